@@ -1,0 +1,2 @@
+//! Starts gcr-push.
+fn main() {}
