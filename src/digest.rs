@@ -1,0 +1,137 @@
+//! The identity of content: what its bytes hash to.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// The identity of some bytes: `sha256:` and 64 hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(String);
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::from_hash(Sha256::digest(bytes).into())
+    }
+
+    /// The digest that a finished SHA-256 stands for.
+    pub fn from_hash(hash: [u8; 32]) -> Self {
+        use fmt::Write as _;
+        let mut text = String::with_capacity(7 + 64);
+        text.push_str("sha256:");
+        for byte in hash {
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
+    }
+
+    /// The whole digest, `sha256:…`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The 64 hexadecimal digits alone.
+    pub fn hex(&self) -> &str {
+        &self.0["sha256:".len()..]
+    }
+
+    /// The first 12 hexadecimal digits, as people write a digest.
+    pub fn short(&self) -> &str {
+        &self.hex()[..12]
+    }
+}
+
+/// A text that is no digest of the one algorithm in use.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{}` is no digest: expected `sha256:` and 64 hexadecimal digits", .0.escape_debug())]
+pub struct DigestError(String);
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    /// Reads `sha256:` and 64 lower-case hexadecimal digits, the only form that the registries
+    /// here speak (OCI image spec, `descriptor.md`, "Registered algorithms").
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let valid = text.strip_prefix("sha256:").is_some_and(|hex| {
+            hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        });
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(DigestError(text.chars().take(100).collect()))
+        }
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = DigestError;
+
+    fn try_from(text: String) -> Result<Self, DigestError> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Hashes bytes as they pass, in pieces of any length.
+#[derive(Clone, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all the bytes taken.
+    pub fn finish(self) -> Digest {
+        Digest::from_hash(self.0.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_of_nothing_is_the_known_one() {
+        assert_eq!(
+            Digest::of(b"").to_string(),
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+    }
+
+    #[test]
+    fn a_digest_that_is_short_upper_case_or_of_another_algorithm_is_refused() {
+        let good = Digest::of(b"x").to_string();
+        for bad in [
+            String::new(),
+            good[..70].to_owned(),
+            format!("{good}0"),
+            good.to_uppercase(),
+            good.replace("sha256", "sha512"),
+            good.replace(':', "/"),
+        ] {
+            assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        }
+    }
+}

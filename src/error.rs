@@ -1,0 +1,136 @@
+//! How a failure is told and what the process exits with.
+//!
+//! Each stage has its own error type in its own file; this one gathers them. A message says what
+//! was being done to which thing; the cause is in `source()`, never also in the text; what to do
+//! about it is a hint, given by the type that knows.
+
+use std::io::{self, Write};
+
+/// Advice on what to do about an error, a sentence each; most useful first.
+pub trait Hint {
+    /// The advice for this very error; empty when there is none.
+    fn hints(&self) -> Vec<String>;
+}
+
+/// What the process exits with: an interface for `retry:exit_codes` and `podFailurePolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitCode {
+    /// Everything that was asked for was done.
+    Done = 0,
+    /// It failed, and will fail again in the same way.
+    Failed = 1,
+    /// The request itself is wrong.
+    Usage = 2,
+    /// Credentials or a permission were refused.
+    Denied = 3,
+    /// It failed for now; another try may do.
+    Temporary = 4,
+}
+
+impl ExitCode {
+    /// Of several failures the one to exit with: the first in the order 2, 3, 1, 4.
+    #[must_use]
+    pub fn worst(self, other: Self) -> Self {
+        let rank = |code| match code {
+            Self::Usage => 0,
+            Self::Denied => 1,
+            Self::Failed => 2,
+            Self::Temporary => 3,
+            Self::Done => 4,
+        };
+        if rank(other) < rank(self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+/// Writes an error, its chain of causes and its hints, as a person reads them at the end of a log.
+///
+/// Every line of text passes through [`harmless`], because causes quote registries.
+///
+/// # Errors
+///
+/// When `out` cannot be written.
+pub fn write_chain(
+    out: &mut dyn Write,
+    error: &dyn std::error::Error,
+    hints: &[String],
+) -> io::Result<()> {
+    writeln!(out, "error: {}", indented(&error.to_string()))?;
+    let mut cause = error.source();
+    let mut last = error.to_string();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some libraries repeat their cause in their own text.
+        if !last.ends_with(&text) {
+            writeln!(out, "  caused by: {}", indented(&text))?;
+        }
+        last = text;
+        cause = error.source();
+    }
+    if !hints.is_empty() {
+        writeln!(out)?;
+    }
+    for hint in hints {
+        writeln!(out, "hint: {}", indented(hint))?;
+    }
+    Ok(())
+}
+
+/// Further lines of a message are indented, so that none starts at the margin.
+fn indented(text: &str) -> String {
+    text.lines().map(harmless).collect::<Vec<_>>().join("\n  ")
+}
+
+/// Text that came from elsewhere, made fit for a terminal and for a CI log: control characters are
+/// shown as escapes, and what GitHub's runner would take for a command is broken up.
+///
+/// The runner acts on `::` at the start of a line and on `##[` anywhere in it
+/// (actions/runner, `ActionCommand.cs`).
+pub fn harmless(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            safe.extend(character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    let safe = safe.replace("##[", "##\\[");
+    if safe.trim_start().starts_with("::") {
+        safe.replacen("::", ":\\:", 1)
+    } else {
+        safe
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_failures_the_order_is_2_3_1_4() {
+        use ExitCode::{Denied, Done, Failed, Temporary, Usage};
+        let order = [Usage, Denied, Failed, Temporary, Done];
+        for (i, first) in order.iter().enumerate() {
+            for second in &order[i..] {
+                assert_eq!(first.worst(*second), *first);
+                assert_eq!(second.worst(*first), *first);
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_text_can_neither_command_a_runner_nor_move_a_cursor() {
+        assert_eq!(harmless("::error::x"), ":\\:error::x");
+        assert_eq!(
+            harmless("  ::set-output name=a::x"),
+            "  :\\:set-output name=a::x"
+        );
+        assert_eq!(harmless("a ##[error]b"), "a ##\\[error]b");
+        assert_eq!(harmless("\x1b[2Ja\r\nb"), "\\u{1b}[2Ja\\r\\nb");
+        assert_eq!(harmless("crème brûlée"), "crème brûlée");
+    }
+}

@@ -1,0 +1,355 @@
+//! Descriptors, manifests and indexes, read from their bytes; the bytes are kept.
+//!
+//! Nothing here re-serialises what was read: a manifest leaves with the bytes that it came with,
+//! because its digest is the digest of those bytes (OCI image spec, `descriptor.md`).
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::digest::Digest;
+
+/// Media types of the OCI image spec and of Docker's image manifest v2, schema 2.
+pub mod media_type {
+    /// An OCI image manifest.
+    pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    /// An OCI image index.
+    pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    /// An OCI image config.
+    pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    /// An uncompressed OCI layer.
+    pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+    /// An OCI layer in gzip.
+    pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    /// An OCI layer in zstd.
+    pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    /// A Docker image manifest, schema 2.
+    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    /// A Docker manifest list.
+    pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    /// A Docker image config.
+    pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+    /// A Docker layer in gzip.
+    pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    /// An uncompressed Docker layer.
+    pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+    /// What a schema 1 manifest starts with; it has no config blob and cannot be pushed as it is.
+    pub const DOCKER_SCHEMA1_PREFIX: &str = "application/vnd.docker.distribution.manifest.v1";
+}
+
+/// The most bytes that a manifest or an index may have.
+///
+/// The distribution spec (`Pushing Manifests`) asks registries to take at least 4 MiB; larger ones
+/// are refused by most, and a peer that sends more is not sending a manifest.
+pub const MAX_MANIFEST_SIZE: u64 = 4 * 1024 * 1024;
+
+/// Where an image runs: operating system, architecture and its variant.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Platform {
+    /// `linux`, `windows`, …
+    pub os: String,
+    /// `amd64`, `arm64`, …
+    pub architecture: String,
+    /// `v7`, `v8`, …
+    #[serde(default)]
+    pub variant: Option<String>,
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(formatter, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The media type, digest and size of content that is found elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the content is.
+    #[serde(default)]
+    pub media_type: String,
+    /// What its bytes hash to.
+    pub digest: Digest,
+    /// How many bytes it has.
+    pub size: u64,
+    /// Where it can be had besides the registry; only foreign layers have any.
+    #[serde(default)]
+    pub urls: Vec<String>,
+    /// The platform of a child of an index.
+    #[serde(default)]
+    pub platform: Option<Platform>,
+    /// Free text by key.
+    #[serde(default)]
+    pub annotations: std::collections::BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// True for a layer that its owner does not allow to be passed on: it stays where its `urls`
+    /// say (OCI image spec, `layer.md`, "Non-Distributable Layers").
+    pub fn is_foreign(&self) -> bool {
+        self.media_type.contains(".nondistributable.") || self.media_type.contains(".foreign.")
+    }
+
+    /// True for a child that is itself an index.
+    pub fn is_index(&self) -> bool {
+        is_index(&self.media_type)
+    }
+}
+
+fn is_index(media_type: &str) -> bool {
+    matches!(media_type, media_type::OCI_INDEX | media_type::DOCKER_LIST)
+}
+
+/// The manifest of one image (or artifact), with the exact bytes that it was read from.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The bytes, never re-serialised.
+    pub bytes: Bytes,
+    /// What the bytes hash to.
+    pub digest: Digest,
+    /// How the bytes are announced to a registry.
+    pub media_type: String,
+    /// The config blob.
+    pub config: Descriptor,
+    /// The layers, lowest first.
+    pub layers: Vec<Descriptor>,
+}
+
+impl Manifest {
+    /// Every blob that a registry must hold before it takes this manifest, each once.
+    pub fn blobs(&self) -> Vec<&Descriptor> {
+        let mut seen = std::collections::HashSet::new();
+        std::iter::once(&self.config)
+            .chain(&self.layers)
+            .filter(|blob| !blob.is_foreign() && seen.insert(&blob.digest))
+            .collect()
+    }
+}
+
+/// Several manifests under one digest, usually one a platform, with the exact bytes.
+#[derive(Clone, Debug)]
+pub struct Index {
+    /// The bytes, never re-serialised.
+    pub bytes: Bytes,
+    /// What the bytes hash to.
+    pub digest: Digest,
+    /// How the bytes are announced to a registry.
+    pub media_type: String,
+    /// The children.
+    pub manifests: Vec<Descriptor>,
+}
+
+/// Whatever a tag can point at.
+#[derive(Clone, Debug)]
+pub enum AnyManifest {
+    /// One image or artifact.
+    Manifest(Manifest),
+    /// An index of manifests.
+    Index(Index),
+}
+
+/// Bytes that are no manifest that can be pushed.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not the JSON of a manifest or an index.
+    #[error("it is no manifest")]
+    Json(#[source] serde_json::Error),
+    /// More than [`MAX_MANIFEST_SIZE`] bytes.
+    #[error("it has {0} bytes, more than the {MAX_MANIFEST_SIZE} that registries take")]
+    TooLarge(u64),
+    /// Docker's schema 1, which has no config blob.
+    #[error("it is a Docker schema 1 manifest, which Google's registries no longer take")]
+    Schema1,
+    /// A JSON object that is neither a manifest nor an index.
+    #[error("it is neither an image manifest nor an index: {0}")]
+    Unknown(&'static str),
+}
+
+impl AnyManifest {
+    /// Reads a manifest or an index.
+    ///
+    /// `media_type` is what the place it came from calls it (a descriptor, a `Content-Type`). The
+    /// document's own `mediaType` wins, and where neither says (it is optional in OCI manifests)
+    /// the fields tell: only an index has `manifests`.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are too many, no JSON, Docker's schema 1, or neither of the two documents.
+    pub fn parse(bytes: Bytes, media_type: Option<&str>) -> Result<Self, ManifestError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Fields {
+            schema_version: Option<u64>,
+            media_type: Option<String>,
+            config: Option<Descriptor>,
+            layers: Option<Vec<Descriptor>>,
+            manifests: Option<Vec<Descriptor>>,
+        }
+
+        if bytes.len() as u64 > MAX_MANIFEST_SIZE {
+            return Err(ManifestError::TooLarge(bytes.len() as u64));
+        }
+        let fields: Fields = serde_json::from_slice(&bytes).map_err(ManifestError::Json)?;
+        let stated = fields
+            .media_type
+            .or_else(|| media_type.map(str::to_owned))
+            .unwrap_or_default();
+        if fields.schema_version == Some(1) || stated.starts_with(media_type::DOCKER_SCHEMA1_PREFIX)
+        {
+            return Err(ManifestError::Schema1);
+        }
+        let digest = Digest::of(&bytes);
+        match (fields.manifests, fields.config) {
+            // A document that is both could be read as either by a registry and a client
+            // (CVE-2021-41190), so the distribution spec says to refuse it.
+            (Some(_), Some(_)) => Err(ManifestError::Unknown(
+                "it has both `manifests` and `config`",
+            )),
+            (Some(_), None) if fields.layers.is_some() => Err(ManifestError::Unknown(
+                "it has both `manifests` and `layers`",
+            )),
+            (Some(manifests), None) => Ok(Self::Index(Index {
+                media_type: or_default(stated, is_index, media_type::OCI_INDEX),
+                bytes,
+                digest,
+                manifests,
+            })),
+            (None, Some(config)) => {
+                if is_index(&stated) {
+                    return Err(ManifestError::Unknown("an index without `manifests`"));
+                }
+                let default = if config.media_type == media_type::DOCKER_CONFIG {
+                    media_type::DOCKER_MANIFEST
+                } else {
+                    media_type::OCI_MANIFEST
+                };
+                Ok(Self::Manifest(Manifest {
+                    media_type: or_default(stated, |t| t.contains("manifest"), default),
+                    bytes,
+                    digest,
+                    config,
+                    layers: fields.layers.unwrap_or_default(),
+                }))
+            }
+            (None, None) => Err(ManifestError::Unknown(
+                "it has neither `config` nor `manifests`",
+            )),
+        }
+    }
+
+    /// The exact bytes.
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Manifest(manifest) => &manifest.bytes,
+            Self::Index(index) => &index.bytes,
+        }
+    }
+
+    /// The digest of the bytes.
+    pub fn digest(&self) -> &Digest {
+        match self {
+            Self::Manifest(manifest) => &manifest.digest,
+            Self::Index(index) => &index.digest,
+        }
+    }
+
+    /// How the bytes are announced to a registry.
+    pub fn media_type(&self) -> &str {
+        match self {
+            Self::Manifest(manifest) => &manifest.media_type,
+            Self::Index(index) => &index.media_type,
+        }
+    }
+}
+
+fn or_default(stated: String, fits: impl Fn(&str) -> bool, default: &str) -> String {
+    if fits(&stated) {
+        stated
+    } else {
+        default.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descriptor(media_type: &str) -> String {
+        format!(
+            r#"{{"mediaType":"{media_type}","digest":"{}","size":3}}"#,
+            Digest::of(b"abc")
+        )
+    }
+
+    #[test]
+    fn a_manifest_without_media_type_is_told_by_its_fields() {
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#,
+            descriptor(media_type::OCI_CONFIG),
+            descriptor(media_type::OCI_LAYER_GZIP)
+        );
+        let manifest = AnyManifest::parse(Bytes::from(text.clone()), None).unwrap();
+        assert_eq!(manifest.media_type(), media_type::OCI_MANIFEST);
+        assert_eq!(manifest.bytes(), text.as_bytes());
+        assert_eq!(manifest.digest(), &Digest::of(text.as_bytes()));
+    }
+
+    #[test]
+    fn a_docker_config_without_media_type_makes_a_docker_manifest() {
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#,
+            descriptor(media_type::DOCKER_CONFIG)
+        );
+        let manifest = AnyManifest::parse(Bytes::from(text), None).unwrap();
+        assert_eq!(manifest.media_type(), media_type::DOCKER_MANIFEST);
+    }
+
+    #[test]
+    fn a_document_that_is_both_manifest_and_index_is_refused() {
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{},"manifests":[]}}"#,
+            descriptor(media_type::OCI_CONFIG)
+        );
+        assert!(matches!(
+            AnyManifest::parse(Bytes::from(text), None),
+            Err(ManifestError::Unknown(_))
+        ));
+    }
+
+    #[test]
+    fn schema_1_is_refused_by_its_version_and_by_its_media_type() {
+        for text in [
+            r#"{"schemaVersion":1,"name":"x","fsLayers":[]}"#,
+            r#"{"mediaType":"application/vnd.docker.distribution.manifest.v1+prettyjws"}"#,
+        ] {
+            assert!(matches!(
+                AnyManifest::parse(Bytes::from(text), None),
+                Err(ManifestError::Schema1)
+            ));
+        }
+    }
+
+    #[test]
+    fn blobs_are_named_once_and_foreign_layers_not_at_all() {
+        let layer = descriptor(media_type::OCI_LAYER_GZIP);
+        let foreign = format!(
+            r#"{{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","digest":"{}","size":1}}"#,
+            Digest::of(b"foreign")
+        );
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"x","digest":"{}","size":1}},"layers":[{layer},{layer},{foreign}]}}"#,
+            Digest::of(b"config"),
+        );
+        let AnyManifest::Manifest(manifest) = AnyManifest::parse(Bytes::from(text), None).unwrap()
+        else {
+            panic!("an image manifest");
+        };
+        let digests: Vec<_> = manifest.blobs().iter().map(|b| b.digest.clone()).collect();
+        assert_eq!(digests, [Digest::of(b"config"), Digest::of(b"abc")]);
+    }
+}

@@ -1,0 +1,95 @@
+//! The one way out: proxies, trusted roots, plain-HTTP hosts and time-outs for every connection.
+//!
+//! Three HTTP clients leave this process (reqwest's, oci-client's and yup-oauth2's). Each is built
+//! here from the same [`Network`], so that what a company's network asks for holds for all of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use crate::reference::Endpoint;
+
+mod clients;
+mod tunnel;
+
+//pub use tunnel::TokenConnector;
+
+/// What holds for every connection.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
+    pub proxies: Proxies,
+    /// Roots that are trusted besides the system's.
+    pub ca_certificates: Certificates,
+    /// Hosts (`host` or `host:port`) that may be spoken to over plain HTTP.
+    pub insecure_registries: Vec<Endpoint>,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long a body may stand still.
+    pub stall_timeout: Duration,
+}
+
+/// The proxies of the environment, as curl and Go read them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// For `https://` URLs.
+    pub https: Option<String>,
+    /// For `http://` URLs.
+    pub http: Option<String>,
+    /// Hosts, domains and networks that are met directly.
+    pub no_proxy: Option<String>,
+}
+
+impl Proxies {
+    /// `NO_PROXY` with this machine added: loopback is never proxied.
+    fn direct(&self) -> String {
+        let own = "localhost,127.0.0.0/8,::1";
+        match self.no_proxy.as_deref() {
+            Some(listed) if !listed.trim().is_empty() => format!("{listed},{own}"),
+            _ => own.to_owned(),
+        }
+    }
+}
+
+/// Certificates in PEM, checked to be readable.
+#[derive(Clone, Debug, Default)]
+pub struct Certificates(Arc<Vec<CertificateDer<'static>>>);
+
+/// A text that holds no usable certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificatesError {
+    /// No `-----BEGIN CERTIFICATE-----` in it.
+    #[error("there is no PEM certificate in it")]
+    None,
+    /// A block that cannot be decoded.
+    #[error("a certificate in it cannot be read")]
+    Pem(#[source] rustls::pki_types::pem::Error),
+    /// A block that decodes to no X.509 certificate.
+    #[error("certificate {0} in it is no X.509 certificate that can be a root")]
+    NotARoot(usize),
+}
+
+impl Certificates {
+    /// Reads every certificate of a PEM text.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or one of them cannot be a trusted root.
+    pub fn parse(pem: &str) -> Result<Self, CertificatesError> {
+        let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(CertificatesError::Pem)?;
+        if certificates.is_empty() {
+            return Err(CertificatesError::None);
+        }
+        let mut roots = rustls::RootCertStore::empty();
+        for (index, certificate) in certificates.iter().enumerate() {
+            roots
+                .add(certificate.clone())
+                .map_err(|_| CertificatesError::NotARoot(index + 1))?;
+        }
+        Ok(Self(Arc::new(certificates)))
+    }
+}

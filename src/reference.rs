@@ -1,0 +1,560 @@
+//! Registries and the names of what is in them: Google's host forms, full references, and
+//! destinations put together from their parts.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::digest::Digest;
+
+/// A registry: `host` or `host:port`, and what kind of registry that makes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint(String);
+
+/// What a host's name says about the registry behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostKind {
+    /// `gcr.io` and its regional forms, served by Artifact Registry today; `location` is where the
+    /// repository of the same name lives (`gcr.io` → `us`, `eu.gcr.io` → `europe`).
+    /// <https://cloud.google.com/artifact-registry/docs/transition/gcr-repositories>
+    Gcr {
+        /// The Artifact Registry location.
+        location: &'static str,
+    },
+    /// `LOCATION-docker.pkg.dev`.
+    ArtifactRegistry {
+        /// The Artifact Registry location.
+        location: String,
+    },
+    /// Any other registry that speaks the distribution spec.
+    Other,
+}
+
+const GCR_LOCATIONS: [(&str, &str); 4] = [
+    ("gcr.io", "us"),
+    ("us.gcr.io", "us"),
+    ("eu.gcr.io", "europe"),
+    ("asia.gcr.io", "asia"),
+];
+
+impl Endpoint {
+    /// `host` or `host:port`, in lower case.
+    pub fn host(&self) -> &str {
+        &self.0
+    }
+
+    /// The host without its port.
+    pub fn host_name(&self) -> &str {
+        match self.0.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => &self.0,
+        }
+    }
+
+    /// What the name says about the registry.
+    pub fn kind(&self) -> HostKind {
+        if let Some((_, location)) = GCR_LOCATIONS.iter().find(|(host, _)| *host == self.0) {
+            return HostKind::Gcr { location };
+        }
+        match self.0.strip_suffix("-docker.pkg.dev") {
+            Some(location) => HostKind::ArtifactRegistry {
+                location: location.to_owned(),
+            },
+            None => HostKind::Other,
+        }
+    }
+
+    /// True for the registries that take Google's credentials and list as Google does.
+    pub fn is_google(&self) -> bool {
+        self.kind() != HostKind::Other
+    }
+
+    /// True for this machine, where plain HTTP is tried when HTTPS is not spoken.
+    pub fn is_loopback(&self) -> bool {
+        let name = self.host_name().trim_matches(['[', ']']);
+        name == "localhost"
+            || name
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let fault = |reason| Err(ReferenceError::Host(text.to_owned(), reason));
+        if text.contains("://") {
+            return fault("give the host alone, without `https://`");
+        }
+        if text.contains('/') {
+            return fault("give the host alone; project and name have variables of their own");
+        }
+        let host = text.to_ascii_lowercase();
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if !name.ends_with(':') || name.starts_with('[') => {
+                (name, Some(port))
+            }
+            _ => (host.as_str(), None),
+        };
+        if port.is_some_and(|port| port.parse::<u16>().map_or(true, |port| port == 0)) {
+            return fault("the port is no number from 1 to 65535");
+        }
+        if !is_host_name(name) {
+            return fault("it is no host name");
+        }
+        if port.is_none() && name.ends_with("gcr.io") && name != "gcr.io" {
+            let known = GCR_LOCATIONS.iter().any(|(host, _)| *host == name);
+            if !known && name.ends_with(".gcr.io") {
+                return fault(
+                    "Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io`",
+                );
+            }
+        }
+        if let Some(location) = name.strip_suffix(".pkg.dev") {
+            let location = location.strip_suffix("-docker").filter(|l| is_location(l));
+            if location.is_none() || port.is_some() {
+                return fault("Artifact Registry's hosts look like `us-docker.pkg.dev`");
+            }
+        }
+        Ok(Self(host))
+    }
+}
+
+fn is_host_name(name: &str) -> bool {
+    if let Some(address) = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) {
+        return address.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    name.len() <= 253
+        && name.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        })
+}
+
+fn is_location(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .split('-')
+            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// The name of an image: a repository at an endpoint, with a tag, a digest, or both.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference {
+    /// The registry.
+    pub endpoint: Endpoint,
+    /// The path below the registry: `project/name` on `gcr.io`, `project/repository/name` on
+    /// `pkg.dev`.
+    pub repository: String,
+    /// The tag.
+    pub tag: Option<String>,
+    /// The digest.
+    pub digest: Option<Digest>,
+}
+
+impl Reference {
+    /// `host/repository`, with neither tag nor digest.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.endpoint, self.repository)
+    }
+
+    /// The same repository under a tag.
+    pub fn with_tag(&self, tag: &str) -> Self {
+        Self {
+            tag: Some(tag.to_owned()),
+            digest: None,
+            ..self.clone()
+        }
+    }
+
+    /// The path under which `gcloud container images list` finds this image: the project on
+    /// `gcr.io`, project and repository on `pkg.dev`; none on other registries, or where the image
+    /// has no parent to list.
+    ///
+    /// A project of a domain (`example.com:project`) takes two components of the path.
+    /// <https://cloud.google.com/artifact-registry/docs/docker/names#domain>
+    pub fn parent(&self) -> Option<&str> {
+        let project = if self.repository.split('/').next()?.contains('.') {
+            2
+        } else {
+            1
+        };
+        let depth = match self.endpoint.kind() {
+            HostKind::Gcr { .. } => project,
+            HostKind::ArtifactRegistry { .. } => project + 1,
+            HostKind::Other => return None,
+        };
+        let (end, _) = self.repository.match_indices('/').nth(depth - 1)?;
+        Some(&self.repository[..end])
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.endpoint, self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(formatter, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(formatter, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Reference {
+    type Err = ReferenceError;
+
+    /// Reads `host/repository[:tag][@digest]`. The host must be told: a first component counts as
+    /// one only with a `.`, a `:` or as `localhost`, so that a mistyped path is never taken for an
+    /// image on somebody's registry.
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (
+                rest,
+                Some(
+                    digest
+                        .parse()
+                        .map_err(|_| ReferenceError::Digest(text.to_owned()))?,
+                ),
+            ),
+            None => (text, None),
+        };
+        let (host, path) = rest
+            .split_once('/')
+            .filter(|(host, _)| host.contains(['.', ':']) || *host == "localhost")
+            .ok_or_else(|| ReferenceError::NoHost(text.to_owned()))?;
+        let endpoint: Endpoint = host.parse()?;
+        let (repository, tag) = match path.rsplit_once(':') {
+            // A colon before the last slash belongs to a domain-scoped project.
+            Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag.to_owned())),
+            _ => (path, None),
+        };
+        if let Some(tag) = &tag {
+            check_tag(tag)?;
+        }
+        let repository = domain_scoped(repository);
+        check_repository(&endpoint, &repository)?;
+        Ok(Self {
+            endpoint,
+            repository,
+            tag,
+            digest,
+        })
+    }
+}
+
+/// `example.com:project` is written `example.com/project` in the path of an image.
+fn domain_scoped(path: &str) -> String {
+    path.replacen(':', "/", 1)
+}
+
+/// The parts of a destination that the variables `project_id`, `repository` and `name` give.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// The Google Cloud project.
+    pub project: Option<String>,
+    /// The Artifact Registry repository; only on `pkg.dev`.
+    pub repository: Option<String>,
+    /// The image's own name.
+    pub name: Option<String>,
+}
+
+impl Parts {
+    /// The repository that the parts make at `endpoint`, as a reference without a tag.
+    ///
+    /// # Errors
+    ///
+    /// Names the part that is missing or does not belong, or the name that no registry takes.
+    pub fn at(&self, endpoint: &Endpoint) -> Result<Reference, ReferenceError> {
+        let name = self.name.as_deref().ok_or(ReferenceError::NoName)?;
+        let project = self.project.as_deref().map(domain_scoped);
+        let missing_project = || ReferenceError::NoProject(endpoint.clone());
+        let path = match endpoint.kind() {
+            HostKind::Gcr { .. } => format!("{}/{name}", project.ok_or_else(missing_project)?),
+            HostKind::ArtifactRegistry { .. } => {
+                let repository = self
+                    .repository
+                    .as_deref()
+                    .ok_or_else(|| ReferenceError::NoRepository(endpoint.clone()))?;
+                let project = project.ok_or_else(missing_project)?;
+                format!("{project}/{repository}/{name}")
+            }
+            HostKind::Other => match project {
+                Some(project) => format!("{project}/{name}"),
+                None => name.to_owned(),
+            },
+        };
+        check_repository(endpoint, &path)?;
+        Ok(Reference {
+            endpoint: endpoint.clone(),
+            repository: path,
+            tag: None,
+            digest: None,
+        })
+    }
+}
+
+/// Checks a tag by the grammar of the distribution spec:
+/// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` ("Pulling manifests").
+///
+/// # Errors
+///
+/// When a registry would refuse it.
+pub fn check_tag(tag: &str) -> Result<(), ReferenceError> {
+    let fault = |reason| Err(ReferenceError::Tag(tag.to_owned(), reason));
+    if tag.is_empty() {
+        return fault("it is empty");
+    }
+    if tag.len() > 128 {
+        return fault("it is longer than 128 characters");
+    }
+    if tag.starts_with(['.', '-']) {
+        return fault("it starts with `.` or `-`");
+    }
+    if !tag
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+    {
+        return fault("only letters, digits, `_`, `.` and `-` may stand in a tag");
+    }
+    Ok(())
+}
+
+/// Checks a repository's path: the grammar of the distribution spec for each component, the 255
+/// characters that most registries allow with the host, and the components that Google asks for.
+fn check_repository(endpoint: &Endpoint, path: &str) -> Result<(), ReferenceError> {
+    let fault = |reason| Err(ReferenceError::Repository(path.to_owned(), reason));
+    if path.is_empty() {
+        return fault("it is empty");
+    }
+    if path.bytes().any(|b| b.is_ascii_uppercase()) {
+        return fault("registries take lower case only");
+    }
+    if endpoint.host().len() + 1 + path.len() > 255 {
+        return fault("with its host it is longer than 255 characters");
+    }
+    if !path.split('/').all(is_component) {
+        return fault(
+            "each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`",
+        );
+    }
+    // A domain-scoped project takes one component more.
+    let domain = usize::from(path.split('/').next().is_some_and(|c| c.contains('.')));
+    let components = path.split('/').count() - domain.min(path.split('/').count());
+    match endpoint.kind() {
+        HostKind::Gcr { .. } if components < 2 => {
+            fault("on gcr.io an image is named `PROJECT/NAME`")
+        }
+        HostKind::ArtifactRegistry { .. } if components < 3 => {
+            fault("on pkg.dev an image is named `PROJECT/REPOSITORY/NAME`")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, the distribution spec's component of a name.
+fn is_component(component: &str) -> bool {
+    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let edges = component.bytes().next().is_some_and(alphanumeric)
+        && component.bytes().last().is_some_and(alphanumeric);
+    edges
+        && component
+            .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            .all(|separator| {
+                matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-')
+            })
+}
+
+/// A name that cannot be a destination or a source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    /// Not a host that can be talked to.
+    #[error("`{text}` is no registry: {reason}", text = .0.escape_debug(), reason = .1)]
+    Host(String, &'static str),
+    /// No host in front of the path.
+    #[error("`{}` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`", .0.escape_debug())]
+    NoHost(String),
+    /// Not a tag.
+    #[error("tag `{text}` would be refused: {reason}", text = .0.escape_debug(), reason = .1)]
+    Tag(String, &'static str),
+    /// Not a repository path.
+    #[error("image name `{text}` would be refused: {reason}", text = .0.escape_debug(), reason = .1)]
+    Repository(String, &'static str),
+    /// What follows `@` is no digest.
+    #[error("`{}` ends in no digest: expected `@sha256:` and 64 hexadecimal digits", .0.escape_debug())]
+    Digest(String),
+    /// No image name.
+    #[error("the image has no name: set `name`, or give a full reference in `tags`")]
+    NoName,
+    /// No project for a Google host.
+    #[error("`{0}` needs a project: set `project_id`")]
+    NoProject(Endpoint),
+    /// No repository for an Artifact Registry host.
+    #[error(
+        "`{0}` needs a repository: set `repository` to the Artifact Registry repository's name"
+    )]
+    NoRepository(Endpoint),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Reference, ReferenceError> {
+        text.parse()
+    }
+
+    #[test]
+    fn hosts_are_told_apart() {
+        let kind = |host: &str| host.parse::<Endpoint>().unwrap().kind();
+        assert_eq!(kind("eu.gcr.io"), HostKind::Gcr { location: "europe" });
+        assert_eq!(
+            kind("us-central1-docker.pkg.dev"),
+            HostKind::ArtifactRegistry {
+                location: "us-central1".into()
+            }
+        );
+        assert_eq!(kind("registry.example.com:5000"), HostKind::Other);
+        assert_eq!(kind("notgcr.io"), HostKind::Other);
+    }
+
+    #[test]
+    fn unknown_host_forms_are_refused_with_the_known_ones() {
+        for bad in [
+            "https://gcr.io",
+            "gcr.io/project",
+            "fr.gcr.io",
+            "us.pkg.dev",
+            "-docker.pkg.dev",
+            "us-docker.pkg.dev:443",
+            "host:0",
+            "host:99999",
+            "host:port",
+            "ho st",
+            "",
+            "-x.example",
+        ] {
+            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_every_spelling_of_this_machine() {
+        for host in [
+            "localhost",
+            "localhost:5000",
+            "127.0.0.1:80",
+            "127.9.9.9",
+            "[::1]:5000",
+        ] {
+            assert!(host.parse::<Endpoint>().unwrap().is_loopback(), "{host}");
+        }
+        assert!(
+            !"localhost.example.com"
+                .parse::<Endpoint>()
+                .unwrap()
+                .is_loopback()
+        );
+    }
+
+    #[test]
+    fn a_full_reference_is_read_into_its_parts() {
+        let digest = Digest::of(b"x");
+        let reference = parse(&format!("gcr.io/acme/api/v2:1.0@{digest}")).unwrap();
+        assert_eq!(reference.endpoint.host(), "gcr.io");
+        assert_eq!(reference.repository, "acme/api/v2");
+        assert_eq!(reference.tag.as_deref(), Some("1.0"));
+        assert_eq!(reference.digest, Some(digest));
+        assert_eq!(reference.parent(), Some("acme"));
+    }
+
+    #[test]
+    fn a_domain_scoped_project_takes_two_components() {
+        let reference = parse("gcr.io/example.com:proj/app:1").unwrap();
+        assert_eq!(reference.repository, "example.com/proj/app");
+        assert_eq!(reference.parent(), Some("example.com/proj"));
+        let reference = parse("us-docker.pkg.dev/example.com/proj/repo/app").unwrap();
+        assert_eq!(reference.parent(), Some("example.com/proj/repo"));
+        assert!(parse("gcr.io/example.com/proj").is_err());
+    }
+
+    #[test]
+    fn a_reference_prints_as_it_was_written() {
+        for text in ["gcr.io/p/n", "localhost:5000/a:1", "eu.gcr.io/p/a/b:x"] {
+            assert_eq!(parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn names_that_a_registry_would_refuse_are_refused_here() {
+        let long = format!("gcr.io/p/{}", "a".repeat(250));
+        let long_tag = format!("gcr.io/p/n:{}", "a".repeat(129));
+        for bad in [
+            "app:1",
+            "./image.tar",
+            "gcr.io/p/App",
+            "gcr.io/p/a..b",
+            "gcr.io/p/-a",
+            "gcr.io/p/a_",
+            "gcr.io/p/a___b",
+            "gcr.io/p//a",
+            "gcr.io/p",
+            "us-docker.pkg.dev/p/n",
+            "gcr.io/p/n:a b",
+            "gcr.io/p/n:-a",
+            "gcr.io/p/n:",
+            "gcr.io/p/n@sha256:12",
+            &long,
+            &long_tag,
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        for good in ["gcr.io/p/a--b", "gcr.io/p/a__b.c-d", "host.example/x:_T"] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn parts_make_the_path_that_each_host_asks_for() {
+        let parts = Parts {
+            project: Some("example.com:p".into()),
+            repository: Some("r".into()),
+            name: Some("n".into()),
+        };
+        let at = |host: &str| parts.at(&host.parse().unwrap()).unwrap().repository;
+        assert_eq!(at("gcr.io"), "example.com/p/n");
+        assert_eq!(at("us-docker.pkg.dev"), "example.com/p/r/n");
+        let plain = Parts {
+            name: Some("n".into()),
+            ..Parts::default()
+        };
+        assert_eq!(
+            plain
+                .at(&"localhost:5000".parse().unwrap())
+                .unwrap()
+                .repository,
+            "n"
+        );
+        assert_eq!(
+            plain.at(&"gcr.io".parse().unwrap()),
+            Err(ReferenceError::NoProject("gcr.io".parse().unwrap()))
+        );
+        assert_eq!(
+            plain.at(&"us-docker.pkg.dev".parse().unwrap()),
+            Err(ReferenceError::NoRepository(
+                "us-docker.pkg.dev".parse().unwrap()
+            ))
+        );
+    }
+}
