@@ -1,15 +1,38 @@
 //! Where an image is read from: archives and layouts on disk.
 //!
 //! A source answers two questions and keeps no policy: which image is in it ([`Image`]), and what
-//! the bytes of a blob are ([`Source::open`], any blob, from any offset, as often as asked).
+//! the bytes of a blob are ([`Source::open_blob`], any blob, from any offset, as often as asked).
+
+mod directory;
+mod docker_archive;
+mod error;
+mod files;
+mod layout;
+mod names;
+mod open;
+mod sniff;
+mod stream;
+mod tar_index;
+mod tree;
 
 use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use tokio::task::spawn_blocking;
 
+pub use error::SourceError;
+pub use sniff::Looks;
+pub use tree::{Part, Smaller, Tree, attested};
+
+use crate::config::ImageSource;
 use crate::digest::Digest;
-use crate::manifest::AnyManifest;
+use crate::manifest::{Descriptor, Manifest};
+use files::Place;
 
 /// The bytes of a blob, in pieces, as they are read.
 pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
@@ -29,18 +52,9 @@ pub struct Image {
 pub enum Content {
     /// The source has manifests with their layers as they are: these bytes are what is pushed.
     Manifests(Tree),
-    /// The source has a config and uncompressed layers: a manifest must be made for them.
+    /// The source has a config and layers, most of them uncompressed: a manifest must be made for
+    /// them.
     Unpacked(Unpacked),
-}
-
-/// A manifest or index, with every manifest below it.
-#[derive(Clone, Debug)]
-pub struct Tree {
-    /// What a tag will point at.
-    pub root: AnyManifest,
-    /// Every manifest below an index, by digest, children before the indexes that name them being
-    /// the caller's concern; empty under a plain manifest.
-    pub children: HashMap<Digest, AnyManifest>,
 }
 
 /// An image as `docker save` wrote it for decades: a config, and layers that are plain tar files.
@@ -50,13 +64,153 @@ pub struct Unpacked {
     pub config: Bytes,
     /// The layers, lowest first, as the config's `rootfs.diff_ids` orders them.
     pub layers: Vec<UnpackedLayer>,
+    /// The OCI manifest that the source has for this config with these layers as they are, which
+    /// is what is to be pushed when nothing is to be compressed. Docker 25 and later write one.
+    pub manifest: Option<Manifest>,
 }
 
-/// One layer of an [`Unpacked`] image; [`Source::open`] takes its `diff_id` as the digest.
+/// One layer of an [`Unpacked`] image; [`Source::open_blob`] takes its `diff_id` as the digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnpackedLayer {
     /// The digest of the uncompressed tar, as the config states it.
     pub diff_id: Digest,
-    /// The bytes of the uncompressed tar.
+    /// The bytes that the source holds, whatever their form.
     pub size: u64,
+    /// How the source holds it.
+    pub form: LayerForm,
+}
+
+/// How a layer of an [`Unpacked`] image is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayerForm {
+    /// As an uncompressed tar: what its bytes hash to is the diff ID.
+    Tar,
+    /// In gzip, as kaniko, jib and Bazel store layers. It can be sent as it is; its digest is that
+    /// of these bytes, and nobody has told it yet ([`Source::hash`] does).
+    Gzip,
+    /// In zstd, likewise.
+    Zstd,
+    /// Not at all, or not to be passed on: the manifest is to name it by this descriptor.
+    Foreign(Descriptor),
+}
+
+/// An opened image: what is in it, and a way to its bytes. Cheap to clone.
+#[derive(Clone)]
+pub struct Source {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// The source's name in messages.
+    what: String,
+    opened: Opened,
+}
+
+/// What each kind of source makes.
+struct Opened {
+    image: Image,
+    blobs: HashMap<Digest, Place>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Source")
+            .field("what", &self.inner.what)
+            .field("image", &self.inner.opened.image)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// Opens an image, and checks everything about it but the bytes of its layers.
+    ///
+    /// What has to be unpacked or copied first (an archive that is compressed as a whole, a pipe)
+    /// goes to an unnamed file in `spool_directory`, which is gone when the last clone of the
+    /// source is.
+    ///
+    /// # Errors
+    ///
+    /// When there is no image, or not one that can be pushed: see [`SourceError`].
+    pub async fn open(source: &ImageSource, spool_directory: &Path) -> Result<Self, SourceError> {
+        let source = source.clone();
+        let spool_directory = spool_directory.to_owned();
+        let (what, opened) = spawn_blocking(move || open::open(&source, &spool_directory))
+            .await
+            .map_err(|error| SourceError::read("the image", std::io::Error::other(error)))??;
+        Ok(Self {
+            inner: Arc::new(Inner { what, opened }),
+        })
+    }
+
+    /// What is in it.
+    pub fn image(&self) -> &Image {
+        &self.inner.opened.image
+    }
+
+    /// How messages call the source: its path in backticks, or `standard input`.
+    pub fn what(&self) -> &str {
+        &self.inner.what
+    }
+
+    /// How many bytes the source holds of a blob; none when it does not hold it.
+    pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        self.inner.opened.blobs.get(digest).map(|place| place.size)
+    }
+
+    /// The bytes of a blob from `offset` on: a config or layer by its digest, a layer of an
+    /// [`Unpacked`] image by its diff ID. Readers do not disturb each other.
+    ///
+    /// # Errors
+    ///
+    /// When the image has no such blob, or not that many bytes of it; when its file cannot be
+    /// opened. What goes wrong later is an error of the stream.
+    pub async fn open_blob(&self, digest: &Digest, offset: u64) -> Result<ByteStream, SourceError> {
+        let place = self.place(digest, offset)?;
+        let file = self.file(place.clone(), digest).await?;
+        Ok(stream::bytes(
+            file,
+            place.offset + offset,
+            place.offset + place.size,
+        ))
+    }
+
+    /// What the bytes of a blob hash to, now: to tell who is wrong when a registry says that a
+    /// digest does not match.
+    ///
+    /// # Errors
+    ///
+    /// When the image has no such blob, or its bytes cannot be read.
+    pub async fn hash(&self, digest: &Digest) -> Result<Digest, SourceError> {
+        let place = self.place(digest, 0)?.clone();
+        let file = self.file(place.clone(), digest).await?;
+        spawn_blocking(move || stream::hash(&file, place.offset, place.offset + place.size))
+            .await
+            .map_err(std::io::Error::other)
+            .and_then(|result| result)
+            .map_err(|cause| self.read_error(digest, cause))
+    }
+
+    fn place(&self, digest: &Digest, offset: u64) -> Result<&Place, SourceError> {
+        let place = self.inner.opened.blobs.get(digest);
+        place
+            .filter(|place| offset <= place.size)
+            .ok_or_else(|| SourceError::NoBlob {
+                what: self.inner.what.clone(),
+                digest: digest.clone(),
+                offset,
+            })
+    }
+
+    async fn file(&self, place: Place, digest: &Digest) -> Result<Arc<File>, SourceError> {
+        spawn_blocking(move || place.open())
+            .await
+            .map_err(std::io::Error::other)
+            .and_then(|result| result)
+            .map_err(|cause| self.read_error(digest, cause))
+    }
+
+    fn read_error(&self, digest: &Digest, cause: std::io::Error) -> SourceError {
+        SourceError::read(&format!("the blob {digest} of {}", self.inner.what), cause)
+    }
 }

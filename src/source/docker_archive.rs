@@ -1,0 +1,330 @@
+//! What `docker save` and its likes write: a tar file whose `manifest.json` lists configs and
+//! layers, and in which, since Docker 25, an OCI layout lies as well.
+//!
+//! `manifest.json` was never specified; the one writer that counts is moby's
+//! `image/tarexport/save.go`, and since Docker 29 containerd's `images/archive/exporter.go`.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::error::{SourceError, quoted};
+use super::files::{Documents, Place};
+use super::layout::{Layout, Listed, Loaded, parse};
+use super::names;
+use super::sniff::Packing;
+use super::{Content, Image, LayerForm, Opened, Unpacked, UnpackedLayer};
+use crate::digest::Digest;
+use crate::manifest::{AnyManifest, Descriptor, Manifest};
+
+/// An image as `manifest.json` lists it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    config: String,
+    /// `null` where the image was saved by its ID.
+    repo_tags: Option<Vec<String>>,
+    layers: Option<Vec<String>>,
+    /// The descriptors that layers came with, by diff ID; moby writes those of foreign layers.
+    layer_sources: Option<HashMap<Digest, Descriptor>>,
+}
+
+/// An image as it may be chosen: what the two lists say about it.
+struct Candidate {
+    names: Vec<String>,
+    entry: Option<Entry>,
+    layout: Option<(Listed, Loaded)>,
+}
+
+/// Opens the image that `reference` means, or the only one.
+///
+/// Where the archive has an OCI manifest for the image, with compressed layers, the image is that
+/// manifest or its index, byte for byte. Where the layers are uncompressed, as the classic image
+/// store saves them, it is [`Content::Unpacked`], because they are to be compressed.
+pub(super) fn open(
+    documents: &Documents<'_>,
+    reference: Option<&str>,
+) -> Result<Opened, SourceError> {
+    let entries = match documents.read("manifest.json")? {
+        Some(bytes) => parse::<Option<Vec<Entry>>>(documents, "manifest.json", &bytes)?,
+        None => None,
+    };
+    let candidates = candidates(documents, entries.unwrap_or_default())?;
+    let chosen = choose(documents, candidates, reference)?;
+    if let (Some(entry), Some((_, loaded))) = (&chosen.entry, &chosen.layout)
+        && let AnyManifest::Manifest(manifest) = &loaded.tree.root
+        && manifest.layers.iter().all(is_uncompressed)
+    {
+        // Docker 25.0.0 wrote manifests without layers (moby/moby#47065); such a one is worth
+        // nothing beside `manifest.json`, and is not handed on.
+        let mut opened = unpacked(documents, entry, chosen.names)?;
+        if let Content::Unpacked(image) = &mut opened.image.content
+            && is_of(manifest, image)
+        {
+            image.manifest = Some(manifest.clone());
+        }
+        return Ok(opened);
+    }
+    match (chosen.layout, chosen.entry) {
+        (Some((_, loaded)), _) => Ok(Opened {
+            image: Image {
+                names: chosen.names,
+                content: Content::Manifests(loaded.tree),
+            },
+            blobs: loaded.blobs,
+        }),
+        (None, Some(entry)) => unpacked(documents, &entry, chosen.names),
+        (None, None) => Err(SourceError::Empty {
+            what: documents.what(),
+        }),
+    }
+}
+
+/// Every image that either list has, each once.
+///
+/// The lists differ: `index.json` lacks images that were saved by ID (moby/moby#47210, #51389), and
+/// `manifest.json` has one platform of an index at most.
+fn candidates(
+    documents: &Documents<'_>,
+    entries: Vec<Entry>,
+) -> Result<Vec<Candidate>, SourceError> {
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let mut failed = None;
+    if let Some(layout) = Layout::read(documents)? {
+        for listed in &layout.images {
+            match layout.load(documents, listed) {
+                Ok(loaded) => candidates.push(Candidate {
+                    names: Vec::new(),
+                    entry: None,
+                    layout: Some((listed.clone(), loaded)),
+                }),
+                Err(error) => failed = Some(error),
+            }
+        }
+    }
+    for entry in entries {
+        let names = entry.repo_tags.iter().flatten();
+        let names: Vec<String> = names.filter(|n| *n != "<none>:<none>").cloned().collect();
+        match candidates.iter_mut().find(|known| known.is(&entry)) {
+            Some(known) => {
+                known.names.extend(names);
+                known.entry.get_or_insert(entry);
+            }
+            None => candidates.push(Candidate {
+                names,
+                entry: Some(entry),
+                layout: None,
+            }),
+        }
+    }
+    for candidate in &mut candidates {
+        if let (true, Some((listed, _))) = (candidate.names.is_empty(), &candidate.layout) {
+            candidate.names.clone_from(&listed.names);
+        }
+    }
+    match failed {
+        // A layout that cannot be read is no loss where `manifest.json` has the image too.
+        Some(error)
+            if candidates
+                .iter()
+                .all(|candidate| candidate.layout.is_some()) =>
+        {
+            Err(error)
+        }
+        _ => Ok(candidates),
+    }
+}
+
+fn choose(
+    documents: &Documents<'_>,
+    candidates: Vec<Candidate>,
+    reference: Option<&str>,
+) -> Result<Candidate, SourceError> {
+    let what = documents.what();
+    let choices: Vec<String> = candidates.iter().map(Candidate::choice).collect();
+    if choices.is_empty() {
+        return Err(SourceError::Empty { what });
+    }
+    let mut fitting = candidates
+        .into_iter()
+        .filter(|candidate| reference.is_none_or(|wanted| candidate.is_meant_by(wanted)));
+    match (fitting.next(), fitting.next(), reference) {
+        (Some(one), None, _) => Ok(one),
+        (None, _, Some(reference)) => Err(SourceError::NoSuchImage {
+            what,
+            reference: quoted(reference),
+            choices,
+        }),
+        _ => Err(SourceError::Ambiguous { what, choices }),
+    }
+}
+
+impl Candidate {
+    /// True when `entry` is about this image.
+    fn is(&self, entry: &Entry) -> bool {
+        let Some((_, loaded)) = &self.layout else {
+            return self
+                .entry
+                .as_ref()
+                .is_some_and(|known| known.config == entry.config && known.layers == entry.layers);
+        };
+        let Some(config) = stated_digest(&entry.config) else {
+            return false;
+        };
+        std::iter::once(&loaded.tree.root)
+            .chain(loaded.tree.children.values())
+            .any(|manifest| match manifest {
+                AnyManifest::Manifest(manifest) => manifest.config.digest == config,
+                AnyManifest::Index(_) => false,
+            })
+    }
+
+    fn is_meant_by(&self, wanted: &str) -> bool {
+        let id = self.entry.as_ref().and_then(|e| stated_digest(&e.config));
+        self.names.iter().any(|name| names::means(wanted, name))
+            || id.is_some_and(|id| names::means_digest(wanted, &id))
+            || self
+                .layout
+                .as_ref()
+                .is_some_and(|(listed, _)| listed.is_meant_by(wanted))
+    }
+
+    fn choice(&self) -> String {
+        if !self.names.is_empty() {
+            let names: Vec<String> = self.names.iter().map(|name| quoted(name)).collect();
+            return names.join(" or ");
+        }
+        match (&self.layout, &self.entry) {
+            (Some((listed, _)), _) => listed.choice(),
+            (None, Some(entry)) => match stated_digest(&entry.config) {
+                Some(id) => format!("`{id}`"),
+                None => format!(
+                    "an image without a name, with the config {}",
+                    quoted(&entry.config)
+                ),
+            },
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// Opens an image by its config and its layer files.
+fn unpacked(
+    documents: &Documents<'_>,
+    entry: &Entry,
+    names: Vec<String>,
+) -> Result<Opened, SourceError> {
+    #[derive(Deserialize)]
+    struct Config {
+        rootfs: RootFs,
+    }
+    #[derive(Deserialize)]
+    struct RootFs {
+        diff_ids: Option<Vec<Digest>>,
+    }
+
+    let needed = |name: &str| -> Result<Place, SourceError> {
+        let found = documents.files.find(name)?;
+        found.ok_or_else(|| documents.absent(name, "`manifest.json`"))
+    };
+    let config_place = needed(&entry.config)?;
+    let bytes = documents
+        .read(&entry.config)?
+        .ok_or_else(|| documents.absent(&entry.config, "`manifest.json`"))?;
+    if let Some(stated) = stated_digest(&entry.config) {
+        documents.check(&entry.config, &stated, &bytes)?;
+    }
+    let config: Config = parse(documents, &entry.config, &bytes)?;
+    let diff_ids = config.rootfs.diff_ids.unwrap_or_default();
+    let paths = entry.layers.as_deref().unwrap_or_default();
+    if paths.len() != diff_ids.len() {
+        return Err(SourceError::LayerCount {
+            what: documents.what(),
+            layers: paths.len(),
+            diff_ids: diff_ids.len(),
+        });
+    }
+    let mut blobs = HashMap::from([(Digest::of(&bytes), config_place)]);
+    let mut layers = Vec::with_capacity(paths.len());
+    for (path, diff_id) in paths.iter().zip(diff_ids) {
+        let foreign = entry
+            .layer_sources
+            .as_ref()
+            .and_then(|sources| sources.get(&diff_id))
+            .filter(|source| source.is_foreign());
+        let (form, size) = match foreign {
+            Some(source) => (LayerForm::Foreign(source.clone()), source.size),
+            None => {
+                let place = needed(path)?;
+                let form = form(documents, path, &place)?;
+                let size = place.size;
+                blobs.insert(diff_id.clone(), place);
+                (form, size)
+            }
+        };
+        layers.push(UnpackedLayer {
+            diff_id,
+            size,
+            form,
+        });
+    }
+    Ok(Opened {
+        image: Image {
+            names,
+            content: Content::Unpacked(Unpacked {
+                config: bytes,
+                layers,
+                manifest: None,
+            }),
+        },
+        blobs,
+    })
+}
+
+/// How a layer is stored, by its first bytes: `manifest.json` does not say. Docker, podman and
+/// skopeo store plain tar files; kaniko, jib and Bazel compressed ones.
+fn form(documents: &Documents<'_>, path: &str, place: &Place) -> Result<LayerForm, SourceError> {
+    let start = place.start(16).map_err(|cause| {
+        SourceError::read(&format!("{} of {}", quoted(path), documents.what()), cause)
+    })?;
+    match Packing::of(&start) {
+        None => Ok(LayerForm::Tar),
+        Some(Packing::Gzip) => Ok(LayerForm::Gzip),
+        Some(Packing::Zstd) => Ok(LayerForm::Zstd),
+        Some(other) => Err(SourceError::LayerForm {
+            what: documents.what(),
+            layer: quoted(path),
+            form: other.name(),
+        }),
+    }
+}
+
+/// The digest that a config's name states: `HEX.json`, `sha256:HEX`, or `blobs/sha256/HEX`.
+fn stated_digest(name: &str) -> Option<Digest> {
+    let name = name.strip_prefix("./").unwrap_or(name);
+    let hex = name
+        .strip_prefix("blobs/sha256/")
+        .or_else(|| name.strip_prefix("sha256:"))
+        .or_else(|| name.strip_suffix(".json"))
+        .unwrap_or(name);
+    format!("sha256:{hex}").parse().ok()
+}
+
+fn is_uncompressed(layer: &Descriptor) -> bool {
+    layer.media_type.ends_with(".tar") || layer.is_foreign()
+}
+
+/// True when the manifest names this very config and these very layers.
+fn is_of(manifest: &Manifest, image: &Unpacked) -> bool {
+    manifest.config.digest == Digest::of(&image.config)
+        && manifest.layers.len() == image.layers.len()
+        && manifest
+            .layers
+            .iter()
+            .zip(&image.layers)
+            .all(|(named, layer)| match &layer.form {
+                LayerForm::Tar => named.digest == layer.diff_id && named.size == layer.size,
+                LayerForm::Foreign(source) => named.digest == source.digest,
+                LayerForm::Gzip | LayerForm::Zstd => false,
+            })
+}

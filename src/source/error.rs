@@ -1,0 +1,322 @@
+//! Why an image cannot be read, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::sniff::Looks;
+use crate::digest::Digest;
+use crate::error::{ExitCode, Hint, harmless};
+use crate::manifest::ManifestError;
+
+/// Why an image cannot be read from its source.
+///
+/// `what` is the source as messages call it: its path in backticks, or `standard input`. All text
+/// that came out of an archive is made harmless before it gets here.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum SourceError {
+    /// The path does not exist; `similar` are files near it that look like archives.
+    #[error("there is no file or directory {what}")]
+    Missing { what: String, similar: Vec<String> },
+    /// The operating system would not let us read.
+    #[error("cannot read {what}")]
+    Read {
+        what: String,
+        #[source]
+        cause: io::Error,
+    },
+    /// A file that is no archive, or an archive that is no image.
+    #[error("{what} is no image archive: it {looks}")]
+    NotImage { what: String, looks: Looks },
+    /// A directory that is no layout.
+    #[error("{what} is no OCI layout: it has no `{lacks}`")]
+    NotLayout {
+        what: String,
+        lacks: &'static str,
+        advice: Option<String>,
+    },
+    /// Something of another kind than `image` says.
+    #[error("{what} is {found}, but `{transport}` takes {expected}")]
+    WrongKind {
+        what: String,
+        transport: &'static str,
+        found: &'static str,
+        expected: &'static str,
+        instead: String,
+    },
+    /// The end of the archive is missing.
+    #[error("{what} is cut off: at least {missing} bytes are missing, of {at}")]
+    Cut {
+        what: String,
+        missing: u64,
+        at: String,
+    },
+    /// The archive's structure cannot be followed.
+    #[error("{what} is damaged: the header at byte {position} is no tar header, {why}")]
+    Damaged {
+        what: String,
+        position: u64,
+        why: &'static str,
+    },
+    /// A member's name leads elsewhere.
+    #[error("{what} is refused, it holds the member {member}: {why}")]
+    Hostile {
+        what: String,
+        member: String,
+        why: &'static str,
+    },
+    /// A link leads elsewhere.
+    #[error("{what} is refused: its {member} is a link to {target}")]
+    HostileLink {
+        what: String,
+        member: String,
+        target: String,
+    },
+    /// A pipe, a device or a directory where a file should be.
+    #[error("{name} of {what} is no regular file")]
+    NotRegular { what: String, name: String },
+    /// A document that says which image this is is there twice.
+    #[error("{what} is refused: it holds `{member}` twice, and readers disagree on which counts")]
+    Repeated { what: String, member: String },
+    /// Sparse members cannot be read in place.
+    #[error("{what} has the sparse member {member}, which cannot be read in place")]
+    Sparse { what: String, member: String },
+    /// Not an image, and not worth the memory.
+    #[error("{what} has more than {limit} members, which no image archive has")]
+    TooManyMembers { what: String, limit: usize },
+    /// A document past the bounds.
+    #[error("{document} of {what} has {size} bytes, more than the {limit} that are read")]
+    TooLarge {
+        what: String,
+        document: String,
+        size: u64,
+        limit: u64,
+    },
+    /// A document that is not the JSON it should be.
+    #[error("cannot understand {document} of {what}")]
+    Json {
+        what: String,
+        document: String,
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// A layout of a version that does not exist yet.
+    #[error("{what} is an OCI layout of version {version}, and only 1.0.0 is known")]
+    LayoutVersion { what: String, version: String },
+    /// A manifest that cannot be pushed.
+    #[error("cannot push the manifest {digest} of {what}")]
+    Manifest {
+        what: String,
+        digest: Digest,
+        #[source]
+        cause: ManifestError,
+    },
+    /// Something that is named and is not there.
+    #[error("{what} does not hold {name}, which {needed_by} names{}", if *.cut { ", and its end is missing" } else { "" })]
+    Absent {
+        what: String,
+        name: String,
+        needed_by: String,
+        cut: bool,
+    },
+    /// An index of platforms none of which is there.
+    #[error("{what} holds none of the platforms of its index {digest}: {platforms}")]
+    AllAbsent {
+        what: String,
+        digest: Digest,
+        platforms: String,
+    },
+    /// Indexes that name indexes without end.
+    #[error("{what} has indexes nested more than {limit} deep")]
+    TooDeep { what: String, limit: usize },
+    /// A blob that is longer or shorter than was promised.
+    #[error("{blob} of {what} is damaged: it has {actual} bytes and should have {promised}")]
+    WrongSize {
+        what: String,
+        blob: String,
+        promised: u64,
+        actual: u64,
+    },
+    /// A document that is not what its digest says.
+    #[error("{blob} of {what} is damaged: its digest is {actual} and should be {promised}")]
+    WrongDigest {
+        what: String,
+        blob: String,
+        promised: Digest,
+        actual: Digest,
+    },
+    /// A config and layers that do not belong together.
+    #[error("{what} names {layers} layers for an image whose config has {diff_ids} diff IDs")]
+    LayerCount {
+        what: String,
+        layers: usize,
+        diff_ids: usize,
+    },
+    /// A layer in a form that no registry takes.
+    #[error("the layer {layer} of {what} is compressed with {form}, which images cannot have")]
+    LayerForm {
+        what: String,
+        layer: String,
+        form: &'static str,
+    },
+    /// Several images, and nothing says which.
+    #[error("{what} holds {} images, and `image` does not say which", choices.len())]
+    Ambiguous { what: String, choices: Vec<String> },
+    /// No image of that name.
+    #[error("{what} holds no image {reference}")]
+    NoSuchImage {
+        what: String,
+        reference: String,
+        choices: Vec<String>,
+    },
+    /// No image at all.
+    #[error("{what} lists no image")]
+    Empty { what: String },
+    /// A blob that the opened image does not have.
+    #[error("{what} has no blob {digest}, or not {offset} bytes of it")]
+    NoBlob {
+        what: String,
+        digest: Digest,
+        offset: u64,
+    },
+}
+
+impl SourceError {
+    pub(super) fn read(what: &str, cause: io::Error) -> Self {
+        Self::Read {
+            what: what.to_owned(),
+            cause,
+        }
+    }
+
+    /// What the process exits with: 2 where `image` asks for something that is not there, else 1.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Missing { .. }
+            | Self::NotImage { .. }
+            | Self::NotLayout { .. }
+            | Self::WrongKind { .. }
+            | Self::Ambiguous { .. }
+            | Self::NoSuchImage { .. } => ExitCode::Usage,
+            _ => ExitCode::Failed,
+        }
+    }
+}
+
+/// How many choices are listed; an archive with hundreds of images would fill the log.
+const MAX_CHOICES: usize = 20;
+
+fn list(choices: &[String]) -> String {
+    let mut text = choices
+        .iter()
+        .take(MAX_CHOICES)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if choices.len() > MAX_CHOICES {
+        text.push_str(&format!(" and {} more", choices.len() - MAX_CHOICES));
+    }
+    text
+}
+
+impl Hint for SourceError {
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Missing { similar, .. } if !similar.is_empty() => {
+                format!("there are: {}", similar.join(", "))
+            }
+            Self::Missing { .. } => {
+                "check that the step that builds the image ran in this job, or that its artifact \
+                 was downloaded"
+                    .to_owned()
+            }
+            Self::NotImage { looks, .. } => looks.advice().to_owned(),
+            Self::NotLayout { advice, .. } => match advice {
+                Some(advice) => advice.clone(),
+                None => "name the directory that holds `oci-layout` and `index.json`".to_owned(),
+            },
+            Self::WrongKind { instead, .. } => format!("write `{instead}`"),
+            Self::Cut { .. } | Self::Absent { cut: true, .. } => {
+                "make the archive again: its writer or its download was stopped, or the disk was \
+                 full"
+                    .to_owned()
+            }
+            Self::Absent { .. } => "make the archive again, with all its layers in it".to_owned(),
+            Self::Damaged { .. } | Self::WrongSize { .. } | Self::WrongDigest { .. } => {
+                "make the archive again, or fetch it again: its bytes were changed".to_owned()
+            }
+            Self::Hostile { .. } | Self::HostileLink { .. } | Self::Repeated { .. } => {
+                "no image builder writes such an archive; find out who made it. Where the links \
+                 are your own, copy the files (`cp -RL`, `tar --dereference`) instead"
+                    .to_owned()
+            }
+            Self::Sparse { .. } => "pack the archive again without `--sparse`".to_owned(),
+            Self::Manifest {
+                cause: ManifestError::Schema1,
+                ..
+            } => "pull the image with a current Docker, or copy it with `skopeo copy --format \
+                  v2s2`, and save it again"
+                .to_owned(),
+            Self::AllAbsent { .. } => {
+                "save it from where the platform is: `docker save --platform linux/amd64 …`"
+                    .to_owned()
+            }
+            Self::LayerForm { .. } => {
+                "make the image again with gzip, zstd or uncompressed layers".to_owned()
+            }
+            Self::Ambiguous { choices, .. } => {
+                format!(
+                    "put one of these after the path and a colon: {}",
+                    list(choices)
+                )
+            }
+            Self::NoSuchImage { choices, .. } => format!("it holds {}", list(choices)),
+            Self::Empty { .. } => "save an image into it".to_owned(),
+            _ => return Vec::new(),
+        };
+        vec![hint]
+    }
+}
+
+/// Text from an archive in backticks, made harmless and of bounded length.
+pub(super) fn quoted(text: &str) -> String {
+    const MOST: usize = 200;
+    let safe = harmless(text);
+    match safe.char_indices().nth(MOST) {
+        Some((end, _)) => format!("`{}…`", &safe[..end]),
+        None => format!("`{safe}`"),
+    }
+}
+
+/// A path as messages show it.
+pub(super) fn shown(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
+}
+
+/// The files of the folder of `path` that look like images, at most five.
+pub(super) fn similar(path: &Path) -> Vec<String> {
+    const ENDINGS: [&str; 9] = [
+        ".tar", ".tgz", ".tar.gz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".oci",
+    ];
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        return Vec::new();
+    };
+    let mut found: Vec<String> = entries
+        .filter_map(Result::ok)
+        // A folder of a million files is not searched to its end for the sake of a hint.
+        .take(10_000)
+        .filter(|entry| {
+            let name = entry.file_name().to_string_lossy().to_lowercase();
+            ENDINGS.iter().any(|ending| name.ends_with(ending))
+                || entry.path().join("oci-layout").is_file()
+        })
+        .map(|entry| shown(&path.with_file_name(entry.file_name())))
+        .collect();
+    found.sort();
+    found.truncate(5);
+    found
+}

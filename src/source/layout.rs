@@ -1,0 +1,358 @@
+//! OCI image layouts, in a directory or in a tar file: which images there are, and their manifests.
+//!
+//! <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::error::{SourceError, quoted};
+use super::files::{Documents, Place, blob_name};
+use super::names;
+use super::tree::{Tree, attested, label};
+use crate::digest::Digest;
+use crate::error::harmless;
+use crate::manifest::{AnyManifest, Descriptor, Index, ManifestError, media_type};
+
+/// How deep indexes may be nested. Docker nests one; nothing is known to nest more than two.
+const MAX_DEPTH: usize = 8;
+
+/// The reference that stands for `index.json` itself.
+const WHOLE: &str = "index.json";
+
+/// What `index.json` lists.
+#[derive(Debug)]
+pub(super) struct Layout {
+    bytes: Bytes,
+    /// The images, each once, in the order of the file.
+    pub(super) images: Vec<Listed>,
+}
+
+/// An image of a layout.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    /// Its manifest or index.
+    pub(super) root: Descriptor,
+    /// Its names: full ones as containerd writes them, where there are, else what
+    /// `org.opencontainers.image.ref.name` says.
+    pub(super) names: Vec<String>,
+    /// Everything that can be written to mean it.
+    aliases: Vec<String>,
+}
+
+/// A tree, and where its blobs are.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) tree: Tree,
+    pub(super) blobs: HashMap<Digest, Place>,
+}
+
+impl Layout {
+    /// Reads `oci-layout` and `index.json`; none when the first is not there.
+    pub(super) fn read(documents: &Documents<'_>) -> Result<Option<Self>, SourceError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Version {
+            image_layout_version: String,
+        }
+        #[derive(Deserialize)]
+        struct Listing {
+            // Docker 25.0 wrote `null` for an image saved by its ID (moby/moby#47210).
+            manifests: Option<Vec<Descriptor>>,
+        }
+
+        let Some(bytes) = documents.read("oci-layout")? else {
+            return Ok(None);
+        };
+        let version: Version = parse(documents, "oci-layout", &bytes)?;
+        if !version.image_layout_version.starts_with("1.") {
+            return Err(SourceError::LayoutVersion {
+                what: documents.what(),
+                version: quoted(&version.image_layout_version),
+            });
+        }
+        let bytes = documents
+            .read("index.json")?
+            .ok_or_else(|| documents.absent("index.json", "the OCI image layout specification"))?;
+        let listing: Listing = parse(documents, "index.json", &bytes)?;
+        let mut images: Vec<Listed> = Vec::new();
+        let mut places: HashMap<Digest, usize> = HashMap::new();
+        for root in listing.manifests.unwrap_or_default() {
+            let annotation = |key: &str| root.annotations.get(key).cloned();
+            let full = annotation("io.containerd.image.name");
+            let short = annotation("org.opencontainers.image.ref.name");
+            let aliases = full.iter().chain(&short).cloned();
+            match places.get(&root.digest) {
+                Some(place) => {
+                    let listed = &mut images[*place];
+                    listed.names.extend(full.clone().or(short.clone()));
+                    listed.aliases.extend(aliases);
+                }
+                None => {
+                    places.insert(root.digest.clone(), images.len());
+                    images.push(Listed {
+                        names: full.clone().or(short.clone()).into_iter().collect(),
+                        aliases: aliases.collect(),
+                        root,
+                    });
+                }
+            }
+        }
+        Ok(Some(Self { bytes, images }))
+    }
+
+    /// The image that `reference` means, or the one that there is.
+    ///
+    /// Without a reference, images that are named win over those that are not: a layout lists
+    /// signatures and other referrers without a name. Several manifests without names are several
+    /// images, as they are for skopeo and crane, even if their platforms differ; the reference
+    /// `index.json` makes one image of them.
+    pub(super) fn choose(
+        &self,
+        documents: &Documents<'_>,
+        reference: Option<&str>,
+    ) -> Result<Listed, SourceError> {
+        if self.images.is_empty() {
+            return Err(SourceError::Empty {
+                what: documents.what(),
+            });
+        }
+        if reference == Some(WHOLE) {
+            return Ok(self.whole());
+        }
+        let fits = |image: &&Listed| match reference {
+            Some(wanted) => image.is_meant_by(wanted),
+            None => true,
+        };
+        let mut fitting: Vec<&Listed> = self.images.iter().filter(fits).collect();
+        if reference.is_none() && fitting.iter().any(|image| !image.names.is_empty()) {
+            fitting.retain(|image| !image.names.is_empty());
+        }
+        match (fitting.as_slice(), reference) {
+            ([one], _) => Ok((*one).clone()),
+            ([], Some(reference)) => Err(SourceError::NoSuchImage {
+                what: documents.what(),
+                reference: quoted(reference),
+                choices: self.images.iter().map(Listed::choice).collect(),
+            }),
+            (several, _) => {
+                let mut choices: Vec<String> = several.iter().map(|image| image.choice()).collect();
+                if several.iter().all(|image| image.names.is_empty()) {
+                    choices.push(format!("`{WHOLE}` (all as one multi-platform image)"));
+                }
+                Err(SourceError::Ambiguous {
+                    what: documents.what(),
+                    choices,
+                })
+            }
+        }
+    }
+
+    /// `index.json` as an image.
+    fn whole(&self) -> Listed {
+        Listed {
+            root: Descriptor {
+                media_type: media_type::OCI_INDEX.to_owned(),
+                digest: Digest::of(&self.bytes),
+                size: self.bytes.len() as u64,
+                urls: Vec::new(),
+                platform: None,
+                annotations: Default::default(),
+            },
+            names: Vec::new(),
+            aliases: Vec::new(),
+        }
+    }
+
+    /// Reads every manifest of an image, and finds its blobs.
+    pub(super) fn load(
+        &self,
+        documents: &Documents<'_>,
+        listed: &Listed,
+    ) -> Result<Loaded, SourceError> {
+        let root = &listed.root;
+        // `index.json` is no blob, and it is the only root that need not be one.
+        let bytes = match root.digest == Digest::of(&self.bytes) {
+            true => self.bytes.clone(),
+            false => documents
+                .blob(root)?
+                .ok_or_else(|| documents.absent(&blob_name(&root.digest), "`index.json`"))?,
+        };
+        let mut loading = Loading {
+            documents,
+            children: HashMap::new(),
+            blobs: HashMap::new(),
+            absent: Vec::new(),
+            gone: HashSet::new(),
+        };
+        let manifest = parse_manifest(documents, root, bytes)?;
+        match &manifest {
+            AnyManifest::Manifest(one) => {
+                if let Some(missing) = loading.blobs_of(&manifest)? {
+                    let name = blob_name(&missing);
+                    return Err(documents.absent(&name, &format!("the manifest {}", one.digest)));
+                }
+            }
+            AnyManifest::Index(index) => {
+                if !loading.descend(index, 1)? && !loading.absent.is_empty() {
+                    return Err(loading.all_absent(index));
+                }
+            }
+        }
+        if let (Some(absent), false) = (loading.absent.first(), documents.files.is_complete()) {
+            // What is missing here was lost, and not left out.
+            return Err(documents.absent(&blob_name(&absent.digest), "its index"));
+        }
+        Ok(Loaded {
+            tree: Tree {
+                root: manifest,
+                children: loading.children,
+                absent: loading.absent,
+            },
+            blobs: loading.blobs,
+        })
+    }
+}
+
+impl Listed {
+    pub(super) fn is_meant_by(&self, wanted: &str) -> bool {
+        names::means_digest(wanted, &self.root.digest)
+            || self.aliases.iter().any(|alias| names::means(wanted, alias))
+    }
+
+    /// How the image is offered when one has to be chosen.
+    pub(super) fn choice(&self) -> String {
+        let names = match self.names.as_slice() {
+            [] => format!("`{}`", self.root.digest),
+            names => names
+                .iter()
+                .map(|name| quoted(name))
+                .collect::<Vec<_>>()
+                .join(" or "),
+        };
+        match &self.root.platform {
+            Some(platform) => format!("{names} ({})", harmless(&platform.to_string())),
+            None => names,
+        }
+    }
+}
+
+struct Loading<'a> {
+    documents: &'a Documents<'a>,
+    children: HashMap<Digest, AnyManifest>,
+    blobs: HashMap<Digest, Place>,
+    absent: Vec<Descriptor>,
+    /// The digests of `absent`, and of indexes that have nothing but those.
+    gone: HashSet<Digest>,
+}
+
+impl Loading<'_> {
+    /// Reads the children of an index; false when none of them is there.
+    fn descend(&mut self, index: &Index, depth: usize) -> Result<bool, SourceError> {
+        if depth > MAX_DEPTH {
+            return Err(SourceError::TooDeep {
+                what: self.documents.what(),
+                limit: MAX_DEPTH,
+            });
+        }
+        let mut any = index.manifests.is_empty();
+        for child in &index.manifests {
+            let there = self.child(child, depth)?;
+            // An attestation is nothing without what it is about.
+            any |= there && attested(child).is_none();
+        }
+        Ok(any)
+    }
+
+    fn child(&mut self, child: &Descriptor, depth: usize) -> Result<bool, SourceError> {
+        if self.children.contains_key(&child.digest) {
+            return Ok(true);
+        }
+        if self.gone.contains(&child.digest) {
+            return Ok(false);
+        }
+        let Some(bytes) = self.documents.blob(child)? else {
+            self.lose(child);
+            return Ok(false);
+        };
+        let manifest = parse_manifest(self.documents, child, bytes)?;
+        let there = match &manifest {
+            AnyManifest::Index(index) => self.descend(index, depth + 1)?,
+            AnyManifest::Manifest(_) => self.blobs_of(&manifest)?.is_none(),
+        };
+        match (there, &manifest) {
+            (true, _) => {
+                self.children.insert(child.digest.clone(), manifest);
+            }
+            // What is absent of it was noted below it.
+            (false, AnyManifest::Index(_)) => {
+                self.gone.insert(child.digest.clone());
+            }
+            (false, AnyManifest::Manifest(_)) => self.lose(child),
+        }
+        Ok(there)
+    }
+
+    fn lose(&mut self, child: &Descriptor) {
+        self.gone.insert(child.digest.clone());
+        self.absent.push(child.clone());
+    }
+
+    /// Finds the blobs of a manifest; the first that is missing, if one is.
+    fn blobs_of(&mut self, manifest: &AnyManifest) -> Result<Option<Digest>, SourceError> {
+        let AnyManifest::Manifest(manifest) = manifest else {
+            return Ok(None);
+        };
+        let mut found = Vec::new();
+        for blob in manifest.blobs() {
+            match self.documents.place(blob)? {
+                Some(place) => found.push((blob.digest.clone(), place)),
+                None => return Ok(Some(blob.digest.clone())),
+            }
+        }
+        self.blobs.extend(found);
+        Ok(None)
+    }
+
+    fn all_absent(&self, index: &Index) -> SourceError {
+        SourceError::AllAbsent {
+            what: self.documents.what(),
+            digest: index.digest.clone(),
+            platforms: self
+                .absent
+                .iter()
+                .filter(|child| attested(child).is_none())
+                .map(label)
+                .collect::<Vec<_>>()
+                .join(", "),
+        }
+    }
+}
+
+fn parse_manifest(
+    documents: &Documents<'_>,
+    descriptor: &Descriptor,
+    bytes: Bytes,
+) -> Result<AnyManifest, SourceError> {
+    AnyManifest::parse(bytes, Some(&descriptor.media_type)).map_err(|cause: ManifestError| {
+        SourceError::Manifest {
+            what: documents.what(),
+            digest: descriptor.digest.clone(),
+            cause,
+        }
+    })
+}
+
+/// Reads a document's JSON.
+pub(super) fn parse<'de, T: Deserialize<'de>>(
+    documents: &Documents<'_>,
+    name: &str,
+    bytes: &'de [u8],
+) -> Result<T, SourceError> {
+    serde_json::from_slice(bytes).map_err(|cause| SourceError::Json {
+        what: documents.what(),
+        document: quoted(name),
+        cause,
+    })
+}

@@ -1,0 +1,189 @@
+//! From a path to an opened image: told by content where `image` does not say.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::directory::Directory;
+use super::error::{SourceError, shown, similar};
+use super::files::{Documents, Files as _};
+use super::layout::Layout;
+use super::sniff::{Looks, Packing, START};
+use super::tar_index::{TarIndex, is_tar, start_of};
+use super::{Content, Image, Opened, docker_archive};
+use crate::config::ImageSource;
+
+/// What `image` says that a file is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Docker,
+    Oci,
+    Any,
+}
+
+/// Opens the image, blocking; returns the source's name in messages as well.
+pub(super) fn open(
+    source: &ImageSource,
+    spool_directory: &Path,
+) -> Result<(String, Opened), SourceError> {
+    match source {
+        ImageSource::DockerArchive(path, reference) => {
+            archive(path, Kind::Docker, reference.as_deref(), spool_directory)
+        }
+        ImageSource::OciArchive(path, reference) => {
+            archive(path, Kind::Oci, reference.as_deref(), spool_directory)
+        }
+        ImageSource::OciLayout(path, reference) => layout(path, reference.as_deref()),
+        ImageSource::Path(path) if path.is_dir() => layout(path, None),
+        ImageSource::Path(path) => archive(path, Kind::Any, None, spool_directory),
+    }
+}
+
+/// Opens a layout directory.
+fn layout(path: &Path, reference: Option<&str>) -> Result<(String, Opened), SourceError> {
+    let what = shown(path);
+    let metadata = std::fs::metadata(path).map_err(|cause| no_access(path, cause))?;
+    if !metadata.is_dir() {
+        return Err(SourceError::WrongKind {
+            instead: format!("oci-archive:{}", path.display()),
+            what,
+            transport: "oci:",
+            found: "a file",
+            expected: "a directory",
+        });
+    }
+    let directory = Directory::open(path)?;
+    let documents = Documents::new(&directory);
+    let layout = Layout::read(&documents)?.ok_or_else(|| SourceError::NotLayout {
+        what: what.clone(),
+        lacks: "oci-layout",
+        advice: advice_for_directory(path),
+    })?;
+    Ok((what, of_layout(&documents, &layout, reference)?))
+}
+
+fn of_layout(
+    documents: &Documents<'_>,
+    layout: &Layout,
+    reference: Option<&str>,
+) -> Result<Opened, SourceError> {
+    let listed = layout.choose(documents, reference)?;
+    let loaded = layout.load(documents, &listed)?;
+    Ok(Opened {
+        image: Image {
+            names: listed.names,
+            content: Content::Manifests(loaded.tree),
+        },
+        blobs: loaded.blobs,
+    })
+}
+
+/// Opens an archive file.
+fn archive(
+    path: &Path,
+    kind: Kind,
+    reference: Option<&str>,
+    _spool_directory: &Path,
+) -> Result<(String, Opened), SourceError> {
+    let what = shown(path);
+    let file = File::open(path).map_err(|cause| no_access(path, cause))?;
+    let metadata = file
+        .metadata()
+        .map_err(|cause| SourceError::read(&what, cause))?;
+    if metadata.is_dir() {
+        return Err(SourceError::WrongKind {
+            instead: format!("oci:{}", path.display()),
+            what,
+            transport: kind.transport(),
+            found: "a directory",
+            expected: "a file",
+        });
+    }
+    let start = start_of(&file, START).map_err(|cause| SourceError::read(&what, cause))?;
+    if Packing::of(&start).is_some() || !is_tar(&start) {
+        let looks = Looks::of(&start);
+        return Err(SourceError::NotImage { what, looks });
+    }
+    let opened = of_tar(Arc::new(file), what.clone(), kind, reference, path)?;
+    Ok((what, opened))
+}
+
+fn of_tar(
+    file: Arc<File>,
+    what: String,
+    kind: Kind,
+    reference: Option<&str>,
+    path: &Path,
+) -> Result<Opened, SourceError> {
+    let index = TarIndex::scan(file, what.clone())?;
+    let has = |name: &str| Ok(index.find(name)?.is_some());
+    let (is_docker, is_layout) = (has("manifest.json")?, has("oci-layout")?);
+    if !is_docker && !is_layout {
+        if !index.is_complete() {
+            return Err(SourceError::Cut {
+                missing: 1024,
+                at: "its end".to_owned(),
+                what,
+            });
+        }
+        let looks = Looks::of_names(index.names());
+        return Err(SourceError::NotImage { what, looks });
+    }
+    index.refuse_tricks()?;
+    let documents = Documents::new(&index);
+    // `docker save` from the containerd image store leaves `manifest.json` out where the image is
+    // for another platform, so a Docker archive may be a layout alone.
+    if is_docker && kind != Kind::Oci {
+        return docker_archive::open(&documents, reference);
+    }
+    match Layout::read(&documents)? {
+        Some(layout) => of_layout(&documents, &layout, reference),
+        None => Err(SourceError::WrongKind {
+            what,
+            transport: kind.transport(),
+            found: "a Docker archive without an OCI layout in it",
+            expected: "an OCI archive",
+            instead: format!("docker-archive:{}", path.display()),
+        }),
+    }
+}
+
+impl Kind {
+    fn transport(self) -> &'static str {
+        match self {
+            Self::Docker => "docker-archive:",
+            Self::Oci => "oci-archive:",
+            Self::Any => "image",
+        }
+    }
+}
+
+fn no_access(path: &Path, cause: io::Error) -> SourceError {
+    if cause.kind() == io::ErrorKind::NotFound {
+        SourceError::Missing {
+            what: shown(path),
+            similar: similar(path),
+        }
+    } else {
+        SourceError::read(&shown(path), cause)
+    }
+}
+
+/// What to do with a directory that is no layout, where it can be told what it is.
+fn advice_for_directory(path: &Path) -> Option<String> {
+    let has = |name: &str| path.join(name).exists();
+    if has("manifest.json") && has("version") {
+        // containers-transports(5), `dir:`
+        Some("it is in skopeo's `dir:` form; `skopeo copy dir:… oci:…` makes a layout of it".into())
+    } else if has("manifest.json") {
+        Some(format!(
+            "it is an unpacked Docker archive; pack it again: `tar -C {} -cf image.tar .`",
+            path.display()
+        ))
+    } else if has("Dockerfile") || has("Containerfile") {
+        Some("it is the input of a build; build the image first".into())
+    } else {
+        None
+    }
+}

@@ -1,0 +1,436 @@
+//! Where each member of a tar file lies: one walk over the headers, nothing unpacked.
+//!
+//! The headers are the `tar` crate's, the walk is ours. The crate's own walk reads a long name of
+//! any length into memory, and of a file that is cut it cannot tell how much is missing.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use tar::{EntryType, Header};
+
+use super::error::{SourceError, quoted};
+use super::files::{Files, Place};
+
+/// The most members that are looked at. An image archive has a few for each of at most 127 layers
+/// and each platform; a directory of a million files is no image.
+const MAX_MEMBERS: usize = 100_000;
+
+/// The most bytes of a long name or of a PAX header: far over `PATH_MAX`, far under harm.
+const MAX_EXTENSION: u64 = 64 * 1024;
+
+/// How many links may lead to one member, as the kernel bounds symbolic links.
+const MAX_LINKS: usize = 40;
+
+/// The unit of a tar file.
+const BLOCK: u64 = 512;
+
+/// The names of a tar file, and where their bytes are in it.
+#[derive(Debug)]
+pub(super) struct TarIndex {
+    file: Arc<File>,
+    what: String,
+    members: HashMap<String, Member>,
+    /// The first link that is absolute or climbs out; judged when it is known that this is an
+    /// image archive, for a file system has many.
+    hostile_link: Option<(String, String)>,
+    repeated: Option<String>,
+    complete: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Member {
+    File { offset: u64, size: u64 },
+    Link(String),
+}
+
+/// What the headers before a member say about it.
+#[derive(Default)]
+struct Extensions {
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    sparse: bool,
+}
+
+impl TarIndex {
+    /// Walks the headers of `file`; `what` names it in messages.
+    pub(super) fn scan(file: Arc<File>, what: String) -> Result<Self, SourceError> {
+        let length = file
+            .metadata()
+            .map_err(|cause| SourceError::read(&what, cause))?
+            .len();
+        let mut index = Self {
+            file,
+            what,
+            members: HashMap::new(),
+            hostile_link: None,
+            repeated: None,
+            complete: false,
+        };
+        index.walk(length)?;
+        Ok(index)
+    }
+
+    fn walk(&mut self, length: u64) -> Result<(), SourceError> {
+        let mut position = 0;
+        let mut extensions = Extensions::default();
+        let mut extended = false;
+        let mut headers = 0;
+        let mut last = String::new();
+        while position < length {
+            let mut block = [0; BLOCK as usize];
+            let here = &mut block[..BLOCK.min(length - position) as usize];
+            self.read(here, position)?;
+            if here.iter().all(|byte| *byte == 0) {
+                // One block of zeros ends the archive for every reader, although two are written.
+                self.complete = true;
+                break;
+            }
+            if (here.len() as u64) < BLOCK {
+                return Err(self.cut(position + BLOCK - length, after(&last)));
+            }
+            headers += 1;
+            if headers > MAX_MEMBERS {
+                return Err(SourceError::TooManyMembers {
+                    what: self.what.clone(),
+                    limit: MAX_MEMBERS,
+                });
+            }
+            let header = Header::from_byte_slice(&block);
+            if !sum_is_right(header) {
+                return Err(self.damaged(position, "its checksum is wrong"));
+            }
+            let kind = header.entry_type();
+            let stated = match (extensions.size, is_extension(kind)) {
+                (Some(size), false) => size,
+                _ => self.stated_size(header, position)?,
+            };
+            position += BLOCK;
+            let next = stated
+                .checked_next_multiple_of(BLOCK)
+                .and_then(|padded| position.checked_add(padded))
+                .ok_or_else(|| self.damaged(position - BLOCK, "its size is impossible"))?;
+            let end = position + stated;
+
+            if is_extension(kind) {
+                if end > length {
+                    return Err(self.cut(end - length, after(&last)));
+                }
+                self.extend(&mut extensions, kind, position, stated)?;
+                extended = true;
+            } else {
+                let extensions = std::mem::take(&mut extensions);
+                extended = false;
+                let raw = extensions
+                    .name
+                    .clone()
+                    .unwrap_or_else(|| header.path_bytes().into_owned());
+                last = String::from_utf8_lossy(&raw).into_owned();
+                if end > length {
+                    return Err(self.cut(end - length, format!("the member {}", quoted(&last))));
+                }
+                self.add(header, extensions, &last, position, stated)?;
+            }
+            position = next;
+        }
+        if extended {
+            return Err(self.cut(BLOCK, after(&last)));
+        }
+        Ok(())
+    }
+
+    /// Takes up one member, its name and links made plain.
+    fn add(
+        &mut self,
+        header: &Header,
+        extensions: Extensions,
+        raw: &str,
+        offset: u64,
+        size: u64,
+    ) -> Result<(), SourceError> {
+        let name = match plain(raw, "") {
+            Ok(name) => name,
+            Err(why) => {
+                return Err(SourceError::Hostile {
+                    what: self.what.clone(),
+                    member: quoted(raw),
+                    why,
+                });
+            }
+        };
+        let kind = header.entry_type();
+        if kind == EntryType::GNUSparse || extensions.sparse {
+            return Err(SourceError::Sparse {
+                what: self.what.clone(),
+                member: quoted(&name),
+            });
+        }
+        let member = if kind.is_hard_link() || kind.is_symlink() {
+            if size > 0 {
+                // Some readers would skip that many bytes and some would not, and each would see
+                // another archive.
+                return Err(self.damaged(offset - BLOCK, "it is a link and states a size"));
+            }
+            let target = extensions
+                .link
+                .or_else(|| header.link_name_bytes().map(|link| link.into_owned()))
+                .unwrap_or_default();
+            let target = String::from_utf8_lossy(&target).into_owned();
+            let folder = match kind.is_symlink() {
+                true => name.rsplit_once('/').map_or("", |(folder, _)| folder),
+                false => "",
+            };
+            match plain(&target, folder) {
+                Ok(target) => Member::Link(target),
+                Err(_) => {
+                    self.hostile_link.get_or_insert((name, target));
+                    return Ok(());
+                }
+            }
+        } else if kind.is_file() || kind == EntryType::Continuous {
+            // Before POSIX a directory was a file whose name ends in a slash.
+            if raw.ends_with('/') {
+                return Ok(());
+            }
+            Member::File { offset, size }
+        } else {
+            return Ok(());
+        };
+        // The later of two members of one name wins, as it does for `tar -x` and `docker load`.
+        // What the name promises by its digest is checked by whoever reads it; the few names that
+        // say which image this is must be there once, for readers disagree on which of two counts.
+        if self.members.insert(name.clone(), member).is_some()
+            && ["manifest.json", "index.json", "oci-layout"].contains(&name.as_str())
+        {
+            self.repeated.get_or_insert(name);
+        }
+        Ok(())
+    }
+
+    fn extend(
+        &self,
+        extensions: &mut Extensions,
+        kind: EntryType,
+        offset: u64,
+        size: u64,
+    ) -> Result<(), SourceError> {
+        if kind.is_pax_global_extensions() {
+            // Comments and times (`git archive` writes one); no reader takes names from it.
+            return Ok(());
+        }
+        if size > MAX_EXTENSION {
+            return Err(self.damaged(offset - BLOCK, "its extended name is too long"));
+        }
+        let mut bytes = vec![0; size as usize];
+        self.read(&mut bytes, offset)?;
+        let until_nul = |bytes: &[u8]| bytes.split(|b| *b == 0).next().map(<[u8]>::to_vec);
+        if kind.is_gnu_longname() {
+            extensions.name = until_nul(&bytes);
+        } else if kind.is_gnu_longlink() {
+            extensions.link = until_nul(&bytes);
+        } else {
+            pax(&bytes, extensions)
+                .ok_or_else(|| self.damaged(offset - BLOCK, "its PAX records are malformed"))?;
+        }
+        Ok(())
+    }
+
+    /// The size field; links and directories have none that counts, and some write it blank.
+    fn stated_size(&self, header: &Header, position: u64) -> Result<u64, SourceError> {
+        match header.entry_size() {
+            Ok(size) => Ok(size),
+            Err(_) if has_no_bytes(header.entry_type()) => Ok(0),
+            Err(_) => Err(self.damaged(position, "its size is no number")),
+        }
+    }
+
+    fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), SourceError> {
+        self.file
+            .read_exact_at(buffer, offset)
+            .map_err(|cause| SourceError::read(&self.what, cause))
+    }
+
+    fn cut(&self, missing: u64, at: String) -> SourceError {
+        SourceError::Cut {
+            what: self.what.clone(),
+            missing,
+            at,
+        }
+    }
+
+    fn damaged(&self, position: u64, why: &'static str) -> SourceError {
+        SourceError::Damaged {
+            what: self.what.clone(),
+            position,
+            why,
+        }
+    }
+
+    /// Refuses an archive that plays tricks; to be called when it is known to be an image.
+    pub(super) fn refuse_tricks(&self) -> Result<(), SourceError> {
+        if let Some((member, target)) = &self.hostile_link {
+            return Err(SourceError::HostileLink {
+                what: self.what.clone(),
+                member: quoted(member),
+                target: quoted(target),
+            });
+        }
+        match &self.repeated {
+            Some(name) => Err(SourceError::Repeated {
+                what: self.what.clone(),
+                member: name.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The names of all members that have bytes, in no order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.keys().map(String::as_str)
+    }
+}
+
+impl Files for TarIndex {
+    fn what(&self) -> &str {
+        &self.what
+    }
+
+    fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Follows hard and symbolic links between members.
+    fn find(&self, name: &str) -> Result<Option<Place>, SourceError> {
+        let Ok(mut name) = plain(name, "") else {
+            return Err(SourceError::Hostile {
+                what: self.what.clone(),
+                member: quoted(name),
+                why: "it leads out of the archive",
+            });
+        };
+        for _ in 0..MAX_LINKS {
+            match self.members.get(&name) {
+                Some(Member::File { offset, size }) => {
+                    return Ok(Some(Place::within(&self.file, *offset, *size)));
+                }
+                Some(Member::Link(target)) => name.clone_from(target),
+                None => return Ok(None),
+            }
+        }
+        Err(SourceError::HostileLink {
+            what: self.what.clone(),
+            member: quoted(&name),
+            target: "itself".to_owned(),
+        })
+    }
+}
+
+/// True when `block` is the header of a tar file's first member.
+pub(super) fn is_tar(block: &[u8]) -> bool {
+    block.len() >= BLOCK as usize && {
+        let block = &block[..BLOCK as usize];
+        block.iter().any(|byte| *byte != 0) && sum_is_right(Header::from_byte_slice(block))
+    }
+}
+
+fn sum_is_right(header: &Header) -> bool {
+    let bytes = header.as_bytes();
+    let sum = |of: &dyn Fn(u8) -> i64| -> i64 {
+        let outside: i64 = bytes[..148]
+            .iter()
+            .chain(&bytes[156..])
+            .map(|b| of(*b))
+            .sum();
+        outside + 8 * i64::from(b' ')
+    };
+    match header.cksum() {
+        // Some historic writers summed signed bytes.
+        Ok(stated) => {
+            let stated = i64::from(stated);
+            stated == sum(&i64::from) || stated == sum(&|byte| i64::from(byte as i8))
+        }
+        Err(_) => false,
+    }
+}
+
+fn is_extension(kind: EntryType) -> bool {
+    kind.is_gnu_longname()
+        || kind.is_gnu_longlink()
+        || kind.is_pax_local_extensions()
+        || kind.is_pax_global_extensions()
+}
+
+fn has_no_bytes(kind: EntryType) -> bool {
+    kind.is_hard_link()
+        || kind.is_symlink()
+        || kind.is_dir()
+        || kind.is_fifo()
+        || kind.is_character_special()
+        || kind.is_block_special()
+}
+
+fn after(last: &str) -> String {
+    if last.is_empty() {
+        "its first header".to_owned()
+    } else {
+        format!("the header after {}", quoted(last))
+    }
+}
+
+/// Reads PAX records, `LENGTH KEY=VALUE\n`; by their lengths, because values may hold line ends
+/// (POSIX, `pax`, "pax Extended Header"). None when they are malformed.
+fn pax(mut bytes: &[u8], extensions: &mut Extensions) -> Option<()> {
+    while !bytes.is_empty() && bytes[0] != 0 {
+        let space = bytes.iter().position(|byte| *byte == b' ')?;
+        let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
+        let record = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
+        let equals = record.iter().position(|byte| *byte == b'=')?;
+        let (key, value) = (&record[..equals], &record[equals + 1..]);
+        match key {
+            b"path" => extensions.name = Some(value.to_vec()),
+            b"linkpath" => extensions.link = Some(value.to_vec()),
+            b"size" => extensions.size = Some(std::str::from_utf8(value).ok()?.parse().ok()?),
+            _ if key.starts_with(b"GNU.sparse.") => extensions.sparse = true,
+            _ => {}
+        }
+        bytes = &bytes[length..];
+    }
+    Some(())
+}
+
+/// `name` seen from `folder`, without `.`, `..` and doubled slashes; or why it is refused.
+pub(super) fn plain(name: &str, folder: &str) -> Result<String, &'static str> {
+    if name.starts_with('/') {
+        return Err("its name is absolute");
+    }
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop().ok_or("its name climbs out of the archive")?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Ok(parts.join("/"))
+}
+
+/// Reads as much of the start of `file` as there is, at most `length` bytes.
+pub(super) fn start_of(file: &File, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while filled < length {
+        match file.read_at(&mut bytes[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
