@@ -1,1 +1,243 @@
-//! A stand-in.
+//! A strict, in-process stand-in for gcr.io, Artifact Registry and Google's OAuth endpoint,
+//! for tests that drive the real program and have no Google account.
+//!
+//! It answers under Google's own names through a CONNECT proxy, whose certificates come
+//! from a test CA, so a client under test needs nothing but the proxy and CA settings that
+//! its users have too. The same registry is there as a plain one on two addresses, without
+//! and with TLS. What it does was written from Google's documents and from what others saw
+//! of the live services; what nobody has seen is a switch of [`Behaviour`].
+//!
+//! ```text
+//! server ─► connection ─► route ─► registry ─► storage
+//!  (TLS,     (log,         │        (auth, uploads, blobs, manifests, listing)
+//!  CONNECT)   faults)      └────► oauth            upstream: a real registry instead
+//! ```
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a stand-in that is broken shall fail the test loudly, where it broke"
+)]
+
+mod accounts;
+mod answer;
+mod behaviour;
+mod body;
+mod builder;
+mod call;
+mod certificates;
+mod connection;
+mod faults;
+mod iam;
+mod log;
+mod oauth;
+mod registry;
+mod route;
+mod server;
+mod site;
+mod storage;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use behaviour::{
+    Behaviour, BlobDownload, Challenge, DeniedWording, Mount, NotMigrated, PlainAuth, Referrers,
+    Statuses, UploadLocation,
+};
+pub use builder::Builder;
+pub use faults::{Fault, FaultAction, Times};
+pub use log::{Request, RequestKind};
+pub use registry::RepositoryOptions;
+pub use storage::Storage;
+
+use server::{Server, Shared};
+use site::{Family, Place};
+
+/// A running stand-in. It lives on threads of its own and stops when it is dropped.
+pub struct Standin {
+    shared: Arc<Shared>,
+    server: Server,
+}
+
+impl Standin {
+    /// Starts one with all defaults.
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// Starts one in steps.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The proxy, `http://127.0.0.1:PORT`. It answers CONNECT to port 443 of Google's names
+    /// and of those given to the builder, and refuses everything else with 403.
+    pub fn proxy_url(&self) -> String {
+        format!("http://{}", self.server.proxy)
+    }
+
+    /// `127.0.0.1:PORT` of the plain registry without TLS.
+    pub fn plain_address(&self) -> String {
+        self.server.plain.to_string()
+    }
+
+    /// `127.0.0.1:PORT` of the plain registry over TLS, for `127.0.0.1` and `localhost`.
+    pub fn tls_address(&self) -> String {
+        self.server.tls.to_string()
+    }
+
+    /// The certificate of the test CA.
+    pub fn ca_pem(&self) -> &str {
+        self.shared.certificates.ca_pem()
+    }
+
+    /// Makes a service account's key (RSA 2048) and gives its file in Google's form. A
+    /// second call for the same account makes a second key. Key pairs are made once in a
+    /// process and used again by other stand-ins, under other ids.
+    pub fn service_account(&self, email: &str, project: &str) -> String {
+        self.shared.accounts.key_file(email, project)
+    }
+
+    /// An OAuth token for this account, which is made if it is not there.
+    pub fn access_token(&self, email: &str) -> String {
+        let lifetime = self.shared.behaviour().oauth_lifetime;
+        self.shared.accounts.access_token(email, lifetime)
+    }
+
+    /// Disables or deletes an account: its keys and tokens work no more.
+    pub fn disable_account(&self, email: &str) {
+        self.shared.accounts.disable(email);
+    }
+
+    /// Deletes all keys of an account.
+    pub fn delete_keys(&self, email: &str) {
+        self.shared.accounts.delete_keys(email);
+    }
+
+    /// Makes every token that was given out stop working.
+    pub fn expire_tokens(&self) {
+        self.shared.accounts.expire_tokens();
+    }
+
+    /// Adds a user of the plain registry.
+    pub fn basic_user(&self, user: &str, password: &str) {
+        self.shared.accounts.add_user(user, password);
+    }
+
+    /// Grants a role of Artifact Registry to an e-mail address or to `allUsers`, on
+    /// `projects/P` or on `projects/P/locations/L/repositories/R`.
+    pub fn grant(&self, email: &str, role: &str, resource: &str) {
+        self.shared.grants.add(email, role, resource);
+    }
+
+    /// Takes a grant back.
+    pub fn revoke(&self, email: &str, role: &str, resource: &str) {
+        self.shared.grants.remove(email, role, resource);
+    }
+
+    /// Makes a repository, `projects/P/locations/L/repositories/R`.
+    pub fn create_repository(&self, name: &str, options: RepositoryOptions) {
+        let valid = iam::is_resource(name) && name.contains("/repositories/");
+        assert!(valid, "{name} is no repository name");
+        self.shared.store.create(name, options);
+    }
+
+    /// Whether a repository is there, made by us or by a push.
+    pub fn has_repository(&self, name: &str) -> bool {
+        self.shared.store.has_repository(name)
+    }
+
+    /// All requests since the start or the last `clear_requests`, in order of arrival.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.log.requests()
+    }
+
+    /// Empties the request log.
+    pub fn clear_requests(&self) {
+        self.shared.log.clear();
+    }
+
+    /// Arms a fault.
+    pub fn fault(&self, fault: Fault) {
+        self.shared.faults.add(fault);
+    }
+
+    /// Disarms all faults.
+    pub fn clear_faults(&self) {
+        self.shared.faults.clear();
+    }
+
+    /// Changes switches while it runs; requests that are under way keep the old ones.
+    pub fn change(&self, change: impl FnOnce(&mut Behaviour)) {
+        let mut behaviour = self.shared.behaviour.lock().unwrap();
+        change(Arc::make_mut(&mut behaviour));
+    }
+
+    /// Type and bytes of a manifest, by tag or digest. `host` is one of Google's registry
+    /// hosts; any other means the plain registry.
+    pub fn manifest(
+        &self,
+        host: &str,
+        repository: &str,
+        reference: &str,
+    ) -> Option<(String, Vec<u8>)> {
+        let place = place(host, repository);
+        self.shared.store.manifest(&place, reference)
+    }
+
+    /// The bytes of a blob, if this repository has it.
+    pub fn blob(&self, host: &str, repository: &str, digest: &str) -> Option<Vec<u8>> {
+        self.shared.store.blob(&place(host, repository), digest)
+    }
+
+    /// Tags and the digests they stand for.
+    pub fn tags(&self, host: &str, repository: &str) -> BTreeMap<String, String> {
+        self.shared.store.tags(&place(host, repository))
+    }
+
+    /// Puts a blob there without a request; gives its digest. The repository of Artifact
+    /// Registry is made if need be.
+    pub fn put_blob(&self, host: &str, repository: &str, bytes: &[u8]) -> String {
+        let place = place(host, repository);
+        self.shared.store.add_blob(&place, bytes)
+    }
+
+    /// Puts a manifest there without a request and unchecked, under a tag or (with any
+    /// text that has a `:`) under its digest only; gives its digest.
+    pub fn put_manifest(
+        &self,
+        host: &str,
+        repository: &str,
+        reference: &str,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> String {
+        let place = place(host, repository);
+        let store = &self.shared.store;
+        store.add_manifest(&place, reference, media_type, bytes)
+    }
+
+    /// Makes a repository forget a blob.
+    pub fn forget_blob(&self, host: &str, repository: &str, digest: &str) {
+        let place = place(host, repository);
+        self.shared.store.forget_blob(&place, digest);
+    }
+
+    /// Makes a repository forget a tag, or a manifest with all its tags.
+    pub fn forget_manifest(&self, host: &str, repository: &str, reference: &str) {
+        let place = place(host, repository);
+        self.shared.store.forget_manifest(&place, reference);
+    }
+
+    /// Every token and private key it gave out, every credential it was shown, and the
+    /// secrets in the URLs of uploads and downloads: what no log may contain.
+    pub fn secrets(&self) -> Vec<String> {
+        self.shared.accounts.secrets()
+    }
+}
+
+fn place(host: &str, repository: &str) -> Place {
+    let place = Place::resolve(&Family::of(host), host, repository);
+    place.unwrap_or_else(|_| panic!("{host} has no repository {repository}"))
+}

@@ -1,0 +1,266 @@
+//! The switches: what the stand-in does where Google's behaviour is a matter of host, of
+//! project set-up, of luck, or simply not known. `Default` is Google as its documents and
+//! the reports of others describe it.
+
+use std::time::Duration;
+
+/// Every switch of a stand-in. Change it before the start with `Builder::behaviour`, or
+/// while it runs with `Standin::change`.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    /// What `GET /v2/` without a credential says.
+    pub ping_challenge: Challenge,
+    /// What any other registry request without a credential says.
+    pub data_challenge: Challenge,
+    /// Named as the realm instead of the registry's own token endpoint (a hostile registry).
+    pub realm: Option<String>,
+    /// How long an OAuth access token works.
+    pub oauth_lifetime: Duration,
+    /// How long a token of a registry's token endpoint works.
+    pub registry_token_lifetime: Duration,
+    /// Whether a registry token works on after the OAuth token that bought it has expired.
+    /// Nobody has said which is true of Google.
+    pub registry_token_outlives_oauth: bool,
+    /// Takes a self-signed JWT of a service account where an OAuth token is expected, as
+    /// docker-credential-gcr uses it. Which audience Google wants is not known.
+    pub self_signed_jwt: bool,
+    /// Takes a `_json_key_base64` password that has line breaks in it.
+    pub wrapped_json_key_base64: bool,
+    /// Every repository on Google's hosts may be read without an account.
+    pub anonymous_pull: bool,
+    /// Who may speak to the plain registry.
+    pub plain_auth: PlainAuth,
+    /// The plain registry hands pulling tokens to callers without an account.
+    pub plain_anonymous_pull: bool,
+    /// Which of Google's two sentences a refused permission gets.
+    pub denied_wording: DeniedWording,
+    /// The Artifact Registry API is not enabled.
+    pub api_off: bool,
+    /// The project never moved its gcr.io names to Artifact Registry.
+    pub not_migrated: NotMigrated,
+    /// A first push through a gcr.io name makes the repository, for those who may.
+    pub create_on_push: bool,
+    /// Where an upload continues.
+    pub upload_location: UploadLocation,
+    /// Length of the secret token in an upload's URL. Real ones have been seen past 20 KB.
+    pub upload_token_length: usize,
+    /// The upload's URL has a query of its own, so that `digest=` comes after `&`.
+    pub upload_location_has_query: bool,
+    /// Google's front ends refuse (411) a POST, PUT or PATCH that says nothing of its length.
+    pub length_required: bool,
+    /// A body in chunked transfer coding is taken (Google's front ends do).
+    pub chunked_coding: bool,
+    /// `POST …/blobs/uploads/?digest=` with the blob as its body stores it at once.
+    pub single_post: bool,
+    /// What becomes of `?mount=&from=`.
+    pub mount: Mount,
+    /// How Google's hosts answer a blob GET.
+    pub blob_download: BlobDownload,
+    /// How the plain registry answers a blob GET.
+    pub plain_blob_download: BlobDownload,
+    /// `Range` on a blob is honoured; otherwise the whole blob comes with 200.
+    pub ranges: bool,
+    /// No `Docker-Content-Digest` on manifest answers.
+    pub omit_content_digest: bool,
+    /// A stored manifest whose type is not in `Accept` is answered 404, as some registries do.
+    pub strict_accept: bool,
+    /// Larger manifests are refused with 413.
+    pub manifest_limit: usize,
+    /// Tags of every repository can be made but not moved.
+    pub immutable_tags: bool,
+    /// With immutable tags, putting the same digest to its tag again is refused as well.
+    pub immutable_refuses_repeat: bool,
+    /// Deleting the last manifest that names a blob removes the blob.
+    pub collect_blobs: bool,
+    /// Google's hosts answer `tags/list` with Google's extra fields.
+    pub google_listing: bool,
+    /// That many listings of a name still show its state of before a change.
+    pub listing_lag: u32,
+    /// At most so many manifests and children are listed, the rest is left out silently.
+    pub listing_cap: Option<usize>,
+    /// `timeUploadedMs` is among the listed fields.
+    pub time_uploaded: bool,
+    /// An image that does not exist is listed as an empty one instead of refused (404).
+    pub lists_missing_images: bool,
+    /// Largest page of the plain registry's `tags/list` and `_catalog`.
+    pub page_limit: Option<usize>,
+    /// What the referrers API is today.
+    pub referrers: Referrers,
+    /// Status numbers that are not known for sure.
+    pub statuses: Statuses,
+    /// Time that passes before any request is looked at.
+    pub latency: Duration,
+    /// HTTP/2 is offered over TLS. Read at the start only.
+    pub http2: bool,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            ping_challenge: Challenge::ByHost,
+            data_challenge: Challenge::ByHost,
+            realm: None,
+            oauth_lifetime: Duration::from_secs(3599),
+            registry_token_lifetime: Duration::from_secs(43_200),
+            registry_token_outlives_oauth: true,
+            self_signed_jwt: false,
+            wrapped_json_key_base64: false,
+            anonymous_pull: false,
+            plain_auth: PlainAuth::None,
+            plain_anonymous_pull: true,
+            denied_wording: DeniedWording::NamesResource,
+            api_off: false,
+            not_migrated: NotMigrated::No,
+            create_on_push: true,
+            upload_location: UploadLocation::OutsideV2,
+            upload_token_length: 64,
+            upload_location_has_query: false,
+            length_required: true,
+            chunked_coding: true,
+            single_post: false,
+            mount: Mount::SameHost,
+            blob_download: BlobDownload::RelativeRedirect,
+            plain_blob_download: BlobDownload::Direct,
+            ranges: true,
+            omit_content_digest: false,
+            strict_accept: false,
+            manifest_limit: 4 * 1024 * 1024,
+            immutable_tags: false,
+            immutable_refuses_repeat: false,
+            collect_blobs: true,
+            google_listing: true,
+            listing_lag: 0,
+            listing_cap: None,
+            time_uploaded: true,
+            lists_missing_images: false,
+            page_limit: None,
+            referrers: Referrers::Supported,
+            statuses: Statuses::default(),
+            latency: Duration::ZERO,
+            http2: false,
+        }
+    }
+}
+
+/// The `WWW-Authenticate` header of a 401.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// As seen. Ping: gcr.io names a service, pkg.dev does not. Other requests: pkg.dev
+    /// names service and scope, gcr.io sends no challenge at all.
+    ByHost,
+    /// Realm, service and (where there is one) scope.
+    WithService,
+    /// Realm only.
+    WithoutService,
+    /// No such header.
+    Absent,
+}
+
+/// Who may speak to the plain registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainAuth {
+    /// Everybody.
+    None,
+    /// Holders of a token from its `/token`, good for the scopes asked for.
+    Bearer,
+    /// Users named with `Standin::basic_user`, on every request.
+    Basic,
+}
+
+/// The sentence of a refused permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeniedWording {
+    /// The older one, which names the resource.
+    NamesResource,
+    /// The one of 2026, which points to a troubleshooter page instead.
+    Troubleshooter,
+}
+
+/// A project whose gcr.io names still belong to the old Container Registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotMigrated {
+    /// It moved.
+    No,
+    /// 412 in plain text from the token endpoint and from manifests, as reported.
+    TokenAndManifests,
+    /// The same from manifests only.
+    Manifests,
+}
+
+/// The `Location` of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UploadLocation {
+    /// A path outside `/v2/` (Artifact Registry).
+    OutsideV2,
+    /// A path below `/v2/NAME/blobs/uploads/`.
+    UnderV2,
+    /// The whole URL on the same host.
+    Absolute,
+    /// The whole URL on another host, where an `Authorization` header is an error.
+    OtherHost(String),
+}
+
+/// What becomes of a cross-repository mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mount {
+    /// Mounted (201) from any repository of the host that the caller may read.
+    SameHost,
+    /// Mounted only within one Artifact Registry repository.
+    SameRepository,
+    /// Never: the answer is an ordinary upload (202), even for a blob that exists.
+    Never,
+}
+
+/// The answer to a blob GET.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlobDownload {
+    /// 302 to a path of the same host.
+    RelativeRedirect,
+    /// 302 to another of our names, which refuses a request that has `Authorization`.
+    CrossHostRedirect(String),
+    /// 200 at once.
+    Direct,
+}
+
+/// What the referrers API is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Referrers {
+    /// There, filter included.
+    Supported,
+    /// There, but it ignores `artifactType`.
+    Unfiltered,
+    /// 404, as in a registry of OCI 1.0.
+    Missing,
+    /// 200 with a sign-in page in HTML, as Artifact Registry did in 2024.
+    LoginPage,
+}
+
+/// Status numbers of refusals whose text is known and whose number is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statuses {
+    /// Create-on-push without the permission.
+    pub create_on_push: u16,
+    /// The API is off.
+    pub api_off: u16,
+    /// A tag that cannot be moved.
+    pub immutable: u16,
+    /// A manifest that names what the repository does not hold.
+    pub unknown_reference: u16,
+    /// A second PATCH of one upload.
+    pub second_patch: u16,
+    /// A PATCH with `Content-Range`.
+    pub content_range: u16,
+}
+
+impl Default for Statuses {
+    fn default() -> Self {
+        Self {
+            create_on_push: 403,
+            api_off: 403,
+            immutable: 400,
+            unknown_reference: 400,
+            second_patch: 400,
+            content_range: 400,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! One request in the hands of a service: its parts, and how credentials and queries are
+//! read from them.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderMap, Method, header};
+
+use crate::behaviour::Behaviour;
+use crate::body::Upload;
+use crate::server::Shared;
+use crate::site::Site;
+
+/// A request and everything that is needed to answer it.
+pub(crate) struct Call {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) behaviour: Arc<Behaviour>,
+    pub(crate) site: Site,
+    pub(crate) method: Method,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Upload,
+    /// See `FaultAction::ForgetBlobs`.
+    pub(crate) forget_blobs: bool,
+}
+
+impl Call {
+    /// A header as text.
+    pub(crate) fn header(&self, name: header::HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether anything says how long the body is, or that it comes in chunks.
+    pub(crate) fn tells_length(&self) -> bool {
+        self.headers.contains_key(header::CONTENT_LENGTH)
+            || (self.behaviour.chunked_coding
+                && self.headers.contains_key(header::TRANSFER_ENCODING))
+    }
+
+    /// The `Host` header names another host than the one the tunnel was opened to.
+    pub(crate) fn misdirected(&self) -> bool {
+        let host = self.header(header::HOST).unwrap_or_default();
+        let host = host.strip_suffix(":443").unwrap_or(host);
+        self.site.tunnel && !host.is_empty() && host != self.site.host
+    }
+}
+
+/// A query, decoded, in its order and with its repetitions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(crate) fn parse(query: &str) -> Self {
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        Self(pairs.into_owned().collect())
+    }
+
+    /// The first value of a parameter.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(key, _)| key == name)?;
+        Some(&found.1)
+    }
+
+    /// All values of a parameter.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let pairs = self.0.iter().filter(move |(key, _)| key == name);
+        pairs.map(|(_, value)| value.as_str())
+    }
+}
+
+/// User and password of a Basic credential (RFC 7617).
+pub(crate) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let decoded = BASE64_STANDARD.decode(credential(headers, "basic")?).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+/// The token of a Bearer credential (RFC 6750).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    credential(headers, "bearer")
+}
+
+fn credential<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, credential) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case(wanted)
+        .then_some(credential.trim())
+}

@@ -1,0 +1,129 @@
+//! `oauth2.googleapis.com/token`: a signed assertion of a service account buys an OAuth
+//! token (RFC 7523; developers.google.com/identity/protocols/oauth2/service-account).
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use http::{Method, header};
+use serde_json::{Value, json};
+
+use crate::accounts::Accounts;
+use crate::answer::{self, Answer, Refusal};
+use crate::call::{Call, Query};
+
+/// The audience an assertion must name.
+const ENDPOINT: &str = "https://oauth2.googleapis.com/token";
+
+/// How far clocks may differ, in seconds.
+const SKEW: u64 = 300;
+
+const SHORT_LIVED: &str = "Invalid JWT: Token must be a short-lived token (60 minutes) and in a \
+                           reasonable timeframe. Check your iat and exp values in the JWT claim.";
+
+/// Answers the endpoint.
+pub(crate) async fn token(mut call: Call) -> Result<Answer, Refusal> {
+    if call.method != Method::POST {
+        return Err(Refusal::page(404, "Not Found"));
+    }
+    if !call.tells_length() {
+        return Err(Refusal::page(411, "Length Required"));
+    }
+    let form = call.header(header::CONTENT_TYPE).unwrap_or_default();
+    if !form.starts_with("application/x-www-form-urlencoded") {
+        return Err(Refusal::oauth(400, "invalid_request", "Bad Request"));
+    }
+    let body = call.body.whole(64 * 1024).await?.unwrap_or_default();
+    let form = Query::parse(&String::from_utf8_lossy(&body));
+    let grant = form.get("grant_type").unwrap_or_default();
+    if grant != "urn:ietf:params:oauth:grant-type:jwt-bearer" {
+        let description = format!("Invalid grant_type: {grant}");
+        return Err(Refusal::oauth(400, "unsupported_grant_type", &description));
+    }
+    let assertion = form.get("assertion").unwrap_or_default();
+    call.shared.accounts.keep_secret(assertion);
+    let accounts = &call.shared.accounts;
+    let (email, claims) = verified(accounts, assertion, Some(ENDPOINT))?;
+    check_scope(&claims)?;
+    let lifetime = call.behaviour.oauth_lifetime;
+    let token = accounts.access_token(&email, lifetime);
+    let mut answer = answer::json_body(
+        200,
+        &json!({
+            "access_token": token,
+            "expires_in": lifetime.as_secs(),
+            "token_type": "Bearer",
+        }),
+    );
+    answer::set(&mut answer, header::CACHE_CONTROL, "private");
+    Ok(answer)
+}
+
+/// Checks a JWT of a service account and gives its account and claims.
+pub(crate) fn verified(
+    accounts: &Accounts,
+    jwt: &str,
+    audience: Option<&str>,
+) -> Result<(String, Value), Refusal> {
+    let malformed = || invalid_grant("Bad Request");
+    let (signed, signature) = jwt.rsplit_once('.').ok_or_else(malformed)?;
+    let (head, claims) = signed.split_once('.').ok_or_else(malformed)?;
+    let head = decoded_json(head).ok_or_else(malformed)?;
+    let claims = decoded_json(claims).ok_or_else(malformed)?;
+    if head["alg"] != "RS256" {
+        return Err(invalid_grant("Invalid JWT Signature."));
+    }
+    let email = claims["iss"].as_str().ok_or_else(malformed)?;
+    if !accounts.is_enabled(email) {
+        return Err(invalid_grant("Invalid grant: account not found"));
+    }
+    let signature = decoded(signature).ok_or_else(malformed)?;
+    if !accounts.signed(email, head["kid"].as_str(), signed, &signature) {
+        return Err(invalid_grant("Invalid JWT Signature."));
+    }
+    if audience.is_some_and(|audience| claims["aud"] != audience) {
+        let text = format!("Invalid JWT: Failed audience check. The right audience is {ENDPOINT}");
+        return Err(invalid_grant(&text));
+    }
+    let (Some(issued), Some(expires)) = (claims["iat"].as_u64(), claims["exp"].as_u64()) else {
+        return Err(invalid_grant(SHORT_LIVED));
+    };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = since.expect("the clock is past 1970").as_secs();
+    let reasonable = issued <= now + SKEW && expires > now && expires > issued;
+    if !reasonable || expires - issued > 3600 {
+        return Err(invalid_grant(SHORT_LIVED));
+    }
+    Ok((email.to_owned(), claims))
+}
+
+/// A registry needs one of these; a token for anything else would not work there.
+fn check_scope(claims: &Value) -> Result<(), Refusal> {
+    let scopes = claims["scope"].as_str().unwrap_or_default();
+    let useful = |scope: &str| {
+        scope == "https://www.googleapis.com/auth/cloud-platform"
+            || scope.starts_with("https://www.googleapis.com/auth/devstorage.")
+    };
+    if scopes.split(' ').any(useful) {
+        return Ok(());
+    }
+    // Also what an ID token request gets (`target_audience` in place of `scope`), which
+    // gcloud makes first and whose failure it ignores.
+    let description = "Invalid OAuth scope or ID token audience provided.";
+    Err(Refusal::oauth(400, "invalid_scope", description))
+}
+
+fn invalid_grant(description: &str) -> Refusal {
+    Refusal::oauth(400, "invalid_grant", description)
+}
+
+fn decoded_json(part: &str) -> Option<Value> {
+    serde_json::from_slice(&decoded(part)?).ok()
+}
+
+/// Base64url, with the padding that yup-oauth2 leaves on and RFC 7515 forbids.
+fn decoded(part: &str) -> Option<Vec<u8>> {
+    BASE64_URL_SAFE_NO_PAD
+        .decode(part.trim_end_matches('='))
+        .ok()
+}

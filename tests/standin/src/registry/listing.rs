@@ -1,0 +1,277 @@
+//! Lists: Google's extended `tags/list`, the plain one with its pages, `_catalog`, referrers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::{Method, header};
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::contents::{Image, Manifest};
+use super::{auth, unsupported};
+use crate::answer::{self, Answer, Refusal};
+use crate::behaviour::Referrers;
+use crate::call::Call;
+use crate::site::{PLAIN, Place};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// What a lagging listing showed last.
+pub(crate) struct View {
+    shown: Value,
+    left: u32,
+}
+
+/// `GET /v2/NAME/tags/list`.
+pub(super) fn tags(call: &Call, place: &Place) -> Result<Answer, Refusal> {
+    if call.method != Method::GET {
+        return Err(unsupported());
+    }
+    if call.site.is_google_registry() && call.behaviour.google_listing {
+        return google_tags(call, place);
+    }
+    let tags = call.shared.store.image(place, |image| {
+        let tags: Vec<String> = image.tags.keys().cloned().collect();
+        tags
+    });
+    let Some(tags) = tags.filter(|_| !place.image.is_empty()) else {
+        return Err(unknown(place));
+    };
+    let path = format!("/v2/{}/tags/list", place.name);
+    let (page, next) = page(call, &path, tags)?;
+    let body = json!({"name": place.name, "tags": page});
+    Ok(linked(answer::json_body(200, &body), next))
+}
+
+/// `GET /v2/_catalog`. What Google's hosts answer today is not known, so they do not.
+pub(super) fn catalog(call: &Call) -> Result<Answer, Refusal> {
+    if call.method != Method::GET || call.site.is_google_registry() {
+        return Err(unsupported());
+    }
+    auth::ping(call)?;
+    let names = call.shared.store.repository(PLAIN, |repository| {
+        let names: Vec<String> = repository.images.keys().cloned().collect();
+        names
+    });
+    let (page, next) = page(call, "/v2/_catalog", names.unwrap_or_default())?;
+    Ok(linked(
+        answer::json_body(200, &json!({"repositories": page})),
+        next,
+    ))
+}
+
+/// `GET /v2/NAME/referrers/DIGEST` (OCI distribution-spec 1.1).
+pub(super) fn referrers(call: &Call, place: &Place, digest: &str) -> Result<Answer, Refusal> {
+    if call.method != Method::GET {
+        return Err(unsupported());
+    }
+    match call.behaviour.referrers {
+        Referrers::Missing => return Err(Refusal::page(404, "Not Found")),
+        // What Artifact Registry did in 2024 (google/go-containerregistry#1968).
+        Referrers::LoginPage => {
+            let page = "<!doctype html><html><title>Sign in - Google Accounts</title></html>";
+            return Ok(answer::bytes(200, "text/html; charset=utf-8", page));
+        }
+        Referrers::Supported | Referrers::Unfiltered => {}
+    }
+    let supported = call.behaviour.referrers == Referrers::Supported;
+    let wanted = call.query.get("artifactType").filter(|_| supported);
+    let found = call.shared.store.image(place, |image| {
+        let pointing = image.manifests.iter();
+        pointing
+            .filter(|(_, manifest)| manifest.parsed["subject"]["digest"] == digest)
+            .map(|(digest, manifest)| descriptor(digest, manifest))
+            .filter(|descriptor| wanted.is_none_or(|wanted| descriptor["artifactType"] == wanted))
+            .collect::<Vec<Value>>()
+    });
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": found.unwrap_or_default(),
+    });
+    let mut answer = answer::bytes(200, INDEX, index.to_string());
+    if wanted.is_some() {
+        let name = header::HeaderName::from_static("oci-filters-applied");
+        answer::set(&mut answer, name, "artifactType");
+    }
+    Ok(answer)
+}
+
+fn descriptor(digest: &str, manifest: &Manifest) -> Value {
+    let parsed = &manifest.parsed;
+    let mut descriptor = json!({
+        "mediaType": manifest.media_type,
+        "digest": digest,
+        "size": manifest.bytes.len(),
+    });
+    let own = parsed["artifactType"].as_str();
+    if let Some(kind) = own.or(parsed["config"]["mediaType"].as_str()) {
+        descriptor["artifactType"] = kind.into();
+    }
+    if parsed["annotations"].is_object() {
+        descriptor["annotations"] = parsed["annotations"].clone();
+    }
+    descriptor
+}
+
+/// Google's form. A name may be an image, a folder of images, or a whole repository
+/// (`gcr.io/P`, `pkg.dev/P/R`): its direct children are told, one level deep.
+fn google_tags(call: &Call, place: &Place) -> Result<Answer, Refusal> {
+    let found = call.shared.store.repository(&place.resource, |repository| {
+        let children = children(repository.images.iter(), &place.image);
+        let image = repository.images.get(&place.image);
+        let manifests = image.map(|image| google_manifests(call, image));
+        let tags = image.map(|image| image.tags.keys().cloned().collect::<Vec<_>>());
+        (
+            children,
+            manifests.unwrap_or_default(),
+            tags.unwrap_or_default(),
+        )
+    });
+    let (children, manifests, tags) = found.ok_or_else(|| unknown(place))?;
+    let empty = children.is_empty() && manifests.is_empty();
+    let cap = call.behaviour.listing_cap.unwrap_or(usize::MAX);
+    let current = json!({
+        "child": children.into_iter().take(cap).collect::<Vec<_>>(),
+        "manifest": manifests.into_iter().take(cap).collect::<Map<_, _>>(),
+        "name": place.name,
+        "tags": tags.into_iter().take(cap).collect::<Vec<_>>(),
+    });
+    let missing = empty && !place.image.is_empty() && !call.behaviour.lists_missing_images;
+    let shown = if call.behaviour.listing_lag > 0 {
+        lagging(call, place, current)
+    } else if missing {
+        return Err(unknown(place));
+    } else {
+        current
+    };
+    Ok(answer::json_body(200, &shown))
+}
+
+/// The state of some listings ago.
+fn lagging(call: &Call, place: &Place, current: Value) -> Value {
+    let lag = call.behaviour.listing_lag;
+    let key = format!("{}/{}", place.resource, place.image);
+    let mut views = call.shared.store.views.lock().unwrap();
+    let view = views.entry(key).or_insert_with(|| View {
+        shown: json!({"child": [], "manifest": {}, "name": place.name, "tags": []}),
+        left: lag,
+    });
+    if view.shown == current || view.left == 0 {
+        *view = View {
+            shown: current,
+            left: lag,
+        };
+    } else {
+        view.left -= 1;
+    }
+    view.shown.clone()
+}
+
+fn children<'a>(
+    images: impl Iterator<Item = (&'a String, &'a Image)>,
+    parent: &str,
+) -> BTreeSet<String> {
+    images
+        .filter(|(_, image)| !image.manifests.is_empty())
+        .filter_map(|(name, _)| {
+            let below = match parent {
+                "" => name.as_str(),
+                parent => name.strip_prefix(parent)?.strip_prefix('/')?,
+            };
+            let child = below.split('/').next()?;
+            Some(child.to_owned())
+        })
+        .collect()
+}
+
+fn google_manifests(call: &Call, image: &Image) -> BTreeMap<String, Value> {
+    let mut listed = BTreeMap::new();
+    for (digest, manifest) in &image.manifests {
+        // Every number is a string in Google's JSON.
+        let mut entry = json!({
+            "imageSizeBytes": image_size(manifest).to_string(),
+            "layerId": "",
+            "mediaType": manifest.media_type,
+            "tag": image.tags_of(digest),
+            "timeCreatedMs": created_ms(call, manifest).to_string(),
+        });
+        if call.behaviour.time_uploaded {
+            entry["timeUploadedMs"] = milliseconds(manifest.uploaded).to_string().into();
+        }
+        listed.insert(digest.clone(), entry);
+    }
+    listed
+}
+
+fn image_size(manifest: &Manifest) -> u64 {
+    let list = |key: &str| {
+        manifest.parsed[key]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice)
+    };
+    let parts = list("layers").iter().chain(list("manifests"));
+    let sizes = parts.chain(manifest.parsed.get("config"));
+    sizes.filter_map(|part| part["size"].as_u64()).sum()
+}
+
+/// The creation time in the image's config; 0 for indexes and for configs without one.
+fn created_ms(call: &Call, manifest: &Manifest) -> i128 {
+    let read = || {
+        let digest = manifest.parsed["config"]["digest"].as_str()?;
+        let config = call.shared.store.blobs.bytes(digest)?;
+        let config: Value = serde_json::from_slice(&config).ok()?;
+        let created = OffsetDateTime::parse(config["created"].as_str()?, &Rfc3339).ok()?;
+        Some(created.unix_timestamp_nanos() / 1_000_000)
+    };
+    read().unwrap_or(0)
+}
+
+fn milliseconds(time: SystemTime) -> u128 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis()
+}
+
+/// One page by `n` and `last`, and where the next one is (OCI distribution-spec, "Listing
+/// tags").
+fn page(
+    call: &Call,
+    path: &str,
+    mut all: Vec<String>,
+) -> Result<(Vec<String>, Option<String>), Refusal> {
+    if let Some(last) = call.query.get("last") {
+        all.retain(|item| item.as_str() > last);
+    }
+    let asked = match call.query.get("n").map(str::parse::<usize>) {
+        None => usize::MAX,
+        Some(Ok(asked)) => asked,
+        Some(Err(_)) => {
+            let message = "n is not a number";
+            return Err(Refusal::registry(400, "PAGINATION_NUMBER_INVALID", message));
+        }
+    };
+    let size = asked.min(call.behaviour.page_limit.unwrap_or(usize::MAX));
+    let more = all.len() > size;
+    all.truncate(size);
+    let next = all.last().filter(|_| more);
+    let next = next.map(|last| format!("<{path}?last={last}&n={size}>; rel=\"next\""));
+    Ok((all, next))
+}
+
+fn linked(mut answer: Answer, next: Option<String>) -> Answer {
+    if let Some(next) = next {
+        answer::set(&mut answer, header::LINK, &next);
+    }
+    answer
+}
+
+fn unknown(place: &Place) -> Refusal {
+    let message = if place.resource == PLAIN {
+        "repository name not known to registry".to_owned()
+    } else {
+        format!("Repository \"{}\" not found", place.name)
+    };
+    Refusal::registry(404, "NAME_UNKNOWN", message)
+}

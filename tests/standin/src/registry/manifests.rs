@@ -1,0 +1,333 @@
+//! Manifests and indexes: PUT with every check that a strict registry makes, GET and HEAD
+//! of the stored bytes, DELETE with Google's refusals.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::HeaderName;
+use http::{Method, header};
+use serde_json::Value;
+
+use super::contents::{Image, Manifest};
+use super::{CONTENT_DIGEST, located, names};
+use crate::answer::{self, Answer, Refusal};
+use crate::behaviour::Referrers;
+use crate::call::Call;
+use crate::site::Place;
+use crate::storage;
+
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// The digest of nothing. Artifact Registry refuses it as a config (oras-project/oras#184).
+const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// HEAD and GET. The stored type is answered even when `Accept` does not name it: gcloud
+/// finds out whether something is an index by asking for indexes only.
+pub(super) fn get(call: &Call, place: &Place, reference: &str) -> Result<Answer, Refusal> {
+    let found = call.shared.store.image(place, |image| {
+        let digest = image.resolve(reference)?;
+        Some((digest.to_owned(), image.manifests[digest].clone()))
+    });
+    let (digest, manifest) = found.flatten().ok_or_else(|| unknown(reference))?;
+    if call.behaviour.strict_accept && !accepts(call, &manifest.media_type) {
+        return Err(unknown(reference));
+    }
+    let length = manifest.bytes.len();
+    let head = call.method == Method::HEAD;
+    let body = if head { Bytes::new() } else { manifest.bytes };
+    let mut answer = answer::bytes(200, &manifest.media_type, body);
+    answer::set(&mut answer, header::CONTENT_LENGTH, &length.to_string());
+    if !call.behaviour.omit_content_digest {
+        answer::set(&mut answer, CONTENT_DIGEST, &digest);
+    }
+    Ok(answer)
+}
+
+/// PUT under a tag or a digest.
+pub(super) async fn put(mut call: Call, place: &Place, reference: &str) -> Result<Answer, Refusal> {
+    if call.site.is_google_registry() && call.behaviour.length_required && !call.tells_length() {
+        return Err(Refusal::page(411, "Length Required"));
+    }
+    let limit = call.behaviour.manifest_limit;
+    let Some(bytes) = call.body.whole(limit).await? else {
+        let message = format!("manifest is larger than {limit} bytes");
+        return Err(Refusal::registry(413, "SIZE_INVALID", message));
+    };
+    let digest = storage::digest(&bytes);
+    let tag = (!names::is_digest(reference)).then_some(reference);
+    if tag.is_none() && reference != digest {
+        let message = format!("provided digest {reference} did not match content {digest}");
+        return Err(Refusal::registry(400, "DIGEST_INVALID", message));
+    }
+    let media_type = call
+        .header(header::CONTENT_TYPE)
+        .unwrap_or_default()
+        .to_owned();
+    let parsed = checked_form(&bytes, &media_type)?;
+    if call.forget_blobs {
+        for (_, digest, _) in named(&parsed) {
+            call.shared.store.forget_blob(place, digest);
+        }
+    }
+    check_references(&call, place, &parsed)?;
+    check_tag(&call, place, tag, &digest)?;
+    let subject = parsed["subject"]["digest"].as_str().map(str::to_owned);
+    let manifest = Manifest {
+        media_type,
+        bytes: bytes.into(),
+        parsed,
+        uploaded: SystemTime::now(),
+    };
+    call.shared.store.change(place, |image| {
+        // The time of a manifest that is put again stays that of its first arrival.
+        image.manifests.entry(digest.clone()).or_insert(manifest);
+        if let Some(tag) = tag {
+            image.tags.insert(tag.to_owned(), digest.clone());
+        }
+    });
+    let mut answer = answer::empty(201);
+    located(&mut answer, &place.name, "manifests", reference);
+    if !call.behaviour.omit_content_digest {
+        answer::set(&mut answer, CONTENT_DIGEST, &digest);
+    }
+    let native = matches!(
+        call.behaviour.referrers,
+        Referrers::Supported | Referrers::Unfiltered
+    );
+    if let Some(subject) = subject.filter(|_| native) {
+        answer::set(&mut answer, OCI_SUBJECT, &subject);
+    }
+    Ok(answer)
+}
+
+/// DELETE of a tag, or of a manifest that nothing refers to any more.
+pub(super) fn delete(call: &Call, place: &Place, reference: &str) -> Result<Answer, Refusal> {
+    let google = call.site.is_google_registry();
+    let (immutable, collect) = (is_immutable(call, place), call.behaviour.collect_blobs);
+    let by_tag = !names::is_digest(reference);
+    let deleted = call.shared.store.image(place, |image| {
+        let digest = image.resolve(reference).ok_or_else(|| unknown(reference))?;
+        match google {
+            true if by_tag && immutable => Err(immutable_refusal(call, reference)),
+            true if !by_tag => check_dangling(image, digest),
+            _ => Ok(()),
+        }
+    });
+    deleted.unwrap_or_else(|| Err(unknown(reference)))?;
+    call.shared.store.forget_manifest(place, reference);
+    if google && collect && !by_tag {
+        call.shared.store.change(place, collect_blobs);
+    }
+    Ok(answer::empty(202))
+}
+
+/// Google's order: tags first, then what contains it, then what refers to it. None of
+/// these codes is OCI's.
+fn check_dangling(image: &Image, digest: &str) -> Result<(), Refusal> {
+    let refusal = |code, message| Err(Refusal::registry(400, code, message));
+    if let Some(tag) = image.tags_of(digest).first() {
+        let message = format!("Manifest is still referenced by tag: {tag}");
+        return refusal("GOOGLE_MANIFEST_DANGLING_TAG", message);
+    }
+    for (other, manifest) in &image.manifests {
+        let children = manifest.parsed["manifests"].as_array();
+        let children = children.map_or(&[][..], Vec::as_slice);
+        if children.iter().any(|child| child["digest"] == digest) {
+            let message =
+                format!("Manifest is still referenced by one or more parent images: {other}");
+            return refusal("GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE", message);
+        }
+        if manifest.parsed["subject"]["digest"] == digest {
+            let message = format!("Manifest is still referred to by manifest: {other}");
+            return refusal("GOOGLE_MANIFEST_REFERRING_MANIFEST", message);
+        }
+    }
+    Ok(())
+}
+
+/// Drops the blobs that no manifest names any more, which Artifact Registry does at once
+/// (cloudfoundry/korifi#2381).
+fn collect_blobs(image: &mut Image) {
+    let manifests = image.manifests.values();
+    let named: Vec<&str> = manifests
+        .flat_map(|manifest| named(&manifest.parsed))
+        .map(|(_, digest, _)| digest)
+        .collect();
+    image.blobs.retain(|blob| named.contains(&blob.as_str()));
+}
+
+/// The manifest as JSON, if it is one of the four kinds and says so itself.
+fn checked_form(bytes: &[u8], media_type: &str) -> Result<Value, Refusal> {
+    let invalid = |message: String| Refusal::registry(400, "MANIFEST_INVALID", message);
+    let parsed: Value = serde_json::from_slice(bytes)
+        .map_err(|error| invalid(format!("manifest is not JSON: {error}")))?;
+    let index = match media_type {
+        OCI_MANIFEST | DOCKER_MANIFEST => false,
+        OCI_INDEX | DOCKER_LIST => true,
+        other => return Err(invalid(format!("unsupported manifest type: {other:.100}"))),
+    };
+    if parsed["schemaVersion"] != 2 {
+        return Err(invalid("schemaVersion is not 2".to_owned()));
+    }
+    // OCI image-spec: when set, `mediaType` must be the type it is served with. Docker's
+    // own manifests always have it.
+    let own = parsed.get("mediaType").and_then(Value::as_str);
+    let docker = matches!(media_type, DOCKER_MANIFEST | DOCKER_LIST);
+    if own.map_or(docker, |own| own != media_type) {
+        return Err(invalid(format!(
+            "mediaType is {own:?}, Content-Type {media_type}"
+        )));
+    }
+    let complete = if index {
+        parsed["manifests"].is_array()
+    } else {
+        parsed["config"].is_object() && parsed["layers"].is_array()
+    };
+    if !complete {
+        return Err(invalid(format!("fields of a {media_type} are missing")));
+    }
+    Ok(parsed)
+}
+
+/// What a manifest names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Config,
+    Layer,
+    Child,
+}
+
+/// Everything a manifest names that has to be in the same repository, with its size.
+fn named(parsed: &Value) -> Vec<(Part, &str, Option<u64>)> {
+    let list = |key: &str| parsed[key].as_array().map_or(&[][..], Vec::as_slice);
+    let config = parsed
+        .get("config")
+        .into_iter()
+        .map(|part| (Part::Config, part));
+    let layers = list("layers").iter().filter(|layer| !is_foreign(layer));
+    let layers = layers.map(|part| (Part::Layer, part));
+    let children = list("manifests").iter().map(|part| (Part::Child, part));
+    config
+        .chain(layers)
+        .chain(children)
+        .map(|(part, descriptor)| {
+            let digest = descriptor["digest"].as_str().unwrap_or_default();
+            (part, digest, descriptor["size"].as_u64())
+        })
+        .collect()
+}
+
+/// Layers that are fetched from elsewhere (Windows base images) need not be here.
+fn is_foreign(layer: &Value) -> bool {
+    let media_type = layer["mediaType"].as_str().unwrap_or_default();
+    media_type.contains("nondistributable") || media_type.contains(".foreign.")
+}
+
+/// Every blob and child has to be there, in this repository and in the size that is told.
+fn check_references(call: &Call, place: &Place, parsed: &Value) -> Result<(), Refusal> {
+    let store = &call.shared.store;
+    let status = call.behaviour.statuses.unknown_reference;
+    let mut missing = Vec::new();
+    for (part, digest, size) in named(parsed) {
+        if !names::is_digest(digest) {
+            let message = format!("descriptor with digest {digest:?}");
+            return Err(Refusal::registry(400, "MANIFEST_INVALID", message));
+        }
+        if part == Part::Child {
+            let child = store.image(place, |image| {
+                image
+                    .manifests
+                    .get(digest)
+                    .map(|manifest| manifest.bytes.len() as u64)
+            });
+            let Some(length) = child.flatten() else {
+                let message = format!("Manifest references unknown manifest: {digest}");
+                return Err(Refusal::registry(status, "MANIFEST_BLOB_UNKNOWN", message));
+            };
+            check_size(digest, size, length)?;
+            continue;
+        }
+        let length = store
+            .blobs
+            .length(digest)
+            .filter(|_| store.has_blob(place, digest));
+        match length {
+            None => missing.push(digest),
+            Some(length) => check_size(digest, size, length)?,
+        }
+        let google = call.site.is_google_registry();
+        if google && part == Part::Config && digest == EMPTY {
+            let message = "manifest config is empty";
+            return Err(Refusal::registry(400, "MANIFEST_INVALID", message));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "Manifest references unknown blob(s): {}",
+        missing.join(", ")
+    );
+    Err(Refusal::registry(status, "BLOB_UNKNOWN", message))
+}
+
+fn check_size(digest: &str, told: Option<u64>, is: u64) -> Result<(), Refusal> {
+    if told == Some(is) {
+        return Ok(());
+    }
+    let message = format!("{digest} has {is} bytes, its descriptor says {told:?}");
+    Err(Refusal::registry(400, "MANIFEST_INVALID", message))
+}
+
+fn check_tag(call: &Call, place: &Place, tag: Option<&str>, digest: &str) -> Result<(), Refusal> {
+    let Some(tag) = tag.filter(|_| is_immutable(call, place)) else {
+        return Ok(());
+    };
+    let old = call
+        .shared
+        .store
+        .image(place, |image| image.tags.get(tag).cloned());
+    match old.flatten() {
+        None => Ok(()),
+        Some(old) if old == digest && !call.behaviour.immutable_refuses_repeat => Ok(()),
+        Some(_) => Err(immutable_refusal(call, tag)),
+    }
+}
+
+fn is_immutable(call: &Call, place: &Place) -> bool {
+    let store = &call.shared.store;
+    let set = store.repository(&place.resource, |repository| {
+        repository.options.immutable_tags
+    });
+    let google = call.site.is_google_registry();
+    google && (call.behaviour.immutable_tags || set.unwrap_or(false))
+}
+
+/// artifact-registry/docs/docker/troubleshoot#push.
+fn immutable_refusal(call: &Call, tag: &str) -> Refusal {
+    let status = call.behaviour.statuses.immutable;
+    let message = format!("cannot update tag {tag}. The repository has enabled tag immutability");
+    Refusal::registry(status, "MANIFEST_INVALID", message)
+}
+
+fn accepts(call: &Call, media_type: &str) -> bool {
+    let lines = call.headers.get_all(header::ACCEPT);
+    let mut values = lines
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .peekable();
+    values.peek().is_none()
+        || values.flat_map(|line| line.split(',')).any(|value| {
+            let value = value.split(';').next().unwrap_or_default().trim();
+            value == media_type || value == "*/*"
+        })
+}
+
+fn unknown(reference: &str) -> Refusal {
+    let message = format!("Failed to fetch \"{reference}\"");
+    Refusal::registry(404, "MANIFEST_UNKNOWN", message)
+}

@@ -1,0 +1,168 @@
+//! From a path to what is meant by it, and from there to the service that answers.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::answer::{Answer, Refusal};
+use crate::call::{Call, Query};
+use crate::log::RequestKind;
+use crate::site::{Family, Site};
+use crate::{oauth, registry};
+
+/// What a path asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    Ping,
+    Token,
+    Catalog,
+    Tags {
+        name: String,
+    },
+    Referrers {
+        name: String,
+        digest: String,
+    },
+    Manifest {
+        name: String,
+        reference: String,
+    },
+    Blob {
+        name: String,
+        digest: String,
+    },
+    Uploads {
+        name: String,
+    },
+    /// An upload by its secret; `name` only where the path has it.
+    Upload {
+        name: Option<String>,
+        secret: String,
+    },
+    Download {
+        secret: String,
+    },
+    OAuthToken,
+    Unknown,
+}
+
+/// Reads a path. Names are not checked here, so that a bad one gets the registry's answer
+/// and not a bare 404.
+pub(crate) fn parse(site: &Site, path: &str) -> Route {
+    let path = percent_decode_str(path).decode_utf8_lossy();
+    if site.host == "oauth2.googleapis.com" {
+        return if path == "/token" {
+            Route::OAuthToken
+        } else {
+            Route::Unknown
+        };
+    }
+    if let Some(rest) = path.strip_prefix("/artifacts-uploads/namespaces/") {
+        return secret(rest, "/uploads/").map_or(Route::Unknown, |secret| Route::Upload {
+            name: None,
+            secret,
+        });
+    }
+    if let Some(rest) = path.strip_prefix("/artifacts-downloads/namespaces/") {
+        return secret(rest, "/downloads/")
+            .map_or(Route::Unknown, |secret| Route::Download { secret });
+    }
+    if site.family == Family::Api {
+        return Route::Unknown;
+    }
+    let token = if site.family == Family::Plain {
+        "/token"
+    } else {
+        "/v2/token"
+    };
+    match path.as_ref() {
+        "/v2" | "/v2/" => return Route::Ping,
+        "/v2/_catalog" => return Route::Catalog,
+        other if other == token => return Route::Token,
+        _ => {}
+    }
+    path.strip_prefix("/v2/").map_or(Route::Unknown, named)
+}
+
+/// Takes apart `NAME/tags/list`, `NAME/manifests/REFERENCE` and so on. The name may itself
+/// hold any of these words, so the reading goes from the end.
+fn named(rest: &str) -> Route {
+    if let Some(name) = rest.strip_suffix("/tags/list") {
+        return Route::Tags {
+            name: name.to_owned(),
+        };
+    }
+    if let Some(name) = rest
+        .strip_suffix("/blobs/uploads/")
+        .or(rest.strip_suffix("/blobs/uploads"))
+    {
+        return Route::Uploads {
+            name: name.to_owned(),
+        };
+    }
+    let Some((head, last)) = rest.rsplit_once('/') else {
+        return Route::Unknown;
+    };
+    let Some((name, word)) = head.rsplit_once('/') else {
+        return Route::Unknown;
+    };
+    let (name, last) = (name.to_owned(), last.to_owned());
+    match word {
+        "manifests" => Route::Manifest {
+            name,
+            reference: last,
+        },
+        "referrers" => Route::Referrers { name, digest: last },
+        "blobs" => Route::Blob { name, digest: last },
+        "uploads" => match name.strip_suffix("/blobs") {
+            Some(name) => Route::Upload {
+                name: Some(name.to_owned()),
+                secret: last,
+            },
+            None => Route::Unknown,
+        },
+        _ => Route::Unknown,
+    }
+}
+
+fn secret(rest: &str, word: &str) -> Option<String> {
+    let (_, secret) = rest.split_once(word)?;
+    Some(secret.to_owned())
+}
+
+/// The name of a request in the log and for faults.
+pub(crate) fn kind(route: &Route, method: &Method, query: &Query) -> RequestKind {
+    use RequestKind as Kind;
+    match (route, method.as_str()) {
+        (Route::Ping, _) => Kind::Ping,
+        (Route::Token, _) => Kind::Token,
+        (Route::OAuthToken, _) => Kind::OAuthToken,
+        (Route::Catalog, _) => Kind::Catalog,
+        (Route::Tags { .. }, _) => Kind::TagsList,
+        (Route::Referrers { .. }, _) => Kind::Referrers,
+        (Route::Manifest { .. }, "HEAD") => Kind::ManifestHead,
+        (Route::Manifest { .. }, "GET") => Kind::ManifestGet,
+        (Route::Manifest { .. }, "PUT") => Kind::ManifestPut,
+        (Route::Manifest { .. }, "DELETE") => Kind::ManifestDelete,
+        (Route::Blob { .. }, "HEAD") => Kind::BlobHead,
+        (Route::Blob { .. }, "GET") => Kind::BlobGet,
+        (Route::Uploads { .. }, "POST") if query.get("mount").is_some() => Kind::Mount,
+        (Route::Uploads { .. }, "POST") => Kind::UploadStart,
+        (Route::Upload { .. }, "PATCH") => Kind::UploadPatch,
+        (Route::Upload { .. }, "PUT") => Kind::UploadPut,
+        (Route::Upload { .. }, "GET") => Kind::UploadStatus,
+        (Route::Upload { .. }, "DELETE") => Kind::UploadCancel,
+        (Route::Download { .. }, _) => Kind::BlobDownload,
+        _ => Kind::Other,
+    }
+}
+
+/// Hands the request to its service. Another of Google's APIs is one more arm here and one
+/// more file.
+pub(crate) async fn handle(call: Call, route: Route) -> Answer {
+    let answered = match route {
+        Route::OAuthToken => oauth::token(call).await,
+        Route::Unknown => Err(Refusal::page(404, "Not Found")),
+        route => return registry::handle(call, route).await,
+    };
+    answered.unwrap_or_else(Answer::from)
+}

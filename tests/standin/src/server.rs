@@ -1,0 +1,115 @@
+//! What all connections share, and the three listeners.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+use tokio::runtime::Runtime;
+
+use crate::accounts::Accounts;
+use crate::behaviour::Behaviour;
+use crate::certificates::Certificates;
+use crate::connection::{self, Front};
+use crate::faults::Faults;
+use crate::iam::Grants;
+use crate::log::Log;
+use crate::registry::Store;
+use crate::site::Names;
+use crate::upstream::Upstream;
+
+/// The state of a running stand-in.
+pub(crate) struct Shared {
+    pub(crate) behaviour: Mutex<Arc<Behaviour>>,
+    pub(crate) log: Log,
+    pub(crate) faults: Faults,
+    pub(crate) certificates: Certificates,
+    pub(crate) names: Names,
+    pub(crate) accounts: Accounts,
+    pub(crate) grants: Grants,
+    pub(crate) store: Store,
+    pub(crate) upstream: Option<Upstream>,
+}
+
+impl Shared {
+    /// The switches as they are now; a request keeps to the ones it began with.
+    pub(crate) fn behaviour(&self) -> Arc<Behaviour> {
+        Arc::clone(&self.behaviour.lock().unwrap())
+    }
+
+    /// The real registry that answers for this listener or tunnel, if any.
+    pub(crate) fn upstream_for(&self, front: &Front) -> Option<&Upstream> {
+        let upstream = self.upstream.as_ref()?;
+        match front {
+            Front::Address { .. } => Some(upstream),
+            Front::Name(name) => upstream.answers_for(name).then_some(upstream),
+            Front::Proxy => None,
+        }
+    }
+}
+
+/// The listeners and the threads that serve them.
+pub(crate) struct Server {
+    pub(crate) proxy: SocketAddr,
+    pub(crate) plain: SocketAddr,
+    pub(crate) tls: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+impl Server {
+    /// Opens the listeners on free ports of the loopback interface and serves them on
+    /// threads of their own, so that callers need no runtime.
+    pub(crate) fn start(shared: &Arc<Shared>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("standin")
+            .enable_all()
+            .build()
+            .expect("a runtime can be built");
+        let listen = |front: fn(String) -> Front| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+            listener
+                .set_nonblocking(true)
+                .expect("sockets can be non-blocking");
+            let address = listener
+                .local_addr()
+                .expect("bound listeners have an address");
+            let front = front(address.to_string());
+            runtime.spawn(accept(Arc::clone(shared), listener, front));
+            address
+        };
+        Self {
+            proxy: listen(|_| Front::Proxy),
+            plain: listen(|address| Front::Address {
+                secure: false,
+                address,
+            }),
+            tls: listen(|address| Front::Address {
+                secure: true,
+                address,
+            }),
+            runtime: Some(runtime),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Dropping a runtime waits for its threads, and panics inside another runtime.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener, front: Front) {
+    let listener = tokio::net::TcpListener::from_std(listener).expect("a listener of ours");
+    loop {
+        // Running out of file descriptors is the caller's to see: its connections hang.
+        if let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(connection::serve(
+                Arc::clone(&shared),
+                stream,
+                front.clone(),
+            ));
+        }
+    }
+}
