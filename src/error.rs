@@ -5,6 +5,17 @@
 //! about it is a hint, given by the type that knows.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
+
+use crate::auth::AuthError;
+use crate::config::ConfigError;
+use crate::list::ListError;
+use crate::pull_secret::PullSecretError;
+use crate::push::PushError;
+use crate::reference::{Endpoint, ReferenceError};
+use crate::registry::OpenError;
+use crate::source::SourceError;
+use crate::verify::VerifyError;
 
 /// Advice on what to do about an error, a sentence each; most useful first.
 pub trait Hint {
@@ -43,6 +54,131 @@ impl ExitCode {
         } else {
             self
         }
+    }
+}
+
+/// Everything that can end a run, one variant a stage.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// `push` without a source.
+    #[error("there is no image to push: `image` is not set")]
+    NoImage,
+    /// The source cannot be read.
+    #[error(transparent)]
+    Source(SourceError),
+    /// The source's own names and the request make no destination.
+    #[error("the destination cannot be made")]
+    Target(#[source] ReferenceError),
+    /// Signing in failed.
+    #[error(transparent)]
+    Auth(AuthError),
+    /// A registry does not answer or does not let us in.
+    #[error("could not sign in to `{0}`")]
+    Registry(Endpoint, #[source] OpenError),
+    /// The image did not arrive.
+    #[error(transparent)]
+    Push(PushError),
+    /// The image is not there afterwards.
+    #[error(transparent)]
+    Verify(VerifyError),
+    /// A listing could not be had.
+    #[error(transparent)]
+    List(ListError),
+    /// The pull secret could not be written.
+    #[error(transparent)]
+    PullSecret(PullSecretError),
+    /// Standard output, or a file that was asked for, cannot be written.
+    #[error("could not write the result")]
+    Output(#[source] io::Error),
+    /// A file that was asked for cannot be written.
+    #[error("could not write `{}`", .0.display())]
+    File(PathBuf, #[source] io::Error),
+    /// The system does not give the threads that the run needs.
+    #[error("could not start")]
+    Start(#[source] io::Error),
+}
+
+impl Error {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(error) => error.exit_code(),
+            Self::NoImage | Self::Target(_) => ExitCode::Usage,
+            Self::Source(error) => error.exit_code(),
+            Self::Auth(error) => error.exit_code(),
+            Self::Registry(_, error) => error.exit_code(),
+            Self::Push(error) => error.exit_code(),
+            Self::Verify(error) => error.exit_code(),
+            Self::List(error) => error.exit_code(),
+            Self::PullSecret(error) => error.exit_code(),
+            Self::Output(_) | Self::File(..) | Self::Start(_) => ExitCode::Failed,
+        }
+    }
+}
+
+impl Hint for Error {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Config(error) => error.hints(),
+            Self::Source(error) => error.hints(),
+            Self::Auth(error) => error.hints(),
+            Self::Registry(_, error) => error.hints(),
+            Self::Push(error) => error.hints(),
+            Self::Verify(error) => error.hints(),
+            Self::List(error) => error.hints(),
+            Self::PullSecret(error) => error.hints(),
+            Self::NoImage => vec![
+                "for example `image: docker-archive:image.tar`, `oci-archive:image.tar` or \
+                 `oci:layout`"
+                    .to_owned(),
+            ],
+            Self::Target(ReferenceError::NoName) => vec![
+                "the archive holds no name of its own (`docker save` by image ID writes none)"
+                    .to_owned(),
+            ],
+            Self::Target(_) | Self::Output(_) | Self::File(..) | Self::Start(_) => Vec::new(),
+        }
+    }
+}
+
+/// The errors that a run ends with, at least one.
+#[derive(Debug)]
+pub struct Failure(Vec<Error>);
+
+impl Failure {
+    /// A failure of these errors; none when there are none.
+    pub fn of(errors: Vec<Error>) -> Option<Self> {
+        (!errors.is_empty()).then_some(Self(errors))
+    }
+
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        let codes = self.0.iter().map(Error::exit_code);
+        codes.fold(ExitCode::Done, ExitCode::worst)
+    }
+
+    /// Writes every error with its causes and hints.
+    ///
+    /// # Errors
+    ///
+    /// When `out` cannot be written.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(out)?;
+            }
+            write_chain(out, error, &error.hints())?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(vec![error])
     }
 }
 

@@ -1,11 +1,182 @@
 //! gcr-push: a built container image into Google's registries, from any CI, with no Docker daemon.
+//!
+//! # The way of the data
+//!
+//! ```text
+//! env ─► RawInputs ─► Request ─┬─► Credentials ─┐
+//!        (envy)      (checked) ├─► Source ──────┼─► plan ─► push ─► verify ─► Report ─► outputs
+//!                              └─► Registry ×N ─┘                     └─► pull secret
+//! ```
+//!
+//! One direction: `main` → [`run`] → [`push`] → [`registry::Registry`] → the wire. [`config`] alone
+//! reads the environment and parses text; [`report`] alone speaks a CI's language.
+//!
+//! # Layout
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`digest`], [`manifest`], [`reference`], [`secret`] | the words; no I/O |
+//! | [`network`], [`auth`], [`registry`], [`source`], [`compress`] | the edges; I/O, no policy |
+//! | [`push`], [`verify`], [`list`], [`pull_secret`] | the steps |
+//! | [`cli`], [`config`], [`logging`], [`report`], [`error`] | the side that people and CIs see |
 
 pub mod auth;
+pub mod cli;
+pub mod compress;
 pub mod config;
 pub mod digest;
 pub mod error;
+pub mod list;
+pub mod logging;
 pub mod manifest;
 pub mod network;
+pub mod pull_secret;
+pub mod push;
 pub mod reference;
+pub mod registry;
+pub mod report;
 pub mod secret;
 pub mod source;
+pub mod verify;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use auth::Credentials;
+use config::{Command, Request, Verify};
+pub use error::{Error, Failure};
+use push::{Destination, Settings, targets};
+use reference::Endpoint;
+use registry::Registry;
+use report::{Arrival, Report};
+use source::Source;
+
+/// Does what was asked for. `stdout` gets what was asked to be printed; talk goes to the log.
+///
+/// # Errors
+///
+/// Everything that went wrong, one error a destination where several were asked for.
+pub async fn run(request: Request, stdout: &mut dyn Write) -> Result<(), Failure> {
+    match request.command {
+        Command::Push => push_image(&request, stdout).await,
+        Command::List => Ok(list_images(&request, stdout).await?),
+        Command::PullSecret => Ok(write_pull_secret(&request, stdout)?),
+    }
+}
+
+/// Reads the image, pushes it everywhere, proves that it arrived, and reports.
+async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Failure> {
+    let image = request.image.as_ref().ok_or(Error::NoImage)?;
+    let source = Source::open(image, &request.temporary_directory)
+        .await
+        .map_err(Error::Source)?;
+    let targets = targets::targets(&request.destinations, &source.image().names)
+        .map_err(Error::Target)?;
+    let credentials = sign_in(request).await?;
+    let mut registries = HashMap::new();
+    let mut destinations = Vec::new();
+    for target in targets {
+        let registry = open(&mut registries, &target.endpoint, &credentials, request).await?;
+        registry
+            .sign_in(&target.repository)
+            .await
+            .map_err(|cause| Error::Registry(target.endpoint.clone(), cause.into()))?;
+        destinations.push(Destination {
+            registry,
+            repository: target.repository,
+            tags: target.tags,
+        });
+    }
+    let settings = Settings {
+        compression: request.compression,
+        concurrency: request.concurrency,
+        temporary_directory: request.temporary_directory.clone(),
+    };
+    let outcome = push::push(&source, &destinations, &settings)
+        .await
+        .map_err(Error::Push)?;
+
+    let mut report = Report {
+        notes: outcome.notes,
+        arrivals: Vec::new(),
+    };
+    let mut errors = Vec::new();
+    for (destination, result) in destinations.iter().zip(outcome.destinations) {
+        match result {
+            Ok(pushed) => {
+                let verified = match request.verify {
+                    Verify::Off => None,
+                    Verify::Listing => {
+                        match verify::verify(destination, &pushed, &outcome.tree).await {
+                            Ok(verified) => Some(verified),
+                            Err(error) => {
+                                errors.push(Error::Verify(error));
+                                continue;
+                            }
+                        }
+                    }
+                };
+                report.arrivals.push(Arrival { pushed, verified });
+            }
+            Err(error) => errors.push(Error::Push(error)),
+        }
+    }
+    report.log_doubts();
+    report::write(&report, request, stdout)?;
+    if let Some(failure) = Failure::of(errors) {
+        return Err(failure);
+    }
+    Ok(write_pull_secret(request, stdout)?)
+}
+
+async fn list_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Error> {
+    let credentials = sign_in(request).await?;
+    let mut registries = HashMap::new();
+    for listing in &request.listings {
+        let registry = open(&mut registries, listing.endpoint(), &credentials, request).await?;
+        let table = list::list(&registry, listing).await.map_err(Error::List)?;
+        write!(stdout, "{table}").map_err(Error::Output)?;
+    }
+    Ok(())
+}
+
+/// Writes the pull secret to its file or to `stdout`, when one was asked for.
+fn write_pull_secret(request: &Request, stdout: &mut dyn Write) -> Result<(), Error> {
+    match &request.pull_secret {
+        Some(asked) => pull_secret::write(asked, stdout).map_err(Error::PullSecret),
+        None => Ok(()),
+    }
+}
+
+async fn sign_in(request: &Request) -> Result<Credentials, Error> {
+    Credentials::new(
+        request.google.clone(),
+        request.docker_config.clone(),
+        &request.network,
+    )
+    .await
+    .map_err(Error::Auth)
+}
+
+/// The registry at `endpoint`, opened once.
+async fn open(
+    registries: &mut HashMap<Endpoint, Arc<Registry>>,
+    endpoint: &Endpoint,
+    credentials: &Credentials,
+    request: &Request,
+) -> Result<Arc<Registry>, Error> {
+    if let Some(registry) = registries.get(endpoint) {
+        return Ok(Arc::clone(registry));
+    }
+    let credential = credentials
+        .for_destination(endpoint)
+        .map_err(Error::Auth)?;
+    let writes = request.command == Command::Push;
+    let registry = Registry::open(endpoint, credential, &request.network, writes)
+        .await
+        .map_err(|cause| Error::Registry(endpoint.clone(), cause))?;
+    let registry = Arc::new(registry);
+    registries.insert(endpoint.clone(), Arc::clone(&registry));
+    Ok(registry)
+}

@@ -50,6 +50,12 @@ impl Endpoint {
         }
     }
 
+    /// The root of the registry's API, `SCHEME://HOST/v2/`.
+    pub fn url(&self, scheme: &str) -> url::Url {
+        #[expect(clippy::expect_used, reason = "an endpoint's host was checked when it was read")]
+        url::Url::parse(&format!("{scheme}://{}/v2/", self.0)).expect("a checked host makes a URL")
+    }
+
     /// What the name says about the registry.
     pub fn kind(&self) -> HostKind {
         if let Some((_, location)) = GCR_LOCATIONS.iter().find(|(host, _)| *host == self.0) {

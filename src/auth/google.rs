@@ -1,7 +1,14 @@
 //! Google credentials: the service-account key, and the short-lived tokens that it buys.
 
-use serde::Deserialize;
+use std::time::{Duration, SystemTime};
 
+use serde::Deserialize;
+use yup_oauth2::authenticator::Authenticator;
+use yup_oauth2::{CustomHyperClientBuilder, ServiceAccountAuthenticator};
+
+use super::AuthError;
+use crate::error::harmless;
+use crate::network::{Network, TokenConnector};
 use crate::secret::Secret;
 
 /// A service-account key file, checked as far as that can be done without the network.
@@ -112,5 +119,124 @@ fn check_google_url(url: &str) -> Result<(), ()> {
         Ok(())
     } else {
         Err(())
+    }
+}
+
+/// The one OAuth scope that Artifact Registry documents for pushing and pulling.
+/// <https://cloud.google.com/artifact-registry/docs/docker/authentication>
+const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+
+/// How long one exchange may take: yup-oauth2 ignores the time-out that it lets one set.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A short-lived OAuth token.
+#[derive(Clone, Debug)]
+pub struct AccessToken {
+    /// The token itself.
+    pub secret: Secret,
+    /// When it stops working, as its own answer said; none for a token that was given as text.
+    pub expires_at: Option<SystemTime>,
+}
+
+/// Buys short-lived tokens with a service-account key, and keeps the current one.
+pub struct KeyTokens {
+    key: ServiceAccountKey,
+    authenticator: Authenticator<TokenConnector>,
+}
+
+impl KeyTokens {
+    /// Makes ready to buy; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// When the HTTP client cannot be built or the key cannot sign.
+    pub async fn new(key: ServiceAccountKey, network: &Network) -> Result<Self, AuthError> {
+        let client = network.token_client().map_err(AuthError::Network)?;
+        let signer = yup_oauth2::ServiceAccountKey {
+            key_type: Some("service_account".to_owned()),
+            project_id: key.project_id.clone(),
+            private_key_id: key.private_key_id.clone(),
+            private_key: key.private_key.expose().to_owned(),
+            client_email: key.client_email.clone(),
+            client_id: None,
+            auth_uri: None,
+            token_uri: key.token_uri.clone(),
+            auth_provider_x509_cert_url: None,
+            client_x509_cert_url: None,
+        };
+        let authenticator = ServiceAccountAuthenticator::with_client(
+            signer,
+            CustomHyperClientBuilder::from(client),
+        )
+        .build()
+        .await
+        .map_err(AuthError::Key)?;
+        Ok(Self { key, authenticator })
+    }
+
+    /// A token that works now: the one in hand while it lasts, else a new one.
+    ///
+    /// # Errors
+    ///
+    /// When Google refuses the key, or cannot be reached.
+    pub async fn token(&self) -> Result<AccessToken, AuthError> {
+        let refused = |cause| AuthError::Exchange {
+            account: self.key.client_email.clone(),
+            endpoint: self.key.token_uri.clone(),
+            cause,
+        };
+        let token = tokio::time::timeout(EXCHANGE_TIMEOUT, self.authenticator.token(&[SCOPE]))
+            .await
+            .map_err(|_| refused(ExchangeError::TimedOut))?
+            .map_err(|error| refused(ExchangeError::from_yup(error)))?;
+        let secret = token
+            .token()
+            .ok_or_else(|| refused(ExchangeError::Answer))?;
+        Ok(AccessToken {
+            secret: Secret::new(secret),
+            expires_at: token.expiration_time().map(SystemTime::from),
+        })
+    }
+
+    /// The account that the key belongs to.
+    pub fn account(&self) -> &str {
+        &self.key.client_email
+    }
+}
+
+/// Why a key bought no token.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// Google's own words (RFC 6749, section 5.2).
+    #[error("{code}: {}", harmless(description))]
+    Refused {
+        /// `invalid_grant`, …
+        code: String,
+        /// `error_description`.
+        description: String,
+    },
+    /// No answer in time.
+    #[error("no answer within {} s", EXCHANGE_TIMEOUT.as_secs())]
+    TimedOut,
+    /// No connection.
+    #[error("the connection failed")]
+    Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// An answer that is not OAuth's.
+    #[error("the answer is no OAuth token; a proxy or an outage may have answered instead")]
+    Answer,
+}
+
+impl ExchangeError {
+    /// Keeps what yup-oauth2's error knows, and none of its text: that quotes bodies.
+    fn from_yup(error: yup_oauth2::Error) -> Self {
+        match error {
+            yup_oauth2::Error::AuthError(refusal) => Self::Refused {
+                code: refusal.error.as_str().to_owned(),
+                description: refusal.error_description.unwrap_or_default(),
+            },
+            yup_oauth2::Error::HttpClientError(error) => Self::Connection(Box::new(error)),
+            yup_oauth2::Error::HttpError(error) => Self::Connection(Box::new(error)),
+            _ => Self::Answer,
+        }
     }
 }

@@ -1,1 +1,104 @@
+//! The HTTP clients that are built from a [`Network`]: reqwest's for requests of our own, and
+//! hyper's for yup-oauth2.
 
+use std::time::Duration;
+
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use reqwest::redirect::{Attempt, Policy};
+use rustls::pki_types::CertificateDer;
+
+use super::tunnel::{TokenConnector, connector};
+use super::{Network, Proxies};
+
+/// How we introduce ourselves.
+pub const USER_AGENT: &str = concat!("gcr-push/", env!("CARGO_PKG_VERSION"));
+
+/// A client that could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// reqwest refused the settings.
+    #[error("could not set up the HTTP client")]
+    Http(#[source] reqwest::Error),
+    /// rustls refused the settings.
+    #[error("could not set up TLS")]
+    Tls(#[source] rustls::Error),
+}
+
+impl Network {
+    /// The client for requests of our own: manifests, listings, tokens of registries.
+    ///
+    /// It follows a few redirects, never from HTTPS to HTTP; reqwest takes the `Authorization`
+    /// header off when the host or the port changes.
+    ///
+    /// # Errors
+    ///
+    /// When a proxy's address or a certificate cannot be used.
+    pub fn http_client(&self) -> Result<reqwest::Client, NetworkError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(Policy::custom(follow))
+            .connect_timeout(self.connect_timeout)
+            .read_timeout(self.stall_timeout)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .no_proxy();
+        for proxy in self.proxies.for_reqwest().map_err(NetworkError::Http)? {
+            builder = builder.proxy(proxy);
+        }
+        let roots = self
+            .ca_certificates
+            .der()
+            .map(|certificate| reqwest::Certificate::from_der(certificate))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(NetworkError::Http)?;
+        builder
+            .tls_certs_merge(roots)
+            .build()
+            .map_err(NetworkError::Http)
+    }
+
+    /// The client that yup-oauth2 is given in place of its own, which knows neither proxies nor
+    /// further roots.
+    ///
+    /// # Errors
+    ///
+    /// When the roots cannot be loaded.
+    pub fn token_client(&self) -> Result<Client<TokenConnector, String>, NetworkError> {
+        let connector = connector(self).map_err(NetworkError::Tls)?;
+        Ok(Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(connector))
+    }
+}
+
+impl Proxies {
+    fn for_reqwest(&self) -> reqwest::Result<Vec<reqwest::Proxy>> {
+        let direct = || reqwest::NoProxy::from_string(&self.direct());
+        let https = self.https.as_deref().map(reqwest::Proxy::https);
+        let http = self.http.as_deref().map(reqwest::Proxy::http);
+        https
+            .into_iter()
+            .chain(http)
+            .map(|proxy| Ok(proxy?.no_proxy(direct())))
+            .collect()
+    }
+}
+
+impl super::Certificates {
+    /// The certificates in DER.
+    pub fn der(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.0.iter()
+    }
+}
+
+fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let downgrade = attempt.url().scheme() != "https"
+        && attempt.previous().iter().any(|url| url.scheme() == "https");
+    if downgrade {
+        attempt.error("the registry redirects from HTTPS to plain HTTP, which is not followed")
+    } else if attempt.previous().len() > 5 {
+        attempt.error("the registry redirects more than five times")
+    } else {
+        attempt.follow()
+    }
+}

@@ -14,7 +14,8 @@ use crate::reference::Endpoint;
 mod clients;
 mod tunnel;
 
-//pub use tunnel::TokenConnector;
+pub use clients::{NetworkError, USER_AGENT};
+pub use tunnel::TokenConnector;
 
 /// What holds for every connection.
 #[derive(Clone, Debug)]
@@ -44,7 +45,7 @@ pub struct Proxies {
 
 impl Proxies {
     /// `NO_PROXY` with this machine added: loopback is never proxied.
-    fn direct(&self) -> String {
+    pub(crate) fn direct(&self) -> String {
         let own = "localhost,127.0.0.0/8,::1";
         match self.no_proxy.as_deref() {
             Some(listed) if !listed.trim().is_empty() => format!("{listed},{own}"),

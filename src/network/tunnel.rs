@@ -1,1 +1,94 @@
+//! Connections for yup-oauth2's hyper client: direct, or through a proxy by `CONNECT`.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Uri;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls_platform_verifier::Verifier;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::Network;
+
+/// TLS over a connection that a proxy may carry.
+pub type TokenConnector = HttpsConnector<ProxyConnector>;
+
+/// Opens the TCP connection to a host, or the tunnel to it.
+#[derive(Clone)]
+pub struct ProxyConnector {
+    matcher: Arc<Matcher>,
+    direct: HttpConnector,
+    to_proxy: HttpsConnector<HttpConnector>,
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The connector of [`Network::token_client`].
+pub(super) fn connector(network: &Network) -> Result<TokenConnector, rustls::Error> {
+    let provider = Arc::new(default_provider());
+    let roots = network.ca_certificates.der().cloned();
+    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+
+    let mut direct = HttpConnector::new();
+    direct.enforce_http(false);
+    direct.set_connect_timeout(Some(network.connect_timeout));
+    let proxies = &network.proxies;
+    let matcher = Matcher::builder()
+        .https(proxies.https.clone().unwrap_or_default())
+        .http(proxies.http.clone().unwrap_or_default())
+        .no(proxies.direct())
+        .build();
+    let tls_over = || HttpsConnectorBuilder::new().with_tls_config(tls.clone());
+    let proxy = ProxyConnector {
+        matcher: Arc::new(matcher),
+        to_proxy: tls_over()
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(direct.clone()),
+        direct,
+    };
+    Ok(tls_over()
+        .https_only()
+        .enable_http1()
+        .wrap_connector(proxy))
+}
+
+impl Service<Uri> for ProxyConnector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.direct.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, destination: Uri) -> Self::Future {
+        match self.matcher.intercept(&destination) {
+            Some(proxy) => {
+                let mut tunnel = Tunnel::new(proxy.uri().clone(), self.to_proxy.clone());
+                if let Some(auth) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(auth.clone());
+                }
+                Box::pin(async move { tunnel.call(destination).await.map_err(Into::into) })
+            }
+            None => {
+                let connection = self.direct.call(destination);
+                Box::pin(async move { Ok(MaybeHttpsStream::Http(connection.await?)) })
+            }
+        }
+    }
+}

@@ -27,6 +27,7 @@ use tokio::task::spawn_blocking;
 
 pub use error::SourceError;
 pub use sniff::Looks;
+pub(crate) use stream::bytes as read_range;
 pub use tree::{Part, Smaller, Tree, attested};
 
 use crate::config::ImageSource;

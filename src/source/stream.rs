@@ -23,7 +23,7 @@ type Read = JoinHandle<io::Result<Bytes>>;
 ///
 /// One chunk is read ahead while the one before it is used; a stream that nobody polls reads
 /// nothing.
-pub(super) fn bytes(file: Arc<File>, position: u64, end: u64) -> ByteStream {
+pub(crate) fn bytes(file: Arc<File>, position: u64, end: u64) -> ByteStream {
     let start = move |position: u64| -> Option<Read> {
         let file = Arc::clone(&file);
         (position < end).then(|| spawn_blocking(move || chunk(&file, position, end)))

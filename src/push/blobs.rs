@@ -1,0 +1,127 @@
+//! Sends blobs: several in flight, the largest first, each opened again when it must be.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use reqwest::StatusCode;
+
+use super::plan::Known;
+use super::{Destination, PushError};
+use crate::digest::Digest;
+use crate::manifest::AnyManifest;
+use crate::source::{ByteStream, Source, Tree, read_range};
+
+/// The blobs of an image, each once.
+pub(super) type Blobs = Vec<Blob>;
+
+/// A blob and where its bytes come from; it may be opened as often as it takes.
+#[derive(Clone)]
+pub(super) struct Blob {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) origin: Origin,
+}
+
+/// Where the bytes of a blob come from.
+#[derive(Clone)]
+pub(super) enum Origin {
+    /// The source, as it is there, under the digest that the source knows it by.
+    Source(Source, Digest),
+    /// A layer that was compressed.
+    File(Arc<File>),
+    /// A config.
+    Memory(Bytes),
+}
+
+impl Blob {
+    async fn open(&self) -> Result<ByteStream, PushError> {
+        match &self.origin {
+            Origin::Source(source, key) => {
+                source.open_blob(key, 0).await.map_err(PushError::Source)
+            }
+            Origin::File(file) => Ok(read_range(Arc::clone(file), 0, self.size)),
+            Origin::Memory(bytes) => {
+                Ok(stream::once(std::future::ready(Ok(bytes.clone()))).boxed())
+            }
+        }
+    }
+
+    /// Sends this blob to one destination. A token that ran out meanwhile is renewed and the blob
+    /// sent again, once.
+    pub(super) async fn send(&self, destination: &Destination) -> Result<(), PushError> {
+        let mut resent = false;
+        loop {
+            let body = self.open().await?;
+            let sent = destination
+                .registry
+                .put_blob(&destination.repository, &self.digest, self.size, body)
+                .await;
+            match sent {
+                Ok(()) => return Ok(()),
+                Err(error) if error.status() == Some(StatusCode::UNAUTHORIZED) && !resent => {
+                    resent = true;
+                }
+                Err(error) => {
+                    let blames_digest = matches!(
+                        error.code(),
+                        Some("DIGEST_INVALID" | "BLOB_UPLOAD_INVALID" | "SIZE_INVALID")
+                    );
+                    if let (Origin::Source(source, key), true) = (&self.origin, blames_digest) {
+                        let actual = source.hash(key).await.map_err(PushError::Source)?;
+                        if actual != self.digest {
+                            return Err(PushError::Damaged {
+                                stated: self.digest.clone(),
+                                actual,
+                            });
+                        }
+                    }
+                    return Err(destination.failed(None, error));
+                }
+            }
+        }
+    }
+}
+
+/// Every blob that the manifests of a tree name, each once.
+pub(super) fn of_tree(tree: &Tree, source: &Source) -> Blobs {
+    let mut seen = HashSet::new();
+    std::iter::once(&tree.root)
+        .chain(tree.children.values())
+        .filter_map(|manifest| match manifest {
+            AnyManifest::Manifest(manifest) => Some(manifest.blobs()),
+            AnyManifest::Index(_) => None,
+        })
+        .flatten()
+        .filter(|blob| seen.insert(blob.digest.clone()))
+        .map(|blob| Blob {
+            digest: blob.digest.clone(),
+            size: blob.size,
+            origin: Origin::Source(source.clone(), blob.digest.clone()),
+        })
+        .collect()
+}
+
+/// Sends what is missing at one destination; the largest first, because the push lasts as long as
+/// the blob that ends last.
+pub(super) async fn send_missing(
+    destination: &Destination,
+    blobs: &Blobs,
+    known: &mut Known,
+    concurrency: usize,
+) -> Result<(), PushError> {
+    let mut missing = destination.missing(blobs, known, concurrency).await?;
+    missing.sort_by_key(|blob| std::cmp::Reverse(blob.size));
+    let sent: Vec<_> = stream::iter(missing)
+        .map(|blob| async move {
+            blob.send(destination).await?;
+            Ok::<_, PushError>(blob.digest.clone())
+        })
+        .buffer_unordered(concurrency)
+        .try_collect()
+        .await?;
+    known.sent.extend(sent);
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! Puts one image where it should be: blobs first, then manifests, then indexes, tags last.
+//!
+//! No manifest is put before every blob and child that it names is known to be there, so a run that
+//! dies leaves no tag on a broken image.
+
+mod blobs;
+mod manifests;
+mod pack;
+mod plan;
+pub mod targets;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use crate::compress::CompressError;
+use crate::config::Compression;
+use crate::digest::Digest;
+use crate::error::{ExitCode, Hint};
+use crate::registry::{Registry, RegistryError};
+use crate::manifest::AnyManifest;
+use crate::source::{Content, Image, Source, SourceError, Tree, Unpacked};
+
+/// One repository that the image goes to, and the tags that it gets there.
+pub struct Destination {
+    /// The registry.
+    pub registry: Arc<Registry>,
+    /// The path below it.
+    pub repository: String,
+    /// The tags, at least one.
+    pub tags: Vec<String>,
+}
+
+impl Destination {
+    /// `host/repository`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.registry.endpoint(), self.repository)
+    }
+}
+
+/// How a push is done.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What is done to uncompressed layers.
+    pub compression: Compression,
+    /// Blobs in flight at once.
+    pub concurrency: usize,
+    /// Where compressed layers are spooled.
+    pub temporary_directory: PathBuf,
+}
+
+/// What a push did at one destination.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    /// `host/repository`.
+    pub name: String,
+    /// Every tag that points at the image now, and whether this push moved it there.
+    pub tags: Vec<PushedTag>,
+    /// What the tags point at.
+    pub digest: Digest,
+    /// The bytes of blobs that were sent.
+    pub sent_bytes: u64,
+    /// The bytes of blobs that were there already.
+    pub present_bytes: u64,
+}
+
+/// A tag after the push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushedTag {
+    /// The tag.
+    pub tag: String,
+    /// False when it already pointed at this digest.
+    pub moved: bool,
+}
+
+/// What was pushed, and what came of each destination, in their order.
+pub struct Outcome {
+    /// The manifests as they were pushed.
+    pub tree: Tree,
+    /// What had to become of the source's manifests, as sentences.
+    pub notes: Vec<String>,
+    /// One result a destination.
+    pub destinations: Vec<Result<Pushed, PushError>>,
+}
+
+/// Pushes the image of `source` to every destination. One that fails does not stop the others.
+///
+/// # Errors
+///
+/// When the source cannot be read or its layers cannot be made ready: then nothing was tagged
+/// anywhere.
+pub async fn push(
+    source: &Source,
+    destinations: &[Destination],
+    settings: &Settings,
+) -> Result<Outcome, PushError> {
+    let mut notes = Vec::new();
+    let (tree, blobs, states) = match as_it_is(source.image(), settings) {
+        Ok(tree) => {
+            let part = tree.present();
+            notes.extend(part.smaller.map(|smaller| smaller.to_string()));
+            let blobs = blobs::of_tree(&part.tree, source);
+            let states = destinations.iter().map(|_| Ok(plan::Known::default()));
+            (part.tree, blobs, states.collect())
+        }
+        Err(unpacked) => {
+            pack::pack_and_send(source, unpacked, destinations, settings).await?
+        }
+    };
+    let deliveries = destinations.iter().zip(states).map(|(destination, known)| {
+        let (tree, blobs) = (&tree, &blobs);
+        async move { manifests::deliver(destination, tree, blobs, known?, settings).await }
+    });
+    let destinations = join_all(deliveries).await;
+    Ok(Outcome {
+        destinations,
+        tree,
+        notes,
+    })
+}
+
+/// The image's own manifests, where they can be pushed; else the layers that need a manifest.
+fn as_it_is<'a>(image: &'a Image, settings: &Settings) -> Result<Tree, &'a Unpacked> {
+    match &image.content {
+        Content::Manifests(tree) => Ok(tree.clone()),
+        Content::Unpacked(unpacked) => match (&unpacked.manifest, settings.compression) {
+            (Some(manifest), Compression::None) => {
+                Ok(Tree::of(AnyManifest::Manifest(manifest.clone())))
+            }
+            _ => Err(unpacked),
+        },
+    }
+}
+
+/// An image that did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The registry refused, or the connection did not hold.
+    #[error("could not push to `{destination}`")]
+    Registry {
+        /// `host/repository`, with the tag where one was being put.
+        destination: String,
+        /// What the registry said.
+        #[source]
+        cause: RegistryError,
+    },
+    /// The source could not be read.
+    #[error("could not read the image")]
+    Source(#[source] SourceError),
+    /// A layer's bytes are not the ones that the image names.
+    #[error("the image is damaged: the bytes of `{stated}` hash to `{actual}`")]
+    Damaged {
+        /// What the image says.
+        stated: Digest,
+        /// What the bytes are.
+        actual: Digest,
+    },
+    /// A layer could not be compressed.
+    #[error("could not compress the layer `{diff_id}`")]
+    Compress {
+        /// The layer's diff ID.
+        diff_id: Digest,
+        /// Why.
+        #[source]
+        cause: CompressError,
+    },
+}
+
+impl PushError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Registry { cause, .. } => cause.exit_code(),
+            Self::Source(cause) => cause.exit_code(),
+            Self::Damaged { .. } => ExitCode::Failed,
+            Self::Compress { .. } => ExitCode::Failed,
+        }
+    }
+}
+
+impl Hint for PushError {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Registry { cause, .. } => cause.hints(),
+            Self::Source(cause) => cause.hints(),
+            Self::Damaged { .. } => vec![
+                "write the archive again; if it was handed from job to job as an artifact, it may \
+                 have been damaged on the way"
+                    .to_owned(),
+            ],
+            Self::Compress { cause: CompressError::Spool { .. }, .. } => vec![
+                "compressed layers need room there: free some, or set `TMPDIR` to a larger disk"
+                    .to_owned(),
+            ],
+            Self::Compress { .. } => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Blobs of one registry. This is the file that knows oci-client, which carries them.
+//!
+//! It is given a token for each request and never a credential. Uploads are monolithic, one POST
+//! and one PUT: Artifact Registry does not take chunks.
+//! <https://cloud.google.com/artifact-registry/docs/reference/docker-api>
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use oci_distribution::client::{
+    Certificate, CertificateEncoding, ClientConfig, ClientProtocol,
+};
+use oci_distribution::errors::OciDistributionError;
+use oci_distribution::secrets::RegistryAuth;
+use oci_distribution::token_cache::{RegistryToken, RegistryTokenType};
+use oci_distribution::{Reference, RegistryOperation};
+use reqwest::{Method, StatusCode, Url};
+
+use super::token::{Access, Authorization};
+use super::{Registry, RegistryError};
+use crate::digest::Digest;
+use crate::network::{Network, NetworkError, USER_AGENT};
+use crate::source::ByteStream;
+
+/// How long oci-client may believe in a token that tells no expiry: longer than any lives, because
+/// [`super::token`] renews them.
+const TOKEN_LIFETIME_SECONDS: usize = 24 * 60 * 60;
+
+/// The client that carries the blobs of the registry at `root`.
+pub(super) fn client(
+    network: &Network,
+    root: &Url,
+) -> Result<oci_distribution::Client, NetworkError> {
+    let config = ClientConfig {
+        protocol: if root.scheme() == "http" {
+            ClientProtocol::Http
+        } else {
+            ClientProtocol::Https
+        },
+        use_monolithic_push: true,
+        extra_root_certificates: network
+            .ca_certificates
+            .der()
+            .map(|der| Certificate {
+                encoding: CertificateEncoding::Der,
+                data: der.to_vec(),
+            })
+            .collect(),
+        default_token_expiration_secs: TOKEN_LIFETIME_SECONDS,
+        connect_timeout: Some(network.connect_timeout),
+        user_agent: USER_AGENT,
+        https_proxy: network.proxies.https.clone(),
+        http_proxy: network.proxies.http.clone(),
+        no_proxy: Some(network.proxies.direct()),
+        ..ClientConfig::default()
+    };
+    oci_distribution::Client::try_from(config).map_err(|error| match error {
+        OciDistributionError::RequestError(error) => NetworkError::Http(error),
+        // Nothing else is fallible in it.
+        _ => NetworkError::Tls(rustls::Error::General("unusable settings".to_owned())),
+    })
+}
+
+impl Registry {
+    /// True when `repository` holds the blob.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses to say.
+    pub async fn has_blob(&self, repository: &str, digest: &Digest) -> Result<bool, RegistryError> {
+        let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
+        let answer = self
+            .send(Method::HEAD, url.clone(), repository, self.access, |r| r)
+            .await?;
+        match answer.status() {
+            status if status.is_success() => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(self.refusal(Method::HEAD, url, answer).await),
+        }
+    }
+
+    /// Sends a blob of `size` bytes, in one POST and one PUT.
+    ///
+    /// The registry checks the digest. After a 401 the token is forgotten, so that the same call
+    /// with a fresh stream shows a new one.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses, the connection breaks, or the body stands still for the
+    /// stall time-out.
+    pub async fn put_blob(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        size: u64,
+        body: ByteStream,
+    ) -> Result<(), RegistryError> {
+        let shown = self
+            .tokens
+            .authorization(repository, Access::PullPush)
+            .await?;
+        let reference = Reference::with_digest(
+            self.endpoint.host().to_owned(),
+            repository.to_owned(),
+            digest.to_string(),
+        );
+        self.show(&reference, &shown).await;
+        let moved = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&moved);
+        let body = body
+            .inspect_ok(move |piece| {
+                counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            })
+            .map_err(OciDistributionError::IoError);
+        tracing::debug!("sending {digest}, {size} bytes, to {}/{repository}", self.endpoint);
+        let sent = tokio::select! {
+            sent = self.blobs.push_blob_stream(&reference, body.boxed(), digest.as_str(), Some(size)) => sent,
+            () = stalled(&moved, self.stall_timeout) => {
+                return Err(self.upload_broken(repository, Stalled(self.stall_timeout)));
+            }
+        };
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error = self.upload_error(repository, error).await;
+                if error.status() == Some(StatusCode::UNAUTHORIZED) {
+                    self.tokens.refused(repository, Access::PullPush, &shown);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Hands oci-client the token for its next request.
+    async fn show(&self, reference: &Reference, shown: &Authorization) {
+        let token = match shown {
+            Authorization::None => return,
+            Authorization::Basic(user, password) => {
+                RegistryTokenType::Basic(user.clone(), password.expose().to_owned())
+            }
+            Authorization::Bearer(token) => RegistryTokenType::Bearer(RegistryToken::Token {
+                token: token.expose().to_owned(),
+            }),
+        };
+        // Without an entry in its store it does not look at the tokens at all.
+        self.blobs
+            .store_auth_if_needed(reference.resolve_registry(), &RegistryAuth::Anonymous)
+            .await;
+        self.blobs
+            .tokens
+            .insert(reference, RegistryOperation::Push, token)
+            .await;
+    }
+
+    /// Says in our own form what oci-client says of an upload.
+    async fn upload_error(&self, repository: &str, error: OciDistributionError) -> RegistryError {
+        match error {
+            OciDistributionError::ServerError { url, code, message } => {
+                let url = Url::parse(&url).unwrap_or_else(|_| self.uploads(repository));
+                let method = if url.query().is_some_and(|query| query.contains("digest=")) {
+                    Method::PUT
+                } else {
+                    Method::POST
+                };
+                let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
+                RegistryError::refused(method, url, status, message.as_bytes())
+                    .of_account(self.tokens.account())
+            }
+            OciDistributionError::RequestError(error) => {
+                let broken = self.upload_broken(repository, error.without_url());
+                // A registry that refuses while we still send may close before we can read why;
+                // the same question without a body lets it say so.
+                match self.start_upload(repository).await {
+                    Err(refusal) if refusal.status().is_some() => refusal,
+                    _ => broken,
+                }
+            }
+            OciDistributionError::RegistryNoLocationError => RegistryError::unexpected(
+                Method::POST,
+                self.uploads(repository),
+                "it took the blob but named no `Location`",
+            ),
+            other => RegistryError::unexpected(
+                Method::POST,
+                self.uploads(repository),
+                match other {
+                    OciDistributionError::SpecViolationError(text) => text,
+                    _ => "its answer to the upload makes no sense".to_owned(),
+                },
+            ),
+        }
+    }
+
+    fn uploads(&self, repository: &str) -> Url {
+        self.url(&format!("/v2/{repository}/blobs/uploads/"))
+    }
+
+    fn upload_broken(
+        &self,
+        repository: &str,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> RegistryError {
+        RegistryError::broken(Method::PUT, self.uploads(repository), cause)
+    }
+
+    /// Opens an upload session and leaves it; registries drop it by themselves.
+    async fn start_upload(&self, repository: &str) -> Result<(), RegistryError> {
+        let url = self.uploads(repository);
+        let answer = self
+            .send(Method::POST, url.clone(), repository, Access::PullPush, |r| {
+                r.header(reqwest::header::CONTENT_LENGTH, 0)
+            })
+            .await?;
+        if answer.status().is_success() {
+            Ok(())
+        } else {
+            Err(self.refusal(Method::POST, url, answer).await)
+        }
+    }
+}
+
+/// A body that stopped moving.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing moved for {} s", .0.as_secs())]
+struct Stalled(Duration);
+
+/// Ends when `moved` has not changed for `limit`.
+async fn stalled(moved: &AtomicU64, limit: Duration) {
+    let mut last = moved.load(Ordering::Relaxed);
+    loop {
+        tokio::time::sleep(limit).await;
+        let now = moved.load(Ordering::Relaxed);
+        if now == last {
+            return;
+        }
+        last = now;
+    }
+}

@@ -1,0 +1,112 @@
+//! Google's extension of `tags/list`: the images below a path, and the manifest under each tag.
+//!
+//! Every number is a JSON string. What `gcloud container images list` prints is `child` of the
+//! project's own path; what `list-tags` prints is `manifest`.
+//! <https://github.com/google/go-containerregistry/blob/main/pkg/v1/google/list.go>
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+
+use crate::digest::Digest;
+
+/// A manifest as the registry's listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedManifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// The tags that point at it, sorted.
+    pub tags: Vec<String>,
+    /// Its media type.
+    pub media_type: String,
+    /// The bytes of the image, as the registry counts them.
+    pub size: Option<u64>,
+    /// When it was built, as its config says; none where that is not told.
+    pub created: Option<SystemTime>,
+    /// When it was uploaded.
+    pub uploaded: Option<SystemTime>,
+}
+
+/// The extension's fields of one answer, as they stand in the JSON.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Extension {
+    /// Direct sub-paths.
+    #[serde(default)]
+    pub(super) child: Vec<String>,
+    #[serde(default)]
+    manifest: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    #[serde(default)]
+    image_size_bytes: String,
+    #[serde(default)]
+    media_type: String,
+    #[serde(default)]
+    tag: Vec<String>,
+    #[serde(default)]
+    time_created_ms: String,
+    #[serde(default)]
+    time_uploaded_ms: String,
+}
+
+impl Extension {
+    /// True when the answer came from a registry that knows the extension and used it.
+    pub(super) fn is_present(&self) -> bool {
+        !self.child.is_empty() || !self.manifest.is_empty()
+    }
+
+    /// The manifests, newest upload first; an entry that is under no digest is left out.
+    pub(super) fn manifests(self) -> Vec<ListedManifest> {
+        let mut manifests: Vec<_> = self
+            .manifest
+            .into_iter()
+            .filter_map(|(digest, mut entry)| {
+                entry.tag.sort();
+                Some(ListedManifest {
+                    digest: digest.parse().ok()?,
+                    tags: entry.tag,
+                    media_type: entry.media_type,
+                    size: entry.image_size_bytes.parse().ok(),
+                    created: time(&entry.time_created_ms),
+                    uploaded: time(&entry.time_uploaded_ms),
+                })
+            })
+            .collect();
+        manifests.sort_by(|a, b| b.uploaded.cmp(&a.uploaded));
+        manifests
+    }
+}
+
+/// Milliseconds since 1970 as text. `0` and Go's zero time, which lies before 1970, mean that the
+/// time is not known.
+fn time(milliseconds: &str) -> Option<SystemTime> {
+    let milliseconds: u64 = milliseconds.parse().ok().filter(|ms| *ms > 0)?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_strings_and_times_before_1970_are_unknown() {
+        let digest = Digest::of(b"x");
+        let json = format!(
+            r#"{{"child":["a"],"manifest":{{"{digest}":{{"imageSizeBytes":"12","layerId":"",
+            "mediaType":"m","tag":["b","a"],"timeCreatedMs":"-62135596800000",
+            "timeUploadedMs":"1552917295327"}},"nonsense":{{}}}},"name":"p/a","tags":["a","b"]}}"#
+        );
+        let extension: Extension = serde_json::from_str(&json).unwrap();
+        assert!(extension.is_present());
+        let manifests = extension.manifests();
+        assert_eq!(manifests.len(), 1);
+        assert_eq!(manifests[0].tags, ["a", "b"]);
+        assert_eq!(manifests[0].size, Some(12));
+        assert_eq!(manifests[0].created, None);
+        assert!(manifests[0].uploaded.is_some());
+    }
+}

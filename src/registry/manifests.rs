@@ -1,0 +1,160 @@
+//! Manifests of one registry: is it there, what are its bytes, put it there.
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Method, StatusCode};
+
+use super::http::read_bounded;
+use super::token::Access;
+use super::{Registry, RegistryError};
+use crate::digest::Digest;
+use crate::manifest::{AnyManifest, MAX_MANIFEST_SIZE};
+
+const CONTENT_DIGEST: &str = "docker-content-digest";
+
+/// Everything that can stand behind a tag here; a registry answers 404 for a type that it is not
+/// asked for.
+const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json";
+
+impl Registry {
+    /// The digest under a tag or digest of `repository`; none when there is no such manifest.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses or answers without a digest.
+    pub async fn head_manifest(
+        &self,
+        repository: &str,
+        reference: &str,
+    ) -> Result<Option<Digest>, RegistryError> {
+        let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
+        let answer = self
+            .send(Method::HEAD, url.clone(), repository, self.access, |request| {
+                request.header(ACCEPT, ACCEPTED)
+            })
+            .await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            // A HEAD has no body, so the same question is asked again with GET to hear why.
+            _ => return self.get_manifest(repository, reference).await.map(|found| {
+                found.map(|manifest| manifest.digest().clone())
+            }),
+        }
+        let stated = answer
+            .headers()
+            .get(CONTENT_DIGEST)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
+        match stated {
+            Some(digest) => Ok(Some(digest)),
+            // The header is optional (distribution spec, "Pulling manifests").
+            None => Ok(self
+                .get_manifest(repository, reference)
+                .await?
+                .map(|manifest| manifest.digest().clone())),
+        }
+    }
+
+    /// The manifest under a tag or digest of `repository`, bytes kept; none when there is no such.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses, or what it sends is no manifest or not the one asked for.
+    pub async fn get_manifest(
+        &self,
+        repository: &str,
+        reference: &str,
+    ) -> Result<Option<AnyManifest>, RegistryError> {
+        let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
+        let answer = self
+            .send(Method::GET, url.clone(), repository, self.access, |request| {
+                request.header(ACCEPT, ACCEPTED)
+            })
+            .await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(self.refusal(Method::GET, url, answer).await),
+        }
+        let stated = answer
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .map(|text| text.split(';').next().unwrap_or(text).trim().to_owned());
+        let limit = usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX);
+        let body = read_bounded(answer, limit)
+            .await
+            .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
+        let manifest = AnyManifest::parse(body, stated.as_deref())
+            .map_err(|error| RegistryError::malformed(Method::GET, url.clone(), error))?;
+        let asked: Option<Digest> = reference.parse().ok();
+        if asked.is_some_and(|asked| asked != *manifest.digest()) {
+            return Err(RegistryError::unexpected(
+                Method::GET,
+                url,
+                format!("it sent a manifest whose digest is {}", manifest.digest()),
+            ));
+        }
+        Ok(Some(manifest))
+    }
+
+    /// Puts a manifest's exact bytes under a tag or under its own digest.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses it, or says that it stored another digest.
+    pub async fn put_manifest(
+        &self,
+        repository: &str,
+        reference: &str,
+        manifest: &AnyManifest,
+    ) -> Result<(), RegistryError> {
+        let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
+        let body: Bytes = manifest.bytes().clone();
+        let answer = self
+            .send(Method::PUT, url.clone(), repository, Access::PullPush, |request| {
+                request
+                    .header(CONTENT_TYPE, manifest.media_type())
+                    .body(body.clone())
+            })
+            .await?;
+        if !answer.status().is_success() {
+            return Err(self.refusal(Method::PUT, url, answer).await);
+        }
+        let stored = answer
+            .headers()
+            .get(CONTENT_DIGEST)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse::<Digest>().ok());
+        match stored {
+            Some(stored) if stored != *manifest.digest() => Err(RegistryError::unexpected(
+                Method::PUT,
+                url,
+                format!("it stored {stored} instead of {}", manifest.digest()),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::media_type;
+
+    #[test]
+    fn every_type_that_a_tag_can_point_at_is_accepted() {
+        for kind in [
+            media_type::OCI_MANIFEST,
+            media_type::OCI_INDEX,
+            media_type::DOCKER_MANIFEST,
+            media_type::DOCKER_LIST,
+        ] {
+            assert!(ACCEPTED.split(", ").any(|accepted| accepted == kind), "{kind}");
+        }
+    }
+}

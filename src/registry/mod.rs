@@ -1,0 +1,158 @@
+//! One registry, met with the credential it was opened with.
+//!
+//! oci-distribution (oci-client) carries the blobs, in [`blobs`]; everything else goes by reqwest
+//! beside it, because oci-client loses what users need from an answer and bounds no body.
+
+mod blobs;
+mod error;
+mod google;
+mod http;
+mod manifests;
+mod tags;
+mod token;
+
+pub use error::RegistryError;
+pub use google::ListedManifest;
+pub use tags::Listing;
+
+use reqwest::{Method, StatusCode, Url};
+
+use crate::auth::Credential;
+use crate::error::{ExitCode, Hint};
+use crate::network::{Network, NetworkError};
+use crate::reference::Endpoint;
+use token::{Access, Challenge, Tokens};
+
+/// A registry that answered, with the way to sign in to it.
+pub struct Registry {
+    endpoint: Endpoint,
+    root: Url,
+    http: reqwest::Client,
+    blobs: oci_distribution::Client,
+    tokens: Tokens,
+    access: Access,
+    stall_timeout: std::time::Duration,
+}
+
+/// A registry that could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It did not answer as a registry does.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The HTTP client could not be built.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+}
+
+impl OpenError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Registry(error) => error.exit_code(),
+            Self::Network(_) => ExitCode::Failed,
+        }
+    }
+}
+
+impl Hint for OpenError {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Registry(error) => error.hints(),
+            Self::Network(_) => Vec::new(),
+        }
+    }
+}
+
+impl Registry {
+    /// Finds out how `endpoint` is spoken to and what it asks for; nothing is shown to it yet.
+    ///
+    /// HTTPS is tried first. Plain HTTP is tried when HTTPS is not spoken, and only on this machine
+    /// or where `insecure_registries` names the host; a certificate that is not trusted is never a
+    /// reason to.
+    ///
+    /// # Errors
+    ///
+    /// When nothing answers, or what answers is no registry or asks for a login that cannot be
+    /// given.
+    pub async fn open(
+        endpoint: &Endpoint,
+        credential: Credential,
+        network: &Network,
+        for_writing: bool,
+    ) -> Result<Self, OpenError> {
+        let http = network.http_client()?;
+        let may_be_plain = endpoint.is_loopback()
+            || network
+                .insecure_registries
+                .iter()
+                .any(|plain| plain == endpoint || plain.host() == endpoint.host_name());
+        let (root, challenge) = match ping(&http, endpoint, "https").await {
+            Err(error) if may_be_plain && error.status().is_none() && !error.is_certificate() => {
+                // What HTTPS said is the better story when neither is spoken.
+                match ping(&http, endpoint, "http").await {
+                    Err(second) if second.status().is_none() => return Err(error.into()),
+                    answer => answer,
+                }
+            }
+            answer => answer,
+        }?;
+        if root.scheme() == "http" {
+            tracing::info!("{endpoint} is spoken to over plain HTTP");
+        }
+        tracing::info!("signing in to {endpoint} {credential}");
+        Ok(Self {
+            blobs: blobs::client(network, &root)?,
+            tokens: Tokens::new(root.clone(), credential, http.clone(), challenge),
+            endpoint: endpoint.clone(),
+            access: if for_writing { Access::PullPush } else { Access::Pull },
+            stall_timeout: network.stall_timeout,
+            http,
+            root,
+        })
+    }
+
+    /// Where this registry is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Asks for the token that `repository` will be written with, so that a refusal is told before
+    /// anything is read or sent.
+    ///
+    /// # Errors
+    ///
+    /// When there is no token to be had.
+    pub async fn sign_in(&self, repository: &str) -> Result<(), RegistryError> {
+        self.tokens
+            .authorization(repository, self.access)
+            .await
+            .map(drop)
+    }
+}
+
+/// `GET /v2/`, which every registry answers (distribution spec, "Determining Support").
+async fn ping(
+    http: &reqwest::Client,
+    endpoint: &Endpoint,
+    scheme: &str,
+) -> Result<(Url, Challenge), RegistryError> {
+    let url = endpoint.url(scheme);
+    let answer = http.get(url.clone()).send().await.map_err(|error| {
+        RegistryError::broken(Method::GET, url.clone(), error.without_url())
+    })?;
+    let challenge = match answer.status() {
+        StatusCode::OK => Challenge::None,
+        StatusCode::UNAUTHORIZED => {
+            token::read_challenge(answer.headers(), endpoint, scheme == "https")
+                .map_err(|what| RegistryError::unexpected(Method::GET, url.clone(), what))?
+        }
+        status => {
+            let body = http::read_bounded(answer, error::MAX_ERROR_BODY)
+                .await
+                .unwrap_or_default();
+            return Err(RegistryError::refused(Method::GET, url, status, &body));
+        }
+    };
+    Ok((url, challenge))
+}

@@ -1,0 +1,372 @@
+//! Signing in to a registry: its challenge, the token exchange, and one current token a repository.
+//!
+//! oci-client's own sign-in is not used: it sends Basic to whatever realm a challenge names, loses
+//! a refusal's text and keeps the first credential of a host for ever.
+//! <https://distribution.github.io/distribution/spec/auth/token/>
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_auth::ChallengeParser;
+use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{Method, StatusCode, Url};
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+
+use super::error::{MAX_ERROR_BODY, RegistryError};
+use super::http::read_bounded;
+use crate::auth::Credential;
+use crate::reference::Endpoint;
+use crate::secret::Secret;
+
+/// What a registry asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Challenge {
+    /// Nothing.
+    None,
+    /// User and password on every request.
+    Basic,
+    /// A token from a realm.
+    Bearer {
+        /// Where tokens are had.
+        realm: Url,
+        /// What the token is for; pkg.dev names none at `/v2/`.
+        service: Option<String>,
+    },
+}
+
+/// What a request shows in its `Authorization` header.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Authorization {
+    /// Nothing.
+    None,
+    /// User and password.
+    Basic(String, Secret),
+    /// A registry token.
+    Bearer(Secret),
+}
+
+impl Authorization {
+    /// The header's value, marked so that no debug output shows it.
+    pub(super) fn header(&self) -> Option<HeaderValue> {
+        let text = match self {
+            Self::None => return None,
+            Self::Basic(user, password) => format!(
+                "Basic {}",
+                STANDARD.encode(format!("{user}:{}", password.expose()))
+            ),
+            Self::Bearer(token) => format!("Bearer {}", token.expose()),
+        };
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+/// What may be done with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Access {
+    /// Read alone.
+    Pull,
+    /// Read and write.
+    PullPush,
+}
+
+impl Access {
+    fn actions(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::PullPush => "pull,push",
+        }
+    }
+}
+
+/// The current token of each repository, bought when it is first needed.
+pub(super) struct Tokens {
+    root: Url,
+    credential: Credential,
+    http: reqwest::Client,
+    challenge: Challenge,
+    current: Mutex<HashMap<(String, Access), Arc<OnceCell<Token>>>>,
+}
+
+#[derive(Clone)]
+struct Token {
+    authorization: Authorization,
+    renew_at: Option<Instant>,
+}
+
+impl Token {
+    fn is_due(&self) -> bool {
+        self.renew_at.is_some_and(|at| at <= Instant::now())
+    }
+}
+
+/// What the distribution token spec says a token without `expires_in` lives.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// The most bytes of a token answer: Google's are a few KiB.
+const MAX_TOKEN_BODY: usize = 1024 * 1024;
+
+impl Tokens {
+    pub(super) fn new(
+        root: Url,
+        credential: Credential,
+        http: reqwest::Client,
+        challenge: Challenge,
+    ) -> Self {
+        Self {
+            root,
+            credential,
+            http,
+            challenge,
+            current: Mutex::default(),
+        }
+    }
+
+    /// Whom a role would have to be granted to, where that is known.
+    pub(super) fn account(&self) -> Option<&str> {
+        self.credential.account()
+    }
+
+    /// What a request to `repository` shows now. All requests that find no token wait for the one
+    /// exchange that the first of them makes.
+    pub(super) async fn authorization(
+        &self,
+        repository: &str,
+        access: Access,
+    ) -> Result<Authorization, RegistryError> {
+        let key = (repository.to_owned(), access);
+        let cell = {
+            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let cell = current.entry(key).or_default();
+            if cell.get().is_some_and(Token::is_due) {
+                *cell = Arc::default();
+            }
+            Arc::clone(cell)
+        };
+        let token = cell
+            .get_or_try_init(|| self.exchange(repository, access))
+            .await?;
+        Ok(token.authorization.clone())
+    }
+
+    /// Forgets a token that the registry refused, unless another request already has.
+    pub(super) fn refused(&self, repository: &str, access: Access, shown: &Authorization) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cell) = current.get_mut(&(repository.to_owned(), access))
+            && cell.get().is_some_and(|t| t.authorization == *shown)
+        {
+            *cell = Arc::default();
+        }
+    }
+
+    async fn exchange(&self, repository: &str, access: Access) -> Result<Token, RegistryError> {
+        let (realm, service) = match &self.challenge {
+            Challenge::None => {
+                return Ok(Token {
+                    authorization: Authorization::None,
+                    renew_at: None,
+                });
+            }
+            Challenge::Basic => {
+                let authorization = match self.basic(self.root.clone()).await? {
+                    Some((user, password)) => Authorization::Basic(user, password),
+                    None => Authorization::None,
+                };
+                return Ok(Token {
+                    authorization,
+                    renew_at: None,
+                });
+            }
+            Challenge::Bearer { realm, service } => (realm, service),
+        };
+        let mut url = realm.clone();
+        url.query_pairs_mut()
+            .extend_pairs(service.as_deref().map(|service| ("service", service)))
+            .append_pair(
+                "scope",
+                &format!("repository:{repository}:{}", access.actions()),
+            );
+        let mut request = self.http.get(url.clone());
+        if let Some((user, password)) = self.basic(url.clone()).await? {
+            request = request.basic_auth(user, Some(password.expose()));
+        }
+        let broken = |error| RegistryError::broken(Method::GET, url.clone(), error);
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| broken(error.without_url()))?;
+        let status = answer.status();
+        if status != StatusCode::OK {
+            let body = read_bounded(answer, MAX_ERROR_BODY).await.unwrap_or_default();
+            return Err(
+                RegistryError::refused(Method::GET, url, status, &body)
+                    .of_account(self.account()),
+            );
+        }
+        let body = read_bounded(answer, MAX_TOKEN_BODY)
+            .await
+            .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
+        read_token(&body).ok_or_else(|| {
+            RegistryError::unexpected(Method::GET, url, "the answer holds no registry token")
+        })
+    }
+
+    async fn basic(&self, url: Url) -> Result<Option<(String, Secret)>, RegistryError> {
+        self.credential
+            .basic()
+            .await
+            .map_err(|error| RegistryError::not_signed_in(Method::GET, url, error))
+    }
+}
+
+/// Reads `token` or `access_token` and `expires_in`; a token that cannot stand in a header is none.
+fn read_token(body: &[u8]) -> Option<Token> {
+    #[derive(Deserialize)]
+    struct Answer {
+        token: Option<String>,
+        access_token: Option<String>,
+        expires_in: Option<u64>,
+    }
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let token = [answer.token, answer.access_token]
+        .into_iter()
+        .flatten()
+        .find(|token| !token.is_empty())?;
+    let authorization = Authorization::Bearer(Secret::new(token));
+    authorization.header()?;
+    let lifetime = answer
+        .expires_in
+        .filter(|seconds| *seconds > 0)
+        .map_or(DEFAULT_LIFETIME, |s| Duration::from_secs(s.min(86_400)));
+    // A tenth of its life is left for the request that shows it.
+    Some(Token {
+        authorization,
+        renew_at: Instant::now().checked_add(lifetime * 9 / 10),
+    })
+}
+
+/// Reads the challenge of a 401.
+///
+/// # Errors
+///
+/// The sentence that says why it cannot be answered: no scheme that is known here, or a realm that
+/// credentials must not go to.
+pub(super) fn read_challenge(
+    headers: &HeaderMap,
+    endpoint: &Endpoint,
+    is_https: bool,
+) -> Result<Challenge, String> {
+    let mut basic = false;
+    for value in headers.get_all(WWW_AUTHENTICATE) {
+        let Ok(text) = value.to_str() else { continue };
+        for challenge in ChallengeParser::new(text).flatten() {
+            let parameter = |name: &str| {
+                challenge
+                    .params
+                    .iter()
+                    .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                    .map(|(_, value)| value.to_unescaped())
+            };
+            if challenge.scheme.eq_ignore_ascii_case("bearer") {
+                let realm = parameter("realm").ok_or("the registry's challenge has no realm")?;
+                return Ok(Challenge::Bearer {
+                    realm: check_realm(&realm, endpoint, is_https)?,
+                    service: parameter("service"),
+                });
+            }
+            basic |= challenge.scheme.eq_ignore_ascii_case("basic");
+        }
+    }
+    if basic {
+        Ok(Challenge::Basic)
+    } else {
+        Err("the registry asks for a login but does not say how".to_owned())
+    }
+}
+
+/// Credentials go to the realm, so it must be the registry's own: for Google's hosts the very host;
+/// for others any host over HTTPS, as Docker Hub's is, but named in the log.
+fn check_realm(realm: &str, endpoint: &Endpoint, is_https: bool) -> Result<Url, String> {
+    let url = Url::parse(realm).map_err(|_| "the registry's token realm is no URL".to_owned())?;
+    let host = url.host_str().unwrap_or_default();
+    let own = host == endpoint.host_name().trim_matches(['[', ']'])
+        || url.host_str() == Some(endpoint.host_name());
+    let plain_is_fine = !is_https && own;
+    if url.scheme() != "https" && !plain_is_fine {
+        return Err(format!(
+            "the registry asks to send the credentials to `{}` without TLS, which is not done",
+            crate::error::harmless(host)
+        ));
+    }
+    if !own && endpoint.is_google() {
+        return Err(format!(
+            "the registry asks to send the credentials to `{}`, which is not `{endpoint}`",
+            crate::error::harmless(host)
+        ));
+    }
+    if !own {
+        tracing::info!("tokens for {endpoint} come from {}", crate::error::harmless(host));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn challenge(text: &str, host: &str, is_https: bool) -> Result<Challenge, String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(WWW_AUTHENTICATE, text.parse().unwrap());
+        read_challenge(&headers, &host.parse().unwrap(), is_https)
+    }
+
+    #[test]
+    fn a_challenge_is_read_with_and_without_service() {
+        assert_eq!(
+            challenge(r#"Bearer realm="https://gcr.io/v2/token",service="gcr.io""#, "gcr.io", true),
+            Ok(Challenge::Bearer {
+                realm: "https://gcr.io/v2/token".parse().unwrap(),
+                service: Some("gcr.io".to_owned()),
+            })
+        );
+        assert!(matches!(
+            challenge(
+                r#"Bearer realm="https://us-docker.pkg.dev/v2/token""#,
+                "us-docker.pkg.dev",
+                true
+            ),
+            Ok(Challenge::Bearer { service: None, .. })
+        ));
+        assert_eq!(challenge(r#"Basic realm="x""#, "r.example", true), Ok(Challenge::Basic));
+    }
+
+    #[test]
+    fn credentials_never_follow_a_realm_in_the_clear_nor_google_s_to_another_host() {
+        for (realm, host, is_https) in [
+            ("http://r.example/token", "r.example", true),
+            ("http://evil.example/token", "localhost:5000", false),
+            ("https://evil.example/token", "gcr.io", true),
+            ("https://gcr.io.evil.example/token", "gcr.io", true),
+            ("file:///etc/passwd", "r.example", true),
+            ("nonsense", "r.example", true),
+        ] {
+            let text = format!(r#"Bearer realm="{realm}""#);
+            assert!(challenge(&text, host, is_https).is_err(), "{realm} for {host}");
+        }
+        assert!(challenge(r#"Bearer realm="https://auth.docker.io/token""#, "registry-1.docker.io", true).is_ok());
+        assert!(challenge(r#"Bearer realm="http://localhost:5001/token""#, "localhost:5000", false).is_ok());
+    }
+
+    #[test]
+    fn a_token_that_could_not_stand_in_a_header_is_no_token() {
+        assert!(read_token(br#"{"token":"a\nb"}"#).is_none());
+        assert!(read_token(br#"{"token":""}"#).is_none());
+        assert!(read_token(br"{}").is_none());
+        assert!(read_token(br#"{"access_token":"ok","expires_in":43200}"#).is_some());
+    }
+}

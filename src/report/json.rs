@@ -1,0 +1,67 @@
+//! The report as JSON, for `report_file`.
+
+use serde::Serialize;
+
+use super::{Arrival, Report};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    destinations: Vec<Destination<'a>>,
+    notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Destination<'a> {
+    image: &'a str,
+    digest: &'a str,
+    reference: String,
+    tags: Vec<Tag<'a>>,
+    sent_bytes: u64,
+    present_bytes: u64,
+    verified: bool,
+    doubts: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Tag<'a> {
+    tag: &'a str,
+    moved: bool,
+}
+
+/// Writes the report as one JSON document with a newline at its end.
+pub fn write(report: &Report) -> String {
+    let destinations = report.arrivals.iter().map(destination).collect();
+    let document = Document {
+        destinations,
+        notes: &report.notes,
+    };
+    #[expect(clippy::expect_used, reason = "strings, numbers and lists always make JSON")]
+    let mut text = serde_json::to_string_pretty(&document).expect("a report is JSON");
+    text.push('\n');
+    text
+}
+
+fn destination(arrival: &Arrival) -> Destination<'_> {
+    let pushed = &arrival.pushed;
+    Destination {
+        image: &pushed.name,
+        digest: pushed.digest.as_str(),
+        reference: format!("{}@{}", pushed.name, pushed.digest),
+        tags: pushed
+            .tags
+            .iter()
+            .map(|tag| Tag {
+                tag: &tag.tag,
+                moved: tag.moved,
+            })
+            .collect(),
+        sent_bytes: pushed.sent_bytes,
+        present_bytes: pushed.present_bytes,
+        verified: arrival.verified.is_some(),
+        doubts: arrival
+            .verified
+            .as_ref()
+            .map(|verified| verified.doubts.as_slice())
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,108 @@
+//! Tables as gcloud prints them: a row of headings, columns two blanks apart.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// Rows under headings.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with its headings and no rows.
+    pub fn new<const N: usize>(headings: [&str; N]) -> Self {
+        Self {
+            rows: vec![headings.iter().map(|&heading| heading.to_owned()).collect()],
+        }
+    }
+
+    /// Adds a row; a cell that the headings do not foresee is shown all the same.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.into());
+    }
+
+    /// True when there is nothing below the headings.
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() < 2
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<_> = (0..columns).map(width).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(&format!("{cell:width$}  "));
+            }
+            writeln!(formatter, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// A time to the second, in UTC: `2024-03-09T16:00:00`.
+pub fn timestamp(time: SystemTime) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
+    OffsetDateTime::from(time)
+        .format(&format)
+        .unwrap_or_default()
+}
+
+/// Bytes as people read them: `0 B`, `512 B`, `1.5 KiB`, `2.3 GiB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+    let mut value = count as f64;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_lines_end_without_blanks() {
+        let mut table = Table::new(["DIGEST", "TAGS", "TIMESTAMP"]);
+        table.row(["8a57".into(), "latest,v1".into(), String::new()]);
+        assert_eq!(
+            table.to_string(),
+            "DIGEST  TAGS       TIMESTAMP\n8a57    latest,v1\n"
+        );
+        assert!(!table.is_empty());
+        assert!(Table::new(["NAME"]).is_empty());
+    }
+
+    #[test]
+    fn times_and_sizes_read_as_people_write_them() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_710_000_000);
+        assert_eq!(timestamp(time), "2024-03-09T16:00:00");
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (5 << 30, "5.0 GiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}
