@@ -1,13 +1,32 @@
 //! From text to a checked request: the only place that knows variables, and the last that parses.
 
+mod credentials;
+mod fault;
+mod image;
+mod inputs;
+mod network;
+mod parse;
+mod paths;
+mod pull_secret;
+mod targets;
+#[cfg(test)]
+mod tests;
+mod values;
+
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::auth::docker_config::DockerConfig;
 use crate::auth::google::ServiceAccountKey;
 use crate::network::Network;
-use crate::reference::{Endpoint, Parts, Reference};
+use crate::reference::{Endpoint, Parts, Reference, ReferenceError};
 use crate::secret::Secret;
+
+pub use fault::ConfigError;
+pub use inputs::{Group, VARIABLES, Variable};
+pub use parse::request;
+pub use paths::{Disk, Files};
 
 /// What the process was asked to do, complete and free of contradictions: nothing is left to
 /// parse, and nothing below reads the environment.
@@ -29,10 +48,18 @@ pub struct Request {
     pub compression: Compression,
     /// How the result is checked.
     pub verify: Verify,
+    /// What `list` shows; empty for the other commands.
+    pub listings: Vec<Listing>,
     /// The pull secret, when one is asked for.
     pub pull_secret: Option<PullSecretRequest>,
     /// Blobs in flight at once.
     pub concurrency: usize,
+    /// Where the report goes as JSON.
+    pub report_file: Option<PathBuf>,
+    /// Where the digest of the first destination goes.
+    pub digest_file: Option<PathBuf>,
+    /// The form of the log.
+    pub log_format: LogFormat,
     /// The CI that runs us, as far as it changes what may be printed where.
     pub ci: Option<Ci>,
 }
@@ -46,6 +73,47 @@ pub enum Command {
     List,
     /// Write the pull secret.
     PullSecret,
+}
+
+impl Command {
+    /// Every command, in the order of `--help`.
+    pub const ALL: [Self; 3] = [Self::Push, Self::List, Self::PullSecret];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::List => "list",
+            Self::PullSecret => "pull-secret",
+        }
+    }
+
+    /// What it does, for `--help`.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Push => {
+                "push one image to one or many destinations, check it, and write the pull secret \
+                 if asked (the default)"
+            }
+            Self::List => "list the images of a project, or with `name` the tags of an image",
+            Self::PullSecret => "write the Kubernetes Secret that lets a cluster pull",
+        }
+    }
+}
+
+/// A word that is no command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownCommand;
+
+impl FromStr for Command {
+    type Err = UnknownCommand;
+
+    fn from_str(word: &str) -> Result<Self, UnknownCommand> {
+        Self::ALL
+            .into_iter()
+            .find(|command| command.word() == word)
+            .ok_or(UnknownCommand)
+    }
 }
 
 /// Where an image is read from, in the words of containers-transports(5).
@@ -73,6 +141,55 @@ pub struct Destinations {
     /// `project_id`, `repository` and `name`, with the defaults that `config` can know; a missing
     /// `name` is the source's.
     pub parts: Parts,
+    /// True when `parts.project` was not given but found: in the key, or in a variable of Google's.
+    pub project_is_default: bool,
+}
+
+impl Destinations {
+    /// Where an image named `name` lives at `endpoint`; without a `name`, the one that was given.
+    ///
+    /// A project that was only found, not given, is Google's business: elsewhere it is no part of
+    /// the path.
+    ///
+    /// # Errors
+    ///
+    /// Names the part that is missing, or the name that no registry takes.
+    pub fn at(&self, endpoint: &Endpoint, name: Option<&str>) -> Result<Reference, ReferenceError> {
+        let mut parts = self.parts.clone();
+        if self.project_is_default && !endpoint.is_google() {
+            parts.project = None;
+        }
+        if parts.name.is_none() {
+            parts.name = name.map(str::to_owned);
+        }
+        parts.at(endpoint)
+    }
+
+    /// Every registry that is a destination, once, in the order in which they were given.
+    pub fn hosts(&self) -> Vec<Endpoint> {
+        let mut hosts: Vec<Endpoint> = Vec::new();
+        let references = self.references.iter().map(|reference| &reference.endpoint);
+        for host in references.chain(&self.endpoints) {
+            if !hosts.contains(host) {
+                hosts.push(host.clone());
+            }
+        }
+        hosts
+    }
+}
+
+/// One thing that `list` shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// The images right below `path`: a project on `gcr.io`, project and repository on `pkg.dev`.
+    Images {
+        /// The registry, always Google's.
+        endpoint: Endpoint,
+        /// The path that `tags/list` is asked for.
+        path: String,
+    },
+    /// The tags of one image.
+    Tags(Reference),
 }
 
 /// The one way to sign in to Google that was chosen.
@@ -109,12 +226,27 @@ pub struct PullSecretRequest {
     pub name: String,
     /// `metadata.namespace`; several make several documents, none leaves it out.
     pub namespaces: Vec<String>,
+    /// The registries that it signs in to: the destinations that are Google's, for no other takes
+    /// a Google key.
+    pub hosts: Vec<Endpoint>,
     /// The key that goes into it: the reader's, or, where that was allowed, the pushing one.
     pub credential: ServiceAccountKey,
-    /// True when `credential` is the pushing key, which is worth a warning.
+    /// True when `credential` is a key of the pushing account, which is worth a warning.
     pub is_push_key: bool,
     /// The file to write; none is standard output, which a CI never gets.
     pub file: Option<PathBuf>,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// What suits the terminal or the CI at hand.
+    #[default]
+    Auto,
+    /// Lines for people.
+    Plain,
+    /// A JSON object a line.
+    Json,
 }
 
 /// A CI whose log keeps what is printed.
@@ -134,6 +266,8 @@ pub mod defaults {
 
     /// Blobs in flight at once.
     pub const CONCURRENCY: usize = 8;
+    /// The registry that short tags go to.
+    pub const REGISTRY: &str = "gcr.io";
     /// How long a connection may take to be made.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
     /// How long a body may stand still.

@@ -1,0 +1,191 @@
+//! Every fault of a request at once, by the names that the user typed, without a secret's value.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::inputs::VARIABLES;
+use super::paths::PathFault;
+use crate::error::{ExitCode, Hint};
+
+/// A request that cannot be carried out as it was given: all of its faults, not only the first.
+#[derive(Debug)]
+pub struct ConfigError {
+    faults: Vec<Fault>,
+    hints: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Fault {
+    /// The variable's own name, or, for a variable that is not ours, its name in the environment.
+    variable: String,
+    /// The name in the environment, where that is another.
+    typed: Option<String>,
+    text: String,
+    missing: bool,
+}
+
+impl ConfigError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
+    }
+}
+
+impl Hint for ConfigError {
+    fn hints(&self) -> Vec<String> {
+        if self.hints.is_empty() {
+            vec!["`gcr-push --help` tells what every variable means".to_owned()]
+        } else {
+            self.hints.clone()
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut variables: Vec<&str> = self.faults.iter().map(|f| f.variable.as_str()).collect();
+        variables.sort_unstable();
+        variables.dedup();
+        let (count, noun, verb) = match variables.len() {
+            1 => ("an".to_owned(), "input", "is"),
+            count => (in_words(count), "inputs", "are"),
+        };
+        if self.faults.iter().all(|fault| fault.missing) {
+            write!(formatter, "{count} {noun} {verb} missing")?;
+        } else {
+            write!(formatter, "{count} {noun} cannot be used")?;
+        }
+        for fault in &self.faults {
+            write!(formatter, "\n`{}`: {}", fault.variable, fault.text)?;
+            if let Some(typed) = &fault.typed {
+                write!(formatter, " ({typed})")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn in_words(count: usize) -> String {
+    const WORDS: [&str; 8] = [
+        "two", "three", "four", "five", "six", "seven", "eight", "nine",
+    ];
+    match count.checked_sub(2).and_then(|index| WORDS.get(index)) {
+        Some(word) => (*word).to_owned(),
+        None => count.to_string(),
+    }
+}
+
+/// Gathers faults while everything else is still read.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    faults: Vec<Fault>,
+    hints: Vec<String>,
+    typed: HashMap<&'static str, String>,
+}
+
+impl Faults {
+    /// Remembers under which name of the environment a variable was, or would be, given.
+    pub(super) fn typed(&mut self, variable: &'static str, environment: String) {
+        self.typed.insert(variable, environment);
+    }
+
+    /// The variable's value cannot be used; `text` says why, and never quotes a secret.
+    pub(super) fn unusable(&mut self, variable: &str, text: impl fmt::Display) {
+        self.push(variable, text.to_string(), false);
+    }
+
+    /// The variable is needed and not there; where it is there and faulty, that was told already.
+    pub(super) fn missing(&mut self, variable: &str, text: impl fmt::Display) {
+        if self.faults.iter().any(|fault| fault.variable == variable) {
+            return;
+        }
+        self.push(variable, text.to_string(), true);
+    }
+
+    /// The value, or none and a fault the more.
+    pub(super) fn take<T>(
+        &mut self,
+        variable: &str,
+        value: Result<T, impl fmt::Display>,
+    ) -> Option<T> {
+        value.map_err(|fault| self.unusable(variable, fault)).ok()
+    }
+
+    /// The same for a path, whose faults come with advice; `text` is how it was given.
+    pub(super) fn take_path(
+        &mut self,
+        variable: &str,
+        text: &str,
+        path: Result<PathBuf, PathFault>,
+    ) -> Option<PathBuf> {
+        path.map_err(|fault| {
+            self.unusable(variable, fault.about(&quoted(text)));
+            self.hint(fault.hint());
+        })
+        .ok()
+    }
+
+    fn push(&mut self, variable: &str, text: String, missing: bool) {
+        self.faults.push(Fault {
+            variable: variable.to_owned(),
+            typed: self.typed.get(variable).cloned(),
+            text,
+            missing,
+        });
+    }
+
+    /// Adds advice, once.
+    pub(super) fn hint(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.hints.contains(&text) {
+            self.hints.push(text);
+        }
+    }
+
+    /// The error, if there was a fault.
+    pub(super) fn check(mut self) -> Result<(), ConfigError> {
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        // In the order of the table, which is that of the documentation; what is not in it, last.
+        self.faults.sort_by_key(|fault| {
+            let place = VARIABLES.iter().position(|v| v.name == fault.variable);
+            place.unwrap_or(VARIABLES.len())
+        });
+        Err(ConfigError {
+            faults: self.faults,
+            hints: self.hints,
+        })
+    }
+}
+
+/// A value as a message may quote it: on one line, and not longer than a line.
+///
+/// For values that are no secret only; a value that looks like one in spite of that is kept back.
+pub(crate) fn quoted(value: &str) -> String {
+    const LONGEST: usize = 80;
+    if looks_secret(value) {
+        return "a value that looks like a secret and is not shown".to_owned();
+    }
+    let mut characters = value.chars();
+    let start: String = characters.by_ref().take(LONGEST).collect();
+    let more = if characters.next().is_some() {
+        "…"
+    } else {
+        ""
+    };
+    format!("`{}{more}`", start.escape_debug())
+}
+
+/// True for a text that is, by its look, a key or a token that landed in the wrong variable.
+pub(crate) fn looks_secret(value: &str) -> bool {
+    // `eyJ` and `ewo` begin the base64 of `{"` and of `{` with a line break: a JWT or a key file.
+    let encoded = value.len() > 100 && (value.starts_with("eyJ") || value.starts_with("ewo"));
+    encoded
+        || value.contains("PRIVATE KEY")
+        || value.contains("private_key")
+        || value.starts_with("ya29.")
+}

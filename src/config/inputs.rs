@@ -1,0 +1,291 @@
+//! The one table of variables: their names, what they mean, which are secret, and their raw values.
+//!
+//! `--help`, `action.yml` and the README tell what stands here and nothing else. Values are only
+//! gathered in this file; what they mean is decided by its siblings.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+
+use serde::Deserialize;
+
+use super::fault::{Faults, looks_secret};
+use super::values::nearest;
+
+/// What a variable is about, in the order of `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// What is pushed.
+    Image,
+    /// Where it goes.
+    Target,
+    /// With whose rights.
+    Credentials,
+    /// How it is checked.
+    Verify,
+    /// What a cluster pulls with.
+    PullSecret,
+    /// How the work is done.
+    Behaviour,
+    /// What is left for the next job.
+    Results,
+}
+
+impl Group {
+    /// Every group, in the order of `--help`.
+    pub const ALL: [Self; 7] = [
+        Self::Image,
+        Self::Target,
+        Self::Credentials,
+        Self::Verify,
+        Self::PullSecret,
+        Self::Behaviour,
+        Self::Results,
+    ];
+
+    /// The heading above its variables.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Image => "Image",
+            Self::Target => "Target",
+            Self::Credentials => "Credentials",
+            Self::Verify => "Verification",
+            Self::PullSecret => "Pull secret",
+            Self::Behaviour => "Behaviour",
+            Self::Results => "Results",
+        }
+    }
+}
+
+/// One variable: `INPUT_X` for a GitHub action, `GCR_PUSH_X` everywhere else.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// Its name in lower case, as an action's input.
+    pub name: &'static str,
+    /// What it is, its form with an example, its default, and what it excludes.
+    pub meaning: &'static str,
+    /// What it is about.
+    pub group: Group,
+    /// True when its value is never shown.
+    pub secret: bool,
+}
+
+/// Makes the table and the struct that holds a value for each of its rows, so that neither can have
+/// a row that the other lacks.
+macro_rules! variables {
+    ($($group:ident { $($name:ident $(($secret:ident))?: $meaning:literal;)* })*) => {
+        /// Every variable of gcr-push, group by group.
+        pub const VARIABLES: &[Variable] = &[$($(
+            Variable {
+                name: stringify!($name),
+                meaning: $meaning,
+                group: Group::$group,
+                secret: variables!(@is_secret $($secret)?),
+            },
+        )*)*];
+
+        /// Every variable as it was given: text, or absent. It has no `Debug`, because some of the
+        /// texts are secrets.
+        #[derive(Default, Deserialize)]
+        pub(super) struct RawInputs {
+            $($(pub(super) $name: Option<String>,)*)*
+        }
+    };
+    (@is_secret secret) => { true };
+    (@is_secret) => { false };
+}
+
+variables! {
+    Image {
+        image: "The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, or a bare path, told apart by its content; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.";
+    }
+    Target {
+        tags: "List of destinations: full references such as `gcr.io/acme/api:1.2`, as docker/metadata-action prints them, or tags without `/` such as `1.2`, which go to `name` at each `registry`; default the tags inside the image, else `latest`.";
+        registry: "List of hosts for tags without `/`: `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io`, `LOCATION-docker.pkg.dev`, or any other registry such as `registry.example.com:5000`; default `gcr.io`.";
+        project_id: "Google Cloud project of the destination, such as `acme-prod`; default the project of `credentials_json`, then GOOGLE_CLOUD_PROJECT, GCP_PROJECT, GCLOUD_PROJECT, CLOUDSDK_PROJECT, CLOUDSDK_CORE_PROJECT, GOOGLE_ARTIFACT_REGISTRY_PROJECT_ID.";
+        repository: "Artifact Registry repository, such as `containers`; needed on `pkg.dev` hosts, and only there.";
+        name: "Name of the image below project and repository, such as `api` or `team/api`; default the name inside the image.";
+    }
+    Credentials {
+        credentials_json (secret): "Service-account key: its JSON, base64 of it, or a path; it buys a short-lived token, and only that goes to the registry. Excludes `access_token`.";
+        access_token (secret): "A ready OAuth access token for Google's registries, as `gcloud auth print-access-token` prints it. Excludes `credentials_json`.";
+        docker_config (secret): "Logins for registries that are not Google's: the text of a Docker `config.json`, base64 of it, or a path to it or to its directory; default `$DOCKER_CONFIG/config.json`.";
+    }
+    Verify {
+        verify: "How the result is checked: `listing` (default: by digest, by tag, and by the registry's own listing) or `off`.";
+    }
+    PullSecret {
+        pull_secret: "Name of a Kubernetes Secret to write, such as `gcr-pull`, with which a cluster pulls what was pushed; default none.";
+        pull_secret_namespaces: "List of namespaces, such as `staging, production`: the Secret is written once for each; default one Secret without a namespace. Needs `pull_secret`.";
+        pull_secret_credentials_json (secret): "Service-account key that goes into the pull secret, of an account that may only read: its JSON, base64 of it, or a path. Needs `pull_secret`.";
+        pull_secret_allow_push_key: "`true` puts the pushing key of `credentials_json` into the pull secret when no other is given, and so lets everyone who reads the Secret push; default `false`. Needs `pull_secret`.";
+        pull_secret_file: "File for the pull secret's YAML, such as `pull-secret.yaml`, readable by its owner alone; default standard output, which is refused under a CI, because logs are kept. Needs `pull_secret`.";
+    }
+    Behaviour {
+        command: "The command word (`push`, `list`, `pull-secret`) where no argument can be given, as in a `uses:` step; an argument wins; default `push`.";
+        compression: "What is done to layers that the image holds uncompressed: `gzip` (default) or `none`.";
+        compression_level: "Level for `gzip`, from 1 (fast) to 12 (small); default 6. Excludes `compression: none`.";
+        concurrency: "How many blobs are sent at once, from 1 to 64; default 8.";
+        stall_timeout: "How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at most `1h`; default `60s`.";
+        ca_certificates: "More certificate authorities to trust, on every connection: PEM text, or a path to it; default the system's alone.";
+        insecure_registries: "List of hosts that may be spoken to over plain HTTP, such as `registry.example.com:5000`; never Google's; this machine needs no mention.";
+        log_format: "Form of the log: `auto` (default), `plain` or `json`.";
+    }
+    Results {
+        report_file: "File for the whole report as JSON, such as `report.json`; default none.";
+        digest_file: "File for the digest of the first destination, `sha256:…` without a line break, such as `digest.txt`; default none.";
+    }
+}
+
+/// Variables that are not ours but are read, by the name that the rest of the world gave them.
+pub(super) const AMBIENT: &[&str] = &[
+    "ALL_PROXY",
+    "CI",
+    "DOCKER_CONFIG",
+    "GITHUB_ACTIONS",
+    "GITHUB_REPOSITORY",
+    "GITHUB_WORKSPACE",
+    "GITLAB_CI",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "REQUEST_METHOD",
+    "RUNNER_TEMP",
+    "RUNNER_WORKSPACE",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+/// Where a project is told when `project_id` is not, best first: what Google's libraries and
+/// gcloud read, and what GitLab's Artifact Registry integration sets.
+pub(super) const PROJECT: &[&str] = &[
+    "GOOGLE_CLOUD_PROJECT",
+    "GCP_PROJECT",
+    "GCLOUD_PROJECT",
+    "CLOUDSDK_PROJECT",
+    "CLOUDSDK_CORE_PROJECT",
+    "GOOGLE_ARTIFACT_REGISTRY_PROJECT_ID",
+];
+
+const OURS: &str = "GCR_PUSH_";
+const GITHUBS: &str = "INPUT_";
+
+/// All that the environment says to us, trimmed; empty is absent.
+pub(super) struct Given {
+    /// Our own variables.
+    pub(super) inputs: RawInputs,
+    /// The names of ours that are set, but empty, as a secret is in a fork's pull request.
+    pub(super) empty: Vec<&'static str>,
+    ambient: HashMap<&'static str, String>,
+}
+
+impl Given {
+    /// A variable of [`AMBIENT`] or [`PROJECT`].
+    pub(super) fn ambient(&self, name: &str) -> Option<&str> {
+        self.ambient.get(name).map(String::as_str)
+    }
+}
+
+/// Sorts the environment into what is ours, what is read besides, and what is not our concern.
+pub(super) fn read(
+    environment: impl Iterator<Item = (OsString, OsString)>,
+    faults: &mut Faults,
+) -> Given {
+    // The runner upper-cases an input's name (actions/runner, Handler.cs); we read that form alone.
+    let mut own: HashMap<String, OsString> = HashMap::new();
+    let mut ambient = HashMap::new();
+    for (name, value) in environment {
+        let Ok(name) = name.into_string() else {
+            continue;
+        };
+        if name.starts_with(OURS) || name.starts_with(GITHUBS) {
+            own.insert(name, value);
+        } else if let Some(name) = AMBIENT.iter().chain(PROJECT).find(|known| **known == name) {
+            match value.into_string() {
+                Ok(value) if value.trim().is_empty() => {}
+                Ok(value) => {
+                    ambient.insert(*name, value.trim().to_owned());
+                }
+                Err(_) => faults.unusable(name, "it is not UTF-8"),
+            }
+        }
+    }
+
+    // What is missing is named as it would have to be typed: a container action is given every
+    // input that its action.yml declares, if only as an empty text.
+    let in_action = VARIABLES
+        .iter()
+        .any(|variable| own.contains_key(&format!("{GITHUBS}{}", variable.name.to_uppercase())));
+    let mut pairs = Vec::new();
+    let mut empty = Vec::new();
+    for variable in VARIABLES {
+        let upper = variable.name.to_ascii_uppercase();
+        let (ours, githubs) = (format!("{OURS}{upper}"), format!("{GITHUBS}{upper}"));
+        let (our_value, githubs_value) = (own.remove(&ours), own.remove(&githubs));
+        let was_set = our_value.is_some() || githubs_value.is_some();
+        let typed = match (is_blank(&our_value), is_blank(&githubs_value)) {
+            (false, _) => &ours,
+            (true, false) => &githubs,
+            (true, true) if in_action => &githubs,
+            (true, true) => &ours,
+        };
+        faults.typed(variable.name, typed.clone());
+        let mut values = Vec::new();
+        for value in [githubs_value, our_value].into_iter().flatten() {
+            match value.into_string() {
+                Ok(value) if value.trim().is_empty() => {}
+                Ok(value) => values.push(value.trim().to_owned()),
+                Err(_) => faults.unusable(variable.name, "it is not UTF-8"),
+            }
+        }
+        if let [first, second] = values.as_slice()
+            && first != second
+        {
+            faults.unusable(
+                variable.name,
+                format!("{githubs} and {ours} are both set and differ: keep one of them"),
+            );
+        }
+        match values.into_iter().next() {
+            Some(value) if !variable.secret && looks_secret(&value) => faults.unusable(
+                variable.name,
+                "it looks like a key or a token, which does not belong here; its value is not shown",
+            ),
+            Some(value) => pairs.push((variable.name.to_owned(), value)),
+            None if was_set => empty.push(variable.name),
+            None => {}
+        }
+    }
+    refuse_unknown(own.into_keys(), faults);
+    Given {
+        // Every field is optional text, which envy cannot fail to read; were it to, everything
+        // would be absent, and what is needed would be told as missing.
+        inputs: envy::from_iter(pairs).unwrap_or_default(),
+        empty,
+        ambient,
+    }
+}
+
+fn is_blank(value: &Option<OsString>) -> bool {
+    value
+        .as_ref()
+        .is_none_or(|value| value.to_str().is_some_and(|text| text.trim().is_empty()))
+}
+
+/// Only our own prefix is ours to guard: `INPUT_*` belongs to every action there is.
+fn refuse_unknown(names: impl Iterator<Item = String>, faults: &mut Faults) {
+    let mut unknown: Vec<String> = names.filter(|name| name.starts_with(OURS)).collect();
+    unknown.sort_unstable();
+    for name in unknown {
+        let typed = name.trim_start_matches(OURS).to_ascii_lowercase();
+        let text = match nearest(&typed, VARIABLES.iter().map(|variable| variable.name)) {
+            Some(near) => format!(
+                "there is no such variable; `{OURS}{}` is close",
+                near.to_ascii_uppercase()
+            ),
+            None => "there is no such variable".to_owned(),
+        };
+        faults.unusable(&name.escape_debug().to_string(), text);
+    }
+}

@@ -1,0 +1,125 @@
+//! What holds for every connection: proxies, trusted roots, plain-HTTP hosts, time-outs.
+
+use std::time::Duration;
+
+use super::defaults;
+use super::fault::{Faults, quoted};
+use super::inputs::Given;
+use super::paths::Paths;
+use super::values::{duration, list};
+use crate::network::{Certificates, Network, Proxies};
+use crate::reference::Endpoint;
+
+/// Reads all of it.
+pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Network {
+    let stall_timeout = given.inputs.stall_timeout.as_deref().and_then(|text| {
+        let bounds = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
+        faults.take("stall_timeout", duration(text, bounds))
+    });
+    Network {
+        proxies: proxies(given, faults),
+        ca_certificates: certificates(given, paths, faults).unwrap_or_default(),
+        insecure_registries: insecure_registries(given, faults),
+        connect_timeout: defaults::CONNECT_TIMEOUT,
+        stall_timeout: stall_timeout.unwrap_or(defaults::STALL_TIMEOUT),
+    }
+}
+
+/// The variables that curl and Go read, in upper case before lower case as Go does.
+/// <https://pkg.go.dev/golang.org/x/net/http/httpproxy#FromEnvironment>
+fn proxies(given: &Given, faults: &mut Faults) -> Proxies {
+    let first = |names: [&'static str; 2]| {
+        names
+            .into_iter()
+            .find_map(|name| Some((name, given.ambient(name)?)))
+    };
+    // To a CGI program a request's header `Proxy` is `HTTP_PROXY`: a stranger could set it
+    // (<https://httpoxy.org>).
+    let http = if given.ambient("REQUEST_METHOD").is_some() {
+        first(["http_proxy", "http_proxy"])
+    } else {
+        first(["HTTP_PROXY", "http_proxy"])
+    };
+    let https = first(["HTTPS_PROXY", "https_proxy"]);
+    let all = first(["ALL_PROXY", "all_proxy"]);
+    let mut told = Vec::new();
+    let mut url = |chosen: Option<(&'static str, &str)>| {
+        let (name, text) = chosen.or(all)?;
+        proxy_url(text)
+            .map_err(|fault| {
+                // `ALL_PROXY` stands in twice.
+                if !told.contains(&name) {
+                    faults.unusable(name, fault);
+                    told.push(name);
+                }
+            })
+            .ok()
+    };
+    Proxies {
+        https: url(https),
+        http: url(http),
+        no_proxy: first(["NO_PROXY", "no_proxy"]).map(|(_, hosts)| hosts.to_owned()),
+    }
+}
+
+/// A proxy's URL, `http://` where no scheme is given. No fault quotes it: it may hold a password.
+fn proxy_url(text: &str) -> Result<String, String> {
+    let full = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    let url = url::Url::parse(&full)
+        .map_err(|fault| format!("it is no URL of a proxy: {fault}; its value is not shown"))?;
+    match url.scheme() {
+        "http" | "https" => {}
+        scheme if scheme.starts_with("socks") => {
+            return Err(
+                "SOCKS proxies are not supported, only `http://` and `https://`".to_owned(),
+            );
+        }
+        _ => return Err("a proxy's URL starts with `http://` or `https://`".to_owned()),
+    }
+    // The three HTTP clients read it as `http` does, which is stricter than `url`.
+    if full.parse::<http::Uri>().is_err() {
+        return Err(
+            "it is no URL of a proxy; are `@`, `:` and `%` in the password percent-encoded? Its value is not shown"
+                .to_owned(),
+        );
+    }
+    Ok(full)
+}
+
+fn certificates(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<Certificates> {
+    const VARIABLE: &str = "ca_certificates";
+    let text = given.inputs.ca_certificates.as_deref()?;
+    let pem = if text.contains("-----BEGIN") {
+        text.to_owned()
+    } else {
+        let path = faults.take_path(VARIABLE, text, paths.input(text))?;
+        let content = paths
+            .files()
+            .read(&path)
+            .map_err(|fault| format!("{} cannot be read: {fault}", quoted(text)));
+        let content = faults.take(VARIABLE, content)?;
+        // Bundles carry names of authorities between the blocks, in any encoding.
+        String::from_utf8_lossy(&content).into_owned()
+    };
+    faults.take(VARIABLE, Certificates::parse(&pem))
+}
+
+fn insecure_registries(given: &Given, faults: &mut Faults) -> Vec<Endpoint> {
+    const VARIABLE: &str = "insecure_registries";
+    let mut endpoints = Vec::new();
+    for item in list(given.inputs.insecure_registries.as_deref().unwrap_or("")) {
+        match item.parse::<Endpoint>() {
+            Ok(endpoint) if endpoint.is_google() => faults.unusable(
+                VARIABLE,
+                format!("`{endpoint}` is Google's and is never spoken to over plain HTTP"),
+            ),
+            Ok(endpoint) => endpoints.push(endpoint),
+            Err(fault) => faults.unusable(VARIABLE, fault),
+        }
+    }
+    endpoints
+}

@@ -1,0 +1,199 @@
+//! A request out of the environment: each group of variables is read by its own file, and all
+//! faults are told together.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::fault::{ConfigError, Faults, quoted};
+use super::inputs::{self, Given};
+use super::paths::{Files, Paths};
+use super::pull_secret::{Bearings, pull_secret};
+use super::values::{any_of, nearest, number, word};
+use super::{
+    Ci, Command, Compression, Destinations, LogFormat, Request, Verify, credentials, defaults,
+    image, network, targets,
+};
+
+/// Reads the whole request: `argument` is the command word of the command line, and wins over the
+/// variable `command`.
+///
+/// # Errors
+///
+/// With every fault that can be told without the network and without opening the image.
+pub fn request(
+    argument: Option<Command>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+    files: &dyn Files,
+) -> Result<Request, ConfigError> {
+    let mut faults = Faults::default();
+    let given = inputs::read(environment, &mut faults);
+    let paths = Paths::new(&given, files);
+    let ci = ci(&given);
+    let command = command(argument, &given, &mut faults);
+
+    let image = match command {
+        Command::Push => image::image(&given, &paths, &mut faults),
+        Command::List | Command::PullSecret => None,
+    };
+    let google = credentials::google(&given, &paths, &mut faults);
+    let destinations = targets::destinations(&given, command, google.as_ref(), &mut faults);
+    if command == Command::Push {
+        need_credential(&given, &destinations, ci, &mut faults);
+    }
+    let elsewhere = destinations.hosts().iter().any(|host| !host.is_google());
+    let docker_config = credentials::docker_config(&given, elsewhere, &paths, &mut faults);
+    let bearings = Bearings {
+        command,
+        google: google.as_ref(),
+        destinations: &destinations,
+        ci,
+    };
+    let pull_secret = pull_secret(&given, &bearings, &paths, &mut faults);
+    let listings = match command {
+        Command::List => targets::listings(&destinations),
+        Command::Push | Command::PullSecret => Vec::new(),
+    };
+    let request = Request {
+        command,
+        image,
+        listings,
+        pull_secret,
+        docker_config,
+        network: network::network(&given, &paths, &mut faults),
+        compression: compression(&given, &mut faults),
+        verify: verify(&given, &mut faults),
+        concurrency: concurrency(&given, &mut faults),
+        report_file: output(
+            "report_file",
+            &given.inputs.report_file,
+            &paths,
+            &mut faults,
+        ),
+        digest_file: output(
+            "digest_file",
+            &given.inputs.digest_file,
+            &paths,
+            &mut faults,
+        ),
+        log_format: log_format(&given, &mut faults),
+        destinations,
+        google,
+        ci,
+    };
+    faults.check()?;
+    Ok(request)
+}
+
+fn command(argument: Option<Command>, given: &Given, faults: &mut Faults) -> Command {
+    let named = given.inputs.command.as_deref().and_then(|word| {
+        word.parse::<Command>()
+            .map_err(|_| {
+                let (name, known) = (quoted(word), Command::ALL.map(Command::word));
+                let text = match nearest(word, known) {
+                    Some(near) => format!("{name} is no command; `{near}` is close"),
+                    None => format!("{name} is no command, expected {}", any_of(&known)),
+                };
+                faults.unusable("command", text);
+            })
+            .ok()
+    });
+    argument.or(named).unwrap_or(Command::Push)
+}
+
+/// Google's registries take no push from just anybody.
+fn need_credential(
+    given: &Given,
+    destinations: &Destinations,
+    ci: Option<Ci>,
+    faults: &mut Faults,
+) {
+    const VARIABLE: &str = "credentials_json";
+    if given.inputs.credentials_json.is_some() || given.inputs.access_token.is_some() {
+        return;
+    }
+    let hosts = destinations.hosts();
+    let Some(host) = hosts.iter().find(|host| host.is_google()) else {
+        return;
+    };
+    faults.missing(
+        VARIABLE,
+        format!(
+            "`{host}` needs a credential to push: give a service-account key, or an `access_token`"
+        ),
+    );
+    if ci.is_some() && given.empty.contains(&VARIABLE) {
+        faults.hint("a secret is empty when the workflow runs for a fork's pull request, or when the secret's name is misspelt");
+    }
+}
+
+fn compression(given: &Given, faults: &mut Faults) -> Compression {
+    const LEVEL: &str = "compression_level";
+    let inputs = &given.inputs;
+    let level = inputs
+        .compression_level
+        .as_deref()
+        .and_then(|text| faults.take(LEVEL, number(text, 1..=12)));
+    let gzip = Compression::Gzip(level.unwrap_or(defaults::GZIP_LEVEL));
+    let words = [("gzip", gzip), ("none", Compression::None)];
+    let chosen = inputs
+        .compression
+        .as_deref()
+        .and_then(|text| faults.take("compression", word(text, &words)));
+    if chosen == Some(Compression::None) && inputs.compression_level.is_some() {
+        faults.unusable(LEVEL, "it does nothing with `compression: none`");
+    }
+    chosen.unwrap_or(gzip)
+}
+
+fn verify(given: &Given, faults: &mut Faults) -> Verify {
+    let words = [("listing", Verify::Listing), ("off", Verify::Off)];
+    let text = given.inputs.verify.as_deref();
+    text.and_then(|text| faults.take("verify", word(text, &words)))
+        .unwrap_or(Verify::Listing)
+}
+
+fn log_format(given: &Given, faults: &mut Faults) -> LogFormat {
+    let words = [
+        ("auto", LogFormat::Auto),
+        ("plain", LogFormat::Plain),
+        ("json", LogFormat::Json),
+    ];
+    let text = given.inputs.log_format.as_deref();
+    text.and_then(|text| faults.take("log_format", word(text, &words)))
+        .unwrap_or_default()
+}
+
+fn concurrency(given: &Given, faults: &mut Faults) -> usize {
+    let text = given.inputs.concurrency.as_deref();
+    text.and_then(|text| faults.take("concurrency", number(text, 1..=64)))
+        .unwrap_or(defaults::CONCURRENCY)
+}
+
+fn output(
+    variable: &'static str,
+    value: &Option<String>,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<PathBuf> {
+    let text = value.as_deref()?;
+    faults.take_path(variable, text, paths.output(text))
+}
+
+/// The CI that runs us. Each says so by a variable that is `true`; tools that play a CI on a desk
+/// set the same variable to `false` (gitlab-ci-local).
+fn ci(given: &Given) -> Option<Ci> {
+    let is_on = |name| {
+        given
+            .ambient(name)
+            .is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
+    };
+    if is_on("GITHUB_ACTIONS") {
+        Some(Ci::GitHub)
+    } else if is_on("GITLAB_CI") {
+        Some(Ci::GitLab)
+    } else if is_on("CI") {
+        Some(Ci::Other)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,217 @@
+//! Paths as a runner gives them: what a host calls a directory, the container of an action calls
+//! something else.
+//!
+//! GitHub's runner translates a variable's value only where the whole of it is a path below a
+//! mounted directory; behind a prefix such as `docker-archive:`, and inside lists, it is left to us
+//! (actions/runner, `ContainerInfo.TranslateToContainerPath`).
+
+use std::io::{self, Read as _};
+use std::path::{Component, Path, PathBuf};
+
+use super::inputs::Given;
+
+/// The files that variables name, so that tests need none.
+pub trait Files {
+    /// The content of a small file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is no small file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// True when something is there.
+    fn exists(&self, path: &Path) -> bool;
+
+    /// True when a directory is there.
+    fn is_directory(&self, path: &Path) -> bool;
+}
+
+/// The files of this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        // Keys, logins and certificates are small; an image that was named by mistake is not.
+        const LARGEST: u64 = 4 << 20;
+        let mut content = Vec::new();
+        let read = std::fs::File::open(path)?
+            .take(LARGEST + 1)
+            .read_to_end(&mut content)?;
+        if read as u64 > LARGEST {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "it is larger than 4 MiB",
+            ));
+        }
+        Ok(content)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+}
+
+/// A path that the container of the action does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PathFault {
+    /// To be read, but not mounted.
+    Unseen,
+    /// To be written, to where nobody will find it.
+    Lost,
+    /// In the runner's temporary directory, which a runner before 2.329 does not mount.
+    OldRunner,
+}
+
+impl PathFault {
+    /// The fault in words; `path` is what the user gave, already quoted, or what to call it.
+    pub(super) fn about(self, path: &str) -> String {
+        match self {
+            Self::Unseen => format!("the action's container cannot see {path}"),
+            Self::Lost => {
+                format!("{path} would be written inside the action's container and vanish with it")
+            }
+            Self::OldRunner => format!(
+                "the action's container cannot see {path}: runners before 2.329 do not show it their temporary directory"
+            ),
+        }
+    }
+
+    /// What to do about it.
+    pub(super) fn hint(self) -> &'static str {
+        match self {
+            Self::Unseen | Self::Lost => {
+                "a container action shares two directories with the other steps: the workspace (relative paths are below it) and `${{ runner.temp }}`"
+            }
+            Self::OldRunner => "put the file into the workspace, or update the runner",
+        }
+    }
+}
+
+const WORKSPACE: &str = "/github/workspace";
+const TEMP: &str = "/github/runner_temp";
+
+/// How the paths of this run are to be read.
+pub(super) struct Paths<'a> {
+    files: &'a dyn Files,
+    action: Option<Mounts>,
+}
+
+/// What the container of an action sees of its host.
+struct Mounts {
+    /// Directories by their name on the host and in the container.
+    translations: Vec<(PathBuf, PathBuf)>,
+    /// The runner's temporary directory by its names on the host, where it is not mounted.
+    unmounted_temp: Vec<PathBuf>,
+}
+
+impl<'a> Paths<'a> {
+    pub(super) fn new(given: &Given, files: &'a dyn Files) -> Self {
+        // The runner sets the first for every step, and the second to this path for a container
+        // action alone.
+        let in_action = given.ambient("GITHUB_ACTIONS") == Some("true")
+            && given.ambient("GITHUB_WORKSPACE") == Some(WORKSPACE);
+        Self {
+            files,
+            action: in_action.then(|| Mounts::new(given)),
+        }
+    }
+
+    /// The files that paths lead to.
+    pub(super) fn files(&self) -> &'a dyn Files {
+        self.files
+    }
+
+    /// Where a path to be read leads.
+    pub(super) fn input(&self, path: &str) -> Result<PathBuf, PathFault> {
+        match self.translated(path)? {
+            (path, false) if path.is_absolute() && !self.files.exists(&path) => {
+                Err(PathFault::Unseen)
+            }
+            (path, _) => Ok(path),
+        }
+    }
+
+    /// Where a path to be written leads.
+    pub(super) fn output(&self, path: &str) -> Result<PathBuf, PathFault> {
+        match self.translated(path)? {
+            (path, false) if path.is_absolute() => Err(PathFault::Lost),
+            (path, _) => Ok(path),
+        }
+    }
+
+    /// The path in this container, and whether it is known to be a good one.
+    fn translated(&self, path: &str) -> Result<(PathBuf, bool), PathFault> {
+        let given = PathBuf::from(path);
+        let Some(mounts) = &self.action else {
+            return Ok((given, true));
+        };
+        let plain = without_dots(&given);
+        for (host, container) in &mounts.translations {
+            if let Ok(rest) = plain.strip_prefix(host) {
+                return Ok((container.join(rest), true));
+            }
+        }
+        if mounts.unmounted_temp.iter().any(|t| plain.starts_with(t)) {
+            return Err(PathFault::OldRunner);
+        }
+        let shared = ["/github", "/dev"].iter().any(|own| plain.starts_with(own));
+        Ok((given, shared))
+    }
+}
+
+impl Mounts {
+    fn new(given: &Given) -> Self {
+        let mut workspaces = Vec::new();
+        let mut temps = Vec::new();
+        // `RUNNER_WORKSPACE` keeps its host's form, `…/REPO`; the workspace is `…/REPO/REPO` and the
+        // temporary directory `…/_temp`. A job that runs in a container of its own calls the parent
+        // `/__w` (actions/runner, ContainerOperationProvider.cs), and such names reach us too.
+        if let Some(runner) = given.ambient("RUNNER_WORKSPACE").map(Path::new)
+            && let (Some(work), Some(directory)) = (runner.parent(), runner.file_name())
+        {
+            let repository = given
+                .ambient("GITHUB_REPOSITORY")
+                .and_then(|repository| Path::new(repository).file_name());
+            for parent in [work, Path::new("/__w")] {
+                for name in [Some(directory), repository].into_iter().flatten() {
+                    workspaces.push(parent.join(directory).join(name));
+                }
+                temps.push(parent.join("_temp"));
+            }
+        }
+        let mut translations: Vec<_> = workspaces
+            .into_iter()
+            .map(|host| (host, PathBuf::from(WORKSPACE)))
+            .collect();
+        let mounted = given.ambient("RUNNER_TEMP") == Some(TEMP);
+        if mounted {
+            let temps = temps.drain(..).map(|host| (host, PathBuf::from(TEMP)));
+            translations.extend(temps);
+        }
+        Self {
+            translations,
+            unmounted_temp: temps,
+        }
+    }
+}
+
+/// The path with `.` and `..` taken out by their letters, which is how far a name can be followed
+/// on a machine that is not ours.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if plain.parent().is_some() => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}

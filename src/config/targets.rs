@@ -1,0 +1,287 @@
+//! Destinations: full references, and tags under a repository that is put together from its parts.
+
+use super::fault::{Faults, quoted};
+use super::inputs::{Given, PROJECT};
+use super::values::list;
+use super::{Command, Destinations, GoogleCredential, Listing, defaults};
+use crate::reference::{Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag};
+
+/// Reads `tags`, `registry`, `project_id`, `repository` and `name`; the credential may know the
+/// project.
+///
+/// All that can be told without the image is told here: an item that no registry takes, a part that
+/// is missing or has no place.
+pub(super) fn destinations(
+    given: &Given,
+    command: Command,
+    google: Option<&GoogleCredential>,
+    faults: &mut Faults,
+) -> Destinations {
+    let (references, tags) = items(given, faults);
+    let endpoints = endpoints(given, command, &references, &tags, faults);
+    let key_project = match google {
+        Some(GoogleCredential::Key(key)) => key.project_id.as_deref(),
+        Some(GoogleCredential::AccessToken(_)) | None => None,
+    };
+    let found = || {
+        let ambient = || PROJECT.iter().find_map(|name| given.ambient(name));
+        key_project.or_else(ambient)
+    };
+    let inputs = &given.inputs;
+    let destinations = Destinations {
+        references,
+        tags,
+        endpoints,
+        parts: Parts {
+            project: inputs
+                .project_id
+                .as_deref()
+                .or_else(found)
+                .map(str::to_owned),
+            repository: inputs.repository.clone(),
+            name: inputs.name.clone(),
+        },
+        project_is_default: inputs.project_id.is_none(),
+    };
+    if check_parts(&destinations, faults) && command != Command::PullSecret {
+        check_endpoints(&destinations, command, given, faults);
+        // A key brings its project: while there is none, or a faulty one, it is not the project
+        // that is missing.
+        let key_may_come = google.is_none()
+            && (command == Command::Push || given.inputs.credentials_json.is_some());
+        let mut endpoints = destinations.endpoints.iter();
+        if destinations.parts.project.is_none()
+            && !key_may_come
+            && let Some(endpoint) = endpoints.find(|endpoint| endpoint.is_google())
+        {
+            faults.missing("project_id", format!("`{endpoint}` needs a project"));
+        }
+    }
+    destinations
+}
+
+/// The items of `tags`: full references, each with a tag, and tags alone.
+fn items(given: &Given, faults: &mut Faults) -> (Vec<Reference>, Vec<String>) {
+    const VARIABLE: &str = "tags";
+    let mut references: Vec<Reference> = Vec::new();
+    let mut tags = Vec::new();
+    let Some(text) = given.inputs.tags.as_deref() else {
+        return (references, tags);
+    };
+    let items = list(text);
+    if items.is_empty() {
+        faults.unusable(VARIABLE, "there is no item in it, only separators");
+    }
+    for item in items {
+        if !item.contains('/') {
+            match check_tag(item) {
+                Ok(()) => tags.push(item.to_owned()),
+                Err(fault) => {
+                    faults.unusable(VARIABLE, fault);
+                    if item.contains(':') {
+                        faults.hint("a full reference begins with its registry, as in `gcr.io/PROJECT/NAME:TAG`; an item without `/` is a tag alone");
+                    }
+                }
+            }
+            continue;
+        }
+        match item.parse::<Reference>() {
+            Ok(reference) if reference.digest.is_some() => faults.unusable(
+                VARIABLE,
+                format!(
+                    "{} ends in a digest, but only a tag can be chosen: the digest follows from the image",
+                    quoted(item)
+                ),
+            ),
+            Ok(mut reference) => {
+                // As `docker push` reads it.
+                reference.tag.get_or_insert_with(|| "latest".to_owned());
+                if !references.contains(&reference) {
+                    references.push(reference);
+                }
+            }
+            Err(fault) => faults.unusable(VARIABLE, fault),
+        }
+    }
+    (references, tags)
+}
+
+/// The hosts that tags alone go to: `registry`, or its default where something would go there.
+fn endpoints(
+    given: &Given,
+    command: Command,
+    references: &[Reference],
+    tags: &[String],
+    faults: &mut Faults,
+) -> Vec<Endpoint> {
+    const VARIABLE: &str = "registry";
+    let only_full = tags.is_empty() && !references.is_empty();
+    let Some(text) = given.inputs.registry.as_deref() else {
+        if only_full {
+            return Vec::new();
+        }
+        return defaults::REGISTRY.parse().into_iter().collect();
+    };
+    let items = list(text);
+    if items.is_empty() {
+        faults.unusable(VARIABLE, "there is no item in it, only separators");
+    }
+    if only_full && command == Command::Push {
+        faults.unusable(
+            VARIABLE,
+            "nothing would go there, because every item of `tags` is a full reference: give its references in `tags` too, or a tag without `/`",
+        );
+        return Vec::new();
+    }
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for item in items {
+        match item.parse() {
+            Ok(endpoint) if endpoints.contains(&endpoint) => {}
+            Ok(endpoint) => endpoints.push(endpoint),
+            Err(fault) => faults.unusable(VARIABLE, fault),
+        }
+    }
+    endpoints
+}
+
+/// Checks each part by itself, so that the variable that is wrong is the one that is named.
+fn check_parts(destinations: &Destinations, faults: &mut Faults) -> bool {
+    let mut good = true;
+    let mut fault = |variable, text: String| {
+        faults.unusable(variable, text);
+        good = false;
+    };
+    let parts = &destinations.parts;
+    if let Some(project) = &parts.project
+        && let Some(reason) = refused(Parts {
+            project: Some(project.clone()),
+            name: Some("name".to_owned()),
+            repository: None,
+        })
+    {
+        let reason = if project.contains('/') {
+            "give the project alone, without `/`"
+        } else {
+            reason
+        };
+        fault(
+            "project_id",
+            format!("project {} would be refused: {reason}", quoted(project)),
+        );
+    }
+    for (variable, noun, part) in [
+        ("repository", "repository", &parts.repository),
+        ("name", "image name", &parts.name),
+    ] {
+        let Some(part) = part else { continue };
+        let alone = Parts {
+            name: Some(part.clone()),
+            ..Parts::default()
+        };
+        let reason = match refused(alone) {
+            _ if variable == "repository" && part.contains('/') => {
+                "give the repository alone, without `/`"
+            }
+            Some(_) if variable == "name" && part.contains([':', '@']) => {
+                "give the name alone; a tag goes into `tags`"
+            }
+            Some(reason) => reason,
+            None => continue,
+        };
+        fault(
+            variable,
+            format!("{noun} {} would be refused: {reason}", quoted(part)),
+        );
+    }
+    good
+}
+
+/// Why no registry would take these parts.
+fn refused(parts: Parts) -> Option<&'static str> {
+    // A registry that asks for nothing but the grammar.
+    let plain: Endpoint = "registry.example".parse().ok()?;
+    match parts.at(&plain) {
+        Err(ReferenceError::Repository(_, reason)) => Some(reason),
+        _ => None,
+    }
+}
+
+/// Checks that each endpoint gets the parts that it needs, and that no part is without an endpoint.
+fn check_endpoints(
+    destinations: &Destinations,
+    command: Command,
+    given: &Given,
+    faults: &mut Faults,
+) {
+    let parts = &destinations.parts;
+    let of_kind = |wanted: fn(&HostKind) -> bool| {
+        let mut endpoints = destinations.endpoints.iter();
+        endpoints.find(|endpoint| wanted(&endpoint.kind()))
+    };
+    let artifact_registry = of_kind(|kind| matches!(kind, HostKind::ArtifactRegistry { .. }));
+    match (artifact_registry, &parts.repository) {
+        (Some(endpoint), None) => faults.missing(
+            "repository",
+            format!("`{endpoint}` needs the name of an Artifact Registry repository"),
+        ),
+        // Where `registry` is at fault, it is not known what would have been used.
+        (None, Some(_))
+            if given.inputs.registry.is_none() || !destinations.endpoints.is_empty() =>
+        {
+            faults.unusable(
+                "repository",
+                "it is for Artifact Registry, and no item of `registry` is a `LOCATION-docker.pkg.dev` host",
+            );
+        }
+        _ => {}
+    }
+    if parts.name.is_none() {
+        if command == Command::List
+            && let Some(endpoint) = of_kind(|kind| *kind == HostKind::Other)
+        {
+            faults.missing(
+                "name",
+                format!(
+                    "`{endpoint}` cannot list the images of a project, only the tags of one image"
+                ),
+            );
+        }
+        return;
+    }
+    // Together the parts may still be too long.
+    for endpoint in &destinations.endpoints {
+        if let Err(fault @ ReferenceError::Repository(..)) = destinations.at(endpoint, None) {
+            faults.unusable("name", fault);
+        }
+    }
+}
+
+/// What `list` shows: the tags of each image that is named, else the images of each project.
+pub(super) fn listings(destinations: &Destinations) -> Vec<Listing> {
+    let mut listings: Vec<Listing> = Vec::new();
+    for reference in &destinations.references {
+        let image = Listing::Tags(Reference {
+            tag: None,
+            ..reference.clone()
+        });
+        if !listings.contains(&image) {
+            listings.push(image);
+        }
+    }
+    for endpoint in &destinations.endpoints {
+        let listing = match &destinations.parts.name {
+            Some(_) => destinations.at(endpoint, None).ok().map(Listing::Tags),
+            // Any image will do: its parent is what is listed.
+            None => destinations
+                .at(endpoint, Some("name"))
+                .ok()
+                .and_then(|image| image.parent().map(str::to_owned))
+                .map(|path| Listing::Images {
+                    endpoint: endpoint.clone(),
+                    path,
+                }),
+        };
+        listings.extend(listing.filter(|listing| !listings.contains(listing)));
+    }
+    listings
+}

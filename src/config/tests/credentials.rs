@@ -1,0 +1,191 @@
+//! Keys, tokens and Docker logins.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+use super::*;
+use crate::config::GoogleCredential;
+
+fn key_text(run: &Run) -> String {
+    match run.request().google {
+        Some(GoogleCredential::Key(key)) => key.json().expose().to_owned(),
+        other => panic!("no key: {other:?}"),
+    }
+}
+
+#[test]
+fn a_key_is_taken_as_json_as_base64_and_as_a_path() {
+    let run = Run::push();
+    assert_eq!(key_text(&run), KEY.trim_end());
+    let wrapped: Vec<String> = STANDARD
+        .encode(KEY)
+        .as_bytes()
+        .chunks(76)
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect();
+    for text in [
+        STANDARD.encode(KEY),
+        URL_SAFE_NO_PAD.encode(KEY),
+        wrapped.join("\n"),
+        wrapped.join("\r\n") + "\r\n",
+    ] {
+        assert_eq!(
+            key_text(&Run::push().with("GCR_PUSH_CREDENTIALS_JSON", text)),
+            KEY
+        );
+    }
+    let run = run
+        .with("GCR_PUSH_CREDENTIALS_JSON", "secrets/key.json")
+        .file("secrets/key.json", format!("\u{feff}{KEY}"));
+    assert_eq!(key_text(&run), KEY);
+    let run = run.file("secrets/key.json", STANDARD.encode(KEY));
+    assert_eq!(key_text(&run), KEY);
+}
+
+#[test]
+fn a_path_whose_letters_are_base64_is_a_path_when_it_is_there() {
+    let run = Run::push()
+        .with("GCR_PUSH_CREDENTIALS_JSON", "/builds/key")
+        .file("/builds/key", KEY);
+    assert_eq!(key_text(&run), KEY);
+}
+
+#[test]
+fn what_is_no_key_is_told_for_what_it_is() {
+    let told = |value: &str| {
+        let run = Run::push()
+            .with("GCR_PUSH_CREDENTIALS_JSON", value)
+            .with("GCR_PUSH_PROJECT_ID", "acme")
+            .file("image.json", "PNG")
+            .file("binary", [0xff, 0xfe])
+            .file("folder/x", "");
+        run.refused().lines().nth(1).unwrap_or_default().to_owned()
+    };
+    let external = r#"{"type":"external_account"}"#;
+    let cut = KEY.replace("-----END", "");
+    insta::assert_snapshot!([
+        "nonsense",
+        "{",
+        "{}",
+        &STANDARD.encode("not json"),
+        external,
+        &cut,
+        &KEY.replace("oauth2.googleapis.com", "evil.example"),
+        "/missing/key.json",
+        "image.json",
+        "binary",
+        "folder",
+    ].map(told).join("\n"), @r"
+    `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: it is JSON, but no service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: it is a credential of type `external_account`, not a `service_account` key (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: its `private_key` is no RSA key in PEM; it may have been cut or its line breaks lost (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: its `token_uri` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: the file that it names is neither JSON nor base64 of JSON (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: the file that it names cannot be read: it is not UTF-8 (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: the file that it names cannot be read: is a directory (GCR_PUSH_CREDENTIALS_JSON)
+    ");
+}
+
+#[test]
+fn a_token_goes_alone_and_without_blanks() {
+    let run = Run::push()
+        .without("GCR_PUSH_CREDENTIALS_JSON")
+        .with("GCR_PUSH_PROJECT_ID", "acme")
+        .with("GCR_PUSH_ACCESS_TOKEN", "ya29.token\n");
+    let Some(GoogleCredential::AccessToken(token)) = run.request().google else {
+        panic!("no token");
+    };
+    assert_eq!(token.expose(), "ya29.token");
+    let told = |value: &str| {
+        let text = Run::push()
+            .without("GCR_PUSH_CREDENTIALS_JSON")
+            .with("GCR_PUSH_PROJECT_ID", "acme")
+            .with("GCR_PUSH_ACCESS_TOKEN", value)
+            .refused();
+        text.lines().nth(1).unwrap_or_default().to_owned()
+    };
+    insta::assert_snapshot!(["Bearer ya29.x", "a\nb", "a\u{7f}", "é", KEY].map(told).join("\n"), @r"
+    `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
+    `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
+    `access_token`: it has characters that no token has; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
+    `access_token`: it has characters that no token has; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
+    `access_token`: it is JSON, not a token; a key belongs into `credentials_json` (GCR_PUSH_ACCESS_TOKEN)
+    ");
+    let run = run.with("GCR_PUSH_CREDENTIALS_JSON", KEY);
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `access_token`: `credentials_json` is set too: keep one (GCR_PUSH_ACCESS_TOKEN)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_plain_registry_needs_no_google_credential() {
+    let run = Run::bare()
+        .with("GCR_PUSH_IMAGE", "image.tar")
+        .with("GCR_PUSH_TAGS", "localhost:5000/app:1");
+    assert!(run.request().google.is_none());
+}
+
+fn docker_config() -> String {
+    let auth = STANDARD.encode("robot:hunter2");
+    format!(r#"{{"auths":{{"registry.example.com":{{"auth":"{auth}"}}}}}}"#)
+}
+
+fn user(run: &Run) -> Option<String> {
+    let endpoint = "registry.example.com".parse().unwrap();
+    let login = run.request().docker_config?.login(&endpoint).unwrap();
+    login.map(|(user, _)| user)
+}
+
+#[test]
+fn docker_logins_are_taken_as_text_base64_file_or_directory() {
+    for value in [
+        &docker_config(),
+        &STANDARD.encode(docker_config()),
+        "/home/ci/.docker/config.json",
+        "/home/ci/.docker",
+    ] {
+        let run = Run::push()
+            .with("GCR_PUSH_DOCKER_CONFIG", value)
+            .file("/home/ci/.docker/config.json", docker_config());
+        assert_eq!(user(&run).as_deref(), Some("robot"), "{value}");
+    }
+}
+
+#[test]
+fn the_standard_docker_config_is_read_where_it_is_needed() {
+    let run = Run::push()
+        .with("DOCKER_CONFIG", "/kaniko/.docker")
+        .file("/kaniko/.docker/config.json", docker_config());
+    assert_eq!(user(&run), None, "nothing but Google is met");
+    let run = run.with("GCR_PUSH_REGISTRY", "registry.example.com");
+    assert_eq!(user(&run).as_deref(), Some("robot"));
+    let run = run.file("/kaniko/.docker/config.json", "{");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `DOCKER_CONFIG`: in its `config.json`: it is no Docker config: expected JSON with `auths`
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let run = run.with("DOCKER_CONFIG", "/nowhere");
+    assert_eq!(user(&run), None, "a directory without the file is none");
+}
+
+#[test]
+fn a_broken_docker_config_is_not_shown() {
+    let told = |value: &str| {
+        let text = Run::push().with("GCR_PUSH_DOCKER_CONFIG", value).refused();
+        text.lines().nth(1).unwrap_or_default().to_owned()
+    };
+    insta::assert_snapshot!(["hunter2", "{hunter2", "./hunter2"].map(told).join("\n"), @r"
+    `docker_config`: it is no Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
+    `docker_config`: it is no Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
+    `docker_config`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
+    ");
+}

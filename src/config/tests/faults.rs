@@ -1,0 +1,283 @@
+//! How faults are told: all at once, by the names that were typed, no secret shown.
+
+use std::os::unix::ffi::OsStringExt as _;
+
+use super::*;
+use crate::config::{Compression, LogFormat, VARIABLES, Verify, defaults};
+
+#[test]
+fn an_empty_environment_is_told_what_to_give() {
+    insta::assert_snapshot!(Run::bare().refused(), @r"
+    error: two inputs are missing
+      `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY` or a path (GCR_PUSH_IMAGE)
+      `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn an_action_without_its_inputs_names_them_as_inputs() {
+    let run = Run::action()
+        .with("INPUT_IMAGE", "")
+        .with("INPUT_CREDENTIALS_JSON", "");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: two inputs are missing
+      `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY` or a path (INPUT_IMAGE)
+      `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (INPUT_CREDENTIALS_JSON)
+
+    hint: a secret is empty when the workflow runs for a fork's pull request, or when the secret's name is misspelt
+    ");
+}
+
+#[test]
+fn two_faults_are_told_together_by_the_names_that_were_typed() {
+    let run = Run::push()
+        .with("GCR_PUSH_NAME", "api")
+        .with("GCR_PUSH_TAGS", "-x")
+        .without("GCR_PUSH_CREDENTIALS_JSON")
+        .with("INPUT_CREDENTIALS_JSON", "hunter2, the password");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: two inputs cannot be used
+      `tags`: tag `-x` would be refused: it starts with `.` or `-` (GCR_PUSH_TAGS)
+      `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (INPUT_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn every_variable_tells_its_own_fault() {
+    let run = Run::push()
+        .with("GCR_PUSH_IMAGE", "docker-daemon:app:1")
+        .with(
+            "GCR_PUSH_TAGS",
+            "gcr.io/acme/App:1\n1.0, a b,gcr.io/acme/app@sha256:0",
+        )
+        .with("GCR_PUSH_REGISTRY", "https://gcr.io, fr.gcr.io")
+        .with("GCR_PUSH_PROJECT_ID", "Acme")
+        .with("GCR_PUSH_NAME", "app:1")
+        .with("GCR_PUSH_COMMAND", "psuh")
+        .with("GCR_PUSH_COMPRESSION", "zstd")
+        .with("GCR_PUSH_COMPRESSION_LEVEL", "13")
+        .with("GCR_PUSH_VERIFY", "maybe")
+        .with("GCR_PUSH_CONCURRENCY", "0")
+        .with("GCR_PUSH_STALL_TIMEOUT", "90")
+        .with("GCR_PUSH_LOG_FORMAT", "xml")
+        .with("GCR_PUSH_CA_CERTIFICATES", "ca.pem")
+        .with("GCR_PUSH_INSECURE_REGISTRIES", "gcr.io, x:0")
+        .with("GCR_PUSH_ACCESS_TOKEN", "ya29.a b");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: 15 inputs cannot be used
+      `image`: this version cannot read from `docker-daemon:`, only from `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY` or a path (GCR_PUSH_IMAGE)
+      `tags`: image name `acme/App` would be refused: registries take lower case only (GCR_PUSH_TAGS)
+      `tags`: tag `a b` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
+      `tags`: `gcr.io/acme/app@sha256:0` ends in no digest: expected `@sha256:` and 64 hexadecimal digits (GCR_PUSH_TAGS)
+      `registry`: `https://gcr.io` is no registry: give the host alone, without `https://` (GCR_PUSH_REGISTRY)
+      `registry`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
+      `project_id`: project `Acme` would be refused: registries take lower case only (GCR_PUSH_PROJECT_ID)
+      `name`: image name `app:1` would be refused: give the name alone; a tag goes into `tags` (GCR_PUSH_NAME)
+      `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
+      `access_token`: `credentials_json` is set too: keep one (GCR_PUSH_ACCESS_TOKEN)
+      `verify`: it is `maybe`, expected `listing` or `off` (GCR_PUSH_VERIFY)
+      `command`: `psuh` is no command; `push` is close (GCR_PUSH_COMMAND)
+      `compression`: it is `zstd`, expected `gzip` or `none` (GCR_PUSH_COMPRESSION)
+      `compression_level`: it is `13`, expected a number from 1 to 12 (GCR_PUSH_COMPRESSION_LEVEL)
+      `concurrency`: it is `0`, expected a number from 1 to 64 (GCR_PUSH_CONCURRENCY)
+      `stall_timeout`: it is `90`, expected a duration such as `90s` or `10m`, from 1 s to 3600 s (GCR_PUSH_STALL_TIMEOUT)
+      `ca_certificates`: `ca.pem` cannot be read: entity not found (GCR_PUSH_CA_CERTIFICATES)
+      `insecure_registries`: `gcr.io` is Google's and is never spoken to over plain HTTP (GCR_PUSH_INSECURE_REGISTRIES)
+      `insecure_registries`: `x:0` is no registry: the port is no number from 1 to 65535 (GCR_PUSH_INSECURE_REGISTRIES)
+      `log_format`: it is `xml`, expected `auto`, `plain` or `json` (GCR_PUSH_LOG_FORMAT)
+
+    hint: an image that a Docker daemon holds can be saved first: `docker save --output image.tar NAME`
+    ");
+}
+
+#[test]
+fn an_unknown_variable_of_ours_is_told_with_the_nearest_name() {
+    let run = Run::push()
+        .with("GCR_PUSH_TAG", "1")
+        .with("GCR_PUSH_WIBBLE", "")
+        .with("INPUT_WIBBLE", "of another action");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: two inputs cannot be used
+      `GCR_PUSH_TAG`: there is no such variable; `GCR_PUSH_TAGS` is close
+      `GCR_PUSH_WIBBLE`: there is no such variable
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_variable_that_is_given_twice_must_be_the_same() {
+    let run = Run::push().with("INPUT_IMAGE", " image.tar\n");
+    assert!(run.result().is_ok());
+    let run = run.with("INPUT_IMAGE", "other.tar");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `image`: INPUT_IMAGE and GCR_PUSH_IMAGE are both set and differ: keep one of them (GCR_PUSH_IMAGE)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_text_that_is_not_unicode_is_a_fault_in_our_variables_alone() {
+    let broken = OsString::from_vec(vec![b'a', 0xff]);
+    let run = Run::push()
+        .with("LESSCHARSET", broken.clone())
+        .with("INPUT_WIBBLE", broken.clone());
+    assert!(run.result().is_ok());
+    let run = run
+        .with("GCR_PUSH_NAME", broken.clone())
+        .with("HTTPS_PROXY", broken);
+    insta::assert_snapshot!(run.refused(), @r"
+    error: two inputs cannot be used
+      `name`: it is not UTF-8 (GCR_PUSH_NAME)
+      `HTTPS_PROXY`: it is not UTF-8
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_key_in_the_wrong_variable_is_not_shown() {
+    let run = Run::push()
+        .with("GCR_PUSH_TAGS", KEY)
+        .with("GCR_PUSH_IMAGE", "ya29.token");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: two inputs cannot be used
+      `image`: it looks like a key or a token, which does not belong here; its value is not shown (GCR_PUSH_IMAGE)
+      `tags`: it looks like a key or a token, which does not belong here; its value is not shown (GCR_PUSH_TAGS)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn no_secret_is_shown_whatever_is_wrong_with_it() {
+    let nonsense = "s3cr3t";
+    for variable in VARIABLES.iter().filter(|variable| variable.secret) {
+        for value in [
+            nonsense.to_owned(),
+            format!("{nonsense} with\nlines"),
+            format!("{{\"type\":\"{nonsense}\"}}"),
+            format!("{{{nonsense}"),
+            format!("/{nonsense}/key.json"),
+            format!("./{nonsense}"),
+            KEY.replace("googleapis.com/token", nonsense),
+            KEY.replace("BEGIN PRIVATE", nonsense),
+            KEY.replace("service_account", nonsense),
+        ] {
+            let name = format!("GCR_PUSH_{}", variable.name.to_uppercase());
+            let run = Run::action()
+                .with("GCR_PUSH_PULL_SECRET", "gcr-pull")
+                .with("GCR_PUSH_PULL_SECRET_FILE", "x")
+                .with("GCR_PUSH_VERIFY", "wrong")
+                .without("INPUT_CREDENTIALS_JSON")
+                .with(&name, value.as_str());
+            let text = run.refused();
+            // The type of a credential is no secret, and is told so that the mistake can be seen.
+            let text = text.replace(&format!("a credential of type `{nonsense}`"), "");
+            assert!(!text.contains(nonsense), "{name}={value:?}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_value_is_an_absent_one() {
+    let mut run = Run::push();
+    for variable in VARIABLES {
+        let name = format!("INPUT_{}", variable.name.to_uppercase());
+        run = run.with(&name, " \n");
+    }
+    run = run
+        .with("HTTPS_PROXY", "")
+        .with("GITLAB_CI", "")
+        .with("CI", " ");
+    let request = run.request();
+    assert_eq!(request.command, Command::Push);
+    assert_eq!(request.compression, Compression::Gzip(defaults::GZIP_LEVEL));
+    assert_eq!(request.verify, Verify::Listing);
+    assert_eq!(request.concurrency, defaults::CONCURRENCY);
+    assert_eq!(request.network.stall_timeout, defaults::STALL_TIMEOUT);
+    assert_eq!(request.log_format, LogFormat::Auto);
+    assert_eq!(request.report_file, None);
+    assert_eq!(request.ci, None);
+}
+
+#[test]
+fn what_is_given_is_what_is_asked_for() {
+    let request = Run::push()
+        .with("GCR_PUSH_COMMAND", "list")
+        .with("GCR_PUSH_COMPRESSION", "gzip")
+        .with("GCR_PUSH_COMPRESSION_LEVEL", "12")
+        .with("GCR_PUSH_VERIFY", "off")
+        .with("GCR_PUSH_CONCURRENCY", "3")
+        .with("GCR_PUSH_STALL_TIMEOUT", "2m")
+        .with("GCR_PUSH_LOG_FORMAT", "json")
+        .with("GCR_PUSH_REPORT_FILE", "out/report.json")
+        .with("GCR_PUSH_DIGEST_FILE", "/tmp/digest")
+        .argument(Command::Push)
+        .request();
+    assert_eq!(request.command, Command::Push, "the argument wins");
+    assert_eq!(request.compression, Compression::Gzip(12));
+    assert_eq!(request.verify, Verify::Off);
+    assert_eq!(request.concurrency, 3);
+    assert_eq!(request.network.stall_timeout.as_secs(), 120);
+    assert_eq!(request.log_format, LogFormat::Json);
+    assert_eq!(request.report_file, Some("out/report.json".into()));
+    assert_eq!(request.digest_file, Some("/tmp/digest".into()));
+}
+
+#[test]
+fn a_level_has_no_meaning_without_compression() {
+    let run = Run::push().with("GCR_PUSH_COMPRESSION", "none");
+    assert_eq!(run.request().compression, Compression::None);
+    let run = run.with("GCR_PUSH_COMPRESSION_LEVEL", "9");
+    assert!(
+        run.refused()
+            .contains("it does nothing with `compression: none`")
+    );
+}
+
+#[test]
+fn a_ci_says_so_by_a_variable_that_is_not_false() {
+    use crate::config::Ci;
+    let ci = |pairs: &[(&str, &str)]| {
+        let mut run = Run::push();
+        for (name, value) in pairs {
+            run = run.with(name, *value);
+        }
+        run.request().ci
+    };
+    assert_eq!(
+        ci(&[("GITHUB_ACTIONS", "true"), ("CI", "true")]),
+        Some(Ci::GitHub)
+    );
+    assert_eq!(
+        ci(&[("GITLAB_CI", "true"), ("CI", "true")]),
+        Some(Ci::GitLab)
+    );
+    assert_eq!(ci(&[("GITLAB_CI", "false"), ("CI", "1")]), Some(Ci::Other));
+    assert_eq!(ci(&[("CI", "false")]), None);
+    assert_eq!(ci(&[("CI", "0")]), None);
+}
+
+#[test]
+fn a_request_prints_no_secret() {
+    let request = Run::push()
+        .with("GCR_PUSH_PULL_SECRET", "gcr-pull")
+        .with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "true")
+        .with(
+            "GCR_PUSH_DOCKER_CONFIG",
+            r#"{"auths":{"x.example":{"username":"u","password":"hunter2"}}}"#,
+        )
+        .request();
+    let printed = format!("{request:?}");
+    assert!(
+        !printed.contains("PRIVATE KEY") && !printed.contains("hunter2"),
+        "{printed}"
+    );
+}

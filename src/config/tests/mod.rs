@@ -1,0 +1,120 @@
+//! Whole requests and whole error texts, from environments that are made up.
+
+mod credentials;
+mod faults;
+mod network;
+mod paths;
+mod pull_secret;
+mod targets;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Command, ConfigError, Files, Request, request};
+use crate::error::{ExitCode, Hint as _, write_chain};
+
+/// A service-account key as Google writes it; the account exists nowhere.
+const KEY: &str = include_str!("../../../tests/fixtures/service-account-key.json");
+
+/// The same for an account that would only read.
+fn reader_key() -> String {
+    KEY.replace("pusher", "reader")
+}
+
+/// Files that are there for one test.
+#[derive(Default)]
+struct Shelf(HashMap<PathBuf, Vec<u8>>);
+
+impl Files for Shelf {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if self.is_directory(path) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let content = self.0.get(path).cloned();
+        content.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.0.keys().any(|file| file.starts_with(path))
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        self.exists(path) && !self.0.contains_key(path)
+    }
+}
+
+/// An environment and its files.
+#[derive(Default)]
+struct Run {
+    argument: Option<Command>,
+    environment: Vec<(OsString, OsString)>,
+    files: Shelf,
+}
+
+impl Run {
+    /// Nothing at all.
+    fn bare() -> Self {
+        Self::default()
+    }
+
+    /// The least that a push needs.
+    fn push() -> Self {
+        Self::bare()
+            .with("GCR_PUSH_IMAGE", "image.tar")
+            .with("GCR_PUSH_CREDENTIALS_JSON", KEY)
+    }
+
+    /// The least that a push needs, as a container action on GitHub is given it.
+    fn action() -> Self {
+        Self::bare()
+            .with("GITHUB_ACTIONS", "true")
+            .with("CI", "true")
+            .with("GITHUB_WORKSPACE", "/github/workspace")
+            .with("GITHUB_REPOSITORY", "acme/shop")
+            .with("RUNNER_WORKSPACE", "/home/runner/work/shop")
+            .with("RUNNER_TEMP", "/github/runner_temp")
+            .with("INPUT_IMAGE", "image.tar")
+            .with("INPUT_CREDENTIALS_JSON", KEY)
+    }
+
+    fn argument(mut self, argument: Command) -> Self {
+        self.argument = Some(argument);
+        self
+    }
+
+    /// Sets a variable, or sets it anew.
+    fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self = self.without(name);
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    fn without(mut self, name: &str) -> Self {
+        self.environment.retain(|(known, _)| known != name);
+        self
+    }
+
+    fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.files.0.insert(path.into(), content.into());
+        self
+    }
+
+    fn result(&self) -> Result<Request, ConfigError> {
+        request(self.argument, self.environment.iter().cloned(), &self.files)
+    }
+
+    fn request(&self) -> Request {
+        self.result().unwrap()
+    }
+
+    /// The whole error as a user reads it.
+    fn refused(&self) -> String {
+        let error = self.result().unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Usage);
+        let mut text = Vec::new();
+        write_chain(&mut text, &error, &error.hints()).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+}

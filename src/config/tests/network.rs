@@ -1,0 +1,112 @@
+//! Proxies, roots and plain-HTTP hosts.
+
+use super::*;
+use crate::network::Proxies;
+
+fn proxies(pairs: &[(&str, &str)]) -> Proxies {
+    let mut run = Run::push();
+    for (name, value) in pairs {
+        run = run.with(name, *value);
+    }
+    run.request().network.proxies
+}
+
+#[test]
+fn proxies_are_read_as_go_reads_them() {
+    let read = proxies(&[
+        ("HTTPS_PROXY", "http://upper:3128"),
+        ("https_proxy", "http://lower:3128"),
+        ("http_proxy", "proxy.example:8080"),
+        ("no_proxy", "10.0.0.0/8,.internal"),
+    ]);
+    assert_eq!(read.https.as_deref(), Some("http://upper:3128"));
+    assert_eq!(read.http.as_deref(), Some("http://proxy.example:8080"));
+    assert_eq!(read.no_proxy.as_deref(), Some("10.0.0.0/8,.internal"));
+}
+
+#[test]
+fn one_proxy_may_stand_for_all() {
+    let read = proxies(&[
+        ("ALL_PROXY", "http://all:1"),
+        ("http_proxy", "https://own:2"),
+    ]);
+    assert_eq!(read.https.as_deref(), Some("http://all:1"));
+    assert_eq!(read.http.as_deref(), Some("https://own:2"));
+}
+
+#[test]
+fn under_cgi_a_strangers_header_is_no_proxy() {
+    let read = proxies(&[("HTTP_PROXY", "http://evil:1"), ("REQUEST_METHOD", "GET")]);
+    assert_eq!(read.http, None);
+    let read = proxies(&[("http_proxy", "http://own:1"), ("REQUEST_METHOD", "GET")]);
+    assert_eq!(read.http.as_deref(), Some("http://own:1"));
+}
+
+#[test]
+fn an_unusable_proxy_is_told_without_its_password() {
+    let told = |value: &str| {
+        let text = Run::push().with("ALL_PROXY", value).refused();
+        assert!(!text.contains("hunter2"), "{text}");
+        text.lines().skip(1).take(1).collect::<String>()
+    };
+    insta::assert_snapshot!([
+        "socks5://u:hunter2@proxy:1080",
+        "ftp://u:hunter2@proxy",
+        "http://u:hunter2@pro xy:1",
+        "http://u:hunter2@proxy:99999",
+        "http://u:hunter2/x@proxy:1",
+        "http://u:hunter2^@proxy:1",
+        "http://",
+    ].map(told).join("\n"), @r"
+    `ALL_PROXY`: SOCKS proxies are not supported, only `http://` and `https://`
+    `ALL_PROXY`: a proxy's URL starts with `http://` or `https://`
+    `ALL_PROXY`: it is no URL of a proxy: invalid international domain name; its value is not shown
+    `ALL_PROXY`: it is no URL of a proxy: invalid port number; its value is not shown
+    `ALL_PROXY`: it is no URL of a proxy: invalid port number; its value is not shown
+    `ALL_PROXY`: it is no URL of a proxy; are `@`, `:` and `%` in the password percent-encoded? Its value is not shown
+    `ALL_PROXY`: it is no URL of a proxy: empty host; its value is not shown
+    ");
+}
+
+#[test]
+fn roots_are_taken_as_text_or_as_a_path() {
+    let text = Run::push()
+        .with("GCR_PUSH_CA_CERTIFICATES", "-----BEGIN CERTIFICATE-----\nx")
+        .refused();
+    insta::assert_snapshot!(text, @r"
+    error: an input cannot be used
+      `ca_certificates`: a certificate in it cannot be read (GCR_PUSH_CA_CERTIFICATES)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let run = Run::push().with("GCR_PUSH_CA_CERTIFICATES", "/etc/ca.pem");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `ca_certificates`: `/etc/ca.pem` cannot be read: entity not found (GCR_PUSH_CA_CERTIFICATES)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let run = run.file("/etc/ca.pem", "no certificate");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `ca_certificates`: there is no PEM certificate in it (GCR_PUSH_CA_CERTIFICATES)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn hosts_for_plain_http_are_listed_and_never_googles() {
+    let run = Run::push().with(
+        "GCR_PUSH_INSECURE_REGISTRIES",
+        "registry.example.com:5000, other.example",
+    );
+    let hosts: Vec<String> = run
+        .request()
+        .network
+        .insecure_registries
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(hosts, ["registry.example.com:5000", "other.example"]);
+}

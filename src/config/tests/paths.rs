@@ -1,0 +1,124 @@
+//! Paths as a runner gives them.
+
+use super::*;
+use crate::config::ImageSource;
+
+fn image(run: &Run) -> ImageSource {
+    run.request().image.unwrap()
+}
+
+#[test]
+fn host_paths_behind_a_prefix_are_translated() {
+    for (given, seen) in [
+        (
+            "/home/runner/work/shop/shop/out/i.tar",
+            "/github/workspace/out/i.tar",
+        ),
+        ("/home/runner/work/_temp/i.tar", "/github/runner_temp/i.tar"),
+        (
+            "/home/runner/work/shop/shop/../../_temp/i.tar",
+            "/github/runner_temp/i.tar",
+        ),
+        ("/__w/shop/shop/i.tar", "/github/workspace/i.tar"),
+        ("/__w/_temp/i.tar", "/github/runner_temp/i.tar"),
+        ("/github/workspace/i.tar", "/github/workspace/i.tar"),
+        ("out/i.tar", "out/i.tar"),
+    ] {
+        let run = Run::action().with("INPUT_IMAGE", format!("docker-archive:{given}:app:1"));
+        let expected = ImageSource::DockerArchive(seen.into(), Some("app:1".to_owned()));
+        assert_eq!(image(&run), expected, "{given}");
+    }
+}
+
+#[test]
+fn a_directory_that_only_begins_alike_is_another() {
+    let run = Run::action().with("INPUT_IMAGE", "oci:/home/runner/work/shop/shop-2/x");
+    assert!(run.refused().contains("cannot see"));
+}
+
+#[test]
+fn what_the_container_has_of_its_own_is_used_as_it_is() {
+    let run = Run::action()
+        .with("INPUT_IMAGE", "/opt/image.tar")
+        .file("/opt/image.tar", "");
+    assert_eq!(image(&run), ImageSource::Path("/opt/image.tar".into()));
+}
+
+#[test]
+fn a_path_that_the_container_cannot_see_names_those_that_it_can() {
+    let run = Run::action()
+        .with("INPUT_IMAGE", "oci:/home/runner/layout")
+        .with("INPUT_CREDENTIALS_JSON", "/home/runner/secret/key.json")
+        .with("INPUT_PROJECT_ID", "acme")
+        .with("INPUT_CA_CERTIFICATES", "/Users/me/ca.pem")
+        .with("INPUT_REPORT_FILE", "/tmp/report.json");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: four inputs cannot be used
+      `image`: the action's container cannot see `/home/runner/layout` (INPUT_IMAGE)
+      `credentials_json`: the action's container cannot see the file that it names (INPUT_CREDENTIALS_JSON)
+      `ca_certificates`: the action's container cannot see `/Users/me/ca.pem` (INPUT_CA_CERTIFICATES)
+      `report_file`: `/tmp/report.json` would be written inside the action's container and vanish with it (INPUT_REPORT_FILE)
+
+    hint: a container action shares two directories with the other steps: the workspace (relative paths are below it) and `${{ runner.temp }}`
+    ");
+}
+
+#[test]
+fn a_runner_that_does_not_mount_its_temporary_directory_is_told_apart() {
+    let run = Run::action()
+        .with("RUNNER_TEMP", "/home/runner/work/_temp")
+        .with("INPUT_IMAGE", "oci:/home/runner/work/_temp/layout");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `image`: the action's container cannot see `/home/runner/work/_temp/layout`: runners before 2.329 do not show it their temporary directory (INPUT_IMAGE)
+
+    hint: put the file into the workspace, or update the runner
+    ");
+}
+
+#[test]
+fn files_and_results_are_translated_too() {
+    let request = Run::action()
+        .with("INPUT_CREDENTIALS_JSON", "/home/runner/work/_temp/key.json")
+        .file("/github/runner_temp/key.json", KEY)
+        .with(
+            "INPUT_REPORT_FILE",
+            "/home/runner/work/shop/shop/report.json",
+        )
+        .with("INPUT_DIGEST_FILE", "/dev/stdout")
+        .request();
+    assert!(request.google.is_some());
+    assert_eq!(
+        request.report_file,
+        Some("/github/workspace/report.json".into())
+    );
+    assert_eq!(request.digest_file, Some("/dev/stdout".into()));
+}
+
+#[test]
+fn outside_a_container_action_a_path_is_a_path() {
+    for run in [
+        Run::push(),
+        Run::push()
+            .with("GITHUB_ACTIONS", "true")
+            .with("GITHUB_WORKSPACE", "/home/runner/work/shop/shop")
+            .with("RUNNER_WORKSPACE", "/home/runner/work/shop"),
+    ] {
+        let path = "/home/runner/work/shop/shop/image.tar";
+        let run = run
+            .with("GCR_PUSH_IMAGE", path)
+            .with("GCR_PUSH_REPORT_FILE", "/tmp/r");
+        assert_eq!(image(&run), ImageSource::Path(path.into()));
+    }
+}
+
+#[test]
+fn a_renamed_repository_keeps_the_directory_of_its_old_name() {
+    let run = Run::action()
+        .with("RUNNER_WORKSPACE", "/work/old")
+        .with("INPUT_IMAGE", "oci:/work/old/shop/layout");
+    assert_eq!(
+        image(&run),
+        ImageSource::OciLayout("/github/workspace/layout".into(), None)
+    );
+}

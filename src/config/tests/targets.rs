@@ -1,0 +1,252 @@
+//! Destinations, and what `list` shows.
+
+use super::*;
+use crate::config::{Destinations, Listing};
+use crate::reference::Endpoint;
+
+fn endpoint(host: &str) -> Endpoint {
+    host.parse().unwrap()
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn at(destinations: &Destinations, host: &str) -> String {
+    destinations
+        .at(&endpoint(host), Some("from-source"))
+        .unwrap()
+        .to_string()
+}
+
+#[test]
+fn with_nothing_said_the_image_goes_to_gcr_io_under_the_keys_project() {
+    let destinations = Run::push().request().destinations;
+    assert_eq!(texts(&destinations.endpoints), ["gcr.io"]);
+    assert!(destinations.references.is_empty() && destinations.tags.is_empty());
+    assert_eq!(at(&destinations, "gcr.io"), "gcr.io/acme/from-source");
+}
+
+#[test]
+fn full_references_and_tags_alone_may_be_mixed() {
+    let destinations = Run::push()
+        .with(
+            "GCR_PUSH_TAGS",
+            "gcr.io/acme/api:1.2\n eu.gcr.io/acme/api , 1.2,latest\n1.2\neu.gcr.io/acme/api:latest",
+        )
+        .with("GCR_PUSH_NAME", "api")
+        .request()
+        .destinations;
+    assert_eq!(
+        texts(&destinations.references),
+        ["gcr.io/acme/api:1.2", "eu.gcr.io/acme/api:latest"]
+    );
+    assert_eq!(destinations.tags, ["1.2", "latest"]);
+    assert_eq!(texts(&destinations.endpoints), ["gcr.io"]);
+    assert_eq!(texts(&destinations.hosts()), ["gcr.io", "eu.gcr.io"]);
+}
+
+#[test]
+fn full_references_alone_leave_no_other_destination() {
+    let run = Run::push().with("GCR_PUSH_TAGS", "us-docker.pkg.dev/acme/r/api:1");
+    let destinations = run.request().destinations;
+    assert!(destinations.endpoints.is_empty());
+    let run = run
+        .with("GCR_PUSH_REGISTRY", "gcr.io")
+        .with("GCR_PUSH_REPOSITORY", "r");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `registry`: nothing would go there, because every item of `tags` is a full reference: give its references in `tags` too, or a tag without `/` (GCR_PUSH_REGISTRY)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_digest_is_no_destination() {
+    let digest = crate::digest::Digest::of(b"x");
+    let run = Run::push().with("GCR_PUSH_TAGS", format!("gcr.io/acme/api:1@{digest}"));
+    assert!(run.refused().contains("only a tag can be chosen"));
+}
+
+#[test]
+fn artifact_registry_needs_a_repository_and_nothing_else_takes_one() {
+    let run = Run::push().with("GCR_PUSH_REGISTRY", "us-docker.pkg.dev");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input is missing
+      `repository`: `us-docker.pkg.dev` needs the name of an Artifact Registry repository (GCR_PUSH_REPOSITORY)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let run = run.with("GCR_PUSH_REPOSITORY", "containers");
+    let destinations = run.request().destinations;
+    assert_eq!(
+        at(&destinations, "us-docker.pkg.dev"),
+        "us-docker.pkg.dev/acme/containers/from-source"
+    );
+    let run = run.with("GCR_PUSH_REGISTRY", "gcr.io, registry.example.com");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `repository`: it is for Artifact Registry, and no item of `registry` is a `LOCATION-docker.pkg.dev` host (GCR_PUSH_REPOSITORY)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn the_project_is_the_given_one_else_the_keys_else_the_environments() {
+    let run = Run::push()
+        .with("CLOUDSDK_CORE_PROJECT", "third")
+        .with("GOOGLE_CLOUD_PROJECT", "second");
+    let project = |run: &Run| run.request().destinations.parts.project.unwrap();
+    assert_eq!(project(&run), "acme");
+    let run = run
+        .without("GCR_PUSH_CREDENTIALS_JSON")
+        .with("GCR_PUSH_ACCESS_TOKEN", "ya29.x");
+    assert_eq!(project(&run), "second");
+    let run = run.without("GOOGLE_CLOUD_PROJECT");
+    assert_eq!(project(&run), "third");
+    let run = run.with("GCR_PUSH_PROJECT_ID", "first");
+    assert_eq!(project(&run), "first");
+    let run = run
+        .without("GCR_PUSH_PROJECT_ID")
+        .without("CLOUDSDK_CORE_PROJECT");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input is missing
+      `project_id`: `gcr.io` needs a project (GCR_PUSH_PROJECT_ID)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_project_that_was_only_found_stays_with_google() {
+    let run = Run::push().with("GCR_PUSH_REGISTRY", "gcr.io,registry.example.com");
+    let destinations = run.request().destinations;
+    assert_eq!(at(&destinations, "gcr.io"), "gcr.io/acme/from-source");
+    assert_eq!(
+        at(&destinations, "registry.example.com"),
+        "registry.example.com/from-source"
+    );
+    let destinations = run
+        .with("GCR_PUSH_PROJECT_ID", "team")
+        .request()
+        .destinations;
+    assert_eq!(
+        at(&destinations, "registry.example.com"),
+        "registry.example.com/team/from-source"
+    );
+}
+
+#[test]
+fn parts_that_a_registry_would_refuse_are_told_by_their_own_names() {
+    let run = Run::push()
+        .with("GCR_PUSH_REGISTRY", "us-docker.pkg.dev")
+        .with("GCR_PUSH_PROJECT_ID", "Acme")
+        .with("GCR_PUSH_REPOSITORY", "a/b")
+        .with("GCR_PUSH_NAME", "Api");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: three inputs cannot be used
+      `project_id`: project `Acme` would be refused: registries take lower case only (GCR_PUSH_PROJECT_ID)
+      `repository`: repository `a/b` would be refused: give the repository alone, without `/` (GCR_PUSH_REPOSITORY)
+      `name`: image name `Api` would be refused: registries take lower case only (GCR_PUSH_NAME)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let run = Run::push().with("GCR_PUSH_NAME", "a".repeat(250));
+    assert!(run.refused().contains("longer than 255 characters"));
+    let run = Run::push().with("GCR_PUSH_NAME", "api:1.2");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `name`: image name `api:1.2` would be refused: give the name alone; a tag goes into `tags` (GCR_PUSH_NAME)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_tag_that_looks_like_an_image_gets_a_hint() {
+    let run = Run::push().with("GCR_PUSH_TAGS", "api:1.2");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `tags`: tag `api:1.2` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
+
+    hint: a full reference begins with its registry, as in `gcr.io/PROJECT/NAME:TAG`; an item without `/` is a tag alone
+    ");
+}
+
+#[test]
+fn separators_alone_are_no_list() {
+    let run = Run::push()
+        .with("GCR_PUSH_TAGS", ",")
+        .with("GCR_PUSH_REGISTRY", ",,");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: two inputs cannot be used
+      `tags`: there is no item in it, only separators (GCR_PUSH_TAGS)
+      `registry`: there is no item in it, only separators (GCR_PUSH_REGISTRY)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_domain_scoped_project_is_taken() {
+    let run = Run::push().with("GCR_PUSH_PROJECT_ID", "example.com:shop");
+    assert_eq!(
+        at(&run.request().destinations, "gcr.io"),
+        "gcr.io/example.com/shop/from-source"
+    );
+}
+
+#[test]
+fn list_shows_projects_without_a_name_and_tags_with_one() {
+    let run = Run::bare()
+        .argument(Command::List)
+        .with("GCR_PUSH_REGISTRY", "gcr.io,us-docker.pkg.dev")
+        .with("GCR_PUSH_PROJECT_ID", "example.com:shop")
+        .with("GCR_PUSH_REPOSITORY", "r");
+    let images = |host: &str, path: &str| Listing::Images {
+        endpoint: endpoint(host),
+        path: path.to_owned(),
+    };
+    assert_eq!(
+        run.request().listings,
+        [
+            images("gcr.io", "example.com/shop"),
+            images("us-docker.pkg.dev", "example.com/shop/r")
+        ]
+    );
+    let run = run.with("GCR_PUSH_NAME", "api");
+    let Listing::Tags(image) = &run.request().listings[1] else {
+        panic!("tags were asked for");
+    };
+    assert_eq!(
+        image.to_string(),
+        "us-docker.pkg.dev/example.com/shop/r/api"
+    );
+}
+
+#[test]
+fn list_takes_the_images_of_full_references_once() {
+    let run = Run::bare()
+        .argument(Command::List)
+        .with("GCR_PUSH_TAGS", "gcr.io/acme/api:1,gcr.io/acme/api:2");
+    assert_eq!(
+        run.request().listings,
+        [Listing::Tags("gcr.io/acme/api".parse().unwrap())]
+    );
+}
+
+#[test]
+fn list_needs_a_project_or_an_image() {
+    let run = Run::bare()
+        .argument(Command::List)
+        .with("GCR_PUSH_REGISTRY", "gcr.io,registry.example.com");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: two inputs are missing
+      `project_id`: `gcr.io` needs a project (GCR_PUSH_PROJECT_ID)
+      `name`: `registry.example.com` cannot list the images of a project, only the tags of one image (GCR_PUSH_NAME)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}

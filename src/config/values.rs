@@ -1,0 +1,296 @@
+//! The small forms that values take: lists, booleans, durations, numbers, words, base64.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::fault::quoted;
+
+/// The items of a list: separated by newlines or commas, blanks trimmed, empty ones dropped, each
+/// once.
+pub(super) fn list(text: &str) -> Vec<&str> {
+    let mut items = Vec::new();
+    for item in text.split(['\n', ',']).map(str::trim) {
+        if !item.is_empty() && !items.contains(&item) {
+            items.push(item);
+        }
+    }
+    items
+}
+
+/// `true` or `false`, in any case.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!(
+            "it is {}, expected `true` or `false`",
+            quoted(text)
+        )),
+    }
+}
+
+/// A whole number of seconds, minutes or hours with its unit: `90s`, `10m`, `1h`.
+pub(super) fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let fault = || {
+        format!(
+            "it is {}, expected a duration such as `90s` or `10m`, from {} s to {} s",
+            quoted(text),
+            bounds.start().as_secs(),
+            bounds.end().as_secs()
+        )
+    };
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text[digits.len()..].trim() {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        _ => return Err(fault()),
+    };
+    digits
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| digits.parse::<u64>().ok())
+        .flatten()
+        .and_then(|number| number.checked_mul(unit))
+        .map(Duration::from_secs)
+        .filter(|duration| bounds.contains(duration))
+        .ok_or_else(fault)
+}
+
+/// A number within bounds.
+pub(super) fn number<N>(text: &str, bounds: RangeInclusive<N>) -> Result<N, String>
+where
+    N: FromStr + PartialOrd + Display,
+{
+    text.parse()
+        .ok()
+        .filter(|number| bounds.contains(number))
+        .ok_or_else(|| {
+            format!(
+                "it is {}, expected a number from {} to {}",
+                quoted(text),
+                bounds.start(),
+                bounds.end()
+            )
+        })
+}
+
+/// One of several words.
+pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    words
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            format!("it is {}, expected {}", quoted(text), any_of(&words))
+        })
+}
+
+/// `` `a`, `b` or `c` ``.
+pub(crate) fn any_of(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [word] => format!("`{word}`"),
+        [first @ .., last] => {
+            let first: Vec<String> = first.iter().map(|word| format!("`{word}`")).collect();
+            format!("{} or `{last}`", first.join(", "))
+        }
+    }
+}
+
+/// Base64 as people paste it: either alphabet, with or without padding, with line breaks.
+pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+            .with_decode_allow_trailing_bits(true),
+    );
+    let standard: String = text
+        .chars()
+        .filter(|c| !c.is_ascii_whitespace())
+        .map(|c| match c {
+            '-' => '+',
+            '_' => '/',
+            other => other,
+        })
+        .collect();
+    LENIENT.decode(standard).ok()
+}
+
+/// How many single edits (a letter more, less, other, or two swapped) lead from one name to
+/// another: the optimal string alignment distance.
+fn distance(from: &str, to: &str) -> usize {
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
+    for i in 0..=from.len() {
+        for j in 0..=to.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let other = usize::from(from[i - 1] != to[j - 1]);
+                let mut least = (rows[i - 1][j] + 1)
+                    .min(rows[i][j - 1] + 1)
+                    .min(rows[i - 1][j - 1] + other);
+                let swapped =
+                    i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
+                if swapped {
+                    least = least.min(rows[i - 2][j - 2] + 1);
+                }
+                least
+            };
+        }
+    }
+    rows[from.len()][to.len()]
+}
+
+/// The name that `typed` was most likely meant to be; none when nothing is close.
+pub(crate) fn nearest<'a>(
+    typed: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    // A third of the letters wrong is no longer a slip.
+    let most = (typed.chars().count() / 3).max(1);
+    names
+        .into_iter()
+        .map(|name| (distance(typed, name), name))
+        .filter(|(edits, _)| *edits <= most)
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_list_takes_newlines_commas_and_blanks_in_any_mixture() {
+        assert_eq!(list(" a,\n b ,, c\r\na\n"), ["a", "b", "c"]);
+        assert!(list(" ,\n").is_empty());
+    }
+
+    #[test]
+    fn a_boolean_is_true_or_false_in_any_case() {
+        assert_eq!(boolean("TRUE"), Ok(true));
+        assert_eq!(boolean("False"), Ok(false));
+        assert_eq!(
+            boolean("yes"),
+            Err("it is `yes`, expected `true` or `false`".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_duration_needs_its_unit() {
+        let bounds = Duration::from_secs(1)..=Duration::from_secs(86_400);
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("1h", 3600), ("5 m", 300)] {
+            assert_eq!(
+                duration(text, bounds.clone()),
+                Ok(Duration::from_secs(seconds)),
+                "{text}"
+            );
+        }
+        for text in [
+            "90",
+            "s",
+            "",
+            "-1s",
+            "+1s",
+            "1.5m",
+            "0s",
+            "2d",
+            "25h",
+            "1m30s",
+            "9e9s",
+            "99999999999999999999s",
+            "18446744073709551615h",
+            "٣s",
+            "1sé",
+        ] {
+            assert!(duration(text, bounds.clone()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn base64_is_read_as_people_paste_it() {
+        for text in [
+            "eyI/PiI6MX0=",
+            "eyI/PiI6MX0",
+            "eyI_PiI6MX0",
+            "eyI/\r\n  PiI6\nMX0=\n",
+        ] {
+            assert_eq!(
+                base64(text).as_deref(),
+                Some(&br#"{"?>":1}"#[..]),
+                "{text:?}"
+            );
+        }
+        assert_eq!(base64("not base64!"), None);
+    }
+
+    #[test]
+    fn the_nearest_name_is_one_that_a_slip_leads_to() {
+        let names = ["tags", "name", "image", "registry", "project_id"];
+        let near = |typed| nearest(typed, names);
+        assert_eq!(near("tag"), Some("tags"));
+        assert_eq!(near("iamge"), Some("image"));
+        assert_eq!(near("projectid"), Some("project_id"));
+        assert_eq!(near("verify"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_item_of_a_list_is_trimmed_and_there_once(text in "[a-c, \n\r\t]{0,40}") {
+            let items = list(&text);
+            for (index, item) in items.iter().enumerate() {
+                prop_assert_eq!(item.trim(), *item);
+                prop_assert!(!item.is_empty() && !item.contains([',', '\n']));
+                prop_assert!(!items[..index].contains(item));
+            }
+        }
+
+        #[test]
+        fn a_joined_list_reads_back(items in proptest::collection::hash_set("[a-z/:.]{1,8}", 0..6)) {
+            let items: Vec<&str> = items.iter().map(String::as_str).collect();
+            let text = items.join(" ,\n ");
+            prop_assert_eq!(list(&text), items);
+        }
+
+        #[test]
+        fn no_text_makes_a_duration_panic(text in "\\PC{0,12}") {
+            let _ = duration(&text, Duration::ZERO..=Duration::MAX);
+        }
+
+        #[test]
+        fn a_duration_reads_back(seconds in 0u64..1_000_000) {
+            let bounds = Duration::ZERO..=Duration::MAX;
+            prop_assert_eq!(
+                duration(&format!("{seconds}s"), bounds),
+                Ok(Duration::from_secs(seconds))
+            );
+        }
+
+        #[test]
+        fn base64_reads_back_in_either_alphabet(bytes: Vec<u8>) {
+            use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+            prop_assert_eq!(base64(&STANDARD.encode(&bytes)), Some(bytes.clone()));
+            prop_assert_eq!(base64(&URL_SAFE_NO_PAD.encode(&bytes)), Some(bytes));
+        }
+
+        #[test]
+        fn distance_is_a_measure(a in "[ab_]{0,6}", b in "[ab_]{0,6}") {
+            prop_assert_eq!(distance(&a, &a), 0);
+            prop_assert_eq!(distance(&a, &b), distance(&b, &a));
+            prop_assert!(distance(&a, &b) >= a.len().abs_diff(b.len()));
+            prop_assert!(distance(&a, &b) <= a.len().max(b.len()));
+        }
+    }
+}
