@@ -58,6 +58,10 @@ pub struct Request {
     pub report_file: Option<PathBuf>,
     /// Where the digest of the first destination goes.
     pub digest_file: Option<PathBuf>,
+    /// GitHub's file for the step's outputs.
+    pub github_output: Option<PathBuf>,
+    /// Where what has to be spooled is spooled.
+    pub temporary_directory: PathBuf,
     /// The form of the log.
     pub log_format: LogFormat,
     /// The CI that runs us, as far as it changes what may be printed where.
@@ -190,6 +194,16 @@ pub enum Listing {
     },
     /// The tags of one image.
     Tags(Reference),
+}
+
+impl Listing {
+    /// The registry that is asked.
+    pub fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Images { endpoint, .. } => endpoint,
+            Self::Tags(reference) => &reference.endpoint,
+        }
+    }
 }
 
 /// The one way to sign in to Google that was chosen.

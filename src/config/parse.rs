@@ -75,6 +75,10 @@ pub fn request(
             &paths,
             &mut faults,
         ),
+        github_output: (ci == Some(Ci::GitHub))
+            .then(|| given.ambient("GITHUB_OUTPUT").map(PathBuf::from))
+            .flatten(),
+        temporary_directory: given.ambient("TMPDIR").unwrap_or("/tmp").into(),
         log_format: log_format(&given, &mut faults),
         destinations,
         google,

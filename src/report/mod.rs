@@ -66,7 +66,7 @@ pub fn write(report: &Report, request: &Request, stdout: &mut dyn Write) -> Resu
     if let Some(path) = &request.github_output {
         let secret_file = secret.and_then(|secret| secret.file.as_deref());
         github::write_outputs(path, report, secret_file, request.report_file.as_deref())
-            .map_err(|error| Error::File(path.clone(), error))?;
+            .map_err(|error| Error::File(path.to_owned(), error))?;
     }
     Ok(())
 }
