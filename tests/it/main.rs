@@ -1,1 +1,12 @@
 //! Integration tests.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "tests fail by panicking, and say on stderr why they did nothing"
+)]
+
+mod source;
+mod support;

@@ -1,0 +1,225 @@
+//! Docker archives of every generation.
+
+use gcr_push::digest::Digest;
+use gcr_push::source::LayerForm;
+use insta::assert_snapshot;
+use serde_json::json;
+use tar::EntryType;
+
+use super::{Archive, read, tree, unpacked};
+use crate::support::images::{
+    Layout, Packed, Picture, TarFile, classic_archive, digest, docker25_archive, docker29_layout,
+    gzip,
+};
+
+#[test]
+fn a_classic_archive_is_read_in_place() {
+    let picture = Picture::new("app", 3);
+    let archive = Archive::of(&classic_archive(&[(&picture, &["app:v1", "app:v2"])]));
+    let source = archive.open().unwrap();
+    assert_eq!(source.image().names, ["app:v1", "app:v2"]);
+    let image = unpacked(&source);
+    assert_eq!(image.config, picture.config);
+    assert!(image.manifest.is_none());
+    let diff_ids: Vec<Digest> = image.layers.iter().map(|l| l.diff_id.clone()).collect();
+    assert_eq!(diff_ids, picture.diff_ids());
+    for (layer, bytes) in image.layers.iter().zip(&picture.layers) {
+        assert_eq!(layer.form, LayerForm::Tar);
+        assert_eq!(layer.size, bytes.len() as u64);
+        assert_eq!(&read(&source, &layer.diff_id, 0), bytes);
+        assert_eq!(read(&source, &layer.diff_id, 700), bytes[700..]);
+        assert_eq!(source.blob_size(&layer.diff_id), Some(layer.size));
+        assert_eq!(read(&source, &layer.diff_id, layer.size), b"");
+    }
+    assert_eq!(read(&source, &picture.id(), 0), picture.config);
+}
+
+#[test]
+fn layers_that_are_links_to_other_layers_are_followed() {
+    let one = Picture::new("one", 2);
+    let two = Picture::of("amd64", one.layers.clone());
+    let mut two = two;
+    two.config.push(b'\n');
+    let archive = Archive::of(&classic_archive(&[
+        (&one, &["one:latest"]),
+        (&two, &["two:latest"]),
+    ]));
+    let source = archive.docker(Some("two")).unwrap();
+    assert_eq!(unpacked(&source).config, two.config);
+    assert_eq!(read(&source, &one.diff_ids()[1], 0), one.layers[1]);
+
+    let layer = &one.layers[0];
+    let config = Picture::of("amd64", vec![layer.clone()]).config;
+    let entries = r#"[{"Config":"c.json","RepoTags":null,"Layers":["b/layer.tar"]}]"#;
+    let linked = TarFile::new()
+        .file("./a/layer.tar", layer)
+        .hard_link("b/layer.tar", "a/layer.tar")
+        .file("c.json", &config)
+        .file("manifest.json", entries.as_bytes());
+    let source = Archive::of(&linked.finish()).open().unwrap();
+    assert_eq!(&read(&source, &Digest::of(layer), 0), layer);
+}
+
+#[test]
+fn of_several_images_one_is_chosen_by_any_of_its_names_or_its_id() {
+    let (one, two) = (Picture::new("one", 1), Picture::new("two", 1));
+    for bytes in [
+        classic_archive(&[
+            (&one, &["one:v1", "gcr.io/p/one:v1"]),
+            (&two, &["two:latest"]),
+        ]),
+        docker25_archive(&[
+            (&one, &["one:v1", "gcr.io/p/one:v1"]),
+            (&two, &["two:latest"]),
+        ]),
+    ] {
+        let archive = Archive::of(&bytes);
+        for (reference, picture) in [
+            ("one:v1", &one),
+            ("docker.io/library/one:v1", &one),
+            ("gcr.io/p/one:v1", &one),
+            ("two", &two),
+            (two.id().as_str(), &two),
+        ] {
+            let source = archive.docker(Some(reference)).unwrap();
+            assert_eq!(unpacked(&source).config, picture.config, "{reference}");
+        }
+        assert_snapshot!(archive.told(archive.docker(None)), @r"
+        error: `app.tar` holds 2 images, and `image` does not say which
+
+        hint: put one of these after the path and a colon: `one:v1` or `gcr.io/p/one:v1`, `two:latest`
+        exit code 2
+        ");
+        assert_snapshot!(archive.told(archive.docker(Some("two:v2"))), @r"
+        error: `app.tar` holds no image `two:v2`
+
+        hint: it holds `one:v1` or `gcr.io/p/one:v1`, `two:latest`
+        exit code 2
+        ");
+    }
+}
+
+#[test]
+fn docker_25_has_its_manifest_beside_the_unpacked_image() {
+    let picture = Picture::new("app", 2);
+    let archive = Archive::of(&docker25_archive(&[(&picture, &["app:v1", "app:v2"])]));
+    let source = archive.open().unwrap();
+    assert_eq!(source.image().names, ["app:v1", "app:v2"]);
+    let image = unpacked(&source);
+    let manifest = image.manifest.as_ref().unwrap();
+    assert_eq!(manifest.config.digest, picture.id());
+    assert_eq!(manifest.digest, Digest::of(&manifest.bytes));
+    for layer in &manifest.layers {
+        assert_eq!(read(&source, &layer.digest, 0).len() as u64, layer.size);
+    }
+
+    // At its word, `oci-archive:` is the layout and nothing else.
+    let source = archive.oci(Some("v2")).unwrap();
+    assert_eq!(tree(&source).root.digest(), &manifest.digest);
+}
+
+#[test]
+fn a_manifest_of_docker_25_0_without_layers_is_not_believed() {
+    let picture = Picture::new("app", 2);
+    let mut layout = Layout::default();
+    let whole = layout.image(&picture, Packed::Tar);
+    layout.docker_entry(&whole, &["app:v1"]);
+    layout.forget(&whole);
+    let config = layout.blob(
+        "application/vnd.oci.image.config.v1+json",
+        picture.config.clone(),
+    );
+    let empty = layout.manifest(json!({"schemaVersion": 2, "config": config, "layers": null}));
+    layout.list_for_docker(&empty, "app", "v1");
+    let source = Archive::of(&layout.archive()).open().unwrap();
+    assert_eq!(unpacked(&source).layers.len(), 2);
+    assert!(unpacked(&source).manifest.is_none());
+}
+
+#[test]
+fn docker_29_keeps_the_bytes_of_its_index_and_notes_what_is_absent() {
+    let picture = Picture::new("app", 2);
+    let (layout, index, there) = docker29_layout(&picture, "app", "v1");
+    let source = Archive::of(&layout.archive()).open().unwrap();
+    assert_eq!(source.image().names, ["app:v1"]);
+    let tree = tree(&source);
+    assert_eq!(tree.root.bytes(), layout.get(&index));
+    assert_eq!(tree.root.digest(), &digest(&index));
+    assert_eq!(tree.children.len(), 2);
+    assert_eq!(tree.children[&digest(&there)].bytes(), layout.get(&there));
+    let absent: Vec<String> = tree
+        .absent
+        .iter()
+        .map(|child| child.platform.as_ref().unwrap().to_string())
+        .collect();
+    assert_eq!(absent, ["linux/arm64"]);
+}
+
+#[test]
+fn compressed_layers_of_a_classic_archive_are_told_by_their_bytes() {
+    let picture = Picture::new("app", 2);
+    let entries = json!([{"Config": "sha256:".to_owned() + picture.id().hex(),
+        "RepoTags": ["gcr.io/p/app:v1"], "Layers": ["0.tar.gz", "1.tar.gz"]}]);
+    let (zero, one) = (gzip(&picture.layers[0]), &picture.layers[1]);
+    let bytes = TarFile::new()
+        .file(&format!("sha256:{}", picture.id().hex()), &picture.config)
+        .file("0.tar.gz", &zero)
+        .file("1.tar.gz", one)
+        .file("manifest.json", entries.to_string().as_bytes())
+        .finish();
+    let source = Archive::of(&bytes).open().unwrap();
+    let layers = &unpacked(&source).layers;
+    assert_eq!(layers[0].form, LayerForm::Gzip);
+    assert_eq!(layers[0].size, zero.len() as u64);
+    assert_eq!(layers[1].form, LayerForm::Tar);
+    let hash = super::run(source.hash(&layers[0].diff_id)).unwrap();
+    assert_eq!(hash, Digest::of(&zero));
+}
+
+#[test]
+fn foreign_layers_stay_where_they_are() {
+    let picture = Picture::new("app", 2);
+    let base = json!({"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "digest": Digest::of(b"base"), "size": 4, "urls": ["https://example.com/base"]});
+    let entries = json!([{"Config": "c.json", "RepoTags": [], "Layers": ["0.tar", "1.tar"],
+        "LayerSources": {picture.diff_ids()[0].as_str(): base}}]);
+    let bytes = TarFile::new()
+        .file("c.json", &picture.config)
+        .file("1.tar", &picture.layers[1])
+        .file("manifest.json", entries.to_string().as_bytes())
+        .finish();
+    let source = Archive::of(&bytes).open().unwrap();
+    let layers = &unpacked(&source).layers;
+    assert!(matches!(&layers[0].form, LayerForm::Foreign(base) if base.size == 4));
+    assert_eq!(source.blob_size(&layers[0].diff_id), None);
+    assert_eq!(layers[1].form, LayerForm::Tar);
+}
+
+#[test]
+fn long_names_and_pax_names_and_sizes_are_understood() {
+    let picture = Picture::new("app", 1);
+    let long = format!("{}/layer.tar", "l".repeat(120));
+    let entries = json!([{"Config": "c.json", "RepoTags": [], "Layers": [long]}]);
+    let mut tar = TarFile::new().file(&long, &picture.layers[0]);
+    let mut record = format!(
+        " path=c.json\n SCHILY.xattr.a=1\n2\n size={}\n",
+        picture.config.len()
+    );
+    record = record
+        .replace(" path=c.json\n", "15 path=c.json\n")
+        .replace(" SCHILY.xattr.a=1\n2\n", "22 SCHILY.xattr.a=1\n2\n");
+    let size = format!("size={}\n", picture.config.len());
+    record = record.replace(&format!(" {size}"), &format!("{} {size}", size.len() + 3));
+    tar.header(
+        EntryType::XHeader,
+        b"PaxHeaders/x",
+        b"",
+        record.len() as u64,
+    );
+    tar.bytes(record.as_bytes());
+    tar.header(EntryType::Regular, b"short", b"", 0);
+    tar.bytes(&picture.config);
+    let tar = tar.file("manifest.json", entries.to_string().as_bytes());
+    let source = Archive::of(&tar.finish()).open().unwrap();
+    assert_eq!(unpacked(&source).config, picture.config);
+}

@@ -1,0 +1,104 @@
+//! Reading images from disk: every archive kind, and every way in which one can be bad.
+
+mod archives;
+mod layouts;
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use gcr_push::config::ImageSource;
+use gcr_push::digest::Digest;
+use gcr_push::error::{Hint as _, write_chain};
+use gcr_push::source::{Content, Source, SourceError, Tree, Unpacked};
+use tempfile::TempDir;
+
+/// A directory with one archive in it.
+struct Archive {
+    folder: TempDir,
+}
+
+impl Archive {
+    fn of(bytes: &[u8]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("app.tar"), bytes).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("app.tar")
+    }
+
+    fn open(&self) -> Result<Source, SourceError> {
+        open(ImageSource::Path(self.path()))
+    }
+
+    fn docker(&self, reference: Option<&str>) -> Result<Source, SourceError> {
+        open(ImageSource::DockerArchive(
+            self.path(),
+            reference.map(str::to_owned),
+        ))
+    }
+
+    fn oci(&self, reference: Option<&str>) -> Result<Source, SourceError> {
+        open(ImageSource::OciArchive(
+            self.path(),
+            reference.map(str::to_owned),
+        ))
+    }
+
+    /// The error as a user reads it, the folder's name left out.
+    fn told(&self, result: Result<Source, SourceError>) -> String {
+        told(self.folder.path(), result)
+    }
+}
+
+fn open(source: ImageSource) -> Result<Source, SourceError> {
+    run(Source::open(&source, &std::env::temp_dir()))
+}
+
+fn run<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+fn told(folder: &Path, result: Result<Source, SourceError>) -> String {
+    let error = result.expect_err("an error");
+    let mut text = Vec::new();
+    write_chain(&mut text, &error, &error.hints()).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    format!("{text}exit code {}", error.exit_code() as u8)
+        .replace(&format!("{}/", folder.display()), "")
+        .replace(&folder.display().to_string(), "FOLDER")
+}
+
+/// All bytes of a blob from an offset on.
+fn read(source: &Source, digest: &Digest, offset: u64) -> Vec<u8> {
+    run(async {
+        let pieces: Vec<Bytes> = source
+            .open_blob(digest, offset)
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
+        pieces.concat()
+    })
+}
+
+fn unpacked(source: &Source) -> &Unpacked {
+    match &source.image().content {
+        Content::Unpacked(image) => image,
+        Content::Manifests(_) => panic!("an unpacked image"),
+    }
+}
+
+fn tree(source: &Source) -> &Tree {
+    match &source.image().content {
+        Content::Manifests(tree) => tree,
+        Content::Unpacked(_) => panic!("an image with manifests"),
+    }
+}
