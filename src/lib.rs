@@ -1,6 +1,7 @@
 //! gcr-push: a built container image into Google's registries, from any CI, with no Docker daemon.
 
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod digest;
 pub mod error;
