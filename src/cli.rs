@@ -1,9 +1,221 @@
-//! stub
-use crate::config::Command;
-/// x
-pub enum Invocation { /// x
- Run(Option<Command>), /// x
- Print(String), /// x
- Wrong(String) }
-/// x
-pub fn parse(_: impl Iterator<Item = std::ffi::OsString>) -> Invocation { Invocation::Run(None) }
+//! The command line: one optional word, `--help` and `--version`; everything else is environment.
+
+mod help;
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction};
+
+use crate::config::fault::quoted;
+use crate::config::nearest::nearest;
+use crate::config::values::any_of;
+use crate::config::{Command, VARIABLES};
+use crate::error::{ExitCode, Hint};
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// To run, with the command word if there was one.
+    Run(Option<Command>),
+    /// To print this text on standard output, and nothing more.
+    Print(String),
+}
+
+/// A command line that is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CliError {
+    /// A word that is no command.
+    #[error("{} is no command, expected {}", quoted(.0), any_of(&Command::ALL.map(Command::word)))]
+    Command(String),
+    /// An option other than `--help` and `--version`.
+    #[error("there is no option {}", quoted(.0))]
+    Option(String),
+    /// More words than one. They are not shown, for what they are is not known.
+    #[error("there is more than one word on the command line")]
+    Surplus,
+    /// A word that is not UTF-8.
+    #[error("the command word is not UTF-8")]
+    NotText,
+}
+
+impl CliError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
+    }
+}
+
+impl Hint for CliError {
+    fn hints(&self) -> Vec<String> {
+        let near = match self {
+            Self::Command(word) => nearest(word, Command::ALL.map(Command::word))
+                .map(|near| format!("did you mean `gcr-push {near}`?")),
+            Self::Option(option) => {
+                let typed = option.trim_start_matches('-').replace('-', "_");
+                nearest(&typed, VARIABLES.iter().map(|variable| variable.name)).map(|near| {
+                    let name = near.to_ascii_uppercase();
+                    format!("everything but the command is told by environment variables: set GCR_PUSH_{name}")
+                })
+            }
+            Self::Surplus | Self::NotText => None,
+        };
+        vec![near.unwrap_or_else(|| {
+            "`gcr-push --help` lists the commands and the environment variables".to_owned()
+        })]
+    }
+}
+
+/// Reads the command line, whose first item is the program's own name.
+///
+/// # Errors
+///
+/// When there is more on it than one known word.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, CliError> {
+    let error = match command_line().try_get_matches_from(args) {
+        Ok(matches) => {
+            let word = matches.get_one::<String>("command").map(String::as_str);
+            return match word {
+                // A workflow's empty expression arrives as an empty argument.
+                None | Some("") => Ok(Invocation::Run(None)),
+                Some(word) => word
+                    .parse()
+                    .map(|command| Invocation::Run(Some(command)))
+                    .map_err(|_| CliError::Command(word.to_owned())),
+            };
+        }
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            Ok(Invocation::Print(error.to_string()))
+        }
+        ErrorKind::InvalidUtf8 => Err(CliError::NotText),
+        _ => Err(match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(argument)) if argument.starts_with('-') => {
+                CliError::Option(argument.clone())
+            }
+            _ => CliError::Surplus,
+        }),
+    }
+}
+
+fn command_line() -> clap::Command {
+    clap::Command::new("gcr-push")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .override_usage("gcr-push [COMMAND]")
+        .help_template(
+            "{name} {version}\n{about}.\n\n{usage-heading} {usage}\n\n{before-help}Options:\n{options}{after-help}",
+        )
+        .before_help(help::commands().trim_end().to_owned())
+        .after_help([help::variables(), help::exit_codes(), help::examples()].concat().trim_end().to_owned())
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .arg(Arg::new("command").value_name("COMMAND"))
+        .arg(
+            Arg::new("help")
+                .short('h')
+                .long("help")
+                .action(ArgAction::Help)
+                .help("print this text"),
+        )
+        .arg(
+            Arg::new("version")
+                .short('V')
+                .long("version")
+                .action(ArgAction::Version)
+                .help("print the version"),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::write_chain;
+
+    fn parsed(words: &[&str]) -> Result<Invocation, CliError> {
+        parse(["gcr-push"].iter().chain(words).map(OsString::from))
+    }
+
+    fn told(words: &[&str]) -> String {
+        let error = parsed(words).unwrap_err();
+        let mut text = Vec::new();
+        write_chain(&mut text, &error, &error.hints()).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn the_one_word_is_a_command_or_nothing() {
+        assert_eq!(parsed(&[]), Ok(Invocation::Run(None)));
+        assert_eq!(parsed(&[""]), Ok(Invocation::Run(None)));
+        for command in Command::ALL {
+            assert_eq!(
+                parsed(&[command.word()]),
+                Ok(Invocation::Run(Some(command)))
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told_in_our_own_form() {
+        let told = [
+            &["lsit"][..],
+            &["mirror"],
+            &["--credentials-json=hunter2"],
+            &["--quiet"],
+            &["-x"],
+            &["push", "hunter2"],
+            &["--", "push", "hunter2"],
+        ]
+        .map(told)
+        .join("\n");
+        assert!(!told.contains("hunter2"));
+        insta::assert_snapshot!(told, @r"
+        error: `lsit` is no command, expected `push`, `list` or `pull-secret`
+
+        hint: did you mean `gcr-push list`?
+
+        error: `mirror` is no command, expected `push`, `list` or `pull-secret`
+
+        hint: `gcr-push --help` lists the commands and the environment variables
+
+        error: there is no option `--credentials-json`
+
+        hint: everything but the command is told by environment variables: set GCR_PUSH_CREDENTIALS_JSON
+
+        error: there is no option `--quiet`
+
+        hint: `gcr-push --help` lists the commands and the environment variables
+
+        error: there is no option `-x`
+
+        hint: `gcr-push --help` lists the commands and the environment variables
+
+        error: there is more than one word on the command line
+
+        hint: `gcr-push --help` lists the commands and the environment variables
+
+        error: there is more than one word on the command line
+
+        hint: `gcr-push --help` lists the commands and the environment variables
+        ");
+    }
+
+    #[test]
+    fn a_word_that_is_not_unicode_is_refused() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let words = [b"gcr-push".to_vec(), vec![0xff]].map(OsString::from_vec);
+        assert_eq!(parse(words), Err(CliError::NotText));
+    }
+
+    #[test]
+    fn the_version_is_the_packages() {
+        let version = format!("gcr-push {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(
+            parsed(&["--version"]),
+            Ok(Invocation::Print(version.clone()))
+        );
+        assert_eq!(parsed(&["-V"]), Ok(Invocation::Print(version)));
+    }
+}

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use crate::auth::AuthError;
+use crate::cli::CliError;
 use crate::config::ConfigError;
 use crate::list::ListError;
 use crate::pull_secret::PullSecretError;
@@ -60,6 +61,9 @@ impl ExitCode {
 /// Everything that can end a run, one variant a stage.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The command line is wrong.
+    #[error(transparent)]
+    Cli(#[from] CliError),
     /// The request is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -105,6 +109,7 @@ impl Error {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
+            Self::Cli(error) => error.exit_code(),
             Self::Config(error) => error.exit_code(),
             Self::NoImage | Self::Target(_) => ExitCode::Usage,
             Self::Source(error) => error.exit_code(),
@@ -122,6 +127,7 @@ impl Error {
 impl Hint for Error {
     fn hints(&self) -> Vec<String> {
         match self {
+            Self::Cli(error) => error.hints(),
             Self::Config(error) => error.hints(),
             Self::Source(error) => error.hints(),
             Self::Auth(error) => error.hints(),

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use serde::Deserialize;
 
 use super::fault::{Faults, looks_secret};
-use super::values::nearest;
+use super::nearest::nearest;
 
 /// What a variable is about, in the order of `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,7 +283,7 @@ fn refuse_unknown(names: impl Iterator<Item = String>, faults: &mut Faults) {
         let typed = name.trim_start_matches(OURS).to_ascii_lowercase();
         let text = match nearest(&typed, VARIABLES.iter().map(|variable| variable.name)) {
             Some(near) => format!(
-                "there is no such variable; `{OURS}{}` is close",
+                "there is no such variable; did you mean `{OURS}{}`?",
                 near.to_ascii_uppercase()
             ),
             None => "there is no such variable".to_owned(),

@@ -1,9 +1,10 @@
 //! From text to a checked request: the only place that knows variables, and the last that parses.
 
 mod credentials;
-mod fault;
+pub(crate) mod fault;
 mod image;
 mod inputs;
+pub(crate) mod nearest;
 mod network;
 mod parse;
 mod paths;
@@ -11,7 +12,7 @@ mod pull_secret;
 mod targets;
 #[cfg(test)]
 mod tests;
-mod values;
+pub(crate) mod values;
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use super::fault::{ConfigError, Faults, quoted};
 use super::inputs::{self, Given};
+use super::nearest::nearest;
 use super::paths::{Files, Paths};
 use super::pull_secret::{Bearings, pull_secret};
-use super::values::{any_of, nearest, number, word};
+use super::values::{any_of, number, word};
 use super::{
     Ci, Command, Compression, Destinations, LogFormat, Request, Verify, credentials, defaults,
     image, network, targets,
@@ -94,7 +95,7 @@ fn command(argument: Option<Command>, given: &Given, faults: &mut Faults) -> Com
             .map_err(|_| {
                 let (name, known) = (quoted(word), Command::ALL.map(Command::word));
                 let text = match nearest(word, known) {
-                    Some(near) => format!("{name} is no command; `{near}` is close"),
+                    Some(near) => format!("{name} is no command; did you mean `{near}`?"),
                     None => format!("{name} is no command, expected {}", any_of(&known)),
                 };
                 faults.unusable("command", text);

@@ -125,47 +125,6 @@ pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
     LENIENT.decode(standard).ok()
 }
 
-/// How many single edits (a letter more, less, other, or two swapped) lead from one name to
-/// another: the optimal string alignment distance.
-fn distance(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
-    let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
-    for i in 0..=from.len() {
-        for j in 0..=to.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let other = usize::from(from[i - 1] != to[j - 1]);
-                let mut least = (rows[i - 1][j] + 1)
-                    .min(rows[i][j - 1] + 1)
-                    .min(rows[i - 1][j - 1] + other);
-                let swapped =
-                    i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
-                if swapped {
-                    least = least.min(rows[i - 2][j - 2] + 1);
-                }
-                least
-            };
-        }
-    }
-    rows[from.len()][to.len()]
-}
-
-/// The name that `typed` was most likely meant to be; none when nothing is close.
-pub(crate) fn nearest<'a>(
-    typed: &str,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    // A third of the letters wrong is no longer a slip.
-    let most = (typed.chars().count() / 3).max(1);
-    names
-        .into_iter()
-        .map(|name| (distance(typed, name), name))
-        .filter(|(edits, _)| *edits <= most)
-        .min_by_key(|(edits, _)| *edits)
-        .map(|(_, name)| name)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -236,16 +195,6 @@ mod tests {
         assert_eq!(base64("not base64!"), None);
     }
 
-    #[test]
-    fn the_nearest_name_is_one_that_a_slip_leads_to() {
-        let names = ["tags", "name", "image", "registry", "project_id"];
-        let near = |typed| nearest(typed, names);
-        assert_eq!(near("tag"), Some("tags"));
-        assert_eq!(near("iamge"), Some("image"));
-        assert_eq!(near("projectid"), Some("project_id"));
-        assert_eq!(near("verify"), None);
-    }
-
     proptest! {
         #[test]
         fn every_item_of_a_list_is_trimmed_and_there_once(text in "[a-c, \n\r\t]{0,40}") {
@@ -283,14 +232,6 @@ mod tests {
             use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
             prop_assert_eq!(base64(&STANDARD.encode(&bytes)), Some(bytes.clone()));
             prop_assert_eq!(base64(&URL_SAFE_NO_PAD.encode(&bytes)), Some(bytes));
-        }
-
-        #[test]
-        fn distance_is_a_measure(a in "[ab_]{0,6}", b in "[ab_]{0,6}") {
-            prop_assert_eq!(distance(&a, &a), 0);
-            prop_assert_eq!(distance(&a, &b), distance(&b, &a));
-            prop_assert!(distance(&a, &b) >= a.len().abs_diff(b.len()));
-            prop_assert!(distance(&a, &b) <= a.len().max(b.len()));
         }
     }
 }

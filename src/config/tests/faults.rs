@@ -80,7 +80,7 @@ fn every_variable_tells_its_own_fault() {
       `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
       `access_token`: `credentials_json` is set too: keep one (GCR_PUSH_ACCESS_TOKEN)
       `verify`: it is `maybe`, expected `listing` or `off` (GCR_PUSH_VERIFY)
-      `command`: `psuh` is no command; `push` is close (GCR_PUSH_COMMAND)
+      `command`: `psuh` is no command; did you mean `push`? (GCR_PUSH_COMMAND)
       `compression`: it is `zstd`, expected `gzip` or `none` (GCR_PUSH_COMPRESSION)
       `compression_level`: it is `13`, expected a number from 1 to 12 (GCR_PUSH_COMPRESSION_LEVEL)
       `concurrency`: it is `0`, expected a number from 1 to 64 (GCR_PUSH_CONCURRENCY)
@@ -102,7 +102,7 @@ fn an_unknown_variable_of_ours_is_told_with_the_nearest_name() {
         .with("INPUT_WIBBLE", "of another action");
     insta::assert_snapshot!(run.refused(), @r"
     error: two inputs cannot be used
-      `GCR_PUSH_TAG`: there is no such variable; `GCR_PUSH_TAGS` is close
+      `GCR_PUSH_TAG`: there is no such variable; did you mean `GCR_PUSH_TAGS`?
       `GCR_PUSH_WIBBLE`: there is no such variable
 
     hint: `gcr-push --help` tells what every variable means

@@ -1,0 +1,279 @@
+//! The text of `--help`: commands, the table of variables, exit codes, examples.
+
+use std::fmt::Write as _;
+
+use crate::config::{Command, Group, VARIABLES};
+use crate::error::ExitCode;
+
+/// How wide the text is.
+const WIDTH: usize = 100;
+
+/// What each command word does.
+pub(super) fn commands() -> String {
+    let mut text = "Commands:\n".to_owned();
+    for command in Command::ALL {
+        entry(&mut text, command.word(), 13, command.meaning());
+    }
+    text
+}
+
+/// The table of variables, group by group.
+pub(super) fn variables() -> String {
+    let mut text = String::new();
+    paragraph(
+        &mut text,
+        "Everything else is told by environment variables. `x` below is read from GCR_PUSH_X, and in \
+         a GitHub action from its input `x` (INPUT_X). A list takes newlines or commas; an empty \
+         variable is an absent one. The values of those marked * are secret and never shown.",
+    );
+    for group in Group::ALL {
+        let _ = write!(text, "\n{}:\n", group.title());
+        for variable in VARIABLES.iter().filter(|variable| variable.group == group) {
+            let mark = if variable.secret { " *" } else { "" };
+            let _ = writeln!(text, "  {}{mark}", variable.name);
+            wrap(&mut text, variable.meaning, 6, 6);
+        }
+    }
+    text.push('\n');
+    paragraph(
+        &mut text,
+        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY hold for every connection.",
+    );
+    text
+}
+
+/// What the process exits with.
+pub(super) fn exit_codes() -> String {
+    let mut text = "\nExit codes:\n".to_owned();
+    for (code, meaning) in [
+        (ExitCode::Done, "done"),
+        (ExitCode::Failed, "failed for good"),
+        (ExitCode::Usage, "the request is wrong"),
+        (ExitCode::Denied, "credentials or a permission were refused"),
+        (ExitCode::Temporary, "failed for now, worth another try"),
+    ] {
+        entry(&mut text, &(code as u8).to_string(), 3, meaning);
+    }
+    text
+}
+
+/// Commands to copy.
+pub(super) fn examples() -> String {
+    let mut text = "\nExamples:\n".to_owned();
+    for (what, command) in [
+        (
+            "What `docker save` wrote, to gcr.io under the key's project:",
+            "GCR_PUSH_IMAGE=image.tar GCR_PUSH_NAME=api GCR_PUSH_CREDENTIALS_JSON=key.json gcr-push",
+        ),
+        (
+            "To two registries, with the pull secret for a cluster:",
+            "GCR_PUSH_IMAGE=oci-archive:image.tar GCR_PUSH_CREDENTIALS_JSON=key.json \\\n    \
+             GCR_PUSH_TAGS=gcr.io/acme/api:1.2,us-docker.pkg.dev/acme/containers/api:1.2 \\\n    \
+             GCR_PUSH_PULL_SECRET=gcr-pull GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON=reader.json \\\n    \
+             GCR_PUSH_PULL_SECRET_FILE=pull-secret.yaml gcr-push",
+        ),
+        (
+            "The tags of an image:",
+            "GCR_PUSH_PROJECT_ID=acme GCR_PUSH_NAME=api GCR_PUSH_ACCESS_TOKEN=\"$TOKEN\" gcr-push list",
+        ),
+    ] {
+        let _ = writeln!(text, "  {what}\n    {command}");
+    }
+    text
+}
+
+/// A name and what it means, in two columns.
+fn entry(text: &mut String, name: &str, column: usize, meaning: &str) {
+    let _ = write!(text, "  {name:column$}");
+    wrap(text, meaning, 0, column + 2);
+}
+
+fn paragraph(text: &mut String, sentences: &str) {
+    wrap(text, sentences, 0, 0);
+}
+
+/// Writes words in lines of at most [`WIDTH`] characters: the first line indented by `first`, the
+/// others by `others`.
+fn wrap(text: &mut String, words: &str, first: usize, others: usize) {
+    let mut column = text.chars().rev().take_while(|c| *c != '\n').count();
+    let _ = write!(text, "{:first$}", "");
+    column += first;
+    let mut fresh = true;
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if !fresh && column + 1 + length > WIDTH {
+            let _ = write!(text, "\n{:others$}", "");
+            column = others;
+            fresh = true;
+        }
+        if !fresh {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+        fresh = false;
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::cli::Invocation;
+
+    fn help() -> String {
+        match crate::cli::parse(["gcr-push", "--help"].map(OsString::from)) {
+            Ok(Invocation::Print(text)) => text.replace(env!("CARGO_PKG_VERSION"), "VERSION"),
+            other => panic!("no help: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn help_tells_every_variable_within_a_hundred_columns() {
+        let help = help();
+        for variable in VARIABLES {
+            let heading = format!("\n  {}", variable.name);
+            assert!(help.contains(&heading), "{}", variable.name);
+        }
+        for line in help.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+            assert_eq!(line.trim_end(), line, "blanks at the end");
+        }
+        assert!(!help.contains("\n\n\n"));
+    }
+
+    #[test]
+    fn help_reads_like_this() {
+        insta::assert_snapshot!(help(), @r#"
+        gcr-push VERSION
+        Push a built container image to Google's registries from any CI, with no Docker daemon.
+
+        Usage: gcr-push [COMMAND]
+
+        Commands:
+          push         push one image to one or many destinations, check it, and write the pull secret if
+                       asked (the default)
+          list         list the images of a project, or with `name` the tags of an image
+          pull-secret  write the Kubernetes Secret that lets a cluster pull
+
+        Options:
+          -h, --help     print this text
+          -V, --version  print the version
+
+        Everything else is told by environment variables. `x` below is read from GCR_PUSH_X, and in a GitHub
+        action from its input `x` (INPUT_X). A list takes newlines or commas; an empty variable is an absent
+        one. The values of those marked * are secret and never shown.
+
+        Image:
+          image
+              The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes),
+              `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, or a bare path, told apart by its content; REF
+              picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.
+
+        Target:
+          tags
+              List of destinations: full references such as `gcr.io/acme/api:1.2`, as docker/metadata-action
+              prints them, or tags without `/` such as `1.2`, which go to `name` at each `registry`; default
+              the tags inside the image, else `latest`.
+          registry
+              List of hosts for tags without `/`: `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io`,
+              `LOCATION-docker.pkg.dev`, or any other registry such as `registry.example.com:5000`; default
+              `gcr.io`.
+          project_id
+              Google Cloud project of the destination, such as `acme-prod`; default the project of
+              `credentials_json`, then GOOGLE_CLOUD_PROJECT, GCP_PROJECT, GCLOUD_PROJECT, CLOUDSDK_PROJECT,
+              CLOUDSDK_CORE_PROJECT, GOOGLE_ARTIFACT_REGISTRY_PROJECT_ID.
+          repository
+              Artifact Registry repository, such as `containers`; needed on `pkg.dev` hosts, and only there.
+          name
+              Name of the image below project and repository, such as `api` or `team/api`; default the name
+              inside the image.
+
+        Credentials:
+          credentials_json *
+              Service-account key: its JSON, base64 of it, or a path; it buys a short-lived token, and only
+              that goes to the registry. Excludes `access_token`.
+          access_token *
+              A ready OAuth access token for Google's registries, as `gcloud auth print-access-token` prints
+              it. Excludes `credentials_json`.
+          docker_config *
+              Logins for registries that are not Google's: the text of a Docker `config.json`, base64 of it,
+              or a path to it or to its directory; default `$DOCKER_CONFIG/config.json`.
+
+        Verification:
+          verify
+              How the result is checked: `listing` (default: by digest, by tag, and by the registry's own
+              listing) or `off`.
+
+        Pull secret:
+          pull_secret
+              Name of a Kubernetes Secret to write, such as `gcr-pull`, with which a cluster pulls what was
+              pushed; default none.
+          pull_secret_namespaces
+              List of namespaces, such as `staging, production`: the Secret is written once for each;
+              default one Secret without a namespace. Needs `pull_secret`.
+          pull_secret_credentials_json *
+              Service-account key that goes into the pull secret, of an account that may only read: its
+              JSON, base64 of it, or a path. Needs `pull_secret`.
+          pull_secret_allow_push_key
+              `true` puts the pushing key of `credentials_json` into the pull secret when no other is given,
+              and so lets everyone who reads the Secret push; default `false`. Needs `pull_secret`.
+          pull_secret_file
+              File for the pull secret's YAML, such as `pull-secret.yaml`, readable by its owner alone;
+              default standard output, which is refused under a CI, because logs are kept. Needs
+              `pull_secret`.
+
+        Behaviour:
+          command
+              The command word (`push`, `list`, `pull-secret`) where no argument can be given, as in a
+              `uses:` step; an argument wins; default `push`.
+          compression
+              What is done to layers that the image holds uncompressed: `gzip` (default) or `none`.
+          compression_level
+              Level for `gzip`, from 1 (fast) to 12 (small); default 6. Excludes `compression: none`.
+          concurrency
+              How many blobs are sent at once, from 1 to 64; default 8.
+          stall_timeout
+              How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at
+              most `1h`; default `60s`.
+          ca_certificates
+              More certificate authorities to trust, on every connection: PEM text, or a path to it; default
+              the system's alone.
+          insecure_registries
+              List of hosts that may be spoken to over plain HTTP, such as `registry.example.com:5000`;
+              never Google's; this machine needs no mention.
+          log_format
+              Form of the log: `auto` (default), `plain` or `json`.
+
+        Results:
+          report_file
+              File for the whole report as JSON, such as `report.json`; default none.
+          digest_file
+              File for the digest of the first destination, `sha256:…` without a line break, such as
+              `digest.txt`; default none.
+
+        HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY hold for every connection.
+
+        Exit codes:
+          0  done
+          1  failed for good
+          2  the request is wrong
+          3  credentials or a permission were refused
+          4  failed for now, worth another try
+
+        Examples:
+          What `docker save` wrote, to gcr.io under the key's project:
+            GCR_PUSH_IMAGE=image.tar GCR_PUSH_NAME=api GCR_PUSH_CREDENTIALS_JSON=key.json gcr-push
+          To two registries, with the pull secret for a cluster:
+            GCR_PUSH_IMAGE=oci-archive:image.tar GCR_PUSH_CREDENTIALS_JSON=key.json \
+            GCR_PUSH_TAGS=gcr.io/acme/api:1.2,us-docker.pkg.dev/acme/containers/api:1.2 \
+            GCR_PUSH_PULL_SECRET=gcr-pull GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON=reader.json \
+            GCR_PUSH_PULL_SECRET_FILE=pull-secret.yaml gcr-push
+          The tags of an image:
+            GCR_PUSH_PROJECT_ID=acme GCR_PUSH_NAME=api GCR_PUSH_ACCESS_TOKEN="$TOKEN" gcr-push list
+        "#);
+    }
+}
