@@ -8,5 +8,6 @@
     reason = "tests fail by panicking, and say on stderr why they did nothing"
 )]
 
+mod push;
 mod source;
 mod support;

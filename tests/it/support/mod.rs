@@ -1,3 +1,7 @@
 //! What the tests share.
 
+pub mod docker_registry;
+pub mod google;
 pub mod images;
+pub mod run;
+pub mod skopeo;

@@ -1,0 +1,346 @@
+//! What `push` is for: an image from every kind of archive arrives, byte for byte, on Google's
+//! registries and on plain ones, and skopeo pulls it back.
+
+use std::io::Read as _;
+
+use serde_json::Value;
+use standin::RequestKind;
+
+use gcr_push::digest::Digest;
+
+use crate::support::docker_registry::{DockerRegistry, PASSWORD, USER};
+use crate::support::google::{ACCOUNT, Google};
+use crate::support::images::{self, Layout, Packed, Picture, classic_archive, docker25_archive};
+use crate::support::run::Run;
+use crate::support::skopeo::{Pulled, pull, pull_plain};
+
+/// Every file that a manifest names is there, and every blob is the layout's own.
+fn assert_same(pulled: &Pulled, layout: &Layout, root: &Value) {
+    assert_eq!(pulled.manifest, layout.get(root));
+    for (hex, bytes) in &pulled.files {
+        let digest = Digest::of(bytes);
+        assert_eq!(digest.hex(), hex);
+        assert_eq!(layout.blobs.get(&digest), Some(bytes));
+    }
+}
+
+/// The layers of what was pulled, unpacked, are the picture's.
+fn assert_unpacks_to(pulled: &Pulled, picture: &Picture) {
+    let manifest: Value = serde_json::from_slice(&pulled.manifest).unwrap();
+    let hex = |descriptor: &Value| images::digest(descriptor).hex().to_owned();
+    assert_eq!(pulled.files[&hex(&manifest["config"])], picture.config);
+    let layers = manifest["layers"].as_array().unwrap();
+    let unpacked: Vec<_> = layers
+        .iter()
+        .map(|layer| {
+            let mut bytes = Vec::new();
+            flate2::read::MultiGzDecoder::new(pulled.files[&hex(layer)].as_slice())
+                .read_to_end(&mut bytes)
+                .unwrap();
+            bytes
+        })
+        .collect();
+    assert_eq!(unpacked, picture.layers);
+}
+
+#[test]
+fn an_oci_layout_arrives_on_a_plain_registry_byte_for_byte() {
+    let registry = DockerRegistry::start();
+    let mut layout = Layout::default();
+    let manifest = layout.image(&Picture::new("app", 3), Packed::Gzip);
+    layout.list(&manifest, Some("1.2"));
+    let name = format!("{}/team/app", registry.address());
+    let run = Run::new();
+    layout.write(&run.path().join("layout"));
+    let outcome = run
+        .set("image", "oci:layout")
+        .set("tags", format!("{name}:1.2\n{name}:latest"))
+        .succeeds();
+    for tag in ["1.2", "latest"] {
+        assert_same(&pull_plain(&format!("{name}:{tag}")), &layout, &manifest);
+        let line = format!("{name}  {tag}");
+        let listed = outcome.stdout.lines().any(|l| l.starts_with(&line));
+        assert!(listed, "{}", outcome.stdout);
+    }
+    let digest = images::digest(&manifest).to_string();
+    assert!(outcome.stdout.contains(&digest), "{}", outcome.stdout);
+}
+
+#[test]
+fn an_oci_archive_arrives_on_gcr_io_byte_for_byte_and_is_listed() {
+    let google = Google::start();
+    let mut layout = Layout::default();
+    let manifest = layout.image(&Picture::new("app", 2), Packed::Gzip);
+    layout.list(&manifest, None);
+    let outcome = google
+        .run()
+        .file("image.tar", layout.archive())
+        .set("image", "oci-archive:image.tar")
+        .set("name", "api")
+        .set("tags", "1.2, latest")
+        .succeeds();
+    let folder = tempfile::tempdir().unwrap();
+    let login = format!("oauth2accesstoken:{}", google.standin.access_token(ACCOUNT));
+    let pulled = pull(
+        "gcr.io/acme/api:1.2",
+        &google.environment(folder.path()),
+        &["--src-creds", &login],
+    );
+    assert_same(&pulled, &layout, &manifest);
+    let digest = images::digest(&manifest).to_string();
+    insta::assert_snapshot!(outcome.stdout.replace(&digest, "[DIGEST]"), @r"
+    IMAGE            TAGS        DIGEST                                                                   SENT   ALREADY THERE
+    gcr.io/acme/api  1.2,latest  [DIGEST]  455 B  0 B
+
+    NAME
+    gcr.io/acme/api
+
+    LISTED IMAGE     TAG     DIGEST
+    gcr.io/acme/api  1.2     [DIGEST]
+    gcr.io/acme/api  latest  [DIGEST]
+    ");
+}
+
+#[test]
+fn a_docker_archive_is_compressed_and_unpacks_to_the_same_layers() {
+    let registry = DockerRegistry::start();
+    let picture = Picture::new("app", 3);
+    for (number, archive) in [classic_archive, docker25_archive].iter().enumerate() {
+        let outcome = Run::new()
+            .file("image.tar", archive(&[(&picture, &["app:1.2"])]))
+            .set("image", "docker-archive:image.tar")
+            .set("registry", registry.address())
+            .set("name", format!("app-{number}"))
+            .set("digest_file", "digest")
+            .succeeds();
+        let pulled = pull_plain(&format!("{}/app-{number}:1.2", registry.address()));
+        assert_unpacks_to(&pulled, &picture);
+        let digest = Digest::of(&pulled.manifest).to_string();
+        assert_eq!(outcome.read("digest"), digest);
+        assert!(outcome.stdout.contains(&digest));
+    }
+}
+
+#[test]
+fn an_archive_of_docker_29_keeps_its_index_or_the_one_platform_that_is_there() {
+    let registry = DockerRegistry::start();
+    let (layout, _, _) = images::docker29_layout(&Picture::new("app", 2), "app", "1");
+    let outcome = Run::new()
+        .file("image.tar", layout.archive())
+        .set("image", "image.tar")
+        .set("registry", registry.address())
+        .succeeds();
+    // One platform and its attestation are left of three children.
+    assert!(outcome.stdout.contains("note: the index "), "{}", outcome.stdout);
+    let pulled = pull_plain(&format!("{}/app:1", registry.address()));
+    let index: Value = serde_json::from_slice(&pulled.manifest).unwrap();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
+    for (hex, bytes) in &pulled.files {
+        assert_eq!(layout.blobs.get(&Digest::of(bytes)), Some(bytes), "{hex}");
+    }
+}
+
+#[test]
+fn an_index_arrives_with_all_its_platforms_byte_for_byte() {
+    let registry = DockerRegistry::start();
+    let mut layout = Layout::default();
+    let children = [
+        layout.image(&Picture::on("amd64", "app", 2), Packed::Gzip),
+        layout.image(&Picture::on("arm64", "app", 2), Packed::Gzip),
+    ];
+    let inner = layout.index(&children[..1]);
+    let index = layout.index(&[inner, children[1].clone()]);
+    layout.list(&index, Some("all"));
+    Run::new()
+        .file("image.tar", layout.archive())
+        .set("image", "image.tar")
+        .set("tags", format!("{}/app:all", registry.address()))
+        .succeeds();
+    // skopeo does not follow an index inside an index, so the registry is asked directly.
+    let get = |digest: &Digest| {
+        let url = format!("http://{}/v2/app/manifests/{digest}", registry.address());
+        ureq_get(&url, images_accept())
+    };
+    for (digest, bytes) in &layout.blobs {
+        if serde_json::from_slice::<Value>(bytes).is_ok_and(|v| v.get("schemaVersion").is_some()) {
+            assert_eq!(get(digest), *bytes, "{digest}");
+        }
+    }
+}
+
+/// Every media type that a manifest can have here.
+fn images_accept() -> &'static str {
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
+}
+
+fn ureq_get(url: &str, accept: &str) -> Vec<u8> {
+    let output = std::process::Command::new("curl")
+        .args(["--silent", "--fail", "--header", &format!("Accept: {accept}"), url])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "GET {url}");
+    output.stdout
+}
+
+#[test]
+fn a_second_push_of_the_same_layout_sends_no_blob_and_moves_no_tag() {
+    let google = Google::start();
+    let mut layout = Layout::default();
+    let manifest = layout.image(&Picture::new("app", 3), Packed::Gzip);
+    layout.list(&manifest, Some("app:1"));
+    let push = |tag: &str| {
+        google.standin.clear_requests();
+        google
+            .run()
+            .file("image.tar", layout.archive())
+            .set("image", "image.tar")
+            .set("tags", tag)
+            .set("verify", "off")
+            .succeeds();
+        google.standin.requests()
+    };
+    let count = |requests: &[standin::Request], kinds: &[RequestKind]| {
+        requests.iter().filter(|r| kinds.contains(&r.kind)).count()
+    };
+    let blobs = [RequestKind::BlobHead, RequestKind::UploadStart, RequestKind::UploadPut];
+    assert_eq!(count(&push("1"), &blobs), 4 * 3);
+    let again = push("1");
+    assert_eq!(count(&again, &blobs), 0);
+    assert_eq!(count(&again, &[RequestKind::ManifestPut]), 0);
+    let other_tag = push("2");
+    assert_eq!(count(&other_tag, &blobs), 0);
+    assert_eq!(count(&other_tag, &[RequestKind::ManifestPut]), 1);
+}
+
+#[test]
+fn google_s_registry_sees_the_short_lived_token_and_never_the_key() {
+    let google = Google::start();
+    google
+        .run()
+        .file("image.tar", classic_archive(&[(&Picture::new("app", 1), &["app:1"])]))
+        .set("image", "image.tar")
+        .set("registry", "gcr.io, us-docker.pkg.dev, europe-docker.pkg.dev")
+        .set("repository", "containers")
+        .succeeds();
+    let requests = google.standin.requests();
+    let shown: std::collections::BTreeSet<_> = requests
+        .iter()
+        .filter(|request| request.host.ends_with("gcr.io") || request.host.ends_with("pkg.dev"))
+        .filter_map(|request| request.authorization.clone())
+        .collect();
+    let shown: Vec<_> = shown.iter().map(String::as_str).collect();
+    assert_eq!(shown, ["Basic oauth2accesstoken", "Bearer"]);
+    for (host, repository) in [
+        ("gcr.io", "acme/app"),
+        ("us-docker.pkg.dev", "acme/containers/app"),
+        ("europe-docker.pkg.dev", "acme/containers/app"),
+    ] {
+        assert!(google.standin.tags(host, repository).contains_key("1"), "{host}");
+    }
+    let tokens = requests.iter().filter(|r| r.kind == RequestKind::OAuthToken);
+    assert_eq!(tokens.count(), 1, "one token serves every host");
+}
+
+#[test]
+fn a_key_may_be_json_base64_wrapped_base64_or_a_path() {
+    use base64::Engine as _;
+    let google = Google::start();
+    let base64 = base64::engine::general_purpose::STANDARD.encode(&google.key);
+    let lines: Vec<_> = base64.as_bytes().chunks(76).collect();
+    let wrapped = lines.join(&b'\n');
+    for (number, key) in [
+        google.key.clone(),
+        base64.clone(),
+        String::from_utf8(wrapped).unwrap(),
+        "key.json".to_owned(),
+    ]
+    .iter()
+    .enumerate()
+    {
+        google
+            .reach(Run::new())
+            .file("key.json", &google.key)
+            .file("image.tar", classic_archive(&[(&Picture::new("app", 1), &[])]))
+            .set("credentials_json", key)
+            .set("image", "image.tar")
+            .set("tags", format!("gcr.io/acme/app:{number}"))
+            .succeeds();
+    }
+    assert_eq!(google.standin.tags("gcr.io", "acme/app").len(), 4);
+}
+
+#[test]
+fn a_ready_access_token_serves_in_place_of_a_key() {
+    let google = Google::start();
+    google
+        .reach(Run::new())
+        .file("image.tar", classic_archive(&[(&Picture::new("app", 1), &["app:1"])]))
+        .set("access_token", google.standin.access_token(ACCOUNT))
+        .set("project_id", "acme")
+        .set("image", "image.tar")
+        .succeeds();
+    let requests = google.standin.requests();
+    assert!(!requests.iter().any(|r| r.kind == RequestKind::OAuthToken));
+}
+
+#[test]
+fn a_login_of_the_docker_config_opens_a_registry_that_asks_for_one() {
+    use base64::Engine as _;
+    let registry = DockerRegistry::with_login();
+    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
+    let config = format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, registry.address());
+    let push = || {
+        Run::new()
+            .file("image.tar", classic_archive(&[(&Picture::new("app", 1), &["app:1"])]))
+            .file("docker/config.json", &config)
+            .set("image", "image.tar")
+            .set("registry", registry.address())
+    };
+    push().set("docker_config", &config).succeeds();
+    push().set("docker_config", "docker").succeeds();
+    push().variable("DOCKER_CONFIG", "docker").succeeds();
+    let outcome = push().fails_with(3);
+    insta::assert_snapshot!(outcome.error(), @"");
+}
+
+#[test]
+fn this_machine_is_never_reached_through_a_proxy() {
+    let registry = DockerRegistry::start();
+    Run::new()
+        .file("image.tar", classic_archive(&[(&Picture::new("app", 1), &["app:1"])]))
+        .variable("HTTPS_PROXY", "http://127.0.0.1:9")
+        .variable("HTTP_PROXY", "http://127.0.0.1:9")
+        .set("image", "image.tar")
+        .set("registry", registry.address())
+        .succeeds();
+}
+
+#[test]
+fn the_outputs_of_a_github_step_are_written_so_that_the_runner_reads_them_back() {
+    let registry = DockerRegistry::start();
+    let outcome = Run::new()
+        .file("image.tar", classic_archive(&[(&Picture::new("app", 1), &[])]))
+        .file("output", "earlier=1\n")
+        .variable("GITHUB_ACTIONS", "true")
+        .variable("GITHUB_OUTPUT", "output")
+        .set("image", "image.tar")
+        .set("tags", format!("{0}/app:1\n{0}/app:2", registry.address()))
+        .set("report_file", "report.json")
+        .succeeds();
+    let outputs = outcome.read("output");
+    let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
+    let digest = report["destinations"][0]["digest"].as_str().unwrap();
+    let value = |name: &str| {
+        let (_, rest) = outputs.split_once(&format!("\n{name}<<")).unwrap();
+        let (delimiter, rest) = rest.split_once('\n').unwrap();
+        rest.split_once(&format!("\n{delimiter}\n")).unwrap().0.to_owned()
+    };
+    let name = format!("{}/app", registry.address());
+    assert_eq!(value("digest"), digest);
+    assert_eq!(value("image"), name);
+    assert_eq!(value("reference"), format!("{name}@{digest}"));
+    assert_eq!(value("references"), format!("{name}:1\n{name}:2"));
+    assert_eq!(value("report_file"), "report.json");
+    assert_ne!(value("pushed_bytes"), "0");
+    assert_eq!(value("skipped_bytes"), "0");
+}

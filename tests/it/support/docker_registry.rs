@@ -1,0 +1,83 @@
+//! Debian's `docker-registry`: a registry that we did not write.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// Whom [`DockerRegistry::with_login`] lets in.
+pub const USER: &str = "robot";
+/// Their password, with a colon in it as tokens may have.
+pub const PASSWORD: &str = "correct:horse";
+/// bcrypt of [`PASSWORD`], the one form that the registry takes.
+const PASSWORD_HASH: &str = "$2b$04$gVbAeyOg5UYD1C79MLlMp.ChfMUt19Znjy6ri/lJoYbfAMdDj3KQ.";
+
+/// A running registry on a port of its own; it stops when it is dropped.
+pub struct DockerRegistry {
+    process: Child,
+    address: String,
+    _storage: TempDir,
+}
+
+impl DockerRegistry {
+    /// Starts one that lets anybody in.
+    pub fn start() -> Self {
+        Self::with("")
+    }
+
+    /// Starts one that asks for [`USER`] and [`PASSWORD`].
+    pub fn with_login() -> Self {
+        Self::with("auth: {htpasswd: {realm: test, path: HTPASSWD}}\n")
+    }
+
+    fn with(section: &str) -> Self {
+        let storage = TempDir::new().unwrap();
+        let config = storage.path().join("config.yml");
+        let root = storage.path().join("data");
+        let text = format!(
+            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}, \
+             delete: {{enabled: true}}}}\nhttp: {{addr: 127.0.0.1:0}}\n{section}",
+            root.display()
+        );
+        let logins = storage.path().join("htpasswd");
+        std::fs::write(&logins, format!("{USER}:{PASSWORD_HASH}\n")).unwrap();
+        let text = text.replace("HTPASSWD", &logins.display().to_string());
+        std::fs::write(&config, text).unwrap();
+        let mut process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("`docker-registry` is needed: tests/run installs it");
+        let mut log = BufReader::new(process.stderr.take().unwrap());
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "it did not start");
+            if let Some((_, rest)) = line.split_once("listening on ") {
+                break rest.split('"').next().unwrap().trim().to_owned();
+            }
+        };
+        // Its log must be read on, or it stops when the pipe is full.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Self {
+            process,
+            address,
+            _storage: storage,
+        }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Drop for DockerRegistry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

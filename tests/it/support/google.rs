@@ -1,0 +1,66 @@
+//! The stand-in for Google, and a run that meets it as users behind a proxy meet Google.
+
+use std::path::Path;
+
+use standin::{Behaviour, RepositoryOptions, Standin};
+
+use super::run::Run;
+
+/// The account that pushes.
+pub const ACCOUNT: &str = "ci@acme.iam.gserviceaccount.com";
+
+/// Google with the project `acme`: `gcr.io` is created by the first push, the repository
+/// `containers` is there in `us` and `europe`, and [`ACCOUNT`] may push to both.
+pub struct Google {
+    pub standin: Standin,
+    pub key: String,
+}
+
+impl Google {
+    pub fn start() -> Self {
+        Self::with(Behaviour::default())
+    }
+
+    pub fn with(behaviour: Behaviour) -> Self {
+        let standin = Standin::builder().behaviour(behaviour).start();
+        standin.grant(
+            ACCOUNT,
+            "roles/artifactregistry.createOnPushWriter",
+            "projects/acme",
+        );
+        for location in ["us", "europe"] {
+            let name = format!("projects/acme/locations/{location}/repositories/containers");
+            standin.create_repository(&name, RepositoryOptions::default());
+        }
+        let key = standin.service_account(ACCOUNT, "acme");
+        Self { standin, key }
+    }
+
+    /// A run that reaches it, signed in with the key.
+    pub fn run(&self) -> Run {
+        self.reach(Run::new()).set("credentials_json", &self.key)
+    }
+
+    /// Lets a run reach it: proxy and CA, as a company's network asks for.
+    pub fn reach(&self, run: Run) -> Run {
+        run.variable("HTTPS_PROXY", self.standin.proxy_url())
+            .set("ca_certificates", self.standin.ca_pem())
+    }
+
+    /// The variables that lead Go programs here, with the CA in a file of `folder`.
+    pub fn environment(&self, folder: &Path) -> Vec<(String, String)> {
+        let ca = folder.join("ca.pem");
+        std::fs::write(&ca, self.standin.ca_pem()).unwrap();
+        vec![
+            ("HTTPS_PROXY".to_owned(), self.standin.proxy_url()),
+            ("SSL_CERT_FILE".to_owned(), ca.display().to_string()),
+        ]
+    }
+
+    /// No manifest was put and no tag moved.
+    pub fn is_untouched(&self) -> bool {
+        let requests = self.standin.requests();
+        let put = |request: &&standin::Request| request.kind == standin::RequestKind::ManifestPut;
+        !requests.iter().any(|request| put(&request))
+    }
+}

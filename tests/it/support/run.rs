@@ -1,0 +1,134 @@
+//! The built program in an empty environment and a fresh folder.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// One run of the program, put together like a sentence.
+pub struct Run {
+    arguments: Vec<String>,
+    variables: BTreeMap<String, String>,
+    directory: TempDir,
+}
+
+/// What a run left.
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    pub directory: TempDir,
+}
+
+impl Run {
+    /// `gcr-push` with nothing set. Nothing of the test's own environment gets in, so that a run
+    /// under a real CI is the same.
+    pub fn new() -> Self {
+        Self {
+            arguments: Vec::new(),
+            variables: BTreeMap::new(),
+            directory: TempDir::new().unwrap(),
+        }
+    }
+
+    /// `gcr-push WORD`.
+    pub fn command(word: &str) -> Self {
+        let mut run = Self::new();
+        run.arguments.push(word.to_owned());
+        run
+    }
+
+    /// Sets `GCR_PUSH_NAME`.
+    pub fn set(self, name: &str, value: impl AsRef<str>) -> Self {
+        let name = format!("GCR_PUSH_{}", name.to_uppercase());
+        self.variable(&name, value)
+    }
+
+    /// Sets any other variable.
+    pub fn variable(mut self, name: &str, value: impl AsRef<str>) -> Self {
+        self.variables
+            .insert(name.to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Puts a file into the folder that the program starts in.
+    pub fn file(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let path = self.directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+        self
+    }
+
+    /// The folder that the program starts in.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Outcome {
+        let output = Command::new(program())
+            .args(&self.arguments)
+            .env_clear()
+            .envs(&self.variables)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Outcome {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+            directory: self.directory,
+        }
+    }
+
+    /// Runs it and expects success.
+    pub fn succeeds(self) -> Outcome {
+        let outcome = self.run();
+        assert_eq!(outcome.code, 0, "{}\n{}", outcome.stdout, outcome.stderr);
+        outcome
+    }
+
+    /// Runs it and expects this exit code.
+    pub fn fails_with(self, code: i32) -> Outcome {
+        let outcome = self.run();
+        assert_eq!(outcome.code, code, "{}\n{}", outcome.stdout, outcome.stderr);
+        outcome
+    }
+}
+
+impl Outcome {
+    /// The error as a user reads it: what follows the log lines, with what differs from run to run
+    /// taken out.
+    pub fn error(&self) -> String {
+        let start = self.stderr.find("error: ").expect(&self.stderr);
+        let text = &self.stderr[start..];
+        self.scrub(text)
+    }
+
+    /// Text without what differs from run to run: the folder, and ports of this machine.
+    pub fn scrub(&self, text: &str) -> String {
+        let directory = self.directory.path().display().to_string();
+        let text = text.replace(&directory, "[FOLDER]");
+        let mut scrubbed = String::new();
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find("127.0.0.1:") {
+            let (before, after) = rest.split_at(at + "127.0.0.1:".len());
+            scrubbed.push_str(before);
+            scrubbed.push_str("[PORT]");
+            rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        }
+        scrubbed + rest
+    }
+
+    /// A file that the run wrote.
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.directory.path().join(name)).unwrap()
+    }
+}
+
+/// The program that cargo built for the tests.
+pub fn program() -> PathBuf {
+    assert_cmd::cargo::cargo_bin!("gcr-push").to_path_buf()
+}
