@@ -7,6 +7,7 @@ pub mod digest;
 pub mod error;
 pub mod manifest;
 pub mod network;
+pub mod pull_secret;
 pub mod reference;
 pub mod secret;
 pub mod source;
