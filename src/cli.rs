@@ -106,10 +106,16 @@ fn command_line() -> clap::Command {
         .about(env!("CARGO_PKG_DESCRIPTION"))
         .override_usage("gcr-push [COMMAND]")
         .help_template(
-            "{name} {version}\n{about}.\n\n{usage-heading} {usage}\n\n{before-help}Options:\n{options}{after-help}",
+            "{name} {version}\n{about}.\n\n{usage-heading} {usage}\n\n\
+             {before-help}Options:\n{options}{after-help}",
         )
         .before_help(help::commands().trim_end().to_owned())
-        .after_help([help::variables(), help::exit_codes(), help::examples()].concat().trim_end().to_owned())
+        .after_help(
+            [help::variables(), help::exit_codes(), help::examples()]
+                .concat()
+                .trim_end()
+                .to_owned(),
+        )
         .disable_help_flag(true)
         .disable_version_flag(true)
         .arg(Arg::new("command").value_name("COMMAND"))

@@ -46,6 +46,7 @@ use std::sync::Arc;
 use auth::Credentials;
 use config::{Command, Request, Verify};
 pub use error::{Error, Failure};
+use pull_secret::PullSecret;
 use push::{Destination, Settings, targets};
 use reference::Endpoint;
 use registry::Registry;
@@ -143,9 +144,28 @@ async fn list_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Er
 
 /// Writes the pull secret to its file or to `stdout`, when one was asked for.
 fn write_pull_secret(request: &Request, stdout: &mut dyn Write) -> Result<(), Error> {
-    match &request.pull_secret {
-        Some(asked) => pull_secret::write(asked, stdout).map_err(Error::PullSecret),
-        None => Ok(()),
+    let Some(asked) = &request.pull_secret else {
+        return Ok(());
+    };
+    if asked.is_push_key {
+        tracing::warn!(
+            "the pull secret `{}` holds the pushing key: whoever reads it can push; give a \
+             reader's key in `pull_secret_credentials_json`",
+            asked.name
+        );
+    }
+    let secret = PullSecret::new(
+        &asked.name,
+        &asked.namespaces,
+        &asked.hosts,
+        &asked.credential,
+    )
+    .map_err(Error::PullSecret)?;
+    match &asked.file {
+        Some(file) => secret.write(file).map_err(Error::PullSecret),
+        None => stdout
+            .write_all(secret.yaml().expose().as_bytes())
+            .map_err(Error::Output),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::inputs::VARIABLES;
 use super::paths::PathFault;
+use super::values::base64;
 use crate::error::{ExitCode, Hint};
 
 /// A request that cannot be carried out as it was given: all of its faults, not only the first.
@@ -182,10 +183,43 @@ pub(crate) fn quoted(value: &str) -> String {
 
 /// True for a text that is, by its look, a key or a token that landed in the wrong variable.
 pub(crate) fn looks_secret(value: &str) -> bool {
-    // `eyJ` and `ewo` begin the base64 of `{"` and of `{` with a line break: a JWT or a key file.
-    let encoded = value.len() > 100 && (value.starts_with("eyJ") || value.starts_with("ewo"));
+    // A key file in base64, or a JWT, whose first part is such JSON.
+    let first = value.split('.').next().unwrap_or_default();
+    let encoded = first.len() >= 20 && base64(first).is_some_and(|text| text.starts_with(b"{"));
     encoded
         || value.contains("PRIVATE KEY")
         || value.contains("private_key")
         || value.starts_with("ya29.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_known_by_its_look() {
+        for secret in [
+            "ya29.abc",
+            "-----BEGIN PRIVATE KEY-----",
+            "{\"private_key\": 1}",
+            "eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln",
+            "ewogICJ0eXBlIjogInNlcnZpY2VfYWNjb3VudCIK",
+        ] {
+            assert!(looks_secret(secret), "{secret}");
+        }
+        for name in [
+            "gcr.io/acme/api:1",
+            "ewok.example.com/team/app:1,ewok.example.com/team/app:2",
+            "eyJ",
+            "sha-0123456789abcdef0123456789abcdef01234567",
+        ] {
+            assert!(!looks_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_quoted_value_stays_on_its_line() {
+        assert_eq!(quoted("a\n::error::b"), "`a\\n::error::b`");
+        assert_eq!(quoted(&"é".repeat(100)).chars().count(), 83);
+    }
 }

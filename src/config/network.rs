@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hyper_util::client::proxy::matcher::Matcher;
+
 use super::defaults;
 use super::fault::{Faults, quoted};
 use super::inputs::Given;
@@ -80,14 +82,18 @@ fn proxy_url(text: &str) -> Result<String, String> {
         }
         _ => return Err("a proxy's URL starts with `http://` or `https://`".to_owned()),
     }
-    // The three HTTP clients read it as `http` does, which is stricter than `url`.
-    if full.parse::<http::Uri>().is_err() {
-        return Err(
-            "it is no URL of a proxy; are `@`, `:` and `%` in the password percent-encoded? Its value is not shown"
-                .to_owned(),
-        );
+    // Written anew by `url`, what a password has left unescaped is escaped, so that everyone after
+    // it reads the same.
+    let normal = url.as_str().trim_end_matches('/').to_owned();
+    // One matcher decides for every connection, and what it cannot read it leaves out in silence.
+    let met = Matcher::builder()
+        .all(normal.as_str())
+        .build()
+        .intercept(&http::Uri::from_static("https://gcr.io"));
+    if met.is_none_or(|proxy| proxy.uri().host() != url.host_str()) {
+        return Err("it is no URL of a proxy; its value is not shown".to_owned());
     }
-    Ok(full)
+    Ok(normal)
 }
 
 fn certificates(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<Certificates> {

@@ -215,3 +215,32 @@ fn without_dots(path: &Path) -> PathBuf {
     }
     plain
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_small_one_is_not_read_to_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("key.json");
+        std::fs::write(&file, "{}").unwrap();
+        assert_eq!(Disk.read(&file).unwrap(), b"{}");
+        let error = Disk.read(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert!(Disk.read(directory.path()).is_err());
+        assert!(Disk.is_directory(directory.path()) && !Disk.is_directory(&file));
+    }
+
+    #[test]
+    fn dots_are_taken_out_of_a_path() {
+        for (path, plain) in [
+            ("/a/./b/../c", "/a/c"),
+            ("/../a", "/../a"),
+            ("a/../../b", "../b"),
+            ("/a//b/", "/a/b"),
+        ] {
+            assert_eq!(without_dots(Path::new(path)), Path::new(plain), "{path}");
+        }
+    }
+}

@@ -19,31 +19,21 @@ pub(super) fn destinations(
 ) -> Destinations {
     let (references, tags) = items(given, faults);
     let endpoints = endpoints(given, command, &references, &tags, faults);
-    let key_project = match google {
-        Some(GoogleCredential::Key(key)) => key.project_id.as_deref(),
-        Some(GoogleCredential::AccessToken(_)) | None => None,
-    };
-    let found = || {
-        let ambient = || PROJECT.iter().find_map(|name| given.ambient(name));
-        key_project.or_else(ambient)
-    };
     let inputs = &given.inputs;
+    let project = project(given, google);
     let destinations = Destinations {
         references,
         tags,
         endpoints,
         parts: Parts {
-            project: inputs
-                .project_id
-                .as_deref()
-                .or_else(found)
-                .map(str::to_owned),
+            project: project.map(|(_, project)| project.to_owned()),
             repository: inputs.repository.clone(),
             name: inputs.name.clone(),
         },
         project_is_default: inputs.project_id.is_none(),
     };
-    if check_parts(&destinations, faults) && command != Command::PullSecret {
+    let origin = project.map_or("project_id", |(origin, _)| origin);
+    if check_parts(&destinations, origin, faults) && command != Command::PullSecret {
         check_endpoints(&destinations, command, given, faults);
         // A key brings its project: while there is none, or a faulty one, it is not the project
         // that is missing.
@@ -58,6 +48,27 @@ pub(super) fn destinations(
         }
     }
     destinations
+}
+
+/// The project and the variable that it is from: `project_id`, else the key, else what the rest of
+/// the world calls it.
+fn project<'a>(
+    given: &'a Given,
+    google: Option<&'a GoogleCredential>,
+) -> Option<(&'static str, &'a str)> {
+    let explicit = given.inputs.project_id.as_deref();
+    let of_key = match google {
+        Some(GoogleCredential::Key(key)) => key.project_id.as_deref(),
+        Some(GoogleCredential::AccessToken(_)) | None => None,
+    };
+    let ambient = || {
+        let mut names = PROJECT.iter();
+        names.find_map(|name| Some((*name, given.ambient(name)?)))
+    };
+    explicit
+        .map(|project| ("project_id", project))
+        .or(of_key.map(|project| ("credentials_json", project)))
+        .or_else(ambient)
 }
 
 /// The items of `tags`: full references, each with a tag, and tags alone.
@@ -144,15 +155,19 @@ fn endpoints(
     endpoints
 }
 
-/// Checks each part by itself, so that the variable that is wrong is the one that is named.
-fn check_parts(destinations: &Destinations, faults: &mut Faults) -> bool {
+/// Checks each part by itself, so that the variable that is wrong is the one that is named; the
+/// project is from `origin`.
+fn check_parts(destinations: &Destinations, origin: &'static str, faults: &mut Faults) -> bool {
     let mut good = true;
     let mut fault = |variable, text: String| {
         faults.unusable(variable, text);
         good = false;
     };
     let parts = &destinations.parts;
+    let mut endpoints = destinations.endpoints.iter();
+    let project_is_used = !destinations.project_is_default || endpoints.any(Endpoint::is_google);
     if let Some(project) = &parts.project
+        && project_is_used
         && let Some(reason) = refused(Parts {
             project: Some(project.clone()),
             name: Some("name".to_owned()),
@@ -165,7 +180,7 @@ fn check_parts(destinations: &Destinations, faults: &mut Faults) -> bool {
             reason
         };
         fault(
-            "project_id",
+            origin,
             format!("project {} would be refused: {reason}", quoted(project)),
         );
     }

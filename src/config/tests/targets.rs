@@ -139,6 +139,23 @@ fn a_project_that_was_only_found_stays_with_google() {
 }
 
 #[test]
+fn a_project_that_was_only_found_is_checked_where_it_is_used() {
+    let run = Run::bare()
+        .with("GCR_PUSH_IMAGE", "image.tar")
+        .with("GCR_PUSH_ACCESS_TOKEN", "ya29.x")
+        .with("GCR_PUSH_TAGS", "gcr.io/acme/api:1")
+        .with("GOOGLE_CLOUD_PROJECT", "My Project");
+    assert!(run.result().is_ok());
+    let run = run.without("GCR_PUSH_TAGS");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `GOOGLE_CLOUD_PROJECT`: project `My Project` would be refused: registries take lower case only
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
 fn parts_that_a_registry_would_refuse_are_told_by_their_own_names() {
     let run = Run::push()
         .with("GCR_PUSH_REGISTRY", "us-docker.pkg.dev")
