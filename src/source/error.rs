@@ -172,6 +172,24 @@ pub enum SourceError {
     /// No image at all.
     #[error("{what} lists no image")]
     Empty { what: String },
+    /// A copy that could not be written, after so many bytes.
+    #[error("cannot copy {what} to {directory}, after {written} bytes")]
+    Spool {
+        what: String,
+        directory: String,
+        written: u64,
+        #[source]
+        cause: io::Error,
+    },
+    /// A compressed archive that ends early or is damaged.
+    #[error("cannot decompress {what}: {}", if *.cut { format!("its {form} stream is cut off") } else { format!("its {form} stream is damaged") })]
+    Unpack {
+        what: String,
+        form: &'static str,
+        cut: bool,
+        #[source]
+        cause: io::Error,
+    },
     /// A blob that the opened image does not have.
     #[error("{what} has no blob {digest}, or not {offset} bytes of it")]
     NoBlob {
@@ -236,13 +254,25 @@ impl Hint for SourceError {
                 None => "name the directory that holds `oci-layout` and `index.json`".to_owned(),
             },
             Self::WrongKind { instead, .. } => format!("write `{instead}`"),
-            Self::Cut { .. } | Self::Absent { cut: true, .. } => {
+            Self::Cut { .. } | Self::Absent { cut: true, .. } | Self::Unpack { cut: true, .. } => {
                 "make the archive again: its writer or its download was stopped, or the disk was \
                  full"
                     .to_owned()
             }
             Self::Absent { .. } => "make the archive again, with all its layers in it".to_owned(),
-            Self::Damaged { .. } | Self::WrongSize { .. } | Self::WrongDigest { .. } => {
+            Self::Spool { cause, .. } if is_full(cause) => {
+                "set `TMPDIR` to a directory on a disk with more room, or decompress the archive \
+                 beforehand: then it is read in place"
+                    .to_owned()
+            }
+            Self::Unpack { cause, .. } if cause.kind() == io::ErrorKind::OutOfMemory => {
+                "it was packed with a dictionary over 128 MiB; unpack it with its own tool first"
+                    .to_owned()
+            }
+            Self::Damaged { .. }
+            | Self::Unpack { .. }
+            | Self::WrongSize { .. }
+            | Self::WrongDigest { .. } => {
                 "make the archive again, or fetch it again: its bytes were changed".to_owned()
             }
             Self::Hostile { .. } | Self::HostileLink { .. } | Self::Repeated { .. } => {
@@ -276,6 +306,11 @@ impl Hint for SourceError {
         };
         vec![hint]
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// Text from an archive in backticks, made harmless and of bounded length.

@@ -11,6 +11,7 @@ mod layout;
 mod names;
 mod open;
 mod sniff;
+mod spool;
 mod stream;
 mod tar_index;
 mod tree;
@@ -18,11 +19,14 @@ mod tree;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 pub use error::SourceError;
@@ -128,7 +132,7 @@ impl Source {
     ///
     /// What has to be unpacked or copied first (an archive that is compressed as a whole, a pipe)
     /// goes to an unnamed file in `spool_directory`, which is gone when the last clone of the
-    /// source is.
+    /// source is. The path `-` is standard input.
     ///
     /// # Errors
     ///
@@ -136,9 +140,43 @@ impl Source {
     pub async fn open(source: &ImageSource, spool_directory: &Path) -> Result<Self, SourceError> {
         let source = source.clone();
         let spool_directory = spool_directory.to_owned();
-        let (what, opened) = spawn_blocking(move || open::open(&source, &spool_directory))
+        Self::opened(move || open::open(&source, &spool_directory)).await
+    }
+
+    /// Opens an archive that is no file: a reader that gives the bytes of any kind of archive,
+    /// compressed or not. `what` names it in messages; `reference` is as for an archive file.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Source::open`].
+    pub async fn open_reader(
+        input: impl Read + Send + 'static,
+        what: &str,
+        reference: Option<&str>,
+        spool_directory: &Path,
+    ) -> Result<Self, SourceError> {
+        let what = what.to_owned();
+        let reference = reference.map(str::to_owned);
+        let spool_directory = spool_directory.to_owned();
+        Self::opened(move || open::copied(input, what, reference.as_deref(), &spool_directory))
             .await
-            .map_err(|error| SourceError::read("the image", std::io::Error::other(error)))??;
+    }
+
+    /// On a thread of its own, which may wait for a pipe for ever: a runtime that is shut down
+    /// would wait for its blocking threads.
+    async fn opened(
+        open: impl FnOnce() -> Result<(String, Opened), SourceError> + Send + 'static,
+    ) -> Result<Self, SourceError> {
+        let (send, receive) = oneshot::channel();
+        let failed = |cause| SourceError::read("the image", cause);
+        thread::Builder::new()
+            .name("open image".to_owned())
+            // Nobody may be waiting any more.
+            .spawn(move || send.send(open()).is_ok())
+            .map_err(failed)?;
+        let (what, opened) = receive
+            .await
+            .map_err(|_| failed(std::io::Error::other("the thread that opened it panicked")))??;
         Ok(Self {
             inner: Arc::new(Inner { what, opened }),
         })

@@ -1,7 +1,8 @@
 //! From a path to an opened image: told by content where `image` does not say.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal as _, Read};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::error::{SourceError, shown, similar};
 use super::files::{Documents, Files as _};
 use super::layout::Layout;
 use super::sniff::{Looks, Packing, START};
+use super::spool::spool;
 use super::tar_index::{TarIndex, is_tar, start_of};
 use super::{Content, Image, Opened, docker_archive};
 use crate::config::ImageSource;
@@ -35,7 +37,7 @@ pub(super) fn open(
             archive(path, Kind::Oci, reference.as_deref(), spool_directory)
         }
         ImageSource::OciLayout(path, reference) => layout(path, reference.as_deref()),
-        ImageSource::Path(path) if path.is_dir() => layout(path, None),
+        ImageSource::Path(path) if path.is_dir() && !is_standard_input(path) => layout(path, None),
         ImageSource::Path(path) => archive(path, Kind::Any, None, spool_directory),
     }
 }
@@ -79,15 +81,21 @@ fn of_layout(
     })
 }
 
-/// Opens an archive file.
+/// Opens an archive file, or what comes through a pipe.
 fn archive(
     path: &Path,
     kind: Kind,
     reference: Option<&str>,
-    _spool_directory: &Path,
+    spool_directory: &Path,
 ) -> Result<(String, Opened), SourceError> {
-    let what = shown(path);
-    let file = File::open(path).map_err(|cause| no_access(path, cause))?;
+    let what = match is_standard_input(path) {
+        true => "standard input".to_owned(),
+        false => shown(path),
+    };
+    let mut file = match is_standard_input(path) {
+        true => standard_input().map_err(|cause| SourceError::read(&what, cause))?,
+        false => File::open(path).map_err(|cause| no_access(path, cause))?,
+    };
     let metadata = file
         .metadata()
         .map_err(|cause| SourceError::read(&what, cause))?;
@@ -100,23 +108,61 @@ fn archive(
             expected: "a file",
         });
     }
-    let start = start_of(&file, START).map_err(|cause| SourceError::read(&what, cause))?;
-    if Packing::of(&start).is_some() || !is_tar(&start) {
-        let looks = Looks::of(&start);
+    if file.is_terminal() {
+        let looks = Looks::Terminal;
         return Err(SourceError::NotImage { what, looks });
     }
-    let opened = of_tar(Arc::new(file), what.clone(), kind, reference, path)?;
+    let is_in_place = metadata.is_file() && Packing::of(&start(&file, &what)?).is_none();
+    if !is_in_place {
+        file = spool(file, &what, spool_directory)?;
+    }
+    let opened = of_tar(file, what.clone(), kind, reference, path)?;
     Ok((what, opened))
 }
 
+/// Opens an archive that comes from elsewhere, and is told by its content.
+pub(super) fn copied(
+    input: impl Read,
+    what: String,
+    reference: Option<&str>,
+    spool_directory: &Path,
+) -> Result<(String, Opened), SourceError> {
+    let file = spool(input, &what, spool_directory)?;
+    let path = Path::new(STANDARD_INPUT);
+    let opened = of_tar(file, what.clone(), Kind::Any, reference, path)?;
+    Ok((what, opened))
+}
+
+/// The path that stands for standard input; a file of that name is `./-`.
+const STANDARD_INPUT: &str = "-";
+
+fn is_standard_input(path: &Path) -> bool {
+    path == Path::new(STANDARD_INPUT)
+}
+
+/// Standard input as a file of our own; where it is redirected from a file (`< app.tar`), that is
+/// read in place like any other.
+fn standard_input() -> io::Result<File> {
+    Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
+}
+
+fn start(file: &File, what: &str) -> Result<Vec<u8>, SourceError> {
+    start_of(file, START).map_err(|cause| SourceError::read(what, cause))
+}
+
 fn of_tar(
-    file: Arc<File>,
+    file: File,
     what: String,
     kind: Kind,
     reference: Option<&str>,
     path: &Path,
 ) -> Result<Opened, SourceError> {
-    let index = TarIndex::scan(file, what.clone())?;
+    let start = start(&file, &what)?;
+    if !is_tar(&start) {
+        let looks = Looks::of(&start);
+        return Err(SourceError::NotImage { what, looks });
+    }
+    let index = TarIndex::scan(Arc::new(file), what.clone())?;
     let has = |name: &str| Ok(index.find(name)?.is_some());
     let (is_docker, is_layout) = (has("manifest.json")?, has("oci-layout")?);
     if !is_docker && !is_layout {

@@ -55,6 +55,7 @@ impl Packing {
 #[allow(missing_docs, reason = "each is described by its text, right below")]
 pub enum Looks {
     Empty,
+    Terminal,
     Zeros,
     Dockerfile,
     Json,
@@ -168,6 +169,7 @@ impl Looks {
             }
             Self::OldSave => "load it with a current Docker, and save it again",
             Self::Zip => "unzip it, and name the archive inside",
+            Self::Terminal => "give it an archive: `docker save app | gcr-push`",
             Self::Compressed(_) => "unpack it once, so that at most one compression is left",
             _ => "name what `docker save` wrote, an OCI archive, or a directory with an OCI layout",
         }
@@ -178,6 +180,7 @@ impl fmt::Display for Looks {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Empty => "is empty",
+            Self::Terminal => "is a terminal",
             Self::Zeros => "starts with nothing but zeros",
             Self::Dockerfile => "looks like a Dockerfile",
             Self::Json => "looks like JSON",
