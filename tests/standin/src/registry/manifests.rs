@@ -130,18 +130,20 @@ fn check_dangling(image: &Image, digest: &str) -> Result<(), Refusal> {
         let message = format!("Manifest is still referenced by tag: {tag}");
         return refusal("GOOGLE_MANIFEST_DANGLING_TAG", message);
     }
-    for (other, manifest) in &image.manifests {
+    let mut parents = image.manifests.iter().filter(|(_, manifest)| {
         let children = manifest.parsed["manifests"].as_array();
-        let children = children.map_or(&[][..], Vec::as_slice);
-        if children.iter().any(|child| child["digest"] == digest) {
-            let message =
-                format!("Manifest is still referenced by one or more parent images: {other}");
-            return refusal("GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE", message);
-        }
-        if manifest.parsed["subject"]["digest"] == digest {
-            let message = format!("Manifest is still referred to by manifest: {other}");
-            return refusal("GOOGLE_MANIFEST_REFERRING_MANIFEST", message);
-        }
+        children.is_some_and(|children| children.iter().any(|child| child["digest"] == digest))
+    });
+    if let Some((parent, _)) = parents.next() {
+        let message =
+            format!("Manifest is still referenced by one or more parent images: {parent}");
+        return refusal("GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE", message);
+    }
+    let mut manifests = image.manifests.iter();
+    let referring = |(_, manifest): &(_, &Manifest)| manifest.parsed["subject"]["digest"] == digest;
+    if let Some((referrer, _)) = manifests.find(referring) {
+        let message = format!("Manifest is still referred to by manifest: {referrer}");
+        return refusal("GOOGLE_MANIFEST_REFERRING_MANIFEST", message);
     }
     Ok(())
 }
