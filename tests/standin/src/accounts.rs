@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
-use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::BASE64_STANDARD;
 use http::{HeaderMap, header};
 use serde_json::{Value, json};
 
 use crate::call;
+use crate::keys::Key;
+use crate::random::{hex, number, opaque};
 
 /// Who a caller turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +50,6 @@ struct Account {
     keys: BTreeMap<String, Arc<Key>>,
 }
 
-struct Key {
-    public: Vec<u8>,
-    pem: String,
-}
-
 #[derive(Default)]
 struct Inner {
     accounts: BTreeMap<String, Account>,
@@ -77,7 +71,7 @@ impl Accounts {
     /// service-accounts keys create` writes.
     pub(crate) fn key_file(&self, email: &str, project: &str) -> String {
         let mut inner = self.inner.lock().unwrap();
-        let key = key(inner.keys_made);
+        let key = Key::nth(inner.keys_made);
         inner.keys_made += 1;
         let id = hex(20);
         let pem = key.pem.clone();
@@ -148,7 +142,7 @@ impl Accounts {
         let content = json!({
             "access_token": inside,
             "commands": {},
-            "token_id": u32::from_be_bytes(random()),
+            "token_id": number(),
             "product": "artifactregistry",
         });
         let token = BASE64_STANDARD.encode(content.to_string());
@@ -234,11 +228,7 @@ impl Accounts {
             .keys
             .iter()
             .filter(|(key_id, _)| id.is_none_or(|id| id == key_id.as_str()))
-            .any(|(_, key)| {
-                UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key.public)
-                    .verify(text.as_bytes(), signature)
-                    .is_ok()
-            })
+            .any(|(_, key)| key.signed(text, signature))
     }
 
     pub(crate) fn add_user(&self, user: &str, password: &str) {
@@ -285,52 +275,4 @@ impl Inner {
                 keys: BTreeMap::new(),
             })
     }
-}
-
-/// The n-th key pair of this process. Making one takes a tenth of a second, so stand-ins of
-/// one process share them: within one stand-in no two accounts have the same.
-fn key(n: usize) -> Arc<Key> {
-    static MADE: Mutex<Vec<Arc<Key>>> = Mutex::new(Vec::new());
-    let mut made = MADE.lock().unwrap();
-    while made.len() <= n {
-        let pair = KeyPair::generate(KeySize::Rsa2048).expect("RSA keys can be generated");
-        let private: Pkcs8V1Der<'_> = pair.as_der().expect("RSA keys can be written");
-        made.push(Arc::new(Key {
-            public: pair.public_key().as_ref().to_vec(),
-            pem: pem(private.as_ref()),
-        }));
-    }
-    Arc::clone(&made[n])
-}
-
-/// PKCS#8 in PEM (RFC 7468), lines of 64.
-fn pem(der: &[u8]) -> String {
-    let text = BASE64_STANDARD.encode(der);
-    let lines: Vec<&str> = (0..text.len())
-        .step_by(64)
-        .map(|start| &text[start..text.len().min(start + 64)])
-        .collect();
-    let body = lines.join("\n");
-    format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")
-}
-
-/// Random text of this length, fit for tokens and URLs.
-pub(crate) fn opaque(length: usize) -> String {
-    let mut bytes = vec![0; length * 3 / 4 + 3];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the system has randomness");
-    let mut text = BASE64_URL_SAFE_NO_PAD.encode(bytes);
-    text.truncate(length);
-    text
-}
-
-fn hex(bytes: usize) -> String {
-    let mut random = vec![0_u8; bytes];
-    aws_lc_rs::rand::fill(&mut random).expect("the system has randomness");
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the system has randomness");
-    bytes
 }

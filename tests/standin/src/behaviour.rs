@@ -88,6 +88,9 @@ pub struct Behaviour {
     pub referrers: Referrers,
     /// Status numbers that are not known for sure.
     pub statuses: Statuses,
+    /// A refusal is sent without reading the rest of the request's body. The connection is
+    /// then reset under a client that is still sending, which may cost it the answer.
+    pub answers_early: bool,
     /// Time that passes before any request is looked at.
     pub latency: Duration,
     /// HTTP/2 is offered over TLS. Read at the start only.
@@ -136,6 +139,7 @@ impl Default for Behaviour {
             page_limit: None,
             referrers: Referrers::Supported,
             statuses: Statuses::default(),
+            answers_early: false,
             latency: Duration::ZERO,
             http2: false,
         }

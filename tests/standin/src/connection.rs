@@ -1,8 +1,6 @@
 //! One connection: HTTP on it, the tunnel that CONNECT opens inside it, and each request's
 //! way from arrival over faults to its answer.
 
-use std::future::pending;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,13 +15,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::answer::{self, Answer, Refusal};
-use crate::body::{Spoil, Upload};
+use crate::answer::Answer;
+use crate::body::Upload;
 use crate::call::{Call, Query};
-use crate::faults::{FaultAction, usual_error};
-use crate::log::{self, Arrival, Entry, RequestKind};
+use crate::faults::FaultAction;
+use crate::log::{self, Arrival, Entry};
+use crate::mishap::befall;
 use crate::server::Shared;
-use crate::{route, upstream};
+use crate::{call, proxy, route, upstream};
 
 /// What a listener, or a tunnel, is there for.
 #[derive(Clone, Debug)]
@@ -45,6 +44,11 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// Counts connections.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Makes the closing of the connection a reset (RST instead of FIN).
     pub(crate) fn reset(&self) {
         let _ = self.socket.set_linger(Some(Duration::ZERO));
@@ -58,7 +62,7 @@ impl Link {
 
 /// Ends a connection in the middle of a request: hyper closes it when a service fails.
 #[derive(Debug)]
-struct Broken;
+pub(crate) struct Broken;
 
 impl std::fmt::Display for Broken {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -89,8 +93,14 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, front: Front) 
     }
 }
 
-async fn serve_tls<Io>(shared: Arc<Shared>, io: Io, link: Link, front: Front, names: &[&str])
-where
+/// Serves TLS with a certificate for these names, and HTTP inside it.
+pub(crate) async fn serve_tls<Io>(
+    shared: Arc<Shared>,
+    io: Io,
+    link: Link,
+    front: Front,
+    names: &[&str],
+) where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let acceptor = TlsAcceptor::from(shared.certificates.server_config(names));
@@ -109,7 +119,7 @@ where
         let (shared, link, front) = (Arc::clone(&shared), link.clone(), front.clone());
         async move {
             if matches!(front, Front::Proxy) {
-                proxy(shared, link, request).await
+                proxy::respond(shared, link, request).await
             } else {
                 respond(shared, link, front, request).await
             }
@@ -124,71 +134,6 @@ where
         let server = http1::Builder::new().serve_connection(io, service);
         let _ = server.with_upgrades().await;
     }
-}
-
-/// Answers the proxy's clients. Only CONNECT to port 443 of a name we stand in for opens a
-/// tunnel; a client that asks for anything else has forgotten a `NO_PROXY` rule, or would
-/// have reached the real network.
-async fn proxy(
-    shared: Arc<Shared>,
-    link: Link,
-    request: Request<Incoming>,
-) -> Result<Answer, Broken> {
-    let authority = request.uri().authority().cloned();
-    let host = authority.as_ref().map_or("", |authority| authority.host());
-    let connect = request.method() == Method::CONNECT;
-    let kind = if connect {
-        RequestKind::Connect
-    } else {
-        RequestKind::Other
-    };
-    let entry = shared.log.open(Arrival {
-        method: request.method().to_string(),
-        host: host.to_owned(),
-        path: request.uri().path().to_owned(),
-        query: request.uri().query().unwrap_or_default().to_owned(),
-        kind,
-        authorization: None,
-        via_proxy: true,
-        connection: link.number,
-        headers: log::kept(request.headers()),
-    });
-    let fault = shared.faults.strike(kind, host);
-    if let Some(answer) = early(&shared, &link, &entry, fault.as_ref(), false)
-        .await?
-        .instead
-    {
-        return Ok(finish(answer, &entry));
-    }
-    let port = authority
-        .as_ref()
-        .and_then(|authority| authority.port_u16());
-    if !connect || port != Some(443) || !shared.names.serves(host) {
-        let text = format!("the stand-in does not stand in for {host}\n");
-        return Ok(finish(Refusal::text(403, text).into(), &entry));
-    }
-    tokio::spawn(tunnel(shared, link, host.to_owned(), request));
-    let mut answer = answer::empty(200);
-    // A tunnel has no length (RFC 9110, section 9.3.6).
-    answer.headers_mut().remove(header::CONTENT_LENGTH);
-    Ok(finish(answer, &entry))
-}
-
-/// Serves the name behind a tunnel. Boxed, because a connection may hold a tunnel which is
-/// a connection itself.
-fn tunnel(
-    shared: Arc<Shared>,
-    link: Link,
-    name: String,
-    request: Request<Incoming>,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(async move {
-        if let Ok(upgraded) = hyper::upgrade::on(request).await {
-            let io = TokioIo::new(upgraded);
-            let front = Front::Name(name.clone());
-            serve_tls(shared, io, link, front, &[&name]).await;
-        }
-    })
 }
 
 async fn respond(
@@ -221,31 +166,29 @@ async fn respond(
     }
     let fault = shared.faults.strike(kind, &site.host);
     let has_body = head.method != Method::GET && head.method != Method::HEAD;
-    let spoilt = early(&shared, &link, &entry, fault.as_ref(), has_body).await?;
-    if let Some(answer) = spoilt.instead {
-        return Ok(finish(answer, &entry));
-    }
-    let body = Upload::new(incoming, Arc::clone(&entry), link.clone(), spoilt.request);
-    let mut answer = match shared.upstream_for(&front) {
-        Some(upstream) => upstream::forward(upstream, &site, head, body).await,
-        None => {
-            let call = Call {
-                shared,
-                behaviour,
-                site,
-                method: head.method,
-                query,
-                headers: head.headers,
-                body,
-                forget_blobs: matches!(fault, Some(FaultAction::ForgetBlobs)),
-            };
-            // Strictness: behind one certificate there is one name.
-            if call.misdirected() {
-                Refusal::page(421, "Misdirected Request").into()
-            } else {
-                route::handle(call, route).await
-            }
-        }
+    let spoilt = befall(&shared, &link, &entry, fault.as_ref(), has_body).await?;
+    let mut body = Upload::new(incoming, Arc::clone(&entry), link.clone(), spoilt.request);
+    let waits = head.headers.contains_key(header::EXPECT);
+    let early = behaviour.answers_early || waits;
+    let mut answer = if let Some(answer) = spoilt.instead {
+        body.drain(early).await;
+        answer
+    } else if let Some(upstream) = shared.upstream_for(&front) {
+        upstream::forward(upstream, &site, head, body).await
+    } else {
+        let mut call = Call {
+            shared,
+            behaviour,
+            site,
+            method: head.method,
+            query,
+            headers: head.headers,
+            body,
+            forget_blobs: matches!(fault, Some(FaultAction::ForgetBlobs)),
+        };
+        let answer = route::handle(&mut call, route).await;
+        call.body.drain(early).await;
+        answer
     };
     if matches!(fault, Some(FaultAction::ResetAfterWork)) {
         link.reset();
@@ -259,79 +202,8 @@ async fn respond(
     Ok(finish(answer, &entry))
 }
 
-/// What a fault changes before the request is looked at.
-#[derive(Default)]
-struct Spoilt {
-    instead: Option<Answer>,
-    request: Option<Spoil>,
-    response: Option<Spoil>,
-}
-
-async fn early(
-    shared: &Shared,
-    link: &Link,
-    entry: &Entry,
-    fault: Option<&FaultAction>,
-    has_body: bool,
-) -> Result<Spoilt, Broken> {
-    let mut spoilt = Spoilt::default();
-    let Some(fault) = fault else {
-        return Ok(spoilt);
-    };
-    entry.faulted();
-    match fault {
-        FaultAction::Status {
-            code,
-            retry_after,
-            body,
-            headers,
-        } => spoilt.instead = Some(instead(*code, *retry_after, body.as_deref(), headers)),
-        FaultAction::ResetBeforeAnswer => {
-            link.reset();
-            return Err(Broken);
-        }
-        FaultAction::Stall => pending::<()>().await,
-        FaultAction::CutRequestAt(at) => spoilt.request = Some(Spoil::Cut(*at)),
-        FaultAction::StallRequestAt(at) => spoilt.request = Some(Spoil::Stall(*at)),
-        FaultAction::CutResponseAt(at) => spoilt.response = Some(Spoil::Cut(*at)),
-        FaultAction::StallResponseAt(at) => spoilt.response = Some(Spoil::Stall(*at)),
-        FaultAction::CorruptByte(at) if has_body => spoilt.request = Some(Spoil::Corrupt(*at)),
-        FaultAction::CorruptByte(at) => spoilt.response = Some(Spoil::Corrupt(*at)),
-        FaultAction::ExpireTokens => shared.accounts.expire_tokens(),
-        FaultAction::Delay(delay) => tokio::time::sleep(*delay).await,
-        FaultAction::ForgetBlobs | FaultAction::ResetAfterWork => {}
-    }
-    Ok(spoilt)
-}
-
-fn instead(
-    code: u16,
-    retry_after: Option<u64>,
-    body: Option<&str>,
-    headers: &[(String, String)],
-) -> Answer {
-    let mut answer: Answer = match body {
-        Some(body) if body.starts_with('{') => {
-            answer::bytes(code, "application/json", body.to_owned())
-        }
-        Some(body) => Refusal::text(code, body).into(),
-        None => {
-            let (error, message) = usual_error(code);
-            Refusal::registry(code, error, message).into()
-        }
-    };
-    if let Some(seconds) = retry_after {
-        answer::set(&mut answer, header::RETRY_AFTER, &seconds.to_string());
-    }
-    for (name, value) in headers {
-        let name = name.parse().expect("a fault's header names are names");
-        answer::set(&mut answer, name, value);
-    }
-    answer
-}
-
 /// Notes the answer in the log before any byte of it can reach the client.
-fn finish(mut answer: Answer, entry: &Arc<Entry>) -> Answer {
+pub(crate) fn finish(mut answer: Answer, entry: &Arc<Entry>) -> Answer {
     entry.answered(answer.status().as_u16());
     answer.body_mut().count(Arc::clone(entry));
     answer
@@ -341,7 +213,7 @@ fn finish(mut answer: Answer, entry: &Arc<Entry>) -> Answer {
 fn described(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or("?");
     let (scheme, _) = value.split_once(' ').unwrap_or((value, ""));
-    Some(match crate::call::basic(headers) {
+    Some(match call::basic(headers) {
         Some((user, _)) => format!("{scheme} {user}"),
         None => scheme.to_owned(),
     })

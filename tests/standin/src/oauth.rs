@@ -22,7 +22,7 @@ const SHORT_LIVED: &str = "Invalid JWT: Token must be a short-lived token (60 mi
                            reasonable timeframe. Check your iat and exp values in the JWT claim.";
 
 /// Answers the endpoint.
-pub(crate) async fn token(mut call: Call) -> Result<Answer, Refusal> {
+pub(crate) async fn token(call: &mut Call) -> Result<Answer, Refusal> {
     if call.method != Method::POST {
         return Err(Refusal::page(404, "Not Found"));
     }

@@ -158,7 +158,11 @@ pub(crate) fn kind(route: &Route, method: &Method, query: &Query) -> RequestKind
 
 /// Hands the request to its service. Another of Google's APIs is one more arm here and one
 /// more file.
-pub(crate) async fn handle(call: Call, route: Route) -> Answer {
+pub(crate) async fn handle(call: &mut Call, route: Route) -> Answer {
+    // Strictness: behind one certificate there is one name.
+    if call.misdirected() {
+        return Refusal::page(421, "Misdirected Request").into();
+    }
     let answered = match route {
         Route::OAuthToken => oauth::token(call).await,
         Route::Unknown => Err(Refusal::page(404, "Not Found")),

@@ -1,16 +1,15 @@
-//! Signing in: the challenge, the token endpoint, whose credential it is, and what that
-//! identity may do. Google answers all four differently from a plain registry.
+//! Signing in: the challenge, and what an identity may do. Google answers both differently
+//! from a plain registry.
 
 use http::{Method, header};
-use serde_json::json;
 
-use super::{RepositoryOptions, not_migrated};
+use super::RepositoryOptions;
+use super::identity::{google_identity, plain_identity};
 use crate::accounts::Identity;
 use crate::answer::{self, Answer, Refusal};
-use crate::behaviour::{Challenge, DeniedWording, NotMigrated, PlainAuth};
-use crate::call::{self, Call};
+use crate::behaviour::{Challenge, DeniedWording};
+use crate::call::Call;
 use crate::iam::Permission;
-use crate::oauth;
 use crate::site::{Family, Place};
 
 /// `GET /v2/`.
@@ -19,16 +18,11 @@ pub(super) fn ping(call: &Call) -> Result<Answer, Refusal> {
         return Err(super::unsupported());
     }
     if call.site.is_google_registry() {
-        let Some(identity) = google_identity(call)? else {
+        if google_identity(call)?.is_none() {
             let message = "not authenticated: No credential was supplied.";
-            return Err(unauthorized(
-                call,
-                call.behaviour.ping_challenge,
-                message,
-                None,
-            ));
-        };
-        drop(identity);
+            let challenge = call.behaviour.ping_challenge;
+            return Err(unauthorized(call, challenge, message, None));
+        }
         // Nothing, in HTML: seen on the live service.
         return Ok(answer::bytes(200, "text/html; charset=UTF-8", ""));
     }
@@ -50,47 +44,6 @@ pub(super) fn identify(
         let scope = google_scope(call, place);
         unauthorized(call, call.behaviour.data_challenge, message, Some(scope))
     })
-}
-
-/// `GET /v2/token`, or `/token` on a plain registry.
-pub(super) fn token(call: &Call) -> Result<Answer, Refusal> {
-    // Google has no OAuth2 form of this endpoint: POST is refused.
-    if call.method != Method::GET {
-        return Err(Refusal::page(405, "Method Not Allowed"));
-    }
-    let scopes: Vec<String> = call
-        .query
-        .all("scope")
-        .flat_map(str::split_whitespace)
-        .map(str::to_owned)
-        .collect();
-    let google = call.site.is_google_registry();
-    let (identity, bought_with) = match call::basic(&call.headers) {
-        Some((user, password)) if google => account(call, &user, &password).ok_or_else(failed)?,
-        Some((user, password)) => {
-            let known = call.shared.accounts.is_user(&user, &password);
-            (
-                known.then_some(Identity::User(user)).ok_or_else(failed)?,
-                None,
-            )
-        }
-        None if call.headers.contains_key(header::AUTHORIZATION) => return Err(failed()),
-        None => (Identity::Anonymous, None),
-    };
-    for (name, actions) in scopes.iter().filter_map(|scope| repository_scope(scope)) {
-        not_migrated(call, name, NotMigrated::TokenAndManifests)?;
-        if identity == Identity::Anonymous {
-            check_anonymous(call, name, actions)?;
-        }
-    }
-    let lifetime = call.behaviour.registry_token_lifetime;
-    let accounts = &call.shared.accounts;
-    let token = accounts.registry_token(identity, scopes, bought_with, lifetime);
-    let mut body = json!({"token": token, "expires_in": lifetime.as_secs()});
-    if !google {
-        body["access_token"] = token.into();
-    }
-    Ok(answer::json_body(200, &body))
 }
 
 /// Whether this identity may do that there; makes the repository where a push may make it.
@@ -144,7 +97,13 @@ pub(super) fn may_read(call: &Call, from: &Place) -> bool {
     identity.is_ok_and(|identity| authorize(call, &identity, from, Permission::Download).is_ok())
 }
 
-fn denied(call: &Call, identity: &Identity, place: &Place, wanted: Permission) -> Refusal {
+/// The refusal of a permission.
+pub(super) fn denied(
+    call: &Call,
+    identity: &Identity,
+    place: &Place,
+    wanted: Permission,
+) -> Refusal {
     let (permission, resource) = (wanted.name(), &place.resource);
     let message = match (identity, call.behaviour.denied_wording) {
         (Identity::Anonymous, _) => format!(
@@ -175,160 +134,6 @@ fn api_off(call: &Call) -> Refusal {
     )
 }
 
-/// The one text for every credential that the token endpoint does not like.
-fn failed() -> Refusal {
-    Refusal::registry(401, "UNAUTHORIZED", "authentication failed")
-}
-
-/// A token for nobody is given for what everybody may do.
-fn check_anonymous(call: &Call, name: &str, actions: &str) -> Result<(), Refusal> {
-    let push = actions.split(',').any(|action| action != "pull");
-    if !call.site.is_google_registry() {
-        let refused = push || !call.behaviour.plain_anonymous_pull;
-        return if refused { Err(failed()) } else { Ok(()) };
-    }
-    let Ok(place) = Place::resolve(&call.site.family, &call.site.host, name) else {
-        return Ok(());
-    };
-    let wanted = if push {
-        Permission::Upload
-    } else {
-        Permission::Download
-    };
-    let public = wanted == Permission::Download && call.behaviour.anonymous_pull;
-    if public || call.shared.grants.allow(None, wanted, &place.resource) {
-        return Ok(());
-    }
-    Err(denied(call, &Identity::Anonymous, &place, wanted))
-}
-
-/// `repository:NAME:ACTIONS` in its parts.
-fn repository_scope(scope: &str) -> Option<(&str, &str)> {
-    scope.strip_prefix("repository:")?.rsplit_once(':')
-}
-
-/// Whose credential a request to Google's data plane has; `None` if it has none. A bad one
-/// is refused without a challenge.
-fn google_identity(call: &Call) -> Result<Option<Identity>, Refusal> {
-    if !call.headers.contains_key(header::AUTHORIZATION) {
-        return Ok(None);
-    }
-    let accounts = &call.shared.accounts;
-    let identity = if let Some(token) = call::bearer(&call.headers) {
-        let outlives = call.behaviour.registry_token_outlives_oauth;
-        match accounts.find_registry_token(token, outlives) {
-            Some(found) => Some(found.identity),
-            None => access_token_owner(call, token).map(Identity::Account),
-        }
-    } else {
-        call::basic(&call.headers)
-            .and_then(|(user, password)| account(call, &user, &password))
-            .map(|(identity, _)| identity)
-    };
-    let message = "No valid credential was supplied.";
-    let refused = || Refusal::registry(401, "UNAUTHORIZED", message);
-    identity.map(Some).ok_or_else(refused)
-}
-
-/// The account behind a user name and password, with the OAuth token if that was it. The
-/// names are those that Google documents and those that Google's own tools send.
-fn account(call: &Call, user: &str, password: &str) -> Option<(Identity, Option<String>)> {
-    let accounts = &call.shared.accounts;
-    let helper = user
-        .strip_prefix("_dcgcr_")
-        .and_then(|rest| rest.strip_suffix("_token"));
-    match user {
-        "_json_key" => {
-            let email = accounts.owner_of_key_file(password)?;
-            Some((Identity::Account(email), None))
-        }
-        "_json_key_base64" => {
-            let wrapped = call.behaviour.wrapped_json_key_base64;
-            let text = key_from_base64(password, wrapped)?;
-            accounts.keep_secret(&text);
-            Some((Identity::Account(accounts.owner_of_key_file(&text)?), None))
-        }
-        "oauth2accesstoken" | "_token" | "_dcgcloud_token" | "gclouddockertoken" => {
-            let email = access_token_owner(call, password)?;
-            Some((Identity::Account(email), Some(password.to_owned())))
-        }
-        _ if helper.is_some() => {
-            let email = access_token_owner(call, password)?;
-            Some((Identity::Account(email), Some(password.to_owned())))
-        }
-        _ => None,
-    }
-}
-
-fn access_token_owner(call: &Call, token: &str) -> Option<String> {
-    let accounts = &call.shared.accounts;
-    accounts.access_token_owner(token).or_else(|| {
-        let jwt = call.behaviour.self_signed_jwt && token.matches('.').count() == 2;
-        let (email, _) = jwt.then(|| oauth::verified(accounts, token, None).ok())??;
-        Some(email)
-    })
-}
-
-fn key_from_base64(password: &str, wrapped: bool) -> Option<String> {
-    use base64::Engine;
-    let mut text = password.to_owned();
-    if wrapped {
-        text.retain(|letter| !letter.is_ascii_whitespace());
-    }
-    let decoded = base64::prelude::BASE64_STANDARD.decode(text).ok()?;
-    String::from_utf8(decoded).ok()
-}
-
-/// Whose credential a request to the plain registry has, where one is needed.
-fn plain_identity(call: &Call, wanted: Option<(&Place, Permission)>) -> Result<Identity, Refusal> {
-    let accounts = &call.shared.accounts;
-    match call.behaviour.plain_auth {
-        PlainAuth::None => Ok(Identity::Anonymous),
-        PlainAuth::Basic => match call::basic(&call.headers) {
-            Some((user, password)) if accounts.is_user(&user, &password) => {
-                Ok(Identity::User(user))
-            }
-            _ => Err(
-                Refusal::registry(401, "UNAUTHORIZED", "authentication required")
-                    .with(header::WWW_AUTHENTICATE, "Basic realm=\"standin\""),
-            ),
-        },
-        PlainAuth::Bearer => {
-            let scope = wanted.map(|(place, permission)| {
-                let actions = match permission {
-                    Permission::Download => "pull",
-                    Permission::Delete => "delete",
-                    Permission::Upload | Permission::CreateOnPush => "pull,push",
-                };
-                format!("repository:{}:{actions}", place.name)
-            });
-            let token = call::bearer(&call.headers);
-            let found = token.and_then(|token| accounts.find_registry_token(token, true));
-            match found {
-                Some(found) if covers(&found.scopes, scope.as_deref()) => Ok(found.identity),
-                _ => {
-                    let challenge = call.behaviour.data_challenge;
-                    let message = "authentication required";
-                    Err(unauthorized(call, challenge, message, scope))
-                }
-            }
-        }
-    }
-}
-
-/// Whether the scopes of a token (distribution, "Token Scope Documentation") hold one.
-fn covers(held: &[String], wanted: Option<&str>) -> bool {
-    let Some((name, actions)) = wanted.and_then(repository_scope) else {
-        return true;
-    };
-    actions.split(',').all(|action| {
-        held.iter()
-            .filter_map(|scope| repository_scope(scope))
-            .filter(|(held_name, _)| *held_name == name)
-            .any(|(_, held)| held.split(',').any(|held| held == action || held == "*"))
-    })
-}
-
 /// The scope of Google's challenge: `pull,push` for all that writes, DELETE included, and
 /// `pkg` in place of an image that was not named.
 fn google_scope(call: &Call, place: &Place) -> String {
@@ -339,7 +144,8 @@ fn google_scope(call: &Call, place: &Place) -> String {
     format!("repository:{}{image}:{actions}", place.name)
 }
 
-fn unauthorized(
+/// The refusal that asks for a credential.
+pub(super) fn unauthorized(
     call: &Call,
     challenge: Challenge,
     message: &str,

@@ -4,10 +4,10 @@ use http::{Method, header};
 
 use super::contents::Download;
 use super::{CONTENT_DIGEST, unsupported};
-use crate::accounts::opaque;
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::BlobDownload;
 use crate::call::Call;
+use crate::random::opaque;
 use crate::site::Place;
 
 /// HEAD and GET.

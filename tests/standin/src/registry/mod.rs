@@ -4,9 +4,12 @@
 mod auth;
 mod blobs;
 mod contents;
+mod identity;
 mod listing;
 mod manifests;
 mod names;
+mod references;
+mod token;
 mod uploads;
 
 use http::header::HeaderName;
@@ -26,47 +29,47 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// Answers a registry request.
-pub(crate) async fn handle(call: Call, route: Route) -> Answer {
+pub(crate) async fn handle(call: &mut Call, route: Route) -> Answer {
     let mut answer = answered(call, route).await.unwrap_or_else(Answer::from);
     answer::set(&mut answer, API_VERSION, "registry/2.0");
     answer
 }
 
-async fn answered(call: Call, route: Route) -> Result<Answer, Refusal> {
+async fn answered(call: &mut Call, route: Route) -> Result<Answer, Refusal> {
     match route {
-        Route::Ping => auth::ping(&call),
-        Route::Token => auth::token(&call),
-        Route::Catalog => listing::catalog(&call),
-        Route::Download { secret } => blobs::download(&call, &secret),
+        Route::Ping => auth::ping(call),
+        Route::Token => token::get(call),
+        Route::Catalog => listing::catalog(call),
+        Route::Download { secret } => blobs::download(call, &secret),
         Route::Tags { name } => {
-            let place = enter(&call, &name, Permission::Download)?;
-            listing::tags(&call, &place)
+            let place = enter(call, &name, Permission::Download)?;
+            listing::tags(call, &place)
         }
         Route::Referrers { name, digest } => {
             names::check_digest(&digest)?;
-            let place = enter_image(&call, &name, Permission::Download)?;
-            listing::referrers(&call, &place, &digest)
+            let place = enter_image(call, &name, Permission::Download)?;
+            listing::referrers(call, &place, &digest)
         }
         Route::Manifest { name, reference } => {
             check_reference(&reference)?;
             let wanted = permission(&call.method)?;
             if wanted == Permission::Download {
-                not_migrated(&call, &name, NotMigrated::Manifests)?;
+                not_migrated(call, &name, NotMigrated::Manifests)?;
             }
-            let place = enter_image(&call, &name, wanted)?;
+            let place = enter_image(call, &name, wanted)?;
             match wanted {
                 Permission::Upload => manifests::put(call, &place, &reference).await,
-                Permission::Delete => manifests::delete(&call, &place, &reference),
-                _ => manifests::get(&call, &place, &reference),
+                Permission::Delete => manifests::delete(call, &place, &reference),
+                _ => manifests::get(call, &place, &reference),
             }
         }
         Route::Blob { name, digest } => {
             names::check_digest(&digest)?;
             let wanted = permission(&call.method)?;
-            let place = enter_image(&call, &name, wanted)?;
+            let place = enter_image(call, &name, wanted)?;
             match wanted {
-                Permission::Delete => blobs::delete(&call, &place, &digest),
-                Permission::Download => blobs::get(&call, &place, &digest),
+                Permission::Delete => blobs::delete(call, &place, &digest),
+                Permission::Download => blobs::get(call, &place, &digest),
                 _ => Err(unsupported()),
             }
         }
@@ -74,14 +77,14 @@ async fn answered(call: Call, route: Route) -> Result<Answer, Refusal> {
             if call.method != Method::POST {
                 return Err(unsupported());
             }
-            let place = enter_image(&call, &name, Permission::Upload)?;
+            let place = enter_image(call, &name, Permission::Upload)?;
             uploads::start(call, place).await
         }
         Route::Upload { name, secret } => {
             // The URL outside `/v2/` carries its own permission: docker sends it without
             // any Authorization (seen in proxies that others put in front of Google).
             if let Some(name) = &name {
-                enter_image(&call, name, Permission::Upload)?;
+                enter_image(call, name, Permission::Upload)?;
             }
             uploads::resume(call, name.as_deref(), &secret).await
         }

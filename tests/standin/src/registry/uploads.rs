@@ -5,10 +5,10 @@ use http::header::HeaderName;
 use http::{Method, header};
 
 use super::{CONTENT_DIGEST, auth, blobs, located, names, unsupported};
-use crate::accounts::opaque;
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::{Mount, UploadLocation};
 use crate::call::Call;
+use crate::random::opaque;
 use crate::site::{PLAIN, Place};
 use crate::storage::Writer;
 
@@ -25,11 +25,11 @@ pub(super) struct Session {
 }
 
 /// POST `…/blobs/uploads/`.
-pub(super) async fn start(mut call: Call, place: Place) -> Result<Answer, Refusal> {
-    require_length(&call)?;
+pub(super) async fn start(call: &mut Call, place: Place) -> Result<Answer, Refusal> {
+    require_length(call)?;
     if let Some(digest) = call.query.get("mount") {
         names::check_digest(digest)?;
-        if let Some(answer) = mounted(&call, &place, digest) {
+        if let Some(answer) = mounted(call, &place, digest) {
             return Ok(answer);
         }
     }
@@ -44,17 +44,17 @@ pub(super) async fn start(mut call: Call, place: Place) -> Result<Answer, Refusa
         && let Some(digest) = call.query.get("digest").map(str::to_owned)
     {
         names::check_digest(&digest)?;
-        receive(&mut call, &mut session).await?;
-        return finish(&call, session, &digest);
+        receive(call, &mut session).await?;
+        return finish(call, session, &digest);
     }
     let mut answer = answer::empty(202);
-    go_on(&call, &mut answer, session);
+    go_on(call, &mut answer, session);
     Ok(answer)
 }
 
 /// PATCH, PUT, GET and DELETE of an upload's own URL.
 pub(super) async fn resume(
-    mut call: Call,
+    call: &mut Call,
     name: Option<&str>,
     secret: &str,
 ) -> Result<Answer, Refusal> {
@@ -65,43 +65,43 @@ pub(super) async fn resume(
     let found = call.shared.store.uploads.lock().unwrap().remove(secret);
     let mut session = found.ok_or_else(unknown)?;
     let misplaced = name.is_some_and(|name| name != session.place.name);
-    let refused = match blobs::stay_home(&call, &session.host) {
+    let refused = match blobs::stay_home(call, &session.host) {
         Err(refusal) => Some(refusal),
         Ok(()) if misplaced => Some(unknown()),
-        Ok(()) => refuse(&call, &session),
+        Ok(()) => refuse(call, &session),
     };
     if let Some(refusal) = refused {
-        keep(&call, secret, session);
+        keep(call, secret, session);
         return Err(refusal);
     }
     match call.method.as_str() {
         "DELETE" => Ok(answer::empty(204)),
         "GET" => {
             let mut answer = answer::empty(204);
-            go_on(&call, &mut answer, session);
+            go_on(call, &mut answer, session);
             Ok(answer)
         }
         "PATCH" => {
             session.patched = true;
-            let received = receive(&mut call, &mut session).await;
+            let received = receive(call, &mut session).await;
             if let Err(broken) = received {
                 // What did arrive counts: a client may ask with GET and go on from there.
-                keep(&call, secret, session);
+                keep(call, secret, session);
                 return Err(broken);
             }
             let mut answer = answer::empty(202);
-            go_on(&call, &mut answer, session);
+            go_on(call, &mut answer, session);
             Ok(answer)
         }
         _ => {
             let digest = call.query.get("digest").unwrap_or_default().to_owned();
             names::check_digest(&digest)?;
             let before = session.writer.length();
-            receive(&mut call, &mut session).await?;
+            receive(call, &mut session).await?;
             if session.google && session.patched && session.writer.length() > before {
-                return Err(second_chunk(&call));
+                return Err(second_chunk(call));
             }
-            finish(&call, session, &digest)
+            finish(call, session, &digest)
         }
     }
 }

@@ -1,0 +1,51 @@
+//! RSA key pairs of service accounts.
+
+use std::sync::{Arc, Mutex};
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+/// A key pair: the private half as its owner gets it, the public half to check with.
+pub(crate) struct Key {
+    public: Vec<u8>,
+    pub(crate) pem: String,
+}
+
+impl Key {
+    /// The n-th key pair of this process. Making one takes a tenth of a second, so stand-ins of
+    /// one process share them: within one stand-in no two accounts have the same.
+    pub(crate) fn nth(n: usize) -> Arc<Self> {
+        static MADE: Mutex<Vec<Arc<Key>>> = Mutex::new(Vec::new());
+        let mut made = MADE.lock().unwrap();
+        while made.len() <= n {
+            let pair = KeyPair::generate(KeySize::Rsa2048).expect("RSA keys can be generated");
+            let private: Pkcs8V1Der<'_> = pair.as_der().expect("RSA keys can be written");
+            made.push(Arc::new(Key {
+                public: pair.public_key().as_ref().to_vec(),
+                pem: pem(private.as_ref()),
+            }));
+        }
+        Arc::clone(&made[n])
+    }
+
+    /// Whether this is the key's RS256 signature of the text.
+    pub(crate) fn signed(&self, text: &str, signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &self.public)
+            .verify(text.as_bytes(), signature)
+            .is_ok()
+    }
+}
+
+/// PKCS#8 in PEM (RFC 7468), lines of 64.
+fn pem(der: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(der);
+    let lines: Vec<&str> = (0..text.len())
+        .step_by(64)
+        .map(|start| &text[start..text.len().min(start + 64)])
+        .collect();
+    let body = lines.join("\n");
+    format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")
+}

@@ -1,0 +1,87 @@
+//! Carrying a fault out, as far as that happens before a request is looked at.
+
+use std::future::pending;
+
+use http::header;
+
+use crate::answer::{self, Answer, Refusal};
+use crate::body::Spoil;
+use crate::connection::{Broken, Link};
+use crate::faults::{FaultAction, usual_error};
+use crate::log::Entry;
+use crate::server::Shared;
+
+/// What a fault changes before the request is looked at.
+#[derive(Default)]
+pub(crate) struct Spoilt {
+    /// Answered in place of the real answer.
+    pub(crate) instead: Option<Answer>,
+    /// Done to the request's body.
+    pub(crate) request: Option<Spoil>,
+    /// Done to the answer's body.
+    pub(crate) response: Option<Spoil>,
+}
+
+/// Lets a fault act on a request that has just arrived.
+pub(crate) async fn befall(
+    shared: &Shared,
+    link: &Link,
+    entry: &Entry,
+    fault: Option<&FaultAction>,
+    has_body: bool,
+) -> Result<Spoilt, Broken> {
+    let mut spoilt = Spoilt::default();
+    let Some(fault) = fault else {
+        return Ok(spoilt);
+    };
+    entry.faulted();
+    match fault {
+        FaultAction::Status {
+            code,
+            retry_after,
+            body,
+            headers,
+        } => spoilt.instead = Some(instead(*code, *retry_after, body.as_deref(), headers)),
+        FaultAction::ResetBeforeAnswer => {
+            link.reset();
+            return Err(Broken);
+        }
+        FaultAction::Stall => pending::<()>().await,
+        FaultAction::CutRequestAt(at) => spoilt.request = Some(Spoil::Cut(*at)),
+        FaultAction::StallRequestAt(at) => spoilt.request = Some(Spoil::Stall(*at)),
+        FaultAction::CutResponseAt(at) => spoilt.response = Some(Spoil::Cut(*at)),
+        FaultAction::StallResponseAt(at) => spoilt.response = Some(Spoil::Stall(*at)),
+        FaultAction::CorruptByte(at) if has_body => spoilt.request = Some(Spoil::Corrupt(*at)),
+        FaultAction::CorruptByte(at) => spoilt.response = Some(Spoil::Corrupt(*at)),
+        FaultAction::ExpireTokens => shared.accounts.expire_tokens(),
+        FaultAction::Delay(delay) => tokio::time::sleep(*delay).await,
+        FaultAction::ForgetBlobs | FaultAction::ResetAfterWork => {}
+    }
+    Ok(spoilt)
+}
+
+fn instead(
+    code: u16,
+    retry_after: Option<u64>,
+    body: Option<&str>,
+    headers: &[(String, String)],
+) -> Answer {
+    let mut answer: Answer = match body {
+        Some(body) if body.starts_with('{') => {
+            answer::bytes(code, "application/json", body.to_owned())
+        }
+        Some(body) => Refusal::text(code, body).into(),
+        None => {
+            let (error, message) = usual_error(code);
+            Refusal::registry(code, error, message).into()
+        }
+    };
+    if let Some(seconds) = retry_after {
+        answer::set(&mut answer, header::RETRY_AFTER, &seconds.to_string());
+    }
+    for (name, value) in headers {
+        let name = name.parse().expect("a fault's header names are names");
+        answer::set(&mut answer, name, value);
+    }
+    answer
+}

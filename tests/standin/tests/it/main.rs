@@ -1,0 +1,24 @@
+//! The stand-in, driven by raw HTTP and by clients that we did not write.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "tests fail by panicking, and say why they skip"
+)]
+
+mod deleting;
+mod faults;
+mod images;
+mod listing;
+mod oauth;
+mod peers;
+mod permissions;
+mod plain;
+mod proxy;
+mod pulling;
+mod pushing;
+mod refusals;
+mod signing_in;
+mod upstream;
+mod wire;
