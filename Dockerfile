@@ -1,0 +1,48 @@
+# The image of gcr-push: one static binary in a busybox, for `uses:` in a GitHub workflow and for
+# `image:` in GitLab CI.
+#
+# Both bases are pinned by the digest of their multi-platform index; the tag beside it is for
+# people and for Dependabot, the digest decides.
+
+# Alpine's variant, because its own target is musl, linked statically
+# (`rustc --print cfg` says `target_feature="crt-static"`), and because it brings gcc, musl-dev and
+# the CA certificates: nothing has to be installed, so only crates.io is needed. aws-lc-sys and
+# libdeflate-sys compile their C with that gcc alone.
+# https://github.com/rust-lang/docker-rust/blob/master/Dockerfile-alpine.template
+FROM docker.io/library/rust:1.95.0-alpine3.23@sha256:606fd313a0f49743ee2a7bd49a0914bab7deedb12791f3a846a34a4711db7ed2 AS build
+WORKDIR /build
+
+# The dependencies by themselves, over empty sources: this layer stays until Cargo.lock changes.
+# Cargo wants the manifest of every member of the workspace, though the stand-in is for tests only.
+COPY Cargo.toml Cargo.lock ./
+COPY tests/standin/Cargo.toml tests/standin/
+RUN mkdir src tests/standin/src \
+    && touch src/lib.rs tests/standin/src/lib.rs \
+    && echo 'fn main() {}' > src/main.rs \
+    && cargo build --release --locked --bin gcr-push
+
+# Cargo builds again what is newer than its last build, and a checkout can be older than the empty
+# sources above.
+COPY src src
+RUN touch src/lib.rs src/main.rs \
+    && cargo build --release --locked --bin gcr-push
+
+# GitLab wants `sh` and `grep` in a job's image, and no ENTRYPOINT that is not a shell; GitHub's
+# runners on Kubernetes want `sh`, `env` and `tail`; Jenkins wants `cat`.
+# https://docs.gitlab.com/runner/executors/docker/
+# https://github.com/actions/runner-container-hooks
+FROM docker.io/library/busybox:1.37.0-musl@sha256:5cec3fc171c87218698e85a52af7087de727372aae264a787b8112901a5b0092
+LABEL org.opencontainers.image.title="gcr-push" \
+    org.opencontainers.image.description="Push a built container image to Google's registries from any CI, with no Docker daemon" \
+    org.opencontainers.image.source="https://github.com/gcr-push/gcr-push" \
+    org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /build/target/release/gcr-push /usr/local/bin/
+
+# This base has no libc, so a binary that is not static fails here, not in somebody's pipeline.
+RUN gcr-push --version
+
+# No USER: a container action must be root to write what its runner reads, and any other user can
+# be given where the image is run.
+# https://docs.github.com/en/actions/reference/workflows-and-actions/dockerfile-support
+CMD ["gcr-push"]
