@@ -144,7 +144,10 @@ fn member(block: &[u8], level: u8) -> Vec<u8> {
     let level = CompressionLvl::new(i32::from(level)).unwrap_or_default();
     let mut compressor = Compressor::new(level);
     let mut member = vec![0; compressor.gzip_compress_bound(block.len())];
-    #[expect(clippy::expect_used, reason = "the buffer has the size that libdeflate asks for")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the buffer has the size that libdeflate asks for"
+    )]
     let size = compressor
         .gzip_compress(block, &mut member)
         .expect("the bound is enough");
@@ -203,7 +206,9 @@ mod tests {
     #[tokio::test]
     async fn a_temporary_folder_that_is_not_there_is_told() {
         let stream = futures_util::stream::empty().boxed();
-        let error = gzip(stream, 1, Path::new("/nonexistent")).await.unwrap_err();
+        let error = gzip(stream, 1, Path::new("/nonexistent"))
+            .await
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "could not write the compressed layer to a temporary file in `/nonexistent`"

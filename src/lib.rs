@@ -72,8 +72,8 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
     let source = Source::open(image, &request.temporary_directory)
         .await
         .map_err(Error::Source)?;
-    let targets = targets::targets(&request.destinations, &source.image().names)
-        .map_err(Error::Target)?;
+    let targets =
+        targets::targets(&request.destinations, &source.image().names).map_err(Error::Target)?;
     let credentials = sign_in(request).await?;
     let mut registries = HashMap::new();
     let mut destinations = Vec::new();
@@ -162,7 +162,15 @@ fn write_pull_secret(request: &Request, stdout: &mut dyn Write) -> Result<(), Er
     )
     .map_err(Error::PullSecret)?;
     match &asked.file {
-        Some(file) => secret.write(file).map_err(Error::PullSecret),
+        Some(file) => {
+            secret.write(file).map_err(Error::PullSecret)?;
+            tracing::info!(
+                "wrote the pull secret `{}` to {}",
+                asked.name,
+                file.display()
+            );
+            Ok(())
+        }
         None => stdout
             .write_all(secret.yaml().expose().as_bytes())
             .map_err(Error::Output),
@@ -189,9 +197,7 @@ async fn open(
     if let Some(registry) = registries.get(endpoint) {
         return Ok(Arc::clone(registry));
     }
-    let credential = credentials
-        .for_destination(endpoint)
-        .map_err(Error::Auth)?;
+    let credential = credentials.for_destination(endpoint).map_err(Error::Auth)?;
     let writes = request.command == Command::Push;
     let registry = Registry::open(endpoint, credential, &request.network, writes)
         .await

@@ -55,7 +55,11 @@ async fn images(registry: &Registry, path: &str) -> Result<Table, ListError> {
     let mut children = listing.children;
     children.sort();
     for child in children {
-        table.row([format!("{}/{path}/{}", registry.endpoint(), harmless(&child))]);
+        table.row([format!(
+            "{}/{path}/{}",
+            registry.endpoint(),
+            harmless(&child)
+        )]);
     }
     Ok(table)
 }

@@ -27,7 +27,10 @@ fn start() -> Result<(), Failure> {
     };
     let request =
         config::request(word, std::env::vars_os(), &config::Disk).map_err(Error::Config)?;
-    logging::start(request.log_format, std::env::var("RUST_LOG").ok().as_deref());
+    logging::start(
+        request.log_format,
+        std::env::var("RUST_LOG").ok().as_deref(),
+    );
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -52,7 +52,10 @@ impl Endpoint {
 
     /// The root of the registry's API, `SCHEME://HOST/v2/`.
     pub fn url(&self, scheme: &str) -> url::Url {
-        #[expect(clippy::expect_used, reason = "an endpoint's host was checked when it was read")]
+        #[expect(
+            clippy::expect_used,
+            reason = "an endpoint's host was checked when it was read"
+        )]
         url::Url::parse(&format!("{scheme}://{}/v2/", self.0)).expect("a checked host makes a URL")
     }
 

@@ -156,9 +156,10 @@ async fn listed(destination: &Destination, pushed: &Pushed) -> Verified {
 fn check_tags(listing: &Listing, pushed: &Pushed, verified: &mut Verified) {
     for tag in pushed.tags.iter().map(|tag| &tag.tag) {
         if !listing.tags.contains(tag) {
-            verified
-                .doubts
-                .push(format!("the listing of `{}` does not show tag `{tag}`", pushed.name));
+            verified.doubts.push(format!(
+                "the listing of `{}` does not show tag `{tag}`",
+                pushed.name
+            ));
             continue;
         }
         let under = listing

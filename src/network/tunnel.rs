@@ -61,10 +61,7 @@ pub(super) fn connector(network: &Network) -> Result<TokenConnector, rustls::Err
             .wrap_connector(direct.clone()),
         direct,
     };
-    Ok(tls_over()
-        .https_only()
-        .enable_http1()
-        .wrap_connector(proxy))
+    Ok(tls_over().https_only().enable_http1().wrap_connector(proxy))
 }
 
 impl Service<Uri> for ProxyConnector {

@@ -18,8 +18,8 @@ use crate::compress::CompressError;
 use crate::config::Compression;
 use crate::digest::Digest;
 use crate::error::{ExitCode, Hint};
-use crate::registry::{Registry, RegistryError};
 use crate::manifest::AnyManifest;
+use crate::registry::{Registry, RegistryError};
 use crate::source::{Content, Image, Source, SourceError, Tree, Unpacked};
 
 /// One repository that the image goes to, and the tags that it gets there.
@@ -104,9 +104,7 @@ pub async fn push(
             let states = destinations.iter().map(|_| Ok(plan::Known::default()));
             (part.tree, blobs, states.collect())
         }
-        Err(unpacked) => {
-            pack::pack_and_send(source, unpacked, destinations, settings).await?
-        }
+        Err(unpacked) => pack::pack_and_send(source, unpacked, destinations, settings).await?,
     };
     let deliveries = destinations.iter().zip(states).map(|(destination, known)| {
         let (tree, blobs) = (&tree, &blobs);
@@ -189,7 +187,10 @@ impl Hint for PushError {
                  have been damaged on the way"
                     .to_owned(),
             ],
-            Self::Compress { cause: CompressError::Spool { .. }, .. } => vec![
+            Self::Compress {
+                cause: CompressError::Spool { .. },
+                ..
+            } => vec![
                 "compressed layers need room there: free some, or set `TMPDIR` to a larger disk"
                     .to_owned(),
             ],

@@ -263,7 +263,10 @@ fn write_manifest(config: &Blob, layers: &[Layer]) -> AnyManifest {
         },
         layers: layers.collect(),
     };
-    #[expect(clippy::expect_used, reason = "strings, numbers and lists always make JSON")]
+    #[expect(
+        clippy::expect_used,
+        reason = "strings, numbers and lists always make JSON"
+    )]
     let bytes = serde_json::to_vec(&document).expect("a manifest is JSON");
     #[expect(clippy::expect_used, reason = "it was written in the line above")]
     AnyManifest::parse(bytes.into(), None).expect("our own manifest is one")

@@ -104,7 +104,12 @@ mod tests {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let targets = targets(destinations, &names).unwrap();
         let lines = targets.iter().map(|target| {
-            format!("{}/{}:{}", target.endpoint, target.repository, target.tags.join(","))
+            format!(
+                "{}/{}:{}",
+                target.endpoint,
+                target.repository,
+                target.tags.join(",")
+            )
         });
         lines.collect()
     }
@@ -112,7 +117,10 @@ mod tests {
     #[test]
     fn without_tags_the_source_s_own_are_taken_and_else_latest() {
         assert_eq!(
-            printed(&short(&[], None), &["docker.io/library/app:1", "app:2", "other:3"]),
+            printed(
+                &short(&[], None),
+                &["docker.io/library/app:1", "app:2", "other:3"]
+            ),
             ["gcr.io/p/app:1,2", "eu.gcr.io/p/app:1,2"]
         );
         assert_eq!(
@@ -127,7 +135,11 @@ mod tests {
         destinations.references = vec!["r.example:5000/x:1".parse().unwrap()];
         assert_eq!(
             printed(&destinations, &["localhost:5000/team/app:9"]),
-            ["r.example:5000/x:1", "gcr.io/p/team/app:a,b", "eu.gcr.io/p/team/app:a,b"]
+            [
+                "r.example:5000/x:1",
+                "gcr.io/p/team/app:a,b",
+                "eu.gcr.io/p/team/app:a,b"
+            ]
         );
     }
 

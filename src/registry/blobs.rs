@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use oci_distribution::client::{
-    Certificate, CertificateEncoding, ClientConfig, ClientProtocol,
-};
+use oci_distribution::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_distribution::errors::OciDistributionError;
 use oci_distribution::secrets::RegistryAuth;
 use oci_distribution::token_cache::{RegistryToken, RegistryTokenType};
@@ -114,7 +112,10 @@ impl Registry {
                 counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
             })
             .map_err(OciDistributionError::IoError);
-        tracing::debug!("sending {digest}, {size} bytes, to {}/{repository}", self.endpoint);
+        tracing::debug!(
+            "sending {digest}, {size} bytes, to {}/{repository}",
+            self.endpoint
+        );
         let sent = tokio::select! {
             sent = self.blobs.push_blob_stream(&reference, body.boxed(), digest.as_str(), Some(size)) => sent,
             () = stalled(&moved, self.stall_timeout) => {
@@ -209,9 +210,13 @@ impl Registry {
     async fn start_upload(&self, repository: &str) -> Result<(), RegistryError> {
         let url = self.uploads(repository);
         let answer = self
-            .send(Method::POST, url.clone(), repository, Access::PullPush, |r| {
-                r.header(reqwest::header::CONTENT_LENGTH, 0)
-            })
+            .send(
+                Method::POST,
+                url.clone(),
+                repository,
+                Access::PullPush,
+                |r| r.header(reqwest::header::CONTENT_LENGTH, 0),
+            )
             .await?;
         if answer.status().is_success() {
             Ok(())

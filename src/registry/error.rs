@@ -181,9 +181,9 @@ fn is_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
         let inner = error
             .downcast_ref::<std::io::Error>()
             .and_then(|io| io.get_ref());
-        let tls = error.downcast_ref::<rustls::Error>().or_else(|| {
-            inner.and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        });
+        let tls = error
+            .downcast_ref::<rustls::Error>()
+            .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
         if let Some(rustls::Error::InvalidCertificate(_)) = tls {
             return true;
         }
@@ -283,9 +283,7 @@ impl RegistryError {
                      service-account key in `credentials_json` is renewed"
                         .to_owned()
                 }
-                (None, false) => {
-                    "give the registry's login in `docker_config`".to_owned()
-                }
+                (None, false) => "give the registry's login in `docker_config`".to_owned(),
             }],
             (404, "NAME_UNKNOWN") if google.is_some() => {
                 let (project, location, repository) = google.unwrap_or_default();
@@ -294,9 +292,9 @@ impl RegistryError {
                      --repository-format=docker --location={location} --project={project}`"
                 )]
             }
-            _ if sentence.contains("immutab") => vec![
-                "the repository lets no tag move: push under a new tag".to_owned(),
-            ],
+            _ if sentence.contains("immutab") => {
+                vec!["the repository lets no tag move: push under a new tag".to_owned()]
+            }
             _ => Vec::new(),
         }
     }
@@ -309,12 +307,7 @@ impl RegistryError {
             .query_pairs()
             .find(|(key, _)| key == "scope")
             .and_then(|(_, scope)| scope.split(':').nth(1).map(str::to_owned));
-        let path = scope.unwrap_or_else(|| {
-            self.url
-                .path()
-                .trim_start_matches("/v2/")
-                .to_owned()
-        });
+        let path = scope.unwrap_or_else(|| self.url.path().trim_start_matches("/v2/").to_owned());
         let mut parts = path.split('/');
         let mut project = parts.next()?.to_owned();
         if project.contains('.') {
@@ -322,11 +315,9 @@ impl RegistryError {
             project = format!("{project}:{}", parts.next()?);
         }
         match endpoint.kind() {
-            HostKind::Gcr { location } => Some((
-                project,
-                location.to_owned(),
-                endpoint.host().to_owned(),
-            )),
+            HostKind::Gcr { location } => {
+                Some((project, location.to_owned(), endpoint.host().to_owned()))
+            }
             HostKind::ArtifactRegistry { location } => {
                 Some((project, location, parts.next()?.to_owned()))
             }

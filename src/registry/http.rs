@@ -72,7 +72,12 @@ impl Registry {
     }
 
     /// Turns an answer that refuses into the error that tells so.
-    pub(super) async fn refusal(&self, method: Method, url: Url, answer: Response) -> RegistryError {
+    pub(super) async fn refusal(
+        &self,
+        method: Method,
+        url: Url,
+        answer: Response,
+    ) -> RegistryError {
         let status = answer.status();
         let body = read_bounded(answer, MAX_ERROR_BODY)
             .await

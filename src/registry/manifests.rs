@@ -32,17 +32,24 @@ impl Registry {
     ) -> Result<Option<Digest>, RegistryError> {
         let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
         let answer = self
-            .send(Method::HEAD, url.clone(), repository, self.access, |request| {
-                request.header(ACCEPT, ACCEPTED)
-            })
+            .send(
+                Method::HEAD,
+                url.clone(),
+                repository,
+                self.access,
+                |request| request.header(ACCEPT, ACCEPTED),
+            )
             .await?;
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
             // A HEAD has no body, so the same question is asked again with GET to hear why.
-            _ => return self.get_manifest(repository, reference).await.map(|found| {
-                found.map(|manifest| manifest.digest().clone())
-            }),
+            _ => {
+                return self
+                    .get_manifest(repository, reference)
+                    .await
+                    .map(|found| found.map(|manifest| manifest.digest().clone()));
+            }
         }
         let stated = answer
             .headers()
@@ -71,9 +78,13 @@ impl Registry {
     ) -> Result<Option<AnyManifest>, RegistryError> {
         let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
         let answer = self
-            .send(Method::GET, url.clone(), repository, self.access, |request| {
-                request.header(ACCEPT, ACCEPTED)
-            })
+            .send(
+                Method::GET,
+                url.clone(),
+                repository,
+                self.access,
+                |request| request.header(ACCEPT, ACCEPTED),
+            )
             .await?;
         match answer.status() {
             StatusCode::OK => {}
@@ -116,11 +127,17 @@ impl Registry {
         let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
         let body: Bytes = manifest.bytes().clone();
         let answer = self
-            .send(Method::PUT, url.clone(), repository, Access::PullPush, |request| {
-                request
-                    .header(CONTENT_TYPE, manifest.media_type())
-                    .body(body.clone())
-            })
+            .send(
+                Method::PUT,
+                url.clone(),
+                repository,
+                Access::PullPush,
+                |request| {
+                    request
+                        .header(CONTENT_TYPE, manifest.media_type())
+                        .body(body.clone())
+                },
+            )
             .await?;
         if !answer.status().is_success() {
             return Err(self.refusal(Method::PUT, url, answer).await);
@@ -154,7 +171,10 @@ mod tests {
             media_type::DOCKER_MANIFEST,
             media_type::DOCKER_LIST,
         ] {
-            assert!(ACCEPTED.split(", ").any(|accepted| accepted == kind), "{kind}");
+            assert!(
+                ACCEPTED.split(", ").any(|accepted| accepted == kind),
+                "{kind}"
+            );
         }
     }
 }

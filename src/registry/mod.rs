@@ -105,7 +105,11 @@ impl Registry {
             blobs: blobs::client(network, &root)?,
             tokens: Tokens::new(root.clone(), credential, http.clone(), challenge),
             endpoint: endpoint.clone(),
-            access: if for_writing { Access::PullPush } else { Access::Pull },
+            access: if for_writing {
+                Access::PullPush
+            } else {
+                Access::Pull
+            },
             stall_timeout: network.stall_timeout,
             http,
             root,
@@ -138,9 +142,10 @@ async fn ping(
     scheme: &str,
 ) -> Result<(Url, Challenge), RegistryError> {
     let url = endpoint.url(scheme);
-    let answer = http.get(url.clone()).send().await.map_err(|error| {
-        RegistryError::broken(Method::GET, url.clone(), error.without_url())
-    })?;
+    let answer =
+        http.get(url.clone()).send().await.map_err(|error| {
+            RegistryError::broken(Method::GET, url.clone(), error.without_url())
+        })?;
     let challenge = match answer.status() {
         StatusCode::OK => Challenge::None,
         StatusCode::UNAUTHORIZED => {

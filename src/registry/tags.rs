@@ -53,7 +53,9 @@ impl Registry {
         }
         for _ in 0..MAX_PAGES {
             let answer = self
-                .send(Method::GET, url.clone(), path, Access::Pull, |request| request)
+                .send(Method::GET, url.clone(), path, Access::Pull, |request| {
+                    request
+                })
                 .await?;
             match answer.status() {
                 StatusCode::OK => {}
@@ -115,8 +117,14 @@ mod tests {
             next(r#"</v2/a/tags/list?last=b&n=2>; rel="next""#).unwrap(),
             "https://r.example/v2/a/tags/list?last=b&n=2"
         );
-        assert_eq!(next(r#"<https://evil.example/v2/a/tags/list>; rel="next""#), None);
-        assert_eq!(next(r#"<http://r.example/v2/a/tags/list>; rel="next""#), None);
+        assert_eq!(
+            next(r#"<https://evil.example/v2/a/tags/list>; rel="next""#),
+            None
+        );
+        assert_eq!(
+            next(r#"<http://r.example/v2/a/tags/list>; rel="next""#),
+            None
+        );
         assert_eq!(next(r#"</v2/a/tags/list?n=2>; rel="next""#), None);
         assert_eq!(next(r#"</v2/a>; rel="prev""#), None);
         assert_eq!(next("garbage"), None);

@@ -202,10 +202,11 @@ impl Tokens {
             .map_err(|error| broken(error.without_url()))?;
         let status = answer.status();
         if status != StatusCode::OK {
-            let body = read_bounded(answer, MAX_ERROR_BODY).await.unwrap_or_default();
+            let body = read_bounded(answer, MAX_ERROR_BODY)
+                .await
+                .unwrap_or_default();
             return Err(
-                RegistryError::refused(Method::GET, url, status, &body)
-                    .of_account(self.account()),
+                RegistryError::refused(Method::GET, url, status, &body).of_account(self.account())
             );
         }
         let body = read_bounded(answer, MAX_TOKEN_BODY)
@@ -310,7 +311,10 @@ fn check_realm(realm: &str, endpoint: &Endpoint, is_https: bool) -> Result<Url, 
         ));
     }
     if !own {
-        tracing::info!("tokens for {endpoint} come from {}", crate::error::harmless(host));
+        tracing::info!(
+            "tokens for {endpoint} come from {}",
+            crate::error::harmless(host)
+        );
     }
     Ok(url)
 }
@@ -328,7 +332,11 @@ mod tests {
     #[test]
     fn a_challenge_is_read_with_and_without_service() {
         assert_eq!(
-            challenge(r#"Bearer realm="https://gcr.io/v2/token",service="gcr.io""#, "gcr.io", true),
+            challenge(
+                r#"Bearer realm="https://gcr.io/v2/token",service="gcr.io""#,
+                "gcr.io",
+                true
+            ),
             Ok(Challenge::Bearer {
                 realm: "https://gcr.io/v2/token".parse().unwrap(),
                 service: Some("gcr.io".to_owned()),
@@ -342,7 +350,10 @@ mod tests {
             ),
             Ok(Challenge::Bearer { service: None, .. })
         ));
-        assert_eq!(challenge(r#"Basic realm="x""#, "r.example", true), Ok(Challenge::Basic));
+        assert_eq!(
+            challenge(r#"Basic realm="x""#, "r.example", true),
+            Ok(Challenge::Basic)
+        );
     }
 
     #[test]
@@ -356,10 +367,27 @@ mod tests {
             ("nonsense", "r.example", true),
         ] {
             let text = format!(r#"Bearer realm="{realm}""#);
-            assert!(challenge(&text, host, is_https).is_err(), "{realm} for {host}");
+            assert!(
+                challenge(&text, host, is_https).is_err(),
+                "{realm} for {host}"
+            );
         }
-        assert!(challenge(r#"Bearer realm="https://auth.docker.io/token""#, "registry-1.docker.io", true).is_ok());
-        assert!(challenge(r#"Bearer realm="http://localhost:5001/token""#, "localhost:5000", false).is_ok());
+        assert!(
+            challenge(
+                r#"Bearer realm="https://auth.docker.io/token""#,
+                "registry-1.docker.io",
+                true
+            )
+            .is_ok()
+        );
+        assert!(
+            challenge(
+                r#"Bearer realm="http://localhost:5001/token""#,
+                "localhost:5000",
+                false
+            )
+            .is_ok()
+        );
     }
 
     #[test]

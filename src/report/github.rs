@@ -39,7 +39,11 @@ fn outputs(
     pull_secret_file: Option<&Path>,
     report_file: Option<&Path>,
 ) -> Vec<(&'static str, String)> {
-    let pushed: Vec<_> = report.arrivals.iter().map(|arrival| &arrival.pushed).collect();
+    let pushed: Vec<_> = report
+        .arrivals
+        .iter()
+        .map(|arrival| &arrival.pushed)
+        .collect();
     let mut outputs = Vec::new();
     if let Some(first) = pushed.first() {
         outputs.push(("digest", first.digest.to_string()));

@@ -35,7 +35,10 @@ pub fn write(report: &Report) -> String {
         destinations,
         notes: &report.notes,
     };
-    #[expect(clippy::expect_used, reason = "strings, numbers and lists always make JSON")]
+    #[expect(
+        clippy::expect_used,
+        reason = "strings, numbers and lists always make JSON"
+    )]
     let mut text = serde_json::to_string_pretty(&document).expect("a report is JSON");
     text.push('\n');
     text

@@ -35,7 +35,10 @@ pub struct Report {
 impl Report {
     /// Tells in the log what a listing could not confirm.
     pub fn log_doubts(&self) {
-        let verified = self.arrivals.iter().filter_map(|arrival| arrival.verified.as_ref());
+        let verified = self
+            .arrivals
+            .iter()
+            .filter_map(|arrival| arrival.verified.as_ref());
         for doubt in verified.flat_map(|verified| &verified.doubts) {
             tracing::warn!("{doubt}; the image itself is there under its tags and its digest");
         }
@@ -78,7 +81,10 @@ fn write_file(path: &Path, text: &str) -> Result<(), Error> {
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut pushed = Table::new(["IMAGE", "TAGS", "DIGEST", "SENT", "ALREADY THERE"]);
-        for Arrival { pushed: arrival, .. } in &self.arrivals {
+        for Arrival {
+            pushed: arrival, ..
+        } in &self.arrivals
+        {
             let tags: Vec<_> = arrival.tags.iter().map(|tag| tag.tag.as_str()).collect();
             pushed.row([
                 arrival.name.clone(),
@@ -119,11 +125,7 @@ fn write_listing(
     }
     let mut tags = Table::new(["LISTED IMAGE", "TAG", "DIGEST"]);
     for (tag, digest) in &verified.tags {
-        tags.row([
-            arrival.pushed.name.clone(),
-            tag.clone(),
-            digest.to_string(),
-        ]);
+        tags.row([arrival.pushed.name.clone(), tag.clone(), digest.to_string()]);
     }
     if !tags.is_empty() {
         write!(formatter, "{tags}")?;

@@ -131,7 +131,11 @@ fn an_archive_of_docker_29_keeps_its_index_or_the_one_platform_that_is_there() {
         .set("registry", registry.address())
         .succeeds();
     // One platform and its attestation are left of three children.
-    assert!(outcome.stdout.contains("note: the index "), "{}", outcome.stdout);
+    assert!(
+        outcome.stdout.contains("note: the index "),
+        "{}",
+        outcome.stdout
+    );
     let pulled = pull_plain(&format!("{}/app:1", registry.address()));
     let index: Value = serde_json::from_slice(&pulled.manifest).unwrap();
     assert_eq!(index["manifests"].as_array().unwrap().len(), 2);
@@ -175,7 +179,13 @@ fn images_accept() -> &'static str {
 
 fn ureq_get(url: &str, accept: &str) -> Vec<u8> {
     let output = std::process::Command::new("curl")
-        .args(["--silent", "--fail", "--header", &format!("Accept: {accept}"), url])
+        .args([
+            "--silent",
+            "--fail",
+            "--header",
+            &format!("Accept: {accept}"),
+            url,
+        ])
         .output()
         .unwrap();
     assert!(output.status.success(), "GET {url}");
@@ -202,7 +212,11 @@ fn a_second_push_of_the_same_layout_sends_no_blob_and_moves_no_tag() {
     let count = |requests: &[standin::Request], kinds: &[RequestKind]| {
         requests.iter().filter(|r| kinds.contains(&r.kind)).count()
     };
-    let blobs = [RequestKind::BlobHead, RequestKind::UploadStart, RequestKind::UploadPut];
+    let blobs = [
+        RequestKind::BlobHead,
+        RequestKind::UploadStart,
+        RequestKind::UploadPut,
+    ];
     assert_eq!(count(&push("1"), &blobs), 4 * 3);
     let again = push("1");
     assert_eq!(count(&again, &blobs), 0);
@@ -217,9 +231,15 @@ fn google_s_registry_sees_the_short_lived_token_and_never_the_key() {
     let google = Google::start();
     google
         .run()
-        .file("image.tar", classic_archive(&[(&Picture::new("app", 1), &["app:1"])]))
+        .file(
+            "image.tar",
+            classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+        )
         .set("image", "image.tar")
-        .set("registry", "gcr.io, us-docker.pkg.dev, europe-docker.pkg.dev")
+        .set(
+            "registry",
+            "gcr.io, us-docker.pkg.dev, europe-docker.pkg.dev",
+        )
         .set("repository", "containers")
         .succeeds();
     let requests = google.standin.requests();
@@ -235,9 +255,14 @@ fn google_s_registry_sees_the_short_lived_token_and_never_the_key() {
         ("us-docker.pkg.dev", "acme/containers/app"),
         ("europe-docker.pkg.dev", "acme/containers/app"),
     ] {
-        assert!(google.standin.tags(host, repository).contains_key("1"), "{host}");
+        assert!(
+            google.standin.tags(host, repository).contains_key("1"),
+            "{host}"
+        );
     }
-    let tokens = requests.iter().filter(|r| r.kind == RequestKind::OAuthToken);
+    let tokens = requests
+        .iter()
+        .filter(|r| r.kind == RequestKind::OAuthToken);
     assert_eq!(tokens.count(), 1, "one token serves every host");
 }
 
@@ -260,7 +285,10 @@ fn a_key_may_be_json_base64_wrapped_base64_or_a_path() {
         google
             .reach(Run::new())
             .file("key.json", &google.key)
-            .file("image.tar", classic_archive(&[(&Picture::new("app", 1), &[])]))
+            .file(
+                "image.tar",
+                classic_archive(&[(&Picture::new("app", 1), &[])]),
+            )
             .set("credentials_json", key)
             .set("image", "image.tar")
             .set("tags", format!("gcr.io/acme/app:{number}"))
@@ -274,7 +302,10 @@ fn a_ready_access_token_serves_in_place_of_a_key() {
     let google = Google::start();
     google
         .reach(Run::new())
-        .file("image.tar", classic_archive(&[(&Picture::new("app", 1), &["app:1"])]))
+        .file(
+            "image.tar",
+            classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+        )
         .set("access_token", google.standin.access_token(ACCOUNT))
         .set("project_id", "acme")
         .set("image", "image.tar")
@@ -288,10 +319,16 @@ fn a_login_of_the_docker_config_opens_a_registry_that_asks_for_one() {
     use base64::Engine as _;
     let registry = DockerRegistry::with_login();
     let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
-    let config = format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, registry.address());
+    let config = format!(
+        r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#,
+        registry.address()
+    );
     let push = || {
         Run::new()
-            .file("image.tar", classic_archive(&[(&Picture::new("app", 1), &["app:1"])]))
+            .file(
+                "image.tar",
+                classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+            )
             .file("docker/config.json", &config)
             .set("image", "image.tar")
             .set("registry", registry.address())
@@ -307,7 +344,10 @@ fn a_login_of_the_docker_config_opens_a_registry_that_asks_for_one() {
 fn this_machine_is_never_reached_through_a_proxy() {
     let registry = DockerRegistry::start();
     Run::new()
-        .file("image.tar", classic_archive(&[(&Picture::new("app", 1), &["app:1"])]))
+        .file(
+            "image.tar",
+            classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+        )
         .variable("HTTPS_PROXY", "http://127.0.0.1:9")
         .variable("HTTP_PROXY", "http://127.0.0.1:9")
         .set("image", "image.tar")
@@ -319,7 +359,10 @@ fn this_machine_is_never_reached_through_a_proxy() {
 fn the_outputs_of_a_github_step_are_written_so_that_the_runner_reads_them_back() {
     let registry = DockerRegistry::start();
     let outcome = Run::new()
-        .file("image.tar", classic_archive(&[(&Picture::new("app", 1), &[])]))
+        .file(
+            "image.tar",
+            classic_archive(&[(&Picture::new("app", 1), &[])]),
+        )
         .file("output", "earlier=1\n")
         .variable("GITHUB_ACTIONS", "true")
         .variable("GITHUB_OUTPUT", "output")
@@ -333,7 +376,10 @@ fn the_outputs_of_a_github_step_are_written_so_that_the_runner_reads_them_back()
     let value = |name: &str| {
         let (_, rest) = outputs.split_once(&format!("\n{name}<<")).unwrap();
         let (delimiter, rest) = rest.split_once('\n').unwrap();
-        rest.split_once(&format!("\n{delimiter}\n")).unwrap().0.to_owned()
+        rest.split_once(&format!("\n{delimiter}\n"))
+            .unwrap()
+            .0
+            .to_owned()
     };
     let name = format!("{}/app", registry.address());
     assert_eq!(value("digest"), digest);

@@ -1,0 +1,138 @@
+//! The main job without an account: starts the stand-in for Google in this process, pushes an image
+//! to `gcr.io` through it, lists what arrived, and writes the pull secret.
+//!
+//! `cargo run --example demo [ARCHIVE]`: an archive that `docker save` wrote, or any other that
+//! gcr-push reads; without one, a small image is made on the spot.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "an example shows what a user would see"
+)]
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gcr_push::config::{self, Command};
+use gcr_push::digest::Digest;
+use gcr_push::logging;
+use standin::Standin;
+
+const PROJECT: &str = "demo-project";
+const PUSHER: &str = "ci@demo-project.iam.gserviceaccount.com";
+const READER: &str = "cluster@demo-project.iam.gserviceaccount.com";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let archive = match std::env::args_os().nth(1) {
+        Some(path) => PathBuf::from(path),
+        None => {
+            let path = folder.path().join("image.tar");
+            fs::write(&path, docker_archive()?)?;
+            println!("Made a small image, as `docker save hello:1.0` would write it.");
+            path
+        }
+    };
+    let google = Standin::start();
+    let role = "roles/artifactregistry.createOnPushWriter";
+    google.grant(PUSHER, role, &format!("projects/{PROJECT}"));
+    let key = folder.path().join("pusher.json");
+    fs::write(&key, google.service_account(PUSHER, PROJECT))?;
+    let reader_key = folder.path().join("reader.json");
+    fs::write(&reader_key, google.service_account(READER, PROJECT))?;
+    let ca = folder.path().join("ca.pem");
+    fs::write(&ca, google.ca_pem())?;
+    println!("Google's part is played by a stand-in in this process, reached as a proxy.");
+
+    let network = [
+        ("HTTPS_PROXY", google.proxy_url()),
+        ("GCR_PUSH_CA_CERTIFICATES", text(&ca)),
+        ("GCR_PUSH_CREDENTIALS_JSON", text(&key)),
+    ];
+    println!();
+    for (name, value) in &network {
+        println!("$ export {name}={value}");
+    }
+    let run = |word: Command, variables: &[(&str, String)]| gcr_push(word, variables, &network);
+    let name = ("GCR_PUSH_NAME", "hello".to_owned());
+    let tags = ("GCR_PUSH_TAGS", "1.0, latest".to_owned());
+    let image = ("GCR_PUSH_IMAGE", text(&archive));
+    run(Command::Push, &[image, name.clone(), tags])?;
+    run(Command::List, &[])?;
+    run(Command::List, &[name])?;
+    let secret_file = folder.path().join("pull-secret.yaml");
+    let secret = [
+        ("GCR_PUSH_PULL_SECRET", "gcr-pull".to_owned()),
+        ("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", text(&reader_key)),
+        ("GCR_PUSH_PULL_SECRET_FILE", text(&secret_file)),
+    ];
+    run(Command::PullSecret, &secret)?;
+    println!("\n$ cat {}", secret_file.display());
+    for line in fs::read_to_string(&secret_file)?.lines() {
+        let shown: String = line.chars().take(72).collect();
+        let rest = if shown.len() < line.len() { "…" } else { "" };
+        println!("{shown}{rest}");
+    }
+    Ok(())
+}
+
+/// Runs the program as `main` does, after showing the line that a user would type.
+fn gcr_push(
+    word: Command,
+    variables: &[(&str, String)],
+    exported: &[(&str, String)],
+) -> Result<(), Box<dyn Error>> {
+    let set: String = variables
+        .iter()
+        .map(|(name, value)| format!("{name}='{value}' "))
+        .collect();
+    println!("\n$ {set}gcr-push {}", word.word());
+    let environment = exported
+        .iter()
+        .chain(variables)
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let request = config::request(Some(word), environment, &config::Disk)?;
+    logging::start(request.log_format, None);
+    let outcome =
+        tokio::runtime::Runtime::new()?.block_on(gcr_push::run(request, &mut std::io::stdout()));
+    outcome.map_err(|failure| {
+        // The failure is told as the program tells it; the example then ends like any other.
+        let mut told = Vec::new();
+        let _ = failure.write(&mut told);
+        String::from_utf8_lossy(&told).into_owned().into()
+    })
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// An image of one layer, as `docker save` writes it.
+fn docker_archive() -> Result<Vec<u8>, Box<dyn Error>> {
+    let layer = tar_file(&[("hello.txt", b"Hello from the second home.\n".as_slice())])?;
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+        Digest::of(&layer)
+    );
+    let config_name = format!("{}.json", Digest::of(config.as_bytes()).hex());
+    let manifest = format!(
+        r#"[{{"Config":"{config_name}","RepoTags":["hello:1.0"],"Layers":["layer/layer.tar"]}}]"#
+    );
+    Ok(tar_file(&[
+        ("layer/layer.tar", &layer),
+        (&config_name, config.as_bytes()),
+        ("manifest.json", manifest.as_bytes()),
+    ])?)
+}
+
+fn tar_file(members: &[(&str, &[u8])]) -> std::io::Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, *bytes)?;
+    }
+    archive.into_inner()
+}
