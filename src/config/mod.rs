@@ -47,6 +47,8 @@ pub struct Request {
     pub network: Network,
     /// How uncompressed layers are compressed.
     pub compression: Compression,
+    /// Whether layers are taken over by their diff IDs from the destination's earlier images.
+    pub layer_reuse: bool,
     /// How the result is checked.
     pub verify: Verify,
     /// What `list` shows; empty for the other commands.

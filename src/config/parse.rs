@@ -62,6 +62,7 @@ pub fn request(
         docker_config,
         network: network::network(&given, &paths, &mut faults),
         compression: compression(&given, &mut faults),
+        layer_reuse: layer_reuse(&given, &mut faults),
         verify: verify(&given, &mut faults),
         concurrency: concurrency(&given, &mut faults),
         report_file: output(
@@ -155,6 +156,13 @@ fn verify(given: &Given, faults: &mut Faults) -> Verify {
     let text = given.inputs.verify.as_deref();
     text.and_then(|text| faults.take("verify", word(text, &words)))
         .unwrap_or(Verify::Listing)
+}
+
+fn layer_reuse(given: &Given, faults: &mut Faults) -> bool {
+    let words = [("auto", true), ("off", false)];
+    let text = given.inputs.layer_reuse.as_deref();
+    text.and_then(|text| faults.take("layer_reuse", word(text, &words)))
+        .unwrap_or(true)
 }
 
 fn log_format(given: &Given, faults: &mut Faults) -> LogFormat {

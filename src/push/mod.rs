@@ -7,7 +7,9 @@ mod blobs;
 mod manifests;
 mod pack;
 mod plan;
+mod reuse;
 pub mod targets;
+mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +46,8 @@ impl Destination {
 pub struct Settings {
     /// What is done to uncompressed layers.
     pub compression: Compression,
+    /// Whether layers are taken over by their diff IDs from earlier images of the repository.
+    pub layer_reuse: bool,
     /// Blobs in flight at once.
     pub concurrency: usize,
     /// Where compressed layers are spooled.
@@ -76,8 +80,9 @@ pub struct PushedTag {
 
 /// What was pushed, and what came of each destination, in their order.
 pub struct Outcome {
-    /// The manifests as they were pushed.
-    pub tree: Tree,
+    /// The manifests as they were pushed; none when every destination failed before they were
+    /// made.
+    pub tree: Option<Tree>,
     /// What had to become of the source's manifests, as sentences.
     pub notes: Vec<String>,
     /// One result a destination.
@@ -96,25 +101,43 @@ pub async fn push(
     settings: &Settings,
 ) -> Result<Outcome, PushError> {
     let mut notes = Vec::new();
-    let (tree, blobs, states) = match as_it_is(source.image(), settings) {
+    let (image, standings) = match as_it_is(source.image(), settings) {
         Ok(tree) => {
             let part = tree.present();
             notes.extend(part.smaller.map(|smaller| smaller.to_string()));
+            let digest = part.tree.root.digest();
+            let looking = destinations
+                .iter()
+                .map(|destination| destination.look_and_learn(digest));
+            let standings = join_all(looking).await;
             let blobs = blobs::of_tree(&part.tree, source);
-            let states = destinations.iter().map(|_| Ok(plan::Known::default()));
-            (part.tree, blobs, states.collect())
+            (Some((part.tree, blobs)), standings)
         }
-        Err(unpacked) => pack::pack_and_send(source, unpacked, destinations, settings).await?,
+        Err(unpacked) => {
+            let packed = pack::pack_and_send(source, unpacked, destinations, settings).await?;
+            (packed.image, packed.standings)
+        }
     };
-    let deliveries = destinations.iter().zip(states).map(|(destination, known)| {
-        let (tree, blobs) = (&tree, &blobs);
-        async move { manifests::deliver(destination, tree, blobs, known?, settings).await }
-    });
+    let Some((tree, blobs)) = image else {
+        let failed = standings.into_iter().filter_map(Result::err);
+        return Ok(Outcome {
+            tree: None,
+            notes,
+            destinations: failed.map(Err).collect(),
+        });
+    };
+    let deliveries = destinations
+        .iter()
+        .zip(standings)
+        .map(|(destination, standing)| {
+            let (tree, blobs) = (&tree, &blobs);
+            async move { manifests::deliver(destination, tree, blobs, standing?, settings).await }
+        });
     let destinations = join_all(deliveries).await;
     Ok(Outcome {
-        destinations,
-        tree,
+        tree: Some(tree),
         notes,
+        destinations,
     })
 }
 
@@ -154,6 +177,9 @@ pub enum PushError {
         /// What the bytes are.
         actual: Digest,
     },
+    /// A blob that an earlier image names is not there after all.
+    #[error("the blob {0} of an earlier image is gone from the registry")]
+    Vanished(Digest),
     /// A layer could not be compressed.
     #[error("could not compress the layer `{diff_id}`")]
     Compress {
@@ -171,8 +197,8 @@ impl PushError {
         match self {
             Self::Registry { cause, .. } => cause.exit_code(),
             Self::Source(cause) => cause.exit_code(),
-            Self::Damaged { .. } => ExitCode::Failed,
-            Self::Compress { .. } => ExitCode::Failed,
+            Self::Damaged { .. } | Self::Compress { .. } => ExitCode::Failed,
+            Self::Vanished(_) => ExitCode::Temporary,
         }
     }
 }
@@ -185,6 +211,10 @@ impl Hint for PushError {
             Self::Damaged { .. } => vec![
                 "write the archive again; if it was handed from job to job as an artifact, it may \
                  have been damaged on the way"
+                    .to_owned(),
+            ],
+            Self::Vanished(_) => vec![
+                "push again with `layer_reuse: off`, which sends every layer that is missing"
                     .to_owned(),
             ],
             Self::Compress {

@@ -165,6 +165,11 @@ impl RegistryError {
         }
     }
 
+    /// True when the registry answered, but not with the document that was asked for.
+    pub(crate) fn is_malformed(&self) -> bool {
+        matches!(*self.outcome, Outcome::Unexpected)
+    }
+
     /// True when TLS failed because the other side's certificate is not trusted.
     pub(super) fn is_certificate(&self) -> bool {
         self.cause
