@@ -48,9 +48,9 @@ impl Files for Directory {
             }
         };
         if !path.starts_with(&self.root) {
-            return Err(SourceError::HostileLink {
+            return Err(SourceError::Outside {
                 what: self.what.clone(),
-                member: quoted(name),
+                name: quoted(name),
                 target: shown(&path),
             });
         }

@@ -98,13 +98,16 @@ impl Place {
 pub(super) struct Documents<'a> {
     /// Where the documents are.
     pub(super) files: &'a dyn Files,
+    /// How `image` names the place when a reference is put behind it: `docker-archive:app.tar`.
+    pub(super) address: String,
     left: Cell<u64>,
 }
 
 impl<'a> Documents<'a> {
-    pub(super) fn new(files: &'a dyn Files) -> Self {
+    pub(super) fn new(files: &'a dyn Files, address: String) -> Self {
         Self {
             files,
+            address,
             left: Cell::new(MAX_DOCUMENTS),
         }
     }

@@ -56,7 +56,7 @@ fn layout(path: &Path, reference: Option<&str>) -> Result<(String, Opened), Sour
         });
     }
     let directory = Directory::open(path)?;
-    let documents = Documents::new(&directory);
+    let documents = Documents::new(&directory, format!("oci:{}", path.display()));
     let layout = Layout::read(&documents)?.ok_or_else(|| SourceError::NotLayout {
         what: what.clone(),
         lacks: "oci-layout",
@@ -177,10 +177,15 @@ fn of_tar(
         return Err(SourceError::NotImage { what, looks });
     }
     index.refuse_tricks()?;
-    let documents = Documents::new(&index);
     // `docker save` from the containerd image store leaves `manifest.json` out where the image is
     // for another platform, so a Docker archive may be a layout alone.
-    if is_docker && kind != Kind::Oci {
+    let is_docker = is_docker && kind != Kind::Oci;
+    let transport = match is_docker {
+        true => "docker-archive",
+        false => "oci-archive",
+    };
+    let documents = Documents::new(&index, format!("{transport}:{}", path.display()));
+    if is_docker {
         return docker_archive::open(&documents, reference);
     }
     match Layout::read(&documents)? {

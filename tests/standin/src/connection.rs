@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, Method, Request, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -47,6 +47,14 @@ impl Link {
     /// Counts connections.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The same connection for one request of it: over HTTP/2 a reset ends one stream only.
+    fn for_request(&self) -> Self {
+        Self {
+            reset: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// Makes the closing of the connection a reset (RST instead of FIN).
@@ -116,7 +124,7 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| {
-        let (shared, link, front) = (Arc::clone(&shared), link.clone(), front.clone());
+        let (shared, link, front) = (Arc::clone(&shared), link.for_request(), front.clone());
         async move {
             if matches!(front, Front::Proxy) {
                 proxy::respond(shared, link, request).await
@@ -144,7 +152,7 @@ async fn respond(
 ) -> Result<Answer, Broken> {
     let (head, incoming) = request.into_parts();
     let behaviour = shared.behaviour();
-    let site = shared.names.site(&front);
+    let site = shared.names.site(&front, &head.headers);
     let path = head.uri.path().to_owned();
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let route = route::parse(&site, &path);
@@ -159,6 +167,7 @@ async fn respond(
         authorization: described(&head.headers),
         via_proxy: matches!(front, Front::Name(_)),
         connection: link.number,
+        http2: head.version == Version::HTTP_2,
         headers: log::kept(&head.headers),
     });
     if !behaviour.latency.is_zero() {

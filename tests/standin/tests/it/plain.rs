@@ -47,6 +47,18 @@ fn it_takes_blobs_in_chunks_that_follow_each_other() {
 }
 
 #[test]
+fn a_client_that_calls_it_localhost_is_sent_to_localhost() {
+    let standin = Standin::start();
+    let port = standin.tls_address().replace("127.0.0.1", "");
+    let name = format!("localhost{port}");
+    let headers = [("host", name.as_str())];
+    let opened = Client::tls(&standin).send("POST", "/v2/a/blobs/uploads/", &headers, b"");
+    let told = opened.header("location").unwrap();
+    assert!(told.starts_with(&format!("https://{name}/v2/a/")), "{told}");
+    assert_eq!(standin.requests()[0].host, name);
+}
+
+#[test]
 fn an_upload_belongs_to_the_repository_it_was_opened_in() {
     let standin = Standin::start();
     let client = Client::plain(&standin);
