@@ -234,6 +234,9 @@ mod tests {
               What is done to layers that the image holds uncompressed: `gzip` (default) or `none`.
           compression_level
               Level for `gzip`, from 1 (fast) to 12 (small); default 6. Excludes `compression: none`.
+          layer_reuse
+              Whether layers that the destination's earlier images have, by their diff IDs, are neither
+              compressed nor sent: `auto` (default) or `off`.
           concurrency
               How many blobs are sent at once, from 1 to 64; default 8.
           stall_timeout

@@ -9,5 +9,6 @@
 )]
 
 mod push;
+mod reuse;
 mod source;
 mod support;
