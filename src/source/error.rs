@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::sniff::Looks;
 use crate::digest::Digest;
@@ -53,7 +53,7 @@ pub enum SourceError {
         at: String,
     },
     /// The archive's structure cannot be followed.
-    #[error("{what} is damaged: the header at byte {position} is no tar header, {why}")]
+    #[error("{what} is damaged at byte {position}: {why}")]
     Damaged {
         what: String,
         position: u64,
@@ -90,8 +90,8 @@ pub enum SourceError {
     #[error("{what} has the sparse member {member}, which cannot be read in place")]
     Sparse { what: String, member: String },
     /// Not an image, and not worth the memory.
-    #[error("{what} has more than {limit} members, which no image archive has")]
-    TooManyMembers { what: String, limit: usize },
+    #[error("{what} has more than {limit}, which no image archive has")]
+    TooManyMembers { what: String, limit: String },
     /// A document past the bounds.
     #[error("{document} of {what} has {size} bytes, more than the {limit} that are read")]
     TooLarge {
@@ -120,15 +120,11 @@ pub enum SourceError {
         cause: ManifestError,
     },
     /// Something that is named and is not there.
-    #[error(
-        "{what} does not hold {name}, which {needed_by}{}",
-        if *.cut { ", and its end is missing" } else { "" }
-    )]
+    #[error("{what} does not hold {name}, which {needed_by}")]
     Absent {
         what: String,
         name: String,
         needed_by: String,
-        cut: bool,
     },
     /// An index of platforms none of which is there.
     #[error("{what} holds none of the platforms of its index {digest}: {platforms}")]
@@ -299,7 +295,6 @@ impl Hint for SourceError {
             },
             Self::WrongKind { instead, .. } => format!("write `{instead}`"),
             Self::Cut { .. }
-            | Self::Absent { cut: true, .. }
             | Self::Unpack {
                 fault: Fault::Cut, ..
             } => "make the archive again: its writer or its download was stopped, or the disk was \
@@ -328,6 +323,13 @@ impl Hint for SourceError {
             Self::Outside { .. } => {
                 "copy the layout with its links followed, `cp -RL`, and name the copy".to_owned()
             }
+            Self::TooManyMembers { .. } => Looks::FileSystem.advice().to_owned(),
+            Self::Manifest {
+                cause: ManifestError::Unknown(_),
+                ..
+            } => "if it is a build cache (`--cache-to`), export the image itself: `docker buildx \
+                  build --output type=oci,dest=…`"
+                .to_owned(),
             Self::Sparse { .. } => "pack the archive again without `--sparse`".to_owned(),
             Self::Manifest {
                 cause: ManifestError::Schema1,
@@ -374,32 +376,4 @@ pub(super) fn quoted(text: &str) -> String {
 /// A path as messages show it.
 pub(super) fn shown(path: &Path) -> String {
     quoted(&path.to_string_lossy())
-}
-
-/// The files of the folder of `path` that look like images, at most five.
-pub(super) fn similar(path: &Path) -> Vec<String> {
-    const ENDINGS: [&str; 9] = [
-        ".tar", ".tgz", ".tar.gz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".oci",
-    ];
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        return Vec::new();
-    };
-    let mut found: Vec<String> = entries
-        .filter_map(Result::ok)
-        // A folder of a million files is not searched to its end for the sake of a hint.
-        .take(10_000)
-        .filter(|entry| {
-            let name = entry.file_name().to_string_lossy().to_lowercase();
-            ENDINGS.iter().any(|ending| name.ends_with(ending))
-                || entry.path().join("oci-layout").is_file()
-        })
-        .map(|entry| shown(&path.with_file_name(entry.file_name())))
-        .collect();
-    found.sort();
-    found.truncate(5);
-    found
 }

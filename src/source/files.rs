@@ -25,9 +25,6 @@ pub(super) trait Files {
     /// How the place is called in messages: a path in backticks, or `standard input`.
     fn what(&self) -> &str;
 
-    /// False when the end of the place is missing, so that files may have been lost.
-    fn is_complete(&self) -> bool;
-
     /// Where the bytes of `name` are; none when there is no such file.
     fn find(&self, name: &str) -> Result<Option<Place>, SourceError>;
 }
@@ -195,7 +192,6 @@ impl<'a> Documents<'a> {
             what: self.what(),
             name: quoted(name),
             needed_by: needed_by.to_owned(),
-            cut: !self.files.is_complete(),
         }
     }
 }

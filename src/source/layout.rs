@@ -203,10 +203,6 @@ impl Layout {
                 }
             }
         }
-        if let (Some(absent), false) = (loading.absent.first(), documents.files.is_complete()) {
-            // What is missing here was lost, and not left out.
-            return Err(documents.absent(&blob_name(&absent.digest), "its index names"));
-        }
         Ok(Loaded {
             tree: Tree {
                 root: manifest,

@@ -13,6 +13,7 @@ mod open;
 mod sniff;
 mod spool;
 mod stream;
+mod tar_header;
 mod tar_index;
 mod tree;
 

@@ -228,7 +228,7 @@ fn a_cut_archive_is_told_with_what_is_missing() {
     let tar = TarFile::new().file("a", b"b").unfinished();
     let archive = Archive::of(&tar);
     assert_snapshot!(archive.told(archive.open()), @r"
-    error: `app.tar` is cut off: at least 1024 bytes are missing, of its end
+    error: `app.tar` is cut off: at least 1024 bytes are missing, of its end mark
 
     hint: make the archive again: its writer or its download was stopped, or the disk was full
     exit code 1
@@ -315,7 +315,7 @@ fn an_archive_that_plays_tricks_is_refused() {
     hint: no image builder writes such an archive: find out who made it
     exit code 1
 
-    error: `app.tar` is damaged: the header at byte 1024 is no tar header, it is a link and states a size
+    error: `app.tar` is damaged at byte 1024: a link or directory has a size
 
     hint: make the archive again, or fetch it again: its bytes were changed
     exit code 1
@@ -330,12 +330,12 @@ fn an_archive_that_plays_tricks_is_refused() {
     hint: make the archive again: its writer or its download was stopped, or the disk was full
     exit code 1
 
-    error: `app.tar` is damaged: the header at byte 1024 is no tar header, its extended name is too long
+    error: `app.tar` is damaged at byte 1024: the name of a member is too long
 
     hint: make the archive again, or fetch it again: its bytes were changed
     exit code 1
 
-    error: `app.tar` is damaged: the header at byte 1024 is no tar header, its checksum is wrong
+    error: `app.tar` is damaged at byte 1024: the checksum of a header is wrong
 
     hint: make the archive again, or fetch it again: its bytes were changed
     exit code 1
@@ -532,6 +532,8 @@ fn schema_1_and_an_index_of_layers_are_refused_with_what_to_do() {
     assert_snapshot!(text.replace(digest(&cache).hex(), "HEX"), @r"
     error: cannot push the manifest sha256:HEX of `app`
       caused by: it is neither an image manifest nor an index: it has neither `config` nor `manifests`
+
+    hint: if it is a build cache (`--cache-to`), export the image itself: `docker buildx build --output type=oci,dest=…`
     exit code 1
     ");
 }

@@ -2,8 +2,10 @@
 
 mod archives;
 mod bad;
+mod cuts;
 mod layouts;
 mod packed;
+mod tools;
 mod trees;
 
 use std::path::{Path, PathBuf};
