@@ -11,4 +11,5 @@
 mod push;
 mod reuse;
 mod source;
+mod standard_input;
 mod support;

@@ -1,8 +1,9 @@
 //! The built program in an empty environment and a fresh folder.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -10,6 +11,15 @@ use tempfile::TempDir;
 pub struct Run {
     arguments: Vec<String>,
     variables: BTreeMap<String, String>,
+    directory: TempDir,
+    input: Vec<u8>,
+    largest_file: Option<u64>,
+}
+
+/// A run that has not ended.
+pub struct Running {
+    child: Child,
+    pub input: ChildStdin,
     directory: TempDir,
 }
 
@@ -29,6 +39,8 @@ impl Run {
             arguments: Vec::new(),
             variables: BTreeMap::new(),
             directory: TempDir::new().unwrap(),
+            input: Vec::new(),
+            largest_file: None,
         }
     }
 
@@ -60,27 +72,73 @@ impl Run {
         self
     }
 
+    /// Pipes bytes into the program.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = bytes.into();
+        self
+    }
+
+    /// Lets no file of the program grow larger, as if its disk were full then.
+    pub fn files_of_at_most(mut self, bytes: u64) -> Self {
+        self.largest_file = Some(bytes);
+        self
+    }
+
     /// The folder that the program starts in.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
+    /// Starts it with a pipe for its input, which is left to the test.
+    pub fn start(self) -> Running {
+        let mut child = self.process().spawn().unwrap();
+        Running {
+            input: child.stdin.take().unwrap(),
+            child,
+            directory: self.directory,
+        }
+    }
+
     /// Runs it to its end.
     pub fn run(self) -> Outcome {
-        let output = Command::new(program())
-            .args(&self.arguments)
-            .env_clear()
-            .envs(&self.variables)
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let mut child = self.process().spawn().unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        let input = self.input;
+        // A program that does not read to the end closes the pipe, which is its right.
+        let writer = std::thread::spawn(move || pipe.write_all(&input).ok());
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
         Outcome {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
             directory: self.directory,
         }
+    }
+
+    fn process(&self) -> Command {
+        let mut command = match self.largest_file {
+            None => Command::new(program()),
+            Some(bytes) => {
+                // `ulimit` counts blocks of 512 bytes (POSIX); without the signal a write fails.
+                let script = format!(
+                    "trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"",
+                    bytes / 512
+                );
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(script).arg(program());
+                shell
+            }
+        };
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(&self.variables)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
     }
 
     /// Runs it and expects success.
@@ -95,6 +153,15 @@ impl Run {
         let outcome = self.run();
         assert_eq!(outcome.code, code, "{}\n{}", outcome.stdout, outcome.stderr);
         outcome
+    }
+}
+
+impl Running {
+    /// Kills it at once, with no chance to clean up, and gives the folder that it started in.
+    pub fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.directory
     }
 }
 
