@@ -70,7 +70,7 @@ pub async fn run(request: Request, stdout: &mut dyn Write) -> Result<(), Failure
 /// Reads the image, pushes it everywhere, proves that it arrived, and reports.
 async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Failure> {
     let image = request.image.as_ref().ok_or(Error::NoImage)?;
-    let source = Source::open(image, &request.temporary_directory)
+    let source = Source::open(image, &request.network, &request.temporary_directory)
         .await
         .map_err(Error::Source)?;
     let targets =

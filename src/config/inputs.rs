@@ -96,7 +96,7 @@ macro_rules! variables {
 
 variables! {
     Image {
-        image: "The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, or a bare path, told apart by its content; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.";
+        image: "The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker-daemon:REF` (an image that a Docker engine holds), a bare path, told apart by its content, or `-` for an archive on standard input, which may stand for PATH too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.";
     }
     Target {
         tags: "List of destinations: full references such as `gcr.io/acme/api:1.2`, as docker/metadata-action prints them, or tags without `/` such as `1.2`, which go to `name` at each `registry`; default the tags inside the image, else `latest`.";
@@ -142,6 +142,8 @@ pub(super) const AMBIENT: &[&str] = &[
     "ALL_PROXY",
     "CI",
     "DOCKER_CONFIG",
+    "DOCKER_HOST",
+    "DOCKER_TLS_VERIFY",
     "GITHUB_ACTIONS",
     "GITHUB_OUTPUT",
     "GITHUB_REPOSITORY",
