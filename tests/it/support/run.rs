@@ -13,7 +13,8 @@ pub struct Run {
     variables: BTreeMap<String, String>,
     directory: TempDir,
     input: Vec<u8>,
-    largest_file: Option<u64>,
+    /// A command that runs the program, which is put behind it.
+    within: Vec<String>,
 }
 
 /// A run that has not ended.
@@ -40,7 +41,7 @@ impl Run {
             variables: BTreeMap::new(),
             directory: TempDir::new().unwrap(),
             input: Vec::new(),
-            largest_file: None,
+            within: Vec::new(),
         }
     }
 
@@ -80,8 +81,29 @@ impl Run {
 
     /// Lets no file of the program grow larger, as if its disk were full then.
     pub fn files_of_at_most(mut self, bytes: u64) -> Self {
-        self.largest_file = Some(bytes);
+        // `ulimit` counts blocks of 512 bytes (POSIX); without the signal a write fails.
+        let blocks = bytes / 512;
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        self.within = ["sh", "-c", &script].map(str::to_owned).to_vec();
         self
+    }
+
+    /// Takes away what lets root open everything, if it is root that tests; none where that cannot
+    /// be done.
+    pub fn without_root(mut self) -> Option<Self> {
+        let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+        if is_root {
+            let setpriv = ["setpriv", "--bounding-set", "-dac_override"].map(str::to_owned);
+            let tried = Command::new(&setpriv[0])
+                .args(&setpriv[1..])
+                .arg("true")
+                .status();
+            if !tried.is_ok_and(|status| status.success()) {
+                return None;
+            }
+            self.within = setpriv.to_vec();
+        }
+        Some(self)
     }
 
     /// The folder that the program starts in.
@@ -117,19 +139,9 @@ impl Run {
     }
 
     fn process(&self) -> Command {
-        let mut command = match self.largest_file {
-            None => Command::new(program()),
-            Some(bytes) => {
-                // `ulimit` counts blocks of 512 bytes (POSIX); without the signal a write fails.
-                let script = format!(
-                    "trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"",
-                    bytes / 512
-                );
-                let mut shell = Command::new("sh");
-                shell.arg("-c").arg(script).arg(program());
-                shell
-            }
-        };
+        let mut words = self.within.iter().map(PathBuf::from).chain([program()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
         command
             .args(&self.arguments)
             .env_clear()
