@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::error::list;
 use crate::digest::Digest;
 use crate::error::harmless;
 use crate::manifest::{AnyManifest, Descriptor, Index};
@@ -52,8 +53,8 @@ impl fmt::Display for Smaller {
             "the index {} became {} with {}; left out: {}",
             self.from,
             self.to,
-            self.kept.join(", "),
-            self.left_out.join(", ")
+            list(&self.kept),
+            list(&self.left_out)
         )
     }
 }
