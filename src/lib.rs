@@ -91,6 +91,7 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
         });
     }
     let settings = Settings {
+        platforms: request.platforms.clone(),
         compression: request.compression,
         layer_reuse: request.layer_reuse,
         concurrency: request.concurrency,

@@ -17,12 +17,12 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::compress::CompressError;
-use crate::config::Compression;
+use crate::config::{Compression, Platforms};
 use crate::digest::Digest;
 use crate::error::{ExitCode, Hint};
-use crate::manifest::AnyManifest;
+use crate::manifest::{AnyManifest, Descriptor, Platform};
 use crate::registry::{Registry, RegistryError};
-use crate::source::{Content, Image, Source, SourceError, Tree, Unpacked};
+use crate::source::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
 
 /// One repository that the image goes to, and the tags that it gets there.
 pub struct Destination {
@@ -44,6 +44,8 @@ impl Destination {
 /// How a push is done.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Which platforms of an index are pushed.
+    pub platforms: Platforms,
     /// What is done to uncompressed layers.
     pub compression: Compression,
     /// Whether layers are taken over by their diff IDs from earlier images of the repository.
@@ -103,7 +105,7 @@ pub async fn push(
     let mut notes = Vec::new();
     let (image, standings) = match as_it_is(source.image(), settings) {
         Ok(tree) => {
-            let part = tree.present();
+            let part = chosen(&tree, &settings.platforms)?;
             notes.extend(part.smaller.map(|smaller| smaller.to_string()));
             let digest = part.tree.root.digest();
             let looking = destinations
@@ -154,6 +156,41 @@ fn as_it_is<'a>(image: &'a Image, settings: &Settings) -> Result<Tree, &'a Unpac
     }
 }
 
+/// The part of the image that is there and asked for.
+fn chosen(tree: &Tree, platforms: &Platforms) -> Result<Part, PushError> {
+    let Platforms::Only(wanted) = platforms else {
+        return Ok(tree.present());
+    };
+    let AnyManifest::Index(_) = &tree.root else {
+        return Ok(tree.present());
+    };
+    // What names no platform is no image for one, but an attestation goes with its image.
+    let is_wanted = |child: &Descriptor| {
+        attested(child).is_some()
+            || child
+                .platform
+                .as_ref()
+                .is_some_and(|has| wanted.iter().any(|wanted| has.fits(wanted)))
+    };
+    let part = tree.keep(is_wanted);
+    let present = part
+        .as_ref()
+        .map(|part| part.tree.platforms())
+        .unwrap_or_default();
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|wanted| !present.iter().any(|has| has.fits(wanted)))
+        .map(Platform::to_string)
+        .collect();
+    match part {
+        Some(part) if missing.is_empty() => Ok(part),
+        _ => Err(PushError::NoPlatform {
+            missing,
+            present: tree.platforms().iter().map(Platform::to_string).collect(),
+        }),
+    }
+}
+
 /// An image that did not arrive.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
@@ -169,6 +206,14 @@ pub enum PushError {
     /// The source could not be read.
     #[error("could not read the image")]
     Source(#[source] SourceError),
+    /// A platform was asked for that the image does not have.
+    #[error("the image is not there for {}, only for {}", .missing.join(", "), .present.join(", "))]
+    NoPlatform {
+        /// What was asked for.
+        missing: Vec<String>,
+        /// What the source holds.
+        present: Vec<String>,
+    },
     /// A layer's bytes are not the ones that the image names.
     #[error("the image is damaged: the bytes of `{stated}` hash to `{actual}`")]
     Damaged {
@@ -198,6 +243,7 @@ impl PushError {
             Self::Registry { cause, .. } => cause.exit_code(),
             Self::Source(cause) => cause.exit_code(),
             Self::Damaged { .. } | Self::Compress { .. } => ExitCode::Failed,
+            Self::NoPlatform { .. } => ExitCode::Usage,
             Self::Vanished(_) => ExitCode::Temporary,
         }
     }
@@ -211,6 +257,11 @@ impl Hint for PushError {
             Self::Damaged { .. } => vec![
                 "write the archive again; if it was handed from job to job as an artifact, it may \
                  have been damaged on the way"
+                    .to_owned(),
+            ],
+            Self::NoPlatform { .. } => vec![
+                "an archive may name platforms that it does not hold; save it from where they were \
+                 built, or ask for those that are there in `platforms`"
                     .to_owned(),
             ],
             Self::Vanished(_) => vec![

@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStringExt as _;
 
 use super::*;
+use crate::compress::Method;
 use crate::config::{Compression, LogFormat, VARIABLES, Verify, defaults};
 
 #[test]
@@ -198,7 +199,7 @@ fn an_empty_value_is_an_absent_one() {
         .with("CI", " ");
     let request = run.request();
     assert_eq!(request.command, Command::Push);
-    assert_eq!(request.compression, Compression::Gzip(defaults::GZIP_LEVEL));
+    assert_eq!(request.compression, Compression::With(Method::Gzip(defaults::GZIP_LEVEL)));
     assert_eq!(request.verify, Verify::Listing);
     assert_eq!(request.concurrency, defaults::CONCURRENCY);
     assert_eq!(request.network.stall_timeout, defaults::STALL_TIMEOUT);
@@ -222,7 +223,7 @@ fn what_is_given_is_what_is_asked_for() {
         .argument(Command::Push)
         .request();
     assert_eq!(request.command, Command::Push, "the argument wins");
-    assert_eq!(request.compression, Compression::Gzip(12));
+    assert_eq!(request.compression, Compression::With(Method::Gzip(12)));
     assert_eq!(request.verify, Verify::Off);
     assert_eq!(request.concurrency, 3);
     assert_eq!(request.network.stall_timeout.as_secs(), 120);
