@@ -220,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn a_temporary_folder_that_is_not_there_is_told() {
         let stream = futures_util::stream::empty().boxed();
-        let error = gzip(stream, 1, Path::new("/nonexistent"))
+        let error = compress(stream, Method::Gzip(1), Path::new("/nonexistent"))
             .await
             .unwrap_err();
         assert_eq!(

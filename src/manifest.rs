@@ -246,6 +246,10 @@ impl AnyManifest {
         if bytes.len() as u64 > MAX_MANIFEST_SIZE {
             return Err(ManifestError::TooLarge(bytes.len() as u64));
         }
+        // serde would read the fields from a JSON array as well, by their positions.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(ManifestError::Unknown("it is no JSON object"));
+        }
         let fields: Fields = serde_json::from_slice(&bytes).map_err(ManifestError::Json)?;
         let stated = fields
             .media_type
@@ -395,6 +399,15 @@ mod tests {
         );
         assert!(matches!(
             AnyManifest::parse(Bytes::from(text), None),
+            Err(ManifestError::Unknown(_))
+        ));
+    }
+
+    #[test]
+    fn a_json_array_is_no_manifest() {
+        let text = Bytes::from_static(b" [2,null,null,null,[]]");
+        assert!(matches!(
+            AnyManifest::parse(text, None),
             Err(ManifestError::Unknown(_))
         ));
     }
