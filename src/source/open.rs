@@ -171,8 +171,8 @@ fn of_tar(
         return Err(SourceError::NotImage { what, looks });
     }
     index.refuse_tricks()?;
-    // `docker save` from the containerd image store leaves `manifest.json` out where the image is
-    // for another platform, so a Docker archive may be a layout alone.
+    // containerd's exporter writes no `manifest.json` where it resolves no manifest of an index, so
+    // a Docker archive may be a layout alone.
     let is_docker = is_docker && kind != Kind::Oci;
     let transport = match is_docker {
         true => "docker-archive",
