@@ -172,21 +172,17 @@ fn chosen(tree: &Tree, platforms: &Platforms) -> Result<Part, PushError> {
                 .as_ref()
                 .is_some_and(|has| wanted.iter().any(|wanted| has.fits(wanted)))
     };
-    let part = tree.keep(is_wanted);
-    let present = part
-        .as_ref()
-        .map(|part| part.tree.platforms())
-        .unwrap_or_default();
+    let present = tree.platforms();
     let missing: Vec<_> = wanted
         .iter()
         .filter(|wanted| !present.iter().any(|has| has.fits(wanted)))
         .map(Platform::to_string)
         .collect();
-    match part {
+    match tree.keep(is_wanted) {
         Some(part) if missing.is_empty() => Ok(part),
         _ => Err(PushError::NoPlatform {
             missing,
-            present: tree.platforms().iter().map(Platform::to_string).collect(),
+            present: present.iter().map(Platform::to_string).collect(),
         }),
     }
 }
