@@ -67,14 +67,22 @@ impl Run {
 
     /// Runs it to its end.
     pub fn run(self) -> Outcome {
-        let output = Command::new(program())
+        self.run_with_stdout(Stdio::piped())
+    }
+
+    /// The same, with its standard output led elsewhere.
+    pub fn run_with_stdout(self, stdout: impl Into<Stdio>) -> Outcome {
+        let child = Command::new(program())
             .args(&self.arguments)
             .env_clear()
             .envs(&self.variables)
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
-            .output()
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
+        let output = child.wait_with_output().unwrap();
         Outcome {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
