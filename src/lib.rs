@@ -15,7 +15,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`digest`], [`manifest`], [`reference`], [`secret`] | the words; no I/O |
+//! | [`digest`], [`manifest`], [`mod@reference`], [`secret`] | the words; no I/O |
 //! | [`network`], [`auth`], [`registry`], [`source`], [`compress`] | the edges; I/O, no policy |
 //! | [`push`], [`verify`], [`list`], [`pull_secret`] | the steps |
 //! | [`cli`], [`config`], [`logging`], [`report`], [`error`] | the side that people and CIs see |
@@ -47,11 +47,12 @@ use auth::Credentials;
 use config::{Command, Request, Verify};
 pub use error::{Error, Failure};
 use pull_secret::PullSecret;
-use push::{Destination, Settings, targets};
+use push::{Destination, Pushed, Settings, targets};
 use reference::Endpoint;
 use registry::Registry;
 use report::{Arrival, Report};
-use source::Source;
+use source::{Source, Tree};
+use verify::Verified;
 
 /// Does what was asked for. `stdout` gets what was asked to be printed; talk goes to the log.
 ///
@@ -90,7 +91,9 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
         });
     }
     let settings = Settings {
+        platforms: request.platforms.clone(),
         compression: request.compression,
+        layer_reuse: request.layer_reuse,
         concurrency: request.concurrency,
         temporary_directory: request.temporary_directory.clone(),
     };
@@ -105,30 +108,37 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
     let mut errors = Vec::new();
     for (destination, result) in destinations.iter().zip(outcome.destinations) {
         match result {
-            Ok(pushed) => {
-                let verified = match request.verify {
-                    Verify::Off => None,
-                    Verify::Listing => {
-                        match verify::verify(destination, &pushed, &outcome.tree).await {
-                            Ok(verified) => Some(verified),
-                            Err(error) => {
-                                errors.push(Error::Verify(error));
-                                continue;
-                            }
-                        }
-                    }
-                };
-                report.arrivals.push(Arrival { pushed, verified });
-            }
+            Ok(pushed) => match prove(destination, &pushed, outcome.tree.as_ref(), request).await {
+                Ok(verified) => report.arrivals.push(Arrival { pushed, verified }),
+                Err(error) => errors.push(error),
+            },
             Err(error) => errors.push(Error::Push(error)),
         }
     }
     report.log_doubts();
     report::write(&report, request, stdout)?;
-    if let Some(failure) = Failure::of(errors) {
-        return Err(failure);
+    // A cluster is not told to pull what has not arrived.
+    if errors.is_empty() {
+        write_pull_secret(request, stdout)?;
     }
-    Ok(write_pull_secret(request, stdout)?)
+    report::write_outputs(&report, request, errors.is_empty())?;
+    Failure::of(errors).map_or(Ok(()), Err)
+}
+
+/// Checks one destination, unless `verify` is off.
+async fn prove(
+    destination: &Destination,
+    pushed: &Pushed,
+    tree: Option<&Tree>,
+    request: &Request,
+) -> Result<Option<Verified>, Error> {
+    match (request.verify, tree) {
+        (Verify::Listing, Some(tree)) => verify::verify(destination, pushed, tree)
+            .await
+            .map(Some)
+            .map_err(Error::Verify),
+        (Verify::Off, _) | (_, None) => Ok(None),
+    }
 }
 
 async fn list_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Error> {

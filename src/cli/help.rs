@@ -172,6 +172,9 @@ mod tests {
               The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes),
               `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, or a bare path, told apart by its content; REF
               picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.
+          platforms
+              List of the platforms of a multi-platform image to push, such as `linux/amd64,
+              linux/arm64/v8`; one makes it a plain image, several a smaller index; default `all`.
 
         Target:
           tags
@@ -231,9 +234,13 @@ mod tests {
               The command word (`push`, `list`, `pull-secret`) where no argument can be given, as in a
               `uses:` step; an argument wins; default `push`.
           compression
-              What is done to layers that the image holds uncompressed: `gzip` (default) or `none`.
+              What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.
           compression_level
-              Level for `gzip`, from 1 (fast) to 12 (small); default 6. Excludes `compression: none`.
+              Level for `gzip`, from 1 (fast) to 12 (small), default 6; or for `zstd`, from 1 to 19, default
+              3. Excludes `compression: none`.
+          layer_reuse
+              Whether layers that the destination's earlier images have, by their diff IDs, are neither
+              compressed nor sent: `auto` (default) or `off`.
           concurrency
               How many blobs are sent at once, from 1 to 64; default 8.
           stall_timeout

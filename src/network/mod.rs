@@ -3,6 +3,7 @@
 //! Three HTTP clients leave this process (reqwest's, oci-client's and yup-oauth2's). Each is built
 //! here from the same [`Network`], so that what a company's network asks for holds for all of them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +35,9 @@ pub struct Network {
     pub stall_timeout: Duration,
 }
 
-/// The proxies of the environment, as curl and Go read them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The proxies of the environment, as curl and Go read them. `Debug` shows none of their addresses,
+/// because one may hold a password.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
     /// For `https://` URLs.
     pub https: Option<String>,
@@ -43,6 +45,17 @@ pub struct Proxies {
     pub http: Option<String>,
     /// Hosts, domains and networks that are met directly.
     pub no_proxy: Option<String>,
+}
+
+impl fmt::Debug for Proxies {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Proxies")
+            .field("https", &self.https.as_ref().map(|_| "***"))
+            .field("http", &self.http.as_ref().map(|_| "***"))
+            .field("no_proxy", &self.no_proxy)
+            .finish()
+    }
 }
 
 impl Proxies {

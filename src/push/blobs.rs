@@ -8,10 +8,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::StatusCode;
 
-use super::plan::Known;
+use super::plan::Standing;
 use super::{Destination, PushError};
 use crate::digest::Digest;
-use crate::manifest::AnyManifest;
+use crate::manifest::{AnyManifest, Descriptor};
 use crate::source::{ByteStream, Source, Tree, read_range};
 
 /// The blobs of an image, each once.
@@ -34,9 +34,20 @@ pub(super) enum Origin {
     File(Arc<File>),
     /// A config.
     Memory(Bytes),
+    /// Every destination has it, as an earlier image of the same repository says.
+    There,
 }
 
 impl Blob {
+    /// A blob that every destination has.
+    pub(super) fn that_is_there(blob: &Descriptor) -> Self {
+        Self {
+            digest: blob.digest.clone(),
+            size: blob.size,
+            origin: Origin::There,
+        }
+    }
+
     async fn open(&self) -> Result<ByteStream, PushError> {
         match &self.origin {
             Origin::Source(source, key) => {
@@ -46,6 +57,7 @@ impl Blob {
             Origin::Memory(bytes) => {
                 Ok(stream::once(std::future::ready(Ok(bytes.clone()))).boxed())
             }
+            Origin::There => Err(PushError::Vanished(self.digest.clone())),
         }
     }
 
@@ -109,10 +121,10 @@ pub(super) fn of_tree(tree: &Tree, source: &Source) -> Blobs {
 pub(super) async fn send_missing(
     destination: &Destination,
     blobs: &Blobs,
-    known: &mut Known,
+    standing: &mut Standing,
     concurrency: usize,
 ) -> Result<(), PushError> {
-    let mut missing = destination.missing(blobs, known, concurrency).await?;
+    let mut missing = destination.missing(blobs, standing, concurrency).await?;
     missing.sort_by_key(|blob| std::cmp::Reverse(blob.size));
     let sent: Vec<_> = stream::iter(missing)
         .map(|blob| async move {
@@ -122,6 +134,6 @@ pub(super) async fn send_missing(
         .buffer_unordered(concurrency)
         .try_collect()
         .await?;
-    known.sent.extend(sent);
+    standing.sent.extend(sent);
     Ok(())
 }

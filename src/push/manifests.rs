@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::blobs::{Blobs, send_missing};
-use super::plan::Known;
+use super::plan::Standing;
 use super::{Destination, PushError, Pushed, PushedTag, Settings};
 use crate::digest::Digest;
 use crate::manifest::AnyManifest;
@@ -14,24 +14,23 @@ pub(super) async fn deliver(
     destination: &Destination,
     tree: &Tree,
     blobs: &Blobs,
-    mut known: Known,
+    mut standing: Standing,
     settings: &Settings,
 ) -> Result<Pushed, PushError> {
     let digest = tree.root.digest();
-    let tags = destination.look(digest).await?;
-    if tags.image_is_present {
-        let unknown = blobs.iter().filter(|blob| !known.holds(&blob.digest));
-        let unknown: Vec<_> = unknown.map(|blob| blob.digest.clone()).collect();
-        known.present.extend(unknown);
+    if standing.image_is_present {
+        let all = blobs.iter().map(|blob| &blob.digest);
+        let there: Vec<_> = all.filter(|blob| !standing.holds(blob)).cloned().collect();
+        standing.present.extend(there);
     } else {
-        send_missing(destination, blobs, &mut known, settings.concurrency).await?;
+        send_missing(destination, blobs, &mut standing, settings.concurrency).await?;
         for child in children_first(tree) {
             destination.put(child.digest().as_str(), child).await?;
         }
     }
 
     let mut pushed = Vec::new();
-    for (tag, current) in destination.tags.iter().zip(tags.current) {
+    for (tag, current) in destination.tags.iter().zip(&standing.tags) {
         let moved = current.as_ref() != Some(digest);
         if moved {
             destination.put(tag, &tree.root).await?;
@@ -41,16 +40,16 @@ pub(super) async fn deliver(
             moved,
         });
     }
-    let bytes = |digests: &[Digest]| {
-        let sizes = blobs.iter().filter(|blob| digests.contains(&blob.digest));
-        sizes.map(|blob| blob.size).sum()
+    let bytes = |is_counted: &dyn Fn(&Digest) -> bool| {
+        let counted = blobs.iter().filter(|blob| is_counted(&blob.digest));
+        counted.map(|blob| blob.size).sum()
     };
     Ok(Pushed {
         name: destination.name(),
         tags: pushed,
         digest: digest.clone(),
-        sent_bytes: bytes(&known.sent),
-        present_bytes: bytes(&known.present),
+        sent_bytes: bytes(&|digest| standing.sent.contains(digest)),
+        present_bytes: bytes(&|digest| !standing.sent.contains(digest)),
     })
 }
 

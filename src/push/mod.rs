@@ -7,7 +7,9 @@ mod blobs;
 mod manifests;
 mod pack;
 mod plan;
+mod reuse;
 pub mod targets;
+mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,12 +17,12 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::compress::CompressError;
-use crate::config::Compression;
+use crate::config::{Compression, Platforms};
 use crate::digest::Digest;
 use crate::error::{ExitCode, Hint};
-use crate::manifest::AnyManifest;
+use crate::manifest::{AnyManifest, Descriptor, Platform};
 use crate::registry::{Registry, RegistryError};
-use crate::source::{Content, Image, Source, SourceError, Tree, Unpacked};
+use crate::source::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
 
 /// One repository that the image goes to, and the tags that it gets there.
 pub struct Destination {
@@ -42,8 +44,12 @@ impl Destination {
 /// How a push is done.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Which platforms of an index are pushed.
+    pub platforms: Platforms,
     /// What is done to uncompressed layers.
     pub compression: Compression,
+    /// Whether layers are taken over by their diff IDs from earlier images of the repository.
+    pub layer_reuse: bool,
     /// Blobs in flight at once.
     pub concurrency: usize,
     /// Where compressed layers are spooled.
@@ -76,8 +82,9 @@ pub struct PushedTag {
 
 /// What was pushed, and what came of each destination, in their order.
 pub struct Outcome {
-    /// The manifests as they were pushed.
-    pub tree: Tree,
+    /// The manifests as they were pushed; none when every destination failed before they were
+    /// made.
+    pub tree: Option<Tree>,
     /// What had to become of the source's manifests, as sentences.
     pub notes: Vec<String>,
     /// One result a destination.
@@ -96,25 +103,43 @@ pub async fn push(
     settings: &Settings,
 ) -> Result<Outcome, PushError> {
     let mut notes = Vec::new();
-    let (tree, blobs, states) = match as_it_is(source.image(), settings) {
+    let (image, standings) = match as_it_is(source.image(), settings) {
         Ok(tree) => {
-            let part = tree.present();
+            let part = chosen(&tree, &settings.platforms)?;
             notes.extend(part.smaller.map(|smaller| smaller.to_string()));
+            let digest = part.tree.root.digest();
+            let looking = destinations
+                .iter()
+                .map(|destination| destination.look_and_learn(digest));
+            let standings = join_all(looking).await;
             let blobs = blobs::of_tree(&part.tree, source);
-            let states = destinations.iter().map(|_| Ok(plan::Known::default()));
-            (part.tree, blobs, states.collect())
+            (Some((part.tree, blobs)), standings)
         }
-        Err(unpacked) => pack::pack_and_send(source, unpacked, destinations, settings).await?,
+        Err(unpacked) => {
+            let packed = pack::pack_and_send(source, unpacked, destinations, settings).await?;
+            (packed.image, packed.standings)
+        }
     };
-    let deliveries = destinations.iter().zip(states).map(|(destination, known)| {
-        let (tree, blobs) = (&tree, &blobs);
-        async move { manifests::deliver(destination, tree, blobs, known?, settings).await }
-    });
+    let Some((tree, blobs)) = image else {
+        let failed = standings.into_iter().filter_map(Result::err);
+        return Ok(Outcome {
+            tree: None,
+            notes,
+            destinations: failed.map(Err).collect(),
+        });
+    };
+    let deliveries = destinations
+        .iter()
+        .zip(standings)
+        .map(|(destination, standing)| {
+            let (tree, blobs) = (&tree, &blobs);
+            async move { manifests::deliver(destination, tree, blobs, standing?, settings).await }
+        });
     let destinations = join_all(deliveries).await;
     Ok(Outcome {
-        destinations,
-        tree,
+        tree: Some(tree),
         notes,
+        destinations,
     })
 }
 
@@ -128,6 +153,37 @@ fn as_it_is<'a>(image: &'a Image, settings: &Settings) -> Result<Tree, &'a Unpac
             }
             _ => Err(unpacked),
         },
+    }
+}
+
+/// The part of the image that is there and asked for.
+fn chosen(tree: &Tree, platforms: &Platforms) -> Result<Part, PushError> {
+    let Platforms::Only(wanted) = platforms else {
+        return Ok(tree.present());
+    };
+    let AnyManifest::Index(_) = &tree.root else {
+        return Ok(tree.present());
+    };
+    // What names no platform is no image for one, but an attestation goes with its image.
+    let is_wanted = |child: &Descriptor| {
+        attested(child).is_some()
+            || child
+                .platform
+                .as_ref()
+                .is_some_and(|has| wanted.iter().any(|wanted| has.fits(wanted)))
+    };
+    let present = tree.platforms();
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|wanted| !present.iter().any(|has| has.fits(wanted)))
+        .map(Platform::to_string)
+        .collect();
+    match tree.keep(is_wanted) {
+        Some(part) if missing.is_empty() => Ok(part),
+        _ => Err(PushError::NoPlatform {
+            missing,
+            present: present.iter().map(Platform::to_string).collect(),
+        }),
     }
 }
 
@@ -146,6 +202,14 @@ pub enum PushError {
     /// The source could not be read.
     #[error("could not read the image")]
     Source(#[source] SourceError),
+    /// A platform was asked for that the image does not have.
+    #[error("the image is not there for {}, only for {}", .missing.join(", "), .present.join(", "))]
+    NoPlatform {
+        /// What was asked for.
+        missing: Vec<String>,
+        /// What the source holds.
+        present: Vec<String>,
+    },
     /// A layer's bytes are not the ones that the image names.
     #[error("the image is damaged: the bytes of `{stated}` hash to `{actual}`")]
     Damaged {
@@ -154,6 +218,9 @@ pub enum PushError {
         /// What the bytes are.
         actual: Digest,
     },
+    /// A blob that an earlier image names is not there after all.
+    #[error("the blob {0} of an earlier image is gone from the registry")]
+    Vanished(Digest),
     /// A layer could not be compressed.
     #[error("could not compress the layer `{diff_id}`")]
     Compress {
@@ -171,8 +238,9 @@ impl PushError {
         match self {
             Self::Registry { cause, .. } => cause.exit_code(),
             Self::Source(cause) => cause.exit_code(),
-            Self::Damaged { .. } => ExitCode::Failed,
-            Self::Compress { .. } => ExitCode::Failed,
+            Self::Damaged { .. } | Self::Compress { .. } => ExitCode::Failed,
+            Self::NoPlatform { .. } => ExitCode::Usage,
+            Self::Vanished(_) => ExitCode::Temporary,
         }
     }
 }
@@ -185,6 +253,15 @@ impl Hint for PushError {
             Self::Damaged { .. } => vec![
                 "write the archive again; if it was handed from job to job as an artifact, it may \
                  have been damaged on the way"
+                    .to_owned(),
+            ],
+            Self::NoPlatform { .. } => vec![
+                "an archive may name platforms that it does not hold; save it from where they were \
+                 built, or ask for those that are there in `platforms`"
+                    .to_owned(),
+            ],
+            Self::Vanished(_) => vec![
+                "push again with `layer_reuse: off`, which sends every layer that is missing"
                     .to_owned(),
             ],
             Self::Compress {

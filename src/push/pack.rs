@@ -1,87 +1,203 @@
-//! Makes an image of uncompressed layers fit for a registry: compresses the layers, sends each as
-//! soon as it is ready, and writes the manifest that names them.
+//! Makes an image of uncompressed layers fit for a registry: takes the layers that the destinations
+//! have, compresses the others, and sends each as soon as it is ready.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
-use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::blobs::{Blob, Blobs, Origin};
-use super::plan::Known;
+use super::plan::Standing;
+use super::reuse::Found;
+use super::written::{Form, Layer, write_manifest};
 use super::{Destination, PushError, Settings};
-use crate::compress;
+use crate::compress::{Method, compress};
 use crate::config::Compression;
 use crate::digest::Digest;
-use crate::manifest::{AnyManifest, media_type};
+use crate::manifest::{AnyManifest, Manifest};
 use crate::source::{LayerForm, Source, Tree, Unpacked, UnpackedLayer};
 
-/// What packing leaves: the manifest, every blob, and what each destination already got.
-type Packed = (Tree, Blobs, Vec<Result<Known, PushError>>);
+/// What packing leaves: the manifest and every blob, unless every destination failed before that;
+/// and what is known of each destination.
+pub(super) struct Packed {
+    pub(super) image: Option<(Tree, Blobs)>,
+    pub(super) standings: Vec<Result<Standing, PushError>>,
+}
 
 /// Layers that are compressed but not sent yet: one may wait while another is on the wire.
 const AHEAD: usize = 2;
 
-/// A layer as the manifest will name it.
-#[derive(Clone)]
-struct Layer {
-    media_type: Cow<'static, str>,
-    digest: Digest,
-    size: u64,
-    urls: Vec<String>,
-}
-
-/// Compresses each layer once, and sends it to every destination while the next is compressed.
+/// Finds what the destinations have, compresses each other layer once, and sends it to every
+/// destination while the next is compressed.
 ///
 /// # Errors
 ///
 /// When a layer cannot be read or compressed, or does not have the diff ID that the config states.
 pub(super) async fn pack_and_send(
     source: &Source,
-    unpacked: &Unpacked,
+    image: &Unpacked,
     destinations: &[Destination],
     settings: &Settings,
 ) -> Result<Packed, PushError> {
+    let config = Blob {
+        digest: Digest::of(&image.config),
+        size: image.config.len() as u64,
+        origin: Origin::Memory(image.config.clone()),
+    };
+    let finding = destinations.iter().map(|destination| async {
+        if settings.layer_reuse {
+            destination.find(image).await
+        } else {
+            let standing = destination.look(&config.digest).await?;
+            Ok(Found::from(standing))
+        }
+    });
+    let mut found: Vec<_> = join_all(finding).await;
+    if let Some(manifest) = same_image(&mut found, settings.compression) {
+        tracing::info!("the image is there already: nothing has to be compressed");
+        let mut blobs: Blobs = manifest
+            .blobs()
+            .into_iter()
+            .map(Blob::that_is_there)
+            .collect();
+        blobs.retain(|blob| blob.digest != config.digest);
+        blobs.push(config);
+        return Ok(Packed {
+            image: Some((Tree::of(AnyManifest::Manifest(manifest)), blobs)),
+            standings: standings(found),
+        });
+    }
+    let mut packed = taken_over(image, destinations, &mut found, settings).await;
+    let mut blobs: Blobs = packed
+        .values()
+        .map(|layer| Blob {
+            digest: layer.digest.clone(),
+            size: layer.size,
+            origin: Origin::There,
+        })
+        .collect();
+    let standings = standings(found);
+
     let (ready, waiting) = mpsc::channel::<Blob>(AHEAD);
     let packing = async {
-        let mut packed: HashMap<&Digest, Layer> = HashMap::new();
-        let mut blobs: Blobs = Vec::new();
-        for layer in &unpacked.layers {
+        // Moved in, so that the other end sees the last layer go.
+        let ready = ready;
+        for layer in &image.layers {
             if packed.contains_key(&layer.diff_id) {
                 continue;
             }
             let (named, blob) = pack(source, layer, settings).await?;
-            packed.insert(&layer.diff_id, named);
+            packed.insert(layer.diff_id.clone(), named);
             let is_new = |blob: &Blob| !blobs.iter().any(|known| known.digest == blob.digest);
             if let Some(blob) = blob.filter(is_new) {
                 blobs.push(blob.clone());
-                // The other end stops only when the whole push is given up.
-                let _ = ready.send(blob).await;
+                if ready.send(blob).await.is_err() {
+                    return Ok(None);
+                }
             }
         }
-        drop(ready);
-        Ok::<_, PushError>((packed, blobs))
+        Ok::<_, PushError>(Some((packed, blobs)))
     };
-    let (packed, states) = tokio::join!(packing, send(waiting, destinations, settings));
-    let (packed, mut blobs) = packed?;
-
-    let layers: Vec<_> = unpacked
+    let (packed, standings) =
+        tokio::join!(packing, send(waiting, destinations, standings, settings));
+    let Some((packed, mut blobs)) = packed? else {
+        return Ok(Packed {
+            image: None,
+            standings,
+        });
+    };
+    let layers = image
         .layers
         .iter()
-        .map(|layer| packed[&layer.diff_id].clone())
-        .collect();
-    let config = Blob {
-        digest: Digest::of(&unpacked.config),
-        size: unpacked.config.len() as u64,
-        origin: Origin::Memory(unpacked.config.clone()),
-    };
-    let manifest = write_manifest(&config, &layers);
+        .map(|layer| packed[&layer.diff_id].clone());
+    let manifest = write_manifest(&config.digest, config.size, &layers.collect::<Vec<_>>());
     if !blobs.iter().any(|blob| blob.digest == config.digest) {
         blobs.push(config);
     }
-    Ok((Tree::of(manifest), blobs, states))
+    Ok(Packed {
+        image: Some((Tree::of(manifest), blobs)),
+        standings,
+    })
+}
+
+fn standings(found: Vec<Result<Found, PushError>>) -> Vec<Result<Standing, PushError>> {
+    let standing = |found: Found| found.standing;
+    found.into_iter().map(|found| found.map(standing)).collect()
+}
+
+/// The image as an earlier push left it, when it is the same one at every destination that can be
+/// reached, in the compression that is asked for.
+fn same_image(
+    found: &mut [Result<Found, PushError>],
+    compression: Compression,
+) -> Option<Manifest> {
+    let mut reached = found.iter_mut().filter_map(|found| found.as_mut().ok());
+    let first = reached.next()?.image.clone()?;
+    let fits = |layer| Form::of(layer) == Some(Form::from(compression));
+    let same = |found: &mut Found| {
+        found
+            .image
+            .as_ref()
+            .is_some_and(|i| i.digest == first.digest)
+    };
+    if !first.layers.iter().all(fits) || !reached.all(same) {
+        return None;
+    }
+    for found in found.iter_mut().flatten() {
+        found.standing.image_is_present = true;
+    }
+    Some(first)
+}
+
+/// The layers that every destination that can be reached has, in one and the same blob each, so
+/// that all of them get one digest. A layer that only some have is made anew for all.
+async fn taken_over(
+    image: &Unpacked,
+    destinations: &[Destination],
+    found: &mut [Result<Found, PushError>],
+    settings: &Settings,
+) -> HashMap<Digest, Layer> {
+    let mut taken = HashMap::new();
+    for layer in &image.layers {
+        let earlier = found.iter().flatten().find_map(|found| {
+            let earlier = found.layers.get(&layer.diff_id)?;
+            (Form::of(earlier)? == Form::from(settings.compression)).then_some(earlier)
+        });
+        let Some(earlier) = earlier.filter(|_| layer.form == LayerForm::Tar).cloned() else {
+            continue;
+        };
+        let mut is_everywhere = true;
+        for (destination, found) in destinations.iter().zip(found.iter_mut()) {
+            let Ok(found) = found else { continue };
+            // A destination that cannot say gets the layer anew.
+            let has = found.standing.holds(&earlier.digest)
+                || destination.has(&earlier.digest).await.unwrap_or(false);
+            if has {
+                found.standing.present.insert(earlier.digest.clone());
+            }
+            is_everywhere &= has;
+        }
+        if is_everywhere {
+            let form = Form::from(settings.compression);
+            taken.insert(
+                layer.diff_id.clone(),
+                Layer {
+                    form,
+                    digest: earlier.digest,
+                    size: earlier.size,
+                },
+            );
+        }
+    }
+    if !taken.is_empty() {
+        tracing::info!(
+            "{} of {} layers are there already and need not be compressed",
+            taken.len(),
+            image.layers.len()
+        );
+    }
+    taken
 }
 
 /// One layer as it will be named, and its blob unless it stays elsewhere.
@@ -91,56 +207,56 @@ async fn pack(
     settings: &Settings,
 ) -> Result<(Layer, Option<Blob>), PushError> {
     let diff_id = &layer.diff_id;
-    let from_source = || Origin::Source(source.clone(), diff_id.clone());
-    let (media_type, blob) = match (&layer.form, settings.compression) {
+    let as_it_is = |digest| Blob {
+        digest,
+        size: layer.size,
+        origin: Origin::Source(source.clone(), diff_id.clone()),
+    };
+    // Compressed already: it goes up as it is, under the digest that its bytes have.
+    let hashed = async || source.hash(diff_id).await.map_err(PushError::Source);
+    let (form, blob) = match (&layer.form, settings.compression) {
         (LayerForm::Foreign(descriptor), _) => {
+            let form = Form::Foreign {
+                media_type: descriptor.media_type.clone(),
+                urls: descriptor.urls.clone(),
+            };
             let named = Layer {
-                media_type: descriptor.media_type.clone().into(),
+                form,
                 digest: descriptor.digest.clone(),
                 size: descriptor.size,
-                urls: descriptor.urls.clone(),
             };
             return Ok((named, None));
         }
-        (LayerForm::Tar, Compression::Gzip(level)) => {
-            let blob = compress(source, layer, level, settings).await?;
-            (media_type::DOCKER_LAYER_GZIP, blob)
+        (LayerForm::Tar, Compression::With(method)) => {
+            let blob = compressed(source, layer, method, settings).await?;
+            (Form::from(settings.compression), blob)
         }
-        (LayerForm::Tar, Compression::None) => {
-            let blob = Blob {
-                digest: diff_id.clone(),
-                size: layer.size,
-                origin: from_source(),
-            };
-            (media_type::DOCKER_LAYER, blob)
-        }
-        // Compressed already: it goes up as it is, under the digest that it has.
-        (form @ (LayerForm::Gzip | LayerForm::Zstd), _) => {
-            let blob = Blob {
-                digest: source.hash(diff_id).await.map_err(PushError::Source)?,
-                size: layer.size,
-                origin: from_source(),
-            };
-            let media_type = match form {
-                LayerForm::Zstd => media_type::OCI_LAYER_ZSTD,
-                _ => media_type::DOCKER_LAYER_GZIP,
-            };
-            (media_type, blob)
-        }
+        (LayerForm::Tar, Compression::None) => (Form::Tar, as_it_is(diff_id.clone())),
+        (LayerForm::Gzip, _) => (Form::Gzip, as_it_is(hashed().await?)),
+        (LayerForm::Zstd, _) => (Form::Zstd, as_it_is(hashed().await?)),
     };
     let named = Layer {
-        media_type: media_type.into(),
+        form,
         digest: blob.digest.clone(),
         size: blob.size,
-        urls: Vec::new(),
     };
     Ok((named, Some(blob)))
 }
 
-async fn compress(
+impl From<Compression> for Form {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::With(Method::Gzip(_)) => Self::Gzip,
+            Compression::With(Method::Zstd(_)) => Self::Zstd,
+            Compression::None => Self::Tar,
+        }
+    }
+}
+
+async fn compressed(
     source: &Source,
     layer: &UnpackedLayer,
-    level: u8,
+    method: Method,
     settings: &Settings,
 ) -> Result<Blob, PushError> {
     let UnpackedLayer { diff_id, size, .. } = layer;
@@ -148,7 +264,7 @@ async fn compress(
         .open_blob(diff_id, 0)
         .await
         .map_err(PushError::Source)?;
-    let compressed = compress::gzip(bytes, level, &settings.temporary_directory)
+    let compressed = compress(bytes, method, &settings.temporary_directory)
         .await
         .map_err(|cause| PushError::Compress {
             diff_id: diff_id.clone(),
@@ -173,101 +289,55 @@ async fn compress(
 }
 
 /// Sends the layers as they come to every destination. A destination that fails gets no more, and
-/// its error; the others go on.
+/// its error; the others go on, and when none is left the layers are no longer taken.
 async fn send(
     mut waiting: mpsc::Receiver<Blob>,
     destinations: &[Destination],
+    mut standings: Vec<Result<Standing, PushError>>,
     settings: &Settings,
-) -> Vec<Result<Known, PushError>> {
-    let mut states: Vec<Result<Known, PushError>> =
-        destinations.iter().map(|_| Ok(Known::default())).collect();
+) -> Vec<Result<Standing, PushError>> {
+    let is_empty: Vec<_> = standings
+        .iter()
+        .map(|standing| standing.as_ref().ok().map(|standing| standing.is_empty))
+        .collect();
+    if is_empty.iter().all(Option::is_none) {
+        return standings;
+    }
     let layers = stream::poll_fn(|context| waiting.poll_recv(context));
     let mut sending = layers
-        .map(|blob| async move {
-            let attempts = destinations.iter().map(|destination| async {
-                let repository = &destination.repository;
-                let present = destination
-                    .registry
-                    .has_blob(repository, &blob.digest)
-                    .await
-                    .map_err(|cause| destination.failed(None, cause))?;
-                if !present {
-                    blob.send(destination).await?;
-                }
-                Ok::<_, PushError>(present)
-            });
-            let results = join_all(attempts).await;
-            (blob.digest.clone(), results)
+        .map(|blob| {
+            let attempts = destinations.iter().zip(&is_empty);
+            let attempts: Vec<_> = attempts
+                .map(|(destination, is_empty)| {
+                    let blob = blob.clone();
+                    async move {
+                        let Some(is_empty) = is_empty else {
+                            return Ok(false);
+                        };
+                        let is_there = !is_empty && destination.has(&blob.digest).await?;
+                        if !is_there {
+                            blob.send(destination).await?;
+                        }
+                        Ok::<_, PushError>(is_there)
+                    }
+                })
+                .collect();
+            async move { (blob.digest, join_all(attempts).await) }
         })
         .buffer_unordered(settings.concurrency);
     while let Some((digest, results)) = sending.next().await {
-        for (state, result) in states.iter_mut().zip(results) {
-            match (state.as_mut(), result) {
-                (Ok(known), Ok(true)) => known.present.push(digest.clone()),
-                (Ok(known), Ok(false)) => known.sent.push(digest.clone()),
-                (Ok(_), Err(error)) => *state = Err(error),
+        for (standing, result) in standings.iter_mut().zip(results) {
+            match (standing.as_mut(), result) {
+                (Ok(standing), Ok(true)) => drop(standing.present.insert(digest.clone())),
+                (Ok(standing), Ok(false)) => drop(standing.sent.insert(digest.clone())),
+                (Ok(_), Err(error)) => *standing = Err(error),
                 (Err(_), _) => {}
             }
         }
+        if standings.iter().all(Result::is_err) {
+            break;
+        }
     }
     drop(sending);
-    states
-}
-
-/// Writes the manifest in Docker's schema 2, which `docker push` makes of the same archive; in
-/// OCI's form where a layer is in zstd, which Docker's has no media type for.
-fn write_manifest(config: &Blob, layers: &[Layer]) -> AnyManifest {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Document<'a> {
-        schema_version: u8,
-        media_type: &'a str,
-        config: Entry<'a>,
-        layers: Vec<Entry<'a>>,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Entry<'a> {
-        media_type: &'a str,
-        size: u64,
-        digest: &'a Digest,
-        #[serde(skip_serializing_if = "<[String]>::is_empty")]
-        urls: &'a [String],
-    }
-    let is_oci = layers
-        .iter()
-        .any(|layer| layer.media_type == media_type::OCI_LAYER_ZSTD);
-    let (own_type, config_type) = if is_oci {
-        (media_type::OCI_MANIFEST, media_type::OCI_CONFIG)
-    } else {
-        (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG)
-    };
-    let layers = layers.iter().map(|layer| Entry {
-        media_type: match &*layer.media_type {
-            media_type::DOCKER_LAYER_GZIP if is_oci => media_type::OCI_LAYER_GZIP,
-            media_type::DOCKER_LAYER if is_oci => media_type::OCI_LAYER,
-            other => other,
-        },
-        size: layer.size,
-        digest: &layer.digest,
-        urls: &layer.urls,
-    });
-    let document = Document {
-        schema_version: 2,
-        media_type: own_type,
-        config: Entry {
-            media_type: config_type,
-            size: config.size,
-            digest: &config.digest,
-            urls: &[],
-        },
-        layers: layers.collect(),
-    };
-    #[expect(
-        clippy::expect_used,
-        reason = "strings, numbers and lists always make JSON"
-    )]
-    let bytes = serde_json::to_vec(&document).expect("a manifest is JSON");
-    #[expect(clippy::expect_used, reason = "it was written in the line above")]
-    AnyManifest::parse(bytes.into(), None).expect("our own manifest is one")
+    standings
 }

@@ -1,85 +1,143 @@
-//! What a destination already has.
+//! What a destination already has, found out with as few requests as it takes.
+
+use std::collections::HashSet;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::blobs::{Blob, Blobs};
 use super::{Destination, PushError};
 use crate::digest::Digest;
+use crate::manifest::AnyManifest;
 use crate::registry::RegistryError;
 
-/// Blobs that are known to be at one destination.
+/// What is known of one destination.
 #[derive(Debug, Default)]
-pub(super) struct Known {
-    /// Sent by this push.
-    pub(super) sent: Vec<Digest>,
-    /// Found there.
-    pub(super) present: Vec<Digest>,
+pub(super) struct Standing {
+    /// Where each tag pointed before the push, in the destination's order.
+    pub(super) tags: Vec<Option<Digest>>,
+    /// True when the image itself is there. A registry takes a manifest only when all that it names
+    /// is there, so the manifest stands for its blobs.
+    pub(super) image_is_present: bool,
+    /// Blobs that this push sent.
+    pub(super) sent: HashSet<Digest>,
+    /// Blobs that were found there.
+    pub(super) present: HashSet<Digest>,
+    /// True when the repository has no image yet, and so no blob worth asking for.
+    pub(super) is_empty: bool,
 }
 
-impl Known {
+impl Standing {
+    /// True when the blob need not be sent.
     pub(super) fn holds(&self, digest: &Digest) -> bool {
         self.sent.contains(digest) || self.present.contains(digest)
     }
+
+    /// Notes the blobs of a manifest that is there.
+    pub(super) fn holds_all_of(&mut self, manifest: &AnyManifest) {
+        if let AnyManifest::Manifest(manifest) = manifest {
+            let blobs = manifest.blobs().into_iter();
+            self.present.extend(blobs.map(|blob| blob.digest.clone()));
+        }
+    }
 }
 
-/// Where the tags of a destination point before anything is put.
-pub(super) struct Tags {
-    /// One entry a tag, in the destination's order.
-    pub(super) current: Vec<Option<Digest>>,
-    /// True when the image itself is there, under one of the tags or under its digest.
-    pub(super) image_is_present: bool,
-}
+/// Below this a blob that the last image did not have is sent without asking whether it is there:
+/// to ask costs as much as to send.
+const ASK_FROM: u64 = 1024 * 1024;
 
 impl Destination {
-    /// Asks where the tags point, and whether the image is there.
-    ///
-    /// A registry takes a manifest only when all that it names is there, so a manifest that is
-    /// there stands for its blobs.
-    pub(super) async fn look(&self, digest: &Digest) -> Result<Tags, PushError> {
+    /// Asks where the tags point, and whether the image with this digest is there.
+    pub(super) async fn look(&self, digest: &Digest) -> Result<Standing, PushError> {
         let head = |reference: String| async move {
             self.registry
                 .head_manifest(&self.repository, &reference)
                 .await
                 .map_err(|cause| self.failed(Some(&reference), cause))
         };
-        let current: Vec<_> = stream::iter(self.tags.clone())
+        let tags: Vec<_> = stream::iter(self.tags.clone())
             .map(head)
-            .buffered(self.tags.len().clamp(1, 8))
+            .buffered(8)
             .try_collect()
             .await?;
-        let image_is_present = current.iter().flatten().any(|found| found == digest)
+        let image_is_present = tags.iter().flatten().any(|found| found == digest)
             || head(digest.to_string()).await?.is_some();
-        Ok(Tags {
-            current,
+        Ok(Standing {
+            tags,
             image_is_present,
+            ..Standing::default()
         })
     }
 
-    /// The blobs that are not there, asked one by one.
+    /// [`Self::look`], and where the image is missing [`Self::learn`].
+    pub(super) async fn look_and_learn(&self, digest: &Digest) -> Result<Standing, PushError> {
+        let mut standing = self.look(digest).await?;
+        if !standing.image_is_present {
+            self.learn(&mut standing).await?;
+        }
+        Ok(standing)
+    }
+
+    /// Learns what an earlier image of the repository tells about the blobs that are there. What
+    /// cannot be learned is asked for blob by blob.
+    async fn learn(&self, standing: &mut Standing) -> Result<(), PushError> {
+        let tagged = standing.tags.iter().flatten().next().map(Digest::to_string);
+        let earlier = match tagged {
+            Some(digest) => Some(digest),
+            None => self.earlier_images(standing).await.into_iter().next(),
+        };
+        if let Some(earlier) = earlier
+            && let Some(manifest) = self.manifest(&earlier).await?
+        {
+            standing.holds_all_of(&manifest);
+        }
+        Ok(())
+    }
+
+    /// The blobs that are not there.
     pub(super) async fn missing<'a>(
         &self,
         blobs: &'a Blobs,
-        known: &mut Known,
+        standing: &mut Standing,
         concurrency: usize,
     ) -> Result<Vec<&'a Blob>, PushError> {
-        let asked: Vec<_> = stream::iter(blobs.iter().filter(|blob| !known.holds(&blob.digest)))
-            .map(|blob| async move {
-                let present = self
-                    .registry
-                    .has_blob(&self.repository, &blob.digest)
-                    .await
-                    .map_err(|cause| self.failed(None, cause))?;
-                Ok::<_, PushError>((blob, present))
-            })
+        let unknown = blobs.iter().filter(|blob| !standing.holds(&blob.digest));
+        let (ask, mut missing): (Vec<_>, Vec<_>) =
+            unknown.partition(|blob| !standing.is_empty && blob.size >= ASK_FROM);
+        let answers: Vec<_> = stream::iter(ask)
+            .map(|blob| async move { Ok::<_, PushError>((blob, self.has(&blob.digest).await?)) })
             .buffered(concurrency)
             .try_collect()
             .await?;
-        let (present, missing): (Vec<_>, Vec<_>) =
-            asked.into_iter().partition(|(_, present)| *present);
-        known
-            .present
-            .extend(present.into_iter().map(|(blob, _)| blob.digest.clone()));
-        Ok(missing.into_iter().map(|(blob, _)| blob).collect())
+        for (blob, is_there) in answers {
+            if is_there {
+                standing.present.insert(blob.digest.clone());
+            } else {
+                missing.push(blob);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// True when the blob is there.
+    pub(super) async fn has(&self, digest: &Digest) -> Result<bool, PushError> {
+        self.registry
+            .has_blob(&self.repository, digest)
+            .await
+            .map_err(|cause| self.failed(None, cause))
+    }
+
+    /// The manifest under a tag or digest; none when there is no such, or none that can be read.
+    pub(super) async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, PushError> {
+        match self
+            .registry
+            .get_manifest(&self.repository, reference)
+            .await
+        {
+            Ok(manifest) => Ok(manifest),
+            // What stands there may be anything; it will be overwritten.
+            Err(error) if error.is_malformed() => Ok(None),
+            Err(cause) => Err(self.failed(Some(reference), cause)),
+        }
     }
 
     /// The error of a request that was made for this destination.

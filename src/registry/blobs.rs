@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use oci_distribution::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_distribution::errors::OciDistributionError;
@@ -16,9 +17,11 @@ use oci_distribution::token_cache::{RegistryToken, RegistryTokenType};
 use oci_distribution::{Reference, RegistryOperation};
 use reqwest::{Method, StatusCode, Url};
 
+use super::http::read_bounded;
 use super::token::{Access, Authorization};
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
+use crate::manifest::MAX_MANIFEST_SIZE;
 use crate::network::{Network, NetworkError, USER_AGENT};
 use crate::source::ByteStream;
 
@@ -86,6 +89,38 @@ impl Registry {
             status if status.is_success() => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
             _ => Err(self.refusal(Method::GET, url, answer).await),
+        }
+    }
+
+    /// The bytes of a small blob, a config; none when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses, or sends more than [`MAX_MANIFEST_SIZE`] bytes or other ones than
+    /// the digest names.
+    pub async fn get_config(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Option<Bytes>, RegistryError> {
+        let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
+        let answer = self
+            .send(Method::GET, url.clone(), repository, self.access, |r| r)
+            .await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(self.refusal(Method::GET, url, answer).await),
+        }
+        let limit = usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX);
+        let body = read_bounded(answer, limit)
+            .await
+            .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
+        if Digest::of(&body) == *digest {
+            Ok(Some(body))
+        } else {
+            let what = format!("it sent a blob whose digest is {}", Digest::of(&body));
+            Err(RegistryError::unexpected(Method::GET, url, what))
         }
     }
 

@@ -175,6 +175,11 @@ impl RegistryError {
         matches!(*self.outcome, Outcome::Broken) && self.trouble() != Trouble::Certificate
     }
 
+    /// True when the registry answered, but not with the document that was asked for.
+    pub(crate) fn is_malformed(&self) -> bool {
+        matches!(*self.outcome, Outcome::Unexpected)
+    }
+
     /// True when no answer came, or one that broke off.
     pub(super) fn is_broken(&self) -> bool {
         matches!(*self.outcome, Outcome::Broken)

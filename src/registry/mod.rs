@@ -1,6 +1,6 @@
 //! One registry, met with the credential it was opened with.
 //!
-//! oci-distribution (oci-client) carries the blobs, in [`blobs`]; everything else goes by reqwest
+//! oci-distribution (oci-client) carries the blobs, in `blobs.rs`; everything else goes by reqwest
 //! beside it, because oci-client loses what users need from an answer and bounds no body.
 
 mod advice;

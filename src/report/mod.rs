@@ -66,12 +66,26 @@ pub fn write(report: &Report, request: &Request, stdout: &mut dyn Write) -> Resu
     if let (Some(path), Some(first)) = (&request.digest_file, report.arrivals.first()) {
         write_file(path, first.pushed.digest.as_str())?;
     }
-    if let Some(path) = &request.github_output {
-        let secret_file = secret.and_then(|secret| secret.file.as_deref());
-        github::write_outputs(path, report, secret_file, request.report_file.as_deref())
-            .map_err(|error| Error::File(path.to_owned(), error))?;
-    }
     Ok(())
+}
+
+/// Leaves the outputs of a GitHub step; the pull secret's file is one of them when it was written.
+///
+/// # Errors
+///
+/// When the runner's file cannot be written.
+pub fn write_outputs(
+    report: &Report,
+    request: &Request,
+    has_pull_secret: bool,
+) -> Result<(), Error> {
+    let Some(path) = &request.github_output else {
+        return Ok(());
+    };
+    let secret = request.pull_secret.as_ref().filter(|_| has_pull_secret);
+    let secret_file = secret.and_then(|secret| secret.file.as_deref());
+    github::write_outputs(path, report, secret_file, request.report_file.as_deref())
+        .map_err(|error| Error::File(path.to_owned(), error))
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), Error> {

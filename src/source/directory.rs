@@ -30,10 +30,6 @@ impl Files for Directory {
         &self.what
     }
 
-    fn is_complete(&self) -> bool {
-        true
-    }
-
     fn find(&self, name: &str) -> Result<Option<Place>, SourceError> {
         let found = self.root.join(name).canonicalize().and_then(|path| {
             let metadata = path.symlink_metadata()?;
@@ -48,9 +44,9 @@ impl Files for Directory {
             }
         };
         if !path.starts_with(&self.root) {
-            return Err(SourceError::HostileLink {
+            return Err(SourceError::Outside {
                 what: self.what.clone(),
-                member: quoted(name),
+                name: quoted(name),
                 target: shown(&path),
             });
         }

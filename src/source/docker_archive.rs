@@ -33,7 +33,14 @@ struct Entry {
 struct Candidate {
     names: Vec<String>,
     entry: Option<Entry>,
-    layout: Option<(Listed, Loaded)>,
+    layout: Option<Saved>,
+}
+
+/// An image of the layout, and its manifests; or why they cannot be read, which matters only if
+/// this is the image that is chosen.
+struct Saved {
+    listed: Listed,
+    loaded: Result<Loaded, SourceError>,
 }
 
 /// Opens the image that `reference` means, or the only one.
@@ -51,13 +58,19 @@ pub(super) fn open(
     };
     let candidates = candidates(documents, entries.unwrap_or_default())?;
     let chosen = choose(documents, candidates, reference)?;
-    if let (Some(entry), Some((_, loaded))) = (&chosen.entry, &chosen.layout)
-        && let AnyManifest::Manifest(manifest) = &loaded.tree.root
+    let Some(saved) = chosen.layout else {
+        let entry = chosen.entry.ok_or_else(|| SourceError::Empty {
+            what: documents.what(),
+        })?;
+        return unpacked(documents, &entry, chosen.names);
+    };
+    let loaded = saved.loaded?;
+    if let (Some(entry), AnyManifest::Manifest(manifest)) = (&chosen.entry, &loaded.tree.root)
         && manifest.layers.iter().all(is_uncompressed)
     {
-        // Docker 25.0.0 wrote manifests without layers (moby/moby#47065); such a one is worth
-        // nothing beside `manifest.json`, and is not handed on.
         let mut opened = unpacked(documents, entry, chosen.names)?;
+        // Docker 25.0.0 wrote manifests without layers (moby/moby#47065): such a one is worth
+        // nothing beside `manifest.json`, and is not handed on.
         if let Content::Unpacked(image) = &mut opened.image.content
             && is_of(manifest, image)
         {
@@ -65,19 +78,13 @@ pub(super) fn open(
         }
         return Ok(opened);
     }
-    match (chosen.layout, chosen.entry) {
-        (Some((_, loaded)), _) => Ok(Opened {
-            image: Image {
-                names: chosen.names,
-                content: Content::Manifests(loaded.tree),
-            },
-            blobs: loaded.blobs,
-        }),
-        (None, Some(entry)) => unpacked(documents, &entry, chosen.names),
-        (None, None) => Err(SourceError::Empty {
-            what: documents.what(),
-        }),
-    }
+    Ok(Opened {
+        image: Image {
+            names: chosen.names,
+            content: Content::Manifests(loaded.tree),
+        },
+        blobs: loaded.blobs,
+    })
 }
 
 /// Every image that either list has, each once.
@@ -88,51 +95,54 @@ fn candidates(
     documents: &Documents<'_>,
     entries: Vec<Entry>,
 ) -> Result<Vec<Candidate>, SourceError> {
-    let mut candidates: Vec<Candidate> = Vec::new();
-    let mut failed = None;
-    if let Some(layout) = Layout::read(documents)? {
-        for listed in &layout.images {
-            match layout.load(documents, listed) {
-                Ok(loaded) => candidates.push(Candidate {
-                    names: Vec::new(),
-                    entry: None,
-                    layout: Some((listed.clone(), loaded)),
+    let mut candidates: Vec<Candidate> = match Layout::read(documents)? {
+        None => Vec::new(),
+        Some(layout) => layout
+            .images
+            .iter()
+            .map(|listed| Candidate {
+                names: Vec::new(),
+                entry: None,
+                layout: Some(Saved {
+                    listed: listed.clone(),
+                    loaded: layout.load(documents, listed),
                 }),
-                Err(error) => failed = Some(error),
-            }
+            })
+            .collect(),
+    };
+    let mut by_config: HashMap<Digest, usize> = HashMap::new();
+    for (place, candidate) in candidates.iter().enumerate() {
+        for config in candidate.configs() {
+            by_config.entry(config).or_insert(place);
         }
     }
+    let mut by_files: HashMap<(String, Option<Vec<String>>), usize> = HashMap::new();
     for entry in entries {
         let names = entry.repo_tags.iter().flatten();
         let names: Vec<String> = names.filter(|n| *n != "<none>:<none>").cloned().collect();
-        match candidates.iter_mut().find(|known| known.is(&entry)) {
-            Some(known) => {
-                known.names.extend(names);
-                known.entry.get_or_insert(entry);
-            }
-            None => candidates.push(Candidate {
+        let files = (entry.config.clone(), entry.layers.clone());
+        let known = stated_digest(&entry.config)
+            .and_then(|config| by_config.get(&config))
+            .or_else(|| by_files.get(&files));
+        if let Some(place) = known {
+            let known = &mut candidates[*place];
+            known.names.extend(names);
+            known.entry.get_or_insert(entry);
+        } else {
+            by_files.insert(files, candidates.len());
+            candidates.push(Candidate {
                 names,
                 entry: Some(entry),
                 layout: None,
-            }),
+            });
         }
     }
     for candidate in &mut candidates {
-        if let (true, Some((listed, _))) = (candidate.names.is_empty(), &candidate.layout) {
-            candidate.names.clone_from(&listed.names);
+        if let (true, Some(saved)) = (candidate.names.is_empty(), &candidate.layout) {
+            candidate.names.clone_from(&saved.listed.names);
         }
     }
-    match failed {
-        // A layout that cannot be read is no loss where `manifest.json` has the image too.
-        Some(error)
-            if candidates
-                .iter()
-                .all(|candidate| candidate.layout.is_some()) =>
-        {
-            Err(error)
-        }
-        _ => Ok(candidates),
-    }
+    Ok(candidates)
 }
 
 fn choose(
@@ -142,51 +152,65 @@ fn choose(
 ) -> Result<Candidate, SourceError> {
     let what = documents.what();
     let choices: Vec<String> = candidates.iter().map(Candidate::choice).collect();
-    if choices.is_empty() {
-        return Err(SourceError::Empty { what });
-    }
-    let mut fitting = candidates
+    let mut fitting: Vec<Candidate> = candidates
         .into_iter()
-        .filter(|candidate| reference.is_none_or(|wanted| candidate.is_meant_by(wanted)));
-    match (fitting.next(), fitting.next(), reference) {
+        .filter(|candidate| reference.is_none_or(|wanted| candidate.is_meant_by(wanted)))
+        .collect();
+    // A manifest that cannot be read cannot be told to belong to an entry of `manifest.json`, so
+    // both are there; the reason is worth more than a choice between them.
+    if let Some(broken) = fitting.iter().position(Candidate::is_broken) {
+        return Ok(fitting.swap_remove(broken));
+    }
+    match (fitting.pop(), fitting.pop(), reference) {
         (Some(one), None, _) => Ok(one),
-        (None, _, Some(reference)) => Err(SourceError::NoSuchImage {
+        (Some(_), Some(_), _) => Err(SourceError::Ambiguous {
+            what,
+            address: documents.address.clone(),
+            choices,
+        }),
+        (None, _, Some(reference)) if !choices.is_empty() => Err(SourceError::NoSuchImage {
             what,
             reference: quoted(reference),
             choices,
         }),
-        _ => Err(SourceError::Ambiguous { what, choices }),
+        (None, _, _) => Err(SourceError::Empty { what }),
     }
 }
 
 impl Candidate {
-    /// True when `entry` is about this image.
-    fn is(&self, entry: &Entry) -> bool {
-        let Some((_, loaded)) = &self.layout else {
-            return self
-                .entry
-                .as_ref()
-                .is_some_and(|known| known.config == entry.config && known.layers == entry.layers);
-        };
-        let Some(config) = stated_digest(&entry.config) else {
-            return false;
+    fn is_broken(&self) -> bool {
+        matches!(&self.layout, Some(saved) if saved.loaded.is_err())
+    }
+
+    /// The configs of every manifest that the layout has for this image.
+    fn configs(&self) -> Vec<Digest> {
+        let Some(Saved {
+            loaded: Ok(loaded), ..
+        }) = &self.layout
+        else {
+            return Vec::new();
         };
         std::iter::once(&loaded.tree.root)
             .chain(loaded.tree.children.values())
-            .any(|manifest| match manifest {
-                AnyManifest::Manifest(manifest) => manifest.config.digest == config,
-                AnyManifest::Index(_) => false,
+            .filter_map(|manifest| match manifest {
+                AnyManifest::Manifest(manifest) => Some(manifest.config.digest.clone()),
+                AnyManifest::Index(_) => None,
             })
+            .collect()
     }
 
     fn is_meant_by(&self, wanted: &str) -> bool {
-        let id = self.entry.as_ref().and_then(|e| stated_digest(&e.config));
         self.names.iter().any(|name| names::means(wanted, name))
-            || id.is_some_and(|id| names::means_digest(wanted, &id))
+            || self.id().is_some_and(|id| names::means_digest(wanted, &id))
             || self
                 .layout
                 .as_ref()
-                .is_some_and(|(listed, _)| listed.is_meant_by(wanted))
+                .is_some_and(|saved| saved.listed.is_meant_by(wanted))
+    }
+
+    /// The image ID, the digest of the config, as the config's name states it.
+    fn id(&self) -> Option<Digest> {
+        stated_digest(&self.entry.as_ref()?.config)
     }
 
     fn choice(&self) -> String {
@@ -194,16 +218,10 @@ impl Candidate {
             let names: Vec<String> = self.names.iter().map(|name| quoted(name)).collect();
             return names.join(" or ");
         }
-        match (&self.layout, &self.entry) {
-            (Some((listed, _)), _) => listed.choice(),
-            (None, Some(entry)) => match stated_digest(&entry.config) {
-                Some(id) => format!("`{id}`"),
-                None => format!(
-                    "an image without a name, with the config {}",
-                    quoted(&entry.config)
-                ),
-            },
-            (None, None) => String::new(),
+        match (&self.layout, self.id()) {
+            (Some(saved), _) => saved.listed.choice(),
+            (None, Some(id)) => format!("`{id}`"),
+            (None, None) => "one that has neither name nor ID".to_owned(),
         }
     }
 }
@@ -225,12 +243,12 @@ fn unpacked(
 
     let needed = |name: &str| -> Result<Place, SourceError> {
         let found = documents.files.find(name)?;
-        found.ok_or_else(|| documents.absent(name, "`manifest.json`"))
+        found.ok_or_else(|| documents.absent(name, "`manifest.json` names"))
     };
     let config_place = needed(&entry.config)?;
     let bytes = documents
         .read(&entry.config)?
-        .ok_or_else(|| documents.absent(&entry.config, "`manifest.json`"))?;
+        .ok_or_else(|| documents.absent(&entry.config, "`manifest.json` names"))?;
     if let Some(stated) = stated_digest(&entry.config) {
         documents.check(&entry.config, &stated, &bytes)?;
     }

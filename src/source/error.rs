@@ -1,7 +1,8 @@
 //! Why an image cannot be read, and what to do about it.
 
+use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::sniff::Looks;
 use crate::digest::Digest;
@@ -52,7 +53,7 @@ pub enum SourceError {
         at: String,
     },
     /// The archive's structure cannot be followed.
-    #[error("{what} is damaged: the header at byte {position} is no tar header, {why}")]
+    #[error("{what} is damaged at byte {position}: {why}")]
     Damaged {
         what: String,
         position: u64,
@@ -72,6 +73,13 @@ pub enum SourceError {
         member: String,
         target: String,
     },
+    /// A link out of a layout directory.
+    #[error("{what} is refused: its {name} is a link out of it, to {target}")]
+    Outside {
+        what: String,
+        name: String,
+        target: String,
+    },
     /// A pipe, a device or a directory where a file should be.
     #[error("{name} of {what} is no regular file")]
     NotRegular { what: String, name: String },
@@ -82,8 +90,8 @@ pub enum SourceError {
     #[error("{what} has the sparse member {member}, which cannot be read in place")]
     Sparse { what: String, member: String },
     /// Not an image, and not worth the memory.
-    #[error("{what} has more than {limit} members, which no image archive has")]
-    TooManyMembers { what: String, limit: usize },
+    #[error("{what} has more than {limit}, which no image archive has")]
+    TooManyMembers { what: String, limit: String },
     /// A document past the bounds.
     #[error("{document} of {what} has {size} bytes, more than the {limit} that are read")]
     TooLarge {
@@ -112,12 +120,11 @@ pub enum SourceError {
         cause: ManifestError,
     },
     /// Something that is named and is not there.
-    #[error("{what} does not hold {name}, which {needed_by} names{}", if *.cut { ", and its end is missing" } else { "" })]
+    #[error("{what} does not hold {name}, which {needed_by}")]
     Absent {
         what: String,
         name: String,
         needed_by: String,
-        cut: bool,
     },
     /// An index of platforms none of which is there.
     #[error("{what} holds none of the platforms of its index {digest}: {platforms}")]
@@ -146,7 +153,11 @@ pub enum SourceError {
         actual: Digest,
     },
     /// A config and layers that do not belong together.
-    #[error("{what} names {layers} layers for an image whose config has {diff_ids} diff IDs")]
+    #[error(
+        "{what} names {} for an image whose config has {}",
+        count(*layers, "layer"),
+        count(*diff_ids, "diff ID")
+    )]
     LayerCount {
         what: String,
         layers: usize,
@@ -161,7 +172,11 @@ pub enum SourceError {
     },
     /// Several images, and nothing says which.
     #[error("{what} holds {} images, and `image` does not say which", choices.len())]
-    Ambiguous { what: String, choices: Vec<String> },
+    Ambiguous {
+        what: String,
+        address: String,
+        choices: Vec<String>,
+    },
     /// No image of that name.
     #[error("{what} holds no image {reference}")]
     NoSuchImage {
@@ -181,12 +196,12 @@ pub enum SourceError {
         #[source]
         cause: io::Error,
     },
-    /// A compressed archive that ends early or is damaged.
-    #[error("cannot decompress {what}: {}", if *.cut { format!("its {form} stream is cut off") } else { format!("its {form} stream is damaged") })]
+    /// A compressed archive that ends early, is damaged, or asks for too much.
+    #[error("cannot decompress {what}: its {form} stream {fault}")]
     Unpack {
         what: String,
         form: &'static str,
-        cut: bool,
+        fault: Fault,
         #[source]
         cause: io::Error,
     },
@@ -197,6 +212,31 @@ pub enum SourceError {
         digest: Digest,
         offset: u64,
     },
+}
+
+/// What is wrong with a compressed stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It ends early.
+    Cut,
+    /// It cannot be followed.
+    Damaged,
+    /// It was made to be decompressed with more memory than it gets.
+    Memory,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Cut => "is cut off",
+            Self::Damaged => "is damaged",
+            Self::Memory => "needs more than 128 MiB of memory",
+        })
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 impl SourceError {
@@ -221,18 +261,19 @@ impl SourceError {
     }
 }
 
-/// How many choices are listed; an archive with hundreds of images would fill the log.
-const MAX_CHOICES: usize = 20;
+/// How many of a kind are listed; an archive with hundreds of images would fill the log.
+const MAX_LISTED: usize = 20;
 
-fn list(choices: &[String]) -> String {
+/// Some of many, with how many more there are.
+pub(super) fn list(choices: &[String]) -> String {
     let mut text = choices
         .iter()
-        .take(MAX_CHOICES)
+        .take(MAX_LISTED)
         .cloned()
         .collect::<Vec<_>>()
         .join(", ");
-    if choices.len() > MAX_CHOICES {
-        text.push_str(&format!(" and {} more", choices.len() - MAX_CHOICES));
+    if choices.len() > MAX_LISTED {
+        text.push_str(&format!(" and {} more", choices.len() - MAX_LISTED));
     }
     text
 }
@@ -241,7 +282,7 @@ impl Hint for SourceError {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::Missing { similar, .. } if !similar.is_empty() => {
-                format!("there are: {}", similar.join(", "))
+                format!("these are there: {}", similar.join(", "))
             }
             Self::Missing { .. } => {
                 "check that the step that builds the image ran in this job, or that its artifact \
@@ -254,21 +295,23 @@ impl Hint for SourceError {
                 None => "name the directory that holds `oci-layout` and `index.json`".to_owned(),
             },
             Self::WrongKind { instead, .. } => format!("write `{instead}`"),
-            Self::Cut { .. } | Self::Absent { cut: true, .. } | Self::Unpack { cut: true, .. } => {
-                "make the archive again: its writer or its download was stopped, or the disk was \
+            Self::Cut { .. }
+            | Self::Unpack {
+                fault: Fault::Cut, ..
+            } => "make the archive again: its writer or its download was stopped, or the disk was \
                  full"
-                    .to_owned()
-            }
+                .to_owned(),
             Self::Absent { .. } => "make the archive again, with all its layers in it".to_owned(),
             Self::Spool { cause, .. } if is_full(cause) => {
                 "set `TMPDIR` to a directory on a disk with more room, or decompress the archive \
                  beforehand: then it is read in place"
                     .to_owned()
             }
-            Self::Unpack { cause, .. } if cause.kind() == io::ErrorKind::OutOfMemory => {
-                "it was packed with a dictionary over 128 MiB; unpack it with its own tool first"
-                    .to_owned()
-            }
+            Self::Spool { .. } => "set `TMPDIR` to a directory that can be written to".to_owned(),
+            Self::Unpack {
+                fault: Fault::Memory,
+                ..
+            } => "decompress it with its own tool beforehand".to_owned(),
             Self::Damaged { .. }
             | Self::Unpack { .. }
             | Self::WrongSize { .. }
@@ -276,10 +319,18 @@ impl Hint for SourceError {
                 "make the archive again, or fetch it again: its bytes were changed".to_owned()
             }
             Self::Hostile { .. } | Self::HostileLink { .. } | Self::Repeated { .. } => {
-                "no image builder writes such an archive; find out who made it. Where the links \
-                 are your own, copy the files (`cp -RL`, `tar --dereference`) instead"
-                    .to_owned()
+                "no image builder writes such an archive: find out who made it".to_owned()
             }
+            Self::Outside { .. } => {
+                "copy the layout with its links followed, `cp -RL`, and name the copy".to_owned()
+            }
+            Self::TooManyMembers { .. } => Looks::FileSystem.advice().to_owned(),
+            Self::Manifest {
+                cause: ManifestError::Unknown(_),
+                ..
+            } => "if it is a build cache (`--cache-to`), export the image itself: `docker buildx \
+                  build --output type=oci,dest=…`"
+                .to_owned(),
             Self::Sparse { .. } => "pack the archive again without `--sparse`".to_owned(),
             Self::Manifest {
                 cause: ManifestError::Schema1,
@@ -294,14 +345,14 @@ impl Hint for SourceError {
             Self::LayerForm { .. } => {
                 "make the image again with gzip, zstd or uncompressed layers".to_owned()
             }
-            Self::Ambiguous { choices, .. } => {
-                format!(
-                    "put one of these after the path and a colon: {}",
-                    list(choices)
-                )
-            }
+            Self::Ambiguous {
+                address, choices, ..
+            } => format!(
+                "write `{}:REF`, where REF is one of {}",
+                harmless(address),
+                list(choices)
+            ),
             Self::NoSuchImage { choices, .. } => format!("it holds {}", list(choices)),
-            Self::Empty { .. } => "save an image into it".to_owned(),
             _ => return Vec::new(),
         };
         vec![hint]
@@ -326,32 +377,4 @@ pub(super) fn quoted(text: &str) -> String {
 /// A path as messages show it.
 pub(super) fn shown(path: &Path) -> String {
     quoted(&path.to_string_lossy())
-}
-
-/// The files of the folder of `path` that look like images, at most five.
-pub(super) fn similar(path: &Path) -> Vec<String> {
-    const ENDINGS: [&str; 9] = [
-        ".tar", ".tgz", ".tar.gz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".oci",
-    ];
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        return Vec::new();
-    };
-    let mut found: Vec<String> = entries
-        .filter_map(Result::ok)
-        // A folder of a million files is not searched to its end for the sake of a hint.
-        .take(10_000)
-        .filter(|entry| {
-            let name = entry.file_name().to_string_lossy().to_lowercase();
-            ENDINGS.iter().any(|ending| name.ends_with(ending))
-                || entry.path().join("oci-layout").is_file()
-        })
-        .map(|entry| shown(&path.with_file_name(entry.file_name())))
-        .collect();
-    found.sort();
-    found.truncate(5);
-    found
 }

@@ -18,15 +18,12 @@ pub(super) const MAX_DOCUMENT: u64 = MAX_MANIFEST_SIZE;
 
 /// The most bytes of all documents of one source together, so that an index of a thousand large
 /// manifests does not fill the memory.
-const MAX_DOCUMENTS: u64 = 64 * 1024 * 1024;
+const MAX_DOCUMENTS: u64 = 32 * 1024 * 1024;
 
 /// A place that holds files by name. Names are relative and have `/` between their parts.
 pub(super) trait Files {
     /// How the place is called in messages: a path in backticks, or `standard input`.
     fn what(&self) -> &str;
-
-    /// False when the end of the place is missing, so that files may have been lost.
-    fn is_complete(&self) -> bool;
 
     /// Where the bytes of `name` are; none when there is no such file.
     fn find(&self, name: &str) -> Result<Option<Place>, SourceError>;
@@ -98,13 +95,16 @@ impl Place {
 pub(super) struct Documents<'a> {
     /// Where the documents are.
     pub(super) files: &'a dyn Files,
+    /// How `image` names the place when a reference is put behind it: `docker-archive:app.tar`.
+    pub(super) address: String,
     left: Cell<u64>,
 }
 
 impl<'a> Documents<'a> {
-    pub(super) fn new(files: &'a dyn Files) -> Self {
+    pub(super) fn new(files: &'a dyn Files, address: String) -> Self {
         Self {
             files,
+            address,
             left: Cell::new(MAX_DOCUMENTS),
         }
     }
@@ -192,7 +192,6 @@ impl<'a> Documents<'a> {
             what: self.what(),
             name: quoted(name),
             needed_by: needed_by.to_owned(),
-            cut: !self.files.is_complete(),
         }
     }
 }

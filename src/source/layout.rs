@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::error::{SourceError, quoted};
+use super::error::{SourceError, list, quoted};
 use super::files::{Documents, Place, blob_name};
 use super::names;
 use super::tree::{Tree, attested, label};
@@ -74,7 +74,7 @@ impl Layout {
         }
         let bytes = documents
             .read("index.json")?
-            .ok_or_else(|| documents.absent("index.json", "the OCI image layout specification"))?;
+            .ok_or_else(|| documents.absent("index.json", "every OCI layout has"))?;
         let listing: Listing = parse(documents, "index.json", &bytes)?;
         let mut images: Vec<Listed> = Vec::new();
         let mut places: HashMap<Digest, usize> = HashMap::new();
@@ -143,6 +143,7 @@ impl Layout {
                 }
                 Err(SourceError::Ambiguous {
                     what: documents.what(),
+                    address: documents.address.clone(),
                     choices,
                 })
             }
@@ -177,7 +178,7 @@ impl Layout {
             true => self.bytes.clone(),
             false => documents
                 .blob(root)?
-                .ok_or_else(|| documents.absent(&blob_name(&root.digest), "`index.json`"))?,
+                .ok_or_else(|| documents.absent(&blob_name(&root.digest), "`index.json` names"))?,
         };
         let mut loading = Loading {
             documents,
@@ -191,7 +192,9 @@ impl Layout {
             AnyManifest::Manifest(one) => {
                 if let Some(missing) = loading.blobs_of(&manifest)? {
                     let name = blob_name(&missing);
-                    return Err(documents.absent(&name, &format!("the manifest {}", one.digest)));
+                    return Err(
+                        documents.absent(&name, &format!("the manifest {} names", one.digest))
+                    );
                 }
             }
             AnyManifest::Index(index) => {
@@ -199,10 +202,6 @@ impl Layout {
                     return Err(loading.all_absent(index));
                 }
             }
-        }
-        if let (Some(absent), false) = (loading.absent.first(), documents.files.is_complete()) {
-            // What is missing here was lost, and not left out.
-            return Err(documents.absent(&blob_name(&absent.digest), "its index"));
         }
         Ok(Loaded {
             tree: Tree {
@@ -316,16 +315,16 @@ impl Loading<'_> {
     }
 
     fn all_absent(&self, index: &Index) -> SourceError {
+        let platforms: Vec<String> = self
+            .absent
+            .iter()
+            .filter(|child| attested(child).is_none())
+            .map(label)
+            .collect();
         SourceError::AllAbsent {
             what: self.documents.what(),
             digest: index.digest.clone(),
-            platforms: self
-                .absent
-                .iter()
-                .filter(|child| attested(child).is_none())
-                .map(label)
-                .collect::<Vec<_>>()
-                .join(", "),
+            platforms: list(&platforms),
         }
     }
 }

@@ -13,6 +13,7 @@ mod open;
 mod sniff;
 mod spool;
 mod stream;
+mod tar_header;
 mod tar_index;
 mod tree;
 
@@ -29,7 +30,7 @@ use futures_util::stream::BoxStream;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-pub use error::SourceError;
+pub use error::{Fault, SourceError};
 pub use sniff::Looks;
 pub(crate) use stream::bytes as read_range;
 pub use tree::{Part, Smaller, Tree, attested};

@@ -3,16 +3,17 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::directory::Directory;
-use super::error::{SourceError, shown, similar};
+use super::error::{SourceError, shown};
 use super::files::{Documents, Files as _};
 use super::layout::Layout;
-use super::sniff::{Looks, Packing, START};
+use super::sniff::{Looks, Packing, start_of};
 use super::spool::spool;
-use super::tar_index::{TarIndex, is_tar, start_of};
+use super::tar_header::is_tar;
+use super::tar_index::TarIndex;
 use super::{Content, Image, Opened, docker_archive};
 use crate::config::ImageSource;
 
@@ -56,7 +57,7 @@ fn layout(path: &Path, reference: Option<&str>) -> Result<(String, Opened), Sour
         });
     }
     let directory = Directory::open(path)?;
-    let documents = Documents::new(&directory);
+    let documents = Documents::new(&directory, format!("oci:{}", path.display()));
     let layout = Layout::read(&documents)?.ok_or_else(|| SourceError::NotLayout {
         what: what.clone(),
         lacks: "oci-layout",
@@ -147,7 +148,7 @@ fn standard_input() -> io::Result<File> {
 }
 
 fn start(file: &File, what: &str) -> Result<Vec<u8>, SourceError> {
-    start_of(file, START).map_err(|cause| SourceError::read(what, cause))
+    start_of(file).map_err(|cause| SourceError::read(what, cause))
 }
 
 fn of_tar(
@@ -166,21 +167,19 @@ fn of_tar(
     let has = |name: &str| Ok(index.find(name)?.is_some());
     let (is_docker, is_layout) = (has("manifest.json")?, has("oci-layout")?);
     if !is_docker && !is_layout {
-        if !index.is_complete() {
-            return Err(SourceError::Cut {
-                missing: 1024,
-                at: "its end".to_owned(),
-                what,
-            });
-        }
         let looks = Looks::of_names(index.names());
         return Err(SourceError::NotImage { what, looks });
     }
     index.refuse_tricks()?;
-    let documents = Documents::new(&index);
-    // `docker save` from the containerd image store leaves `manifest.json` out where the image is
-    // for another platform, so a Docker archive may be a layout alone.
-    if is_docker && kind != Kind::Oci {
+    // containerd's exporter writes no `manifest.json` where it resolves no manifest of an index, so
+    // a Docker archive may be a layout alone.
+    let is_docker = is_docker && kind != Kind::Oci;
+    let transport = match is_docker {
+        true => "docker-archive",
+        false => "oci-archive",
+    };
+    let documents = Documents::new(&index, format!("{transport}:{}", path.display()));
+    if is_docker {
         return docker_archive::open(&documents, reference);
     }
     match Layout::read(&documents)? {
@@ -232,4 +231,32 @@ fn advice_for_directory(path: &Path) -> Option<String> {
     } else {
         None
     }
+}
+
+/// The files of the folder of `path` that look like images, at most five.
+fn similar(path: &Path) -> Vec<String> {
+    const ENDINGS: [&str; 9] = [
+        ".tar", ".tgz", ".tar.gz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".oci",
+    ];
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        return Vec::new();
+    };
+    let mut found: Vec<String> = entries
+        .filter_map(Result::ok)
+        // A folder of a million files is not searched to its end for the sake of a hint.
+        .take(10_000)
+        .filter(|entry| {
+            let name = entry.file_name().to_string_lossy().to_lowercase();
+            ENDINGS.iter().any(|ending| name.ends_with(ending))
+                || entry.path().join("oci-layout").is_file()
+        })
+        .map(|entry| shown(&path.with_file_name(entry.file_name())))
+        .collect();
+    found.sort();
+    found.truncate(5);
+    found
 }

@@ -1,11 +1,30 @@
 //! What a file is by its first bytes, and what it looks like when it is no image.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 
-use super::tar_index::is_tar;
+use super::tar_header::is_tar;
 
 /// How many bytes of a file are looked at.
 pub(super) const START: usize = 4096;
+
+/// Reads as much of the start of `file` as there is, at most [`START`] bytes.
+pub(super) fn start_of(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; START];
+    let mut filled = 0;
+    while filled < START {
+        match file.read_at(&mut bytes[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
 
 /// How bytes are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
-use super::error::{SourceError, shown};
+use super::error::{Fault, SourceError, shown};
 use super::sniff::Packing;
 
 /// How much is copied at once.
@@ -94,7 +94,13 @@ fn unreadable(what: &str, packing: Option<Packing>, cause: io::Error) -> SourceE
         Some(packing) => SourceError::Unpack {
             what: what.to_owned(),
             form: packing.name(),
-            cut: cause.kind() == io::ErrorKind::UnexpectedEof,
+            fault: match cause.kind() {
+                io::ErrorKind::UnexpectedEof => Fault::Cut,
+                io::ErrorKind::OutOfMemory => Fault::Memory,
+                // libzstd's `ZSTD_error_frameParameter_windowTooLarge` has no kind of its own.
+                _ if cause.to_string().contains("too much memory") => Fault::Memory,
+                _ => Fault::Damaged,
+            },
             cause,
         },
     }
@@ -133,7 +139,7 @@ mod tests {
             &mut Disk(BUFFER * 2),
         )
         .unwrap_err();
-        insta::assert_snapshot!(error, @"");
-        insta::assert_snapshot!(error.hints().join("\n"), @"");
+        insta::assert_snapshot!(error, @"cannot copy `app.tar` to `/spool`, after 262160 bytes");
+        insta::assert_snapshot!(error.hints().join("\n"), @"set `TMPDIR` to a directory on a disk with more room, or decompress the archive beforehand: then it is read in place");
     }
 }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use tar::{EntryType, Header};
 
 use super::error::{SourceError, quoted};
 use super::files::{Files, Place};
+use super::tar_header::{BLOCK, Extensions, has_no_bytes, is_extension, plain, sum_is_right};
 
 /// The most members that are looked at. An image archive has a few for each of at most 127 layers
 /// and each platform; a directory of a million files is no image.
@@ -24,8 +24,8 @@ const MAX_EXTENSION: u64 = 64 * 1024;
 /// How many links may lead to one member, as the kernel bounds symbolic links.
 const MAX_LINKS: usize = 40;
 
-/// The unit of a tar file.
-const BLOCK: u64 = 512;
+/// The most bytes of all names together, which are kept.
+const MAX_NAMES: usize = 32 * 1024 * 1024;
 
 /// The names of a tar file, and where their bytes are in it.
 #[derive(Debug)]
@@ -33,26 +33,18 @@ pub(super) struct TarIndex {
     file: Arc<File>,
     what: String,
     members: HashMap<String, Member>,
+    /// How many bytes the names have.
+    names: usize,
     /// The first link that is absolute or climbs out; judged when it is known that this is an
     /// image archive, for a file system has many.
     hostile_link: Option<(String, String)>,
     repeated: Option<String>,
-    complete: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Member {
     File { offset: u64, size: u64 },
     Link(String),
-}
-
-/// What the headers before a member say about it.
-#[derive(Default)]
-struct Extensions {
-    name: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    sparse: bool,
 }
 
 impl TarIndex {
@@ -66,9 +58,9 @@ impl TarIndex {
             file,
             what,
             members: HashMap::new(),
+            names: 0,
             hostile_link: None,
             repeated: None,
-            complete: false,
         };
         index.walk(length)?;
         Ok(index)
@@ -86,22 +78,21 @@ impl TarIndex {
             self.read(here, position)?;
             if here.iter().all(|byte| *byte == 0) {
                 // One block of zeros ends the archive for every reader, although two are written.
-                self.complete = true;
-                break;
+                return match extended {
+                    true => Err(self.cut(BLOCK, after(&last))),
+                    false => Ok(()),
+                };
             }
             if (here.len() as u64) < BLOCK {
                 return Err(self.cut(position + BLOCK - length, after(&last)));
             }
             headers += 1;
             if headers > MAX_MEMBERS {
-                return Err(SourceError::TooManyMembers {
-                    what: self.what.clone(),
-                    limit: MAX_MEMBERS,
-                });
+                return Err(self.too_many(format!("{MAX_MEMBERS} members")));
             }
             let header = Header::from_byte_slice(&block);
             if !sum_is_right(header) {
-                return Err(self.damaged(position, "its checksum is wrong"));
+                return Err(self.damaged(position, "the checksum of a header is wrong"));
             }
             let kind = header.entry_type();
             let stated = match (extensions.size, is_extension(kind)) {
@@ -112,7 +103,9 @@ impl TarIndex {
             let next = stated
                 .checked_next_multiple_of(BLOCK)
                 .and_then(|padded| position.checked_add(padded))
-                .ok_or_else(|| self.damaged(position - BLOCK, "its size is impossible"))?;
+                .ok_or_else(|| {
+                    self.damaged(position - BLOCK, "the size of a member is impossible")
+                })?;
             let end = position + stated;
 
             if is_extension(kind) {
@@ -136,10 +129,8 @@ impl TarIndex {
             }
             position = next;
         }
-        if extended {
-            return Err(self.cut(BLOCK, after(&last)));
-        }
-        Ok(())
+        // Every writer ends its archive; without an end nobody can tell what else is missing.
+        Err(self.cut(2 * BLOCK, "its end mark".to_owned()))
     }
 
     /// Takes up one member, its name and links made plain.
@@ -161,6 +152,10 @@ impl TarIndex {
                 });
             }
         };
+        self.names += name.len();
+        if self.names > MAX_NAMES {
+            return Err(self.too_many(format!("{MAX_NAMES} bytes of names")));
+        }
         let kind = header.entry_type();
         if kind == EntryType::GNUSparse || extensions.sparse {
             return Err(SourceError::Sparse {
@@ -168,12 +163,12 @@ impl TarIndex {
                 member: quoted(&name),
             });
         }
+        if has_no_bytes(kind) && size > 0 {
+            // Some readers would skip that many bytes and some would not, and each would see
+            // another archive.
+            return Err(self.damaged(offset - BLOCK, "a link or directory has a size"));
+        }
         let member = if kind.is_hard_link() || kind.is_symlink() {
-            if size > 0 {
-                // Some readers would skip that many bytes and some would not, and each would see
-                // another archive.
-                return Err(self.damaged(offset - BLOCK, "it is a link and states a size"));
-            }
             let target = extensions
                 .link
                 .or_else(|| header.link_name_bytes().map(|link| link.into_owned()))
@@ -217,24 +212,14 @@ impl TarIndex {
         offset: u64,
         size: u64,
     ) -> Result<(), SourceError> {
-        if kind.is_pax_global_extensions() {
-            // Comments and times (`git archive` writes one); no reader takes names from it.
-            return Ok(());
-        }
         if size > MAX_EXTENSION {
-            return Err(self.damaged(offset - BLOCK, "its extended name is too long"));
+            return Err(self.damaged(offset - BLOCK, "the name of a member is too long"));
         }
         let mut bytes = vec![0; size as usize];
         self.read(&mut bytes, offset)?;
-        let until_nul = |bytes: &[u8]| bytes.split(|b| *b == 0).next().map(<[u8]>::to_vec);
-        if kind.is_gnu_longname() {
-            extensions.name = until_nul(&bytes);
-        } else if kind.is_gnu_longlink() {
-            extensions.link = until_nul(&bytes);
-        } else {
-            pax(&bytes, extensions)
-                .ok_or_else(|| self.damaged(offset - BLOCK, "its PAX records are malformed"))?;
-        }
+        extensions.extend(kind, &bytes).ok_or_else(|| {
+            self.damaged(offset - BLOCK, "the PAX records of a member are malformed")
+        })?;
         Ok(())
     }
 
@@ -243,7 +228,7 @@ impl TarIndex {
         match header.entry_size() {
             Ok(size) => Ok(size),
             Err(_) if has_no_bytes(header.entry_type()) => Ok(0),
-            Err(_) => Err(self.damaged(position, "its size is no number")),
+            Err(_) => Err(self.damaged(position, "the size of a member is no number")),
         }
     }
 
@@ -251,6 +236,13 @@ impl TarIndex {
         self.file
             .read_exact_at(buffer, offset)
             .map_err(|cause| SourceError::read(&self.what, cause))
+    }
+
+    fn too_many(&self, limit: String) -> SourceError {
+        SourceError::TooManyMembers {
+            what: self.what.clone(),
+            limit,
+        }
     }
 
     fn cut(&self, missing: u64, at: String) -> SourceError {
@@ -298,10 +290,6 @@ impl Files for TarIndex {
         &self.what
     }
 
-    fn is_complete(&self) -> bool {
-        self.complete
-    }
-
     /// Follows hard and symbolic links between members.
     fn find(&self, name: &str) -> Result<Option<Place>, SourceError> {
         let Ok(mut name) = plain(name, "") else {
@@ -328,109 +316,10 @@ impl Files for TarIndex {
     }
 }
 
-/// True when `block` is the header of a tar file's first member.
-pub(super) fn is_tar(block: &[u8]) -> bool {
-    block.len() >= BLOCK as usize && {
-        let block = &block[..BLOCK as usize];
-        block.iter().any(|byte| *byte != 0) && sum_is_right(Header::from_byte_slice(block))
-    }
-}
-
-fn sum_is_right(header: &Header) -> bool {
-    let bytes = header.as_bytes();
-    let sum = |of: &dyn Fn(u8) -> i64| -> i64 {
-        let outside: i64 = bytes[..148]
-            .iter()
-            .chain(&bytes[156..])
-            .map(|b| of(*b))
-            .sum();
-        outside + 8 * i64::from(b' ')
-    };
-    match header.cksum() {
-        // Some historic writers summed signed bytes.
-        Ok(stated) => {
-            let stated = i64::from(stated);
-            stated == sum(&i64::from) || stated == sum(&|byte| i64::from(byte as i8))
-        }
-        Err(_) => false,
-    }
-}
-
-fn is_extension(kind: EntryType) -> bool {
-    kind.is_gnu_longname()
-        || kind.is_gnu_longlink()
-        || kind.is_pax_local_extensions()
-        || kind.is_pax_global_extensions()
-}
-
-fn has_no_bytes(kind: EntryType) -> bool {
-    kind.is_hard_link()
-        || kind.is_symlink()
-        || kind.is_dir()
-        || kind.is_fifo()
-        || kind.is_character_special()
-        || kind.is_block_special()
-}
-
 fn after(last: &str) -> String {
     if last.is_empty() {
         "its first header".to_owned()
     } else {
         format!("the header after {}", quoted(last))
     }
-}
-
-/// Reads PAX records, `LENGTH KEY=VALUE\n`; by their lengths, because values may hold line ends
-/// (POSIX, `pax`, "pax Extended Header"). None when they are malformed.
-fn pax(mut bytes: &[u8], extensions: &mut Extensions) -> Option<()> {
-    while !bytes.is_empty() && bytes[0] != 0 {
-        let space = bytes.iter().position(|byte| *byte == b' ')?;
-        let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
-        let record = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
-        let equals = record.iter().position(|byte| *byte == b'=')?;
-        let (key, value) = (&record[..equals], &record[equals + 1..]);
-        match key {
-            b"path" => extensions.name = Some(value.to_vec()),
-            b"linkpath" => extensions.link = Some(value.to_vec()),
-            b"size" => extensions.size = Some(std::str::from_utf8(value).ok()?.parse().ok()?),
-            _ if key.starts_with(b"GNU.sparse.") => extensions.sparse = true,
-            _ => {}
-        }
-        bytes = &bytes[length..];
-    }
-    Some(())
-}
-
-/// `name` seen from `folder`, without `.`, `..` and doubled slashes; or why it is refused.
-pub(super) fn plain(name: &str, folder: &str) -> Result<String, &'static str> {
-    if name.starts_with('/') {
-        return Err("its name is absolute");
-    }
-    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
-    for part in name.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop().ok_or("its name climbs out of the archive")?;
-            }
-            part => parts.push(part),
-        }
-    }
-    Ok(parts.join("/"))
-}
-
-/// Reads as much of the start of `file` as there is, at most `length` bytes.
-pub(super) fn start_of(file: &File, length: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; length];
-    let mut filled = 0;
-    while filled < length {
-        match file.read_at(&mut bytes[filled..], filled as u64) {
-            Ok(0) => break,
-            Ok(more) => filled += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
 }

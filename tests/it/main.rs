@@ -10,5 +10,6 @@
 
 mod errors;
 mod push;
+mod reuse;
 mod source;
 mod support;

@@ -88,7 +88,7 @@ fn of_several_images_one_is_chosen_by_any_of_its_names_or_its_id() {
         assert_snapshot!(archive.told(archive.docker(None)), @r"
         error: `app.tar` holds 2 images, and `image` does not say which
 
-        hint: put one of these after the path and a colon: `one:v1` or `gcr.io/p/one:v1`, `two:latest`
+        hint: write `docker-archive:app.tar:REF`, where REF is one of `one:v1` or `gcr.io/p/one:v1`, `two:latest`
         exit code 2
         ");
         assert_snapshot!(archive.told(archive.docker(Some("two:v2"))), @r"

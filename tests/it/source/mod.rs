@@ -1,7 +1,14 @@
 //! Reading images from disk: every archive kind, and every way in which one can be bad.
 
 mod archives;
+mod cuts;
+mod documents;
+mod hostile;
+mod kinds;
 mod layouts;
+mod packed;
+mod tools;
+mod trees;
 
 use std::path::{Path, PathBuf};
 
@@ -13,9 +20,39 @@ use gcr_push::error::{Hint as _, write_chain};
 use gcr_push::source::{Content, Source, SourceError, Tree, Unpacked};
 use tempfile::TempDir;
 
-/// A directory with one archive in it.
+use crate::support::images::Layout;
+
+/// A directory with one archive in it, `app.tar`.
 struct Archive {
     folder: TempDir,
+}
+
+/// A directory with one layout in it, `app`.
+struct LayoutDirectory {
+    folder: TempDir,
+}
+
+impl LayoutDirectory {
+    fn of(layout: &Layout) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        layout.write(&folder.path().join("app"));
+        Self { folder }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("app")
+    }
+
+    fn open(&self, reference: Option<&str>) -> Result<Source, SourceError> {
+        open(ImageSource::OciLayout(
+            self.path(),
+            reference.map(str::to_owned),
+        ))
+    }
+
+    fn told(&self, result: Result<Source, SourceError>) -> String {
+        told(self.folder.path(), result)
+    }
 }
 
 impl Archive {

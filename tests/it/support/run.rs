@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 /// One run of the program, put together like a sentence.
 pub struct Run {
+    before: Vec<String>,
     arguments: Vec<String>,
     variables: BTreeMap<String, String>,
     directory: TempDir,
@@ -26,6 +27,7 @@ impl Run {
     /// under a real CI is the same.
     pub fn new() -> Self {
         Self {
+            before: Vec::new(),
             arguments: Vec::new(),
             variables: BTreeMap::new(),
             directory: TempDir::new().unwrap(),
@@ -37,6 +39,12 @@ impl Run {
         let mut run = Self::new();
         run.arguments.push(word.to_owned());
         run
+    }
+
+    /// Runs it under another program: `taskset`, `sh`.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.before = command.iter().map(|&word| word.to_owned()).collect();
+        self
     }
 
     /// Sets `GCR_PUSH_NAME`.
@@ -72,9 +80,12 @@ impl Run {
 
     /// The same, with its standard output led elsewhere.
     pub fn run_with_stdout(self, stdout: impl Into<Stdio>) -> Outcome {
-        let child = Command::new(program())
-            .args(&self.arguments)
+        let program = program().display().to_string();
+        let words = [self.before.as_slice(), &[program], &self.arguments].concat();
+        let child = Command::new(&words[0])
+            .args(&words[1..])
             .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .envs(&self.variables)
             .current_dir(self.directory.path())
             .stdin(Stdio::null())

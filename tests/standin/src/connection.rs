@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, Request, Version, header};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -20,7 +21,7 @@ use crate::body::Upload;
 use crate::call::{Call, Query};
 use crate::faults::FaultAction;
 use crate::log::{self, Arrival, Entry};
-use crate::mishap::befall;
+use crate::mishap::{aftermath, befall};
 use crate::server::Shared;
 use crate::{call, proxy, route, upstream};
 
@@ -47,6 +48,14 @@ impl Link {
     /// Counts connections.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The same connection for one request of it: over HTTP/2 a reset ends one stream only.
+    fn for_request(&self) -> Self {
+        Self {
+            reset: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// Makes the closing of the connection a reset (RST instead of FIN).
@@ -116,7 +125,7 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| {
-        let (shared, link, front) = (Arc::clone(&shared), link.clone(), front.clone());
+        let (shared, link, front) = (Arc::clone(&shared), link.for_request(), front.clone());
         async move {
             if matches!(front, Front::Proxy) {
                 proxy::respond(shared, link, request).await
@@ -144,7 +153,7 @@ async fn respond(
 ) -> Result<Answer, Broken> {
     let (head, incoming) = request.into_parts();
     let behaviour = shared.behaviour();
-    let site = shared.names.site(&front);
+    let site = shared.names.site(&front, &head.headers);
     let path = head.uri.path().to_owned();
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let route = route::parse(&site, &path);
@@ -159,13 +168,14 @@ async fn respond(
         authorization: described(&head.headers),
         via_proxy: matches!(front, Front::Name(_)),
         connection: link.number,
+        http2: head.version == Version::HTTP_2,
         headers: log::kept(&head.headers),
     });
     if !behaviour.latency.is_zero() {
         tokio::time::sleep(behaviour.latency).await;
     }
     let fault = shared.faults.strike(kind, &site.host);
-    let has_body = head.method != Method::GET && head.method != Method::HEAD;
+    let has_body = !incoming.is_end_stream();
     let spoilt = befall(&shared, &link, &entry, fault.as_ref(), has_body).await?;
     let mut body = Upload::new(incoming, Arc::clone(&entry), link.clone(), spoilt.request);
     let waits = head.headers.contains_key(header::EXPECT);
@@ -190,9 +200,7 @@ async fn respond(
         call.body.drain(early).await;
         answer
     };
-    if matches!(fault, Some(FaultAction::ResetAfterWork)) {
-        link.reset();
-    }
+    aftermath(&mut answer, &link, fault.as_ref());
     if link.is_reset() {
         return Err(Broken);
     }

@@ -42,6 +42,8 @@ pub struct Request {
     pub via_proxy: bool,
     /// Counts connections, so that their reuse can be seen.
     pub connection: u64,
+    /// It came over HTTP/2.
+    pub http2: bool,
     /// A fault was applied to it.
     pub faulted: bool,
     /// The headers of interest, names in lower case.
@@ -105,6 +107,7 @@ pub(crate) struct Arrival {
     pub(crate) authorization: Option<String>,
     pub(crate) via_proxy: bool,
     pub(crate) connection: u64,
+    pub(crate) http2: bool,
     pub(crate) headers: BTreeMap<String, String>,
 }
 
@@ -148,6 +151,7 @@ impl Entry {
             authorization: arrival.authorization.clone(),
             via_proxy: arrival.via_proxy,
             connection: arrival.connection,
+            http2: arrival.http2,
             faulted: self.faulted.load(Ordering::SeqCst),
             headers: arrival.headers.clone(),
         }

@@ -38,6 +38,7 @@ pub(crate) async fn respond(
         authorization: None,
         via_proxy: true,
         connection: link.number(),
+        http2: false,
         headers: log::kept(request.headers()),
     });
     let fault = shared.faults.strike(kind, host);

@@ -1,5 +1,7 @@
 //! The names we stand in for, and what a repository name means on each of them.
 
+use http::{HeaderMap, header};
+
 use crate::answer::Refusal;
 use crate::connection::Front;
 
@@ -22,11 +24,11 @@ impl Names {
     }
 
     /// What is found behind a listener or a tunnel.
-    pub(crate) fn site(&self, front: &Front) -> Site {
+    pub(crate) fn site(&self, front: &Front, headers: &HeaderMap) -> Site {
         match front {
             Front::Proxy => unreachable!("the proxy answers for itself"),
             Front::Address { secure, address } => Site {
-                host: address.clone(),
+                host: asked(headers, address),
                 secure: *secure,
                 tunnel: false,
                 family: Family::Plain,
@@ -43,6 +45,17 @@ impl Names {
             },
         }
     }
+}
+
+/// Our own address in the words of the client, which may call it `localhost:PORT`: URLs that
+/// it is given have to stay on what it takes for the same host.
+fn asked(headers: &HeaderMap, address: &str) -> String {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let port = address.rsplit(':').next().unwrap_or_default();
+    let local = host.filter(|host| *host == format!("localhost:{port}"));
+    local.unwrap_or(address).to_owned()
 }
 
 /// One host that is spoken to.

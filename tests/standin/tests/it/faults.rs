@@ -8,7 +8,7 @@ use standin::{BlobDownload, Fault, FaultAction, RequestKind, Standin};
 use crate::images::{
     Image, OCI_MANIFEST, open_upload, push_blob, pusher, put_manifest, ready, sha256,
 };
-use crate::wire::Client;
+use crate::wire::{Client, Stream};
 
 const START: &str = "/v2/proj/a/blobs/uploads/";
 
@@ -171,21 +171,21 @@ fn a_byte_can_change_on_its_way_in() {
     assert_eq!(push_blob(&client, "proj/a", b"content").status, 201);
 }
 
-/// Reads until `expected` bytes came, then sees that no more do: the other end is still
-/// open, so a read would wait. Instead of waiting, the stand-in is stopped, which ends it.
-fn stalls_after(standin: Standin, mut stream: Box<dyn crate::wire::Stream>, body: &[u8]) {
+/// Stops the stand-in and gives what a stalled connection had got by then. Before that,
+/// other requests are served, so that an answer had every chance to come.
+fn received_until_the_end(standin: Standin, mut stream: Box<dyn Stream>, until: &[u8]) -> Vec<u8> {
     let mut received = Vec::new();
-    let mut byte = [0];
-    while !received.ends_with(body) || body.is_empty() {
-        if body.is_empty() {
-            break;
-        }
+    while !received.ends_with(until) {
+        let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
         received.push(byte[0]);
     }
+    for _ in 0..5 {
+        Client::plain(&standin).get("/v2/");
+    }
     drop(standin);
-    let rest = stream.read_to_end(&mut received);
-    assert!(rest.is_err() || received.ends_with(body));
+    let _ = stream.read_to_end(&mut received);
+    received
 }
 
 #[test]
@@ -201,7 +201,13 @@ fn an_answer_can_stall_before_or_within_its_body() {
         let path = format!("/v2/a/blobs/{}", sha256(b"content"));
         let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
         stream.write_all(head.as_bytes()).unwrap();
-        stalls_after(standin, stream, body);
+        let received = received_until_the_end(standin, stream, body);
+        let expected = if body.is_empty() { "" } else { "\r\n\r\ncont" };
+        let text = String::from_utf8(received).unwrap();
+        assert!(
+            text.ends_with(expected) && text.is_empty() == body.is_empty(),
+            "{text}"
+        );
     }
 }
 
@@ -210,15 +216,41 @@ fn a_request_can_stall_within_its_body() {
     let standin = ready();
     let client = pusher(&standin);
     let opened = open_upload(&client, "proj/a");
-    standin.fault(Fault::once(
-        RequestKind::UploadPut,
-        FaultAction::StallRequestAt(3),
-    ));
+    let act = FaultAction::StallRequestAt(3);
+    standin.fault(Fault::once(RequestKind::UploadPut, act));
     let mut stream = client.anonymous().connect().unwrap();
     let target = format!("{opened}?digest={}", sha256(b"content"));
-    let head = format!("PUT {target} HTTP/1.1\r\nhost: gcr.io\r\ncontent-length: 7\r\n\r\ncontent");
-    stream.write_all(head.as_bytes()).unwrap();
-    stalls_after(standin, stream, b"");
+    let head = format!("PUT {target} HTTP/1.1\r\nhost: gcr.io\r\ncontent-length: 7\r\n\r\n");
+    stream
+        .write_all(format!("{head}content").as_bytes())
+        .unwrap();
+    let put = || {
+        let mut log = standin.requests().into_iter();
+        log.find(|request| request.kind == RequestKind::UploadPut)
+    };
+    while put().is_none_or(|put| put.received_bytes < 3) {
+        std::thread::yield_now();
+    }
+    Client::plain(&standin).get("/v2/");
+    let put = put().unwrap();
+    assert_eq!((put.received_bytes, put.status), (3, 0));
+    assert_eq!(received_until_the_end(standin, stream, b""), b"");
+}
+
+#[test]
+fn headers_of_an_answer_can_be_changed_or_lost() {
+    let standin = ready();
+    let client = pusher(&standin);
+    for value in [None, Some("https://evil.example/x".to_owned())] {
+        let act = FaultAction::Header {
+            name: "Location".to_owned(),
+            value: value.clone(),
+        };
+        standin.fault(Fault::once(RequestKind::UploadStart, act));
+        let answer = client.send("POST", START, &[], b"");
+        assert_eq!(answer.status, 202);
+        assert_eq!(answer.header("location"), value.as_deref());
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! Clients that we did not write: skopeo and Google's own gcloud.
+//! Clients that we did not write: skopeo, curl and Google's own gcloud.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use standin::{Behaviour, BlobDownload, RequestKind, Standin, UploadLocation};
+use standin::{Behaviour, BlobDownload, Fault, FaultAction, RequestKind, Standin, UploadLocation};
 use tempfile::TempDir;
 
 use crate::images::{Image, OCI_INDEX, PUSHER, descriptor, prepare, ready, sha256};
@@ -146,6 +146,45 @@ fn skopeo_copes_with_long_absolute_locations_and_another_host_for_blobs() {
     let leaked = log
         .any(|request| request.host == "storage.googleapis.com" && request.authorization.is_some());
     assert!(!leaked);
+}
+
+#[test]
+fn curl_speaks_http2_where_it_is_offered_and_a_reset_ends_one_stream() {
+    let behaviour = Behaviour {
+        http2: true,
+        ..Behaviour::default()
+    };
+    let standin = Standin::builder().behaviour(behaviour).start();
+    standin.put_blob("plain", "a", &vec![9; 2_000_000]);
+    let path = format!("/v2/a/blobs/{}", sha256(&vec![9; 2_000_000]));
+    let url = format!("https://{}{path}", standin.tls_address());
+    let missing = format!("https://{}/v2/a/manifests/t", standin.tls_address());
+    let reset = FaultAction::ResetBeforeAnswer;
+    standin.fault(Fault::once(RequestKind::ManifestGet, reset));
+    let home = tempfile::tempdir().unwrap();
+    let Some(mut command) = command(&standin, &home, "curl") else {
+        return;
+    };
+    let ca = home.path().join("ca.pem");
+    let format = "%{http_version} %{http_code} %{size_download}\\n";
+    command.args([
+        "--silent",
+        "--http2",
+        "--noproxy",
+        "*",
+        "--write-out",
+        format,
+    ]);
+    command.arg("--cacert").arg(ca);
+    for url in [&url, &missing, &url] {
+        command.args(["--output", "/dev/null", url]);
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!((lines[0], lines[2]), ("2 200 2000000", "2 200 2000000"));
+    assert!(standin.requests().iter().all(|request| request.http2));
 }
 
 #[test]

@@ -47,6 +47,18 @@ fn it_takes_blobs_in_chunks_that_follow_each_other() {
 }
 
 #[test]
+fn a_client_that_calls_it_localhost_is_sent_to_localhost() {
+    let standin = Standin::start();
+    let port = standin.tls_address().replace("127.0.0.1", "");
+    let name = format!("localhost{port}");
+    let headers = [("host", name.as_str())];
+    let opened = Client::tls(&standin).send("POST", "/v2/a/blobs/uploads/", &headers, b"");
+    let told = opened.header("location").unwrap();
+    assert!(told.starts_with(&format!("https://{name}/v2/a/")), "{told}");
+    assert_eq!(standin.requests()[0].host, name);
+}
+
+#[test]
 fn an_upload_belongs_to_the_repository_it_was_opened_in() {
     let standin = Standin::start();
     let client = Client::plain(&standin);
@@ -152,6 +164,34 @@ fn bearer_tokens_are_good_for_their_scopes_only() {
     );
     standin.change(|behaviour| behaviour.plain_anonymous_pull = false);
     assert_eq!(client.get("/token?scope=repository:a:pull").status, 401);
+}
+
+#[test]
+fn its_token_endpoint_may_be_another_host() {
+    let standin = Standin::builder()
+        .name("registry.example.com")
+        .name("auth.example.com")
+        .start();
+    standin.change(|behaviour| {
+        behaviour.plain_auth = PlainAuth::Bearer;
+        behaviour.realm = Some("https://auth.example.com/token".to_owned());
+    });
+    standin.basic_user("robot", "secret");
+    let registry = Client::at(&standin, "registry.example.com");
+    let asked = registry.get("/v2/");
+    let expected =
+        "Bearer realm=\"https://auth.example.com/token\",service=\"registry.example.com\"";
+    assert_eq!(asked.header("www-authenticate"), Some(expected));
+    let endpoint = Client::at(&standin, "auth.example.com").basic("robot", "secret");
+    let scope = "scope=repository:a:pull,push";
+    for (service, status) in [("registry.example.com", 202), ("other.example.com", 401)] {
+        let answer = endpoint
+            .get(&format!("/token?service={service}&{scope}"))
+            .json();
+        let client = registry.clone().bearer(answer["token"].as_str().unwrap());
+        let opened = client.send("POST", "/v2/a/blobs/uploads/", &[], b"");
+        assert_eq!(opened.status, status, "{service}");
+    }
 }
 
 #[test]

@@ -1,0 +1,179 @@
+//! One header of a tar file, and the extensions that stand before it: what POSIX calls ustar and pax,
+//! and GNU's long names.
+
+use tar::{EntryType, Header};
+
+/// The unit of a tar file.
+pub(super) const BLOCK: u64 = 512;
+
+/// What the headers before a member say about it.
+#[derive(Default)]
+pub(super) struct Extensions {
+    pub(super) name: Option<Vec<u8>>,
+    pub(super) link: Option<Vec<u8>>,
+    pub(super) size: Option<u64>,
+    pub(super) sparse: bool,
+}
+
+/// True when `block` is the header of a tar file's first member.
+pub(super) fn is_tar(block: &[u8]) -> bool {
+    block.len() >= BLOCK as usize && {
+        let block = &block[..BLOCK as usize];
+        block.iter().any(|byte| *byte != 0) && sum_is_right(Header::from_byte_slice(block))
+    }
+}
+
+/// True when the checksum is that of the header's bytes.
+pub(super) fn sum_is_right(header: &Header) -> bool {
+    let bytes = header.as_bytes();
+    let sum = |of: &dyn Fn(u8) -> i64| -> i64 {
+        let outside: i64 = bytes[..148]
+            .iter()
+            .chain(&bytes[156..])
+            .map(|b| of(*b))
+            .sum();
+        outside + 8 * i64::from(b' ')
+    };
+    match header.cksum() {
+        // Some historic writers summed signed bytes.
+        Ok(stated) => {
+            let stated = i64::from(stated);
+            stated == sum(&i64::from) || stated == sum(&|byte| i64::from(byte as i8))
+        }
+        Err(_) => false,
+    }
+}
+
+/// True for a header that only says something about the next.
+pub(super) fn is_extension(kind: EntryType) -> bool {
+    kind.is_gnu_longname()
+        || kind.is_gnu_longlink()
+        || kind.is_pax_local_extensions()
+        || kind.is_pax_global_extensions()
+}
+
+/// True for a member that has no bytes, whatever its size field says.
+pub(super) fn has_no_bytes(kind: EntryType) -> bool {
+    kind.is_hard_link()
+        || kind.is_symlink()
+        || kind.is_dir()
+        || kind.is_fifo()
+        || kind.is_character_special()
+        || kind.is_block_special()
+}
+
+impl Extensions {
+    /// Takes up the bytes of an extension header; none when they are malformed.
+    pub(super) fn extend(&mut self, kind: EntryType, bytes: &[u8]) -> Option<()> {
+        let until_nul = bytes.split(|byte| *byte == 0).next().map(<[u8]>::to_vec);
+        if kind.is_gnu_longname() {
+            self.name = until_nul;
+        } else if kind.is_gnu_longlink() {
+            self.link = until_nul;
+        } else if kind.is_pax_local_extensions() {
+            return pax(bytes, self);
+        }
+        // Global PAX headers hold comments and times (`git archive` writes one); no reader takes
+        // names from them.
+        Some(())
+    }
+}
+
+/// Reads PAX records, `LENGTH KEY=VALUE\n`; by their lengths, because values may hold line ends
+/// (POSIX, `pax`, "pax Extended Header"). None when they are malformed.
+fn pax(mut bytes: &[u8], extensions: &mut Extensions) -> Option<()> {
+    while !bytes.is_empty() && bytes[0] != 0 {
+        let space = bytes.iter().position(|byte| *byte == b' ')?;
+        let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
+        let record = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
+        let equals = record.iter().position(|byte| *byte == b'=')?;
+        let (key, value) = (&record[..equals], &record[equals + 1..]);
+        match key {
+            b"path" => extensions.name = Some(value.to_vec()),
+            b"linkpath" => extensions.link = Some(value.to_vec()),
+            b"size" => extensions.size = Some(std::str::from_utf8(value).ok()?.parse().ok()?),
+            _ if key.starts_with(b"GNU.sparse.") => extensions.sparse = true,
+            _ => {}
+        }
+        bytes = &bytes[length..];
+    }
+    Some(())
+}
+
+/// `name` seen from `folder`, without `.`, `..` and doubled slashes; or why it is refused.
+pub(super) fn plain(name: &str, folder: &str) -> Result<String, &'static str> {
+    if name.starts_with('/') {
+        return Err("its name is absolute");
+    }
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop().ok_or("its name climbs out of the archive")?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Ok(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_made_plain_and_those_that_lead_out_are_refused() {
+        for (name, folder, expected) in [
+            ("./a//b/", "", "a/b"),
+            ("../other/layer.tar", "one", "other/layer.tar"),
+            ("a/../b", "", "b"),
+            ("", "", ""),
+        ] {
+            assert_eq!(plain(name, folder).as_deref(), Ok(expected), "{name}");
+        }
+        for (name, folder) in [("/a", ""), ("..", ""), ("a/../../b", ""), ("../../b", "a")] {
+            assert!(plain(name, folder).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn records_are_read_by_their_length_and_the_last_of_a_key_wins() {
+        let mut extensions = Extensions::default();
+        let bytes = b"9 path=a\n14 comment=\nx\n12 path=b/c\n11 size=12\n\0\0";
+        extensions.extend(EntryType::XHeader, bytes).unwrap();
+        assert_eq!(extensions.name.unwrap(), b"b/c");
+        assert_eq!(extensions.size, Some(12));
+        for bad in [
+            &b"x"[..],
+            b"8 path=a\n",
+            b"99 path=a\n",
+            b"0 \n",
+            b"11 size=xy\n",
+        ] {
+            let mut extensions = Extensions::default();
+            assert!(extensions.extend(EntryType::XHeader, bad).is_none());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn plain_names_stay_inside(name in "[a./]{0,12}", folder in "[ab]{0,2}(/[ab]{1,2})?") {
+            if let Ok(plain) = plain(&name, &folder) {
+                prop_assert!(!plain.starts_with('/'));
+                prop_assert!(plain.split('/').all(|part| part != ".." && part != "."));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_reading_of_a_header_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 512),
+            kind in any::<u8>(),
+        ) {
+            let _ = Extensions::default().extend(EntryType::new(kind), &bytes);
+            is_tar(&bytes);
+        }
+    }
+}

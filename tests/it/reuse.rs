@@ -1,0 +1,122 @@
+//! What a second push of a `docker save` archive costs: layers that an earlier image of the
+//! repository has are neither compressed nor sent.
+
+use standin::{Request, RequestKind, Standin};
+
+use crate::support::google::Google;
+use crate::support::images::{Picture, classic_archive};
+use crate::support::run::{Outcome, Run};
+
+/// Pushes a picture under a tag, and gives what was asked of the registry for it.
+fn push(standin: &Standin, run: Run, picture: &Picture, tag: &str) -> (Vec<Request>, Outcome) {
+    standin.clear_requests();
+    let outcome = run
+        .file("image.tar", classic_archive(&[(picture, &["app:0"])]))
+        .set("image", "image.tar")
+        .set("tags", tag)
+        .set("verify", "off")
+        .set("digest_file", "digest")
+        .succeeds();
+    (standin.requests(), outcome)
+}
+
+fn count(requests: &[Request], kinds: &[RequestKind]) -> usize {
+    let counted = requests.iter().filter(|r| kinds.contains(&r.kind));
+    counted.count()
+}
+
+const BLOBS: [RequestKind; 5] = [
+    RequestKind::BlobHead,
+    RequestKind::BlobGet,
+    RequestKind::BlobDownload,
+    RequestKind::UploadStart,
+    RequestKind::UploadPut,
+];
+
+#[test]
+fn an_unchanged_archive_costs_no_blob_request_and_four_others() {
+    let google = Google::start();
+    let picture = Picture::new("app", 3);
+    let (_, first) = push(&google.standin, google.run(), &picture, "1");
+    let (requests, second) = push(&google.standin, google.run(), &picture, "1");
+    assert_eq!(count(&requests, &BLOBS), 0, "{requests:#?}");
+    let others: Vec<_> = requests
+        .iter()
+        .filter(|request| request.kind != RequestKind::Connect)
+        .map(|request| request.kind)
+        .collect();
+    assert_eq!(
+        others,
+        [
+            RequestKind::Ping,
+            RequestKind::OAuthToken,
+            RequestKind::Token,
+            RequestKind::ManifestGet,
+        ]
+    );
+    assert_eq!(first.read("digest"), second.read("digest"));
+}
+
+#[test]
+fn an_unchanged_archive_under_a_new_tag_costs_no_blob_request_on_any_registry() {
+    let google = Google::start();
+    let picture = Picture::new("app", 3);
+    push(&google.standin, google.run(), &picture, "1");
+    let (requests, _) = push(&google.standin, google.run(), &picture, "2");
+    assert_eq!(count(&requests, &BLOBS), 0, "{requests:#?}");
+    assert_eq!(count(&requests, &[RequestKind::ManifestPut]), 1);
+    assert_eq!(google.standin.tags("gcr.io", "acme/app").len(), 2);
+
+    // A registry that tells no upload times is asked for the tags that are likely the newest.
+    let plain = || Run::new().set("registry", google.standin.plain_address());
+    push(&google.standin, plain(), &picture, "1.9");
+    let (requests, _) = push(&google.standin, plain(), &picture, "1.10");
+    assert_eq!(count(&requests, &BLOBS), 0, "{requests:#?}");
+}
+
+#[test]
+fn one_changed_layer_of_many_is_the_only_one_that_is_sent() {
+    let google = Google::start();
+    let picture = Picture::new("app", 5);
+    push(&google.standin, google.run(), &picture, "1");
+    let mut layers = picture.layers.clone();
+    layers[2] = Picture::new("other", 1).layers[0].clone();
+    let changed = Picture::of("amd64", layers);
+    let (requests, outcome) = push(&google.standin, google.run(), &changed, "2");
+    // The layer and the config.
+    assert_eq!(count(&requests, &[RequestKind::UploadPut]), 2);
+    assert!(
+        outcome.stderr.contains("4 of 5 layers are there already"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn switched_off_every_layer_is_made_anew_and_comes_out_the_same() {
+    let google = Google::start();
+    let picture = Picture::new("app", 3);
+    let (_, first) = push(&google.standin, google.run(), &picture, "1");
+    let run = google.run().set("layer_reuse", "off");
+    let (requests, second) = push(&google.standin, run, &picture, "2");
+    assert_eq!(first.read("digest"), second.read("digest"));
+    assert_eq!(count(&requests, &[RequestKind::BlobGet]), 0);
+    assert!(
+        second.stderr.contains("compressed layer"),
+        "{}",
+        second.stderr
+    );
+}
+
+#[test]
+fn two_destinations_of_which_one_is_empty_get_one_digest() {
+    let google = Google::start();
+    let picture = Picture::new("app", 3);
+    push(&google.standin, google.run(), &picture, "1");
+    let run = google.run().set("registry", "gcr.io, eu.gcr.io");
+    push(&google.standin, run, &picture, "1");
+    assert_eq!(
+        google.standin.tags("gcr.io", "acme/app"),
+        google.standin.tags("eu.gcr.io", "acme/app")
+    );
+}

@@ -1,0 +1,235 @@
+//! Archives that are compressed as a whole, and archives from pipes.
+
+use std::fs;
+use std::io::{self, Cursor, Read};
+use std::process::{Command, Stdio};
+
+use gcr_push::config::ImageSource;
+use gcr_push::source::Source;
+use insta::assert_snapshot;
+
+use super::{Archive, open, read, run, tree, unpacked};
+use crate::support::images::{Layout, Packed, Picture, classic_archive, gzip};
+
+/// `bytes` through a program of this machine; none when it is not installed.
+fn through(program: &str, arguments: &[&str], bytes: &[u8]) -> Option<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("input");
+    fs::write(&input, bytes).unwrap();
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(fs::File::open(&input).unwrap())
+        .stderr(Stdio::inherit())
+        .output();
+    match output {
+        Ok(output) => {
+            assert!(output.status.success());
+            Some(output.stdout)
+        }
+        Err(error) => {
+            eprintln!("skipped: {program}: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn archives_compressed_as_a_whole_are_read_like_others() {
+    let picture = Picture::new("app", 2);
+    let classic = classic_archive(&[(&picture, &["app:v1"])]);
+    let mut layout = Layout::default();
+    let manifest = layout.image(&picture, Packed::Gzip);
+    layout.list(&manifest, None);
+    for (program, arguments) in [
+        ("gzip", &["-c"][..]),
+        ("zstd", &["-c", "-q"]),
+        ("zstd", &["-c", "-q", "--long=27"]),
+        ("xz", &["-c"]),
+        ("xz", &["-c", "-9e", "-C", "sha256"]),
+        ("bzip2", &["-c"]),
+    ] {
+        let Some(packed) = through(program, arguments, &classic) else {
+            continue;
+        };
+        let source = Archive::of(&packed).open().unwrap();
+        assert_eq!(source.image().names, ["app:v1"]);
+        assert_eq!(
+            read(&source, &picture.diff_ids()[1], 5),
+            picture.layers[1][5..]
+        );
+        // Parallel compressors write several streams, one after the other.
+        let (one, two) = classic.split_at(classic.len() / 2);
+        let streams = [one, two].map(|part| through(program, arguments, part).unwrap());
+        let source = Archive::of(&streams.concat()).docker(None).unwrap();
+        assert_eq!(unpacked(&source).config, picture.config);
+
+        let packed = through(program, arguments, &layout.archive()).unwrap();
+        let source = Archive::of(&packed).oci(None).unwrap();
+        assert_eq!(tree(&source).root.bytes(), layout.get(&manifest));
+    }
+}
+
+#[test]
+fn a_compressed_archive_that_is_cut_or_damaged_is_told_as_such() {
+    let archive = classic_archive(&[(&Picture::new("app", 2), &["app:v1"])]);
+    for program in ["gzip", "zstd", "xz", "bzip2"] {
+        let Some(packed) = through(program, &["-c"], &archive) else {
+            continue;
+        };
+        for cut in [20, packed.len() / 2, packed.len() - 1] {
+            let archive = Archive::of(&packed[..cut]);
+            let told = archive.told(archive.open());
+            assert!(
+                told.starts_with(&format!(
+                    "error: cannot decompress `app.tar`: its {program} stream is cut off"
+                )),
+                "{program} at {cut}: {told}"
+            );
+        }
+        let mut bytes = packed.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 8].copy_from_slice(&[0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0]);
+        let archive = Archive::of(&bytes);
+        let told = archive.told(archive.open());
+        assert!(
+            told.contains("is damaged") || told.contains("is cut off"),
+            "{program}: {told}"
+        );
+    }
+}
+
+#[test]
+fn a_stream_that_wants_too_much_memory_is_refused() {
+    let archive = classic_archive(&[(&Picture::new("app", 1), &["app:v1"])]);
+    if let Some(packed) = through("xz", &["-c", "--lzma2=dict=1536MiB"], &archive) {
+        let archive = Archive::of(&packed);
+        assert_snapshot!(archive.told(archive.open()), @r"
+        error: cannot decompress `app.tar`: its xz stream needs more than 128 MiB of memory
+          caused by: needed memory too big for mem_limit_kb
+
+        hint: decompress it with its own tool beforehand
+        exit code 1
+        ");
+    }
+    let huge = [archive.as_slice(), &vec![7; 200 << 20]].concat();
+    if let Some(packed) = through("zstd", &["-c", "-q", "--ultra", "--long=30"], &huge) {
+        let archive = Archive::of(&packed);
+        assert_snapshot!(archive.told(archive.open()), @r"
+        error: cannot decompress `app.tar`: its zstd stream needs more than 128 MiB of memory
+          caused by: Frame requires too much memory for decoding
+
+        hint: decompress it with its own tool beforehand
+        exit code 1
+        ");
+    }
+}
+
+#[test]
+fn an_archive_comes_through_a_pipe_compressed_or_not() {
+    /// Hands out a few bytes at a time, as a pipe may.
+    struct Drops(Cursor<Vec<u8>>);
+
+    impl Read for Drops {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = buffer.len().min(7);
+            self.0.read(&mut buffer[..length])
+        }
+    }
+
+    let picture = Picture::new("app", 1);
+    let archive = classic_archive(&[(&picture, &["app:v1"])]);
+    for bytes in [archive.clone(), gzip(&archive)] {
+        let spool = tempfile::tempdir().unwrap();
+        let source = run(Source::open_reader(
+            Drops(Cursor::new(bytes)),
+            "the pipe",
+            Some("app:v1"),
+            spool.path(),
+        ))
+        .unwrap();
+        assert_eq!(source.what(), "the pipe");
+        assert_eq!(unpacked(&source).config, picture.config);
+        assert_eq!(read(&source, &picture.diff_ids()[0], 0), picture.layers[0]);
+        assert_eq!(fs::read_dir(spool.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_named_pipe_is_read_to_its_end() {
+    let picture = Picture::new("app", 1);
+    let archive = classic_archive(&[(&picture, &["app:v1"])]);
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let path = pipe.clone();
+    let writer = std::thread::spawn(move || fs::write(path, archive).unwrap());
+    let source = open(ImageSource::Path(pipe)).unwrap();
+    assert_eq!(unpacked(&source).config, picture.config);
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_spool_directory_that_is_not_there_is_told() {
+    let archive = Archive::of(&gzip(&classic_archive(&[(&Picture::new("a", 1), &[])])));
+    let nowhere = archive.folder.path().join("nowhere");
+    let result = run(Source::open(&ImageSource::Path(archive.path()), &nowhere));
+    assert_snapshot!(archive.told(result), @r"
+    error: cannot copy `app.tar` to `nowhere`, after 0 bytes
+      caused by: No such file or directory (os error 2)
+
+    hint: set `TMPDIR` to a directory that can be written to
+    exit code 1
+    ");
+}
+
+/// Standard input belongs to a process, so this test runs itself again with another one.
+#[test]
+fn standard_input_is_read_from_a_pipe_and_in_place_from_a_file() {
+    const INNER: &str = "GCR_PUSH_TEST_READS_STANDARD_INPUT";
+    if std::env::var_os(INNER).is_some() {
+        let source = open(ImageSource::Path("-".into())).unwrap();
+        assert_eq!(source.what(), "standard input");
+        assert_eq!(source.image().names, ["app:v1"]);
+        let layer = &unpacked(&source).layers[0];
+        assert_eq!(run(source.hash(&layer.diff_id)).unwrap(), layer.diff_id);
+        return;
+    }
+    let classic = classic_archive(&[(&Picture::new("app", 1), &["app:v1"])]);
+    for (bytes, is_piped) in [
+        (classic.clone(), true),
+        (gzip(&classic), true),
+        (classic.clone(), false),
+        (gzip(&classic), false),
+    ] {
+        let archive = Archive::of(&bytes);
+        let stdin = match is_piped {
+            true => Stdio::piped(),
+            false => fs::File::open(archive.path()).unwrap().into(),
+        };
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "source::packed::standard_input_is_read_from_a_pipe_and_in_place_from_a_file",
+            ])
+            .env(INNER, "1")
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        if let Some(mut stdin) = child.stdin.take() {
+            io::Write::write_all(&mut stdin, &bytes).unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && stdout.contains("1 passed"),
+            "{stdout}"
+        );
+    }
+}
