@@ -201,16 +201,8 @@ pub fn write_chain(
     hints: &[String],
 ) -> io::Result<()> {
     writeln!(out, "error: {}", indented(&error.to_string()))?;
-    let mut cause = error.source();
-    let mut last = error.to_string();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // Some libraries repeat their cause in their own text.
-        if !last.ends_with(&text) {
-            writeln!(out, "  caused by: {}", indented(&text))?;
-        }
-        last = text;
-        cause = error.source();
+    for cause in causes(error) {
+        writeln!(out, "  caused by: {}", indented(&cause))?;
     }
     if !hints.is_empty() {
         writeln!(out)?;
@@ -219,6 +211,38 @@ pub fn write_chain(
         writeln!(out, "hint: {}", indented(hint))?;
     }
     Ok(())
+}
+
+/// The texts of an error's causes, outermost first, without those that tell nothing of their own.
+pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut last = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        next = cause.source();
+        // Some libraries repeat their cause in their own text.
+        let is_repeated = last.ends_with(&text);
+        if !is_repeated && !(next.is_some() && is_wrapping(&text)) {
+            texts.push(text.clone());
+        }
+        last = text;
+    }
+    texts
+}
+
+/// What reqwest, hyper and yup-oauth2 wrap around the cause that tells something.
+fn is_wrapping(text: &str) -> bool {
+    matches!(
+        text,
+        "error sending request"
+            | "client error (Connect)"
+            | "client error (SendRequest)"
+            | "Hyper error: client error (Connect)"
+            | "Hyper error: client error (SendRequest)"
+            | "connection error"
+            | "tcp connect error"
+    )
 }
 
 /// Further lines of a message are indented, so that none starts at the margin.
@@ -234,7 +258,7 @@ fn indented(text: &str) -> String {
 pub fn harmless(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
+        if character.is_control() || turns_lines(character) {
             safe.extend(character.escape_default());
         } else {
             safe.push(character);
@@ -246,6 +270,12 @@ pub fn harmless(text: &str) -> String {
     } else {
         safe
     }
+}
+
+/// True for what ends a line without being a control character, or has text read backwards
+/// (<https://trojansource.codes>).
+fn turns_lines(character: char) -> bool {
+    matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -273,6 +303,7 @@ mod tests {
         );
         assert_eq!(harmless("a ##[error]b"), "a ##\\[error]b");
         assert_eq!(harmless("\x1b[2Ja\r\nb"), "\\u{1b}[2Ja\\r\\nb");
+        assert_eq!(harmless("a\u{202e}b\u{2028}c"), "a\\u{202e}b\\u{2028}c");
         assert_eq!(harmless("crème brûlée"), "crème brûlée");
     }
 }

@@ -36,7 +36,10 @@ pub enum KeyError {
     #[error("it is neither JSON nor base64 of JSON")]
     NotJson,
     /// JSON, of another kind of credential.
-    #[error("it is a credential of type `{0}`, not a `service_account` key")]
+    #[error(
+        "it is a credential of type `{0}`, not a `service_account` key; a token that it buys can \
+         be given in `access_token`"
+    )]
     OtherType(String),
     /// JSON that is no credential at all.
     #[error("it is JSON, but no service-account key: `{0}` is missing")]

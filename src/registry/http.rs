@@ -82,6 +82,6 @@ impl Registry {
         let body = read_bounded(answer, MAX_ERROR_BODY)
             .await
             .unwrap_or_default();
-        RegistryError::refused(method, url, status, &body).of_account(self.tokens.account())
+        RegistryError::refused(method, url, status, &body).of(self.tokens.asker(self.access))
     }
 }

@@ -16,7 +16,8 @@ use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-use super::error::{MAX_ERROR_BODY, RegistryError};
+use super::advice::Asker;
+use super::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
 use super::http::read_bounded;
 use crate::auth::Credential;
 use crate::reference::Endpoint;
@@ -127,9 +128,12 @@ impl Tokens {
         }
     }
 
-    /// Whom a role would have to be granted to, where that is known.
-    pub(super) fn account(&self) -> Option<&str> {
-        self.credential.account()
+    /// Who is refused when a request with this access is.
+    pub(super) fn asker(&self, access: Access) -> Asker {
+        Asker {
+            identity: self.credential.identity(),
+            writes: access == Access::PullPush,
+        }
     }
 
     /// What a request to `repository` shows now. All requests that find no token wait for the one
@@ -206,14 +210,19 @@ impl Tokens {
                 .await
                 .unwrap_or_default();
             return Err(
-                RegistryError::refused(Method::GET, url, status, &body).of_account(self.account())
+                RegistryError::refused(Method::GET, url, status, &body).of(self.asker(access))
             );
         }
         let body = read_bounded(answer, MAX_TOKEN_BODY)
             .await
             .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
         read_token(&body).ok_or_else(|| {
-            RegistryError::unexpected(Method::GET, url, "the answer holds no registry token")
+            let what = if is_page(&body) {
+                PAGE
+            } else {
+                "the answer holds no registry token"
+            };
+            RegistryError::unexpected(Method::GET, url, what)
         })
     }
 

@@ -409,8 +409,16 @@ fn zstd_makes_an_oci_image_that_zstd_s_own_tool_accepts() {
         .succeeds();
     let pulled = pull_plain(&format!("{}/app:1", registry.address()));
     let manifest: Value = serde_json::from_slice(&pulled.manifest).unwrap();
-    for (layer, unpacked) in manifest["layers"].as_array().unwrap().iter().zip(&picture.layers) {
-        assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+zstd");
+    for (layer, unpacked) in manifest["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(&picture.layers)
+    {
+        assert_eq!(
+            layer["mediaType"],
+            "application/vnd.oci.image.layer.v1.tar+zstd"
+        );
         let bytes = &pulled.files[images::digest(layer).hex()];
         assert_eq!(&zstd::decode_all(bytes.as_slice()).unwrap(), unpacked);
     }
@@ -461,7 +469,9 @@ fn platforms_choose_from_an_index_and_one_alone_is_pushed_as_its_manifest() {
 fn the_same_archive_gives_the_same_digest_on_one_core_and_on_all() {
     let registry = DockerRegistry::start();
     // Larger than several blocks, so that there is something to get out of order.
-    let content: Vec<u8> = (0..5_000_000_u32).map(|i| (i.wrapping_mul(i) % 251) as u8).collect();
+    let content: Vec<u8> = (0..5_000_000_u32)
+        .map(|i| (i.wrapping_mul(i) % 251) as u8)
+        .collect();
     let layer = images::TarFile::new().file("data", &content).finish();
     let archive = classic_archive(&[(&Picture::of("amd64", vec![layer]), &["app:1"])]);
     let digest = |tag: &str, command: &[&str]| {
@@ -474,5 +484,8 @@ fn the_same_archive_gives_the_same_digest_on_one_core_and_on_all() {
             .succeeds()
             .read("digest")
     };
-    assert_eq!(digest("one", &["taskset", "--cpu-list", "0"]), digest("all", &[]));
+    assert_eq!(
+        digest("one", &["taskset", "--cpu-list", "0"]),
+        digest("all", &[])
+    );
 }

@@ -75,17 +75,25 @@ impl Run {
 
     /// Runs it to its end.
     pub fn run(self) -> Outcome {
+        self.run_with_stdout(Stdio::piped())
+    }
+
+    /// The same, with its standard output led elsewhere.
+    pub fn run_with_stdout(self, stdout: impl Into<Stdio>) -> Outcome {
         let program = program().display().to_string();
         let words = [self.before.as_slice(), &[program], &self.arguments].concat();
-        let output = Command::new(&words[0])
+        let child = Command::new(&words[0])
             .args(&words[1..])
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .envs(&self.variables)
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
-            .output()
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
+        let output = child.wait_with_output().unwrap();
         Outcome {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
