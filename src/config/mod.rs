@@ -138,6 +138,20 @@ pub enum ImageSource {
     OciLayout(PathBuf, Option<String>),
     /// A bare path, told apart by content.
     Path(PathBuf),
+    /// `-`, `docker-archive:-[:REF]` or `oci-archive:-[:REF]`: an archive on standard input. A file
+    /// of that name is `./-`.
+    StandardInput(ArchiveKind, Option<String>),
+}
+
+/// What `image` says that an archive is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveKind {
+    /// What `docker save` writes.
+    Docker,
+    /// An OCI layout in a tar file.
+    Oci,
+    /// Nothing; its content tells.
+    Any,
 }
 
 /// Where an image goes: full references, and short tags under each endpoint's repository.

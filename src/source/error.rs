@@ -303,8 +303,8 @@ impl Hint for SourceError {
                 .to_owned(),
             Self::Absent { .. } => "make the archive again, with all its layers in it".to_owned(),
             Self::Spool { cause, .. } if is_full(cause) => {
-                "set `TMPDIR` to a directory on a disk with more room, or decompress the archive \
-                 beforehand: then it is read in place"
+                "set `TMPDIR` to a directory on a disk with more room; an archive file that is not \
+                 compressed is read in place, and needs none"
                     .to_owned()
             }
             Self::Spool { .. } => "set `TMPDIR` to a directory that can be written to".to_owned(),
@@ -360,8 +360,8 @@ impl Hint for SourceError {
 }
 
 fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Text from an archive in backticks, made harmless and of bounded length.

@@ -1,4 +1,4 @@
-//! Where an image is read from: archives and layouts on disk.
+//! Where an image is read from: archives and layouts on disk, and archives on standard input.
 //!
 //! A source answers two questions and keeps no policy: which image is in it ([`Image`]), and what
 //! the bytes of a blob are ([`Source::open_blob`], any blob, from any offset, as often as asked).
@@ -133,7 +133,7 @@ impl Source {
     ///
     /// What has to be unpacked or copied first (an archive that is compressed as a whole, a pipe)
     /// goes to an unnamed file in `spool_directory`, which is gone when the last clone of the
-    /// source is. The path `-` is standard input.
+    /// source is.
     ///
     /// # Errors
     ///

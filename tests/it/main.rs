@@ -12,4 +12,5 @@ mod errors;
 mod push;
 mod reuse;
 mod source;
+mod standard_input;
 mod support;
