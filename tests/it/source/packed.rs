@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Cursor, Read};
 use std::process::{Command, Stdio};
 
-use gcr_push::config::ImageSource;
+use gcr_push::config::{ArchiveKind, ImageSource};
 use gcr_push::source::Source;
 use insta::assert_snapshot;
 
@@ -193,7 +193,7 @@ fn a_spool_directory_that_is_not_there_is_told() {
 fn standard_input_is_read_from_a_pipe_and_in_place_from_a_file() {
     const INNER: &str = "GCR_PUSH_TEST_READS_STANDARD_INPUT";
     if std::env::var_os(INNER).is_some() {
-        let source = open(ImageSource::Path("-".into())).unwrap();
+        let source = open(ImageSource::StandardInput(ArchiveKind::Any, None)).unwrap();
         assert_eq!(source.what(), "standard input");
         assert_eq!(source.image().names, ["app:v1"]);
         let layer = &unpacked(&source).layers[0];
