@@ -14,3 +14,4 @@ mod reuse;
 mod source;
 mod standard_input;
 mod support;
+mod tidy;
