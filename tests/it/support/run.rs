@@ -75,11 +75,11 @@ impl Run {
 
     /// Runs it to its end.
     pub fn run(self) -> Outcome {
-        self.run_with_stdout(Stdio::piped())
+        self.run_with(Stdio::piped(), Stdio::piped())
     }
 
-    /// The same, with its standard output led elsewhere.
-    pub fn run_with_stdout(self, stdout: impl Into<Stdio>) -> Outcome {
+    /// The same, with its standard output and error led elsewhere.
+    pub fn run_with(self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Outcome {
         let program = program().display().to_string();
         let words = [self.before.as_slice(), &[program], &self.arguments].concat();
         let child = Command::new(&words[0])
@@ -90,7 +90,7 @@ impl Run {
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
             .stdout(stdout)
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let output = child.wait_with_output().unwrap();
