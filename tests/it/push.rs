@@ -337,12 +337,12 @@ fn a_login_of_the_docker_config_opens_a_registry_that_asks_for_one() {
     push().set("docker_config", "docker").succeeds();
     push().variable("DOCKER_CONFIG", "docker").succeeds();
     let outcome = push().fails_with(3);
-    insta::assert_snapshot!(outcome.error(), @r"
+    insta::assert_snapshot!(outcome.error(), @"
     error: could not push to `127.0.0.1:[PORT]/app:1`
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give the registry's login in `docker_config`
+    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
     ");
 }
 
