@@ -236,7 +236,7 @@ mod tests {
           compression
               What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.
           compression_level
-              Level for `gzip`, from 1 (fast) to 12 (small), default 6; or for `zstd`, from 1 to 19, default
+              Level for `gzip`, from 1 (fast) to 12 (small), default 2; or for `zstd`, from 1 to 19, default
               3. Excludes `compression: none`.
           layer_reuse
               Whether layers that the destination's earlier images have, by their diff IDs, are neither

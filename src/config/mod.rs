@@ -302,8 +302,9 @@ pub mod defaults {
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
     /// How long a body may stand still.
     pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-    /// libdeflate's level for gzip.
-    pub const GZIP_LEVEL: u8 = 6;
+    /// libdeflate's level for gzip: the fastest that sends no more than skopeo does (measured with
+    /// `benches/peers`: level 1 sends 103 %, level 2 98.5 %, level 6 94 % at twice the time).
+    pub const GZIP_LEVEL: u8 = 2;
     /// zstd's own default.
     pub const ZSTD_LEVEL: u8 = 3;
 }

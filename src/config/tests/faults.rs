@@ -71,8 +71,9 @@ fn every_variable_tells_its_own_fault() {
         .with("GCR_PUSH_INSECURE_REGISTRIES", "gcr.io, x:0")
         .with("GCR_PUSH_ACCESS_TOKEN", "ya29.a b");
     insta::assert_snapshot!(run.refused(), @"
-    error: 13 inputs cannot be used
+    error: 17 inputs cannot be used
       `image`: this version cannot read from `docker-daemon:`, only from `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY` or a path (GCR_PUSH_IMAGE)
+      `platforms`: `linux` is no platform: expected `OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64` (GCR_PUSH_PLATFORMS)
       `tags`: image name `acme/App` would be refused: registries take lower case only (GCR_PUSH_TAGS)
       `tags`: tag `a b` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
       `tags`: `gcr.io/acme/app@sha256:0` ends in no digest: expected `@sha256:` and 64 hexadecimal digits (GCR_PUSH_TAGS)
@@ -84,6 +85,9 @@ fn every_variable_tells_its_own_fault() {
       `access_token`: `credentials_json` is set too: keep one (GCR_PUSH_ACCESS_TOKEN)
       `verify`: it is `maybe`, expected `listing` or `off` (GCR_PUSH_VERIFY)
       `command`: `psuh` is no command; did you mean `push`? (GCR_PUSH_COMMAND)
+      `compression`: it is `lz4`, expected `gzip`, `zstd` or `none` (GCR_PUSH_COMPRESSION)
+      `compression_level`: it is `13`, expected a number from 1 to 12 (GCR_PUSH_COMPRESSION_LEVEL)
+      `layer_reuse`: it is `on`, expected `auto` or `off` (GCR_PUSH_LAYER_REUSE)
       `concurrency`: it is `0`, expected a number from 1 to 64 (GCR_PUSH_CONCURRENCY)
       `stall_timeout`: it is `90`, expected a duration such as `90s` or `10m`, from 1 s to 3600 s (GCR_PUSH_STALL_TIMEOUT)
       `ca_certificates`: `ca.pem` cannot be read: entity not found (GCR_PUSH_CA_CERTIFICATES)
