@@ -14,7 +14,7 @@ use crate::list::ListError;
 use crate::pull_secret::PullSecretError;
 use crate::push::PushError;
 use crate::reference::{Endpoint, ReferenceError};
-use crate::registry::OpenError;
+use crate::registry::{OpenError, RegistryError};
 use crate::source::SourceError;
 use crate::verify::VerifyError;
 
@@ -74,14 +74,17 @@ pub enum Error {
     #[error(transparent)]
     Source(SourceError),
     /// The source's own names and the request make no destination.
-    #[error("the destination cannot be made")]
+    #[error("cannot tell where to push the image")]
     Target(#[source] ReferenceError),
     /// Signing in failed.
     #[error(transparent)]
     Auth(AuthError),
-    /// A registry does not answer or does not let us in.
+    /// A registry does not answer as one.
+    #[error("could not connect to `{0}`")]
+    Connect(Endpoint, #[source] OpenError),
+    /// A registry does not let us in.
     #[error("could not sign in to `{0}`")]
-    Registry(Endpoint, #[source] OpenError),
+    SignIn(Endpoint, #[source] RegistryError),
     /// The image did not arrive.
     #[error(transparent)]
     Push(PushError),
@@ -100,6 +103,14 @@ pub enum Error {
     /// A file that was asked for cannot be written.
     #[error("could not write `{}`", .0.display())]
     File(PathBuf, #[source] io::Error),
+    /// A file was asked for in a folder that is not there.
+    #[error("`{}` could not be written: there is no folder `{}`", file.display(), folder.display())]
+    NoFolder {
+        /// The file.
+        file: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
     /// The system does not give the threads that the run needs.
     #[error("could not start")]
     Start(#[source] io::Error),
@@ -111,10 +122,11 @@ impl Error {
         match self {
             Self::Cli(error) => error.exit_code(),
             Self::Config(error) => error.exit_code(),
-            Self::NoImage | Self::Target(_) => ExitCode::Usage,
+            Self::NoImage | Self::Target(_) | Self::NoFolder { .. } => ExitCode::Usage,
             Self::Source(error) => error.exit_code(),
             Self::Auth(error) => error.exit_code(),
-            Self::Registry(_, error) => error.exit_code(),
+            Self::Connect(_, error) => error.exit_code(),
+            Self::SignIn(_, error) => error.exit_code(),
             Self::Push(error) => error.exit_code(),
             Self::Verify(error) => error.exit_code(),
             Self::List(error) => error.exit_code(),
@@ -131,7 +143,8 @@ impl Hint for Error {
             Self::Config(error) => error.hints(),
             Self::Source(error) => error.hints(),
             Self::Auth(error) => error.hints(),
-            Self::Registry(_, error) => error.hints(),
+            Self::Connect(_, error) => error.hints(),
+            Self::SignIn(_, error) => error.hints(),
             Self::Push(error) => error.hints(),
             Self::Verify(error) => error.hints(),
             Self::List(error) => error.hints(),
@@ -145,7 +158,23 @@ impl Hint for Error {
                 "the archive holds no name of its own (`docker save` by image ID writes none)"
                     .to_owned(),
             ],
-            Self::Target(_) | Self::Output(_) | Self::File(..) | Self::Start(_) => Vec::new(),
+            Self::Target(ReferenceError::Tag(..)) => {
+                vec!["the tag is the archive's own: choose another with `tags`".to_owned()]
+            }
+            Self::Target(ReferenceError::Repository(..)) => {
+                vec!["the name is the archive's own: choose another with `name`".to_owned()]
+            }
+            // A file of that name is in the way, and is the user's to judge.
+            Self::NoFolder { folder, .. } if folder.exists() => Vec::new(),
+            Self::NoFolder { folder, .. } => {
+                vec![format!("make it first: `mkdir -p {}`", folder.display())]
+            }
+            Self::File(..) => {
+                vec![
+                    "the push itself is done; only what it was to leave here is missing".to_owned(),
+                ]
+            }
+            Self::Target(_) | Self::Output(_) | Self::Start(_) => Vec::new(),
         }
     }
 }
@@ -172,11 +201,22 @@ impl Failure {
     ///
     /// When `out` cannot be written.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        for (index, error) in self.0.iter().enumerate() {
-            if index > 0 {
+        let mut told: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+        for error in &self.0 {
+            if !told.is_empty() {
                 writeln!(out)?;
             }
-            write_chain(out, error, &error.hints())?;
+            let reason = (causes(error), error.hints());
+            if !reason.0.is_empty() && told.contains(&reason) {
+                writeln!(
+                    out,
+                    "error: {}, for the same reason",
+                    indented(&error.to_string())
+                )?;
+                continue;
+            }
+            write_chain(out, error, &reason.1)?;
+            told.push(reason);
         }
         Ok(())
     }

@@ -106,6 +106,18 @@ impl Credential {
         })
     }
 
+    /// The same with a token that was bought just now; none when there is nothing to buy one with.
+    ///
+    /// # Errors
+    ///
+    /// When the token is not sold.
+    pub async fn renewed(&self) -> Result<Option<(String, Secret)>, AuthError> {
+        Ok(match self {
+            Self::Key(tokens) => Some((TOKEN_USER.to_owned(), tokens.new_token().await?.secret)),
+            Self::Anonymous | Self::Basic(..) | Self::AccessToken(_) => None,
+        })
+    }
+
     /// Whom the other side knows us as.
     pub fn identity(&self) -> Identity {
         match self {
@@ -207,7 +219,9 @@ impl Hint for AuthError {
                     let trouble = Trouble::of(&**cause);
                     vec![trouble.hint(host(endpoint))]
                 }
-                ExchangeError::TimedOut => vec![Trouble::Stalled.hint(host(endpoint))],
+                ExchangeError::TimedOut => {
+                    vec!["the other side or the network stood still: try again".to_owned()]
+                }
                 ExchangeError::Answer => vec![
                     "run this again in a few minutes; where it stays so, check that no proxy or \
                      sign-in page answers in Google's place"

@@ -81,16 +81,27 @@ impl Blob {
                         error.code(),
                         Some("DIGEST_INVALID" | "BLOB_UPLOAD_INVALID" | "SIZE_INVALID")
                     );
-                    if let (Origin::Source(source, key), true) = (&self.origin, blames_digest) {
+                    if !blames_digest {
+                        return Err(destination.failed(None, error));
+                    }
+                    // Compressed layers and configs were hashed when they were made.
+                    if let Origin::Source(source, key) = &self.origin {
                         let actual = source.hash(key).await.map_err(PushError::Source)?;
                         if actual != self.digest {
                             return Err(PushError::Damaged {
+                                what: source.what().to_owned(),
                                 stated: self.digest.clone(),
                                 actual,
                             });
                         }
                     }
-                    return Err(destination.failed(None, error));
+                    return Err(match error.code() {
+                        Some("DIGEST_INVALID" | "SIZE_INVALID") => PushError::Changed {
+                            destination: destination.name(),
+                            cause: error,
+                        },
+                        _ => destination.failed(None, error),
+                    });
                 }
             }
         }

@@ -11,6 +11,7 @@ mod reuse;
 pub mod targets;
 mod written;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -211,12 +212,23 @@ pub enum PushError {
         present: Vec<String>,
     },
     /// A layer's bytes are not the ones that the image names.
-    #[error("the image is damaged: the bytes of `{stated}` hash to `{actual}`")]
+    #[error("{what} is damaged: the bytes of its layer `{stated}` hash to `{actual}`")]
     Damaged {
+        /// The source, as messages call it.
+        what: String,
         /// What the image says.
         stated: Digest,
         /// What the bytes are.
         actual: Digest,
+    },
+    /// What arrived is not what was sent.
+    #[error("a blob was changed on the way to `{destination}`")]
+    Changed {
+        /// `host/repository`.
+        destination: String,
+        /// What the registry said.
+        #[source]
+        cause: RegistryError,
     },
     /// A blob that an earlier image names is not there after all.
     #[error("the blob {0} of an earlier image is gone from the registry")]
@@ -240,7 +252,7 @@ impl PushError {
             Self::Source(cause) => cause.exit_code(),
             Self::Damaged { .. } | Self::Compress { .. } => ExitCode::Failed,
             Self::NoPlatform { .. } => ExitCode::Usage,
-            Self::Vanished(_) => ExitCode::Temporary,
+            Self::Vanished(_) | Self::Changed { .. } => ExitCode::Temporary,
         }
     }
 }
@@ -255,6 +267,11 @@ impl Hint for PushError {
                  have been damaged on the way"
                     .to_owned(),
             ],
+            Self::Changed { .. } => vec![
+                "the image itself is sound: run this again; where it stays so, a proxy rewrites \
+                 what goes through it"
+                    .to_owned(),
+            ],
             Self::NoPlatform { .. } => vec![
                 "an archive may name platforms that it does not hold; save it from where they were \
                  built, or ask for those that are there in `platforms`"
@@ -262,6 +279,13 @@ impl Hint for PushError {
             ],
             Self::Vanished(_) => vec![
                 "push again with `layer_reuse: off`, which sends every layer that is missing"
+                    .to_owned(),
+            ],
+            Self::Compress {
+                cause: CompressError::Spool { cause, .. },
+                ..
+            } if cause.kind() != io::ErrorKind::StorageFull => vec![
+                "compressed layers need a folder that can be written to: name one in `TMPDIR`"
                     .to_owned(),
             ],
             Self::Compress {

@@ -272,6 +272,7 @@ async fn compressed(
         })?;
     if compressed.diff_id != *diff_id {
         return Err(PushError::Damaged {
+            what: source.what().to_owned(),
             stated: diff_id.clone(),
             actual: compressed.diff_id,
         });

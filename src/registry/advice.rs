@@ -121,8 +121,16 @@ fn member(asker: Option<&Asker>) -> (String, &'static str) {
     }
 }
 
-fn who_is_not_known(url: &Url, asker: Option<&Asker>) -> String {
+/// `host` or `host:port`, as the user wrote it.
+pub(super) fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+fn who_is_not_known(url: &Url, asker: Option<&Asker>) -> String {
     match asker.map(|asker| &asker.identity) {
         Some(Identity::Account(account)) => format!(
             "the registry does not take the token of `{account}`, which Google has just given: \
@@ -138,7 +146,7 @@ fn who_is_not_known(url: &Url, asker: Option<&Asker>) -> String {
              it"
         ),
         Some(Identity::Nobody) | None => {
-            format!("give a login for `{host}` in `docker_config`")
+            format!("give a login for `{}` in `docker_config`", host(url))
         }
     }
 }

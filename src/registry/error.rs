@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
-use super::advice::{Asker, Refusal, advice};
+use super::advice::{Asker, Refusal, advice, host};
 use crate::auth::AuthError;
 use crate::error::{ExitCode, Hint, harmless};
 use crate::manifest::ManifestError;
@@ -214,8 +214,7 @@ impl Hint for RegistryError {
                 advice(refusal, self.asker.as_deref())
             }
             Outcome::Broken => {
-                let host = self.url.host_str().unwrap_or_default();
-                vec![self.trouble().hint(host)]
+                vec![self.trouble().hint(&host(&self.url))]
             }
             Outcome::NotSignedIn => self.auth_error().map(Hint::hints).unwrap_or_default(),
             Outcome::Unexpected => vec![

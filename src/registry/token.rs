@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_auth::ChallengeParser;
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
@@ -195,15 +195,17 @@ impl Tokens {
                 "scope",
                 &format!("repository:{repository}:{}", access.actions()),
             );
-        let mut request = self.http.get(url.clone());
-        if let Some((user, password)) = self.basic(url.clone()).await? {
-            request = request.basic_auth(user, Some(password.expose()));
+        let login = self.basic(url.clone()).await?;
+        let mut answer = self.ask(&url, login).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            // The token in hand may have been revoked, or this machine's clock may be slow.
+            let renewed = self.credential.renewed().await;
+            let renewed = renewed
+                .map_err(|error| RegistryError::not_signed_in(Method::GET, url.clone(), error))?;
+            if renewed.is_some() {
+                answer = self.ask(&url, renewed).await?;
+            }
         }
-        let broken = |error| RegistryError::broken(Method::GET, url.clone(), error);
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| broken(error.without_url()))?;
         let status = answer.status();
         if status != StatusCode::OK {
             let body = read_bounded(answer, MAX_ERROR_BODY)
@@ -224,6 +226,20 @@ impl Tokens {
             };
             RegistryError::unexpected(Method::GET, url, what)
         })
+    }
+
+    /// One request for a registry token.
+    async fn ask(
+        &self,
+        url: &Url,
+        login: Option<(String, Secret)>,
+    ) -> Result<Response, RegistryError> {
+        let mut request = self.http.get(url.clone());
+        if let Some((user, password)) = login {
+            request = request.basic_auth(user, Some(password.expose()));
+        }
+        let sent = request.send().await;
+        sent.map_err(|error| RegistryError::broken(Method::GET, url.clone(), error.without_url()))
     }
 
     async fn basic(&self, url: Url) -> Result<Option<(String, Secret)>, RegistryError> {

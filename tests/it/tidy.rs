@@ -48,7 +48,8 @@ fn the_readme_has_a_row_for_each_variable_and_each_output_in_order() {
         let (_, section) = readme.split_once(from).unwrap();
         let (section, _) = section.split_once(to).unwrap();
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
-        rows.map(|row| row.split('`').next().unwrap().to_owned()).collect()
+        rows.map(|row| row.split('`').next().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(rows("## Variables", "## Outputs"), variables());
     let action = action();
@@ -62,7 +63,11 @@ fn the_readme_has_a_row_for_each_variable_and_each_output_in_order() {
 #[test]
 fn the_version_stands_in_the_changelog() {
     let heading = format!("## {}", env!("CARGO_PKG_VERSION"));
-    assert!(read("CHANGELOG.md").lines().any(|line| line.starts_with(&heading)));
+    assert!(
+        read("CHANGELOG.md")
+            .lines()
+            .any(|line| line.starts_with(&heading))
+    );
 }
 
 #[test]
@@ -73,12 +78,18 @@ fn each_foreign_protocol_crate_is_known_to_one_file() {
             if path.is_dir() {
                 files(&path, found);
             } else {
-                found.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
+                found.push((
+                    path.display().to_string(),
+                    fs::read_to_string(&path).unwrap(),
+                ));
             }
         }
     }
     let mut sources = Vec::new();
-    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+    files(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut sources,
+    );
     for (name, home) in [
         ("yup_oauth2::", "src/auth/google.rs"),
         ("envy::", "src/config/inputs.rs"),
@@ -88,7 +99,10 @@ fn each_foreign_protocol_crate_is_known_to_one_file() {
             let uses = text.lines().filter(|line| line.contains(name)).count();
             // The registry holds the client that its one file made.
             let is_a_field = path.ends_with("src/registry/mod.rs") && uses == 1;
-            assert!(uses == 0 || path.ends_with(home) || is_a_field, "{name} in {path}");
+            assert!(
+                uses == 0 || path.ends_with(home) || is_a_field,
+                "{name} in {path}"
+            );
         }
     }
 }

@@ -68,7 +68,7 @@ fn a_credential_of_another_type_is_told_by_its_type() {
         "client_secret": "hunter2", "refresh_token": "1//hunter2"}"#;
     insta::assert_snapshot!(with_key(user), @"
     error: an input cannot be used
-      `credentials_json`: it is a credential of type `authorized_user`, not a `service_account` key (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: it is a credential of type `authorized_user`, not a `service_account` key; a token that it buys can be given in `access_token` (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push --help` tells what every variable means
     ");
@@ -76,7 +76,7 @@ fn a_credential_of_another_type_is_told_by_its_type() {
         "token_url": "https://sts.googleapis.com/v1/token"}"#;
     insta::assert_snapshot!(with_key(federated), @"
     error: an input cannot be used
-      `credentials_json`: it is a credential of type `external_account`, not a `service_account` key (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: it is a credential of type `external_account`, not a `service_account` key; a token that it buys can be given in `access_token` (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push --help` tells what every variable means
     ");
@@ -139,11 +139,10 @@ fn a_deleted_key_is_refused_in_google_s_words() {
     google.standin.delete_keys(ACCOUNT);
     insta::assert_snapshot!(refused(&google, push(&google), 3), @"
     error: could not sign in to `gcr.io`
-      caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push
       caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
       caused by: invalid_grant: Invalid JWT Signature.
 
-    hint: this key of `ci@acme.iam.gserviceaccount.com` was deleted or is not its own: make a new key
+    hint: this key was deleted, or is not the account's: make a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
     ");
 }
 
@@ -153,11 +152,10 @@ fn a_disabled_account_is_refused_in_google_s_words() {
     google.standin.disable_account(ACCOUNT);
     insta::assert_snapshot!(refused(&google, push(&google), 3), @"
     error: could not sign in to `gcr.io`
-      caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push
       caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
       caused by: invalid_grant: Invalid grant: account not found
 
-    hint: the account `ci@acme.iam.gserviceaccount.com` was deleted or disabled, or the key is of another project
+    hint: the account was deleted or disabled; where it is disabled, `gcloud iam service-accounts enable ci@acme.iam.gserviceaccount.com` brings it back
     ");
 }
 
@@ -185,14 +183,14 @@ fn an_access_token_that_has_expired_is_told() {
               caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 401 UNAUTHORIZED
               caused by: authentication failed
 
-            hint: the token may have expired: `access_token` lives an hour at most; a service-account key in `credentials_json` is renewed
+            hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json` is renewed
             "),
             _ => insta::assert_snapshot!(told, @"
             error: could not sign in to `us-docker.pkg.dev`
               caused by: GET https://us-docker.pkg.dev/v2/token?scope=repository:acme/containers/app:pull,push: 401 UNAUTHORIZED
               caused by: authentication failed
 
-            hint: the token may have expired: `access_token` lives an hour at most; a service-account key in `credentials_json` is renewed
+            hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json` is renewed
             "),
         }
     }
@@ -207,7 +205,7 @@ fn an_access_token_that_is_none_is_told() {
       caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 401 UNAUTHORIZED
       caused by: authentication failed
 
-    hint: the token may have expired: `access_token` lives an hour at most; a service-account key in `credentials_json` is renewed
+    hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json` is renewed
     ");
     google.standin.clear_requests();
     let run = with_token(&google, &google.key, "gcr.io/acme");

@@ -66,7 +66,7 @@ fn a_host_that_is_none_of_google_s_is_told() {
     ");
     insta::assert_snapshot!(with(&[("tags", "acme/app:1")]), @"
     error: an input cannot be used
-      `tags`: `acme/app:1` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG` (GCR_PUSH_TAGS)
+      `tags`: `acme/app:1` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_TAGS)
 
     hint: `gcr-push --help` tells what every variable means
     ");
@@ -105,7 +105,7 @@ fn a_tag_that_a_registry_would_refuse_is_told() {
     ");
     insta::assert_snapshot!(with(&[("tags", "feature/login")]), @"
     error: an input cannot be used
-      `tags`: `feature/login` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG` (GCR_PUSH_TAGS)
+      `tags`: `feature/login` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_TAGS)
 
     hint: `gcr-push --help` tells what every variable means
     ");
@@ -202,38 +202,52 @@ fn named(names: &[&str]) -> String {
 #[test]
 fn names_in_the_archive_that_a_registry_would_refuse_are_told_with_the_way_out() {
     insta::assert_snapshot!(named(&[]), @"
-    error: the destination cannot be made
+    error: cannot tell where to push the image
       caused by: the image has no name: set `name`, or give a full reference in `tags`
 
     hint: the archive holds no name of its own (`docker save` by image ID writes none)
     ");
     insta::assert_snapshot!(named(&["App:1"]), @"
-    error: the destination cannot be made
+    error: cannot tell where to push the image
       caused by: image name `acme/App` would be refused: registries take lower case only
+
+    hint: the name is the archive's own: choose another with `name`
     ");
     insta::assert_snapshot!(named(&["app:1.0+build"]), @"
-    error: the destination cannot be made
+    error: cannot tell where to push the image
       caused by: tag `1.0+build` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag
+
+    hint: the tag is the archive's own: choose another with `tags`
     ");
     insta::assert_snapshot!(named(&[&format!("{}:1", "x".repeat(250))]), @"
-    error: the destination cannot be made
-      caused by: image name `acme/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` would be refused: with its host it is longer than 255 characters
+    error: cannot tell where to push the image
+      caused by: image name `acme/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` would be refused: with its host it is longer than 255 characters
+
+    hint: the name is the archive's own: choose another with `name`
     ");
     insta::assert_snapshot!(named(&[&format!("app:{}", "x".repeat(129))]), @"
-    error: the destination cannot be made
+    error: cannot tell where to push the image
       caused by: tag `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` would be refused: it is longer than 128 characters
+
+    hint: the tag is the archive's own: choose another with `tags`
     ");
     insta::assert_snapshot!(named(&["app\n::error::x:\x1b[31m"]), @r"
-    error: the destination cannot be made
+    error: cannot tell where to push the image
       caused by: image name `acme/app\n::error::x` would be refused: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+
+    hint: the name is the archive's own: choose another with `name`
     ");
     insta::assert_snapshot!(named(&["../../etc:1"]), @"
-    error: the destination cannot be made
+    error: cannot tell where to push the image
       caused by: image name `acme/../etc` would be refused: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+
+    hint: the name is the archive's own: choose another with `name`
     ");
     insta::assert_snapshot!(named(&[":"]), @"
-    error: the destination cannot be made
+    error: cannot tell where to push the image
       caused by: image name `acme/` would be refused: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+
+    hint: the name is the archive's own: choose another with `name`
     ");
 }
 

@@ -22,10 +22,8 @@ fn a_certificate_that_nobody_vouches_for_is_told() {
         .variable("HTTPS_PROXY", google.standin.proxy_url())
         .set("credentials_json", &google.key);
     insta::assert_snapshot!(refused(&google, push(untrusting, "gcr.io/acme/app:1"), 1), @"
-    error: could not sign in to `gcr.io`
+    error: could not connect to `gcr.io`
       caused by: GET https://gcr.io/v2/
-      caused by: error sending request
-      caused by: client error (Connect)
       caused by: invalid peer certificate: UnknownIssuer
 
     hint: if a company proxy or a private registry signed this certificate, give its root in `ca_certificates`
@@ -33,10 +31,8 @@ fn a_certificate_that_nobody_vouches_for_is_told() {
 
     let own = format!("{}/app:1", google.standin.tls_address());
     insta::assert_snapshot!(refused(&google, push(Run::new(), &own), 1), @"
-    error: could not sign in to `127.0.0.1:[PORT]`
+    error: could not connect to `127.0.0.1:[PORT]`
       caused by: GET https://127.0.0.1:[PORT]/v2/
-      caused by: error sending request
-      caused by: client error (Connect)
       caused by: invalid peer certificate: UnknownIssuer
 
     hint: if a company proxy or a private registry signed this certificate, give its root in `ca_certificates`
@@ -52,14 +48,11 @@ fn a_port_where_nobody_listens_is_told() {
         .unwrap();
     let outcome = push(Run::new(), &format!("{closed}/app:1")).fails_with(4);
     insta::assert_snapshot!(told(&outcome), @"
-    error: could not sign in to `127.0.0.1:[PORT]`
+    error: could not connect to `127.0.0.1:[PORT]`
       caused by: GET https://127.0.0.1:[PORT]/v2/
-      caused by: error sending request
-      caused by: client error (Connect)
-      caused by: tcp connect error
       caused by: Connection refused (os error 111)
 
-    hint: check that this machine reaches the host; a proxy is taken from `HTTPS_PROXY`
+    hint: check that `127.0.0.1:[PORT]` is right and that this machine reaches it; a proxy is taken from `HTTPS_PROXY`
     ");
 }
 
@@ -74,15 +67,12 @@ fn a_proxy_that_is_not_there_is_told() {
         .run()
         .variable("HTTPS_PROXY", format!("http://{closed}"));
     insta::assert_snapshot!(refused(&google, push(run, "gcr.io/acme/app:1"), 4), @"
-    error: could not sign in to `gcr.io`
+    error: could not connect to `gcr.io`
       caused by: GET https://gcr.io/v2/
-      caused by: error sending request
-      caused by: client error (Connect)
       caused by: tunnel error: failed to create underlying connection
-      caused by: tcp connect error
       caused by: Connection refused (os error 111)
 
-    hint: check that this machine reaches the host; a proxy is taken from `HTTPS_PROXY`
+    hint: the proxy in `HTTPS_PROXY` cannot be reached: check its address
     ");
 }
 
@@ -94,27 +84,23 @@ fn a_proxy_that_refuses_to_connect_is_told() {
         .standin
         .fault(Fault::always(RequestKind::Connect, refusing).at("gcr.io"));
     insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 4), @"
-    error: could not sign in to `gcr.io`
+    error: could not connect to `gcr.io`
       caused by: GET https://gcr.io/v2/
-      caused by: error sending request
-      caused by: client error (Connect)
       caused by: tunnel error: unsuccessful
 
-    hint: check that this machine reaches the host; a proxy is taken from `HTTPS_PROXY`
+    hint: the proxy in `HTTPS_PROXY` does not connect to `gcr.io`: have it allowed there, or name the host in `NO_PROXY`
     ");
     google.standin.clear_faults();
     let refusing = FaultAction::status(407);
     google
         .standin
         .fault(Fault::always(RequestKind::Connect, refusing));
-    insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 4), @"
-    error: could not sign in to `gcr.io`
+    insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 3), @"
+    error: could not connect to `gcr.io`
       caused by: GET https://gcr.io/v2/
-      caused by: error sending request
-      caused by: client error (Connect)
       caused by: tunnel error: proxy authorization required
 
-    hint: check that this machine reaches the host; a proxy is taken from `HTTPS_PROXY`
+    hint: the proxy asks for a login: give it in `HTTPS_PROXY`, as in `http://USER:PASSWORD@PROXY:PORT`
     ");
     let refusing = FaultAction::status(403);
     google.standin.clear_faults();
@@ -123,13 +109,11 @@ fn a_proxy_that_refuses_to_connect_is_told() {
         .fault(Fault::always(RequestKind::Connect, refusing).at("oauth2.googleapis.com"));
     insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 4), @"
     error: could not sign in to `gcr.io`
-      caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push
       caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
       caused by: the connection failed
-      caused by: Hyper error: client error (Connect)
       caused by: tunnel error: unsuccessful
 
-    hint: if this runner reaches the internet through a proxy, set `HTTPS_PROXY`; if the proxy opens TLS, give its root in `ca_certificates`
+    hint: the proxy in `HTTPS_PROXY` does not connect to `oauth2.googleapis.com`: have it allowed there, or name the host in `NO_PROXY`
     ");
 }
 
@@ -140,50 +124,62 @@ fn a_host_that_no_name_server_knows_is_told() {
     let told = told(&outcome);
     let (start, _) = told.split_once("dns error").expect(&told);
     insta::assert_snapshot!(start, @"
-    error: could not sign in to `registry.invalid`
+    error: could not connect to `registry.invalid`
       caused by: GET https://registry.invalid/v2/
-      caused by: error sending request
-      caused by: client error (Connect)
       caused by:
     ");
 }
 
-/// Answers every connection with the same bytes, until the test ends.
-fn answering(answer: &'static str) -> String {
+/// Answers what comes on every connection with the same texts, one after the other, until the test
+/// ends.
+fn answering(answers: &'static [&'static str]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for connection in listener.incoming() {
             let mut connection: TcpStream = connection.unwrap();
-            let mut request = [0; 4096];
-            let _ = connection.read(&mut request);
-            let _ = connection.write_all(answer.as_bytes());
+            for answer in answers {
+                let mut request = [0; 4096];
+                let _ = connection.read(&mut request);
+                let _ = connection.write_all(answer.as_bytes());
+            }
         }
     });
     address.to_string()
 }
 
-const PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\
-    Connection: close\r\n\r\n<html>Hello!</html>";
-const PAGE_FOR_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\
-    Connection: close\r\n\r\n";
-
 #[test]
 fn a_web_server_that_answers_a_page_to_everything_is_no_registry() {
-    for answer in [PAGE, PAGE_FOR_HEAD] {
-        let address = answering(answer);
-        let outcome = push(Run::new(), &format!("{address}/app:1")).run();
-        assert_ne!(outcome.code, 0);
-        if answer == PAGE {
-            assert_eq!(outcome.code, 1, "{}", outcome.stderr);
-            insta::assert_snapshot!(told(&outcome), @"
-            error: could not push to `127.0.0.1:[PORT]/app:1`
-              caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1
-              caused by: it is no manifest
-              caused by: expected value at line 1 column 1
-            ");
-        }
-    }
+    let address = answering(&[
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\
+         Connection: close\r\n\r\n<html>Hello!</html>",
+    ]);
+    let outcome = push(Run::new(), &format!("{address}/app:1")).fails_with(1);
+    insta::assert_snapshot!(told(&outcome), @"
+    error: could not connect to `127.0.0.1:[PORT]`
+      caused by: GET http://127.0.0.1:[PORT]/v2/
+      caused by: the answer is a web page
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    ");
+}
+
+#[test]
+fn a_host_that_speaks_no_tls_is_told() {
+    // A proxy that connects to whatever answers in plain text.
+    let proxy = answering(&[
+        "HTTP/1.1 200 Connection established\r\n\r\n",
+        "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
+    ]);
+    let run = Run::new().variable("HTTPS_PROXY", format!("http://{proxy}"));
+    let outcome = push(run, "registry.example/app:1").fails_with(1);
+    insta::assert_snapshot!(told(&outcome), @"
+    error: could not connect to `registry.example`
+      caused by: GET https://registry.example/v2/
+      caused by: received corrupt message of type InvalidContentType
+
+    hint: `registry.example` speaks no TLS there; a registry that is meant to be spoken to over plain HTTP is named in `insecure_registries`
+    ");
 }
 
 #[test]
@@ -213,31 +209,35 @@ fn a_page_in_place_of_google_s_registry_is_told() {
         let told = format!("{}exit code {}", told(&outcome), outcome.code);
         match kind {
             RequestKind::Ping => insta::assert_snapshot!(told, @"
-            error: could not push to `gcr.io/acme/app:1`
-              caused by: GET https://gcr.io/v2/acme/app/manifests/1: 401 UNAUTHORIZED
-              caused by: not authenticated: No valid credential was supplied.
+            error: could not connect to `gcr.io`
+              caused by: GET https://gcr.io/v2/
+              caused by: it asks for no login, as Google's registries do
 
-            hint: the registry does not take the token of `ci@acme.iam.gserviceaccount.com`
-            exit code 3
+            hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+            exit code 1
             "),
             RequestKind::Token => insta::assert_snapshot!(told, @"
             error: could not sign in to `gcr.io`
               caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push
-              caused by: the answer holds no registry token
+              caused by: the answer is a web page
+
+            hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
             exit code 1
             "),
             RequestKind::OAuthToken => insta::assert_snapshot!(told, @"
             error: could not sign in to `gcr.io`
-              caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push
               caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
               caused by: the answer is no OAuth token; a proxy or an outage may have answered instead
+
+            hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place
             exit code 4
             "),
             _ => insta::assert_snapshot!(told, @"
             error: could not push to `gcr.io/acme/app:1`
               caused by: GET https://gcr.io/v2/acme/app/manifests/1
-              caused by: it is no manifest
-              caused by: expected value at line 1 column 1
+              caused by: the answer is a web page
+
+            hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
             exit code 1
             "),
         }
@@ -251,9 +251,11 @@ fn a_token_realm_on_another_host_gets_no_credential() {
         ..Behaviour::default()
     });
     insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 1), @"
-    error: could not sign in to `gcr.io`
+    error: could not connect to `gcr.io`
       caused by: GET https://gcr.io/v2/
       caused by: the registry asks to send the credentials to `evil.example`, which is not `gcr.io`
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
     ");
     let requests = google.standin.requests();
     assert!(
@@ -275,9 +277,11 @@ fn a_token_realm_without_tls_gets_no_credential() {
         ..Behaviour::default()
     });
     insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 1), @"
-    error: could not sign in to `gcr.io`
+    error: could not connect to `gcr.io`
       caused by: GET https://gcr.io/v2/
       caused by: the registry asks to send the credentials to `gcr.io` without TLS, which is not done
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
     ");
 
     let google = Google::with(Behaviour {
@@ -286,7 +290,13 @@ fn a_token_realm_without_tls_gets_no_credential() {
         ..Behaviour::default()
     });
     let tag = format!("{}/app:1", google.standin.plain_address());
-    insta::assert_snapshot!(refused(&google, push(Run::new(), &tag), 1), @"");
+    insta::assert_snapshot!(refused(&google, push(Run::new(), &tag), 1), @"
+    error: could not connect to `127.0.0.1:[PORT]`
+      caused by: GET http://127.0.0.1:[PORT]/v2/
+      caused by: the registry asks to send the credentials to `tokens.example` without TLS, which is not done
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    ");
 }
 
 #[test]
@@ -299,12 +309,9 @@ fn a_connection_that_breaks_in_the_middle_of_a_layer_is_worth_another_try() {
     insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 4), @"
     error: could not push to `gcr.io/acme/app`
       caused by: PUT https://gcr.io/v2/acme/app/blobs/uploads/
-      caused by: error sending request
-      caused by: client error (SendRequest)
-      caused by: connection error
       caused by: Connection reset by peer (os error 104)
 
-    hint: check that this machine reaches the host; a proxy is taken from `HTTPS_PROXY`
+    hint: the connection broke on the way: try again; if it always breaks at the same place, a proxy or firewall may allow no more
     ");
 }
 
@@ -315,10 +322,13 @@ fn a_layer_that_was_changed_on_the_wire_is_told() {
         RequestKind::UploadPut,
         FaultAction::CorruptByte(50),
     ));
-    insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 1), @"
-    error: could not push to `gcr.io/acme/app`
-      caused by: PUT https://gcr.io/artifacts-uploads/namespaces/acme/repositories/gcr.io/uploads/...?digest=sha256:bda66f45cef5c1324ee40b5a7f58037d7dfba45e2f1283bfd39ab670fae76883: 400 DIGEST_INVALID
-      caused by: provided digest sha256:bda66f45cef5c1324ee40b5a7f58037d7dfba45e2f1283bfd39ab670fae76883 did not match uploaded content sha256:f4de015709d4edd29fd3cebefa51cb4adea97559f18c158a7f665e22c527a39e
+    let run = push(google.run(), "gcr.io/acme/app:1").set("concurrency", "1");
+    insta::assert_snapshot!(refused(&google, run, 4), @"
+    error: a blob was changed on the way to `gcr.io/acme/app`
+      caused by: PUT https://gcr.io/artifacts-uploads/namespaces/acme/repositories/gcr.io/uploads/...?digest=sha256:7563a00e31cb5c420503466bcef04d3457f7fc9aec382b552cd0868524aec142: 400 DIGEST_INVALID
+      caused by: provided digest sha256:7563a00e31cb5c420503466bcef04d3457f7fc9aec382b552cd0868524aec142 did not match uploaded content sha256:e57e999a6f925065d49f3f6eae4cf63db4d210a47b5881c9651375bbb1349339
+
+    hint: the image itself is sound: run this again; where it stays so, a proxy rewrites what goes through it
     ");
 }
 
@@ -334,6 +344,6 @@ fn a_registry_that_stands_still_is_given_up() {
       caused by: PUT https://gcr.io/v2/acme/app/blobs/uploads/
       caused by: nothing moved for 1 s
 
-    hint: check that this machine reaches the host; a proxy is taken from `HTTPS_PROXY`
+    hint: the connection broke on the way: try again; if it always breaks at the same place, a proxy or firewall may allow no more
     ");
 }

@@ -5,6 +5,7 @@ use standin::{Behaviour, DeniedWording, Fault, FaultAction, NotMigrated, Request
 use super::{docker, oci, refused, told};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::{ACCOUNT, Google};
+use crate::support::images::{Picture, classic_archive};
 use crate::support::run::Run;
 
 const WRITER: &str = "roles/artifactregistry.writer";
@@ -23,6 +24,8 @@ fn push(google: &Google, image: Vec<u8>, tag: &str) -> Run {
         .file("image.tar", image)
         .set("image", "image.tar")
         .set("tags", tag)
+        // Of several requests at once any may be the one that is told.
+        .set("concurrency", "1")
 }
 
 const PKG_DEV: &str = "us-docker.pkg.dev/acme/containers/app:1";
@@ -36,21 +39,25 @@ fn an_account_without_any_role_is_told_the_one_that_it_needs() {
       caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
 
-    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.reader`
-    hint: check that repository `containers` exists in location `us` of project `acme`
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
     "#);
     insta::assert_snapshot!(refused(&google, push(&google, oci(), GCR_IO), 3), @r#"
     error: could not push to `gcr.io/acme/app:1`
       caused by: GET https://gcr.io/v2/acme/app/manifests/1: 403 DENIED
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
 
-    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.reader`
-    hint: check that repository `gcr.io` exists in location `us` of project `acme`
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
     "#);
-    insta::assert_snapshot!(refused(&google, push(&google, docker(), GCR_IO), 3), @"
-    error: could not push to `gcr.io/acme/app`
-      caused by: HEAD https://gcr.io/v2/acme/app/blobs/sha256:bda66f45cef5c1324ee40b5a7f58037d7dfba45e2f1283bfd39ab670fae76883: 403 Forbidden
-    ");
+    insta::assert_snapshot!(refused(&google, push(&google, docker(), GCR_IO), 3), @r#"
+    error: could not push to `gcr.io/acme/app:1`
+      caused by: GET https://gcr.io/v2/acme/app/manifests/1: 403 DENIED
+      caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
+    "#);
 }
 
 #[test]
@@ -64,7 +71,7 @@ fn an_account_that_may_only_read_is_told_the_role_for_writing() {
       caused by: Permission "artifactregistry.repositories.uploadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
 
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
-    hint: check that repository `containers` exists in location `us` of project `acme`
+    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
     "#);
     insta::assert_snapshot!(refused(&google, push(&google, docker(), PKG_DEV), 3), @r#"
     error: could not push to `us-docker.pkg.dev/acme/containers/app`
@@ -72,7 +79,7 @@ fn an_account_that_may_only_read_is_told_the_role_for_writing() {
       caused by: Permission "artifactregistry.repositories.uploadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
 
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
-    hint: check that repository `containers` exists in location `us` of project `acme`
+    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
     "#);
 }
 
@@ -87,8 +94,8 @@ fn a_missing_permission_is_told_in_google_s_newer_words_too() {
       caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
       caused by: Permission 'artifactregistry.repositories.downloadArtifacts' denied on resource (or it may not exist). Remediate access with this Troubleshooter URL or share it with your administrator - https://console.cloud.google.com/iam-admin/troubleshooter;errorId=0123456789abcdef
 
-    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.reader`
-    hint: check that repository `containers` exists in location `us` of project `acme`
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
     ");
 }
 
@@ -106,8 +113,8 @@ fn a_missing_permission_of_an_access_token_does_not_invent_an_account() {
       caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
 
-    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ACCOUNT --role=roles/artifactregistry.reader`
-    hint: check that repository `containers` exists in location `us` of project `acme`
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ACCOUNT --role=roles/artifactregistry.writer`, where ACCOUNT is whom the token belongs to
+    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
     "#);
 }
 
@@ -142,6 +149,7 @@ fn gcr_io_without_the_right_to_make_its_repository_is_told() {
       caused by: gcr.io repo does not exist. Creating on push requires the artifactregistry.repositories.createOnPush permission
 
     hint: create the repository once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
+    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter`
     ");
     let eu = "eu.gcr.io/acme/app:1";
     insta::assert_snapshot!(refused(&google, push(&google, docker(), eu), 3), @"
@@ -150,6 +158,7 @@ fn gcr_io_without_the_right_to_make_its_repository_is_told() {
       caused by: gcr.io repo does not exist. Creating on push requires the artifactregistry.repositories.createOnPush permission
 
     hint: create the repository once: `gcloud artifacts repositories create eu.gcr.io --repository-format=docker --location=europe --project=acme`
+    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter`
     ");
 }
 
@@ -164,7 +173,7 @@ fn an_api_that_is_off_is_told_with_the_command_that_enables_it() {
       caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
       caused by: Artifact Registry API has not been used in project 123456789012 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/artifactregistry.googleapis.com/overview?project=123456789012 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
 
-    hint: enable the API: `gcloud services enable artifactregistry.googleapis.com`
+    hint: enable the API: `gcloud services enable artifactregistry.googleapis.com --project=acme`
     ");
 }
 
@@ -182,14 +191,14 @@ fn gcr_io_that_was_never_moved_to_artifact_registry_is_told() {
               caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 412 Precondition Failed
               caused by: Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
 
-            hint: this project's gcr.io was never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate`, or push to a `LOCATION-docker.pkg.dev` host
+            hint: the gcr.io names of `acme` were never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate --projects=acme`, or push to a `LOCATION-docker.pkg.dev` host
             "),
             _ => insta::assert_snapshot!(told, @"
             error: could not push to `gcr.io/acme/app:1`
               caused by: GET https://gcr.io/v2/acme/app/manifests/1: 412 Precondition Failed
               caused by: Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
 
-            hint: this project's gcr.io was never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate`, or push to a `LOCATION-docker.pkg.dev` host
+            hint: the gcr.io names of `acme` were never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate --projects=acme`, or push to a `LOCATION-docker.pkg.dev` host
             "),
         }
     }
@@ -202,7 +211,8 @@ fn a_tag_that_may_not_move_is_told() {
         ..Behaviour::default()
     });
     push(&google, oci(), PKG_DEV).succeeds();
-    let outcome = push(&google, docker(), PKG_DEV).fails_with(1);
+    let other = classic_archive(&[(&Picture::new("other", 1), &[])]);
+    let outcome = push(&google, other, PKG_DEV).fails_with(1);
     insta::assert_snapshot!(told(&outcome), @"
     error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
       caused by: PUT https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 400 MANIFEST_INVALID
@@ -226,6 +236,8 @@ fn a_quota_that_is_used_up_is_worth_another_try() {
     error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
       caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 429 TOOMANYREQUESTS
       caused by: Quota exceeded for quota metric 'Requests per project per region' and limit 'Requests per project per region per minute per region' of service 'artifactregistry.googleapis.com' for consumer 'project_number:123456789012'.
+
+    hint: too much was asked for in too short a time: run this again in a few minutes, with a lower `concurrency`
     ");
 }
 
@@ -237,9 +249,11 @@ fn a_registry_that_is_out_of_order_is_worth_another_try() {
         .standin
         .fault(Fault::always(RequestKind::Ping, down.clone()));
     insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 4), @"
-    error: could not sign in to `us-docker.pkg.dev`
+    error: could not connect to `us-docker.pkg.dev`
       caused by: GET https://us-docker.pkg.dev/v2/: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
+
+    hint: the trouble is the registry's: run this again in a few minutes
     ");
     google.standin.clear_faults();
     google
@@ -249,6 +263,8 @@ fn a_registry_that_is_out_of_order_is_worth_another_try() {
     error: could not sign in to `us-docker.pkg.dev`
       caused by: GET https://us-docker.pkg.dev/v2/token?scope=repository:acme/containers/app:pull,push: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
+
+    hint: the trouble is the registry's: run this again in a few minutes
     ");
     google.standin.clear_faults();
     google
@@ -256,9 +272,10 @@ fn a_registry_that_is_out_of_order_is_worth_another_try() {
         .fault(Fault::always(RequestKind::OAuthToken, down.clone()));
     insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 4), @"
     error: could not sign in to `us-docker.pkg.dev`
-      caused by: GET https://us-docker.pkg.dev/v2/token?scope=repository:acme/containers/app:pull,push
       caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
       caused by: the answer is no OAuth token; a proxy or an outage may have answered instead
+
+    hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place
     ");
     google.standin.clear_faults();
     google
@@ -268,6 +285,8 @@ fn a_registry_that_is_out_of_order_is_worth_another_try() {
     error: could not push to `us-docker.pkg.dev/acme/containers/app`
       caused by: POST https://us-docker.pkg.dev/v2/acme/containers/app/blobs/uploads/: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
+
+    hint: the trouble is the registry's: run this again in a few minutes
     ");
     google.standin.clear_faults();
     google
@@ -275,8 +294,10 @@ fn a_registry_that_is_out_of_order_is_worth_another_try() {
         .fault(Fault::always(RequestKind::UploadPut, down.clone()));
     insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 4), @"
     error: could not push to `us-docker.pkg.dev/acme/containers/app`
-      caused by: PUT https://us-docker.pkg.dev/artifacts-uploads/namespaces/acme/repositories/containers/uploads/...?digest=sha256:b43a36403397ed25b79fbf8004c2f3add786868133d859a1df1ba8821b6ca2dd: 503 UNAVAILABLE
+      caused by: PUT https://us-docker.pkg.dev/artifacts-uploads/namespaces/acme/repositories/containers/uploads/...?digest=sha256:7563a00e31cb5c420503466bcef04d3457f7fc9aec382b552cd0868524aec142: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
+
+    hint: the trouble is the registry's: run this again in a few minutes
     ");
     google.standin.clear_faults();
     google
@@ -287,6 +308,8 @@ fn a_registry_that_is_out_of_order_is_worth_another_try() {
     error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
       caused by: PUT https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
+
+    hint: the trouble is the registry's: run this again in a few minutes
     ");
     assert!(
         google
@@ -310,7 +333,7 @@ fn a_plain_registry_that_asks_for_a_login_is_told() {
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give the registry's login in `docker_config`
+    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
     ");
     let wrong = format!(
         r#"{{"auths":{{"{}":{{"username":"robot","password":"hunter2"}}}}}}"#,
@@ -321,7 +344,7 @@ fn a_plain_registry_that_asks_for_a_login_is_told() {
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give the registry's login in `docker_config`
+    hint: the registry does not take the password of `robot` that the Docker config has for it
     ");
     assert!(registry.is_untouched());
 }
@@ -345,6 +368,6 @@ fn listing_what_is_not_there_or_not_allowed_is_told() {
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/other/locations/us/repositories/gcr.io" (or it may not exist)
 
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=other --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.reader`
-    hint: check that repository `gcr.io` exists in location `us` of project `other`
+    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=other`
     "#);
 }

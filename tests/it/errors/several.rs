@@ -58,14 +58,18 @@ fn where_one_destination_fails_the_others_arrive() {
               caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
               caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
 
-            hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.reader`
-            hint: check that repository `containers` exists in location `us` of project `acme`
+            hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+            hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
             "#);
         } else {
-            insta::assert_snapshot!(outcome.error(), @"
-            error: could not push to `us-docker.pkg.dev/acme/containers/app`
-              caused by: HEAD https://us-docker.pkg.dev/v2/acme/containers/app/blobs/sha256:b43a36403397ed25b79fbf8004c2f3add786868133d859a1df1ba8821b6ca2dd: 403 Forbidden
-            ");
+            insta::assert_snapshot!(outcome.error(), @r#"
+            error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
+              caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
+              caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
+
+            hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+            hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+            "#);
         }
     }
 }
@@ -96,9 +100,14 @@ fn of_several_failures_all_are_told_and_the_worst_is_the_exit_code() {
       caused by: PUT https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
 
+    hint: the trouble is the registry's: run this again in a few minutes
+
     error: could not push to `europe-docker.pkg.dev/acme/containers/app:1`
       caused by: PUT https://europe-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
       caused by: Permission denied
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=europe --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+    hint: if there is no repository `containers` in `europe` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=europe --project=acme`
     ");
 }
 
@@ -121,7 +130,7 @@ fn a_destination_that_lets_nobody_in_does_not_keep_the_others_from_arriving() {
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give the registry's login in `docker_config`
+    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
     ");
 }
 
@@ -132,8 +141,41 @@ fn a_destination_that_is_not_there_does_not_keep_the_others_from_arriving() {
         .run()
         .file("image.tar", docker())
         .set("image", "image.tar")
-        .set("tags", "127.0.0.1:9/app:1\ngcr.io/acme/app:1")
+        .set(
+            "tags",
+            "127.0.0.1:9/app:1\n127.0.0.1:9/other:1\ngcr.io/acme/app:1",
+        )
         .fails_with(4);
     assert!(google.standin.tags("gcr.io", "acme/app").contains_key("1"));
-    insta::assert_snapshot!(outcome.error(), @"");
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not connect to `127.0.0.1:[PORT]`
+      caused by: GET https://127.0.0.1:[PORT]/v2/
+      caused by: Connection refused (os error 111)
+
+    hint: check that `127.0.0.1:[PORT]` is right and that this machine reaches it; a proxy is taken from `HTTPS_PROXY`
+    ");
+}
+
+#[test]
+fn a_key_that_is_refused_everywhere_is_told_once_in_full() {
+    let google = Google::start();
+    google.standin.delete_keys(ACCOUNT);
+    let outcome = google
+        .run()
+        .file("image.tar", oci())
+        .set("image", "image.tar")
+        .set("registry", "gcr.io, us.gcr.io, eu.gcr.io")
+        .fails_with(3);
+    assert!(google.is_untouched());
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not sign in to `gcr.io`
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
+      caused by: invalid_grant: Invalid JWT Signature.
+
+    hint: this key was deleted, or is not the account's: make a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
+
+    error: could not sign in to `us.gcr.io`, for the same reason
+
+    error: could not sign in to `eu.gcr.io`, for the same reason
+    ");
 }

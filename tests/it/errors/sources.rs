@@ -48,7 +48,7 @@ fn a_path_that_is_not_there_is_told_with_the_archives_beside_it() {
     insta::assert_snapshot!(refused(&google, run, 2), @"
     error: there is no file or directory `build/image.tar`
 
-    hint: there are: `build/app.tar`
+    hint: these are there: `build/app.tar`
     ");
     let run = google.run().set("image", "app:1.2");
     insta::assert_snapshot!(refused(&google, run, 2), @"
@@ -94,7 +94,7 @@ fn an_archive_that_was_cut_is_told_wherever_it_was_cut() {
     }
     let whole = docker();
     insta::assert_snapshot!(pushing(&whole[..whole.len() / 2], 1), @"
-    error: `image.tar` is cut off: at least 1024 bytes are missing, of its end
+    error: `image.tar` is cut off: at least 1024 bytes are missing, of its end mark
 
     hint: make the archive again: its writer or its download was stopped, or the disk was full
     ");
@@ -126,7 +126,7 @@ fn a_layout_whose_layer_is_not_what_its_digest_says_is_damaged() {
         .set("image", "image.tar")
         .set("name", "app");
     insta::assert_snapshot!(refused(&google, run, 1), @"
-    error: the image is damaged: the bytes of `sha256:b43a36403397ed25b79fbf8004c2f3add786868133d859a1df1ba8821b6ca2dd` hash to `sha256:1520352f77c1630971375a05e563026259081f5b5878644f4b173be8d78e72ec`
+    error: `image.tar` is damaged: the bytes of its layer `sha256:b43a36403397ed25b79fbf8004c2f3add786868133d859a1df1ba8821b6ca2dd` hash to `sha256:1520352f77c1630971375a05e563026259081f5b5878644f4b173be8d78e72ec`
 
     hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
     ");
@@ -140,7 +140,7 @@ fn a_layout_whose_layer_is_not_what_its_digest_says_is_damaged() {
         .set("tags", format!("{}/app:1", registry.address()))
         .fails_with(1);
     insta::assert_snapshot!(told(&outcome), @"
-    error: the image is damaged: the bytes of `sha256:b43a36403397ed25b79fbf8004c2f3add786868133d859a1df1ba8821b6ca2dd` hash to `sha256:1520352f77c1630971375a05e563026259081f5b5878644f4b173be8d78e72ec`
+    error: `layout` is damaged: the bytes of its layer `sha256:b43a36403397ed25b79fbf8004c2f3add786868133d859a1df1ba8821b6ca2dd` hash to `sha256:1520352f77c1630971375a05e563026259081f5b5878644f4b173be8d78e72ec`
 
     hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
     ");
@@ -173,12 +173,12 @@ fn a_docker_archive_whose_layer_is_not_its_diff_id_is_damaged() {
         assert_eq!(told(&outcome), at_google);
         match number {
             0 => insta::assert_snapshot!(at_google, @"
-            error: the image is damaged: the bytes of `sha256:621dd0cf3f59bb82b3ee9214dd4a505966f85d01dade6b03f37011cbad336b28` hash to `sha256:3a266228671082117f055934489ff2bee504ec718311716672291c443bcc2fa6`
+            error: `image.tar` is damaged: the bytes of its layer `sha256:621dd0cf3f59bb82b3ee9214dd4a505966f85d01dade6b03f37011cbad336b28` hash to `sha256:3a266228671082117f055934489ff2bee504ec718311716672291c443bcc2fa6`
 
             hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
             "),
             _ => insta::assert_snapshot!(at_google, @"
-            error: the image is damaged: the bytes of `sha256:621dd0cf3f59bb82b3ee9214dd4a505966f85d01dade6b03f37011cbad336b28` hash to `sha256:3a266228671082117f055934489ff2bee504ec718311716672291c443bcc2fa6`
+            error: `image.tar` is damaged: the bytes of its layer `sha256:621dd0cf3f59bb82b3ee9214dd4a505966f85d01dade6b03f37011cbad336b28` hash to `sha256:3a266228671082117f055934489ff2bee504ec718311716672291c443bcc2fa6`
 
             hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
             "),
@@ -199,7 +199,7 @@ fn a_damaged_layer_that_goes_up_as_it_is_is_told_too() {
         .set("compression", "none");
     picture.layers[0][600] ^= 1;
     insta::assert_snapshot!(refused(&google, run, 1), @"
-    error: the image is damaged: the bytes of `sha256:dabe3f9a2a1433978afe46d660ebccbe47ac4529823c43b8a73b07c2adf4756d` hash to `sha256:872cf350e23afe47bcc53dffe1bc25fea1642f85f6d8a25a923baed208e88840`
+    error: `image.tar` is damaged: the bytes of its layer `sha256:dabe3f9a2a1433978afe46d660ebccbe47ac4529823c43b8a73b07c2adf4756d` hash to `sha256:872cf350e23afe47bcc53dffe1bc25fea1642f85f6d8a25a923baed208e88840`
 
     hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
     ");
@@ -220,11 +220,7 @@ fn an_archive_with_a_manifest_that_is_not_json_is_told() {
       caused by: invalid type: map, expected a sequence at line 1 column 0
     ");
     let tar = TarFile::new().file("manifest.json", b"[]").finish();
-    insta::assert_snapshot!(pushing(&tar, 1), @"
-    error: `image.tar` lists no image
-
-    hint: save an image into it
-    ");
+    insta::assert_snapshot!(pushing(&tar, 1), @"error: `image.tar` lists no image");
 }
 
 #[test]
@@ -260,37 +256,37 @@ fn an_archive_with_path_tricks_is_refused() {
     insta::assert_snapshot!(pushing(&climbing.finish(), 1), @"
     error: `image.tar` is refused, it holds the member `../../etc/cron.d/x`: its name climbs out of the archive
 
-    hint: no image builder writes such an archive; find out who made it. Where the links are your own, copy the files (`cp -RL`, `tar --dereference`) instead
+    hint: no image builder writes such an archive: find out who made it
     ");
     let absolute = with("/etc/passwd").file("/etc/passwd", &picture.layers[0]);
     insta::assert_snapshot!(pushing(&absolute.finish(), 1), @"
     error: `image.tar` is refused, it holds the member `/etc/passwd`: its name is absolute
 
-    hint: no image builder writes such an archive; find out who made it. Where the links are your own, copy the files (`cp -RL`, `tar --dereference`) instead
+    hint: no image builder writes such an archive: find out who made it
     ");
     let named_alone = with("../../../etc/passwd");
     insta::assert_snapshot!(pushing(&named_alone.finish(), 1), @"
     error: `image.tar` is refused, it holds the member `../../../etc/passwd`: it leads out of the archive
 
-    hint: no image builder writes such an archive; find out who made it. Where the links are your own, copy the files (`cp -RL`, `tar --dereference`) instead
+    hint: no image builder writes such an archive: find out who made it
     ");
     let linked = with("l/layer.tar").symlink("l/layer.tar", "/etc/passwd");
     insta::assert_snapshot!(pushing(&linked.finish(), 1), @"
     error: `image.tar` is refused: its `l/layer.tar` is a link to `/etc/passwd`
 
-    hint: no image builder writes such an archive; find out who made it. Where the links are your own, copy the files (`cp -RL`, `tar --dereference`) instead
+    hint: no image builder writes such an archive: find out who made it
     ");
     let climbing_link = with("l/layer.tar").symlink("l/layer.tar", "../../secret");
     insta::assert_snapshot!(pushing(&climbing_link.finish(), 1), @"
     error: `image.tar` is refused: its `l/layer.tar` is a link to `../../secret`
 
-    hint: no image builder writes such an archive; find out who made it. Where the links are your own, copy the files (`cp -RL`, `tar --dereference`) instead
+    hint: no image builder writes such an archive: find out who made it
     ");
     let hard = with("l/layer.tar").hard_link("l/layer.tar", "/etc/shadow");
     insta::assert_snapshot!(pushing(&hard.finish(), 1), @"
     error: `image.tar` is refused: its `l/layer.tar` is a link to `/etc/shadow`
 
-    hint: no image builder writes such an archive; find out who made it. Where the links are your own, copy the files (`cp -RL`, `tar --dereference`) instead
+    hint: no image builder writes such an archive: find out who made it
     ");
 }
 
@@ -313,9 +309,9 @@ fn a_layout_directory_that_links_out_of_itself_is_refused() {
         .set("tags", format!("{}/app:1", registry.address()))
         .fails_with(1);
     insta::assert_snapshot!(told(&outcome), @"
-    error: `layout` is refused: its `blobs/sha256/bda66f45cef5c1324ee40b5a7f58037d7dfba45e2f1283bfd39ab670fae76883` is a link to `[FOLDER]/secret`
+    error: `layout` is refused: its `blobs/sha256/bda66f45cef5c1324ee40b5a7f58037d7dfba45e2f1283bfd39ab670fae76883` is a link out of it, to `[FOLDER]/secret`
 
-    hint: no image builder writes such an archive; find out who made it. Where the links are your own, copy the files (`cp -RL`, `tar --dereference`) instead
+    hint: copy the layout with its links followed, `cp -RL`, and name the copy
     ");
     assert!(registry.is_untouched());
 }

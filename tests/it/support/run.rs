@@ -112,12 +112,17 @@ impl Run {
 
     /// Runs it to its end.
     pub fn run(self) -> Outcome {
-        self.run_with_stdout(Stdio::piped())
+        self.run_with(Stdio::piped(), Stdio::piped())
     }
 
-    /// The same, with its standard output led elsewhere.
-    pub fn run_with_stdout(self, stdout: impl Into<Stdio>) -> Outcome {
-        let mut child = self.process().stdout(stdout).spawn().unwrap();
+    /// The same, with its standard output and error led elsewhere.
+    pub fn run_with(self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Outcome {
+        let mut child = self
+            .process()
+            .stdout(stdout)
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
         let mut pipe = child.stdin.take().unwrap();
         let input = self.input;
         // A program that does not read to the end closes the pipe, which is its right.
