@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
+use super::daemon;
 use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::paths::Paths;
 use super::{ArchiveKind, ImageSource};
 
-const EXAMPLES: &str = "`docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, a path, or `-` for standard \
-     input";
+const EXAMPLES: &str = "`docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker-daemon:NAME`, a \
+     path, or `-` for standard input";
 
-const SAVE: &str =
-    "an image that a Docker daemon holds can be saved first: `docker save --output image.tar NAME`";
+const NAMES: &str = "an image that a Docker engine holds is `docker-daemon:NAME`";
 
 /// Reads `image`.
 pub(super) fn image(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<ImageSource> {
@@ -34,13 +34,16 @@ pub(super) fn image(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Op
         Ok(Form::StandardInput(kind, reference)) => {
             Some(ImageSource::StandardInput(kind, reference))
         }
+        Ok(Form::Daemon(reference)) => {
+            daemon::image(reference, given, faults).map(ImageSource::DockerDaemon)
+        }
         Ok(Form::Path(transport, path, reference)) => faults
             .take_path(VARIABLE, path, paths.input(path))
             .map(|path| transport.at(path, reference)),
         Err(fault) => {
             faults.unusable(VARIABLE, fault);
             if is_name(text) {
-                faults.hint(SAVE);
+                faults.hint(NAMES);
             }
             None
         }
@@ -52,6 +55,7 @@ pub(super) fn image(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Op
 enum Form<'a> {
     Path(Transport, &'a str, Option<String>),
     StandardInput(ArchiveKind, Option<String>),
+    Daemon(&'a str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,10 +100,11 @@ const TRANSPORTS: [(&str, Transport); 3] = [
     ("oci:", Transport::OciLayout),
 ];
 
+const DAEMON: &str = "docker-daemon:";
+
 /// What other tools read from, and this one does not.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 5] = [
     "docker://",
-    "docker-daemon:",
     "containers-storage:",
     "dir:",
     "sif:",
@@ -124,6 +129,9 @@ fn parse(text: &str) -> Result<Form<'_>, String> {
         }
         return Ok(transport.form(path, reference.map(str::to_owned)));
     }
+    if let Some(reference) = text.strip_prefix(DAEMON) {
+        return Ok(Form::Daemon(reference));
+    }
     if let Some(other) = OTHERS.iter().find(|other| text.starts_with(**other)) {
         return Err(format!(
             "this version cannot read from `{other}`, only from {EXAMPLES}"
@@ -140,9 +148,8 @@ fn parse(text: &str) -> Result<Form<'_>, String> {
 
 /// True for what was meant as the name of an image, not of a file.
 fn is_name(text: &str) -> bool {
-    let known = TRANSPORTS.iter().map(|(prefix, _)| prefix).chain(&OTHERS);
-    text.starts_with("docker-daemon:")
-        || text.contains(':') && !known.into_iter().any(|prefix| text.starts_with(prefix))
+    let mut known = TRANSPORTS.iter().map(|(prefix, _)| prefix).chain(&OTHERS);
+    text.contains(':') && !known.any(|prefix| text.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -201,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_this_version_cannot_read_is_refused_by_name() {
-        for text in ["docker://gcr.io/p/n", "docker-daemon:app:1", "dir:x"] {
+        for text in ["docker://gcr.io/p/n", "containers-storage:app", "dir:x"] {
             assert!(
                 fault(text).starts_with("this version cannot read"),
                 "{text}"
@@ -211,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_name_of_an_image_is_no_path() {
-        insta::assert_snapshot!(fault("app:1.2"), @"`app:1.2` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, a path, or `-` for standard input");
+        insta::assert_snapshot!(fault("app:1.2"), @"`app:1.2` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker-daemon:NAME`, a path, or `-` for standard input");
         insta::assert_snapshot!(fault("oci:"), @"there is no path after `oci:`");
         insta::assert_snapshot!(fault("oci:x:"), @"it ends in `:` with no reference behind it");
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use super::daemon::EngineError;
 use super::sniff::Looks;
 use crate::digest::Digest;
 use crate::error::{ExitCode, Hint, harmless};
@@ -205,6 +206,9 @@ pub enum SourceError {
         #[source]
         cause: io::Error,
     },
+    /// A Docker engine does not hand it out.
+    #[error(transparent)]
+    Engine(EngineError),
     /// A blob that the opened image does not have.
     #[error("{what} has no blob {digest}, or not {offset} bytes of it")]
     NoBlob {
@@ -256,6 +260,7 @@ impl SourceError {
             | Self::WrongKind { .. }
             | Self::Ambiguous { .. }
             | Self::NoSuchImage { .. } => ExitCode::Usage,
+            Self::Engine(error) => error.exit_code(),
             _ => ExitCode::Failed,
         }
     }
@@ -353,6 +358,7 @@ impl Hint for SourceError {
                 list(choices)
             ),
             Self::NoSuchImage { choices, .. } => format!("it holds {}", list(choices)),
+            Self::Engine(error) => return error.hints(),
             _ => return Vec::new(),
         };
         vec![hint]

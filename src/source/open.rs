@@ -15,30 +15,21 @@ use super::spool::spool;
 use super::tar_header::is_tar;
 use super::tar_index::TarIndex;
 use super::{Content, Image, Opened, docker_archive};
-use crate::config::{ArchiveKind, ImageSource};
+use crate::config::ArchiveKind;
 
-/// Opens the image, blocking; returns the source's name in messages as well.
-pub(super) fn open(
-    source: &ImageSource,
-    spool_directory: &Path,
-) -> Result<(String, Opened), SourceError> {
-    let file = |path, kind, reference: &Option<String>| {
-        archive_file(path, kind, reference.as_deref(), spool_directory)
-    };
-    match source {
-        ImageSource::DockerArchive(path, reference) => file(path, ArchiveKind::Docker, reference),
-        ImageSource::OciArchive(path, reference) => file(path, ArchiveKind::Oci, reference),
-        ImageSource::OciLayout(path, reference) => layout(path, reference.as_deref()),
-        ImageSource::Path(path) if path.is_dir() => layout(path, None),
-        ImageSource::Path(path) => file(path, ArchiveKind::Any, &None),
-        ImageSource::StandardInput(kind, reference) => {
-            standard_input(*kind, reference.as_deref(), spool_directory)
-        }
+/// Opens what a bare path leads to: a directory is a layout, anything else an archive.
+pub(super) fn path(path: PathBuf, spool_directory: &Path) -> Result<(String, Opened), SourceError> {
+    match path.is_dir() {
+        true => layout(&path, None),
+        false => archive_file(path, ArchiveKind::Any, None, spool_directory),
     }
 }
 
 /// Opens a layout directory.
-fn layout(path: &Path, reference: Option<&str>) -> Result<(String, Opened), SourceError> {
+pub(super) fn layout(
+    path: &Path,
+    reference: Option<String>,
+) -> Result<(String, Opened), SourceError> {
     let what = shown(path);
     let metadata = std::fs::metadata(path).map_err(|cause| no_access(path, cause))?;
     if !metadata.is_dir() {
@@ -57,7 +48,8 @@ fn layout(path: &Path, reference: Option<&str>) -> Result<(String, Opened), Sour
         lacks: "oci-layout",
         advice: advice_for_directory(path),
     })?;
-    Ok((what, of_layout(&documents, &layout, reference)?))
+    let opened = of_layout(&documents, &layout, reference.as_deref())?;
+    Ok((what, opened))
 }
 
 fn of_layout(
@@ -77,19 +69,19 @@ fn of_layout(
 }
 
 /// Opens an archive file, or a named pipe.
-fn archive_file(
-    path: &Path,
+pub(super) fn archive_file(
+    path: PathBuf,
     kind: ArchiveKind,
-    reference: Option<&str>,
+    reference: Option<String>,
     spool_directory: &Path,
 ) -> Result<(String, Opened), SourceError> {
     let archive = Archive {
-        what: shown(path),
+        what: shown(&path),
         path: path.display().to_string(),
         kind,
         reference,
     };
-    let file = File::open(path).map_err(|cause| no_access(path, cause))?;
+    let file = File::open(&path).map_err(|cause| no_access(&path, cause))?;
     if path.is_dir() {
         return Err(SourceError::WrongKind {
             instead: format!("oci:{}", path.display()),
@@ -104,9 +96,9 @@ fn archive_file(
 
 /// Opens what comes on standard input: a pipe, or a file that it is redirected from (`< app.tar`),
 /// which is read in place like any other.
-fn standard_input(
+pub(super) fn standard_input(
     kind: ArchiveKind,
-    reference: Option<&str>,
+    reference: Option<String>,
     spool_directory: &Path,
 ) -> Result<(String, Opened), SourceError> {
     let archive = Archive {
@@ -134,34 +126,28 @@ fn standard_input(
         })
 }
 
-/// Opens an archive that comes from elsewhere, and is told by its content.
-pub(super) fn copied(
-    input: impl Read,
-    what: String,
-    reference: Option<&str>,
-    spool_directory: &Path,
-) -> Result<(String, Opened), SourceError> {
-    let archive = Archive {
-        what,
-        path: "-".to_owned(),
-        kind: ArchiveKind::Any,
-        reference,
-    };
-    let file = spool(input, &archive.what, spool_directory)?;
-    archive.read(file)
-}
-
 /// An archive as it was asked for.
-struct Archive<'a> {
+pub(super) struct Archive {
     /// Its name in messages.
-    what: String,
+    pub(super) what: String,
     /// What stands for it in `image`, behind the transport.
-    path: String,
-    kind: ArchiveKind,
-    reference: Option<&'a str>,
+    pub(super) path: String,
+    pub(super) kind: ArchiveKind,
+    /// Which of its images.
+    pub(super) reference: Option<String>,
 }
 
-impl Archive<'_> {
+impl Archive {
+    /// Opens it from a reader, whose bytes are copied first.
+    pub(super) fn copied(
+        self,
+        input: impl Read,
+        spool_directory: &Path,
+    ) -> Result<(String, Opened), SourceError> {
+        let file = spool(input, &self.what, spool_directory)?;
+        self.read(file)
+    }
+
     /// Opens it from a file of any kind: one that cannot be read in place is copied first.
     fn open(self, mut file: File, spool_directory: &Path) -> Result<(String, Opened), SourceError> {
         if file.is_terminal() {
@@ -204,10 +190,10 @@ impl Archive<'_> {
         };
         let documents = Documents::new(&index, format!("{transport}:{}", self.path));
         if is_docker {
-            return docker_archive::open(&documents, self.reference);
+            return docker_archive::open(&documents, self.reference.as_deref());
         }
         match Layout::read(&documents)? {
-            Some(layout) => of_layout(&documents, &layout, self.reference),
+            Some(layout) => of_layout(&documents, &layout, self.reference.as_deref()),
             None => Err(SourceError::WrongKind {
                 what: self.what.clone(),
                 transport: self.kind.transport(),

@@ -8,7 +8,7 @@ use gcr_push::config::{ArchiveKind, ImageSource};
 use gcr_push::source::Source;
 use insta::assert_snapshot;
 
-use super::{Archive, open, read, run, tree, unpacked};
+use super::{Archive, open, open_with, read, run, tree, unpacked};
 use crate::support::images::{Layout, Packed, Picture, classic_archive, gzip};
 
 /// `bytes` through a program of this machine; none when it is not installed.
@@ -178,7 +178,7 @@ fn a_named_pipe_is_read_to_its_end() {
 fn a_spool_directory_that_is_not_there_is_told() {
     let archive = Archive::of(&gzip(&classic_archive(&[(&Picture::new("a", 1), &[])])));
     let nowhere = archive.folder.path().join("nowhere");
-    let result = run(Source::open(&ImageSource::Path(archive.path()), &nowhere));
+    let result = open_with(&ImageSource::Path(archive.path()), &nowhere);
     assert_snapshot!(archive.told(result), @r"
     error: cannot copy `app.tar` to `nowhere`, after 0 bytes
       caused by: No such file or directory (os error 2)
