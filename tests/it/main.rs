@@ -11,5 +11,6 @@
 mod errors;
 mod push;
 mod reuse;
+mod secrets;
 mod source;
 mod support;
