@@ -211,7 +211,8 @@ impl Registry {
                     Method::POST
                 };
                 let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
-                RegistryError::refused(method, url, status, message.as_bytes())
+                let body = self.tokens.without_secrets(message.as_bytes());
+                RegistryError::refused(method, url, status, &body)
                     .of(self.tokens.asker(self.access))
             }
             OciDistributionError::RequestError(error) => {

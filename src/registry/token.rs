@@ -4,7 +4,7 @@
 //! a refusal's text and keeps the first credential of a host for ever.
 //! <https://distribution.github.io/distribution/spec/auth/token/>
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -92,6 +92,8 @@ pub(super) struct Tokens {
     http: reqwest::Client,
     challenge: Challenge,
     current: Mutex<HashMap<(String, Access), Arc<OnceCell<Token>>>>,
+    /// All that was shown to the registry, in the forms in which it was.
+    shown: Mutex<HashSet<String>>,
 }
 
 #[derive(Clone)]
@@ -125,6 +127,32 @@ impl Tokens {
             http,
             challenge,
             current: Mutex::default(),
+            shown: Mutex::default(),
+        }
+    }
+
+    /// An answer's text without what the registry was shown: some servers, and proxies more than
+    /// they, quote a request in their errors.
+    pub(super) fn without_secrets(&self, text: &[u8]) -> Vec<u8> {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::from_utf8_lossy(text).into_owned();
+        for secret in shown.iter().filter(|secret| !secret.is_empty()) {
+            if text.contains(secret.as_str()) {
+                text = text.replace(secret.as_str(), "***");
+            }
+        }
+        text.into_bytes()
+    }
+
+    fn remember(&self, authorization: &Authorization) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        match authorization {
+            Authorization::None => {}
+            Authorization::Bearer(token) => drop(shown.insert(token.expose().to_owned())),
+            Authorization::Basic(user, password) => {
+                shown.insert(password.expose().to_owned());
+                shown.insert(STANDARD.encode(format!("{user}:{}", password.expose())));
+            }
         }
     }
 
@@ -153,7 +181,11 @@ impl Tokens {
             Arc::clone(cell)
         };
         let token = cell
-            .get_or_try_init(|| self.exchange(repository, access))
+            .get_or_try_init(|| async {
+                let token = self.exchange(repository, access).await?;
+                self.remember(&token.authorization);
+                Ok(token)
+            })
             .await?;
         Ok(token.authorization.clone())
     }
@@ -211,6 +243,7 @@ impl Tokens {
             let body = read_bounded(answer, MAX_ERROR_BODY)
                 .await
                 .unwrap_or_default();
+            let body = self.without_secrets(&body);
             return Err(
                 RegistryError::refused(Method::GET, url, status, &body).of(self.asker(access))
             );
@@ -236,7 +269,8 @@ impl Tokens {
     ) -> Result<Response, RegistryError> {
         let mut request = self.http.get(url.clone());
         if let Some((user, password)) = login {
-            request = request.basic_auth(user, Some(password.expose()));
+            request = request.basic_auth(&user, Some(password.expose()));
+            self.remember(&Authorization::Basic(user, password));
         }
         let sent = request.send().await;
         sent.map_err(|error| RegistryError::broken(Method::GET, url.clone(), error.without_url()))

@@ -11,6 +11,7 @@
 mod errors;
 mod push;
 mod reuse;
+mod secrets;
 mod source;
 mod standard_input;
 mod support;

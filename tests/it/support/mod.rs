@@ -4,4 +4,5 @@ pub mod docker_registry;
 pub mod google;
 pub mod images;
 pub mod run;
+pub mod secrecy;
 pub mod skopeo;
