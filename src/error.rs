@@ -263,7 +263,7 @@ pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
         next = cause.source();
         // Some libraries repeat their cause in their own text.
         let is_repeated = last.ends_with(&text);
-        if !is_repeated && !(next.is_some() && is_wrapping(&text)) {
+        if !(is_repeated || next.is_some() && is_wrapping(&text)) {
             texts.push(text.clone());
         }
         last = text;
