@@ -14,7 +14,7 @@ use crate::list::ListError;
 use crate::pull_secret::PullSecretError;
 use crate::push::PushError;
 use crate::reference::{Endpoint, ReferenceError};
-use crate::registry::OpenError;
+use crate::registry::{OpenError, RegistryError};
 use crate::source::SourceError;
 use crate::verify::VerifyError;
 
@@ -74,14 +74,17 @@ pub enum Error {
     #[error(transparent)]
     Source(SourceError),
     /// The source's own names and the request make no destination.
-    #[error("the destination cannot be made")]
+    #[error("cannot tell where to push the image")]
     Target(#[source] ReferenceError),
     /// Signing in failed.
     #[error(transparent)]
     Auth(AuthError),
-    /// A registry does not answer or does not let us in.
+    /// A registry does not answer as one.
+    #[error("could not connect to `{0}`")]
+    Connect(Endpoint, #[source] OpenError),
+    /// A registry does not let us in.
     #[error("could not sign in to `{0}`")]
-    Registry(Endpoint, #[source] OpenError),
+    SignIn(Endpoint, #[source] RegistryError),
     /// The image did not arrive.
     #[error(transparent)]
     Push(PushError),
@@ -100,6 +103,14 @@ pub enum Error {
     /// A file that was asked for cannot be written.
     #[error("could not write `{}`", .0.display())]
     File(PathBuf, #[source] io::Error),
+    /// A file was asked for in a folder that is not there.
+    #[error("`{}` could not be written: there is no folder `{}`", file.display(), folder.display())]
+    NoFolder {
+        /// The file.
+        file: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
     /// The system does not give the threads that the run needs.
     #[error("could not start")]
     Start(#[source] io::Error),
@@ -111,10 +122,11 @@ impl Error {
         match self {
             Self::Cli(error) => error.exit_code(),
             Self::Config(error) => error.exit_code(),
-            Self::NoImage | Self::Target(_) => ExitCode::Usage,
+            Self::NoImage | Self::Target(_) | Self::NoFolder { .. } => ExitCode::Usage,
             Self::Source(error) => error.exit_code(),
             Self::Auth(error) => error.exit_code(),
-            Self::Registry(_, error) => error.exit_code(),
+            Self::Connect(_, error) => error.exit_code(),
+            Self::SignIn(_, error) => error.exit_code(),
             Self::Push(error) => error.exit_code(),
             Self::Verify(error) => error.exit_code(),
             Self::List(error) => error.exit_code(),
@@ -131,7 +143,8 @@ impl Hint for Error {
             Self::Config(error) => error.hints(),
             Self::Source(error) => error.hints(),
             Self::Auth(error) => error.hints(),
-            Self::Registry(_, error) => error.hints(),
+            Self::Connect(_, error) => error.hints(),
+            Self::SignIn(_, error) => error.hints(),
             Self::Push(error) => error.hints(),
             Self::Verify(error) => error.hints(),
             Self::List(error) => error.hints(),
@@ -145,7 +158,23 @@ impl Hint for Error {
                 "an image that is saved or asked for by its ID brings no name of its own"
                     .to_owned(),
             ],
-            Self::Target(_) | Self::Output(_) | Self::File(..) | Self::Start(_) => Vec::new(),
+            Self::Target(ReferenceError::Tag(..)) => {
+                vec!["the tag is the archive's own: choose another with `tags`".to_owned()]
+            }
+            Self::Target(ReferenceError::Repository(..)) => {
+                vec!["the name is the archive's own: choose another with `name`".to_owned()]
+            }
+            // A file of that name is in the way, and is the user's to judge.
+            Self::NoFolder { folder, .. } if folder.exists() => Vec::new(),
+            Self::NoFolder { folder, .. } => {
+                vec![format!("make it first: `mkdir -p {}`", folder.display())]
+            }
+            Self::File(..) => {
+                vec![
+                    "the push itself is done; only what it was to leave here is missing".to_owned(),
+                ]
+            }
+            Self::Target(_) | Self::Output(_) | Self::Start(_) => Vec::new(),
         }
     }
 }
@@ -172,11 +201,22 @@ impl Failure {
     ///
     /// When `out` cannot be written.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        for (index, error) in self.0.iter().enumerate() {
-            if index > 0 {
+        let mut told: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+        for error in &self.0 {
+            if !told.is_empty() {
                 writeln!(out)?;
             }
-            write_chain(out, error, &error.hints())?;
+            let reason = (causes(error), error.hints());
+            if !reason.0.is_empty() && told.contains(&reason) {
+                writeln!(
+                    out,
+                    "error: {}, for the same reason",
+                    indented(&error.to_string())
+                )?;
+                continue;
+            }
+            write_chain(out, error, &reason.1)?;
+            told.push(reason);
         }
         Ok(())
     }
@@ -201,16 +241,8 @@ pub fn write_chain(
     hints: &[String],
 ) -> io::Result<()> {
     writeln!(out, "error: {}", indented(&error.to_string()))?;
-    let mut cause = error.source();
-    let mut last = error.to_string();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // Some libraries repeat their cause in their own text.
-        if !last.ends_with(&text) {
-            writeln!(out, "  caused by: {}", indented(&text))?;
-        }
-        last = text;
-        cause = error.source();
+    for cause in causes(error) {
+        writeln!(out, "  caused by: {}", indented(&cause))?;
     }
     if !hints.is_empty() {
         writeln!(out)?;
@@ -219,6 +251,38 @@ pub fn write_chain(
         writeln!(out, "hint: {}", indented(hint))?;
     }
     Ok(())
+}
+
+/// The texts of an error's causes, outermost first, without those that tell nothing of their own.
+pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut last = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        next = cause.source();
+        // Some libraries repeat their cause in their own text.
+        let is_repeated = last.ends_with(&text);
+        if !(is_repeated || next.is_some() && is_wrapping(&text)) {
+            texts.push(text.clone());
+        }
+        last = text;
+    }
+    texts
+}
+
+/// What reqwest, hyper and yup-oauth2 wrap around the cause that tells something.
+fn is_wrapping(text: &str) -> bool {
+    matches!(
+        text,
+        "error sending request"
+            | "client error (Connect)"
+            | "client error (SendRequest)"
+            | "Hyper error: client error (Connect)"
+            | "Hyper error: client error (SendRequest)"
+            | "connection error"
+            | "tcp connect error"
+    )
 }
 
 /// Further lines of a message are indented, so that none starts at the margin.
@@ -234,7 +298,7 @@ fn indented(text: &str) -> String {
 pub fn harmless(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
+        if character.is_control() || turns_lines(character) {
             safe.extend(character.escape_default());
         } else {
             safe.push(character);
@@ -246,6 +310,12 @@ pub fn harmless(text: &str) -> String {
     } else {
         safe
     }
+}
+
+/// True for what ends a line without being a control character, or has text read backwards
+/// (<https://trojansource.codes>).
+fn turns_lines(character: char) -> bool {
+    matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -273,6 +343,7 @@ mod tests {
         );
         assert_eq!(harmless("a ##[error]b"), "a ##\\[error]b");
         assert_eq!(harmless("\x1b[2Ja\r\nb"), "\\u{1b}[2Ja\\r\\nb");
+        assert_eq!(harmless("a\u{202e}b\u{2028}c"), "a\\u{202e}b\\u{2028}c");
         assert_eq!(harmless("crème brûlée"), "crème brûlée");
     }
 }

@@ -39,7 +39,7 @@ pub mod secret;
 pub mod source;
 pub mod verify;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -47,7 +47,8 @@ use auth::Credentials;
 use config::{Command, Request, Verify};
 pub use error::{Error, Failure};
 use pull_secret::PullSecret;
-use push::{Destination, Pushed, Settings, targets};
+use push::targets::{self, Target};
+use push::{Destination, Pushed, Settings};
 use reference::Endpoint;
 use registry::Registry;
 use report::{Arrival, Report};
@@ -69,42 +70,38 @@ pub async fn run(request: Request, stdout: &mut dyn Write) -> Result<(), Failure
 
 /// Reads the image, pushes it everywhere, proves that it arrived, and reports.
 async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Failure> {
+    if let Some(failure) = Failure::of(report::check(request)) {
+        return Err(failure);
+    }
     let image = request.image.as_ref().ok_or(Error::NoImage)?;
     let source = Source::open(image, &request.network, &request.temporary_directory)
         .await
         .map_err(Error::Source)?;
     let targets =
         targets::targets(&request.destinations, &source.image().names).map_err(Error::Target)?;
-    let credentials = sign_in(request).await?;
-    let mut registries = HashMap::new();
-    let mut destinations = Vec::new();
-    for target in targets {
-        let registry = open(&mut registries, &target.endpoint, &credentials, request).await?;
-        registry
-            .sign_in(&target.repository)
-            .await
-            .map_err(|cause| Error::Registry(target.endpoint.clone(), cause.into()))?;
-        destinations.push(Destination {
-            registry,
-            repository: target.repository,
-            tags: target.tags,
-        });
+    let (destinations, mut errors) = reach(targets, &sign_in(request).await?, request).await;
+    if destinations.is_empty() {
+        return Failure::of(errors).map_or(Ok(()), Err);
     }
     let settings = Settings {
+        platforms: request.platforms.clone(),
         compression: request.compression,
         layer_reuse: request.layer_reuse,
         concurrency: request.concurrency,
         temporary_directory: request.temporary_directory.clone(),
     };
-    let outcome = push::push(&source, &destinations, &settings)
-        .await
-        .map_err(Error::Push)?;
+    let outcome = match push::push(&source, &destinations, &settings).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            errors.push(Error::Push(error));
+            return Failure::of(errors).map_or(Ok(()), Err);
+        }
+    };
 
     let mut report = Report {
         notes: outcome.notes,
         arrivals: Vec::new(),
     };
-    let mut errors = Vec::new();
     for (destination, result) in destinations.iter().zip(outcome.destinations) {
         match result {
             Ok(pushed) => match prove(destination, &pushed, outcome.tree.as_ref(), request).await {
@@ -115,13 +112,49 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
         }
     }
     report.log_doubts();
-    report::write(&report, request, stdout)?;
     // A cluster is not told to pull what has not arrived.
-    if errors.is_empty() {
-        write_pull_secret(request, stdout)?;
+    let mut gets_pull_secret = errors.is_empty();
+    errors.extend(report::write(&report, request, stdout));
+    if gets_pull_secret && let Err(error) = write_pull_secret(request, stdout) {
+        errors.push(error);
+        gets_pull_secret = false;
     }
-    report::write_outputs(&report, request, errors.is_empty())?;
+    errors.extend(report::write_outputs(&report, request, gets_pull_secret).err());
     Failure::of(errors).map_or(Ok(()), Err)
+}
+
+/// Opens every registry and signs in to it, so that nothing is read for one that cannot be pushed
+/// to; what keeps us from one does not keep us from the others.
+async fn reach(
+    targets: Vec<Target>,
+    credentials: &Credentials,
+    request: &Request,
+) -> (Vec<Destination>, Vec<Error>) {
+    let mut registries = HashMap::new();
+    let mut unreachable = HashSet::new();
+    let (mut destinations, mut errors) = (Vec::new(), Vec::new());
+    for target in targets {
+        if unreachable.contains(&target.endpoint) {
+            continue;
+        }
+        let registry = match open(&mut registries, &target.endpoint, credentials, request).await {
+            Ok(registry) => registry,
+            Err(error) => {
+                errors.push(error);
+                unreachable.insert(target.endpoint);
+                continue;
+            }
+        };
+        match registry.sign_in(&target.repository).await {
+            Ok(()) => destinations.push(Destination {
+                registry,
+                repository: target.repository,
+                tags: target.tags,
+            }),
+            Err(cause) => errors.push(Error::SignIn(target.endpoint, cause)),
+        }
+    }
+    (destinations, errors)
 }
 
 /// Checks one destination, unless `verify` is off.
@@ -146,7 +179,7 @@ async fn list_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Er
     for listing in &request.listings {
         let registry = open(&mut registries, listing.endpoint(), &credentials, request).await?;
         let table = list::list(&registry, listing).await.map_err(Error::List)?;
-        write!(stdout, "{table}").map_err(Error::Output)?;
+        report::print(stdout, table)?;
     }
     Ok(())
 }
@@ -210,7 +243,7 @@ async fn open(
     let writes = request.command == Command::Push;
     let registry = Registry::open(endpoint, credential, &request.network, writes)
         .await
-        .map_err(|cause| Error::Registry(endpoint.clone(), cause))?;
+        .map_err(|cause| Error::Connect(endpoint.clone(), cause))?;
     let registry = Arc::new(registry);
     registries.insert(endpoint.clone(), Arc::clone(&registry));
     Ok(registry)

@@ -29,11 +29,14 @@ pub fn start(format: LogFormat, level: Option<&str>) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        .without_time();
+        .without_time()
+        // It would be told on standard error, by a macro that panics when that is gone.
+        .log_internal_errors(false);
     let layer: Box<dyn Layer<_> + Send + Sync> = match format {
         LogFormat::Json => tracing_subscriber::fmt::layer()
             .json()
             .with_writer(std::io::stderr)
+            .log_internal_errors(false)
             .boxed(),
         LogFormat::Auto | LogFormat::Plain => lines.boxed(),
     };

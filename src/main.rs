@@ -1,10 +1,9 @@
 //! Starts gcr-push: reads the request, runs it, tells what went wrong, exits with its code.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use gcr_push::cli::{self, Invocation};
-use gcr_push::{Error, Failure, config, logging};
+use gcr_push::{Error, Failure, config, logging, report};
 
 fn main() -> ExitCode {
     match start() {
@@ -21,8 +20,7 @@ fn start() -> Result<(), Failure> {
     let word = match cli::parse(std::env::args_os()).map_err(Error::Cli)? {
         Invocation::Run(word) => word,
         Invocation::Print(text) => {
-            let printed = std::io::stdout().write_all(text.as_bytes());
-            return Ok(printed.map_err(Error::Output)?);
+            return Ok(report::print(&mut std::io::stdout(), text)?);
         }
     };
     let request =

@@ -4,6 +4,7 @@
 //! because its digest is the digest of those bytes (OCI image spec, `descriptor.md`).
 
 use std::fmt;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -63,6 +64,57 @@ impl fmt::Display for Platform {
             Some(variant) => write!(formatter, "/{variant}"),
             None => Ok(()),
         }
+    }
+}
+
+/// A text that names no platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlatformError;
+
+impl FromStr for Platform {
+    type Err = PlatformError;
+
+    /// Reads `os/architecture` or `os/architecture/variant`.
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let parts: Vec<_> = text.split('/').collect();
+        let known = |part: &&str| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        };
+        if !parts.iter().all(known) {
+            return Err(PlatformError);
+        }
+        let lower = |part: &str| part.to_ascii_lowercase();
+        match parts.as_slice() {
+            [os, architecture] => Ok(Self {
+                os: lower(os),
+                architecture: lower(architecture),
+                variant: None,
+            }),
+            [os, architecture, variant] => Ok(Self {
+                os: lower(os),
+                architecture: lower(architecture),
+                variant: Some(lower(variant)),
+            }),
+            _ => Err(PlatformError),
+        }
+    }
+}
+
+impl Platform {
+    /// True when an image for `self` is one that was asked for as `wanted`: a variant that is not
+    /// asked for does not matter, and `arm64` is `arm64/v8` (containerd, `platforms.Normalize`).
+    pub fn fits(&self, wanted: &Self) -> bool {
+        let variant = |platform: &Self| match (&*platform.architecture, &platform.variant) {
+            ("arm64", Some(variant)) if variant == "v8" => None,
+            (_, variant) => variant.clone(),
+        };
+        self.os == wanted.os
+            && self.architecture == wanted.architecture
+            && (variant(wanted).is_none() && wanted.architecture != "arm64"
+                || variant(wanted) == variant(self))
     }
 }
 
@@ -194,6 +246,10 @@ impl AnyManifest {
         if bytes.len() as u64 > MAX_MANIFEST_SIZE {
             return Err(ManifestError::TooLarge(bytes.len() as u64));
         }
+        // serde would read the fields from a JSON array as well, by their positions.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(ManifestError::Unknown("it is no JSON object"));
+        }
         let fields: Fields = serde_json::from_slice(&bytes).map_err(ManifestError::Json)?;
         let stated = fields
             .media_type
@@ -310,6 +366,32 @@ mod tests {
     }
 
     #[test]
+    fn a_platform_fits_whoever_asks_for_no_variant_and_arm64_is_v8() {
+        let fits = |has: &str, wanted: &str| {
+            let has: Platform = has.parse().unwrap();
+            has.fits(&wanted.parse().unwrap())
+        };
+        for (has, wanted) in [
+            ("linux/amd64", "linux/amd64"),
+            ("linux/arm/v7", "linux/arm"),
+            ("linux/arm64", "linux/arm64/v8"),
+            ("linux/arm64/v8", "linux/arm64"),
+        ] {
+            assert!(fits(has, wanted), "{has} for {wanted}");
+        }
+        for (has, wanted) in [
+            ("linux/amd64", "windows/amd64"),
+            ("linux/arm/v6", "linux/arm/v7"),
+            ("linux/arm64/v9", "linux/arm64"),
+        ] {
+            assert!(!fits(has, wanted), "{has} for {wanted}");
+        }
+        for bad in ["linux", "", "linux/", "a/b/c/d", "li nux/amd64"] {
+            assert_eq!(bad.parse::<Platform>(), Err(PlatformError), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_document_that_is_both_manifest_and_index_is_refused() {
         let text = format!(
             r#"{{"schemaVersion":2,"config":{},"manifests":[]}}"#,
@@ -317,6 +399,15 @@ mod tests {
         );
         assert!(matches!(
             AnyManifest::parse(Bytes::from(text), None),
+            Err(ManifestError::Unknown(_))
+        ));
+    }
+
+    #[test]
+    fn a_json_array_is_no_manifest() {
+        let text = Bytes::from_static(b" [2,null,null,null,[]]");
+        assert!(matches!(
+            AnyManifest::parse(text, None),
             Err(ManifestError::Unknown(_))
         ));
     }

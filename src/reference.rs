@@ -385,23 +385,36 @@ pub(crate) fn is_component(component: &str) -> bool {
             })
 }
 
+/// A name as a message shows it: on one line, and of a length that fits a log.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 150;
+    let mut characters = text.chars();
+    let start: String = characters.by_ref().take(LONGEST).collect();
+    let more = if characters.next().is_some() {
+        "…"
+    } else {
+        ""
+    };
+    format!("{}{more}", start.escape_debug())
+}
+
 /// A name that cannot be a destination or a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// Not a host that can be talked to.
-    #[error("`{text}` is no registry: {reason}", text = .0.escape_debug(), reason = .1)]
+    #[error("`{text}` is no registry: {reason}", text = shown(.0), reason = .1)]
     Host(String, &'static str),
     /// No host in front of the path.
-    #[error("`{}` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`", .0.escape_debug())]
+    #[error("`{}` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/`", shown(.0))]
     NoHost(String),
     /// Not a tag.
-    #[error("tag `{text}` would be refused: {reason}", text = .0.escape_debug(), reason = .1)]
+    #[error("tag `{text}` would be refused: {reason}", text = shown(.0), reason = .1)]
     Tag(String, &'static str),
     /// Not a repository path.
-    #[error("image name `{text}` would be refused: {reason}", text = .0.escape_debug(), reason = .1)]
+    #[error("image name `{text}` would be refused: {reason}", text = shown(.0), reason = .1)]
     Repository(String, &'static str),
     /// What follows `@` is no digest.
-    #[error("`{}` ends in no digest: expected `@sha256:` and 64 hexadecimal digits", .0.escape_debug())]
+    #[error("`{}` ends in no digest: expected `@sha256:` and 64 hexadecimal digits", shown(.0))]
     Digest(String),
     /// No image name.
     #[error("the image has no name: set `name`, or give a full reference in `tags`")]

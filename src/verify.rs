@@ -54,18 +54,22 @@ pub async fn verify(
                 .iter()
                 .map(|tag| (tag.tag.clone(), pushed.digest.to_string())),
         );
-    stream::iter(expected)
+    let checks = stream::iter(expected)
         .map(|(reference, digest)| check(destination, reference, digest))
         .buffer_unordered(8)
-        .try_collect::<()>()
-        .await?;
+        .try_collect::<()>();
+    let (checked, verified) = tokio::join!(checks, patiently_listed(destination, pushed));
+    checked.map(|()| verified)
+}
 
+/// The listings, asked again while they lag.
+async fn patiently_listed(destination: &Destination, pushed: &Pushed) -> Verified {
     let mut patience = PATIENCE.iter();
     loop {
         let verified = listed(destination, pushed).await;
         match patience.next() {
             Some(delay) if !verified.doubts.is_empty() => tokio::time::sleep(*delay).await,
-            _ => return Ok(verified),
+            _ => return verified,
         }
     }
 }
@@ -109,7 +113,18 @@ async fn check(
 /// Compares the registry's listings with what was pushed.
 async fn listed(destination: &Destination, pushed: &Pushed) -> Verified {
     let mut verified = Verified::default();
-    let own = destination.registry.list(&destination.repository).await;
+    let reference = Reference {
+        endpoint: destination.registry.endpoint().clone(),
+        repository: destination.repository.clone(),
+        tag: None,
+        digest: None,
+    };
+    let (own, above) = tokio::join!(destination.registry.list(&destination.repository), async {
+        match reference.parent() {
+            Some(parent) => Some((parent, destination.registry.list(parent).await)),
+            None => None,
+        }
+    });
     match own {
         Ok(Some(listing)) => check_tags(&listing, pushed, &mut verified),
         Ok(None) => verified.doubts.push(format!(
@@ -118,22 +133,14 @@ async fn listed(destination: &Destination, pushed: &Pushed) -> Verified {
         )),
         Err(error) => verified.doubts.push(unlistable(&pushed.name, &error)),
     }
-    let reference = Reference {
-        endpoint: destination.registry.endpoint().clone(),
-        repository: destination.repository.clone(),
-        tag: None,
-        digest: None,
-    };
-    let Some(parent) = reference.parent() else {
+    let Some((parent, above)) = above else {
         return verified;
     };
     let place = format!("{}/{parent}", reference.endpoint);
-    match destination.registry.list(parent).await {
+    match above {
         Ok(Some(listing)) => {
-            let child = destination.repository[parent.len() + 1..]
-                .split('/')
-                .next()
-                .unwrap_or_default();
+            let below = destination.repository[parent.len() + 1..].split('/').next();
+            let child = below.unwrap_or_default();
             if !listing.children.iter().any(|listed| listed == child) {
                 verified
                     .doubts

@@ -36,7 +36,10 @@ pub enum KeyError {
     #[error("it is neither JSON nor base64 of JSON")]
     NotJson,
     /// JSON, of another kind of credential.
-    #[error("it is a credential of type `{0}`, not a `service_account` key")]
+    #[error(
+        "it is a credential of type `{0}`, not a `service_account` key; a token that it buys can \
+         be given in `access_token`"
+    )]
     OtherType(String),
     /// JSON that is no credential at all.
     #[error("it is JSON, but no service-account key: `{0}` is missing")]
@@ -180,12 +183,29 @@ impl KeyTokens {
     ///
     /// When Google refuses the key, or cannot be reached.
     pub async fn token(&self) -> Result<AccessToken, AuthError> {
+        self.bought(self.authenticator.token(&[SCOPE])).await
+    }
+
+    /// A new token, whatever is in hand: for when a registry does not take that any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::token`].
+    pub async fn new_token(&self) -> Result<AccessToken, AuthError> {
+        self.bought(self.authenticator.force_refreshed_token(&[SCOPE]))
+            .await
+    }
+
+    async fn bought(
+        &self,
+        buying: impl Future<Output = Result<yup_oauth2::AccessToken, yup_oauth2::Error>>,
+    ) -> Result<AccessToken, AuthError> {
         let refused = |cause| AuthError::Exchange {
             account: self.key.client_email.clone(),
             endpoint: self.key.token_uri.clone(),
             cause,
         };
-        let token = tokio::time::timeout(EXCHANGE_TIMEOUT, self.authenticator.token(&[SCOPE]))
+        let token = tokio::time::timeout(EXCHANGE_TIMEOUT, buying)
             .await
             .map_err(|_| refused(ExchangeError::TimedOut))?
             .map_err(|error| refused(ExchangeError::from_yup(error)))?;

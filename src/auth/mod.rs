@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::config::GoogleCredential;
 use crate::error::{ExitCode, Hint};
-use crate::network::{Network, NetworkError};
+use crate::network::{Network, NetworkError, Trouble};
 use crate::reference::Endpoint;
 use crate::secret::Secret;
 use docker_config::{DockerConfig, DockerConfigError};
@@ -106,13 +106,40 @@ impl Credential {
         })
     }
 
-    /// Whom a role would have to be granted to, where that is known.
-    pub fn account(&self) -> Option<&str> {
-        match self {
-            Self::Key(tokens) => Some(tokens.account()),
+    /// The same with a token that was bought just now; none when there is nothing to buy one with.
+    ///
+    /// # Errors
+    ///
+    /// When the token is not sold.
+    pub async fn renewed(&self) -> Result<Option<(String, Secret)>, AuthError> {
+        Ok(match self {
+            Self::Key(tokens) => Some((TOKEN_USER.to_owned(), tokens.new_token().await?.secret)),
             Self::Anonymous | Self::Basic(..) | Self::AccessToken(_) => None,
+        })
+    }
+
+    /// Whom the other side knows us as.
+    pub fn identity(&self) -> Identity {
+        match self {
+            Self::Anonymous => Identity::Nobody,
+            Self::Basic(user, _) => Identity::User(user.clone()),
+            Self::AccessToken(_) => Identity::TokenHolder,
+            Self::Key(tokens) => Identity::Account(tokens.account().to_owned()),
         }
     }
+}
+
+/// Whom the other side knows us as: what a refusal is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Nobody in particular.
+    Nobody,
+    /// A user with a password.
+    User(String),
+    /// Whoever the given access token belongs to.
+    TokenHolder,
+    /// A service account.
+    Account(String),
 }
 
 impl std::fmt::Display for Credential {
@@ -161,9 +188,8 @@ impl AuthError {
             Self::NoCredential(_) | Self::DockerConfig(_) | Self::Key(_) => ExitCode::Denied,
             Self::Exchange { cause, .. } => match cause {
                 ExchangeError::Refused { .. } => ExitCode::Denied,
-                ExchangeError::TimedOut | ExchangeError::Connection(_) | ExchangeError::Answer => {
-                    ExitCode::Temporary
-                }
+                ExchangeError::Connection(cause) => Trouble::of(&**cause).exit_code(),
+                ExchangeError::TimedOut | ExchangeError::Answer => ExitCode::Temporary,
             },
             Self::Network(_) => ExitCode::Failed,
         }
@@ -183,26 +209,48 @@ impl Hint for AuthError {
                  `credentials_json`: in a container the helper for `{endpoint}` is not there"
             )],
             Self::DockerConfig(_) | Self::Key(_) | Self::Network(_) => Vec::new(),
-            Self::Exchange { account, cause, .. } => match cause {
+            Self::Exchange {
+                account,
+                endpoint,
+                cause,
+            } => match cause {
                 ExchangeError::Refused { description, .. } => refusal_hints(account, description),
-                ExchangeError::Connection(_) | ExchangeError::TimedOut => vec![
-                    "if this runner reaches the internet through a proxy, set `HTTPS_PROXY`; if \
-                     the proxy opens TLS, give its root in `ca_certificates`"
+                ExchangeError::Connection(cause) => {
+                    let trouble = Trouble::of(&**cause);
+                    vec![trouble.hint(host(endpoint))]
+                }
+                ExchangeError::TimedOut => {
+                    vec!["the other side or the network stood still: try again".to_owned()]
+                }
+                ExchangeError::Answer => vec![
+                    "run this again in a few minutes; where it stays so, check that no proxy or \
+                     sign-in page answers in Google's place"
                         .to_owned(),
                 ],
-                ExchangeError::Answer => Vec::new(),
             },
         }
     }
+}
+
+/// The host of an URL that was checked to have one.
+fn host(url: &str) -> &str {
+    let rest = url.strip_prefix("https://").unwrap_or(url);
+    rest.split(['/', ':']).next().unwrap_or(rest)
 }
 
 /// What Google's few sentences about a refused key mean, as far as they are known from reports
 /// (googleapis/google-cloud-php#3622, google-api-ruby-client#720).
 fn refusal_hints(account: &str, description: &str) -> Vec<String> {
     let hint = if description.contains("account not found") {
-        format!("the account `{account}` was deleted or disabled, or the key is of another project")
+        format!(
+            "the account was deleted or disabled; where it is disabled, `gcloud iam \
+             service-accounts enable {account}` brings it back"
+        )
     } else if description.contains("Invalid JWT Signature") {
-        format!("this key of `{account}` was deleted or is not its own: make a new key")
+        format!(
+            "this key was deleted, or is not the account's: make a new one with `gcloud iam \
+             service-accounts keys create key.json --iam-account={account}`"
+        )
     } else if description.contains("reasonable timeframe") {
         "the clock of this machine is wrong: Google takes an assertion within an hour of its time"
             .to_owned()

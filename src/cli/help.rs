@@ -174,6 +174,9 @@ mod tests {
               holds), a bare path, told apart by its content, or `-` for an archive on standard input, which
               may stand for PATH too; REF picks one of several images, as in
               `docker-archive:out/image.tar:app:1.2`.
+          platforms
+              List of the platforms of a multi-platform image to push, such as `linux/amd64,
+              linux/arm64/v8`; one makes it a plain image, several a smaller index; default `all`.
 
         Target:
           tags
@@ -233,14 +236,16 @@ mod tests {
               The command word (`push`, `list`, `pull-secret`) where no argument can be given, as in a
               `uses:` step; an argument wins; default `push`.
           compression
-              What is done to layers that the image holds uncompressed: `gzip` (default) or `none`.
+              What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.
           compression_level
-              Level for `gzip`, from 1 (fast) to 12 (small); default 6. Excludes `compression: none`.
+              Level for `gzip`, from 1 (fast) to 12 (small), default 2; or for `zstd`, from 1 to 19, default
+              3. Excludes `compression: none`.
           layer_reuse
               Whether layers that the destination's earlier images have, by their diff IDs, are neither
               compressed nor sent: `auto` (default) or `off`.
           concurrency
-              How many blobs are sent at once, from 1 to 64; default 8.
+              How many blobs are sent at once, from 1 to 64, and three times as many of those under 1 MiB;
+              default 8.
           stall_timeout
               How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at
               most `1h`; default `60s`.

@@ -183,13 +183,15 @@ pub(crate) fn quoted(value: &str) -> String {
 
 /// True for a text that is, by its look, a key or a token that landed in the wrong variable.
 pub(crate) fn looks_secret(value: &str) -> bool {
+    // Perhaps in quotes, or behind the dashes of an option.
+    let bare = value.trim_start_matches(['-', '"', '\'', '`']);
     // A key file in base64, or a JWT, whose first part is such JSON.
-    let first = value.split('.').next().unwrap_or_default();
+    let first = bare.split('.').next().unwrap_or_default();
     let encoded = first.len() >= 20 && base64(first).is_some_and(|text| text.starts_with(b"{"));
     encoded
         || value.contains("PRIVATE KEY")
         || value.contains("private_key")
-        || value.starts_with("ya29.")
+        || bare.starts_with("ya29.")
 }
 
 #[cfg(test)]

@@ -97,6 +97,7 @@ macro_rules! variables {
 variables! {
     Image {
         image: "The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker-daemon:REF` (an image that a Docker engine holds), a bare path, told apart by its content, or `-` for an archive on standard input, which may stand for PATH too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.";
+        platforms: "List of the platforms of a multi-platform image to push, such as `linux/amd64, linux/arm64/v8`; one makes it a plain image, several a smaller index; default `all`.";
     }
     Target {
         tags: "List of destinations: full references such as `gcr.io/acme/api:1.2`, as docker/metadata-action prints them, or tags without `/` such as `1.2`, which go to `name` at each `registry`; default the tags inside the image, else `latest`.";
@@ -122,10 +123,10 @@ variables! {
     }
     Behaviour {
         command: "The command word (`push`, `list`, `pull-secret`) where no argument can be given, as in a `uses:` step; an argument wins; default `push`.";
-        compression: "What is done to layers that the image holds uncompressed: `gzip` (default) or `none`.";
-        compression_level: "Level for `gzip`, from 1 (fast) to 12 (small); default 6. Excludes `compression: none`.";
+        compression: "What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.";
+        compression_level: "Level for `gzip`, from 1 (fast) to 12 (small), default 2; or for `zstd`, from 1 to 19, default 3. Excludes `compression: none`.";
         layer_reuse: "Whether layers that the destination's earlier images have, by their diff IDs, are neither compressed nor sent: `auto` (default) or `off`.";
-        concurrency: "How many blobs are sent at once, from 1 to 64; default 8.";
+        concurrency: "How many blobs are sent at once, from 1 to 64, and three times as many of those under 1 MiB; default 8.";
         stall_timeout: "How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at most `1h`; default `60s`.";
         ca_certificates: "More certificate authorities to trust, on every connection: PEM text, or a path to it; default the system's alone.";
         insecure_registries: "List of hosts that may be spoken to over plain HTTP, such as `registry.example.com:5000`; never Google's; this machine needs no mention.";

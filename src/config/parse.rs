@@ -4,15 +4,18 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::compress::Method;
+use crate::manifest::PlatformError;
+
 use super::fault::{ConfigError, Faults, quoted};
 use super::inputs::{self, Given};
 use super::nearest::nearest;
 use super::paths::{Files, Paths};
 use super::pull_secret::{Bearings, pull_secret};
-use super::values::{any_of, number, word};
+use super::values::{any_of, list, number, word};
 use super::{
-    Ci, Command, Compression, Destinations, LogFormat, Request, Verify, credentials, defaults,
-    image, network, targets,
+    Ci, Command, Compression, Destinations, LogFormat, Platforms, Request, Verify, credentials,
+    defaults, image, network, targets,
 };
 
 /// Reads the whole request: `argument` is the command word of the command line, and wins over the
@@ -61,6 +64,7 @@ pub fn request(
         pull_secret,
         docker_config,
         network: network::network(&given, &paths, &mut faults),
+        platforms: platforms(&given, &mut faults),
         compression: compression(&given, &mut faults),
         layer_reuse: layer_reuse(&given, &mut faults),
         verify: verify(&given, &mut faults),
@@ -135,20 +139,51 @@ fn need_credential(
 fn compression(given: &Given, faults: &mut Faults) -> Compression {
     const LEVEL: &str = "compression_level";
     let inputs = &given.inputs;
-    let level = inputs
-        .compression_level
-        .as_deref()
-        .and_then(|text| faults.take(LEVEL, number(text, 1..=12)));
-    let gzip = Compression::Gzip(level.unwrap_or(defaults::GZIP_LEVEL));
-    let words = [("gzip", gzip), ("none", Compression::None)];
+    let words = [("gzip", "gzip"), ("zstd", "zstd"), ("none", "none")];
     let chosen = inputs
         .compression
         .as_deref()
         .and_then(|text| faults.take("compression", word(text, &words)));
-    if chosen == Some(Compression::None) && inputs.compression_level.is_some() {
-        faults.unusable(LEVEL, "it does nothing with `compression: none`");
+    let mut level = |largest: u8, default: u8| {
+        let text = inputs.compression_level.as_deref();
+        text.and_then(|text| faults.take(LEVEL, number(text, 1..=largest.into())))
+            .and_then(|level| u8::try_from(level).ok())
+            .unwrap_or(default)
+    };
+    match chosen {
+        Some("none") => {
+            if inputs.compression_level.is_some() {
+                faults.unusable(LEVEL, "it does nothing with `compression: none`");
+            }
+            Compression::None
+        }
+        Some("zstd") => Compression::With(Method::Zstd(level(19, defaults::ZSTD_LEVEL))),
+        _ => Compression::With(Method::Gzip(level(12, defaults::GZIP_LEVEL))),
     }
-    chosen.unwrap_or(gzip)
+}
+
+fn platforms(given: &Given, faults: &mut Faults) -> Platforms {
+    const VARIABLE: &str = "platforms";
+    let Some(text) = given
+        .inputs
+        .platforms
+        .as_deref()
+        .filter(|text| *text != "all")
+    else {
+        return Platforms::All;
+    };
+    let parsed = list(text).into_iter().map(|item| {
+        item.parse().map_err(|PlatformError| {
+            format!(
+                "{} is no platform: expected `OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64`",
+                quoted(item)
+            )
+        })
+    });
+    let parsed: Vec<_> = parsed
+        .filter_map(|item| faults.take(VARIABLE, item))
+        .collect();
+    Platforms::Only(parsed)
 }
 
 fn verify(given: &Given, faults: &mut Faults) -> Verify {

@@ -13,9 +13,11 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::reference::Endpoint;
 
 mod clients;
+mod trouble;
 mod tunnel;
 
 pub use clients::{NetworkError, USER_AGENT};
+pub use trouble::Trouble;
 pub use tunnel::TokenConnector;
 
 /// What holds for every connection.

@@ -11,18 +11,19 @@ mod reuse;
 pub mod targets;
 mod written;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
 use crate::compress::CompressError;
-use crate::config::Compression;
+use crate::config::{Compression, Platforms};
 use crate::digest::Digest;
 use crate::error::{ExitCode, Hint};
-use crate::manifest::AnyManifest;
+use crate::manifest::{AnyManifest, Descriptor, Platform};
 use crate::registry::{Registry, RegistryError};
-use crate::source::{Content, Image, Source, SourceError, Tree, Unpacked};
+use crate::source::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
 
 /// One repository that the image goes to, and the tags that it gets there.
 pub struct Destination {
@@ -44,6 +45,8 @@ impl Destination {
 /// How a push is done.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Which platforms of an index are pushed.
+    pub platforms: Platforms,
     /// What is done to uncompressed layers.
     pub compression: Compression,
     /// Whether layers are taken over by their diff IDs from earlier images of the repository.
@@ -103,7 +106,7 @@ pub async fn push(
     let mut notes = Vec::new();
     let (image, standings) = match as_it_is(source.image(), settings) {
         Ok(tree) => {
-            let part = tree.present();
+            let part = chosen(&tree, &settings.platforms)?;
             notes.extend(part.smaller.map(|smaller| smaller.to_string()));
             let digest = part.tree.root.digest();
             let looking = destinations
@@ -154,6 +157,37 @@ fn as_it_is<'a>(image: &'a Image, settings: &Settings) -> Result<Tree, &'a Unpac
     }
 }
 
+/// The part of the image that is there and asked for.
+fn chosen(tree: &Tree, platforms: &Platforms) -> Result<Part, PushError> {
+    let Platforms::Only(wanted) = platforms else {
+        return Ok(tree.present());
+    };
+    let AnyManifest::Index(_) = &tree.root else {
+        return Ok(tree.present());
+    };
+    // What names no platform is no image for one, but an attestation goes with its image.
+    let is_wanted = |child: &Descriptor| {
+        attested(child).is_some()
+            || child
+                .platform
+                .as_ref()
+                .is_some_and(|has| wanted.iter().any(|wanted| has.fits(wanted)))
+    };
+    let present = tree.platforms();
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|wanted| !present.iter().any(|has| has.fits(wanted)))
+        .map(Platform::to_string)
+        .collect();
+    match tree.keep(is_wanted) {
+        Some(part) if missing.is_empty() => Ok(part),
+        _ => Err(PushError::NoPlatform {
+            missing,
+            present: present.iter().map(Platform::to_string).collect(),
+        }),
+    }
+}
+
 /// An image that did not arrive.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
@@ -169,13 +203,32 @@ pub enum PushError {
     /// The source could not be read.
     #[error("could not read the image")]
     Source(#[source] SourceError),
+    /// A platform was asked for that the image does not have.
+    #[error("the image is not there for {}, only for {}", .missing.join(", "), .present.join(", "))]
+    NoPlatform {
+        /// What was asked for.
+        missing: Vec<String>,
+        /// What the source holds.
+        present: Vec<String>,
+    },
     /// A layer's bytes are not the ones that the image names.
-    #[error("the image is damaged: the bytes of `{stated}` hash to `{actual}`")]
+    #[error("{what} is damaged: the bytes of its layer `{stated}` hash to `{actual}`")]
     Damaged {
+        /// The source, as messages call it.
+        what: String,
         /// What the image says.
         stated: Digest,
         /// What the bytes are.
         actual: Digest,
+    },
+    /// What arrived is not what was sent.
+    #[error("a blob was changed on the way to `{destination}`")]
+    Changed {
+        /// `host/repository`.
+        destination: String,
+        /// What the registry said.
+        #[source]
+        cause: RegistryError,
     },
     /// A blob that an earlier image names is not there after all.
     #[error("the blob {0} of an earlier image is gone from the registry")]
@@ -198,7 +251,8 @@ impl PushError {
             Self::Registry { cause, .. } => cause.exit_code(),
             Self::Source(cause) => cause.exit_code(),
             Self::Damaged { .. } | Self::Compress { .. } => ExitCode::Failed,
-            Self::Vanished(_) => ExitCode::Temporary,
+            Self::NoPlatform { .. } => ExitCode::Usage,
+            Self::Vanished(_) | Self::Changed { .. } => ExitCode::Temporary,
         }
     }
 }
@@ -213,8 +267,25 @@ impl Hint for PushError {
                  have been damaged on the way"
                     .to_owned(),
             ],
+            Self::Changed { .. } => vec![
+                "the image itself is sound: run this again; where it stays so, a proxy rewrites \
+                 what goes through it"
+                    .to_owned(),
+            ],
+            Self::NoPlatform { .. } => vec![
+                "an archive may name platforms that it does not hold; save it from where they were \
+                 built, or ask for those that are there in `platforms`"
+                    .to_owned(),
+            ],
             Self::Vanished(_) => vec![
                 "push again with `layer_reuse: off`, which sends every layer that is missing"
+                    .to_owned(),
+            ],
+            Self::Compress {
+                cause: CompressError::Spool { cause, .. },
+                ..
+            } if cause.kind() != io::ErrorKind::StorageFull => vec![
+                "compressed layers need a folder that can be written to: name one in `TMPDIR`"
                     .to_owned(),
             ],
             Self::Compress {

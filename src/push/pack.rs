@@ -12,7 +12,7 @@ use super::plan::Standing;
 use super::reuse::Found;
 use super::written::{Form, Layer, write_manifest};
 use super::{Destination, PushError, Settings};
-use crate::compress;
+use crate::compress::{Method, compress};
 use crate::config::Compression;
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, Manifest};
@@ -227,8 +227,9 @@ async fn pack(
             };
             return Ok((named, None));
         }
-        (LayerForm::Tar, Compression::Gzip(level)) => {
-            (Form::Gzip, compress(source, layer, level, settings).await?)
+        (LayerForm::Tar, Compression::With(method)) => {
+            let blob = compressed(source, layer, method, settings).await?;
+            (Form::from(settings.compression), blob)
         }
         (LayerForm::Tar, Compression::None) => (Form::Tar, as_it_is(diff_id.clone())),
         (LayerForm::Gzip, _) => (Form::Gzip, as_it_is(hashed().await?)),
@@ -245,16 +246,17 @@ async fn pack(
 impl From<Compression> for Form {
     fn from(compression: Compression) -> Self {
         match compression {
-            Compression::Gzip(_) => Self::Gzip,
+            Compression::With(Method::Gzip(_)) => Self::Gzip,
+            Compression::With(Method::Zstd(_)) => Self::Zstd,
             Compression::None => Self::Tar,
         }
     }
 }
 
-async fn compress(
+async fn compressed(
     source: &Source,
     layer: &UnpackedLayer,
-    level: u8,
+    method: Method,
     settings: &Settings,
 ) -> Result<Blob, PushError> {
     let UnpackedLayer { diff_id, size, .. } = layer;
@@ -262,7 +264,7 @@ async fn compress(
         .open_blob(diff_id, 0)
         .await
         .map_err(PushError::Source)?;
-    let compressed = compress::gzip(bytes, level, &settings.temporary_directory)
+    let compressed = compress(bytes, method, &settings.temporary_directory)
         .await
         .map_err(|cause| PushError::Compress {
             diff_id: diff_id.clone(),
@@ -270,6 +272,7 @@ async fn compress(
         })?;
     if compressed.diff_id != *diff_id {
         return Err(PushError::Damaged {
+            what: source.what().to_owned(),
             stated: diff_id.clone(),
             actual: compressed.diff_id,
         });

@@ -76,9 +76,19 @@ impl Registry {
             .send(Method::HEAD, url.clone(), repository, self.access, |r| r)
             .await?;
         match answer.status() {
+            status if status.is_success() => return Ok(true),
+            StatusCode::NOT_FOUND => return Ok(false),
+            _ => {}
+        }
+        // A HEAD has no body, so the same question is asked again with GET to hear why; a blob that
+        // comes after all is not read.
+        let answer = self
+            .send(Method::GET, url.clone(), repository, self.access, |r| r)
+            .await?;
+        match answer.status() {
             status if status.is_success() => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(self.refusal(Method::HEAD, url, answer).await),
+            _ => Err(self.refusal(Method::GET, url, answer).await),
         }
     }
 
@@ -201,8 +211,9 @@ impl Registry {
                     Method::POST
                 };
                 let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
-                RegistryError::refused(method, url, status, message.as_bytes())
-                    .of_account(self.tokens.account())
+                let body = self.tokens.without_secrets(message.as_bytes());
+                RegistryError::refused(method, url, status, &body)
+                    .of(self.tokens.asker(self.access))
             }
             OciDistributionError::RequestError(error) => {
                 let broken = self.upload_broken(repository, error.without_url());

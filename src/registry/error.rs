@@ -3,19 +3,18 @@
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
+use super::advice::{Asker, Refusal, advice, host};
 use crate::auth::AuthError;
 use crate::error::{ExitCode, Hint, harmless};
 use crate::manifest::ManifestError;
-use crate::reference::{Endpoint, HostKind};
+use crate::network::Trouble;
 
 /// A request to a registry that did not do what it was sent for.
 #[derive(Debug, thiserror::Error)]
-#[error("{method} {}{outcome}", redacted(url))]
 pub struct RegistryError {
     method: Method,
     url: Box<Url>,
-    /// Whom a role would have to be granted to, where that is known.
-    account: Option<Box<str>>,
+    asker: Option<Box<Asker>>,
     outcome: Box<Outcome>,
     #[source]
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -41,19 +40,27 @@ enum Outcome {
     Unexpected,
 }
 
-impl std::fmt::Display for Outcome {
+impl std::fmt::Display for RegistryError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Refused { status, code, .. } => {
-                write!(formatter, ": {}", status.as_u16())?;
-                match (code, status.canonical_reason()) {
-                    (Some(code), _) => write!(formatter, " {}", harmless(code)),
-                    (None, Some(reason)) => write!(formatter, " {reason}"),
-                    (None, None) => Ok(()),
-                }
-            }
-            Self::Broken | Self::NotSignedIn | Self::Unexpected => Ok(()),
+        if let (Outcome::NotSignedIn, Some(cause)) = (&*self.outcome, &self.cause) {
+            // The request was never sent.
+            return write!(formatter, "{cause}");
         }
+        write!(
+            formatter,
+            "{} {}",
+            self.method,
+            redacted(&self.method, &self.url)
+        )?;
+        if let Outcome::Refused { status, code, .. } = &*self.outcome {
+            write!(formatter, ": {}", status.as_u16())?;
+            match (code, status.canonical_reason()) {
+                (Some(code), _) => write!(formatter, " {}", harmless(code))?,
+                (None, Some(reason)) => write!(formatter, " {reason}")?,
+                (None, None) => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -72,7 +79,7 @@ impl RegistryError {
         Self {
             method,
             url: Box::new(url),
-            account: None,
+            asker: None,
             cause: sentence
                 .clone()
                 .map(|text| Box::new(Sentence(text)) as Box<_>),
@@ -117,15 +124,15 @@ impl RegistryError {
         Self {
             method,
             url: Box::new(url),
-            account: None,
+            asker: None,
             outcome: Box::new(outcome),
             cause: Some(cause.into()),
         }
     }
 
-    /// The same error, naming the account that was refused.
-    pub(super) fn of_account(mut self, account: Option<&str>) -> Self {
-        self.account = account.map(Box::from);
+    /// The same error, knowing who was refused.
+    pub(super) fn of(mut self, asker: Asker) -> Self {
+        self.asker = Some(Box::new(asker));
         self
     }
 
@@ -154,15 +161,18 @@ impl RegistryError {
                 | (_, Some("TOOMANYREQUESTS" | "UNAVAILABLE" | "UNKNOWN")) => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
-            Outcome::Broken if self.is_certificate() => ExitCode::Failed,
-            Outcome::Broken => ExitCode::Temporary,
+            Outcome::Broken => self.trouble().exit_code(),
             Outcome::NotSignedIn => self
-                .cause
-                .as_ref()
-                .and_then(|cause| cause.downcast_ref::<AuthError>())
+                .auth_error()
                 .map_or(ExitCode::Denied, AuthError::exit_code),
             Outcome::Unexpected => ExitCode::Failed,
         }
+    }
+
+    /// True when nothing that speaks HTTP answered, for another reason than a certificate that is
+    /// not trusted.
+    pub(super) fn may_speak_plainly(&self) -> bool {
+        matches!(*self.outcome, Outcome::Broken) && self.trouble() != Trouble::Certificate
     }
 
     /// True when the registry answered, but not with the document that was asked for.
@@ -170,34 +180,21 @@ impl RegistryError {
         matches!(*self.outcome, Outcome::Unexpected)
     }
 
-    /// True when TLS failed because the other side's certificate is not trusted.
-    pub(super) fn is_certificate(&self) -> bool {
-        self.cause
-            .as_deref()
-            .is_some_and(|cause| is_certificate(cause))
+    /// True when no answer came, or one that broke off.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(*self.outcome, Outcome::Broken)
     }
-}
 
-/// Looks for rustls' verdict on a certificate in a chain of causes; hyper keeps it inside an
-/// [`std::io::Error`], whose `source` passes over it.
-fn is_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let inner = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(|io| io.get_ref());
-        let tls = error
-            .downcast_ref::<rustls::Error>()
-            .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if let Some(rustls::Error::InvalidCertificate(_)) = tls {
-            return true;
+    fn trouble(&self) -> Trouble {
+        match &self.cause {
+            Some(cause) => Trouble::of(&**cause),
+            None => Trouble::Broken,
         }
-        next = match inner {
-            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
-            None => error.source(),
-        };
     }
-    false
+
+    fn auth_error(&self) -> Option<&AuthError> {
+        self.cause.as_ref()?.downcast_ref()
+    }
 }
 
 impl Hint for RegistryError {
@@ -207,126 +204,24 @@ impl Hint for RegistryError {
                 status,
                 code,
                 sentence,
-            } => self.refusal_hints(
-                status.as_u16(),
-                code.as_deref().unwrap_or_default(),
-                sentence.as_deref().unwrap_or_default(),
-            ),
-            Outcome::Broken if self.is_certificate() => vec![
-                "if a company proxy or a private registry signed this certificate, give its root \
-                 in `ca_certificates`"
+            } => {
+                let refusal = Refusal {
+                    url: &self.url,
+                    status: status.as_u16(),
+                    code: code.as_deref().unwrap_or_default(),
+                    sentence: sentence.as_deref().unwrap_or_default(),
+                };
+                advice(refusal, self.asker.as_deref())
+            }
+            Outcome::Broken => {
+                vec![self.trouble().hint(&host(&self.url))]
+            }
+            Outcome::NotSignedIn => self.auth_error().map(Hint::hints).unwrap_or_default(),
+            Outcome::Unexpected => vec![
+                "this may not be a registry that answers: check the host, and that no proxy or \
+                 sign-in page answers in its place"
                     .to_owned(),
             ],
-            Outcome::Broken => vec![
-                "check that this machine reaches the host; a proxy is taken from `HTTPS_PROXY`"
-                    .to_owned(),
-            ],
-            Outcome::NotSignedIn => self
-                .cause
-                .as_ref()
-                .and_then(|cause| cause.downcast_ref::<AuthError>())
-                .map(Hint::hints)
-                .unwrap_or_default(),
-            Outcome::Unexpected => Vec::new(),
-        }
-    }
-}
-
-impl RegistryError {
-    /// What Google's sentences ask for, with the names filled in.
-    fn refusal_hints(&self, status: u16, code: &str, sentence: &str) -> Vec<String> {
-        let account = self.account.as_deref();
-        let google = self.artifact_registry();
-        if status == 412 {
-            return vec![
-                "this project's gcr.io was never moved to Artifact Registry: run `gcloud \
-                 artifacts docker upgrade migrate`, or push to a `LOCATION-docker.pkg.dev` host"
-                    .to_owned(),
-            ];
-        }
-        if sentence.contains("has not been used in project") {
-            return vec![
-                "enable the API: `gcloud services enable artifactregistry.googleapis.com`"
-                    .to_owned(),
-            ];
-        }
-        if sentence.contains("createOnPush") || sentence.contains("createOnPush permission") {
-            if let Some((project, location, repository)) = google {
-                return vec![format!(
-                    "create the repository once: `gcloud artifacts repositories create {repository} \
-                     --repository-format=docker --location={location} --project={project}`"
-                )];
-            }
-        }
-        let role = ["uploadArtifacts", "downloadArtifacts", "deleteArtifacts"]
-            .iter()
-            .zip(["writer", "reader", "repoAdmin"])
-            .find(|(permission, _)| sentence.contains(**permission));
-        if let (Some((_, role)), Some((project, location, repository))) = (role, &google) {
-            let member = account.map_or("serviceAccount:ACCOUNT".to_owned(), |account| {
-                format!("serviceAccount:{account}")
-            });
-            return vec![
-                format!(
-                    "grant the role: `gcloud artifacts repositories add-iam-policy-binding \
-                     {repository} --location={location} --project={project} --member={member} \
-                     --role=roles/artifactregistry.{role}`"
-                ),
-                format!(
-                    "check that repository `{repository}` exists in location `{location}` of \
-                     project `{project}`"
-                ),
-            ];
-        }
-        match (status, code) {
-            (401, _) => vec![match (account, google.is_some()) {
-                (Some(account), _) => {
-                    format!("the registry does not take the token of `{account}`")
-                }
-                (None, true) => {
-                    "the token may have expired: `access_token` lives an hour at most; a \
-                     service-account key in `credentials_json` is renewed"
-                        .to_owned()
-                }
-                (None, false) => "give the registry's login in `docker_config`".to_owned(),
-            }],
-            (404, "NAME_UNKNOWN") if google.is_some() => {
-                let (project, location, repository) = google.unwrap_or_default();
-                vec![format!(
-                    "create the repository once: `gcloud artifacts repositories create {repository} \
-                     --repository-format=docker --location={location} --project={project}`"
-                )]
-            }
-            _ if sentence.contains("immutab") => {
-                vec!["the repository lets no tag move: push under a new tag".to_owned()]
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// Project, location and repository of the Artifact Registry path in the URL.
-    fn artifact_registry(&self) -> Option<(String, String, String)> {
-        let endpoint: Endpoint = self.url.host_str()?.parse().ok()?;
-        let scope = self
-            .url
-            .query_pairs()
-            .find(|(key, _)| key == "scope")
-            .and_then(|(_, scope)| scope.split(':').nth(1).map(str::to_owned));
-        let path = scope.unwrap_or_else(|| self.url.path().trim_start_matches("/v2/").to_owned());
-        let mut parts = path.split('/');
-        let mut project = parts.next()?.to_owned();
-        if project.contains('.') {
-            // A domain-scoped project is `example.com:project` everywhere but in a path.
-            project = format!("{project}:{}", parts.next()?);
-        }
-        match endpoint.kind() {
-            HostKind::Gcr { location } => {
-                Some((project, location.to_owned(), endpoint.host().to_owned()))
-            }
-            HostKind::ArtifactRegistry { location } => {
-                Some((project, location, parts.next()?.to_owned()))
-            }
-            HostKind::Other => None,
         }
     }
 }
@@ -356,8 +251,8 @@ fn read_envelope(body: &[u8]) -> (Option<String>, Option<String>) {
             let text = text.trim();
             if text.is_empty() {
                 (None, None)
-            } else if text.starts_with('<') {
-                (None, Some("the answer is an HTML page".to_owned()))
+            } else if is_page(body) {
+                (None, Some(PAGE.to_owned()))
             } else {
                 (None, Some(text.chars().take(1000).collect()))
             }
@@ -365,9 +260,17 @@ fn read_envelope(body: &[u8]) -> (Option<String>, Option<String>) {
     }
 }
 
+/// What is said of a page for a browser, whose text is for no log.
+pub(super) const PAGE: &str = "the answer is a web page";
+
+/// True for a page for a browser, in place of whatever else was asked for.
+pub(super) fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}
+
 /// A URL as it may stand in a log: no user, no value of a query but the harmless ones, and no
 /// upload session, which is a permission to write in itself.
-fn redacted(url: &Url) -> String {
+fn redacted(method: &Method, url: &Url) -> String {
     const SHOWN: [&str; 8] = [
         "scope", "service", "mount", "from", "digest", "n", "last", "account",
     ];
@@ -380,6 +283,9 @@ fn redacted(url: &Url) -> String {
     let session = path.find("/uploads/").map(|at| at + "/uploads/".len());
     if let Some(at) = session.filter(|at| *at < path.len()) {
         shown.set_path(&format!("{}...", &path[..at]));
+    } else if *method == Method::PUT && !path.starts_with("/v2/") {
+        // An upload may go on anywhere, and its path is the registry's own affair.
+        shown.set_path("/...");
     }
     let mut text = shown.to_string();
     for (index, (key, value)) in url.query_pairs().enumerate() {
@@ -406,14 +312,24 @@ mod tests {
     #[test]
     fn an_upload_session_is_not_shown() {
         assert_eq!(
-            redacted(&url(
-                "https://u:p@gcr.io/artifacts-uploads/namespaces/p/repositories/r/uploads/SECRET?digest=sha256:ab&_state=SECRET"
-            )),
+            redacted(
+                &Method::PUT,
+                &url(
+                    "https://u:p@gcr.io/artifacts-uploads/namespaces/p/repositories/r/uploads/SECRET?digest=sha256:ab&_state=SECRET"
+                )
+            ),
             "https://gcr.io/artifacts-uploads/namespaces/p/repositories/r/uploads/...?digest=sha256:ab&_state=..."
         );
         assert_eq!(
-            redacted(&url("https://gcr.io/v2/p/a/blobs/uploads/")),
+            redacted(&Method::POST, &url("https://gcr.io/v2/p/a/blobs/uploads/")),
             "https://gcr.io/v2/p/a/blobs/uploads/"
+        );
+        assert_eq!(
+            redacted(
+                &Method::PUT,
+                &url("https://storage.example/SECRET?x=SECRET")
+            ),
+            "https://storage.example/...?x=..."
         );
     }
 
@@ -429,33 +345,7 @@ mod tests {
             read_envelope(b"Container Registry is deprecated"),
             (None, Some("Container Registry is deprecated".to_owned()))
         );
-        assert_eq!(
-            read_envelope(b"<html>502</html>").1.unwrap(),
-            "the answer is an HTML page"
-        );
-    }
-
-    #[test]
-    fn a_missing_role_is_told_with_the_command_that_grants_it() {
-        let body = br#"{"errors":[{"code":"DENIED","message":"Permission \"artifactregistry.repositories.uploadArtifacts\" denied on resource \"projects/p/locations/us/repositories/r\" (or it may not exist)"}]}"#;
-        let error = RegistryError::refused(
-            Method::POST,
-            url("https://us-docker.pkg.dev/v2/p/r/app/blobs/uploads/"),
-            StatusCode::FORBIDDEN,
-            body,
-        )
-        .of_account(Some("ci@p.iam.gserviceaccount.com"));
-        assert_eq!(
-            error.to_string(),
-            "POST https://us-docker.pkg.dev/v2/p/r/app/blobs/uploads/: 403 DENIED"
-        );
-        assert_eq!(
-            error.hints()[0],
-            "grant the role: `gcloud artifacts repositories add-iam-policy-binding r \
-             --location=us --project=p --member=serviceAccount:ci@p.iam.gserviceaccount.com \
-             --role=roles/artifactregistry.writer`"
-        );
-        assert_eq!(error.exit_code(), ExitCode::Denied);
+        assert_eq!(read_envelope(b"<html>502</html>").1.unwrap(), PAGE);
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl Registry {
         let body = read_bounded(answer, MAX_ERROR_BODY)
             .await
             .unwrap_or_default();
-        RegistryError::refused(method, url, status, &body).of_account(self.tokens.account())
+        let body = self.tokens.without_secrets(&body);
+        RegistryError::refused(method, url, status, &body).of(self.tokens.asker(self.access))
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, StatusCode};
 
+use super::error::{PAGE, is_page};
 use super::http::read_bounded;
 use super::token::Access;
 use super::{Registry, RegistryError};
@@ -100,6 +101,9 @@ impl Registry {
         let body = read_bounded(answer, limit)
             .await
             .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
+        if is_page(&body) {
+            return Err(RegistryError::unexpected(Method::GET, url, PAGE));
+        }
         let manifest = AnyManifest::parse(body, stated.as_deref())
             .map_err(|error| RegistryError::malformed(Method::GET, url.clone(), error))?;
         let asked: Option<Digest> = reference.parse().ok();

@@ -3,6 +3,7 @@
 //! oci-distribution (oci-client) carries the blobs, in `blobs.rs`; everything else goes by reqwest
 //! beside it, because oci-client loses what users need from an answer and bounds no body.
 
+mod advice;
 mod blobs;
 mod error;
 mod google;
@@ -88,10 +89,10 @@ impl Registry {
                 .iter()
                 .any(|plain| plain == endpoint || plain.host() == endpoint.host_name());
         let (root, challenge) = match ping(&http, endpoint, "https").await {
-            Err(error) if may_be_plain && error.status().is_none() && !error.is_certificate() => {
+            Err(error) if may_be_plain && error.may_speak_plainly() => {
                 // What HTTPS said is the better story when neither is spoken.
                 match ping(&http, endpoint, "http").await {
-                    Err(second) if second.status().is_none() => return Err(error.into()),
+                    Err(second) if second.is_broken() => return Err(error.into()),
                     answer => answer,
                 }
             }
@@ -147,7 +148,17 @@ async fn ping(
             RegistryError::broken(Method::GET, url.clone(), error.without_url())
         })?;
     let challenge = match answer.status() {
-        StatusCode::OK => Challenge::None,
+        StatusCode::OK if endpoint.is_google() => {
+            let what = "it asks for no login, as Google's registries do";
+            return Err(RegistryError::unexpected(Method::GET, url, what));
+        }
+        StatusCode::OK => {
+            let body = http::read_bounded(answer, error::MAX_ERROR_BODY).await;
+            if body.is_ok_and(|body| error::is_page(&body)) {
+                return Err(RegistryError::unexpected(Method::GET, url, error::PAGE));
+            }
+            Challenge::None
+        }
         StatusCode::UNAUTHORIZED => {
             token::read_challenge(answer.headers(), endpoint, scheme == "https")
                 .map_err(|what| RegistryError::unexpected(Method::GET, url.clone(), what))?

@@ -4,6 +4,7 @@ use reqwest::header::{HeaderMap, LINK};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
+use super::error::{PAGE, is_page};
 use super::google::{Extension, ListedManifest};
 use super::http::read_bounded;
 use super::token::Access;
@@ -67,7 +68,12 @@ impl Registry {
                 .await
                 .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
             let page: Page = serde_json::from_slice(&body).map_err(|_| {
-                RegistryError::unexpected(Method::GET, url.clone(), "the answer is no list of tags")
+                let what = if is_page(&body) {
+                    PAGE
+                } else {
+                    "the answer is no list of tags"
+                };
+                RegistryError::unexpected(Method::GET, url.clone(), what)
             })?;
             listing.tags.extend(page.tags.unwrap_or_default());
             let whole = page.extension.is_present();

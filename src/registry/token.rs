@@ -4,7 +4,7 @@
 //! a refusal's text and keeps the first credential of a host for ever.
 //! <https://distribution.github.io/distribution/spec/auth/token/>
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_auth::ChallengeParser;
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-use super::error::{MAX_ERROR_BODY, RegistryError};
+use super::advice::Asker;
+use super::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
 use super::http::read_bounded;
 use crate::auth::Credential;
 use crate::reference::Endpoint;
@@ -90,8 +91,13 @@ pub(super) struct Tokens {
     credential: Credential,
     http: reqwest::Client,
     challenge: Challenge,
-    current: Mutex<HashMap<(String, Access), Arc<OnceCell<Token>>>>,
+    current: Mutex<HashMap<(String, Access), Shared>>,
+    /// All that was shown to the registry, in the forms in which it was.
+    shown: Mutex<HashSet<String>>,
 }
+
+/// A token that one request buys while the others wait for it.
+type Shared = Arc<OnceCell<Token>>;
 
 #[derive(Clone)]
 struct Token {
@@ -124,12 +130,41 @@ impl Tokens {
             http,
             challenge,
             current: Mutex::default(),
+            shown: Mutex::default(),
         }
     }
 
-    /// Whom a role would have to be granted to, where that is known.
-    pub(super) fn account(&self) -> Option<&str> {
-        self.credential.account()
+    /// An answer's text without what the registry was shown: some servers, and proxies more than
+    /// they, quote a request in their errors.
+    pub(super) fn without_secrets(&self, text: &[u8]) -> Vec<u8> {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::from_utf8_lossy(text).into_owned();
+        for secret in shown.iter().filter(|secret| !secret.is_empty()) {
+            if text.contains(secret.as_str()) {
+                text = text.replace(secret.as_str(), "***");
+            }
+        }
+        text.into_bytes()
+    }
+
+    fn remember(&self, authorization: &Authorization) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        match authorization {
+            Authorization::None => {}
+            Authorization::Bearer(token) => drop(shown.insert(token.expose().to_owned())),
+            Authorization::Basic(user, password) => {
+                shown.insert(password.expose().to_owned());
+                shown.insert(STANDARD.encode(format!("{user}:{}", password.expose())));
+            }
+        }
+    }
+
+    /// Who is refused when a request with this access is.
+    pub(super) fn asker(&self, access: Access) -> Asker {
+        Asker {
+            identity: self.credential.identity(),
+            writes: access == Access::PullPush,
+        }
     }
 
     /// What a request to `repository` shows now. All requests that find no token wait for the one
@@ -149,7 +184,11 @@ impl Tokens {
             Arc::clone(cell)
         };
         let token = cell
-            .get_or_try_init(|| self.exchange(repository, access))
+            .get_or_try_init(|| async {
+                let token = self.exchange(repository, access).await?;
+                self.remember(&token.authorization);
+                Ok(token)
+            })
             .await?;
         Ok(token.authorization.clone())
     }
@@ -191,30 +230,53 @@ impl Tokens {
                 "scope",
                 &format!("repository:{repository}:{}", access.actions()),
             );
-        let mut request = self.http.get(url.clone());
-        if let Some((user, password)) = self.basic(url.clone()).await? {
-            request = request.basic_auth(user, Some(password.expose()));
+        let login = self.basic(url.clone()).await?;
+        let mut answer = self.ask(&url, login).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            // The token in hand may have been revoked, or this machine's clock may be slow.
+            let renewed = self.credential.renewed().await;
+            let renewed = renewed
+                .map_err(|error| RegistryError::not_signed_in(Method::GET, url.clone(), error))?;
+            if renewed.is_some() {
+                answer = self.ask(&url, renewed).await?;
+            }
         }
-        let broken = |error| RegistryError::broken(Method::GET, url.clone(), error);
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| broken(error.without_url()))?;
         let status = answer.status();
         if status != StatusCode::OK {
             let body = read_bounded(answer, MAX_ERROR_BODY)
                 .await
                 .unwrap_or_default();
+            let body = self.without_secrets(&body);
             return Err(
-                RegistryError::refused(Method::GET, url, status, &body).of_account(self.account())
+                RegistryError::refused(Method::GET, url, status, &body).of(self.asker(access))
             );
         }
         let body = read_bounded(answer, MAX_TOKEN_BODY)
             .await
             .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
         read_token(&body).ok_or_else(|| {
-            RegistryError::unexpected(Method::GET, url, "the answer holds no registry token")
+            let what = if is_page(&body) {
+                PAGE
+            } else {
+                "the answer holds no registry token"
+            };
+            RegistryError::unexpected(Method::GET, url, what)
         })
+    }
+
+    /// One request for a registry token.
+    async fn ask(
+        &self,
+        url: &Url,
+        login: Option<(String, Secret)>,
+    ) -> Result<Response, RegistryError> {
+        let mut request = self.http.get(url.clone());
+        if let Some((user, password)) = login {
+            request = request.basic_auth(&user, Some(password.expose()));
+            self.remember(&Authorization::Basic(user, password));
+        }
+        let sent = request.send().await;
+        sent.map_err(|error| RegistryError::broken(Method::GET, url.clone(), error.without_url()))
     }
 
     async fn basic(&self, url: Url) -> Result<Option<(String, Secret)>, RegistryError> {

@@ -5,8 +5,8 @@ pub mod json;
 pub mod table;
 
 use std::fmt;
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use crate::config::Request;
 use crate::error::Error;
@@ -45,28 +45,63 @@ impl Report {
     }
 }
 
-/// Prints the report and leaves what the next job was promised.
-///
-/// The table goes to `stdout`, unless the pull secret does: then `stdout` is for that alone, and
-/// the table goes to the log's side.
+/// Tells before anything is done that a result could not be written: every file that was asked for
+/// in a folder that is not there.
+pub fn check(request: &Request) -> Vec<Error> {
+    let secret = request.pull_secret.as_ref();
+    let files = [
+        request.report_file.as_ref(),
+        request.digest_file.as_ref(),
+        secret.and_then(|secret| secret.file.as_ref()),
+        request.github_output.as_ref(),
+    ];
+    let folder = |file: &Path| match file.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let files = files.into_iter().flatten();
+    files
+        .map(|file| (file, folder(file)))
+        .filter(|(_, folder)| !folder.is_dir())
+        .map(|(file, folder)| Error::NoFolder {
+            file: file.clone(),
+            folder,
+        })
+        .collect()
+}
+
+/// Prints what was asked for. Whoever closes the other end early (`| head`) has seen enough.
 ///
 /// # Errors
 ///
-/// When `stdout` or one of the files cannot be written.
-pub fn write(report: &Report, request: &Request, stdout: &mut dyn Write) -> Result<(), Error> {
-    let secret = request.pull_secret.as_ref();
-    if secret.is_some_and(|secret| secret.file.is_none()) {
-        write!(std::io::stderr(), "{report}").map_err(Error::Output)?;
-    } else {
-        write!(stdout, "{report}").map_err(Error::Output)?;
+/// When `out` cannot be written for another reason.
+pub fn print(out: &mut dyn Write, text: impl fmt::Display) -> Result<(), Error> {
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(Error::Output),
     }
+}
+
+/// Prints the report and leaves what the next job was promised, each as far as it can be written;
+/// returns what could not.
+///
+/// The table goes to `stdout`, unless the pull secret does: then `stdout` is for that alone, and
+/// the table goes to the log's side.
+pub fn write(report: &Report, request: &Request, stdout: &mut dyn Write) -> Vec<Error> {
+    let secret = request.pull_secret.as_ref();
+    let printed = if secret.is_some_and(|secret| secret.file.is_none()) {
+        print(&mut io::stderr(), report)
+    } else {
+        print(stdout, report)
+    };
+    let mut results = vec![printed];
     if let Some(path) = &request.report_file {
-        write_file(path, &json::write(report))?;
+        results.push(write_file(path, &json::write(report)));
     }
     if let (Some(path), Some(first)) = (&request.digest_file, report.arrivals.first()) {
-        write_file(path, first.pushed.digest.as_str())?;
+        results.push(write_file(path, first.pushed.digest.as_str()));
     }
-    Ok(())
+    results.into_iter().filter_map(Result::err).collect()
 }
 
 /// Leaves the outputs of a GitHub step; the pull secret's file is one of them when it was written.

@@ -110,19 +110,31 @@ fn candidates(
             })
             .collect(),
     };
+    let mut by_config: HashMap<Digest, usize> = HashMap::new();
+    for (place, candidate) in candidates.iter().enumerate() {
+        for config in candidate.configs() {
+            by_config.entry(config).or_insert(place);
+        }
+    }
+    let mut by_files: HashMap<(String, Option<Vec<String>>), usize> = HashMap::new();
     for entry in entries {
         let names = entry.repo_tags.iter().flatten();
         let names: Vec<String> = names.filter(|n| *n != "<none>:<none>").cloned().collect();
-        match candidates.iter_mut().find(|known| known.is(&entry)) {
-            Some(known) => {
-                known.names.extend(names);
-                known.entry.get_or_insert(entry);
-            }
-            None => candidates.push(Candidate {
+        let files = (entry.config.clone(), entry.layers.clone());
+        let known = stated_digest(&entry.config)
+            .and_then(|config| by_config.get(&config))
+            .or_else(|| by_files.get(&files));
+        if let Some(place) = known {
+            let known = &mut candidates[*place];
+            known.names.extend(names);
+            known.entry.get_or_insert(entry);
+        } else {
+            by_files.insert(files, candidates.len());
+            candidates.push(Candidate {
                 names,
                 entry: Some(entry),
                 layout: None,
-            }),
+            });
         }
     }
     for candidate in &mut candidates {
@@ -170,23 +182,21 @@ impl Candidate {
         matches!(&self.layout, Some(saved) if saved.loaded.is_err())
     }
 
-    /// True when `entry` is about this image.
-    fn is(&self, entry: &Entry) -> bool {
-        let Some(saved) = &self.layout else {
-            return self
-                .entry
-                .as_ref()
-                .is_some_and(|known| known.config == entry.config && known.layers == entry.layers);
-        };
-        let (Some(config), Ok(loaded)) = (stated_digest(&entry.config), &saved.loaded) else {
-            return false;
+    /// The configs of every manifest that the layout has for this image.
+    fn configs(&self) -> Vec<Digest> {
+        let Some(Saved {
+            loaded: Ok(loaded), ..
+        }) = &self.layout
+        else {
+            return Vec::new();
         };
         std::iter::once(&loaded.tree.root)
             .chain(loaded.tree.children.values())
-            .any(|manifest| match manifest {
-                AnyManifest::Manifest(manifest) => manifest.config.digest == config,
-                AnyManifest::Index(_) => false,
+            .filter_map(|manifest| match manifest {
+                AnyManifest::Manifest(manifest) => Some(manifest.config.digest.clone()),
+                AnyManifest::Index(_) => None,
             })
+            .collect()
     }
 
     fn is_meant_by(&self, wanted: &str) -> bool {

@@ -266,18 +266,19 @@ impl SourceError {
     }
 }
 
-/// How many choices are listed; an archive with hundreds of images would fill the log.
-const MAX_CHOICES: usize = 20;
+/// How many of a kind are listed; an archive with hundreds of images would fill the log.
+const MAX_LISTED: usize = 20;
 
-fn list(choices: &[String]) -> String {
+/// Some of many, with how many more there are.
+pub(super) fn list(choices: &[String]) -> String {
     let mut text = choices
         .iter()
-        .take(MAX_CHOICES)
+        .take(MAX_LISTED)
         .cloned()
         .collect::<Vec<_>>()
         .join(", ");
-    if choices.len() > MAX_CHOICES {
-        text.push_str(&format!(" and {} more", choices.len() - MAX_CHOICES));
+    if choices.len() > MAX_LISTED {
+        text.push_str(&format!(" and {} more", choices.len() - MAX_LISTED));
     }
     text
 }

@@ -18,7 +18,7 @@ pub(super) const MAX_DOCUMENT: u64 = MAX_MANIFEST_SIZE;
 
 /// The most bytes of all documents of one source together, so that an index of a thousand large
 /// manifests does not fill the memory.
-const MAX_DOCUMENTS: u64 = 64 * 1024 * 1024;
+const MAX_DOCUMENTS: u64 = 32 * 1024 * 1024;
 
 /// A place that holds files by name. Names are relative and have `/` between their parts.
 pub(super) trait Files {

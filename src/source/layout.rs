@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::error::{SourceError, quoted};
+use super::error::{SourceError, list, quoted};
 use super::files::{Documents, Place, blob_name};
 use super::names;
 use super::tree::{Tree, attested, label};
@@ -315,16 +315,16 @@ impl Loading<'_> {
     }
 
     fn all_absent(&self, index: &Index) -> SourceError {
+        let platforms: Vec<String> = self
+            .absent
+            .iter()
+            .filter(|child| attested(child).is_none())
+            .map(label)
+            .collect();
         SourceError::AllAbsent {
             what: self.documents.what(),
             digest: index.digest.clone(),
-            platforms: self
-                .absent
-                .iter()
-                .filter(|child| attested(child).is_none())
-                .map(label)
-                .collect::<Vec<_>>()
-                .join(", "),
+            platforms: list(&platforms),
         }
     }
 }

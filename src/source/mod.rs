@@ -33,7 +33,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 pub use daemon::EngineError;
-pub use error::SourceError;
+pub use error::{Fault, SourceError};
 pub use sniff::Looks;
 pub(crate) use stream::bytes as read_range;
 pub use tree::{Part, Smaller, Tree, attested};

@@ -181,8 +181,8 @@ impl Archive {
             return Err(self.is_none(Looks::of_names(index.names())));
         }
         index.refuse_tricks()?;
-        // `docker save` from the containerd image store leaves `manifest.json` out where the image
-        // is for another platform, so a Docker archive may be a layout alone.
+        // containerd's exporter writes no `manifest.json` where it resolves no manifest of an
+        // index, so a Docker archive may be a layout alone.
         let is_docker = is_docker && self.kind != ArchiveKind::Oci;
         let transport = match is_docker {
             true => "docker-archive",

@@ -5,9 +5,10 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::error::list;
 use crate::digest::Digest;
 use crate::error::harmless;
-use crate::manifest::{AnyManifest, Descriptor, Index};
+use crate::manifest::{AnyManifest, Descriptor, Index, Platform};
 
 /// A manifest or index, with every manifest below it.
 #[derive(Clone, Debug)]
@@ -52,8 +53,8 @@ impl fmt::Display for Smaller {
             "the index {} became {} with {}; left out: {}",
             self.from,
             self.to,
-            self.kept.join(", "),
-            self.left_out.join(", ")
+            list(&self.kept),
+            list(&self.left_out)
         )
     }
 }
@@ -96,6 +97,26 @@ impl Tree {
             children: HashMap::new(),
             absent: Vec::new(),
         }
+    }
+
+    /// The platforms that are in the source, each once: those that the indexes name for the
+    /// manifests that are there. A plain manifest names none.
+    pub fn platforms(&self) -> Vec<Platform> {
+        let mut platforms: Vec<Platform> = Vec::new();
+        let manifests = std::iter::once(&self.root).chain(self.children.values());
+        let named = manifests.flat_map(|manifest| match manifest {
+            AnyManifest::Index(index) => index.manifests.as_slice(),
+            AnyManifest::Manifest(_) => &[],
+        });
+        for child in named.filter(|child| attested(child).is_none()) {
+            let is_there = self.children.contains_key(&child.digest);
+            if let Some(platform) = child.platform.as_ref().filter(|_| is_there)
+                && !platforms.contains(platform)
+            {
+                platforms.push(platform.clone());
+            }
+        }
+        platforms
     }
 
     /// The part of the tree that is in the source.

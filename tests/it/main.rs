@@ -9,8 +9,11 @@
 )]
 
 mod daemon;
+mod errors;
 mod push;
 mod reuse;
+mod secrets;
 mod source;
 mod standard_input;
 mod support;
+mod tidy;

@@ -337,12 +337,12 @@ fn a_login_of_the_docker_config_opens_a_registry_that_asks_for_one() {
     push().set("docker_config", "docker").succeeds();
     push().variable("DOCKER_CONFIG", "docker").succeeds();
     let outcome = push().fails_with(3);
-    insta::assert_snapshot!(outcome.error(), @r"
+    insta::assert_snapshot!(outcome.error(), @"
     error: could not push to `127.0.0.1:[PORT]/app:1`
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give the registry's login in `docker_config`
+    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
     ");
 }
 
@@ -395,4 +395,97 @@ fn the_outputs_of_a_github_step_are_written_so_that_the_runner_reads_them_back()
     assert_eq!(value("report_file"), "report.json");
     assert_ne!(value("pushed_bytes"), "0");
     assert_eq!(value("skipped_bytes"), "0");
+}
+
+#[test]
+fn zstd_makes_an_oci_image_that_zstd_s_own_tool_accepts() {
+    let registry = DockerRegistry::start();
+    let picture = Picture::new("app", 2);
+    Run::new()
+        .file("image.tar", classic_archive(&[(&picture, &["app:1"])]))
+        .set("image", "image.tar")
+        .set("registry", registry.address())
+        .set("compression", "zstd")
+        .succeeds();
+    let pulled = pull_plain(&format!("{}/app:1", registry.address()));
+    let manifest: Value = serde_json::from_slice(&pulled.manifest).unwrap();
+    for (layer, unpacked) in manifest["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(&picture.layers)
+    {
+        assert_eq!(
+            layer["mediaType"],
+            "application/vnd.oci.image.layer.v1.tar+zstd"
+        );
+        let bytes = &pulled.files[images::digest(layer).hex()];
+        assert_eq!(&zstd::decode_all(bytes.as_slice()).unwrap(), unpacked);
+    }
+}
+
+#[test]
+fn platforms_choose_from_an_index_and_one_alone_is_pushed_as_its_manifest() {
+    let registry = DockerRegistry::start();
+    let mut layout = Layout::default();
+    let children: Vec<_> = ["amd64", "arm64", "s390x"]
+        .iter()
+        .map(|architecture| layout.image(&Picture::on(architecture, "app", 1), Packed::Gzip))
+        .collect();
+    let index = layout.index(&children);
+    layout.list(&index, None);
+    let push = |platforms: &str, tag: &str| {
+        Run::new()
+            .file("image.tar", layout.archive())
+            .set("image", "image.tar")
+            .set("tags", format!("{}/app:{tag}", registry.address()))
+            .set("platforms", platforms)
+    };
+    push("linux/arm64/v8", "one").succeeds();
+    let pulled = pull_plain(&format!("{}/app:one", registry.address()));
+    assert_eq!(pulled.manifest, layout.get(&children[1]));
+
+    push("linux/amd64, linux/s390x", "two").succeeds();
+    let pulled = pull_plain(&format!("{}/app:two", registry.address()));
+    let smaller: Value = serde_json::from_slice(&pulled.manifest).unwrap();
+    assert_eq!(
+        smaller["manifests"],
+        Value::from(vec![children[0].clone(), children[2].clone()])
+    );
+
+    push("all", "all").succeeds();
+    let pulled = pull_plain(&format!("{}/app:all", registry.address()));
+    assert_eq!(pulled.manifest, layout.get(&index));
+
+    let outcome = push("linux/amd64, linux/riscv64", "none").fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: the image is not there for linux/riscv64, only for linux/amd64, linux/arm64, linux/s390x
+
+    hint: an archive may name platforms that it does not hold; save it from where they were built, or ask for those that are there in `platforms`
+    ");
+}
+
+#[test]
+fn the_same_archive_gives_the_same_digest_on_one_core_and_on_all() {
+    let registry = DockerRegistry::start();
+    // Larger than several blocks, so that there is something to get out of order.
+    let content: Vec<u8> = (0..5_000_000_u32)
+        .map(|i| (i.wrapping_mul(i) % 251) as u8)
+        .collect();
+    let layer = images::TarFile::new().file("data", &content).finish();
+    let archive = classic_archive(&[(&Picture::of("amd64", vec![layer]), &["app:1"])]);
+    let digest = |tag: &str, command: &[&str]| {
+        Run::new()
+            .under(command)
+            .file("image.tar", &archive)
+            .set("image", "image.tar")
+            .set("tags", format!("{}/{tag}:1", registry.address()))
+            .set("digest_file", "digest")
+            .succeeds()
+            .read("digest")
+    };
+    assert_eq!(
+        digest("one", &["taskset", "--cpu-list", "0"]),
+        digest("all", &[])
+    );
 }

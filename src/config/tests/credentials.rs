@@ -75,12 +75,12 @@ fn what_is_no_key_is_told_for_what_it_is() {
         "image.json",
         "binary",
         "folder",
-    ].map(told).join("\n"), @r"
+    ].map(told).join("\n"), @"
     `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is JSON, but no service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
-    `credentials_json`: it is a credential of type `external_account`, not a `service_account` key (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: it is a credential of type `external_account`, not a `service_account` key; a token that it buys can be given in `access_token` (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: its `private_key` is no RSA key in PEM; it may have been cut or its line breaks lost (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: its `token_uri` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)

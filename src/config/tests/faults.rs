@@ -3,11 +3,12 @@
 use std::os::unix::ffi::OsStringExt as _;
 
 use super::*;
+use crate::compress::Method;
 use crate::config::{Compression, LogFormat, VARIABLES, Verify, defaults};
 
 #[test]
 fn an_empty_environment_is_told_what_to_give() {
-    insta::assert_snapshot!(Run::bare().refused(), @r"
+    insta::assert_snapshot!(Run::bare().refused(), @"
     error: two inputs are missing
       `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
       `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (GCR_PUSH_CREDENTIALS_JSON)
@@ -21,7 +22,7 @@ fn an_action_without_its_inputs_names_them_as_inputs() {
     let run = Run::action()
         .with("INPUT_IMAGE", "")
         .with("INPUT_CREDENTIALS_JSON", "");
-    insta::assert_snapshot!(run.refused(), @r"
+    insta::assert_snapshot!(run.refused(), @"
     error: two inputs are missing
       `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker-daemon:NAME`, a path, or `-` for standard input (INPUT_IMAGE)
       `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (INPUT_CREDENTIALS_JSON)
@@ -58,8 +59,10 @@ fn every_variable_tells_its_own_fault() {
         .with("GCR_PUSH_PROJECT_ID", "Acme")
         .with("GCR_PUSH_NAME", "app:1")
         .with("GCR_PUSH_COMMAND", "psuh")
-        .with("GCR_PUSH_COMPRESSION", "zstd")
+        .with("GCR_PUSH_PLATFORMS", "linux/amd64, linux")
+        .with("GCR_PUSH_COMPRESSION", "lz4")
         .with("GCR_PUSH_COMPRESSION_LEVEL", "13")
+        .with("GCR_PUSH_LAYER_REUSE", "on")
         .with("GCR_PUSH_VERIFY", "maybe")
         .with("GCR_PUSH_CONCURRENCY", "0")
         .with("GCR_PUSH_STALL_TIMEOUT", "90")
@@ -67,9 +70,10 @@ fn every_variable_tells_its_own_fault() {
         .with("GCR_PUSH_CA_CERTIFICATES", "ca.pem")
         .with("GCR_PUSH_INSECURE_REGISTRIES", "gcr.io, x:0")
         .with("GCR_PUSH_ACCESS_TOKEN", "ya29.a b");
-    insta::assert_snapshot!(run.refused(), @r"
-    error: 15 inputs cannot be used
+    insta::assert_snapshot!(run.refused(), @"
+    error: 17 inputs cannot be used
       `image`: `App:1` names no image: names are in lower case (GCR_PUSH_IMAGE)
+      `platforms`: `linux` is no platform: expected `OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64` (GCR_PUSH_PLATFORMS)
       `tags`: image name `acme/App` would be refused: registries take lower case only (GCR_PUSH_TAGS)
       `tags`: tag `a b` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
       `tags`: `gcr.io/acme/app@sha256:0` ends in no digest: expected `@sha256:` and 64 hexadecimal digits (GCR_PUSH_TAGS)
@@ -81,8 +85,9 @@ fn every_variable_tells_its_own_fault() {
       `access_token`: `credentials_json` is set too: keep one (GCR_PUSH_ACCESS_TOKEN)
       `verify`: it is `maybe`, expected `listing` or `off` (GCR_PUSH_VERIFY)
       `command`: `psuh` is no command; did you mean `push`? (GCR_PUSH_COMMAND)
-      `compression`: it is `zstd`, expected `gzip` or `none` (GCR_PUSH_COMPRESSION)
+      `compression`: it is `lz4`, expected `gzip`, `zstd` or `none` (GCR_PUSH_COMPRESSION)
       `compression_level`: it is `13`, expected a number from 1 to 12 (GCR_PUSH_COMPRESSION_LEVEL)
+      `layer_reuse`: it is `on`, expected `auto` or `off` (GCR_PUSH_LAYER_REUSE)
       `concurrency`: it is `0`, expected a number from 1 to 64 (GCR_PUSH_CONCURRENCY)
       `stall_timeout`: it is `90`, expected a duration such as `90s` or `10m`, from 1 s to 3600 s (GCR_PUSH_STALL_TIMEOUT)
       `ca_certificates`: `ca.pem` cannot be read: entity not found (GCR_PUSH_CA_CERTIFICATES)
@@ -198,7 +203,10 @@ fn an_empty_value_is_an_absent_one() {
         .with("CI", " ");
     let request = run.request();
     assert_eq!(request.command, Command::Push);
-    assert_eq!(request.compression, Compression::Gzip(defaults::GZIP_LEVEL));
+    assert_eq!(
+        request.compression,
+        Compression::With(Method::Gzip(defaults::GZIP_LEVEL))
+    );
     assert_eq!(request.verify, Verify::Listing);
     assert_eq!(request.concurrency, defaults::CONCURRENCY);
     assert_eq!(request.network.stall_timeout, defaults::STALL_TIMEOUT);
@@ -222,7 +230,7 @@ fn what_is_given_is_what_is_asked_for() {
         .argument(Command::Push)
         .request();
     assert_eq!(request.command, Command::Push, "the argument wins");
-    assert_eq!(request.compression, Compression::Gzip(12));
+    assert_eq!(request.compression, Compression::With(Method::Gzip(12)));
     assert_eq!(request.verify, Verify::Off);
     assert_eq!(request.concurrency, 3);
     assert_eq!(request.network.stall_timeout.as_secs(), 120);

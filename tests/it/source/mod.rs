@@ -1,8 +1,10 @@
 //! Reading images from disk: every archive kind, and every way in which one can be bad.
 
 mod archives;
-mod bad;
 mod cuts;
+mod documents;
+mod hostile;
+mod kinds;
 mod layouts;
 mod packed;
 mod tools;

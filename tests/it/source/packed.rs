@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Cursor, Read};
 use std::process::{Command, Stdio};
 
-use gcr_push::config::ImageSource;
+use gcr_push::config::{ArchiveKind, ImageSource};
 use gcr_push::source::Source;
 use insta::assert_snapshot;
 
@@ -186,4 +186,50 @@ fn a_spool_directory_that_is_not_there_is_told() {
     hint: set `TMPDIR` to a directory that can be written to
     exit code 1
     ");
+}
+
+/// Standard input belongs to a process, so this test runs itself again with another one.
+#[test]
+fn standard_input_is_read_from_a_pipe_and_in_place_from_a_file() {
+    const INNER: &str = "GCR_PUSH_TEST_READS_STANDARD_INPUT";
+    if std::env::var_os(INNER).is_some() {
+        let source = open(ImageSource::StandardInput(ArchiveKind::Any, None)).unwrap();
+        assert_eq!(source.what(), "standard input");
+        assert_eq!(source.image().names, ["app:v1"]);
+        let layer = &unpacked(&source).layers[0];
+        assert_eq!(run(source.hash(&layer.diff_id)).unwrap(), layer.diff_id);
+        return;
+    }
+    let classic = classic_archive(&[(&Picture::new("app", 1), &["app:v1"])]);
+    for (bytes, is_piped) in [
+        (classic.clone(), true),
+        (gzip(&classic), true),
+        (classic.clone(), false),
+        (gzip(&classic), false),
+    ] {
+        let archive = Archive::of(&bytes);
+        let stdin = match is_piped {
+            true => Stdio::piped(),
+            false => fs::File::open(archive.path()).unwrap().into(),
+        };
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "source::packed::standard_input_is_read_from_a_pipe_and_in_place_from_a_file",
+            ])
+            .env(INNER, "1")
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        if let Some(mut stdin) = child.stdin.take() {
+            io::Write::write_all(&mut stdin, &bytes).unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && stdout.contains("1 passed"),
+            "{stdout}"
+        );
+    }
 }

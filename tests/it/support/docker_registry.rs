@@ -16,7 +16,7 @@ const PASSWORD_HASH: &str = "$2b$04$gVbAeyOg5UYD1C79MLlMp.ChfMUt19Znjy6ri/lJoYbf
 pub struct DockerRegistry {
     process: Child,
     address: String,
-    _storage: TempDir,
+    storage: TempDir,
 }
 
 impl DockerRegistry {
@@ -65,8 +65,24 @@ impl DockerRegistry {
         Self {
             process,
             address,
-            _storage: storage,
+            storage,
         }
+    }
+
+    /// No manifest was ever put, and so no tag.
+    pub fn is_untouched(&self) -> bool {
+        let mut folders = vec![self.storage.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                if entry.file_name() == "_manifests" {
+                    return false;
+                }
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        true
     }
 
     /// `127.0.0.1:PORT`.

@@ -5,4 +5,5 @@ pub mod engine;
 pub mod google;
 pub mod images;
 pub mod run;
+pub mod secrecy;
 pub mod skopeo;

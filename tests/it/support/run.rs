@@ -9,12 +9,12 @@ use tempfile::TempDir;
 
 /// One run of the program, put together like a sentence.
 pub struct Run {
+    /// The program that runs it, with its first arguments; nothing where it runs by itself.
+    before: Vec<String>,
     arguments: Vec<String>,
     variables: BTreeMap<String, String>,
     directory: TempDir,
     input: Vec<u8>,
-    /// A command that runs the program, which is put behind it.
-    within: Vec<String>,
 }
 
 /// A run that has not ended.
@@ -37,11 +37,11 @@ impl Run {
     /// under a real CI is the same.
     pub fn new() -> Self {
         Self {
+            before: Vec::new(),
             arguments: Vec::new(),
             variables: BTreeMap::new(),
             directory: TempDir::new().unwrap(),
             input: Vec::new(),
-            within: Vec::new(),
         }
     }
 
@@ -79,31 +79,35 @@ impl Run {
         self
     }
 
-    /// Lets no file of the program grow larger, as if its disk were full then.
-    pub fn files_of_at_most(mut self, bytes: u64) -> Self {
-        // `ulimit` counts blocks of 512 bytes (POSIX); without the signal a write fails.
-        let blocks = bytes / 512;
-        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-        self.within = ["sh", "-c", &script].map(str::to_owned).to_vec();
+    /// Runs it under another program: `taskset`, `sh`.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.before = command.iter().map(|&word| word.to_owned()).collect();
         self
+    }
+
+    /// Lets no file of the program grow larger, as if its disk were full then.
+    pub fn files_of_at_most(self, bytes: u64) -> Self {
+        // `ulimit` counts blocks of 512 bytes (POSIX); without the signal a write fails.
+        let script = format!(
+            "trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"",
+            bytes / 512
+        );
+        self.under(&["sh", "-c", &script])
     }
 
     /// Takes away what lets root open everything, if it is root that tests; none where that cannot
     /// be done.
-    pub fn without_root(mut self) -> Option<Self> {
-        let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
-        if is_root {
-            let setpriv = ["setpriv", "--bounding-set", "-dac_override"].map(str::to_owned);
-            let tried = Command::new(&setpriv[0])
-                .args(&setpriv[1..])
-                .arg("true")
-                .status();
-            if !tried.is_ok_and(|status| status.success()) {
-                return None;
-            }
-            self.within = setpriv.to_vec();
+    pub fn without_root(self) -> Option<Self> {
+        const SETPRIV: [&str; 3] = ["setpriv", "--bounding-set", "-dac_override"];
+
+        let id = Command::new("id").arg("-u").output().unwrap();
+        if id.stdout != b"0\n" {
+            return Some(self);
         }
-        Some(self)
+        let [program, arguments @ ..] = SETPRIV;
+        let tried = Command::new(program).args(arguments).arg("true").status();
+        let can = tried.is_ok_and(|status| status.success());
+        can.then(|| self.under(&SETPRIV))
     }
 
     /// The folder that the program starts in.
@@ -123,7 +127,17 @@ impl Run {
 
     /// Runs it to its end.
     pub fn run(self) -> Outcome {
-        let mut child = self.process().spawn().unwrap();
+        self.run_with(Stdio::piped(), Stdio::piped())
+    }
+
+    /// The same, with its standard output and error led elsewhere.
+    pub fn run_with(self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Outcome {
+        let mut child = self
+            .process()
+            .stdout(stdout)
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
         let mut pipe = child.stdin.take().unwrap();
         let input = self.input;
         // A program that does not read to the end closes the pipe, which is its right.
@@ -139,12 +153,13 @@ impl Run {
     }
 
     fn process(&self) -> Command {
-        let mut words = self.within.iter().map(PathBuf::from).chain([program()]);
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words);
+        let program = program().display().to_string();
+        let words = [self.before.as_slice(), &[program], &self.arguments].concat();
+        let mut command = Command::new(&words[0]);
         command
-            .args(&self.arguments)
+            .args(&words[1..])
             .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .envs(&self.variables)
             .current_dir(self.directory.path())
             .stdin(Stdio::piped())

@@ -40,6 +40,8 @@ pub(crate) struct RegistryToken {
     pub(crate) identity: Identity,
     /// The scopes it was asked for. Google ignores them, other registries do not.
     pub(crate) scopes: Vec<String>,
+    /// The host it is for.
+    pub(crate) host: String,
     /// The OAuth token that bought it.
     bought_with: Option<String>,
     expires: Instant,
@@ -135,6 +137,7 @@ impl Accounts {
         &self,
         identity: Identity,
         scopes: Vec<String>,
+        host: String,
         bought_with: Option<String>,
         lifetime: Duration,
     ) -> String {
@@ -153,6 +156,7 @@ impl Accounts {
             RegistryToken {
                 identity,
                 scopes,
+                host,
                 bought_with,
                 expires: Instant::now() + lifetime,
             },

@@ -21,6 +21,9 @@ pub struct Behaviour {
     /// Whether a registry token works on after the OAuth token that bought it has expired.
     /// Nobody has said which is true of Google.
     pub registry_token_outlives_oauth: bool,
+    /// A registry token of one of Google's hosts works on the others. Whether it does is not
+    /// known, and no client should try.
+    pub registry_token_travels: bool,
     /// Takes a self-signed JWT of a service account where an OAuth token is expected, as
     /// docker-credential-gcr uses it. Which audience Google wants is not known.
     pub self_signed_jwt: bool,
@@ -106,6 +109,7 @@ impl Default for Behaviour {
             oauth_lifetime: Duration::from_secs(3599),
             registry_token_lifetime: Duration::from_secs(43_200),
             registry_token_outlives_oauth: true,
+            registry_token_travels: false,
             self_signed_jwt: false,
             wrapped_json_key_base64: false,
             anonymous_pull: false,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Version, header};
+use http::{HeaderMap, Request, Version, header};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -20,7 +21,7 @@ use crate::body::Upload;
 use crate::call::{Call, Query};
 use crate::faults::FaultAction;
 use crate::log::{self, Arrival, Entry};
-use crate::mishap::befall;
+use crate::mishap::{aftermath, befall};
 use crate::server::Shared;
 use crate::{call, proxy, route, upstream};
 
@@ -174,7 +175,7 @@ async fn respond(
         tokio::time::sleep(behaviour.latency).await;
     }
     let fault = shared.faults.strike(kind, &site.host);
-    let has_body = head.method != Method::GET && head.method != Method::HEAD;
+    let has_body = !incoming.is_end_stream();
     let spoilt = befall(&shared, &link, &entry, fault.as_ref(), has_body).await?;
     let mut body = Upload::new(incoming, Arc::clone(&entry), link.clone(), spoilt.request);
     let waits = head.headers.contains_key(header::EXPECT);
@@ -199,9 +200,7 @@ async fn respond(
         call.body.drain(early).await;
         answer
     };
-    if matches!(fault, Some(FaultAction::ResetAfterWork)) {
-        link.reset();
-    }
+    aftermath(&mut answer, &link, fault.as_ref());
     if link.is_reset() {
         return Err(Broken);
     }

@@ -104,6 +104,13 @@ pub enum FaultAction {
     /// Changes the byte at this offset: of the request's body if it has one, otherwise of
     /// the answer's.
     CorruptByte(u64),
+    /// Does what was asked, then sets a header of the answer, or takes it away.
+    Header {
+        /// The header's name.
+        name: String,
+        /// Its value; `None` takes it away.
+        value: Option<String>,
+    },
     /// Every token given out so far stops working, this request's included.
     ExpireTokens,
     /// For a manifest PUT: the repository forgets the blobs that the manifest names, which

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 
-use http::header;
+use http::header::{self, HeaderName};
 
 use crate::answer::{self, Answer, Refusal};
 use crate::body::Spoil;
@@ -55,9 +55,24 @@ pub(crate) async fn befall(
         FaultAction::CorruptByte(at) => spoilt.response = Some(Spoil::Corrupt(*at)),
         FaultAction::ExpireTokens => shared.accounts.expire_tokens(),
         FaultAction::Delay(delay) => tokio::time::sleep(*delay).await,
-        FaultAction::ForgetBlobs | FaultAction::ResetAfterWork => {}
+        FaultAction::ForgetBlobs | FaultAction::ResetAfterWork | FaultAction::Header { .. } => {}
     }
     Ok(spoilt)
+}
+
+/// Lets a fault act on the answer to a request that was served.
+pub(crate) fn aftermath(answer: &mut Answer, link: &Link, fault: Option<&FaultAction>) {
+    match fault {
+        Some(FaultAction::ResetAfterWork) => link.reset(),
+        Some(FaultAction::Header { name, value }) => {
+            let name: HeaderName = name.parse().expect("a fault's header names are names");
+            match value {
+                Some(value) => answer::set(answer, name, value),
+                None => drop(answer.headers_mut().remove(name)),
+            }
+        }
+        _ => {}
+    }
 }
 
 fn instead(

@@ -6,7 +6,7 @@ use http::header;
 
 use super::auth::unauthorized;
 use super::token::repository_scope;
-use crate::accounts::Identity;
+use crate::accounts::{Identity, RegistryToken};
 use crate::answer::Refusal;
 use crate::behaviour::PlainAuth;
 use crate::call::{self, Call};
@@ -23,7 +23,8 @@ pub(super) fn google_identity(call: &Call) -> Result<Option<Identity>, Refusal> 
     let accounts = &call.shared.accounts;
     let identity = if let Some(token) = call::bearer(&call.headers) {
         let outlives = call.behaviour.registry_token_outlives_oauth;
-        match accounts.find_registry_token(token, outlives) {
+        let found = accounts.find_registry_token(token, outlives);
+        match found.filter(|found| is_for(call, found)) {
             Some(found) => Some(found.identity),
             None => access_token_owner(call, token).map(Identity::Account),
         }
@@ -35,6 +36,12 @@ pub(super) fn google_identity(call: &Call) -> Result<Option<Identity>, Refusal> 
     let message = "No valid credential was supplied.";
     let refused = || Refusal::registry(401, "UNAUTHORIZED", message);
     identity.map(Some).ok_or_else(refused)
+}
+
+/// Whether a token may be used on this host.
+fn is_for(call: &Call, token: &RegistryToken) -> bool {
+    let travels = call.site.is_google_registry() && call.behaviour.registry_token_travels;
+    token.host == call.site.host || travels
 }
 
 /// The account behind a user name and password, with the OAuth token if that was it. The
@@ -117,7 +124,7 @@ pub(super) fn plain_identity(
             });
             let token = call::bearer(&call.headers);
             let found = token.and_then(|token| accounts.find_registry_token(token, true));
-            match found {
+            match found.filter(|found| is_for(call, found)) {
                 Some(found) if covers(&found.scopes, scope.as_deref()) => Ok(found.identity),
                 _ => {
                     let challenge = call.behaviour.data_challenge;

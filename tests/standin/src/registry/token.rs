@@ -47,7 +47,10 @@ pub(super) fn get(call: &Call) -> Result<Answer, Refusal> {
     }
     let lifetime = call.behaviour.registry_token_lifetime;
     let accounts = &call.shared.accounts;
-    let token = accounts.registry_token(identity, scopes, bought_with, lifetime);
+    // Elsewhere the token endpoint may be a host of its own, and serve several registries.
+    let service = call.query.get("service").filter(|_| !google);
+    let host = service.unwrap_or(&call.site.host).to_owned();
+    let token = accounts.registry_token(identity, scopes, host, bought_with, lifetime);
     let mut body = json!({"token": token, "expires_in": lifetime.as_secs()});
     if !google {
         body["access_token"] = token.into();

@@ -238,6 +238,22 @@ fn a_request_can_stall_within_its_body() {
 }
 
 #[test]
+fn headers_of_an_answer_can_be_changed_or_lost() {
+    let standin = ready();
+    let client = pusher(&standin);
+    for value in [None, Some("https://evil.example/x".to_owned())] {
+        let act = FaultAction::Header {
+            name: "Location".to_owned(),
+            value: value.clone(),
+        };
+        standin.fault(Fault::once(RequestKind::UploadStart, act));
+        let answer = client.send("POST", START, &[], b"");
+        assert_eq!(answer.status, 202);
+        assert_eq!(answer.header("location"), value.as_deref());
+    }
+}
+
+#[test]
 fn a_delay_changes_nothing_else() {
     let standin = ready();
     let client = pusher(&standin);

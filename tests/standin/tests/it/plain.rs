@@ -167,6 +167,34 @@ fn bearer_tokens_are_good_for_their_scopes_only() {
 }
 
 #[test]
+fn its_token_endpoint_may_be_another_host() {
+    let standin = Standin::builder()
+        .name("registry.example.com")
+        .name("auth.example.com")
+        .start();
+    standin.change(|behaviour| {
+        behaviour.plain_auth = PlainAuth::Bearer;
+        behaviour.realm = Some("https://auth.example.com/token".to_owned());
+    });
+    standin.basic_user("robot", "secret");
+    let registry = Client::at(&standin, "registry.example.com");
+    let asked = registry.get("/v2/");
+    let expected =
+        "Bearer realm=\"https://auth.example.com/token\",service=\"registry.example.com\"";
+    assert_eq!(asked.header("www-authenticate"), Some(expected));
+    let endpoint = Client::at(&standin, "auth.example.com").basic("robot", "secret");
+    let scope = "scope=repository:a:pull,push";
+    for (service, status) in [("registry.example.com", 202), ("other.example.com", 401)] {
+        let answer = endpoint
+            .get(&format!("/token?service={service}&{scope}"))
+            .json();
+        let client = registry.clone().bearer(answer["token"].as_str().unwrap());
+        let opened = client.send("POST", "/v2/a/blobs/uploads/", &[], b"");
+        assert_eq!(opened.status, status, "{service}");
+    }
+}
+
+#[test]
 fn its_blobs_too_can_be_redirected() {
     let standin = Standin::start();
     let client = Client::plain(&standin);

@@ -268,6 +268,20 @@ fn a_registry_token_is_good_for_other_repositories_of_the_same_identity() {
 }
 
 #[test]
+fn a_registry_token_is_for_the_host_that_gave_it() {
+    let standin = ready();
+    let buyer = Client::at(&standin, "gcr.io").basic("_token", &standin.access_token(PUSHER));
+    let json = buyer.get("/v2/token").json();
+    let other = Client::at(&standin, "us-docker.pkg.dev").bearer(json["token"].as_str().unwrap());
+    assert_eq!(other.get("/v2/").status, 401);
+    standin.change(|behaviour| behaviour.registry_token_travels = true);
+    assert_eq!(other.get("/v2/").status, 200);
+    let plain = Client::plain(&standin).bearer(json["token"].as_str().unwrap());
+    standin.change(|behaviour| behaviour.plain_auth = standin::PlainAuth::Bearer);
+    assert_eq!(plain.get("/v2/").status, 401);
+}
+
+#[test]
 fn an_oauth_token_works_as_bearer_without_exchange() {
     let standin = ready();
     let client = crate::images::pusher(&standin);

@@ -1,0 +1,279 @@
+//! What to do about a refusal: Google's few sentences, each with the command that mends it.
+
+use reqwest::Url;
+
+use crate::auth::Identity;
+use crate::reference::{Endpoint, HostKind};
+
+/// Who was refused, and what they came for: it decides which advice helps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asker {
+    pub(super) identity: Identity,
+    /// True where the registry was opened to be written to.
+    pub(super) writes: bool,
+}
+
+/// A refusal as far as advice depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal<'a> {
+    pub(super) url: &'a Url,
+    pub(super) status: u16,
+    pub(super) code: &'a str,
+    pub(super) sentence: &'a str,
+}
+
+/// The advice, most useful first; none where there is nothing to be said that the registry did not.
+pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Asker>) -> Vec<String> {
+    let says = |words: &str| refusal.sentence.contains(words);
+    if let Some(place) = Place::of(refusal.url)
+        && let Some(hints) = of_google(&refusal, &place, asker)
+    {
+        return hints;
+    }
+    match refusal.status {
+        401 => vec![who_is_not_known(refusal.url, asker)],
+        403 => match asker.map(|asker| &asker.identity) {
+            Some(Identity::User(user)) => {
+                vec![format!("`{user}` may not do that: have it allowed there")]
+            }
+            _ => Vec::new(),
+        },
+        429 => vec![
+            "too much was asked for in too short a time: run this again in a few minutes, with a \
+             lower `concurrency`"
+                .to_owned(),
+        ],
+        408 | 500.. => {
+            vec!["the trouble is the registry's: run this again in a few minutes".to_owned()]
+        }
+        _ if says("immutab") => {
+            vec!["the repository lets no tag move: push under a new tag".to_owned()]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What helps against Google's own refusals; none where it would be the same anywhere else.
+fn of_google(refusal: &Refusal<'_>, place: &Place, asker: Option<&Asker>) -> Option<Vec<String>> {
+    let says = |words: &str| refusal.sentence.contains(words);
+    let project = &place.project;
+    if refusal.status == 412 {
+        return Some(vec![format!(
+            "the gcr.io names of `{project}` were never moved to Artifact Registry: run `gcloud \
+             artifacts docker upgrade migrate --projects={project}`, or push to a \
+             `LOCATION-docker.pkg.dev` host"
+        )]);
+    }
+    if says("has not been used in project") {
+        return Some(vec![format!(
+            "enable the API: `gcloud services enable artifactregistry.googleapis.com \
+             --project={project}`"
+        )]);
+    }
+    let (member, whose) = member(asker);
+    if says("createOnPush") {
+        return Some(vec![
+            format!("create the repository once: {}", place.create()),
+            format!(
+                "or let the push create it: `gcloud projects add-iam-policy-binding {project} \
+                 --member={member} --role=roles/artifactregistry.createOnPushWriter`{whose}"
+            ),
+        ]);
+    }
+    if (refusal.status, refusal.code) == (404, "NAME_UNKNOWN") {
+        return Some(vec![format!(
+            "create the repository once: {}",
+            place.create()
+        )]);
+    }
+    if refusal.status == 403 && says("ermission") {
+        let Place {
+            location,
+            repository,
+            ..
+        } = place;
+        // Whoever may not even read is told so first, and would be told of writing next.
+        let writes = asker.is_some_and(|asker| asker.writes) || says("uploadArtifacts");
+        let role = if writes { "writer" } else { "reader" };
+        return Some(vec![
+            format!(
+                "grant the role: `gcloud artifacts repositories add-iam-policy-binding \
+                 {repository} --location={location} --project={project} --member={member} \
+                 --role=roles/artifactregistry.{role}`{whose}"
+            ),
+            format!(
+                "if there is no repository `{repository}` in `{location}` yet, create it once: {}",
+                place.create()
+            ),
+        ]);
+    }
+    None
+}
+
+/// Whom a role is granted to, and what to put there where that is not known.
+fn member(asker: Option<&Asker>) -> (String, &'static str) {
+    match asker.map(|asker| &asker.identity) {
+        Some(Identity::Account(account)) => (format!("serviceAccount:{account}"), ""),
+        _ => (
+            "serviceAccount:ACCOUNT".to_owned(),
+            ", where ACCOUNT is whom the token belongs to",
+        ),
+    }
+}
+
+/// `host` or `host:port`, as the user wrote it.
+pub(super) fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+fn who_is_not_known(url: &Url, asker: Option<&Asker>) -> String {
+    match asker.map(|asker| &asker.identity) {
+        Some(Identity::Account(account)) => format!(
+            "the registry does not take the token of `{account}`, which Google has just given: \
+             check that the account is not disabled, and run this again"
+        ),
+        Some(Identity::TokenHolder) => {
+            "`access_token` is not valid, or no longer: it lives an hour at most; a \
+             service-account key in `credentials_json` is renewed"
+                .to_owned()
+        }
+        Some(Identity::User(user)) => format!(
+            "the registry does not take the password of `{user}` that the Docker config has for \
+             it"
+        ),
+        Some(Identity::Nobody) | None => {
+            format!("give a login for `{}` in `docker_config`", host(url))
+        }
+    }
+}
+
+/// An Artifact Registry repository, as its own name has it.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    project: String,
+    location: String,
+    repository: String,
+}
+
+impl Place {
+    /// The repository that a URL of a Google registry leads to.
+    fn of(url: &Url) -> Option<Self> {
+        let endpoint: Endpoint = url.host_str()?.parse().ok()?;
+        let scope = url
+            .query_pairs()
+            .find(|(key, _)| key == "scope")
+            .and_then(|(_, scope)| scope.split(':').nth(1).map(str::to_owned));
+        let upload = url.path().strip_prefix("/artifacts-uploads/namespaces/");
+        let name = match (scope, upload) {
+            (Some(name), _) => name,
+            // An upload goes on at `PROJECT/repositories/REPOSITORY/uploads/…`.
+            (None, Some(rest)) => rest.replacen("/repositories/", "/", 1),
+            (None, None) => url.path().strip_prefix("/v2/")?.to_owned(),
+        };
+        let mut parts = name.split('/').filter(|part| !part.is_empty());
+        let mut project = parts.next()?.to_owned();
+        if project.contains('.') {
+            // A domain-scoped project is `example.com:project` everywhere but in a path.
+            project = format!("{project}:{}", parts.next()?);
+        }
+        let (location, repository) = match endpoint.kind() {
+            HostKind::Gcr { location } => (location.to_owned(), endpoint.host().to_owned()),
+            HostKind::ArtifactRegistry { location } => (location, parts.next()?.to_owned()),
+            HostKind::Other => return None,
+        };
+        Some(Self {
+            project,
+            location,
+            repository,
+        })
+    }
+
+    /// The command that makes it.
+    fn create(&self) -> String {
+        let Self {
+            project,
+            location,
+            repository,
+        } = self;
+        format!(
+            "`gcloud artifacts repositories create {repository} --repository-format=docker \
+             --location={location} --project={project}`"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(url: &str) -> Option<(String, String, String)> {
+        let place = Place::of(&url.parse().unwrap())?;
+        Some((place.project, place.location, place.repository))
+    }
+
+    #[test]
+    fn the_repository_is_found_in_every_url_of_a_push() {
+        for url in [
+            "https://europe-docker.pkg.dev/v2/p/r/app/manifests/1",
+            "https://europe-docker.pkg.dev/v2/p/r/tags/list",
+            "https://europe-docker.pkg.dev/v2/token?scope=repository:p/r/app:pull,push",
+            "https://europe-docker.pkg.dev/artifacts-uploads/namespaces/p/repositories/r/uploads/x",
+        ] {
+            let expected = ("p".to_owned(), "europe".to_owned(), "r".to_owned());
+            assert_eq!(place(url), Some(expected), "{url}");
+        }
+        for url in [
+            "https://gcr.io/v2/example.com/p/app/blobs/uploads/",
+            "https://gcr.io/v2/token?service=gcr.io&scope=repository:example.com/p/app:pull",
+        ] {
+            let expected = (
+                "example.com:p".to_owned(),
+                "us".to_owned(),
+                "gcr.io".to_owned(),
+            );
+            assert_eq!(place(url), Some(expected), "{url}");
+        }
+        assert_eq!(place("https://gcr.io/v2/"), None);
+        assert_eq!(place("https://ghcr.io/v2/p/app/manifests/1"), None);
+    }
+
+    #[test]
+    fn who_writes_is_told_the_writer_s_role_even_where_reading_is_refused() {
+        let url = "https://us-docker.pkg.dev/v2/p/r/app/manifests/1"
+            .parse()
+            .unwrap();
+        let refusal = Refusal {
+            url: &url,
+            status: 403,
+            code: "DENIED",
+            sentence: "Permission \"artifactregistry.repositories.downloadArtifacts\" denied",
+        };
+        for (writes, role) in [
+            (true, "artifactregistry.writer"),
+            (false, "artifactregistry.reader"),
+        ] {
+            let identity = Identity::Account("ci@p.iam.gserviceaccount.com".to_owned());
+            let hints = advice(refusal, Some(&Asker { identity, writes }));
+            assert!(hints[0].contains(role), "{hints:?}");
+            assert!(hints[0].contains("serviceAccount:ci@p.iam"), "{hints:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_registry_gets_no_advice_about_google() {
+        let url = "https://r.example/v2/p/app/manifests/1".parse().unwrap();
+        for status in [403, 404, 412] {
+            let refusal = Refusal {
+                url: &url,
+                status,
+                code: "NAME_UNKNOWN",
+                sentence: "Permission denied",
+            };
+            assert_eq!(advice(refusal, None), Vec::<String>::new());
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Credentials that are none, and credentials that Google refuses.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use standin::RequestKind;
+
+use super::{oci, refused};
+use crate::support::google::{ACCOUNT, Google};
+use crate::support::run::Run;
+
+/// A push with this in `credentials_json`; it must not get as far as the network.
+fn with_key(key: &str) -> String {
+    let google = Google::start();
+    let run = google
+        .reach(Run::new())
+        .file("image.tar", oci())
+        .set("image", "image.tar")
+        .set("project_id", "acme")
+        .set("credentials_json", key);
+    let told = refused(&google, run, 2);
+    assert!(google.standin.requests().is_empty());
+    told
+}
+
+#[test]
+fn a_key_that_is_none_is_told_and_not_shown() {
+    insta::assert_snapshot!(with_key("hunter2"), @"
+    error: an input cannot be used
+      `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    insta::assert_snapshot!(with_key("{\"type\": \"service_account\", hunter2"), @"
+    error: an input cannot be used
+      `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    insta::assert_snapshot!(with_key("key.json"), @"
+    error: an input cannot be used
+      `credentials_json`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    insta::assert_snapshot!(with_key(r#"{"user": "hunter2"}"#), @"
+    error: an input cannot be used
+      `credentials_json`: it is JSON, but no service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    insta::assert_snapshot!(with_key("[]"), @"
+    error: an input cannot be used
+      `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    insta::assert_snapshot!(with_key(&STANDARD.encode("hunter2")), @"
+    error: an input cannot be used
+      `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_credential_of_another_type_is_told_by_its_type() {
+    let user = r#"{"type": "authorized_user", "client_id": "x.apps.googleusercontent.com",
+        "client_secret": "hunter2", "refresh_token": "1//hunter2"}"#;
+    insta::assert_snapshot!(with_key(user), @"
+    error: an input cannot be used
+      `credentials_json`: it is a credential of type `authorized_user`, not a `service_account` key; a token that it buys can be given in `access_token` (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let federated = r#"{"type": "external_account", "audience": "//iam.googleapis.com/x",
+        "token_url": "https://sts.googleapis.com/v1/token"}"#;
+    insta::assert_snapshot!(with_key(federated), @"
+    error: an input cannot be used
+      `credentials_json`: it is a credential of type `external_account`, not a `service_account` key; a token that it buys can be given in `access_token` (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_key_whose_private_key_is_broken_is_told() {
+    let google = Google::start();
+    let lost_breaks = google.key.replace("\\n", " ");
+    insta::assert_snapshot!(with_key(&lost_breaks), @"
+    error: an input cannot be used
+      `credentials_json`: its `private_key` is no RSA key in PEM; it may have been cut or its line breaks lost (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let start = google.key.find("PRIVATE KEY-----").unwrap() + 100;
+    let mut cut = google.key.clone();
+    cut.replace_range(start..start + 40, "");
+    insta::assert_snapshot!(with_key(&cut), @"
+    error: an input cannot be used
+      `credentials_json`: its `private_key` is no RSA key in PEM; it may have been cut or its line breaks lost (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let none = google.key.replace("\"private_key\"", "\"no_private_key\"");
+    insta::assert_snapshot!(with_key(&none), @"
+    error: an input cannot be used
+      `credentials_json`: it is JSON, but no service-account key: `private_key` is missing (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_key_that_would_sign_in_to_a_stranger_is_told() {
+    let google = Google::start();
+    let stranger = google.key.replace(
+        "https://oauth2.googleapis.com/token",
+        "https://evil.example/token",
+    );
+    insta::assert_snapshot!(with_key(&stranger), @"
+    error: an input cannot be used
+      `credentials_json`: its `token_uri` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+/// A push of a good image with the key of [`ACCOUNT`], or what has become of it.
+fn push(google: &Google) -> Run {
+    google
+        .run()
+        .file("image.tar", oci())
+        .set("image", "image.tar")
+}
+
+#[test]
+fn a_deleted_key_is_refused_in_google_s_words() {
+    let google = Google::start();
+    google.standin.delete_keys(ACCOUNT);
+    insta::assert_snapshot!(refused(&google, push(&google), 3), @"
+    error: could not sign in to `gcr.io`
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
+      caused by: invalid_grant: Invalid JWT Signature.
+
+    hint: this key was deleted, or is not the account's: make a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
+    ");
+}
+
+#[test]
+fn a_disabled_account_is_refused_in_google_s_words() {
+    let google = Google::start();
+    google.standin.disable_account(ACCOUNT);
+    insta::assert_snapshot!(refused(&google, push(&google), 3), @"
+    error: could not sign in to `gcr.io`
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
+      caused by: invalid_grant: Invalid grant: account not found
+
+    hint: the account was deleted or disabled; where it is disabled, `gcloud iam service-accounts enable ci@acme.iam.gserviceaccount.com` brings it back
+    ");
+}
+
+/// A push with a ready token.
+fn with_token(google: &Google, token: &str, host: &str) -> Run {
+    google
+        .reach(Run::new())
+        .file("image.tar", oci())
+        .set("image", "image.tar")
+        .set("access_token", token)
+        .set("tags", format!("{host}/app:1"))
+}
+
+#[test]
+fn an_access_token_that_has_expired_is_told() {
+    let google = Google::start();
+    let token = google.standin.access_token(ACCOUNT);
+    google.standin.expire_tokens();
+    for host in ["gcr.io/acme", "us-docker.pkg.dev/acme/containers"] {
+        let told = refused(&google, with_token(&google, &token, host), 3);
+        assert!(!told.contains(&token));
+        match host {
+            "gcr.io/acme" => insta::assert_snapshot!(told, @"
+            error: could not sign in to `gcr.io`
+              caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 401 UNAUTHORIZED
+              caused by: authentication failed
+
+            hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json` is renewed
+            "),
+            _ => insta::assert_snapshot!(told, @"
+            error: could not sign in to `us-docker.pkg.dev`
+              caused by: GET https://us-docker.pkg.dev/v2/token?scope=repository:acme/containers/app:pull,push: 401 UNAUTHORIZED
+              caused by: authentication failed
+
+            hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json` is renewed
+            "),
+        }
+    }
+}
+
+#[test]
+fn an_access_token_that_is_none_is_told() {
+    let google = Google::start();
+    let run = with_token(&google, "hunter2", "gcr.io/acme");
+    insta::assert_snapshot!(refused(&google, run, 3), @"
+    error: could not sign in to `gcr.io`
+      caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 401 UNAUTHORIZED
+      caused by: authentication failed
+
+    hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json` is renewed
+    ");
+    google.standin.clear_requests();
+    let run = with_token(&google, &google.key, "gcr.io/acme");
+    insta::assert_snapshot!(refused(&google, run, 2), @"
+    error: an input cannot be used
+      `access_token`: it is JSON, not a token; a key belongs into `credentials_json` (GCR_PUSH_ACCESS_TOKEN)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let run = with_token(&google, "Bearer ya29.hunter2", "gcr.io/acme");
+    insta::assert_snapshot!(refused(&google, run, 2), @"
+    error: an input cannot be used
+      `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    assert!(google.standin.requests().is_empty());
+}
+
+#[test]
+fn a_push_without_any_credential_is_told_before_anything_is_sent() {
+    let google = Google::start();
+    let push = || {
+        google
+            .reach(Run::new())
+            .file("image.tar", oci())
+            .set("image", "image.tar")
+            .set("tags", "gcr.io/acme/app:1")
+    };
+    insta::assert_snapshot!(refused(&google, push(), 2), @"
+    error: an input is missing
+      `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let fork = push()
+        .variable("GITHUB_ACTIONS", "true")
+        .variable("INPUT_CREDENTIALS_JSON", "");
+    insta::assert_snapshot!(refused(&google, fork, 2), @"
+    error: an input is missing
+      `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (INPUT_CREDENTIALS_JSON)
+
+    hint: a secret is empty when the workflow runs for a fork's pull request, or when the secret's name is misspelt
+    ");
+    assert!(google.standin.requests().is_empty());
+}
+
+#[test]
+fn a_token_that_runs_out_on_the_way_is_bought_again() {
+    let google = Google::start();
+    google.standin.fault(standin::Fault::once(
+        RequestKind::UploadStart,
+        standin::FaultAction::ExpireTokens,
+    ));
+    push(&google).succeeds();
+    assert!(google.standin.tags("gcr.io", "acme/app").contains_key("1"));
+}

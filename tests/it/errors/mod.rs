@@ -1,0 +1,39 @@
+//! The exact text of every failure that a user can meet, with its exit code, and nothing pushed.
+
+mod keys;
+mod names;
+mod network;
+mod refusals;
+mod results;
+mod several;
+mod sources;
+
+use crate::support::google::Google;
+use crate::support::images::{Layout, Packed, Picture, classic_archive};
+use crate::support::run::{Outcome, Run};
+
+/// A Docker archive that can be pushed.
+fn docker() -> Vec<u8> {
+    classic_archive(&[(&Picture::new("app", 2), &["app:1"])])
+}
+
+/// An OCI archive that can be pushed, byte for byte as it is.
+fn oci() -> Vec<u8> {
+    let mut layout = Layout::default();
+    let manifest = layout.image(&Picture::new("app", 2), Packed::Gzip);
+    layout.list(&manifest, Some("app:1"));
+    layout.archive()
+}
+
+/// A push to Google that fails with this code, having put nothing.
+fn refused(google: &Google, run: Run, code: i32) -> String {
+    let outcome = run.fails_with(code);
+    assert!(google.is_untouched(), "{}", outcome.stderr);
+    told(&outcome)
+}
+
+/// The error as a user reads it; nothing was said on stdout.
+fn told(outcome: &Outcome) -> String {
+    assert_eq!(outcome.stdout, "");
+    outcome.error()
+}

@@ -1,0 +1,349 @@
+//! Registries that cannot be reached, or are none.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+use standin::{Behaviour, Fault, FaultAction, PlainAuth, RequestKind};
+
+use super::{oci, refused, told};
+use crate::support::google::Google;
+use crate::support::run::Run;
+
+fn push(run: Run, tag: &str) -> Run {
+    run.file("image.tar", oci())
+        .set("image", "image.tar")
+        .set("tags", tag)
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_told() {
+    let google = Google::start();
+    let untrusting = Run::new()
+        .variable("HTTPS_PROXY", google.standin.proxy_url())
+        .set("credentials_json", &google.key);
+    insta::assert_snapshot!(refused(&google, push(untrusting, "gcr.io/acme/app:1"), 1), @"
+    error: could not connect to `gcr.io`
+      caused by: GET https://gcr.io/v2/
+      caused by: invalid peer certificate: UnknownIssuer
+
+    hint: if a company proxy or a private registry signed this certificate, give its root in `ca_certificates`
+    ");
+
+    let own = format!("{}/app:1", google.standin.tls_address());
+    insta::assert_snapshot!(refused(&google, push(Run::new(), &own), 1), @"
+    error: could not connect to `127.0.0.1:[PORT]`
+      caused by: GET https://127.0.0.1:[PORT]/v2/
+      caused by: invalid peer certificate: UnknownIssuer
+
+    hint: if a company proxy or a private registry signed this certificate, give its root in `ca_certificates`
+    ");
+}
+
+#[test]
+fn a_port_where_nobody_listens_is_told() {
+    // Nobody gets a port that was bound and not used, for a while.
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let outcome = push(Run::new(), &format!("{closed}/app:1")).fails_with(4);
+    insta::assert_snapshot!(told(&outcome), @"
+    error: could not connect to `127.0.0.1:[PORT]`
+      caused by: GET https://127.0.0.1:[PORT]/v2/
+      caused by: Connection refused (os error 111)
+
+    hint: check that `127.0.0.1:[PORT]` is right and that this machine reaches it; a proxy is taken from `HTTPS_PROXY`
+    ");
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_told() {
+    let google = Google::start();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let run = google
+        .run()
+        .variable("HTTPS_PROXY", format!("http://{closed}"));
+    insta::assert_snapshot!(refused(&google, push(run, "gcr.io/acme/app:1"), 4), @"
+    error: could not connect to `gcr.io`
+      caused by: GET https://gcr.io/v2/
+      caused by: tunnel error: failed to create underlying connection
+      caused by: Connection refused (os error 111)
+
+    hint: the proxy in `HTTPS_PROXY` cannot be reached: check its address
+    ");
+}
+
+#[test]
+fn a_proxy_that_refuses_to_connect_is_told() {
+    let google = Google::start();
+    let refusing = FaultAction::status(403);
+    google
+        .standin
+        .fault(Fault::always(RequestKind::Connect, refusing).at("gcr.io"));
+    insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 4), @"
+    error: could not connect to `gcr.io`
+      caused by: GET https://gcr.io/v2/
+      caused by: tunnel error: unsuccessful
+
+    hint: the proxy in `HTTPS_PROXY` does not connect to `gcr.io`: have it allowed there, or name the host in `NO_PROXY`
+    ");
+    google.standin.clear_faults();
+    let refusing = FaultAction::status(407);
+    google
+        .standin
+        .fault(Fault::always(RequestKind::Connect, refusing));
+    insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 3), @"
+    error: could not connect to `gcr.io`
+      caused by: GET https://gcr.io/v2/
+      caused by: tunnel error: proxy authorization required
+
+    hint: the proxy asks for a login: give it in `HTTPS_PROXY`, as in `http://USER:PASSWORD@PROXY:PORT`
+    ");
+    let refusing = FaultAction::status(403);
+    google.standin.clear_faults();
+    google
+        .standin
+        .fault(Fault::always(RequestKind::Connect, refusing).at("oauth2.googleapis.com"));
+    insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 4), @"
+    error: could not sign in to `gcr.io`
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
+      caused by: the connection failed
+      caused by: tunnel error: unsuccessful
+
+    hint: the proxy in `HTTPS_PROXY` does not connect to `oauth2.googleapis.com`: have it allowed there, or name the host in `NO_PROXY`
+    ");
+}
+
+#[test]
+fn a_host_that_no_name_server_knows_is_told() {
+    // RFC 6761: `.invalid` never resolves.
+    let outcome = push(Run::new(), "registry.invalid/app:1").fails_with(4);
+    let told = told(&outcome);
+    let (start, _) = told.split_once("dns error").expect(&told);
+    insta::assert_snapshot!(start, @"
+    error: could not connect to `registry.invalid`
+      caused by: GET https://registry.invalid/v2/
+      caused by:
+    ");
+}
+
+/// Answers what comes on every connection with the same texts, one after the other, until the test
+/// ends.
+fn answering(answers: &'static [&'static str]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection: TcpStream = connection.unwrap();
+            for answer in answers {
+                let mut request = [0; 4096];
+                let _ = connection.read(&mut request);
+                let _ = connection.write_all(answer.as_bytes());
+            }
+        }
+    });
+    address.to_string()
+}
+
+#[test]
+fn a_web_server_that_answers_a_page_to_everything_is_no_registry() {
+    let address = answering(&[
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\
+         Connection: close\r\n\r\n<html>Hello!</html>",
+    ]);
+    let outcome = push(Run::new(), &format!("{address}/app:1")).fails_with(1);
+    insta::assert_snapshot!(told(&outcome), @"
+    error: could not connect to `127.0.0.1:[PORT]`
+      caused by: GET http://127.0.0.1:[PORT]/v2/
+      caused by: the answer is a web page
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    ");
+}
+
+#[test]
+fn a_host_that_speaks_no_tls_is_told() {
+    // A proxy that connects to whatever answers in plain text.
+    let proxy = answering(&[
+        "HTTP/1.1 200 Connection established\r\n\r\n",
+        "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
+    ]);
+    let run = Run::new().variable("HTTPS_PROXY", format!("http://{proxy}"));
+    let outcome = push(run, "registry.example/app:1").fails_with(1);
+    insta::assert_snapshot!(told(&outcome), @"
+    error: could not connect to `registry.example`
+      caused by: GET https://registry.example/v2/
+      caused by: received corrupt message of type InvalidContentType
+
+    hint: `registry.example` speaks no TLS there; a registry that is meant to be spoken to over plain HTTP is named in `insecure_registries`
+    ");
+}
+
+#[test]
+fn a_page_in_place_of_google_s_registry_is_told() {
+    let google = Google::start();
+    let page = FaultAction::Status {
+        code: 200,
+        retry_after: None,
+        body: Some("<html>Sign in to the hotel's network</html>".to_owned()),
+        headers: Vec::new(),
+    };
+    for kind in [
+        RequestKind::Ping,
+        RequestKind::Token,
+        RequestKind::OAuthToken,
+        RequestKind::ManifestGet,
+    ] {
+        google.standin.clear_faults();
+        google.standin.fault(Fault::always(kind, page.clone()));
+        if kind == RequestKind::ManifestGet {
+            google
+                .standin
+                .fault(Fault::always(RequestKind::ManifestHead, page.clone()));
+        }
+        let outcome = push(google.run(), "gcr.io/acme/app:1").run();
+        assert!(google.is_untouched());
+        let told = format!("{}exit code {}", told(&outcome), outcome.code);
+        match kind {
+            RequestKind::Ping => insta::assert_snapshot!(told, @"
+            error: could not connect to `gcr.io`
+              caused by: GET https://gcr.io/v2/
+              caused by: it asks for no login, as Google's registries do
+
+            hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+            exit code 1
+            "),
+            RequestKind::Token => insta::assert_snapshot!(told, @"
+            error: could not sign in to `gcr.io`
+              caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push
+              caused by: the answer is a web page
+
+            hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+            exit code 1
+            "),
+            RequestKind::OAuthToken => insta::assert_snapshot!(told, @"
+            error: could not sign in to `gcr.io`
+              caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
+              caused by: the answer is no OAuth token; a proxy or an outage may have answered instead
+
+            hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place
+            exit code 4
+            "),
+            _ => insta::assert_snapshot!(told, @"
+            error: could not push to `gcr.io/acme/app:1`
+              caused by: GET https://gcr.io/v2/acme/app/manifests/1
+              caused by: the answer is a web page
+
+            hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+            exit code 1
+            "),
+        }
+    }
+}
+
+#[test]
+fn a_token_realm_on_another_host_gets_no_credential() {
+    let google = Google::with(Behaviour {
+        realm: Some("https://evil.example/v2/token".to_owned()),
+        ..Behaviour::default()
+    });
+    insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 1), @"
+    error: could not connect to `gcr.io`
+      caused by: GET https://gcr.io/v2/
+      caused by: the registry asks to send the credentials to `evil.example`, which is not `gcr.io`
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    ");
+    let requests = google.standin.requests();
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.authorization.is_none())
+    );
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.kind != RequestKind::OAuthToken)
+    );
+}
+
+#[test]
+fn a_token_realm_without_tls_gets_no_credential() {
+    let google = Google::with(Behaviour {
+        realm: Some("http://gcr.io/v2/token".to_owned()),
+        ..Behaviour::default()
+    });
+    insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 1), @"
+    error: could not connect to `gcr.io`
+      caused by: GET https://gcr.io/v2/
+      caused by: the registry asks to send the credentials to `gcr.io` without TLS, which is not done
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    ");
+
+    let google = Google::with(Behaviour {
+        realm: Some("http://tokens.example/token".to_owned()),
+        plain_auth: PlainAuth::Bearer,
+        ..Behaviour::default()
+    });
+    let tag = format!("{}/app:1", google.standin.plain_address());
+    insta::assert_snapshot!(refused(&google, push(Run::new(), &tag), 1), @"
+    error: could not connect to `127.0.0.1:[PORT]`
+      caused by: GET http://127.0.0.1:[PORT]/v2/
+      caused by: the registry asks to send the credentials to `tokens.example` without TLS, which is not done
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    ");
+}
+
+#[test]
+fn a_connection_that_breaks_in_the_middle_of_a_layer_is_worth_another_try() {
+    let google = Google::start();
+    google.standin.fault(Fault::always(
+        RequestKind::UploadPut,
+        FaultAction::CutRequestAt(100),
+    ));
+    insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 4), @"
+    error: could not push to `gcr.io/acme/app`
+      caused by: PUT https://gcr.io/v2/acme/app/blobs/uploads/
+      caused by: Connection reset by peer (os error 104)
+
+    hint: the connection broke on the way: try again; if it always breaks at the same place, a proxy or firewall may allow no more
+    ");
+}
+
+#[test]
+fn a_layer_that_was_changed_on_the_wire_is_told() {
+    let google = Google::start();
+    google.standin.fault(Fault::always(
+        RequestKind::UploadPut,
+        FaultAction::CorruptByte(50),
+    ));
+    let run = push(google.run(), "gcr.io/acme/app:1").set("concurrency", "1");
+    insta::assert_snapshot!(refused(&google, run, 4), @"
+    error: a blob was changed on the way to `gcr.io/acme/app`
+      caused by: PUT https://gcr.io/artifacts-uploads/namespaces/acme/repositories/gcr.io/uploads/...?digest=sha256:7563a00e31cb5c420503466bcef04d3457f7fc9aec382b552cd0868524aec142: 400 DIGEST_INVALID
+      caused by: provided digest sha256:7563a00e31cb5c420503466bcef04d3457f7fc9aec382b552cd0868524aec142 did not match uploaded content sha256:e57e999a6f925065d49f3f6eae4cf63db4d210a47b5881c9651375bbb1349339
+
+    hint: the image itself is sound: run this again; where it stays so, a proxy rewrites what goes through it
+    ");
+}
+
+#[test]
+fn a_registry_that_stands_still_is_given_up() {
+    let google = Google::start();
+    google
+        .standin
+        .fault(Fault::always(RequestKind::UploadPut, FaultAction::Stall));
+    let run = push(google.run(), "gcr.io/acme/app:1").set("stall_timeout", "1s");
+    insta::assert_snapshot!(refused(&google, run, 4), @"
+    error: could not push to `gcr.io/acme/app`
+      caused by: PUT https://gcr.io/v2/acme/app/blobs/uploads/
+      caused by: nothing moved for 1 s
+
+    hint: the connection broke on the way: try again; if it always breaks at the same place, a proxy or firewall may allow no more
+    ");
+}

@@ -1,0 +1,373 @@
+//! What Google refuses, in its own sentences, with the command that mends it.
+
+use standin::{Behaviour, DeniedWording, Fault, FaultAction, NotMigrated, RequestKind};
+
+use super::{docker, oci, refused, told};
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::google::{ACCOUNT, Google};
+use crate::support::images::{Picture, classic_archive};
+use crate::support::run::Run;
+
+const WRITER: &str = "roles/artifactregistry.writer";
+
+/// Google, where [`ACCOUNT`] may do nothing.
+fn without_a_role() -> Google {
+    let google = Google::start();
+    let role = "roles/artifactregistry.createOnPushWriter";
+    google.standin.revoke(ACCOUNT, role, "projects/acme");
+    google
+}
+
+fn push(google: &Google, image: Vec<u8>, tag: &str) -> Run {
+    google
+        .run()
+        .file("image.tar", image)
+        .set("image", "image.tar")
+        .set("tags", tag)
+        // Of several requests at once any may be the one that is told.
+        .set("concurrency", "1")
+}
+
+const PKG_DEV: &str = "us-docker.pkg.dev/acme/containers/app:1";
+const GCR_IO: &str = "gcr.io/acme/app:1";
+
+#[test]
+fn an_account_without_any_role_is_told_the_one_that_it_needs() {
+    let google = without_a_role();
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 3), @r#"
+    error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
+      caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
+      caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+    "#);
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), GCR_IO), 3), @r#"
+    error: could not push to `gcr.io/acme/app:1`
+      caused by: GET https://gcr.io/v2/acme/app/manifests/1: 403 DENIED
+      caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
+    "#);
+    insta::assert_snapshot!(refused(&google, push(&google, docker(), GCR_IO), 3), @r#"
+    error: could not push to `gcr.io/acme/app:1`
+      caused by: GET https://gcr.io/v2/acme/app/manifests/1: 403 DENIED
+      caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
+    "#);
+}
+
+#[test]
+fn an_account_that_may_only_read_is_told_the_role_for_writing() {
+    let google = without_a_role();
+    let reader = "roles/artifactregistry.reader";
+    google.standin.grant(ACCOUNT, reader, "projects/acme");
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 3), @r#"
+    error: could not push to `us-docker.pkg.dev/acme/containers/app`
+      caused by: POST https://us-docker.pkg.dev/v2/acme/containers/app/blobs/uploads/: 403 DENIED
+      caused by: Permission "artifactregistry.repositories.uploadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+    "#);
+    insta::assert_snapshot!(refused(&google, push(&google, docker(), PKG_DEV), 3), @r#"
+    error: could not push to `us-docker.pkg.dev/acme/containers/app`
+      caused by: POST https://us-docker.pkg.dev/v2/acme/containers/app/blobs/uploads/: 403 DENIED
+      caused by: Permission "artifactregistry.repositories.uploadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+    "#);
+}
+
+#[test]
+fn a_missing_permission_is_told_in_google_s_newer_words_too() {
+    let google = without_a_role();
+    google
+        .standin
+        .change(|behaviour| behaviour.denied_wording = DeniedWording::Troubleshooter);
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 3), @"
+    error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
+      caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
+      caused by: Permission 'artifactregistry.repositories.downloadArtifacts' denied on resource (or it may not exist). Remediate access with this Troubleshooter URL or share it with your administrator - https://console.cloud.google.com/iam-admin/troubleshooter;errorId=0123456789abcdef
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
+    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+    ");
+}
+
+#[test]
+fn a_missing_permission_of_an_access_token_does_not_invent_an_account() {
+    let google = without_a_role();
+    let run = google
+        .reach(Run::new())
+        .file("image.tar", oci())
+        .set("image", "image.tar")
+        .set("tags", PKG_DEV)
+        .set("access_token", google.standin.access_token(ACCOUNT));
+    insta::assert_snapshot!(refused(&google, run, 3), @r#"
+    error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
+      caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
+      caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ACCOUNT --role=roles/artifactregistry.writer`, where ACCOUNT is whom the token belongs to
+    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+    "#);
+}
+
+#[test]
+fn a_repository_that_is_not_there_is_told_with_the_command_that_makes_it() {
+    let google = Google::start();
+    google.standin.grant(ACCOUNT, WRITER, "projects/acme");
+    let missing = "us-docker.pkg.dev/acme/nowhere/app:1";
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), missing), 1), @r#"
+    error: could not push to `us-docker.pkg.dev/acme/nowhere/app`
+      caused by: POST https://us-docker.pkg.dev/v2/acme/nowhere/app/blobs/uploads/: 404 NAME_UNKNOWN
+      caused by: Repository "nowhere" not found
+
+    hint: create the repository once: `gcloud artifacts repositories create nowhere --repository-format=docker --location=us --project=acme`
+    "#);
+    insta::assert_snapshot!(refused(&google, push(&google, docker(), missing), 1), @r#"
+    error: could not push to `us-docker.pkg.dev/acme/nowhere/app`
+      caused by: POST https://us-docker.pkg.dev/v2/acme/nowhere/app/blobs/uploads/: 404 NAME_UNKNOWN
+      caused by: Repository "nowhere" not found
+
+    hint: create the repository once: `gcloud artifacts repositories create nowhere --repository-format=docker --location=us --project=acme`
+    "#);
+}
+
+#[test]
+fn gcr_io_without_the_right_to_make_its_repository_is_told() {
+    let google = without_a_role();
+    google.standin.grant(ACCOUNT, WRITER, "projects/acme");
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), GCR_IO), 3), @"
+    error: could not push to `gcr.io/acme/app`
+      caused by: POST https://gcr.io/v2/acme/app/blobs/uploads/: 403 DENIED
+      caused by: gcr.io repo does not exist. Creating on push requires the artifactregistry.repositories.createOnPush permission
+
+    hint: create the repository once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
+    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter`
+    ");
+    let eu = "eu.gcr.io/acme/app:1";
+    insta::assert_snapshot!(refused(&google, push(&google, docker(), eu), 3), @"
+    error: could not push to `eu.gcr.io/acme/app`
+      caused by: POST https://eu.gcr.io/v2/acme/app/blobs/uploads/: 403 DENIED
+      caused by: gcr.io repo does not exist. Creating on push requires the artifactregistry.repositories.createOnPush permission
+
+    hint: create the repository once: `gcloud artifacts repositories create eu.gcr.io --repository-format=docker --location=europe --project=acme`
+    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter`
+    ");
+}
+
+#[test]
+fn an_api_that_is_off_is_told_with_the_command_that_enables_it() {
+    let google = Google::with(Behaviour {
+        api_off: true,
+        ..Behaviour::default()
+    });
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 3), @"
+    error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
+      caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
+      caused by: Artifact Registry API has not been used in project 123456789012 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/artifactregistry.googleapis.com/overview?project=123456789012 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
+
+    hint: enable the API: `gcloud services enable artifactregistry.googleapis.com --project=acme`
+    ");
+}
+
+#[test]
+fn gcr_io_that_was_never_moved_to_artifact_registry_is_told() {
+    for stage in [NotMigrated::TokenAndManifests, NotMigrated::Manifests] {
+        let google = Google::with(Behaviour {
+            not_migrated: stage,
+            ..Behaviour::default()
+        });
+        let told = refused(&google, push(&google, oci(), GCR_IO), 1);
+        match stage {
+            NotMigrated::TokenAndManifests => insta::assert_snapshot!(told, @"
+            error: could not sign in to `gcr.io`
+              caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 412 Precondition Failed
+              caused by: Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
+
+            hint: the gcr.io names of `acme` were never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate --projects=acme`, or push to a `LOCATION-docker.pkg.dev` host
+            "),
+            _ => insta::assert_snapshot!(told, @"
+            error: could not push to `gcr.io/acme/app:1`
+              caused by: GET https://gcr.io/v2/acme/app/manifests/1: 412 Precondition Failed
+              caused by: Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
+
+            hint: the gcr.io names of `acme` were never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate --projects=acme`, or push to a `LOCATION-docker.pkg.dev` host
+            "),
+        }
+    }
+}
+
+#[test]
+fn a_tag_that_may_not_move_is_told() {
+    let google = Google::with(Behaviour {
+        immutable_tags: true,
+        ..Behaviour::default()
+    });
+    push(&google, oci(), PKG_DEV).succeeds();
+    let other = classic_archive(&[(&Picture::new("other", 1), &[])]);
+    let outcome = push(&google, other, PKG_DEV).fails_with(1);
+    insta::assert_snapshot!(told(&outcome), @"
+    error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
+      caused by: PUT https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 400 MANIFEST_INVALID
+      caused by: cannot update tag 1. The repository has enabled tag immutability
+
+    hint: the repository lets no tag move: push under a new tag
+    ");
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_worth_another_try() {
+    let google = Google::start();
+    let fault = FaultAction::status(429);
+    google
+        .standin
+        .fault(Fault::always(RequestKind::ManifestHead, fault.clone()));
+    google
+        .standin
+        .fault(Fault::always(RequestKind::ManifestGet, fault));
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 4), @"
+    error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
+      caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 429 TOOMANYREQUESTS
+      caused by: Quota exceeded for quota metric 'Requests per project per region' and limit 'Requests per project per region per minute per region' of service 'artifactregistry.googleapis.com' for consumer 'project_number:123456789012'.
+
+    hint: too much was asked for in too short a time: run this again in a few minutes, with a lower `concurrency`
+    ");
+}
+
+#[test]
+fn a_registry_that_is_out_of_order_is_worth_another_try() {
+    let google = Google::start();
+    let down = FaultAction::status(503);
+    google
+        .standin
+        .fault(Fault::always(RequestKind::Ping, down.clone()));
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 4), @"
+    error: could not connect to `us-docker.pkg.dev`
+      caused by: GET https://us-docker.pkg.dev/v2/: 503 UNAVAILABLE
+      caused by: The service is currently unavailable.
+
+    hint: the trouble is the registry's: run this again in a few minutes
+    ");
+    google.standin.clear_faults();
+    google
+        .standin
+        .fault(Fault::always(RequestKind::Token, down.clone()));
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 4), @"
+    error: could not sign in to `us-docker.pkg.dev`
+      caused by: GET https://us-docker.pkg.dev/v2/token?scope=repository:acme/containers/app:pull,push: 503 UNAVAILABLE
+      caused by: The service is currently unavailable.
+
+    hint: the trouble is the registry's: run this again in a few minutes
+    ");
+    google.standin.clear_faults();
+    google
+        .standin
+        .fault(Fault::always(RequestKind::OAuthToken, down.clone()));
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 4), @"
+    error: could not sign in to `us-docker.pkg.dev`
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
+      caused by: the answer is no OAuth token; a proxy or an outage may have answered instead
+
+    hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place
+    ");
+    google.standin.clear_faults();
+    google
+        .standin
+        .fault(Fault::always(RequestKind::UploadStart, down.clone()));
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 4), @"
+    error: could not push to `us-docker.pkg.dev/acme/containers/app`
+      caused by: POST https://us-docker.pkg.dev/v2/acme/containers/app/blobs/uploads/: 503 UNAVAILABLE
+      caused by: The service is currently unavailable.
+
+    hint: the trouble is the registry's: run this again in a few minutes
+    ");
+    google.standin.clear_faults();
+    google
+        .standin
+        .fault(Fault::always(RequestKind::UploadPut, down.clone()));
+    insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 4), @"
+    error: could not push to `us-docker.pkg.dev/acme/containers/app`
+      caused by: PUT https://us-docker.pkg.dev/artifacts-uploads/namespaces/acme/repositories/containers/uploads/...?digest=sha256:7563a00e31cb5c420503466bcef04d3457f7fc9aec382b552cd0868524aec142: 503 UNAVAILABLE
+      caused by: The service is currently unavailable.
+
+    hint: the trouble is the registry's: run this again in a few minutes
+    ");
+    google.standin.clear_faults();
+    google
+        .standin
+        .fault(Fault::always(RequestKind::ManifestPut, down));
+    let outcome = push(&google, oci(), PKG_DEV).fails_with(4);
+    insta::assert_snapshot!(told(&outcome), @"
+    error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
+      caused by: PUT https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 503 UNAVAILABLE
+      caused by: The service is currently unavailable.
+
+    hint: the trouble is the registry's: run this again in a few minutes
+    ");
+    assert!(
+        google
+            .standin
+            .tags("us-docker.pkg.dev", "acme/containers/app")
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_plain_registry_that_asks_for_a_login_is_told() {
+    let registry = DockerRegistry::with_login();
+    let push = |run: Run| {
+        run.file("image.tar", oci())
+            .set("image", "image.tar")
+            .set("tags", format!("{}/app:1", registry.address()))
+            .fails_with(3)
+    };
+    insta::assert_snapshot!(told(&push(Run::new())), @"
+    error: could not push to `127.0.0.1:[PORT]/app:1`
+      caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
+      caused by: authentication required
+
+    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
+    ");
+    let wrong = format!(
+        r#"{{"auths":{{"{}":{{"username":"robot","password":"hunter2"}}}}}}"#,
+        registry.address()
+    );
+    insta::assert_snapshot!(told(&push(Run::new().set("docker_config", wrong))), @"
+    error: could not push to `127.0.0.1:[PORT]/app:1`
+      caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
+      caused by: authentication required
+
+    hint: the registry does not take the password of `robot` that the Docker config has for it
+    ");
+    assert!(registry.is_untouched());
+}
+
+#[test]
+fn listing_what_is_not_there_or_not_allowed_is_told() {
+    let google = Google::start();
+    let list = || {
+        google
+            .reach(Run::command("list"))
+            .set("credentials_json", &google.key)
+    };
+    insta::assert_snapshot!(told(&list().set("name", "nothing").fails_with(1)), @"
+    error: there is nothing at `gcr.io/acme/nothing`
+
+    hint: check `project_id`, `repository` and `name`
+    ");
+    insta::assert_snapshot!(told(&list().set("project_id", "other").fails_with(3)), @r#"
+    error: could not list `gcr.io/other`
+      caused by: GET https://gcr.io/v2/other/tags/list?n=10000: 403 DENIED
+      caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/other/locations/us/repositories/gcr.io" (or it may not exist)
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=other --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.reader`
+    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=other`
+    "#);
+}

@@ -1,0 +1,169 @@
+//! Results that cannot be written: files, standard output, the temporary folder.
+
+use std::fs::File;
+use std::io::{PipeWriter, pipe};
+use std::process::Stdio;
+
+use super::{docker, oci, refused};
+use crate::support::google::Google;
+use crate::support::run::Run;
+
+fn push(google: &Google, image: Vec<u8>) -> Run {
+    google
+        .run()
+        .file("image.tar", image)
+        .set("image", "image.tar")
+}
+
+/// The writing end of a pipe that nobody reads.
+fn closed() -> PipeWriter {
+    pipe().unwrap().1
+}
+
+#[test]
+fn a_result_in_a_folder_that_is_not_there_is_told_before_anything_is_sent() {
+    let google = Google::start();
+    let run = push(&google, oci())
+        .set("report_file", "nowhere/report.json")
+        .set("digest_file", "image.tar/digest")
+        .set("pull_secret", "pull")
+        .set("pull_secret_allow_push_key", "true")
+        .set("pull_secret_file", "nowhere/secret.yaml")
+        .variable("GITHUB_ACTIONS", "true")
+        .variable("GITHUB_OUTPUT", "nowhere/output");
+    insta::assert_snapshot!(refused(&google, run, 2), @"
+    error: `nowhere/report.json` could not be written: there is no folder `nowhere`
+
+    hint: make it first: `mkdir -p nowhere`
+
+    error: `image.tar/digest` could not be written: there is no folder `image.tar`
+
+    error: `nowhere/secret.yaml` could not be written: there is no folder `nowhere`
+
+    hint: make it first: `mkdir -p nowhere`
+
+    error: `nowhere/output` could not be written: there is no folder `nowhere`
+
+    hint: make it first: `mkdir -p nowhere`
+    ");
+    assert!(google.standin.requests().is_empty());
+}
+
+#[test]
+fn a_result_that_cannot_be_written_costs_no_other() {
+    let google = Google::start();
+    let run = push(&google, oci())
+        .set("report_file", ".")
+        .set("digest_file", "digest")
+        .set("pull_secret", "pull")
+        .set("pull_secret_allow_push_key", "true")
+        .set("pull_secret_file", "secret.yaml")
+        .variable("GITHUB_ACTIONS", "true")
+        .variable("GITHUB_OUTPUT", "output");
+    let outcome = run.fails_with(1);
+    assert!(google.standin.tags("gcr.io", "acme/app").contains_key("1"));
+    assert!(outcome.read("digest").starts_with("sha256:"));
+    assert!(outcome.read("secret.yaml").starts_with("apiVersion"));
+    assert!(outcome.read("output").contains("digest<<"));
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not write `.`
+      caused by: Is a directory (os error 21)
+
+    hint: the push itself is done; only what it was to leave here is missing
+    ");
+}
+
+#[test]
+fn a_pull_secret_that_cannot_be_written_is_told_and_is_no_output() {
+    let google = Google::start();
+    let run = push(&google, oci())
+        .set("pull_secret", "pull")
+        .set("pull_secret_allow_push_key", "true")
+        .set("pull_secret_file", ".")
+        .variable("GITHUB_ACTIONS", "true")
+        .variable("GITHUB_OUTPUT", "output");
+    let outcome = run.fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not write the pull secret to `.`: it is there, and no regular file
+
+    hint: name a file in `pull_secret_file`, such as `pull-secret.yaml`
+    ");
+    assert!(outcome.read("output").contains("digest<<"));
+    assert!(!outcome.read("output").contains("pull_secret_file<<"));
+}
+
+#[test]
+fn a_temporary_folder_that_is_not_there_is_told() {
+    let google = Google::start();
+    let run = push(&google, docker()).variable("TMPDIR", "nowhere");
+    insta::assert_snapshot!(refused(&google, run, 1), @"
+    error: could not compress the layer `sha256:dabe3f9a2a1433978afe46d660ebccbe47ac4529823c43b8a73b07c2adf4756d`
+      caused by: could not write the compressed layer to a temporary file in `nowhere`
+      caused by: No such file or directory (os error 2)
+
+    hint: compressed layers need a folder that can be written to: name one in `TMPDIR`
+    ");
+    let run = push(&google, docker())
+        .file("file", "")
+        .variable("TMPDIR", "file");
+    insta::assert_snapshot!(refused(&google, run, 1), @"
+    error: could not compress the layer `sha256:dabe3f9a2a1433978afe46d660ebccbe47ac4529823c43b8a73b07c2adf4756d`
+      caused by: could not write the compressed layer to a temporary file in `file`
+      caused by: Not a directory (os error 20)
+
+    hint: compressed layers need a folder that can be written to: name one in `TMPDIR`
+    ");
+    // What needs no room there asks for none.
+    push(&google, oci())
+        .variable("TMPDIR", "nowhere")
+        .succeeds();
+}
+
+#[test]
+fn standard_output_that_is_closed_early_makes_no_panic() {
+    let google = Google::start();
+    let outcome = push(&google, oci())
+        .set("digest_file", "digest")
+        .run_with(closed(), Stdio::piped());
+    assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    assert!(
+        outcome.directory.path().join("digest").exists(),
+        "{}",
+        outcome.stderr
+    );
+    insta::assert_snapshot!(format!("{}\n{}", outcome.code, outcome.stderr), @"
+    0
+     INFO signing in to gcr.io with the key of `ci@acme.iam.gserviceaccount.com`
+    ");
+
+    let outcome = google
+        .reach(Run::command("list"))
+        .set("credentials_json", &google.key)
+        .run_with(closed(), Stdio::piped());
+    assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    insta::assert_snapshot!(format!("{}\n{}", outcome.code, outcome.stderr), @"
+    0
+     INFO signing in to gcr.io with the key of `ci@acme.iam.gserviceaccount.com`
+    ");
+
+    let help = Run::command("--help").run_with(closed(), Stdio::piped());
+    insta::assert_snapshot!(format!("{}\n{}", help.code, help.stderr), @"0");
+
+    // Not even where nobody hears of it.
+    let outcome = push(&google, oci()).run_with(closed(), closed());
+    assert_eq!(outcome.code, 0);
+    let outcome = push(&google, Vec::new()).run_with(closed(), closed());
+    assert_eq!(outcome.code, 2);
+}
+
+#[test]
+fn a_standard_output_that_is_full_is_told() {
+    let google = Google::start();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let outcome = push(&google, oci()).run_with(full, Stdio::piped());
+    insta::assert_snapshot!(format!("{}\n{}", outcome.code, outcome.error()), @"
+    1
+    error: could not write the result
+      caused by: No space left on device (os error 28)
+    ");
+}

@@ -1,0 +1,317 @@
+//! Images that cannot be read, or are not what they say.
+
+use serde_json::{Value, json};
+
+use super::{docker, oci, refused, told};
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::google::Google;
+use crate::support::images::{
+    Layout, Packed, Picture, TarFile, classic_archive, docker25_archive, gzip,
+};
+use crate::support::run::Run;
+
+/// What pushing these bytes as `image.tar` says, and exits with.
+fn pushing(bytes: &[u8], code: i32) -> String {
+    let google = Google::start();
+    let run = google
+        .run()
+        .file("image.tar", bytes)
+        .set("image", "image.tar")
+        .set("name", "app");
+    refused(&google, run, code)
+}
+
+#[test]
+fn a_push_without_an_image_is_told_what_to_name() {
+    let google = Google::start();
+    insta::assert_snapshot!(refused(&google, google.run(), 2), @"
+    error: an input is missing
+      `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_path_that_is_not_there_is_told_with_the_archives_beside_it() {
+    let google = Google::start();
+    let run = google.run().set("image", "build/image.tar");
+    insta::assert_snapshot!(refused(&google, run, 2), @"
+    error: there is no file or directory `build/image.tar`
+
+    hint: check that the step that builds the image ran in this job, or that its artifact was downloaded
+    ");
+    let run = google
+        .run()
+        .file("build/app.tar", docker())
+        .set("image", "docker-archive:build/image.tar");
+    insta::assert_snapshot!(refused(&google, run, 2), @"
+    error: there is no file or directory `build/image.tar`
+
+    hint: these are there: `build/app.tar`
+    ");
+    let run = google.run().set("image", "app:1.2");
+    insta::assert_snapshot!(refused(&google, run, 2), @"
+    error: an input cannot be used
+      `image`: `app:1.2` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
+
+    hint: an image that a Docker daemon holds can be saved first: `docker save --output image.tar NAME`
+    ");
+}
+
+#[test]
+fn a_file_that_is_no_archive_is_told_what_it_looks_like() {
+    insta::assert_snapshot!(pushing(b"hello, world\n", 2), @"
+    error: `image.tar` is no image archive: it looks like text
+
+    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    ");
+    insta::assert_snapshot!(pushing(b"", 2), @"
+    error: `image.tar` is no image archive: it is empty
+
+    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    ");
+    let files = TarFile::new().file("etc/passwd", b"root").finish();
+    insta::assert_snapshot!(pushing(&files, 2), @"
+    error: `image.tar` is no image archive: it is a tar file of a file system
+
+    hint: `docker export` writes the files of a container; `docker save` writes an image
+    ");
+    insta::assert_snapshot!(pushing(&gzip(b"hello"), 2), @"
+    error: `image.tar` is no image archive: it looks like text
+
+    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    ");
+}
+
+#[test]
+fn an_archive_that_was_cut_is_told_wherever_it_was_cut() {
+    for whole in [docker(), oci()] {
+        for part in [3, 5, 8] {
+            let told = pushing(&whole[..whole.len() * part / 10 + 100], 1);
+            assert!(told.contains("is cut off: at least "), "{told}");
+        }
+    }
+    let whole = docker();
+    insta::assert_snapshot!(pushing(&whole[..whole.len() / 2], 1), @"
+    error: `image.tar` is cut off: at least 1024 bytes are missing, of its end mark
+
+    hint: make the archive again: its writer or its download was stopped, or the disk was full
+    ");
+    let packed = gzip(&whole);
+    insta::assert_snapshot!(pushing(&packed[..packed.len() / 2], 1), @"
+    error: cannot decompress `image.tar`: its gzip stream is cut off
+      caused by: incomplete deflate stream
+
+    hint: make the archive again: its writer or its download was stopped, or the disk was full
+    ");
+}
+
+#[test]
+fn a_layout_whose_layer_is_not_what_its_digest_says_is_damaged() {
+    let mut layout = Layout::default();
+    let picture = Picture::new("app", 2);
+    let manifest = layout.image(&picture, Packed::Gzip);
+    layout.list(&manifest, Some("1"));
+    let named: Value = serde_json::from_slice(layout.get(&manifest)).unwrap();
+    let digest = crate::support::images::digest(&named["layers"][1]);
+    let bytes = layout.blobs.get_mut(&digest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+
+    let google = Google::start();
+    let run = google
+        .run()
+        .file("image.tar", layout.archive())
+        .set("image", "image.tar")
+        .set("name", "app");
+    insta::assert_snapshot!(refused(&google, run, 1), @"
+    error: `image.tar` is damaged: the bytes of its layer `sha256:b43a36403397ed25b79fbf8004c2f3add786868133d859a1df1ba8821b6ca2dd` hash to `sha256:1520352f77c1630971375a05e563026259081f5b5878644f4b173be8d78e72ec`
+
+    hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
+    ");
+    assert!(google.standin.tags("gcr.io", "acme/app").is_empty());
+
+    let registry = DockerRegistry::start();
+    let run = Run::new();
+    layout.write(&run.path().join("layout"));
+    let outcome = run
+        .set("image", "oci:layout")
+        .set("tags", format!("{}/app:1", registry.address()))
+        .fails_with(1);
+    insta::assert_snapshot!(told(&outcome), @"
+    error: `layout` is damaged: the bytes of its layer `sha256:b43a36403397ed25b79fbf8004c2f3add786868133d859a1df1ba8821b6ca2dd` hash to `sha256:1520352f77c1630971375a05e563026259081f5b5878644f4b173be8d78e72ec`
+
+    hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
+    ");
+    assert!(registry.is_untouched());
+}
+
+#[test]
+fn a_docker_archive_whose_layer_is_not_its_diff_id_is_damaged() {
+    let mut picture = Picture::new("app", 2);
+    // One is good and the other bad, whichever is compressed first.
+    for (number, archive) in [classic_archive, docker25_archive].into_iter().enumerate() {
+        let last = picture.layers.len() - 1;
+        picture.layers[last][600] ^= 1;
+        let bytes = archive(&[(&picture, &["app:1"])]);
+        picture.layers[last][600] ^= 1;
+        let google = Google::start();
+        let run = google
+            .run()
+            .file("image.tar", &bytes)
+            .set("image", "image.tar");
+        let at_google = refused(&google, run, 1);
+        assert!(google.standin.tags("gcr.io", "acme/app").is_empty());
+        let registry = DockerRegistry::start();
+        let outcome = Run::new()
+            .file("image.tar", &bytes)
+            .set("image", "image.tar")
+            .set("registry", registry.address())
+            .fails_with(1);
+        assert!(registry.is_untouched());
+        assert_eq!(told(&outcome), at_google);
+        match number {
+            0 => insta::assert_snapshot!(at_google, @"
+            error: `image.tar` is damaged: the bytes of its layer `sha256:621dd0cf3f59bb82b3ee9214dd4a505966f85d01dade6b03f37011cbad336b28` hash to `sha256:3a266228671082117f055934489ff2bee504ec718311716672291c443bcc2fa6`
+
+            hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
+            "),
+            _ => insta::assert_snapshot!(at_google, @"
+            error: `image.tar` is damaged: the bytes of its layer `sha256:621dd0cf3f59bb82b3ee9214dd4a505966f85d01dade6b03f37011cbad336b28` hash to `sha256:3a266228671082117f055934489ff2bee504ec718311716672291c443bcc2fa6`
+
+            hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
+            "),
+        }
+    }
+}
+
+#[test]
+fn a_damaged_layer_that_goes_up_as_it_is_is_told_too() {
+    let mut picture = Picture::new("app", 2);
+    picture.layers[0][600] ^= 1;
+    let bytes = classic_archive(&[(&picture, &["app:1"])]);
+    let google = Google::start();
+    let run = google
+        .run()
+        .file("image.tar", &bytes)
+        .set("image", "image.tar")
+        .set("compression", "none");
+    picture.layers[0][600] ^= 1;
+    insta::assert_snapshot!(refused(&google, run, 1), @"
+    error: `image.tar` is damaged: the bytes of its layer `sha256:dabe3f9a2a1433978afe46d660ebccbe47ac4529823c43b8a73b07c2adf4756d` hash to `sha256:872cf350e23afe47bcc53dffe1bc25fea1642f85f6d8a25a923baed208e88840`
+
+    hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
+    ");
+}
+
+#[test]
+fn an_archive_with_a_manifest_that_is_not_json_is_told() {
+    let tar = TarFile::new()
+        .file("manifest.json", b"[{\"Config\": \"x")
+        .finish();
+    insta::assert_snapshot!(pushing(&tar, 1), @"
+    error: cannot understand `manifest.json` of `image.tar`
+      caused by: EOF while parsing a string at line 1 column 14
+    ");
+    let tar = TarFile::new().file("manifest.json", b"{}").finish();
+    insta::assert_snapshot!(pushing(&tar, 1), @"
+    error: cannot understand `manifest.json` of `image.tar`
+      caused by: invalid type: map, expected a sequence at line 1 column 0
+    ");
+    let tar = TarFile::new().file("manifest.json", b"[]").finish();
+    insta::assert_snapshot!(pushing(&tar, 1), @"error: `image.tar` lists no image");
+}
+
+#[test]
+fn an_archive_that_lacks_a_layer_is_told_which() {
+    let picture = Picture::new("app", 1);
+    let entries =
+        json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["gone/layer.tar"]}]);
+    let tar = TarFile::new()
+        .file("c.json", &picture.config)
+        .file("manifest.json", entries.to_string().as_bytes())
+        .finish();
+    insta::assert_snapshot!(pushing(&tar, 1), @"
+    error: `image.tar` does not hold `gone/layer.tar`, which `manifest.json` names
+
+    hint: make the archive again, with all its layers in it
+    ");
+}
+
+#[test]
+fn an_archive_with_path_tricks_is_refused() {
+    let picture = Picture::new("app", 1);
+    let entries = |layer: &str| {
+        json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": [layer]}]).to_string()
+    };
+    let with = |layer: &str| {
+        TarFile::new()
+            .file("c.json", &picture.config)
+            .file("manifest.json", entries(layer).as_bytes())
+    };
+    let climbing = with("l/layer.tar")
+        .file("l/layer.tar", &picture.layers[0])
+        .file("../../etc/cron.d/x", b"* * * * * root true");
+    insta::assert_snapshot!(pushing(&climbing.finish(), 1), @"
+    error: `image.tar` is refused, it holds the member `../../etc/cron.d/x`: its name climbs out of the archive
+
+    hint: no image builder writes such an archive: find out who made it
+    ");
+    let absolute = with("/etc/passwd").file("/etc/passwd", &picture.layers[0]);
+    insta::assert_snapshot!(pushing(&absolute.finish(), 1), @"
+    error: `image.tar` is refused, it holds the member `/etc/passwd`: its name is absolute
+
+    hint: no image builder writes such an archive: find out who made it
+    ");
+    let named_alone = with("../../../etc/passwd");
+    insta::assert_snapshot!(pushing(&named_alone.finish(), 1), @"
+    error: `image.tar` is refused, it holds the member `../../../etc/passwd`: it leads out of the archive
+
+    hint: no image builder writes such an archive: find out who made it
+    ");
+    let linked = with("l/layer.tar").symlink("l/layer.tar", "/etc/passwd");
+    insta::assert_snapshot!(pushing(&linked.finish(), 1), @"
+    error: `image.tar` is refused: its `l/layer.tar` is a link to `/etc/passwd`
+
+    hint: no image builder writes such an archive: find out who made it
+    ");
+    let climbing_link = with("l/layer.tar").symlink("l/layer.tar", "../../secret");
+    insta::assert_snapshot!(pushing(&climbing_link.finish(), 1), @"
+    error: `image.tar` is refused: its `l/layer.tar` is a link to `../../secret`
+
+    hint: no image builder writes such an archive: find out who made it
+    ");
+    let hard = with("l/layer.tar").hard_link("l/layer.tar", "/etc/shadow");
+    insta::assert_snapshot!(pushing(&hard.finish(), 1), @"
+    error: `image.tar` is refused: its `l/layer.tar` is a link to `/etc/shadow`
+
+    hint: no image builder writes such an archive: find out who made it
+    ");
+}
+
+#[test]
+fn a_layout_directory_that_links_out_of_itself_is_refused() {
+    let registry = DockerRegistry::start();
+    let mut layout = Layout::default();
+    let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    layout.list(&manifest, Some("1"));
+    let run = Run::new().file("secret", b"not for a registry");
+    let folder = run.path().join("layout");
+    layout.write(&folder);
+    let named: Value = serde_json::from_slice(layout.get(&manifest)).unwrap();
+    let digest = crate::support::images::digest(&named["layers"][0]);
+    let blob = folder.join("blobs/sha256").join(digest.hex());
+    std::fs::remove_file(&blob).unwrap();
+    std::os::unix::fs::symlink("../../../secret", &blob).unwrap();
+    let outcome = run
+        .set("image", "oci:layout")
+        .set("tags", format!("{}/app:1", registry.address()))
+        .fails_with(1);
+    insta::assert_snapshot!(told(&outcome), @"
+    error: `layout` is refused: its `blobs/sha256/bda66f45cef5c1324ee40b5a7f58037d7dfba45e2f1283bfd39ab670fae76883` is a link out of it, to `[FOLDER]/secret`
+
+    hint: copy the layout with its links followed, `cp -RL`, and name the copy
+    ");
+    assert!(registry.is_untouched());
+}

@@ -1,0 +1,205 @@
+//! Documents and blobs that are not what they should be.
+
+use std::fs;
+
+use gcr_push::digest::Digest;
+use insta::assert_snapshot;
+use serde_json::json;
+
+use super::{Archive, LayoutDirectory, run};
+use crate::support::images::{
+    Layout, OCI_CONFIG, Packed, Picture, TarFile, digest, docker25_archive,
+};
+
+#[test]
+fn a_config_that_does_not_fit_is_told() {
+    let picture = Picture::new("app", 2);
+    let entries = |config: &str, layers: &[&str]| {
+        json!([{"Config": config, "RepoTags": null, "Layers": layers}])
+            .to_string()
+            .into_bytes()
+    };
+    let archive = |config: &str, bytes: &[u8], layers: &[&str]| {
+        let tar = TarFile::new()
+            .file(config, bytes)
+            .file("0.tar", &picture.layers[0])
+            .file("1.tar", b"\xfd7zXZ\0 and more")
+            .file("manifest.json", &entries(config, layers));
+        let archive = Archive::of(&tar.finish());
+        archive
+            .told(archive.open())
+            .replace(picture.id().hex(), "HEX")
+    };
+    let hex = format!("{}.json", picture.id().hex());
+    assert_snapshot!(archive("c.json", &picture.config, &["0.tar"]), @r"
+    error: `app.tar` names 1 layer for an image whose config has 2 diff IDs
+    exit code 1
+    ");
+    assert_snapshot!(archive("c.json", &picture.config, &["0.tar", "1.tar"]), @r"
+    error: the layer `1.tar` of `app.tar` is compressed with xz, which images cannot have
+
+    hint: make the image again with gzip, zstd or uncompressed layers
+    exit code 1
+    ");
+    assert_snapshot!(archive(&hex, b"{}", &["0.tar"]), @r"
+    error: `HEX.json` of `app.tar` is damaged: its digest is sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a and should be sha256:HEX
+
+    hint: make the archive again, or fetch it again: its bytes were changed
+    exit code 1
+    ");
+    assert_snapshot!(archive("c.json", b"{\"rootfs\":{\"diff_ids\":[\"sha512:x\"]}}", &[]), @r"
+    error: cannot understand `c.json` of `app.tar`
+      caused by: `sha512:x` is no digest: expected `sha256:` and 64 hexadecimal digits at line 1 column 34
+    exit code 1
+    ");
+    assert_snapshot!(archive("c.json", b"{}", &[]), @r"
+    error: cannot understand `c.json` of `app.tar`
+      caused by: missing field `rootfs` at line 1 column 2
+    exit code 1
+    ");
+}
+
+#[test]
+fn documents_that_are_no_json_too_large_or_of_another_version_are_told() {
+    let large = vec![b' '; 5 << 20];
+    let version = br#"{"imageLayoutVersion":"2.0.0"}"#;
+    let all: Vec<String> = [
+        TarFile::new().file("manifest.json", b"[{]"),
+        TarFile::new().file("manifest.json", b"[]"),
+        TarFile::new().file("manifest.json", b"null"),
+        TarFile::new().file("manifest.json", &large),
+        TarFile::new().file("oci-layout", version),
+        TarFile::new().file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#),
+    ]
+    .map(|tar| {
+        let archive = Archive::of(&tar.finish());
+        archive.told(archive.open())
+    })
+    .to_vec();
+    assert_snapshot!(all.join("\n\n"), @r"
+    error: cannot understand `manifest.json` of `app.tar`
+      caused by: key must be a string at line 1 column 3
+    exit code 1
+
+    error: `app.tar` lists no image
+    exit code 1
+
+    error: `app.tar` lists no image
+    exit code 1
+
+    error: `manifest.json` of `app.tar` has 5242880 bytes, more than the 4194304 that are read
+    exit code 1
+
+    error: `app.tar` is an OCI layout of version `2.0.0`, and only 1.0.0 is known
+    exit code 1
+
+    error: `app.tar` does not hold `index.json`, which every OCI layout has
+
+    hint: make the archive again, with all its layers in it
+    exit code 1
+    ");
+}
+
+#[test]
+fn blobs_that_are_not_what_their_digest_and_size_say_are_told() {
+    let picture = Picture::new("app", 1);
+    let mut layout = Layout::default();
+    let manifest = layout.image(&picture, Packed::Gzip);
+    layout.list(&manifest, Some("v1"));
+    let config = picture.id();
+    let hide = |text: String, digest: &Digest| text.replace(digest.hex(), "HEX");
+
+    let mut damaged = layout.clone();
+    let bytes = damaged.blobs.get_mut(&digest(&manifest)).unwrap();
+    *bytes = bytes.to_ascii_uppercase();
+    let actual = Digest::of(bytes);
+    let directory = LayoutDirectory::of(&damaged);
+    let text = directory
+        .told(directory.open(None))
+        .replace(actual.hex(), "ACTUAL");
+    assert_snapshot!(hide(text, &digest(&manifest)), @r"
+    error: `blobs/sha256/HEX` of `app` is damaged: its digest is sha256:ACTUAL and should be sha256:HEX
+
+    hint: make the archive again, or fetch it again: its bytes were changed
+    exit code 1
+    ");
+
+    let mut short = layout.clone();
+    short.blobs.get_mut(&config).unwrap().pop();
+    let archive = Archive::of(&short.archive());
+    assert_snapshot!(hide(archive.told(archive.open()), &config), @r"
+    error: `blobs/sha256/HEX` of `app.tar` is damaged: it has 181 bytes and should have 182
+
+    hint: make the archive again, or fetch it again: its bytes were changed
+    exit code 1
+    ");
+
+    let mut lost = layout.clone();
+    lost.blobs.remove(&config);
+    let archive = Archive::of(&lost.archive());
+    let text = hide(archive.told(archive.open()), &config);
+    assert_snapshot!(text.replace(digest(&manifest).hex(), "MANIFEST"), @r"
+    error: `app.tar` does not hold `blobs/sha256/HEX`, which the manifest sha256:MANIFEST names
+
+    hint: make the archive again, with all its layers in it
+    exit code 1
+    ");
+
+    let source = LayoutDirectory::of(&layout).open(None).unwrap();
+    let error = run(source.open_blob(&config, 1 << 30)).err().unwrap();
+    assert!(error.to_string().contains("or not 1073741824 bytes of it"));
+}
+
+#[test]
+fn schema_1_and_an_index_of_layers_are_refused_with_what_to_do() {
+    let mut layout = Layout::default();
+    let old = layout.manifest(json!({"schemaVersion": 1, "name": "app", "fsLayers": []}));
+    layout.list(&old, None);
+    let directory = LayoutDirectory::of(&layout);
+    let text = directory.told(directory.open(None));
+    assert_snapshot!(text.replace(digest(&old).hex(), "HEX"), @r"
+    error: cannot push the manifest sha256:HEX of `app`
+      caused by: it is a Docker schema 1 manifest, which Google's registries no longer take
+
+    hint: pull the image with a current Docker, or copy it with `skopeo copy --format v2s2`, and save it again
+    exit code 1
+    ");
+
+    // The cache that BuildKit exports.
+    let mut layout = Layout::default();
+    let cache = layout.blob(OCI_CONFIG, b"{\"layers\":[]}".to_vec());
+    let index = layout.index(std::slice::from_ref(&cache));
+    layout.list(&index, None);
+    let directory = LayoutDirectory::of(&layout);
+    let text = directory.told(directory.open(None));
+    assert_snapshot!(text.replace(digest(&cache).hex(), "HEX"), @r"
+    error: cannot push the manifest sha256:HEX of `app`
+      caused by: it is neither an image manifest nor an index: it has neither `config` nor `manifests`
+
+    hint: if it is a build cache (`--cache-to`), export the image itself: `docker buildx build --output type=oci,dest=…`
+    exit code 1
+    ");
+}
+
+#[test]
+fn a_file_that_is_changed_while_it_is_read_is_an_error_of_the_stream() {
+    use futures_util::TryStreamExt as _;
+
+    let picture = Picture::new("app", 2);
+    let archive = Archive::of(&docker25_archive(&[(&picture, &["app:v1"])]));
+    let source = archive.open().unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(archive.path())
+        .unwrap()
+        .set_len(600)
+        .unwrap();
+    let error = run(async {
+        let stream = source.open_blob(&picture.diff_ids()[1], 0).await.unwrap();
+        stream.try_collect::<Vec<_>>().await.unwrap_err()
+    });
+    assert_eq!(
+        error.to_string(),
+        "the file became shorter while it was read"
+    );
+}

@@ -1,0 +1,198 @@
+//! What is no image, or another kind than it is said to be: one clear error each, with the way out.
+
+use std::fs;
+
+use gcr_push::config::ImageSource;
+use insta::assert_snapshot;
+
+use super::{Archive, open, told};
+use crate::support::images::{Picture, TarFile, classic_archive};
+
+#[test]
+fn a_path_that_is_not_there_is_told_with_what_is() {
+    let archive = Archive::of(b"");
+    for name in ["b.tar.gz", "c.txt", "a.tar"] {
+        fs::write(archive.folder.path().join(name), b"").unwrap();
+    }
+    let path = archive.folder.path().join("image.tar");
+    assert_snapshot!(archive.told(open(ImageSource::Path(path))), @r"
+    error: there is no file or directory `image.tar`
+
+    hint: these are there: `a.tar`, `app.tar`, `b.tar.gz`
+    exit code 2
+    ");
+    let path = archive.folder.path().join("nowhere/image.tar");
+    assert_snapshot!(archive.told(open(ImageSource::DockerArchive(path, None))), @r"
+    error: there is no file or directory `nowhere/image.tar`
+
+    hint: check that the step that builds the image ran in this job, or that its artifact was downloaded
+    exit code 2
+    ");
+}
+
+#[test]
+fn a_file_that_is_no_archive_is_told_by_what_it_looks_like() {
+    let pack = |name: &str| {
+        TarFile::new()
+            .file(name, b"x")
+            .symlink("etc/mtab", "/proc/mounts")
+            .finish()
+    };
+    let all: Vec<String> = [
+        &b""[..],
+        b"# syntax=docker/dockerfile:1\nFROM alpine\nRUN true\n",
+        b"\x7fELF\x02\x01\x01",
+        b"{\"schemaVersion\": 2}",
+        b"<!doctype html><html>",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
+        b"PK\x03\x04abc",
+        b"#!/bin/sh\n",
+        b"hello\n",
+        &[0; 2048],
+        &[0x80, 0xff, 1, 2, 3],
+        &pack("etc/passwd"),
+        &pack("image/oci-layout"),
+        &pack("repositories"),
+        &TarFile::new().file("x", b"").finish(),
+    ]
+    .iter()
+    .map(|bytes| {
+        let archive = Archive::of(bytes);
+        archive.told(archive.open())
+    })
+    .collect();
+    assert_snapshot!(all.join("\n\n"), @r"
+    error: `app.tar` is no image archive: it is empty
+
+    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    exit code 2
+
+    error: `app.tar` is no image archive: it looks like a Dockerfile
+
+    hint: build it first, then name what `docker save`, `buildah push oci-archive:…` or `docker buildx build --output type=oci,dest=…` wrote
+    exit code 2
+
+    error: `app.tar` is no image archive: it looks like a program
+
+    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    exit code 2
+
+    error: `app.tar` is no image archive: it looks like JSON
+
+    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    exit code 2
+
+    error: `app.tar` is no image archive: it looks like a web page
+
+    hint: the download brought a web page, perhaps a sign-in form: download again
+    exit code 2
+
+    error: `app.tar` is no image archive: it is a Git LFS pointer, not the file that it stands for
+
+    hint: fetch the file itself: `git lfs pull`, or `lfs: true` in the checkout
+    exit code 2
+
+    error: `app.tar` is no image archive: it looks like a zip file
+
+    hint: unzip it, and name the archive inside
+    exit code 2
+
+    error: `app.tar` is no image archive: it looks like a script
+
+    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    exit code 2
+
+    error: `app.tar` is no image archive: it looks like text
+
+    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    exit code 2
+
+    error: `app.tar` is no image archive: it starts with nothing but zeros
+
+    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    exit code 2
+
+    error: `app.tar` is no image archive: it is no tar file, compressed or not
+
+    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    exit code 2
+
+    error: `app.tar` is no image archive: it is a tar file of a file system
+
+    hint: `docker export` writes the files of a container; `docker save` writes an image
+    exit code 2
+
+    error: `app.tar` is no image archive: it is a tar file that has the image in a folder
+
+    hint: pack what is in the folder, not the folder: `tar -C FOLDER -cf image.tar .`
+    exit code 2
+
+    error: `app.tar` is no image archive: it was saved by a Docker older than 1.10, and has no `manifest.json`
+
+    hint: load it with a current Docker, and save it again
+    exit code 2
+
+    error: `app.tar` is no image archive: it is a tar file with neither `manifest.json` nor `oci-layout` at its top
+
+    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    exit code 2
+    ");
+}
+
+#[test]
+fn a_source_of_another_kind_than_it_is_said_to_be_is_told_how_to_write_it() {
+    let classic = Archive::of(&classic_archive(&[(&Picture::new("app", 1), &[])]));
+    assert_snapshot!(classic.told(classic.oci(None)), @r"
+    error: `app.tar` is a Docker archive without an OCI layout in it, but `oci-archive:` takes an OCI archive
+
+    hint: write `docker-archive:app.tar`
+    exit code 2
+    ");
+    let as_layout = open(ImageSource::OciLayout(classic.path(), None));
+    assert_snapshot!(classic.told(as_layout), @r"
+    error: `app.tar` is a file, but `oci:` takes a directory
+
+    hint: write `oci-archive:app.tar`
+    exit code 2
+    ");
+    let folder = classic.folder.path().to_owned();
+    let as_archive = open(ImageSource::OciArchive(folder, None));
+    assert_snapshot!(classic.told(as_archive), @r"
+    error: `FOLDER` is a directory, but `oci-archive:` takes a file
+
+    hint: write `oci:FOLDER`
+    exit code 2
+    ");
+}
+
+#[test]
+fn a_directory_that_is_no_layout_is_told_by_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || open(ImageSource::Path(folder.path().to_owned()));
+    let mut all = vec![told(folder.path(), open())];
+    for name in ["Dockerfile", "manifest.json", "version"] {
+        fs::write(folder.path().join(name), b"").unwrap();
+        all.push(told(folder.path(), open()));
+    }
+    assert_snapshot!(all.join("\n\n"), @r"
+    error: `FOLDER` is no OCI layout: it has no `oci-layout`
+
+    hint: name the directory that holds `oci-layout` and `index.json`
+    exit code 2
+
+    error: `FOLDER` is no OCI layout: it has no `oci-layout`
+
+    hint: it is the input of a build; build the image first
+    exit code 2
+
+    error: `FOLDER` is no OCI layout: it has no `oci-layout`
+
+    hint: it is an unpacked Docker archive; pack it again: `tar -C FOLDER -cf image.tar .`
+    exit code 2
+
+    error: `FOLDER` is no OCI layout: it has no `oci-layout`
+
+    hint: it is in skopeo's `dir:` form; `skopeo copy dir:… oci:…` makes a layout of it
+    exit code 2
+    ");
+}
