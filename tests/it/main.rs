@@ -9,6 +9,7 @@
 )]
 
 mod errors;
+mod hostile;
 mod push;
 mod reuse;
 mod secrets;
