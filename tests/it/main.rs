@@ -10,6 +10,7 @@
 
 mod errors;
 mod hostile;
+mod odd;
 mod push;
 mod reuse;
 mod secrets;
