@@ -111,7 +111,8 @@ pub(super) async fn pack_and_send(
         .layers
         .iter()
         .map(|layer| packed[&layer.diff_id].clone());
-    let manifest = write_manifest(&config.digest, config.size, &layers.collect::<Vec<_>>());
+    let manifest = write_manifest(&config.digest, config.size, &layers.collect::<Vec<_>>())
+        .map_err(PushError::Manifest)?;
     if !blobs.iter().any(|blob| blob.digest == config.digest) {
         blobs.push(config);
     }

@@ -9,6 +9,8 @@
 )]
 
 mod errors;
+mod hostile;
+mod odd;
 mod push;
 mod reuse;
 mod secrets;
