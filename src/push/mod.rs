@@ -18,7 +18,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::compress::CompressError;
-use crate::config::{Compression, Platforms};
+use crate::config::{Compression, Concurrency, Platforms};
 use crate::digest::Digest;
 use crate::error::{ExitCode, Hint};
 use crate::manifest::{AnyManifest, Descriptor, ManifestError, Platform};
@@ -52,7 +52,7 @@ pub struct Settings {
     /// Whether layers are taken over by their diff IDs from earlier images of the repository.
     pub layer_reuse: bool,
     /// Blobs in flight at once.
-    pub concurrency: usize,
+    pub concurrency: Concurrency,
     /// Where compressed layers are spooled.
     pub temporary_directory: PathBuf,
 }

@@ -326,7 +326,7 @@ async fn send(
                 .collect();
             async move { (blob.digest, join_all(attempts).await) }
         })
-        .buffer_unordered(settings.concurrency);
+        .buffer_unordered(settings.concurrency.large);
     while let Some((digest, results)) = sending.next().await {
         for (standing, result) in standings.iter_mut().zip(results) {
             match (standing.as_mut(), result) {
