@@ -244,8 +244,8 @@ mod tests {
               Whether layers that the destination's earlier images have, by their diff IDs, are neither
               compressed nor sent: `auto` (default) or `off`.
           concurrency
-              How many blobs are sent at once, from 1 to 64, and three times as many of those under 1 MiB;
-              default 8.
+              How many blobs are sent at once, from 1 to 64; default 8, and up to 24 together with those
+              under 1 MiB.
           stall_timeout
               How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at
               most `1h`; default `60s`.

@@ -126,7 +126,7 @@ variables! {
         compression: "What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.";
         compression_level: "Level for `gzip`, from 1 (fast) to 12 (small), default 2; or for `zstd`, from 1 to 19, default 3. Excludes `compression: none`.";
         layer_reuse: "Whether layers that the destination's earlier images have, by their diff IDs, are neither compressed nor sent: `auto` (default) or `off`.";
-        concurrency: "How many blobs are sent at once, from 1 to 64, and three times as many of those under 1 MiB; default 8.";
+        concurrency: "How many blobs are sent at once, from 1 to 64; default 8, and up to 24 together with those under 1 MiB.";
         stall_timeout: "How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at most `1h`; default `60s`.";
         ca_certificates: "More certificate authorities to trust, on every connection: PEM text, or a path to it; default the system's alone.";
         insecure_registries: "List of hosts that may be spoken to over plain HTTP, such as `registry.example.com:5000`; never Google's; this machine needs no mention.";

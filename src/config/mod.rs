@@ -62,7 +62,7 @@ pub struct Request {
     /// The pull secret, when one is asked for.
     pub pull_secret: Option<PullSecretRequest>,
     /// Blobs in flight at once.
-    pub concurrency: usize,
+    pub concurrency: Concurrency,
     /// Where the report goes as JSON.
     pub report_file: Option<PathBuf>,
     /// Where the digest of the first destination goes.
@@ -258,6 +258,16 @@ pub enum Platforms {
     Only(Vec<Platform>),
 }
 
+/// How many blobs are in flight at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Concurrency {
+    /// Of those that take as long as their bytes take.
+    pub large: usize,
+    /// Of all together. A small blob takes as long as the registry needs to answer, whatever else
+    /// is under way.
+    pub all: usize,
+}
+
 /// How the result is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
@@ -310,10 +320,10 @@ pub enum Ci {
 
 /// The bounds that hold when nothing is said.
 pub mod defaults {
-    use super::Duration;
+    use super::{Concurrency, Duration};
 
     /// Blobs in flight at once.
-    pub const CONCURRENCY: usize = 8;
+    pub const CONCURRENCY: Concurrency = Concurrency { large: 8, all: 24 };
     /// The registry that short tags go to.
     pub const REGISTRY: &str = "gcr.io";
     /// How long a connection may take to be made.

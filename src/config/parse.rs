@@ -14,8 +14,8 @@ use super::paths::{Files, Paths};
 use super::pull_secret::{Bearings, pull_secret};
 use super::values::{any_of, list, number, word};
 use super::{
-    Ci, Command, Compression, Destinations, LogFormat, Platforms, Request, Verify, credentials,
-    defaults, image, network, targets,
+    Ci, Command, Compression, Concurrency, Destinations, LogFormat, Platforms, Request, Verify,
+    credentials, defaults, image, network, targets,
 };
 
 /// Reads the whole request: `argument` is the command word of the command line, and wins over the
@@ -211,9 +211,13 @@ fn log_format(given: &Given, faults: &mut Faults) -> LogFormat {
         .unwrap_or_default()
 }
 
-fn concurrency(given: &Given, faults: &mut Faults) -> usize {
+fn concurrency(given: &Given, faults: &mut Faults) -> Concurrency {
     let text = given.inputs.concurrency.as_deref();
     text.and_then(|text| faults.take("concurrency", number(text, 1..=64)))
+        .map(|number| Concurrency {
+            large: number,
+            all: number,
+        })
         .unwrap_or(defaults::CONCURRENCY)
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::plan::Standing;
 use super::{Destination, PushError};
+use crate::config::Concurrency;
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, Descriptor};
 use crate::source::{ByteStream, Source, Tree, read_range};
@@ -132,20 +133,19 @@ pub(super) fn of_tree(tree: &Tree, source: &Source) -> Blobs {
 /// needs to answer, so that many of them may be in flight.
 const LARGE: u64 = 1024 * 1024;
 
-/// How many small blobs are in flight for each large one that may be.
-const SMALL_FOR_ONE_LARGE: usize = 3;
-
 /// Sends what is missing at one destination; the largest first, because the push lasts as long as
 /// the blob that ends last.
 pub(super) async fn send_missing(
     destination: &Destination,
     blobs: &Blobs,
     standing: &mut Standing,
-    concurrency: usize,
+    concurrency: Concurrency,
 ) -> Result<(), PushError> {
-    let mut missing = destination.missing(blobs, standing, concurrency).await?;
+    let mut missing = destination
+        .missing(blobs, standing, concurrency.all)
+        .await?;
     missing.sort_by_key(|blob| std::cmp::Reverse(blob.size));
-    let large = Semaphore::new(concurrency);
+    let large = Semaphore::new(concurrency.large);
     let sent: Vec<_> = stream::iter(missing)
         .map(|blob| async {
             // A semaphore that is never closed always gives.
@@ -156,7 +156,7 @@ pub(super) async fn send_missing(
             blob.send(destination).await?;
             Ok::<_, PushError>(blob.digest.clone())
         })
-        .buffer_unordered(concurrency * SMALL_FOR_ONE_LARGE)
+        .buffer_unordered(concurrency.all)
         .try_collect()
         .await?;
     standing.sent.extend(sent);

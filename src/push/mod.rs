@@ -18,10 +18,10 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::compress::CompressError;
-use crate::config::{Compression, Platforms};
+use crate::config::{Compression, Concurrency, Platforms};
 use crate::digest::Digest;
 use crate::error::{ExitCode, Hint};
-use crate::manifest::{AnyManifest, Descriptor, Platform};
+use crate::manifest::{AnyManifest, Descriptor, ManifestError, Platform};
 use crate::registry::{Registry, RegistryError};
 use crate::source::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
 
@@ -52,7 +52,7 @@ pub struct Settings {
     /// Whether layers are taken over by their diff IDs from earlier images of the repository.
     pub layer_reuse: bool,
     /// Blobs in flight at once.
-    pub concurrency: usize,
+    pub concurrency: Concurrency,
     /// Where compressed layers are spooled.
     pub temporary_directory: PathBuf,
 }
@@ -233,6 +233,9 @@ pub enum PushError {
     /// A blob that an earlier image names is not there after all.
     #[error("the blob {0} of an earlier image is gone from the registry")]
     Vanished(Digest),
+    /// The manifest that the image needs is none that a registry takes.
+    #[error("could not write a manifest for the image")]
+    Manifest(#[source] ManifestError),
     /// A layer could not be compressed.
     #[error("could not compress the layer `{diff_id}`")]
     Compress {
@@ -250,7 +253,7 @@ impl PushError {
         match self {
             Self::Registry { cause, .. } => cause.exit_code(),
             Self::Source(cause) => cause.exit_code(),
-            Self::Damaged { .. } | Self::Compress { .. } => ExitCode::Failed,
+            Self::Damaged { .. } | Self::Manifest(_) | Self::Compress { .. } => ExitCode::Failed,
             Self::NoPlatform { .. } => ExitCode::Usage,
             Self::Vanished(_) | Self::Changed { .. } => ExitCode::Temporary,
         }
@@ -295,7 +298,7 @@ impl Hint for PushError {
                 "compressed layers need room there: free some, or set `TMPDIR` to a larger disk"
                     .to_owned(),
             ],
-            Self::Compress { .. } => Vec::new(),
+            Self::Manifest(_) | Self::Compress { .. } => Vec::new(),
         }
     }
 }

@@ -111,7 +111,8 @@ pub(super) async fn pack_and_send(
         .layers
         .iter()
         .map(|layer| packed[&layer.diff_id].clone());
-    let manifest = write_manifest(&config.digest, config.size, &layers.collect::<Vec<_>>());
+    let manifest = write_manifest(&config.digest, config.size, &layers.collect::<Vec<_>>())
+        .map_err(PushError::Manifest)?;
     if !blobs.iter().any(|blob| blob.digest == config.digest) {
         blobs.push(config);
     }
@@ -325,7 +326,7 @@ async fn send(
                 .collect();
             async move { (blob.digest, join_all(attempts).await) }
         })
-        .buffer_unordered(settings.concurrency);
+        .buffer_unordered(settings.concurrency.large);
     while let Some((digest, results)) = sending.next().await {
         for (standing, result) in standings.iter_mut().zip(results) {
             match (standing.as_mut(), result) {

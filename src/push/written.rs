@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Descriptor, media_type};
+use crate::manifest::{AnyManifest, Descriptor, ManifestError, media_type};
 
 /// A layer as the manifest will name it.
 #[derive(Clone, Debug)]
@@ -40,7 +40,15 @@ impl Form {
 
 /// Writes the manifest in Docker's schema 2, which `docker push` makes of the same archive; in
 /// OCI's form where a layer is in zstd, which Docker's has no media type for.
-pub(super) fn write_manifest(config: &Digest, config_size: u64, layers: &[Layer]) -> AnyManifest {
+///
+/// # Errors
+///
+/// When the layers are so many that no registry takes the manifest.
+pub(super) fn write_manifest(
+    config: &Digest,
+    config_size: u64,
+    layers: &[Layer],
+) -> Result<AnyManifest, ManifestError> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Document<'a> {
@@ -93,8 +101,7 @@ pub(super) fn write_manifest(config: &Digest, config_size: u64, layers: &[Layer]
         reason = "strings, numbers and lists always make JSON"
     )]
     let bytes = serde_json::to_vec(&document).expect("a manifest is JSON");
-    #[expect(clippy::expect_used, reason = "it was written in the line above")]
-    AnyManifest::parse(bytes.into(), None).expect("our own manifest is one")
+    AnyManifest::parse(bytes.into(), None)
 }
 
 #[cfg(test)]
@@ -112,9 +119,9 @@ mod tests {
     #[test]
     fn gzip_makes_a_docker_manifest_and_zstd_an_oci_one() {
         let config = Digest::of(b"{}");
-        let docker = write_manifest(&config, 2, &[layer(Form::Gzip), layer(Form::Tar)]);
+        let docker = write_manifest(&config, 2, &[layer(Form::Gzip), layer(Form::Tar)]).unwrap();
         assert_eq!(docker.media_type(), media_type::DOCKER_MANIFEST);
-        let oci = write_manifest(&config, 2, &[layer(Form::Gzip), layer(Form::Zstd)]);
+        let oci = write_manifest(&config, 2, &[layer(Form::Gzip), layer(Form::Zstd)]).unwrap();
         assert_eq!(oci.media_type(), media_type::OCI_MANIFEST);
         let AnyManifest::Manifest(oci) = oci else {
             panic!("an image manifest")
@@ -137,7 +144,7 @@ mod tests {
             media_type: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip".to_owned(),
             urls: vec!["https://example.com/layer".to_owned()],
         };
-        let manifest = write_manifest(&Digest::of(b"{}"), 2, &[layer(foreign)]);
+        let manifest = write_manifest(&Digest::of(b"{}"), 2, &[layer(foreign)]).unwrap();
         let text = String::from_utf8(manifest.bytes().to_vec()).unwrap();
         assert!(
             text.contains(r#""urls":["https://example.com/layer"]"#),

@@ -10,6 +10,8 @@
 
 mod daemon;
 mod errors;
+mod hostile;
+mod odd;
 mod push;
 mod reuse;
 mod secrets;

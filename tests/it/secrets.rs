@@ -338,7 +338,7 @@ fn a_pull_secret_holds_the_reader_s_key_and_nothing_else_does() {
             assert_eq!(yaml.lines().count(), 8, "{yaml}");
             let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
             for (_, login) in config["auths"].as_object().unwrap() {
-                assert_eq!(login["password"], reader.as_str());
+                assert_eq!(login["password"], reader.trim());
                 assert_eq!(login["username"], "_json_key");
             }
         }

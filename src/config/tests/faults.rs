@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use super::*;
 use crate::compress::Method;
-use crate::config::{Compression, LogFormat, VARIABLES, Verify, defaults};
+use crate::config::{Compression, Concurrency, LogFormat, VARIABLES, Verify, defaults};
 
 #[test]
 fn an_empty_environment_is_told_what_to_give() {
@@ -232,7 +232,7 @@ fn what_is_given_is_what_is_asked_for() {
     assert_eq!(request.command, Command::Push, "the argument wins");
     assert_eq!(request.compression, Compression::With(Method::Gzip(12)));
     assert_eq!(request.verify, Verify::Off);
-    assert_eq!(request.concurrency, 3);
+    assert_eq!(request.concurrency, Concurrency { large: 3, all: 3 });
     assert_eq!(request.network.stall_timeout.as_secs(), 120);
     assert_eq!(request.log_format, LogFormat::Json);
     assert_eq!(request.report_file, Some("out/report.json".into()));

@@ -157,8 +157,9 @@ pub fn classic_archive(images: &[(&Picture, &[&str])]) -> Vec<u8> {
     let mut folders: BTreeMap<Digest, String> = BTreeMap::new();
     for (number, (picture, tags)) in images.iter().enumerate() {
         let mut paths = Vec::new();
-        for layer in &picture.layers {
-            let folder = Digest::of(format!("{number} {}", Digest::of(layer)).as_bytes());
+        for (position, layer) in picture.layers.iter().enumerate() {
+            let folder = format!("{number} {position} {}", Digest::of(layer));
+            let folder = Digest::of(folder.as_bytes());
             let path = format!("{}/layer.tar", folder.hex());
             tar = tar
                 .directory(&format!("{}/", folder.hex()))

@@ -1,0 +1,314 @@
+//! Images that are odd but good arrive; images that are odd and bad are told. On a real registry and on
+//! the stand-in.
+
+use serde_json::{Value, json};
+
+use gcr_push::digest::Digest;
+
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::google::Google;
+use crate::support::images::{
+    Layout, OCI_INDEX, OCI_LAYER, Packed, Picture, TarFile, classic_archive, docker25_archive, gzip,
+};
+use crate::support::run::{Outcome, Run};
+use crate::support::skopeo::pull_plain;
+
+/// Pushes an archive to both; to the real one twice, so that it is also met as an earlier image.
+fn push(image: &[u8]) -> [Outcome; 2] {
+    let google = Google::start();
+    let at_google = google
+        .run()
+        .file("image.tar", image)
+        .set("image", "image.tar")
+        .set("tags", "gcr.io/acme/app:1")
+        .run();
+    let registry = DockerRegistry::start();
+    let push = |tag: &str| {
+        Run::new()
+            .file("image.tar", image)
+            .set("image", "image.tar")
+            .set("tags", format!("{}/app:{tag}", registry.address()))
+            .set("digest_file", "digest")
+            .run()
+    };
+    let outcome = push("1");
+    assert_eq!(
+        outcome.code, at_google.code,
+        "{}\n{}",
+        outcome.stderr, at_google.stderr
+    );
+    if outcome.code == 0 {
+        let pulled = pull_plain(&format!("{}/app:1", registry.address()));
+        let digest = Digest::of(&pulled.manifest).to_string();
+        assert_eq!(outcome.read("digest"), digest);
+        assert!(
+            google
+                .standin
+                .tags("gcr.io", "acme/app")
+                .values()
+                .any(|d| *d == digest)
+        );
+        let again = push("2");
+        assert_eq!(again.code, 0, "{}", again.stderr);
+        assert_eq!(again.read("digest"), digest);
+    } else {
+        assert!(registry.is_untouched());
+        assert!(google.is_untouched());
+    }
+    [outcome, at_google]
+}
+
+fn arrives(image: &[u8]) {
+    for outcome in push(image) {
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    }
+}
+
+fn is_told(image: &[u8]) -> String {
+    let [outcome, other] = push(image);
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    let text = outcome.error();
+    assert_eq!(text, other.error());
+    text
+}
+
+/// A layout of one manifest, as it is written here.
+fn layout(manifest: impl FnOnce(&mut Layout) -> Value) -> Vec<u8> {
+    let mut layout = Layout::default();
+    let manifest = manifest(&mut layout);
+    let manifest = layout.manifest(manifest);
+    layout.list(&manifest, Some("app:1"));
+    layout.archive()
+}
+
+#[test]
+fn a_layer_of_no_bytes_arrives() {
+    let picture = Picture::of("amd64", vec![Vec::new(), TarFile::new().finish()]);
+    arrives(&classic_archive(&[(&picture, &["app:1"])]));
+    arrives(&docker25_archive(&[(&picture, &["app:1"])]));
+    let mut plain = Layout::default();
+    let manifest = plain.image(&picture, Packed::Tar);
+    plain.list(&manifest, None);
+    arrives(&plain.archive());
+}
+
+#[test]
+fn an_image_without_layers_arrives() {
+    let picture = Picture::of("amd64", Vec::new());
+    arrives(&classic_archive(&[(&picture, &["app:1"])]));
+    let mut empty = Layout::default();
+    let manifest = empty.image(&picture, Packed::Gzip);
+    empty.list(&manifest, None);
+    arrives(&empty.archive());
+}
+
+#[test]
+fn an_image_of_two_hundred_layers_arrives() {
+    let picture = Picture::new("app", 200);
+    arrives(&classic_archive(&[(&picture, &["app:1"])]));
+    let mut many = Layout::default();
+    let manifest = many.image(&picture, Packed::Gzip);
+    many.list(&manifest, None);
+    arrives(&many.archive());
+}
+
+#[test]
+fn a_layer_that_an_image_has_twice_arrives() {
+    let layer = TarFile::new().file("a", b"again").finish();
+    let other = TarFile::new().file("b", b"once").finish();
+    let picture = Picture::of("amd64", vec![layer.clone(), other, layer]);
+    arrives(&classic_archive(&[(&picture, &["app:1"])]));
+    arrives(&docker25_archive(&[(&picture, &["app:1"])]));
+    let mut twice = Layout::default();
+    let manifest = twice.image(&picture, Packed::Gzip);
+    twice.list(&manifest, None);
+    arrives(&twice.archive());
+}
+
+#[test]
+fn a_config_of_no_bytes_is_left_to_the_registry_to_judge() {
+    let image = layout(|layout| {
+        let config = layout.blob("application/vnd.example", Vec::new());
+        let layer = layout.blob(OCI_LAYER, TarFile::new().finish());
+        json!({"schemaVersion": 2, "config": config, "layers": [layer]})
+    });
+    let run = |run: Run| run.file("image.tar", &image).set("image", "image.tar");
+    let registry = DockerRegistry::start();
+    run(Run::new())
+        .set("tags", format!("{}/app:1", registry.address()))
+        .succeeds();
+    let google = Google::start();
+    let outcome = run(google.run()).set("name", "app").fails_with(1);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not push to `gcr.io/acme/app:1`
+      caused by: PUT https://gcr.io/v2/acme/app/manifests/1: 400 MANIFEST_INVALID
+      caused by: manifest config is empty
+    ");
+}
+
+#[test]
+fn an_artifact_whose_config_is_its_layer_arrives() {
+    // OCI image spec, "Guidance for an Empty Descriptor".
+    arrives(&layout(|layout| {
+        let empty = layout.blob("application/vnd.oci.empty.v1+json", b"{}".to_vec());
+        json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "artifactType": "application/vnd.example", "config": empty, "layers": [empty]})
+    }));
+}
+
+#[test]
+fn a_docker_archive_whose_config_is_no_image_config_is_told() {
+    for config in [
+        &b""[..],
+        b"{}",
+        b"null",
+        b"[]",
+        br#"{"rootfs":{"diff_ids":["x"]}}"#,
+    ] {
+        let entries = json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": []}]);
+        let tar = TarFile::new()
+            .file("c.json", config)
+            .file("manifest.json", entries.to_string().as_bytes())
+            .finish();
+        let told = is_told(&tar);
+        assert!(told.contains("`c.json` of `image.tar`"), "{told}");
+    }
+}
+
+#[test]
+fn a_manifest_that_is_almost_too_large_arrives() {
+    let limit = 4 * 1024 * 1024;
+    let of = |padding: usize| {
+        layout(|layout| {
+            let config = layout.blob("application/vnd.oci.image.config.v1+json", b"{}".to_vec());
+            json!({"schemaVersion": 2, "config": config, "layers": [],
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "annotations": {"padding": "x".repeat(padding)}})
+        })
+    };
+    arrives(&of(limit - 1000));
+    insta::assert_snapshot!(is_told(&of(limit)), @"error: `blobs/sha256/efecafeea7725e72be7e6ad80634175fa59470ff4c221685bc92aed5a914a0d2` of `image.tar` has 4194579 bytes, more than the 4194304 that are read");
+}
+
+#[test]
+fn more_layers_than_a_manifest_can_name_are_told() {
+    // Small in the archive, where one file serves them all.
+    let count = 40_000;
+    let layer = TarFile::new().file("a", b"again").finish();
+    let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers",
+        "diff_ids": vec![Digest::of(&layer); count]}});
+    let entries = json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": vec!["l"; count]}]);
+    let tar = TarFile::new()
+        .file("c.json", config.to_string().as_bytes())
+        .file("l", &layer)
+        .file("manifest.json", entries.to_string().as_bytes())
+        .finish();
+    insta::assert_snapshot!(is_told(&tar), @"
+    error: could not write a manifest for the image
+      caused by: it has 6360267 bytes, more than the 4194304 that registries take
+    ");
+}
+
+#[test]
+fn json_that_nests_without_end_is_told() {
+    let deep = |text: &str| format!("{}{text}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let manifest = TarFile::new().file("manifest.json", deep("").as_bytes());
+    insta::assert_snapshot!(is_told(&manifest.finish()), @"
+    error: cannot understand `manifest.json` of `image.tar`
+      caused by: invalid type: sequence, expected a string at line 1 column 2
+    ");
+    let tar = TarFile::new()
+        .file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
+        .file(
+            "index.json",
+            format!(r#"{{"manifests":{}}}"#, deep("")).as_bytes(),
+        );
+    insta::assert_snapshot!(is_told(&tar.finish()), @"
+    error: cannot understand `index.json` of `image.tar`
+      caused by: invalid type: sequence, expected a string at line 1 column 15
+    ");
+}
+
+#[test]
+fn a_config_that_nests_without_end_where_nobody_looks_arrives() {
+    let entries = json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": []}]);
+    let deep = format!("{}0{}", "[".repeat(100_000), "]".repeat(100_000));
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}},"x":{deep}}}"#
+    );
+    let tar = TarFile::new()
+        .file("c.json", config.as_bytes())
+        .file("manifest.json", entries.to_string().as_bytes())
+        .finish();
+    let outcome = Run::new().file("image.tar", &tar).set("image", "image.tar");
+    let registry = DockerRegistry::start();
+    outcome
+        .set("tags", format!("{}/app:1", registry.address()))
+        .succeeds();
+}
+
+#[test]
+fn indexes_that_nest_are_followed_so_far() {
+    let nested = |depth: usize| {
+        let mut layout = Layout::default();
+        let mut inner = layout.image(&Picture::new("app", 1), Packed::Gzip);
+        for _ in 0..depth {
+            inner = layout.index(&[inner]);
+        }
+        layout.list(&inner, None);
+        layout.archive()
+    };
+    let told = is_told(&nested(50));
+    insta::assert_snapshot!(told, @"error: `image.tar` has indexes nested more than 8 deep");
+}
+
+#[test]
+fn an_index_of_nothing_is_told_or_arrives_the_same_everywhere() {
+    let mut layout = Layout::default();
+    let index = layout.blob(
+        OCI_INDEX,
+        br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#.to_vec(),
+    );
+    layout.list(&index, None);
+    push(&layout.archive());
+}
+
+#[test]
+fn a_layer_that_claims_another_size_is_told() {
+    let image = layout(|layout| {
+        let config = layout.blob("application/vnd.oci.image.config.v1+json", b"{}".to_vec());
+        let mut layer = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(b"layer"));
+        layer["size"] = 1_000_000_000_000_u64.into();
+        json!({"schemaVersion": 2, "config": config, "layers": [layer]})
+    });
+    insta::assert_snapshot!(is_told(&image), @"
+    error: `blobs/sha256/15a9f7ac8718f9fa1e41e13c8e1df669bca0dd831cf35e5767594dcd02e31fb3` of `image.tar` is damaged: it has 28 bytes and should have 1000000000000
+
+    hint: make the archive again, or fetch it again: its bytes were changed
+    ");
+    let image = layout(|layout| {
+        let config = layout.blob("application/vnd.oci.image.config.v1+json", b"{}".to_vec());
+        let mut layer = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(b"layer"));
+        layer["size"] = (-1).into();
+        json!({"schemaVersion": 2, "config": config, "layers": [layer]})
+    });
+    insta::assert_snapshot!(is_told(&image), @"
+    error: cannot push the manifest sha256:2df668759cff002cfa5360d2aeb735257fb5ce8be647b914c15e4955db690532 of `image.tar`
+      caused by: it is no manifest
+      caused by: invalid value: integer `-1`, expected u64 at line 1 column 320
+    ");
+}
+
+#[test]
+fn a_digest_that_is_not_sha256_is_told() {
+    let image = layout(|layout| {
+        let mut config = layout.blob("application/vnd.oci.image.config.v1+json", b"{}".to_vec());
+        config["digest"] = format!("sha512:{}", "0".repeat(128)).into();
+        json!({"schemaVersion": 2, "config": config, "layers": []})
+    });
+    insta::assert_snapshot!(is_told(&image), @"
+    error: cannot push the manifest sha256:ca98dbbae7e654eb64fde2d944aeb662219872080c5c6cf5a09a96f27ebb90f9 of `image.tar`
+      caused by: it is no manifest
+      caused by: `sha512:000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000` is no digest: expected `sha256:` and 64 hexadecimal digits at line 1 column 157
+    ");
+}
