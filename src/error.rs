@@ -150,12 +150,12 @@ impl Hint for Error {
             Self::List(error) => error.hints(),
             Self::PullSecret(error) => error.hints(),
             Self::NoImage => vec![
-                "for example `image: docker-archive:image.tar`, `oci-archive:image.tar` or \
-                 `oci:layout`"
+                "for example `image: docker-archive:image.tar`, `oci-archive:image.tar`, \
+                 `oci:layout` or `docker-daemon:NAME`"
                     .to_owned(),
             ],
             Self::Target(ReferenceError::NoName) => vec![
-                "the archive holds no name of its own (`docker save` by image ID writes none)"
+                "an image that is saved or asked for by its ID brings no name of its own"
                     .to_owned(),
             ],
             Self::Target(ReferenceError::Tag(..)) => {
@@ -263,7 +263,7 @@ pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
         next = cause.source();
         // Some libraries repeat their cause in their own text.
         let is_repeated = last.ends_with(&text);
-        if !is_repeated && !(next.is_some() && is_wrapping(&text)) {
+        if !(is_repeated || next.is_some() && is_wrapping(&text)) {
             texts.push(text.clone());
         }
         last = text;

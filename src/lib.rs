@@ -74,7 +74,7 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
         return Err(failure);
     }
     let image = request.image.as_ref().ok_or(Error::NoImage)?;
-    let source = Source::open(image, &request.temporary_directory)
+    let source = Source::open(image, &request.network, &request.temporary_directory)
         .await
         .map_err(Error::Source)?;
     let targets =

@@ -83,7 +83,7 @@ impl FromStr for Platform {
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
         };
-        if !parts.iter().all(|part| known(&part)) {
+        if !parts.iter().all(known) {
             return Err(PlatformError);
         }
         let lower = |part: &str| part.to_ascii_lowercase();

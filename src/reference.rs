@@ -135,7 +135,7 @@ impl FromStr for Endpoint {
     }
 }
 
-fn is_host_name(name: &str) -> bool {
+pub(crate) fn is_host_name(name: &str) -> bool {
     if let Some(address) = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) {
         return address.parse::<std::net::Ipv6Addr>().is_ok();
     }
@@ -373,7 +373,7 @@ fn check_repository(endpoint: &Endpoint, path: &str) -> Result<(), ReferenceErro
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, the distribution spec's component of a name.
-fn is_component(component: &str) -> bool {
+pub(crate) fn is_component(component: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let edges = component.bytes().next().is_some_and(alphanumeric)
         && component.bytes().last().is_some_and(alphanumeric);

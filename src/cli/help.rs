@@ -170,8 +170,10 @@ mod tests {
         Image:
           image
               The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes),
-              `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, or a bare path, told apart by its content; REF
-              picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.
+              `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker-daemon:REF` (an image that a Docker engine
+              holds), a bare path, told apart by its content, or `-` for an archive on standard input, which
+              may stand for PATH too; REF picks one of several images, as in
+              `docker-archive:out/image.tar:app:1.2`.
           platforms
               List of the platforms of a multi-platform image to push, such as `linux/amd64,
               linux/arm64/v8`; one makes it a plain image, several a smaller index; default `all`.
@@ -242,7 +244,8 @@ mod tests {
               Whether layers that the destination's earlier images have, by their diff IDs, are neither
               compressed nor sent: `auto` (default) or `off`.
           concurrency
-              How many blobs are sent at once, from 1 to 64; default 8.
+              How many blobs are sent at once, from 1 to 64, and three times as many of those under 1 MiB;
+              default 8.
           stall_timeout
               How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at
               most `1h`; default `60s`.

@@ -2,35 +2,60 @@
 
 use std::path::PathBuf;
 
-use super::ImageSource;
+use super::daemon;
 use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::paths::Paths;
+use super::{ArchiveKind, ImageSource};
 
-const EXAMPLES: &str =
-    "`docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY` or a path";
+const EXAMPLES: &str = "`docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker-daemon:NAME`, a \
+     path, or `-` for standard input";
 
-const SAVE: &str =
-    "an image that a Docker daemon holds can be saved first: `docker save --output image.tar NAME`";
+const NAMES: &str = "an image that a Docker engine holds is `docker-daemon:NAME`";
 
 /// Reads `image`.
 pub(super) fn image(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<ImageSource> {
+    const VARIABLE: &str = "image";
     let Some(text) = given.inputs.image.as_deref() else {
-        faults.missing("image", format!("say what to push: {EXAMPLES}"));
+        faults.missing(VARIABLE, format!("say what to push: {EXAMPLES}"));
         return None;
     };
     match parse(text) {
-        Ok((transport, path, reference)) => faults
-            .take_path("image", path, paths.input(path))
+        // `docker run` without `--interactive`, as the runner calls it, attaches none
+        // (actions/runner, DockerCommandManager.cs).
+        Ok(Form::StandardInput(..)) if paths.are_of_action() => {
+            faults.unusable(VARIABLE, "the container of an action has no standard input");
+            faults.hint(
+                "write the image to a file in the workspace, `docker save --output image.tar \
+                 NAME`, and name that",
+            );
+            None
+        }
+        Ok(Form::StandardInput(kind, reference)) => {
+            Some(ImageSource::StandardInput(kind, reference))
+        }
+        Ok(Form::Daemon(reference)) => {
+            daemon::image(reference, given, faults).map(ImageSource::DockerDaemon)
+        }
+        Ok(Form::Path(transport, path, reference)) => faults
+            .take_path(VARIABLE, path, paths.input(path))
             .map(|path| transport.at(path, reference)),
         Err(fault) => {
-            faults.unusable("image", fault);
+            faults.unusable(VARIABLE, fault);
             if is_name(text) {
-                faults.hint(SAVE);
+                faults.hint(NAMES);
             }
             None
         }
     }
+}
+
+/// What `image` says, before its path is looked at.
+#[derive(Debug, PartialEq, Eq)]
+enum Form<'a> {
+    Path(Transport, &'a str, Option<String>),
+    StandardInput(ArchiveKind, Option<String>),
+    Daemon(&'a str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +75,23 @@ impl Transport {
             Self::Bare => ImageSource::Path(path),
         }
     }
+
+    /// The archive that may come on standard input; a layout is a directory and cannot.
+    fn archive(self) -> Option<ArchiveKind> {
+        match self {
+            Self::DockerArchive => Some(ArchiveKind::Docker),
+            Self::OciArchive => Some(ArchiveKind::Oci),
+            Self::Bare => Some(ArchiveKind::Any),
+            Self::OciLayout => None,
+        }
+    }
+
+    fn form(self, path: &str, reference: Option<String>) -> Form<'_> {
+        match self.archive() {
+            Some(kind) if path == "-" => Form::StandardInput(kind, reference),
+            _ => Form::Path(self, path, reference),
+        }
+    }
 }
 
 const TRANSPORTS: [(&str, Transport); 3] = [
@@ -58,17 +100,18 @@ const TRANSPORTS: [(&str, Transport); 3] = [
     ("oci:", Transport::OciLayout),
 ];
 
+const DAEMON: &str = "docker-daemon:";
+
 /// What other tools read from, and this one does not.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 5] = [
     "docker://",
-    "docker-daemon:",
     "containers-storage:",
     "dir:",
     "sif:",
     "ostree:",
 ];
 
-fn parse(text: &str) -> Result<(Transport, &str, Option<String>), String> {
+fn parse(text: &str) -> Result<Form<'_>, String> {
     for (prefix, transport) in TRANSPORTS {
         let Some(rest) = text.strip_prefix(prefix) else {
             continue;
@@ -84,16 +127,14 @@ fn parse(text: &str) -> Result<(Transport, &str, Option<String>), String> {
         if reference.is_some_and(str::is_empty) {
             return Err("it ends in `:` with no reference behind it".to_owned());
         }
-        return Ok((transport, path, reference.map(str::to_owned)));
+        return Ok(transport.form(path, reference.map(str::to_owned)));
+    }
+    if let Some(reference) = text.strip_prefix(DAEMON) {
+        return Ok(Form::Daemon(reference));
     }
     if let Some(other) = OTHERS.iter().find(|other| text.starts_with(**other)) {
         return Err(format!(
             "this version cannot read from `{other}`, only from {EXAMPLES}"
-        ));
-    }
-    if text == "-" {
-        return Err(format!(
-            "this version cannot read standard input, only {EXAMPLES}"
         ));
     }
     if text.contains(':') {
@@ -102,14 +143,13 @@ fn parse(text: &str) -> Result<(Transport, &str, Option<String>), String> {
             quoted(text)
         ));
     }
-    Ok((Transport::Bare, text, None))
+    Ok(Transport::Bare.form(text, None))
 }
 
 /// True for what was meant as the name of an image, not of a file.
 fn is_name(text: &str) -> bool {
-    let known = TRANSPORTS.iter().map(|(prefix, _)| prefix).chain(&OTHERS);
-    text.starts_with("docker-daemon:")
-        || text.contains(':') && !known.into_iter().any(|prefix| text.starts_with(prefix))
+    let mut known = TRANSPORTS.iter().map(|(prefix, _)| prefix).chain(&OTHERS);
+    text.contains(':') && !known.any(|prefix| text.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -124,45 +164,51 @@ mod tests {
 
     #[test]
     fn each_transport_takes_a_path_and_perhaps_a_reference() {
+        use Transport::{Bare, DockerArchive, OciArchive, OciLayout};
+
         for (text, transport, path, reference) in [
-            (
-                "docker-archive:a/b.tar",
-                Transport::DockerArchive,
-                "a/b.tar",
-                None,
-            ),
+            ("docker-archive:a/b.tar", DockerArchive, "a/b.tar", None),
             (
                 "docker-archive:b.tar:app:1.2",
-                Transport::DockerArchive,
+                DockerArchive,
                 "b.tar",
                 Some("app:1.2"),
             ),
-            (
-                "oci-archive:/x.tar:v1",
-                Transport::OciArchive,
-                "/x.tar",
-                Some("v1"),
-            ),
+            ("oci-archive:/x.tar:v1", OciArchive, "/x.tar", Some("v1")),
             (
                 "oci:dir:gcr.io/p/n:1",
-                Transport::OciLayout,
+                OciLayout,
                 "dir",
                 Some("gcr.io/p/n:1"),
             ),
-            ("image.tar", Transport::Bare, "image.tar", None),
-            ("./oci", Transport::Bare, "./oci", None),
+            ("image.tar", Bare, "image.tar", None),
+            ("./oci", Bare, "./oci", None),
         ] {
-            assert_eq!(
-                parse(text),
-                Ok((transport, path, reference.map(str::to_owned))),
-                "{text}"
-            );
+            let reference = reference.map(str::to_owned);
+            let form = Form::Path(transport, path, reference);
+            assert_eq!(parse(text), Ok(form), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_dash_is_standard_input_and_a_path_to_it_is_a_file() {
+        for (text, kind, reference) in [
+            ("-", ArchiveKind::Any, None),
+            ("docker-archive:-", ArchiveKind::Docker, None),
+            ("docker-archive:-:app:1", ArchiveKind::Docker, Some("app:1")),
+            ("oci-archive:-:v1", ArchiveKind::Oci, Some("v1")),
+        ] {
+            let reference = reference.map(str::to_owned);
+            assert_eq!(parse(text), Ok(Form::StandardInput(kind, reference)));
+        }
+        for text in ["./-", "docker-archive:./-", "oci:-", "oci-archive:--"] {
+            assert!(matches!(parse(text), Ok(Form::Path(..))), "{text}");
         }
     }
 
     #[test]
     fn what_this_version_cannot_read_is_refused_by_name() {
-        for text in ["docker://gcr.io/p/n", "docker-daemon:app:1", "dir:x", "-"] {
+        for text in ["docker://gcr.io/p/n", "containers-storage:app", "dir:x"] {
             assert!(
                 fault(text).starts_with("this version cannot read"),
                 "{text}"
@@ -172,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_name_of_an_image_is_no_path() {
-        insta::assert_snapshot!(fault("app:1.2"), @"`app:1.2` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY` or a path");
+        insta::assert_snapshot!(fault("app:1.2"), @"`app:1.2` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker-daemon:NAME`, a path, or `-` for standard input");
         insta::assert_snapshot!(fault("oci:"), @"there is no path after `oci:`");
         insta::assert_snapshot!(fault("oci:x:"), @"it ends in `:` with no reference behind it");
     }
@@ -180,7 +226,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_path_never_holds_a_colon(text in "(oci:|docker-archive:|oci-archive:|)[a-z:/.-]{1,20}") {
-            if let Ok((_, path, reference)) = parse(&text) {
+            if let Ok(Form::Path(_, path, reference)) = parse(&text) {
                 prop_assert!(!path.is_empty() && !path.contains(':'));
                 let end = reference.map_or_else(|| path.to_owned(), |r| format!("{path}:{r}"));
                 prop_assert!(text.ends_with(&end));

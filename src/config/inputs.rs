@@ -96,7 +96,7 @@ macro_rules! variables {
 
 variables! {
     Image {
-        image: "The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, or a bare path, told apart by its content; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.";
+        image: "The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker-daemon:REF` (an image that a Docker engine holds), a bare path, told apart by its content, or `-` for an archive on standard input, which may stand for PATH too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.";
         platforms: "List of the platforms of a multi-platform image to push, such as `linux/amd64, linux/arm64/v8`; one makes it a plain image, several a smaller index; default `all`.";
     }
     Target {
@@ -126,7 +126,7 @@ variables! {
         compression: "What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.";
         compression_level: "Level for `gzip`, from 1 (fast) to 12 (small), default 2; or for `zstd`, from 1 to 19, default 3. Excludes `compression: none`.";
         layer_reuse: "Whether layers that the destination's earlier images have, by their diff IDs, are neither compressed nor sent: `auto` (default) or `off`.";
-        concurrency: "How many blobs are sent at once, from 1 to 64; default 8.";
+        concurrency: "How many blobs are sent at once, from 1 to 64, and three times as many of those under 1 MiB; default 8.";
         stall_timeout: "How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at most `1h`; default `60s`.";
         ca_certificates: "More certificate authorities to trust, on every connection: PEM text, or a path to it; default the system's alone.";
         insecure_registries: "List of hosts that may be spoken to over plain HTTP, such as `registry.example.com:5000`; never Google's; this machine needs no mention.";
@@ -143,6 +143,8 @@ pub(super) const AMBIENT: &[&str] = &[
     "ALL_PROXY",
     "CI",
     "DOCKER_CONFIG",
+    "DOCKER_HOST",
+    "DOCKER_TLS_VERIFY",
     "GITHUB_ACTIONS",
     "GITHUB_OUTPUT",
     "GITHUB_REPOSITORY",

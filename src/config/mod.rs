@@ -1,6 +1,7 @@
 //! From text to a checked request: the only place that knows variables, and the last that parses.
 
 mod credentials;
+mod daemon;
 pub(crate) mod fault;
 mod image;
 mod inputs;
@@ -26,6 +27,7 @@ use crate::network::Network;
 use crate::reference::{Endpoint, Parts, Reference, ReferenceError};
 use crate::secret::Secret;
 
+pub use daemon::{DaemonImage, EngineAddress};
 pub use fault::ConfigError;
 pub use inputs::{Group, VARIABLES, Variable};
 pub use parse::request;
@@ -138,6 +140,22 @@ pub enum ImageSource {
     OciLayout(PathBuf, Option<String>),
     /// A bare path, told apart by content.
     Path(PathBuf),
+    /// `-`, `docker-archive:-[:REF]` or `oci-archive:-[:REF]`: an archive on standard input. A file
+    /// of that name is `./-`.
+    StandardInput(ArchiveKind, Option<String>),
+    /// `docker-daemon:REF`: what a Docker engine holds.
+    DockerDaemon(DaemonImage),
+}
+
+/// What `image` says that an archive is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveKind {
+    /// What `docker save` writes.
+    Docker,
+    /// An OCI layout in a tar file.
+    Oci,
+    /// Nothing; its content tells.
+    Any,
 }
 
 /// Where an image goes: full references, and short tags under each endpoint's repository.

@@ -126,6 +126,11 @@ impl<'a> Paths<'a> {
         self.files
     }
 
+    /// True in the container of an action.
+    pub(super) fn are_of_action(&self) -> bool {
+        self.action.is_some()
+    }
+
     /// Where a path to be read leads.
     pub(super) fn input(&self, path: &str) -> Result<PathBuf, PathFault> {
         match self.translated(path)? {

@@ -1,6 +1,7 @@
 //! The HTTP clients that are built from a [`Network`]: reqwest's for requests of our own, and
 //! hyper's for yup-oauth2.
 
+use std::path::Path;
 use std::time::Duration;
 
 use hyper_util::client::legacy::Client;
@@ -55,6 +56,29 @@ impl Network {
             .tls_certs_merge(roots)
             .build()
             .map_err(NetworkError::Http)
+    }
+
+    /// The client for a Docker engine, over its `socket` or over TCP. It follows no redirect, and
+    /// waits for an answer for ever: only who asks knows how long an engine may take.
+    ///
+    /// # Errors
+    ///
+    /// When a proxy's address cannot be used.
+    pub fn engine_client(&self, socket: Option<&Path>) -> Result<reqwest::Client, NetworkError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(Policy::none())
+            .connect_timeout(self.connect_timeout)
+            .no_proxy();
+        match socket {
+            Some(path) => builder = builder.unix_socket(path),
+            None => {
+                for proxy in self.proxies.for_reqwest().map_err(NetworkError::Http)? {
+                    builder = builder.proxy(proxy);
+                }
+            }
+        }
+        builder.build().map_err(NetworkError::Http)
     }
 
     /// The client that yup-oauth2 is given in place of its own, which knows neither proxies nor

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::StatusCode;
+use tokio::sync::Semaphore;
 
 use super::plan::Standing;
 use super::{Destination, PushError};
@@ -127,6 +128,13 @@ pub(super) fn of_tree(tree: &Tree, source: &Source) -> Blobs {
         .collect()
 }
 
+/// From here on a blob takes as long as its bytes take; a smaller one takes as long as the registry
+/// needs to answer, so that many of them may be in flight.
+const LARGE: u64 = 1024 * 1024;
+
+/// How many small blobs are in flight for each large one that may be.
+const SMALL_FOR_ONE_LARGE: usize = 3;
+
 /// Sends what is missing at one destination; the largest first, because the push lasts as long as
 /// the blob that ends last.
 pub(super) async fn send_missing(
@@ -137,12 +145,18 @@ pub(super) async fn send_missing(
 ) -> Result<(), PushError> {
     let mut missing = destination.missing(blobs, standing, concurrency).await?;
     missing.sort_by_key(|blob| std::cmp::Reverse(blob.size));
+    let large = Semaphore::new(concurrency);
     let sent: Vec<_> = stream::iter(missing)
-        .map(|blob| async move {
+        .map(|blob| async {
+            // A semaphore that is never closed always gives.
+            let _turn = match blob.size >= LARGE {
+                true => large.acquire().await.ok(),
+                false => None,
+            };
             blob.send(destination).await?;
             Ok::<_, PushError>(blob.digest.clone())
         })
-        .buffer_unordered(concurrency)
+        .buffer_unordered(concurrency * SMALL_FOR_ONE_LARGE)
         .try_collect()
         .await?;
     standing.sent.extend(sent);

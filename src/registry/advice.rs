@@ -273,7 +273,7 @@ mod tests {
                 code: "NAME_UNKNOWN",
                 sentence: "Permission denied",
             };
-            assert_eq!(advice(refusal, None), [String::new(); 0]);
+            assert_eq!(advice(refusal, None), Vec::<String>::new());
         }
     }
 }

@@ -76,7 +76,7 @@ impl Extension {
                 })
             })
             .collect();
-        manifests.sort_by(|a, b| b.uploaded.cmp(&a.uploaded));
+        manifests.sort_by_key(|manifest| std::cmp::Reverse(manifest.uploaded));
         manifests
     }
 }

@@ -91,10 +91,13 @@ pub(super) struct Tokens {
     credential: Credential,
     http: reqwest::Client,
     challenge: Challenge,
-    current: Mutex<HashMap<(String, Access), Arc<OnceCell<Token>>>>,
+    current: Mutex<HashMap<(String, Access), Shared>>,
     /// All that was shown to the registry, in the forms in which it was.
     shown: Mutex<HashSet<String>>,
 }
+
+/// A token that one request buys while the others wait for it.
+type Shared = Arc<OnceCell<Token>>;
 
 #[derive(Clone)]
 struct Token {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use super::daemon::EngineError;
 use super::sniff::Looks;
 use crate::digest::Digest;
 use crate::error::{ExitCode, Hint, harmless};
@@ -205,6 +206,9 @@ pub enum SourceError {
         #[source]
         cause: io::Error,
     },
+    /// A Docker engine does not hand it out.
+    #[error(transparent)]
+    Engine(EngineError),
     /// A blob that the opened image does not have.
     #[error("{what} has no blob {digest}, or not {offset} bytes of it")]
     NoBlob {
@@ -256,6 +260,7 @@ impl SourceError {
             | Self::WrongKind { .. }
             | Self::Ambiguous { .. }
             | Self::NoSuchImage { .. } => ExitCode::Usage,
+            Self::Engine(error) => error.exit_code(),
             _ => ExitCode::Failed,
         }
     }
@@ -303,8 +308,8 @@ impl Hint for SourceError {
                 .to_owned(),
             Self::Absent { .. } => "make the archive again, with all its layers in it".to_owned(),
             Self::Spool { cause, .. } if is_full(cause) => {
-                "set `TMPDIR` to a directory on a disk with more room, or decompress the archive \
-                 beforehand: then it is read in place"
+                "set `TMPDIR` to a directory on a disk with more room; an archive file that is not \
+                 compressed is read in place, and needs none"
                     .to_owned()
             }
             Self::Spool { .. } => "set `TMPDIR` to a directory that can be written to".to_owned(),
@@ -353,6 +358,7 @@ impl Hint for SourceError {
                 list(choices)
             ),
             Self::NoSuchImage { choices, .. } => format!("it holds {}", list(choices)),
+            Self::Engine(error) => return error.hints(),
             _ => return Vec::new(),
         };
         vec![hint]
@@ -360,8 +366,8 @@ impl Hint for SourceError {
 }
 
 fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Text from an archive in backticks, made harmless and of bounded length.

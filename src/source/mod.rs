@@ -1,8 +1,10 @@
-//! Where an image is read from: archives and layouts on disk.
+//! Where an image is read from: archives and layouts on disk, archives on standard input, and what
+//! a Docker engine exports.
 //!
 //! A source answers two questions and keeps no policy: which image is in it ([`Image`]), and what
 //! the bytes of a blob are ([`Source::open_blob`], any blob, from any offset, as often as asked).
 
+mod daemon;
 mod directory;
 mod docker_archive;
 mod error;
@@ -30,14 +32,16 @@ use futures_util::stream::BoxStream;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
+pub use daemon::EngineError;
 pub use error::{Fault, SourceError};
 pub use sniff::Looks;
 pub(crate) use stream::bytes as read_range;
 pub use tree::{Part, Smaller, Tree, attested};
 
-use crate::config::ImageSource;
+use crate::config::{ArchiveKind, ImageSource};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Manifest};
+use crate::network::Network;
 use files::Place;
 
 /// The bytes of a blob, in pieces, as they are read.
@@ -131,17 +135,39 @@ impl fmt::Debug for Source {
 impl Source {
     /// Opens an image, and checks everything about it but the bytes of its layers.
     ///
-    /// What has to be unpacked or copied first (an archive that is compressed as a whole, a pipe)
-    /// goes to an unnamed file in `spool_directory`, which is gone when the last clone of the
-    /// source is. The path `-` is standard input.
+    /// What has to be unpacked or copied first (an archive that is compressed as a whole, a pipe, an
+    /// engine's export) goes to an unnamed file in `spool_directory`, which is gone when the last
+    /// clone of the source is.
     ///
     /// # Errors
     ///
     /// When there is no image, or not one that can be pushed: see [`SourceError`].
-    pub async fn open(source: &ImageSource, spool_directory: &Path) -> Result<Self, SourceError> {
-        let source = source.clone();
-        let spool_directory = spool_directory.to_owned();
-        Self::opened(move || open::open(&source, &spool_directory)).await
+    pub async fn open(
+        source: &ImageSource,
+        network: &Network,
+        spool_directory: &Path,
+    ) -> Result<Self, SourceError> {
+        let spool = spool_directory.to_owned();
+        match source.clone() {
+            ImageSource::DockerDaemon(image) => daemon::open(&image, network, spool).await,
+            ImageSource::DockerArchive(path, reference) => {
+                Self::opened(move || {
+                    open::archive_file(path, ArchiveKind::Docker, reference, &spool)
+                })
+                .await
+            }
+            ImageSource::OciArchive(path, reference) => {
+                Self::opened(move || open::archive_file(path, ArchiveKind::Oci, reference, &spool))
+                    .await
+            }
+            ImageSource::OciLayout(path, reference) => {
+                Self::opened(move || open::layout(&path, reference)).await
+            }
+            ImageSource::Path(path) => Self::opened(move || open::path(path, &spool)).await,
+            ImageSource::StandardInput(kind, reference) => {
+                Self::opened(move || open::standard_input(kind, reference, &spool)).await
+            }
+        }
     }
 
     /// Opens an archive that is no file: a reader that gives the bytes of any kind of archive,
@@ -156,11 +182,14 @@ impl Source {
         reference: Option<&str>,
         spool_directory: &Path,
     ) -> Result<Self, SourceError> {
-        let what = what.to_owned();
-        let reference = reference.map(str::to_owned);
+        let archive = open::Archive {
+            what: what.to_owned(),
+            path: "-".to_owned(),
+            kind: ArchiveKind::Any,
+            reference: reference.map(str::to_owned),
+        };
         let spool_directory = spool_directory.to_owned();
-        Self::opened(move || open::copied(input, what, reference.as_deref(), &spool_directory))
-            .await
+        Self::opened(move || archive.copied(input, &spool_directory)).await
     }
 
     /// On a thread of its own, which may wait for a pipe for ever: a runtime that is shut down

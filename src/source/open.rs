@@ -15,36 +15,21 @@ use super::spool::spool;
 use super::tar_header::is_tar;
 use super::tar_index::TarIndex;
 use super::{Content, Image, Opened, docker_archive};
-use crate::config::ImageSource;
+use crate::config::ArchiveKind;
 
-/// What `image` says that a file is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Docker,
-    Oci,
-    Any,
-}
-
-/// Opens the image, blocking; returns the source's name in messages as well.
-pub(super) fn open(
-    source: &ImageSource,
-    spool_directory: &Path,
-) -> Result<(String, Opened), SourceError> {
-    match source {
-        ImageSource::DockerArchive(path, reference) => {
-            archive(path, Kind::Docker, reference.as_deref(), spool_directory)
-        }
-        ImageSource::OciArchive(path, reference) => {
-            archive(path, Kind::Oci, reference.as_deref(), spool_directory)
-        }
-        ImageSource::OciLayout(path, reference) => layout(path, reference.as_deref()),
-        ImageSource::Path(path) if path.is_dir() && !is_standard_input(path) => layout(path, None),
-        ImageSource::Path(path) => archive(path, Kind::Any, None, spool_directory),
+/// Opens what a bare path leads to: a directory is a layout, anything else an archive.
+pub(super) fn path(path: PathBuf, spool_directory: &Path) -> Result<(String, Opened), SourceError> {
+    match path.is_dir() {
+        true => layout(&path, None),
+        false => archive_file(path, ArchiveKind::Any, None, spool_directory),
     }
 }
 
 /// Opens a layout directory.
-fn layout(path: &Path, reference: Option<&str>) -> Result<(String, Opened), SourceError> {
+pub(super) fn layout(
+    path: &Path,
+    reference: Option<String>,
+) -> Result<(String, Opened), SourceError> {
     let what = shown(path);
     let metadata = std::fs::metadata(path).map_err(|cause| no_access(path, cause))?;
     if !metadata.is_dir() {
@@ -63,7 +48,8 @@ fn layout(path: &Path, reference: Option<&str>) -> Result<(String, Opened), Sour
         lacks: "oci-layout",
         advice: advice_for_directory(path),
     })?;
-    Ok((what, of_layout(&documents, &layout, reference)?))
+    let opened = of_layout(&documents, &layout, reference.as_deref())?;
+    Ok((what, opened))
 }
 
 fn of_layout(
@@ -82,119 +68,155 @@ fn of_layout(
     })
 }
 
-/// Opens an archive file, or what comes through a pipe.
-fn archive(
-    path: &Path,
-    kind: Kind,
-    reference: Option<&str>,
+/// Opens an archive file, or a named pipe.
+pub(super) fn archive_file(
+    path: PathBuf,
+    kind: ArchiveKind,
+    reference: Option<String>,
     spool_directory: &Path,
 ) -> Result<(String, Opened), SourceError> {
-    let what = match is_standard_input(path) {
-        true => "standard input".to_owned(),
-        false => shown(path),
+    let archive = Archive {
+        what: shown(&path),
+        path: path.display().to_string(),
+        kind,
+        reference,
     };
-    let mut file = match is_standard_input(path) {
-        true => standard_input().map_err(|cause| SourceError::read(&what, cause))?,
-        false => File::open(path).map_err(|cause| no_access(path, cause))?,
-    };
-    let metadata = file
-        .metadata()
-        .map_err(|cause| SourceError::read(&what, cause))?;
-    if metadata.is_dir() {
+    let file = File::open(&path).map_err(|cause| no_access(&path, cause))?;
+    if path.is_dir() {
         return Err(SourceError::WrongKind {
             instead: format!("oci:{}", path.display()),
-            what,
+            what: archive.what,
             transport: kind.transport(),
             found: "a directory",
             expected: "a file",
         });
     }
-    if file.is_terminal() {
-        let looks = Looks::Terminal;
-        return Err(SourceError::NotImage { what, looks });
-    }
-    let is_in_place = metadata.is_file() && Packing::of(&start(&file, &what)?).is_none();
-    if !is_in_place {
-        file = spool(file, &what, spool_directory)?;
-    }
-    let opened = of_tar(file, what.clone(), kind, reference, path)?;
-    Ok((what, opened))
+    archive.open(file, spool_directory)
 }
 
-/// Opens an archive that comes from elsewhere, and is told by its content.
-pub(super) fn copied(
-    input: impl Read,
-    what: String,
-    reference: Option<&str>,
+/// Opens what comes on standard input: a pipe, or a file that it is redirected from (`< app.tar`),
+/// which is read in place like any other.
+pub(super) fn standard_input(
+    kind: ArchiveKind,
+    reference: Option<String>,
     spool_directory: &Path,
 ) -> Result<(String, Opened), SourceError> {
-    let file = spool(input, &what, spool_directory)?;
-    let path = Path::new(STANDARD_INPUT);
-    let opened = of_tar(file, what.clone(), Kind::Any, reference, path)?;
-    Ok((what, opened))
-}
-
-/// The path that stands for standard input; a file of that name is `./-`.
-const STANDARD_INPUT: &str = "-";
-
-fn is_standard_input(path: &Path) -> bool {
-    path == Path::new(STANDARD_INPUT)
-}
-
-/// Standard input as a file of our own; where it is redirected from a file (`< app.tar`), that is
-/// read in place like any other.
-fn standard_input() -> io::Result<File> {
-    Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
-}
-
-fn start(file: &File, what: &str) -> Result<Vec<u8>, SourceError> {
-    start_of(file).map_err(|cause| SourceError::read(what, cause))
-}
-
-fn of_tar(
-    file: File,
-    what: String,
-    kind: Kind,
-    reference: Option<&str>,
-    path: &Path,
-) -> Result<Opened, SourceError> {
-    let start = start(&file, &what)?;
-    if !is_tar(&start) {
-        let looks = Looks::of(&start);
-        return Err(SourceError::NotImage { what, looks });
-    }
-    let index = TarIndex::scan(Arc::new(file), what.clone())?;
-    let has = |name: &str| Ok(index.find(name)?.is_some());
-    let (is_docker, is_layout) = (has("manifest.json")?, has("oci-layout")?);
-    if !is_docker && !is_layout {
-        let looks = Looks::of_names(index.names());
-        return Err(SourceError::NotImage { what, looks });
-    }
-    index.refuse_tricks()?;
-    // containerd's exporter writes no `manifest.json` where it resolves no manifest of an index, so
-    // a Docker archive may be a layout alone.
-    let is_docker = is_docker && kind != Kind::Oci;
-    let transport = match is_docker {
-        true => "docker-archive",
-        false => "oci-archive",
+    let archive = Archive {
+        what: "standard input".to_owned(),
+        path: "-".to_owned(),
+        kind,
+        reference,
     };
-    let documents = Documents::new(&index, format!("{transport}:{}", path.display()));
-    if is_docker {
-        return docker_archive::open(&documents, reference);
+    let file = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|cause| SourceError::read(&archive.what, cause))?
+        .into();
+    archive
+        .open(file, spool_directory)
+        .map_err(|error| match error {
+            SourceError::NotImage {
+                what,
+                looks: Looks::Empty,
+            } => SourceError::NotImage {
+                what,
+                looks: Looks::NoInput,
+            },
+            other => other,
+        })
+}
+
+/// An archive as it was asked for.
+pub(super) struct Archive {
+    /// Its name in messages.
+    pub(super) what: String,
+    /// What stands for it in `image`, behind the transport.
+    pub(super) path: String,
+    pub(super) kind: ArchiveKind,
+    /// Which of its images.
+    pub(super) reference: Option<String>,
+}
+
+impl Archive {
+    /// Opens it from a reader, whose bytes are copied first.
+    pub(super) fn copied(
+        self,
+        input: impl Read,
+        spool_directory: &Path,
+    ) -> Result<(String, Opened), SourceError> {
+        let file = spool(input, &self.what, spool_directory)?;
+        self.read(file)
     }
-    match Layout::read(&documents)? {
-        Some(layout) => of_layout(&documents, &layout, reference),
-        None => Err(SourceError::WrongKind {
-            what,
-            transport: kind.transport(),
-            found: "a Docker archive without an OCI layout in it",
-            expected: "an OCI archive",
-            instead: format!("docker-archive:{}", path.display()),
-        }),
+
+    /// Opens it from a file of any kind: one that cannot be read in place is copied first.
+    fn open(self, mut file: File, spool_directory: &Path) -> Result<(String, Opened), SourceError> {
+        if file.is_terminal() {
+            return Err(self.is_none(Looks::Terminal));
+        }
+        let metadata = file
+            .metadata()
+            .map_err(|cause| SourceError::read(&self.what, cause))?;
+        let is_in_place = metadata.is_file() && Packing::of(&self.start(&file)?).is_none();
+        if !is_in_place {
+            file = spool(file, &self.what, spool_directory)?;
+        }
+        self.read(file)
+    }
+
+    /// Opens it from a tar file.
+    fn read(self, file: File) -> Result<(String, Opened), SourceError> {
+        let opened = self.of_tar(file)?;
+        Ok((self.what, opened))
+    }
+
+    fn of_tar(&self, file: File) -> Result<Opened, SourceError> {
+        let start = self.start(&file)?;
+        if !is_tar(&start) {
+            return Err(self.is_none(Looks::of(&start)));
+        }
+        let index = TarIndex::scan(Arc::new(file), self.what.clone())?;
+        let has = |name: &str| Ok(index.find(name)?.is_some());
+        let (is_docker, is_layout) = (has("manifest.json")?, has("oci-layout")?);
+        if !is_docker && !is_layout {
+            return Err(self.is_none(Looks::of_names(index.names())));
+        }
+        index.refuse_tricks()?;
+        // containerd's exporter writes no `manifest.json` where it resolves no manifest of an
+        // index, so a Docker archive may be a layout alone.
+        let is_docker = is_docker && self.kind != ArchiveKind::Oci;
+        let transport = match is_docker {
+            true => "docker-archive",
+            false => "oci-archive",
+        };
+        let documents = Documents::new(&index, format!("{transport}:{}", self.path));
+        if is_docker {
+            return docker_archive::open(&documents, self.reference.as_deref());
+        }
+        match Layout::read(&documents)? {
+            Some(layout) => of_layout(&documents, &layout, self.reference.as_deref()),
+            None => Err(SourceError::WrongKind {
+                what: self.what.clone(),
+                transport: self.kind.transport(),
+                found: "a Docker archive without an OCI layout in it",
+                expected: "an OCI archive",
+                instead: format!("docker-archive:{}", self.path),
+            }),
+        }
+    }
+
+    fn start(&self, file: &File) -> Result<Vec<u8>, SourceError> {
+        start_of(file).map_err(|cause| SourceError::read(&self.what, cause))
+    }
+
+    fn is_none(&self, looks: Looks) -> SourceError {
+        SourceError::NotImage {
+            what: self.what.clone(),
+            looks,
+        }
     }
 }
 
-impl Kind {
+impl ArchiveKind {
     fn transport(self) -> &'static str {
         match self {
             Self::Docker => "docker-archive:",

@@ -74,6 +74,8 @@ impl Packing {
 #[allow(missing_docs, reason = "each is described by its text, right below")]
 pub enum Looks {
     Empty,
+    /// Standard input that was at its end at once.
+    NoInput,
     Terminal,
     Zeros,
     Dockerfile,
@@ -188,6 +190,9 @@ impl Looks {
             }
             Self::OldSave => "load it with a current Docker, and save it again",
             Self::Zip => "unzip it, and name the archive inside",
+            Self::NoInput => {
+                "the command in front of the pipe wrote nothing: it may have told why above"
+            }
             Self::Terminal => "give it an archive: `docker save app | gcr-push`",
             Self::Compressed(_) => "unpack it once, so that at most one compression is left",
             _ => "name what `docker save` wrote, an OCI archive, or a directory with an OCI layout",
@@ -198,7 +203,7 @@ impl Looks {
 impl fmt::Display for Looks {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Empty => "is empty",
+            Self::Empty | Self::NoInput => "is empty",
             Self::Terminal => "is a terminal",
             Self::Zeros => "starts with nothing but zeros",
             Self::Dockerfile => "looks like a Dockerfile",

@@ -140,6 +140,6 @@ mod tests {
         )
         .unwrap_err();
         insta::assert_snapshot!(error, @"cannot copy `app.tar` to `/spool`, after 262160 bytes");
-        insta::assert_snapshot!(error.hints().join("\n"), @"set `TMPDIR` to a directory on a disk with more room, or decompress the archive beforehand: then it is read in place");
+        insta::assert_snapshot!(error.hints().join("\n"), @"set `TMPDIR` to a directory on a disk with more room; an archive file that is not compressed is read in place, and needs none");
     }
 }

@@ -15,4 +15,6 @@ mod push;
 mod reuse;
 mod secrets;
 mod source;
+mod standard_input;
 mod support;
+mod tidy;

@@ -8,9 +8,9 @@ use crate::config::{Compression, LogFormat, VARIABLES, Verify, defaults};
 
 #[test]
 fn an_empty_environment_is_told_what_to_give() {
-    insta::assert_snapshot!(Run::bare().refused(), @r"
+    insta::assert_snapshot!(Run::bare().refused(), @"
     error: two inputs are missing
-      `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY` or a path (GCR_PUSH_IMAGE)
+      `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
       `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push --help` tells what every variable means
@@ -22,9 +22,9 @@ fn an_action_without_its_inputs_names_them_as_inputs() {
     let run = Run::action()
         .with("INPUT_IMAGE", "")
         .with("INPUT_CREDENTIALS_JSON", "");
-    insta::assert_snapshot!(run.refused(), @r"
+    insta::assert_snapshot!(run.refused(), @"
     error: two inputs are missing
-      `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY` or a path (INPUT_IMAGE)
+      `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker-daemon:NAME`, a path, or `-` for standard input (INPUT_IMAGE)
       `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (INPUT_CREDENTIALS_JSON)
 
     hint: a secret is empty when the workflow runs for a fork's pull request, or when the secret's name is misspelt
@@ -50,7 +50,7 @@ fn two_faults_are_told_together_by_the_names_that_were_typed() {
 #[test]
 fn every_variable_tells_its_own_fault() {
     let run = Run::push()
-        .with("GCR_PUSH_IMAGE", "docker-daemon:app:1")
+        .with("GCR_PUSH_IMAGE", "docker-daemon:App:1")
         .with(
             "GCR_PUSH_TAGS",
             "gcr.io/acme/App:1\n1.0, a b,gcr.io/acme/app@sha256:0",
@@ -72,7 +72,7 @@ fn every_variable_tells_its_own_fault() {
         .with("GCR_PUSH_ACCESS_TOKEN", "ya29.a b");
     insta::assert_snapshot!(run.refused(), @"
     error: 17 inputs cannot be used
-      `image`: this version cannot read from `docker-daemon:`, only from `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY` or a path (GCR_PUSH_IMAGE)
+      `image`: `App:1` names no image: names are in lower case (GCR_PUSH_IMAGE)
       `platforms`: `linux` is no platform: expected `OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64` (GCR_PUSH_PLATFORMS)
       `tags`: image name `acme/App` would be refused: registries take lower case only (GCR_PUSH_TAGS)
       `tags`: tag `a b` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
@@ -95,7 +95,7 @@ fn every_variable_tells_its_own_fault() {
       `insecure_registries`: `x:0` is no registry: the port is no number from 1 to 65535 (GCR_PUSH_INSECURE_REGISTRIES)
       `log_format`: it is `xml`, expected `auto`, `plain` or `json` (GCR_PUSH_LOG_FORMAT)
 
-    hint: an image that a Docker daemon holds can be saved first: `docker save --output image.tar NAME`
+    hint: `gcr-push --help` tells what every variable means
     ");
 }
 

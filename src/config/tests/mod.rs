@@ -1,6 +1,7 @@
 //! Whole requests and whole error texts, from environments that are made up.
 
 mod credentials;
+mod daemon;
 mod faults;
 mod network;
 mod paths;

@@ -1,7 +1,7 @@
 //! Paths as a runner gives them.
 
 use super::*;
-use crate::config::ImageSource;
+use crate::config::{ArchiveKind, ImageSource};
 
 fn image(run: &Run) -> ImageSource {
     run.request().image.unwrap()
@@ -121,4 +121,20 @@ fn a_renamed_repository_keeps_the_directory_of_its_old_name() {
         image(&run),
         ImageSource::OciLayout("/github/workspace/layout".into(), None)
     );
+}
+
+#[test]
+fn standard_input_is_read_everywhere_but_in_the_container_of_an_action() {
+    let run = Run::push().with("GCR_PUSH_IMAGE", "docker-archive:-:app:1");
+    assert_eq!(
+        image(&run),
+        ImageSource::StandardInput(ArchiveKind::Docker, Some("app:1".to_owned()))
+    );
+    let run = Run::action().with("INPUT_IMAGE", "-");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `image`: the container of an action has no standard input (INPUT_IMAGE)
+
+    hint: write the image to a file in the workspace, `docker save --output image.tar NAME`, and name that
+    ");
 }

@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use gcr_push::config::ImageSource;
+use gcr_push::config::{ImageSource, defaults};
 use gcr_push::digest::Digest;
 use gcr_push::error::{Hint as _, write_chain};
+use gcr_push::network::{Certificates, Network, Proxies};
 use gcr_push::source::{Content, Source, SourceError, Tree, Unpacked};
 use tempfile::TempDir;
 
@@ -91,7 +92,18 @@ impl Archive {
 }
 
 fn open(source: ImageSource) -> Result<Source, SourceError> {
-    run(Source::open(&source, &std::env::temp_dir()))
+    open_with(&source, &std::env::temp_dir())
+}
+
+fn open_with(source: &ImageSource, spool: &Path) -> Result<Source, SourceError> {
+    let network = Network {
+        proxies: Proxies::default(),
+        ca_certificates: Certificates::default(),
+        insecure_registries: Vec::new(),
+        connect_timeout: defaults::CONNECT_TIMEOUT,
+        stall_timeout: defaults::STALL_TIMEOUT,
+    };
+    run(Source::open(source, &network, spool))
 }
 
 fn run<F: Future>(future: F) -> F::Output {

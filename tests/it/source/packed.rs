@@ -4,11 +4,11 @@ use std::fs;
 use std::io::{self, Cursor, Read};
 use std::process::{Command, Stdio};
 
-use gcr_push::config::ImageSource;
+use gcr_push::config::{ArchiveKind, ImageSource};
 use gcr_push::source::Source;
 use insta::assert_snapshot;
 
-use super::{Archive, open, read, run, tree, unpacked};
+use super::{Archive, open, open_with, read, run, tree, unpacked};
 use crate::support::images::{Layout, Packed, Picture, classic_archive, gzip};
 
 /// `bytes` through a program of this machine; none when it is not installed.
@@ -178,7 +178,7 @@ fn a_named_pipe_is_read_to_its_end() {
 fn a_spool_directory_that_is_not_there_is_told() {
     let archive = Archive::of(&gzip(&classic_archive(&[(&Picture::new("a", 1), &[])])));
     let nowhere = archive.folder.path().join("nowhere");
-    let result = run(Source::open(&ImageSource::Path(archive.path()), &nowhere));
+    let result = open_with(&ImageSource::Path(archive.path()), &nowhere);
     assert_snapshot!(archive.told(result), @r"
     error: cannot copy `app.tar` to `nowhere`, after 0 bytes
       caused by: No such file or directory (os error 2)
@@ -193,7 +193,7 @@ fn a_spool_directory_that_is_not_there_is_told() {
 fn standard_input_is_read_from_a_pipe_and_in_place_from_a_file() {
     const INNER: &str = "GCR_PUSH_TEST_READS_STANDARD_INPUT";
     if std::env::var_os(INNER).is_some() {
-        let source = open(ImageSource::Path("-".into())).unwrap();
+        let source = open(ImageSource::StandardInput(ArchiveKind::Any, None)).unwrap();
         assert_eq!(source.what(), "standard input");
         assert_eq!(source.image().names, ["app:v1"]);
         let layer = &unpacked(&source).layers[0];

@@ -1,16 +1,26 @@
 //! The built program in an empty environment and a fresh folder.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use tempfile::TempDir;
 
 /// One run of the program, put together like a sentence.
 pub struct Run {
+    /// The program that runs it, with its first arguments; nothing where it runs by itself.
     before: Vec<String>,
     arguments: Vec<String>,
     variables: BTreeMap<String, String>,
+    directory: TempDir,
+    input: Vec<u8>,
+}
+
+/// A run that has not ended.
+pub struct Running {
+    child: Child,
+    pub input: ChildStdin,
     directory: TempDir,
 }
 
@@ -31,6 +41,7 @@ impl Run {
             arguments: Vec::new(),
             variables: BTreeMap::new(),
             directory: TempDir::new().unwrap(),
+            input: Vec::new(),
         }
     }
 
@@ -39,12 +50,6 @@ impl Run {
         let mut run = Self::new();
         run.arguments.push(word.to_owned());
         run
-    }
-
-    /// Runs it under another program: `taskset`, `sh`.
-    pub fn under(mut self, command: &[&str]) -> Self {
-        self.before = command.iter().map(|&word| word.to_owned()).collect();
-        self
     }
 
     /// Sets `GCR_PUSH_NAME`.
@@ -68,9 +73,41 @@ impl Run {
         self
     }
 
+    /// Pipes bytes into the program.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = bytes.into();
+        self
+    }
+
+    /// Runs it under another program: `taskset`, `sh`.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.before = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Lets no file of the program grow larger, as if its disk were full then.
+    pub fn files_of_at_most(self, bytes: u64) -> Self {
+        // `ulimit` counts blocks of 512 bytes (POSIX); without the signal a write fails.
+        let script = format!(
+            "trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"",
+            bytes / 512
+        );
+        self.under(&["sh", "-c", &script])
+    }
+
     /// The folder that the program starts in.
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Starts it with a pipe for its input, which is left to the test.
+    pub fn start(self) -> Running {
+        let mut child = self.process().spawn().unwrap();
+        Running {
+            input: child.stdin.take().unwrap(),
+            child,
+            directory: self.directory,
+        }
     }
 
     /// Runs it to its end.
@@ -80,26 +117,40 @@ impl Run {
 
     /// The same, with its standard output and error led elsewhere.
     pub fn run_with(self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Outcome {
-        let program = program().display().to_string();
-        let words = [self.before.as_slice(), &[program], &self.arguments].concat();
-        let child = Command::new(&words[0])
-            .args(&words[1..])
-            .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .envs(&self.variables)
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
+        let mut child = self
+            .process()
             .stdout(stdout)
             .stderr(stderr)
             .spawn()
             .unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        let input = self.input;
+        // A program that does not read to the end closes the pipe, which is its right.
+        let writer = std::thread::spawn(move || pipe.write_all(&input).ok());
         let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
         Outcome {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
             directory: self.directory,
         }
+    }
+
+    fn process(&self) -> Command {
+        let program = program().display().to_string();
+        let words = [self.before.as_slice(), &[program], &self.arguments].concat();
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .envs(&self.variables)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
     }
 
     /// Runs it and expects success.
@@ -114,6 +165,15 @@ impl Run {
         let outcome = self.run();
         assert_eq!(outcome.code, code, "{}\n{}", outcome.stdout, outcome.stderr);
         outcome
+    }
+}
+
+impl Running {
+    /// Kills it at once, with no chance to clean up, and gives the folder that it started in.
+    pub fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.directory
     }
 }
 

@@ -1,0 +1,305 @@
+//! `docker-daemon:REF`: which of an engine's images, and where that engine answers.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::fault::{Faults, quoted};
+use super::inputs::Given;
+use crate::digest::Digest;
+use crate::reference::{check_tag, is_component, is_host_name};
+
+/// An image that a Docker engine holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonImage {
+    /// Where the engine answers.
+    pub engine: EngineAddress,
+    /// What the engine calls the image, by the grammar of such names: a name, perhaps with a tag or
+    /// a digest, or an image ID, perhaps only its start.
+    pub reference: String,
+}
+
+/// Where a Docker engine answers. It is printed as `DOCKER_HOST` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineAddress {
+    /// A socket of this machine.
+    Socket(PathBuf),
+    /// A host and its port, spoken to without TLS.
+    Tcp(String, u16),
+}
+
+impl fmt::Display for EngineAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(formatter, "unix://{}", path.display()),
+            Self::Tcp(host, port) => write!(formatter, "tcp://{host}:{port}"),
+        }
+    }
+}
+
+/// Where Docker's own programs look when `DOCKER_HOST` is not set.
+const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+/// The ports that IANA has for Docker.
+const PORT: u16 = 2375;
+
+const CLIENT: &str = "let the Docker client do the talking: `docker save --output image.tar NAME`, and name \
+     `docker-archive:image.tar`";
+
+/// The image that `reference`, behind `docker-daemon:`, stands for.
+pub(super) fn image(reference: &str, given: &Given, faults: &mut Faults) -> Option<DaemonImage> {
+    let checked = faults.take("image", check(reference));
+    Some(DaemonImage {
+        engine: address(given, faults)?,
+        reference: checked.map(|()| reference.to_owned())?,
+    })
+}
+
+/// Where the engine answers, as Docker's own programs are told.
+fn address(given: &Given, faults: &mut Faults) -> Option<EngineAddress> {
+    let Some(text) = given.ambient("DOCKER_HOST") else {
+        return Some(EngineAddress::Socket(DEFAULT_SOCKET.into()));
+    };
+    let address = parse(text)
+        .map_err(|fault| {
+            faults.unusable("DOCKER_HOST", fault);
+            faults.hint(CLIENT);
+        })
+        .ok()?;
+    // To Docker every value means yes, `0` too.
+    if matches!(address, EngineAddress::Tcp(..)) && given.ambient("DOCKER_TLS_VERIFY").is_some() {
+        faults.unusable(
+            "DOCKER_TLS_VERIFY",
+            "an engine that wants TLS cannot be asked",
+        );
+        faults.hint(CLIENT);
+        return None;
+    }
+    Some(address)
+}
+
+/// Reads `DOCKER_HOST`. No fault quotes what may hold a user and a password.
+fn parse(text: &str) -> Result<EngineAddress, String> {
+    const FORMS: &str = "`unix:///PATH` or `tcp://HOST:PORT`";
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(format!("it is {}, expected {FORMS}", quoted(text)));
+    };
+    match scheme {
+        "unix" if rest.is_empty() => Ok(EngineAddress::Socket(DEFAULT_SOCKET.into())),
+        "unix" if rest.starts_with('/') => Ok(EngineAddress::Socket(rest.into())),
+        "unix" => Err(format!(
+            "it is {}, but the path of a socket starts with `/`: `unix:///{rest}`",
+            quoted(text)
+        )),
+        "tcp" | "http" => tcp(rest).ok_or_else(|| {
+            "what follows the `://` is no `HOST:PORT`; its value is not shown".to_owned()
+        }),
+        "https" => Err("an engine that wants TLS cannot be asked".to_owned()),
+        _ => Err(format!(
+            "an engine cannot be asked over {}, only over {FORMS}",
+            quoted(&format!("{scheme}://"))
+        )),
+    }
+}
+
+/// `HOST:PORT`; what is left out is what Docker takes for it.
+fn tcp(text: &str) -> Option<EngineAddress> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+        _ => (text, PORT),
+    };
+    let host = match host {
+        "" => "localhost".to_owned(),
+        host => host.to_lowercase(),
+    };
+    // Compose gives services names with `_` in them, which `is_host_name` takes for none.
+    let is_plain = is_host_name(&host.replace('_', "-"));
+    // That `999.999.999.999` is no address is known by who will make a URL of it.
+    let is_host = is_plain && Url::parse(&format!("http://{host}:{port}")).is_ok();
+    (is_host && port > 0).then_some(EngineAddress::Tcp(host, port))
+}
+
+/// Checks what an engine may call an image: `NAME`, `NAME:TAG`, `NAME@DIGEST`, or an image ID, which
+/// has the form of a name or, with `sha256:` in front, that of a name with a tag.
+/// <https://github.com/distribution/reference/blob/main/regexp.go>
+fn check(reference: &str) -> Result<(), String> {
+    if reference.is_empty() {
+        return Err("there is no image after `docker-daemon:`".to_owned());
+    }
+    let fault = |why: &str| Err(format!("{} names no image: {why}", quoted(reference)));
+    let (rest, digest) = match reference.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest)),
+        None => (reference, None),
+    };
+    if digest.is_some_and(|digest| digest.parse::<Digest>().is_err()) {
+        return fault("expected `@sha256:` and 64 hexadecimal digits at its end");
+    }
+    let (name, tag) = match rest.rsplit_once(':') {
+        // A colon before the last slash belongs to the port of a host.
+        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+        _ => (rest, None),
+    };
+    if let Some(Err(error)) = tag.map(check_tag) {
+        return Err(error.to_string());
+    }
+    let (host, path) = match name.split_once('/') {
+        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => {
+            (Some(host), path)
+        }
+        _ => (None, name),
+    };
+    let is_host = |host: &str| {
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+            _ => (host, None),
+        };
+        is_host_name(&name.to_lowercase()) && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    };
+    if host.is_some_and(|host| !is_host(host)) {
+        return fault("what is in front of the first `/` is no host");
+    }
+    if path.bytes().any(|b| b.is_ascii_uppercase()) {
+        return fault("names are in lower case");
+    }
+    if name.len() > 255 {
+        return fault("it is longer than 255 characters");
+    }
+    if !path.split('/').all(is_component) {
+        return fault(
+            "each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`",
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_docker_host_is_a_socket_or_a_host_with_a_port() {
+        for (text, printed) in [
+            ("unix:///run/user/1000/docker.sock", None),
+            ("unix://", Some("unix:///var/run/docker.sock")),
+            ("tcp://docker:2375", None),
+            ("tcp://docker:2375/", Some("tcp://docker:2375")),
+            ("tcp://my_docker:2375", None),
+            ("tcp://Docker", Some("tcp://docker:2375")),
+            ("tcp://10.0.0.1:80", None),
+            ("tcp://[::1]:2375", None),
+            ("tcp://[::1]", Some("tcp://[::1]:2375")),
+            ("tcp://:2375", Some("tcp://localhost:2375")),
+            ("http://docker:1", Some("tcp://docker:1")),
+        ] {
+            let address = parse(text).unwrap();
+            assert_eq!(address.to_string(), printed.unwrap_or(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_engine_that_cannot_be_asked_is_refused_without_its_password() {
+        let faults: Vec<String> = [
+            "ssh://me:hunter2@host",
+            "https://host:2376",
+            "npipe:////./pipe/docker_engine",
+            "/var/run/docker.sock",
+            "unix://run/docker.sock",
+            "tcp://me:hunter2@host:1",
+            "tcp://host:0",
+            "tcp://host:1/prefix",
+            "tcp://a b",
+            "tcp://999.999.999.999:1",
+        ]
+        .iter()
+        .map(|text| parse(text).unwrap_err())
+        .collect();
+        insta::assert_snapshot!(faults.join("\n"), @r"
+        an engine cannot be asked over `ssh://`, only over `unix:///PATH` or `tcp://HOST:PORT`
+        an engine that wants TLS cannot be asked
+        an engine cannot be asked over `npipe://`, only over `unix:///PATH` or `tcp://HOST:PORT`
+        it is `/var/run/docker.sock`, expected `unix:///PATH` or `tcp://HOST:PORT`
+        it is `unix://run/docker.sock`, but the path of a socket starts with `/`: `unix:///run/docker.sock`
+        what follows the `://` is no `HOST:PORT`; its value is not shown
+        what follows the `://` is no `HOST:PORT`; its value is not shown
+        what follows the `://` is no `HOST:PORT`; its value is not shown
+        what follows the `://` is no `HOST:PORT`; its value is not shown
+        what follows the `://` is no `HOST:PORT`; its value is not shown
+        ");
+    }
+
+    #[test]
+    fn an_image_is_called_by_name_by_digest_or_by_id() {
+        let digest = Digest::of(b"x");
+        for reference in [
+            "app",
+            "app:1.2",
+            "team/app",
+            "docker.io/library/app:latest",
+            "localhost/app",
+            "localhost:5000/team/app:1",
+            "[::1]:5000/app",
+            "mirror.gcr.io/library/alpine",
+            &format!("app@{digest}"),
+            &format!("app:1@{digest}"),
+            digest.as_str(),
+            digest.hex(),
+            "0123456789ab",
+            "sha256:0123456789ab",
+        ] {
+            assert_eq!(check(reference), Ok(()), "{reference}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_image_is_told_why() {
+        let long = "a".repeat(256);
+        let faults: Vec<String> = [
+            "",
+            "App",
+            "app:",
+            "app:a b",
+            "app/",
+            "//app",
+            "app:1:2",
+            "../app",
+            "a b",
+            "app@sha256:12",
+            "no host.:1/app",
+            "app?x=1",
+            "app%2fx",
+            &long,
+        ]
+        .iter()
+        .map(|reference| check(reference).unwrap_err())
+        .collect();
+        insta::assert_snapshot!(faults.join("\n"), @r"
+        there is no image after `docker-daemon:`
+        `App` names no image: names are in lower case
+        tag `` would be refused: it is empty
+        tag `a b` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag
+        `app/` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+        `//app` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+        `app:1:2` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+        `../app` names no image: what is in front of the first `/` is no host
+        `a b` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+        `app@sha256:12` names no image: expected `@sha256:` and 64 hexadecimal digits at its end
+        `no host.:1/app` names no image: what is in front of the first `/` is no host
+        `app?x=1` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+        `app%2fx` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+        `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…` names no image: it is longer than 255 characters
+        ");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_a_name_needs_no_escape_in_a_path(text in "[a-zA-Z0-9:/@._ %?#\\[\\]-]{1,24}") {
+            if check(&text).is_ok() {
+                let url = Url::parse(&format!("http://x/v1/images/{text}/get")).unwrap();
+                prop_assert_eq!(url.path(), format!("/v1/images/{text}/get"));
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Which engine is asked for `docker-daemon:REF`.
+
+use super::*;
+use crate::config::{DaemonImage, EngineAddress, ImageSource};
+
+fn engine(run: &Run) -> EngineAddress {
+    match run.request().image {
+        Some(ImageSource::DockerDaemon(DaemonImage { engine, reference })) => {
+            assert_eq!(reference, "team/app:1");
+            engine
+        }
+        other => panic!("no image of an engine: {other:?}"),
+    }
+}
+
+fn push() -> Run {
+    Run::push().with("GCR_PUSH_IMAGE", "docker-daemon:team/app:1")
+}
+
+#[test]
+fn the_engine_answers_where_docker_s_own_programs_look() {
+    let socket = |path: &str| EngineAddress::Socket(path.into());
+    assert_eq!(engine(&push()), socket("/var/run/docker.sock"));
+    let run = push().with("DOCKER_HOST", "unix:///run/user/1000/docker.sock");
+    assert_eq!(engine(&run), socket("/run/user/1000/docker.sock"));
+    let run = push().with("DOCKER_HOST", "tcp://docker:2375");
+    assert_eq!(engine(&run), EngineAddress::Tcp("docker".to_owned(), 2375));
+    // The runner mounts the socket under the name that it has on the host.
+    let run = Run::action().with("INPUT_IMAGE", "docker-daemon:team/app:1");
+    assert_eq!(engine(&run), socket("/var/run/docker.sock"));
+}
+
+#[test]
+fn tls_is_for_tcp_alone() {
+    let run = push().with("DOCKER_TLS_VERIFY", "1");
+    assert!(matches!(engine(&run), EngineAddress::Socket(_)));
+    let run = run.with("DOCKER_HOST", "tcp://docker:2376");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `DOCKER_TLS_VERIFY`: an engine that wants TLS cannot be asked
+
+    hint: let the Docker client do the talking: `docker save --output image.tar NAME`, and name `docker-archive:image.tar`
+    ");
+}
+
+#[test]
+fn an_engine_behind_ssh_is_left_to_the_docker_client() {
+    let run = push().with("DOCKER_HOST", "ssh://me@host");
+    insta::assert_snapshot!(run.refused(), @r"
+    error: an input cannot be used
+      `DOCKER_HOST`: an engine cannot be asked over `ssh://`, only over `unix:///PATH` or `tcp://HOST:PORT`
+
+    hint: let the Docker client do the talking: `docker save --output image.tar NAME`, and name `docker-archive:image.tar`
+    ");
+}
+
+#[test]
+fn where_an_engine_answers_does_not_matter_to_other_sources() {
+    let run = Run::push().with("DOCKER_HOST", "ssh://me@host");
+    assert!(run.result().is_ok());
+}

@@ -1,0 +1,160 @@
+//! `-`: an archive through a pipe, from the program in front of it to a registry, and nothing left
+//! behind.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use insta::assert_snapshot;
+
+use gcr_push::digest::Digest;
+
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::images::{Layout, Packed, Picture, classic_archive, gzip};
+use crate::support::run::Run;
+use crate::support::skopeo::pull_plain;
+
+/// A run whose temporary directory is the folder `spool` below the one that it starts in.
+fn run() -> Run {
+    let run = Run::new();
+    let spool = run.path().join("spool");
+    std::fs::create_dir(&spool).unwrap();
+    run.variable("TMPDIR", spool.display().to_string())
+}
+
+fn assert_is_empty(folder: &Path) {
+    let left: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn an_archive_that_is_piped_arrives_as_from_a_file_compressed_or_not() {
+    let registry = DockerRegistry::start();
+    let picture = Picture::new("app", 3);
+    let archive = classic_archive(&[(&picture, &["app:1.2"])]);
+    let push = |run: Run, image: &str, name: &str| {
+        let outcome = run
+            .set("image", image)
+            .set("registry", registry.address())
+            .set("name", name)
+            .set("digest_file", "digest")
+            .succeeds();
+        let pulled = pull_plain(&format!("{}/{name}:1.2", registry.address()));
+        let digest = Digest::of(&pulled.manifest).to_string();
+        assert_eq!(outcome.read("digest"), digest);
+        (pulled, outcome)
+    };
+    let (from_file, _) = push(run().file("image.tar", &archive), "image.tar", "file");
+    for (number, (image, input)) in [
+        ("-", archive.clone()),
+        ("-", gzip(&archive)),
+        ("docker-archive:-", archive.clone()),
+        ("docker-archive:-:app:1.2", gzip(&archive)),
+        ("/dev/stdin", archive.clone()),
+        ("docker-archive:/dev/stdin", gzip(&archive)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (piped, outcome) = push(run().input(input), image, &format!("piped-{number}"));
+        assert_eq!(piped.manifest, from_file.manifest, "{image}");
+        assert_eq!(piped.files, from_file.files, "{image}");
+        assert_is_empty(&outcome.directory.path().join("spool"));
+    }
+}
+
+#[test]
+fn an_oci_archive_that_is_piped_keeps_its_digest() {
+    let registry = DockerRegistry::start();
+    let mut layout = Layout::default();
+    for tag in ["1", "2"] {
+        let manifest = layout.image(&Picture::new(&format!("app-{tag}"), 2), Packed::Gzip);
+        layout.list(&manifest, Some(tag));
+    }
+    let name = format!("{}/app:2", registry.address());
+    run()
+        .input(layout.archive())
+        .set("image", "oci-archive:-:2")
+        .set("tags", &name)
+        .succeeds();
+    let digest = Digest::of(&pull_plain(&name).manifest);
+    assert_eq!(layout.listed[1]["digest"], digest.as_str());
+
+    let ambiguous = run()
+        .input(layout.archive())
+        .set("image", "-")
+        .set("tags", &name)
+        .fails_with(2);
+    assert_snapshot!(ambiguous.error(), @r"
+    error: standard input holds 2 images, and `image` does not say which
+
+    hint: write `oci-archive:-:REF`, where REF is one of `1` (linux/amd64), `2` (linux/amd64)
+    ");
+}
+
+#[test]
+fn an_empty_pipe_points_at_the_program_in_front_of_it() {
+    let outcome = run()
+        .set("image", "-")
+        .set("tags", "127.0.0.1:1/app:1")
+        .fails_with(2);
+    assert_snapshot!(outcome.error(), @r"
+    error: standard input is no image archive: it is empty
+
+    hint: the command in front of the pipe wrote nothing: it may have told why above
+    ");
+}
+
+#[test]
+fn a_pipe_that_ends_early_is_told_and_leaves_nothing() {
+    let archive = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
+    for cut in [archive.len() / 2, archive.len() - 1024] {
+        let outcome = run()
+            .input(&archive[..cut])
+            .set("image", "-")
+            .set("tags", "127.0.0.1:1/app:1")
+            .fails_with(1);
+        let error = outcome.error();
+        assert!(
+            error.starts_with("error: standard input is cut off"),
+            "{error}"
+        );
+        assert_is_empty(&outcome.directory.path().join("spool"));
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_is_told_with_the_way_out() {
+    let archive = classic_archive(&[(&Picture::new("app", 9), &["app:1"])]);
+    let outcome = run()
+        .files_of_at_most(16 * 1024)
+        .input(archive)
+        .set("image", "-")
+        .set("tags", "127.0.0.1:1/app:1")
+        .fails_with(1);
+    // How much a pipe hands over at once is its own affair.
+    let error = outcome.error();
+    let (_, rest) = error.split_once("after ").unwrap();
+    let (bytes, _) = rest.split_once(' ').unwrap();
+    assert_snapshot!(error.replacen(bytes, "[BYTES]", 1), @r"
+    error: cannot copy standard input to `[FOLDER]/spool`, after [BYTES] bytes
+      caused by: File too large (os error 27)
+
+    hint: set `TMPDIR` to a directory on a disk with more room; an archive file that is not compressed is read in place, and needs none
+    ");
+    assert_is_empty(&outcome.directory.path().join("spool"));
+}
+
+#[test]
+fn a_run_that_is_killed_in_the_middle_leaves_nothing() {
+    let run = run();
+    let spool = run.path().join("spool");
+    let mut running = run
+        .set("image", "-")
+        .set("tags", "127.0.0.1:1/app:1")
+        .start();
+    // A pipe holds 64 KiB: when this much is gone, most of it has been copied.
+    running.input.write_all(&[7; 1 << 20]).unwrap();
+    let directory = running.kill();
+    assert!(spool.starts_with(directory.path()));
+    assert_is_empty(&spool);
+}
