@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, and say on stderr why they did nothing"
 )]
 
+mod daemon;
 mod errors;
 mod hostile;
 mod odd;

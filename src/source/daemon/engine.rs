@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::error::{EngineError, io_error};
+use super::error::{EngineError, io_error, nothing_came};
 use super::export::Export;
 use crate::config::EngineAddress;
 use crate::config::nearest::nearest;
@@ -136,7 +136,7 @@ impl Engine {
             "exporting `{reference}` from the Docker engine at {}",
             self.address
         );
-        let patience = self.stall_timeout + Duration::from_secs(size / SLOWEST);
+        let patience = patience(self.stall_timeout, size);
         let answer = self
             .get(&format!("/images/{reference}/get"), patience)
             .await?;
@@ -175,22 +175,22 @@ impl Engine {
     async fn get(&self, path: &str, patience: Duration) -> Result<Response, EngineError> {
         let url = format!("{}{path}", self.root);
         tracing::debug!("GET {url}");
+        let no_answer = |cause| EngineError::NoAnswer {
+            engine: self.address.clone(),
+            path: path.to_owned(),
+            cause,
+        };
         let answer = match timeout(patience, self.http.get(url).send()).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
+            Ok(Err(error)) if error.is_connect() => {
                 return Err(EngineError::Unreachable {
                     engine: self.address.clone(),
                     is_socket: true,
                     cause: io_error(error),
                 });
             }
-            Err(_) => {
-                return Err(EngineError::Silent {
-                    engine: self.address.clone(),
-                    path: path.to_owned(),
-                    seconds: patience.as_secs(),
-                });
-            }
+            Ok(Err(error)) => return Err(no_answer(io_error(error))),
+            Err(_) => return Err(no_answer(nothing_came(patience))),
         };
         let status = answer.status();
         if status == StatusCode::OK {
@@ -220,13 +220,15 @@ impl Engine {
                     ));
                 }
                 Ok(Err(error)) => return Err(unexpected(io_error(error).into())),
-                Err(_) => {
-                    let seconds = self.stall_timeout.as_secs();
-                    return Err(unexpected(format!("it stood still for {seconds} s").into()));
-                }
+                Err(_) => return Err(unexpected(nothing_came(self.stall_timeout).into())),
             }
         }
     }
+}
+
+/// How long the first byte of an export may take.
+fn patience(stall_timeout: Duration, size: u64) -> Duration {
+    stall_timeout.saturating_add(Duration::from_secs(size / SLOWEST))
 }
 
 /// `1.51`, and nothing that could lead a request elsewhere.
@@ -261,6 +263,14 @@ fn similar(reference: &str, tags: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_wait_for_an_export_grows_with_the_image() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(patience(minute, 0), minute);
+        assert_eq!(patience(minute, 8 << 30), Duration::from_secs(60 + 1024));
+        assert!(patience(Duration::MAX, u64::MAX) == Duration::MAX);
+    }
 
     #[test]
     fn a_version_is_two_numbers() {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde::Deserialize;
@@ -27,12 +28,13 @@ pub enum EngineError {
         #[source]
         cause: io::Error,
     },
-    /// A connection, and nothing on it.
-    #[error("the Docker engine at `{engine}` did not answer `GET {path}` within {seconds} s")]
-    Silent {
+    /// A connection, and no answer on it.
+    #[error("the Docker engine at `{engine}` did not answer `GET {path}`")]
+    NoAnswer {
         engine: String,
         path: String,
-        seconds: u64,
+        #[source]
+        cause: io::Error,
     },
     /// Somebody else.
     #[error("what answers at `{engine}` is no Docker engine: it tells no version of its API")]
@@ -163,7 +165,7 @@ impl EngineError {
                 | StatusCode::GATEWAY_TIMEOUT => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
-            Self::Silent { .. } | Self::Broken { .. } => ExitCode::Temporary,
+            Self::NoAnswer { .. } | Self::Broken { .. } => ExitCode::Temporary,
             Self::Setup(_) | Self::Unexpected { .. } | Self::Stopped { .. } => ExitCode::Failed,
         }
     }
@@ -171,8 +173,8 @@ impl EngineError {
 
 impl Hint for EngineError {
     fn hints(&self) -> Vec<String> {
-        const WITHOUT: &str = "no engine is needed: write the image to a file where it is, `docker save --output \
-             image.tar NAME`, and name `docker-archive:image.tar`";
+        const WITHOUT: &str = "no engine is needed here: where the image is, `docker save --output image.tar NAME` \
+             writes it to a file, and `docker-archive:image.tar` reads it";
         const ADDRESS: &str =
             "if it answers elsewhere, set `DOCKER_HOST`: `docker context inspect` tells where";
         let hint = match self {
@@ -215,7 +217,7 @@ impl Hint for EngineError {
                  its own hands the image over only with `--load`"
                     .to_owned()
             }
-            Self::Broken { .. } | Self::Silent { .. } => {
+            Self::Broken { .. } | Self::NoAnswer { .. } => {
                 "the engine's own log may tell why: it may have been stopped, or its disk be full"
                     .to_owned()
             }
@@ -223,6 +225,12 @@ impl Hint for EngineError {
         };
         vec![hint]
     }
+}
+
+/// What stands for a time-out in a chain of causes.
+pub(super) fn nothing_came(patience: Duration) -> io::Error {
+    let text = format!("nothing came for {} s", patience.as_secs());
+    io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
 /// What lies at the ground of reqwest's error: what the system said, or else hyper. What is above

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::timeout;
 
-use super::error::{EngineError, Sentence, io_error};
+use super::error::{EngineError, Sentence, io_error, nothing_came};
 
 type Piece = io::Result<Bytes>;
 
@@ -41,11 +41,7 @@ impl Export {
                 Ok(Ok(Some(piece))) => piece,
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Err(self.broken_off(received, io_error(error))),
-                Err(_) => {
-                    let seconds = self.stall_timeout.as_secs();
-                    let still = format!("nothing came for {seconds} s");
-                    return Err(self.broken_off(received, io::Error::other(still)));
-                }
+                Err(_) => return Err(self.broken_off(received, nothing_came(self.stall_timeout))),
             };
             received += piece.len() as u64;
             tail.keep(&piece);

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod docker_registry;
+pub mod engine;
 pub mod google;
 pub mod images;
 pub mod run;
