@@ -37,7 +37,8 @@ pub(super) fn variables() -> String {
     text.push('\n');
     paragraph(
         &mut text,
-        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY hold for every connection.",
+        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY hold for every connection. DOCKER_HOST says \
+         where the engine of `docker-daemon:` answers; default `unix:///var/run/docker.sock`.",
     );
     text
 }
@@ -265,7 +266,8 @@ mod tests {
               File for the digest of the first destination, `sha256:…` without a line break, such as
               `digest.txt`; default none.
 
-        HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY hold for every connection.
+        HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY hold for every connection. DOCKER_HOST says where
+        the engine of `docker-daemon:` answers; default `unix:///var/run/docker.sock`.
 
         Exit codes:
           0  done

@@ -142,7 +142,7 @@ fn an_id_is_no_name_to_make_a_destination_of() {
         .set("registry", "127.0.0.1:1")
         .fails_with(2);
     assert_snapshot!(nameless.error(), @r"
-    error: the destination cannot be made
+    error: cannot tell where to push the image
       caused by: the image has no name: set `name`, or give a full reference in `tags`
 
     hint: an image that is saved or asked for by its ID brings no name of its own
@@ -284,7 +284,7 @@ fn an_image_that_the_engine_does_not_have_is_told_with_those_that_are_like_it() 
     assert_snapshot!(error_of(&engine, 2), @r"
     error: the Docker engine at `unix://[ENGINE]/docker.sock` has no image `app:1`
 
-    hint: build or pull it with this engine first; `docker buildx build` with a builder of its own hands the image over only with `--load`
+    hint: build or pull it with this engine first; a builder of its own, as buildx makes them, hands the image over only with `--load` (`load: true`)
     ");
 }
 

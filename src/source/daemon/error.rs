@@ -213,8 +213,8 @@ impl Hint for EngineError {
                 format!("it has {}", similar.join(", "))
             }
             Self::NoImage { .. } => {
-                "build or pull it with this engine first; `docker buildx build` with a builder of \
-                 its own hands the image over only with `--load`"
+                "build or pull it with this engine first; a builder of its own, as buildx makes \
+                 them, hands the image over only with `--load` (`load: true`)"
                     .to_owned()
             }
             Self::Broken { .. } | Self::NoAnswer { .. } => {
