@@ -5,6 +5,7 @@
 
 mod advice;
 mod blobs;
+mod challenge;
 mod error;
 mod google;
 mod http;
@@ -22,7 +23,8 @@ use crate::auth::Credential;
 use crate::error::{ExitCode, Hint};
 use crate::network::{Network, NetworkError};
 use crate::reference::Endpoint;
-use token::{Access, Challenge, Tokens};
+use challenge::Challenge;
+use token::{Access, Tokens};
 
 /// A registry that answered, with the way to sign in to it.
 pub struct Registry {
@@ -160,7 +162,7 @@ async fn ping(
             Challenge::None
         }
         StatusCode::UNAUTHORIZED => {
-            token::read_challenge(answer.headers(), endpoint, scheme == "https")
+            challenge::read_challenge(answer.headers(), endpoint, scheme == "https")
                 .map_err(|what| RegistryError::unexpected(Method::GET, url.clone(), what))?
         }
         status => {

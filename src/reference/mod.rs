@@ -1,161 +1,15 @@
-//! Registries and the names of what is in them: Google's host forms, full references, and
-//! destinations put together from their parts.
+//! The names of what is in a registry: full references, and destinations put together from their
+//! parts.
+
+mod endpoint;
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Digest;
 
-/// A registry: `host` or `host:port`, and what kind of registry that makes it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Endpoint(String);
-
-/// What a host's name says about the registry behind it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostKind {
-    /// `gcr.io` and its regional forms, served by Artifact Registry today; `location` is where the
-    /// repository of the same name lives (`gcr.io` → `us`, `eu.gcr.io` → `europe`).
-    /// <https://cloud.google.com/artifact-registry/docs/transition/gcr-repositories>
-    Gcr {
-        /// The Artifact Registry location.
-        location: &'static str,
-    },
-    /// `LOCATION-docker.pkg.dev`.
-    ArtifactRegistry {
-        /// The Artifact Registry location.
-        location: String,
-    },
-    /// Any other registry that speaks the distribution spec.
-    Other,
-}
-
-const GCR_LOCATIONS: [(&str, &str); 4] = [
-    ("gcr.io", "us"),
-    ("us.gcr.io", "us"),
-    ("eu.gcr.io", "europe"),
-    ("asia.gcr.io", "asia"),
-];
-
-impl Endpoint {
-    /// `host` or `host:port`, in lower case.
-    pub fn host(&self) -> &str {
-        &self.0
-    }
-
-    /// The host without its port.
-    pub fn host_name(&self) -> &str {
-        match self.0.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-            _ => &self.0,
-        }
-    }
-
-    /// The root of the registry's API, `SCHEME://HOST/v2/`.
-    pub fn url(&self, scheme: &str) -> url::Url {
-        #[expect(
-            clippy::expect_used,
-            reason = "an endpoint's host was checked when it was read"
-        )]
-        url::Url::parse(&format!("{scheme}://{}/v2/", self.0)).expect("a checked host makes a URL")
-    }
-
-    /// What the name says about the registry.
-    pub fn kind(&self) -> HostKind {
-        if let Some((_, location)) = GCR_LOCATIONS.iter().find(|(host, _)| *host == self.0) {
-            return HostKind::Gcr { location };
-        }
-        match self.0.strip_suffix("-docker.pkg.dev") {
-            Some(location) => HostKind::ArtifactRegistry {
-                location: location.to_owned(),
-            },
-            None => HostKind::Other,
-        }
-    }
-
-    /// True for the registries that take Google's credentials and list as Google does.
-    pub fn is_google(&self) -> bool {
-        self.kind() != HostKind::Other
-    }
-
-    /// True for this machine, where plain HTTP is tried when HTTPS is not spoken.
-    pub fn is_loopback(&self) -> bool {
-        let name = self.host_name().trim_matches(['[', ']']);
-        name == "localhost"
-            || name
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl FromStr for Endpoint {
-    type Err = ReferenceError;
-
-    fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let fault = |reason| Err(ReferenceError::Host(text.to_owned(), reason));
-        if text.contains("://") {
-            return fault("give the host alone, without `https://`");
-        }
-        if text.contains('/') {
-            return fault("give the host alone; project and name have variables of their own");
-        }
-        let host = text.to_ascii_lowercase();
-        let (name, port) = match host.rsplit_once(':') {
-            Some((name, port)) if !name.ends_with(':') || name.starts_with('[') => {
-                (name, Some(port))
-            }
-            _ => (host.as_str(), None),
-        };
-        if port.is_some_and(|port| port.parse::<u16>().map_or(true, |port| port == 0)) {
-            return fault("the port is no number from 1 to 65535");
-        }
-        if !is_host_name(name) {
-            return fault("it is no host name");
-        }
-        if port.is_none() && name.ends_with("gcr.io") && name != "gcr.io" {
-            let known = GCR_LOCATIONS.iter().any(|(host, _)| *host == name);
-            if !known && name.ends_with(".gcr.io") {
-                return fault(
-                    "Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io`",
-                );
-            }
-        }
-        if let Some(location) = name.strip_suffix(".pkg.dev") {
-            let location = location.strip_suffix("-docker").filter(|l| is_location(l));
-            if location.is_none() || port.is_some() {
-                return fault("Artifact Registry's hosts look like `us-docker.pkg.dev`");
-            }
-        }
-        Ok(Self(host))
-    }
-}
-
-pub(crate) fn is_host_name(name: &str) -> bool {
-    if let Some(address) = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) {
-        return address.parse::<std::net::Ipv6Addr>().is_ok();
-    }
-    name.len() <= 253
-        && name.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        })
-}
-
-fn is_location(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .split('-')
-            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric()))
-}
+pub(crate) use endpoint::is_host_name;
+pub use endpoint::{Endpoint, HostKind};
 
 /// The name of an image: a repository at an endpoint, with a tag, a digest, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -435,59 +289,6 @@ mod tests {
 
     fn parse(text: &str) -> Result<Reference, ReferenceError> {
         text.parse()
-    }
-
-    #[test]
-    fn hosts_are_told_apart() {
-        let kind = |host: &str| host.parse::<Endpoint>().unwrap().kind();
-        assert_eq!(kind("eu.gcr.io"), HostKind::Gcr { location: "europe" });
-        assert_eq!(
-            kind("us-central1-docker.pkg.dev"),
-            HostKind::ArtifactRegistry {
-                location: "us-central1".into()
-            }
-        );
-        assert_eq!(kind("registry.example.com:5000"), HostKind::Other);
-        assert_eq!(kind("notgcr.io"), HostKind::Other);
-    }
-
-    #[test]
-    fn unknown_host_forms_are_refused_with_the_known_ones() {
-        for bad in [
-            "https://gcr.io",
-            "gcr.io/project",
-            "fr.gcr.io",
-            "us.pkg.dev",
-            "-docker.pkg.dev",
-            "us-docker.pkg.dev:443",
-            "host:0",
-            "host:99999",
-            "host:port",
-            "ho st",
-            "",
-            "-x.example",
-        ] {
-            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn loopback_is_every_spelling_of_this_machine() {
-        for host in [
-            "localhost",
-            "localhost:5000",
-            "127.0.0.1:80",
-            "127.9.9.9",
-            "[::1]:5000",
-        ] {
-            assert!(host.parse::<Endpoint>().unwrap().is_loopback(), "{host}");
-        }
-        assert!(
-            !"localhost.example.com"
-                .parse::<Endpoint>()
-                .unwrap()
-                .is_loopback()
-        );
     }
 
     #[test]
