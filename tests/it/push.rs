@@ -1,7 +1,7 @@
 //! What `push` is for: an image from every kind of archive arrives, byte for byte, on Google's
 //! registries and on plain ones, and skopeo pulls it back.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 
 use serde_json::Value;
 use standin::RequestKind;
@@ -33,6 +33,7 @@ fn assert_unpacks_to(pulled: &Pulled, picture: &Picture) {
     let unpacked: Vec<_> = layers
         .iter()
         .map(|layer| {
+            assert!(accepts(&["gzip", "--test"], &pulled.files[&hex(layer)]));
             let mut bytes = Vec::new();
             flate2::read::MultiGzDecoder::new(pulled.files[&hex(layer)].as_slice())
                 .read_to_end(&mut bytes)
@@ -397,6 +398,17 @@ fn the_outputs_of_a_github_step_are_written_so_that_the_runner_reads_them_back()
     assert_eq!(value("skipped_bytes"), "0");
 }
 
+/// True when a tool that we did not write finds these bytes whole.
+fn accepts(tool: &[&str], bytes: &[u8]) -> bool {
+    let mut child = std::process::Command::new(tool[0])
+        .args(&tool[1..])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("gzip and zstd are needed: tests/run installs them");
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    child.wait().unwrap().success()
+}
+
 #[test]
 fn zstd_makes_an_oci_image_that_zstd_s_own_tool_accepts() {
     let registry = DockerRegistry::start();
@@ -420,6 +432,7 @@ fn zstd_makes_an_oci_image_that_zstd_s_own_tool_accepts() {
             "application/vnd.oci.image.layer.v1.tar+zstd"
         );
         let bytes = &pulled.files[images::digest(layer).hex()];
+        assert!(accepts(&["zstd", "--test", "--quiet"], bytes));
         assert_eq!(&zstd::decode_all(bytes.as_slice()).unwrap(), unpacked);
     }
 }
