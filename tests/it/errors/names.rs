@@ -205,7 +205,7 @@ fn names_in_the_archive_that_a_registry_would_refuse_are_told_with_the_way_out()
     error: cannot tell where to push the image
       caused by: the image has no name: set `name`, or give a full reference in `tags`
 
-    hint: the archive holds no name of its own (`docker save` by image ID writes none)
+    hint: an image that is saved or asked for by its ID brings no name of its own
     ");
     insta::assert_snapshot!(named(&["App:1"]), @"
     error: cannot tell where to push the image
