@@ -282,6 +282,12 @@ fn is_wrapping(text: &str) -> bool {
             | "Hyper error: client error (SendRequest)"
             | "connection error"
             | "tcp connect error"
+            | "error resolving DNS"
+            | "error following redirect"
+            | "error decoding response body"
+            | "request or response body error"
+            | "error reading a body from connection"
+            | "error writing a body to connection"
     )
 }
 

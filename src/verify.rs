@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::digest::Digest;
-use crate::error::{ExitCode, Hint, harmless};
+use crate::error::{ExitCode, Hint, causes, harmless};
 use crate::push::{Destination, Pushed};
 use crate::reference::Reference;
 use crate::registry::{Listing, RegistryError};
@@ -66,9 +66,9 @@ pub async fn verify(
 async fn patiently_listed(destination: &Destination, pushed: &Pushed) -> Verified {
     let mut patience = PATIENCE.iter();
     loop {
-        let verified = listed(destination, pushed).await;
+        let (verified, may_lag) = listed(destination, pushed).await;
         match patience.next() {
-            Some(delay) if !verified.doubts.is_empty() => tokio::time::sleep(*delay).await,
+            Some(delay) if may_lag => tokio::time::sleep(*delay).await,
             _ => return verified,
         }
     }
@@ -103,16 +103,23 @@ async fn check(
                 cause,
             },
         };
+        // A refusal stays one.
+        let may_lag = match &error {
+            VerifyError::Registry { cause, .. } => cause.exit_code() == ExitCode::Temporary,
+            VerifyError::Missing { .. } | VerifyError::Other { .. } => true,
+        };
         match patience.next() {
-            Some(delay) => tokio::time::sleep(*delay).await,
-            None => return Err(error),
+            Some(delay) if may_lag => tokio::time::sleep(*delay).await,
+            _ => return Err(error),
         }
     }
 }
 
-/// Compares the registry's listings with what was pushed.
-async fn listed(destination: &Destination, pushed: &Pushed) -> Verified {
+/// Compares the registry's listings with what was pushed; tells as well whether they may show it
+/// later, as one that was refused never will.
+async fn listed(destination: &Destination, pushed: &Pushed) -> (Verified, bool) {
     let mut verified = Verified::default();
+    let mut refused = 0;
     let reference = Reference {
         endpoint: destination.registry.endpoint().clone(),
         repository: destination.repository.clone(),
@@ -131,10 +138,14 @@ async fn listed(destination: &Destination, pushed: &Pushed) -> Verified {
             "`{}` is not in the registry's listing",
             pushed.name
         )),
-        Err(error) => verified.doubts.push(unlistable(&pushed.name, &error)),
+        Err(error) => {
+            refused += usize::from(error.exit_code() != ExitCode::Temporary);
+            verified.doubts.push(unlistable(&pushed.name, &error));
+        }
     }
     let Some((parent, above)) = above else {
-        return verified;
+        let may_lag = verified.doubts.len() > refused;
+        return (verified, may_lag);
     };
     let place = format!("{}/{parent}", reference.endpoint);
     match above {
@@ -155,9 +166,13 @@ async fn listed(destination: &Destination, pushed: &Pushed) -> Verified {
         Ok(None) => verified
             .doubts
             .push(format!("the registry lists nothing at `{place}`")),
-        Err(error) => verified.doubts.push(unlistable(&place, &error)),
+        Err(error) => {
+            refused += usize::from(error.exit_code() != ExitCode::Temporary);
+            verified.doubts.push(unlistable(&place, &error));
+        }
     }
-    verified
+    let may_lag = verified.doubts.len() > refused;
+    (verified, may_lag)
 }
 
 fn check_tags(listing: &Listing, pushed: &Pushed, verified: &mut Verified) {
@@ -186,10 +201,11 @@ fn check_tags(listing: &Listing, pushed: &Pushed, verified: &mut Verified) {
 }
 
 fn unlistable(place: &str, error: &RegistryError) -> String {
-    let cause = std::error::Error::source(error)
+    let causes: String = causes(error)
+        .iter()
         .map(|cause| format!(": {cause}"))
-        .unwrap_or_default();
-    format!("`{place}` could not be listed: {error}{cause}")
+        .collect();
+    format!("`{place}` could not be listed: {error}{causes}")
 }
 
 /// An image that the registry does not have after all.

@@ -22,6 +22,8 @@ pub enum Trouble {
     ProxyAway,
     /// Nothing came for too long.
     Stalled,
+    /// It leads to where it must not be followed.
+    Redirect,
     /// There is no connection.
     Unreachable,
     /// There was a connection, and it broke.
@@ -60,6 +62,7 @@ impl Trouble {
             return match error {
                 _ if error.is_connect() => Some(Self::Unreachable),
                 _ if error.is_timeout() => Some(Self::Stalled),
+                _ if error.is_redirect() => Some(Self::Redirect),
                 _ => None,
             };
         }
@@ -81,7 +84,7 @@ impl Trouble {
     /// What the process exits with.
     pub fn exit_code(self) -> ExitCode {
         match self {
-            Self::Certificate | Self::NoTls => ExitCode::Failed,
+            Self::Certificate | Self::NoTls | Self::Redirect => ExitCode::Failed,
             Self::ProxyLogin => ExitCode::Denied,
             Self::Name
             | Self::ProxyRefusal
@@ -121,6 +124,10 @@ impl Trouble {
             Self::Stalled => "the other side or the network stood still: try again; \
                               `stall_timeout` says how long is waited"
                 .to_owned(),
+            Self::Redirect => format!(
+                "check that `{host}` is the registry itself, and that no proxy or sign-in page \
+                 answers in its place"
+            ),
             Self::Unreachable => format!(
                 "check that `{host}` is right and that this machine reaches it; a proxy is taken \
                  from `HTTPS_PROXY`"

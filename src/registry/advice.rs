@@ -2,6 +2,7 @@
 
 use reqwest::Url;
 
+use super::error::PAGE;
 use crate::auth::Identity;
 use crate::reference::{Endpoint, HostKind};
 
@@ -21,6 +22,10 @@ pub(super) struct Refusal<'a> {
     pub(super) code: &'a str,
     pub(super) sentence: &'a str,
 }
+
+/// What to do where something else than a registry seems to answer.
+pub(super) const NO_REGISTRY: &str = "this may not be a registry that answers: check the host, \
+    and that no proxy or sign-in page answers in its place";
 
 /// The advice, most useful first; none where there is nothing to be said that the registry did not.
 pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Asker>) -> Vec<String> {
@@ -45,6 +50,9 @@ pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Asker>) -> Vec<String>
         ],
         408 | 500.. => {
             vec!["the trouble is the registry's: run this again in a few minutes".to_owned()]
+        }
+        _ if refusal.url.path() == "/v2/" || refusal.sentence == PAGE => {
+            vec![NO_REGISTRY.to_owned()]
         }
         _ if says("immutab") => {
             vec!["the repository lets no tag move: push under a new tag".to_owned()]

@@ -4,8 +4,9 @@
 //! and one PUT: Artifact Registry does not take chunks.
 //! <https://cloud.google.com/artifact-registry/docs/reference/docker-api>
 
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -152,11 +153,18 @@ impl Registry {
         self.show(&reference, &shown).await;
         let moved = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&moved);
+        let unreadable = Arc::new(Mutex::new(None));
+        let fault = Arc::clone(&unreadable);
         let body = body
             .inspect_ok(move |piece| {
                 counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
             })
-            .map_err(OciDistributionError::IoError);
+            .map_err(move |error| {
+                // The client tells of a body that fails as of a connection that breaks.
+                let copy = io::Error::new(error.kind(), error.to_string());
+                *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
+                OciDistributionError::IoError(error)
+            });
         tracing::debug!(
             "sending {digest}, {size} bytes, to {}/{repository}",
             self.endpoint
@@ -164,12 +172,29 @@ impl Registry {
         let sent = tokio::select! {
             sent = self.blobs.push_blob_stream(&reference, body.boxed(), digest.as_str(), Some(size)) => sent,
             () = stalled(&moved, self.stall_timeout) => {
-                return Err(self.upload_broken(repository, Stalled(self.stall_timeout)));
+                let text = format!("nothing moved for {} s", self.stall_timeout.as_secs());
+                let stalled = io::Error::new(io::ErrorKind::TimedOut, text);
+                return Err(self.upload_broken(repository, stalled));
             }
         };
-        match sent {
-            Ok(_) => Ok(()),
-            Err(error) => {
+        let unreadable = unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match (sent, unreadable) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), Some(cause)) => {
+                let url = self.uploads(repository);
+                Err(RegistryError::unreadable(Method::PUT, url, cause))
+            }
+            // Some registries take a blob with another status than 201, or name no `Location`.
+            (Err(error), None)
+                if is_unusual(&error)
+                    && self.has_blob(repository, digest).await.unwrap_or(false) =>
+            {
+                Ok(())
+            }
+            (Err(error), None) => {
                 let error = self.upload_error(repository, error).await;
                 if error.status() == Some(StatusCode::UNAUTHORIZED) {
                     self.tokens.refused(repository, Access::PullPush, &shown);
@@ -227,15 +252,20 @@ impl Registry {
             OciDistributionError::RegistryNoLocationError => RegistryError::unexpected(
                 Method::POST,
                 self.uploads(repository),
-                "it took the blob but named no `Location`",
+                "its answer names no `Location`",
             ),
-            other => RegistryError::unexpected(
+            OciDistributionError::SpecViolationError(text) => {
+                let method = if text.contains("201") {
+                    Method::PUT
+                } else {
+                    Method::POST
+                };
+                RegistryError::unexpected(method, self.uploads(repository), text)
+            }
+            _ => RegistryError::unexpected(
                 Method::POST,
                 self.uploads(repository),
-                match other {
-                    OciDistributionError::SpecViolationError(text) => text,
-                    _ => "its answer to the upload makes no sense".to_owned(),
-                },
+                "its answer names a `Location` that is no URL",
             ),
         }
     }
@@ -272,10 +302,13 @@ impl Registry {
     }
 }
 
-/// A body that stopped moving.
-#[derive(Debug, thiserror::Error)]
-#[error("nothing moved for {} s", .0.as_secs())]
-struct Stalled(Duration);
+/// True for an answer that is not the one that the distribution spec asks for, but no refusal.
+fn is_unusual(error: &OciDistributionError) -> bool {
+    !matches!(
+        error,
+        OciDistributionError::ServerError { .. } | OciDistributionError::RequestError(_)
+    )
+}
 
 /// Ends when `moved` has not changed for `limit`.
 async fn stalled(moved: &AtomicU64, limit: Duration) {

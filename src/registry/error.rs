@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
-use super::advice::{Asker, Refusal, advice, host};
+use super::advice::{Asker, NO_REGISTRY, Refusal, advice, host};
 use crate::auth::AuthError;
 use crate::error::{ExitCode, Hint, harmless};
 use crate::manifest::ManifestError;
@@ -38,6 +38,8 @@ enum Outcome {
     NotSignedIn,
     /// An answer that the distribution spec does not allow.
     Unexpected,
+    /// What was to be sent could not be read.
+    Unreadable,
 }
 
 impl std::fmt::Display for RegistryError {
@@ -45,6 +47,9 @@ impl std::fmt::Display for RegistryError {
         if let (Outcome::NotSignedIn, Some(cause)) = (&*self.outcome, &self.cause) {
             // The request was never sent.
             return write!(formatter, "{cause}");
+        }
+        if let Outcome::Unreadable = &*self.outcome {
+            return formatter.write_str("the image could not be read while it was sent");
         }
         write!(
             formatter,
@@ -110,6 +115,11 @@ impl RegistryError {
         Self::with_cause(method, url, Outcome::Unexpected, cause)
     }
 
+    /// What was to be sent could not be read.
+    pub(super) fn unreadable(method: Method, url: Url, cause: std::io::Error) -> Self {
+        Self::with_cause(method, url, Outcome::Unreadable, cause)
+    }
+
     /// No token for the request.
     pub(super) fn not_signed_in(method: Method, url: Url, cause: AuthError) -> Self {
         Self::with_cause(method, url, Outcome::NotSignedIn, cause)
@@ -165,7 +175,7 @@ impl RegistryError {
             Outcome::NotSignedIn => self
                 .auth_error()
                 .map_or(ExitCode::Denied, AuthError::exit_code),
-            Outcome::Unexpected => ExitCode::Failed,
+            Outcome::Unexpected | Outcome::Unreadable => ExitCode::Failed,
         }
     }
 
@@ -217,11 +227,12 @@ impl Hint for RegistryError {
                 vec![self.trouble().hint(&host(&self.url))]
             }
             Outcome::NotSignedIn => self.auth_error().map(Hint::hints).unwrap_or_default(),
-            Outcome::Unexpected => vec![
-                "this may not be a registry that answers: check the host, and that no proxy or \
-                 sign-in page answers in its place"
-                    .to_owned(),
-            ],
+            Outcome::Unexpected => vec![NO_REGISTRY.to_owned()],
+            Outcome::Unreadable => {
+                vec![
+                    "another process may have changed the file: push it when it is done".to_owned(),
+                ]
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ mod refusals;
 mod results;
 mod several;
 mod sources;
+mod wire;
 
 use crate::support::google::Google;
 use crate::support::images::{Layout, Packed, Picture, classic_archive};
@@ -30,6 +31,16 @@ fn refused(google: &Google, run: Run, code: i32) -> String {
     let outcome = run.fails_with(code);
     assert!(google.is_untouched(), "{}", outcome.stderr);
     told(&outcome)
+}
+
+/// The text without its digests: of several blobs that are sent at once any may fail first.
+fn without_digests(text: &str) -> String {
+    let mut parts = text.split("sha256:");
+    let start = parts.next().unwrap_or_default().to_owned();
+    parts.fold(start, |text, part| {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        text + "[DIGEST]" + rest
+    })
 }
 
 /// The error as a user reads it; nothing was said on stdout.

@@ -1,0 +1,241 @@
+//! What goes wrong on the wire in ways that only a library, or an odd registry, can bring about.
+
+use std::io;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use gcr_push::auth::Credential;
+use gcr_push::digest::Digest;
+use gcr_push::error::{Hint as _, write_chain};
+use gcr_push::network::{Network, Proxies};
+use gcr_push::registry::Registry;
+use std::time::Duration;
+
+use standin::{Fault, FaultAction, RequestKind};
+
+use super::{oci, refused, without_digests};
+use crate::support::google::Google;
+
+#[test]
+fn an_image_that_cannot_be_read_while_it_is_sent_is_no_fault_of_the_connection() {
+    let google = Google::start();
+    let network = Network {
+        proxies: Proxies::default(),
+        ca_certificates: gcr_push::network::Certificates::default(),
+        insecure_registries: Vec::new(),
+        connect_timeout: Duration::from_secs(10),
+        stall_timeout: Duration::from_secs(10),
+    };
+    let endpoint = google.standin.plain_address().parse().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let error = runtime.block_on(async {
+        let registry = Registry::open(&endpoint, Credential::Anonymous, &network, true)
+            .await
+            .unwrap_or_else(|_| panic!("it opens"));
+        let pieces = [
+            Ok(Bytes::from_static(b"the first half")),
+            Err(io::Error::other(
+                "the file became shorter while it was read",
+            )),
+        ];
+        let body = stream::iter(pieces).boxed();
+        let digest = Digest::of(b"the whole");
+        registry.put_blob("app", &digest, 28, body).await
+    });
+    let error = error.unwrap_err();
+    let mut text = Vec::new();
+    write_chain(&mut text, &error, &error.hints()).unwrap();
+    insta::assert_snapshot!(String::from_utf8(text).unwrap(), @"
+    error: the image could not be read while it was sent
+      caused by: the file became shorter while it was read
+
+    hint: another process may have changed the file: push it when it is done
+    ");
+    assert_eq!(error.exit_code() as u8, 1);
+}
+
+#[test]
+fn a_blob_that_is_there_arrived_however_oddly_the_registry_says_so() {
+    for (name, value) in [("location", None), ("location", Some("/x\u{e9}"))] {
+        let google = Google::start();
+        let odd = FaultAction::Header {
+            name: name.to_owned(),
+            value: value.map(str::to_owned),
+        };
+        google
+            .standin
+            .fault(Fault::always(RequestKind::UploadPut, odd));
+        google
+            .run()
+            .file("image.tar", oci())
+            .set("image", "image.tar")
+            .succeeds();
+        assert!(google.standin.tags("gcr.io", "acme/app").contains_key("1"));
+    }
+}
+
+#[test]
+fn an_upload_that_the_registry_answers_oddly_is_told() {
+    let google = Google::start();
+    let push = || {
+        google
+            .run()
+            .file("image.tar", oci())
+            .set("image", "image.tar")
+    };
+    let answer = |code: u16, location: Option<&str>| FaultAction::Status {
+        code,
+        retry_after: None,
+        body: Some(String::new()),
+        headers: location
+            .map(|location| ("location".to_owned(), location.to_owned()))
+            .into_iter()
+            .collect(),
+    };
+    let faults = [
+        (RequestKind::UploadStart, answer(202, None)),
+        (RequestKind::UploadStart, answer(202, Some("::nonsense::"))),
+        (RequestKind::UploadStart, answer(200, None)),
+        (RequestKind::UploadPut, answer(202, None)),
+        (
+            RequestKind::UploadPut,
+            answer(302, Some("https://gcr.io/x")),
+        ),
+    ];
+    let mut all = String::new();
+    for (kind, act) in faults {
+        google.standin.clear_faults();
+        google.standin.fault(Fault::always(kind, act));
+        all += &without_digests(&refused(&google, push(), 1));
+        all += "\n";
+    }
+    insta::assert_snapshot!(all, @"
+    error: could not push to `gcr.io/acme/app`
+      caused by: POST https://gcr.io/v2/acme/app/blobs/uploads/
+      caused by: its answer names no `Location`
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+
+    error: could not push to `gcr.io/acme/app`
+      caused by: POST https://gcr.io/v2/acme/app/blobs/uploads/
+      caused by: its answer names a `Location` that is no URL
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+
+    error: could not push to `gcr.io/acme/app`
+      caused by: POST https://gcr.io/v2/acme/app/blobs/uploads/
+      caused by: Expected HTTP Status 202 Accepted, got 200 OK instead
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+
+    error: could not push to `gcr.io/acme/app`
+      caused by: PUT https://gcr.io/v2/acme/app/blobs/uploads/
+      caused by: Expected HTTP Status 201 Created, got 202 Accepted instead
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+
+    error: could not push to `gcr.io/acme/app`
+      caused by: PUT https://gcr.io/artifacts-uploads/namespaces/acme/repositories/gcr.io/uploads/...?digest=[DIGEST]: 302 Found
+    ");
+}
+
+#[test]
+fn a_redirect_that_must_not_be_followed_is_told() {
+    let google = Google::start();
+    for location in ["http://gcr.io/v2/", "/v2/"] {
+        google.standin.clear_faults();
+        let act = FaultAction::Status {
+            code: 302,
+            retry_after: None,
+            body: None,
+            headers: vec![("location".to_owned(), location.to_owned())],
+        };
+        google.standin.fault(Fault::always(RequestKind::Ping, act));
+        let run = google
+            .run()
+            .file("image.tar", oci())
+            .set("image", "image.tar");
+        let told = refused(&google, run, 1);
+        match location {
+            "/v2/" => insta::assert_snapshot!(told, @"
+            error: could not connect to `gcr.io`
+              caused by: GET https://gcr.io/v2/
+              caused by: the registry redirects more than five times
+
+            hint: check that `gcr.io` is the registry itself, and that no proxy or sign-in page answers in its place
+            "),
+            _ => insta::assert_snapshot!(told, @"
+            error: could not connect to `gcr.io`
+              caused by: GET https://gcr.io/v2/
+              caused by: the registry redirects from HTTPS to plain HTTP, which is not followed
+
+            hint: check that `gcr.io` is the registry itself, and that no proxy or sign-in page answers in its place
+            "),
+        }
+    }
+}
+
+#[test]
+fn a_host_without_a_registry_is_told() {
+    let google = Google::start();
+    let page = FaultAction::Status {
+        code: 404,
+        retry_after: None,
+        body: Some("<html>Not found</html>".to_owned()),
+        headers: Vec::new(),
+    };
+    google.standin.fault(Fault::always(RequestKind::Ping, page));
+    let run = google
+        .run()
+        .file("image.tar", oci())
+        .set("image", "image.tar");
+    insta::assert_snapshot!(refused(&google, run, 1), @"
+    error: could not connect to `gcr.io`
+      caused by: GET https://gcr.io/v2/: 404 Not Found
+      caused by: the answer is a web page
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    ");
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_told_without_the_library_s_layers() {
+    let google = Google::start();
+    let cut = FaultAction::CutResponseAt(5);
+    google.standin.fault(Fault::always(RequestKind::Token, cut));
+    let run = google
+        .run()
+        .file("image.tar", oci())
+        .set("image", "image.tar");
+    insta::assert_snapshot!(refused(&google, run, 4), @"
+    error: could not sign in to `gcr.io`
+      caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push
+      caused by: the answer broke off
+      caused by: end of file before message length reached
+
+    hint: the connection broke on the way: try again; if it always breaks at the same place, a proxy or firewall may allow no more
+    ");
+}
+
+#[test]
+fn a_listing_that_is_refused_is_a_warning_and_costs_no_time() {
+    let google = Google::start();
+    let refused = FaultAction::status(403);
+    google
+        .standin
+        .fault(Fault::always(RequestKind::TagsList, refused));
+    let outcome = google
+        .run()
+        .file("image.tar", oci())
+        .set("image", "image.tar")
+        .succeeds();
+    insta::assert_snapshot!(outcome.stderr, @"
+    INFO signing in to gcr.io with the key of `ci@acme.iam.gserviceaccount.com`
+    WARN `gcr.io/acme/app` could not be listed: GET https://gcr.io/v2/acme/app/tags/list?n=10000: 403 DENIED: Permission denied; the image itself is there under its tags and its digest
+    WARN `gcr.io/acme` could not be listed: GET https://gcr.io/v2/acme/tags/list?n=10000: 403 DENIED: Permission denied; the image itself is there under its tags and its digest
+    ");
+    // Once before the push, and once each for the image and the project after it.
+    let requests = google.standin.requests();
+    let listings = requests.iter().filter(|r| r.kind == RequestKind::TagsList);
+    assert_eq!(listings.count(), 3);
+}
