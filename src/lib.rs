@@ -16,7 +16,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`digest`], [`manifest`], [`mod@reference`], [`secret`] | the words; no I/O |
-//! | [`network`], [`auth`], [`registry`], [`source`], [`compress`] | the edges; I/O, no policy |
+//! | [`network`], [`auth`], [`registry`], [`google`], [`source`], [`compress`] | the edges; I/O, no policy |
 //! | [`push`], [`verify`], [`list`], [`pull_secret`] | the steps |
 //! | [`cli`], [`config`], [`logging`], [`report`], [`error`] | the side that people and CIs see |
 
@@ -26,6 +26,7 @@ pub mod compress;
 pub mod config;
 pub mod digest;
 pub mod error;
+pub mod google;
 pub mod list;
 pub mod logging;
 pub mod manifest;

@@ -53,6 +53,19 @@ impl Credentials {
         })
     }
 
+    /// What Google's APIs are shown: the token that was given, or those that are bought.
+    ///
+    /// # Errors
+    ///
+    /// When there is neither.
+    pub fn for_google(&self) -> Result<Credential, AuthError> {
+        match self.google.clone() {
+            Some(Google::Key(tokens)) => Ok(Credential::Key(tokens)),
+            Some(Google::Token(token)) => Ok(Credential::AccessToken(token)),
+            None => Err(AuthError::NoToken),
+        }
+    }
+
     /// What a destination is shown: Google's credentials on Google's hosts and nowhere else, the
     /// Docker config's login on the others.
     ///
@@ -159,6 +172,9 @@ pub enum AuthError {
     /// A Google host and nothing to show it.
     #[error("there is no credential for `{0}`")]
     NoCredential(Endpoint),
+    /// An API of Google's and no token to show it.
+    #[error("there is no token for Google's APIs")]
+    NoToken,
     /// The Docker config's entry cannot be used.
     #[error("could not take the login from the Docker config")]
     DockerConfig(#[source] DockerConfigError),
@@ -185,7 +201,9 @@ impl AuthError {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NoCredential(_) | Self::DockerConfig(_) | Self::Key(_) => ExitCode::Denied,
+            Self::NoCredential(_) | Self::NoToken | Self::DockerConfig(_) | Self::Key(_) => {
+                ExitCode::Denied
+            }
             Self::Exchange { cause, .. } => match cause {
                 ExchangeError::Refused { .. } => ExitCode::Denied,
                 ExchangeError::Connection(cause) => Trouble::of(&**cause).exit_code(),
@@ -199,7 +217,7 @@ impl AuthError {
 impl Hint for AuthError {
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::NoCredential(_) => vec![
+            Self::NoCredential(_) | Self::NoToken => vec![
                 "give `credentials_json` (a service-account key) or `access_token`; a secret is \
                  empty when the workflow runs from a fork or the secret's name is misspelt"
                     .to_owned(),

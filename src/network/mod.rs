@@ -12,10 +12,12 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::reference::Endpoint;
 
+mod body;
 mod clients;
 mod trouble;
 mod tunnel;
 
+pub(crate) use body::read_bounded;
 pub use clients::{NetworkError, USER_AGENT};
 pub use trouble::Trouble;
 pub use tunnel::TokenConnector;

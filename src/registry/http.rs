@@ -1,38 +1,12 @@
 //! Requests to one registry: signed in, replayed once when a token was refused, bodies bounded.
 
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::Registry;
 use super::error::{MAX_ERROR_BODY, RegistryError};
 use super::token::Access;
-
-/// A body that could not be read whole.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BodyError {
-    /// The connection broke.
-    #[error("the answer broke off")]
-    Broken(#[source] reqwest::Error),
-    /// The peer sends without end.
-    #[error("the answer is longer than {0} bytes, which no registry sends here")]
-    TooLong(usize),
-}
-
-/// Reads a body of at most `limit` bytes.
-pub(super) async fn read_bounded(answer: Response, limit: usize) -> Result<Bytes, BodyError> {
-    let mut body = BytesMut::new();
-    let mut stream = answer.bytes_stream();
-    while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|error| BodyError::Broken(error.without_url()))?;
-        if body.len() + piece.len() > limit {
-            return Err(BodyError::TooLong(limit));
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body.freeze())
-}
+pub(super) use crate::network::read_bounded;
 
 impl Registry {
     /// A URL below this registry's root.

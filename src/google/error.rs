@@ -1,0 +1,557 @@
+//! Whatever one of Google's APIs refuses, in one form: method, URL, status, Google's own code,
+//! reason and sentence, and what to do about it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use reqwest::{Method, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::auth::AuthError;
+use crate::error::{ExitCode, Hint, harmless};
+use crate::network::Trouble;
+
+/// A request to one of Google's APIs that did not do what it was sent for.
+#[derive(Debug, thiserror::Error)]
+pub struct GoogleError {
+    method: Method,
+    url: Box<Url>,
+    outcome: Box<Outcome>,
+    #[source]
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What came of the request.
+#[derive(Debug)]
+enum Outcome {
+    /// An answer that refuses, or an operation that ended so.
+    Refused(Refused),
+    /// No answer, or one that broke off.
+    Broken,
+    /// A token for the request could not be had; the cause says why.
+    NotSignedIn,
+    /// An answer that the API's own description does not allow.
+    Unexpected,
+    /// An operation that is not done in time.
+    Unfinished(String),
+}
+
+/// An error in Google's own form (<https://google.aip.dev/193>).
+#[derive(Debug, Default)]
+struct Refused {
+    status: u16,
+    /// `PERMISSION_DENIED`, …; in the storage API's older form, its reason.
+    code: Option<String>,
+    message: String,
+    /// `SERVICE_DISABLED`, …, where the error tells one.
+    reason: Option<String>,
+    metadata: BTreeMap<String, String>,
+    violations: Vec<Violation>,
+}
+
+/// A condition that was not met: an organisation's policy, missing billing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Violation {
+    /// What kind of condition it is: `constraints/iam.disableServiceAccountKeyCreation`, ….
+    #[serde(default, rename = "type")]
+    pub kind: String,
+    /// What it is about.
+    #[serde(default)]
+    pub subject: String,
+}
+
+/// `google.rpc.Status`, as it ends an operation.
+#[derive(Debug, Deserialize)]
+pub(super) struct Rpc {
+    #[serde(default)]
+    code: u16,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    details: Vec<Value>,
+}
+
+/// A sentence that stands as the cause of an error.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", harmless(.0))]
+struct Sentence(String);
+
+impl GoogleError {
+    /// An answer that refuses, with the body that says why.
+    pub(super) fn refused(method: Method, url: Url, status: StatusCode, body: &[u8]) -> Self {
+        let refused = read(status, body);
+        let sentence = Some(refused.message.clone()).filter(|text| !text.trim().is_empty());
+        Self {
+            method,
+            url: Box::new(url),
+            outcome: Box::new(Outcome::Refused(refused)),
+            cause: sentence.map(|text| Box::new(Sentence(text)) as Box<_>),
+        }
+    }
+
+    /// An operation that ended in an error, told as if the request had.
+    pub(super) fn of_operation(method: Method, url: Url, rpc: Rpc) -> Self {
+        let (status, code) = meaning(rpc.code);
+        let mut refused = Refused {
+            status,
+            code: Some(code.to_owned()),
+            message: rpc.message.clone(),
+            ..Refused::default()
+        };
+        refused.take_details(rpc.details);
+        Self {
+            method,
+            url: Box::new(url),
+            outcome: Box::new(Outcome::Refused(refused)),
+            cause: Some(Box::new(Sentence(rpc.message))),
+        }
+    }
+
+    /// No answer, or one that broke off.
+    pub(super) fn broken(
+        method: Method,
+        url: Url,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::with_cause(method, url, Outcome::Broken, cause)
+    }
+
+    /// An answer that is not what the API says it is.
+    pub(super) fn unexpected(method: Method, url: Url, cause: serde_json::Error) -> Self {
+        let what = if cause.is_data() {
+            "the answer is JSON, but not what was asked for"
+        } else {
+            "the answer is no JSON"
+        };
+        let cause = Sentence(what.to_owned());
+        Self::with_cause(method, url, Outcome::Unexpected, cause)
+    }
+
+    /// A list whose pages lead on for ever.
+    pub(super) fn endless(method: Method, url: Url) -> Self {
+        let cause = Sentence("the list has no last page".to_owned());
+        Self::with_cause(method, url, Outcome::Unexpected, cause)
+    }
+
+    /// No token for the request.
+    pub(super) fn not_signed_in(method: Method, url: Url, cause: AuthError) -> Self {
+        Self::with_cause(method, url, Outcome::NotSignedIn, cause)
+    }
+
+    /// An operation that is not done in time.
+    pub(super) fn unfinished(method: Method, url: Url, name: String) -> Self {
+        Self {
+            method,
+            url: Box::new(url),
+            outcome: Box::new(Outcome::Unfinished(name)),
+            cause: None,
+        }
+    }
+
+    fn with_cause(
+        method: Method,
+        url: Url,
+        outcome: Outcome,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            method,
+            url: Box::new(url),
+            outcome: Box::new(outcome),
+            cause: Some(cause.into()),
+        }
+    }
+
+    fn refusal(&self) -> Option<&Refused> {
+        match &*self.outcome {
+            Outcome::Refused(refused) => Some(refused),
+            _ => None,
+        }
+    }
+
+    /// The HTTP status of a refusal, or what it would have been where an operation was refused.
+    pub fn status(&self) -> Option<u16> {
+        self.refusal().map(|refused| refused.status)
+    }
+
+    /// Google's code for a refusal: `PERMISSION_DENIED`, `ALREADY_EXISTS`, ….
+    pub fn code(&self) -> Option<&str> {
+        self.refusal()?.code.as_deref()
+    }
+
+    /// Why, in one word: `SERVICE_DISABLED`, `UREQ_PROJECT_BILLING_NOT_FOUND`, ….
+    pub fn reason(&self) -> Option<&str> {
+        self.refusal()?.reason.as_deref()
+    }
+
+    /// What else a refusal tells, by name: `service`, `permission`, `consumer`, ….
+    pub fn metadata(&self, name: &str) -> Option<&str> {
+        let value = self.refusal()?.metadata.get(name)?;
+        Some(value)
+    }
+
+    /// The API's own sentence; empty where it gave none.
+    pub fn message(&self) -> &str {
+        self.refusal()
+            .map_or("", |refused| refused.message.as_str())
+    }
+
+    /// The conditions that were not met.
+    pub fn violations(&self) -> &[Violation] {
+        self.refusal()
+            .map_or(&[], |refused| refused.violations.as_slice())
+    }
+
+    /// True for what is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(404)
+    }
+
+    /// True for what is there already.
+    pub fn is_already_there(&self) -> bool {
+        self.status() == Some(409) && self.code() != Some("ABORTED")
+    }
+
+    /// True where somebody else changed the same thing meanwhile: what was read is out of date.
+    /// The storage API says so with a status of its own.
+    pub fn is_conflict(&self) -> bool {
+        self.status() == Some(412)
+            || (self.status() == Some(409)
+                && matches!(self.code(), Some("ABORTED" | "conflict" | "aborted")))
+    }
+
+    /// True where the API is not enabled, or is not known to be everywhere yet.
+    pub fn is_service_disabled(&self) -> bool {
+        self.reason() == Some("SERVICE_DISABLED")
+            || (self.status() == Some(403)
+                && self.message().contains("has not been used in project"))
+    }
+
+    /// True where the same request may do better later.
+    pub fn is_temporary(&self) -> bool {
+        self.exit_code() == ExitCode::Temporary
+    }
+
+    /// True when no answer came, or one that broke off.
+    pub fn is_broken(&self) -> bool {
+        matches!(*self.outcome, Outcome::Broken)
+    }
+
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        match &*self.outcome {
+            Outcome::Refused(refused) => match refused.status {
+                401 | 403 => ExitCode::Denied,
+                408 | 429 | 500.. => ExitCode::Temporary,
+                _ => ExitCode::Failed,
+            },
+            Outcome::Broken => self.trouble().exit_code(),
+            Outcome::NotSignedIn => self
+                .auth_error()
+                .map_or(ExitCode::Denied, AuthError::exit_code),
+            Outcome::Unexpected => ExitCode::Failed,
+            Outcome::Unfinished(_) => ExitCode::Temporary,
+        }
+    }
+
+    fn trouble(&self) -> Trouble {
+        match &self.cause {
+            Some(cause) => Trouble::of(&**cause),
+            None => Trouble::Broken,
+        }
+    }
+
+    fn auth_error(&self) -> Option<&AuthError> {
+        self.cause.as_ref()?.downcast_ref()
+    }
+}
+
+impl fmt::Display for GoogleError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Outcome::NotSignedIn, Some(cause)) = (&*self.outcome, &self.cause) {
+            // The request was never sent.
+            return write!(formatter, "{cause}");
+        }
+        let (host, path) = (self.url.host_str().unwrap_or_default(), self.url.path());
+        write!(
+            formatter,
+            "{} https://{host}{}",
+            self.method,
+            harmless(path)
+        )?;
+        match &*self.outcome {
+            Outcome::Refused(refused) => {
+                write!(formatter, ": {}", refused.status)?;
+                let known = StatusCode::from_u16(refused.status).ok();
+                let reason = known.and_then(|status| status.canonical_reason());
+                match (&refused.code, reason) {
+                    (Some(code), _) => write!(formatter, " {}", harmless(code)),
+                    (None, Some(reason)) => write!(formatter, " {reason}"),
+                    (None, None) => Ok(()),
+                }
+            }
+            Outcome::Unfinished(name) => write!(
+                formatter,
+                ": its operation `{}` is not done yet",
+                harmless(name)
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Hint for GoogleError {
+    fn hints(&self) -> Vec<String> {
+        match &*self.outcome {
+            Outcome::Refused(refused) => refused.hints(),
+            Outcome::Broken => {
+                let host = self.url.host_str().unwrap_or_default();
+                vec![self.trouble().hint(host)]
+            }
+            Outcome::NotSignedIn => self.auth_error().map(Hint::hints).unwrap_or_default(),
+            Outcome::Unexpected => {
+                vec!["check that no proxy or sign-in page answers in Google's place".to_owned()]
+            }
+            Outcome::Unfinished(_) => {
+                vec!["Google goes on with it: run this again in a few minutes".to_owned()]
+            }
+        }
+    }
+}
+
+impl Refused {
+    /// Takes what is of use out of an error's details (<https://google.aip.dev/193#errorinfo>).
+    fn take_details(&mut self, details: Vec<Value>) {
+        for mut detail in details {
+            let kind = detail["@type"].as_str().unwrap_or_default();
+            if kind.ends_with("google.rpc.ErrorInfo") && self.reason.is_none() {
+                self.reason = detail["reason"].as_str().map(str::to_owned);
+                self.metadata =
+                    serde_json::from_value(detail["metadata"].take()).unwrap_or_default();
+            } else if kind.ends_with("google.rpc.PreconditionFailure") {
+                let violations = serde_json::from_value(detail["violations"].take());
+                self.violations
+                    .extend(violations.unwrap_or_else(|_| Vec::<Violation>::new()));
+            }
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let of = |name: &str| self.metadata.get(name).map(|text| harmless(text));
+        let says = |words: &str| self.message.contains(words);
+        let reason = self.reason.as_deref().unwrap_or_default();
+        if reason == "SERVICE_DISABLED" {
+            let service = of("service").unwrap_or_else(|| "SERVICE".to_owned());
+            let consumer = of("consumer").unwrap_or_default();
+            let project = consumer.strip_prefix("projects/").unwrap_or("PROJECT");
+            return vec![format!(
+                "enable the API: `gcloud services enable {service} --project={project}`; where it \
+                 was enabled just now, it takes a few minutes to be known everywhere"
+            )];
+        }
+        let constraint = |violation: &&Violation| violation.kind.starts_with("constraints/");
+        if let Some(violation) = self.violations.iter().find(constraint) {
+            return vec![format!(
+                "the organisation's policy `{}` forbids it: who administers the organisation's \
+                 policies can exempt the project",
+                harmless(&violation.kind)
+            )];
+        }
+        let billing = |violation: &Violation| violation.kind.ends_with("billing-enabled");
+        if reason == "UREQ_PROJECT_BILLING_NOT_FOUND" || self.violations.iter().any(billing) {
+            return vec![
+                "the project has no billing account: `gcloud billing projects link PROJECT \
+                 --billing-account=ACCOUNT` gives it one, and `gcloud billing accounts list` \
+                 shows which there are"
+                    .to_owned(),
+            ];
+        }
+        if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT" {
+            return vec![
+                "the token was made for less: it needs the scope \
+                 `https://www.googleapis.com/auth/cloud-platform`"
+                    .to_owned(),
+            ];
+        }
+        match self.status {
+            401 => vec![
+                "the token is not valid, or no longer: `gcloud auth print-access-token` gives one \
+                 that lives an hour"
+                    .to_owned(),
+            ],
+            403 => match of("permission") {
+                Some(permission) => {
+                    vec![format!(
+                        "it takes a role that has the permission `{permission}`"
+                    )]
+                }
+                None => Vec::new(),
+            },
+            429 if says("uota") || reason == "RATE_LIMIT_EXCEEDED" => {
+                vec![
+                    "the project's quota is used up for now: try again in a few minutes".to_owned(),
+                ]
+            }
+            408 | 429 | 500.. => {
+                vec!["the trouble is Google's: run this again in a few minutes".to_owned()]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Reads `{"error":{"code","message","status","details"}}`, and the storage API's older form of it
+/// with `errors`.
+fn read(status: StatusCode, body: &[u8]) -> Refused {
+    #[derive(Deserialize)]
+    struct Envelope {
+        error: Error,
+    }
+    #[derive(Deserialize)]
+    struct Error {
+        #[serde(default)]
+        message: String,
+        status: Option<String>,
+        #[serde(default)]
+        details: Vec<Value>,
+        #[serde(default)]
+        errors: Vec<Value>,
+    }
+    let mut refused = Refused {
+        status: status.as_u16(),
+        ..Refused::default()
+    };
+    match serde_json::from_slice::<Envelope>(body) {
+        Ok(Envelope { error }) => {
+            let older = error
+                .errors
+                .first()
+                .and_then(|first| first["reason"].as_str());
+            refused.code = error.status.or(older.map(str::to_owned));
+            refused.message = error.message;
+            refused.take_details(error.details);
+        }
+        Err(_) if body.trim_ascii_start().starts_with(b"<") => {
+            refused.message = "the answer is a web page".to_owned();
+        }
+        Err(_) => {
+            let text = String::from_utf8_lossy(body);
+            refused.message = text.trim().chars().take(1000).collect();
+        }
+    }
+    refused
+}
+
+/// `google.rpc.Code` as the HTTP status that it maps to, and its name.
+/// <https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>
+fn meaning(code: u16) -> (u16, &'static str) {
+    match code {
+        3 => (400, "INVALID_ARGUMENT"),
+        4 => (504, "DEADLINE_EXCEEDED"),
+        5 => (404, "NOT_FOUND"),
+        6 => (409, "ALREADY_EXISTS"),
+        7 => (403, "PERMISSION_DENIED"),
+        8 => (429, "RESOURCE_EXHAUSTED"),
+        9 => (400, "FAILED_PRECONDITION"),
+        10 => (409, "ABORTED"),
+        14 => (503, "UNAVAILABLE"),
+        16 => (401, "UNAUTHENTICATED"),
+        _ => (500, "INTERNAL"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, body: &str) -> GoogleError {
+        let url = "https://iam.googleapis.com/v1/projects/acme/serviceAccounts?pageToken=x";
+        GoogleError::refused(
+            Method::POST,
+            url.parse().unwrap(),
+            StatusCode::from_u16(status).unwrap(),
+            body.as_bytes(),
+        )
+    }
+
+    fn told(error: &GoogleError) -> String {
+        let mut text = Vec::new();
+        crate::error::write_chain(&mut text, error, &error.hints()).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn an_api_that_is_off_is_told_with_the_command_that_turns_it_on() {
+        let error = refused(
+            403,
+            r#"{"error":{"code":403,"message":"IAM API has not been used in project 42 before or it is disabled.","status":"PERMISSION_DENIED",
+            "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"SERVICE_DISABLED","domain":"googleapis.com",
+            "metadata":{"service":"iam.googleapis.com","consumer":"projects/42"}}]}}"#,
+        );
+        assert!(error.is_service_disabled());
+        assert_eq!(error.metadata("consumer"), Some("projects/42"));
+        insta::assert_snapshot!(told(&error), @"
+        error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 403 PERMISSION_DENIED
+          caused by: IAM API has not been used in project 42 before or it is disabled.
+
+        hint: enable the API: `gcloud services enable iam.googleapis.com --project=42`; where it was enabled just now, it takes a few minutes to be known everywhere
+        ");
+    }
+
+    #[test]
+    fn an_organisation_s_policy_is_told_by_its_name() {
+        let error = refused(
+            400,
+            r#"{"error":{"code":400,"message":"Key creation is not allowed on this service account.","status":"FAILED_PRECONDITION",
+            "details":[{"@type":"type.googleapis.com/google.rpc.PreconditionFailure","violations":[
+            {"type":"constraints/iam.disableServiceAccountKeyCreation","subject":"s","description":"d"}]}]}}"#,
+        );
+        assert_eq!(error.violations().len(), 1);
+        insta::assert_snapshot!(told(&error), @"
+        error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 400 FAILED_PRECONDITION
+          caused by: Key creation is not allowed on this service account.
+
+        hint: the organisation's policy `constraints/iam.disableServiceAccountKeyCreation` forbids it: who administers the organisation's policies can exempt the project
+        ");
+    }
+
+    #[test]
+    fn a_conflict_is_told_apart_from_what_is_there_already() {
+        let aborted = refused(409, r#"{"error":{"message":"m","status":"ABORTED"}}"#);
+        assert!(aborted.is_conflict() && !aborted.is_already_there());
+        let there = refused(
+            409,
+            r#"{"error":{"message":"m","status":"ALREADY_EXISTS"}}"#,
+        );
+        assert!(!there.is_conflict() && there.is_already_there());
+        let storage = refused(
+            412,
+            r#"{"error":{"code":412,"message":"m","errors":[{"reason":"conditionNotMet","message":"m"}]}}"#,
+        );
+        assert!(storage.is_conflict());
+        assert_eq!(storage.code(), Some("conditionNotMet"));
+    }
+
+    #[test]
+    fn an_answer_that_is_not_google_s_is_not_quoted_at_length() {
+        let page = refused(502, "<html>secret</html>");
+        assert!(page.is_temporary());
+        assert!(!told(&page).contains("secret"));
+        let text = refused(400, &"x".repeat(5000));
+        assert_eq!(text.message().len(), 1000);
+        assert_eq!(refused(404, "").message(), "");
+    }
+
+    #[test]
+    fn an_operation_s_error_reads_as_a_refusal_of_the_request() {
+        let rpc = serde_json::from_str::<Rpc>(r#"{"code":9,"message":"no billing"}"#).unwrap();
+        let url = "https://serviceusage.googleapis.com/v1/projects/acme/services/x:enable";
+        let error = GoogleError::of_operation(Method::POST, url.parse().unwrap(), rpc);
+        assert_eq!(
+            (error.status(), error.code()),
+            (Some(400), Some("FAILED_PRECONDITION"))
+        );
+        assert_eq!(error.exit_code(), ExitCode::Failed);
+    }
+}

@@ -1,0 +1,291 @@
+//! Google's REST APIs: one client for all of them, with their one form of error, their pages and
+//! their long-running operations. What each API is asked for stands where it is needed.
+
+mod error;
+mod operation;
+mod patience;
+
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::auth::{AuthError, Credential};
+use crate::network::{Network, NetworkError, read_bounded};
+use crate::secret::Secret;
+
+pub use error::{GoogleError, Violation};
+pub use operation::Operation;
+pub use patience::Patience;
+
+/// One of Google's APIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Api {
+    /// Repositories and their policies.
+    ArtifactRegistry,
+    /// Projects and their policies.
+    ResourceManager,
+    /// Service accounts, their keys, workload identity pools.
+    Iam,
+    /// Tokens of service accounts for others.
+    IamCredentials,
+    /// Which APIs a project has.
+    ServiceUsage,
+    /// Buckets.
+    Storage,
+}
+
+impl Api {
+    /// Its name as a service that a project enables, which is its host too.
+    pub fn service(self) -> &'static str {
+        match self {
+            Self::ArtifactRegistry => "artifactregistry.googleapis.com",
+            Self::ResourceManager => "cloudresourcemanager.googleapis.com",
+            Self::Iam => "iam.googleapis.com",
+            Self::IamCredentials => "iamcredentials.googleapis.com",
+            Self::ServiceUsage => "serviceusage.googleapis.com",
+            Self::Storage => "storage.googleapis.com",
+        }
+    }
+
+    /// A URL of it; `path` begins with the version, as in `v1/projects/acme`.
+    pub fn url(self, path: &str) -> Url {
+        #[expect(clippy::expect_used, reason = "the hosts are written above")]
+        let mut url = Url::parse(&format!("https://{}/", self.service())).expect("a host");
+        url.set_path(path);
+        url
+    }
+}
+
+/// A client of Google's APIs, signed in.
+pub struct Google {
+    http: reqwest::Client,
+    credential: Credential,
+    retry_for: Duration,
+}
+
+/// The most bytes of an answer: policies hold 1500 members, lists come in pages.
+const MAX_BODY: usize = 8 * 1024 * 1024;
+
+/// How long a request is tried again that failed for now.
+const RETRY_FOR: Duration = Duration::from_secs(60);
+
+/// How many pages of one list are read; more is an API that turns in circles.
+const MAX_PAGES: usize = 1000;
+
+impl Google {
+    /// A client that shows `credential`'s token; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// When the HTTP client cannot be built.
+    pub fn new(credential: Credential, network: &Network) -> Result<Self, NetworkError> {
+        Ok(Self {
+            http: network.http_client()?,
+            credential,
+            retry_for: RETRY_FOR,
+        })
+    }
+
+    /// Whom the APIs know us as.
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// Reads.
+    ///
+    /// # Errors
+    ///
+    /// When the API refuses, or its answer is no `T`. So for all that follow.
+    pub async fn get<T: DeserializeOwned>(&self, url: Url) -> Result<T, GoogleError> {
+        self.ask(Method::GET, url, None).await
+    }
+
+    /// Sends `body` with POST, which may be tried again: a second time it must do no harm.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        url: Url,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, GoogleError> {
+        self.ask(Method::POST, url, Some(json(body))).await
+    }
+
+    /// Sends `body` with POST, exactly once whatever becomes of it.
+    pub async fn post_once<T: DeserializeOwned>(
+        &self,
+        url: Url,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, GoogleError> {
+        let (method, body) = (Method::POST, json(body));
+        let answer = self.signed_in(&method, &url, Some(&body)).await?;
+        read(method, url, answer).await
+    }
+
+    /// Replaces.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        url: Url,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, GoogleError> {
+        self.ask(Method::PUT, url, Some(json(body))).await
+    }
+
+    /// Changes the fields that the URL's `updateMask` names.
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        url: Url,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, GoogleError> {
+        self.ask(Method::PATCH, url, Some(json(body))).await
+    }
+
+    /// Deletes.
+    pub async fn delete<T: DeserializeOwned>(&self, url: Url) -> Result<T, GoogleError> {
+        self.ask(Method::DELETE, url, None).await
+    }
+
+    /// Every item of a list that comes in pages; `field` is what the items are called.
+    pub async fn pages<T: DeserializeOwned>(
+        &self,
+        url: Url,
+        field: &str,
+    ) -> Result<Vec<T>, GoogleError> {
+        let mut items = Vec::new();
+        let mut next = url.clone();
+        for _ in 0..MAX_PAGES {
+            let mut page: Value = self.get(next.clone()).await?;
+            let found = match page.get_mut(field).map(Value::take) {
+                Some(found) => serde_json::from_value::<Vec<T>>(found)
+                    .map_err(|error| GoogleError::unexpected(Method::GET, next.clone(), error))?,
+                None => Vec::new(),
+            };
+            items.extend(found);
+            match page.get("nextPageToken").and_then(Value::as_str) {
+                Some(token) if !token.is_empty() => {
+                    next = url.clone();
+                    next.query_pairs_mut().append_pair("pageToken", token);
+                }
+                _ => return Ok(items),
+            }
+        }
+        Err(GoogleError::endless(Method::GET, url))
+    }
+
+    /// Sends a request, again while it fails for now, and reads its answer.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, GoogleError> {
+        let mut patience = Patience::new(self.retry_for);
+        loop {
+            let sent = self.signed_in(&method, &url, body.as_deref()).await;
+            let (error, asked) = match sent {
+                Ok(answer) => {
+                    let asked = retry_after(&answer);
+                    match read(method.clone(), url.clone(), answer).await {
+                        Ok(read) => return Ok(read),
+                        Err(error) => (error, asked),
+                    }
+                }
+                Err(error) => (error, Duration::ZERO),
+            };
+            // Where a connection broke, a POST may have done its work: who sent it must look.
+            let again = error.is_temporary() && (method != Method::POST || !error.is_broken());
+            if !again || !patience.wait_at_least(asked).await {
+                return Err(error);
+            }
+            tracing::info!("{error}; trying again");
+        }
+    }
+
+    /// Sends a request once; a token that is refused is bought anew where it can be.
+    async fn signed_in(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: Option<&[u8]>,
+    ) -> Result<Response, GoogleError> {
+        let refused = |error| GoogleError::not_signed_in(method.clone(), url.clone(), error);
+        let login = self.credential.basic().await.map_err(refused)?;
+        let token = bearer(login).map_err(refused)?;
+        let answer = self.send(method, url, body, &token).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        match self.credential.renewed().await.map_err(refused)? {
+            Some((_, token)) => self.send(method, url, body, &token).await,
+            None => Ok(answer),
+        }
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: Option<&[u8]>,
+        token: &Secret,
+    ) -> Result<Response, GoogleError> {
+        let mut request = self.http.request(method.clone(), url.clone());
+        if let Ok(mut header) = HeaderValue::from_str(&format!("Bearer {}", token.expose())) {
+            header.set_sensitive(true);
+            request = request.header(AUTHORIZATION, header);
+        }
+        if let Some(body) = body {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.to_vec());
+        }
+        tracing::debug!("{method} {}{}", url.authority(), url.path());
+        request
+            .send()
+            .await
+            .map_err(|error| GoogleError::broken(method.clone(), url.clone(), error.without_url()))
+    }
+}
+
+/// Only a token opens the APIs: neither a user with a password nor nobody.
+fn bearer(login: Option<(String, Secret)>) -> Result<Secret, AuthError> {
+    match login {
+        Some((_, token)) => Ok(token),
+        None => Err(AuthError::NoToken),
+    }
+}
+
+fn json(body: &impl Serialize) -> Vec<u8> {
+    #[expect(
+        clippy::expect_used,
+        reason = "the bodies are ours: strings, numbers, lists and maps with string keys"
+    )]
+    serde_json::to_vec(body).expect("a body is JSON")
+}
+
+/// Reads an answer: a `T`, or the refusal that it is.
+async fn read<T: DeserializeOwned>(
+    method: Method,
+    url: Url,
+    answer: Response,
+) -> Result<T, GoogleError> {
+    let status = answer.status();
+    let body = match read_bounded(answer, MAX_BODY).await {
+        Ok(body) => body,
+        Err(error) => return Err(GoogleError::broken(method, url, error)),
+    };
+    if !status.is_success() {
+        return Err(GoogleError::refused(method, url, status, &body));
+    }
+    // Deletions of the storage API are answered with nothing at all.
+    let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    serde_json::from_slice(body).map_err(|error| GoogleError::unexpected(method, url, error))
+}
+
+/// What a refusal asks to be waited for, in seconds; nobody sends dates here.
+fn retry_after(answer: &Response) -> Duration {
+    let header = answer.headers().get(RETRY_AFTER);
+    let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0))
+}
