@@ -151,7 +151,7 @@ impl Hint for Error {
             Self::PullSecret(error) => error.hints(),
             Self::NoImage => vec![
                 "for example `image: docker-archive:image.tar`, `oci-archive:image.tar`, \
-                 `oci:layout` or `docker-daemon:NAME`"
+                 `oci:layout`, `docker://NAME` or `docker-daemon:NAME`"
                     .to_owned(),
             ],
             Self::Target(ReferenceError::NoName) => vec![

@@ -44,8 +44,8 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::sync::Arc;
 
-use auth::Credentials;
-use config::{Command, Request, Verify};
+use auth::{AuthError, Credential, Credentials};
+use config::{Command, ImageOrigin, Request, Verify};
 pub use error::{Error, Failure};
 use pull_secret::PullSecret;
 use push::targets::{self, Target};
@@ -75,12 +75,11 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
         return Err(failure);
     }
     let image = request.image.as_ref().ok_or(Error::NoImage)?;
-    let source = Source::open(image, &request.network, &request.temporary_directory)
-        .await
-        .map_err(Error::Source)?;
+    let credentials = sign_in(request).await?;
+    let source = open_source(image, &credentials, request).await?;
     let targets =
         targets::targets(&request.destinations, &source.image().names).map_err(Error::Target)?;
-    let (destinations, mut errors) = reach(targets, &sign_in(request).await?, request).await;
+    let (destinations, mut errors) = reach(targets, &credentials, request).await;
     if destinations.is_empty() {
         return Failure::of(errors).map_or(Ok(()), Err);
     }
@@ -122,6 +121,33 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
     }
     errors.extend(report::write_outputs(&report, request, gets_pull_secret).err());
     Failure::of(errors).map_or(Ok(()), Err)
+}
+
+/// Opens the image, wherever it is.
+async fn open_source(
+    image: &ImageOrigin,
+    credentials: &Credentials,
+    request: &Request,
+) -> Result<Source, Error> {
+    let network = &request.network;
+    let reference = match image {
+        ImageOrigin::Local(image) => {
+            let opened = Source::open(image, network, &request.temporary_directory).await;
+            return opened.map_err(Error::Source);
+        }
+        ImageOrigin::Registry(reference) => reference,
+    };
+    let endpoint = &reference.endpoint;
+    let credential = match credentials.for_destination(endpoint) {
+        Err(AuthError::NoCredential(_)) => Credential::Anonymous,
+        found => found.map_err(Error::Auth)?,
+    };
+    let registry = Registry::open(endpoint, credential, network, false)
+        .await
+        .map_err(|cause| Error::Connect(endpoint.clone(), cause))?;
+    Source::open_remote(Arc::new(registry), reference, &request.platforms)
+        .await
+        .map_err(Error::Source)
 }
 
 /// Opens every registry and signs in to it, so that nothing is read for one that cannot be pushed

@@ -171,10 +171,10 @@ mod tests {
         Image:
           image
               The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes),
-              `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker-daemon:REF` (an image that a Docker engine
-              holds), a bare path, told apart by its content, or `-` for an archive on standard input, which
-              may stand for PATH too; REF picks one of several images, as in
-              `docker-archive:out/image.tar:app:1.2`.
+              `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker://REF` (an image in a registry, as is a
+              bare `HOST/NAME:TAG`), `docker-daemon:REF` (an image that a Docker engine holds), a bare path,
+              told apart by its content, or `-` for an archive on standard input, which may stand for PATH
+              too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.
           platforms
               List of the platforms of a multi-platform image to push, such as `linux/amd64,
               linux/arm64/v8`; one makes it a plain image, several a smaller index; default `all`.

@@ -1,26 +1,34 @@
 //! The source of an image, from the words of containers-transports(5).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::daemon;
 use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::paths::Paths;
-use super::{ArchiveKind, ImageSource};
+use super::{ArchiveKind, ImageOrigin, ImageSource};
+use crate::reference::{Reference, ReferenceError};
 
-const EXAMPLES: &str = "`docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker-daemon:NAME`, a \
-     path, or `-` for standard input";
+const EXAMPLES: &str = "`docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, \
+     `docker-daemon:NAME`, a path, or `-` for standard input";
 
-const NAMES: &str = "an image that a Docker engine holds is `docker-daemon:NAME`";
+const NAMES: &str = "an image that a Docker engine holds is `docker-daemon:NAME`; one that a registry holds begins \
+     with the registry, as in `ghcr.io/acme/api:1.2`";
 
 /// Reads `image`.
-pub(super) fn image(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<ImageSource> {
+pub(super) fn image(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<ImageOrigin> {
     const VARIABLE: &str = "image";
     let Some(text) = given.inputs.image.as_deref() else {
         faults.missing(VARIABLE, format!("say what to push: {EXAMPLES}"));
         return None;
     };
-    match parse(text) {
+    let form = match parse(text) {
+        Ok(Form::Path(Transport::Bare, path, _)) if !is_file(path, paths) => path
+            .parse()
+            .map_or_else(|_| parse(text), |r| Ok(Form::Registry(r))),
+        form => form,
+    };
+    match form {
         // `docker run` without `--interactive`, as the runner calls it, attaches none
         // (actions/runner, DockerCommandManager.cs).
         Ok(Form::StandardInput(..)) if paths.are_of_action() => {
@@ -32,14 +40,17 @@ pub(super) fn image(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Op
             None
         }
         Ok(Form::StandardInput(kind, reference)) => {
-            Some(ImageSource::StandardInput(kind, reference))
+            let input = ImageSource::StandardInput(kind, reference);
+            Some(ImageOrigin::Local(input))
         }
         Ok(Form::Daemon(reference)) => {
-            daemon::image(reference, given, faults).map(ImageSource::DockerDaemon)
+            let image = daemon::image(reference, given, faults)?;
+            Some(ImageOrigin::Local(ImageSource::DockerDaemon(image)))
         }
+        Ok(Form::Registry(reference)) => Some(ImageOrigin::Registry(reference)),
         Ok(Form::Path(transport, path, reference)) => faults
             .take_path(VARIABLE, path, paths.input(path))
-            .map(|path| transport.at(path, reference)),
+            .map(|path| ImageOrigin::Local(transport.at(path, reference))),
         Err(fault) => {
             faults.unusable(VARIABLE, fault);
             if is_name(text) {
@@ -56,6 +67,20 @@ enum Form<'a> {
     Path(Transport, &'a str, Option<String>),
     StandardInput(ArchiveKind, Option<String>),
     Daemon(&'a str),
+    Registry(Reference),
+}
+
+/// True for a bare path that is one: something is there, or its name is that of an archive. What is
+/// neither may be the name of an image, for `out.d/app` could be both.
+fn is_file(path: &str, paths: &Paths<'_>) -> bool {
+    const ENDINGS: [&str; 7] = ["tar", "gz", "tgz", "zst", "xz", "bz2", "oci"];
+    let ending = Path::new(path)
+        .extension()
+        .and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| ENDINGS.contains(&ending))
+        || paths
+            .input(path)
+            .is_ok_and(|path| paths.files().exists(&path))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,15 +126,10 @@ const TRANSPORTS: [(&str, Transport); 3] = [
 ];
 
 const DAEMON: &str = "docker-daemon:";
+const REGISTRY: &str = "docker://";
 
 /// What other tools read from, and this one does not.
-const OTHERS: [&str; 5] = [
-    "docker://",
-    "containers-storage:",
-    "dir:",
-    "sif:",
-    "ostree:",
-];
+const OTHERS: [&str; 4] = ["containers-storage:", "dir:", "sif:", "ostree:"];
 
 fn parse(text: &str) -> Result<Form<'_>, String> {
     for (prefix, transport) in TRANSPORTS {
@@ -132,18 +152,37 @@ fn parse(text: &str) -> Result<Form<'_>, String> {
     if let Some(reference) = text.strip_prefix(DAEMON) {
         return Ok(Form::Daemon(reference));
     }
+    if let Some(reference) = text.strip_prefix(REGISTRY) {
+        if reference.is_empty() {
+            return Err(format!("there is no name after `{REGISTRY}`"));
+        }
+        let reference = Reference::familiar(reference);
+        return reference
+            .map(Form::Registry)
+            .map_err(|fault| fault.to_string());
+    }
     if let Some(other) = OTHERS.iter().find(|other| text.starts_with(**other)) {
         return Err(format!(
             "this version cannot read from `{other}`, only from {EXAMPLES}"
         ));
     }
-    if text.contains(':') {
-        return Err(format!(
-            "{} is no path, for a path here holds no `:`; expected {EXAMPLES}",
-            quoted(text)
-        ));
+    // Only what begins with a host is taken for the name of an image, so that a mistyped path never
+    // pulls a stranger's.
+    if text.contains([':', '@']) {
+        return match text.parse() {
+            Ok(reference) => Ok(Form::Registry(reference)),
+            Err(ReferenceError::NoHost(_) | ReferenceError::Host(..)) => Err(no_path(text)),
+            Err(fault) => Err(fault.to_string()),
+        };
     }
     Ok(Transport::Bare.form(text, None))
+}
+
+fn no_path(text: &str) -> String {
+    format!(
+        "{} is no path, for a path here holds no `:`; expected {EXAMPLES}",
+        quoted(text)
+    )
 }
 
 /// True for what was meant as the name of an image, not of a file.
@@ -208,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_this_version_cannot_read_is_refused_by_name() {
-        for text in ["docker://gcr.io/p/n", "containers-storage:app", "dir:x"] {
+        for text in ["sif:app.sif", "containers-storage:app", "dir:x"] {
             assert!(
                 fault(text).starts_with("this version cannot read"),
                 "{text}"
@@ -218,9 +257,29 @@ mod tests {
 
     #[test]
     fn the_name_of_an_image_is_no_path() {
-        insta::assert_snapshot!(fault("app:1.2"), @"`app:1.2` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker-daemon:NAME`, a path, or `-` for standard input");
+        insta::assert_snapshot!(fault("app:1.2"), @"`app:1.2` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input");
         insta::assert_snapshot!(fault("oci:"), @"there is no path after `oci:`");
         insta::assert_snapshot!(fault("oci:x:"), @"it ends in `:` with no reference behind it");
+    }
+
+    #[test]
+    fn a_registry_is_told_by_its_transport_or_by_a_host() {
+        for (text, name) in [
+            ("docker://gcr.io/p/n:1", "gcr.io/p/n:1"),
+            ("docker://alpine", "docker.io/library/alpine"),
+            ("docker://team/app:2", "docker.io/team/app:2"),
+            ("docker://localhost/app", "localhost/app"),
+            ("ghcr.io/acme/api:1.2", "ghcr.io/acme/api:1.2"),
+            ("localhost:5000/app", "localhost:5000/app"),
+        ] {
+            match parse(text) {
+                Ok(Form::Registry(reference)) => assert_eq!(reference.to_string(), name),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        assert_eq!(fault("docker://"), "there is no name after `docker://`");
+        assert!(fault("docker://gcr.io/p/App").contains("lower case"));
+        assert!(fault("team/app:1.2").contains("is no path"));
     }
 
     proptest! {

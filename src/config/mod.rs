@@ -40,7 +40,7 @@ pub struct Request {
     /// The command word.
     pub command: Command,
     /// The source, where the command reads one.
-    pub image: Option<ImageSource>,
+    pub image: Option<ImageOrigin>,
     /// Where the image goes.
     pub destinations: Destinations,
     /// How to sign in to Google's hosts; none when nothing was given.
@@ -130,6 +130,15 @@ impl FromStr for Command {
 }
 
 /// Where an image is read from, in the words of containers-transports(5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageOrigin {
+    /// This machine.
+    Local(ImageSource),
+    /// `docker://REF`, or a bare reference: what a registry holds.
+    Registry(Reference),
+}
+
+/// What this machine holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageSource {
     /// `docker-archive:PATH[:REF]`: what `docker save` writes.

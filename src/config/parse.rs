@@ -14,8 +14,8 @@ use super::paths::{Files, Paths};
 use super::pull_secret::{Bearings, pull_secret};
 use super::values::{any_of, list, number, word};
 use super::{
-    Ci, Command, Compression, Concurrency, Destinations, LogFormat, Platforms, Request, Verify,
-    credentials, defaults, image, network, targets,
+    Ci, Command, Compression, Concurrency, Destinations, ImageOrigin, LogFormat, Platforms,
+    Request, Verify, credentials, defaults, image, network, targets,
 };
 
 /// Reads the whole request: `argument` is the command word of the command line, and wins over the
@@ -44,7 +44,12 @@ pub fn request(
     if command == Command::Push {
         need_credential(&given, &destinations, ci, &mut faults);
     }
-    let elsewhere = destinations.hosts().iter().any(|host| !host.is_google());
+    let source = match &image {
+        Some(ImageOrigin::Registry(reference)) => Some(&reference.endpoint),
+        Some(ImageOrigin::Local(_)) | None => None,
+    };
+    let hosts = destinations.hosts();
+    let elsewhere = hosts.iter().chain(source).any(|host| !host.is_google());
     let docker_config = credentials::docker_config(&given, elsewhere, &paths, &mut faults);
     let bearings = Bearings {
         command,

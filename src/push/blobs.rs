@@ -13,7 +13,7 @@ use super::plan::Standing;
 use super::{Destination, PushError};
 use crate::config::Concurrency;
 use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Descriptor};
+use crate::manifest::Descriptor;
 use crate::source::{ByteStream, Source, Tree, read_range};
 
 /// The blobs of an image, each once.
@@ -113,13 +113,7 @@ impl Blob {
 /// Every blob that the manifests of a tree name, each once.
 pub(super) fn of_tree(tree: &Tree, source: &Source) -> Blobs {
     let mut seen = HashSet::new();
-    std::iter::once(&tree.root)
-        .chain(tree.children.values())
-        .filter_map(|manifest| match manifest {
-            AnyManifest::Manifest(manifest) => Some(manifest.blobs()),
-            AnyManifest::Index(_) => None,
-        })
-        .flatten()
+    tree.blobs()
         .filter(|blob| seen.insert(blob.digest.clone()))
         .map(|blob| Blob {
             digest: blob.digest.clone(),

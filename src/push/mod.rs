@@ -276,8 +276,8 @@ impl Hint for PushError {
                     .to_owned(),
             ],
             Self::NoPlatform { .. } => vec![
-                "an archive may name platforms that it does not hold; save it from where they were \
-                 built, or ask for those that are there in `platforms`"
+                "ask for those that are there in `platforms`; an archive may name platforms that it \
+                 does not hold, and has to be saved from where they were built"
                     .to_owned(),
             ],
             Self::Vanished(_) => vec![

@@ -49,13 +49,18 @@ impl Endpoint {
         }
     }
 
-    /// The root of the registry's API, `SCHEME://HOST/v2/`.
+    /// The root of the registry's API, `SCHEME://HOST/v2/`. Docker Hub's images are named for a host
+    /// that is none of its registry's.
     pub fn url(&self, scheme: &str) -> url::Url {
+        let host = match self.host() {
+            "docker.io" | "index.docker.io" => "registry-1.docker.io",
+            host => host,
+        };
         #[expect(
             clippy::expect_used,
             reason = "an endpoint's host was checked when it was read"
         )]
-        url::Url::parse(&format!("{scheme}://{}/v2/", self.0)).expect("a checked host makes a URL")
+        url::Url::parse(&format!("{scheme}://{host}/v2/")).expect("a checked host makes a URL")
     }
 
     /// What the name says about the registry.

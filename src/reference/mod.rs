@@ -117,6 +117,32 @@ impl FromStr for Reference {
     }
 }
 
+impl Reference {
+    /// Reads a name as Docker does: without a host it is Docker Hub's, and without a namespace
+    /// there it is one of the official images (`alpine` is `docker.io/library/alpine`).
+    /// <https://github.com/distribution/reference/blob/main/normalize.go>
+    ///
+    /// # Errors
+    ///
+    /// When it is no name of an image.
+    pub fn familiar(text: &str) -> Result<Self, ReferenceError> {
+        let host = text.split_once('/').map(|(host, _)| host);
+        match host.filter(|host| host.contains(['.', ':']) || *host == "localhost") {
+            Some("docker.io" | "index.docker.io") => {
+                let (_, path) = text.split_once('/').unwrap_or_default();
+                Self::on_docker_hub(path)
+            }
+            Some(_) => text.parse(),
+            None => Self::on_docker_hub(text),
+        }
+    }
+
+    fn on_docker_hub(path: &str) -> Result<Self, ReferenceError> {
+        let library = if path.contains('/') { "" } else { "library/" };
+        format!("docker.io/{library}{path}").parse()
+    }
+}
+
 /// `example.com:project` is written `example.com/project` in the path of an image.
 fn domain_scoped(path: &str) -> String {
     path.replacen(':', "/", 1)

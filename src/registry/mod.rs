@@ -6,6 +6,7 @@
 mod advice;
 mod blobs;
 mod challenge;
+mod download;
 mod error;
 mod google;
 mod http;

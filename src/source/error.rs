@@ -9,6 +9,7 @@ use super::sniff::Looks;
 use crate::digest::Digest;
 use crate::error::{ExitCode, Hint, harmless};
 use crate::manifest::ManifestError;
+use crate::registry::RegistryError;
 
 /// Why an image cannot be read from its source.
 ///
@@ -206,6 +207,16 @@ pub enum SourceError {
         #[source]
         cause: io::Error,
     },
+    /// A registry has no such image.
+    #[error("there is no image {what}")]
+    NoImage { what: String },
+    /// A registry does not hand it out.
+    #[error("could not read {what}")]
+    Registry {
+        what: String,
+        #[source]
+        cause: Box<RegistryError>,
+    },
     /// A Docker engine does not hand it out.
     #[error(transparent)]
     Engine(EngineError),
@@ -259,7 +270,9 @@ impl SourceError {
             | Self::NotLayout { .. }
             | Self::WrongKind { .. }
             | Self::Ambiguous { .. }
-            | Self::NoSuchImage { .. } => ExitCode::Usage,
+            | Self::NoSuchImage { .. }
+            | Self::NoImage { .. } => ExitCode::Usage,
+            Self::Registry { cause, .. } => cause.exit_code(),
             Self::Engine(error) => error.exit_code(),
             _ => ExitCode::Failed,
         }
@@ -358,6 +371,12 @@ impl Hint for SourceError {
                 list(choices)
             ),
             Self::NoSuchImage { choices, .. } => format!("it holds {}", list(choices)),
+            Self::NoImage { .. } => {
+                "check the name and the tag or digest in `image`, and that the step that \
+                pushes it there ran before"
+                    .to_owned()
+            }
+            Self::Registry { cause, .. } => return cause.hints(),
             Self::Engine(error) => return error.hints(),
             _ => return Vec::new(),
         };

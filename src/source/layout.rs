@@ -9,14 +9,11 @@ use serde::Deserialize;
 
 use super::error::{SourceError, list, quoted};
 use super::files::{Documents, Place, blob_name};
-use super::names;
 use super::tree::{Tree, attested, label};
+use super::{MAX_DEPTH, names};
 use crate::digest::Digest;
 use crate::error::harmless;
 use crate::manifest::{AnyManifest, Descriptor, Index, ManifestError, media_type};
-
-/// How deep indexes may be nested. Docker nests one; nothing is known to nest more than two.
-const MAX_DEPTH: usize = 8;
 
 /// The reference that stands for `index.json` itself.
 const WHOLE: &str = "index.json";
@@ -208,6 +205,7 @@ impl Layout {
                 root: manifest,
                 children: loading.children,
                 absent: loading.absent,
+                unread: HashSet::new(),
             },
             blobs: loading.blobs,
         })

@@ -1,5 +1,5 @@
-//! Where an image is read from: archives and layouts on disk, archives on standard input, and what
-//! a Docker engine exports.
+//! Where an image is read from: archives and layouts on disk, archives on standard input, what a
+//! Docker engine exports, and other registries.
 //!
 //! A source answers two questions and keeps no policy: which image is in it ([`Image`]), and what
 //! the bytes of a blob are ([`Source::open_blob`], any blob, from any offset, as often as asked).
@@ -12,6 +12,7 @@ mod files;
 mod layout;
 mod names;
 mod open;
+mod remote;
 mod sniff;
 mod spool;
 mod stream;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::thread;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use futures_util::stream::BoxStream;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
@@ -38,11 +40,17 @@ pub use sniff::Looks;
 pub(crate) use stream::bytes as read_range;
 pub use tree::{Part, Smaller, Tree, attested};
 
-use crate::config::{ArchiveKind, ImageSource};
-use crate::digest::Digest;
+use crate::config::{ArchiveKind, ImageSource, Platforms};
+use crate::digest::{Digest, Hasher};
 use crate::manifest::{Descriptor, Manifest};
 use crate::network::Network;
+use crate::reference::Reference;
+use crate::registry::Registry;
 use files::Place;
+use remote::Remote;
+
+/// How deep indexes may be nested. Docker nests one; nothing is known to nest more than two.
+const MAX_DEPTH: usize = 8;
 
 /// The bytes of a blob, in pieces, as they are read.
 pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
@@ -113,7 +121,16 @@ pub struct Source {
 struct Inner {
     /// The source's name in messages.
     what: String,
-    opened: Opened,
+    image: Image,
+    blobs: Blobs,
+}
+
+/// Where the bytes of the blobs are.
+enum Blobs {
+    /// On this machine.
+    Places(HashMap<Digest, Place>),
+    /// In a registry, each with its size.
+    Remote(Remote, HashMap<Digest, u64>),
 }
 
 /// What each kind of source makes.
@@ -127,7 +144,7 @@ impl fmt::Debug for Source {
         formatter
             .debug_struct("Source")
             .field("what", &self.inner.what)
-            .field("image", &self.inner.opened.image)
+            .field("image", &self.inner.image)
             .finish_non_exhaustive()
     }
 }
@@ -208,13 +225,42 @@ impl Source {
             .await
             .map_err(|_| failed(std::io::Error::other("the thread that opened it panicked")))??;
         Ok(Self {
-            inner: Arc::new(Inner { what, opened }),
+            inner: Arc::new(Inner {
+                what,
+                image: opened.image,
+                blobs: Blobs::Places(opened.blobs),
+            }),
+        })
+    }
+
+    /// Opens what a registry holds: the image's manifests are read now, without those of platforms
+    /// that are not wanted, and its blobs as they are needed. Nothing touches the disk.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such image, or the registry does not hand it out.
+    pub async fn open_remote(
+        registry: Arc<Registry>,
+        reference: &Reference,
+        wanted: &Platforms,
+    ) -> Result<Self, SourceError> {
+        let (remote, image) = remote::open(registry, reference, wanted).await?;
+        let sizes = match &image.content {
+            Content::Manifests(tree) => tree.blobs().map(|b| (b.digest.clone(), b.size)).collect(),
+            Content::Unpacked(_) => HashMap::new(),
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                what: remote.what().to_owned(),
+                image,
+                blobs: Blobs::Remote(remote, sizes),
+            }),
         })
     }
 
     /// What is in it.
     pub fn image(&self) -> &Image {
-        &self.inner.opened.image
+        &self.inner.image
     }
 
     /// How messages call the source: its path in backticks, or `standard input`.
@@ -224,7 +270,10 @@ impl Source {
 
     /// How many bytes the source holds of a blob; none when it does not hold it.
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
-        self.inner.opened.blobs.get(digest).map(|place| place.size)
+        match &self.inner.blobs {
+            Blobs::Places(places) => places.get(digest).map(|place| place.size),
+            Blobs::Remote(_, sizes) => sizes.get(digest).copied(),
+        }
     }
 
     /// The bytes of a blob from `offset` on: a config or layer by its digest, a layer of an
@@ -235,7 +284,16 @@ impl Source {
     /// When the image has no such blob, or not that many bytes of it; when its file cannot be
     /// opened. What goes wrong later is an error of the stream.
     pub async fn open_blob(&self, digest: &Digest, offset: u64) -> Result<ByteStream, SourceError> {
-        let place = self.place(digest, offset)?;
+        let size = self.blob_size(digest).filter(|size| offset <= *size);
+        let size = size.ok_or_else(|| SourceError::NoBlob {
+            what: self.inner.what.clone(),
+            digest: digest.clone(),
+            offset,
+        })?;
+        let place = match &self.inner.blobs {
+            Blobs::Places(places) => &places[digest],
+            Blobs::Remote(remote, _) => return remote.open_blob(digest, offset, size).await,
+        };
         let file = self.file(place.clone(), digest).await?;
         Ok(stream::bytes(
             file,
@@ -251,24 +309,27 @@ impl Source {
     ///
     /// When the image has no such blob, or its bytes cannot be read.
     pub async fn hash(&self, digest: &Digest) -> Result<Digest, SourceError> {
-        let place = self.place(digest, 0)?.clone();
+        let place = match &self.inner.blobs {
+            Blobs::Places(places) if places.contains_key(digest) => places[digest].clone(),
+            // A blob that is not there is told by who opens it.
+            _ => {
+                let mut hasher = Hasher::default();
+                let mut bytes = self.open_blob(digest, 0).await?;
+                let read = async {
+                    while let Some(piece) = bytes.try_next().await? {
+                        hasher.update(&piece);
+                    }
+                    Ok(hasher.finish())
+                };
+                return read.await.map_err(|cause| self.read_error(digest, cause));
+            }
+        };
         let file = self.file(place.clone(), digest).await?;
         spawn_blocking(move || stream::hash(&file, place.offset, place.offset + place.size))
             .await
             .map_err(std::io::Error::other)
             .and_then(|result| result)
             .map_err(|cause| self.read_error(digest, cause))
-    }
-
-    fn place(&self, digest: &Digest, offset: u64) -> Result<&Place, SourceError> {
-        let place = self.inner.opened.blobs.get(digest);
-        place
-            .filter(|place| offset <= place.size)
-            .ok_or_else(|| SourceError::NoBlob {
-                what: self.inner.what.clone(),
-                digest: digest.clone(),
-                offset,
-            })
     }
 
     async fn file(&self, place: Place, digest: &Digest) -> Result<Arc<File>, SourceError> {

@@ -22,6 +22,9 @@ pub struct Tree {
     /// of an image that was pulled for one platform has its whole index and one child of it. They
     /// are not in `children`.
     pub absent: Vec<Descriptor>,
+    /// Children that the source holds and that were not read, because their platforms are not
+    /// wanted. They are not in `children` either.
+    pub unread: HashSet<Digest>,
 }
 
 /// Part of a [`Tree`]: what [`Tree::keep`] and [`Tree::present`] return.
@@ -96,7 +99,19 @@ impl Tree {
             root,
             children: HashMap::new(),
             absent: Vec::new(),
+            unread: HashSet::new(),
         }
+    }
+
+    /// Every blob that its manifests name; one that several name comes several times.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        std::iter::once(&self.root)
+            .chain(self.children.values())
+            .filter_map(|manifest| match manifest {
+                AnyManifest::Manifest(manifest) => Some(manifest.blobs()),
+                AnyManifest::Index(_) => None,
+            })
+            .flatten()
     }
 
     /// The platforms that are in the source, each once: those that the indexes name for the
@@ -109,7 +124,8 @@ impl Tree {
             AnyManifest::Manifest(_) => &[],
         });
         for child in named.filter(|child| attested(child).is_none()) {
-            let is_there = self.children.contains_key(&child.digest);
+            let is_there =
+                self.children.contains_key(&child.digest) || self.unread.contains(&child.digest);
             if let Some(platform) = child.platform.as_ref().filter(|_| is_there)
                 && !platforms.contains(platform)
             {
@@ -172,6 +188,7 @@ impl Tree {
                 root,
                 children,
                 absent: Vec::new(),
+                unread: HashSet::new(),
             },
             smaller: Some(smaller),
         })

@@ -11,6 +11,7 @@
 mod daemon;
 mod errors;
 mod hostile;
+mod mirror;
 mod odd;
 mod push;
 mod reuse;

@@ -474,7 +474,7 @@ fn platforms_choose_from_an_index_and_one_alone_is_pushed_as_its_manifest() {
     insta::assert_snapshot!(outcome.error(), @"
     error: the image is not there for linux/riscv64, only for linux/amd64, linux/arm64, linux/s390x
 
-    hint: an archive may name platforms that it does not hold; save it from where they were built, or ask for those that are there in `platforms`
+    hint: ask for those that are there in `platforms`; an archive may name platforms that it does not hold, and has to be saved from where they were built
     ");
 }
 

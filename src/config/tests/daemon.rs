@@ -1,11 +1,11 @@
 //! Which engine is asked for `docker-daemon:REF`.
 
 use super::*;
-use crate::config::{DaemonImage, EngineAddress, ImageSource};
+use crate::config::{DaemonImage, EngineAddress, ImageOrigin, ImageSource};
 
 fn engine(run: &Run) -> EngineAddress {
     match run.request().image {
-        Some(ImageSource::DockerDaemon(DaemonImage { engine, reference })) => {
+        Some(ImageOrigin::Local(ImageSource::DockerDaemon(DaemonImage { engine, reference }))) => {
             assert_eq!(reference, "team/app:1");
             engine
         }

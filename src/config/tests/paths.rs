@@ -1,10 +1,13 @@
 //! Paths as a runner gives them.
 
 use super::*;
-use crate::config::{ArchiveKind, ImageSource};
+use crate::config::{ArchiveKind, ImageOrigin, ImageSource};
 
 fn image(run: &Run) -> ImageSource {
-    run.request().image.unwrap()
+    match run.request().image {
+        Some(ImageOrigin::Local(image)) => image,
+        other => panic!("no image of this machine: {other:?}"),
+    }
 }
 
 #[test]

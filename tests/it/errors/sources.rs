@@ -26,7 +26,7 @@ fn a_push_without_an_image_is_told_what_to_name() {
     let google = Google::start();
     insta::assert_snapshot!(refused(&google, google.run(), 2), @"
     error: an input is missing
-      `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
+      `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
 
     hint: `gcr-push --help` tells what every variable means
     ");
@@ -53,9 +53,9 @@ fn a_path_that_is_not_there_is_told_with_the_archives_beside_it() {
     let run = google.run().set("image", "app:1.2");
     insta::assert_snapshot!(refused(&google, run, 2), @"
     error: an input cannot be used
-      `image`: `app:1.2` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
+      `image`: `app:1.2` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
 
-    hint: an image that a Docker engine holds is `docker-daemon:NAME`
+    hint: an image that a Docker engine holds is `docker-daemon:NAME`; one that a registry holds begins with the registry, as in `ghcr.io/acme/api:1.2`
     ");
 }
 

@@ -1,0 +1,120 @@
+//! The bytes of a blob, from any offset on.
+//!
+//! They go by reqwest and not by oci-client, whose download loses what a refusal says and hashes
+//! what the destination hashes as well.
+
+use std::io;
+
+use bytes::{Buf as _, Bytes};
+use futures_util::future::ready;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
+use reqwest::{Method, StatusCode};
+
+use super::{Registry, RegistryError};
+use crate::digest::Digest;
+use crate::source::ByteStream;
+
+impl Registry {
+    /// The bytes of a blob from `offset` on. They are not checked against the digest.
+    ///
+    /// A registry that does not honour `Range` (RFC 9110, section 14.2, leaves it the choice) sends
+    /// the blob from its start, and what was not asked for is dropped here.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses, does not have the blob, or sends another part of it. What goes
+    /// wrong later is an error of the stream.
+    pub async fn get_blob(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        offset: u64,
+    ) -> Result<ByteStream, RegistryError> {
+        let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
+        let answer = self
+            .send(
+                Method::GET,
+                url.clone(),
+                repository,
+                self.access,
+                |request| match offset {
+                    0 => request,
+                    _ => request.header(RANGE, format!("bytes={offset}-")),
+                },
+            )
+            .await?;
+        let surplus = match answer.status() {
+            StatusCode::OK => offset,
+            StatusCode::PARTIAL_CONTENT if starts_at(answer.headers()) == Some(offset) => 0,
+            StatusCode::PARTIAL_CONTENT => {
+                let what = "it sent another part of the blob than was asked for";
+                return Err(RegistryError::unexpected(Method::GET, url, what));
+            }
+            _ => return Err(self.refusal(Method::GET, url, answer).await),
+        };
+        let body = answer.bytes_stream().map_err(|error| {
+            let kind = match error.is_timeout() {
+                true => io::ErrorKind::TimedOut,
+                false => io::ErrorKind::ConnectionAborted,
+            };
+            io::Error::new(kind, error.without_url())
+        });
+        Ok(without_first(body.boxed(), surplus))
+    }
+}
+
+/// The first position of `Content-Range: bytes FIRST-LAST/SIZE`.
+fn starts_at(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    let (first, _) = range.trim().strip_prefix("bytes ")?.split_once('-')?;
+    first.trim().parse().ok()
+}
+
+/// A stream without its first bytes.
+fn without_first(stream: ByteStream, mut surplus: u64) -> ByteStream {
+    if surplus == 0 {
+        return stream;
+    }
+    stream
+        .try_filter_map(move |mut piece: Bytes| {
+            let dropped = surplus.min(piece.len() as u64);
+            surplus -= dropped;
+            piece.advance(dropped as usize);
+            ready(Ok((!piece.is_empty()).then_some(piece)))
+        })
+        .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[test]
+    fn the_start_of_a_range_is_read() {
+        let start = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_RANGE, value.parse().unwrap());
+            starts_at(&headers)
+        };
+        assert_eq!(start("bytes 5-9/10"), Some(5));
+        assert_eq!(start("bytes 5-9/*"), Some(5));
+        assert_eq!(start("bytes */10"), None);
+        assert_eq!(start("5-9/10"), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_not_asked_for_is_dropped_wherever_the_pieces_end() {
+        for size in [1, 3, 4, 10] {
+            let pieces: Vec<_> = b"0123456789".chunks(size).collect();
+            let stream = stream::iter(pieces.into_iter().map(|p| Ok(Bytes::from_static(p))));
+            let rest: Vec<Bytes> = without_first(stream.boxed(), 4)
+                .try_collect()
+                .await
+                .unwrap();
+            assert_eq!(rest.concat(), b"456789", "{size}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! An image in a registry: its manifests are read when it is opened, its blobs as streams that
+//! touch no disk.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::error::SourceError;
+use super::tree::{Tree, attested, label};
+use super::{ByteStream, Content, Image, MAX_DEPTH};
+use crate::config::Platforms;
+use crate::digest::Digest;
+use crate::manifest::{AnyManifest, Descriptor, Index};
+use crate::reference::Reference;
+use crate::registry::{Registry, RegistryError};
+
+/// The repository that an image's blobs are read from.
+#[derive(Clone)]
+pub(super) struct Remote {
+    registry: Arc<Registry>,
+    repository: String,
+    what: String,
+}
+
+/// The most bytes of all manifests of one image together.
+const MAX_MANIFESTS: usize = 32 * 1024 * 1024;
+
+/// Manifests that are asked for at once.
+const AT_ONCE: usize = 8;
+
+/// Reads the manifests of an image, without those of platforms that are not `wanted`: a pull of a
+/// manifest counts on registries that limit pulls
+/// (<https://docs.docker.com/docker-hub/usage/pulls/>).
+pub(super) async fn open(
+    registry: Arc<Registry>,
+    reference: &Reference,
+    wanted: &Platforms,
+) -> Result<(Remote, Image), SourceError> {
+    let remote = Remote {
+        registry,
+        repository: reference.repository.clone(),
+        what: format!("`{reference}`"),
+    };
+    let tag = reference.tag.as_deref().unwrap_or("latest");
+    let named = match &reference.digest {
+        Some(digest) => digest.as_str(),
+        None => tag,
+    };
+    let root = remote.manifest(named).await?;
+    let root = root.ok_or_else(|| SourceError::NoImage {
+        what: remote.what.clone(),
+    })?;
+    let mut tree = Tree::of(root);
+    if let AnyManifest::Index(index) = tree.root.clone() {
+        remote.descend(index, wanted, &mut tree).await?;
+    }
+    let name = match (&reference.tag, &reference.digest) {
+        (None, Some(_)) => reference.name(),
+        _ => format!("{}:{tag}", reference.name()),
+    };
+    let image = Image {
+        names: vec![name],
+        content: Content::Manifests(tree),
+    };
+    Ok((remote, image))
+}
+
+impl Remote {
+    /// How messages call the image.
+    pub(super) fn what(&self) -> &str {
+        &self.what
+    }
+
+    async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
+        let found = self.registry.get_manifest(&self.repository, reference);
+        found.await.map_err(|cause| self.failed(cause))
+    }
+
+    fn failed(&self, cause: RegistryError) -> SourceError {
+        SourceError::Registry {
+            what: self.what.clone(),
+            cause: Box::new(cause),
+        }
+    }
+
+    /// Reads what an index names, level by level.
+    async fn descend(
+        &self,
+        index: Index,
+        wanted: &Platforms,
+        tree: &mut Tree,
+    ) -> Result<(), SourceError> {
+        let mut total = index.bytes.len();
+        let mut seen = HashSet::new();
+        let mut indexes = vec![index.clone()];
+        for _ in 0..MAX_DEPTH {
+            let mut level = Vec::new();
+            for index in &indexes {
+                let (asked, unread) = chosen(index, wanted);
+                tree.unread.extend(unread);
+                level.extend(
+                    asked
+                        .into_iter()
+                        .filter(|child| seen.insert(child.digest.clone())),
+                );
+            }
+            indexes.clear();
+            let mut found = stream::iter(level)
+                .map(|child| async move {
+                    let manifest = self.manifest(child.digest.as_str()).await?;
+                    Ok::<_, SourceError>((child, manifest))
+                })
+                .buffered(AT_ONCE);
+            while let Some((child, manifest)) = found.try_next().await? {
+                let Some(manifest) = manifest else {
+                    tree.absent.push(child);
+                    continue;
+                };
+                total += manifest.bytes().len();
+                if total > MAX_MANIFESTS {
+                    return Err(SourceError::TooLarge {
+                        what: self.what.clone(),
+                        document: "the whole of the manifests".to_owned(),
+                        size: total as u64,
+                        limit: MAX_MANIFESTS as u64,
+                    });
+                }
+                if let AnyManifest::Index(index) = &manifest {
+                    indexes.push(index.clone());
+                }
+                tree.children.insert(child.digest, manifest);
+            }
+            if indexes.is_empty() {
+                return self.check_any(&index, tree);
+            }
+        }
+        Err(SourceError::TooDeep {
+            what: self.what.clone(),
+            limit: MAX_DEPTH,
+        })
+    }
+
+    /// An index of which nothing is there cannot be pushed; some tools leave such ones behind.
+    fn check_any(&self, index: &Index, tree: &Tree) -> Result<(), SourceError> {
+        let is_there = tree
+            .children
+            .values()
+            .any(|child| matches!(child, AnyManifest::Manifest(_)));
+        if is_there || tree.absent.is_empty() {
+            return Ok(());
+        }
+        let platforms: Vec<_> = tree.absent.iter().map(label).collect();
+        Err(SourceError::AllAbsent {
+            what: self.what.clone(),
+            digest: index.digest.clone(),
+            platforms: super::error::list(&platforms),
+        })
+    }
+
+    /// The bytes of a blob of `size` bytes from `offset` on.
+    pub(super) async fn open_blob(
+        &self,
+        digest: &Digest,
+        offset: u64,
+        size: u64,
+    ) -> Result<ByteStream, SourceError> {
+        let body = self.registry.get_blob(&self.repository, digest, offset);
+        let body = body.await.map_err(|cause| self.failed(cause))?;
+        let download = Download {
+            remote: self.clone(),
+            digest: digest.clone(),
+            position: offset,
+            size,
+            body: Some(body),
+            stumbles: 0,
+        };
+        Ok(download.into_stream())
+    }
+}
+
+/// The children of an index that are to be read, and the digests of the others.
+///
+/// What names no platform is read where no platform is asked for; an index may hold any; an
+/// attestation goes with the manifest that it is about.
+fn chosen(index: &Index, wanted: &Platforms) -> (Vec<Descriptor>, Vec<Digest>) {
+    let Platforms::Only(wanted) = wanted else {
+        return (index.manifests.clone(), Vec::new());
+    };
+    let fits = |child: &Descriptor| {
+        let platform = child.platform.as_ref();
+        child.is_index() || platform.is_some_and(|has| wanted.iter().any(|w| has.fits(w)))
+    };
+    let kept = index.manifests.iter().filter(|child| fits(child));
+    let kept: HashSet<_> = kept.map(|child| child.digest.as_str()).collect();
+    let (asked, unread): (Vec<_>, Vec<_>) =
+        index
+            .manifests
+            .iter()
+            .partition(|child| match attested(child) {
+                Some(about) => kept.contains(about),
+                None => kept.contains(child.digest.as_str()),
+            });
+    let unread = unread.into_iter().map(|child| child.digest.clone());
+    (asked.into_iter().cloned().collect(), unread.collect())
+}
+
+/// How often in a row a download may break off without a byte having come.
+const STUMBLES: u32 = 5;
+
+/// A blob on its way; where it breaks off, it goes on from there.
+struct Download {
+    remote: Remote,
+    digest: Digest,
+    position: u64,
+    size: u64,
+    body: Option<ByteStream>,
+    stumbles: u32,
+}
+
+impl Download {
+    fn into_stream(self) -> ByteStream {
+        stream::unfold(Some(self), |download| async move {
+            let mut download = download?;
+            match download.piece().await {
+                Ok(piece) => piece.map(|piece| (Ok(piece), Some(download))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+        .boxed()
+    }
+
+    /// The next piece; none at the end of the blob.
+    async fn piece(&mut self) -> io::Result<Option<Bytes>> {
+        while self.position < self.size {
+            let body = match &mut self.body {
+                Some(body) => body,
+                None => {
+                    let Remote {
+                        registry,
+                        repository,
+                        ..
+                    } = &self.remote;
+                    let body = registry.get_blob(repository, &self.digest, self.position);
+                    self.body.insert(body.await.map_err(io::Error::other)?)
+                }
+            };
+            let broken = match body.next().await {
+                Some(Ok(piece)) => {
+                    self.position += piece.len() as u64;
+                    self.stumbles = 0;
+                    if self.position > self.size {
+                        return Err(self.error("it sends more bytes than the manifest states"));
+                    }
+                    return Ok(Some(piece));
+                }
+                Some(Err(error)) => error,
+                None => io::ErrorKind::UnexpectedEof.into(),
+            };
+            self.body = None;
+            self.stumbles += 1;
+            if self.stumbles > STUMBLES {
+                return Err(broken);
+            }
+            tracing::debug!("the download of {} broke off: {broken}", self.digest);
+            tokio::time::sleep(Duration::from_millis(100 << self.stumbles)).await;
+        }
+        Ok(None)
+    }
+
+    fn error(&self, what: &str) -> io::Error {
+        io::Error::other(format!(
+            "the blob {} of {}: {what}",
+            self.digest, self.remote.what
+        ))
+    }
+}

@@ -1,0 +1,83 @@
+//! From registry to registry: one read, many homes.
+
+mod one;
+
+use serde_json::Value;
+use standin::{Request, RequestKind, Standin};
+
+use crate::support::curl;
+use crate::support::images::Layout;
+use crate::support::run::Run;
+
+/// The name that the plain registry of a stand-in goes by where a host has to be named.
+const PLAIN: &str = "plain";
+
+/// True for a manifest or an index.
+fn is_manifest(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(bytes).is_ok_and(|v| v.get("schemaVersion").is_some())
+}
+
+/// Puts all that a layout holds into a repository of a stand-in, and its root under a tag.
+fn seed(standin: &Standin, host: &str, repository: &str, layout: &Layout, root: &Value, tag: &str) {
+    for bytes in layout.blobs.values() {
+        if is_manifest(bytes) {
+            let manifest: Value = serde_json::from_slice(bytes).unwrap();
+            let media_type = manifest["mediaType"].as_str().unwrap();
+            standin.put_manifest(host, repository, ":", media_type, bytes);
+        } else {
+            standin.put_blob(host, repository, bytes);
+        }
+    }
+    let media_type = root["mediaType"].as_str().unwrap();
+    standin.put_manifest(host, repository, tag, media_type, layout.get(root));
+}
+
+/// Every manifest and blob of a layout is in a repository of a registry, byte for byte.
+fn assert_holds(address: &str, repository: &str, layout: &Layout) {
+    for (digest, bytes) in &layout.blobs {
+        let kind = if is_manifest(bytes) {
+            "manifests"
+        } else {
+            "blobs"
+        };
+        let url = format!("http://{address}/v2/{repository}/{kind}/{digest}");
+        assert_eq!(curl::get(&url).as_ref(), Some(bytes), "{url}");
+    }
+}
+
+/// What a tag of a repository leads to.
+fn tagged(address: &str, repository: &str, tag: &str) -> Option<Vec<u8>> {
+    curl::get(&format!("http://{address}/v2/{repository}/manifests/{tag}"))
+}
+
+/// A run that mirrors an image of a plain registry.
+fn mirror(source: &str, destinations: &str) -> Run {
+    Run::new()
+        .set("image", format!("docker://{source}"))
+        .set("tags", destinations)
+}
+
+fn of_kind(requests: &[Request], kind: RequestKind) -> Vec<&Request> {
+    requests
+        .iter()
+        .filter(|request| request.kind == kind)
+        .collect()
+}
+
+/// The bytes of blobs that a registry gave out.
+fn given_out(standin: &Standin) -> u64 {
+    let requests = standin.requests();
+    let blobs = requests.iter().filter(|request| {
+        matches!(
+            request.kind,
+            RequestKind::BlobGet | RequestKind::BlobDownload
+        )
+    });
+    blobs.map(|request| request.sent_bytes).sum()
+}
+
+/// The bytes of all blobs of a layout, manifests left out.
+fn blob_bytes(layout: &Layout) -> u64 {
+    let blobs = layout.blobs.values().filter(|bytes| !is_manifest(bytes));
+    blobs.map(|bytes| bytes.len() as u64).sum()
+}

@@ -1,0 +1,208 @@
+//! One source, one destination.
+
+use standin::{Behaviour, Fault, FaultAction, PlainAuth, RequestKind, Standin};
+
+use super::*;
+use crate::support::docker_registry::{DockerRegistry, PASSWORD, USER};
+use crate::support::google::Google;
+use crate::support::images::{self, Packed, Picture};
+
+/// An index of two platforms, one of them behind another index, with an attestation.
+fn index() -> (Layout, Value) {
+    let mut layout = Layout::default();
+    let amd64 = layout.image(&Picture::on("amd64", "app", 3), Packed::Gzip);
+    let arm64 = layout.image(&Picture::on("arm64", "app", 2), Packed::Gzip);
+    let proof = layout.attestation(&amd64);
+    let inner = layout.index(&[arm64]);
+    let root = layout.index(&[amd64, inner, proof]);
+    (layout, root)
+}
+
+#[test]
+fn an_index_goes_from_registry_to_registry_byte_for_byte() {
+    let (source, home) = (DockerRegistry::start(), DockerRegistry::start());
+    let (layout, root) = index();
+    let mut listed = layout.clone();
+    listed.list(&root, None);
+    let name = format!("{}/team/app:1.2", source.address());
+    Run::new()
+        .file("image.tar", listed.archive())
+        .set("image", "image.tar")
+        .set("tags", &name)
+        .succeeds();
+    let outcome = mirror(&name, &format!("{}/mirror/app:1.2", home.address())).succeeds();
+    assert_holds(home.address(), "mirror/app", &layout);
+    assert_eq!(
+        tagged(home.address(), "mirror/app", "1.2").unwrap(),
+        layout.get(&root)
+    );
+    assert!(outcome.stdout.contains(images::digest(&root).as_str()));
+}
+
+#[test]
+fn without_tags_an_image_keeps_its_name_and_its_tag() {
+    let source = Standin::start();
+    let home = DockerRegistry::start();
+    let (layout, root) = index();
+    seed(&source, PLAIN, "team/app", &layout, &root, "1.2");
+    let address = source.plain_address();
+    for image in [
+        format!("docker://{address}/team/app:1.2"),
+        // A host with a port needs no transport before it.
+        format!("{address}/team/app:1.2"),
+        format!("{address}/team/app:1.2@{}", images::digest(&root)),
+    ] {
+        Run::new()
+            .set("image", image)
+            .set("registry", home.address())
+            .succeeds();
+        assert_eq!(
+            tagged(home.address(), "team/app", "1.2").unwrap(),
+            layout.get(&root)
+        );
+    }
+}
+
+#[test]
+fn google_s_own_registry_is_a_source_with_its_redirects_and_its_tokens() {
+    let google = Google::start();
+    let home = DockerRegistry::start();
+    let (layout, root) = index();
+    seed(&google.standin, "gcr.io", "acme/app", &layout, &root, "1.2");
+    google
+        .run()
+        .set("image", "gcr.io/acme/app:1.2")
+        .set("tags", format!("{}/app:1.2", home.address()))
+        .succeeds();
+    assert_holds(home.address(), "app", &layout);
+}
+
+#[test]
+fn a_download_that_breaks_off_goes_on_from_there() {
+    let source = Standin::start();
+    let home = DockerRegistry::start();
+    let (layout, root) = index();
+    seed(&source, PLAIN, "app", &layout, &root, "1");
+    let name = format!("{}/app:1", source.plain_address());
+    let (ahead, again) = (
+        ["bytes=100-", "bytes=200-", "bytes=300-"],
+        ["bytes=100-"; 3],
+    );
+    for (tag, ranges, asked) in [("ranges", true, ahead), ("whole", false, again)] {
+        source.change(|behaviour| behaviour.ranges = ranges);
+        source.clear_requests();
+        source.fault(Fault::once(RequestKind::BlobGet, FaultAction::CutResponseAt(100)).times(3));
+        let to = format!("{}/{tag}:1", home.address());
+        mirror(&name, &to).set("concurrency", "1").succeeds();
+        assert_holds(home.address(), tag, &layout);
+        let requests = source.requests();
+        let resumed = requests.iter().filter_map(|r| r.headers.get("range"));
+        assert_eq!(resumed.collect::<Vec<_>>(), asked);
+    }
+    assert!(given_out(&source) > blob_bytes(&layout));
+}
+
+#[test]
+fn nothing_touches_the_disk() {
+    let source = Standin::start();
+    let home = DockerRegistry::start();
+    let (layout, root) = index();
+    seed(&source, PLAIN, "app", &layout, &root, "1");
+    let name = format!("{}/app:1", source.plain_address());
+    mirror(&name, &format!("{}/app:1", home.address()))
+        .variable("TMPDIR", "/nonexistent")
+        .files_of_at_most(0)
+        .succeeds();
+    assert_holds(home.address(), "app", &layout);
+}
+
+#[test]
+fn platforms_that_are_not_asked_for_are_not_asked_about() {
+    let source = Standin::start();
+    let home = DockerRegistry::start();
+    let (layout, root) = index();
+    seed(&source, PLAIN, "app", &layout, &root, "1");
+    let name = format!("{}/app:1", source.plain_address());
+    let to = format!("{}/app:1", home.address());
+    mirror(&name, &to)
+        .set("platforms", "linux/arm64")
+        .succeeds();
+    // The index, the one inside it, and what that names.
+    assert_eq!(
+        of_kind(&source.requests(), RequestKind::ManifestGet).len(),
+        3
+    );
+    let outcome = mirror(&name, &to)
+        .set("platforms", "linux/s390x, linux/arm64")
+        .fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: the image is not there for linux/s390x, only for linux/amd64, linux/arm64
+
+    hint: ask for those that are there in `platforms`; an archive may name platforms that it does not hold, and has to be saved from where they were built
+    ");
+}
+
+#[test]
+fn a_source_that_is_not_there_or_not_ours_to_read_is_told() {
+    let source = Standin::start();
+    let to = "127.0.0.1:9/app:1";
+    let name = format!("{}/team/app:1", source.plain_address());
+    insta::assert_snapshot!(mirror(&name, to).fails_with(2).error(), @"
+    error: there is no image `127.0.0.1:[PORT]/team/app:1`
+
+    hint: check the name and the tag or digest in `image`, and that the step that pushes it there ran before
+    ");
+    let login = DockerRegistry::with_login();
+    let name = format!("{}/team/app:1", login.address());
+    insta::assert_snapshot!(mirror(&name, to).fails_with(3).error(), @"
+    error: could not read `127.0.0.1:[PORT]/team/app:1`
+      caused by: GET http://127.0.0.1:[PORT]/v2/team/app/manifests/1: 401 UNAUTHORIZED
+      caused by: authentication required
+
+    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
+    ");
+    let behaviour = Behaviour {
+        plain_auth: PlainAuth::Bearer,
+        plain_anonymous_pull: false,
+        ..Behaviour::default()
+    };
+    let private = Standin::builder().behaviour(behaviour).start();
+    let name = format!("{}/team/app:1", private.plain_address());
+    insta::assert_snapshot!(mirror(&name, to).fails_with(3).error(), @"
+    error: could not read `127.0.0.1:[PORT]/team/app:1`
+      caused by: GET http://127.0.0.1:[PORT]/token?service=127.0.0.1:[PORT]&scope=repository:team/app:pull: 401 UNAUTHORIZED
+      caused by: authentication failed
+
+    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
+    ");
+}
+
+#[test]
+fn a_login_of_the_docker_config_opens_a_source_and_is_not_shown_to_the_destination() {
+    use base64::Engine as _;
+
+    let (source, home) = (DockerRegistry::with_login(), Standin::start());
+    let (layout, root) = index();
+    let mut listed = layout.clone();
+    listed.list(&root, None);
+    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
+    let config = format!(
+        r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#,
+        source.address()
+    );
+    let name = format!("{}/app:1", source.address());
+    Run::new()
+        .file("image.tar", listed.archive())
+        .set("image", "image.tar")
+        .set("tags", &name)
+        .set("docker_config", &config)
+        .succeeds();
+    let to = format!("{}/app:1", home.plain_address());
+    mirror(&name, &to).set("docker_config", &config).succeeds();
+    assert_holds(&home.plain_address(), "app", &layout);
+    assert!(
+        home.requests()
+            .iter()
+            .all(|request| request.authorization.is_none())
+    );
+}
