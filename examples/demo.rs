@@ -93,14 +93,12 @@ fn gcr_push(
         .chain(variables)
         .map(|(name, value)| (OsString::from(name), OsString::from(value)));
     let request = config::request(Some(word), environment, &config::Disk)?;
-    logging::start(request.log_format, None);
+    logging::start(&request.console);
     let outcome =
         tokio::runtime::Runtime::new()?.block_on(gcr_push::run(request, &mut std::io::stdout()));
     outcome.map_err(|failure| {
         // The failure is told as the program tells it; the example then ends like any other.
-        let mut told = Vec::new();
-        let _ = failure.write(&mut told);
-        String::from_utf8_lossy(&told).into_owned().into()
+        failure.texts().join("\n\n").into()
     })
 }
 

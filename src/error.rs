@@ -195,30 +195,21 @@ impl Failure {
         codes.fold(ExitCode::Done, ExitCode::worst)
     }
 
-    /// Writes every error with its causes and hints.
-    ///
-    /// # Errors
-    ///
-    /// When `out` cannot be written.
-    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// Every error with its causes and hints as one text, without a line break at its end.
+    pub fn texts(&self) -> Vec<String> {
         let mut told: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+        let mut texts = Vec::new();
         for error in &self.0 {
-            if !told.is_empty() {
-                writeln!(out)?;
-            }
             let reason = (causes(error), error.hints());
-            if !reason.0.is_empty() && told.contains(&reason) {
-                writeln!(
-                    out,
-                    "error: {}, for the same reason",
-                    indented(&error.to_string())
-                )?;
-                continue;
-            }
-            write_chain(out, error, &reason.1)?;
+            texts.push(if !reason.0.is_empty() && told.contains(&reason) {
+                let error = indented(&error.to_string());
+                format!("error: {error}, for the same reason")
+            } else {
+                chain(error, &reason.1)
+            });
             told.push(reason);
         }
-        Ok(())
+        texts
     }
 }
 
@@ -230,8 +221,6 @@ impl From<Error> for Failure {
 
 /// Writes an error, its chain of causes and its hints, as a person reads them at the end of a log.
 ///
-/// Every line of text passes through [`harmless`], because causes quote registries.
-///
 /// # Errors
 ///
 /// When `out` cannot be written.
@@ -240,17 +229,25 @@ pub fn write_chain(
     error: &dyn std::error::Error,
     hints: &[String],
 ) -> io::Result<()> {
-    writeln!(out, "error: {}", indented(&error.to_string()))?;
-    for cause in causes(error) {
-        writeln!(out, "  caused by: {}", indented(&cause))?;
-    }
+    writeln!(out, "{}", chain(error, hints))
+}
+
+/// The same as a text without a line break at its end.
+///
+/// Every line passes through [`harmless`], because causes quote registries.
+fn chain(error: &dyn std::error::Error, hints: &[String]) -> String {
+    let mut lines = vec![format!("error: {}", indented(&error.to_string()))];
+    let causes = causes(error);
+    lines.extend(
+        causes
+            .iter()
+            .map(|cause| format!("  caused by: {}", indented(cause))),
+    );
     if !hints.is_empty() {
-        writeln!(out)?;
+        lines.push(String::new());
     }
-    for hint in hints {
-        writeln!(out, "hint: {}", indented(hint))?;
-    }
-    Ok(())
+    lines.extend(hints.iter().map(|hint| format!("hint: {}", indented(hint))));
+    lines.join("\n")
 }
 
 /// The texts of an error's causes, outermost first, without those that tell nothing of their own.

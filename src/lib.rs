@@ -15,7 +15,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`digest`], [`manifest`], [`mod@reference`], [`secret`] | the words; no I/O |
+//! | [`digest`], [`manifest`], [`mod@reference`], [`secret`], [`progress`] | the words; no I/O |
 //! | [`network`], [`auth`], [`registry`], [`google`], [`source`], [`compress`] | the edges; I/O, no policy |
 //! | [`push`], [`verify`], [`list`], [`pull_secret`] | the steps |
 //! | [`cli`], [`config`], [`logging`], [`report`], [`error`] | the side that people and CIs see |
@@ -31,6 +31,7 @@ pub mod list;
 pub mod logging;
 pub mod manifest;
 pub mod network;
+pub mod progress;
 pub mod pull_secret;
 pub mod push;
 pub mod reference;
@@ -43,15 +44,18 @@ pub mod verify;
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Instant;
 
 use auth::{AuthError, Credential, Credentials};
 use config::{Command, ImageOrigin, Request, Verify};
 pub use error::{Error, Failure};
+use progress::Progress;
 use pull_secret::PullSecret;
 use push::targets::{self, Target};
 use push::{Destination, Pushed, Settings};
 use reference::Endpoint;
 use registry::Registry;
+use report::console::Group;
 use report::{Arrival, Report};
 use source::{Source, Tree};
 use verify::Verified;
@@ -62,11 +66,13 @@ use verify::Verified;
 ///
 /// Everything that went wrong, one error a destination where several were asked for.
 pub async fn run(request: Request, stdout: &mut dyn Write) -> Result<(), Failure> {
-    match request.command {
+    let done = match request.command {
         Command::Push => push_image(&request, stdout).await,
-        Command::List => Ok(list_images(&request, stdout).await?),
-        Command::PullSecret => Ok(write_pull_secret(&request, stdout)?),
-    }
+        Command::List => list_images(&request, stdout).await.map_err(Failure::from),
+        Command::PullSecret => write_pull_secret(&request, stdout).map_err(Failure::from),
+    };
+    report::hand_back(&request);
+    done
 }
 
 /// Reads the image, pushes it everywhere, proves that it arrived, and reports.
@@ -74,6 +80,8 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
     if let Some(failure) = Failure::of(report::check(request)) {
         return Err(failure);
     }
+    let started = Instant::now();
+    let group = Group::open(request.console.log_format, "gcr_push", "Push the image");
     let image = request.image.as_ref().ok_or(Error::NoImage)?;
     let credentials = sign_in(request).await?;
     let source = open_source(image, &credentials, request).await?;
@@ -89,6 +97,7 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
         layer_reuse: request.layer_reuse,
         concurrency: request.concurrency,
         temporary_directory: request.temporary_directory.clone(),
+        progress: Progress::default(),
     };
     let outcome = match push::push(&source, &destinations, &settings).await {
         Ok(outcome) => outcome,
@@ -100,7 +109,7 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
 
     let mut report = Report {
         notes: outcome.notes,
-        arrivals: Vec::new(),
+        ..Report::default()
     };
     for (destination, result) in destinations.iter().zip(outcome.destinations) {
         match result {
@@ -112,6 +121,8 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
         }
     }
     report.log_doubts();
+    report.took = started.elapsed();
+    drop(group);
     // A cluster is not told to pull what has not arrived.
     let mut gets_pull_secret = errors.is_empty();
     errors.extend(report::write(&report, request, stdout));

@@ -1,44 +1,52 @@
-//! The log: what is being done, on standard error, for people or as JSON.
+//! The log: what is being done, on standard error, for people, for a CI or as JSON.
 //!
 //! `RUST_LOG` opens our own crate only. Every dependency is capped at `info`, because several log
 //! tokens and self-authenticating upload URLs at `debug`; records of the `log` crate, which
 //! yup-oauth2 writes whole token answers to, are not collected at all.
 
+use std::fmt;
 use std::io::IsTerminal as _;
 
-use tracing::{Level, Metadata, Subscriber};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterFn, LevelFilter, Targets};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::LogFormat;
+use crate::config::{Console, LogFormat};
+use crate::error::harmless;
+use crate::report::github;
 
-/// Starts logging for the life of the process. `level` is the text of `RUST_LOG`; one that cannot
-/// be read counts as absent, and is told.
-pub fn start(format: LogFormat, level: Option<&str>) {
-    let parsed = level.map(str::parse::<Targets>);
+/// Starts logging for the life of the process. A `RUST_LOG` that cannot be read counts as absent,
+/// and is told.
+pub fn start(console: &Console) {
+    let parsed = console.level.as_deref().map(str::parse::<Targets>);
     let unreadable = matches!(parsed, Some(Err(_)));
+    let own = if console.is_verbose {
+        LevelFilter::DEBUG
+    } else {
+        LevelFilter::INFO
+    };
     let targets = match parsed {
         Some(Ok(targets)) => targets,
         _ => Targets::new()
             .with_default(LevelFilter::WARN)
-            .with_target("gcr_push", LevelFilter::INFO),
+            .with_target("gcr_push", own),
     };
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .without_time()
+        .with_ansi(std::io::stderr().is_terminal() || console.log_format == LogFormat::GitLab)
         // It would be told on standard error, by a macro that panics when that is gone.
         .log_internal_errors(false);
-    let layer: Box<dyn Layer<_> + Send + Sync> = match format {
-        LogFormat::Json => tracing_subscriber::fmt::layer()
-            .json()
-            .with_writer(std::io::stderr)
-            .log_internal_errors(false)
-            .boxed(),
-        LogFormat::Auto | LogFormat::Plain => lines.boxed(),
+    let layer: Box<dyn Layer<_> + Send + Sync> = match console.log_format {
+        LogFormat::Json => lines.json().boxed(),
+        LogFormat::GitHub => lines.event_format(Lines { for_github: true }).boxed(),
+        LogFormat::Plain | LogFormat::GitLab => {
+            lines.event_format(Lines { for_github: false }).boxed()
+        }
     };
     // A second start in one process (the demo's) keeps the first one's settings.
     let _ = tracing_subscriber::registry()
@@ -46,6 +54,69 @@ pub fn start(format: LogFormat, level: Option<&str>) {
         .try_init();
     if unreadable {
         tracing::warn!("`RUST_LOG` cannot be read and is not used");
+    }
+}
+
+/// A line an event: its level and its message, or for GitHub's runner the command that shows a
+/// warning beside the workflow and a detail only on request.
+struct Lines {
+    for_github: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut message = Message::default();
+        event.record(&mut message);
+        // Most of what is told quotes somebody.
+        let text = harmless(&message.0);
+        let level = *event.metadata().level();
+        if self.for_github {
+            let line = match level {
+                Level::ERROR => github::annotation("error", &text),
+                Level::WARN => github::annotation("warning", &text),
+                Level::INFO => text,
+                Level::DEBUG | Level::TRACE => github::command("debug", &[], &text),
+            };
+            return writeln!(writer, "{line}");
+        }
+        let colour = match level {
+            Level::ERROR => "31",
+            Level::WARN => "33",
+            Level::INFO => "32",
+            Level::DEBUG => "34",
+            Level::TRACE => "35",
+        };
+        if writer.has_ansi_escapes() {
+            writeln!(writer, "\x1b[{colour}m{level:>5}\x1b[0m {text}")
+        } else {
+            writeln!(writer, "{level:>5} {text}")
+        }
+    }
+}
+
+/// The message of an event, and whatever else it carries.
+#[derive(Default)]
+struct Message(String);
+
+impl Visit for Message {
+    #[expect(clippy::use_debug, reason = "a message's `Debug` is its text")]
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        use fmt::Write as _;
+        // Writing into a text cannot fail.
+        let _ = if field.name() == "message" {
+            write!(self.0, "{value:?}")
+        } else {
+            write!(self.0, " {}={value:?}", field.name())
+        };
     }
 }
 

@@ -1,6 +1,8 @@
-//! Text that must not be seen: it prints as `***`, and is handed out only by name.
+//! Text that must not be seen: it prints as `***`, is handed out only by name, and is masked in the
+//! log of a CI that can do so.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 /// A key, a token or a password from the moment it is read.
 ///
@@ -9,10 +11,23 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
+/// Told of every secret there is, from when it is one.
+static WATCHER: OnceLock<fn(&str)> = OnceLock::new();
+
+/// Has `watcher` told of every secret from now on, so that a CI can mask it before anything is
+/// printed. The first watcher of a process stays.
+pub fn watch(watcher: fn(&str)) {
+    let _ = WATCHER.set(watcher);
+}
+
 impl Secret {
     /// Takes `text` into custody.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        let text = text.into();
+        if let Some(watcher) = WATCHER.get() {
+            watcher(&text);
+        }
+        Self(text)
     }
 
     /// The value itself, for the one place that must send it.

@@ -257,7 +257,8 @@ mod tests {
               List of hosts that may be spoken to over plain HTTP, such as `registry.example.com:5000`;
               never Google's; this machine needs no mention.
           log_format
-              Form of the log: `auto` (default), `plain` or `json`.
+              Form of the log: `plain`, `github` (annotations and groups), `gitlab` (sections) or `json` (an
+              object a line); default `auto`, what suits the CI at hand.
 
         Results:
           report_file
@@ -265,6 +266,10 @@ mod tests {
           digest_file
               File for the digest of the first destination, `sha256:…` without a line break, such as
               `digest.txt`; default none.
+          dotenv_file
+              File for the results as `NAME=value` lines, such as `push.env`, for GitLab's
+              `artifacts:reports:dotenv`: PUSHED_DIGEST, PUSHED_IMAGE, PUSHED_REFERENCE, PUSHED_REFERENCES,
+              PUSHED_BYTES, SKIPPED_BYTES; default none.
 
         HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY hold for every connection. DOCKER_HOST says where
         the engine of `docker-daemon:` answers; default `unix:///var/run/docker.sock`.

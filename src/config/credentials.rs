@@ -34,6 +34,21 @@ pub(super) fn google(
         .or(token.map(GoogleCredential::AccessToken))
 }
 
+/// Makes a [`Secret`] of every secret value, before anything can be told of it: that is what masks
+/// it. A path to a file is none; its content becomes one when it is read.
+pub(super) fn take_into_custody(given: &Given, paths: &Paths<'_>) {
+    for text in &given.secrets {
+        let names_a_file = text.len() < 4096
+            && !text.contains(['\n', '\0'])
+            && paths
+                .input(text)
+                .is_ok_and(|path| paths.files().exists(&path));
+        if !names_a_file && !looks_like_a_path(text) {
+            drop(Secret::new(text.as_str()));
+        }
+    }
+}
+
 /// Reads the service-account key that a variable holds or names.
 pub(super) fn key(
     variable: &'static str,

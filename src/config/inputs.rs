@@ -130,30 +130,35 @@ variables! {
         stall_timeout: "How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at most `1h`; default `60s`.";
         ca_certificates: "More certificate authorities to trust, on every connection: PEM text, or a path to it; default the system's alone.";
         insecure_registries: "List of hosts that may be spoken to over plain HTTP, such as `registry.example.com:5000`; never Google's; this machine needs no mention.";
-        log_format: "Form of the log: `auto` (default), `plain` or `json`.";
+        log_format: "Form of the log: `plain`, `github` (annotations and groups), `gitlab` (sections) or `json` (an object a line); default `auto`, what suits the CI at hand.";
     }
     Results {
         report_file: "File for the whole report as JSON, such as `report.json`; default none.";
         digest_file: "File for the digest of the first destination, `sha256:…` without a line break, such as `digest.txt`; default none.";
+        dotenv_file: "File for the results as `NAME=value` lines, such as `push.env`, for GitLab's `artifacts:reports:dotenv`: PUSHED_DIGEST, PUSHED_IMAGE, PUSHED_REFERENCE, PUSHED_REFERENCES, PUSHED_BYTES, SKIPPED_BYTES; default none.";
     }
 }
 
 /// Variables that are not ours but are read, by the name that the rest of the world gave them.
 pub(super) const AMBIENT: &[&str] = &[
     "ALL_PROXY",
+    "BUILDER_OUTPUT",
     "CI",
+    "CI_DEBUG_TRACE",
     "DOCKER_CONFIG",
     "DOCKER_HOST",
     "DOCKER_TLS_VERIFY",
     "GITHUB_ACTIONS",
     "GITHUB_OUTPUT",
     "GITHUB_REPOSITORY",
+    "GITHUB_STEP_SUMMARY",
     "GITHUB_WORKSPACE",
     "GITLAB_CI",
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_PROXY",
     "REQUEST_METHOD",
+    "RUNNER_DEBUG",
     "RUNNER_TEMP",
     "RUNNER_WORKSPACE",
     "TMPDIR",
@@ -183,6 +188,8 @@ pub(super) struct Given {
     pub(super) inputs: RawInputs,
     /// The names of ours that are set, but empty, as a secret is in a fork's pull request.
     pub(super) empty: Vec<&'static str>,
+    /// The values of ours that are secret, whatever they are worth.
+    pub(super) secrets: Vec<String>,
     ambient: HashMap<&'static str, String>,
 }
 
@@ -224,6 +231,7 @@ pub(super) fn read(
         .iter()
         .any(|variable| own.contains_key(&format!("{GITHUBS}{}", variable.name.to_uppercase())));
     let mut pairs = Vec::new();
+    let mut secrets = Vec::new();
     let mut empty = Vec::new();
     for variable in VARIABLES {
         let upper = variable.name.to_ascii_uppercase();
@@ -244,6 +252,9 @@ pub(super) fn read(
                 Ok(value) => values.push(value.trim().to_owned()),
                 Err(_) => faults.unusable(variable.name, "it is not UTF-8"),
             }
+        }
+        if variable.secret {
+            secrets.extend(values.iter().cloned());
         }
         if let [first, second] = values.as_slice()
             && first != second
@@ -269,6 +280,7 @@ pub(super) fn read(
         // would be absent, and what is needed would be told as missing.
         inputs: envy::from_iter(pairs).unwrap_or_default(),
         empty,
+        secrets,
         ambient,
     }
 }

@@ -1,5 +1,6 @@
 //! From text to a checked request: the only place that knows variables, and the last that parses.
 
+mod console;
 mod credentials;
 mod daemon;
 pub(crate) mod fault;
@@ -27,6 +28,7 @@ use crate::network::Network;
 use crate::reference::{Endpoint, Parts, Reference, ReferenceError};
 use crate::secret::Secret;
 
+pub use console::{Console, console};
 pub use daemon::{DaemonImage, EngineAddress};
 pub use fault::ConfigError;
 pub use inputs::{Group, VARIABLES, Variable};
@@ -67,12 +69,19 @@ pub struct Request {
     pub report_file: Option<PathBuf>,
     /// Where the digest of the first destination goes.
     pub digest_file: Option<PathBuf>,
+    /// Where the results go as `NAME=value` lines, for GitLab's dotenv reports.
+    pub dotenv_file: Option<PathBuf>,
     /// GitHub's file for the step's outputs.
     pub github_output: Option<PathBuf>,
+    /// Cloud Build's file for the step's results.
+    pub builder_output: Option<PathBuf>,
+    /// In the container of a GitHub action, what its runner calls the temporary directory that it
+    /// shares with us.
+    pub temporary_directory_on_host: Option<PathBuf>,
     /// Where what has to be spooled is spooled.
     pub temporary_directory: PathBuf,
-    /// The form of the log.
-    pub log_format: LogFormat,
+    /// How the process talks, and to whom.
+    pub console: Console,
     /// The CI that runs us, as far as it changes what may be printed where.
     pub ci: Option<Ci>,
 }
@@ -307,11 +316,13 @@ pub struct PullSecretRequest {
 /// The form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// What suits the terminal or the CI at hand.
-    #[default]
-    Auto,
     /// Lines for people.
+    #[default]
     Plain,
+    /// Lines for people, and what GitHub's runner makes annotations and groups of.
+    GitHub,
+    /// Lines for people, and what GitLab makes sections of.
+    GitLab,
     /// A JSON object a line.
     Json,
 }

@@ -2,7 +2,7 @@
 //! faults are told together.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::compress::Method;
 use crate::manifest::PlatformError;
@@ -14,8 +14,8 @@ use super::paths::{Files, Paths};
 use super::pull_secret::{Bearings, pull_secret};
 use super::values::{any_of, list, number, word};
 use super::{
-    Ci, Command, Compression, Concurrency, Destinations, ImageOrigin, LogFormat, Platforms,
-    Request, Verify, credentials, defaults, image, network, targets,
+    Ci, Command, Compression, Concurrency, Console, Destinations, ImageOrigin, Platforms, Request,
+    Verify, console, credentials, defaults, image, network, targets,
 };
 
 /// Reads the whole request: `argument` is the command word of the command line, and wins over the
@@ -32,7 +32,8 @@ pub fn request(
     let mut faults = Faults::default();
     let given = inputs::read(environment, &mut faults);
     let paths = Paths::new(&given, files);
-    let ci = ci(&given);
+    let ci = console::ci(&given);
+    credentials::take_into_custody(&given, &paths);
     let command = command(argument, &given, &mut faults);
 
     let image = match command {
@@ -86,11 +87,24 @@ pub fn request(
             &paths,
             &mut faults,
         ),
+        dotenv_file: output(
+            "dotenv_file",
+            &given.inputs.dotenv_file,
+            &paths,
+            &mut faults,
+        ),
         github_output: (ci == Some(Ci::GitHub))
             .then(|| given.ambient("GITHUB_OUTPUT").map(PathBuf::from))
             .flatten(),
+        builder_output: given
+            .ambient("BUILDER_OUTPUT")
+            .map(|directory| Path::new(directory).join("output")),
+        temporary_directory_on_host: paths.temporary_directory_on_host(),
         temporary_directory: given.ambient("TMPDIR").unwrap_or("/tmp").into(),
-        log_format: log_format(&given, &mut faults),
+        console: Console {
+            log_format: console::log_format(&given, &mut faults),
+            ..console::of(&given, &paths)
+        },
         destinations,
         google,
         ci,
@@ -205,17 +219,6 @@ fn layer_reuse(given: &Given, faults: &mut Faults) -> bool {
         .unwrap_or(true)
 }
 
-fn log_format(given: &Given, faults: &mut Faults) -> LogFormat {
-    let words = [
-        ("auto", LogFormat::Auto),
-        ("plain", LogFormat::Plain),
-        ("json", LogFormat::Json),
-    ];
-    let text = given.inputs.log_format.as_deref();
-    text.and_then(|text| faults.take("log_format", word(text, &words)))
-        .unwrap_or_default()
-}
-
 fn concurrency(given: &Given, faults: &mut Faults) -> Concurrency {
     let text = given.inputs.concurrency.as_deref();
     text.and_then(|text| faults.take("concurrency", number(text, 1..=64)))
@@ -234,23 +237,4 @@ fn output(
 ) -> Option<PathBuf> {
     let text = value.as_deref()?;
     faults.take_path(variable, text, paths.output(text))
-}
-
-/// The CI that runs us. Each says so by a variable that is `true`; tools that play a CI on a desk
-/// set the same variable to `false` (gitlab-ci-local).
-fn ci(given: &Given) -> Option<Ci> {
-    let is_on = |name| {
-        given
-            .ambient(name)
-            .is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
-    };
-    if is_on("GITHUB_ACTIONS") {
-        Some(Ci::GitHub)
-    } else if is_on("GITLAB_CI") {
-        Some(Ci::GitLab)
-    } else if is_on("CI") {
-        Some(Ci::Other)
-    } else {
-        None
-    }
 }

@@ -131,6 +131,16 @@ impl<'a> Paths<'a> {
         self.action.is_some()
     }
 
+    /// What the other steps of the job call the temporary directory that they share with us.
+    pub(super) fn temporary_directory_on_host(&self) -> Option<PathBuf> {
+        let mounts = self.action.as_ref()?;
+        let temp = mounts
+            .translations
+            .iter()
+            .find(|(_, own)| own == Path::new(TEMP));
+        temp.map(|(host, _)| host.clone())
+    }
+
     /// Where a path to be read leads.
     pub(super) fn input(&self, path: &str) -> Result<PathBuf, PathFault> {
         match self.translated(path)? {

@@ -10,10 +10,10 @@ use reqwest::StatusCode;
 use tokio::sync::Semaphore;
 
 use super::plan::Standing;
-use super::{Destination, PushError};
-use crate::config::Concurrency;
+use super::{Destination, PushError, Settings};
 use crate::digest::Digest;
 use crate::manifest::Descriptor;
+use crate::progress::{Progress, Work};
 use crate::source::{ByteStream, Source, Tree, read_range};
 
 /// The blobs of an image, each once.
@@ -65,16 +65,24 @@ impl Blob {
 
     /// Sends this blob to one destination. A token that ran out meanwhile is renewed and the blob
     /// sent again, once.
-    pub(super) async fn send(&self, destination: &Destination) -> Result<(), PushError> {
+    pub(super) async fn send(
+        &self,
+        destination: &Destination,
+        progress: &Progress,
+    ) -> Result<(), PushError> {
         let mut resent = false;
         loop {
-            let body = self.open().await?;
+            let meter = progress.begin(Work::Send, self.digest.short(), self.size);
+            let body = meter.watch(self.open().await?);
             let sent = destination
                 .registry
                 .put_blob(&destination.repository, &self.digest, self.size, body)
                 .await;
             match sent {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    meter.done();
+                    return Ok(());
+                }
                 Err(error) if error.status() == Some(StatusCode::UNAUTHORIZED) && !resent => {
                     resent = true;
                 }
@@ -133,12 +141,15 @@ pub(super) async fn send_missing(
     destination: &Destination,
     blobs: &Blobs,
     standing: &mut Standing,
-    concurrency: Concurrency,
+    settings: &Settings,
 ) -> Result<(), PushError> {
+    let concurrency = settings.concurrency;
     let mut missing = destination
         .missing(blobs, standing, concurrency.all)
         .await?;
     missing.sort_by_key(|blob| std::cmp::Reverse(blob.size));
+    let sizes = missing.iter().map(|blob| blob.size);
+    settings.progress.expect(Work::Send, sizes);
     let large = Semaphore::new(concurrency.large);
     let sent: Vec<_> = stream::iter(missing)
         .map(|blob| async {
@@ -147,7 +158,7 @@ pub(super) async fn send_missing(
                 true => large.acquire().await.ok(),
                 false => None,
             };
-            blob.send(destination).await?;
+            blob.send(destination, &settings.progress).await?;
             Ok::<_, PushError>(blob.digest.clone())
         })
         .buffer_unordered(concurrency.all)

@@ -23,7 +23,7 @@ pub(super) async fn deliver(
         let there: Vec<_> = all.filter(|blob| !standing.holds(blob)).cloned().collect();
         standing.present.extend(there);
     } else {
-        send_missing(destination, blobs, &mut standing, settings.concurrency).await?;
+        send_missing(destination, blobs, &mut standing, settings).await?;
         for child in children_first(tree) {
             destination.put(child.digest().as_str(), child).await?;
         }

@@ -22,6 +22,7 @@ use crate::config::{Compression, Concurrency, Platforms};
 use crate::digest::Digest;
 use crate::error::{ExitCode, Hint};
 use crate::manifest::{AnyManifest, Descriptor, ManifestError, Platform};
+use crate::progress::Progress;
 use crate::registry::{Registry, RegistryError};
 use crate::source::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
 
@@ -55,6 +56,8 @@ pub struct Settings {
     pub concurrency: Concurrency,
     /// Where compressed layers are spooled.
     pub temporary_directory: PathBuf,
+    /// Counts the bytes for whoever watches.
+    pub progress: Progress,
 }
 
 /// What a push did at one destination.

@@ -1,7 +1,7 @@
 //! Makes an image of uncompressed layers fit for a registry: takes the layers that the destinations
 //! have, compresses the others, and sends each as soon as it is ready.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
@@ -16,6 +16,7 @@ use crate::compress::{Method, compress};
 use crate::config::Compression;
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, Manifest};
+use crate::progress::Work;
 use crate::source::{LayerForm, Source, Tree, Unpacked, UnpackedLayer};
 
 /// What packing leaves: the manifest and every blob, unless every destination failed before that;
@@ -79,6 +80,16 @@ pub(super) async fn pack_and_send(
         .collect();
     let standings = standings(found);
 
+    if let Compression::With(_) = settings.compression {
+        let mut seen = HashSet::new();
+        let to_compress = image.layers.iter().filter(|layer| {
+            layer.form == LayerForm::Tar
+                && !packed.contains_key(&layer.diff_id)
+                && seen.insert(&layer.diff_id)
+        });
+        let sizes = to_compress.map(|layer| layer.size);
+        settings.progress.expect(Work::Compress, sizes);
+    }
     let (ready, waiting) = mpsc::channel::<Blob>(AHEAD);
     let packing = async {
         // Moved in, so that the other end sees the last layer go.
@@ -265,12 +276,16 @@ async fn compressed(
         .open_blob(diff_id, 0)
         .await
         .map_err(PushError::Source)?;
-    let compressed = compress(bytes, method, &settings.temporary_directory)
+    let meter = settings
+        .progress
+        .begin(Work::Compress, diff_id.short(), *size);
+    let compressed = compress(meter.watch(bytes), method, &settings.temporary_directory)
         .await
         .map_err(|cause| PushError::Compress {
             diff_id: diff_id.clone(),
             cause,
         })?;
+    meter.done();
     if compressed.diff_id != *diff_id {
         return Err(PushError::Damaged {
             what: source.what().to_owned(),
@@ -318,7 +333,7 @@ async fn send(
                         };
                         let is_there = !is_empty && destination.has(&blob.digest).await?;
                         if !is_there {
-                            blob.send(destination).await?;
+                            blob.send(destination, &settings.progress).await?;
                         }
                         Ok::<_, PushError>(is_there)
                     }

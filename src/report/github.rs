@@ -1,89 +1,70 @@
-//! GitHub's files: the step's outputs.
+//! GitHub's language: workflow commands, which its runner reads in what a step prints, and the
+//! files that it leaves to a step.
 //!
-//! <https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions#setting-an-output-parameter>
+//! <https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions>
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::path::Path;
+pub mod masks;
+pub mod outputs;
+pub mod summary;
 
-use super::Report;
+/// How much of a message the runner keeps (actions/runner, `ActionCommandManager.cs`).
+pub const LONGEST_ANNOTATION: usize = 4096;
 
-/// Appends the outputs of a push to `$GITHUB_OUTPUT`.
+/// How many annotations of one kind the runner keeps for a step.
+pub const MOST_ANNOTATIONS: usize = 10;
+
+/// One workflow command as a line, without its line break: `::NAME KEY=VALUE::DATA`.
 ///
-/// Each value stands between lines of a random delimiter, so that no value can end early and set
-/// another output.
-///
-/// # Errors
-///
-/// When the file cannot be written.
-pub fn write_outputs(
-    file: &Path,
-    report: &Report,
-    pull_secret_file: Option<&Path>,
-    report_file: Option<&Path>,
-) -> io::Result<()> {
-    let mut text = String::new();
-    for (name, value) in outputs(report, pull_secret_file, report_file) {
-        let delimiter = delimiter()?;
-        text.push_str(&format!("{name}<<{delimiter}\n{value}\n{delimiter}\n"));
+/// Everything that could end the line or the property early is escaped, as the runner's own toolkit
+/// does it (actions/toolkit, `command.ts`).
+pub fn command(name: &str, properties: &[(&str, &str)], data: &str) -> String {
+    let mut line = format!("::{name}");
+    for (number, (key, value)) in properties.iter().enumerate() {
+        line.push(if number == 0 { ' ' } else { ',' });
+        let value = data_escaped(value).replace(':', "%3A").replace(',', "%2C");
+        line.push_str(&format!("{key}={value}"));
     }
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(file)?
-        .write_all(text.as_bytes())
+    line.push_str("::");
+    line.push_str(&data_escaped(data));
+    line
 }
 
-fn outputs(
-    report: &Report,
-    pull_secret_file: Option<&Path>,
-    report_file: Option<&Path>,
-) -> Vec<(&'static str, String)> {
-    let pushed: Vec<_> = report
-        .arrivals
-        .iter()
-        .map(|arrival| &arrival.pushed)
-        .collect();
-    let mut outputs = Vec::new();
-    if let Some(first) = pushed.first() {
-        outputs.push(("digest", first.digest.to_string()));
-        outputs.push(("image", first.name.clone()));
-        outputs.push(("reference", format!("{}@{}", first.name, first.digest)));
-    }
-    let references: Vec<_> = pushed
-        .iter()
-        .flat_map(|pushed| {
-            let tags = pushed.tags.iter();
-            tags.map(|tag| format!("{}:{}", pushed.name, tag.tag))
-        })
-        .collect();
-    outputs.push(("references", references.join("\n")));
-    let sum = |bytes: Vec<u64>| bytes.iter().sum::<u64>().to_string();
-    outputs.push((
-        "pushed_bytes",
-        sum(pushed.iter().map(|pushed| pushed.sent_bytes).collect()),
-    ));
-    outputs.push((
-        "skipped_bytes",
-        sum(pushed.iter().map(|pushed| pushed.present_bytes).collect()),
-    ));
-    // The runner does not translate what an action writes: `/github/workspace` exists nowhere else.
-    let relative = |path: &Path| {
-        let path = path.strip_prefix("/github/workspace").unwrap_or(path);
-        path.display().to_string()
-    };
-    outputs.extend(pull_secret_file.map(|path| ("pull_secret_file", relative(path))));
-    outputs.extend(report_file.map(|path| ("report_file", relative(path))));
-    outputs
+/// An annotation: `kind` is `notice`, `warning` or `error`.
+pub fn annotation(kind: &str, text: &str) -> String {
+    command(kind, &[("title", "gcr-push")], text)
 }
 
-/// A line that no value holds: 128 bits from the system.
-fn delimiter() -> io::Result<String> {
-    let mut random = [0_u8; 16];
-    rustls::crypto::aws_lc_rs::default_provider()
-        .secure_random
-        .fill(&mut random)
-        .map_err(|_| io::Error::other("the system gives no random bytes"))?;
-    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("gcr_push_{hex}"))
+fn data_escaped(text: &str) -> String {
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_could_end_a_line_or_a_property_is_escaped() {
+        assert_eq!(
+            command(
+                "warning",
+                &[("title", "a: b, c"), ("file", "x")],
+                "50%\nof\r1"
+            ),
+            "::warning title=a%3A b%2C c,file=x::50%25%0Aof%0D1"
+        );
+        assert_eq!(command("endgroup", &[], ""), "::endgroup::");
+    }
+
+    proptest! {
+        #[test]
+        fn a_command_is_one_line_whatever_is_in_it(value in ".*", data in "(?s).*") {
+            let line = command("error", &[("title", &value)], &data);
+            prop_assert!(!line.contains(['\n', '\r']));
+            let (head, _) = line[2..].split_once("::").unwrap();
+            prop_assert_eq!(head.matches([':', ',']).count(), 0);
+        }
+    }
 }

@@ -1,12 +1,18 @@
-//! What a run says at its end: a table for people, JSON for the next job.
+//! What a run says, in the language of whoever listens: a table for people, files for the next job,
+//! and what a CI makes annotations, groups and summaries of.
 
+pub mod console;
 pub mod github;
+pub mod gitlab;
 pub mod json;
+mod ownership;
+mod results;
 pub mod table;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::Request;
 use crate::error::Error;
@@ -30,6 +36,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// The destinations that were reached.
     pub arrivals: Vec<Arrival>,
+    /// How long it took, up to the last check.
+    pub took: Duration,
 }
 
 impl Report {
@@ -48,26 +56,33 @@ impl Report {
 /// Tells before anything is done that a result could not be written: every file that was asked for
 /// in a folder that is not there.
 pub fn check(request: &Request) -> Vec<Error> {
-    let secret = request.pull_secret.as_ref();
-    let files = [
-        request.report_file.as_ref(),
-        request.digest_file.as_ref(),
-        secret.and_then(|secret| secret.file.as_ref()),
-        request.github_output.as_ref(),
-    ];
+    let files = result_files(request)
+        .into_iter()
+        .chain(request.github_output.as_deref());
     let folder = |file: &Path| match file.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
     };
-    let files = files.into_iter().flatten();
     files
         .map(|file| (file, folder(file)))
         .filter(|(_, folder)| !folder.is_dir())
         .map(|(file, folder)| Error::NoFolder {
-            file: file.clone(),
+            file: file.to_owned(),
             folder,
         })
         .collect()
+}
+
+/// Every file that was asked for.
+fn result_files(request: &Request) -> Vec<&Path> {
+    let secret = request.pull_secret.as_ref();
+    let files = [
+        request.report_file.as_ref(),
+        request.digest_file.as_ref(),
+        request.dotenv_file.as_ref(),
+        secret.and_then(|secret| secret.file.as_ref()),
+    ];
+    files.into_iter().flatten().map(PathBuf::as_path).collect()
 }
 
 /// Prints what was asked for. Whoever closes the other end early (`| head`) has seen enough.
@@ -101,7 +116,39 @@ pub fn write(report: &Report, request: &Request, stdout: &mut dyn Write) -> Vec<
     if let (Some(path), Some(first)) = (&request.digest_file, report.arrivals.first()) {
         results.push(write_file(path, first.pushed.digest.as_str()));
     }
+    if let Some(path) = &request.dotenv_file {
+        results.push(write_file(path, &gitlab::dotenv(report)));
+    }
+    write_unasked(report, request);
     results.into_iter().filter_map(Result::err).collect()
+}
+
+/// Leaves the report where the machine at hand looks for one. Nobody asked for it, so that it fails
+/// nothing.
+fn write_unasked(report: &Report, request: &Request) {
+    // Cloud Build keeps the first 50 KB of a step's output.
+    // https://cloud.google.com/build/docs/api/reference/rest/v1/projects.builds#results
+    const BUILDER_OUTPUT: usize = 50_000;
+    let console = &request.console;
+    let written = [
+        console.step_summary.as_ref().map(|file| {
+            let text = github::summary::of_push(report);
+            (file, github::summary::append(file, &text))
+        }),
+        console.termination_log.as_ref().map(|file| {
+            let text = results::brief(report, console::LAST_WORDS);
+            (file, console::write_last_words(file, &text))
+        }),
+        request.builder_output.as_ref().map(|file| {
+            let text = results::brief(report, BUILDER_OUTPUT);
+            (file, std::fs::write(file, text))
+        }),
+    ];
+    for (file, written) in written.into_iter().flatten() {
+        if let Err(error) = written {
+            tracing::warn!("could not write {}: {error}", file.display());
+        }
+    }
 }
 
 /// Leaves the outputs of a GitHub step; the pull secret's file is one of them when it was written.
@@ -114,13 +161,32 @@ pub fn write_outputs(
     request: &Request,
     has_pull_secret: bool,
 ) -> Result<(), Error> {
-    let Some(path) = &request.github_output else {
+    let Some(file) = &request.github_output else {
         return Ok(());
     };
     let secret = request.pull_secret.as_ref().filter(|_| has_pull_secret);
     let secret_file = secret.and_then(|secret| secret.file.as_deref());
-    github::write_outputs(path, report, secret_file, request.report_file.as_deref())
-        .map_err(|error| Error::File(path.to_owned(), error))
+    let files = [
+        ("pull_secret_file", secret_file),
+        ("report_file", request.report_file.as_deref()),
+    ];
+    let temporary = request.temporary_directory_on_host.as_deref();
+    let mut outputs = results::results(report);
+    outputs.extend(
+        files
+            .into_iter()
+            .filter_map(|(name, path)| Some((name, github::outputs::path(path?, temporary)))),
+    );
+    github::outputs::write(file, &outputs).map_err(|error| Error::File(file.to_owned(), error))
+}
+
+/// Hands what was written back to the user of the runner, where we are root in its workspace.
+pub fn hand_back(request: &Request) {
+    if request.console.is_action {
+        result_files(request)
+            .into_iter()
+            .for_each(ownership::hand_back);
+    }
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), Error> {

@@ -10,6 +10,8 @@
 
 mod daemon;
 mod errors;
+mod github;
+mod gitlab;
 mod hostile;
 mod mirror;
 mod odd;

@@ -362,42 +362,6 @@ fn this_machine_is_never_reached_through_a_proxy() {
         .succeeds();
 }
 
-#[test]
-fn the_outputs_of_a_github_step_are_written_so_that_the_runner_reads_them_back() {
-    let registry = DockerRegistry::start();
-    let outcome = Run::new()
-        .file(
-            "image.tar",
-            classic_archive(&[(&Picture::new("app", 1), &[])]),
-        )
-        .file("output", "earlier=1\n")
-        .variable("GITHUB_ACTIONS", "true")
-        .variable("GITHUB_OUTPUT", "output")
-        .set("image", "image.tar")
-        .set("tags", format!("{0}/app:1\n{0}/app:2", registry.address()))
-        .set("report_file", "report.json")
-        .succeeds();
-    let outputs = outcome.read("output");
-    let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
-    let digest = report["destinations"][0]["digest"].as_str().unwrap();
-    let value = |name: &str| {
-        let (_, rest) = outputs.split_once(&format!("\n{name}<<")).unwrap();
-        let (delimiter, rest) = rest.split_once('\n').unwrap();
-        rest.split_once(&format!("\n{delimiter}\n"))
-            .unwrap()
-            .0
-            .to_owned()
-    };
-    let name = format!("{}/app", registry.address());
-    assert_eq!(value("digest"), digest);
-    assert_eq!(value("image"), name);
-    assert_eq!(value("reference"), format!("{name}@{digest}"));
-    assert_eq!(value("references"), format!("{name}:1\n{name}:2"));
-    assert_eq!(value("report_file"), "report.json");
-    assert_ne!(value("pushed_bytes"), "0");
-    assert_eq!(value("skipped_bytes"), "0");
-}
-
 /// True when a tool that we did not write finds these bytes whole.
 fn accepts(tool: &[&str], bytes: &[u8]) -> bool {
     let mut child = std::process::Command::new(tool[0])

@@ -93,7 +93,7 @@ fn every_variable_tells_its_own_fault() {
       `ca_certificates`: `ca.pem` cannot be read: entity not found (GCR_PUSH_CA_CERTIFICATES)
       `insecure_registries`: `gcr.io` is Google's and is never spoken to over plain HTTP (GCR_PUSH_INSECURE_REGISTRIES)
       `insecure_registries`: `x:0` is no registry: the port is no number from 1 to 65535 (GCR_PUSH_INSECURE_REGISTRIES)
-      `log_format`: it is `xml`, expected `auto`, `plain` or `json` (GCR_PUSH_LOG_FORMAT)
+      `log_format`: it is `xml`, expected `auto`, `plain`, `github`, `gitlab` or `json` (GCR_PUSH_LOG_FORMAT)
 
     hint: `gcr-push --help` tells what every variable means
     ");
@@ -210,7 +210,7 @@ fn an_empty_value_is_an_absent_one() {
     assert_eq!(request.verify, Verify::Listing);
     assert_eq!(request.concurrency, defaults::CONCURRENCY);
     assert_eq!(request.network.stall_timeout, defaults::STALL_TIMEOUT);
-    assert_eq!(request.log_format, LogFormat::Auto);
+    assert_eq!(request.console.log_format, LogFormat::Plain);
     assert_eq!(request.report_file, None);
     assert_eq!(request.ci, None);
 }
@@ -234,7 +234,7 @@ fn what_is_given_is_what_is_asked_for() {
     assert_eq!(request.verify, Verify::Off);
     assert_eq!(request.concurrency, Concurrency { large: 3, all: 3 });
     assert_eq!(request.network.stall_timeout.as_secs(), 120);
-    assert_eq!(request.log_format, LogFormat::Json);
+    assert_eq!(request.console.log_format, LogFormat::Json);
     assert_eq!(request.report_file, Some("out/report.json".into()));
     assert_eq!(request.digest_file, Some("/tmp/digest".into()));
 }

@@ -243,6 +243,7 @@ fn a_push_without_any_credential_is_told_before_anything_is_sent() {
     ");
     let fork = push()
         .variable("GITHUB_ACTIONS", "true")
+        .set("log_format", "plain")
         .variable("INPUT_CREDENTIALS_JSON", "");
     insta::assert_snapshot!(refused(&google, fork, 2), @"
     error: an input is missing

@@ -30,6 +30,7 @@ fn a_result_in_a_folder_that_is_not_there_is_told_before_anything_is_sent() {
         .set("pull_secret_allow_push_key", "true")
         .set("pull_secret_file", "nowhere/secret.yaml")
         .variable("GITHUB_ACTIONS", "true")
+        .set("log_format", "plain")
         .variable("GITHUB_OUTPUT", "nowhere/output");
     insta::assert_snapshot!(refused(&google, run, 2), @"
     error: `nowhere/report.json` could not be written: there is no folder `nowhere`
@@ -59,6 +60,7 @@ fn a_result_that_cannot_be_written_costs_no_other() {
         .set("pull_secret_allow_push_key", "true")
         .set("pull_secret_file", "secret.yaml")
         .variable("GITHUB_ACTIONS", "true")
+        .set("log_format", "plain")
         .variable("GITHUB_OUTPUT", "output");
     let outcome = run.fails_with(1);
     assert!(google.standin.tags("gcr.io", "acme/app").contains_key("1"));
@@ -81,6 +83,7 @@ fn a_pull_secret_that_cannot_be_written_is_told_and_is_no_output() {
         .set("pull_secret_allow_push_key", "true")
         .set("pull_secret_file", ".")
         .variable("GITHUB_ACTIONS", "true")
+        .set("log_format", "plain")
         .variable("GITHUB_OUTPUT", "output");
     let outcome = run.fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"

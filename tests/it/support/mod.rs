@@ -6,5 +6,6 @@ pub mod engine;
 pub mod google;
 pub mod images;
 pub mod run;
+pub mod runner;
 pub mod secrecy;
 pub mod skopeo;

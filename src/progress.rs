@@ -1,0 +1,276 @@
+//! How far the work is: counters that are written on the way of the bytes and read from outside.
+//!
+//! Whoever moves bytes adds them to a [`Meter`], which costs one atomic addition a piece; whoever
+//! shows them looks when it likes. Nothing is called back.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+
+use crate::source::ByteStream;
+
+/// What is done with bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Work {
+    /// They are read, from a registry or into a spool.
+    Read,
+    /// They are compressed; counted before compression.
+    Compress,
+    /// They are sent.
+    Send,
+}
+
+impl Work {
+    /// Every kind, in the order in which an image goes through them.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Compress, Self::Send];
+}
+
+/// The bytes of one run. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    running: BTreeMap<u64, Arc<Counter>>,
+    waiting: [Amount; 3],
+    done: [Amount; 3],
+}
+
+/// Pieces and their bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Amount {
+    pieces: u64,
+    bytes: u64,
+}
+
+impl Amount {
+    fn add(&mut self, pieces: u64, bytes: u64) {
+        self.pieces += pieces;
+        self.bytes += bytes;
+    }
+
+    /// What was never announced is not taken away either.
+    fn take(&mut self, bytes: u64) {
+        self.pieces = self.pieces.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+#[derive(Debug)]
+struct Counter {
+    work: Work,
+    name: String,
+    size: u64,
+    moved: AtomicU64,
+}
+
+/// How much of one kind of work there is, as far as it is known, and how much is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// The pieces that are done, under way or announced.
+    pub pieces: u64,
+    /// The pieces that are done.
+    pub done: u64,
+    /// The bytes of all pieces.
+    pub bytes: u64,
+    /// The bytes that are done, those of running pieces included.
+    pub moved: u64,
+}
+
+/// A piece of work that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Tells pieces apart for as long as the run lasts.
+    pub id: u64,
+    /// What is done with it.
+    pub work: Work,
+    /// What people call it: a digest's first digits.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+    /// How many of them are done.
+    pub moved: u64,
+}
+
+/// What all counters stand at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What is under way, in the order in which it was begun.
+    pub running: Vec<Running>,
+    totals: [Total; 3],
+}
+
+impl Snapshot {
+    /// One kind of work.
+    pub fn total(&self, work: Work) -> Total {
+        self.totals[work as usize]
+    }
+}
+
+impl Progress {
+    /// Announces pieces that will be begun later.
+    pub fn expect(&self, work: Work, sizes: impl IntoIterator<Item = u64>) {
+        let mut state = self.state();
+        for size in sizes {
+            state.waiting[work as usize].add(1, size);
+        }
+    }
+
+    /// Begins a piece of `size` bytes, announced or not. Unless it ends in [`Meter::done`], it waits
+    /// again for another try, and its bytes count as not moved.
+    pub fn begin(&self, work: Work, name: &str, size: u64) -> Meter {
+        let counter = Arc::new(Counter {
+            work,
+            name: name.to_owned(),
+            size,
+            moved: AtomicU64::new(0),
+        });
+        let mut state = self.state();
+        let id = state.next;
+        state.next += 1;
+        state.running.insert(id, Arc::clone(&counter));
+        state.waiting[work as usize].take(size);
+        Meter {
+            progress: self.clone(),
+            id,
+            counter,
+            is_done: false,
+        }
+    }
+
+    /// What all counters stand at now.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.state();
+        let mut totals = [Total::default(); 3];
+        for ((total, done), waiting) in totals.iter_mut().zip(state.done).zip(state.waiting) {
+            *total = Total {
+                pieces: done.pieces + waiting.pieces,
+                done: done.pieces,
+                bytes: done.bytes + waiting.bytes,
+                moved: done.bytes,
+            };
+        }
+        let mut running = Vec::new();
+        for (&id, counter) in &state.running {
+            let moved = counter.moved.load(Ordering::Relaxed).min(counter.size);
+            let total = &mut totals[counter.work as usize];
+            total.pieces += 1;
+            total.bytes += counter.size;
+            total.moved += moved;
+            running.push(Running {
+                id,
+                work: counter.work,
+                name: counter.name.clone(),
+                size: counter.size,
+                moved,
+            });
+        }
+        Snapshot { running, totals }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The counter of one piece of work. It may be dropped at any time.
+#[derive(Debug)]
+pub struct Meter {
+    progress: Progress,
+    id: u64,
+    counter: Arc<Counter>,
+    is_done: bool,
+}
+
+impl Meter {
+    /// Counts bytes as moved.
+    pub fn add(&self, bytes: u64) {
+        self.counter.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The same stream; what passes through it is counted.
+    pub fn watch(&self, stream: ByteStream) -> ByteStream {
+        let counter = Arc::clone(&self.counter);
+        stream
+            .inspect_ok(move |piece| {
+                counter
+                    .moved
+                    .fetch_add(piece.len() as u64, Ordering::Relaxed);
+            })
+            .boxed()
+    }
+
+    /// The piece is done.
+    pub fn done(mut self) {
+        self.is_done = true;
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        let mut state = self.progress.state();
+        state.running.remove(&self.id);
+        let work = self.counter.work as usize;
+        let amounts = if self.is_done {
+            &mut state.done
+        } else {
+            &mut state.waiting
+        };
+        amounts[work].add(1, self.counter.size);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use futures_util::stream;
+
+    #[test]
+    fn a_piece_counts_while_it_runs_and_stays_only_when_it_is_done() {
+        let progress = Progress::default();
+        let first = progress.begin(Work::Send, "aaaa", 100);
+        let second = progress.begin(Work::Send, "bbbb", 50);
+        first.add(40);
+        second.add(10);
+        let total = progress.snapshot().total(Work::Send);
+        assert_eq!((total.pieces, total.done), (2, 0));
+        assert_eq!((total.bytes, total.moved), (150, 50));
+        drop(second);
+        first.done();
+        let snapshot = progress.snapshot();
+        assert_eq!(snapshot.running, []);
+        let total = snapshot.total(Work::Send);
+        assert_eq!((total.pieces, total.done), (2, 1));
+        assert_eq!((total.bytes, total.moved), (150, 100));
+        progress.begin(Work::Send, "bbbb", 50).done();
+        let total = progress.snapshot().total(Work::Send);
+        assert_eq!((total.pieces, total.bytes, total.moved), (2, 150, 150));
+        assert_eq!(snapshot.total(Work::Compress), Total::default());
+    }
+
+    #[test]
+    fn what_is_announced_counts_once() {
+        let progress = Progress::default();
+        progress.expect(Work::Compress, [10, 20]);
+        progress.begin(Work::Compress, "aaaa", 10).done();
+        let total = progress.snapshot().total(Work::Compress);
+        assert_eq!((total.pieces, total.done), (2, 1));
+        assert_eq!((total.bytes, total.moved), (30, 10));
+    }
+
+    #[tokio::test]
+    async fn a_watched_stream_passes_on_every_byte() {
+        let progress = Progress::default();
+        let meter = progress.begin(Work::Read, "aaaa", 5);
+        let pieces = ["ab", "cde"].map(|piece| Ok(Bytes::from(piece)));
+        let watched = meter.watch(stream::iter(pieces).boxed());
+        let read: Vec<Bytes> = watched.try_collect().await.unwrap();
+        assert_eq!(read.concat(), b"abcde");
+        assert_eq!(progress.snapshot().running[0].moved, 5);
+    }
+}

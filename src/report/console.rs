@@ -1,0 +1,154 @@
+//! How a run talks besides its log lines: groups of them, and the failure at its end.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::github::{self, summary};
+use super::gitlab;
+use crate::config::{Console, LogFormat};
+use crate::error::Failure;
+
+/// How much Kubernetes keeps of a container's last words.
+/// <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
+pub(super) const LAST_WORDS: usize = 4096;
+
+/// Log lines that a CI shows under one heading, folded. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Group {
+    end: Option<String>,
+}
+
+impl Group {
+    /// Begins a group; `name` has letters, digits and `_` alone. No group may be open: neither
+    /// GitHub nor GitLab folds one inside another.
+    pub fn open(format: LogFormat, name: &str, title: &str) -> Self {
+        let (start, end) = match format {
+            LogFormat::GitHub => (
+                github::command("group", &[], title),
+                github::command("endgroup", &[], ""),
+            ),
+            LogFormat::GitLab => (
+                gitlab::section_start(name, title),
+                gitlab::section_end(name),
+            ),
+            LogFormat::Plain | LogFormat::Json => return Self { end: None },
+        };
+        say(&start);
+        Self { end: Some(end) }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(end) = &self.end {
+            say(end);
+        }
+    }
+}
+
+/// Tells how a run failed, in the log and wherever else it is looked for. What cannot be written is
+/// left: the exit code says the same.
+pub fn tell(failure: &Failure, console: &Console) {
+    let texts = failure.texts();
+    say(&told(&texts, failure, console.log_format));
+    if let Some(file) = &console.step_summary {
+        let _ = summary::append(file, &summary::of_failure(&texts));
+    }
+    if let Some(file) = &console.termination_log {
+        let _ = write_last_words(file, &texts.join("\n\n"));
+    }
+}
+
+/// Writes the last words of a container, as many as are kept.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+pub(super) fn write_last_words(file: &Path, text: &str) -> io::Result<()> {
+    let mut end = text.len().min(LAST_WORDS);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    std::fs::write(file, &text[..end])
+}
+
+fn told(texts: &[String], failure: &Failure, format: LogFormat) -> String {
+    match format {
+        LogFormat::Plain => texts.join("\n\n"),
+        LogFormat::GitLab => {
+            let red = |text: &String| text.replacen("error:", "\x1b[31;1merror:\x1b[0;m", 1);
+            texts.iter().map(red).collect::<Vec<_>>().join("\n\n")
+        }
+        LogFormat::GitHub => annotations(texts),
+        LogFormat::Json => {
+            let now = OffsetDateTime::now_utc()
+                .format(&Rfc3339)
+                .unwrap_or_default();
+            let line = |text: &String| {
+                json!({
+                    "timestamp": now,
+                    "level": "ERROR",
+                    "fields": {"message": text, "exit_code": failure.exit_code() as u8},
+                    "target": "gcr_push",
+                })
+                .to_string()
+            };
+            texts.iter().map(line).collect::<Vec<_>>().join("\n")
+        }
+    }
+}
+
+/// One annotation an error, which the runner shows in the log as well; what it would cut or leave
+/// out is printed in full.
+fn annotations(texts: &[String]) -> String {
+    let mut lines = String::new();
+    for (number, text) in texts.iter().enumerate() {
+        let fits = text.len() <= github::LONGEST_ANNOTATION;
+        let is_kept = number < github::MOST_ANNOTATIONS;
+        if !(fits && is_kept) {
+            let _ = writeln!(lines, "{text}");
+        }
+        if is_kept {
+            let text = text.strip_prefix("error: ").unwrap_or(text);
+            let _ = writeln!(lines, "{}", github::annotation("error", text));
+        }
+    }
+    lines.truncate(lines.trim_end().len());
+    lines
+}
+
+/// One write, so that no line of another thread gets in between. With standard error gone there is
+/// nobody to say it to.
+fn say(text: &str) {
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_runner_would_cut_or_leave_out_is_printed_in_full() {
+        let long = format!("error: {}", "x".repeat(5000));
+        let mut texts = vec![long.clone()];
+        texts.extend((1..12).map(|number| format!("error: {number}\nhint: y")));
+        let lines = annotations(&texts);
+        assert!(lines.starts_with(&format!("{long}\n::error title=gcr-push::xxx")));
+        assert_eq!(lines.matches("::error ").count(), 10);
+        assert!(lines.contains("\n::error title=gcr-push::9%0Ahint: y\n"));
+        assert!(lines.ends_with("\nerror: 11\nhint: y"));
+    }
+
+    #[test]
+    fn last_words_are_cut_between_characters() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("log");
+        write_last_words(&file, &"é".repeat(4000)).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "é".repeat(2048));
+    }
+}

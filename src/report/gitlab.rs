@@ -1,0 +1,56 @@
+//! GitLab's language: sections of the log, and dotenv reports.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Report;
+use super::results::results;
+
+/// The largest dotenv report that GitLab takes unless its administrator allows more.
+/// <https://docs.gitlab.com/ci/yaml/artifacts_reports/#artifactsreportsdotenv>
+const LARGEST: usize = 5 * 1024;
+
+/// The line that begins a section, which is shown folded; `name` has letters, digits and `_` alone.
+/// <https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections>
+pub fn section_start(name: &str, title: &str) -> String {
+    format!(
+        "\x1b[0Ksection_start:{}:{name}[collapsed=true]\r\x1b[0K{title}",
+        now()
+    )
+}
+
+/// The line that ends it.
+pub fn section_end(name: &str) -> String {
+    format!("\x1b[0Ksection_end:{}:{name}\r\x1b[0K", now())
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}
+
+/// The results as a dotenv report: `NAME=value` lines with no quotes, blank lines or comments, of
+/// which GitLab knows none. Several references are separated by commas, and left out where the
+/// report would grow larger than GitLab takes.
+///
+/// No name begins with `GCR_PUSH_`: the variables of a report are set in the jobs that follow, where
+/// ours would be read as settings.
+pub fn dotenv(report: &Report) -> String {
+    let mut lines: Vec<_> = results(report)
+        .into_iter()
+        .map(|(name, value)| {
+            let name = match name {
+                "pushed_bytes" | "skipped_bytes" => name.to_uppercase(),
+                _ => format!("PUSHED_{}", name.to_uppercase()),
+            };
+            format!("{name}={}\n", value.replace('\n', ","))
+        })
+        .collect();
+    if lines.iter().map(String::len).sum::<usize>() > LARGEST {
+        lines.retain(|line| !line.starts_with("PUSHED_REFERENCES="));
+        tracing::warn!(
+            "the dotenv file has no PUSHED_REFERENCES: with them it would be larger than GitLab takes"
+        );
+    }
+    lines.concat()
+}
