@@ -56,6 +56,7 @@ use push::{Destination, Pushed, Settings};
 use reference::Endpoint;
 use registry::Registry;
 use report::console::Group;
+use report::progress::Display;
 use report::{Arrival, Report};
 use source::{Source, Tree};
 use verify::Verified;
@@ -99,6 +100,7 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
         temporary_directory: request.temporary_directory.clone(),
         progress: Progress::default(),
     };
+    let display = Display::start(&settings.progress, &request.console);
     let outcome = match push::push(&source, &destinations, &settings).await {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -120,6 +122,7 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
             Err(error) => errors.push(Error::Push(error)),
         }
     }
+    drop(display);
     report.log_doubts();
     report.took = started.elapsed();
     drop(group);

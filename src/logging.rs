@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{Console, LogFormat};
 use crate::error::harmless;
 use crate::report::github;
+use crate::report::progress::AboveBars;
 
 /// Starts logging for the life of the process. A `RUST_LOG` that cannot be read counts as absent,
 /// and is told.
@@ -37,7 +38,7 @@ pub fn start(console: &Console) {
             .with_target("gcr_push", own),
     };
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(|| AboveBars)
         .with_ansi(std::io::stderr().is_terminal() || console.log_format == LogFormat::GitLab)
         // It would be told on standard error, by a macro that panics when that is gone.
         .log_internal_errors(false);

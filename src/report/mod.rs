@@ -6,6 +6,7 @@ pub mod github;
 pub mod gitlab;
 pub mod json;
 mod ownership;
+pub mod progress;
 mod results;
 pub mod table;
 

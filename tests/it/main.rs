@@ -15,6 +15,7 @@ mod gitlab;
 mod hostile;
 mod mirror;
 mod odd;
+mod progress;
 mod push;
 mod reuse;
 mod secrets;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -184,6 +184,11 @@ impl Run {
 }
 
 impl Running {
+    /// Its standard error, to be read while it runs.
+    pub fn take_stderr(&mut self) -> ChildStderr {
+        self.child.stderr.take().unwrap()
+    }
+
     /// Kills it at once, with no chance to clean up, and gives the folder that it started in.
     pub fn kill(mut self) -> TempDir {
         self.child.kill().unwrap();

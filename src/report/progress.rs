@@ -1,0 +1,256 @@
+//! How far the run is, while it runs: bars on a terminal, else a line now and then.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::task::JoinHandle;
+
+use super::table::bytes;
+use crate::config::{Console, LogFormat};
+use crate::progress::{Progress, Snapshot, Work};
+
+/// A line comes this often in the first minute, and rarely after it: a log is kept.
+const OFTEN: Duration = Duration::from_secs(5);
+const RARELY: Duration = Duration::from_secs(30);
+const FIRST: Duration = Duration::from_secs(60);
+
+/// How often the bars are drawn.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// More bars than these push the log off a small terminal.
+const MOST_BARS: usize = 8;
+
+/// Shows the progress of a run until it is dropped.
+#[derive(Debug)]
+pub struct Display(JoinHandle<()>);
+
+impl Display {
+    /// Starts to show `progress`, within a tokio runtime.
+    pub fn start(progress: &Progress, console: &Console) -> Self {
+        let progress = progress.clone();
+        Self(if has_bars(console.log_format) {
+            tokio::spawn(draw(progress))
+        } else {
+            tokio::spawn(tell(progress))
+        })
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        self.0.abort();
+        if let Some(bars) = BARS.get() {
+            // Nothing is left of them on a terminal that is gone.
+            let _ = bars.clear();
+        }
+    }
+}
+
+/// The terminal's bars, once there are any.
+static BARS: OnceLock<MultiProgress> = OnceLock::new();
+
+fn has_bars(format: LogFormat) -> bool {
+    format == LogFormat::Plain && io::stderr().is_terminal()
+}
+
+/// Standard error for the log: a line goes above the bars, not through them.
+#[derive(Clone, Copy, Debug)]
+pub struct AboveBars;
+
+impl Write for AboveBars {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match BARS.get() {
+            Some(bars) => bars.suspend(|| io::stderr().write(line)),
+            None => io::stderr().write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+async fn tell(progress: Progress) {
+    let started = Instant::now();
+    let mut pace = Pace::default();
+    loop {
+        let pause = if started.elapsed() < FIRST {
+            OFTEN
+        } else {
+            RARELY
+        };
+        tokio::time::sleep(pause).await;
+        let snapshot = progress.snapshot();
+        if let Some(line) = pace.line(&snapshot, pause) {
+            tracing::info!("{line}");
+        }
+    }
+}
+
+async fn draw(progress: Progress) {
+    let bars = BARS.get_or_init(MultiProgress::new);
+    let style = |template| {
+        ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> ")
+    };
+    let piece = style("{prefix} [{bar:24}] {msg}");
+    let sum = bars.add(ProgressBar::new(0).with_style(style("{msg}")));
+    let mut shown: BTreeMap<u64, ProgressBar> = BTreeMap::new();
+    let mut pace = Pace::default();
+    let mut last = Instant::now();
+    let mut frames = tokio::time::interval(FRAME);
+    loop {
+        frames.tick().await;
+        let snapshot = progress.snapshot();
+        let mut largest: Vec<_> = snapshot.running.iter().collect();
+        largest.sort_by_key(|running| (std::cmp::Reverse(running.size), running.id));
+        largest.truncate(MOST_BARS);
+        shown.retain(|id, bar| {
+            let is_running = largest.iter().any(|running| running.id == *id);
+            if !is_running {
+                bars.remove(bar);
+            }
+            is_running
+        });
+        for running in largest {
+            let bar = shown.entry(running.id).or_insert_with(|| {
+                let bar = ProgressBar::new(running.size.max(1)).with_style(piece.clone());
+                bar.set_prefix(format!("{:9} {}", verb(running.work), running.name));
+                bars.insert_before(&sum, bar)
+            });
+            bar.set_position(running.moved);
+            bar.set_message(format!(
+                "{} of {}",
+                bytes(running.moved),
+                bytes(running.size)
+            ));
+        }
+        // A rate over a tenth of a second jumps too much to be read.
+        if last.elapsed() >= Duration::from_secs(1) {
+            if let Some(line) = pace.line(&snapshot, last.elapsed()) {
+                sum.set_message(line);
+            }
+            last = Instant::now();
+        }
+        sum.tick();
+    }
+}
+
+fn verb(work: Work) -> &'static str {
+    match work {
+        Work::Read => "read",
+        Work::Compress => "compress",
+        Work::Send => "send",
+    }
+}
+
+/// Tells rates, which are of the time since the line before.
+#[derive(Debug, Default)]
+struct Pace(Snapshot);
+
+impl Pace {
+    /// `snapshot` in words, `elapsed` after the one before; none before anything is known.
+    fn line(&mut self, snapshot: &Snapshot, elapsed: Duration) -> Option<String> {
+        let mut parts = Vec::new();
+        let mut seconds_left: Option<f64> = None;
+        for work in Work::ALL {
+            let (now, before) = (snapshot.total(work), self.0.total(work));
+            if now.pieces == 0 {
+                continue;
+            }
+            let verb = match work {
+                Work::Read => "read",
+                Work::Compress => "compressed",
+                Work::Send => "sent",
+            };
+            let mut part = format!(
+                "{verb} {} of {} blobs, {} of {}",
+                now.done,
+                now.pieces,
+                bytes(now.moved),
+                bytes(now.bytes)
+            );
+            let moved = now.moved.saturating_sub(before.moved);
+            let left = now.bytes.saturating_sub(now.moved);
+            if left > 0 {
+                #[expect(clippy::cast_precision_loss, reason = "a rate is shown in two digits")]
+                let (rate, left) = (moved as f64 / elapsed.as_secs_f64(), left as f64);
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "bytes a second are whole, and never negative"
+                )]
+                part.push_str(&format!(" at {}/s", bytes(rate as u64)));
+                // What is done side by side lasts as long as the slowest.
+                if rate > 0.0 {
+                    let needs = left / rate;
+                    seconds_left = Some(seconds_left.map_or(needs, |other| other.max(needs)));
+                }
+            }
+            parts.push(part);
+        }
+        self.0 = snapshot.clone();
+        if parts.is_empty() {
+            return None;
+        }
+        let mut line = parts.join("; ");
+        if let Some(seconds) = seconds_left {
+            line.push_str(&format!(", about {} left", duration(seconds)));
+        }
+        Some(line)
+    }
+}
+
+/// `9 s`, `4 min`, `2 h`.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 90.0 * 60.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.0} h", s / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn a_line_tells_what_is_done_how_fast_and_how_much_longer() {
+        let progress = Progress::default();
+        let mut pace = Pace::default();
+        assert_eq!(pace.line(&progress.snapshot(), OFTEN), None);
+        progress.expect(Work::Compress, [30 * MIB, 10 * MIB]);
+        let compressing = progress.begin(Work::Compress, "aaaa", 30 * MIB);
+        compressing.add(10 * MIB);
+        let line = pace.line(&progress.snapshot(), OFTEN).unwrap();
+        assert_eq!(
+            line,
+            "compressed 0 of 2 blobs, 10.0 MiB of 40.0 MiB at 2.0 MiB/s, about 15 s left"
+        );
+        compressing.done();
+        progress.begin(Work::Compress, "bbbb", 10 * MIB).done();
+        let sending = progress.begin(Work::Send, "cccc", 12 * MIB);
+        sending.add(2 * MIB);
+        let line = pace.line(&progress.snapshot(), OFTEN).unwrap();
+        assert_eq!(
+            line,
+            "compressed 2 of 2 blobs, 40.0 MiB of 40.0 MiB; \
+             sent 0 of 1 blobs, 2.0 MiB of 12.0 MiB at 409.6 KiB/s, about 25 s left"
+        );
+        // Nothing moves: no rate can tell how long that lasts.
+        let line = pace.line(&progress.snapshot(), OFTEN).unwrap();
+        assert!(line.ends_with("2.0 MiB of 12.0 MiB at 0 B/s"), "{line}");
+    }
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        let told = [1.2, 89.0, 120.0, 7200.0].map(duration);
+        assert_eq!(told, ["1 s", "89 s", "2 min", "2 h"]);
+    }
+}
