@@ -50,6 +50,8 @@ pub(crate) struct RegistryToken {
 struct Account {
     disabled: bool,
     keys: BTreeMap<String, Arc<Key>>,
+    /// So many assertions are refused yet, because a new key is not known everywhere.
+    unknown_keys: u32,
 }
 
 #[derive(Default)]
@@ -190,6 +192,20 @@ impl Accounts {
         self.inner.lock().unwrap().account(email).disabled = true;
     }
 
+    /// The account is there, whatever it was before.
+    pub(crate) fn revive(&self, email: &str) {
+        self.inner.lock().unwrap().account(email).disabled = false;
+    }
+
+    /// So many times none of the account's keys is known.
+    pub(crate) fn delay_key(&self, email: &str, times: u32) {
+        self.inner.lock().unwrap().account(email).unknown_keys = times;
+    }
+
+    pub(crate) fn delete_key(&self, email: &str, id: &str) {
+        self.inner.lock().unwrap().account(email).keys.remove(id);
+    }
+
     pub(crate) fn delete_keys(&self, email: &str) {
         self.inner.lock().unwrap().account(email).keys.clear();
     }
@@ -224,10 +240,14 @@ impl Accounts {
         text: &str,
         signature: &[u8],
     ) -> bool {
-        let inner = self.inner.lock().unwrap();
-        let Some(account) = inner.accounts.get(email) else {
+        let mut inner = self.inner.lock().unwrap();
+        let Some(account) = inner.accounts.get_mut(email) else {
             return false;
         };
+        if account.unknown_keys > 0 {
+            account.unknown_keys -= 1;
+            return false;
+        }
         account
             .keys
             .iter()
@@ -277,6 +297,7 @@ impl Inner {
             .or_insert_with(|| Account {
                 disabled: false,
                 keys: BTreeMap::new(),
+                unknown_keys: 0,
             })
     }
 }

@@ -59,6 +59,11 @@ impl Refusal {
         Self::new(status, "application/json", envelope.to_string())
     }
 
+    /// In any other envelope.
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
+        Self::new(status, "application/json; charset=UTF-8", body.to_string())
+    }
+
     /// In the envelope of OAuth 2.0 (RFC 6749, section 5.2).
     pub(crate) fn oauth(status: u16, error: &str, description: &str) -> Self {
         let body = json!({"error": error, "error_description": description});

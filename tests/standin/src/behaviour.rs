@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::cloud::Switches;
+
 /// Every switch of a stand-in. Change it before the start with `Builder::behaviour`, or
 /// while it runs with `Standin::change`.
 #[derive(Clone, Debug)]
@@ -98,6 +100,8 @@ pub struct Behaviour {
     pub latency: Duration,
     /// HTTP/2 is offered over TLS. Read at the start only.
     pub http2: bool,
+    /// What the APIs of projects, accounts and repositories do.
+    pub cloud: Switches,
 }
 
 impl Default for Behaviour {
@@ -146,6 +150,7 @@ impl Default for Behaviour {
             answers_early: false,
             latency: Duration::ZERO,
             http2: false,
+            cloud: Switches::default(),
         }
     }
 }

@@ -65,6 +65,11 @@ impl Upload {
         }
     }
 
+    /// Keeps the body's text in the log.
+    pub(crate) fn note(&self, text: &str) {
+        self.entry.said(text);
+    }
+
     /// The next piece, or `None` at the end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
         match self.frame().await {

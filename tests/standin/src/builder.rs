@@ -6,6 +6,7 @@ use crate::Standin;
 use crate::accounts::Accounts;
 use crate::behaviour::Behaviour;
 use crate::certificates::Certificates;
+use crate::cloud::Cloud;
 use crate::faults::Faults;
 use crate::iam::Grants;
 use crate::log::Log;
@@ -71,6 +72,7 @@ impl Builder {
             names: Names::new(names),
             accounts: Accounts::default(),
             grants: Grants::default(),
+            cloud: Cloud::default(),
             store: Store::new(self.storage),
             upstream,
         });

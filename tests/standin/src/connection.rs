@@ -155,6 +155,7 @@ async fn respond(
     let behaviour = shared.behaviour();
     let site = shared.names.site(&front, &head.headers);
     let path = head.uri.path().to_owned();
+    let asked = format!("{} {path}", head.method);
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let route = route::parse(&site, &path);
     let kind = route::kind(&route, &head.method, &query);
@@ -174,7 +175,7 @@ async fn respond(
     if !behaviour.latency.is_zero() {
         tokio::time::sleep(behaviour.latency).await;
     }
-    let fault = shared.faults.strike(kind, &site.host);
+    let fault = shared.faults.strike(kind, &site.host, &asked);
     let has_body = !incoming.is_end_stream();
     let spoilt = befall(&shared, &link, &entry, fault.as_ref(), has_body).await?;
     let mut body = Upload::new(incoming, Arc::clone(&entry), link.clone(), spoilt.request);

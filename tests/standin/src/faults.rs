@@ -13,6 +13,8 @@ pub struct Fault {
     pub on: RequestKind,
     /// Only on this host.
     pub host: Option<String>,
+    /// Only where the method and the path, as in `POST /v1/x`, have this in them.
+    pub path: Option<String>,
     /// So many requests that fit pass unharmed first.
     pub skip: u32,
     /// How often it acts.
@@ -27,6 +29,7 @@ impl Fault {
         Self {
             on,
             host: None,
+            path: None,
             skip: 0,
             times: Times::N(1),
             act,
@@ -52,6 +55,13 @@ impl Fault {
     #[must_use]
     pub fn after(mut self, skip: u32) -> Self {
         self.skip = skip;
+        self
+    }
+
+    /// Only where the method and the path, as in `POST /v1/x`, have this in them.
+    #[must_use]
+    pub fn path(mut self, part: &str) -> Self {
+        self.path = Some(part.to_owned());
         self
     }
 
@@ -148,10 +158,15 @@ impl Faults {
     }
 
     /// What is to go wrong with this request, if anything.
-    pub(crate) fn strike(&self, kind: RequestKind, host: &str) -> Option<FaultAction> {
+    pub(crate) fn strike(&self, kind: RequestKind, host: &str, asked: &str) -> Option<FaultAction> {
         let mut waiting = self.waiting.lock().unwrap();
         for fault in waiting.iter_mut() {
-            if fault.on != kind || fault.host.as_deref().is_some_and(|wanted| wanted != host) {
+            let elsewhere = fault.host.as_deref().is_some_and(|wanted| wanted != host)
+                || fault
+                    .path
+                    .as_deref()
+                    .is_some_and(|part| !asked.contains(part));
+            if fault.on != kind || elsewhere {
                 continue;
             }
             if fault.times == Times::N(0) {

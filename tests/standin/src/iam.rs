@@ -1,10 +1,14 @@
-//! Who may do what: grants of Artifact Registry's predefined roles on projects and
-//! repositories.
+//! Who may do what: IAM policies on projects and on what is in them, and what Google's predefined
+//! roles allow.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-/// What a caller wants to do, in IAM's words.
+use serde_json::Value;
+
+use crate::cloud::policy::{Policy, is_member};
+
+/// What a caller of the registry wants to do, in IAM's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
     Download,
@@ -26,67 +30,279 @@ impl Permission {
     }
 }
 
-/// What a role allows (cloud.google.com/iam/docs/roles-permissions/artifactregistry).
-fn permissions(role: &str) -> Option<&'static [Permission]> {
-    use Permission::{CreateOnPush, Delete, Download, Upload};
+/// What a role allows (cloud.google.com/iam/docs/roles-permissions), as far as anything here asks
+/// for it: permissions, and with `.*` all below a name. A role that has none of these is there all
+/// the same.
+fn permissions(role: &str) -> Option<&'static [&'static str]> {
     Some(match role {
-        "roles/artifactregistry.reader" => &[Download],
-        "roles/artifactregistry.writer" => &[Download, Upload],
-        "roles/artifactregistry.repoAdmin" => &[Download, Upload, Delete],
-        "roles/artifactregistry.createOnPushWriter" => &[Download, Upload, CreateOnPush],
-        "roles/artifactregistry.createOnPushRepoAdmin" | "roles/artifactregistry.admin" => {
-            &[Download, Upload, Delete, CreateOnPush]
+        "roles/owner" => &[
+            "artifactregistry.*",
+            "iam.serviceAccounts.create",
+            "iam.serviceAccounts.delete",
+            "iam.serviceAccounts.disable",
+            "iam.serviceAccounts.enable",
+            "iam.serviceAccounts.get",
+            "iam.serviceAccounts.getIamPolicy",
+            "iam.serviceAccounts.list",
+            "iam.serviceAccounts.setIamPolicy",
+            "iam.serviceAccountKeys.*",
+            "iam.workloadIdentityPools.*",
+            "iam.workloadIdentityPoolProviders.*",
+            "resourcemanager.projects.*",
+            "serviceusage.*",
+            "storage.buckets.create",
+            "storage.buckets.delete",
+            "storage.buckets.list",
+        ],
+        "roles/editor" => &[
+            "artifactregistry.repositories.create",
+            "artifactregistry.repositories.delete",
+            "artifactregistry.repositories.get",
+            "artifactregistry.repositories.list",
+            "artifactregistry.repositories.getIamPolicy",
+            "artifactregistry.repositories.downloadArtifacts",
+            "artifactregistry.repositories.uploadArtifacts",
+            "artifactregistry.packages.*",
+            "artifactregistry.projectsettings.get",
+            "iam.serviceAccounts.create",
+            "iam.serviceAccounts.delete",
+            "iam.serviceAccounts.disable",
+            "iam.serviceAccounts.enable",
+            "iam.serviceAccounts.get",
+            "iam.serviceAccounts.getIamPolicy",
+            "iam.serviceAccounts.list",
+            "iam.serviceAccountKeys.*",
+            "resourcemanager.projects.get",
+            "resourcemanager.projects.getIamPolicy",
+            "serviceusage.*",
+        ],
+        "roles/viewer" => &[
+            "artifactregistry.repositories.get",
+            "artifactregistry.repositories.list",
+            "artifactregistry.repositories.getIamPolicy",
+            "artifactregistry.repositories.downloadArtifacts",
+            "artifactregistry.packages.list",
+            "artifactregistry.projectsettings.get",
+            "iam.serviceAccounts.get",
+            "iam.serviceAccounts.getIamPolicy",
+            "iam.serviceAccounts.list",
+            "iam.serviceAccountKeys.list",
+            "iam.workloadIdentityPools.get",
+            "iam.workloadIdentityPools.list",
+            "iam.workloadIdentityPoolProviders.get",
+            "iam.workloadIdentityPoolProviders.list",
+            "resourcemanager.projects.get",
+            "resourcemanager.projects.getIamPolicy",
+            "serviceusage.services.get",
+            "serviceusage.services.list",
+        ],
+        "roles/artifactregistry.reader" => &[
+            "artifactregistry.repositories.downloadArtifacts",
+            "artifactregistry.repositories.get",
+            "artifactregistry.repositories.list",
+            "artifactregistry.packages.list",
+        ],
+        "roles/artifactregistry.writer" => &[
+            "artifactregistry.repositories.downloadArtifacts",
+            "artifactregistry.repositories.uploadArtifacts",
+            "artifactregistry.repositories.get",
+            "artifactregistry.repositories.list",
+            "artifactregistry.packages.list",
+        ],
+        "roles/artifactregistry.repoAdmin" => &[
+            "artifactregistry.repositories.downloadArtifacts",
+            "artifactregistry.repositories.uploadArtifacts",
+            "artifactregistry.repositories.deleteArtifacts",
+            "artifactregistry.repositories.get",
+            "artifactregistry.repositories.list",
+            "artifactregistry.packages.*",
+        ],
+        "roles/artifactregistry.createOnPushWriter" => &[
+            "artifactregistry.repositories.downloadArtifacts",
+            "artifactregistry.repositories.uploadArtifacts",
+            "artifactregistry.repositories.createOnPush",
+            "artifactregistry.repositories.get",
+            "artifactregistry.repositories.list",
+        ],
+        "roles/artifactregistry.createOnPushRepoAdmin" => &[
+            "artifactregistry.repositories.downloadArtifacts",
+            "artifactregistry.repositories.uploadArtifacts",
+            "artifactregistry.repositories.deleteArtifacts",
+            "artifactregistry.repositories.createOnPush",
+            "artifactregistry.repositories.get",
+            "artifactregistry.repositories.list",
+        ],
+        "roles/artifactregistry.admin" => &["artifactregistry.*"],
+        "roles/serviceusage.serviceUsageAdmin" => &["serviceusage.*"],
+        "roles/resourcemanager.projectIamAdmin" => &[
+            "resourcemanager.projects.get",
+            "resourcemanager.projects.getIamPolicy",
+            "resourcemanager.projects.setIamPolicy",
+        ],
+        "roles/iam.serviceAccountAdmin" => &[
+            "iam.serviceAccounts.create",
+            "iam.serviceAccounts.delete",
+            "iam.serviceAccounts.disable",
+            "iam.serviceAccounts.enable",
+            "iam.serviceAccounts.get",
+            "iam.serviceAccounts.getIamPolicy",
+            "iam.serviceAccounts.list",
+            "iam.serviceAccounts.setIamPolicy",
+            "resourcemanager.projects.get",
+        ],
+        "roles/iam.serviceAccountKeyAdmin" => &["iam.serviceAccountKeys.*"],
+        "roles/iam.workloadIdentityPoolAdmin" => &[
+            "iam.workloadIdentityPools.*",
+            "iam.workloadIdentityPoolProviders.*",
+        ],
+        "roles/iam.serviceAccountTokenCreator" | "roles/iam.workloadIdentityUser" => {
+            &["iam.serviceAccounts.getAccessToken"]
         }
+        "roles/storage.admin" => &["storage.buckets.*", "storage.objects.*"],
+        "roles/storage.legacyBucketOwner" => &[
+            "storage.buckets.get",
+            "storage.buckets.getIamPolicy",
+            "storage.buckets.setIamPolicy",
+            "storage.buckets.update",
+            "storage.objects.create",
+            "storage.objects.delete",
+            "storage.objects.list",
+        ],
+        "roles/storage.legacyBucketWriter" => &[
+            "storage.buckets.get",
+            "storage.objects.create",
+            "storage.objects.delete",
+            "storage.objects.list",
+        ],
+        "roles/storage.legacyBucketReader" => &["storage.buckets.get", "storage.objects.list"],
+        "roles/storage.objectViewer" => &["storage.objects.get", "storage.objects.list"],
+        "roles/storage.objectAdmin" => &["storage.objects.*"],
+        "roles/logging.viewer" | "roles/browser" => &[],
         _ => return None,
     })
+}
+
+/// Whether there is such a role.
+pub(crate) fn is_role(role: &str) -> bool {
+    permissions(role).is_some()
 }
 
 /// Everybody, with or without an account.
 pub(crate) const ALL_USERS: &str = "allUsers";
 
-/// All grants there are.
+/// All policies there are, by the resource that they are on.
 #[derive(Default)]
 pub(crate) struct Grants {
-    held: Mutex<BTreeSet<(String, String, String)>>,
+    policies: Mutex<BTreeMap<String, Policy>>,
 }
 
 impl Grants {
     pub(crate) fn add(&self, member: &str, role: &str, resource: &str) {
-        assert!(
-            permissions(role).is_some(),
-            "the stand-in knows no role {role}"
-        );
-        assert!(
-            is_resource(resource),
-            "{resource} is neither a project nor a repository"
-        );
-        self.held
-            .lock()
-            .unwrap()
-            .insert(grant(member, role, resource));
+        assert!(is_role(role), "the stand-in knows no role {role}");
+        assert!(is_resource(resource), "{resource} has no policy");
+        self.change(resource, |policy| policy.add(&written(member), role));
     }
 
     pub(crate) fn remove(&self, member: &str, role: &str, resource: &str) {
-        self.held
-            .lock()
-            .unwrap()
-            .remove(&grant(member, role, resource));
+        self.change(resource, |policy| policy.remove(&written(member), role));
+    }
+
+    /// Looks at a policy, or changes it; every resource has one, if only an empty one.
+    pub(crate) fn change<T>(&self, resource: &str, change: impl FnOnce(&mut Policy) -> T) -> T {
+        let mut policies = self.policies.lock().unwrap();
+        change(policies.entry(resource.to_owned()).or_default())
+    }
+
+    /// The resource is gone, and its policy with it.
+    pub(crate) fn forget(&self, resource: &str) {
+        self.policies.lock().unwrap().remove(resource);
+    }
+
+    /// A member goes by another name from now on, in every policy.
+    pub(crate) fn rename(&self, member: &str, to: &str) {
+        for policy in self.policies.lock().unwrap().values_mut() {
+            policy.rename(member, to);
+        }
+    }
+
+    /// Every policy that somebody ever changed, by its resource.
+    pub(crate) fn all(&self) -> BTreeMap<String, Value> {
+        let policies = self.policies.lock().unwrap();
+        let bound = policies.iter().filter(|(_, p)| !p.bindings.is_empty());
+        bound
+            .map(|(name, policy)| (name.clone(), Value::from(policy.bindings.clone())))
+            .collect()
     }
 
     /// Whether a member (an e-mail address, or `None` without an account) has a permission
-    /// on a resource. A grant on a project holds for everything in it.
+    /// on a resource of a registry.
     pub(crate) fn allow(&self, member: Option<&str>, wanted: Permission, resource: &str) -> bool {
-        let held = self.held.lock().unwrap();
-        held.iter().any(|(holder, role, on)| {
-            (holder == ALL_USERS || Some(holder.as_str()) == member)
-                && permissions(role).is_some_and(|held| held.contains(&wanted))
-                && covers(on, resource)
+        self.allow_named(member, wanted.name(), resource)
+    }
+
+    /// The same for any permission. A grant on a project holds for everything in it.
+    pub(crate) fn allow_named(&self, member: Option<&str>, wanted: &str, resource: &str) -> bool {
+        let mut policies = self.policies.lock().unwrap();
+        policies.iter_mut().any(|(on, policy)| {
+            covers(on, resource) && {
+                let bindings = in_force(policy);
+                bindings.iter().any(|binding| {
+                    // What a condition says is not looked at: one is never met.
+                    binding["condition"].is_null()
+                        && allows(binding["role"].as_str().unwrap_or_default(), wanted)
+                        && members(binding).any(|held| is_member(held, member))
+                })
+            }
+        })
+    }
+
+    /// Whether somebody has a role on exactly this resource.
+    pub(crate) fn has_role(&self, member: &str, role: &str, resource: &str) -> bool {
+        let policies = self.policies.lock().unwrap();
+        let Some(policy) = policies.get(resource) else {
+            return false;
+        };
+        let mut bindings = policy.bindings.iter();
+        bindings.any(|binding| {
+            binding["role"] == role && members(binding).any(|held| is_member(held, Some(member)))
         })
     }
 }
 
-fn grant(member: &str, role: &str, resource: &str) -> (String, String, String) {
-    (member.to_owned(), role.to_owned(), resource.to_owned())
+/// The bindings that are looked at now: a change takes its time.
+fn in_force(policy: &mut Policy) -> Vec<Value> {
+    if let Some((before, left)) = &mut policy.settling {
+        if *left > 0 {
+            *left -= 1;
+            return before.clone();
+        }
+        policy.settling = None;
+    }
+    policy.bindings.clone()
+}
+
+fn members(binding: &Value) -> impl Iterator<Item = &str> {
+    let members = binding["members"].as_array().into_iter().flatten();
+    members.filter_map(Value::as_str)
+}
+
+fn allows(role: &str, wanted: &str) -> bool {
+    let held = permissions(role).unwrap_or_default();
+    held.iter().any(|held| match held.strip_suffix('*') {
+        Some(start) => wanted.starts_with(start),
+        None => *held == wanted,
+    })
+}
+
+/// A member as a policy has it: an address with its kind.
+fn written(member: &str) -> String {
+    if member == ALL_USERS || member.contains(':') {
+        member.to_owned()
+    } else if member.ends_with("gserviceaccount.com") {
+        format!("serviceAccount:{member}")
+    } else {
+        format!("user:{member}")
+    }
 }
 
 fn covers(granted: &str, resource: &str) -> bool {
@@ -94,21 +310,15 @@ fn covers(granted: &str, resource: &str) -> bool {
     below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// `projects/P` or `projects/P/locations/L/repositories/R`.
+/// `projects/P`, `projects/P/locations/L/repositories/R`, `projects/P/serviceAccounts/EMAIL` or
+/// `projects/P/buckets/B`.
 pub(crate) fn is_resource(resource: &str) -> bool {
     let parts: Vec<&str> = resource.split('/').collect();
-    match parts.as_slice() {
-        ["projects", project] => !project.is_empty(),
-        [
-            "projects",
-            project,
-            "locations",
-            location,
-            "repositories",
-            repository,
-        ] => [project, location, repository]
-            .iter()
-            .all(|part| !part.is_empty()),
-        _ => false,
-    }
+    let named = matches!(
+        parts.as_slice(),
+        ["projects", _]
+            | ["projects", _, "serviceAccounts" | "buckets", _]
+            | ["projects", _, "locations", _, "repositories", _]
+    );
+    named && parts.iter().all(|part| !part.is_empty())
 }

@@ -26,8 +26,10 @@ mod body;
 mod builder;
 mod call;
 mod certificates;
+mod cloud;
 mod connection;
 mod faults;
+mod forges;
 mod iam;
 mod keys;
 mod log;
@@ -50,6 +52,7 @@ pub use behaviour::{
     Statuses, UploadLocation,
 };
 pub use builder::Builder;
+pub use cloud::{Project, Switches};
 pub use faults::{Fault, FaultAction, Times};
 pub use log::{Request, RequestKind};
 pub use registry::RepositoryOptions;
@@ -150,6 +153,74 @@ impl Standin {
     /// Whether a repository is there, made by us or by a push.
     pub fn has_repository(&self, name: &str) -> bool {
         self.shared.store.has_repository(name)
+    }
+
+    /// Describes a project to the APIs; what is in it already stays.
+    pub fn project(&self, id: &str, project: Project) {
+        self.shared.cloud.state().set_project(id, project);
+    }
+
+    /// Changes a project.
+    pub fn change_project(&self, id: &str, change: impl FnOnce(&mut Project)) {
+        let mut state = self.shared.cloud.state();
+        change(&mut state.held(id).expect("the project was described").project);
+    }
+
+    /// Makes a bucket, with the policy that Google gives to new ones.
+    pub fn create_bucket(&self, name: &str, project: &str) {
+        self.shared
+            .cloud
+            .state()
+            .buckets
+            .insert(name.to_owned(), project.to_owned());
+        let resource = format!("projects/{project}/buckets/{name}");
+        for kind in ["projectEditor", "projectOwner"] {
+            let member = format!("{kind}:{project}");
+            self.grant(&member, "roles/storage.legacyBucketOwner", &resource);
+        }
+    }
+
+    /// Adds a key to a service account that somebody made at this time (RFC 3339).
+    pub fn add_old_key(&self, email: &str, id: &str, since: &str) {
+        let mut state = self.shared.cloud.state();
+        let account = state.account(email).expect("the account was made");
+        account.add_key(id, since);
+    }
+
+    /// The bindings of a policy, whoever made them.
+    pub fn bindings(&self, resource: &str) -> serde_json::Value {
+        self.shared
+            .grants
+            .change(resource, |policy| policy.bindings.clone().into())
+    }
+
+    /// Replaces the bindings of a policy, conditions and all.
+    pub fn set_bindings(&self, resource: &str, bindings: serde_json::Value) {
+        let bindings = bindings.as_array().expect("bindings are a list").clone();
+        self.shared
+            .grants
+            .change(resource, |policy| policy.replace(bindings));
+    }
+
+    /// The next so many policies that are written were changed by somebody else just before.
+    pub fn interfere(&self, times: u32) {
+        self.shared.cloud.state().interfere(times);
+    }
+
+    /// Everything that the APIs hold, in a form that can be compared: services, accounts with the
+    /// number of their keys, pools, repositories, policies.
+    pub fn picture(&self) -> serde_json::Value {
+        let mut picture = self.shared.cloud.state().picture();
+        picture["policies"] = serde_json::json!(self.shared.grants.all());
+        let repositories = self.shared.store.repositories("projects/");
+        picture["repositories"] = serde_json::json!(repositories);
+        picture
+    }
+
+    /// Waits until the log fulfils a condition, and gives it; it is looked at again whenever a
+    /// request arrives or is answered.
+    pub fn wait_for(&self, condition: impl Fn(&[Request]) -> bool) -> Vec<Request> {
+        self.shared.log.wait_for(condition)
     }
 
     /// All requests since the start or the last `clear_requests`, in order of arrival.

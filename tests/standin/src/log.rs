@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::Duration;
 
 /// Headers that tests ask about. `Authorization` is not among them: see
 /// [`Request::authorization`].
@@ -48,6 +49,8 @@ pub struct Request {
     pub faulted: bool,
     /// The headers of interest, names in lower case.
     pub headers: BTreeMap<String, String>,
+    /// The text of the body, of a request to one of the APIs.
+    pub body: Option<String>,
 }
 
 /// What a request is in terms of the protocol.
@@ -59,6 +62,8 @@ pub enum RequestKind {
     Token,
     /// Google's OAuth token endpoint.
     OAuthToken,
+    /// One of the APIs of projects, accounts and repositories.
+    Api,
     /// HEAD of a blob.
     BlobHead,
     /// GET of a blob.
@@ -118,6 +123,22 @@ pub(crate) struct Entry {
     received: AtomicU64,
     sent: AtomicU64,
     faulted: AtomicBool,
+    body: OnceLock<String>,
+    bell: Arc<Bell>,
+}
+
+/// Rings whenever something happens to the log.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<u64>,
+    heard: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock().unwrap() += 1;
+        self.heard.notify_all();
+    }
 }
 
 impl Entry {
@@ -131,6 +152,13 @@ impl Entry {
 
     pub(crate) fn answered(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
+        self.bell.ring();
+    }
+
+    /// Keeps the text of the body.
+    pub(crate) fn said(&self, text: &str) {
+        // One request, one body: there is nothing to set twice.
+        let _ = self.body.set(text.to_owned());
     }
 
     pub(crate) fn faulted(&self) {
@@ -154,6 +182,7 @@ impl Entry {
             http2: arrival.http2,
             faulted: self.faulted.load(Ordering::SeqCst),
             headers: arrival.headers.clone(),
+            body: self.body.get().cloned(),
         }
     }
 }
@@ -162,6 +191,7 @@ impl Entry {
 #[derive(Default)]
 pub(crate) struct Log {
     entries: Mutex<Vec<Arc<Entry>>>,
+    bell: Arc<Bell>,
 }
 
 impl Log {
@@ -173,14 +203,40 @@ impl Log {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             faulted: AtomicBool::new(false),
+            body: OnceLock::new(),
+            bell: Arc::clone(&self.bell),
         });
         self.entries.lock().unwrap().push(Arc::clone(&entry));
+        self.bell.ring();
         entry
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
         let entries = self.entries.lock().unwrap();
         entries.iter().map(|entry| entry.request()).collect()
+    }
+
+    /// Waits until a condition is met, for a minute at most: what has not come by then does not
+    /// come, and the test that waits for it shall say so.
+    pub(crate) fn wait_for(&self, condition: impl Fn(&[Request]) -> bool) -> Vec<Request> {
+        loop {
+            let before = *self.bell.rung.lock().unwrap();
+            let requests = self.requests();
+            if condition(&requests) {
+                return requests;
+            }
+            let rung = self.bell.rung.lock().unwrap();
+            let (rung, waited) = self
+                .bell
+                .heard
+                .wait_timeout_while(rung, Duration::from_secs(60), |rung| *rung == before)
+                .unwrap();
+            drop(rung);
+            assert!(
+                !waited.timed_out(),
+                "what is waited for has not come: {requests:#?}"
+            );
+        }
     }
 
     pub(crate) fn clear(&self) {

@@ -41,7 +41,7 @@ pub(crate) async fn respond(
         http2: false,
         headers: log::kept(request.headers()),
     });
-    let fault = shared.faults.strike(kind, host);
+    let fault = shared.faults.strike(kind, host, "CONNECT");
     if let Some(answer) = befall(&shared, &link, &entry, fault.as_ref(), false)
         .await?
         .instead

@@ -5,9 +5,10 @@ use percent_encoding::percent_decode_str;
 
 use crate::answer::{Answer, Refusal};
 use crate::call::{Call, Query};
+use crate::cloud::{self, discovery};
 use crate::log::RequestKind;
 use crate::site::{Family, Site};
-use crate::{oauth, registry};
+use crate::{forges, oauth, registry};
 
 /// What a path asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +43,25 @@ pub(crate) enum Route {
         secret: String,
     },
     OAuthToken,
+    /// One of the APIs that a discovery document describes.
+    Api {
+        path: String,
+    },
+    /// GitHub or GitLab; the path as it came, because what is escaped in it is one name.
+    Forge {
+        path: String,
+    },
     Unknown,
 }
 
 /// Reads a path. Names are not checked here, so that a bad one gets the registry's answer
 /// and not a bare 404.
 pub(crate) fn parse(site: &Site, path: &str) -> Route {
+    if forges::is_forge(&site.host) {
+        return Route::Forge {
+            path: path.to_owned(),
+        };
+    }
     let path = percent_decode_str(path).decode_utf8_lossy();
     if site.host == "oauth2.googleapis.com" {
         return if path == "/token" {
@@ -65,6 +79,11 @@ pub(crate) fn parse(site: &Site, path: &str) -> Route {
     if let Some(rest) = path.strip_prefix("/artifacts-downloads/namespaces/") {
         return secret(rest, "/downloads/")
             .map_or(Route::Unknown, |secret| Route::Download { secret });
+    }
+    if discovery::is_api(&site.host) {
+        return Route::Api {
+            path: path.into_owned(),
+        };
     }
     if site.family == Family::Api {
         return Route::Unknown;
@@ -136,6 +155,7 @@ pub(crate) fn kind(route: &Route, method: &Method, query: &Query) -> RequestKind
         (Route::Ping, _) => Kind::Ping,
         (Route::Token, _) => Kind::Token,
         (Route::OAuthToken, _) => Kind::OAuthToken,
+        (Route::Api { .. }, _) => Kind::Api,
         (Route::Catalog, _) => Kind::Catalog,
         (Route::Tags { .. }, _) => Kind::TagsList,
         (Route::Referrers { .. }, _) => Kind::Referrers,
@@ -165,6 +185,8 @@ pub(crate) async fn handle(call: &mut Call, route: Route) -> Answer {
     }
     let answered = match route {
         Route::OAuthToken => oauth::token(call).await,
+        Route::Api { path } => cloud::handle(call, &path).await,
+        Route::Forge { path } => forges::answer(call, &path),
         Route::Unknown => Err(Refusal::page(404, "Not Found")),
         route => return registry::handle(call, route).await,
     };

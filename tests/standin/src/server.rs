@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use crate::accounts::Accounts;
 use crate::behaviour::Behaviour;
 use crate::certificates::Certificates;
+use crate::cloud::Cloud;
 use crate::connection::{self, Front};
 use crate::faults::Faults;
 use crate::iam::Grants;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) accounts: Accounts,
     pub(crate) grants: Grants,
+    pub(crate) cloud: Cloud,
     pub(crate) store: Store,
     pub(crate) upstream: Option<Upstream>,
 }

@@ -20,6 +20,7 @@ impl Names {
         const SUFFIXES: [&str; 3] = [".gcr.io", ".pkg.dev", ".googleapis.com"];
         name == "gcr.io"
             || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+            || crate::forges::is_forge(name)
             || self.extra.iter().any(|extra| extra == name)
     }
 

@@ -56,7 +56,7 @@ pub(super) fn authorize(
     if !call.site.is_google_registry() {
         return Ok(());
     }
-    if call.behaviour.api_off {
+    if call.behaviour.api_off || !enabled(call, place) {
         return Err(api_off(call));
     }
     let allowed = |permission, resource: &str| {
@@ -120,6 +120,17 @@ pub(super) fn denied(
         ),
     };
     Refusal::registry(403, "DENIED", message)
+}
+
+/// Whether the project has the API; one that no test described has it.
+fn enabled(call: &Call, place: &Place) -> bool {
+    let project = place.project.trim_start_matches("projects/");
+    let mut state = call.shared.cloud.state();
+    let held = state.held(project);
+    held.is_none_or(|held| {
+        let services = &held.project.services;
+        services.contains("artifactregistry.googleapis.com")
+    })
 }
 
 fn api_off(call: &Call) -> Refusal {

@@ -102,6 +102,26 @@ impl Store {
         self.repositories.lock().unwrap().contains_key(resource)
     }
 
+    /// The names of all repositories that begin so.
+    pub(crate) fn repositories(&self, start: &str) -> Vec<String> {
+        let repositories = self.repositories.lock().unwrap();
+        let names = repositories.keys().filter(|name| name.starts_with(start));
+        names.cloned().collect()
+    }
+
+    /// The names of the images in a repository.
+    pub(crate) fn images(&self, resource: &str) -> Vec<String> {
+        let names = self.repository(resource, |repository| {
+            repository.images.keys().cloned().collect()
+        });
+        names.unwrap_or_default()
+    }
+
+    /// Removes a repository with all that is in it.
+    pub(crate) fn remove(&self, resource: &str) {
+        self.repositories.lock().unwrap().remove(resource);
+    }
+
     /// Looks at a repository.
     pub(super) fn repository<T>(
         &self,

@@ -7,6 +7,7 @@
     reason = "tests fail by panicking, and say why they skip"
 )]
 
+mod cloud;
 mod deleting;
 mod faults;
 mod images;

@@ -1,0 +1,357 @@
+//! iam v1: service accounts, slow to be seen everywhere, and their keys.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use super::services::violated;
+use super::{Ask, error};
+use crate::answer::Refusal;
+
+/// A service account.
+pub(crate) struct ServiceAccount {
+    unique_id: String,
+    display_name: String,
+    description: String,
+    disabled: bool,
+    /// By id, with the time from which each is valid.
+    keys: BTreeMap<String, String>,
+    /// So many reads find nothing, and then so many are forbidden.
+    unseen: (u32, u32),
+    /// So many policies that name it are refused.
+    pub(super) unbindable: u32,
+}
+
+impl ServiceAccount {
+    pub(super) fn picture(&self) -> Value {
+        json!({
+            "displayName": self.display_name,
+            "description": self.description,
+            "disabled": self.disabled,
+            "keys": self.keys.len(),
+        })
+    }
+
+    /// Adds a key that somebody made long ago.
+    pub(crate) fn add_key(&mut self, id: &str, since: &str) {
+        self.keys.insert(id.to_owned(), since.to_owned());
+    }
+
+    fn described(&self, project: &str, email: &str) -> Value {
+        let mut described = json!({
+            "name": format!("projects/{project}/serviceAccounts/{email}"),
+            "projectId": project,
+            "uniqueId": self.unique_id,
+            "email": email,
+            "etag": "MDEwMjE5MjA=",
+            "oauth2ClientId": self.unique_id,
+        });
+        for (field, text) in [
+            ("displayName", &self.display_name),
+            ("description", &self.description),
+        ] {
+            if !text.is_empty() {
+                described[field] = text.as_str().into();
+            }
+        }
+        if self.disabled {
+            described["disabled"] = true.into();
+        }
+        described
+    }
+}
+
+pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
+    let method = method
+        .strip_prefix("projects.serviceAccounts.")
+        .expect("the document has no other methods");
+    let wildcard = ask.variable("projectsId") == "-";
+    let project = if wildcard {
+        of_email(ask.variable("serviceAccountsId"))
+    } else {
+        ask.project("projectsId")
+    };
+    super::need_service(ask, &project)?;
+    if matches!(method, "create" | "list") {
+        let resource = format!("projects/{project}");
+        ask.need(&format!("iam.serviceAccounts.{method}"), &resource)?;
+        return match method {
+            "create" => create(ask, &project),
+            _ => Ok(list(ask, &project)),
+        };
+    }
+    let email = ask.variable("serviceAccountsId").to_owned();
+    let resource = format!("projects/{project}/serviceAccounts/{email}");
+    let permission = match method.strip_prefix("keys.") {
+        Some(method) => format!("iam.serviceAccountKeys.{method}"),
+        None => format!("iam.serviceAccounts.{method}"),
+    };
+    if method != "testIamPermissions" {
+        ask.need(&permission, &resource)?;
+    }
+    exists(ask, &project, &email, wildcard, method)?;
+    match method {
+        "getIamPolicy" => {
+            let version = ask.query("options.requestedPolicyVersion");
+            Ok(ask.get_policy(&resource, version.and_then(|v| v.parse().ok())))
+        }
+        "setIamPolicy" => ask.set_policy(&resource, &ask.body["policy"], 409),
+        "testIamPermissions" => Ok(ask.test(&resource)),
+        "keys.create" => create_key(ask, &project, &email),
+        "keys.delete" => delete_key(ask, &email),
+        "delete" => Ok(delete(ask, &project, &email)),
+        _ => Ok(with_account(ask, &email, |account| match method {
+            "get" => account.described(&project, &email),
+            "keys.list" => keys(account, ask, &project, &email),
+            "enable" | "disable" => {
+                account.disabled = method == "disable";
+                json!({})
+            }
+            other => unreachable!("{other} is in no document"),
+        })),
+    }
+}
+
+fn of_email(email: &str) -> String {
+    let host = email.split_once('@').map_or("", |(_, host)| host);
+    let project = host.strip_suffix(".iam.gserviceaccount.com");
+    project.unwrap_or_default().to_owned()
+}
+
+fn with_account<T>(ask: &Ask<'_>, email: &str, look: impl FnOnce(&mut ServiceAccount) -> T) -> T {
+    let mut state = ask.state();
+    look(state.account(email).expect("it was looked for before"))
+}
+
+/// Refuses what is not there, and what was made just now as if it were not.
+fn exists(
+    ask: &Ask<'_>,
+    project: &str,
+    email: &str,
+    wildcard: bool,
+    method: &str,
+) -> Result<(), Refusal> {
+    let permission = format!("iam.serviceAccounts.{method}");
+    let resource = format!("projects/{project}/serviceAccounts/{email}");
+    let denied = || error::denied(&permission, &resource);
+    let missing = || error::not_found(&format!("Unknown service account: {email}"));
+    let mut state = ask.state();
+    let Some(account) = state.account(email) else {
+        // Behind the wildcard nobody learns which accounts there are.
+        let hides = wildcard || method == "keys.create";
+        return Err(if hides { denied() } else { missing() });
+    };
+    match &mut account.unseen {
+        (unfound @ 1.., _) => {
+            *unfound -= 1;
+            Err(missing())
+        }
+        (0, forbidden @ 1..) => {
+            *forbidden -= 1;
+            Err(denied())
+        }
+        (0, 0) => Ok(()),
+    }
+}
+
+fn create(ask: &Ask<'_>, project: &str) -> Result<Value, Refusal> {
+    let id = ask.body["accountId"].as_str().unwrap_or_default();
+    if !is_account_id(id) {
+        let told = format!("Invalid service account id: {id}");
+        return Err(error::invalid(&told));
+    }
+    let text = |field: &str, longest: usize| {
+        let text = ask.body["serviceAccount"][field]
+            .as_str()
+            .unwrap_or_default();
+        if text.len() <= longest {
+            return Ok(text.to_owned());
+        }
+        Err(error::invalid(&format!(
+            "{field} is longer than {longest} bytes"
+        )))
+    };
+    let (display_name, description) = (text("displayName", 100)?, text("description", 256)?);
+    let email = format!("{id}@{project}.iam.gserviceaccount.com");
+    let delay = ask.switches().account_delay;
+    let unbindable = ask.switches().binding_delay;
+    let mut state = ask.state();
+    let unique_id = format!("1{:020}", state.next());
+    let Some(held) = state.held(project) else {
+        return Err(error::denied("iam.serviceAccounts.create", project));
+    };
+    if held
+        .project
+        .constraints
+        .contains("iam.disableServiceAccountCreation")
+    {
+        let told = "Service account creation is not allowed on this project.";
+        let details = violated("iam.disableServiceAccountCreation", project);
+        return Err(error::precondition(told, details));
+    }
+    if held.accounts.contains_key(&email) {
+        let told =
+            format!("Service account {id} already exists within project projects/{project}.");
+        let name = format!("projects/{project}/serviceAccounts/{email}");
+        let info = json!({
+            "@type": "type.googleapis.com/google.rpc.ResourceInfo",
+            "resourceName": name,
+        });
+        return Err(error::rpc(409, "ALREADY_EXISTS", &told, json!([info])));
+    }
+    let limit = ask.switches().account_limit;
+    if limit.is_some_and(|limit| held.accounts.len() >= limit) {
+        let told = "Maximum number of service accounts on project reached.";
+        return Err(error::rpc(429, "RESOURCE_EXHAUSTED", told, json!([])));
+    }
+    let account = ServiceAccount {
+        unique_id,
+        display_name,
+        description,
+        disabled: false,
+        keys: BTreeMap::new(),
+        unseen: (delay, delay),
+        unbindable,
+    };
+    let described = account.described(project, &email);
+    held.accounts.insert(email.clone(), account);
+    drop(state);
+    ask.call.shared.accounts.revive(&email);
+    Ok(described)
+}
+
+/// 6 to 30 letters, digits and hyphens, a letter first and no hyphen last.
+fn is_account_id(id: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (6..=30).contains(&id.len())
+        && id.bytes().all(inside)
+        && id.starts_with(|c: char| c.is_ascii_lowercase())
+        && !id.ends_with('-')
+}
+
+fn list(ask: &Ask<'_>, project: &str) -> Value {
+    let mut state = ask.state();
+    let Some(held) = state.held(project) else {
+        return json!({});
+    };
+    let accounts: Vec<Value> = held
+        .accounts
+        .iter()
+        .map(|(email, account)| account.described(project, email))
+        .collect();
+    super::paged(ask, "accounts", accounts)
+}
+
+fn delete(ask: &Ask<'_>, project: &str, email: &str) -> Value {
+    let mut state = ask.state();
+    let gone = state
+        .held(project)
+        .and_then(|held| held.accounts.remove(email));
+    drop(state);
+    let uid = gone.map(|account| account.unique_id).unwrap_or_default();
+    let shared = &ask.call.shared;
+    shared.accounts.disable(email);
+    shared.accounts.delete_keys(email);
+    let (from, to) = (
+        format!("serviceAccount:{email}"),
+        format!("deleted:serviceAccount:{email}?uid={uid}"),
+    );
+    shared.grants.rename(&from, &to);
+    let resource = format!("projects/{project}/serviceAccounts/{email}");
+    shared.grants.forget(&resource);
+    json!({})
+}
+
+fn create_key(ask: &Ask<'_>, project: &str, email: &str) -> Result<Value, Refusal> {
+    let kind = ask.body["privateKeyType"].as_str();
+    if kind != Some("TYPE_GOOGLE_CREDENTIALS_FILE") {
+        return Err(error::invalid("Only JSON keys are served."));
+    }
+    let forbidden = {
+        let mut state = ask.state();
+        let held = state.held(project);
+        held.is_some_and(|held| {
+            let constraints = &held.project.constraints;
+            constraints.contains("iam.disableServiceAccountKeyCreation")
+        })
+    };
+    if forbidden {
+        let told = "Key creation is not allowed on this service account.";
+        let details = violated("iam.disableServiceAccountKeyCreation", email);
+        return Err(error::precondition(told, details));
+    }
+    if with_account(ask, email, |account| account.keys.len()) >= 10 {
+        // With no detail at all: googleapis/google-api-dotnet-client#2027.
+        return Err(error::precondition("Precondition check failed.", json!([])));
+    }
+    let accounts = &ask.call.shared.accounts;
+    let file = accounts.key_file(email, project);
+    accounts.delay_key(email, ask.switches().key_delay);
+    let read: Value = serde_json::from_str(&file).expect("key files are JSON");
+    let id = read["private_key_id"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let data = BASE64_STANDARD.encode(&file);
+    accounts.keep_secret(&data);
+    let since = now();
+    with_account(ask, email, |account| account.add_key(&id, &since));
+    let mut key = described_key(project, email, &id, &since);
+    key["privateKeyType"] = "TYPE_GOOGLE_CREDENTIALS_FILE".into();
+    key["privateKeyData"] = data.into();
+    Ok(key)
+}
+
+fn delete_key(ask: &Ask<'_>, email: &str) -> Result<Value, Refusal> {
+    let id = ask.variable("keysId");
+    let gone = with_account(ask, email, |account| account.keys.remove(id));
+    if gone.is_none() {
+        return Err(error::not_found(&format!(
+            "Service account key {id} does not exist."
+        )));
+    }
+    ask.call.shared.accounts.delete_key(email, id);
+    Ok(json!({}))
+}
+
+fn keys(account: &ServiceAccount, ask: &Ask<'_>, project: &str, email: &str) -> Value {
+    let wanted: Vec<&str> = ask.call.query.all("keyTypes").collect();
+    let fits = |kind: &str| wanted.is_empty() || wanted.contains(&kind);
+    let mut keys = Vec::new();
+    if fits("SYSTEM_MANAGED") {
+        let id = "f".repeat(40);
+        let mut own = described_key(project, email, &id, "2024-01-01T00:00:00Z");
+        own["keyType"] = "SYSTEM_MANAGED".into();
+        keys.push(own);
+    }
+    if fits("USER_MANAGED") {
+        let made = account.keys.iter();
+        keys.extend(made.map(|(id, since)| described_key(project, email, id, since)));
+    }
+    if keys.is_empty() {
+        json!({})
+    } else {
+        json!({"keys": keys})
+    }
+}
+
+fn described_key(project: &str, email: &str, id: &str, since: &str) -> Value {
+    json!({
+        "name": format!("projects/{project}/serviceAccounts/{email}/keys/{id}"),
+        "validAfterTime": since,
+        "validBeforeTime": "9999-12-31T23:59:59Z",
+        "keyAlgorithm": "KEY_ALG_RSA_2048",
+        "keyOrigin": "GOOGLE_PROVIDED",
+        "keyType": "USER_MANAGED",
+    })
+}
+
+/// The time of now as Google writes it, to the second.
+pub(super) fn now() -> String {
+    let now = time::OffsetDateTime::now_utc().replace_nanosecond(0);
+    let now = now.expect("no nanoseconds is a number of them");
+    now.format(&time::format_description::well_known::Rfc3339)
+        .expect("times can be written")
+}

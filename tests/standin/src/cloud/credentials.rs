@@ -1,0 +1,48 @@
+//! iamcredentials v1: a token of a service account for somebody who may have it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Ask, error};
+use crate::answer::Refusal;
+
+pub(super) fn answer(ask: &Ask<'_>) -> Result<Value, Refusal> {
+    let email = ask.variable("serviceAccountsId").to_owned();
+    let host = email.split_once('@').map_or("", |(_, host)| host);
+    let project = host
+        .strip_suffix(".iam.gserviceaccount.com")
+        .unwrap_or_default();
+    super::need_service(ask, project)?;
+    if ask.variable("projectsId") != "-" {
+        return Err(error::invalid("The project must be the wildcard `-`."));
+    }
+    let permission = "iam.serviceAccounts.getAccessToken";
+    let resource = format!("projects/{project}/serviceAccounts/{email}");
+    let exists = ask.state().account(&email).is_some();
+    if !exists || !ask.may(permission, &resource) {
+        return Err(error::denied(permission, &resource));
+    }
+    let scopes = ask.body["scope"].as_array().map_or(0, Vec::len);
+    if scopes == 0 {
+        return Err(error::invalid("Request contains an invalid argument."));
+    }
+    let lifetime = ask.body["lifetime"].as_str().unwrap_or("3600s");
+    let seconds = lifetime
+        .strip_suffix('s')
+        .and_then(|text| text.parse().ok());
+    let seconds: u64 = seconds.ok_or_else(|| error::invalid("Invalid lifetime."))?;
+    if seconds > 3600 {
+        return Err(error::invalid(
+            "The access token lifetime cannot exceed 3600 seconds.",
+        ));
+    }
+    let lifetime = Duration::from_secs(seconds);
+    let token = ask.call.shared.accounts.access_token(&email, lifetime);
+    let expires = time::OffsetDateTime::now_utc().replace_nanosecond(0);
+    let expires = expires.expect("no nanoseconds is a number of them") + lifetime;
+    let expires = expires
+        .format(&time::format_description::well_known::Rfc3339)
+        .expect("times can be written");
+    Ok(json!({"accessToken": token, "expireTime": expires}))
+}

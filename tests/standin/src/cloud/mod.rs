@@ -1,0 +1,244 @@
+//! Google's six APIs around a registry: projects, services, accounts and keys, workload identity,
+//! repositories, buckets. Stateful, and strict: every request is held to the API's own description.
+//!
+//! ```text
+//! handle ─► discovery (method, query, body) ─► caller ─► service enabled? ─► the API's file
+//!                                                                  │
+//!                                   state (projects, operations) ◄─┘   policies: crate::iam
+//! ```
+
+mod accounts;
+mod buckets;
+mod credentials;
+pub(crate) mod discovery;
+pub(crate) mod error;
+pub(crate) mod policy;
+mod pools;
+mod projects;
+mod repositories;
+mod services;
+mod state;
+mod switches;
+
+use std::collections::BTreeMap;
+use std::sync::MutexGuard;
+
+use serde_json::{Value, json};
+
+use crate::answer::{self, Answer, Refusal};
+use crate::call::{self, Call};
+use discovery::Method;
+use policy::Policy;
+
+pub use state::Project;
+pub(crate) use state::{Cloud, State};
+pub use switches::Switches;
+
+/// One call of a method, checked against its description.
+pub(crate) struct Ask<'a> {
+    pub(crate) call: &'a Call,
+    /// The caller's e-mail address.
+    pub(crate) member: String,
+    pub(crate) method: &'static Method,
+    variables: BTreeMap<String, String>,
+    pub(crate) path: &'a str,
+    pub(crate) body: Value,
+}
+
+impl Ask<'_> {
+    /// A variable of the path.
+    pub(crate) fn variable(&self, name: &str) -> &str {
+        let value = self.variables.get(name);
+        value.unwrap_or_else(|| panic!("{} has no {name}", self.method.id))
+    }
+
+    /// A parameter of the query.
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
+        self.call.query.get(name)
+    }
+
+    /// The state of the cloud.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.call.shared.cloud.state()
+    }
+
+    /// The switches.
+    pub(crate) fn switches(&self) -> &Switches {
+        &self.call.behaviour.cloud
+    }
+
+    /// The project of the path, by its id even where the path has its number.
+    pub(crate) fn project(&self, variable: &str) -> String {
+        let named = self.variable(variable);
+        let state = self.state();
+        let mut projects = state.projects.iter();
+        let found = projects.find(|(id, held)| *id == named || held.project.number == named);
+        found.map_or_else(|| named.to_owned(), |(id, _)| id.clone())
+    }
+
+    /// Refuses who has not this permission on that resource.
+    pub(crate) fn need(&self, permission: &str, resource: &str) -> Result<(), Refusal> {
+        if self.may(permission, resource) {
+            return Ok(());
+        }
+        Err(error::denied(permission, resource))
+    }
+
+    pub(crate) fn may(&self, permission: &str, resource: &str) -> bool {
+        let grants = &self.call.shared.grants;
+        grants.allow_named(Some(&self.member), permission, resource)
+    }
+
+    /// Which of the permissions in the body the caller has.
+    pub(crate) fn test(&self, resource: &str) -> Value {
+        let asked = self.body["permissions"].as_array().into_iter().flatten();
+        let held: Vec<&Value> = asked
+            .filter(|permission| self.may(permission.as_str().unwrap_or_default(), resource))
+            .collect();
+        if held.is_empty() {
+            json!({})
+        } else {
+            json!({"permissions": held})
+        }
+    }
+
+    /// Reads a policy.
+    pub(crate) fn get_policy(&self, resource: &str, version: Option<i64>) -> Value {
+        let grants = &self.call.shared.grants;
+        grants.change(resource, |policy| policy.get(version.unwrap_or(0)))
+    }
+
+    /// Replaces a policy; `stale` is the status of an etag that is out of date.
+    pub(crate) fn set_policy(
+        &self,
+        resource: &str,
+        sent: &Value,
+        stale: u16,
+    ) -> Result<Value, Refusal> {
+        self.check_members(sent)?;
+        let interferes = self.state().interferes();
+        let settles = self.switches().permission_delay;
+        self.call
+            .shared
+            .grants
+            .change(resource, |policy: &mut Policy| {
+                if let Some(member) = interferes {
+                    policy.add(&member, "roles/browser");
+                }
+                let before = policy.bindings.clone();
+                policy.set(sent, stale)?;
+                if settles > 0 {
+                    policy.settling = Some((before, settles));
+                }
+                Ok(policy.get(3))
+            })
+    }
+
+    /// A service account that does not exist, or is not known everywhere yet, cannot be bound.
+    fn check_members(&self, sent: &Value) -> Result<(), Refusal> {
+        let bindings = sent["bindings"].as_array().into_iter().flatten();
+        let members = bindings.flat_map(|binding| binding["members"].as_array());
+        let mut state = self.state();
+        for member in members.flatten().filter_map(Value::as_str) {
+            if let Some(email) = member.strip_prefix("serviceAccount:")
+                && !state.can_be_bound(email)
+            {
+                let told = format!("Service account {email} does not exist.");
+                return Err(error::invalid(&told));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Answers one of the APIs.
+pub(crate) async fn handle(call: &mut Call, path: &str) -> Result<Answer, Refusal> {
+    let verb = call.method.to_string();
+    let Some((method, variables)) = discovery::find(&call.site.host, &verb, path) else {
+        return Err(Refusal::page(404, "Not Found"));
+    };
+    if verb != "GET" && verb != "DELETE" && !call.tells_length() {
+        return Err(Refusal::page(411, "Length Required"));
+    }
+    let body = call.body.whole(1024 * 1024).await?.unwrap_or_default();
+    call.body.note(&String::from_utf8_lossy(&body));
+    let token = call::bearer(&call.headers).ok_or_else(error::unauthenticated)?;
+    let accounts = &call.shared.accounts;
+    let member = accounts.access_token_owner(token);
+    let member = member.ok_or_else(error::unauthenticated)?;
+    method
+        .check_query(&call.query)
+        .map_err(|told| error::invalid(&told))?;
+    let body =
+        match body.as_slice() {
+            [] => None,
+            bytes => Some(serde_json::from_slice::<Value>(bytes).map_err(|fault| {
+                error::invalid(&format!("Invalid JSON payload received. {fault}"))
+            })?),
+        };
+    method
+        .check_request(body.as_ref())
+        .map_err(|told| error::invalid(&told))?;
+    call.shared.cloud.state().advance();
+    let ask = Ask {
+        call,
+        member,
+        method,
+        variables,
+        path,
+        body: body.unwrap_or_else(|| json!({})),
+    };
+    let answer = answered(&ask)?;
+    if let Err(told) = method.check_response(&answer) {
+        panic!(
+            "{}: the stand-in answers what Google would not: {told}: {answer}",
+            method.id
+        );
+    }
+    if answer.is_null() {
+        return Ok(answer::empty(204));
+    }
+    Ok(answer::json_body(200, &answer))
+}
+
+fn answered(ask: &Ask<'_>) -> Result<Value, Refusal> {
+    let (api, rest) = ask.method.id.split_once('.').expect("ids have parts");
+    match api {
+        "serviceusage" => services::answer(ask, rest),
+        "cloudresourcemanager" => projects::answer(ask, rest),
+        "iam" if rest.contains("workloadIdentityPools") => pools::answer(ask, rest),
+        "iam" => accounts::answer(ask, rest),
+        "iamcredentials" => credentials::answer(ask),
+        "artifactregistry" => repositories::answer(ask, rest),
+        "storage" => buckets::answer(ask, rest),
+        _ => unreachable!("there is no other document"),
+    }
+}
+
+/// Refuses what needs a service that the project has not.
+pub(crate) fn need_service(ask: &Ask<'_>, project: &str) -> Result<(), Refusal> {
+    ask.state().need_service(project, &ask.call.site.host)
+}
+
+/// One page of a list. A page's token is where the next one starts.
+pub(crate) fn paged(ask: &Ask<'_>, field: &str, items: Vec<Value>) -> Value {
+    let start = ask.query("pageToken").and_then(|token| token.parse().ok());
+    let start: usize = start.unwrap_or(0);
+    let asked = ask.query("pageSize").and_then(|size| size.parse().ok());
+    let size = [asked, ask.switches().page_size]
+        .into_iter()
+        .flatten()
+        .min();
+    let size = size.filter(|size| *size > 0).unwrap_or(items.len());
+    let total = items.len();
+    let page: Vec<Value> = items.into_iter().skip(start).take(size).collect();
+    let end = start + page.len();
+    let mut answer = json!({});
+    if !page.is_empty() {
+        answer[field] = page.into();
+    }
+    if end < total {
+        answer["nextPageToken"] = end.to_string().into();
+    }
+    answer
+}

@@ -1,0 +1,265 @@
+//! What there is: projects with their services, accounts, pools and settings, buckets, and the
+//! operations that are under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard};
+
+use serde_json::{Value, json};
+
+use super::accounts::ServiceAccount;
+use super::error;
+use crate::answer::Refusal;
+
+/// A project, as a test describes it.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// Its number.
+    pub number: String,
+    /// It is deleted, and can still be brought back.
+    pub deleted: bool,
+    /// It has a billing account.
+    pub billing: bool,
+    /// The APIs that are enabled.
+    pub services: BTreeSet<String>,
+    /// Constraints of the organisation that hold: `iam.disableServiceAccountKeyCreation`, ….
+    pub constraints: BTreeSet<String>,
+    /// `legacyRedirectionState`; none is what Google leaves out.
+    pub redirection: Option<String>,
+}
+
+impl Project {
+    /// An active project with billing and nothing else.
+    pub fn new(number: &str) -> Self {
+        // Resource Manager and Service Usage are on in every project that a person made.
+        let services = ["cloudresourcemanager", "serviceusage"];
+        Self {
+            number: number.to_owned(),
+            deleted: false,
+            billing: true,
+            services: services.map(full).into(),
+            constraints: BTreeSet::new(),
+            redirection: Some("REDIRECTION_FROM_GCR_IO_FINALIZED".to_owned()),
+        }
+    }
+
+    /// With an API enabled, by the first part of its name.
+    #[must_use]
+    pub fn service(mut self, name: &str) -> Self {
+        self.services.insert(full(name));
+        self
+    }
+}
+
+fn full(name: &str) -> String {
+    format!("{name}.googleapis.com")
+}
+
+/// A project with all that is in it.
+pub(crate) struct Held {
+    pub(crate) project: Project,
+    /// Services that are on and not known everywhere yet, with how many uses are still refused.
+    pub(crate) settling: BTreeMap<String, u32>,
+    /// By e-mail address.
+    pub(crate) accounts: BTreeMap<String, ServiceAccount>,
+    /// Workload identity pools by id, as they are answered.
+    pub(crate) pools: BTreeMap<String, Value>,
+    /// Providers by `POOL/ID`.
+    pub(crate) providers: BTreeMap<String, Value>,
+}
+
+/// What an operation does when its time has come.
+type Effect = Box<dyn FnOnce(&mut State) + Send>;
+
+struct Running {
+    left: u32,
+    effect: Option<Effect>,
+    result: Result<Value, Value>,
+}
+
+/// Everything.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) projects: BTreeMap<String, Held>,
+    /// Repositories that the API made, by resource, as they are answered.
+    pub(crate) repositories: BTreeMap<String, Value>,
+    /// The project of each bucket.
+    pub(crate) buckets: BTreeMap<String, String>,
+    operations: BTreeMap<String, Running>,
+    serial: u32,
+    interferences: u32,
+}
+
+/// The cloud that a stand-in plays.
+#[derive(Default)]
+pub(crate) struct Cloud {
+    state: Mutex<State>,
+}
+
+impl Cloud {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A handler that panicked has failed its test already; others may still be looked at.
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Makes a project, or sets one up anew with all that is in it kept.
+    pub(crate) fn set_project(&mut self, id: &str, project: Project) {
+        let held = self.projects.entry(id.to_owned()).or_insert_with(|| Held {
+            project: project.clone(),
+            settling: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            providers: BTreeMap::new(),
+        });
+        held.project = project;
+    }
+
+    /// A project that is there, deleted or not.
+    pub(crate) fn held(&mut self, id: &str) -> Option<&mut Held> {
+        self.projects.get_mut(id)
+    }
+
+    /// Refuses what needs a service that the project has not, or not for long.
+    pub(crate) fn need_service(&mut self, id: &str, service: &str) -> Result<(), Refusal> {
+        let Some(held) = self.projects.get_mut(id) else {
+            return Ok(());
+        };
+        if let Some(left) = held.settling.get_mut(service)
+            && *left > 0
+        {
+            *left -= 1;
+            return Err(error::disabled(service, &held.project.number));
+        }
+        if held.project.services.contains(service) {
+            return Ok(());
+        }
+        Err(error::disabled(service, &held.project.number))
+    }
+
+    /// An account by its address, whichever project it is in.
+    pub(crate) fn account(&mut self, email: &str) -> Option<&mut ServiceAccount> {
+        let mut projects = self.projects.values_mut();
+        projects.find_map(|held| held.accounts.get_mut(email))
+    }
+
+    /// Whether a policy may name this account. Those of projects that nobody described are taken
+    /// on trust.
+    pub(crate) fn can_be_bound(&mut self, email: &str) -> bool {
+        let project = email
+            .split_once('@')
+            .and_then(|(_, host)| host.strip_suffix(".iam.gserviceaccount.com"));
+        let known = project.is_some_and(|project| self.projects.contains_key(project));
+        match self.account(email) {
+            Some(account) => {
+                let ready = account.unbindable == 0;
+                account.unbindable = account.unbindable.saturating_sub(1);
+                ready
+            }
+            None => !known,
+        }
+    }
+
+    /// The next policies are changed by somebody else just before they are written.
+    pub(crate) fn interfere(&mut self, times: u32) {
+        self.interferences = times;
+    }
+
+    /// Who changes a policy now, before the caller does.
+    pub(crate) fn interferes(&mut self) -> Option<String> {
+        if self.interferences == 0 {
+            return None;
+        }
+        self.interferences -= 1;
+        Some(format!("user:somebody-{}@example.com", self.interferences))
+    }
+
+    /// A number that was not given before.
+    pub(crate) fn next(&mut self) -> u32 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// Begins an operation; with no delay its effect is there at once, but a client has to ask.
+    pub(crate) fn begin(
+        &mut self,
+        name: &str,
+        delay: u32,
+        result: Result<Value, Value>,
+        effect: impl FnOnce(&mut State) + Send + 'static,
+    ) -> Value {
+        let running = Running {
+            left: delay,
+            effect: Some(Box::new(effect)),
+            result,
+        };
+        self.operations.insert(name.to_owned(), running);
+        if delay == 0 {
+            self.work(name);
+        }
+        json!({"name": name})
+    }
+
+    /// Every request brings every operation a step forward: they go on with nobody asking.
+    pub(crate) fn advance(&mut self) {
+        let names: Vec<String> = self.operations.keys().cloned().collect();
+        for name in names {
+            if let Some(running) = self.operations.get_mut(&name)
+                && running.left > 0
+            {
+                running.left -= 1;
+                if running.left == 0 {
+                    self.work(&name);
+                }
+            }
+        }
+    }
+
+    fn work(&mut self, name: &str) {
+        let running = self.operations.get_mut(name);
+        if let Some(effect) = running.and_then(|running| running.effect.take()) {
+            effect(self);
+        }
+    }
+
+    /// An operation as it is answered.
+    pub(crate) fn operation(&self, name: &str) -> Result<Value, Refusal> {
+        if name == "operations/noop.DONE_OPERATION" {
+            return Ok(json!({"name": name, "done": true}));
+        }
+        let running = self.operations.get(name);
+        let running = running.ok_or_else(|| error::not_found("Operation not found."))?;
+        if running.left > 0 {
+            return Ok(json!({"name": name}));
+        }
+        Ok(match &running.result {
+            Ok(response) => json!({"name": name, "done": true, "response": response}),
+            Err(status) => json!({"name": name, "done": true, "error": status}),
+        })
+    }
+
+    /// All that a test may compare: everything but what changes with every run.
+    pub(crate) fn picture(&self) -> Value {
+        let projects: BTreeMap<&String, Value> = self
+            .projects
+            .iter()
+            .map(|(id, held)| {
+                let accounts: BTreeMap<&String, Value> = held
+                    .accounts
+                    .iter()
+                    .map(|(email, account)| (email, account.picture()))
+                    .collect();
+                let picture = json!({
+                    "services": held.project.services,
+                    "accounts": accounts,
+                    "pools": held.pools,
+                    "providers": held.providers,
+                });
+                (id, picture)
+            })
+            .collect();
+        json!({"projects": projects, "repositories": self.repositories})
+    }
+}
