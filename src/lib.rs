@@ -46,7 +46,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use auth::{AuthError, Credential, Credentials};
+use auth::Credentials;
 use config::{Command, ImageOrigin, Request, Verify};
 pub use error::{Error, Failure};
 use progress::Progress;
@@ -85,6 +85,10 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
     let group = Group::open(request.console.log_format, "gcr_push", "Push the image");
     let image = request.image.as_ref().ok_or(Error::NoImage)?;
     let credentials = sign_in(request).await?;
+    credentials
+        .check(&request.destinations.hosts())
+        .await
+        .map_err(Error::Auth)?;
     let source = open_source(image, &credentials, request).await?;
     let targets =
         targets::targets(&request.destinations, &source.image().names).map_err(Error::Target)?;
@@ -152,10 +156,10 @@ async fn open_source(
         ImageOrigin::Registry(reference) => reference,
     };
     let endpoint = &reference.endpoint;
-    let credential = match credentials.for_destination(endpoint) {
-        Err(AuthError::NoCredential(_)) => Credential::Anonymous,
-        found => found.map_err(Error::Auth)?,
-    };
+    let credential = credentials
+        .for_source(endpoint)
+        .await
+        .map_err(Error::Auth)?;
     let registry = Registry::open(endpoint, credential, network, false)
         .await
         .map_err(|cause| Error::Connect(endpoint.clone(), cause))?;
@@ -261,13 +265,9 @@ fn write_pull_secret(request: &Request, stdout: &mut dyn Write) -> Result<(), Er
 }
 
 async fn sign_in(request: &Request) -> Result<Credentials, Error> {
-    Credentials::new(
-        request.google.clone(),
-        request.docker_config.clone(),
-        &request.network,
-    )
-    .await
-    .map_err(Error::Auth)
+    Credentials::new(request.sign_in.clone(), &request.network)
+        .await
+        .map_err(Error::Auth)
 }
 
 /// The registry at `endpoint`, opened once.
@@ -280,7 +280,10 @@ async fn open(
     if let Some(registry) = registries.get(endpoint) {
         return Ok(Arc::clone(registry));
     }
-    let credential = credentials.for_destination(endpoint).map_err(Error::Auth)?;
+    let credential = credentials
+        .for_destination(endpoint)
+        .await
+        .map_err(Error::Auth)?;
     let writes = request.command == Command::Push;
     let registry = Registry::open(endpoint, credential, &request.network, writes)
         .await

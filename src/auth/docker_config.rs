@@ -24,6 +24,7 @@ enum Login {
     /// An entry with nothing in it: a credential helper or store has the secret.
     Empty,
     Broken,
+    IdentityToken,
 }
 
 /// A Docker config that cannot be used. No message quotes a secret.
@@ -40,6 +41,9 @@ pub enum DockerConfigError {
     /// An `auth` that is not base64 of `user:password`.
     #[error("the `auth` for `{0}` is not base64 of `user:password`")]
     Auth(Endpoint),
+    /// A token that buys tokens by a protocol that is not spoken here.
+    #[error("the login for `{0}` is an `identitytoken`, which gcr-push does not trade")]
+    IdentityToken(Endpoint),
 }
 
 impl DockerConfig {
@@ -63,13 +67,16 @@ impl DockerConfig {
             auth: Option<String>,
             username: Option<String>,
             password: Option<String>,
+            identitytoken: Option<String>,
         }
         let file: File = serde_json::from_str(json).map_err(|_| DockerConfigError::NotJson)?;
         let logins = file
             .auths
             .into_iter()
             .map(|(server, entry)| {
+                let is_set = |value: &Option<String>| value.as_ref().is_some_and(|v| !v.is_empty());
                 let login = match (entry.auth.filter(|a| !a.is_empty()), entry.username) {
+                    _ if is_set(&entry.identitytoken) => Login::IdentityToken,
                     (Some(auth), _) => decode(&auth),
                     (None, Some(user)) => {
                         Login::Basic(user, Secret::new(entry.password.unwrap_or_default()))
@@ -89,7 +96,8 @@ impl DockerConfig {
     /// User and password for `endpoint`, if the config has them.
     ///
     /// A server may be written bare, with a scheme, or with `/v1/` or `/v2/` behind it, as
-    /// `docker login` has written it over the years.
+    /// `docker login` has written it over the years. An entry for a path below a server
+    /// (containers-auth.json(5)) is not for all of it, and is passed over.
     ///
     /// # Errors
     ///
@@ -99,17 +107,25 @@ impl DockerConfig {
         endpoint: &Endpoint,
     ) -> Result<Option<(String, Secret)>, DockerConfigError> {
         let host = endpoint.host();
-        if let Some(helper) = self.helpers.get(host) {
+        let helper = self.helpers.iter().find(|(server, _)| names(server, host));
+        if let Some((_, helper)) = helper {
             return Err(DockerConfigError::Helper(endpoint.clone(), helper.clone()));
         }
-        let login = self
-            .logins
-            .iter()
-            .find(|(server, _)| server_host(server) == host)
-            .map(|(_, login)| login);
+        // The bare name first, so that of two entries for one server always the same is taken.
+        let login = self.logins.get(host).or_else(|| {
+            let mut others: Vec<_> = self.logins.iter().collect();
+            others.sort_by_key(|(server, _)| *server);
+            let mut others = others.into_iter();
+            others
+                .find(|(server, _)| names(server, host))
+                .map(|(_, login)| login)
+        });
         match (login, &self.store) {
             (Some(Login::Basic(user, password)), _) => Ok(Some((user.clone(), password.clone()))),
             (Some(Login::Broken), _) => Err(DockerConfigError::Auth(endpoint.clone())),
+            (Some(Login::IdentityToken), _) => {
+                Err(DockerConfigError::IdentityToken(endpoint.clone()))
+            }
             (Some(Login::Empty), Some(store)) => {
                 Err(DockerConfigError::Helper(endpoint.clone(), store.clone()))
             }
@@ -118,12 +134,18 @@ impl DockerConfig {
     }
 }
 
-fn server_host(server: &str) -> &str {
+/// The names that Docker Hub goes by; `docker login` writes the second.
+const HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+
+/// True when a server's name in a config means this host.
+fn names(server: &str, host: &str) -> bool {
     let server = server
         .strip_prefix("https://")
         .or_else(|| server.strip_prefix("http://"))
         .unwrap_or(server);
-    server.split('/').next().unwrap_or(server)
+    let (server, path) = server.split_once('/').unwrap_or((server, ""));
+    let is_whole = matches!(path.trim_end_matches('/'), "" | "v1" | "v2");
+    is_whole && (server == host || HUB.contains(&server) && HUB.contains(&host))
 }
 
 fn decode(auth: &str) -> Login {
@@ -174,6 +196,21 @@ mod tests {
             "registry.example.com.evil.example",
         ] {
             assert_eq!(config("u:p").login(&endpoint(host)), Ok(None), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_server_goes_by_the_names_that_docker_writes_and_a_path_is_not_the_whole_server() {
+        for (server, host, same) in [
+            ("https://index.docker.io/v1/", "docker.io", true),
+            ("docker.io", "registry-1.docker.io", true),
+            ("https://r.example/v2", "r.example", true),
+            ("http://r.example/", "r.example", true),
+            ("r.example/team", "r.example", false),
+            ("r.example:5000", "r.example", false),
+            ("https://index.docker.io/v1/", "ghcr.io", false),
+        ] {
+            assert_eq!(names(server, host), same, "{server} for {host}");
         }
     }
 

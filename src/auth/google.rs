@@ -1,13 +1,13 @@
-//! Google credentials: the service-account key, and the short-lived tokens that it buys.
+//! Service-account keys, and the tokens that they buy. This is the file that knows yup-oauth2.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use yup_oauth2::authenticator::Authenticator;
 use yup_oauth2::{CustomHyperClientBuilder, ServiceAccountAuthenticator};
 
-use super::AuthError;
-use crate::error::harmless;
+use super::error::{AuthError, Step};
+use super::exchange::{EXCHANGE_TIMEOUT, ExchangeError, Issued, SCOPE, issued};
 use crate::network::{Network, TokenConnector};
 use crate::secret::Secret;
 
@@ -27,7 +27,7 @@ pub struct ServiceAccountKey {
 }
 
 /// Where Google's keys say that tokens are bought, and where a key without a `token_uri` goes.
-const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
+pub(super) const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 
 /// A text that is no usable service-account key. No message quotes the text.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -36,10 +36,7 @@ pub enum KeyError {
     #[error("it is neither JSON nor base64 of JSON")]
     NotJson,
     /// JSON, of another kind of credential.
-    #[error(
-        "it is a credential of type `{0}`, not a `service_account` key; a token that it buys can \
-         be given in `access_token`"
-    )]
+    #[error("it is a credential of type `{0}`, not a `service_account` key")]
     OtherType(String),
     /// JSON that is no credential at all.
     #[error("it is JSON, but no service-account key: `{0}` is missing")]
@@ -72,11 +69,9 @@ impl ServiceAccountKey {
         match file.r#type {
             None => return Err(KeyError::Missing("type")),
             Some(kind) if kind != "service_account" => {
-                let printable = kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-                return Err(if printable && kind.len() <= 40 {
-                    KeyError::OtherType(kind)
-                } else {
-                    KeyError::Missing("type")
+                return Err(match printable_type(&kind) {
+                    true => KeyError::OtherType(kind),
+                    false => KeyError::Missing("type"),
                 });
             }
             Some(_) => {}
@@ -112,8 +107,14 @@ fn check_private_key(pem: &str) -> Result<(), KeyError> {
         .map_err(|_| KeyError::PrivateKey)
 }
 
-/// Only Google buys a signed assertion: anywhere else it would be handed to a stranger.
-fn check_google_url(url: &str) -> Result<(), ()> {
+/// True for a `type` that is a word, and so may be quoted.
+pub(super) fn printable_type(kind: &str) -> bool {
+    kind.len() <= 40 && kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Only Google is shown an assertion or a token to trade: anywhere else it would be handed to a
+/// stranger.
+pub(super) fn check_google_url(url: &str) -> Result<(), ()> {
     let url = url::Url::parse(url).map_err(|_| ())?;
     let google = url
         .host_str()
@@ -125,35 +126,15 @@ fn check_google_url(url: &str) -> Result<(), ()> {
     }
 }
 
-/// The one OAuth scope that Artifact Registry documents for pushing and pulling.
-/// <https://cloud.google.com/artifact-registry/docs/docker/authentication>
-const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
-
-/// How long one exchange may take: yup-oauth2 ignores the time-out that it lets one set.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A short-lived OAuth token.
-#[derive(Clone, Debug)]
-pub struct AccessToken {
-    /// The token itself.
-    pub secret: Secret,
-    /// When it stops working, as its own answer said; none for a token that was given as text.
-    pub expires_at: Option<SystemTime>,
-}
-
-/// Buys short-lived tokens with a service-account key, and keeps the current one.
-pub struct KeyTokens {
+/// Buys tokens with a service-account key: a signed assertion for each (RFC 7523).
+pub(super) struct KeyIssuer {
     key: ServiceAccountKey,
     authenticator: Authenticator<TokenConnector>,
 }
 
-impl KeyTokens {
+impl KeyIssuer {
     /// Makes ready to buy; nothing is sent yet.
-    ///
-    /// # Errors
-    ///
-    /// When the HTTP client cannot be built or the key cannot sign.
-    pub async fn new(key: ServiceAccountKey, network: &Network) -> Result<Self, AuthError> {
+    pub(super) async fn new(key: ServiceAccountKey, network: &Network) -> Result<Self, AuthError> {
         let client = network.token_client().map_err(AuthError::Network)?;
         let signer = yup_oauth2::ServiceAccountKey {
             key_type: Some("service_account".to_owned()),
@@ -177,86 +158,42 @@ impl KeyTokens {
         Ok(Self { key, authenticator })
     }
 
-    /// A token that works now: the one in hand while it lasts, else a new one.
-    ///
-    /// # Errors
-    ///
-    /// When Google refuses the key, or cannot be reached.
-    pub async fn token(&self) -> Result<AccessToken, AuthError> {
-        self.bought(self.authenticator.token(&[SCOPE])).await
-    }
-
-    /// A new token, whatever is in hand: for when a registry does not take that any more.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::token`].
-    pub async fn new_token(&self) -> Result<AccessToken, AuthError> {
-        self.bought(self.authenticator.force_refreshed_token(&[SCOPE]))
-            .await
-    }
-
-    async fn bought(
-        &self,
-        buying: impl Future<Output = Result<yup_oauth2::AccessToken, yup_oauth2::Error>>,
-    ) -> Result<AccessToken, AuthError> {
+    /// A new token.
+    pub(super) async fn issue(&self) -> Result<Issued, AuthError> {
         let refused = |cause| AuthError::Exchange {
-            account: self.key.client_email.clone(),
+            step: Step::Key(self.key.client_email.clone()),
             endpoint: self.key.token_uri.clone(),
             cause,
         };
+        // The time-out that yup-oauth2 lets one set does nothing.
+        let buying = self.authenticator.force_refreshed_token(&[SCOPE]);
         let token = tokio::time::timeout(EXCHANGE_TIMEOUT, buying)
             .await
             .map_err(|_| refused(ExchangeError::TimedOut))?
-            .map_err(|error| refused(ExchangeError::from_yup(error)))?;
-        let secret = token
-            .token()
-            .ok_or_else(|| refused(ExchangeError::Answer))?;
-        Ok(AccessToken {
-            secret: Secret::new(secret),
-            expires_at: token.expiration_time().map(SystemTime::from),
-        })
+            .map_err(|error| refused(of_yup(error)))?;
+        let secret = token.token().unwrap_or_default().to_owned();
+        let expires_at = token.expiration_time().map(SystemTime::from);
+        // An answer that is dead on arrival has no time left.
+        let lifetime =
+            expires_at.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+        issued(secret, lifetime).map_err(refused)
     }
 
     /// The account that the key belongs to.
-    pub fn account(&self) -> &str {
+    pub(super) fn account(&self) -> &str {
         &self.key.client_email
     }
 }
 
-/// Why a key bought no token.
-#[derive(Debug, thiserror::Error)]
-pub enum ExchangeError {
-    /// Google's own words (RFC 6749, section 5.2).
-    #[error("{code}: {}", harmless(description))]
-    Refused {
-        /// `invalid_grant`, …
-        code: String,
-        /// `error_description`.
-        description: String,
-    },
-    /// No answer in time.
-    #[error("no answer within {} s", EXCHANGE_TIMEOUT.as_secs())]
-    TimedOut,
-    /// No connection.
-    #[error("the connection failed")]
-    Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// An answer that is not OAuth's.
-    #[error("the answer is no OAuth token; a proxy or an outage may have answered instead")]
-    Answer,
-}
-
-impl ExchangeError {
-    /// Keeps what yup-oauth2's error knows, and none of its text: that quotes bodies.
-    fn from_yup(error: yup_oauth2::Error) -> Self {
-        match error {
-            yup_oauth2::Error::AuthError(refusal) => Self::Refused {
-                code: refusal.error.as_str().to_owned(),
-                description: refusal.error_description.unwrap_or_default(),
-            },
-            yup_oauth2::Error::HttpClientError(error) => Self::Connection(Box::new(error)),
-            yup_oauth2::Error::HttpError(error) => Self::Connection(Box::new(error)),
-            _ => Self::Answer,
-        }
+/// Keeps what yup-oauth2's error knows, and none of its text: that quotes bodies.
+fn of_yup(error: yup_oauth2::Error) -> ExchangeError {
+    match error {
+        yup_oauth2::Error::AuthError(refusal) => ExchangeError::Refused {
+            code: refusal.error.as_str().to_owned(),
+            description: refusal.error_description.unwrap_or_default(),
+        },
+        yup_oauth2::Error::HttpClientError(error) => ExchangeError::Connection(Box::new(error)),
+        yup_oauth2::Error::HttpError(error) => ExchangeError::Connection(Box::new(error)),
+        _ => ExchangeError::Answer,
     }
 }

@@ -1,32 +1,101 @@
 //! Signing in: which credential an endpoint is shown, and where it comes from.
+//!
+//! `config` chooses the one way to sign in to Google and gathers the logins for other registries;
+//! here tokens are bought with it, kept fresh, and handed to whom they are for.
 
+pub mod credential_file;
 pub mod docker_config;
+mod error;
+mod exchange;
+pub mod federation;
 pub mod google;
+pub mod impersonation;
+pub mod logins;
+pub mod metadata;
+mod refusal;
+mod tokens;
+mod user;
 
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::GoogleCredential;
-use crate::error::{ExitCode, Hint};
-use crate::network::{Network, NetworkError, Trouble};
+use tokio::sync::OnceCell;
+
+use crate::network::Network;
 use crate::reference::Endpoint;
 use crate::secret::Secret;
-use docker_config::{DockerConfig, DockerConfigError};
-use google::{ExchangeError, KeyTokens};
+use docker_config::DockerConfigError;
+use exchange::Exchange;
+use federation::ExternalAccount;
+use google::ServiceAccountKey;
+use impersonation::Impersonation;
+use logins::{Login, Logins};
+use metadata::MetadataServer;
+
+pub use error::{AuthError, Step};
+pub use exchange::ExchangeError;
+pub use tokens::{AccessToken, Tokens};
+pub use user::AuthorizedUser;
 
 /// The user name that Google's registries take an OAuth token under.
 /// <https://cloud.google.com/artifact-registry/docs/docker/authentication#token>
 const TOKEN_USER: &str = "oauth2accesstoken";
 
-/// Every credential of a run, and the rule that says which host is shown which.
-pub struct Credentials {
-    google: Option<Google>,
-    docker_config: Option<DockerConfig>,
+/// All that a run may sign in with.
+#[derive(Clone, Debug)]
+pub struct SignIn {
+    /// The one way to sign in to Google that was chosen; none where the machine itself may have one.
+    pub google: Option<(Origin, GoogleCredential)>,
+    /// Logins for registries.
+    pub logins: Logins,
+    /// Where the machine's own account would be found.
+    pub metadata: MetadataServer,
 }
 
-#[derive(Clone)]
-enum Google {
-    Key(Arc<KeyTokens>),
-    Token(Secret),
+/// A way to sign in to Google.
+#[derive(Clone, Debug)]
+pub enum GoogleCredential {
+    /// A service-account key, which buys short-lived tokens.
+    Key(ServiceAccountKey),
+    /// A ready OAuth access token.
+    AccessToken(Secret),
+    /// An identity of another provider, which the CI vouches for.
+    External(Box<ExternalAccount>),
+    /// A person's login.
+    User(AuthorizedUser),
+    /// One of these, to act as a service account.
+    Impersonated(Box<GoogleCredential>, Impersonation),
+}
+
+/// Where a way to sign in was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In this variable.
+    Variable(&'static str),
+    /// In the file that gcloud leaves.
+    WellKnownFile(PathBuf),
+    /// On the machine itself.
+    MetadataServer,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(formatter, "`{name}`"),
+            Self::WellKnownFile(path) => write!(formatter, "gcloud's `{}`", path.display()),
+            Self::MetadataServer => formatter.write_str("the metadata server"),
+        }
+    }
+}
+
+/// Every credential of a run, and the rule that says which host is shown which.
+pub struct Credentials {
+    google: Option<Arc<Tokens>>,
+    logins: Logins,
+    metadata: MetadataServer,
+    machine: OnceCell<Option<Arc<Tokens>>>,
+    exchange: Exchange,
 }
 
 impl Credentials {
@@ -35,59 +104,118 @@ impl Credentials {
     /// # Errors
     ///
     /// When the key cannot sign or the HTTP client for it cannot be built.
-    pub async fn new(
-        google: Option<GoogleCredential>,
-        docker_config: Option<DockerConfig>,
-        network: &Network,
-    ) -> Result<Self, AuthError> {
-        let google = match google {
-            Some(GoogleCredential::Key(key)) => {
-                Some(Google::Key(Arc::new(KeyTokens::new(key, network).await?)))
+    pub async fn new(sign_in: SignIn, network: &Network) -> Result<Self, AuthError> {
+        let exchange = Exchange::new(network)?;
+        let google = match sign_in.google {
+            Some((origin, credential)) => {
+                let tokens = Tokens::new(origin, credential, exchange.clone(), network).await?;
+                Some(Arc::new(tokens))
             }
-            Some(GoogleCredential::AccessToken(token)) => Some(Google::Token(token)),
             None => None,
         };
         Ok(Self {
             google,
-            docker_config,
+            logins: sign_in.logins,
+            metadata: sign_in.metadata,
+            machine: OnceCell::new(),
+            exchange,
         })
     }
 
-    /// What Google's APIs are shown: the token that was given, or those that are bought.
-    ///
-    /// # Errors
-    ///
-    /// When there is neither.
-    pub fn for_google(&self) -> Result<Credential, AuthError> {
-        match self.google.clone() {
-            Some(Google::Key(tokens)) => Ok(Credential::Key(tokens)),
-            Some(Google::Token(token)) => Ok(Credential::AccessToken(token)),
-            None => Err(AuthError::NoToken),
-        }
-    }
-
-    /// What a destination is shown: Google's credentials on Google's hosts and nowhere else, the
-    /// Docker config's login on the others.
+    /// What a destination is shown: Google's credentials on Google's hosts and nowhere else, a login
+    /// for the host on the others.
     ///
     /// # Errors
     ///
     /// When a Google host has no credential, or the Docker config's entry cannot be used.
-    pub fn for_destination(&self, endpoint: &Endpoint) -> Result<Credential, AuthError> {
-        if let (true, Some(google)) = (endpoint.is_google(), &self.google) {
-            return Ok(match google.clone() {
-                Google::Key(tokens) => Credential::Key(tokens),
-                Google::Token(token) => Credential::AccessToken(token),
-            });
-        }
-        let login = match &self.docker_config {
-            Some(config) => config.login(endpoint).map_err(AuthError::DockerConfig)?,
-            None => None,
-        };
-        match login {
-            Some((user, password)) => Ok(Credential::Basic(user, password)),
+    pub async fn for_destination(&self, endpoint: &Endpoint) -> Result<Credential, AuthError> {
+        match self.find(endpoint, false).await? {
+            Some(credential) => Ok(credential),
             None if endpoint.is_google() => Err(AuthError::NoCredential(endpoint.clone())),
             None => Ok(Credential::Anonymous),
         }
+    }
+
+    /// Checks that there is something to show to each of these destinations, before anything is read
+    /// for them.
+    ///
+    /// # Errors
+    ///
+    /// When a Google host has no credential.
+    pub async fn check(&self, destinations: &[Endpoint]) -> Result<(), AuthError> {
+        for endpoint in destinations {
+            // What else keeps us from one does not keep us from the others.
+            if let Err(error @ AuthError::NoCredential(_)) = self.for_destination(endpoint).await {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a source is shown: the same, but its own login first, and nothing where there is none,
+    /// for what is public is given to anybody.
+    ///
+    /// # Errors
+    ///
+    /// When the Docker config's entry cannot be used.
+    pub async fn for_source(&self, endpoint: &Endpoint) -> Result<Credential, AuthError> {
+        let found = self.find(endpoint, true).await?;
+        Ok(found.unwrap_or(Credential::Anonymous))
+    }
+
+    /// What Google's own APIs are shown.
+    ///
+    /// # Errors
+    ///
+    /// When there is no way to sign in to Google.
+    pub async fn for_google(&self) -> Result<Credential, AuthError> {
+        let tokens = match &self.google {
+            Some(tokens) => Some(Arc::clone(tokens)),
+            None => self.of_machine().await,
+        };
+        tokens.map(Credential::Tokens).ok_or(AuthError::NoToken)
+    }
+
+    async fn find(
+        &self,
+        endpoint: &Endpoint,
+        is_source: bool,
+    ) -> Result<Option<Credential>, AuthError> {
+        if let (true, Some(tokens)) = (endpoint.is_google(), &self.google) {
+            let own = self.logins.source.as_ref().filter(|_| is_source);
+            if own.is_none_or(|login| login.host != *endpoint) {
+                return Ok(Some(Credential::Tokens(Arc::clone(tokens))));
+            }
+        }
+        let helper = match self.logins.login(endpoint, is_source) {
+            Ok(Some(login)) => return Ok(Some(Credential::Login(login))),
+            Ok(None) => None,
+            // `gcloud auth configure-docker` leaves such entries wherever Google is signed in to by
+            // other means.
+            Err((origin, error @ DockerConfigError::Helper(..))) if endpoint.is_google() => {
+                Some(AuthError::DockerConfig(origin, error))
+            }
+            Err((origin, error)) => return Err(AuthError::DockerConfig(origin, error)),
+        };
+        let machine = match endpoint.is_google() {
+            true => self.of_machine().await,
+            false => None,
+        };
+        match (machine, helper) {
+            (Some(tokens), _) => Ok(Some(Credential::Tokens(tokens))),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The machine's own account, which is looked for once.
+    async fn of_machine(&self) -> Option<Arc<Tokens>> {
+        let found = self.machine.get_or_init(|| async {
+            let machine = self.metadata.machine(&self.exchange).await?;
+            let tokens = Tokens::of_machine(machine, self.exchange.clone());
+            Some(Arc::new(tokens))
+        });
+        found.await.clone()
     }
 }
 
@@ -97,11 +225,20 @@ pub enum Credential {
     /// Nothing.
     Anonymous,
     /// User and password.
-    Basic(String, Secret),
-    /// A ready OAuth token.
-    AccessToken(Secret),
-    /// A token that the key buys, and buys again when it has run out.
-    Key(Arc<KeyTokens>),
+    Login(Login),
+    /// A token of Google's, fresh whenever it is asked for.
+    Tokens(Arc<Tokens>),
+}
+
+/// User and password as a registry is shown them.
+#[derive(Clone)]
+pub struct Shown {
+    /// The user name.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
+    /// When it stops working; none for what lives on.
+    pub expires_at: Option<std::time::SystemTime>,
 }
 
 impl Credential {
@@ -110,24 +247,28 @@ impl Credential {
     /// # Errors
     ///
     /// When a token has to be bought and is not sold.
-    pub async fn basic(&self) -> Result<Option<(String, Secret)>, AuthError> {
+    pub async fn basic(&self) -> Result<Option<Shown>, AuthError> {
         Ok(match self {
             Self::Anonymous => None,
-            Self::Basic(user, password) => Some((user.clone(), password.clone())),
-            Self::AccessToken(token) => Some((TOKEN_USER.to_owned(), token.clone())),
-            Self::Key(tokens) => Some((TOKEN_USER.to_owned(), tokens.token().await?.secret)),
+            Self::Login(login) => Some(Shown {
+                user: login.user.clone(),
+                password: login.password.clone(),
+                expires_at: None,
+            }),
+            Self::Tokens(tokens) => Some(tokens.token().await?.into()),
         })
     }
 
-    /// The same with a token that was bought just now; none when there is nothing to buy one with.
+    /// The same in place of a password that was refused; none when there is nothing to buy another
+    /// with.
     ///
     /// # Errors
     ///
     /// When the token is not sold.
-    pub async fn renewed(&self) -> Result<Option<(String, Secret)>, AuthError> {
+    pub async fn renewed(&self, refused: &Secret) -> Result<Option<Shown>, AuthError> {
         Ok(match self {
-            Self::Key(tokens) => Some((TOKEN_USER.to_owned(), tokens.new_token().await?.secret)),
-            Self::Anonymous | Self::Basic(..) | Self::AccessToken(_) => None,
+            Self::Anonymous | Self::Login(_) => None,
+            Self::Tokens(tokens) => tokens.token_after(refused).await?.map(Shown::from),
         })
     }
 
@@ -135,9 +276,18 @@ impl Credential {
     pub fn identity(&self) -> Identity {
         match self {
             Self::Anonymous => Identity::Nobody,
-            Self::Basic(user, _) => Identity::User(user.clone()),
-            Self::AccessToken(_) => Identity::TokenHolder,
-            Self::Key(tokens) => Identity::Account(tokens.account().to_owned()),
+            Self::Login(login) => Identity::User(login.user.clone(), login.origin),
+            Self::Tokens(tokens) => tokens.identity(),
+        }
+    }
+}
+
+impl From<AccessToken> for Shown {
+    fn from(token: AccessToken) -> Self {
+        Self {
+            user: TOKEN_USER.to_owned(),
+            password: token.secret,
+            expires_at: token.expires_at,
         }
     }
 }
@@ -147,133 +297,51 @@ impl Credential {
 pub enum Identity {
     /// Nobody in particular.
     Nobody,
-    /// A user with a password.
-    User(String),
+    /// A user with a password, out of a variable.
+    User(String, &'static str),
     /// Whoever the given access token belongs to.
     TokenHolder,
+    /// A person with a Google account, whose address the login does not tell.
+    Person,
     /// A service account.
     Account(String),
+    /// An identity of another provider, in IAM's words: `principal://…`, `principalSet://…`.
+    Federated(String),
 }
 
-impl std::fmt::Display for Credential {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Identity {
+    /// Whom a role would be granted to, in IAM's words; none where that is not known.
+    pub fn member(&self) -> Option<String> {
         match self {
-            Self::Anonymous => formatter.write_str("anonymously"),
-            Self::Basic(user, _) => write!(formatter, "as `{user}`"),
-            Self::AccessToken(_) => formatter.write_str("with the given access token"),
-            Self::Key(tokens) => write!(formatter, "with the key of `{}`", tokens.account()),
+            Self::Account(account) => Some(format!("serviceAccount:{account}")),
+            Self::Federated(member) => Some(member.clone()),
+            Self::Nobody | Self::User(..) | Self::TokenHolder | Self::Person => None,
         }
     }
 }
 
-/// Signing in failed.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthError {
-    /// A Google host and nothing to show it.
-    #[error("there is no credential for `{0}`")]
-    NoCredential(Endpoint),
-    /// An API of Google's and no token to show it.
-    #[error("there is no token for Google's APIs")]
-    NoToken,
-    /// The Docker config's entry cannot be used.
-    #[error("could not take the login from the Docker config")]
-    DockerConfig(#[source] DockerConfigError),
-    /// The key signs nothing.
-    #[error("could not make the service-account key ready to sign")]
-    Key(#[source] std::io::Error),
-    /// No token for the key.
-    #[error("could not get an access token for `{account}` from {endpoint}")]
-    Exchange {
-        /// The service account.
-        account: String,
-        /// Its `token_uri`.
-        endpoint: String,
-        /// What the other side said.
-        #[source]
-        cause: ExchangeError,
-    },
-    /// The HTTP client could not be built.
-    #[error("could not make ready to sign in")]
-    Network(#[source] NetworkError),
+impl fmt::Display for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody => formatter.write_str("anonymously"),
+            Self::User(user, _) => write!(formatter, "as `{user}`"),
+            Self::TokenHolder => formatter.write_str("with the given access token"),
+            Self::Person => formatter.write_str("as the person who logged in"),
+            Self::Account(account) => write!(formatter, "as `{account}`"),
+            Self::Federated(member) => write!(formatter, "as `{member}`"),
+        }
+    }
 }
 
-impl AuthError {
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
+impl fmt::Display for Credential {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.identity())?;
         match self {
-            Self::NoCredential(_) | Self::NoToken | Self::DockerConfig(_) | Self::Key(_) => {
-                ExitCode::Denied
+            Self::Anonymous => Ok(()),
+            Self::Login(login) => write!(formatter, ", by `{}`", login.origin),
+            Self::Tokens(tokens) => {
+                write!(formatter, ", by {} of {}", tokens.means(), tokens.origin())
             }
-            Self::Exchange { cause, .. } => match cause {
-                ExchangeError::Refused { .. } => ExitCode::Denied,
-                ExchangeError::Connection(cause) => Trouble::of(&**cause).exit_code(),
-                ExchangeError::TimedOut | ExchangeError::Answer => ExitCode::Temporary,
-            },
-            Self::Network(_) => ExitCode::Failed,
         }
     }
-}
-
-impl Hint for AuthError {
-    fn hints(&self) -> Vec<String> {
-        match self {
-            Self::NoCredential(_) | Self::NoToken => vec![
-                "give `credentials_json` (a service-account key) or `access_token`; a secret is \
-                 empty when the workflow runs from a fork or the secret's name is misspelt"
-                    .to_owned(),
-            ],
-            Self::DockerConfig(DockerConfigError::Helper(endpoint, _)) => vec![format!(
-                "log in with a password that stands in the file itself, or give Google hosts \
-                 `credentials_json`: in a container the helper for `{endpoint}` is not there"
-            )],
-            Self::DockerConfig(_) | Self::Key(_) | Self::Network(_) => Vec::new(),
-            Self::Exchange {
-                account,
-                endpoint,
-                cause,
-            } => match cause {
-                ExchangeError::Refused { description, .. } => refusal_hints(account, description),
-                ExchangeError::Connection(cause) => {
-                    let trouble = Trouble::of(&**cause);
-                    vec![trouble.hint(host(endpoint))]
-                }
-                ExchangeError::TimedOut => {
-                    vec!["the other side or the network stood still: try again".to_owned()]
-                }
-                ExchangeError::Answer => vec![
-                    "run this again in a few minutes; where it stays so, check that no proxy or \
-                     sign-in page answers in Google's place"
-                        .to_owned(),
-                ],
-            },
-        }
-    }
-}
-
-/// The host of an URL that was checked to have one.
-fn host(url: &str) -> &str {
-    let rest = url.strip_prefix("https://").unwrap_or(url);
-    rest.split(['/', ':']).next().unwrap_or(rest)
-}
-
-/// What Google's few sentences about a refused key mean, as far as they are known from reports
-/// (googleapis/google-cloud-php#3622, google-api-ruby-client#720).
-fn refusal_hints(account: &str, description: &str) -> Vec<String> {
-    let hint = if description.contains("account not found") {
-        format!(
-            "the account was deleted or disabled; where it is disabled, `gcloud iam \
-             service-accounts enable {account}` brings it back"
-        )
-    } else if description.contains("Invalid JWT Signature") {
-        format!(
-            "this key was deleted, or is not the account's: make a new one with `gcloud iam \
-             service-accounts keys create key.json --iam-account={account}`"
-        )
-    } else if description.contains("reasonable timeframe") {
-        "the clock of this machine is wrong: Google takes an assertion within an hour of its time"
-            .to_owned()
-    } else {
-        return Vec::new();
-    };
-    vec![hint]
 }

@@ -200,14 +200,39 @@ mod tests {
 
         Credentials:
           credentials_json *
-              Service-account key: its JSON, base64 of it, or a path; it buys a short-lived token, and only
-              that goes to the registry. Excludes `access_token`.
+              Service-account key, or any other credential file of Google's: its JSON, base64 of it, or a
+              path; it buys a short-lived token, and only that goes to the registry. Excludes `access_token`
+              and `workload_identity_provider`; default what the environment has:
+              GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_GHA_CREDS_PATH, CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE,
+              gcloud's application-default credentials, the machine's own account.
           access_token *
               A ready OAuth access token for Google's registries, as `gcloud auth print-access-token` prints
-              it. Excludes `credentials_json`.
+              it. Excludes `credentials_json` and `workload_identity_provider`.
+          workload_identity_provider
+              Keyless: the provider that takes the CI's OIDC token,
+              `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`. Excludes
+              `credentials_json` and `access_token`.
+          service_account
+              Service account to act as, such as `ci@acme-prod.iam.gserviceaccount.com`; default none, the
+              identity itself has the rights. Needs `workload_identity_provider`.
+          oidc_token *
+              The CI's OIDC token, as text or as the path of a file, as GitLab's `id_tokens` give it;
+              default GitHub's, which is asked for. Needs `workload_identity_provider`.
           docker_config *
               Logins for registries that are not Google's: the text of a Docker `config.json`, base64 of it,
-              or a path to it or to its directory; default `$DOCKER_CONFIG/config.json`.
+              or a path to it or to its directory; default DOCKER_AUTH_CONFIG, `$DOCKER_CONFIG/config.json`
+              and REGISTRY_AUTH_FILE, then CI_REGISTRY_USER and CI_REGISTRY_PASSWORD on CI_REGISTRY.
+          source_username
+              User name for the registry of `image`, and for no other. Needs `source_password`.
+          source_password *
+              Password or token for the registry of `image`, and for no other. Needs `source_username`.
+          github_token *
+              GitHub's token, for `ghcr.io` and no other registry; default none, and in the GitHub action
+              the job's own.
+          missing_credentials
+              What is done where there is no credential at all for a Google host, as in a pull request of a
+              fork: `fail` (default), or `skip`: the image is checked, what would be pushed is told, and the
+              run succeeds.
 
         Verification:
           verify

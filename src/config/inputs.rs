@@ -107,9 +107,16 @@ variables! {
         name: "Name of the image below project and repository, such as `api` or `team/api`; default the name inside the image.";
     }
     Credentials {
-        credentials_json (secret): "Service-account key: its JSON, base64 of it, or a path; it buys a short-lived token, and only that goes to the registry. Excludes `access_token`.";
-        access_token (secret): "A ready OAuth access token for Google's registries, as `gcloud auth print-access-token` prints it. Excludes `credentials_json`.";
-        docker_config (secret): "Logins for registries that are not Google's: the text of a Docker `config.json`, base64 of it, or a path to it or to its directory; default `$DOCKER_CONFIG/config.json`.";
+        credentials_json (secret): "Service-account key, or any other credential file of Google's: its JSON, base64 of it, or a path; it buys a short-lived token, and only that goes to the registry. Excludes `access_token` and `workload_identity_provider`; default what the environment has: GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_GHA_CREDS_PATH, CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE, gcloud's application-default credentials, the machine's own account.";
+        access_token (secret): "A ready OAuth access token for Google's registries, as `gcloud auth print-access-token` prints it. Excludes `credentials_json` and `workload_identity_provider`.";
+        workload_identity_provider: "Keyless: the provider that takes the CI's OIDC token, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`. Excludes `credentials_json` and `access_token`.";
+        service_account: "Service account to act as, such as `ci@acme-prod.iam.gserviceaccount.com`; default none, the identity itself has the rights. Needs `workload_identity_provider`.";
+        oidc_token (secret): "The CI's OIDC token, as text or as the path of a file, as GitLab's `id_tokens` give it; default GitHub's, which is asked for. Needs `workload_identity_provider`.";
+        docker_config (secret): "Logins for registries that are not Google's: the text of a Docker `config.json`, base64 of it, or a path to it or to its directory; default DOCKER_AUTH_CONFIG, `$DOCKER_CONFIG/config.json` and REGISTRY_AUTH_FILE, then CI_REGISTRY_USER and CI_REGISTRY_PASSWORD on CI_REGISTRY.";
+        source_username: "User name for the registry of `image`, and for no other. Needs `source_password`.";
+        source_password (secret): "Password or token for the registry of `image`, and for no other. Needs `source_username`.";
+        github_token (secret): "GitHub's token, for `ghcr.io` and no other registry; default none, and in the GitHub action the job's own.";
+        missing_credentials: "What is done where there is no credential at all for a Google host, as in a pull request of a fork: `fail` (default), or `skip`: the image is checked, what would be pushed is told, and the run succeeds.";
     }
     Verify {
         verify: "How the result is checked: `listing` (default: by digest, by tag, and by the registry's own listing) or `off`.";
@@ -141,22 +148,38 @@ variables! {
 
 /// Variables that are not ours but are read, by the name that the rest of the world gave them.
 pub(super) const AMBIENT: &[&str] = &[
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
     "ALL_PROXY",
     "BUILDER_OUTPUT",
     "CI",
     "CI_DEBUG_TRACE",
+    "CI_REGISTRY",
+    "CI_REGISTRY_PASSWORD",
+    "CI_REGISTRY_USER",
+    "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
+    "CLOUDSDK_CONFIG",
+    "DOCKER_AUTH_CONFIG",
     "DOCKER_CONFIG",
     "DOCKER_HOST",
     "DOCKER_TLS_VERIFY",
+    "GCE_METADATA_HOST",
     "GITHUB_ACTIONS",
+    "GITHUB_ACTOR",
+    "GITHUB_EVENT_NAME",
+    "GITHUB_EVENT_PATH",
     "GITHUB_OUTPUT",
     "GITHUB_REPOSITORY",
     "GITHUB_STEP_SUMMARY",
     "GITHUB_WORKSPACE",
     "GITLAB_CI",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_GHA_CREDS_PATH",
+    "HOME",
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_PROXY",
+    "REGISTRY_AUTH_FILE",
     "REQUEST_METHOD",
     "RUNNER_DEBUG",
     "RUNNER_TEMP",
@@ -186,8 +209,6 @@ const GITHUBS: &str = "INPUT_";
 pub(super) struct Given {
     /// Our own variables.
     pub(super) inputs: RawInputs,
-    /// The names of ours that are set, but empty, as a secret is in a fork's pull request.
-    pub(super) empty: Vec<&'static str>,
     /// The values of ours that are secret, whatever they are worth.
     pub(super) secrets: Vec<String>,
     ambient: HashMap<&'static str, String>,
@@ -232,12 +253,10 @@ pub(super) fn read(
         .any(|variable| own.contains_key(&format!("{GITHUBS}{}", variable.name.to_uppercase())));
     let mut pairs = Vec::new();
     let mut secrets = Vec::new();
-    let mut empty = Vec::new();
     for variable in VARIABLES {
         let upper = variable.name.to_ascii_uppercase();
         let (ours, githubs) = (format!("{OURS}{upper}"), format!("{GITHUBS}{upper}"));
         let (our_value, githubs_value) = (own.remove(&ours), own.remove(&githubs));
-        let was_set = our_value.is_some() || githubs_value.is_some();
         let typed = match (is_blank(&our_value), is_blank(&githubs_value)) {
             (false, _) => &ours,
             (true, false) => &githubs,
@@ -270,7 +289,6 @@ pub(super) fn read(
                 "it looks like a key or a token, which does not belong here; its value is not shown",
             ),
             Some(value) => pairs.push((variable.name.to_owned(), value)),
-            None if was_set => empty.push(variable.name),
             None => {}
         }
     }
@@ -279,7 +297,6 @@ pub(super) fn read(
         // Every field is optional text, which envy cannot fail to read; were it to, everything
         // would be absent, and what is needed would be told as missing.
         inputs: envy::from_iter(pairs).unwrap_or_default(),
-        empty,
         secrets,
         ambient,
     }

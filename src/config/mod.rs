@@ -1,11 +1,16 @@
 //! From text to a checked request: the only place that knows variables, and the last that parses.
 
+mod ambient;
 mod console;
 mod credentials;
 mod daemon;
+mod document;
+mod event;
 pub(crate) mod fault;
 mod image;
 mod inputs;
+mod keyless;
+mod logins;
 pub(crate) mod nearest;
 mod network;
 mod parse;
@@ -20,13 +25,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::auth::docker_config::DockerConfig;
+use crate::auth::SignIn;
 use crate::auth::google::ServiceAccountKey;
 use crate::compress::Method;
 use crate::manifest::Platform;
 use crate::network::Network;
 use crate::reference::{Endpoint, Parts, Reference, ReferenceError};
-use crate::secret::Secret;
 
 pub use console::{Console, console};
 pub use daemon::{DaemonImage, EngineAddress};
@@ -45,10 +49,10 @@ pub struct Request {
     pub image: Option<ImageOrigin>,
     /// Where the image goes.
     pub destinations: Destinations,
-    /// How to sign in to Google's hosts; none when nothing was given.
-    pub google: Option<GoogleCredential>,
-    /// Logins for registries that are not Google's.
-    pub docker_config: Option<DockerConfig>,
+    /// All that may be signed in with.
+    pub sign_in: SignIn,
+    /// What is done where a Google host has no credential at all.
+    pub missing_credentials: MissingCredentials,
     /// Proxies, trusted roots, plain-HTTP hosts and time-outs, for every connection.
     pub network: Network,
     /// Which platforms of an index are pushed.
@@ -249,13 +253,14 @@ impl Listing {
     }
 }
 
-/// The one way to sign in to Google that was chosen.
-#[derive(Clone, Debug)]
-pub enum GoogleCredential {
-    /// A service-account key, which buys short-lived tokens.
-    Key(ServiceAccountKey),
-    /// A ready OAuth access token.
-    AccessToken(Secret),
+/// What is done where a Google host has no credential at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissingCredentials {
+    /// The run fails.
+    #[default]
+    Fail,
+    /// The image is checked, nothing is pushed, and the run succeeds.
+    Skip,
 }
 
 /// What is done to layers that the source holds uncompressed.

@@ -14,9 +14,12 @@ use super::paths::{Files, Paths};
 use super::pull_secret::{Bearings, pull_secret};
 use super::values::{any_of, list, number, word};
 use super::{
-    Ci, Command, Compression, Concurrency, Console, Destinations, ImageOrigin, Platforms, Request,
-    Verify, console, credentials, defaults, image, network, targets,
+    Ci, Command, Compression, Concurrency, Console, ImageOrigin, MissingCredentials, Platforms,
+    Request, Verify, ambient, console, credentials, defaults, image, logins, network, targets,
 };
+use crate::auth::SignIn;
+use crate::auth::metadata::MetadataServer;
+use crate::reference::Endpoint;
 
 /// Reads the whole request: `argument` is the command word of the command line, and wins over the
 /// variable `command`.
@@ -40,21 +43,33 @@ pub fn request(
         Command::Push => image::image(&given, &paths, &mut faults),
         Command::List | Command::PullSecret => None,
     };
-    let google = credentials::google(&given, &paths, &mut faults);
-    let destinations = targets::destinations(&given, command, google.as_ref(), &mut faults);
-    if command == Command::Push {
-        need_credential(&given, &destinations, ci, &mut faults);
+    let missing_credentials = missing_credentials(&given, &mut faults);
+    let mut google = credentials::google(&given, missing_credentials, &paths, &mut faults);
+    let mut unread = Vec::new();
+    if !credentials::is_given(&given) {
+        match ambient::google(&given, &paths) {
+            Ok(found) => google = found,
+            Err(faults) => unread = faults,
+        }
     }
+    let destinations = targets::destinations(&given, command, google.as_ref(), &mut faults);
     let source = match &image {
-        Some(ImageOrigin::Registry(reference)) => Some(&reference.endpoint),
+        Some(ImageOrigin::Registry(reference)) => Some(reference.endpoint.clone()),
         Some(ImageOrigin::Local(_)) | None => None,
     };
-    let hosts = destinations.hosts();
-    let elsewhere = hosts.iter().chain(source).any(|host| !host.is_google());
-    let docker_config = credentials::docker_config(&given, elsewhere, &paths, &mut faults);
+    let hosts: Vec<Endpoint> = destinations
+        .hosts()
+        .into_iter()
+        .chain(source.clone())
+        .collect();
+    if command != Command::PullSecret && hosts.iter().any(Endpoint::is_google) {
+        unread.into_iter().for_each(|fault| fault.tell(&mut faults));
+    }
+    let needs_logins = google.is_none() || hosts.iter().any(|host| !host.is_google());
+    let logins = logins::logins(&given, source.as_ref(), needs_logins, &paths, &mut faults);
     let bearings = Bearings {
         command,
-        google: google.as_ref(),
+        google: google.as_ref().map(|(_, credential)| credential),
         destinations: &destinations,
         ci,
     };
@@ -68,7 +83,7 @@ pub fn request(
         image,
         listings,
         pull_secret,
-        docker_config,
+        missing_credentials,
         network: network::network(&given, &paths, &mut faults),
         platforms: platforms(&given, &mut faults),
         compression: compression(&given, &mut faults),
@@ -106,7 +121,11 @@ pub fn request(
             ..console::of(&given, &paths)
         },
         destinations,
-        google,
+        sign_in: SignIn {
+            google,
+            logins,
+            metadata: metadata_server(&given, &mut faults),
+        },
         ci,
     };
     faults.check()?;
@@ -129,30 +148,27 @@ fn command(argument: Option<Command>, given: &Given, faults: &mut Faults) -> Com
     argument.or(named).unwrap_or(Command::Push)
 }
 
-/// Google's registries take no push from just anybody.
-fn need_credential(
-    given: &Given,
-    destinations: &Destinations,
-    ci: Option<Ci>,
-    faults: &mut Faults,
-) {
-    const VARIABLE: &str = "credentials_json";
-    if given.inputs.credentials_json.is_some() || given.inputs.access_token.is_some() {
-        return;
-    }
-    let hosts = destinations.hosts();
-    let Some(host) = hosts.iter().find(|host| host.is_google()) else {
-        return;
-    };
-    faults.missing(
-        VARIABLE,
-        format!(
-            "`{host}` needs a credential to push: give a service-account key, or an `access_token`"
-        ),
-    );
-    if ci.is_some() && given.empty.contains(&VARIABLE) {
-        faults.hint("a secret is empty when the workflow runs for a fork's pull request, or when the secret's name is misspelt");
-    }
+/// `GCE_METADATA_HOST` moves the metadata server, as it does for Google's own libraries.
+fn metadata_server(given: &Given, faults: &mut Faults) -> MetadataServer {
+    const VARIABLE: &str = "GCE_METADATA_HOST";
+    let moved = given.ambient(VARIABLE).and_then(|host| {
+        faults.take(
+            VARIABLE,
+            MetadataServer::at(host).map_err(|_| "it is no host"),
+        )
+    });
+    moved.unwrap_or_default()
+}
+
+fn missing_credentials(given: &Given, faults: &mut Faults) -> MissingCredentials {
+    const VARIABLE: &str = "missing_credentials";
+    let words = [
+        ("fail", MissingCredentials::Fail),
+        ("skip", MissingCredentials::Skip),
+    ];
+    let text = given.inputs.missing_credentials.as_deref();
+    text.and_then(|text| faults.take(VARIABLE, word(text, &words)))
+        .unwrap_or_default()
 }
 
 fn compression(given: &Given, faults: &mut Faults) -> Compression {

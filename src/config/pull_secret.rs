@@ -4,7 +4,8 @@ use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::paths::Paths;
 use super::values::{boolean, list};
-use super::{Ci, Command, Destinations, GoogleCredential, PullSecretRequest, credentials};
+use super::{Ci, Command, Destinations, PullSecretRequest, credentials};
+use crate::auth::GoogleCredential;
 
 /// What else of the request bears on the pull secret.
 pub(super) struct Bearings<'a> {

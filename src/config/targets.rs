@@ -3,7 +3,8 @@
 use super::fault::{Faults, quoted};
 use super::inputs::{Given, PROJECT};
 use super::values::list;
-use super::{Command, Destinations, GoogleCredential, Listing, defaults};
+use super::{Command, Destinations, Listing, defaults};
+use crate::auth::{GoogleCredential, Origin};
 use crate::reference::{Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag};
 
 /// Reads `tags`, `registry`, `project_id`, `repository` and `name`; the credential may know the
@@ -14,7 +15,7 @@ use crate::reference::{Endpoint, HostKind, Parts, Reference, ReferenceError, che
 pub(super) fn destinations(
     given: &Given,
     command: Command,
-    google: Option<&GoogleCredential>,
+    google: Option<&(Origin, GoogleCredential)>,
     faults: &mut Faults,
 ) -> Destinations {
     let (references, tags) = items(given, faults);
@@ -54,20 +55,23 @@ pub(super) fn destinations(
 /// the world calls it.
 fn project<'a>(
     given: &'a Given,
-    google: Option<&'a GoogleCredential>,
+    google: Option<&'a (Origin, GoogleCredential)>,
 ) -> Option<(&'static str, &'a str)> {
     let explicit = given.inputs.project_id.as_deref();
-    let of_key = match google {
-        Some(GoogleCredential::Key(key)) => key.project_id.as_deref(),
-        Some(GoogleCredential::AccessToken(_)) | None => None,
-    };
+    let of_key = google.and_then(|(origin, credential)| match (origin, credential) {
+        (Origin::Variable(name), GoogleCredential::Key(key)) => {
+            Some((*name, key.project_id.as_deref()?))
+        }
+        (_, GoogleCredential::Key(key)) => Some(("credentials_json", key.project_id.as_deref()?)),
+        _ => None,
+    });
     let ambient = || {
         let mut names = PROJECT.iter();
         names.find_map(|name| Some((*name, given.ambient(name)?)))
     };
     explicit
         .map(|project| ("project_id", project))
-        .or(of_key.map(|project| ("credentials_json", project)))
+        .or(of_key)
         .or_else(ambient)
 }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::auth::{AuthError, Credential};
+use crate::auth::{AuthError, Credential, Shown};
 use crate::network::{Network, NetworkError, read_bounded};
 use crate::secret::Secret;
 
@@ -211,14 +211,14 @@ impl Google {
         body: Option<&[u8]>,
     ) -> Result<Response, GoogleError> {
         let refused = |error| GoogleError::not_signed_in(method.clone(), url.clone(), error);
-        let login = self.credential.basic().await.map_err(refused)?;
-        let token = bearer(login).map_err(refused)?;
+        let shown = self.credential.basic().await.map_err(refused)?;
+        let token = bearer(shown).map_err(refused)?;
         let answer = self.send(method, url, body, &token).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
-        match self.credential.renewed().await.map_err(refused)? {
-            Some((_, token)) => self.send(method, url, body, &token).await,
+        match self.credential.renewed(&token).await.map_err(refused)? {
+            Some(shown) => self.send(method, url, body, &shown.password).await,
             None => Ok(answer),
         }
     }
@@ -249,9 +249,9 @@ impl Google {
 }
 
 /// Only a token opens the APIs: neither a user with a password nor nobody.
-fn bearer(login: Option<(String, Secret)>) -> Result<Secret, AuthError> {
-    match login {
-        Some((_, token)) => Ok(token),
+fn bearer(shown: Option<Shown>) -> Result<Secret, AuthError> {
+    match shown {
+        Some(shown) => Ok(shown.password),
         None => Err(AuthError::NoToken),
     }
 }

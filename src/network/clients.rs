@@ -46,12 +46,7 @@ impl Network {
         for proxy in self.proxies.for_reqwest().map_err(NetworkError::Http)? {
             builder = builder.proxy(proxy);
         }
-        let roots = self
-            .ca_certificates
-            .der()
-            .map(|certificate| reqwest::Certificate::from_der(certificate))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(NetworkError::Http)?;
+        let roots = self.ca_certificates.for_reqwest()?;
         builder
             .tls_certs_merge(roots)
             .build()
@@ -96,7 +91,7 @@ impl Network {
 }
 
 impl Proxies {
-    fn for_reqwest(&self) -> reqwest::Result<Vec<reqwest::Proxy>> {
+    pub(super) fn for_reqwest(&self) -> reqwest::Result<Vec<reqwest::Proxy>> {
         let direct = || reqwest::NoProxy::from_string(&self.direct());
         let https = self.https.as_deref().map(reqwest::Proxy::https);
         let http = self.http.as_deref().map(reqwest::Proxy::http);
@@ -112,6 +107,13 @@ impl super::Certificates {
     /// The certificates in DER.
     pub fn der(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         self.0.iter()
+    }
+
+    pub(super) fn for_reqwest(&self) -> Result<Vec<reqwest::Certificate>, NetworkError> {
+        self.der()
+            .map(|certificate| reqwest::Certificate::from_der(certificate))
+            .collect::<Result<_, _>>()
+            .map_err(NetworkError::Http)
     }
 }
 

@@ -14,10 +14,11 @@ use crate::reference::Endpoint;
 
 mod body;
 mod clients;
+mod exchange;
 mod trouble;
 mod tunnel;
 
-pub(crate) use body::read_bounded;
+pub(crate) use body::{BodyError, read_bounded};
 pub use clients::{NetworkError, USER_AGENT};
 pub use trouble::Trouble;
 pub use tunnel::TokenConnector;

@@ -38,7 +38,7 @@ pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Asker>) -> Vec<String>
     match refusal.status {
         401 => vec![who_is_not_known(refusal.url, asker)],
         403 => match asker.map(|asker| &asker.identity) {
-            Some(Identity::User(user)) => {
+            Some(Identity::User(user, _)) => {
                 vec![format!("`{user}` may not do that: have it allowed there")]
             }
             _ => Vec::new(),
@@ -121,11 +121,17 @@ fn of_google(refusal: &Refusal<'_>, place: &Place, asker: Option<&Asker>) -> Opt
 /// Whom a role is granted to, and what to put there where that is not known.
 fn member(asker: Option<&Asker>) -> (String, &'static str) {
     match asker.map(|asker| &asker.identity) {
-        Some(Identity::Account(account)) => (format!("serviceAccount:{account}"), ""),
-        _ => (
-            "serviceAccount:ACCOUNT".to_owned(),
-            ", where ACCOUNT is whom the token belongs to",
+        Some(Identity::Person) => (
+            "user:ACCOUNT".to_owned(),
+            ", where ACCOUNT is the address of whoever logged in",
         ),
+        identity => match identity.and_then(Identity::member) {
+            Some(member) => (member, ""),
+            None => (
+                "serviceAccount:ACCOUNT".to_owned(),
+                ", where ACCOUNT is whom the token belongs to",
+            ),
+        },
     }
 }
 
@@ -140,18 +146,22 @@ pub(super) fn host(url: &Url) -> String {
 
 fn who_is_not_known(url: &Url, asker: Option<&Asker>) -> String {
     match asker.map(|asker| &asker.identity) {
-        Some(Identity::Account(account)) => format!(
+        Some(Identity::Account(account) | Identity::Federated(account)) => format!(
             "the registry does not take the token of `{account}`, which Google has just given: \
              check that the account is not disabled, and run this again"
         ),
-        Some(Identity::TokenHolder) => {
-            "`access_token` is not valid, or no longer: it lives an hour at most; a \
-             service-account key in `credentials_json` is renewed"
+        Some(Identity::Person) => {
+            "the registry does not take the token of the login, which Google has just given: run \
+             this again"
                 .to_owned()
         }
-        Some(Identity::User(user)) => format!(
-            "the registry does not take the password of `{user}` that the Docker config has for \
-             it"
+        Some(Identity::TokenHolder) => {
+            "`access_token` is not valid, or no longer: it lives an hour at most; a \
+             service-account key in `credentials_json`, or `workload_identity_provider`, is renewed"
+                .to_owned()
+        }
+        Some(Identity::User(user, origin)) => format!(
+            "the registry does not take the password of `{user}` that `{origin}` has for it"
         ),
         Some(Identity::Nobody) | None => {
             format!("give a login for `{}` in `docker_config`", host(url))

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +19,7 @@ use super::advice::Asker;
 use super::challenge::Challenge;
 use super::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
 use super::http::read_bounded;
-use crate::auth::Credential;
+use crate::auth::{Credential, Shown};
 use crate::secret::Secret;
 
 /// What a request shows in its `Authorization` header.
@@ -195,13 +195,15 @@ impl Tokens {
                 });
             }
             Challenge::Basic => {
-                let authorization = match self.basic(self.root.clone()).await? {
-                    Some((user, password)) => Authorization::Basic(user, password),
-                    None => Authorization::None,
-                };
-                return Ok(Token {
-                    authorization,
-                    renew_at: None,
+                return Ok(match self.basic(self.root.clone()).await? {
+                    Some(shown) => Token {
+                        renew_at: renewal(&shown),
+                        authorization: Authorization::Basic(shown.user, shown.password),
+                    },
+                    None => Token {
+                        authorization: Authorization::None,
+                        renew_at: None,
+                    },
                 });
             }
             Challenge::Bearer { realm, service } => (realm, service),
@@ -213,15 +215,16 @@ impl Tokens {
                 "scope",
                 &format!("repository:{repository}:{}", access.actions()),
             );
-        let login = self.basic(url.clone()).await?;
-        let mut answer = self.ask(&url, login).await?;
-        if answer.status() == StatusCode::UNAUTHORIZED {
+        let mut login = self.basic(url.clone()).await?;
+        let mut answer = self.ask(&url, login.as_ref()).await?;
+        if let (StatusCode::UNAUTHORIZED, Some(refused)) = (answer.status(), &login) {
             // The token in hand may have been revoked, or this machine's clock may be slow.
-            let renewed = self.credential.renewed().await;
+            let renewed = self.credential.renewed(&refused.password).await;
             let renewed = renewed
                 .map_err(|error| RegistryError::not_signed_in(Method::GET, url.clone(), error))?;
             if renewed.is_some() {
-                answer = self.ask(&url, renewed).await?;
+                answer = self.ask(&url, renewed.as_ref()).await?;
+                login = renewed;
             }
         }
         let status = answer.status();
@@ -237,37 +240,44 @@ impl Tokens {
         let body = read_bounded(answer, MAX_TOKEN_BODY)
             .await
             .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
-        read_token(&body).ok_or_else(|| {
+        let mut token = read_token(&body).ok_or_else(|| {
             let what = if is_page(&body) {
                 PAGE
             } else {
                 "the answer holds no registry token"
             };
             RegistryError::unexpected(Method::GET, url, what)
-        })
+        })?;
+        // Nobody says whether it outlives what bought it.
+        if let Some(end) = login.as_ref().and_then(renewal) {
+            token.renew_at = Some(token.renew_at.map_or(end, |at| at.min(end)));
+        }
+        Ok(token)
     }
 
     /// One request for a registry token.
-    async fn ask(
-        &self,
-        url: &Url,
-        login: Option<(String, Secret)>,
-    ) -> Result<Response, RegistryError> {
+    async fn ask(&self, url: &Url, login: Option<&Shown>) -> Result<Response, RegistryError> {
         let mut request = self.http.get(url.clone());
-        if let Some((user, password)) = login {
-            request = request.basic_auth(&user, Some(password.expose()));
-            self.remember(&Authorization::Basic(user, password));
+        if let Some(Shown { user, password, .. }) = login {
+            request = request.basic_auth(user, Some(password.expose()));
+            self.remember(&Authorization::Basic(user.clone(), password.clone()));
         }
         let sent = request.send().await;
         sent.map_err(|error| RegistryError::broken(Method::GET, url.clone(), error.without_url()))
     }
 
-    async fn basic(&self, url: Url) -> Result<Option<(String, Secret)>, RegistryError> {
+    async fn basic(&self, url: Url) -> Result<Option<Shown>, RegistryError> {
         self.credential
             .basic()
             .await
             .map_err(|error| RegistryError::not_signed_in(Method::GET, url, error))
     }
+}
+
+/// When what was shown has lived nine tenths of what it has left.
+fn renewal(shown: &Shown) -> Option<Instant> {
+    let left = shown.expires_at?.duration_since(SystemTime::now());
+    Instant::now().checked_add(left.unwrap_or_default() * 9 / 10)
 }
 
 /// Reads `token` or `access_token` and `expires_in`; a token that cannot stand in a header is none.

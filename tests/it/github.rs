@@ -90,11 +90,10 @@ fn what_is_wrong_with_the_inputs_is_an_annotation_and_a_summary() {
         panic!("one error: {:?}", seen.annotations)
     };
     insta::assert_snapshot!(error, @r"
-    two inputs cannot be used
-      `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (INPUT_CREDENTIALS_JSON)
+    an input cannot be used
       `verify`: it is `maybe\n::error::x`, expected `listing` or `off` (INPUT_VERIFY)
 
-    hint: a secret is empty when the workflow runs for a fork's pull request, or when the secret's name is misspelt
+    hint: `gcr-push --help` tells what every variable means
     ");
     assert!(seen.summary.contains(&format!("\nerror: {error}\n")));
     assert!(seen.outputs.is_empty());

@@ -4,11 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use super::*;
-use crate::config::GoogleCredential;
+use crate::auth::GoogleCredential;
 
 fn key_text(run: &Run) -> String {
-    match run.request().google {
-        Some(GoogleCredential::Key(key)) => key.json().expose().to_owned(),
+    match run.request().sign_in.google {
+        Some((_, GoogleCredential::Key(key))) => key.json().expose().to_owned(),
         other => panic!("no key: {other:?}"),
     }
 }
@@ -80,7 +80,7 @@ fn what_is_no_key_is_told_for_what_it_is() {
     `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is JSON, but no service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
-    `credentials_json`: it is a credential of type `external_account`, not a `service_account` key; a token that it buys can be given in `access_token` (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: it is of type `external_account`, but `credential_source` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: its `private_key` is no RSA key in PEM; it may have been cut or its line breaks lost (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: its `token_uri` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
@@ -96,7 +96,7 @@ fn a_token_goes_alone_and_without_blanks() {
         .without("GCR_PUSH_CREDENTIALS_JSON")
         .with("GCR_PUSH_PROJECT_ID", "acme")
         .with("GCR_PUSH_ACCESS_TOKEN", "ya29.token\n");
-    let Some(GoogleCredential::AccessToken(token)) = run.request().google else {
+    let Some((_, GoogleCredential::AccessToken(token))) = run.request().sign_in.google else {
         panic!("no token");
     };
     assert_eq!(token.expose(), "ya29.token");
@@ -129,7 +129,7 @@ fn a_plain_registry_needs_no_google_credential() {
     let run = Run::bare()
         .with("GCR_PUSH_IMAGE", "image.tar")
         .with("GCR_PUSH_TAGS", "localhost:5000/app:1");
-    assert!(run.request().google.is_none());
+    assert!(run.request().sign_in.google.is_none());
 }
 
 fn docker_config() -> String {
@@ -139,8 +139,9 @@ fn docker_config() -> String {
 
 fn user(run: &Run) -> Option<String> {
     let endpoint = "registry.example.com".parse().unwrap();
-    let login = run.request().docker_config?.login(&endpoint).unwrap();
-    login.map(|(user, _)| user)
+    let logins = run.request().sign_in.logins;
+    let login = logins.login(&endpoint, false).unwrap();
+    login.map(|login| login.user)
 }
 
 #[test]

@@ -9,9 +9,8 @@ use crate::config::{Compression, Concurrency, LogFormat, VARIABLES, Verify, defa
 #[test]
 fn an_empty_environment_is_told_what_to_give() {
     insta::assert_snapshot!(Run::bare().refused(), @"
-    error: two inputs are missing
+    error: an input is missing
       `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
-      `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push --help` tells what every variable means
     ");
@@ -23,11 +22,10 @@ fn an_action_without_its_inputs_names_them_as_inputs() {
         .with("INPUT_IMAGE", "")
         .with("INPUT_CREDENTIALS_JSON", "");
     insta::assert_snapshot!(run.refused(), @"
-    error: two inputs are missing
+    error: an input is missing
       `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (INPUT_IMAGE)
-      `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (INPUT_CREDENTIALS_JSON)
 
-    hint: a secret is empty when the workflow runs for a fork's pull request, or when the secret's name is misspelt
+    hint: `gcr-push --help` tells what every variable means
     ");
 }
 

@@ -90,7 +90,7 @@ fn files_and_results_are_translated_too() {
         )
         .with("INPUT_DIGEST_FILE", "/dev/stdout")
         .request();
-    assert!(request.google.is_some());
+    assert!(request.sign_in.google.is_some());
     assert_eq!(
         request.report_file,
         Some("/github/workspace/report.json".into())

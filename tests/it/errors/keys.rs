@@ -64,19 +64,18 @@ fn a_key_that_is_none_is_told_and_not_shown() {
 
 #[test]
 fn a_credential_of_another_type_is_told_by_its_type() {
-    let user = r#"{"type": "authorized_user", "client_id": "x.apps.googleusercontent.com",
-        "client_secret": "hunter2", "refresh_token": "1//hunter2"}"#;
-    insta::assert_snapshot!(with_key(user), @"
+    let other = r#"{"type": "gdch_service_account", "name": "hunter2"}"#;
+    insta::assert_snapshot!(with_key(other), @"
     error: an input cannot be used
-      `credentials_json`: it is a credential of type `authorized_user`, not a `service_account` key; a token that it buys can be given in `access_token` (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: it is a credential of type `gdch_service_account`, which gcr-push cannot use (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: a token that such a credential buys can be given in `access_token`: `gcloud auth print-access-token`
     ");
     let federated = r#"{"type": "external_account", "audience": "//iam.googleapis.com/x",
         "token_url": "https://sts.googleapis.com/v1/token"}"#;
     insta::assert_snapshot!(with_key(federated), @"
     error: an input cannot be used
-      `credentials_json`: it is a credential of type `external_account`, not a `service_account` key; a token that it buys can be given in `access_token` (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: it is of type `external_account`, but `credential_source` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push --help` tells what every variable means
     ");
@@ -183,14 +182,14 @@ fn an_access_token_that_has_expired_is_told() {
               caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 401 UNAUTHORIZED
               caused by: authentication failed
 
-            hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json` is renewed
+            hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json`, or `workload_identity_provider`, is renewed
             "),
             _ => insta::assert_snapshot!(told, @"
             error: could not sign in to `us-docker.pkg.dev`
               caused by: GET https://us-docker.pkg.dev/v2/token?scope=repository:acme/containers/app:pull,push: 401 UNAUTHORIZED
               caused by: authentication failed
 
-            hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json` is renewed
+            hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json`, or `workload_identity_provider`, is renewed
             "),
         }
     }
@@ -205,7 +204,7 @@ fn an_access_token_that_is_none_is_told() {
       caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 401 UNAUTHORIZED
       caused by: authentication failed
 
-    hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json` is renewed
+    hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json`, or `workload_identity_provider`, is renewed
     ");
     google.standin.clear_requests();
     let run = with_token(&google, &google.key, "gcr.io/acme");
@@ -235,21 +234,10 @@ fn a_push_without_any_credential_is_told_before_anything_is_sent() {
             .set("image", "image.tar")
             .set("tags", "gcr.io/acme/app:1")
     };
-    insta::assert_snapshot!(refused(&google, push(), 2), @"
-    error: an input is missing
-      `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (GCR_PUSH_CREDENTIALS_JSON)
+    insta::assert_snapshot!(refused(&google, push(), 3), @"
+    error: there is no credential for `gcr.io`
 
-    hint: `gcr-push --help` tells what every variable means
-    ");
-    let fork = push()
-        .variable("GITHUB_ACTIONS", "true")
-        .set("log_format", "plain")
-        .variable("INPUT_CREDENTIALS_JSON", "");
-    insta::assert_snapshot!(refused(&google, fork, 2), @"
-    error: an input is missing
-      `credentials_json`: `gcr.io` needs a credential to push: give a service-account key, or an `access_token` (INPUT_CREDENTIALS_JSON)
-
-    hint: a secret is empty when the workflow runs for a fork's pull request, or when the secret's name is misspelt
+    hint: give `credentials_json` (a service-account key), `access_token`, or `workload_identity_provider`; a secret is empty when the workflow runs from a fork or the secret's name is misspelt
     ");
     assert!(google.standin.requests().is_empty());
 }

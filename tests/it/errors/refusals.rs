@@ -343,7 +343,7 @@ fn a_plain_registry_that_asks_for_a_login_is_told() {
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: the registry does not take the password of `robot` that the Docker config has for it
+    hint: the registry does not take the password of `robot` that `docker_config` has for it
     ");
     assert!(registry.is_untouched());
 }

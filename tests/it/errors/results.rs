@@ -136,7 +136,7 @@ fn standard_output_that_is_closed_early_makes_no_panic() {
     );
     insta::assert_snapshot!(format!("{}\n{}", outcome.code, outcome.stderr), @"
     0
-     INFO signing in to gcr.io with the key of `ci@acme.iam.gserviceaccount.com`
+     INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`
     ");
 
     let outcome = google
@@ -146,7 +146,7 @@ fn standard_output_that_is_closed_early_makes_no_panic() {
     assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
     insta::assert_snapshot!(format!("{}\n{}", outcome.code, outcome.stderr), @"
     0
-     INFO signing in to gcr.io with the key of `ci@acme.iam.gserviceaccount.com`
+     INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`
     ");
 
     let help = Run::command("--help").run_with(closed(), Stdio::piped());

@@ -230,7 +230,7 @@ fn a_listing_that_is_refused_is_a_warning_and_costs_no_time() {
         .set("image", "image.tar")
         .succeeds();
     insta::assert_snapshot!(outcome.stderr, @"
-    INFO signing in to gcr.io with the key of `ci@acme.iam.gserviceaccount.com`
+    INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`
     WARN `gcr.io/acme/app` could not be listed: GET https://gcr.io/v2/acme/app/tags/list?n=10000: 403 DENIED: Permission denied; the image itself is there under its tags and its digest
     WARN `gcr.io/acme` could not be listed: GET https://gcr.io/v2/acme/tags/list?n=10000: 403 DENIED: Permission denied; the image itself is there under its tags and its digest
     ");

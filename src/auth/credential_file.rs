@@ -1,0 +1,247 @@
+//! Credential files as Google's tools write them, told apart by their `type`.
+//! <https://google.aip.dev/auth/4110>
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::GoogleCredential;
+use super::federation::{
+    ExternalAccount, Format, SubjectSource, SubjectUrl, check_subject_url, header_map,
+};
+use super::google::{KeyError, ServiceAccountKey, check_google_url, printable_type};
+use super::impersonation::Impersonation;
+use super::user::AuthorizedUser;
+use crate::secret::Secret;
+
+/// A text that is no credential file that can be used. No message quotes a secret.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FileError {
+    /// A service-account key with a fault, or nothing that is known at all.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A kind of credential that no way leads from.
+    #[error("it is a credential of type `{0}`, which gcr-push cannot use")]
+    UnknownType(String),
+    /// A field that the type needs.
+    #[error("it is of type `{0}`, but `{1}` is missing in it")]
+    Missing(&'static str, &'static str),
+    /// A URL that a secret would go to.
+    #[error("its `{0}` is not `https` at a Google host, so it is not used")]
+    NotGoogle(&'static str),
+    /// A URL that the subject token is asked for at.
+    #[error("its `credential_source.url` cannot be used: {0}")]
+    SubjectUrl(&'static str),
+    /// A way to a subject token that is not gone here.
+    #[error("its `credential_source` is {0}, which gcr-push does not {1}")]
+    Source(&'static str, &'static str),
+    /// File and URL at once, which Google's own libraries refuse too.
+    #[error("its `credential_source` has both `file` and `url`: one of them is too many")]
+    TwoSources,
+    /// A format of the subject token that is not known.
+    #[error(
+        "its `credential_source.format` is not understood: expected `text`, or `json` with `subject_token_field_name`"
+    )]
+    Format,
+    /// Another cloud than the public one.
+    #[error("its `universe_domain` is not `googleapis.com`")]
+    Universe,
+}
+
+impl FileError {
+    /// The way out, where the type itself is what cannot be used.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Source("an executable", _) => Some(
+                "run that program in a step before, and give the token that it prints in \
+                 `oidc_token`, with `workload_identity_provider`",
+            ),
+            Self::Source("AWS's", _) => Some(
+                "let a step before buy the token: `gcloud auth login --cred-file=FILE`, then give \
+                 `access_token` what `gcloud auth print-access-token` prints",
+            ),
+            Self::Source("a certificate", _) => Some(
+                "let a step before buy the token with Google's own libraries, and give it in \
+                 `access_token`",
+            ),
+            Self::UnknownType(_) => Some(
+                "a token that such a credential buys can be given in `access_token`: `gcloud auth \
+                 print-access-token`",
+            ),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct File {
+    r#type: Option<String>,
+    universe_domain: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    refresh_token: Option<String>,
+    audience: Option<String>,
+    subject_token_type: Option<String>,
+    token_url: Option<String>,
+    credential_source: Option<Source>,
+    service_account_impersonation_url: Option<String>,
+    service_account_impersonation: Option<Lifetime>,
+    workforce_pool_user_project: Option<String>,
+    delegates: Option<Vec<String>>,
+    source_credentials: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Lifetime {
+    token_lifetime_seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    file: Option<String>,
+    url: Option<String>,
+    #[serde(default)]
+    headers: HashMap<String, String>,
+    format: Option<SourceFormat>,
+    executable: Option<serde_json::Value>,
+    environment_id: Option<String>,
+    certificate: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct SourceFormat {
+    r#type: Option<String>,
+    subject_token_field_name: Option<String>,
+}
+
+/// Reads the JSON text of a credential file of any type.
+///
+/// # Errors
+///
+/// When no token can be bought with it.
+pub fn parse(json: &str) -> Result<GoogleCredential, FileError> {
+    let file: File = serde_json::from_str(json).map_err(|_| KeyError::NotJson)?;
+    let Some(kind) = file.r#type.as_deref() else {
+        return Err(KeyError::Missing("type").into());
+    };
+    let domain = file.universe_domain.as_deref();
+    if domain.is_some_and(|domain| domain != "googleapis.com") {
+        return Err(FileError::Universe);
+    }
+    match kind {
+        "service_account" => Ok(GoogleCredential::Key(ServiceAccountKey::parse(json)?)),
+        "authorized_user" => user(file).map(GoogleCredential::User),
+        "external_account" => {
+            external(file).map(|account| GoogleCredential::External(Box::new(account)))
+        }
+        "impersonated_service_account" => impersonated(file),
+        other if printable_type(other) => Err(FileError::UnknownType(other.to_owned())),
+        _ => Err(KeyError::Missing("type").into()),
+    }
+}
+
+fn user(file: File) -> Result<AuthorizedUser, FileError> {
+    let missing = |field| FileError::Missing("authorized_user", field);
+    let secret = |value: Option<String>, field| value.map(Secret::new).ok_or(missing(field));
+    Ok(AuthorizedUser {
+        client_id: file.client_id.ok_or(missing("client_id"))?,
+        client_secret: secret(file.client_secret, "client_secret")?,
+        refresh_token: secret(file.refresh_token, "refresh_token")?,
+    })
+}
+
+fn external(file: File) -> Result<ExternalAccount, FileError> {
+    let missing = |field| FileError::Missing("external_account", field);
+    let source = file.credential_source.ok_or(missing("credential_source"))?;
+    let subject = subject(source)?;
+    let token_url = file.token_url.ok_or(missing("token_url"))?;
+    let lifetime = file
+        .service_account_impersonation
+        .and_then(|asked| asked.token_lifetime_seconds)
+        .map(Duration::from_secs);
+    let impersonation = file
+        .service_account_impersonation_url
+        .map(|url| impersonation(&url))
+        .transpose()?
+        .map(|account| account.living(lifetime));
+    Ok(ExternalAccount {
+        audience: file.audience.ok_or(missing("audience"))?,
+        subject_token_type: file
+            .subject_token_type
+            .ok_or(missing("subject_token_type"))?,
+        token_url: google_url("token_url", &token_url)?,
+        subject,
+        impersonation,
+        user_project: file.workforce_pool_user_project,
+        claims: Arc::default(),
+    })
+}
+
+fn subject(source: Source) -> Result<SubjectSource, FileError> {
+    if source.executable.is_some() {
+        return Err(FileError::Source("an executable", "run"));
+    }
+    if source.environment_id.is_some() {
+        return Err(FileError::Source("AWS's", "sign requests for"));
+    }
+    if source.certificate.is_some() {
+        return Err(FileError::Source("a certificate", "show"));
+    }
+    let format = match source.format {
+        None => Format::Text,
+        Some(format) => match (format.r#type.as_deref(), format.subject_token_field_name) {
+            (None | Some("text"), _) => Format::Text,
+            (Some("json"), Some(field)) => Format::Json(field),
+            _ => return Err(FileError::Format),
+        },
+    };
+    match (source.file, source.url) {
+        (Some(_), Some(_)) => Err(FileError::TwoSources),
+        (Some(path), None) => Ok(SubjectSource::File(path.into(), format)),
+        (None, Some(url)) => {
+            let url: Url = url
+                .parse()
+                .map_err(|_| FileError::SubjectUrl("it is no URL"))?;
+            check_subject_url(&url).map_err(FileError::SubjectUrl)?;
+            let headers = header_map(&source.headers).map_err(FileError::SubjectUrl)?;
+            Ok(SubjectSource::Url(SubjectUrl {
+                url,
+                headers,
+                format,
+            }))
+        }
+        (None, None) => Err(FileError::Missing(
+            "external_account",
+            "credential_source.url",
+        )),
+    }
+}
+
+fn impersonated(file: File) -> Result<GoogleCredential, FileError> {
+    const TYPE: &str = "impersonated_service_account";
+    let missing = |field| FileError::Missing(TYPE, field);
+    let url = file
+        .service_account_impersonation_url
+        .ok_or(missing("service_account_impersonation_url"))?;
+    let source = file
+        .source_credentials
+        .ok_or(missing("source_credentials"))?;
+    let source = parse(&source.to_string())?;
+    if matches!(source, GoogleCredential::Impersonated(..)) {
+        return Err(FileError::UnknownType(TYPE.to_owned()));
+    }
+    let account = impersonation(&url)?.through(file.delegates.unwrap_or_default());
+    Ok(GoogleCredential::Impersonated(Box::new(source), account))
+}
+
+fn impersonation(url: &str) -> Result<Impersonation, FileError> {
+    Impersonation::at(url).map_err(|_| FileError::NotGoogle("service_account_impersonation_url"))
+}
+
+fn google_url(field: &'static str, text: &str) -> Result<Url, FileError> {
+    check_google_url(text).map_err(|()| FileError::NotGoogle(field))?;
+    text.parse().map_err(|_| FileError::NotGoogle(field))
+}

@@ -1,0 +1,275 @@
+//! Tokens of Google's, kept fresh: bought when they are needed, again before they run out, and once
+//! for all requests that wait.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Mutex;
+
+use super::error::AuthError;
+use super::exchange::{Exchange, Issued};
+use super::federation::{ExternalAccount, expiry};
+use super::google::KeyIssuer;
+use super::impersonation::Impersonation;
+use super::metadata::Machine;
+use super::user::AuthorizedUser;
+use super::{GoogleCredential, Identity, Origin};
+use crate::network::Network;
+use crate::secret::Secret;
+
+/// A short-lived OAuth token.
+#[derive(Clone, Debug)]
+pub struct AccessToken {
+    /// The token itself.
+    pub secret: Secret,
+    /// When it stops working, by this machine's clock; none where nobody said.
+    pub expires_at: Option<SystemTime>,
+}
+
+/// The tokens of one way to sign in.
+pub struct Tokens {
+    origin: Origin,
+    issuer: Issuer,
+    exchange: Exchange,
+    held: Mutex<Option<Held>>,
+}
+
+/// Who sells tokens, made ready.
+enum Issuer {
+    /// Nobody: there is the one that was given.
+    Given(Secret),
+    Key(KeyIssuer),
+    User(AuthorizedUser),
+    External(Box<ExternalAccount>),
+    Impersonated(Box<Issuer>, Impersonation),
+    Machine(Machine),
+}
+
+struct Held {
+    token: AccessToken,
+    renew_at: Option<Instant>,
+    dies_at: Option<Instant>,
+}
+
+impl Held {
+    fn is_due(&self) -> bool {
+        self.renew_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    fn is_dead(&self) -> bool {
+        self.dies_at.is_some_and(|at| at <= Instant::now())
+    }
+}
+
+impl From<Issued> for Held {
+    fn from(issued: Issued) -> Self {
+        let after = |lifetime| Instant::now().checked_add(lifetime);
+        Self {
+            renew_at: issued
+                .lifetime
+                .and_then(|lifetime| after(lifetime.saturating_sub(margin(lifetime)))),
+            dies_at: issued.lifetime.and_then(after),
+            token: AccessToken {
+                expires_at: issued
+                    .lifetime
+                    .and_then(|lifetime| SystemTime::now().checked_add(lifetime)),
+                secret: issued.secret,
+            },
+        }
+    }
+}
+
+/// How long before its end a token is renewed: as long as Google's libraries take, but no more than
+/// a quarter of its life, for some live two minutes.
+fn margin(lifetime: Duration) -> Duration {
+    (lifetime / 4).min(Duration::from_secs(225))
+}
+
+impl Tokens {
+    /// Makes ready to buy; nothing is sent yet.
+    pub(super) async fn new(
+        origin: Origin,
+        credential: GoogleCredential,
+        exchange: Exchange,
+        network: &Network,
+    ) -> Result<Self, AuthError> {
+        let issuer = Issuer::of(credential, network).await?;
+        Ok(Self::with(origin, issuer, exchange))
+    }
+
+    /// The tokens of the machine's own account.
+    pub(super) fn of_machine(machine: Machine, exchange: Exchange) -> Self {
+        Self::with(Origin::MetadataServer, Issuer::Machine(machine), exchange)
+    }
+
+    fn with(origin: Origin, issuer: Issuer, exchange: Exchange) -> Self {
+        Self {
+            origin,
+            issuer,
+            exchange,
+            held: Mutex::default(),
+        }
+    }
+
+    /// Where the way to sign in was found.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// A token that works now: the one in hand while it lasts, else a new one. Whoever asks while
+    /// one is bought waits for that one.
+    ///
+    /// # Errors
+    ///
+    /// When none is sold.
+    pub async fn token(&self) -> Result<AccessToken, AuthError> {
+        let mut held = self.held.lock().await;
+        if let Some(held) = held.as_ref().filter(|held| !held.is_due()) {
+            return Ok(held.token.clone());
+        }
+        match self.issuer.issue(&self.exchange).await {
+            Ok(issued) => Ok(held.insert(issued.into()).token.clone()),
+            // It was renewed ahead of time, so there may be time for another try.
+            Err(error) => match held.as_mut().filter(|held| !held.is_dead()) {
+                Some(held) => {
+                    tracing::warn!("{error}: the token in hand is used while it lasts");
+                    let left = held.dies_at.map_or(Duration::ZERO, |at| {
+                        at.saturating_duration_since(Instant::now())
+                    });
+                    held.renew_at = Instant::now().checked_add(left / 2);
+                    Ok(held.token.clone())
+                }
+                None => Err(error),
+            },
+        }
+    }
+
+    /// A token in place of one that a registry refused; none where there is nothing to buy one with.
+    ///
+    /// # Errors
+    ///
+    /// When none is sold.
+    pub async fn token_after(&self, refused: &Secret) -> Result<Option<AccessToken>, AuthError> {
+        if let Issuer::Given(_) = self.issuer {
+            return Ok(None);
+        }
+        let mut held = self.held.lock().await;
+        let other = held
+            .as_ref()
+            .filter(|held| held.token.secret != *refused && !held.is_due());
+        if let Some(other) = other {
+            return Ok(Some(other.token.clone()));
+        }
+        let issued = self.issuer.issue(&self.exchange).await?;
+        Ok(Some(held.insert(issued.into()).token.clone()))
+    }
+
+    /// What the tokens are had with, in words.
+    pub fn means(&self) -> &'static str {
+        match &self.issuer {
+            Issuer::Given(_) => "the token",
+            Issuer::Key(_) => "the key",
+            Issuer::User(_) => "the login",
+            Issuer::External(_) => "the workload identity",
+            Issuer::Impersonated(..) => "the impersonation",
+            Issuer::Machine(_) => "the account",
+        }
+    }
+
+    /// Whom the tokens belong to.
+    pub fn identity(&self) -> Identity {
+        self.issuer.identity()
+    }
+}
+
+impl Issuer {
+    async fn of(credential: GoogleCredential, network: &Network) -> Result<Self, AuthError> {
+        Ok(match credential {
+            GoogleCredential::AccessToken(token) => Self::Given(token),
+            GoogleCredential::Key(key) => Self::Key(KeyIssuer::new(key, network).await?),
+            GoogleCredential::User(user) => Self::User(user),
+            GoogleCredential::External(account) => Self::External(account),
+            GoogleCredential::Impersonated(source, account) => {
+                let source = Box::pin(Self::of(*source, network)).await?;
+                Self::Impersonated(Box::new(source), account)
+            }
+        })
+    }
+
+    async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
+        match self {
+            Self::Given(token) => given(token),
+            Self::Key(key) => key.issue().await,
+            Self::User(user) => user.issue(exchange).await,
+            Self::External(account) => account.issue(exchange).await,
+            Self::Impersonated(source, account) => {
+                let token = Box::pin(source.issue(exchange)).await?;
+                let member = source.identity().member();
+                account.issue(exchange, &token.secret, member).await
+            }
+            Self::Machine(machine) => machine.issue(exchange).await,
+        }
+    }
+
+    fn identity(&self) -> Identity {
+        match self {
+            Self::Given(_) => Identity::TokenHolder,
+            Self::Key(key) => Identity::Account(key.account().to_owned()),
+            Self::User(_) => Identity::Person,
+            Self::External(account) => match &account.impersonation {
+                Some(account) => Identity::Account(account.account.clone()),
+                None => Identity::Federated(account.member()),
+            },
+            Self::Impersonated(_, account) => Identity::Account(account.account.clone()),
+            Self::Machine(machine) => Identity::Account(machine.account.clone()),
+        }
+    }
+}
+
+/// A token that was given as text serves until it runs out, where it says when that is: Google's own
+/// are opaque, but a service account may sign a JWT in place of one.
+fn given(token: &Secret) -> Result<Issued, AuthError> {
+    let lifetime = match expiry(token.expose()) {
+        Some(at) => match at.duration_since(SystemTime::now()) {
+            Ok(lifetime) if !lifetime.is_zero() => Some(lifetime),
+            _ => return Err(AuthError::TokenExpired { at }),
+        },
+        None => None,
+    };
+    Ok(Issued {
+        secret: token.clone(),
+        lifetime,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_renewed_before_it_dies_however_short_it_lives() {
+        for (lifetime, expected) in [(3600, 225), (600, 150), (120, 30), (4, 1), (0, 0)] {
+            assert_eq!(
+                margin(Duration::from_secs(lifetime)),
+                Duration::from_secs(expected),
+                "{lifetime}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_given_token_serves_until_its_exp() {
+        let jwt = |payload: &str| {
+            use base64::Engine as _;
+            use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+            Secret::new(format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(payload)))
+        };
+        assert!(matches!(
+            given(&jwt(r#"{"exp":1700000000}"#)),
+            Err(AuthError::TokenExpired { .. })
+        ));
+        let issued = given(&jwt(r#"{"exp":99999999999}"#)).map(|issued| issued.lifetime);
+        assert!(issued.is_ok_and(|lifetime| lifetime.is_some()));
+        let opaque = given(&Secret::new("ya29.c.opaque")).map(|issued| issued.lifetime);
+        assert!(opaque.is_ok_and(|lifetime| lifetime.is_none()));
+    }
+}

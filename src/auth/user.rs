@@ -1,0 +1,54 @@
+//! A person's own login, as `gcloud auth application-default login` leaves it.
+
+use reqwest::Url;
+use reqwest::header::CONTENT_TYPE;
+
+use super::error::{AuthError, Step};
+use super::exchange::{Exchange, Issued};
+use super::google::TOKEN_URI;
+use crate::secret::Secret;
+
+/// A refresh token, and the client that it was given to.
+#[derive(Clone, Debug)]
+pub struct AuthorizedUser {
+    pub(super) client_id: String,
+    pub(super) client_secret: Secret,
+    pub(super) refresh_token: Secret,
+}
+
+impl AuthorizedUser {
+    /// A new token (RFC 6749, section 6).
+    pub(super) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
+        let form = form(&[
+            ("grant_type", "refresh_token"),
+            ("client_id", &self.client_id),
+            ("client_secret", self.client_secret.expose()),
+            ("refresh_token", self.refresh_token.expose()),
+        ]);
+        let failed = |cause| AuthError::Exchange {
+            step: Step::User,
+            endpoint: TOKEN_URI.to_owned(),
+            cause,
+        };
+        let url: Url = TOKEN_URI.parse().map_err(AuthError::Url)?;
+        let request = exchange
+            .client(&url)
+            .post(url)
+            .header(CONTENT_TYPE, FORM)
+            .body(form);
+        let granted = Exchange::ask(request, &[&self.client_secret, &self.refresh_token]).await;
+        granted
+            .and_then(|granted| granted.oauth_token())
+            .map_err(failed)
+    }
+}
+
+/// The type of a form's body.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A form's body.
+pub(super) fn form(pairs: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs)
+        .finish()
+}

@@ -1,0 +1,131 @@
+//! What the environment has to sign in to Google with, where nothing was given by name: the files
+//! that google-github-actions/auth, GitLab and gcloud leave.
+//! <https://google.aip.dev/auth/4110>
+
+use std::path::{Path, PathBuf};
+
+use super::document::read_text;
+use super::fault::{Faults, quoted};
+use super::inputs::Given;
+use super::paths::Paths;
+use crate::auth::credential_file;
+use crate::auth::{GoogleCredential, Origin};
+
+/// The variables that name a credential file, best first: Google's own, then those that
+/// google-github-actions/auth sets beside it.
+const FILES: [&str; 3] = [
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_GHA_CREDS_PATH",
+    "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
+];
+
+const WELL_KNOWN: &str = "application_default_credentials.json";
+
+/// What was found, or the faults that kept it from being read. Whether they matter is for the
+/// caller to say: a run that meets no host of Google's must not fail by them.
+pub(super) fn google(
+    given: &Given,
+    paths: &Paths<'_>,
+) -> Result<Option<(Origin, GoogleCredential)>, Vec<Fault>> {
+    let mut lost = Vec::new();
+    for variable in FILES {
+        let Some(text) = given.ambient(variable) else {
+            continue;
+        };
+        let Some(path) = find(text, given, paths) else {
+            lost.push(Fault {
+                variable,
+                text: format!("there is no file {}", quoted(text)),
+                hints: given
+                    .ambient("GITHUB_ACTIONS")
+                    .map(|_| LOST.to_owned())
+                    .into_iter()
+                    .collect(),
+            });
+            continue;
+        };
+        let origin = Origin::Variable(variable);
+        return match read(&path, paths) {
+            Ok(credential) => Ok(Some((origin, credential))),
+            Err((text, hints)) => Err(vec![Fault {
+                variable,
+                text,
+                hints,
+            }]),
+        };
+    }
+    if let Some(fault) = lost.into_iter().next() {
+        return Err(vec![fault]);
+    }
+    let directory = match (given.ambient("CLOUDSDK_CONFIG"), given.ambient("HOME")) {
+        (Some(directory), _) => PathBuf::from(directory),
+        (None, Some(home)) => Path::new(home).join(".config/gcloud"),
+        (None, None) => return Ok(None),
+    };
+    let path = directory.join(WELL_KNOWN);
+    if !paths.files().exists(&path) {
+        return Ok(None);
+    }
+    match read(&path, paths) {
+        Ok(credential) => Ok(Some((Origin::WellKnownFile(path), credential))),
+        Err((text, hints)) => Err(vec![Fault {
+            variable: match given.ambient("CLOUDSDK_CONFIG") {
+                Some(_) => "CLOUDSDK_CONFIG",
+                None => "HOME",
+            },
+            text: format!("in its {}: {text}", quoted(&path.display().to_string())),
+            hints,
+        }]),
+    }
+}
+
+/// What google-github-actions/auth needs for its file to be seen by a later step.
+const LOST: &str = "google-github-actions/auth leaves its file in the workspace: check the \
+    repository out before that step, not after it, and leave `create_credentials_file` on";
+
+/// A fault of a variable that is not ours, not yet told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    variable: &'static str,
+    text: String,
+    hints: Vec<String>,
+}
+
+impl Fault {
+    pub(super) fn tell(self, faults: &mut Faults) {
+        faults.unusable(self.variable, self.text);
+        for hint in self.hints {
+            faults.hint(hint);
+        }
+    }
+}
+
+/// Where the file is: at the path that is given, or, in a job that the runner has given another
+/// name for it, at the same name in the workspace.
+fn find(text: &str, given: &Given, paths: &Paths<'_>) -> Option<PathBuf> {
+    let there = |path: &PathBuf| paths.files().exists(path);
+    let as_given = paths.input(text).ok().filter(there);
+    as_given.or_else(|| {
+        let workspace = Path::new(given.ambient("GITHUB_WORKSPACE")?);
+        let name = Path::new(text).file_name()?;
+        Some(workspace.join(name)).filter(there)
+    })
+}
+
+fn read(path: &Path, paths: &Paths<'_>) -> Result<GoogleCredential, (String, Vec<String>)> {
+    let json = read_text(path, paths).map_err(|error| {
+        let hint = (error.kind() == std::io::ErrorKind::PermissionDenied)
+            .then(|| "only its owner may read it: run as the same user, or as root".to_owned());
+        (
+            format!("the file that it names cannot be read: {error}"),
+            hint.into_iter().collect(),
+        )
+    })?;
+    credential_file::parse(&json).map_err(|fault| {
+        let hints = fault.hint().map(str::to_owned).into_iter().collect();
+        (
+            format!("the file that it names cannot be used: {fault}"),
+            hints,
+        )
+    })
+}

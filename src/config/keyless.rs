@@ -1,0 +1,219 @@
+//! Workload identity: a provider of Google's, and the OIDC token of the CI that it vouches for.
+
+use super::MissingCredentials;
+use super::document::looks_like_a_path;
+use super::event;
+use super::fault::{Faults, quoted};
+use super::inputs::Given;
+use super::paths::Paths;
+use crate::auth::federation::{ExternalAccount, Format, SubjectSource};
+use crate::auth::impersonation::{Impersonation, is_account};
+use crate::secret::Secret;
+
+pub(super) const PROVIDER: &str = "workload_identity_provider";
+const ACCOUNT: &str = "service_account";
+const TOKEN: &str = "oidc_token";
+const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+
+/// Reads `workload_identity_provider`, `service_account` and `oidc_token`; each needs the first.
+pub(super) fn workload_identity(
+    given: &Given,
+    missing: MissingCredentials,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<ExternalAccount> {
+    let inputs = &given.inputs;
+    let Some(provider) = inputs.workload_identity_provider.as_deref() else {
+        for (variable, value) in [
+            (ACCOUNT, &inputs.service_account),
+            (TOKEN, &inputs.oidc_token),
+        ] {
+            if value.is_some() {
+                faults.missing(
+                    PROVIDER,
+                    format!("`{variable}` is half of a sign-in: name the provider that the CI's OIDC token is shown to, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`"),
+                );
+            }
+        }
+        return None;
+    };
+    let is_without_token = inputs.oidc_token.is_none() && given.ambient(REQUEST_URL).is_none();
+    if missing == MissingCredentials::Skip
+        && is_without_token
+        && event::has_no_secrets(given, paths)
+    {
+        return None;
+    }
+    let provider = match check_provider(provider) {
+        Ok(provider) => Some(provider),
+        Err(fault) => {
+            faults.unusable(PROVIDER, fault);
+            None
+        }
+    };
+    let account = inputs.service_account.as_deref();
+    let impersonation = account.map(|account| {
+        let checked = match is_account(account) {
+            true => Impersonation::of(account).map_err(|_| ()),
+            false => Err(()),
+        };
+        checked.map_err(|()| {
+            format!(
+                "{} is no address of a service account, `NAME@PROJECT.iam.gserviceaccount.com`",
+                quoted(account)
+            )
+        })
+    });
+    let impersonation = match impersonation {
+        Some(Ok(impersonation)) => Some(impersonation),
+        Some(Err(fault)) => {
+            faults.unusable(ACCOUNT, fault);
+            return None;
+        }
+        None => None,
+    };
+    let subject = subject(given, provider.unwrap_or_default(), paths, faults)?;
+    ExternalAccount::of_provider(provider?, subject, impersonation).ok()
+}
+
+/// Where the OIDC token comes from: what was given, else GitHub.
+fn subject(
+    given: &Given,
+    provider: &str,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<SubjectSource> {
+    if let Some(text) = given.inputs.oidc_token.as_deref() {
+        return token(text, paths, faults);
+    }
+    match (given.ambient(REQUEST_URL), given.ambient(REQUEST_TOKEN)) {
+        (Some(url), Some(token)) => {
+            let source = SubjectSource::github(url, token, provider);
+            source
+                .map_err(|fault| faults.unusable(REQUEST_URL, fault))
+                .ok()
+        }
+        _ if given.ambient("GITHUB_ACTIONS").is_some() => {
+            faults.missing(
+                TOKEN,
+                format!("`{PROVIDER}` is half of a sign-in: GitHub gives this job no OIDC token to go with it"),
+            );
+            faults.hint("give the job, or the workflow, `permissions: id-token: write`, and `contents: read` beside it, for what is not named there is taken away; pull requests of forks get no such token");
+            None
+        }
+        _ => {
+            faults.missing(
+                TOKEN,
+                format!("`{PROVIDER}` is half of a sign-in: give the CI's OIDC token, as text or as the path of a file"),
+            );
+            if given.ambient("GITLAB_CI").is_some() {
+                faults.hint("in the job: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}`, with an audience that the provider allows");
+            }
+            None
+        }
+    }
+}
+
+/// An OIDC token as text, or as the path of a file that holds it.
+fn token(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<SubjectSource> {
+    let is_token = text.split('.').count() == 3
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'='));
+    if is_token && text.starts_with("ey") {
+        return Some(SubjectSource::Given(TOKEN, Secret::new(text)));
+    }
+    if text.len() < 4096 && !text.contains(['\n', '\0']) {
+        match paths.input(text) {
+            Ok(path) if paths.files().exists(&path) => {
+                return Some(SubjectSource::File(path, Format::Text));
+            }
+            Ok(_) => {}
+            Err(fault) => {
+                faults.unusable(TOKEN, fault.about("the file that it names"));
+                faults.hint(fault.hint());
+                return None;
+            }
+        }
+    }
+    faults.unusable(
+        TOKEN,
+        match looks_like_a_path(text) {
+            true => "no file is there, if it is meant as a path; its value is not shown",
+            false => "it is neither a JWT nor the path of a file; its value is not shown",
+        },
+    );
+    None
+}
+
+/// The provider's full name, without what some put before it.
+fn check_provider(text: &str) -> Result<&str, String> {
+    let name = text
+        .strip_prefix("https:")
+        .unwrap_or(text)
+        .trim_start_matches("//iam.googleapis.com/");
+    let form = "`projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`";
+    let parts: Vec<&str> = name.split('/').collect();
+    let is_name = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    match parts.as_slice() {
+        [
+            "projects",
+            project,
+            "locations",
+            "global",
+            "workloadIdentityPools",
+            pool,
+            rest @ ..,
+        ] if is_name(pool) => match rest {
+            ["providers", provider] if is_name(provider) => {
+                if !project.is_empty() && project.bytes().all(|b| b.is_ascii_digit()) {
+                    Ok(name)
+                } else {
+                    Err(format!(
+                        "it names the project by its id, {}, and Google wants its number: `gcloud projects describe {} --format='value(projectNumber)'` tells it",
+                        quoted(project),
+                        project.escape_debug()
+                    ))
+                }
+            }
+            [] => Err(format!(
+                "it names a pool, and no provider of it: {form}; `gcloud iam workload-identity-pools providers list --workload-identity-pool={pool} --location=global` lists them"
+            )),
+            _ => Err(format!("{} is no name of a provider: {form}", quoted(text))),
+        },
+        _ => Err(format!("{} is no name of a provider: {form}", quoted(text))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "projects/123/locations/global/workloadIdentityPools/pool/providers/gh";
+
+    #[test]
+    fn a_provider_is_taken_in_the_forms_that_google_prints_it_in() {
+        for text in [
+            NAME.to_owned(),
+            format!("//iam.googleapis.com/{NAME}"),
+            format!("https://iam.googleapis.com/{NAME}"),
+        ] {
+            assert_eq!(check_provider(&text), Ok(NAME), "{text}");
+        }
+        for text in [
+            "gh",
+            "projects/123",
+            &NAME.replace("123", "acme"),
+            &NAME.replace("/providers/gh", ""),
+            &NAME.replace("global", "us"),
+            &format!("{NAME}/x"),
+            &NAME.replace("gh", ""),
+            &NAME.replace("gh", "g h"),
+        ] {
+            assert!(check_provider(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The clients for exchanges that carry secrets in their bodies, and for this machine's neighbours.
+
+use reqwest::redirect::Policy;
+
+use super::{Network, NetworkError, USER_AGENT};
+
+impl Network {
+    /// The client for token endpoints. It follows no redirect: a 307 would carry the body, and with
+    /// it the secret, to wherever it says.
+    ///
+    /// # Errors
+    ///
+    /// When a proxy's address or a certificate cannot be used.
+    pub fn exchange_client(&self) -> Result<reqwest::Client, NetworkError> {
+        let mut builder = self.bare_client();
+        for proxy in self.proxies.for_reqwest().map_err(NetworkError::Http)? {
+            builder = builder.proxy(proxy);
+        }
+        let roots = self.ca_certificates.for_reqwest()?;
+        let builder = builder.tls_certs_merge(roots);
+        builder.build().map_err(NetworkError::Http)
+    }
+
+    /// The client for what is spoken to over plain HTTP on this very machine or right beside it, as
+    /// the metadata server is: it never goes through a proxy, and follows no redirect.
+    ///
+    /// # Errors
+    ///
+    /// When the client cannot be built.
+    pub fn neighbour_client(&self) -> Result<reqwest::Client, NetworkError> {
+        self.bare_client().build().map_err(NetworkError::Http)
+    }
+
+    fn bare_client(&self) -> reqwest::ClientBuilder {
+        reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(Policy::none())
+            .connect_timeout(self.connect_timeout)
+            .read_timeout(self.stall_timeout)
+            .no_proxy()
+    }
+}
