@@ -189,18 +189,22 @@ pub struct Meter {
 impl Meter {
     /// Counts bytes as moved.
     pub fn add(&self, bytes: u64) {
-        self.counter.moved.fetch_add(bytes, Ordering::Relaxed);
+        self.counter()(bytes);
+    }
+
+    /// What counts bytes as moved from wherever they move.
+    pub fn counter(&self) -> impl Fn(u64) + Send + Sync + use<> {
+        let counter = Arc::clone(&self.counter);
+        move |bytes| {
+            counter.moved.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     /// The same stream; what passes through it is counted.
     pub fn watch(&self, stream: ByteStream) -> ByteStream {
-        let counter = Arc::clone(&self.counter);
+        let count = self.counter();
         stream
-            .inspect_ok(move |piece| {
-                counter
-                    .moved
-                    .fetch_add(piece.len() as u64, Ordering::Relaxed);
-            })
+            .inspect_ok(move |piece| count(piece.len() as u64))
             .boxed()
     }
 

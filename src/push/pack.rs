@@ -94,7 +94,10 @@ pub(super) async fn pack_and_send(
     let packing = async {
         // Moved in, so that the other end sees the last layer go.
         let ready = ready;
-        for layer in &image.layers {
+        // The largest first: what is compressed last is sent with nothing beside it.
+        let mut layers: Vec<_> = image.layers.iter().collect();
+        layers.sort_by_key(|layer| std::cmp::Reverse(layer.size));
+        for layer in layers {
             if packed.contains_key(&layer.diff_id) {
                 continue;
             }
@@ -272,14 +275,12 @@ async fn compressed(
     settings: &Settings,
 ) -> Result<Blob, PushError> {
     let UnpackedLayer { diff_id, size, .. } = layer;
-    let bytes = source
-        .open_blob(diff_id, 0)
-        .await
-        .map_err(PushError::Source)?;
+    let bytes = source.layer(diff_id).await.map_err(PushError::Source)?;
     let meter = settings
         .progress
         .begin(Work::Compress, diff_id.short(), *size);
-    let compressed = compress(meter.watch(bytes), method, &settings.temporary_directory)
+    let directory = &settings.temporary_directory;
+    let compressed = compress(bytes, method, directory, meter.counter())
         .await
         .map_err(|cause| PushError::Compress {
             diff_id: diff_id.clone(),

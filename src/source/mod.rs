@@ -12,6 +12,7 @@ mod files;
 mod layout;
 mod names;
 mod open;
+mod range;
 mod remote;
 mod sniff;
 mod spool;
@@ -36,6 +37,7 @@ use tokio::task::spawn_blocking;
 
 pub use daemon::EngineError;
 pub use error::{Fault, SourceError};
+pub use range::FileRange;
 pub use sniff::Looks;
 pub(crate) use stream::bytes as read_range;
 pub use tree::{Part, Smaller, Tree, attested};
@@ -285,11 +287,7 @@ impl Source {
     /// opened. What goes wrong later is an error of the stream.
     pub async fn open_blob(&self, digest: &Digest, offset: u64) -> Result<ByteStream, SourceError> {
         let size = self.blob_size(digest).filter(|size| offset <= *size);
-        let size = size.ok_or_else(|| SourceError::NoBlob {
-            what: self.inner.what.clone(),
-            digest: digest.clone(),
-            offset,
-        })?;
+        let size = size.ok_or_else(|| self.no_blob(digest, offset))?;
         let place = match &self.inner.blobs {
             Blobs::Places(places) => &places[digest],
             Blobs::Remote(remote, _) => return remote.open_blob(digest, offset, size).await,
@@ -300,6 +298,22 @@ impl Source {
             place.offset + offset,
             place.offset + place.size,
         ))
+    }
+
+    /// Where a layer of an [`Unpacked`] image lies, by its diff ID, for readers that want to choose
+    /// their own positions.
+    ///
+    /// # Errors
+    ///
+    /// When the image has no such layer, or its file cannot be opened.
+    pub async fn layer(&self, diff_id: &Digest) -> Result<FileRange, SourceError> {
+        let place = match &self.inner.blobs {
+            Blobs::Places(places) => places.get(diff_id),
+            Blobs::Remote(..) => None,
+        };
+        let place = place.ok_or_else(|| self.no_blob(diff_id, 0))?;
+        let file = self.file(place.clone(), diff_id).await?;
+        Ok(FileRange::new(file, place.offset, place.size))
     }
 
     /// What the bytes of a blob hash to, now: to tell who is wrong when a registry says that a
@@ -338,6 +352,14 @@ impl Source {
             .map_err(std::io::Error::other)
             .and_then(|result| result)
             .map_err(|cause| self.read_error(digest, cause))
+    }
+
+    fn no_blob(&self, digest: &Digest, offset: u64) -> SourceError {
+        SourceError::NoBlob {
+            what: self.inner.what.clone(),
+            digest: digest.clone(),
+            offset,
+        }
     }
 
     fn read_error(&self, digest: &Digest, cause: std::io::Error) -> SourceError {

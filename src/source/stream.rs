@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use futures_util::stream;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::ByteStream;
+use super::range::read_exact_at;
 use crate::digest::{Digest, Hasher};
 
 /// How much is read at once: large enough that the hop to a blocking thread does not count, small
@@ -55,7 +55,7 @@ pub(super) fn hash(file: &File, mut position: u64, end: u64) -> io::Result<Diges
     let mut buffer = vec![0; CHUNK];
     while position < end {
         let length = (end - position).min(CHUNK as u64) as usize;
-        read_at(file, &mut buffer[..length], position)?;
+        read_exact_at(file, &mut buffer[..length], position)?;
         hasher.update(&buffer[..length]);
         position += length as u64;
     }
@@ -64,16 +64,6 @@ pub(super) fn hash(file: &File, mut position: u64, end: u64) -> io::Result<Diges
 
 fn chunk(file: &File, position: u64, end: u64) -> io::Result<Bytes> {
     let mut buffer = vec![0; (end - position).min(CHUNK as u64) as usize];
-    read_at(file, &mut buffer, position)?;
+    read_exact_at(file, &mut buffer, position)?;
     Ok(buffer.into())
-}
-
-fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<()> {
-    file.read_exact_at(buffer, position)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                io::Error::new(error.kind(), "the file became shorter while it was read")
-            }
-            _ => error,
-        })
 }

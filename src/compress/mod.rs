@@ -1,0 +1,224 @@
+//! Compresses a layer on all cores into one stream that depends on its input alone.
+//!
+//! The input is cut into blocks of a fixed size, each becomes a gzip member or a zstd frame of its
+//! own (RFC 1952, section 2.2, and RFC 8878, section 3, let them follow each other), and these are
+//! put together in order: the bytes are the same on any number of cores.
+
+mod encoder;
+mod pipeline;
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use tokio::task::spawn_blocking;
+
+use crate::digest::Digest;
+use crate::source::FileRange;
+
+/// How a layer is compressed, with the level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// gzip, at libdeflate's level: 1 (fast) to 12 (small).
+    Gzip(u8),
+    /// zstd, at its own level: 1 (fast) to 19 (small).
+    Zstd(u8),
+}
+
+/// A compressed layer in a file that has no name and is gone when it is closed.
+#[derive(Clone, Debug)]
+pub struct Compressed {
+    /// What the compressed bytes hash to.
+    pub digest: Digest,
+    /// How many there are.
+    pub size: u64,
+    /// What the bytes before compression hash to.
+    pub diff_id: Digest,
+    /// Where the compressed bytes are.
+    pub file: Arc<File>,
+}
+
+/// A layer that could not be compressed.
+#[derive(Debug, thiserror::Error)]
+pub enum CompressError {
+    /// The layer could not be read.
+    #[error("could not read the layer")]
+    Read(#[source] io::Error),
+    /// The temporary file could not be made or written.
+    #[error("could not write the compressed layer to a temporary file in `{directory}`")]
+    Spool {
+        /// The folder of the temporary file.
+        directory: String,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The system gave no threads, or the library no memory, to compress with.
+    #[error("could not run the compressor")]
+    Compressor(#[source] io::Error),
+}
+
+/// More threads than this would need more memory than they are worth: two blocks each.
+const MAX_WORKERS: usize = 16;
+
+/// Compresses `layer` into a temporary file in `directory`; `count` is told how many bytes were
+/// read, block by block.
+///
+/// # Errors
+///
+/// When the layer cannot be read or the temporary file cannot be written.
+pub async fn compress(
+    layer: FileRange,
+    method: Method,
+    directory: &Path,
+    count: impl Fn(u64) + Send + Sync + 'static,
+) -> Result<Compressed, CompressError> {
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    compress_with(workers.min(MAX_WORKERS), layer, method, directory, count).await
+}
+
+async fn compress_with(
+    workers: usize,
+    layer: FileRange,
+    method: Method,
+    directory: &Path,
+    count: impl Fn(u64) + Send + Sync + 'static,
+) -> Result<Compressed, CompressError> {
+    let spool = |cause| CompressError::Spool {
+        directory: directory.display().to_string(),
+        cause,
+    };
+    let file = tempfile::tempfile_in(directory).map_err(&spool)?;
+    let wanted = Wanted::default();
+    let is_wanted = Arc::clone(&wanted.0);
+    let done = spawn_blocking(move || {
+        let goes_on = |bytes| {
+            count(bytes);
+            is_wanted.load(Ordering::Relaxed)
+        };
+        pipeline::run(&layer, method, file, workers, &goes_on)
+    })
+    .await;
+    match done {
+        Ok(Ok(compressed)) => Ok(compressed),
+        Ok(Err(pipeline::Failure::Read(cause))) => Err(CompressError::Read(cause)),
+        Ok(Err(pipeline::Failure::Write(cause))) => Err(spool(cause)),
+        Ok(Err(pipeline::Failure::Compress(cause))) => Err(CompressError::Compressor(cause)),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Tells the threads to stop when nobody waits for them any more.
+struct Wanted(Arc<AtomicBool>);
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::fs::FileExt as _;
+
+    use super::pipeline::BLOCK;
+    use super::*;
+
+    fn layer(bytes: &[u8]) -> FileRange {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"before").unwrap();
+        file.write_all(bytes).unwrap();
+        file.write_all(b"after").unwrap();
+        FileRange::new(Arc::new(file), 6, bytes.len() as u64)
+    }
+
+    async fn compressed(bytes: &[u8], workers: usize, method: Method) -> (Compressed, Vec<u8>) {
+        let directory = std::env::temp_dir();
+        let compressed = compress_with(workers, layer(bytes), method, &directory, |_| ())
+            .await
+            .unwrap();
+        let mut bytes = vec![0; compressed.size as usize];
+        compressed.file.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(
+            compressed.file.metadata().unwrap().len(),
+            bytes.len() as u64
+        );
+        (compressed, bytes)
+    }
+
+    #[tokio::test]
+    async fn one_thread_and_eight_make_the_same_bytes() {
+        let layer: Vec<u8> = (0..20 * BLOCK + 17).map(|i| (i * i / 7) as u8).collect();
+        for method in [Method::Gzip(2), Method::Gzip(6), Method::Zstd(3)] {
+            let (first, bytes) = compressed(&layer, 1, method).await;
+            let (second, again) = compressed(&layer, 8, method).await;
+            assert!(bytes == again, "{method:?}");
+            assert_eq!(first.digest, second.digest);
+            assert_eq!(first.digest, Digest::of(&bytes));
+            assert_eq!(first.diff_id, Digest::of(&layer));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_out_is_what_went_in() {
+        use std::io::Read as _;
+
+        let layer: Vec<u8> = (0..2 * BLOCK).map(|i| (i * i / 7) as u8).collect();
+        let (_, gzip) = compressed(&layer, 2, Method::Gzip(2)).await;
+        let mut back = Vec::new();
+        let mut reader = flate2::read::MultiGzDecoder::new(&gzip[..]);
+        reader.read_to_end(&mut back).unwrap();
+        assert!(back == layer);
+        let (_, frames) = compressed(&layer, 2, Method::Zstd(3)).await;
+        assert!(zstd::stream::decode_all(&frames[..]).unwrap() == layer);
+    }
+
+    #[tokio::test]
+    async fn a_layer_of_nothing_is_still_gzip() {
+        let (compressed, bytes) = compressed(b"", 2, Method::Gzip(1)).await;
+        assert_eq!(bytes[..2], [0x1f, 0x8b]);
+        assert_eq!(compressed.diff_id, Digest::of(b""));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_became_shorter_is_told() {
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        let layer = FileRange::new(file, 0, 3 * BLOCK as u64);
+        let error = compress(layer, Method::Gzip(1), &std::env::temp_dir(), |_| ())
+            .await
+            .unwrap_err();
+        let CompressError::Read(cause) = error else {
+            panic!("{error}")
+        };
+        assert_eq!(
+            cause.to_string(),
+            "the file became shorter while it was read"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_temporary_folder_that_is_not_there_is_told() {
+        let error = compress(
+            layer(b""),
+            Method::Gzip(1),
+            Path::new("/nonexistent"),
+            |_| (),
+        )
+        .await
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "could not write the compressed layer to a temporary file in `/nonexistent`"
+        );
+    }
+}
