@@ -1,0 +1,169 @@
+//! What is shipped beside the program: the action, GitLab's components, the files of `deploy/`, the
+//! workflows. Their schemas are checked by `.ci/run`; here stands what no schema knows.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use gcr_push::config::VARIABLES;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// Every file right below a folder.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join(folder)).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// The names in a text that follow a prefix.
+fn names(text: &str, prefix: &str) -> BTreeSet<String> {
+    let found = text.match_indices(prefix).map(|(at, _)| {
+        let rest = &text[at + prefix.len()..];
+        let end = rest.find(|c: char| !(c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit()));
+        rest[..end.unwrap_or(rest.len())].to_lowercase()
+    });
+    found.filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn every_variable_that_is_set_anywhere_is_one_that_the_program_reads() {
+    let known: BTreeSet<_> = VARIABLES.iter().map(|variable| variable.name).collect();
+    let pages =
+        ["README.md", "action.yml", ".github/workflows/ci.yml"].map(|name| root().join(name));
+    let shipped = files("deploy").into_iter().chain(files("templates"));
+    for file in pages.into_iter().chain(shipped) {
+        let text = fs::read_to_string(&file).unwrap();
+        for name in names(&text, "GCR_PUSH_") {
+            // How the pages speak of variables as such.
+            let is_general = ["x", "name"].contains(&name.as_str());
+            assert!(
+                is_general || known.contains(name.as_str()),
+                "GCR_PUSH_{} in {}",
+                name.to_uppercase(),
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_action_s_image_is_one_that_every_runner_takes() {
+    let action: Value = serde_yaml::from_str(&read("action.yml")).unwrap();
+    let image = action["runs"]["image"].as_str().unwrap();
+    // A bare reference and an expression pass every schema and fail at run time (actions/runner,
+    // ActionManifestManager.cs); a tag could move.
+    let pinned = image.strip_prefix("docker://").is_some_and(|image| {
+        image.split_once("@sha256:").is_some_and(|(_, hex)| {
+            hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    });
+    assert!(image == "Dockerfile" || pinned, "{image}");
+    assert!(!image.contains("${{"));
+    // Runners on Kubernetes start nothing without it.
+    assert_eq!(action["runs"]["entrypoint"], "/usr/local/bin/gcr-push");
+    // Names that the runner keeps for itself, and such as a shell would drop.
+    for name in action["inputs"].as_object().unwrap().keys() {
+        assert!(!["args", "entrypoint"].contains(&name.as_str()));
+        assert!(
+            name.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+            "{name}"
+        );
+    }
+    let outputs = action["outputs"].as_object().unwrap();
+    for (name, output) in outputs {
+        let keys: Vec<_> = output.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["description"], "{name}");
+    }
+    let colours = [
+        "white",
+        "black",
+        "yellow",
+        "blue",
+        "green",
+        "orange",
+        "red",
+        "purple",
+        "gray-dark",
+    ];
+    assert!(colours.contains(&action["branding"]["color"].as_str().unwrap()));
+}
+
+#[test]
+fn a_component_passes_on_every_input_and_takes_no_secret() {
+    for name in ["gcr-push", "gcr-push-keyless"] {
+        let text = read(&format!("templates/{name}.yml"));
+        let documents: Vec<Value> = serde_yaml::Deserializer::from_str(&text)
+            .map(|document| Value::deserialize(document).unwrap())
+            .collect();
+        let [header, job] = documents.as_slice() else {
+            panic!("a header and a job")
+        };
+        let inputs = header["spec"]["inputs"].as_object().unwrap();
+        let job = job.to_string();
+        for (input, description) in inputs {
+            assert!(job.contains(&format!("$[[ inputs.{input} ]]")), "{input}");
+            assert!(description["description"].is_string(), "{input}");
+            // Slashes around it would be part of it: gitlab#458935.
+            let regex = description["regex"].as_str().unwrap_or_default();
+            assert!(!regex.starts_with('/'));
+            let variable = VARIABLES.iter().find(|variable| variable.name == input);
+            assert!(variable.is_none_or(|variable| !variable.secret), "{input}");
+        }
+        for used in job.split("$[[ inputs.").skip(1) {
+            let used = used.split(' ').next().unwrap();
+            assert!(inputs.contains_key(used), "{used}");
+        }
+    }
+}
+
+#[test]
+fn everything_that_is_shipped_names_the_same_image_of_this_version() {
+    let major = env!("CARGO_PKG_VERSION").split('.').next().unwrap();
+    let image = format!("ghcr.io/gcr-push/gcr-push:{major}");
+    for file in files("deploy").into_iter().chain(files("templates")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for (at, _) in text.match_indices("ghcr.io/gcr-push/gcr-push") {
+            let named: String = text[at..]
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || "./:-".contains(*c))
+                .collect();
+            assert_eq!(named, image, "{}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_action_and_image_of_a_workflow_is_pinned() {
+    for file in files(".github/workflows") {
+        for line in fs::read_to_string(&file).unwrap().lines() {
+            let Some((_, used)) = line.split_once("uses: ") else {
+                continue;
+            };
+            let used = used.split(' ').next().unwrap();
+            let commit = used.rsplit('@').next().unwrap();
+            assert!(
+                used.starts_with("./")
+                    || (commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit())),
+                "{line}"
+            );
+        }
+    }
+    for line in read("Dockerfile")
+        .lines()
+        .filter(|line| line.starts_with("FROM "))
+    {
+        assert!(line.contains("@sha256:"), "{line}");
+    }
+}
