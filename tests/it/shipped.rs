@@ -41,7 +41,10 @@ fn every_variable_that_is_set_anywhere_is_one_that_the_program_reads() {
     let known: BTreeSet<_> = VARIABLES.iter().map(|variable| variable.name).collect();
     let pages =
         ["README.md", "action.yml", ".github/workflows/ci.yml"].map(|name| root().join(name));
-    let shipped = files("deploy").into_iter().chain(files("templates"));
+    let shipped = files("deploy")
+        .into_iter()
+        .chain(files("templates"))
+        .chain(files("docs"));
     for file in pages.into_iter().chain(shipped) {
         let text = fs::read_to_string(&file).unwrap();
         for name in names(&text, "GCR_PUSH_") {
@@ -165,5 +168,110 @@ fn every_action_and_image_of_a_workflow_is_pinned() {
         .filter(|line| line.starts_with("FROM "))
     {
         assert!(line.contains("@sha256:"), "{line}");
+    }
+}
+
+/// Every text file of a folder, and of the folders in it.
+fn texts_below(folder: &Path, texts: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts_below(&path, texts);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            texts.push(fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn troubleshooting_is_headed_by_texts_that_are_really_printed() {
+    // What the tests hold against the program's own output, snapshots above all.
+    let mut sources = Vec::new();
+    texts_below(&root().join("tests/it"), &mut sources);
+    texts_below(&root().join("src/config/tests"), &mut sources);
+    let lines: Vec<_> = sources.iter().flat_map(|text| text.lines()).collect();
+    let page = read("docs/troubleshooting.md");
+    let mut count = 0;
+    for heading in page.lines().filter_map(|line| line.strip_prefix("### `")) {
+        let printed = heading.strip_suffix('`').unwrap();
+        let pieces: Vec<_> = printed.split('…').map(str::trim).collect();
+        let is_printed = lines.iter().any(|line| {
+            let mut rest = *line;
+            pieces.iter().all(|piece| match rest.split_once(piece) {
+                Some((_, after)) => {
+                    rest = after;
+                    true
+                }
+                None => false,
+            })
+        });
+        assert!(is_printed, "nothing prints {printed:?}");
+        count += 1;
+    }
+    assert!(count > 20);
+}
+
+#[test]
+fn every_example_gives_inputs_that_there_are() {
+    let action: Value = serde_yaml::from_str(&read("action.yml")).unwrap();
+    let inputs = action["inputs"].as_object().unwrap();
+    let mut examples = 0;
+    for page in ["README.md", "docs/coming-from.md"] {
+        let text = read(page);
+        for step in text.split("uses: gcr-push/gcr-push@").skip(1) {
+            let given = step
+                .lines()
+                .skip(1)
+                .take_while(|line| line.starts_with(' ') && !line.trim_start().starts_with('-'));
+            for line in given {
+                let Some((name, _)) = line.trim().split_once(':') else {
+                    continue;
+                };
+                let is_step = ["with", "id", "if", "env"].contains(&name);
+                let is_input = inputs.contains_key(name);
+                // Lines of a list have a colon, too: `gcr.io/acme/api:1`.
+                let is_reference = name.contains('/');
+                assert!(is_step || is_input || is_reference, "{line} in {page}");
+            }
+            examples += 1;
+        }
+    }
+    assert!(examples > 4);
+}
+
+#[test]
+fn every_link_of_the_pages_leads_somewhere() {
+    let pages = ["README.md", ".github/SECURITY.md"].map(|page| root().join(page));
+    for page in pages.into_iter().chain(files("docs")) {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() {
+                page.clone()
+            } else {
+                page.parent().unwrap().join(file)
+            };
+            assert!(target.exists(), "{link} in {}", page.display());
+            if anchor.is_empty() {
+                continue;
+            }
+            // How GitHub makes an anchor of a heading.
+            let anchors = fs::read_to_string(&target).unwrap();
+            let is_there = anchors
+                .lines()
+                .filter(|line| line.starts_with('#'))
+                .any(|line| {
+                    let heading = line.trim_start_matches('#').trim().to_lowercase();
+                    let kept = heading
+                        .chars()
+                        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+                    kept.collect::<String>().replace(' ', "-") == anchor
+                });
+            assert!(is_there, "{link} in {}", page.display());
+        }
     }
 }
