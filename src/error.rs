@@ -15,6 +15,7 @@ use crate::pull_secret::PullSecretError;
 use crate::push::PushError;
 use crate::reference::{Endpoint, ReferenceError};
 use crate::registry::{OpenError, RegistryError};
+use crate::setup::SetupError;
 use crate::source::SourceError;
 use crate::verify::VerifyError;
 
@@ -97,6 +98,9 @@ pub enum Error {
     /// The pull secret could not be written.
     #[error(transparent)]
     PullSecret(PullSecretError),
+    /// The Google side could not be set up.
+    #[error(transparent)]
+    Setup(SetupError),
     /// Standard output, or a file that was asked for, cannot be written.
     #[error("could not write the result")]
     Output(#[source] io::Error),
@@ -131,6 +135,7 @@ impl Error {
             Self::Verify(error) => error.exit_code(),
             Self::List(error) => error.exit_code(),
             Self::PullSecret(error) => error.exit_code(),
+            Self::Setup(error) => error.exit_code(),
             Self::Output(_) | Self::File(..) | Self::Start(_) => ExitCode::Failed,
         }
     }
@@ -149,6 +154,7 @@ impl Hint for Error {
             Self::Verify(error) => error.hints(),
             Self::List(error) => error.hints(),
             Self::PullSecret(error) => error.hints(),
+            Self::Setup(error) => error.hints(),
             Self::NoImage => vec![
                 "for example `image: docker-archive:image.tar`, `oci-archive:image.tar`, \
                  `oci:layout`, `docker://NAME` or `docker-daemon:NAME`"

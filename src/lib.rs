@@ -17,7 +17,7 @@
 //! |---|---|
 //! | [`digest`], [`manifest`], [`mod@reference`], [`secret`], [`progress`] | the words; no I/O |
 //! | [`network`], [`auth`], [`registry`], [`google`], [`source`], [`compress`] | the edges; I/O, no policy |
-//! | [`push`], [`verify`], [`list`], [`pull_secret`] | the steps |
+//! | [`push`], [`verify`], [`list`], [`pull_secret`], [`setup`] | the steps |
 //! | [`cli`], [`config`], [`logging`], [`report`], [`error`] | the side that people and CIs see |
 
 pub mod auth;
@@ -38,6 +38,7 @@ pub mod reference;
 pub mod registry;
 pub mod report;
 pub mod secret;
+pub mod setup;
 pub mod source;
 pub mod verify;
 
@@ -49,6 +50,7 @@ use std::time::Instant;
 use auth::Credentials;
 use config::{Command, ImageOrigin, Request, Verify};
 pub use error::{Error, Failure};
+use google::Google;
 use progress::Progress;
 use pull_secret::PullSecret;
 use push::targets::{self, Target};
@@ -71,6 +73,7 @@ pub async fn run(request: Request, stdout: &mut dyn Write) -> Result<(), Failure
         Command::Push => push_image(&request, stdout).await,
         Command::List => list_images(&request, stdout).await.map_err(Failure::from),
         Command::PullSecret => write_pull_secret(&request, stdout).map_err(Failure::from),
+        Command::Setup => set_up(&request, stdout).await.map_err(Failure::from),
     };
     report::hand_back(&request);
     done
@@ -262,6 +265,20 @@ fn write_pull_secret(request: &Request, stdout: &mut dyn Write) -> Result<(), Er
             .write_all(secret.yaml().expose().as_bytes())
             .map_err(Error::Output),
     }
+}
+
+/// Shows what the Google side lacks, and makes it or takes it away where that was asked for.
+async fn set_up(request: &Request, stdout: &mut dyn Write) -> Result<(), Error> {
+    let Some(asked) = &request.setup else {
+        return Ok(());
+    };
+    let credentials = sign_in(request).await?;
+    let credential = credentials.for_google().await.map_err(Error::Auth)?;
+    let google = Google::new(credential, &request.network)
+        .map_err(|cause| Error::Auth(auth::AuthError::Network(cause)))?;
+    setup::setup(asked, &google, &request.network, stdout)
+        .await
+        .map_err(Error::Setup)
 }
 
 async fn sign_in(request: &Request) -> Result<Credentials, Error> {

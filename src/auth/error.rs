@@ -159,7 +159,12 @@ const OIDC_LIVES_LONGER: [&str; 2] = [
 impl Hint for AuthError {
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::NoCredential(_) | Self::NoToken => vec![
+            Self::NoToken => vec![
+                "give `access_token`, as `gcloud auth print-access-token` prints it, or \
+                 `credentials_json` (a service-account key)"
+                    .to_owned(),
+            ],
+            Self::NoCredential(_) => vec![
                 "give `credentials_json` (a service-account key), `access_token`, or \
                  `workload_identity_provider`; a secret is empty when the workflow runs from a \
                  fork or the secret's name is misspelt"

@@ -91,6 +91,11 @@ impl ServiceAccountKey {
         })
     }
 
+    /// The key's own id, where the file has it.
+    pub fn id(&self) -> Option<&str> {
+        self.private_key_id.as_deref()
+    }
+
     /// The file's text, as the password of the user `_json_key`.
     pub fn json(&self) -> &Secret {
         &self.json

@@ -77,6 +77,8 @@ pub enum Origin {
     WellKnownFile(PathBuf),
     /// On the machine itself.
     MetadataServer,
+    /// Setup has just made it, or was lent it.
+    Setup,
 }
 
 impl fmt::Display for Origin {
@@ -85,6 +87,7 @@ impl fmt::Display for Origin {
             Self::Variable(name) => write!(formatter, "`{name}`"),
             Self::WellKnownFile(path) => write!(formatter, "gcloud's `{}`", path.display()),
             Self::MetadataServer => formatter.write_str("the metadata server"),
+            Self::Setup => formatter.write_str("setup"),
         }
     }
 }
@@ -242,6 +245,21 @@ pub struct Shown {
 }
 
 impl Credential {
+    /// The tokens of one way to sign in, whatever else the run has.
+    ///
+    /// # Errors
+    ///
+    /// When a key cannot sign or the HTTP client cannot be built.
+    pub async fn of(
+        origin: Origin,
+        credential: GoogleCredential,
+        network: &Network,
+    ) -> Result<Self, AuthError> {
+        let exchange = Exchange::new(network)?;
+        let tokens = Tokens::new(origin, credential, exchange, network).await?;
+        Ok(Self::Tokens(Arc::new(tokens)))
+    }
+
     /// User and password as they are shown now; none when there is nothing to show.
     ///
     /// # Errors

@@ -159,6 +159,8 @@ mod tests {
                        asked (the default)
           list         list the images of a project, or with `name` the tags of an image
           pull-secret  write the Kubernetes Secret that lets a cluster pull
+          setup        show what the Google side lacks: APIs, repository, accounts, roles; with
+                       `setup_apply` make it, with `setup_remove` take it away
 
         Options:
           -h, --help     print this text
@@ -257,10 +259,35 @@ mod tests {
               default standard output, which is refused under a CI, because logs are kept. Needs
               `pull_secret`.
 
+        Setup:
+          setup_apply
+              `true` carries out what `setup` shows as missing; default `false`. Excludes `setup_remove`.
+          setup_remove
+              `true` takes away what `setup` made, and nothing else: keys, roles, accounts, pools, and
+              repositories that hold nothing; default `false`. Excludes `setup_apply`.
+          setup_github
+              List of GitHub repositories, `OWNER/REPO`, whose workflows may push without a key; a private
+              one with its numbers, `OWNER/REPO#OWNER_ID/REPO_ID`; default none.
+          setup_gitlab
+              List of GitLab projects, `https://HOST/GROUP/PROJECT`, whose jobs may push without a key; a
+              private one with its numbers, `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID`; default
+              none.
+          setup_key
+              File for a key of the account that pulls, such as `puller.json`, readable by its owner alone;
+              `pusher:FILE` for one of the account that pushes; default no key.
+          setup_backend
+              What the images are kept in: `artifact-registry` (default), or `storage` for left-over buckets
+              of the old Container Registry.
+          setup_pusher
+              Id of the service account that pushes, from 6 to 30 letters, digits and `-`; default
+              `gcr-pusher`.
+          setup_puller
+              Id of the service account that pulls, likewise; default `gcr-puller`.
+
         Behaviour:
           command
-              The command word (`push`, `list`, `pull-secret`) where no argument can be given, as in a
-              `uses:` step; an argument wins; default `push`.
+              The command word (`push`, `list`, `pull-secret`, `setup`) where no argument can be given, as
+              in a `uses:` step; an argument wins; default `push`.
           compression
               What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.
           compression_level

@@ -24,6 +24,8 @@ pub enum Group {
     Verify,
     /// What a cluster pulls with.
     PullSecret,
+    /// What is made on Google's side.
+    Setup,
     /// How the work is done.
     Behaviour,
     /// What is left for the next job.
@@ -32,12 +34,13 @@ pub enum Group {
 
 impl Group {
     /// Every group, in the order of `--help`.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Image,
         Self::Target,
         Self::Credentials,
         Self::Verify,
         Self::PullSecret,
+        Self::Setup,
         Self::Behaviour,
         Self::Results,
     ];
@@ -50,6 +53,7 @@ impl Group {
             Self::Credentials => "Credentials",
             Self::Verify => "Verification",
             Self::PullSecret => "Pull secret",
+            Self::Setup => "Setup",
             Self::Behaviour => "Behaviour",
             Self::Results => "Results",
         }
@@ -128,8 +132,18 @@ variables! {
         pull_secret_allow_push_key: "`true` puts the pushing key of `credentials_json` into the pull secret when no other is given, and so lets everyone who reads the Secret push; default `false`. Needs `pull_secret`.";
         pull_secret_file: "File for the pull secret's YAML, such as `pull-secret.yaml`, readable by its owner alone; default standard output, which is refused under a CI, because logs are kept. Needs `pull_secret`.";
     }
+    Setup {
+        setup_apply: "`true` carries out what `setup` shows as missing; default `false`. Excludes `setup_remove`.";
+        setup_remove: "`true` takes away what `setup` made, and nothing else: keys, roles, accounts, pools, and repositories that hold nothing; default `false`. Excludes `setup_apply`.";
+        setup_github: "List of GitHub repositories, `OWNER/REPO`, whose workflows may push without a key; a private one with its numbers, `OWNER/REPO#OWNER_ID/REPO_ID`; default none.";
+        setup_gitlab: "List of GitLab projects, `https://HOST/GROUP/PROJECT`, whose jobs may push without a key; a private one with its numbers, `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID`; default none.";
+        setup_key: "File for a key of the account that pulls, such as `puller.json`, readable by its owner alone; `pusher:FILE` for one of the account that pushes; default no key.";
+        setup_backend: "What the images are kept in: `artifact-registry` (default), or `storage` for left-over buckets of the old Container Registry.";
+        setup_pusher: "Id of the service account that pushes, from 6 to 30 letters, digits and `-`; default `gcr-pusher`.";
+        setup_puller: "Id of the service account that pulls, likewise; default `gcr-puller`.";
+    }
     Behaviour {
-        command: "The command word (`push`, `list`, `pull-secret`) where no argument can be given, as in a `uses:` step; an argument wins; default `push`.";
+        command: "The command word (`push`, `list`, `pull-secret`, `setup`) where no argument can be given, as in a `uses:` step; an argument wins; default `push`.";
         compression: "What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.";
         compression_level: "Level for `gzip`, from 1 (fast) to 12 (small), default 2; or for `zstd`, from 1 to 19, default 3. Excludes `compression: none`.";
         layer_reuse: "Whether layers that the destination's earlier images have, by their diff IDs, are neither compressed nor sent: `auto` (default) or `off`.";
@@ -154,6 +168,9 @@ pub(super) const AMBIENT: &[&str] = &[
     "BUILDER_OUTPUT",
     "CI",
     "CI_DEBUG_TRACE",
+    "CI_PROJECT_ID",
+    "CI_PROJECT_NAMESPACE_ID",
+    "CI_PROJECT_URL",
     "CI_REGISTRY",
     "CI_REGISTRY_PASSWORD",
     "CI_REGISTRY_USER",
@@ -170,6 +187,8 @@ pub(super) const AMBIENT: &[&str] = &[
     "GITHUB_EVENT_PATH",
     "GITHUB_OUTPUT",
     "GITHUB_REPOSITORY",
+    "GITHUB_REPOSITORY_ID",
+    "GITHUB_REPOSITORY_OWNER_ID",
     "GITHUB_STEP_SUMMARY",
     "GITHUB_WORKSPACE",
     "GITLAB_CI",

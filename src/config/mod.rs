@@ -16,6 +16,7 @@ mod network;
 mod parse;
 mod paths;
 mod pull_secret;
+mod setup;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,10 @@ pub use fault::ConfigError;
 pub use inputs::{Group, VARIABLES, Variable};
 pub use parse::request;
 pub use paths::{Disk, Files};
+pub(crate) use setup::account_host;
+pub use setup::{
+    Backend, Forge, ForgeIds, ForgeKind, Role, SetupAction, SetupRegistry, SetupRequest,
+};
 
 /// What the process was asked to do, complete and free of contradictions: nothing is left to
 /// parse, and nothing below reads the environment.
@@ -67,6 +72,8 @@ pub struct Request {
     pub listings: Vec<Listing>,
     /// The pull secret, when one is asked for.
     pub pull_secret: Option<PullSecretRequest>,
+    /// The Google side, where the command is `setup`.
+    pub setup: Option<SetupRequest>,
     /// Blobs in flight at once.
     pub concurrency: Concurrency,
     /// Where the report goes as JSON.
@@ -99,11 +106,13 @@ pub enum Command {
     List,
     /// Write the pull secret.
     PullSecret,
+    /// Set up the Google side.
+    Setup,
 }
 
 impl Command {
     /// Every command, in the order of `--help`.
-    pub const ALL: [Self; 3] = [Self::Push, Self::List, Self::PullSecret];
+    pub const ALL: [Self; 4] = [Self::Push, Self::List, Self::PullSecret, Self::Setup];
 
     /// The word for it.
     pub fn word(self) -> &'static str {
@@ -111,6 +120,7 @@ impl Command {
             Self::Push => "push",
             Self::List => "list",
             Self::PullSecret => "pull-secret",
+            Self::Setup => "setup",
         }
     }
 
@@ -123,6 +133,10 @@ impl Command {
             }
             Self::List => "list the images of a project, or with `name` the tags of an image",
             Self::PullSecret => "write the Kubernetes Secret that lets a cluster pull",
+            Self::Setup => {
+                "show what the Google side lacks: APIs, repository, accounts, roles; with `setup_apply` \
+                 make it, with `setup_remove` take it away"
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use super::inputs::{self, Given};
 use super::nearest::nearest;
 use super::paths::{Files, Paths};
 use super::pull_secret::{Bearings, pull_secret};
+use super::setup::setup;
 use super::values::{any_of, list, number, word};
 use super::{
     Ci, Command, Compression, Concurrency, Console, ImageOrigin, MissingCredentials, Platforms,
@@ -41,7 +42,7 @@ pub fn request(
 
     let image = match command {
         Command::Push => image::image(&given, &paths, &mut faults),
-        Command::List | Command::PullSecret => None,
+        Command::List | Command::PullSecret | Command::Setup => None,
     };
     let missing_credentials = missing_credentials(&given, &mut faults);
     let mut google = credentials::google(&given, missing_credentials, &paths, &mut faults);
@@ -73,10 +74,13 @@ pub fn request(
         destinations: &destinations,
         ci,
     };
-    let pull_secret = pull_secret(&given, &bearings, &paths, &mut faults);
+    let pull_secret = match command {
+        Command::Setup => None,
+        _ => pull_secret(&given, &bearings, &paths, &mut faults),
+    };
     let listings = match command {
         Command::List => targets::listings(&destinations),
-        Command::Push | Command::PullSecret => Vec::new(),
+        Command::Push | Command::PullSecret | Command::Setup => Vec::new(),
     };
     let request = Request {
         command,
@@ -84,6 +88,7 @@ pub fn request(
         listings,
         pull_secret,
         missing_credentials,
+        setup: setup(&given, command, &destinations, &paths, &mut faults),
         network: network::network(&given, &paths, &mut faults),
         platforms: platforms(&given, &mut faults),
         compression: compression(&given, &mut faults),

@@ -18,7 +18,11 @@ pub(super) fn destinations(
     google: Option<&(Origin, GoogleCredential)>,
     faults: &mut Faults,
 ) -> Destinations {
-    let (references, tags) = items(given, faults);
+    // What is set up is told by `registry` and `repository` alone.
+    let (references, tags) = match command {
+        Command::Setup => (Vec::new(), Vec::new()),
+        _ => items(given, faults),
+    };
     let endpoints = endpoints(given, command, &references, &tags, faults);
     let inputs = &given.inputs;
     let project = project(given, google);

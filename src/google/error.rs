@@ -360,12 +360,12 @@ impl Refused {
         }
         let billing = |violation: &Violation| violation.kind.ends_with("billing-enabled");
         if reason == "UREQ_PROJECT_BILLING_NOT_FOUND" || self.violations.iter().any(billing) {
-            return vec![
-                "the project has no billing account: `gcloud billing projects link PROJECT \
+            let project = of("project").unwrap_or_else(|| "PROJECT".to_owned());
+            return vec![format!(
+                "the project has no billing account: `gcloud billing projects link {project} \
                  --billing-account=ACCOUNT` gives it one, and `gcloud billing accounts list` \
                  shows which there are"
-                    .to_owned(),
-            ];
+            )];
         }
         if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT" {
             return vec![

@@ -4,10 +4,13 @@
 mod error;
 mod operation;
 mod patience;
+mod policy;
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +23,7 @@ use crate::secret::Secret;
 pub use error::{GoogleError, Violation};
 pub use operation::Operation;
 pub use patience::Patience;
+pub use policy::{Change, Grant, Policy, Resource};
 
 /// One of Google's APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +68,8 @@ impl Api {
 pub struct Google {
     http: reqwest::Client,
     credential: Credential,
-    retry_for: Duration,
+    /// The APIs that are known to be on, whatever they say themselves.
+    expected: Mutex<BTreeSet<String>>,
 }
 
 /// The most bytes of an answer: policies hold 1500 members, lists come in pages.
@@ -72,6 +77,9 @@ const MAX_BODY: usize = 8 * 1024 * 1024;
 
 /// How long a request is tried again that failed for now.
 const RETRY_FOR: Duration = Duration::from_secs(60);
+
+/// How long an API that is enabled may say that it is not: "wait a few minutes", as it says itself.
+const ENABLED_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// How many pages of one list are read; more is an API that turns in circles.
 const MAX_PAGES: usize = 1000;
@@ -86,13 +94,28 @@ impl Google {
         Ok(Self {
             http: network.http_client()?,
             credential,
-            retry_for: RETRY_FOR,
+            expected: Mutex::default(),
         })
     }
 
     /// Whom the APIs know us as.
     pub fn credential(&self) -> &Credential {
         &self.credential
+    }
+
+    /// From now on this service is waited for where it says that it is disabled: one that was enabled
+    /// just now is not known everywhere.
+    pub fn expect(&self, service: &str) {
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.insert(service.to_owned());
+    }
+
+    fn expects(&self, error: &GoogleError) -> bool {
+        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        error.is_service_disabled()
+            && error
+                .metadata("service")
+                .is_some_and(|service| expected.contains(service))
     }
 
     /// Reads.
@@ -111,6 +134,11 @@ impl Google {
         body: &(impl Serialize + Sync),
     ) -> Result<T, GoogleError> {
         self.ask(Method::POST, url, Some(json(body))).await
+    }
+
+    /// Asks with POST where there is nothing to send.
+    pub async fn post_nothing<T: DeserializeOwned>(&self, url: Url) -> Result<T, GoogleError> {
+        self.ask(Method::POST, url, None).await
     }
 
     /// Sends `body` with POST, exactly once whatever becomes of it.
@@ -181,7 +209,8 @@ impl Google {
         url: Url,
         body: Option<Vec<u8>>,
     ) -> Result<T, GoogleError> {
-        let mut patience = Patience::new(self.retry_for);
+        let mut patience = Patience::new(RETRY_FOR);
+        let mut settling = Patience::new(ENABLED_WITHIN);
         loop {
             let sent = self.signed_in(&method, &url, body.as_deref()).await;
             let (error, asked) = match sent {
@@ -194,6 +223,10 @@ impl Google {
                 }
                 Err(error) => (error, Duration::ZERO),
             };
+            if self.expects(&error) && settling.wait().await {
+                tracing::info!("{} was enabled just now; waiting for it", url.authority());
+                continue;
+            }
             // Where a connection broke, a POST may have done its work: who sent it must look.
             let again = error.is_temporary() && (method != Method::POST || !error.is_broken());
             if !again || !patience.wait_at_least(asked).await {
@@ -239,6 +272,9 @@ impl Google {
             request = request
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.to_vec());
+        } else if *method == Method::POST {
+            // Google's front ends refuse one that says nothing of its length (411).
+            request = request.header(CONTENT_LENGTH, 0);
         }
         tracing::debug!("{method} {}{}", url.authority(), url.path());
         request

@@ -19,6 +19,7 @@ mod progress;
 mod push;
 mod reuse;
 mod secrets;
+mod setup;
 mod shipped;
 mod source;
 mod standard_input;

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::log::RequestKind;
+use crate::log::{RequestKind, is_change};
 
 /// One thing that goes wrong. Of several that fit a request the first that is not used up
 /// acts; those before it that still let requests pass count it.
@@ -15,6 +15,8 @@ pub struct Fault {
     pub host: Option<String>,
     /// Only where the method and the path, as in `POST /v1/x`, have this in them.
     pub path: Option<String>,
+    /// Only for requests to Google's APIs that change something.
+    pub changing: bool,
     /// So many requests that fit pass unharmed first.
     pub skip: u32,
     /// How often it acts.
@@ -30,6 +32,7 @@ impl Fault {
             on,
             host: None,
             path: None,
+            changing: false,
             skip: 0,
             times: Times::N(1),
             act,
@@ -62,6 +65,13 @@ impl Fault {
     #[must_use]
     pub fn path(mut self, part: &str) -> Self {
         self.path = Some(part.to_owned());
+        self
+    }
+
+    /// Only for requests to Google's APIs that change something.
+    #[must_use]
+    pub fn changing(mut self) -> Self {
+        self.changing = true;
         self
     }
 
@@ -165,7 +175,8 @@ impl Faults {
                 || fault
                     .path
                     .as_deref()
-                    .is_some_and(|part| !asked.contains(part));
+                    .is_some_and(|part| !asked.contains(part))
+                || (fault.changing && !is_change(asked));
             if fault.on != kind || elsewhere {
                 continue;
             }

@@ -225,12 +225,22 @@ impl Grants {
         }
     }
 
-    /// Every policy that somebody ever changed, by its resource.
+    /// Every policy with a binding by its resource, in an order that does not depend on who came
+    /// first.
     pub(crate) fn all(&self) -> BTreeMap<String, Value> {
         let policies = self.policies.lock().unwrap();
         let bound = policies.iter().filter(|(_, p)| !p.bindings.is_empty());
         bound
-            .map(|(name, policy)| (name.clone(), Value::from(policy.bindings.clone())))
+            .map(|(name, policy)| {
+                let mut bindings = policy.bindings.clone();
+                for binding in &mut bindings {
+                    if let Some(members) = binding["members"].as_array_mut() {
+                        members.sort_by_key(Value::to_string);
+                    }
+                }
+                bindings.sort_by_key(Value::to_string);
+                (name.clone(), Value::from(bindings))
+            })
             .collect()
     }
 

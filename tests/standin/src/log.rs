@@ -53,6 +53,23 @@ pub struct Request {
     pub body: Option<String>,
 }
 
+impl Request {
+    /// Whether it is a request to one of Google's APIs that changes something.
+    pub fn changes(&self) -> bool {
+        self.kind == RequestKind::Api && is_change(&format!("{} {}", self.method, self.path))
+    }
+}
+
+/// Whether a method and path of an API are for a change; some are only asked with POST.
+pub(crate) fn is_change(asked: &str) -> bool {
+    const LOOKS: [&str; 3] = [
+        ":testIamPermissions",
+        ":getIamPolicy",
+        ":generateAccessToken",
+    ];
+    !asked.starts_with("GET ") && !LOOKS.iter().any(|look| asked.ends_with(look))
+}
+
 /// What a request is in terms of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RequestKind {

@@ -273,8 +273,9 @@ fn patch(ask: &Ask<'_>, kind: &Kind) -> Result<Value, Refusal> {
     }
     for field in mask.split(',') {
         match ask.body.get(field) {
-            Some(value) => changed[field] = value.clone(),
-            None => drop(changed.as_object_mut().map(|all| all.remove(field))),
+            // What is proto's default is left out of its JSON.
+            Some(value) if *value != false => changed[field] = value.clone(),
+            _ => drop(changed.as_object_mut().map(|all| all.remove(field))),
         }
     }
     check(ask, kind, &changed)?;

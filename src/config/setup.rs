@@ -1,0 +1,463 @@
+//! The Google side as it is asked for: names by Google's own rules, and the one repository of a
+//! forge that may push.
+
+use std::path::PathBuf;
+
+use super::fault::{Faults, quoted};
+use super::inputs::Given;
+use super::paths::Paths;
+use super::values::{boolean, list, word};
+use super::{Command, Destinations};
+use crate::reference::{Endpoint, HostKind};
+
+/// What `setup` is to do, and with which names.
+#[derive(Clone, Debug)]
+pub struct SetupRequest {
+    /// Plan, apply or remove.
+    pub action: SetupAction,
+    /// What the images are kept in.
+    pub backend: Backend,
+    /// The project's id.
+    pub project: String,
+    /// The registries, each with the repository behind it.
+    pub registries: Vec<SetupRegistry>,
+    /// The account that pushes, by its id.
+    pub pusher: String,
+    /// The account that pulls, by its id.
+    pub puller: String,
+    /// The repositories whose jobs may push without a key.
+    pub forges: Vec<Forge>,
+    /// The keys that are asked for.
+    pub keys: Vec<(Role, PathBuf)>,
+}
+
+/// What is done about what was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetupAction {
+    /// Nothing: it is shown.
+    Plan,
+    /// What is missing is made.
+    Apply,
+    /// What setup made is taken away.
+    Remove,
+}
+
+/// What images are kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Repositories of Artifact Registry, as in every project today.
+    ArtifactRegistry,
+    /// The buckets of the old Container Registry.
+    Storage,
+}
+
+/// A registry, and the repository of Artifact Registry behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetupRegistry {
+    /// The host that is pushed to.
+    pub host: Endpoint,
+    /// Where the repository is: `us`, `europe-west1`, ….
+    pub location: String,
+    /// What it is called; for `gcr.io` hosts, like the host.
+    pub repository: String,
+}
+
+/// What an account is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It pushes.
+    Pusher,
+    /// It pulls, and does nothing else.
+    Puller,
+}
+
+/// A repository on GitHub or a project on GitLab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forge {
+    /// Which forge it is.
+    pub kind: ForgeKind,
+    /// `OWNER/REPO`, or `GROUP/PROJECT` with as many groups as there are.
+    pub path: String,
+    /// The numbers of its owner and of itself, where they are known.
+    pub ids: Option<ForgeIds>,
+}
+
+/// Which forge a repository is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForgeKind {
+    /// github.com.
+    GitHub,
+    /// A GitLab, by its host.
+    GitLab(String),
+}
+
+/// The numbers of a repository, which stay when it is renamed and which nobody else gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForgeIds {
+    /// Of its owner: a user, an organisation, a group.
+    pub owner: u64,
+    /// Of itself.
+    pub repository: u64,
+}
+
+/// What the accounts are called when nothing else is said.
+const PUSHER: &str = "gcr-pusher";
+const PULLER: &str = "gcr-puller";
+
+/// Reads every `setup_*` variable, where the command is `setup`.
+pub(super) fn setup(
+    given: &Given,
+    command: Command,
+    destinations: &Destinations,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<SetupRequest> {
+    if command != Command::Setup {
+        return None;
+    }
+    let inputs = &given.inputs;
+    let action = action(given, faults);
+    let words = [
+        ("artifact-registry", Backend::ArtifactRegistry),
+        ("storage", Backend::Storage),
+    ];
+    let backend = inputs
+        .setup_backend
+        .as_deref()
+        .and_then(|text| faults.take("setup_backend", word(text, &words)))
+        .unwrap_or(Backend::ArtifactRegistry);
+    let project = destinations.parts.project.clone().unwrap_or_default();
+    let pusher = account(
+        "setup_pusher",
+        inputs.setup_pusher.as_deref().unwrap_or(PUSHER),
+        &project,
+        faults,
+    );
+    let puller = account(
+        "setup_puller",
+        inputs.setup_puller.as_deref().unwrap_or(PULLER),
+        &project,
+        faults,
+    );
+    if pusher == puller {
+        faults.unusable(
+            "setup_puller",
+            "it is the account of `setup_pusher`: who pulls would be able to push",
+        );
+    }
+    let mut forges = Vec::new();
+    if let Some(text) = inputs.setup_github.as_deref() {
+        for item in list(text) {
+            forges.extend(faults.take("setup_github", github(item, given)));
+        }
+    }
+    if let Some(text) = inputs.setup_gitlab.as_deref() {
+        for item in list(text) {
+            forges.extend(faults.take("setup_gitlab", gitlab(item, given)));
+        }
+    }
+    Some(SetupRequest {
+        action,
+        backend,
+        project,
+        registries: registries(destinations, backend, faults),
+        pusher,
+        puller,
+        forges,
+        keys: keys(given, paths, faults),
+    })
+}
+
+fn action(given: &Given, faults: &mut Faults) -> SetupAction {
+    let mut is_on = |variable, value: &Option<String>| {
+        let text = value.as_deref();
+        text.and_then(|text| faults.take(variable, boolean(text)))
+            .unwrap_or(false)
+    };
+    let apply = is_on("setup_apply", &given.inputs.setup_apply);
+    let remove = is_on("setup_remove", &given.inputs.setup_remove);
+    match (apply, remove) {
+        (true, true) => {
+            faults.unusable("setup_remove", "`setup_apply` is `true` too: keep one");
+            SetupAction::Plan
+        }
+        (true, false) => SetupAction::Apply,
+        (false, true) => SetupAction::Remove,
+        (false, false) => SetupAction::Plan,
+    }
+}
+
+/// An account's id by Google's rules, or its whole address in this project.
+/// <https://cloud.google.com/iam/docs/service-accounts-create>
+fn account(variable: &'static str, text: &str, project: &str, faults: &mut Faults) -> String {
+    let (id, host) = match text.split_once('@') {
+        Some((id, host)) => (id, Some(host)),
+        None => (text, None),
+    };
+    let own = account_host(project);
+    if let Some(host) = host.filter(|host| !project.is_empty() && *host != own) {
+        faults.unusable(
+            variable,
+            format!(
+                "{} is no account of the project {}: its address would end in {}",
+                quoted(text),
+                quoted(project),
+                quoted(&format!("@{own}"))
+            ),
+        );
+        let _ = host;
+    } else if let Some(rule) = broken_rule(id) {
+        faults.unusable(
+            variable,
+            format!("account {} would be refused: {rule}", quoted(id)),
+        );
+    }
+    id.to_owned()
+}
+
+/// What follows the `@` in the addresses of a project's accounts. A project of a domain,
+/// `example.com:acme`, turns itself round.
+pub(crate) fn account_host(project: &str) -> String {
+    match project.split_once(':') {
+        Some((domain, project)) => format!("{project}.{domain}.iam.gserviceaccount.com"),
+        None => format!("{project}.iam.gserviceaccount.com"),
+    }
+}
+
+fn broken_rule(id: &str) -> Option<&'static str> {
+    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if !(6..=30).contains(&id.len()) {
+        Some("an account's id has 6 to 30 characters")
+    } else if !id.bytes().all(inside) {
+        Some("an account's id has lower-case letters, digits and `-` alone")
+    } else if !id.starts_with(|c: char| c.is_ascii_lowercase()) || id.ends_with('-') {
+        Some("an account's id begins with a letter and does not end with `-`")
+    } else {
+        None
+    }
+}
+
+fn registries(
+    destinations: &Destinations,
+    backend: Backend,
+    faults: &mut Faults,
+) -> Vec<SetupRegistry> {
+    let mut registries = Vec::new();
+    for host in &destinations.endpoints {
+        let (location, repository) = match host.kind() {
+            HostKind::Gcr { location } => (location.to_owned(), host.host().to_owned()),
+            HostKind::ArtifactRegistry { .. } if backend == Backend::Storage => {
+                faults.unusable(
+                    "registry",
+                    format!("`{host}` never had a bucket: `setup_backend: storage` is for `gcr.io` hosts"),
+                );
+                continue;
+            }
+            HostKind::ArtifactRegistry { location } => {
+                let repository = destinations.parts.repository.clone().unwrap_or_default();
+                if let Some(rule) = broken_repository_rule(&repository) {
+                    faults.unusable(
+                        "repository",
+                        format!(
+                            "repository {} would be refused: {rule}",
+                            quoted(&repository)
+                        ),
+                    );
+                }
+                (location, repository)
+            }
+            HostKind::Other => {
+                faults.unusable(
+                    "registry",
+                    format!("`{host}` is not Google's: there is nothing to set up there"),
+                );
+                continue;
+            }
+        };
+        registries.push(SetupRegistry {
+            host: host.clone(),
+            location,
+            repository,
+        });
+    }
+    registries
+}
+
+/// What gcloud holds the names of new repositories to.
+fn broken_repository_rule(id: &str) -> Option<&'static str> {
+    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    // That it is missing, or no path at all, is told elsewhere.
+    let is_part = id.bytes().all(|b| inside(b) || matches!(b, b'.' | b'_'));
+    if id.is_empty()
+        || !is_part
+        || ["gcr.io", "us.gcr.io", "eu.gcr.io", "asia.gcr.io"].contains(&id)
+    {
+        return None;
+    }
+    let good = id.len() <= 63
+        && id.bytes().all(inside)
+        && id.starts_with(|c: char| c.is_ascii_lowercase())
+        && !id.ends_with('-');
+    (!good).then_some(
+        "a new one has lower-case letters, digits and `-`, begins with a letter, does not end with `-`, and has 63 characters at most",
+    )
+}
+
+/// `OWNER/REPO`, with `#OWNER_ID/REPO_ID` where GitHub does not tell them to everybody.
+fn github(item: &str, given: &Given) -> Result<Forge, String> {
+    let expected = || {
+        format!(
+            "{} is no repository of GitHub: expected `OWNER/REPO`, or with its numbers `OWNER/REPO#OWNER_ID/REPO_ID`",
+            quoted(item)
+        )
+    };
+    let (path, ids) = with_ids(item).ok_or_else(expected)?;
+    let path = path.strip_prefix("https://github.com/").unwrap_or(path);
+    let path = path.strip_suffix(".git").unwrap_or(path);
+    match path.split('/').collect::<Vec<_>>().as_slice() {
+        [owner, repository] if is_path_part(owner) && is_path_part(repository) => {}
+        _ => return Err(expected()),
+    }
+    let own = ids_of_run(
+        given,
+        given.ambient("GITHUB_REPOSITORY") == Some(path),
+        ["GITHUB_REPOSITORY_OWNER_ID", "GITHUB_REPOSITORY_ID"],
+    );
+    Ok(Forge {
+        kind: ForgeKind::GitHub,
+        path: path.to_owned(),
+        ids: ids.or(own),
+    })
+}
+
+/// `https://HOST/GROUP/PROJECT`, with `#NAMESPACE_ID/PROJECT_ID` where GitLab does not tell them.
+fn gitlab(item: &str, given: &Given) -> Result<Forge, String> {
+    let expected = || {
+        format!(
+            "{} is no project of a GitLab: expected `https://HOST/GROUP/PROJECT`, or with its numbers `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID`",
+            quoted(item)
+        )
+    };
+    let (url, ids) = with_ids(item).ok_or_else(expected)?;
+    let (host, path) = url
+        .strip_prefix("https://")
+        .and_then(|rest| rest.split_once('/'))
+        .ok_or_else(expected)?;
+    let path = path.trim_end_matches('/');
+    let path = path.strip_suffix(".git").unwrap_or(path);
+    let parts: Vec<&str> = path.split('/').collect();
+    let endpoint: Endpoint = host.parse().map_err(|_| expected())?;
+    if parts.len() < 2 || !parts.iter().all(|part| is_path_part(part)) {
+        return Err(expected());
+    }
+    let own = ids_of_run(
+        given,
+        given.ambient("CI_PROJECT_URL") == Some(url),
+        ["CI_PROJECT_NAMESPACE_ID", "CI_PROJECT_ID"],
+    );
+    Ok(Forge {
+        kind: ForgeKind::GitLab(endpoint.host().to_owned()),
+        path: path.to_owned(),
+        ids: ids.or(own),
+    })
+}
+
+/// A job knows the numbers of the repository that it runs for.
+fn ids_of_run(given: &Given, is_own: bool, names: [&str; 2]) -> Option<ForgeIds> {
+    let number = |name| given.ambient(name)?.parse().ok();
+    is_own.then(|| {
+        Some(ForgeIds {
+            owner: number(names[0])?,
+            repository: number(names[1])?,
+        })
+    })?
+}
+
+/// Parts `TEXT#OWNER/REPOSITORY`; none where what follows `#` is no pair of numbers.
+fn with_ids(item: &str) -> Option<(&str, Option<ForgeIds>)> {
+    let Some((text, ids)) = item.split_once('#') else {
+        return Some((item, None));
+    };
+    let (owner, repository) = ids.split_once('/')?;
+    let ids = ForgeIds {
+        owner: owner.parse().ok()?,
+        repository: repository.parse().ok()?,
+    };
+    Some((text, Some(ids)))
+}
+
+fn is_path_part(part: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !part.is_empty() && part != "." && part != ".." && part.bytes().all(inside)
+}
+
+/// `FILE` for the puller's key, `pusher:FILE` for the pusher's.
+fn keys(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Vec<(Role, PathBuf)> {
+    const VARIABLE: &str = "setup_key";
+    let mut keys: Vec<(Role, PathBuf)> = Vec::new();
+    for item in list(given.inputs.setup_key.as_deref().unwrap_or("")) {
+        let (role, file) = match item.split_once(':') {
+            Some(("pusher", file)) => (Role::Pusher, file),
+            Some(("puller", file)) => (Role::Puller, file),
+            _ => (Role::Puller, item),
+        };
+        let Some(file) = faults.take_path(VARIABLE, file, paths.output(file)) else {
+            continue;
+        };
+        if keys
+            .iter()
+            .any(|(known, other)| *known == role || *other == file)
+        {
+            faults.unusable(
+                VARIABLE,
+                "there is more than one file for an account, or one for two",
+            );
+        }
+        keys.push((role, file));
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_s_id_is_held_to_google_s_rules() {
+        for good in ["gcr-pusher", "a12345", "ci-push-0"] {
+            assert_eq!(broken_rule(good), None, "{good}");
+        }
+        for bad in [
+            "ci",
+            "Pusher-1",
+            "1pusher",
+            "pusher-",
+            "pusher_1",
+            &"a".repeat(31),
+        ] {
+            assert!(broken_rule(bad).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_project_of_a_domain_turns_round_in_its_accounts_addresses() {
+        assert_eq!(account_host("acme"), "acme.iam.gserviceaccount.com");
+        assert_eq!(
+            account_host("example.com:acme"),
+            "acme.example.com.iam.gserviceaccount.com"
+        );
+    }
+
+    #[test]
+    fn the_numbers_of_a_repository_may_stand_behind_it() {
+        assert_eq!(with_ids("a/b"), Some(("a/b", None)));
+        let ids = ForgeIds {
+            owner: 1,
+            repository: 22,
+        };
+        assert_eq!(with_ids("a/b#1/22"), Some(("a/b", Some(ids))));
+        for bad in ["a/b#", "a/b#1", "a/b#x/1", "a/b#1/-2", "a/b#1/2/3"] {
+            assert_eq!(with_ids(bad), None, "{bad}");
+        }
+    }
+}

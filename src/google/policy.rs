@@ -1,0 +1,351 @@
+//! IAM policies: read, changed and written back as a whole, with the etag that keeps two who do so
+//! at once from losing each other's change.
+//! <https://cloud.google.com/iam/docs/policies>
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{Api, Google, GoogleError, Patience};
+
+/// Who may do what on one resource.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    bindings: Vec<Binding>,
+    /// What else there is, the etag too, is given back as it came.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// A role, and who has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Binding {
+    role: String,
+    #[serde(default)]
+    members: Vec<String>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+impl Binding {
+    fn condition(&self) -> Option<&Value> {
+        self.rest.get("condition").filter(|value| !value.is_null())
+    }
+}
+
+/// What has a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// A project, by its id.
+    Project(String),
+    /// A service account, by its project and its address.
+    Account(String, String),
+    /// A repository of Artifact Registry, by its whole name.
+    Repository(String),
+    /// A bucket, by its name.
+    Bucket(String),
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Project(project) => write!(formatter, "projects/{project}"),
+            Self::Account(_, email) => formatter.write_str(email),
+            Self::Repository(name) => formatter.write_str(name),
+            Self::Bucket(name) => write!(formatter, "gs://{name}"),
+        }
+    }
+}
+
+/// One role of one member, without a condition: all that is ever given or taken here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The role, `roles/artifactregistry.writer`.
+    pub role: String,
+    /// Who has it, `serviceAccount:…`.
+    pub member: String,
+}
+
+/// What is done with a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is given.
+    Give,
+    /// It is taken away.
+    Take,
+}
+
+impl Policy {
+    /// True where the member has the role, whatever happens.
+    pub fn has(&self, grant: &Grant) -> bool {
+        self.bindings.iter().any(|binding| {
+            binding.role == grant.role
+                && binding.condition().is_none()
+                && binding.members.contains(&grant.member)
+        })
+    }
+
+    /// Every role with each of its members, conditional ones too.
+    pub fn grants(&self) -> impl Iterator<Item = Grant> {
+        self.bindings.iter().flat_map(|binding| {
+            binding.members.iter().map(|member| Grant {
+                role: binding.role.clone(),
+                member: member.clone(),
+            })
+        })
+    }
+
+    /// Gives or takes one grant; nothing of anybody else's is touched. False where there was
+    /// nothing to do.
+    fn change(&mut self, change: Change, grant: &Grant) -> bool {
+        if self.has(grant) == (change == Change::Give) {
+            return false;
+        }
+        let fits =
+            |binding: &&mut Binding| binding.role == grant.role && binding.condition().is_none();
+        match change {
+            Change::Give => match self.bindings.iter_mut().find(fits) {
+                Some(binding) => binding.members.push(grant.member.clone()),
+                None => self.bindings.push(Binding {
+                    role: grant.role.clone(),
+                    members: vec![grant.member.clone()],
+                    rest: Map::new(),
+                }),
+            },
+            Change::Take => {
+                for binding in self.bindings.iter_mut().filter(fits) {
+                    binding.members.retain(|member| *member != grant.member);
+                }
+                self.bindings.retain(|binding| !binding.members.is_empty());
+            }
+        }
+        true
+    }
+
+    /// What stands in `after` and not here, and the other way round, a line each.
+    pub fn diff(&self, after: &Self) -> Vec<String> {
+        let (old, new) = (self.lines(), after.lines());
+        let gone = old.iter().filter(|line| !new.contains(line));
+        let come = new.iter().filter(|line| !old.contains(line));
+        gone.map(|line| format!("- {line}"))
+            .chain(come.map(|line| format!("+ {line}")))
+            .collect()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for binding in &self.bindings {
+            let condition = match binding.condition() {
+                Some(condition) => format!(" if {condition}"),
+                None => String::new(),
+            };
+            for member in &binding.members {
+                lines.push(format!("{} {member}{condition}", binding.role));
+            }
+        }
+        lines
+    }
+}
+
+/// How long a change is tried again: by then an account that was made just now is known
+/// everywhere, and whoever changes the same policy is done.
+const LIMIT: Duration = Duration::from_secs(5 * 60);
+
+impl Google {
+    /// Reads a policy, its conditional bindings too. Each API has its own way to ask for it.
+    ///
+    /// # Errors
+    ///
+    /// When the API refuses.
+    pub async fn policy(&self, resource: &Resource) -> Result<Policy, GoogleError> {
+        const OPTION: &str = "options.requestedPolicyVersion";
+        match resource {
+            Resource::Project(project) => {
+                let url = Api::ResourceManager.url(&format!("v1/projects/{project}:getIamPolicy"));
+                let body = json!({"options": {"requestedPolicyVersion": 3}});
+                self.post(url, &body).await
+            }
+            Resource::Account(project, email) => {
+                let path = format!("v1/projects/{project}/serviceAccounts/{email}:getIamPolicy");
+                let mut url = Api::Iam.url(&path);
+                url.query_pairs_mut().append_pair(OPTION, "3");
+                self.post_nothing(url).await
+            }
+            Resource::Repository(name) => {
+                let mut url = Api::ArtifactRegistry.url(&format!("v1/{name}:getIamPolicy"));
+                url.query_pairs_mut().append_pair(OPTION, "3");
+                self.get(url).await
+            }
+            Resource::Bucket(name) => {
+                let mut url = Api::Storage.url(&format!("storage/v1/b/{name}/iam"));
+                url.query_pairs_mut()
+                    .append_pair("optionsRequestedPolicyVersion", "3");
+                self.get(url).await
+            }
+        }
+    }
+
+    /// Gives or takes a grant, and tells the difference, a line each; no line where there was
+    /// nothing to do.
+    ///
+    /// The whole of reading, changing and writing is done again when somebody else was faster, and
+    /// when an account that was made just now is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// When the API refuses for another reason, or for too long.
+    pub async fn change_policy(
+        &self,
+        resource: &Resource,
+        change: Change,
+        grant: &Grant,
+    ) -> Result<Vec<String>, GoogleError> {
+        let mut patience = Patience::new(LIMIT);
+        loop {
+            let before = match self.policy(resource).await {
+                Ok(before) => before,
+                // An account that was made just now is not shown everywhere.
+                Err(error) if is_young(resource, change, &error) && patience.wait().await => {
+                    tracing::info!("{}", waiting(&error, true, resource));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let mut after = before.clone();
+            if !after.change(change, grant) {
+                return Ok(Vec::new());
+            }
+            // Only version 3 keeps conditional bindings.
+            after.rest.insert("version".to_owned(), 3.into());
+            let error = match self.write_policy(resource, &after).await {
+                Ok(()) => return Ok(before.diff(&after)),
+                Err(error) => error,
+            };
+            let unknown = error.status() == Some(400) && error.message().contains("does not exist");
+            // A POST whose answer was lost may have done its work, which reading it will show.
+            let again = error.is_conflict() || unknown || error.is_broken();
+            if !again || !patience.wait().await {
+                return Err(error);
+            }
+            tracing::info!("{}", waiting(&error, unknown, resource));
+        }
+    }
+
+    async fn write_policy(&self, resource: &Resource, policy: &Policy) -> Result<(), GoogleError> {
+        let wrapped = json!({"policy": policy});
+        let url = match resource {
+            Resource::Project(project) => {
+                Api::ResourceManager.url(&format!("v1/projects/{project}:setIamPolicy"))
+            }
+            Resource::Account(project, email) => Api::Iam.url(&format!(
+                "v1/projects/{project}/serviceAccounts/{email}:setIamPolicy"
+            )),
+            Resource::Repository(name) => {
+                Api::ArtifactRegistry.url(&format!("v1/{name}:setIamPolicy"))
+            }
+            Resource::Bucket(name) => {
+                let url = Api::Storage.url(&format!("storage/v1/b/{name}/iam"));
+                return self.put::<Value>(url, policy).await.map(drop);
+            }
+        };
+        self.post::<Value>(url, &wrapped).await.map(drop)
+    }
+}
+
+fn is_young(resource: &Resource, change: Change, error: &GoogleError) -> bool {
+    let hidden = matches!(error.status(), Some(403 | 404)) && !error.is_service_disabled();
+    hidden && change == Change::Give && matches!(resource, Resource::Account(..))
+}
+
+fn waiting(error: &GoogleError, unknown: bool, resource: &Resource) -> String {
+    if unknown {
+        format!("Google does not know the new account at `{resource}` yet; trying again")
+    } else if error.is_conflict() {
+        format!("somebody else changed the policy of `{resource}` meanwhile; trying again")
+    } else {
+        format!("{error}; looking again")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn grant(role: &str, member: &str) -> Grant {
+        Grant {
+            role: role.to_owned(),
+            member: member.to_owned(),
+        }
+    }
+
+    fn policy() -> Policy {
+        serde_json::from_value(json!({
+            "version": 3,
+            "etag": "BwA=",
+            "auditConfigs": [{"service": "allServices"}],
+            "bindings": [
+                {"role": "roles/a", "members": ["user:x"], "condition": {"title": "t"}},
+                {"role": "roles/a", "members": ["user:y"], "odd": 1},
+            ],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_grant_goes_beside_the_unconditional_members_of_its_role() {
+        let (before, mut after) = (policy(), policy());
+        let new = grant("roles/a", "user:x");
+        assert!(!after.has(&new), "the one with a condition is another");
+        assert!(after.change(Change::Give, &new));
+        assert!(!after.change(Change::Give, &new), "it is there now");
+        assert_eq!(before.diff(&after), ["+ roles/a user:x"]);
+        assert_eq!(after.bindings[1].members, ["user:y", "user:x"]);
+        assert_eq!(after.bindings[1].rest["odd"], 1);
+        assert_eq!(after.rest, before.rest);
+        assert!(after.change(Change::Take, &new));
+        assert_eq!(after, before);
+    }
+
+    #[test]
+    fn what_a_policy_has_besides_is_written_back_as_it_came() {
+        let text = serde_json::to_value(policy()).unwrap();
+        assert_eq!(text["auditConfigs"][0]["service"], "allServices");
+        assert_eq!(text["etag"], "BwA=");
+        assert_eq!(text["bindings"][0]["condition"]["title"], "t");
+    }
+
+    proptest! {
+        #[test]
+        fn giving_and_taking_leaves_everybody_else_s_as_it_was(
+            held in proptest::collection::vec(("[abc]", "[xyz]", any::<bool>()), 0..8),
+            role in "[abc]", member in "[xyz]", gives in any::<bool>(),
+        ) {
+            let mut policy = Policy::default();
+            for (role, member, conditional) in held {
+                let mut rest = Map::new();
+                if conditional {
+                    rest.insert("condition".to_owned(), json!({"title": "t"}));
+                }
+                policy.bindings.push(Binding { role, members: vec![member], rest });
+            }
+            let grant = grant(&role, &member);
+            let change = if gives { Change::Give } else { Change::Take };
+            let mut after = policy.clone();
+            after.change(change, &grant);
+            prop_assert_eq!(after.has(&grant), gives);
+            let own = format!("{role} {member}");
+            let others = |policy: &Policy| {
+                let mut lines = policy.lines();
+                lines.retain(|line| *line != own);
+                lines.sort();
+                lines
+            };
+            prop_assert_eq!(others(&policy), others(&after));
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The check at the end: each account with a token of its own, asked what it may do. And what is
+//! over-privileged, named.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::names;
+use super::services::Services;
+use super::{Setup, SetupError};
+use crate::auth::{Credential, GoogleCredential, Origin};
+use crate::config::{Backend, Role, account_host};
+use crate::google::{Api, Google, GoogleError, Patience, Resource};
+use crate::report::table::Table;
+use crate::secret::Secret;
+
+/// What the check found, a row for each account and repository, and sentences on what is too much.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    rows: Vec<[String; 4]>,
+    pub(super) warnings: Vec<String>,
+}
+
+const DOWNLOAD: &str = "artifactregistry.repositories.downloadArtifacts";
+const UPLOAD: &str = "artifactregistry.repositories.uploadArtifacts";
+
+/// How long a grant may take to hold: two minutes as a rule, seven or more at times.
+/// <https://cloud.google.com/iam/docs/access-change-propagation>
+const HOLDS_IN: Duration = Duration::from_secs(8 * 60);
+
+/// How long a new key may take to be known.
+const KNOWN_IN: Duration = Duration::from_secs(2 * 60);
+
+impl Setup<'_> {
+    /// Checks both accounts on every repository.
+    pub(super) async fn check(&self, services: &Services) -> Result<Checked, SetupError> {
+        let mut checked = Checked::default();
+        if self.request.backend == Backend::ArtifactRegistry {
+            for role in [Role::Pusher, Role::Puller] {
+                self.check_account(role, &mut checked).await?;
+            }
+        }
+        checked.warnings.extend(self.too_much(services).await?);
+        Ok(checked)
+    }
+
+    async fn check_account(&self, role: Role, checked: &mut Checked) -> Result<(), SetupError> {
+        let email = self.email(role);
+        let (credential, how) = match self.credential_of(role).await? {
+            Ok(found) => found,
+            Err(why) => {
+                for registry in &self.request.registries {
+                    checked.rows.push([
+                        email.clone(),
+                        registry.host.to_string(),
+                        "not asked".to_owned(),
+                        why.clone(),
+                    ]);
+                }
+                return Ok(());
+            }
+        };
+        let google = Google::new(credential, self.network).map_err(SetupError::Network)?;
+        for registry in &self.request.registries {
+            let name = names::repository(&self.request.project, registry);
+            let held = permissions(&google, &name, role).await;
+            let (verdict, note) = match held {
+                Ok(held) => judged(role, &held),
+                Err(error) => ("not known".to_owned(), error.to_string()),
+            };
+            if role == Role::Puller && verdict == TOO_MUCH {
+                checked.warnings.push(format!(
+                    "{email} may push to `{name}` as well, by a role that it has elsewhere: whoever \
+                     reads a cluster's pull secret could replace images"
+                ));
+            }
+            let note = if note.is_empty() { how.clone() } else { note };
+            checked
+                .rows
+                .push([email.clone(), registry.host.to_string(), verdict, note]);
+        }
+        Ok(())
+    }
+
+    /// A credential of the account itself, and where it is from; else why there is none.
+    async fn credential_of(
+        &self,
+        role: Role,
+    ) -> Result<Result<(Credential, String), String>, SetupError> {
+        let email = self.email(role);
+        if let Some(key) = self.key_of(role) {
+            let signed_in = |cause| SetupError::SignIn(email.clone(), Box::new(cause));
+            let key = GoogleCredential::Key(key);
+            let credential = Credential::of(Origin::Setup, key, self.network)
+                .await
+                .map_err(signed_in)?;
+            let mut patience = Patience::new(KNOWN_IN);
+            // A key that was made just now is not known everywhere.
+            while let Err(error) = credential.basic().await {
+                if !patience.wait().await {
+                    return Err(signed_in(error));
+                }
+                tracing::info!("Google does not know the new key of `{email}` yet; waiting");
+            }
+            return Ok(Ok((credential, "with its key".to_owned())));
+        }
+        match self.borrowed(&email).await {
+            Ok(token) => {
+                let how = "with a token that Google lent".to_owned();
+                let token = GoogleCredential::AccessToken(token);
+                let credential = Credential::of(Origin::Setup, token, self.network).await;
+                let signed_in = |cause| SetupError::SignIn(email.clone(), Box::new(cause));
+                Ok(Ok((credential.map_err(signed_in)?, how)))
+            }
+            Err(error) if error.status() == Some(403) => Ok(Err(
+                "it has no key here, and who runs setup may not act as it; its policy is as it \
+                 should be"
+                    .to_owned(),
+            )),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+
+    /// A token of another account, for who may have one.
+    pub(super) async fn borrowed(&self, email: &str) -> Result<Secret, GoogleError> {
+        /// It has no `Debug`: it is a token.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Lent {
+            access_token: String,
+        }
+        let path = format!("v1/projects/-/serviceAccounts/{email}:generateAccessToken");
+        let body = json!({
+            "scope": ["https://www.googleapis.com/auth/cloud-platform"],
+            "lifetime": "600s",
+        });
+        let url = Api::IamCredentials.url(&path);
+        let lent: Lent = self.google.post(url, &body).await?;
+        Ok(Secret::new(lent.access_token))
+    }
+
+    /// Roles of the project's own accounts that are more than pushing and pulling takes, and keys
+    /// that are old.
+    async fn too_much(&self, services: &Services) -> Result<Vec<String>, SetupError> {
+        let mut warnings = Vec::new();
+        let project = &self.request.project;
+        if services.has(Api::ResourceManager) {
+            let resource = Resource::Project(project.clone());
+            match self.google.policy(&resource).await {
+                Ok(policy) => {
+                    let own = format!("@{}", account_host(project));
+                    for grant in policy.grants() {
+                        if let Some(why) = broad(&grant.role)
+                            && grant.member.starts_with("serviceAccount:")
+                            && grant.member.ends_with(&own)
+                        {
+                            warnings.push(format!(
+                                "{} has `{}` on the whole project, {why}: where it only pushes or \
+                                 pulls, `gcloud projects remove-iam-policy-binding {project} \
+                                 --member={} --role={}` takes it away",
+                                grant.member, grant.role, grant.member, grant.role
+                            ));
+                        }
+                    }
+                }
+                // It is a look at others' affairs: what may not be seen is no failure of ours.
+                Err(error) => tracing::warn!("the project's policy was not looked at: {error}"),
+            }
+        }
+        for role in [Role::Pusher, Role::Puller] {
+            let email = self.email(role);
+            match self.keys(&email).await {
+                Ok(keys) => {
+                    for key in keys.iter().filter(|key| key.is_old()) {
+                        warnings.push(format!(
+                            "the key {} of {email} is of {}: replace it, and delete it with \
+                             `gcloud iam service-accounts keys delete {} --iam-account={email}`",
+                            key.id(),
+                            key.day(),
+                            key.id()
+                        ));
+                    }
+                }
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        Ok(warnings)
+    }
+}
+
+/// What an account may do with a repository; asked again while what it was given does not hold yet.
+async fn permissions(
+    google: &Google,
+    name: &str,
+    role: Role,
+) -> Result<BTreeSet<String>, GoogleError> {
+    #[derive(Deserialize)]
+    struct Held {
+        #[serde(default)]
+        permissions: BTreeSet<String>,
+    }
+    let url = Api::ArtifactRegistry.url(&format!("v1/{name}:testIamPermissions"));
+    let body = json!({"permissions": [DOWNLOAD, UPLOAD]});
+    let mut patience = Patience::new(HOLDS_IN);
+    loop {
+        let held: Held = google.post(url.clone(), &body).await?;
+        let enough = match role {
+            Role::Pusher => held.permissions.contains(UPLOAD),
+            Role::Puller => held.permissions.contains(DOWNLOAD),
+        };
+        if enough || !patience.wait().await {
+            return Ok(held.permissions);
+        }
+        tracing::info!("what was granted on `{name}` does not hold yet; waiting");
+    }
+}
+
+const TOO_MUCH: &str = "may push";
+
+fn judged(role: Role, held: &BTreeSet<String>) -> (String, String) {
+    let (pulls, pushes) = (held.contains(DOWNLOAD), held.contains(UPLOAD));
+    let verdict = match (role, pulls, pushes) {
+        (Role::Pusher, true, true) => "pushes and pulls",
+        (Role::Puller, true, false) => "pulls",
+        (Role::Puller, _, true) => TOO_MUCH,
+        _ => {
+            let note = "Google has the grant, and it does not hold yet: it can take ten minutes";
+            return ("not yet".to_owned(), note.to_owned());
+        }
+    };
+    (verdict.to_owned(), String::new())
+}
+
+/// Why a role is too much for an account that pushes or pulls.
+fn broad(role: &str) -> Option<&'static str> {
+    Some(match role {
+        "roles/storage.admin" => {
+            "which is the first push's on the old registry, and opens every bucket"
+        }
+        "roles/storage.objectAdmin" => "which opens every bucket",
+        "roles/owner" | "roles/editor" => "which opens nearly all that is in it",
+        "roles/artifactregistry.admin"
+        | "roles/artifactregistry.repoAdmin"
+        | "roles/artifactregistry.writer"
+        | "roles/artifactregistry.createOnPushWriter"
+        | "roles/artifactregistry.createOnPushRepoAdmin" => "which opens every repository",
+        _ => return None,
+    })
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new(["ACCOUNT", "REGISTRY", "CHECKED", "HOW"]);
+        for row in &self.rows {
+            table.row(row.clone());
+        }
+        write!(formatter, "{table}")
+    }
+}

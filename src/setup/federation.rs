@@ -1,0 +1,437 @@
+//! Workload identity federation: a pool and a provider for each CI, so that its jobs push with no
+//! key at all.
+//! <https://cloud.google.com/iam/docs/workload-identity-federation>
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::{Method, Url};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::forge::Trust;
+use super::names::{self, is_ours};
+use super::plan::{Step, Verdict, Work};
+use super::services::Services;
+use super::{Setup, SetupError};
+use crate::config::Role;
+use crate::google::{Api, Change, GoogleError, Grant, Operation, Patience, Resource};
+
+/// A pool: the identities of one CI.
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    pub(super) id: String,
+    pub(super) purpose: String,
+}
+
+/// A provider: who vouches for the jobs of one repository, and by which of their claims Google
+/// knows them.
+#[derive(Clone, Debug)]
+pub(super) struct Provider {
+    /// The pool that it is in, by id.
+    pub(super) pool: String,
+    pub(super) id: String,
+    pub(super) purpose: String,
+    pub(super) issuer: String,
+    pub(super) mapping: Vec<(String, String)>,
+    pub(super) condition: String,
+}
+
+/// A pool or a provider as the API tells it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Found {
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    disabled: bool,
+    #[serde(default)]
+    attribute_mapping: BTreeMap<String, String>,
+    #[serde(default)]
+    attribute_condition: String,
+    #[serde(default)]
+    oidc: Oidc,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Oidc {
+    #[serde(default)]
+    issuer_uri: String,
+    #[serde(default)]
+    allowed_audiences: Vec<String>,
+}
+
+impl Found {
+    pub(super) fn is_ours(&self) -> bool {
+        is_ours(&self.description)
+    }
+
+    pub(super) fn is_deleted(&self) -> bool {
+        self.state == "DELETED"
+    }
+}
+
+/// The role by which an identity of a pool acts as an account.
+const WORKLOAD_USER: &str = "roles/iam.workloadIdentityUser";
+
+/// How long a pool that was made just now may take to be known.
+const SETTLES_IN: Duration = Duration::from_secs(2 * 60);
+
+impl Setup<'_> {
+    /// Pools, providers and the pusher's bindings as steps.
+    pub(super) async fn plan_federation(
+        &self,
+        services: &Services,
+        trusts: &[Trust],
+    ) -> Result<Vec<Step>, SetupError> {
+        let mut steps = Vec::new();
+        let mut seen: Vec<&str> = Vec::new();
+        for trust in trusts {
+            if !seen.contains(&trust.pool.id.as_str()) {
+                seen.push(&trust.pool.id);
+                steps.push(self.plan_pool(services, &trust.pool).await?);
+            }
+            steps.push(self.plan_provider(services, trust).await?);
+        }
+        let pusher = self.email(Role::Pusher);
+        let resource = Resource::Account(self.request.project.clone(), pusher.clone());
+        let policy = match services.has(Api::Iam) && !trusts.is_empty() {
+            true => match self.google.policy(&resource).await {
+                Ok(policy) => policy,
+                // The account is to be made first, or was made just now.
+                Err(error) if error.is_not_found() || error.status() == Some(403) => {
+                    Default::default()
+                }
+                Err(cause) => {
+                    let doing = format!("could not read the policy of `{pusher}`");
+                    return Err(SetupError::google(doing, cause));
+                }
+            },
+            false => Default::default(),
+        };
+        for trust in trusts {
+            let grant = Grant {
+                role: WORKLOAD_USER.to_owned(),
+                member: self.principals(services, trust),
+            };
+            let what = format!("{WORKLOAD_USER} on {pusher}");
+            let why = format!("for the jobs of {}", trust.forge.path);
+            steps.push(if policy.has(&grant) {
+                Step::present(what, why)
+            } else {
+                let work = Work::Policy(resource.clone(), Change::Give, grant);
+                Step::new(Verdict::Create, what, why, Some(work))
+            });
+        }
+        Ok(steps)
+    }
+
+    async fn plan_pool(&self, services: &Services, pool: &Pool) -> Result<Step, SetupError> {
+        let what = format!("workload identity pool {}", pool.id);
+        let create = Work::CreatePool(pool.clone());
+        if !services.has(Api::Iam) {
+            let why = "it cannot be seen before its API is on";
+            return Ok(Step::new(Verdict::Create, what, why, Some(create)));
+        }
+        Ok(match self.found(&self.pool_path(&pool.id)).await? {
+            None => Step::new(Verdict::Create, what, pool.purpose.clone(), Some(create)),
+            Some(found) if found.is_deleted() && !found.is_ours() => {
+                return Err(SetupError::ForeignPool(pool.id.clone()));
+            }
+            Some(found) if found.is_deleted() => {
+                let work = Work::RestorePool(pool.clone());
+                Step::new(
+                    Verdict::Change,
+                    what,
+                    "it was deleted, and can be brought back",
+                    Some(work),
+                )
+            }
+            Some(found) if found.disabled => {
+                let work = Work::EnablePool(pool.clone());
+                Step::new(Verdict::Change, what, "it is disabled", Some(work))
+            }
+            Some(_) => Step::present(what, pool.purpose.clone()),
+        })
+    }
+
+    async fn plan_provider(&self, services: &Services, trust: &Trust) -> Result<Step, SetupError> {
+        let provider = &trust.provider;
+        let what = format!("provider {}/{}", provider.pool, provider.id);
+        let create = Work::CreateProvider(provider.clone());
+        if !services.has(Api::Iam) {
+            let why = "it cannot be seen before its API is on";
+            return Ok(Step::new(Verdict::Create, what, why, Some(create)));
+        }
+        let path = format!(
+            "{}/providers/{}",
+            self.pool_path(&provider.pool),
+            provider.id
+        );
+        Ok(match self.found(&path).await? {
+            None => {
+                let why = format!("only where {}", provider.condition);
+                Step::new(Verdict::Create, what, why, Some(create))
+            }
+            Some(found) if found.is_deleted() => {
+                let work = Work::RestoreProvider(provider.clone());
+                Step::new(
+                    Verdict::Change,
+                    what,
+                    "it was deleted, and can be brought back",
+                    Some(work),
+                )
+            }
+            Some(found) => match provider.differs(&found) {
+                Some(why) => {
+                    let work = Work::AlterProvider(provider.clone());
+                    Step::new(Verdict::Change, what, why, Some(work))
+                }
+                None => Step::present(what, format!("only where {}", provider.condition)),
+            },
+        })
+    }
+
+    /// The jobs of one repository, as a policy names them.
+    pub(super) fn principals(&self, services: &Services, trust: &Trust) -> String {
+        format!(
+            "principalSet://iam.googleapis.com/{}/{}",
+            self.pool_name(services, &trust.pool.id),
+            trust.attribute
+        )
+    }
+
+    /// A pool by the name that Google gives it, which has the project's number.
+    pub(super) fn pool_name(&self, services: &Services, id: &str) -> String {
+        format!(
+            "projects/{}/locations/global/workloadIdentityPools/{id}",
+            services.number
+        )
+    }
+
+    fn pools_path(&self) -> String {
+        format!(
+            "v1/projects/{}/locations/global/workloadIdentityPools",
+            self.request.project
+        )
+    }
+
+    fn pool_path(&self, id: &str) -> String {
+        format!("{}/{id}", self.pools_path())
+    }
+
+    async fn found(&self, path: &str) -> Result<Option<Found>, SetupError> {
+        match self.google.get(Api::Iam.url(path)).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(cause) => {
+                let doing = format!("could not look at `{}`", path.trim_start_matches("v1/"));
+                Err(SetupError::google(doing, cause))
+            }
+        }
+    }
+
+    pub(super) async fn create_pool(&self, pool: &Pool) -> Result<(), SetupError> {
+        let mut url = Api::Iam.url(&self.pools_path());
+        url.query_pairs_mut()
+            .append_pair("workloadIdentityPoolId", &pool.id);
+        let body = json!({
+            "displayName": pool.id,
+            "description": names::description(&pool.purpose),
+        });
+        let doing = format!("could not create the workload identity pool `{}`", pool.id);
+        self.make(url, &body, &doing).await
+    }
+
+    pub(super) async fn create_provider(&self, provider: &Provider) -> Result<(), SetupError> {
+        let path = format!("{}/providers", self.pool_path(&provider.pool));
+        let mut url = Api::Iam.url(&path);
+        url.query_pairs_mut()
+            .append_pair("workloadIdentityPoolProviderId", &provider.id);
+        let mut body = provider.body();
+        body["displayName"] = provider.id.as_str().into();
+        body["description"] = names::description(&provider.purpose).into();
+        let doing = format!("could not create the provider `{}`", provider.id);
+        self.make(url, &body, &doing).await
+    }
+
+    /// Brings back a pool that was deleted less than thirty days ago.
+    pub(super) async fn restore_pool(&self, pool: &Pool) -> Result<(), SetupError> {
+        let path = self.pool_path(&pool.id);
+        let doing = format!(
+            "could not bring back the workload identity pool `{}`",
+            pool.id
+        );
+        self.restore(&path, &doing).await
+    }
+
+    /// Brings back a provider, and makes it what it should be.
+    pub(super) async fn restore_provider(&self, provider: &Provider) -> Result<(), SetupError> {
+        let path = format!(
+            "{}/providers/{}",
+            self.pool_path(&provider.pool),
+            provider.id
+        );
+        let doing = format!("could not bring back the provider `{}`", provider.id);
+        self.restore(&path, &doing).await?;
+        let found = self.found(&path).await?.unwrap_or_default();
+        if provider.differs(&found).is_some() {
+            self.alter_provider(provider).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends what keeps a pool from being used.
+    pub(super) async fn enable_pool(&self, pool: &Pool) -> Result<(), SetupError> {
+        let doing = format!("could not enable the workload identity pool `{}`", pool.id);
+        let path = self.pool_path(&pool.id);
+        self.alter(&path, "disabled", &json!({"disabled": false}), &doing)
+            .await
+    }
+
+    /// Makes a provider what it should be.
+    pub(super) async fn alter_provider(&self, provider: &Provider) -> Result<(), SetupError> {
+        let path = format!(
+            "{}/providers/{}",
+            self.pool_path(&provider.pool),
+            provider.id
+        );
+        let mut body = provider.body();
+        body["disabled"] = false.into();
+        let doing = format!("could not change the provider `{}`", provider.id);
+        let mask = "attributeMapping,attributeCondition,oidc,disabled";
+        self.alter(&path, mask, &body, &doing).await
+    }
+
+    async fn alter(
+        &self,
+        path: &str,
+        mask: &str,
+        body: &Value,
+        doing: &str,
+    ) -> Result<(), SetupError> {
+        let mut url = Api::Iam.url(path);
+        url.query_pairs_mut().append_pair("updateMask", mask);
+        let begun = self.google.patch(url.clone(), body).await;
+        self.finished(begun, (Method::PATCH, url), doing).await
+    }
+
+    async fn restore(&self, path: &str, doing: &str) -> Result<(), SetupError> {
+        let url = Api::Iam.url(&format!("{path}:undelete"));
+        let begun = self.google.post(url.clone(), &json!({})).await;
+        self.finished(begun, (Method::POST, url), doing).await
+    }
+
+    /// Makes a pool or a provider. What it is made in may have been made just now.
+    async fn make(&self, url: Url, body: &Value, doing: &str) -> Result<(), SetupError> {
+        let mut patience = Patience::new(SETTLES_IN);
+        loop {
+            let begun = self.google.post(url.clone(), body).await;
+            match begun {
+                Err(error) if error.is_already_there() => return Ok(()),
+                Err(error) if error.is_not_found() && patience.wait().await => {}
+                begun => return self.finished(begun, (Method::POST, url), doing).await,
+            }
+        }
+    }
+
+    async fn finished(
+        &self,
+        begun: Result<Operation, GoogleError>,
+        asked: (Method, Url),
+        doing: &str,
+    ) -> Result<(), SetupError> {
+        let finished = match begun {
+            Ok(begun) => self.google.finish(Api::Iam, begun, asked).await,
+            Err(error) => Err(error),
+        };
+        finished
+            .map(drop)
+            .map_err(|cause| SetupError::google(doing, cause))
+    }
+
+    /// Takes away a pool or a provider, by its whole name.
+    pub(super) async fn delete_federated(&self, name: &str) -> Result<(), SetupError> {
+        let url = Api::Iam.url(&format!("v1/{name}"));
+        let doing = format!("could not delete `{name}`");
+        let begun = match self.google.delete(url.clone()).await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            begun => begun,
+        };
+        self.finished(begun, (Method::DELETE, url), &doing).await
+    }
+
+    /// Every pool that setup made and that is not deleted, each with its providers.
+    pub(super) async fn own_pools(&self) -> Result<Vec<(Found, Vec<Found>)>, SetupError> {
+        let listed =
+            |cause| SetupError::google("could not list the workload identity pools", cause);
+        let url = Api::Iam.url(&self.pools_path());
+        let pools: Vec<Found> = self
+            .google
+            .pages(url, "workloadIdentityPools")
+            .await
+            .map_err(listed)?;
+        let mut own = Vec::new();
+        for pool in pools {
+            if !pool.is_ours() || pool.is_deleted() {
+                continue;
+            }
+            let url = Api::Iam.url(&format!("v1/{}/providers", pool.name));
+            let providers: Vec<Found> = self
+                .google
+                .pages(url, "workloadIdentityPoolProviders")
+                .await
+                .map_err(listed)?;
+            own.push((pool, providers));
+        }
+        Ok(own)
+    }
+}
+
+impl Provider {
+    /// What it is to be, without what it is called.
+    fn body(&self) -> Value {
+        let mapping: BTreeMap<&str, &str> = self
+            .mapping
+            .iter()
+            .map(|(attribute, claim)| (attribute.as_str(), claim.as_str()))
+            .collect();
+        json!({
+            "attributeMapping": mapping,
+            "attributeCondition": self.condition,
+            "oidc": {"issuerUri": self.issuer},
+        })
+    }
+
+    /// In what a provider that is there differs from what it is to be. Further attributes are
+    /// somebody's own affair, further audiences too: neither lets anybody in.
+    fn differs(&self, found: &Found) -> Option<String> {
+        if found.disabled {
+            return Some("it is disabled".to_owned());
+        }
+        if found.oidc.issuer_uri.trim_end_matches('/') != self.issuer {
+            return Some("it trusts another issuer".to_owned());
+        }
+        if found.attribute_condition != self.condition {
+            return Some(format!("its condition is not {}", self.condition));
+        }
+        let mapped = |(attribute, claim): &(String, String)| {
+            found.attribute_mapping.get(attribute) == Some(claim)
+        };
+        if !self.mapping.iter().all(mapped) {
+            return Some("its attributes are mapped in another way".to_owned());
+        }
+        // Without a list it is its own name that a token must be for, which is what is pasted.
+        let audiences = &found.oidc.allowed_audiences;
+        let own = |audience: &String| audience.ends_with(&found.name);
+        if !audiences.is_empty() && !audiences.iter().any(own) {
+            return Some("it takes no token that is meant for itself".to_owned());
+        }
+        None
+    }
+}

@@ -1,0 +1,300 @@
+//! The plan, the first apply, the second, and what came in between.
+
+use serde_json::json;
+use standin::{Project, RepositoryOptions, Switches};
+
+use super::*;
+use crate::support::images::{Picture, classic_archive};
+
+#[test]
+fn the_plan_shows_what_is_missing_and_changes_nothing() {
+    let cloud = Cloud::new();
+    let before = cloud.standin.picture();
+    let outcome = cloud.setup().succeeds();
+    insta::assert_snapshot!(outcome.stdout, @"
+    STATE      WHAT                                                       WHY
+    to create  API artifactregistry.googleapis.com                        the registry, `gcr.io` names too
+    to create  API iam.googleapis.com                                     accounts and their keys
+    present    API cloudresourcemanager.googleapis.com                    the project's policy
+    to create  repository projects/acme/locations/us/repositories/gcr.io  for `gcr.io`; it cannot be seen before its API is on
+    to create  account gcr-pusher@acme.iam.gserviceaccount.com            it cannot be seen before its API is on
+    to create  account gcr-puller@acme.iam.gserviceaccount.com            it cannot be seen before its API is on
+    to create  roles/artifactregistry.writer on gcr.io                    for gcr-pusher@acme.iam.gserviceaccount.com
+    to create  roles/artifactregistry.reader on gcr.io                    for gcr-puller@acme.iam.gserviceaccount.com
+
+    Policies, by what would change in them:
+      projects/acme/locations/us/repositories/gcr.io
+        + roles/artifactregistry.writer serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
+        + roles/artifactregistry.reader serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
+
+    Nothing was changed: `setup_apply: true` carries this out.
+    ");
+    assert_eq!(cloud.standin.picture(), before);
+    assert_eq!(cloud.changes(), Vec::<String>::new());
+}
+
+#[test]
+fn the_first_apply_makes_everything_and_nothing_more() {
+    let cloud = Cloud::new();
+    let outcome = cloud.apply().succeeds();
+    insta::assert_snapshot!(outcome.stdout, @"
+    STATE      WHAT                                                       WHY
+    to create  API artifactregistry.googleapis.com                        the registry, `gcr.io` names too
+    to create  API iam.googleapis.com                                     accounts and their keys
+    present    API cloudresourcemanager.googleapis.com                    the project's policy
+    to create  repository projects/acme/locations/us/repositories/gcr.io  for `gcr.io`; it cannot be seen before its API is on
+    to create  account gcr-pusher@acme.iam.gserviceaccount.com            it cannot be seen before its API is on
+    to create  account gcr-puller@acme.iam.gserviceaccount.com            it cannot be seen before its API is on
+    to create  roles/artifactregistry.writer on gcr.io                    for gcr-pusher@acme.iam.gserviceaccount.com
+    to create  roles/artifactregistry.reader on gcr.io                    for gcr-puller@acme.iam.gserviceaccount.com
+
+    Policies, by what would change in them:
+      projects/acme/locations/us/repositories/gcr.io
+        + roles/artifactregistry.writer serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
+        + roles/artifactregistry.reader serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
+
+    All of it is done.
+
+    ACCOUNT                                  REGISTRY  CHECKED    HOW
+    gcr-pusher@acme.iam.gserviceaccount.com  gcr.io    not asked  it has no key here, and who runs setup may not act as it; its policy is as it should be
+    gcr-puller@acme.iam.gserviceaccount.com  gcr.io    not asked  it has no key here, and who runs setup may not act as it; its policy is as it should be
+    ");
+    assert_eq!(
+        cloud.granted(GCR),
+        [
+            format!("roles/artifactregistry.reader serviceAccount:{PULLER}"),
+            format!("roles/artifactregistry.writer serviceAccount:{PUSHER}"),
+        ]
+    );
+    // Nothing at the level of the project.
+    assert_eq!(
+        cloud.granted("projects/acme"),
+        [format!("roles/owner user:{ADMIN}")]
+    );
+    insta::assert_snapshot!(cloud.changes().join("\n"), @"
+    POST serviceusage.googleapis.com/v1/projects/acme/services:batchEnable
+    POST artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories
+    POST iam.googleapis.com/v1/projects/acme/serviceAccounts
+    POST iam.googleapis.com/v1/projects/acme/serviceAccounts
+    POST artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io:setIamPolicy
+    POST artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io:setIamPolicy
+    ");
+}
+
+#[test]
+fn a_second_apply_changes_nothing_and_says_so() {
+    let cloud = Cloud::new();
+    let apply = || {
+        cloud
+            .apply()
+            .set("registry", "gcr.io, europe-west1-docker.pkg.dev")
+            .set("repository", "containers")
+            .set("setup_github", "acme/api")
+            .set("setup_gitlab", "https://gitlab.example.com/acme/api")
+    };
+    apply().succeeds();
+    let before = cloud.standin.picture();
+    cloud.standin.clear_requests();
+    let outcome = apply().succeeds();
+    assert!(
+        outcome.stdout.contains("There was nothing to do."),
+        "{}",
+        outcome.stdout
+    );
+    assert!(states(&outcome).values().all(|state| state == "present"));
+    assert_eq!(cloud.changes(), Vec::<String>::new());
+    assert_eq!(cloud.standin.picture(), before);
+    let shown = cloud.setup().succeeds();
+    assert!(
+        shown.stdout.contains("There is nothing to do."),
+        "{}",
+        shown.stdout
+    );
+}
+
+#[test]
+fn everything_that_takes_google_a_while_is_waited_for() {
+    let cloud = Cloud::with(Switches {
+        operation_delay: 3,
+        enable_delay: 2,
+        account_delay: 2,
+        binding_delay: 2,
+        key_delay: 1,
+        permission_delay: 2,
+        page_size: Some(1),
+        ..Switches::default()
+    });
+    let outcome = cloud
+        .apply()
+        .set("setup_github", "acme/api")
+        .set("setup_key", "puller.json, pusher:pusher.json")
+        .succeeds();
+    assert!(
+        outcome.stdout.contains("pushes and pulls"),
+        "{}",
+        outcome.stdout
+    );
+    assert_eq!(cloud.granted(GCR).len(), 2);
+}
+
+#[test]
+fn what_it_set_up_is_what_a_push_needs() {
+    let cloud = Cloud::new();
+    let outcome = cloud.apply().set("setup_key", "pusher:key.json").succeeds();
+    let key = outcome.read("key.json");
+    let archive = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
+    Run::new()
+        .variable("HTTPS_PROXY", cloud.standin.proxy_url())
+        .set("ca_certificates", cloud.standin.ca_pem())
+        .set("credentials_json", &key)
+        .file("image.tar", archive)
+        .set("image", "image.tar")
+        .set("tags", "gcr.io/acme/app:1")
+        .succeeds();
+    assert!(cloud.standin.tags("gcr.io", "acme/app").contains_key("1"));
+}
+
+#[test]
+fn what_was_changed_by_hand_is_put_right() {
+    let cloud = Cloud::new();
+    let apply = || cloud.apply().set("setup_github", "acme/api");
+    apply().succeeds();
+    let before = cloud.standin.picture();
+    cloud
+        .standin
+        .revoke(PUSHER, "roles/artifactregistry.writer", GCR);
+    let own = format!("projects/acme/serviceAccounts/{PUSHER}");
+    let bound = cloud.standin.bindings(&own);
+    let member = bound[0]["members"][0].as_str().unwrap().to_owned();
+    cloud
+        .standin
+        .revoke(&member, "roles/iam.workloadIdentityUser", &own);
+    let parent = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github";
+    let provider = format!("{parent}/providers/github-456");
+    cloud.ask(
+        "PATCH",
+        &format!("{provider}?updateMask=attributeCondition"),
+        &json!({"attributeCondition": "assertion.repository_owner == 'acme'"}),
+    );
+    let disable = format!("iam.googleapis.com/v1/projects/acme/serviceAccounts/{PULLER}:disable");
+    cloud.ask("POST", &disable, &json!({}));
+    let shown = cloud.setup().set("setup_github", "acme/api").succeeds();
+    let states = states(&shown);
+    let differing: Vec<_> = states
+        .iter()
+        .filter(|(_, state)| *state != "present")
+        .collect();
+    insta::assert_snapshot!(format!("{differing:#?}"), @r#"
+    [
+        (
+            "account gcr-puller@acme.iam.gserviceaccount.com",
+            "to change",
+        ),
+        (
+            "provider gcr-push-github/github-456",
+            "to change",
+        ),
+        (
+            "roles/artifactregistry.writer on gcr.io",
+            "to create",
+        ),
+        (
+            "roles/iam.workloadIdentityUser on gcr-pusher@acme.iam.gserviceaccount.com",
+            "to create",
+        ),
+    ]
+    "#);
+    apply().succeeds();
+    assert_eq!(cloud.standin.picture(), before);
+}
+
+#[test]
+fn a_pool_that_was_deleted_is_brought_back() {
+    let cloud = Cloud::new();
+    let apply = || cloud.apply().set("setup_github", "acme/api");
+    apply().succeeds();
+    let before = cloud.standin.picture();
+    let pool = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github";
+    cloud.delete(&format!("{pool}/providers/github-456"));
+    cloud.delete(pool);
+    apply().succeeds();
+    assert_eq!(cloud.standin.picture(), before);
+}
+
+#[test]
+fn what_was_there_before_is_used_and_left_as_it_is() {
+    let cloud = Cloud::new();
+    let project = Project::new("42")
+        .service("iam")
+        .service("artifactregistry");
+    cloud.standin.project("acme", project);
+    let options = RepositoryOptions {
+        immutable_tags: true,
+    };
+    cloud.standin.create_repository(GCR, options);
+    cloud
+        .standin
+        .grant("user:x@example.com", "roles/artifactregistry.writer", GCR);
+    cloud.account("ci-push");
+    let outcome = cloud.apply().set("setup_pusher", "ci-push").succeeds();
+    let states = states(&outcome);
+    assert_eq!(states[&format!("repository {GCR}")], "present");
+    assert_eq!(
+        states["account ci-push@acme.iam.gserviceaccount.com"],
+        "present"
+    );
+    assert!(
+        cloud
+            .granted(GCR)
+            .contains(&"roles/artifactregistry.writer user:x@example.com".to_owned())
+    );
+    assert_eq!(cloud.granted(GCR).len(), 3);
+}
+
+#[test]
+fn what_is_too_much_is_named() {
+    let cloud = Cloud::new();
+    cloud.apply().succeeds();
+    cloud
+        .standin
+        .grant(PUSHER, "roles/storage.admin", "projects/acme");
+    cloud
+        .standin
+        .grant(PULLER, "roles/artifactregistry.writer", "projects/acme");
+    cloud.standin.grant(
+        "ci@acme.iam.gserviceaccount.com",
+        "roles/editor",
+        "projects/acme",
+    );
+    cloud.standin.grant(
+        "42-compute@developer.gserviceaccount.com",
+        "roles/editor",
+        "projects/acme",
+    );
+    cloud.standin.grant(
+        ADMIN,
+        "roles/iam.serviceAccountTokenCreator",
+        "projects/acme",
+    );
+    cloud.standin.change_project("acme", |project| {
+        project
+            .services
+            .insert("iamcredentials.googleapis.com".to_owned());
+    });
+    cloud
+        .standin
+        .add_old_key(PULLER, &"ab".repeat(20), "2024-03-09T16:00:00Z");
+    let outcome = cloud.apply().succeeds();
+    insta::assert_snapshot!(outcome.stderr, @"
+    WARN gcr-puller@acme.iam.gserviceaccount.com may push to `projects/acme/locations/us/repositories/gcr.io` as well, by a role that it has elsewhere: whoever reads a cluster's pull secret could replace images
+    WARN serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com has `roles/storage.admin` on the whole project, which is the first push's on the old registry, and opens every bucket: where it only pushes or pulls, `gcloud projects remove-iam-policy-binding acme --member=serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com --role=roles/storage.admin` takes it away
+    WARN serviceAccount:gcr-puller@acme.iam.gserviceaccount.com has `roles/artifactregistry.writer` on the whole project, which opens every repository: where it only pushes or pulls, `gcloud projects remove-iam-policy-binding acme --member=serviceAccount:gcr-puller@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer` takes it away
+    WARN serviceAccount:ci@acme.iam.gserviceaccount.com has `roles/editor` on the whole project, which opens nearly all that is in it: where it only pushes or pulls, `gcloud projects remove-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/editor` takes it away
+    WARN the key abababababababababababababababababababab of gcr-puller@acme.iam.gserviceaccount.com is of 2024-03-09: replace it, and delete it with `gcloud iam service-accounts keys delete abababababababababababababababababababab --iam-account=gcr-puller@acme.iam.gserviceaccount.com`
+    ");
+    insta::assert_snapshot!(outcome.stdout.lines().skip_while(|line| !line.starts_with("ACCOUNT")).collect::<Vec<_>>().join("\n"), @"
+    ACCOUNT                                  REGISTRY  CHECKED           HOW
+    gcr-pusher@acme.iam.gserviceaccount.com  gcr.io    pushes and pulls  with a token that Google lent
+    gcr-puller@acme.iam.gserviceaccount.com  gcr.io    may push          with a token that Google lent
+    ");
+}

@@ -1,0 +1,196 @@
+//! Pushing without a key: what Google is told of a repository, and what its owner pastes.
+
+use super::*;
+
+#[test]
+fn a_github_repository_is_known_by_its_numbers_alone() {
+    let cloud = Cloud::new();
+    let outcome = cloud.apply().set("setup_github", "acme/api").succeeds();
+    let pasted = outcome.stdout.split_once("For a workflow").unwrap().1;
+    insta::assert_snapshot!(pasted, @"
+    of acme/api:
+
+       permissions:
+         contents: read
+         id-token: write
+       steps:
+         - uses: gcr-push/gcr-push@main
+           with:
+             image: docker-archive:image.tar
+             tags: gcr.io/acme/NAME:TAG
+             workload_identity_provider: projects/42/locations/global/workloadIdentityPools/gcr-push-github/providers/github-456
+             service_account: gcr-pusher@acme.iam.gserviceaccount.com
+    ");
+    let picture = cloud.standin.picture();
+    let project = &picture["projects"]["acme"];
+    insta::assert_snapshot!(format!("{:#}", project["providers"]), @r#"
+    {
+      "gcr-push-github/github-456": {
+        "attributeCondition": "assertion.repository_id == '456' && assertion.repository_owner_id == '123'",
+        "attributeMapping": {
+          "attribute.repository_id": "assertion.repository_id",
+          "attribute.repository_owner_id": "assertion.repository_owner_id",
+          "google.subject": "assertion.repository_id + ':' + assertion.run_id"
+        },
+        "description": "Jobs of github.com/acme/api. Made by gcr-push setup.",
+        "displayName": "github-456",
+        "name": "projects/42/locations/global/workloadIdentityPools/gcr-push-github/providers/github-456",
+        "oidc": {
+          "issuerUri": "https://token.actions.githubusercontent.com"
+        },
+        "state": "ACTIVE"
+      }
+    }
+    "#);
+    let own = format!("projects/acme/serviceAccounts/{PUSHER}");
+    assert_eq!(
+        cloud.granted(&own),
+        [
+            "roles/iam.workloadIdentityUser principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-github/attribute.repository_id/456"
+        ]
+    );
+}
+
+#[test]
+fn a_project_of_one_s_own_gitlab_has_a_pool_of_its_own() {
+    let cloud = Cloud::new();
+    let outcome = cloud
+        .apply()
+        .set(
+            "setup_gitlab",
+            "https://gitlab.com/acme/api\nhttps://gitlab.example.com/acme/team/api",
+        )
+        .succeeds();
+    let pasted = outcome.stdout.split_once("For a job").unwrap().1;
+    insta::assert_snapshot!(pasted, @"
+     of acme/api:
+
+        push:
+          image: registry.example.com/tools/gcr-push
+          id_tokens:
+            GCR_PUSH_OIDC_TOKEN:
+              aud: https://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-gitlab/providers/gitlab-77
+          variables:
+            GCR_PUSH_IMAGE: docker-archive:image.tar
+            GCR_PUSH_TAGS: gcr.io/acme/NAME:TAG
+            GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER: projects/42/locations/global/workloadIdentityPools/gcr-push-gitlab/providers/gitlab-77
+            GCR_PUSH_SERVICE_ACCOUNT: gcr-pusher@acme.iam.gserviceaccount.com
+          script: gcr-push
+
+    For a job of acme/team/api:
+
+        push:
+          image: registry.example.com/tools/gcr-push
+          id_tokens:
+            GCR_PUSH_OIDC_TOKEN:
+              aud: https://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-gitlab-b84e2e8d/providers/gitlab-77
+          variables:
+            GCR_PUSH_IMAGE: docker-archive:image.tar
+            GCR_PUSH_TAGS: gcr.io/acme/NAME:TAG
+            GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER: projects/42/locations/global/workloadIdentityPools/gcr-push-gitlab-b84e2e8d/providers/gitlab-77
+            GCR_PUSH_SERVICE_ACCOUNT: gcr-pusher@acme.iam.gserviceaccount.com
+          script: gcr-push
+    ");
+    let picture = cloud.standin.picture();
+    let providers = picture["projects"]["acme"]["providers"]
+        .as_object()
+        .unwrap();
+    let issuers: Vec<_> = providers
+        .iter()
+        .map(|(name, p)| format!("{name} {}", p["oidc"]["issuerUri"]))
+        .collect();
+    insta::assert_snapshot!(issuers.join("\n"), @r#"
+    gcr-push-gitlab-b84e2e8d/gitlab-77 "https://gitlab.example.com"
+    gcr-push-gitlab/gitlab-77 "https://gitlab.com"
+    "#);
+}
+
+#[test]
+fn a_private_repository_is_given_with_its_numbers() {
+    let cloud = Cloud::new();
+    let refused = cloud
+        .setup()
+        .set("setup_github", "acme/secret")
+        .fails_with(2);
+    insta::assert_snapshot!(refused.error(), @r#"
+    error: could not learn the numbers of `github.com/acme/secret`
+
+    hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
+    hint: `gh api repos/acme/secret --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints just that
+    "#);
+    let refused = cloud
+        .setup()
+        .set("setup_gitlab", "https://gitlab.example.com/acme/secret")
+        .fails_with(2);
+    insta::assert_snapshot!(refused.error(), @"
+    error: could not learn the numbers of `gitlab.example.com/acme/secret`
+
+    hint: a private project's are told to its members alone: give them with it, as `setup_gitlab: https://gitlab.example.com/acme/secret#NAMESPACE_ID/PROJECT_ID`
+    hint: its jobs have them in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; run there, setup takes them from these
+    ");
+    cloud
+        .apply()
+        .set("setup_github", "acme/secret#9/99")
+        .succeeds();
+    let picture = cloud.standin.picture();
+    let providers = &picture["projects"]["acme"]["providers"];
+    assert_eq!(
+        providers["gcr-push-github/github-99"]["attributeCondition"],
+        "assertion.repository_id == '99' && assertion.repository_owner_id == '9'"
+    );
+}
+
+#[test]
+fn a_job_knows_the_numbers_of_its_own_repository() {
+    let cloud = Cloud::new();
+    cloud
+        .apply()
+        .set("setup_github", "acme/secret")
+        .variable("GITHUB_REPOSITORY", "acme/secret")
+        .variable("GITHUB_REPOSITORY_ID", "99")
+        .variable("GITHUB_REPOSITORY_OWNER_ID", "9")
+        .succeeds();
+    cloud
+        .apply()
+        .set("setup_gitlab", "https://gitlab.example.com/acme/secret")
+        .variable("CI_PROJECT_URL", "https://gitlab.example.com/acme/secret")
+        .variable("CI_PROJECT_ID", "98")
+        .variable("CI_PROJECT_NAMESPACE_ID", "8")
+        .succeeds();
+    let picture = cloud.standin.picture();
+    let providers = picture["projects"]["acme"]["providers"]
+        .as_object()
+        .unwrap();
+    let names: Vec<_> = providers
+        .keys()
+        .map(|name| name.split_once('/').unwrap().1)
+        .collect();
+    assert_eq!(names, ["github-99", "gitlab-98"]);
+    assert!(
+        !cloud
+            .standin
+            .requests()
+            .iter()
+            .any(|request| request.path.contains("secret"))
+    );
+}
+
+#[test]
+fn a_second_repository_joins_the_first_one_s_pool() {
+    let cloud = Cloud::new();
+    cloud.apply().set("setup_github", "acme/api").succeeds();
+    cloud
+        .apply()
+        .set("setup_github", "acme/web#123/457")
+        .succeeds();
+    let own = format!("projects/acme/serviceAccounts/{PUSHER}");
+    assert_eq!(cloud.granted(&own).len(), 2);
+    let picture = cloud.standin.picture();
+    assert_eq!(
+        picture["projects"]["acme"]["pools"]
+            .as_object()
+            .unwrap()
+            .len(),
+        1
+    );
+}

@@ -1,0 +1,75 @@
+//! A run that dies at any point, and the next one.
+
+use standin::{Fault, FaultAction, RequestKind};
+
+use super::*;
+
+/// What is set up in these tests: all that there is, but keys.
+fn all(run: Run) -> Run {
+    run.set("registry", "gcr.io, us-docker.pkg.dev")
+        .set("repository", "containers")
+        .set("setup_github", "acme/api")
+        .set("setup_gitlab", "https://gitlab.com/acme/api")
+}
+
+/// Kills a run when the request of this number among those that change something was carried out,
+/// and its answer is kept back: it can neither end nor go on.
+fn kill_after(cloud: &Cloud, run: Run, number: usize) {
+    let stall = Fault::once(RequestKind::Api, FaultAction::StallResponseAt(0));
+    let skip = u32::try_from(number).unwrap();
+    cloud.standin.fault(stall.changing().after(skip));
+    let running = run.start();
+    cloud.standin.wait_for(|requests| {
+        let made = requests
+            .iter()
+            .filter(|request| request.changes() && request.status != 0);
+        made.count() > number
+    });
+    running.kill();
+    cloud.standin.clear_faults();
+}
+
+/// How many requests of a whole run change something, and what they leave.
+fn whole(prepare: impl Fn(&Cloud), run: impl Fn(&Cloud) -> Run) -> (usize, Value) {
+    let cloud = Cloud::new();
+    prepare(&cloud);
+    cloud.standin.clear_requests();
+    run(&cloud).succeeds();
+    (cloud.changes().len(), cloud.standin.picture())
+}
+
+#[test]
+fn an_apply_that_died_after_any_request_is_completed_by_the_next() {
+    let run = |cloud: &Cloud| all(cloud.apply());
+    let (count, expected) = whole(|_| {}, run);
+    assert!(count > 12, "{count}");
+    for number in 0..count {
+        let cloud = Cloud::new();
+        kill_after(&cloud, run(&cloud), number);
+        run(&cloud).succeeds();
+        assert_eq!(cloud.standin.picture(), expected, "after request {number}");
+        cloud.standin.clear_requests();
+        run(&cloud).succeeds();
+        assert_eq!(
+            cloud.changes(),
+            Vec::<String>::new(),
+            "after request {number}"
+        );
+    }
+}
+
+#[test]
+fn a_removal_that_died_after_any_request_is_completed_by_the_next() {
+    let run = |cloud: &Cloud| all(cloud.remove());
+    let prepare = |cloud: &Cloud| drop(all(cloud.apply()).succeeds());
+    let (count, expected) = whole(prepare, run);
+    assert!(count > 8, "{count}");
+    for number in 0..count {
+        let cloud = Cloud::new();
+        prepare(&cloud);
+        cloud.standin.clear_requests();
+        kill_after(&cloud, run(&cloud), number);
+        run(&cloud).succeeds();
+        assert_eq!(cloud.standin.picture(), expected, "after request {number}");
+    }
+}

@@ -1,0 +1,159 @@
+//! Keys, which are made on request alone.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::json;
+use standin::{Fault, FaultAction, RequestKind};
+
+use super::*;
+use crate::support::secrecy::Secrets;
+
+#[test]
+fn a_key_is_its_owner_s_alone_and_seen_nowhere_else() {
+    let cloud = Cloud::new();
+    let outcome = cloud
+        .apply()
+        .set("setup_key", "puller.json")
+        .variable("RUST_LOG", "trace")
+        .succeeds();
+    let file = outcome.directory.path().join("puller.json");
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o7777,
+        0o600
+    );
+    let key: Value = serde_json::from_str(&outcome.read("puller.json")).unwrap();
+    assert_eq!(key["client_email"], PULLER);
+    let mut secrets = Secrets::default();
+    secrets.add_key(&outcome.read("puller.json"));
+    secrets.add(&cloud.token);
+    secrets.assert_unseen(&outcome, &["puller.json"]);
+    assert!(
+        outcome.stdout.contains("with its key"),
+        "{}",
+        outcome.stdout
+    );
+}
+
+#[test]
+fn a_key_that_is_there_is_kept_and_one_that_is_dead_is_replaced() {
+    let cloud = Cloud::new();
+    let first = cloud
+        .apply()
+        .set("setup_key", "puller.json")
+        .succeeds()
+        .read("puller.json");
+    let again = cloud
+        .apply()
+        .set("setup_key", "puller.json")
+        .file("puller.json", &first)
+        .succeeds();
+    assert_eq!(again.read("puller.json"), first);
+    assert!(
+        again.stdout.contains("There was nothing to do."),
+        "{}",
+        again.stdout
+    );
+    let id = serde_json::from_str::<Value>(&first).unwrap()["private_key_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let name = format!("projects/acme/serviceAccounts/{PULLER}/keys/{id}");
+    cloud.delete(&format!("iam.googleapis.com/v1/{name}"));
+    let replaced = cloud
+        .apply()
+        .set("setup_key", "puller.json")
+        .file("puller.json", &first)
+        .succeeds();
+    assert_ne!(replaced.read("puller.json"), first);
+}
+
+#[test]
+fn what_is_no_key_of_that_account_is_not_written_over() {
+    let cloud = Cloud::new();
+    let outcome = cloud
+        .apply()
+        .set("setup_key", "notes.txt")
+        .file("notes.txt", "mine")
+        .fails_with(2);
+    assert_eq!(outcome.read("notes.txt"), "mine");
+    insta::assert_snapshot!(outcome.error(), @"
+    error: `notes.txt` is there, and is no key of `gcr-puller@acme.iam.gserviceaccount.com`: it is left as it is
+
+    hint: choose another file in `setup_key`
+    ");
+    assert_eq!(cloud.changes(), Vec::<String>::new());
+}
+
+#[test]
+fn an_organisation_that_forbids_keys_is_told_and_no_file_is_left() {
+    let cloud = Cloud::new();
+    cloud.standin.change_project("acme", |project| {
+        project
+            .constraints
+            .insert("iam.disableServiceAccountKeyCreation".to_owned());
+    });
+    let outcome = cloud.apply().set("setup_key", "puller.json").fails_with(1);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not make a key for `gcr-puller@acme.iam.gserviceaccount.com`
+      caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-puller@acme.iam.gserviceaccount.com/keys: 400 FAILED_PRECONDITION
+      caused by: Key creation is not allowed on this service account.
+
+    hint: the organisation's policy `constraints/iam.disableServiceAccountKeyCreation` forbids it: who administers the organisation's policies can exempt the project
+    ");
+    assert!(!outcome.directory.path().join("puller.json").exists());
+}
+
+#[test]
+fn the_limit_of_ten_keys_is_told_as_such() {
+    let cloud = Cloud::new();
+    cloud.apply().succeeds();
+    for number in 0..10 {
+        cloud
+            .standin
+            .add_old_key(PULLER, &format!("{number:040}"), "2026-11-01T00:00:00Z");
+    }
+    let outcome = cloud.apply().set("setup_key", "puller.json").fails_with(1);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not make a key for `gcr-puller@acme.iam.gserviceaccount.com`: it has 10 keys already, and may have no more
+      caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-puller@acme.iam.gserviceaccount.com/keys: 400 FAILED_PRECONDITION
+      caused by: Precondition check failed.
+
+    hint: delete one that nobody uses: `gcloud iam service-accounts keys list --iam-account=gcr-puller@acme.iam.gserviceaccount.com --managed-by=user` shows them, `… keys delete ID` deletes
+    ");
+    assert!(!outcome.directory.path().join("puller.json").exists());
+}
+
+#[test]
+fn a_key_that_cannot_be_written_is_not_made() {
+    let cloud = Cloud::new();
+    let outcome = cloud
+        .apply()
+        .set("setup_key", "nowhere/puller.json")
+        .fails_with(1);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not write the key to `nowhere/puller.json`, so none was made
+      caused by: entity not found
+
+    hint: name a file in a folder that is there
+    ");
+    let made = cloud.changes();
+    assert!(
+        !made.iter().any(|change| change.ends_with("/keys")),
+        "{made:?}"
+    );
+}
+
+#[test]
+fn a_key_whose_answer_was_lost_is_not_asked_for_twice_in_one_run() {
+    let cloud = Cloud::new();
+    let lost = Fault::once(RequestKind::Api, FaultAction::ResetAfterWork);
+    cloud.standin.fault(lost.path("/keys").changing());
+    let outcome = cloud.apply().set("setup_key", "puller.json").fails_with(4);
+    assert!(!outcome.directory.path().join("puller.json").exists());
+    let keys = |cloud: &Cloud| {
+        cloud.standin.picture()["projects"]["acme"]["accounts"][PULLER]["keys"].clone()
+    };
+    assert_eq!(keys(&cloud), json!(1));
+    cloud.apply().set("setup_key", "puller.json").succeeds();
+    assert_eq!(keys(&cloud), json!(2));
+}

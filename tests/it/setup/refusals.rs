@@ -1,0 +1,309 @@
+//! What keeps the Google side from being set up: one sentence each, with the way out.
+
+use serde_json::json;
+use standin::{Fault, FaultAction, RequestKind, Switches};
+
+use super::*;
+
+fn told(run: Run, code: i32) -> String {
+    run.fails_with(code).error()
+}
+
+#[test]
+fn names_that_google_would_refuse_are_told_before_anything_is_sent() {
+    let cloud = Cloud::new();
+    let run = cloud
+        .setup()
+        .set("setup_pusher", "ci")
+        .set("setup_puller", "Puller-1")
+        .set("setup_github", "acme")
+        .set("setup_gitlab", "gitlab.com/acme/api")
+        .set("setup_backend", "gcs")
+        .set("setup_apply", "true")
+        .set("setup_remove", "true")
+        .set("registry", "us-docker.pkg.dev, registry.example.com")
+        .set("repository", "Containers");
+    insta::assert_snapshot!(told(run, 2), @"
+    error: eight inputs cannot be used
+      `registry`: `registry.example.com` is not Google's: there is nothing to set up there (GCR_PUSH_REGISTRY)
+      `repository`: repository `Containers` would be refused: registries take lower case only (GCR_PUSH_REPOSITORY)
+      `setup_remove`: `setup_apply` is `true` too: keep one (GCR_PUSH_SETUP_REMOVE)
+      `setup_github`: `acme` is no repository of GitHub: expected `OWNER/REPO`, or with its numbers `OWNER/REPO#OWNER_ID/REPO_ID` (GCR_PUSH_SETUP_GITHUB)
+      `setup_gitlab`: `gitlab.com/acme/api` is no project of a GitLab: expected `https://HOST/GROUP/PROJECT`, or with its numbers `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID` (GCR_PUSH_SETUP_GITLAB)
+      `setup_backend`: it is `gcs`, expected `artifact-registry` or `storage` (GCR_PUSH_SETUP_BACKEND)
+      `setup_pusher`: account `ci` would be refused: an account's id has 6 to 30 characters (GCR_PUSH_SETUP_PUSHER)
+      `setup_puller`: account `Puller-1` would be refused: an account's id has lower-case letters, digits and `-` alone (GCR_PUSH_SETUP_PULLER)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let other = cloud
+        .setup()
+        .set("setup_pusher", "ci-push@other.iam.gserviceaccount.com");
+    insta::assert_snapshot!(told(other, 2), @"
+    error: an input cannot be used
+      `setup_pusher`: `ci-push@other.iam.gserviceaccount.com` is no account of the project `acme`: its address would end in `@acme.iam.gserviceaccount.com` (GCR_PUSH_SETUP_PUSHER)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let same = cloud
+        .setup()
+        .set("setup_pusher", "ci-push")
+        .set("setup_puller", "ci-push");
+    insta::assert_snapshot!(told(same, 2), @"
+    error: an input cannot be used
+      `setup_puller`: it is the account of `setup_pusher`: who pulls would be able to push (GCR_PUSH_SETUP_PULLER)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    assert!(cloud.standin.requests().is_empty());
+}
+
+#[test]
+fn a_run_without_a_credential_is_told_which_one_is_usual() {
+    let cloud = Cloud::new();
+    let run = Run::command("setup")
+        .variable("HTTPS_PROXY", cloud.standin.proxy_url())
+        .set("ca_certificates", cloud.standin.ca_pem())
+        .set("project_id", "acme")
+        // No machine of Google's is looked for.
+        .variable("GCE_METADATA_HOST", "127.0.0.1:1");
+    let told = told(run, 3);
+    insta::assert_snapshot!(told, @"
+    error: there is no token for Google's APIs
+
+    hint: give `access_token`, as `gcloud auth print-access-token` prints it, or `credentials_json` (a service-account key)
+    ");
+}
+
+#[test]
+fn a_token_that_is_not_valid_is_told() {
+    let cloud = Cloud::new();
+    cloud.standin.expire_tokens();
+    insta::assert_snapshot!(told(cloud.setup(), 3), @"
+    error: could not look at the project `acme`
+      caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 401 UNAUTHENTICATED
+      caused by: Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.
+
+    hint: the token is not valid, or no longer: `gcloud auth print-access-token` gives one that lives an hour
+    ");
+}
+
+#[test]
+fn a_project_that_is_not_there_or_deleted_is_told() {
+    let cloud = Cloud::new();
+    insta::assert_snapshot!(told(cloud.setup().set("project_id", "acne"), 3), @"
+    error: could not look at the project `acne`
+      caused by: GET https://serviceusage.googleapis.com/v1/projects/acne/services:batchGet: 403 PERMISSION_DENIED
+      caused by: Permission 'serviceusage.services.get' denied on resource 'projects/acne' (or it may not exist).
+
+    hint: check `project_id`: Google says the same of a project that is not there
+    hint: or have a role granted: `roles/serviceusage.serviceUsageAdmin` has `serviceusage.services.get`
+    ");
+    cloud
+        .standin
+        .change_project("acme", |project| project.deleted = true);
+    insta::assert_snapshot!(told(cloud.setup(), 3), @"
+    error: could not look at the project `acme`
+      caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 403 PERMISSION_DENIED
+      caused by: Project 'acme' not found or deleted.
+
+    hint: check `project_id`: there is no such project, or it is deleted; within thirty days `gcloud projects undelete acme` brings it back
+    ");
+}
+
+#[test]
+fn a_project_without_billing_is_told_with_what_gives_it_some() {
+    let cloud = Cloud::new();
+    cloud
+        .standin
+        .change_project("acme", |project| project.billing = false);
+    insta::assert_snapshot!(told(cloud.apply(), 1), @r#"
+    error: could not enable artifactregistry.googleapis.com, iam.googleapis.com
+      caused by: POST https://serviceusage.googleapis.com/v1/projects/acme/services:batchEnable: 400 FAILED_PRECONDITION
+      caused by: Billing account for project '42' is not found. Billing must be enabled for activation of service(s) 'artifactregistry.googleapis.com' to proceed.\nHelp Token: AXAmt_standin
+
+    hint: the project has no billing account: `gcloud billing projects link 42 --billing-account=ACCOUNT` gives it one, and `gcloud billing accounts list` shows which there are
+    "#);
+}
+
+#[test]
+fn permissions_that_are_missing_are_told_before_the_first_change() {
+    let cloud = Cloud::new();
+    cloud.standin.revoke(ADMIN, "roles/owner", "projects/acme");
+    cloud.standin.grant(ADMIN, "roles/viewer", "projects/acme");
+    cloud.standin.change_project("acme", |project| {
+        project
+            .services
+            .extend(["iam", "artifactregistry"].map(|api| format!("{api}.googleapis.com")));
+    });
+    insta::assert_snapshot!(told(cloud.apply().set("setup_github", "acme/api"), 3), @"
+    error: permissions are missing in `acme`, so nothing was changed:
+      `artifactregistry.repositories.create` is in `roles/artifactregistry.admin`
+      `artifactregistry.repositories.setIamPolicy` is in `roles/artifactregistry.admin`
+      `iam.serviceAccounts.create` is in `roles/iam.serviceAccountAdmin`
+      `iam.serviceAccounts.setIamPolicy` is in `roles/iam.serviceAccountAdmin`
+      `iam.workloadIdentityPoolProviders.create` is in `roles/iam.workloadIdentityPoolAdmin`
+      `iam.workloadIdentityPools.create` is in `roles/iam.workloadIdentityPoolAdmin`
+      `serviceusage.services.enable` is in `roles/serviceusage.serviceUsageAdmin`
+
+    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/artifactregistry.admin`
+    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/iam.serviceAccountAdmin`
+    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/iam.workloadIdentityPoolAdmin`
+    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/serviceusage.serviceUsageAdmin`
+    ");
+    // The plan is shown, and then what would stop it.
+    let shown = cloud.setup().fails_with(3);
+    assert!(shown.stdout.contains("to create"), "{}", shown.stdout);
+    assert_eq!(cloud.changes(), Vec::<String>::new());
+    cloud.standin.revoke(ADMIN, "roles/viewer", "projects/acme");
+    insta::assert_snapshot!(told(cloud.apply(), 3), @"
+    error: could not look at the project `acme`
+      caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 403 PERMISSION_DENIED
+      caused by: Permission 'serviceusage.services.get' denied on resource 'projects/acme' (or it may not exist).
+
+    hint: check `project_id`: Google says the same of a project that is not there
+    hint: or have a role granted: `roles/serviceusage.serviceUsageAdmin` has `serviceusage.services.get`
+    ");
+}
+
+#[test]
+fn the_api_that_enables_the_others_may_be_off_itself() {
+    let cloud = Cloud::new();
+    cloud.standin.change_project("acme", |project| {
+        project.services.remove("serviceusage.googleapis.com");
+    });
+    insta::assert_snapshot!(told(cloud.apply(), 3), @"
+    error: could not look at the project `acme`
+      caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 403 PERMISSION_DENIED
+      caused by: Service Usage API has not been used in project 42 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/serviceusage.googleapis.com/overview?project=42 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
+
+    hint: enable the API: `gcloud services enable serviceusage.googleapis.com --project=42`; where it was enabled just now, it takes a few minutes to be known everywhere
+    ");
+}
+
+#[test]
+fn a_batch_that_is_done_and_failed_for_one_is_told() {
+    let cloud = Cloud::with(Switches {
+        enable_fails: Some("iam.googleapis.com".to_owned()),
+        ..Switches::default()
+    });
+    insta::assert_snapshot!(told(cloud.apply(), 4), @"
+    error: could not enable
+      `iam.googleapis.com`: Internal error encountered.
+
+    hint: the others are on: run this again, and it goes on from there
+    ");
+    cloud
+        .standin
+        .change(|behaviour| behaviour.cloud.enable_fails = None);
+    cloud.apply().succeeds();
+}
+
+#[test]
+fn policies_of_an_organisation_are_told_by_their_names() {
+    for constraint in [
+        "gcp.restrictServiceUsage",
+        "iam.disableServiceAccountCreation",
+        "iam.workloadIdentityPoolProviders",
+    ] {
+        let cloud = Cloud::new();
+        cloud.standin.change_project("acme", |project| {
+            project.constraints.insert(constraint.to_owned());
+        });
+        let outcome = cloud.apply().set("setup_github", "acme/api").fails_with(1);
+        let told = outcome.error();
+        assert!(
+            told.contains(&format!("`constraints/{constraint}`")),
+            "{told}"
+        );
+        if constraint == "iam.workloadIdentityPoolProviders" {
+            insta::assert_snapshot!(outcome.scrub(&outcome.stderr), @"
+             INFO enabling artifactregistry.googleapis.com, iam.googleapis.com, sts.googleapis.com, iamcredentials.googleapis.com; this takes a minute
+             INFO created: repository projects/acme/locations/us/repositories/gcr.io
+             INFO created: account gcr-pusher@acme.iam.gserviceaccount.com
+             INFO created: account gcr-puller@acme.iam.gserviceaccount.com
+             INFO granted: roles/artifactregistry.writer on gcr.io
+             INFO   + roles/artifactregistry.writer serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
+             INFO granted: roles/artifactregistry.reader on gcr.io
+             INFO   + roles/artifactregistry.reader serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
+             INFO created: workload identity pool gcr-push-github
+             WARN 6 of 8 steps are done, and stay: run this again, and it goes on from there
+            error: could not create the provider `github-456`
+              caused by: POST https://iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github/providers: 400 FAILED_PRECONDITION
+              caused by: Org Policy violated for value: 'https://token.actions.githubusercontent.com'.
+
+            hint: the organisation's policy `constraints/iam.workloadIdentityPoolProviders` forbids it: who administers the organisation's policies can exempt the project
+            ");
+        }
+    }
+}
+
+#[test]
+fn too_many_accounts_are_told_as_google_s_limit() {
+    let cloud = Cloud::with(Switches {
+        account_limit: Some(1),
+        ..Switches::default()
+    });
+    let limit = json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED",
+        "message": "Quota exceeded for quota metric 'Write requests' and limit 'Write requests per minute' of service 'iam.googleapis.com' for consumer 'project_number:42'."}});
+    let refused = FaultAction::Status {
+        code: 429,
+        retry_after: Some(3600),
+        body: Some(limit.to_string()),
+        headers: Vec::new(),
+    };
+    cloud.standin.fault(
+        Fault::always(RequestKind::Api, refused).path("POST /v1/projects/acme/serviceAccounts"),
+    );
+    insta::assert_snapshot!(told(cloud.apply(), 4), @"
+    error: could not create the account `gcr-pusher`
+      caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 429 RESOURCE_EXHAUSTED
+      caused by: Quota exceeded for quota metric 'Write requests' and limit 'Write requests per minute' of service 'iam.googleapis.com' for consumer 'project_number:42'.
+
+    hint: the project's quota is used up for now: try again in a few minutes
+    ");
+}
+
+#[test]
+fn a_repository_of_another_kind_is_told() {
+    let cloud = Cloud::new();
+    let project = Project::new("42")
+        .service("iam")
+        .service("artifactregistry");
+    cloud.standin.project("acme", project);
+    let found = json!({"name": GCR, "format": "DOCKER", "mode": "REMOTE_REPOSITORY"});
+    let other = FaultAction::Status {
+        code: 200,
+        retry_after: None,
+        body: Some(found.to_string()),
+        headers: Vec::new(),
+    };
+    cloud.standin.fault(
+        Fault::always(RequestKind::Api, other)
+            .path("GET /v1/projects/acme/locations/us/repositories/gcr.io"),
+    );
+    insta::assert_snapshot!(told(cloud.apply(), 2), @"
+    error: the repository `projects/acme/locations/us/repositories/gcr.io` is there, and takes no pushed images: it is DOCKER REMOTE_REPOSITORY
+
+    hint: name another in `repository`, or another location in `registry`
+    ");
+}
+
+#[test]
+fn an_answer_that_is_not_google_s_is_told_as_such() {
+    let cloud = Cloud::new();
+    let page = FaultAction::Status {
+        code: 200,
+        retry_after: None,
+        body: Some("<html>Sign in to the guest network</html>".to_owned()),
+        headers: Vec::new(),
+    };
+    cloud.standin.fault(Fault::always(RequestKind::Api, page));
+    insta::assert_snapshot!(told(cloud.setup(), 1), @"
+    error: could not look at the project `acme`
+      caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet
+      caused by: the answer is no JSON
+
+    hint: check that no proxy or sign-in page answers in Google's place
+    ");
+}

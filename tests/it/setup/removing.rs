@@ -1,0 +1,157 @@
+//! Taking away exactly what setup made.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn all_that_setup_made_goes_keys_first_and_nothing_else() {
+    let cloud = Cloud::new();
+    let apply = cloud
+        .apply()
+        .set("setup_github", "acme/api")
+        .set("setup_key", "puller.json");
+    apply.succeeds();
+    cloud.standin.clear_requests();
+    let outcome = cloud.remove().succeeds();
+    let masked = without_ids(&outcome.stdout);
+    insta::assert_snapshot!(masked, @"
+    STATE      WHAT                                                                                     WHY
+    to remove  key [KEY] of gcr-puller@acme.iam.gserviceaccount.com  made on 2026-11-24
+    to remove  roles/artifactregistry.reader on gcr.io                                                  of gcr-puller@acme.iam.gserviceaccount.com
+    to remove  roles/artifactregistry.writer on gcr.io                                                  of gcr-pusher@acme.iam.gserviceaccount.com
+    to remove  roles/iam.workloadIdentityUser on gcr-pusher@acme.iam.gserviceaccount.com                of principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-github/attribute.repository_id/456
+    to remove  provider gcr-push-github/github-456                                                      made by setup
+    to remove  workload identity pool gcr-push-github                                                   made by setup
+    to remove  account gcr-puller@acme.iam.gserviceaccount.com                                          made by setup
+    to remove  account gcr-pusher@acme.iam.gserviceaccount.com                                          made by setup
+    to remove  repository projects/acme/locations/us/repositories/gcr.io                                it is empty
+
+    Policies, by what would change in them:
+      projects/acme/locations/us/repositories/gcr.io
+        - roles/artifactregistry.reader serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
+        - roles/artifactregistry.writer serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
+      gcr-pusher@acme.iam.gserviceaccount.com
+        - roles/iam.workloadIdentityUser principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-github/attribute.repository_id/456
+
+    note: the APIs stay enabled, for other things in the project may need them; buckets are never deleted
+
+    All of it is gone.
+    ");
+    insta::assert_snapshot!(without_ids(&cloud.changes().join("\n")), @"
+    DELETE iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-puller@acme.iam.gserviceaccount.com/keys/[KEY]
+    POST artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io:setIamPolicy
+    POST artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io:setIamPolicy
+    POST iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-pusher@acme.iam.gserviceaccount.com:setIamPolicy
+    DELETE iam.googleapis.com/v1/projects/42/locations/global/workloadIdentityPools/gcr-push-github/providers/github-456
+    DELETE iam.googleapis.com/v1/projects/42/locations/global/workloadIdentityPools/gcr-push-github
+    DELETE iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-puller@acme.iam.gserviceaccount.com
+    DELETE iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-pusher@acme.iam.gserviceaccount.com
+    DELETE artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io
+    ");
+    let picture = cloud.standin.picture();
+    assert_eq!(picture["projects"]["acme"]["accounts"], json!({}));
+    assert_eq!(picture["repositories"], json!([]));
+    assert_eq!(
+        picture["policies"].as_object().unwrap().len(),
+        1,
+        "{picture:#}"
+    );
+    let again = cloud.remove().succeeds();
+    assert!(
+        again.stdout.contains("There was nothing of setup's"),
+        "{}",
+        again.stdout
+    );
+}
+
+#[test]
+fn a_repository_that_holds_images_stays() {
+    let cloud = Cloud::new();
+    cloud.apply().succeeds();
+    cloud.standin.put_manifest(
+        "gcr.io",
+        "acme/app",
+        "1",
+        "application/vnd.oci.image.manifest.v1+json",
+        b"{}",
+    );
+    let outcome = cloud.remove().succeeds();
+    assert!(
+        outcome.stdout.contains("it holds images"),
+        "{}",
+        outcome.stdout
+    );
+    assert!(cloud.standin.has_repository(GCR));
+    assert_eq!(cloud.granted(GCR), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_there_before_setup_stays() {
+    let cloud = Cloud::new();
+    let project = Project::new("42")
+        .service("iam")
+        .service("artifactregistry");
+    cloud.standin.project("acme", project);
+    cloud
+        .standin
+        .create_repository(GCR, standin::RepositoryOptions::default());
+    cloud.account("ci-push");
+    let with = |run: Run| {
+        run.set("setup_pusher", "ci-push")
+            .set("setup_github", "acme/api")
+    };
+    with(cloud.apply()).succeeds();
+    let outcome = with(cloud.remove()).succeeds();
+    let states = states(&outcome);
+    assert_eq!(states[&format!("repository {GCR}")], "kept");
+    assert_eq!(states["roles/artifactregistry.writer on gcr.io"], "kept");
+    let picture = cloud.standin.picture();
+    let accounts = picture["projects"]["acme"]["accounts"].as_object().unwrap();
+    assert_eq!(
+        accounts.keys().collect::<Vec<_>>(),
+        ["ci-push@acme.iam.gserviceaccount.com"]
+    );
+    // What bound it to the pool is setup's own.
+    assert_eq!(
+        cloud.granted("projects/acme/serviceAccounts/ci-push@acme.iam.gserviceaccount.com"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_pool_with_somebody_else_s_provider_stays() {
+    let cloud = Cloud::new();
+    cloud.apply().set("setup_github", "acme/api").succeeds();
+    let pool = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github";
+    cloud.ask(
+        "POST",
+        &format!("{pool}/providers?workloadIdentityPoolProviderId=others"),
+        &json!({
+            "attributeMapping": {"google.subject": "assertion.sub"},
+            "oidc": {"issuerUri": "https://ci.example.com"},
+        }),
+    );
+    let outcome = cloud.remove().succeeds();
+    assert_eq!(
+        states(&outcome)["workload identity pool gcr-push-github"],
+        "kept"
+    );
+    let picture = cloud.standin.picture();
+    assert_eq!(
+        picture["projects"]["acme"]["pools"]["gcr-push-github"]["state"],
+        "ACTIVE"
+    );
+}
+
+/// The text without ids of keys, which differ from run to run.
+fn without_ids(text: &str) -> String {
+    let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    let parts = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
+    let parts = parts.map(|part| match part.char_indices().nth(40) {
+        Some((at, _)) if part[..at].chars().all(is_hex) => format!("[KEY]{}", &part[at..]),
+        None if part.len() == 40 && part.chars().all(is_hex) => "[KEY]".to_owned(),
+        _ => part.to_owned(),
+    });
+    parts.collect()
+}
