@@ -20,6 +20,7 @@
 //! | [`push`], [`verify`], [`list`], [`pull_secret`], [`setup`] | the steps |
 //! | [`cli`], [`config`], [`logging`], [`report`], [`error`] | the side that people and CIs see |
 
+pub mod arrivals;
 pub mod auth;
 pub mod cli;
 pub mod compress;
@@ -35,6 +36,7 @@ pub mod progress;
 pub mod pull_secret;
 pub mod push;
 pub mod reference;
+pub mod registries;
 pub mod registry;
 pub mod report;
 pub mod secret;
@@ -42,26 +44,24 @@ pub mod setup;
 pub mod source;
 pub mod verify;
 
-use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arrivals::Bearer;
 use auth::Credentials;
-use config::{Command, ImageOrigin, Request, Verify};
+use config::{Command, ImageOrigin, Request};
 pub use error::{Error, Failure};
 use google::Google;
 use progress::Progress;
 use pull_secret::PullSecret;
-use push::targets::{self, Target};
-use push::{Destination, Pushed, Settings};
-use reference::Endpoint;
-use registry::Registry;
+use push::Settings;
+use push::targets;
+use registries::Registries;
+use report::Report;
 use report::console::Group;
 use report::progress::Display;
-use report::{Arrival, Report};
-use source::{Source, Tree};
-use verify::Verified;
+use source::Source;
 
 /// Does what was asked for. `stdout` gets what was asked to be printed; talk goes to the log.
 ///
@@ -92,44 +92,36 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
         .check(&request.destinations.hosts())
         .await
         .map_err(Error::Auth)?;
-    let source = open_source(image, &credentials, request).await?;
+    let registries = Registries::new(&credentials, &request.network);
+    let source = open_source(image, &registries, request).await?;
     let targets =
         targets::targets(&request.destinations, &source.image().names).map_err(Error::Target)?;
-    let (destinations, mut errors) = reach(targets, &credentials, request).await;
-    if destinations.is_empty() {
-        return Failure::of(errors).map_or(Ok(()), Err);
-    }
     let settings = Settings {
         platforms: request.platforms.clone(),
         compression: request.compression,
         layer_reuse: request.layer_reuse,
         concurrency: request.concurrency,
+        existing_tag: request.existing_tag,
+        patience: config::defaults::PATIENCE,
         temporary_directory: request.temporary_directory.clone(),
         progress: Progress::default(),
     };
     let display = Display::start(&settings.progress, &request.console);
-    let outcome = match push::push(&source, &destinations, &settings).await {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            errors.push(Error::Push(error));
-            return Failure::of(errors).map_or(Ok(()), Err);
-        }
+    let bearer = Bearer {
+        source: &source,
+        registries: &registries,
+        settings: &settings,
+        holdings: &Arc::default(),
+        verify: request.verify,
     };
-
-    let mut report = Report {
-        notes: outcome.notes,
-        ..Report::default()
-    };
-    for (destination, result) in destinations.iter().zip(outcome.destinations) {
-        match result {
-            Ok(pushed) => match prove(destination, &pushed, outcome.tree.as_ref(), request).await {
-                Ok(verified) => report.arrivals.push(Arrival { pushed, verified }),
-                Err(error) => errors.push(error),
-            },
-            Err(error) => errors.push(Error::Push(error)),
-        }
-    }
+    let arrived = bearer.bring(&targets).await;
     drop(display);
+
+    let (mut report, mut errors) = Report::of(arrived.fates, arrived.notes);
+    errors.extend(arrived.failure.map(Error::Push));
+    if report.arrivals.is_empty() && !errors.is_empty() {
+        return Failure::of(errors).map_or(Ok(()), Err);
+    }
     report.log_doubts();
     report.took = started.elapsed();
     drop(group);
@@ -147,85 +139,27 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
 /// Opens the image, wherever it is.
 async fn open_source(
     image: &ImageOrigin,
-    credentials: &Credentials,
+    registries: &Registries<'_>,
     request: &Request,
 ) -> Result<Source, Error> {
-    let network = &request.network;
     let reference = match image {
         ImageOrigin::Local(image) => {
-            let opened = Source::open(image, network, &request.temporary_directory).await;
+            let opened = Source::open(image, &request.network, &request.temporary_directory).await;
             return opened.map_err(Error::Source);
         }
         ImageOrigin::Registry(reference) => reference,
     };
-    let endpoint = &reference.endpoint;
-    let credential = credentials
-        .for_source(endpoint)
-        .await
-        .map_err(Error::Auth)?;
-    let registry = Registry::open(endpoint, credential, network, false)
-        .await
-        .map_err(|cause| Error::Connect(endpoint.clone(), cause))?;
-    Source::open_remote(Arc::new(registry), reference, &request.platforms)
+    let registry = registries.source(&reference.endpoint).await?;
+    Source::open_remote(registry, reference, &request.platforms)
         .await
         .map_err(Error::Source)
 }
 
-/// Opens every registry and signs in to it, so that nothing is read for one that cannot be pushed
-/// to; what keeps us from one does not keep us from the others.
-async fn reach(
-    targets: Vec<Target>,
-    credentials: &Credentials,
-    request: &Request,
-) -> (Vec<Destination>, Vec<Error>) {
-    let mut registries = HashMap::new();
-    let mut unreachable = HashSet::new();
-    let (mut destinations, mut errors) = (Vec::new(), Vec::new());
-    for target in targets {
-        if unreachable.contains(&target.endpoint) {
-            continue;
-        }
-        let registry = match open(&mut registries, &target.endpoint, credentials, request).await {
-            Ok(registry) => registry,
-            Err(error) => {
-                errors.push(error);
-                unreachable.insert(target.endpoint);
-                continue;
-            }
-        };
-        match registry.sign_in(&target.repository).await {
-            Ok(()) => destinations.push(Destination {
-                registry,
-                repository: target.repository,
-                tags: target.tags,
-            }),
-            Err(cause) => errors.push(Error::SignIn(target.endpoint, cause)),
-        }
-    }
-    (destinations, errors)
-}
-
-/// Checks one destination, unless `verify` is off.
-async fn prove(
-    destination: &Destination,
-    pushed: &Pushed,
-    tree: Option<&Tree>,
-    request: &Request,
-) -> Result<Option<Verified>, Error> {
-    match (request.verify, tree) {
-        (Verify::Listing, Some(tree)) => verify::verify(destination, pushed, tree)
-            .await
-            .map(Some)
-            .map_err(Error::Verify),
-        (Verify::Off, _) | (_, None) => Ok(None),
-    }
-}
-
 async fn list_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Error> {
     let credentials = sign_in(request).await?;
-    let mut registries = HashMap::new();
+    let registries = Registries::new(&credentials, &request.network);
     for listing in &request.listings {
-        let registry = open(&mut registries, listing.endpoint(), &credentials, request).await?;
+        let registry = registries.listing(listing.endpoint()).await?;
         let table = list::list(&registry, listing).await.map_err(Error::List)?;
         report::print(stdout, table)?;
     }
@@ -285,27 +219,4 @@ async fn sign_in(request: &Request) -> Result<Credentials, Error> {
     Credentials::new(request.sign_in.clone(), &request.network)
         .await
         .map_err(Error::Auth)
-}
-
-/// The registry at `endpoint`, opened once.
-async fn open(
-    registries: &mut HashMap<Endpoint, Arc<Registry>>,
-    endpoint: &Endpoint,
-    credentials: &Credentials,
-    request: &Request,
-) -> Result<Arc<Registry>, Error> {
-    if let Some(registry) = registries.get(endpoint) {
-        return Ok(Arc::clone(registry));
-    }
-    let credential = credentials
-        .for_destination(endpoint)
-        .await
-        .map_err(Error::Auth)?;
-    let writes = request.command == Command::Push;
-    let registry = Registry::open(endpoint, credential, &request.network, writes)
-        .await
-        .map_err(|cause| Error::Connect(endpoint.clone(), cause))?;
-    let registry = Arc::new(registry);
-    registries.insert(endpoint.clone(), Arc::clone(&registry));
-    Ok(registry)
 }

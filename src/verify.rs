@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::digest::Digest;
 use crate::error::{ExitCode, Hint, causes, harmless};
-use crate::push::{Destination, Pushed};
+use crate::push::{Destination, Pushed, PushedTag};
 use crate::reference::Reference;
 use crate::registry::{Listing, RegistryError};
 use crate::source::Tree;
@@ -45,6 +45,10 @@ pub async fn verify(
     pushed: &Pushed,
     tree: &Tree,
 ) -> Result<Verified, VerifyError> {
+    let is_kept = |tag: &PushedTag| tag.kept.is_some();
+    if pushed.tags.iter().all(is_kept) {
+        return Ok(Verified::default());
+    }
     let expected = std::iter::once(pushed.digest.to_string())
         .chain(tree.children.keys().map(Digest::to_string))
         .map(|digest| (digest.clone(), digest))
@@ -52,6 +56,7 @@ pub async fn verify(
             pushed
                 .tags
                 .iter()
+                .filter(|tag| !is_kept(tag))
                 .map(|tag| (tag.tag.clone(), pushed.digest.to_string())),
         );
     let checks = stream::iter(expected)
@@ -176,7 +181,8 @@ async fn listed(destination: &Destination, pushed: &Pushed) -> (Verified, bool) 
 }
 
 fn check_tags(listing: &Listing, pushed: &Pushed, verified: &mut Verified) {
-    for tag in pushed.tags.iter().map(|tag| &tag.tag) {
+    let tags = pushed.tags.iter().filter(|tag| tag.kept.is_none());
+    for tag in tags.map(|tag| &tag.tag) {
         if !listing.tags.contains(tag) {
             verified.doubts.push(format!(
                 "the listing of `{}` does not show tag `{tag}`",

@@ -199,6 +199,13 @@ mod tests {
           name
               Name of the image below project and repository, such as `api` or `team/api`; default the name
               inside the image.
+          best_effort
+              List of destinations whose failure is reported but fails nothing, and which the others do not
+              wait for: hosts such as `mirror.example.com`, or references of `tags`; default none.
+          existing_tag
+              What is done to a tag that is there with another digest: `overwrite` (default), `keep` (the
+              tag stays) or `fail`; a tag that is there with the same digest is success, and is not put
+              again.
 
         Credentials:
           credentials_json *

@@ -109,6 +109,8 @@ variables! {
         project_id: "Google Cloud project of the destination, such as `acme-prod`; default the project of `credentials_json`, then GOOGLE_CLOUD_PROJECT, GCP_PROJECT, GCLOUD_PROJECT, CLOUDSDK_PROJECT, CLOUDSDK_CORE_PROJECT, GOOGLE_ARTIFACT_REGISTRY_PROJECT_ID.";
         repository: "Artifact Registry repository, such as `containers`; needed on `pkg.dev` hosts, and only there.";
         name: "Name of the image below project and repository, such as `api` or `team/api`; default the name inside the image.";
+        best_effort: "List of destinations whose failure is reported but fails nothing, and which the others do not wait for: hosts such as `mirror.example.com`, or references of `tags`; default none.";
+        existing_tag: "What is done to a tag that is there with another digest: `overwrite` (default), `keep` (the tag stays) or `fail`; a tag that is there with the same digest is success, and is not put again.";
     }
     Credentials {
         credentials_json (secret): "Service-account key, or any other credential file of Google's: its JSON, base64 of it, or a path; it buys a short-lived token, and only that goes to the registry. Excludes `access_token` and `workload_identity_provider`; default what the environment has: GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_GHA_CREDS_PATH, CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE, gcloud's application-default credentials, the machine's own account.";

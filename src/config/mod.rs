@@ -62,6 +62,8 @@ pub struct Request {
     pub network: Network,
     /// Which platforms of an index are pushed.
     pub platforms: Platforms,
+    /// What is done to a tag that is there with another digest.
+    pub existing_tag: ExistingTag,
     /// How uncompressed layers are compressed.
     pub compression: Compression,
     /// Whether layers are taken over by their diff IDs from the destination's earlier images.
@@ -206,6 +208,8 @@ pub struct Destinations {
     /// `project_id`, `repository` and `name`, with the defaults that `config` can know; a missing
     /// `name` is the source's.
     pub parts: Parts,
+    /// Those whose failure fails nothing.
+    pub best_effort: BestEffort,
     /// True when `parts.project` was not given but found: in the key, or in a variable of Google's.
     pub project_is_default: bool,
 }
@@ -241,6 +245,27 @@ impl Destinations {
         }
         hosts
     }
+}
+
+/// The destinations that nobody waits for, and whose failure fails nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BestEffort {
+    /// Every destination on these hosts.
+    pub hosts: Vec<Endpoint>,
+    /// These repositories; with a tag, those that get no other.
+    pub references: Vec<Reference>,
+}
+
+/// What is done to a tag that is there with another digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExistingTag {
+    /// It is moved to the image.
+    #[default]
+    Overwrite,
+    /// It stays where it is.
+    Keep,
+    /// The push to that destination fails before anything is sent.
+    Fail,
 }
 
 /// One thing that `list` shows.
@@ -365,6 +390,8 @@ pub mod defaults {
     pub const CONCURRENCY: Concurrency = Concurrency { large: 8, all: 24 };
     /// The registry that short tags go to.
     pub const REGISTRY: &str = "gcr.io";
+    /// How long a destination that nobody waits for may stand still once the others are done.
+    pub const PATIENCE: Duration = Duration::from_secs(5 * 60);
     /// How long a connection may take to be made.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
     /// How long a body may stand still.

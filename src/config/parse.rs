@@ -15,8 +15,9 @@ use super::pull_secret::{Bearings, pull_secret};
 use super::setup::setup;
 use super::values::{any_of, list, number, word};
 use super::{
-    Ci, Command, Compression, Concurrency, Console, ImageOrigin, MissingCredentials, Platforms,
-    Request, Verify, ambient, console, credentials, defaults, image, logins, network, targets,
+    Ci, Command, Compression, Concurrency, Console, ExistingTag, ImageOrigin, MissingCredentials,
+    Platforms, Request, Verify, ambient, console, credentials, defaults, image, logins, network,
+    targets,
 };
 use crate::auth::SignIn;
 use crate::auth::metadata::MetadataServer;
@@ -93,6 +94,7 @@ pub fn request(
         platforms: platforms(&given, &mut faults),
         compression: compression(&given, &mut faults),
         layer_reuse: layer_reuse(&given, &mut faults),
+        existing_tag: existing_tag(&given, &mut faults),
         verify: verify(&given, &mut faults),
         concurrency: concurrency(&given, &mut faults),
         report_file: output(
@@ -231,6 +233,17 @@ fn verify(given: &Given, faults: &mut Faults) -> Verify {
     let text = given.inputs.verify.as_deref();
     text.and_then(|text| faults.take("verify", word(text, &words)))
         .unwrap_or(Verify::Listing)
+}
+
+fn existing_tag(given: &Given, faults: &mut Faults) -> ExistingTag {
+    let words = [
+        ("overwrite", ExistingTag::Overwrite),
+        ("keep", ExistingTag::Keep),
+        ("fail", ExistingTag::Fail),
+    ];
+    let text = given.inputs.existing_tag.as_deref();
+    text.and_then(|text| faults.take("existing_tag", word(text, &words)))
+        .unwrap_or_default()
 }
 
 fn layer_reuse(given: &Given, faults: &mut Faults) -> bool {

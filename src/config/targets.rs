@@ -3,7 +3,7 @@
 use super::fault::{Faults, quoted};
 use super::inputs::{Given, PROJECT};
 use super::values::list;
-use super::{Command, Destinations, Listing, defaults};
+use super::{BestEffort, Command, Destinations, Listing, defaults};
 use crate::auth::{GoogleCredential, Origin};
 use crate::reference::{Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag};
 
@@ -36,6 +36,11 @@ pub(super) fn destinations(
             name: inputs.name.clone(),
         },
         project_is_default: inputs.project_id.is_none(),
+        best_effort: BestEffort::default(),
+    };
+    let destinations = Destinations {
+        best_effort: best_effort(given, &destinations.hosts(), faults),
+        ..destinations
     };
     let origin = project.map_or("project_id", |(origin, _)| origin);
     if check_parts(&destinations, origin, faults) && command != Command::PullSecret {
@@ -123,6 +128,39 @@ fn items(given: &Given, faults: &mut Faults) -> (Vec<Reference>, Vec<String>) {
         }
     }
     (references, tags)
+}
+
+/// The items of `best_effort`: hosts, and repositories on them.
+fn best_effort(given: &Given, hosts: &[Endpoint], faults: &mut Faults) -> BestEffort {
+    const VARIABLE: &str = "best_effort";
+    let mut found = BestEffort::default();
+    let Some(text) = given.inputs.best_effort.as_deref() else {
+        return found;
+    };
+    for item in list(text) {
+        let endpoint = if item.contains('/') {
+            item.parse().map(|reference: Reference| {
+                let endpoint = reference.endpoint.clone();
+                found.references.push(reference);
+                endpoint
+            })
+        } else {
+            item.parse()
+                .inspect(|host: &Endpoint| found.hosts.push(host.clone()))
+        };
+        match endpoint {
+            Ok(endpoint) if hosts.contains(&endpoint) => {}
+            Ok(_) => faults.unusable(
+                VARIABLE,
+                format!(
+                    "{} is no destination: give a host or a reference that is one",
+                    quoted(item)
+                ),
+            ),
+            Err(fault) => faults.unusable(VARIABLE, fault),
+        }
+    }
+    found
 }
 
 /// The hosts that tags alone go to: `registry`, or its default where something would go there.

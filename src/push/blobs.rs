@@ -1,19 +1,21 @@
-//! Sends blobs: several in flight, the largest first, each opened again when it must be.
+//! A blob, where its bytes come from, and how it is sent to one destination.
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use reqwest::StatusCode;
-use tokio::sync::Semaphore;
 
-use super::plan::Standing;
-use super::{Destination, PushError, Settings};
+use super::holdings::{Holdings, Rereads};
+use super::shared_read::Share;
+use super::{Destination, PushError};
 use crate::digest::Digest;
 use crate::manifest::Descriptor;
 use crate::progress::{Progress, Work};
+use crate::registry::Registry;
 use crate::source::{ByteStream, Source, Tree, read_range};
 
 /// The blobs of an image, each once.
@@ -25,6 +27,8 @@ pub(super) struct Blob {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) origin: Origin,
+    /// The destination's place in a read that it may share.
+    pub(super) place: Option<Arc<Place>>,
 }
 
 /// Where the bytes of a blob come from.
@@ -38,28 +42,94 @@ pub(super) enum Origin {
     Memory(Bytes),
     /// Every destination has it, as an earlier image of the same repository says.
     There,
+    /// Another destination has it.
+    Elsewhere(Arc<Registry>, String),
+}
+
+/// A destination's place in the read of one blob: what it gets of a shared read, and what it reads
+/// for itself, which is counted where it was read before.
+pub(super) struct Place {
+    shared: Mutex<Option<ByteStream>>,
+    is_behind: Option<Arc<AtomicBool>>,
+    rereads: Arc<Rereads>,
+    holdings: Arc<Holdings>,
+}
+
+impl Place {
+    pub(super) fn new(
+        share: Option<Share>,
+        rereads: Arc<Rereads>,
+        holdings: Arc<Holdings>,
+    ) -> Arc<Self> {
+        let (bytes, is_behind) = share.map(|share| (share.bytes, share.is_behind)).unzip();
+        Arc::new(Self {
+            shared: Mutex::new(bytes),
+            is_behind,
+            rereads,
+            holdings,
+        })
+    }
+
+    /// True once the destination has fallen behind the others.
+    pub(super) fn is_behind(&self) -> bool {
+        let is_behind = self.is_behind.as_ref();
+        is_behind.is_some_and(|is_behind| is_behind.load(Ordering::Acquire))
+    }
+
+    async fn open(
+        &self,
+        source: &Source,
+        key: &Digest,
+        size: u64,
+    ) -> Result<ByteStream, PushError> {
+        let shared = self
+            .shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(shared) = shared {
+            return Ok(shared);
+        }
+        if self.is_behind() {
+            return Err(PushError::Behind);
+        }
+        if self.holdings.read(key) {
+            self.rereads.count(size);
+        }
+        source.open_blob(key, 0).await.map_err(PushError::Source)
+    }
 }
 
 impl Blob {
+    pub(super) fn new(digest: Digest, size: u64, origin: Origin) -> Self {
+        Self {
+            digest,
+            size,
+            origin,
+            place: None,
+        }
+    }
+
     /// A blob that every destination has.
     pub(super) fn that_is_there(blob: &Descriptor) -> Self {
-        Self {
-            digest: blob.digest.clone(),
-            size: blob.size,
-            origin: Origin::There,
-        }
+        Self::new(blob.digest.clone(), blob.size, Origin::There)
     }
 
     async fn open(&self) -> Result<ByteStream, PushError> {
         match &self.origin {
-            Origin::Source(source, key) => {
-                source.open_blob(key, 0).await.map_err(PushError::Source)
-            }
+            Origin::Source(source, key) => match &self.place {
+                Some(place) => place.open(source, key, self.size).await,
+                None => source.open_blob(key, 0).await.map_err(PushError::Source),
+            },
             Origin::File(file) => Ok(read_range(Arc::clone(file), 0, self.size)),
             Origin::Memory(bytes) => {
                 Ok(stream::once(std::future::ready(Ok(bytes.clone()))).boxed())
             }
             Origin::There => Err(PushError::Vanished(self.digest.clone())),
+            Origin::Elsewhere(registry, repository) => registry
+                .get_blob(repository, &self.digest, 0)
+                .await
+                .map_err(|_| PushError::Vanished(self.digest.clone())),
         }
     }
 
@@ -123,47 +193,13 @@ pub(super) fn of_tree(tree: &Tree, source: &Source) -> Blobs {
     let mut seen = HashSet::new();
     tree.blobs()
         .filter(|blob| seen.insert(blob.digest.clone()))
-        .map(|blob| Blob {
-            digest: blob.digest.clone(),
-            size: blob.size,
-            origin: Origin::Source(source.clone(), blob.digest.clone()),
+        .map(|blob| {
+            let origin = Origin::Source(source.clone(), blob.digest.clone());
+            Blob::new(blob.digest.clone(), blob.size, origin)
         })
         .collect()
 }
 
 /// From here on a blob takes as long as its bytes take; a smaller one takes as long as the registry
 /// needs to answer, so that many of them may be in flight.
-const LARGE: u64 = 1024 * 1024;
-
-/// Sends what is missing at one destination; the largest first, because the push lasts as long as
-/// the blob that ends last.
-pub(super) async fn send_missing(
-    destination: &Destination,
-    blobs: &Blobs,
-    standing: &mut Standing,
-    settings: &Settings,
-) -> Result<(), PushError> {
-    let concurrency = settings.concurrency;
-    let mut missing = destination
-        .missing(blobs, standing, concurrency.all)
-        .await?;
-    missing.sort_by_key(|blob| std::cmp::Reverse(blob.size));
-    let sizes = missing.iter().map(|blob| blob.size);
-    settings.progress.expect(Work::Send, sizes);
-    let large = Semaphore::new(concurrency.large);
-    let sent: Vec<_> = stream::iter(missing)
-        .map(|blob| async {
-            // A semaphore that is never closed always gives.
-            let _turn = match blob.size >= LARGE {
-                true => large.acquire().await.ok(),
-                false => None,
-            };
-            blob.send(destination, &settings.progress).await?;
-            Ok::<_, PushError>(blob.digest.clone())
-        })
-        .buffer_unordered(concurrency.all)
-        .try_collect()
-        .await?;
-    standing.sent.extend(sent);
-    Ok(())
-}
+pub(super) const LARGE: u64 = 1024 * 1024;

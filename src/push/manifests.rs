@@ -2,28 +2,28 @@
 
 use std::collections::HashSet;
 
-use super::blobs::{Blobs, send_missing};
+use super::blobs::Blobs;
 use super::plan::Standing;
 use super::{Destination, PushError, Pushed, PushedTag, Settings};
+use crate::config::ExistingTag;
 use crate::digest::Digest;
 use crate::manifest::AnyManifest;
 use crate::source::Tree;
 
-/// Brings everything that one destination lacks, and moves its tags.
+/// Puts the manifests at a destination that has all the blobs, and moves its tags.
 pub(super) async fn deliver(
     destination: &Destination,
     tree: &Tree,
     blobs: &Blobs,
-    mut standing: Standing,
+    standing: Standing,
     settings: &Settings,
 ) -> Result<Pushed, PushError> {
     let digest = tree.root.digest();
-    if standing.image_is_present {
-        let all = blobs.iter().map(|blob| &blob.digest);
-        let there: Vec<_> = all.filter(|blob| !standing.holds(blob)).cloned().collect();
-        standing.present.extend(there);
-    } else {
-        send_missing(destination, blobs, &mut standing, settings).await?;
+    if standing.keeps_all(digest, settings.existing_tag) {
+        return Ok(left_alone(destination, digest, standing));
+    }
+    destination.check_tags(&standing, digest, settings.existing_tag)?;
+    if !standing.image_is_present {
         for child in children_first(tree) {
             destination.put(child.digest().as_str(), child).await?;
         }
@@ -32,12 +32,16 @@ pub(super) async fn deliver(
     let mut pushed = Vec::new();
     for (tag, current) in destination.tags.iter().zip(&standing.tags) {
         let moved = current.as_ref() != Some(digest);
-        if moved {
+        let kept = current
+            .clone()
+            .filter(|_| moved && settings.existing_tag == ExistingTag::Keep);
+        if moved && kept.is_none() {
             destination.put(tag, &tree.root).await?;
         }
         pushed.push(PushedTag {
             tag: tag.clone(),
-            moved,
+            moved: moved && kept.is_none(),
+            kept,
         });
     }
     let bytes = |is_counted: &dyn Fn(&Digest) -> bool| {
@@ -49,11 +53,59 @@ pub(super) async fn deliver(
         tags: pushed,
         digest: digest.clone(),
         sent_bytes: bytes(&|digest| standing.sent.contains(digest)),
-        present_bytes: bytes(&|digest| !standing.sent.contains(digest)),
+        mounted_bytes: bytes(&|digest| standing.mounted.contains(digest)),
+        present_bytes: bytes(&|digest| {
+            !standing.sent.contains(digest) && !standing.mounted.contains(digest)
+        }),
+        reread: standing.rereads.total(),
     })
 }
 
+/// A destination all of whose tags are there and stay where they are.
+fn left_alone(destination: &Destination, digest: &Digest, standing: Standing) -> Pushed {
+    let tags = destination.tags.iter().zip(standing.tags);
+    let tags: Vec<_> = tags
+        .map(|(tag, current)| PushedTag {
+            tag: tag.clone(),
+            moved: false,
+            kept: current.filter(|current| current != digest),
+        })
+        .collect();
+    let kept = tags.iter().find_map(|tag| tag.kept.clone());
+    Pushed {
+        name: destination.name(),
+        digest: kept.unwrap_or_else(|| digest.clone()),
+        tags,
+        sent_bytes: 0,
+        mounted_bytes: 0,
+        present_bytes: 0,
+        reread: (0, 0),
+    }
+}
+
 impl Destination {
+    /// Refuses what `existing_tag: fail` does: a tag that is there with another digest.
+    pub(super) fn check_tags(
+        &self,
+        standing: &Standing,
+        digest: &Digest,
+        policy: ExistingTag,
+    ) -> Result<(), PushError> {
+        let mut tags = self.tags.iter().zip(&standing.tags);
+        let taken = tags.find_map(|(tag, current)| {
+            let current = current.as_ref().filter(|current| *current != digest)?;
+            Some((tag, current))
+        });
+        match (policy, taken) {
+            (ExistingTag::Fail, Some((tag, found))) => Err(PushError::TagTaken {
+                reference: format!("{}:{tag}", self.name()),
+                found: found.clone(),
+                digest: digest.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     async fn put(&self, reference: &str, manifest: &AnyManifest) -> Result<(), PushError> {
         tracing::debug!("putting {} under {reference}", manifest.digest());
         self.registry

@@ -4,29 +4,39 @@
 //! dies leaves no tag on a broken image.
 
 mod blobs;
+mod fan_out;
+mod holdings;
+mod homes;
 mod manifests;
 mod pack;
 mod plan;
 mod reuse;
+mod shared_read;
 pub mod targets;
 mod written;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::FutureExt as _;
+
+pub use holdings::Holdings;
+pub(crate) use homes::in_time;
 
 use crate::compress::CompressError;
-use crate::config::{Compression, Concurrency, Platforms};
+use crate::config::{Compression, Concurrency, ExistingTag, Platforms};
 use crate::digest::Digest;
 use crate::error::{ExitCode, Hint};
 use crate::manifest::{AnyManifest, Descriptor, ManifestError, Platform};
 use crate::progress::Progress;
 use crate::registry::{Registry, RegistryError};
 use crate::source::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
+use homes::Shipment;
 
 /// One repository that the image goes to, and the tags that it gets there.
+#[derive(Clone)]
 pub struct Destination {
     /// The registry.
     pub registry: Arc<Registry>,
@@ -34,6 +44,8 @@ pub struct Destination {
     pub repository: String,
     /// The tags, at least one.
     pub tags: Vec<String>,
+    /// True where nobody waits for it and its failure fails nothing.
+    pub best_effort: bool,
 }
 
 impl Destination {
@@ -54,6 +66,10 @@ pub struct Settings {
     pub layer_reuse: bool,
     /// Blobs in flight at once.
     pub concurrency: Concurrency,
+    /// What is done to a tag that is there with another digest.
+    pub existing_tag: ExistingTag,
+    /// How long those that nobody waits for may stand still once the others are done.
+    pub patience: Duration,
     /// Where compressed layers are spooled.
     pub temporary_directory: PathBuf,
     /// Counts the bytes for whoever watches.
@@ -71,8 +87,12 @@ pub struct Pushed {
     pub digest: Digest,
     /// The bytes of blobs that were sent.
     pub sent_bytes: u64,
+    /// The bytes of blobs that were mounted from another repository of the registry.
+    pub mounted_bytes: u64,
     /// The bytes of blobs that were there already.
     pub present_bytes: u64,
+    /// The blobs, and their bytes, that had to be read from the source again for it.
+    pub reread: (u64, u64),
 }
 
 /// A tag after the push.
@@ -80,8 +100,10 @@ pub struct Pushed {
 pub struct PushedTag {
     /// The tag.
     pub tag: String,
-    /// False when it already pointed at this digest.
+    /// False when it already pointed at this digest, or stays where it is.
     pub moved: bool,
+    /// The other digest that it stays at, where `existing_tag` has it kept.
+    pub kept: Option<Digest>,
 }
 
 /// What was pushed, and what came of each destination, in their order.
@@ -97,6 +119,9 @@ pub struct Outcome {
 
 /// Pushes the image of `source` to every destination. One that fails does not stop the others.
 ///
+/// It may be called many times in one process, with the same registries: `holdings` keeps what is
+/// learned of them.
+///
 /// # Errors
 ///
 /// When the source cannot be read or its layers cannot be made ready: then nothing was tagged
@@ -105,46 +130,129 @@ pub async fn push(
     source: &Source,
     destinations: &[Destination],
     settings: &Settings,
+    holdings: &Arc<Holdings>,
 ) -> Result<Outcome, PushError> {
-    let mut notes = Vec::new();
-    let (image, standings) = match as_it_is(source.image(), settings) {
+    match as_it_is(source.image(), settings) {
         Ok(tree) => {
             let part = chosen(&tree, &settings.platforms)?;
-            notes.extend(part.smaller.map(|smaller| smaller.to_string()));
+            let notes = part.smaller.map(|smaller| smaller.to_string());
+            let blobs = blobs::of_tree(&part.tree, source);
+            if let Some((endpoint, repository)) = source.repository() {
+                for blob in &blobs {
+                    holdings.note(endpoint, repository, &blob.digest);
+                }
+            }
+            let shipment = Shipment {
+                tree: &part.tree,
+                blobs: &blobs,
+                settings,
+                holdings,
+            };
             let digest = part.tree.root.digest();
             let looking = destinations
                 .iter()
-                .map(|destination| destination.look_and_learn(digest));
-            let standings = join_all(looking).await;
-            let blobs = blobs::of_tree(&part.tree, source);
-            (Some((part.tree, blobs)), standings)
+                .map(|destination| destination.look_and_learn(digest).boxed());
+            let looking = looking.collect();
+            let destinations = homes::bring(&shipment, destinations, looking).await;
+            Ok(Outcome {
+                tree: Some(part.tree),
+                notes: notes.into_iter().collect(),
+                destinations,
+            })
         }
-        Err(unpacked) => {
-            let packed = pack::pack_and_send(source, unpacked, destinations, settings).await?;
-            (packed.image, packed.standings)
-        }
+        Err(unpacked) => push_unpacked(source, unpacked, destinations, settings, holdings).await,
+    }
+}
+
+/// The same for an image that has to be made first. What decides how it is made is what the first
+/// repository of each registry has, of those that are waited for; the others take it from there.
+async fn push_unpacked(
+    source: &Source,
+    unpacked: &Unpacked,
+    destinations: &[Destination],
+    settings: &Settings,
+    holdings: &Arc<Holdings>,
+) -> Result<Outcome, PushError> {
+    let first = homes::pacing(destinations);
+    let first = homes::first_of_registry(destinations, &first);
+    let pairs = destinations.iter().zip(&first);
+    let (waited_for, others): (Vec<_>, Vec<_>) = pairs.partition(|(_, is_first)| **is_first);
+    let clones = |pairs: Vec<(&Destination, &bool)>| -> Vec<Destination> {
+        pairs
+            .into_iter()
+            .map(|(destination, _)| destination.clone())
+            .collect()
     };
-    let Some((tree, blobs)) = image else {
-        let failed = standings.into_iter().filter_map(Result::err);
-        return Ok(Outcome {
-            tree: None,
-            notes,
-            destinations: failed.map(Err).collect(),
-        });
-    };
-    let deliveries = destinations
+    let (waited_for, others) = (clones(waited_for), clones(others));
+    let packed = pack::pack_and_send(source, unpacked, &waited_for, settings).await?;
+    let is_reached =
+        |(destination, standing): (_, &Result<_, _>)| standing.is_ok().then_some(destination);
+    let giver = waited_for
         .iter()
-        .zip(standings)
-        .map(|(destination, standing)| {
-            let (tree, blobs) = (&tree, &blobs);
-            async move { manifests::deliver(destination, tree, blobs, standing?, settings).await }
-        });
-    let destinations = join_all(deliveries).await;
+        .zip(&packed.standings)
+        .find_map(is_reached)
+        .cloned();
+    let mut standings = packed.standings.into_iter();
+    let (Some((tree, blobs)), Some(giver)) = (packed.image, giver) else {
+        let failed = standings.filter_map(Result::err).map(Err).collect();
+        let rest = match others.is_empty() {
+            true => None,
+            false => {
+                let rest = push_unpacked(source, unpacked, &others, settings, holdings);
+                Some(Box::pin(rest).await?)
+            }
+        };
+        return Ok(joined(&first, failed, rest));
+    };
+    let blobs = match others.is_empty() {
+        true => blobs,
+        false => homes::for_others(&blobs, &giver),
+    };
+    let shipment = Shipment {
+        tree: &tree,
+        blobs: &blobs,
+        settings,
+        holdings,
+    };
+    let digest = tree.root.digest();
+    let looking = destinations
+        .iter()
+        .zip(&first)
+        .map(
+            |(destination, is_first)| match is_first.then(|| standings.next()).flatten() {
+                Some(standing) => homes::looked(standing),
+                None => destination.look_and_learn(digest).boxed(),
+            },
+        );
+    let looking = looking.collect();
+    let destinations = homes::bring(&shipment, destinations, looking).await;
     Ok(Outcome {
         tree: Some(tree),
-        notes,
+        notes: Vec::new(),
         destinations,
     })
+}
+
+/// What came of the first ones and of the others, in the order of all.
+fn joined(
+    first: &[bool],
+    failed: Vec<Result<Pushed, PushError>>,
+    rest: Option<Outcome>,
+) -> Outcome {
+    let (mut failed, mut rest) = (failed.into_iter(), rest);
+    let mut others = rest.iter_mut().flat_map(|rest| rest.destinations.drain(..));
+    let destinations = first.iter().filter_map(|is_first| match is_first {
+        true => failed.next(),
+        false => others.next(),
+    });
+    let destinations = destinations.collect();
+    drop(others);
+    let (tree, notes) = rest.map(|rest| (rest.tree, rest.notes)).unwrap_or_default();
+    Outcome {
+        tree,
+        notes,
+        destinations,
+    }
 }
 
 /// The image's own manifests, where they can be pushed; else the layers that need a manifest.
@@ -236,6 +344,30 @@ pub enum PushError {
     /// A blob that an earlier image names is not there after all.
     #[error("the blob {0} of an earlier image is gone from the registry")]
     Vanished(Digest),
+    /// A tag that is there with another digest, where that was not to be.
+    #[error("`{reference}` is there already, as {found}, not {digest}")]
+    TagTaken {
+        /// The tag with its repository.
+        reference: String,
+        /// Where it points.
+        found: Digest,
+        /// Where it was to point.
+        digest: Digest,
+    },
+    /// A destination that nobody waits for fell behind the others; it gets the blob later.
+    #[error("it fell behind the others")]
+    Behind,
+    /// A destination that nobody waits for was given up.
+    #[error(
+        "`{destination}` was given up: nothing had moved for {} s since the others were done",
+        after.as_secs()
+    )]
+    Late {
+        /// `host/repository`.
+        destination: String,
+        /// How long it stood still.
+        after: Duration,
+    },
     /// The manifest that the image needs is none that a registry takes.
     #[error("could not write a manifest for the image")]
     Manifest(#[source] ManifestError),
@@ -258,7 +390,10 @@ impl PushError {
             Self::Source(cause) => cause.exit_code(),
             Self::Damaged { .. } | Self::Manifest(_) | Self::Compress { .. } => ExitCode::Failed,
             Self::NoPlatform { .. } => ExitCode::Usage,
-            Self::Vanished(_) | Self::Changed { .. } => ExitCode::Temporary,
+            Self::TagTaken { .. } => ExitCode::Failed,
+            Self::Vanished(_) | Self::Changed { .. } | Self::Behind | Self::Late { .. } => {
+                ExitCode::Temporary
+            }
         }
     }
 }
@@ -301,7 +436,12 @@ impl Hint for PushError {
                 "compressed layers need room there: free some, or set `TMPDIR` to a larger disk"
                     .to_owned(),
             ],
-            Self::Manifest(_) | Self::Compress { .. } => Vec::new(),
+            Self::TagTaken { .. } => vec![
+                "`existing_tag: fail` has it so: push under a new tag, or choose `overwrite` or `keep`"
+                    .to_owned(),
+            ],
+            Self::Late { .. } => vec!["run this again when it answers".to_owned()],
+            Self::Manifest(_) | Self::Compress { .. } | Self::Behind => Vec::new(),
         }
     }
 }

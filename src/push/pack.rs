@@ -41,11 +41,11 @@ pub(super) async fn pack_and_send(
     destinations: &[Destination],
     settings: &Settings,
 ) -> Result<Packed, PushError> {
-    let config = Blob {
-        digest: Digest::of(&image.config),
-        size: image.config.len() as u64,
-        origin: Origin::Memory(image.config.clone()),
-    };
+    let config = Blob::new(
+        Digest::of(&image.config),
+        image.config.len() as u64,
+        Origin::Memory(image.config.clone()),
+    );
     let finding = destinations.iter().map(|destination| async {
         if settings.layer_reuse {
             destination.find(image).await
@@ -72,11 +72,7 @@ pub(super) async fn pack_and_send(
     let mut packed = taken_over(image, destinations, &mut found, settings).await;
     let mut blobs: Blobs = packed
         .values()
-        .map(|layer| Blob {
-            digest: layer.digest.clone(),
-            size: layer.size,
-            origin: Origin::There,
-        })
+        .map(|layer| Blob::new(layer.digest.clone(), layer.size, Origin::There))
         .collect();
     let standings = standings(found);
 
@@ -222,10 +218,9 @@ async fn pack(
     settings: &Settings,
 ) -> Result<(Layer, Option<Blob>), PushError> {
     let diff_id = &layer.diff_id;
-    let as_it_is = |digest| Blob {
-        digest,
-        size: layer.size,
-        origin: Origin::Source(source.clone(), diff_id.clone()),
+    let as_it_is = |digest| {
+        let origin = Origin::Source(source.clone(), diff_id.clone());
+        Blob::new(digest, layer.size, origin)
     };
     // Compressed already: it goes up as it is, under the digest that its bytes have.
     let hashed = async || source.hash(diff_id).await.map_err(PushError::Source);
@@ -299,11 +294,11 @@ async fn compressed(
         diff_id.short(),
         compressed.size
     );
-    Ok(Blob {
-        digest: compressed.digest,
-        size: compressed.size,
-        origin: Origin::File(compressed.file),
-    })
+    Ok(Blob::new(
+        compressed.digest,
+        compressed.size,
+        Origin::File(compressed.file),
+    ))
 }
 
 /// Sends the layers as they come to every destination. A destination that fails gets no more, and

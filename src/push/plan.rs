@@ -1,11 +1,15 @@
 //! What a destination already has, found out with as few requests as it takes.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::blobs::{Blob, Blobs};
+use super::fan_out::Done;
+use super::holdings::Rereads;
 use super::{Destination, PushError};
+use crate::config::ExistingTag;
 use crate::digest::Digest;
 use crate::manifest::AnyManifest;
 use crate::registry::RegistryError;
@@ -20,6 +24,10 @@ pub(super) struct Standing {
     pub(super) image_is_present: bool,
     /// Blobs that this push sent.
     pub(super) sent: HashSet<Digest>,
+    /// Blobs that this push had mounted from another repository.
+    pub(super) mounted: HashSet<Digest>,
+    /// What was read from the source again for this destination.
+    pub(super) rereads: Arc<Rereads>,
     /// Blobs that were found there.
     pub(super) present: HashSet<Digest>,
     /// True when the repository has no image yet, and so no blob worth asking for.
@@ -29,7 +37,24 @@ pub(super) struct Standing {
 impl Standing {
     /// True when the blob need not be sent.
     pub(super) fn holds(&self, digest: &Digest) -> bool {
-        self.sent.contains(digest) || self.present.contains(digest)
+        [&self.sent, &self.mounted, &self.present]
+            .iter()
+            .any(|blobs| blobs.contains(digest))
+    }
+
+    /// Notes what became of blobs; the error that ended it, if one did.
+    pub(super) fn add(&mut self, done: Done) -> Result<(), PushError> {
+        self.sent.extend(done.sent);
+        self.mounted.extend(done.mounted);
+        done.error.map_or(Ok(()), Err)
+    }
+
+    /// True when every tag stays where it is, so that the image is not wanted there.
+    pub(super) fn keeps_all(&self, digest: &Digest, policy: ExistingTag) -> bool {
+        let is_other = |tag: &Option<Digest>| tag.as_ref() != Some(digest);
+        policy == ExistingTag::Keep
+            && self.tags.iter().all(Option::is_some)
+            && self.tags.iter().any(is_other)
     }
 
     /// Notes the blobs of a manifest that is there.

@@ -1,6 +1,6 @@
 //! From what was asked for to repositories and tags, with the defaults that only the source knows.
 
-use crate::config::Destinations;
+use crate::config::{BestEffort, Destinations};
 use crate::reference::{Endpoint, Reference, ReferenceError, check_tag};
 
 /// A repository at an endpoint, and the tags that the image gets there.
@@ -12,6 +12,8 @@ pub struct Target {
     pub repository: String,
     /// The tags, at least one, each once.
     pub tags: Vec<String>,
+    /// True where nobody waits for it and its failure fails nothing.
+    pub best_effort: bool,
 }
 
 /// Every repository that the image goes to, in the order in which they were given: full references
@@ -49,7 +51,31 @@ pub fn targets(
             add(&mut targets, &reference, tag);
         }
     }
+    mark(&mut targets, &destinations.best_effort)?;
     Ok(targets)
+}
+
+/// Marks those whose failure fails nothing. The tags of a repository arrive together or not at all.
+fn mark(targets: &mut [Target], best_effort: &BestEffort) -> Result<(), ReferenceError> {
+    for target in targets.iter_mut() {
+        target.best_effort = best_effort.hosts.contains(&target.endpoint);
+    }
+    for reference in &best_effort.references {
+        let same = |target: &&mut Target| {
+            target.endpoint == reference.endpoint && target.repository == reference.repository
+        };
+        let target = targets.iter_mut().find(same);
+        let target = target.ok_or_else(|| ReferenceError::NoDestination(reference.to_string()))?;
+        let tagged = |tag: &String| {
+            let mut given = best_effort.references.iter();
+            given.any(|r| r.name() == reference.name() && r.tag.as_ref() == Some(tag))
+        };
+        if reference.tag.is_some() && !target.tags.iter().all(tagged) {
+            return Err(ReferenceError::PartOfRepository(reference.to_string()));
+        }
+        target.best_effort = true;
+    }
+    Ok(())
 }
 
 fn add(targets: &mut Vec<Target>, reference: &Reference, tag: &str) {
@@ -63,6 +89,7 @@ fn add(targets: &mut Vec<Target>, reference: &Reference, tag: &str) {
             endpoint: reference.endpoint.clone(),
             repository: reference.repository.clone(),
             tags: vec![tag.to_owned()],
+            best_effort: false,
         }),
     }
 }
@@ -140,6 +167,34 @@ mod tests {
                 "gcr.io/p/team/app:a,b",
                 "eu.gcr.io/p/team/app:a,b"
             ]
+        );
+    }
+
+    #[test]
+    fn best_effort_takes_hosts_and_repositories_and_no_part_of_one() {
+        let marked = |hosts: &[&str], references: &[&str]| {
+            let mut destinations = short(&["a", "b"], Some("api"));
+            destinations.references = vec!["r.example/x:1".parse().unwrap()];
+            destinations.best_effort = BestEffort {
+                hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+                references: references.iter().map(|r| r.parse().unwrap()).collect(),
+            };
+            let targets = targets(&destinations, &[])?;
+            Ok(targets.iter().map(|target| target.best_effort).collect())
+        };
+        let ok = |marks: [bool; 3]| Ok(marks.to_vec());
+        assert_eq!(marked(&["eu.gcr.io"], &[]), ok([false, false, true]));
+        assert_eq!(marked(&[], &["r.example/x"]), ok([true, false, false]));
+        assert_eq!(marked(&[], &["r.example/x:1"]), ok([true, false, false]));
+        let both = ["gcr.io/p/api:a", "gcr.io/p/api:b"];
+        assert_eq!(marked(&[], &both), ok([false, true, false]));
+        assert_eq!(
+            marked(&[], &both[..1]),
+            Err(ReferenceError::PartOfRepository(both[0].to_owned()))
+        );
+        assert_eq!(
+            marked(&[], &["r.example/y"]),
+            Err(ReferenceError::NoDestination("r.example/y".to_owned()))
         );
     }
 

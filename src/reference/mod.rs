@@ -299,6 +299,14 @@ pub enum ReferenceError {
     /// No image name.
     #[error("the image has no name: set `name`, or give a full reference in `tags`")]
     NoName,
+    /// An item of `best_effort` that is no destination.
+    #[error("`{0}` in `best_effort` is no destination")]
+    NoDestination(String),
+    /// An item of `best_effort` with one tag of several.
+    #[error(
+        "`{0}` in `best_effort` is not the only tag that its repository gets, and they arrive together: name the repository without a tag"
+    )]
+    PartOfRepository(String),
     /// No project for a Google host.
     #[error("`{0}` needs a project: set `project_id`")]
     NoProject(Endpoint),

@@ -5,12 +5,12 @@
 //! <https://cloud.google.com/artifact-registry/docs/reference/docker-api>
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use oci_distribution::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_distribution::errors::OciDistributionError;
 use oci_distribution::secrets::RegistryAuth;
@@ -153,11 +153,14 @@ impl Registry {
         self.show(&reference, &shown).await;
         let moved = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&moved);
+        let total = Arc::clone(&self.moved);
         let unreadable = Arc::new(Mutex::new(None));
         let fault = Arc::clone(&unreadable);
-        let body = body
+        let starves = Arc::new(AtomicBool::new(false));
+        let body = watched(body, Arc::clone(&starves))
             .inspect_ok(move |piece| {
                 counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                total.fetch_add(piece.len() as u64, Ordering::Relaxed);
             })
             .map_err(move |error| {
                 // The client tells of a body that fails as of a connection that breaks.
@@ -171,7 +174,7 @@ impl Registry {
         );
         let sent = tokio::select! {
             sent = self.blobs.push_blob_stream(&reference, body.boxed(), digest.as_str(), Some(size)) => sent,
-            () = stalled(&moved, self.stall_timeout) => {
+            () = stalled(&moved, &starves, self.stall_timeout) => {
                 let text = format!("nothing moved for {} s", self.stall_timeout.as_secs());
                 let stalled = io::Error::new(io::ErrorKind::TimedOut, text);
                 return Err(self.upload_broken(repository, stalled));
@@ -310,13 +313,24 @@ fn is_unusual(error: &OciDistributionError) -> bool {
     )
 }
 
-/// Ends when `moved` has not changed for `limit`.
-async fn stalled(moved: &AtomicU64, limit: Duration) {
+/// A body that tells whether it is itself waited for.
+fn watched(mut body: ByteStream, starves: Arc<AtomicBool>) -> ByteStream {
+    stream::poll_fn(move |context| {
+        let polled = body.poll_next_unpin(context);
+        starves.store(polled.is_pending(), Ordering::Relaxed);
+        polled
+    })
+    .boxed()
+}
+
+/// Ends when `moved` has not changed for `limit`, unless it is the body that gives nothing: then
+/// it is not the registry that stands still, but the source, or another that shares its read.
+async fn stalled(moved: &AtomicU64, starves: &AtomicBool, limit: Duration) {
     let mut last = moved.load(Ordering::Relaxed);
     loop {
         tokio::time::sleep(limit).await;
         let now = moved.load(Ordering::Relaxed);
-        if now == last {
+        if now == last && !starves.load(Ordering::Relaxed) {
             return;
         }
         last = now;

@@ -11,12 +11,16 @@ mod error;
 mod google;
 mod http;
 mod manifests;
+mod mount;
 mod tags;
 mod token;
 
 pub use error::RegistryError;
 pub use google::ListedManifest;
 pub use tags::Listing;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use reqwest::{Method, StatusCode, Url};
 
@@ -36,6 +40,8 @@ pub struct Registry {
     tokens: Tokens,
     access: Access,
     stall_timeout: std::time::Duration,
+    /// The bytes of blobs that were sent.
+    moved: Arc<AtomicU64>,
 }
 
 /// A registry that could not be opened.
@@ -115,6 +121,7 @@ impl Registry {
                 Access::Pull
             },
             stall_timeout: network.stall_timeout,
+            moved: Arc::default(),
             http,
             root,
         })
@@ -123,6 +130,11 @@ impl Registry {
     /// Where this registry is.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// The bytes of blobs that were sent so far, by whomever: whether anything moves.
+    pub fn moved_bytes(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
     }
 
     /// Asks for the token that `repository` will be written with, so that a refusal is told before

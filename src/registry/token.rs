@@ -74,9 +74,28 @@ pub(super) struct Tokens {
     credential: Credential,
     http: reqwest::Client,
     challenge: Challenge,
-    current: Mutex<HashMap<(String, Access), Shared>>,
+    current: Mutex<HashMap<Scope, Shared>>,
     /// All that was shown to the registry, in the forms in which it was.
     shown: Mutex<HashSet<String>>,
+}
+
+/// What a token is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Scope {
+    repository: String,
+    access: Access,
+    /// Another repository that may be read with it, to mount from.
+    and_read: Option<String>,
+}
+
+impl Scope {
+    fn of(repository: &str, access: Access) -> Self {
+        Self {
+            repository: repository.to_owned(),
+            access,
+            and_read: None,
+        }
+    }
 }
 
 /// A token that one request buys while the others wait for it.
@@ -157,10 +176,26 @@ impl Tokens {
         repository: &str,
         access: Access,
     ) -> Result<Authorization, RegistryError> {
-        let key = (repository.to_owned(), access);
+        self.authorization_for(Scope::of(repository, access)).await
+    }
+
+    /// What a request shows that mounts a blob of `from` into `repository`.
+    pub(super) async fn authorization_to_mount(
+        &self,
+        repository: &str,
+        from: &str,
+    ) -> Result<Authorization, RegistryError> {
+        let scope = Scope {
+            and_read: Some(from.to_owned()),
+            ..Scope::of(repository, Access::PullPush)
+        };
+        self.authorization_for(scope).await
+    }
+
+    async fn authorization_for(&self, scope: Scope) -> Result<Authorization, RegistryError> {
         let cell = {
             let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            let cell = current.entry(key).or_default();
+            let cell = current.entry(scope.clone()).or_default();
             if cell.get().is_some_and(Token::is_due) {
                 *cell = Arc::default();
             }
@@ -168,7 +203,7 @@ impl Tokens {
         };
         let token = cell
             .get_or_try_init(|| async {
-                let token = self.exchange(repository, access).await?;
+                let token = self.exchange(&scope).await?;
                 self.remember(&token.authorization);
                 Ok(token)
             })
@@ -179,14 +214,17 @@ impl Tokens {
     /// Forgets a token that the registry refused, unless another request already has.
     pub(super) fn refused(&self, repository: &str, access: Access, shown: &Authorization) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cell) = current.get_mut(&(repository.to_owned(), access))
+        if let Some(cell) = current.get_mut(&Scope::of(repository, access))
             && cell.get().is_some_and(|t| t.authorization == *shown)
         {
             *cell = Arc::default();
         }
     }
 
-    async fn exchange(&self, repository: &str, access: Access) -> Result<Token, RegistryError> {
+    async fn exchange(&self, scope: &Scope) -> Result<Token, RegistryError> {
+        let Scope {
+            repository, access, ..
+        } = scope;
         let (realm, service) = match &self.challenge {
             Challenge::None => {
                 return Ok(Token {
@@ -215,6 +253,10 @@ impl Tokens {
                 "scope",
                 &format!("repository:{repository}:{}", access.actions()),
             );
+        if let Some(other) = &scope.and_read {
+            let other = format!("repository:{other}:{}", Access::Pull.actions());
+            url.query_pairs_mut().append_pair("scope", &other);
+        }
         let mut login = self.basic(url.clone()).await?;
         let mut answer = self.ask(&url, login.as_ref()).await?;
         if let (StatusCode::UNAUTHORIZED, Some(refused)) = (answer.status(), &login) {
@@ -234,7 +276,7 @@ impl Tokens {
                 .unwrap_or_default();
             let body = self.without_secrets(&body);
             return Err(
-                RegistryError::refused(Method::GET, url, status, &body).of(self.asker(access))
+                RegistryError::refused(Method::GET, url, status, &body).of(self.asker(*access))
             );
         }
         let body = read_bounded(answer, MAX_TOKEN_BODY)

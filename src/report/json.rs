@@ -3,10 +3,12 @@
 use serde::Serialize;
 
 use super::{Arrival, Report};
+use crate::digest::Digest;
 
 #[derive(Serialize)]
 struct Document<'a> {
     destinations: Vec<Destination<'a>>,
+    missed: Vec<Missed<'a>>,
     notes: &'a [String],
 }
 
@@ -17,7 +19,10 @@ struct Destination<'a> {
     reference: String,
     tags: Vec<Tag<'a>>,
     sent_bytes: u64,
+    mounted_bytes: u64,
     present_bytes: u64,
+    reread_blobs: u64,
+    reread_bytes: u64,
     verified: bool,
     doubts: &'a [String],
 }
@@ -26,6 +31,16 @@ struct Destination<'a> {
 struct Tag<'a> {
     tag: &'a str,
     moved: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Missed<'a> {
+    image: &'a str,
+    tags: &'a [String],
+    best_effort: bool,
+    why: &'a str,
 }
 
 /// Writes the report as one JSON document with a newline at its end.
@@ -33,6 +48,7 @@ pub fn write(report: &Report) -> String {
     let destinations = report.arrivals.iter().map(destination).collect();
     let document = Document {
         destinations,
+        missed: report.missed.iter().map(missed).collect(),
         notes: &report.notes,
     };
     #[expect(
@@ -42,6 +58,15 @@ pub fn write(report: &Report) -> String {
     let mut text = serde_json::to_string_pretty(&document).expect("a report is JSON");
     text.push('\n');
     text
+}
+
+fn missed(missed: &super::Missed) -> Missed<'_> {
+    Missed {
+        image: &missed.name,
+        tags: &missed.tags,
+        best_effort: missed.best_effort,
+        why: &missed.why,
+    }
 }
 
 fn destination(arrival: &Arrival) -> Destination<'_> {
@@ -56,10 +81,14 @@ fn destination(arrival: &Arrival) -> Destination<'_> {
             .map(|tag| Tag {
                 tag: &tag.tag,
                 moved: tag.moved,
+                kept: tag.kept.as_ref().map(Digest::as_str),
             })
             .collect(),
         sent_bytes: pushed.sent_bytes,
+        mounted_bytes: pushed.mounted_bytes,
         present_bytes: pushed.present_bytes,
+        reread_blobs: pushed.reread.0,
+        reread_bytes: pushed.reread.1,
         verified: arrival.verified.is_some(),
         doubts: arrival
             .verified

@@ -15,8 +15,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::arrivals::Fate;
 use crate::config::Request;
-use crate::error::Error;
+use crate::error::{Error, harmless};
 use crate::push::Pushed;
 use crate::verify::Verified;
 use table::{Table, bytes};
@@ -30,6 +31,19 @@ pub struct Arrival {
     pub verified: Option<Verified>,
 }
 
+/// One destination that the image did not reach.
+#[derive(Clone, Debug)]
+pub struct Missed {
+    /// `host/repository`.
+    pub name: String,
+    /// The tags that it was to get there.
+    pub tags: Vec<String>,
+    /// True where that fails nothing.
+    pub best_effort: bool,
+    /// Why, in one line.
+    pub why: String,
+}
+
 /// The report of a push, as it is printed.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -37,11 +51,40 @@ pub struct Report {
     pub notes: Vec<String>,
     /// The destinations that were reached.
     pub arrivals: Vec<Arrival>,
+    /// The destinations that were not.
+    pub missed: Vec<Missed>,
     /// How long it took, up to the last check.
     pub took: Duration,
 }
 
 impl Report {
+    /// The report of what became of each target, and the errors of those that count.
+    pub fn of(fates: Vec<Fate>, notes: Vec<String>) -> (Self, Vec<Error>) {
+        let mut report = Self {
+            notes,
+            ..Self::default()
+        };
+        let mut errors = Vec::new();
+        for fate in fates {
+            match fate {
+                Fate::Arrived(arrival) => report.arrivals.push(arrival),
+                Fate::Missed(missed, error) => {
+                    if missed.best_effort {
+                        tracing::warn!(
+                            "`{}` has not got the image, which fails nothing: {}",
+                            missed.name,
+                            harmless(&missed.why)
+                        );
+                    } else {
+                        errors.extend(error);
+                    }
+                    report.missed.push(missed);
+                }
+            }
+        }
+        (report, errors)
+    }
+
     /// Tells in the log what a listing could not confirm.
     pub fn log_doubts(&self) {
         let verified = self
@@ -196,22 +239,21 @@ fn write_file(path: &Path, text: &str) -> Result<(), Error> {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut pushed = Table::new(["IMAGE", "TAGS", "DIGEST", "SENT", "ALREADY THERE"]);
-        for Arrival {
-            pushed: arrival, ..
-        } in &self.arrivals
-        {
-            let tags: Vec<_> = arrival.tags.iter().map(|tag| tag.tag.as_str()).collect();
-            pushed.row([
-                arrival.name.clone(),
-                tags.join(","),
-                arrival.digest.to_string(),
-                bytes(arrival.sent_bytes),
-                bytes(arrival.present_bytes),
-            ]);
+        if !self.arrivals.is_empty() {
+            write!(formatter, "{}", self.table())?;
         }
-        if !pushed.is_empty() {
-            write!(formatter, "{pushed}")?;
+        for missed in &self.missed {
+            let what = if missed.best_effort {
+                "missed"
+            } else {
+                "failed"
+            };
+            writeln!(
+                formatter,
+                "{what}: {}: {}",
+                missed.name,
+                harmless(&missed.why)
+            )?;
         }
         for note in &self.notes {
             writeln!(formatter, "note: {note}")?;
@@ -222,6 +264,47 @@ impl fmt::Display for Report {
             }
         }
         Ok(())
+    }
+}
+
+impl Report {
+    /// A line a destination; a column for what was mounted where anything was.
+    fn table(&self) -> Table {
+        let headings = [
+            "IMAGE",
+            "TAGS",
+            "DIGEST",
+            "SENT",
+            "MOUNTED",
+            "ALREADY THERE",
+        ];
+        let mut table = Table::new(headings);
+        for Arrival { pushed, .. } in &self.arrivals {
+            let tags: Vec<_> = pushed.tags.iter().map(|tag| tag.tag.as_str()).collect();
+            table.row([
+                pushed.name.clone(),
+                tags.join(","),
+                pushed.digest.to_string(),
+                bytes(pushed.sent_bytes),
+                bytes(pushed.mounted_bytes),
+                bytes(pushed.present_bytes),
+            ]);
+        }
+        for missed in &self.missed {
+            let what = if missed.best_effort {
+                "missed"
+            } else {
+                "failed"
+            };
+            let [none, no_more, nothing] = std::array::from_fn(|_| "-".to_owned());
+            let (name, tags) = (missed.name.clone(), missed.tags.join(","));
+            table.row([name, tags, what.to_owned(), none, no_more, nothing]);
+        }
+        let mut arrived = self.arrivals.iter();
+        match arrived.any(|arrival| arrival.pushed.mounted_bytes > 0) {
+            true => table,
+            false => table.without("MOUNTED"),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn results(report: &Report) -> Vec<(&'static str, String)> {
     let references: Vec<_> = pushed
         .iter()
         .flat_map(|pushed| {
-            let tags = pushed.tags.iter();
+            let tags = pushed.tags.iter().filter(|tag| tag.kept.is_none());
             tags.map(|tag| format!("{}:{}", pushed.name, tag.tag))
         })
         .collect();
@@ -31,7 +31,10 @@ pub(super) fn results(report: &Report) -> Vec<(&'static str, String)> {
     ));
     results.push((
         "skipped_bytes",
-        sum(pushed.iter().map(|pushed| pushed.present_bytes).collect()),
+        sum(pushed
+            .iter()
+            .map(|pushed| pushed.present_bytes + pushed.mounted_bytes)
+            .collect()),
     ));
     results
 }

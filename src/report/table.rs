@@ -25,6 +25,19 @@ impl Table {
         self.rows.push(cells.into());
     }
 
+    /// The table without the column under a heading.
+    #[must_use]
+    pub fn without(mut self, heading: &str) -> Self {
+        let headings = self.rows.first();
+        let column = headings.and_then(|row| row.iter().position(|cell| cell == heading));
+        if let Some(column) = column {
+            for row in self.rows.iter_mut().filter(|row| column < row.len()) {
+                row.remove(column);
+            }
+        }
+        self
+    }
+
     /// True when there is nothing below the headings.
     pub fn is_empty(&self) -> bool {
         self.rows.len() < 2

@@ -46,7 +46,7 @@ use crate::config::{ArchiveKind, ImageSource, Platforms};
 use crate::digest::{Digest, Hasher};
 use crate::manifest::{Descriptor, Manifest};
 use crate::network::Network;
-use crate::reference::Reference;
+use crate::reference::{Endpoint, Reference};
 use crate::registry::Registry;
 use files::Place;
 use remote::Remote;
@@ -268,6 +268,14 @@ impl Source {
     /// How messages call the source: its path in backticks, or `standard input`.
     pub fn what(&self) -> &str {
         &self.inner.what
+    }
+
+    /// The registry and the repository that it is in; none for what is on this machine.
+    pub fn repository(&self) -> Option<(&Endpoint, &str)> {
+        match &self.inner.blobs {
+            Blobs::Places(_) => None,
+            Blobs::Remote(remote, _) => Some(remote.repository()),
+        }
     }
 
     /// How many bytes the source holds of a blob; none when it does not hold it.

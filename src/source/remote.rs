@@ -15,7 +15,7 @@ use super::{ByteStream, Content, Image, MAX_DEPTH};
 use crate::config::Platforms;
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, Descriptor, Index};
-use crate::reference::Reference;
+use crate::reference::{Endpoint, Reference};
 use crate::registry::{Registry, RegistryError};
 
 /// The repository that an image's blobs are read from.
@@ -73,6 +73,11 @@ impl Remote {
     /// How messages call the image.
     pub(super) fn what(&self) -> &str {
         &self.what
+    }
+
+    /// Where it is.
+    pub(super) fn repository(&self) -> (&Endpoint, &str) {
+        (self.registry.endpoint(), &self.repository)
     }
 
     async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {

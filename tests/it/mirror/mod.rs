@@ -1,5 +1,6 @@
 //! From registry to registry: one read, many homes.
 
+mod many;
 mod one;
 
 use serde_json::Value;

@@ -8,7 +8,7 @@ use crate::support::google::Google;
 use crate::support::images::{self, Packed, Picture};
 
 /// An index of two platforms, one of them behind another index, with an attestation.
-fn index() -> (Layout, Value) {
+pub(super) fn index() -> (Layout, Value) {
     let mut layout = Layout::default();
     let amd64 = layout.image(&Picture::on("amd64", "app", 3), Packed::Gzip);
     let arm64 = layout.image(&Picture::on("arm64", "app", 2), Packed::Gzip);

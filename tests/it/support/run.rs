@@ -185,6 +185,18 @@ impl Run {
 }
 
 impl Running {
+    /// Waits for its end.
+    pub fn wait(self) -> Outcome {
+        drop(self.input);
+        let output = self.child.wait_with_output().unwrap();
+        Outcome {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+            directory: self.directory,
+        }
+    }
+
     /// Its standard error, to be read while it runs.
     pub fn take_stderr(&mut self) -> ChildStderr {
         self.child.stderr.take().unwrap()

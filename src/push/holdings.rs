@@ -1,0 +1,128 @@
+//! What a run has learned of repositories: which of them hold a blob, between which nothing can be
+//! mounted, and what was read of the source. It is shared by all pushes of one process.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::digest::Digest;
+use crate::reference::Endpoint;
+
+/// What is known of every repository of a run.
+#[derive(Debug, Default)]
+pub struct Holdings(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The repositories that hold a blob, by registry.
+    holders: HashMap<(Endpoint, Digest), Vec<String>>,
+    /// From which repository to which a registry has refused to mount.
+    refused: HashSet<(Endpoint, String, String)>,
+    /// What was read of a source once.
+    read: HashSet<Digest>,
+}
+
+impl Holdings {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a repository holds a blob.
+    pub(super) fn note(&self, endpoint: &Endpoint, repository: &str, digest: &Digest) {
+        let mut known = self.known();
+        let key = (endpoint.clone(), digest.clone());
+        let holders = known.holders.entry(key).or_default();
+        if !holders.iter().any(|known| known == repository) {
+            holders.push(repository.to_owned());
+        }
+    }
+
+    /// True when the repository is known to hold the blob.
+    pub(super) fn has(&self, endpoint: &Endpoint, repository: &str, digest: &Digest) -> bool {
+        let known = self.known();
+        let holders = known.holders.get(&(endpoint.clone(), digest.clone()));
+        holders.is_some_and(|holders| holders.iter().any(|known| known == repository))
+    }
+
+    /// Another repository of the same registry that the blob may be mounted from.
+    pub(super) fn donor(
+        &self,
+        endpoint: &Endpoint,
+        repository: &str,
+        digest: &Digest,
+    ) -> Option<String> {
+        let known = self.known();
+        let holders = known.holders.get(&(endpoint.clone(), digest.clone()))?;
+        let mut others = holders.iter().filter(|holder| *holder != repository);
+        others
+            .find(|from| !known.is_refused(endpoint, from, repository))
+            .cloned()
+    }
+
+    /// Whether nothing is known against mounting between two repositories.
+    pub(super) fn may_mount(&self, endpoint: &Endpoint, from: &str, to: &str) -> bool {
+        !self.known().is_refused(endpoint, from, to)
+    }
+
+    /// Notes that a registry does not mount between two repositories.
+    pub(super) fn refuse(&self, endpoint: &Endpoint, from: &str, to: &str) {
+        let pair = (endpoint.clone(), from.to_owned(), to.to_owned());
+        self.known().refused.insert(pair);
+    }
+
+    /// Notes that a blob is read; true when it was read before.
+    pub(super) fn read(&self, digest: &Digest) -> bool {
+        !self.known().read.insert(digest.clone())
+    }
+}
+
+impl Known {
+    fn is_refused(&self, endpoint: &Endpoint, from: &str, to: &str) -> bool {
+        let pair = (endpoint.clone(), from.to_owned(), to.to_owned());
+        self.refused.contains(&pair)
+    }
+}
+
+/// What had to be read from the source again for one destination.
+#[derive(Debug, Default)]
+pub(super) struct Rereads {
+    blobs: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Rereads {
+    pub(super) fn count(&self, size: u64) {
+        self.blobs.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(size, Ordering::Relaxed);
+    }
+
+    /// Blobs and their bytes.
+    pub(super) fn total(&self) -> (u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.blobs), read(&self.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_is_mounted_from_another_repository_until_that_is_refused() {
+        let holdings = Holdings::default();
+        let here: Endpoint = "gcr.io".parse().unwrap();
+        let elsewhere: Endpoint = "eu.gcr.io".parse().unwrap();
+        let digest = Digest::of(b"layer");
+        holdings.note(&here, "p/a", &digest);
+        assert_eq!(
+            holdings.donor(&here, "p/b", &digest).as_deref(),
+            Some("p/a")
+        );
+        assert_eq!(holdings.donor(&here, "p/a", &digest), None);
+        assert_eq!(holdings.donor(&elsewhere, "p/b", &digest), None);
+        holdings.refuse(&here, "p/a", "p/b");
+        assert_eq!(holdings.donor(&here, "p/b", &digest), None);
+        assert!(holdings.donor(&here, "p/c", &digest).is_some());
+        assert!(holdings.has(&here, "p/a", &digest) && !holdings.has(&here, "p/b", &digest));
+    }
+}

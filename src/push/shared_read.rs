@@ -1,0 +1,285 @@
+//! One read of a blob for several destinations, in memory that does not grow with it.
+//!
+//! The read goes as fast as the slowest of those that set its pace. One that only keeps up leaves
+//! it where it falls behind by more than a window, once its patience is used up, and has to read
+//! for itself later.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout};
+
+use crate::source::ByteStream;
+
+/// How many bytes a taker may be behind the read.
+const WINDOW: usize = 1024 * 1024;
+
+/// How a taker goes with a shared read.
+#[derive(Clone)]
+pub(super) enum Pace {
+    /// The read waits for it.
+    Sets,
+    /// It is waited for as long as its patience lasts.
+    Keeps(Arc<Patience>),
+}
+
+/// How long one destination may hold up reads that it shares, all together.
+pub(super) struct Patience(Mutex<Left>);
+
+struct Left {
+    time: Duration,
+    /// Until when it is spent already: several reads may wait at once.
+    spent_until: Instant,
+}
+
+impl Patience {
+    pub(super) fn new(time: Duration) -> Self {
+        let spent_until = Instant::now();
+        Self(Mutex::new(Left { time, spent_until }))
+    }
+
+    fn left(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).time
+    }
+
+    fn spend_since(&self, since: Instant) {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let spent = now.saturating_duration_since(since.max(left.spent_until));
+        left.time = left.time.saturating_sub(spent);
+        left.spent_until = now;
+    }
+}
+
+/// What one taker gets of a shared read.
+pub(super) struct Share {
+    pub(super) bytes: ByteStream,
+    /// True once it has fallen behind; then the stream ends in an error.
+    pub(super) is_behind: Arc<AtomicBool>,
+}
+
+/// Reads `bytes` once for a taker of each pace. A taker that drops its stream leaves the read.
+pub(super) fn share(bytes: ByteStream, paces: Vec<Pace>) -> Vec<Share> {
+    let (seats, shares) = paces.into_iter().map(seat).unzip();
+    tokio::spawn(read(bytes, seats));
+    shares
+}
+
+/// The read's end of a taker.
+struct Seat {
+    pace: Pace,
+    room: Arc<Semaphore>,
+    pieces: mpsc::UnboundedSender<Piece>,
+    is_behind: Arc<AtomicBool>,
+}
+
+enum Piece {
+    Bytes(Bytes),
+    End,
+    Failed(io::Error),
+}
+
+/// A piece larger than the window takes all of it.
+fn permits(piece: &Bytes) -> u32 {
+    piece.len().min(WINDOW) as u32
+}
+
+fn seat(pace: Pace) -> (Seat, Share) {
+    let room = Arc::new(Semaphore::new(WINDOW));
+    let (pieces, receiver) = mpsc::unbounded_channel();
+    let is_behind = Arc::new(AtomicBool::new(false));
+    let share = Share {
+        bytes: taken(receiver, Closing(Arc::clone(&room)), Arc::clone(&is_behind)),
+        is_behind: Arc::clone(&is_behind),
+    };
+    let seat = Seat {
+        pace,
+        room,
+        pieces,
+        is_behind,
+    };
+    (seat, share)
+}
+
+/// Room that nobody waits for any more once the taker is gone.
+struct Closing(Arc<Semaphore>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+fn taken(
+    pieces: mpsc::UnboundedReceiver<Piece>,
+    room: Closing,
+    is_behind: Arc<AtomicBool>,
+) -> ByteStream {
+    stream::unfold(Some((pieces, room, is_behind)), |state| async move {
+        let (mut pieces, room, is_behind) = state?;
+        match pieces.recv().await {
+            Some(Piece::Bytes(piece)) => {
+                room.0.add_permits(permits(&piece) as usize);
+                Some((Ok(piece), Some((pieces, room, is_behind))))
+            }
+            Some(Piece::End) => None,
+            Some(Piece::Failed(error)) => Some((Err(error), None)),
+            None => {
+                let why = match is_behind.load(Ordering::Acquire) {
+                    true => "it fell behind the others",
+                    false => "the read that it shares has ended",
+                };
+                Some((Err(io::Error::other(why)), None))
+            }
+        }
+    })
+    .boxed()
+}
+
+async fn read(mut bytes: ByteStream, mut seats: Vec<Seat>) {
+    while !seats.is_empty() {
+        match bytes.next().await {
+            Some(Ok(piece)) => {
+                let mut next = 0;
+                while let Some(seat) = seats.get(next) {
+                    if seat.give(&piece).await {
+                        next += 1;
+                    } else {
+                        seats.swap_remove(next);
+                    }
+                }
+            }
+            Some(Err(error)) => {
+                for seat in &seats {
+                    let copy = io::Error::new(error.kind(), error.to_string());
+                    // Whoever is gone need not know.
+                    let _ = seat.pieces.send(Piece::Failed(copy));
+                }
+                return;
+            }
+            None => {
+                for seat in &seats {
+                    let _ = seat.pieces.send(Piece::End);
+                }
+                return;
+            }
+        }
+    }
+}
+
+impl Seat {
+    /// Gives the taker a piece; false when it has left, or leaves because it is behind.
+    async fn give(&self, piece: &Bytes) -> bool {
+        let needed = permits(piece);
+        let room = match &self.pace {
+            Pace::Sets => self.room.acquire_many(needed).await.ok(),
+            Pace::Keeps(patience) => match self.room.try_acquire_many(needed) {
+                Ok(room) => Some(room),
+                Err(tokio::sync::TryAcquireError::Closed) => None,
+                Err(tokio::sync::TryAcquireError::NoPermits) => {
+                    let since = Instant::now();
+                    let waited = timeout(patience.left(), self.room.acquire_many(needed)).await;
+                    patience.spend_since(since);
+                    match waited {
+                        Ok(room) => room.ok(),
+                        Err(_) => {
+                            self.is_behind.store(true, Ordering::Release);
+                            None
+                        }
+                    }
+                }
+            },
+        };
+        match room {
+            Some(room) => {
+                room.forget();
+                self.pieces.send(Piece::Bytes(piece.clone())).is_ok()
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt as _;
+
+    use super::*;
+
+    /// A stream of so many pieces of a quarter of the window, which counts what was taken of it.
+    fn pieces(count: usize) -> (ByteStream, Arc<Mutex<usize>>) {
+        let taken = Arc::new(Mutex::new(0));
+        let counter = Arc::clone(&taken);
+        let stream = stream::iter(0..count).map(move |number| {
+            *counter.lock().unwrap() += 1;
+            Ok(Bytes::from(vec![number as u8; WINDOW / 4]))
+        });
+        (stream.boxed(), taken)
+    }
+
+    async fn length(stream: ByteStream) -> io::Result<usize> {
+        let pieces: Vec<Bytes> = stream.try_collect().await?;
+        Ok(pieces.iter().map(Bytes::len).sum())
+    }
+
+    fn keeps(patience: Duration) -> Pace {
+        Pace::Keeps(Arc::new(Patience::new(patience)))
+    }
+
+    #[tokio::test]
+    async fn every_taker_gets_every_byte_of_one_read() {
+        let (stream, taken) = pieces(40);
+        let paces = vec![Pace::Sets, Pace::Sets, keeps(Duration::from_secs(60))];
+        let shares = share(stream, paces).into_iter().map(|s| length(s.bytes));
+        for whole in futures_util::future::join_all(shares).await {
+            assert_eq!(whole.unwrap(), 10 * WINDOW);
+        }
+        assert_eq!(*taken.lock().unwrap(), 40);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_a_window_is_held_for_one_that_sets_the_pace_and_stands_still() {
+        let (stream, taken) = pieces(40);
+        let mut shares = share(stream, vec![Pace::Sets, Pace::Sets]);
+        let slow = shares.pop().unwrap();
+        let fast = tokio::spawn(length(shares.pop().unwrap().bytes));
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        // A window, and the piece that waits for room.
+        assert_eq!(*taken.lock().unwrap(), 5);
+        drop(slow);
+        assert_eq!(fast.await.unwrap().unwrap(), 10 * WINDOW);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_only_keeps_up_leaves_when_its_patience_is_used_up() {
+        let (stream, _) = pieces(40);
+        let patience = Duration::from_secs(1);
+        let mut shares = share(stream, vec![Pace::Sets, keeps(patience)]);
+        let slow = shares.pop().unwrap();
+        let since = Instant::now();
+        assert_eq!(
+            length(shares.pop().unwrap().bytes).await.unwrap(),
+            10 * WINDOW
+        );
+        assert_eq!(since.elapsed().as_secs(), 1);
+        assert!(slow.is_behind.load(Ordering::Acquire));
+        let error = length(slow.bytes).await.unwrap_err();
+        assert_eq!(error.to_string(), "it fell behind the others");
+    }
+
+    #[tokio::test]
+    async fn a_read_that_fails_fails_for_all() {
+        let broken = stream::iter([
+            Ok(Bytes::from_static(b"x")),
+            Err(io::Error::other("broken")),
+        ]);
+        for share in share(broken.boxed(), vec![Pace::Sets, Pace::Sets]) {
+            assert_eq!(length(share.bytes).await.unwrap_err().to_string(), "broken");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The registries of a run, each opened once however many images go through it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use crate::auth::Credentials;
+use crate::error::Error;
+use crate::network::Network;
+use crate::reference::Endpoint;
+use crate::registry::Registry;
+
+/// What is done at a registry: a source is only read, and may have a login of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Use {
+    Read,
+    List,
+    Write,
+}
+
+/// A registry that one opens while the others wait for it.
+type Opening = Arc<OnceCell<Arc<Registry>>>;
+
+/// Every registry that has been opened.
+pub struct Registries<'a> {
+    credentials: &'a Credentials,
+    network: &'a Network,
+    opened: Mutex<HashMap<(Endpoint, Use), Opening>>,
+}
+
+impl<'a> Registries<'a> {
+    /// None is opened yet.
+    pub fn new(credentials: &'a Credentials, network: &'a Network) -> Self {
+        Self {
+            credentials,
+            network,
+            opened: Mutex::default(),
+        }
+    }
+
+    /// A registry that images are pushed to.
+    ///
+    /// # Errors
+    ///
+    /// When there is no credential for it, or nothing answers as a registry does.
+    pub async fn destination(&self, endpoint: &Endpoint) -> Result<Arc<Registry>, Error> {
+        self.open(endpoint, Use::Write).await
+    }
+
+    /// A registry whose images are listed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::destination`].
+    pub async fn listing(&self, endpoint: &Endpoint) -> Result<Arc<Registry>, Error> {
+        self.open(endpoint, Use::List).await
+    }
+
+    /// A registry that images are read from.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::destination`], but what may be read by anybody needs no credential.
+    pub async fn source(&self, endpoint: &Endpoint) -> Result<Arc<Registry>, Error> {
+        self.open(endpoint, Use::Read).await
+    }
+
+    async fn open(&self, endpoint: &Endpoint, purpose: Use) -> Result<Arc<Registry>, Error> {
+        let cell = {
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            let cell = opened.entry((endpoint.clone(), purpose)).or_default();
+            Arc::clone(cell)
+        };
+        let opening = cell.get_or_try_init(|| async {
+            let credentials = self.credentials;
+            let credential = match purpose {
+                Use::Read => credentials.for_source(endpoint).await,
+                Use::List | Use::Write => credentials.for_destination(endpoint).await,
+            };
+            let credential = credential.map_err(Error::Auth)?;
+            let writes = purpose == Use::Write;
+            let registry = Registry::open(endpoint, credential, self.network, writes).await;
+            let registry = registry.map_err(|cause| Error::Connect(endpoint.clone(), cause))?;
+            Ok(Arc::new(registry))
+        });
+        opening.await.cloned()
+    }
+}
