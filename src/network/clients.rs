@@ -7,7 +7,6 @@ use std::time::Duration;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use reqwest::redirect::{Attempt, Policy};
-use rustls::pki_types::CertificateDer;
 
 use super::tunnel::{TokenConnector, connector};
 use super::{Network, Proxies};
@@ -24,6 +23,12 @@ pub enum NetworkError {
     /// rustls refused the settings.
     #[error("could not set up TLS")]
     Tls(#[source] rustls::Error),
+    /// Nobody could be trusted.
+    #[error(
+        "this system has no certificate authorities: install them (Debian: `ca-certificates`), or \
+         name some in `ca_certificates`"
+    )]
+    NoRoots,
 }
 
 impl Network {
@@ -46,9 +51,8 @@ impl Network {
         for proxy in self.proxies.for_reqwest().map_err(NetworkError::Http)? {
             builder = builder.proxy(proxy);
         }
-        let roots = self.ca_certificates.for_reqwest()?;
         builder
-            .tls_certs_merge(roots)
+            .tls_backend_preconfigured(self.tls()?)
             .build()
             .map_err(NetworkError::Http)
     }
@@ -64,6 +68,7 @@ impl Network {
             .user_agent(USER_AGENT)
             .redirect(Policy::none())
             .connect_timeout(self.connect_timeout)
+            .tls_certs_only([])
             .no_proxy();
         match socket {
             Some(path) => builder = builder.unix_socket(path),
@@ -83,7 +88,7 @@ impl Network {
     ///
     /// When the roots cannot be loaded.
     pub fn token_client(&self) -> Result<Client<TokenConnector, String>, NetworkError> {
-        let connector = connector(self).map_err(NetworkError::Tls)?;
+        let connector = connector(self)?;
         Ok(Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .build(connector))
@@ -100,20 +105,6 @@ impl Proxies {
             .chain(http)
             .map(|proxy| Ok(proxy?.no_proxy(direct())))
             .collect()
-    }
-}
-
-impl super::Certificates {
-    /// The certificates in DER.
-    pub fn der(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
-        self.0.iter()
-    }
-
-    pub(super) fn for_reqwest(&self) -> Result<Vec<reqwest::Certificate>, NetworkError> {
-        self.der()
-            .map(|certificate| reqwest::Certificate::from_der(certificate))
-            .collect::<Result<_, _>>()
-            .map_err(NetworkError::Http)
     }
 }
 

@@ -16,8 +16,7 @@ impl Network {
         for proxy in self.proxies.for_reqwest().map_err(NetworkError::Http)? {
             builder = builder.proxy(proxy);
         }
-        let roots = self.ca_certificates.for_reqwest()?;
-        let builder = builder.tls_certs_merge(roots);
+        let builder = builder.tls_backend_preconfigured(self.tls()?);
         builder.build().map_err(NetworkError::Http)
     }
 
@@ -28,7 +27,8 @@ impl Network {
     ///
     /// When the client cannot be built.
     pub fn neighbour_client(&self) -> Result<reqwest::Client, NetworkError> {
-        self.bare_client().build().map_err(NetworkError::Http)
+        let builder = self.bare_client().tls_certs_only([]);
+        builder.build().map_err(NetworkError::Http)
     }
 
     fn bare_client(&self) -> reqwest::ClientBuilder {

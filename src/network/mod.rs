@@ -15,6 +15,7 @@ use crate::reference::Endpoint;
 mod body;
 mod clients;
 mod exchange;
+mod tls;
 mod trouble;
 mod tunnel;
 

@@ -11,13 +11,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::Network;
+use super::{Network, NetworkError};
 
 /// TLS over a connection that a proxy may carry.
 pub type TokenConnector = HttpsConnector<ProxyConnector>;
@@ -33,16 +30,8 @@ pub struct ProxyConnector {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The connector of [`Network::token_client`].
-pub(super) fn connector(network: &Network) -> Result<TokenConnector, rustls::Error> {
-    let provider = Arc::new(default_provider());
-    let roots = network.ca_certificates.der().cloned();
-    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-
+pub(super) fn connector(network: &Network) -> Result<TokenConnector, NetworkError> {
+    let tls = network.tls()?;
     let mut direct = HttpConnector::new();
     direct.enforce_http(false);
     direct.set_connect_timeout(Some(network.connect_timeout));

@@ -42,9 +42,9 @@ pub(super) fn client(
             ClientProtocol::Https
         },
         use_monolithic_push: true,
-        extra_root_certificates: network
+        tls_certs_only: network
             .ca_certificates
-            .der()
+            .with_systems()
             .map(|der| Certificate {
                 encoding: CertificateEncoding::Der,
                 data: der.to_vec(),
