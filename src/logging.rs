@@ -78,12 +78,13 @@ where
         let mut message = Message::default();
         event.record(&mut message);
         // Most of what is told quotes somebody.
-        let text = harmless(&message.0);
+        let text = harmless(&message.text);
         let level = *event.metadata().level();
         if self.for_github {
             let line = match level {
                 Level::ERROR => github::annotation("error", &text),
                 Level::WARN => github::annotation("warning", &text),
+                Level::INFO if message.is_notice => github::annotation("notice", &text),
                 Level::INFO => text,
                 Level::DEBUG | Level::TRACE => github::command("debug", &[], &text),
             };
@@ -106,17 +107,29 @@ where
 
 /// The message of an event, and whatever else it carries.
 #[derive(Default)]
-struct Message(String);
+struct Message {
+    text: String,
+    /// An event with the field `notice` is worth showing beside the workflow.
+    is_notice: bool,
+}
 
 impl Visit for Message {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        if field.name() == "notice" {
+            self.is_notice = value;
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
     #[expect(clippy::use_debug, reason = "a message's `Debug` is its text")]
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         use fmt::Write as _;
         // Writing into a text cannot fail.
         let _ = if field.name() == "message" {
-            write!(self.0, "{value:?}")
+            write!(self.text, "{value:?}")
         } else {
-            write!(self.0, " {}={value:?}", field.name())
+            write!(self.text, " {}={value:?}", field.name())
         };
     }
 }

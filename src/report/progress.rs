@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -25,23 +25,34 @@ const MOST_BARS: usize = 8;
 
 /// Shows the progress of a run until it is dropped.
 #[derive(Debug)]
-pub struct Display(JoinHandle<()>);
+pub struct Display {
+    task: JoinHandle<()>,
+    has_ended: Arc<Mutex<bool>>,
+}
 
 impl Display {
     /// Starts to show `progress`, within a tokio runtime.
     pub fn start(progress: &Progress, console: &Console) -> Self {
         let progress = progress.clone();
-        Self(if has_bars(console.log_format) {
-            tokio::spawn(draw(progress))
+        let has_ended = Arc::new(Mutex::new(false));
+        let task = if has_bars(console.log_format) {
+            tokio::spawn(draw(progress, Arc::clone(&has_ended)))
         } else {
             tokio::spawn(tell(progress))
-        })
+        };
+        Self { task, has_ended }
     }
 }
 
 impl Drop for Display {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+        // A frame that is being drawn is waited for, and none follows: it would stay on the screen.
+        let mut has_ended = self
+            .has_ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *has_ended = true;
         if let Some(bars) = BARS.get() {
             // Nothing is left of them on a terminal that is gone.
             let _ = bars.clear();
@@ -90,7 +101,7 @@ async fn tell(progress: Progress) {
     }
 }
 
-async fn draw(progress: Progress) {
+async fn draw(progress: Progress, has_ended: Arc<Mutex<bool>>) {
     let bars = BARS.get_or_init(MultiProgress::new);
     let style = |template| {
         ProgressStyle::with_template(template)
@@ -105,6 +116,10 @@ async fn draw(progress: Progress) {
     let mut frames = tokio::time::interval(FRAME);
     loop {
         frames.tick().await;
+        let has_ended = has_ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if *has_ended {
+            return;
+        }
         let snapshot = progress.snapshot();
         let mut largest: Vec<_> = snapshot.running.iter().collect();
         largest.sort_by_key(|running| (std::cmp::Reverse(running.size), running.id));
