@@ -12,6 +12,10 @@
 FROM docker.io/library/rust:1.95.0-alpine3.23@sha256:606fd313a0f49743ee2a7bd49a0914bab7deedb12791f3a846a34a4711db7ed2 AS build
 WORKDIR /build
 
+# A position-independent program has a relocation for every pointer in its tables; packed they take
+# 1 KiB instead of 330 (musl knows the form since 1.2.4).
+ENV RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs"
+
 # The dependencies by themselves, over empty sources: this layer stays until Cargo.lock changes.
 # Cargo wants the manifest of every member of the workspace, though the stand-in is for tests only.
 COPY Cargo.toml Cargo.lock ./
