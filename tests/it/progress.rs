@@ -52,7 +52,7 @@ fn a_terminal_shows_bars_and_whole_lines() {
     // The terminal is what both streams lead to.
     let screen = outcome.stdout.replace('\r', "");
     for whole in [
-        "signing in to gcr.io with the key of",
+        "signing in to gcr.io as `ci@acme",
         "LISTED IMAGE",
         "gcr.io/acme/app",
     ] {
