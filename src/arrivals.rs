@@ -239,5 +239,13 @@ fn unusual(pushed: &Pushed) -> Vec<String> {
             pushed.name
         )
     });
-    kept.chain(reread).collect()
+    let referrers = (pushed.referrers > 0).then(|| {
+        let (verb, noun) = match pushed.referrers {
+            1 => ("is", "manifest that refers"),
+            _ => ("are", "manifests that refer"),
+        };
+        let (count, name) = (pushed.referrers, &pushed.name);
+        format!("{count} {noun} to the image {verb} at `{name}` too")
+    });
+    kept.chain(reread).chain(referrers).collect()
 }

@@ -50,7 +50,7 @@ use std::time::Instant;
 
 use arrivals::Bearer;
 use auth::Credentials;
-use config::{Command, ImageOrigin, Request};
+use config::{Command, ImageOrigin, Request, Verify};
 pub use error::{Error, Failure};
 use google::Google;
 use progress::Progress;
@@ -101,6 +101,9 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
         compression: request.compression,
         layer_reuse: request.layer_reuse,
         concurrency: request.concurrency,
+        attestations: request.attestations,
+        referrers: request.referrers,
+        dry_run: request.dry_run,
         existing_tag: request.existing_tag,
         patience: config::defaults::PATIENCE,
         temporary_directory: request.temporary_directory.clone(),
@@ -112,12 +115,17 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
         registries: &registries,
         settings: &settings,
         holdings: &Arc::default(),
-        verify: request.verify,
+        verify: if request.dry_run {
+            Verify::Off
+        } else {
+            request.verify
+        },
     };
     let arrived = bearer.bring(&targets).await;
     drop(display);
 
     let (mut report, mut errors) = Report::of(arrived.fates, arrived.notes);
+    report.dry_run = request.dry_run;
     errors.extend(arrived.failure.map(Error::Push));
     if report.arrivals.is_empty() && !errors.is_empty() {
         return Failure::of(errors).map_or(Ok(()), Err);
@@ -126,7 +134,7 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
     report.took = started.elapsed();
     drop(group);
     // A cluster is not told to pull what has not arrived.
-    let mut gets_pull_secret = errors.is_empty();
+    let mut gets_pull_secret = errors.is_empty() && !request.dry_run;
     errors.extend(report::write(&report, request, stdout));
     if gets_pull_secret && let Err(error) = write_pull_secret(request, stdout) {
         errors.push(error);

@@ -58,6 +58,12 @@ pub async fn verify(
                 .iter()
                 .filter(|tag| !is_kept(tag))
                 .map(|tag| (tag.tag.clone(), pushed.digest.to_string())),
+        )
+        .chain(
+            pushed
+                .referrer_tags
+                .iter()
+                .map(|(tag, digest)| (tag.clone(), digest.to_string())),
         );
     let checks = stream::iter(expected)
         .map(|(reference, digest)| check(destination, reference, digest))

@@ -180,6 +180,13 @@ mod tests {
           platforms
               List of the platforms of a multi-platform image to push, such as `linux/amd64,
               linux/arm64/v8`; one makes it a plain image, several a smaller index; default `all`.
+          attestations
+              What is done to the attestations that BuildKit adds to an index (provenance, SBOM): `keep` or
+              `strip`; default `keep`, but for one platform that is asked for alone.
+          referrers
+              `true` carries along what refers to the image and to each platform of it: signatures, SBOMs
+              and attestations, by the referrers API, its fallback tag, or cosign's tags; only from a
+              registry; default `false`.
 
         Target:
           tags
@@ -295,6 +302,9 @@ mod tests {
           command
               The command word (`push`, `list`, `pull-secret`, `setup`) where no argument can be given, as
               in a `uses:` step; an argument wins; default `push`.
+          dry_run
+              `true` finds out what is there and tells what would be sent, mounted and tagged, and changes
+              nothing; default `false`.
           compression
               What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.
           compression_level

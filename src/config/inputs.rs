@@ -102,6 +102,8 @@ variables! {
     Image {
         image: "The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker://REF` (an image in a registry, as is a bare `HOST/NAME:TAG`), `docker-daemon:REF` (an image that a Docker engine holds), a bare path, told apart by its content, or `-` for an archive on standard input, which may stand for PATH too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.";
         platforms: "List of the platforms of a multi-platform image to push, such as `linux/amd64, linux/arm64/v8`; one makes it a plain image, several a smaller index; default `all`.";
+        attestations: "What is done to the attestations that BuildKit adds to an index (provenance, SBOM): `keep` or `strip`; default `keep`, but for one platform that is asked for alone.";
+        referrers: "`true` carries along what refers to the image and to each platform of it: signatures, SBOMs and attestations, by the referrers API, its fallback tag, or cosign's tags; only from a registry; default `false`.";
     }
     Target {
         tags: "List of destinations: full references such as `gcr.io/acme/api:1.2`, as docker/metadata-action prints them, or tags without `/` such as `1.2`, which go to `name` at each `registry`; default the tags inside the image, else `latest`.";
@@ -146,6 +148,7 @@ variables! {
     }
     Behaviour {
         command: "The command word (`push`, `list`, `pull-secret`, `setup`) where no argument can be given, as in a `uses:` step; an argument wins; default `push`.";
+        dry_run: "`true` finds out what is there and tells what would be sent, mounted and tagged, and changes nothing; default `false`.";
         compression: "What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.";
         compression_level: "Level for `gzip`, from 1 (fast) to 12 (small), default 2; or for `zstd`, from 1 to 19, default 3. Excludes `compression: none`.";
         layer_reuse: "Whether layers that the destination's earlier images have, by their diff IDs, are neither compressed nor sent: `auto` (default) or `off`.";

@@ -62,6 +62,12 @@ pub struct Request {
     pub network: Network,
     /// Which platforms of an index are pushed.
     pub platforms: Platforms,
+    /// What is done to BuildKit's attestations, where it is said.
+    pub attestations: Option<Attestations>,
+    /// Whether what refers to the image goes along with it.
+    pub referrers: bool,
+    /// Whether it is only told what would be done.
+    pub dry_run: bool,
     /// What is done to a tag that is there with another digest.
     pub existing_tag: ExistingTag,
     /// How uncompressed layers are compressed.
@@ -254,6 +260,15 @@ pub struct BestEffort {
     pub hosts: Vec<Endpoint>,
     /// These repositories; with a tag, those that get no other.
     pub references: Vec<Reference>,
+}
+
+/// What is done to the attestations that BuildKit adds to an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attestations {
+    /// They go with their images.
+    Keep,
+    /// They are left out, which makes another index, or of an index of one image that image.
+    Strip,
 }
 
 /// What is done to a tag that is there with another digest.

@@ -13,11 +13,11 @@ use super::nearest::nearest;
 use super::paths::{Files, Paths};
 use super::pull_secret::{Bearings, pull_secret};
 use super::setup::setup;
-use super::values::{any_of, list, number, word};
+use super::values::{any_of, boolean, list, number, word};
 use super::{
-    Ci, Command, Compression, Concurrency, Console, ExistingTag, ImageOrigin, MissingCredentials,
-    Platforms, Request, Verify, ambient, console, credentials, defaults, image, logins, network,
-    targets,
+    Attestations, Ci, Command, Compression, Concurrency, Console, ExistingTag, ImageOrigin,
+    MissingCredentials, Platforms, Request, Verify, ambient, console, credentials, defaults, image,
+    logins, network, targets,
 };
 use crate::auth::SignIn;
 use crate::auth::metadata::MetadataServer;
@@ -79,6 +79,7 @@ pub fn request(
         Command::Setup => None,
         _ => pull_secret(&given, &bearings, &paths, &mut faults),
     };
+    let referrers = referrers(&given, image.as_ref(), &mut faults);
     let listings = match command {
         Command::List => targets::listings(&destinations),
         Command::Push | Command::PullSecret | Command::Setup => Vec::new(),
@@ -94,6 +95,9 @@ pub fn request(
         platforms: platforms(&given, &mut faults),
         compression: compression(&given, &mut faults),
         layer_reuse: layer_reuse(&given, &mut faults),
+        attestations: attestations(&given, &mut faults),
+        referrers,
+        dry_run: switch("dry_run", given.inputs.dry_run.as_deref(), &mut faults),
         existing_tag: existing_tag(&given, &mut faults),
         verify: verify(&given, &mut faults),
         concurrency: concurrency(&given, &mut faults),
@@ -233,6 +237,29 @@ fn verify(given: &Given, faults: &mut Faults) -> Verify {
     let text = given.inputs.verify.as_deref();
     text.and_then(|text| faults.take("verify", word(text, &words)))
         .unwrap_or(Verify::Listing)
+}
+
+fn attestations(given: &Given, faults: &mut Faults) -> Option<Attestations> {
+    let words = [("keep", Attestations::Keep), ("strip", Attestations::Strip)];
+    let text = given.inputs.attestations.as_deref()?;
+    faults.take("attestations", word(text, &words))
+}
+
+fn switch(variable: &'static str, text: Option<&str>, faults: &mut Faults) -> bool {
+    text.and_then(|text| faults.take(variable, boolean(text)))
+        .unwrap_or(false)
+}
+
+fn referrers(given: &Given, image: Option<&ImageOrigin>, faults: &mut Faults) -> bool {
+    const VARIABLE: &str = "referrers";
+    let is_on = switch(VARIABLE, given.inputs.referrers.as_deref(), faults);
+    if is_on && matches!(image, Some(ImageOrigin::Local(_))) {
+        faults.unusable(
+            VARIABLE,
+            "only what a registry holds is referred to: `image` has to be `docker://NAME`",
+        );
+    }
+    is_on
 }
 
 fn existing_tag(given: &Given, faults: &mut Faults) -> ExistingTag {

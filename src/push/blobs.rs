@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::manifest::Descriptor;
 use crate::progress::{Progress, Work};
 use crate::registry::Registry;
-use crate::source::{ByteStream, Source, Tree, read_range};
+use crate::source::{ByteStream, Source, read_range};
 
 /// The blobs of an image, each once.
 pub(super) type Blobs = Vec<Blob>;
@@ -188,10 +188,13 @@ impl Blob {
     }
 }
 
-/// Every blob that the manifests of a tree name, each once.
-pub(super) fn of_tree(tree: &Tree, source: &Source) -> Blobs {
+/// The blobs of the source that manifests name, each once.
+pub(super) fn named<'a>(
+    descriptors: impl Iterator<Item = &'a Descriptor>,
+    source: &Source,
+) -> Blobs {
     let mut seen = HashSet::new();
-    tree.blobs()
+    descriptors
         .filter(|blob| seen.insert(blob.digest.clone()))
         .map(|blob| {
             let origin = Origin::Source(source.clone(), blob.digest.clone());

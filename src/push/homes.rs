@@ -17,12 +17,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::blobs::{Blob, Blobs, Origin};
 use super::fan_out::{self, Lane};
 use super::holdings::Holdings;
-use super::manifests::deliver;
+use super::manifests::{deliver, moves, pushed};
 use super::plan::Standing;
 use super::{Destination, PushError, Pushed, Settings};
 use crate::digest::Digest;
 use crate::progress::Work;
-use crate::source::Tree;
+use crate::source::{Companions, Tree};
 
 /// How long those who are not waited for may take to say what they have, once the others have.
 const GRACE: Duration = Duration::from_secs(1);
@@ -33,6 +33,7 @@ pub(super) type Looking<'a> = BoxFuture<'a, Result<Standing, PushError>>;
 /// An image on its way.
 pub(super) struct Shipment<'a> {
     pub(super) tree: &'a Tree,
+    pub(super) companions: &'a Companions,
     pub(super) blobs: &'a Blobs,
     pub(super) settings: &'a Settings,
     pub(super) holdings: &'a Arc<Holdings>,
@@ -95,6 +96,13 @@ pub(super) async fn bring(
             Err(error) => drop(results[index].set(Err(error))),
         }
     }
+    if shipment.settings.dry_run {
+        for leg in &legs {
+            let foreseen = shipment.foreseen(&destinations[leg.index], leg);
+            let _ = results[leg.index].set(Ok(foreseen));
+        }
+        return shipment.results(slots, destinations);
+    }
     let stragglers = shipment.send(&legs).await;
     let (waited_for, others): (Vec<_>, Vec<_>) = legs.into_iter().partition(|leg| paces[leg.index]);
 
@@ -153,17 +161,7 @@ pub(super) async fn bring(
         }
     };
     tokio::join!(first, following);
-    let results = slots.into_iter().zip(destinations);
-    results
-        .map(|(result, destination)| {
-            result.into_inner().unwrap_or_else(|| {
-                Err(PushError::Late {
-                    destination: destination.name(),
-                    after: shipment.settings.patience,
-                })
-            })
-        })
-        .collect()
+    shipment.results(slots, destinations)
 }
 
 /// What all who are waited for said, and what the others said within a moment of that; in order.
@@ -206,6 +204,48 @@ async fn stand_still(
 }
 
 impl Shipment<'_> {
+    /// What came of each; who has no result was given up.
+    fn results(
+        &self,
+        slots: Vec<OnceLock<Result<Pushed, PushError>>>,
+        destinations: &[Destination],
+    ) -> Vec<Result<Pushed, PushError>> {
+        let slots = slots.into_iter().zip(destinations);
+        let result = |(slot, destination): (OnceLock<_>, &Destination)| {
+            slot.into_inner().unwrap_or_else(|| {
+                Err(PushError::Late {
+                    destination: destination.name(),
+                    after: self.settings.patience,
+                })
+            })
+        };
+        slots.map(result).collect()
+    }
+
+    /// What a push would do at a destination, if every registry mounted what it can.
+    fn foreseen(&self, destination: &Destination, leg: &Leg) -> Pushed {
+        let mut standing = leg.standing.clone();
+        let (endpoint, repository) = (destination.registry.endpoint(), &destination.repository);
+        for blob in self
+            .blobs
+            .iter()
+            .filter(|blob| leg.lane.needs(&blob.digest))
+        {
+            match self.holdings.donor(endpoint, repository, &blob.digest) {
+                Some(_) => standing.mounted.insert(blob.digest.clone()),
+                None => standing.sent.insert(blob.digest.clone()),
+            };
+            self.holdings.note(endpoint, repository, &blob.digest);
+        }
+        let tags = moves(
+            destination,
+            &standing,
+            self.tree.root.digest(),
+            self.settings.existing_tag,
+        );
+        pushed(destination, self, &standing, tags)
+    }
+
     /// How a destination stands, and what it lacks.
     async fn sight(
         &self,
@@ -221,10 +261,9 @@ impl Shipment<'_> {
             return Ok(Sight { standing, missing });
         }
         if standing.image_is_present {
-            let all = self.blobs.iter().map(|blob| &blob.digest);
-            let there: Vec<_> = all.filter(|blob| !standing.holds(blob)).cloned().collect();
-            standing.present.extend(there);
+            standing.holds_all_of(self.tree);
         }
+        destination.look_for(self.companions, &mut standing).await?;
         let (endpoint, repository) = (destination.registry.endpoint(), &destination.repository);
         for blob in self.blobs {
             if self.holdings.has(endpoint, repository, &blob.digest) {
@@ -283,7 +322,7 @@ impl Shipment<'_> {
             mut standing, lane, ..
         } = leg;
         standing.add(lane.take_done())?;
-        deliver(destination, self.tree, self.blobs, standing, self.settings).await
+        deliver(destination, self, standing).await
     }
 }
 

@@ -2,63 +2,108 @@
 
 use std::collections::HashSet;
 
-use super::blobs::Blobs;
+use super::fallback;
+use super::homes::Shipment;
 use super::plan::Standing;
-use super::{Destination, PushError, Pushed, PushedTag, Settings};
+use super::{Destination, PushError, Pushed, PushedTag};
 use crate::config::ExistingTag;
 use crate::digest::Digest;
 use crate::manifest::AnyManifest;
-use crate::source::Tree;
+use crate::source::{Companions, Tree};
 
 /// Puts the manifests at a destination that has all the blobs, and moves its tags.
 pub(super) async fn deliver(
     destination: &Destination,
-    tree: &Tree,
-    blobs: &Blobs,
+    shipment: &Shipment<'_>,
     standing: Standing,
-    settings: &Settings,
 ) -> Result<Pushed, PushError> {
+    let Shipment { tree, settings, .. } = shipment;
     let digest = tree.root.digest();
     if standing.keeps_all(digest, settings.existing_tag) {
         return Ok(left_alone(destination, digest, standing));
     }
     destination.check_tags(&standing, digest, settings.existing_tag)?;
     if !standing.image_is_present {
-        for child in children_first(tree) {
-            destination.put(child.digest().as_str(), child).await?;
+        destination.put_children(tree).await?;
+        if !shipment.companions.all.is_empty() {
+            // What refers to it comes before its tags, so that nobody finds it unsigned.
+            destination.put(digest.as_str(), &tree.root).await?;
         }
     }
+    accompany(destination, shipment.companions, &standing).await?;
 
-    let mut pushed = Vec::new();
-    for (tag, current) in destination.tags.iter().zip(&standing.tags) {
-        let moved = current.as_ref() != Some(digest);
-        let kept = current
-            .clone()
-            .filter(|_| moved && settings.existing_tag == ExistingTag::Keep);
-        if moved && kept.is_none() {
-            destination.put(tag, &tree.root).await?;
-        }
-        pushed.push(PushedTag {
-            tag: tag.clone(),
-            moved: moved && kept.is_none(),
-            kept,
-        });
+    let tags = moves(destination, &standing, digest, settings.existing_tag);
+    for tag in tags.iter().filter(|tag| tag.moved) {
+        destination.put(&tag.tag, &tree.root).await?;
     }
+    Ok(pushed(destination, shipment, &standing, tags))
+}
+
+/// Puts what refers to the image, each after what it refers to.
+async fn accompany(
+    destination: &Destination,
+    companions: &Companions,
+    standing: &Standing,
+) -> Result<(), PushError> {
+    let pairs = companions.all.iter().zip(&standing.companions);
+    for (companion, _) in pairs.filter(|(_, is_there)| !**is_there) {
+        let root = &companion.tree.root;
+        destination.put_children(&companion.tree).await?;
+        let reference = companion.tag.as_deref().unwrap_or(root.digest().as_str());
+        destination.put(reference, root).await?;
+    }
+    fallback::list(destination, companions).await
+}
+
+/// What becomes of each tag.
+pub(super) fn moves(
+    destination: &Destination,
+    standing: &Standing,
+    digest: &Digest,
+    policy: ExistingTag,
+) -> Vec<PushedTag> {
+    let tags = destination.tags.iter().zip(&standing.tags);
+    let tags = tags.map(|(tag, current)| {
+        let other = current.as_ref().filter(|current| *current != digest);
+        let kept = other.filter(|_| policy == ExistingTag::Keep).cloned();
+        PushedTag {
+            tag: tag.clone(),
+            moved: current.as_ref() != Some(digest) && kept.is_none(),
+            kept,
+        }
+    });
+    tags.collect()
+}
+
+/// What a push did at a destination.
+pub(super) fn pushed(
+    destination: &Destination,
+    shipment: &Shipment<'_>,
+    standing: &Standing,
+    tags: Vec<PushedTag>,
+) -> Pushed {
     let bytes = |is_counted: &dyn Fn(&Digest) -> bool| {
-        let counted = blobs.iter().filter(|blob| is_counted(&blob.digest));
+        let blobs = shipment.blobs.iter();
+        let counted = blobs.filter(|blob| is_counted(&blob.digest));
         counted.map(|blob| blob.size).sum()
     };
-    Ok(Pushed {
+    let (sent, mounted) = (&standing.sent, &standing.mounted);
+    let companions = &shipment.companions.all;
+    let tagged = companions.iter().filter_map(|companion| {
+        let tag = companion.tag.clone()?;
+        Some((tag, companion.tree.root.digest().clone()))
+    });
+    Pushed {
         name: destination.name(),
-        tags: pushed,
-        digest: digest.clone(),
-        sent_bytes: bytes(&|digest| standing.sent.contains(digest)),
-        mounted_bytes: bytes(&|digest| standing.mounted.contains(digest)),
-        present_bytes: bytes(&|digest| {
-            !standing.sent.contains(digest) && !standing.mounted.contains(digest)
-        }),
+        tags,
+        digest: shipment.tree.root.digest().clone(),
+        sent_bytes: bytes(&|digest| sent.contains(digest)),
+        mounted_bytes: bytes(&|digest| mounted.contains(digest)),
+        present_bytes: bytes(&|digest| !sent.contains(digest) && !mounted.contains(digest)),
         reread: standing.rereads.total(),
-    })
+        referrers: companions.len(),
+        referrer_tags: tagged.collect(),
+    }
 }
 
 /// A destination all of whose tags are there and stay where they are.
@@ -80,6 +125,8 @@ fn left_alone(destination: &Destination, digest: &Digest, standing: Standing) ->
         mounted_bytes: 0,
         present_bytes: 0,
         reread: (0, 0),
+        referrers: 0,
+        referrer_tags: Vec::new(),
     }
 }
 
@@ -106,7 +153,19 @@ impl Destination {
         }
     }
 
-    async fn put(&self, reference: &str, manifest: &AnyManifest) -> Result<(), PushError> {
+    /// Puts what is below the root of a tree.
+    async fn put_children(&self, tree: &Tree) -> Result<(), PushError> {
+        for child in children_first(tree) {
+            self.put(child.digest().as_str(), child).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn put(
+        &self,
+        reference: &str,
+        manifest: &AnyManifest,
+    ) -> Result<(), PushError> {
         tracing::debug!("putting {} under {reference}", manifest.digest());
         self.registry
             .put_manifest(&self.repository, reference, manifest)

@@ -4,6 +4,7 @@
 //! dies leaves no tag on a broken image.
 
 mod blobs;
+mod fallback;
 mod fan_out;
 mod holdings;
 mod homes;
@@ -20,19 +21,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, TryStreamExt as _};
 
 pub use holdings::Holdings;
 pub(crate) use homes::in_time;
 
 use crate::compress::CompressError;
-use crate::config::{Compression, Concurrency, ExistingTag, Platforms};
+use crate::config::{Attestations, Compression, Concurrency, ExistingTag, Platforms};
 use crate::digest::Digest;
-use crate::error::{ExitCode, Hint};
-use crate::manifest::{AnyManifest, Descriptor, ManifestError, Platform};
+use crate::error::{ExitCode, Hint, harmless};
+use crate::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE, ManifestError, Platform};
 use crate::progress::Progress;
 use crate::registry::{Registry, RegistryError};
-use crate::source::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
+use crate::source::{
+    Companions, Content, Image, Part, Smaller, Source, SourceError, Tree, Unpacked, attested,
+};
 use homes::Shipment;
 
 /// One repository that the image goes to, and the tags that it gets there.
@@ -66,6 +69,13 @@ pub struct Settings {
     pub layer_reuse: bool,
     /// Blobs in flight at once.
     pub concurrency: Concurrency,
+    /// What is done to BuildKit's attestations; they are kept if nothing is said, but for an image
+    /// of one platform that was asked for by name.
+    pub attestations: Option<Attestations>,
+    /// Whether what refers to the image goes along with it.
+    pub referrers: bool,
+    /// Whether it is only found out what would be done.
+    pub dry_run: bool,
     /// What is done to a tag that is there with another digest.
     pub existing_tag: ExistingTag,
     /// How long those that nobody waits for may stand still once the others are done.
@@ -93,6 +103,10 @@ pub struct Pushed {
     pub present_bytes: u64,
     /// The blobs, and their bytes, that had to be read from the source again for it.
     pub reread: (u64, u64),
+    /// How many manifests that refer to the image are there too.
+    pub referrers: usize,
+    /// The tags that some of those are found by, and their digests.
+    pub referrer_tags: Vec<(String, Digest)>,
 }
 
 /// A tag after the push.
@@ -108,7 +122,8 @@ pub struct PushedTag {
 
 /// What was pushed, and what came of each destination, in their order.
 pub struct Outcome {
-    /// The manifests as they were pushed; none when every destination failed before they were
+    /// The manifests as they were pushed, with those that refer to the image among the children; none
+    /// when every destination failed before they were
     /// made.
     pub tree: Option<Tree>,
     /// What had to become of the source's manifests, as sentences.
@@ -134,9 +149,25 @@ pub async fn push(
 ) -> Result<Outcome, PushError> {
     match as_it_is(source.image(), settings) {
         Ok(tree) => {
-            let part = chosen(&tree, &settings.platforms)?;
-            let notes = part.smaller.map(|smaller| smaller.to_string());
-            let blobs = blobs::of_tree(&part.tree, source);
+            let part = chosen(source, &tree, settings).await?;
+            let mut notes: Vec<_> = part.smaller.iter().map(Smaller::to_string).collect();
+            let companions = match settings.referrers {
+                true => source
+                    .companions(&part.tree)
+                    .await
+                    .map_err(PushError::Source)?,
+                false => Companions::default(),
+            };
+            notes.extend(part.smaller.filter(|_| settings.referrers).map(|smaller| {
+                format!(
+                    "what refers to the index {} itself stays behind",
+                    smaller.from
+                )
+            }));
+            notes.extend(companions.notes.iter().cloned());
+            let trees = companions.all.iter().map(|companion| &companion.tree);
+            let named = part.tree.blobs().chain(trees.flat_map(Tree::blobs));
+            let blobs = blobs::named(named, source);
             if let Some((endpoint, repository)) = source.repository() {
                 for blob in &blobs {
                     holdings.note(endpoint, repository, &blob.digest);
@@ -144,6 +175,7 @@ pub async fn push(
             }
             let shipment = Shipment {
                 tree: &part.tree,
+                companions: &companions,
                 blobs: &blobs,
                 settings,
                 holdings,
@@ -154,9 +186,13 @@ pub async fn push(
                 .map(|destination| destination.look_and_learn(digest).boxed());
             let looking = looking.collect();
             let destinations = homes::bring(&shipment, destinations, looking).await;
+            let mut tree = part.tree;
+            let carried = companions.manifests();
+            tree.children
+                .extend(carried.map(|one| (one.digest().clone(), one.clone())));
             Ok(Outcome {
-                tree: Some(part.tree),
-                notes: notes.into_iter().collect(),
+                tree: Some(tree),
+                notes,
                 destinations,
             })
         }
@@ -173,6 +209,7 @@ async fn push_unpacked(
     settings: &Settings,
     holdings: &Arc<Holdings>,
 ) -> Result<Outcome, PushError> {
+    check_platform(&unpacked.config, &settings.platforms)?;
     let first = homes::pacing(destinations);
     let first = homes::first_of_registry(destinations, &first);
     let pairs = destinations.iter().zip(&first);
@@ -210,6 +247,7 @@ async fn push_unpacked(
     };
     let shipment = Shipment {
         tree: &tree,
+        companions: &Companions::default(),
         blobs: &blobs,
         settings,
         holdings,
@@ -269,20 +307,34 @@ fn as_it_is<'a>(image: &'a Image, settings: &Settings) -> Result<Tree, &'a Unpac
 }
 
 /// The part of the image that is there and asked for.
-fn chosen(tree: &Tree, platforms: &Platforms) -> Result<Part, PushError> {
-    let Platforms::Only(wanted) = platforms else {
-        return Ok(tree.present());
+async fn chosen(source: &Source, tree: &Tree, settings: &Settings) -> Result<Part, PushError> {
+    let wanted = match &settings.platforms {
+        Platforms::All => None,
+        Platforms::Only(wanted) => Some(wanted.as_slice()),
     };
-    let AnyManifest::Index(_) = &tree.root else {
+    if let AnyManifest::Manifest(manifest) = &tree.root {
+        if wanted.is_some() {
+            let config = small_blob(source, &manifest.config).await?;
+            check_platform(&config, &settings.platforms)?;
+        }
         return Ok(tree.present());
+    }
+    let strips = match settings.attestations {
+        Some(attestations) => attestations == Attestations::Strip,
+        None => wanted.is_some_and(|wanted| wanted.len() == 1),
     };
     // What names no platform is no image for one, but an attestation goes with its image.
-    let is_wanted = |child: &Descriptor| {
-        attested(child).is_some()
-            || child
-                .platform
-                .as_ref()
-                .is_some_and(|has| wanted.iter().any(|wanted| has.fits(wanted)))
+    let is_wanted = |child: &Descriptor| match (attested(child), wanted) {
+        (Some(_), _) => !strips,
+        (None, None) => true,
+        (None, Some(wanted)) => {
+            let platform = child.platform.as_ref();
+            platform.is_some_and(|has| wanted.iter().any(|wanted| has.fits(wanted)))
+        }
+    };
+    let part = tree.keep(is_wanted);
+    let Some(wanted) = wanted else {
+        return Ok(part.unwrap_or_else(|| tree.present()));
     };
     let present = tree.platforms();
     let missing: Vec<_> = wanted
@@ -290,13 +342,46 @@ fn chosen(tree: &Tree, platforms: &Platforms) -> Result<Part, PushError> {
         .filter(|wanted| !present.iter().any(|has| has.fits(wanted)))
         .map(Platform::to_string)
         .collect();
-    match tree.keep(is_wanted) {
+    match part {
         Some(part) if missing.is_empty() => Ok(part),
         _ => Err(PushError::NoPlatform {
             missing,
             present: present.iter().map(Platform::to_string).collect(),
         }),
     }
+}
+
+/// Refuses an image that says in its config that it is for another platform than those that are
+/// asked for.
+fn check_platform(config: &[u8], platforms: &Platforms) -> Result<(), PushError> {
+    let (Platforms::Only(wanted), Ok(has)) =
+        (platforms, serde_json::from_slice::<Platform>(config))
+    else {
+        return Ok(());
+    };
+    if has.os.is_empty() || wanted.iter().any(|wanted| has.fits(wanted)) {
+        return Ok(());
+    }
+    Err(PushError::NoPlatform {
+        missing: wanted.iter().map(Platform::to_string).collect(),
+        present: vec![harmless(&has.to_string())],
+    })
+}
+
+/// The bytes of a blob of the source that is no larger than a manifest; none of another.
+async fn small_blob(source: &Source, blob: &Descriptor) -> Result<Vec<u8>, PushError> {
+    if blob.size > MAX_MANIFEST_SIZE {
+        return Ok(Vec::new());
+    }
+    let bytes = source
+        .open_blob(&blob.digest, 0)
+        .await
+        .map_err(PushError::Source)?;
+    let pieces: Vec<bytes::Bytes> = bytes
+        .try_collect()
+        .await
+        .map_err(|cause| PushError::Source(SourceError::read(source.what(), cause)))?;
+    Ok(pieces.concat())
 }
 
 /// An image that did not arrive.

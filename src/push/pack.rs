@@ -328,7 +328,7 @@ async fn send(
                             return Ok(false);
                         };
                         let is_there = !is_empty && destination.has(&blob.digest).await?;
-                        if !is_there {
+                        if !is_there && !settings.dry_run {
                             blob.send(destination, &settings.progress).await?;
                         }
                         Ok::<_, PushError>(is_there)

@@ -13,9 +13,10 @@ use crate::config::ExistingTag;
 use crate::digest::Digest;
 use crate::manifest::AnyManifest;
 use crate::registry::RegistryError;
+use crate::source::{Companions, Tree};
 
 /// What is known of one destination.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Standing {
     /// Where each tag pointed before the push, in the destination's order.
     pub(super) tags: Vec<Option<Digest>>,
@@ -26,6 +27,8 @@ pub(super) struct Standing {
     pub(super) sent: HashSet<Digest>,
     /// Blobs that this push had mounted from another repository.
     pub(super) mounted: HashSet<Digest>,
+    /// Which of the companions of the image are there.
+    pub(super) companions: Vec<bool>,
     /// What was read from the source again for this destination.
     pub(super) rereads: Arc<Rereads>,
     /// Blobs that were found there.
@@ -57,11 +60,13 @@ impl Standing {
             && self.tags.iter().any(is_other)
     }
 
-    /// Notes the blobs of a manifest that is there.
-    pub(super) fn holds_all_of(&mut self, manifest: &AnyManifest) {
-        if let AnyManifest::Manifest(manifest) = manifest {
-            let blobs = manifest.blobs().into_iter();
-            self.present.extend(blobs.map(|blob| blob.digest.clone()));
+    /// Notes the blobs of what is there.
+    pub(super) fn holds_all_of(&mut self, tree: &Tree) {
+        let there: Vec<_> = tree.blobs().map(|blob| &blob.digest).collect();
+        for digest in there {
+            if !self.holds(digest) {
+                self.present.insert(digest.clone());
+            }
         }
     }
 }
@@ -93,6 +98,38 @@ impl Destination {
         })
     }
 
+    /// Asks which of the companions of an image are there: each by its tag, or by its digest.
+    pub(super) async fn look_for(
+        &self,
+        companions: &Companions,
+        standing: &mut Standing,
+    ) -> Result<(), PushError> {
+        let there: Vec<_> = stream::iter(&companions.all)
+            .map(|companion| async move {
+                let digest = companion.tree.root.digest();
+                let reference = companion.tag.as_deref().unwrap_or(digest.as_str());
+                let found = self
+                    .registry
+                    .head_manifest(&self.repository, reference)
+                    .await;
+                let found = found.map_err(|cause| self.failed(Some(reference), cause))?;
+                Ok::<_, PushError>(found.as_ref() == Some(digest))
+            })
+            .buffered(8)
+            .try_collect()
+            .await?;
+        for (companion, _) in companions
+            .all
+            .iter()
+            .zip(&there)
+            .filter(|(_, there)| **there)
+        {
+            standing.holds_all_of(&companion.tree);
+        }
+        standing.companions = there;
+        Ok(())
+    }
+
     /// [`Self::look`], and where the image is missing [`Self::learn`].
     pub(super) async fn look_and_learn(&self, digest: &Digest) -> Result<Standing, PushError> {
         let mut standing = self.look(digest).await?;
@@ -113,7 +150,7 @@ impl Destination {
         if let Some(earlier) = earlier
             && let Some(manifest) = self.manifest(&earlier).await?
         {
-            standing.holds_all_of(&manifest);
+            standing.holds_all_of(&Tree::of(manifest));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod google;
 mod http;
 mod manifests;
 mod mount;
+mod referrers;
 mod tags;
 mod token;
 

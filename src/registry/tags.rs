@@ -90,7 +90,7 @@ impl Registry {
 }
 
 /// The next page's URL from `Link: <…>; rel="next"` (RFC 8288), on the same registry only.
-fn next_page(headers: &HeaderMap, current: &Url) -> Option<Url> {
+pub(super) fn next_page(headers: &HeaderMap, current: &Url) -> Option<Url> {
     headers
         .get_all(LINK)
         .iter()

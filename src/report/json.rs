@@ -7,6 +7,7 @@ use crate::digest::Digest;
 
 #[derive(Serialize)]
 struct Document<'a> {
+    dry_run: bool,
     destinations: Vec<Destination<'a>>,
     missed: Vec<Missed<'a>>,
     notes: &'a [String],
@@ -23,6 +24,7 @@ struct Destination<'a> {
     present_bytes: u64,
     reread_blobs: u64,
     reread_bytes: u64,
+    referrers: usize,
     verified: bool,
     doubts: &'a [String],
 }
@@ -47,6 +49,7 @@ struct Missed<'a> {
 pub fn write(report: &Report) -> String {
     let destinations = report.arrivals.iter().map(destination).collect();
     let document = Document {
+        dry_run: report.dry_run,
         destinations,
         missed: report.missed.iter().map(missed).collect(),
         notes: &report.notes,
@@ -89,6 +92,7 @@ fn destination(arrival: &Arrival) -> Destination<'_> {
         present_bytes: pushed.present_bytes,
         reread_blobs: pushed.reread.0,
         reread_bytes: pushed.reread.1,
+        referrers: pushed.referrers,
         verified: arrival.verified.is_some(),
         doubts: arrival
             .verified

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::arrivals::Fate;
 use crate::config::Request;
 use crate::error::{Error, harmless};
-use crate::push::Pushed;
+use crate::push::{Pushed, PushedTag};
 use crate::verify::Verified;
 use table::{Table, bytes};
 
@@ -53,6 +53,8 @@ pub struct Report {
     pub arrivals: Vec<Arrival>,
     /// The destinations that were not.
     pub missed: Vec<Missed>,
+    /// True where nothing was done, and the rest tells what would be.
+    pub dry_run: bool,
     /// How long it took, up to the last check.
     pub took: Duration,
 }
@@ -239,6 +241,9 @@ fn write_file(path: &Path, text: &str) -> Result<(), Error> {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.dry_run {
+            writeln!(formatter, "dry run: nothing was sent, mounted or tagged")?;
+        }
         if !self.arrivals.is_empty() {
             write!(formatter, "{}", self.table())?;
         }
@@ -268,19 +273,27 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// A tag, and in a dry run what would become of it.
+    fn shown(&self, tag: &PushedTag) -> String {
+        let name = &tag.tag;
+        match (self.dry_run, &tag.kept, tag.moved) {
+            (_, Some(_), _) => format!("{name} (kept)"),
+            (true, None, true) => format!("{name} (to set)"),
+            (true, None, false) => format!("{name} (there)"),
+            (false, None, _) => name.clone(),
+        }
+    }
+
     /// A line a destination; a column for what was mounted where anything was.
     fn table(&self) -> Table {
-        let headings = [
-            "IMAGE",
-            "TAGS",
-            "DIGEST",
-            "SENT",
-            "MOUNTED",
-            "ALREADY THERE",
-        ];
+        let [sent, mounted] = match self.dry_run {
+            true => ["TO SEND", "TO MOUNT"],
+            false => ["SENT", "MOUNTED"],
+        };
+        let headings = ["IMAGE", "TAGS", "DIGEST", sent, mounted, "ALREADY THERE"];
         let mut table = Table::new(headings);
         for Arrival { pushed, .. } in &self.arrivals {
-            let tags: Vec<_> = pushed.tags.iter().map(|tag| tag.tag.as_str()).collect();
+            let tags: Vec<_> = pushed.tags.iter().map(|tag| self.shown(tag)).collect();
             table.row([
                 pushed.name.clone(),
                 tags.join(","),
@@ -303,7 +316,7 @@ impl Report {
         let mut arrived = self.arrivals.iter();
         match arrived.any(|arrival| arrival.pushed.mounted_bytes > 0) {
             true => table,
-            false => table.without("MOUNTED"),
+            false => table.without(mounted),
         }
     }
 }

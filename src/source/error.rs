@@ -210,6 +210,9 @@ pub enum SourceError {
     /// A registry has no such image.
     #[error("there is no image {what}")]
     NoImage { what: String },
+    /// More things refer to it than anybody attaches to an image.
+    #[error("more than {limit} manifests refer to {what}")]
+    TooManyCompanions { what: String, limit: usize },
     /// A registry does not hand it out.
     #[error("could not read {what}")]
     Registry {
@@ -255,7 +258,7 @@ fn count(number: usize, noun: &str) -> String {
 }
 
 impl SourceError {
-    pub(super) fn read(what: &str, cause: io::Error) -> Self {
+    pub(crate) fn read(what: &str, cause: io::Error) -> Self {
         Self::Read {
             what: what.to_owned(),
             cause,

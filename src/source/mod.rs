@@ -4,6 +4,7 @@
 //! A source answers two questions and keeps no policy: which image is in it ([`Image`]), and what
 //! the bytes of a blob are ([`Source::open_blob`], any blob, from any offset, as often as asked).
 
+mod companions;
 mod daemon;
 mod directory;
 mod docker_archive;
@@ -26,7 +27,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 
 use bytes::Bytes;
@@ -35,6 +36,7 @@ use futures_util::stream::BoxStream;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
+pub use companions::{Companion, Companions, fallback_tag};
 pub use daemon::EngineError;
 pub use error::{Fault, SourceError};
 pub use range::FileRange;
@@ -132,7 +134,7 @@ enum Blobs {
     /// On this machine.
     Places(HashMap<Digest, Place>),
     /// In a registry, each with its size.
-    Remote(Remote, HashMap<Digest, u64>),
+    Remote(Remote, RwLock<HashMap<Digest, u64>>),
 }
 
 /// What each kind of source makes.
@@ -255,7 +257,7 @@ impl Source {
             inner: Arc::new(Inner {
                 what: remote.what().to_owned(),
                 image,
-                blobs: Blobs::Remote(remote, sizes),
+                blobs: Blobs::Remote(remote, RwLock::new(sizes)),
             }),
         })
     }
@@ -270,6 +272,27 @@ impl Source {
         &self.inner.what
     }
 
+    /// What goes along with the image of `tree`, a part of this one: whatever refers to it, or to a
+    /// manifest below it. Only a registry keeps such things.
+    ///
+    /// # Errors
+    ///
+    /// When the registry does not hand them out.
+    pub async fn companions(&self, tree: &Tree) -> Result<Companions, SourceError> {
+        let Blobs::Remote(remote, sizes) = &self.inner.blobs else {
+            return Ok(Companions::default());
+        };
+        let found = companions::of(remote, tree).await?;
+        let mut sizes = sizes.write().unwrap_or_else(PoisonError::into_inner);
+        let blobs = found
+            .all
+            .iter()
+            .flat_map(|companion| companion.tree.blobs());
+        sizes.extend(blobs.map(|blob| (blob.digest.clone(), blob.size)));
+        drop(sizes);
+        Ok(found)
+    }
+
     /// The registry and the repository that it is in; none for what is on this machine.
     pub fn repository(&self) -> Option<(&Endpoint, &str)> {
         match &self.inner.blobs {
@@ -282,7 +305,10 @@ impl Source {
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
         match &self.inner.blobs {
             Blobs::Places(places) => places.get(digest).map(|place| place.size),
-            Blobs::Remote(_, sizes) => sizes.get(digest).copied(),
+            Blobs::Remote(_, sizes) => {
+                let sizes = sizes.read().unwrap_or_else(PoisonError::into_inner);
+                sizes.get(digest).copied()
+            }
         }
     }
 

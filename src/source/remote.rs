@@ -27,10 +27,10 @@ pub(super) struct Remote {
 }
 
 /// The most bytes of all manifests of one image together.
-const MAX_MANIFESTS: usize = 32 * 1024 * 1024;
+pub(super) const MAX_MANIFESTS: usize = 32 * 1024 * 1024;
 
 /// Manifests that are asked for at once.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 
 /// Reads the manifests of an image, without those of platforms that are not `wanted`: a pull of a
 /// manifest counts on registries that limit pulls
@@ -54,10 +54,7 @@ pub(super) async fn open(
     let root = root.ok_or_else(|| SourceError::NoImage {
         what: remote.what.clone(),
     })?;
-    let mut tree = Tree::of(root);
-    if let AnyManifest::Index(index) = tree.root.clone() {
-        remote.descend(index, wanted, &mut tree).await?;
-    }
+    let tree = remote.tree(root, wanted).await?;
     let name = match (&reference.tag, &reference.digest) {
         (None, Some(_)) => reference.name(),
         _ => format!("{}:{tag}", reference.name()),
@@ -80,9 +77,47 @@ impl Remote {
         (self.registry.endpoint(), &self.repository)
     }
 
-    async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
+    /// The manifest under a tag or digest; none when there is no such.
+    pub(super) async fn manifest(
+        &self,
+        reference: &str,
+    ) -> Result<Option<AnyManifest>, SourceError> {
         let found = self.registry.get_manifest(&self.repository, reference);
         found.await.map_err(|cause| self.failed(cause))
+    }
+
+    /// The same, and none for what is no manifest that can be pushed.
+    pub(super) async fn readable(
+        &self,
+        reference: &str,
+    ) -> Result<Option<AnyManifest>, SourceError> {
+        let found = self.registry.get_manifest(&self.repository, reference);
+        match found.await {
+            Err(error) if error.is_malformed() => Ok(None),
+            found => found.map_err(|cause| self.failed(cause)),
+        }
+    }
+
+    /// What refers to a manifest; none where the registry has no API that tells.
+    pub(super) async fn referrers(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, SourceError> {
+        let found = self.registry.referrers(&self.repository, digest);
+        found.await.map_err(|cause| self.failed(cause))
+    }
+
+    /// A manifest with all below it that is wanted.
+    pub(super) async fn tree(
+        &self,
+        root: AnyManifest,
+        wanted: &Platforms,
+    ) -> Result<Tree, SourceError> {
+        let mut tree = Tree::of(root);
+        if let AnyManifest::Index(index) = tree.root.clone() {
+            self.descend(index, wanted, &mut tree).await?;
+        }
+        Ok(tree)
     }
 
     fn failed(&self, cause: RegistryError) -> SourceError {

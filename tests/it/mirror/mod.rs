@@ -1,7 +1,9 @@
 //! From registry to registry: one read, many homes.
 
+mod choice;
 mod many;
 mod one;
+mod referrers;
 
 use serde_json::Value;
 use standin::{Request, RequestKind, Standin};

@@ -1,0 +1,165 @@
+//! The index that lists what refers to a manifest, on registries that have no API for it.
+//! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#referrers-tag-schema>
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+
+use super::{Destination, PushError};
+use crate::digest::Digest;
+use crate::manifest::{AnyManifest, Index, media_type};
+use crate::source::{Companion, Companions, fallback_tag};
+
+/// Lists the companions at a destination whose registry does not list them by itself.
+pub(super) async fn list(
+    destination: &Destination,
+    companions: &Companions,
+) -> Result<(), PushError> {
+    let mut subjects: Vec<&Digest> = Vec::new();
+    for subject in companions
+        .all
+        .iter()
+        .filter_map(|companion| companion.subject.as_ref())
+    {
+        if !subjects.contains(&subject) {
+            subjects.push(subject);
+        }
+    }
+    let Some(first) = subjects.first() else {
+        return Ok(());
+    };
+    let registry = &destination.registry;
+    let listed = registry.referrers(&destination.repository, first).await;
+    if listed
+        .map_err(|cause| destination.failed(None, cause))?
+        .is_some()
+    {
+        return Ok(());
+    }
+    for subject in subjects {
+        let tag = fallback_tag(subject);
+        let there = destination.manifest(&tag).await?;
+        let referring = companions.all.iter();
+        let referring = referring.filter(|one| one.subject.as_ref() == Some(subject));
+        let referring: Vec<_> = referring.collect();
+        let original = companions.fallbacks.iter().find(|(of, _)| of == subject);
+        let index = match there {
+            Some(AnyManifest::Index(there)) => with(&there, &referring),
+            _ => Some(match original {
+                // What the source has is what the destination gets, where it has all of it.
+                Some((_, index)) if lists(index, &referring) => AnyManifest::Index(index.clone()),
+                _ => made(Vec::new(), &referring)?,
+            }),
+        };
+        if let Some(index) = index {
+            destination.put(&tag, &index).await?;
+        }
+    }
+    Ok(())
+}
+
+/// True when the index lists these and nothing else.
+fn lists(index: &Index, referring: &[&Companion]) -> bool {
+    let listed: HashSet<_> = index.manifests.iter().map(|child| &child.digest).collect();
+    let carried: HashSet<_> = referring.iter().map(|one| one.tree.root.digest()).collect();
+    listed == carried
+}
+
+/// The index with those added that it does not list; none where it lists them all.
+fn with(there: &Index, referring: &[&Companion]) -> Option<AnyManifest> {
+    let lacks = |one: &&&Companion| {
+        let mut listed = there.manifests.iter();
+        !listed.any(|child| child.digest == *one.tree.root.digest())
+    };
+    let missing: Vec<&Companion> = referring.iter().filter(lacks).copied().collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let document: Value = serde_json::from_slice(&there.bytes).ok()?;
+    let listed = document["manifests"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    made(listed, &missing).ok()
+}
+
+/// An index of what is listed already and of these.
+fn made(mut listed: Vec<Value>, referring: &[&Companion]) -> Result<AnyManifest, PushError> {
+    listed.extend(referring.iter().map(|one| descriptor(&one.tree.root)));
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::OCI_INDEX,
+        "manifests": listed,
+    });
+    AnyManifest::parse(index.to_string().into(), None).map_err(PushError::Manifest)
+}
+
+/// The descriptor of a referrer: as the API would list it, with its type and its annotations
+/// (distribution spec, "Listing Referrers").
+fn descriptor(manifest: &AnyManifest) -> Value {
+    let document: Value = serde_json::from_slice(manifest.bytes()).unwrap_or_default();
+    let mut descriptor = Map::new();
+    descriptor.insert("mediaType".to_owned(), manifest.media_type().into());
+    descriptor.insert("digest".to_owned(), manifest.digest().as_str().into());
+    descriptor.insert("size".to_owned(), manifest.bytes().len().into());
+    let stated = document["artifactType"]
+        .as_str()
+        .filter(|kind| !kind.is_empty());
+    if let Some(kind) = stated.or_else(|| document["config"]["mediaType"].as_str()) {
+        descriptor.insert("artifactType".to_owned(), kind.into());
+    }
+    if let Some(annotations) = document.get("annotations") {
+        descriptor.insert("annotations".to_owned(), annotations.clone());
+    }
+    descriptor.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Tree;
+
+    fn companion(kind: &str) -> Companion {
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_MANIFEST,
+            "artifactType": kind,
+            "config": {"mediaType": "application/vnd.oci.empty.v1+json",
+                "digest": Digest::of(b"{}"), "size": 2},
+            "layers": [],
+            "annotations": {"kind": kind},
+        });
+        let manifest = AnyManifest::parse(manifest.to_string().into(), None).unwrap();
+        Companion {
+            tree: Tree::of(manifest),
+            subject: Some(Digest::of(b"image")),
+            tag: None,
+        }
+    }
+
+    #[test]
+    fn an_index_keeps_what_it_lists_and_gains_what_it_lacks_once() {
+        let (one, two) = (
+            companion("application/x-one"),
+            companion("application/x-two"),
+        );
+        let AnyManifest::Index(first) = made(Vec::new(), &[&one]).unwrap() else {
+            panic!("an index")
+        };
+        assert!(lists(&first, &[&one]) && !lists(&first, &[&one, &two]));
+        assert!(with(&first, &[&one]).is_none());
+        let Some(AnyManifest::Index(both)) = with(&first, &[&one, &two]) else {
+            panic!("an index")
+        };
+        assert!(lists(&both, &[&two, &one]));
+        let document: Value = serde_json::from_slice(&both.bytes).unwrap();
+        assert_eq!(
+            document["manifests"][1]["artifactType"],
+            "application/x-two"
+        );
+        assert_eq!(
+            document["manifests"][1]["annotations"]["kind"],
+            "application/x-two"
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! What goes along with an image: signatures, SBOMs and attestations that refer to it or to a
+//! manifest below it, and what refers to those in turn.
+//!
+//! They are found in each of the three ways in which they are kept: by the referrers API of OCI 1.1,
+//! by the fallback tag that stands in for it (`sha256-HEX`), and by the tags of cosign
+//! (`sha256-HEX.sig`, `.att`, `.sbom`).
+//! <https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md>
+
+use std::collections::HashSet;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Deserialize;
+
+use super::remote::{AT_ONCE, MAX_MANIFESTS, Remote};
+use super::tree::Tree;
+use super::{MAX_DEPTH, SourceError};
+use crate::config::Platforms;
+use crate::digest::Digest;
+use crate::manifest::{AnyManifest, Index};
+
+/// The ends of cosign's tags.
+const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
+
+/// The most companions of one image: beyond that somebody has made something else of referrers.
+const MOST: usize = 10_000;
+
+/// One of those that go along with an image.
+#[derive(Clone, Debug)]
+pub struct Companion {
+    /// Its manifest, and what is below it.
+    pub tree: Tree,
+    /// The manifest that it refers to, as it says itself.
+    pub subject: Option<Digest>,
+    /// The tag that it is found by; one with a subject needs none.
+    pub tag: Option<String>,
+}
+
+/// What goes along with an image.
+#[derive(Clone, Debug, Default)]
+pub struct Companions {
+    /// In an order in which nothing comes before what it refers to.
+    pub all: Vec<Companion>,
+    /// The indexes under the fallback tags of the source, as they are there, by their subjects.
+    pub fallbacks: Vec<(Digest, Index)>,
+    /// What could not be carried, as sentences.
+    pub notes: Vec<String>,
+}
+
+impl Companions {
+    /// Their manifests and all below them.
+    pub fn manifests(&self) -> impl Iterator<Item = &AnyManifest> {
+        let trees = self.all.iter().map(|companion| &companion.tree);
+        trees.flat_map(|tree| std::iter::once(&tree.root).chain(tree.children.values()))
+    }
+}
+
+/// The tag that stands in for the referrers API (distribution spec, "Referrers Tag Schema").
+pub fn fallback_tag(digest: &Digest) -> String {
+    format!("sha256-{}", digest.hex())
+}
+
+/// What was found at one manifest.
+struct Found {
+    companions: Vec<(AnyManifest, Option<String>)>,
+    fallback: Option<(Digest, Index)>,
+    notes: Vec<String>,
+}
+
+/// Finds all that goes along with the image of `tree`.
+pub(super) async fn of(remote: &Remote, tree: &Tree) -> Result<Companions, SourceError> {
+    let mut companions = Companions::default();
+    let mut seen: HashSet<Digest> = digests(tree).collect();
+    let mut asked: Vec<Digest> = seen.iter().cloned().collect();
+    let mut total = 0;
+    for _ in 0..MAX_DEPTH {
+        let mut found = stream::iter(asked)
+            .map(|digest| async move { around(remote, &digest).await })
+            .buffered(AT_ONCE);
+        let mut next = Vec::new();
+        while let Some(found) = found.try_next().await? {
+            companions.notes.extend(found.notes);
+            companions.fallbacks.extend(found.fallback);
+            for (manifest, tag) in found.companions {
+                // One that is found twice is one, but each of its tags counts.
+                let is_new = seen.insert(manifest.digest().clone());
+                if !is_new && tag.is_none() {
+                    continue;
+                }
+                total += manifest.bytes().len();
+                let subject = subject(&manifest);
+                let tree = remote.tree(manifest, &Platforms::All).await?;
+                if !tree.absent.is_empty() {
+                    companions.notes.push(format!(
+                        "{}, which refers to the image, is not there as a whole and is left out",
+                        tree.root.digest()
+                    ));
+                    continue;
+                }
+                if is_new {
+                    next.extend(digests(&tree));
+                }
+                companions.all.push(Companion { tree, subject, tag });
+            }
+            if companions.all.len() > MOST || total > MAX_MANIFESTS {
+                return Err(SourceError::TooManyCompanions {
+                    what: remote.what().to_owned(),
+                    limit: MOST,
+                });
+            }
+        }
+        if next.is_empty() {
+            break;
+        }
+        seen.extend(next.iter().cloned());
+        asked = next;
+    }
+    Ok(companions)
+}
+
+fn digests(tree: &Tree) -> impl Iterator<Item = Digest> {
+    let manifests = std::iter::once(&tree.root).chain(tree.children.values());
+    manifests.map(|manifest| manifest.digest().clone())
+}
+
+/// The `subject` that a manifest names (OCI image spec, `manifest.md`).
+fn subject(manifest: &AnyManifest) -> Option<Digest> {
+    #[derive(Deserialize)]
+    struct Fields {
+        subject: Option<Subject>,
+    }
+    #[derive(Deserialize)]
+    struct Subject {
+        digest: Digest,
+    }
+    let fields: Fields = serde_json::from_slice(manifest.bytes()).ok()?;
+    fields.subject.map(|subject| subject.digest)
+}
+
+/// What refers to one manifest.
+async fn around(remote: &Remote, digest: &Digest) -> Result<Found, SourceError> {
+    let mut found = Found {
+        companions: Vec::new(),
+        fallback: None,
+        notes: Vec::new(),
+    };
+    let tag = fallback_tag(digest);
+    let descriptors = match remote.referrers(digest).await? {
+        Some(descriptors) => descriptors,
+        None => match remote.manifest(&tag).await? {
+            Some(AnyManifest::Index(index)) => {
+                let descriptors = index.manifests.clone();
+                found.fallback = Some((digest.clone(), index));
+                descriptors
+            }
+            // Anything may be tagged so, but only an index lists referrers.
+            Some(AnyManifest::Manifest(_)) | None => Vec::new(),
+        },
+    };
+    for descriptor in descriptors {
+        match remote.readable(descriptor.digest.as_str()).await? {
+            Some(manifest) => found.companions.push((manifest, None)),
+            None => found.notes.push(format!(
+                "{}, which refers to {digest}, is not there or is no manifest that can be pushed, and is left out",
+                descriptor.digest
+            )),
+        }
+    }
+    for end in COSIGN {
+        let tag = format!("{tag}.{end}");
+        if let Some(manifest) = remote.readable(&tag).await? {
+            found.companions.push((manifest, Some(tag)));
+        }
+    }
+    Ok(found)
+}

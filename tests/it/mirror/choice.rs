@@ -1,0 +1,180 @@
+//! Which part of an index goes along, and what a dry run tells of it.
+
+use standin::{RequestKind, Standin};
+
+use super::one::index;
+use super::*;
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::images::{self, Packed, Picture, classic_archive};
+
+fn source_of(layout: &Layout, root: &Value) -> (Standin, String) {
+    let source = Standin::start();
+    seed(&source, PLAIN, "app", layout, root, "1");
+    let name = format!("{}/app:1", source.plain_address());
+    (source, name)
+}
+
+#[test]
+fn attestations_are_stripped_from_an_index_and_the_rest_stays_as_it_is() {
+    let (layout, root) = index();
+    let (_source, name) = source_of(&layout, &root);
+    let home = DockerRegistry::start();
+    let to = format!("{}/app:1", home.address());
+    let outcome = mirror(&name, &to).set("attestations", "strip").succeeds();
+    let smaller = tagged(home.address(), "app", "1").unwrap();
+    let smaller: Value = serde_json::from_slice(&smaller).unwrap();
+    let whole: Value = serde_json::from_slice(layout.get(&root)).unwrap();
+    let kept = &whole["manifests"].as_array().unwrap()[..2];
+    assert_eq!(smaller["manifests"].as_array().unwrap(), kept);
+    assert_eq!(smaller["annotations"], whole["annotations"]);
+    let note = format!("note: the index {} became ", images::digest(&root));
+    assert!(outcome.stdout.contains(&note), "{}", outcome.stdout);
+    // The manifest behind the inner index is there, and the attestation is not.
+    let manifest = |descriptor: &Value| {
+        let digest = images::digest(descriptor).to_string();
+        tagged(home.address(), "app", &digest)
+    };
+    assert_eq!(manifest(&kept[1]).unwrap(), layout.get(&kept[1]));
+    assert_eq!(manifest(&whole["manifests"][2]), None);
+}
+
+#[test]
+fn one_platform_is_a_plain_manifest_unless_its_attestation_is_to_be_kept() {
+    let mut layout = Layout::default();
+    let amd64 = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
+    let proof = layout.attestation(&amd64);
+    let root = layout.index(&[amd64.clone(), proof]);
+    let (_source, name) = source_of(&layout, &root);
+    let home = DockerRegistry::start();
+    let push = |tag: &str, settings: &[(&str, &str)]| {
+        let to = format!("{}/app:{tag}", home.address());
+        let run = settings
+            .iter()
+            .fold(mirror(&name, &to), |run, (name, value)| {
+                run.set(name, value)
+            });
+        run.succeeds();
+        tagged(home.address(), "app", tag).unwrap()
+    };
+    let plain = layout.get(&amd64);
+    assert_eq!(push("stripped", &[("attestations", "strip")]), plain);
+    assert_eq!(push("one", &[("platforms", "linux/amd64")]), plain);
+    let both = [("platforms", "linux/amd64"), ("attestations", "keep")];
+    assert_eq!(push("kept", &both), layout.get(&root));
+    assert_eq!(push("whole", &[]), layout.get(&root));
+}
+
+#[test]
+fn a_plain_image_for_another_platform_is_refused() {
+    let mut layout = Layout::default();
+    let root = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
+    let (_source, name) = source_of(&layout, &root);
+    let home = DockerRegistry::start();
+    let to = format!("{}/app:1", home.address());
+    let outcome = mirror(&name, &to)
+        .set("platforms", "linux/arm64")
+        .fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: the image is not there for linux/arm64, only for linux/amd64
+
+    hint: ask for those that are there in `platforms`; an archive may name platforms that it does not hold, and has to be saved from where they were built
+    ");
+    let archive = classic_archive(&[(&Picture::on("amd64", "app", 1), &["app:1"])]);
+    Run::new()
+        .file("image.tar", archive)
+        .set("image", "image.tar")
+        .set("tags", &to)
+        .set("platforms", "linux/arm64")
+        .fails_with(2);
+    assert!(home.is_untouched());
+    mirror(&name, &to)
+        .set("platforms", "linux/arm64, linux/amd64")
+        .succeeds();
+}
+
+#[test]
+fn a_dry_run_tells_what_would_be_done_and_does_nothing() {
+    let (layout, root) = index();
+    let (source, name) = source_of(&layout, &root);
+    let home = Standin::start();
+    let address = home.plain_address();
+    let first = format!("{address}/app:1");
+    mirror(&name, &first).succeeds();
+    home.clear_requests();
+    source.clear_requests();
+    let tags = format!("{first}\n{address}/app:2\n{address}/copy:1\n127.0.0.1:9/app:1");
+    let outcome = mirror(&name, &tags)
+        .set("best_effort", "127.0.0.1:9")
+        .set("dry_run", "true")
+        .set("report_file", "report.json")
+        .succeeds();
+    let stdout = outcome
+        .stdout
+        .replace(images::digest(&root).as_str(), "[DIGEST]");
+    let stdout = outcome.scrub(&stdout);
+    insta::assert_snapshot!(stdout, @"
+    dry run: nothing was sent, mounted or tagged
+    IMAGE                 TAGS                  DIGEST                                                                   TO SEND  TO MOUNT  ALREADY THERE
+    127.0.0.1:[PORT]/app   1 (there),2 (to set)  [DIGEST]  0 B      0 B       1.3 KiB
+    127.0.0.1:[PORT]/copy  1 (to set)            [DIGEST]  0 B      1.3 KiB   0 B
+    127.0.0.1:[PORT]/app       1                     missed                                                                   -        -         -
+    missed: 127.0.0.1:[PORT]/app: could not connect to `127.0.0.1:[PORT]`: GET https://127.0.0.1:[PORT]/v2/: Connection refused (os error 111)
+    ");
+    let kinds: std::collections::BTreeSet<_> = home.requests().iter().map(|r| r.kind).collect();
+    let reading = [
+        RequestKind::Ping,
+        RequestKind::BlobHead,
+        RequestKind::ManifestHead,
+        RequestKind::ManifestGet,
+        RequestKind::TagsList,
+    ];
+    assert!(kinds.iter().all(|kind| reading.contains(kind)), "{kinds:?}");
+    assert_eq!(given_out(&source), 0);
+    let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
+    assert_eq!(report["dry_run"], true);
+    assert_eq!(
+        report["destinations"][1]["mounted_bytes"],
+        blob_bytes(&layout)
+    );
+}
+
+#[test]
+fn a_dry_run_of_an_archive_tells_its_digest_and_sends_nothing() {
+    let home = Standin::start();
+    let archive = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
+    let run = || {
+        Run::new()
+            .file("image.tar", &archive)
+            .set("image", "image.tar")
+            .set("registry", home.plain_address())
+            .set("digest_file", "digest")
+    };
+    let foreseen = run().set("dry_run", "true").succeeds();
+    assert!(
+        home.requests()
+            .iter()
+            .all(|r| ["GET", "HEAD"].contains(&r.method.as_str()))
+    );
+    assert_eq!(foreseen.read("digest"), run().succeeds().read("digest"));
+}
+
+#[test]
+fn what_only_a_registry_has_is_not_asked_of_an_archive() {
+    let outcome = Run::new()
+        .file(
+            "image.tar",
+            classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+        )
+        .set("image", "image.tar")
+        .set("tags", "127.0.0.1:9/app:1")
+        .set("referrers", "true")
+        .set("attestations", "both")
+        .fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: two inputs cannot be used
+      `attestations`: it is `both`, expected `keep` or `strip` (GCR_PUSH_ATTESTATIONS)
+      `referrers`: only what a registry holds is referred to: `image` has to be `docker://NAME` (GCR_PUSH_REFERRERS)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}

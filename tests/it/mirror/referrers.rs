@@ -1,0 +1,327 @@
+//! Signatures, SBOMs and attestations go along, and still hold where they arrive.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+use standin::{Behaviour, Referrers, RequestKind, Standin};
+
+use gcr_push::digest::Digest;
+
+use super::*;
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::images::{self, OCI_INDEX, OCI_MANIFEST, Packed, Picture};
+
+/// Puts a manifest that refers to another, with one blob.
+fn referrer(layout: &mut Layout, about: &Value, kind: &str, bytes: &[u8]) -> Value {
+    let empty = layout.blob("application/vnd.oci.empty.v1+json", b"{}".to_vec());
+    let blob = layout.blob("application/octet-stream", bytes.to_vec());
+    let subject = json!({
+        "mediaType": about["mediaType"], "digest": about["digest"], "size": about["size"],
+    });
+    layout.manifest(json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": kind, "config": empty,
+        "layers": [blob], "subject": subject, "annotations": {"kind": kind},
+    }))
+}
+
+fn tag_of(descriptor: &Value, end: &str) -> String {
+    format!("sha256-{}{end}", images::digest(descriptor).hex())
+}
+
+/// Lists referrers under the tag that stands in for the API.
+fn fall_back(standin: &Standin, about: &Value, referrers: &[&Value]) -> Vec<u8> {
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": referrers});
+    let bytes = index.to_string().into_bytes();
+    standin.put_manifest(PLAIN, "app", &tag_of(about, ""), OCI_INDEX, &bytes);
+    bytes
+}
+
+fn standin(referrers: Referrers) -> Standin {
+    let behaviour = Behaviour {
+        referrers,
+        ..Behaviour::default()
+    };
+    Standin::builder().behaviour(behaviour).start()
+}
+
+/// An index of two platforms; an SBOM of it, a signature of the SBOM, a signature of one platform.
+struct Signed {
+    layout: Layout,
+    root: Value,
+    arm64: Value,
+    sbom: Value,
+    of_sbom: Value,
+    of_arm64: Value,
+}
+
+impl Signed {
+    fn new() -> Self {
+        let mut layout = Layout::default();
+        let amd64 = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
+        let arm64 = layout.image(&Picture::on("arm64", "app", 1), Packed::Gzip);
+        let root = layout.index(&[amd64, arm64.clone()]);
+        let sbom = referrer(&mut layout, &root, "application/spdx+json", b"sbom");
+        let of_sbom = referrer(
+            &mut layout,
+            &sbom,
+            "application/x-signature",
+            b"of the sbom",
+        );
+        let of_arm64 = referrer(&mut layout, &arm64, "application/x-signature", b"of arm64");
+        Self {
+            layout,
+            root,
+            arm64,
+            sbom,
+            of_sbom,
+            of_arm64,
+        }
+    }
+
+    fn at(&self, source: &Standin) -> String {
+        seed(source, PLAIN, "app", &self.layout, &self.root, "1");
+        format!("{}/app:1", source.plain_address())
+    }
+
+    fn fall_back(&self, source: &Standin) -> Vec<u8> {
+        fall_back(source, &self.sbom, &[&self.of_sbom]);
+        fall_back(source, &self.arm64, &[&self.of_arm64]);
+        fall_back(source, &self.root, &[&self.sbom])
+    }
+}
+
+#[test]
+fn all_that_refers_to_an_image_or_to_a_platform_goes_along_however_it_is_kept() {
+    let signed = Signed::new();
+    for kept in [
+        Referrers::Supported,
+        Referrers::Missing,
+        Referrers::LoginPage,
+    ] {
+        let source = standin(kept);
+        let name = signed.at(&source);
+        let original = (kept != Referrers::Supported).then(|| signed.fall_back(&source));
+        let (api, plain) = (standin(Referrers::Supported), DockerRegistry::start());
+        let homes = [api.plain_address(), plain.address().to_owned()];
+        let tags = homes.clone().map(|home| format!("{home}/app:1")).join("\n");
+        let outcome = mirror(&name, &tags).set("referrers", "true").succeeds();
+        for home in &homes {
+            assert_holds(home, "app", &signed.layout);
+        }
+        let line = format!(
+            "3 manifests that refer to the image are at `{}/app` too",
+            homes[0]
+        );
+        assert!(outcome.stdout.contains(&line), "{}", outcome.stdout);
+        // A registry that lists them by itself gets no tag for it, one that does not gets each.
+        assert_eq!(api.tags(PLAIN, "app").len(), 1);
+        for (about, referrers) in [
+            (&signed.root, &signed.sbom),
+            (&signed.sbom, &signed.of_sbom),
+            (&signed.arm64, &signed.of_arm64),
+        ] {
+            let index = tagged(plain.address(), "app", &tag_of(about, "")).unwrap();
+            let index: Value = serde_json::from_slice(&index).unwrap();
+            let listed = index["manifests"].as_array().unwrap();
+            assert_eq!(listed.len(), 1);
+            assert_eq!(listed[0]["digest"], referrers["digest"]);
+        }
+        if let Some(original) = original {
+            let copy = tagged(plain.address(), "app", &tag_of(&signed.root, "")).unwrap();
+            assert_eq!(
+                copy, original,
+                "what the source lists it by is kept byte for byte"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_tag_moves_only_when_what_refers_to_the_image_is_there() {
+    let signed = Signed::new();
+    let (source, home) = (Standin::start(), Standin::start());
+    let name = signed.at(&source);
+    let to = format!("{}/app:1", home.plain_address());
+    mirror(&name, &to)
+        .set("referrers", "true")
+        .set("verify", "off")
+        .succeeds();
+    let requests = home.requests();
+    let puts = of_kind(&requests, RequestKind::ManifestPut);
+    let last = puts.last().unwrap();
+    assert!(last.path.ends_with("/manifests/1"), "{}", last.path);
+    assert_eq!(puts.iter().filter(|put| put.path == last.path).count(), 1);
+    // Two platforms, the index by its digest, three that refer to something, and the tag.
+    assert_eq!(puts.len(), 7);
+}
+
+#[test]
+fn a_signature_that_came_later_goes_to_where_the_image_is_already() {
+    let signed = Signed::new();
+    let (source, home) = (Standin::start(), DockerRegistry::start());
+    let name = signed.at(&source);
+    let to = format!("{}/app:1", home.address());
+    for digest in [&signed.sbom, &signed.of_sbom, &signed.of_arm64] {
+        source.forget_manifest(PLAIN, "app", images::digest(digest).as_str());
+    }
+    mirror(&name, &to).set("referrers", "true").succeeds();
+    assert_eq!(
+        tagged(home.address(), "app", &tag_of(&signed.root, "")),
+        None
+    );
+    signed.at(&source);
+    mirror(&name, &to).set("referrers", "true").succeeds();
+    assert_holds(home.address(), "app", &signed.layout);
+
+    // What somebody else attached there stays listed.
+    let mut later = signed.layout.clone();
+    let another = referrer(
+        &mut later,
+        &signed.root,
+        "application/x-another",
+        b"another",
+    );
+    for bytes in later.blobs.values().filter(|bytes| is_manifest(bytes)) {
+        source.put_manifest(PLAIN, "app", ":", OCI_MANIFEST, bytes);
+    }
+    source.put_blob(PLAIN, "app", b"another");
+    mirror(&name, &to).set("referrers", "true").succeeds();
+    let index = tagged(home.address(), "app", &tag_of(&signed.root, "")).unwrap();
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    let listed: Vec<_> = index["manifests"].as_array().unwrap().iter().collect();
+    assert_eq!(listed.len(), 2);
+    assert_eq!(listed[1]["digest"], another["digest"]);
+    assert_eq!(listed[1]["artifactType"], "application/x-another");
+}
+
+#[test]
+fn without_being_asked_to_nothing_goes_along() {
+    let signed = Signed::new();
+    let (source, home) = (Standin::start(), Standin::start());
+    let name = signed.at(&source);
+    mirror(&name, &format!("{}/app:1", home.plain_address())).succeeds();
+    let sbom = images::digest(&signed.sbom);
+    assert_eq!(home.manifest(PLAIN, "app", sbom.as_str()), None);
+    assert_eq!(of_kind(&source.requests(), RequestKind::Referrers).len(), 0);
+}
+
+/// Runs openssl in a folder.
+fn openssl(folder: &Path, arguments: &[&str]) {
+    let output = Command::new("openssl")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("`openssl` is needed: tests/run installs it");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "openssl {arguments:?}: {error}");
+}
+
+#[test]
+fn a_signature_made_with_a_real_key_verifies_where_it_arrives() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let key = [
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-out",
+    ];
+    openssl(folder, &[&key[..], &["key.pem"]].concat());
+    openssl(
+        folder,
+        &["pkey", "-in", "key.pem", "-pubout", "-out", "public.pem"],
+    );
+
+    // As `cosign sign` does: a statement about the digest, its signature in an annotation, under a
+    // tag that is named for the digest.
+    let mut layout = Layout::default();
+    let root = layout.image(&Picture::new("app", 2), Packed::Gzip);
+    let statement = json!({
+        "critical": {
+            "identity": {"docker-reference": "source/app"},
+            "image": {"docker-manifest-digest": root["digest"]},
+            "type": "cosign container image signature",
+        },
+        "optional": null,
+    });
+    std::fs::write(folder.join("statement"), statement.to_string()).unwrap();
+    openssl(
+        folder,
+        &[
+            "dgst",
+            "-sha256",
+            "-sign",
+            "key.pem",
+            "-out",
+            "signature",
+            "statement",
+        ],
+    );
+    let signature = STANDARD.encode(std::fs::read(folder.join("signature")).unwrap());
+    let config = layout.blob(
+        images::OCI_CONFIG,
+        b"{\"architecture\":\"\",\"os\":\"\"}".to_vec(),
+    );
+    let simple = "application/vnd.dev.cosign.simplesigning.v1+json";
+    let mut layer = layout.blob(simple, statement.to_string().into_bytes());
+    layer["annotations"] = json!({"dev.cosignproject.cosign/signature": signature});
+    let signed = layout.manifest(json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer],
+    }));
+    let source = standin(Referrers::Missing);
+    seed(&source, PLAIN, "app", &layout, &root, "1");
+    let tag = tag_of(&root, ".sig");
+    source.put_manifest(PLAIN, "app", &tag, OCI_MANIFEST, layout.get(&signed));
+
+    let home = DockerRegistry::start();
+    let name = format!("{}/app:1", source.plain_address());
+    mirror(&name, &format!("{}/team/app:1", home.address()))
+        .set("referrers", "true")
+        .succeeds();
+
+    // Whoever verifies it starts from the tag, and asks the destination alone.
+    let image = tagged(home.address(), "team/app", "1").unwrap();
+    let digest = Digest::of(&image);
+    let found = tagged(
+        home.address(),
+        "team/app",
+        &format!("sha256-{}.sig", digest.hex()),
+    );
+    let found: Value = serde_json::from_slice(&found.unwrap()).unwrap();
+    let layer = &found["layers"][0];
+    let url = format!(
+        "http://{}/v2/team/app/blobs/{}",
+        home.address(),
+        layer["digest"].as_str().unwrap()
+    );
+    let arrived = curl::get(&url).unwrap();
+    std::fs::write(folder.join("arrived"), &arrived).unwrap();
+    let signature = layer["annotations"]["dev.cosignproject.cosign/signature"]
+        .as_str()
+        .unwrap();
+    std::fs::write(
+        folder.join("arrived.sig"),
+        STANDARD.decode(signature).unwrap(),
+    )
+    .unwrap();
+    let verify = [
+        "dgst",
+        "-sha256",
+        "-verify",
+        "public.pem",
+        "-signature",
+        "arrived.sig",
+    ];
+    openssl(folder, &[&verify[..], &["arrived"]].concat());
+    let statement: Value = serde_json::from_slice(&arrived).unwrap();
+    assert_eq!(
+        statement["critical"]["image"]["docker-manifest-digest"],
+        digest.as_str()
+    );
+}
