@@ -7,6 +7,7 @@ mod daemon;
 mod document;
 mod event;
 pub(crate) mod fault;
+mod forges;
 mod image;
 mod inputs;
 mod keyless;
@@ -36,13 +37,12 @@ use crate::reference::{Endpoint, Parts, Reference, ReferenceError};
 pub use console::{Console, console};
 pub use daemon::{DaemonImage, EngineAddress};
 pub use fault::ConfigError;
+pub use forges::{Forge, ForgeIds, ForgeKind};
 pub use inputs::{Group, VARIABLES, Variable};
 pub use parse::request;
 pub use paths::{Disk, Files};
 pub(crate) use setup::account_host;
-pub use setup::{
-    Backend, Forge, ForgeIds, ForgeKind, Role, SetupAction, SetupRegistry, SetupRequest,
-};
+pub use setup::{Backend, Role, SetupAction, SetupRegistry, SetupRequest};
 
 /// What the process was asked to do, complete and free of contradictions: nothing is left to
 /// parse, and nothing below reads the environment.

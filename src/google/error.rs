@@ -1,13 +1,11 @@
 //! Whatever one of Google's APIs refuses, in one form: method, URL, status, Google's own code,
 //! reason and sentence, and what to do about it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use reqwest::{Method, StatusCode, Url};
-use serde::Deserialize;
-use serde_json::Value;
 
+use super::refusal::{Refused, Rpc, Violation, read};
 use crate::auth::AuthError;
 use crate::error::{ExitCode, Hint, harmless};
 use crate::network::Trouble;
@@ -37,41 +35,6 @@ enum Outcome {
     Unfinished(String),
 }
 
-/// An error in Google's own form (<https://google.aip.dev/193>).
-#[derive(Debug, Default)]
-struct Refused {
-    status: u16,
-    /// `PERMISSION_DENIED`, …; in the storage API's older form, its reason.
-    code: Option<String>,
-    message: String,
-    /// `SERVICE_DISABLED`, …, where the error tells one.
-    reason: Option<String>,
-    metadata: BTreeMap<String, String>,
-    violations: Vec<Violation>,
-}
-
-/// A condition that was not met: an organisation's policy, missing billing.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Violation {
-    /// What kind of condition it is: `constraints/iam.disableServiceAccountKeyCreation`, ….
-    #[serde(default, rename = "type")]
-    pub kind: String,
-    /// What it is about.
-    #[serde(default)]
-    pub subject: String,
-}
-
-/// `google.rpc.Status`, as it ends an operation.
-#[derive(Debug, Deserialize)]
-pub(super) struct Rpc {
-    #[serde(default)]
-    code: u16,
-    #[serde(default)]
-    message: String,
-    #[serde(default)]
-    details: Vec<Value>,
-}
-
 /// A sentence that stands as the cause of an error.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", harmless(.0))]
@@ -80,7 +43,10 @@ struct Sentence(String);
 impl GoogleError {
     /// An answer that refuses, with the body that says why.
     pub(super) fn refused(method: Method, url: Url, status: StatusCode, body: &[u8]) -> Self {
-        let refused = read(status, body);
+        Self::with_refusal(method, url, read(status, body))
+    }
+
+    fn with_refusal(method: Method, url: Url, refused: Refused) -> Self {
         let sentence = Some(refused.message.clone()).filter(|text| !text.trim().is_empty());
         Self {
             method,
@@ -92,20 +58,7 @@ impl GoogleError {
 
     /// An operation that ended in an error, told as if the request had.
     pub(super) fn of_operation(method: Method, url: Url, rpc: Rpc) -> Self {
-        let (status, code) = meaning(rpc.code);
-        let mut refused = Refused {
-            status,
-            code: Some(code.to_owned()),
-            message: rpc.message.clone(),
-            ..Refused::default()
-        };
-        refused.take_details(rpc.details);
-        Self {
-            method,
-            url: Box::new(url),
-            outcome: Box::new(Outcome::Refused(refused)),
-            cause: Some(Box::new(Sentence(rpc.message))),
-        }
+        Self::with_refusal(method, url, Refused::of_operation(rpc))
     }
 
     /// No answer, or one that broke off.
@@ -243,7 +196,7 @@ impl GoogleError {
         match &*self.outcome {
             Outcome::Refused(refused) => match refused.status {
                 401 | 403 => ExitCode::Denied,
-                408 | 429 | 500.. => ExitCode::Temporary,
+                _ if refused.is_temporary() => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
             Outcome::Broken => self.trouble().exit_code(),
@@ -317,147 +270,6 @@ impl Hint for GoogleError {
                 vec!["Google goes on with it: run this again in a few minutes".to_owned()]
             }
         }
-    }
-}
-
-impl Refused {
-    /// Takes what is of use out of an error's details (<https://google.aip.dev/193#errorinfo>).
-    fn take_details(&mut self, details: Vec<Value>) {
-        for mut detail in details {
-            let kind = detail["@type"].as_str().unwrap_or_default();
-            if kind.ends_with("google.rpc.ErrorInfo") && self.reason.is_none() {
-                self.reason = detail["reason"].as_str().map(str::to_owned);
-                self.metadata =
-                    serde_json::from_value(detail["metadata"].take()).unwrap_or_default();
-            } else if kind.ends_with("google.rpc.PreconditionFailure") {
-                let violations = serde_json::from_value(detail["violations"].take());
-                self.violations
-                    .extend(violations.unwrap_or_else(|_| Vec::<Violation>::new()));
-            }
-        }
-    }
-
-    fn hints(&self) -> Vec<String> {
-        let of = |name: &str| self.metadata.get(name).map(|text| harmless(text));
-        let says = |words: &str| self.message.contains(words);
-        let reason = self.reason.as_deref().unwrap_or_default();
-        if reason == "SERVICE_DISABLED" {
-            let service = of("service").unwrap_or_else(|| "SERVICE".to_owned());
-            let consumer = of("consumer").unwrap_or_default();
-            let project = consumer.strip_prefix("projects/").unwrap_or("PROJECT");
-            return vec![format!(
-                "enable the API: `gcloud services enable {service} --project={project}`; where it \
-                 was enabled just now, it takes a few minutes to be known everywhere"
-            )];
-        }
-        let constraint = |violation: &&Violation| violation.kind.starts_with("constraints/");
-        if let Some(violation) = self.violations.iter().find(constraint) {
-            return vec![format!(
-                "the organisation's policy `{}` forbids it: who administers the organisation's \
-                 policies can exempt the project",
-                harmless(&violation.kind)
-            )];
-        }
-        let billing = |violation: &Violation| violation.kind.ends_with("billing-enabled");
-        if reason == "UREQ_PROJECT_BILLING_NOT_FOUND" || self.violations.iter().any(billing) {
-            let project = of("project").unwrap_or_else(|| "PROJECT".to_owned());
-            return vec![format!(
-                "the project has no billing account: `gcloud billing projects link {project} \
-                 --billing-account=ACCOUNT` gives it one, and `gcloud billing accounts list` \
-                 shows which there are"
-            )];
-        }
-        if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT" {
-            return vec![
-                "the token was made for less: it needs the scope \
-                 `https://www.googleapis.com/auth/cloud-platform`"
-                    .to_owned(),
-            ];
-        }
-        match self.status {
-            401 => vec![
-                "the token is not valid, or no longer: `gcloud auth print-access-token` gives one \
-                 that lives an hour"
-                    .to_owned(),
-            ],
-            403 => match of("permission") {
-                Some(permission) => {
-                    vec![format!(
-                        "it takes a role that has the permission `{permission}`"
-                    )]
-                }
-                None => Vec::new(),
-            },
-            429 if says("uota") || reason == "RATE_LIMIT_EXCEEDED" => {
-                vec![
-                    "the project's quota is used up for now: try again in a few minutes".to_owned(),
-                ]
-            }
-            408 | 429 | 500.. => {
-                vec!["the trouble is Google's: run this again in a few minutes".to_owned()]
-            }
-            _ => Vec::new(),
-        }
-    }
-}
-
-/// Reads `{"error":{"code","message","status","details"}}`, and the storage API's older form of it
-/// with `errors`.
-fn read(status: StatusCode, body: &[u8]) -> Refused {
-    #[derive(Deserialize)]
-    struct Envelope {
-        error: Error,
-    }
-    #[derive(Deserialize)]
-    struct Error {
-        #[serde(default)]
-        message: String,
-        status: Option<String>,
-        #[serde(default)]
-        details: Vec<Value>,
-        #[serde(default)]
-        errors: Vec<Value>,
-    }
-    let mut refused = Refused {
-        status: status.as_u16(),
-        ..Refused::default()
-    };
-    match serde_json::from_slice::<Envelope>(body) {
-        Ok(Envelope { error }) => {
-            let older = error
-                .errors
-                .first()
-                .and_then(|first| first["reason"].as_str());
-            refused.code = error.status.or(older.map(str::to_owned));
-            refused.message = error.message;
-            refused.take_details(error.details);
-        }
-        Err(_) if body.trim_ascii_start().starts_with(b"<") => {
-            refused.message = "the answer is a web page".to_owned();
-        }
-        Err(_) => {
-            let text = String::from_utf8_lossy(body);
-            refused.message = text.trim().chars().take(1000).collect();
-        }
-    }
-    refused
-}
-
-/// `google.rpc.Code` as the HTTP status that it maps to, and its name.
-/// <https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>
-fn meaning(code: u16) -> (u16, &'static str) {
-    match code {
-        3 => (400, "INVALID_ARGUMENT"),
-        4 => (504, "DEADLINE_EXCEEDED"),
-        5 => (404, "NOT_FOUND"),
-        6 => (409, "ALREADY_EXISTS"),
-        7 => (403, "PERMISSION_DENIED"),
-        8 => (429, "RESOURCE_EXHAUSTED"),
-        9 => (400, "FAILED_PRECONDITION"),
-        10 => (409, "ABORTED"),
-        14 => (503, "UNAVAILABLE"),
-        16 => (401, "UNAUTHENTICATED"),
-        _ => (500, "INTERNAL"),
     }
 }
 

@@ -5,6 +5,7 @@ mod error;
 mod operation;
 mod patience;
 mod policy;
+mod refusal;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -20,10 +21,11 @@ use crate::auth::{AuthError, Credential, Shown};
 use crate::network::{Network, NetworkError, read_bounded};
 use crate::secret::Secret;
 
-pub use error::{GoogleError, Violation};
+pub use error::GoogleError;
 pub use operation::Operation;
 pub use patience::Patience;
 pub use policy::{Change, Grant, Policy, Resource};
+pub use refusal::Violation;
 
 /// One of Google's APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +70,7 @@ impl Api {
 pub struct Google {
     http: reqwest::Client,
     credential: Credential,
+    retry_for: Duration,
     /// The APIs that are known to be on, whatever they say themselves.
     expected: Mutex<BTreeSet<String>>,
 }
@@ -94,6 +97,7 @@ impl Google {
         Ok(Self {
             http: network.http_client()?,
             credential,
+            retry_for: RETRY_FOR,
             expected: Mutex::default(),
         })
     }
@@ -209,7 +213,7 @@ impl Google {
         url: Url,
         body: Option<Vec<u8>>,
     ) -> Result<T, GoogleError> {
-        let mut patience = Patience::new(RETRY_FOR);
+        let mut patience = Patience::new(self.retry_for);
         let mut settling = Patience::new(ENABLED_WITHIN);
         loop {
             let sent = self.signed_in(&method, &url, body.as_deref()).await;

@@ -8,7 +8,8 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::error::{GoogleError, Rpc};
+use super::error::GoogleError;
+use super::refusal::Rpc;
 use super::{Api, Google, Patience};
 
 /// What an API gives in place of a result that takes a while.

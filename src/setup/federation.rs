@@ -3,19 +3,17 @@
 //! <https://cloud.google.com/iam/docs/workload-identity-federation>
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use reqwest::{Method, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::forge::Trust;
-use super::names::{self, is_ours};
+use super::names::is_ours;
 use super::plan::{Step, Verdict, Work};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::config::Role;
-use crate::google::{Api, Change, GoogleError, Grant, Operation, Patience, Resource};
+use crate::google::{Api, Change, Grant, Resource};
 
 /// A pool: the identities of one CI.
 #[derive(Clone, Debug)]
@@ -78,9 +76,6 @@ impl Found {
 
 /// The role by which an identity of a pool acts as an account.
 const WORKLOAD_USER: &str = "roles/iam.workloadIdentityUser";
-
-/// How long a pool that was made just now may take to be known.
-const SETTLES_IN: Duration = Duration::from_secs(2 * 60);
 
 impl Setup<'_> {
     /// Pools, providers and the pusher's bindings as steps.
@@ -214,18 +209,18 @@ impl Setup<'_> {
         )
     }
 
-    fn pools_path(&self) -> String {
+    pub(super) fn pools_path(&self) -> String {
         format!(
             "v1/projects/{}/locations/global/workloadIdentityPools",
             self.request.project
         )
     }
 
-    fn pool_path(&self, id: &str) -> String {
+    pub(super) fn pool_path(&self, id: &str) -> String {
         format!("{}/{id}", self.pools_path())
     }
 
-    async fn found(&self, path: &str) -> Result<Option<Found>, SetupError> {
+    pub(super) async fn found(&self, path: &str) -> Result<Option<Found>, SetupError> {
         match self.google.get(Api::Iam.url(path)).await {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -234,136 +229,6 @@ impl Setup<'_> {
                 Err(SetupError::google(doing, cause))
             }
         }
-    }
-
-    pub(super) async fn create_pool(&self, pool: &Pool) -> Result<(), SetupError> {
-        let mut url = Api::Iam.url(&self.pools_path());
-        url.query_pairs_mut()
-            .append_pair("workloadIdentityPoolId", &pool.id);
-        let body = json!({
-            "displayName": pool.id,
-            "description": names::description(&pool.purpose),
-        });
-        let doing = format!("could not create the workload identity pool `{}`", pool.id);
-        self.make(url, &body, &doing).await
-    }
-
-    pub(super) async fn create_provider(&self, provider: &Provider) -> Result<(), SetupError> {
-        let path = format!("{}/providers", self.pool_path(&provider.pool));
-        let mut url = Api::Iam.url(&path);
-        url.query_pairs_mut()
-            .append_pair("workloadIdentityPoolProviderId", &provider.id);
-        let mut body = provider.body();
-        body["displayName"] = provider.id.as_str().into();
-        body["description"] = names::description(&provider.purpose).into();
-        let doing = format!("could not create the provider `{}`", provider.id);
-        self.make(url, &body, &doing).await
-    }
-
-    /// Brings back a pool that was deleted less than thirty days ago.
-    pub(super) async fn restore_pool(&self, pool: &Pool) -> Result<(), SetupError> {
-        let path = self.pool_path(&pool.id);
-        let doing = format!(
-            "could not bring back the workload identity pool `{}`",
-            pool.id
-        );
-        self.restore(&path, &doing).await
-    }
-
-    /// Brings back a provider, and makes it what it should be.
-    pub(super) async fn restore_provider(&self, provider: &Provider) -> Result<(), SetupError> {
-        let path = format!(
-            "{}/providers/{}",
-            self.pool_path(&provider.pool),
-            provider.id
-        );
-        let doing = format!("could not bring back the provider `{}`", provider.id);
-        self.restore(&path, &doing).await?;
-        let found = self.found(&path).await?.unwrap_or_default();
-        if provider.differs(&found).is_some() {
-            self.alter_provider(provider).await?;
-        }
-        Ok(())
-    }
-
-    /// Ends what keeps a pool from being used.
-    pub(super) async fn enable_pool(&self, pool: &Pool) -> Result<(), SetupError> {
-        let doing = format!("could not enable the workload identity pool `{}`", pool.id);
-        let path = self.pool_path(&pool.id);
-        self.alter(&path, "disabled", &json!({"disabled": false}), &doing)
-            .await
-    }
-
-    /// Makes a provider what it should be.
-    pub(super) async fn alter_provider(&self, provider: &Provider) -> Result<(), SetupError> {
-        let path = format!(
-            "{}/providers/{}",
-            self.pool_path(&provider.pool),
-            provider.id
-        );
-        let mut body = provider.body();
-        body["disabled"] = false.into();
-        let doing = format!("could not change the provider `{}`", provider.id);
-        let mask = "attributeMapping,attributeCondition,oidc,disabled";
-        self.alter(&path, mask, &body, &doing).await
-    }
-
-    async fn alter(
-        &self,
-        path: &str,
-        mask: &str,
-        body: &Value,
-        doing: &str,
-    ) -> Result<(), SetupError> {
-        let mut url = Api::Iam.url(path);
-        url.query_pairs_mut().append_pair("updateMask", mask);
-        let begun = self.google.patch(url.clone(), body).await;
-        self.finished(begun, (Method::PATCH, url), doing).await
-    }
-
-    async fn restore(&self, path: &str, doing: &str) -> Result<(), SetupError> {
-        let url = Api::Iam.url(&format!("{path}:undelete"));
-        let begun = self.google.post(url.clone(), &json!({})).await;
-        self.finished(begun, (Method::POST, url), doing).await
-    }
-
-    /// Makes a pool or a provider. What it is made in may have been made just now.
-    async fn make(&self, url: Url, body: &Value, doing: &str) -> Result<(), SetupError> {
-        let mut patience = Patience::new(SETTLES_IN);
-        loop {
-            let begun = self.google.post(url.clone(), body).await;
-            match begun {
-                Err(error) if error.is_already_there() => return Ok(()),
-                Err(error) if error.is_not_found() && patience.wait().await => {}
-                begun => return self.finished(begun, (Method::POST, url), doing).await,
-            }
-        }
-    }
-
-    async fn finished(
-        &self,
-        begun: Result<Operation, GoogleError>,
-        asked: (Method, Url),
-        doing: &str,
-    ) -> Result<(), SetupError> {
-        let finished = match begun {
-            Ok(begun) => self.google.finish(Api::Iam, begun, asked).await,
-            Err(error) => Err(error),
-        };
-        finished
-            .map(drop)
-            .map_err(|cause| SetupError::google(doing, cause))
-    }
-
-    /// Takes away a pool or a provider, by its whole name.
-    pub(super) async fn delete_federated(&self, name: &str) -> Result<(), SetupError> {
-        let url = Api::Iam.url(&format!("v1/{name}"));
-        let doing = format!("could not delete `{name}`");
-        let begun = match self.google.delete(url.clone()).await {
-            Err(error) if error.is_not_found() => return Ok(()),
-            begun => begun,
-        };
-        self.finished(begun, (Method::DELETE, url), &doing).await
     }
 
     /// Every pool that setup made and that is not deleted, each with its providers.
@@ -395,7 +260,7 @@ impl Setup<'_> {
 
 impl Provider {
     /// What it is to be, without what it is called.
-    fn body(&self) -> Value {
+    pub(super) fn body(&self) -> Value {
         let mapping: BTreeMap<&str, &str> = self
             .mapping
             .iter()
@@ -410,7 +275,7 @@ impl Provider {
 
     /// In what a provider that is there differs from what it is to be. Further attributes are
     /// somebody's own affair, further audiences too: neither lets anybody in.
-    fn differs(&self, found: &Found) -> Option<String> {
+    pub(super) fn differs(&self, found: &Found) -> Option<String> {
         if found.disabled {
             return Some("it is disabled".to_owned());
         }

@@ -17,6 +17,7 @@ mod keys;
 mod names;
 mod paste;
 mod plan;
+mod pools;
 mod private_file;
 mod project;
 mod remove;

@@ -30,7 +30,7 @@ For a workflow of {path}:
       contents: read
       id-token: write
     steps:
-      - uses: gcr-push/gcr-push@main
+      - uses: gcr-push/gcr-push@v0
         with:
           image: docker-archive:image.tar
           tags: {tag}
@@ -43,7 +43,7 @@ For a workflow of {path}:
 For a job of {path}:
 
     push:
-      image: registry.example.com/tools/gcr-push
+      image: ghcr.io/gcr-push/gcr-push:0
       id_tokens:
         GCR_PUSH_OIDC_TOKEN:
           aud: https://iam.googleapis.com/{provider}

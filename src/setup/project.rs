@@ -78,12 +78,19 @@ impl Setup<'_> {
             permissions: BTreeSet<String>,
         }
         let url = Api::ResourceManager.url(&format!("v1/projects/{project}:testIamPermissions"));
-        let held: Held = self
+        match self
             .google
-            .post(url, &json!({"permissions": ALL}))
+            .post::<Held>(url, &json!({"permissions": ALL}))
             .await
-            .map_err(|cause| SetupError::project(project, cause))?;
-        Ok(Some(held.permissions))
+        {
+            Ok(held) => Ok(Some(held.permissions)),
+            // What cannot be asked will be told by the requests themselves.
+            Err(error) if error.status() == Some(400) => {
+                tracing::warn!("what may be done in `{project}` could not be asked: {error}");
+                Ok(None)
+            }
+            Err(cause) => Err(SetupError::project(project, cause)),
+        }
     }
 
     /// Refuses, before the first change, what could not be done to its end.

@@ -62,7 +62,7 @@ impl Setup<'_> {
         {
             Ok(settings) => Ok(Some(settings.legacy_redirection_state)),
             // Only who administers the registry may see it, and it changes nothing that is done.
-            Err(error) if error.status() == Some(403) => Ok(None),
+            Err(error) if matches!(error.status(), Some(403 | 404)) => Ok(None),
             Err(cause) => Err(SetupError::google(
                 "could not see where the project's `gcr.io` names lead",
                 cause,

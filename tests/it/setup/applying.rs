@@ -222,6 +222,68 @@ fn a_pool_that_was_deleted_is_brought_back() {
 }
 
 #[test]
+fn a_deleted_pool_that_was_never_ours_is_told() {
+    let cloud = Cloud::new();
+    cloud.apply().succeeds();
+    let parent = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools";
+    let create = format!("{parent}?workloadIdentityPoolId=gcr-push-github");
+    cloud.ask("POST", &create, &json!({"displayName": "somebody's"}));
+    cloud.delete(&format!("{parent}/gcr-push-github"));
+    let outcome = cloud.apply().set("setup_github", "acme/api").fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: the workload identity pool `gcr-push-github` was deleted, and setup had not made it
+
+    hint: its name stays taken for thirty days: `gcloud iam workload-identity-pools undelete gcr-push-github --location=global` brings it back, and this goes on from there
+    ");
+}
+
+#[test]
+fn a_project_in_which_even_resource_manager_is_off_is_set_up_too() {
+    let cloud = Cloud::new();
+    cloud.standin.change_project("acme", |project| {
+        project
+            .services
+            .remove("cloudresourcemanager.googleapis.com");
+    });
+    let shown = cloud.setup().succeeds();
+    assert!(
+        shown.stdout.contains("cannot be asked before"),
+        "{}",
+        shown.stdout
+    );
+    cloud.apply().succeeds();
+    assert_eq!(cloud.granted(GCR).len(), 2);
+}
+
+#[test]
+fn a_project_of_a_domain_keeps_its_colon_and_turns_round_in_addresses() {
+    let cloud = Cloud::new();
+    cloud
+        .standin
+        .project("example.com:acme", Project::new("43"));
+    cloud
+        .standin
+        .grant(ADMIN, "roles/owner", "projects/example.com:acme");
+    let outcome = cloud
+        .apply()
+        .set("project_id", "example.com:acme")
+        .set("setup_github", "acme/api")
+        .succeeds();
+    let repository = "projects/example.com:acme/locations/us/repositories/gcr.io";
+    assert_eq!(
+        cloud.granted(repository)[1],
+        "roles/artifactregistry.writer serviceAccount:gcr-pusher@acme.example.com.iam.gserviceaccount.com"
+    );
+    assert!(
+        outcome
+            .stdout
+            .contains("tags: gcr.io/example.com/acme/NAME:TAG"),
+        "{}",
+        outcome.stdout
+    );
+}
+
+#[test]
 fn what_was_there_before_is_used_and_left_as_it_is() {
     let cloud = Cloud::new();
     let project = Project::new("42")

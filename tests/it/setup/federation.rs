@@ -14,7 +14,7 @@ fn a_github_repository_is_known_by_its_numbers_alone() {
          contents: read
          id-token: write
        steps:
-         - uses: gcr-push/gcr-push@main
+         - uses: gcr-push/gcr-push@v0
            with:
              image: docker-archive:image.tar
              tags: gcr.io/acme/NAME:TAG
@@ -66,7 +66,7 @@ fn a_project_of_one_s_own_gitlab_has_a_pool_of_its_own() {
      of acme/api:
 
         push:
-          image: registry.example.com/tools/gcr-push
+          image: ghcr.io/gcr-push/gcr-push:0
           id_tokens:
             GCR_PUSH_OIDC_TOKEN:
               aud: https://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-gitlab/providers/gitlab-77
@@ -80,7 +80,7 @@ fn a_project_of_one_s_own_gitlab_has_a_pool_of_its_own() {
     For a job of acme/team/api:
 
         push:
-          image: registry.example.com/tools/gcr-push
+          image: ghcr.io/gcr-push/gcr-push:0
           id_tokens:
             GCR_PUSH_OIDC_TOKEN:
               aud: https://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-gitlab-b84e2e8d/providers/gitlab-77

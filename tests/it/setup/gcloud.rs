@@ -2,6 +2,8 @@
 //! once from gcloud 528: the same method and path, and bodies that mean the same.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 
 use super::*;
 
@@ -129,4 +131,70 @@ fn same_meaning(own: &Value, gcloud: &Value) -> bool {
     // A name that the path has already, and the storage API's kind of thing.
     theirs.remove(".name");
     theirs.is_subset(&ours)
+}
+
+/// Runs one of gcloud's own commands as the owner of the project; false where there is no gcloud.
+fn gcloud(cloud: &Cloud, home: &Path, words: &str) -> bool {
+    const GCLOUD: &str = "/usr/bin/gcloud";
+    if !Path::new(GCLOUD).exists() {
+        eprintln!("skipped: no {GCLOUD}");
+        return false;
+    }
+    let ca = home.join("ca.pem");
+    std::fs::write(&ca, cloud.standin.ca_pem()).unwrap();
+    let output = Command::new(GCLOUD)
+        .args(
+            words
+                .split(' ')
+                .map(|word| word.replace('_', " ").replace('~', "_")),
+        )
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", home)
+        .env("HTTPS_PROXY", cloud.standin.proxy_url())
+        .env("CLOUDSDK_CONFIG", home.join("gcloud"))
+        .env("CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", &ca)
+        .env("CLOUDSDK_CORE_DISABLE_PROMPTS", "1")
+        .env("CLOUDSDK_CORE_PROJECT", "acme")
+        .env("CLOUDSDK_AUTH_ACCESS_TOKEN", &cloud.token)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "gcloud {words}: {told}");
+    true
+}
+
+#[test]
+fn gcloud_s_own_commands_leave_the_same_behind() {
+    let (by_hand, ours) = (Cloud::new(), Cloud::new());
+    let home = tempfile::tempdir().unwrap();
+    let pool = "--location=global --workload-identity-pool=gcr-push-github";
+    let principals = "principalSet://iam.googleapis.com/projects/42/locations/global/\
+                      workloadIdentityPools/gcr-push-github/attribute.repository~id/456";
+    // `_` stands for a blank inside a word, and `~` for the line itself.
+    let commands = [
+        "services enable artifactregistry.googleapis.com iam.googleapis.com sts.googleapis.com iamcredentials.googleapis.com".to_owned(),
+        "artifacts repositories create gcr.io --location=us --repository-format=docker --description=Images_of_gcr.io._Made_by_gcr-push_setup.".to_owned(),
+        "iam service-accounts create gcr-pusher --display-name=gcr-push:_pusher --description=Pushes_images_from_a_CI._Made_by_gcr-push_setup.".to_owned(),
+        "iam service-accounts create gcr-puller --display-name=gcr-push:_puller --description=Pulls_images_into_a_cluster._Made_by_gcr-push_setup.".to_owned(),
+        format!("artifacts repositories add-iam-policy-binding gcr.io --location=us --member=serviceAccount:{PUSHER} --role=roles/artifactregistry.writer"),
+        format!("artifacts repositories add-iam-policy-binding gcr.io --location=us --member=serviceAccount:{PULLER} --role=roles/artifactregistry.reader"),
+        "iam workload-identity-pools create gcr-push-github --location=global --display-name=gcr-push-github --description=Jobs_of_github.com._Made_by_gcr-push_setup.".to_owned(),
+        format!("iam workload-identity-pools providers create-oidc github-456 {pool} --issuer-uri=https://token.actions.githubusercontent.com --display-name=github-456 --description=Jobs_of_github.com/acme/api._Made_by_gcr-push_setup. --attribute-mapping=google.subject=assertion.repository~id_+_':'_+_assertion.run~id,attribute.repository~id=assertion.repository~id,attribute.repository~owner~id=assertion.repository~owner~id --attribute-condition=assertion.repository~id_==_'456'_&&_assertion.repository~owner~id_==_'123'"),
+        format!("iam service-accounts add-iam-policy-binding {PUSHER} --role=roles/iam.workloadIdentityUser --member={principals}"),
+    ];
+    for command in commands {
+        if !gcloud(&by_hand, home.path(), &command) {
+            return;
+        }
+    }
+    ours.apply().set("setup_github", "acme/api").succeeds();
+    assert_eq!(by_hand.standin.picture(), ours.standin.picture());
+    // And setup finds nothing to do after them.
+    let after = by_hand.apply().set("setup_github", "acme/api").succeeds();
+    assert!(
+        after.stdout.contains("There was nothing to do."),
+        "{}",
+        after.stdout
+    );
 }

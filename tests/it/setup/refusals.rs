@@ -239,11 +239,23 @@ fn policies_of_an_organisation_are_told_by_their_names() {
 }
 
 #[test]
-fn too_many_accounts_are_told_as_google_s_limit() {
+fn a_limit_that_no_waiting_lifts_is_told_at_once() {
     let cloud = Cloud::with(Switches {
         account_limit: Some(1),
         ..Switches::default()
     });
+    insta::assert_snapshot!(told(cloud.apply(), 1), @"
+    error: could not create the account `gcr-puller`
+      caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 429 RESOURCE_EXHAUSTED
+      caused by: Maximum number of service accounts on project reached.
+
+    hint: delete what nobody uses, or have the limit raised: https://console.cloud.google.com/iam-admin/quotas
+    ");
+}
+
+#[test]
+fn a_quota_that_is_used_up_for_longer_than_is_waited_is_told() {
+    let cloud = Cloud::new();
     let limit = json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED",
         "message": "Quota exceeded for quota metric 'Write requests' and limit 'Write requests per minute' of service 'iam.googleapis.com' for consumer 'project_number:42'."}});
     let refused = FaultAction::Status {

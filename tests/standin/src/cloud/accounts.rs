@@ -114,10 +114,23 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     }
 }
 
-fn of_email(email: &str) -> String {
+/// The project of an account. One of a domain, `example.com:p`, turns itself round in addresses.
+pub(super) fn of_email(email: &str) -> String {
     let host = email.split_once('@').map_or("", |(_, host)| host);
     let project = host.strip_suffix(".iam.gserviceaccount.com");
-    project.unwrap_or_default().to_owned()
+    match project.unwrap_or_default().split_once('.') {
+        Some((project, domain)) => format!("{domain}:{project}"),
+        None => project.unwrap_or_default().to_owned(),
+    }
+}
+
+/// An account's address.
+fn address(id: &str, project: &str) -> String {
+    let project = match project.split_once(':') {
+        Some((domain, project)) => format!("{project}.{domain}"),
+        None => project.to_owned(),
+    };
+    format!("{id}@{project}.iam.gserviceaccount.com")
 }
 
 fn with_account<T>(ask: &Ask<'_>, email: &str, look: impl FnOnce(&mut ServiceAccount) -> T) -> T {
@@ -174,7 +187,7 @@ fn create(ask: &Ask<'_>, project: &str) -> Result<Value, Refusal> {
         )))
     };
     let (display_name, description) = (text("displayName", 100)?, text("description", 256)?);
-    let email = format!("{id}@{project}.iam.gserviceaccount.com");
+    let email = address(id, project);
     let delay = ask.switches().account_delay;
     let unbindable = ask.switches().binding_delay;
     let mut state = ask.state();

@@ -9,11 +9,8 @@ use crate::answer::Refusal;
 
 pub(super) fn answer(ask: &Ask<'_>) -> Result<Value, Refusal> {
     let email = ask.variable("serviceAccountsId").to_owned();
-    let host = email.split_once('@').map_or("", |(_, host)| host);
-    let project = host
-        .strip_suffix(".iam.gserviceaccount.com")
-        .unwrap_or_default();
-    super::need_service(ask, project)?;
+    let project = super::accounts::of_email(&email);
+    super::need_service(ask, &project)?;
     if ask.variable("projectsId") != "-" {
         return Err(error::invalid("The project must be the wildcard `-`."));
     }

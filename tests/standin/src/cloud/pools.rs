@@ -159,11 +159,9 @@ fn create(ask: &Ask<'_>, kind: &Kind) -> Result<Value, Refusal> {
     let mut made = ask.body.clone();
     made["name"] = name.clone().into();
     made["state"] = "ACTIVE".into();
-    if kind.is_provider && made["oidc"]["allowedAudiences"].is_null() {
-        // What is left out is the provider's own name.
-        made["oidc"]
-            .as_object_mut()
-            .map(|oidc| oidc.remove("allowedAudiences"));
+    // What is proto's default is left out of its JSON.
+    if let Some(fields) = made.as_object_mut() {
+        fields.retain(|_, value| *value != false);
     }
     let (project, key, is_provider) = (kind.project.clone(), kind.key(), kind.is_provider);
     let result = made.clone();

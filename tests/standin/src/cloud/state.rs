@@ -148,10 +148,9 @@ impl State {
     /// Whether a policy may name this account. Those of projects that nobody described are taken
     /// on trust.
     pub(crate) fn can_be_bound(&mut self, email: &str) -> bool {
-        let project = email
-            .split_once('@')
-            .and_then(|(_, host)| host.strip_suffix(".iam.gserviceaccount.com"));
-        let known = project.is_some_and(|project| self.projects.contains_key(project));
+        let known = self
+            .projects
+            .contains_key(&super::accounts::of_email(email));
         match self.account(email) {
             Some(account) => {
                 let ready = account.unbindable == 0;

@@ -1,0 +1,141 @@
+//! The repositories of GitHub and GitLab that may push without a key: their names, and their numbers
+//! as far as they are told.
+
+use super::fault::quoted;
+use super::inputs::Given;
+use crate::reference::Endpoint;
+
+/// A repository on GitHub or a project on GitLab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forge {
+    /// Which forge it is.
+    pub kind: ForgeKind,
+    /// `OWNER/REPO`, or `GROUP/PROJECT` with as many groups as there are.
+    pub path: String,
+    /// The numbers of its owner and of itself, where they are known.
+    pub ids: Option<ForgeIds>,
+}
+
+/// Which forge a repository is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForgeKind {
+    /// github.com.
+    GitHub,
+    /// A GitLab, by its host.
+    GitLab(String),
+}
+
+/// The numbers of a repository, which stay when it is renamed and which nobody else gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForgeIds {
+    /// Of its owner: a user, an organisation, a group.
+    pub owner: u64,
+    /// Of itself.
+    pub repository: u64,
+}
+
+/// `OWNER/REPO`, with `#OWNER_ID/REPO_ID` where GitHub does not tell them to everybody.
+pub(super) fn github(item: &str, given: &Given) -> Result<Forge, String> {
+    let expected = || {
+        format!(
+            "{} is no repository of GitHub: expected `OWNER/REPO`, or with its numbers `OWNER/REPO#OWNER_ID/REPO_ID`",
+            quoted(item)
+        )
+    };
+    let (path, ids) = with_ids(item).ok_or_else(expected)?;
+    let path = path.strip_prefix("https://github.com/").unwrap_or(path);
+    let path = path.strip_suffix(".git").unwrap_or(path);
+    match path.split('/').collect::<Vec<_>>().as_slice() {
+        [owner, repository] if is_path_part(owner) && is_path_part(repository) => {}
+        _ => return Err(expected()),
+    }
+    let own = ids_of_run(
+        given,
+        given.ambient("GITHUB_REPOSITORY") == Some(path),
+        ["GITHUB_REPOSITORY_OWNER_ID", "GITHUB_REPOSITORY_ID"],
+    );
+    Ok(Forge {
+        kind: ForgeKind::GitHub,
+        path: path.to_owned(),
+        ids: ids.or(own),
+    })
+}
+
+/// `https://HOST/GROUP/PROJECT`, with `#NAMESPACE_ID/PROJECT_ID` where GitLab does not tell them.
+pub(super) fn gitlab(item: &str, given: &Given) -> Result<Forge, String> {
+    let expected = || {
+        format!(
+            "{} is no project of a GitLab: expected `https://HOST/GROUP/PROJECT`, or with its numbers `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID`",
+            quoted(item)
+        )
+    };
+    let (url, ids) = with_ids(item).ok_or_else(expected)?;
+    let (host, path) = url
+        .strip_prefix("https://")
+        .and_then(|rest| rest.split_once('/'))
+        .ok_or_else(expected)?;
+    let path = path.trim_end_matches('/');
+    let path = path.strip_suffix(".git").unwrap_or(path);
+    let parts: Vec<&str> = path.split('/').collect();
+    let endpoint: Endpoint = host.parse().map_err(|_| expected())?;
+    if parts.len() < 2 || !parts.iter().all(|part| is_path_part(part)) {
+        return Err(expected());
+    }
+    let own = ids_of_run(
+        given,
+        given.ambient("CI_PROJECT_URL") == Some(url),
+        ["CI_PROJECT_NAMESPACE_ID", "CI_PROJECT_ID"],
+    );
+    Ok(Forge {
+        kind: ForgeKind::GitLab(endpoint.host().to_owned()),
+        path: path.to_owned(),
+        ids: ids.or(own),
+    })
+}
+
+/// A job knows the numbers of the repository that it runs for.
+fn ids_of_run(given: &Given, is_own: bool, names: [&str; 2]) -> Option<ForgeIds> {
+    let number = |name| given.ambient(name)?.parse().ok();
+    is_own.then(|| {
+        Some(ForgeIds {
+            owner: number(names[0])?,
+            repository: number(names[1])?,
+        })
+    })?
+}
+
+/// Parts `TEXT#OWNER/REPOSITORY`; none where what follows `#` is no pair of numbers.
+fn with_ids(item: &str) -> Option<(&str, Option<ForgeIds>)> {
+    let Some((text, ids)) = item.split_once('#') else {
+        return Some((item, None));
+    };
+    let (owner, repository) = ids.split_once('/')?;
+    let ids = ForgeIds {
+        owner: owner.parse().ok()?,
+        repository: repository.parse().ok()?,
+    };
+    Some((text, Some(ids)))
+}
+
+fn is_path_part(part: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !part.is_empty() && part != "." && part != ".." && part.bytes().all(inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_a_repository_may_stand_behind_it() {
+        assert_eq!(with_ids("a/b"), Some(("a/b", None)));
+        let ids = ForgeIds {
+            owner: 1,
+            repository: 22,
+        };
+        assert_eq!(with_ids("a/b#1/22"), Some(("a/b", Some(ids))));
+        for bad in ["a/b#", "a/b#1", "a/b#x/1", "a/b#1/-2", "a/b#1/2/3"] {
+            assert_eq!(with_ids(bad), None, "{bad}");
+        }
+    }
+}
