@@ -11,6 +11,7 @@ use crate::auth::AuthError;
 use crate::cli::CliError;
 use crate::config::ConfigError;
 use crate::list::ListError;
+use crate::mirror::MirrorError;
 use crate::pull_secret::PullSecretError;
 use crate::push::PushError;
 use crate::reference::{Endpoint, ReferenceError};
@@ -95,6 +96,9 @@ pub enum Error {
     /// A listing could not be had.
     #[error(transparent)]
     List(ListError),
+    /// Many images could not be planned.
+    #[error(transparent)]
+    Mirror(MirrorError),
     /// The pull secret could not be written.
     #[error(transparent)]
     PullSecret(PullSecretError),
@@ -134,6 +138,7 @@ impl Error {
             Self::Push(error) => error.exit_code(),
             Self::Verify(error) => error.exit_code(),
             Self::List(error) => error.exit_code(),
+            Self::Mirror(error) => error.exit_code(),
             Self::PullSecret(error) => error.exit_code(),
             Self::Setup(error) => error.exit_code(),
             Self::Output(_) | Self::File(..) | Self::Start(_) => ExitCode::Failed,
@@ -153,6 +158,7 @@ impl Hint for Error {
             Self::Push(error) => error.hints(),
             Self::Verify(error) => error.hints(),
             Self::List(error) => error.hints(),
+            Self::Mirror(error) => error.hints(),
             Self::PullSecret(error) => error.hints(),
             Self::Setup(error) => error.hints(),
             Self::NoImage => vec![

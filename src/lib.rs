@@ -17,7 +17,7 @@
 //! |---|---|
 //! | [`digest`], [`manifest`], [`mod@reference`], [`secret`], [`progress`] | the words; no I/O |
 //! | [`network`], [`auth`], [`registry`], [`google`], [`source`], [`compress`] | the edges; I/O, no policy |
-//! | [`push`], [`verify`], [`list`], [`pull_secret`], [`setup`] | the steps |
+//! | [`push`], [`verify`], [`mirror`], [`list`], [`pull_secret`], [`setup`] | the steps |
 //! | [`cli`], [`config`], [`logging`], [`report`], [`error`] | the side that people and CIs see |
 
 pub mod arrivals;
@@ -31,6 +31,7 @@ pub mod google;
 pub mod list;
 pub mod logging;
 pub mod manifest;
+pub mod mirror;
 pub mod network;
 pub mod progress;
 pub mod pull_secret;
@@ -60,6 +61,7 @@ use push::targets;
 use registries::Registries;
 use report::Report;
 use report::console::Group;
+use report::mirror::{MirrorReport, PlanReport};
 use report::progress::Display;
 use source::Source;
 
@@ -71,6 +73,7 @@ use source::Source;
 pub async fn run(request: Request, stdout: &mut dyn Write) -> Result<(), Failure> {
     let done = match request.command {
         Command::Push => push_image(&request, stdout).await,
+        Command::Mirror => mirror_images(&request, stdout).await,
         Command::List => list_images(&request, stdout).await.map_err(Failure::from),
         Command::PullSecret => write_pull_secret(&request, stdout).map_err(Failure::from),
         Command::Setup => set_up(&request, stdout).await.map_err(Failure::from),
@@ -96,19 +99,7 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
     let source = open_source(image, &registries, request).await?;
     let targets =
         targets::targets(&request.destinations, &source.image().names).map_err(Error::Target)?;
-    let settings = Settings {
-        platforms: request.platforms.clone(),
-        compression: request.compression,
-        layer_reuse: request.layer_reuse,
-        concurrency: request.concurrency,
-        attestations: request.attestations,
-        referrers: request.referrers,
-        dry_run: request.dry_run,
-        existing_tag: request.existing_tag,
-        patience: config::defaults::PATIENCE,
-        temporary_directory: request.temporary_directory.clone(),
-        progress: Progress::default(),
-    };
+    let settings = settings(request);
     let display = Display::start(&settings.progress, &request.console);
     let bearer = Bearer {
         source: &source,
@@ -141,6 +132,54 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
         gets_pull_secret = false;
     }
     errors.extend(report::write_outputs(&report, request, gets_pull_secret).err());
+    Failure::of(errors).map_or(Ok(()), Err)
+}
+
+fn settings(request: &Request) -> Settings {
+    Settings {
+        platforms: request.platforms.clone(),
+        compression: request.compression,
+        layer_reuse: request.layer_reuse,
+        concurrency: request.concurrency,
+        attestations: request.attestations,
+        referrers: request.referrers,
+        dry_run: request.dry_run,
+        existing_tag: request.existing_tag,
+        patience: config::defaults::PATIENCE,
+        temporary_directory: request.temporary_directory.clone(),
+        progress: Progress::default(),
+    }
+}
+
+/// Plans, brings what is missing or differs, and reports a line an image.
+async fn mirror_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Failure> {
+    let Some(asked) = &request.mirror else {
+        return Ok(());
+    };
+    if let Some(failure) = Failure::of(report::check(request)) {
+        return Err(failure);
+    }
+    let group = Group::open(request.console.log_format, "gcr_push", "Mirror the images");
+    let credentials = sign_in(request).await?;
+    let registries = Registries::new(&credentials, &request.network);
+    credentials
+        .check(&asked.destinations())
+        .await
+        .map_err(Error::Auth)?;
+    let (plan, mut errors) = mirror::plan(asked, &registries).await?;
+    if request.dry_run {
+        errors.extend(report::print(stdout, PlanReport(&plan)).err());
+        return Failure::of(errors).map_or(Ok(()), Err);
+    }
+    tracing::info!("{plan}");
+    let settings = settings(request);
+    let display = Display::start(&settings.progress, &request.console);
+    let (outcomes, failures) = mirror::bring(plan, &registries, &settings, request.verify).await;
+    drop(display);
+    errors.extend(failures);
+    drop(group);
+    let report = MirrorReport(&outcomes);
+    errors.extend(report::write_mirror(report, request, stdout));
     Failure::of(errors).map_or(Ok(()), Err)
 }
 

@@ -157,6 +157,8 @@ mod tests {
         Commands:
           push         push one image to one or many destinations, check it, and write the pull secret if
                        asked (the default)
+          mirror       bring many images from other registries, by the file `gcr-push.yaml`; what is there
+                       already costs a question or two
           list         list the images of a project, or with `name` the tags of an image
           pull-secret  write the Kubernetes Secret that lets a cluster pull
           setup        show what the Google side lacks: APIs, repository, accounts, roles; with
@@ -273,6 +275,13 @@ mod tests {
               default standard output, which is refused under a CI, because logs are kept. Needs
               `pull_secret`.
 
+        Mirror:
+          config
+              The file that says what `mirror` brings where, such as `mirror.yaml`; default `gcr-push.yaml`.
+          shard
+              Which part of the work of `mirror` this runner does, such as `2/5` for the second of five;
+              default what GitLab's `parallel`, CircleCI or Buildkite tell, else all of it.
+
         Setup:
           setup_apply
               `true` carries out what `setup` shows as missing; default `false`. Excludes `setup_remove`.
@@ -300,8 +309,8 @@ mod tests {
 
         Behaviour:
           command
-              The command word (`push`, `list`, `pull-secret`, `setup`) where no argument can be given, as
-              in a `uses:` step; an argument wins; default `push`.
+              The command word (`push`, `mirror`, `list`, `pull-secret`, `setup`) where no argument can be
+              given, as in a `uses:` step; an argument wins; default `push`.
           dry_run
               `true` finds out what is there and tells what would be sent, mounted and tagged, and changes
               nothing; default `false`.

@@ -24,6 +24,8 @@ pub enum Group {
     Verify,
     /// What a cluster pulls with.
     PullSecret,
+    /// Many images at once.
+    Mirror,
     /// What is made on Google's side.
     Setup,
     /// How the work is done.
@@ -34,12 +36,13 @@ pub enum Group {
 
 impl Group {
     /// Every group, in the order of `--help`.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Image,
         Self::Target,
         Self::Credentials,
         Self::Verify,
         Self::PullSecret,
+        Self::Mirror,
         Self::Setup,
         Self::Behaviour,
         Self::Results,
@@ -53,6 +56,7 @@ impl Group {
             Self::Credentials => "Credentials",
             Self::Verify => "Verification",
             Self::PullSecret => "Pull secret",
+            Self::Mirror => "Mirror",
             Self::Setup => "Setup",
             Self::Behaviour => "Behaviour",
             Self::Results => "Results",
@@ -136,6 +140,10 @@ variables! {
         pull_secret_allow_push_key: "`true` puts the pushing key of `credentials_json` into the pull secret when no other is given, and so lets everyone who reads the Secret push; default `false`. Needs `pull_secret`.";
         pull_secret_file: "File for the pull secret's YAML, such as `pull-secret.yaml`, readable by its owner alone; default standard output, which is refused under a CI, because logs are kept. Needs `pull_secret`.";
     }
+    Mirror {
+        config: "The file that says what `mirror` brings where, such as `mirror.yaml`; default `gcr-push.yaml`.";
+        shard: "Which part of the work of `mirror` this runner does, such as `2/5` for the second of five; default what GitLab's `parallel`, CircleCI or Buildkite tell, else all of it.";
+    }
     Setup {
         setup_apply: "`true` carries out what `setup` shows as missing; default `false`. Excludes `setup_remove`.";
         setup_remove: "`true` takes away what `setup` made, and nothing else: keys, roles, accounts, pools, and repositories that hold nothing; default `false`. Excludes `setup_apply`.";
@@ -147,7 +155,7 @@ variables! {
         setup_puller: "Id of the service account that pulls, likewise; default `gcr-puller`.";
     }
     Behaviour {
-        command: "The command word (`push`, `list`, `pull-secret`, `setup`) where no argument can be given, as in a `uses:` step; an argument wins; default `push`.";
+        command: "The command word (`push`, `mirror`, `list`, `pull-secret`, `setup`) where no argument can be given, as in a `uses:` step; an argument wins; default `push`.";
         dry_run: "`true` finds out what is there and tells what would be sent, mounted and tagged, and changes nothing; default `false`.";
         compression: "What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.";
         compression_level: "Level for `gzip`, from 1 (fast) to 12 (small), default 2; or for `zstd`, from 1 to 19, default 3. Excludes `compression: none`.";
@@ -170,8 +178,14 @@ pub(super) const AMBIENT: &[&str] = &[
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     "ACTIONS_ID_TOKEN_REQUEST_URL",
     "ALL_PROXY",
+    "BUILDKITE_PARALLEL_JOB",
+    "BUILDKITE_PARALLEL_JOB_COUNT",
     "BUILDER_OUTPUT",
     "CI",
+    "CIRCLE_NODE_INDEX",
+    "CIRCLE_NODE_TOTAL",
+    "CI_NODE_INDEX",
+    "CI_NODE_TOTAL",
     "CI_DEBUG_TRACE",
     "CI_PROJECT_ID",
     "CI_PROJECT_NAMESPACE_ID",

@@ -12,6 +12,7 @@ mod image;
 mod inputs;
 mod keyless;
 mod logins;
+mod mirror;
 pub(crate) mod nearest;
 mod network;
 mod parse;
@@ -31,6 +32,7 @@ use crate::auth::SignIn;
 use crate::auth::google::ServiceAccountKey;
 use crate::compress::Method;
 use crate::manifest::Platform;
+use crate::mirror::MirrorRequest;
 use crate::network::Network;
 use crate::reference::{Endpoint, Parts, Reference, ReferenceError};
 
@@ -54,6 +56,8 @@ pub struct Request {
     pub image: Option<ImageOrigin>,
     /// Where the image goes.
     pub destinations: Destinations,
+    /// What `mirror` brings; none for the other commands.
+    pub mirror: Option<MirrorRequest>,
     /// All that may be signed in with.
     pub sign_in: SignIn,
     /// What is done where a Google host has no credential at all.
@@ -110,6 +114,8 @@ pub struct Request {
 pub enum Command {
     /// Push one image.
     Push,
+    /// Push many images, by a file.
+    Mirror,
     /// List a project's images or an image's tags.
     List,
     /// Write the pull secret.
@@ -120,12 +126,19 @@ pub enum Command {
 
 impl Command {
     /// Every command, in the order of `--help`.
-    pub const ALL: [Self; 4] = [Self::Push, Self::List, Self::PullSecret, Self::Setup];
+    pub const ALL: [Self; 5] = [
+        Self::Push,
+        Self::Mirror,
+        Self::List,
+        Self::PullSecret,
+        Self::Setup,
+    ];
 
     /// The word for it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Push => "push",
+            Self::Mirror => "mirror",
             Self::List => "list",
             Self::PullSecret => "pull-secret",
             Self::Setup => "setup",
@@ -138,6 +151,10 @@ impl Command {
             Self::Push => {
                 "push one image to one or many destinations, check it, and write the pull secret \
                  if asked (the default)"
+            }
+            Self::Mirror => {
+                "bring many images from other registries, by the file `gcr-push.yaml`; what is there \
+                 already costs a question or two"
             }
             Self::List => "list the images of a project, or with `name` the tags of an image",
             Self::PullSecret => "write the Kubernetes Secret that lets a cluster pull",

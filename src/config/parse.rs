@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compress::Method;
 use crate::manifest::PlatformError;
+use crate::mirror::MirrorRequest;
 
 use super::fault::{ConfigError, Faults, quoted};
 use super::inputs::{self, Given};
@@ -15,9 +16,9 @@ use super::pull_secret::{Bearings, pull_secret};
 use super::setup::setup;
 use super::values::{any_of, boolean, list, number, word};
 use super::{
-    Attestations, Ci, Command, Compression, Concurrency, Console, ExistingTag, ImageOrigin,
-    MissingCredentials, Platforms, Request, Verify, ambient, console, credentials, defaults, image,
-    logins, network, targets,
+    Attestations, Ci, Command, Compression, Concurrency, Console, Destinations, ExistingTag,
+    ImageOrigin, MissingCredentials, Platforms, Request, Verify, ambient, console, credentials,
+    defaults, image, logins, mirror, network, targets,
 };
 use crate::auth::SignIn;
 use crate::auth::metadata::MetadataServer;
@@ -43,7 +44,7 @@ pub fn request(
 
     let image = match command {
         Command::Push => image::image(&given, &paths, &mut faults),
-        Command::List | Command::PullSecret | Command::Setup => None,
+        Command::Mirror | Command::List | Command::PullSecret | Command::Setup => None,
     };
     let missing_credentials = missing_credentials(&given, &mut faults);
     let mut google = credentials::google(&given, missing_credentials, &paths, &mut faults);
@@ -54,7 +55,15 @@ pub fn request(
             Err(faults) => unread = faults,
         }
     }
-    let destinations = targets::destinations(&given, command, google.as_ref(), &mut faults);
+    let mirror = match command {
+        Command::Mirror => mirror::mirror(&given, &paths, &mut faults),
+        _ => None,
+    };
+    let destinations = match command {
+        // Its file says where.
+        Command::Mirror => Destinations::default(),
+        _ => targets::destinations(&given, command, google.as_ref(), &mut faults),
+    };
     let source = match &image {
         Some(ImageOrigin::Registry(reference)) => Some(reference.endpoint.clone()),
         Some(ImageOrigin::Local(_)) | None => None,
@@ -63,6 +72,7 @@ pub fn request(
         .hosts()
         .into_iter()
         .chain(source.clone())
+        .chain(mirror.iter().flat_map(MirrorRequest::hosts))
         .collect();
     if command != Command::PullSecret && hosts.iter().any(Endpoint::is_google) {
         unread.into_iter().for_each(|fault| fault.tell(&mut faults));
@@ -82,11 +92,12 @@ pub fn request(
     let referrers = referrers(&given, image.as_ref(), &mut faults);
     let listings = match command {
         Command::List => targets::listings(&destinations),
-        Command::Push | Command::PullSecret | Command::Setup => Vec::new(),
+        Command::Push | Command::Mirror | Command::PullSecret | Command::Setup => Vec::new(),
     };
     let request = Request {
         command,
         image,
+        mirror,
         listings,
         pull_secret,
         missing_credentials,

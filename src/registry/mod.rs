@@ -12,6 +12,7 @@ mod google;
 mod http;
 mod manifests;
 mod mount;
+mod pages;
 mod referrers;
 mod tags;
 mod token;

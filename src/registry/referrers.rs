@@ -5,7 +5,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, StatusCode};
 
 use super::http::read_bounded;
-use super::tags::next_page;
+use super::pages::next_page;
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE, media_type};

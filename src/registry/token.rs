@@ -57,13 +57,18 @@ pub(super) enum Access {
     Pull,
     /// Read and write.
     PullPush,
+    /// Read the names of all repositories.
+    Catalog,
 }
 
 impl Access {
-    fn actions(self) -> &'static str {
+    /// The scope that a token server is asked for.
+    /// <https://distribution.github.io/distribution/spec/auth/scope/>
+    fn scope(self, repository: &str) -> String {
         match self {
-            Self::Pull => "pull",
-            Self::PullPush => "pull,push",
+            Self::Pull => format!("repository:{repository}:pull"),
+            Self::PullPush => format!("repository:{repository}:pull,push"),
+            Self::Catalog => "registry:catalog:*".to_owned(),
         }
     }
 }
@@ -249,13 +254,10 @@ impl Tokens {
         let mut url = realm.clone();
         url.query_pairs_mut()
             .extend_pairs(service.as_deref().map(|service| ("service", service)))
-            .append_pair(
-                "scope",
-                &format!("repository:{repository}:{}", access.actions()),
-            );
+            .append_pair("scope", &access.scope(repository));
         if let Some(other) = &scope.and_read {
-            let other = format!("repository:{other}:{}", Access::Pull.actions());
-            url.query_pairs_mut().append_pair("scope", &other);
+            url.query_pairs_mut()
+                .append_pair("scope", &Access::Pull.scope(other));
         }
         let mut login = self.basic(url.clone()).await?;
         let mut answer = self.ask(&url, login.as_ref()).await?;

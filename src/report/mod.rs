@@ -5,6 +5,7 @@ pub mod console;
 pub mod github;
 pub mod gitlab;
 pub mod json;
+pub mod mirror;
 mod ownership;
 pub mod progress;
 mod results;
@@ -20,6 +21,7 @@ use crate::config::Request;
 use crate::error::{Error, harmless};
 use crate::push::{Pushed, PushedTag};
 use crate::verify::Verified;
+use mirror::MirrorReport;
 use table::{Table, bytes};
 
 /// One destination that the image reached, and what the registry said afterwards.
@@ -166,6 +168,20 @@ pub fn write(report: &Report, request: &Request, stdout: &mut dyn Write) -> Vec<
         results.push(write_file(path, &gitlab::dotenv(report)));
     }
     write_unasked(report, request);
+    results.into_iter().filter_map(Result::err).collect()
+}
+
+/// Prints the report of many images, and leaves it as JSON where that was asked for; returns what
+/// could not be written.
+pub fn write_mirror(
+    report: MirrorReport<'_>,
+    request: &Request,
+    stdout: &mut dyn Write,
+) -> Vec<Error> {
+    let mut results = vec![print(stdout, report)];
+    if let Some(path) = &request.report_file {
+        results.push(write_file(path, &report.json()));
+    }
     results.into_iter().filter_map(Result::err).collect()
 }
 

@@ -1,5 +1,6 @@
 //! From registry to registry: one read, many homes.
 
+mod bulk;
 mod choice;
 mod many;
 mod one;

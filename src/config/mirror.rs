@@ -1,0 +1,477 @@
+//! The mirror file: which images go where, and the runner's share of them.
+
+use std::fmt;
+use std::io;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::Platforms;
+use super::fault::{Faults, quoted};
+use super::inputs::Given;
+use super::nearest::nearest;
+use super::paths::Paths;
+use crate::manifest::Platform;
+use crate::mirror::rename::Rename;
+use crate::mirror::select::{Order, Pattern, Selection};
+use crate::mirror::shard::Shard;
+use crate::mirror::{Entry, Home, MirrorRequest, Origin};
+use crate::reference::{Endpoint, Reference};
+
+const VARIABLE: &str = "config";
+const DEFAULT_FILE: &str = "gcr-push.yaml";
+
+/// Reads the file that `config` names, and `shard`.
+pub(super) fn mirror(
+    given: &Given,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<MirrorRequest> {
+    let shard = shard(given, faults);
+    let name = given.inputs.config.as_deref().unwrap_or(DEFAULT_FILE);
+    let path = faults.take_path(VARIABLE, name, paths.input(name))?;
+    let text = match paths.files().read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => {
+            let what = quoted(name);
+            if error.kind() == io::ErrorKind::NotFound && given.inputs.config.is_none() {
+                faults.missing(VARIABLE, format!("there is no {what} here: say which images go where in one, or name another file"));
+            } else {
+                faults.unusable(VARIABLE, format!("could not read {what}: {error}"));
+            }
+            return None;
+        }
+    };
+    let request = parse(&text).map_err(|fault| format!("{}: {fault}", quoted(name)));
+    let request = faults.take(VARIABLE, request)?;
+    Some(MirrorRequest { shard, ..request })
+}
+
+/// `shard`, else what the CI that runs several jobs of one kind tells each of them.
+fn shard(given: &Given, faults: &mut Faults) -> Option<Shard> {
+    if let Some(text) = given.inputs.shard.as_deref() {
+        let parsed = text.split_once('/').and_then(|(index, total)| {
+            let (index, total) = (index.parse().ok()?, total.parse().ok()?);
+            shard_from(index, 1, total)
+        });
+        let fault = || {
+            format!(
+                "{} is no shard: expected `2/5`, the second of five",
+                quoted(text)
+            )
+        };
+        return faults.take("shard", parsed.ok_or_else(fault));
+    }
+    // GitLab counts from 1, the others from 0.
+    // https://docs.gitlab.com/ci/variables/predefined_variables/
+    // https://circleci.com/docs/reference/variables/
+    // https://buildkite.com/docs/pipelines/configure/environment-variables
+    const ENGINES: [(&str, usize, &str); 3] = [
+        ("CI_NODE_INDEX", 1, "CI_NODE_TOTAL"),
+        ("CIRCLE_NODE_INDEX", 0, "CIRCLE_NODE_TOTAL"),
+        ("BUILDKITE_PARALLEL_JOB", 0, "BUILDKITE_PARALLEL_JOB_COUNT"),
+    ];
+    ENGINES.iter().find_map(|(index, first, total)| {
+        let number = |name| given.ambient(name)?.parse().ok();
+        shard_from(number(index)?, *first, number(total)?)
+    })
+}
+
+fn shard_from(number: usize, first: usize, total: usize) -> Option<Shard> {
+    let index = number.checked_sub(first)?;
+    (index < total).then_some(Shard { index, total })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    destinations: Vec<String>,
+    #[serde(default)]
+    defaults: Options,
+    images: Vec<Image>,
+}
+
+/// What may be said for all images and for each.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    platforms: Option<Vec<String>>,
+    referrers: Option<bool>,
+    best_effort: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Image {
+    from: String,
+    to: Option<String>,
+    tags: Option<Tags>,
+    platforms: Option<Vec<String>>,
+    referrers: Option<bool>,
+    best_effort: Option<bool>,
+}
+
+/// A list of patterns, or rules by name.
+enum Tags {
+    List(Vec<String>),
+    Rules(Rules),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rules {
+    #[serde(default)]
+    include: Vec<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
+    semver: Option<String>,
+    newest: Option<usize>,
+    by: Option<By>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum By {
+    Semver,
+    Date,
+}
+
+impl<'de> Deserialize<'de> for Tags {
+    /// By hand, because an untagged enum loses where the fault is.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Tags;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list of tags, or rules such as `newest: 20`")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tags, A::Error> {
+                let mut tags = Vec::new();
+                while let Some(tag) = items.next_element()? {
+                    tags.push(tag);
+                }
+                Ok(Tags::List(tags))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, rules: A) -> Result<Tags, A::Error> {
+                Rules::deserialize(MapAccessDeserializer::new(rules)).map(Tags::Rules)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// Reads the text of a mirror file, for every runner together.
+fn parse(text: &str) -> Result<MirrorRequest, String> {
+    let file: File = serde_yaml::from_str(text).map_err(|error| with_advice(&error.to_string()))?;
+    if file.destinations.is_empty() {
+        return Err(
+            "`destinations` is empty: name a registry with a path, such as `eu.gcr.io/acme-prod`"
+                .to_owned(),
+        );
+    }
+    if file.images.is_empty() {
+        return Err("`images` is empty".to_owned());
+    }
+    let homes = file.destinations.iter().map(|text| home(text));
+    let entries = file.images.into_iter().enumerate().map(|(number, image)| {
+        let from = quoted(&image.from);
+        let entry = entry(image, &file.defaults);
+        entry.map_err(|fault| format!("image {} of the list, {from}: {fault}", number + 1))
+    });
+    Ok(MirrorRequest {
+        homes: homes.collect::<Result<_, _>>()?,
+        entries: entries.collect::<Result<_, _>>()?,
+        shard: None,
+    })
+}
+
+/// The parser's own words, with the right name for a mistyped key.
+fn with_advice(error: &str) -> String {
+    let names: Vec<_> = error.split('`').skip(1).step_by(2).collect();
+    if error.contains("unknown field")
+        && let [typed, known @ ..] = names.as_slice()
+        && let Some(near) = nearest(typed, known.iter().copied())
+    {
+        return format!("{error}; did you mean `{near}`?");
+    }
+    error.to_owned()
+}
+
+/// `HOST/PATH`: what images are put below.
+fn home(text: &str) -> Result<Home, String> {
+    let fault = || {
+        format!(
+            "{} is no destination: expected a registry and a path, such as `eu.gcr.io/acme-prod`",
+            quoted(text)
+        )
+    };
+    let (host, path) = text.split_once('/').ok_or_else(fault)?;
+    // Only the project of a domain has a colon: `example.com:project`.
+    if path
+        .split_once(':')
+        .is_some_and(|(domain, _)| !domain.contains('.'))
+    {
+        return Err(fault());
+    }
+    // Whether a name may stand below it is asked with one.
+    let below: Reference = format!("{host}/{path}/name").parse().map_err(|_| fault())?;
+    let path = below.repository.strip_suffix("/name").ok_or_else(fault)?;
+    Ok(Home {
+        path: path.to_owned(),
+        endpoint: below.endpoint,
+    })
+}
+
+fn entry(image: Image, defaults: &Options) -> Result<Entry, String> {
+    let (origin, tags) = origin(&image.from, image.tags)?;
+    let to = match image.to.as_deref() {
+        Some(text) => Rename::parse(text).map_err(|fault| format!("`to`: {fault}"))?,
+        None => Rename::default(),
+    };
+    let platforms = match image.platforms.as_ref().or(defaults.platforms.as_ref()) {
+        Some(wanted) => Platforms::Only(
+            wanted
+                .iter()
+                .map(|text| platform(text))
+                .collect::<Result<_, _>>()?,
+        ),
+        None => Platforms::All,
+    };
+    Ok(Entry {
+        origin,
+        to,
+        tags,
+        platforms,
+        referrers: image.referrers.or(defaults.referrers).unwrap_or(false),
+        best_effort: image.best_effort.or(defaults.best_effort).unwrap_or(false),
+    })
+}
+
+fn platform(text: &str) -> Result<Platform, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{} is no platform: expected `OS/ARCHITECTURE`, as in `linux/arm64`",
+            quoted(text)
+        )
+    })
+}
+
+/// Where images are read from, and which of their tags.
+fn origin(from: &str, tags: Option<Tags>) -> Result<(Origin, Selection), String> {
+    let name = from.strip_prefix("docker://").unwrap_or(from);
+    if let Some(path) = name.strip_suffix("/**") {
+        let (host, path) = path.split_once('/').unwrap_or((path, ""));
+        let endpoint: Endpoint = host
+            .parse()
+            .map_err(|_| format!("{} is no registry", quoted(host)))?;
+        if ["docker.io", "index.docker.io", "ghcr.io"].contains(&endpoint.host_name()) {
+            return Err(format!(
+                "{host} does not list what is below a path: name each repository"
+            ));
+        }
+        return Ok((Origin::Below(endpoint, path.to_owned()), selection(tags)?));
+    }
+    let reference = Reference::familiar(name)
+        .map_err(|_| "expected a name in a registry, such as `registry.example.com/team/api`, or `…/**` for all below a path".to_owned())?;
+    let (tag, digest) = (reference.tag.is_some(), reference.digest.is_some());
+    match (tag, digest, tags) {
+        (false, false, tags) => Ok((Origin::Repository(reference), selection(tags)?)),
+        (true, _, None) => Ok((Origin::Image(reference), Selection::all())),
+        (false, true, _) => Err(
+            "a digest alone has no tag to arrive under: add it, as in `api:1.2@sha256:…`"
+                .to_owned(),
+        ),
+        (true, _, Some(_)) => {
+            Err("it has a tag of its own and `tags` as well: keep one of them".to_owned())
+        }
+    }
+}
+
+fn selection(tags: Option<Tags>) -> Result<Selection, String> {
+    let rules = match tags {
+        None => return Ok(Selection::all()),
+        Some(Tags::List(include)) => {
+            return Ok(Selection {
+                include: patterns(&include)?,
+                ..Selection::all()
+            });
+        }
+        Some(Tags::Rules(rules)) => rules,
+    };
+    let semver = rules.semver.as_deref().map(|text| {
+        text.parse().map_err(|fault| {
+            format!(
+                "`semver`: {} is no range of versions: {fault}",
+                quoted(text)
+            )
+        })
+    });
+    if rules.newest == Some(0) {
+        return Err("`newest: 0` would mirror nothing".to_owned());
+    }
+    let semver = semver.transpose()?;
+    let order = match rules.by {
+        Some(By::Semver) => Order::Semver,
+        Some(By::Date) => Order::Date,
+        None if semver.is_some() => Order::Semver,
+        None if rules.newest.is_some() => {
+            return Err("`newest` needs `by: semver` or `by: date` beside it".to_owned());
+        }
+        None => Order::Semver,
+    };
+    Ok(Selection {
+        include: patterns(&rules.include)?,
+        exclude: patterns(&rules.exclude)?,
+        semver,
+        newest: rules.newest,
+        order,
+    })
+}
+
+fn patterns(texts: &[String]) -> Result<Vec<Pattern>, String> {
+    let parsed = texts.iter().map(|text| {
+        Pattern::parse(text)
+            .map_err(|fault| format!("`tags`: {} is no expression: {fault}", quoted(text)))
+    });
+    parsed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+destinations: [eu.gcr.io/acme-prod, us-docker.pkg.dev/acme-prod/mirror]
+defaults: { platforms: [linux/amd64], referrers: true, best_effort: false }
+images:
+  - from: registry.gitlab.com/acme/api
+    tags: { semver: ">=2.0", newest: 20, exclude: ["*-rc*"] }
+  - from: registry.gitlab.com/acme/**        # every repository below
+    to: "{path}"
+    tags: ["latest", "v*"]
+    platforms: [linux/arm64]
+    best_effort: true
+  - from: busybox:1.36
+"#;
+
+    #[test]
+    fn a_file_says_what_goes_where() {
+        let request = parse(FILE).unwrap();
+        let homes: Vec<_> = request
+            .homes
+            .iter()
+            .map(|h| format!("{}/{}", h.endpoint, h.path))
+            .collect();
+        assert_eq!(
+            homes,
+            ["eu.gcr.io/acme-prod", "us-docker.pkg.dev/acme-prod/mirror"]
+        );
+        let [api, all, busybox] = request.entries.as_slice() else {
+            panic!("three entries")
+        };
+        assert!(
+            matches!(&api.origin, Origin::Repository(r) if r.name() == "registry.gitlab.com/acme/api")
+        );
+        assert_eq!(api.tags.newest, Some(20));
+        assert!(matches!(&all.origin, Origin::Below(_, path) if path == "acme"));
+        assert!(all.best_effort && !api.best_effort && api.referrers);
+        assert_eq!(
+            all.platforms,
+            Platforms::Only(vec!["linux/arm64".parse().unwrap()])
+        );
+        assert_eq!(
+            busybox.platforms,
+            Platforms::Only(vec!["linux/amd64".parse().unwrap()])
+        );
+        assert!(
+            matches!(&busybox.origin, Origin::Image(r) if r.to_string() == "docker.io/library/busybox:1.36")
+        );
+    }
+
+    #[test]
+    fn a_tag_that_looks_like_a_number_is_taken_as_it_is_written() {
+        let text =
+            "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: [1.10, 7]\n";
+        let request = parse(text).unwrap();
+        assert_eq!(request.entries[0].tags.literal().unwrap(), ["1.10", "7"]);
+    }
+
+    #[test]
+    fn each_fault_says_where_it_is_and_what_was_meant() {
+        let faults = [
+            "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tgas: [a]\n",
+            "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: { newst: 3 }\n",
+            "destinations: [gcr.io/p:1]\nimages:\n  - from: r.example/a\n",
+            "destinations: []\nimages:\n  - from: r.example/a\n",
+            "destinations: [gcr.io/p]\nimages:\n  - from: docker.io/acme/**\n",
+            "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a:1\n    tags: [b]\n",
+            "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: { newest: 3 }\n",
+            "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: { semver: new }\n",
+            "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: [\"/(/\"]\n",
+            "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    to: \"{nam}\"\n",
+            "images: 3\n",
+            "",
+        ];
+        let told: Vec<_> = faults.iter().map(|text| parse(text).unwrap_err()).collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        images[0]: unknown field `tgas`, expected one of `from`, `to`, `tags`, `platforms`, `referrers`, `best_effort` at line 4 column 5; did you mean `tags`?
+        images[0].tags: unknown field `newst`, expected one of `include`, `exclude`, `semver`, `newest`, `by` at line 4 column 13; did you mean `newest`?
+        `gcr.io/p:1` is no destination: expected a registry and a path, such as `eu.gcr.io/acme-prod`
+        `destinations` is empty: name a registry with a path, such as `eu.gcr.io/acme-prod`
+        image 1 of the list, `docker.io/acme/**`: docker.io does not list what is below a path: name each repository
+        image 1 of the list, `r.example/a:1`: it has a tag of its own and `tags` as well: keep one of them
+        image 1 of the list, `r.example/a`: `newest` needs `by: semver` or `by: date` beside it
+        image 1 of the list, `r.example/a`: `semver`: `new` is no range of versions: unexpected character 'n' while parsing major version number
+        image 1 of the list, `r.example/a`: `tags`: `/(/` is no expression: found open group without closing ')'
+        image 1 of the list, `r.example/a`: `to`: `{nam}` is none of `{name}`, `{path}` and `{tag}`
+        images: invalid type: integer `3`, expected a sequence at line 1 column 9
+        missing field `destinations`
+        ");
+    }
+
+    #[test]
+    fn the_schema_has_the_keys_of_the_program() {
+        let schema = include_str!("../../schema/gcr-push.schema.json");
+        let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+        let image = "/properties/images/items/properties";
+        for (text, place) in [
+            ("x: 1", "/properties".to_owned()),
+            (
+                "defaults: {x: 1}",
+                "/properties/defaults/properties".to_owned(),
+            ),
+            ("images: [{x: 1}]", image.to_owned()),
+            (
+                "images: [{tags: {x: 1}}]",
+                format!("{image}/tags/oneOf/1/properties"),
+            ),
+        ] {
+            let error = parse(text).unwrap_err();
+            let mut known: Vec<_> = error.split('`').skip(3).step_by(2).collect();
+            known.sort_unstable();
+            let keys = schema.pointer(&place).unwrap().as_object().unwrap();
+            let mut keys: Vec<_> = keys.keys().map(String::as_str).collect();
+            keys.sort_unstable();
+            assert_eq!(known, keys, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_a_file_that_the_program_takes() {
+        parse(include_str!("../../deploy/gcr-push.yaml")).unwrap();
+    }
+
+    #[test]
+    fn runners_are_counted_from_one_or_from_zero() {
+        assert_eq!(shard_from(2, 1, 5), Some(Shard { index: 1, total: 5 }));
+        assert_eq!(shard_from(0, 0, 5), Some(Shard { index: 0, total: 5 }));
+        assert_eq!(shard_from(0, 1, 5), None);
+        assert_eq!(shard_from(6, 1, 5), None);
+    }
+}

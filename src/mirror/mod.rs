@@ -1,0 +1,225 @@
+//! Many images at once, by a file that says what goes where: a whole registry's second home.
+//!
+//! First a plan, made of digests alone: which images are the same everywhere, which differ and which
+//! are missing. Then the work, what is missing first. An image that fails does not stop the others,
+//! and a run that was stopped is taken up by the next, which plans anew.
+
+mod error;
+mod plan;
+pub mod rename;
+mod repositories;
+pub mod select;
+pub mod shard;
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+
+pub use error::MirrorError;
+pub use plan::{Item, Need, Plan, plan};
+
+use crate::arrivals::{Bearer, Fate};
+use crate::config::{Platforms, Verify};
+use crate::error::Error;
+use crate::push::{Holdings, Settings};
+use crate::reference::{Endpoint, Reference};
+use crate::registries::Registries;
+use crate::report::Arrival;
+use crate::report::Missed;
+use crate::source::Source;
+use rename::Rename;
+use select::Selection;
+use shard::Shard;
+
+/// What is to be mirrored.
+#[derive(Clone, Debug)]
+pub struct MirrorRequest {
+    /// What the images are put below, each image below each.
+    pub homes: Vec<Home>,
+    /// The images.
+    pub entries: Vec<Entry>,
+    /// This runner's share; none where it does everything.
+    pub shard: Option<Shard>,
+}
+
+impl MirrorRequest {
+    /// The registries that are written to, each once.
+    pub fn destinations(&self) -> Vec<Endpoint> {
+        distinct(self.homes.iter().map(|home| &home.endpoint))
+    }
+
+    /// Every registry that is met.
+    pub fn hosts(&self) -> Vec<Endpoint> {
+        [self.destinations(), self.sources()].concat()
+    }
+
+    /// The registries that are read from, each once.
+    pub fn sources(&self) -> Vec<Endpoint> {
+        distinct(self.entries.iter().map(|entry| match &entry.origin {
+            Origin::Repository(reference) | Origin::Image(reference) => &reference.endpoint,
+            Origin::Below(endpoint, _) => endpoint,
+        }))
+    }
+}
+
+fn distinct<'a>(endpoints: impl Iterator<Item = &'a Endpoint>) -> Vec<Endpoint> {
+    let mut seen = Vec::new();
+    for endpoint in endpoints {
+        if !seen.contains(endpoint) {
+            seen.push(endpoint.clone());
+        }
+    }
+    seen
+}
+
+/// A registry and a path that images are put below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The registry.
+    pub endpoint: Endpoint,
+    /// The path.
+    pub path: String,
+}
+
+/// One line of the file: images from one place.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Where they are.
+    pub origin: Origin,
+    /// What they are called below each home.
+    pub to: Rename,
+    /// Which tags.
+    pub tags: Selection,
+    /// Which platforms.
+    pub platforms: Platforms,
+    /// Whether signatures, SBOMs and attestations come along.
+    pub referrers: bool,
+    /// True where a failure fails nothing.
+    pub best_effort: bool,
+}
+
+/// Where images are read from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// One image, by its tag, perhaps pinned to a digest.
+    Image(Reference),
+    /// The chosen tags of one repository.
+    Repository(Reference),
+    /// The chosen tags of every repository below a path.
+    Below(Endpoint, String),
+}
+
+/// Images that are brought at once. Each has several blobs in flight by itself.
+const IMAGES_AT_ONCE: usize = 4;
+
+/// What came of one image.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was planned.
+    pub item: Item,
+    /// The destinations that were reached.
+    pub arrivals: Vec<Arrival>,
+    /// The destinations that were not.
+    pub missed: Vec<Missed>,
+}
+
+/// Brings every image of the plan that is needed; one outcome an image, and the errors of those that
+/// count.
+pub async fn bring(
+    plan: Plan,
+    registries: &Registries<'_>,
+    settings: &Settings,
+    verify: Verify,
+) -> (Vec<Outcome>, Vec<Error>) {
+    let holdings = Arc::<Holdings>::default();
+    let mut results: Vec<_> = stream::iter(plan.items.into_iter().enumerate())
+        .map(|(number, item)| {
+            let holdings = &holdings;
+            async move {
+                let settings = Settings {
+                    platforms: item.platforms.clone(),
+                    referrers: item.referrers,
+                    ..settings.clone()
+                };
+                (
+                    number,
+                    bring_one(item, registries, &settings, holdings, verify).await,
+                )
+            }
+        })
+        .buffer_unordered(IMAGES_AT_ONCE)
+        .collect()
+        .await;
+    results.sort_by_key(|(number, _)| *number);
+    let (mut outcomes, mut errors) = (Vec::new(), Vec::new());
+    for (_, (outcome, failures)) in results {
+        outcomes.push(outcome);
+        errors.extend(failures);
+    }
+    (outcomes, errors)
+}
+
+async fn bring_one(
+    item: Item,
+    registries: &Registries<'_>,
+    settings: &Settings,
+    holdings: &Arc<Holdings>,
+    verify: Verify,
+) -> (Outcome, Vec<Error>) {
+    let mut outcome = Outcome {
+        arrivals: Vec::new(),
+        missed: Vec::new(),
+        item,
+    };
+    if outcome.item.need == Need::Nothing {
+        return (outcome, Vec::new());
+    }
+    let item = &outcome.item;
+    let source = match open(item, registries).await {
+        Ok(source) => source,
+        Err(error) => {
+            outcome.missed = item.missed(&error);
+            let errors = if item.best_effort() {
+                Vec::new()
+            } else {
+                vec![error]
+            };
+            return (outcome, errors);
+        }
+    };
+    let bearer = Bearer {
+        source: &source,
+        registries,
+        settings,
+        holdings,
+        verify,
+    };
+    let arrived = bearer.bring(&item.targets).await;
+    let mut errors = Vec::new();
+    if let Some(error) = arrived.failure.map(Error::Push) {
+        outcome.missed = item.missed(&error);
+        if !item.best_effort() {
+            errors.push(error);
+        }
+        return (outcome, errors);
+    }
+    for fate in arrived.fates {
+        match fate {
+            Fate::Arrived(arrival) => outcome.arrivals.push(arrival),
+            Fate::Missed(missed, error) => {
+                if !missed.best_effort {
+                    errors.extend(error);
+                }
+                outcome.missed.push(missed);
+            }
+        }
+    }
+    (outcome, errors)
+}
+
+async fn open(item: &Item, registries: &Registries<'_>) -> Result<Source, Error> {
+    let registry = registries.source(&item.source.endpoint).await?;
+    Source::open_remote(registry, &item.source, &item.platforms)
+        .await
+        .map_err(Error::Source)
+}

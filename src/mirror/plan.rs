@@ -1,0 +1,381 @@
+//! What has to be done, told by digests: no blob is read for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::OnceCell;
+
+use super::select::{ListedTag, NoDates};
+use super::{Entry, MirrorError, MirrorRequest, Origin, repositories};
+use crate::config::Platforms;
+use crate::digest::Digest;
+use crate::error::{Error, causes};
+use crate::push::targets::Target;
+use crate::reference::{Endpoint, Reference};
+use crate::registries::Registries;
+use crate::registry::{Listing, Registry};
+use crate::report::Missed;
+
+/// One image: where it is read, where it goes, and why.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// The image, by its tag or by the digest that it is pinned to.
+    pub source: Reference,
+    /// The name that reports call it by: with its tag.
+    pub name: String,
+    /// Where it is lacking or another; everywhere that it goes when nothing is needed.
+    pub targets: Vec<Target>,
+    /// Which of its platforms.
+    pub platforms: Platforms,
+    /// Whether what refers to it comes along.
+    pub referrers: bool,
+    /// What has to be done.
+    pub need: Need,
+}
+
+impl Item {
+    /// True where its failure fails nothing.
+    pub fn best_effort(&self) -> bool {
+        self.targets.iter().all(|target| target.best_effort)
+    }
+
+    /// Every target as one that was not reached, for one reason.
+    pub(super) fn missed(&self, error: &Error) -> Vec<Missed> {
+        let why = causes(error)
+            .into_iter()
+            .fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+        let targets = self.targets.iter();
+        targets
+            .map(|target| Missed {
+                name: format!("{}/{}", target.endpoint, target.repository),
+                tags: target.tags.clone(),
+                best_effort: target.best_effort,
+                why: why.clone(),
+            })
+            .collect()
+    }
+}
+
+/// What has to be done for an image; in the order in which it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// It is missing somewhere.
+    Missing,
+    /// It is everywhere, but somewhere another.
+    Differs,
+    /// Only some platforms of it are wanted, or what refers to it as well, so that digests alone do
+    /// not tell.
+    Unknown,
+    /// It is everywhere, the same.
+    Nothing,
+}
+
+/// What is to be done, in the order in which it will be.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The images.
+    pub items: Vec<Item>,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |need| self.items.iter().filter(|item| item.need == need).count();
+        let (missing, differing) = (count(Need::Missing), count(Need::Differs));
+        let (unknown, same) = (count(Need::Unknown), count(Need::Nothing));
+        write!(
+            formatter,
+            "{} image{}: {missing} missing, {differing} different, {same} the same",
+            self.items.len(),
+            if self.items.len() == 1 { "" } else { "s" },
+        )?;
+        if unknown > 0 {
+            write!(formatter, ", {unknown} to be looked at more closely")?;
+        }
+        Ok(())
+    }
+}
+
+/// Questions that are under way at once.
+const QUESTIONS_AT_ONCE: usize = 16;
+
+/// Makes the plan. An entry that cannot be planned does not stop the others: its error comes beside
+/// them.
+///
+/// # Errors
+///
+/// When two images would arrive under one name.
+pub async fn plan(
+    request: &MirrorRequest,
+    registries: &Registries<'_>,
+) -> Result<(Plan, Vec<Error>), Error> {
+    let planner = Planner {
+        request,
+        registries,
+        listings: Mutex::default(),
+    };
+    let mut errors = Vec::new();
+    let mut items = Vec::new();
+    for entry in &request.entries {
+        match planner.items(entry).await {
+            Ok(found) => items.extend(found),
+            Err(error) if entry.best_effort => {
+                tracing::warn!("an entry is left out, which fails nothing: {error}");
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    check_collisions(&items).map_err(Error::Mirror)?;
+    let compared: Vec<_> = stream::iter(items)
+        .map(|item| planner.compared(item))
+        .buffered(QUESTIONS_AT_ONCE)
+        .collect()
+        .await;
+    let mut items = Vec::new();
+    for (item, outcome) in compared {
+        match outcome {
+            Ok(item) => items.push(item),
+            Err(error) if item.best_effort() => {
+                tracing::warn!("`{}` is left out, which fails nothing: {error}", item.name);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    items.sort_by_key(|item| item.need);
+    Ok((Plan { items }, errors))
+}
+
+type Listed = Arc<OnceCell<Option<Arc<Listing>>>>;
+
+struct Planner<'a> {
+    request: &'a MirrorRequest,
+    registries: &'a Registries<'a>,
+    /// What a repository lists, asked for once.
+    listings: Mutex<HashMap<(Endpoint, String), Listed>>,
+}
+
+impl Planner<'_> {
+    /// The images of one entry that are this runner's.
+    async fn items(&self, entry: &Entry) -> Result<Vec<Item>, Error> {
+        let mine = |endpoint: &Endpoint, repository: &str| {
+            let name = repositories::name(endpoint, repository);
+            self.request.shard.is_none_or(|shard| shard.has(&name))
+        };
+        match &entry.origin {
+            Origin::Image(reference) => {
+                let tag = reference.tag.as_deref().unwrap_or("latest");
+                let is_mine = mine(&reference.endpoint, &reference.repository);
+                let item = is_mine.then(|| self.item(entry, reference, tag));
+                item.into_iter().collect::<Result<_, _>>()
+            }
+            Origin::Repository(reference) => {
+                if !mine(&reference.endpoint, &reference.repository) {
+                    return Ok(Vec::new());
+                }
+                self.chosen(entry, reference).await
+            }
+            Origin::Below(endpoint, path) => {
+                let registry = self.registries.source(endpoint).await?;
+                let found = repositories::below(&registry, path).await;
+                let mut found = found.map_err(Error::Mirror)?;
+                found.retain(|repository| mine(endpoint, repository));
+                let items: Vec<_> = stream::iter(found)
+                    .map(|repository| async move {
+                        let reference = Reference {
+                            endpoint: endpoint.clone(),
+                            repository,
+                            tag: None,
+                            digest: None,
+                        };
+                        self.chosen(entry, &reference).await
+                    })
+                    .buffered(QUESTIONS_AT_ONCE)
+                    .try_collect()
+                    .await?;
+                Ok(items.into_iter().flatten().collect())
+            }
+        }
+    }
+
+    /// The chosen tags of one repository.
+    async fn chosen(&self, entry: &Entry, reference: &Reference) -> Result<Vec<Item>, Error> {
+        let tags = match entry.tags.literal() {
+            Some(tags) => tags,
+            None => {
+                let registry = self.registries.source(&reference.endpoint).await?;
+                let listing = self.listing(&registry, &reference.repository).await?;
+                let no_repository = || MirrorError::NoRepository(reference.name());
+                let listing = listing.ok_or_else(no_repository).map_err(Error::Mirror)?;
+                let no_dates = |NoDates| MirrorError::NoDates(reference.name());
+                let chosen = entry.tags.choose(&listed(&listing));
+                chosen.map_err(no_dates).map_err(Error::Mirror)?
+            }
+        };
+        if tags.is_empty() {
+            tracing::warn!("no tag of `{}` is chosen", reference.name());
+        }
+        let items = tags.iter().map(|tag| {
+            let source = reference.with_tag(tag);
+            self.item(entry, &source, tag)
+        });
+        items.collect()
+    }
+
+    fn item(&self, entry: &Entry, source: &Reference, tag: &str) -> Result<Item, Error> {
+        let name = format!("{}:{tag}", source.name());
+        let (path, tag) = entry.to.apply(&source.repository, tag);
+        let targets = self.request.homes.iter().map(|home| {
+            let text = format!("{}/{}/{path}:{tag}", home.endpoint, home.path);
+            let reference: Reference = text.parse().map_err(|cause| {
+                Error::Mirror(MirrorError::Name {
+                    source_name: name.clone(),
+                    cause,
+                })
+            })?;
+            Ok(Target {
+                endpoint: reference.endpoint,
+                repository: reference.repository,
+                tags: vec![tag.clone()],
+                best_effort: entry.best_effort,
+            })
+        });
+        Ok(Item {
+            targets: targets.collect::<Result<_, Error>>()?,
+            source: source.clone(),
+            platforms: entry.platforms.clone(),
+            referrers: entry.referrers,
+            need: Need::Unknown,
+            name,
+        })
+    }
+
+    /// The item with what it needs, or the error that kept us from finding out.
+    async fn compared(&self, item: Item) -> (Item, Result<Item, Error>) {
+        let compared = self.compare(&item).await;
+        (item, compared)
+    }
+
+    async fn compare(&self, item: &Item) -> Result<Item, Error> {
+        if item.platforms != Platforms::All || item.referrers {
+            return Ok(item.clone());
+        }
+        let registry = self.registries.source(&item.source.endpoint).await?;
+        let source = &item.source;
+        let wanted = match (&source.digest, &source.tag) {
+            (Some(digest), _) => Some(digest.clone()),
+            (None, tag) => {
+                let tag = tag.as_deref().unwrap_or("latest");
+                self.digest(&registry, &source.repository, tag).await?
+            }
+        };
+        let no_image = || Error::Mirror(MirrorError::NoImage(item.name.clone()));
+        let wanted = wanted.ok_or_else(no_image)?;
+        let mut need = Need::Nothing;
+        let mut lacking = Vec::new();
+        for target in &item.targets {
+            let registry = self.registries.destination(&target.endpoint).await?;
+            let tag = target.tags.first().map_or("latest", String::as_str);
+            let found = self.digest(&registry, &target.repository, tag).await?;
+            let here = match found {
+                Some(found) if found == wanted => continue,
+                Some(_) => Need::Differs,
+                None => Need::Missing,
+            };
+            need = need.min(here);
+            lacking.push(target.clone());
+        }
+        Ok(Item {
+            targets: match need {
+                Need::Nothing => item.targets.clone(),
+                _ => lacking,
+            },
+            need,
+            ..item.clone()
+        })
+    }
+
+    /// What a tag points at: one listing tells it for a whole repository where the registry lists
+    /// digests, else it is asked for by itself.
+    async fn digest(
+        &self,
+        registry: &Arc<Registry>,
+        repository: &str,
+        tag: &str,
+    ) -> Result<Option<Digest>, Error> {
+        if registry.endpoint().is_google()
+            && let Some(listing) = self.listing(registry, repository).await?
+        {
+            let mut manifests = listing.manifests.iter();
+            let found = manifests.find(|manifest| manifest.tags.iter().any(|known| known == tag));
+            if let Some(found) = found {
+                return Ok(Some(found.digest.clone()));
+            }
+        }
+        let found = registry.head_manifest(repository, tag).await;
+        found.map_err(|cause| list_error(registry, &format!("{repository}:{tag}"), cause))
+    }
+
+    async fn listing(
+        &self,
+        registry: &Arc<Registry>,
+        repository: &str,
+    ) -> Result<Option<Arc<Listing>>, Error> {
+        let cell = {
+            let key = (registry.endpoint().clone(), repository.to_owned());
+            let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(listings.entry(key).or_default())
+        };
+        let listing = cell.get_or_try_init(|| async {
+            let listing = registry.list(repository).await;
+            let listing = listing.map_err(|cause| list_error(registry, repository, cause))?;
+            Ok::<_, Error>(listing.map(Arc::new))
+        });
+        listing.await.cloned()
+    }
+}
+
+fn list_error(registry: &Registry, path: &str, cause: crate::registry::RegistryError) -> Error {
+    Error::Mirror(MirrorError::List {
+        what: format!("{}/{path}", registry.endpoint()),
+        cause,
+    })
+}
+
+fn listed(listing: &Listing) -> Vec<ListedTag> {
+    let uploaded: BTreeMap<_, _> = listing
+        .manifests
+        .iter()
+        .flat_map(|manifest| manifest.tags.iter().map(|tag| (tag, manifest.uploaded)))
+        .collect();
+    let tags = listing.tags.iter();
+    tags.map(|tag| ListedTag {
+        uploaded: uploaded.get(tag).copied().flatten(),
+        name: tag.clone(),
+    })
+    .collect()
+}
+
+/// No two images may arrive under one name: whichever came last would win.
+fn check_collisions(items: &[Item]) -> Result<(), MirrorError> {
+    let mut seen: HashMap<String, &Item> = HashMap::new();
+    for item in items {
+        for target in &item.targets {
+            for tag in &target.tags {
+                let name = format!("{}/{}:{tag}", target.endpoint, target.repository);
+                match seen.insert(name.clone(), item) {
+                    // The same image twice is a repetition, not a contradiction.
+                    Some(other) if other.source != item.source => {
+                        return Err(MirrorError::Collision {
+                            first: other.name.clone(),
+                            second: item.name.clone(),
+                            target: name,
+                        });
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}

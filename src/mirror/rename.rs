@@ -1,0 +1,123 @@
+//! Under which name an image arrives below each destination.
+
+/// A template for a path and a tag: `{name}`, `{path}` and `{tag}` stand for the source's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    path: String,
+    tag: String,
+}
+
+/// A template that cannot be filled in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenameError {
+    /// A `{…}` that is none of the three, or a brace without its other.
+    #[error("`{0}` is none of `{{name}}`, `{{path}}` and `{{tag}}`")]
+    Unknown(String),
+    /// `{tag}` in the path, where every tag would make a repository of its own.
+    #[error("`{{tag}}` stands in the path; put it behind `:`")]
+    TagInPath,
+}
+
+impl Default for Rename {
+    /// The last component of the source's path, under the same tag.
+    fn default() -> Self {
+        Self {
+            path: "{name}".to_owned(),
+            tag: "{tag}".to_owned(),
+        }
+    }
+}
+
+impl Rename {
+    /// Reads `PATH` or `PATH:TAG`.
+    ///
+    /// # Errors
+    ///
+    /// When it holds a placeholder that there is not, or that has no place there.
+    pub fn parse(text: &str) -> Result<Self, RenameError> {
+        let (path, tag) = text.split_once(':').unwrap_or((text, "{tag}"));
+        if path.contains("{tag}") {
+            return Err(RenameError::TagInPath);
+        }
+        for part in [path, tag] {
+            let without = ["{name}", "{path}", "{tag}"]
+                .iter()
+                .fold(part.to_owned(), |text, known| text.replace(known, ""));
+            if let Some(start) = without.find(['{', '}']) {
+                let rest = &without[start..];
+                let end = rest.find('}').map_or(rest.len(), |end| end + 1);
+                return Err(RenameError::Unknown(rest[..end].to_owned()));
+            }
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            tag: tag.to_owned(),
+        })
+    }
+
+    /// Path and tag for an image of the repository at `path` under `tag`.
+    pub fn apply(&self, path: &str, tag: &str) -> (String, String) {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        // One pass, so that nothing in a source's name is taken for a placeholder.
+        let fill = |template: &str| {
+            let mut filled = String::new();
+            let mut rest = template;
+            while let Some(start) = rest.find('{') {
+                filled.push_str(&rest[..start]);
+                let end = rest[start..]
+                    .find('}')
+                    .map_or(rest.len(), |end| start + end + 1);
+                filled.push_str(match &rest[start..end] {
+                    "{name}" => name,
+                    "{path}" => path,
+                    "{tag}" => tag,
+                    other => other,
+                });
+                rest = &rest[end..];
+            }
+            filled + rest
+        };
+        (fill(&self.path), fill(&self.tag))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BRACES: [char; 2] = ['{', '}'];
+
+    #[test]
+    fn the_parts_of_the_source_s_name_stand_where_the_template_says() {
+        let apply = |template: &str| {
+            Rename::parse(template)
+                .unwrap()
+                .apply("acme/team/api", "1.2")
+        };
+        let made = |path: &str, tag: &str| (path.to_owned(), tag.to_owned());
+        assert_eq!(apply("{name}"), made("api", "1.2"));
+        assert_eq!(apply("mirror/{path}"), made("mirror/acme/team/api", "1.2"));
+        assert_eq!(apply("base:{name}-{tag}"), made("base", "api-1.2"));
+        assert_eq!(Rename::default(), Rename::parse("{name}").unwrap());
+    }
+
+    #[test]
+    fn what_cannot_be_filled_in_is_told() {
+        let fault = |template: &str| Rename::parse(template).unwrap_err();
+        assert_eq!(fault("{nam}"), RenameError::Unknown("{nam}".to_owned()));
+        assert_eq!(fault("a}b"), RenameError::Unknown("}".to_owned()));
+        assert_eq!(fault("{name}/{tag}"), RenameError::TagInPath);
+    }
+
+    proptest! {
+        #[test]
+        fn any_template_that_is_read_leaves_no_placeholder(template in "[a-z{}:/]{0,20}") {
+            if let Ok(rename) = Rename::parse(&template) {
+                let (path, tag) = rename.apply("a/b", "c");
+                prop_assert!(![path, tag].iter().any(|part| part.contains(BRACES)));
+            }
+        }
+    }
+}

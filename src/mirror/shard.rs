@@ -1,0 +1,65 @@
+//! Which of several runners does which images.
+//!
+//! Runners start at different times and see a registry that moves, so a shard is decided by the
+//! name of the source's repository alone: rendezvous hashing (Thaler and Ravishankar, 1998) gives
+//! each name to the shard whose hash with it is the highest. No two do the same, together they do
+//! all, and an image that is added moves no other.
+
+use crate::digest::Digest;
+
+/// One of several runners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Its number, from 0.
+    pub index: usize,
+    /// How many there are, at least 1.
+    pub total: usize,
+}
+
+impl Shard {
+    /// True when the images of `repository` (`host/path`) are this runner's.
+    pub fn has(self, repository: &str) -> bool {
+        let weight = |index: &usize| Digest::of(format!("{index} {repository}").as_bytes());
+        (0..self.total).max_by_key(weight) == Some(self.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shard_of(repository: &str, total: usize) -> Vec<usize> {
+        let mut shards: Vec<_> = (0..total).collect();
+        shards.retain(|&index| Shard { index, total }.has(repository));
+        shards
+    }
+
+    proptest! {
+        #[test]
+        fn each_repository_has_one_shard(name in "[a-z/]{1,30}", total in 1..12_usize) {
+            prop_assert_eq!(shard_of(&name, total).len(), 1);
+        }
+
+        #[test]
+        fn another_runner_takes_from_the_others_and_moves_nothing_else(
+            name in "[a-z/]{1,30}", total in 1..12_usize,
+        ) {
+            let (before, after) = (shard_of(&name, total), shard_of(&name, total + 1));
+            prop_assert!(after == before || after == [total]);
+        }
+    }
+
+    #[test]
+    fn no_shard_is_left_without_work() {
+        let mut counts = [0; 4];
+        for number in 0..400 {
+            counts[shard_of(&format!("r.example/app{number}"), 4)[0]] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (70..130).contains(count)),
+            "{counts:?}"
+        );
+    }
+}

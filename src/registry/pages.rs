@@ -1,0 +1,111 @@
+//! Listings that come in pages.
+
+use reqwest::header::{HeaderMap, LINK};
+use reqwest::{Method, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+use super::error::{PAGE, is_page};
+use super::http::read_bounded;
+use super::token::Access;
+use super::{Registry, RegistryError};
+
+/// The most bytes of one page: ten thousand of Google's entries are about 4 MB.
+const MAX_PAGE: usize = 64 * 1024 * 1024;
+
+/// The most pages that are followed, so that a registry that always names another one ends too.
+const MAX_PAGES: usize = 10_000;
+
+/// Whether a page is followed by the next that the registry names.
+pub(super) enum Turn {
+    On,
+    Stop,
+}
+
+impl Registry {
+    /// Gives `take` one page after another, from the one at `url` on; false when there is nothing at
+    /// that place. `what` is what a page should be.
+    pub(super) async fn pages<P: DeserializeOwned>(
+        &self,
+        mut url: Url,
+        repository: &str,
+        access: Access,
+        what: &str,
+        mut take: impl FnMut(P) -> Turn,
+    ) -> Result<bool, RegistryError> {
+        for _ in 0..MAX_PAGES {
+            let answer = self
+                .send(Method::GET, url.clone(), repository, access, |r| r)
+                .await?;
+            match answer.status() {
+                StatusCode::OK => {}
+                StatusCode::NOT_FOUND => return Ok(false),
+                _ => return Err(self.refusal(Method::GET, url, answer).await),
+            }
+            let next = next_page(answer.headers(), &url);
+            let body = read_bounded(answer, MAX_PAGE)
+                .await
+                .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
+            let page: P = serde_json::from_slice(&body).map_err(|_| {
+                let what = if is_page(&body) {
+                    PAGE.to_owned()
+                } else {
+                    format!("the answer is no {what}")
+                };
+                RegistryError::unexpected(Method::GET, url.clone(), what)
+            })?;
+            match (take(page), next) {
+                (Turn::On, Some(next)) => url = next,
+                _ => break,
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The next page's URL from `Link: <…>; rel="next"` (RFC 8288), on the same registry only.
+pub(super) fn next_page(headers: &HeaderMap, current: &Url) -> Option<Url> {
+    headers
+        .get_all(LINK)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|link| {
+            let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+            let is_next = parameters
+                .split(';')
+                .any(|parameter| matches!(parameter.trim(), r#"rel="next""# | "rel=next"));
+            let url = current.join(target).ok()?;
+            (is_next && url.origin() == current.origin() && url != *current).then_some(url)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(link: &str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(LINK, link.parse().unwrap());
+        let current = Url::parse("https://r.example/v2/a/tags/list?n=2").unwrap();
+        next_page(&headers, &current).map(|url| url.to_string())
+    }
+
+    #[test]
+    fn the_next_page_is_taken_from_the_same_registry_alone() {
+        assert_eq!(
+            next(r#"</v2/a/tags/list?last=b&n=2>; rel="next""#).unwrap(),
+            "https://r.example/v2/a/tags/list?last=b&n=2"
+        );
+        assert_eq!(
+            next(r#"<https://evil.example/v2/a/tags/list>; rel="next""#),
+            None
+        );
+        assert_eq!(
+            next(r#"<http://r.example/v2/a/tags/list>; rel="next""#),
+            None
+        );
+        assert_eq!(next(r#"</v2/a/tags/list?n=2>; rel="next""#), None);
+        assert_eq!(next(r#"</v2/a>; rel="prev""#), None);
+        assert_eq!(next("garbage"), None);
+    }
+}

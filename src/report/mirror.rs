@@ -1,0 +1,180 @@
+//! The report of many images: a line an image, and what did not arrive with its reason.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::table::{Table, bytes};
+use crate::error::harmless;
+use crate::mirror::{Need, Outcome, Plan};
+
+/// The report of `mirror`, as it is printed.
+#[derive(Clone, Copy, Debug)]
+pub struct MirrorReport<'a>(pub &'a [Outcome]);
+
+/// The plan of `mirror`, as `dry_run` prints it.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanReport<'a>(pub &'a Plan);
+
+impl fmt::Display for PlanReport<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(["IMAGE", "DESTINATION", "NEED"]);
+        for item in &self.0.items {
+            let need = match item.need {
+                Need::Missing => "missing",
+                Need::Differs => "differs",
+                Need::Unknown => "to be looked at",
+                Need::Nothing => "nothing",
+            };
+            for target in &item.targets {
+                let tags = target.tags.join(",");
+                let name = format!("{}/{}:{tags}", target.endpoint, target.repository);
+                table.row([item.name.clone(), name, need.to_owned()]);
+            }
+        }
+        writeln!(formatter, "{table}{}", self.0)
+    }
+}
+
+/// What became of an image at all its destinations together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Result {
+    Same,
+    Brought,
+    Partly,
+    Missed,
+    Failed,
+}
+
+impl Result {
+    fn of(outcome: &Outcome) -> Self {
+        let counts = outcome.missed.iter().any(|missed| !missed.best_effort);
+        match (outcome.item.need, outcome.arrivals.is_empty()) {
+            (Need::Nothing, _) => Self::Same,
+            (_, false) if outcome.missed.is_empty() => Self::Brought,
+            (_, false) => Self::Partly,
+            (_, true) if counts => Self::Failed,
+            (_, true) => Self::Missed,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Brought => "brought",
+            Self::Partly => "partly",
+            Self::Missed => "missed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+fn sent(outcome: &Outcome) -> u64 {
+    let arrivals = outcome.arrivals.iter();
+    arrivals.map(|arrival| arrival.pushed.sent_bytes).sum()
+}
+
+impl fmt::Display for MirrorReport<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(["IMAGE", "RESULT", "SENT"]);
+        for outcome in self.0 {
+            let result = Result::of(outcome).word().to_owned();
+            table.row([outcome.item.name.clone(), result, bytes(sent(outcome))]);
+        }
+        write!(formatter, "{table}")?;
+        for missed in self.0.iter().flat_map(|outcome| &outcome.missed) {
+            let what = if missed.best_effort {
+                "missed"
+            } else {
+                "failed"
+            };
+            let tags = missed.tags.join(",");
+            writeln!(
+                formatter,
+                "{what}: {}:{tags}: {}",
+                missed.name,
+                harmless(&missed.why)
+            )?;
+        }
+        let count = |result| self.0.iter().filter(|o| Result::of(o) == result).count();
+        let parts = [
+            Result::Brought,
+            Result::Same,
+            Result::Partly,
+            Result::Missed,
+            Result::Failed,
+        ];
+        let parts = parts.map(|result| (count(result), result.word()));
+        let told = parts.iter().filter(|(count, _)| *count > 0);
+        let told: Vec<_> = told
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
+        let images = if self.0.len() == 1 { "image" } else { "images" };
+        writeln!(
+            formatter,
+            "{} {images}{}{}, {} sent",
+            self.0.len(),
+            if told.is_empty() { "" } else { ": " },
+            told.join(", "),
+            bytes(self.0.iter().map(sent).sum())
+        )
+    }
+}
+
+impl MirrorReport<'_> {
+    /// The report as one JSON document with a newline at its end.
+    pub fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            images: Vec<Image<'a>>,
+        }
+        #[derive(Serialize)]
+        struct Image<'a> {
+            image: &'a str,
+            result: Result,
+            sent_bytes: u64,
+            destinations: Vec<Destination<'a>>,
+        }
+        #[derive(Serialize)]
+        struct Destination<'a> {
+            image: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            digest: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            why: Option<&'a str>,
+        }
+
+        let images = self.0.iter().map(|outcome| {
+            let arrived = outcome.arrivals.iter().flat_map(|arrival| {
+                let pushed = &arrival.pushed;
+                pushed.tags.iter().map(|tag| Destination {
+                    image: format!("{}:{}", pushed.name, tag.tag),
+                    digest: Some(pushed.digest.as_str()),
+                    why: None,
+                })
+            });
+            let missed = outcome.missed.iter().map(|missed| Destination {
+                image: format!("{}:{}", missed.name, missed.tags.join(",")),
+                digest: None,
+                why: Some(&missed.why),
+            });
+            Image {
+                image: &outcome.item.name,
+                result: Result::of(outcome),
+                sent_bytes: sent(outcome),
+                destinations: arrived.chain(missed).collect(),
+            }
+        });
+        let document = Document {
+            images: images.collect(),
+        };
+        #[expect(
+            clippy::expect_used,
+            reason = "strings, numbers and lists always make JSON"
+        )]
+        let mut text = serde_json::to_string_pretty(&document).expect("a report is JSON");
+        text.push('\n');
+        text
+    }
+}

@@ -1,0 +1,286 @@
+//! `gcr-push mirror`: many images, by a file.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use standin::{RequestKind, Standin};
+
+use super::*;
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::google::Google;
+use crate::support::images::{Packed, Picture};
+
+/// Puts a small image, another for each name, into a repository.
+fn put(standin: &Standin, host: &str, repository: &str, tag: &str, content: &str) {
+    let mut layout = Layout::default();
+    let root = layout.image(&Picture::on("amd64", content, 2), Packed::Gzip);
+    seed(standin, host, repository, &layout, &root, tag);
+}
+
+fn bulk(file: &str) -> Run {
+    Run::command("mirror").file("gcr-push.yaml", file)
+}
+
+fn manifest(registry: &DockerRegistry, repository: &str, tag: &str) -> Option<Vec<u8>> {
+    tagged(registry.address(), repository, tag)
+}
+
+#[test]
+fn what_is_missing_or_differs_is_brought_and_the_rest_costs_a_question_a_side() {
+    let (source, home) = (Standin::start(), Standin::start());
+    for (repository, tag) in [
+        ("acme/api", "1.0"),
+        ("acme/api", "1.1"),
+        ("acme/web", "latest"),
+    ] {
+        put(
+            &source,
+            PLAIN,
+            repository,
+            tag,
+            &format!("{repository}{tag}"),
+        );
+    }
+    put(&home, PLAIN, "mirror/web", "latest", "an older one");
+    let file = format!(
+        "destinations: [{}/mirror]\nimages:\n  - from: {source}/acme/api\n    tags: ['1.*']\n  \
+         - from: {source}/acme/web:latest\n",
+        home.plain_address(),
+        source = source.plain_address(),
+    );
+    let outcome = bulk(&file).set("report_file", "report.json").succeeds();
+    assert!(
+        outcome
+            .stderr
+            .contains("3 images: 2 missing, 1 different, 0 the same")
+    );
+    assert!(
+        outcome.stdout.contains("3 images: 3 brought, "),
+        "{}",
+        outcome.stdout
+    );
+    for (from, to, tag) in [
+        ("acme/api", "mirror/api", "1.0"),
+        ("acme/api", "mirror/api", "1.1"),
+        ("acme/web", "mirror/web", "latest"),
+    ] {
+        assert_eq!(
+            source.manifest(PLAIN, from, tag).unwrap(),
+            home.manifest(PLAIN, to, tag).unwrap()
+        );
+    }
+    let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
+    assert_eq!(report["images"][0]["result"], "brought");
+
+    for standin in [&source, &home] {
+        standin.clear_requests();
+    }
+    let outcome = bulk(&file).succeeds();
+    assert!(
+        outcome.stdout.contains("3 images: 3 same, 0 B sent"),
+        "{}",
+        outcome.stdout
+    );
+    for (standin, kinds) in [
+        (
+            &source,
+            vec![
+                RequestKind::Ping,
+                RequestKind::TagsList,
+                RequestKind::ManifestHead,
+            ],
+        ),
+        (&home, vec![RequestKind::Ping, RequestKind::ManifestHead]),
+    ] {
+        let requests = standin.requests();
+        let other = requests
+            .iter()
+            .find(|request| !kinds.contains(&request.kind));
+        assert!(other.is_none(), "{other:?}");
+        assert_eq!(of_kind(&requests, RequestKind::ManifestHead).len(), 3);
+    }
+}
+
+#[test]
+fn google_s_listing_tells_the_digests_of_a_whole_repository() {
+    let google = Google::start();
+    let repository = "acme/containers";
+    let source = "us-docker.pkg.dev";
+    for tag in ["1", "2", "3"] {
+        put(
+            &google.standin,
+            source,
+            &format!("{repository}/api"),
+            tag,
+            tag,
+        );
+    }
+    let file = format!(
+        "destinations: [europe-docker.pkg.dev/{repository}]\nimages:\n  - from: \
+         {source}/{repository}/**\n"
+    );
+    let run = || {
+        google
+            .reach(bulk(&file))
+            .set("credentials_json", &google.key)
+    };
+    run().succeeds();
+    google.standin.clear_requests();
+    let outcome = run().succeeds();
+    assert!(
+        outcome.stdout.contains("3 images: 3 same"),
+        "{}",
+        outcome.stdout
+    );
+    let requests = google.standin.requests();
+    assert_eq!(of_kind(&requests, RequestKind::ManifestHead).len(), 0);
+    // The path, the repository below it, and the same at the other end.
+    assert!(of_kind(&requests, RequestKind::TagsList).len() <= 4);
+}
+
+#[test]
+fn every_repository_below_a_path_is_found_in_the_catalog() {
+    let source = Standin::start();
+    for repository in ["acme/api", "acme/team/web", "acme-2/other"] {
+        put(&source, PLAIN, repository, "1", repository);
+    }
+    let home = DockerRegistry::start();
+    bulk(&format!(
+        "destinations: [{}/mirror]\nimages:\n  - from: {}/acme/**\n    to: '{{path}}'\n",
+        home.address(),
+        source.plain_address()
+    ))
+    .succeeds();
+    assert!(manifest(&home, "mirror/acme/api", "1").is_some());
+    assert!(manifest(&home, "mirror/acme/team/web", "1").is_some());
+    assert!(manifest(&home, "mirror/acme-2/other", "1").is_none());
+}
+
+#[test]
+fn an_image_that_fails_does_not_stop_the_others() {
+    let source = Standin::start();
+    put(&source, PLAIN, "acme/api", "1", "api");
+    let home = DockerRegistry::start();
+    let file = |best_effort: bool| {
+        format!(
+            "destinations: [{}/mirror]\nimages:\n  - from: {source}/acme/none:1\n    best_effort: \
+             {best_effort}\n  - from: {source}/acme/api:1\n",
+            home.address(),
+            source = source.plain_address(),
+        )
+    };
+    let outcome = bulk(&file(false)).fails_with(1);
+    assert!(
+        outcome.stdout.contains("1 image: 1 brought"),
+        "{}",
+        outcome.stdout
+    );
+    insta::assert_snapshot!(outcome.error(), @r"
+    error: `127.0.0.1:[PORT]/acme/none:1` does not exist
+
+    hint: where it does, the login of its registry may not see it; name another tag, or take the entry out
+    ");
+    assert!(manifest(&home, "mirror/api", "1").is_some());
+    bulk(&file(true)).succeeds();
+}
+
+#[test]
+fn shards_do_disjoint_work_that_adds_up_to_the_whole() {
+    let source = Standin::start();
+    let names: BTreeSet<_> = (0..12).map(|number| format!("app{number}")).collect();
+    for name in &names {
+        put(&source, PLAIN, &format!("acme/{name}"), "1", name);
+    }
+    let home = Standin::start();
+    let file = format!(
+        "destinations: [{}/mirror]\nimages:\n  - from: {}/acme/**\n",
+        home.plain_address(),
+        source.plain_address()
+    );
+    let mut brought = 0;
+    for run in [
+        bulk(&file).set("shard", "1/3"),
+        bulk(&file)
+            .variable("CI_NODE_INDEX", "2")
+            .variable("CI_NODE_TOTAL", "3"),
+        bulk(&file)
+            .variable("CIRCLE_NODE_INDEX", "2")
+            .variable("CIRCLE_NODE_TOTAL", "3"),
+    ] {
+        let outcome = run.succeeds();
+        assert!(!outcome.stdout.contains("same"), "{}", outcome.stdout);
+        brought += outcome
+            .stdout
+            .lines()
+            .filter(|line| line.contains("  brought"))
+            .count();
+    }
+    assert_eq!(brought, names.len());
+    for name in &names {
+        assert!(
+            home.manifest(PLAIN, &format!("mirror/{name}"), "1")
+                .is_some()
+        );
+    }
+}
+
+#[test]
+fn a_dry_run_shows_the_plan_and_changes_nothing() {
+    let source = Standin::start();
+    put(&source, PLAIN, "acme/api", "1", "api");
+    let home = DockerRegistry::start();
+    let file = format!(
+        "destinations: [{}/mirror]\nimages:\n  - from: {}/acme/api\n",
+        home.address(),
+        source.plain_address()
+    );
+    let outcome = bulk(&file).set("dry_run", "true").succeeds();
+    let words = outcome
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    insta::assert_snapshot!(
+        outcome.scrub(&words),
+        @"IMAGE DESTINATION NEED 127.0.0.1:[PORT]/acme/api:1 127.0.0.1:[PORT]/mirror/api:1 missing 1 image: 1 missing, 0 different, 0 the same"
+    );
+    assert!(home.is_untouched());
+}
+
+#[test]
+fn two_images_under_one_name_are_told_before_anything_is_done() {
+    let source = Standin::start();
+    for team in ["a", "b"] {
+        put(&source, PLAIN, &format!("{team}/api"), "1", team);
+    }
+    let home = DockerRegistry::start();
+    let file = format!(
+        "destinations: [{}/mirror]\nimages:\n  - from: {source}/a/**\n  - from: {source}/b/**\n",
+        home.address(),
+        source = source.plain_address(),
+    );
+    let outcome = bulk(&file).fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @r#"
+    error: both `127.0.0.1:[PORT]/a/api:1` and `127.0.0.1:[PORT]/b/api:1` would become `127.0.0.1:[PORT]/mirror/api:1`
+
+    hint: keep them apart with `to: "{path}"`, which is the whole path of the source
+    "#);
+    assert!(home.is_untouched());
+}
+
+#[test]
+fn a_file_that_is_not_there_or_wrong_is_told() {
+    let missing = Run::command("mirror").fails_with(2);
+    let wrong = bulk("destinations: [gcr.io/acme]\nimage: []\n").fails_with(2);
+    insta::assert_snapshot!([missing.error(), wrong.error()].join("\n"), @r"
+    error: an input is missing
+      `config`: there is no `gcr-push.yaml` here: say which images go where in one, or name another file (GCR_PUSH_CONFIG)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `config`: `gcr-push.yaml`: unknown field `image`, expected one of `destinations`, `defaults`, `images` at line 2 column 1; did you mean `images`? (GCR_PUSH_CONFIG)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
