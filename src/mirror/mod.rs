@@ -4,6 +4,7 @@
 //! are missing. Then the work, what is missing first. An image that fails does not stop the others,
 //! and a run that was stopped is taken up by the next, which plans anew.
 
+mod claims;
 mod error;
 mod plan;
 pub mod rename;
@@ -11,6 +12,7 @@ mod repositories;
 pub mod select;
 pub mod shard;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
@@ -20,13 +22,15 @@ pub use plan::{Item, Need, Plan, plan};
 
 use crate::arrivals::{Bearer, Fate};
 use crate::config::{Platforms, Verify};
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::push::{Holdings, Settings};
 use crate::reference::{Endpoint, Reference};
 use crate::registries::Registries;
 use crate::report::Arrival;
 use crate::report::Missed;
-use crate::source::Source;
+use crate::source::{Content, Source};
+use claims::Claims;
 use rename::Rename;
 use select::Selection;
 use shard::Shard;
@@ -131,22 +135,16 @@ pub async fn bring(
     settings: &Settings,
     verify: Verify,
 ) -> (Vec<Outcome>, Vec<Error>) {
-    let holdings = Arc::<Holdings>::default();
+    let bringing = Bringing {
+        registries,
+        settings,
+        verify,
+        holdings: Arc::default(),
+        claims: Claims::default(),
+    };
+    let bringing = &bringing;
     let mut results: Vec<_> = stream::iter(plan.items.into_iter().enumerate())
-        .map(|(number, item)| {
-            let holdings = &holdings;
-            async move {
-                let settings = Settings {
-                    platforms: item.platforms.clone(),
-                    referrers: item.referrers,
-                    ..settings.clone()
-                };
-                (
-                    number,
-                    bring_one(item, registries, &settings, holdings, verify).await,
-                )
-            }
-        })
+        .map(|(number, item)| async move { (number, bringing.bring(item).await) })
         .buffer_unordered(IMAGES_AT_ONCE)
         .collect()
         .await;
@@ -159,67 +157,86 @@ pub async fn bring(
     (outcomes, errors)
 }
 
-async fn bring_one(
-    item: Item,
-    registries: &Registries<'_>,
-    settings: &Settings,
-    holdings: &Arc<Holdings>,
+/// What all images of a run are brought with.
+struct Bringing<'a> {
+    registries: &'a Registries<'a>,
+    settings: &'a Settings,
     verify: Verify,
-) -> (Outcome, Vec<Error>) {
-    let mut outcome = Outcome {
-        arrivals: Vec::new(),
-        missed: Vec::new(),
-        item,
-    };
-    if outcome.item.need == Need::Nothing {
-        return (outcome, Vec::new());
-    }
-    let item = &outcome.item;
-    let source = match open(item, registries).await {
-        Ok(source) => source,
-        Err(error) => {
-            outcome.missed = item.missed(&error);
-            let errors = if item.best_effort() {
-                Vec::new()
-            } else {
-                vec![error]
-            };
-            return (outcome, errors);
-        }
-    };
-    let bearer = Bearer {
-        source: &source,
-        registries,
-        settings,
-        holdings,
-        verify,
-    };
-    let arrived = bearer.bring(&item.targets).await;
-    let mut errors = Vec::new();
-    if let Some(error) = arrived.failure.map(Error::Push) {
-        outcome.missed = item.missed(&error);
-        if !item.best_effort() {
-            errors.push(error);
-        }
-        return (outcome, errors);
-    }
-    for fate in arrived.fates {
-        match fate {
-            Fate::Arrived(arrival) => outcome.arrivals.push(arrival),
-            Fate::Missed(missed, error) => {
-                if !missed.best_effort {
-                    errors.extend(error);
-                }
-                outcome.missed.push(missed);
-            }
-        }
-    }
-    (outcome, errors)
+    holdings: Arc<Holdings>,
+    claims: Claims,
 }
 
-async fn open(item: &Item, registries: &Registries<'_>) -> Result<Source, Error> {
-    let registry = registries.source(&item.source.endpoint).await?;
-    Source::open_remote(registry, &item.source, &item.platforms)
-        .await
-        .map_err(Error::Source)
+impl Bringing<'_> {
+    async fn bring(&self, item: Item) -> (Outcome, Vec<Error>) {
+        let mut outcome = Outcome {
+            arrivals: Vec::new(),
+            missed: Vec::new(),
+            item,
+        };
+        if outcome.item.need == Need::Nothing {
+            return (outcome, Vec::new());
+        }
+        let mut errors = Vec::new();
+        match self.fates(&outcome.item).await {
+            Ok(fates) => {
+                for fate in fates {
+                    match fate {
+                        Fate::Arrived(arrival) => outcome.arrivals.push(arrival),
+                        Fate::Missed(missed, error) => {
+                            if !missed.best_effort {
+                                errors.extend(error);
+                            }
+                            outcome.missed.push(missed);
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                outcome.missed = outcome.item.missed(&error);
+                if !outcome.item.best_effort() {
+                    errors.push(error);
+                }
+            }
+        }
+        (outcome, errors)
+    }
+
+    /// What became of each target, or what kept the image from being read.
+    async fn fates(&self, item: &Item) -> Result<Vec<Fate>, Error> {
+        let registry = self.registries.source(&item.source.endpoint).await?;
+        let source = Source::open_remote(registry, &item.source, &item.platforms)
+            .await
+            .map_err(Error::Source)?;
+        let settings = Settings {
+            platforms: item.platforms.clone(),
+            referrers: item.referrers,
+            ..self.settings.clone()
+        };
+        let bearer = Bearer {
+            source: &source,
+            registries: self.registries,
+            settings: &settings,
+            holdings: &self.holdings,
+            verify: self.verify,
+        };
+        let is_there = |digest: &Digest| {
+            let mut targets = item.targets.iter();
+            targets.all(|target| self.holdings.are_known_at(&target.endpoint, digest))
+        };
+        let claims = self.claims.take(blobs(&source), is_there).await;
+        let arrived = bearer.bring(&item.targets).await;
+        drop(claims);
+        match arrived.failure {
+            Some(error) => Err(Error::Push(error)),
+            None => Ok(arrived.fates),
+        }
+    }
+}
+
+/// Every blob of an image.
+fn blobs(source: &Source) -> BTreeSet<Digest> {
+    match &source.image().content {
+        Content::Manifests(tree) => tree.blobs().map(|blob| blob.digest.clone()).collect(),
+        Content::Unpacked(_) => BTreeSet::new(),
+    }
 }

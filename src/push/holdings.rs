@@ -44,6 +44,14 @@ impl Holdings {
         holders.is_some_and(|holders| holders.iter().any(|known| known == repository))
     }
 
+    /// True when any repository of the registry is known to hold the blob.
+    pub fn are_known_at(&self, endpoint: &Endpoint, digest: &Digest) -> bool {
+        let known = self.known();
+        known
+            .holders
+            .contains_key(&(endpoint.clone(), digest.clone()))
+    }
+
     /// Another repository of the same registry that the blob may be mounted from.
     pub(super) fn donor(
         &self,

@@ -225,6 +225,45 @@ fn shards_do_disjoint_work_that_adds_up_to_the_whole() {
 }
 
 #[test]
+fn what_images_share_is_read_once_and_sent_once() {
+    let (source, home) = (Standin::start(), Standin::start());
+    let base = Picture::on("amd64", "base", 2);
+    let mut shared = BTreeSet::new();
+    for number in 0..10 {
+        let own = Picture::on("amd64", &format!("app{number}"), 1);
+        let layers = [base.layers.clone(), own.layers].concat();
+        let mut layout = Layout::default();
+        let root = layout.image(&Picture::of("amd64", layers), Packed::Gzip);
+        let repository = format!("acme/app{number}");
+        seed(&source, PLAIN, &repository, &layout, &root, "1");
+        let blobs: BTreeSet<_> = layout.blobs.keys().map(ToString::to_string).collect();
+        shared = match number {
+            0 => blobs,
+            _ => shared.intersection(&blobs).cloned().collect(),
+        };
+    }
+    assert_eq!(shared.len(), 2);
+    bulk(&format!(
+        "destinations: [{}/mirror]\nimages:\n  - from: {}/acme/**\n",
+        home.plain_address(),
+        source.plain_address()
+    ))
+    .succeeds();
+    for digest in &shared {
+        let read = source.requests();
+        let read = read.iter().filter(|request| {
+            request.kind == RequestKind::BlobGet && request.path.ends_with(digest.as_str())
+        });
+        assert_eq!(read.count(), 1, "{digest}");
+        let sent = home.requests();
+        let sent = sent.iter().filter(|request| {
+            request.kind == RequestKind::UploadPut && request.query.contains(&digest[7..])
+        });
+        assert_eq!(sent.count(), 1, "{digest}");
+    }
+}
+
+#[test]
 fn a_dry_run_shows_the_plan_and_changes_nothing() {
     let source = Standin::start();
     put(&source, PLAIN, "acme/api", "1", "api");
