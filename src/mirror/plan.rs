@@ -15,7 +15,7 @@ use crate::error::{Error, causes};
 use crate::push::targets::Target;
 use crate::reference::{Endpoint, Reference};
 use crate::registries::Registries;
-use crate::registry::{Listing, Registry};
+use crate::registry::{Listing, Registry, RegistryError};
 use crate::report::Missed;
 
 /// One image: where it is read, where it goes, and why.
@@ -98,7 +98,7 @@ impl fmt::Display for Plan {
 }
 
 /// Questions that are under way at once.
-const QUESTIONS_AT_ONCE: usize = 16;
+pub(super) const QUESTIONS_AT_ONCE: usize = 16;
 
 /// Makes the plan. An entry that cannot be planned does not stop the others: its error comes beside
 /// them.
@@ -148,9 +148,9 @@ pub async fn plan(
 
 type Listed = Arc<OnceCell<Option<Arc<Listing>>>>;
 
-struct Planner<'a> {
+pub(super) struct Planner<'a> {
     request: &'a MirrorRequest,
-    registries: &'a Registries<'a>,
+    pub(super) registries: &'a Registries<'a>,
     /// What a repository lists, asked for once.
     listings: Mutex<HashMap<(Endpoint, String), Listed>>,
 }
@@ -176,9 +176,7 @@ impl Planner<'_> {
                 self.chosen(entry, reference).await
             }
             Origin::Below(endpoint, path) => {
-                let registry = self.registries.source(endpoint).await?;
-                let found = repositories::below(&registry, path).await;
-                let mut found = found.map_err(Error::Mirror)?;
+                let mut found = self.below(endpoint, path).await?;
                 found.retain(|repository| mine(endpoint, repository));
                 let items: Vec<_> = stream::iter(found)
                     .map(|repository| async move {
@@ -313,10 +311,11 @@ impl Planner<'_> {
             }
         }
         let found = registry.head_manifest(repository, tag).await;
-        found.map_err(|cause| list_error(registry, &format!("{repository}:{tag}"), cause))
+        found
+            .map_err(|cause| list_error(registry.endpoint(), &format!("{repository}:{tag}"), cause))
     }
 
-    async fn listing(
+    pub(super) async fn listing(
         &self,
         registry: &Arc<Registry>,
         repository: &str,
@@ -328,18 +327,17 @@ impl Planner<'_> {
         };
         let listing = cell.get_or_try_init(|| async {
             let listing = registry.list(repository).await;
-            let listing = listing.map_err(|cause| list_error(registry, repository, cause))?;
+            let listing =
+                listing.map_err(|cause| list_error(registry.endpoint(), repository, cause))?;
             Ok::<_, Error>(listing.map(Arc::new))
         });
         listing.await.cloned()
     }
 }
 
-fn list_error(registry: &Registry, path: &str, cause: crate::registry::RegistryError) -> Error {
-    Error::Mirror(MirrorError::List {
-        what: format!("{}/{path}", registry.endpoint()),
-        cause,
-    })
+pub(super) fn list_error(endpoint: &Endpoint, path: &str, cause: RegistryError) -> Error {
+    let what = repositories::name(endpoint, path);
+    Error::Mirror(MirrorError::List { what, cause })
 }
 
 fn listed(listing: &Listing) -> Vec<ListedTag> {

@@ -2,33 +2,66 @@
 
 use std::collections::BTreeSet;
 
-use super::MirrorError;
-use crate::reference::Endpoint;
-use crate::registry::{Registry, RegistryError};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-/// Every repository at or below `path`, sorted.
-pub(super) async fn below(registry: &Registry, path: &str) -> Result<Vec<String>, MirrorError> {
-    let what = || match path {
-        "" => registry.endpoint().to_string(),
-        path => format!("{}/{path}", registry.endpoint()),
-    };
-    let failed = |cause| MirrorError::List {
-        what: what(),
-        cause,
-    };
-    let found = if registry.endpoint().is_google() {
-        walk(registry, path).await.map_err(failed)?
-    } else {
-        let catalog = registry.catalog().await.map_err(failed)?;
-        catalog
-            .into_iter()
-            .filter(|repository| is_below(repository, path))
-            .collect()
-    };
-    if found.is_empty() {
-        return Err(MirrorError::NothingBelow(what()));
+use super::MirrorError;
+use super::plan::{Planner, QUESTIONS_AT_ONCE, list_error};
+use crate::error::Error;
+use crate::reference::Endpoint;
+
+impl Planner<'_> {
+    /// Every repository at or below `path`, sorted.
+    pub(super) async fn below(
+        &self,
+        endpoint: &Endpoint,
+        path: &str,
+    ) -> Result<BTreeSet<String>, Error> {
+        let found = if endpoint.is_google() {
+            self.walk(endpoint, path).await?
+        } else {
+            let registry = self.registries.source(endpoint).await?;
+            let catalog = registry.catalog().await;
+            let catalog = catalog.map_err(|cause| list_error(endpoint, path, cause))?;
+            let below = |repository: &String| is_below(repository, path);
+            catalog.into_iter().filter(below).collect()
+        };
+        if found.is_empty() {
+            let what = name(endpoint, path);
+            return Err(Error::Mirror(MirrorError::NothingBelow(what)));
+        }
+        Ok(found)
     }
-    Ok(found.into_iter().collect())
+
+    /// Google's listing tells the children of a path, and what is a repository has manifests. The
+    /// listings are kept: the plan is made of them.
+    async fn walk(&self, endpoint: &Endpoint, path: &str) -> Result<BTreeSet<String>, Error> {
+        let registry = self.registries.source(endpoint).await?;
+        let mut found = BTreeSet::new();
+        let mut waiting = vec![path.to_owned()];
+        while !waiting.is_empty() {
+            let listings: Vec<_> = stream::iter(waiting)
+                .map(|path| {
+                    let registry = &registry;
+                    async move {
+                        let listing = self.listing(registry, &path).await?;
+                        Ok::<_, Error>((path, listing))
+                    }
+                })
+                .buffer_unordered(QUESTIONS_AT_ONCE)
+                .try_collect()
+                .await?;
+            waiting = Vec::new();
+            for (path, listing) in listings {
+                let Some(listing) = listing else { continue };
+                let children = listing.children.iter();
+                waiting.extend(children.map(|child| format!("{path}/{child}")));
+                if !listing.manifests.is_empty() || !listing.tags.is_empty() {
+                    found.insert(path);
+                }
+            }
+        }
+        Ok(found)
+    }
 }
 
 fn is_below(repository: &str, path: &str) -> bool {
@@ -36,30 +69,12 @@ fn is_below(repository: &str, path: &str) -> bool {
     path.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Google's listing tells the children of a path, and what is a repository has manifests.
-async fn walk(registry: &Registry, path: &str) -> Result<BTreeSet<String>, RegistryError> {
-    let mut found = BTreeSet::new();
-    let mut waiting = vec![path.to_owned()];
-    while let Some(path) = waiting.pop() {
-        let Some(listing) = registry.list(&path).await? else {
-            continue;
-        };
-        waiting.extend(
-            listing
-                .children
-                .iter()
-                .map(|child| format!("{path}/{child}")),
-        );
-        if !listing.manifests.is_empty() || !listing.tags.is_empty() {
-            found.insert(path);
-        }
-    }
-    Ok(found)
-}
-
-/// `host/repository`, by which runners share the work.
+/// `host/repository`, by which runners share the work; the host alone for all of its repositories.
 pub(super) fn name(endpoint: &Endpoint, repository: &str) -> String {
-    format!("{endpoint}/{repository}")
+    match repository {
+        "" => endpoint.to_string(),
+        repository => format!("{endpoint}/{repository}"),
+    }
 }
 
 #[cfg(test)]
