@@ -117,6 +117,7 @@ impl Bearer<'_> {
                 repository: target.repository.clone(),
                 tags: target.tags.clone(),
                 best_effort: target.best_effort,
+                journal: self.settings.journal.clone(),
             });
             let failed = |cause| Some(Error::SignIn(target.endpoint.clone(), cause));
             reached.push((*number, destination.map_err(failed)));
@@ -174,8 +175,9 @@ impl Bearer<'_> {
         tree: Option<&Tree>,
     ) -> Result<Arrival, Error> {
         let verified: Option<Verified> = match (self.verify, tree) {
-            (Verify::Listing, Some(tree)) => {
-                let verified = verify::verify(destination, &pushed, tree).await;
+            (Verify::Listing | Verify::Blobs, Some(tree)) => {
+                let reads_blobs = self.verify == Verify::Blobs;
+                let verified = verify::verify(destination, &pushed, tree, reads_blobs).await;
                 Some(verified.map_err(Error::Verify)?)
             }
             (Verify::Off, _) | (_, None) => None,

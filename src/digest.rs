@@ -1,6 +1,7 @@
 //! The identity of content: what its bytes hash to.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,17 @@ impl Hasher {
     /// The digest of all the bytes taken.
     pub fn finish(self) -> Digest {
         Digest::from_hash(self.0.finalize().into())
+    }
+}
+
+impl io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ use crate::reference::{Endpoint, ReferenceError};
 use crate::registry::{OpenError, RegistryError};
 use crate::setup::SetupError;
 use crate::source::SourceError;
+use crate::stop::Stopped;
 use crate::verify::VerifyError;
 
 /// Advice on what to do about an error, a sentence each; most useful first.
@@ -119,6 +120,9 @@ pub enum Error {
         /// Its folder.
         folder: PathBuf,
     },
+    /// It was ended before it was done.
+    #[error(transparent)]
+    Stopped(Stopped),
     /// The system does not give the threads that the run needs.
     #[error("could not start")]
     Start(#[source] io::Error),
@@ -141,6 +145,7 @@ impl Error {
             Self::Mirror(error) => error.exit_code(),
             Self::PullSecret(error) => error.exit_code(),
             Self::Setup(error) => error.exit_code(),
+            Self::Stopped(error) => error.exit_code(),
             Self::Output(_) | Self::File(..) | Self::Start(_) => ExitCode::Failed,
         }
     }
@@ -161,6 +166,7 @@ impl Hint for Error {
             Self::Mirror(error) => error.hints(),
             Self::PullSecret(error) => error.hints(),
             Self::Setup(error) => error.hints(),
+            Self::Stopped(error) => error.hints(),
             Self::NoImage => vec![
                 "for example `image: docker-archive:image.tar`, `oci-archive:image.tar`, \
                  `oci:layout`, `docker://NAME` or `docker-daemon:NAME`"

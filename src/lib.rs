@@ -43,6 +43,7 @@ pub mod report;
 pub mod secret;
 pub mod setup;
 pub mod source;
+pub mod stop;
 pub mod verify;
 
 use std::io::Write;
@@ -56,34 +57,51 @@ pub use error::{Error, Failure};
 use google::Google;
 use progress::Progress;
 use pull_secret::PullSecret;
-use push::Settings;
 use push::targets;
+use push::{Journal, Settings};
 use registries::Registries;
 use report::Report;
 use report::console::Group;
 use report::mirror::{MirrorReport, PlanReport};
 use report::progress::Display;
 use source::Source;
+use stop::{Cause, Stopped};
 
 /// Does what was asked for. `stdout` gets what was asked to be printed; talk goes to the log.
 ///
 /// # Errors
 ///
-/// Everything that went wrong, one error a destination where several were asked for.
+/// Everything that went wrong, one error a destination where several were asked for; or what had
+/// become of the tags when a signal or `timeout` ended it.
 pub async fn run(request: Request, stdout: &mut dyn Write) -> Result<(), Failure> {
-    let done = match request.command {
-        Command::Push => push_image(&request, stdout).await,
-        Command::Mirror => mirror_images(&request, stdout).await,
-        Command::List => list_images(&request, stdout).await.map_err(Failure::from),
-        Command::PullSecret => write_pull_secret(&request, stdout).map_err(Failure::from),
-        Command::Setup => set_up(&request, stdout).await.map_err(Failure::from),
+    let journal = Journal::default();
+    let done = tokio::select! {
+        biased;
+        cause = Cause::wait(request.timeout) => {
+            Err(Error::Stopped(Stopped::new(cause, &journal)).into())
+        }
+        done = act(&request, &journal, stdout) => done,
     };
     report::hand_back(&request);
     done
 }
 
+async fn act(request: &Request, journal: &Journal, stdout: &mut dyn Write) -> Result<(), Failure> {
+    match request.command {
+        Command::Push => push_image(request, journal, stdout).await,
+        Command::Mirror => mirror_images(request, journal, stdout).await,
+        Command::List => list_images(request, stdout).await.map_err(Failure::from),
+        Command::PullSecret => write_pull_secret(request, stdout).map_err(Failure::from),
+        Command::Setup => set_up(request, stdout).await.map_err(Failure::from),
+    }
+}
+
 /// Reads the image, pushes it everywhere, proves that it arrived, and reports.
-async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Failure> {
+async fn push_image(
+    request: &Request,
+    journal: &Journal,
+    stdout: &mut dyn Write,
+) -> Result<(), Failure> {
     if let Some(failure) = Failure::of(report::check(request)) {
         return Err(failure);
     }
@@ -99,7 +117,8 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
     let source = open_source(image, &registries, request).await?;
     let targets =
         targets::targets(&request.destinations, &source.image().names).map_err(Error::Target)?;
-    let settings = settings(request);
+    let settings = settings(request, journal);
+    settings.journal.expect_all(&targets);
     let display = Display::start(&settings.progress, &request.console);
     let bearer = Bearer {
         source: &source,
@@ -135,7 +154,7 @@ async fn push_image(request: &Request, stdout: &mut dyn Write) -> Result<(), Fai
     Failure::of(errors).map_or(Ok(()), Err)
 }
 
-fn settings(request: &Request) -> Settings {
+fn settings(request: &Request, journal: &Journal) -> Settings {
     Settings {
         platforms: request.platforms.clone(),
         compression: request.compression,
@@ -148,11 +167,16 @@ fn settings(request: &Request) -> Settings {
         patience: config::defaults::PATIENCE,
         temporary_directory: request.temporary_directory.clone(),
         progress: Progress::default(),
+        journal: journal.clone(),
     }
 }
 
 /// Plans, brings what is missing or differs, and reports a line an image.
-async fn mirror_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Failure> {
+async fn mirror_images(
+    request: &Request,
+    journal: &Journal,
+    stdout: &mut dyn Write,
+) -> Result<(), Failure> {
     let Some(asked) = &request.mirror else {
         return Ok(());
     };
@@ -172,7 +196,7 @@ async fn mirror_images(request: &Request, stdout: &mut dyn Write) -> Result<(), 
         return Failure::of(errors).map_or(Ok(()), Err);
     }
     tracing::info!("{plan}");
-    let settings = settings(request);
+    let settings = settings(request, journal);
     let display = Display::start(&settings.progress, &request.console);
     let (outcomes, failures) = mirror::bring(plan, &registries, &settings, request.verify).await;
     drop(display);

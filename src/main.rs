@@ -30,9 +30,12 @@ fn start(console: &Console) -> Result<(), Failure> {
     }
     let request =
         config::request(word, std::env::vars_os(), &config::Disk).map_err(Error::Config)?;
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(Error::Start)?
-        .block_on(gcr_push::run(request, &mut std::io::stdout()))
+        .map_err(Error::Start)?;
+    let done = runtime.block_on(gcr_push::run(request, &mut std::io::stdout()));
+    // Threads that still read or compress for a run that was stopped are not waited for.
+    runtime.shutdown_background();
+    done
 }

@@ -255,7 +255,7 @@ mod tests {
         Verification:
           verify
               How the result is checked: `listing` (default: by digest, by tag, and by the registry's own
-              listing) or `off`.
+              listing), `blobs` (every blob is read back and hashed as well) or `off`.
 
         Pull secret:
           pull_secret
@@ -325,9 +325,15 @@ mod tests {
           concurrency
               How many blobs are sent at once, from 1 to 64; default 8, and up to 24 together with those
               under 1 MiB.
+          retry_timeout
+              How long a request or transfer that failed for now is tried again, such as `10m`, at most
+              `1h`; `0s` never tries again; default `5m`.
           stall_timeout
               How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at
               most `1h`; default `60s`.
+          timeout
+              How long the whole run may take before it stops and says what was tagged, such as `30m`, at
+              most `24h`; default no limit.
           ca_certificates
               More certificate authorities to trust, on every connection: PEM text, or a path to it; default
               the system's alone.

@@ -131,7 +131,7 @@ variables! {
         missing_credentials: "What is done where there is no credential at all for a Google host, as in a pull request of a fork: `fail` (default), or `skip`: the image is checked, what would be pushed is told, and the run succeeds.";
     }
     Verify {
-        verify: "How the result is checked: `listing` (default: by digest, by tag, and by the registry's own listing) or `off`.";
+        verify: "How the result is checked: `listing` (default: by digest, by tag, and by the registry's own listing), `blobs` (every blob is read back and hashed as well) or `off`.";
     }
     PullSecret {
         pull_secret: "Name of a Kubernetes Secret to write, such as `gcr-pull`, with which a cluster pulls what was pushed; default none.";
@@ -161,7 +161,9 @@ variables! {
         compression_level: "Level for `gzip`, from 1 (fast) to 12 (small), default 2; or for `zstd`, from 1 to 19, default 3. Excludes `compression: none`.";
         layer_reuse: "Whether layers that the destination's earlier images have, by their diff IDs, are neither compressed nor sent: `auto` (default) or `off`.";
         concurrency: "How many blobs are sent at once, from 1 to 64; default 8, and up to 24 together with those under 1 MiB.";
+        retry_timeout: "How long a request or transfer that failed for now is tried again, such as `10m`, at most `1h`; `0s` never tries again; default `5m`.";
         stall_timeout: "How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at most `1h`; default `60s`.";
+        timeout: "How long the whole run may take before it stops and says what was tagged, such as `30m`, at most `24h`; default no limit.";
         ca_certificates: "More certificate authorities to trust, on every connection: PEM text, or a path to it; default the system's alone.";
         insecure_registries: "List of hosts that may be spoken to over plain HTTP, such as `registry.example.com:5000`; never Google's; this machine needs no mention.";
         log_format: "Form of the log: `plain`, `github` (annotations and groups), `gitlab` (sections) or `json` (an object a line); default `auto`, what suits the CI at hand.";

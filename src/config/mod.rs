@@ -64,6 +64,8 @@ pub struct Request {
     pub missing_credentials: MissingCredentials,
     /// Proxies, trusted roots, plain-HTTP hosts and time-outs, for every connection.
     pub network: Network,
+    /// How long the whole run may take; none is as long as it needs.
+    pub timeout: Option<Duration>,
     /// Which platforms of an index are pushed.
     pub platforms: Platforms,
     /// What is done to BuildKit's attestations, where it is said.
@@ -367,6 +369,8 @@ pub struct Concurrency {
 pub enum Verify {
     /// By digest, by tag and by the registry's own listing.
     Listing,
+    /// Likewise, and every blob is read back.
+    Blobs,
     /// Not at all.
     Off,
 }
@@ -428,6 +432,9 @@ pub mod defaults {
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
     /// How long a body may stand still.
     pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+    /// How long what failed for now is tried again: some times the minute that Google counts a
+    /// quota over.
+    pub const RETRY_TIMEOUT: Duration = Duration::from_secs(5 * 60);
     /// libdeflate's level for gzip: the fastest that sends no more than skopeo does (measured with
     /// `benches/peers`: level 1 sends 103 %, level 2 98.5 %, level 6 94 % at twice the time).
     pub const GZIP_LEVEL: u8 = 2;

@@ -9,7 +9,7 @@ use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::paths::Paths;
 use super::values::{duration, list};
-use crate::network::{Certificates, Network, Proxies};
+use crate::network::{Certificates, Network, Pace, Proxies};
 use crate::reference::Endpoint;
 
 /// Reads all of it.
@@ -18,13 +18,26 @@ pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> 
         let bounds = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
         faults.take("stall_timeout", duration(text, bounds))
     });
+    let retry_timeout = given.inputs.retry_timeout.as_deref().and_then(|text| {
+        let bounds = Duration::ZERO..=Duration::from_secs(60 * 60);
+        faults.take("retry_timeout", duration(text, bounds))
+    });
     Network {
         proxies: proxies(given, faults),
         ca_certificates: certificates(given, paths, faults).unwrap_or_default(),
         insecure_registries: insecure_registries(given, faults),
         connect_timeout: defaults::CONNECT_TIMEOUT,
         stall_timeout: stall_timeout.unwrap_or(defaults::STALL_TIMEOUT),
+        retry_timeout: retry_timeout.unwrap_or(defaults::RETRY_TIMEOUT),
+        pace: Pace::default(),
     }
+}
+
+/// How long the whole run may take.
+pub(super) fn timeout(given: &Given, faults: &mut Faults) -> Option<Duration> {
+    let text = given.inputs.timeout.as_deref()?;
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+    faults.take("timeout", duration(text, bounds))
 }
 
 /// The variables that curl and Go read, in upper case before lower case as Go does.

@@ -103,6 +103,7 @@ pub fn request(
         missing_credentials,
         setup: setup(&given, command, &destinations, &paths, &mut faults),
         network: network::network(&given, &paths, &mut faults),
+        timeout: network::timeout(&given, &mut faults),
         platforms: platforms(&given, &mut faults),
         compression: compression(&given, &mut faults),
         layer_reuse: layer_reuse(&given, &mut faults),
@@ -244,7 +245,11 @@ fn platforms(given: &Given, faults: &mut Faults) -> Platforms {
 }
 
 fn verify(given: &Given, faults: &mut Faults) -> Verify {
-    let words = [("listing", Verify::Listing), ("off", Verify::Off)];
+    let words = [
+        ("listing", Verify::Listing),
+        ("blobs", Verify::Blobs),
+        ("off", Verify::Off),
+    ];
     let text = given.inputs.verify.as_deref();
     text.and_then(|text| faults.take("verify", word(text, &words)))
         .unwrap_or(Verify::Listing)

@@ -3,6 +3,7 @@
 //! Nothing here re-serialises what was read: a manifest leaves with the bytes that it came with,
 //! because its digest is the digest of those bytes (OCI image spec, `descriptor.md`).
 
+mod config;
 mod platform;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 
+pub(crate) use config::diff_ids;
 pub use platform::{Platform, PlatformError};
 
 /// Media types of the OCI image spec and of Docker's image manifest v2, schema 2.

@@ -135,6 +135,10 @@ pub async fn bring(
     settings: &Settings,
     verify: Verify,
 ) -> (Vec<Outcome>, Vec<Error>) {
+    let needed = plan.items.iter().filter(|item| item.need != Need::Nothing);
+    settings
+        .journal
+        .expect_all(needed.flat_map(|item| &item.targets));
     let bringing = Bringing {
         registries,
         settings,

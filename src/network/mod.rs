@@ -15,12 +15,14 @@ use crate::reference::Endpoint;
 mod body;
 mod clients;
 mod exchange;
+mod pace;
 mod tls;
 mod trouble;
 mod tunnel;
 
 pub(crate) use body::{BodyError, read_bounded};
 pub use clients::{NetworkError, USER_AGENT};
+pub use pace::Pace;
 pub use trouble::Trouble;
 pub use tunnel::TokenConnector;
 
@@ -37,6 +39,10 @@ pub struct Network {
     pub connect_timeout: Duration,
     /// How long a body may stand still.
     pub stall_timeout: Duration,
+    /// How long what failed for now is tried again.
+    pub retry_timeout: Duration,
+    /// How fast requests may follow each other, wherever they go.
+    pub pace: Pace,
 }
 
 /// The proxies of the environment, as curl and Go read them. `Debug` shows none of their addresses,

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use reqwest::StatusCode;
 
 use super::holdings::{Holdings, Rereads};
 use super::shared_read::Share;
@@ -133,58 +132,74 @@ impl Blob {
         }
     }
 
-    /// Sends this blob to one destination. A token that ran out meanwhile is renewed and the blob
-    /// sent again, once.
+    /// Sends this blob to one destination, again from its start while that may help.
     pub(super) async fn send(
         &self,
         destination: &Destination,
         progress: &Progress,
     ) -> Result<(), PushError> {
-        let mut resent = false;
-        loop {
-            let meter = progress.begin(Work::Send, self.digest.short(), self.size);
-            let body = meter.watch(self.open().await?);
-            let sent = destination
-                .registry
-                .put_blob(&destination.repository, &self.digest, self.size, body)
-                .await;
-            match sent {
-                Ok(()) => {
-                    meter.done();
-                    return Ok(());
-                }
-                Err(error) if error.status() == Some(StatusCode::UNAUTHORIZED) && !resent => {
-                    resent = true;
-                }
-                Err(error) => {
-                    let blames_digest = matches!(
-                        error.code(),
-                        Some("DIGEST_INVALID" | "BLOB_UPLOAD_INVALID" | "SIZE_INVALID")
-                    );
-                    if !blames_digest {
-                        return Err(destination.failed(None, error));
-                    }
-                    // Compressed layers and configs were hashed when they were made.
-                    if let Origin::Source(source, key) = &self.origin {
-                        let actual = source.hash(key).await.map_err(PushError::Source)?;
-                        if actual != self.digest {
-                            return Err(PushError::Damaged {
-                                what: source.what().to_owned(),
-                                stated: self.digest.clone(),
-                                actual,
-                            });
-                        }
-                    }
-                    return Err(match error.code() {
-                        Some("DIGEST_INVALID" | "SIZE_INVALID") => PushError::Changed {
-                            destination: destination.name(),
-                            cause: error,
-                        },
-                        _ => destination.failed(None, error),
-                    });
-                }
+        let answer_was_lost = AtomicBool::new(false);
+        let step = || async {
+            // What went up whole need not go up again because nobody heard that it did.
+            if answer_was_lost.swap(false, Ordering::Relaxed) && self.is_at(destination).await {
+                return Ok(());
+            }
+            let sent = self.send_once(destination, progress).await;
+            if let Err(PushError::Registry { cause, .. }) = &sent {
+                answer_was_lost.store(cause.is_broken(), Ordering::Relaxed);
+            }
+            sent
+        };
+        destination.registry.retries().run(step).await
+    }
+
+    async fn is_at(&self, destination: &Destination) -> bool {
+        let asked = destination
+            .registry
+            .has_blob_once(&destination.repository, &self.digest);
+        asked.await.unwrap_or(false)
+    }
+
+    async fn send_once(
+        &self,
+        destination: &Destination,
+        progress: &Progress,
+    ) -> Result<(), PushError> {
+        let meter = progress.begin(Work::Send, self.digest.short(), self.size);
+        let body = meter.watch(self.open().await?);
+        let sent = destination
+            .registry
+            .put_blob(&destination.repository, &self.digest, self.size, body)
+            .await;
+        let Err(error) = sent else {
+            meter.done();
+            return Ok(());
+        };
+        let blames_digest = matches!(
+            error.code(),
+            Some("DIGEST_INVALID" | "BLOB_UPLOAD_INVALID" | "SIZE_INVALID")
+        );
+        if !blames_digest {
+            return Err(destination.failed(None, error));
+        }
+        // Compressed layers and configs were hashed when they were made.
+        if let Origin::Source(source, key) = &self.origin {
+            let actual = source.hash(key).await.map_err(PushError::Source)?;
+            if actual != self.digest {
+                return Err(PushError::Damaged {
+                    what: source.what().to_owned(),
+                    stated: self.digest.clone(),
+                    actual,
+                });
             }
         }
+        Err(match error.code() {
+            Some("DIGEST_INVALID" | "SIZE_INVALID") => PushError::Changed {
+                destination: destination.name(),
+                cause: error,
+            },
+            _ => destination.failed(None, error),
+        })
     }
 }
 

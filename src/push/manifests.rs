@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use super::delivery::Delivery;
 use super::fallback;
 use super::homes::Shipment;
 use super::plan::Standing;
-use super::{Destination, PushError, Pushed, PushedTag};
+use super::{Destination, PushError, Pushed, PushedTag, TagState};
 use crate::config::ExistingTag;
 use crate::digest::Digest;
 use crate::manifest::AnyManifest;
@@ -15,7 +16,7 @@ use crate::source::{Companions, Tree};
 pub(super) async fn deliver(
     destination: &Destination,
     shipment: &Shipment<'_>,
-    standing: Standing,
+    mut standing: Standing,
 ) -> Result<Pushed, PushError> {
     let Shipment { tree, settings, .. } = shipment;
     let digest = tree.root.digest();
@@ -23,36 +24,43 @@ pub(super) async fn deliver(
         return Ok(left_alone(destination, digest, standing));
     }
     destination.check_tags(&standing, digest, settings.existing_tag)?;
+    let mut delivery = Delivery::new(destination, shipment);
     if !standing.image_is_present {
-        destination.put_children(tree).await?;
+        delivery.put_children(tree).await?;
         if !shipment.companions.all.is_empty() {
             // What refers to it comes before its tags, so that nobody finds it unsigned.
-            destination.put(digest.as_str(), &tree.root).await?;
+            delivery.put(digest.as_str(), &tree.root).await?;
         }
     }
-    accompany(destination, shipment.companions, &standing).await?;
+    accompany(&mut delivery, shipment.companions, &standing).await?;
 
     let tags = moves(destination, &standing, digest, settings.existing_tag);
-    for tag in tags.iter().filter(|tag| tag.moved) {
-        destination.put(&tag.tag, &tree.root).await?;
+    for tag in tags.iter().filter(|tag| tag.kept.is_none()) {
+        let name = format!("{}:{}", destination.name(), tag.tag);
+        if tag.moved {
+            destination.journal.note(&name, TagState::Asked);
+            delivery.put(&tag.tag, &tree.root).await?;
+        }
+        destination.journal.note(&name, TagState::Set);
     }
+    standing.sent.extend(delivery.sent_again);
     Ok(pushed(destination, shipment, &standing, tags))
 }
 
 /// Puts what refers to the image, each after what it refers to.
 async fn accompany(
-    destination: &Destination,
+    delivery: &mut Delivery<'_>,
     companions: &Companions,
     standing: &Standing,
 ) -> Result<(), PushError> {
     let pairs = companions.all.iter().zip(&standing.companions);
     for (companion, _) in pairs.filter(|(_, is_there)| !**is_there) {
         let root = &companion.tree.root;
-        destination.put_children(&companion.tree).await?;
+        delivery.put_children(&companion.tree).await?;
         let reference = companion.tag.as_deref().unwrap_or(root.digest().as_str());
-        destination.put(reference, root).await?;
+        delivery.put(reference, root).await?;
     }
-    fallback::list(destination, companions).await
+    fallback::list(delivery.destination, companions).await
 }
 
 /// What becomes of each tag.
@@ -153,14 +161,6 @@ impl Destination {
         }
     }
 
-    /// Puts what is below the root of a tree.
-    async fn put_children(&self, tree: &Tree) -> Result<(), PushError> {
-        for child in children_first(tree) {
-            self.put(child.digest().as_str(), child).await?;
-        }
-        Ok(())
-    }
-
     pub(super) async fn put(
         &self,
         reference: &str,
@@ -175,7 +175,7 @@ impl Destination {
 }
 
 /// The manifests below the root, each once, each after everything that it names.
-fn children_first(tree: &Tree) -> Vec<&AnyManifest> {
+pub(super) fn children_first(tree: &Tree) -> Vec<&AnyManifest> {
     fn walk<'a>(
         manifest: &'a AnyManifest,
         tree: &'a Tree,

@@ -4,10 +4,12 @@
 //! dies leaves no tag on a broken image.
 
 mod blobs;
+mod delivery;
 mod fallback;
 mod fan_out;
 mod holdings;
 mod homes;
+mod journal;
 mod manifests;
 mod pack;
 mod plan;
@@ -15,6 +17,8 @@ mod reuse;
 mod shared_read;
 pub mod targets;
 mod written;
+
+pub use journal::{Journal, TagState};
 
 use std::io;
 use std::path::PathBuf;
@@ -32,7 +36,7 @@ use crate::digest::Digest;
 use crate::error::{ExitCode, Hint, harmless};
 use crate::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE, ManifestError, Platform};
 use crate::progress::Progress;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Registry, RegistryError, Retry, Retryable};
 use crate::source::{
     Companions, Content, Image, Part, Smaller, Source, SourceError, Tree, Unpacked, attested,
 };
@@ -49,6 +53,8 @@ pub struct Destination {
     pub tags: Vec<String>,
     /// True where nobody waits for it and its failure fails nothing.
     pub best_effort: bool,
+    /// What has become of them.
+    pub journal: Journal,
 }
 
 impl Destination {
@@ -84,6 +90,8 @@ pub struct Settings {
     pub temporary_directory: PathBuf,
     /// Counts the bytes for whoever watches.
     pub progress: Progress,
+    /// What has become of every tag.
+    pub journal: Journal,
 }
 
 /// What a push did at one destination.
@@ -137,11 +145,33 @@ pub struct Outcome {
 /// It may be called many times in one process, with the same registries: `holdings` keeps what is
 /// learned of them.
 ///
+/// A layer that was taken over from an earlier image and has been collected since is in nobody's
+/// hands: then every layer is made anew, for all destinations, so that they get one digest.
+///
 /// # Errors
 ///
 /// When the source cannot be read or its layers cannot be made ready: then nothing was tagged
 /// anywhere.
 pub async fn push(
+    source: &Source,
+    destinations: &[Destination],
+    settings: &Settings,
+    holdings: &Arc<Holdings>,
+) -> Result<Outcome, PushError> {
+    let outcome = push_once(source, destinations, settings, holdings).await?;
+    let has_vanished = |result: &Result<_, _>| matches!(result, Err(PushError::Vanished(_)));
+    if !outcome.destinations.iter().any(has_vanished) {
+        return Ok(outcome);
+    }
+    tracing::info!("a layer of an earlier image is gone: every layer is made anew");
+    let settings = Settings {
+        layer_reuse: false,
+        ..settings.clone()
+    };
+    push_once(source, destinations, &settings, holdings).await
+}
+
+async fn push_once(
     source: &Source,
     destinations: &[Destination],
     settings: &Settings,
@@ -480,6 +510,24 @@ impl PushError {
                 ExitCode::Temporary
             }
         }
+    }
+}
+
+impl Retryable for PushError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Registry { cause, .. } => cause.retry(),
+            // The image is sound, so it was changed on the way.
+            Self::Changed { .. } => Retry::Twice,
+            _ => Retry::Never,
+        }
+    }
+
+    fn tried(mut self, times: u32, during: Duration) -> Self {
+        if let Self::Registry { cause, .. } | Self::Changed { cause, .. } = &mut self {
+            cause.note_tries(times, during);
+        }
+        self
     }
 }
 

@@ -9,12 +9,11 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Deserialize;
 
 use super::plan::Standing;
 use super::{Destination, PushError};
 use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Descriptor, Manifest};
+use crate::manifest::{AnyManifest, Descriptor, Manifest, diff_ids};
 use crate::source::Unpacked;
 
 /// How many earlier images are looked at, besides those under the tags that are pushed.
@@ -93,7 +92,7 @@ impl Destination {
     /// The newest images of the repository, as references. A listing that is refused is no reason
     /// not to push.
     pub(super) async fn earlier_images(&self, standing: &mut Standing) -> Vec<String> {
-        let listing = match self.registry.list(&self.repository).await {
+        let listing = match self.registry.list_if_well(&self.repository).await {
             Ok(Some(listing)) => listing,
             Ok(None) => {
                 standing.is_empty = true;
@@ -179,21 +178,6 @@ impl Destination {
     }
 }
 
-/// `rootfs.diff_ids` of an image config (OCI image spec, `config.md`); empty for anything else.
-fn diff_ids(config: &[u8]) -> Vec<Digest> {
-    #[derive(Deserialize)]
-    struct Config {
-        rootfs: RootFs,
-    }
-    #[derive(Deserialize)]
-    struct RootFs {
-        diff_ids: Vec<Digest>,
-    }
-    serde_json::from_slice::<Config>(config)
-        .map(|config| config.rootfs.diff_ids)
-        .unwrap_or_default()
-}
-
 /// Tags in the order in which they are likely to have been made, newest first: names that move with
 /// every build before versions, and versions by their numbers.
 fn newest_first(mut tags: Vec<String>) -> Vec<String> {
@@ -219,15 +203,5 @@ mod tests {
         let tags = ["1.9", "1.10", "latest", "1.2-rc1", "main", "v2"];
         let sorted = newest_first(tags.map(str::to_owned).to_vec());
         assert_eq!(sorted, ["main", "latest", "v2", "1.10", "1.9", "1.2-rc1"]);
-    }
-
-    #[test]
-    fn only_an_image_config_has_diff_ids() {
-        let digest = Digest::of(b"layer");
-        let config = format!(r#"{{"rootfs":{{"type":"layers","diff_ids":["{digest}"]}}}}"#);
-        assert_eq!(diff_ids(config.as_bytes()), [digest]);
-        for other in [&b"{}"[..], b"not json", br#"{"rootfs":{"diff_ids":["x"]}}"#] {
-            assert_eq!(diff_ids(other), []);
-        }
     }
 }

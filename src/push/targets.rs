@@ -16,6 +16,14 @@ pub struct Target {
     pub best_effort: bool,
 }
 
+impl Target {
+    /// `host/repository:tag`, one for each tag.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let tags = self.tags.iter();
+        tags.map(|tag| format!("{}/{}:{tag}", self.endpoint, self.repository))
+    }
+}
+
 /// Every repository that the image goes to, in the order in which they were given: full references
 /// first, then the short tags at each registry. `names` are the source's own (`RepoTags`).
 ///

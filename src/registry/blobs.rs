@@ -72,6 +72,17 @@ impl Registry {
     ///
     /// When the registry refuses to say.
     pub async fn has_blob(&self, repository: &str, digest: &Digest) -> Result<bool, RegistryError> {
+        self.retries
+            .run(|| self.has_blob_once(repository, digest))
+            .await
+    }
+
+    /// The same question, asked once.
+    pub(crate) async fn has_blob_once(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
         let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
         let answer = self
             .send(Method::HEAD, url.clone(), repository, self.access, |r| r)
@@ -104,6 +115,18 @@ impl Registry {
         repository: &str,
         digest: &Digest,
     ) -> Result<Option<Bytes>, RegistryError> {
+        // What a config tells only saves work.
+        self.retries
+            .brief()
+            .run(|| self.get_config_once(repository, digest))
+            .await
+    }
+
+    async fn get_config_once(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Option<Bytes>, RegistryError> {
         let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
         let answer = self
             .send(Method::GET, url.clone(), repository, self.access, |r| r)
@@ -116,19 +139,20 @@ impl Registry {
         let limit = usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX);
         let body = read_bounded(answer, limit)
             .await
-            .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
+            .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
         if Digest::of(&body) == *digest {
             Ok(Some(body))
         } else {
             let what = format!("it sent a blob whose digest is {}", Digest::of(&body));
-            Err(RegistryError::unexpected(Method::GET, url, what))
+            Err(RegistryError::garbled(Method::GET, url, what))
         }
     }
 
     /// Sends a blob of `size` bytes, in one POST and one PUT.
     ///
-    /// The registry checks the digest. After a 401 the token is forgotten, so that the same call
-    /// with a fresh stream shows a new one.
+    /// The registry checks the digest. This is one try, because the stream can be read but once:
+    /// [`Retries::run`](super::Retries::run) repeats it, each time with a stream of its own. After
+    /// a 401 the token is forgotten, so that the next try shows a new one.
     ///
     /// # Errors
     ///
@@ -165,9 +189,10 @@ impl Registry {
             .map_err(move |error| {
                 // The client tells of a body that fails as of a connection that breaks.
                 let copy = io::Error::new(error.kind(), error.to_string());
-                *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
-                OciDistributionError::IoError(error)
+                *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                OciDistributionError::IoError(copy)
             });
+        self.retries.pace.turn().await;
         tracing::debug!(
             "sending {digest}, {size} bytes, to {}/{repository}",
             self.endpoint
@@ -185,7 +210,10 @@ impl Registry {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         match (sent, unreadable) {
-            (Ok(_), _) => Ok(()),
+            (Ok(_), _) => {
+                self.retries.pace.ease();
+                Ok(())
+            }
             (Err(_), Some(cause)) => {
                 let url = self.uploads(repository);
                 Err(RegistryError::unreadable(Method::PUT, url, cause))
@@ -193,7 +221,10 @@ impl Registry {
             // Some registries take a blob with another status than 201, or name no `Location`.
             (Err(error), None)
                 if is_unusual(&error)
-                    && self.has_blob(repository, digest).await.unwrap_or(false) =>
+                    && self
+                        .has_blob_once(repository, digest)
+                        .await
+                        .unwrap_or(false) =>
             {
                 Ok(())
             }
@@ -201,6 +232,7 @@ impl Registry {
                 let error = self.upload_error(repository, error).await;
                 if error.status() == Some(StatusCode::UNAUTHORIZED) {
                     self.tokens.refused(repository, Access::PullPush, &shown);
+                    return Err(error.of_token());
                 }
                 Err(error)
             }

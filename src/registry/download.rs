@@ -31,6 +31,17 @@ impl Registry {
         digest: &Digest,
         offset: u64,
     ) -> Result<ByteStream, RegistryError> {
+        self.retries
+            .run(|| self.get_blob_once(repository, digest, offset))
+            .await
+    }
+
+    async fn get_blob_once(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        offset: u64,
+    ) -> Result<ByteStream, RegistryError> {
         let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
         let answer = self
             .send(
@@ -61,6 +72,17 @@ impl Registry {
             io::Error::new(kind, error.without_url())
         });
         Ok(without_first(body.boxed(), surplus))
+    }
+
+    /// The error for a blob whose bytes stopped coming.
+    pub(crate) fn broken_off(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        cause: io::Error,
+    ) -> RegistryError {
+        let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
+        RegistryError::broken(Method::GET, url, cause)
     }
 }
 

@@ -1,10 +1,16 @@
 //! Whatever a registry refuses, in one form: method, redacted URL, status, code, its own sentence.
 
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
 use super::advice::{Asker, NO_REGISTRY, Refusal, advice, host};
+use super::http::BodyError;
+use super::retry::{Retry, Retryable, retry_after};
 use crate::auth::AuthError;
+use crate::digest::Digest;
 use crate::error::{ExitCode, Hint, harmless};
 use crate::manifest::ManifestError;
 use crate::network::Trouble;
@@ -15,6 +21,8 @@ pub struct RegistryError {
     method: Method,
     url: Box<Url>,
     asker: Option<Box<Asker>>,
+    /// How often it was tried and for how long, where more than once.
+    tries: Option<(u32, Duration)>,
     outcome: Box<Outcome>,
     #[source]
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -31,6 +39,10 @@ enum Outcome {
         code: Option<String>,
         /// The registry's own sentence.
         sentence: Option<String>,
+        /// After how long it asks to be asked again.
+        retry_after: Option<Duration>,
+        /// True when it was the token that was refused, and another may not be.
+        is_token: bool,
     },
     /// No answer, or one that broke off.
     Broken,
@@ -38,6 +50,8 @@ enum Outcome {
     NotSignedIn,
     /// An answer that the distribution spec does not allow.
     Unexpected,
+    /// An answer whose body is not what was asked for, as when bytes change on the way.
+    Garbled,
     /// What was to be sent could not be read.
     Unreadable,
 }
@@ -65,6 +79,9 @@ impl std::fmt::Display for RegistryError {
                 (None, None) => {}
             }
         }
+        if let Some((times, during)) = self.tries {
+            write!(formatter, " ({times} tries in {} s)", during.as_secs())?;
+        }
         Ok(())
     }
 }
@@ -73,6 +90,19 @@ impl std::fmt::Display for RegistryError {
 #[derive(Debug, thiserror::Error)]
 #[error("{}", harmless(.0))]
 struct Sentence(String);
+
+/// The codes of refusals that pass, whatever their status: a quota, and an upload session that has
+/// run out. go-containerregistry counts `UNKNOWN` and `UNAVAILABLE` among them, which here do not
+/// outweigh a status that says more.
+/// <https://github.com/google/go-containerregistry/blob/main/pkg/v1/remote/transport/error.go>
+const PASSING: [&str; 3] = [
+    "TOOMANYREQUESTS",
+    "BLOB_UPLOAD_INVALID",
+    "BLOB_UPLOAD_UNKNOWN",
+];
+
+/// The codes for a manifest that names what the registry does not have: the spec's, and Google's.
+const INCOMPLETE: [&str; 2] = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
 
 /// The most bytes of an error's body that are read: enough for any sentence.
 pub(super) const MAX_ERROR_BODY: usize = 64 * 1024;
@@ -85,6 +115,7 @@ impl RegistryError {
             method,
             url: Box::new(url),
             asker: None,
+            tries: None,
             cause: sentence
                 .clone()
                 .map(|text| Box::new(Sentence(text)) as Box<_>),
@@ -92,8 +123,29 @@ impl RegistryError {
                 status,
                 code,
                 sentence,
+                retry_after: None,
+                is_token: false,
             }),
         }
+    }
+
+    /// The same refusal, with what its headers say of another try.
+    pub(super) fn with_headers(mut self, headers: &HeaderMap) -> Self {
+        if let Outcome::Refused {
+            retry_after: asked, ..
+        } = &mut *self.outcome
+        {
+            *asked = retry_after(headers);
+        }
+        self
+    }
+
+    /// The same refusal, of a token that is forgotten now.
+    pub(super) fn of_token(mut self) -> Self {
+        if let Outcome::Refused { is_token, .. } = &mut *self.outcome {
+            *is_token = true;
+        }
+        self
     }
 
     /// No answer, or one that broke off.
@@ -110,9 +162,33 @@ impl RegistryError {
         Self::with_cause(method, url, Outcome::Unexpected, Sentence(what.into()))
     }
 
-    /// An answer that is not the document that it should be.
-    pub(super) fn malformed(method: Method, url: Url, cause: ManifestError) -> Self {
-        Self::with_cause(method, url, Outcome::Unexpected, cause)
+    /// An answer that is not the document that it should be; where its digest is right, it is what
+    /// the registry has.
+    pub(super) fn malformed(
+        method: Method,
+        url: Url,
+        cause: ManifestError,
+        is_what_it_has: bool,
+    ) -> Self {
+        let outcome = match is_what_it_has {
+            true => Outcome::Unexpected,
+            false => Outcome::Garbled,
+        };
+        Self::with_cause(method, url, outcome, cause)
+    }
+
+    /// An answer whose bytes are not those that were asked for.
+    pub(super) fn garbled(method: Method, url: Url, what: impl Into<String>) -> Self {
+        Self::with_cause(method, url, Outcome::Garbled, Sentence(what.into()))
+    }
+
+    /// An answer whose body could not be read whole.
+    pub(super) fn unfinished(method: Method, url: Url, cause: BodyError) -> Self {
+        let outcome = match cause {
+            BodyError::Broken(_) => Outcome::Broken,
+            BodyError::TooLong(_) => Outcome::Unexpected,
+        };
+        Self::with_cause(method, url, outcome, cause)
     }
 
     /// What was to be sent could not be read.
@@ -135,6 +211,7 @@ impl RegistryError {
             method,
             url: Box::new(url),
             asker: None,
+            tries: None,
             outcome: Box::new(outcome),
             cause: Some(cause.into()),
         }
@@ -167,15 +244,22 @@ impl RegistryError {
         match &*self.outcome {
             Outcome::Refused { status, code, .. } => match (status.as_u16(), code.as_deref()) {
                 (401 | 403, _) => ExitCode::Denied,
-                (408 | 429 | 500.., _)
-                | (_, Some("TOOMANYREQUESTS" | "UNAVAILABLE" | "UNKNOWN")) => ExitCode::Temporary,
+                (408 | 429 | 500.., _) => ExitCode::Temporary,
+                (_, Some(code)) if PASSING.contains(&code) => ExitCode::Temporary,
+                (400 | 404 | 412 | 413, _) if !self.is_incomplete() => ExitCode::Failed,
+                (_, Some("UNKNOWN" | "UNAVAILABLE")) => ExitCode::Temporary,
+                // It had all of it a moment ago.
+                _ if self.is_incomplete() => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
             Outcome::Broken => self.trouble().exit_code(),
             Outcome::NotSignedIn => self
                 .auth_error()
                 .map_or(ExitCode::Denied, AuthError::exit_code),
-            Outcome::Unexpected | Outcome::Unreadable => ExitCode::Failed,
+            Outcome::Unreadable => self
+                .source_error()
+                .map_or(ExitCode::Failed, Self::exit_code),
+            Outcome::Unexpected | Outcome::Garbled => ExitCode::Failed,
         }
     }
 
@@ -187,12 +271,39 @@ impl RegistryError {
 
     /// True when the registry answered, but not with the document that was asked for.
     pub(crate) fn is_malformed(&self) -> bool {
-        matches!(*self.outcome, Outcome::Unexpected)
+        matches!(*self.outcome, Outcome::Unexpected | Outcome::Garbled)
     }
 
     /// True when no answer came, or one that broke off.
-    pub(super) fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         matches!(*self.outcome, Outcome::Broken)
+    }
+
+    /// What the registry said that an image was being read from.
+    fn source_error(&self) -> Option<&Self> {
+        let cause = self.cause.as_ref()?.downcast_ref::<std::io::Error>()?;
+        cause.get_ref()?.downcast_ref()
+    }
+
+    /// Notes how often it was tried.
+    pub(crate) fn note_tries(&mut self, times: u32, during: Duration) {
+        self.tries = (times > 1).then_some((times, during));
+    }
+
+    /// True when a manifest was refused because the registry lacks something that it names.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.code().is_some_and(|code| INCOMPLETE.contains(&code))
+    }
+
+    /// True when the registry's sentence names this digest.
+    pub(crate) fn names(&self, digest: &Digest) -> bool {
+        match &*self.outcome {
+            Outcome::Refused {
+                sentence: Some(sentence),
+                ..
+            } => sentence.contains(digest.as_str()),
+            _ => false,
+        }
     }
 
     fn trouble(&self) -> Trouble {
@@ -207,6 +318,53 @@ impl RegistryError {
     }
 }
 
+impl Retryable for RegistryError {
+    fn retry(&self) -> Retry {
+        match &*self.outcome {
+            Outcome::Refused { is_token: true, .. } => Retry::Renewed,
+            // The same bytes again would be refused again: what is missing has to be sent.
+            Outcome::Refused { .. } if self.is_incomplete() => Retry::Never,
+            // The manifest was read here without fault, so it may have been changed on the way.
+            Outcome::Refused { sentence, .. }
+                if matches!(self.code(), Some("MANIFEST_INVALID" | "DIGEST_INVALID"))
+                    && !sentence
+                        .as_ref()
+                        .is_some_and(|says| says.contains("immutab")) =>
+            {
+                Retry::Twice
+            }
+            Outcome::Refused {
+                status,
+                retry_after,
+                ..
+            } if *status == StatusCode::TOO_MANY_REQUESTS
+                || self.code() == Some("TOOMANYREQUESTS") =>
+            {
+                Retry::Throttled(*retry_after)
+            }
+            Outcome::Refused { retry_after, .. } if self.exit_code() == ExitCode::Temporary => {
+                Retry::Later(*retry_after)
+            }
+            Outcome::Broken => match self.trouble() {
+                Trouble::Name | Trouble::ProxyRefusal => Retry::Briefly,
+                trouble if trouble.exit_code() == ExitCode::Temporary => Retry::Later(None),
+                _ => Retry::Never,
+            },
+            Outcome::NotSignedIn if self.exit_code() == ExitCode::Temporary => Retry::Later(None),
+            Outcome::Garbled => Retry::Twice,
+            Outcome::Refused { .. }
+            | Outcome::NotSignedIn
+            | Outcome::Unexpected
+            | Outcome::Unreadable => Retry::Never,
+        }
+    }
+
+    fn tried(mut self, times: u32, during: Duration) -> Self {
+        self.note_tries(times, during);
+        self
+    }
+}
+
 impl Hint for RegistryError {
     fn hints(&self) -> Vec<String> {
         match &*self.outcome {
@@ -214,6 +372,8 @@ impl Hint for RegistryError {
                 status,
                 code,
                 sentence,
+                retry_after,
+                ..
             } => {
                 let refusal = Refusal {
                     url: &self.url,
@@ -221,18 +381,24 @@ impl Hint for RegistryError {
                     code: code.as_deref().unwrap_or_default(),
                     sentence: sentence.as_deref().unwrap_or_default(),
                 };
-                advice(refusal, self.asker.as_deref())
+                let mut hints = advice(refusal, self.asker.as_deref());
+                if let Some(asked) = retry_after {
+                    let seconds = asked.as_secs();
+                    hints.insert(0, format!("the registry asks to be left alone for {seconds} s; `retry_timeout` says how long is waited"));
+                }
+                hints
             }
             Outcome::Broken => {
                 vec![self.trouble().hint(&host(&self.url))]
             }
             Outcome::NotSignedIn => self.auth_error().map(Hint::hints).unwrap_or_default(),
-            Outcome::Unexpected => vec![NO_REGISTRY.to_owned()],
-            Outcome::Unreadable => {
-                vec![
+            Outcome::Unexpected | Outcome::Garbled => vec![NO_REGISTRY.to_owned()],
+            Outcome::Unreadable => match self.source_error() {
+                Some(error) => error.hints(),
+                None => vec![
                     "another process may have changed the file: push it when it is done".to_owned(),
-                ]
-            }
+                ],
+            },
         }
     }
 }

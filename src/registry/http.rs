@@ -1,4 +1,5 @@
-//! Requests to one registry: signed in, replayed once when a token was refused, bodies bounded.
+//! Requests to one registry: signed in, in their turn, replayed when a token was refused, bodies
+//! bounded.
 
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
@@ -6,7 +7,10 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use super::Registry;
 use super::error::{MAX_ERROR_BODY, RegistryError};
 use super::token::Access;
-pub(super) use crate::network::read_bounded;
+pub(super) use crate::network::{BodyError, read_bounded};
+
+/// How often a request is sent again with a new token: the second one may run out as well.
+const REPLAYS: u32 = 2;
 
 impl Registry {
     /// A URL below this registry's root.
@@ -17,7 +21,8 @@ impl Registry {
     }
 
     /// Sends one request about `repository`. A 401 forgets the token and asks once more with a new
-    /// one; any other status is the caller's to judge.
+    /// one, and a 429 slows down all that is sent after it; otherwise the status is the caller's to
+    /// judge.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -26,22 +31,24 @@ impl Registry {
         access: Access,
         complete: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
-        let mut replayed = false;
+        let mut replays = 0;
         loop {
             let shown = self.tokens.authorization(repository, access).await?;
             let mut request = complete(self.http.request(method.clone(), url.clone()));
             if let Some(header) = shown.header() {
                 request = request.header(AUTHORIZATION, header);
             }
+            self.retries.pace.turn().await;
             tracing::debug!("{method} {}", url.path());
             let answer = request.send().await.map_err(|error| {
                 RegistryError::broken(method.clone(), url.clone(), error.without_url())
             })?;
-            if answer.status() != StatusCode::UNAUTHORIZED || replayed {
+            self.retries.heed(&answer);
+            if answer.status() != StatusCode::UNAUTHORIZED || replays == REPLAYS {
                 return Ok(answer);
             }
             self.tokens.refused(repository, access, &shown);
-            replayed = true;
+            replays += 1;
         }
     }
 
@@ -52,11 +59,13 @@ impl Registry {
         url: Url,
         answer: Response,
     ) -> RegistryError {
-        let status = answer.status();
+        let (status, headers) = (answer.status(), answer.headers().clone());
         let body = read_bounded(answer, MAX_ERROR_BODY)
             .await
             .unwrap_or_default();
         let body = self.tokens.without_secrets(&body);
-        RegistryError::refused(method, url, status, &body).of(self.tokens.asker(self.access))
+        RegistryError::refused(method, url, status, &body)
+            .with_headers(&headers)
+            .of(self.tokens.asker(self.access))
     }
 }

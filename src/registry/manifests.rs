@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 
 use super::error::{PAGE, is_page};
 use super::http::read_bounded;
@@ -31,6 +31,16 @@ impl Registry {
         repository: &str,
         reference: &str,
     ) -> Result<Option<Digest>, RegistryError> {
+        self.retries
+            .run(|| self.head_manifest_once(repository, reference))
+            .await
+    }
+
+    async fn head_manifest_once(
+        &self,
+        repository: &str,
+        reference: &str,
+    ) -> Result<Option<Digest>, RegistryError> {
         let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
         let answer = self
             .send(
@@ -47,21 +57,16 @@ impl Registry {
             // A HEAD has no body, so the same question is asked again with GET to hear why.
             _ => {
                 return self
-                    .get_manifest(repository, reference)
+                    .get_manifest_once(repository, reference)
                     .await
                     .map(|found| found.map(|manifest| manifest.digest().clone()));
             }
         }
-        let stated = answer
-            .headers()
-            .get(CONTENT_DIGEST)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.parse().ok());
-        match stated {
+        match content_digest(&answer) {
             Some(digest) => Ok(Some(digest)),
             // The header is optional (distribution spec, "Pulling manifests").
             None => Ok(self
-                .get_manifest(repository, reference)
+                .get_manifest_once(repository, reference)
                 .await?
                 .map(|manifest| manifest.digest().clone())),
         }
@@ -73,6 +78,16 @@ impl Registry {
     ///
     /// When the registry refuses, or what it sends is no manifest or not the one asked for.
     pub async fn get_manifest(
+        &self,
+        repository: &str,
+        reference: &str,
+    ) -> Result<Option<AnyManifest>, RegistryError> {
+        self.retries
+            .run(|| self.get_manifest_once(repository, reference))
+            .await
+    }
+
+    async fn get_manifest_once(
         &self,
         repository: &str,
         reference: &str,
@@ -97,23 +112,24 @@ impl Registry {
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .map(|text| text.split(';').next().unwrap_or(text).trim().to_owned());
+        // A tag has no digest of its own, but a registry says which one it stands for.
+        let digest = reference.parse().ok().or_else(|| content_digest(&answer));
         let limit = usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX);
         let body = read_bounded(answer, limit)
             .await
-            .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
+            .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
         if is_page(&body) {
             return Err(RegistryError::unexpected(Method::GET, url, PAGE));
         }
-        let manifest = AnyManifest::parse(body, stated.as_deref())
-            .map_err(|error| RegistryError::malformed(Method::GET, url.clone(), error))?;
-        let asked: Option<Digest> = reference.parse().ok();
-        if asked.is_some_and(|asked| asked != *manifest.digest()) {
-            return Err(RegistryError::unexpected(
-                Method::GET,
-                url,
-                format!("it sent a manifest whose digest is {}", manifest.digest()),
-            ));
+        let actual = Digest::of(&body);
+        if digest.as_ref().is_some_and(|digest| *digest != actual) {
+            let what = format!("it sent a manifest whose digest is {actual}");
+            return Err(RegistryError::garbled(Method::GET, url, what));
         }
+        let manifest = AnyManifest::parse(body, stated.as_deref()).map_err(|error| {
+            let is_what_it_has = digest.is_some();
+            RegistryError::malformed(Method::GET, url, error, is_what_it_has)
+        })?;
         Ok(Some(manifest))
     }
 
@@ -123,6 +139,17 @@ impl Registry {
     ///
     /// When the registry refuses it, or says that it stored another digest.
     pub async fn put_manifest(
+        &self,
+        repository: &str,
+        reference: &str,
+        manifest: &AnyManifest,
+    ) -> Result<(), RegistryError> {
+        self.retries
+            .run(|| self.put_manifest_once(repository, reference, manifest))
+            .await
+    }
+
+    async fn put_manifest_once(
         &self,
         repository: &str,
         reference: &str,
@@ -146,13 +173,8 @@ impl Registry {
         if !answer.status().is_success() {
             return Err(self.refusal(Method::PUT, url, answer).await);
         }
-        let stored = answer
-            .headers()
-            .get(CONTENT_DIGEST)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.parse::<Digest>().ok());
-        match stored {
-            Some(stored) if stored != *manifest.digest() => Err(RegistryError::unexpected(
+        match content_digest(&answer) {
+            Some(stored) if stored != *manifest.digest() => Err(RegistryError::garbled(
                 Method::PUT,
                 url,
                 format!("it stored {stored} instead of {}", manifest.digest()),
@@ -160,6 +182,17 @@ impl Registry {
             _ => Ok(()),
         }
     }
+}
+
+/// The digest that a registry says its answer is about.
+fn content_digest(answer: &Response) -> Option<Digest> {
+    answer
+        .headers()
+        .get(CONTENT_DIGEST)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

@@ -14,11 +14,13 @@ mod manifests;
 mod mount;
 mod pages;
 mod referrers;
+mod retry;
 mod tags;
 mod token;
 
 pub use error::RegistryError;
 pub use google::ListedManifest;
+pub(crate) use retry::{Patience, Retries, Retry, Retryable};
 pub use tags::Listing;
 
 use std::sync::Arc;
@@ -44,6 +46,7 @@ pub struct Registry {
     stall_timeout: std::time::Duration,
     /// The bytes of blobs that were sent.
     moved: Arc<AtomicU64>,
+    retries: Retries,
 }
 
 /// A registry that could not be opened.
@@ -99,16 +102,22 @@ impl Registry {
                 .insecure_registries
                 .iter()
                 .any(|plain| plain == endpoint || plain.host() == endpoint.host_name());
-        let (root, challenge) = match ping(&http, endpoint, "https").await {
-            Err(error) if may_be_plain && error.may_speak_plainly() => {
-                // What HTTPS said is the better story when neither is spoken.
-                match ping(&http, endpoint, "http").await {
-                    Err(second) if second.is_broken() => return Err(error.into()),
+        let retries = Retries::new(network);
+        let (root, challenge) = retries
+            .run(|| async {
+                retries.pace.turn().await;
+                match ping(&http, endpoint, "https").await {
+                    Err(error) if may_be_plain && error.may_speak_plainly() => {
+                        // What HTTPS said is the better story when neither is spoken.
+                        match ping(&http, endpoint, "http").await {
+                            Err(second) if second.is_broken() => Err(error),
+                            answer => answer,
+                        }
+                    }
                     answer => answer,
                 }
-            }
-            answer => answer,
-        }?;
+            })
+            .await?;
         if root.scheme() == "http" {
             tracing::info!("{endpoint} is spoken to over plain HTTP");
         }
@@ -124,6 +133,7 @@ impl Registry {
             },
             stall_timeout: network.stall_timeout,
             moved: Arc::default(),
+            retries,
             http,
             root,
         })
@@ -146,10 +156,15 @@ impl Registry {
     ///
     /// When there is no token to be had.
     pub async fn sign_in(&self, repository: &str) -> Result<(), RegistryError> {
-        self.tokens
-            .authorization(repository, self.access)
+        self.retries
+            .run(|| self.tokens.authorization(repository, self.access))
             .await
             .map(drop)
+    }
+
+    /// How steps that fail at this registry are repeated.
+    pub(crate) fn retries(&self) -> &Retries {
+        &self.retries
     }
 }
 
@@ -181,10 +196,13 @@ async fn ping(
                 .map_err(|what| RegistryError::unexpected(Method::GET, url.clone(), what))?
         }
         status => {
+            let headers = answer.headers().clone();
             let body = http::read_bounded(answer, error::MAX_ERROR_BODY)
                 .await
                 .unwrap_or_default();
-            return Err(RegistryError::refused(Method::GET, url, status, &body));
+            return Err(
+                RegistryError::refused(Method::GET, url, status, &body).with_headers(&headers)
+            );
         }
     };
     Ok((url, challenge))

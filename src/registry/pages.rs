@@ -7,13 +7,24 @@ use serde::de::DeserializeOwned;
 use super::error::{PAGE, is_page};
 use super::http::read_bounded;
 use super::token::Access;
-use super::{Registry, RegistryError};
+use super::{Registry, RegistryError, Retries};
 
 /// The most bytes of one page: ten thousand of Google's entries are about 4 MB.
 const MAX_PAGE: usize = 64 * 1024 * 1024;
 
 /// The most pages that are followed, so that a registry that always names another one ends too.
-const MAX_PAGES: usize = 10_000;
+const MAX_PAGES: usize = 2_000;
+
+/// The most bytes of all pages together.
+const MAX_LISTING: usize = 256 * 1024 * 1024;
+
+/// A page that was read.
+struct Page<P> {
+    content: P,
+    size: usize,
+    /// Where the next one is.
+    next: Option<Url>,
+}
 
 /// Whether a page is followed by the next that the registry names.
 pub(super) enum Turn {
@@ -23,42 +34,69 @@ pub(super) enum Turn {
 
 impl Registry {
     /// Gives `take` one page after another, from the one at `url` on; false when there is nothing at
-    /// that place. `what` is what a page should be.
+    /// that place. `what` is what a page should be. Each page is a step of its own for `retries`.
     pub(super) async fn pages<P: DeserializeOwned>(
         &self,
         mut url: Url,
         repository: &str,
         access: Access,
         what: &str,
+        retries: &Retries,
         mut take: impl FnMut(P) -> Turn,
     ) -> Result<bool, RegistryError> {
+        let mut total = 0;
         for _ in 0..MAX_PAGES {
-            let answer = self
-                .send(Method::GET, url.clone(), repository, access, |r| r)
-                .await?;
-            match answer.status() {
-                StatusCode::OK => {}
-                StatusCode::NOT_FOUND => return Ok(false),
-                _ => return Err(self.refusal(Method::GET, url, answer).await),
+            let step = || self.page(&url, repository, access, what);
+            let Some(page) = retries.run(step).await? else {
+                return Ok(false);
+            };
+            total += page.size;
+            if total > MAX_LISTING {
+                break;
             }
-            let next = next_page(answer.headers(), &url);
-            let body = read_bounded(answer, MAX_PAGE)
-                .await
-                .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
-            let page: P = serde_json::from_slice(&body).map_err(|_| {
-                let what = if is_page(&body) {
-                    PAGE.to_owned()
-                } else {
-                    format!("the answer is no {what}")
-                };
-                RegistryError::unexpected(Method::GET, url.clone(), what)
-            })?;
-            match (take(page), next) {
+            match (take(page.content), page.next) {
                 (Turn::On, Some(next)) => url = next,
-                _ => break,
+                _ => return Ok(true),
             }
         }
-        Ok(true)
+        let endless = "the listing has no end";
+        Err(RegistryError::unexpected(Method::GET, url, endless))
+    }
+
+    /// One page; none when there is nothing at that place.
+    async fn page<P: DeserializeOwned>(
+        &self,
+        url: &Url,
+        repository: &str,
+        access: Access,
+        what: &str,
+    ) -> Result<Option<Page<P>>, RegistryError> {
+        let answer = self
+            .send(Method::GET, url.clone(), repository, access, |r| r)
+            .await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(self.refusal(Method::GET, url.clone(), answer).await),
+        }
+        let next = next_page(answer.headers(), url);
+        let body = read_bounded(answer, MAX_PAGE)
+            .await
+            .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
+        match serde_json::from_slice(&body) {
+            Ok(content) => Ok(Some(Page {
+                content,
+                size: body.len(),
+                next,
+            })),
+            Err(_) if is_page(&body) => {
+                Err(RegistryError::unexpected(Method::GET, url.clone(), PAGE))
+            }
+            Err(_) => {
+                let what = format!("the answer is no {what}");
+                Err(RegistryError::garbled(Method::GET, url.clone(), what))
+            }
+        }
     }
 }
 

@@ -28,6 +28,16 @@ impl Registry {
         repository: &str,
         digest: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
+        self.retries
+            .run(|| self.referrers_once(repository, digest))
+            .await
+    }
+
+    async fn referrers_once(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
         let mut url = self.url(&format!("/v2/{repository}/referrers/{digest}"));
         let mut found = Vec::new();
         for page in 0..MAX_PAGES {
@@ -55,7 +65,7 @@ impl Registry {
             let limit = usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX);
             let body = read_bounded(answer, limit)
                 .await
-                .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
+                .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
             match AnyManifest::parse(body, Some(media_type::OCI_INDEX)) {
                 Ok(AnyManifest::Index(index)) => found.extend(index.manifests),
                 _ => return Ok((page > 0).then_some(found)),

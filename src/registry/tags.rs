@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::google::{Extension, ListedManifest};
 use super::pages::Turn;
 use super::token::Access;
-use super::{Registry, RegistryError};
+use super::{Registry, RegistryError, Retries};
 
 /// What a registry lists below a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,24 @@ impl Registry {
     ///
     /// When the registry refuses, or what it sends is no listing.
     pub async fn list(&self, path: &str) -> Result<Option<Listing>, RegistryError> {
+        self.list_patiently(path, &self.retries).await
+    }
+
+    /// The same for a listing that a run can do without: a registry that is in trouble is not
+    /// waited for as long.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::list`].
+    pub async fn list_if_well(&self, path: &str) -> Result<Option<Listing>, RegistryError> {
+        self.list_patiently(path, &self.retries.brief()).await
+    }
+
+    async fn list_patiently(
+        &self,
+        path: &str,
+        retries: &Retries,
+    ) -> Result<Option<Listing>, RegistryError> {
         #[derive(Deserialize)]
         struct Page {
             #[serde(default)]
@@ -53,7 +71,7 @@ impl Registry {
             if whole { Turn::Stop } else { Turn::On }
         };
         let is_there = self
-            .pages(url, path, Access::Pull, "list of tags", take)
+            .pages(url, path, Access::Pull, "list of tags", retries, take)
             .await?;
         Ok(is_there.then_some(listing))
     }
@@ -77,7 +95,7 @@ impl Registry {
             repositories.extend(page.repositories);
             Turn::On
         };
-        self.pages(url, "", Access::Catalog, "catalog", take)
+        self.pages(url, "", Access::Catalog, "catalog", &self.retries, take)
             .await?;
         Ok(repositories)
     }

@@ -121,6 +121,9 @@ impl Token {
 /// What the distribution token spec says a token without `expires_in` lives.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
+/// How often a new token is bought for one that is refused where it should buy another.
+const RENEWALS: u32 = 2;
+
 /// The most bytes of a token answer: Google's are a few KiB.
 const MAX_TOKEN_BODY: usize = 1024 * 1024;
 
@@ -261,7 +264,10 @@ impl Tokens {
         }
         let mut login = self.basic(url.clone()).await?;
         let mut answer = self.ask(&url, login.as_ref()).await?;
-        if let (StatusCode::UNAUTHORIZED, Some(refused)) = (answer.status(), &login) {
+        for _ in 0..RENEWALS {
+            let (StatusCode::UNAUTHORIZED, Some(refused)) = (answer.status(), &login) else {
+                break;
+            };
             // The token in hand may have been revoked, or this machine's clock may be slow.
             let renewed = self.credential.renewed(&refused.password).await;
             let renewed = renewed
@@ -273,24 +279,24 @@ impl Tokens {
         }
         let status = answer.status();
         if status != StatusCode::OK {
+            let headers = answer.headers().clone();
             let body = read_bounded(answer, MAX_ERROR_BODY)
                 .await
                 .unwrap_or_default();
             let body = self.without_secrets(&body);
-            return Err(
-                RegistryError::refused(Method::GET, url, status, &body).of(self.asker(*access))
-            );
+            return Err(RegistryError::refused(Method::GET, url, status, &body)
+                .with_headers(&headers)
+                .of(self.asker(*access)));
         }
         let body = read_bounded(answer, MAX_TOKEN_BODY)
             .await
-            .map_err(|error| RegistryError::broken(Method::GET, url.clone(), error))?;
+            .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
         let mut token = read_token(&body).ok_or_else(|| {
-            let what = if is_page(&body) {
-                PAGE
+            if is_page(&body) {
+                RegistryError::unexpected(Method::GET, url, PAGE)
             } else {
-                "the answer holds no registry token"
-            };
-            RegistryError::unexpected(Method::GET, url, what)
+                RegistryError::garbled(Method::GET, url, "the answer holds no registry token")
+            }
         })?;
         // Nobody says whether it outlives what bought it.
         if let Some(end) = login.as_ref().and_then(renewal) {

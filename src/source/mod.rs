@@ -41,6 +41,7 @@ pub use daemon::EngineError;
 pub use error::{Fault, SourceError};
 pub use range::FileRange;
 pub use sniff::Looks;
+pub(crate) use spool::unpacked;
 pub(crate) use stream::bytes as read_range;
 pub use tree::{Part, Smaller, Tree, attested};
 

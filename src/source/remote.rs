@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -16,7 +15,7 @@ use crate::config::Platforms;
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, Descriptor, Index};
 use crate::reference::{Endpoint, Reference};
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Patience, Registry, RegistryError, Retryable as _};
 
 /// The repository that an image's blobs are read from.
 #[derive(Clone)]
@@ -216,7 +215,7 @@ impl Remote {
             position: offset,
             size,
             body: Some(body),
-            stumbles: 0,
+            patience: None,
         };
         Ok(download.into_stream())
     }
@@ -248,9 +247,6 @@ fn chosen(index: &Index, wanted: &Platforms) -> (Vec<Descriptor>, Vec<Digest>) {
     (asked.into_iter().cloned().collect(), unread.collect())
 }
 
-/// How often in a row a download may break off without a byte having come.
-const STUMBLES: u32 = 5;
-
 /// A blob on its way; where it breaks off, it goes on from there.
 struct Download {
     remote: Remote,
@@ -258,7 +254,8 @@ struct Download {
     position: u64,
     size: u64,
     body: Option<ByteStream>,
-    stumbles: u32,
+    /// What is left of the patience since the last byte came; none where it came at once.
+    patience: Option<Patience>,
 }
 
 impl Download {
@@ -291,7 +288,7 @@ impl Download {
             let broken = match body.next().await {
                 Some(Ok(piece)) => {
                     self.position += piece.len() as u64;
-                    self.stumbles = 0;
+                    self.patience = None;
                     if self.position > self.size {
                         return Err(self.error("it sends more bytes than the manifest states"));
                     }
@@ -301,14 +298,33 @@ impl Download {
                 None => io::ErrorKind::UnexpectedEof.into(),
             };
             self.body = None;
-            self.stumbles += 1;
-            if self.stumbles > STUMBLES {
-                return Err(broken);
-            }
-            tracing::debug!("the download of {} broke off: {broken}", self.digest);
-            tokio::time::sleep(Duration::from_millis(100 << self.stumbles)).await;
+            self.wait(broken).await?;
         }
         Ok(None)
+    }
+
+    /// Waits before the download goes on.
+    async fn wait(&mut self, broken: io::Error) -> io::Result<()> {
+        let Remote {
+            registry,
+            repository,
+            ..
+        } = &self.remote;
+        let error = registry.broken_off(repository, &self.digest, broken);
+        let patience = self
+            .patience
+            .get_or_insert_with(|| registry.retries().patience());
+        let Some(wait) = patience.after(error.retry()) else {
+            return Err(io::Error::other(patience.give_up(error)));
+        };
+        tracing::info!(
+            "the download of {} broke off at {} of {} bytes; it goes on from there",
+            self.digest.short(),
+            self.position,
+            self.size
+        );
+        tokio::time::sleep(wait).await;
+        Ok(())
     }
 
     fn error(&self, what: &str) -> io::Error {

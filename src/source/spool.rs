@@ -67,6 +67,11 @@ fn copy(
     }
 }
 
+/// Writes to `output` what a layer of any form holds.
+pub(crate) fn unpacked(input: impl Read, output: &mut impl Write) -> Result<(), SourceError> {
+    copy(input, "the layer", Path::new(""), output)
+}
+
 /// The bytes that `input` stands for; each decoder takes several streams one after the other, as
 /// the parallel compressors write them.
 fn unpack<'a>(

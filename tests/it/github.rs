@@ -91,7 +91,7 @@ fn what_is_wrong_with_the_inputs_is_an_annotation_and_a_summary() {
     };
     insta::assert_snapshot!(error, @r"
     an input cannot be used
-      `verify`: it is `maybe\n::error::x`, expected `listing` or `off` (INPUT_VERIFY)
+      `verify`: it is `maybe\n::error::x`, expected `listing`, `blobs` or `off` (INPUT_VERIFY)
 
     hint: `gcr-push --help` tells what every variable means
     ");

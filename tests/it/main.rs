@@ -10,6 +10,7 @@
 
 mod daemon;
 mod errors;
+mod faults;
 mod github;
 mod gitlab;
 mod hostile;

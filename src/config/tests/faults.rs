@@ -81,7 +81,7 @@ fn every_variable_tells_its_own_fault() {
       `name`: image name `app:1` would be refused: give the name alone; a tag goes into `tags` (GCR_PUSH_NAME)
       `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
       `access_token`: `credentials_json` is set too: keep one (GCR_PUSH_ACCESS_TOKEN)
-      `verify`: it is `maybe`, expected `listing` or `off` (GCR_PUSH_VERIFY)
+      `verify`: it is `maybe`, expected `listing`, `blobs` or `off` (GCR_PUSH_VERIFY)
       `command`: `psuh` is no command; did you mean `push`? (GCR_PUSH_COMMAND)
       `compression`: it is `lz4`, expected `gzip`, `zstd` or `none` (GCR_PUSH_COMPRESSION)
       `compression_level`: it is `13`, expected a number from 1 to 12 (GCR_PUSH_COMPRESSION_LEVEL)

@@ -204,7 +204,9 @@ fn a_page_in_place_of_google_s_registry_is_told() {
                 .standin
                 .fault(Fault::always(RequestKind::ManifestHead, page.clone()));
         }
-        let outcome = push(google.run(), "gcr.io/acme/app:1").run();
+        let outcome = push(google.run(), "gcr.io/acme/app:1")
+            .set("retry_timeout", "0s")
+            .run();
         assert!(google.is_untouched());
         let told = format!("{}exit code {}", told(&outcome), outcome.code);
         match kind {

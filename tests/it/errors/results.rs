@@ -100,7 +100,7 @@ fn a_temporary_folder_that_is_not_there_is_told() {
     let google = Google::start();
     let run = push(&google, docker()).variable("TMPDIR", "nowhere");
     insta::assert_snapshot!(refused(&google, run, 1), @"
-    error: could not compress the layer `sha256:dabe3f9a2a1433978afe46d660ebccbe47ac4529823c43b8a73b07c2adf4756d`
+    error: could not compress the layer `sha256:621dd0cf3f59bb82b3ee9214dd4a505966f85d01dade6b03f37011cbad336b28`
       caused by: could not write the compressed layer to a temporary file in `nowhere`
       caused by: No such file or directory (os error 2)
 
@@ -110,7 +110,7 @@ fn a_temporary_folder_that_is_not_there_is_told() {
         .file("file", "")
         .variable("TMPDIR", "file");
     insta::assert_snapshot!(refused(&google, run, 1), @"
-    error: could not compress the layer `sha256:dabe3f9a2a1433978afe46d660ebccbe47ac4529823c43b8a73b07c2adf4756d`
+    error: could not compress the layer `sha256:621dd0cf3f59bb82b3ee9214dd4a505966f85d01dade6b03f37011cbad336b28`
       caused by: could not write the compressed layer to a temporary file in `file`
       caused by: Not a directory (os error 20)
 

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use gcr_push::auth::Credential;
 use gcr_push::digest::Digest;
 use gcr_push::error::{Hint as _, write_chain};
-use gcr_push::network::{Network, Proxies};
+use gcr_push::network::{Network, Pace, Proxies};
 use gcr_push::registry::Registry;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ fn an_image_that_cannot_be_read_while_it_is_sent_is_no_fault_of_the_connection()
         insecure_registries: Vec::new(),
         connect_timeout: Duration::from_secs(10),
         stall_timeout: Duration::from_secs(10),
+        retry_timeout: Duration::ZERO,
+        pace: Pace::default(),
     };
     let endpoint = google.standin.plain_address().parse().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -73,11 +73,15 @@ impl DockerRegistry {
     pub fn is_untouched(&self) -> bool {
         let mut folders = vec![self.storage.path().to_owned()];
         while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            // It may be removing what is left of an upload.
+            let Ok(entries) = std::fs::read_dir(folder) else {
+                continue;
+            };
+            for entry in entries.map_while(Result::ok) {
                 if entry.file_name() == "_manifests" {
                     return false;
                 }
-                if entry.file_type().unwrap().is_dir() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     folders.push(entry.path());
                 }
             }

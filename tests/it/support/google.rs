@@ -1,8 +1,9 @@
 //! The stand-in for Google, and a run that meets it as users behind a proxy meet Google.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use standin::{Behaviour, RepositoryOptions, Standin};
+use standin::{Behaviour, RepositoryOptions, RequestKind, Standin};
 
 use super::run::Run;
 
@@ -57,10 +58,23 @@ impl Google {
         ]
     }
 
+    /// Waits until so many requests of a kind have come.
+    pub fn wait_for(&self, kind: RequestKind, count: usize) {
+        let came = || {
+            let requests = self.standin.requests();
+            requests.iter().filter(|r| r.kind == kind).count()
+        };
+        let given_up = Instant::now() + Duration::from_secs(120);
+        while came() < count {
+            assert!(Instant::now() < given_up, "{:#?}", self.standin.requests());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// No manifest was put and no tag moved.
     pub fn is_untouched(&self) -> bool {
         let requests = self.standin.requests();
-        let put = |request: &&standin::Request| request.kind == standin::RequestKind::ManifestPut;
+        let put = |request: &&standin::Request| request.kind == RequestKind::ManifestPut;
         !requests.iter().any(|request| put(&request))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -111,6 +111,17 @@ impl Run {
         can.then(|| self.under(&SETPRIV))
     }
 
+    /// Makes it the first process of a container, which gets no signal that it does not ask for;
+    /// none where no process namespace can be made.
+    pub fn in_a_container(self) -> Option<Self> {
+        const UNSHARE: [&str; 4] = ["unshare", "--pid", "--fork", "--kill-child"];
+
+        let [program, arguments @ ..] = UNSHARE;
+        let tried = Command::new(program).args(arguments).arg("true").status();
+        let can = tried.is_ok_and(|status| status.success());
+        can.then(|| self.under(&UNSHARE))
+    }
+
     /// The folder that the program starts in.
     pub fn path(&self) -> &Path {
         self.directory.path()
@@ -145,12 +156,7 @@ impl Run {
         let writer = std::thread::spawn(move || pipe.write_all(&input).ok());
         let output = child.wait_with_output().unwrap();
         writer.join().unwrap();
-        Outcome {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-            directory: self.directory,
-        }
+        Outcome::of(output, self.directory)
     }
 
     fn process(&self) -> Command {
@@ -176,8 +182,12 @@ impl Run {
         outcome
     }
 
-    /// Runs it and expects this exit code.
-    pub fn fails_with(self, code: i32) -> Outcome {
+    /// Runs it and expects this exit code; unless the test says otherwise the first failure is the
+    /// last.
+    pub fn fails_with(mut self, code: i32) -> Outcome {
+        const RETRIES: &str = "GCR_PUSH_RETRY_TIMEOUT";
+        let retries = self.variables.entry(RETRIES.to_owned());
+        retries.or_insert_with(|| "0s".to_owned());
         let outcome = self.run();
         assert_eq!(outcome.code, code, "{}\n{}", outcome.stdout, outcome.stderr);
         outcome
@@ -185,21 +195,34 @@ impl Run {
 }
 
 impl Running {
+    /// Its standard error, to be read while it runs.
+    pub fn take_stderr(&mut self) -> ChildStderr {
+        self.child.stderr.take().unwrap()
+    }
+
+    /// True when it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Sends it a signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        send_signal(name, &self.child.id().to_string());
+    }
+
+    /// Sends a signal to the one process that it started.
+    pub fn signal_child(&self, name: &str) {
+        let id = self.child.id();
+        let children = format!("/proc/{id}/task/{id}/children");
+        let children = std::fs::read_to_string(children).unwrap();
+        send_signal(name, children.trim());
+    }
+
     /// Waits for its end.
     pub fn wait(self) -> Outcome {
         drop(self.input);
         let output = self.child.wait_with_output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-            directory: self.directory,
-        }
-    }
-
-    /// Its standard error, to be read while it runs.
-    pub fn take_stderr(&mut self) -> ChildStderr {
-        self.child.stderr.take().unwrap()
+        Outcome::of(output, self.directory)
     }
 
     /// Kills it at once, with no chance to clean up, and gives the folder that it started in.
@@ -210,7 +233,24 @@ impl Running {
     }
 }
 
+fn send_signal(name: &str, process: &str) {
+    // The shell's own, for not every system has a program of that name.
+    let script = format!("kill -s {name} {process}");
+    let sent = Command::new("sh").args(["-c", &script]).status();
+    // It may have ended already.
+    sent.unwrap();
+}
+
 impl Outcome {
+    fn of(output: Output, directory: TempDir) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+            directory,
+        }
+    }
+
     /// The error as a user reads it: what follows the log lines, with what differs from run to run
     /// taken out.
     pub fn error(&self) -> String {

@@ -4,6 +4,8 @@
 //! list`) is checked as well, but one that is refused, capped or behind is a warning: a check that
 //! cannot be made never fails a push.
 
+mod blobs;
+
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -13,7 +15,7 @@ use crate::error::{ExitCode, Hint, causes, harmless};
 use crate::push::{Destination, Pushed, PushedTag};
 use crate::reference::Reference;
 use crate::registry::{Listing, RegistryError};
-use crate::source::Tree;
+use crate::source::{SourceError, Tree};
 
 /// What a registry reported about an image after the push.
 #[derive(Clone, Debug, Default)]
@@ -27,23 +29,26 @@ pub struct Verified {
     pub doubts: Vec<String>,
 }
 
-/// How often a listing that lags is asked again, and how long it is given each time.
-const PATIENCE: [Duration; 4] = [
+/// How often a registry that lags behind itself is asked again, and how long it is given each time.
+const PATIENCE: [Duration; 5] = [
     Duration::from_millis(250),
     Duration::from_millis(500),
     Duration::from_secs(1),
     Duration::from_secs(2),
+    Duration::from_secs(4),
 ];
 
-/// Checks one destination of a push.
+/// Checks one destination of a push; `reads_blobs` reads the whole image back as well.
 ///
 /// # Errors
 ///
-/// When the registry has no such image, or another one, under a tag or digest that was pushed.
+/// When the registry has no such image, or another one, under a tag or digest that was pushed; when
+/// a blob is not what it was when it was sent.
 pub async fn verify(
     destination: &Destination,
     pushed: &Pushed,
     tree: &Tree,
+    reads_blobs: bool,
 ) -> Result<Verified, VerifyError> {
     let is_kept = |tag: &PushedTag| tag.kept.is_some();
     if pushed.tags.iter().all(is_kept) {
@@ -70,7 +75,11 @@ pub async fn verify(
         .buffer_unordered(8)
         .try_collect::<()>();
     let (checked, verified) = tokio::join!(checks, patiently_listed(destination, pushed));
-    checked.map(|()| verified)
+    checked?;
+    if reads_blobs {
+        blobs::read_back(destination, pushed, tree).await?;
+    }
+    Ok(verified)
 }
 
 /// The listings, asked again while they lag.
@@ -108,17 +117,17 @@ async fn check(
                 expected: expected.clone(),
                 found,
             },
-            Ok(None) => VerifyError::Missing { name: name() },
+            Ok(None) => VerifyError::Missing {
+                name: name(),
+                expected: expected.clone(),
+            },
             Err(cause) => VerifyError::Registry {
                 name: name(),
                 cause,
             },
         };
-        // A refusal stays one.
-        let may_lag = match &error {
-            VerifyError::Registry { cause, .. } => cause.exit_code() == ExitCode::Temporary,
-            VerifyError::Missing { .. } | VerifyError::Other { .. } => true,
-        };
+        // What the registry cannot tell was asked often enough.
+        let may_lag = !matches!(error, VerifyError::Registry { .. });
         match patience.next() {
             Some(delay) if may_lag => tokio::time::sleep(*delay).await,
             _ => return Err(error),
@@ -137,12 +146,15 @@ async fn listed(destination: &Destination, pushed: &Pushed) -> (Verified, bool) 
         tag: None,
         digest: None,
     };
-    let (own, above) = tokio::join!(destination.registry.list(&destination.repository), async {
-        match reference.parent() {
-            Some(parent) => Some((parent, destination.registry.list(parent).await)),
-            None => None,
+    let (own, above) = tokio::join!(
+        destination.registry.list_if_well(&destination.repository),
+        async {
+            match reference.parent() {
+                Some(parent) => Some((parent, destination.registry.list_if_well(parent).await)),
+                None => None,
+            }
         }
-    });
+    );
     match own {
         Ok(Some(listing)) => check_tags(&listing, pushed, &mut verified),
         Ok(None) => verified.doubts.push(format!(
@@ -150,7 +162,7 @@ async fn listed(destination: &Destination, pushed: &Pushed) -> (Verified, bool) 
             pushed.name
         )),
         Err(error) => {
-            refused += usize::from(error.exit_code() != ExitCode::Temporary);
+            refused += 1;
             verified.doubts.push(unlistable(&pushed.name, &error));
         }
     }
@@ -178,7 +190,7 @@ async fn listed(destination: &Destination, pushed: &Pushed) -> (Verified, bool) 
             .doubts
             .push(format!("the registry lists nothing at `{place}`")),
         Err(error) => {
-            refused += usize::from(error.exit_code() != ExitCode::Temporary);
+            refused += 1;
             verified.doubts.push(unlistable(&place, &error));
         }
     }
@@ -203,8 +215,8 @@ fn check_tags(listing: &Listing, pushed: &Pushed, verified: &mut Verified) {
             .map(|manifest| &manifest.digest);
         match under {
             Some(found) if *found != pushed.digest => verified.doubts.push(format!(
-                "the listing of `{}` shows {found} under tag `{tag}`",
-                pushed.name
+                "the listing of `{}` shows {found} under tag `{tag}`, not {}",
+                pushed.name, pushed.digest
             )),
             // A plain registry lists names alone; the HEAD has told the digest.
             _ => verified.tags.push((tag.clone(), pushed.digest.clone())),
@@ -224,10 +236,12 @@ fn unlistable(place: &str, error: &RegistryError) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// Nothing there.
-    #[error("`{name}` is not there after the push")]
+    #[error("`{name}` is not there after the push of {expected}")]
     Missing {
         /// The reference.
         name: String,
+        /// The digest that was pushed.
+        expected: String,
     },
     /// Something else there.
     #[error("`{name}` is {found} after the push, not {expected}")]
@@ -248,6 +262,51 @@ pub enum VerifyError {
         #[source]
         cause: RegistryError,
     },
+    /// The manifests cannot be read back.
+    #[error("could not read `{name}` back after the push")]
+    Unreadable {
+        /// The reference.
+        name: String,
+        /// Why.
+        #[source]
+        cause: Box<SourceError>,
+    },
+    /// A blob cannot be read back.
+    #[error("could not read the blob {digest} of `{name}` back after the push")]
+    UnreadableBlob {
+        /// `host/repository`.
+        name: String,
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// A blob has other bytes.
+    #[error("the blob {expected} of `{name}` has other bytes after the push: they hash to {found}")]
+    Blob {
+        /// `host/repository`.
+        name: String,
+        /// The digest that it is stored under.
+        expected: Digest,
+        /// What its bytes hash to.
+        found: Digest,
+    },
+    /// A layer holds something else than the image's config says.
+    #[error(
+        "the layer {digest} of `{name}` is not what the image's config says: it unpacks to {found}, \
+         not {expected}"
+    )]
+    Layer {
+        /// `host/repository`.
+        name: String,
+        /// The layer.
+        digest: Digest,
+        /// The diff ID that the config states.
+        expected: Digest,
+        /// What its content hashes to.
+        found: Digest,
+    },
 }
 
 impl VerifyError {
@@ -255,16 +314,40 @@ impl VerifyError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Missing { .. } => ExitCode::Temporary,
-            Self::Other { .. } => ExitCode::Failed,
+            Self::Other { .. } | Self::Blob { .. } | Self::Layer { .. } => ExitCode::Failed,
             Self::Registry { cause, .. } => cause.exit_code(),
+            Self::Unreadable { cause, .. } => cause.exit_code(),
+            Self::UnreadableBlob { cause, .. } => match registry_error(cause) {
+                Some(cause) => cause.exit_code(),
+                None => ExitCode::Temporary,
+            },
         }
     }
+}
+
+/// What a registry said, in an error of a stream.
+fn registry_error(error: &std::io::Error) -> Option<&RegistryError> {
+    error.get_ref()?.downcast_ref()
 }
 
 impl Hint for VerifyError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Missing { .. } => Vec::new(),
+            Self::Unreadable { cause, .. } => cause.hints(),
+            Self::UnreadableBlob { cause, .. } => {
+                registry_error(cause).map(Hint::hints).unwrap_or_default()
+            }
+            Self::Blob { .. } => vec![
+                "the registry hands out other bytes than it took, or something on the way changes \
+                 them: do not use this image before that is clear"
+                    .to_owned(),
+            ],
+            Self::Layer { .. } => vec![
+                "an earlier image of the repository may have told a wrong layer: push again with \
+                 `layer_reuse: off`"
+                    .to_owned(),
+            ],
             Self::Other { .. } => vec![
                 "another job may have pushed the same tag at the same time; push again, or give \
                  each job a tag of its own"

@@ -1,0 +1,127 @@
+//! How fast requests may follow each other: all at once, until a registry says that it is too much.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// The distance between two requests after the first 429; each further one doubles it.
+const FIRST_GAP: Duration = Duration::from_millis(20);
+
+/// The largest distance between two requests: Artifact Registry's quota is three orders of
+/// magnitude above it (<https://cloud.google.com/artifact-registry/quotas>).
+const LARGEST_GAP: Duration = Duration::from_secs(1);
+
+/// The pace that every request of a run keeps; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Pace(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// No request is sent before.
+    held_until: Option<Instant>,
+    /// The next request's turn, where they have to queue.
+    next: Option<Instant>,
+    /// How far apart they are sent.
+    gap: Duration,
+}
+
+impl Pace {
+    /// Waits until the next request may be sent.
+    pub(crate) async fn turn(&self) {
+        while let Some(turn) = self.take_turn() {
+            sleep_until(turn).await;
+            let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.held_until.is_none_or(|until| until <= turn) {
+                return;
+            }
+        }
+    }
+
+    /// When the next request may be sent; none for at once.
+    fn take_turn(&self) -> Option<Instant> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let turn = [state.held_until, state.next]
+            .into_iter()
+            .flatten()
+            .fold(now, Instant::max);
+        state.next = (!state.gap.is_zero()).then(|| turn + state.gap);
+        (turn > now).then_some(turn)
+    }
+
+    /// Lets nobody send for so long, and all more slowly after that: a 429 is about everything that
+    /// a client does, not about the one request that got it. Tells whether nobody was held before.
+    pub(crate) fn hold(&self, wait: Duration) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let is_new = state.held_until.is_none_or(|until| until <= now);
+        // What was in flight at the same time is refused for the same reason.
+        if is_new {
+            state.gap = (state.gap * 2).clamp(FIRST_GAP, LARGEST_GAP);
+        }
+        state.held_until = state.held_until.max(Some(now + wait));
+        is_new
+    }
+
+    /// A request was let pass: the next ones may follow a little faster.
+    pub(crate) fn ease(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.gap = match state.gap * 9 / 10 {
+            gap if gap < Duration::from_millis(1) => Duration::ZERO,
+            gap => gap,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn elapsed(pace: &Pace, turns: u32) -> Duration {
+        let start = Instant::now();
+        for _ in 0..turns {
+            pace.turn().await;
+        }
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_until_somebody_was_refused() {
+        assert_eq!(elapsed(&Pace::default(), 1000).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everybody_waits_and_then_goes_one_by_one() {
+        let pace = Pace::default();
+        let other = pace.clone();
+        let wait = Duration::from_secs(30);
+        assert!(pace.hold(wait));
+        assert!(!pace.hold(Duration::from_secs(1)));
+        assert_eq!(elapsed(&other, 3).await, wait + 2 * FIRST_GAP);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_grows_holds_those_who_wait_already() {
+        let pace = Pace::default();
+        pace.hold(Duration::from_secs(1));
+        let (waited, ()) = tokio::join!(elapsed(&pace, 1), async {
+            pace.hold(Duration::from_secs(9));
+        });
+        assert!(waited >= Duration::from_secs(9), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_old_pace_comes_back_with_success() {
+        let pace = Pace::default();
+        for _ in 0..10 {
+            pace.hold(Duration::ZERO);
+        }
+        assert!(elapsed(&pace, 3).await >= LARGEST_GAP);
+        for _ in 0..100 {
+            pace.ease();
+        }
+        pace.turn().await;
+        assert_eq!(elapsed(&pace, 100).await, Duration::ZERO);
+    }
+}

@@ -1,0 +1,104 @@
+//! Puts manifests at a registry that may have lost what they name a moment ago.
+//!
+//! Artifact Registry collects a blob as soon as the last manifest that names it is deleted, and other
+//! registries do so when they like: <https://github.com/cloudfoundry/korifi/issues/2381>.
+
+use std::collections::HashSet;
+
+use super::homes::Shipment;
+use super::manifests::children_first;
+use super::{Destination, PushError};
+use crate::digest::Digest;
+use crate::manifest::AnyManifest;
+use crate::registry::RegistryError;
+use crate::source::Tree;
+
+/// How often what a manifest names is sent again before the registry is believed.
+const ROUNDS: u32 = 2;
+
+/// An image at one destination, which says what it lacks of it.
+pub(super) struct Delivery<'a> {
+    pub(super) destination: &'a Destination,
+    shipment: &'a Shipment<'a>,
+    /// The blobs that were sent although they had been there.
+    pub(super) sent_again: HashSet<Digest>,
+}
+
+impl<'a> Delivery<'a> {
+    /// Nothing is lacking yet.
+    pub(super) fn new(destination: &'a Destination, shipment: &'a Shipment<'a>) -> Self {
+        Self {
+            destination,
+            shipment,
+            sent_again: HashSet::new(),
+        }
+    }
+
+    /// Puts what is below the root of a tree.
+    pub(super) async fn put_children(&mut self, tree: &Tree) -> Result<(), PushError> {
+        for child in children_first(tree) {
+            self.put(child.digest().as_str(), child).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts a manifest; what the registry then says it lacks is sent again.
+    pub(super) async fn put(
+        &mut self,
+        reference: &str,
+        manifest: &AnyManifest,
+    ) -> Result<(), PushError> {
+        for _ in 0..ROUNDS {
+            match self.destination.put(reference, manifest).await {
+                Err(PushError::Registry { cause, .. }) if cause.is_incomplete() => {
+                    tracing::info!(
+                        "{} no longer has all that {} names: sending it again",
+                        self.destination.name(),
+                        manifest.digest()
+                    );
+                    self.send_again(manifest, &cause).await?;
+                }
+                done => return done,
+            }
+        }
+        self.destination.put(reference, manifest).await
+    }
+
+    /// Sends what the refusal names; all that the manifest names where it names nothing.
+    async fn send_again(
+        &mut self,
+        manifest: &AnyManifest,
+        refusal: &RegistryError,
+    ) -> Result<(), PushError> {
+        let names: Vec<&Digest> = match manifest {
+            AnyManifest::Manifest(image) => image.blobs().iter().map(|b| &b.digest).collect(),
+            AnyManifest::Index(index) => index.manifests.iter().map(|m| &m.digest).collect(),
+        };
+        let blamed: Vec<_> = names
+            .iter()
+            .copied()
+            .filter(|name| refusal.names(name))
+            .collect();
+        for digest in if blamed.is_empty() { names } else { blamed } {
+            if let Some(child) = self.child(digest) {
+                Box::pin(self.put(digest.as_str(), child)).await?;
+            } else if let Some(blob) = self.shipment.blobs.iter().find(|b| b.digest == *digest) {
+                let progress = &self.shipment.settings.progress;
+                blob.send(self.destination, progress).await?;
+                self.sent_again.insert(blob.digest.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// The manifest with this digest below any root.
+    fn child(&self, digest: &Digest) -> Option<&'a AnyManifest> {
+        let Shipment {
+            tree, companions, ..
+        } = self.shipment;
+        let trees = companions.all.iter().map(|companion| &companion.tree);
+        std::iter::once(*tree)
+            .chain(trees)
+            .find_map(|tree| tree.children.get(digest))
+    }
+}

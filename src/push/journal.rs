@@ -1,0 +1,52 @@
+//! What has become of every tag of a run so far, for the last words of one that is stopped.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::targets::Target;
+
+/// What has become of a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagState {
+    /// Nothing yet.
+    Waiting,
+    /// The registry was asked to set it, and has not answered.
+    Asked,
+    /// It points at what was pushed.
+    Set,
+}
+
+/// The tags of a run, in the order in which they were asked for; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Journal(Arc<Mutex<Vec<(String, TagState)>>>);
+
+impl Journal {
+    /// Adds a tag that is to be set, as `host/repository:tag`.
+    pub fn expect(&self, tag: &str) {
+        let mut tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !tags.iter().any(|(known, _)| known == tag) {
+            tags.push((tag.to_owned(), TagState::Waiting));
+        }
+    }
+
+    /// Adds every tag of these.
+    pub fn expect_all<'a>(&self, targets: impl IntoIterator<Item = &'a Target>) {
+        for target in targets {
+            target.names().for_each(|name| self.expect(&name));
+        }
+    }
+
+    /// Notes what has become of a tag.
+    pub fn note(&self, tag: &str, state: TagState) {
+        let mut tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match tags.iter_mut().find(|(known, _)| known == tag) {
+            Some((_, is)) => *is = state,
+            None => tags.push((tag.to_owned(), state)),
+        }
+    }
+
+    /// Every tag, and what has become of it.
+    pub fn tags(&self) -> Vec<(String, TagState)> {
+        let tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tags.clone()
+    }
+}

@@ -1,0 +1,344 @@
+//! The one retry layer: which steps are done again, after what wait, and for how long.
+//!
+//! A step is what can be repeated from its start: a request with its answer read to the end, or a
+//! blob with its POST and its PUT. Steps do not nest, so nothing is repeated by two of them.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+use tokio::time::Instant;
+
+use crate::error::{causes, harmless};
+use crate::network::{Network, Pace};
+
+/// The longest wait between two tries. A quota of Google's counts by the minute, and where
+/// `Retry-After` cannot be seen the wait has to grow past that by itself.
+const LONGEST_WAIT: Duration = Duration::from_secs(75);
+
+/// The first wait, unless the time allowed is short.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// How many times a step that a wait may mend is tried at least, however long each try takes: a
+/// blob of some gigabytes may need longer than the whole time-out once.
+const LEAST_TRIES: u32 = 3;
+
+/// How many times more a step is tried whose answer was garbled, or whose token was refused.
+const FEW: u32 = 2;
+
+/// How long what is most likely a mistake, or need not be known, is waited for.
+const BRIEF: Duration = Duration::from_secs(15);
+
+/// Whether it helps to do a failed step again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// It would fail in the same way.
+    Never,
+    /// A new token is to be shown: twice, whatever time is allowed.
+    Renewed,
+    /// It was bad luck, or it is none: twice.
+    Twice,
+    /// It may be a mistake that no wait mends: for some seconds.
+    Briefly,
+    /// It passes with time; the other side may have said after how much.
+    Later(Option<Duration>),
+    /// Likewise, but it is about all that is sent.
+    Throttled(Option<Duration>),
+}
+
+/// An error of a step.
+pub(crate) trait Retryable: std::error::Error {
+    /// Whether it helps to do the step again.
+    fn retry(&self) -> Retry;
+
+    /// The same error, knowing how often and how long the step was tried.
+    fn tried(self, times: u32, during: Duration) -> Self;
+}
+
+/// How failed steps are repeated, and the pace that all of a run keep.
+#[derive(Clone, Debug)]
+pub(crate) struct Retries {
+    timeout: Duration,
+    pub(super) pace: Pace,
+}
+
+impl Retries {
+    pub(super) fn new(network: &Network) -> Self {
+        Self {
+            timeout: network.retry_timeout,
+            pace: network.pace.clone(),
+        }
+    }
+
+    /// The same for a step that a run can do without.
+    pub(super) fn brief(&self) -> Self {
+        Self {
+            timeout: self.timeout.min(BRIEF),
+            pace: self.pace.clone(),
+        }
+    }
+
+    /// Does a step until it succeeds, until its failure is final, or until the time is up. A wait
+    /// that the other side asks for and that is longer than the time left is not begun.
+    pub(crate) async fn run<T, E: Retryable, F: Future<Output = Result<T, E>>>(
+        &self,
+        mut step: impl FnMut() -> F,
+    ) -> Result<T, E> {
+        let mut patience = self.patience();
+        loop {
+            let error = match step().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let Some(wait) = patience.after(error.retry()) else {
+                return Err(patience.give_up(error));
+            };
+            if let Retry::Throttled(_) = error.retry() {
+                self.slow_down(wait);
+            }
+            tracing::info!("{}; trying again in {}", told(&error), seconds(wait));
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// What is left of the patience with a step that has not failed yet.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            timeout: self.timeout,
+            waits: self.waits(),
+            tries: 0,
+            unlucky: 0,
+            during: Duration::ZERO,
+            failed_first: None,
+        }
+    }
+
+    /// Exponential waits with jitter, so that many who failed together do not come back together.
+    fn waits(&self) -> ExponentialBackoff {
+        ExponentialBuilder::default()
+            .with_min_delay(self.first_wait())
+            .with_max_delay(LONGEST_WAIT)
+            .with_factor(2.0)
+            .without_max_times()
+            .with_jitter()
+            .build()
+    }
+
+    /// Slows everybody down after a 429, and lets them be faster again after anything else.
+    pub(super) fn heed(&self, answer: &Response) {
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            let asked = retry_after(answer.headers()).unwrap_or_else(|| self.first_wait());
+            // Nobody waits for what is not waited for.
+            self.slow_down(if asked > self.timeout {
+                Duration::ZERO
+            } else {
+                asked
+            });
+        } else {
+            self.pace.ease();
+        }
+    }
+
+    fn slow_down(&self, wait: Duration) {
+        if self.pace.hold(wait) {
+            tracing::info!(
+                "the registry asks for fewer requests: nothing is sent for {}",
+                seconds(wait)
+            );
+        }
+    }
+
+    /// Several tries fit into any time that is allowed.
+    fn first_wait(&self) -> Duration {
+        FIRST_WAIT.min(self.timeout / 60)
+    }
+}
+
+/// How often a step has failed, for how long, and how long it may go on.
+pub(crate) struct Patience {
+    timeout: Duration,
+    waits: ExponentialBackoff,
+    tries: u32,
+    /// How many of the tries failed in a way that no wait mends.
+    unlucky: u32,
+    during: Duration,
+    failed_first: Option<Instant>,
+}
+
+impl Patience {
+    /// The last error, knowing how often it was tried to avoid it.
+    pub(crate) fn give_up<E: Retryable>(&self, error: E) -> E {
+        error.tried(self.tries, self.during)
+    }
+
+    /// How long to wait after a failure before the next try; none when there is to be no other.
+    pub(crate) fn after(&mut self, retry: Retry) -> Option<Duration> {
+        self.tries += 1;
+        self.during = self.failed_first.get_or_insert_with(Instant::now).elapsed();
+        self.unlucky += u32::from(matches!(retry, Retry::Renewed | Retry::Twice));
+        let (tries, during) = (self.tries, self.during);
+        let wait = self.waits.next().unwrap_or(LONGEST_WAIT);
+        let within = |limit: Duration, least: u32| {
+            let left = limit.saturating_sub(during);
+            match (left.is_zero(), tries < least) {
+                (true, false) => None,
+                (_, true) => Some(wait),
+                // The last try is made when the time is up.
+                (false, false) => Some(wait.min(left)),
+            }
+        };
+        match retry {
+            Retry::Renewed => (self.unlucky <= FEW).then_some(Duration::ZERO),
+            Retry::Never => None,
+            _ if self.timeout.is_zero() => None,
+            Retry::Twice => (self.unlucky <= FEW).then_some(wait),
+            Retry::Briefly => within(self.timeout.min(BRIEF), 0),
+            Retry::Later(asked) | Retry::Throttled(asked) => {
+                let asked = asked.unwrap_or_default();
+                if asked > self.timeout.saturating_sub(during) {
+                    return None;
+                }
+                within(self.timeout, LEAST_TRIES).map(|wait| wait.max(asked))
+            }
+        }
+    }
+}
+
+/// An error and its causes in one line, which need not hold all that is told at the end.
+fn told(error: &dyn std::error::Error) -> String {
+    const LONGEST: usize = 100;
+    let mut text = harmless(&error.to_string());
+    for cause in causes(error) {
+        text += ": ";
+        match cause.char_indices().nth(LONGEST) {
+            Some((end, _)) => text += &(harmless(&cause[..end]) + "..."),
+            None => text += &harmless(&cause),
+        }
+    }
+    text
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+/// How long an answer asks to wait: seconds or a date (RFC 9110, section 10.2.3).
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let at = httpdate::parse_http_date(text).ok()?;
+            // A date that has passed asks for nothing.
+            Some(
+                at.duration_since(std::time::SystemTime::now())
+                    .unwrap_or_default(),
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("failed")]
+    struct Failed(Retry, u32);
+
+    impl Retryable for Failed {
+        fn retry(&self) -> Retry {
+            self.0
+        }
+
+        fn tried(self, times: u32, _: Duration) -> Self {
+            Self(self.0, times)
+        }
+    }
+
+    fn retries(timeout: u64) -> Retries {
+        Retries {
+            timeout: Duration::from_secs(timeout),
+            pace: Pace::default(),
+        }
+    }
+
+    /// How often a step that fails for ever is tried, and for how long.
+    async fn fail(timeout: u64, retry: Retry) -> (u32, Duration) {
+        let start = Instant::now();
+        let failed: Result<(), _> = retries(timeout)
+            .run(|| std::future::ready(Err(Failed(retry, 0))))
+            .await;
+        (failed.unwrap_err().1, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_final_failure_is_told_at_once_and_bad_luck_is_tried_twice_more() {
+        assert_eq!(fail(300, Retry::Never).await, (1, Duration::ZERO));
+        assert_eq!(fail(300, Retry::Renewed).await, (3, Duration::ZERO));
+        let (tries, during) = fail(300, Retry::Twice).await;
+        assert_eq!(tries, 3);
+        assert!(during < Duration::from_secs(10), "{during:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_with_time_is_tried_until_the_time_is_up_and_not_longer() {
+        for timeout in [2, 60, 300, 3600] {
+            let (tries, during) = fail(timeout, Retry::Later(None)).await;
+            assert!(tries > 5, "{tries} within {timeout} s");
+            assert_eq!(during.as_secs(), timeout);
+        }
+        let (_, during) = fail(300, Retry::Briefly).await;
+        assert_eq!(during, BRIEF);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_time_is_no_second_try_but_for_a_token() {
+        assert_eq!(fail(0, Retry::Later(None)).await.0, 1);
+        assert_eq!(fail(0, Retry::Twice).await.0, 1);
+        assert_eq!(fail(0, Retry::Renewed).await.0, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_asked_for_is_kept_and_one_that_is_too_long_not_begun() {
+        let asked = Duration::from_secs(40);
+        let (tries, during) = fail(100, Retry::Later(Some(asked))).await;
+        assert_eq!(tries, 3);
+        assert!(during >= 2 * asked, "{during:?}");
+        let (tries, during) = fail(30, Retry::Later(Some(asked))).await;
+        assert_eq!((tries, during), (1, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_that_takes_longer_than_the_time_allowed_is_still_tried_thrice() {
+        let mut tries = 0;
+        let failed: Result<(), _> = retries(60)
+            .run(|| {
+                tries += 1;
+                async {
+                    tokio::time::sleep(Duration::from_secs(600)).await;
+                    Err(Failed(Retry::Later(None), 0))
+                }
+            })
+            .await;
+        assert_eq!(failed.unwrap_err().1, 3);
+        assert_eq!(tries, 3);
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(read("120"), Some(Duration::from_secs(120)));
+        assert_eq!(read(" 0 "), Some(Duration::ZERO));
+        assert_eq!(read("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert!(read("Tue, 31 Dec 2999 23:59:59 GMT").unwrap() > Duration::from_secs(1_000_000));
+        for other in ["soon", "-1", "1.5", ""] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+}

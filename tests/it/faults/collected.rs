@@ -1,0 +1,68 @@
+//! Garbage collection at the registry: what was there a moment ago is gone when the manifest comes.
+
+use standin::{Fault, FaultAction, RequestKind};
+
+use super::{archive, push, whole};
+use crate::support::google::Google;
+use crate::support::images::{Picture, classic_archive};
+use crate::support::run::Run;
+
+fn collect(google: &Google, times: u32) {
+    let act = FaultAction::ForgetBlobs;
+    google
+        .standin
+        .fault(Fault::once(RequestKind::ManifestPut, act).times(times));
+}
+
+#[test]
+fn a_blob_that_was_collected_is_sent_again() {
+    let google = Google::start();
+    let picture = Picture::new("app", 3);
+    collect(&google, 2);
+    push(&google, &picture, "1").succeeds();
+    let (_, digest) = archive(&picture);
+    assert_eq!(
+        whole(&google.standin, "gcr.io", "acme/app", "1"),
+        Some(digest)
+    );
+}
+
+#[test]
+fn blobs_that_go_for_ever_are_told_and_tagged_nowhere() {
+    let google = Google::start();
+    collect(&google, 100);
+    let outcome = push(&google, &Picture::new("app", 1), "1").fails_with(4);
+    let told = outcome.error();
+    assert!(told.contains("BLOB_UNKNOWN"), "{told}");
+    assert!(google.standin.tags("gcr.io", "acme/app").is_empty());
+}
+
+/// A push of a `docker save` archive, whose layers are taken over from earlier images.
+fn push_docker(google: &Google, picture: &Picture, tag: &str) -> Run {
+    google
+        .run()
+        .file("image.tar", classic_archive(&[(picture, &["app:0"])]))
+        .set("image", "image.tar")
+        .set("tags", tag)
+}
+
+#[test]
+fn a_layer_that_was_taken_over_and_collected_since_is_made_anew() {
+    let picture = Picture::new("app", 3);
+    let mut changed = picture.layers.clone();
+    changed.push(Picture::new("other", 1).layers[0].clone());
+    let changed = Picture::of("amd64", changed);
+    // The same image under a new tag, and one that shares its layers.
+    for next in [&picture, &changed] {
+        let google = Google::start();
+        push_docker(&google, &picture, "1").succeeds();
+        collect(&google, 1);
+        let outcome = push_docker(&google, next, "2").succeeds();
+        assert!(
+            outcome.stderr.contains("every layer is made anew"),
+            "{}",
+            outcome.stderr
+        );
+        assert!(whole(&google.standin, "gcr.io", "acme/app", "2").is_some());
+    }
+}

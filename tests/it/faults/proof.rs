@@ -1,0 +1,160 @@
+//! The proof after a push: what it asks for, how long it waits, and what it finds.
+
+use serde_json::json;
+use standin::{Fault, FaultAction, RequestKind};
+
+use super::{archive, push, whole};
+use crate::support::google::Google;
+use crate::support::images::{
+    Layout, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Packed, Picture, classic_archive, gzip,
+};
+
+#[test]
+fn every_blob_is_read_back_and_hashed_when_that_is_asked_for() {
+    let google = Google::start();
+    push(&google, &Picture::new("app", 3), "1")
+        .set("verify", "blobs")
+        .succeeds();
+    let requests = google.standin.requests();
+    let mut read: Vec<_> = requests
+        .iter()
+        .filter(|request| request.kind == RequestKind::BlobGet)
+        .map(|request| request.path.clone())
+        .collect();
+    read.sort();
+    read.dedup();
+    assert_eq!(read.len(), 4, "{read:?}");
+}
+
+#[test]
+fn a_blob_that_is_handed_out_with_other_bytes_is_found() {
+    let google = Google::start();
+    let changed = FaultAction::CorruptByte(30);
+    google
+        .standin
+        .fault(Fault::always(RequestKind::BlobDownload, changed));
+    let outcome = push(&google, &Picture::new("app", 1), "1")
+        .set("verify", "blobs")
+        .fails_with(1);
+    let told = outcome.error();
+    assert!(told.contains("has other bytes after the push"), "{told}");
+}
+
+#[test]
+fn bytes_that_changed_on_the_way_back_are_read_again() {
+    let google = Google::start();
+    let changed = FaultAction::CorruptByte(30);
+    google
+        .standin
+        .fault(Fault::once(RequestKind::BlobDownload, changed).times(2));
+    push(&google, &Picture::new("app", 1), "1")
+        .set("verify", "blobs")
+        .succeeds();
+}
+
+/// An earlier image whose config claims that a layer of another content is `picture`'s.
+fn lie(google: &Google, picture: &Picture) {
+    let put = |bytes: &[u8]| google.standin.put_blob("gcr.io", "acme/app", bytes);
+    let layer = gzip(b"something else altogether");
+    let config = json!({
+        "architecture": "amd64", "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [picture.diff_ids()[0]]},
+    })
+    .to_string();
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": OCI_CONFIG, "digest": put(config.as_bytes()), "size": config.len()},
+        "layers": [{
+            "mediaType": format!("{OCI_LAYER}+gzip"), "digest": put(&layer), "size": layer.len(),
+        }],
+    })
+    .to_string();
+    google
+        .standin
+        .put_manifest("gcr.io", "acme/app", "1", OCI_MANIFEST, manifest.as_bytes());
+}
+
+#[test]
+fn an_earlier_image_that_lied_about_a_layer_is_found_out() {
+    let google = Google::start();
+    let picture = Picture::new("app", 1);
+    lie(&google, &picture);
+    let run = |name: &str, value: &str| {
+        google
+            .run()
+            .file("image.tar", classic_archive(&[(&picture, &["app:1"])]))
+            .set("image", "image.tar")
+            .set("verify", "blobs")
+            .set(name, value)
+    };
+    let outcome = run("layer_reuse", "auto").fails_with(1);
+    let told = outcome.error();
+    assert!(
+        told.contains("is not what the image's config says"),
+        "{told}"
+    );
+    assert!(told.contains("layer_reuse: off"), "{told}");
+    run("layer_reuse", "off").succeeds();
+}
+
+#[test]
+fn a_registry_that_lags_behind_itself_is_waited_for() {
+    let google = Google::start();
+    let absent = FaultAction::status(404);
+    // The first two are asked before the push: for the tag and for the digest.
+    google.standin.fault(
+        Fault::once(RequestKind::ManifestHead, absent)
+            .after(2)
+            .times(4),
+    );
+    let outcome = push(&google, &Picture::new("app", 1), "1").succeeds();
+    assert!(!outcome.stderr.contains("WARN"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_tag_that_shows_another_image_for_ever_is_told_with_both_digests() {
+    let google = Google::start();
+    let (other, _) = archive(&Picture::new("other", 1));
+    google
+        .run()
+        .file("image.tar", other)
+        .set("image", "image.tar")
+        .set("tags", "gcr.io/acme/app:other")
+        .succeeds();
+    let shown = whole(&google.standin, "gcr.io", "acme/app", "other").unwrap();
+    let lagging = FaultAction::Header {
+        name: "docker-content-digest".to_owned(),
+        value: Some(shown.clone()),
+    };
+    google
+        .standin
+        .fault(Fault::always(RequestKind::ManifestHead, lagging).after(2));
+    let outcome = push(&google, &Picture::new("app", 1), "1").fails_with(1);
+    let (_, pushed) = archive(&Picture::new("app", 1));
+    let told = outcome.error();
+    assert!(told.contains(&shown) && told.contains(&pushed), "{told}");
+}
+
+#[test]
+fn a_child_of_an_index_that_is_gone_after_the_push_is_told() {
+    let google = Google::start();
+    let mut layout = Layout::default();
+    let children = ["amd64", "arm64"].map(|architecture| {
+        let picture = Picture::on(architecture, "app", 1);
+        let mut child = layout.image(&picture, Packed::Gzip);
+        child["platform"] = json!({"os": "linux", "architecture": architecture});
+        child
+    });
+    let index = layout.index(&children);
+    layout.list(&index, Some("app:1"));
+    google
+        .standin
+        .fault(Fault::always(RequestKind::ManifestHead, FaultAction::status(404)).after(4));
+    let outcome = google
+        .run()
+        .file("image.tar", layout.archive())
+        .set("image", "image.tar")
+        .fails_with(4);
+    let told = outcome.error();
+    assert!(told.contains("is not there after the push"), "{told}");
+}

@@ -1,0 +1,104 @@
+//! A run that is stopped: it ends at once, says what had been tagged, and leaves nothing behind.
+
+use standin::{Fault, FaultAction, RequestKind};
+
+use super::push;
+use crate::support::google::Google;
+use crate::support::images::{Picture, classic_archive, gzip};
+use crate::support::run::Run;
+
+/// A push to three tags of which the second is never answered.
+fn stuck(google: &Google) -> Run {
+    google
+        .standin
+        .fault(Fault::always(RequestKind::ManifestPut, FaultAction::Stall).after(1));
+    push(google, &Picture::new("app", 1), "1, 2, 3")
+}
+
+/// Waits until so many manifests were being put.
+fn wait_for_puts(google: &Google, count: usize) {
+    google.wait_for(RequestKind::ManifestPut, count);
+}
+
+#[test]
+fn a_signal_stops_a_push_which_says_what_was_tagged() {
+    for (signal, name) in [("TERM", "SIGTERM"), ("INT", "SIGINT")] {
+        let google = Google::start();
+        let running = stuck(&google).start();
+        wait_for_puts(&google, 2);
+        running.signal(signal);
+        let outcome = running.wait();
+        assert_eq!(outcome.code, 4, "{}", outcome.stderr);
+        let told = outcome.error().replace(name, "[SIGNAL]");
+        insta::allow_duplicates!(insta::assert_snapshot!(told, @"
+        error: stopped by [SIGNAL]
+          tagged: `gcr.io/acme/app:1`
+          perhaps tagged, for the answer was not heard: `gcr.io/acme/app:2`
+          not tagged: `gcr.io/acme/app:3`
+
+        hint: run this again: what has arrived is not sent again
+        "));
+        let tags: Vec<_> = google
+            .standin
+            .tags("gcr.io", "acme/app")
+            .into_keys()
+            .collect();
+        assert_eq!(tags, ["1"]);
+    }
+}
+
+#[test]
+fn the_first_process_of_a_container_is_stopped_as_well() {
+    let google = Google::start();
+    let Some(run) = stuck(&google).in_a_container() else {
+        eprintln!("no process namespace can be made here: not tested");
+        return;
+    };
+    let running = run.start();
+    wait_for_puts(&google, 2);
+    running.signal_child("TERM");
+    let outcome = running.wait();
+    assert_eq!(outcome.code, 4, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("stopped by SIGTERM"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn the_end_of_the_time_allowed_stops_a_push_as_a_signal_does() {
+    let google = Google::start();
+    let outcome = stuck(&google).set("timeout", "8s").fails_with(4);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: stopped after 8 s, which is all that `timeout` allows
+      tagged: `gcr.io/acme/app:1`
+      perhaps tagged, for the answer was not heard: `gcr.io/acme/app:2`
+      not tagged: `gcr.io/acme/app:3`
+
+    hint: run this again: what has arrived is not sent again
+    hint: or allow more time with `timeout`
+    ");
+}
+
+#[test]
+fn nothing_is_left_of_what_was_spooled() {
+    let google = Google::start();
+    google
+        .standin
+        .fault(Fault::always(RequestKind::UploadPut, FaultAction::Stall));
+    let archive = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
+    let run = google
+        .run()
+        .file("image.tar.gz", gzip(&archive))
+        .file("spool/.keep", "")
+        .set("image", "image.tar.gz")
+        .variable("TMPDIR", "spool");
+    let running = run.start();
+    google.wait_for(RequestKind::UploadPut, 1);
+    running.signal("TERM");
+    let outcome = running.wait();
+    assert_eq!(outcome.code, 4, "{}", outcome.stderr);
+    let left = std::fs::read_dir(outcome.directory.path().join("spool")).unwrap();
+    assert_eq!(left.count(), 1);
+}
