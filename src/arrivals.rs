@@ -98,7 +98,9 @@ impl Bearer<'_> {
         let Some(first) = group.first() else {
             return Vec::new();
         };
-        let registry = match self.registries.destination(&targets[*first].endpoint).await {
+        let best_effort = group.iter().all(|number| targets[*number].best_effort);
+        let endpoint = &targets[*first].endpoint;
+        let registry = match self.registries.destination(endpoint, best_effort).await {
             Ok(registry) => registry,
             Err(error) => {
                 let mut error = Some(error);

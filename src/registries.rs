@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
@@ -17,7 +18,11 @@ enum Use {
     Read,
     List,
     Write,
+    WriteIfWell,
 }
+
+/// How long a registry that a run can do without is given to recover.
+const BRIEF: Duration = Duration::from_secs(30);
 
 /// A registry that one opens while the others wait for it.
 type Opening = Arc<OnceCell<Arc<Registry>>>;
@@ -39,13 +44,21 @@ impl<'a> Registries<'a> {
         }
     }
 
-    /// A registry that images are pushed to.
+    /// A registry that images are pushed to; one that nobody waits for gets less patience.
     ///
     /// # Errors
     ///
     /// When there is no credential for it, or nothing answers as a registry does.
-    pub async fn destination(&self, endpoint: &Endpoint) -> Result<Arc<Registry>, Error> {
-        self.open(endpoint, Use::Write).await
+    pub async fn destination(
+        &self,
+        endpoint: &Endpoint,
+        best_effort: bool,
+    ) -> Result<Arc<Registry>, Error> {
+        let purpose = match best_effort {
+            true => Use::WriteIfWell,
+            false => Use::Write,
+        };
+        self.open(endpoint, purpose).await
     }
 
     /// A registry whose images are listed.
@@ -76,11 +89,17 @@ impl<'a> Registries<'a> {
             let credentials = self.credentials;
             let credential = match purpose {
                 Use::Read => credentials.for_source(endpoint).await,
-                Use::List | Use::Write => credentials.for_destination(endpoint).await,
+                Use::List | Use::Write | Use::WriteIfWell => {
+                    credentials.for_destination(endpoint).await
+                }
             };
             let credential = credential.map_err(Error::Auth)?;
-            let writes = purpose == Use::Write;
-            let registry = Registry::open(endpoint, credential, self.network, writes).await;
+            let writes = matches!(purpose, Use::Write | Use::WriteIfWell);
+            let mut network = self.network.clone();
+            if purpose == Use::WriteIfWell {
+                network.retry_timeout = network.retry_timeout.min(BRIEF);
+            }
+            let registry = Registry::open(endpoint, credential, &network, writes).await;
             let registry = registry.map_err(|cause| Error::Connect(endpoint.clone(), cause))?;
             Ok(Arc::new(registry))
         });

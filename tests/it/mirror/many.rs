@@ -134,6 +134,7 @@ fn a_registry_that_is_killed_on_the_way_does_not_stop_the_others() {
     let tags = [killed.address(), alive.address()].map(|home| format!("{home}/app:1"));
     let running = mirror(&name, &tags.join("\n"))
         .set("concurrency", "1")
+        .set("retry_timeout", "3s")
         .start();
     while of_kind(&source.requests(), RequestKind::BlobGet).len() < 2 {
         std::thread::yield_now();
@@ -235,6 +236,7 @@ fn a_dead_mirror_fails_nothing_and_is_told() {
     let tags = format!("{address}/app:1\n{}/app:1", home.address());
     let outcome = mirror(&name, &tags)
         .set("best_effort", &address)
+        .set("retry_timeout", "2s")
         .set("report_file", "report.json")
         .set("digest_file", "digest")
         .succeeds();
@@ -245,7 +247,7 @@ fn a_dead_mirror_fails_nothing_and_is_told() {
     assert_eq!(outcome.read("digest"), images::digest(&root).to_string());
     // The same where all of them may fail.
     let alone = mirror(&name, &format!("{address}/app:1")).set("best_effort", &address);
-    alone.succeeds();
+    alone.set("retry_timeout", "2s").succeeds();
     drop(source);
 }
 
