@@ -272,7 +272,10 @@ impl Planner<'_> {
         let mut need = Need::Nothing;
         let mut lacking = Vec::new();
         for target in &item.targets {
-            let registry = self.registries.destination(&target.endpoint).await?;
+            let registry = self
+                .registries
+                .destination(&target.endpoint, target.best_effort)
+                .await?;
             let tag = target.tags.first().map_or("latest", String::as_str);
             let found = self.digest(&registry, &target.repository, tag).await?;
             let here = match found {
