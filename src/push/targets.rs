@@ -1,7 +1,7 @@
 //! From what was asked for to repositories and tags, with the defaults that only the source knows.
 
 use crate::config::{BestEffort, Destinations};
-use crate::reference::{Endpoint, Reference, ReferenceError, check_tag};
+use crate::reference::{Endpoint, HostKind, Reference, ReferenceError, check_tag};
 
 /// A repository at an endpoint, and the tags that the image gets there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +59,39 @@ pub fn targets(
             add(&mut targets, &reference, tag);
         }
     }
+    for (one, other) in same_places(&targets) {
+        tracing::warn!(
+            "`{one}` and `{other}` are one repository by two names: one of them is enough"
+        );
+    }
     mark(&mut targets, &destinations.best_effort)?;
     Ok(targets)
+}
+
+/// Pairs of targets that are one repository: `gcr.io/P/…` lives at `us-docker.pkg.dev/P/gcr.io/…`.
+/// <https://cloud.google.com/artifact-registry/docs/transition/gcr-repositories>
+fn same_places(targets: &[Target]) -> Vec<(String, String)> {
+    let place = |target: &Target| match target.endpoint.kind() {
+        HostKind::Gcr { location } => {
+            let parts: Vec<_> = target.repository.split('/').collect();
+            // A project of a domain takes two components.
+            let project = if parts[0].contains('.') { 2 } else { 1 };
+            let (project, name) = parts.split_at(project.min(parts.len()));
+            let host = [target.endpoint.host()];
+            let path = [project, &host, name].concat().join("/");
+            (format!("{location}-docker.pkg.dev"), path)
+        }
+        _ => (target.endpoint.host().to_owned(), target.repository.clone()),
+    };
+    let name = |target: &Target| format!("{}/{}", target.endpoint, target.repository);
+    let mut pairs = Vec::new();
+    for (number, other) in targets.iter().enumerate() {
+        let same = targets[..number]
+            .iter()
+            .find(|one| place(one) == place(other));
+        pairs.extend(same.map(|one| (name(one), name(other))));
+    }
+    pairs
 }
 
 /// Marks those whose failure fails nothing. The tags of a repository arrive together or not at all.
@@ -204,6 +235,30 @@ mod tests {
             marked(&[], &["r.example/y"]),
             Err(ReferenceError::NoDestination("r.example/y".to_owned()))
         );
+    }
+
+    #[test]
+    fn one_repository_by_two_names_is_noticed() {
+        let found = |references: &[&str]| {
+            let destinations = Destinations {
+                references: references.iter().map(|r| r.parse().unwrap()).collect(),
+                ..Destinations::default()
+            };
+            same_places(&targets(&destinations, &[]).unwrap()).len()
+        };
+        for (one, other, same) in [
+            ("gcr.io/p/a:1", "us-docker.pkg.dev/p/gcr.io/a:2", 1),
+            (
+                "eu.gcr.io/x.com/p/a/b",
+                "europe-docker.pkg.dev/x.com/p/eu.gcr.io/a/b",
+                1,
+            ),
+            ("gcr.io/p/a:1", "us.gcr.io/p/a:1", 0),
+            ("gcr.io/p/a:1", "us-docker.pkg.dev/p/containers/a:1", 0),
+            ("gcr.io/p/a:1", "gcr.io/p/a:2", 0),
+        ] {
+            assert_eq!(found(&[one, other]), same, "{one} {other}");
+        }
     }
 
     #[test]

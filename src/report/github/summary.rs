@@ -6,8 +6,9 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use crate::push::Pushed;
 use crate::report::table::bytes;
-use crate::report::{Arrival, Report};
+use crate::report::{Arrival, Missed, Report};
 
 /// The most that a step may write; one byte more, and the runner drops the whole summary.
 const LARGEST: u64 = 1024 * 1024;
@@ -42,9 +43,9 @@ pub fn of_push(report: &Report) -> String {
     }
     text.push_str("| Image | Tags | Digest | Sent | Saved | Checked |\n");
     text.push_str("| --- | --- | --- | ---: | ---: | --- |\n");
-    let mut left = report.arrivals.len();
-    for arrival in &report.arrivals {
-        let row = row(arrival);
+    let mut left = report.arrivals.len() + report.missed.len();
+    let arrived = report.arrivals.iter().map(row);
+    for row in arrived.chain(report.missed.iter().map(row_of_missed)) {
         if text.len() + row.len() + RESERVE > LARGEST as usize {
             text.push_str(&format!("\nand {left} more\n"));
             break;
@@ -56,7 +57,7 @@ pub fn of_push(report: &Report) -> String {
     text.push_str(&format!(
         "\nSent {}, saved {} that were there already, in {:.1} s.\n",
         bytes(sum(|arrival| arrival.pushed.sent_bytes)),
-        bytes(sum(|arrival| arrival.pushed.present_bytes)),
+        bytes(sum(|arrival| saved(&arrival.pushed))),
         report.took.as_secs_f64()
     ));
     for note in &report.notes {
@@ -69,7 +70,7 @@ pub fn of_push(report: &Report) -> String {
     for doubt in doubts.flat_map(|verified| &verified.doubts) {
         text.push_str(&format!("\n:warning: {}\n", plain(doubt)));
     }
-    if let Some(Arrival { pushed, .. }) = report.arrivals.first() {
+    if let (Some(Arrival { pushed, .. }), false) = (report.arrivals.first(), report.dry_run) {
         text.push_str(&format!(
             "\n```sh\ndocker pull {}@{}\n```\n\n",
             pushed.name, pushed.digest
@@ -91,6 +92,7 @@ pub fn of_failure(texts: &[String]) -> String {
 
 fn headline(report: &Report) -> String {
     match report.arrivals.as_slice() {
+        _ if report.dry_run => "dry run, nothing was changed".to_owned(),
         [] => "nothing arrived".to_owned(),
         [one] => format!("pushed {}", code(&one.pushed.name)),
         several => format!("pushed to {} repositories", several.len()),
@@ -111,7 +113,27 @@ fn row(arrival: &Arrival) -> String {
         tags.join(" "),
         code(pushed.digest.as_str()),
         bytes(pushed.sent_bytes),
-        bytes(pushed.present_bytes),
+        bytes(saved(pushed)),
+    )
+}
+
+/// What did not have to be sent: it was there, or in another repository of the registry.
+fn saved(pushed: &Pushed) -> u64 {
+    pushed.present_bytes + pushed.mounted_bytes
+}
+
+fn row_of_missed(missed: &Missed) -> String {
+    let tags: Vec<_> = missed.tags.iter().map(|tag| code(tag)).collect();
+    let what = if missed.best_effort {
+        "missed"
+    } else {
+        "failed"
+    };
+    format!(
+        "| {} | {} | {what} | | | {} |\n",
+        code(&missed.name),
+        tags.join(" "),
+        plain(&missed.why)
     )
 }
 
