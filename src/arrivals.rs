@@ -113,16 +113,20 @@ impl Bearer<'_> {
         let mut reached = Vec::new();
         for number in group {
             let target = &targets[*number];
-            let signed_in = registry.sign_in(&target.repository).await;
-            let destination = signed_in.map(|()| Destination {
+            let (signed_in, may_write) = tokio::join!(
+                registry.sign_in(&target.repository),
+                self.registries.may_write(target),
+            );
+            let failed = |cause| Error::SignIn(target.endpoint.clone(), cause);
+            let is_ready = signed_in.map_err(failed).and(may_write);
+            let destination = is_ready.map(|()| Destination {
                 registry: Arc::clone(&registry),
                 repository: target.repository.clone(),
                 tags: target.tags.clone(),
                 best_effort: target.best_effort,
                 journal: self.settings.journal.clone(),
             });
-            let failed = |cause| Some(Error::SignIn(target.endpoint.clone(), cause));
-            reached.push((*number, destination.map_err(failed)));
+            reached.push((*number, destination.map_err(Some)));
         }
         reached
     }

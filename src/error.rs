@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::auth::AuthError;
 use crate::cli::CliError;
 use crate::config::ConfigError;
+use crate::doctor::Finding;
 use crate::list::ListError;
 use crate::mirror::MirrorError;
 use crate::pull_secret::PullSecretError;
@@ -88,6 +89,9 @@ pub enum Error {
     /// A registry does not let us in.
     #[error("could not sign in to `{0}`")]
     SignIn(Endpoint, #[source] RegistryError),
+    /// An examination found something wrong.
+    #[error(transparent)]
+    Doctor(Box<Finding>),
     /// The image did not arrive.
     #[error(transparent)]
     Push(PushError),
@@ -139,6 +143,7 @@ impl Error {
             Self::Auth(error) => error.exit_code(),
             Self::Connect(_, error) => error.exit_code(),
             Self::SignIn(_, error) => error.exit_code(),
+            Self::Doctor(finding) => finding.exit_code(),
             Self::Push(error) => error.exit_code(),
             Self::Verify(error) => error.exit_code(),
             Self::List(error) => error.exit_code(),
@@ -160,6 +165,7 @@ impl Hint for Error {
             Self::Auth(error) => error.hints(),
             Self::Connect(_, error) => error.hints(),
             Self::SignIn(_, error) => error.hints(),
+            Self::Doctor(finding) => finding.hints(),
             Self::Push(error) => error.hints(),
             Self::Verify(error) => error.hints(),
             Self::List(error) => error.hints(),

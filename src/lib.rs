@@ -17,7 +17,7 @@
 //! |---|---|
 //! | [`digest`], [`manifest`], [`mod@reference`], [`secret`], [`progress`] | the words; no I/O |
 //! | [`network`], [`auth`], [`registry`], [`google`], [`source`], [`compress`] | the edges; I/O, no policy |
-//! | [`push`], [`verify`], [`mirror`], [`list`], [`pull_secret`], [`setup`] | the steps |
+//! | [`push`], [`verify`], [`unsent`], [`doctor`], [`mirror`], [`list`], [`pull_secret`], [`setup`] | the steps |
 //! | [`cli`], [`config`], [`logging`], [`report`], [`error`] | the side that people and CIs see |
 
 pub mod arrivals;
@@ -26,6 +26,7 @@ pub mod cli;
 pub mod compress;
 pub mod config;
 pub mod digest;
+pub mod doctor;
 pub mod error;
 pub mod google;
 pub mod list;
@@ -44,6 +45,7 @@ pub mod secret;
 pub mod setup;
 pub mod source;
 pub mod stop;
+pub mod unsent;
 pub mod verify;
 
 use std::io::Write;
@@ -52,7 +54,7 @@ use std::time::Instant;
 
 use arrivals::Bearer;
 use auth::Credentials;
-use config::{Command, ImageOrigin, Request, Verify};
+use config::{Command, ImageOrigin, MissingCredentials, Request, Verify};
 pub use error::{Error, Failure};
 use google::Google;
 use progress::Progress;
@@ -93,6 +95,7 @@ async fn act(request: &Request, journal: &Journal, stdout: &mut dyn Write) -> Re
         Command::List => list_images(request, stdout).await.map_err(Failure::from),
         Command::PullSecret => write_pull_secret(request, stdout).map_err(Failure::from),
         Command::Setup => set_up(request, stdout).await.map_err(Failure::from),
+        Command::Doctor => examine(request, stdout).await,
     }
 }
 
@@ -109,11 +112,16 @@ async fn push_image(
     let group = Group::open(request.console.log_format, "gcr_push", "Push the image");
     let image = request.image.as_ref().ok_or(Error::NoImage)?;
     let credentials = sign_in(request).await?;
-    credentials
-        .check(&request.destinations.hosts())
-        .await
-        .map_err(Error::Auth)?;
     let registries = Registries::new(&credentials, &request.network);
+    let lacking = credentials.check(&request.destinations.required()).await;
+    match (lacking, request.missing_credentials) {
+        (Ok(()), _) => {}
+        (Err(_), MissingCredentials::Skip) => {
+            let source = open_source(image, &registries, request).await?;
+            return unsent::leave(&source, request, stdout).await;
+        }
+        (Err(error), MissingCredentials::Fail) => return Err(Error::Auth(error).into()),
+    }
     let source = open_source(image, &registries, request).await?;
     let targets =
         targets::targets(&request.destinations, &source.image().names).map_err(Error::Target)?;
@@ -224,6 +232,11 @@ async fn open_source(
     Source::open_remote(registry, reference, &request.platforms)
         .await
         .map_err(Error::Source)
+}
+
+async fn examine(request: &Request, stdout: &mut dyn Write) -> Result<(), Failure> {
+    let credentials = sign_in(request).await?;
+    doctor::run(request, &credentials, stdout).await
 }
 
 async fn list_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Error> {

@@ -1,15 +1,17 @@
 //! The registries of a run, each opened once however many images go through it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
 use crate::auth::Credentials;
+use crate::doctor;
 use crate::error::Error;
 use crate::network::Network;
-use crate::reference::Endpoint;
+use crate::push::targets::Target;
+use crate::reference::{Endpoint, Place};
 use crate::registry::Registry;
 
 /// What is done at a registry: a source is only read, and may have a login of its own.
@@ -32,6 +34,8 @@ pub struct Registries<'a> {
     credentials: &'a Credentials,
     network: &'a Network,
     opened: Mutex<HashMap<(Endpoint, Use), Opening>>,
+    /// Repositories that were asked already whether they may be written to.
+    asked: Mutex<HashSet<Place>>,
 }
 
 impl<'a> Registries<'a> {
@@ -41,6 +45,7 @@ impl<'a> Registries<'a> {
             credentials,
             network,
             opened: Mutex::default(),
+            asked: Mutex::default(),
         }
     }
 
@@ -77,6 +82,29 @@ impl<'a> Registries<'a> {
     /// As for [`Self::destination`], but what may be read by anybody needs no credential.
     pub async fn source(&self, endpoint: &Endpoint) -> Result<Arc<Registry>, Error> {
         self.open(endpoint, Use::Read).await
+    }
+
+    /// Asks once for each of Google's repositories, before anything is read for it, whether it may
+    /// be written to.
+    ///
+    /// # Errors
+    ///
+    /// When it is known that it may not.
+    pub async fn may_write(&self, target: &Target) -> Result<(), Error> {
+        let Some(place) = Place::of(&target.endpoint, &target.repository) else {
+            return Ok(());
+        };
+        let is_first = {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.insert(place.clone())
+        };
+        if !is_first {
+            return Ok(());
+        }
+        let endpoint = &target.endpoint;
+        doctor::preflight(self.credentials, endpoint, &place, self.network)
+            .await
+            .map_err(|finding| Error::Doctor(Box::new(finding)))
     }
 
     async fn open(&self, endpoint: &Endpoint, purpose: Use) -> Result<Arc<Registry>, Error> {

@@ -169,6 +169,13 @@ impl Hint for AuthError {
                  `workload_identity_provider`; a secret is empty when the workflow runs from a \
                  fork or the secret's name is misspelt"
                     .to_owned(),
+                "with no key at all: give a GitHub job `permissions: id-token: write` and name the \
+                 provider in `workload_identity_provider`; another CI gives its token in \
+                 `oidc_token`"
+                    .to_owned(),
+                "for pull requests of forks, `missing_credentials: skip` checks the image and \
+                 pushes nothing"
+                    .to_owned(),
             ],
             Self::DockerConfig(_, DockerConfigError::Helper(endpoint, _)) => vec![format!(
                 "log in with a password that stands in the file itself, or give Google hosts \

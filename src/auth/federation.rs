@@ -129,7 +129,9 @@ impl ExternalAccount {
         let subject = self.subject.token(exchange).await?;
         let claims = Claims::of(subject.expose()).unwrap_or_default();
         *self.claims.lock().unwrap_or_else(PoisonError::into_inner) = claims;
-        let federated = self.trade(exchange, &subject).await?;
+        let federated = self.trade(exchange, &subject).await;
+        // It may have run out on the way.
+        let federated = federated.map_err(|error| self.subject.ran_out().unwrap_or(error))?;
         match &self.impersonation {
             Some(account) => {
                 let member = Some(self.member());
@@ -203,11 +205,20 @@ impl SubjectSource {
         }))
     }
 
+    /// The error of a token that was given and has run out.
+    fn ran_out(&self) -> Option<AuthError> {
+        let Self::Given(variable, token) = self else {
+            return None;
+        };
+        let at = expiry(token.expose())?;
+        (at <= SystemTime::now()).then_some(AuthError::OidcExpired { variable, at })
+    }
+
     async fn token(&self, exchange: &Exchange) -> Result<Secret, AuthError> {
         match self {
-            Self::Given(variable, token) => match expiry(token.expose()) {
-                Some(at) if at <= SystemTime::now() => Err(AuthError::OidcExpired { variable, at }),
-                _ => Ok(token.clone()),
+            Self::Given(_, token) => match self.ran_out() {
+                Some(error) => Err(error),
+                None => Ok(token.clone()),
             },
             Self::File(path, format) => read(path, format)
                 .await

@@ -338,12 +338,29 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// The same for a command that grants a role, with what to say of a blank that is left in it.
+    pub fn grantee(&self) -> (String, &'static str) {
+        match (self, self.member()) {
+            (_, Some(member)) => (member, ""),
+            (Self::Person, None) => (
+                "user:ACCOUNT".to_owned(),
+                ", where ACCOUNT is the address of whoever logged in",
+            ),
+            (_, None) => (
+                "serviceAccount:ACCOUNT".to_owned(),
+                ", where ACCOUNT is whom the token belongs to",
+            ),
+        }
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nobody => formatter.write_str("anonymously"),
             Self::User(user, _) => write!(formatter, "as `{user}`"),
-            Self::TokenHolder => formatter.write_str("with the given access token"),
+            Self::TokenHolder => formatter.write_str("as the token's owner"),
             Self::Person => formatter.write_str("as the person who logged in"),
             Self::Account(account) => write!(formatter, "as `{account}`"),
             Self::Federated(member) => write!(formatter, "as `{member}`"),

@@ -163,6 +163,7 @@ mod tests {
           pull-secret  write the Kubernetes Secret that lets a cluster pull
           setup        show what the Google side lacks: APIs, repository, accounts, roles; with
                        `setup_apply` make it, with `setup_remove` take it away
+          doctor       check all that can be checked before a push, and tell how to mend what is wrong
 
         Options:
           -h, --help     print this text
@@ -309,8 +310,8 @@ mod tests {
 
         Behaviour:
           command
-              The command word (`push`, `mirror`, `list`, `pull-secret`, `setup`) where no argument can be
-              given, as in a `uses:` step; an argument wins; default `push`.
+              The command word (`push`, `mirror`, `list`, `pull-secret`, `setup`, `doctor`) where no
+              argument can be given, as in a `uses:` step; an argument wins; default `push`.
           dry_run
               `true` finds out what is there and tells what would be sent, mounted and tagged, and changes
               nothing; default `false`.

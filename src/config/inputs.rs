@@ -155,7 +155,7 @@ variables! {
         setup_puller: "Id of the service account that pulls, likewise; default `gcr-puller`.";
     }
     Behaviour {
-        command: "The command word (`push`, `mirror`, `list`, `pull-secret`, `setup`) where no argument can be given, as in a `uses:` step; an argument wins; default `push`.";
+        command: "The command word (`push`, `mirror`, `list`, `pull-secret`, `setup`, `doctor`) where no argument can be given, as in a `uses:` step; an argument wins; default `push`.";
         dry_run: "`true` finds out what is there and tells what would be sent, mounted and tagged, and changes nothing; default `false`.";
         compression: "What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.";
         compression_level: "Level for `gzip`, from 1 (fast) to 12 (small), default 2; or for `zstd`, from 1 to 19, default 3. Excludes `compression: none`.";

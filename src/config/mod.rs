@@ -124,16 +124,19 @@ pub enum Command {
     PullSecret,
     /// Set up the Google side.
     Setup,
+    /// Check all that can be checked before a push.
+    Doctor,
 }
 
 impl Command {
     /// Every command, in the order of `--help`.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Push,
         Self::Mirror,
         Self::List,
         Self::PullSecret,
         Self::Setup,
+        Self::Doctor,
     ];
 
     /// The word for it.
@@ -144,6 +147,7 @@ impl Command {
             Self::List => "list",
             Self::PullSecret => "pull-secret",
             Self::Setup => "setup",
+            Self::Doctor => "doctor",
         }
     }
 
@@ -163,6 +167,9 @@ impl Command {
             Self::Setup => {
                 "show what the Google side lacks: APIs, repository, accounts, roles; with `setup_apply` \
                  make it, with `setup_remove` take it away"
+            }
+            Self::Doctor => {
+                "check all that can be checked before a push, and tell how to mend what is wrong"
             }
         }
     }
@@ -257,6 +264,20 @@ impl Destinations {
             parts.name = name.map(str::to_owned);
         }
         parts.at(endpoint)
+    }
+
+    /// The registries that have to be reached: all but those whose failure fails nothing, unless
+    /// there are no others.
+    pub fn required(&self) -> Vec<Endpoint> {
+        let BestEffort { hosts, references } = &self.best_effort;
+        let is_extra = |host: &Endpoint| {
+            hosts.contains(host) || references.iter().any(|one| one.endpoint == *host)
+        };
+        let all = self.hosts();
+        if all.iter().all(is_extra) {
+            return all;
+        }
+        all.into_iter().filter(|host| !is_extra(host)).collect()
     }
 
     /// Every registry that is a destination, once, in the order in which they were given.

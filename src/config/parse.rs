@@ -44,7 +44,15 @@ pub fn request(
 
     let image = match command {
         Command::Push => image::image(&given, &paths, &mut faults),
-        Command::Mirror | Command::List | Command::PullSecret | Command::Setup => None,
+        // What is not given is not looked at.
+        Command::Doctor if given.inputs.image.is_some() => {
+            image::image(&given, &paths, &mut faults)
+        }
+        Command::Mirror
+        | Command::List
+        | Command::PullSecret
+        | Command::Setup
+        | Command::Doctor => None,
     };
     let missing_credentials = missing_credentials(&given, &mut faults);
     let mut google = credentials::google(&given, missing_credentials, &paths, &mut faults);
@@ -85,14 +93,24 @@ pub fn request(
         destinations: &destinations,
         ci,
     };
+    // Where nothing will be pushed, nothing is written either.
+    let mut own = Faults::default();
+    let may_skip = missing_credentials == MissingCredentials::Skip
+        && google.is_none()
+        && logins.docker.is_empty();
+    let faults_of_secret = if may_skip { &mut own } else { &mut faults };
     let pull_secret = match command {
         Command::Setup => None,
-        _ => pull_secret(&given, &bearings, &paths, &mut faults),
+        _ => pull_secret(&given, &bearings, &paths, faults_of_secret),
     };
     let referrers = referrers(&given, image.as_ref(), &mut faults);
     let listings = match command {
         Command::List => targets::listings(&destinations),
-        Command::Push | Command::Mirror | Command::PullSecret | Command::Setup => Vec::new(),
+        Command::Push
+        | Command::Mirror
+        | Command::PullSecret
+        | Command::Setup
+        | Command::Doctor => Vec::new(),
     };
     let request = Request {
         command,

@@ -48,7 +48,8 @@ pub(super) fn destinations(
         // A key brings its project: while there is none, or a faulty one, it is not the project
         // that is missing.
         let key_may_come = google.is_none()
-            && (command == Command::Push || given.inputs.credentials_json.is_some());
+            && (matches!(command, Command::Push | Command::Doctor)
+                || given.inputs.credentials_json.is_some());
         let mut endpoints = destinations.endpoints.iter();
         if destinations.parts.project.is_none()
             && !key_may_come
@@ -183,7 +184,7 @@ fn endpoints(
     if items.is_empty() {
         faults.unusable(VARIABLE, "there is no item in it, only separators");
     }
-    if only_full && command == Command::Push {
+    if only_full && matches!(command, Command::Push | Command::Doctor) {
         faults.unusable(
             VARIABLE,
             "nothing would go there, because every item of `tags` is a full reference: give its references in `tags` too, or a tag without `/`",

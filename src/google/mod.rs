@@ -70,6 +70,7 @@ impl Api {
 pub struct Google {
     http: reqwest::Client,
     credential: Credential,
+    /// How long a request is tried again that failed for now.
     retry_for: Duration,
     /// The APIs that are known to be on, whatever they say themselves.
     expected: Mutex<BTreeSet<String>>,
@@ -100,6 +101,13 @@ impl Google {
             retry_for: RETRY_FOR,
             expected: Mutex::default(),
         })
+    }
+
+    /// The same, but each request is sent once: for what is only asked to know more.
+    #[must_use]
+    pub fn impatient(mut self) -> Self {
+        self.retry_for = Duration::ZERO;
+        self
     }
 
     /// Whom the APIs know us as.

@@ -2,6 +2,7 @@
 //! parts.
 
 mod endpoint;
+mod place;
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use crate::digest::Digest;
 
 pub(crate) use endpoint::is_host_name;
 pub use endpoint::{Endpoint, HostKind};
+pub use place::Place;
 
 /// The name of an image: a repository at an endpoint, with a tag, a digest, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,7 +4,7 @@ use reqwest::Url;
 
 use super::error::PAGE;
 use crate::auth::Identity;
-use crate::reference::{Endpoint, HostKind};
+use crate::reference::{Endpoint, Place};
 
 /// Who was refused, and what they came for: it decides which advice helps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) const NO_REGISTRY: &str = "this may not be a registry that answers: c
 /// The advice, most useful first; none where there is nothing to be said that the registry did not.
 pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Asker>) -> Vec<String> {
     let says = |words: &str| refusal.sentence.contains(words);
-    if let Some(place) = Place::of(refusal.url)
+    if let Some(place) = place(refusal.url)
         && let Some(hints) = of_google(&refusal, &place, asker)
     {
         return hints;
@@ -78,13 +78,14 @@ fn of_google(refusal: &Refusal<'_>, place: &Place, asker: Option<&Asker>) -> Opt
              --project={project}`"
         )]);
     }
-    let (member, whose) = member(asker);
+    let identity = asker.map_or(&Identity::Nobody, |asker| &asker.identity);
+    let (member, whose) = identity.grantee();
     if says("createOnPush") {
         return Some(vec![
             format!("create the repository once: {}", place.create()),
             format!(
-                "or let the push create it: `gcloud projects add-iam-policy-binding {project} \
-                 --member={member} --role=roles/artifactregistry.createOnPushWriter`{whose}"
+                "or let the push create it: {}{whose}",
+                place.let_create(&member)
             ),
         ]);
     }
@@ -104,11 +105,7 @@ fn of_google(refusal: &Refusal<'_>, place: &Place, asker: Option<&Asker>) -> Opt
         let writes = asker.is_some_and(|asker| asker.writes) || says("uploadArtifacts");
         let role = if writes { "writer" } else { "reader" };
         return Some(vec![
-            format!(
-                "grant the role: `gcloud artifacts repositories add-iam-policy-binding \
-                 {repository} --location={location} --project={project} --member={member} \
-                 --role=roles/artifactregistry.{role}`{whose}"
-            ),
+            format!("grant the role: {}{whose}", place.grant(&member, role)),
             format!(
                 "if there is no repository `{repository}` in `{location}` yet, create it once: {}",
                 place.create()
@@ -116,23 +113,6 @@ fn of_google(refusal: &Refusal<'_>, place: &Place, asker: Option<&Asker>) -> Opt
         ]);
     }
     None
-}
-
-/// Whom a role is granted to, and what to put there where that is not known.
-fn member(asker: Option<&Asker>) -> (String, &'static str) {
-    match asker.map(|asker| &asker.identity) {
-        Some(Identity::Person) => (
-            "user:ACCOUNT".to_owned(),
-            ", where ACCOUNT is the address of whoever logged in",
-        ),
-        identity => match identity.and_then(Identity::member) {
-            Some(member) => (member, ""),
-            None => (
-                "serviceAccount:ACCOUNT".to_owned(),
-                ", where ACCOUNT is whom the token belongs to",
-            ),
-        },
-    }
 }
 
 /// `host` or `host:port`, as the user wrote it.
@@ -169,67 +149,29 @@ fn who_is_not_known(url: &Url, asker: Option<&Asker>) -> String {
     }
 }
 
-/// An Artifact Registry repository, as its own name has it.
-#[derive(Debug, PartialEq, Eq)]
-struct Place {
-    project: String,
-    location: String,
-    repository: String,
-}
-
-impl Place {
-    /// The repository that a URL of a Google registry leads to.
-    fn of(url: &Url) -> Option<Self> {
-        let endpoint: Endpoint = url.host_str()?.parse().ok()?;
-        let scope = url
-            .query_pairs()
-            .find(|(key, _)| key == "scope")
-            .and_then(|(_, scope)| scope.split(':').nth(1).map(str::to_owned));
-        let upload = url.path().strip_prefix("/artifacts-uploads/namespaces/");
-        let name = match (scope, upload) {
-            (Some(name), _) => name,
-            // An upload goes on at `PROJECT/repositories/REPOSITORY/uploads/…`.
-            (None, Some(rest)) => rest.replacen("/repositories/", "/", 1),
-            (None, None) => url.path().strip_prefix("/v2/")?.to_owned(),
-        };
-        let mut parts = name.split('/').filter(|part| !part.is_empty());
-        let mut project = parts.next()?.to_owned();
-        if project.contains('.') {
-            // A domain-scoped project is `example.com:project` everywhere but in a path.
-            project = format!("{project}:{}", parts.next()?);
-        }
-        let (location, repository) = match endpoint.kind() {
-            HostKind::Gcr { location } => (location.to_owned(), endpoint.host().to_owned()),
-            HostKind::ArtifactRegistry { location } => (location, parts.next()?.to_owned()),
-            HostKind::Other => return None,
-        };
-        Some(Self {
-            project,
-            location,
-            repository,
-        })
-    }
-
-    /// The command that makes it.
-    fn create(&self) -> String {
-        let Self {
-            project,
-            location,
-            repository,
-        } = self;
-        format!(
-            "`gcloud artifacts repositories create {repository} --repository-format=docker \
-             --location={location} --project={project}`"
-        )
-    }
+/// The repository that a URL of a Google registry leads to.
+fn place(url: &Url) -> Option<Place> {
+    let endpoint: Endpoint = url.host_str()?.parse().ok()?;
+    let scope = url
+        .query_pairs()
+        .find(|(key, _)| key == "scope")
+        .and_then(|(_, scope)| scope.split(':').nth(1).map(str::to_owned));
+    let upload = url.path().strip_prefix("/artifacts-uploads/namespaces/");
+    let name = match (scope, upload) {
+        (Some(name), _) => name,
+        // An upload goes on at `PROJECT/repositories/REPOSITORY/uploads/…`.
+        (None, Some(rest)) => rest.replacen("/repositories/", "/", 1),
+        (None, None) => url.path().strip_prefix("/v2/")?.to_owned(),
+    };
+    Place::of(&endpoint, &name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn place(url: &str) -> Option<(String, String, String)> {
-        let place = Place::of(&url.parse().unwrap())?;
+    fn parts(url: &str) -> Option<(String, String, String)> {
+        let place = place(&url.parse().unwrap())?;
         Some((place.project, place.location, place.repository))
     }
 
@@ -242,7 +184,7 @@ mod tests {
             "https://europe-docker.pkg.dev/artifacts-uploads/namespaces/p/repositories/r/uploads/x",
         ] {
             let expected = ("p".to_owned(), "europe".to_owned(), "r".to_owned());
-            assert_eq!(place(url), Some(expected), "{url}");
+            assert_eq!(parts(url), Some(expected), "{url}");
         }
         for url in [
             "https://gcr.io/v2/example.com/p/app/blobs/uploads/",
@@ -253,10 +195,10 @@ mod tests {
                 "us".to_owned(),
                 "gcr.io".to_owned(),
             );
-            assert_eq!(place(url), Some(expected), "{url}");
+            assert_eq!(parts(url), Some(expected), "{url}");
         }
-        assert_eq!(place("https://gcr.io/v2/"), None);
-        assert_eq!(place("https://ghcr.io/v2/p/app/manifests/1"), None);
+        assert_eq!(parts("https://gcr.io/v2/"), None);
+        assert_eq!(parts("https://ghcr.io/v2/p/app/manifests/1"), None);
     }
 
     #[test]

@@ -51,6 +51,14 @@ impl Drop for Group {
     }
 }
 
+/// Tells what is worth knowing and is no fault.
+pub fn notice(format: LogFormat, text: &str) {
+    match format {
+        LogFormat::GitHub => say(&github::annotation("notice", text)),
+        LogFormat::Plain | LogFormat::GitLab | LogFormat::Json => tracing::info!("{text}"),
+    }
+}
+
 /// Tells how a run failed, in the log and wherever else it is looked for. What cannot be written is
 /// left: the exit code says the same.
 pub fn tell(failure: &Failure, console: &Console) {

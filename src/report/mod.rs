@@ -157,7 +157,14 @@ pub fn write(report: &Report, request: &Request, stdout: &mut dyn Write) -> Vec<
     } else {
         print(stdout, report)
     };
-    let mut results = vec![printed];
+    let mut errors: Vec<Error> = printed.err().into_iter().collect();
+    errors.extend(write_files(report, request));
+    errors
+}
+
+/// The files of [`write`] alone.
+pub fn write_files(report: &Report, request: &Request) -> Vec<Error> {
+    let mut results = Vec::new();
     if let Some(path) = &request.report_file {
         results.push(write_file(path, &json::write(report)));
     }
@@ -251,7 +258,12 @@ pub fn hand_back(request: &Request) {
     }
 }
 
-fn write_file(path: &Path, text: &str) -> Result<(), Error> {
+/// Writes a file that was asked for.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_file(path: &Path, text: &str) -> Result<(), Error> {
     std::fs::write(path, text).map_err(|error| Error::File(path.to_owned(), error))
 }
 

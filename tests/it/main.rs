@@ -8,7 +8,9 @@
     reason = "tests fail by panicking, and say on stderr why they did nothing"
 )]
 
+mod auth;
 mod daemon;
+mod doctor;
 mod errors;
 mod faults;
 mod github;

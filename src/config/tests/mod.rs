@@ -5,6 +5,7 @@ mod daemon;
 mod faults;
 mod network;
 mod paths;
+mod precedence;
 mod pull_secret;
 mod targets;
 

@@ -238,6 +238,8 @@ fn a_push_without_any_credential_is_told_before_anything_is_sent() {
     error: there is no credential for `gcr.io`
 
     hint: give `credentials_json` (a service-account key), `access_token`, or `workload_identity_provider`; a secret is empty when the workflow runs from a fork or the secret's name is misspelt
+    hint: with no key at all: give a GitHub job `permissions: id-token: write` and name the provider in `workload_identity_provider`; another CI gives its token in `oidc_token`
+    hint: for pull requests of forks, `missing_credentials: skip` checks the image and pushes nothing
     ");
     assert!(google.standin.requests().is_empty());
 }

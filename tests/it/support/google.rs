@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use standin::{Behaviour, RepositoryOptions, RequestKind, Standin};
+use standin::{Behaviour, Project, RepositoryOptions, RequestKind, Standin};
 
 use super::run::Run;
 
@@ -35,6 +35,14 @@ impl Google {
         }
         let key = standin.service_account(ACCOUNT, "acme");
         Self { standin, key }
+    }
+
+    /// Describes the project to Google's APIs: its number, and what a push needs of it enabled.
+    pub fn describe_project(&self, number: &str) {
+        let project = Project::new(number)
+            .service("artifactregistry")
+            .service("iamcredentials");
+        self.standin.project("acme", project);
     }
 
     /// A run that reaches it, signed in with the key.

@@ -60,6 +60,7 @@ struct Inner {
     keys_made: usize,
     access_tokens: HashMap<String, (String, Instant)>,
     registry_tokens: HashMap<String, RegistryToken>,
+    refresh_tokens: HashMap<String, String>,
     users: HashMap<String, String>,
     secrets: BTreeSet<String>,
 }
@@ -120,6 +121,26 @@ impl Accounts {
             .insert(token.clone(), (email.to_owned(), expires));
         inner.secrets.insert(token.clone());
         token
+    }
+
+    /// Gives a person a refresh token.
+    pub(crate) fn refresh_token(&self, email: &str) -> String {
+        let token = format!("1//{}", opaque(60));
+        let mut inner = self.inner.lock().unwrap();
+        inner.account(email);
+        inner.secrets.insert(token.clone());
+        inner.refresh_tokens.insert(token.clone(), email.to_owned());
+        token
+    }
+
+    pub(crate) fn owner_of_refresh_token(&self, token: &str) -> Option<String> {
+        let inner = self.inner.lock().unwrap();
+        let email = inner.refresh_tokens.get(token)?;
+        inner
+            .accounts
+            .get(email)
+            .filter(|account| !account.disabled)?;
+        Some(email.clone())
     }
 
     /// Whose OAuth token this is, while it is valid.

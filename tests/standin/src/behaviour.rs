@@ -18,6 +18,10 @@ pub struct Behaviour {
     pub realm: Option<String>,
     /// How long an OAuth access token works.
     pub oauth_lifetime: Duration,
+    /// How long a CI's OIDC token works.
+    pub oidc_lifetime: Duration,
+    /// The machine of Google's that this is, with its metadata server at the plain address.
+    pub machine: Option<Machine>,
     /// How long a token of a registry's token endpoint works.
     pub registry_token_lifetime: Duration,
     /// Whether a registry token works on after the OAuth token that bought it has expired.
@@ -111,6 +115,8 @@ impl Default for Behaviour {
             data_challenge: Challenge::ByHost,
             realm: None,
             oauth_lifetime: Duration::from_secs(3599),
+            oidc_lifetime: Duration::from_secs(300),
+            machine: None,
             registry_token_lifetime: Duration::from_secs(43_200),
             registry_token_outlives_oauth: true,
             registry_token_travels: false,
@@ -167,6 +173,15 @@ pub enum Challenge {
     WithoutService,
     /// No such header.
     Absent,
+}
+
+/// A machine in a cloud.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The service account that it has.
+    pub account: Option<String>,
+    /// Its metadata server says that it is Google's; other clouds have one at the same address.
+    pub flavor: bool,
 }
 
 /// Who may speak to the plain registry.

@@ -9,6 +9,7 @@ use crate::certificates::Certificates;
 use crate::cloud::Cloud;
 use crate::faults::Faults;
 use crate::iam::Grants;
+use crate::issuers::Issuers;
 use crate::log::Log;
 use crate::registry::Store;
 use crate::server::{Server, Shared};
@@ -71,6 +72,7 @@ impl Builder {
             faults: Faults::default(),
             names: Names::new(names),
             accounts: Accounts::default(),
+            issuers: Issuers::default(),
             grants: Grants::default(),
             cloud: Cloud::default(),
             store: Store::new(self.storage),

@@ -194,6 +194,8 @@ pub(crate) const ALL_USERS: &str = "allUsers";
 #[derive(Default)]
 pub(crate) struct Grants {
     policies: Mutex<BTreeMap<String, Policy>>,
+    /// The sets that a federated identity belongs to.
+    sets: Mutex<BTreeMap<String, Vec<String>>>,
 }
 
 impl Grants {
@@ -211,6 +213,11 @@ impl Grants {
     pub(crate) fn change<T>(&self, resource: &str, change: impl FnOnce(&mut Policy) -> T) -> T {
         let mut policies = self.policies.lock().unwrap();
         change(policies.entry(resource.to_owned()).or_default())
+    }
+
+    /// A federated identity is in these sets.
+    pub(crate) fn also(&self, principal: &str, sets: Vec<String>) {
+        self.sets.lock().unwrap().insert(principal.to_owned(), sets);
     }
 
     /// The resource is gone, and its policy with it.
@@ -252,6 +259,9 @@ impl Grants {
 
     /// The same for any permission. A grant on a project holds for everything in it.
     pub(crate) fn allow_named(&self, member: Option<&str>, wanted: &str, resource: &str) -> bool {
+        let sets = self.sets.lock().unwrap();
+        let sets = member.and_then(|member| sets.get(member));
+        let in_set = |held: &str| sets.is_some_and(|sets| sets.iter().any(|set| set == held));
         let mut policies = self.policies.lock().unwrap();
         policies.iter_mut().any(|(on, policy)| {
             covers(on, resource) && {
@@ -260,7 +270,7 @@ impl Grants {
                     // What a condition says is not looked at: one is never met.
                     binding["condition"].is_null()
                         && allows(binding["role"].as_str().unwrap_or_default(), wanted)
-                        && members(binding).any(|held| is_member(held, member))
+                        && members(binding).any(|held| is_member(held, member) || in_set(held))
                 })
             }
         })

@@ -3,8 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, UnparsedPublicKey,
+};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
@@ -29,6 +32,26 @@ impl Key {
             }));
         }
         Arc::clone(&made[n])
+    }
+
+    /// The key's RS256 signature of the text.
+    pub(crate) fn sign(&self, text: &str) -> Vec<u8> {
+        let der: String = self
+            .pem
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect();
+        let der = BASE64_STANDARD.decode(der).expect("the key is ours");
+        let pair = KeyPair::from_pkcs8(&der).expect("the key is ours");
+        let mut signature = vec![0; pair.public_modulus_len()];
+        pair.sign(
+            &RSA_PKCS1_SHA256,
+            &SystemRandom::new(),
+            text.as_bytes(),
+            &mut signature,
+        )
+        .expect("RSA keys can sign");
+        signature
     }
 
     /// Whether this is the key's RS256 signature of the text.

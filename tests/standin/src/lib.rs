@@ -31,8 +31,10 @@ mod connection;
 mod faults;
 mod forges;
 mod iam;
+mod issuers;
 mod keys;
 mod log;
+mod metadata;
 mod mishap;
 mod oauth;
 mod proxy;
@@ -42,14 +44,15 @@ mod route;
 mod server;
 mod site;
 mod storage;
+mod sts;
 mod upstream;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use behaviour::{
-    Behaviour, BlobDownload, Challenge, DeniedWording, Mount, NotMigrated, PlainAuth, Referrers,
-    Statuses, UploadLocation,
+    Behaviour, BlobDownload, Challenge, DeniedWording, Machine, Mount, NotMigrated, PlainAuth,
+    Referrers, Statuses, UploadLocation,
 };
 pub use builder::Builder;
 pub use cloud::{Project, Switches};
@@ -110,6 +113,85 @@ impl Standin {
     pub fn access_token(&self, email: &str) -> String {
         let lifetime = self.shared.behaviour().oauth_lifetime;
         self.shared.accounts.access_token(email, lifetime)
+    }
+
+    /// The login of a person, in the form that `gcloud auth application-default login` leaves it.
+    pub fn user_login(&self, email: &str) -> serde_json::Value {
+        serde_json::json!({
+            "type": "authorized_user",
+            "account": "",
+            "client_id": oauth::CLIENT_ID,
+            "client_secret": oauth::CLIENT_SECRET,
+            "refresh_token": self.shared.accounts.refresh_token(email),
+            "universe_domain": "googleapis.com",
+        })
+    }
+
+    /// A workload identity provider, `POOL/PROVIDER`, in a project that was described: it takes
+    /// tokens of this issuer, for these audiences (none is its own name), on this condition. Gives
+    /// its full name.
+    pub fn provider(
+        &self,
+        project: &str,
+        id: &str,
+        issuer: &str,
+        audiences: Option<&[&str]>,
+        condition: &str,
+    ) -> String {
+        let mut state = self.shared.cloud.state();
+        let held = state.held(project).expect("the project was described");
+        let (pool, provider) = id.split_once('/').expect("a pool and a provider");
+        let pool_name = format!(
+            "projects/{}/locations/global/workloadIdentityPools/{pool}",
+            held.project.number
+        );
+        let name = format!("{pool_name}/providers/{provider}");
+        let mut described = serde_json::json!({
+            "name": name,
+            "state": "ACTIVE",
+            "oidc": {"issuerUri": issuer},
+            "attributeCondition": condition,
+            "attributeMapping": {
+                "google.subject": "assertion.sub",
+                "attribute.repository": "assertion.repository",
+                "attribute.project_path": "assertion.project_path",
+            },
+        });
+        if let Some(audiences) = audiences {
+            described["oidc"]["allowedAudiences"] = audiences.into();
+        }
+        let described_pool = serde_json::json!({"name": pool_name, "state": "ACTIVE"});
+        held.pools.insert(pool.to_owned(), described_pool);
+        held.providers.insert(id.to_owned(), described);
+        name
+    }
+
+    /// A job of GitHub's that may have OIDC tokens with these claims: its
+    /// `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN`.
+    pub fn github_job(&self, claims: serde_json::Value) -> (String, String) {
+        let opens = self.shared.issuers.job(issuers::GITHUB_ISSUER, claims);
+        self.shared.accounts.keep_secret(&opens);
+        let url = format!(
+            "https://{}/abc/00000000/_apis/distributedtask/idtoken?api-version=2.0",
+            issuers::GITHUB
+        );
+        (url, opens)
+    }
+
+    /// A job of GitLab's with `identity: google_cloud`: the URL that it asks, and the token that it
+    /// shows there.
+    pub fn gitlab_job(&self, issuer: &str, claims: serde_json::Value) -> (String, String) {
+        let opens = self.shared.issuers.job(issuer, claims);
+        self.shared.accounts.keep_secret(&opens);
+        (format!("https://{}/token", issuers::GITLAB), opens)
+    }
+
+    /// An OIDC token of an issuer, as a CI puts it into a variable or a file.
+    pub fn oidc_token(&self, issuer: &str, claims: &serde_json::Value) -> String {
+        let lifetime = self.shared.behaviour().oidc_lifetime;
+        let token = self.shared.issuers.token(issuer, claims, lifetime);
+        self.shared.accounts.keep_secret(&token);
+        token
     }
 
     /// Disables or deletes an account: its keys and tokens work no more.

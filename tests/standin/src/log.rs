@@ -79,6 +79,12 @@ pub enum RequestKind {
     Token,
     /// Google's OAuth token endpoint.
     OAuthToken,
+    /// Google's Security Token Service.
+    Sts,
+    /// A URL that hands a CI's token to its job.
+    Oidc,
+    /// The metadata server.
+    Metadata,
     /// One of the APIs of projects, accounts and repositories.
     Api,
     /// HEAD of a blob.

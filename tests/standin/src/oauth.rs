@@ -15,6 +15,10 @@ use crate::call::{Call, Query};
 /// The audience an assertion must name.
 const ENDPOINT: &str = "https://oauth2.googleapis.com/token";
 
+/// The one client that people log in with.
+pub(crate) const CLIENT_ID: &str = "764086051850-standin.apps.googleusercontent.com";
+pub(crate) const CLIENT_SECRET: &str = "d-FL95Q19q7MQmFpd7hHD0Ty-standin";
+
 /// How far clocks may differ, in seconds.
 const SKEW: u64 = 300;
 
@@ -36,6 +40,9 @@ pub(crate) async fn token(call: &mut Call) -> Result<Answer, Refusal> {
     let body = call.body.whole(64 * 1024).await?.unwrap_or_default();
     let form = Query::parse(&String::from_utf8_lossy(&body));
     let grant = form.get("grant_type").unwrap_or_default();
+    if grant == "refresh_token" {
+        return refreshed(call, &form);
+    }
     if grant != "urn:ietf:params:oauth:grant-type:jwt-bearer" {
         let description = format!("Invalid grant_type: {grant}");
         return Err(Refusal::oauth(400, "unsupported_grant_type", &description));
@@ -57,6 +64,32 @@ pub(crate) async fn token(call: &mut Call) -> Result<Answer, Refusal> {
     );
     answer::set(&mut answer, header::CACHE_CONTROL, "private");
     Ok(answer)
+}
+
+/// A person's refresh token, shown by the client that it was given to (RFC 6749, section 6).
+fn refreshed(call: &Call, form: &Query) -> Result<Answer, Refusal> {
+    let field = |name: &str| form.get(name).unwrap_or_default();
+    let accounts = &call.shared.accounts;
+    let (id, secret) = (field("client_id"), field("client_secret"));
+    accounts.keep_secret(secret);
+    accounts.keep_secret(field("refresh_token"));
+    if (id, secret) != (CLIENT_ID, CLIENT_SECRET) {
+        return Err(Refusal::oauth(401, "invalid_client", "Unauthorized"));
+    }
+    let email = accounts
+        .owner_of_refresh_token(field("refresh_token"))
+        .ok_or_else(|| invalid_grant("Token has been expired or revoked."))?;
+    let lifetime = call.behaviour.oauth_lifetime;
+    let token = accounts.access_token(&email, lifetime);
+    Ok(answer::json_body(
+        200,
+        &json!({
+            "access_token": token,
+            "expires_in": lifetime.as_secs(),
+            "scope": "https://www.googleapis.com/auth/cloud-platform",
+            "token_type": "Bearer",
+        }),
+    ))
 }
 
 /// Checks a JWT of a service account and gives its account and claims.

@@ -8,7 +8,7 @@ use crate::call::{Call, Query};
 use crate::cloud::{self, discovery};
 use crate::log::RequestKind;
 use crate::site::{Family, Site};
-use crate::{forges, oauth, registry};
+use crate::{forges, issuers, metadata, oauth, registry, sts};
 
 /// What a path asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,18 @@ pub(crate) enum Route {
         secret: String,
     },
     OAuthToken,
+    /// Google's Security Token Service.
+    Sts {
+        path: String,
+    },
+    /// A URL that hands a CI's token to its job.
+    Oidc {
+        path: String,
+    },
+    /// The metadata server.
+    Metadata {
+        path: String,
+    },
     /// One of the APIs that a discovery document describes.
     Api {
         path: String,
@@ -69,6 +81,15 @@ pub(crate) fn parse(site: &Site, path: &str) -> Route {
         } else {
             Route::Unknown
         };
+    }
+    let owned = || path.clone().into_owned();
+    match site.host.as_str() {
+        "sts.googleapis.com" => return Route::Sts { path: owned() },
+        issuers::GITHUB | issuers::GITLAB => return Route::Oidc { path: owned() },
+        _ if site.family == Family::Plain && path.starts_with("/computeMetadata/") => {
+            return Route::Metadata { path: owned() };
+        }
+        _ => {}
     }
     if let Some(rest) = path.strip_prefix("/artifacts-uploads/namespaces/") {
         return secret(rest, "/uploads/").map_or(Route::Unknown, |secret| Route::Upload {
@@ -155,6 +176,9 @@ pub(crate) fn kind(route: &Route, method: &Method, query: &Query) -> RequestKind
         (Route::Ping, _) => Kind::Ping,
         (Route::Token, _) => Kind::Token,
         (Route::OAuthToken, _) => Kind::OAuthToken,
+        (Route::Sts { .. }, _) => Kind::Sts,
+        (Route::Oidc { .. }, _) => Kind::Oidc,
+        (Route::Metadata { .. }, _) => Kind::Metadata,
         (Route::Api { .. }, _) => Kind::Api,
         (Route::Catalog, _) => Kind::Catalog,
         (Route::Tags { .. }, _) => Kind::TagsList,
@@ -185,6 +209,9 @@ pub(crate) async fn handle(call: &mut Call, route: Route) -> Answer {
     }
     let answered = match route {
         Route::OAuthToken => oauth::token(call).await,
+        Route::Sts { path } => sts::answer(call, &path).await,
+        Route::Oidc { path } => issuers::answer(call, &path),
+        Route::Metadata { path } => metadata::answer(call, &path),
         Route::Api { path } => cloud::handle(call, &path).await,
         Route::Forge { path } => forges::answer(call, &path),
         Route::Unknown => Err(Refusal::page(404, "Not Found")),

@@ -12,6 +12,7 @@ use crate::cloud::Cloud;
 use crate::connection::{self, Front};
 use crate::faults::Faults;
 use crate::iam::Grants;
+use crate::issuers::Issuers;
 use crate::log::Log;
 use crate::registry::Store;
 use crate::site::Names;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) certificates: Certificates,
     pub(crate) names: Names,
     pub(crate) accounts: Accounts,
+    pub(crate) issuers: Issuers,
     pub(crate) grants: Grants,
     pub(crate) cloud: Cloud,
     pub(crate) store: Store,

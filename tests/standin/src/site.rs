@@ -21,6 +21,8 @@ impl Names {
         name == "gcr.io"
             || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
             || crate::forges::is_forge(name)
+            || name == crate::issuers::GITHUB
+            || name == crate::issuers::GITLAB
             || self.extra.iter().any(|extra| extra == name)
     }
 

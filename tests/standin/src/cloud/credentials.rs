@@ -16,7 +16,8 @@ pub(super) fn answer(ask: &Ask<'_>) -> Result<Value, Refusal> {
     }
     let permission = "iam.serviceAccounts.getAccessToken";
     let resource = format!("projects/{project}/serviceAccounts/{email}");
-    let exists = ask.state().account(&email).is_some();
+    let known = ask.call.shared.accounts.is_enabled(&email);
+    let exists = known || ask.state().account(&email).is_some();
     if !exists || !ask.may(permission, &resource) {
         return Err(error::denied(permission, &resource));
     }
@@ -34,7 +35,7 @@ pub(super) fn answer(ask: &Ask<'_>) -> Result<Value, Refusal> {
             "The access token lifetime cannot exceed 3600 seconds.",
         ));
     }
-    let lifetime = Duration::from_secs(seconds);
+    let lifetime = Duration::from_secs(seconds).min(ask.call.behaviour.oauth_lifetime);
     let token = ask.call.shared.accounts.access_token(&email, lifetime);
     let expires = time::OffsetDateTime::now_utc().replace_nanosecond(0);
     let expires = expires.expect("no nanoseconds is a number of them") + lifetime;

@@ -88,9 +88,13 @@ async fn answered(call: &mut Call, route: Route) -> Result<Answer, Refusal> {
             }
             uploads::resume(call, name.as_deref(), &secret).await
         }
-        Route::OAuthToken | Route::Api { .. } | Route::Forge { .. } | Route::Unknown => {
-            Err(Refusal::page(404, "Not Found"))
-        }
+        Route::OAuthToken
+        | Route::Sts { .. }
+        | Route::Oidc { .. }
+        | Route::Metadata { .. }
+        | Route::Api { .. }
+        | Route::Forge { .. }
+        | Route::Unknown => Err(Refusal::page(404, "Not Found")),
     }
 }
 

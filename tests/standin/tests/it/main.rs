@@ -10,6 +10,7 @@
 mod cloud;
 mod deleting;
 mod faults;
+mod federation;
 mod images;
 mod listing;
 mod oauth;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::images::{Image, OCI_INDEX, PUSHER, descriptor, prepare, ready, sha256};
 
 /// A command that knows the proxy and the CA and nothing of the machine it runs on.
-fn command(standin: &Standin, home: &TempDir, program: &str) -> Option<Command> {
+pub(crate) fn command(standin: &Standin, home: &TempDir, program: &str) -> Option<Command> {
     let path = format!("/usr/bin/{program}");
     if !Path::new(&path).exists() {
         eprintln!("skipped: no {path}");
@@ -34,7 +34,7 @@ fn command(standin: &Standin, home: &TempDir, program: &str) -> Option<Command> 
     Some(command)
 }
 
-fn succeeded(output: &Output) -> String {
+pub(crate) fn succeeded(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     String::from_utf8(output.stdout.clone()).unwrap()

@@ -1,0 +1,156 @@
+//! Of several ways to sign in to Google, the best that is there is taken.
+
+use super::*;
+
+const USER: &str =
+    r#"{"type":"authorized_user","client_id":"x","client_secret":"y","refresh_token":"z"}"#;
+
+/// A way to sign in: how it is given, and what it is called when it was chosen.
+type Way = (fn(Run) -> Run, &'static str);
+
+/// Best first. The first three exclude each other, so that one of them is given at a time.
+const EXPLICIT: [Way; 3] = [
+    (
+        |run| run.with("GCR_PUSH_CREDENTIALS_JSON", KEY),
+        "`credentials_json`",
+    ),
+    (
+        |run| run.with("GCR_PUSH_ACCESS_TOKEN", "ya29.x"),
+        "`access_token`",
+    ),
+    (
+        |run| {
+            run.with(
+                "GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER",
+                "projects/1/locations/global/workloadIdentityPools/p/providers/x",
+            )
+            .with("ACTIONS_ID_TOKEN_REQUEST_URL", "https://example.com/?v=1")
+            .with("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "t")
+        },
+        "`workload_identity_provider`",
+    ),
+];
+
+const AMBIENT: [Way; 5] = [
+    (
+        |run| {
+            run.with("GOOGLE_APPLICATION_CREDENTIALS", "/a.json")
+                .file("/a.json", USER)
+        },
+        "`GOOGLE_APPLICATION_CREDENTIALS`",
+    ),
+    (
+        |run| {
+            run.with("GOOGLE_GHA_CREDS_PATH", "/b.json")
+                .file("/b.json", KEY)
+        },
+        "`GOOGLE_GHA_CREDS_PATH`",
+    ),
+    (
+        |run| {
+            run.with("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "/c.json")
+                .file("/c.json", USER)
+        },
+        "`CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE`",
+    ),
+    (
+        |run| {
+            run.with("CLOUDSDK_CONFIG", "/cloudsdk")
+                .file("/cloudsdk/application_default_credentials.json", USER)
+        },
+        "gcloud's `/cloudsdk/application_default_credentials.json`",
+    ),
+    (
+        |run| {
+            run.with("HOME", "/home/ada").file(
+                "/home/ada/.config/gcloud/application_default_credentials.json",
+                USER,
+            )
+        },
+        "gcloud's `/home/ada/.config/gcloud/application_default_credentials.json`",
+    ),
+];
+
+fn chosen(run: &Run) -> Option<String> {
+    let google = run.request().sign_in.google;
+    google.map(|(origin, _)| origin.to_string())
+}
+
+fn bare() -> Run {
+    Run::bare()
+        .with("GCR_PUSH_IMAGE", "image.tar")
+        .with("GCR_PUSH_TAGS", "gcr.io/acme/api:1")
+}
+
+#[test]
+fn of_what_the_environment_has_the_best_is_taken() {
+    for (index, (_, name)) in AMBIENT.iter().enumerate() {
+        // This one and all that are worse.
+        let run = AMBIENT[index..]
+            .iter()
+            .rev()
+            .fold(bare(), |run, (give, _)| give(run));
+        assert_eq!(chosen(&run).as_deref(), Some(*name));
+    }
+    assert_eq!(chosen(&bare()), None, "the machine itself is asked later");
+}
+
+#[test]
+fn what_was_given_by_name_beats_all_that_the_environment_has() {
+    for (give, name) in EXPLICIT {
+        let run = AMBIENT.iter().fold(bare(), |run, (give, _)| give(run));
+        assert_eq!(chosen(&give(run)).as_deref(), Some(name));
+    }
+}
+
+#[test]
+fn two_that_were_given_by_name_are_one_too_many() {
+    for (first, (give, better)) in EXPLICIT.iter().enumerate() {
+        for (give_other, worse) in &EXPLICIT[first + 1..] {
+            let told = give_other(give(bare())).refused();
+            let expected = format!("{worse}: {better} is set too: keep one");
+            assert!(told.contains(&expected), "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_lost_gives_way_to_one_that_is_there_and_else_is_a_fault() {
+    let lost = bare().with("GOOGLE_APPLICATION_CREDENTIALS", "/lost/creds.json");
+    let run = lost
+        .with("GOOGLE_GHA_CREDS_PATH", "/b.json")
+        .file("/b.json", KEY);
+    assert_eq!(chosen(&run).as_deref(), Some("`GOOGLE_GHA_CREDS_PATH`"));
+    let lost = bare().with("GOOGLE_APPLICATION_CREDENTIALS", "/lost/creds.json");
+    assert!(
+        lost.refused()
+            .contains("there is no file `/lost/creds.json`")
+    );
+    // The same name in the workspace is the same file.
+    let run = lost
+        .with("GITHUB_WORKSPACE", "/work")
+        .file("/work/creds.json", USER);
+    assert_eq!(
+        chosen(&run).as_deref(),
+        Some("`GOOGLE_APPLICATION_CREDENTIALS`")
+    );
+}
+
+#[test]
+fn what_the_environment_has_is_no_fault_where_google_is_not_met() {
+    let run = Run::bare()
+        .with("GCR_PUSH_IMAGE", "image.tar")
+        .with("GCR_PUSH_TAGS", "registry.example.com/api:1")
+        .with("GOOGLE_APPLICATION_CREDENTIALS", "/lost/creds.json");
+    assert_eq!(chosen(&run), None);
+}
+
+#[test]
+fn a_key_that_the_environment_has_brings_its_project() {
+    let run = Run::bare()
+        .with("GCR_PUSH_IMAGE", "image.tar")
+        .with("GOOGLE_APPLICATION_CREDENTIALS", "/b.json")
+        .file("/b.json", KEY);
+    let request = run.request();
+    assert!(request.destinations.parts.project.is_some());
+}

@@ -1,0 +1,74 @@
+//! This machine's clock against that of a host.
+
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use super::{Finding, Verdict};
+use crate::network::Network;
+use crate::reference::Endpoint;
+
+/// From where on a clock is wrong: Google lets what is signed be five minutes off, and an OIDC token
+/// lives as long.
+const MOST: Duration = Duration::from_secs(120);
+
+/// Compares the `Date` of an answer with now.
+pub(super) async fn compare(endpoint: &Endpoint, network: &Network) -> Verdict {
+    let cannot = || Verdict::Note("it could not be compared".to_owned());
+    let Ok(client) = network.exchange_client() else {
+        return cannot();
+    };
+    let before = SystemTime::now();
+    let Ok(answer) = client.get(endpoint.url("https")).send().await else {
+        return cannot();
+    };
+    let date = answer.headers().get(reqwest::header::DATE);
+    let date = date
+        .and_then(|date| OffsetDateTime::parse(date.to_str().ok()?, &Rfc2822).ok())
+        .map(SystemTime::from);
+    match date {
+        Some(theirs) => judge(endpoint, before, SystemTime::now(), theirs),
+        None => cannot(),
+    }
+}
+
+/// The answer was made between `before` and `after`, by our own clock, whatever time that took.
+fn judge(host: &Endpoint, before: SystemTime, after: SystemTime, theirs: SystemTime) -> Verdict {
+    let (off, is_ahead) = match (before.duration_since(theirs), theirs.duration_since(after)) {
+        (Ok(ahead), _) if !ahead.is_zero() => (ahead, true),
+        (_, Ok(behind)) => (behind, false),
+        _ => (Duration::ZERO, false),
+    };
+    if off > MOST {
+        Verdict::found(Finding::Clock {
+            host: host.clone(),
+            seconds: off.as_secs(),
+            is_ahead,
+        })
+    } else {
+        Verdict::Good("it goes as the host's".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_wrong_from_two_minutes_on_in_either_direction() {
+        let host: Endpoint = "gcr.io".parse().unwrap();
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        for (before, after, theirs, good) in [
+            (1000, 1001, 1000, true),
+            // `Date` has whole seconds, and a slow answer is no wrong clock.
+            (1000, 1500, 1200, true),
+            (1000, 1001, 1100, true),
+            (1000, 1001, 1130, false),
+            (1130, 1131, 1000, false),
+        ] {
+            let verdict = judge(&host, at(before), at(after), at(theirs));
+            assert_eq!(matches!(verdict, Verdict::Good(_)), good, "{theirs}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What an examination finds wrong, each with the command or the setting that mends it.
+
+use crate::auth::Identity;
+use crate::error::{ExitCode, Hint};
+use crate::reference::{Endpoint, Place};
+
+/// Something that would keep a push from being done.
+#[derive(Debug, thiserror::Error)]
+pub enum Finding {
+    /// The API is not enabled.
+    #[error("the Artifact Registry API is not enabled in `{}`", .0.project)]
+    ApiOff(Place),
+    /// There is no such repository, and this push does not make it.
+    #[error("there is no repository `{}` in the location `{}` of `{}`", place.repository, place.location, place.project)]
+    NoRepository {
+        /// What was looked for.
+        place: Place,
+        /// Where a repository of that name is.
+        elsewhere: Option<String>,
+        /// True for a `gcr.io` name, whose repository a push may make.
+        is_made_by_push: bool,
+        /// Who would have to be allowed to make it.
+        identity: Identity,
+    },
+    /// A repository of another kind.
+    #[error("`{}` in `{}` of `{}` takes no images: {what}", place.repository, place.location, place.project)]
+    OtherKind {
+        /// The repository.
+        place: Place,
+        /// What it is.
+        what: String,
+    },
+    /// A permission that is missing.
+    #[error(
+        "{} `{}` in `{}` of `{}` is not allowed {identity}",
+        if *.writes { "pushing to" } else { "pulling from" },
+        place.repository, place.location, place.project
+    )]
+    Role {
+        /// The repository.
+        place: Place,
+        /// Who may not.
+        identity: Identity,
+        /// True where it is writing that is not allowed, false for reading.
+        writes: bool,
+        /// False where nothing is allowed, so that it may not even be there.
+        is_there: bool,
+    },
+    /// This machine's clock is wrong.
+    #[error(
+        "the clock of this machine is {seconds} s {} that of `{host}`",
+        if *.is_ahead { "ahead of" } else { "behind" }
+    )]
+    Clock {
+        /// Whose clock it was compared with.
+        host: Endpoint,
+        /// By how much.
+        seconds: u64,
+        /// In which direction.
+        is_ahead: bool,
+    },
+}
+
+impl Finding {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Role { .. } => ExitCode::Denied,
+            Self::ApiOff(_)
+            | Self::NoRepository { .. }
+            | Self::OtherKind { .. }
+            | Self::Clock { .. } => ExitCode::Failed,
+        }
+    }
+}
+
+impl Hint for Finding {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::ApiOff(place) => vec![format!(
+                "enable it: `gcloud services enable artifactregistry.googleapis.com --project={}`; \
+                 it takes a few minutes to be known everywhere",
+                place.project
+            )],
+            Self::NoRepository {
+                place,
+                elsewhere,
+                is_made_by_push,
+                identity,
+            } => {
+                let mut hints = Vec::new();
+                if let Some(location) = elsewhere {
+                    hints.push(format!(
+                        "there is one of that name in `{location}`: push to \
+                         `{location}-docker.pkg.dev/{}/{}`",
+                        place.project.replacen(':', "/", 1),
+                        place.repository
+                    ));
+                }
+                hints.push(format!("create it once: {}", place.create()));
+                if *is_made_by_push {
+                    let (member, whose) = identity.grantee();
+                    let command = place.let_create(&member);
+                    hints.push(format!("or let the push create it: {command}{whose}"));
+                }
+                hints
+            }
+            Self::OtherKind { place, .. } => vec![format!(
+                "push to a standard repository of the format Docker; another is made by {}",
+                Place {
+                    repository: "NAME".to_owned(),
+                    ..place.clone()
+                }
+                .create()
+            )],
+            Self::Role {
+                place,
+                identity,
+                writes,
+                is_there,
+            } => {
+                let (member, whose) = identity.grantee();
+                let role = if *writes { "writer" } else { "reader" };
+                let command = place.grant(&member, role);
+                let mut hints = vec![format!(
+                    "grant the role: {command}{whose}; it takes effect within minutes"
+                )];
+                if !is_there {
+                    hints.push(format!(
+                        "if there is no such repository yet, create it once: {}",
+                        place.create()
+                    ));
+                }
+                hints
+            }
+            Self::Clock { .. } => vec![
+                "set the clock: Google refuses what is signed by one that is wrong by more than \
+                 some minutes"
+                    .to_owned(),
+            ],
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! An Artifact Registry repository, asked about at Google's APIs.
+//! <https://cloud.google.com/artifact-registry/docs/reference/rest/v1/projects.locations.repositories>
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Examination, Finding, Verdict};
+use crate::auth::Identity;
+use crate::google::{Api, Google, GoogleError};
+use crate::reference::{Endpoint, HostKind, Place};
+
+const UPLOAD: &str = "artifactregistry.repositories.uploadArtifacts";
+const DOWNLOAD: &str = "artifactregistry.repositories.downloadArtifacts";
+const CREATE_ON_PUSH: &str = "artifactregistry.repositories.createOnPush";
+
+/// What an identity may do with a repository.
+pub(super) struct May {
+    pub(super) read: bool,
+    pub(super) write: bool,
+}
+
+/// Asks which permissions there are: one request, which needs none itself.
+pub(super) async fn may(google: &Google, place: &Place) -> Result<May, GoogleError> {
+    let path = format!("v1/{}:testIamPermissions", place.resource());
+    let held = held(google, Api::ArtifactRegistry, &path, &[UPLOAD, DOWNLOAD]).await?;
+    let has = |name: &str| held.iter().any(|one| one == name);
+    Ok(May {
+        read: has(DOWNLOAD),
+        write: has(UPLOAD),
+    })
+}
+
+async fn held(
+    google: &Google,
+    api: Api,
+    path: &str,
+    wanted: &[&str],
+) -> Result<Vec<String>, GoogleError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        // Where there is none, the field is left out.
+        #[serde(default)]
+        permissions: Vec<String>,
+    }
+    let body = json!({ "permissions": wanted });
+    let answer: Answer = google.post(api.url(path), &body).await?;
+    Ok(answer.permissions)
+}
+
+/// The repository as its API describes it.
+#[derive(Deserialize)]
+struct Repository {
+    #[serde(default)]
+    format: String,
+    #[serde(default)]
+    mode: String,
+    #[serde(rename = "dockerConfig")]
+    docker_config: Option<DockerConfig>,
+}
+
+#[derive(Deserialize)]
+struct DockerConfig {
+    #[serde(rename = "immutableTags", default)]
+    immutable_tags: bool,
+}
+
+/// Whether the API is on, the repository there, and what may be done with it.
+pub(super) async fn examine(
+    into: &mut Examination,
+    google: &Google,
+    endpoint: &Endpoint,
+    place: &Place,
+    is_source: bool,
+) {
+    let of = format!("{}/{}", endpoint, place.repository);
+    let found: Result<Repository, GoogleError> = google
+        .get(Api::ArtifactRegistry.url(&format!("v1/{}", place.resource())))
+        .await;
+    match found {
+        Ok(repository) => {
+            into.good("API", &place.project, "Artifact Registry is enabled");
+            let verdict = of_kind(place, &repository, is_source);
+            let is_bad = matches!(verdict, Verdict::Bad(_));
+            into.push("repository", of, verdict);
+            if is_bad {
+                return;
+            }
+        }
+        Err(error) if error.is_service_disabled() => {
+            let off = Verdict::found(Finding::ApiOff(place.clone()));
+            into.push("API", place.project.clone(), off);
+            return;
+        }
+        Err(error) if error.is_not_found() => {
+            into.good("API", &place.project, "Artifact Registry is enabled");
+            let verdict = missing(google, endpoint, place).await;
+            into.push("repository", of, verdict);
+            return;
+        }
+        // It takes a permission that who pushes may not have.
+        Err(error) => into.note(
+            "repository",
+            &of,
+            &format!("not looked at: {}", told(&error)),
+        ),
+    }
+    permissions(into, google, endpoint, place, is_source).await;
+}
+
+fn of_kind(place: &Place, repository: &Repository, is_source: bool) -> Verdict {
+    let what = match (repository.format.as_str(), repository.mode.as_str()) {
+        ("DOCKER", "REMOTE_REPOSITORY") if !is_source => "it is a cache of another registry",
+        ("DOCKER", "VIRTUAL_REPOSITORY") if !is_source => "it only shows others together",
+        ("DOCKER", _) => {
+            let is_fixed = repository
+                .docker_config
+                .as_ref()
+                .is_some_and(|config| config.immutable_tags);
+            return match is_fixed {
+                true => Verdict::Note("it is there; a tag that exists cannot be moved".to_owned()),
+                false => Verdict::Good("it is there".to_owned()),
+            };
+        }
+        _ => "its format is not Docker",
+    };
+    Verdict::found(Finding::OtherKind {
+        place: place.clone(),
+        what: what.to_owned(),
+    })
+}
+
+/// A repository that is not there: whether this push makes it, or it is somewhere else.
+async fn missing(google: &Google, endpoint: &Endpoint, place: &Place) -> Verdict {
+    let is_gcr = matches!(endpoint.kind(), HostKind::Gcr { .. });
+    if is_gcr {
+        let path = format!("v1/projects/{}:testIamPermissions", place.project);
+        let may = held(google, Api::ResourceManager, &path, &[CREATE_ON_PUSH]).await;
+        match may {
+            Ok(held) if !held.is_empty() => {
+                return Verdict::Good("it is not there yet; the first push makes it".to_owned());
+            }
+            Ok(_) => {}
+            Err(error) => {
+                return Verdict::Note(format!(
+                    "it is not there; whether a push may make it cannot be told: {}",
+                    told(&error)
+                ));
+            }
+        }
+    }
+    let mut elsewhere = None;
+    if !is_gcr {
+        for location in ["us", "europe", "asia"] {
+            let other = Place {
+                location: location.to_owned(),
+                ..place.clone()
+            };
+            let url = Api::ArtifactRegistry.url(&format!("v1/{}", other.resource()));
+            if other != *place && google.get::<Repository>(url).await.is_ok() {
+                elsewhere = Some(location.to_owned());
+                break;
+            }
+        }
+    }
+    Verdict::found(Finding::NoRepository {
+        place: place.clone(),
+        elsewhere,
+        is_made_by_push: is_gcr,
+        identity: google.credential().identity(),
+    })
+}
+
+async fn permissions(
+    into: &mut Examination,
+    google: &Google,
+    endpoint: &Endpoint,
+    place: &Place,
+    is_source: bool,
+) {
+    let of = format!("{}/{}", endpoint, place.repository);
+    let may = match may(google, place).await {
+        Ok(may) => may,
+        Err(error) => {
+            into.note(
+                "permissions",
+                &of,
+                &format!("not looked at: {}", told(&error)),
+            );
+            return;
+        }
+    };
+    let identity = google.credential().identity();
+    let lacks = |writes| Verdict::found(role(place, &identity, &may, writes));
+    let good = |text: &str| Verdict::Good(text.to_owned());
+    if !is_source {
+        let verdict = match may.write {
+            true => good("it may be pushed to"),
+            false => lacks(true),
+        };
+        into.push("upload", of.clone(), verdict);
+    }
+    if may.read || is_source || may.write {
+        let verdict = match may.read {
+            true => good("it may be pulled and listed from"),
+            false => lacks(false),
+        };
+        into.push("download", of, verdict);
+    }
+}
+
+/// A role that is missing.
+pub(super) fn role(place: &Place, identity: &Identity, may: &May, writes: bool) -> Finding {
+    Finding::Role {
+        place: place.clone(),
+        identity: identity.clone(),
+        writes,
+        is_there: may.read || may.write,
+    }
+}
+
+/// What an API said, in one sentence.
+fn told(error: &GoogleError) -> String {
+    match error.message() {
+        "" => error.to_string(),
+        message => message.to_owned(),
+    }
+}

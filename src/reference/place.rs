@@ -1,0 +1,84 @@
+//! Where in Google Cloud an image lives: the Artifact Registry repository behind its name.
+
+use super::{Endpoint, HostKind};
+
+/// An Artifact Registry repository, as its own name has it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The project's id.
+    pub project: String,
+    /// The location, which the host tells.
+    pub location: String,
+    /// The repository; on `gcr.io` names it is called like the host.
+    pub repository: String,
+}
+
+impl Place {
+    /// The repository that a path at a Google host leads to; none at other hosts, or where the path
+    /// names no repository.
+    pub fn of(endpoint: &Endpoint, path: &str) -> Option<Self> {
+        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        let mut project = parts.next()?.to_owned();
+        if project.contains('.') {
+            // A domain-scoped project is `example.com:project` everywhere but in a path.
+            // <https://cloud.google.com/artifact-registry/docs/docker/names#domain>
+            project = format!("{project}:{}", parts.next()?);
+        }
+        let (location, repository) = match endpoint.kind() {
+            HostKind::Gcr { location } => (location.to_owned(), endpoint.host().to_owned()),
+            HostKind::ArtifactRegistry { location } => (location, parts.next()?.to_owned()),
+            HostKind::Other => return None,
+        };
+        Some(Self {
+            project,
+            location,
+            repository,
+        })
+    }
+
+    /// Its name in Google's APIs.
+    pub fn resource(&self) -> String {
+        let Self {
+            project,
+            location,
+            repository,
+        } = self;
+        format!("projects/{project}/locations/{location}/repositories/{repository}")
+    }
+
+    /// The command that makes it.
+    pub fn create(&self) -> String {
+        let Self {
+            project,
+            location,
+            repository,
+        } = self;
+        format!(
+            "`gcloud artifacts repositories create {repository} --repository-format=docker \
+             --location={location} --project={project}`"
+        )
+    }
+
+    /// The command that gives `member` a role of Artifact Registry's on it: `writer`, `reader`.
+    pub fn grant(&self, member: &str, role: &str) -> String {
+        let Self {
+            project,
+            location,
+            repository,
+        } = self;
+        format!(
+            "`gcloud artifacts repositories add-iam-policy-binding {repository} \
+             --location={location} --project={project} --member={member} \
+             --role=roles/artifactregistry.{role}`"
+        )
+    }
+
+    /// The command that lets `member` make the project's `gcr.io` repositories by pushing to them.
+    pub fn let_create(&self, member: &str) -> String {
+        format!(
+            "`gcloud projects add-iam-policy-binding {} --member={member} \
+             --role=roles/artifactregistry.createOnPushWriter`",
+            self.project
+        )
+    }
+}

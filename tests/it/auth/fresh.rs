@@ -1,0 +1,194 @@
+//! Tokens that run out on the way.
+
+use std::time::Duration;
+
+use serde_json::json;
+use standin::{Behaviour, Fault, FaultAction, RequestKind};
+
+use super::{
+    arrived, claims, count, github_provider, in_github_job, may_impersonate, may_push, push,
+};
+use crate::support::google::{ACCOUNT, Google};
+use crate::support::images::{Layout, Packed, Picture};
+use crate::support::run::Run;
+
+/// Google with tokens that live two seconds, and answers that take their time, so that a push of
+/// [`many_layers`], one after the other, takes longer than three lives.
+fn hasty() -> Google {
+    Google::with(Behaviour {
+        oauth_lifetime: Duration::from_secs(2),
+        registry_token_outlives_oauth: false,
+        latency: Duration::from_millis(250),
+        ..Behaviour::default()
+    })
+}
+
+fn many_layers() -> Vec<u8> {
+    let mut layout = Layout::default();
+    let manifest = layout.image(&Picture::new("app", 14), Packed::Gzip);
+    layout.list(&manifest, Some("app:1"));
+    layout.archive()
+}
+
+fn long_push(google: &Google) -> Run {
+    push(google)
+        .file("image.tar", many_layers())
+        .set("concurrency", "1")
+}
+
+#[test]
+fn a_push_that_takes_longer_than_three_lives_of_a_key_s_token_ends_well() {
+    let google = hasty();
+    long_push(&google)
+        .set("credentials_json", &google.key)
+        .succeeds();
+    assert!(arrived(&google));
+    assert!(count(&google, RequestKind::OAuthToken) > 3);
+}
+
+#[test]
+fn github_is_asked_again_for_each_new_token() {
+    let google = hasty();
+    let provider = github_provider(&google);
+    may_push(&google, "acme/shop");
+    let run = long_push(&google).set("workload_identity_provider", provider);
+    in_github_job(&google, run, "acme/shop").succeeds();
+    assert!(arrived(&google));
+    assert!(count(&google, RequestKind::Oidc) > 3);
+    assert_eq!(
+        count(&google, RequestKind::Oidc),
+        count(&google, RequestKind::Sts)
+    );
+}
+
+#[test]
+fn a_token_that_was_given_as_text_serves_until_its_end_and_then_says_what_lives_longer() {
+    let google = hasty();
+    google
+        .standin
+        .change(|it| it.oidc_lifetime = Duration::from_secs(4));
+    let provider = github_provider(&google);
+    may_push(&google, "acme/shop");
+    let mut said = claims("acme/shop");
+    said["aud"] = format!("https://iam.googleapis.com/{provider}").into();
+    let issuer = "https://token.actions.githubusercontent.com";
+    // Made last of all, because it lives from now on.
+    let run = long_push(&google).set("workload_identity_provider", provider);
+    let token = google.standin.oidc_token(issuer, &said);
+    let outcome = run.set("oidc_token", token).fails_with(3);
+    let error = outcome.error();
+    assert!(
+        error.contains("the OIDC token in `oidc_token` ran out at 20"),
+        "{error}"
+    );
+    assert!(error.contains("hint: with `service_account` the token that it buys lives an hour"));
+    assert!(!arrived(&google));
+}
+
+#[test]
+fn tokens_that_ran_out_long_ago_are_told_without_asking_anybody() {
+    let google = Google::start();
+    let provider = github_provider(&google);
+    let old = json!({"sub": "x", "aud": "x", "exp": 1_700_000_000});
+    let token = google.standin.oidc_token("https://gitlab.com", &old);
+    let outcome = push(&google)
+        .set("workload_identity_provider", provider)
+        .set("oidc_token", &token)
+        .fails_with(3);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not sign in to `gcr.io`
+      caused by: the OIDC token in `oidc_token` ran out at 2023-11-14 22:13:20 UTC
+
+    hint: with `service_account` the token that it buys lives an hour, whatever becomes of the OIDC token; on GitLab the OIDC token itself lives as long as the job's `timeout`
+    hint: on GitHub leave `oidc_token` out and give the job `permissions: id-token: write`: then the token is asked for anew each time
+    ");
+    let outcome = push(&google).set("access_token", &token).fails_with(3);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not sign in to `gcr.io`
+      caused by: `access_token` ran out at 2023-11-14 22:13:20 UTC
+
+    hint: a service-account key in `credentials_json`, or `workload_identity_provider`, is renewed for as long as it takes
+    ");
+    assert_eq!(count(&google, RequestKind::Sts), 0);
+    assert_eq!(count(&google, RequestKind::Token), 0);
+}
+
+#[test]
+fn a_refusal_in_the_middle_of_anything_renews_the_token_and_asks_again() {
+    for kind in [
+        RequestKind::Token,
+        RequestKind::ManifestHead,
+        RequestKind::BlobHead,
+        RequestKind::UploadStart,
+        RequestKind::UploadPut,
+        RequestKind::ManifestPut,
+        RequestKind::TagsList,
+    ] {
+        let google = Google::start();
+        let provider = github_provider(&google);
+        may_impersonate(&google);
+        google
+            .standin
+            .fault(Fault::once(kind, FaultAction::ExpireTokens));
+        let run = push(&google)
+            .set("workload_identity_provider", provider)
+            .set("service_account", ACCOUNT);
+        in_github_job(&google, run, "acme/shop").succeeds();
+        assert!(arrived(&google), "{kind:?}");
+    }
+}
+
+#[test]
+fn one_token_is_bought_for_all_hosts_and_all_requests_that_wait_for_it() {
+    let google = Google::start();
+    push(&google)
+        .file("image.tar", many_layers())
+        .set("credentials_json", &google.key)
+        .set("tags", "1")
+        .set("registry", "gcr.io, us.gcr.io, eu.gcr.io, asia.gcr.io")
+        .set("project_id", "acme")
+        .set("name", "app")
+        .succeeds();
+    assert_eq!(count(&google, RequestKind::OAuthToken), 1);
+    let requests = google.standin.requests();
+    for host in ["gcr.io", "us.gcr.io", "eu.gcr.io", "asia.gcr.io"] {
+        let asked: Vec<&String> = requests
+            .iter()
+            .filter(|one| one.kind == RequestKind::Token && one.host == host)
+            .map(|one| &one.query)
+            .collect();
+        let different: std::collections::BTreeSet<_> = asked.iter().collect();
+        assert_eq!(asked.len(), different.len(), "{host}");
+    }
+}
+
+#[test]
+fn a_renewal_that_fails_while_the_token_still_lives_does_no_harm() {
+    let google = hasty();
+    google.standin.change(|it| {
+        it.oauth_lifetime = Duration::from_secs(6);
+        it.registry_token_lifetime = Duration::from_secs(1);
+    });
+    let run = long_push(&google).set("credentials_json", &google.key);
+    let refusing = std::thread::scope(|scope| {
+        let running = scope.spawn(|| run.succeeds());
+        let once = |requests: &[standin::Request]| {
+            let bought = |one: &&standin::Request| one.kind == RequestKind::OAuthToken;
+            requests.iter().filter(bought).any(|one| one.status == 200)
+        };
+        google.standin.wait_for(once);
+        google.standin.fault(Fault::once(
+            RequestKind::OAuthToken,
+            FaultAction::status(503),
+        ));
+        running.join().unwrap()
+    });
+    assert!(arrived(&google));
+    assert!(
+        refusing
+            .stderr
+            .contains("the token in hand is used while it lasts"),
+        "{}",
+        refusing.stderr
+    );
+}

@@ -1,0 +1,425 @@
+//! What is not signed in with: half of a sign-in, two of them, what cannot be used, and what Google
+//! refuses.
+
+use serde_json::json;
+use standin::{Fault, FaultAction, RequestKind};
+
+use super::{
+    NUMBER, arrived, claims, github_provider, in_github_job, may_impersonate, push, repository_set,
+};
+use crate::support::google::{ACCOUNT, Google};
+use crate::support::run::Run;
+
+/// The run fails with this code, pushes nothing, and says this.
+fn told(google: &Google, run: Run, code: i32) -> String {
+    let outcome = run.fails_with(code);
+    assert!(google.is_untouched());
+    outcome.error()
+}
+
+#[test]
+fn half_of_a_keyless_sign_in_names_the_other_half() {
+    let google = Google::start();
+    let provider = github_provider(&google);
+    let on_github = |run: Run| {
+        run.variable("GITHUB_ACTIONS", "true")
+            .set("log_format", "plain")
+    };
+    let run = on_github(push(&google).set("workload_identity_provider", &provider));
+    insta::assert_snapshot!(told(&google, run, 2), @"
+    error: an input is missing
+      `oidc_token`: `workload_identity_provider` is half of a sign-in: GitHub gives this job no OIDC token to go with it (GCR_PUSH_OIDC_TOKEN)
+
+    hint: give the job, or the workflow, `permissions: id-token: write`, and `contents: read` beside it, for what is not named there is taken away; pull requests of forks get no such token
+    ");
+    let run = push(&google)
+        .set("workload_identity_provider", &provider)
+        .variable("GITLAB_CI", "true")
+        .set("log_format", "plain");
+    insta::assert_snapshot!(told(&google, run, 2), @"
+    error: an input is missing
+      `oidc_token`: `workload_identity_provider` is half of a sign-in: give the CI's OIDC token, as text or as the path of a file (GCR_PUSH_OIDC_TOKEN)
+
+    hint: in the job: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}`, with an audience that the provider allows
+    ");
+    let run = push(&google).set("service_account", ACCOUNT);
+    insta::assert_snapshot!(told(&google, run, 2), @"
+    error: an input is missing
+      `workload_identity_provider`: `service_account` is half of a sign-in: name the provider that the CI's OIDC token is shown to, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let run = push(&google).set("oidc_token", "eyJhbGciOiJSUzI1NiJ9.e30.c2ln");
+    insta::assert_snapshot!(told(&google, run, 2), @"
+    error: an input is missing
+      `workload_identity_provider`: `oidc_token` is half of a sign-in: name the provider that the CI's OIDC token is shown to, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    assert!(google.standin.requests().is_empty());
+}
+
+#[test]
+fn two_ways_at_once_are_one_too_many() {
+    let google = Google::start();
+    let provider = github_provider(&google);
+    let run = push(&google)
+        .set("credentials_json", &google.key)
+        .set("access_token", "ya29.x")
+        .set("workload_identity_provider", provider);
+    let run = in_github_job(&google, run, "acme/shop");
+    insta::assert_snapshot!(told(&google, run, 2), @"
+    error: two inputs cannot be used
+      `access_token`: `credentials_json` is set too: keep one (GCR_PUSH_ACCESS_TOKEN)
+      `workload_identity_provider`: `credentials_json` is set too: keep one (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_provider_that_is_none_is_told_what_is_wrong_with_it() {
+    let google = Google::start();
+    let with = |provider: &str| {
+        let run = push(&google).set("workload_identity_provider", provider);
+        told(&google, in_github_job(&google, run, "acme/shop"), 2)
+    };
+    let pool = "locations/global/workloadIdentityPools/ci";
+    insta::assert_snapshot!(with(&format!("projects/acme/{pool}/providers/github")), @"
+    error: an input cannot be used
+      `workload_identity_provider`: it names the project by its id, `acme`, and Google wants its number: `gcloud projects describe acme --format='value(projectNumber)'` tells it (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    insta::assert_snapshot!(with(&format!("projects/{NUMBER}/{pool}")), @"
+    error: an input cannot be used
+      `workload_identity_provider`: it names a pool, and no provider of it: `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`; `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global` lists them (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    insta::assert_snapshot!(with("github"), @"
+    error: an input cannot be used
+      `workload_identity_provider`: `github` is no name of a provider: `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let run = push(&google)
+        .set(
+            "workload_identity_provider",
+            format!("projects/{NUMBER}/{pool}/providers/github"),
+        )
+        .set("service_account", "ci");
+    let run = in_github_job(&google, run, "acme/shop");
+    insta::assert_snapshot!(told(&google, run, 2), @"
+    error: an input cannot be used
+      `service_account`: `ci` is no address of a service account, `NAME@PROJECT.iam.gserviceaccount.com` (GCR_PUSH_SERVICE_ACCOUNT)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_provider_that_is_not_there_is_told_with_what_looks_for_it() {
+    let google = Google::start();
+    let provider = github_provider(&google).replace("/github", "/gitlab");
+    let run = push(&google).set("workload_identity_provider", provider);
+    let run = in_github_job(&google, run, "acme/shop");
+    insta::assert_snapshot!(told(&google, run, 3), @r#"
+    error: could not sign in to `gcr.io`
+      caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
+      caused by: invalid_target: The target service indicated by the "audience" parameters is invalid. This might either be because the pool or provider is disabled or deleted or because it doesn't exist.
+
+    hint: there is no such provider, or it is disabled; `workload_identity_provider` is `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`, with the project's number, not its id; see whether it is there with `gcloud iam workload-identity-pools providers describe gitlab --workload-identity-pool=ci --location=global --project=123456789012 --format='value(state)'`
+    hint: a provider that was just made may take five minutes to be known everywhere
+    "#);
+}
+
+#[test]
+fn a_condition_that_refuses_this_repository_is_told_with_what_the_token_says() {
+    let google = Google::start();
+    let provider = github_provider(&google);
+    let run = push(&google).set("workload_identity_provider", provider);
+    let run = in_github_job(&google, run, "acme/other");
+    insta::assert_snapshot!(told(&google, run, 3), @"
+    error: could not sign in to `gcr.io`
+      caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
+      caused by: unauthorized_client: The given credential is rejected by the attribute condition.
+
+    hint: the provider's condition refuses this token: its subject is `repo:acme/other:ref:refs/heads/main`, its repository `acme/other`; see the condition with `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(attributeCondition)'`
+    hint: a condition on `assertion.sub` fails where a repository was made or renamed after GitHub changed that claim: compare `assertion.repository_id` instead
+    ");
+}
+
+#[test]
+fn a_token_for_another_audience_or_of_another_issuer_is_told() {
+    let google = Google::start();
+    let provider = github_provider(&google);
+    let github = "https://token.actions.githubusercontent.com";
+    let mut said = claims("acme/shop");
+    said["aud"] = "https://github.com/acme".into();
+    for issuer in [github, "https://gitlab.com"] {
+        let run = push(&google)
+            .set("workload_identity_provider", &provider)
+            .set("oidc_token", google.standin.oidc_token(issuer, &said));
+        let told = told(&google, run, 3);
+        match issuer == github {
+            true => insta::assert_snapshot!(told, @"
+            error: could not sign in to `gcr.io`
+              caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
+              caused by: invalid_grant: The audience in ID Token [https://github.com/acme] does not match the expected audience.
+
+            hint: the token is for `https://github.com/acme`: let the CI make it for `https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github`, or allow its audience in the provider: `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --allowed-audiences=https://github.com/acme`
+            "),
+            false => insta::assert_snapshot!(told, @"
+            error: could not sign in to `gcr.io`
+              caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
+              caused by: invalid_grant: The issuer in ID Token https://gitlab.com does not match the expected ones: https://token.actions.githubusercontent.com
+
+            hint: the token is `https://gitlab.com`'s, and the provider takes another's: see whose with `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.issuerUri)'`
+            "),
+        }
+    }
+}
+
+#[test]
+fn an_account_that_may_not_be_acted_as_is_told_with_the_binding_that_lets() {
+    let google = Google::start();
+    let provider = github_provider(&google);
+    let keyless = || {
+        let run = push(&google)
+            .set("workload_identity_provider", &provider)
+            .set("service_account", ACCOUNT);
+        in_github_job(&google, run, "acme/shop")
+    };
+    insta::assert_snapshot!(told(&google, keyless(), 3), @"
+    error: could not sign in to `gcr.io`
+      caused by: could not act as `ci@acme.iam.gserviceaccount.com` at https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@acme.iam.gserviceaccount.com:generateAccessToken
+      caused by: PERMISSION_DENIED: Permission 'iam.serviceAccounts.getAccessToken' denied on resource 'projects/acme/serviceAccounts/ci@acme.iam.gserviceaccount.com' (or it may not exist).
+
+    hint: let it act as the account: `gcloud iam service-accounts add-iam-policy-binding ci@acme.iam.gserviceaccount.com --role=roles/iam.workloadIdentityUser --member='principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/attribute.repository/acme/shop'`; it takes effect within minutes
+    hint: check that the account is there: `gcloud iam service-accounts describe ci@acme.iam.gserviceaccount.com`; or leave `service_account` out and give the roles to the identity itself
+    ");
+    may_impersonate(&google);
+    google.standin.change_project("acme", |project| {
+        project.services.remove("iamcredentials.googleapis.com");
+    });
+    insta::assert_snapshot!(told(&google, keyless(), 3), @"
+    error: could not sign in to `gcr.io`
+      caused by: could not act as `ci@acme.iam.gserviceaccount.com` at https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@acme.iam.gserviceaccount.com:generateAccessToken
+      caused by: PERMISSION_DENIED: IAM Service Account Credentials API has not been used in project 123456789012 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=123456789012 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
+
+    hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=acme`
+    ");
+    assert!(!arrived(&google));
+}
+
+#[test]
+fn an_identity_without_a_role_is_told_the_binding_for_itself() {
+    let google = Google::start();
+    let provider = github_provider(&google);
+    let run = push(&google).set("workload_identity_provider", provider);
+    let run = in_github_job(&google, run, "acme/shop");
+    let told = told(&google, run, 3);
+    let member = format!("--member={}", repository_set("acme/shop"));
+    assert!(told.contains(&member), "{told}");
+    insta::assert_snapshot!(told, @r#"
+    error: could not push to `gcr.io/acme/app:1`
+      caused by: GET https://gcr.io/v2/acme/app/manifests/1: 403 DENIED
+      caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/attribute.repository/acme/shop --role=roles/artifactregistry.writer`
+    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
+    "#);
+}
+
+#[test]
+fn a_job_that_may_have_no_token_any_more_is_told() {
+    let google = Google::start();
+    let provider = github_provider(&google);
+    let run = push(&google).set("workload_identity_provider", provider);
+    let run = in_github_job(&google, run, "acme/shop")
+        .variable("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "no-token-of-this-job");
+    insta::assert_snapshot!(told(&google, run, 3), @"
+    error: could not sign in to `gcr.io`
+      caused by: could not get an OIDC token from https://pipelines.actions.githubusercontent.com/abc/00000000/_apis/distributedtask/idtoken
+      caused by: the answer is 401 Unauthorized
+
+    hint: on GitHub the job needs `permissions: id-token: write`, and the URL serves for as long as the job runs
+    ");
+}
+
+#[test]
+fn a_login_that_was_revoked_is_told() {
+    let google = Google::start();
+    let login = google.standin.user_login("ada@example.com");
+    google.standin.disable_account("ada@example.com");
+    let run = push(&google).set("credentials_json", login.to_string());
+    insta::assert_snapshot!(told(&google, run, 3), @"
+    error: could not sign in to `gcr.io`
+      caused by: could not get an access token for the user of the login from https://oauth2.googleapis.com/token
+      caused by: invalid_grant: Token has been expired or revoked.
+
+    hint: log in again: `gcloud auth application-default login`; for a pipeline use a service account, for a person's login may end at any time
+    ");
+}
+
+#[test]
+fn google_s_trouble_is_not_ours() {
+    let google = Google::start();
+    let fault = Fault::always(RequestKind::Sts, FaultAction::status(503));
+    google.standin.fault(fault);
+    let run = push(&google).set("workload_identity_provider", github_provider(&google));
+    let run = in_github_job(&google, run, "acme/shop");
+    insta::assert_snapshot!(told(&google, run, 4), @"
+    error: could not sign in to `gcr.io`
+      caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
+      caused by: the answer is 503 Service Unavailable
+
+    hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place
+    ");
+}
+
+/// A credential file of another kind.
+fn external(source: &serde_json::Value, extra: &serde_json::Value) -> String {
+    let mut file = json!({
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": source,
+    });
+    for (name, value) in extra.as_object().into_iter().flatten() {
+        file[name] = value.clone();
+    }
+    file.to_string()
+}
+
+#[test]
+fn credential_files_that_lead_nowhere_are_refused_by_name_with_the_way_out() {
+    let google = Google::start();
+    let none = json!({});
+    let url = json!({"url": "https://example.invalid/token"});
+    let files = [
+        external(&json!({"executable": {"command": "/bin/get"}}), &none),
+        external(
+            &json!({"environment_id": "aws1", "url": "http://169.254.169.254/x"}),
+            &none,
+        ),
+        external(
+            &json!({"certificate": {"certificate_config_location": "x"}}),
+            &none,
+        ),
+        external(
+            &json!({"file": "a", "url": "https://example.invalid"}),
+            &none,
+        ),
+        external(&json!({"url": "http://example.invalid/token"}), &none),
+        external(&json!({"file": "a", "format": {"type": "xml"}}), &none),
+        external(&json!({}), &none),
+        external(&url, &json!({"token_url": "https://evil.example/v1/token"})),
+        external(
+            &url,
+            &json!({"service_account_impersonation_url": "https://evil.example/x"}),
+        ),
+        external(&url, &json!({"universe_domain": "evil.example"})),
+        r#"{"type": "authorized_user", "client_id": "x"}"#.to_owned(),
+        r#"{"type": "external_account_authorized_user"}"#.to_owned(),
+    ];
+    let mut all = String::new();
+    for file in files {
+        let run = push(&google).set("credentials_json", file);
+        all += &told(&google, run, 2);
+        all += "\n";
+    }
+    insta::assert_snapshot!(all, @"
+    error: an input cannot be used
+      `credentials_json`: its `credential_source` is an executable, which gcr-push does not run (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: run that program in a step before, and give the token that it prints in `oidc_token`, with `workload_identity_provider`
+
+    error: an input cannot be used
+      `credentials_json`: its `credential_source` is AWS's, which gcr-push does not sign requests for (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: let a step before buy the token: `gcloud auth login --cred-file=FILE`, then give `access_token` what `gcloud auth print-access-token` prints
+
+    error: an input cannot be used
+      `credentials_json`: its `credential_source` is a certificate, which gcr-push does not show (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: let a step before buy the token with Google's own libraries, and give it in `access_token`
+
+    error: an input cannot be used
+      `credentials_json`: its `credential_source` has both `file` and `url`: one of them is too many (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `credentials_json`: its `credential_source.url` cannot be used: it is neither `https`, nor on this machine or its metadata server (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `credentials_json`: its `credential_source.format` is not understood: expected `text`, or `json` with `subject_token_field_name` (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `credentials_json`: it is of type `external_account`, but `credential_source.url` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `credentials_json`: its `token_url` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `credentials_json`: its `service_account_impersonation_url` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `credentials_json`: its `universe_domain` is not `googleapis.com` (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `credentials_json`: it is of type `authorized_user`, but `client_secret` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `credentials_json`: it is a credential of type `external_account_authorized_user`, which gcr-push cannot use (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: a token that such a credential buys can be given in `access_token`: `gcloud auth print-access-token`
+    ");
+    assert!(google.standin.requests().is_empty());
+}
+
+#[test]
+fn a_file_that_the_environment_names_and_that_is_not_there_is_told() {
+    let google = Google::start();
+    let run = push(&google)
+        .variable(
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "/nowhere/gha-creds-0.json",
+        )
+        .variable("GITHUB_ACTIONS", "true")
+        .set("log_format", "plain");
+    insta::assert_snapshot!(told(&google, run, 2), @"
+    error: an input cannot be used
+      `GOOGLE_APPLICATION_CREDENTIALS`: there is no file `/nowhere/gha-creds-0.json`
+
+    hint: google-github-actions/auth leaves its file in the workspace: check the repository out before that step, not after it, and leave `create_credentials_file` on
+    ");
+    let run = push(&google).file("adc.json", "{\"type\": \"nonsense\"}");
+    let path = run.path().join("adc.json").display().to_string();
+    let outcome = run
+        .variable("GOOGLE_APPLICATION_CREDENTIALS", path)
+        .fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: an input cannot be used
+      `GOOGLE_APPLICATION_CREDENTIALS`: the file that it names cannot be used: it is a credential of type `nonsense`, which gcr-push cannot use
+
+    hint: a token that such a credential buys can be given in `access_token`: `gcloud auth print-access-token`
+    ");
+}

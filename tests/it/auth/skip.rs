@@ -1,0 +1,127 @@
+//! Runs that lack a credential as a whole, as those for pull requests of forks do.
+
+use serde_json::json;
+
+use super::{ACCOUNT, github_provider, image, push};
+use crate::support::google::Google;
+use crate::support::run::Run;
+
+fn skip(google: &Google) -> Run {
+    push(google).set("missing_credentials", "skip")
+}
+
+#[test]
+fn with_no_credential_at_all_the_image_is_checked_and_nothing_is_pushed() {
+    let google = Google::start();
+    let run = skip(&google)
+        .set("tags", "1, latest")
+        .set("registry", "gcr.io, us-docker.pkg.dev")
+        .set("repository", "containers")
+        .set("project_id", "acme")
+        .set("name", "app")
+        .set("report_file", "report.json");
+    let outcome = run.succeeds();
+    insta::assert_snapshot!(outcome.stdout, @"
+    WOULD PUSH                             TAGS      BLOBS  SIZE
+    gcr.io/acme/app                        1,latest  3      455 B
+    us-docker.pkg.dev/acme/containers/app  1,latest  3      455 B
+    ");
+    insta::assert_snapshot!(outcome.stderr, @" INFO nothing was pushed: there is no credential here, as in a pull request of a fork, and `missing_credentials` is `skip`; the image itself is sound");
+    assert!(outcome.read("report.json").contains("nothing was pushed"));
+    assert!(google.standin.requests().is_empty());
+}
+
+#[test]
+fn without_a_project_the_hosts_are_told() {
+    let google = Google::start();
+    let outcome = google
+        .reach(Run::new())
+        .file("image.tar", image())
+        .set("image", "image.tar")
+        .set("missing_credentials", "skip")
+        .set("pull_secret", "pull")
+        .succeeds();
+    insta::assert_snapshot!(outcome.stdout, @"
+    WOULD PUSH  TAGS  BLOBS  SIZE
+    gcr.io            3      455 B
+    ");
+}
+
+#[test]
+fn on_github_it_is_one_notice() {
+    let google = Google::start();
+    let outcome = skip(&google)
+        .variable("GITHUB_ACTIONS", "true")
+        .variable("INPUT_CREDENTIALS_JSON", "")
+        .succeeds();
+    assert_eq!(outcome.stderr.matches("::notice ").count(), 1);
+    assert!(!outcome.stderr.contains("::warning") && !outcome.stderr.contains("::error"));
+}
+
+#[test]
+fn an_image_that_is_damaged_still_fails() {
+    let google = Google::start();
+    let mut bytes = image();
+    let gzip = bytes
+        .windows(3)
+        .position(|part| part == [0x1f, 0x8b, 0x08])
+        .unwrap();
+    bytes[gzip + 20] ^= 1;
+    let outcome = skip(&google).file("image.tar", bytes).fails_with(1);
+    assert!(outcome.error().contains("sha256:"), "{}", outcome.stderr);
+}
+
+#[test]
+fn half_of_a_sign_in_still_fails() {
+    let google = Google::start();
+    let provider = github_provider(&google);
+    let halves = [
+        skip(&google).set("workload_identity_provider", &provider),
+        skip(&google).set("service_account", ACCOUNT),
+        skip(&google).set("credentials_json", "{}"),
+        skip(&google).variable("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere"),
+    ];
+    for half in halves {
+        half.fails_with(2);
+    }
+    let token = google.standin.access_token(ACCOUNT);
+    google.standin.expire_tokens();
+    skip(&google).set("access_token", token).fails_with(3);
+}
+
+/// A workflow's run for a pull request from this repository.
+fn for_a_pull_request(google: &Google, from: &serde_json::Value, actor: &str) -> Run {
+    let event = json!({"pull_request": {"head": {"repo": from}}});
+    let run = skip(google).file("event.json", event.to_string());
+    let path = run.path().join("event.json").display().to_string();
+    run.set("workload_identity_provider", github_provider(google))
+        .set("service_account", ACCOUNT)
+        .variable("GITHUB_ACTIONS", "true")
+        .variable("GITHUB_ACTOR", actor)
+        .variable("GITHUB_REPOSITORY", "acme/shop")
+        .variable("GITHUB_EVENT_NAME", "pull_request")
+        .variable("GITHUB_EVENT_PATH", path)
+}
+
+#[test]
+fn a_provider_without_github_s_url_is_none_at_all_for_a_fork_and_for_dependabot() {
+    let google = Google::start();
+    let fork = json!({"full_name": "mallory/shop"});
+    let own = json!({"full_name": "acme/shop"});
+    for (from, actor) in [
+        (&fork, "mallory"),
+        (&json!(null), "mallory"),
+        (&own, "dependabot[bot]"),
+    ] {
+        for_a_pull_request(&google, from, actor).succeeds();
+    }
+    // Of the repository itself, it is half of a sign-in.
+    for_a_pull_request(&google, &own, "ada").fails_with(2);
+    // And without `skip` it is a fault that names forks.
+    let outcome = for_a_pull_request(&google, &fork, "mallory")
+        .set("missing_credentials", "fail")
+        .set("log_format", "plain")
+        .fails_with(2);
+    assert!(outcome.error().contains("forks"), "{}", outcome.stderr);
+    assert!(google.is_untouched());
+}

@@ -1,0 +1,408 @@
+//! The doctor: a table of all that can be checked, and for each thing that is wrong what mends it.
+
+use standin::{Behaviour, Fault, FaultAction, NotMigrated, RequestKind};
+
+use crate::support::google::{ACCOUNT, Google};
+use crate::support::images::{Layout, Packed, Picture};
+use crate::support::run::{Outcome, Run};
+
+const NUMBER: &str = "123456789012";
+const WRITER: &str = "roles/artifactregistry.createOnPushWriter";
+
+fn doctor(google: &Google) -> Run {
+    google
+        .reach(Run::command("doctor"))
+        .set("credentials_json", &google.key)
+}
+
+/// The table and the errors, with the time until which a token lives taken out.
+fn read(outcome: &Outcome) -> String {
+    let mut text = outcome.stdout.clone();
+    if let Some(start) = outcome.stderr.find("error: ") {
+        text += "\n";
+        text += &outcome.stderr[start..];
+    }
+    let mut scrubbed = String::new();
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find(", until 2") {
+        let (before, after) = rest.split_at(at + ", until ".len());
+        scrubbed += before;
+        scrubbed += "[TIME]";
+        rest = after.split_once('Z').unwrap().1;
+    }
+    outcome.scrub(&(scrubbed + rest))
+}
+
+/// Google with the project `acme` described, and its `gcr.io` repository not there yet.
+fn google() -> Google {
+    let google = Google::start();
+    google.describe_project(NUMBER);
+    google
+}
+
+/// A run of the doctor for `gcr.io/acme/app`, which is to fail.
+fn told(google: &Google, code: i32) -> String {
+    let run = doctor(google).set("tags", "gcr.io/acme/app:1");
+    read(&run.fails_with(code))
+}
+
+#[test]
+fn a_healthy_patient_is_told_so_for_each_destination() {
+    let google = google();
+    google.standin.grant(
+        ACCOUNT,
+        "roles/artifactregistry.writer",
+        "projects/acme/locations/us/repositories/containers",
+    );
+    let outcome = doctor(&google)
+        .set(
+            "tags",
+            "gcr.io/acme/app:1, us-docker.pkg.dev/acme/containers/app:1",
+        )
+        .set("report_file", "report.json")
+        .succeeds();
+    insta::assert_snapshot!(read(&outcome), @"
+    CHECK       OF                                     RESULT  DETAIL
+    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    host        gcr.io                                 ok      it answers as a registry
+    clock       gcr.io                                 ok      it goes as the host's
+    sign-in     gcr.io/acme/app                        ok      the registry takes the credential
+    API         acme                                   ok      Artifact Registry is enabled
+    repository  gcr.io/gcr.io                          ok      it is not there yet; the first push makes it
+    host        us-docker.pkg.dev                      ok      it answers as a registry
+    clock       us-docker.pkg.dev                      ok      it goes as the host's
+    sign-in     us-docker.pkg.dev/acme/containers/app  ok      the registry takes the credential
+    API         acme                                   ok      Artifact Registry is enabled
+    repository  us-docker.pkg.dev/containers           ok      it is there
+    upload      us-docker.pkg.dev/containers           ok      it may be pushed to
+    download    us-docker.pkg.dev/containers           ok      it may be pulled and listed from
+    ");
+    let report: serde_json::Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    assert!(checks.iter().all(|check| check["result"] == "ok"));
+    // Nothing was written anywhere.
+    let requests = google.standin.requests();
+    let wrote =
+        |one: &&standin::Request| !matches!(one.method.as_str(), "GET" | "HEAD" | "CONNECT");
+    let mut written = requests.iter().filter(wrote);
+    assert!(written.all(
+        |one| one.kind == RequestKind::OAuthToken || one.path.ends_with(":testIamPermissions")
+    ));
+}
+
+#[test]
+fn no_credential_is_told() {
+    let google = google();
+    let run = google
+        .reach(Run::command("doctor"))
+        .set("tags", "gcr.io/acme/app:1");
+    insta::assert_snapshot!(read(&run.fails_with(3)), @"
+    CHECK       OF      RESULT  DETAIL
+    credential  gcr.io  failed  there is no credential for `gcr.io`
+
+    error: there is no credential for `gcr.io`
+
+    hint: give `credentials_json` (a service-account key), `access_token`, or `workload_identity_provider`; a secret is empty when the workflow runs from a fork or the secret's name is misspelt
+    hint: with no key at all: give a GitHub job `permissions: id-token: write` and name the provider in `workload_identity_provider`; another CI gives its token in `oidc_token`
+    hint: for pull requests of forks, `missing_credentials: skip` checks the image and pushes nothing
+    ");
+}
+
+#[test]
+fn an_expired_token_is_told() {
+    let google = google();
+    let token = google.standin.access_token(ACCOUNT);
+    google.standin.expire_tokens();
+    let run = google
+        .reach(Run::command("doctor"))
+        .set("access_token", token)
+        .set("tags", "gcr.io/acme/app:1");
+    insta::assert_snapshot!(read(&run.fails_with(3)), @"
+    CHECK       OF               RESULT  DETAIL
+    credential  Google           ok      as the token's owner, by the token of `access_token`, until nobody says when
+    host        gcr.io           ok      it answers as a registry
+    clock       gcr.io           ok      it goes as the host's
+    sign-in     gcr.io/acme/app  failed  authentication failed
+
+    error: could not sign in to `gcr.io`
+      caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 401 UNAUTHORIZED
+      caused by: authentication failed
+
+    hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json`, or `workload_identity_provider`, is renewed
+    ");
+}
+
+#[test]
+fn a_deleted_key_is_told() {
+    let google = google();
+    google.standin.delete_keys(ACCOUNT);
+    insta::assert_snapshot!(told(&google, 3), @"
+    CHECK       OF      RESULT  DETAIL
+    credential  Google  failed  invalid_grant: Invalid JWT Signature.
+
+    error: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
+      caused by: invalid_grant: Invalid JWT Signature.
+
+    hint: this key was deleted, or is not the account's: make a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
+    ");
+}
+
+#[test]
+fn a_missing_role_is_told_with_its_binding() {
+    let google = google();
+    google.standin.revoke(ACCOUNT, WRITER, "projects/acme");
+    google.standin.grant(
+        ACCOUNT,
+        "roles/artifactregistry.reader",
+        "projects/acme/locations/us/repositories/containers",
+    );
+    let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/containers/app:1");
+    insta::assert_snapshot!(read(&run.fails_with(3)), @"
+    CHECK       OF                                     RESULT  DETAIL
+    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    host        us-docker.pkg.dev                      ok      it answers as a registry
+    clock       us-docker.pkg.dev                      ok      it goes as the host's
+    sign-in     us-docker.pkg.dev/acme/containers/app  ok      the registry takes the credential
+    API         acme                                   ok      Artifact Registry is enabled
+    repository  us-docker.pkg.dev/containers           ok      it is there
+    upload      us-docker.pkg.dev/containers           failed  pushing to `containers` in `us` of `acme` is not allowed as `ci@acme.iam.gserviceaccount.com`
+    download    us-docker.pkg.dev/containers           ok      it may be pulled and listed from
+
+    error: pushing to `containers` in `us` of `acme` is not allowed as `ci@acme.iam.gserviceaccount.com`
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`; it takes effect within minutes
+    ");
+}
+
+#[test]
+fn an_account_that_may_do_nothing_is_told_its_role_and_no_more_than_is_known() {
+    let google = google();
+    google.standin.revoke(ACCOUNT, WRITER, "projects/acme");
+    let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/containers/app:1");
+    insta::assert_snapshot!(read(&run.fails_with(3)), @"
+    CHECK       OF                                     RESULT  DETAIL
+    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    host        us-docker.pkg.dev                      ok      it answers as a registry
+    clock       us-docker.pkg.dev                      ok      it goes as the host's
+    sign-in     us-docker.pkg.dev/acme/containers/app  ok      the registry takes the credential
+    repository  us-docker.pkg.dev/containers           note    not looked at: Permission 'artifactregistry.repositories.get' denied on resource 'projects/acme/locations/us/repositories/containers' (or it may not exist).
+    upload      us-docker.pkg.dev/containers           failed  pushing to `containers` in `us` of `acme` is not allowed as `ci@acme.iam.gserviceaccount.com`
+
+    error: pushing to `containers` in `us` of `acme` is not allowed as `ci@acme.iam.gserviceaccount.com`
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`; it takes effect within minutes
+    hint: if there is no such repository yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+    ");
+}
+
+#[test]
+fn an_api_that_is_off_is_told() {
+    let google = google();
+    google.standin.change_project("acme", |project| {
+        project.services.remove("artifactregistry.googleapis.com");
+    });
+    insta::assert_snapshot!(told(&google, 1), @"
+    CHECK       OF               RESULT  DETAIL
+    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    host        gcr.io           ok      it answers as a registry
+    clock       gcr.io           ok      it goes as the host's
+    sign-in     gcr.io/acme/app  ok      the registry takes the credential
+    API         acme             failed  the Artifact Registry API is not enabled in `acme`
+
+    error: the Artifact Registry API is not enabled in `acme`
+
+    hint: enable it: `gcloud services enable artifactregistry.googleapis.com --project=acme`; it takes a few minutes to be known everywhere
+    ");
+}
+
+#[test]
+fn a_repository_that_is_not_there_is_told_and_where_there_is_one_of_its_name() {
+    let google = google();
+    let run = doctor(&google).set("tags", "asia-docker.pkg.dev/acme/containers/app:1");
+    insta::assert_snapshot!(read(&run.fails_with(1)), @"
+    CHECK       OF                                       RESULT  DETAIL
+    credential  Google                                   ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    host        asia-docker.pkg.dev                      ok      it answers as a registry
+    clock       asia-docker.pkg.dev                      ok      it goes as the host's
+    sign-in     asia-docker.pkg.dev/acme/containers/app  ok      the registry takes the credential
+    API         acme                                     ok      Artifact Registry is enabled
+    repository  asia-docker.pkg.dev/containers           failed  there is no repository `containers` in the location `asia` of `acme`
+
+    error: there is no repository `containers` in the location `asia` of `acme`
+
+    hint: there is one of that name in `us`: push to `us-docker.pkg.dev/acme/containers`
+    hint: create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=asia --project=acme`
+    ");
+    let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/nothing/app:1");
+    insta::assert_snapshot!(read(&run.fails_with(1)), @"
+    CHECK       OF                                  RESULT  DETAIL
+    credential  Google                              ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    host        us-docker.pkg.dev                   ok      it answers as a registry
+    clock       us-docker.pkg.dev                   ok      it goes as the host's
+    sign-in     us-docker.pkg.dev/acme/nothing/app  ok      the registry takes the credential
+    API         acme                                ok      Artifact Registry is enabled
+    repository  us-docker.pkg.dev/nothing           failed  there is no repository `nothing` in the location `us` of `acme`
+
+    error: there is no repository `nothing` in the location `us` of `acme`
+
+    hint: create it once: `gcloud artifacts repositories create nothing --repository-format=docker --location=us --project=acme`
+    ");
+}
+
+#[test]
+fn a_gcr_io_repository_that_no_push_may_make_is_told() {
+    let google = google();
+    google.standin.revoke(ACCOUNT, WRITER, "projects/acme");
+    google
+        .standin
+        .grant(ACCOUNT, "roles/artifactregistry.writer", "projects/acme");
+    insta::assert_snapshot!(told(&google, 1), @"
+    CHECK       OF               RESULT  DETAIL
+    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    host        gcr.io           ok      it answers as a registry
+    clock       gcr.io           ok      it goes as the host's
+    sign-in     gcr.io/acme/app  ok      the registry takes the credential
+    API         acme             ok      Artifact Registry is enabled
+    repository  gcr.io/gcr.io    failed  there is no repository `gcr.io` in the location `us` of `acme`
+
+    error: there is no repository `gcr.io` in the location `us` of `acme`
+
+    hint: create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
+    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter`
+    ");
+}
+
+#[test]
+fn a_project_that_never_moved_is_told() {
+    let google = Google::with(Behaviour {
+        not_migrated: NotMigrated::TokenAndManifests,
+        ..Behaviour::default()
+    });
+    insta::assert_snapshot!(told(&google, 1), @"
+    CHECK       OF               RESULT  DETAIL
+    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    host        gcr.io           ok      it answers as a registry
+    clock       gcr.io           ok      it goes as the host's
+    sign-in     gcr.io/acme/app  failed  Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
+
+    error: could not sign in to `gcr.io`
+      caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 412 Precondition Failed
+      caused by: Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
+
+    hint: the gcr.io names of `acme` were never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate --projects=acme`, or push to a `LOCATION-docker.pkg.dev` host
+    ");
+}
+
+#[test]
+fn a_path_without_repository_is_told() {
+    let google = google();
+    let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/app:1");
+    insta::assert_snapshot!(read(&run.fails_with(2)), @"
+    error: an input cannot be used
+      `tags`: image name `acme/app` would be refused: on pkg.dev an image is named `PROJECT/REPOSITORY/NAME` (GCR_PUSH_TAGS)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_is_told() {
+    let google = google();
+    let fault = Fault::always(RequestKind::Connect, FaultAction::status(403)).at("eu.gcr.io");
+    google.standin.fault(fault);
+    let run = doctor(&google).set("tags", "eu.gcr.io/acme/app:1");
+    insta::assert_snapshot!(read(&run.fails_with(4)), @"
+    CHECK       OF         RESULT  DETAIL
+    credential  Google     ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    host        eu.gcr.io  failed  tunnel error: unsuccessful
+
+    error: could not connect to `eu.gcr.io`
+      caused by: GET https://eu.gcr.io/v2/
+      caused by: tunnel error: unsuccessful
+
+    hint: the proxy in `HTTPS_PROXY` does not connect to `eu.gcr.io`: have it allowed there, or name the host in `NO_PROXY`
+    ");
+}
+
+#[test]
+fn a_check_that_cannot_be_made_is_a_note() {
+    let google = google();
+    // Google's APIs are not to be reached from here; the registry is.
+    let fault = Fault::always(RequestKind::Connect, FaultAction::status(403))
+        .at("artifactregistry.googleapis.com");
+    google.standin.fault(fault);
+    let run = doctor(&google).set("tags", "gcr.io/acme/app:1");
+    insta::assert_snapshot!(read(&run.succeeds()), @"
+    CHECK        OF               RESULT  DETAIL
+    credential   Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    host         gcr.io           ok      it answers as a registry
+    clock        gcr.io           ok      it goes as the host's
+    sign-in      gcr.io/acme/app  ok      the registry takes the credential
+    repository   gcr.io/gcr.io    note    not looked at: GET https://artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io
+    permissions  gcr.io/gcr.io    note    not looked at: POST https://artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io:testIamPermissions
+    ");
+}
+
+#[test]
+fn another_registry_is_examined_as_far_as_it_lets() {
+    let google = google();
+    let address = google.standin.plain_address();
+    let run = Run::command("doctor")
+        .set("image", format!("docker://{address}/app:1"))
+        .set("tags", format!("{address}/other:1"));
+    insta::assert_snapshot!(read(&run.succeeds()), @"
+    CHECK       OF                     RESULT  DETAIL
+    credential  127.0.0.1:[PORT]        ok      anonymously
+    host        127.0.0.1:[PORT]        ok      it answers as a registry
+    sign-in     127.0.0.1:[PORT]/other  ok      the registry takes the credential
+    credential  127.0.0.1:[PORT]        ok      anonymously
+    host        127.0.0.1:[PORT]        ok      it answers as a registry
+    sign-in     127.0.0.1:[PORT]/app    ok      the registry takes the credential
+    ");
+}
+
+#[test]
+fn a_push_makes_one_check_more_and_stops_where_writing_is_not_allowed() {
+    let mut layout = Layout::default();
+    let manifest = layout.image(&Picture::new("app", 2), Packed::Gzip);
+    layout.list(&manifest, Some("app:1"));
+    let google = google();
+    let push = |tag: &str| {
+        google
+            .run()
+            .file("image.tar", layout.archive())
+            .set("image", "image.tar")
+            .set(
+                "tags",
+                format!("us-docker.pkg.dev/acme/containers/app:{tag}"),
+            )
+    };
+    push("1").succeeds();
+    let api = |one: &&standin::Request| one.kind == RequestKind::Api;
+    assert_eq!(google.standin.requests().iter().filter(api).count(), 1);
+
+    google.standin.clear_requests();
+    google.standin.revoke(ACCOUNT, WRITER, "projects/acme");
+    google
+        .standin
+        .grant(ACCOUNT, "roles/artifactregistry.reader", "projects/acme");
+    insta::assert_snapshot!(push("2").fails_with(3).error(), @"
+    error: pushing to `containers` in `us` of `acme` is not allowed as `ci@acme.iam.gserviceaccount.com`
+
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`; it takes effect within minutes
+    ");
+    let requests = google.standin.requests();
+    let sent = |one: &&standin::Request| one.kind == RequestKind::UploadStart;
+    assert_eq!(requests.iter().filter(sent).count(), 0);
+
+    // Where that check cannot be made, the registry itself has the word.
+    let fault = Fault::always(RequestKind::Connect, FaultAction::status(403))
+        .at("artifactregistry.googleapis.com");
+    google.standin.fault(fault);
+    let outcome = push("2").fails_with(3);
+    assert!(
+        outcome.error().contains("uploadArtifacts"),
+        "{}",
+        outcome.stderr
+    );
+}
