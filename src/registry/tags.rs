@@ -70,8 +70,12 @@ impl Registry {
             // With the extension the first page is all there is.
             if whole { Turn::Stop } else { Turn::On }
         };
+        let (repository, access) = match self.endpoint.is_google() && self.tokens.are_googles() {
+            true => ("", Access::List),
+            false => (path, Access::Pull),
+        };
         let is_there = self
-            .pages(url, path, Access::Pull, "list of tags", retries, take)
+            .pages(url, repository, access, "list of tags", retries, take)
             .await?;
         Ok(is_there.then_some(listing))
     }

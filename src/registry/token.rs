@@ -59,6 +59,10 @@ pub(super) enum Access {
     PullPush,
     /// Read the names of all repositories.
     Catalog,
+    /// List on one of Google's registries, which takes the OAuth token itself: no token has to be
+    /// bought for each repository.
+    /// <https://cloud.google.com/artifact-registry/docs/reference/docker-api>
+    List,
 }
 
 impl Access {
@@ -68,7 +72,7 @@ impl Access {
         match self {
             Self::Pull => format!("repository:{repository}:pull"),
             Self::PullPush => format!("repository:{repository}:pull,push"),
-            Self::Catalog => "registry:catalog:*".to_owned(),
+            Self::Catalog | Self::List => "registry:catalog:*".to_owned(),
         }
     }
 }
@@ -169,6 +173,11 @@ impl Tokens {
         }
     }
 
+    /// True where the credential is an OAuth token of Google's.
+    pub(super) fn are_googles(&self) -> bool {
+        matches!(self.credential, Credential::Tokens(_))
+    }
+
     /// Who is refused when a request with this access is.
     pub(super) fn asker(&self, access: Access) -> Asker {
         Asker {
@@ -245,6 +254,18 @@ impl Tokens {
                     Some(shown) => Token {
                         renew_at: renewal(&shown),
                         authorization: Authorization::Basic(shown.user, shown.password),
+                    },
+                    None => Token {
+                        authorization: Authorization::None,
+                        renew_at: None,
+                    },
+                });
+            }
+            Challenge::Bearer { .. } if *access == Access::List => {
+                return Ok(match self.basic(self.root.clone()).await? {
+                    Some(shown) => Token {
+                        renew_at: renewal(&shown),
+                        authorization: Authorization::Bearer(shown.password),
                     },
                     None => Token {
                         authorization: Authorization::None,

@@ -46,7 +46,11 @@ fn where_one_destination_fails_the_others_arrive() {
                 .stdout
                 .contains("europe-docker.pkg.dev/acme/containers/app")
         );
-        assert!(!outcome.stdout.contains("us-docker.pkg.dev"));
+        assert!(
+            outcome
+                .stdout
+                .contains("failed: us-docker.pkg.dev/acme/containers/app: ")
+        );
         assert!(
             outcome
                 .read("report.json")

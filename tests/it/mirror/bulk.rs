@@ -106,14 +106,11 @@ fn google_s_listing_tells_the_digests_of_a_whole_repository() {
     let google = Google::start();
     let repository = "acme/containers";
     let source = "us-docker.pkg.dev";
-    for tag in ["1", "2", "3"] {
-        put(
-            &google.standin,
-            source,
-            &format!("{repository}/api"),
-            tag,
-            tag,
-        );
+    for name in ["api", "web"] {
+        for tag in ["1", "2", "3"] {
+            let repository = format!("{repository}/{name}");
+            put(&google.standin, source, &repository, tag, tag);
+        }
     }
     let file = format!(
         "destinations: [europe-docker.pkg.dev/{repository}]\nimages:\n  - from: \
@@ -128,14 +125,24 @@ fn google_s_listing_tells_the_digests_of_a_whole_repository() {
     google.standin.clear_requests();
     let outcome = run().succeeds();
     assert!(
-        outcome.stdout.contains("3 images: 3 same"),
+        outcome.stdout.contains("6 images: 6 same"),
         "{}",
         outcome.stdout
     );
     let requests = google.standin.requests();
-    assert_eq!(of_kind(&requests, RequestKind::ManifestHead).len(), 0);
-    // The path, the repository below it, and the same at the other end.
-    assert!(of_kind(&requests, RequestKind::TagsList).len() <= 4);
+    // The path above, and each repository on either side; for all of it one token of the account's.
+    assert_eq!(of_kind(&requests, RequestKind::TagsList).len(), 1 + 2 + 2);
+    assert_eq!(of_kind(&requests, RequestKind::OAuthToken).len(), 1);
+    let other = requests.iter().find(|request| {
+        !matches!(
+            request.kind,
+            RequestKind::TagsList
+                | RequestKind::OAuthToken
+                | RequestKind::Ping
+                | RequestKind::Connect
+        )
+    });
+    assert!(other.is_none(), "{other:?}");
 }
 
 #[test]
