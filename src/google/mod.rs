@@ -160,8 +160,8 @@ impl Google {
         body: &(impl Serialize + Sync),
     ) -> Result<T, GoogleError> {
         let (method, body) = (Method::POST, json(body));
-        let answer = self.signed_in(&method, &url, Some(&body)).await?;
-        read(method, url, answer).await
+        let (answer, token) = self.signed_in(&method, &url, Some(&body)).await?;
+        read(method, url, answer, &token).await
     }
 
     /// Replaces.
@@ -226,9 +226,9 @@ impl Google {
         loop {
             let sent = self.signed_in(&method, &url, body.as_deref()).await;
             let (error, asked) = match sent {
-                Ok(answer) => {
+                Ok((answer, token)) => {
                     let asked = retry_after(&answer);
-                    match read(method.clone(), url.clone(), answer).await {
+                    match read(method.clone(), url.clone(), answer, &token).await {
                         Ok(read) => return Ok(read),
                         Err(error) => (error, asked),
                     }
@@ -248,23 +248,27 @@ impl Google {
         }
     }
 
-    /// Sends a request once; a token that is refused is bought anew where it can be.
+    /// Sends a request once; a token that is refused is bought anew where it can be. Gives the token
+    /// that was shown, too.
     async fn signed_in(
         &self,
         method: &Method,
         url: &Url,
         body: Option<&[u8]>,
-    ) -> Result<Response, GoogleError> {
+    ) -> Result<(Response, Secret), GoogleError> {
         let refused = |error| GoogleError::not_signed_in(method.clone(), url.clone(), error);
         let shown = self.credential.basic().await.map_err(refused)?;
         let token = bearer(shown).map_err(refused)?;
         let answer = self.send(method, url, body, &token).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
+            return Ok((answer, token));
         }
         match self.credential.renewed(&token).await.map_err(refused)? {
-            Some(shown) => self.send(method, url, body, &shown.password).await,
-            None => Ok(answer),
+            Some(shown) => {
+                let answer = self.send(method, url, body, &shown.password).await?;
+                Ok((answer, shown.password))
+            }
+            None => Ok((answer, token)),
         }
     }
 
@@ -312,11 +316,12 @@ fn json(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("a body is JSON")
 }
 
-/// Reads an answer: a `T`, or the refusal that it is.
+/// Reads an answer: a `T`, or the refusal that it is, without the token should it quote that.
 async fn read<T: DeserializeOwned>(
     method: Method,
     url: Url,
     answer: Response,
+    token: &Secret,
 ) -> Result<T, GoogleError> {
     let status = answer.status();
     let body = match read_bounded(answer, MAX_BODY).await {
@@ -324,7 +329,8 @@ async fn read<T: DeserializeOwned>(
         Err(error) => return Err(GoogleError::broken(method, url, error)),
     };
     if !status.is_success() {
-        return Err(GoogleError::refused(method, url, status, &body));
+        let told = String::from_utf8_lossy(&body).replace(token.expose(), "***");
+        return Err(GoogleError::refused(method, url, status, told.as_bytes()));
     }
     // Deletions of the storage API are answered with nothing at all.
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };

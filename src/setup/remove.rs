@@ -5,7 +5,7 @@ use super::names;
 use super::plan::{Plan, Step, Verdict, Work};
 use super::services::Services;
 use super::{Setup, SetupError};
-use crate::config::{Backend, Role};
+use crate::config::Role;
 use crate::google::{Api, Change, Grant, Resource};
 
 impl Setup<'_> {
@@ -35,8 +35,7 @@ impl Setup<'_> {
                 ));
             }
         }
-        if services.has(Api::ArtifactRegistry) && self.request.backend == Backend::ArtifactRegistry
-        {
+        if services.has(Api::ArtifactRegistry) {
             plan.steps.extend(self.plan_repository_removal().await?);
         }
         plan.notes.push(
@@ -64,10 +63,15 @@ impl Setup<'_> {
                     .push(Step::new(Verdict::Remove, what, why, Some(work)));
             }
         }
-        for resource in self.policies(services).await? {
+        for resource in self.policies(services) {
             let policy = match self.google.policy(&resource).await {
                 Ok(policy) => policy,
                 Err(error) if error.is_not_found() => continue,
+                // Whoever may not see it has given nothing there.
+                Err(error) if error.status() == Some(403) && !is_repository(&resource) => {
+                    tracing::warn!("the policy of `{resource}` was not looked at: {error}");
+                    continue;
+                }
                 Err(cause) => {
                     let doing = format!("could not read the policy of `{resource}`");
                     return Err(SetupError::google(doing, cause));
@@ -90,7 +94,9 @@ impl Setup<'_> {
             for role in [Role::Pusher, Role::Puller] {
                 let email = self.email(role);
                 let member = names::member(&email);
-                let held = policy.grants().find(|grant| grant.member == member);
+                let held = policy
+                    .grants()
+                    .find(|grant| grant.member == member && is_setup_s(grant, &resource));
                 if let Some(grant) = held.filter(|_| !accounts.contains(&email)) {
                     let what = format!("{} on {}", grant.role, short(&resource));
                     let why = format!("setup did not make {email}, and may not have given it this");
@@ -101,22 +107,21 @@ impl Setup<'_> {
         Ok(())
     }
 
-    /// The policies that setup writes to, besides the accounts' own.
-    async fn policies(&self, services: &Services) -> Result<Vec<Resource>, SetupError> {
+    /// The policies that setup writes to, besides the accounts' own, whichever backend was chosen.
+    fn policies(&self, services: &Services) -> Vec<Resource> {
         let project = &self.request.project;
         let mut policies = Vec::new();
-        match self.request.backend {
-            Backend::ArtifactRegistry if services.has(Api::ArtifactRegistry) => {
-                let registries = self.request.registries.iter();
-                policies.extend(registries.map(|one| names::repository_resource(project, one)));
-            }
-            Backend::ArtifactRegistry => {}
-            Backend::Storage => {
-                policies.extend(self.buckets().map(Resource::Bucket));
-                policies.push(Resource::Project(project.clone()));
-            }
+        if services.has(Api::ArtifactRegistry) {
+            let registries = self.request.registries.iter();
+            policies.extend(registries.map(|one| names::repository_resource(project, one)));
         }
-        Ok(policies)
+        if services.has(Api::Storage) {
+            policies.extend(self.buckets().map(Resource::Bucket));
+        }
+        if services.has(Api::ResourceManager) {
+            policies.push(Resource::Project(project.clone()));
+        }
+        policies
     }
 
     /// Providers before their pool; a pool that has another's provider stays. Where the pusher was
@@ -178,6 +183,10 @@ impl Setup<'_> {
         }
         Ok(())
     }
+}
+
+fn is_repository(resource: &Resource) -> bool {
+    matches!(resource, Resource::Repository(_))
 }
 
 /// The roles that setup itself gives.

@@ -76,8 +76,9 @@ impl Setup<'_> {
         let project = &self.request.project;
         let mut url = Api::ServiceUsage.url(&format!("v1/projects/{project}/services:batchGet"));
         let asked = self.needed(false).into_iter().map(|(name, _)| name);
-        // Whether it is on tells what can be seen, whatever is needed.
-        let asked: BTreeSet<&str> = asked.chain([Api::ArtifactRegistry.service()]).collect();
+        // Whether these are on tells what can be seen, whatever is needed.
+        let seen = [Api::ArtifactRegistry, Api::Storage].map(Api::service);
+        let asked: BTreeSet<&str> = asked.chain(seen).collect();
         for name in asked {
             let name = format!("projects/{project}/services/{name}");
             url.query_pairs_mut().append_pair("names", &name);

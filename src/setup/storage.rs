@@ -14,6 +14,7 @@ use super::services::Services;
 use super::{Setup, SetupError};
 use crate::config::{Role, SetupRegistry};
 use crate::google::{Api, Change, Grant, Policy, Resource};
+use crate::reference::HostKind;
 
 /// The role that makes buckets, and much else: for the first push alone.
 pub(super) const TEMPORARY_ROLE: &str = "roles/storage.admin";
@@ -41,10 +42,12 @@ fn bucket(project: &str, registry: &SetupRegistry) -> String {
 }
 
 impl Setup<'_> {
-    /// The names of the buckets.
+    /// The names of the buckets: those of `gcr.io` hosts, for no other registry ever had one.
     pub(super) fn buckets(&self) -> impl Iterator<Item = String> {
         let registries = self.request.registries.iter();
-        registries.map(|registry| bucket(&self.request.project, registry))
+        registries
+            .filter(|registry| matches!(registry.host.kind(), HostKind::Gcr { .. }))
+            .map(|registry| bucket(&self.request.project, registry))
     }
 
     /// The buckets and the roles on them as steps.

@@ -302,6 +302,28 @@ fn a_repository_of_another_kind_is_told() {
 }
 
 #[test]
+fn a_refusal_that_quotes_the_token_is_told_without_it() {
+    let cloud = Cloud::new();
+    let told = json!({"error": {"code": 400, "message": format!("What is {}?", cloud.token)}});
+    let refused = FaultAction::Status {
+        code: 400,
+        retry_after: None,
+        body: Some(told.to_string()),
+        headers: Vec::new(),
+    };
+    cloud
+        .standin
+        .fault(Fault::always(RequestKind::Api, refused));
+    let outcome = cloud.setup().variable("RUST_LOG", "trace").fails_with(1);
+    assert!(
+        outcome.stderr.contains("What is ***?"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(!outcome.stderr.contains(&cloud.token));
+}
+
+#[test]
 fn an_answer_that_is_not_google_s_is_told_as_such() {
     let cloud = Cloud::new();
     let page = FaultAction::Status {
