@@ -16,6 +16,8 @@ use crate::reference::{Endpoint, HostKind};
 pub struct SetupRequest {
     /// Plan, apply or remove.
     pub action: SetupAction,
+    /// Whether it stays at showing what would be done.
+    pub dry_run: bool,
     /// What the images are kept in.
     pub backend: Backend,
     /// The project's id.
@@ -128,8 +130,11 @@ pub(super) fn setup(
             forges.extend(faults.take("setup_gitlab", gitlab(item, given)));
         }
     }
+    // What is neither is told by who reads it for every command.
+    let dry_run = inputs.dry_run.as_deref().map(boolean);
     Some(SetupRequest {
         action,
+        dry_run: matches!(dry_run, Some(Ok(true))),
         backend,
         project,
         registries: registries(destinations, backend, faults),

@@ -62,6 +62,7 @@ pub async fn setup(
     };
     match request.action {
         SetupAction::Plan => setup.show(stdout).await,
+        SetupAction::Apply if request.dry_run => setup.show(stdout).await,
         SetupAction::Apply => setup.apply(stdout).await,
         SetupAction::Remove => setup.remove(stdout).await,
     }
@@ -126,6 +127,9 @@ impl Setup<'_> {
         let plan = self.plan_removal(&services).await?;
         print(stdout, &plan.to_string())?;
         self.check_permissions(&plan, &held)?;
+        if self.request.dry_run {
+            return print(stdout, "\nNothing was changed: this was a dry run.\n");
+        }
         self.carry_out(&plan).await?;
         let said = if plan.is_done() {
             "\nThere was nothing of setup's to take away.\n"

@@ -4,12 +4,11 @@ use standin::{Fault, FaultAction, RequestKind};
 
 use super::*;
 
-/// What is set up in these tests: all that there is, but keys.
+/// What is set up in these tests: one of each kind, but keys.
 fn all(run: Run) -> Run {
-    run.set("registry", "gcr.io, us-docker.pkg.dev")
+    run.set("registry", "us-docker.pkg.dev")
         .set("repository", "containers")
         .set("setup_github", "acme/api")
-        .set("setup_gitlab", "https://gitlab.com/acme/api")
 }
 
 /// Kills a run when the request of this number among those that change something was carried out,
@@ -42,7 +41,7 @@ fn whole(prepare: impl Fn(&Cloud), run: impl Fn(&Cloud) -> Run) -> (usize, Value
 fn an_apply_that_died_after_any_request_is_completed_by_the_next() {
     let run = |cloud: &Cloud| all(cloud.apply());
     let (count, expected) = whole(|_| {}, run);
-    assert!(count > 12, "{count}");
+    assert!(count > 7, "{count}");
     for number in 0..count {
         let cloud = Cloud::new();
         kill_after(&cloud, run(&cloud), number);
@@ -63,7 +62,7 @@ fn a_removal_that_died_after_any_request_is_completed_by_the_next() {
     let run = |cloud: &Cloud| all(cloud.remove());
     let prepare = |cloud: &Cloud| drop(all(cloud.apply()).succeeds());
     let (count, expected) = whole(prepare, run);
-    assert!(count > 8, "{count}");
+    assert!(count > 6, "{count}");
     for number in 0..count {
         let cloud = Cloud::new();
         prepare(&cloud);

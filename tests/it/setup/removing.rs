@@ -66,6 +66,18 @@ fn all_that_setup_made_goes_keys_first_and_nothing_else() {
 }
 
 #[test]
+fn a_dry_run_changes_nothing_whatever_else_is_said() {
+    let cloud = Cloud::new();
+    cloud.apply().set("dry_run", "true").succeeds();
+    assert_eq!(cloud.changes(), Vec::<String>::new());
+    cloud.apply().succeeds();
+    cloud.standin.clear_requests();
+    let outcome = cloud.remove().set("dry_run", "true").succeeds();
+    assert!(outcome.stdout.contains("to remove"), "{}", outcome.stdout);
+    assert_eq!(cloud.changes(), Vec::<String>::new());
+}
+
+#[test]
 fn a_repository_that_holds_images_stays() {
     let cloud = Cloud::new();
     cloud.apply().succeeds();
