@@ -17,7 +17,7 @@
 //! |---|---|
 //! | [`digest`], [`manifest`], [`mod@reference`], [`secret`], [`progress`] | the words; no I/O |
 //! | [`network`], [`auth`], [`registry`], [`google`], [`source`], [`compress`] | the edges; I/O, no policy |
-//! | [`push`], [`verify`], [`unsent`], [`doctor`], [`mirror`], [`list`], [`pull_secret`], [`setup`] | the steps |
+//! | [`push`], [`verify`], [`unsent`], [`doctor`], [`mirror`], [`list`], [`pull_secret`], [`kubernetes`], [`setup`] | the steps |
 //! | [`cli`], [`config`], [`logging`], [`report`], [`error`] | the side that people and CIs see |
 
 pub mod arrivals;
@@ -29,6 +29,7 @@ pub mod digest;
 pub mod doctor;
 pub mod error;
 pub mod google;
+pub mod kubernetes;
 pub mod list;
 pub mod logging;
 pub mod manifest;
@@ -58,9 +59,10 @@ use config::{Command, ImageOrigin, MissingCredentials, Request, Verify};
 pub use error::{Error, Failure};
 use google::Google;
 use progress::Progress;
-use pull_secret::PullSecret;
+use pull_secret::{HandedOut, PulledImage, Wanted, hand_out, one_a_repository};
 use push::targets;
 use push::{Journal, Settings};
+use reference::Endpoint;
 use registries::Registries;
 use report::Report;
 use report::console::Group;
@@ -93,7 +95,7 @@ async fn act(request: &Request, journal: &Journal, stdout: &mut dyn Write) -> Re
         Command::Push => push_image(request, journal, stdout).await,
         Command::Mirror => mirror_images(request, journal, stdout).await,
         Command::List => list_images(request, stdout).await.map_err(Failure::from),
-        Command::PullSecret => write_pull_secret(request, stdout).map_err(Failure::from),
+        Command::PullSecret => write_pull_secret(request, stdout).await,
         Command::Setup => set_up(request, stdout).await.map_err(Failure::from),
         Command::Doctor => examine(request, stdout).await,
     }
@@ -152,13 +154,17 @@ async fn push_image(
     report.took = started.elapsed();
     drop(group);
     // A cluster is not told to pull what has not arrived.
-    let mut gets_pull_secret = errors.is_empty() && !request.dry_run;
-    errors.extend(report::write(&report, request, stdout));
-    if gets_pull_secret && let Err(error) = write_pull_secret(request, stdout) {
-        errors.push(error);
-        gets_pull_secret = false;
+    if errors.is_empty() && !request.dry_run {
+        let arrived = report.arrivals.iter();
+        let images: Vec<_> = arrived.filter_map(|a| PulledImage::of(&a.pushed)).collect();
+        let hosts = request.destinations.hosts();
+        match give_pull_secret(&hosts, &images, &credentials, request, stdout).await {
+            Ok(handed_out) => report.pull_secret = handed_out,
+            Err(failed) => errors.extend(failed),
+        }
     }
-    errors.extend(report::write_outputs(&report, request, gets_pull_secret).err());
+    errors.extend(report::write(&report, request, stdout));
+    errors.extend(report::write_outputs(&report, request).err());
     Failure::of(errors).map_or(Ok(()), Err)
 }
 
@@ -212,6 +218,14 @@ async fn mirror_images(
     drop(group);
     let report = MirrorReport(&outcomes);
     errors.extend(report::write_mirror(report, request, stdout));
+    // A cluster is not told to pull what has not arrived.
+    if errors.is_empty() {
+        let arrived = outcomes.iter().flat_map(|outcome| &outcome.arrivals);
+        let images = one_a_repository(arrived.filter_map(|a| PulledImage::of(&a.pushed)));
+        let hosts = asked.destinations();
+        let given = give_pull_secret(&hosts, &images, &credentials, request, stdout).await;
+        errors.extend(given.err().into_iter().flatten());
+    }
     Failure::of(errors).map_or(Ok(()), Err)
 }
 
@@ -250,38 +264,25 @@ async fn list_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Er
     Ok(())
 }
 
-/// Writes the pull secret to its file or to `stdout`, when one was asked for.
-fn write_pull_secret(request: &Request, stdout: &mut dyn Write) -> Result<(), Error> {
-    let Some(asked) = &request.pull_secret else {
-        return Ok(());
-    };
-    if asked.is_push_key {
-        tracing::warn!(
-            "the pull secret `{}` holds the pushing key: whoever reads it can push; give a \
-             reader's key in `pull_secret_credentials_json`",
-            asked.name
-        );
+/// Gives out the pull secret alone, for the images that were named, as far as they were.
+async fn write_pull_secret(request: &Request, stdout: &mut dyn Write) -> Result<(), Failure> {
+    if let Some(failure) = Failure::of(report::check(request)) {
+        return Err(failure);
     }
-    let secret = PullSecret::new(
-        &asked.name,
-        &asked.namespaces,
-        &asked.hosts,
-        &asked.credential,
-    )
-    .map_err(Error::PullSecret)?;
-    match &asked.file {
-        Some(file) => {
-            secret.write(file).map_err(Error::PullSecret)?;
-            tracing::info!(
-                "wrote the pull secret `{}` to {}",
-                asked.name,
-                file.display()
-            );
-            Ok(())
+    let credentials = sign_in(request).await?;
+    // Without a name there are hosts all the same.
+    let targets = targets::targets(&request.destinations, &[]).unwrap_or_default();
+    let images: Vec<_> = targets.into_iter().map(PulledImage::from).collect();
+    let hosts = request.destinations.hosts();
+    match give_pull_secret(&hosts, &images, &credentials, request, stdout).await {
+        Ok(handed_out) => {
+            let report = Report {
+                pull_secret: handed_out,
+                ..Report::default()
+            };
+            Ok(report::write_outputs(&report, request)?)
         }
-        None => stdout
-            .write_all(secret.yaml().expose().as_bytes())
-            .map_err(Error::Output),
+        Err(errors) => Failure::of(errors).map_or(Ok(()), Err),
     }
 }
 
@@ -297,6 +298,27 @@ async fn set_up(request: &Request, stdout: &mut dyn Write) -> Result<(), Error> 
     setup::setup(asked, &google, &request.network, stdout)
         .await
         .map_err(Error::Setup)
+}
+
+/// Gives out the pull secret, when one was asked for.
+async fn give_pull_secret(
+    hosts: &[Endpoint],
+    images: &[PulledImage],
+    credentials: &Credentials,
+    request: &Request,
+    stdout: &mut dyn Write,
+) -> Result<Option<HandedOut>, Vec<Error>> {
+    let Some(asked) = &request.pull_secret else {
+        return Ok(None);
+    };
+    let wanted = Wanted {
+        asked,
+        hosts,
+        images,
+    };
+    hand_out(wanted, credentials, &request.network, stdout)
+        .await
+        .map_err(|errors| errors.into_iter().map(Error::PullSecret).collect())
 }
 
 async fn sign_in(request: &Request) -> Result<Credentials, Error> {

@@ -1,57 +1,98 @@
-//! The Kubernetes Secret with which a cluster pulls what was pushed, byte for byte as kubectl would
-//! make it; it writes a file and speaks to no cluster.
+//! The Kubernetes Secret with which a cluster pulls what was pushed: put together, proven as a
+//! kubelet would use it, written byte for byte as kubectl would write it, and applied.
 
+mod document;
+mod error;
+mod file;
+mod hand_out;
 mod json;
+mod logins;
+mod pod;
+mod proof;
 mod yaml;
 
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
-use crate::auth::google::ServiceAccountKey;
-use crate::error::{ExitCode, Hint};
-use crate::reference::Endpoint;
+pub use error::PullSecretError;
+pub use hand_out::{HandedOut, Wanted, hand_out};
+pub use proof::{ProofError, PulledImage, one_a_repository};
+
+use crate::config::PullSecretForm;
+use crate::report::table::timestamp;
 use crate::secret::Secret;
+use document::Document;
+use logins::Login;
 
-/// The user whose password is a whole key file.
-/// <https://cloud.google.com/artifact-registry/docs/docker/authentication#json-key>
-const USER: &str = "_json_key";
+/// The type of a Secret that holds registry logins.
+/// <https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets>
+pub const TYPE: &str = "kubernetes.io/dockerconfigjson";
+
+/// The one key of its data.
+pub const KEY: &str = ".dockerconfigjson";
+
+/// The annotation that says when the token in a Secret stops working: RFC 3339, in UTC.
+pub const EXPIRY: &str = "gcr-push.github.io/expires-at";
 
 /// The most that a Secret may hold.
 /// <https://kubernetes.io/docs/concepts/configuration/secret/#restriction-data-size>
 const LARGEST: usize = 1 << 20;
 
-/// A Secret of type `kubernetes.io/dockerconfigjson`, in each of its namespaces.
+/// A Secret of type `kubernetes.io/dockerconfigjson`.
 #[derive(Clone, Debug)]
 pub struct PullSecret {
     name: String,
-    namespaces: Vec<String>,
+    labels: BTreeMap<String, String>,
+    expires_at: Option<SystemTime>,
     docker_config: Secret,
 }
 
 impl PullSecret {
-    /// The Secret that lets every host be pulled from with `key`; without a namespace it goes to
-    /// whichever is current where it is applied.
+    /// The Secret that holds one login for each server; `expires_at` is when they stop working.
     ///
     /// # Errors
     ///
     /// When it would be larger than Kubernetes takes.
-    pub fn new(
+    fn new(
         name: &str,
-        namespaces: &[String],
-        hosts: &[Endpoint],
-        key: &ServiceAccountKey,
+        labels: &BTreeMap<String, String>,
+        logins: &BTreeMap<String, Login>,
+        expires_at: Option<SystemTime>,
     ) -> Result<Self, PullSecretError> {
-        let hosts = hosts.iter().map(Endpoint::host);
-        let docker_config = json::docker_config(hosts, USER, key.json().expose());
+        let docker_config = json::docker_config(logins);
         if docker_config.len() > LARGEST {
             return Err(PullSecretError::TooLarge(docker_config.len()));
         }
         Ok(Self {
             name: name.to_owned(),
-            namespaces: namespaces.to_vec(),
+            labels: labels.clone(),
+            expires_at,
             docker_config: Secret::new(docker_config),
         })
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `metadata.labels`.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    /// `metadata.annotations`.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        let expiry = self.expires_at.map(utc);
+        expiry
+            .into_iter()
+            .map(|time| (EXPIRY.to_owned(), time))
+            .collect()
+    }
+
+    /// When the logins in it stop working, where that is known.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at
     }
 
     /// What stands under `.dockerconfigjson`, decoded.
@@ -59,113 +100,34 @@ impl PullSecret {
         &self.docker_config
     }
 
-    /// The YAML: what `kubectl create secret docker-registry --dry-run=client -o yaml` prints, a
-    /// document for each namespace.
-    pub fn yaml(&self) -> Secret {
-        let document = |namespace| yaml::document(&self.name, namespace, self.docker_config());
-        let documents: Vec<String> = if self.namespaces.is_empty() {
-            vec![document(None)]
+    /// The Secret in one of its forms, for each of `namespaces`; without one it goes to whichever
+    /// is current where it is applied.
+    ///
+    /// YAML and JSON are what `kubectl create secret docker-registry --dry-run=client` prints, with
+    /// a document or an item of a list for each namespace.
+    pub fn written(&self, form: PullSecretForm, namespaces: &[String]) -> Secret {
+        let documents: Vec<_> = if namespaces.is_empty() {
+            vec![Document::of(self, None)]
         } else {
-            let namespaces = self.namespaces.iter().map(String::as_str);
-            namespaces.map(Some).map(document).collect()
+            let namespaces = namespaces.iter().map(String::as_str);
+            namespaces
+                .map(|namespace| Document::of(self, Some(namespace)))
+                .collect()
         };
-        Secret::new(documents.join("---\n"))
-    }
-
-    /// Writes the YAML to `file`, which its owner alone may read. What was there before is replaced
-    /// as a whole, so that nobody can have opened it beforehand or been given a half of it.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be written to, or something else than a file has that name.
-    pub fn write(&self, file: &Path) -> Result<(), PullSecretError> {
-        match std::fs::metadata(file) {
-            Ok(there) if !there.is_file() => {
-                return Err(PullSecretError::NoFile(file.to_owned()));
+        Secret::new(match form {
+            PullSecretForm::Yaml => {
+                let documents: Vec<_> = documents.iter().map(yaml::document).collect();
+                documents.join("---\n")
             }
-            // What cannot be looked at is told by the attempt to write it.
-            Ok(_) | Err(_) => {}
-        }
-        self.replace(file).map_err(|cause| PullSecretError::Write {
-            file: file.to_owned(),
-            cause,
+            PullSecretForm::Json => json::documents(&documents),
+            PullSecretForm::DockerConfigJson => self.docker_config.expose().to_owned(),
         })
     }
-
-    fn replace(&self, file: &Path) -> io::Result<()> {
-        let directory = match file.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let mut new = tempfile::Builder::new()
-            .prefix(".gcr-push-")
-            .permissions(std::fs::Permissions::from_mode(0o600))
-            .tempfile_in(directory)?;
-        new.write_all(self.yaml().expose().as_bytes())?;
-        give_to_owner_of(directory, new.as_file());
-        new.as_file().sync_all()?;
-        new.persist(file)?;
-        Ok(())
-    }
 }
 
-/// A container action runs as root, and the steps after it do not: what only its owner may read
-/// must be theirs. Whoever is not root cannot give files away, and need not
-/// (<https://github.com/actions/runner/issues/1282>).
-fn give_to_owner_of(directory: &Path, file: &std::fs::File) {
-    if let Ok(owner) = std::fs::metadata(directory)
-        && file.metadata().is_ok_and(|own| own.uid() != owner.uid())
-    {
-        // Refused, the file is as it would be without this, which is what it is everywhere else.
-        let _ = std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()));
-    }
-}
-
-/// A pull secret that cannot be made or written.
-#[derive(Debug, thiserror::Error)]
-pub enum PullSecretError {
-    /// Larger than Kubernetes takes.
-    #[error("the pull secret would hold {0} bytes, and Kubernetes takes {LARGEST}")]
-    TooLarge(usize),
-    /// A directory, a device or a pipe.
-    #[error("could not write the pull secret to `{}`: it is there, and no regular file", .0.display())]
-    NoFile(PathBuf),
-    /// The file system refused.
-    #[error("could not write the pull secret to `{}`", file.display())]
-    Write {
-        /// The file that was to be written.
-        file: PathBuf,
-        /// What the system says.
-        #[source]
-        cause: io::Error,
-    },
-}
-
-impl PullSecretError {
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::TooLarge(_) | Self::NoFile(_) => ExitCode::Usage,
-            Self::Write { .. } => ExitCode::Failed,
-        }
-    }
-}
-
-impl Hint for PullSecretError {
-    fn hints(&self) -> Vec<String> {
-        match self {
-            Self::TooLarge(_) => {
-                vec!["a service-account key has about 2400 bytes: is it the right file?".to_owned()]
-            }
-            Self::NoFile(_) => {
-                vec!["name a file in `pull_secret_file`, such as `pull-secret.yaml`".to_owned()]
-            }
-            Self::Write { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
-                vec!["the directory must be there already".to_owned()]
-            }
-            Self::Write { .. } => Vec::new(),
-        }
-    }
+/// A time as Kubernetes writes one: RFC 3339 to the second, in UTC.
+pub(crate) fn utc(time: SystemTime) -> String {
+    format!("{}Z", timestamp(time))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod impersonation;
 pub mod logins;
 pub mod metadata;
 mod refusal;
+mod token_info;
 mod tokens;
 mod user;
 
@@ -40,7 +41,11 @@ pub use user::AuthorizedUser;
 
 /// The user name that Google's registries take an OAuth token under.
 /// <https://cloud.google.com/artifact-registry/docs/docker/authentication#token>
-const TOKEN_USER: &str = "oauth2accesstoken";
+pub(crate) const TOKEN_USER: &str = "oauth2accesstoken";
+
+/// The user whose password is a whole key file.
+/// <https://cloud.google.com/artifact-registry/docs/docker/authentication#json-key>
+const KEY_FILE_USER: &str = "_json_key";
 
 /// All that a run may sign in with.
 #[derive(Clone, Debug)]
@@ -231,6 +236,42 @@ pub enum Credential {
     Login(Login),
     /// A token of Google's, fresh whenever it is asked for.
     Tokens(Arc<Tokens>),
+    /// What a cluster is given, as it is: nothing of it is ever renewed.
+    Given(Box<Given>),
+}
+
+/// A login that is handed on, and whose it is.
+#[derive(Clone)]
+pub struct Given {
+    shown: Shown,
+    identity: Identity,
+}
+
+impl Given {
+    /// A whole key file.
+    pub fn key_file(key: &ServiceAccountKey) -> Self {
+        Self {
+            shown: Shown {
+                user: KEY_FILE_USER.to_owned(),
+                password: key.json().clone(),
+                expires_at: None,
+            },
+            identity: Identity::Account(key.client_email.clone()),
+        }
+    }
+
+    /// A token, and whose it is.
+    pub fn token(token: AccessToken, identity: Identity) -> Self {
+        Self {
+            shown: token.into(),
+            identity,
+        }
+    }
+
+    /// User and password.
+    pub fn shown(&self) -> &Shown {
+        &self.shown
+    }
 }
 
 /// User and password as a registry is shown them.
@@ -274,6 +315,7 @@ impl Credential {
                 expires_at: None,
             }),
             Self::Tokens(tokens) => Some(tokens.token().await?.into()),
+            Self::Given(given) => Some(given.shown.clone()),
         })
     }
 
@@ -285,7 +327,7 @@ impl Credential {
     /// When the token is not sold.
     pub async fn renewed(&self, refused: &Secret) -> Result<Option<Shown>, AuthError> {
         Ok(match self {
-            Self::Anonymous | Self::Login(_) => None,
+            Self::Anonymous | Self::Login(_) | Self::Given(_) => None,
             Self::Tokens(tokens) => tokens.token_after(refused).await?.map(Shown::from),
         })
     }
@@ -296,6 +338,7 @@ impl Credential {
             Self::Anonymous => Identity::Nobody,
             Self::Login(login) => Identity::User(login.user.clone(), login.origin),
             Self::Tokens(tokens) => tokens.identity(),
+            Self::Given(given) => given.identity.clone(),
         }
     }
 }
@@ -377,6 +420,7 @@ impl fmt::Display for Credential {
             Self::Tokens(tokens) => {
                 write!(formatter, ", by {} of {}", tokens.means(), tokens.origin())
             }
+            Self::Given(_) => formatter.write_str(", by what the pull secret holds"),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::google::KeyIssuer;
 use super::impersonation::Impersonation;
 use super::metadata::Machine;
 use super::user::AuthorizedUser;
-use super::{GoogleCredential, Identity, Origin};
+use super::{GoogleCredential, Identity, Origin, token_info};
 use crate::network::Network;
 use crate::secret::Secret;
 
@@ -161,6 +161,20 @@ impl Tokens {
         }
         let issued = self.issuer.issue(&self.exchange).await?;
         Ok(Some(held.insert(issued.into()).token.clone()))
+    }
+
+    /// A token with as much of its life left as can be had, to be handed on.
+    ///
+    /// # Errors
+    ///
+    /// When none is sold.
+    pub async fn fresh(&self) -> Result<AccessToken, AuthError> {
+        let mut held = self.held.lock().await;
+        let mut issued = self.issuer.issue(&self.exchange).await?;
+        if issued.lifetime.is_none() {
+            issued.lifetime = token_info::lifetime(&issued.secret, &self.exchange).await;
+        }
+        Ok(held.insert(issued.into()).token.clone())
     }
 
     /// What the tokens are had with, in words.

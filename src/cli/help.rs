@@ -160,7 +160,7 @@ mod tests {
           mirror       bring many images from other registries, by the file `gcr-push.yaml`; what is there
                        already costs a question or two
           list         list the images of a project, or with `name` the tags of an image
-          pull-secret  write the Kubernetes Secret that lets a cluster pull
+          pull-secret  write or apply the Kubernetes Secret that lets a cluster pull, and push nothing
           setup        show what the Google side lacks: APIs, repository, accounts, roles; with
                        `setup_apply` make it, with `setup_remove` take it away
           doctor       check all that can be checked before a push, and tell how to mend what is wrong
@@ -260,21 +260,47 @@ mod tests {
 
         Pull secret:
           pull_secret
-              Name of a Kubernetes Secret to write, such as `gcr-pull`, with which a cluster pulls what was
-              pushed; default none.
+              Name of a Kubernetes Secret, such as `gcr-pull`, with which a cluster pulls what was pushed;
+              it is written to `pull_secret_file`, applied by `pull_secret_apply`, or both, after it was
+              shown to pull; default none.
           pull_secret_namespaces
-              List of namespaces, such as `staging, production`: the Secret is written once for each;
-              default one Secret without a namespace. Needs `pull_secret`.
+              List of namespaces, such as `staging, production`, that each get the Secret; default one
+              Secret without a namespace, applied to the one that is current. Needs `pull_secret`.
+          pull_secret_labels
+              List of labels for the Secret, such as `team=shop, app.kubernetes.io/part-of=shop`; default
+              none. Needs `pull_secret`.
           pull_secret_credentials_json *
               Service-account key that goes into the pull secret, of an account that may only read: its
-              JSON, base64 of it, or a path. Needs `pull_secret`.
+              JSON, base64 of it, or a path; default, where this run signs in without a key, a token that
+              works for an hour at most. Needs `pull_secret`.
           pull_secret_allow_push_key
               `true` puts the pushing key of `credentials_json` into the pull secret when no other is given,
-              and so lets everyone who reads the Secret push; default `false`. Needs `pull_secret`.
+              and the logins of `docker_config` for registries that are not Google's, and so lets everyone
+              who reads the Secret push; default `false`. Needs `pull_secret`.
           pull_secret_file
-              File for the pull secret's YAML, such as `pull-secret.yaml`, readable by its owner alone;
-              default standard output, which is refused under a CI, because logs are kept. Needs
+              File for the pull secret, such as `pull-secret.yaml`, readable by its owner alone; or `-` for
+              standard output, which is refused under a CI, because logs are kept; no default. Needs
               `pull_secret`.
+          pull_secret_format
+              Form of what is written: `yaml` (default) or `json`, as kubectl prints a Secret, or
+              `dockerconfigjson`, the login file in it alone. Needs `pull_secret_file`.
+          pull_secret_apply
+              `true` applies the pull secret to a cluster, which needs no kubectl; default `false`. Needs
+              `pull_secret`.
+          pull_secret_service_accounts
+              List of service accounts in each namespace, such as `default`, whose pods are to pull with the
+              Secret: it is added to their `imagePullSecrets`; default none. Needs `pull_secret_apply`.
+          pull_secret_create_namespace
+              `true` creates a namespace that is missing; default `false`. Needs `pull_secret_apply`.
+          pull_secret_replace
+              `true` takes over a Secret of that name that others wrote, and makes one of another type anew;
+              default `false`. Needs `pull_secret_apply`.
+          kubeconfig *
+              The cluster and the login to it: a kubeconfig's YAML, base64 of it, or a path; default the
+              files of KUBECONFIG, then, in a pod, its own cluster. Needs `pull_secret_apply`.
+          kubeconfig_context
+              Context of the kubeconfig, such as `production`; default its `current-context`. Needs
+              `pull_secret_apply`.
 
         Mirror:
           config

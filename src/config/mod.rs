@@ -11,6 +11,7 @@ mod forges;
 mod image;
 mod inputs;
 mod keyless;
+mod kubernetes;
 mod logins;
 mod mirror;
 pub(crate) mod nearest;
@@ -24,6 +25,7 @@ mod targets;
 mod tests;
 pub(crate) mod values;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -31,6 +33,7 @@ use std::time::Duration;
 use crate::auth::SignIn;
 use crate::auth::google::ServiceAccountKey;
 use crate::compress::Method;
+use crate::kubernetes::Access;
 use crate::manifest::Platform;
 use crate::mirror::MirrorRequest;
 use crate::network::Network;
@@ -163,7 +166,9 @@ impl Command {
                  already costs a question or two"
             }
             Self::List => "list the images of a project, or with `name` the tags of an image",
-            Self::PullSecret => "write the Kubernetes Secret that lets a cluster pull",
+            Self::PullSecret => {
+                "write or apply the Kubernetes Secret that lets a cluster pull, and push nothing"
+            }
             Self::Setup => {
                 "show what the Google side lacks: APIs, repository, accounts, roles; with `setup_apply` \
                  make it, with `setup_remove` take it away"
@@ -401,17 +406,77 @@ pub enum Verify {
 pub struct PullSecretRequest {
     /// `metadata.name`.
     pub name: String,
-    /// `metadata.namespace`; several make several documents, none leaves it out.
+    /// `metadata.namespace`; several make several Secrets, none leaves it out.
     pub namespaces: Vec<String>,
-    /// The registries that it signs in to: the destinations that are Google's, for no other takes
-    /// a Google key.
-    pub hosts: Vec<Endpoint>,
-    /// The key that goes into it: the reader's, or, where that was allowed, the pushing one.
-    pub credential: ServiceAccountKey,
-    /// True when `credential` is a key of the pushing account, which is worth a warning.
-    pub is_push_key: bool,
-    /// The file to write; none is standard output, which a CI never gets.
-    pub file: Option<PathBuf>,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// What signs in to Google's hosts; none when no destination is Google's.
+    pub credential: Option<PullCredential>,
+    /// Whether a login that can push may go into it.
+    pub allow_push_key: bool,
+    /// Where it is written; none when it is only applied.
+    pub output: Option<PullSecretOutput>,
+    /// How it is written.
+    pub form: PullSecretForm,
+    /// The cluster that it goes to, and how.
+    pub apply: Option<ApplyRequest>,
+}
+
+impl PullSecretRequest {
+    /// The file that it is written to.
+    pub fn file(&self) -> Option<&PathBuf> {
+        match &self.output {
+            Some(PullSecretOutput::File(file)) => Some(file),
+            Some(PullSecretOutput::Stdout) | None => None,
+        }
+    }
+}
+
+/// What a pull secret signs in to Google's registries with.
+#[derive(Clone, Debug)]
+pub enum PullCredential {
+    /// A key, which works until it is deleted.
+    Key {
+        /// The key.
+        key: ServiceAccountKey,
+        /// True when it is a key of the account that pushes, which is worth a warning.
+        pushes: bool,
+    },
+    /// A token of the run's own sign-in, which has no key: it works for an hour at most.
+    Token,
+}
+
+/// Where a pull secret is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PullSecretOutput {
+    /// A file, for its owner alone.
+    File(PathBuf),
+    /// Standard output, which is asked for by `-` and which no CI gets.
+    Stdout,
+}
+
+/// How a pull secret is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullSecretForm {
+    /// A Secret as YAML.
+    Yaml,
+    /// A Secret as JSON.
+    Json,
+    /// The login file in the Secret alone.
+    DockerConfigJson,
+}
+
+/// How a pull secret goes into a cluster.
+#[derive(Clone, Debug)]
+pub struct ApplyRequest {
+    /// Which cluster, and how to sign in to it.
+    pub access: Access,
+    /// The service accounts whose pods are to pull with it.
+    pub service_accounts: Vec<String>,
+    /// Whether a namespace that is missing is made.
+    pub create_namespace: bool,
+    /// Whether what others wrote into a Secret of that name is taken over.
+    pub replace: bool,
 }
 
 /// The form of the log.

@@ -25,6 +25,7 @@ pub use clients::{NetworkError, USER_AGENT};
 pub use pace::Pace;
 pub use trouble::Trouble;
 pub use tunnel::TokenConnector;
+pub(crate) use tunnel::{ProxyConnector, Way};
 
 /// What holds for every connection.
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
@@ -23,6 +24,11 @@ static SYSTEM: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
 });
 
 impl Certificates {
+    /// The roots that were given.
+    pub(crate) fn own(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.0.iter()
+    }
+
     /// Every root that is trusted.
     pub(crate) fn with_systems(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         self.0.iter().chain(SYSTEM.iter())
@@ -32,6 +38,22 @@ impl Certificates {
 impl Network {
     /// The TLS of every client that can be handed one.
     pub(crate) fn tls(&self) -> Result<ClientConfig, NetworkError> {
+        let roots = self.roots()?;
+        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(NetworkError::Tls)?;
+        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    }
+
+    /// The same trust for a client that has a TLS of its own.
+    pub(crate) fn verifier(&self) -> Result<Arc<WebPkiServerVerifier>, NetworkError> {
+        let provider = Arc::new(default_provider());
+        WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider)
+            .build()
+            .map_err(|error| NetworkError::Tls(rustls::Error::General(error.to_string())))
+    }
+
+    fn roots(&self) -> Result<RootCertStore, NetworkError> {
         let mut roots = RootCertStore::empty();
         for root in self.ca_certificates.with_systems() {
             roots.add(root.clone()).map_err(NetworkError::Tls)?;
@@ -39,9 +61,6 @@ impl Network {
         if roots.is_empty() {
             return Err(NetworkError::NoRoots);
         }
-        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(NetworkError::Tls)?;
-        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+        Ok(roots)
     }
 }

@@ -1,4 +1,4 @@
-//! Connections for yup-oauth2's hyper client: direct, or through a proxy by `CONNECT`.
+//! Connections for hyper clients, yup-oauth2's and kube's: direct, or through a proxy by `CONNECT`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,28 +29,50 @@ pub struct ProxyConnector {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Which way a connection takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way<'a> {
+    /// By the proxies of the environment.
+    Environment,
+    /// By this proxy.
+    Proxy(&'a str),
+    /// By none.
+    Direct,
+}
+
 /// The connector of [`Network::token_client`].
 pub(super) fn connector(network: &Network) -> Result<TokenConnector, NetworkError> {
-    let tls = network.tls()?;
-    let mut direct = HttpConnector::new();
-    direct.enforce_http(false);
-    direct.set_connect_timeout(Some(network.connect_timeout));
-    let proxies = &network.proxies;
-    let matcher = Matcher::builder()
-        .https(proxies.https.clone().unwrap_or_default())
-        .http(proxies.http.clone().unwrap_or_default())
-        .no(proxies.direct())
-        .build();
-    let tls_over = || HttpsConnectorBuilder::new().with_tls_config(tls.clone());
-    let proxy = ProxyConnector {
-        matcher: Arc::new(matcher),
-        to_proxy: tls_over()
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(direct.clone()),
-        direct,
-    };
-    Ok(tls_over().https_only().enable_http1().wrap_connector(proxy))
+    let proxy = ProxyConnector::new(network, Way::Environment)?;
+    let tls = HttpsConnectorBuilder::new().with_tls_config(network.tls()?);
+    Ok(tls.https_only().enable_http1().wrap_connector(proxy))
+}
+
+impl ProxyConnector {
+    /// Makes ready to connect.
+    pub(crate) fn new(network: &Network, way: Way<'_>) -> Result<Self, NetworkError> {
+        let mut direct = HttpConnector::new();
+        direct.enforce_http(false);
+        direct.set_connect_timeout(Some(network.connect_timeout));
+        let proxies = &network.proxies;
+        let matcher = match way {
+            Way::Environment => Matcher::builder()
+                .https(proxies.https.clone().unwrap_or_default())
+                .http(proxies.http.clone().unwrap_or_default())
+                .no(proxies.direct())
+                .build(),
+            Way::Proxy(url) => Matcher::builder().all(url).build(),
+            Way::Direct => Matcher::builder().build(),
+        };
+        let tls = HttpsConnectorBuilder::new().with_tls_config(network.tls()?);
+        Ok(Self {
+            matcher: Arc::new(matcher),
+            to_proxy: tls
+                .https_or_http()
+                .enable_http1()
+                .wrap_connector(direct.clone()),
+            direct,
+        })
+    }
 }
 
 impl Service<Uri> for ProxyConnector {

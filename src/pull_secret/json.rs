@@ -1,30 +1,67 @@
-//! The bytes of a `.dockerconfigjson` as kubectl writes them: Go's `json.Marshal`, which escapes
-//! more than JSON asks for.
+//! The bytes of a `.dockerconfigjson`, and of a Secret, as kubectl writes them: Go's
+//! `encoding/json`, which escapes more than JSON asks for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::document::Document;
+use super::logins::Login;
 
 /// One login for every server, sorted by their names as Go sorts the keys of a map.
-pub(super) fn docker_config<'a>(
-    servers: impl Iterator<Item = &'a str>,
-    user: &str,
-    password: &str,
-) -> String {
-    let auth = STANDARD.encode(format!("{user}:{password}"));
-    let login = format!(
-        r#"{{"username":{},"password":{},"auth":"{auth}"}}"#,
-        string(user),
-        string(password)
-    );
-    let entries: Vec<String> = servers
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .map(|server| format!("{}:{login}", string(server)))
+pub(super) fn docker_config(logins: &BTreeMap<String, Login>) -> String {
+    let entries: Vec<String> = logins
+        .iter()
+        .map(|(server, login)| {
+            let (user, password) = (&login.user, login.password.expose());
+            let auth = STANDARD.encode(format!("{user}:{password}"));
+            format!(
+                r#"{}:{{"username":{},"password":{},"auth":"{auth}"}}"#,
+                string(server),
+                string(user),
+                string(password)
+            )
+        })
         .collect();
     format!(r#"{{"auths":{{{}}}}}"#, entries.join(","))
+}
+
+/// One Secret as kubectl prints it with `--output=json`; several as the list that it would read.
+pub(super) fn documents(documents: &[Document<'_>]) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct List<'a> {
+        kind: &'static str,
+        api_version: &'static str,
+        metadata: BTreeMap<(), ()>,
+        items: &'a [Document<'a>],
+    }
+    match documents {
+        [document] => indented(document),
+        items => indented(&List {
+            kind: "List",
+            api_version: "v1",
+            metadata: BTreeMap::new(),
+            items,
+        }),
+    }
+}
+
+/// Four blanks a level and a line break at the end. Nothing that Go alone escapes can stand in it:
+/// the names of Kubernetes are checked, and the data is base64.
+fn indented(value: &impl Serialize) -> String {
+    let mut json = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut json, formatter);
+    #[expect(clippy::expect_used, reason = "strings and maps always make JSON")]
+    value
+        .serialize(&mut serializer)
+        .expect("a document is JSON");
+    json.push(b'\n');
+    String::from_utf8_lossy(&json).into_owned()
 }
 
 /// A string as Go's `json.Marshal` writes it since Go 1.22: what could end a `<script>` and what
@@ -71,7 +108,9 @@ mod tests {
 
     #[test]
     fn each_server_has_one_login_in_the_order_of_the_names() {
-        let json = docker_config(["us.gcr.io", "gcr.io", "us.gcr.io"].into_iter(), "u", "p");
+        let logins = ["us.gcr.io", "gcr.io", "us.gcr.io"]
+            .map(|server| (server.to_owned(), Login::new("u", "p")));
+        let json = docker_config(&logins.into());
         assert_eq!(
             json,
             r#"{"auths":{"gcr.io":{"username":"u","password":"p","auth":"dTpw"},"us.gcr.io":{"username":"u","password":"p","auth":"dTpw"}}}"#

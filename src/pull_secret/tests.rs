@@ -1,74 +1,114 @@
-//! The Secret against kubectl, and the file that it is written to.
+//! The Secret against kubectl.
 
-use std::process::Command;
+use std::io::{self, Write as _};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::*;
+use crate::error::ExitCode;
 
-const KEY: &str = include_str!("../../tests/fixtures/service-account-key.json");
+const KEY_FILE: &str = include_str!("../../tests/fixtures/service-account-key.json");
 
-fn endpoints(hosts: &[&str]) -> Vec<Endpoint> {
-    hosts.iter().map(|host| host.parse().unwrap()).collect()
+fn secret(name: &str, hosts: &[&str], user: &str, password: &str) -> PullSecret {
+    let logins = hosts
+        .iter()
+        .map(|host| ((*host).to_owned(), Login::new(user, password)))
+        .collect();
+    PullSecret::new(name, &BTreeMap::new(), &logins, None).unwrap()
 }
 
-fn secret(namespaces: &[&str], hosts: &[&str]) -> PullSecret {
-    let namespaces: Vec<String> = namespaces.iter().map(|n| (*n).to_owned()).collect();
-    let key = ServiceAccountKey::parse(KEY).unwrap();
-    PullSecret::new("gcr-pull", &namespaces, &endpoints(hosts), &key).unwrap()
+fn key_of(hosts: &[&str]) -> PullSecret {
+    secret("gcr-pull", hosts, "_json_key", KEY_FILE)
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// What kubectl prints for these arguments; none, with the reason told, where there is no kubectl.
-fn kubectl(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("kubectl")
-        .args(["create", "secret"])
+fn kubectl(arguments: &[&str], input: &str) -> Option<String> {
+    let started = Command::new("kubectl")
         .args(arguments)
-        .args(["--dry-run=client", "-o", "yaml"])
         // No configuration: a cluster that somebody is signed in to has no part in this.
         .env("KUBECONFIG", "/dev/null")
-        .output();
-    match output {
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut child = match started {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             println!("skipped: there is no kubectl on this machine to compare with");
-            None
+            return None;
         }
-        output => {
-            let output = output.unwrap();
-            assert!(output.status.success(), "{output:?}");
-            let text = String::from_utf8(output.stdout).unwrap();
-            // Since 1.34 kubectl leaves the empty line out that stood there for ten years.
-            let line = "  creationTimestamp: null\n";
-            Some(if text.contains(line) {
-                text
-            } else {
-                text.replace("metadata:\n", &format!("metadata:\n{line}"))
-            })
-        }
-    }
+        started => started.unwrap(),
+    };
+    // Some arguments make it read nothing.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    Some(with_timestamp(String::from_utf8(output.stdout).unwrap()))
 }
 
-fn login(name: &str, namespace: Option<&str>, user: &str, password: &str) -> Option<String> {
+/// Since 1.34 kubectl leaves the empty line out that stood there for ten years.
+fn with_timestamp(text: String) -> String {
+    if text.contains("creationTimestamp") {
+        return text;
+    }
+    let yaml = text.replace("metadata:\n", "metadata:\n  creationTimestamp: null\n");
+    yaml.replace(
+        "\n    },\n    \"data\"",
+        ",\n        \"creationTimestamp\": null\n    },\n    \"data\"",
+    )
+}
+
+fn login(
+    name: &str,
+    namespace: Option<&str>,
+    user: &str,
+    password: &str,
+    form: &str,
+) -> Option<String> {
     let user = format!("--docker-username={user}");
     let password = format!("--docker-password={password}");
     let server = "--docker-server=gcr.io";
-    let mut arguments = vec!["docker-registry", name, server, &user, &password];
+    let mut arguments = vec![
+        "create",
+        "secret",
+        "docker-registry",
+        name,
+        server,
+        &user,
+        &password,
+    ];
+    arguments.extend(["--dry-run=client", "--output", form]);
     arguments.extend(
         namespace
             .iter()
             .flat_map(|namespace| ["--namespace", namespace]),
     );
-    kubectl(&arguments)
+    kubectl(&arguments, "")
 }
 
-fn ours(name: &str, namespace: Option<&str>, user: &str, password: &str) -> String {
-    let json = json::docker_config(["gcr.io"].into_iter(), user, password);
-    yaml::document(name, namespace, &Secret::new(json))
+fn ours(name: &str, namespace: Option<&str>, user: &str, password: &str, form: &str) -> String {
+    let form = match form {
+        "json" => PullSecretForm::Json,
+        _ => PullSecretForm::Yaml,
+    };
+    let namespaces: Vec<_> = namespace.map(str::to_owned).into_iter().collect();
+    let written = secret(name, &["gcr.io"], user, password).written(form, &namespaces);
+    written.expose().to_owned()
 }
 
 #[test]
 fn a_real_key_gives_the_bytes_that_kubectl_gives() {
-    let Some(theirs) = login("gcr-pull", None, "_json_key", KEY) else {
-        return;
-    };
-    assert_eq!(secret(&[], &["gcr.io"]).yaml().expose(), theirs);
+    for form in ["yaml", "json"] {
+        for namespace in [None, Some("prod")] {
+            let Some(theirs) = login("gcr-pull", namespace, "_json_key", KEY_FILE, form) else {
+                return;
+            };
+            let ours = ours("gcr-pull", namespace, "_json_key", KEY_FILE, form);
+            assert_eq!(ours, theirs);
+        }
+    }
 }
 
 #[test]
@@ -83,14 +123,13 @@ fn awkward_passwords_give_the_bytes_that_kubectl_gives() {
         " ",
         &long,
     ] {
-        let Some(theirs) = login("gcr-pull", None, "u:v", password) else {
-            return;
-        };
-        assert_eq!(
-            ours("gcr-pull", None, "u:v", password),
-            theirs,
-            "{password:?}"
-        );
+        for form in ["yaml", "json"] {
+            let Some(theirs) = login("gcr-pull", None, "u:v", password, form) else {
+                return;
+            };
+            let ours = ours("gcr-pull", None, "u:v", password, form);
+            assert_eq!(ours, theirs, "{password:?}");
+        }
     }
 }
 
@@ -161,32 +200,91 @@ fn awkward_names_are_quoted_where_kubectl_quotes_them() {
     ];
     for pair in NAMES.chunks(2) {
         let (name, namespace) = (pair[0], pair[pair.len() - 1]);
-        let Some(theirs) = login(name, Some(namespace), "u", "p") else {
-            return;
-        };
-        assert_eq!(ours(name, Some(namespace), "u", "p"), theirs);
+        for form in ["yaml", "json"] {
+            let Some(theirs) = login(name, Some(namespace), "u", "p", form) else {
+                return;
+            };
+            assert_eq!(ours(name, Some(namespace), "u", "p", form), theirs);
+        }
+    }
+}
+
+/// Values of labels that YAML may take for something else.
+const VALUES: &[&str] = &[
+    "", "shop", "True", "TRUE", "tRUE", "NO", "Null", "Y", "1_000", "1_0.5", "0X1f", "0x_1", "0O7",
+    "0b_1", "1E3", "1__2", "12e03", "2001-1-1", "a.b_c-D", "00_1",
+];
+
+#[test]
+fn labels_and_the_expiry_stand_where_kubectl_puts_them() {
+    for (number, pair) in VALUES.chunks(2).enumerate() {
+        let labels = [("app.kubernetes.io/part-of", pair[0]), ("Team_1", pair[1])];
+        let expiry = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        let mut secret = secret("gcr-pull", &["gcr.io"], "u", "p");
+        let plain = secret.written(PullSecretForm::Yaml, &[]);
+        let own = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        secret.labels = own.into();
+        if number % 2 == 0 {
+            secret.expires_at = Some(expiry);
+        }
+        for (form, name) in [
+            (PullSecretForm::Yaml, "yaml"),
+            (PullSecretForm::Json, "json"),
+        ] {
+            let ours = secret.written(form, &[]);
+            let given = labels.map(|(key, value)| format!("{key}={value}"));
+            let common = ["--local", "--filename=-", "--output"];
+            let mut arguments = vec!["label"];
+            arguments.extend(common);
+            arguments.extend([name, &given[0], &given[1]]);
+            let Some(mut theirs) = kubectl(&arguments, plain.expose()) else {
+                return;
+            };
+            if let Some((key, value)) = secret.annotations().into_iter().next() {
+                assert_eq!(value, "2026-09-21T14:13:20Z");
+                let mut arguments = vec!["annotate"];
+                let given = format!("{key}={value}");
+                arguments.extend(common);
+                arguments.extend([name, &given]);
+                let Some(annotated) = kubectl(&arguments, &theirs) else {
+                    return;
+                };
+                theirs = annotated;
+            }
+            if name == "json" {
+                // Here kubectl prints an object without a type of Go's, its keys sorted.
+                let theirs: serde_json::Value = serde_json::from_str(&theirs).unwrap();
+                let ours: serde_json::Value = serde_json::from_str(ours.expose()).unwrap();
+                assert_eq!(ours, theirs);
+            } else {
+                assert_eq!(ours.expose(), theirs);
+            }
+        }
     }
 }
 
 #[test]
 fn several_hosts_are_held_as_they_are() {
-    let secret = secret(
-        &["prod"],
-        &["us.gcr.io", "gcr.io", "us-docker.pkg.dev", "gcr.io"],
-    );
+    let secret = key_of(&["us.gcr.io", "gcr.io", "us-docker.pkg.dev", "gcr.io"]);
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.json");
     std::fs::write(&file, secret.docker_config().expose()).unwrap();
-    let Some(theirs) = kubectl(&[
+    let arguments = [
+        "create",
+        "secret",
         "generic",
         "gcr-pull",
         "--namespace=prod",
         "--type=kubernetes.io/dockerconfigjson",
         &format!("--from-file=.dockerconfigjson={}", file.display()),
-    ]) else {
+        "--dry-run=client",
+        "--output=yaml",
+    ];
+    let Some(theirs) = kubectl(&arguments, "") else {
         return;
     };
-    assert_eq!(secret.yaml().expose(), theirs);
+    let ours = secret.written(PullSecretForm::Yaml, &owned(&["prod"]));
+    assert_eq!(ours.expose(), theirs);
     let hosts: Vec<usize> = ["\"gcr.io\"", "\"us-docker.pkg.dev\"", "\"us.gcr.io\""]
         .map(|host| secret.docker_config().expose().find(host).unwrap())
         .to_vec();
@@ -195,98 +293,45 @@ fn several_hosts_are_held_as_they_are() {
 
 #[test]
 fn each_namespace_has_a_document_of_its_own() {
-    let yaml = secret(&["staging", "production"], &["gcr.io"]).yaml();
+    let namespaces = owned(&["staging", "production"]);
+    let yaml = key_of(&["gcr.io"]).written(PullSecretForm::Yaml, &namespaces);
+    let json = key_of(&["gcr.io"]).written(PullSecretForm::Json, &namespaces);
+    let list: serde_json::Value = serde_json::from_str(json.expose()).unwrap();
+    assert_eq!(
+        (&list["kind"], &list["apiVersion"]),
+        (&"List".into(), &"v1".into())
+    );
     let documents: Vec<&str> = yaml.expose().split("---\n").collect();
     assert_eq!(documents.len(), 2);
-    for (document, namespace) in documents.iter().zip(["staging", "production"]) {
+    for (number, (document, namespace)) in documents.iter().zip(&namespaces).enumerate() {
         assert!(document.starts_with("apiVersion: v1\n"));
-        assert!(document.contains(&format!("\n  namespace: {namespace}\n")));
         let value: serde_json::Value = serde_yaml::from_str(document).unwrap();
         assert_eq!(value["metadata"]["name"], "gcr-pull");
+        assert_eq!(value["metadata"]["namespace"], namespace.as_str());
         assert_eq!(value["type"], "kubernetes.io/dockerconfigjson");
+        assert_eq!(list["items"][number], value);
     }
 }
 
 #[test]
+fn the_login_file_alone_is_what_the_secret_holds() {
+    let secret = key_of(&["gcr.io"]);
+    let file = secret.written(PullSecretForm::DockerConfigJson, &owned(&["staging"]));
+    assert_eq!(file.expose(), secret.docker_config().expose());
+    let file: serde_json::Value = serde_json::from_str(file.expose()).unwrap();
+    assert_eq!(file["auths"]["gcr.io"]["password"], KEY_FILE);
+}
+
+#[test]
 fn a_secret_that_kubernetes_would_refuse_for_its_size_is_refused_here() {
-    let large = KEY.replacen(
-        '{',
-        &format!("{{\"padding\":\"{}\",", "x".repeat(500_000)),
-        1,
-    );
-    let key = ServiceAccountKey::parse(&large).unwrap();
-    let error = PullSecret::new("x", &[], &endpoints(&["gcr.io"]), &key).unwrap_err();
+    let logins = BTreeMap::from([("gcr.io".to_owned(), Login::new("u", &"x".repeat(500_000)))]);
+    let error = PullSecret::new("x", &BTreeMap::new(), &logins, None).unwrap_err();
     assert!(matches!(error, PullSecretError::TooLarge(_)));
     assert_eq!(error.exit_code(), ExitCode::Usage);
 }
 
 #[test]
 fn it_prints_no_secret() {
-    let printed = format!("{:?}", secret(&[], &["gcr.io"]));
+    let printed = format!("{:?}", key_of(&["gcr.io"]));
     assert!(!printed.contains("private_key"), "{printed}");
-}
-
-fn mode(file: &Path) -> u32 {
-    std::fs::metadata(file).unwrap().mode() & 0o7777
-}
-
-#[test]
-fn the_file_is_its_owners_alone_and_whole() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("pull-secret.yaml");
-    let secret = secret(&[], &["gcr.io"]);
-    for _ in 0..2 {
-        secret.write(&file).unwrap();
-        assert_eq!(mode(&file), 0o600);
-        let written = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(written, secret.yaml().expose());
-        // Whatever was there, and whoever might read it.
-        std::fs::write(&file, "an earlier file, longer ".repeat(1000)).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-    }
-    let left = std::fs::read_dir(directory.path()).unwrap().count();
-    assert_eq!(left, 1, "nothing is left beside it");
-}
-
-#[test]
-fn a_link_is_replaced_and_not_followed() {
-    let directory = tempfile::tempdir().unwrap();
-    let public = directory.path().join("public");
-    std::fs::write(&public, "public").unwrap();
-    let link = directory.path().join("link");
-    std::os::unix::fs::symlink(&public, &link).unwrap();
-    secret(&[], &["gcr.io"]).write(&link).unwrap();
-    assert_eq!(std::fs::read_to_string(&public).unwrap(), "public");
-    assert!(std::fs::symlink_metadata(&link).unwrap().is_file());
-    assert_eq!(mode(&link), 0o600);
-}
-
-#[test]
-fn what_is_no_file_is_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let link = directory.path().join("null");
-    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
-    for place in [directory.path(), Path::new("/dev/null"), &link] {
-        let error = secret(&[], &["gcr.io"]).write(place).unwrap_err();
-        assert!(matches!(error, PullSecretError::NoFile(_)), "{error:?}");
-    }
-    let error = secret(&[], &["gcr.io"])
-        .write(&directory.path().join("missing/x"))
-        .unwrap_err();
-    assert_eq!(error.exit_code(), ExitCode::Failed);
-    assert_eq!(error.hints(), ["the directory must be there already"]);
-}
-
-#[test]
-fn root_gives_the_file_to_the_owner_of_the_directory() {
-    let directory = tempfile::tempdir().unwrap();
-    if std::os::unix::fs::chown(directory.path(), Some(1001), Some(121)).is_err() {
-        println!("skipped: only root can give files away");
-        return;
-    }
-    let file = directory.path().join("pull-secret.yaml");
-    secret(&[], &["gcr.io"]).write(&file).unwrap();
-    let metadata = std::fs::metadata(&file).unwrap();
-    assert_eq!((metadata.uid(), metadata.gid()), (1001, 121));
-    assert_eq!(mode(&file), 0o600);
 }

@@ -3,68 +3,98 @@
 //! serde_yaml quotes with `'` and knows other rules for what needs it, so the few lines are written
 //! here.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeMap;
 
+use super::document::Document;
 use super::json;
-use crate::secret::Secret;
 
-/// One document. `creationTimestamp: null` says nothing, but stands in what kubectl prints.
-pub(super) fn document(name: &str, namespace: Option<&str>, docker_config: &Secret) -> String {
-    let data = STANDARD.encode(docker_config.expose());
-    let name = scalar(name);
-    let namespace = namespace.map_or_else(String::new, |n| format!("  namespace: {}\n", scalar(n)));
+/// One document, its keys sorted as kubectl sorts them.
+pub(super) fn document(document: &Document<'_>) -> String {
+    let metadata = &document.metadata;
+    let data: Vec<_> = document
+        .data
+        .iter()
+        .map(|(key, value)| format!("  {key}: {value}\n"))
+        .collect();
+    let namespace = metadata.namespace.map_or_else(String::new, |name| {
+        format!("  namespace: {}\n", scalar(name))
+    });
     format!(
-        "apiVersion: v1\n\
-         data:\n  .dockerconfigjson: {data}\n\
-         kind: Secret\n\
-         metadata:\n  creationTimestamp: null\n  name: {name}\n{namespace}\
-         type: kubernetes.io/dockerconfigjson\n"
+        "apiVersion: {}\ndata:\n{}kind: {}\nmetadata:\n{}  creationTimestamp: null\n{}  name: {}\n\
+         {namespace}type: {}\n",
+        document.api_version,
+        data.concat(),
+        document.kind,
+        map("annotations", &metadata.annotations),
+        map("labels", metadata.labels),
+        scalar(metadata.name),
+        document.r#type,
     )
 }
 
-/// A name of Kubernetes as a YAML string: plain, unless YAML would take it for something else.
-fn scalar(name: &str) -> String {
-    let is_name = name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name
+/// A map of texts below `metadata`; nothing when it is empty.
+fn map(name: &str, entries: &BTreeMap<String, String>) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
+    let entries: Vec<_> = entries
+        .iter()
+        .map(|(key, value)| format!("    {}: {}\n", scalar(key), scalar(value)))
+        .collect();
+    format!("  {name}:\n{}", entries.concat())
+}
+
+/// A name, a label or a time of Kubernetes as a YAML string: plain, unless YAML would take it for
+/// something else.
+pub(super) fn scalar(text: &str) -> String {
+    let is_name = text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text
             .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'));
-    if is_name && !is_word(name) && !is_number(name) && !is_date(name) {
-        name.to_owned()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'/'));
+    if is_name && !is_word(text) && !is_number(text) && !is_date(text) {
+        text.to_owned()
     } else {
         // A JSON string is a YAML string.
-        json::string(name)
+        json::string(text)
     }
 }
 
-/// Booleans of YAML 1.1 and 1.2, and null, in lower case.
-fn is_word(name: &str) -> bool {
-    matches!(
-        name,
-        "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" | "null"
-    )
+/// Booleans of YAML 1.1 and 1.2, and null, each in lower case, with a capital, and in capitals.
+fn is_word(text: &str) -> bool {
+    const WORDS: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"];
+    let rest = text.get(1..).unwrap_or_default();
+    let is_lower = |text: &str| !text.bytes().any(|b| b.is_ascii_uppercase());
+    let is_upper = |text: &str| !text.bytes().any(|b| b.is_ascii_lowercase());
+    WORDS.contains(&text.to_ascii_lowercase().as_str()) && (is_lower(rest) || is_upper(text))
 }
 
 /// What go-yaml reads as a number (`resolve.go`): Go's integer literals as far as they fit into 64
-/// bits, a sign after `0b` included, and decimal floats that are finite.
-fn is_number(name: &str) -> bool {
-    let digits = |prefix, radix| {
-        name.strip_prefix(prefix)
+/// bits, a sign after `0b` included, with `_` anywhere in them, and decimal floats that are finite.
+fn is_number(text: &str) -> bool {
+    let plain = text.replace('_', "");
+    let digits = |prefixes: [&str; 2], radix| {
+        prefixes
+            .iter()
+            .find_map(|prefix| plain.strip_prefix(prefix))
             .filter(|digits| !digits.starts_with(['-', '+']))
             .is_some_and(|digits| u64::from_str_radix(digits, radix).is_ok())
     };
-    let signed_binary = name
+    let signed_binary = plain
         .strip_prefix("0b")
         .is_some_and(|digits| i64::from_str_radix(digits, 2).is_ok());
     // `f64` reads `inf`, `nan` and the like as well, but none of them starts with a digit.
-    let float = name.starts_with(|c: char| c.is_ascii_digit())
-        && name.parse::<f64>().is_ok_and(f64::is_finite);
-    digits("0x", 16) || digits("0o", 8) || digits("0b", 2) || signed_binary || float
+    let float = plain.starts_with(|c: char| c.is_ascii_digit())
+        && plain.parse::<f64>().is_ok_and(f64::is_finite);
+    digits(["0x", "0X"], 16)
+        || digits(["0o", "0O"], 8)
+        || digits(["0b", "0B"], 2)
+        || signed_binary
+        || float
 }
 
 /// A day, as in `2006-1-2` or `2006-01-02`.
-fn is_date(name: &str) -> bool {
-    let parts: Vec<&str> = name.split('-').collect();
+fn is_date(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
     let [year, month, day] = parts.as_slice() else {
         return false;
     };

@@ -16,7 +16,7 @@ use oci_distribution::errors::OciDistributionError;
 use oci_distribution::secrets::RegistryAuth;
 use oci_distribution::token_cache::{RegistryToken, RegistryTokenType};
 use oci_distribution::{Reference, RegistryOperation};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 
 use super::http::read_bounded;
 use super::token::{Access, Authorization};
@@ -318,7 +318,7 @@ impl Registry {
     }
 
     /// Opens an upload session and leaves it; registries drop it by themselves.
-    async fn start_upload(&self, repository: &str) -> Result<(), RegistryError> {
+    pub(super) async fn start_upload(&self, repository: &str) -> Result<Response, RegistryError> {
         let url = self.uploads(repository);
         let answer = self
             .send(
@@ -330,7 +330,7 @@ impl Registry {
             )
             .await?;
         if answer.status().is_success() {
-            Ok(())
+            Ok(answer)
         } else {
             Err(self.refusal(Method::POST, url, answer).await)
         }

@@ -13,6 +13,7 @@ mod http;
 mod manifests;
 mod mount;
 mod pages;
+mod pull;
 mod referrers;
 mod retry;
 mod tags;

@@ -1,9 +1,12 @@
 //! The report as JSON, for `report_file`.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::{Arrival, Report};
 use crate::digest::Digest;
+use crate::pull_secret::utc;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -11,6 +14,21 @@ struct Document<'a> {
     destinations: Vec<Destination<'a>>,
     missed: Vec<Missed<'a>>,
     notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pull_secret: Option<PullSecret<'a>>,
+}
+
+#[derive(Serialize)]
+struct PullSecret<'a> {
+    name: &'a str,
+    hosts: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a Path>,
+    changes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -53,6 +71,14 @@ pub fn write(report: &Report) -> String {
         destinations,
         missed: report.missed.iter().map(missed).collect(),
         notes: &report.notes,
+        pull_secret: report.pull_secret.as_ref().map(|secret| PullSecret {
+            name: &secret.name,
+            hosts: &secret.hosts,
+            expires_at: secret.expires_at.map(utc),
+            file: secret.file.as_deref(),
+            changes: &secret.changes,
+            pod: secret.pod.as_deref(),
+        }),
     };
     #[expect(
         clippy::expect_used,

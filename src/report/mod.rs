@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::arrivals::Fate;
-use crate::config::Request;
+use crate::config::{PullSecretOutput, Request};
 use crate::error::{Error, harmless};
+use crate::pull_secret::{HandedOut, utc};
 use crate::push::{Pushed, PushedTag};
 use crate::verify::Verified;
 use mirror::MirrorReport;
@@ -59,6 +60,8 @@ pub struct Report {
     pub dry_run: bool,
     /// How long it took, up to the last check.
     pub took: Duration,
+    /// What became of the pull secret, when it was given out.
+    pub pull_secret: Option<HandedOut>,
 }
 
 impl Report {
@@ -128,7 +131,7 @@ fn result_files(request: &Request) -> Vec<&Path> {
         request.report_file.as_ref(),
         request.digest_file.as_ref(),
         request.dotenv_file.as_ref(),
-        secret.and_then(|secret| secret.file.as_ref()),
+        secret.and_then(|secret| secret.file()),
     ];
     files.into_iter().flatten().map(PathBuf::as_path).collect()
 }
@@ -152,7 +155,7 @@ pub fn print(out: &mut dyn Write, text: impl fmt::Display) -> Result<(), Error> 
 /// the table goes to the log's side.
 pub fn write(report: &Report, request: &Request, stdout: &mut dyn Write) -> Vec<Error> {
     let secret = request.pull_secret.as_ref();
-    let printed = if secret.is_some_and(|secret| secret.file.is_none()) {
+    let printed = if secret.is_some_and(|secret| secret.output == Some(PullSecretOutput::Stdout)) {
         print(&mut io::stderr(), report)
     } else {
         print(stdout, report)
@@ -225,15 +228,11 @@ fn write_unasked(report: &Report, request: &Request) {
 /// # Errors
 ///
 /// When the runner's file cannot be written.
-pub fn write_outputs(
-    report: &Report,
-    request: &Request,
-    has_pull_secret: bool,
-) -> Result<(), Error> {
+pub fn write_outputs(report: &Report, request: &Request) -> Result<(), Error> {
     let Some(file) = &request.github_output else {
         return Ok(());
     };
-    let secret = request.pull_secret.as_ref().filter(|_| has_pull_secret);
+    let secret = report.pull_secret.as_ref();
     let secret_file = secret.and_then(|secret| secret.file.as_deref());
     let files = [
         ("pull_secret_file", secret_file),
@@ -296,7 +295,26 @@ impl fmt::Display for Report {
                 write_listing(formatter, arrival, verified)?;
             }
         }
-        Ok(())
+        match &self.pull_secret {
+            Some(secret) => write_pull_secret(formatter, secret),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What became of the pull secret, and how a Pod uses it.
+fn write_pull_secret(formatter: &mut fmt::Formatter<'_>, secret: &HandedOut) -> fmt::Result {
+    writeln!(formatter)?;
+    let mut hosts = Table::new(["PULL SECRET", "HOSTS", "EXPIRES"]);
+    hosts.row([
+        secret.name.clone(),
+        secret.hosts.join(","),
+        secret.expires_at.map(utc).unwrap_or_default(),
+    ]);
+    write!(formatter, "{hosts}")?;
+    match &secret.pod {
+        Some(pod) => write!(formatter, "\n{pod}"),
+        None => Ok(()),
     }
 }
 

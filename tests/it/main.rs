@@ -19,6 +19,7 @@ mod hostile;
 mod mirror;
 mod odd;
 mod progress;
+mod pull_secret;
 mod push;
 mod reuse;
 mod secrets;

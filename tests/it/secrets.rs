@@ -300,9 +300,10 @@ fn a_layer_that_is_read_back_from_elsewhere_shows_no_secret_of_its_url() {
 #[test]
 fn a_pull_secret_holds_the_reader_s_key_and_nothing_else_does() {
     let google = Google::start();
-    let reader = google
-        .standin
-        .service_account("pull@acme.iam.gserviceaccount.com", "acme");
+    const READER: &str = "pull@acme.iam.gserviceaccount.com";
+    let reader = google.standin.service_account(READER, "acme");
+    let role = "roles/artifactregistry.reader";
+    google.standin.grant(READER, role, "projects/acme");
     let with_secret = |run: Run| {
         run.set("pull_secret", "gcr-pull")
             .set("pull_secret_credentials_json", &reader)

@@ -276,6 +276,7 @@ fn a_request_prints_no_secret() {
     let request = Run::push()
         .with("GCR_PUSH_PULL_SECRET", "gcr-pull")
         .with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "true")
+        .with("GCR_PUSH_PULL_SECRET_FILE", "pull-secret.yaml")
         .with(
             "GCR_PUSH_DOCKER_CONFIG",
             r#"{"auths":{"x.example":{"username":"u","password":"hunter2"}}}"#,

@@ -2,9 +2,33 @@
 
 use super::*;
 
+use crate::config::{PullCredential, PullSecretForm, PullSecretOutput};
+
 fn asked() -> Run {
+    bare().with("GCR_PUSH_PULL_SECRET_FILE", "pull-secret.yaml")
+}
+
+/// Without a word on where it goes.
+fn bare() -> Run {
     Run::push().with("GCR_PUSH_PULL_SECRET", "gcr-pull")
 }
+
+/// The account whose key it holds, and whether that pushes; none for a token.
+fn key(run: &Run) -> Option<(String, bool)> {
+    match run.request().pull_secret.unwrap().credential.unwrap() {
+        PullCredential::Key { key, pushes } => Some((key.client_email, pushes)),
+        PullCredential::Token => None,
+    }
+}
+
+const KUBECONFIG: &str = "
+apiVersion: v1
+kind: Config
+current-context: a
+clusters: [{name: c, cluster: {server: 'https://k8s.example'}}]
+users: [{name: u, user: {token: SECRET-TOKEN}}]
+contexts: [{name: a, context: {cluster: c, user: u}}, {name: b, context: {cluster: c, user: u}}]
+";
 
 #[test]
 fn it_holds_the_readers_key_for_every_host_of_googles() {
@@ -15,14 +39,11 @@ fn it_holds_the_readers_key_for_every_host_of_googles() {
     let secret = run.request().pull_secret.unwrap();
     assert_eq!(secret.name, "gcr-pull");
     assert_eq!(secret.namespaces, ["staging", "production"]);
-    let hosts: Vec<&str> = secret.hosts.iter().map(|host| host.host()).collect();
-    assert_eq!(hosts, ["us.gcr.io", "gcr.io"]);
-    assert_eq!(
-        secret.credential.client_email,
-        "reader@acme.iam.gserviceaccount.com"
-    );
-    assert!(!secret.is_push_key);
-    assert_eq!(secret.file, None);
+    assert_eq!(secret.form, PullSecretForm::Yaml);
+    let file = PullSecretOutput::File("pull-secret.yaml".into());
+    assert_eq!(secret.output, Some(file));
+    let reader = "reader@acme.iam.gserviceaccount.com".to_owned();
+    assert_eq!(key(&run), Some((reader, false)));
 }
 
 #[test]
@@ -34,12 +55,8 @@ fn without_a_readers_key_both_ways_out_are_told() {
     hint: `gcr-push --help` tells what every variable means
     ");
     let run = asked().with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "True");
-    let secret = run.request().pull_secret.unwrap();
-    assert!(secret.is_push_key);
-    assert_eq!(
-        secret.credential.client_email,
-        "pusher@acme.iam.gserviceaccount.com"
-    );
+    let pusher = "pusher@acme.iam.gserviceaccount.com".to_owned();
+    assert_eq!(key(&run), Some((pusher, true)));
 }
 
 #[test]
@@ -52,36 +69,111 @@ fn the_pushing_accounts_key_is_not_smuggled_in_as_a_readers() {
     hint: `gcr-push --help` tells what every variable means
     ");
     let run = run.with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "true");
-    assert!(run.request().pull_secret.unwrap().is_push_key);
+    assert!(key(&run).unwrap().1);
 }
 
 #[test]
-fn a_token_is_no_key_that_could_be_taken() {
+fn a_sign_in_without_a_key_gives_a_token() {
     let run = asked()
         .without("GCR_PUSH_CREDENTIALS_JSON")
         .with("GCR_PUSH_ACCESS_TOKEN", "ya29.x")
-        .with("GCR_PUSH_PROJECT_ID", "acme")
-        .with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "true");
-    insta::assert_snapshot!(run.refused(), @r"
-    error: an input is missing
-      `pull_secret_credentials_json`: there is no pushing key to take instead, for `credentials_json` is not set: give the key of an account that may only read (GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON)
-
-    hint: `gcr-push --help` tells what every variable means
-    ");
+        .with("GCR_PUSH_PROJECT_ID", "acme");
+    assert_eq!(key(&run), None);
+    let run = run.with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key());
+    assert!(key(&run).is_some());
 }
 
 #[test]
 fn under_a_ci_it_is_never_printed() {
+    let with_key = || bare().with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key());
+    let printed = with_key().with("GCR_PUSH_PULL_SECRET_FILE", "-");
+    let secret = printed.request().pull_secret.unwrap();
+    assert_eq!(secret.output, Some(PullSecretOutput::Stdout));
+    insta::assert_snapshot!(with_key().refused(), @"
+    error: an input is missing
+      `pull_secret_file`: name a file, such as `pull-secret.yaml`, or `-` for standard output, or set `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_FILE)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
     for variable in ["GITHUB_ACTIONS", "GITLAB_CI", "CI"] {
-        let run = asked()
-            .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
-            .with(variable, "true");
+        let run = with_key().with(variable, "true");
         let text = run.refused();
+        assert!(
+            text.contains("name a file") && !text.contains("`-`"),
+            "{text}"
+        );
+        let text = run.with("GCR_PUSH_PULL_SECRET_FILE", "-").refused();
         assert!(text.contains("the log keeps it"), "{text}");
-        let run = run.with("GCR_PUSH_PULL_SECRET_FILE", "pull-secret.yaml");
-        let secret = run.request().pull_secret.unwrap();
-        assert_eq!(secret.file, Some("pull-secret.yaml".into()));
     }
+}
+
+#[test]
+fn a_cluster_is_found_as_text_as_base64_at_a_path_and_in_the_environment() {
+    use base64::Engine as _;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(KUBECONFIG);
+    let applied = || {
+        bare()
+            .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
+            .with("GCR_PUSH_PULL_SECRET_APPLY", "true")
+            .file("kube/config", KUBECONFIG)
+            .file("kube/broken", "clusters: [")
+    };
+    for run in [
+        applied().with("GCR_PUSH_KUBECONFIG", KUBECONFIG),
+        applied().with("GCR_PUSH_KUBECONFIG", encoded),
+        applied().with("GCR_PUSH_KUBECONFIG", "kube/config"),
+        applied().with("KUBECONFIG", "kube/missing:kube/config"),
+        applied()
+            .with("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+            .with("KUBERNETES_SERVICE_PORT", "443")
+            .file("/var/run/secrets/kubernetes.io/serviceaccount/token", "t"),
+    ] {
+        let secret = run.request().pull_secret.unwrap();
+        assert!(secret.apply.is_some());
+        assert_eq!(secret.output, None);
+        assert!(!format!("{secret:?}").contains("SECRET-TOKEN"));
+    }
+    let told = [
+        applied(),
+        applied().with("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+        applied().with("GCR_PUSH_KUBECONFIG", "kube/missing.yaml"),
+        applied().with("GCR_PUSH_KUBECONFIG", "kube/broken"),
+        applied().with("GCR_PUSH_KUBECONFIG", "clusters: [] # SECRET-TOKEN"),
+        applied().with("KUBECONFIG", "kube/missing"),
+        applied()
+            .with("GCR_PUSH_KUBECONFIG", KUBECONFIG)
+            .with("GCR_PUSH_KUBECONFIG_CONTEXT", "c"),
+    ];
+    let told: Vec<_> = told
+        .iter()
+        .map(|run| run.refused().lines().nth(1).unwrap().to_owned())
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @"
+    `kubeconfig`: `pull_secret_apply` needs a cluster: give a kubeconfig here or in `KUBECONFIG`; in a pod its service account is taken (GCR_PUSH_KUBECONFIG)
+    `kubeconfig`: `pull_secret_apply` needs a cluster: give a kubeconfig here or in `KUBECONFIG`; in a pod its service account is taken (GCR_PUSH_KUBECONFIG)
+    `kubeconfig`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_KUBECONFIG)
+    `kubeconfig`: the file that it names cannot be used: it is no kubeconfig: expected YAML with `clusters`, `users` and `contexts` (GCR_PUSH_KUBECONFIG)
+    `kubeconfig`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_KUBECONFIG)
+    `KUBECONFIG`: none of its files is there
+    `kubeconfig_context`: it has no context `c`: it has `a`, `b` (GCR_PUSH_KUBECONFIG_CONTEXT)
+    ");
+}
+
+#[test]
+fn what_needs_a_cluster_does_nothing_without_one() {
+    let run = asked()
+        .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
+        .with("GCR_PUSH_PULL_SECRET_SERVICE_ACCOUNTS", "default")
+        .with("GCR_PUSH_PULL_SECRET_CREATE_NAMESPACE", "true")
+        .with("GCR_PUSH_PULL_SECRET_REPLACE", "true");
+    insta::assert_snapshot!(run.refused(), @"
+    error: three inputs cannot be used
+      `pull_secret_service_accounts`: it does nothing without `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_SERVICE_ACCOUNTS)
+      `pull_secret_create_namespace`: it does nothing without `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_CREATE_NAMESPACE)
+      `pull_secret_replace`: it does nothing without `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_REPLACE)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
 }
 
 #[test]
@@ -89,11 +181,18 @@ fn its_names_are_checked_as_kubernetes_checks_them() {
     let run = asked()
         .with("GCR_PUSH_PULL_SECRET", "Gcr_Pull")
         .with("GCR_PUSH_PULL_SECRET_NAMESPACES", "ok, a.b")
+        .with(
+            "GCR_PUSH_PULL_SECRET_LABELS",
+            "team=shop, a b=c, team=x, nothing",
+        )
         .with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "yes");
-    insta::assert_snapshot!(run.refused(), @r"
-    error: three inputs cannot be used
+    insta::assert_snapshot!(run.refused(), @"
+    error: four inputs cannot be used
       `pull_secret`: `Gcr_Pull` is no name of a Secret: lower-case letters, digits, `-` and `.`, with a letter or digit at each end and beside each dot (GCR_PUSH_PULL_SECRET)
       `pull_secret_namespaces`: `a.b` is no namespace: lower-case letters, digits and `-`, with a letter or digit at each end (GCR_PUSH_PULL_SECRET_NAMESPACES)
+      `pull_secret_labels`: `a b=c` is no label: names and values have letters, digits, `-`, `_` and `.`, with a letter or digit at each end (GCR_PUSH_PULL_SECRET_LABELS)
+      `pull_secret_labels`: `team` has two values (GCR_PUSH_PULL_SECRET_LABELS)
+      `pull_secret_labels`: `nothing` is no label: expected `KEY=VALUE` (GCR_PUSH_PULL_SECRET_LABELS)
       `pull_secret_allow_push_key`: it is `yes`, expected `true` or `false` (GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY)
 
     hint: `gcr-push --help` tells what every variable means
@@ -106,13 +205,15 @@ fn its_variables_do_nothing_without_its_name() {
         .with("GCR_PUSH_PULL_SECRET_NAMESPACES", "a")
         .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
         .with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "true")
-        .with("GCR_PUSH_PULL_SECRET_FILE", "x");
-    insta::assert_snapshot!(run.refused(), @r"
-    error: four inputs cannot be used
+        .with("GCR_PUSH_PULL_SECRET_FILE", "x")
+        .with("GCR_PUSH_PULL_SECRET_APPLY", "true");
+    insta::assert_snapshot!(run.refused(), @"
+    error: five inputs cannot be used
       `pull_secret_namespaces`: it does nothing without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_NAMESPACES)
       `pull_secret_credentials_json`: it does nothing without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON)
       `pull_secret_allow_push_key`: it does nothing without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY)
       `pull_secret_file`: it does nothing without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_FILE)
+      `pull_secret_apply`: it does nothing without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_APPLY)
 
     hint: `gcr-push --help` tells what every variable means
     ");
@@ -125,12 +226,14 @@ fn a_google_key_is_for_googles_registries_alone() {
     let run = asked()
         .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
         .with("GCR_PUSH_REGISTRY", "registry.example.com");
-    insta::assert_snapshot!(run.refused(), @r"
+    insta::assert_snapshot!(run.refused(), @"
     error: an input cannot be used
-      `pull_secret`: it would sign in to Google's registries with a Google key, and no destination is Google's (GCR_PUSH_PULL_SECRET)
+      `pull_secret`: no destination is Google's, and the logins of `docker_config` go into it only with `pull_secret_allow_push_key: true`, because they can push (GCR_PUSH_PULL_SECRET)
 
     hint: `gcr-push --help` tells what every variable means
     ");
+    let run = run.with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "true");
+    assert!(run.request().pull_secret.unwrap().credential.is_none());
 }
 
 #[test]
@@ -138,10 +241,13 @@ fn the_command_needs_neither_image_nor_project() {
     let run = Run::bare()
         .argument(Command::PullSecret)
         .with("GCR_PUSH_PULL_SECRET", "gcr-pull")
+        .with("GCR_PUSH_PULL_SECRET_FILE", "-")
         .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
         .with("GCR_PUSH_REGISTRY", "us-docker.pkg.dev");
-    let secret = run.request().pull_secret.unwrap();
-    assert_eq!(secret.hosts[0].host(), "us-docker.pkg.dev");
+    assert_eq!(
+        run.request().destinations.hosts()[0].host(),
+        "us-docker.pkg.dev"
+    );
     let run = run.without("GCR_PUSH_PULL_SECRET");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input is missing

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod cluster;
 pub mod curl;
 pub mod docker_registry;
 pub mod engine;

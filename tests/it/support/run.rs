@@ -225,6 +225,18 @@ impl Running {
         Outcome::of(output, self.directory)
     }
 
+    /// Waits for its end.
+    pub fn end(self) -> Outcome {
+        drop(self.input);
+        let output = self.child.wait_with_output().unwrap();
+        Outcome {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+            directory: self.directory,
+        }
+    }
+
     /// Kills it at once, with no chance to clean up, and gives the folder that it started in.
     pub fn kill(mut self) -> TempDir {
         self.child.kill().unwrap();

@@ -154,6 +154,14 @@ impl Accounts {
         (enabled && Instant::now() < *expires).then(|| email.clone())
     }
 
+    /// For how many seconds an OAuth token is still valid.
+    pub(crate) fn access_token_lifetime(&self, token: &str) -> Option<u64> {
+        self.access_token_owner(token)?;
+        let inner = self.inner.lock().unwrap();
+        let (_, expires) = inner.access_tokens.get(token)?;
+        Some(expires.saturating_duration_since(Instant::now()).as_secs())
+    }
+
     /// Gives out a registry token. It is opaque to clients, but has the make of Google's:
     /// base64 of JSON, and no JWT.
     pub(crate) fn registry_token(

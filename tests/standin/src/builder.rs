@@ -10,6 +10,7 @@ use crate::cloud::Cloud;
 use crate::faults::Faults;
 use crate::iam::Grants;
 use crate::issuers::Issuers;
+use crate::kubernetes::Cluster;
 use crate::log::Log;
 use crate::registry::Store;
 use crate::server::{Server, Shared};
@@ -76,6 +77,7 @@ impl Builder {
             grants: Grants::default(),
             cloud: Cloud::default(),
             store: Store::new(self.storage),
+            cluster: Cluster::default(),
             upstream,
         });
         let server = Server::start(&shared);

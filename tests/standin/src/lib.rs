@@ -33,6 +33,7 @@ mod forges;
 mod iam;
 mod issuers;
 mod keys;
+mod kubernetes;
 mod log;
 mod metadata;
 mod mishap;
@@ -57,6 +58,7 @@ pub use behaviour::{
 pub use builder::Builder;
 pub use cloud::{Project, Switches};
 pub use faults::{Fault, FaultAction, Times};
+pub use kubernetes::{Cluster, Rule};
 pub use log::{Request, RequestKind};
 pub use registry::RepositoryOptions;
 pub use storage::Storage;
@@ -303,6 +305,12 @@ impl Standin {
     /// request arrives or is answered.
     pub fn wait_for(&self, condition: impl Fn(&[Request]) -> bool) -> Vec<Request> {
         self.shared.log.wait_for(condition)
+    }
+
+    /// The cluster that stands behind `plain_address` and `tls_address`, and behind the names that
+    /// were added to the builder.
+    pub fn cluster(&self) -> &Cluster {
+        &self.shared.cluster
     }
 
     /// All requests since the start or the last `clear_requests`, in order of arrival.

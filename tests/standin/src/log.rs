@@ -87,6 +87,10 @@ pub enum RequestKind {
     Metadata,
     /// One of the APIs of projects, accounts and repositories.
     Api,
+    /// Google's endpoint that tells about a token.
+    TokenInfo,
+    /// Anything that an API server of Kubernetes is asked.
+    Kubernetes,
     /// HEAD of a blob.
     BlobHead,
     /// GET of a blob.

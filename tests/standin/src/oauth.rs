@@ -25,6 +25,35 @@ const SKEW: u64 = 300;
 const SHORT_LIVED: &str = "Invalid JWT: Token must be a short-lived token (60 minutes) and in a \
                            reasonable timeframe. Check your iat and exp values in the JWT claim.";
 
+/// Tells how long a token still works
+/// (cloud.google.com/docs/authentication/token-types#access-contents).
+pub(crate) async fn token_info(call: &mut Call) -> Result<Answer, Refusal> {
+    let body = call.body.whole(64 * 1024).await?.unwrap_or_default();
+    let form = Query::parse(&String::from_utf8_lossy(&body));
+    let token = form.get("access_token").or(call.query.get("access_token"));
+    let token = token.unwrap_or_default();
+    call.shared.accounts.keep_secret(token);
+    let accounts = &call.shared.accounts;
+    match (
+        accounts.access_token_owner(token),
+        accounts.access_token_lifetime(token),
+    ) {
+        (Some(email), Some(seconds)) => Ok(answer::json_body(
+            200,
+            &json!({
+                "azp": "113456789012345678901",
+                "aud": "113456789012345678901",
+                "scope": "https://www.googleapis.com/auth/cloud-platform",
+                "expires_in": seconds.to_string(),
+                "email": email,
+                "email_verified": "true",
+                "access_type": "online",
+            }),
+        )),
+        _ => Err(Refusal::oauth(400, "invalid_token", "Invalid Value")),
+    }
+}
+
 /// Answers the endpoint.
 pub(crate) async fn token(call: &mut Call) -> Result<Answer, Refusal> {
     if call.method != Method::POST {

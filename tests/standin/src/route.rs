@@ -8,7 +8,7 @@ use crate::call::{Call, Query};
 use crate::cloud::{self, discovery};
 use crate::log::RequestKind;
 use crate::site::{Family, Site};
-use crate::{forges, issuers, metadata, oauth, registry, sts};
+use crate::{forges, issuers, kubernetes, metadata, oauth, registry, sts};
 
 /// What a path asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,11 @@ pub(crate) enum Route {
     Metadata {
         path: String,
     },
+    TokenInfo,
+    /// An API server of Kubernetes.
+    Kubernetes {
+        path: String,
+    },
     /// One of the APIs that a discovery document describes.
     Api {
         path: String,
@@ -76,10 +81,10 @@ pub(crate) fn parse(site: &Site, path: &str) -> Route {
     }
     let path = percent_decode_str(path).decode_utf8_lossy();
     if site.host == "oauth2.googleapis.com" {
-        return if path == "/token" {
-            Route::OAuthToken
-        } else {
-            Route::Unknown
+        return match path.as_ref() {
+            "/token" => Route::OAuthToken,
+            "/tokeninfo" => Route::TokenInfo,
+            _ => Route::Unknown,
         };
     }
     let owned = || path.clone().into_owned();
@@ -108,6 +113,12 @@ pub(crate) fn parse(site: &Site, path: &str) -> Route {
     }
     if site.family == Family::Api {
         return Route::Unknown;
+    }
+    let first = path.split('/').nth(1).unwrap_or_default();
+    if site.family == Family::Plain && matches!(first, "api" | "apis" | "version") {
+        return Route::Kubernetes {
+            path: path.into_owned(),
+        };
     }
     let token = if site.family == Family::Plain {
         "/token"
@@ -180,6 +191,8 @@ pub(crate) fn kind(route: &Route, method: &Method, query: &Query) -> RequestKind
         (Route::Oidc { .. }, _) => Kind::Oidc,
         (Route::Metadata { .. }, _) => Kind::Metadata,
         (Route::Api { .. }, _) => Kind::Api,
+        (Route::TokenInfo, _) => Kind::TokenInfo,
+        (Route::Kubernetes { .. }, _) => Kind::Kubernetes,
         (Route::Catalog, _) => Kind::Catalog,
         (Route::Tags { .. }, _) => Kind::TagsList,
         (Route::Referrers { .. }, _) => Kind::Referrers,
@@ -214,6 +227,8 @@ pub(crate) async fn handle(call: &mut Call, route: Route) -> Answer {
         Route::Metadata { path } => metadata::answer(call, &path),
         Route::Api { path } => cloud::handle(call, &path).await,
         Route::Forge { path } => forges::answer(call, &path),
+        Route::TokenInfo => oauth::token_info(call).await,
+        Route::Kubernetes { path } => return kubernetes::handle(call, &path).await,
         Route::Unknown => Err(Refusal::page(404, "Not Found")),
         route => return registry::handle(call, route).await,
     };

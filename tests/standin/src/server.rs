@@ -13,6 +13,7 @@ use crate::connection::{self, Front};
 use crate::faults::Faults;
 use crate::iam::Grants;
 use crate::issuers::Issuers;
+use crate::kubernetes::Cluster;
 use crate::log::Log;
 use crate::registry::Store;
 use crate::site::Names;
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) grants: Grants,
     pub(crate) cloud: Cloud,
     pub(crate) store: Store,
+    pub(crate) cluster: Cluster,
     pub(crate) upstream: Option<Upstream>,
 }
 

@@ -92,6 +92,8 @@ async fn answered(call: &mut Call, route: Route) -> Result<Answer, Refusal> {
         | Route::Sts { .. }
         | Route::Oidc { .. }
         | Route::Metadata { .. }
+        | Route::TokenInfo
+        | Route::Kubernetes { .. }
         | Route::Api { .. }
         | Route::Forge { .. }
         | Route::Unknown => Err(Refusal::page(404, "Not Found")),

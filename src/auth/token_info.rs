@@ -1,0 +1,39 @@
+//! How long a token still works that was given as text, which only Google can say.
+
+use std::time::Duration;
+
+use reqwest::header::CONTENT_TYPE;
+use serde::Deserialize;
+use url::Url;
+
+use super::exchange::Exchange;
+use crate::secret::Secret;
+
+/// Where Google tells about its tokens.
+/// <https://cloud.google.com/docs/authentication/token-types#access-contents>
+const TOKEN_INFO: &str = "https://oauth2.googleapis.com/tokeninfo";
+
+/// For how long `token` still works; none where Google does not say, as of a federated token.
+pub(super) async fn lifetime(token: &Secret, exchange: &Exchange) -> Option<Duration> {
+    #[derive(Deserialize)]
+    struct Answer {
+        expires_in: serde_json::Value,
+    }
+    let url = Url::parse(TOKEN_INFO).ok()?;
+    // In the body, because URLs are logged on the way.
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("access_token", token.expose())
+        .finish();
+    let request = exchange
+        .client(&url)
+        .post(url)
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(body);
+    let answer: Answer = Exchange::ask(request, &[token]).await.ok()?.json().ok()?;
+    // A text in the answer as it is documented, a number in older ones.
+    let seconds = match &answer.expires_in {
+        serde_json::Value::String(text) => text.parse().ok()?,
+        other => other.as_u64()?,
+    };
+    Some(Duration::from_secs(seconds))
+}

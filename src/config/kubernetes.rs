@@ -1,0 +1,117 @@
+//! The cluster that a pull secret is applied to: a kubeconfig as text, base64 or a path, the files of
+//! `KUBECONFIG`, or the pod's own cluster.
+
+use std::path::Path;
+
+use super::document::{looks_like_a_path, read_text};
+use super::fault::Faults;
+use super::inputs::Given;
+use super::paths::Paths;
+use super::values::base64;
+use crate::kubernetes::{Access, AccessError, POD_NAMESPACE, POD_TOKEN};
+
+const VARIABLE: &str = "kubeconfig";
+
+/// Reads `kubeconfig` and `kubeconfig_context`, or what stands in for them.
+pub(super) fn access(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access> {
+    let context = given.inputs.kubeconfig_context.as_deref();
+    let (variable, access) = match given.inputs.kubeconfig.as_deref() {
+        Some(text) => (VARIABLE, of_text(text, paths, faults)?),
+        None => match given.ambient("KUBECONFIG") {
+            Some(files) => ("KUBECONFIG", of_files(files, paths, faults)?),
+            None => (VARIABLE, of_pod(given, paths, faults)?),
+        },
+    };
+    let chosen = access.with_context(context);
+    chosen
+        .map_err(|fault| match fault {
+            AccessError::UnknownContext { .. } if context.is_some() => {
+                faults.unusable("kubeconfig_context", fault);
+            }
+            fault => faults.unusable(variable, fault),
+        })
+        .ok()
+}
+
+/// The YAML itself, its base64, or a path.
+fn of_text(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access> {
+    let is_path = text.len() < 4096 && !text.contains(['\n', '\0', '{']);
+    if is_path {
+        match paths.input(text) {
+            Ok(path) if paths.files().exists(&path) => {
+                return of_file(VARIABLE, &path, paths, faults);
+            }
+            Ok(_) if looks_like_a_path(text) || base64(text).is_none() => {
+                let fault = "no file is there, if it is meant as a path; its value is not shown";
+                faults.unusable(VARIABLE, fault);
+                return None;
+            }
+            Err(fault) if looks_like_a_path(text) || base64(text).is_none() => {
+                faults.unusable(VARIABLE, fault.about("the file that it names"));
+                faults.hint(fault.hint());
+                return None;
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let decoded = base64(text)
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .filter(|decoded| decoded.contains(':'));
+    let yaml = decoded.as_deref().unwrap_or(text);
+    let parsed =
+        Access::parse(yaml, None).map_err(|fault| format!("{fault}; its value is not shown"));
+    faults.take(VARIABLE, parsed)
+}
+
+/// The files of `KUBECONFIG`; those that are not there are passed over, as kubectl does.
+fn of_files(files: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access> {
+    const KUBECONFIG: &str = "KUBECONFIG";
+    let mut all: Option<Access> = None;
+    for file in files.split(':').filter(|file| !file.is_empty()) {
+        let Ok(path) = paths.input(file) else {
+            continue;
+        };
+        if !paths.files().exists(&path) {
+            continue;
+        }
+        let next = of_file(KUBECONFIG, &path, paths, faults)?;
+        all = match all {
+            Some(first) => Some(faults.take(KUBECONFIG, first.merge(next))?),
+            None => Some(next),
+        };
+    }
+    if all.is_none() {
+        faults.unusable(KUBECONFIG, "none of its files is there");
+    }
+    all
+}
+
+fn of_file(variable: &str, path: &Path, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access> {
+    let text = read_text(path, paths)
+        .map_err(|fault| format!("the file that it names cannot be read: {fault}"));
+    let text = faults.take(variable, text)?;
+    let parsed = Access::parse(&text, path.parent())
+        .map_err(|fault| format!("the file that it names cannot be used: {fault}"));
+    faults.take(variable, parsed)
+}
+
+/// What a pod is given for its own cluster.
+/// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>
+fn of_pod(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access> {
+    let host = given.ambient("KUBERNETES_SERVICE_HOST");
+    let port = given.ambient("KUBERNETES_SERVICE_PORT");
+    match (host, port) {
+        (Some(host), Some(port)) if paths.files().exists(Path::new(POD_TOKEN)) => {
+            let namespace = read_text(Path::new(POD_NAMESPACE), paths).ok();
+            let namespace = namespace.as_deref().map(str::trim);
+            Some(Access::of_pod(host, port, namespace))
+        }
+        _ => {
+            faults.missing(
+                VARIABLE,
+                "`pull_secret_apply` needs a cluster: give a kubeconfig here or in `KUBECONFIG`; in a pod its service account is taken",
+            );
+            None
+        }
+    }
+}

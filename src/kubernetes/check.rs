@@ -1,0 +1,244 @@
+//! Every check before the first write: each write is tried without being carried out.
+
+use serde_json::{Value, json};
+
+use super::client::{Ask, Cluster};
+use super::error::{Refusal, RequestError, Task};
+use super::objects::{AccountAt, FoundSecret, SecretAt, create_namespace, namespace_task};
+use super::survey::{Space, Survey};
+use super::{KubernetesError, Wanted};
+use crate::error::harmless;
+use crate::pull_secret::{PullSecret, TYPE};
+
+/// What a cluster was found to take, in the order in which it is done.
+pub struct Checked {
+    pub(super) cluster: Cluster,
+    pub(super) secret_name: String,
+    pub(super) replaces: bool,
+    pub(super) steps: Vec<Step>,
+}
+
+/// One write.
+pub(super) enum Step {
+    CreateNamespace(String),
+    /// Server-side apply; whether the Secret is new.
+    Apply(SecretAt, bool),
+    /// Delete exactly what was found.
+    Delete(SecretAt, FoundSecret),
+    /// Add the Secret to the account's; whether the account is still to come, with its namespace.
+    Add(AccountAt, bool),
+}
+
+impl Survey<'_> {
+    /// Has the cluster check every write that is to be done (`dryRun=All`): rights, names, sizes,
+    /// owners of fields, admission.
+    /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>
+    ///
+    /// # Errors
+    ///
+    /// Everything that the cluster would refuse.
+    pub async fn check(self, secret: &PullSecret) -> Result<Checked, Vec<KubernetesError>> {
+        let mut steps = Vec::new();
+        let mut errors = Vec::new();
+        let wanted = self.wanted;
+        for space in self.spaces {
+            let check = Check {
+                cluster: &self.cluster,
+                wanted,
+                secret,
+            };
+            check.space(space, &mut steps, &mut errors).await;
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Checked {
+            cluster: self.cluster,
+            secret_name: wanted.name.to_owned(),
+            replaces: wanted.replaces,
+            steps,
+        })
+    }
+}
+
+struct Check<'a> {
+    cluster: &'a Cluster,
+    wanted: Wanted<'a>,
+    secret: &'a PullSecret,
+}
+
+impl Check<'_> {
+    async fn space(&self, space: Space, steps: &mut Vec<Step>, errors: &mut Vec<KubernetesError>) {
+        let mut is_new = false;
+        if !space.is_current {
+            match self.secret(space.secret, space.found).await {
+                Ok(mut checked) => {
+                    is_new = matches!(checked.first(), Some(Step::CreateNamespace(_)));
+                    steps.append(&mut checked);
+                }
+                Err(error @ KubernetesError::NoNamespace(_)) => {
+                    errors.push(error);
+                    return;
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        for (account, found) in space.accounts {
+            match found {
+                Some(found) if found.has(self.wanted.name) => {}
+                Some(found) => {
+                    let tried = account.add(&found, self.wanted.name, true);
+                    let answer = self
+                        .cluster
+                        .ask::<Value>(account.task("patch"), tried)
+                        .await;
+                    match answer {
+                        Ok(_) => steps.push(Step::Add(account, false)),
+                        // It was changed in between, and is read again when its turn comes.
+                        Err(error) if is_conflict(&error) => steps.push(Step::Add(account, false)),
+                        Err(error) => errors.push(error),
+                    }
+                }
+                // Every namespace gets this one, a moment after it was made.
+                None if is_new && account.name == "default" => {
+                    match self.may(account.task("patch")).await {
+                        Ok(()) => steps.push(Step::Add(account, true)),
+                        Err(error) => errors.push(error),
+                    }
+                }
+                None => errors.push(KubernetesError::NoServiceAccount {
+                    name: account.name,
+                    namespace: account.namespace,
+                }),
+            }
+        }
+    }
+
+    async fn secret(
+        &self,
+        at: SecretAt,
+        found: Option<FoundSecret>,
+    ) -> Result<Vec<Step>, KubernetesError> {
+        if let Some(found) = found
+            .as_ref()
+            .filter(|f| f.r#type != TYPE || f.is_immutable)
+        {
+            return self.replacement(at, found).await;
+        }
+        let tried = at.apply(self.secret, self.wanted.replaces, true);
+        let answer = self.cluster.ask::<Value>(at.task("patch"), tried).await;
+        let Err(error) = answer else {
+            return Ok(vec![Step::Apply(at, found.is_none())]);
+        };
+        match error.refusal() {
+            Some(refusal) if refusal.code == 404 && refusal.about == "namespaces" => {
+                self.new_namespace(at).await
+            }
+            Some(refusal) if is_conflict(&error) && !managers(refusal).is_empty() => {
+                Err(KubernetesError::Conflict {
+                    managers: managers(refusal),
+                    name: at.name,
+                    namespace: at.namespace,
+                })
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// A type, and anything about a Secret that is immutable, can be changed only by making it anew.
+    async fn replacement(
+        &self,
+        at: SecretAt,
+        found: &FoundSecret,
+    ) -> Result<Vec<Step>, KubernetesError> {
+        if !self.wanted.replaces {
+            let what = match found.is_immutable {
+                true => "immutable".to_owned(),
+                false => format!("of the type `{}`", harmless(&found.r#type)),
+            };
+            return Err(KubernetesError::Fixed {
+                name: at.name,
+                namespace: at.namespace,
+                what,
+            });
+        }
+        let tried = at.delete(found, true);
+        self.cluster.ask::<Value>(at.task("delete"), tried).await?;
+        // Asked before it is deleted, because afterwards there would be none.
+        for verb in ["patch", "create"] {
+            self.may(at.task(verb)).await?;
+        }
+        Ok(vec![
+            Step::Delete(at.clone(), found.clone()),
+            Step::Apply(at, true),
+        ])
+    }
+
+    async fn new_namespace(&self, at: SecretAt) -> Result<Vec<Step>, KubernetesError> {
+        if !self.wanted.creates_namespaces {
+            return Err(KubernetesError::NoNamespace(at.namespace));
+        }
+        let tried = create_namespace(&at.namespace, true);
+        let task = namespace_task(&at.namespace);
+        self.cluster.ask::<Value>(task, tried).await?;
+        // In a namespace that is not there nothing can be tried, but rights can be asked for.
+        for verb in ["patch", "create"] {
+            self.may(at.task(verb)).await?;
+        }
+        Ok(vec![
+            Step::CreateNamespace(at.namespace.clone()),
+            Step::Apply(at, true),
+        ])
+    }
+
+    /// Asks whether we may; a cluster that does not say so is believed to let us.
+    /// <https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access>
+    async fn may(&self, task: Task) -> Result<(), KubernetesError> {
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": {
+                "namespace": task.namespace,
+                "verb": task.verb,
+                "resource": task.resource,
+                "name": task.name,
+                "version": "v1",
+            } },
+        });
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".to_owned();
+        let asked = Ask::create(path, &review);
+        let answer = self.cluster.ask::<Value>(task.clone(), asked).await;
+        match answer {
+            Ok(review) if review["status"]["allowed"] == false => {
+                let refusal = Refusal {
+                    code: 403,
+                    reason: "Forbidden".to_owned(),
+                    message: format!("`{}` of `{}` is not allowed", task.verb, task.resource),
+                    about: task.resource.to_owned(),
+                    causes: Vec::new(),
+                };
+                Err(self.cluster.failed(task, RequestError::Refused(refusal)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_conflict(error: &KubernetesError) -> bool {
+    error.refusal().is_some_and(|refusal| refusal.code == 409)
+}
+
+/// Who owns which field, in the server's words: `conflict with "kubectl-create" using v1`.
+fn managers(refusal: &Refusal) -> Vec<String> {
+    let mut managers: Vec<String> = refusal
+        .causes
+        .iter()
+        .filter(|cause| cause.reason == "FieldManagerConflict")
+        .map(|cause| {
+            let manager = cause.message.split('"').nth(1).unwrap_or(&cause.message);
+            format!("`{}` (`{}`)", harmless(manager), harmless(&cause.field))
+        })
+        .collect();
+    managers.dedup();
+    managers
+}

@@ -1,0 +1,41 @@
+//! A Kubernetes cluster, as far as a pull secret needs one. This folder alone knows kube.
+//!
+//! kube reads kubeconfigs, signs in and tries again; what is asked and answered is written here, for
+//! kube's own typed calls log the whole text of an answer that they cannot read, and our answers
+//! hold secrets.
+
+mod access;
+mod carry_out;
+mod check;
+mod client;
+mod connect;
+mod error;
+mod objects;
+mod survey;
+
+pub use access::{Access, AccessError, POD_NAMESPACE, POD_TOKEN};
+pub use carry_out::Change;
+pub use check::Checked;
+pub use client::Cluster;
+pub use error::KubernetesError;
+pub use objects::FoundSecret;
+pub use survey::Survey;
+
+/// Who we are in `metadata.managedFields`.
+/// <https://kubernetes.io/docs/reference/using-api/server-side-apply/#managers>
+const FIELD_MANAGER: &str = "gcr-push";
+
+/// What a cluster is to hold, but for the content of the Secret.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The Secret's name.
+    pub name: &'a str,
+    /// Where it is to be; none means the namespace that is current.
+    pub namespaces: &'a [String],
+    /// The service accounts of each namespace whose pods are to pull with it.
+    pub service_accounts: &'a [String],
+    /// Whether a namespace that is missing is made.
+    pub creates_namespaces: bool,
+    /// Whether what others wrote into the Secret is taken over.
+    pub replaces: bool,
+}

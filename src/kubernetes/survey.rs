@@ -1,0 +1,120 @@
+//! What a cluster holds already.
+
+use super::client::{Ask, Cluster};
+use super::objects::{AccountAt, FoundSecret, SecretAt, ServiceAccount};
+use super::{KubernetesError, Wanted};
+
+/// What a cluster holds already of what is wanted.
+pub struct Survey<'a> {
+    pub(super) cluster: Cluster,
+    pub(super) wanted: Wanted<'a>,
+    pub(super) spaces: Vec<Space>,
+}
+
+/// One namespace.
+pub(super) struct Space {
+    pub(super) secret: SecretAt,
+    pub(super) found: Option<FoundSecret>,
+    /// True when the Secret can stay as it is.
+    pub(super) is_current: bool,
+    pub(super) accounts: Vec<(AccountAt, Option<ServiceAccount>)>,
+}
+
+impl Cluster {
+    /// Reads what is there.
+    ///
+    /// # Errors
+    ///
+    /// Everything that may not be read; only the first when the cluster does not answer.
+    pub async fn survey(self, wanted: Wanted<'_>) -> Result<Survey<'_>, Vec<KubernetesError>> {
+        let mut spaces = Vec::new();
+        let mut errors = Vec::new();
+        let namespaces = match wanted.namespaces {
+            [] => std::slice::from_ref(&self.namespace),
+            named => named,
+        };
+        for namespace in namespaces {
+            match self.look(namespace, wanted, &mut errors).await {
+                Ok(space) => spaces.push(space),
+                Err(gone) => return Err(vec![gone]),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Survey {
+            cluster: self,
+            wanted,
+            spaces,
+        })
+    }
+
+    async fn look(
+        &self,
+        namespace: &str,
+        wanted: Wanted<'_>,
+        errors: &mut Vec<KubernetesError>,
+    ) -> Result<Space, KubernetesError> {
+        let secret = SecretAt {
+            namespace: namespace.to_owned(),
+            name: wanted.name.to_owned(),
+        };
+        let answer = self.ask(secret.task("get"), Ask::get(secret.path())).await;
+        let mut space = Space {
+            found: keep(answer, errors)?,
+            secret,
+            is_current: false,
+            accounts: Vec::new(),
+        };
+        for name in wanted.service_accounts {
+            let account = AccountAt {
+                namespace: namespace.to_owned(),
+                name: name.clone(),
+            };
+            let answer = self
+                .ask(account.task("get"), Ask::get(account.path()))
+                .await;
+            let found = keep(answer, errors)?;
+            space.accounts.push((account, found));
+        }
+        Ok(space)
+    }
+}
+
+/// An object, or none where there is none; a refusal is remembered, and silence ends it all.
+fn keep<T>(
+    answer: Result<T, KubernetesError>,
+    errors: &mut Vec<KubernetesError>,
+) -> Result<Option<T>, KubernetesError> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(error) => match error.refusal().map(|refusal| refusal.code) {
+            Some(404) => Ok(None),
+            // Who is not known is not known anywhere.
+            Some(401) | None => Err(error),
+            Some(_) => {
+                errors.push(error);
+                Ok(None)
+            }
+        },
+    }
+}
+
+impl Survey<'_> {
+    /// Every Secret that was found, with whether it can stay as it is.
+    pub fn secrets(&mut self) -> impl Iterator<Item = (&FoundSecret, &mut bool)> {
+        let spaces = self.spaces.iter_mut();
+        spaces.filter_map(|space| Some((space.found.as_ref()?, &mut space.is_current)))
+    }
+
+    /// True when there is nothing to be done.
+    pub fn is_content(&self) -> bool {
+        let has = |account: &Option<ServiceAccount>| {
+            let account = account.as_ref();
+            account.is_some_and(|account| account.has(self.wanted.name))
+        };
+        self.spaces
+            .iter()
+            .all(|space| space.is_current && space.accounts.iter().all(|(_, found)| has(found)))
+    }
+}

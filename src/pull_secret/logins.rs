@@ -1,0 +1,214 @@
+//! Which login each host gets, and how long it works.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use super::PullSecretError;
+use crate::auth::{AuthError, Credential, Credentials, Given, Shown};
+use crate::config::{PullCredential, PullSecretRequest};
+use crate::reference::Endpoint;
+use crate::secret::Secret;
+
+/// User and password for one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Login {
+    pub(super) user: String,
+    pub(super) password: Secret,
+}
+
+impl From<Shown> for Login {
+    fn from(shown: Shown) -> Self {
+        Self {
+            user: shown.user,
+            password: shown.password,
+        }
+    }
+}
+
+impl Login {
+    #[cfg(test)]
+    pub(super) fn new(user: &str, password: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            password: Secret::new(password),
+        }
+    }
+}
+
+/// What each host is going to be shown; a token is not bought yet.
+pub(super) struct Plan(BTreeMap<Endpoint, Source>);
+
+enum Source {
+    /// It is known already.
+    Ready(Credential),
+    /// A token of the sign-in to Google.
+    Token,
+}
+
+/// Every login of a pull secret.
+pub(super) struct Logins {
+    /// By host, as a registry is shown it.
+    pub(super) credentials: BTreeMap<Endpoint, Credential>,
+    /// By host, as it is written.
+    pub(super) written: BTreeMap<String, Login>,
+    /// What runs out.
+    pub(super) token: Option<Token>,
+}
+
+/// That a token is among the logins, and when it stops working, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) expires_at: Option<SystemTime>,
+}
+
+impl Plan {
+    /// Decides for every host.
+    ///
+    /// # Errors
+    ///
+    /// When there is no host that a login is known for, or the Docker config's cannot be used.
+    pub(super) async fn new(
+        asked: &PullSecretRequest,
+        hosts: &[Endpoint],
+        credentials: &Credentials,
+    ) -> Result<Self, PullSecretError> {
+        let mut sources = BTreeMap::new();
+        for host in hosts {
+            let source = match &asked.credential {
+                Some(credential) if host.is_google() => match credential {
+                    PullCredential::Key { key, .. } => {
+                        Source::Ready(Credential::Given(Box::new(Given::key_file(key))))
+                    }
+                    PullCredential::Token => Source::Token,
+                },
+                _ if host.is_google() => continue,
+                _ => match credentials
+                    .for_destination(host)
+                    .await
+                    .map_err(PullSecretError::Login)?
+                {
+                    login @ Credential::Login(_) if asked.allow_push_key => Source::Ready(login),
+                    Credential::Anonymous => {
+                        tracing::info!("`{host}` asks for no login that is known, so it gets none");
+                        continue;
+                    }
+                    _ => {
+                        tracing::warn!(
+                            "the pull secret `{}` has no login for `{host}`: the one that pushes \
+                             there goes into it with `pull_secret_allow_push_key: true`",
+                            asked.name
+                        );
+                        continue;
+                    }
+                },
+            };
+            sources.insert(host.clone(), source);
+        }
+        if sources.is_empty() {
+            return Err(PullSecretError::NoLogin);
+        }
+        Ok(Self(sources))
+    }
+
+    /// True when `docker_config` has a login for the very same hosts, and they are the same ones,
+    /// but for tokens, which are never the same twice.
+    pub(super) async fn is_met_by(&self, docker_config: &str) -> bool {
+        let Some(found) = read(docker_config) else {
+            return false;
+        };
+        if found.len() != self.0.len() {
+            return false;
+        }
+        for (host, source) in &self.0 {
+            let Some(login) = found.get(host.host()) else {
+                return false;
+            };
+            let same = match source {
+                Source::Token => login.user == crate::auth::TOKEN_USER,
+                Source::Ready(credential) => match credential.basic().await {
+                    Ok(Some(shown)) => *login == Login::from(shown),
+                    _ => false,
+                },
+            };
+            if !same {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// True when one of them is a token.
+    pub(super) fn has_token(&self) -> bool {
+        let mut sources = self.0.values();
+        sources.any(|source| matches!(source, Source::Token))
+    }
+
+    /// Buys the token, if one is needed, as fresh as it can be had.
+    ///
+    /// # Errors
+    ///
+    /// When it is not sold.
+    pub(super) async fn gather(self, credentials: &Credentials) -> Result<Logins, PullSecretError> {
+        let mut logins = Logins {
+            credentials: BTreeMap::new(),
+            written: BTreeMap::new(),
+            token: None,
+        };
+        let mut token: Option<Given> = None;
+        for (host, source) in self.0 {
+            let credential = match (source, &token) {
+                (Source::Ready(credential), _) => credential,
+                (Source::Token, Some(token)) => Credential::Given(Box::new(token.clone())),
+                (Source::Token, None) => {
+                    let given = fresh_token(credentials)
+                        .await
+                        .map_err(PullSecretError::Login)?;
+                    let expires_at = given.shown().expires_at;
+                    logins.token = Some(Token { expires_at });
+                    Credential::Given(Box::new(token.insert(given).clone()))
+                }
+            };
+            let shown = credential.basic().await.map_err(PullSecretError::Login)?;
+            if let Some(shown) = shown {
+                let server = host.host().to_owned();
+                logins.written.insert(server, Login::from(shown));
+                logins.credentials.insert(host, credential);
+            }
+        }
+        Ok(logins)
+    }
+}
+
+async fn fresh_token(credentials: &Credentials) -> Result<Given, AuthError> {
+    match credentials.for_google().await? {
+        Credential::Tokens(tokens) => Ok(Given::token(tokens.fresh().await?, tokens.identity())),
+        _ => Err(AuthError::NoToken),
+    }
+}
+
+/// Reads back what [`super::json::docker_config`] writes; none for anything else.
+fn read(docker_config: &str) -> Option<BTreeMap<String, Login>> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        auths: BTreeMap<String, Entry>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        username: String,
+        password: String,
+    }
+    let file: File = serde_json::from_str(docker_config).ok()?;
+    let logins: BTreeMap<_, _> = file
+        .auths
+        .into_iter()
+        .map(|(server, entry)| {
+            let login = Login {
+                user: entry.username,
+                password: Secret::new(entry.password),
+            };
+            (server, login)
+        })
+        .collect();
+    // What else stands in it, or in another form, is not ours.
+    (super::json::docker_config(&logins) == docker_config).then_some(logins)
+}

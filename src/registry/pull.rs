@@ -1,0 +1,71 @@
+//! What a kubelet asks of a registry, and whether more would be allowed.
+
+use reqwest::header::{AUTHORIZATION, LOCATION, RANGE};
+use reqwest::{Method, StatusCode};
+
+use super::token::Access;
+use super::{Registry, RegistryError};
+use crate::digest::Digest;
+
+impl Registry {
+    /// True when the first byte of a blob comes, wherever the registry sends us for it.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses.
+    pub async fn starts_blob(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
+        let mut answer = self
+            .send(
+                Method::GET,
+                url.clone(),
+                repository,
+                self.access,
+                |request| request.header(RANGE, "bytes=0-0"),
+            )
+            .await?;
+        match answer.status() {
+            // A registry may send all of it (RFC 9110, section 14.2); no more than begins is read.
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => match answer.chunk().await {
+                Ok(_) => Ok(true),
+                Err(error) => Err(RegistryError::broken(Method::GET, url, error.without_url())),
+            },
+            // An empty blob has no first byte (RFC 9110, section 15.5.17).
+            StatusCode::RANGE_NOT_SATISFIABLE => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(self.refusal(Method::GET, url, answer).await),
+        }
+    }
+
+    /// True when this credential could push to `repository`: an upload is opened and given up at
+    /// once. Whatever else the registry says counts as no.
+    pub async fn can_push(&self, repository: &str) -> bool {
+        let Ok(answer) = self.start_upload(repository).await else {
+            return false;
+        };
+        let url = answer.url();
+        let session = answer
+            .headers()
+            .get(LOCATION)
+            .and_then(|location| location.to_str().ok())
+            .and_then(|location| url.join(location).ok())
+            .filter(|session| session.origin() == url.origin());
+        let shown = self
+            .tokens
+            .authorization(repository, Access::PullPush)
+            .await;
+        if let (Some(session), Ok(shown)) = (session, shown) {
+            // Not every registry knows how to cancel; each forgets in time.
+            let mut request = self.http.delete(session);
+            if let Some(header) = shown.header() {
+                request = request.header(AUTHORIZATION, header);
+            }
+            let _ = request.send().await;
+        }
+        true
+    }
+}

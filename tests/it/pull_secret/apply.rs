@@ -1,0 +1,398 @@
+//! The Secret in a cluster: applied by its fields, added to service accounts, left alone when it is
+//! as it should be.
+
+use serde_json::{Value, json};
+use standin::{Request, RequestKind, Rule};
+
+use super::{alone, applied, push, reader};
+use crate::support::cluster::{DEPLOYER, administrator, kubeconfig};
+use crate::support::google::{ACCOUNT, Google};
+use crate::support::run::Run;
+
+const GCR_IO: &str = "gcr.io/acme/app:1";
+
+/// Google with an image, and a cluster with the namespace `shop`.
+fn start() -> Google {
+    let google = Google::start();
+    google.standin.cluster().create_namespace("shop");
+    push(&google, GCR_IO).succeeds();
+    google.standin.clear_requests();
+    google
+}
+
+/// `pull-secret` with the reader's key, applied to the namespace that is current, `shop`.
+fn apply(google: &Google) -> Run {
+    alone(google, GCR_IO)
+        .set("pull_secret_credentials_json", reader(google))
+        .set("pull_secret_apply", "true")
+        .set("kubeconfig", administrator(google))
+}
+
+/// What was written into the cluster: every request that changes something and is no dry run.
+fn writes(google: &Google) -> Vec<String> {
+    let writes = |request: &Request| {
+        request.kind == RequestKind::Kubernetes
+            && request.method != "GET"
+            && !request.query.contains("dryRun")
+            && !request.path.contains("accessreviews")
+    };
+    let requests = google.standin.requests();
+    let requests = requests.iter().filter(|request| writes(request));
+    requests
+        .map(|request| format!("{} {}?{}", request.method, request.path, request.query))
+        .collect()
+}
+
+fn names(account: &Value) -> Vec<&str> {
+    let list = account["imagePullSecrets"].as_array().into_iter().flatten();
+    list.map(|entry| entry["name"].as_str().unwrap()).collect()
+}
+
+fn foreign(r#type: &str, key: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": "gcr-pull" },
+        "type": r#type,
+        "data": { key: "e30=" },
+    })
+}
+
+#[test]
+fn a_push_ends_with_the_secret_in_every_namespace() {
+    let google = Google::start();
+    for namespace in ["staging", "production"] {
+        google.standin.cluster().create_namespace(namespace);
+    }
+    let outcome = push(&google, GCR_IO)
+        .set("pull_secret_namespaces", "staging, production")
+        .set("pull_secret_apply", "true")
+        .set("pull_secret_service_accounts", "default")
+        .set("kubeconfig", administrator(&google))
+        .succeeds();
+    for namespace in ["staging", "production"] {
+        let file = applied(&google.standin, namespace, "gcr-pull");
+        assert_eq!(file["auths"]["gcr.io"]["username"], "_json_key");
+        let account = google
+            .standin
+            .cluster()
+            .get("serviceaccounts", namespace, "default");
+        assert_eq!(names(&account.unwrap()), ["gcr-pull"]);
+        let told = format!("created the Secret `gcr-pull` in `{namespace}`");
+        assert!(outcome.stderr.contains(&told), "{}", outcome.stderr);
+    }
+    let secret = google
+        .standin
+        .cluster()
+        .get("secrets", "staging", "gcr-pull")
+        .unwrap();
+    assert_eq!(secret["type"], "kubernetes.io/dockerconfigjson");
+    let managed = &secret["metadata"]["managedFields"][0];
+    assert_eq!(
+        (&managed["manager"], &managed["operation"]),
+        (&json!("gcr-push"), &json!("Apply"))
+    );
+}
+
+#[test]
+fn a_second_run_changes_nothing_and_says_nothing() {
+    let google = start();
+    let key = reader(&google);
+    let run = || {
+        apply(&google)
+            .set("pull_secret_credentials_json", &key)
+            .set("pull_secret_service_accounts", "default")
+    };
+    run().succeeds();
+    let before = google.standin.cluster().get("secrets", "shop", "gcr-pull");
+    google.standin.clear_requests();
+    let outcome = run().succeeds();
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""));
+    assert_eq!(writes(&google), Vec::<String>::new());
+    let all = google.standin.requests();
+    assert!(
+        all.iter()
+            .all(|request| request.method == "GET" || request.method == "CONNECT")
+    );
+    assert_eq!(
+        google.standin.cluster().get("secrets", "shop", "gcr-pull"),
+        before
+    );
+}
+
+#[test]
+fn a_key_that_was_changed_is_renewed_in_place() {
+    let google = start();
+    apply(&google).succeeds();
+    let cluster = google.standin.cluster();
+    let uid = cluster.get("secrets", "shop", "gcr-pull").unwrap()["metadata"]["uid"].clone();
+    let old = applied(&google.standin, "shop", "gcr-pull");
+    let outcome = apply(&google)
+        .set("pull_secret_labels", "team=shop")
+        .succeeds();
+    assert!(
+        outcome
+            .stderr
+            .contains("updated the Secret `gcr-pull` in `shop`")
+    );
+    assert_ne!(applied(&google.standin, "shop", "gcr-pull"), old);
+    let secret = cluster.get("secrets", "shop", "gcr-pull").unwrap();
+    assert_eq!(secret["metadata"]["uid"], uid);
+    assert_eq!(secret["metadata"]["labels"]["team"], "shop");
+    // What is ours and no longer asked for goes; what others added stays.
+    let merge = json!({ "metadata": { "labels": { "owner": "them" } } });
+    patch_as_them(&google, "secrets/gcr-pull", &merge);
+    apply(&google).succeeds();
+    let labels = cluster.get("secrets", "shop", "gcr-pull").unwrap()["metadata"]["labels"].clone();
+    assert_eq!(labels, json!({ "owner": "them" }));
+}
+
+/// A change by somebody else, over the wire.
+fn patch_as_them(google: &Google, path: &str, patch: &Value) {
+    google.standin.cluster().allow("them", Rule::everything());
+    let token = google.standin.cluster().user("them");
+    let url = format!(
+        "http://{}/api/v1/namespaces/shop/{path}?fieldManager=them",
+        google.standin.plain_address()
+    );
+    let status = std::process::Command::new("curl")
+        .args(["--silent", "--fail", "--request", "PATCH", &url])
+        .args(["--header", "Content-Type: application/merge-patch+json"])
+        .args(["--header", &format!("Authorization: Bearer {token}")])
+        .args(["--data", &patch.to_string(), "--output", "/dev/null"])
+        .status()
+        .expect("`curl` is needed: tests/run installs it");
+    assert!(status.success());
+}
+
+#[test]
+fn an_account_keeps_the_secrets_that_it_has() {
+    let google = start();
+    let others = json!({ "imagePullSecrets": [{ "name": "first" }, { "name": "second" }] });
+    patch_as_them(&google, "serviceaccounts/default", &others);
+    apply(&google)
+        .set("pull_secret_service_accounts", "default")
+        .succeeds();
+    let account = google
+        .standin
+        .cluster()
+        .get("serviceaccounts", "shop", "default");
+    assert_eq!(names(&account.unwrap()), ["first", "second", "gcr-pull"]);
+}
+
+#[test]
+fn no_change_of_others_to_an_account_is_lost() {
+    let google = start();
+    google.standin.cluster().meddle(6);
+    apply(&google)
+        .set("pull_secret_service_accounts", "default")
+        .succeeds();
+    let account = google
+        .standin
+        .cluster()
+        .get("serviceaccounts", "shop", "default")
+        .unwrap();
+    let names = names(&account);
+    assert_eq!(names.len(), 7, "{names:?}");
+    assert_eq!(names.iter().filter(|name| **name == "gcr-pull").count(), 1);
+}
+
+#[test]
+fn two_runs_at_once_add_it_once() {
+    let google = start();
+    let runs = [(); 3].map(|()| {
+        apply(&google)
+            .set("pull_secret_service_accounts", "default")
+            .start()
+    });
+    for run in runs {
+        let outcome = run.end();
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    }
+    let account = google
+        .standin
+        .cluster()
+        .get("serviceaccounts", "shop", "default")
+        .unwrap();
+    assert_eq!(names(&account), ["gcr-pull"]);
+}
+
+#[test]
+fn a_secret_that_kubectl_created_is_taken_over_only_when_that_is_asked_for() {
+    let google = start();
+    let theirs = foreign("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
+    google
+        .standin
+        .cluster()
+        .put("secrets", "shop", theirs, "kubectl-create");
+    let outcome = apply(&google).fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: the Secret `gcr-pull` in `shop` was written by `kubectl-create` (`.data..dockerconfigjson`), whose fields are not taken over unasked
+
+    hint: set `pull_secret_replace: true` to take its fields over, once: after that they are ours
+    hint: or delete it first: `kubectl delete secret gcr-pull --namespace=shop`
+    ");
+    assert_eq!(writes(&google), Vec::<String>::new());
+    apply(&google).set("pull_secret_replace", "true").succeeds();
+    let file = applied(&google.standin, "shop", "gcr-pull");
+    assert_eq!(file["auths"]["gcr.io"]["username"], "_json_key");
+    // From then on it is ours.
+    apply(&google).set("pull_secret_labels", "a=b").succeeds();
+}
+
+#[test]
+fn a_secret_of_another_type_is_made_anew_only_when_that_is_asked_for() {
+    let google = start();
+    let theirs = foreign("Opaque", "something");
+    google
+        .standin
+        .cluster()
+        .put("secrets", "shop", theirs, "kubectl-create");
+    let outcome = apply(&google).fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: the Secret `gcr-pull` in `shop` is of the type `Opaque`, which cannot be changed
+
+    hint: set `pull_secret_replace: true` to delete it and make it anew
+    hint: or look first: `kubectl get secret gcr-pull --namespace=shop`
+    ");
+    let outcome = apply(&google).set("pull_secret_replace", "true").succeeds();
+    assert!(
+        outcome
+            .stderr
+            .contains("deleted the Secret `gcr-pull` in `shop`")
+    );
+    assert!(
+        outcome
+            .stderr
+            .contains("created the Secret `gcr-pull` in `shop`")
+    );
+    let secret = google
+        .standin
+        .cluster()
+        .get("secrets", "shop", "gcr-pull")
+        .unwrap();
+    assert_eq!(secret["type"], "kubernetes.io/dockerconfigjson");
+    assert_eq!(secret["data"].as_object().unwrap().len(), 1);
+}
+
+#[test]
+fn an_immutable_secret_is_made_anew_only_when_that_is_asked_for() {
+    let google = start();
+    let mut theirs = foreign("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
+    theirs["immutable"] = json!(true);
+    google
+        .standin
+        .cluster()
+        .put("secrets", "shop", theirs, "kubectl-create");
+    let outcome = apply(&google).fails_with(2);
+    assert!(
+        outcome
+            .error()
+            .contains("is immutable, which cannot be changed")
+    );
+    apply(&google).set("pull_secret_replace", "true").succeeds();
+    let secret = google
+        .standin
+        .cluster()
+        .get("secrets", "shop", "gcr-pull")
+        .unwrap();
+    assert_eq!(secret["immutable"], Value::Null);
+}
+
+#[test]
+fn nothing_is_deleted_that_could_not_be_made_anew() {
+    let google = start();
+    let theirs = foreign("Opaque", "something");
+    google
+        .standin
+        .cluster()
+        .put("secrets", "shop", theirs, "kubectl-create");
+    let before = google.standin.cluster().get("secrets", "shop", "gcr-pull");
+    let user = "careful";
+    let verbs = &["get", "patch", "delete"];
+    google
+        .standin
+        .cluster()
+        .allow(user, Rule::of("shop", "secrets", verbs));
+    let outcome = apply(&google)
+        .set("kubeconfig", kubeconfig(&google, user))
+        .set("pull_secret_replace", "true")
+        .fails_with(3);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not create the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
+      caused by: 403 Forbidden: `create` of `secrets` is not allowed
+
+    hint: it may not `create` `secrets`; let it with a Role that allows `get,create,patch`: `kubectl create role gcr-push-secrets --verb=get,create,patch --resource=secrets --namespace=shop`
+    hint: and bind it: `kubectl create rolebinding gcr-push-secrets --role=gcr-push-secrets --user=USER --namespace=shop`
+    ");
+    let after = google.standin.cluster().get("secrets", "shop", "gcr-pull");
+    assert_eq!(after, before);
+}
+
+#[test]
+fn a_namespace_that_is_missing_is_made_with_all_that_belongs_into_it() {
+    let google = start();
+    google.standin.cluster().delay_service_accounts(3);
+    let run = || {
+        apply(&google)
+            .set("pull_secret_namespaces", "new")
+            .set("pull_secret_service_accounts", "default")
+    };
+    let outcome = run().fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: there is no namespace `new` in the cluster
+
+    hint: create it with `kubectl create namespace new`, or set `pull_secret_create_namespace: true`
+    ");
+    let outcome = run().set("pull_secret_create_namespace", "true").succeeds();
+    assert!(
+        outcome.stderr.contains("created the namespace `new`"),
+        "{}",
+        outcome.stderr
+    );
+    let account = google
+        .standin
+        .cluster()
+        .get("serviceaccounts", "new", "default")
+        .unwrap();
+    assert_eq!(names(&account), ["gcr-pull"]);
+}
+
+#[test]
+fn a_token_is_renewed_well_before_it_ends_and_not_sooner() {
+    const EXPIRY: &str = "gcr-push.github.io/expires-at";
+    let google = start();
+    let run = || {
+        alone(&google, GCR_IO)
+            .set("access_token", google.standin.access_token(ACCOUNT))
+            .set("pull_secret_apply", "true")
+            .set("kubeconfig", administrator(&google))
+    };
+    let outcome = run().succeeds();
+    assert!(outcome.stderr.contains("works until"), "{}", outcome.stderr);
+    let first = applied(&google.standin, "shop", "gcr-pull");
+    let outcome = run().succeeds();
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""));
+    assert_eq!(applied(&google.standin, "shop", "gcr-pull"), first);
+    // With half an hour left, with an end that nobody can read, and with none.
+    for end in [json!("2020-01-01T00:00:00Z"), json!("soon"), Value::Null] {
+        let before = applied(&google.standin, "shop", "gcr-pull");
+        let older = json!({ "metadata": { "annotations": { EXPIRY: end } } });
+        patch_as_them(&google, "secrets/gcr-pull", &older);
+        run().set("pull_secret_replace", "true").succeeds();
+        assert_ne!(
+            applied(&google.standin, "shop", "gcr-pull"),
+            before,
+            "{end}"
+        );
+    }
+    // A key takes its place, and the annotation goes.
+    apply(&google).succeeds();
+    let secret = google
+        .standin
+        .cluster()
+        .get("secrets", "shop", "gcr-pull")
+        .unwrap();
+    assert_eq!(secret["metadata"]["annotations"], Value::Null);
+    google.standin.cluster().forbid(DEPLOYER);
+}

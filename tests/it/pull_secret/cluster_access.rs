@@ -1,0 +1,222 @@
+//! The ways to a cluster: a token, a plugin, a proxy, a pod's own service account.
+
+use std::process::Command;
+
+use standin::Rule;
+
+use super::{alone, applied, push, reader};
+use crate::support::cluster::{administrator, with};
+use crate::support::google::{ACCOUNT, Google};
+use crate::support::run::Run;
+
+const GCR_IO: &str = "gcr.io/acme/app:1";
+
+fn apply(google: &Google) -> Run {
+    alone(google, GCR_IO)
+        .set("pull_secret_credentials_json", reader(google))
+        .set("pull_secret_apply", "true")
+}
+
+fn start() -> Google {
+    let google = Google::start();
+    google.standin.cluster().create_namespace("shop");
+    push(&google, GCR_IO).succeeds();
+    google
+}
+
+fn is_applied(google: &Google) -> bool {
+    applied(&google.standin, "shop", "gcr-pull")["auths"]["gcr.io"].is_object()
+}
+
+#[test]
+fn the_files_of_kubeconfig_are_merged() {
+    let google = start();
+    let config = administrator(&google);
+    let (context, rest) = config.split_once("clusters:").unwrap();
+    apply(&google)
+        .file("kube/a", context)
+        .file("kube/b", format!("clusters:{rest}"))
+        .variable("KUBECONFIG", "kube/missing:kube/a:kube/b")
+        .succeeds();
+    assert!(is_applied(&google));
+}
+
+#[test]
+fn a_plugin_may_sign_in_and_reads_no_standard_input() {
+    let google = start();
+    let token = google.standin.cluster().user("robot");
+    google.standin.cluster().allow("robot", Rule::everything());
+    let server = format!("https://{}", google.standin.tls_address());
+    let exec = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin, interactiveMode: IfAvailable}}";
+    let answer = format!(
+        r#"{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{{"token":"{token}"}}}}"#
+    );
+    let run = apply(&google)
+        .file("kube/config", with(&google.standin, &server, exec))
+        .file(
+            "kube/plugin",
+            format!("#!/bin/sh\ncat >/dev/null\necho '{answer}'\n"),
+        )
+        .set("kubeconfig", "kube/config");
+    let plugin = run.path().join("kube/plugin");
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let outcome = run.succeeds();
+    assert!(is_applied(&google));
+    assert!(!outcome.stderr.contains(&token));
+}
+
+#[test]
+fn a_cluster_behind_the_proxy_is_met_through_it_with_the_ca_of_the_run() {
+    let standin = standin::Standin::builder().name("k8s.acme.example").start();
+    standin.grant(
+        ACCOUNT,
+        "roles/artifactregistry.createOnPushWriter",
+        "projects/acme",
+    );
+    let key = standin.service_account(ACCOUNT, "acme");
+    let google = Google { standin, key };
+    google.standin.cluster().create_namespace("shop");
+    push(&google, GCR_IO).succeeds();
+    let config = administrator(&google);
+    let lines = config
+        .lines()
+        .filter(|line| !line.contains("certificate-authority-data"));
+    let config: Vec<_> = lines.collect();
+    let config = config
+        .join("\n")
+        .replace(&google.standin.tls_address(), "k8s.acme.example");
+    apply(&google).set("kubeconfig", config).succeeds();
+    assert!(is_applied(&google));
+    let requests = google.standin.requests();
+    let mut of_cluster = requests
+        .iter()
+        .filter(|r| r.kind == standin::RequestKind::Kubernetes);
+    assert!(of_cluster.all(|request| request.via_proxy && request.host == "k8s.acme.example"));
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_not_trusted() {
+    let google = start();
+    let config = administrator(&google);
+    let lines = config
+        .lines()
+        .filter(|line| !line.contains("certificate-authority-data"));
+    let config: Vec<_> = lines.collect();
+    // The CA of the run holds for the cluster too, and then it is trusted.
+    apply(&google)
+        .set("kubeconfig", config.join("\n"))
+        .succeeds();
+    // The other way round, its own CA alone is no reason to trust another.
+    let other = standin::Standin::start();
+    let server = format!("https://{}", other.tls_address());
+    let config = with(&google.standin, &server, "{}");
+    let outcome = apply(&google).set("kubeconfig", config).fails_with(1);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not read the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
+      caused by: there is no answer
+      caused by: invalid peer certificate: BadSignature
+
+    hint: give the cluster's own certificate authority in the kubeconfig (`certificate-authority-data`), or in `ca_certificates`
+    ");
+}
+
+/// Runs a program with its service account's files where a pod has them; none where no file system
+/// can be mounted for it alone.
+fn in_a_pod(run: Run, token: &str, ca: &str) -> Option<Run> {
+    let can = Command::new("unshare").args(["--mount", "true"]).status();
+    if !can.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: only root can give a program mounts of its own");
+        return None;
+    }
+    let files = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let script = format!(
+        "mkdir -p /var/run/secrets && mount -t tmpfs none /var/run/secrets && \
+         mkdir -p {files} && cp token ca.crt namespace {files}/ && exec \"$0\" \"$@\""
+    );
+    Some(
+        run.file("token", token)
+            .file("ca.crt", ca)
+            .file("namespace", "shop")
+            .under(&["unshare", "--mount", "sh", "-c", &script]),
+    )
+}
+
+#[test]
+fn a_pod_applies_to_its_own_cluster_as_its_service_account() {
+    let google = start();
+    let user = "system:serviceaccount:shop:pull-secret";
+    let token = google.standin.cluster().user(user);
+    google.standin.cluster().allow(
+        user,
+        Rule::of("shop", "secrets", &["get", "patch", "create"]),
+    );
+    let address = google.standin.tls_address();
+    let (host, port) = address.split_once(':').unwrap();
+    let run = apply(&google)
+        .variable("KUBERNETES_SERVICE_HOST", host)
+        .variable("KUBERNETES_SERVICE_PORT", port);
+    let Some(run) = in_a_pod(run, &token, google.standin.ca_pem()) else {
+        return;
+    };
+    run.succeeds();
+    assert!(is_applied(&google));
+}
+
+#[test]
+fn kubectl_reads_what_was_applied() {
+    if Command::new("kubectl")
+        .arg("version")
+        .arg("--client")
+        .output()
+        .is_err()
+    {
+        eprintln!("skipped: there is no kubectl on this machine");
+        return;
+    }
+    let google = start();
+    let config = administrator(&google);
+    let outcome = apply(&google).set("kubeconfig", &config).succeeds();
+    let file = outcome.directory.path().join("config");
+    std::fs::write(&file, config).unwrap();
+    let kubectl = |arguments: &[&str]| {
+        let output = Command::new("kubectl")
+            .args(arguments)
+            .env("KUBECONFIG", &file)
+            .env("HOME", outcome.directory.path())
+            .env_remove("HTTPS_PROXY")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let read = kubectl(&["get", "secret", "gcr-pull", "--output=jsonpath={.type}"]);
+    assert_eq!(read, "kubernetes.io/dockerconfigjson");
+    // kubectl's own server-side apply meets our fields as we meet others'.
+    let manifest = kubectl(&[
+        "create",
+        "secret",
+        "docker-registry",
+        "gcr-pull",
+        "--docker-server=gcr.io",
+        "--docker-username=u",
+        "--docker-password=p",
+        "--dry-run=client",
+        "--output=yaml",
+    ]);
+    let path = outcome.directory.path().join("theirs.yaml");
+    std::fs::write(&path, manifest).unwrap();
+    let apply = Command::new("kubectl")
+        .args(["apply", "--server-side", "--validate=false", "--filename"])
+        .arg(&path)
+        .env("KUBECONFIG", &file)
+        .env("HOME", outcome.directory.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&apply.stderr);
+    assert!(told.contains("conflict with \"gcr-push\""), "{told}");
+}

@@ -1,0 +1,253 @@
+//! What a cluster refuses, in one sentence and with the way out; nothing is half applied.
+
+use standin::{Fault, FaultAction, RequestKind, Rule};
+
+use super::{alone, push, reader};
+use crate::support::cluster::{administrator, kubeconfig, with};
+use crate::support::google::Google;
+use crate::support::run::{Outcome, Run};
+
+const GCR_IO: &str = "gcr.io/acme/app:1";
+
+fn start() -> Google {
+    let google = Google::start();
+    for namespace in ["shop", "staging"] {
+        google.standin.cluster().create_namespace(namespace);
+    }
+    push(&google, GCR_IO).succeeds();
+    google
+}
+
+fn apply(google: &Google, kubeconfig: &str) -> Run {
+    alone(google, GCR_IO)
+        .set("pull_secret_credentials_json", reader(google))
+        .set("pull_secret_apply", "true")
+        .set("pull_secret_namespaces", "shop, staging")
+        .set("pull_secret_service_accounts", "default")
+        .set("kubeconfig", kubeconfig)
+}
+
+/// The error; nothing is in the cluster.
+fn refused(google: &Google, outcome: &Outcome) -> String {
+    for namespace in ["shop", "staging"] {
+        let cluster = google.standin.cluster();
+        assert_eq!(cluster.get("secrets", namespace, "gcr-pull"), None);
+        let account = cluster
+            .get("serviceaccounts", namespace, "default")
+            .unwrap();
+        assert_eq!(account["imagePullSecrets"], serde_json::Value::Null);
+    }
+    outcome.error()
+}
+
+#[test]
+fn a_verb_that_is_missing_is_told_with_the_role_that_has_it() {
+    let google = start();
+    let user = "system:serviceaccount:ci:deployer";
+    let config = kubeconfig(&google, user);
+    let cluster = google.standin.cluster();
+    let outcome = apply(&google, &config)
+        .set("pull_secret_namespaces", "shop")
+        .fails_with(3);
+    insta::assert_snapshot!(refused(&google, &outcome), @r#"
+    error: could not read the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
+      caused by: 403 Forbidden: secrets "gcr-pull" is forbidden: User "system:serviceaccount:ci:deployer" cannot get resource "secrets" in API group "" in the namespace "shop"
+
+    hint: it may not `get` `secrets`; let it with a Role that allows `get,create,patch`: `kubectl create role gcr-push-secrets --verb=get,create,patch --resource=secrets --namespace=shop`
+    hint: and bind it: `kubectl create rolebinding gcr-push-secrets --role=gcr-push-secrets --serviceaccount=ci:deployer --namespace=shop`
+
+    error: could not read the service account `default` in `shop` at https://127.0.0.1:[PORT]
+      caused by: 403 Forbidden: serviceaccounts "default" is forbidden: User "system:serviceaccount:ci:deployer" cannot get resource "serviceaccounts" in API group "" in the namespace "shop"
+
+    hint: it may not `get` `serviceaccounts`; let it with a Role that allows `get,patch`: `kubectl create role gcr-push-serviceaccounts --verb=get,patch --resource=serviceaccounts --namespace=shop`
+    hint: and bind it: `kubectl create rolebinding gcr-push-serviceaccounts --role=gcr-push-serviceaccounts --serviceaccount=ci:deployer --namespace=shop`
+    "#);
+    // What may be read in one namespace is not enough for another.
+    cluster.allow(
+        user,
+        Rule::of("shop", "secrets", &["get", "patch", "create"]),
+    );
+    cluster.allow(user, Rule::of("shop", "serviceaccounts", &["get", "patch"]));
+    cluster.allow(
+        user,
+        Rule::of("staging", "secrets", &["get", "patch", "create"]),
+    );
+    cluster.allow(user, Rule::of("staging", "serviceaccounts", &["get"]));
+    let outcome = apply(&google, &config).fails_with(3);
+    insta::assert_snapshot!(refused(&google, &outcome), @r#"
+    error: could not change the service account `default` in `staging` at https://127.0.0.1:[PORT]
+      caused by: 403 Forbidden: serviceaccounts "default" is forbidden: User "system:serviceaccount:ci:deployer" cannot patch resource "serviceaccounts" in API group "" in the namespace "staging"
+
+    hint: it may not `patch` `serviceaccounts`; let it with a Role that allows `get,patch`: `kubectl create role gcr-push-serviceaccounts --verb=get,patch --resource=serviceaccounts --namespace=staging`
+    hint: and bind it: `kubectl create rolebinding gcr-push-serviceaccounts --role=gcr-push-serviceaccounts --serviceaccount=ci:deployer --namespace=staging`
+    "#);
+}
+
+#[test]
+fn a_namespace_that_may_not_be_made_is_told_with_the_cluster_role() {
+    let google = start();
+    let config = kubeconfig(&google, "jane");
+    let cluster = google.standin.cluster();
+    cluster.allow(
+        "jane",
+        Rule::of("new", "secrets", &["get", "patch", "create"]),
+    );
+    let outcome = apply(&google, &config)
+        .set("pull_secret_namespaces", "new")
+        .set("pull_secret_service_accounts", "")
+        .set("pull_secret_create_namespace", "true")
+        .fails_with(3);
+    insta::assert_snapshot!(refused(&google, &outcome), @r#"
+    error: could not create the namespace `new` at https://127.0.0.1:[PORT]
+      caused by: 403 Forbidden: namespaces is forbidden: User "jane" cannot create resource "namespaces" in API group "" at the cluster scope
+
+    hint: it may not `create` `namespaces`; let it with a ClusterRole that allows `create`: `kubectl create clusterrole gcr-push-namespaces --verb=create --resource=namespaces`
+    hint: and bind it: `kubectl create clusterrolebinding gcr-push-namespaces --clusterrole=gcr-push-namespaces --user='jane'`
+    "#);
+}
+
+#[test]
+fn everything_that_is_missing_is_told_at_once() {
+    let google = start();
+    let config = administrator(&google);
+    google.standin.cluster().terminate_namespace("staging");
+    let outcome = apply(&google, &config)
+        .set("pull_secret_namespaces", "shop, nowhere, staging")
+        .set("pull_secret_service_accounts", "robot")
+        .fails_with(2);
+    insta::assert_snapshot!(refused(&google, &outcome), @r#"
+    error: there is no service account `robot` in the namespace `shop`
+
+    hint: create it with `kubectl create serviceaccount robot --namespace=shop`, or name another in `pull_secret_service_accounts`
+
+    error: there is no namespace `nowhere` in the cluster
+
+    hint: create it with `kubectl create namespace nowhere`, or set `pull_secret_create_namespace: true`
+
+    error: could not apply the Secret `gcr-pull` in `staging` at https://127.0.0.1:[PORT]
+      caused by: 403 Forbidden: secrets "gcr-pull" is forbidden: unable to create new content in namespace staging because it is being terminated
+
+    hint: wait until the namespace is gone, and create it again
+
+    error: there is no service account `robot` in the namespace `staging`
+
+    hint: create it with `kubectl create serviceaccount robot --namespace=staging`, or name another in `pull_secret_service_accounts`
+    "#);
+}
+
+#[test]
+fn what_was_written_before_a_failure_is_listed() {
+    let google = start();
+    let config = administrator(&google);
+    // Two namespaces are read and tried (twice four requests), then written.
+    let broken = FaultAction::status(500);
+    google
+        .standin
+        .fault(Fault::once(RequestKind::Kubernetes, broken).after(9));
+    let outcome = apply(&google, &config).fails_with(4);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: the pull secret is applied in part only
+      caused by: could not read the service account `default` in `shop` at https://127.0.0.1:[PORT]
+      caused by: 500 Internal Server Error: no reason is given
+
+    hint: written before it failed: created the Secret `gcr-pull` in `shop`
+    hint: the trouble is the cluster's: run this again in a few minutes
+    ");
+    // Another run makes it whole.
+    let outcome = apply(&google, &config).succeeds();
+    assert!(
+        outcome.stderr.contains("in `staging`"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_cluster_that_cannot_be_reached_is_told_by_its_address() {
+    let google = start();
+    let config = with(&google.standin, "https://127.0.0.1:1", "{}");
+    let outcome = apply(&google, &config).fails_with(4);
+    insta::assert_snapshot!(refused(&google, &outcome), @"
+    error: could not read the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
+      caused by: there is no answer
+      caused by: Connection refused (os error 111)
+
+    hint: check that https://127.0.0.1:[PORT] can be reached from here: an API server is often open to its own network alone
+    ");
+}
+
+#[test]
+fn a_login_that_the_cluster_does_not_take_is_told_once() {
+    let google = start();
+    let server = format!("https://{}", google.standin.tls_address());
+    let config = with(&google.standin, &server, "{token: wrong}");
+    let outcome = apply(&google, &config).fails_with(3);
+    let error = refused(&google, &outcome);
+    insta::assert_snapshot!(error, @"
+    error: could not read the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
+      caused by: 401 Unauthorized: Unauthorized
+
+    hint: the cluster does not take the kubeconfig's login: its token or certificate may have run out
+    ");
+}
+
+#[test]
+fn what_is_no_cluster_is_told_and_its_answer_kept_back() {
+    let google = start();
+    let config = administrator(&google);
+    apply(&google, &config).succeeds();
+    // A byte in the middle of the Secret arrives changed: it is no JSON any more.
+    let spoilt = FaultAction::CorruptByte(1);
+    google
+        .standin
+        .fault(Fault::once(RequestKind::Kubernetes, spoilt));
+    let outcome = apply(&google, &config)
+        .variable("RUST_LOG", "trace")
+        .fails_with(1);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not read the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
+      caused by: the answer is not one of Kubernetes
+
+    hint: check that https://127.0.0.1:[PORT] is an API server of Kubernetes, and that no sign-in page answers in its place
+    ");
+    assert!(
+        !outcome.stderr.contains("dockerconfigjson\\\""),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        !outcome.stderr.contains("eyJhdXRocyI6"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_plugin_that_is_not_there_is_told_with_another_way() {
+    let google = start();
+    let server = format!("https://{}", google.standin.tls_address());
+    let exec = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: gke-gcloud-auth-plugin-nowhere, interactiveMode: IfAvailable}}";
+    let config = with(&google.standin, &server, exec);
+    let outcome = apply(&google, &config).fails_with(2);
+    insta::assert_snapshot!(refused(&google, &outcome), @"
+    error: the kubeconfig signs in with the program `gke-gcloud-auth-plugin-nowhere`, which cannot be run here
+      caused by: No such file or directory (os error 2)
+
+    hint: give a kubeconfig that needs no program, with the token of a service account: `kubectl create token NAME --namespace=NAMESPACE` makes one
+    ");
+}
+
+#[test]
+fn a_plugin_that_fails_is_quoted_by_its_own_error_alone() {
+    let google = start();
+    let server = format!("https://{}", google.standin.tls_address());
+    let exec = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: sh, args: [-c, 'echo TOKEN; echo please log in >&2; exit 7']}}";
+    let config = with(&google.standin, &server, exec);
+    let outcome = apply(&google, &config).fails_with(3);
+    insta::assert_snapshot!(refused(&google, &outcome), @"
+    error: `sh`, with which the kubeconfig signs in, failed: exit status: 7: please log in
+
+    hint: give a kubeconfig that needs no program, with the token of a service account: `kubectl create token NAME --namespace=NAMESPACE` makes one
+    ");
+    assert!(!outcome.stderr.contains("TOKEN"), "{}", outcome.stderr);
+}

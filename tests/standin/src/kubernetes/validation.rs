@@ -1,0 +1,147 @@
+//! What an object must be before it is stored (kubernetes, `pkg/apis/core/validation`).
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+
+use super::object::Place;
+use super::status::Status;
+
+/// The most that all values of a Secret may have together.
+const LARGEST_SECRET: usize = 1 << 20;
+
+/// Checks an object that is to be stored, and, where it replaces one, what may not change.
+pub(super) fn check(place: &Place, new: &Value, old: Option<&Value>) -> Result<(), Status> {
+    let invalid =
+        |field: &str, what: &str| Err(Status::invalid(place.kind(), &place.name, field, what));
+    let longest = if place.resource == "namespaces" {
+        63
+    } else {
+        253
+    };
+    let dots = place.resource != "namespaces";
+    if !is_name(&place.name, longest, dots) {
+        return invalid(
+            "metadata.name",
+            "Invalid value: a lowercase RFC 1123 name is needed",
+        );
+    }
+    if place.resource != "secrets" {
+        return Ok(());
+    }
+    let kind = |object: &Value| object["type"].as_str().unwrap_or("Opaque").to_owned();
+    if let Some(old) = old {
+        if kind(old) != kind(new) {
+            let what = format!("Invalid value: \"{}\": field is immutable", kind(new));
+            return invalid("type", &what);
+        }
+        if old["immutable"] == true && old["data"] != new["data"] {
+            return invalid(
+                "data",
+                "Forbidden: field is immutable when `immutable` is set",
+            );
+        }
+    }
+    let mut size = 0;
+    for (_, value) in new["data"].as_object().into_iter().flatten() {
+        let decoded = value
+            .as_str()
+            .and_then(|text| BASE64_STANDARD.decode(text).ok());
+        let Some(decoded) = decoded else {
+            let message = "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 \
+                           data at input byte 0";
+            return Err(Status::bad_request(message));
+        };
+        size += decoded.len();
+    }
+    if size > LARGEST_SECRET {
+        return invalid("data", "Too long: may not be more than 1048576 bytes");
+    }
+    if kind(new) == "kubernetes.io/dockerconfigjson" {
+        let Some(text) = new["data"][".dockerconfigjson"].as_str() else {
+            return invalid("data[.dockerconfigjson]", "Required value");
+        };
+        let bytes = BASE64_STANDARD.decode(text).unwrap_or_default();
+        if serde_json::from_slice::<Value>(&bytes).is_err() {
+            return invalid(
+                "data[.dockerconfigjson]",
+                "Invalid value: \"<secret contents redacted>\"",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a configuration that is applied says what it is, and nothing that is not in the
+/// schema.
+pub(super) fn check_applied(place: &Place, applied: &Value) -> Result<(), Status> {
+    check_kind(place, applied)?;
+    let name = applied["metadata"]["name"].as_str();
+    if name.is_some_and(|name| name != place.name) {
+        return Err(Status::bad_request(
+            "the name of the object does not match the name on the URL",
+        ));
+    }
+    let namespace = applied["metadata"]["namespace"].as_str();
+    if namespace.is_some_and(|namespace| namespace != place.namespace) {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    if !applied["metadata"]["managedFields"].is_null() {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    let declared: &[&str] = match place.resource {
+        "secrets" => &[
+            "apiVersion",
+            "kind",
+            "metadata",
+            "type",
+            "data",
+            "stringData",
+            "immutable",
+        ],
+        _ => &[
+            "apiVersion",
+            "kind",
+            "metadata",
+            "secrets",
+            "imagePullSecrets",
+        ],
+    };
+    let mut keys = applied
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key);
+    match keys.find(|key| !declared.contains(&key.as_str())) {
+        Some(key) => Err(Status::undeclared(place, key)),
+        None => Ok(()),
+    }
+}
+
+/// Checks that an object says what it is.
+pub(super) fn check_kind(place: &Place, object: &Value) -> Result<(), Status> {
+    let says = |key: &str, expected: &str| object[key].as_str() == Some(expected);
+    match says("apiVersion", "v1") && says("kind", place.kind()) {
+        true => Ok(()),
+        false => Err(Status::bad_request(
+            "apiVersion and kind must be set and match the path",
+        )),
+    }
+}
+
+fn is_name(name: &str, longest: usize, dots: bool) -> bool {
+    let end = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let label = |label: &str| {
+        label.bytes().all(|b| end(b) || b == b'-')
+            && label.bytes().next().is_some_and(end)
+            && label.bytes().last().is_some_and(end)
+    };
+    name.len() <= longest
+        && if dots {
+            name.split('.').all(label)
+        } else {
+            label(name)
+        }
+}
