@@ -6,6 +6,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use crate::pull_secret::{HandedOut, utc};
 use crate::push::Pushed;
 use crate::report::table::bytes;
 use crate::report::{Arrival, Missed, Report};
@@ -75,6 +76,30 @@ pub fn of_push(report: &Report) -> String {
             "\n```sh\ndocker pull {}@{}\n```\n\n",
             pushed.name, pushed.digest
         ));
+    }
+    if let Some(secret) = &report.pull_secret {
+        text.push_str(&pull_secret(secret));
+    }
+    text
+}
+
+/// What a cluster pulls with, and a Pod to be pasted.
+fn pull_secret(secret: &HandedOut) -> String {
+    let hosts: Vec<_> = secret.hosts.iter().map(|host| code(host)).collect();
+    let end = match secret.expires_at {
+        Some(time) => format!(" until {}", utc(time)),
+        None => String::new(),
+    };
+    let mut text = format!(
+        "The pull secret {} lets a cluster pull from {}{end}.\n",
+        code(&secret.name),
+        hosts.join(", ")
+    );
+    for change in &secret.changes {
+        text.push_str(&format!("- {change}\n"));
+    }
+    if let Some(pod) = &secret.pod {
+        text.push_str(&format!("\n```yaml\n{pod}```\n\n"));
     }
     text
 }

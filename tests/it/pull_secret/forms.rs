@@ -34,6 +34,33 @@ fn the_report_ends_with_a_pod_that_can_be_pasted() {
 }
 
 #[test]
+fn the_summary_on_github_ends_with_the_pod() {
+    let google = Google::start();
+    let outcome = push(&google, GCR_IO)
+        .variable("GITHUB_ACTIONS", "true")
+        .variable("GITHUB_STEP_SUMMARY", "summary.md")
+        .succeeds();
+    let summary = outcome.read("summary.md");
+    let (_, end) = summary.split_once("The pull secret").unwrap();
+    insta::assert_snapshot!(end, @"
+     `gcr-pull` lets a cluster pull from `gcr.io`.
+
+    ```yaml
+    apiVersion: v1
+    kind: Pod
+    metadata:
+      name: app
+    spec:
+      containers:
+        - name: app
+          image: gcr.io/acme/app:1
+      imagePullSecrets:
+        - name: gcr-pull
+    ```
+    ");
+}
+
+#[test]
 fn standard_output_gets_it_only_when_that_is_asked_for_and_then_nothing_else() {
     let google = Google::start();
     let outcome = push(&google, GCR_IO)
