@@ -16,6 +16,7 @@ struct Document<'a> {
     notes: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     pull_secret: Option<PullSecret<'a>>,
+    seconds: f64,
 }
 
 #[derive(Serialize)]
@@ -79,6 +80,7 @@ pub fn write(report: &Report) -> String {
             changes: &secret.changes,
             pod: secret.pod.as_deref(),
         }),
+        seconds: report.took.as_secs_f64(),
     };
     #[expect(
         clippy::expect_used,

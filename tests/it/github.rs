@@ -65,9 +65,9 @@ fn a_push_leaves_outputs_and_a_summary_and_no_annotation() {
     insta::assert_snapshot!(steady(&seen.summary, &seen), @"
     ### gcr-push: pushed `gcr.io/acme/app`
 
-    | Image | Tags | Digest | Sent | Saved | Checked |
+    | Image | Tags | Digest | Sent | Saved | Result |
     | --- | --- | --- | ---: | ---: | --- |
-    | `gcr.io/acme/app` | `1.2` `latest` | `sha256:[DIGEST]` | 468 B | 0 B | yes |
+    | `gcr.io/acme/app` | `1.2` `latest` | `sha256:[DIGEST]` | 468 B | 0 B | checked |
 
     Sent 468 B, saved 0 B that were there already, in [TIME] s.
 
@@ -127,6 +127,20 @@ fn a_refused_push_is_an_annotation_with_the_fix_in_it() {
     hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
     "#);
     assert_eq!(seen.groups, ["Push the image"]);
+}
+
+#[test]
+fn what_was_missed_stands_in_the_summary_with_its_reason() {
+    let google = Google::start();
+    let seen = push(&google)
+        .with("tags", "gcr.io/acme/app:1, us.gcr.io/other/app:1")
+        .with("best_effort", "us.gcr.io")
+        .run()
+        .exits_with(0);
+    let row = seen.summary.lines().find(|line| line.contains("us.gcr.io"));
+    insta::assert_snapshot!(row.unwrap(), @r#"| `us.gcr.io/other/app` | `1` | | | | :warning: missed: could not push to \`us.gcr.io/other/app\:1\`\: GET https\://us.gcr.io/v2/other/app/manifests/1\: 403 DENIED\: Permission \"artifactregistry.repositories.downloadArtifacts\" denied on resource \"projects/other/locations/us/repositories/us.gcr.io\" \(or it may not exist\) |"#);
+    assert_eq!(seen.annotated("warning").len(), 1);
+    assert_eq!(seen.outputs["references"], "gcr.io/acme/app:1");
 }
 
 #[test]

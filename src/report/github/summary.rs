@@ -7,7 +7,6 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use crate::pull_secret::{HandedOut, utc};
-use crate::push::Pushed;
 use crate::report::table::bytes;
 use crate::report::{Arrival, Missed, Report};
 
@@ -39,26 +38,24 @@ pub fn append(file: &Path, text: &str) -> io::Result<()> {
 /// The summary of a push.
 pub fn of_push(report: &Report) -> String {
     let mut text = format!("### gcr-push: {}\n\n", headline(report));
-    if report.arrivals.is_empty() {
-        return text;
+    let rows = report.arrivals.iter().map(arrived);
+    let rows: Vec<_> = rows.chain(report.missed.iter().map(missed)).collect();
+    if !rows.is_empty() {
+        text.push_str("| Image | Tags | Digest | Sent | Saved | Result |\n");
+        text.push_str("| --- | --- | --- | ---: | ---: | --- |\n");
     }
-    text.push_str("| Image | Tags | Digest | Sent | Saved | Checked |\n");
-    text.push_str("| --- | --- | --- | ---: | ---: | --- |\n");
-    let mut left = report.arrivals.len() + report.missed.len();
-    let arrived = report.arrivals.iter().map(row);
-    for row in arrived.chain(report.missed.iter().map(row_of_missed)) {
+    for (number, row) in rows.iter().enumerate() {
         if text.len() + row.len() + RESERVE > LARGEST as usize {
-            text.push_str(&format!("\nand {left} more\n"));
+            text.push_str(&format!("\nand {} more\n", rows.len() - number));
             break;
         }
-        text.push_str(&row);
-        left -= 1;
+        text.push_str(row);
     }
     let sum = |of: fn(&Arrival) -> u64| report.arrivals.iter().map(of).sum::<u64>();
     text.push_str(&format!(
         "\nSent {}, saved {} that were there already, in {:.1} s.\n",
         bytes(sum(|arrival| arrival.pushed.sent_bytes)),
-        bytes(sum(|arrival| saved(&arrival.pushed))),
+        bytes(sum(saved)),
         report.took.as_secs_f64()
     ));
     for note in &report.notes {
@@ -71,7 +68,7 @@ pub fn of_push(report: &Report) -> String {
     for doubt in doubts.flat_map(|verified| &verified.doubts) {
         text.push_str(&format!("\n:warning: {}\n", plain(doubt)));
     }
-    if let (Some(Arrival { pushed, .. }), false) = (report.arrivals.first(), report.dry_run) {
+    if let Some(Arrival { pushed, .. }) = report.arrivals.first() {
         text.push_str(&format!(
             "\n```sh\ndocker pull {}@{}\n```\n\n",
             pushed.name, pushed.digest
@@ -117,49 +114,55 @@ pub fn of_failure(texts: &[String]) -> String {
 
 fn headline(report: &Report) -> String {
     match report.arrivals.as_slice() {
-        _ if report.dry_run => "dry run, nothing was changed".to_owned(),
         [] => "nothing arrived".to_owned(),
         [one] => format!("pushed {}", code(&one.pushed.name)),
         several => format!("pushed to {} repositories", several.len()),
     }
 }
 
-fn row(arrival: &Arrival) -> String {
+fn arrived(arrival: &Arrival) -> String {
     let pushed = &arrival.pushed;
-    let tags: Vec<_> = pushed.tags.iter().map(|tag| code(&tag.tag)).collect();
-    let checked = match &arrival.verified {
-        Some(verified) if verified.doubts.is_empty() => "yes",
-        Some(_) => "by digest and tag",
-        None => "no",
+    let tags: Vec<_> = pushed
+        .tags
+        .iter()
+        .map(|tag| match &tag.kept {
+            Some(kept) => format!("{} (stays at {})", code(&tag.tag), code(kept.short())),
+            None => code(&tag.tag),
+        })
+        .collect();
+    let result = match &arrival.verified {
+        Some(verified) if verified.doubts.is_empty() => "checked",
+        Some(_) => "checked by digest and tag",
+        None => "not checked",
     };
     format!(
-        "| {} | {} | {} | {} | {} | {checked} |\n",
+        "| {} | {} | {} | {} | {} | {result} |\n",
         code(&pushed.name),
         tags.join(" "),
         code(pushed.digest.as_str()),
         bytes(pushed.sent_bytes),
-        bytes(saved(pushed)),
+        bytes(saved(arrival)),
     )
 }
 
-/// What did not have to be sent: it was there, or in another repository of the registry.
-fn saved(pushed: &Pushed) -> u64 {
-    pushed.present_bytes + pushed.mounted_bytes
-}
-
-fn row_of_missed(missed: &Missed) -> String {
+fn missed(missed: &Missed) -> String {
     let tags: Vec<_> = missed.tags.iter().map(|tag| code(tag)).collect();
-    let what = if missed.best_effort {
-        "missed"
+    let sign = if missed.best_effort {
+        ":warning: missed"
     } else {
-        "failed"
+        ":x: failed"
     };
     format!(
-        "| {} | {} | {what} | | | {} |\n",
+        "| {} | {} | | | | {sign}: {} |\n",
         code(&missed.name),
         tags.join(" "),
         plain(&missed.why)
     )
+}
+
+/// The bytes that did not have to be sent.
+fn saved(arrival: &Arrival) -> u64 {
+    arrival.pushed.present_bytes + arrival.pushed.mounted_bytes
 }
 
 /// A name as code. References, tags and digests hold nothing that Markdown would act on; that is
