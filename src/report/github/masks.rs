@@ -104,12 +104,14 @@ fn collect_from(document: &Value, forms: &mut Vec<String>) {
     }
 }
 
-/// True for a word that is data, not language: a line of PEM, base64 inside YAML.
+/// True for a word that is data, not language: a line of PEM, base64 inside YAML. Names of projects,
+/// hosts and namespaces have no capitals.
 fn is_opaque(word: &str) -> bool {
+    let is_data = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
     word.len() >= SHORTEST_PIECE
-        && word
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+/=_-.~".contains(&byte))
+        && word.bytes().all(is_data)
+        && word.bytes().any(|byte| byte.is_ascii_uppercase())
+        && word.bytes().any(|byte| byte.is_ascii_lowercase())
         && word.bytes().any(|byte| byte.is_ascii_digit())
 }
 
@@ -161,7 +163,7 @@ mod tests {
 
     #[test]
     fn of_yaml_what_is_opaque_is_masked() {
-        let yaml = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: gcr-pull-of-production\ndata:\n  .dockerconfigjson: eyJhdXRocyI6eyJnY3IuaW8iOnt9fX0=\n";
+        let yaml = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: gcr-pull-of-production-2\n  namespace: team-payments-production-2\ndata:\n  .dockerconfigjson: eyJhdXRocyI6eyJnY3IuaW8iOnt9fX0=\n";
         assert_eq!(forms(yaml), ["eyJhdXRocyI6eyJnY3IuaW8iOnt9fX0="]);
     }
 
