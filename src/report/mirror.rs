@@ -123,6 +123,14 @@ impl fmt::Display for MirrorReport<'_> {
 }
 
 impl MirrorReport<'_> {
+    /// Each image's name, what became of it, and how many bytes were sent for it.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&str, &'static str, u64)> {
+        self.0.iter().map(|outcome| {
+            let word = Result::of(outcome).word();
+            (outcome.item.name.as_str(), word, sent(outcome))
+        })
+    }
+
     /// The report as one JSON document with a newline at its end.
     pub fn json(&self) -> String {
         #[derive(Serialize)]

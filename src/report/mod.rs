@@ -177,7 +177,12 @@ pub fn write_files(report: &Report, request: &Request) -> Vec<Error> {
     if let Some(path) = &request.dotenv_file {
         results.push(write_file(path, &gitlab::dotenv(report)));
     }
-    write_unasked(report, request);
+    let summary = github::summary::of_push(report);
+    write_unasked(
+        &summary,
+        &report.arrivals.iter().collect::<Vec<_>>(),
+        request,
+    );
     results.into_iter().filter_map(Result::err).collect()
 }
 
@@ -192,27 +197,30 @@ pub fn write_mirror(
     if let Some(path) = &request.report_file {
         results.push(write_file(path, &report.json()));
     }
+    let arrivals = report.0.iter().flat_map(|outcome| &outcome.arrivals);
+    let summary = github::summary::of_mirror(report);
+    write_unasked(&summary, &arrivals.collect::<Vec<_>>(), request);
     results.into_iter().filter_map(Result::err).collect()
 }
 
 /// Leaves the report where the machine at hand looks for one. Nobody asked for it, so that it fails
 /// nothing.
-fn write_unasked(report: &Report, request: &Request) {
+fn write_unasked(summary: &str, arrivals: &[&Arrival], request: &Request) {
     // Cloud Build keeps the first 50 KB of a step's output.
     // https://cloud.google.com/build/docs/api/reference/rest/v1/projects.builds#results
     const BUILDER_OUTPUT: usize = 50_000;
     let console = &request.console;
     let written = [
-        console.step_summary.as_ref().map(|file| {
-            let text = github::summary::of_push(report);
-            (file, github::summary::append(file, &text))
-        }),
+        console
+            .step_summary
+            .as_ref()
+            .map(|file| (file, github::summary::append(file, summary))),
         console.termination_log.as_ref().map(|file| {
-            let text = results::brief(report, console::LAST_WORDS);
+            let text = results::brief(arrivals, console::LAST_WORDS);
             (file, console::write_last_words(file, &text))
         }),
         request.builder_output.as_ref().map(|file| {
-            let text = results::brief(report, BUILDER_OUTPUT);
+            let text = results::brief(arrivals, BUILDER_OUTPUT);
             (file, std::fs::write(file, text))
         }),
     ];

@@ -1,6 +1,6 @@
 //! What a push hands to the next step or job, by name, whichever CI it is.
 
-use super::Report;
+use super::{Arrival, Report};
 
 /// Names in lower case and values, in the order of the documentation. Of several lines is
 /// `references` alone.
@@ -41,9 +41,9 @@ pub(super) fn results(report: &Report) -> Vec<(&'static str, String)> {
 
 /// The results in a few lines of at most `limit` bytes, for places that keep no more: one line a
 /// destination, those that do not fit left out.
-pub(super) fn brief(report: &Report, limit: usize) -> String {
+pub(super) fn brief(arrivals: &[&Arrival], limit: usize) -> String {
     let mut text = String::new();
-    for arrival in &report.arrivals {
+    for arrival in arrivals {
         let pushed = &arrival.pushed;
         let tags: Vec<_> = pushed.tags.iter().map(|tag| tag.tag.as_str()).collect();
         let line = format!("{}@{} {}\n", pushed.name, pushed.digest, tags.join(","));

@@ -4,6 +4,7 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 
 use standin::{Fault, FaultAction, RequestKind};
 
+use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::images::{Picture, classic_archive};
 use crate::support::run::Run;
@@ -264,4 +265,35 @@ fn what_root_writes_belongs_to_the_owner_of_the_workspace() {
         let metadata = seen.outcome.directory.path().join(file).metadata().unwrap();
         assert_eq!((metadata.uid(), metadata.gid()), owner, "{file}");
     }
+}
+
+#[test]
+fn a_mirror_of_many_images_leaves_a_summary() {
+    let registry = DockerRegistry::start();
+    Run::new()
+        .file(
+            "image.tar",
+            classic_archive(&[(&Picture::new("app", 2), &["app:1"])]),
+        )
+        .set("image", "image.tar")
+        .set("tags", format!("{}/acme/api:1", registry.address()))
+        .succeeds();
+    let file = format!(
+        "destinations: [{0}/mirror]\nimages:\n  - from: {0}/acme/api:1\n",
+        registry.address()
+    );
+    let seen = Step::of(Run::new())
+        .file("gcr-push.yaml", file)
+        .with("command", "mirror")
+        .run()
+        .exits_with(0);
+    insta::assert_snapshot!(seen.outcome.scrub(&seen.summary), @"
+    ### gcr-push: mirrored 1 images
+
+    | Image | Result | Sent |
+    | --- | --- | ---: |
+    | `127.0.0.1:[PORT]/acme/api:1` | brought | 0 B |
+
+    0 were the same already.
+    ");
 }

@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use crate::pull_secret::{HandedOut, utc};
+use crate::report::mirror::MirrorReport;
 use crate::report::table::bytes;
 use crate::report::{Arrival, Missed, Report};
 
@@ -44,13 +45,7 @@ pub fn of_push(report: &Report) -> String {
         text.push_str("| Image | Tags | Digest | Sent | Saved | Result |\n");
         text.push_str("| --- | --- | --- | ---: | ---: | --- |\n");
     }
-    for (number, row) in rows.iter().enumerate() {
-        if text.len() + row.len() + RESERVE > LARGEST as usize {
-            text.push_str(&format!("\nand {} more\n", rows.len() - number));
-            break;
-        }
-        text.push_str(row);
-    }
+    push_rows(&mut text, &rows);
     let sum = |of: fn(&Arrival) -> u64| report.arrivals.iter().map(of).sum::<u64>();
     text.push_str(&format!(
         "\nSent {}, saved {} that were there already, in {:.1} s.\n",
@@ -68,7 +63,7 @@ pub fn of_push(report: &Report) -> String {
     for doubt in doubts.flat_map(|verified| &verified.doubts) {
         text.push_str(&format!("\n:warning: {}\n", plain(doubt)));
     }
-    if let Some(Arrival { pushed, .. }) = report.arrivals.first() {
+    if let (Some(Arrival { pushed, .. }), false) = (report.arrivals.first(), report.dry_run) {
         text.push_str(&format!(
             "\n```sh\ndocker pull {}@{}\n```\n\n",
             pushed.name, pushed.digest
@@ -99,6 +94,42 @@ fn pull_secret(secret: &HandedOut) -> String {
         text.push_str(&format!("\n```yaml\n{pod}```\n\n"));
     }
     text
+}
+
+/// The summary of many images: first those that did not arrive everywhere, with the reason.
+pub fn of_mirror(report: MirrorReport<'_>) -> String {
+    let mut text = format!("### gcr-push: mirrored {} images\n\n", report.0.len());
+    let missed = report.0.iter().flat_map(|outcome| &outcome.missed);
+    let rows: Vec<_> = missed.map(self::missed).collect();
+    if !rows.is_empty() {
+        text.push_str("| Image | Tags | Digest | Sent | Saved | Result |\n");
+        text.push_str("| --- | --- | --- | ---: | ---: | --- |\n");
+        push_rows(&mut text, &rows);
+        text.push('\n');
+    }
+    let (same, others): (Vec<_>, Vec<_>) = report.rows().partition(|(_, word, _)| *word == "same");
+    let rows = others
+        .iter()
+        .map(|(name, word, sent)| format!("| {} | {word} | {} |\n", code(name), bytes(*sent)));
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        text.push_str("| Image | Result | Sent |\n| --- | --- | ---: |\n");
+        push_rows(&mut text, &rows);
+        text.push('\n');
+    }
+    text.push_str(&format!("{} were the same already.\n\n", same.len()));
+    text
+}
+
+/// Adds the rows of a table, as many as leave room for the rest.
+fn push_rows(text: &mut String, rows: &[String]) {
+    for (number, row) in rows.iter().enumerate() {
+        if text.len() + row.len() + RESERVE > LARGEST as usize {
+            text.push_str(&format!("\nand {} more\n", rows.len() - number));
+            break;
+        }
+        text.push_str(row);
+    }
 }
 
 /// The summary of a run that failed, whatever came of its parts: the errors as the log has them.
