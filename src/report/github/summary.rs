@@ -145,6 +145,7 @@ pub fn of_failure(texts: &[String]) -> String {
 
 fn headline(report: &Report) -> String {
     match report.arrivals.as_slice() {
+        _ if report.dry_run => "dry run, nothing was changed".to_owned(),
         [] => "nothing arrived".to_owned(),
         [one] => format!("pushed {}", code(&one.pushed.name)),
         several => format!("pushed to {} repositories", several.len()),
