@@ -9,11 +9,10 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::GoogleCredential;
-use super::federation::{
-    ExternalAccount, Format, SubjectSource, SubjectUrl, check_subject_url, header_map,
-};
+use super::federation::ExternalAccount;
 use super::google::{KeyError, ServiceAccountKey, check_google_url, printable_type};
 use super::impersonation::Impersonation;
+use super::subject::{Format, SubjectSource, SubjectUrl, check_subject_url, header_map};
 use super::user::AuthorizedUser;
 use crate::secret::Secret;
 

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use super::claims::Claims;
 use super::docker_config::DockerConfigError;
 use super::exchange::ExchangeError;
-use super::federation::Claims;
 use super::refusal;
 use crate::error::{ExitCode, Hint, harmless};
 use crate::network::{NetworkError, Trouble};

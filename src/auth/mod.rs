@@ -3,6 +3,7 @@
 //! `config` chooses the one way to sign in to Google and gathers the logins for other registries;
 //! here tokens are bought with it, kept fresh, and handed to whom they are for.
 
+pub mod claims;
 pub mod credential_file;
 pub mod docker_config;
 mod error;
@@ -13,6 +14,7 @@ pub mod impersonation;
 pub mod logins;
 pub mod metadata;
 mod refusal;
+pub mod subject;
 mod token_info;
 mod tokens;
 mod user;

@@ -1,8 +1,8 @@
 //! What Google's few sentences about a refused sign-in mean, as far as they are known from its
 //! documents and from reports, each with the command or the setting that mends it.
 
+use super::claims::Claims;
 use super::error::Step;
-use super::federation::Claims;
 use crate::error::harmless;
 
 /// The advice for a refusal, most useful first; none where the sentence is not known.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Mutex;
 
+use super::claims::expiry;
 use super::error::AuthError;
 use super::exchange::{Exchange, Issued};
-use super::federation::{ExternalAccount, expiry};
+use super::federation::ExternalAccount;
 use super::google::KeyIssuer;
 use super::impersonation::Impersonation;
 use super::metadata::Machine;

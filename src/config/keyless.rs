@@ -6,8 +6,9 @@ use super::event;
 use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::paths::Paths;
-use crate::auth::federation::{ExternalAccount, Format, SubjectSource};
+use crate::auth::federation::ExternalAccount;
 use crate::auth::impersonation::{Impersonation, is_account};
+use crate::auth::subject::{Format, SubjectSource};
 use crate::secret::Secret;
 
 pub(super) const PROVIDER: &str = "workload_identity_provider";

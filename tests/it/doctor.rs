@@ -325,6 +325,29 @@ fn a_host_that_cannot_be_reached_is_told() {
 }
 
 #[test]
+fn a_clock_that_is_wrong_is_told() {
+    let google = google();
+    let act = FaultAction::Header {
+        name: "date".to_owned(),
+        value: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
+    };
+    google.standin.fault(Fault::always(RequestKind::Ping, act));
+    let run = doctor(&google).set("tags", "gcr.io/acme/app:1");
+    let outcome = run.fails_with(1);
+    let (before, after) = outcome
+        .stderr
+        .split_once("the clock of this machine is ")
+        .unwrap();
+    let (_, after) = after.split_once(" s ").unwrap();
+    assert!(before.ends_with("error: "));
+    insta::assert_snapshot!(after, @"
+    ahead of that of `gcr.io`
+
+    hint: set the clock: Google refuses what is signed by one that is wrong by more than some minutes
+    ");
+}
+
+#[test]
 fn a_check_that_cannot_be_made_is_a_note() {
     let google = google();
     // Google's APIs are not to be reached from here; the registry is.

@@ -1,7 +1,6 @@
 //! What is not signed in with: half of a sign-in, two of them, what cannot be used, and what Google
 //! refuses.
 
-use serde_json::json;
 use standin::{Fault, FaultAction, RequestKind};
 
 use super::{
@@ -9,11 +8,13 @@ use super::{
 };
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
+use crate::support::secrecy::Secrets;
 
 /// The run fails with this code, pushes nothing, and says this.
-fn told(google: &Google, run: Run, code: i32) -> String {
-    let outcome = run.fails_with(code);
+pub(super) fn told(google: &Google, run: Run, code: i32) -> String {
+    let outcome = run.variable("RUST_LOG", "trace").fails_with(code);
     assert!(google.is_untouched());
+    Secrets::of(google).assert_unseen(&outcome, &["adc.json"]);
     outcome.error()
 }
 
@@ -276,150 +277,5 @@ fn google_s_trouble_is_not_ours() {
       caused by: the answer is 503 Service Unavailable
 
     hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place
-    ");
-}
-
-/// A credential file of another kind.
-fn external(source: &serde_json::Value, extra: &serde_json::Value) -> String {
-    let mut file = json!({
-        "type": "external_account",
-        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
-        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-        "token_url": "https://sts.googleapis.com/v1/token",
-        "credential_source": source,
-    });
-    for (name, value) in extra.as_object().into_iter().flatten() {
-        file[name] = value.clone();
-    }
-    file.to_string()
-}
-
-#[test]
-fn credential_files_that_lead_nowhere_are_refused_by_name_with_the_way_out() {
-    let google = Google::start();
-    let none = json!({});
-    let url = json!({"url": "https://example.invalid/token"});
-    let files = [
-        external(&json!({"executable": {"command": "/bin/get"}}), &none),
-        external(
-            &json!({"environment_id": "aws1", "url": "http://169.254.169.254/x"}),
-            &none,
-        ),
-        external(
-            &json!({"certificate": {"certificate_config_location": "x"}}),
-            &none,
-        ),
-        external(
-            &json!({"file": "a", "url": "https://example.invalid"}),
-            &none,
-        ),
-        external(&json!({"url": "http://example.invalid/token"}), &none),
-        external(&json!({"file": "a", "format": {"type": "xml"}}), &none),
-        external(&json!({}), &none),
-        external(&url, &json!({"token_url": "https://evil.example/v1/token"})),
-        external(
-            &url,
-            &json!({"service_account_impersonation_url": "https://evil.example/x"}),
-        ),
-        external(&url, &json!({"universe_domain": "evil.example"})),
-        r#"{"type": "authorized_user", "client_id": "x"}"#.to_owned(),
-        r#"{"type": "external_account_authorized_user"}"#.to_owned(),
-    ];
-    let mut all = String::new();
-    for file in files {
-        let run = push(&google).set("credentials_json", file);
-        all += &told(&google, run, 2);
-        all += "\n";
-    }
-    insta::assert_snapshot!(all, @"
-    error: an input cannot be used
-      `credentials_json`: its `credential_source` is an executable, which gcr-push does not run (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: run that program in a step before, and give the token that it prints in `oidc_token`, with `workload_identity_provider`
-
-    error: an input cannot be used
-      `credentials_json`: its `credential_source` is AWS's, which gcr-push does not sign requests for (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: let a step before buy the token: `gcloud auth login --cred-file=FILE`, then give `access_token` what `gcloud auth print-access-token` prints
-
-    error: an input cannot be used
-      `credentials_json`: its `credential_source` is a certificate, which gcr-push does not show (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: let a step before buy the token with Google's own libraries, and give it in `access_token`
-
-    error: an input cannot be used
-      `credentials_json`: its `credential_source` has both `file` and `url`: one of them is too many (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: `gcr-push --help` tells what every variable means
-
-    error: an input cannot be used
-      `credentials_json`: its `credential_source.url` cannot be used: it is neither `https`, nor on this machine or its metadata server (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: `gcr-push --help` tells what every variable means
-
-    error: an input cannot be used
-      `credentials_json`: its `credential_source.format` is not understood: expected `text`, or `json` with `subject_token_field_name` (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: `gcr-push --help` tells what every variable means
-
-    error: an input cannot be used
-      `credentials_json`: it is of type `external_account`, but `credential_source.url` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: `gcr-push --help` tells what every variable means
-
-    error: an input cannot be used
-      `credentials_json`: its `token_url` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: `gcr-push --help` tells what every variable means
-
-    error: an input cannot be used
-      `credentials_json`: its `service_account_impersonation_url` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: `gcr-push --help` tells what every variable means
-
-    error: an input cannot be used
-      `credentials_json`: its `universe_domain` is not `googleapis.com` (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: `gcr-push --help` tells what every variable means
-
-    error: an input cannot be used
-      `credentials_json`: it is of type `authorized_user`, but `client_secret` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: `gcr-push --help` tells what every variable means
-
-    error: an input cannot be used
-      `credentials_json`: it is a credential of type `external_account_authorized_user`, which gcr-push cannot use (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: a token that such a credential buys can be given in `access_token`: `gcloud auth print-access-token`
-    ");
-    assert!(google.standin.requests().is_empty());
-}
-
-#[test]
-fn a_file_that_the_environment_names_and_that_is_not_there_is_told() {
-    let google = Google::start();
-    let run = push(&google)
-        .variable(
-            "GOOGLE_APPLICATION_CREDENTIALS",
-            "/nowhere/gha-creds-0.json",
-        )
-        .variable("GITHUB_ACTIONS", "true")
-        .set("log_format", "plain");
-    insta::assert_snapshot!(told(&google, run, 2), @"
-    error: an input cannot be used
-      `GOOGLE_APPLICATION_CREDENTIALS`: there is no file `/nowhere/gha-creds-0.json`
-
-    hint: google-github-actions/auth leaves its file in the workspace: check the repository out before that step, not after it, and leave `create_credentials_file` on
-    ");
-    let run = push(&google).file("adc.json", "{\"type\": \"nonsense\"}");
-    let path = run.path().join("adc.json").display().to_string();
-    let outcome = run
-        .variable("GOOGLE_APPLICATION_CREDENTIALS", path)
-        .fails_with(2);
-    insta::assert_snapshot!(outcome.error(), @"
-    error: an input cannot be used
-      `GOOGLE_APPLICATION_CREDENTIALS`: the file that it names cannot be used: it is a credential of type `nonsense`, which gcr-push cannot use
-
-    hint: a token that such a credential buys can be given in `access_token`: `gcloud auth print-access-token`
     ");
 }

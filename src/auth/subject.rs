@@ -1,0 +1,254 @@
+//! The CI's own OIDC token: given as text, in a file, or at a URL.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use super::claims::expiry;
+use super::error::{AuthError, Step};
+use super::exchange::{Exchange, ExchangeError};
+use crate::secret::Secret;
+
+/// Where the CI's token comes from.
+#[derive(Clone, Debug)]
+pub enum SubjectSource {
+    /// It was given as text, by this variable, and serves until it runs out.
+    Given(&'static str, Secret),
+    /// It is read from a file, anew each time.
+    File(PathBuf, Format),
+    /// It is asked for at a URL, anew each time.
+    Url(SubjectUrl),
+}
+
+/// A URL that hands out tokens to whoever shows the right headers.
+#[derive(Clone)]
+pub struct SubjectUrl {
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) format: Format,
+}
+
+/// How a token lies in what holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// It is the whole text.
+    Text,
+    /// It is this field of a JSON object.
+    Json(String),
+}
+
+/// The field of GitHub's answer that holds the token.
+const GITHUB_FIELD: &str = "value";
+
+impl std::fmt::Debug for SubjectUrl {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The headers hold what opens the URL.
+        write!(formatter, "{}", shown(&self.url))
+    }
+}
+
+impl SubjectSource {
+    /// GitHub's request URL, which gives a token for an audience to whoever shows the job's own
+    /// token. GitHub appends to the query that the URL has
+    /// (<https://github.com/actions/toolkit>, `oidc-utils.ts`).
+    ///
+    /// # Errors
+    ///
+    /// The sentence that says what is wrong with the URL or the token.
+    pub fn github(url: &str, token: &str, provider: &str) -> Result<Self, &'static str> {
+        let mut url: Url = url.parse().map_err(|_| "it is no URL")?;
+        check_subject_url(&url)?;
+        let token = Secret::new(token);
+        url.query_pairs_mut().append_pair(
+            "audience",
+            &format!("https://iam.googleapis.com/{provider}"),
+        );
+        let headers = header_map([("Authorization", format!("Bearer {}", token.expose()))])?;
+        Ok(Self::Url(SubjectUrl {
+            url,
+            headers,
+            format: Format::Json(GITHUB_FIELD.to_owned()),
+        }))
+    }
+
+    /// The error of a token that was given and has run out.
+    pub(super) fn ran_out(&self) -> Option<AuthError> {
+        let Self::Given(variable, token) = self else {
+            return None;
+        };
+        let at = expiry(token.expose())?;
+        (at <= SystemTime::now()).then_some(AuthError::OidcExpired { variable, at })
+    }
+
+    /// The token as it is now.
+    pub(super) async fn token(&self, exchange: &Exchange) -> Result<Secret, AuthError> {
+        match self {
+            Self::Given(_, token) => match self.ran_out() {
+                Some(error) => Err(error),
+                None => Ok(token.clone()),
+            },
+            Self::File(path, format) => read(path, format)
+                .await
+                .map_err(|cause| AuthError::SubjectFile(path.clone(), cause)),
+            Self::Url(from) => from
+                .token(exchange)
+                .await
+                .map_err(|cause| AuthError::Exchange {
+                    step: Step::Subject,
+                    endpoint: shown(&from.url),
+                    cause,
+                }),
+        }
+    }
+}
+
+impl SubjectUrl {
+    async fn token(&self, exchange: &Exchange) -> Result<Secret, ExchangeError> {
+        let request = exchange
+            .client(&self.url)
+            .get(self.url.clone())
+            .headers(self.headers.clone());
+        let held: Vec<Secret> = self
+            .headers
+            .values()
+            .filter_map(|value| value.to_str().ok())
+            .map(|value| Secret::new(value.rsplit(' ').next().unwrap_or(value)))
+            .filter(|secret| secret.expose().len() > 8)
+            .collect();
+        let granted = Exchange::ask(request, &held.iter().collect::<Vec<_>>()).await?;
+        let text = std::str::from_utf8(&granted.body).map_err(|_| ExchangeError::Answer)?;
+        self.format.token(text).ok_or(ExchangeError::Answer)
+    }
+}
+
+impl Format {
+    fn token(&self, text: &str) -> Option<Secret> {
+        let token = match self {
+            // Google's own libraries do not trim it, so a token with a line break works nowhere.
+            Self::Text => text.trim().to_owned(),
+            Self::Json(field) => {
+                let object: Value = serde_json::from_str(text).ok()?;
+                object.get(field)?.as_str()?.to_owned()
+            }
+        };
+        (!token.is_empty()).then(|| Secret::new(token))
+    }
+}
+
+async fn read(path: &Path, format: &Format) -> std::io::Result<Secret> {
+    let text = tokio::task::spawn_blocking({
+        let path = path.to_owned();
+        move || std::fs::read_to_string(path)
+    })
+    .await
+    .map_err(std::io::Error::other)??;
+    format.token(&text).ok_or_else(|| {
+        std::io::Error::other(match format {
+            Format::Text => "it is empty".to_owned(),
+            Format::Json(field) => format!("it is no JSON with a text in `{field}`"),
+        })
+    })
+}
+
+/// A URL that a token may be asked for at: over HTTPS, or over HTTP on this machine or at the
+/// address of a cloud's metadata server.
+pub(super) fn check_subject_url(url: &Url) -> Result<(), &'static str> {
+    let is_near = match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_link_local(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => matches!(name, "localhost" | "metadata.google.internal"),
+        None => false,
+    };
+    match url.scheme() {
+        "https" if url.host().is_some() => Ok(()),
+        "http" if is_near => Ok(()),
+        _ => Err("it is neither `https`, nor on this machine or its metadata server"),
+    }
+}
+
+/// Headers of a credential file, all of them as secret as the token that most hold.
+pub(super) fn header_map<N: AsRef<str>, V: AsRef<str>>(
+    pairs: impl IntoIterator<Item = (N, V)>,
+) -> Result<HeaderMap, &'static str> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let name: reqwest::header::HeaderName = name
+            .as_ref()
+            .parse()
+            .map_err(|_| "a header's name is none")?;
+        let mut value: reqwest::header::HeaderValue = value
+            .as_ref()
+            .parse()
+            .map_err(|_| "a header's value cannot be sent")?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// A URL without its query, which may say more than a log needs to know.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    // Both fail only on URLs that cannot have a user.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn github_s_url_gets_the_audience_behind_the_query_that_it_has() {
+        let provider = "projects/1/locations/global/workloadIdentityPools/p/providers/gh";
+        let url = "https://pipelines.example/oidc?api-version=2.0";
+        let Ok(SubjectSource::Url(from)) = SubjectSource::github(url, "t", provider) else {
+            panic!("no source");
+        };
+        assert_eq!(
+            from.url.as_str(),
+            "https://pipelines.example/oidc?api-version=2.0&audience=https%3A%2F%2Fiam.googleapis.com%2Fprojects%2F1%2Flocations%2Fglobal%2FworkloadIdentityPools%2Fp%2Fproviders%2Fgh"
+        );
+        assert_eq!(format!("{from:?}"), "https://pipelines.example/oidc");
+    }
+
+    #[test]
+    fn a_token_is_asked_for_in_the_clear_on_this_machine_alone() {
+        for (url, good) in [
+            ("https://auth.gcp.gitlab.com/token", true),
+            (
+                "http://169.254.169.254/metadata/identity/oauth2/token",
+                true,
+            ),
+            ("http://localhost:8080/", true),
+            ("http://[::1]/", true),
+            ("http://example.com/", false),
+            ("http://10.0.0.1/", false),
+            ("file:///etc/passwd", false),
+        ] {
+            let url: Url = url.parse().unwrap();
+            assert_eq!(check_subject_url(&url).is_ok(), good, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_found_in_its_text_or_in_its_field() {
+        let json = Format::Json("id_token".to_owned());
+        for (format, text, token) in [
+            (&Format::Text, " a.b.c\n", Some("a.b.c")),
+            (&Format::Text, "\n", None),
+            (&json, r#"{"id_token":"a.b.c"}"#, Some("a.b.c")),
+            (&json, r#"{"id_token":1}"#, None),
+            (&json, r#"{"token":"a"}"#, None),
+            (&json, "a.b.c", None),
+        ] {
+            let found = format.token(text);
+            assert_eq!(found.as_ref().map(Secret::expose), token, "{text}");
+        }
+    }
+}
