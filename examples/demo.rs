@@ -36,7 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let google = Standin::start();
     let role = "roles/artifactregistry.createOnPushWriter";
-    google.grant(PUSHER, role, &format!("projects/{PROJECT}"));
+    let project = format!("projects/{PROJECT}");
+    google.grant(PUSHER, role, &project);
+    google.grant(READER, "roles/artifactregistry.reader", &project);
     let key = folder.path().join("pusher.json");
     fs::write(&key, google.service_account(PUSHER, PROJECT))?;
     let reader_key = folder.path().join("reader.json");
@@ -60,9 +62,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let image = ("GCR_PUSH_IMAGE", text(&archive));
     run(Command::Push, &[image, name.clone(), tags])?;
     run(Command::List, &[])?;
-    run(Command::List, &[name])?;
+    run(Command::List, std::slice::from_ref(&name))?;
     let secret_file = folder.path().join("pull-secret.yaml");
     let secret = [
+        name,
+        ("GCR_PUSH_TAGS", "1.0".to_owned()),
         ("GCR_PUSH_PULL_SECRET", "gcr-pull".to_owned()),
         ("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", text(&reader_key)),
         ("GCR_PUSH_PULL_SECRET_FILE", text(&secret_file)),

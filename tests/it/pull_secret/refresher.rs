@@ -7,12 +7,12 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
 use serde::Deserialize as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use standin::Rule;
 
-use super::{applied, push};
+use super::{READS, applied, push};
 use crate::support::cluster::kubeconfig;
-use crate::support::google::{ACCOUNT, Google};
+use crate::support::google::Google;
 use crate::support::run::{Outcome, Run};
 
 const NAMESPACE: &str = "shop";
@@ -49,40 +49,58 @@ fn typed<T: DeserializeOwned + Serialize>(document: Value) -> T {
     object
 }
 
-/// A run with the environment of the CronJob's container, to which the cluster's token is shown as a
-/// ready access token, and the images are ours.
+/// The cluster's own tokens, as its API server signs them.
+const ISSUER: &str = "https://k8s.acme.example";
+
+/// A run with the environment of the CronJob's container, and the token that the cluster would put
+/// into its volume; the project is ours.
 fn run(google: &Google, kubeconfig: &str) -> Outcome {
     let job = refresher().job.spec.unwrap().job_template.spec.unwrap();
     let pod = job.template.spec.unwrap();
     let container = &pod.containers[0];
     let command = container.command.as_ref().unwrap();
     assert_eq!(command[0], "gcr-push");
-    let mut run = google.reach(Run::command(&command[1]));
-    let mut keyless = 0;
+    let sources = pod.volumes.as_ref().unwrap()[0]
+        .projected
+        .clone()
+        .unwrap()
+        .sources
+        .unwrap();
+    let projected = sources[0].service_account_token.clone().unwrap();
+    let claims = json!({ "sub": USER, "aud": projected.audience.unwrap() });
+    let token = google.standin.oidc_token(ISSUER, &claims);
+    let mount = &container.volume_mounts.as_ref().unwrap()[0].mount_path;
+    let mut run = google
+        .reach(Run::command(&command[1]))
+        .file(&projected.path, token)
+        .set("kubeconfig", kubeconfig);
     for variable in container.env.as_ref().unwrap() {
         let value = variable.value.as_deref().unwrap();
-        match variable.name.as_str() {
-            "GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER"
-            | "GCR_PUSH_SERVICE_ACCOUNT"
-            | "GCR_PUSH_OIDC_TOKEN" => keyless += 1,
-            name => {
-                run = run.variable(
-                    name,
-                    value.replace("acme-prod", "acme").replace("latest", "1"),
-                )
-            }
-        }
+        let value = value
+            .replace("acme-prod", "acme")
+            .replace("latest", "1")
+            .replace(&format!("{mount}/"), "");
+        run = run.variable(&variable.name, value);
     }
-    assert_eq!(keyless, 3);
-    run.set("access_token", google.standin.access_token(ACCOUNT))
-        .set("kubeconfig", kubeconfig)
-        .run()
+    run.run()
 }
 
-/// Google with the image, and a cluster where the refresher has these rights.
+/// Google with the image and a provider for the cluster's tokens, and a cluster where the refresher
+/// has these rights.
 fn start(rules: &[PolicyRule]) -> (Google, String) {
+    const PULLER: &str = "gcr-puller@acme.iam.gserviceaccount.com";
     let google = Google::start();
-    google.standin.cluster().create_namespace(NAMESPACE);
+    let standin = &google.standin;
+    google.describe_project("123456789012");
+    let condition = format!("assertion.sub == '{USER}'");
+    let provider = standin.provider("acme", "clusters/shop", ISSUER, None, &condition);
+    let (pool, _) = provider.split_once("/providers/").unwrap();
+    let member = format!("principal://iam.googleapis.com/{pool}/subject/{USER}");
+    standin.access_token(PULLER);
+    let account = format!("projects/acme/serviceAccounts/{PULLER}");
+    standin.grant(&member, "roles/iam.workloadIdentityUser", &account);
+    standin.grant(PULLER, READS, "projects/acme");
+    standin.cluster().create_namespace(NAMESPACE);
     push(&google, "gcr.io/acme/api:1").succeeds();
     for rule in rules {
         let rule = Rule {
@@ -91,7 +109,7 @@ fn start(rules: &[PolicyRule]) -> (Google, String) {
             resources: rule.resources.clone().unwrap(),
             names: rule.resource_names.clone().unwrap(),
         };
-        google.standin.cluster().allow(USER, rule);
+        standin.cluster().allow(USER, rule);
     }
     let config = kubeconfig(&google, USER);
     (google, config)
