@@ -167,7 +167,7 @@ mod tests {
     fn what_is_not_understood_is_told_in_our_own_form() {
         let told = [
             &["lsit"][..],
-            &["mirror"],
+            &["frobnicate"],
             &["--credentials-json=hunter2"],
             &["--quiet"],
             &["-x"],
@@ -178,11 +178,11 @@ mod tests {
         .join("\n");
         assert!(!told.contains("hunter2"));
         insta::assert_snapshot!(told, @r"
-        error: `lsit` is no command, expected `push`, `list` or `pull-secret`
+        error: `lsit` is no command, expected `push`, `mirror`, `list`, `pull-secret`, `setup` or `doctor`
 
         hint: did you mean `gcr-push list`?
 
-        error: `mirror` is no command, expected `push`, `list` or `pull-secret`
+        error: `frobnicate` is no command, expected `push`, `mirror`, `list`, `pull-secret`, `setup` or `doctor`
 
         hint: `gcr-push --help` lists the commands and the environment variables
 

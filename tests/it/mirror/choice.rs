@@ -105,6 +105,7 @@ fn a_dry_run_tells_what_would_be_done_and_does_nothing() {
     let tags = format!("{first}\n{address}/app:2\n{address}/copy:1\n127.0.0.1:9/app:1");
     let outcome = mirror(&name, &tags)
         .set("best_effort", "127.0.0.1:9")
+        .set("retry_timeout", "0s")
         .set("dry_run", "true")
         .set("report_file", "report.json")
         .succeeds();
