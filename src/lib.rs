@@ -178,7 +178,7 @@ fn settings(request: &Request, journal: &Journal) -> Settings {
         referrers: request.referrers,
         dry_run: request.dry_run,
         existing_tag: request.existing_tag,
-        patience: config::defaults::PATIENCE,
+        patience: request.network.retry_timeout,
         temporary_directory: request.temporary_directory.clone(),
         progress: Progress::default(),
         journal: journal.clone(),

@@ -512,8 +512,6 @@ pub mod defaults {
     pub const CONCURRENCY: Concurrency = Concurrency { large: 8, all: 24 };
     /// The registry that short tags go to.
     pub const REGISTRY: &str = "gcr.io";
-    /// How long a destination that nobody waits for may stand still once the others are done.
-    pub const PATIENCE: Duration = Duration::from_secs(5 * 60);
     /// How long a connection may take to be made.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
     /// How long a body may stand still.

@@ -87,7 +87,11 @@ pub(super) async fn bring(
         async move { (index, shipment.sight(destination, looking).await) }
     });
     let mut sights: FuturesUnordered<_> = sights.collect();
-    let in_time = in_time(&mut sights, &paces).await;
+    let in_time = match shipment.settings.dry_run {
+        // Nobody waits for anybody.
+        true => in_time(&mut sights, &vec![true; paces.len()]).await,
+        false => in_time(&mut sights, &paces).await,
+    };
 
     let mut legs = Vec::new();
     for (index, sight) in in_time {

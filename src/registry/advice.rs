@@ -55,7 +55,8 @@ pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Asker>) -> Vec<String>
             vec![NO_REGISTRY.to_owned()]
         }
         _ if says("immutab") => {
-            vec!["the repository lets no tag move: push under a new tag".to_owned()]
+            vec!["the repository lets no tag move: push under a new tag, or leave this one where it is with \
+             `existing_tag: keep`".to_owned()]
         }
         _ => Vec::new(),
     }

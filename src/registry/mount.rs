@@ -30,10 +30,12 @@ impl Registry {
         if let Some(header) = shown.header() {
             request = request.header(AUTHORIZATION, header);
         }
+        self.retries.pace.turn().await;
         tracing::debug!("POST {} mounts {digest} from {from}", url.path());
         let answer = request.send().await.map_err(|error| {
             RegistryError::broken(Method::POST, url.clone(), error.without_url())
         })?;
+        self.retries.heed(&answer);
         match answer.status() {
             StatusCode::CREATED => Ok(true),
             // An upload was begun, which registries drop by themselves.

@@ -210,7 +210,7 @@ fn a_tag_that_may_not_move_is_told() {
       caused by: PUT https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 400 MANIFEST_INVALID
       caused by: cannot update tag 1. The repository has enabled tag immutability
 
-    hint: the repository lets no tag move: push under a new tag
+    hint: the repository lets no tag move: push under a new tag, or leave this one where it is with `existing_tag: keep`
     ");
 }
 

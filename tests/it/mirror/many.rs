@@ -4,6 +4,7 @@ use standin::{Behaviour, Fault, FaultAction, Mount, RequestKind, Standin};
 
 use super::*;
 use crate::support::docker_registry::DockerRegistry;
+use crate::support::google::Google;
 use crate::support::images::{self, Packed, Picture, TarFile};
 
 /// An image with a layer of so many MiB that no compression makes smaller, and two small ones.
@@ -282,6 +283,40 @@ fn a_mirror_that_lags_leaves_the_shared_read_and_follows_with_one_of_its_own() {
             .stdout
             .contains("had to be read from the source again")
     );
+}
+
+#[test]
+fn a_tag_of_an_immutable_repository_is_success_when_it_is_the_same_and_explained_when_not() {
+    let behaviour = Behaviour {
+        immutable_tags: true,
+        immutable_refuses_repeat: true,
+        ..Behaviour::default()
+    };
+    let google = Google::with(behaviour);
+    let (layout, root) = large(1);
+    let (_source, name) = source_of(&layout, &root);
+    let (other, other_root) = super::one::index();
+    let (_other_source, other_name) = source_of(&other, &other_root);
+    let push = |image: &str| {
+        let run = google.run().set("image", format!("docker://{image}"));
+        run.set("tags", "gcr.io/acme/app:1")
+    };
+    push(&name).succeeds();
+    google.standin.clear_requests();
+    push(&name).succeeds();
+    assert_eq!(
+        of_kind(&google.standin.requests(), RequestKind::ManifestPut).len(),
+        0
+    );
+    let refused = push(&other_name).fails_with(1);
+    insta::assert_snapshot!(refused.error(), @"
+    error: could not push to `gcr.io/acme/app:1`
+      caused by: PUT https://gcr.io/v2/acme/app/manifests/1: 400 MANIFEST_INVALID
+      caused by: cannot update tag 1. The repository has enabled tag immutability
+
+    hint: the repository lets no tag move: push under a new tag, or leave this one where it is with `existing_tag: keep`
+    ");
+    push(&other_name).set("existing_tag", "keep").succeeds();
 }
 
 #[test]

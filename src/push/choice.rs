@@ -1,0 +1,105 @@
+//! Which part of the source is pushed: its own manifests or new ones, which platforms, and whether
+//! with their attestations.
+
+use futures_util::TryStreamExt as _;
+
+use super::{PushError, Settings};
+use crate::config::{Attestations, Compression, Platforms};
+use crate::error::harmless;
+use crate::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE, Platform};
+use crate::source::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
+
+/// The image's own manifests, where they can be pushed; else the layers that need a manifest.
+pub(super) fn as_it_is<'a>(image: &'a Image, settings: &Settings) -> Result<Tree, &'a Unpacked> {
+    match &image.content {
+        Content::Manifests(tree) => Ok(tree.clone()),
+        Content::Unpacked(unpacked) => match (&unpacked.manifest, settings.compression) {
+            (Some(manifest), Compression::None) => {
+                Ok(Tree::of(AnyManifest::Manifest(manifest.clone())))
+            }
+            _ => Err(unpacked),
+        },
+    }
+}
+
+/// The part of the image that is there and asked for.
+pub(super) async fn chosen(
+    source: &Source,
+    tree: &Tree,
+    settings: &Settings,
+) -> Result<Part, PushError> {
+    let wanted = match &settings.platforms {
+        Platforms::All => None,
+        Platforms::Only(wanted) => Some(wanted.as_slice()),
+    };
+    if let AnyManifest::Manifest(manifest) = &tree.root {
+        if wanted.is_some() {
+            let config = small_blob(source, &manifest.config).await?;
+            check_platform(&config, &settings.platforms)?;
+        }
+        return Ok(tree.present());
+    }
+    let strips = match settings.attestations {
+        Some(attestations) => attestations == Attestations::Strip,
+        None => wanted.is_some_and(|wanted| wanted.len() == 1),
+    };
+    // What names no platform is no image for one, but an attestation goes with its image.
+    let is_wanted = |child: &Descriptor| match (attested(child), wanted) {
+        (Some(_), _) => !strips,
+        (None, None) => true,
+        (None, Some(wanted)) => {
+            let platform = child.platform.as_ref();
+            platform.is_some_and(|has| wanted.iter().any(|wanted| has.fits(wanted)))
+        }
+    };
+    let part = tree.keep(is_wanted);
+    let Some(wanted) = wanted else {
+        return Ok(part.unwrap_or_else(|| tree.present()));
+    };
+    let present = tree.platforms();
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|wanted| !present.iter().any(|has| has.fits(wanted)))
+        .map(Platform::to_string)
+        .collect();
+    match part {
+        Some(part) if missing.is_empty() => Ok(part),
+        _ => Err(PushError::NoPlatform {
+            missing,
+            present: present.iter().map(Platform::to_string).collect(),
+        }),
+    }
+}
+
+/// Refuses an image that says in its config that it is for another platform than those that are
+/// asked for.
+pub(super) fn check_platform(config: &[u8], platforms: &Platforms) -> Result<(), PushError> {
+    let (Platforms::Only(wanted), Ok(has)) =
+        (platforms, serde_json::from_slice::<Platform>(config))
+    else {
+        return Ok(());
+    };
+    if has.os.is_empty() || wanted.iter().any(|wanted| has.fits(wanted)) {
+        return Ok(());
+    }
+    Err(PushError::NoPlatform {
+        missing: wanted.iter().map(Platform::to_string).collect(),
+        present: vec![harmless(&has.to_string())],
+    })
+}
+
+/// The bytes of a blob of the source that is no larger than a manifest; none of another.
+async fn small_blob(source: &Source, blob: &Descriptor) -> Result<Vec<u8>, PushError> {
+    if blob.size > MAX_MANIFEST_SIZE {
+        return Ok(Vec::new());
+    }
+    let bytes = source
+        .open_blob(&blob.digest, 0)
+        .await
+        .map_err(PushError::Source)?;
+    let pieces: Vec<bytes::Bytes> = bytes
+        .try_collect()
+        .await
+        .map_err(|cause| PushError::Source(SourceError::read(source.what(), cause)))?;
+    Ok(pieces.concat())
+}

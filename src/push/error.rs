@@ -1,0 +1,176 @@
+//! Why an image did not arrive, and what to do about it.
+
+use std::io;
+use std::time::Duration;
+
+use crate::compress::CompressError;
+use crate::digest::Digest;
+use crate::error::{ExitCode, Hint};
+use crate::manifest::ManifestError;
+use crate::registry::{RegistryError, Retry, Retryable};
+use crate::source::SourceError;
+
+/// An image that did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The registry refused, or the connection did not hold.
+    #[error("could not push to `{destination}`")]
+    Registry {
+        /// `host/repository`, with the tag where one was being put.
+        destination: String,
+        /// What the registry said.
+        #[source]
+        cause: RegistryError,
+    },
+    /// The source could not be read.
+    #[error("could not read the image")]
+    Source(#[source] SourceError),
+    /// A platform was asked for that the image does not have.
+    #[error("the image is not there for {}, only for {}", .missing.join(", "), .present.join(", "))]
+    NoPlatform {
+        /// What was asked for.
+        missing: Vec<String>,
+        /// What the source holds.
+        present: Vec<String>,
+    },
+    /// A layer's bytes are not the ones that the image names.
+    #[error("{what} is damaged: the bytes of its layer `{stated}` hash to `{actual}`")]
+    Damaged {
+        /// The source, as messages call it.
+        what: String,
+        /// What the image says.
+        stated: Digest,
+        /// What the bytes are.
+        actual: Digest,
+    },
+    /// What arrived is not what was sent.
+    #[error("a blob was changed on the way to `{destination}`")]
+    Changed {
+        /// `host/repository`.
+        destination: String,
+        /// What the registry said.
+        #[source]
+        cause: RegistryError,
+    },
+    /// A blob that an earlier image names is not there after all.
+    #[error("the blob {0} of an earlier image is gone from the registry")]
+    Vanished(Digest),
+    /// A tag that is there with another digest, where that was not to be.
+    #[error("`{reference}` is there already, as {found}, not {digest}")]
+    TagTaken {
+        /// The tag with its repository.
+        reference: String,
+        /// Where it points.
+        found: Digest,
+        /// Where it was to point.
+        digest: Digest,
+    },
+    /// A destination that nobody waits for fell behind the others; it gets the blob later.
+    #[error("it fell behind the others")]
+    Behind,
+    /// A destination that nobody waits for was given up.
+    #[error(
+        "`{destination}` was given up: nothing had moved for {} s since the others were done",
+        after.as_secs()
+    )]
+    Late {
+        /// `host/repository`.
+        destination: String,
+        /// How long it stood still.
+        after: Duration,
+    },
+    /// The manifest that the image needs is none that a registry takes.
+    #[error("could not write a manifest for the image")]
+    Manifest(#[source] ManifestError),
+    /// A layer could not be compressed.
+    #[error("could not compress the layer `{diff_id}`")]
+    Compress {
+        /// The layer's diff ID.
+        diff_id: Digest,
+        /// Why.
+        #[source]
+        cause: CompressError,
+    },
+}
+
+impl PushError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Registry { cause, .. } => cause.exit_code(),
+            Self::Source(cause) => cause.exit_code(),
+            Self::Damaged { .. } | Self::Manifest(_) | Self::Compress { .. } => ExitCode::Failed,
+            Self::NoPlatform { .. } => ExitCode::Usage,
+            Self::TagTaken { .. } => ExitCode::Failed,
+            Self::Vanished(_) | Self::Changed { .. } | Self::Behind | Self::Late { .. } => {
+                ExitCode::Temporary
+            }
+        }
+    }
+}
+
+impl Retryable for PushError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Registry { cause, .. } => cause.retry(),
+            // The image is sound, so it was changed on the way.
+            Self::Changed { .. } => Retry::Twice,
+            _ => Retry::Never,
+        }
+    }
+
+    fn tried(mut self, times: u32, during: Duration) -> Self {
+        if let Self::Registry { cause, .. } | Self::Changed { cause, .. } = &mut self {
+            cause.note_tries(times, during);
+        }
+        self
+    }
+}
+
+impl Hint for PushError {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Registry { cause, .. } => cause.hints(),
+            Self::Source(cause) => cause.hints(),
+            Self::Damaged { .. } => vec![
+                "write the archive again; if it was handed from job to job as an artifact, it may \
+                 have been damaged on the way"
+                    .to_owned(),
+            ],
+            Self::Changed { .. } => vec![
+                "the image itself is sound: run this again; where it stays so, a proxy rewrites \
+                 what goes through it"
+                    .to_owned(),
+            ],
+            Self::NoPlatform { .. } => vec![
+                "ask for those that are there in `platforms`; an archive may name platforms that it \
+                 does not hold, and has to be saved from where they were built"
+                    .to_owned(),
+            ],
+            Self::Vanished(_) => vec![
+                "push again with `layer_reuse: off`, which sends every layer that is missing"
+                    .to_owned(),
+            ],
+            Self::Compress {
+                cause: CompressError::Spool { cause, .. },
+                ..
+            } if cause.kind() != io::ErrorKind::StorageFull => vec![
+                "compressed layers need a folder that can be written to: name one in `TMPDIR`"
+                    .to_owned(),
+            ],
+            Self::Compress {
+                cause: CompressError::Spool { .. },
+                ..
+            } => vec![
+                "compressed layers need room there: free some, or set `TMPDIR` to a larger disk"
+                    .to_owned(),
+            ],
+            Self::TagTaken { .. } => vec![
+                "`existing_tag: fail` has it so: push under a new tag, or choose `overwrite` or `keep`"
+                    .to_owned(),
+            ],
+            Self::Late { .. } => vec!["run this again when it answers".to_owned()],
+            Self::Manifest(_) | Self::Compress { .. } | Self::Behind => Vec::new(),
+        }
+    }
+}
