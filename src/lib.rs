@@ -315,6 +315,7 @@ async fn give_pull_secret(
         asked,
         hosts,
         images,
+        dry_run: request.dry_run,
     };
     hand_out(wanted, credentials, &request.network, stdout)
         .await

@@ -66,6 +66,25 @@ const LOOKS: u32 = 120;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 impl Checked {
+    /// What [`Self::carry_out`] would write.
+    pub fn planned(&self) -> impl Iterator<Item = Change> {
+        self.steps.iter().map(|step| match step {
+            Step::CreateNamespace(name) => Change::Namespace(name.clone()),
+            Step::Apply(at, true) => at.change("created"),
+            Step::Apply(at, false) => at.change("updated"),
+            Step::Delete(at, _) => at.change("deleted"),
+            Step::Add(account, _) => self.added(account),
+        })
+    }
+
+    fn added(&self, account: &AccountAt) -> Change {
+        Change::ServiceAccount {
+            secret: self.secret_name.clone(),
+            name: account.name.clone(),
+            namespace: account.namespace.clone(),
+        }
+    }
+
     /// Writes, step by step.
     ///
     /// # Errors
@@ -119,11 +138,7 @@ impl Checked {
                     .cluster
                     .add(account, &self.secret_name, *is_to_come)
                     .await?;
-                Ok(added.then(|| Change::ServiceAccount {
-                    secret: self.secret_name.clone(),
-                    name: account.name.clone(),
-                    namespace: account.namespace.clone(),
-                }))
+                Ok(added.then(|| self.added(account)))
             }
         }
     }

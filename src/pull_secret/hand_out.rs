@@ -44,6 +44,8 @@ pub struct Wanted<'a> {
     pub hosts: &'a [Endpoint],
     /// The images that a cluster is going to pull from them, as far as they are known.
     pub images: &'a [PulledImage],
+    /// True where everything is checked and nothing written.
+    pub dry_run: bool,
 }
 
 /// Makes the pull secret, proves that it pulls, writes it and applies it. None when everything is in
@@ -62,6 +64,7 @@ pub async fn hand_out(
         asked,
         hosts,
         images,
+        dry_run,
     } = wanted;
     let plan = Plan::new(asked, hosts, credentials).await.map_err(one)?;
     let survey = match &asked.apply {
@@ -110,6 +113,13 @@ pub async fn hand_out(
     };
 
     warn(asked, &logins, &proof, is_push_key);
+    if dry_run {
+        tracing::info!("the pull secret `{}` pulls, and is not written", asked.name);
+        for change in changes.iter().flat_map(|changes| changes.planned()) {
+            tracing::info!("would have {change}");
+        }
+        return Ok(None);
+    }
     let written = write(asked, &secret, stdout).map_err(one)?;
     let changes = match changes {
         Some(changes) => changes

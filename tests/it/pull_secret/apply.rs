@@ -121,6 +121,24 @@ fn a_second_run_changes_nothing_and_says_nothing() {
 }
 
 #[test]
+fn a_dry_run_checks_everything_and_writes_nothing() {
+    let google = start();
+    let outcome = apply(&google)
+        .set("pull_secret_service_accounts", "default")
+        .set("pull_secret_file", "secret.yaml")
+        .set("dry_run", "true")
+        .succeeds();
+    assert_eq!(writes(&google), Vec::<String>::new());
+    assert!(!outcome.directory.path().join("secret.yaml").exists());
+    for told in [
+        "would have created the Secret `gcr-pull` in `shop`",
+        "would have added the Secret `gcr-pull` to the service account `default` in `shop`",
+    ] {
+        assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+    }
+}
+
+#[test]
 fn a_key_that_was_changed_is_renewed_in_place() {
     let google = start();
     apply(&google).succeeds();
