@@ -2,7 +2,6 @@
 //! <https://cloud.google.com/artifact-registry/docs/reference/rest/v1/projects.locations.repositories>
 
 use serde::Deserialize;
-use serde_json::json;
 
 use super::{Examination, Finding, Verdict};
 use crate::auth::Identity;
@@ -22,29 +21,13 @@ pub(super) struct May {
 /// Asks which permissions there are: one request, which needs none itself.
 pub(super) async fn may(google: &Google, place: &Place) -> Result<May, GoogleError> {
     let path = format!("v1/{}:testIamPermissions", place.resource());
-    let held = held(google, Api::ArtifactRegistry, &path, &[UPLOAD, DOWNLOAD]).await?;
-    let has = |name: &str| held.iter().any(|one| one == name);
+    let url = Api::ArtifactRegistry.url(&path);
+    let held = google.held(url, &[UPLOAD, DOWNLOAD]).await?;
+    let has = |name: &str| held.contains(name);
     Ok(May {
         read: has(DOWNLOAD),
         write: has(UPLOAD),
     })
-}
-
-async fn held(
-    google: &Google,
-    api: Api,
-    path: &str,
-    wanted: &[&str],
-) -> Result<Vec<String>, GoogleError> {
-    #[derive(Deserialize)]
-    struct Answer {
-        // Where there is none, the field is left out.
-        #[serde(default)]
-        permissions: Vec<String>,
-    }
-    let body = json!({ "permissions": wanted });
-    let answer: Answer = google.post(api.url(path), &body).await?;
-    Ok(answer.permissions)
 }
 
 /// The repository as its API describes it.
@@ -134,7 +117,8 @@ async fn missing(google: &Google, endpoint: &Endpoint, place: &Place) -> Verdict
     let is_gcr = matches!(endpoint.kind(), HostKind::Gcr { .. });
     if is_gcr {
         let path = format!("v1/projects/{}:testIamPermissions", place.project);
-        let may = held(google, Api::ResourceManager, &path, &[CREATE_ON_PUSH]).await;
+        let url = Api::ResourceManager.url(&path);
+        let may = google.held(url, &[CREATE_ON_PUSH]).await;
         match may {
             Ok(held) if !held.is_empty() => {
                 return Verdict::Good("it is not there yet; the first push makes it".to_owned());

@@ -2,9 +2,11 @@
 //! at once from losing each other's change.
 //! <https://cloud.google.com/iam/docs/policies>
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -186,6 +188,23 @@ impl Google {
                 self.get(url).await
             }
         }
+    }
+
+    /// Which of these permissions there are, by a `:testIamPermissions` URL: a question that takes no
+    /// permission itself.
+    ///
+    /// # Errors
+    ///
+    /// When the API refuses.
+    pub async fn held(&self, url: Url, wanted: &[&str]) -> Result<BTreeSet<String>, GoogleError> {
+        #[derive(Deserialize)]
+        struct Held {
+            // Where there is none, the field is left out.
+            #[serde(default)]
+            permissions: BTreeSet<String>,
+        }
+        let held: Held = self.post(url, &json!({"permissions": wanted})).await?;
+        Ok(held.permissions)
     }
 
     /// Gives or takes a grant, and tells the difference, a line each; no line where there was

@@ -197,22 +197,16 @@ async fn permissions(
     name: &str,
     role: Role,
 ) -> Result<BTreeSet<String>, GoogleError> {
-    #[derive(Deserialize)]
-    struct Held {
-        #[serde(default)]
-        permissions: BTreeSet<String>,
-    }
     let url = Api::ArtifactRegistry.url(&format!("v1/{name}:testIamPermissions"));
-    let body = json!({"permissions": [DOWNLOAD, UPLOAD]});
     let mut patience = Patience::new(HOLDS_IN);
     loop {
-        let held: Held = google.post(url.clone(), &body).await?;
+        let held = google.held(url.clone(), &[DOWNLOAD, UPLOAD]).await?;
         let enough = match role {
-            Role::Pusher => held.permissions.contains(UPLOAD),
-            Role::Puller => held.permissions.contains(DOWNLOAD),
+            Role::Pusher => held.contains(UPLOAD),
+            Role::Puller => held.contains(DOWNLOAD),
         };
         if enough || !patience.wait().await {
-            return Ok(held.permissions);
+            return Ok(held);
         }
         tracing::info!("what was granted on `{name}` does not hold yet; waiting");
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use serde_json::json;
 
 use super::plan::Plan;
 use super::services::Services;
@@ -72,18 +71,9 @@ impl Setup<'_> {
         if !matches!(found.lifecycle_state.as_str(), "ACTIVE" | "") {
             return Err(SetupError::Deleted(project.clone()));
         }
-        #[derive(Deserialize)]
-        struct Held {
-            #[serde(default)]
-            permissions: BTreeSet<String>,
-        }
         let url = Api::ResourceManager.url(&format!("v1/projects/{project}:testIamPermissions"));
-        match self
-            .google
-            .post::<Held>(url, &json!({"permissions": ALL}))
-            .await
-        {
-            Ok(held) => Ok(Some(held.permissions)),
+        match self.google.held(url, ALL).await {
+            Ok(held) => Ok(Some(held)),
             // What cannot be asked will be told by the requests themselves.
             Err(error) if error.status() == Some(400) => {
                 tracing::warn!("what may be done in `{project}` could not be asked: {error}");

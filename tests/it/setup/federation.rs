@@ -1,6 +1,9 @@
 //! Pushing without a key: what Google is told of a repository, and what its owner pastes.
 
+use serde_json::json;
+
 use super::*;
+use crate::support::images::{Picture, classic_archive};
 
 #[test]
 fn a_github_repository_is_known_by_its_numbers_alone() {
@@ -193,4 +196,51 @@ fn a_second_repository_joins_the_first_one_s_pool() {
             .len(),
         1
     );
+}
+
+/// The value of a variable in the lines that are pasted.
+fn pasted(outcome: &Outcome, name: &str) -> String {
+    let line = outcome.stdout.lines().map(str::trim);
+    let mut values = line.filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    values.next().expect(&outcome.stdout).to_owned()
+}
+
+#[test]
+fn a_job_of_that_repository_pushes_by_what_is_pasted_and_no_other_job_does() {
+    let cloud = Cloud::new();
+    let outcome = cloud.apply().set("setup_github", "acme/api").succeeds();
+    let provider = pasted(&outcome, "workload_identity_provider");
+    let push = |repository: &str, owner: &str| {
+        let claims = json!({
+            "sub": format!("repo:acme/api:ref:refs/heads/{}", "long".repeat(40)),
+            "aud": format!("https://iam.googleapis.com/{provider}"),
+            "repository": "acme/api",
+            "repository_id": repository,
+            "repository_owner_id": owner,
+            "run_id": "1",
+        });
+        let issuer = "https://token.actions.githubusercontent.com";
+        Run::new()
+            .variable("HTTPS_PROXY", cloud.standin.proxy_url())
+            .set("ca_certificates", cloud.standin.ca_pem())
+            .set("workload_identity_provider", &provider)
+            .set("service_account", pasted(&outcome, "service_account"))
+            .set("oidc_token", cloud.standin.oidc_token(issuer, &claims))
+            .file(
+                "image.tar",
+                classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+            )
+            .set("image", "image.tar")
+            .set("tags", "gcr.io/acme/app:1")
+    };
+    // Of the same name, made by somebody else after the first was deleted.
+    let other = push("999", "123").fails_with(3);
+    assert!(
+        other.stderr.contains("attribute condition"),
+        "{}",
+        other.stderr
+    );
+    push("456", "999").fails_with(3);
+    push("456", "123").succeeds();
+    assert!(cloud.standin.tags("gcr.io", "acme/app").contains_key("1"));
 }
