@@ -19,6 +19,7 @@ ENV RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs"
 # The dependencies by themselves, over empty sources: this layer stays until Cargo.lock changes.
 # Cargo wants the manifest of every member of the workspace, though the stand-in is for tests only.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo/config.toml .cargo/
 COPY tests/standin/Cargo.toml tests/standin/
 RUN mkdir src tests/standin/src \
     && touch src/lib.rs tests/standin/src/lib.rs \
