@@ -423,9 +423,6 @@ fn a_push_makes_one_check_more_and_stops_where_writing_is_not_allowed() {
         .at("artifactregistry.googleapis.com");
     google.standin.fault(fault);
     let outcome = push("2").fails_with(3);
-    assert!(
-        outcome.error().contains("uploadArtifacts"),
-        "{}",
-        outcome.stderr
-    );
+    let refusal = r#"Permission "artifactregistry.repositories.uploadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)"#;
+    assert!(outcome.error().contains(refusal), "{}", outcome.stderr);
 }

@@ -254,6 +254,7 @@ fn a_registry_that_echoes_our_token_does_not_get_it_into_the_log() {
                 .set("image", "image.tar")
                 .set("access_token", &token)
                 .set("tags", "gcr.io/acme/app:1")
+                .set("retry_timeout", "1s")
                 .variable("RUST_LOG", "trace")
                 .run();
             assert_ne!(outcome.code, 0);
@@ -427,6 +428,7 @@ fn a_key_or_token_in_any_wrong_variable_is_not_shown() {
                 .file("image.tar", docker())
                 .set("image", "image.tar")
                 .set("tags", "127.0.0.1:9/app:1")
+                .set("retry_timeout", "1s")
                 .set(variable.name, value);
             let outcome = run.variable("RUST_LOG", "trace").run();
             secrets.assert_unseen(&outcome, &[]);
