@@ -36,6 +36,8 @@ pub mod manifest;
 pub mod mirror;
 pub mod network;
 pub mod progress;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod pull_secret;
 pub mod push;
 pub mod reference;

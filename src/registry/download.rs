@@ -87,7 +87,7 @@ impl Registry {
 }
 
 /// The first position of `Content-Range: bytes FIRST-LAST/SIZE`.
-fn starts_at(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn starts_at(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     let (first, _) = range.trim().strip_prefix("bytes ")?.split_once('-')?;
     first.trim().parse().ok()

@@ -13,6 +13,8 @@ mod http;
 mod manifests;
 mod mount;
 mod pages;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod pull;
 mod referrers;
 mod retry;

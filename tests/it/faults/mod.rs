@@ -3,6 +3,7 @@
 
 mod again;
 mod collected;
+mod endless;
 mod killed;
 mod matrix;
 mod proof;

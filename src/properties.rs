@@ -1,0 +1,234 @@
+//! What holds for every input, however odd: the same functions serve the tests of this crate, with
+//! inputs that proptest makes up, and the targets in `fuzz/`, with those that libFuzzer does.
+
+use std::ffi::OsString;
+use std::io::{self, Cursor};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+
+use futures_util::TryStreamExt as _;
+
+use crate::config::{self, Files, VARIABLES};
+use crate::digest::Digest;
+use crate::error::{harmless, write_chain};
+use crate::manifest::AnyManifest;
+use crate::reference::Reference;
+use crate::source::{Content, Source};
+
+/// A machine without a file.
+struct Nothing;
+
+impl Files for Nothing {
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn exists(&self, _: &Path) -> bool {
+        false
+    }
+
+    fn is_directory(&self, _: &Path) -> bool {
+        false
+    }
+}
+
+/// A manifest that can be read keeps its bytes, and is known by them.
+///
+/// # Panics
+///
+/// When it does not.
+pub fn manifest(bytes: &[u8]) {
+    if let Ok(manifest) = AnyManifest::parse(bytes.to_vec().into(), None) {
+        assert_eq!(manifest.bytes(), bytes);
+        assert_eq!(*manifest.digest(), Digest::of(bytes));
+    }
+}
+
+/// A reference that can be read is written so that it reads back as the same.
+///
+/// # Panics
+///
+/// When it is not.
+pub fn reference(text: &str) {
+    if let Ok(reference) = text.parse::<Reference>() {
+        let written = reference.to_string();
+        assert_eq!(written.parse().as_ref(), Ok(&reference), "{written}");
+        assert!(!written.contains(char::is_control), "{written}");
+    }
+}
+
+/// A line `NAME=VALUE` for each variable makes a request or an error, and no error shows a secret.
+///
+/// # Panics
+///
+/// When one does.
+pub fn config(bytes: &[u8]) {
+    let mut secrets = Vec::new();
+    let environment: Vec<(OsString, OsString)> = bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| {
+            let at = line.iter().position(|byte| *byte == b'=')?;
+            let (name, value) = (&line[..at], &line[at + 1..]);
+            let is_secret = VARIABLES.iter().any(|variable| {
+                let upper = variable.name.to_uppercase();
+                variable.secret && name.ends_with(upper.as_bytes())
+            });
+            // What is short stands in any sentence.
+            if is_secret && value.len() >= 20 {
+                secrets.extend(std::str::from_utf8(value).ok().map(str::trim));
+            }
+            let owned = |text: &[u8]| OsString::from_vec(text.to_vec());
+            Some((owned(name), owned(value)))
+        })
+        .collect();
+    if let Err(error) = config::request(None, environment.into_iter(), &Nothing) {
+        let mut told = Vec::new();
+        let _ = write_chain(&mut told, &error, &[]);
+        let told = String::from_utf8_lossy(&told);
+        assert!(
+            !secrets.iter().any(|secret| told.contains(secret)),
+            "{told}"
+        );
+    }
+}
+
+/// An archive is an error or an image all of whose blobs can be read, as long as they are said to
+/// be.
+///
+/// # Panics
+///
+/// When one cannot.
+#[expect(
+    clippy::expect_used,
+    reason = "without threads and a temporary folder nothing is found out here"
+)]
+pub fn archive(bytes: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let input = Cursor::new(bytes.to_vec());
+        let folder = std::env::temp_dir();
+        let Ok(source) = Source::open_reader(input, "the archive", None, &folder).await else {
+            return;
+        };
+        let blobs: Vec<Digest> = match &source.image().content {
+            Content::Manifests(tree) => tree.blobs().map(|blob| blob.digest.clone()).collect(),
+            Content::Unpacked(image) => image.layers.iter().map(|l| l.diff_id.clone()).collect(),
+        };
+        for digest in blobs {
+            let Some(size) = source.blob_size(&digest) else {
+                continue;
+            };
+            let read = source.open_blob(&digest, 0).await.expect("it is there");
+            let read = read.try_fold(0, async |sum, piece| Ok(sum + piece.len() as u64));
+            assert_eq!(read.await.expect("it can be read"), size);
+        }
+    });
+}
+
+/// Text that was made harmless is no command of a CI and no control sequence.
+///
+/// # Panics
+///
+/// When it is.
+pub fn text(text: &str) {
+    let shown = harmless(text);
+    assert!(!shown.contains(char::is_control), "{shown:?}");
+    assert!(!shown.trim_start().starts_with("::"), "{shown:?}");
+    assert!(!shown.contains("##["), "{shown:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}]}"#;
+
+    /// A text with some of its bytes changed.
+    fn changed(text: &'static str) -> impl Strategy<Value = Vec<u8>> {
+        let change = (any::<prop::sample::Index>(), any::<u8>());
+        prop::collection::vec(change, 0..4).prop_map(move |changes| {
+            let mut bytes = text.as_bytes().to_vec();
+            for (place, byte) in changes {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            bytes
+        })
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        let names: Vec<_> = VARIABLES.iter().map(|variable| variable.name).collect();
+        let value = prop_oneof![
+            "[ -~]{0,40}",
+            "[a-z/:.@,]{0,30}",
+            "(docker-archive|oci|docker|docker-daemon):[a-z/:.]{0,20}",
+            "\\PC{0,20}",
+            "[{}\\[\\]\":,a-z_0-9]{0,60}",
+            Just("true".to_owned()),
+        ];
+        (any::<bool>(), prop::sample::select(names), value).prop_map(|(ours, name, value)| {
+            let prefix = if ours { "GCR_PUSH_" } else { "INPUT_" };
+            format!("{prefix}{}={value}", name.to_uppercase())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn any_bytes_make_a_manifest_that_keeps_them_or_an_error(bytes: Vec<u8>) {
+            manifest(&bytes);
+        }
+
+        #[test]
+        fn a_changed_manifest_keeps_its_bytes_or_is_an_error(bytes in changed(MANIFEST)) {
+            manifest(&bytes);
+        }
+
+        #[test]
+        fn a_reference_that_can_be_read_reads_back(
+            text in prop_oneof![
+                "\\PC{0,60}",
+                "([a-z0-9.-]{1,20}(:[0-9]{1,6})?/)?[a-z0-9._/-]{1,30}(:[A-Za-z0-9._-]{0,20})?(@sha256:[0-9a-f]{60,66})?",
+            ],
+        ) {
+            reference(&text);
+        }
+
+        #[test]
+        fn any_environment_makes_a_request_or_an_error_without_a_secret(
+            lines in prop::collection::vec(line(), 0..8),
+        ) {
+            config(lines.join("\n").as_bytes());
+        }
+
+        #[test]
+        fn any_bytes_of_an_environment_make_a_request_or_an_error(
+            value in prop::collection::vec(any::<u8>(), 0..40),
+            name in prop::sample::select(VARIABLES.iter().map(|v| v.name).collect::<Vec<_>>()),
+        ) {
+            let name = format!("GCR_PUSH_{}=", name.to_uppercase());
+            config(&[name.into_bytes(), value].concat());
+        }
+
+        #[test]
+        fn any_text_is_made_harmless(
+            any_text in prop_oneof!["\\PC{0,40}", "[:# \\[\n\r\t\u{1b}\u{2028}a]{0,20}"],
+        ) {
+            text(&any_text);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        #[test]
+        fn any_bytes_make_an_archive_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..1500)) {
+            archive(&bytes);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What holds for every header that a registry may send.
+
+use reqwest::Url;
+use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, LINK, RETRY_AFTER, WWW_AUTHENTICATE};
+
+use super::challenge::{Challenge, read_challenge};
+use super::download::starts_at;
+use super::pages::next_page;
+use super::retry::retry_after;
+
+/// A header of any bytes is read without a panic, leads no credential away from Google's host and
+/// no listing to another registry.
+///
+/// # Panics
+///
+/// When it does.
+pub fn headers(bytes: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(bytes) else {
+        return;
+    };
+    let mut headers = HeaderMap::new();
+    for name in [WWW_AUTHENTICATE, LINK, RETRY_AFTER, CONTENT_RANGE] {
+        headers.insert(name, value.clone());
+    }
+    let google = "gcr.io".parse();
+    if let Ok(Ok(Challenge::Bearer { realm, .. })) =
+        google.map(|google| read_challenge(&headers, &google, true))
+    {
+        assert_eq!(
+            (realm.scheme(), realm.host_str()),
+            ("https", Some("gcr.io"))
+        );
+    }
+    let other = "r.example".parse();
+    if let Ok(Ok(Challenge::Bearer { realm, .. })) =
+        other.map(|other| read_challenge(&headers, &other, true))
+    {
+        assert_eq!(realm.scheme(), "https");
+    }
+    if let Ok(current) = Url::parse("https://r.example/v2/a/tags/list?n=2")
+        && let Some(next) = next_page(&headers, &current)
+    {
+        assert_eq!(next.origin(), current.origin());
+        assert_ne!(next, current);
+    }
+    let _ = retry_after(&headers);
+    let _ = starts_at(&headers);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn any_header_is_read_without_harm(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..60),
+                "(Bearer|Basic|bearer) (realm|service|scope)=\"?[a-z:/.@%0-9\\\\-]{0,40}\"?(, ?[a-z]{1,7}=\"[ -~]{0,20}\")?"
+                    .prop_map(String::into_bytes),
+                "<[a-z:/.@%0-9?=-]{0,40}>; ?rel=\"?(next|prev)\"?(, <[a-z/]{0,10}>; rel=next)?"
+                    .prop_map(String::into_bytes),
+                "bytes [0-9]{0,25}-[0-9*]{0,25}/[0-9*]{0,5}".prop_map(String::into_bytes),
+                "[0-9]{0,25}".prop_map(String::into_bytes),
+                "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+                    .prop_map(String::into_bytes),
+            ],
+        ) {
+            headers(&bytes);
+        }
+    }
+}
