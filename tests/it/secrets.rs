@@ -55,6 +55,8 @@ fn quietly(google: &Google, run: impl Fn() -> Run) -> Vec<Outcome> {
 fn push(google: &Google, image: &[u8]) -> Run {
     google
         .run()
+        // What stays refused is not waited for.
+        .set("retry_timeout", "1s")
         .file("image.tar", image)
         .set("image", "image.tar")
         .set("registry", "gcr.io, us-docker.pkg.dev")
@@ -364,6 +366,7 @@ fn the_logins_of_other_registries_are_not_shown() {
                         .file("image.tar", docker())
                         .set("image", "image.tar")
                         .set("tags", format!("{address}/app:1"))
+                        .set("retry_timeout", "1s")
                         .set("ca_certificates", google.standin.ca_pem())
                         .set("docker_config", &config)
                 };
