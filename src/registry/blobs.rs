@@ -150,9 +150,9 @@ impl Registry {
 
     /// Sends a blob of `size` bytes, in one POST and one PUT.
     ///
-    /// The registry checks the digest. This is one try, because the stream can be read but once:
-    /// [`Retries::run`](super::Retries::run) repeats it, each time with a stream of its own. After
-    /// a 401 the token is forgotten, so that the next try shows a new one.
+    /// The registry checks the digest. This is one try, because the stream can be read but once: the
+    /// retry layer repeats it, each time with a stream of its own. After a 401 the token is forgotten,
+    /// so that the next try shows a new one.
     ///
     /// # Errors
     ///

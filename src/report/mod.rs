@@ -165,7 +165,7 @@ pub fn write(report: &Report, request: &Request, stdout: &mut dyn Write) -> Vec<
     errors
 }
 
-/// The files of [`write`] alone.
+/// The files of [`write()`] alone.
 pub fn write_files(report: &Report, request: &Request) -> Vec<Error> {
     let mut results = Vec::new();
     if let Some(path) = &request.report_file {
