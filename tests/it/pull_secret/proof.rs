@@ -45,7 +45,7 @@ fn it_is_tried_as_a_kubelet_would() {
             .unwrap();
         let proof: Vec<_> = requests[first..]
             .iter()
-            .filter(|r| r.host == host)
+            .filter(|r| r.host == host && r.kind != RequestKind::Connect)
             .collect();
         assert_eq!(proof[0].kind, RequestKind::Token);
         assert!(proof[0].query.ends_with("%3Apull"), "{}", proof[0].query);
@@ -158,10 +158,18 @@ fn a_reader_that_can_push_is_told_and_leaves_no_upload() {
         "{}",
         outcome.stderr
     );
-    let requests = google.standin.requests();
-    let last = &requests[requests.len() - 2..];
-    assert_eq!(last[0].kind, RequestKind::UploadStart);
-    assert_eq!(last[1].kind, RequestKind::UploadCancel);
+    // Beside a request that waits, the pool of connections may open one more: no order in that.
+    let kinds: Vec<_> = google
+        .standin
+        .requests()
+        .iter()
+        .map(|request| request.kind)
+        .filter(|kind| *kind != RequestKind::Connect)
+        .collect();
+    assert!(
+        kinds.ends_with(&[RequestKind::UploadStart, RequestKind::UploadCancel]),
+        "{kinds:?}"
+    );
     // One that may only read is asked too, and not blamed.
     google
         .standin
