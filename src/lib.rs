@@ -16,7 +16,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`digest`], [`manifest`], [`mod@reference`], [`secret`], [`progress`] | the words; no I/O |
-//! | [`network`], [`auth`], [`registry`], [`google`], [`source`], [`compress`] | the edges; I/O, no policy |
+//! | [`network`], [`auth`], [`registry`], [`google`], [`source`], [`compress`], [`private_file`] | the edges; I/O, no policy |
 //! | [`push`], [`verify`], [`unsent`], [`doctor`], [`mirror`], [`list`], [`pull_secret`], [`kubernetes`], [`setup`] | the steps |
 //! | [`cli`], [`config`], [`logging`], [`report`], [`error`] | the side that people and CIs see |
 
@@ -35,6 +35,7 @@ pub mod logging;
 pub mod manifest;
 pub mod mirror;
 pub mod network;
+pub mod private_file;
 pub mod progress;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
@@ -60,6 +61,7 @@ use auth::Credentials;
 use config::{Command, ImageOrigin, MissingCredentials, Request, Verify};
 pub use error::{Error, Failure};
 use google::Google;
+use mirror::Outcome;
 use progress::Progress;
 use pull_secret::{HandedOut, PulledImage, Wanted, hand_out, one_a_repository};
 use push::targets;
@@ -218,16 +220,20 @@ async fn mirror_images(
     drop(display);
     errors.extend(failures);
     drop(group);
-    let report = MirrorReport(&outcomes);
-    errors.extend(report::write_mirror(report, request, stdout));
+    let mut report = MirrorReport {
+        outcomes: &outcomes,
+        pull_secret: None,
+    };
     // A cluster is not told to pull what has not arrived.
     if errors.is_empty() {
-        let arrived = outcomes.iter().flat_map(|outcome| &outcome.arrivals);
-        let images = one_a_repository(arrived.filter_map(|a| PulledImage::of(&a.pushed)));
+        let images = one_a_repository(outcomes.iter().flat_map(Outcome::pulled));
         let hosts = asked.destinations();
-        let given = give_pull_secret(&hosts, &images, &credentials, request, stdout).await;
-        errors.extend(given.err().into_iter().flatten());
+        match give_pull_secret(&hosts, &images, &credentials, request, stdout).await {
+            Ok(handed_out) => report.pull_secret = handed_out,
+            Err(failed) => errors.extend(failed),
+        }
     }
+    errors.extend(report::write_mirror(&report, request, stdout));
     Failure::of(errors).map_or(Ok(()), Err)
 }
 

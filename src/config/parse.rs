@@ -87,10 +87,14 @@ pub fn request(
     }
     let needs_logins = google.is_none() || hosts.iter().any(|host| !host.is_google());
     let logins = logins::logins(&given, source.as_ref(), needs_logins, &paths, &mut faults);
+    let pushed_to = match &mirror {
+        Some(mirror) => mirror.destinations(),
+        None => destinations.hosts(),
+    };
     let bearings = Bearings {
         command,
         google: google.as_ref().map(|(_, credential)| credential),
-        destinations: &destinations,
+        hosts: &pushed_to,
         ci,
     };
     // Where nothing will be pushed, nothing is written either.

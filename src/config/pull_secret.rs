@@ -8,7 +8,7 @@ use super::inputs::Given;
 use super::paths::Paths;
 use super::values::{boolean, list, word};
 use super::{
-    ApplyRequest, Ci, Command, Destinations, PullCredential, PullSecretForm, PullSecretOutput,
+    ApplyRequest, Ci, Command, Endpoint, PullCredential, PullSecretForm, PullSecretOutput,
     PullSecretRequest, credentials, kubernetes,
 };
 use crate::auth::GoogleCredential;
@@ -17,7 +17,8 @@ use crate::auth::GoogleCredential;
 pub(super) struct Bearings<'a> {
     pub(super) command: Command,
     pub(super) google: Option<&'a GoogleCredential>,
-    pub(super) destinations: &'a Destinations,
+    /// Every registry that is pushed to; empty where that is not known yet.
+    pub(super) hosts: &'a [Endpoint],
     pub(super) ci: Option<Ci>,
 }
 
@@ -59,8 +60,8 @@ pub(super) fn pull_secret(
         Some(None)
     };
     let allow_push_key = allow_push_key.unwrap_or(false);
-    let hosts = bearings.destinations.hosts();
-    let credential = if hosts.is_empty() || hosts.iter().any(super::Endpoint::is_google) {
+    let hosts = bearings.hosts;
+    let credential = if hosts.is_empty() || hosts.iter().any(Endpoint::is_google) {
         let credential = credential(given, bearings, allow_push_key, paths, faults);
         Some(credential?)
     } else {

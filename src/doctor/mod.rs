@@ -312,7 +312,7 @@ impl fmt::Display for Examination {
     }
 }
 
-/// How long a push waits for the one check that it makes.
+/// How long is waited for what is only asked to know more, such as the one check of a push.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The check that every push makes before it reads or sends anything, in one request: whether it may
@@ -334,20 +334,32 @@ pub async fn preflight(
     let Ok(google) = Google::new(credential, network) else {
         return Ok(());
     };
-    let google = google.impatient();
-    let asked = repository::may(&google, place);
+    match may(&google.impatient(), place).await {
+        Some(may) if may.read && !may.write => Err(repository::role(place, &identity, &may, true)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether whoever is signed in to `google` may write to a repository, by its permissions alone:
+/// nothing is sent to the registry. None where that cannot be told.
+pub async fn may_write(google: &Google, place: &Place) -> Option<bool> {
+    may(google, place).await.map(|may| may.write)
+}
+
+/// The permissions, where they are told within a few seconds.
+async fn may(google: &Google, place: &Place) -> Option<repository::May> {
+    let asked = repository::may(google, place);
     match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(may)) if may.read && !may.write => {
-            Err(repository::role(place, &identity, &may, true))
-        }
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(may)) => Some(may),
         Ok(Err(error)) => {
-            tracing::debug!("not checked beforehand whether {endpoint} may be written to: {error}");
-            Ok(())
+            let what = place.resource();
+            tracing::debug!("could not ask for the permissions on {what}: {error}");
+            None
         }
         Err(_) => {
-            tracing::debug!("not checked beforehand whether {endpoint} may be written to");
-            Ok(())
+            let what = place.resource();
+            tracing::debug!("nobody told the permissions on {what} in time");
+            None
         }
     }
 }

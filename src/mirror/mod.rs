@@ -24,6 +24,7 @@ use crate::arrivals::{Bearer, Fate};
 use crate::config::{Platforms, Verify};
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::pull_secret::PulledImage;
 use crate::push::{Holdings, Settings};
 use crate::reference::{Endpoint, Reference};
 use crate::registries::Registries;
@@ -125,6 +126,19 @@ pub struct Outcome {
     pub arrivals: Vec<Arrival>,
     /// The destinations that were not.
     pub missed: Vec<Missed>,
+}
+
+impl Outcome {
+    /// Where a cluster can pull it from now.
+    pub fn pulled(&self) -> impl Iterator<Item = PulledImage> {
+        let arrived = self.arrivals.iter();
+        let arrived = arrived.filter_map(|arrival| PulledImage::of(&arrival.pushed));
+        let there = self.item.there.iter().cloned();
+        arrived.chain(there.map(|target| PulledImage {
+            is_sure: true,
+            ..PulledImage::from(target)
+        }))
+    }
 }
 
 /// Brings every image of the plan that is needed; one outcome an image, and the errors of those that

@@ -27,6 +27,8 @@ pub struct Item {
     pub name: String,
     /// Where it is lacking or another; everywhere that it goes when nothing is needed.
     pub targets: Vec<Target>,
+    /// Where it is already, the same.
+    pub there: Vec<Target>,
     /// Which of its platforms.
     pub platforms: Platforms,
     /// Whether what refers to it comes along.
@@ -240,6 +242,7 @@ impl Planner<'_> {
         });
         Ok(Item {
             targets: targets.collect::<Result<_, Error>>()?,
+            there: Vec::new(),
             source: source.clone(),
             platforms: entry.platforms.clone(),
             referrers: entry.referrers,
@@ -270,7 +273,7 @@ impl Planner<'_> {
         let no_image = || Error::Mirror(MirrorError::NoImage(item.name.clone()));
         let wanted = wanted.ok_or_else(no_image)?;
         let mut need = Need::Nothing;
-        let mut lacking = Vec::new();
+        let (mut lacking, mut there) = (Vec::new(), Vec::new());
         for target in &item.targets {
             let registry = self
                 .registries
@@ -279,7 +282,10 @@ impl Planner<'_> {
             let tag = target.tags.first().map_or("latest", String::as_str);
             let found = self.digest(&registry, &target.repository, tag).await?;
             let here = match found {
-                Some(found) if found == wanted => continue,
+                Some(found) if found == wanted => {
+                    there.push(target.clone());
+                    continue;
+                }
                 Some(_) => Need::Differs,
                 None => Need::Missing,
             };
@@ -291,6 +297,7 @@ impl Planner<'_> {
                 Need::Nothing => item.targets.clone(),
                 _ => lacking,
             },
+            there,
             need,
             ..item.clone()
         })

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use super::logins::{Logins, Plan};
 use super::pod::pod;
-use super::proof::{Proof, PulledImage, prove};
+use super::proof::{Proof, PulledImage, PushQuestion, prove};
 use super::{EXPIRY, KEY, PullSecret, PullSecretError, TYPE, file, utc};
-use crate::auth::Credentials;
+use crate::auth::{AuthError, Credential, Credentials, GoogleCredential, Origin};
 use crate::config::{PullCredential, PullSecretOutput, PullSecretRequest};
+use crate::google::Google;
 use crate::kubernetes::{self, Change, Cluster, FoundSecret, Survey};
 use crate::network::Network;
 use crate::reference::Endpoint;
@@ -104,7 +105,14 @@ pub async fn hand_out(
         asked.credential,
         Some(PullCredential::Key { pushes: true, .. })
     );
-    let proof = prove(&logins, images, !is_push_key, network)
+    let question = match (is_push_key, dry_run) {
+        (true, _) => PushQuestion::Unasked,
+        (false, false) => PushQuestion::Upload,
+        (false, true) => {
+            PushQuestion::Permissions(as_reader(asked, credentials, network).await.ok())
+        }
+    };
+    let proof = prove(&logins, images, &question, network)
         .await
         .map_err(|error| one(PullSecretError::Proof(Box::new(error))))?;
     let changes = match survey {
@@ -142,6 +150,23 @@ pub async fn hand_out(
             .first()
             .map(|image| pod(image, &asked.name, namespace)),
     }))
+}
+
+/// Google's APIs as the account in the pull secret.
+async fn as_reader(
+    asked: &PullSecretRequest,
+    credentials: &Credentials,
+    network: &Network,
+) -> Result<Google, AuthError> {
+    let credential = match &asked.credential {
+        Some(PullCredential::Key { key, .. }) => {
+            let origin = Origin::Variable("pull_secret_credentials_json");
+            Credential::of(origin, GoogleCredential::Key(key.clone()), network).await?
+        }
+        Some(PullCredential::Token) | None => credentials.for_google().await?,
+    };
+    let google = Google::new(credential, network).map_err(AuthError::Network)?;
+    Ok(google.impatient())
 }
 
 /// True when a Secret of the cluster can stay as it is.
@@ -229,6 +254,12 @@ fn warn(asked: &PullSecretRequest, logins: &Logins, proof: &Proof, is_push_key: 
         tracing::warn!(
             "the key in the pull secret `{name}` can push to `{place}` too: give it \
              `roles/artifactregistry.reader` alone"
+        );
+    }
+    for place in &proof.unasked {
+        tracing::warn!(
+            "whether the login in the pull secret `{name}` can push to `{place}` could not be found \
+             out"
         );
     }
     for image in &proof.absent {

@@ -106,6 +106,15 @@ mod tests {
         }
     }
 
+    /// As kubectl 1.32 writes it, which an older one on this machine may not.
+    #[test]
+    fn controls_are_escaped_as_go_has_done_it_since_1_22() {
+        assert_eq!(
+            string("\u{7}\u{8}\t\n\u{b}\u{c}\r\u{e}"),
+            r#""\u0007\b\t\n\u000b\f\r\u000e""#
+        );
+    }
+
     #[test]
     fn each_server_has_one_login_in_the_order_of_the_names() {
         let logins = ["us.gcr.io", "gcr.io", "us.gcr.io"]

@@ -8,12 +8,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::logins::Logins;
 use crate::auth::{Credential, Identity};
 use crate::digest::Digest;
+use crate::doctor;
 use crate::error::{ExitCode, Hint};
+use crate::google::Google;
 use crate::manifest::AnyManifest;
 use crate::network::Network;
 use crate::push::Pushed;
 use crate::push::targets::Target;
-use crate::reference::{Endpoint, Reference};
+use crate::reference::{Endpoint, Place, Reference};
 use crate::registry::{OpenError, Registry, RegistryError};
 use crate::source::attested;
 
@@ -75,6 +77,8 @@ pub fn one_a_repository(images: impl Iterator<Item = PulledImage>) -> Vec<Pulled
 pub(super) struct Proof {
     /// `host/repository` that it can push to as well.
     pub(super) can_push: Vec<String>,
+    /// `host/repository` of which that was not found out.
+    pub(super) unasked: Vec<String>,
     /// Images that nobody has pushed yet, so that pulling them could not be tried to the end.
     pub(super) absent: Vec<String>,
     /// Hosts for which no image was named.
@@ -84,8 +88,32 @@ pub(super) struct Proof {
 /// How many blobs are asked for at once.
 const AT_ONCE: usize = 8;
 
-/// Pulls every image with the login of its host. `asks_to_push` tries as well whether the login
-/// could push, by opening an upload and leaving it.
+/// How it is found out whether a login could push as well.
+pub(super) enum PushQuestion {
+    /// Not at all.
+    Unasked,
+    /// By an upload, opened and given up at once.
+    Upload,
+    /// By the permissions of the account in it, which changes nothing at the registry; none where
+    /// nobody is signed in as that account.
+    Permissions(Option<Google>),
+}
+
+impl PushQuestion {
+    /// Whether the login of `registry` could push `image`; none where that was not found out.
+    async fn ask(&self, registry: &Registry, image: &PulledImage) -> Option<bool> {
+        match self {
+            Self::Unasked => Some(false),
+            Self::Upload => Some(registry.can_push(&image.repository).await),
+            Self::Permissions(google) => {
+                let place = Place::of(&image.endpoint, &image.repository)?;
+                doctor::may_write(google.as_ref()?, &place).await
+            }
+        }
+    }
+}
+
+/// Pulls every image with the login of its host, and asks whether Google's could push.
 ///
 /// # Errors
 ///
@@ -93,7 +121,7 @@ const AT_ONCE: usize = 8;
 pub(super) async fn prove(
     logins: &Logins,
     images: &[PulledImage],
-    asks_to_push: bool,
+    question: &PushQuestion,
     network: &Network,
 ) -> Result<Proof, ProofError> {
     let mut proof = Proof::default();
@@ -122,12 +150,14 @@ pub(super) async fn prove(
                 }
                 Err(cause) => return Err(failed(image.name(), cause)),
             }
-            if asks_to_push
-                && matches!(credential, Credential::Given(_))
-                && registry.can_push(&image.repository).await
-            {
-                let place = format!("{}/{}", image.endpoint, image.repository);
-                proof.can_push.push(place);
+            if !matches!(credential, Credential::Given(_)) {
+                continue;
+            }
+            let place = format!("{}/{}", image.endpoint, image.repository);
+            match question.ask(&registry, image).await {
+                Some(true) => proof.can_push.push(place),
+                Some(false) => {}
+                None => proof.unasked.push(place),
             }
         }
     }

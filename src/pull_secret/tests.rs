@@ -48,6 +48,25 @@ fn kubectl(arguments: &[&str], input: &str) -> Option<String> {
     Some(with_timestamp(String::from_utf8(output.stdout).unwrap()))
 }
 
+/// What of a password this kubectl writes as we do: all of it, but where it was built with a Go
+/// before 1.22, which has no short escapes for two of the controls.
+/// <https://go.dev/doc/go1.22#encodingjsonpkgencodingjson>
+fn comparable(password: &str) -> Option<String> {
+    let version = kubectl(&["version", "--client", "--output=json"], "")?;
+    let version: serde_json::Value = serde_json::from_str(&version).unwrap();
+    let go = version["clientVersion"]["goVersion"].as_str().unwrap();
+    let minor = go
+        .strip_prefix("go1.")
+        .unwrap()
+        .split(['.', ' ', '-'])
+        .next();
+    let is_old = minor.unwrap().parse::<u32>().unwrap() < 22;
+    Some(match is_old {
+        true => password.replace(['\u{8}', '\u{c}'], ""),
+        false => password.to_owned(),
+    })
+}
+
 /// Since 1.34 kubectl leaves the empty line out that stood there for ten years.
 fn with_timestamp(text: String) -> String {
     if text.contains("creationTimestamp") {
@@ -123,11 +142,14 @@ fn awkward_passwords_give_the_bytes_that_kubectl_gives() {
         " ",
         &long,
     ] {
+        let Some(password) = comparable(password) else {
+            return;
+        };
         for form in ["yaml", "json"] {
-            let Some(theirs) = login("gcr-pull", None, "u:v", password, form) else {
+            let Some(theirs) = login("gcr-pull", None, "u:v", &password, form) else {
                 return;
             };
-            let ours = ours("gcr-pull", None, "u:v", password, form);
+            let ours = ours("gcr-pull", None, "u:v", &password, form);
             assert_eq!(ours, theirs, "{password:?}");
         }
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Arrival, Report};
 use crate::digest::Digest;
-use crate::pull_secret::utc;
+use crate::pull_secret::{HandedOut, utc};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -20,7 +20,7 @@ struct Document<'a> {
 }
 
 #[derive(Serialize)]
-struct PullSecret<'a> {
+pub(super) struct PullSecret<'a> {
     name: &'a str,
     hosts: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,6 +30,19 @@ struct PullSecret<'a> {
     changes: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     pod: Option<&'a str>,
+}
+
+impl<'a> From<&'a HandedOut> for PullSecret<'a> {
+    fn from(secret: &'a HandedOut) -> Self {
+        Self {
+            name: &secret.name,
+            hosts: &secret.hosts,
+            expires_at: secret.expires_at.map(utc),
+            file: secret.file.as_deref(),
+            changes: &secret.changes,
+            pod: secret.pod.as_deref(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -72,14 +85,7 @@ pub fn write(report: &Report) -> String {
         destinations,
         missed: report.missed.iter().map(missed).collect(),
         notes: &report.notes,
-        pull_secret: report.pull_secret.as_ref().map(|secret| PullSecret {
-            name: &secret.name,
-            hosts: &secret.hosts,
-            expires_at: secret.expires_at.map(utc),
-            file: secret.file.as_deref(),
-            changes: &secret.changes,
-            pod: secret.pod.as_deref(),
-        }),
+        pull_secret: report.pull_secret.as_ref().map(PullSecret::from),
         seconds: report.took.as_secs_f64(),
     };
     #[expect(

@@ -4,13 +4,21 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::json::PullSecret;
 use super::table::{Table, bytes};
+use super::write_pull_secret;
 use crate::error::harmless;
 use crate::mirror::{Need, Outcome, Plan};
+use crate::pull_secret::HandedOut;
 
 /// The report of `mirror`, as it is printed.
-#[derive(Clone, Copy, Debug)]
-pub struct MirrorReport<'a>(pub &'a [Outcome]);
+#[derive(Clone, Debug)]
+pub struct MirrorReport<'a> {
+    /// What came of each image.
+    pub outcomes: &'a [Outcome],
+    /// What became of the pull secret, when it was given out.
+    pub pull_secret: Option<HandedOut>,
+}
 
 /// The plan of `mirror`, as `dry_run` prints it.
 #[derive(Clone, Copy, Debug)]
@@ -78,12 +86,12 @@ fn sent(outcome: &Outcome) -> u64 {
 impl fmt::Display for MirrorReport<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(["IMAGE", "RESULT", "SENT"]);
-        for outcome in self.0 {
+        for outcome in self.outcomes {
             let result = Result::of(outcome).word().to_owned();
             table.row([outcome.item.name.clone(), result, bytes(sent(outcome))]);
         }
         write!(formatter, "{table}")?;
-        for missed in self.0.iter().flat_map(|outcome| &outcome.missed) {
+        for missed in self.outcomes.iter().flat_map(|outcome| &outcome.missed) {
             let what = if missed.best_effort {
                 "missed"
             } else {
@@ -97,7 +105,12 @@ impl fmt::Display for MirrorReport<'_> {
                 harmless(&missed.why)
             )?;
         }
-        let count = |result| self.0.iter().filter(|o| Result::of(o) == result).count();
+        let count = |result| {
+            self.outcomes
+                .iter()
+                .filter(|o| Result::of(o) == result)
+                .count()
+        };
         let parts = [
             Result::Brought,
             Result::Same,
@@ -110,22 +123,30 @@ impl fmt::Display for MirrorReport<'_> {
         let told: Vec<_> = told
             .map(|(count, word)| format!("{count} {word}"))
             .collect();
-        let images = if self.0.len() == 1 { "image" } else { "images" };
+        let images = if self.outcomes.len() == 1 {
+            "image"
+        } else {
+            "images"
+        };
         writeln!(
             formatter,
             "{} {images}{}{}, {} sent",
-            self.0.len(),
+            self.outcomes.len(),
             if told.is_empty() { "" } else { ": " },
             told.join(", "),
-            bytes(self.0.iter().map(sent).sum())
-        )
+            bytes(self.outcomes.iter().map(sent).sum())
+        )?;
+        match &self.pull_secret {
+            Some(secret) => write_pull_secret(formatter, secret),
+            None => Ok(()),
+        }
     }
 }
 
 impl MirrorReport<'_> {
     /// Each image's name, what became of it, and how many bytes were sent for it.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&str, &'static str, u64)> {
-        self.0.iter().map(|outcome| {
+        self.outcomes.iter().map(|outcome| {
             let word = Result::of(outcome).word();
             (outcome.item.name.as_str(), word, sent(outcome))
         })
@@ -136,6 +157,8 @@ impl MirrorReport<'_> {
         #[derive(Serialize)]
         struct Document<'a> {
             images: Vec<Image<'a>>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pull_secret: Option<PullSecret<'a>>,
         }
         #[derive(Serialize)]
         struct Image<'a> {
@@ -153,7 +176,7 @@ impl MirrorReport<'_> {
             why: Option<&'a str>,
         }
 
-        let images = self.0.iter().map(|outcome| {
+        let images = self.outcomes.iter().map(|outcome| {
             let arrived = outcome.arrivals.iter().flat_map(|arrival| {
                 let pushed = &arrival.pushed;
                 pushed.tags.iter().map(|tag| Destination {
@@ -176,6 +199,7 @@ impl MirrorReport<'_> {
         });
         let document = Document {
             images: images.collect(),
+            pull_secret: self.pull_secret.as_ref().map(PullSecret::from),
         };
         #[expect(
             clippy::expect_used,

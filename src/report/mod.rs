@@ -154,15 +154,25 @@ pub fn print(out: &mut dyn Write, text: impl fmt::Display) -> Result<(), Error> 
 /// The table goes to `stdout`, unless the pull secret does: then `stdout` is for that alone, and
 /// the table goes to the log's side.
 pub fn write(report: &Report, request: &Request, stdout: &mut dyn Write) -> Vec<Error> {
+    let mut errors: Vec<Error> = print_beside_secret(report, request, stdout)
+        .err()
+        .into_iter()
+        .collect();
+    errors.extend(write_files(report, request));
+    errors
+}
+
+fn print_beside_secret(
+    report: impl fmt::Display,
+    request: &Request,
+    stdout: &mut dyn Write,
+) -> Result<(), Error> {
     let secret = request.pull_secret.as_ref();
-    let printed = if secret.is_some_and(|secret| secret.output == Some(PullSecretOutput::Stdout)) {
+    if secret.is_some_and(|secret| secret.output == Some(PullSecretOutput::Stdout)) {
         print(&mut io::stderr(), report)
     } else {
         print(stdout, report)
-    };
-    let mut errors: Vec<Error> = printed.err().into_iter().collect();
-    errors.extend(write_files(report, request));
-    errors
+    }
 }
 
 /// The files of [`write()`] alone.
@@ -186,20 +196,24 @@ pub fn write_files(report: &Report, request: &Request) -> Vec<Error> {
     results.into_iter().filter_map(Result::err).collect()
 }
 
-/// Prints the report of many images, and leaves it as JSON where that was asked for; returns what
-/// could not be written.
+/// Prints the report of many images, as [`write()`] does it, and leaves what the next job was
+/// promised; returns what could not be written.
 pub fn write_mirror(
-    report: MirrorReport<'_>,
+    report: &MirrorReport<'_>,
     request: &Request,
     stdout: &mut dyn Write,
 ) -> Vec<Error> {
-    let mut results = vec![print(stdout, report)];
+    let mut results = vec![print_beside_secret(report, request, stdout)];
     if let Some(path) = &request.report_file {
         results.push(write_file(path, &report.json()));
     }
-    let arrivals = report.0.iter().flat_map(|outcome| &outcome.arrivals);
+    let outcomes = report.outcomes.iter();
+    let arrivals: Vec<_> = outcomes.flat_map(|outcome| &outcome.arrivals).collect();
     let summary = github::summary::of_mirror(report);
-    write_unasked(&summary, &arrivals.collect::<Vec<_>>(), request);
+    write_unasked(&summary, &arrivals, request);
+    let sums = results::sums(&arrivals).into();
+    let secret = report.pull_secret.as_ref();
+    results.push(write_step_outputs(sums, secret, request));
     results.into_iter().filter_map(Result::err).collect()
 }
 
@@ -237,17 +251,24 @@ fn write_unasked(summary: &str, arrivals: &[&Arrival], request: &Request) {
 ///
 /// When the runner's file cannot be written.
 pub fn write_outputs(report: &Report, request: &Request) -> Result<(), Error> {
+    let secret = report.pull_secret.as_ref();
+    write_step_outputs(results::results(report), secret, request)
+}
+
+fn write_step_outputs(
+    mut outputs: Vec<(&'static str, String)>,
+    secret: Option<&HandedOut>,
+    request: &Request,
+) -> Result<(), Error> {
     let Some(file) = &request.github_output else {
         return Ok(());
     };
-    let secret = report.pull_secret.as_ref();
     let secret_file = secret.and_then(|secret| secret.file.as_deref());
     let files = [
         ("pull_secret_file", secret_file),
         ("report_file", request.report_file.as_deref()),
     ];
     let temporary = request.temporary_directory_on_host.as_deref();
-    let mut outputs = results::results(report);
     outputs.extend(
         files
             .into_iter()

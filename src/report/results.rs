@@ -1,6 +1,7 @@
 //! What a push hands to the next step or job, by name, whichever CI it is.
 
 use super::{Arrival, Report};
+use crate::push::Pushed;
 
 /// Names in lower case and values, in the order of the documentation. Of several lines is
 /// `references` alone.
@@ -24,19 +25,23 @@ pub(super) fn results(report: &Report) -> Vec<(&'static str, String)> {
         })
         .collect();
     results.push(("references", references.join("\n")));
-    let sum = |bytes: Vec<u64>| bytes.iter().sum::<u64>().to_string();
-    results.push((
-        "pushed_bytes",
-        sum(pushed.iter().map(|pushed| pushed.sent_bytes).collect()),
-    ));
-    results.push((
-        "skipped_bytes",
-        sum(pushed
-            .iter()
-            .map(|pushed| pushed.present_bytes + pushed.mounted_bytes)
-            .collect()),
-    ));
+    results.extend(sums(&report.arrivals.iter().collect::<Vec<_>>()));
     results
+}
+
+/// What many images and destinations have to hand on in common: the bytes.
+pub(super) fn sums(arrivals: &[&Arrival]) -> [(&'static str, String); 2] {
+    let sum = |of: fn(&Pushed) -> u64| {
+        let bytes = arrivals.iter().map(|arrival| of(&arrival.pushed));
+        bytes.sum::<u64>().to_string()
+    };
+    [
+        ("pushed_bytes", sum(|pushed| pushed.sent_bytes)),
+        (
+            "skipped_bytes",
+            sum(|pushed| pushed.present_bytes + pushed.mounted_bytes),
+        ),
+    ]
 }
 
 /// The results in a few lines of at most `limit` bytes, for places that keep no more: one line a

@@ -15,6 +15,7 @@ use super::{Setup, SetupError};
 use crate::auth::google::ServiceAccountKey;
 use crate::config::Role;
 use crate::google::{Api, GoogleError, Patience};
+use crate::private_file;
 use crate::report::table::timestamp;
 use crate::secret::Secret;
 
@@ -80,8 +81,7 @@ impl Setup<'_> {
                 |why: String| Step::new(Verdict::Create, what.clone(), why, Some(order.clone()));
             let Some(key) = held(file, &email)? else {
                 // Told before anything is changed, and not when the key is made already.
-                super::private_file::check(file)
-                    .map_err(|cause| SetupError::File(file.clone(), cause))?;
+                private_file::check(file).map_err(|cause| SetupError::File(file.clone(), cause))?;
                 steps.push(create(format!("for {email}")));
                 continue;
             };
@@ -127,7 +127,7 @@ impl Setup<'_> {
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .ok_or_else(|| SetupError::Key(doing()))?;
-        let written = super::private_file::replace(&Secret::new(text), file);
+        let written = private_file::replace(&Secret::new(text), file);
         if let Err(cause) = written {
             self.delete_key(&answer.name).await?;
             return Err(SetupError::File(file.clone(), cause));

@@ -18,7 +18,6 @@ mod names;
 mod paste;
 mod plan;
 mod pools;
-mod private_file;
 mod project;
 mod remove;
 mod repositories;

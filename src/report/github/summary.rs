@@ -97,9 +97,10 @@ fn pull_secret(secret: &HandedOut) -> String {
 }
 
 /// The summary of many images: first those that did not arrive everywhere, with the reason.
-pub fn of_mirror(report: MirrorReport<'_>) -> String {
-    let mut text = format!("### gcr-push: mirrored {} images\n\n", report.0.len());
-    let missed = report.0.iter().flat_map(|outcome| &outcome.missed);
+pub fn of_mirror(report: &MirrorReport<'_>) -> String {
+    let outcomes = report.outcomes;
+    let mut text = format!("### gcr-push: mirrored {} images\n\n", outcomes.len());
+    let missed = outcomes.iter().flat_map(|outcome| &outcome.missed);
     let rows: Vec<_> = missed.map(self::missed).collect();
     if !rows.is_empty() {
         text.push_str("| Image | Tags | Digest | Sent | Saved | Result |\n");
@@ -118,6 +119,9 @@ pub fn of_mirror(report: MirrorReport<'_>) -> String {
         text.push('\n');
     }
     text.push_str(&format!("{} were the same already.\n\n", same.len()));
+    if let Some(secret) = &report.pull_secret {
+        text.push_str(&pull_secret(secret));
+    }
     text
 }
 

@@ -14,7 +14,7 @@ use crate::support::images::Layout;
 use crate::support::run::Run;
 
 /// The name that the plain registry of a stand-in goes by where a host has to be named.
-const PLAIN: &str = "plain";
+pub const PLAIN: &str = "plain";
 
 /// True for a manifest or an index.
 fn is_manifest(bytes: &[u8]) -> bool {
@@ -22,7 +22,14 @@ fn is_manifest(bytes: &[u8]) -> bool {
 }
 
 /// Puts all that a layout holds into a repository of a stand-in, and its root under a tag.
-fn seed(standin: &Standin, host: &str, repository: &str, layout: &Layout, root: &Value, tag: &str) {
+pub fn seed(
+    standin: &Standin,
+    host: &str,
+    repository: &str,
+    layout: &Layout,
+    root: &Value,
+    tag: &str,
+) {
     for bytes in layout.blobs.values() {
         if is_manifest(bytes) {
             let manifest: Value = serde_json::from_slice(bytes).unwrap();

@@ -4,6 +4,7 @@
 mod apply;
 mod cluster_access;
 mod forms;
+mod mirrored;
 mod proof;
 mod refresher;
 mod refusals;

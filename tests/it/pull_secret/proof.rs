@@ -179,6 +179,41 @@ fn a_reader_that_can_push_is_told_and_leaves_no_upload() {
 }
 
 #[test]
+fn a_dry_run_finds_out_what_a_reader_may_and_changes_nothing() {
+    let google = Google::start();
+    push(&google, GCR_IO).succeeds();
+    let dry = || {
+        alone(&google, GCR_IO)
+            .set("pull_secret_credentials_json", reader(&google))
+            .set("pull_secret_file", "secret.yaml")
+            .set("dry_run", "true")
+            .succeeds()
+    };
+    google.standin.clear_requests();
+    let outcome = dry();
+    assert!(wrote_nothing(&outcome));
+    assert!(!outcome.stderr.contains("can push"), "{}", outcome.stderr);
+    google
+        .standin
+        .grant(READER, "roles/artifactregistry.writer", "projects/acme");
+    let outcome = dry();
+    assert!(wrote_nothing(&outcome));
+    assert!(
+        outcome.stderr.contains("can push to `gcr.io/acme/app` too"),
+        "{}",
+        outcome.stderr
+    );
+    let requests = google.standin.requests();
+    let uploads = requests.iter().find(|request| {
+        matches!(
+            request.kind,
+            RequestKind::UploadStart | RequestKind::UploadCancel
+        )
+    });
+    assert!(uploads.is_none(), "{uploads:?}");
+}
+
+#[test]
 fn the_pushing_key_goes_into_it_only_when_that_is_allowed() {
     let google = Google::start();
     let run = || push(&google, GCR_IO).set("pull_secret_credentials_json", &google.key);
