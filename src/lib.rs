@@ -98,7 +98,7 @@ async fn act(request: &Request, journal: &Journal, stdout: &mut dyn Write) -> Re
     match request.command {
         Command::Push => push_image(request, journal, stdout).await,
         Command::Mirror => mirror_images(request, journal, stdout).await,
-        Command::List => list_images(request, stdout).await.map_err(Failure::from),
+        Command::List => list_images(request, stdout).await,
         Command::PullSecret => write_pull_secret(request, stdout).await,
         Command::Setup => set_up(request, stdout).await.map_err(Failure::from),
         Command::Doctor => examine(request, stdout).await,
@@ -261,15 +261,32 @@ async fn examine(request: &Request, stdout: &mut dyn Write) -> Result<(), Failur
     doctor::run(request, &credentials, stdout).await
 }
 
-async fn list_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Error> {
+/// Lists every place that was asked for; one that cannot be listed does not stop the others.
+async fn list_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Failure> {
+    if let Some(failure) = Failure::of(report::check(request)) {
+        return Err(failure);
+    }
     let credentials = sign_in(request).await?;
     let registries = Registries::new(&credentials, &request.network);
+    let (mut listed, mut errors) = (Vec::new(), Vec::new());
     for listing in &request.listings {
-        let registry = registries.listing(listing.endpoint()).await?;
-        let table = list::list(&registry, listing).await.map_err(Error::List)?;
-        report::print(stdout, table)?;
+        let found = async {
+            let endpoint = listing.endpoint();
+            let registry = registries.listing(endpoint).await?;
+            let google = list::google(endpoint, &credentials, &request.network).await;
+            list::list(&registry, google.as_ref(), listing, request.list_recursive)
+                .await
+                .map_err(Error::List)
+        };
+        match found.await {
+            Ok(found) => listed.push(found),
+            Err(error) => errors.push(error),
+        }
     }
-    Ok(())
+    if !listed.is_empty() {
+        errors.extend(report::write_list(&listed, request, stdout));
+    }
+    Failure::of(errors).map_or(Ok(()), Err)
 }
 
 /// Gives out the pull secret alone, for the images that were named, as far as they were.

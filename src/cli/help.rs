@@ -159,7 +159,8 @@ mod tests {
                        asked (the default)
           mirror       bring many images from other registries, by the file `gcr-push.yaml`; what is there
                        already costs a question or two
-          list         list the images of a project, or with `name` the tags of an image
+          list         list the images of a project, or with `name` the tags of an image, newest first, with
+                       size, time and platforms
           pull-secret  write or apply the Kubernetes Secret that lets a cluster pull, and push nothing
           setup        show what the Google side lacks: APIs, repository, accounts, roles; with
                        `setup_apply` make it, with `setup_remove` take it away
@@ -205,7 +206,8 @@ mod tests {
               `credentials_json`, then GOOGLE_CLOUD_PROJECT, GCP_PROJECT, GCLOUD_PROJECT, CLOUDSDK_PROJECT,
               CLOUDSDK_CORE_PROJECT, GOOGLE_ARTIFACT_REGISTRY_PROJECT_ID.
           repository
-              Artifact Registry repository, such as `containers`; needed on `pkg.dev` hosts, and only there.
+              Artifact Registry repository, such as `containers`; needed on `pkg.dev` hosts, but for `list`,
+              and only there.
           name
               Name of the image below project and repository, such as `api` or `team/api`; default the name
               inside the image.
@@ -308,6 +310,13 @@ mod tests {
           shard
               Which part of the work of `mirror` this runner does, such as `2/5` for the second of five;
               default what GitLab's `parallel`, CircleCI or Buildkite tell, else all of it.
+
+        List:
+          list_recursive
+              `true` lists all images below the project, repository or image, with all that is in each;
+              default `false`, the names one level below.
+          list_format
+              What `list` prints: `table` (default) or `json`, an array with an object a line.
 
         Setup:
           setup_apply

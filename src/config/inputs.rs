@@ -26,6 +26,8 @@ pub enum Group {
     PullSecret,
     /// Many images at once.
     Mirror,
+    /// What is there.
+    List,
     /// What is made on Google's side.
     Setup,
     /// How the work is done.
@@ -36,13 +38,14 @@ pub enum Group {
 
 impl Group {
     /// Every group, in the order of `--help`.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Image,
         Self::Target,
         Self::Credentials,
         Self::Verify,
         Self::PullSecret,
         Self::Mirror,
+        Self::List,
         Self::Setup,
         Self::Behaviour,
         Self::Results,
@@ -57,6 +60,7 @@ impl Group {
             Self::Verify => "Verification",
             Self::PullSecret => "Pull secret",
             Self::Mirror => "Mirror",
+            Self::List => "List",
             Self::Setup => "Setup",
             Self::Behaviour => "Behaviour",
             Self::Results => "Results",
@@ -113,7 +117,7 @@ variables! {
         tags: "List of destinations: full references such as `gcr.io/acme/api:1.2`, as docker/metadata-action prints them, or tags without `/` such as `1.2`, which go to `name` at each `registry`; default the tags inside the image, else `latest`.";
         registry: "List of hosts for tags without `/`: `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io`, `LOCATION-docker.pkg.dev`, or any other registry such as `registry.example.com:5000`; default `gcr.io`.";
         project_id: "Google Cloud project of the destination, such as `acme-prod`; default the project of `credentials_json`, then GOOGLE_CLOUD_PROJECT, GCP_PROJECT, GCLOUD_PROJECT, CLOUDSDK_PROJECT, CLOUDSDK_CORE_PROJECT, GOOGLE_ARTIFACT_REGISTRY_PROJECT_ID.";
-        repository: "Artifact Registry repository, such as `containers`; needed on `pkg.dev` hosts, and only there.";
+        repository: "Artifact Registry repository, such as `containers`; needed on `pkg.dev` hosts, but for `list`, and only there.";
         name: "Name of the image below project and repository, such as `api` or `team/api`; default the name inside the image.";
         best_effort: "List of destinations whose failure is reported but fails nothing, and which the others do not wait for: hosts such as `mirror.example.com`, or references of `tags`; default none.";
         existing_tag: "What is done to a tag that is there with another digest: `overwrite` (default), `keep` (the tag stays) or `fail`; a tag that is there with the same digest is success, and is not put again.";
@@ -151,6 +155,10 @@ variables! {
     Mirror {
         config: "The file that says what `mirror` brings where, such as `mirror.yaml`; default `gcr-push.yaml`.";
         shard: "Which part of the work of `mirror` this runner does, such as `2/5` for the second of five; default what GitLab's `parallel`, CircleCI or Buildkite tell, else all of it.";
+    }
+    List {
+        list_recursive: "`true` lists all images below the project, repository or image, with all that is in each; default `false`, the names one level below.";
+        list_format: "What `list` prints: `table` (default) or `json`, an array with an object a line.";
     }
     Setup {
         setup_apply: "`true` carries out what `setup` shows as missing; default `false`. Excludes `setup_remove`.";

@@ -270,7 +270,7 @@ fn origin(from: &str, tags: Option<Tags>) -> Result<(Origin, Selection), String>
         let endpoint: Endpoint = host
             .parse()
             .map_err(|_| format!("{} is no registry", quoted(host)))?;
-        if ["docker.io", "index.docker.io", "ghcr.io"].contains(&endpoint.host_name()) {
+        if endpoint.has_no_catalog() {
             return Err(format!(
                 "{host} does not list what is below a path: name each repository"
             ));

@@ -87,6 +87,10 @@ pub struct Request {
     pub verify: Verify,
     /// What `list` shows; empty for the other commands.
     pub listings: Vec<Listing>,
+    /// Whether `list` shows all that is below as well.
+    pub list_recursive: bool,
+    /// What `list` prints.
+    pub list_format: ListFormat,
     /// The pull secret, when one is asked for.
     pub pull_secret: Option<PullSecretRequest>,
     /// The Google side, where the command is `setup`.
@@ -165,7 +169,10 @@ impl Command {
                 "bring many images from other registries, by the file `gcr-push.yaml`; what is there \
                  already costs a question or two"
             }
-            Self::List => "list the images of a project, or with `name` the tags of an image",
+            Self::List => {
+                "list the images of a project, or with `name` the tags of an image, newest first, \
+                 with size, time and platforms"
+            }
             Self::PullSecret => {
                 "write or apply the Kubernetes Secret that lets a cluster pull, and push nothing"
             }
@@ -331,11 +338,12 @@ pub enum ExistingTag {
 /// One thing that `list` shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listing {
-    /// The images right below `path`: a project on `gcr.io`, project and repository on `pkg.dev`.
+    /// The images below `path`: a project on `gcr.io`, project and repository on `pkg.dev` or the
+    /// project alone, and elsewhere any path or none.
     Images {
-        /// The registry, always Google's.
+        /// The registry.
         endpoint: Endpoint,
-        /// The path that `tags/list` is asked for.
+        /// The path.
         path: String,
     },
     /// The tags of one image.
@@ -350,6 +358,24 @@ impl Listing {
             Self::Tags(reference) => &reference.endpoint,
         }
     }
+
+    /// What is listed there.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Images { path, .. } => path,
+            Self::Tags(reference) => &reference.repository,
+        }
+    }
+}
+
+/// What `list` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListFormat {
+    /// A table for people.
+    #[default]
+    Table,
+    /// A JSON array.
+    Json,
 }
 
 /// What is done where a Google host has no credential at all.

@@ -17,8 +17,8 @@ use super::setup::setup;
 use super::values::{any_of, boolean, list, number, word};
 use super::{
     Attestations, Ci, Command, Compression, Concurrency, Console, Destinations, ExistingTag,
-    ImageOrigin, MissingCredentials, Platforms, Request, Verify, ambient, console, credentials,
-    defaults, image, logins, mirror, network, targets,
+    ImageOrigin, ListFormat, MissingCredentials, Platforms, Request, Verify, ambient, console,
+    credentials, defaults, image, logins, mirror, network, targets,
 };
 use crate::auth::SignIn;
 use crate::auth::metadata::MetadataServer;
@@ -121,6 +121,12 @@ pub fn request(
         image,
         mirror,
         listings,
+        list_recursive: switch(
+            "list_recursive",
+            given.inputs.list_recursive.as_deref(),
+            &mut faults,
+        ),
+        list_format: list_format(&given, &mut faults),
         pull_secret,
         missing_credentials,
         setup: setup(&given, command, &destinations, &paths, &mut faults),
@@ -275,6 +281,13 @@ fn verify(given: &Given, faults: &mut Faults) -> Verify {
     let text = given.inputs.verify.as_deref();
     text.and_then(|text| faults.take("verify", word(text, &words)))
         .unwrap_or(Verify::Listing)
+}
+
+fn list_format(given: &Given, faults: &mut Faults) -> ListFormat {
+    let words = [("table", ListFormat::Table), ("json", ListFormat::Json)];
+    let text = given.inputs.list_format.as_deref();
+    text.and_then(|text| faults.take("list_format", word(text, &words)))
+        .unwrap_or_default()
 }
 
 fn attestations(given: &Given, faults: &mut Faults) -> Option<Attestations> {

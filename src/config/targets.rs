@@ -282,6 +282,8 @@ fn check_endpoints(
     };
     let artifact_registry = of_kind(|kind| matches!(kind, HostKind::ArtifactRegistry { .. }));
     match (artifact_registry, &parts.repository) {
+        // Without it all repositories of the project are listed.
+        (Some(_), None) if command == Command::List && parts.name.is_none() => {}
         (Some(endpoint), None) => faults.missing(
             "repository",
             format!("`{endpoint}` needs the name of an Artifact Registry repository"),
@@ -298,14 +300,13 @@ fn check_endpoints(
         _ => {}
     }
     if parts.name.is_none() {
+        let mut endpoints = destinations.endpoints.iter();
         if command == Command::List
-            && let Some(endpoint) = of_kind(|kind| *kind == HostKind::Other)
+            && let Some(endpoint) = endpoints.find(|endpoint| endpoint.has_no_catalog())
         {
             faults.missing(
                 "name",
-                format!(
-                    "`{endpoint}` cannot list the images of a project, only the tags of one image"
-                ),
+                format!("`{endpoint}` does not list its images, only the tags of one image"),
             );
         }
         return;
@@ -333,17 +334,24 @@ pub(super) fn listings(destinations: &Destinations) -> Vec<Listing> {
     for endpoint in &destinations.endpoints {
         let listing = match &destinations.parts.name {
             Some(_) => destinations.at(endpoint, None).ok().map(Listing::Tags),
-            // Any image will do: its parent is what is listed.
-            None => destinations
-                .at(endpoint, Some("name"))
-                .ok()
-                .and_then(|image| image.parent().map(str::to_owned))
-                .map(|path| Listing::Images {
-                    endpoint: endpoint.clone(),
-                    path,
-                }),
+            None => path(destinations, endpoint).map(|path| Listing::Images {
+                endpoint: endpoint.clone(),
+                path,
+            }),
         };
         listings.extend(listing.filter(|listing| !listings.contains(listing)));
     }
     listings
+}
+
+/// What the images of a project are below, at an endpoint.
+fn path(destinations: &Destinations, endpoint: &Endpoint) -> Option<String> {
+    let parts = &destinations.parts;
+    if matches!(endpoint.kind(), HostKind::ArtifactRegistry { .. }) && parts.repository.is_none() {
+        return Some(parts.project.as_ref()?.replace(':', "/"));
+    }
+    // Any image will do: what stands before its name is what is listed.
+    let image = destinations.at(endpoint, Some("name")).ok()?;
+    let path = image.repository.strip_suffix("name")?;
+    Some(path.trim_end_matches('/').to_owned())
 }

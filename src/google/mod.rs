@@ -194,6 +194,17 @@ impl Google {
         field: &str,
     ) -> Result<Vec<T>, GoogleError> {
         let mut items = Vec::new();
+        self.each(url, field, |item| items.push(item)).await?;
+        Ok(items)
+    }
+
+    /// Gives `take` every item of a list that comes in pages, so that no more than one page is held.
+    pub async fn each<T: DeserializeOwned>(
+        &self,
+        url: Url,
+        field: &str,
+        mut take: impl FnMut(T),
+    ) -> Result<(), GoogleError> {
         let mut next = url.clone();
         for _ in 0..MAX_PAGES {
             let mut page: Value = self.get(next.clone()).await?;
@@ -202,13 +213,13 @@ impl Google {
                     .map_err(|error| GoogleError::unexpected(Method::GET, next.clone(), error))?,
                 None => Vec::new(),
             };
-            items.extend(found);
+            found.into_iter().for_each(&mut take);
             match page.get("nextPageToken").and_then(Value::as_str) {
                 Some(token) if !token.is_empty() => {
                     next = url.clone();
                     next.query_pairs_mut().append_pair("pageToken", token);
                 }
-                _ => return Ok(items),
+                _ => return Ok(()),
             }
         }
         Err(GoogleError::endless(Method::GET, url))

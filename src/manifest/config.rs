@@ -1,7 +1,12 @@
 //! What is read of an image's config, which is kept as the bytes that it is.
 
-use serde::Deserialize;
+use std::time::SystemTime;
 
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::Platform;
 use crate::digest::Digest;
 
 /// `rootfs.diff_ids` of an image config (OCI image spec, `config.md`); empty for anything else.
@@ -19,9 +24,52 @@ pub(crate) fn diff_ids(config: &[u8]) -> Vec<Digest> {
         .unwrap_or_default()
 }
 
+/// What an image config tells about the image (OCI image spec, `config.md`); nothing where it is a
+/// config of something else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct About {
+    /// Where it runs.
+    pub(crate) platform: Option<Platform>,
+    /// When it was built.
+    pub(crate) created: Option<SystemTime>,
+}
+
+/// Reads [`About`].
+pub(crate) fn about(config: &[u8]) -> About {
+    #[derive(Deserialize)]
+    struct Config {
+        created: Option<String>,
+    }
+    let config_of = serde_json::from_slice::<Config>(config);
+    let created = config_of.ok().and_then(|config| config.created);
+    let created = created.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok());
+    About {
+        platform: serde_json::from_slice(config)
+            .ok()
+            .filter(Platform::is_known),
+        created: created.map(SystemTime::from),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_image_config_tells_a_platform_and_a_time() {
+        let config = br#"{"architecture":"arm64","variant":"v8","os":"linux","created":"2024-03-09T16:00:00.5Z"}"#;
+        let told = about(config);
+        assert_eq!(told.platform.unwrap().to_string(), "linux/arm64/v8");
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_710_000_000_500);
+        assert_eq!(told.created, Some(time));
+        for other in [
+            &b"{}"[..],
+            b"not json",
+            br#"{"os":1,"created":"yesterday"}"#,
+        ] {
+            assert_eq!(about(other), About::default());
+        }
+    }
 
     #[test]
     fn only_an_image_config_has_diff_ids() {

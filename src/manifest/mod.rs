@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 
-pub(crate) use config::diff_ids;
+pub(crate) use config::{about, diff_ids};
 pub use platform::{Platform, PlatformError};
 
 /// Media types of the OCI image spec and of Docker's image manifest v2, schema 2.

@@ -64,6 +64,12 @@ impl FromStr for Platform {
 }
 
 impl Platform {
+    /// True for what can run somewhere: attestations are for `unknown/unknown`
+    /// (<https://docs.docker.com/build/metadata/attestations/attestation-storage/>).
+    pub fn is_known(&self) -> bool {
+        !self.os.is_empty() && self.os != "unknown"
+    }
+
     /// True when an image for `self` is one that was asked for as `wanted`: a variant that is not
     /// asked for does not matter, and `arm64` is `arm64/v8` (containerd, `platforms.Normalize`).
     pub fn fits(&self, wanted: &Self) -> bool {

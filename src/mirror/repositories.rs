@@ -23,6 +23,7 @@ impl Planner<'_> {
             let catalog = registry.catalog().await;
             let catalog = catalog.map_err(|cause| list_error(endpoint, path, cause))?;
             let below = |repository: &String| is_below(repository, path);
+            let catalog = catalog.unwrap_or_default();
             catalog.into_iter().filter(below).collect()
         };
         if found.is_empty() {

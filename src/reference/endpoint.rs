@@ -49,12 +49,25 @@ impl Endpoint {
         }
     }
 
+    /// True for Docker Hub, by any of its names.
+    pub fn is_docker_hub(&self) -> bool {
+        matches!(
+            self.host(),
+            "docker.io" | "index.docker.io" | "registry-1.docker.io"
+        )
+    }
+
+    /// True for those that are known to list no repositories: each image has to be named there.
+    pub fn has_no_catalog(&self) -> bool {
+        self.is_docker_hub() || self.host() == "ghcr.io"
+    }
+
     /// The root of the registry's API, `SCHEME://HOST/v2/`. Docker Hub's images are named for a host
     /// that is none of its registry's.
     pub fn url(&self, scheme: &str) -> url::Url {
-        let host = match self.host() {
-            "docker.io" | "index.docker.io" => "registry-1.docker.io",
-            host => host,
+        let host = match self.is_docker_hub() {
+            true => "registry-1.docker.io",
+            false => self.host(),
         };
         #[expect(
             clippy::expect_used,

@@ -46,6 +46,15 @@ impl Place {
         format!("projects/{project}/locations/{location}/repositories/{repository}")
     }
 
+    /// The path below `endpoint` that its images are under.
+    pub fn path(&self, endpoint: &Endpoint) -> String {
+        let project = self.project.replace(':', "/");
+        match endpoint.kind() {
+            HostKind::ArtifactRegistry { .. } => format!("{project}/{}", self.repository),
+            HostKind::Gcr { .. } | HostKind::Other => project,
+        }
+    }
+
     /// The command that makes it.
     pub fn create(&self) -> String {
         let Self {

@@ -59,10 +59,9 @@ impl Extension {
         !self.child.is_empty() || !self.manifest.is_empty()
     }
 
-    /// The manifests, newest upload first; an entry that is under no digest is left out.
+    /// The manifests; an entry that is under no digest is left out.
     pub(super) fn manifests(self) -> Vec<ListedManifest> {
-        let mut manifests: Vec<_> = self
-            .manifest
+        self.manifest
             .into_iter()
             .filter_map(|(digest, mut entry)| {
                 entry.tag.sort();
@@ -75,10 +74,13 @@ impl Extension {
                     uploaded: time(&entry.time_uploaded_ms),
                 })
             })
-            .collect();
-        manifests.sort_by_key(|manifest| std::cmp::Reverse(manifest.uploaded));
-        manifests
+            .collect()
     }
+}
+
+/// Sorts by the time of the upload.
+pub(super) fn newest_first(manifests: &mut [ListedManifest]) {
+    manifests.sort_by_key(|manifest| std::cmp::Reverse(manifest.uploaded));
 }
 
 /// Milliseconds since 1970 as text. `0` and Go's zero time, which lies before 1970, mean that the

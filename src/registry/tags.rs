@@ -1,12 +1,15 @@
 //! `tags/list`: the tags of a repository, with Google's extension where there is one; and the
 //! catalog of repositories.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 
-use super::google::{Extension, ListedManifest};
+use super::google::{self, Extension, ListedManifest};
 use super::pages::Turn;
 use super::token::Access;
 use super::{Registry, RegistryError, Retries};
+use crate::digest::Digest;
 
 /// What a registry lists below a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +20,20 @@ pub struct Listing {
     pub children: Vec<String>,
     /// The manifests of the path; Google's registries alone tell.
     pub manifests: Vec<ListedManifest>,
+}
+
+impl Listing {
+    fn len(&self) -> usize {
+        self.tags.len() + self.children.len() + self.manifests.len()
+    }
+}
+
+/// What earlier pages have told.
+#[derive(Default)]
+struct Seen {
+    tags: HashSet<String>,
+    children: HashSet<String>,
+    manifests: HashSet<Digest>,
 }
 
 /// Google answers with everything at once up to this many; go-containerregistry asks the same.
@@ -62,13 +79,26 @@ impl Registry {
             url.query_pairs_mut()
                 .append_pair("n", &GOOGLE_PAGE.to_string());
         }
+        let mut seen = Seen::default();
         let take = |page: Page| {
-            listing.tags.extend(page.tags.unwrap_or_default());
+            let before = listing.len();
+            let tags = page.tags.unwrap_or_default().into_iter();
+            listing
+                .tags
+                .extend(tags.filter(|tag| seen.tags.insert(tag.clone())));
             let whole = page.extension.is_present();
-            listing.children.extend_from_slice(&page.extension.child);
-            listing.manifests.extend(page.extension.manifests());
-            // With the extension the first page is all there is.
-            if whole { Turn::Stop } else { Turn::On }
+            let children = page.extension.child.iter();
+            let new = children.filter(|child| seen.children.insert((*child).clone()));
+            listing.children.extend(new.cloned());
+            let manifests = page.extension.manifests().into_iter();
+            let new = manifests.filter(|manifest| seen.manifests.insert(manifest.digest.clone()));
+            listing.manifests.extend(new);
+            // With the extension the first page is all that Google has given so far, and one that
+            // gives the same again has no end.
+            match whole && listing.len() == before {
+                true => Turn::Stop,
+                false => Turn::On,
+            }
         };
         let (repository, access) = match self.endpoint.is_google() && self.tokens.are_googles() {
             true => ("", Access::List),
@@ -77,16 +107,17 @@ impl Registry {
         let is_there = self
             .pages(url, repository, access, "list of tags", retries, take)
             .await?;
+        google::newest_first(&mut listing.manifests);
         Ok(is_there.then_some(listing))
     }
 
-    /// Every repository of the registry, over pages, where it tells.
+    /// Every repository of the registry, over pages; none where it has no such list.
     /// <https://distribution.github.io/distribution/spec/api/#listing-repositories>
     ///
     /// # Errors
     ///
     /// When the registry refuses, or what it sends is no listing.
-    pub async fn catalog(&self) -> Result<Vec<String>, RegistryError> {
+    pub async fn catalog(&self) -> Result<Option<Vec<String>>, RegistryError> {
         #[derive(Deserialize)]
         struct Page {
             repositories: Vec<String>,
@@ -99,8 +130,9 @@ impl Registry {
             repositories.extend(page.repositories);
             Turn::On
         };
-        self.pages(url, "", Access::Catalog, "catalog", &self.retries, take)
+        let is_there = self
+            .pages(url, "", Access::Catalog, "catalog", &self.retries, take)
             .await?;
-        Ok(repositories)
+        Ok(is_there.then_some(repositories))
     }
 }

@@ -5,6 +5,7 @@ pub mod console;
 pub mod github;
 pub mod gitlab;
 pub mod json;
+pub mod listing;
 pub mod mirror;
 mod ownership;
 pub mod progress;
@@ -17,11 +18,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::arrivals::Fate;
-use crate::config::{PullSecretOutput, Request};
+use crate::config::{ListFormat, PullSecretOutput, Request};
 use crate::error::{Error, harmless};
+use crate::list::Listed;
 use crate::pull_secret::{HandedOut, utc};
 use crate::push::{Pushed, PushedTag};
 use crate::verify::Verified;
+use listing::{ListJson, ListTable};
 use mirror::MirrorReport;
 use table::{Table, bytes};
 
@@ -214,6 +217,19 @@ pub fn write_mirror(
     let sums = results::sums(&arrivals).into();
     let secret = report.pull_secret.as_ref();
     results.push(write_step_outputs(sums, secret, request));
+    results.into_iter().filter_map(Result::err).collect()
+}
+
+/// Prints what `list` found, and leaves it as JSON where that was asked for; returns what could not
+/// be written.
+pub fn write_list(listed: &[Listed], request: &Request, stdout: &mut dyn Write) -> Vec<Error> {
+    let mut results = vec![match request.list_format {
+        ListFormat::Table => print(stdout, ListTable(listed)),
+        ListFormat::Json => print(stdout, ListJson(listed)),
+    }];
+    if let Some(path) = &request.report_file {
+        results.push(write_file(path, &ListJson(listed).to_string()));
+    }
     results.into_iter().filter_map(Result::err).collect()
 }
 

@@ -16,6 +16,7 @@ mod faults;
 mod github;
 mod gitlab;
 mod hostile;
+mod list;
 mod mirror;
 mod odd;
 mod progress;

@@ -258,12 +258,37 @@ fn list_takes_the_images_of_full_references_once() {
 fn list_needs_a_project_or_an_image() {
     let run = Run::bare()
         .argument(Command::List)
-        .with("GCR_PUSH_REGISTRY", "gcr.io,registry.example.com");
+        .with("GCR_PUSH_REGISTRY", "gcr.io,ghcr.io");
     insta::assert_snapshot!(run.refused(), @r"
     error: two inputs are missing
       `project_id`: `gcr.io` needs a project (GCR_PUSH_PROJECT_ID)
-      `name`: `registry.example.com` cannot list the images of a project, only the tags of one image (GCR_PUSH_NAME)
+      `name`: `ghcr.io` does not list its images, only the tags of one image (GCR_PUSH_NAME)
 
     hint: `gcr-push --help` tells what every variable means
     ");
+}
+
+#[test]
+fn list_takes_any_path_of_other_registries_and_projects_without_a_repository() {
+    let run = |registry: &str| {
+        Run::bare()
+            .argument(Command::List)
+            .with("GCR_PUSH_REGISTRY", registry)
+    };
+    let paths = |run: Run| {
+        let listings = run.request().listings;
+        let paths = listings.iter().map(|listing| listing.path().to_owned());
+        paths.collect::<Vec<_>>()
+    };
+    let both = run("registry.example.com,us-docker.pkg.dev").with("GCR_PUSH_PROJECT_ID", "acme");
+    assert_eq!(paths(both), ["acme", "acme"]);
+    assert_eq!(paths(run("registry.example.com")), [""]);
+    let refused = run("us-docker.pkg.dev")
+        .with("GCR_PUSH_PROJECT_ID", "acme")
+        .with("GCR_PUSH_NAME", "api")
+        .refused();
+    assert!(
+        refused.contains("needs the name of an Artifact Registry repository"),
+        "{refused}"
+    );
 }

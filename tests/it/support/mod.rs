@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod curl;
 pub mod docker_registry;
 pub mod engine;
+pub mod gcloud;
 pub mod google;
 pub mod images;
 pub mod run;

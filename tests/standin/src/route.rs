@@ -60,7 +60,8 @@ pub(crate) enum Route {
     Kubernetes {
         path: String,
     },
-    /// One of the APIs that a discovery document describes.
+    /// One of the APIs that a discovery document describes; the path as it came, because what is
+    /// escaped in it is one variable.
     Api {
         path: String,
     },
@@ -79,6 +80,7 @@ pub(crate) fn parse(site: &Site, path: &str) -> Route {
             path: path.to_owned(),
         };
     }
+    let escaped = path;
     let path = percent_decode_str(path).decode_utf8_lossy();
     if site.host == "oauth2.googleapis.com" {
         return match path.as_ref() {
@@ -108,7 +110,7 @@ pub(crate) fn parse(site: &Site, path: &str) -> Route {
     }
     if discovery::is_api(&site.host) {
         return Route::Api {
-            path: path.into_owned(),
+            path: escaped.to_owned(),
         };
     }
     if site.family == Family::Api {

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::call::Query;
@@ -116,6 +117,8 @@ impl Method {
         }
         let mut variables = BTreeMap::new();
         for (segment, part) in self.path.iter().zip(parts) {
+            let part = percent_decode_str(part).decode_utf8_lossy();
+            let part = part.as_ref();
             match segment {
                 Segment::Word(word) if word == part => {}
                 Segment::Word(_) => return None,

@@ -220,22 +220,34 @@ pub(crate) fn need_service(ask: &Ask<'_>, project: &str) -> Result<(), Refusal> 
     ask.state().need_service(project, &ask.call.site.host)
 }
 
-/// One page of a list. A page's token is where the next one starts.
+/// One page of a list that is all there.
 pub(crate) fn paged(ask: &Ask<'_>, field: &str, items: Vec<Value>) -> Value {
-    let start = ask.query("pageToken").and_then(|token| token.parse().ok());
-    let start: usize = start.unwrap_or(0);
-    let asked = ask.query("pageSize").and_then(|size| size.parse().ok());
-    let size = [asked, ask.switches().page_size]
-        .into_iter()
-        .flatten()
-        .min();
-    let size = size.filter(|size| *size > 0).unwrap_or(items.len());
+    let (start, count) = window(ask);
     let total = items.len();
-    let page: Vec<Value> = items.into_iter().skip(start).take(size).collect();
-    let end = start + page.len();
+    let items = items.into_iter().skip(start).take(count).collect();
+    page(ask, field, items, total)
+}
+
+/// Where the page that is asked for starts, and how much it holds at most: none of the lists gives
+/// more than 1000 at once.
+pub(crate) fn window(ask: &Ask<'_>) -> (usize, usize) {
+    let start = ask.query("pageToken").and_then(|token| token.parse().ok());
+    let asked: Option<usize> = ask.query("pageSize").and_then(|size| size.parse().ok());
+    let asked = asked.filter(|size| *size > 0);
+    let sizes = [asked, ask.switches().page_size, Some(1000)];
+    (
+        start.unwrap_or(0),
+        sizes.into_iter().flatten().min().unwrap_or(0),
+    )
+}
+
+/// The page that [`window`] tells. A page's token is where the next one starts.
+pub(crate) fn page(ask: &Ask<'_>, field: &str, items: Vec<Value>, total: usize) -> Value {
+    let (start, _) = window(ask);
+    let end = start + items.len();
     let mut answer = json!({});
-    if !page.is_empty() {
-        answer[field] = page.into();
+    if !items.is_empty() {
+        answer[field] = items.into();
     }
     if end < total {
         answer["nextPageToken"] = end.to_string().into();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Ask, error};
 use crate::answer::Refusal;
-use crate::registry::RepositoryOptions;
+use crate::registry::{self, RepositoryOptions};
 
 pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     let project = ask.project("projectsId");
@@ -51,6 +51,8 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     let resource = resource(ask.variable("repositoriesId"));
     let permission = match method {
         "packages.list" => "artifactregistry.packages.list".to_owned(),
+        "packages.versions.list" => "artifactregistry.versions.list".to_owned(),
+        "dockerImages.list" => "artifactregistry.dockerimages.list".to_owned(),
         "testIamPermissions" => String::new(),
         other => format!("artifactregistry.repositories.{other}"),
     };
@@ -79,6 +81,20 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
                 })
                 .collect();
             Ok(super::paged(ask, "packages", packages))
+        }
+        "dockerImages.list" => {
+            let (start, count) = super::window(ask);
+            let (images, total) = registry::docker_images(ask.call, &resource, start, count);
+            Ok(super::page(ask, "dockerImages", images, total))
+        }
+        "packages.versions.list" => {
+            let window = super::window(ask);
+            let package = ask.variable("packagesId");
+            let full = ask.query("view") == Some("FULL");
+            let found = registry::versions(ask.call, &resource, package, full, window);
+            let (versions, total) =
+                found.ok_or_else(|| error::not_found("Requested entity was not found."))?;
+            Ok(super::page(ask, "versions", versions, total))
         }
         "delete" => {
             let mut state = ask.state();

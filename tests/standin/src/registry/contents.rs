@@ -73,6 +73,15 @@ impl Image {
         Some(digest)
     }
 
+    /// Every digest's tags, in order.
+    pub(super) fn tags_by_digest(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (tag, digest) in &self.tags {
+            found.entry(digest).or_default().push(tag);
+        }
+        found
+    }
+
     /// The tags of a digest, in order.
     pub(super) fn tags_of(&self, digest: &str) -> Vec<&str> {
         let tags = self.tags.iter().filter(|(_, tagged)| *tagged == digest);
@@ -109,10 +118,12 @@ impl Store {
         names.cloned().collect()
     }
 
-    /// The names of the images in a repository.
+    /// The names of the images in a repository; blobs alone make none.
     pub(crate) fn images(&self, resource: &str) -> Vec<String> {
         let names = self.repository(resource, |repository| {
-            repository.images.keys().cloned().collect()
+            let images = repository.images.iter();
+            let images = images.filter(|(_, image)| !image.manifests.is_empty());
+            images.map(|(name, _)| name.clone()).collect()
         });
         names.unwrap_or_default()
     }

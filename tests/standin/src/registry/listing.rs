@@ -188,13 +188,14 @@ fn children<'a>(
 
 fn google_manifests(call: &Call, image: &Image) -> BTreeMap<String, Value> {
     let mut listed = BTreeMap::new();
+    let tags = image.tags_by_digest();
     for (digest, manifest) in &image.manifests {
         // Every number is a string in Google's JSON.
         let mut entry = json!({
             "imageSizeBytes": image_size(manifest).to_string(),
             "layerId": "",
             "mediaType": manifest.media_type,
-            "tag": image.tags_of(digest),
+            "tag": tags.get(digest.as_str()).map_or(&[][..], Vec::as_slice),
             "timeCreatedMs": created_ms(call, manifest).to_string(),
         });
         if call.behaviour.time_uploaded {
@@ -205,7 +206,7 @@ fn google_manifests(call: &Call, image: &Image) -> BTreeMap<String, Value> {
     listed
 }
 
-fn image_size(manifest: &Manifest) -> u64 {
+pub(super) fn image_size(manifest: &Manifest) -> u64 {
     let list = |key: &str| {
         manifest.parsed[key]
             .as_array()
@@ -217,7 +218,7 @@ fn image_size(manifest: &Manifest) -> u64 {
 }
 
 /// The creation time in the image's config; 0 for indexes and for configs without one.
-fn created_ms(call: &Call, manifest: &Manifest) -> i128 {
+pub(super) fn created_ms(call: &Call, manifest: &Manifest) -> i128 {
     let read = || {
         let digest = manifest.parsed["config"]["digest"].as_str()?;
         let config = call.shared.store.blobs.bytes(digest)?;

@@ -1,6 +1,7 @@
 //! The registry: one implementation of the OCI distribution API, with Google's ways on
 //! Google's hosts and plain ones elsewhere.
 
+mod api;
 mod auth;
 mod blobs;
 mod contents;
@@ -15,6 +16,7 @@ mod uploads;
 use http::header::HeaderName;
 use http::{Method, header};
 
+pub(crate) use api::{docker_images, versions};
 pub use contents::RepositoryOptions;
 pub(crate) use contents::Store;
 

@@ -1,0 +1,181 @@
+//! What a registry itself lists: Google's with its extension of `tags/list`, others with their tags
+//! and, where they have one, their catalog.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{AT_ONCE, ListError, ListedImage, is_at_or_below};
+use crate::registry::{ListedManifest, Listing, Registry, RegistryError};
+
+/// Numbers at which lists are cut off without a word.
+const CUTS: [usize; 2] = [1_000, 10_000];
+
+/// The names right below `path`, or all of them where they are listed at once.
+///
+/// # Errors
+///
+/// When the registry refuses, or lists nothing.
+pub(super) async fn names(registry: &Registry, path: &str) -> Result<Vec<String>, ListError> {
+    if registry.endpoint().is_google() {
+        let listing = fetch(registry, path).await?;
+        return Ok(listing.children);
+    }
+    let all = catalog(registry).await?;
+    let below = all.iter().filter_map(|name| match path {
+        "" => Some(name.as_str()),
+        path => name.strip_prefix(path)?.strip_prefix('/'),
+    });
+    Ok(below.map(str::to_owned).collect())
+}
+
+/// Every manifest at or below `path`.
+///
+/// # Errors
+///
+/// As for [`names`].
+pub(super) async fn below(registry: &Registry, path: &str) -> Result<Vec<ListedImage>, ListError> {
+    let mut found = Vec::new();
+    let mut waiting = match registry.endpoint().is_google() {
+        true => vec![path.to_owned()],
+        false => {
+            let all = catalog(registry).await?;
+            all.into_iter()
+                .filter(|name| is_at_or_below(name, path))
+                .collect()
+        }
+    };
+    let is_there = !waiting.is_empty();
+    while !waiting.is_empty() {
+        let listings: Vec<_> = stream::iter(waiting)
+            .map(|path| async move {
+                let listing = list(registry, &path).await?;
+                Ok::<_, ListError>((path, listing))
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        waiting = Vec::new();
+        for (path, listing) in listings {
+            // One that was deleted meanwhile is no failure, but what was asked for is.
+            let Some(listing) = listing else { continue };
+            let children = listing.children.iter();
+            waiting.extend(children.map(|child| format!("{path}/{child}")));
+            found.extend(manifests(registry, &path, listing).await?);
+        }
+    }
+    match is_there {
+        true => Ok(found),
+        false => Err(nothing(registry, path)),
+    }
+}
+
+/// Every manifest of one image that has a tag, and on Google's registries the others, too.
+///
+/// # Errors
+///
+/// As for [`names`].
+pub(super) async fn image(
+    registry: &Registry,
+    repository: &str,
+) -> Result<Vec<ListedImage>, ListError> {
+    let listing = fetch(registry, repository).await?;
+    manifests(registry, repository, listing).await
+}
+
+async fn catalog(registry: &Registry) -> Result<Vec<String>, ListError> {
+    let place = registry.endpoint().to_string();
+    match registry.catalog().await {
+        Ok(Some(all)) => Ok(all),
+        Ok(None) => Err(ListError::NoCatalog(place, None)),
+        Err(cause)
+            if cause
+                .status()
+                .is_some_and(|status| status.is_client_error()) =>
+        {
+            Err(ListError::NoCatalog(place, Some(cause)))
+        }
+        Err(cause) => Err(ListError::Registry(place, cause)),
+    }
+}
+
+async fn list(registry: &Registry, path: &str) -> Result<Option<Listing>, ListError> {
+    let found = registry.list(path).await;
+    let found = found.map_err(|cause| failed(registry, path, cause))?;
+    if let Some(listing) = &found
+        && registry.endpoint().is_google()
+    {
+        let counts = [
+            listing.children.len(),
+            listing.manifests.len(),
+            listing.tags.len(),
+        ];
+        if let Some(cut) = counts.into_iter().find(|count| CUTS.contains(count)) {
+            tracing::warn!(
+                "`{}/{path}` lists exactly {cut}, where lists are cut off: there may be more",
+                registry.endpoint()
+            );
+        }
+    }
+    Ok(found)
+}
+
+async fn fetch(registry: &Registry, path: &str) -> Result<Listing, ListError> {
+    let found = list(registry, path).await?;
+    found.ok_or_else(|| nothing(registry, path))
+}
+
+/// The manifests of a listing; where it has tags alone, each is asked for what is under it.
+async fn manifests(
+    registry: &Registry,
+    path: &str,
+    listing: Listing,
+) -> Result<Vec<ListedImage>, ListError> {
+    let repository: Arc<str> = path.into();
+    let listed = |manifest| ListedImage {
+        repository: Arc::clone(&repository),
+        manifest,
+        platforms: Vec::new(),
+    };
+    if !listing.manifests.is_empty() {
+        return Ok(listing.manifests.into_iter().map(listed).collect());
+    }
+    let tags = stream::iter(listing.tags)
+        .map(|tag| async move {
+            let digest = registry.head_manifest(path, &tag).await;
+            let digest = digest.map_err(|cause| failed(registry, path, cause))?;
+            Ok::<_, ListError>(digest.map(|digest| (digest, tag)))
+        })
+        .buffer_unordered(AT_ONCE);
+    let mut under: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    let tags: Vec<_> = tags.try_collect().await?;
+    // A tag that was deleted meanwhile leads nowhere.
+    for (digest, tag) in tags.into_iter().flatten() {
+        under.entry(digest).or_default().insert(tag);
+    }
+    let manifests = under.into_iter().map(|(digest, tags)| ListedManifest {
+        digest,
+        tags: tags.into_iter().collect(),
+        media_type: String::new(),
+        size: None,
+        created: None,
+        uploaded: None,
+    });
+    Ok(manifests.map(listed).collect())
+}
+
+fn nothing(registry: &Registry, path: &str) -> ListError {
+    ListError::Nothing(place(registry, path))
+}
+
+fn failed(registry: &Registry, path: &str, cause: RegistryError) -> ListError {
+    ListError::Registry(place(registry, path), cause)
+}
+
+fn place(registry: &Registry, path: &str) -> String {
+    match path {
+        "" => registry.endpoint().to_string(),
+        path => format!("{}/{path}", registry.endpoint()),
+    }
+}

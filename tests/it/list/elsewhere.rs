@@ -1,0 +1,111 @@
+//! Registries that are not Google's.
+
+use standin::{Fault, FaultAction, RequestKind, Standin};
+
+use super::rows;
+use crate::mirror::{PLAIN, seed};
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::google::Google;
+use crate::support::images::{Layout, Packed, Picture, classic_archive};
+use crate::support::run::Run;
+
+fn list(address: &str) -> Run {
+    Run::command("list").set("registry", address)
+}
+
+fn put(standin: &Standin, repository: &str) {
+    let mut layout = Layout::default();
+    let root = layout.image(&Picture::on("arm64", repository, 1), Packed::Gzip);
+    seed(standin, PLAIN, repository, &layout, &root, "1");
+}
+
+#[test]
+fn the_catalog_tells_the_images_over_many_pages() {
+    let standin = Standin::start();
+    for number in 0..25 {
+        put(&standin, &format!("acme/app{number:02}"));
+    }
+    put(&standin, "other/app");
+    standin.change(|behaviour| behaviour.page_limit = Some(7));
+    let address = standin.plain_address();
+    let outcome = list(&address).succeeds();
+    assert_eq!(
+        rows(&outcome),
+        [[format!("{address}/acme")], [format!("{address}/other")]]
+    );
+    let outcome = list(&address).set("project_id", "acme").succeeds();
+    assert_eq!(rows(&outcome).len(), 25);
+    let outcome = list(&address)
+        .set("project_id", "acme")
+        .set("list_recursive", "true")
+        .succeeds();
+    let rows = rows(&outcome);
+    assert_eq!(rows.len(), 25);
+    assert!(
+        rows.iter()
+            .all(|row| row[2] == "1" && row[6] == "linux/arm64"),
+        "{rows:?}"
+    );
+}
+
+#[test]
+fn a_real_registry_is_listed_with_all_that_its_manifests_tell() {
+    let registry = DockerRegistry::start();
+    let address = registry.address();
+    let image = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
+    Run::new()
+        .file("image.tar", image)
+        .set("image", "image.tar")
+        .set(
+            "tags",
+            format!("{address}/team/app:1,{address}/team/app:latest"),
+        )
+        .succeeds();
+    let outcome = list(address).set("list_recursive", "true").succeeds();
+    let rows = rows(&outcome);
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0][0], format!("{address}/team/app"));
+    assert_eq!(rows[0][2], "1,latest");
+    assert!(rows[0][6].starts_with("linux/"), "{rows:?}");
+    assert_eq!(
+        list(address).succeeds().stdout,
+        format!("NAME\n{address}/team\n")
+    );
+}
+
+#[test]
+fn a_registry_that_keeps_its_catalog_to_itself_is_told() {
+    let standin = Standin::start();
+    let address = standin.plain_address();
+    for status in [401, 404] {
+        standin.clear_faults();
+        standin.fault(Fault::always(
+            RequestKind::Catalog,
+            FaultAction::status(status),
+        ));
+        let outcome = list(&address).fails_with(if status == 401 { 3 } else { 1 });
+        let error = outcome.error();
+        assert!(error.contains("does not list its images"), "{error}");
+        assert!(error.contains("name the image in `name`"), "{error}");
+    }
+    let hub = Run::command("list")
+        .set("registry", "docker.io")
+        .fails_with(2);
+    assert!(
+        hub.error().contains("`docker.io` does not list its images"),
+        "{}",
+        hub.error()
+    );
+}
+
+#[test]
+fn a_login_of_google_s_is_of_no_matter_elsewhere() {
+    let google = Google::start();
+    let address = google.standin.plain_address();
+    put(&google.standin, "app");
+    let outcome = google
+        .reach(list(&address))
+        .set("credentials_json", &google.key)
+        .succeeds();
+    assert_eq!(rows(&outcome), [[format!("{address}/app")]]);
+}

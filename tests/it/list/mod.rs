@@ -1,0 +1,227 @@
+//! What is there: the images of a project, and what is under the tags of one.
+
+mod elsewhere;
+mod gcloud;
+mod many;
+
+use serde_json::Value;
+use standin::{Fault, FaultAction, RequestKind};
+
+use crate::mirror::seed;
+use crate::support::google::Google;
+use crate::support::images::{Layout, Packed, Picture};
+use crate::support::run::{Outcome, Run};
+
+const HOST: &str = "us-docker.pkg.dev";
+
+fn list(google: &Google) -> Run {
+    google
+        .reach(Run::command("list"))
+        .set("credentials_json", &google.key)
+        .set("project_id", "acme")
+}
+
+/// `list` of the repository `containers`.
+fn containers(google: &Google) -> Run {
+    list(google)
+        .set("registry", HOST)
+        .set("repository", "containers")
+}
+
+/// Puts an image for one platform.
+fn put(google: &Google, host: &str, repository: &str, tag: &str) {
+    let mut layout = Layout::default();
+    let root = layout.image(
+        &Picture::on("amd64", &format!("{repository}{tag}"), 1),
+        Packed::Gzip,
+    );
+    seed(&google.standin, host, repository, &layout, &root, tag);
+}
+
+/// Puts an index of two platforms and an attestation.
+fn put_index(google: &Google, host: &str, repository: &str, tag: &str) {
+    let mut layout = Layout::default();
+    let amd64 = layout.image(&Picture::on("amd64", repository, 1), Packed::Gzip);
+    let arm64 = layout.image(&Picture::on("arm64", repository, 1), Packed::Gzip);
+    let attestation = layout.attestation(&amd64);
+    let root = layout.index(&[amd64, arm64, attestation]);
+    seed(&google.standin, host, repository, &layout, &root, tag);
+}
+
+/// From now on Google's API is refused, and the registry alone is there to be asked.
+fn without_api(google: &Google) {
+    let refused = FaultAction::status(403);
+    google
+        .standin
+        .fault(Fault::always(RequestKind::Api, refused));
+}
+
+/// The rows of a table by the words in them, without the headings.
+fn rows(outcome: &Outcome) -> Vec<Vec<String>> {
+    let lines = outcome.stdout.lines().skip(1);
+    let words = |line: &str| {
+        line.split("  ")
+            .map(str::trim)
+            .filter(|w| !w.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    lines.map(words).collect()
+}
+
+fn json(run: Run) -> Vec<Value> {
+    let outcome = run.set("list_format", "json").succeeds();
+    serde_json::from_str(&outcome.stdout).unwrap()
+}
+
+#[test]
+fn a_project_shows_its_images_one_level_deep_and_all_of_them_on_request() {
+    let google = Google::start();
+    for name in ["app", "team/api", "team/web"] {
+        put(&google, "gcr.io", &format!("acme/{name}"), "1");
+    }
+    let outcome = list(&google).succeeds();
+    assert_eq!(outcome.stdout, "NAME\ngcr.io/acme/app\ngcr.io/acme/team\n");
+    let outcome = list(&google).set("list_recursive", "true").succeeds();
+    let mut names: Vec<_> = rows(&outcome)
+        .into_iter()
+        .map(|row| row[0].clone())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "gcr.io/acme/app",
+            "gcr.io/acme/team/api",
+            "gcr.io/acme/team/web"
+        ]
+    );
+    // An image with all that is below it.
+    let below = list(&google)
+        .set("name", "team")
+        .set("list_recursive", "true");
+    assert_eq!(rows(&below.succeeds()).len(), 2);
+}
+
+#[test]
+fn an_image_shows_its_manifests_newest_first_with_size_times_and_platforms() {
+    let google = Google::start();
+    put(&google, HOST, "acme/containers/app", "1");
+    put_index(&google, HOST, "acme/containers/app", "2");
+    for is_there in [true, false] {
+        if !is_there {
+            without_api(&google);
+        }
+        let outcome = containers(&google).set("name", "app").succeeds();
+        assert!(outcome.stdout.starts_with("DIGEST"), "{}", outcome.stdout);
+        let rows = rows(&outcome);
+        // The index, its two images and the attestation, and the image of before.
+        assert_eq!(rows.len(), 5);
+        let of = |tag: &str| rows.iter().find(|row| row[1] == tag).unwrap();
+        assert_eq!(of("2")[5], "linux/amd64,linux/arm64");
+        assert_eq!(of("1")[5], "linux/amd64");
+        assert!(of("1")[4].ends_with(" B"), "{rows:?}");
+        let position = |tag: &str| rows.iter().position(|row| row[1] == tag);
+        assert!(position("2") < position("1"), "{rows:?}");
+        let uploaded: Vec<_> = rows.iter().map(|row| row[3].clone()).collect();
+        assert!(uploaded.is_sorted_by(|a, b| a >= b), "{uploaded:?}");
+        let alone: Vec<_> = rows
+            .iter()
+            .filter(|row| row[1] == "-")
+            .map(|row| row[5].as_str())
+            .collect();
+        assert!(alone.contains(&"linux/arm64"), "{alone:?}");
+    }
+}
+
+#[test]
+fn json_holds_all_of_it_on_standard_output_and_in_the_report_file() {
+    let google = Google::start();
+    put_index(&google, HOST, "acme/containers/team/app", "2");
+    let run = || containers(&google).set("list_recursive", "true");
+    let images = json(run());
+    let index = images
+        .iter()
+        .find(|image| image["tags"] == serde_json::json!(["2"]))
+        .unwrap();
+    assert_eq!(index["image"], "us-docker.pkg.dev/acme/containers/team/app");
+    assert_eq!(
+        index["platforms"],
+        serde_json::json!(["linux/amd64", "linux/arm64"])
+    );
+    assert_eq!(
+        index["media_type"],
+        "application/vnd.oci.image.index.v1+json"
+    );
+    assert!(index["digest"].as_str().unwrap().starts_with("sha256:"));
+    assert!(index["size_bytes"].as_u64().unwrap() > 0);
+    assert!(index["uploaded"].as_str().unwrap().ends_with('Z'));
+    let outcome = run().set("report_file", "list.json").succeeds();
+    let file: Vec<Value> = serde_json::from_str(&outcome.read("list.json")).unwrap();
+    assert_eq!(file, images);
+    let names = json(containers(&google));
+    assert_eq!(
+        names,
+        [serde_json::json!({"image": "us-docker.pkg.dev/acme/containers/team"})]
+    );
+    assert_eq!(
+        json(
+            list(&google)
+                .set("registry", "europe-docker.pkg.dev")
+                .set("repository", "containers")
+        ),
+        [] as [Value; 0]
+    );
+}
+
+#[test]
+fn without_a_repository_all_of_a_location_are_listed() {
+    let google = Google::start();
+    put(&google, HOST, "acme/containers/app", "1");
+    put(&google, "us.gcr.io", "acme/old", "1");
+    let outcome = list(&google).set("registry", HOST).succeeds();
+    assert_eq!(
+        outcome.stdout,
+        "NAME\nus-docker.pkg.dev/acme/containers\nus-docker.pkg.dev/acme/us.gcr.io\n"
+    );
+    let outcome = list(&google)
+        .set("registry", HOST)
+        .set("list_recursive", "true")
+        .succeeds();
+    assert_eq!(rows(&outcome).len(), 2);
+}
+
+#[test]
+fn where_the_api_cannot_be_asked_the_registry_s_own_list_is_shown_and_that_is_told() {
+    let google = Google::start();
+    for name in ["app", "team/api", "team/web"] {
+        put(&google, "gcr.io", &format!("acme/{name}"), "1");
+    }
+    without_api(&google);
+    let outcome = list(&google).succeeds();
+    assert_eq!(outcome.stdout, "NAME\ngcr.io/acme/app\ngcr.io/acme/team\n");
+    assert!(
+        outcome.stderr.contains("API could not be asked"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = list(&google).set("list_recursive", "true").succeeds();
+    let rows = rows(&outcome);
+    assert_eq!(rows.len(), 3);
+    assert!(rows.iter().all(|row| row[6] == "linux/amd64"), "{rows:?}");
+}
+
+#[test]
+fn one_that_cannot_be_listed_does_not_keep_the_others_back() {
+    let google = Google::start();
+    put(&google, "gcr.io", "acme/app", "1");
+    let outcome = list(&google)
+        .set("tags", "gcr.io/acme/none, gcr.io/acme/app")
+        .fails_with(1);
+    assert_eq!(rows(&outcome).len(), 1);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: there is nothing at `gcr.io/acme/none`
+
+    hint: check `project_id`, `repository` and `name`
+    ");
+}
