@@ -367,6 +367,10 @@ mod tests {
           stall_timeout
               How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at
               most `1h`; default `60s`.
+          requests_per_minute
+              How many requests a registry may get from this run in any minute, to stay under a quota, such
+              as `600`; several runners share a quota, so each is given its part; default no limit, and a
+              429 slows down what goes to that registry.
           timeout
               How long the whole run may take before it stops and says what was tagged, such as `30m`, at
               most `24h`; default no limit.

@@ -1,5 +1,6 @@
 //! What holds for every connection: proxies, trusted roots, plain-HTTP hosts, time-outs.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
@@ -8,8 +9,8 @@ use super::defaults;
 use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::paths::Paths;
-use super::values::{duration, list};
-use crate::network::{Certificates, Network, Pace, Proxies};
+use super::values::{duration, list, number};
+use crate::network::{Certificates, Network, Paces, Proxies};
 use crate::reference::Endpoint;
 
 /// Reads all of it.
@@ -29,8 +30,15 @@ pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> 
         connect_timeout: defaults::CONNECT_TIMEOUT,
         stall_timeout: stall_timeout.unwrap_or(defaults::STALL_TIMEOUT),
         retry_timeout: retry_timeout.unwrap_or(defaults::RETRY_TIMEOUT),
-        pace: Pace::default(),
+        paces: Paces::new(requests_per_minute(given, faults)),
     }
+}
+
+/// Google's own quota is 60,000 for a project and region; a larger number would be a slip.
+fn requests_per_minute(given: &Given, faults: &mut Faults) -> Option<NonZeroU32> {
+    let text = given.inputs.requests_per_minute.as_deref()?;
+    let number = faults.take("requests_per_minute", number(text, 1..=1_000_000))?;
+    NonZeroU32::new(number)
 }
 
 /// How long the whole run may take.

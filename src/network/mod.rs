@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::reference::Endpoint;
 
 mod body;
+mod bucket;
 mod clients;
 mod exchange;
 mod pace;
@@ -22,7 +23,8 @@ mod tunnel;
 
 pub(crate) use body::{BodyError, read_bounded};
 pub use clients::{NetworkError, USER_AGENT};
-pub use pace::Pace;
+pub(crate) use pace::Pace;
+pub use pace::Paces;
 pub use trouble::Trouble;
 pub use tunnel::TokenConnector;
 pub(crate) use tunnel::{ProxyConnector, Way};
@@ -42,8 +44,8 @@ pub struct Network {
     pub stall_timeout: Duration,
     /// How long what failed for now is tried again.
     pub retry_timeout: Duration,
-    /// How fast requests may follow each other, wherever they go.
-    pub pace: Pace,
+    /// How fast requests may follow each other, for each host.
+    pub paces: Paces,
 }
 
 /// The proxies of the environment, as curl and Go read them. `Debug` shows none of their addresses,

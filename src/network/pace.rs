@@ -1,9 +1,15 @@
-//! How fast requests may follow each other: all at once, until a registry says that it is too much.
+//! How fast requests to one host may follow each other: all at once, until the host says that it is
+//! too much, or no faster than a quota allows.
 
+use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+
+use super::bucket::Bucket;
+use crate::reference::Endpoint;
 
 /// The distance between two requests after the first 429; each further one doubles it.
 const FIRST_GAP: Duration = Duration::from_millis(20);
@@ -12,12 +18,38 @@ const FIRST_GAP: Duration = Duration::from_millis(20);
 /// magnitude above it (<https://cloud.google.com/artifact-registry/quotas>).
 const LARGEST_GAP: Duration = Duration::from_secs(1);
 
-/// The pace that every request of a run keeps; clones share it.
+/// The paces of a run, one a host; clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Pace(Arc<Mutex<State>>);
+pub struct Paces {
+    requests_per_minute: Option<NonZeroU32>,
+    hosts: Arc<Mutex<HashMap<Endpoint, Pace>>>,
+}
+
+impl Paces {
+    /// No host gets more requests in any minute than that; none is as many as there are.
+    pub fn new(requests_per_minute: Option<NonZeroU32>) -> Self {
+        Self {
+            requests_per_minute,
+            hosts: Arc::default(),
+        }
+    }
+
+    /// The pace that everything keeps that is sent to a host.
+    pub(crate) fn of(&self, host: &Endpoint) -> Pace {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Pace::within(self.requests_per_minute);
+        hosts.entry(host.clone()).or_insert_with(new).clone()
+    }
+}
+
+/// The pace that all requests to one host keep; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pace(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// What a quota leaves.
+    bucket: Option<Bucket>,
     /// No request is sent before.
     held_until: Option<Instant>,
     /// The next request's turn, where they have to queue.
@@ -27,6 +59,13 @@ struct State {
 }
 
 impl Pace {
+    fn within(requests_per_minute: Option<NonZeroU32>) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            bucket: requests_per_minute.map(Bucket::new),
+            ..State::default()
+        })))
+    }
+
     /// Waits until the next request may be sent.
     pub(crate) async fn turn(&self) {
         while let Some(turn) = self.take_turn() {
@@ -42,12 +81,25 @@ impl Pace {
     fn take_turn(&self) -> Option<Instant> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let turn = [state.held_until, state.next]
+        let earliest = [state.held_until, state.next]
             .into_iter()
             .flatten()
             .fold(now, Instant::max);
+        let turn = match &mut state.bucket {
+            Some(bucket) => bucket.take(earliest),
+            None => earliest,
+        };
         state.next = (!state.gap.is_zero()).then(|| turn + state.gap);
         (turn > now).then_some(turn)
+    }
+
+    /// Counts a request that went out without a turn of its own: a redirect that was followed, or
+    /// the second of two that one call makes.
+    pub(crate) fn count(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = &mut state.bucket {
+            bucket.take(Instant::now());
+        }
     }
 
     /// Lets nobody send for so long, and all more slowly after that: a 429 is about everything that
@@ -59,6 +111,9 @@ impl Pace {
         // What was in flight at the same time is refused for the same reason.
         if is_new {
             state.gap = (state.gap * 2).clamp(FIRST_GAP, LARGEST_GAP);
+            if let Some(bucket) = &mut state.bucket {
+                bucket.slow_down(now + wait);
+            }
         }
         state.held_until = state.held_until.max(Some(now + wait));
         is_new
@@ -123,5 +178,43 @@ mod tests {
         }
         pace.turn().await;
         assert_eq!(elapsed(&pace, 100).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_that_goes_to_one_host_shares_its_quota_and_no_other() {
+        let paces = Paces::new(NonZeroU32::new(600));
+        let host = |name: &str| name.parse::<Endpoint>().unwrap();
+        let start = Instant::now();
+        let (one, same) = (paces.of(&host("gcr.io")), paces.clone().of(&host("gcr.io")));
+        tokio::join!(elapsed(&one, 300), elapsed(&same, 300));
+        assert!(start.elapsed() > Duration::from_secs(50));
+        assert_eq!(
+            elapsed(&paces.of(&host("eu.gcr.io")), 10).await,
+            Duration::ZERO
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_lowers_the_rate_of_a_quota_for_a_while() {
+        let pace = Pace::within(NonZeroU32::new(60));
+        let usual = elapsed(&pace, 20).await;
+        pace.hold(Duration::ZERO);
+        let slowed = elapsed(&pace, 20).await;
+        assert!(slowed >= usual * 3 / 2, "{slowed:?} after {usual:?}");
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        for _ in 0..100 {
+            pace.ease();
+        }
+        let again = elapsed(&pace, 20).await;
+        assert!(again <= usual, "{again:?} after {usual:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_went_out_without_a_turn_counts() {
+        let pace = Pace::within(NonZeroU32::new(60));
+        for _ in 0..30 {
+            pace.count();
+        }
+        assert!(elapsed(&pace, 1).await >= Duration::from_secs(29));
     }
 }

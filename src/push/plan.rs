@@ -33,7 +33,7 @@ pub(super) struct Standing {
     pub(super) rereads: Arc<Rereads>,
     /// Blobs that were found there.
     pub(super) present: HashSet<Digest>,
-    /// True when the repository has no image yet, and so no blob worth asking for.
+    /// True when the repository has no image yet, and so hardly a blob worth asking for.
     pub(super) is_empty: bool,
 }
 
@@ -74,6 +74,9 @@ impl Standing {
 /// Below this a blob that the last image did not have is sent without asking whether it is there:
 /// to ask costs as much as to send.
 const ASK_FROM: u64 = 1024 * 1024;
+
+/// The same where the repository has no image yet: a run that was stopped may have left blobs there.
+const ASK_ANYWAY_FROM: u64 = 8 * 1024 * 1024;
 
 impl Destination {
     /// Asks where the tags point, and whether the image with this digest is there.
@@ -163,8 +166,11 @@ impl Destination {
         concurrency: usize,
     ) -> Result<Vec<&'a Blob>, PushError> {
         let unknown = blobs.iter().filter(|blob| !standing.holds(&blob.digest));
-        let (ask, mut missing): (Vec<_>, Vec<_>) =
-            unknown.partition(|blob| !standing.is_empty && blob.size >= ASK_FROM);
+        let ask_from = match standing.is_empty {
+            true => ASK_ANYWAY_FROM,
+            false => ASK_FROM,
+        };
+        let (ask, mut missing): (Vec<_>, Vec<_>) = unknown.partition(|blob| blob.size >= ask_from);
         let answers: Vec<_> = stream::iter(ask)
             .map(|blob| async move { Ok::<_, PushError>((blob, self.has(&blob.digest).await?)) })
             .buffered(concurrency)

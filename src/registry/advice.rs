@@ -45,7 +45,7 @@ pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Asker>) -> Vec<String>
         },
         429 => vec![
             "too much was asked for in too short a time: run this again in a few minutes, with a \
-             lower `concurrency`"
+             lower `concurrency`, or with `requests_per_minute`"
                 .to_owned(),
         ],
         408 | 500.. => {

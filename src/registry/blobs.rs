@@ -193,6 +193,8 @@ impl Registry {
                 OciDistributionError::IoError(copy)
             });
         self.retries.pace.turn().await;
+        // The POST has its turn, and the PUT follows at once.
+        self.retries.pace.count();
         tracing::debug!(
             "sending {digest}, {size} bytes, to {}/{repository}",
             self.endpoint

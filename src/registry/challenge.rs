@@ -23,6 +23,20 @@ pub(super) enum Challenge {
     },
 }
 
+impl Challenge {
+    /// The host that tokens are had from.
+    pub(super) fn server(&self) -> Option<Endpoint> {
+        let Self::Bearer { realm, .. } = self else {
+            return None;
+        };
+        let host = realm.host_str()?;
+        match realm.port() {
+            Some(port) => format!("{host}:{port}").parse().ok(),
+            None => host.parse().ok(),
+        }
+    }
+}
+
 /// Reads the challenge of a 401.
 ///
 /// # Errors

@@ -44,6 +44,9 @@ impl Registry {
                 RegistryError::broken(method.clone(), url.clone(), error.without_url())
             })?;
             self.retries.heed(&answer);
+            if *answer.url() != url && answer.url().origin() == url.origin() {
+                self.retries.pace.count();
+            }
             if answer.status() != StatusCode::UNAUTHORIZED || replays == REPLAYS {
                 return Ok(answer);
             }

@@ -105,7 +105,7 @@ impl Registry {
                 .insecure_registries
                 .iter()
                 .any(|plain| plain == endpoint || plain.host() == endpoint.host_name());
-        let retries = Retries::new(network);
+        let retries = Retries::new(network, endpoint);
         let (root, challenge) = retries
             .run(|| async {
                 retries.pace.turn().await;
@@ -125,9 +125,13 @@ impl Registry {
             tracing::info!("{endpoint} is spoken to over plain HTTP");
         }
         tracing::info!("signing in to {endpoint} {credential}");
+        let pace = match challenge.server() {
+            Some(server) => network.paces.of(&server),
+            None => retries.pace.clone(),
+        };
         Ok(Self {
             blobs: blobs::client(network, &root)?,
-            tokens: Tokens::new(root.clone(), credential, http.clone(), challenge),
+            tokens: Tokens::new(root.clone(), credential, http.clone(), challenge, pace),
             endpoint: endpoint.clone(),
             access: if for_writing {
                 Access::PullPush

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::error::{causes, harmless};
 use crate::network::{Network, Pace};
+use crate::reference::Endpoint;
 
 /// The longest wait between two tries. A quota of Google's counts by the minute, and where
 /// `Retry-After` cannot be seen the wait has to grow past that by itself.
@@ -56,7 +57,7 @@ pub(crate) trait Retryable: std::error::Error {
     fn tried(self, times: u32, during: Duration) -> Self;
 }
 
-/// How failed steps are repeated, and the pace that all of a run keep.
+/// How failed steps are repeated, and the pace that all requests to the registry keep.
 #[derive(Clone, Debug)]
 pub(crate) struct Retries {
     timeout: Duration,
@@ -64,10 +65,10 @@ pub(crate) struct Retries {
 }
 
 impl Retries {
-    pub(super) fn new(network: &Network) -> Self {
+    pub(super) fn new(network: &Network, host: &Endpoint) -> Self {
         Self {
             timeout: network.retry_timeout,
-            pace: network.pace.clone(),
+            pace: network.paces.of(host),
         }
     }
 

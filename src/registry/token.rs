@@ -20,6 +20,7 @@ use super::challenge::Challenge;
 use super::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
 use super::http::read_bounded;
 use crate::auth::{Credential, Shown};
+use crate::network::Pace;
 use crate::secret::Secret;
 
 /// What a request shows in its `Authorization` header.
@@ -83,6 +84,8 @@ pub(super) struct Tokens {
     credential: Credential,
     http: reqwest::Client,
     challenge: Challenge,
+    /// The pace of where tokens are bought.
+    pace: Pace,
     current: Mutex<HashMap<Scope, Shared>>,
     /// All that was shown to the registry, in the forms in which it was.
     shown: Mutex<HashSet<String>>,
@@ -137,12 +140,14 @@ impl Tokens {
         credential: Credential,
         http: reqwest::Client,
         challenge: Challenge,
+        pace: Pace,
     ) -> Self {
         Self {
             root,
             credential,
             http,
             challenge,
+            pace,
             current: Mutex::default(),
             shown: Mutex::default(),
         }
@@ -333,6 +338,7 @@ impl Tokens {
             request = request.basic_auth(user, Some(password.expose()));
             self.remember(&Authorization::Basic(user.clone(), password.clone()));
         }
+        self.pace.turn().await;
         let sent = request.send().await;
         sent.map_err(|error| RegistryError::broken(Method::GET, url.clone(), error.without_url()))
     }

@@ -229,7 +229,7 @@ fn a_quota_that_is_used_up_is_worth_another_try() {
       caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 429 TOOMANYREQUESTS
       caused by: Quota exceeded for quota metric 'Requests per project per region' and limit 'Requests per project per region per minute per region' of service 'artifactregistry.googleapis.com' for consumer 'project_number:123456789012'.
 
-    hint: too much was asked for in too short a time: run this again in a few minutes, with a lower `concurrency`
+    hint: too much was asked for in too short a time: run this again in a few minutes, with a lower `concurrency`, or with `requests_per_minute`
     ");
 }
 

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use gcr_push::auth::Credential;
 use gcr_push::digest::Digest;
 use gcr_push::error::{Hint as _, write_chain};
-use gcr_push::network::{Network, Pace, Proxies};
+use gcr_push::network::{Network, Paces, Proxies};
 use gcr_push::registry::Registry;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn an_image_that_cannot_be_read_while_it_is_sent_is_no_fault_of_the_connection()
         connect_timeout: Duration::from_secs(10),
         stall_timeout: Duration::from_secs(10),
         retry_timeout: Duration::ZERO,
-        pace: Pace::default(),
+        paces: Paces::default(),
     };
     let endpoint = google.standin.plain_address().parse().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -76,7 +76,7 @@ fn a_wait_that_is_longer_than_what_is_allowed_is_not_begun() {
       caused by: Quota exceeded for quota metric 'Requests per project per region' and limit 'Requests per project per region per minute per region' of service 'artifactregistry.googleapis.com' for consumer 'project_number:123456789012'.
 
     hint: the registry asks to be left alone for 3600 s; `retry_timeout` says how long is waited
-    hint: too much was asked for in too short a time: run this again in a few minutes, with a lower `concurrency`
+    hint: too much was asked for in too short a time: run this again in a few minutes, with a lower `concurrency`, or with `requests_per_minute`
     ");
 }
 

@@ -11,13 +11,13 @@ use crate::support::google::Google;
 use crate::support::images::{Packed, Picture};
 
 /// Puts a small image, another for each name, into a repository.
-fn put(standin: &Standin, host: &str, repository: &str, tag: &str, content: &str) {
+pub(super) fn put(standin: &Standin, host: &str, repository: &str, tag: &str, content: &str) {
     let mut layout = Layout::default();
     let root = layout.image(&Picture::on("amd64", content, 2), Packed::Gzip);
     seed(standin, host, repository, &layout, &root, tag);
 }
 
-fn bulk(file: &str) -> Run {
+pub(super) fn bulk(file: &str) -> Run {
     Run::command("mirror").file("gcr-push.yaml", file)
 }
 

@@ -4,7 +4,9 @@ mod bulk;
 mod choice;
 mod many;
 mod one;
+mod quota;
 mod referrers;
+mod resumed;
 
 use serde_json::Value;
 use standin::{Request, RequestKind, Standin};

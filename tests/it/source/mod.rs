@@ -17,7 +17,7 @@ use futures_util::TryStreamExt as _;
 use gcr_push::config::{ImageSource, defaults};
 use gcr_push::digest::Digest;
 use gcr_push::error::{Hint as _, write_chain};
-use gcr_push::network::{Certificates, Network, Pace, Proxies};
+use gcr_push::network::{Certificates, Network, Paces, Proxies};
 use gcr_push::source::{Content, Source, SourceError, Tree, Unpacked};
 use tempfile::TempDir;
 
@@ -103,7 +103,7 @@ fn open_with(source: &ImageSource, spool: &Path) -> Result<Source, SourceError> 
         connect_timeout: defaults::CONNECT_TIMEOUT,
         stall_timeout: defaults::STALL_TIMEOUT,
         retry_timeout: defaults::RETRY_TIMEOUT,
-        pace: Pace::default(),
+        paces: Paces::default(),
     };
     run(Source::open(source, &network, spool))
 }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::cloud::Switches;
+use crate::quota::Quota;
 
 /// Every switch of a stand-in. Change it before the start with `Builder::behaviour`, or
 /// while it runs with `Standin::change`.
@@ -104,6 +105,8 @@ pub struct Behaviour {
     pub latency: Duration,
     /// HTTP/2 is offered over TLS. Read at the start only.
     pub http2: bool,
+    /// How many requests a host takes; none is any number.
+    pub quota: Option<Quota>,
     /// What the APIs of projects, accounts and repositories do.
     pub cloud: Switches,
 }
@@ -156,6 +159,7 @@ impl Default for Behaviour {
             answers_early: false,
             latency: Duration::ZERO,
             http2: false,
+            quota: None,
             cloud: Switches::default(),
         }
     }

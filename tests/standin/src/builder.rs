@@ -12,6 +12,7 @@ use crate::iam::Grants;
 use crate::issuers::Issuers;
 use crate::kubernetes::Cluster;
 use crate::log::Log;
+use crate::quota::Counted;
 use crate::registry::Store;
 use crate::server::{Server, Shared};
 use crate::site::Names;
@@ -78,6 +79,7 @@ impl Builder {
             cloud: Cloud::default(),
             store: Store::new(self.storage),
             cluster: Cluster::default(),
+            counted: Counted::default(),
             upstream,
         });
         let server = Server::start(&shared);

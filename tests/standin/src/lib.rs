@@ -39,6 +39,7 @@ mod metadata;
 mod mishap;
 mod oauth;
 mod proxy;
+mod quota;
 mod random;
 mod registry;
 mod route;
@@ -60,6 +61,7 @@ pub use cloud::{Project, Switches};
 pub use faults::{Fault, FaultAction, Times};
 pub use kubernetes::{Cluster, Rule};
 pub use log::{Request, RequestKind};
+pub use quota::Quota;
 pub use registry::RepositoryOptions;
 pub use storage::Storage;
 

@@ -15,6 +15,7 @@ use crate::iam::Grants;
 use crate::issuers::Issuers;
 use crate::kubernetes::Cluster;
 use crate::log::Log;
+use crate::quota::Counted;
 use crate::registry::Store;
 use crate::site::Names;
 use crate::upstream::Upstream;
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) cloud: Cloud,
     pub(crate) store: Store,
     pub(crate) cluster: Cluster,
+    pub(crate) counted: Counted,
     pub(crate) upstream: Option<Upstream>,
 }
 

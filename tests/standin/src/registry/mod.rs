@@ -38,6 +38,7 @@ pub(crate) async fn handle(call: &mut Call, route: Route) -> Answer {
 }
 
 async fn answered(call: &mut Call, route: Route) -> Result<Answer, Refusal> {
+    call.shared.counted.pass(call)?;
     match route {
         Route::Ping => auth::ping(call),
         Route::Token => token::get(call),

@@ -1,0 +1,63 @@
+//! Many requests, and a registry that does not take them all at once.
+
+use std::time::Duration;
+
+use standin::{Behaviour, Quota, Request, Standin};
+
+use super::bulk::{bulk, put};
+use super::*;
+
+const TAGS: usize = 30;
+
+/// A registry that takes so many requests in so many seconds, and a plan of two requests a tag.
+fn planned(quota: Quota, settle: impl Fn(Run) -> Run) -> [Vec<Request>; 2] {
+    let sides = [(), ()].map(|()| {
+        let standin = Standin::start();
+        for tag in 0..TAGS {
+            put(&standin, PLAIN, "acme/api", &tag.to_string(), "the same");
+        }
+        standin.change(|behaviour: &mut Behaviour| behaviour.quota = Some(quota));
+        standin
+    });
+    let [source, home] = &sides;
+    let tags: Vec<_> = (0..TAGS).map(|tag| tag.to_string()).collect();
+    let run = bulk(&format!(
+        "destinations: [{}/acme]\nimages:\n  - from: {}/acme/api\n    tags: [{}]\n",
+        home.plain_address(),
+        source.plain_address(),
+        tags.join(", ")
+    ));
+    let outcome = settle(run.set("dry_run", "true")).succeeds();
+    let expected = format!("{TAGS} images: 0 missing, 0 different, {TAGS} the same");
+    assert!(outcome.stdout.contains(&expected), "{}", outcome.stdout);
+    sides.map(|standin| standin.requests())
+}
+
+fn refused(requests: &[Request]) -> usize {
+    let refused = requests.iter().filter(|request| request.status == 429);
+    refused.count()
+}
+
+#[test]
+fn a_quota_that_was_told_is_never_met() {
+    let quota = Quota {
+        requests: 24,
+        window: Duration::from_secs(2),
+    };
+    // Five at once and five a second.
+    let sides = planned(quota, |run| run.set("requests_per_minute", "300"));
+    for requests in sides {
+        assert!(requests.len() > TAGS);
+        assert_eq!(refused(&requests), 0);
+    }
+}
+
+#[test]
+fn a_quota_that_is_met_costs_time_and_nothing_else() {
+    let quota = Quota {
+        requests: 12,
+        window: Duration::from_secs(1),
+    };
+    let sides = planned(quota, |run| run);
+    assert!(sides.iter().any(|requests| refused(requests) > 0));
+}
