@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use crate::config::Verify;
 use crate::error::{Error, causes};
 use crate::push::targets::Target;
-use crate::push::{self, Destination, Holdings, Outcome, PushError, Pushed, Settings};
+use crate::push::{self, Destination, Holdings, Outcome, PushError, Pushed, Settings, Tally};
 use crate::registries::Registries;
 use crate::report::table::bytes;
 use crate::report::{Arrival, Missed};
@@ -125,6 +125,7 @@ impl Bearer<'_> {
                 tags: target.tags.clone(),
                 best_effort: target.best_effort,
                 journal: self.settings.journal.clone(),
+                tally: Tally::default(),
             });
             reached.push((*number, destination.map_err(Some)));
         }

@@ -292,6 +292,20 @@ pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
     texts
 }
 
+/// An error and its causes in one line, which need not hold all that is told at the end.
+pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
+    const LONGEST: usize = 240;
+    let mut text = harmless(&error.to_string());
+    for cause in causes(error) {
+        text += ": ";
+        match cause.char_indices().nth(LONGEST) {
+            Some((end, _)) => text += &(harmless(&cause[..end]) + "..."),
+            None => text += &harmless(&cause),
+        }
+    }
+    text
+}
+
 /// What reqwest, hyper and yup-oauth2 wrap around the cause that tells something.
 fn is_wrapping(text: &str) -> bool {
     matches!(

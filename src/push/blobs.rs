@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
-use super::holdings::{Holdings, Rereads};
+use super::holdings::Holdings;
 use super::shared_read::Share;
-use super::{Destination, PushError};
+use super::{Destination, PushError, Tally};
 use crate::digest::Digest;
 use crate::manifest::Descriptor;
 use crate::progress::{Progress, Work};
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 use crate::source::{ByteStream, Source, read_range};
 
 /// The blobs of an image, each once.
@@ -50,22 +50,18 @@ pub(super) enum Origin {
 pub(super) struct Place {
     shared: Mutex<Option<ByteStream>>,
     is_behind: Option<Arc<AtomicBool>>,
-    rereads: Arc<Rereads>,
+    tally: Tally,
     holdings: Arc<Holdings>,
 }
 
 impl Place {
-    pub(super) fn new(
-        share: Option<Share>,
-        rereads: Arc<Rereads>,
-        holdings: Arc<Holdings>,
-    ) -> Arc<Self> {
+    pub(super) fn new(share: Option<Share>, tally: Tally, holdings: &Arc<Holdings>) -> Arc<Self> {
         let (bytes, is_behind) = share.map(|share| (share.bytes, share.is_behind)).unzip();
         Arc::new(Self {
             shared: Mutex::new(bytes),
             is_behind,
-            rereads,
-            holdings,
+            tally,
+            holdings: Arc::clone(holdings),
         })
     }
 
@@ -93,7 +89,7 @@ impl Place {
             return Err(PushError::Behind);
         }
         if self.holdings.read(key) {
-            self.rereads.count(size);
+            self.tally.reread(size);
         }
         source.open_blob(key, 0).await.map_err(PushError::Source)
     }
@@ -126,9 +122,22 @@ impl Blob {
             }
             Origin::There => Err(PushError::Vanished(self.digest.clone())),
             Origin::Elsewhere(registry, repository) => registry
-                .get_blob(repository, &self.digest, 0)
+                .read_blob(repository, &self.digest, 0, self.size)
                 .await
-                .map_err(|_| PushError::Vanished(self.digest.clone())),
+                .map_err(|cause| self.not_read_back(registry, repository, cause)),
+        }
+    }
+
+    fn not_read_back(
+        &self,
+        registry: &Registry,
+        repository: &str,
+        cause: RegistryError,
+    ) -> PushError {
+        PushError::NotReadBack {
+            digest: self.digest.clone(),
+            holder: format!("{}/{repository}", registry.endpoint()),
+            cause,
         }
     }
 
@@ -150,7 +159,9 @@ impl Blob {
             }
             sent
         };
-        destination.registry.retries().run(step).await
+        destination.registry.retries().run(step).await?;
+        destination.tally.sent(&self.digest, self.size);
+        Ok(())
     }
 
     async fn is_at(&self, destination: &Destination) -> bool {
@@ -175,6 +186,11 @@ impl Blob {
             meter.done();
             return Ok(());
         };
+        if let Origin::Elsewhere(registry, repository) = &self.origin
+            && error.is_unreadable()
+        {
+            return Err(self.not_read_back(registry, repository, error));
+        }
         let blames_digest = matches!(
             error.code(),
             Some("DIGEST_INVALID" | "BLOB_UPLOAD_INVALID" | "SIZE_INVALID")

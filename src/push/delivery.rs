@@ -3,8 +3,7 @@
 //! Artifact Registry collects a blob as soon as the last manifest that names it is deleted, and other
 //! registries do so when they like: <https://github.com/cloudfoundry/korifi/issues/2381>.
 
-use std::collections::HashSet;
-
+use super::blobs::{Blob, Place};
 use super::homes::Shipment;
 use super::manifests::children_first;
 use super::{Destination, PushError};
@@ -20,8 +19,6 @@ const ROUNDS: u32 = 2;
 pub(super) struct Delivery<'a> {
     pub(super) destination: &'a Destination,
     shipment: &'a Shipment<'a>,
-    /// The blobs that were sent although they had been there.
-    pub(super) sent_again: HashSet<Digest>,
 }
 
 impl<'a> Delivery<'a> {
@@ -30,12 +27,11 @@ impl<'a> Delivery<'a> {
         Self {
             destination,
             shipment,
-            sent_again: HashSet::new(),
         }
     }
 
     /// Puts what is below the root of a tree.
-    pub(super) async fn put_children(&mut self, tree: &Tree) -> Result<(), PushError> {
+    pub(super) async fn put_children(&self, tree: &Tree) -> Result<(), PushError> {
         for child in children_first(tree) {
             self.put(child.digest().as_str(), child).await?;
         }
@@ -44,7 +40,7 @@ impl<'a> Delivery<'a> {
 
     /// Puts a manifest; what the registry then says it lacks is sent again.
     pub(super) async fn put(
-        &mut self,
+        &self,
         reference: &str,
         manifest: &AnyManifest,
     ) -> Result<(), PushError> {
@@ -66,7 +62,7 @@ impl<'a> Delivery<'a> {
 
     /// Sends what the refusal names; all that the manifest names where it names nothing.
     async fn send_again(
-        &mut self,
+        &self,
         manifest: &AnyManifest,
         refusal: &RegistryError,
     ) -> Result<(), PushError> {
@@ -80,25 +76,27 @@ impl<'a> Delivery<'a> {
             .filter(|name| refusal.names(name))
             .collect();
         for digest in if blamed.is_empty() { names } else { blamed } {
-            if let Some(child) = self.child(digest) {
+            if let Some(child) = self.manifest(digest) {
                 Box::pin(self.put(digest.as_str(), child)).await?;
             } else if let Some(blob) = self.shipment.blobs.iter().find(|b| b.digest == *digest) {
+                let (tally, holdings) = (self.destination.tally.clone(), self.shipment.holdings);
+                let blob = Blob {
+                    place: Some(Place::new(None, tally, holdings)),
+                    ..blob.clone()
+                };
                 let progress = &self.shipment.settings.progress;
                 blob.send(self.destination, progress).await?;
-                self.sent_again.insert(blob.digest.clone());
             }
         }
         Ok(())
     }
 
-    /// The manifest with this digest below any root.
-    fn child(&self, digest: &Digest) -> Option<&'a AnyManifest> {
+    /// The manifest with this digest, of the image or of what refers to it.
+    fn manifest(&self, digest: &Digest) -> Option<&'a AnyManifest> {
         let Shipment {
             tree, companions, ..
         } = self.shipment;
-        let trees = companions.all.iter().map(|companion| &companion.tree);
-        std::iter::once(*tree)
-            .chain(trees)
-            .find_map(|tree| tree.children.get(digest))
+        let of_image = tree.children.get(digest);
+        of_image.or_else(|| companions.manifests().find(|one| one.digest() == digest))
     }
 }

@@ -55,15 +55,27 @@ pub enum PushError {
     /// A blob that an earlier image names is not there after all.
     #[error("the blob {0} of an earlier image is gone from the registry")]
     Vanished(Digest),
+    /// A blob of an earlier image could not be read from a registry that has it, for one that
+    /// lacks it.
+    #[error("could not read the blob {digest} of an earlier image back from `{holder}`")]
+    NotReadBack {
+        /// The blob.
+        digest: Digest,
+        /// `host/repository`.
+        holder: String,
+        /// What the registry said.
+        #[source]
+        cause: RegistryError,
+    },
     /// A tag that is there with another digest, where that was not to be.
-    #[error("`{reference}` is there already, as {found}, not {digest}")]
+    #[error("`{reference}` is there already, as {found}, {}", other_than(.digest.as_ref()))]
     TagTaken {
         /// The tag with its repository.
         reference: String,
         /// Where it points.
         found: Digest,
-        /// Where it was to point.
-        digest: Digest,
+        /// Where it was to point, if the image had been made by then.
+        digest: Option<Digest>,
     },
     /// A destination that nobody waits for fell behind the others; it gets the blob later.
     #[error("it fell behind the others")]
@@ -93,7 +105,19 @@ pub enum PushError {
     },
 }
 
+fn other_than(digest: Option<&Digest>) -> String {
+    match digest {
+        Some(digest) => format!("not {digest}"),
+        None => "which is another image".to_owned(),
+    }
+}
+
 impl PushError {
+    /// True when it would not have happened without layers of earlier images.
+    pub(super) fn is_of_reuse(&self) -> bool {
+        matches!(self, Self::Vanished(_) | Self::NotReadBack { .. })
+    }
+
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -102,6 +126,7 @@ impl PushError {
             Self::Damaged { .. } | Self::Manifest(_) | Self::Compress { .. } => ExitCode::Failed,
             Self::NoPlatform { .. } => ExitCode::Usage,
             Self::TagTaken { .. } => ExitCode::Failed,
+            Self::NotReadBack { cause, .. } => cause.exit_code(),
             Self::Vanished(_) | Self::Changed { .. } | Self::Behind | Self::Late { .. } => {
                 ExitCode::Temporary
             }
@@ -130,7 +155,7 @@ impl Retryable for PushError {
 impl Hint for PushError {
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Registry { cause, .. } => cause.hints(),
+            Self::Registry { cause, .. } | Self::NotReadBack { cause, .. } => cause.hints(),
             Self::Source(cause) => cause.hints(),
             Self::Damaged { .. } => vec![
                 "write the archive again; if it was handed from job to job as an artifact, it may \

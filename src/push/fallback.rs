@@ -5,16 +5,18 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{Destination, PushError};
+use super::PushError;
+use super::delivery::Delivery;
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, Index, media_type};
 use crate::source::{Companion, Companions, fallback_tag};
 
 /// Lists the companions at a destination whose registry does not list them by itself.
 pub(super) async fn list(
-    destination: &Destination,
+    delivery: &Delivery<'_>,
     companions: &Companions,
 ) -> Result<(), PushError> {
+    let destination = delivery.destination;
     let mut subjects: Vec<&Digest> = Vec::new();
     for subject in companions
         .all
@@ -52,7 +54,7 @@ pub(super) async fn list(
             }),
         };
         if let Some(index) = index {
-            destination.put(&tag, &index).await?;
+            delivery.put(&tag, &index).await?;
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::blobs::{Blob, LARGE, Origin, Place};
-use super::holdings::{Holdings, Rereads};
+use super::holdings::Holdings;
 use super::shared_read::{Pace, Patience, Share, share};
 use super::{Destination, PushError, Settings};
 use crate::config::Concurrency;
@@ -30,7 +30,6 @@ pub(super) struct Lane {
     destination: Destination,
     pace: Pace,
     missing: HashSet<Digest>,
-    rereads: Arc<Rereads>,
     holdings: Arc<Holdings>,
     progress: Progress,
     /// Bounds what one that only keeps up has under way, for that is not waited for.
@@ -51,7 +50,6 @@ impl Lane {
     pub(super) fn new(
         destination: &Destination,
         missing: HashSet<Digest>,
-        rereads: Arc<Rereads>,
         sets_pace: bool,
         holdings: &Arc<Holdings>,
         settings: &Settings,
@@ -63,7 +61,6 @@ impl Lane {
                 false => Pace::Keeps(Arc::new(Patience::new(PATIENCE))),
             },
             missing,
-            rereads,
             holdings: Arc::clone(holdings),
             progress: settings.progress.clone(),
             turns: Arc::new(Semaphore::new(UNDER_WAY)),
@@ -106,7 +103,7 @@ impl Lane {
     }
 
     fn place(&self, share: Option<Share>) -> Arc<Place> {
-        Place::new(share, Arc::clone(&self.rereads), Arc::clone(&self.holdings))
+        Place::new(share, self.destination.tally.clone(), &self.holdings)
     }
 
     async fn send(&self, mut blob: Blob, place: Arc<Place>) {
@@ -148,6 +145,7 @@ impl Lane {
         match registry.mount_blob(repository, digest, &from).await {
             Ok(true) => {
                 self.holdings.note(endpoint, repository, digest);
+                self.destination.tally.mounted(digest);
                 self.done().mounted.insert(digest.clone());
                 true
             }
@@ -304,7 +302,7 @@ async fn places(blob: &Blob, lanes: &[&Arc<Lane>]) -> Vec<Arc<Place>> {
         && let Ok(bytes) = source.open_blob(key, 0).await
     {
         if first.holdings.read(key) {
-            first.rereads.count(blob.size);
+            first.destination.tally.reread(blob.size);
         }
         let paces = lanes.iter().map(|lane| lane.pace.clone()).collect();
         let shares = lanes.iter().zip(share(bytes, paces));

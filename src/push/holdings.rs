@@ -2,7 +2,6 @@
 //! mounted, and what was read of the source. It is shared by all pushes of one process.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
@@ -88,26 +87,6 @@ impl Known {
     fn is_refused(&self, endpoint: &Endpoint, from: &str, to: &str) -> bool {
         let pair = (endpoint.clone(), from.to_owned(), to.to_owned());
         self.refused.contains(&pair)
-    }
-}
-
-/// What had to be read from the source again for one destination.
-#[derive(Debug, Default)]
-pub(super) struct Rereads {
-    blobs: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Rereads {
-    pub(super) fn count(&self, size: u64) {
-        self.blobs.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(size, Ordering::Relaxed);
-    }
-
-    /// Blobs and their bytes.
-    pub(super) fn total(&self) -> (u64, u64) {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (read(&self.blobs), read(&self.bytes))
     }
 }
 

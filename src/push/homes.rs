@@ -12,12 +12,13 @@ use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::blobs::{Blob, Blobs, Origin};
 use super::fan_out::{self, Lane};
 use super::holdings::Holdings;
-use super::manifests::{deliver, moves, pushed};
+use super::manifests::{deliver, pushed};
 use super::plan::Standing;
 use super::{Destination, PushError, Pushed, Settings};
 use crate::digest::Digest;
@@ -138,7 +139,8 @@ pub(super) async fn bring(
             }
         });
         let again: Vec<_> = again.collect();
-        shipment.send(&again).await;
+        // What they lack was announced when they were to share the reads.
+        shipment.carry(&again).await;
         join_all(again.into_iter().map(arrive)).await;
     };
     let late = sights.for_each_concurrent(None, |(index, sight)| async move {
@@ -228,7 +230,6 @@ impl Shipment<'_> {
 
     /// What a push would do at a destination, if every registry mounted what it can.
     fn foreseen(&self, destination: &Destination, leg: &Leg) -> Pushed {
-        let mut standing = leg.standing.clone();
         let (endpoint, repository) = (destination.registry.endpoint(), &destination.repository);
         for blob in self
             .blobs
@@ -236,18 +237,14 @@ impl Shipment<'_> {
             .filter(|blob| leg.lane.needs(&blob.digest))
         {
             match self.holdings.donor(endpoint, repository, &blob.digest) {
-                Some(_) => standing.mounted.insert(blob.digest.clone()),
-                None => standing.sent.insert(blob.digest.clone()),
-            };
+                Some(_) => destination.tally.mounted(&blob.digest),
+                None => destination.tally.sent(&blob.digest, blob.size),
+            }
             self.holdings.note(endpoint, repository, &blob.digest);
         }
-        let tags = moves(
-            destination,
-            &standing,
-            self.tree.root.digest(),
-            self.settings.existing_tag,
-        );
-        pushed(destination, self, &standing, tags)
+        let (digest, policy) = (self.tree.root.digest(), self.settings.existing_tag);
+        let tags = destination.moves(&leg.standing, digest, policy);
+        pushed(destination, self, tags)
     }
 
     /// How a destination stands, and what it lacks.
@@ -260,7 +257,7 @@ impl Shipment<'_> {
         let policy = self.settings.existing_tag;
         let digest = self.tree.root.digest();
         destination.check_tags(&standing, digest, policy)?;
-        if standing.keeps_all(digest, policy) {
+        if destination.keeps_all(&standing, digest, policy) {
             let missing = HashSet::new();
             return Ok(Sight { standing, missing });
         }
@@ -298,7 +295,6 @@ impl Shipment<'_> {
         let lane = Lane::new(
             destination,
             sight.missing,
-            Arc::clone(&sight.standing.rereads),
             paces,
             self.holdings,
             self.settings,
@@ -310,13 +306,18 @@ impl Shipment<'_> {
         }
     }
 
-    async fn send(&self, legs: &[Leg]) -> tokio::task::JoinSet<()> {
-        let lanes: Vec<_> = legs.iter().map(|leg| Arc::clone(&leg.lane)).collect();
+    /// Announces what is to be sent, and sends it.
+    async fn send(&self, legs: &[Leg]) -> JoinSet<()> {
         let sizes = self.blobs.iter().flat_map(|blob| {
-            let lacking = lanes.iter().filter(|lane| lane.needs(&blob.digest));
+            let lacking = legs.iter().filter(|leg| leg.lane.needs(&blob.digest));
             lacking.map(|_| blob.size)
         });
         self.settings.progress.expect(Work::Send, sizes);
+        self.carry(legs).await
+    }
+
+    async fn carry(&self, legs: &[Leg]) -> JoinSet<()> {
+        let lanes: Vec<_> = legs.iter().map(|leg| Arc::clone(&leg.lane)).collect();
         fan_out::send(self.blobs, &lanes, self.settings.concurrency).await
     }
 

@@ -7,7 +7,6 @@ use super::fallback;
 use super::homes::Shipment;
 use super::plan::Standing;
 use super::{Destination, PushError, Pushed, PushedTag, TagState};
-use crate::config::ExistingTag;
 use crate::digest::Digest;
 use crate::manifest::AnyManifest;
 use crate::source::{Companions, Tree};
@@ -16,15 +15,18 @@ use crate::source::{Companions, Tree};
 pub(super) async fn deliver(
     destination: &Destination,
     shipment: &Shipment<'_>,
-    mut standing: Standing,
+    standing: Standing,
 ) -> Result<Pushed, PushError> {
     let Shipment { tree, settings, .. } = shipment;
     let digest = tree.root.digest();
-    if standing.keeps_all(digest, settings.existing_tag) {
-        return Ok(left_alone(destination, digest, standing));
+    if destination.keeps_all(&standing, digest, settings.existing_tag) {
+        let others = standing.tags.iter().flatten();
+        let other = others.clone().find(|found| *found != digest);
+        let kept = others.map(|found| (found != digest).then(|| found.clone()));
+        return Ok(destination.left_alone(other.unwrap_or(digest).clone(), kept));
     }
     destination.check_tags(&standing, digest, settings.existing_tag)?;
-    let mut delivery = Delivery::new(destination, shipment);
+    let delivery = Delivery::new(destination, shipment);
     if !standing.image_is_present {
         delivery.put_children(tree).await?;
         if !shipment.companions.all.is_empty() {
@@ -32,24 +34,25 @@ pub(super) async fn deliver(
             delivery.put(digest.as_str(), &tree.root).await?;
         }
     }
-    accompany(&mut delivery, shipment.companions, &standing).await?;
+    accompany(&delivery, shipment.companions, &standing).await?;
 
-    let tags = moves(destination, &standing, digest, settings.existing_tag);
-    for tag in tags.iter().filter(|tag| tag.kept.is_none()) {
+    let mut tags = destination.moves(&standing, digest, settings.existing_tag);
+    for tag in tags.iter_mut().filter(|tag| tag.kept.is_none()) {
         let name = format!("{}:{}", destination.name(), tag.tag);
         if tag.moved {
             destination.journal.note(&name, TagState::Asked);
             delivery.put(&tag.tag, &tree.root).await?;
+            destination.tally.tagged(&tag.tag, digest);
         }
+        tag.moved = destination.tally.has_tagged(&tag.tag, digest);
         destination.journal.note(&name, TagState::Set);
     }
-    standing.sent.extend(delivery.sent_again);
-    Ok(pushed(destination, shipment, &standing, tags))
+    Ok(pushed(destination, shipment, tags))
 }
 
 /// Puts what refers to the image, each after what it refers to.
 async fn accompany(
-    delivery: &mut Delivery<'_>,
+    delivery: &Delivery<'_>,
     companions: &Companions,
     standing: &Standing,
 ) -> Result<(), PushError> {
@@ -60,34 +63,13 @@ async fn accompany(
         let reference = companion.tag.as_deref().unwrap_or(root.digest().as_str());
         delivery.put(reference, root).await?;
     }
-    fallback::list(delivery.destination, companions).await
-}
-
-/// What becomes of each tag.
-pub(super) fn moves(
-    destination: &Destination,
-    standing: &Standing,
-    digest: &Digest,
-    policy: ExistingTag,
-) -> Vec<PushedTag> {
-    let tags = destination.tags.iter().zip(&standing.tags);
-    let tags = tags.map(|(tag, current)| {
-        let other = current.as_ref().filter(|current| *current != digest);
-        let kept = other.filter(|_| policy == ExistingTag::Keep).cloned();
-        PushedTag {
-            tag: tag.clone(),
-            moved: current.as_ref() != Some(digest) && kept.is_none(),
-            kept,
-        }
-    });
-    tags.collect()
+    fallback::list(delivery, companions).await
 }
 
 /// What a push did at a destination.
 pub(super) fn pushed(
     destination: &Destination,
     shipment: &Shipment<'_>,
-    standing: &Standing,
     tags: Vec<PushedTag>,
 ) -> Pushed {
     let bytes = |is_counted: &dyn Fn(&Digest) -> bool| {
@@ -95,7 +77,7 @@ pub(super) fn pushed(
         let counted = blobs.filter(|blob| is_counted(&blob.digest));
         counted.map(|blob| blob.size).sum()
     };
-    let (sent, mounted) = (&standing.sent, &standing.mounted);
+    let tally = &destination.tally;
     let companions = &shipment.companions.all;
     let tagged = companions.iter().filter_map(|companion| {
         let tag = companion.tag.clone()?;
@@ -105,62 +87,16 @@ pub(super) fn pushed(
         name: destination.name(),
         tags,
         digest: shipment.tree.root.digest().clone(),
-        sent_bytes: bytes(&|digest| sent.contains(digest)),
-        mounted_bytes: bytes(&|digest| mounted.contains(digest)),
-        present_bytes: bytes(&|digest| !sent.contains(digest) && !mounted.contains(digest)),
-        reread: standing.rereads.total(),
+        sent_bytes: tally.sent_bytes(),
+        mounted_bytes: bytes(&|digest| tally.has_mounted(digest)),
+        present_bytes: bytes(&|digest| !tally.has_sent(digest) && !tally.has_mounted(digest)),
+        reread: tally.rereads(),
         referrers: companions.len(),
         referrer_tags: tagged.collect(),
     }
 }
 
-/// A destination all of whose tags are there and stay where they are.
-fn left_alone(destination: &Destination, digest: &Digest, standing: Standing) -> Pushed {
-    let tags = destination.tags.iter().zip(standing.tags);
-    let tags: Vec<_> = tags
-        .map(|(tag, current)| PushedTag {
-            tag: tag.clone(),
-            moved: false,
-            kept: current.filter(|current| current != digest),
-        })
-        .collect();
-    let kept = tags.iter().find_map(|tag| tag.kept.clone());
-    Pushed {
-        name: destination.name(),
-        digest: kept.unwrap_or_else(|| digest.clone()),
-        tags,
-        sent_bytes: 0,
-        mounted_bytes: 0,
-        present_bytes: 0,
-        reread: (0, 0),
-        referrers: 0,
-        referrer_tags: Vec::new(),
-    }
-}
-
 impl Destination {
-    /// Refuses what `existing_tag: fail` does: a tag that is there with another digest.
-    pub(super) fn check_tags(
-        &self,
-        standing: &Standing,
-        digest: &Digest,
-        policy: ExistingTag,
-    ) -> Result<(), PushError> {
-        let mut tags = self.tags.iter().zip(&standing.tags);
-        let taken = tags.find_map(|(tag, current)| {
-            let current = current.as_ref().filter(|current| *current != digest)?;
-            Some((tag, current))
-        });
-        match (policy, taken) {
-            (ExistingTag::Fail, Some((tag, found))) => Err(PushError::TagTaken {
-                reference: format!("{}:{tag}", self.name()),
-                found: found.clone(),
-                digest: digest.clone(),
-            }),
-            _ => Ok(()),
-        }
-    }
-
     pub(super) async fn put(
         &self,
         reference: &str,

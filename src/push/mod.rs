@@ -7,6 +7,7 @@ mod blobs;
 mod choice;
 mod delivery;
 mod error;
+mod existing_tag;
 mod fallback;
 mod fan_out;
 mod holdings;
@@ -17,6 +18,7 @@ mod pack;
 mod plan;
 mod reuse;
 mod shared_read;
+mod tally;
 pub mod targets;
 mod written;
 
@@ -30,9 +32,11 @@ pub use error::PushError;
 pub use holdings::Holdings;
 pub(crate) use homes::in_time;
 pub use journal::{Journal, TagState};
+pub use tally::Tally;
 
 use crate::config::{Attestations, Compression, Concurrency, ExistingTag, Platforms};
 use crate::digest::Digest;
+use crate::error::in_one_line;
 use crate::progress::Progress;
 use crate::registry::Registry;
 use crate::source::{Companions, Smaller, Source, Tree, Unpacked};
@@ -52,6 +56,8 @@ pub struct Destination {
     pub best_effort: bool,
     /// What has become of them.
     pub journal: Journal,
+    /// What this push does there.
+    pub tally: Tally,
 }
 
 impl Destination {
@@ -100,7 +106,7 @@ pub struct Pushed {
     pub tags: Vec<PushedTag>,
     /// What the tags point at.
     pub digest: Digest,
-    /// The bytes of blobs that were sent.
+    /// The bytes of blobs that were sent, as often as they were.
     pub sent_bytes: u64,
     /// The bytes of blobs that were mounted from another repository of the registry.
     pub mounted_bytes: u64,
@@ -142,8 +148,8 @@ pub struct Outcome {
 /// It may be called many times in one process, with the same registries: `holdings` keeps what is
 /// learned of them.
 ///
-/// A layer that was taken over from an earlier image and has been collected since is in nobody's
-/// hands: then every layer is made anew, for all destinations, so that they get one digest.
+/// A layer that was taken over from an earlier image may have been collected since, or may not be
+/// read back from where it is: then every layer is made anew, for all destinations, so that they get one digest.
 ///
 /// # Errors
 ///
@@ -155,17 +161,21 @@ pub async fn push(
     settings: &Settings,
     holdings: &Arc<Holdings>,
 ) -> Result<Outcome, PushError> {
-    let outcome = push_once(source, destinations, settings, holdings).await?;
-    let has_vanished = |result: &Result<_, _>| matches!(result, Err(PushError::Vanished(_)));
-    if !outcome.destinations.iter().any(has_vanished) {
+    let pushing = push_once(source, destinations, settings, holdings);
+    let outcome = Box::pin(pushing).await?;
+    let mut failed = outcome
+        .destinations
+        .iter()
+        .filter_map(|it| it.as_ref().err());
+    let Some(error) = failed.find(|error| error.is_of_reuse()) else {
         return Ok(outcome);
-    }
-    tracing::info!("a layer of an earlier image is gone: every layer is made anew");
+    };
+    tracing::info!("{}; every layer is made anew", in_one_line(error));
     let settings = Settings {
         layer_reuse: false,
         ..settings.clone()
     };
-    push_once(source, destinations, &settings, holdings).await
+    Box::pin(push_once(source, destinations, &settings, holdings)).await
 }
 
 async fn push_once(
@@ -237,6 +247,21 @@ async fn push_unpacked(
     holdings: &Arc<Holdings>,
 ) -> Result<Outcome, PushError> {
     check_platform(&unpacked.config, &settings.platforms)?;
+    let settling = existing_tag::settle(unpacked, destinations, settings.existing_tag);
+    let settled = Box::pin(settling).await;
+    if settled.iter().any(Option::is_some) {
+        let is_settled: Vec<_> = settled.iter().map(Option::is_some).collect();
+        let open = destinations.iter().zip(&is_settled).filter(|(_, is)| !**is);
+        let open: Vec<_> = open.map(|(destination, _)| destination.clone()).collect();
+        let rest = match open.is_empty() {
+            true => None,
+            false => {
+                let rest = push_unpacked(source, unpacked, &open, settings, holdings);
+                Some(Box::pin(rest).await?)
+            }
+        };
+        return Ok(joined(&is_settled, settled.into_iter().flatten(), rest));
+    }
     let first = homes::pacing(destinations);
     let first = homes::first_of_registry(destinations, &first);
     let pairs = destinations.iter().zip(&first);
@@ -258,7 +283,7 @@ async fn push_unpacked(
         .cloned();
     let mut standings = packed.standings.into_iter();
     let (Some((tree, blobs)), Some(giver)) = (packed.image, giver) else {
-        let failed = standings.filter_map(Result::err).map(Err).collect();
+        let failed = standings.filter_map(Result::err).map(Err);
         let rest = match others.is_empty() {
             true => None,
             false => {
@@ -301,13 +326,12 @@ async fn push_unpacked(
 /// What came of the first ones and of the others, in the order of all.
 fn joined(
     first: &[bool],
-    failed: Vec<Result<Pushed, PushError>>,
-    rest: Option<Outcome>,
+    mut results: impl Iterator<Item = Result<Pushed, PushError>>,
+    mut rest: Option<Outcome>,
 ) -> Outcome {
-    let (mut failed, mut rest) = (failed.into_iter(), rest);
     let mut others = rest.iter_mut().flat_map(|rest| rest.destinations.drain(..));
     let destinations = first.iter().filter_map(|is_first| match is_first {
-        true => failed.next(),
+        true => results.next(),
         false => others.next(),
     });
     let destinations = destinations.collect();

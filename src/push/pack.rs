@@ -48,7 +48,7 @@ pub(super) async fn pack_and_send(
     );
     let finding = destinations.iter().map(|destination| async {
         if settings.layer_reuse {
-            destination.find(image).await
+            destination.find(image, settings.existing_tag).await
         } else {
             let standing = destination.look(&config.digest).await?;
             Ok(Found::from(standing))
@@ -328,8 +328,10 @@ async fn send(
                             return Ok(false);
                         };
                         let is_there = !is_empty && destination.has(&blob.digest).await?;
-                        if !is_there && !settings.dry_run {
-                            blob.send(destination, &settings.progress).await?;
+                        match (is_there, settings.dry_run) {
+                            (true, _) => {}
+                            (false, true) => destination.tally.sent(&blob.digest, blob.size),
+                            (false, false) => blob.send(destination, &settings.progress).await?,
                         }
                         Ok::<_, PushError>(is_there)
                     }

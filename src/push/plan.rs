@@ -1,15 +1,12 @@
 //! What a destination already has, found out with as few requests as it takes.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::blobs::{Blob, Blobs};
 use super::fan_out::Done;
-use super::holdings::Rereads;
 use super::{Destination, PushError};
-use crate::config::ExistingTag;
 use crate::digest::Digest;
 use crate::manifest::AnyManifest;
 use crate::registry::RegistryError;
@@ -29,8 +26,6 @@ pub(super) struct Standing {
     pub(super) mounted: HashSet<Digest>,
     /// Which of the companions of the image are there.
     pub(super) companions: Vec<bool>,
-    /// What was read from the source again for this destination.
-    pub(super) rereads: Arc<Rereads>,
     /// Blobs that were found there.
     pub(super) present: HashSet<Digest>,
     /// True when the repository has no image yet, and so hardly a blob worth asking for.
@@ -52,14 +47,6 @@ impl Standing {
         done.error.map_or(Ok(()), Err)
     }
 
-    /// True when every tag stays where it is, so that the image is not wanted there.
-    pub(super) fn keeps_all(&self, digest: &Digest, policy: ExistingTag) -> bool {
-        let is_other = |tag: &Option<Digest>| tag.as_ref() != Some(digest);
-        policy == ExistingTag::Keep
-            && self.tags.iter().all(Option::is_some)
-            && self.tags.iter().any(is_other)
-    }
-
     /// Notes the blobs of what is there.
     pub(super) fn holds_all_of(&mut self, tree: &Tree) {
         let there: Vec<_> = tree.blobs().map(|blob| &blob.digest).collect();
@@ -79,21 +66,23 @@ const ASK_FROM: u64 = 1024 * 1024;
 const ASK_ANYWAY_FROM: u64 = 8 * 1024 * 1024;
 
 impl Destination {
+    /// Asks where a tag points, or whether a digest is there.
+    pub(super) async fn head(&self, reference: &str) -> Result<Option<Digest>, PushError> {
+        let found = self.registry.head_manifest(&self.repository, reference);
+        found
+            .await
+            .map_err(|cause| self.failed(Some(reference), cause))
+    }
+
     /// Asks where the tags point, and whether the image with this digest is there.
     pub(super) async fn look(&self, digest: &Digest) -> Result<Standing, PushError> {
-        let head = |reference: String| async move {
-            self.registry
-                .head_manifest(&self.repository, &reference)
-                .await
-                .map_err(|cause| self.failed(Some(&reference), cause))
-        };
         let tags: Vec<_> = stream::iter(self.tags.clone())
-            .map(head)
+            .map(|tag| async move { self.head(&tag).await })
             .buffered(8)
             .try_collect()
             .await?;
         let image_is_present = tags.iter().flatten().any(|found| found == digest)
-            || head(digest.to_string()).await?.is_some();
+            || self.head(digest.as_str()).await?.is_some();
         Ok(Standing {
             tags,
             image_is_present,
@@ -111,11 +100,7 @@ impl Destination {
             .map(|companion| async move {
                 let digest = companion.tree.root.digest();
                 let reference = companion.tag.as_deref().unwrap_or(digest.as_str());
-                let found = self
-                    .registry
-                    .head_manifest(&self.repository, reference)
-                    .await;
-                let found = found.map_err(|cause| self.failed(Some(reference), cause))?;
+                let found = self.head(reference).await?;
                 Ok::<_, PushError>(found.as_ref() == Some(digest))
             })
             .buffered(8)

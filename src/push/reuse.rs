@@ -12,6 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::plan::Standing;
 use super::{Destination, PushError};
+use crate::config::ExistingTag;
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, Descriptor, Manifest, diff_ids};
 use crate::source::Unpacked;
@@ -52,7 +53,11 @@ impl Found {
 impl Destination {
     /// Looks at the tags, and for the layers of `image` in the earlier images of the repository:
     /// under the same tags, then the newest.
-    pub(super) async fn find(&self, image: &Unpacked) -> Result<Found, PushError> {
+    pub(super) async fn find(
+        &self,
+        image: &Unpacked,
+        policy: ExistingTag,
+    ) -> Result<Found, PushError> {
         let config = Digest::of(&image.config);
         let tagged: Vec<_> = stream::iter(&self.tags)
             .map(|tag| self.manifest(tag))
@@ -64,6 +69,13 @@ impl Destination {
             .iter()
             .map(|manifest| manifest.as_ref().map(|manifest| manifest.digest().clone()))
             .collect();
+        if policy != ExistingTag::Overwrite {
+            // What cannot be read may have a tag all the same, which is not to be moved.
+            let tags = self.tags.iter().zip(&mut found.standing.tags);
+            for (tag, digest) in tags.filter(|(_, digest)| digest.is_none()) {
+                *digest = self.head(tag).await?;
+            }
+        }
         let mut seen = HashSet::new();
         for manifest in tagged.into_iter().flatten() {
             self.learn_from(manifest, &config, image, &mut seen, &mut found)

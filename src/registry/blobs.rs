@@ -83,7 +83,7 @@ impl Registry {
         repository: &str,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
+        let url = self.blob_url(repository, digest);
         let answer = self
             .send(Method::HEAD, url.clone(), repository, self.access, |r| r)
             .await?;
@@ -127,7 +127,7 @@ impl Registry {
         repository: &str,
         digest: &Digest,
     ) -> Result<Option<Bytes>, RegistryError> {
-        let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
+        let url = self.blob_url(repository, digest);
         let answer = self
             .send(Method::GET, url.clone(), repository, self.access, |r| r)
             .await?;

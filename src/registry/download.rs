@@ -9,7 +9,7 @@ use bytes::{Buf as _, Bytes};
 use futures_util::future::ready;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
@@ -42,7 +42,7 @@ impl Registry {
         digest: &Digest,
         offset: u64,
     ) -> Result<ByteStream, RegistryError> {
-        let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
+        let url = self.blob_url(repository, digest);
         let answer = self
             .send(
                 Method::GET,
@@ -74,15 +74,8 @@ impl Registry {
         Ok(without_first(body.boxed(), surplus))
     }
 
-    /// The error for a blob whose bytes stopped coming.
-    pub(crate) fn broken_off(
-        &self,
-        repository: &str,
-        digest: &Digest,
-        cause: io::Error,
-    ) -> RegistryError {
-        let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
-        RegistryError::broken(Method::GET, url, cause)
+    pub(super) fn blob_url(&self, repository: &str, digest: &Digest) -> Url {
+        self.url(&format!("/v2/{repository}/blobs/{digest}"))
     }
 }
 

@@ -279,6 +279,11 @@ impl RegistryError {
         matches!(*self.outcome, Outcome::Broken)
     }
 
+    /// True when it was what should be sent that could not be read.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        matches!(*self.outcome, Outcome::Unreadable)
+    }
+
     /// What the registry said that an image was being read from.
     fn source_error(&self) -> Option<&Self> {
         let cause = self.cause.as_ref()?.downcast_ref::<std::io::Error>()?;

@@ -17,6 +17,7 @@ mod pages;
 pub mod properties;
 mod pull;
 mod referrers;
+mod resumed;
 mod retry;
 mod tags;
 mod token;

@@ -18,7 +18,7 @@ impl Registry {
         repository: &str,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        let url = self.url(&format!("/v2/{repository}/blobs/{digest}"));
+        let url = self.blob_url(repository, digest);
         let mut answer = self
             .send(
                 Method::GET,

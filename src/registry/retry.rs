@@ -10,7 +10,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::error::{causes, harmless};
+use crate::error::in_one_line;
 use crate::network::{Network, Pace};
 use crate::reference::Endpoint;
 
@@ -98,7 +98,7 @@ impl Retries {
             if let Retry::Throttled(_) = error.retry() {
                 self.slow_down(wait);
             }
-            tracing::info!("{}; trying again in {}", told(&error), seconds(wait));
+            tracing::info!("{}; trying again in {}", in_one_line(&error), seconds(wait));
             tokio::time::sleep(wait).await;
         }
     }
@@ -204,20 +204,6 @@ impl Patience {
             }
         }
     }
-}
-
-/// An error and its causes in one line, which need not hold all that is told at the end.
-fn told(error: &dyn std::error::Error) -> String {
-    const LONGEST: usize = 100;
-    let mut text = harmless(&error.to_string());
-    for cause in causes(error) {
-        text += ": ";
-        match cause.char_indices().nth(LONGEST) {
-            Some((end, _)) => text += &(harmless(&cause[..end]) + "..."),
-            None => text += &harmless(&cause),
-        }
-    }
-    text
 }
 
 fn seconds(duration: Duration) -> String {

@@ -2,10 +2,8 @@
 //! touch no disk.
 
 use std::collections::HashSet;
-use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::SourceError;
@@ -15,7 +13,7 @@ use crate::config::Platforms;
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, Descriptor, Index};
 use crate::reference::{Endpoint, Reference};
-use crate::registry::{Patience, Registry, RegistryError, Retryable as _};
+use crate::registry::{Registry, RegistryError};
 
 /// The repository that an image's blobs are read from.
 #[derive(Clone)]
@@ -207,17 +205,10 @@ impl Remote {
         offset: u64,
         size: u64,
     ) -> Result<ByteStream, SourceError> {
-        let body = self.registry.get_blob(&self.repository, digest, offset);
-        let body = body.await.map_err(|cause| self.failed(cause))?;
-        let download = Download {
-            remote: self.clone(),
-            digest: digest.clone(),
-            position: offset,
-            size,
-            body: Some(body),
-            patience: None,
-        };
-        Ok(download.into_stream())
+        let body = self
+            .registry
+            .read_blob(&self.repository, digest, offset, size);
+        body.await.map_err(|cause| self.failed(cause))
     }
 }
 
@@ -245,92 +236,4 @@ fn chosen(index: &Index, wanted: &Platforms) -> (Vec<Descriptor>, Vec<Digest>) {
             });
     let unread = unread.into_iter().map(|child| child.digest.clone());
     (asked.into_iter().cloned().collect(), unread.collect())
-}
-
-/// A blob on its way; where it breaks off, it goes on from there.
-struct Download {
-    remote: Remote,
-    digest: Digest,
-    position: u64,
-    size: u64,
-    body: Option<ByteStream>,
-    /// What is left of the patience since the last byte came; none where it came at once.
-    patience: Option<Patience>,
-}
-
-impl Download {
-    fn into_stream(self) -> ByteStream {
-        stream::unfold(Some(self), |download| async move {
-            let mut download = download?;
-            match download.piece().await {
-                Ok(piece) => piece.map(|piece| (Ok(piece), Some(download))),
-                Err(error) => Some((Err(error), None)),
-            }
-        })
-        .boxed()
-    }
-
-    /// The next piece; none at the end of the blob.
-    async fn piece(&mut self) -> io::Result<Option<Bytes>> {
-        while self.position < self.size {
-            let body = match &mut self.body {
-                Some(body) => body,
-                None => {
-                    let Remote {
-                        registry,
-                        repository,
-                        ..
-                    } = &self.remote;
-                    let body = registry.get_blob(repository, &self.digest, self.position);
-                    self.body.insert(body.await.map_err(io::Error::other)?)
-                }
-            };
-            let broken = match body.next().await {
-                Some(Ok(piece)) => {
-                    self.position += piece.len() as u64;
-                    self.patience = None;
-                    if self.position > self.size {
-                        return Err(self.error("it sends more bytes than the manifest states"));
-                    }
-                    return Ok(Some(piece));
-                }
-                Some(Err(error)) => error,
-                None => io::ErrorKind::UnexpectedEof.into(),
-            };
-            self.body = None;
-            self.wait(broken).await?;
-        }
-        Ok(None)
-    }
-
-    /// Waits before the download goes on.
-    async fn wait(&mut self, broken: io::Error) -> io::Result<()> {
-        let Remote {
-            registry,
-            repository,
-            ..
-        } = &self.remote;
-        let error = registry.broken_off(repository, &self.digest, broken);
-        let patience = self
-            .patience
-            .get_or_insert_with(|| registry.retries().patience());
-        let Some(wait) = patience.after(error.retry()) else {
-            return Err(io::Error::other(patience.give_up(error)));
-        };
-        tracing::info!(
-            "the download of {} broke off at {} of {} bytes; it goes on from there",
-            self.digest.short(),
-            self.position,
-            self.size
-        );
-        tokio::time::sleep(wait).await;
-        Ok(())
-    }
-
-    fn error(&self, what: &str) -> io::Error {
-        io::Error::other(format!(
-            "the blob {} of {}: {what}",
-            self.digest, self.remote.what
-        ))
-    }
 }

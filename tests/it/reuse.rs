@@ -1,7 +1,7 @@
 //! What a second push of a `docker save` archive costs: layers that an earlier image of the
 //! repository has are neither compressed nor sent.
 
-use standin::{Request, RequestKind, Standin};
+use standin::{Behaviour, Fault, FaultAction, Mount, Request, RequestKind, Standin};
 
 use crate::support::google::Google;
 use crate::support::images::{Picture, classic_archive};
@@ -120,4 +120,57 @@ fn two_destinations_of_which_one_is_empty_get_one_digest() {
         google.standin.tags("gcr.io", "acme/app"),
         google.standin.tags("eu.gcr.io", "acme/app")
     );
+}
+
+/// Pushes to a repository that has the image and to one that has to get it from there, because the
+/// registry mounts nothing, while something happens to what is read.
+fn read_back(fault: Fault) -> Outcome {
+    let behaviour = Behaviour {
+        mount: Mount::Never,
+        ..Behaviour::default()
+    };
+    let home = Standin::builder().behaviour(behaviour).start();
+    let address = home.plain_address();
+    let picture = Picture::new("app", 2);
+    let one = format!("{address}/app:1");
+    push(&home, Run::new(), &picture, &one);
+    home.fault(fault);
+    let both = format!("{address}/app:2\n{address}/copy:2");
+    let run = Run::new().set("retry_timeout", "1s");
+    let (_, outcome) = push(&home, run, &picture, &both);
+    let tags = |repository: &str| home.tags("plain", repository);
+    assert_eq!(tags("app")["2"], tags("copy")["2"]);
+    outcome
+}
+
+#[test]
+fn a_layer_that_is_read_back_from_another_home_goes_on_where_it_broke_off() {
+    let cut = FaultAction::CutResponseAt(10);
+    let outcome = read_back(Fault::once(RequestKind::BlobGet, cut));
+    assert!(
+        outcome.stderr.contains("it goes on from there"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        !outcome.stderr.contains("compressed layer"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_layer_that_cannot_be_read_back_is_made_anew_and_the_cause_is_told() {
+    for (act, cause) in [
+        (FaultAction::status(503), "503 UNAVAILABLE"),
+        (FaultAction::CutResponseAt(10), "/blobs/sha256:"),
+    ] {
+        let outcome = read_back(Fault::always(RequestKind::BlobGet, act));
+        let line = outcome.stderr.lines();
+        let line = line
+            .filter(|line| line.contains("of an earlier image back from"))
+            .find(|line| line.contains("every layer is made anew"));
+        let line = line.unwrap_or_else(|| panic!("{}", outcome.stderr));
+        assert!(line.contains(cause), "{line}");
+    }
 }

@@ -1,11 +1,27 @@
 //! Garbage collection at the registry: what was there a moment ago is gone when the manifest comes.
 
+use serde_json::Value;
 use standin::{Fault, FaultAction, RequestKind};
 
 use super::{archive, push, whole};
 use crate::support::google::Google;
 use crate::support::images::{Picture, classic_archive};
-use crate::support::run::Run;
+use crate::support::run::{Outcome, Run};
+
+/// The bytes of blobs that a registry took.
+fn taken(google: &Google) -> u64 {
+    let requests = google.standin.requests();
+    let puts = requests
+        .iter()
+        .filter(|r| r.kind == RequestKind::UploadPut && r.status == 201);
+    puts.map(|request| request.received_bytes).sum()
+}
+
+/// The only destination of a report.
+fn told(outcome: &Outcome) -> Value {
+    let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
+    report["destinations"][0].clone()
+}
 
 fn collect(google: &Google, times: u32) {
     let act = FaultAction::ForgetBlobs;
@@ -19,7 +35,14 @@ fn a_blob_that_was_collected_is_sent_again() {
     let google = Google::start();
     let picture = Picture::new("app", 3);
     collect(&google, 2);
-    push(&google, &picture, "1").succeeds();
+    let outcome = push(&google, &picture, "1")
+        .set("report_file", "report.json")
+        .succeeds();
+    // The layers and the config, three times: what was sent again was read again.
+    let told = told(&outcome);
+    assert_eq!(told["sent_bytes"], taken(&google));
+    assert_eq!(told["reread_blobs"], 8);
+    assert_eq!(told["reread_bytes"], taken(&google) / 3 * 2);
     let (_, digest) = archive(&picture);
     assert_eq!(
         whole(&google.standin, "gcr.io", "acme/app", "1"),
@@ -44,6 +67,7 @@ fn push_docker(google: &Google, picture: &Picture, tag: &str) -> Run {
         .file("image.tar", classic_archive(&[(picture, &["app:0"])]))
         .set("image", "image.tar")
         .set("tags", tag)
+        .set("report_file", "report.json")
 }
 
 #[test]
@@ -57,7 +81,11 @@ fn a_layer_that_was_taken_over_and_collected_since_is_made_anew() {
         let google = Google::start();
         push_docker(&google, &picture, "1").succeeds();
         collect(&google, 1);
+        google.standin.clear_requests();
         let outcome = push_docker(&google, next, "2").succeeds();
+        // What the first attempt sent is told as sent, although the second finds it there.
+        assert_eq!(told(&outcome)["sent_bytes"], taken(&google));
+        assert_eq!(told(&outcome)["tags"][0]["moved"], true);
         assert!(
             outcome.stderr.contains("every layer is made anew"),
             "{}",

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod choice;
+mod existing_tag;
 mod many;
 mod one;
 mod quota;

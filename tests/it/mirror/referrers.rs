@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
-use standin::{Behaviour, Referrers, RequestKind, Standin};
+use standin::{Behaviour, Fault, FaultAction, Referrers, RequestKind, Standin};
 
 use gcr_push::digest::Digest;
 
@@ -193,6 +193,23 @@ fn a_signature_that_came_later_goes_to_where_the_image_is_already() {
     assert_eq!(listed.len(), 2);
     assert_eq!(listed[1]["digest"], another["digest"]);
     assert_eq!(listed[1]["artifactType"], "application/x-another");
+}
+
+#[test]
+fn a_referrer_that_is_collected_before_it_is_listed_is_put_again() {
+    let signed = Signed::new();
+    let (source, home) = (Standin::start(), standin(Referrers::Missing));
+    let name = signed.at(&source);
+    let list = format!("/manifests/{}", tag_of(&signed.root, ""));
+    let collect = Fault::once(RequestKind::ManifestPut, FaultAction::ForgetBlobs);
+    home.fault(collect.path(&list));
+    mirror(&name, &format!("{}/app:1", home.plain_address()))
+        .set("referrers", "true")
+        .succeeds();
+    assert_holds(&home.plain_address(), "app", &signed.layout);
+    let index = tagged(&home.plain_address(), "app", &tag_of(&signed.root, "")).unwrap();
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    assert_eq!(index["manifests"][0]["digest"], signed.sbom["digest"]);
 }
 
 #[test]

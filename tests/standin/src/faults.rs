@@ -133,7 +133,7 @@ pub enum FaultAction {
     },
     /// Every token given out so far stops working, this request's included.
     ExpireTokens,
-    /// For a manifest PUT: the repository forgets the blobs that the manifest names, which
+    /// For a manifest PUT: the repository forgets the blobs and children that it names, which
     /// is how Artifact Registry's garbage collection looks from outside.
     ForgetBlobs,
     /// Waits before doing what was asked.

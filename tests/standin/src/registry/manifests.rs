@@ -8,7 +8,7 @@ use http::header::HeaderName;
 use http::{Method, header};
 
 use super::contents::{Image, Manifest};
-use super::references::{check_references, checked_form, named};
+use super::references::{Part, check_references, checked_form, named};
 use super::{CONTENT_DIGEST, located, names};
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::Referrers;
@@ -66,8 +66,11 @@ pub(super) async fn put(
         .to_owned();
     let parsed = checked_form(&bytes, &media_type)?;
     if call.forget_blobs {
-        for (_, digest, _) in named(&parsed) {
-            call.shared.store.forget_blob(place, digest);
+        for (part, digest, _) in named(&parsed) {
+            match part {
+                Part::Child => call.shared.store.forget_manifest(place, digest),
+                Part::Config | Part::Layer => call.shared.store.forget_blob(place, digest),
+            }
         }
     }
     check_references(call, place, &parsed)?;

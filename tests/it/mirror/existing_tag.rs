@@ -1,0 +1,109 @@
+//! What becomes of a tag that is there with another digest, where the image is an archive whose
+//! digest nobody knows before its layers are compressed.
+
+use standin::{RequestKind, Standin};
+
+use super::*;
+use crate::support::images::{self, Packed, Picture, classic_archive};
+use crate::support::run::Outcome;
+
+/// A registry with another image as `app:1`, and that image's digest.
+fn home() -> (Standin, String) {
+    let home = Standin::start();
+    let mut other = Layout::default();
+    let root = other.image(&Picture::new("other", 1), Packed::Gzip);
+    seed(&home, PLAIN, "app", &other, &root, "1");
+    (home, images::digest(&root).to_string())
+}
+
+fn push(home: &Standin, tags: &str, policy: &str) -> Run {
+    Run::new()
+        .file(
+            "image.tar",
+            classic_archive(&[(&Picture::new("app", 3), &["app:0"])]),
+        )
+        .set("image", "image.tar")
+        .set("registry", home.plain_address())
+        .set("name", "app")
+        .set("tags", tags)
+        .set("existing_tag", policy)
+        .set("report_file", "report.json")
+}
+
+fn assert_nothing_was_made(outcome: &Outcome, home: &Standin) {
+    assert!(
+        !outcome.stderr.contains("compressed layer"),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(of_kind(&home.requests(), RequestKind::UploadStart).len(), 0);
+    assert_eq!(of_kind(&home.requests(), RequestKind::ManifestPut).len(), 0);
+}
+
+#[test]
+fn a_tag_that_another_image_has_fails_before_anything_is_compressed() {
+    for (layer_reuse, tags) in [("auto", "2, 1"), ("off", "1")] {
+        let (home, other) = home();
+        let outcome = push(&home, tags, "fail")
+            .set("layer_reuse", layer_reuse)
+            .fails_with(1);
+        insta::allow_duplicates!(insta::assert_snapshot!(
+            outcome.error().replace(&other, "[OTHER]"), @"
+        error: `127.0.0.1:[PORT]/app:1` is there already, as [OTHER], which is another image
+
+        hint: `existing_tag: fail` has it so: push under a new tag, or choose `overwrite` or `keep`
+        "));
+        assert_nothing_was_made(&outcome, &home);
+    }
+}
+
+#[test]
+fn a_tag_that_is_kept_costs_no_compression() {
+    let (home, other) = home();
+    let outcome = push(&home, "1", "keep").succeeds();
+    assert_nothing_was_made(&outcome, &home);
+    let note = format!(
+        "note: the tag `{}/app:1` stays at {other}",
+        home.plain_address()
+    );
+    assert!(outcome.stdout.contains(&note), "{}", outcome.stdout);
+    let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
+    assert_eq!(report["destinations"][0]["tags"][0]["kept"], other.as_str());
+    assert_eq!(home.tags(PLAIN, "app")["1"], other);
+}
+
+#[test]
+fn what_is_missing_is_pushed_beside_a_tag_that_is_kept_and_the_same_image_is_no_other() {
+    let (home, other) = home();
+    push(&home, "1, 2", "keep").succeeds();
+    let tags = home.tags(PLAIN, "app");
+    assert_eq!(tags["1"], other);
+    assert_ne!(tags["2"], other);
+    for policy in ["keep", "fail"] {
+        home.clear_requests();
+        let outcome = push(&home, "2", policy).succeeds();
+        assert_nothing_was_made(&outcome, &home);
+        assert!(!outcome.stdout.contains("stays at"), "{}", outcome.stdout);
+    }
+}
+
+#[test]
+fn one_home_that_keeps_its_tag_does_not_keep_the_image_from_another() {
+    let ((kept, other), empty) = (home(), Standin::start());
+    let registries = format!("{}, {}", kept.plain_address(), empty.plain_address());
+    push(&kept, "1", "keep")
+        .set("registry", &registries)
+        .succeeds();
+    assert_eq!(of_kind(&kept.requests(), RequestKind::UploadStart).len(), 0);
+    assert_eq!(kept.tags(PLAIN, "app")["1"], other);
+    assert!(empty.tags(PLAIN, "app").contains_key("1"));
+
+    let outcome = push(&kept, "1", "fail")
+        .set("registry", &registries)
+        .fails_with(1);
+    assert!(
+        outcome.stderr.contains("which is another image"),
+        "{}",
+        outcome.stderr
+    );
+}
