@@ -20,6 +20,9 @@
 //! | [`push`], [`verify`], [`unsent`], [`doctor`], [`mirror`], [`list`], [`pull_secret`], [`kubernetes`], [`setup`] | the steps |
 //! | [`cli`], [`config`], [`logging`], [`report`], [`error`] | the side that people and CIs see |
 
+// The futures of a push, from here to the wire, nest deeper than the compiler follows by default.
+#![recursion_limit = "256"]
+
 pub mod arrivals;
 pub mod auth;
 pub mod cli;

@@ -137,7 +137,7 @@ impl Blob {
         PushError::NotReadBack {
             digest: self.digest.clone(),
             holder: format!("{}/{repository}", registry.endpoint()),
-            cause,
+            cause: Box::new(cause),
         }
     }
 

@@ -65,7 +65,7 @@ pub enum PushError {
         holder: String,
         /// What the registry said.
         #[source]
-        cause: RegistryError,
+        cause: Box<RegistryError>,
     },
     /// A tag that is there with another digest, where that was not to be.
     #[error("`{reference}` is there already, as {found}, {}", other_than(.digest.as_ref()))]
@@ -155,7 +155,8 @@ impl Retryable for PushError {
 impl Hint for PushError {
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Registry { cause, .. } | Self::NotReadBack { cause, .. } => cause.hints(),
+            Self::Registry { cause, .. } => cause.hints(),
+            Self::NotReadBack { cause, .. } => cause.hints(),
             Self::Source(cause) => cause.hints(),
             Self::Damaged { .. } => vec![
                 "write the archive again; if it was handed from job to job as an artifact, it may \

@@ -49,8 +49,8 @@ impl Destination {
         config: &Digest,
         policy: ExistingTag,
     ) -> Result<Option<Pushed>, PushError> {
-        let found: Vec<_> = stream::iter(&self.tags)
-            .map(|tag| self.under(tag, config))
+        let found: Vec<_> = stream::iter(self.tags.clone())
+            .map(|tag| async move { self.under(&tag, config).await })
             .buffered(8)
             .try_collect()
             .await?;

@@ -248,7 +248,7 @@ async fn push_unpacked(
 ) -> Result<Outcome, PushError> {
     check_platform(&unpacked.config, &settings.platforms)?;
     let settling = existing_tag::settle(unpacked, destinations, settings.existing_tag);
-    let settled = Box::pin(settling).await;
+    let settled = settling.boxed().await;
     if settled.iter().any(Option::is_some) {
         let is_settled: Vec<_> = settled.iter().map(Option::is_some).collect();
         let open = destinations.iter().zip(&is_settled).filter(|(_, is)| !**is);

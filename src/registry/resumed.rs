@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use reqwest::Method;
 
 use super::{Patience, Registry, RegistryError, Retryable as _};
@@ -25,7 +25,8 @@ impl Registry {
         offset: u64,
         size: u64,
     ) -> Result<ByteStream, RegistryError> {
-        let body = self.get_blob(repository, digest, offset).await?;
+        let asked = self.get_blob(repository, digest, offset);
+        let body = asked.boxed().await?;
         let download = Download {
             registry: Arc::clone(self),
             repository: repository.to_owned(),
