@@ -134,6 +134,21 @@ impl Credentials {
         })
     }
 
+    /// One sign-in to Google and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// When the HTTP client cannot be built.
+    pub fn of_google(tokens: Arc<Tokens>, network: &Network) -> Result<Self, AuthError> {
+        Ok(Self {
+            google: Some(tokens),
+            logins: Logins::default(),
+            metadata: MetadataServer::default(),
+            machine: OnceCell::new(),
+            exchange: Exchange::new(network)?,
+        })
+    }
+
     /// What a destination is shown: Google's credentials on Google's hosts and nowhere else, a login
     /// for the host on the others.
     ///

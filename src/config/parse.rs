@@ -166,7 +166,7 @@ pub fn request(
             .ambient("BUILDER_OUTPUT")
             .map(|directory| Path::new(directory).join("output")),
         temporary_directory_on_host: paths.temporary_directory_on_host(),
-        temporary_directory: given.ambient("TMPDIR").unwrap_or("/tmp").into(),
+        temporary_directory: super::paths::temporary_directory(&given),
         console: Console {
             log_format: console::log_format(&given, &mut faults),
             ..console::of(&given, &paths)

@@ -109,6 +109,11 @@ struct Mounts {
     unmounted_temp: Vec<PathBuf>,
 }
 
+/// Where files go that are of no use after the run.
+pub(super) fn temporary_directory(given: &Given) -> PathBuf {
+    given.ambient("TMPDIR").unwrap_or("/tmp").into()
+}
+
 impl<'a> Paths<'a> {
     pub(super) fn new(given: &Given, files: &'a dyn Files) -> Self {
         // The runner sets the first for every step, and the second to this path for a container

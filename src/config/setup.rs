@@ -32,6 +32,8 @@ pub struct SetupRequest {
     pub forges: Vec<Forge>,
     /// The keys that are asked for.
     pub keys: Vec<(Role, PathBuf)>,
+    /// Where the image of a first push is made.
+    pub temporary_directory: PathBuf,
 }
 
 /// What is done about what was found.
@@ -142,6 +144,7 @@ pub(super) fn setup(
         puller,
         forges,
         keys: keys(given, paths, faults),
+        temporary_directory: super::paths::temporary_directory(given),
     })
 }
 

@@ -1,16 +1,37 @@
 //! Carrying the plan out, one step after the other, each of which may be the last: whatever was done
-//! stays, and the next run goes on from there.
+//! stays, and the next run goes on from there. Only the role that a first push takes does not stay.
 
 use super::plan::{Plan, Work};
-use super::{Setup, SetupError};
+use super::{Setup, SetupError, storage};
+use crate::google::Change;
 
 impl Setup<'_> {
-    /// Does everything that the plan has to do; the APIs are on already.
+    /// Does everything that the plan has to do; the APIs are on already. A role that was lent is
+    /// taken back whatever comes in between.
     pub(super) async fn carry_out(&self, plan: &Plan) -> Result<(), SetupError> {
+        let mut loan = Loan::of(plan);
+        let carried = self.each_step(plan, &mut loan).await;
+        if let (Err(_), Some(back)) = (&carried, loan.take_back()) {
+            match self.work(back).await {
+                Ok(changed) => {
+                    loan.is_out = false;
+                    for line in changed {
+                        tracing::info!("taken back: {line}");
+                    }
+                }
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        carried
+    }
+
+    async fn each_step(&self, plan: &Plan, loan: &mut Loan<'_>) -> Result<(), SetupError> {
         let count = plan.works().count();
         let mut finished = 0;
         for step in &plan.steps {
             if let Some(work) = &step.work {
+                // Even where no answer came it may have been given.
+                loan.is_out |= storage::is_temporary(work) == Some(Change::Give);
                 let changed = self.work(work).await.inspect_err(|_| {
                     if finished > 0 {
                         tracing::warn!(
@@ -19,6 +40,7 @@ impl Setup<'_> {
                         );
                     }
                 })?;
+                loan.is_out &= storage::is_temporary(work) != Some(Change::Take);
                 finished += 1;
                 tracing::info!("{}: {}", done(work), step.what);
                 for line in changed {
@@ -56,6 +78,7 @@ impl Setup<'_> {
                     SetupError::google(doing, cause)
                 });
             }
+            Work::FirstPush(order) => self.first_push(order).await,
             Work::Enable(name) => self.enable(std::slice::from_ref(name)).await,
             Work::CreateRepository(registry) => self.create_repository(registry).await,
             Work::DeleteRepository(name) => self.delete_repository(name).await,
@@ -78,9 +101,46 @@ impl Setup<'_> {
     }
 }
 
+/// The broad role of the first push while it is out: whatever ends the run then, a signal too, it is
+/// said that it is.
+struct Loan<'a> {
+    back: Option<&'a Work>,
+    is_out: bool,
+}
+
+impl<'a> Loan<'a> {
+    /// What the plan will lend and take back; of an earlier run it may be out already.
+    fn of(plan: &'a Plan) -> Self {
+        let of = |change| move |work: &&Work| storage::is_temporary(work) == Some(change);
+        let back = plan.works().find(of(Change::Take));
+        Self {
+            is_out: back.is_some() && plan.works().find(of(Change::Give)).is_none(),
+            back,
+        }
+    }
+
+    /// How it is taken back, if it is out.
+    fn take_back(&self) -> Option<&'a Work> {
+        self.back.filter(|_| self.is_out)
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        if let Some(Work::Policy(resource, _, grant)) = self.take_back() {
+            tracing::warn!(
+                "`{}` on `{resource}`, which was for the first push, may still be with {}: run \
+                 setup again, which takes it away",
+                grant.role,
+                grant.member
+            );
+        }
+    }
+}
+
 fn done(work: &Work) -> &'static str {
-    use crate::google::Change;
     match work {
+        Work::FirstPush(_) => "made by the first push",
         Work::Enable(_) | Work::EnableAccount(_) | Work::EnablePool(_) => "enabled",
         Work::CreateRepository(_)
         | Work::CreateAccount(..)

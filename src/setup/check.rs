@@ -29,7 +29,7 @@ const UPLOAD: &str = "artifactregistry.repositories.uploadArtifacts";
 
 /// How long a grant may take to hold: two minutes as a rule, seven or more at times.
 /// <https://cloud.google.com/iam/docs/access-change-propagation>
-const HOLDS_IN: Duration = Duration::from_secs(8 * 60);
+pub(super) const HOLDS_IN: Duration = Duration::from_secs(8 * 60);
 
 /// How long a new key may take to be known.
 const KNOWN_IN: Duration = Duration::from_secs(2 * 60);
@@ -86,7 +86,7 @@ impl Setup<'_> {
     }
 
     /// A credential of the account itself, and where it is from; else why there is none.
-    async fn credential_of(
+    pub(super) async fn credential_of(
         &self,
         role: Role,
     ) -> Result<Result<(Credential, String), String>, SetupError> {

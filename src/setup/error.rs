@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::project::role_with;
 use crate::auth::AuthError;
 use crate::config::{Forge, ForgeKind};
-use crate::error::{ExitCode, Hint, harmless};
+use crate::error::{Error, ExitCode, Hint, harmless};
 use crate::google::GoogleError;
 use crate::network::NetworkError;
 
@@ -76,6 +76,9 @@ pub enum SetupError {
     /// A new account's token could not be had.
     #[error("could not sign in as `{0}`")]
     SignIn(String, #[source] Box<AuthError>),
+    /// The image that makes a bucket could not be pushed.
+    #[error("the first push to `{0}`, which makes its bucket, failed")]
+    FirstPush(String, #[source] Box<Error>),
     /// The HTTP client could not be built.
     #[error("could not make ready to ask")]
     Network(#[source] NetworkError),
@@ -109,6 +112,7 @@ impl SetupError {
             Self::Forge { cause: None, .. } => ExitCode::Usage,
             Self::Forge { .. } | Self::NotEnabled(_) => ExitCode::Temporary,
             Self::SignIn(_, cause) => cause.exit_code(),
+            Self::FirstPush(_, cause) => cause.exit_code(),
             Self::NotEmpty(_)
             | Self::TooManyKeys(..)
             | Self::File(..)
@@ -168,6 +172,7 @@ impl Hint for SetupError {
             Self::InTheWay(..) => vec!["choose another file in `setup_key`".to_owned()],
             Self::File(..) => vec!["name a file in a folder that is there".to_owned()],
             Self::SignIn(_, cause) => cause.hints(),
+            Self::FirstPush(_, cause) => cause.hints(),
             Self::Key(_) | Self::Network(_) | Self::Output(_) => Vec::new(),
         }
     }

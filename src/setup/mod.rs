@@ -12,6 +12,7 @@ mod apply;
 mod check;
 mod error;
 mod federation;
+mod first_push;
 mod forge;
 mod keys;
 mod names;
@@ -97,11 +98,9 @@ impl Setup<'_> {
             self.check_permissions(&plan, &held)?;
         }
         self.carry_out(&plan).await?;
-        let said = match (is_done, plan.waits()) {
-            (false, false) => "\nAll of it is done.\n\n",
-            (false, true) => "\nAll that can be done now is done.\n\n",
-            (true, false) => "\nThere was nothing to do.\n\n",
-            (true, true) => "\nThere was nothing that can be done now.\n\n",
+        let said = match is_done {
+            false => "\nAll of it is done.\n\n",
+            true => "\nThere was nothing to do.\n\n",
         };
         print(stdout, said)?;
         let checked = self.check(&services).await?;
@@ -168,13 +167,17 @@ impl Setup<'_> {
             }
             Backend::Storage => {
                 plan.steps.extend(self.plan_accounts(&services).await?);
+                // The first push may be made with a key.
+                plan.steps.extend(self.plan_keys(&services).await?);
                 self.plan_buckets(&services, redirection.as_deref(), &mut plan)
                     .await?;
             }
         }
         plan.steps
             .extend(self.plan_federation(&services, trusts).await?);
-        plan.steps.extend(self.plan_keys(&services).await?);
+        if self.request.backend == Backend::ArtifactRegistry {
+            plan.steps.extend(self.plan_keys(&services).await?);
+        }
         Ok((plan, services, held))
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::federation::{Pool, Provider};
+use super::first_push::FirstPush;
 use super::keys::KeyOrder;
 use crate::config::{Role, SetupRegistry};
 use crate::google::{Change, Grant, Resource};
@@ -80,6 +81,7 @@ pub(super) enum Work {
     EnableAccount(String),
     DeleteAccount(String),
     Policy(Resource, Change, Grant),
+    FirstPush(FirstPush),
     CreatePool(Pool),
     RestorePool(Pool),
     EnablePool(Pool),
@@ -109,6 +111,8 @@ impl Work {
             }
             // A bucket's owners have theirs from the bucket itself; the project knows nothing of it.
             Self::Policy(Resource::Bucket(_), ..) => return None,
+            // The pusher's own, which it is given just before.
+            Self::FirstPush(_) => return None,
             Self::CreatePool(_) => "iam.workloadIdentityPools.create",
             Self::RestorePool(_) => "iam.workloadIdentityPools.undelete",
             Self::EnablePool(_) => "iam.workloadIdentityPools.update",
@@ -138,12 +142,6 @@ impl Plan {
     /// True when there is nothing to do.
     pub fn is_done(&self) -> bool {
         self.steps.iter().all(|step| step.work.is_none())
-    }
-
-    /// True when something is to be made that somebody else has to make first.
-    pub(super) fn waits(&self) -> bool {
-        let waits = |step: &Step| step.verdict == Verdict::Create && step.work.is_none();
-        self.steps.iter().any(waits)
     }
 
     pub(super) fn works(&self) -> impl Iterator<Item = &Work> {

@@ -56,16 +56,20 @@ impl Setup<'_> {
             Backend::Storage => vec![
                 ("containerregistry.googleapis.com", "the old registry"),
                 (Api::Storage.service(), "its buckets"),
+                (
+                    Api::IamCredentials.service(),
+                    "a token of the pusher for its first push",
+                ),
             ],
         };
         needed.push((Api::Iam.service(), "accounts and their keys"));
         needed.push((Api::ResourceManager.service(), "the project's policy"));
         if !self.request.forges.is_empty() {
             needed.push(("sts.googleapis.com", "a CI's identity buys a token"));
-            needed.push((
-                Api::IamCredentials.service(),
-                "that token acts as the pusher",
-            ));
+            let acts = Api::IamCredentials.service();
+            if needed.iter().all(|(name, _)| *name != acts) {
+                needed.push((acts, "that token acts as the pusher"));
+            }
         }
         needed
     }

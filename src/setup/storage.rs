@@ -1,5 +1,6 @@
 //! The buckets of the old Container Registry, in the tutorial's own order: a broad role for a first
-//! push, which makes the bucket, and then the bucket's own narrow roles in its place.
+//! push, which makes the bucket, and then the bucket's own narrow roles in its place. Both happen in
+//! one run, so that the broad role is there for no longer than the push takes.
 //!
 //! Google has moved every project to Artifact Registry, where bucket roles open nothing; so this
 //! looks at the redirection first, and serves to narrow the buckets that are left over.
@@ -7,6 +8,7 @@
 
 use serde::Deserialize;
 
+use super::first_push::{self, FirstPush};
 use super::names;
 use super::plan::{Plan, Step, Verdict, Work};
 use super::repositories::{is_redirected, redirection};
@@ -18,6 +20,16 @@ use crate::reference::HostKind;
 
 /// The role that makes buckets, and much else: for the first push alone.
 pub(super) const TEMPORARY_ROLE: &str = "roles/storage.admin";
+
+/// Whether a step gives the temporary role or takes it; none where it is about something else.
+pub(super) fn is_temporary(work: &Work) -> Option<Change> {
+    match work {
+        Work::Policy(Resource::Project(_), change, grant) if grant.role == TEMPORARY_ROLE => {
+            Some(*change)
+        }
+        _ => None,
+    }
+}
 
 /// What an account needs on the bucket.
 /// <https://cloud.google.com/container-registry/docs/access-control>
@@ -83,7 +95,9 @@ impl Setup<'_> {
             role: TEMPORARY_ROLE.to_owned(),
             member: names::member(&self.email(Role::Pusher)),
         };
-        let mut waits = false;
+        let has_temporary = project_policy.has(&temporary);
+        let mut pushes = Vec::new();
+        let mut roles = Plan::default();
         for registry in &self.request.registries {
             let name = bucket(&self.request.project, registry);
             let resource = Resource::Bucket(name.clone());
@@ -92,7 +106,7 @@ impl Setup<'_> {
                 Ok(policy) => {
                     plan.steps
                         .push(Step::present(what, format!("of `{}`", registry.host)));
-                    if self.plan_bucket_roles(&resource, &policy, plan) {
+                    if self.plan_bucket_roles(&resource, &policy, &mut roles) {
                         plan.missing.extend(self.missing_on_bucket(&name).await?);
                     }
                 }
@@ -105,39 +119,46 @@ impl Setup<'_> {
                     plan.steps.push(Step::new(Verdict::Keep, what, why, None));
                 }
                 Err(_) => {
-                    if !project_policy.has(&temporary) && !waits {
-                        plan.steps.push(Step::new(
-                            Verdict::Create,
-                            format!("{TEMPORARY_ROLE} on {project}"),
-                            "for the pusher, until its first push has made the bucket",
-                            Some(Work::Policy(
-                                project.clone(),
-                                Change::Give,
-                                temporary.clone(),
-                            )),
-                        ));
-                    }
-                    waits = true;
-                    let why = format!("the first push to `{}` makes it", registry.host);
-                    plan.steps.push(Step::new(Verdict::Create, what, why, None));
+                    let why = format!("a first push to `{}` makes it", registry.host);
+                    let order = FirstPush {
+                        registry: registry.clone(),
+                        bucket: name,
+                    };
+                    let work = Work::FirstPush(order);
+                    pushes.push(Step::new(Verdict::Create, what, why, Some(work)));
+                    self.plan_bucket_roles(&resource, &Policy::default(), &mut roles);
                 }
             }
         }
-        if waits {
+        let what = format!("{TEMPORARY_ROLE} on {project}");
+        let policy = |change| Work::Policy(project.clone(), change, temporary.clone());
+        if !pushes.is_empty() {
+            let why = "for the pusher, until its first push has made the bucket";
+            plan.steps.push(match has_temporary {
+                true => Step::present(what.clone(), why),
+                false => Step::new(
+                    Verdict::Create,
+                    what.clone(),
+                    why,
+                    Some(policy(Change::Give)),
+                ),
+            });
             plan.notes.push(format!(
-                "the old registry makes its bucket at the first push, and takes `{TEMPORARY_ROLE}` \
-                 for it: push an image as {} now, and run setup again. It then gives the bucket's \
-                 own narrow roles and takes this one away",
-                self.email(Role::Pusher)
-            ));
-        } else if project_policy.has(&temporary) {
-            plan.steps.push(Step::new(
-                Verdict::Remove,
-                format!("{TEMPORARY_ROLE} on {project}"),
-                "the narrow roles stand in its place",
-                Some(Work::Policy(project, Change::Take, temporary)),
+                "the old registry makes its bucket at the first push: setup pushes a tiny image, \
+                 `{}`, which stays",
+                first_push::name(&self.request.project)
             ));
         }
+        if has_temporary || !pushes.is_empty() {
+            pushes.push(Step::new(
+                Verdict::Remove,
+                what,
+                "the narrow roles stand in its place",
+                Some(policy(Change::Take)),
+            ));
+        }
+        plan.steps.extend(pushes);
+        plan.steps.extend(roles.steps);
         Ok(())
     }
 

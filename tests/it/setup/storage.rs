@@ -1,5 +1,7 @@
 //! The buckets of the old registry.
 
+use standin::{Fault, FaultAction, RequestKind};
+
 use super::*;
 
 const BUCKET: &str = "artifacts.acme.appspot.com";
@@ -65,40 +67,239 @@ fn a_left_over_bucket_is_narrowed_and_what_serves_the_names_is_told() {
     assert_eq!(cloud.granted(&on_bucket()).len(), 2);
 }
 
+/// A project whose `gcr.io` names still lead to buckets, of which there is none yet.
+fn never_moved() -> Cloud {
+    old(None)
+}
+
+fn apply(cloud: &Cloud) -> Run {
+    cloud.apply().set("setup_backend", "storage")
+}
+
+fn broad() -> String {
+    format!("roles/storage.admin serviceAccount:{PUSHER}")
+}
+
+/// The bucket is there with the narrow roles, and the broad one is nobody's.
+fn is_narrow(cloud: &Cloud) -> bool {
+    cloud.standin.has_bucket(BUCKET)
+        && !cloud.granted("projects/acme").contains(&broad())
+        && cloud.granted(&on_bucket()).len() == 4
+}
+
+fn pushed(cloud: &Cloud) -> bool {
+    let found = cloud
+        .standin
+        .manifest("gcr.io", "acme/gcr-push-setup", "first-push");
+    found.is_some()
+}
+
 #[test]
-fn the_broad_role_of_the_first_push_goes_when_the_bucket_is_there() {
-    let cloud = old(None);
-    let apply = || cloud.apply().set("setup_backend", "storage");
-    let outcome = apply().succeeds();
+fn a_first_push_makes_the_bucket_and_the_broad_role_goes_at_once() {
+    let cloud = never_moved();
+    // Who may act as the pusher, so that it is the pusher that pushes.
+    cloud.standin.grant(
+        ADMIN,
+        "roles/iam.serviceAccountTokenCreator",
+        "projects/acme",
+    );
+    let outcome = apply(&cloud).succeeds();
     insta::assert_snapshot!(outcome.stdout, @"
-    STATE      WHAT                                             WHY
-    to create  API containerregistry.googleapis.com             the old registry
-    present    API storage.googleapis.com                       its buckets
-    present    API iam.googleapis.com                           accounts and their keys
-    present    API cloudresourcemanager.googleapis.com          the project's policy
-    to create  account gcr-pusher@acme.iam.gserviceaccount.com  it pushes, and may do nothing else
-    to create  account gcr-puller@acme.iam.gserviceaccount.com  it pulls, and may do nothing else
-    to create  roles/storage.admin on projects/acme             for the pusher, until its first push has made the bucket
-    to create  bucket artifacts.acme.appspot.com                the first push to `gcr.io` makes it
+    STATE      WHAT                                                                 WHY
+    to create  API containerregistry.googleapis.com                                 the old registry
+    present    API storage.googleapis.com                                           its buckets
+    to create  API iamcredentials.googleapis.com                                    a token of the pusher for its first push
+    present    API iam.googleapis.com                                               accounts and their keys
+    present    API cloudresourcemanager.googleapis.com                              the project's policy
+    to create  account gcr-pusher@acme.iam.gserviceaccount.com                      it pushes, and may do nothing else
+    to create  account gcr-puller@acme.iam.gserviceaccount.com                      it pulls, and may do nothing else
+    to create  roles/storage.admin on projects/acme                                 for the pusher, until its first push has made the bucket
+    to create  bucket artifacts.acme.appspot.com                                    a first push to `gcr.io` makes it
+    to remove  roles/storage.admin on projects/acme                                 the narrow roles stand in its place
+    to create  roles/storage.legacyBucketWriter on gs://artifacts.acme.appspot.com  for gcr-pusher@acme.iam.gserviceaccount.com
+    to create  roles/storage.legacyBucketReader on gs://artifacts.acme.appspot.com  for gcr-puller@acme.iam.gserviceaccount.com
 
     Policies, by what would change in them:
       projects/acme
         + roles/storage.admin serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
+        - roles/storage.admin serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
+      gs://artifacts.acme.appspot.com
+        + roles/storage.legacyBucketWriter serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
+        + roles/storage.legacyBucketReader serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
 
-    note: the old registry makes its bucket at the first push, and takes `roles/storage.admin` for it: push an image as gcr-pusher@acme.iam.gserviceaccount.com now, and run setup again. It then gives the bucket's own narrow roles and takes this one away
+    note: the old registry makes its bucket at the first push: setup pushes a tiny image, `acme/gcr-push-setup:first-push`, which stays
 
-    All that can be done now is done.
+    All of it is done.
     ");
-    let broad = format!("roles/storage.admin serviceAccount:{PUSHER}");
-    assert!(cloud.granted("projects/acme").contains(&broad));
+    assert!(is_narrow(&cloud));
+    assert!(pushed(&cloud));
+    let again = apply(&cloud).succeeds();
+    assert!(
+        again.stdout.contains("There was nothing to do."),
+        "{}",
+        again.stdout
+    );
     cloud.remove().succeeds();
-    assert!(!cloud.granted("projects/acme").contains(&broad));
-    apply().succeeds();
-    // The first push, which is the user's own.
-    cloud.standin.create_bucket(BUCKET, "acme");
-    apply().succeeds();
-    assert!(!cloud.granted("projects/acme").contains(&broad));
-    assert_eq!(cloud.granted(&on_bucket()).len(), 4);
+    assert_eq!(cloud.granted(&on_bucket()).len(), 2);
+}
+
+#[test]
+fn the_first_push_is_made_with_the_pusher_s_key_or_as_who_runs_setup() {
+    for key in [true, false] {
+        let cloud = never_moved();
+        let run = match key {
+            true => apply(&cloud).set("setup_key", "pusher:key.json"),
+            false => apply(&cloud),
+        };
+        let outcome = run.succeeds();
+        assert!(is_narrow(&cloud) && pushed(&cloud));
+        let own = outcome.stderr.contains("pushing as who runs setup");
+        assert_eq!(own, !key, "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn each_host_gets_its_own_bucket_and_the_broad_role_is_given_once() {
+    let cloud = never_moved();
+    apply(&cloud)
+        .set("registry", "gcr.io, eu.gcr.io")
+        .succeeds();
+    assert!(is_narrow(&cloud));
+    assert!(cloud.standin.has_bucket("eu.artifacts.acme.appspot.com"));
+    assert_eq!(
+        cloud
+            .granted("projects/acme/buckets/eu.artifacts.acme.appspot.com")
+            .len(),
+        4
+    );
+}
+
+#[test]
+fn a_role_that_does_not_hold_yet_is_waited_for() {
+    let cloud = never_moved();
+    cloud.standin.grant(
+        ADMIN,
+        "roles/iam.serviceAccountTokenCreator",
+        "projects/acme",
+    );
+    cloud
+        .standin
+        .change(|behaviour| behaviour.cloud.permission_delay = 3);
+    let outcome = apply(&cloud).succeeds();
+    assert!(is_narrow(&cloud));
+    assert!(
+        outcome.stderr.contains("may not push to `gcr.io` yet"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_first_push_that_fails_leaves_no_broad_role() {
+    let cloud = never_moved();
+    let refused = FaultAction::status(400);
+    cloud
+        .standin
+        .fault(Fault::always(RequestKind::ManifestPut, refused));
+    let outcome = apply(&cloud).fails_with(1);
+    assert!(!cloud.granted("projects/acme").contains(&broad()));
+    assert!(outcome.stderr.contains("taken back"), "{}", outcome.stderr);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: the first push to `gcr.io`, which makes its bucket, failed
+      caused by: could not push to `gcr.io/acme/gcr-push-setup:first-push`
+      caused by: PUT https://gcr.io/v2/acme/gcr-push-setup/manifests/first-push: 400 UNKNOWN
+      caused by: Internal error encountered.
+    ");
+    cloud.standin.clear_faults();
+    apply(&cloud).succeeds();
+    assert!(is_narrow(&cloud));
+}
+
+#[test]
+fn the_old_registry_that_is_shut_down_is_told_and_leaves_no_broad_role() {
+    let cloud = never_moved();
+    cloud.standin.change(|behaviour| {
+        behaviour.not_migrated = standin::NotMigrated::TokenAndManifests;
+    });
+    let outcome = apply(&cloud).fails_with(1);
+    assert!(!cloud.granted("projects/acme").contains(&broad()));
+    assert!(
+        outcome.error().contains("first push to `gcr.io`"),
+        "{}",
+        outcome.error()
+    );
+}
+
+#[test]
+fn a_run_that_is_stopped_says_that_the_broad_role_may_be_there_and_the_next_takes_it() {
+    let cloud = never_moved();
+    let stall = Fault::once(RequestKind::ManifestPut, FaultAction::StallResponseAt(0));
+    cloud.standin.fault(stall);
+    let running = apply(&cloud).start();
+    cloud.standin.wait_for(|requests| {
+        requests
+            .iter()
+            .any(|request| request.kind == RequestKind::ManifestPut)
+    });
+    running.signal("TERM");
+    let outcome = running.wait();
+    assert_ne!(outcome.code, 0);
+    assert!(
+        outcome.stderr.contains("`roles/storage.admin` on `projects/acme`, which was for the first push, may still be with"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(cloud.granted("projects/acme").contains(&broad()));
+    // Whoever only looks is told.
+    let shown = cloud.setup().set("setup_backend", "storage").succeeds();
+    assert_eq!(
+        states(&shown)["roles/storage.admin on projects/acme"],
+        "to remove"
+    );
+    apply(&cloud).succeeds();
+    assert!(is_narrow(&cloud));
+}
+
+/// Kills a run when the request of this kind and number was carried out and its answer kept back,
+/// and runs another to its end.
+fn killed_and_completed(kind: RequestKind, number: usize) {
+    let cloud = never_moved();
+    let of_kind = |request: &standin::Request| match kind {
+        RequestKind::Api => request.changes(),
+        kind => request.kind == kind,
+    };
+    let stall = Fault::once(kind, FaultAction::StallResponseAt(0));
+    let skip = u32::try_from(number).unwrap();
+    cloud.standin.fault(stall.changing().after(skip));
+    let running = apply(&cloud).start();
+    cloud.standin.wait_for(|requests| {
+        let made = requests.iter().filter(|r| of_kind(r) && r.status != 0);
+        made.count() > number
+    });
+    running.kill();
+    cloud.standin.clear_faults();
+    apply(&cloud).succeeds();
+    // The bucket is there from the first upload on, whatever became of the image.
+    assert!(is_narrow(&cloud), "after {kind:?} {number}");
+}
+
+#[test]
+fn a_run_that_died_at_any_point_is_completed_by_the_next() {
+    let whole = never_moved();
+    apply(&whole).succeeds();
+    let count = whole.changes().len();
+    assert!(count > 6, "{count}");
+    for number in 0..count {
+        killed_and_completed(RequestKind::Api, number);
+    }
+    for (kind, number) in [
+        (RequestKind::UploadStart, 0),
+        (RequestKind::UploadPut, 0),
+        (RequestKind::UploadPut, 1),
+        (RequestKind::ManifestPut, 0),
+    ] {
+        killed_and_completed(kind, number);
+    }
 }
 
 #[test]

@@ -254,16 +254,12 @@ impl Standin {
 
     /// Makes a bucket, with the policy that Google gives to new ones.
     pub fn create_bucket(&self, name: &str, project: &str) {
-        self.shared
-            .cloud
-            .state()
-            .buckets
-            .insert(name.to_owned(), project.to_owned());
-        let resource = format!("projects/{project}/buckets/{name}");
-        for kind in ["projectEditor", "projectOwner"] {
-            let member = format!("{kind}:{project}");
-            self.grant(&member, "roles/storage.legacyBucketOwner", &resource);
-        }
+        self.shared.create_bucket(name, project);
+    }
+
+    /// Whether a bucket is there.
+    pub fn has_bucket(&self, name: &str) -> bool {
+        self.shared.cloud.state().buckets.contains_key(name)
     }
 
     /// Adds a key to a service account that somebody made at this time (RFC 3339).

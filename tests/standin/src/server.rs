@@ -38,6 +38,19 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Makes a bucket, with the policy that Google gives to new ones.
+    pub(crate) fn create_bucket(&self, name: &str, project: &str) {
+        let mut state = self.cloud.state();
+        state.buckets.insert(name.to_owned(), project.to_owned());
+        drop(state);
+        let resource = format!("projects/{project}/buckets/{name}");
+        for kind in ["projectEditor", "projectOwner"] {
+            let member = format!("{kind}:{project}");
+            self.grants
+                .add(&member, "roles/storage.legacyBucketOwner", &resource);
+        }
+    }
+
     /// The switches as they are now; a request keeps to the ones it began with.
     pub(crate) fn behaviour(&self) -> Arc<Behaviour> {
         Arc::clone(&self.behaviour.lock().unwrap())

@@ -4,6 +4,7 @@
 use http::{Method, header};
 
 use super::RepositoryOptions;
+use super::bucket;
 use super::identity::{google_identity, plain_identity};
 use crate::accounts::Identity;
 use crate::answer::{self, Answer, Refusal};
@@ -55,6 +56,9 @@ pub(super) fn authorize(
 ) -> Result<(), Refusal> {
     if !call.site.is_google_registry() {
         return Ok(());
+    }
+    if let Some(told) = bucket::authorize(call, identity, place, wanted) {
+        return told;
     }
     if call.behaviour.api_off || !enabled(call, place) {
         return Err(api_off(call));

@@ -4,6 +4,7 @@
 mod api;
 mod auth;
 mod blobs;
+mod bucket;
 mod contents;
 mod identity;
 mod listing;
