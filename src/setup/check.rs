@@ -9,10 +9,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::names;
+use super::repositories;
 use super::services::Services;
+use super::storage;
 use super::{Setup, SetupError};
 use crate::auth::{Credential, GoogleCredential, Origin};
-use crate::config::{Backend, Role, account_host};
+use crate::config::{Backend, Role, SetupRegistry, account_host};
 use crate::google::{Api, Google, GoogleError, Patience, Resource};
 use crate::report::table::Table;
 use crate::secret::Secret;
@@ -27,6 +29,10 @@ pub(super) struct Checked {
 const DOWNLOAD: &str = "artifactregistry.repositories.downloadArtifacts";
 const UPLOAD: &str = "artifactregistry.repositories.uploadArtifacts";
 
+/// The same on the bucket of the old registry.
+const LIST_OBJECTS: &str = "storage.objects.list";
+const CREATE_OBJECTS: &str = "storage.objects.create";
+
 /// How long a grant may take to hold: two minutes as a rule, seven or more at times.
 /// <https://cloud.google.com/iam/docs/access-change-propagation>
 pub(super) const HOLDS_IN: Duration = Duration::from_secs(8 * 60);
@@ -35,16 +41,33 @@ pub(super) const HOLDS_IN: Duration = Duration::from_secs(8 * 60);
 const KNOWN_IN: Duration = Duration::from_secs(2 * 60);
 
 impl Setup<'_> {
-    /// Checks both accounts on every repository.
+    /// Checks both accounts on every repository, or on the buckets that are a registry still.
     pub(super) async fn check(&self, services: &Services) -> Result<Checked, SetupError> {
         let mut checked = Checked::default();
-        if self.request.backend == Backend::ArtifactRegistry {
+        let is_asked = match self.request.backend {
+            Backend::ArtifactRegistry => true,
+            Backend::Storage => {
+                let state = self.redirection(services).await?.unwrap_or_default();
+                !repositories::is_redirected(&state)
+            }
+        };
+        if is_asked {
             for role in [Role::Pusher, Role::Puller] {
                 self.check_account(role, &mut checked).await?;
             }
         }
         checked.warnings.extend(self.too_much(services).await?);
         Ok(checked)
+    }
+
+    /// Where an account's permissions are asked for.
+    fn subject(&self, registry: &SetupRegistry) -> Subject {
+        match self.request.backend {
+            Backend::ArtifactRegistry => {
+                Subject::Repository(names::repository(&self.request.project, registry))
+            }
+            Backend::Storage => Subject::Bucket(self.bucket(registry)),
+        }
     }
 
     async fn check_account(&self, role: Role, checked: &mut Checked) -> Result<(), SetupError> {
@@ -65,15 +88,15 @@ impl Setup<'_> {
         };
         let google = Google::new(credential, self.network).map_err(SetupError::Network)?;
         for registry in &self.request.registries {
-            let name = names::repository(&self.request.project, registry);
-            let held = permissions(&google, &name, role).await;
+            let subject = self.subject(registry);
+            let held = permissions(&google, &subject, role).await;
             let (verdict, note) = match held {
-                Ok(held) => judged(role, &held),
+                Ok(may) => judged(role, &may),
                 Err(error) => ("not known".to_owned(), error.to_string()),
             };
             if role == Role::Puller && verdict == TOO_MUCH {
                 checked.warnings.push(format!(
-                    "{email} may push to `{name}` as well, by a role that it has elsewhere: whoever \
+                    "{email} may push to `{subject}` as well, by a role that it has elsewhere: whoever \
                      reads a cluster's pull secret could replace images"
                 ));
             }
@@ -191,32 +214,70 @@ impl Setup<'_> {
     }
 }
 
-/// What an account may do with a repository; asked again while what it was given does not hold yet.
-async fn permissions(
-    google: &Google,
-    name: &str,
-    role: Role,
-) -> Result<BTreeSet<String>, GoogleError> {
-    let url = Api::ArtifactRegistry.url(&format!("v1/{name}:testIamPermissions"));
+/// What permissions are held on.
+enum Subject {
+    Repository(String),
+    Bucket(String),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repository(name) => formatter.write_str(name),
+            Self::Bucket(name) => write!(formatter, "gs://{name}"),
+        }
+    }
+}
+
+/// Whether an account pulls and pushes there; asked again while what it was given does not hold yet.
+async fn permissions(google: &Google, subject: &Subject, role: Role) -> Result<May, GoogleError> {
     let mut patience = Patience::new(HOLDS_IN);
     loop {
-        let held = google.held(url.clone(), &[DOWNLOAD, UPLOAD]).await?;
+        let may = match subject {
+            Subject::Repository(name) => {
+                let path = format!("v1/{name}:testIamPermissions");
+                let url = Api::ArtifactRegistry.url(&path);
+                May::of(
+                    &google.held(url, &[DOWNLOAD, UPLOAD]).await?,
+                    DOWNLOAD,
+                    UPLOAD,
+                )
+            }
+            Subject::Bucket(name) => {
+                let held = storage::held(google, name, &[LIST_OBJECTS, CREATE_OBJECTS]).await?;
+                May::of(&held, LIST_OBJECTS, CREATE_OBJECTS)
+            }
+        };
         let enough = match role {
-            Role::Pusher => held.contains(UPLOAD),
-            Role::Puller => held.contains(DOWNLOAD),
+            Role::Pusher => may.push,
+            Role::Puller => may.pull,
         };
         if enough || !patience.wait().await {
-            return Ok(held);
+            return Ok(may);
         }
-        tracing::info!("what was granted on `{name}` does not hold yet; waiting");
+        tracing::info!("what was granted on `{subject}` does not hold yet; waiting");
+    }
+}
+
+/// What an account may do.
+struct May {
+    pull: bool,
+    push: bool,
+}
+
+impl May {
+    fn of(held: &BTreeSet<String>, pull: &str, push: &str) -> Self {
+        Self {
+            pull: held.contains(pull),
+            push: held.contains(push),
+        }
     }
 }
 
 const TOO_MUCH: &str = "may push";
 
-fn judged(role: Role, held: &BTreeSet<String>) -> (String, String) {
-    let (pulls, pushes) = (held.contains(DOWNLOAD), held.contains(UPLOAD));
-    let verdict = match (role, pulls, pushes) {
+fn judged(role: Role, may: &May) -> (String, String) {
+    let verdict = match (role, may.pull, may.push) {
         (Role::Pusher, true, true) => "pushes and pulls",
         (Role::Puller, true, false) => "pulls",
         (Role::Puller, _, true) => TOO_MUCH,

@@ -6,6 +6,8 @@
 //! looks at the redirection first, and serves to narrow the buckets that are left over.
 //! <https://cloud.google.com/artifact-registry/docs/transition/changes-gcr>
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::first_push::{self, FirstPush};
@@ -15,7 +17,7 @@ use super::repositories::{is_redirected, redirection};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::config::{Role, SetupRegistry};
-use crate::google::{Api, Change, Grant, Policy, Resource};
+use crate::google::{Api, Change, Google, GoogleError, Grant, Policy, Resource};
 use crate::reference::HostKind;
 
 /// The role that makes buckets, and much else: for the first push alone.
@@ -59,7 +61,12 @@ impl Setup<'_> {
         let registries = self.request.registries.iter();
         registries
             .filter(|registry| matches!(registry.host.kind(), HostKind::Gcr { .. }))
-            .map(|registry| bucket(&self.request.project, registry))
+            .map(|registry| self.bucket(registry))
+    }
+
+    /// The name of the bucket behind a `gcr.io` host.
+    pub(super) fn bucket(&self, registry: &SetupRegistry) -> String {
+        bucket(&self.request.project, registry)
     }
 
     /// The buckets and the roles on them as steps.
@@ -166,21 +173,11 @@ impl Setup<'_> {
     /// bucket itself, so that the project cannot be asked.
     async fn missing_on_bucket(&self, name: &str) -> Result<Option<&'static str>, SetupError> {
         const NEEDED: &str = "storage.buckets.setIamPolicy";
-        #[derive(Deserialize)]
-        struct Held {
-            #[serde(default)]
-            permissions: Vec<String>,
-        }
-        let mut url = Api::Storage.url(&format!("storage/v1/b/{name}/iam/testPermissions"));
-        url.query_pairs_mut().append_pair("permissions", NEEDED);
-        let held: Held = self.google.get(url).await.map_err(|cause| {
+        let held = held(self.google, name, &[NEEDED]).await.map_err(|cause| {
             let doing = format!("could not ask what may be done with the bucket `{name}`");
             SetupError::google(doing, cause)
         })?;
-        let has = held
-            .permissions
-            .iter()
-            .any(|permission| permission == NEEDED);
+        let has = held.contains(NEEDED);
         Ok((!has).then_some(NEEDED))
     }
 
@@ -205,6 +202,24 @@ impl Setup<'_> {
         }
         gives
     }
+}
+
+/// Which of these permissions there are on a bucket: a question that takes none itself.
+pub(super) async fn held(
+    google: &Google,
+    bucket: &str,
+    wanted: &[&str],
+) -> Result<BTreeSet<String>, GoogleError> {
+    #[derive(Deserialize)]
+    struct Held {
+        #[serde(default)]
+        permissions: BTreeSet<String>,
+    }
+    let mut url = Api::Storage.url(&format!("storage/v1/b/{bucket}/iam/testPermissions"));
+    for permission in wanted {
+        url.query_pairs_mut().append_pair("permissions", permission);
+    }
+    google.get(url).await.map(|held: Held| held.permissions)
 }
 
 #[cfg(test)]

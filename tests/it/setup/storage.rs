@@ -130,6 +130,10 @@ fn a_first_push_makes_the_bucket_and_the_broad_role_goes_at_once() {
     note: the old registry makes its bucket at the first push: setup pushes a tiny image, `acme/gcr-push-setup:first-push`, which stays
 
     All of it is done.
+
+    ACCOUNT                                  REGISTRY  CHECKED           HOW
+    gcr-pusher@acme.iam.gserviceaccount.com  gcr.io    pushes and pulls  with a token that Google lent
+    gcr-puller@acme.iam.gserviceaccount.com  gcr.io    pulls             with a token that Google lent
     ");
     assert!(is_narrow(&cloud));
     assert!(pushed(&cloud));
