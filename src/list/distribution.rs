@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{AT_ONCE, ListError, ListedImage, is_at_or_below};
+use super::{AT_ONCE, Found, ListError, ListedImage, first_level, is_at_or_below};
 use crate::registry::{ListedManifest, Listing, Registry, RegistryError};
 
 /// Numbers at which lists are cut off without a word.
@@ -27,7 +27,11 @@ pub(super) async fn names(registry: &Registry, path: &str) -> Result<Vec<String>
         "" => Some(name.as_str()),
         path => name.strip_prefix(path)?.strip_prefix('/'),
     });
-    Ok(below.map(str::to_owned).collect())
+    let below: Vec<_> = below.map(str::to_owned).collect();
+    match below.is_empty() && !path.is_empty() {
+        true => Err(nothing(registry, path)),
+        false => Ok(below),
+    }
 }
 
 /// Every manifest at or below `path`.
@@ -71,17 +75,19 @@ pub(super) async fn below(registry: &Registry, path: &str) -> Result<Vec<ListedI
     }
 }
 
-/// Every manifest of one image that has a tag, and on Google's registries the others, too.
+/// Every manifest of one image that has a tag, and on Google's registries the others, too; of a
+/// folder of images the names in it.
 ///
 /// # Errors
 ///
 /// As for [`names`].
-pub(super) async fn image(
-    registry: &Registry,
-    repository: &str,
-) -> Result<Vec<ListedImage>, ListError> {
+pub(super) async fn image(registry: &Registry, repository: &str) -> Result<Found, ListError> {
     let listing = fetch(registry, repository).await?;
-    manifests(registry, repository, listing).await
+    if listing.manifests.is_empty() && listing.tags.is_empty() && !listing.children.is_empty() {
+        return Ok(Found::Names(first_level(repository, listing.children)));
+    }
+    let found = manifests(registry, repository, listing).await?;
+    Ok(Found::Image(found))
 }
 
 async fn catalog(registry: &Registry) -> Result<Vec<String>, ListError> {

@@ -83,6 +83,8 @@ pub async fn list(
                 let what = format!("{endpoint}/{}", asked.path());
                 return Err(ListError::Api(what, Box::new(error)));
             }
+            // The registry may still know more: a folder of images, or what was never moved.
+            Err(error) if error.is_not_found() => None,
             Err(error) => {
                 why = Some(error);
                 None
@@ -222,7 +224,7 @@ async fn by_registry(
             Found::Names(first_level(path, names))
         }
         (Listing::Images { .. }, true) => Found::Images(distribution::below(registry, path).await?),
-        (Listing::Tags(_), false) => Found::Image(distribution::image(registry, path).await?),
+        (Listing::Tags(_), false) => distribution::image(registry, path).await?,
         (Listing::Tags(_), true) => Found::Images(distribution::below(registry, path).await?),
     })
 }

@@ -35,6 +35,12 @@ fn the_catalog_tells_the_images_over_many_pages() {
     );
     let outcome = list(&address).set("project_id", "acme").succeeds();
     assert_eq!(rows(&outcome).len(), 25);
+    let nothing = list(&address).set("project_id", "acm").fails_with(1);
+    assert!(
+        nothing.error().contains("there is nothing at"),
+        "{}",
+        nothing.error()
+    );
     let outcome = list(&address)
         .set("project_id", "acme")
         .set("list_recursive", "true")

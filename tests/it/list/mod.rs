@@ -104,6 +104,20 @@ fn a_project_shows_its_images_one_level_deep_and_all_of_them_on_request() {
 }
 
 #[test]
+fn a_folder_of_images_shows_what_is_in_it() {
+    let google = Google::start();
+    for name in ["team/api", "team/web/x"] {
+        put(&google, "gcr.io", &format!("acme/{name}"), "1");
+    }
+    let outcome = list(&google).set("name", "team").succeeds();
+    assert_eq!(
+        outcome.stdout,
+        "NAME\ngcr.io/acme/team/api\ngcr.io/acme/team/web\n"
+    );
+    assert!(!outcome.stderr.contains("WARN"), "{}", outcome.stderr);
+}
+
+#[test]
 fn an_image_shows_its_manifests_newest_first_with_size_times_and_platforms() {
     let google = Google::start();
     put(&google, HOST, "acme/containers/app", "1");
