@@ -6,6 +6,7 @@ use std::path::Path;
 use kube::config::{
     AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
+use serde::Deserialize as _;
 
 /// Where a pod finds the token with which it may sign in to its own cluster.
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api>
@@ -79,7 +80,7 @@ impl Access {
     ///
     /// When it is none.
     pub fn parse(yaml: &str, directory: Option<&Path>) -> Result<Self, AccessError> {
-        let mut kubeconfig = Kubeconfig::from_yaml(yaml).map_err(|_| AccessError::NotYaml)?;
+        let mut kubeconfig = read(yaml)?;
         // One of several files may hold no more than the name of a context.
         let is_empty = kubeconfig.clusters.is_empty()
             && kubeconfig.auth_infos.is_empty()
@@ -225,6 +226,19 @@ impl Access {
             .cluster
             .as_ref()
     }
+}
+
+/// The documents of a kubeconfig as one. Not by kube's own `from_yaml`, whose YAML library would be a
+/// second one in the binary, and 0.7 MiB of it.
+fn read(yaml: &str) -> Result<Kubeconfig, AccessError> {
+    serde_yaml::Deserializer::from_str(yaml)
+        .map(Option::<Kubeconfig>::deserialize)
+        .try_fold(Kubeconfig::default(), |merged, next| {
+            let next = next.map_err(|_| AccessError::NotYaml)?;
+            merged
+                .merge(next.unwrap_or_default())
+                .map_err(|_| AccessError::Different)
+        })
 }
 
 /// Every path that is read relative to the file which it stands in. A plugin is one only when it has

@@ -2,21 +2,32 @@
 
 use std::time::Duration;
 
-use http::Request;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http_body_util::{BodyExt as _, Limited};
-use kube::client::Body;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::{FailedRequest, KubernetesError, Refusal, RequestError, Task};
+use super::sign_in::SignIn;
+use crate::network::{self, ProxyConnector};
 
 /// The most bytes of an answer: an object has at most 1.5 MiB, which is what etcd takes.
 const LARGEST: usize = 4 << 20;
 
+/// How often a request is tried again that the cluster has no time for.
+const RETRIES: usize = 4;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// A cluster that was found; nothing is asked of it yet.
 pub struct Cluster {
-    pub(super) client: kube::Client,
+    pub(super) client: Client<HttpsConnector<ProxyConnector>, Full<Bytes>>,
+    pub(super) sign_in: SignIn,
     pub(super) server: String,
     pub(super) namespace: String,
     pub(super) stall_timeout: Duration,
@@ -28,7 +39,7 @@ pub(super) struct Ask {
     path: String,
     query: Vec<(&'static str, &'static str)>,
     content_type: &'static str,
-    body: Vec<u8>,
+    body: Bytes,
 }
 
 impl Ask {
@@ -74,7 +85,7 @@ impl Ask {
             path,
             query: Vec::new(),
             content_type,
-            body,
+            body: body.into(),
         }
     }
 
@@ -93,15 +104,24 @@ impl Ask {
             .with(dry_run, "dryRun", "All")
     }
 
-    fn request(self) -> Result<Request<Vec<u8>>, http::Error> {
+    /// The request at `server`, whose address may have a path of its own.
+    fn request(
+        &self,
+        server: &str,
+        signed: HeaderMap,
+    ) -> Result<Request<Full<Bytes>>, http::Error> {
         let query: Vec<_> = self.query.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let separator = if query.is_empty() { "" } else { "?" };
-        Request::builder()
-            .method(self.method)
-            .uri(format!("{}{separator}{}", self.path, query.join("&")))
+        let uri = format!("{server}{}{separator}{}", self.path, query.join("&"));
+        let mut request = Request::builder()
+            .method(&self.method)
+            .uri(uri)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, self.content_type)
-            .body(self.body)
+            .header(USER_AGENT, network::USER_AGENT)
+            .body(Full::new(self.body.clone()))?;
+        request.headers_mut().extend(signed);
+        Ok(request)
     }
 }
 
@@ -128,28 +148,53 @@ impl Cluster {
     ) -> Result<T, KubernetesError> {
         let failed = |cause| self.failed(task.clone(), cause);
         tracing::debug!("{} {}", ask.method, ask.path);
-        let request = ask
-            .request()
-            .map_err(|error| failed(RequestError::Broken(Box::new(error))))?;
-        let answering = async {
-            let answer = self.client.send(request.map(Body::from)).await?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-            Ok::<_, kube::Error>((status, body.map(|body| body.to_bytes())))
-        };
-        let answer = tokio::time::timeout(self.stall_timeout, answering).await;
-        let (status, body) = match answer {
+        let answering = tokio::time::timeout(self.stall_timeout, self.answer(&ask));
+        let (status, body) = match answering.await {
             Err(_) => return Err(failed(RequestError::TimedOut(self.stall_timeout.as_secs()))),
-            Ok(Ok((status, Ok(body)))) => (status, body),
-            Ok(Ok((_, Err(cause)))) => return Err(failed(RequestError::Broken(cause))),
-            Ok(Err(kube::Error::Service(cause))) => {
-                return Err(failed(RequestError::Broken(cause)));
-            }
-            Ok(Err(cause)) => return Err(failed(RequestError::Broken(Box::new(cause)))),
+            Ok(Ok(answer)) => answer,
+            Ok(Err(Unanswered::NotSignedIn(error))) => return Err(error),
+            Ok(Err(Unanswered::Broken(cause))) => return Err(failed(RequestError::Broken(cause))),
         };
         if !status.is_success() {
             return Err(failed(RequestError::Refused(Refusal::of(status, &body))));
         }
         serde_json::from_slice(&body).map_err(|_| failed(RequestError::Unreadable))
     }
+
+    /// Sends the request and reads its answer. Only what asks for patience is tried again: 429, 503
+    /// and 504, within seconds or when the server says so.
+    async fn answer(&self, ask: &Ask) -> Result<(StatusCode, Bytes), Unanswered> {
+        let broken = |cause: Cause| Unanswered::Broken(cause);
+        let mut pauses = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(5))
+            .with_max_times(RETRIES)
+            .with_jitter()
+            .build();
+        loop {
+            let signed = self.sign_in.headers().await;
+            let request = ask
+                .request(&self.server, signed.map_err(Unanswered::NotSignedIn)?)
+                .map_err(|error| broken(Box::new(error)))?;
+            let answer = self.client.request(request).await;
+            let answer = answer.map_err(|error| broken(Box::new(error)))?;
+            let status = answer.status();
+            if matches!(status.as_u16(), 429 | 503 | 504)
+                && let Some(pause) = pauses.next()
+            {
+                let asked = answer.headers().get(RETRY_AFTER);
+                let asked = asked.and_then(|seconds| seconds.to_str().ok()?.parse().ok());
+                tokio::time::sleep(asked.map_or(pause, Duration::from_secs)).await;
+                continue;
+            }
+            let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+            return Ok((status, body.map_err(broken)?.to_bytes()));
+        }
+    }
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    NotSignedIn(KubernetesError),
+    Broken(Cause),
 }

@@ -15,6 +15,9 @@ pub enum KubernetesError {
     /// Something that the kubeconfig names cannot be used.
     #[error("could not use the kubeconfig")]
     Kubeconfig(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A way to sign in that kubectl itself has given up.
+    #[error("the kubeconfig signs in with the auth provider `{0}`, which Kubernetes has given up")]
+    Provider(String),
     /// The program that signs in is not there.
     #[error("the kubeconfig signs in with the program `{command}`, which cannot be run here")]
     NoPlugin {
@@ -242,6 +245,7 @@ impl KubernetesError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Kubeconfig(_)
+            | Self::Provider(_)
             | Self::NoPlugin { .. }
             | Self::NoNamespace(_)
             | Self::NoServiceAccount { .. }
@@ -268,7 +272,10 @@ impl Hint for KubernetesError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Kubeconfig(_) => Vec::new(),
-            Self::NoPlugin { .. } | Self::Plugin { .. } | Self::PluginStalled { .. } => vec![
+            Self::Provider(_)
+            | Self::NoPlugin { .. }
+            | Self::Plugin { .. }
+            | Self::PluginStalled { .. } => vec![
                 "give a kubeconfig that needs no program, with the token of a service account: \
                  `kubectl create token NAME --namespace=NAMESPACE` makes one"
                     .to_owned(),

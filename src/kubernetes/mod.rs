@@ -1,8 +1,8 @@
 //! A Kubernetes cluster, as far as a pull secret needs one. This folder alone knows kube.
 //!
-//! kube reads kubeconfigs, signs in and tries again; what is asked and answered is written here, for
-//! kube's own typed calls log the whole text of an answer that they cannot read, and our answers
-//! hold secrets.
+//! kube reads kubeconfigs; what is asked and answered is written here. kube's own client logs the
+//! whole text of an answer that it cannot read, and our answers hold secrets; and with it come a
+//! second YAML library, JSONPath and a clock, which are a tenth of the binary.
 
 mod access;
 mod carry_out;
@@ -11,7 +11,10 @@ mod client;
 mod connect;
 mod error;
 mod objects;
+mod plugin;
+mod sign_in;
 mod survey;
+mod tls;
 
 pub use access::{Access, AccessError, POD_NAMESPACE, POD_TOKEN};
 pub use carry_out::Change;

@@ -1,7 +1,10 @@
 //! The ways to a cluster: a token, a plugin, a proxy, a pod's own service account.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use standin::Rule;
 
 use super::{alone, applied, push, reader};
@@ -53,17 +56,201 @@ fn a_plugin_may_sign_in_and_reads_no_standard_input() {
     );
     let run = apply(&google)
         .file("kube/config", with(&google.standin, &server, exec))
-        .file(
-            "kube/plugin",
-            format!("#!/bin/sh\ncat >/dev/null\necho '{answer}'\n"),
-        )
         .set("kubeconfig", "kube/config");
-    let plugin = run.path().join("kube/plugin");
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let outcome = run.succeeds();
+    let script = format!("cat >/dev/null\necho '{answer}'");
+    let outcome = program(run, "kube/plugin", &script).succeeds();
     assert!(is_applied(&google));
     assert!(!outcome.stderr.contains(&token));
+}
+
+/// Makes `name` in the run's folder a program.
+fn program(run: Run, name: &str, script: &str) -> Run {
+    use std::os::unix::fs::PermissionsExt as _;
+    let run = run.file(name, format!("#!/bin/sh\n{script}\n"));
+    std::fs::set_permissions(
+        run.path().join(name),
+        std::fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
+    run
+}
+
+#[test]
+fn a_plugin_whose_token_ends_is_run_again_and_may_print_yaml() {
+    let google = start();
+    let token = google.standin.cluster().user("robot");
+    google.standin.cluster().allow("robot", Rule::everything());
+    let server = format!("https://{}", google.standin.tls_address());
+    let exec = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin, provideClusterInfo: true, env: [{name: OWN, value: x}]}}";
+    let run = apply(&google)
+        .file("kube/config", with(&google.standin, &server, exec))
+        .set("kubeconfig", "kube/config");
+    let told = run.path().join("told").display().to_string();
+    let script = format!(
+        "echo \"$OWN $KUBERNETES_EXEC_INFO\" >>{told}\n\
+         printf 'kind: ExecCredential\\nstatus:\\n  token: {token}\\n  \
+         expirationTimestamp: \"2020-01-01T00:00:00Z\"\\n'"
+    );
+    let run = program(run, "kube/plugin", &script);
+    let outcome = run.succeeds();
+    assert!(is_applied(&google));
+    let told = outcome.read("told");
+    assert!(told.lines().count() > 2, "{told}");
+    for line in told.lines() {
+        let info = line.strip_prefix("x ").unwrap();
+        let info: serde_json::Value = serde_json::from_str(info).unwrap();
+        assert_eq!(info["apiVersion"], "client.authentication.k8s.io/v1");
+        assert_eq!(info["kind"], "ExecCredential");
+        assert_eq!(info["spec"]["interactive"], false);
+        assert_eq!(info["spec"]["cluster"]["server"], server);
+    }
+}
+
+#[test]
+fn what_a_plugin_prints_that_is_no_login_is_told() {
+    let google = start();
+    let server = format!("https://{}", google.standin.tls_address());
+    for (prints, told) in [
+        ("", "an answer that is no ExecCredential"),
+        ("TOKEN", "an answer that is no ExecCredential"),
+        (
+            r#"{"status": {}}"#,
+            "an ExecCredential with no token and no certificate",
+        ),
+        (
+            r#"{"status": {"token": "TOKEN", "expirationTimestamp": "soon"}}"#,
+            "an `expirationTimestamp` that is no time of RFC 3339",
+        ),
+    ] {
+        let exec = format!("{{exec: {{command: echo, args: ['{prints}']}}}}");
+        let config = with(&google.standin, &server, &exec);
+        let outcome = apply(&google).set("kubeconfig", config).fails_with(3);
+        let expected = format!("`echo`, with which the kubeconfig signs in, failed: {told}");
+        assert!(outcome.stderr.contains(&expected), "{}", outcome.stderr);
+        assert!(!outcome.stderr.contains("TOKEN"), "{}", outcome.stderr);
+    }
+}
+
+/// A kubeconfig that says `insecure-skip-tls-verify` in place of its CA.
+fn unchecked(config: &str) -> String {
+    let lines = config.lines().map(|line| {
+        line.split_once("certificate-authority-data")
+            .map_or(line.to_owned(), |(indent, _)| {
+                format!("{indent}insecure-skip-tls-verify: true")
+            })
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_cluster_whose_certificate_is_not_to_be_checked_is_not() {
+    let google = start();
+    // Signed by an authority of its own, which nobody here knows.
+    let other = standin::Standin::start();
+    other.cluster().create_namespace("shop");
+    other.cluster().allow("robot", Rule::everything());
+    let user = format!("{{token: {}}}", other.cluster().user("robot"));
+    let config = with(
+        &google.standin,
+        &format!("https://{}", other.tls_address()),
+        &user,
+    );
+    apply(&google)
+        .set("kubeconfig", unchecked(&config))
+        .succeeds();
+    assert!(applied(&other, "shop", "gcr-pull")["auths"]["gcr.io"].is_object());
+}
+
+/// openssl, which asks every client for a certificate that its own authority signed.
+#[test]
+fn a_client_certificate_is_shown_to_a_server_that_asks_for_one() {
+    let google = start();
+    let folder = tempfile::tempdir().unwrap();
+    let openssl = |arguments: &str| {
+        let output = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(&folder)
+            .output()
+            .expect("`openssl` is needed: tests/run installs it");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "openssl {arguments}: {error}");
+    };
+    for name in ["server", "client"] {
+        openssl(&format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name} \
+             -keyout {name}.key -out {name}.crt"
+        ));
+    }
+    let mut server = Command::new("openssl")
+        .args(
+            "s_server -accept 127.0.0.1:0 -cert server.crt -key server.key -CAfile client.crt"
+                .split(' '),
+        )
+        .args("-Verify 1 -verify_return_error -www".split(' '))
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let address = lines
+        .map(|line| line.unwrap())
+        .find_map(|line| Some(line.strip_prefix("ACCEPT ")?.to_owned()))
+        .unwrap();
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let server_url = format!("https://{address}");
+    let config = |user: &str| unchecked(&with(&google.standin, &server_url, user));
+    let certificate = folder.path().join("client.crt");
+    let key = STANDARD.encode(read("client.key"));
+    let user = format!(
+        "{{client-certificate: {}, client-key-data: {key}}}",
+        certificate.display()
+    );
+    let outcome = apply(&google)
+        .set("kubeconfig", config(&user))
+        .fails_with(1);
+    // It is let in, and then is no Kubernetes.
+    assert!(
+        outcome
+            .stderr
+            .contains("the answer is not one of Kubernetes"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = apply(&google).set("kubeconfig", config("{}")).run();
+    assert!(
+        outcome.stderr.contains("there is no answer"),
+        "{}",
+        outcome.stderr
+    );
+    let half = format!("{{client-key-data: {key}}}");
+    let outcome = apply(&google)
+        .set("kubeconfig", config(&half))
+        .fails_with(2);
+    assert!(
+        outcome
+            .stderr
+            .contains("its user has a client key and no certificate"),
+        "{}",
+        outcome.stderr
+    );
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn a_provider_that_kubernetes_gave_up_is_told() {
+    let google = start();
+    let server = format!("https://{}", google.standin.tls_address());
+    let user = "{auth-provider: {name: gcp, config: {cmd-path: gcloud}}}";
+    let config = with(&google.standin, &server, user);
+    let outcome = apply(&google).set("kubeconfig", config).fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: the kubeconfig signs in with the auth provider `gcp`, which Kubernetes has given up
+
+    hint: give a kubeconfig that needs no program, with the token of a service account: `kubectl create token NAME --namespace=NAMESPACE` makes one
+    ");
 }
 
 #[test]
