@@ -15,7 +15,7 @@ use time::format_description::well_known::Rfc2822;
 
 use super::AuthError;
 use crate::error::harmless;
-use crate::network::{BodyError, Network, read_bounded};
+use crate::network::{BodyError, Network, WINDOW, read_bounded};
 use crate::secret::Secret;
 
 /// The one OAuth scope that Artifact Registry documents for pushing and pulling.
@@ -142,9 +142,10 @@ fn broken(error: reqwest::Error) -> ExchangeError {
 }
 
 async fn bounded(answer: Response) -> Result<Bytes, ExchangeError> {
-    let body = read_bounded(answer, MAX_ANSWER).await;
+    let body = read_bounded(answer, MAX_ANSWER, WINDOW).await;
     body.map_err(|error| match error {
         BodyError::Broken(error) => ExchangeError::Connection(Box::new(error)),
+        BodyError::Drips(error) => ExchangeError::Connection(Box::new(error)),
         BodyError::TooLong(_) => ExchangeError::Answer,
     })
 }

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::auth::{AuthError, Credential, Shown};
-use crate::network::{Network, NetworkError, read_bounded};
+use crate::network::{Network, NetworkError, WINDOW, read_bounded};
 use crate::secret::Secret;
 
 pub use error::GoogleError;
@@ -335,7 +335,7 @@ async fn read<T: DeserializeOwned>(
     token: &Secret,
 ) -> Result<T, GoogleError> {
     let status = answer.status();
-    let body = match read_bounded(answer, MAX_BODY).await {
+    let body = match read_bounded(answer, MAX_BODY, WINDOW).await {
         Ok(body) => body,
         Err(error) => return Err(GoogleError::broken(method, url, error)),
     };

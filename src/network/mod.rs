@@ -21,7 +21,7 @@ mod tls;
 mod trouble;
 mod tunnel;
 
-pub(crate) use body::{BodyError, read_bounded};
+pub(crate) use body::{BodyError, Drips, WINDOW, read_bounded};
 pub use clients::{NetworkError, USER_AGENT};
 pub(crate) use pace::Pace;
 pub use pace::Paces;

@@ -40,6 +40,8 @@ impl Trouble {
                 // apart by what stands above it.
                 match (trouble, found) {
                     (Self::ProxyAway, _) => return trouble,
+                    // A connection that takes too long to be made is none.
+                    (Self::Unreachable, Self::Stalled) => {}
                     _ => trouble = found,
                 }
             }

@@ -20,6 +20,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 
 use super::http::read_bounded;
 use super::token::{Access, Authorization};
+use super::turns::within_turns;
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
 use crate::manifest::MAX_MANIFEST_SIZE;
@@ -137,7 +138,7 @@ impl Registry {
             _ => return Err(self.refusal(Method::GET, url, answer).await),
         }
         let limit = usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX);
-        let body = read_bounded(answer, limit)
+        let body = read_bounded(answer, limit, self.stall_timeout)
             .await
             .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
         if Digest::of(&body) == *digest {
@@ -199,8 +200,14 @@ impl Registry {
             "sending {digest}, {size} bytes, to {}/{repository}",
             self.endpoint
         );
+        let sending =
+            self.blobs
+                .push_blob_stream(&reference, body.boxed(), digest.as_str(), Some(size));
         let sent = tokio::select! {
-            sent = self.blobs.push_blob_stream(&reference, body.boxed(), digest.as_str(), Some(size)) => sent,
+            sent = within_turns(sending) => match sent {
+                Some(sent) => sent,
+                None => return Err(self.endless_answer(repository).await),
+            },
             () = stalled(&moved, &starves, self.stall_timeout) => {
                 let text = format!("nothing moved for {} s", self.stall_timeout.as_secs());
                 let stalled = io::Error::new(io::ErrorKind::TimedOut, text);
@@ -304,6 +311,18 @@ impl Registry {
                 self.uploads(repository),
                 "its answer names a `Location` that is no URL",
             ),
+        }
+    }
+
+    /// The error for an answer of which nobody saw the end, nor the beginning; what the registry
+    /// says to the same question with a bound to what is read may tell more.
+    async fn endless_answer(&self, repository: &str) -> RegistryError {
+        match self.start_upload(repository).await {
+            Err(refusal) if refusal.status().is_some() => refusal,
+            _ => {
+                let what = "the answer to the upload has no end";
+                RegistryError::unexpected(Method::PUT, self.uploads(repository), what)
+            }
         }
     }
 

@@ -4,15 +4,17 @@
 //! what the destination hashes as well.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use futures_util::future::ready;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
 use reqwest::{Method, StatusCode, Url};
 
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
+use crate::network::Drips;
 use crate::source::ByteStream;
 
 impl Registry {
@@ -71,7 +73,8 @@ impl Registry {
             };
             io::Error::new(kind, error.without_url())
         });
-        Ok(without_first(body.boxed(), surplus))
+        let body = steady(body.boxed(), self.stall_timeout);
+        Ok(without_first(body, surplus))
     }
 
     pub(super) fn blob_url(&self, repository: &str, digest: &Digest) -> Url {
@@ -84,6 +87,19 @@ pub(super) fn starts_at(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     let (first, _) = range.trim().strip_prefix("bytes ")?.split_once('-')?;
     first.trim().parse().ok()
+}
+
+/// A stream that ends in an error when it comes in drips over a window.
+fn steady(body: ByteStream, window: Duration) -> ByteStream {
+    stream::unfold(Some((body, Drips::new(window))), |state| async move {
+        let (mut body, mut drips) = state?;
+        match drips.next(&mut body).await {
+            Ok(Some(Ok(piece))) => Some((Ok(piece), Some((body, drips)))),
+            Ok(Some(Err(error))) | Err(error) => Some((Err(error), None)),
+            Ok(None) => None,
+        }
+    })
+    .boxed()
 }
 
 /// A stream without its first bytes.
@@ -103,8 +119,6 @@ fn without_first(stream: ByteStream, mut surplus: u64) -> ByteStream {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
-
     use super::*;
 
     #[test]

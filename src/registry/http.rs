@@ -63,7 +63,7 @@ impl Registry {
         answer: Response,
     ) -> RegistryError {
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = read_bounded(answer, MAX_ERROR_BODY)
+        let body = read_bounded(answer, MAX_ERROR_BODY, self.stall_timeout)
             .await
             .unwrap_or_default();
         let body = self.tokens.without_secrets(&body);

@@ -115,7 +115,7 @@ impl Registry {
         // A tag has no digest of its own, but a registry says which one it stands for.
         let digest = reference.parse().ok().or_else(|| content_digest(&answer));
         let limit = usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX);
-        let body = read_bounded(answer, limit)
+        let body = read_bounded(answer, limit, self.stall_timeout)
             .await
             .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
         if is_page(&body) {

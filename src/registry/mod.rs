@@ -21,6 +21,7 @@ mod resumed;
 mod retry;
 mod tags;
 mod token;
+mod turns;
 
 pub use error::RegistryError;
 pub use google::ListedManifest;
@@ -29,6 +30,7 @@ pub use tags::Listing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode, Url};
 
@@ -47,7 +49,7 @@ pub struct Registry {
     blobs: oci_distribution::Client,
     tokens: Tokens,
     access: Access,
-    stall_timeout: std::time::Duration,
+    stall_timeout: Duration,
     /// The bytes of blobs that were sent.
     moved: Arc<AtomicU64>,
     retries: Retries,
@@ -110,10 +112,10 @@ impl Registry {
         let (root, challenge) = retries
             .run(|| async {
                 retries.pace.turn().await;
-                match ping(&http, endpoint, "https").await {
+                match ping(&http, endpoint, "https", network.stall_timeout).await {
                     Err(error) if may_be_plain && error.may_speak_plainly() => {
                         // What HTTPS said is the better story when neither is spoken.
-                        match ping(&http, endpoint, "http").await {
+                        match ping(&http, endpoint, "http", network.stall_timeout).await {
                             Err(second) if second.is_broken() => Err(error),
                             answer => answer,
                         }
@@ -130,18 +132,26 @@ impl Registry {
             Some(server) => network.paces.of(&server),
             None => retries.pace.clone(),
         };
+        let stall_timeout = network.stall_timeout;
         Ok(Self {
             blobs: blobs::client(network, &root)?,
-            tokens: Tokens::new(root.clone(), credential, http.clone(), challenge, pace),
+            tokens: Tokens::new(
+                root.clone(),
+                credential,
+                http.clone(),
+                challenge,
+                pace,
+                stall_timeout,
+            ),
             endpoint: endpoint.clone(),
             access: if for_writing {
                 Access::PullPush
             } else {
                 Access::Pull
             },
-            stall_timeout: network.stall_timeout,
+            stall_timeout,
             moved: Arc::default(),
-            retries,
+            retries: retries.once_reached(),
             http,
             root,
         })
@@ -181,6 +191,7 @@ async fn ping(
     http: &reqwest::Client,
     endpoint: &Endpoint,
     scheme: &str,
+    stall_timeout: Duration,
 ) -> Result<(Url, Challenge), RegistryError> {
     let url = endpoint.url(scheme);
     let answer =
@@ -193,7 +204,7 @@ async fn ping(
             return Err(RegistryError::unexpected(Method::GET, url, what));
         }
         StatusCode::OK => {
-            let body = http::read_bounded(answer, error::MAX_ERROR_BODY).await;
+            let body = http::read_bounded(answer, error::MAX_ERROR_BODY, stall_timeout).await;
             if body.is_ok_and(|body| error::is_page(&body)) {
                 return Err(RegistryError::unexpected(Method::GET, url, error::PAGE));
             }
@@ -205,7 +216,7 @@ async fn ping(
         }
         status => {
             let headers = answer.headers().clone();
-            let body = http::read_bounded(answer, error::MAX_ERROR_BODY)
+            let body = http::read_bounded(answer, error::MAX_ERROR_BODY, stall_timeout)
                 .await
                 .unwrap_or_default();
             return Err(

@@ -80,7 +80,7 @@ impl Registry {
             _ => return Err(self.refusal(Method::GET, url.clone(), answer).await),
         }
         let next = next_page(answer.headers(), url);
-        let body = read_bounded(answer, MAX_PAGE)
+        let body = read_bounded(answer, MAX_PAGE, self.stall_timeout)
             .await
             .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
         match serde_json::from_slice(&body) {

@@ -63,7 +63,7 @@ impl Registry {
             }
             let next = next_page(answer.headers(), &url);
             let limit = usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX);
-            let body = read_bounded(answer, limit)
+            let body = read_bounded(answer, limit, self.stall_timeout)
                 .await
                 .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
             match AnyManifest::parse(body, Some(media_type::OCI_INDEX)) {

@@ -34,11 +34,16 @@ impl Registry {
             position: offset,
             size,
             body: Some(body),
+            resumed_at: offset,
             patience: None,
         };
         Ok(download.into_stream())
     }
 }
+
+/// How many bytes have to come before a download counts as one that gets on: fewer, again and again,
+/// would never end.
+const PROGRESS: u64 = 64 * 1024;
 
 /// A blob on its way.
 struct Download {
@@ -48,7 +53,9 @@ struct Download {
     position: u64,
     size: u64,
     body: Option<ByteStream>,
-    /// What is left of the patience since the last byte came; none where it came at once.
+    /// From where on it was asked for last.
+    resumed_at: u64,
+    /// What is left of the patience since it last got on; none where it never stopped.
     patience: Option<Patience>,
 }
 
@@ -73,13 +80,16 @@ impl Download {
                     let asked =
                         self.registry
                             .get_blob(&self.repository, &self.digest, self.position);
+                    self.resumed_at = self.position;
                     self.body.insert(asked.await?)
                 }
             };
             let broken = match body.next().await {
                 Some(Ok(piece)) => {
                     self.position += piece.len() as u64;
-                    self.patience = None;
+                    if self.position - self.resumed_at >= PROGRESS {
+                        self.patience = None;
+                    }
                     if self.position > self.size {
                         return Err(self.too_long());
                     }

@@ -28,8 +28,12 @@ const LEAST_TRIES: u32 = 3;
 /// How many times more a step is tried whose answer was garbled, or whose token was refused.
 const FEW: u32 = 2;
 
-/// How long what is most likely a mistake, or need not be known, is waited for.
+/// How long what need not be known is waited for.
 const BRIEF: Duration = Duration::from_secs(15);
+
+/// How long a host that has not answered yet is waited for: it takes a registry that long to start,
+/// and no wait mends a name that is spelt wrongly, or a proxy that is not named.
+const FIRST_CONTACT: Duration = Duration::from_secs(30);
 
 /// Whether it helps to do a failed step again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +44,8 @@ pub(crate) enum Retry {
     Renewed,
     /// It was bad luck, or it is none: twice.
     Twice,
-    /// It may be a mistake that no wait mends: for some seconds.
-    Briefly,
+    /// Nobody is there: as what passes with time where somebody was before, else not for long.
+    Away,
     /// It passes with time; the other side may have said after how much.
     Later(Option<Duration>),
     /// Likewise, but it is about all that is sent.
@@ -61,6 +65,8 @@ pub(crate) trait Retryable: std::error::Error {
 #[derive(Clone, Debug)]
 pub(crate) struct Retries {
     timeout: Duration,
+    /// True when the host has answered before.
+    is_reached: bool,
     pub(super) pace: Pace,
 }
 
@@ -68,7 +74,16 @@ impl Retries {
     pub(super) fn new(network: &Network, host: &Endpoint) -> Self {
         Self {
             timeout: network.retry_timeout,
+            is_reached: false,
             pace: network.paces.of(host),
+        }
+    }
+
+    /// The same once the host has answered.
+    pub(super) fn once_reached(self) -> Self {
+        Self {
+            is_reached: true,
+            ..self
         }
     }
 
@@ -76,7 +91,7 @@ impl Retries {
     pub(super) fn brief(&self) -> Self {
         Self {
             timeout: self.timeout.min(BRIEF),
-            pace: self.pace.clone(),
+            ..self.clone()
         }
     }
 
@@ -107,6 +122,7 @@ impl Retries {
     pub(crate) fn patience(&self) -> Patience {
         Patience {
             timeout: self.timeout,
+            is_reached: self.is_reached,
             waits: self.waits(),
             tries: 0,
             unlucky: 0,
@@ -159,6 +175,7 @@ impl Retries {
 /// How often a step has failed, for how long, and how long it may go on.
 pub(crate) struct Patience {
     timeout: Duration,
+    is_reached: bool,
     waits: ExponentialBackoff,
     tries: u32,
     /// How many of the tries failed in a way that no wait mends.
@@ -178,6 +195,7 @@ impl Patience {
         self.tries += 1;
         self.during = self.failed_first.get_or_insert_with(Instant::now).elapsed();
         self.unlucky += u32::from(matches!(retry, Retry::Renewed | Retry::Twice));
+        self.is_reached |= retry != Retry::Away;
         let (tries, during) = (self.tries, self.during);
         let wait = self.waits.next().unwrap_or(LONGEST_WAIT);
         let within = |limit: Duration, least: u32| {
@@ -194,7 +212,8 @@ impl Patience {
             Retry::Never => None,
             _ if self.timeout.is_zero() => None,
             Retry::Twice => (self.unlucky <= FEW).then_some(wait),
-            Retry::Briefly => within(self.timeout.min(BRIEF), 0),
+            Retry::Away if !self.is_reached => within(self.timeout.min(FIRST_CONTACT), 0),
+            Retry::Away => within(self.timeout, LEAST_TRIES),
             Retry::Later(asked) | Retry::Throttled(asked) => {
                 let asked = asked.unwrap_or_default();
                 if asked > self.timeout.saturating_sub(during) {
@@ -247,6 +266,7 @@ mod tests {
     fn retries(timeout: u64) -> Retries {
         Retries {
             timeout: Duration::from_secs(timeout),
+            is_reached: false,
             pace: Pace::default(),
         }
     }
@@ -276,8 +296,34 @@ mod tests {
             assert!(tries > 5, "{tries} within {timeout} s");
             assert_eq!(during.as_secs(), timeout);
         }
-        let (_, during) = fail(300, Retry::Briefly).await;
-        assert_eq!(during, BRIEF);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_was_there_before_is_waited_for_longer_than_one_that_never_was() {
+        assert_eq!(fail(300, Retry::Away).await.1, FIRST_CONTACT);
+        let fail_once_reached = async |mut kinds: Vec<Retry>| {
+            let since = Instant::now();
+            let step = || {
+                let kind = if kinds.len() > 1 {
+                    kinds.remove(0)
+                } else {
+                    kinds[0]
+                };
+                std::future::ready(Err::<(), _>(Failed(kind, 0)))
+            };
+            drop(retries(300).run(step).await);
+            since.elapsed().as_secs()
+        };
+        // An answer of any kind, or a connection that broke, and then nobody.
+        assert_eq!(
+            fail_once_reached(vec![Retry::Later(None), Retry::Away]).await,
+            300
+        );
+        let reached = retries(300).once_reached();
+        let since = Instant::now();
+        let away = || std::future::ready(Err::<(), _>(Failed(Retry::Away, 0)));
+        drop(reached.run(away).await);
+        assert_eq!(since.elapsed().as_secs(), 300);
     }
 
     #[tokio::test(start_paused = true)]

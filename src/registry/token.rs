@@ -86,6 +86,7 @@ pub(super) struct Tokens {
     challenge: Challenge,
     /// The pace of where tokens are bought.
     pace: Pace,
+    stall_timeout: Duration,
     current: Mutex<HashMap<Scope, Shared>>,
     /// All that was shown to the registry, in the forms in which it was.
     shown: Mutex<HashSet<String>>,
@@ -141,6 +142,7 @@ impl Tokens {
         http: reqwest::Client,
         challenge: Challenge,
         pace: Pace,
+        stall_timeout: Duration,
     ) -> Self {
         Self {
             root,
@@ -148,6 +150,7 @@ impl Tokens {
             http,
             challenge,
             pace,
+            stall_timeout,
             current: Mutex::default(),
             shown: Mutex::default(),
         }
@@ -306,7 +309,7 @@ impl Tokens {
         let status = answer.status();
         if status != StatusCode::OK {
             let headers = answer.headers().clone();
-            let body = read_bounded(answer, MAX_ERROR_BODY)
+            let body = read_bounded(answer, MAX_ERROR_BODY, self.stall_timeout)
                 .await
                 .unwrap_or_default();
             let body = self.without_secrets(&body);
@@ -314,7 +317,7 @@ impl Tokens {
                 .with_headers(&headers)
                 .of(self.asker(*access)));
         }
-        let body = read_bounded(answer, MAX_TOKEN_BODY)
+        let body = read_bounded(answer, MAX_TOKEN_BODY, self.stall_timeout)
             .await
             .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
         let mut token = read_token(&body).ok_or_else(|| {

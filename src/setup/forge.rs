@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::federation::{Pool, Provider};
 use super::{Setup, SetupError};
 use crate::config::{Forge, ForgeIds, ForgeKind};
-use crate::network::read_bounded;
+use crate::network::{WINDOW, read_bounded};
 
 /// A repository whose jobs may push, and all that Google is told of it.
 #[derive(Clone, Debug)]
@@ -147,7 +147,7 @@ impl Setup<'_> {
         if answer.status() != StatusCode::OK {
             return Err(refused(None));
         }
-        let body = read_bounded(answer, MAX_BODY)
+        let body = read_bounded(answer, MAX_BODY, WINDOW)
             .await
             .map_err(|error| refused(Some(Box::new(error))))?;
         let ids = match &forge.kind {

@@ -1,12 +1,13 @@
-//! A registry that never stops: answers without an end, listings that always name another page.
-//! What is read of it is bounded, and told.
+//! A registry that never stops: answers without an end or in drips, listings that always name another
+//! page. What is read of it is bounded in bytes and in time, and told.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{Layout, Packed, Picture, classic_archive};
 use crate::support::run::{Outcome, Run};
 
 /// What a peer answers.
@@ -15,6 +16,8 @@ enum Answer {
     Whole(String, String),
     /// A head, and a body that does not.
     Endless(String),
+    /// A head, and a body that does not either, a byte at a time.
+    Drips(String),
 }
 
 /// Answers by method and path; `head` of an [`Answer`] is its status and headers.
@@ -54,6 +57,15 @@ fn serve(stream: TcpStream, answer: &dyn Fn(&str, &str) -> Answer) -> std::io::R
             }
             lines.push(line);
         }
+        let length = lines.iter().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            let is_length = name.eq_ignore_ascii_case("content-length");
+            is_length.then(|| value.trim().parse().unwrap())
+        });
+        std::io::copy(
+            &mut (&mut input).take(length.unwrap_or(0)),
+            &mut std::io::sink(),
+        )?;
         let mut words = lines[0].split(' ');
         let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         match answer(method, path) {
@@ -71,6 +83,16 @@ fn serve(stream: TcpStream, answer: &dyn Fn(&str, &str) -> Answer) -> std::io::R
                 let piece = format!("10000\r\n{}\r\n", "[".repeat(0x10000));
                 loop {
                     output.write_all(piece.as_bytes())?;
+                }
+            }
+            Answer::Drips(head) => {
+                write!(
+                    output,
+                    "HTTP/1.1 {head}\r\ntransfer-encoding: chunked\r\n\r\n"
+                )?;
+                loop {
+                    output.write_all(b"1\r\n[\r\n")?;
+                    thread::sleep(Duration::from_millis(20));
                 }
             }
         }
@@ -163,4 +185,144 @@ fn a_manifest_without_an_end_is_taken_for_none() {
     let outcome = bounded(run).run();
     assert_eq!(outcome.code, 3, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("enough"), "{}", outcome.stderr);
+}
+
+/// A registry that takes a push, but for what `odd` answers.
+fn taking(odd: impl Fn(&str, &str) -> Option<Answer> + Send + Sync + 'static) -> Peer {
+    Peer::start(move |method, path| {
+        let usual = || match (method, path) {
+            (_, "/v2/") => whole("200 OK", "{}"),
+            ("POST", _) => whole("202 Accepted\r\nlocation: /v2/app/blobs/uploads/1", ""),
+            ("PUT", _) => whole("201 Created\r\nlocation: /v2/app/x", ""),
+            _ => whole("404 Not Found", "{}"),
+        };
+        odd(method, path).unwrap_or_else(usual)
+    })
+}
+
+fn push(peer: &Peer) -> Run {
+    bounded(
+        Run::new()
+            .file(
+                "image.tar",
+                classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+            )
+            .set("image", "image.tar")
+            .set("tags", format!("{}/app:1", peer.address))
+            .set("verify", "off"),
+    )
+}
+
+/// Runs to the end, and tells the most memory that was held on the way, in KiB.
+fn with_memory(run: Run) -> (Outcome, u64) {
+    let mut running = run.start();
+    let mut peak = 0;
+    while !running.has_ended() {
+        peak = running.peak_memory().unwrap_or(peak);
+        thread::sleep(Duration::from_millis(2));
+    }
+    (running.wait(), peak)
+}
+
+#[test]
+fn a_refused_upload_without_an_end_fills_no_memory() {
+    let (_, usual) = with_memory(push(&taking(|_, _| None)));
+    for (method, code) in [("POST", 4), ("PUT", 1)] {
+        let peer = taking(move |asked, path| {
+            let is_upload = asked == method && path.contains("/uploads/");
+            is_upload.then(|| Answer::Endless("503 Later".to_owned()))
+        });
+        let (outcome, peak) = with_memory(push(&peer));
+        assert_eq!(outcome.code, code, "{}", outcome.stderr);
+        let told = match method {
+            "POST" => "503 Service Unavailable",
+            _ => "the answer to the upload has no end",
+        };
+        assert!(outcome.error().contains(told), "{}", outcome.stderr);
+        assert!(
+            peak < usual + 100_000,
+            "{method}: {peak} KiB, where {usual} KiB are usual"
+        );
+    }
+}
+
+#[test]
+fn what_is_said_without_an_end_beside_a_success_is_not_listened_to() {
+    for (method, part) in [
+        ("POST", "/uploads/"),
+        ("PUT", "/uploads/"),
+        ("PUT", "/manifests/"),
+        ("GET", "/v2/"),
+        ("GET", "/tags/list"),
+    ] {
+        let peer = taking(move |asked, path| {
+            let head = match asked {
+                "POST" => "202 Accepted\r\nlocation: /v2/app/blobs/uploads/1",
+                "PUT" => "201 Created\r\nlocation: /v2/app/x",
+                _ => "200 OK",
+            };
+            let is_it = asked == method && path.contains(part);
+            is_it.then(|| Answer::Endless(head.to_owned()))
+        });
+        let outcome = push(&peer).run();
+        assert_eq!(outcome.code, 0, "{method} {part}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn an_answer_in_drips_is_given_up_whatever_it_is_for() {
+    let drips = |head: &str| Answer::Drips(head.to_owned());
+    // (what drips, its status, what is told)
+    for (part, head, told) in [
+        ("/tags/list", "200 OK", "in drips"),
+        ("/tags/list", "500 Oh", "500"),
+        ("/v2/", "500 Oh", "500"),
+    ] {
+        let peer = Peer::start(move |_, path| match path {
+            path if path.contains(part) && (part != "/v2/" || path == part) => drips(head),
+            _ => whole("200 OK", "{}"),
+        });
+        let run = Run::command("list").set("tags", format!("{}/app", peer.address));
+        let outcome = bounded(run).set("stall_timeout", "1s").run();
+        assert_eq!(outcome.code, 4, "{part}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(told), "{part}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn an_upload_and_a_download_in_drips_are_given_up() {
+    for (method, part) in [
+        ("POST", "/uploads/"),
+        ("PUT", "/uploads/"),
+        ("PUT", "/manifests/"),
+    ] {
+        let peer = taking(move |asked, path| {
+            let is_it = asked == method && path.contains(part);
+            is_it.then(|| Answer::Drips("503 Later".to_owned()))
+        });
+        let outcome = push(&peer).set("stall_timeout", "1s").run();
+        assert_eq!(outcome.code, 4, "{method} {part}: {}", outcome.stderr);
+    }
+    let mut layout = Layout::default();
+    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let manifest = String::from_utf8(layout.get(&root).to_vec()).unwrap();
+    for part in ["/manifests/", "/blobs/"] {
+        let manifest = manifest.clone();
+        let source = Peer::start(move |_, path| match path {
+            path if path.contains(part) => Answer::Drips("200 OK".to_owned()),
+            path if path.contains("/manifests/") => whole("200 OK", &manifest),
+            _ => whole("200 OK", "{}"),
+        });
+        let home = taking(|_, _| None);
+        let run = Run::new()
+            .set("image", format!("docker://{}/app:1", source.address))
+            .set("tags", format!("{}/app:1", home.address));
+        let outcome = bounded(run).set("stall_timeout", "1s").run();
+        assert_eq!(outcome.code, 4, "{part}: {}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("bytes came in"),
+            "{}",
+            outcome.stderr
+        );
+    }
 }

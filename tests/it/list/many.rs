@@ -50,7 +50,7 @@ fn peak(run: Run) -> (String, u64) {
     let mut stdout = running.take_stdout();
     let mut printed = vec![0];
     stdout.read_exact(&mut printed).unwrap();
-    let peak = running.peak_memory();
+    let peak = running.peak_memory().unwrap();
     stdout.read_to_end(&mut printed).unwrap();
     let outcome = running.wait();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);

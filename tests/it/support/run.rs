@@ -205,13 +205,15 @@ impl Running {
         self.child.stdout.take().unwrap()
     }
 
-    /// The most memory that it has held so far, in KiB.
-    pub fn peak_memory(&self) -> u64 {
+    /// The most memory that it has held so far, in KiB; none once it has ended.
+    pub fn peak_memory(&self) -> Option<u64> {
         let status = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(status).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
-        peak.unwrap().parse().unwrap()
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let peak = peak.trim().strip_suffix(" kB").unwrap();
+        Some(peak.parse().unwrap())
     }
 
     /// True when it has ended by itself.

@@ -1,0 +1,65 @@
+//! What a registry says in the body of a refusal.
+
+use serde::Deserialize;
+
+/// Reads `{"errors":[{"code","message"}]}` (distribution spec, "Error Codes"); text that is no such
+/// JSON is the sentence itself, as Google's 412 is, unless it is a page for a browser.
+pub(super) fn read_envelope(body: &[u8]) -> (Option<String>, Option<String>) {
+    #[derive(Deserialize)]
+    struct Envelope {
+        errors: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let non_empty = |text: String| Some(text).filter(|text| !text.trim().is_empty());
+    match serde_json::from_slice::<Envelope>(body) {
+        Ok(envelope) => match envelope.errors.into_iter().next() {
+            Some(entry) => (non_empty(entry.code), non_empty(entry.message)),
+            None => (None, None),
+        },
+        Err(_) => {
+            let text = String::from_utf8_lossy(body);
+            let text = text.trim();
+            if text.is_empty() {
+                (None, None)
+            } else if is_page(body) {
+                (None, Some(PAGE.to_owned()))
+            } else {
+                (None, Some(text.chars().take(1000).collect()))
+            }
+        }
+    }
+}
+
+/// What is said of a page for a browser, whose text is for no log.
+pub(in crate::registry) const PAGE: &str = "the answer is a web page";
+
+/// True for a page for a browser, in place of whatever else was asked for.
+pub(in crate::registry) fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_error_of_an_envelope_is_told() {
+        let body = br#"{"errors":[{"code":"DENIED","message":"no"},{"code":"X","message":"y"}]}"#;
+        assert_eq!(
+            read_envelope(body),
+            (Some("DENIED".to_owned()), Some("no".to_owned()))
+        );
+        assert_eq!(read_envelope(b""), (None, None));
+        assert_eq!(
+            read_envelope(b"Container Registry is deprecated"),
+            (None, Some("Container Registry is deprecated".to_owned()))
+        );
+        assert_eq!(read_envelope(b"<html>502</html>").1.unwrap(), PAGE);
+    }
+}

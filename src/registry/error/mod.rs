@@ -1,0 +1,271 @@
+//! Whatever a registry refuses, in one form: method, redacted URL, status, code, its own sentence.
+
+mod envelope;
+mod redacted;
+mod verdict;
+
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode, Url};
+
+use super::advice::Asker;
+use super::http::BodyError;
+use super::retry::retry_after;
+use crate::auth::AuthError;
+use crate::digest::Digest;
+use crate::error::harmless;
+use crate::manifest::ManifestError;
+use crate::network::Trouble;
+use envelope::read_envelope;
+pub(super) use envelope::{PAGE, is_page};
+use redacted::redacted;
+
+/// A request to a registry that did not do what it was sent for.
+#[derive(Debug, thiserror::Error)]
+pub struct RegistryError {
+    method: Method,
+    url: Box<Url>,
+    asker: Option<Box<Asker>>,
+    /// How often it was tried and for how long, where more than once.
+    tries: Option<(u32, Duration)>,
+    outcome: Box<Outcome>,
+    #[source]
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What came of the request.
+#[derive(Clone, Debug)]
+enum Outcome {
+    /// An answer that refuses.
+    Refused {
+        /// The HTTP status.
+        status: StatusCode,
+        /// The first code of the error envelope: `DENIED`, `MANIFEST_UNKNOWN`, …
+        code: Option<String>,
+        /// The registry's own sentence.
+        sentence: Option<String>,
+        /// After how long it asks to be asked again.
+        retry_after: Option<Duration>,
+        /// True when it was the token that was refused, and another may not be.
+        is_token: bool,
+    },
+    /// No answer, or one that broke off.
+    Broken,
+    /// A token for the request could not be had; the cause says why.
+    NotSignedIn,
+    /// An answer that the distribution spec does not allow.
+    Unexpected,
+    /// An answer whose body is not what was asked for, as when bytes change on the way.
+    Garbled,
+    /// What was to be sent could not be read.
+    Unreadable,
+}
+
+impl std::fmt::Display for RegistryError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let (Outcome::NotSignedIn, Some(cause)) = (&*self.outcome, &self.cause) {
+            // The request was never sent.
+            return write!(formatter, "{cause}");
+        }
+        if let Outcome::Unreadable = &*self.outcome {
+            return formatter.write_str("the image could not be read while it was sent");
+        }
+        write!(
+            formatter,
+            "{} {}",
+            self.method,
+            redacted(&self.method, &self.url)
+        )?;
+        if let Outcome::Refused { status, code, .. } = &*self.outcome {
+            write!(formatter, ": {}", status.as_u16())?;
+            match (code, status.canonical_reason()) {
+                (Some(code), _) => write!(formatter, " {}", harmless(code))?,
+                (None, Some(reason)) => write!(formatter, " {reason}")?,
+                (None, None) => {}
+            }
+        }
+        if let Some((times, during)) = self.tries {
+            write!(formatter, " ({times} tries in {} s)", during.as_secs())?;
+        }
+        Ok(())
+    }
+}
+
+/// A sentence that stands as the cause of an error.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", harmless(.0))]
+struct Sentence(String);
+
+/// The most bytes of an error's body that are read: enough for any sentence.
+pub(super) const MAX_ERROR_BODY: usize = 64 * 1024;
+
+impl RegistryError {
+    /// An answer that refuses, with the body that says why.
+    pub(super) fn refused(method: Method, url: Url, status: StatusCode, body: &[u8]) -> Self {
+        let (code, sentence) = read_envelope(body);
+        Self {
+            method,
+            url: Box::new(url),
+            asker: None,
+            tries: None,
+            cause: sentence
+                .clone()
+                .map(|text| Box::new(Sentence(text)) as Box<_>),
+            outcome: Box::new(Outcome::Refused {
+                status,
+                code,
+                sentence,
+                retry_after: None,
+                is_token: false,
+            }),
+        }
+    }
+
+    /// The same refusal, with what its headers say of another try.
+    pub(super) fn with_headers(mut self, headers: &HeaderMap) -> Self {
+        if let Outcome::Refused {
+            retry_after: asked, ..
+        } = &mut *self.outcome
+        {
+            *asked = retry_after(headers);
+        }
+        self
+    }
+
+    /// The same refusal, of a token that is forgotten now.
+    pub(super) fn of_token(mut self) -> Self {
+        if let Outcome::Refused { is_token, .. } = &mut *self.outcome {
+            *is_token = true;
+        }
+        self
+    }
+
+    /// No answer, or one that broke off.
+    pub(super) fn broken(
+        method: Method,
+        url: Url,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::with_cause(method, url, Outcome::Broken, cause)
+    }
+
+    /// An answer that the distribution spec does not allow.
+    pub(super) fn unexpected(method: Method, url: Url, what: impl Into<String>) -> Self {
+        Self::with_cause(method, url, Outcome::Unexpected, Sentence(what.into()))
+    }
+
+    /// An answer that is not the document that it should be; where its digest is right, it is what
+    /// the registry has.
+    pub(super) fn malformed(
+        method: Method,
+        url: Url,
+        cause: ManifestError,
+        is_what_it_has: bool,
+    ) -> Self {
+        let outcome = match is_what_it_has {
+            true => Outcome::Unexpected,
+            false => Outcome::Garbled,
+        };
+        Self::with_cause(method, url, outcome, cause)
+    }
+
+    /// An answer whose bytes are not those that were asked for.
+    pub(super) fn garbled(method: Method, url: Url, what: impl Into<String>) -> Self {
+        Self::with_cause(method, url, Outcome::Garbled, Sentence(what.into()))
+    }
+
+    /// An answer whose body could not be read whole.
+    pub(super) fn unfinished(method: Method, url: Url, cause: BodyError) -> Self {
+        let outcome = match cause {
+            BodyError::Broken(_) | BodyError::Drips(_) => Outcome::Broken,
+            BodyError::TooLong(_) => Outcome::Unexpected,
+        };
+        Self::with_cause(method, url, outcome, cause)
+    }
+
+    /// What was to be sent could not be read.
+    pub(super) fn unreadable(method: Method, url: Url, cause: std::io::Error) -> Self {
+        Self::with_cause(method, url, Outcome::Unreadable, cause)
+    }
+
+    /// No token for the request.
+    pub(super) fn not_signed_in(method: Method, url: Url, cause: AuthError) -> Self {
+        Self::with_cause(method, url, Outcome::NotSignedIn, cause)
+    }
+
+    fn with_cause(
+        method: Method,
+        url: Url,
+        outcome: Outcome,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            method,
+            url: Box::new(url),
+            asker: None,
+            tries: None,
+            outcome: Box::new(outcome),
+            cause: Some(cause.into()),
+        }
+    }
+
+    /// The same error, knowing who was refused.
+    pub(super) fn of(mut self, asker: Asker) -> Self {
+        self.asker = Some(Box::new(asker));
+        self
+    }
+
+    /// The HTTP status of a refusal.
+    pub fn status(&self) -> Option<StatusCode> {
+        match &*self.outcome {
+            Outcome::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// The registry's code for a refusal (`DENIED`, `NAME_UNKNOWN`, …).
+    pub fn code(&self) -> Option<&str> {
+        match &*self.outcome {
+            Outcome::Refused { code, .. } => code.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// True when nothing that speaks HTTP answered, for another reason than a certificate that is
+    /// not trusted.
+    pub(super) fn may_speak_plainly(&self) -> bool {
+        matches!(*self.outcome, Outcome::Broken) && self.trouble() != Trouble::Certificate
+    }
+
+    /// True when the registry answered, but not with the document that was asked for.
+    pub(crate) fn is_malformed(&self) -> bool {
+        matches!(*self.outcome, Outcome::Unexpected | Outcome::Garbled)
+    }
+
+    /// True when no answer came, or one that broke off.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(*self.outcome, Outcome::Broken)
+    }
+
+    /// True when it was what should be sent that could not be read.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        matches!(*self.outcome, Outcome::Unreadable)
+    }
+
+    /// Notes how often it was tried.
+    pub(crate) fn note_tries(&mut self, times: u32, during: Duration) {
+        self.tries = (times > 1).then_some((times, during));
+    }
+
+    /// True when the registry's sentence names this digest.
+    pub(crate) fn names(&self, digest: &Digest) -> bool {
+        match &*self.outcome {
+            Outcome::Refused {
+                sentence: Some(sentence),
+                ..
+            } => sentence.contains(digest.as_str()),
+            _ => false,
+        }
+    }
+}

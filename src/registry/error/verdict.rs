@@ -1,0 +1,191 @@
+//! What follows from a request that failed: the exit code, whether it helps to try again, and what
+//! to do.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+use super::{Outcome, RegistryError};
+use crate::auth::AuthError;
+use crate::error::{ExitCode, Hint};
+use crate::network::Trouble;
+use crate::registry::advice::{NO_REGISTRY, Refusal, advice, host};
+use crate::registry::retry::{Retry, Retryable};
+
+/// The codes of refusals that pass, whatever their status: a quota, and an upload session that has
+/// run out. go-containerregistry counts `UNKNOWN` and `UNAVAILABLE` among them, which here do not
+/// outweigh a status that says more.
+/// <https://github.com/google/go-containerregistry/blob/main/pkg/v1/remote/transport/error.go>
+const PASSING: [&str; 3] = [
+    "TOOMANYREQUESTS",
+    "BLOB_UPLOAD_INVALID",
+    "BLOB_UPLOAD_UNKNOWN",
+];
+
+/// The codes for a manifest that names what the registry does not have: the spec's, and Google's.
+const INCOMPLETE: [&str; 2] = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
+
+impl RegistryError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        match &*self.outcome {
+            Outcome::Refused { status, code, .. } => match (status.as_u16(), code.as_deref()) {
+                (401 | 403, _) => ExitCode::Denied,
+                (408 | 429 | 500.., _) => ExitCode::Temporary,
+                (_, Some(code)) if PASSING.contains(&code) => ExitCode::Temporary,
+                (400 | 404 | 412 | 413, _) if !self.is_incomplete() => ExitCode::Failed,
+                (_, Some("UNKNOWN" | "UNAVAILABLE")) => ExitCode::Temporary,
+                // It had all of it a moment ago.
+                _ if self.is_incomplete() => ExitCode::Temporary,
+                _ => ExitCode::Failed,
+            },
+            Outcome::Broken => self.trouble().exit_code(),
+            Outcome::NotSignedIn => self
+                .auth_error()
+                .map_or(ExitCode::Denied, AuthError::exit_code),
+            Outcome::Unreadable => self
+                .source_error()
+                .map_or(ExitCode::Failed, Self::exit_code),
+            Outcome::Unexpected | Outcome::Garbled => ExitCode::Failed,
+        }
+    }
+
+    /// True when a manifest was refused because the registry lacks something that it names.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.code().is_some_and(|code| INCOMPLETE.contains(&code))
+    }
+
+    /// What the registry said that an image was being read from.
+    fn source_error(&self) -> Option<&Self> {
+        let cause = self.cause.as_ref()?.downcast_ref::<std::io::Error>()?;
+        cause.get_ref()?.downcast_ref()
+    }
+
+    pub(super) fn trouble(&self) -> Trouble {
+        match &self.cause {
+            Some(cause) => Trouble::of(&**cause),
+            None => Trouble::Broken,
+        }
+    }
+
+    fn auth_error(&self) -> Option<&AuthError> {
+        self.cause.as_ref()?.downcast_ref()
+    }
+}
+
+impl Retryable for RegistryError {
+    fn retry(&self) -> Retry {
+        match &*self.outcome {
+            Outcome::Refused { is_token: true, .. } => Retry::Renewed,
+            // The same bytes again would be refused again: what is missing has to be sent.
+            Outcome::Refused { .. } if self.is_incomplete() => Retry::Never,
+            // The manifest was read here without fault, so it may have been changed on the way.
+            Outcome::Refused { sentence, .. }
+                if matches!(self.code(), Some("MANIFEST_INVALID" | "DIGEST_INVALID"))
+                    && !sentence
+                        .as_ref()
+                        .is_some_and(|says| says.contains("immutab")) =>
+            {
+                Retry::Twice
+            }
+            Outcome::Refused {
+                status,
+                retry_after,
+                ..
+            } if *status == StatusCode::TOO_MANY_REQUESTS
+                || self.code() == Some("TOOMANYREQUESTS") =>
+            {
+                Retry::Throttled(*retry_after)
+            }
+            Outcome::Refused { retry_after, .. } if self.exit_code() == ExitCode::Temporary => {
+                Retry::Later(*retry_after)
+            }
+            Outcome::Broken => match self.trouble() {
+                Trouble::Name
+                | Trouble::Unreachable
+                | Trouble::ProxyAway
+                | Trouble::ProxyRefusal => Retry::Away,
+                trouble if trouble.exit_code() == ExitCode::Temporary => Retry::Later(None),
+                _ => Retry::Never,
+            },
+            Outcome::NotSignedIn if self.exit_code() == ExitCode::Temporary => Retry::Later(None),
+            Outcome::Garbled => Retry::Twice,
+            Outcome::Refused { .. }
+            | Outcome::NotSignedIn
+            | Outcome::Unexpected
+            | Outcome::Unreadable => Retry::Never,
+        }
+    }
+
+    fn tried(mut self, times: u32, during: Duration) -> Self {
+        self.note_tries(times, during);
+        self
+    }
+}
+
+impl Hint for RegistryError {
+    fn hints(&self) -> Vec<String> {
+        match &*self.outcome {
+            Outcome::Refused {
+                status,
+                code,
+                sentence,
+                retry_after,
+                ..
+            } => {
+                let refusal = Refusal {
+                    url: &self.url,
+                    status: status.as_u16(),
+                    code: code.as_deref().unwrap_or_default(),
+                    sentence: sentence.as_deref().unwrap_or_default(),
+                };
+                let mut hints = advice(refusal, self.asker.as_deref());
+                if let Some(asked) = retry_after {
+                    let seconds = asked.as_secs();
+                    hints.insert(0, format!("the registry asks to be left alone for {seconds} s; `retry_timeout` says how long is waited"));
+                }
+                hints
+            }
+            Outcome::Broken => {
+                vec![self.trouble().hint(&host(&self.url))]
+            }
+            Outcome::NotSignedIn => self.auth_error().map(Hint::hints).unwrap_or_default(),
+            Outcome::Unexpected | Outcome::Garbled => vec![NO_REGISTRY.to_owned()],
+            Outcome::Unreadable => match self.source_error() {
+                Some(error) => error.hints(),
+                None => vec![
+                    "another process may have changed the file: push it when it is done".to_owned(),
+                ],
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Method;
+
+    use super::*;
+
+    #[test]
+    fn statuses_map_to_the_exit_codes_that_ci_systems_retry_by() {
+        let exit = |status: u16, body: &[u8]| {
+            RegistryError::refused(
+                Method::GET,
+                "https://gcr.io/v2/".parse().unwrap(),
+                StatusCode::from_u16(status).unwrap(),
+                body,
+            )
+            .exit_code()
+        };
+        for status in [401, 403] {
+            assert_eq!(exit(status, b""), ExitCode::Denied);
+        }
+        for status in [408, 429, 500, 502, 503, 504] {
+            assert_eq!(exit(status, b""), ExitCode::Temporary);
+        }
+        for status in [400, 404, 412, 413] {
+            assert_eq!(exit(status, b""), ExitCode::Failed);
+        }
+    }
+}
