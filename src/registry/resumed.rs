@@ -41,8 +41,8 @@ impl Registry {
     }
 }
 
-/// How many bytes have to come before a download counts as one that gets on: fewer, again and again,
-/// would never end.
+/// How many bytes have to come before a download counts as one that gets on, of a blob that is not
+/// small: a peer that gives fewer again and again would never come to an end.
 const PROGRESS: u64 = 64 * 1024;
 
 /// A blob on its way.
@@ -87,7 +87,7 @@ impl Download {
             let broken = match body.next().await {
                 Some(Ok(piece)) => {
                     self.position += piece.len() as u64;
-                    if self.position - self.resumed_at >= PROGRESS {
+                    if self.position - self.resumed_at >= PROGRESS.min(self.size / 100) {
                         self.patience = None;
                     }
                     if self.position > self.size {
