@@ -189,8 +189,8 @@ mod tests {
               `strip`; default `keep`, but for one platform that is asked for alone.
           referrers
               `true` carries along what refers to the image and to each platform of it: signatures, SBOMs
-              and attestations, by the referrers API, its fallback tag, or cosign's tags; only from a
-              registry; default `false`.
+              and attestations, by the referrers API, its fallback tag, or cosign's tags; from a registry,
+              an OCI layout or an OCI archive; default `false`.
 
         Target:
           tags

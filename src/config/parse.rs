@@ -16,9 +16,9 @@ use super::pull_secret::{Bearings, pull_secret};
 use super::setup::setup;
 use super::values::{any_of, boolean, list, number, word};
 use super::{
-    Attestations, Ci, Command, Compression, Concurrency, Console, Destinations, ExistingTag,
-    ImageOrigin, ListFormat, MissingCredentials, Platforms, Request, Verify, ambient, console,
-    credentials, defaults, image, logins, mirror, network, targets,
+    ArchiveKind, Attestations, Ci, Command, Compression, Concurrency, Console, Destinations,
+    ExistingTag, ImageOrigin, ImageSource, ListFormat, MissingCredentials, Platforms, Request,
+    Verify, ambient, console, credentials, defaults, image, logins, mirror, network, targets,
 };
 use crate::auth::SignIn;
 use crate::auth::metadata::MetadataServer;
@@ -304,10 +304,20 @@ fn switch(variable: &'static str, text: Option<&str>, faults: &mut Faults) -> bo
 fn referrers(given: &Given, image: Option<&ImageOrigin>, faults: &mut Faults) -> bool {
     const VARIABLE: &str = "referrers";
     let is_on = switch(VARIABLE, given.inputs.referrers.as_deref(), faults);
-    if is_on && matches!(image, Some(ImageOrigin::Local(_))) {
+    // What a path or standard input is shows when it is opened.
+    let is_of_docker = matches!(
+        image,
+        Some(ImageOrigin::Local(
+            ImageSource::DockerArchive(..)
+                | ImageSource::DockerDaemon(_)
+                | ImageSource::StandardInput(ArchiveKind::Docker, _)
+        ))
+    );
+    if is_on && is_of_docker {
         faults.unusable(
             VARIABLE,
-            "only what a registry holds is referred to: `image` has to be `docker://NAME`",
+            "nothing that Docker saves holds what refers to an image: `image` has to be \
+             `docker://NAME`, `oci:DIR` or `oci-archive:FILE`",
         );
     }
     is_on

@@ -184,6 +184,9 @@ async fn push_once(
     settings: &Settings,
     holdings: &Arc<Holdings>,
 ) -> Result<Outcome, PushError> {
+    if settings.referrers {
+        source.check_companions().map_err(PushError::Source)?;
+    }
     match as_it_is(source.image(), settings) {
         Ok(tree) => {
             let part = chosen(source, &tree, settings).await?;

@@ -11,15 +11,33 @@ use std::collections::HashSet;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 
-use super::remote::{AT_ONCE, MAX_MANIFESTS, Remote};
+use super::remote::{AT_ONCE, MAX_MANIFESTS};
 use super::tree::Tree;
 use super::{MAX_DEPTH, SourceError};
 use crate::config::Platforms;
 use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Index};
+use crate::manifest::{AnyManifest, Descriptor, Index};
+
+/// Where companions are kept.
+pub(super) trait Shelf {
+    /// How messages call the image there.
+    fn what(&self) -> &str;
+
+    /// What refers to a manifest; none where that is told by the fallback tag alone.
+    async fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, SourceError>;
+
+    /// The manifest under a tag or digest; none when there is no such.
+    async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError>;
+
+    /// The same, and none for what is no manifest that can be pushed.
+    async fn readable(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError>;
+
+    /// A manifest with all below it that is wanted.
+    async fn tree(&self, root: AnyManifest, wanted: &Platforms) -> Result<Tree, SourceError>;
+}
 
 /// The ends of cosign's tags.
-const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
+pub(super) const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 
 /// The most companions of one image: beyond that somebody has made something else of referrers.
 const MOST: usize = 10_000;
@@ -67,14 +85,14 @@ struct Found {
 }
 
 /// Finds all that goes along with the image of `tree`.
-pub(super) async fn of(remote: &Remote, tree: &Tree) -> Result<Companions, SourceError> {
+pub(super) async fn of(shelf: &impl Shelf, tree: &Tree) -> Result<Companions, SourceError> {
     let mut companions = Companions::default();
     let mut seen: HashSet<Digest> = digests(tree).collect();
     let mut asked: Vec<Digest> = seen.iter().cloned().collect();
     let mut total = 0;
     for _ in 0..MAX_DEPTH {
         let mut found = stream::iter(asked)
-            .map(|digest| async move { around(remote, &digest).await })
+            .map(|digest| async move { around(shelf, &digest).await })
             .buffered(AT_ONCE);
         let mut next = Vec::new();
         while let Some(found) = found.try_next().await? {
@@ -88,7 +106,7 @@ pub(super) async fn of(remote: &Remote, tree: &Tree) -> Result<Companions, Sourc
                 }
                 total += manifest.bytes().len();
                 let subject = subject(&manifest);
-                let tree = remote.tree(manifest, &Platforms::All).await?;
+                let tree = shelf.tree(manifest, &Platforms::All).await?;
                 if !tree.absent.is_empty() {
                     companions.notes.push(format!(
                         "{}, which refers to the image, is not there as a whole and is left out",
@@ -103,7 +121,7 @@ pub(super) async fn of(remote: &Remote, tree: &Tree) -> Result<Companions, Sourc
             }
             if companions.all.len() > MOST || total > MAX_MANIFESTS {
                 return Err(SourceError::TooManyCompanions {
-                    what: remote.what().to_owned(),
+                    what: shelf.what().to_owned(),
                     limit: MOST,
                 });
             }
@@ -123,7 +141,7 @@ fn digests(tree: &Tree) -> impl Iterator<Item = Digest> {
 }
 
 /// The `subject` that a manifest names (OCI image spec, `manifest.md`).
-fn subject(manifest: &AnyManifest) -> Option<Digest> {
+pub(super) fn subject(manifest: &AnyManifest) -> Option<Digest> {
     #[derive(Deserialize)]
     struct Fields {
         subject: Option<Subject>,
@@ -137,16 +155,16 @@ fn subject(manifest: &AnyManifest) -> Option<Digest> {
 }
 
 /// What refers to one manifest.
-async fn around(remote: &Remote, digest: &Digest) -> Result<Found, SourceError> {
+async fn around(shelf: &impl Shelf, digest: &Digest) -> Result<Found, SourceError> {
     let mut found = Found {
         companions: Vec::new(),
         fallback: None,
         notes: Vec::new(),
     };
     let tag = fallback_tag(digest);
-    let descriptors = match remote.referrers(digest).await? {
+    let descriptors = match shelf.referrers(digest).await? {
         Some(descriptors) => descriptors,
-        None => match remote.manifest(&tag).await? {
+        None => match shelf.manifest(&tag).await? {
             Some(AnyManifest::Index(index)) => {
                 let descriptors = index.manifests.clone();
                 found.fallback = Some((digest.clone(), index));
@@ -157,7 +175,7 @@ async fn around(remote: &Remote, digest: &Digest) -> Result<Found, SourceError> 
         },
     };
     for descriptor in descriptors {
-        match remote.readable(descriptor.digest.as_str()).await? {
+        match shelf.readable(descriptor.digest.as_str()).await? {
             Some(manifest) => found.companions.push((manifest, None)),
             None => found.notes.push(format!(
                 "{}, which refers to {digest}, is not there or is no manifest that can be pushed, and is left out",
@@ -167,7 +185,7 @@ async fn around(remote: &Remote, digest: &Digest) -> Result<Found, SourceError> 
     }
     for end in COSIGN {
         let tag = format!("{tag}.{end}");
-        if let Some(manifest) = remote.readable(&tag).await? {
+        if let Some(manifest) = shelf.readable(&tag).await? {
             found.companions.push((manifest, Some(tag)));
         }
     }

@@ -84,6 +84,7 @@ pub(super) fn open(
             content: Content::Manifests(loaded.tree),
         },
         blobs: loaded.blobs,
+        layout: None,
     })
 }
 
@@ -296,6 +297,7 @@ fn unpacked(
             }),
         },
         blobs,
+        layout: None,
     })
 }
 

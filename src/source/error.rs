@@ -213,6 +213,9 @@ pub enum SourceError {
     /// More things refer to it than anybody attaches to an image.
     #[error("more than {limit} manifests refer to {what}")]
     TooManyCompanions { what: String, limit: usize },
+    /// What refers to an image is asked of what keeps no such thing.
+    #[error("{what} holds nothing that refers to an image, as nothing that Docker saves does")]
+    NoCompanions { what: String },
     /// A registry does not hand it out.
     #[error("could not read {what}")]
     Registry {
@@ -274,7 +277,8 @@ impl SourceError {
             | Self::WrongKind { .. }
             | Self::Ambiguous { .. }
             | Self::NoSuchImage { .. }
-            | Self::NoImage { .. } => ExitCode::Usage,
+            | Self::NoImage { .. }
+            | Self::NoCompanions { .. } => ExitCode::Usage,
             Self::Registry { cause, .. } => cause.exit_code(),
             Self::Engine(error) => error.exit_code(),
             _ => ExitCode::Failed,
@@ -377,6 +381,11 @@ impl Hint for SourceError {
             Self::NoImage { .. } => {
                 "check the name and the tag or digest in `image`, and that the step that \
                 pushes it there ran before"
+                    .to_owned()
+            }
+            Self::NoCompanions { .. } => {
+                "`referrers: true` takes what can hold signatures: `docker://NAME`, `oci:DIR` or \
+                 `oci-archive:FILE`"
                     .to_owned()
             }
             Self::Registry { cause, .. } => return cause.hints(),

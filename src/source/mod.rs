@@ -4,6 +4,7 @@
 //! A source answers two questions and keeps no policy: which image is in it ([`Image`]), and what
 //! the bytes of a blob are ([`Source::open_blob`], any blob, from any offset, as often as asked).
 
+mod attached;
 mod companions;
 mod daemon;
 mod directory;
@@ -51,6 +52,8 @@ use crate::manifest::{Descriptor, Manifest};
 use crate::network::Network;
 use crate::reference::{Endpoint, Reference};
 use crate::registry::Registry;
+use attached::OpenLayout;
+use companions::Shelf as _;
 use files::Place;
 use remote::Remote;
 
@@ -132,8 +135,8 @@ struct Inner {
 
 /// Where the bytes of the blobs are.
 enum Blobs {
-    /// On this machine.
-    Places(HashMap<Digest, Place>),
+    /// On this machine; with the layout, where it is one.
+    Places(RwLock<HashMap<Digest, Place>>, Option<Arc<OpenLayout>>),
     /// In a registry, each with its size.
     Remote(Remote, RwLock<HashMap<Digest, u64>>),
 }
@@ -142,6 +145,8 @@ enum Blobs {
 struct Opened {
     image: Image,
     blobs: HashMap<Digest, Place>,
+    /// Where what refers to the image may lie as well.
+    layout: Option<OpenLayout>,
 }
 
 impl fmt::Debug for Source {
@@ -233,7 +238,7 @@ impl Source {
             inner: Arc::new(Inner {
                 what,
                 image: opened.image,
-                blobs: Blobs::Places(opened.blobs),
+                blobs: Blobs::Places(RwLock::new(opened.blobs), opened.layout.map(Arc::new)),
             }),
         })
     }
@@ -273,31 +278,79 @@ impl Source {
         &self.inner.what
     }
 
-    /// What goes along with the image of `tree`, a part of this one: whatever refers to it, or to a
-    /// manifest below it. Only a registry keeps such things.
+    /// Refuses what cannot keep anything that refers to its image.
     ///
     /// # Errors
     ///
-    /// When the registry does not hand them out.
+    /// When it is neither a registry nor an OCI layout.
+    pub fn check_companions(&self) -> Result<(), SourceError> {
+        match &self.inner.blobs {
+            Blobs::Remote(..) | Blobs::Places(_, Some(_)) => Ok(()),
+            Blobs::Places(_, None) => Err(SourceError::NoCompanions {
+                what: self.inner.what.clone(),
+            }),
+        }
+    }
+
+    /// What goes along with the image of `tree`, a part of this one: whatever refers to it, or to a
+    /// manifest below it. A registry keeps such things, and an OCI layout does.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
     pub async fn companions(&self, tree: &Tree) -> Result<Companions, SourceError> {
-        let Blobs::Remote(remote, sizes) = &self.inner.blobs else {
-            return Ok(Companions::default());
+        let (found, places) = match &self.inner.blobs {
+            Blobs::Remote(remote, _) => (companions::of(remote, tree).await?, HashMap::new()),
+            Blobs::Places(_, None) => return Ok(Companions::default()),
+            Blobs::Places(_, Some(layout)) => {
+                let (layout, root) = (Arc::clone(layout), self.root().cloned());
+                let root = root.unwrap_or_else(|| tree.root.digest().clone());
+                let reading = spawn_blocking(move || layout.attached(&root)).await;
+                let attached = reading.map_err(|cause| {
+                    SourceError::read(&self.inner.what, std::io::Error::other(cause))
+                })??;
+                (companions::of(&attached, tree).await?, attached.places)
+            }
         };
-        let found = companions::of(remote, tree).await?;
-        let mut sizes = sizes.write().unwrap_or_else(PoisonError::into_inner);
-        let blobs = found
-            .all
-            .iter()
-            .flat_map(|companion| companion.tree.blobs());
-        sizes.extend(blobs.map(|blob| (blob.digest.clone(), blob.size)));
-        drop(sizes);
+        let trees = found.all.iter().map(|companion| &companion.tree);
+        let blobs = trees.flat_map(Tree::blobs);
+        match &self.inner.blobs {
+            Blobs::Remote(_, sizes) => {
+                let mut sizes = sizes.write().unwrap_or_else(PoisonError::into_inner);
+                sizes.extend(blobs.map(|blob| (blob.digest.clone(), blob.size)));
+            }
+            Blobs::Places(known, _) => {
+                let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+                let found = blobs.filter_map(|blob| places.get_key_value(&blob.digest));
+                known.extend(found.map(|(digest, place)| (digest.clone(), place.clone())));
+            }
+        }
         Ok(found)
+    }
+
+    /// The manifest or index that the image is, as the source has it.
+    fn root(&self) -> Option<&Digest> {
+        match &self.inner.image.content {
+            Content::Manifests(tree) => Some(tree.root.digest()),
+            Content::Unpacked(_) => None,
+        }
+    }
+
+    /// Where a blob is on this machine.
+    fn place(&self, digest: &Digest) -> Option<Place> {
+        match &self.inner.blobs {
+            Blobs::Places(places, _) => {
+                let places = places.read().unwrap_or_else(PoisonError::into_inner);
+                places.get(digest).cloned()
+            }
+            Blobs::Remote(..) => None,
+        }
     }
 
     /// The registry and the repository that it is in; none for what is on this machine.
     pub fn repository(&self) -> Option<(&Endpoint, &str)> {
         match &self.inner.blobs {
-            Blobs::Places(_) => None,
+            Blobs::Places(..) => None,
             Blobs::Remote(remote, _) => Some(remote.repository()),
         }
     }
@@ -305,7 +358,7 @@ impl Source {
     /// How many bytes the source holds of a blob; none when it does not hold it.
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
         match &self.inner.blobs {
-            Blobs::Places(places) => places.get(digest).map(|place| place.size),
+            Blobs::Places(..) => self.place(digest).map(|place| place.size),
             Blobs::Remote(_, sizes) => {
                 let sizes = sizes.read().unwrap_or_else(PoisonError::into_inner);
                 sizes.get(digest).copied()
@@ -323,16 +376,14 @@ impl Source {
     pub async fn open_blob(&self, digest: &Digest, offset: u64) -> Result<ByteStream, SourceError> {
         let size = self.blob_size(digest).filter(|size| offset <= *size);
         let size = size.ok_or_else(|| self.no_blob(digest, offset))?;
-        let place = match &self.inner.blobs {
-            Blobs::Places(places) => &places[digest],
-            Blobs::Remote(remote, _) => return remote.open_blob(digest, offset, size).await,
-        };
-        let file = self.file(place.clone(), digest).await?;
-        Ok(stream::bytes(
-            file,
-            place.offset + offset,
-            place.offset + place.size,
-        ))
+        if let Blobs::Remote(remote, _) = &self.inner.blobs {
+            return remote.open_blob(digest, offset, size).await;
+        }
+        let place = self.place(digest);
+        let place = place.ok_or_else(|| self.no_blob(digest, offset))?;
+        let (start, end) = (place.offset + offset, place.offset + place.size);
+        let file = self.file(place, digest).await?;
+        Ok(stream::bytes(file, start, end))
     }
 
     /// Where a layer of an [`Unpacked`] image lies, by its diff ID, for readers that want to choose
@@ -342,13 +393,11 @@ impl Source {
     ///
     /// When the image has no such layer, or its file cannot be opened.
     pub async fn layer(&self, diff_id: &Digest) -> Result<FileRange, SourceError> {
-        let place = match &self.inner.blobs {
-            Blobs::Places(places) => places.get(diff_id),
-            Blobs::Remote(..) => None,
-        };
+        let place = self.place(diff_id);
         let place = place.ok_or_else(|| self.no_blob(diff_id, 0))?;
-        let file = self.file(place.clone(), diff_id).await?;
-        Ok(FileRange::new(file, place.offset, place.size))
+        let (offset, size) = (place.offset, place.size);
+        let file = self.file(place, diff_id).await?;
+        Ok(FileRange::new(file, offset, size))
     }
 
     /// What the bytes of a blob hash to, now: to tell who is wrong when a registry says that a
@@ -358,23 +407,21 @@ impl Source {
     ///
     /// When the image has no such blob, or its bytes cannot be read.
     pub async fn hash(&self, digest: &Digest) -> Result<Digest, SourceError> {
-        let place = match &self.inner.blobs {
-            Blobs::Places(places) if places.contains_key(digest) => places[digest].clone(),
+        let Some(place) = self.place(digest) else {
             // A blob that is not there is told by who opens it.
-            _ => {
-                let mut hasher = Hasher::default();
-                let mut bytes = self.open_blob(digest, 0).await?;
-                let read = async {
-                    while let Some(piece) = bytes.try_next().await? {
-                        hasher.update(&piece);
-                    }
-                    Ok(hasher.finish())
-                };
-                return read.await.map_err(|cause| self.read_error(digest, cause));
-            }
+            let mut hasher = Hasher::default();
+            let mut bytes = self.open_blob(digest, 0).await?;
+            let read = async {
+                while let Some(piece) = bytes.try_next().await? {
+                    hasher.update(&piece);
+                }
+                Ok(hasher.finish())
+            };
+            return read.await.map_err(|cause| self.read_error(digest, cause));
         };
-        let file = self.file(place.clone(), digest).await?;
-        spawn_blocking(move || stream::hash(&file, place.offset, place.offset + place.size))
+        let (start, end) = (place.offset, place.offset + place.size);
+        let file = self.file(place, digest).await?;
+        spawn_blocking(move || stream::hash(&file, start, end))
             .await
             .map_err(std::io::Error::other)
             .and_then(|result| result)

@@ -6,10 +6,11 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::attached::OpenLayout;
 use super::directory::Directory;
 use super::error::{SourceError, shown};
-use super::files::{Documents, Files as _};
-use super::layout::Layout;
+use super::files::{Documents, Files};
+use super::layout::{Layout, Listed, Loaded};
 use super::sniff::{Looks, Packing, start_of};
 use super::spool::spool;
 use super::tar_header::is_tar;
@@ -48,24 +49,42 @@ pub(super) fn layout(
         lacks: "oci-layout",
         advice: advice_for_directory(path),
     })?;
-    let opened = of_layout(&documents, &layout, reference.as_deref())?;
-    Ok((what, opened))
+    let chosen = choose(&documents, &layout, reference.as_deref())?;
+    let address = documents.address;
+    Ok((
+        what,
+        of_layout(chosen, Box::new(directory), address, layout),
+    ))
 }
 
-fn of_layout(
+fn choose(
     documents: &Documents<'_>,
     layout: &Layout,
     reference: Option<&str>,
-) -> Result<Opened, SourceError> {
+) -> Result<(Listed, Loaded), SourceError> {
     let listed = layout.choose(documents, reference)?;
     let loaded = layout.load(documents, &listed)?;
-    Ok(Opened {
+    Ok((listed, loaded))
+}
+
+fn of_layout(
+    (listed, loaded): (Listed, Loaded),
+    files: Box<dyn Files + Send + Sync>,
+    address: String,
+    layout: Layout,
+) -> Opened {
+    Opened {
         image: Image {
             names: listed.names,
             content: Content::Manifests(loaded.tree),
         },
         blobs: loaded.blobs,
-    })
+        layout: Some(OpenLayout {
+            files,
+            address,
+            layout,
+        }),
+    }
 }
 
 /// Opens an archive file, or a named pipe.
@@ -193,7 +212,11 @@ impl Archive {
             return docker_archive::open(&documents, self.reference.as_deref());
         }
         match Layout::read(&documents)? {
-            Some(layout) => of_layout(&documents, &layout, self.reference.as_deref()),
+            Some(layout) => {
+                let chosen = choose(&documents, &layout, self.reference.as_deref())?;
+                let address = documents.address;
+                Ok(of_layout(chosen, Box::new(index), address, layout))
+            }
             None => Err(SourceError::WrongKind {
                 what: self.what.clone(),
                 transport: self.kind.transport(),

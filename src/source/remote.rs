@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::companions::Shelf;
 use super::error::SourceError;
 use super::tree::{Tree, attested, label};
 use super::{ByteStream, Content, Image, MAX_DEPTH};
@@ -63,31 +64,17 @@ pub(super) async fn open(
     Ok((remote, image))
 }
 
-impl Remote {
-    /// How messages call the image.
-    pub(super) fn what(&self) -> &str {
+impl Shelf for Remote {
+    fn what(&self) -> &str {
         &self.what
     }
 
-    /// Where it is.
-    pub(super) fn repository(&self) -> (&Endpoint, &str) {
-        (self.registry.endpoint(), &self.repository)
-    }
-
-    /// The manifest under a tag or digest; none when there is no such.
-    pub(super) async fn manifest(
-        &self,
-        reference: &str,
-    ) -> Result<Option<AnyManifest>, SourceError> {
+    async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
         let found = self.registry.get_manifest(&self.repository, reference);
         found.await.map_err(|cause| self.failed(cause))
     }
 
-    /// The same, and none for what is no manifest that can be pushed.
-    pub(super) async fn readable(
-        &self,
-        reference: &str,
-    ) -> Result<Option<AnyManifest>, SourceError> {
+    async fn readable(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
         let found = self.registry.get_manifest(&self.repository, reference);
         match found.await {
             Err(error) if error.is_malformed() => Ok(None),
@@ -95,26 +82,24 @@ impl Remote {
         }
     }
 
-    /// What refers to a manifest; none where the registry has no API that tells.
-    pub(super) async fn referrers(
-        &self,
-        digest: &Digest,
-    ) -> Result<Option<Vec<Descriptor>>, SourceError> {
+    async fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, SourceError> {
         let found = self.registry.referrers(&self.repository, digest);
         found.await.map_err(|cause| self.failed(cause))
     }
 
-    /// A manifest with all below it that is wanted.
-    pub(super) async fn tree(
-        &self,
-        root: AnyManifest,
-        wanted: &Platforms,
-    ) -> Result<Tree, SourceError> {
+    async fn tree(&self, root: AnyManifest, wanted: &Platforms) -> Result<Tree, SourceError> {
         let mut tree = Tree::of(root);
         if let AnyManifest::Index(index) = tree.root.clone() {
             self.descend(index, wanted, &mut tree).await?;
         }
         Ok(tree)
+    }
+}
+
+impl Remote {
+    /// Where it is.
+    pub(super) fn repository(&self) -> (&Endpoint, &str) {
+        (self.registry.endpoint(), &self.repository)
     }
 
     fn failed(&self, cause: RegistryError) -> SourceError {

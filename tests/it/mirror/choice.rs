@@ -160,13 +160,13 @@ fn a_dry_run_of_an_archive_tells_its_digest_and_sends_nothing() {
 }
 
 #[test]
-fn what_only_a_registry_has_is_not_asked_of_an_archive() {
+fn what_docker_saves_is_not_asked_for_what_refers_to_it() {
     let outcome = Run::new()
         .file(
             "image.tar",
             classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
         )
-        .set("image", "image.tar")
+        .set("image", "docker-archive:image.tar")
         .set("tags", "127.0.0.1:9/app:1")
         .set("referrers", "true")
         .set("attestations", "both")
@@ -174,7 +174,7 @@ fn what_only_a_registry_has_is_not_asked_of_an_archive() {
     insta::assert_snapshot!(outcome.error(), @"
     error: two inputs cannot be used
       `attestations`: it is `both`, expected `keep` or `strip` (GCR_PUSH_ATTESTATIONS)
-      `referrers`: only what a registry holds is referred to: `image` has to be `docker://NAME` (GCR_PUSH_REFERRERS)
+      `referrers`: nothing that Docker saves holds what refers to an image: `image` has to be `docker://NAME`, `oci:DIR` or `oci-archive:FILE` (GCR_PUSH_REFERRERS)
 
     hint: `gcr-push --help` tells what every variable means
     ");

@@ -8,7 +8,7 @@ use crate::support::google::Google;
 use crate::support::images::{self, Packed, Picture, TarFile};
 
 /// An image with a layer of so many MiB that no compression makes smaller, and two small ones.
-fn large(mebibytes: usize) -> (Layout, Value) {
+pub(super) fn large(mebibytes: usize) -> (Layout, Value) {
     let mut state = 88_172_645_463_325_252_u64;
     let noise = std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -28,7 +28,7 @@ fn large(mebibytes: usize) -> (Layout, Value) {
 }
 
 /// A stand-in that holds an image as `app:1`.
-fn source_of(layout: &Layout, root: &Value) -> (Standin, String) {
+pub(super) fn source_of(layout: &Layout, root: &Value) -> (Standin, String) {
     let source = Standin::start();
     seed(&source, PLAIN, "app", layout, root, "1");
     let name = format!("{}/app:1", source.plain_address());
@@ -43,7 +43,7 @@ fn line<'a>(stdout: &'a str, name: &str) -> &'a str {
     line.unwrap_or_else(|| panic!("no line for {name} in\n{stdout}"))
 }
 
-fn json(outcome: &crate::support::run::Outcome) -> Value {
+pub(super) fn json(outcome: &crate::support::run::Outcome) -> Value {
     serde_json::from_str(&outcome.read("report.json")).unwrap()
 }
 

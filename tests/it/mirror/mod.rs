@@ -1,9 +1,11 @@
 //! From registry to registry: one read, many homes.
 
+mod attached;
 mod bulk;
 mod choice;
 mod existing_tag;
 mod many;
+mod memory;
 mod one;
 mod quota;
 mod referrers;

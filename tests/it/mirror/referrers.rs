@@ -25,7 +25,7 @@ fn referrer(layout: &mut Layout, about: &Value, kind: &str, bytes: &[u8]) -> Val
     }))
 }
 
-fn tag_of(descriptor: &Value, end: &str) -> String {
+pub(super) fn tag_of(descriptor: &Value, end: &str) -> String {
     format!("sha256-{}{end}", images::digest(descriptor).hex())
 }
 
@@ -37,7 +37,7 @@ fn fall_back(standin: &Standin, about: &Value, referrers: &[&Value]) -> Vec<u8> 
     bytes
 }
 
-fn standin(referrers: Referrers) -> Standin {
+pub(super) fn standin(referrers: Referrers) -> Standin {
     let behaviour = Behaviour {
         referrers,
         ..Behaviour::default()
@@ -46,17 +46,17 @@ fn standin(referrers: Referrers) -> Standin {
 }
 
 /// An index of two platforms; an SBOM of it, a signature of the SBOM, a signature of one platform.
-struct Signed {
-    layout: Layout,
-    root: Value,
-    arm64: Value,
-    sbom: Value,
-    of_sbom: Value,
-    of_arm64: Value,
+pub(super) struct Signed {
+    pub(super) layout: Layout,
+    pub(super) root: Value,
+    pub(super) arm64: Value,
+    pub(super) sbom: Value,
+    pub(super) of_sbom: Value,
+    pub(super) of_arm64: Value,
 }
 
 impl Signed {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut layout = Layout::default();
         let amd64 = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
         let arm64 = layout.image(&Picture::on("arm64", "app", 1), Packed::Gzip);

@@ -1,0 +1,152 @@
+//! What an OCI layout holds beside its image: manifests that refer to it, as oras copies them, the
+//! fallback tags that regctl writes, and the tags and kinds of cosign.
+//!
+//! A layout has no API to ask, but it lists what it holds in `index.json`, so all of that is read.
+//! <https://github.com/opencontainers/image-spec/blob/main/image-layout.md#indexjson-file>
+
+use std::collections::HashMap;
+
+use super::SourceError;
+use super::companions::{Shelf, fallback_tag, subject};
+use super::files::{Documents, Files, Place};
+use super::layout::{Layout, Listed};
+use super::tree::Tree;
+use crate::config::Platforms;
+use crate::digest::Digest;
+use crate::manifest::{AnyManifest, Descriptor};
+
+/// A layout that stays open after its image was read.
+pub(super) struct OpenLayout {
+    pub(super) files: Box<dyn Files + Send + Sync>,
+    pub(super) address: String,
+    pub(super) layout: Layout,
+}
+
+/// Everything that a layout lists.
+pub(super) struct Attached {
+    what: String,
+    /// Every manifest that is there, whole.
+    manifests: HashMap<Digest, AnyManifest>,
+    /// The manifests that name a subject, by that.
+    referring: HashMap<Digest, Vec<Descriptor>>,
+    /// What is named like a tag of referrers or of cosign.
+    tagged: HashMap<String, Digest>,
+    /// Where the blobs of all of it are.
+    pub(super) places: HashMap<Digest, Place>,
+}
+
+impl OpenLayout {
+    /// Reads all that the layout lists beside the image with this root.
+    pub(super) fn attached(&self, root: &Digest) -> Result<Attached, SourceError> {
+        let documents = Documents::new(&*self.files, self.address.clone());
+        let mut attached = Attached {
+            what: documents.what(),
+            manifests: HashMap::new(),
+            referring: HashMap::new(),
+            tagged: HashMap::new(),
+            places: HashMap::new(),
+        };
+        let image = self
+            .layout
+            .images
+            .iter()
+            .find(|one| one.root.digest == *root);
+        for listed in &self.layout.images {
+            attached.read(&self.layout, &documents, listed)?;
+            for tag in listed.companion_tags(image) {
+                attached.tagged.insert(tag, listed.root.digest.clone());
+            }
+        }
+        Ok(attached)
+    }
+}
+
+impl Attached {
+    fn read(
+        &mut self,
+        layout: &Layout,
+        documents: &Documents<'_>,
+        listed: &Listed,
+    ) -> Result<(), SourceError> {
+        let digest = &listed.root.digest;
+        let about = match layout.load(documents, listed) {
+            Ok(loaded) => {
+                let about = subject(&loaded.tree.root);
+                self.places.extend(loaded.blobs);
+                self.manifests.extend(loaded.tree.children);
+                self.manifests.insert(digest.clone(), loaded.tree.root);
+                about
+            }
+            Err(error @ SourceError::TooLarge { .. }) => return Err(error),
+            // Another image of the layout may be broken; what refers to this one is told as such.
+            Err(_) => layout
+                .manifest(documents, listed)
+                .as_ref()
+                .and_then(subject),
+        };
+        if let Some(about) = about {
+            let referring = self.referring.entry(about).or_default();
+            referring.push(listed.root.clone());
+        }
+        Ok(())
+    }
+
+    fn find(&self, reference: &str) -> Option<&AnyManifest> {
+        match reference.parse() {
+            Ok(digest) => self.manifests.get(&digest),
+            Err(_) => self.manifests.get(self.tagged.get(reference)?),
+        }
+    }
+
+    fn descend(&self, manifest: &AnyManifest, tree: &mut Tree) {
+        let AnyManifest::Index(index) = manifest else {
+            return;
+        };
+        for child in &index.manifests {
+            match self.manifests.get(&child.digest) {
+                Some(found) if tree.children.contains_key(found.digest()) => {}
+                Some(found) => {
+                    tree.children.insert(child.digest.clone(), found.clone());
+                    self.descend(found, tree);
+                }
+                None => tree.absent.push(child.clone()),
+            }
+        }
+    }
+}
+
+impl Shelf for Attached {
+    fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// None where an index under the fallback tag lists all of them: then that is what is kept.
+    async fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, SourceError> {
+        let mut found = self.referring.get(digest).cloned().unwrap_or_default();
+        if let Some(AnyManifest::Index(index)) = self.find(&fallback_tag(digest)) {
+            let lists = |one: &Descriptor| index.manifests.iter().any(|it| it.digest == one.digest);
+            if found.iter().all(lists) {
+                return Ok(None);
+            }
+            let more = index.manifests.iter();
+            let more = more.filter(|one| found.iter().all(|it| it.digest != one.digest));
+            let more: Vec<_> = more.cloned().collect();
+            found.extend(more);
+        }
+        Ok(Some(found))
+    }
+
+    async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
+        Ok(self.find(reference).cloned())
+    }
+
+    async fn readable(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
+        self.manifest(reference).await
+    }
+
+    async fn tree(&self, root: AnyManifest, _: &Platforms) -> Result<Tree, SourceError> {
+        let mut tree = Tree::of(root.clone());
+        self.descend(&root, &mut tree);
+        Ok(tree)
+    }
+}

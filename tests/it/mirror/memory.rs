@@ -1,0 +1,40 @@
+//! What a mirror holds in memory: no more for a large blob than for a small one.
+
+use standin::{Fault, FaultAction, RequestKind, Standin};
+
+use super::many::{json, large, source_of};
+use super::*;
+
+#[test]
+fn memory_stays_below_64_mib_however_large_a_blob_is_and_however_slow_a_home() {
+    const MEBIBYTE: u64 = 1024 * 1024;
+    let (layout, root) = large(80);
+    let (source, name) = source_of(&layout, &root);
+    let homes = [Standin::start(), Standin::start(), Standin::start()];
+    // The last one stops reading, and the others would have all of it by the time it is given up.
+    let stop = FaultAction::StallRequestAt(8 * MEBIBYTE);
+    homes[2].fault(Fault::once(RequestKind::UploadPut, stop));
+    let tags = homes
+        .each_ref()
+        .map(|home| format!("{}/app:1", home.plain_address()));
+    let mut running = mirror(&name, &tags.join("\n"))
+        .set("stall_timeout", "2s")
+        .set("report_file", "report.json")
+        .start();
+    let mut peak = 0;
+    while !running.has_ended() {
+        peak = running.peak_memory().unwrap_or(peak);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let outcome = running.wait();
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    println!("{peak} KiB at most");
+    assert!((1024..64 * 1024).contains(&peak), "{peak} KiB");
+    for home in &homes {
+        assert_holds(&home.plain_address(), "app", &layout);
+    }
+    // What it had to read again for itself is told.
+    let third = &json(&outcome)["destinations"][2];
+    assert_eq!(third["reread_blobs"], 1, "{third}");
+    assert!(given_out(&source) >= blob_bytes(&layout) + 80 * MEBIBYTE);
+}
