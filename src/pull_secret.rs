@@ -18,7 +18,10 @@ pub use error::PullSecretError;
 pub use hand_out::{HandedOut, Wanted, hand_out};
 pub use proof::{ProofError, PulledImage, one_a_repository};
 
+use crate::auth::Given;
+use crate::auth::google::ServiceAccountKey;
 use crate::config::PullSecretForm;
+use crate::reference::Endpoint;
 use crate::report::table::timestamp;
 use crate::secret::Secret;
 use document::Document;
@@ -123,6 +126,18 @@ impl PullSecret {
             PullSecretForm::DockerConfigJson => self.docker_config.expose().to_owned(),
         })
     }
+}
+
+/// The bytes of a pull secret with a key for each of `hosts`, where they are more than Kubernetes
+/// takes.
+pub(crate) fn too_large<'a>(
+    hosts: impl Iterator<Item = &'a Endpoint>,
+    key: &ServiceAccountKey,
+) -> Option<usize> {
+    let login = Given::key_file(key).shown().clone();
+    let login = |host: &Endpoint| (host.host().to_owned(), Login::from(login.clone()));
+    let logins = hosts.map(login).collect();
+    Some(json::docker_config(&logins).len()).filter(|size| *size > LARGEST)
 }
 
 /// A time as Kubernetes writes one: RFC 3339 to the second, in UTC.

@@ -12,6 +12,7 @@ use super::{
     PullSecretRequest, credentials, kubernetes,
 };
 use crate::auth::GoogleCredential;
+use crate::pull_secret::too_large;
 
 /// What else of the request bears on the pull secret.
 pub(super) struct Bearings<'a> {
@@ -63,7 +64,16 @@ pub(super) fn pull_secret(
     let hosts = bearings.hosts;
     let credential = if hosts.is_empty() || hosts.iter().any(Endpoint::is_google) {
         let credential = credential(given, bearings, allow_push_key, paths, faults);
-        Some(credential?)
+        let credential = credential?;
+        if let PullCredential::Key { key, .. } = &credential
+            && let Some(size) = too_large(hosts.iter().filter(|host| host.is_google()), key)
+        {
+            faults.unusable(
+                "pull_secret_credentials_json",
+                format!("with it the pull secret would hold {size} bytes, more than the 1 MiB that Kubernetes takes: a service-account key has about 2400 bytes; is it the right file?"),
+            );
+        }
+        Some(credential)
     } else {
         if !allow_push_key {
             faults.unusable(

@@ -251,3 +251,22 @@ fn a_plugin_that_fails_is_quoted_by_its_own_error_alone() {
     ");
     assert!(!outcome.stderr.contains("TOKEN"), "{}", outcome.stderr);
 }
+
+#[test]
+fn what_is_too_large_for_a_secret_is_told_before_anything_is_pushed() {
+    let google = start();
+    let key = reader(&google).replacen('{', &format!("{{\"note\":\"{}\",", "x".repeat(600_000)), 1);
+    google.standin.clear_requests();
+    let outcome = push(&google, "gcr.io/acme/app:1")
+        .file("key.json", key)
+        .set("pull_secret_credentials_json", "key.json")
+        .fails_with(2);
+    assert!(
+        outcome
+            .error()
+            .contains("more than the 1 MiB that Kubernetes takes"),
+        "{}",
+        outcome.error()
+    );
+    assert_eq!(google.standin.requests().len(), 0);
+}
