@@ -65,10 +65,11 @@ use config::{Command, ImageOrigin, MissingCredentials, Request, Verify};
 pub use error::{Error, Failure};
 use google::Google;
 use mirror::Outcome;
+use mirror::PlanFile;
 use progress::Progress;
 use pull_secret::{HandedOut, PulledImage, Wanted, hand_out, one_a_repository};
 use push::targets;
-use push::{Journal, Settings};
+use push::{Journal, Settings, Turns};
 use reference::Endpoint;
 use registries::Registries;
 use report::Report;
@@ -180,7 +181,7 @@ fn settings(request: &Request, journal: &Journal) -> Settings {
         platforms: request.platforms.clone(),
         compression: request.compression,
         layer_reuse: request.layer_reuse,
-        concurrency: request.concurrency,
+        turns: Arc::new(Turns::new(request.concurrency)),
         attestations: request.attestations,
         referrers: request.referrers,
         dry_run: request.dry_run,
@@ -214,6 +215,11 @@ async fn mirror_images(
     let (plan, mut errors) = mirror::plan(asked, &registries).await?;
     if request.dry_run {
         errors.extend(report::print(stdout, PlanReport(&plan)).err());
+        if let Some(PlanFile::Write(file)) = &asked.plan_file {
+            let (shares, unread) = mirror::weigh(&plan, &registries).await;
+            errors.extend(unread);
+            errors.extend(report::write_file(file, &shares.json()).err());
+        }
         return Failure::of(errors).map_or(Ok(()), Err);
     }
     tracing::info!("{plan}");

@@ -1,4 +1,6 @@
-//! The mirror file: which images go where, and the runner's share of them.
+//! The mirror file: which images go where.
+
+mod part;
 
 use std::fmt;
 use std::io;
@@ -15,20 +17,19 @@ use super::paths::Paths;
 use crate::manifest::Platform;
 use crate::mirror::rename::Rename;
 use crate::mirror::select::{Order, Pattern, Selection};
-use crate::mirror::shard::Shard;
 use crate::mirror::{Entry, Home, MirrorRequest, Origin};
 use crate::reference::{Endpoint, Reference};
 
 const VARIABLE: &str = "config";
 const DEFAULT_FILE: &str = "gcr-push.yaml";
 
-/// Reads the file that `config` names, and `shard`.
+/// Reads the file that `config` names, and which part of it is this runner's.
 pub(super) fn mirror(
     given: &Given,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<MirrorRequest> {
-    let shard = shard(given, faults);
+    let (shard, plan_file) = part::part(given, paths, faults);
     let name = given.inputs.config.as_deref().unwrap_or(DEFAULT_FILE);
     let path = faults.take_path(VARIABLE, name, paths.input(name))?;
     let text = match paths.files().read(&path) {
@@ -45,42 +46,11 @@ pub(super) fn mirror(
     };
     let request = parse(&text).map_err(|fault| format!("{}: {fault}", quoted(name)));
     let request = faults.take(VARIABLE, request)?;
-    Some(MirrorRequest { shard, ..request })
-}
-
-/// `shard`, else what the CI that runs several jobs of one kind tells each of them.
-fn shard(given: &Given, faults: &mut Faults) -> Option<Shard> {
-    if let Some(text) = given.inputs.shard.as_deref() {
-        let parsed = text.split_once('/').and_then(|(index, total)| {
-            let (index, total) = (index.parse().ok()?, total.parse().ok()?);
-            shard_from(index, 1, total)
-        });
-        let fault = || {
-            format!(
-                "{} is no shard: expected `2/5`, the second of five",
-                quoted(text)
-            )
-        };
-        return faults.take("shard", parsed.ok_or_else(fault));
-    }
-    // GitLab counts from 1, the others from 0.
-    // https://docs.gitlab.com/ci/variables/predefined_variables/
-    // https://circleci.com/docs/reference/variables/
-    // https://buildkite.com/docs/pipelines/configure/environment-variables
-    const ENGINES: [(&str, usize, &str); 3] = [
-        ("CI_NODE_INDEX", 1, "CI_NODE_TOTAL"),
-        ("CIRCLE_NODE_INDEX", 0, "CIRCLE_NODE_TOTAL"),
-        ("BUILDKITE_PARALLEL_JOB", 0, "BUILDKITE_PARALLEL_JOB_COUNT"),
-    ];
-    ENGINES.iter().find_map(|(index, first, total)| {
-        let number = |name| given.ambient(name)?.parse().ok();
-        shard_from(number(index)?, *first, number(total)?)
+    Some(MirrorRequest {
+        shard,
+        plan_file,
+        ..request
     })
-}
-
-fn shard_from(number: usize, first: usize, total: usize) -> Option<Shard> {
-    let index = number.checked_sub(first)?;
-    (index < total).then_some(Shard { index, total })
 }
 
 #[derive(Deserialize)]
@@ -188,6 +158,7 @@ fn parse(text: &str) -> Result<MirrorRequest, String> {
         homes: homes.collect::<Result<_, _>>()?,
         entries: entries.collect::<Result<_, _>>()?,
         shard: None,
+        plan_file: None,
     })
 }
 
@@ -465,13 +436,5 @@ images:
     #[test]
     fn the_example_is_a_file_that_the_program_takes() {
         parse(include_str!("../../deploy/gcr-push.yaml")).unwrap();
-    }
-
-    #[test]
-    fn runners_are_counted_from_one_or_from_zero() {
-        assert_eq!(shard_from(2, 1, 5), Some(Shard { index: 1, total: 5 }));
-        assert_eq!(shard_from(0, 0, 5), Some(Shard { index: 0, total: 5 }));
-        assert_eq!(shard_from(0, 1, 5), None);
-        assert_eq!(shard_from(6, 1, 5), None);
     }
 }

@@ -16,6 +16,21 @@ pub enum MirrorError {
         #[source]
         cause: RegistryError,
     },
+    /// GitLab does not list what a group has.
+    #[error("could not list the repositories of GitLab's `{what}`")]
+    Group {
+        /// `host/path`.
+        what: String,
+        /// What GitLab said.
+        #[source]
+        cause: RegistryError,
+    },
+    /// GitLab has no such group, or does not show it.
+    #[error("GitLab shows no group or project `{0}` to this login")]
+    NoGroup(String),
+    /// The login is a job's own, which lists no group.
+    #[error("the login for GitLab's `{0}` is the job's own token, which lists no group")]
+    JobToken(String),
     /// There is nothing below a path.
     #[error("there is no repository below `{0}`")]
     NothingBelow(String),
@@ -28,6 +43,11 @@ pub enum MirrorError {
     /// The newest by date are wanted of a registry that tells no dates.
     #[error("`{0}` cannot be ordered by date: its registry does not tell when a tag was uploaded")]
     NoDates(String),
+    /// A plan file that knows none of the repositories.
+    #[error(
+        "`{0}` is the plan of other images: it names none of the repositories that are mirrored"
+    )]
+    ForeignPlan(String),
     /// Two images would arrive under one name.
     #[error("both `{first}` and `{second}` would become `{target}`")]
     Collision {
@@ -53,9 +73,13 @@ impl MirrorError {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::List { cause, .. } => cause.exit_code(),
+            Self::List { cause, .. } | Self::Group { cause, .. } => cause.exit_code(),
+            Self::NoGroup(_) | Self::JobToken(_) => ExitCode::Denied,
             Self::NothingBelow(_) | Self::NoRepository(_) | Self::NoImage(_) => ExitCode::Failed,
-            Self::NoDates(_) | Self::Collision { .. } | Self::Name { .. } => ExitCode::Usage,
+            Self::NoDates(_)
+            | Self::ForeignPlan(_)
+            | Self::Collision { .. }
+            | Self::Name { .. } => ExitCode::Usage,
         }
     }
 }
@@ -64,6 +88,16 @@ impl Hint for MirrorError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::List { cause, .. } => cause.hints(),
+            Self::Group { .. } | Self::NoGroup(_) | Self::JobToken(_) => vec![
+                "give that registry a login whose password is a group access token, or a person's, \
+                 with the role Reporter and the scopes `read_api` and `read_registry`: neither \
+                 CI_JOB_TOKEN nor a deploy token lists a group; or name the repositories one by one"
+                    .to_owned(),
+            ],
+            Self::ForeignPlan(_) => vec![
+                "make it anew with `dry_run: true`, once for all runners, or leave `plan_file` out"
+                    .to_owned(),
+            ],
             Self::NothingBelow(_) => vec![
                 "some registries list only what the login may see, and some list nothing: name \
                  the repositories one by one"

@@ -11,14 +11,18 @@ pub mod rename;
 mod repositories;
 pub mod select;
 pub mod shard;
+pub mod shares;
+mod weigh;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 
 pub use error::MirrorError;
 pub use plan::{Item, Need, Plan, plan};
+pub use weigh::weigh;
 
 use crate::arrivals::{Bearer, Fate};
 use crate::config::{Platforms, Verify};
@@ -35,6 +39,7 @@ use claims::Claims;
 use rename::Rename;
 use select::Selection;
 use shard::Shard;
+use shares::Shares;
 
 /// What is to be mirrored.
 #[derive(Clone, Debug)]
@@ -45,6 +50,17 @@ pub struct MirrorRequest {
     pub entries: Vec<Entry>,
     /// This runner's share; none where it does everything.
     pub shard: Option<Shard>,
+    /// The file that divides the work by bytes.
+    pub plan_file: Option<PlanFile>,
+}
+
+/// A file that divides the work by bytes.
+#[derive(Clone, Debug)]
+pub enum PlanFile {
+    /// It is to be made.
+    Write(PathBuf),
+    /// It is there: its name, and what it says.
+    Read(String, Shares),
 }
 
 impl MirrorRequest {
@@ -114,8 +130,9 @@ pub enum Origin {
     Below(Endpoint, String),
 }
 
-/// Images that are brought at once. Each has several blobs in flight by itself.
-const IMAGES_AT_ONCE: usize = 4;
+/// Images that are brought at once. What costs memory are the blobs in flight, which
+/// [`crate::push::Turns`] bounds for all of them together; an image by itself holds its manifests.
+const IMAGES_AT_ONCE: usize = 16;
 
 /// What came of one image.
 #[derive(Debug)]

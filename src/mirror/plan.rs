@@ -8,7 +8,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
 
 use super::select::{ListedTag, NoDates};
-use super::{Entry, MirrorError, MirrorRequest, Origin, repositories};
+use super::shard::Division;
+use super::{Entry, MirrorError, MirrorRequest, Origin, PlanFile, repositories};
 use crate::config::Platforms;
 use crate::digest::Digest;
 use crate::error::{Error, causes};
@@ -112,9 +113,14 @@ pub async fn plan(
     request: &MirrorRequest,
     registries: &Registries<'_>,
 ) -> Result<(Plan, Vec<Error>), Error> {
+    let shares = match &request.plan_file {
+        Some(PlanFile::Read(_, shares)) => Some(shares),
+        Some(PlanFile::Write(_)) | None => None,
+    };
     let planner = Planner {
         request,
         registries,
+        division: Division::of(request.shard, shares),
         listings: Mutex::default(),
     };
     let mut errors = Vec::new();
@@ -128,6 +134,7 @@ pub async fn plan(
             Err(error) => errors.push(error),
         }
     }
+    planner.check_plan_file().map_err(Error::Mirror)?;
     check_collisions(&items).map_err(Error::Mirror)?;
     let compared: Vec<_> = stream::iter(items)
         .map(|item| planner.compared(item))
@@ -153,16 +160,37 @@ type Listed = Arc<OnceCell<Option<Arc<Listing>>>>;
 pub(super) struct Planner<'a> {
     request: &'a MirrorRequest,
     pub(super) registries: &'a Registries<'a>,
+    division: Division,
     /// What a repository lists, asked for once.
     listings: Mutex<HashMap<(Endpoint, String), Listed>>,
 }
 
 impl Planner<'_> {
+    /// A plan file that knows nothing of all this is of something else; one that does not know all of
+    /// it is getting old.
+    fn check_plan_file(&self) -> Result<(), MirrorError> {
+        let Some(PlanFile::Read(name, _)) = &self.request.plan_file else {
+            return Ok(());
+        };
+        match self.division.strangers() {
+            Some([unknown, 0]) if unknown > 0 => Err(MirrorError::ForeignPlan(name.clone())),
+            Some([unknown, known]) if unknown > 0 => {
+                tracing::warn!(
+                    "{unknown} of {} repositories are not in `{name}` and are shared out by their names: \
+                     make it anew, with `dry_run`",
+                    unknown + known
+                );
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The images of one entry that are this runner's.
     async fn items(&self, entry: &Entry) -> Result<Vec<Item>, Error> {
         let mine = |endpoint: &Endpoint, repository: &str| {
             let name = repositories::name(endpoint, repository);
-            self.request.shard.is_none_or(|shard| shard.has(&name))
+            self.division.has(&name)
         };
         match &entry.origin {
             Origin::Image(reference) => {

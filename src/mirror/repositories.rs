@@ -8,6 +8,7 @@ use super::MirrorError;
 use super::plan::{Planner, QUESTIONS_AT_ONCE, list_error};
 use crate::error::Error;
 use crate::reference::Endpoint;
+use crate::registry::Registry;
 
 impl Planner<'_> {
     /// Every repository at or below `path`, sorted.
@@ -20,11 +21,16 @@ impl Planner<'_> {
             self.walk(endpoint, path).await?
         } else {
             let registry = self.registries.source(endpoint).await?;
-            let catalog = registry.catalog().await;
-            let catalog = catalog.map_err(|cause| list_error(endpoint, path, cause))?;
+            let listed = match registry.is_gitlabs() && !path.is_empty() {
+                true => of_gitlab(&registry, path).await?,
+                false => {
+                    let catalog = registry.catalog().await;
+                    let catalog = catalog.map_err(|cause| list_error(endpoint, path, cause))?;
+                    catalog.unwrap_or_default()
+                }
+            };
             let below = |repository: &String| is_below(repository, path);
-            let catalog = catalog.unwrap_or_default();
-            catalog.into_iter().filter(below).collect()
+            listed.into_iter().filter(below).collect()
         };
         if found.is_empty() {
             let what = name(endpoint, path);
@@ -62,6 +68,20 @@ impl Planner<'_> {
             }
         }
         Ok(found)
+    }
+}
+
+/// What GitLab's API tells of a group, or of the project that the path is in. Its registry's own
+/// catalog is for administrators.
+async fn of_gitlab(registry: &Registry, path: &str) -> Result<Vec<String>, Error> {
+    let what = name(registry.endpoint(), path);
+    if registry.has_job_token() {
+        return Err(Error::Mirror(MirrorError::JobToken(what)));
+    }
+    match registry.group_repositories(path).await {
+        Ok(Some(repositories)) => Ok(repositories),
+        Ok(None) => Err(Error::Mirror(MirrorError::NoGroup(what))),
+        Err(cause) => Err(Error::Mirror(MirrorError::Group { what, cause })),
     }
 }
 

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use super::blobs::{Blob, LARGE, Origin, Place};
 use super::holdings::Holdings;
 use super::shared_read::{Pace, Patience, Share, share};
+use super::turns::Turns;
 use super::{Destination, PushError, Settings};
-use crate::config::Concurrency;
 use crate::digest::Digest;
 use crate::progress::Progress;
 
@@ -167,11 +167,7 @@ impl Lane {
 /// long as the blob that ends last. Whoever else lacks one of these gets it as well, if it keeps up.
 ///
 /// What is returned is still under way to those who are not waited for; dropped, it is broken off.
-pub(super) async fn send(
-    blobs: &[Blob],
-    lanes: &[Arc<Lane>],
-    concurrency: Concurrency,
-) -> JoinSet<()> {
+pub(super) async fn send(blobs: &[Blob], lanes: &[Arc<Lane>], turns: &Turns) -> JoinSet<()> {
     let stragglers = Mutex::new(JoinSet::new());
     let is_wanted = |blob: &&Blob| {
         let mut pacing = lanes.iter().filter(|lane| lane.sets_pace());
@@ -179,18 +175,13 @@ pub(super) async fn send(
     };
     let mut wanted: Vec<_> = blobs.iter().filter(is_wanted).collect();
     wanted.sort_by_key(|blob| Reverse(blob.size));
-    let large = Semaphore::new(concurrency.large);
     for batch in [probes(&mut wanted, lanes), wanted] {
         stream::iter(batch)
             .map(|blob| async {
-                // A semaphore that is never closed always gives.
-                let _turn = match blob.size >= LARGE {
-                    true => large.acquire().await.ok(),
-                    false => None,
-                };
+                let _turn = turns.take(blob.size >= LARGE).await;
                 send_one(blob, lanes, &stragglers).await;
             })
-            .buffer_unordered(concurrency.all)
+            .buffer_unordered(turns.all())
             .for_each(std::future::ready)
             .await;
     }

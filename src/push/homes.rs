@@ -271,7 +271,7 @@ impl Shipment<'_> {
                 standing.present.insert(blob.digest.clone());
             }
         }
-        let concurrency = self.settings.concurrency.all;
+        let concurrency = self.settings.turns.all();
         let missing = destination
             .missing(self.blobs, &mut standing, concurrency)
             .await?;
@@ -318,7 +318,7 @@ impl Shipment<'_> {
 
     async fn carry(&self, legs: &[Leg]) -> JoinSet<()> {
         let lanes: Vec<_> = legs.iter().map(|leg| Arc::clone(&leg.lane)).collect();
-        fan_out::send(self.blobs, &lanes, self.settings.concurrency).await
+        fan_out::send(self.blobs, &lanes, &self.settings.turns).await
     }
 
     /// The manifests and the tags, once the blobs are there.

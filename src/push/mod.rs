@@ -20,6 +20,7 @@ mod reuse;
 mod shared_read;
 mod tally;
 pub mod targets;
+mod turns;
 mod written;
 
 use std::path::PathBuf;
@@ -33,8 +34,9 @@ pub use holdings::Holdings;
 pub(crate) use homes::in_time;
 pub use journal::{Journal, TagState};
 pub use tally::Tally;
+pub use turns::Turns;
 
-use crate::config::{Attestations, Compression, Concurrency, ExistingTag, Platforms};
+use crate::config::{Attestations, Compression, ExistingTag, Platforms};
 use crate::digest::Digest;
 use crate::error::in_one_line;
 use crate::progress::Progress;
@@ -76,8 +78,8 @@ pub struct Settings {
     pub compression: Compression,
     /// Whether layers are taken over by their diff IDs from earlier images of the repository.
     pub layer_reuse: bool,
-    /// Blobs in flight at once.
-    pub concurrency: Concurrency,
+    /// Blobs in flight at once, of all images of a run together.
+    pub turns: Arc<Turns>,
     /// What is done to BuildKit's attestations; they are kept if nothing is said, but for an image
     /// of one platform that was asked for by name.
     pub attestations: Option<Attestations>,

@@ -339,7 +339,7 @@ async fn send(
                 .collect();
             async move { (blob.digest, join_all(attempts).await) }
         })
-        .buffer_unordered(settings.concurrency.large);
+        .buffer_unordered(settings.turns.large());
     while let Some((digest, results)) = sending.next().await {
         for (standing, result) in standings.iter_mut().zip(results) {
             match (standing.as_mut(), result) {

@@ -8,6 +8,7 @@ mod blobs;
 mod challenge;
 mod download;
 mod error;
+mod gitlab;
 mod google;
 mod http;
 mod manifests;

@@ -61,8 +61,9 @@ pub(super) enum Access {
     /// Read the names of all repositories.
     Catalog,
     /// List on one of Google's registries, which takes the OAuth token itself: no token has to be
-    /// bought for each repository.
-    /// <https://cloud.google.com/artifact-registry/docs/reference/docker-api>
+    /// bought for each repository; or by GitLab's API, which takes the login's token likewise.
+    /// <https://cloud.google.com/artifact-registry/docs/reference/docker-api>,
+    /// <https://docs.gitlab.com/api/rest/authentication/>
     List,
 }
 
@@ -178,6 +179,14 @@ impl Tokens {
                 shown.insert(password.expose().to_owned());
                 shown.insert(STANDARD.encode(format!("{user}:{}", password.expose())));
             }
+        }
+    }
+
+    /// Where tokens are had, and what they are for, where the registry names it.
+    pub(super) fn server(&self) -> Option<(&Url, Option<&str>)> {
+        match &self.challenge {
+            Challenge::Bearer { realm, service } => Some((realm, service.as_deref())),
+            Challenge::None | Challenge::Basic => None,
         }
     }
 

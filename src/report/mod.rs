@@ -21,6 +21,7 @@ use crate::arrivals::Fate;
 use crate::config::{ListFormat, PullSecretOutput, Request};
 use crate::error::{Error, harmless};
 use crate::list::Listed;
+use crate::mirror::PlanFile;
 use crate::pull_secret::{HandedOut, utc};
 use crate::push::{Pushed, PushedTag};
 use crate::verify::Verified;
@@ -130,7 +131,13 @@ pub fn check(request: &Request) -> Vec<Error> {
 /// Every file that was asked for.
 fn result_files(request: &Request) -> Vec<&Path> {
     let secret = request.pull_secret.as_ref();
+    let plan = request.mirror.as_ref().and_then(|m| m.plan_file.as_ref());
+    let plan = match plan {
+        Some(PlanFile::Write(file)) => Some(file),
+        Some(PlanFile::Read(..)) | None => None,
+    };
     let files = [
+        plan,
         request.report_file.as_ref(),
         request.digest_file.as_ref(),
         request.dotenv_file.as_ref(),

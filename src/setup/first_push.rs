@@ -21,7 +21,7 @@ use crate::google::{Patience, Resource};
 use crate::manifest::media_type;
 use crate::progress::Progress;
 use crate::push::targets::Target;
-use crate::push::{Journal, Settings};
+use crate::push::{Journal, Settings, Turns};
 use crate::registries::Registries;
 use crate::source::Source;
 
@@ -114,7 +114,7 @@ impl Setup<'_> {
                 platforms: Platforms::All,
                 compression: Compression::None,
                 layer_reuse: false,
-                concurrency: defaults::CONCURRENCY,
+                turns: Arc::new(Turns::new(defaults::CONCURRENCY)),
                 attestations: None,
                 referrers: false,
                 dry_run: false,

@@ -1,8 +1,8 @@
-//! Many requests, and a registry that does not take them all at once.
+//! How much is under way at once: requests in a minute, and blobs in flight.
 
 use std::time::Duration;
 
-use standin::{Behaviour, Quota, Request, Standin};
+use standin::{Behaviour, Fault, FaultAction, Quota, Request, RequestKind, Standin};
 
 use super::bulk::{bulk, put};
 use super::*;
@@ -60,4 +60,35 @@ fn a_quota_that_is_met_costs_time_and_nothing_else() {
     };
     let sides = planned(quota, |run| run);
     assert!(sides.iter().any(|requests| refused(requests) > 0));
+}
+
+#[test]
+fn blobs_in_flight_are_counted_for_all_images_together() {
+    let (source, home) = (Standin::start(), Standin::start());
+    for number in 0..12 {
+        put(
+            &source,
+            PLAIN,
+            &format!("acme/app{number}"),
+            "1",
+            &format!("app{number}"),
+        );
+    }
+    let slow = FaultAction::Delay(Duration::from_millis(30));
+    home.fault(Fault::always(RequestKind::UploadPut, slow));
+    let run = bulk(&format!(
+        "destinations: [{}/mirror]\nimages:\n  - from: {}/acme/**\n",
+        home.plain_address(),
+        source.plain_address()
+    ));
+    let mut running = run.set("concurrency", "2").start();
+    let mut most = 0;
+    while !running.has_ended() {
+        let requests = home.requests();
+        let puts = of_kind(&requests, RequestKind::UploadPut);
+        let unanswered = puts.iter().filter(|put| put.status == 0);
+        most = most.max(unanswered.count());
+    }
+    assert_eq!(running.wait().code, 0);
+    assert!((1..=2).contains(&most), "{most}");
 }

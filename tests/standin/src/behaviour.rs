@@ -17,6 +17,8 @@ pub struct Behaviour {
     pub data_challenge: Challenge,
     /// Named as the realm instead of the registry's own token endpoint (a hostile registry).
     pub realm: Option<String>,
+    /// Named as the service instead of the host.
+    pub service: Option<String>,
     /// How long an OAuth access token works.
     pub oauth_lifetime: Duration,
     /// How long a CI's OIDC token works.
@@ -117,6 +119,7 @@ impl Default for Behaviour {
             ping_challenge: Challenge::ByHost,
             data_challenge: Challenge::ByHost,
             realm: None,
+            service: None,
             oauth_lifetime: Duration::from_secs(3599),
             oidc_lifetime: Duration::from_secs(300),
             machine: None,

@@ -8,6 +8,7 @@ use crate::behaviour::Behaviour;
 use crate::certificates::Certificates;
 use crate::cloud::Cloud;
 use crate::faults::Faults;
+use crate::gitlab::GitLab;
 use crate::iam::Grants;
 use crate::issuers::Issuers;
 use crate::kubernetes::Cluster;
@@ -80,6 +81,7 @@ impl Builder {
             store: Store::new(self.storage),
             cluster: Cluster::default(),
             counted: Counted::default(),
+            gitlab: GitLab::default(),
             upstream,
         });
         let server = Server::start(&shared);

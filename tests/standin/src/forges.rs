@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::answer::{self, Answer, Refusal};
 use crate::call::Call;
+use crate::gitlab;
 
 /// A host that repositories are on.
 pub(crate) fn is_forge(host: &str) -> bool {
@@ -15,6 +16,11 @@ pub(crate) fn is_forge(host: &str) -> bool {
 pub(crate) fn answer(call: &Call, path: &str) -> Result<Answer, Refusal> {
     if call.header(http::header::USER_AGENT).is_none() {
         return Err(Refusal::json(403, &json!({"message": "Request forbidden"})));
+    }
+    if call.site.host == "gitlab.com"
+        && let Some(answered) = gitlab::answer(call, path)
+    {
+        return answered;
     }
     let body = match (call.site.host.as_str(), path) {
         ("api.github.com", "/repos/acme/api") => json!({

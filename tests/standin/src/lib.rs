@@ -30,6 +30,7 @@ mod cloud;
 mod connection;
 mod faults;
 mod forges;
+mod gitlab;
 mod iam;
 mod issuers;
 mod keys;
@@ -180,6 +181,26 @@ impl Standin {
             issuers::GITHUB
         );
         (url, opens)
+    }
+
+    /// Makes the plain registry that of gitlab.com, with these projects.
+    pub fn become_gitlab(&self, projects: &[&str]) {
+        for project in projects {
+            self.shared.gitlab.add_project(project);
+        }
+        self.change(|behaviour| {
+            behaviour.plain_auth = PlainAuth::Bearer;
+            behaviour.plain_anonymous_pull = false;
+            behaviour.realm = Some(gitlab::REALM.to_owned());
+            behaviour.service = Some(gitlab::SERVICE.to_owned());
+        });
+    }
+
+    /// An access token of GitLab's, for a group and all below it, with these scopes. Its registry
+    /// takes it beside this user name.
+    pub fn gitlab_token(&self, user: &str, token: &str, group: &str, scopes: &[&str]) {
+        self.shared.gitlab.add_token(token, group, scopes);
+        self.basic_user(user, token);
     }
 
     /// A job of GitLab's with `identity: google_cloud`: the URL that it asks, and the token that it

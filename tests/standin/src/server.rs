@@ -11,6 +11,7 @@ use crate::certificates::Certificates;
 use crate::cloud::Cloud;
 use crate::connection::{self, Front};
 use crate::faults::Faults;
+use crate::gitlab::GitLab;
 use crate::iam::Grants;
 use crate::issuers::Issuers;
 use crate::kubernetes::Cluster;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) cluster: Cluster,
     pub(crate) counted: Counted,
+    pub(crate) gitlab: GitLab,
     pub(crate) upstream: Option<Upstream>,
 }
 

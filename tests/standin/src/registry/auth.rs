@@ -186,7 +186,9 @@ pub(super) fn unauthorized(
         Challenge::Absent => return refusal,
         Challenge::WithoutService | Challenge::ByHost => {}
         Challenge::WithService => {
-            value += &format!(",service=\"{}\"", call.site.host);
+            let service = call.behaviour.service.as_deref();
+            let service = service.unwrap_or(&call.site.host);
+            value += &format!(",service=\"{service}\"");
             if let Some(scope) = scope {
                 value += &format!(",scope=\"{scope}\"");
             }

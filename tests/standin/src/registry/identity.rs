@@ -41,7 +41,8 @@ pub(super) fn google_identity(call: &Call) -> Result<Option<Identity>, Refusal> 
 /// Whether a token may be used on this host.
 fn is_for(call: &Call, token: &RegistryToken) -> bool {
     let travels = call.site.is_google_registry() && call.behaviour.registry_token_travels;
-    token.host == call.site.host || travels
+    let service = call.behaviour.service.as_deref();
+    token.host == service.unwrap_or(&call.site.host) || travels
 }
 
 /// The account behind a user name and password, with the OAuth token if that was it. The

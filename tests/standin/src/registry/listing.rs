@@ -50,15 +50,24 @@ pub(super) fn catalog(call: &Call) -> Result<Answer, Refusal> {
         return Err(unsupported());
     }
     auth::ping(call)?;
-    let names = call.shared.store.repository(PLAIN, |repository| {
-        let names: Vec<String> = repository.images.keys().cloned().collect();
-        names
-    });
-    let (page, next) = page(call, "/v2/_catalog", names.unwrap_or_default())?;
+    // GitLab shows it to administrators alone.
+    if call.behaviour.service.is_some() {
+        let message = "access forbidden";
+        return Err(Refusal::registry(403, "DENIED", message));
+    }
+    let (page, next) = page(call, "/v2/_catalog", plain_names(call))?;
     Ok(linked(
         answer::json_body(200, &json!({"repositories": page})),
         next,
     ))
+}
+
+/// The names of all repositories of the plain registry.
+pub(super) fn plain_names(call: &Call) -> Vec<String> {
+    let names = call.shared.store.repository(PLAIN, |repository| {
+        repository.images.keys().cloned().collect()
+    });
+    names.unwrap_or_default()
 }
 
 /// `GET /v2/NAME/referrers/DIGEST` (OCI distribution-spec 1.1).

@@ -31,6 +31,16 @@ use crate::site::{Family, Place};
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
+/// Answers a token endpoint that is on another host than the registry.
+pub(crate) fn token(call: &Call) -> Result<Answer, Refusal> {
+    token::get(call)
+}
+
+/// The names of all repositories of the plain registry.
+pub(crate) fn plain_repositories(call: &Call) -> Vec<String> {
+    listing::plain_names(call)
+}
+
 /// Answers a registry request.
 pub(crate) async fn handle(call: &mut Call, route: Route) -> Answer {
     let mut answer = answered(call, route).await.unwrap_or_else(Answer::from);

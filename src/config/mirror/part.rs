@@ -1,0 +1,136 @@
+//! Which part of the work of `mirror` is this runner's.
+
+use std::io;
+
+use crate::config::fault::{Faults, quoted};
+use crate::config::inputs::Given;
+use crate::config::paths::Paths;
+use crate::config::values::boolean;
+use crate::mirror::PlanFile;
+use crate::mirror::shard::Shard;
+use crate::mirror::shares::Shares;
+
+const SHARD: &str = "shard";
+const PLAN_FILE: &str = "plan_file";
+
+/// The index of a Pod of an Indexed Job, which is not told how many there are.
+/// <https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode>
+const KUBERNETES: &str = "JOB_COMPLETION_INDEX";
+
+/// What an engine that runs several jobs of one kind tells each of them: its number, the first of
+/// these, and how many there are. GitLab counts from 1, the others from 0.
+/// <https://docs.gitlab.com/ci/variables/predefined_variables/>
+/// <https://circleci.com/docs/reference/variables/>
+/// <https://buildkite.com/docs/pipelines/configure/environment-variables>
+const ENGINES: [(&str, usize, &str); 3] = [
+    ("CI_NODE_INDEX", 1, "CI_NODE_TOTAL"),
+    ("CIRCLE_NODE_INDEX", 0, "CIRCLE_NODE_TOTAL"),
+    ("BUILDKITE_PARALLEL_JOB", 0, "BUILDKITE_PARALLEL_JOB_COUNT"),
+];
+
+/// Reads `shard` and `plan_file`.
+pub(super) fn part(
+    given: &Given,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> (Option<Shard>, Option<PlanFile>) {
+    let plan_file = given.inputs.plan_file.as_deref();
+    // What is wrong with the switch is told where it is read.
+    let is_dry = given.inputs.dry_run.as_deref().map(boolean) == Some(Ok(true));
+    match plan_file {
+        Some(name) if is_dry => {
+            if given.inputs.shard.is_some() {
+                let text = "a plan is made once for all runners: leave it out, or `plan_file`";
+                faults.unusable(SHARD, text);
+            }
+            let path = faults.take_path(PLAN_FILE, name, paths.output(name));
+            (None, path.map(PlanFile::Write))
+        }
+        Some(name) => (shard(given, faults), read(name, paths, faults)),
+        None => (shard(given, faults), None),
+    }
+}
+
+fn read(name: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<PlanFile> {
+    let path = faults.take_path(PLAN_FILE, name, paths.input(name))?;
+    let what = quoted(name);
+    let read = paths.files().read(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("there is no {what}: a run with `dry_run: true` and the same `plan_file` makes it, once for all runners")
+        }
+        _ => format!("could not read {what}: {error}"),
+    });
+    let bytes = faults.take(PLAN_FILE, read)?;
+    let shares = Shares::parse(&String::from_utf8_lossy(&bytes))
+        .map_err(|fault| format!("{what}: {fault}; make it anew with `dry_run: true`"));
+    let shares = faults.take(PLAN_FILE, shares)?;
+    Some(PlanFile::Read(name.to_owned(), shares))
+}
+
+/// `shard`, else what the CI tells.
+fn shard(given: &Given, faults: &mut Faults) -> Option<Shard> {
+    let Some(text) = given.inputs.shard.as_deref() else {
+        let told = ENGINES.iter().find_map(|(index, first, total)| {
+            let number = |name| given.ambient(name)?.parse().ok();
+            Shard::counted(number(index)?, *first, number(total)?)
+        });
+        if told.is_none() && given.ambient(KUBERNETES).is_some() {
+            let text = format!(
+                "this is one of the Pods of an Indexed Job ({KUBERNETES}), which are not told how many they \
+                 are: set it to that number, as in `4`"
+            );
+            faults.missing(SHARD, text);
+        }
+        return told;
+    };
+    let parsed = match text.split_once('/') {
+        Some((index, total)) => index
+            .parse()
+            .ok()
+            .zip(total.parse().ok())
+            .and_then(|(index, total)| Shard::counted(index, 1, total))
+            .ok_or_else(|| {
+                format!(
+                    "{} is no shard: expected `2/5`, the second of five",
+                    quoted(text)
+                )
+            }),
+        None => one_of(text, given),
+    };
+    faults.take(SHARD, parsed)
+}
+
+/// The number of runners alone: which of them this is, the engine tells.
+fn one_of(text: &str, given: &Given) -> Result<Shard, String> {
+    let total: usize = text
+        .parse()
+        .ok()
+        .filter(|total| *total > 0)
+        .ok_or_else(|| {
+            format!(
+                "{} is no shard: expected `2/5`, the second of five",
+                quoted(text)
+            )
+        })?;
+    if total == 1 {
+        return Ok(Shard { index: 0, total });
+    }
+    let engines = ENGINES.iter().map(|(index, first, _)| (*index, *first));
+    let told = engines
+        .chain([(KUBERNETES, 0)])
+        .find_map(|(name, first)| Some((name, first, given.ambient(name)?)));
+    let Some((name, first, index)) = told else {
+        return Err(format!(
+            "it says that there are {total} runners, and nothing tells which of them this is: expected `2/{total}`, the second of them"
+        ));
+    };
+    let shard = index.parse().ok();
+    shard
+        .and_then(|index| Shard::counted(index, first, total))
+        .ok_or_else(|| {
+            format!(
+                "{name} is {}, which is none of {total} runners",
+                quoted(index)
+            )
+        })
+}

@@ -1,0 +1,56 @@
+//! Whose turn it is to move: what bounds the blobs that are in flight, whichever images they are of.
+//!
+//! With it goes the memory of a run. A blob in flight holds a window of its bytes for each of its
+//! destinations, so that neither the number of images nor their size counts.
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::config::Concurrency;
+
+/// The turns of a run.
+#[derive(Debug)]
+pub struct Turns {
+    concurrency: Concurrency,
+    large: Semaphore,
+    all: Semaphore,
+}
+
+/// A turn, until it is dropped.
+pub(super) struct Turn<'a> {
+    _large: Option<SemaphorePermit<'a>>,
+    _any: Option<SemaphorePermit<'a>>,
+}
+
+impl Turns {
+    /// As many as may be in flight at once.
+    pub fn new(concurrency: Concurrency) -> Self {
+        Self {
+            concurrency,
+            large: Semaphore::new(concurrency.large),
+            all: Semaphore::new(concurrency.all),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn all(&self) -> usize {
+        self.concurrency.all
+    }
+
+    /// How many there are of large blobs.
+    pub(super) fn large(&self) -> usize {
+        self.concurrency.large
+    }
+
+    /// Waits for the turn of a blob.
+    pub(super) async fn take(&self, is_large: bool) -> Turn<'_> {
+        // A semaphore that is never closed always gives.
+        let large = match is_large {
+            true => self.large.acquire().await.ok(),
+            false => None,
+        };
+        Turn {
+            _large: large,
+            _any: self.all.acquire().await.ok(),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Every repository of a group, by GitLab's API.
+
+use standin::{RequestKind, Standin};
+
+use super::bulk::{bulk, put};
+use super::*;
+
+const REGISTRY: &str = "registry.gitlab.com";
+const FILE: &str = "destinations: [HOME/mirror]\nimages:\n  - from: registry.gitlab.com/PATH/**\n    \
+                    to: '{path}'\n";
+
+/// gitlab.com with a group, a group below it, and another.
+fn gitlab() -> Standin {
+    let gitlab = Standin::builder().name(REGISTRY).start();
+    for repository in [
+        "acme/api",
+        "acme/api/debug",
+        "acme/team/web",
+        "acme-2/other",
+    ] {
+        put(&gitlab, PLAIN, repository, "1", repository);
+    }
+    gitlab.become_gitlab(&["acme/api", "acme/team/web", "acme-2/other"]);
+    // So that the listing has pages.
+    gitlab.change(|behaviour| behaviour.page_limit = Some(2));
+    let scopes = ["read_api", "read_registry"];
+    gitlab.gitlab_token("bot", "glpat-acme-reads-all-of-it", "acme", &scopes);
+    gitlab.gitlab_token("bot-2", "glpat-may-pull-alone", "acme", &["read_registry"]);
+    gitlab.basic_user("gitlab-ci-token", "glcbt-of-a-job");
+    gitlab
+}
+
+fn run(gitlab: &Standin, home: &Standin, path: &str, login: [&str; 2]) -> Run {
+    let file = FILE
+        .replace("HOME", &home.plain_address())
+        .replace("PATH", path);
+    let [user, password] = login;
+    let auths = serde_json::json!({"auths": {REGISTRY: {"username": user, "password": password}}});
+    bulk(&file)
+        .variable("HTTPS_PROXY", gitlab.proxy_url())
+        .set("ca_certificates", gitlab.ca_pem())
+        .set("docker_config", auths.to_string())
+}
+
+const MAY_ALL: [&str; 2] = ["bot", "glpat-acme-reads-all-of-it"];
+
+#[test]
+fn a_group_gives_every_repository_below_it_over_pages() {
+    let (gitlab, home) = (gitlab(), Standin::start());
+    run(&gitlab, &home, "acme", MAY_ALL).succeeds();
+    for (repository, is_there) in [
+        ("acme/api", true),
+        ("acme/api/debug", true),
+        ("acme/team/web", true),
+        ("acme-2/other", false),
+    ] {
+        let found = home.manifest(PLAIN, &format!("mirror/{repository}"), "1");
+        assert_eq!(found.is_some(), is_there, "{repository}");
+    }
+    let requests = gitlab.requests();
+    assert!(of_kind(&requests, RequestKind::Catalog).is_empty());
+    let asked = requests
+        .iter()
+        .filter(|request| request.path.starts_with("/api/"));
+    let asked: Vec<_> = asked
+        .map(|request| {
+            format!(
+                "{}?{} {}",
+                request.path,
+                request.query,
+                request.authorization.as_deref().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        asked,
+        [
+            "/api/v4/groups/acme/registry/repositories?per_page=100 Bearer",
+            "/api/v4/groups/acme/registry/repositories?page=2&per_page=2 Bearer",
+        ]
+    );
+}
+
+#[test]
+fn a_group_below_a_group_and_a_project_are_found_by_their_whole_paths() {
+    let gitlab = gitlab();
+    for (path, expected) in [
+        ("acme/team", &["acme/team/web"][..]),
+        ("acme/api", &["acme/api", "acme/api/debug"]),
+        ("acme/api/debug", &["acme/api/debug"]),
+    ] {
+        let home = Standin::start();
+        run(&gitlab, &home, path, MAY_ALL).succeeds();
+        for repository in ["acme/api", "acme/api/debug", "acme/team/web"] {
+            let found = home.manifest(PLAIN, &format!("mirror/{repository}"), "1");
+            assert_eq!(
+                found.is_some(),
+                expected.contains(&repository),
+                "{repository}"
+            );
+        }
+    }
+}
+
+#[test]
+fn who_may_not_list_a_group_is_told_which_token_can() {
+    let (gitlab, home) = (gitlab(), Standin::start());
+    let told = [
+        run(&gitlab, &home, "acme", ["bot-2", "glpat-may-pull-alone"]),
+        run(
+            &gitlab,
+            &home,
+            "acme",
+            ["gitlab-ci-token", "glcbt-of-a-job"],
+        ),
+        run(&gitlab, &home, "acme-2", MAY_ALL),
+    ]
+    .map(|run| run.fails_with(3).error());
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    error: could not list the repositories of GitLab's `registry.gitlab.com/acme`
+      caused by: GET https://gitlab.com/api/v4/groups/acme/registry/repositories?per_page=...: 403 Forbidden
+      caused by: {"error":"insufficient_scope","error_description":"The request requires higher privileges than provided by the access token.","scope":"api read_api"}
+
+    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group; or name the repositories one by one
+
+    error: the login for GitLab's `registry.gitlab.com/acme` is the job's own token, which lists no group
+
+    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group; or name the repositories one by one
+
+    error: GitLab shows no group or project `registry.gitlab.com/acme-2` to this login
+
+    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group; or name the repositories one by one
+    "#);
+    let quoted = gitlab.requests();
+    assert!(quoted.iter().all(|request| request.path != "/v2/_catalog"));
+}

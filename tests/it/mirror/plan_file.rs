@@ -1,0 +1,231 @@
+//! Work that is dealt out by bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use standin::{RequestKind, Standin};
+
+use super::bulk::bulk;
+use super::*;
+use crate::support::images::{Packed, Picture, TarFile};
+
+const RUNNERS: usize = 4;
+
+/// A layer of about so many bytes.
+fn layer(name: &str, bytes: usize) -> Vec<u8> {
+    let content = name.as_bytes().iter().cycle().take(bytes);
+    let content: Vec<_> = content.copied().collect();
+    TarFile::new().file(name, &content).finish()
+}
+
+/// Forty images of uneven sizes on five bases; the base of each.
+fn seeded(source: &Standin) -> BTreeMap<String, usize> {
+    let mut bases = BTreeMap::new();
+    for number in 0..40_usize {
+        let base = number % 5;
+        let own = layer(&format!("app{number}"), 500 + number * number * 20);
+        let layers = vec![layer(&format!("base{base}"), 60_000), own];
+        let mut layout = Layout::default();
+        let root = layout.image(&Picture::of("amd64", layers), Packed::Tar);
+        seed(
+            source,
+            PLAIN,
+            &format!("acme/app{number}"),
+            &layout,
+            &root,
+            "1",
+        );
+        bases.insert(format!("app{number}"), base);
+    }
+    bases
+}
+
+fn file(source: &Standin, home: &Standin) -> String {
+    format!(
+        "destinations: [{}/mirror]\nimages:\n  - from: {}/acme/**\n",
+        home.plain_address(),
+        source.plain_address()
+    )
+}
+
+/// The plan file that a dry run makes.
+fn plan(source: &Standin) -> String {
+    let home = Standin::start();
+    let outcome = bulk(&file(source, &home))
+        .set("dry_run", "true")
+        .set("plan_file", "plan.json")
+        .succeeds();
+    assert!(
+        source
+            .requests()
+            .iter()
+            .all(|request| request.kind != RequestKind::BlobGet)
+    );
+    outcome.read("plan.json")
+}
+
+#[test]
+fn shares_are_disjoint_whole_and_even_and_keep_families_together() {
+    let source = Standin::start();
+    let bases = seeded(&source);
+    let plan = plan(&source);
+    let (mut all, mut bytes, mut families) = (BTreeSet::new(), Vec::new(), 0);
+    for runner in 1..=RUNNERS {
+        let home = Standin::start();
+        bulk(&file(&source, &home))
+            .file("plan.json", &plan)
+            .set("plan_file", "plan.json")
+            .set("shard", format!("{runner}/{RUNNERS}"))
+            .succeeds();
+        let has = |name: &&String| {
+            home.manifest(PLAIN, &format!("mirror/{name}"), "1")
+                .is_some()
+        };
+        let brought: BTreeSet<_> = bases.keys().filter(has).cloned().collect();
+        assert!(all.is_disjoint(&brought));
+        families += brought
+            .iter()
+            .map(|name| bases[name])
+            .collect::<BTreeSet<_>>()
+            .len();
+        all.extend(brought);
+        let requests = home.requests();
+        let sent = requests
+            .iter()
+            .filter(|request| request.kind == RequestKind::UploadPut);
+        bytes.push(sent.map(|request| request.received_bytes).sum::<u64>());
+    }
+    assert!(all.iter().eq(bases.keys()));
+    let (largest, smallest) = (bytes.iter().max().unwrap(), bytes.iter().min().unwrap());
+    assert!(*largest * 10 <= *smallest * 13, "{bytes:?}");
+    // By their names alone, nearly every base would be in every share.
+    assert!(families < 2 * 5, "{families}");
+}
+
+#[test]
+fn a_repository_that_the_plan_does_not_know_goes_by_its_name() {
+    let source = Standin::start();
+    seeded(&source);
+    let plan = plan(&source);
+    let mut layout = Layout::default();
+    let root = layout.image(&Picture::new("new", 1), Packed::Gzip);
+    seed(&source, PLAIN, "acme/new", &layout, &root, "1");
+    let home = Standin::start();
+    let run = |runner: usize| {
+        bulk(&file(&source, &home))
+            .file("plan.json", &plan)
+            .set("plan_file", "plan.json")
+            .set("shard", format!("{runner}/2"))
+            .succeeds()
+    };
+    let outcomes = [run(1), run(2)];
+    for outcome in &outcomes {
+        let warned =
+            "1 of 41 repositories are not in `plan.json` and are shared out by their names";
+        assert!(outcome.stderr.contains(warned), "{}", outcome.stderr);
+    }
+    let brought = outcomes.map(|outcome| outcome.stdout.contains("acme/new:1"));
+    assert!(brought[0] != brought[1], "{brought:?}");
+}
+
+#[test]
+fn a_plan_file_that_is_none_of_these_images_is_told() {
+    let source = Standin::start();
+    seeded(&source);
+    let plan = plan(&source);
+    let (other, home) = (Standin::start(), Standin::start());
+    let mut layout = Layout::default();
+    let root = layout.image(&Picture::new("other", 1), Packed::Gzip);
+    seed(&other, PLAIN, "acme/app1", &layout, &root, "1");
+    let run = |source: &Standin, plan: Option<&str>| {
+        let run = bulk(&file(source, &home))
+            .set("plan_file", "plan.json")
+            .set("shard", "1/2");
+        match plan {
+            Some(plan) => run.file("plan.json", plan),
+            None => run,
+        }
+    };
+    let newer = plan.replace("\"version\":1", "\"version\":9");
+    let told = [
+        run(&source, None),
+        run(&source, Some("images: []")),
+        run(&source, Some(&newer)),
+        run(&other, Some(&plan)),
+        run(&source, Some(&plan)).set("dry_run", "true"),
+    ]
+    .map(|run| run.fails_with(2).error());
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    error: an input cannot be used
+      `plan_file`: there is no `plan.json`: a run with `dry_run: true` and the same `plan_file` makes it, once for all runners (GCR_PUSH_PLAN_FILE)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `plan_file`: `plan.json`: it is no plan of `mirror`; make it anew with `dry_run: true` (GCR_PUSH_PLAN_FILE)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `plan_file`: `plan.json`: it was made by another version of gcr-push; make it anew with `dry_run: true` (GCR_PUSH_PLAN_FILE)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: `plan.json` is the plan of other images: it names none of the repositories that are mirrored
+
+    hint: make it anew with `dry_run: true`, once for all runners, or leave `plan_file` out
+
+    error: an input cannot be used
+      `shard`: a plan is made once for all runners: leave it out, or `plan_file` (GCR_PUSH_SHARD)
+
+    hint: `gcr-push --help` tells what every variable means
+    "#);
+    assert!(
+        home.requests()
+            .iter()
+            .all(|request| request.method != "PUT")
+    );
+}
+
+#[test]
+fn an_engine_that_tells_no_total_is_told_it() {
+    let (source, home) = (Standin::start(), Standin::start());
+    seeded(&source);
+    let file = file(&source, &home);
+    let pod = |index: usize| bulk(&file).variable("JOB_COMPLETION_INDEX", index.to_string());
+    let told = [
+        pod(1),
+        pod(5).set("shard", "4"),
+        bulk(&file).set("shard", "4"),
+        bulk(&file).set("shard", "0/4"),
+    ]
+    .map(|run| run.fails_with(2).error());
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    error: an input is missing
+      `shard`: this is one of the Pods of an Indexed Job (JOB_COMPLETION_INDEX), which are not told how many they are: set it to that number, as in `4` (GCR_PUSH_SHARD)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `shard`: JOB_COMPLETION_INDEX is `5`, which is none of 4 runners (GCR_PUSH_SHARD)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `shard`: it says that there are 4 runners, and nothing tells which of them this is: expected `2/4`, the second of them (GCR_PUSH_SHARD)
+
+    hint: `gcr-push --help` tells what every variable means
+
+    error: an input cannot be used
+      `shard`: `0/4` is no shard: expected `2/5`, the second of five (GCR_PUSH_SHARD)
+
+    hint: `gcr-push --help` tells what every variable means
+    "#);
+    let mut brought = 0;
+    for index in 0..4 {
+        let outcome = pod(index).set("shard", "4").succeeds();
+        let lines = outcome.stdout.lines();
+        brought += lines.filter(|line| line.contains("  brought")).count();
+        assert!(!outcome.stdout.contains("  same"), "{}", outcome.stdout);
+    }
+    assert_eq!(brought, 40);
+}

@@ -1,0 +1,180 @@
+//! GitLab, as far as its registry and the API beside it go: docs.gitlab.com/api/container_registry,
+//! docs.gitlab.com/api/rest, lib/api/group_container_repositories.rb of gitlabhq/gitlabhq.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Mutex;
+
+use http::{Method, header};
+use serde_json::{Value, json};
+
+use crate::answer::{self, Answer, Refusal};
+use crate::call::{self, Call};
+use crate::registry;
+
+/// What GitLab names the registry in its challenges.
+pub(crate) const SERVICE: &str = "container_registry";
+
+/// The host of the registry.
+pub(crate) const REGISTRY: &str = "registry.gitlab.com";
+
+/// Where its tokens are had.
+pub(crate) const REALM: &str = "https://gitlab.com/jwt/auth";
+
+/// Projects, and who may see what of them.
+#[derive(Default)]
+pub(crate) struct GitLab {
+    projects: Mutex<BTreeSet<String>>,
+    tokens: Mutex<HashMap<String, Token>>,
+}
+
+/// An access token.
+#[derive(Clone)]
+struct Token {
+    scopes: Vec<String>,
+    /// The group that it may read, as a Reporter.
+    group: String,
+}
+
+impl GitLab {
+    pub(crate) fn add_project(&self, path: &str) {
+        self.projects.lock().unwrap().insert(path.to_owned());
+    }
+
+    pub(crate) fn add_token(&self, token: &str, group: &str, scopes: &[&str]) {
+        let token_of = Token {
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            group: group.to_owned(),
+        };
+        self.tokens
+            .lock()
+            .unwrap()
+            .insert(token.to_owned(), token_of);
+    }
+
+    /// The project that a repository belongs to.
+    fn project_of(&self, repository: &str) -> Option<String> {
+        let projects = self.projects.lock().unwrap();
+        let of = |project: &&String| is_at_or_below(repository, project);
+        projects.iter().find(of).cloned()
+    }
+}
+
+fn is_at_or_below(path: &str, place: &str) -> bool {
+    let rest = path.strip_prefix(place);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Answers `/jwt/auth`, and the two listings of the API; none for another path.
+pub(crate) fn answer(call: &Call, path: &str) -> Option<Result<Answer, Refusal>> {
+    if path == "/jwt/auth" {
+        return Some(registry::token(call));
+    }
+    let rest = path.strip_prefix("/api/v4/")?;
+    let rest = rest.strip_suffix("/registry/repositories")?;
+    let (kind, place) = rest.split_once('/')?;
+    Some(listing(call, kind, place))
+}
+
+fn refuse(status: u16, message: &str) -> Refusal {
+    Refusal::json(status, &json!({ "message": message }))
+}
+
+fn listing(call: &Call, kind: &str, place: &str) -> Result<Answer, Refusal> {
+    // A slash that is not escaped makes another route of it.
+    if place.contains('/') || !["groups", "projects"].contains(&kind) {
+        return Err(Refusal::json(404, &json!({"error": "404 Not Found"})));
+    }
+    if call.method != Method::GET {
+        return Err(Refusal::json(405, &json!({"error": "405 Not Allowed"})));
+    }
+    let gitlab = &call.shared.gitlab;
+    let shown = match call.headers.get("private-token") {
+        Some(token) => token.to_str().ok(),
+        None => call::bearer(&call.headers),
+    };
+    let token = match shown {
+        Some(shown) => {
+            let known = gitlab.tokens.lock().unwrap().get(shown).cloned();
+            Some(known.ok_or_else(|| refuse(401, "401 Unauthorized"))?)
+        }
+        None if call.headers.contains_key(header::AUTHORIZATION) => {
+            return Err(refuse(401, "401 Unauthorized"));
+        }
+        None => None,
+    };
+    let may_read = |token: &Token| token.scopes.iter().any(|s| s == "read_api" || s == "api");
+    if token.as_ref().is_some_and(|token| !may_read(token)) {
+        let body = json!({
+            "error": "insufficient_scope",
+            "error_description": "The request requires higher privileges than provided by the access token.",
+            "scope": "api read_api",
+        });
+        return Err(Refusal::json(403, &body));
+    }
+    let path = place.replace("%2F", "/");
+    let is_there = {
+        let projects = gitlab.projects.lock().unwrap();
+        match kind {
+            "groups" => projects
+                .iter()
+                .any(|project| *project != path && is_at_or_below(project, &path)),
+            _ => projects.contains(&path),
+        }
+    };
+    // What a caller may not see is not there.
+    let is_shown = token.is_some_and(|token| is_at_or_below(&path, &token.group));
+    if !is_there || !is_shown {
+        let what = if kind == "groups" { "Group" } else { "Project" };
+        return Err(refuse(404, &format!("404 {what} Not Found")));
+    }
+    let repositories = registry::plain_repositories(call)
+        .into_iter()
+        .filter(|name| {
+            let project = gitlab.project_of(name);
+            project.is_some_and(|project| is_at_or_below(&project, &path))
+        });
+    page(
+        call,
+        &format!("/api/v4/{kind}/{place}/registry/repositories"),
+        repositories.collect(),
+    )
+}
+
+fn page(call: &Call, path: &str, all: Vec<String>) -> Result<Answer, Refusal> {
+    let number = |name: &str, default: usize| match call.query.get(name) {
+        None => Ok(default),
+        Some(text) => text.parse::<usize>().map_err(|_| {
+            let error = format!("{name} is invalid");
+            Refusal::json(400, &json!({ "error": error }))
+        }),
+    };
+    let page = number("page", 1)?.max(1);
+    let size = number("per_page", 20)?.clamp(1, 100);
+    let size = size.min(call.behaviour.page_limit.unwrap_or(size));
+    let shown = all.iter().enumerate().skip((page - 1) * size).take(size);
+    let shown: Vec<Value> = shown
+        .map(|(id, path)| {
+            let project = call.shared.gitlab.project_of(path).unwrap_or_default();
+            json!({
+                "id": id + 1,
+                "name": path.strip_prefix(&project).unwrap_or_default().trim_start_matches('/'),
+                "path": path,
+                "project_id": 9,
+                "location": format!("{REGISTRY}/{path}"),
+                "created_at": "2026-01-10T13:38:57.391Z",
+                "cleanup_policy_started_at": null,
+                "status": null,
+            })
+        })
+        .collect();
+    let mut answer = answer::json_body(200, &Value::from(shown));
+    let link = |page: usize, rel: &str| {
+        format!("<https://gitlab.com{path}?page={page}&per_page={size}>; rel=\"{rel}\"")
+    };
+    let mut links = vec![link(1, "first")];
+    if all.len() > page * size {
+        links.insert(0, link(page + 1, "next"));
+    }
+    answer::set(&mut answer, header::LINK, &links.join(", "));
+    Ok(answer)
+}
