@@ -176,6 +176,45 @@ mod tests {
         })
     }
 
+    type OfBytes = fn(&[u8]);
+    type OfText = fn(&str);
+
+    /// Type-checking the targets themselves takes the whole tree once more, so that none of them
+    /// falls behind is shown by what each calls, and by what that takes.
+    #[test]
+    fn every_target_of_libfuzzer_s_calls_a_property_that_there_is() {
+        let of_bytes: [(&str, &str, OfBytes); 4] = [
+            ("archive", "gcr_push::properties::archive", archive),
+            ("config", "gcr_push::properties::config", config),
+            ("manifest", "gcr_push::properties::manifest", manifest),
+            (
+                "headers",
+                "gcr_push::registry::properties::headers",
+                crate::registry::properties::headers,
+            ),
+        ];
+        let of_text: [(&str, &str, OfText); 2] = [
+            ("reference", "gcr_push::properties::reference", reference),
+            ("text", "gcr_push::properties::text", text),
+        ];
+        let targets = of_bytes
+            .map(|(name, path, _)| (name, format!("{path}(data);")))
+            .into_iter()
+            .chain(of_text.map(|(name, path, _)| (name, format!("{path}(text);"))));
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+        let listed = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        let mut known = 0;
+        for (name, call) in targets {
+            let file = folder.join(format!("fuzz_targets/{name}.rs"));
+            let target = std::fs::read_to_string(file).unwrap();
+            assert!(target.contains(&call), "{name} does not call `{call}`");
+            assert!(listed.contains(&format!("name = \"{name}\"")), "{name}");
+            known += 1;
+        }
+        let files = std::fs::read_dir(folder.join("fuzz_targets")).unwrap();
+        assert_eq!(files.count(), known);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 

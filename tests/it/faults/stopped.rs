@@ -1,11 +1,14 @@
 //! A run that is stopped: it ends at once, says what had been tagged, and leaves nothing behind.
 
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
 use standin::{Fault, FaultAction, RequestKind};
 
 use super::push;
 use crate::support::google::Google;
 use crate::support::images::{Picture, classic_archive, gzip};
-use crate::support::run::Run;
+use crate::support::run::{Run, Running};
 
 /// A push to three tags of which the second is never answered.
 fn stuck(google: &Google) -> Run {
@@ -45,6 +48,62 @@ fn a_signal_stops_a_push_which_says_what_was_tagged() {
             .collect();
         assert_eq!(tags, ["1"]);
     }
+}
+
+/// Sends a signal to a run that waits for what never comes, and tells how long it took to end.
+fn stopped(mut running: Running, at: &str) -> Duration {
+    let since = Instant::now();
+    running.signal("TERM");
+    // Its input stays open until it has ended by itself.
+    while !running.has_ended() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let took = since.elapsed();
+    let outcome = running.wait();
+    assert_eq!(outcome.code, 4, "{at}: {}", outcome.stderr);
+    let told = "stopped by SIGTERM";
+    assert!(outcome.stderr.contains(told), "{at}: {}", outcome.stderr);
+    took
+}
+
+#[test]
+fn a_signal_stops_a_run_whatever_it_waits_for() {
+    let later = FaultAction::Status {
+        code: 503,
+        retry_after: Some(200),
+        body: None,
+        headers: Vec::new(),
+    };
+    let mut longest = Duration::ZERO;
+    for (kind, act) in [
+        (RequestKind::OAuthToken, FaultAction::Stall),
+        (RequestKind::Ping, FaultAction::Stall),
+        (RequestKind::Token, FaultAction::Stall),
+        (RequestKind::ManifestHead, FaultAction::Stall),
+        (RequestKind::UploadStart, FaultAction::Stall),
+        (RequestKind::UploadPut, FaultAction::StallRequestAt(10)),
+        (RequestKind::ManifestPut, FaultAction::Stall),
+        // It is asked to come back later, and waits.
+        (RequestKind::UploadStart, later.clone()),
+        (RequestKind::ManifestPut, later),
+    ] {
+        let google = Google::start();
+        google.standin.fault(Fault::always(kind, act));
+        let running = push(&google, &Picture::new("app", 1), "1").start();
+        google.wait_for(kind, 1);
+        longest = longest.max(stopped(running, &format!("{kind:?}")));
+    }
+    // An archive that never comes to its end.
+    let google = Google::start();
+    let run = google.run().set("image", "-").set("name", "app");
+    let mut running = run.start();
+    // More than a pipe holds, so that the program is reading when it is written.
+    let archive = classic_archive(&[(&Picture::new("app", 40), &["app:1"])]);
+    let half = &archive[..archive.len() / 2];
+    assert!(half.len() > 256 * 1024);
+    running.input.write_all(half).unwrap();
+    longest = longest.max(stopped(running, "standard input"));
+    println!("{} ms at most", longest.as_millis());
 }
 
 #[test]
