@@ -208,10 +208,12 @@ async fn mirror_images(
     let group = Group::open(request.console.log_format, "gcr_push", "Mirror the images");
     let credentials = sign_in(request).await?;
     let registries = Registries::new(&credentials, &request.network);
-    credentials
-        .check(&asked.destinations())
-        .await
-        .map_err(Error::Auth)?;
+    let lacking = credentials.check(&asked.destinations()).await;
+    match (lacking, request.missing_credentials) {
+        (Ok(()), _) => {}
+        (Err(_), MissingCredentials::Skip) => return unsent::leave_all(asked, request, stdout),
+        (Err(error), MissingCredentials::Fail) => return Err(Error::Auth(error).into()),
+    }
     let (plan, mut errors) = mirror::plan(asked, &registries).await?;
     if request.dry_run {
         errors.extend(report::print(stdout, PlanReport(&plan)).err());

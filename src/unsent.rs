@@ -5,6 +5,7 @@ use std::io::Write;
 
 use crate::config::{Destinations, ImageOrigin, Request};
 use crate::error::{Error, Failure};
+use crate::mirror::MirrorRequest;
 use crate::push::PushError;
 use crate::push::targets;
 use crate::reference::ReferenceError;
@@ -27,8 +28,36 @@ pub async fn leave(
     }
     let plan = plan(source, &request.destinations).map_err(Error::Target)?;
     report::print(stdout, plan)?;
-    let notice = "nothing was pushed: there is no credential here, as in a pull request of a fork, \
-                  and `missing_credentials` is `skip`; the image itself is sound";
+    tell(
+        &format!("nothing was pushed: {WHY}; the image itself is sound"),
+        request,
+    )
+}
+
+/// Tells which images would be mirrored and where to, and leaves it at that.
+///
+/// # Errors
+///
+/// When what was asked for cannot be written.
+pub fn leave_all(
+    asked: &MirrorRequest,
+    request: &Request,
+    stdout: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut table = Table::new(["WOULD MIRROR", "BELOW"]);
+    for entry in &asked.entries {
+        for home in &asked.homes {
+            table.row([entry.origin.to_string(), home.to_string()]);
+        }
+    }
+    report::print(stdout, table)?;
+    tell(&format!("nothing was mirrored: {WHY}"), request)
+}
+
+const WHY: &str = "there is no credential here, as in a pull request of a fork, and \
+                   `missing_credentials` is `skip`";
+
+fn tell(notice: &str, request: &Request) -> Result<(), Failure> {
     console::notice(request.console.log_format, notice);
     let report = Report {
         notes: vec![notice.to_owned()],

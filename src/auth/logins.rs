@@ -5,12 +5,15 @@ use super::docker_config::{DockerConfig, DockerConfigError};
 use crate::reference::Endpoint;
 use crate::secret::Secret;
 
+/// The Docker config that nobody has named: where `docker login` writes by itself.
+pub const HOME_FILE: &str = "~/.docker/config.json";
+
 /// Every login of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Logins {
     /// For the host of `image`, and to read from it alone.
     pub source: Option<Login>,
-    /// Docker configs with the variables that they are from, best first.
+    /// Docker configs with the variables, or the file, that they are from, best first.
     pub docker: Vec<(&'static str, DockerConfig)>,
     /// What the CI has for its own registry.
     pub ci: Vec<Login>,
@@ -45,7 +48,14 @@ impl Logins {
             return Ok(Some(login.clone()));
         }
         for (origin, config) in &self.docker {
-            let found = config.login(endpoint).map_err(|error| (*origin, error))?;
+            let found = match config.login(endpoint) {
+                // Nobody pointed us there, and most images of public registries need no login.
+                Err(error @ DockerConfigError::Helper(..)) if *origin == HOME_FILE => {
+                    tracing::warn!("{error}: going on without (`{origin}`)");
+                    None
+                }
+                found => found.map_err(|error| (*origin, error))?,
+            };
             if let Some((user, password)) = found {
                 return Ok(Some(Login {
                     origin,

@@ -1,4 +1,4 @@
-//! How long a token still works that was given as text, which only Google can say.
+//! Whose a token is that was given as text, and how long it still works, which only Google can say.
 
 use std::time::Duration;
 
@@ -13,11 +13,22 @@ use crate::secret::Secret;
 /// <https://cloud.google.com/docs/authentication/token-types#access-contents>
 const TOKEN_INFO: &str = "https://oauth2.googleapis.com/tokeninfo";
 
-/// For how long `token` still works; none where Google does not say, as of a federated token.
-pub(super) async fn lifetime(token: &Secret, exchange: &Exchange) -> Option<Duration> {
+/// What Google tells of a token.
+#[derive(Clone, Debug)]
+pub struct TokenInfo {
+    /// For how long it still works.
+    pub lifetime: Duration,
+    /// The account that it is for, where the token is allowed to tell (the scope
+    /// `userinfo.email`, which gcloud's tokens have).
+    pub email: Option<String>,
+}
+
+/// Asks for `token`; none where Google does not say, as of a federated token or a dead one.
+pub(super) async fn ask(token: &Secret, exchange: &Exchange) -> Option<TokenInfo> {
     #[derive(Deserialize)]
     struct Answer {
         expires_in: serde_json::Value,
+        email: Option<String>,
     }
     let url = Url::parse(TOKEN_INFO).ok()?;
     // In the body, because URLs are logged on the way.
@@ -35,5 +46,8 @@ pub(super) async fn lifetime(token: &Secret, exchange: &Exchange) -> Option<Dura
         serde_json::Value::String(text) => text.parse().ok()?,
         other => other.as_u64()?,
     };
-    Some(Duration::from_secs(seconds))
+    Some(TokenInfo {
+        lifetime: Duration::from_secs(seconds),
+        email: answer.email,
+    })
 }

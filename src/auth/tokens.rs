@@ -12,8 +12,9 @@ use super::federation::ExternalAccount;
 use super::google::KeyIssuer;
 use super::impersonation::Impersonation;
 use super::metadata::Machine;
+use super::token_info::{self, TokenInfo};
 use super::user::AuthorizedUser;
-use super::{GoogleCredential, Identity, Origin, token_info};
+use super::{GoogleCredential, Identity, Origin};
 use crate::network::Network;
 use crate::secret::Secret;
 
@@ -173,9 +174,19 @@ impl Tokens {
         let mut held = self.held.lock().await;
         let mut issued = self.issuer.issue(&self.exchange).await?;
         if issued.lifetime.is_none() {
-            issued.lifetime = token_info::lifetime(&issued.secret, &self.exchange).await;
+            let info = token_info::ask(&issued.secret, &self.exchange).await;
+            issued.lifetime = info.map(|info| info.lifetime);
         }
         Ok(held.insert(issued.into()).token.clone())
+    }
+
+    /// What Google tells of `token`, where it does not tell of itself whose it is and until when.
+    pub async fn info(&self, token: &AccessToken) -> Option<TokenInfo> {
+        let is_known = !matches!(self.identity(), Identity::TokenHolder | Identity::Person);
+        if is_known && token.expires_at.is_some() {
+            return None;
+        }
+        token_info::ask(&token.secret, &self.exchange).await
     }
 
     /// What the tokens are had with, in words.

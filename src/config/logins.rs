@@ -7,7 +7,7 @@ use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::paths::Paths;
 use crate::auth::docker_config::DockerConfig;
-use crate::auth::logins::{Login, Logins};
+use crate::auth::logins::{HOME_FILE, Login, Logins};
 use crate::reference::Endpoint;
 use crate::secret::Secret;
 
@@ -57,7 +57,8 @@ fn explicit(
     }
 }
 
-/// What other tools read: GitLab's variable, Docker's directory, and skopeo's file.
+/// What other tools read: GitLab's variable, Docker's directory (which Cloud Build fills with Google's
+/// own logins, and Tekton with those of the service account), and skopeo's file.
 fn ambient(
     given: &Given,
     paths: &Paths<'_>,
@@ -73,8 +74,14 @@ fn ambient(
             ),
         }
     }
-    for (variable, file) in [("DOCKER_CONFIG", Some(FILE)), ("REGISTRY_AUTH_FILE", None)] {
-        let Some(text) = given.ambient(variable) else {
+    let home = given.ambient("HOME").map(|home| format!("{home}/.docker"));
+    let docker = match given.ambient("DOCKER_CONFIG") {
+        Some(directory) => ("DOCKER_CONFIG", Some(directory), Some(FILE)),
+        None => (HOME_FILE, home.as_deref(), Some(FILE)),
+    };
+    let podman = given.ambient("REGISTRY_AUTH_FILE");
+    for (variable, text, file) in [docker, ("REGISTRY_AUTH_FILE", podman, None)] {
+        let Some(text) = text else {
             continue;
         };
         // What the host has and the container does not is as good as none.

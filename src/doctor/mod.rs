@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -169,11 +169,15 @@ impl Examination {
         let of = "Google".to_owned();
         let good = match tokens.token().await {
             Ok(token) => {
-                let until = match token.expires_at {
+                let info = tokens.info(&token).await;
+                let owner = info.as_ref().and_then(|info| info.email.as_deref());
+                let owner = owner.map_or(String::new(), |email| format!(", which is `{email}`'s"));
+                let told = info.and_then(|info| SystemTime::now().checked_add(info.lifetime));
+                let until = match token.expires_at.or(told) {
                     Some(at) => format!("until {}Z", timestamp(at)),
                     None => "until nobody says when".to_owned(),
                 };
-                self.good("credential", &of, &format!("{credential}, {until}"));
+                self.good("credential", &of, &format!("{credential}{owner}, {until}"));
                 true
             }
             Err(error) => {

@@ -15,6 +15,7 @@ pub mod shares;
 mod weigh;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -102,6 +103,12 @@ pub struct Home {
     pub path: String,
 }
 
+impl fmt::Display for Home {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.endpoint, self.path)
+    }
+}
+
 /// One line of the file: images from one place.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -128,6 +135,16 @@ pub enum Origin {
     Repository(Reference),
     /// The chosen tags of every repository below a path.
     Below(Endpoint, String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(reference) | Self::Repository(reference) => reference.fmt(formatter),
+            Self::Below(endpoint, path) if path.is_empty() => write!(formatter, "{endpoint}/**"),
+            Self::Below(endpoint, path) => write!(formatter, "{endpoint}/{path}/**"),
+        }
+    }
 }
 
 /// Images that are brought at once. What costs memory are the blobs in flight, which

@@ -133,6 +133,17 @@ fn an_expired_token_is_told() {
 }
 
 #[test]
+fn a_token_is_told_whose_it_is_and_until_when() {
+    let google = google();
+    let run = google
+        .reach(Run::command("doctor"))
+        .set("access_token", google.standin.access_token(ACCOUNT))
+        .set("tags", "eu.gcr.io/acme/app:1");
+    let told = read(&run.run());
+    insta::assert_snapshot!(told.lines().nth(1).unwrap(), @"credential  Google               ok      as the token's owner, by the token of `access_token`, which is `ci@acme.iam.gserviceaccount.com`'s, until [TIME]");
+}
+
+#[test]
 fn a_deleted_key_is_told() {
     let google = google();
     google.standin.delete_keys(ACCOUNT);

@@ -52,6 +52,7 @@ fn a_login_is_found_in_every_docker_config_that_other_tools_read() {
         push(&standin, to).variable("DOCKER_AUTH_CONFIG", &text),
         with_path("DOCKER_CONFIG", "docker/config.json", "docker"),
         with_path("REGISTRY_AUTH_FILE", "auth.json", "auth.json"),
+        with_path("HOME", "home/.docker/config.json", "home"),
     ];
     for run in runs {
         run.succeeds();
@@ -81,6 +82,18 @@ fn a_login_that_a_helper_keeps_is_refused_by_name() {
 
     hint: log in with a password that stands in the file itself, or give Google hosts `credentials_json`: in a container the helper for `registry.example` is not there
     ");
+}
+
+#[test]
+fn a_login_that_a_helper_keeps_for_the_home_s_docker_config_is_passed_over() {
+    let standin = registry(&["registry.example"]);
+    let helped = r#"{"auths": {"registry.example": {}}, "credsStore": "desktop"}"#;
+    let run = push(&standin, "registry.example/app:1").file("home/.docker/config.json", helped);
+    let home = run.path().join("home").display().to_string();
+    let outcome = run.variable("HOME", home).fails_with(3);
+    assert!(outcome.error().contains("401"), "{}", outcome.stderr);
+    let told = outcome.stderr.lines().find(|line| line.contains("helper"));
+    insta::assert_snapshot!(told.unwrap(), @" WARN the login for `registry.example` is kept by the credential helper `docker-credential-desktop`, which gcr-push does not run: going on without (`~/.docker/config.json`)");
 }
 
 #[test]

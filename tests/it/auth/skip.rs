@@ -32,6 +32,34 @@ fn with_no_credential_at_all_the_image_is_checked_and_nothing_is_pushed() {
 }
 
 #[test]
+fn of_many_images_it_is_told_where_they_would_go() {
+    let google = Google::start();
+    let file = "
+destinations: [gcr.io/acme, us-docker.pkg.dev/acme/mirror]
+images:
+  - {from: 'registry.example/team/**'}
+  - {from: registry.example/app, tags: ['1.*']}
+  - {from: 'registry.example/tool:3'}
+";
+    let outcome = google
+        .reach(Run::command("mirror"))
+        .file("gcr-push.yaml", file)
+        .set("missing_credentials", "skip")
+        .succeeds();
+    insta::assert_snapshot!(outcome.stdout, @"
+    WOULD MIRROR              BELOW
+    registry.example/team/**  gcr.io/acme
+    registry.example/team/**  us-docker.pkg.dev/acme/mirror
+    registry.example/app      gcr.io/acme
+    registry.example/app      us-docker.pkg.dev/acme/mirror
+    registry.example/tool:3   gcr.io/acme
+    registry.example/tool:3   us-docker.pkg.dev/acme/mirror
+    ");
+    insta::assert_snapshot!(outcome.stderr, @" INFO nothing was mirrored: there is no credential here, as in a pull request of a fork, and `missing_credentials` is `skip`");
+    assert!(google.standin.requests().is_empty());
+}
+
+#[test]
 fn without_a_project_the_hosts_are_told() {
     let google = Google::start();
     let outcome = google
