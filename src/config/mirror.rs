@@ -1,13 +1,9 @@
 //! The mirror file: which images go where.
 
+mod file;
 mod part;
 
-use std::fmt;
 use std::io;
-
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::Platforms;
 use super::fault::{Faults, quoted};
@@ -19,6 +15,7 @@ use crate::mirror::rename::Rename;
 use crate::mirror::select::{Order, Pattern, Selection};
 use crate::mirror::{Entry, Home, MirrorRequest, Origin};
 use crate::reference::{Endpoint, Reference};
+use file::{By, File, Image, Options, Tags};
 
 const VARIABLE: &str = "config";
 const DEFAULT_FILE: &str = "gcr-push.yaml";
@@ -51,89 +48,6 @@ pub(super) fn mirror(
         plan_file,
         ..request
     })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    destinations: Vec<String>,
-    #[serde(default)]
-    defaults: Options,
-    images: Vec<Image>,
-}
-
-/// What may be said for all images and for each.
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Options {
-    platforms: Option<Vec<String>>,
-    referrers: Option<bool>,
-    best_effort: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Image {
-    from: String,
-    to: Option<String>,
-    tags: Option<Tags>,
-    platforms: Option<Vec<String>>,
-    referrers: Option<bool>,
-    best_effort: Option<bool>,
-}
-
-/// A list of patterns, or rules by name.
-enum Tags {
-    List(Vec<String>),
-    Rules(Rules),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rules {
-    #[serde(default)]
-    include: Vec<String>,
-    #[serde(default)]
-    exclude: Vec<String>,
-    semver: Option<String>,
-    newest: Option<usize>,
-    by: Option<By>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum By {
-    Semver,
-    Date,
-}
-
-impl<'de> Deserialize<'de> for Tags {
-    /// By hand, because an untagged enum loses where the fault is.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-
-        impl<'de> Visitor<'de> for Either {
-            type Value = Tags;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a list of tags, or rules such as `newest: 20`")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tags, A::Error> {
-                let mut tags = Vec::new();
-                while let Some(tag) = items.next_element()? {
-                    tags.push(tag);
-                }
-                Ok(Tags::List(tags))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, rules: A) -> Result<Tags, A::Error> {
-                Rules::deserialize(MapAccessDeserializer::new(rules)).map(Tags::Rules)
-            }
-        }
-
-        deserializer.deserialize_any(Either)
-    }
 }
 
 /// Reads the text of a mirror file, for every runner together.

@@ -5,7 +5,9 @@
 //! and a run that was stopped is taken up by the next, which plans anew.
 
 mod claims;
+mod deal;
 mod error;
+mod item;
 mod plan;
 pub mod rename;
 mod repositories;
@@ -22,7 +24,8 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 
 pub use error::MirrorError;
-pub use plan::{Item, Need, Plan, plan};
+pub use item::{Item, Need, Plan};
+pub use plan::plan;
 pub use weigh::weigh;
 
 use crate::arrivals::{Bearer, Fate};

@@ -1,104 +1,22 @@
 //! What has to be done, told by digests: no blob is read for it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
 
+use super::item::{Item, Need, Plan};
 use super::select::{ListedTag, NoDates};
 use super::shard::Division;
 use super::{Entry, MirrorError, MirrorRequest, Origin, PlanFile, repositories};
 use crate::config::Platforms;
 use crate::digest::Digest;
-use crate::error::{Error, causes};
+use crate::error::Error;
 use crate::push::targets::Target;
 use crate::reference::{Endpoint, Reference};
 use crate::registries::Registries;
 use crate::registry::{Listing, Registry, RegistryError};
-use crate::report::Missed;
-
-/// One image: where it is read, where it goes, and why.
-#[derive(Clone, Debug)]
-pub struct Item {
-    /// The image, by its tag or by the digest that it is pinned to.
-    pub source: Reference,
-    /// The name that reports call it by: with its tag.
-    pub name: String,
-    /// Where it is lacking or another; everywhere that it goes when nothing is needed.
-    pub targets: Vec<Target>,
-    /// Where it is already, the same.
-    pub there: Vec<Target>,
-    /// Which of its platforms.
-    pub platforms: Platforms,
-    /// Whether what refers to it comes along.
-    pub referrers: bool,
-    /// What has to be done.
-    pub need: Need,
-}
-
-impl Item {
-    /// True where its failure fails nothing.
-    pub fn best_effort(&self) -> bool {
-        self.targets.iter().all(|target| target.best_effort)
-    }
-
-    /// Every target as one that was not reached, for one reason.
-    pub(super) fn missed(&self, error: &Error) -> Vec<Missed> {
-        let why = causes(error)
-            .into_iter()
-            .fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-        let targets = self.targets.iter();
-        targets
-            .map(|target| Missed {
-                name: format!("{}/{}", target.endpoint, target.repository),
-                tags: target.tags.clone(),
-                best_effort: target.best_effort,
-                why: why.clone(),
-            })
-            .collect()
-    }
-}
-
-/// What has to be done for an image; in the order in which it is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Need {
-    /// It is missing somewhere.
-    Missing,
-    /// It is everywhere, but somewhere another.
-    Differs,
-    /// Only some platforms of it are wanted, or what refers to it as well, so that digests alone do
-    /// not tell.
-    Unknown,
-    /// It is everywhere, the same.
-    Nothing,
-}
-
-/// What is to be done, in the order in which it will be.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    /// The images.
-    pub items: Vec<Item>,
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |need| self.items.iter().filter(|item| item.need == need).count();
-        let (missing, differing) = (count(Need::Missing), count(Need::Differs));
-        let (unknown, same) = (count(Need::Unknown), count(Need::Nothing));
-        write!(
-            formatter,
-            "{} image{}: {missing} missing, {differing} different, {same} the same",
-            self.items.len(),
-            if self.items.len() == 1 { "" } else { "s" },
-        )?;
-        if unknown > 0 {
-            write!(formatter, ", {unknown} to be looked at more closely")?;
-        }
-        Ok(())
-    }
-}
 
 /// Questions that are under way at once.
 pub(super) const QUESTIONS_AT_ONCE: usize = 16;

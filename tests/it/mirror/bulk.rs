@@ -232,11 +232,11 @@ fn shards_do_disjoint_work_that_adds_up_to_the_whole() {
 }
 
 #[test]
-fn what_images_share_is_read_once_and_sent_once() {
-    let (source, home) = (Standin::start(), Standin::start());
+fn what_images_share_is_read_once_and_sent_once_a_destination() {
+    let (source, homes) = (Standin::start(), [Standin::start(), Standin::start()]);
     let base = Picture::on("amd64", "base", 2);
     let mut shared = BTreeSet::new();
-    for number in 0..10 {
+    for number in 0..40 {
         let own = Picture::on("amd64", &format!("app{number}"), 1);
         let layers = [base.layers.clone(), own.layers].concat();
         let mut layout = Layout::default();
@@ -251,8 +251,9 @@ fn what_images_share_is_read_once_and_sent_once() {
     }
     assert_eq!(shared.len(), 2);
     bulk(&format!(
-        "destinations: [{}/mirror]\nimages:\n  - from: {}/acme/**\n",
-        home.plain_address(),
+        "destinations: [{}/mirror, {}/mirror]\nimages:\n  - from: {}/acme/**\n",
+        homes[0].plain_address(),
+        homes[1].plain_address(),
         source.plain_address()
     ))
     .succeeds();
@@ -262,11 +263,13 @@ fn what_images_share_is_read_once_and_sent_once() {
             request.kind == RequestKind::BlobGet && request.path.ends_with(digest.as_str())
         });
         assert_eq!(read.count(), 1, "{digest}");
-        let sent = home.requests();
-        let sent = sent.iter().filter(|request| {
-            request.kind == RequestKind::UploadPut && request.query.contains(&digest[7..])
-        });
-        assert_eq!(sent.count(), 1, "{digest}");
+        for home in &homes {
+            let sent = home.requests();
+            let sent = sent.iter().filter(|request| {
+                request.kind == RequestKind::UploadPut && request.query.contains(&digest[7..])
+            });
+            assert_eq!(sent.count(), 1, "{digest}");
+        }
     }
 }
 

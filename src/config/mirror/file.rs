@@ -1,0 +1,90 @@
+//! The mirror file as it is written.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) destinations: Vec<String>,
+    #[serde(default)]
+    pub(super) defaults: Options,
+    pub(super) images: Vec<Image>,
+}
+
+/// What may be said for all images and for each.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    pub(super) platforms: Option<Vec<String>>,
+    pub(super) referrers: Option<bool>,
+    pub(super) best_effort: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Image {
+    pub(super) from: String,
+    pub(super) to: Option<String>,
+    pub(super) tags: Option<Tags>,
+    pub(super) platforms: Option<Vec<String>>,
+    pub(super) referrers: Option<bool>,
+    pub(super) best_effort: Option<bool>,
+}
+
+/// A list of patterns, or rules by name.
+pub(super) enum Tags {
+    List(Vec<String>),
+    Rules(Rules),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rules {
+    #[serde(default)]
+    pub(super) include: Vec<String>,
+    #[serde(default)]
+    pub(super) exclude: Vec<String>,
+    pub(super) semver: Option<String>,
+    pub(super) newest: Option<usize>,
+    pub(super) by: Option<By>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum By {
+    Semver,
+    Date,
+}
+
+impl<'de> Deserialize<'de> for Tags {
+    /// By hand, because an untagged enum loses where the fault is.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Tags;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list of tags, or rules such as `newest: 20`")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tags, A::Error> {
+                let mut tags = Vec::new();
+                while let Some(tag) = items.next_element()? {
+                    tags.push(tag);
+                }
+                Ok(Tags::List(tags))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, rules: A) -> Result<Tags, A::Error> {
+                Rules::deserialize(MapAccessDeserializer::new(rules)).map(Tags::Rules)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
