@@ -201,9 +201,8 @@ impl Facts {
 }
 
 /// A child of an index.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct Child {
     digest: String,
     os: String,

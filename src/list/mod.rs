@@ -141,11 +141,6 @@ async fn by_api(
     parts: &mut Parts,
 ) -> Result<Option<Found>, GoogleError> {
     let (endpoint, path) = (asked.endpoint(), asked.path());
-    let repository = |place| Repository {
-        google,
-        endpoint,
-        place,
-    };
     let Some(place) = Place::of(endpoint, path) else {
         return every_repository(google, endpoint, path, recursive, parts).await;
     };
@@ -154,7 +149,11 @@ async fn by_api(
         .strip_prefix(&root)
         .unwrap_or_default()
         .trim_start_matches('/');
-    let repository = repository(place);
+    let repository = Repository {
+        google,
+        endpoint,
+        place,
+    };
     Ok(match (asked, recursive) {
         (Listing::Images { .. }, false) => {
             let names = repository.names().await?;

@@ -115,6 +115,13 @@ fn a_folder_of_images_shows_what_is_in_it() {
         "NAME\ngcr.io/acme/team/api\ngcr.io/acme/team/web\n"
     );
     assert!(!outcome.stderr.contains("WARN"), "{}", outcome.stderr);
+    // An image in it is known to the API, by a name with a slash.
+    google.standin.clear_requests();
+    let outcome = list(&google).set("name", "team/api").succeeds();
+    assert_eq!(rows(&outcome).len(), 1);
+    let requests = google.standin.requests();
+    let asked = requests.iter().any(|r| r.kind == RequestKind::TagsList);
+    assert!(!asked, "{requests:#?}");
 }
 
 #[test]
