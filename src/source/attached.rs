@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::SourceError;
-use super::companions::{Shelf, fallback_tag, subject};
+use super::companions::{COSIGN, Shelf, fallback_tag, subject};
 use super::files::{Documents, Files, Place};
 use super::layout::{Layout, Listed};
 use super::tree::Tree;
@@ -59,6 +59,51 @@ impl OpenLayout {
         }
         Ok(attached)
     }
+}
+
+impl Listed {
+    /// True for what is listed by a tag or a kind that only referrers and signatures have.
+    pub(super) fn is_companion(&self) -> bool {
+        let is_tag = |alias: &String| fallback(alias).is_some();
+        self.kind().is_some() || !self.aliases.is_empty() && self.aliases.iter().all(is_tag)
+    }
+
+    /// The end of the tag that cosign would give it: `cosign save` writes a kind instead.
+    /// <https://github.com/sigstore/cosign/blob/main/pkg/oci/layout/write.go>
+    fn kind(&self) -> Option<&'static str> {
+        let kind = self.root.annotations.get("kind")?;
+        match kind.strip_prefix("dev.cosignproject.cosign/")? {
+            "sigs" => Some("sig"),
+            "atts" => Some("att"),
+            "sboms" => Some("sbom"),
+            _ => None,
+        }
+    }
+
+    /// The tags that it is looked for by, where it goes along with an image. What has a kind goes
+    /// with the image of its name, or where it has none with the one that is pushed.
+    fn companion_tags(&self, image: Option<&Self>) -> Vec<String> {
+        let tags = self.aliases.iter().filter_map(|alias| fallback(alias));
+        let mut tags: Vec<_> = tags.map(str::to_owned).collect();
+        if let (Some(end), Some(image)) = (self.kind(), image) {
+            let shares = |alias: &String| image.aliases.contains(alias);
+            if self.aliases.is_empty() || self.aliases.iter().any(shares) {
+                tags.push(format!("{}.{end}", fallback_tag(&image.root.digest)));
+            }
+        }
+        tags
+    }
+}
+
+/// The tag in a name, where it is one that stands in for the referrers API, or one of cosign's.
+fn fallback(name: &str) -> Option<&str> {
+    let tag = name.rsplit(':').next()?;
+    let (hex, end) = match tag.strip_prefix("sha256-")?.split_once('.') {
+        Some((hex, end)) => (hex, Some(end)),
+        None => (tag.strip_prefix("sha256-")?, None),
+    };
+    let is_digest = format!("sha256:{hex}").parse::<Digest>().is_ok();
+    (is_digest && end.is_none_or(|end| COSIGN.contains(&end))).then_some(tag)
 }
 
 impl Attached {

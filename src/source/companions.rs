@@ -6,14 +6,16 @@
 //! (`sha256-HEX.sig`, `.att`, `.sbom`).
 //! <https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md>
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::{Arc, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 
 use super::remote::{AT_ONCE, MAX_MANIFESTS};
 use super::tree::Tree;
-use super::{MAX_DEPTH, SourceError};
+use super::{Blobs, Content, MAX_DEPTH, Source, SourceError};
 use crate::config::Platforms;
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, Descriptor, Index};
@@ -84,8 +86,68 @@ struct Found {
     notes: Vec<String>,
 }
 
+impl Source {
+    /// Refuses what cannot keep anything that refers to its image.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither a registry nor an OCI layout.
+    pub fn check_companions(&self) -> Result<(), SourceError> {
+        match &self.inner.blobs {
+            Blobs::Remote(..) | Blobs::Places(_, Some(_)) => Ok(()),
+            Blobs::Places(_, None) => Err(SourceError::NoCompanions {
+                what: self.inner.what.clone(),
+            }),
+        }
+    }
+
+    /// What goes along with the image of `tree`, a part of this one: whatever refers to it, or to a
+    /// manifest below it. A registry keeps such things, and an OCI layout does.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub async fn companions(&self, tree: &Tree) -> Result<Companions, SourceError> {
+        let (found, places) = match &self.inner.blobs {
+            Blobs::Remote(remote, _) => (of(remote, tree).await?, HashMap::new()),
+            Blobs::Places(_, None) => return Ok(Companions::default()),
+            Blobs::Places(_, Some(layout)) => {
+                let (layout, root) = (Arc::clone(layout), self.root().cloned());
+                let root = root.unwrap_or_else(|| tree.root.digest().clone());
+                let reading = tokio::task::spawn_blocking(move || layout.attached(&root)).await;
+                let attached = reading.map_err(|cause| {
+                    SourceError::read(&self.inner.what, io::Error::other(cause))
+                })??;
+                (of(&attached, tree).await?, attached.places)
+            }
+        };
+        let trees = found.all.iter().map(|companion| &companion.tree);
+        let blobs = trees.flat_map(Tree::blobs);
+        match &self.inner.blobs {
+            Blobs::Remote(_, sizes) => {
+                let mut sizes = sizes.write().unwrap_or_else(PoisonError::into_inner);
+                sizes.extend(blobs.map(|blob| (blob.digest.clone(), blob.size)));
+            }
+            Blobs::Places(known, _) => {
+                let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+                let found = blobs.filter_map(|blob| places.get_key_value(&blob.digest));
+                known.extend(found.map(|(digest, place)| (digest.clone(), place.clone())));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The manifest or index that the image is, as the source has it.
+    fn root(&self) -> Option<&Digest> {
+        match &self.inner.image.content {
+            Content::Manifests(tree) => Some(tree.root.digest()),
+            Content::Unpacked(_) => None,
+        }
+    }
+}
+
 /// Finds all that goes along with the image of `tree`.
-pub(super) async fn of(shelf: &impl Shelf, tree: &Tree) -> Result<Companions, SourceError> {
+async fn of(shelf: &impl Shelf, tree: &Tree) -> Result<Companions, SourceError> {
     let mut companions = Companions::default();
     let mut seen: HashSet<Digest> = digests(tree).collect();
     let mut asked: Vec<Digest> = seen.iter().cloned().collect();

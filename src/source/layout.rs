@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::companions::{COSIGN, fallback_tag, subject};
+use super::companions::subject;
 use super::error::{SourceError, list, quoted};
 use super::files::{Documents, Place, blob_name};
 use super::tree::{Tree, attested, label};
@@ -36,7 +36,7 @@ pub(super) struct Listed {
     /// `org.opencontainers.image.ref.name` says.
     pub(super) names: Vec<String>,
     /// Everything that can be written to mean it.
-    aliases: Vec<String>,
+    pub(super) aliases: Vec<String>,
 }
 
 /// A tree, and where its blobs are.
@@ -242,38 +242,6 @@ impl Listed {
             || self.aliases.iter().any(|alias| names::means(wanted, alias))
     }
 
-    /// True for what is listed by a tag or a kind that only referrers and signatures have.
-    fn is_companion(&self) -> bool {
-        let is_tag = |alias: &String| fallback(alias).is_some();
-        self.kind().is_some() || !self.aliases.is_empty() && self.aliases.iter().all(is_tag)
-    }
-
-    /// The end of the tag that cosign would give it: `cosign save` writes a kind instead.
-    /// <https://github.com/sigstore/cosign/blob/main/pkg/oci/layout/write.go>
-    fn kind(&self) -> Option<&'static str> {
-        let kind = self.root.annotations.get("kind")?;
-        match kind.strip_prefix("dev.cosignproject.cosign/")? {
-            "sigs" => Some("sig"),
-            "atts" => Some("att"),
-            "sboms" => Some("sbom"),
-            _ => None,
-        }
-    }
-
-    /// The tags that it is looked for by, where it goes along with an image. What has a kind goes
-    /// with the image of its name, or where it has none with the one that is pushed.
-    pub(super) fn companion_tags(&self, image: Option<&Self>) -> Vec<String> {
-        let tags = self.aliases.iter().filter_map(|alias| fallback(alias));
-        let mut tags: Vec<_> = tags.map(str::to_owned).collect();
-        if let (Some(end), Some(image)) = (self.kind(), image) {
-            let shares = |alias: &String| image.aliases.contains(alias);
-            if self.aliases.is_empty() || self.aliases.iter().any(shares) {
-                tags.push(format!("{}.{end}", fallback_tag(&image.root.digest)));
-            }
-        }
-        tags
-    }
-
     /// How the image is offered when one has to be chosen.
     pub(super) fn choice(&self) -> String {
         let names = match self.names.as_slice() {
@@ -289,17 +257,6 @@ impl Listed {
             None => names,
         }
     }
-}
-
-/// The tag in a name, where it is one that stands in for the referrers API, or one of cosign's.
-fn fallback(name: &str) -> Option<&str> {
-    let tag = name.rsplit(':').next()?;
-    let (hex, end) = match tag.strip_prefix("sha256-")?.split_once('.') {
-        Some((hex, end)) => (hex, Some(end)),
-        None => (tag.strip_prefix("sha256-")?, None),
-    };
-    let is_digest = format!("sha256:{hex}").parse::<Digest>().is_ok();
-    (is_digest && end.is_none_or(|end| COSIGN.contains(&end))).then_some(tag)
 }
 
 struct Loading<'a> {

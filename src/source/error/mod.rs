@@ -1,4 +1,6 @@
-//! Why an image cannot be read, and what to do about it.
+//! Why an image cannot be read.
+
+mod hints;
 
 use std::fmt;
 use std::io;
@@ -7,7 +9,7 @@ use std::path::Path;
 use super::daemon::EngineError;
 use super::sniff::Looks;
 use crate::digest::Digest;
-use crate::error::{ExitCode, Hint, harmless};
+use crate::error::{ExitCode, harmless};
 use crate::manifest::ManifestError;
 use crate::registry::RegistryError;
 
@@ -301,104 +303,6 @@ pub(super) fn list(choices: &[String]) -> String {
         text.push_str(&format!(" and {} more", choices.len() - MAX_LISTED));
     }
     text
-}
-
-impl Hint for SourceError {
-    fn hints(&self) -> Vec<String> {
-        let hint = match self {
-            Self::Missing { similar, .. } if !similar.is_empty() => {
-                format!("these are there: {}", similar.join(", "))
-            }
-            Self::Missing { .. } => {
-                "check that the step that builds the image ran in this job, or that its artifact \
-                 was downloaded"
-                    .to_owned()
-            }
-            Self::NotImage { looks, .. } => looks.advice().to_owned(),
-            Self::NotLayout { advice, .. } => match advice {
-                Some(advice) => advice.clone(),
-                None => "name the directory that holds `oci-layout` and `index.json`".to_owned(),
-            },
-            Self::WrongKind { instead, .. } => format!("write `{instead}`"),
-            Self::Cut { .. }
-            | Self::Unpack {
-                fault: Fault::Cut, ..
-            } => "make the archive again: its writer or its download was stopped, or the disk was \
-                 full"
-                .to_owned(),
-            Self::Absent { .. } => "make the archive again, with all its layers in it".to_owned(),
-            Self::Spool { cause, .. } if is_full(cause) => {
-                "set `TMPDIR` to a directory on a disk with more room; an archive file that is not \
-                 compressed is read in place, and needs none"
-                    .to_owned()
-            }
-            Self::Spool { .. } => "set `TMPDIR` to a directory that can be written to".to_owned(),
-            Self::Unpack {
-                fault: Fault::Memory,
-                ..
-            } => "decompress it with its own tool beforehand".to_owned(),
-            Self::Damaged { .. }
-            | Self::Unpack { .. }
-            | Self::WrongSize { .. }
-            | Self::WrongDigest { .. } => {
-                "make the archive again, or fetch it again: its bytes were changed".to_owned()
-            }
-            Self::Hostile { .. } | Self::HostileLink { .. } | Self::Repeated { .. } => {
-                "no image builder writes such an archive: find out who made it".to_owned()
-            }
-            Self::Outside { .. } => {
-                "copy the layout with its links followed, `cp -RL`, and name the copy".to_owned()
-            }
-            Self::TooManyMembers { .. } => Looks::FileSystem.advice().to_owned(),
-            Self::Manifest {
-                cause: ManifestError::Unknown(_),
-                ..
-            } => "if it is a build cache (`--cache-to`), export the image itself: `docker buildx \
-                  build --output type=oci,dest=…`"
-                .to_owned(),
-            Self::Sparse { .. } => "pack the archive again without `--sparse`".to_owned(),
-            Self::Manifest {
-                cause: ManifestError::Schema1,
-                ..
-            } => "pull the image with a current Docker, or copy it with `skopeo copy --format \
-                  v2s2`, and save it again"
-                .to_owned(),
-            Self::AllAbsent { .. } => {
-                "save it from where the platform is: `docker save --platform linux/amd64 …`"
-                    .to_owned()
-            }
-            Self::LayerForm { .. } => {
-                "make the image again with gzip, zstd or uncompressed layers".to_owned()
-            }
-            Self::Ambiguous {
-                address, choices, ..
-            } => format!(
-                "write `{}:REF`, where REF is one of {}",
-                harmless(address),
-                list(choices)
-            ),
-            Self::NoSuchImage { choices, .. } => format!("it holds {}", list(choices)),
-            Self::NoImage { .. } => {
-                "check the name and the tag or digest in `image`, and that the step that \
-                pushes it there ran before"
-                    .to_owned()
-            }
-            Self::NoCompanions { .. } => {
-                "`referrers: true` takes what can hold signatures: `docker://NAME`, `oci:DIR` or \
-                 `oci-archive:FILE`"
-                    .to_owned()
-            }
-            Self::Registry { cause, .. } => return cause.hints(),
-            Self::Engine(error) => return error.hints(),
-            _ => return Vec::new(),
-        };
-        vec![hint]
-    }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Text from an archive in backticks, made harmless and of bounded length.
