@@ -98,6 +98,16 @@ fn items(given: &Given, faults: &mut Faults) -> (Vec<Reference>, Vec<String>) {
         faults.unusable(VARIABLE, "there is no item in it, only separators");
     }
     for item in items {
+        if item.contains(char::is_whitespace) {
+            faults.unusable(
+                VARIABLE,
+                format!(
+                    "{} is one item: put a comma or a line break between two",
+                    quoted(item)
+                ),
+            );
+            continue;
+        }
         if !item.contains('/') {
             match check_tag(item) {
                 Ok(()) => tags.push(item.to_owned()),

@@ -73,7 +73,7 @@ fn every_variable_tells_its_own_fault() {
       `image`: `App:1` names no image: names are in lower case (GCR_PUSH_IMAGE)
       `platforms`: `linux` is no platform: expected `OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64` (GCR_PUSH_PLATFORMS)
       `tags`: image name `acme/App` would be refused: registries take lower case only (GCR_PUSH_TAGS)
-      `tags`: tag `a b` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
+      `tags`: `a b` is one item: put a comma or a line break between two (GCR_PUSH_TAGS)
       `tags`: `gcr.io/acme/app@sha256:0` ends in no digest: expected `@sha256:` and 64 hexadecimal digits (GCR_PUSH_TAGS)
       `registry`: `https://gcr.io` is no registry: give the host alone, without `https://` (GCR_PUSH_REGISTRY)
       `registry`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)

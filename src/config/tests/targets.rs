@@ -193,6 +193,16 @@ fn a_tag_that_looks_like_an_image_gets_a_hint() {
 }
 
 #[test]
+fn a_blank_separates_nothing() {
+    for tags in ["gcr.io/acme/app:1 eu.gcr.io/acme/app:1", "1 latest"] {
+        let run = Run::push().with("GCR_PUSH_TAGS", tags);
+        let fault = run.refused();
+        let told = format!("`tags`: `{tags}` is one item: put a comma or a line break between two");
+        assert!(fault.contains(&told), "{fault}");
+    }
+}
+
+#[test]
 fn separators_alone_are_no_list() {
     let run = Run::push()
         .with("GCR_PUSH_TAGS", ",")
