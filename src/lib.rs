@@ -214,7 +214,8 @@ async fn mirror_images(
         (Err(_), MissingCredentials::Skip) => return unsent::leave_all(asked, request, stdout),
         (Err(error), MissingCredentials::Fail) => return Err(Error::Auth(error).into()),
     }
-    let (plan, mut errors) = mirror::plan(asked, &registries).await?;
+    let settings = settings(request, journal);
+    let (plan, mut errors) = mirror::plan(asked, &registries, &settings).await?;
     if request.dry_run {
         errors.extend(report::print(stdout, PlanReport(&plan)).err());
         if let Some(PlanFile::Write(file)) = &asked.plan_file {
@@ -225,7 +226,6 @@ async fn mirror_images(
         return Failure::of(errors).map_or(Ok(()), Err);
     }
     tracing::info!("{plan}");
-    let settings = settings(request, journal);
     let display = Display::start(&settings.progress, &request.console);
     let (outcomes, failures) = mirror::bring(plan, &registries, &settings, request.verify).await;
     drop(display);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::config::Platforms;
 use crate::error::{Error, causes};
+use crate::push::Settings;
 use crate::push::targets::Target;
 use crate::reference::Reference;
 use crate::report::Missed;
@@ -28,6 +29,15 @@ pub struct Item {
 }
 
 impl Item {
+    /// How it is pushed, where the others are pushed so.
+    pub(super) fn settings(&self, others: &Settings) -> Settings {
+        Settings {
+            platforms: self.platforms.clone(),
+            referrers: self.referrers,
+            ..others.clone()
+        }
+    }
+
     /// True where its failure fails nothing.
     pub fn best_effort(&self) -> bool {
         self.targets.iter().all(|target| target.best_effort)
@@ -57,8 +67,7 @@ pub enum Need {
     Missing,
     /// It is everywhere, but somewhere another.
     Differs,
-    /// Only some platforms of it are wanted, or what refers to it as well, so that digests alone do
-    /// not tell.
+    /// What refers to it is wanted as well, so that digests alone do not tell.
     Unknown,
     /// It is everywhere, the same.
     Nothing,

@@ -262,11 +262,7 @@ impl Bringing<'_> {
         let source = Source::open_remote(registry, &item.source, &item.platforms)
             .await
             .map_err(Error::Source)?;
-        let settings = Settings {
-            platforms: item.platforms.clone(),
-            referrers: item.referrers,
-            ..self.settings.clone()
-        };
+        let settings = item.settings(self.settings);
         let bearer = Bearer {
             source: &source,
             registries: self.registries,

@@ -14,9 +14,11 @@ use crate::config::Platforms;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::push::targets::Target;
+use crate::push::{self, Settings};
 use crate::reference::{Endpoint, Reference};
 use crate::registries::Registries;
 use crate::registry::{Listing, Registry, RegistryError};
+use crate::source::Source;
 
 /// Questions that are under way at once.
 pub(super) const QUESTIONS_AT_ONCE: usize = 16;
@@ -30,6 +32,7 @@ pub(super) const QUESTIONS_AT_ONCE: usize = 16;
 pub async fn plan(
     request: &MirrorRequest,
     registries: &Registries<'_>,
+    settings: &Settings,
 ) -> Result<(Plan, Vec<Error>), Error> {
     let shares = match &request.plan_file {
         Some(PlanFile::Read(_, shares)) => Some(shares),
@@ -38,6 +41,7 @@ pub async fn plan(
     let planner = Planner {
         request,
         registries,
+        settings,
         division: Division::of(request.shard, shares),
         listings: Mutex::default(),
     };
@@ -78,6 +82,7 @@ type Listed = Arc<OnceCell<Option<Arc<Listing>>>>;
 pub(super) struct Planner<'a> {
     request: &'a MirrorRequest,
     pub(super) registries: &'a Registries<'a>,
+    settings: &'a Settings,
     division: Division,
     /// What a repository lists, asked for once.
     listings: Mutex<HashMap<(Endpoint, String), Listed>>,
@@ -204,14 +209,19 @@ impl Planner<'_> {
     }
 
     async fn compare(&self, item: &Item) -> Result<Item, Error> {
-        if item.platforms != Platforms::All || item.referrers {
+        if item.referrers {
             return Ok(item.clone());
         }
         let registry = self.registries.source(&item.source.endpoint).await?;
         let source = &item.source;
-        let wanted = match (&source.digest, &source.tag) {
-            (Some(digest), _) => Some(digest.clone()),
-            (None, tag) => {
+        let wanted = match (&item.platforms, &source.digest, &source.tag) {
+            (Platforms::Only(_), ..) => match self.digest_of_part(registry, item).await {
+                Some(digest) => Some(digest),
+                // Why not is told when it is brought.
+                None => return Ok(item.clone()),
+            },
+            (Platforms::All, Some(digest), _) => Some(digest.clone()),
+            (Platforms::All, None, tag) => {
                 let tag = tag.as_deref().unwrap_or("latest");
                 self.digest(&registry, &source.repository, tag).await?
             }
@@ -247,6 +257,14 @@ impl Planner<'_> {
             need,
             ..item.clone()
         })
+    }
+
+    /// The digest of what an image becomes of which only some platforms are wanted: its manifests
+    /// tell.
+    async fn digest_of_part(&self, registry: Arc<Registry>, item: &Item) -> Option<Digest> {
+        let source = Source::open_remote(registry, &item.source, &item.platforms).await;
+        let settings = item.settings(self.settings);
+        push::digest_of(&source.ok()?, &settings).await
     }
 
     /// What a tag points at: one listing tells it for a whole repository where the registry lists

@@ -180,6 +180,14 @@ pub async fn push(
     Box::pin(push_once(source, destinations, &settings, holdings)).await
 }
 
+/// The digest that the tags of an image get; none where that is known only when it is made, or cannot
+/// be.
+pub async fn digest_of(source: &Source, settings: &Settings) -> Option<Digest> {
+    let tree = as_it_is(source.image(), settings).ok()?;
+    let part = chosen(source, &tree, settings).await.ok()?;
+    Some(part.tree.root.digest().clone())
+}
+
 async fn push_once(
     source: &Source,
     destinations: &[Destination],

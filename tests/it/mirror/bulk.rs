@@ -102,6 +102,48 @@ fn what_is_missing_or_differs_is_brought_and_the_rest_costs_a_question_a_side() 
 }
 
 #[test]
+fn an_image_of_some_platforms_that_is_the_same_costs_one_question_at_home() {
+    let (source, home) = (Standin::start(), Standin::start());
+    let mut layout = Layout::default();
+    let children: Vec<_> = ["amd64", "arm64", "riscv64"]
+        .into_iter()
+        .map(|architecture| {
+            let picture = Picture::on(architecture, "api", 1);
+            let mut child = layout.image(&picture, Packed::Gzip);
+            child["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
+            child
+        })
+        .collect();
+    let root = layout.index(&children);
+    seed(&source, PLAIN, "acme/api", &layout, &root, "1");
+    for platforms in ["linux/amd64", "linux/amd64, linux/arm64"] {
+        let run = || {
+            bulk(&format!(
+                "destinations: [{}/mirror]\ndefaults: {{ platforms: [{platforms}] }}\nimages:\n  - from: \
+                 {}/acme/api:1\n",
+                home.plain_address(),
+                source.plain_address()
+            ))
+        };
+        let outcome = run().succeeds();
+        assert!(
+            outcome.stdout.contains("1 image: 1 brought"),
+            "{}",
+            outcome.stdout
+        );
+        home.clear_requests();
+        let outcome = run().succeeds();
+        assert!(
+            outcome.stdout.contains("1 image: 1 same"),
+            "{}",
+            outcome.stdout
+        );
+        let kinds: Vec<_> = home.requests().iter().map(|request| request.kind).collect();
+        assert_eq!(kinds, [RequestKind::Ping, RequestKind::ManifestHead]);
+    }
+}
+
+#[test]
 fn google_s_listing_tells_the_digests_of_a_whole_repository() {
     let google = Google::start();
     let repository = "acme/containers";
