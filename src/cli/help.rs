@@ -242,7 +242,8 @@ mod tests {
           docker_config *
               Logins for registries that are not Google's: the text of a Docker `config.json`, base64 of it,
               or a path to it or to its directory; default DOCKER_AUTH_CONFIG, `$DOCKER_CONFIG/config.json`
-              and REGISTRY_AUTH_FILE, then CI_REGISTRY_USER and CI_REGISTRY_PASSWORD on CI_REGISTRY.
+              or else `~/.docker/config.json`, and REGISTRY_AUTH_FILE, then CI_REGISTRY_USER and
+              CI_REGISTRY_PASSWORD on CI_REGISTRY.
           source_username
               User name for the registry of `image`, and for no other. Needs `source_password`.
           source_password *
