@@ -2,9 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::Report;
-use super::results::results;
-
 /// The largest dotenv report that GitLab takes unless its administrator allows more.
 /// <https://docs.gitlab.com/ci/yaml/artifacts_reports/#artifactsreportsdotenv>
 const LARGEST: usize = 5 * 1024;
@@ -35,8 +32,8 @@ fn now() -> u64 {
 ///
 /// No name begins with `GCR_PUSH_`: the variables of a report are set in the jobs that follow, where
 /// ours would be read as settings.
-pub fn dotenv(report: &Report) -> String {
-    let mut lines: Vec<_> = results(report)
+pub fn dotenv(results: impl IntoIterator<Item = (&'static str, String)>) -> String {
+    let mut lines: Vec<_> = results
         .into_iter()
         .map(|(name, value)| {
             let name = match name {

@@ -195,7 +195,7 @@ pub fn write_files(report: &Report, request: &Request) -> Vec<Error> {
         results.push(write_file(path, first.pushed.digest.as_str()));
     }
     if let Some(path) = &request.dotenv_file {
-        results.push(write_file(path, &gitlab::dotenv(report)));
+        results.push(write_file(path, &gitlab::dotenv(results::results(report))));
     }
     let summary = github::summary::of_push(report);
     write_unasked(
@@ -221,9 +221,17 @@ pub fn write_mirror(
     let arrivals: Vec<_> = outcomes.flat_map(|outcome| &outcome.arrivals).collect();
     let summary = github::summary::of_mirror(report);
     write_unasked(&summary, &arrivals, request);
-    let sums = results::sums(&arrivals).into();
+    let sums = results::sums(&arrivals);
+    if let Some(path) = &request.dotenv_file {
+        results.push(write_file(path, &gitlab::dotenv(sums.clone())));
+    }
+    if request.digest_file.is_some() {
+        tracing::warn!(
+            "`digest_file` is not written: many images have no one digest; `report_file` has them all"
+        );
+    }
     let secret = report.pull_secret.as_ref();
-    results.push(write_step_outputs(sums, secret, request));
+    results.push(write_step_outputs(sums.into(), secret, request));
     results.into_iter().filter_map(Result::err).collect()
 }
 

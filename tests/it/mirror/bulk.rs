@@ -48,7 +48,20 @@ fn what_is_missing_or_differs_is_brought_and_the_rest_costs_a_question_a_side() 
         home.plain_address(),
         source = source.plain_address(),
     );
-    let outcome = bulk(&file).set("report_file", "report.json").succeeds();
+    let outcome = bulk(&file)
+        .set("report_file", "report.json")
+        .set("dotenv_file", "mirror.env")
+        .set("digest_file", "digest.txt")
+        .succeeds();
+    // Of many images there are sums, and no one digest.
+    let dotenv = outcome.read("mirror.env");
+    let names: Vec<_> = dotenv
+        .lines()
+        .map(|line| line.split('=').next().unwrap())
+        .collect();
+    assert_eq!(names, ["PUSHED_BYTES", "SKIPPED_BYTES"]);
+    let told = "`digest_file` is not written: many images have no one digest";
+    assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
     assert!(
         outcome
             .stderr
