@@ -157,6 +157,39 @@ fn an_image_of_some_platforms_that_is_the_same_costs_one_question_at_home() {
 }
 
 #[test]
+fn a_thousand_repositories_that_are_there_cost_a_listing_a_side() {
+    let google = Google::start();
+    let (source, home) = ("us-docker.pkg.dev", "europe-docker.pkg.dev");
+    for tag in ["1", "2", "3"] {
+        let mut layout = Layout::default();
+        let root = layout.image(&Picture::on("amd64", tag, 1), Packed::Gzip);
+        for number in 0..1000 {
+            let repository = format!("acme/containers/app{number}");
+            for host in [source, home] {
+                seed(&google.standin, host, &repository, &layout, &root, tag);
+            }
+        }
+    }
+    let file = format!(
+        "destinations: [{home}/acme/containers]\nimages:\n  - from: {source}/acme/containers/**\n"
+    );
+    let run = google.reach(bulk(&file));
+    let (outcome, peak) = run
+        .set("credentials_json", &google.key)
+        .start()
+        .wait_and_watch();
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let same = "3000 images: 3000 same";
+    assert!(outcome.stdout.contains(same), "{}", outcome.stderr);
+    let requests = google.standin.requests();
+    let asked = requests.iter().filter(|r| r.kind != RequestKind::Connect);
+    let asked = asked.count();
+    println!("{asked} requests, {peak} KiB at most");
+    assert!(asked <= 2200, "{asked}");
+    assert!(peak < 96 * 1024, "{peak} KiB");
+}
+
+#[test]
 fn google_s_listing_tells_the_digests_of_a_whole_repository() {
     let google = Google::start();
     let repository = "acme/containers";

@@ -19,16 +19,11 @@ fn memory_stays_below_64_mib_however_large_a_blob_is_and_however_slow_a_home() {
     let tags = homes
         .each_ref()
         .map(|home| format!("{}/app:1", home.plain_address()));
-    let mut running = mirror(&name, &tags.join("\n"))
+    let (outcome, peak) = mirror(&name, &tags.join("\n"))
         .set("stall_timeout", "2s")
         .set("report_file", "report.json")
-        .start();
-    let mut peak = 0;
-    while !running.has_ended() {
-        peak = running.peak_memory().unwrap_or(peak);
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    let outcome = running.wait();
+        .start()
+        .wait_and_watch();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     println!("{peak} KiB at most");
     assert!((1024..64 * 1024).contains(&peak), "{peak} KiB");

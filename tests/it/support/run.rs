@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -214,6 +215,17 @@ impl Running {
             .find_map(|line| line.strip_prefix("VmHWM:"))?;
         let peak = peak.trim().strip_suffix(" kB").unwrap();
         Some(peak.parse().unwrap())
+    }
+
+    /// Waits for its end, and tells the most memory that it held, in KiB.
+    pub fn wait_and_watch(mut self) -> (Outcome, u64) {
+        let mut peak = 0;
+        while !self.has_ended() {
+            peak = self.peak_memory().unwrap_or(peak);
+            // The peak is the kernel's own, so that only the last moments can be missed.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        (self.wait(), peak)
     }
 
     /// True when it has ended by itself.
