@@ -208,24 +208,22 @@ impl Running {
 
     /// The most memory that it has held so far, in KiB; none once it has ended.
     pub fn peak_memory(&self) -> Option<u64> {
-        let status = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(status).unwrap();
-        let peak = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let peak = peak.trim().strip_suffix(" kB").unwrap();
-        Some(peak.parse().unwrap())
+        peak_memory(self.child.id())
     }
 
     /// Waits for its end, and tells the most memory that it held, in KiB.
-    pub fn wait_and_watch(mut self) -> (Outcome, u64) {
-        let mut peak = 0;
-        while !self.has_ended() {
-            peak = self.peak_memory().unwrap_or(peak);
+    pub fn wait_and_watch(self) -> (Outcome, u64) {
+        let id = self.child.id();
+        let watch = std::thread::spawn(move || {
+            let mut peak = 0;
             // The peak is the kernel's own, so that only the last moments can be missed.
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        (self.wait(), peak)
+            while let Some(more) = peak_memory(id) {
+                peak = more;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            peak
+        });
+        (self.wait(), watch.join().unwrap())
     }
 
     /// True when it has ended by itself.
@@ -323,4 +321,12 @@ impl Outcome {
 /// The program that cargo built for the tests.
 pub fn program() -> PathBuf {
     assert_cmd::cargo::cargo_bin!("gcr-push").to_path_buf()
+}
+
+/// The most memory that a process has held so far, in KiB; none once it has ended.
+fn peak_memory(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let mut lines = status.lines();
+    let peak = lines.find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix(" kB")?.parse().ok()
 }
