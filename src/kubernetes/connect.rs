@@ -4,7 +4,7 @@ use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilde
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use kube::Config;
-use kube::config::KubeConfigOptions;
+use kube::config::{KubeConfigOptions, KubeconfigError};
 
 use super::KubernetesError;
 use super::access::Access;
@@ -25,7 +25,7 @@ impl Cluster {
         let options = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(access.kubeconfig.clone(), &options)
             .await
-            .map_err(|error| unusable(Box::new(error)))?;
+            .map_err(|error| unusable(plain(error)))?;
         let (sign_in, identity) = SignIn::of(&config.auth_info).await?;
         let tls = client_config(&config, identity, network)?;
         let own_proxy = access
@@ -46,6 +46,19 @@ impl Cluster {
             namespace: config.default_namespace,
             stall_timeout: network.stall_timeout,
         })
+    }
+}
+
+/// What a kubeconfig lacks, without kube's own error around it: to print that one takes its whole
+/// YAML library, with which nothing is read here.
+fn plain(error: KubeconfigError) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        KubeconfigError::LoadCertificateAuthority(cause) => Box::new(cause),
+        KubeconfigError::ParseCertificates(cause) => Box::new(cause),
+        KubeconfigError::ParseClusterUrl(cause) | KubeconfigError::ParseProxyUrl(cause) => {
+            Box::new(cause)
+        }
+        _ => "its context leads to no cluster".into(),
     }
 }
 
