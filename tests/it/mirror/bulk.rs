@@ -324,7 +324,7 @@ fn what_images_share_is_read_once_and_sent_once_a_destination() {
     let (source, homes) = (Standin::start(), [Standin::start(), Standin::start()]);
     let base = Picture::on("amd64", "base", 2);
     let mut shared = BTreeSet::new();
-    for number in 0..40 {
+    for number in 0..200 {
         let own = Picture::on("amd64", &format!("app{number}"), 1);
         let layers = [base.layers.clone(), own.layers].concat();
         let mut layout = Layout::default();
