@@ -156,8 +156,8 @@ impl Identity {
         match (certificate, key) {
             (Some(certificate), Some(key)) => Self::parse(&certificate, &key).map(Some),
             (None, None) => Ok(None),
-            (Some(_), None) => Err(half("its user has a client certificate and no key")),
-            (None, Some(_)) => Err(half("its user has a client key and no certificate")),
+            (Some(_), None) => Err(unfit("its user has a client certificate and no key")),
+            (None, Some(_)) => Err(unfit("its user has a client key and no certificate")),
         }
     }
 }
@@ -172,7 +172,7 @@ fn pem(
         (Some(data), _) => STANDARD
             .decode(data)
             .map(Some)
-            .map_err(|_| half(&format!("its `{key}` is not base64"))),
+            .map_err(|_| unfit(&format!("its `{key}` is not base64"))),
         (None, Some(path)) if !path.is_empty() => {
             read(Path::new(path)).map(|text| Some(text.into_bytes()))
         }
@@ -217,15 +217,17 @@ fn bearer(token: &Secret) -> Result<HeaderValue, KubernetesError> {
 fn sensitive(text: &str) -> Result<HeaderValue, KubernetesError> {
     // What the error would quote is a secret.
     let mut header = HeaderValue::try_from(text)
-        .map_err(|_| half("its user's login has characters that no HTTP header may have"))?;
+        .map_err(|_| unfit("its user's login has characters that no HTTP header may have"))?;
     header.set_sensitive(true);
     Ok(header)
 }
 
-fn half(text: &str) -> KubernetesError {
+/// What stands in the kubeconfig itself is not as it has to be.
+fn unfit(text: &str) -> KubernetesError {
     KubernetesError::Kubeconfig(text.into())
 }
 
+/// What it names, or holds, does not serve, and why.
 fn unusable(what: &str, cause: impl std::error::Error + Send + Sync + 'static) -> KubernetesError {
     KubernetesError::Kubeconfig(Box::new(Unusable {
         what: what.to_owned(),

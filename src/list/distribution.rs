@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{AT_ONCE, Found, ListError, ListedImage, first_level, is_at_or_below};
+use super::{AT_ONCE, Found, ListError, ListedImage, first_level};
+use crate::reference::is_at_or_below;
 use crate::registry::{ListedManifest, Listing, Registry, RegistryError};
 
 /// Numbers at which lists are cut off without a word.

@@ -20,7 +20,7 @@ use crate::digest::Digest;
 use crate::google::{Google, GoogleError};
 use crate::manifest::Platform;
 use crate::network::Network;
-use crate::reference::{Endpoint, HostKind, Place};
+use crate::reference::{Endpoint, HostKind, Place, is_at_or_below};
 use crate::registry::{ListedManifest, Registry};
 use artifact_registry::Repository;
 
@@ -237,11 +237,6 @@ fn first_level(root: &str, names: Vec<String>) -> Vec<String> {
         root => format!("{root}/{name}"),
     });
     paths.collect()
-}
-
-fn is_at_or_below(name: &str, path: &str) -> bool {
-    let rest = name.strip_prefix(path);
-    path.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Newest first, with the platforms that are not known yet.

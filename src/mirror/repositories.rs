@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::MirrorError;
 use super::plan::{Planner, QUESTIONS_AT_ONCE, list_error};
 use crate::error::Error;
-use crate::reference::Endpoint;
+use crate::reference::{Endpoint, is_at_or_below};
 use crate::registry::Registry;
 
 impl Planner<'_> {
@@ -29,7 +29,7 @@ impl Planner<'_> {
                     catalog.unwrap_or_default()
                 }
             };
-            let below = |repository: &String| is_below(repository, path);
+            let below = |repository: &String| is_at_or_below(repository, path);
             listed.into_iter().filter(below).collect()
         };
         if found.is_empty() {
@@ -85,28 +85,10 @@ async fn of_gitlab(registry: &Registry, path: &str) -> Result<Vec<String>, Error
     }
 }
 
-fn is_below(repository: &str, path: &str) -> bool {
-    let rest = repository.strip_prefix(path);
-    path.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 /// `host/repository`, by which runners share the work; the host alone for all of its repositories.
 pub(super) fn name(endpoint: &Endpoint, repository: &str) -> String {
     match repository {
         "" => endpoint.to_string(),
         repository => format!("{endpoint}/{repository}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_ends_at_a_slash() {
-        assert!(is_below("acme/api", "acme"));
-        assert!(is_below("acme", "acme"));
-        assert!(is_below("anything", ""));
-        assert!(!is_below("acme-2/api", "acme"));
     }
 }

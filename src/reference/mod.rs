@@ -2,6 +2,7 @@
 //! parts.
 
 mod endpoint;
+mod grammar;
 mod place;
 
 use std::fmt;
@@ -11,6 +12,9 @@ use crate::digest::Digest;
 
 pub(crate) use endpoint::is_host_name;
 pub use endpoint::{Endpoint, HostKind};
+use grammar::check_repository;
+pub use grammar::check_tag;
+pub(crate) use grammar::{is_at_or_below, is_component};
 pub use place::Place;
 
 /// The name of an image: a repository at an endpoint, with a tag, a digest, or both.
@@ -194,77 +198,6 @@ impl Parts {
             digest: None,
         })
     }
-}
-
-/// Checks a tag by the grammar of the distribution spec:
-/// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` ("Pulling manifests").
-///
-/// # Errors
-///
-/// When a registry would refuse it.
-pub fn check_tag(tag: &str) -> Result<(), ReferenceError> {
-    let fault = |reason| Err(ReferenceError::Tag(tag.to_owned(), reason));
-    if tag.is_empty() {
-        return fault("it is empty");
-    }
-    if tag.len() > 128 {
-        return fault("it is longer than 128 characters");
-    }
-    if tag.starts_with(['.', '-']) {
-        return fault("it starts with `.` or `-`");
-    }
-    if !tag
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
-    {
-        return fault("only letters, digits, `_`, `.` and `-` may stand in a tag");
-    }
-    Ok(())
-}
-
-/// Checks a repository's path: the grammar of the distribution spec for each component, the 255
-/// characters that most registries allow with the host, and the components that Google asks for.
-fn check_repository(endpoint: &Endpoint, path: &str) -> Result<(), ReferenceError> {
-    let fault = |reason| Err(ReferenceError::Repository(path.to_owned(), reason));
-    if path.is_empty() {
-        return fault("it is empty");
-    }
-    if path.bytes().any(|b| b.is_ascii_uppercase()) {
-        return fault("registries take lower case only");
-    }
-    if endpoint.host().len() + 1 + path.len() > 255 {
-        return fault("with its host it is longer than 255 characters");
-    }
-    if !path.split('/').all(is_component) {
-        return fault(
-            "each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`",
-        );
-    }
-    // A domain-scoped project takes one component more.
-    let domain = usize::from(path.split('/').next().is_some_and(|c| c.contains('.')));
-    let components = path.split('/').count() - domain.min(path.split('/').count());
-    match endpoint.kind() {
-        HostKind::Gcr { .. } if components < 2 => {
-            fault("on gcr.io an image is named `PROJECT/NAME`")
-        }
-        HostKind::ArtifactRegistry { .. } if components < 3 => {
-            fault("on pkg.dev an image is named `PROJECT/REPOSITORY/NAME`")
-        }
-        _ => Ok(()),
-    }
-}
-
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, the distribution spec's component of a name.
-pub(crate) fn is_component(component: &str) -> bool {
-    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let edges = component.bytes().next().is_some_and(alphanumeric)
-        && component.bytes().last().is_some_and(alphanumeric);
-    edges
-        && component
-            .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            .all(|separator| {
-                matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-')
-            })
 }
 
 /// A name as a message shows it: on one line, and of a length that fits a log.

@@ -1,0 +1,93 @@
+//! What a tag and a repository's path may be.
+
+use super::{Endpoint, HostKind, ReferenceError};
+
+/// Checks a tag by the grammar of the distribution spec:
+/// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` ("Pulling manifests").
+///
+/// # Errors
+///
+/// When a registry would refuse it.
+pub fn check_tag(tag: &str) -> Result<(), ReferenceError> {
+    let fault = |reason| Err(ReferenceError::Tag(tag.to_owned(), reason));
+    if tag.is_empty() {
+        return fault("it is empty");
+    }
+    if tag.len() > 128 {
+        return fault("it is longer than 128 characters");
+    }
+    if tag.starts_with(['.', '-']) {
+        return fault("it starts with `.` or `-`");
+    }
+    if !tag
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+    {
+        return fault("only letters, digits, `_`, `.` and `-` may stand in a tag");
+    }
+    Ok(())
+}
+
+/// Checks a repository's path: the grammar of the distribution spec for each component, the 255
+/// characters that most registries allow with the host, and the components that Google asks for.
+pub(super) fn check_repository(endpoint: &Endpoint, path: &str) -> Result<(), ReferenceError> {
+    let fault = |reason| Err(ReferenceError::Repository(path.to_owned(), reason));
+    if path.is_empty() {
+        return fault("it is empty");
+    }
+    if path.bytes().any(|b| b.is_ascii_uppercase()) {
+        return fault("registries take lower case only");
+    }
+    if endpoint.host().len() + 1 + path.len() > 255 {
+        return fault("with its host it is longer than 255 characters");
+    }
+    if !path.split('/').all(is_component) {
+        return fault(
+            "each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`",
+        );
+    }
+    // A domain-scoped project takes one component more.
+    let domain = usize::from(path.split('/').next().is_some_and(|c| c.contains('.')));
+    let components = path.split('/').count() - domain.min(path.split('/').count());
+    match endpoint.kind() {
+        HostKind::Gcr { .. } if components < 2 => {
+            fault("on gcr.io an image is named `PROJECT/NAME`")
+        }
+        HostKind::ArtifactRegistry { .. } if components < 3 => {
+            fault("on pkg.dev an image is named `PROJECT/REPOSITORY/NAME`")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, the distribution spec's component of a name.
+pub(crate) fn is_component(component: &str) -> bool {
+    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let edges = component.bytes().next().is_some_and(alphanumeric)
+        && component.bytes().last().is_some_and(alphanumeric);
+    edges
+        && component
+            .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            .all(|separator| {
+                matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-')
+            })
+}
+
+/// True when `repository` is `path`, or stands below it; everything stands below the empty path.
+pub(crate) fn is_at_or_below(repository: &str, path: &str) -> bool {
+    let rest = repository.strip_prefix(path);
+    path.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_ends_at_a_slash() {
+        assert!(is_at_or_below("acme/api", "acme"));
+        assert!(is_at_or_below("acme", "acme"));
+        assert!(is_at_or_below("anything", ""));
+        assert!(!is_at_or_below("acme-2/api", "acme"));
+    }
+}
