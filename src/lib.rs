@@ -15,7 +15,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`digest`], [`manifest`], [`mod@reference`], [`secret`], [`progress`] | the words; no I/O |
+//! | [`digest`], [`manifest`], [`mod@reference`], [`secret`], [`progress`], [`once`] | the words; no I/O |
 //! | [`network`], [`auth`], [`registry`], [`google`], [`source`], [`compress`], [`private_file`] | the edges; I/O, no policy |
 //! | [`push`], [`verify`], [`unsent`], [`doctor`], [`mirror`], [`list`], [`pull_secret`], [`kubernetes`], [`setup`] | the steps |
 //! | [`cli`], [`config`], [`logging`], [`report`], [`error`] | the side that people and CIs see |
@@ -38,6 +38,7 @@ pub mod logging;
 pub mod manifest;
 pub mod mirror;
 pub mod network;
+pub mod once;
 pub mod private_file;
 pub mod progress;
 #[cfg(any(test, fuzzing))]

@@ -1,15 +1,14 @@
 //! The registries of a run, each opened once however many images go through it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-use tokio::sync::OnceCell;
 
 use crate::auth::Credentials;
 use crate::doctor;
 use crate::error::Error;
 use crate::network::Network;
+use crate::once::OnceEach;
 use crate::push::targets::Target;
 use crate::reference::{Endpoint, Place};
 use crate::registry::Registry;
@@ -26,14 +25,11 @@ enum Use {
 /// How long a registry that a run can do without is given to recover.
 const BRIEF: Duration = Duration::from_secs(30);
 
-/// A registry that one opens while the others wait for it.
-type Opening = Arc<OnceCell<Arc<Registry>>>;
-
 /// Every registry that has been opened.
 pub struct Registries<'a> {
     credentials: &'a Credentials,
     network: &'a Network,
-    opened: Mutex<HashMap<(Endpoint, Use), Opening>>,
+    opened: OnceEach<(Endpoint, Use), Arc<Registry>>,
     /// Repositories that were asked already whether they may be written to.
     asked: Mutex<HashSet<Place>>,
 }
@@ -44,7 +40,7 @@ impl<'a> Registries<'a> {
         Self {
             credentials,
             network,
-            opened: Mutex::default(),
+            opened: OnceEach::default(),
             asked: Mutex::default(),
         }
     }
@@ -108,11 +104,7 @@ impl<'a> Registries<'a> {
     }
 
     async fn open(&self, endpoint: &Endpoint, purpose: Use) -> Result<Arc<Registry>, Error> {
-        let cell = {
-            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-            let cell = opened.entry((endpoint.clone(), purpose)).or_default();
-            Arc::clone(cell)
-        };
+        let cell = self.opened.of((endpoint.clone(), purpose));
         let opening = cell.get_or_try_init(|| async {
             let credentials = self.credentials;
             let credential = match purpose {

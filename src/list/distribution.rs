@@ -10,9 +10,6 @@ use super::{AT_ONCE, Found, ListError, ListedImage, first_level};
 use crate::reference::is_at_or_below;
 use crate::registry::{ListedManifest, Listing, Registry, RegistryError};
 
-/// Numbers at which lists are cut off without a word.
-const CUTS: [usize; 2] = [1_000, 10_000];
-
 /// The names right below `path`, or all of them where they are listed at once.
 ///
 /// # Errors
@@ -110,20 +107,13 @@ async fn catalog(registry: &Registry) -> Result<Vec<String>, ListError> {
 async fn list(registry: &Registry, path: &str) -> Result<Option<Listing>, ListError> {
     let found = registry.list(path).await;
     let found = found.map_err(|cause| failed(registry, path, cause))?;
-    if let Some(listing) = &found
-        && registry.endpoint().is_google()
+    if registry.endpoint().is_google()
+        && let Some(cut) = found.as_ref().and_then(Listing::cut)
     {
-        let counts = [
-            listing.children.len(),
-            listing.manifests.len(),
-            listing.tags.len(),
-        ];
-        if let Some(cut) = counts.into_iter().find(|count| CUTS.contains(count)) {
-            tracing::warn!(
-                "`{}/{path}` lists exactly {cut}, where lists are cut off: there may be more",
-                registry.endpoint()
-            );
-        }
+        tracing::warn!(
+            "`{}/{path}` lists exactly {cut}, where lists are cut off: there may be more",
+            registry.endpoint()
+        );
     }
     Ok(found)
 }

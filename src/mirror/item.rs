@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Outcome;
 use crate::config::Platforms;
 use crate::error::{Error, causes};
 use crate::push::Settings;
@@ -43,20 +44,23 @@ impl Item {
         self.targets.iter().all(|target| target.best_effort)
     }
 
-    /// Every target as one that was not reached, for one reason.
-    pub(super) fn missed(&self, error: &Error) -> Vec<Missed> {
+    /// What comes of it where one reason keeps it from all of its targets.
+    pub(super) fn into_missed(self, error: &Error) -> Outcome {
         let why = causes(error)
             .into_iter()
             .fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
         let targets = self.targets.iter();
-        targets
-            .map(|target| Missed {
-                name: format!("{}/{}", target.endpoint, target.repository),
-                tags: target.tags.clone(),
-                best_effort: target.best_effort,
-                why: why.clone(),
-            })
-            .collect()
+        let missed = targets.map(|target| Missed {
+            name: format!("{}/{}", target.endpoint, target.repository),
+            tags: target.tags.clone(),
+            best_effort: target.best_effort,
+            why: why.clone(),
+        });
+        Outcome {
+            arrivals: Vec::new(),
+            missed: missed.collect(),
+            item: self,
+        }
     }
 }
 
@@ -67,32 +71,42 @@ pub enum Need {
     Missing,
     /// It is everywhere, but somewhere another.
     Differs,
-    /// What refers to it is wanted as well, so that digests alone do not tell.
+    /// It is everywhere, but not all that refers to it.
+    Referrers,
+    /// Digests alone do not tell.
     Unknown,
     /// It is everywhere, the same.
     Nothing,
 }
 
 /// What is to be done, in the order in which it will be.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Plan {
     /// The images.
     pub items: Vec<Item>,
+    /// Those of which it could not be found out, and why, as what came of them.
+    pub unplanned: Vec<Outcome>,
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |need| self.items.iter().filter(|item| item.need == need).count();
         let (missing, differing) = (count(Need::Missing), count(Need::Differs));
-        let (unknown, same) = (count(Need::Unknown), count(Need::Nothing));
+        let all = self.items.len() + self.unplanned.len();
         write!(
             formatter,
-            "{} image{}: {missing} missing, {differing} different, {same} the same",
-            self.items.len(),
-            if self.items.len() == 1 { "" } else { "s" },
+            "{all} image{}: {missing} missing, {differing} different, {} the same",
+            if all == 1 { "" } else { "s" },
+            count(Need::Nothing),
         )?;
-        if unknown > 0 {
-            write!(formatter, ", {unknown} to be looked at more closely")?;
+        for (count, what) in [
+            (count(Need::Referrers), "lacking referrers"),
+            (count(Need::Unknown), "to be looked at more closely"),
+            (self.unplanned.len(), "that cannot be read"),
+        ] {
+            if count > 0 {
+                write!(formatter, ", {count} {what}")?;
+            }
         }
         Ok(())
     }

@@ -5,6 +5,8 @@
 //! and a run that was stopped is taken up by the next, which plans anew.
 
 mod claims;
+mod companions;
+mod compare;
 mod deal;
 mod error;
 mod item;
@@ -179,7 +181,7 @@ impl Outcome {
 }
 
 /// Brings every image of the plan that is needed; one outcome an image, and the errors of those that
-/// count.
+/// count. Those that could not be planned come first, and their errors are told already.
 pub async fn bring(
     plan: Plan,
     registries: &Registries<'_>,
@@ -204,7 +206,7 @@ pub async fn bring(
         .collect()
         .await;
     results.sort_by_key(|(number, _)| *number);
-    let (mut outcomes, mut errors) = (Vec::new(), Vec::new());
+    let (mut outcomes, mut errors) = (plan.unplanned, Vec::new());
     for (_, (outcome, failures)) in results {
         outcomes.push(outcome);
         errors.extend(failures);
@@ -247,7 +249,7 @@ impl Bringing<'_> {
                 }
             }
             Err(error) => {
-                outcome.missed = outcome.item.missed(&error);
+                outcome = outcome.item.into_missed(&error);
                 if !outcome.item.best_effort() {
                     errors.push(error);
                 }

@@ -1,24 +1,23 @@
 //! What has to be done, told by digests: no blob is read for it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::OnceCell;
 
+use super::companions::{CompanionTags, Companions};
 use super::item::{Item, Need, Plan};
 use super::select::{ListedTag, NoDates};
 use super::shard::Division;
 use super::{Entry, MirrorError, MirrorRequest, Origin, PlanFile, repositories};
-use crate::config::Platforms;
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::once::OnceEach;
+use crate::push::Settings;
 use crate::push::targets::Target;
-use crate::push::{self, Settings};
 use crate::reference::{Endpoint, Reference};
 use crate::registries::Registries;
 use crate::registry::{Listing, Registry, RegistryError};
-use crate::source::Source;
 
 /// Questions that are under way at once.
 pub(super) const QUESTIONS_AT_ONCE: usize = 16;
@@ -43,7 +42,9 @@ pub async fn plan(
         registries,
         settings,
         division: Division::of(request.shard, shares),
-        listings: Mutex::default(),
+        listings: OnceEach::default(),
+        companion_tags: OnceEach::default(),
+        companions: OnceEach::default(),
     };
     let mut errors = Vec::new();
     let mut items = Vec::new();
@@ -63,29 +64,36 @@ pub async fn plan(
         .buffered(QUESTIONS_AT_ONCE)
         .collect()
         .await;
-    let mut items = Vec::new();
+    let mut plan = Plan::default();
     for (item, outcome) in compared {
         match outcome {
-            Ok(item) => items.push(item),
-            Err(error) if item.best_effort() => {
-                tracing::warn!("`{}` is left out, which fails nothing: {error}", item.name);
+            Ok(item) => plan.items.push(item),
+            Err(error) => {
+                let best_effort = item.best_effort();
+                plan.unplanned.push(item.into_missed(&error));
+                if best_effort {
+                    tracing::warn!("an image is left out, which fails nothing: {error}");
+                } else {
+                    errors.push(error);
+                }
             }
-            Err(error) => errors.push(error),
         }
     }
-    items.sort_by_key(|item| item.need);
-    Ok((Plan { items }, errors))
+    plan.items.sort_by_key(|item| item.need);
+    Ok((plan, errors))
 }
-
-type Listed = Arc<OnceCell<Option<Arc<Listing>>>>;
 
 pub(super) struct Planner<'a> {
     request: &'a MirrorRequest,
     pub(super) registries: &'a Registries<'a>,
-    settings: &'a Settings,
+    pub(super) settings: &'a Settings,
     division: Division,
-    /// What a repository lists, asked for once.
-    listings: Mutex<HashMap<(Endpoint, String), Listed>>,
+    /// What a repository lists.
+    listings: OnceEach<(Endpoint, String), Option<Arc<Listing>>>,
+    /// The tags of a repository that companions are found by.
+    pub(super) companion_tags: OnceEach<(Endpoint, String), Option<Arc<CompanionTags>>>,
+    /// What goes along with an image of a repository.
+    pub(super) companions: OnceEach<(Endpoint, String, Digest), Option<Arc<Companions>>>,
 }
 
 impl Planner<'_> {
@@ -202,103 +210,14 @@ impl Planner<'_> {
         })
     }
 
-    /// The item with what it needs, or the error that kept us from finding out.
-    async fn compared(&self, item: Item) -> (Item, Result<Item, Error>) {
-        let compared = self.compare(&item).await;
-        (item, compared)
-    }
-
-    async fn compare(&self, item: &Item) -> Result<Item, Error> {
-        if item.referrers {
-            return Ok(item.clone());
-        }
-        let registry = self.registries.source(&item.source.endpoint).await?;
-        let source = &item.source;
-        let wanted = match (&item.platforms, &source.digest, &source.tag) {
-            (Platforms::Only(_), ..) => match self.digest_of_part(registry, item).await {
-                Some(digest) => Some(digest),
-                // Why not is told when it is brought.
-                None => return Ok(item.clone()),
-            },
-            (Platforms::All, Some(digest), _) => Some(digest.clone()),
-            (Platforms::All, None, tag) => {
-                let tag = tag.as_deref().unwrap_or("latest");
-                self.digest(&registry, &source.repository, tag).await?
-            }
-        };
-        let no_image = || Error::Mirror(MirrorError::NoImage(item.name.clone()));
-        let wanted = wanted.ok_or_else(no_image)?;
-        let mut need = Need::Nothing;
-        let (mut lacking, mut there) = (Vec::new(), Vec::new());
-        for target in &item.targets {
-            let registry = self
-                .registries
-                .destination(&target.endpoint, target.best_effort)
-                .await?;
-            let tag = target.tags.first().map_or("latest", String::as_str);
-            let found = self.digest(&registry, &target.repository, tag).await?;
-            let here = match found {
-                Some(found) if found == wanted => {
-                    there.push(target.clone());
-                    continue;
-                }
-                Some(_) => Need::Differs,
-                None => Need::Missing,
-            };
-            need = need.min(here);
-            lacking.push(target.clone());
-        }
-        Ok(Item {
-            targets: match need {
-                Need::Nothing => item.targets.clone(),
-                _ => lacking,
-            },
-            there,
-            need,
-            ..item.clone()
-        })
-    }
-
-    /// The digest of what an image becomes of which only some platforms are wanted: its manifests
-    /// tell.
-    async fn digest_of_part(&self, registry: Arc<Registry>, item: &Item) -> Option<Digest> {
-        let source = Source::open_remote(registry, &item.source, &item.platforms).await;
-        let settings = item.settings(self.settings);
-        push::digest_of(&source.ok()?, &settings).await
-    }
-
-    /// What a tag points at: one listing tells it for a whole repository where the registry lists
-    /// digests, else it is asked for by itself.
-    async fn digest(
-        &self,
-        registry: &Arc<Registry>,
-        repository: &str,
-        tag: &str,
-    ) -> Result<Option<Digest>, Error> {
-        if registry.endpoint().is_google()
-            && let Some(listing) = self.listing(registry, repository).await?
-        {
-            let mut manifests = listing.manifests.iter();
-            let found = manifests.find(|manifest| manifest.tags.iter().any(|known| known == tag));
-            if let Some(found) = found {
-                return Ok(Some(found.digest.clone()));
-            }
-        }
-        let found = registry.head_manifest(repository, tag).await;
-        found
-            .map_err(|cause| list_error(registry.endpoint(), &format!("{repository}:{tag}"), cause))
-    }
-
+    /// What a repository lists; none where there is no such repository.
     pub(super) async fn listing(
         &self,
         registry: &Arc<Registry>,
         repository: &str,
     ) -> Result<Option<Arc<Listing>>, Error> {
-        let cell = {
-            let key = (registry.endpoint().clone(), repository.to_owned());
-            let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(listings.entry(key).or_default())
-        };
+        let key = (registry.endpoint().clone(), repository.to_owned());
+        let cell = self.listings.of(key);
         let listing = cell.get_or_try_init(|| async {
             let listing = registry.list(repository).await;
             let listing =

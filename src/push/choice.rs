@@ -28,17 +28,22 @@ pub(super) async fn chosen(
     tree: &Tree,
     settings: &Settings,
 ) -> Result<Part, PushError> {
-    let wanted = match &settings.platforms {
-        Platforms::All => None,
-        Platforms::Only(wanted) => Some(wanted.as_slice()),
-    };
     if let AnyManifest::Manifest(manifest) = &tree.root {
-        if wanted.is_some() {
+        if matches!(settings.platforms, Platforms::Only(_)) {
             let config = small_blob(source, &manifest.config).await?;
             check_platform(&config, &settings.platforms)?;
         }
         return Ok(tree.present());
     }
+    of_index(tree, settings)
+}
+
+/// The same of an index, which tells of itself what is for which platform.
+pub(super) fn of_index(tree: &Tree, settings: &Settings) -> Result<Part, PushError> {
+    let wanted = match &settings.platforms {
+        Platforms::All => None,
+        Platforms::Only(wanted) => Some(wanted.as_slice()),
+    };
     let strips = match settings.attestations {
         Some(attestations) => attestations == Attestations::Strip,
         None => wanted.is_some_and(|wanted| wanted.len() == 1),

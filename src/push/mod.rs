@@ -39,6 +39,7 @@ pub use turns::Turns;
 use crate::config::{Attestations, Compression, ExistingTag, Platforms};
 use crate::digest::Digest;
 use crate::error::in_one_line;
+use crate::manifest::Index;
 use crate::progress::Progress;
 use crate::registry::Registry;
 use crate::source::{Companions, Smaller, Source, Tree, Unpacked};
@@ -186,6 +187,26 @@ pub async fn digest_of(source: &Source, settings: &Settings) -> Option<Digest> {
     let tree = as_it_is(source.image(), settings).ok()?;
     let part = chosen(source, &tree, settings).await.ok()?;
     Some(part.tree.root.digest().clone())
+}
+
+/// What would be pushed of an index if all that it names were there: the digest that its tags get, and
+/// which of it and of its children that is, without an index that is made anew. None where the index
+/// alone does not tell, because it names another one, or nothing that is asked for.
+pub fn supposed(index: &Index, settings: &Settings) -> Option<(Digest, Vec<Digest>)> {
+    let part = choice::of_index(&Tree::supposed(index)?, settings).ok()?;
+    let root = part.tree.root.digest().clone();
+    let is_kept = |digest: &&Digest| **digest == root || part.tree.children.contains_key(*digest);
+    let children = index.manifests.iter().map(|child| &child.digest);
+    let kept = std::iter::once(&index.digest)
+        .chain(children)
+        .filter(is_kept);
+    let kept = kept.cloned().collect();
+    Some((root, kept))
+}
+
+/// True where an image goes as it is, with all its platforms and attestations.
+pub fn takes_all(settings: &Settings) -> bool {
+    settings.platforms == Platforms::All && settings.attestations != Some(Attestations::Strip)
 }
 
 async fn push_once(

@@ -54,6 +54,7 @@ pub struct Registry {
     /// The bytes of blobs that were sent.
     moved: Arc<AtomicU64>,
     retries: Retries,
+    referrers_api: referrers::Api,
 }
 
 /// A registry that could not be opened.
@@ -153,6 +154,7 @@ impl Registry {
             stall_timeout,
             moved: Arc::default(),
             retries: retries.once_reached(),
+            referrers_api: referrers::Api::default(),
             http,
             root,
         })

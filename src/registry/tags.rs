@@ -22,7 +22,16 @@ pub struct Listing {
     pub manifests: Vec<ListedManifest>,
 }
 
+/// Numbers at which lists are cut off without a word.
+const CUTS: [usize; 2] = [1_000, 10_000];
+
 impl Listing {
+    /// At how many entries it was cut off, for all that can be seen; none where it is whole.
+    pub fn cut(&self) -> Option<usize> {
+        let counts = [self.children.len(), self.manifests.len(), self.tags.len()];
+        counts.into_iter().find(|count| CUTS.contains(count))
+    }
+
     fn len(&self) -> usize {
         self.tags.len() + self.children.len() + self.manifests.len()
     }

@@ -31,6 +31,7 @@ impl fmt::Display for PlanReport<'_> {
             let need = match item.need {
                 Need::Missing => "missing",
                 Need::Differs => "differs",
+                Need::Referrers => "referrers",
                 Need::Unknown => "to be looked at",
                 Need::Nothing => "nothing",
             };
@@ -38,6 +39,12 @@ impl fmt::Display for PlanReport<'_> {
                 let tags = target.tags.join(",");
                 let name = format!("{}/{}:{tags}", target.endpoint, target.repository);
                 table.row([item.name.clone(), name, need.to_owned()]);
+            }
+        }
+        for Outcome { item, missed, .. } in &self.0.unplanned {
+            for missed in missed {
+                let name = format!("{}:{}", missed.name, missed.tags.join(","));
+                table.row([item.name.clone(), name, "cannot be read".to_owned()]);
             }
         }
         writeln!(formatter, "{table}{}", self.0)

@@ -39,7 +39,7 @@ pub(super) trait Shelf {
 }
 
 /// The ends of cosign's tags.
-pub(super) const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
+pub const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 
 /// The most companions of one image: beyond that somebody has made something else of referrers.
 const MOST: usize = 10_000;

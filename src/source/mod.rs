@@ -37,7 +37,7 @@ use futures_util::stream::BoxStream;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-pub use companions::{Companion, Companions, fallback_tag};
+pub use companions::{COSIGN, Companion, Companions, fallback_tag};
 pub use daemon::EngineError;
 pub use error::{Fault, SourceError};
 pub use range::FileRange;

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::error::list;
 use crate::digest::Digest;
 use crate::error::harmless;
-use crate::manifest::{AnyManifest, Descriptor, Index, Platform};
+use crate::manifest::{AnyManifest, Descriptor, Index, Manifest, Platform};
 
 /// A manifest or index, with every manifest below it.
 #[derive(Clone, Debug)]
@@ -101,6 +102,27 @@ impl Tree {
             absent: Vec::new(),
             unread: HashSet::new(),
         }
+    }
+
+    /// The tree of an index if all its children were there, of which nothing but their digests is
+    /// known: what would become of it can be told by it, but nothing be pushed. None where a child is
+    /// an index too.
+    pub fn supposed(index: &Index) -> Option<Self> {
+        let child = |child: &Descriptor| {
+            let manifest = Manifest {
+                bytes: Bytes::new(),
+                digest: child.digest.clone(),
+                media_type: child.media_type.clone(),
+                config: child.clone(),
+                layers: Vec::new(),
+            };
+            let manifest = AnyManifest::Manifest(manifest);
+            (!child.is_index()).then(|| (child.digest.clone(), manifest))
+        };
+        Some(Self {
+            children: index.manifests.iter().map(child).collect::<Option<_>>()?,
+            ..Self::of(AnyManifest::Index(index.clone()))
+        })
     }
 
     /// Every blob that its manifests name; one that several name comes several times.
@@ -337,7 +359,7 @@ fn rewritten(
         .map(|child| (child.descriptor, child.json))
         .unzip();
     document.insert("manifests".to_owned(), entries.into());
-    let bytes = bytes::Bytes::from(Value::Object(document).to_string());
+    let bytes = Bytes::from(Value::Object(document).to_string());
     Index {
         digest: Digest::of(&bytes),
         bytes,

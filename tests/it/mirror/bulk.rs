@@ -265,18 +265,28 @@ fn an_image_that_fails_does_not_stop_the_others() {
         )
     };
     let outcome = bulk(&file(false)).fails_with(1);
-    assert!(
-        outcome.stdout.contains("1 image: 1 brought"),
-        "{}",
-        outcome.stdout
-    );
+    let lines = outcome.stdout.lines();
+    let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let words: Vec<_> = words.collect();
+    insta::assert_snapshot!(outcome.scrub(&words.join("\n")), @r"
+    IMAGE RESULT SENT
+    127.0.0.1:[PORT]/acme/none:1 failed 0 B
+    127.0.0.1:[PORT]/acme/api:1 brought 459 B
+    failed: 127.0.0.1:[PORT]/mirror/none:1: `127.0.0.1:[PORT]/acme/none:1` does not exist
+    2 images: 1 brought, 1 failed, 459 B sent
+    ");
     insta::assert_snapshot!(outcome.error(), @r"
     error: `127.0.0.1:[PORT]/acme/none:1` does not exist
 
     hint: where it does, the login of its registry may not see it; name another tag, or take the entry out
     ");
     assert!(manifest(&home, "mirror/api", "1").is_some());
-    bulk(&file(true)).succeeds();
+    let outcome = bulk(&file(true)).succeeds();
+    let told = "2 images: 1 same, 1 missed, 0 B sent";
+    assert!(outcome.stdout.contains(told), "{}", outcome.stdout);
+    let outcome = bulk(&file(false)).set("dry_run", "true").fails_with(1);
+    let told = "2 images: 0 missing, 0 different, 1 the same, 1 that cannot be read";
+    assert!(outcome.stdout.contains(told), "{}", outcome.stdout);
 }
 
 #[test]

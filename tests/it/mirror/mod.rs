@@ -12,6 +12,7 @@ mod plan_file;
 mod quota;
 mod referrers;
 mod resumed;
+mod unchanged;
 
 use serde_json::Value;
 use standin::{Request, RequestKind, Standin};

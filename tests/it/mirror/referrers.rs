@@ -13,7 +13,7 @@ use crate::support::docker_registry::DockerRegistry;
 use crate::support::images::{self, OCI_INDEX, OCI_MANIFEST, Packed, Picture};
 
 /// Puts a manifest that refers to another, with one blob.
-fn referrer(layout: &mut Layout, about: &Value, kind: &str, bytes: &[u8]) -> Value {
+pub(super) fn referrer(layout: &mut Layout, about: &Value, kind: &str, bytes: &[u8]) -> Value {
     let empty = layout.blob("application/vnd.oci.empty.v1+json", b"{}".to_vec());
     let blob = layout.blob("application/octet-stream", bytes.to_vec());
     let subject = json!({
@@ -79,12 +79,12 @@ impl Signed {
         }
     }
 
-    fn at(&self, source: &Standin) -> String {
+    pub(super) fn at(&self, source: &Standin) -> String {
         seed(source, PLAIN, "app", &self.layout, &self.root, "1");
         format!("{}/app:1", source.plain_address())
     }
 
-    fn fall_back(&self, source: &Standin) -> Vec<u8> {
+    pub(super) fn fall_back(&self, source: &Standin) -> Vec<u8> {
         fall_back(source, &self.sbom, &[&self.of_sbom]);
         fall_back(source, &self.arm64, &[&self.of_arm64]);
         fall_back(source, &self.root, &[&self.sbom])

@@ -1,0 +1,275 @@
+//! Whether an image is at its homes already, told by digests.
+
+use std::sync::Arc;
+
+use super::MirrorError;
+use super::companions::{CompanionTags, Companions, Repository};
+use super::item::{Item, Need};
+use super::plan::{Planner, list_error};
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::manifest::{AnyManifest, media_type};
+use crate::push::{self, Settings};
+use crate::registry::{ListedManifest, Registry};
+use crate::source::Source;
+
+/// What becomes of an image, told by one question or none.
+struct Glance {
+    /// What its tags lead to, if the source has all that it names.
+    digest: Digest,
+    /// Which of its manifests anything may refer to; none where one question does not tell.
+    manifests: Option<Vec<Digest>>,
+}
+
+impl Planner<'_> {
+    /// The item with what it needs, or the error that kept us from finding out.
+    pub(super) async fn compared(&self, item: Item) -> (Item, Result<Item, Error>) {
+        let compared = self.compare(&item).await;
+        (item, compared)
+    }
+
+    async fn compare(&self, item: &Item) -> Result<Item, Error> {
+        let registry = self.registries.source(&item.source.endpoint).await?;
+        let settings = item.settings(self.settings);
+        let Some(mut glance) = self.glance(&registry, item, &settings).await? else {
+            // Why not is told when it is brought.
+            return Ok(item.clone());
+        };
+        let mut found = Vec::new();
+        for target in &item.targets {
+            let registry = self
+                .registries
+                .destination(&target.endpoint, target.best_effort)
+                .await?;
+            let tag = target.tags.first().map_or("latest", String::as_str);
+            let digest = self.digest(&registry, &target.repository, tag).await?;
+            found.push((target, registry, digest));
+        }
+        let is_anywhere_else = found
+            .iter()
+            .any(|(.., it)| it.as_ref() != Some(&glance.digest));
+        if is_anywhere_else && !push::takes_all(&settings) {
+            // What is not there, or for another platform, only the manifests tell.
+            let source = Source::open_remote(Arc::clone(&registry), &item.source, &item.platforms);
+            let source = source.await.ok();
+            let digest = match &source {
+                Some(source) => push::digest_of(source, &settings).await,
+                None => None,
+            };
+            match digest {
+                Some(digest) if digest == glance.digest => {}
+                Some(digest) => {
+                    glance = Glance {
+                        digest,
+                        manifests: None,
+                    };
+                }
+                None => return Ok(item.clone()),
+            }
+        }
+        let mut need = Need::Nothing;
+        let (mut lacking, mut there) = (Vec::new(), Vec::new());
+        for (target, home, digest) in found {
+            let here = match digest {
+                Some(found) if found == glance.digest && item.referrers => {
+                    let glance = (&registry, &glance);
+                    self.referrers_at(glance, item, &home, &target.repository)
+                        .await?
+                }
+                Some(found) if found == glance.digest => Need::Nothing,
+                Some(_) => Need::Differs,
+                None => Need::Missing,
+            };
+            need = need.min(here);
+            match here {
+                Need::Nothing => there.push(target.clone()),
+                _ => lacking.push(target.clone()),
+            }
+        }
+        Ok(Item {
+            targets: match need {
+                Need::Nothing => item.targets.clone(),
+                _ => lacking,
+            },
+            there,
+            need,
+            ..item.clone()
+        })
+    }
+
+    /// Asks what an image becomes; none where one question does not tell.
+    async fn glance(
+        &self,
+        registry: &Arc<Registry>,
+        item: &Item,
+        settings: &Settings,
+    ) -> Result<Option<Glance>, Error> {
+        let (source, takes_all) = (&item.source, push::takes_all(settings));
+        let repository = &source.repository;
+        let tag = source.tag.as_deref().unwrap_or("latest");
+        let no_image = || Error::Mirror(MirrorError::NoImage(item.name.clone()));
+        let listed = self.listed(registry, repository, |manifest| match &source.digest {
+            Some(digest) => manifest.digest == *digest,
+            None => manifest.tags.iter().any(|known| known == tag),
+        });
+        let listed = listed.await?;
+        if let Some(ListedManifest {
+            digest, media_type, ..
+        }) = &listed
+            && [media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST]
+                .contains(&media_type.as_str())
+        {
+            return Ok(Some(Glance {
+                digest: digest.clone(),
+                manifests: Some(vec![digest.clone()]),
+            }));
+        }
+        let known = listed
+            .map(|listed| listed.digest)
+            .or_else(|| source.digest.clone());
+        let has_no_companions =
+            !item.referrers || self.has_no_companions(registry, repository).await;
+        if takes_all && has_no_companions {
+            let digest = match known {
+                Some(digest) => Some(digest),
+                None => self.digest(registry, repository, tag).await?,
+            };
+            return Ok(Some(Glance {
+                digest: digest.ok_or_else(no_image)?,
+                manifests: Some(Vec::new()),
+            }));
+        }
+        let named = known.as_ref().map_or(tag, Digest::as_str);
+        let Ok(manifest) = registry.get_manifest(repository, named).await else {
+            return Ok(None);
+        };
+        Ok(match manifest.ok_or_else(no_image)? {
+            AnyManifest::Manifest(manifest) => Some(Glance {
+                manifests: Some(vec![manifest.digest.clone()]),
+                digest: manifest.digest,
+            }),
+            AnyManifest::Index(index) => match push::supposed(&index, settings) {
+                Some((digest, manifests)) => Some(Glance {
+                    digest,
+                    manifests: Some(manifests),
+                }),
+                None => takes_all.then_some(Glance {
+                    digest: index.digest,
+                    manifests: None,
+                }),
+            },
+        })
+    }
+
+    /// True where it is known that nothing refers to any image of a source's repository.
+    async fn has_no_companions(&self, registry: &Arc<Registry>, repository: &str) -> bool {
+        let tags = self.companion_tags(registry, repository).await;
+        registry.has_no_referrers(repository) && tags.is_some_and(|tags| tags.is_empty())
+    }
+
+    /// What is lacking at a home that has the image itself.
+    async fn referrers_at(
+        &self,
+        (registry, glance): (&Arc<Registry>, &Glance),
+        item: &Item,
+        home: &Arc<Registry>,
+        path: &str,
+    ) -> Result<Need, Error> {
+        let Some(manifests) = &glance.manifests else {
+            return Ok(Need::Unknown);
+        };
+        let repository = &item.source.repository;
+        let companions = self.companions_of(registry, repository, &glance.digest, manifests);
+        let Some(companions) = companions.await? else {
+            return Ok(Need::Unknown);
+        };
+        let home = Repository {
+            // Elsewhere a list costs more than the few questions that it answers.
+            tags: match home.endpoint().is_google() {
+                true => self.companion_tags(home, path).await,
+                false => None,
+            },
+            registry: home,
+            path,
+        };
+        let has_all = home.has(&companions).await;
+        let failed = |cause| list_error(home.registry.endpoint(), path, cause);
+        Ok(match has_all.map_err(failed)? {
+            true => Need::Nothing,
+            false => Need::Referrers,
+        })
+    }
+
+    /// What goes along with an image of the source, found out once however many tags and homes it has.
+    async fn companions_of(
+        &self,
+        registry: &Arc<Registry>,
+        path: &str,
+        image: &Digest,
+        manifests: &[Digest],
+    ) -> Result<Option<Arc<Companions>>, Error> {
+        let key = (registry.endpoint().clone(), path.to_owned(), image.clone());
+        let cell = self.companions.of(key);
+        let found = cell.get_or_try_init(|| async {
+            let repository = Repository {
+                registry,
+                path,
+                tags: self.companion_tags(registry, path).await,
+            };
+            let found = repository.companions(manifests.to_vec()).await;
+            let found = found.map_err(|cause| list_error(registry.endpoint(), path, cause))?;
+            Ok::<_, Error>(found.map(Arc::new))
+        });
+        found.await.cloned()
+    }
+
+    /// The tags of a repository that companions are found by; none where they are not all listed, and
+    /// have to be asked for one by one.
+    async fn companion_tags(
+        &self,
+        registry: &Arc<Registry>,
+        repository: &str,
+    ) -> Option<Arc<CompanionTags>> {
+        let key = (registry.endpoint().clone(), repository.to_owned());
+        let cell = self.companion_tags.of(key);
+        let tags = cell.get_or_init(|| async {
+            let listing = self.listing(registry, repository).await;
+            let tags = CompanionTags::of(&*listing.ok()??);
+            tags.map(Arc::new)
+        });
+        tags.await.clone()
+    }
+
+    /// What a tag points at: one listing tells it for a whole repository where the registry lists
+    /// digests, else it is asked for by itself.
+    async fn digest(
+        &self,
+        registry: &Arc<Registry>,
+        repository: &str,
+        tag: &str,
+    ) -> Result<Option<Digest>, Error> {
+        let is_it = |manifest: &ListedManifest| manifest.tags.iter().any(|known| known == tag);
+        if let Some(listed) = self.listed(registry, repository, is_it).await? {
+            return Ok(Some(listed.digest));
+        }
+        let found = registry.head_manifest(repository, tag).await;
+        found
+            .map_err(|cause| list_error(registry.endpoint(), &format!("{repository}:{tag}"), cause))
+    }
+
+    /// A manifest of a repository, where the registry lists those.
+    async fn listed(
+        &self,
+        registry: &Arc<Registry>,
+        repository: &str,
+        is_it: impl Fn(&ListedManifest) -> bool,
+    ) -> Result<Option<ListedManifest>, Error> {
+        if !registry.endpoint().is_google() {
+            return Ok(None);
+        }
+        let listing = self.listing(registry, repository).await?;
+        let manifests = listing.iter().flat_map(|listing| &listing.manifests);
+        let mut found = manifests.filter(|manifest| is_it(manifest));
+        Ok(found.next().cloned())
+    }
+}

@@ -1,0 +1,287 @@
+//! What an image costs with `referrers` when nothing has changed, and that a change is seen all the
+//! same.
+
+use std::collections::BTreeMap;
+
+use standin::{Behaviour, Referrers, Standin};
+
+use super::bulk::{bulk, put};
+use super::referrers::{Signed, referrer, standin, tag_of};
+use super::*;
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::google::Google;
+use crate::support::images::{self, OCI_MANIFEST, Packed, Picture};
+
+/// A file that brings whole repositories, with what refers to their images.
+fn with_referrers(from: &str, home: &str) -> Run {
+    bulk(&format!(
+        "destinations: [{home}]\ndefaults: {{ referrers: true }}\nimages:\n  - from: {from}\n"
+    ))
+}
+
+/// How many requests of each kind came since the last time.
+fn counted(standin: &Standin) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for request in standin.requests() {
+        *counts.entry(format!("{:?}", request.kind)).or_default() += 1;
+    }
+    standin.clear_requests();
+    counts
+}
+
+/// Runs until everything is there, and once more: what the last time cost at either side.
+fn unchanged(run: impl Fn() -> Run, sides: [&Standin; 2]) -> [BTreeMap<String, usize>; 2] {
+    run().succeeds();
+    sides.into_iter().for_each(Standin::clear_requests);
+    let outcome = run().succeeds();
+    let summary = outcome.stdout.lines().last().unwrap_or_default().to_owned();
+    assert!(summary.ends_with("same, 0 B sent"), "{}", outcome.stdout);
+    sides.map(counted)
+}
+
+#[test]
+fn without_the_api_it_is_one_question_a_side_and_one_list_a_repository() {
+    let (source, home) = (standin(Referrers::Missing), standin(Referrers::Missing));
+    for repository in ["acme/api", "acme/web", "acme/team/worker"] {
+        for tag in ["1", "2", "3"] {
+            let content = format!("{repository}{tag}");
+            put(&source, PLAIN, repository, tag, &content);
+        }
+    }
+    let from = format!("{}/acme/**", source.plain_address());
+    let to = format!("{}/mirror", home.plain_address());
+    let [source, home] = unchanged(|| with_referrers(&from, &to), [&source, &home]);
+    let asked = |kind: &str| source.get(kind).copied().unwrap_or_default();
+    assert_eq!(
+        asked("ManifestHead") + asked("ManifestGet"),
+        9,
+        "{source:?}"
+    );
+    // That there is no API is found out once.
+    let others = ["Ping", "Catalog", "TagsList", "Referrers"].map(asked);
+    assert_eq!(others, [1, 1, 3, 1], "{source:?}");
+    assert_eq!(source.values().sum::<usize>(), 9 + 6);
+    insta::assert_debug_snapshot!(home, @r#"
+    {
+        "ManifestHead": 9,
+        "Ping": 1,
+    }
+    "#);
+}
+
+#[test]
+fn with_the_api_it_is_asked_once_for_each_manifest_of_the_source() {
+    let (source, home) = (standin(Referrers::Supported), standin(Referrers::Supported));
+    let mut layout = Layout::default();
+    let children = ["amd64", "arm64"]
+        .map(|architecture| layout.image(&Picture::on(architecture, "api", 1), Packed::Gzip));
+    let root = layout.index(&children);
+    for tag in ["1", "latest"] {
+        seed(&source, PLAIN, "acme/api", &layout, &root, tag);
+    }
+    let from = format!("{}/acme/api", source.plain_address());
+    let to = format!("{}/mirror", home.plain_address());
+    let [source, home] = unchanged(|| with_referrers(&from, &to), [&source, &home]);
+    insta::assert_debug_snapshot!([source, home], @r#"
+    [
+        {
+            "ManifestGet": 2,
+            "Ping": 1,
+            "Referrers": 3,
+            "TagsList": 1,
+        },
+        {
+            "ManifestHead": 2,
+            "Ping": 1,
+        },
+    ]
+    "#);
+}
+
+#[test]
+fn google_s_listings_tell_all_but_what_its_api_alone_knows() {
+    for (referrers, expected) in [
+        (Referrers::Missing, 1),
+        (Referrers::LoginPage, 1),
+        (Referrers::Supported, 12),
+    ] {
+        let google = Google::with(Behaviour {
+            referrers,
+            ..Behaviour::default()
+        });
+        let (from, to) = ("us-docker.pkg.dev", "europe-docker.pkg.dev");
+        for name in ["api", "web", "worker", "base"] {
+            for tag in ["1", "2", "3"] {
+                let repository = format!("acme/containers/{name}");
+                put(
+                    &google.standin,
+                    from,
+                    &repository,
+                    tag,
+                    &format!("{name}{tag}"),
+                );
+            }
+        }
+        let from = format!("{from}/acme/containers/**");
+        let to = format!("{to}/acme/containers");
+        let run = || {
+            let run = google.reach(with_referrers(&from, &to));
+            run.set("credentials_json", &google.key)
+        };
+        let [counts, _] = unchanged(run, [&google.standin; 2]);
+        assert_eq!(counts["Referrers"], expected, "{counts:?}");
+        // The path above, and each repository on either side.
+        assert_eq!(counts["TagsList"], 1 + 4 + 4, "{counts:?}");
+        let others = [
+            "Connect",
+            "OAuthToken",
+            "Ping",
+            "Referrers",
+            "TagsList",
+            "Token",
+        ];
+        let other = counts.keys().find(|kind| !others.contains(&kind.as_str()));
+        assert_eq!(other, None, "{counts:?}");
+    }
+}
+
+#[test]
+fn of_some_platforms_it_is_one_question_a_side_too() {
+    let (source, home) = (standin(Referrers::Missing), standin(Referrers::Missing));
+    let mut layout = Layout::default();
+    let children = ["amd64", "arm64", "riscv64"].map(|architecture| {
+        let mut child = layout.image(&Picture::on(architecture, "api", 1), Packed::Gzip);
+        child["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
+        child
+    });
+    let root = layout.index(&children);
+    seed(&source, PLAIN, "acme/api", &layout, &root, "1");
+    put(&source, PLAIN, "acme/api", "2", "one platform");
+    let file = format!(
+        "destinations: [{}/mirror]\ndefaults: {{ referrers: true, platforms: [linux/amd64, \
+         linux/arm64] }}\nimages:\n  - from: {}/acme/api\n",
+        home.plain_address(),
+        source.plain_address()
+    );
+    let [source, home] = unchanged(|| bulk(&file), [&source, &home]);
+    insta::assert_debug_snapshot!([source, home], @r#"
+    [
+        {
+            "ManifestGet": 2,
+            "Ping": 1,
+            "Referrers": 1,
+            "TagsList": 1,
+        },
+        {
+            "ManifestHead": 2,
+            "Ping": 1,
+        },
+    ]
+    "#);
+}
+
+#[test]
+fn what_is_signed_later_is_brought_to_where_the_image_is_already() {
+    for kept in [Referrers::Supported, Referrers::Missing] {
+        let mut signed = Signed::new();
+        let source = standin(kept);
+        signed.at(&source);
+        if kept == Referrers::Missing {
+            signed.fall_back(&source);
+        }
+        let (plain, api) = (DockerRegistry::start(), Standin::start());
+        let file = format!(
+            "destinations: [{}/mirror, {}/mirror]\ndefaults: {{ referrers: true }}\nimages:\n  - from: \
+             {}/app:1\n",
+            plain.address(),
+            api.plain_address(),
+            source.plain_address()
+        );
+        let run = || bulk(&file);
+        run().succeeds();
+        let same = "1 image: 1 same, 0 B sent";
+        assert!(run().succeeds().stdout.contains(same));
+
+        // A signature of one platform by cosign's tag, and a second of the SBOM by its subject.
+        let cosign = signed
+            .layout
+            .image(&Picture::new("signature", 1), Packed::Gzip);
+        let tag = tag_of(&signed.arm64, ".sig");
+        let again = referrer(
+            &mut signed.layout,
+            &signed.sbom,
+            "application/x-again",
+            b"again",
+        );
+        for brought in [&cosign, &again] {
+            signed.at(&source);
+            match images::digest(brought) == images::digest(&cosign) {
+                true => {
+                    let bytes = signed.layout.get(&cosign);
+                    source.put_manifest(PLAIN, "app", &tag, OCI_MANIFEST, bytes);
+                }
+                false if kept == Referrers::Missing => {
+                    let both = serde_json::json!({
+                        "schemaVersion": 2, "mediaType": images::OCI_INDEX,
+                        "manifests": [signed.of_sbom, again],
+                    });
+                    let bytes = both.to_string().into_bytes();
+                    let tag = tag_of(&signed.sbom, "");
+                    source.put_manifest(PLAIN, "app", &tag, images::OCI_INDEX, &bytes);
+                }
+                false => {}
+            }
+            let planned = run().set("dry_run", "true").succeeds();
+            if kept == Referrers::Missing {
+                let told = "0 the same, 1 lacking referrers";
+                assert!(planned.stdout.contains(told), "{}", planned.stdout);
+            }
+            run().succeeds();
+            let outcome = run().succeeds();
+            assert!(outcome.stdout.contains(same), "{}", outcome.stdout);
+        }
+        for home in [plain.address(), &api.plain_address()] {
+            assert_holds(home, "mirror/app", &signed.layout);
+            let found = tagged(home, "mirror/app", &tag).unwrap();
+            assert_eq!(found, signed.layout.get(&cosign));
+        }
+        let list = tagged(plain.address(), "mirror/app", &tag_of(&signed.sbom, ""));
+        let list: Value = serde_json::from_slice(&list.unwrap()).unwrap();
+        assert_eq!(list["manifests"].as_array().unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn a_list_that_is_cut_off_is_not_believed() {
+    let google = Google::with(Behaviour {
+        referrers: Referrers::Missing,
+        listing_cap: Some(1000),
+        ..Behaviour::default()
+    });
+    let (from, to) = ("us-docker.pkg.dev", "europe-docker.pkg.dev");
+    let mut layout = Layout::default();
+    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let signature = layout.image(&Picture::new("signature", 1), Packed::Gzip);
+    let repository = "acme/containers/app";
+    for number in 0..1000 {
+        let tag = format!("a{number:04}");
+        seed(&google.standin, from, repository, &layout, &root, &tag);
+    }
+    let file = format!(
+        "destinations: [{to}/acme/containers]\ndefaults: {{ referrers: true }}\nimages:\n  - from: \
+         {from}/{repository}:a0000\n"
+    );
+    let run = || {
+        let run = google.reach(bulk(&file));
+        run.set("credentials_json", &google.key)
+    };
+    run().succeeds();
+    let tag = tag_of(&root, ".sig");
+    let bytes = layout.get(&signature);
+    google
+        .standin
+        .put_manifest(from, repository, &tag, OCI_MANIFEST, bytes);
+    run().succeeds();
+    let found = google.standin.manifest(to, repository, &tag);
+    assert_eq!(found.unwrap().1, bytes);
+}
