@@ -191,6 +191,25 @@ fn an_engine_that_tells_no_total_is_told_it() {
     let (source, home) = (Standin::start(), Standin::start());
     seeded(&source);
     let file = file(&source, &home);
+    // The engine's own numbers are believed where they make sense, and nothing is done where not.
+    let engine = |variables: &[(&str, &str)]| {
+        let run = variables.iter();
+        run.fold(bulk(&file), |run, (name, value)| run.variable(name, value))
+    };
+    let told = [
+        engine(&[("CI_NODE_INDEX", "6"), ("CI_NODE_TOTAL", "5")]),
+        engine(&[("CIRCLE_NODE_INDEX", "five"), ("CIRCLE_NODE_TOTAL", "5")]),
+        engine(&[("BUILDKITE_PARALLEL_JOB", "1")]),
+        engine(&[("CI_NODE_INDEX", "3"), ("CI_NODE_TOTAL", "3")]).set("shard", "4"),
+    ]
+    .map(|run| run.fails_with(2).error());
+    let told = told.map(|text| text.lines().nth(1).unwrap_or_default().to_owned());
+    insta::assert_snapshot!(told.join("\n"), @r"
+      `shard`: CI_NODE_INDEX is `6` and CI_NODE_TOTAL is `5`, which names none of them: say which part this is, as in `2/5` (GCR_PUSH_SHARD)
+      `shard`: CIRCLE_NODE_INDEX is `five` and CIRCLE_NODE_TOTAL is `5`, which names none of them: say which part this is, as in `2/5` (GCR_PUSH_SHARD)
+      `shard`: BUILDKITE_PARALLEL_JOB is `1`, and BUILDKITE_PARALLEL_JOB_COUNT does not tell how many runners there are: set it to that number, as in `4` (GCR_PUSH_SHARD)
+      `shard`: it says that there are 4 runners, and CI_NODE_TOTAL that there are `3`: leave it out, or say which part this is, as in `2/4` (GCR_PUSH_SHARD)
+    ");
     let pod = |index: usize| bulk(&file).variable("JOB_COMPLETION_INDEX", index.to_string());
     let told = [
         pod(1),
