@@ -25,8 +25,8 @@ pub enum MirrorError {
         #[source]
         cause: RegistryError,
     },
-    /// GitLab has no such group, or does not show it.
-    #[error("GitLab shows no group or project `{0}` to this login")]
+    /// GitLab has no such group, project or user, or does not show it.
+    #[error("GitLab shows no group, project or user `{0}` to this login")]
     NoGroup(String),
     /// The login is a job's own, which lists no group.
     #[error("the login for GitLab's `{0}` is the job's own token, which lists no group")]

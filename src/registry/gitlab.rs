@@ -1,8 +1,9 @@
-//! The API of the GitLab that a registry belongs to, which tells what a group has: the catalog of the
-//! registry itself is for administrators.
+//! The API of the GitLab that a registry belongs to, which tells what a group or a user has: the catalog
+//! of the registry itself is for administrators.
 //! <https://docs.gitlab.com/api/container_registry/>
 
-use reqwest::Url;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
 use super::pages::Turn;
@@ -12,6 +13,9 @@ use crate::auth::Identity;
 
 /// As many as GitLab gives at once. <https://docs.gitlab.com/api/rest/#pagination>
 const PAGE: &str = "100";
+
+/// Projects of a user that are asked for at once.
+const AT_ONCE: usize = 8;
 
 /// The user name beside a job's token. <https://docs.gitlab.com/ci/jobs/ci_job_token/>
 const JOB: &str = "gitlab-ci-token";
@@ -29,8 +33,8 @@ impl Registry {
         matches!(identity, Identity::User(user, _) if user == JOB)
     }
 
-    /// The repositories of a group and all below it; else of the project that `path` is, or is in.
-    /// None when there is neither, or neither is shown to this login.
+    /// The repositories of a group and all below it; else of the project that `path` is, or is in; else
+    /// of all projects of a user. None when there is none of these, or none is shown to this login.
     ///
     /// # Errors
     ///
@@ -54,7 +58,54 @@ impl Registry {
                 return Ok(Some(found));
             }
         }
-        Ok(None)
+        match path.contains('/') {
+            true => Ok(None),
+            false => self.user_repositories(&api, path).await,
+        }
+    }
+
+    /// The repositories of a user's own projects, which no group has.
+    /// <https://docs.gitlab.com/api/projects/#list-all-personal-projects-for-a-user>
+    async fn user_repositories(
+        &self,
+        api: &Url,
+        user: &str,
+    ) -> Result<Option<Vec<String>>, RegistryError> {
+        #[derive(Deserialize)]
+        struct Listed {
+            id: u64,
+        }
+
+        let mut url = api.clone();
+        url.set_path(&format!("{}/users/{user}/projects", api.path()));
+        url.query_pairs_mut()
+            .append_pair("simple", "true")
+            .append_pair("per_page", PAGE);
+        let mut projects = Vec::new();
+        let take = |page: Vec<Listed>| {
+            projects.extend(page);
+            Turn::On
+        };
+        let what = "list of projects";
+        self.pages(url, "", Access::List, what, &self.retries, take)
+            .await?;
+        // Who hides a profile has an empty list.
+        if projects.is_empty() {
+            return Ok(None);
+        }
+        let found: Vec<_> = stream::iter(projects)
+            .map(|project| async move {
+                let id = project.id.to_string();
+                match self.gitlab_repositories(api, "projects", &id).await {
+                    // One whose registry is switched off, or not for this login.
+                    Err(error) if error.status() == Some(StatusCode::FORBIDDEN) => Ok(None),
+                    found => found,
+                }
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(Some(found.into_iter().flatten().flatten().collect()))
     }
 
     async fn gitlab_repositories(

@@ -103,6 +103,30 @@ fn a_group_below_a_group_and_a_project_are_found_by_their_whole_paths() {
 }
 
 #[test]
+fn a_user_s_projects_are_found_one_by_one() {
+    let (gitlab, home) = (gitlab(), Standin::start());
+    for repository in ["jane/tool", "jane/tool/debug", "jane/old", "jane/other"] {
+        put(&gitlab, PLAIN, repository, "1", repository);
+    }
+    gitlab.become_gitlab(&["jane/tool", "jane/old", "jane/other"]);
+    gitlab.gitlab_user("jane", "jane/old");
+    let scopes = ["read_api", "read_registry"];
+    gitlab.gitlab_token("jane", "glpat-of-jane-herself", "jane", &scopes);
+    let of_jane = ["jane", "glpat-of-jane-herself"];
+    run(&gitlab, &home, "jane", of_jane).succeeds();
+    for (repository, is_there) in [
+        ("jane/tool", true),
+        ("jane/tool/debug", true),
+        ("jane/other", true),
+        ("jane/old", false),
+    ] {
+        let found = home.manifest(PLAIN, &format!("mirror/{repository}"), "1");
+        assert_eq!(found.is_some(), is_there, "{repository}");
+    }
+    run(&gitlab, &home, "jane", MAY_ALL).fails_with(3);
+}
+
+#[test]
 fn who_may_not_list_a_group_is_told_which_token_can() {
     let (gitlab, home) = (gitlab(), Standin::start());
     let told = [
@@ -127,7 +151,7 @@ fn who_may_not_list_a_group_is_told_which_token_can() {
 
     hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group; or name the repositories one by one
 
-    error: GitLab shows no group or project `registry.gitlab.com/acme-2` to this login
+    error: GitLab shows no group, project or user `registry.gitlab.com/acme-2` to this login
 
     hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group; or name the repositories one by one
     "#);

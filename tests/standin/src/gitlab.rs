@@ -25,6 +25,10 @@ pub(crate) const REALM: &str = "https://gitlab.com/jwt/auth";
 pub(crate) struct GitLab {
     projects: Mutex<BTreeSet<String>>,
     tokens: Mutex<HashMap<String, Token>>,
+    /// Those that are no group, for all that they have projects.
+    users: Mutex<BTreeSet<String>>,
+    /// Projects whose registry is switched off.
+    without_registry: Mutex<BTreeSet<String>>,
 }
 
 /// An access token.
@@ -38,6 +42,19 @@ struct Token {
 impl GitLab {
     pub(crate) fn add_project(&self, path: &str) {
         self.projects.lock().unwrap().insert(path.to_owned());
+    }
+
+    pub(crate) fn add_user(&self, name: &str) {
+        self.users.lock().unwrap().insert(name.to_owned());
+    }
+
+    pub(crate) fn switch_registry_off(&self, project: &str) {
+        let mut without = self.without_registry.lock().unwrap();
+        without.insert(project.to_owned());
+    }
+
+    fn is_user(&self, name: &str) -> bool {
+        self.users.lock().unwrap().contains(name)
     }
 
     pub(crate) fn add_token(&self, token: &str, group: &str, scopes: &[&str]) {
@@ -64,12 +81,15 @@ fn is_at_or_below(path: &str, place: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Answers `/jwt/auth`, and the two listings of the API; none for another path.
+/// Answers `/jwt/auth`, and the listings of the API; none for another path.
 pub(crate) fn answer(call: &Call, path: &str) -> Option<Result<Answer, Refusal>> {
     if path == "/jwt/auth" {
         return Some(registry::token(call));
     }
     let rest = path.strip_prefix("/api/v4/")?;
+    if let Some(user) = rest.strip_prefix("users/") {
+        return Some(projects_of(call, user.strip_suffix("/projects")?));
+    }
     let rest = rest.strip_suffix("/registry/repositories")?;
     let (kind, place) = rest.split_once('/')?;
     Some(listing(call, kind, place))
@@ -87,6 +107,87 @@ fn listing(call: &Call, kind: &str, place: &str) -> Result<Answer, Refusal> {
     if call.method != Method::GET {
         return Err(Refusal::json(405, &json!({"error": "405 Not Allowed"})));
     }
+    let gitlab = &call.shared.gitlab;
+    let token = authorized(call)?;
+    let path = match place.parse::<usize>() {
+        Ok(id) => {
+            let projects = gitlab.projects.lock().unwrap();
+            projects.iter().nth(id - 1).cloned().unwrap_or_default()
+        }
+        Err(_) => place.replace("%2F", "/"),
+    };
+    let is_there = {
+        let projects = gitlab.projects.lock().unwrap();
+        match kind {
+            "groups" => {
+                !gitlab.is_user(&path)
+                    && projects
+                        .iter()
+                        .any(|project| *project != path && is_at_or_below(project, &path))
+            }
+            _ => projects.contains(&path),
+        }
+    };
+    // What a caller may not see is not there.
+    let is_shown = token.is_some_and(|token| is_at_or_below(&path, &token.group));
+    if !is_there || !is_shown {
+        let what = if kind == "groups" { "Group" } else { "Project" };
+        return Err(refuse(404, &format!("404 {what} Not Found")));
+    }
+    if gitlab.without_registry.lock().unwrap().contains(&path) {
+        return Err(refuse(403, "403 Forbidden"));
+    }
+    let repositories = registry::plain_repositories(call)
+        .into_iter()
+        .filter(|name| {
+            let project = gitlab.project_of(name);
+            project.is_some_and(|project| is_at_or_below(&project, &path))
+        });
+    let path = format!("/api/v4/{kind}/{place}/registry/repositories");
+    page(call, &path, repositories.collect(), |id, path| {
+        let project = gitlab.project_of(path).unwrap_or_default();
+        json!({
+            "id": id + 1,
+            "name": path.strip_prefix(&project).unwrap_or_default().trim_start_matches('/'),
+            "path": path,
+            "project_id": 9,
+            "location": format!("{REGISTRY}/{path}"),
+            "created_at": "2026-01-10T13:38:57.391Z",
+            "cleanup_policy_started_at": null,
+            "status": null,
+        })
+    })
+}
+
+/// `GET /users/USER/projects`: docs.gitlab.com/api/projects.
+fn projects_of(call: &Call, user: &str) -> Result<Answer, Refusal> {
+    let gitlab = &call.shared.gitlab;
+    let token = authorized(call)?;
+    if !gitlab.is_user(user) {
+        return Err(refuse(404, "404 User Not Found"));
+    }
+    let projects = gitlab.projects.lock().unwrap().clone();
+    let ids = projects.iter().zip(1..);
+    let is_shown = |project: &str| {
+        let token = token.as_ref();
+        is_at_or_below(project, user) && token.is_some_and(|t| is_at_or_below(project, &t.group))
+    };
+    let shown: Vec<_> = ids.filter(|(project, _)| is_shown(project)).collect();
+    let names = shown
+        .iter()
+        .map(|(project, _)| (*project).clone())
+        .collect();
+    let path = format!("/api/v4/users/{user}/projects");
+    page(
+        call,
+        &path,
+        names,
+        |number, project| json!({"id": shown[number].1, "path_with_namespace": project}),
+    )
+}
+
+/// The token of a request that may read the API; none of one that comes without.
+fn authorized(call: &Call) -> Result<Option<Token>, Refusal> {
     let gitlab = &call.shared.gitlab;
     let shown = match call.headers.get("private-token") {
         Some(token) => token.to_str().ok(),
@@ -111,36 +212,15 @@ fn listing(call: &Call, kind: &str, place: &str) -> Result<Answer, Refusal> {
         });
         return Err(Refusal::json(403, &body));
     }
-    let path = place.replace("%2F", "/");
-    let is_there = {
-        let projects = gitlab.projects.lock().unwrap();
-        match kind {
-            "groups" => projects
-                .iter()
-                .any(|project| *project != path && is_at_or_below(project, &path)),
-            _ => projects.contains(&path),
-        }
-    };
-    // What a caller may not see is not there.
-    let is_shown = token.is_some_and(|token| is_at_or_below(&path, &token.group));
-    if !is_there || !is_shown {
-        let what = if kind == "groups" { "Group" } else { "Project" };
-        return Err(refuse(404, &format!("404 {what} Not Found")));
-    }
-    let repositories = registry::plain_repositories(call)
-        .into_iter()
-        .filter(|name| {
-            let project = gitlab.project_of(name);
-            project.is_some_and(|project| is_at_or_below(&project, &path))
-        });
-    page(
-        call,
-        &format!("/api/v4/{kind}/{place}/registry/repositories"),
-        repositories.collect(),
-    )
+    Ok(token)
 }
 
-fn page(call: &Call, path: &str, all: Vec<String>) -> Result<Answer, Refusal> {
+fn page(
+    call: &Call,
+    path: &str,
+    all: Vec<String>,
+    entry: impl Fn(usize, &str) -> Value,
+) -> Result<Answer, Refusal> {
     let number = |name: &str, default: usize| match call.query.get(name) {
         None => Ok(default),
         Some(text) => text.parse::<usize>().map_err(|_| {
@@ -152,21 +232,7 @@ fn page(call: &Call, path: &str, all: Vec<String>) -> Result<Answer, Refusal> {
     let size = number("per_page", 20)?.clamp(1, 100);
     let size = size.min(call.behaviour.page_limit.unwrap_or(size));
     let shown = all.iter().enumerate().skip((page - 1) * size).take(size);
-    let shown: Vec<Value> = shown
-        .map(|(id, path)| {
-            let project = call.shared.gitlab.project_of(path).unwrap_or_default();
-            json!({
-                "id": id + 1,
-                "name": path.strip_prefix(&project).unwrap_or_default().trim_start_matches('/'),
-                "path": path,
-                "project_id": 9,
-                "location": format!("{REGISTRY}/{path}"),
-                "created_at": "2026-01-10T13:38:57.391Z",
-                "cleanup_policy_started_at": null,
-                "status": null,
-            })
-        })
-        .collect();
+    let shown: Vec<Value> = shown.map(|(number, path)| entry(number, path)).collect();
     let mut answer = answer::json_body(200, &Value::from(shown));
     let link = |page: usize, rel: &str| {
         format!("<https://gitlab.com{path}?page={page}&per_page={size}>; rel=\"{rel}\"")

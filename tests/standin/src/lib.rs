@@ -183,6 +183,12 @@ impl Standin {
         (url, opens)
     }
 
+    /// Makes a user of the GitLab whose projects are no group's; the registry of one is switched off.
+    pub fn gitlab_user(&self, name: &str, without_registry: &str) {
+        self.shared.gitlab.add_user(name);
+        self.shared.gitlab.switch_registry_off(without_registry);
+    }
+
     /// Makes the plain registry that of gitlab.com, with these projects.
     pub fn become_gitlab(&self, projects: &[&str]) {
         for project in projects {
