@@ -167,7 +167,9 @@ impl Bearer<'_> {
                 Err(error) => Err(Error::Push(error)),
             };
             if let Ok(arrival) = &fate {
-                batch.notes.extend(unusual(&arrival.pushed));
+                batch
+                    .notes
+                    .extend(unusual(&arrival.pushed, self.settings.dry_run));
             }
             batch.fates.push((number, fate.map_err(Some)));
         }
@@ -231,7 +233,7 @@ fn with_reasons(mut fates: Vec<Fate>) -> Vec<Fate> {
 }
 
 /// What the reader of a report would not expect.
-fn unusual(pushed: &Pushed) -> Vec<String> {
+fn unusual(pushed: &Pushed, dry_run: bool) -> Vec<String> {
     let kept = pushed.tags.iter().filter_map(|tag| {
         let kept = tag.kept.as_ref()?;
         Some(format!(
@@ -249,9 +251,11 @@ fn unusual(pushed: &Pushed) -> Vec<String> {
         )
     });
     let referrers = (pushed.referrers > 0).then(|| {
-        let (verb, noun) = match pushed.referrers {
-            1 => ("is", "manifest that refers"),
-            _ => ("are", "manifests that refer"),
+        let (verb, noun) = match (pushed.referrers, dry_run) {
+            (1, false) => ("is", "manifest that refers"),
+            (1, true) => ("would be", "manifest that refers"),
+            (_, false) => ("are", "manifests that refer"),
+            (_, true) => ("would be", "manifests that refer"),
         };
         let (count, name) = (pushed.referrers, &pushed.name);
         format!("{count} {noun} to the image {verb} at `{name}` too")

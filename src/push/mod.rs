@@ -117,7 +117,7 @@ pub struct Pushed {
     pub present_bytes: u64,
     /// The blobs, and their bytes, that had to be read from the source again for it.
     pub reread: (u64, u64),
-    /// How many manifests that refer to the image are there too.
+    /// How many manifests that refer to the image are there too, or would be.
     pub referrers: usize,
     /// The tags that some of those are found by, and their digests.
     pub referrer_tags: Vec<(String, Digest)>,
@@ -136,9 +136,8 @@ pub struct PushedTag {
 
 /// What was pushed, and what came of each destination, in their order.
 pub struct Outcome {
-    /// The manifests as they were pushed, with those that refer to the image among the children; none
-    /// when every destination failed before they were
-    /// made.
+    /// The manifests as they were pushed, with those that refer to the image among the children;
+    /// none when every destination failed before they were made.
     pub tree: Option<Tree>,
     /// What had to become of the source's manifests, as sentences.
     pub notes: Vec<String>,

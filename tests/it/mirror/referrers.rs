@@ -105,6 +105,15 @@ fn all_that_refers_to_an_image_or_to_a_platform_goes_along_however_it_is_kept() 
         let (api, plain) = (standin(Referrers::Supported), DockerRegistry::start());
         let homes = [api.plain_address(), plain.address().to_owned()];
         let tags = homes.clone().map(|home| format!("{home}/app:1")).join("\n");
+        let foreseen = mirror(&name, &tags)
+            .set("referrers", "true")
+            .set("dry_run", "true")
+            .succeeds();
+        let line = format!(
+            "3 manifests that refer to the image would be at `{}/app` too",
+            homes[0]
+        );
+        assert!(foreseen.stdout.contains(&line), "{}", foreseen.stdout);
         let outcome = mirror(&name, &tags).set("referrers", "true").succeeds();
         for home in &homes {
             assert_holds(home, "app", &signed.layout);
