@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::inputs::VARIABLES;
 use super::paths::PathFault;
-use super::values::base64;
+use super::values::{base64, boolean};
 use crate::error::{ExitCode, Hint};
 
 /// A request that cannot be carried out as it was given: all of its faults, not only the first.
@@ -115,7 +115,13 @@ impl Faults {
         value.map_err(|fault| self.unusable(variable, fault)).ok()
     }
 
-    /// The same for a path, whose faults come with advice; `text` is how it was given.
+    /// A boolean, which is false where it is not given, or faulty.
+    pub(super) fn switch(&mut self, variable: &str, text: Option<&str>) -> bool {
+        text.and_then(|text| self.take(variable, boolean(text)))
+            .unwrap_or(false)
+    }
+
+    /// The same as [`Self::take`] for a path, whose faults come with advice; `text` is how it was given.
     pub(super) fn take_path(
         &mut self,
         variable: &str,

@@ -14,7 +14,7 @@ use super::nearest::nearest;
 use super::paths::{Files, Paths};
 use super::pull_secret::{Bearings, pull_secret};
 use super::setup::setup;
-use super::values::{any_of, boolean, list, number, word};
+use super::values::{any_of, list, number, word};
 use super::{
     ArchiveKind, Attestations, Ci, Command, Compression, Concurrency, Console, Destinations,
     ExistingTag, ImageOrigin, ImageSource, ListFormat, MissingCredentials, Platforms, Request,
@@ -121,11 +121,7 @@ pub fn request(
         image,
         mirror,
         listings,
-        list_recursive: switch(
-            "list_recursive",
-            given.inputs.list_recursive.as_deref(),
-            &mut faults,
-        ),
+        list_recursive: faults.switch("list_recursive", given.inputs.list_recursive.as_deref()),
         list_format: list_format(&given, &mut faults),
         pull_secret,
         missing_credentials,
@@ -137,7 +133,7 @@ pub fn request(
         layer_reuse: layer_reuse(&given, &mut faults),
         attestations: attestations(&given, &mut faults),
         referrers,
-        dry_run: switch("dry_run", given.inputs.dry_run.as_deref(), &mut faults),
+        dry_run: faults.switch("dry_run", given.inputs.dry_run.as_deref()),
         existing_tag: existing_tag(&given, &mut faults),
         verify: verify(&given, &mut faults),
         concurrency: concurrency(&given, &mut faults),
@@ -296,14 +292,9 @@ fn attestations(given: &Given, faults: &mut Faults) -> Option<Attestations> {
     faults.take("attestations", word(text, &words))
 }
 
-fn switch(variable: &'static str, text: Option<&str>, faults: &mut Faults) -> bool {
-    text.and_then(|text| faults.take(variable, boolean(text)))
-        .unwrap_or(false)
-}
-
 fn referrers(given: &Given, image: Option<&ImageOrigin>, faults: &mut Faults) -> bool {
     const VARIABLE: &str = "referrers";
-    let is_on = switch(VARIABLE, given.inputs.referrers.as_deref(), faults);
+    let is_on = faults.switch(VARIABLE, given.inputs.referrers.as_deref());
     // What a path or standard input is shows when it is opened.
     let is_of_docker = matches!(
         image,

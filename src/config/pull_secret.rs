@@ -2,17 +2,83 @@
 //! where it goes.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use super::apply::{apply_request, without_apply};
 use super::fault::{Faults, quoted};
 use super::inputs::Given;
+use super::object_names::{check_label, check_label_key, check_label_value, check_subdomain};
 use super::paths::Paths;
 use super::values::{boolean, list, word};
-use super::{
-    ApplyRequest, Ci, Command, Endpoint, PullCredential, PullSecretForm, PullSecretOutput,
-    PullSecretRequest, credentials, kubernetes,
-};
+use super::{ApplyRequest, Ci, Command, Endpoint, credentials};
 use crate::auth::GoogleCredential;
+use crate::auth::google::ServiceAccountKey;
 use crate::pull_secret::too_large;
+
+/// The pull secret as it was asked for.
+#[derive(Clone, Debug)]
+pub struct PullSecretRequest {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`; several make several Secrets, none leaves it out.
+    pub namespaces: Vec<String>,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// What signs in to Google's hosts; none when no destination is Google's.
+    pub credential: Option<PullCredential>,
+    /// Whether a login that can push may go into it.
+    pub allow_push_key: bool,
+    /// Where it is written; none when it is only applied.
+    pub output: Option<PullSecretOutput>,
+    /// How it is written.
+    pub form: PullSecretForm,
+    /// The cluster that it goes to, and how.
+    pub apply: Option<ApplyRequest>,
+}
+
+impl PullSecretRequest {
+    /// The file that it is written to.
+    pub fn file(&self) -> Option<&PathBuf> {
+        match &self.output {
+            Some(PullSecretOutput::File(file)) => Some(file),
+            Some(PullSecretOutput::Stdout) | None => None,
+        }
+    }
+}
+
+/// What a pull secret signs in to Google's registries with.
+#[derive(Clone, Debug)]
+pub enum PullCredential {
+    /// A key, which works until it is deleted.
+    Key {
+        /// The key.
+        key: ServiceAccountKey,
+        /// True when it is a key of the account that pushes, which is worth a warning.
+        pushes: bool,
+    },
+    /// A token of the run's own sign-in, which has no key: it works for an hour at most.
+    Token,
+}
+
+/// Where a pull secret is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PullSecretOutput {
+    /// A file, for its owner alone.
+    File(PathBuf),
+    /// Standard output, which is asked for by `-` and which no CI gets.
+    Stdout,
+}
+
+/// How a pull secret is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullSecretForm {
+    /// A Secret as YAML.
+    Yaml,
+    /// A Secret as JSON.
+    Json,
+    /// The login file in the Secret alone.
+    DockerConfigJson,
+}
 
 /// What else of the request bears on the pull secret.
 pub(super) struct Bearings<'a> {
@@ -38,7 +104,7 @@ pub(super) fn pull_secret(
             true
         })
     });
-    let apply = flag("pull_secret_apply", &inputs.pull_secret_apply, faults);
+    let apply = faults.switch("pull_secret_apply", inputs.pull_secret_apply.as_deref());
     let Some(name) = inputs.pull_secret.as_deref() else {
         if bearings.command == Command::PullSecret {
             faults.missing("pull_secret", "name the Secret, such as `gcr-pull`");
@@ -95,14 +161,6 @@ pub(super) fn pull_secret(
     })
 }
 
-/// A boolean that is false when it is not there, or faulty.
-fn flag(variable: &'static str, text: &Option<String>, faults: &mut Faults) -> bool {
-    let value = text.as_deref().map(boolean);
-    value
-        .and_then(|value| faults.take(variable, value))
-        .unwrap_or(false)
-}
-
 /// What is set for nothing.
 fn without_its_name(given: &Given, allow_push_key: Option<bool>, apply: bool, faults: &mut Faults) {
     let inputs = &given.inputs;
@@ -125,63 +183,6 @@ fn without_its_name(given: &Given, allow_push_key: Option<bool>, apply: bool, fa
             faults.unusable(
                 variable,
                 "it does nothing without `pull_secret`, the name of the Secret",
-            );
-        }
-    }
-}
-
-fn apply_request(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<ApplyRequest> {
-    const ACCOUNTS: &str = "pull_secret_service_accounts";
-    let inputs = &given.inputs;
-    let mut service_accounts = Vec::new();
-    for name in list(inputs.pull_secret_service_accounts.as_deref().unwrap_or("")) {
-        match check_subdomain(name) {
-            Ok(()) => service_accounts.push(name.to_owned()),
-            Err(fault) => faults.unusable(
-                ACCOUNTS,
-                format!(
-                    "{} {}",
-                    quoted(name),
-                    fault.replace("Secret", "service account")
-                ),
-            ),
-        }
-    }
-    let create_namespace = flag(
-        "pull_secret_create_namespace",
-        &inputs.pull_secret_create_namespace,
-        faults,
-    );
-    let replace = flag("pull_secret_replace", &inputs.pull_secret_replace, faults);
-    Some(ApplyRequest {
-        access: kubernetes::access(given, paths, faults)?,
-        service_accounts,
-        create_namespace,
-        replace,
-    })
-}
-
-/// What is set for nothing where nothing is applied. A kubeconfig may be there for other jobs.
-fn without_apply(given: &Given, faults: &mut Faults) {
-    let inputs = &given.inputs;
-    let accounts = inputs.pull_secret_service_accounts.is_some();
-    let create = inputs.pull_secret_create_namespace.as_deref();
-    let replace = inputs.pull_secret_replace.as_deref();
-    for (variable, is_set) in [
-        ("pull_secret_service_accounts", accounts),
-        (
-            "pull_secret_create_namespace",
-            create.is_some_and(|text| boolean(text) != Ok(false)),
-        ),
-        (
-            "pull_secret_replace",
-            replace.is_some_and(|text| boolean(text) != Ok(false)),
-        ),
-    ] {
-        if is_set {
-            faults.unusable(
-                variable,
-                "it does nothing without `pull_secret_apply: true`",
             );
         }
     }
@@ -312,134 +313,6 @@ fn output(
                 );
             }
             None
-        }
-    }
-}
-
-/// A name by RFC 1123 as Kubernetes reads it: labels joined by dots, at most 253 characters.
-/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>
-fn check_subdomain(name: &str) -> Result<(), &'static str> {
-    if name.len() > 253 {
-        return Err("is no name of a Secret: it is longer than 253 characters");
-    }
-    if name.split('.').all(is_label) {
-        Ok(())
-    } else {
-        Err(
-            "is no name of a Secret: lower-case letters, digits, `-` and `.`, with a letter or digit at each end and beside each dot",
-        )
-    }
-}
-
-/// The same for a single label of at most 63 characters, which a namespace is.
-fn check_label(name: &str) -> Result<(), &'static str> {
-    if name.len() > 63 {
-        Err("is no namespace: it is longer than 63 characters")
-    } else if is_label(name) {
-        Ok(())
-    } else {
-        Err(
-            "is no namespace: lower-case letters, digits and `-`, with a letter or digit at each end",
-        )
-    }
-}
-
-/// The key of a label: a name, perhaps behind the domain of whoever it belongs to and a slash.
-/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>
-fn check_label_key(key: &str) -> Result<(), &'static str> {
-    let (domain, name) = match key.split_once('/') {
-        Some((domain, name)) => (Some(domain), name),
-        None => (None, key),
-    };
-    if domain.is_some_and(|domain| check_subdomain(domain).is_err()) {
-        return Err("is no label: what stands before the `/` is no domain");
-    }
-    if name.is_empty() {
-        return Err("is no label: it has no name");
-    }
-    check_label_value(name)
-}
-
-/// The value of a label, which may be empty.
-fn check_label_value(value: &str) -> Result<(), &'static str> {
-    let alphanumeric = |b: u8| b.is_ascii_alphanumeric();
-    if value.len() > 63 {
-        return Err("is no label: names and values have at most 63 characters");
-    }
-    let ends = [value.bytes().next(), value.bytes().last()];
-    let inside = |b: u8| alphanumeric(b) || matches!(b, b'-' | b'_' | b'.');
-    if value.bytes().all(inside) && ends.into_iter().flatten().all(alphanumeric) {
-        Ok(())
-    } else {
-        Err(
-            "is no label: names and values have letters, digits, `-`, `_` and `.`, with a letter or digit at each end",
-        )
-    }
-}
-
-fn is_label(label: &str) -> bool {
-    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    label.bytes().all(|b| alphanumeric(b) || b == b'-')
-        && label.bytes().next().is_some_and(alphanumeric)
-        && label.bytes().last().is_some_and(alphanumeric)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_secret_is_a_dns_subdomain() {
-        for good in ["gcr-pull", "a.b-c", "1", &"a".repeat(253)] {
-            assert_eq!(check_subdomain(good), Ok(()), "{good}");
-        }
-        for bad in [
-            "",
-            "Gcr",
-            "a_b",
-            "-a",
-            "a-",
-            ".a",
-            "a..b",
-            "a.-b",
-            "é",
-            &"a".repeat(254),
-        ] {
-            assert!(check_subdomain(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_namespace_is_a_dns_label() {
-        for good in ["default", "0", "a-b", &"a".repeat(63)] {
-            assert_eq!(check_label(good), Ok(()), "{good}");
-        }
-        for bad in ["", "a.b", "A", "-", &"a".repeat(64)] {
-            assert!(check_label(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_label_is_what_kubernetes_takes_for_one() {
-        for good in ["a", "A.b_c-1", "example.com/a", &"a".repeat(63)] {
-            assert_eq!(check_label_key(good), Ok(()), "{good}");
-        }
-        for bad in [
-            "",
-            "/a",
-            "a/",
-            "A/b",
-            "a/b/c",
-            "-a",
-            "a_",
-            "ä",
-            &"a".repeat(64),
-        ] {
-            assert!(check_label_key(bad).is_err(), "{bad}");
-        }
-        assert_eq!(check_label_value(""), Ok(()));
-        for bad in [".", "a b", "a/b", "a=b"] {
-            assert!(check_label_value(bad).is_err(), "{bad}");
         }
     }
 }

@@ -149,13 +149,9 @@ pub(super) fn setup(
 }
 
 fn action(given: &Given, faults: &mut Faults) -> SetupAction {
-    let mut is_on = |variable, value: &Option<String>| {
-        let text = value.as_deref();
-        text.and_then(|text| faults.take(variable, boolean(text)))
-            .unwrap_or(false)
-    };
-    let apply = is_on("setup_apply", &given.inputs.setup_apply);
-    let remove = is_on("setup_remove", &given.inputs.setup_remove);
+    let inputs = &given.inputs;
+    let apply = faults.switch("setup_apply", inputs.setup_apply.as_deref());
+    let remove = faults.switch("setup_remove", inputs.setup_remove.as_deref());
     match (apply, remove) {
         (true, true) => {
             faults.unusable("setup_remove", "`setup_apply` is `true` too: keep one");

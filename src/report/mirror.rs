@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::json::PullSecret;
+use super::pull_secret::PullSecretTable;
 use super::table::{Table, bytes};
-use super::write_pull_secret;
 use crate::error::harmless;
 use crate::mirror::{Need, Outcome, Plan};
 use crate::pull_secret::HandedOut;
@@ -144,7 +144,7 @@ impl fmt::Display for MirrorReport<'_> {
             bytes(self.outcomes.iter().map(sent).sum())
         )?;
         match &self.pull_secret {
-            Some(secret) => write_pull_secret(formatter, secret),
+            Some(secret) => PullSecretTable(secret).fmt(formatter),
             None => Ok(()),
         }
     }

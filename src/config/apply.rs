@@ -1,0 +1,83 @@
+//! How a pull secret goes into a cluster, as it is asked for.
+
+use super::fault::{Faults, quoted};
+use super::inputs::Given;
+use super::kubernetes;
+use super::object_names::check_subdomain;
+use super::paths::Paths;
+use super::values::{boolean, list};
+use crate::kubernetes::Access;
+
+/// How a pull secret goes into a cluster.
+#[derive(Clone, Debug)]
+pub struct ApplyRequest {
+    /// Which cluster, and how to sign in to it.
+    pub access: Access,
+    /// The service accounts whose pods are to pull with it.
+    pub service_accounts: Vec<String>,
+    /// Whether a namespace that is missing is made.
+    pub create_namespace: bool,
+    /// Whether what others wrote into a Secret of that name is taken over.
+    pub replace: bool,
+}
+
+/// Reads what says how it is applied.
+pub(super) fn apply_request(
+    given: &Given,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<ApplyRequest> {
+    const ACCOUNTS: &str = "pull_secret_service_accounts";
+    let inputs = &given.inputs;
+    let mut service_accounts = Vec::new();
+    for name in list(inputs.pull_secret_service_accounts.as_deref().unwrap_or("")) {
+        match check_subdomain(name) {
+            Ok(()) => service_accounts.push(name.to_owned()),
+            Err(fault) => faults.unusable(
+                ACCOUNTS,
+                format!(
+                    "{} {}",
+                    quoted(name),
+                    fault.replace("Secret", "service account")
+                ),
+            ),
+        }
+    }
+    let create_namespace = faults.switch(
+        "pull_secret_create_namespace",
+        inputs.pull_secret_create_namespace.as_deref(),
+    );
+    let replace = faults.switch("pull_secret_replace", inputs.pull_secret_replace.as_deref());
+    Some(ApplyRequest {
+        access: kubernetes::access(given, paths, faults)?,
+        service_accounts,
+        create_namespace,
+        replace,
+    })
+}
+
+/// What is set for nothing where nothing is applied. A kubeconfig may be there for other jobs.
+pub(super) fn without_apply(given: &Given, faults: &mut Faults) {
+    let inputs = &given.inputs;
+    let accounts = inputs.pull_secret_service_accounts.is_some();
+    let create = inputs.pull_secret_create_namespace.as_deref();
+    let replace = inputs.pull_secret_replace.as_deref();
+    for (variable, is_set) in [
+        ("pull_secret_service_accounts", accounts),
+        (
+            "pull_secret_create_namespace",
+            create.is_some_and(|text| boolean(text) != Ok(false)),
+        ),
+        (
+            "pull_secret_replace",
+            replace.is_some_and(|text| boolean(text) != Ok(false)),
+        ),
+    ] {
+        if is_set {
+            faults.unusable(
+                variable,
+                "it does nothing without `pull_secret_apply: true`",
+            );
+        }
+    }
+}

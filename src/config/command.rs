@@ -1,0 +1,87 @@
+//! The one word of the command line.
+
+use std::str::FromStr;
+
+/// What the process is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Push one image.
+    Push,
+    /// Push many images, by a file.
+    Mirror,
+    /// List a project's images or an image's tags.
+    List,
+    /// Write the pull secret.
+    PullSecret,
+    /// Set up the Google side.
+    Setup,
+    /// Check all that can be checked before a push.
+    Doctor,
+}
+
+impl Command {
+    /// Every command, in the order of `--help`.
+    pub const ALL: [Self; 6] = [
+        Self::Push,
+        Self::Mirror,
+        Self::List,
+        Self::PullSecret,
+        Self::Setup,
+        Self::Doctor,
+    ];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Mirror => "mirror",
+            Self::List => "list",
+            Self::PullSecret => "pull-secret",
+            Self::Setup => "setup",
+            Self::Doctor => "doctor",
+        }
+    }
+
+    /// What it does, for `--help`.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Push => {
+                "push one image to one or many destinations, check it, and write the pull secret \
+                 if asked (the default)"
+            }
+            Self::Mirror => {
+                "bring many images from other registries, by the file `gcr-push.yaml`; what is there \
+                 already costs a question or two"
+            }
+            Self::List => {
+                "list the images of a project, or with `name` the tags of an image, newest first, \
+                 with size, time and platforms"
+            }
+            Self::PullSecret => {
+                "write or apply the Kubernetes Secret that lets a cluster pull, and push nothing"
+            }
+            Self::Setup => {
+                "show what the Google side lacks: APIs, repository, accounts, roles; with `setup_apply` \
+                 make it, with `setup_remove` take it away"
+            }
+            Self::Doctor => {
+                "check all that can be checked before a push, and tell how to mend what is wrong"
+            }
+        }
+    }
+}
+
+/// A word that is no command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownCommand;
+
+impl FromStr for Command {
+    type Err = UnknownCommand;
+
+    fn from_str(word: &str) -> Result<Self, UnknownCommand> {
+        Self::ALL
+            .into_iter()
+            .find(|command| command.word() == word)
+            .ok_or(UnknownCommand)
+    }
+}

@@ -1,0 +1,195 @@
+//! The report of one push: a table for people, and what they would not expect.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::pull_secret::PullSecretTable;
+use super::table::{Table, bytes};
+use crate::arrivals::Fate;
+use crate::error::{Error, harmless};
+use crate::pull_secret::HandedOut;
+use crate::push::{Pushed, PushedTag};
+use crate::verify::Verified;
+
+/// One destination that the image reached, and what the registry said afterwards.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// What was pushed.
+    pub pushed: Pushed,
+    /// What was checked; none when `verify` is `off`.
+    pub verified: Option<Verified>,
+}
+
+/// One destination that the image did not reach.
+#[derive(Clone, Debug)]
+pub struct Missed {
+    /// `host/repository`.
+    pub name: String,
+    /// The tags that it was to get there.
+    pub tags: Vec<String>,
+    /// True where that fails nothing.
+    pub best_effort: bool,
+    /// Why, in one line.
+    pub why: String,
+}
+
+impl Missed {
+    fn word(&self) -> &'static str {
+        match self.best_effort {
+            true => "missed",
+            false => "failed",
+        }
+    }
+}
+
+/// The report of a push, as it is printed.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What the source could not give, or what had to be changed, as sentences.
+    pub notes: Vec<String>,
+    /// The destinations that were reached.
+    pub arrivals: Vec<Arrival>,
+    /// The destinations that were not.
+    pub missed: Vec<Missed>,
+    /// True where nothing was done, and the rest tells what would be.
+    pub dry_run: bool,
+    /// How long it took, up to the last check.
+    pub took: Duration,
+    /// What became of the pull secret, when it was given out.
+    pub pull_secret: Option<HandedOut>,
+}
+
+impl Report {
+    /// The report of what became of each target, and the errors of those that count.
+    pub fn of(fates: Vec<Fate>, notes: Vec<String>) -> (Self, Vec<Error>) {
+        let mut report = Self {
+            notes,
+            ..Self::default()
+        };
+        let mut errors = Vec::new();
+        for fate in fates {
+            match fate {
+                Fate::Arrived(arrival) => report.arrivals.push(arrival),
+                Fate::Missed(missed, error) => {
+                    if missed.best_effort {
+                        tracing::warn!(
+                            "`{}` has not got the image, which fails nothing: {}",
+                            missed.name,
+                            harmless(&missed.why)
+                        );
+                    } else {
+                        errors.extend(error);
+                    }
+                    report.missed.push(missed);
+                }
+            }
+        }
+        (report, errors)
+    }
+
+    /// Tells in the log what a listing could not confirm.
+    pub fn log_doubts(&self) {
+        let verified = self
+            .arrivals
+            .iter()
+            .filter_map(|arrival| arrival.verified.as_ref());
+        for doubt in verified.flat_map(|verified| &verified.doubts) {
+            tracing::warn!("{doubt}; the image itself is there under its tags and its digest");
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.dry_run {
+            writeln!(formatter, "dry run: nothing was sent, mounted or tagged")?;
+        }
+        if !self.arrivals.is_empty() {
+            write!(formatter, "{}", self.table())?;
+        }
+        for missed in &self.missed {
+            let (what, name) = (missed.word(), &missed.name);
+            writeln!(formatter, "{what}: {name}: {}", harmless(&missed.why))?;
+        }
+        for note in &self.notes {
+            writeln!(formatter, "note: {note}")?;
+        }
+        for arrival in &self.arrivals {
+            if let Some(verified) = &arrival.verified {
+                write_listing(formatter, arrival, verified)?;
+            }
+        }
+        match &self.pull_secret {
+            Some(secret) => PullSecretTable(secret).fmt(formatter),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Report {
+    /// A tag, and in a dry run what would become of it.
+    fn shown(&self, tag: &PushedTag) -> String {
+        let name = &tag.tag;
+        match (self.dry_run, &tag.kept, tag.moved) {
+            (_, Some(_), _) => format!("{name} (kept)"),
+            (true, None, true) => format!("{name} (to set)"),
+            (true, None, false) => format!("{name} (there)"),
+            (false, None, _) => name.clone(),
+        }
+    }
+
+    /// A line a destination; a column for what was mounted where anything was.
+    fn table(&self) -> Table {
+        let [sent, mounted] = match self.dry_run {
+            true => ["TO SEND", "TO MOUNT"],
+            false => ["SENT", "MOUNTED"],
+        };
+        let headings = ["IMAGE", "TAGS", "DIGEST", sent, mounted, "ALREADY THERE"];
+        let mut table = Table::new(headings);
+        for Arrival { pushed, .. } in &self.arrivals {
+            let tags: Vec<_> = pushed.tags.iter().map(|tag| self.shown(tag)).collect();
+            table.row([
+                pushed.name.clone(),
+                tags.join(","),
+                pushed.digest.to_string(),
+                bytes(pushed.sent_bytes),
+                bytes(pushed.mounted_bytes),
+                bytes(pushed.present_bytes),
+            ]);
+        }
+        for missed in &self.missed {
+            let [none, no_more, nothing] = std::array::from_fn(|_| "-".to_owned());
+            let (name, tags) = (missed.name.clone(), missed.tags.join(","));
+            table.row([name, tags, missed.word().to_owned(), none, no_more, nothing]);
+        }
+        let mut arrived = self.arrivals.iter();
+        match arrived.any(|arrival| arrival.pushed.mounted_bytes > 0) {
+            true => table,
+            false => table.without(mounted),
+        }
+    }
+}
+
+/// The listing as the registry gave it after the push.
+fn write_listing(
+    formatter: &mut fmt::Formatter<'_>,
+    arrival: &Arrival,
+    verified: &Verified,
+) -> fmt::Result {
+    writeln!(formatter)?;
+    if !verified.images.is_empty() {
+        let mut images = Table::new(["NAME"]);
+        for image in &verified.images {
+            images.row([image.clone()]);
+        }
+        writeln!(formatter, "{images}")?;
+    }
+    let mut tags = Table::new(["LISTED IMAGE", "TAG", "DIGEST"]);
+    for (tag, digest) in &verified.tags {
+        tags.row([arrival.pushed.name.clone(), tag.clone(), digest.to_string()]);
+    }
+    if !tags.is_empty() {
+        write!(formatter, "{tags}")?;
+    }
+    Ok(())
+}
