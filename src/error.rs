@@ -111,7 +111,7 @@ pub enum Error {
     #[error(transparent)]
     Setup(SetupError),
     /// Standard output, or a file that was asked for, cannot be written.
-    #[error("could not write the result")]
+    #[error("could not write the result to standard output")]
     Output(#[source] io::Error),
     /// A file that was asked for cannot be written.
     #[error("could not write `{}`", .0.display())]

@@ -12,6 +12,8 @@ pub enum Trouble {
     Certificate,
     /// What answers speaks no TLS.
     NoTls,
+    /// What answers speaks no HTTP that can be read.
+    NoHttp,
     /// No name server knows the host.
     Name,
     /// The proxy asks who we are.
@@ -60,6 +62,9 @@ impl Trouble {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             return (error.kind() == io::ErrorKind::TimedOut).then_some(Self::Stalled);
         }
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            return error.is_parse().then_some(Self::NoHttp);
+        }
         if let Some(error) = error.downcast_ref::<reqwest::Error>() {
             return match error {
                 _ if error.is_connect() => Some(Self::Unreachable),
@@ -86,7 +91,7 @@ impl Trouble {
     /// What the process exits with.
     pub fn exit_code(self) -> ExitCode {
         match self {
-            Self::Certificate | Self::NoTls | Self::Redirect => ExitCode::Failed,
+            Self::Certificate | Self::NoTls | Self::NoHttp | Self::Redirect => ExitCode::Failed,
             Self::ProxyLogin => ExitCode::Denied,
             Self::Name
             | Self::ProxyRefusal
@@ -108,6 +113,10 @@ impl Trouble {
             Self::NoTls => format!(
                 "`{host}` speaks no TLS there; a registry that is meant to be spoken to over \
                  plain HTTP is named in `insecure_registries`"
+            ),
+            Self::NoHttp => format!(
+                "what answers at `{host}` is no HTTP that can be read: check the host and the \
+                 port, and what stands between here and there"
             ),
             Self::Name => format!(
                 "no name server knows `{host}`: check how it is spelt; a name that only a proxy \

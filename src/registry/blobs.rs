@@ -285,7 +285,13 @@ impl Registry {
                     .of(self.tokens.asker(self.access))
             }
             OciDistributionError::RequestError(error) => {
-                let broken = self.upload_broken(repository, error.without_url());
+                let is_put = |url: &Url| url.query().is_some_and(|query| query.contains("digest="));
+                let method = match error.url() {
+                    Some(url) if !is_put(url) => Method::POST,
+                    _ => Method::PUT,
+                };
+                let uploads = self.uploads(repository);
+                let broken = RegistryError::broken(method, uploads, error.without_url());
                 // A registry that refuses while we still send may close before we can read why;
                 // the same question without a body lets it say so.
                 match self.start_upload(repository).await {

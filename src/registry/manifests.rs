@@ -179,6 +179,10 @@ impl Registry {
                 url,
                 format!("it stored {stored} instead of {}", manifest.digest()),
             )),
+            // A sign-in page took it, and nobody would know where nothing is verified.
+            None if is_for_a_browser(&answer) => {
+                Err(RegistryError::unexpected(Method::PUT, url, PAGE))
+            }
             _ => Ok(()),
         }
     }
@@ -193,6 +197,13 @@ fn content_digest(answer: &Response) -> Option<Digest> {
         .ok()?
         .parse()
         .ok()
+}
+
+/// True when an answer says that it is a web page.
+fn is_for_a_browser(answer: &Response) -> bool {
+    let stated = answer.headers().get(CONTENT_TYPE);
+    let stated = stated.and_then(|value| value.to_str().ok());
+    stated.is_some_and(|text| text.trim_start().starts_with("text/html"))
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub(crate) enum Retry {
     Twice,
     /// Nobody is there: as what passes with time where somebody was before, else not for long.
     Away,
+    /// Nobody is there, and nobody ever was: not for long.
+    Unmet,
     /// It passes with time; the other side may have said after how much.
     Later(Option<Duration>),
     /// Likewise, but it is about all that is sent.
@@ -195,7 +197,7 @@ impl Patience {
         self.tries += 1;
         self.during = self.failed_first.get_or_insert_with(Instant::now).elapsed();
         self.unlucky += u32::from(matches!(retry, Retry::Renewed | Retry::Twice));
-        self.is_reached |= retry != Retry::Away;
+        self.is_reached |= !matches!(retry, Retry::Away | Retry::Unmet);
         let (tries, during) = (self.tries, self.during);
         let wait = self.waits.next().unwrap_or(LONGEST_WAIT);
         let within = |limit: Duration, least: u32| {
@@ -212,6 +214,7 @@ impl Patience {
             Retry::Never => None,
             _ if self.timeout.is_zero() => None,
             Retry::Twice => (self.unlucky <= FEW).then_some(wait),
+            Retry::Unmet => within(self.timeout.min(FIRST_CONTACT), 0),
             Retry::Away if !self.is_reached => within(self.timeout.min(FIRST_CONTACT), 0),
             Retry::Away => within(self.timeout, LEAST_TRIES),
             Retry::Later(asked) | Retry::Throttled(asked) => {
@@ -301,6 +304,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_host_that_was_there_before_is_waited_for_longer_than_one_that_never_was() {
         assert_eq!(fail(300, Retry::Away).await.1, FIRST_CONTACT);
+        assert_eq!(fail(300, Retry::Unmet).await.1, FIRST_CONTACT);
         let fail_once_reached = async |mut kinds: Vec<Retry>| {
             let since = Instant::now();
             let step = || {
@@ -318,6 +322,11 @@ mod tests {
         assert_eq!(
             fail_once_reached(vec![Retry::Later(None), Retry::Away]).await,
             300
+        );
+        // A host of its own that tokens are had from.
+        assert_eq!(
+            fail_once_reached(vec![Retry::Later(None), Retry::Unmet]).await,
+            FIRST_CONTACT.as_secs()
         );
         let reached = retries(300).once_reached();
         let since = Instant::now();

@@ -5,6 +5,7 @@
 //! <https://distribution.github.io/distribution/spec/auth/token/>
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -88,6 +89,8 @@ pub(super) struct Tokens {
     /// The pace of where tokens are bought.
     pace: Pace,
     stall_timeout: Duration,
+    /// True when where they are bought has answered, as the registry itself has.
+    is_reached: AtomicBool,
     current: Mutex<HashMap<Scope, Shared>>,
     /// All that was shown to the registry, in the forms in which it was.
     shown: Mutex<HashSet<String>>,
@@ -145,6 +148,10 @@ impl Tokens {
         pace: Pace,
         stall_timeout: Duration,
     ) -> Self {
+        let is_elsewhere = match &challenge {
+            Challenge::Bearer { realm, .. } => realm.origin() != root.origin(),
+            Challenge::None | Challenge::Basic => false,
+        };
         Self {
             root,
             credential,
@@ -152,6 +159,7 @@ impl Tokens {
             challenge,
             pace,
             stall_timeout,
+            is_reached: AtomicBool::new(!is_elsewhere),
             current: Mutex::default(),
             shown: Mutex::default(),
         }
@@ -351,8 +359,19 @@ impl Tokens {
             self.remember(&Authorization::Basic(user.clone(), password.clone()));
         }
         self.pace.turn().await;
-        let sent = request.send().await;
-        sent.map_err(|error| RegistryError::broken(Method::GET, url.clone(), error.without_url()))
+        match request.send().await {
+            Ok(answer) => {
+                self.is_reached.store(true, Ordering::Relaxed);
+                Ok(answer)
+            }
+            Err(error) => {
+                let broken = RegistryError::broken(Method::GET, url.clone(), error.without_url());
+                Err(match self.is_reached.load(Ordering::Relaxed) {
+                    true => broken,
+                    false => broken.at_first_contact(),
+                })
+            }
+        }
     }
 
     async fn basic(&self, url: Url) -> Result<Option<Shown>, RegistryError> {
@@ -405,5 +424,37 @@ mod tests {
         assert!(read_token(br#"{"token":""}"#).is_none());
         assert!(read_token(br"{}").is_none());
         assert!(read_token(br#"{"access_token":"ok","expires_in":43200}"#).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_token_server_that_never_answered_is_not_waited_for_as_one_that_has() {
+        use crate::registry::{Retry, Retryable as _};
+
+        // The port that discards what it gets is served by nobody any more.
+        let away: Url = "http://127.0.0.1:9/token".parse().unwrap();
+        let tokens = |root: &str| {
+            Tokens::new(
+                root.parse().unwrap(),
+                Credential::Anonymous,
+                reqwest::Client::builder()
+                    .tls_certs_only([])
+                    .build()
+                    .unwrap(),
+                Challenge::Bearer {
+                    realm: away.clone(),
+                    service: None,
+                },
+                Pace::default(),
+                Duration::from_secs(60),
+            )
+        };
+        for (root, expected) in [
+            ("http://127.0.0.1:5000/v2/", Retry::Unmet),
+            // The registry has answered there already.
+            ("http://127.0.0.1:9/v2/", Retry::Away),
+        ] {
+            let failed = tokens(root).authorization("app", Access::Pull).await;
+            assert_eq!(failed.err().unwrap().retry(), expected, "{root}");
+        }
     }
 }

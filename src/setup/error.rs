@@ -83,7 +83,7 @@ pub enum SetupError {
     #[error("could not make ready to ask")]
     Network(#[source] NetworkError),
     /// The result could not be printed.
-    #[error("could not write the result")]
+    #[error("could not write the result to standard output")]
     Output(#[source] io::Error),
 }
 

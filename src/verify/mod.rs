@@ -333,7 +333,11 @@ fn registry_error(error: &std::io::Error) -> Option<&RegistryError> {
 impl Hint for VerifyError {
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Missing { .. } => Vec::new(),
+            Self::Missing { .. } => vec![
+                "the registry said that it took it: push again; where it stays so, check that it is \
+                 the registry itself that answers, and that no other job deletes there"
+                    .to_owned(),
+            ],
             Self::Unreadable { cause, .. } => cause.hints(),
             Self::UnreadableBlob { cause, .. } => {
                 registry_error(cause).map(Hint::hints).unwrap_or_default()

@@ -29,6 +29,8 @@ pub struct RegistryError {
     asker: Option<Box<Asker>>,
     /// How often it was tried and for how long, where more than once.
     tries: Option<(u32, Duration)>,
+    /// True when the host that did not answer never has.
+    is_first_contact: bool,
     outcome: Box<Outcome>,
     #[source]
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -85,10 +87,13 @@ impl std::fmt::Display for RegistryError {
                 (None, None) => {}
             }
         }
-        if let Some((times, during)) = self.tries {
-            write!(formatter, " ({times} tries in {} s)", during.as_secs())?;
+        match self.tries {
+            Some((times, during)) if during.as_secs() > 0 => {
+                write!(formatter, " ({times} tries in {} s)", during.as_secs())
+            }
+            Some((times, _)) => write!(formatter, " ({times} tries)"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -109,6 +114,7 @@ impl RegistryError {
             url: Box::new(url),
             asker: None,
             tries: None,
+            is_first_contact: false,
             cause: sentence
                 .clone()
                 .map(|text| Box::new(Sentence(text)) as Box<_>),
@@ -148,6 +154,12 @@ impl RegistryError {
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::with_cause(method, url, Outcome::Broken, cause)
+    }
+
+    /// The same failure, of a host that has never answered: perhaps nobody is there.
+    pub(super) fn at_first_contact(mut self) -> Self {
+        self.is_first_contact = true;
+        self
     }
 
     /// An answer that the distribution spec does not allow.
@@ -205,6 +217,7 @@ impl RegistryError {
             url: Box::new(url),
             asker: None,
             tries: None,
+            is_first_contact: false,
             outcome: Box::new(outcome),
             cause: Some(cause.into()),
         }

@@ -104,7 +104,12 @@ impl Retryable for RegistryError {
                 Trouble::Name
                 | Trouble::Unreachable
                 | Trouble::ProxyAway
-                | Trouble::ProxyRefusal => Retry::Away,
+                | Trouble::ProxyRefusal => match self.is_first_contact {
+                    true => Retry::Unmet,
+                    false => Retry::Away,
+                },
+                // Some byte may have been changed on the way.
+                Trouble::NoHttp => Retry::Twice,
                 trouble if trouble.exit_code() == ExitCode::Temporary => Retry::Later(None),
                 _ => Retry::Never,
             },

@@ -166,7 +166,7 @@ fn a_standard_output_that_is_full_is_told() {
     let outcome = push(&google, oci()).run_with(full, Stdio::piped());
     insta::assert_snapshot!(format!("{}\n{}", outcome.code, outcome.error()), @"
     1
-    error: could not write the result
+    error: could not write the result to standard output
       caused by: No space left on device (os error 28)
     ");
 }

@@ -142,6 +142,35 @@ fn an_upload_that_the_registry_answers_oddly_is_told() {
 }
 
 #[test]
+fn a_sign_in_page_that_takes_a_manifest_is_told_although_nothing_is_verified() {
+    let google = Google::start();
+    let page = FaultAction::Status {
+        code: 200,
+        retry_after: None,
+        body: Some("<html>Sign in</html>".to_owned()),
+        headers: vec![(
+            "content-type".to_owned(),
+            "text/html; charset=utf-8".to_owned(),
+        )],
+    };
+    google
+        .standin
+        .fault(Fault::always(RequestKind::ManifestPut, page));
+    let run = google
+        .run()
+        .file("image.tar", oci())
+        .set("image", "image.tar")
+        .set("verify", "off");
+    insta::assert_snapshot!(run.fails_with(1).error(), @"
+    error: could not push to `gcr.io/acme/app:1`
+      caused by: PUT https://gcr.io/v2/acme/app/manifests/1
+      caused by: the answer is a web page
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    ");
+}
+
+#[test]
 fn a_redirect_that_must_not_be_followed_is_told() {
     let google = Google::start();
     for location in ["http://gcr.io/v2/", "/v2/"] {

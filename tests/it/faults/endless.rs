@@ -18,6 +18,8 @@ enum Answer {
     Endless(String),
     /// A head, and a body that does not either, a byte at a time.
     Drips(String),
+    /// A head that does not end.
+    EndlessHead(String),
 }
 
 /// Answers by method and path; `head` of an [`Answer`] is its status and headers.
@@ -42,6 +44,8 @@ impl Peer {
 }
 
 fn serve(stream: TcpStream, answer: &dyn Fn(&str, &str) -> Answer) -> std::io::Result<()> {
+    // Or a piece of an answer waits until the one before is acknowledged, 40 ms later.
+    stream.set_nodelay(true)?;
     let mut output = stream.try_clone()?;
     let mut input = BufReader::new(stream);
     loop {
@@ -83,6 +87,13 @@ fn serve(stream: TcpStream, answer: &dyn Fn(&str, &str) -> Answer) -> std::io::R
                 let piece = format!("10000\r\n{}\r\n", "[".repeat(0x10000));
                 loop {
                     output.write_all(piece.as_bytes())?;
+                }
+            }
+            Answer::EndlessHead(head) => {
+                write!(output, "HTTP/1.1 {head}\r\n")?;
+                let line = format!("x: {}\r\n", "[".repeat(1000));
+                loop {
+                    output.write_all(line.as_bytes())?;
                 }
             }
             Answer::Drips(head) => {
@@ -243,6 +254,26 @@ fn a_refused_upload_without_an_end_fills_no_memory() {
             peak < usual + 100_000,
             "{method}: {peak} KiB, where {usual} KiB are usual"
         );
+    }
+}
+
+#[test]
+fn a_head_without_an_end_is_told() {
+    for method in ["POST", "PUT"] {
+        let peer = taking(move |asked, path| {
+            let is_upload = asked == method && path.contains("/uploads/");
+            is_upload.then(|| Answer::EndlessHead("202 Accepted".to_owned()))
+        });
+        let outcome = push(&peer).run();
+        assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+        let told = outcome.error().replace(method, "[METHOD]");
+        insta::allow_duplicates!(insta::assert_snapshot!(told, @"
+        error: could not push to `127.0.0.1:[PORT]/app`
+          caused by: [METHOD] http://127.0.0.1:[PORT]/v2/app/blobs/uploads/
+          caused by: message head is too large
+
+        hint: what answers at `127.0.0.1:[PORT]` is no HTTP that can be read: check the host and the port, and what stands between here and there
+        "));
     }
 }
 
