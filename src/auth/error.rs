@@ -128,6 +128,17 @@ fn clock(at: SystemTime) -> String {
 }
 
 impl AuthError {
+    /// What a connection to where tokens are sold failed on, if it was that.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Exchange {
+                cause: ExchangeError::Connection(cause),
+                ..
+            } => Some(Trouble::of(&**cause)),
+            _ => None,
+        }
+    }
+
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {

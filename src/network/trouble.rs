@@ -88,6 +88,14 @@ impl Trouble {
         }
     }
 
+    /// True when there may be nobody there, or no way to them.
+    pub(crate) fn is_absence(self) -> bool {
+        matches!(
+            self,
+            Self::Name | Self::Unreachable | Self::ProxyAway | Self::ProxyRefusal
+        )
+    }
+
     /// What the process exits with.
     pub fn exit_code(self) -> ExitCode {
         match self {

@@ -375,10 +375,14 @@ impl Tokens {
     }
 
     async fn basic(&self, url: Url) -> Result<Option<Shown>, RegistryError> {
-        self.credential
-            .basic()
-            .await
-            .map_err(|error| RegistryError::not_signed_in(Method::GET, url, error))
+        self.credential.basic().await.map_err(|error| {
+            let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            let failed = RegistryError::not_signed_in(Method::GET, url, error);
+            match shown.is_empty() {
+                true => failed.at_first_contact(),
+                false => failed,
+            }
+        })
     }
 }
 

@@ -29,8 +29,6 @@ pub struct RegistryError {
     asker: Option<Box<Asker>>,
     /// How often it was tried and for how long, where more than once.
     tries: Option<(u32, Duration)>,
-    /// True when the host that did not answer never has.
-    is_first_contact: bool,
     outcome: Box<Outcome>,
     #[source]
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -53,9 +51,9 @@ enum Outcome {
         is_token: bool,
     },
     /// No answer, or one that broke off.
-    Broken,
+    Broken(Peer),
     /// A token for the request could not be had; the cause says why.
-    NotSignedIn,
+    NotSignedIn(Peer),
     /// An answer that the distribution spec does not allow.
     Unexpected,
     /// An answer whose body is not what was asked for, as when bytes change on the way.
@@ -64,21 +62,30 @@ enum Outcome {
     Unreadable,
 }
 
+/// Whom a connection was to be made to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    /// Somebody who has answered before, or about whom the step knows by itself.
+    Known,
+    /// Somebody who never has: perhaps nobody is there.
+    Unmet,
+}
+
 impl std::fmt::Display for RegistryError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let (Outcome::NotSignedIn, Some(cause)) = (&*self.outcome, &self.cause) {
-            // The request was never sent.
-            return write!(formatter, "{cause}");
-        }
         if let Outcome::Unreadable = &*self.outcome {
             return formatter.write_str("the image could not be read while it was sent");
         }
-        write!(
-            formatter,
-            "{} {}",
-            self.method,
-            redacted(&self.method, &self.url)
-        )?;
+        match (&*self.outcome, &self.cause) {
+            // The request was never sent.
+            (Outcome::NotSignedIn(_), Some(cause)) => write!(formatter, "{cause}")?,
+            _ => write!(
+                formatter,
+                "{} {}",
+                self.method,
+                redacted(&self.method, &self.url)
+            )?,
+        }
         if let Outcome::Refused { status, code, .. } = &*self.outcome {
             write!(formatter, ": {}", status.as_u16())?;
             match (code, status.canonical_reason()) {
@@ -114,7 +121,6 @@ impl RegistryError {
             url: Box::new(url),
             asker: None,
             tries: None,
-            is_first_contact: false,
             cause: sentence
                 .clone()
                 .map(|text| Box::new(Sentence(text)) as Box<_>),
@@ -153,12 +159,14 @@ impl RegistryError {
         url: Url,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::with_cause(method, url, Outcome::Broken, cause)
+        Self::with_cause(method, url, Outcome::Broken(Peer::Known), cause)
     }
 
-    /// The same failure, of a host that has never answered: perhaps nobody is there.
+    /// The same failure, of a host that has never answered.
     pub(super) fn at_first_contact(mut self) -> Self {
-        self.is_first_contact = true;
+        if let Outcome::Broken(peer) | Outcome::NotSignedIn(peer) = &mut *self.outcome {
+            *peer = Peer::Unmet;
+        }
         self
     }
 
@@ -190,7 +198,7 @@ impl RegistryError {
     /// An answer whose body could not be read whole.
     pub(super) fn unfinished(method: Method, url: Url, cause: BodyError) -> Self {
         let outcome = match cause {
-            BodyError::Broken(_) | BodyError::Drips(_) => Outcome::Broken,
+            BodyError::Broken(_) | BodyError::Drips(_) => Outcome::Broken(Peer::Known),
             BodyError::TooLong(_) => Outcome::Unexpected,
         };
         Self::with_cause(method, url, outcome, cause)
@@ -203,7 +211,7 @@ impl RegistryError {
 
     /// No token for the request.
     pub(super) fn not_signed_in(method: Method, url: Url, cause: AuthError) -> Self {
-        Self::with_cause(method, url, Outcome::NotSignedIn, cause)
+        Self::with_cause(method, url, Outcome::NotSignedIn(Peer::Known), cause)
     }
 
     fn with_cause(
@@ -217,7 +225,6 @@ impl RegistryError {
             url: Box::new(url),
             asker: None,
             tries: None,
-            is_first_contact: false,
             outcome: Box::new(outcome),
             cause: Some(cause.into()),
         }
@@ -248,7 +255,7 @@ impl RegistryError {
     /// True when nothing that speaks HTTP answered, for another reason than a certificate that is
     /// not trusted.
     pub(super) fn may_speak_plainly(&self) -> bool {
-        matches!(*self.outcome, Outcome::Broken) && self.trouble() != Trouble::Certificate
+        matches!(*self.outcome, Outcome::Broken(_)) && self.trouble() != Trouble::Certificate
     }
 
     /// True when the registry answered, but not with the document that was asked for.
@@ -258,7 +265,7 @@ impl RegistryError {
 
     /// True when no answer came, or one that broke off.
     pub(crate) fn is_broken(&self) -> bool {
-        matches!(*self.outcome, Outcome::Broken)
+        matches!(*self.outcome, Outcome::Broken(_))
     }
 
     /// True when it was what should be sent that could not be read.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::{Outcome, RegistryError};
+use super::{Outcome, Peer, RegistryError};
 use crate::auth::AuthError;
 use crate::error::{ExitCode, Hint};
 use crate::network::Trouble;
@@ -39,8 +39,8 @@ impl RegistryError {
                 _ if self.is_incomplete() => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
-            Outcome::Broken => self.trouble().exit_code(),
-            Outcome::NotSignedIn => self
+            Outcome::Broken(_) => self.trouble().exit_code(),
+            Outcome::NotSignedIn(_) => self
                 .auth_error()
                 .map_or(ExitCode::Denied, AuthError::exit_code),
             Outcome::Unreadable => self
@@ -62,9 +62,13 @@ impl RegistryError {
     }
 
     pub(super) fn trouble(&self) -> Trouble {
-        match &self.cause {
-            Some(cause) => Trouble::of(&**cause),
-            None => Trouble::Broken,
+        match (&*self.outcome, &self.cause) {
+            (Outcome::NotSignedIn(_), _) => self
+                .auth_error()
+                .and_then(AuthError::trouble)
+                .unwrap_or(Trouble::Broken),
+            (_, Some(cause)) => Trouble::of(&**cause),
+            (_, None) => Trouble::Broken,
         }
     }
 
@@ -100,23 +104,23 @@ impl Retryable for RegistryError {
             Outcome::Refused { retry_after, .. } if self.exit_code() == ExitCode::Temporary => {
                 Retry::Later(*retry_after)
             }
-            Outcome::Broken => match self.trouble() {
-                Trouble::Name
-                | Trouble::Unreachable
-                | Trouble::ProxyAway
-                | Trouble::ProxyRefusal => match self.is_first_contact {
-                    true => Retry::Unmet,
-                    false => Retry::Away,
-                },
-                // Some byte may have been changed on the way.
-                Trouble::NoHttp => Retry::Twice,
-                trouble if trouble.exit_code() == ExitCode::Temporary => Retry::Later(None),
-                _ => Retry::Never,
-            },
-            Outcome::NotSignedIn if self.exit_code() == ExitCode::Temporary => Retry::Later(None),
+            Outcome::Broken(peer) | Outcome::NotSignedIn(peer) if self.trouble().is_absence() => {
+                match peer {
+                    Peer::Known => Retry::Away,
+                    Peer::Unmet => Retry::Unmet,
+                }
+            }
+            // Some byte may have been changed on the way.
+            Outcome::Broken(_) if self.trouble() == Trouble::NoHttp => Retry::Twice,
+            Outcome::Broken(_) | Outcome::NotSignedIn(_)
+                if self.exit_code() == ExitCode::Temporary =>
+            {
+                Retry::Later(None)
+            }
             Outcome::Garbled => Retry::Twice,
             Outcome::Refused { .. }
-            | Outcome::NotSignedIn
+            | Outcome::Broken(_)
+            | Outcome::NotSignedIn(_)
             | Outcome::Unexpected
             | Outcome::Unreadable => Retry::Never,
         }
@@ -151,10 +155,10 @@ impl Hint for RegistryError {
                 }
                 hints
             }
-            Outcome::Broken => {
+            Outcome::Broken(_) => {
                 vec![self.trouble().hint(&host(&self.url))]
             }
-            Outcome::NotSignedIn => self.auth_error().map(Hint::hints).unwrap_or_default(),
+            Outcome::NotSignedIn(_) => self.auth_error().map(Hint::hints).unwrap_or_default(),
             Outcome::Unexpected | Outcome::Garbled => vec![NO_REGISTRY.to_owned()],
             Outcome::Unreadable => match self.source_error() {
                 Some(error) => error.hints(),
@@ -171,6 +175,7 @@ mod tests {
     use reqwest::Method;
 
     use super::*;
+    use crate::auth::{ExchangeError, Step};
 
     #[test]
     fn statuses_map_to_the_exit_codes_that_ci_systems_retry_by() {
@@ -191,6 +196,30 @@ mod tests {
         }
         for status in [400, 404, 412, 413] {
             assert_eq!(exit(status, b""), ExitCode::Failed);
+        }
+    }
+
+    #[test]
+    fn a_token_endpoint_that_never_answered_may_not_be_there_at_all() {
+        let failed = |words: &'static str| {
+            let url = "https://gcr.io/v2/token".parse().unwrap();
+            let cause = AuthError::Exchange {
+                step: Step::User,
+                endpoint: "https://oauth2.googleapis.com/token".to_owned(),
+                cause: ExchangeError::Connection(words.into()),
+            };
+            RegistryError::not_signed_in(Method::GET, url, cause)
+        };
+        for (error, expected) in [
+            (failed("dns error: no such host"), Retry::Away),
+            (failed("dns error").at_first_contact(), Retry::Unmet),
+            // There was somebody.
+            (
+                failed("connection reset").at_first_contact(),
+                Retry::Later(None),
+            ),
+        ] {
+            assert_eq!(error.retry(), expected, "{error:?}");
         }
     }
 }
