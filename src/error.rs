@@ -4,8 +4,10 @@
 //! was being done to which thing; the cause is in `source()`, never also in the text; what to do
 //! about it is a hint, given by the type that knows.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::auth::AuthError;
 use crate::cli::CliError;
@@ -86,6 +88,9 @@ pub enum Error {
     /// A registry does not answer as one.
     #[error("could not connect to `{0}`")]
     Connect(Endpoint, #[source] OpenError),
+    /// What failed for all that need it, and is not tried again.
+    #[error(transparent)]
+    ForAll(Arc<Self>),
     /// A registry does not let us in.
     #[error("could not sign in to `{0}`")]
     SignIn(Endpoint, #[source] RegistryError),
@@ -142,6 +147,7 @@ impl Error {
             Self::Source(error) => error.exit_code(),
             Self::Auth(error) => error.exit_code(),
             Self::Connect(_, error) => error.exit_code(),
+            Self::ForAll(error) => error.exit_code(),
             Self::SignIn(_, error) => error.exit_code(),
             Self::Doctor(finding) => finding.exit_code(),
             Self::Push(error) => error.exit_code(),
@@ -164,6 +170,7 @@ impl Hint for Error {
             Self::Source(error) => error.hints(),
             Self::Auth(error) => error.hints(),
             Self::Connect(_, error) => error.hints(),
+            Self::ForAll(error) => error.hints(),
             Self::SignIn(_, error) => error.hints(),
             Self::Doctor(finding) => finding.hints(),
             Self::Push(error) => error.hints(),
@@ -219,12 +226,17 @@ impl Failure {
         codes.fold(ExitCode::Done, ExitCode::worst)
     }
 
-    /// Every error with its causes and hints as one text, without a line break at its end.
+    /// Every error with its causes and hints as one text, without a line break at its end; one that
+    /// many had in common once.
     pub fn texts(&self) -> Vec<String> {
         let mut told: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+        let mut seen = HashSet::new();
         let mut texts = Vec::new();
         for error in &self.0 {
             let reason = (causes(error), error.hints());
+            if !seen.insert((error.to_string(), reason.clone())) {
+                continue;
+            }
             texts.push(if !reason.0.is_empty() && told.contains(&reason) {
                 let error = indented(&error.to_string());
                 format!("error: {error}, for the same reason")

@@ -29,7 +29,7 @@ const BRIEF: Duration = Duration::from_secs(30);
 pub struct Registries<'a> {
     credentials: &'a Credentials,
     network: &'a Network,
-    opened: OnceEach<(Endpoint, Use), Arc<Registry>>,
+    opened: OnceEach<(Endpoint, Use), Result<Arc<Registry>, Arc<Error>>>,
     /// Repositories that were asked already whether they may be written to.
     asked: Mutex<HashSet<Place>>,
 }
@@ -103,26 +103,32 @@ impl<'a> Registries<'a> {
             .map_err(|finding| Error::Doctor(Box::new(finding)))
     }
 
+    /// One that does not answer is waited for once, however many images go through it.
     async fn open(&self, endpoint: &Endpoint, purpose: Use) -> Result<Arc<Registry>, Error> {
         let cell = self.opened.of((endpoint.clone(), purpose));
-        let opening = cell.get_or_try_init(|| async {
-            let credentials = self.credentials;
-            let credential = match purpose {
-                Use::Read => credentials.for_source(endpoint).await,
-                Use::List | Use::Write | Use::WriteIfWell => {
-                    credentials.for_destination(endpoint).await
-                }
-            };
-            let credential = credential.map_err(Error::Auth)?;
-            let writes = matches!(purpose, Use::Write | Use::WriteIfWell);
-            let mut network = self.network.clone();
-            if purpose == Use::WriteIfWell {
-                network.retry_timeout = network.retry_timeout.min(BRIEF);
-            }
-            let registry = Registry::open(endpoint, credential, &network, writes).await;
-            let registry = registry.map_err(|cause| Error::Connect(endpoint.clone(), cause))?;
-            Ok(Arc::new(registry))
+        let opened = cell.get_or_init(|| async {
+            let opened = self.open_now(endpoint, purpose).await;
+            opened.map_err(Arc::new)
         });
-        opening.await.cloned()
+        opened.await.clone().map_err(Error::ForAll)
+    }
+
+    async fn open_now(&self, endpoint: &Endpoint, purpose: Use) -> Result<Arc<Registry>, Error> {
+        let credentials = self.credentials;
+        let credential = match purpose {
+            Use::Read => credentials.for_source(endpoint).await,
+            Use::List | Use::Write | Use::WriteIfWell => {
+                credentials.for_destination(endpoint).await
+            }
+        };
+        let credential = credential.map_err(Error::Auth)?;
+        let writes = matches!(purpose, Use::Write | Use::WriteIfWell);
+        let mut network = self.network.clone();
+        if purpose == Use::WriteIfWell {
+            network.retry_timeout = network.retry_timeout.min(BRIEF);
+        }
+        let registry = Registry::open(endpoint, credential, &network, writes).await;
+        let registry = registry.map_err(|cause| Error::Connect(endpoint.clone(), cause))?;
+        Ok(Arc::new(registry))
     }
 }

@@ -15,7 +15,7 @@ use crate::mirror::rename::Rename;
 use crate::mirror::select::{Order, Pattern, Selection};
 use crate::mirror::{Entry, Home, MirrorRequest, Origin};
 use crate::reference::{Endpoint, Reference};
-use file::{By, File, Image, Options, Tags};
+use file::{By, File, Image, Options, Tags, Wanted};
 
 const VARIABLE: &str = "config";
 const DEFAULT_FILE: &str = "gcr-push.yaml";
@@ -41,39 +41,62 @@ pub(super) fn mirror(
             return None;
         }
     };
-    let request = parse(&text).map_err(|fault| format!("{}: {fault}", quoted(name)));
-    let request = faults.take(VARIABLE, request)?;
-    Some(MirrorRequest {
-        shard,
-        plan_file,
-        ..request
-    })
+    match parse(&text) {
+        Ok(request) => Some(MirrorRequest {
+            shard,
+            plan_file,
+            ..request
+        }),
+        Err(found) => {
+            for fault in found {
+                faults.unusable(VARIABLE, format!("{}: {fault}", quoted(name)));
+            }
+            None
+        }
+    }
 }
 
-/// Reads the text of a mirror file, for every runner together.
-fn parse(text: &str) -> Result<MirrorRequest, String> {
-    let file: File = serde_yaml::from_str(text).map_err(|error| with_advice(&error.to_string()))?;
+/// Reads the text of a mirror file, for every runner together; else all of its faults.
+fn parse(text: &str) -> Result<MirrorRequest, Vec<String>> {
+    let file: File =
+        serde_yaml::from_str(text).map_err(|error| vec![with_advice(&error.to_string())])?;
+    let mut faults = Vec::new();
     if file.destinations.is_empty() {
-        return Err(
+        faults.push(
             "`destinations` is empty: name a registry with a path, such as `eu.gcr.io/acme-prod`"
                 .to_owned(),
         );
     }
     if file.images.is_empty() {
-        return Err("`images` is empty".to_owned());
+        faults.push("`images` is empty".to_owned());
     }
-    let homes = file.destinations.iter().map(|text| home(text));
-    let entries = file.images.into_iter().enumerate().map(|(number, image)| {
+    let mut homes = Vec::new();
+    for text in &file.destinations {
+        match home(text) {
+            Ok(home) if homes.contains(&home) => {}
+            Ok(home) => homes.push(home),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let mut entries = Vec::new();
+    for (number, image) in file.images.into_iter().enumerate() {
         let from = quoted(&image.from);
-        let entry = entry(image, &file.defaults);
-        entry.map_err(|fault| format!("image {} of the list, {from}: {fault}", number + 1))
-    });
-    Ok(MirrorRequest {
-        homes: homes.collect::<Result<_, _>>()?,
-        entries: entries.collect::<Result<_, _>>()?,
-        shard: None,
-        plan_file: None,
-    })
+        match entry(image, &file.defaults) {
+            Ok(entry) => entries.push(entry),
+            Err(fault) => {
+                faults.push(format!("image {} of the list, {from}: {fault}", number + 1));
+            }
+        }
+    }
+    match faults.is_empty() {
+        true => Ok(MirrorRequest {
+            homes,
+            entries,
+            shard: None,
+            plan_file: None,
+        }),
+        false => Err(faults),
+    }
 }
 
 /// The parser's own words, with the right name for a mistyped key.
@@ -120,13 +143,15 @@ fn entry(image: Image, defaults: &Options) -> Result<Entry, String> {
         None => Rename::default(),
     };
     let platforms = match image.platforms.as_ref().or(defaults.platforms.as_ref()) {
-        Some(wanted) => Platforms::Only(
-            wanted
-                .iter()
-                .map(|text| platform(text))
-                .collect::<Result<_, _>>()?,
-        ),
         None => Platforms::All,
+        Some(Wanted(wanted)) => match wanted.as_slice() {
+            [] => return Err("`platforms` is empty: leave it out, or say `all`".to_owned()),
+            [all] if all == "all" => Platforms::All,
+            wanted => {
+                let wanted = wanted.iter().map(|text| platform(text));
+                Platforms::Only(wanted.collect::<Result<_, _>>()?)
+            }
+        },
     };
     Ok(Entry {
         origin,
@@ -152,9 +177,14 @@ fn origin(from: &str, tags: Option<Tags>) -> Result<(Origin, Selection), String>
     let name = from.strip_prefix("docker://").unwrap_or(from);
     if let Some(path) = name.strip_suffix("/**") {
         let (host, path) = path.split_once('/').unwrap_or((path, ""));
-        let endpoint: Endpoint = host
-            .parse()
-            .map_err(|_| format!("{} is no registry", quoted(host)))?;
+        // Without a dot or a port it would be a name on Docker Hub.
+        let is_host = host == "localhost" || host.contains(['.', ':']);
+        let endpoint: Endpoint = host.parse().ok().filter(|_| is_host).ok_or_else(|| {
+            format!(
+                "{} is no registry: expected its host, as in `registry.example.com/team/**`",
+                quoted(host)
+            )
+        })?;
         if endpoint.has_no_catalog() {
             return Err(format!(
                 "{host} does not list what is below a path: name each repository"
@@ -201,6 +231,9 @@ fn selection(tags: Option<Tags>) -> Result<Selection, String> {
         return Err("`newest: 0` would mirror nothing".to_owned());
     }
     let semver = semver.transpose()?;
+    if rules.by.is_some() && rules.newest.is_none() {
+        return Err("`by` says what is newest, and needs `newest` beside it".to_owned());
+    }
     let order = match rules.by {
         Some(By::Semver) => Order::Semver,
         Some(By::Date) => Order::Date,
@@ -300,10 +333,14 @@ images:
             "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: { semver: new }\n",
             "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: [\"/(/\"]\n",
             "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    to: \"{nam}\"\n",
+            "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: { by: date }\n    platforms: []\n  - from: nowhere/**\n  - from: r.example/a\n    platforms: []\n",
             "images: 3\n",
             "",
         ];
-        let told: Vec<_> = faults.iter().map(|text| parse(text).unwrap_err()).collect();
+        let told: Vec<_> = faults
+            .iter()
+            .flat_map(|text| parse(text).unwrap_err())
+            .collect();
         insta::assert_snapshot!(told.join("\n"), @r"
         images[0]: unknown field `tgas`, expected one of `from`, `to`, `tags`, `platforms`, `referrers`, `best_effort` at line 4 column 5; did you mean `tags`?
         images[0].tags: unknown field `newst`, expected one of `include`, `exclude`, `semver`, `newest`, `by` at line 4 column 13; did you mean `newest`?
@@ -315,6 +352,9 @@ images:
         image 1 of the list, `r.example/a`: `semver`: `new` is no range of versions: unexpected character 'n' while parsing major version number
         image 1 of the list, `r.example/a`: `tags`: `/(/` is no expression: found open group without closing ')'
         image 1 of the list, `r.example/a`: `to`: `{nam}` is none of `{name}`, `{path}` and `{tag}`
+        image 1 of the list, `r.example/a`: `by` says what is newest, and needs `newest` beside it
+        image 2 of the list, `nowhere/**`: `nowhere` is no registry: expected its host, as in `registry.example.com/team/**`
+        image 3 of the list, `r.example/a`: `platforms` is empty: leave it out, or say `all`
         images: invalid type: integer `3`, expected a sequence at line 1 column 9
         missing field `destinations`
         ");
@@ -337,7 +377,7 @@ images:
                 format!("{image}/tags/oneOf/1/properties"),
             ),
         ] {
-            let error = parse(text).unwrap_err();
+            let error = parse(text).unwrap_err().concat();
             let mut known: Vec<_> = error.split('`').skip(3).step_by(2).collect();
             known.sort_unstable();
             let keys = schema.pointer(&place).unwrap().as_object().unwrap();

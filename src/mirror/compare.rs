@@ -9,6 +9,7 @@ use super::plan::{Planner, list_error};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::manifest::{AnyManifest, media_type};
+use crate::push::targets::Target;
 use crate::push::{self, Settings};
 use crate::registry::{ListedManifest, Registry};
 use crate::source::Source;
@@ -22,39 +23,41 @@ struct Glance {
 }
 
 impl Planner<'_> {
-    /// The item with what it needs, or the error that kept us from finding out.
-    pub(super) async fn compared(&self, item: Item) -> (Item, Result<Item, Error>) {
+    /// The item with what it needs, and the errors of homes that could not be asked and count; or the
+    /// error that kept us from finding out.
+    pub(super) async fn compared(&self, item: Item) -> (Item, Result<(Item, Vec<Error>), Error>) {
         let compared = self.compare(&item).await;
         (item, compared)
     }
 
-    async fn compare(&self, item: &Item) -> Result<Item, Error> {
+    async fn compare(&self, item: &Item) -> Result<(Item, Vec<Error>), Error> {
         let registry = self.registries.source(&item.source.endpoint).await?;
         let settings = item.settings(self.settings);
         let Some(mut glance) = self.glance(&registry, item, &settings).await? else {
             // Why not is told when it is brought.
-            return Ok(item.clone());
+            return Ok((item.clone(), Vec::new()));
         };
-        let mut found = Vec::new();
-        for target in &item.targets {
-            let registry = self
-                .registries
-                .destination(&target.endpoint, target.best_effort)
-                .await?;
-            let tag = target.tags.first().map_or("latest", String::as_str);
-            let digest = self.digest(&registry, &target.repository, tag).await?;
-            found.push((target, registry, digest));
+        let (mut found, mut unasked) = (Vec::new(), Vec::new());
+        for (target, _) in &item.homes {
+            match self.at(target).await {
+                Ok(there) => found.push((target, Some(there))),
+                // One that is in trouble keeps the image from no other.
+                Err(error) => {
+                    found.push((target, None));
+                    if !target.best_effort {
+                        unasked.push(error);
+                    }
+                }
+            }
         }
-        let is_anywhere_else = found
-            .iter()
-            .any(|(.., it)| it.as_ref() != Some(&glance.digest));
+        let mut there = found.iter().filter_map(|(_, there)| there.as_ref());
+        let is_anywhere_else = there.any(|(_, digest)| digest.as_ref() != Some(&glance.digest));
         if is_anywhere_else && !push::takes_all(&settings) {
             // What is not there, or for another platform, only the manifests tell.
             let source = Source::open_remote(Arc::clone(&registry), &item.source, &item.platforms);
-            let source = source.await.ok();
-            let digest = match &source {
-                Some(source) => push::digest_of(source, &settings).await,
-                None => None,
+            let digest = match &source.await {
+                Ok(source) => push::digest_of(source, &settings).await,
+                Err(_) => None,
             };
             match digest {
                 Some(digest) if digest == glance.digest => {}
@@ -64,37 +67,39 @@ impl Planner<'_> {
                         manifests: None,
                     };
                 }
-                None => return Ok(item.clone()),
+                None => return Ok((item.clone(), unasked)),
             }
         }
-        let mut need = Need::Nothing;
-        let (mut lacking, mut there) = (Vec::new(), Vec::new());
-        for (target, home, digest) in found {
-            let here = match digest {
-                Some(found) if found == glance.digest && item.referrers => {
+        let mut homes = Vec::new();
+        for (target, there) in found {
+            let need = match there {
+                None => Need::Unknown,
+                Some((_, None)) => Need::Missing,
+                Some((_, Some(digest))) if digest != glance.digest => Need::Differs,
+                Some(_) if !item.referrers => Need::Nothing,
+                Some((home, Some(_))) => {
                     let glance = (&registry, &glance);
-                    self.referrers_at(glance, item, &home, &target.repository)
-                        .await?
+                    let path = &target.repository;
+                    self.referrers_at(glance, item, &home, path).await?
                 }
-                Some(found) if found == glance.digest => Need::Nothing,
-                Some(_) => Need::Differs,
-                None => Need::Missing,
             };
-            need = need.min(here);
-            match here {
-                Need::Nothing => there.push(target.clone()),
-                _ => lacking.push(target.clone()),
-            }
+            homes.push((target.clone(), need));
         }
-        Ok(Item {
-            targets: match need {
-                Need::Nothing => item.targets.clone(),
-                _ => lacking,
-            },
-            there,
-            need,
+        let item = Item {
+            homes,
             ..item.clone()
-        })
+        };
+        Ok((item, unasked))
+    }
+
+    /// The registry of a target, and what its tag leads to.
+    async fn at(&self, target: &Target) -> Result<(Arc<Registry>, Option<Digest>), Error> {
+        let registries = self.registries;
+        let registry = registries.destination(&target.endpoint, target.best_effort);
+        let registry = registry.await?;
+        let tag = target.tags.first().map_or("latest", String::as_str);
+        let digest = self.digest(&registry, &target.repository, tag).await?;
+        Ok((registry, digest))
     }
 
     /// Asks what an image becomes; none where one question does not tell.

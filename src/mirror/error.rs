@@ -1,8 +1,10 @@
 //! What keeps a mirror from being planned.
 
-use crate::error::{ExitCode, Hint};
+use super::Item;
+use crate::error::{Error, ExitCode, Hint};
 use crate::reference::ReferenceError;
 use crate::registry::RegistryError;
+use crate::source::SourceError;
 
 /// A plan that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,23 @@ pub enum MirrorError {
         /// What both are to be called.
         target: String,
     },
+    /// One image would arrive under one name in two forms.
+    #[error("two entries bring `{image}` to `{target}`, each with other platforms")]
+    Platforms {
+        /// The image.
+        image: String,
+        /// What it is to be called.
+        target: String,
+    },
+    /// An image could not be read, or not as it is wanted.
+    #[error("could not mirror `{image}`")]
+    Image {
+        /// The image.
+        image: String,
+        /// Why.
+        #[source]
+        cause: Box<Error>,
+    },
     /// A name that no registry takes.
     #[error("`{source_name}` cannot be put there")]
     Name {
@@ -70,15 +89,29 @@ pub enum MirrorError {
 }
 
 impl MirrorError {
+    /// What kept an image from being brought anywhere.
+    pub(super) fn of_image(item: &Item, cause: Error) -> Self {
+        match cause {
+            Error::Source(SourceError::NoImage { .. }) => Self::NoImage(item.source.to_string()),
+            Error::Mirror(error) => error,
+            cause => Self::Image {
+                image: item.name.clone(),
+                cause: Box::new(cause),
+            },
+        }
+    }
+
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::List { cause, .. } | Self::Group { cause, .. } => cause.exit_code(),
             Self::NoGroup(_) | Self::JobToken(_) => ExitCode::Denied,
             Self::NothingBelow(_) | Self::NoRepository(_) | Self::NoImage(_) => ExitCode::Failed,
+            Self::Image { cause, .. } => cause.exit_code(),
             Self::NoDates(_)
             | Self::ForeignPlan(_)
             | Self::Collision { .. }
+            | Self::Platforms { .. }
             | Self::Name { .. } => ExitCode::Usage,
         }
     }
@@ -105,9 +138,15 @@ impl Hint for MirrorError {
             ],
             Self::NoDates(_) => vec!["use `by: semver`".to_owned()],
             Self::Collision { .. } => vec![
-                "keep them apart with `to: \"{path}\"`, which is the whole path of the source"
+                "keep them apart with `to: \"{path}\"`, which is the whole path of the source, or with \
+                 `tags`"
                     .to_owned(),
             ],
+            Self::Platforms { .. } => vec![
+                "give both the same `platforms`, or one of them a name of its own with `to`"
+                    .to_owned(),
+            ],
+            Self::Image { cause, .. } => cause.hints(),
             Self::NoRepository(_) | Self::NoImage(_) => vec![
                 "where it does, the login of its registry may not see it; name another tag, or take \
                  the entry out"

@@ -17,19 +17,33 @@ pub struct Item {
     pub source: Reference,
     /// The name that reports call it by: with its tag.
     pub name: String,
-    /// Where it is lacking or another; everywhere that it goes when nothing is needed.
-    pub targets: Vec<Target>,
-    /// Where it is already, the same.
-    pub there: Vec<Target>,
+    /// Where it goes, and what has to be done there.
+    pub homes: Vec<(Target, Need)>,
     /// Which of its platforms.
     pub platforms: Platforms,
     /// Whether what refers to it comes along.
     pub referrers: bool,
-    /// What has to be done.
-    pub need: Need,
 }
 
 impl Item {
+    /// What has to be done for it anywhere.
+    pub fn need(&self) -> Need {
+        let needs = self.homes.iter().map(|(_, need)| *need);
+        needs.min().unwrap_or(Need::Nothing)
+    }
+
+    /// Where something has to be done.
+    pub fn lacking(&self) -> impl Iterator<Item = &Target> {
+        let lacking = self.homes.iter().filter(|(_, need)| *need != Need::Nothing);
+        lacking.map(|(target, _)| target)
+    }
+
+    /// Where it is already, the same.
+    pub fn there(&self) -> impl Iterator<Item = &Target> {
+        let there = self.homes.iter().filter(|(_, need)| *need == Need::Nothing);
+        there.map(|(target, _)| target)
+    }
+
     /// How it is pushed, where the others are pushed so.
     pub(super) fn settings(&self, others: &Settings) -> Settings {
         Settings {
@@ -41,16 +55,15 @@ impl Item {
 
     /// True where its failure fails nothing.
     pub fn best_effort(&self) -> bool {
-        self.targets.iter().all(|target| target.best_effort)
+        self.homes.iter().all(|(target, _)| target.best_effort)
     }
 
-    /// What comes of it where one reason keeps it from all of its targets.
+    /// What comes of it where one reason keeps it from all that it lacks.
     pub(super) fn into_missed(self, error: &Error) -> Outcome {
         let why = causes(error)
             .into_iter()
             .fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-        let targets = self.targets.iter();
-        let missed = targets.map(|target| Missed {
+        let missed = self.lacking().map(|target| Missed {
             name: format!("{}/{}", target.endpoint, target.repository),
             tags: target.tags.clone(),
             best_effort: target.best_effort,
@@ -64,18 +77,18 @@ impl Item {
     }
 }
 
-/// What has to be done for an image; in the order in which it is done.
+/// What has to be done for an image at a home; in the order in which it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
-    /// It is missing somewhere.
+    /// It is missing.
     Missing,
-    /// It is everywhere, but somewhere another.
+    /// There is another.
     Differs,
-    /// It is everywhere, but not all that refers to it.
+    /// It is there, but not all that refers to it.
     Referrers,
     /// Digests alone do not tell.
     Unknown,
-    /// It is everywhere, the same.
+    /// It is there, the same.
     Nothing,
 }
 
@@ -90,7 +103,7 @@ pub struct Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |need| self.items.iter().filter(|item| item.need == need).count();
+        let count = |need| self.items.iter().filter(|item| item.need() == need).count();
         let (missing, differing) = (count(Need::Missing), count(Need::Differs));
         let all = self.items.len() + self.unplanned.len();
         write!(

@@ -172,7 +172,7 @@ impl Outcome {
     pub fn pulled(&self) -> impl Iterator<Item = PulledImage> {
         let arrived = self.arrivals.iter();
         let arrived = arrived.filter_map(|arrival| PulledImage::of(&arrival.pushed));
-        let there = self.item.there.iter().cloned();
+        let there = self.item.there().cloned();
         arrived.chain(there.map(|target| PulledImage {
             is_sure: true,
             ..PulledImage::from(target)
@@ -188,10 +188,9 @@ pub async fn bring(
     settings: &Settings,
     verify: Verify,
 ) -> (Vec<Outcome>, Vec<Error>) {
-    let needed = plan.items.iter().filter(|item| item.need != Need::Nothing);
     settings
         .journal
-        .expect_all(needed.flat_map(|item| &item.targets));
+        .expect_all(plan.items.iter().flat_map(Item::lacking));
     let bringing = Bringing {
         registries,
         settings,
@@ -230,7 +229,7 @@ impl Bringing<'_> {
             missed: Vec::new(),
             item,
         };
-        if outcome.item.need == Need::Nothing {
+        if outcome.item.need() == Need::Nothing {
             return (outcome, Vec::new());
         }
         let mut errors = Vec::new();
@@ -249,6 +248,7 @@ impl Bringing<'_> {
                 }
             }
             Err(error) => {
+                let error = Error::Mirror(MirrorError::of_image(&outcome.item, error));
                 outcome = outcome.item.into_missed(&error);
                 if !outcome.item.best_effort() {
                     errors.push(error);
@@ -272,12 +272,13 @@ impl Bringing<'_> {
             holdings: &self.holdings,
             verify: self.verify,
         };
+        let targets: Vec<_> = item.lacking().cloned().collect();
         let is_there = |digest: &Digest| {
-            let mut targets = item.targets.iter();
+            let mut targets = targets.iter();
             targets.all(|target| self.holdings.are_known_at(&target.endpoint, digest))
         };
         let claims = self.claims.take(blobs(&source), is_there).await;
-        let arrived = bearer.bring(&item.targets).await;
+        let arrived = bearer.bring(&targets).await;
         drop(claims);
         match arrived.failure {
             Some(error) => Err(Error::Push(error)),

@@ -58,7 +58,7 @@ pub async fn plan(
         }
     }
     planner.check_plan_file().map_err(Error::Mirror)?;
-    check_collisions(&items).map_err(Error::Mirror)?;
+    let items = each_once(items).map_err(Error::Mirror)?;
     let compared: Vec<_> = stream::iter(items)
         .map(|item| planner.compared(item))
         .buffered(QUESTIONS_AT_ONCE)
@@ -67,7 +67,13 @@ pub async fn plan(
     let mut plan = Plan::default();
     for (item, outcome) in compared {
         match outcome {
-            Ok(item) => plan.items.push(item),
+            Ok((item, unasked)) => {
+                plan.items.push(item);
+                // Who brings the image tells it too.
+                if settings.dry_run {
+                    errors.extend(unasked);
+                }
+            }
             Err(error) => {
                 let best_effort = item.best_effort();
                 plan.unplanned.push(item.into_missed(&error));
@@ -79,7 +85,7 @@ pub async fn plan(
             }
         }
     }
-    plan.items.sort_by_key(|item| item.need);
+    plan.items.sort_by_key(Item::need);
     Ok((plan, errors))
 }
 
@@ -192,20 +198,19 @@ impl Planner<'_> {
                     cause,
                 })
             })?;
-            Ok(Target {
+            let target = Target {
                 endpoint: reference.endpoint,
                 repository: reference.repository,
                 tags: vec![tag.clone()],
                 best_effort: entry.best_effort,
-            })
+            };
+            Ok((target, Need::Unknown))
         });
         Ok(Item {
-            targets: targets.collect::<Result<_, Error>>()?,
-            there: Vec::new(),
+            homes: targets.collect::<Result<_, Error>>()?,
             source: source.clone(),
             platforms: entry.platforms.clone(),
             referrers: entry.referrers,
-            need: Need::Unknown,
             name,
         })
     }
@@ -247,26 +252,54 @@ fn listed(listing: &Listing) -> Vec<ListedTag> {
     .collect()
 }
 
-/// No two images may arrive under one name: whichever came last would win.
-fn check_collisions(items: &[Item]) -> Result<(), MirrorError> {
-    let mut seen: HashMap<String, &Item> = HashMap::new();
+/// Each image once, however many entries choose it: then it brings what one of them asks for, and may
+/// fail where all let it. No two images may arrive under one name: whichever came last would win.
+fn each_once(items: Vec<Item>) -> Result<Vec<Item>, MirrorError> {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut kept: Vec<Item> = Vec::new();
     for item in items {
-        for target in &item.targets {
-            for tag in &target.tags {
-                let name = format!("{}/{}:{tag}", target.endpoint, target.repository);
-                match seen.insert(name.clone(), item) {
-                    // The same image twice is a repetition, not a contradiction.
-                    Some(other) if other.source != item.source => {
-                        return Err(MirrorError::Collision {
-                            first: other.name.clone(),
-                            second: item.name.clone(),
-                            target: name,
-                        });
-                    }
-                    _ => {}
-                }
+        let names = item.homes.iter().flat_map(|(target, _)| {
+            let Target {
+                endpoint,
+                repository,
+                tags,
+                ..
+            } = target;
+            tags.iter()
+                .map(move |tag| format!("{endpoint}/{repository}:{tag}"))
+        });
+        let names: Vec<_> = names.collect();
+        let mut same = None;
+        for name in &names {
+            let Some(number) = seen.get(name) else {
+                continue;
+            };
+            let other = &kept[*number];
+            if other.source != item.source {
+                return Err(MirrorError::Collision {
+                    first: other.source.to_string(),
+                    second: item.source.to_string(),
+                    target: name.clone(),
+                });
             }
+            if other.platforms != item.platforms {
+                return Err(MirrorError::Platforms {
+                    image: item.name,
+                    target: name.clone(),
+                });
+            }
+            same = Some(*number);
+        }
+        let Some(number) = same else {
+            seen.extend(names.into_iter().map(|name| (name, kept.len())));
+            kept.push(item);
+            continue;
+        };
+        let other = &mut kept[number];
+        other.referrers |= item.referrers;
+        for ((other, _), (target, _)) in other.homes.iter_mut().zip(&item.homes) {
+            other.best_effort &= target.best_effort;
         }
     }
-    Ok(())
+    Ok(kept)
 }

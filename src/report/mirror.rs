@@ -28,14 +28,14 @@ impl fmt::Display for PlanReport<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(["IMAGE", "DESTINATION", "NEED"]);
         for item in &self.0.items {
-            let need = match item.need {
-                Need::Missing => "missing",
-                Need::Differs => "differs",
-                Need::Referrers => "referrers",
-                Need::Unknown => "to be looked at",
-                Need::Nothing => "nothing",
-            };
-            for target in &item.targets {
+            for (target, need) in &item.homes {
+                let need = match need {
+                    Need::Missing => "missing",
+                    Need::Differs => "differs",
+                    Need::Referrers => "referrers",
+                    Need::Unknown => "to be looked at",
+                    Need::Nothing => "nothing",
+                };
                 let tags = target.tags.join(",");
                 let name = format!("{}/{}:{tags}", target.endpoint, target.repository);
                 table.row([item.name.clone(), name, need.to_owned()]);
@@ -65,7 +65,7 @@ enum Result {
 impl Result {
     fn of(outcome: &Outcome) -> Self {
         let counts = outcome.missed.iter().any(|missed| !missed.best_effort);
-        match (outcome.item.need, outcome.arrivals.is_empty()) {
+        match (outcome.item.need(), outcome.arrivals.is_empty()) {
             (Need::Nothing, _) => Self::Same,
             (_, false) if outcome.missed.is_empty() => Self::Brought,
             (_, false) => Self::Partly,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 #[derive(Deserialize)]
@@ -19,7 +19,7 @@ pub(super) struct File {
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
-    pub(super) platforms: Option<Vec<String>>,
+    pub(super) platforms: Option<Wanted>,
     pub(super) referrers: Option<bool>,
     pub(super) best_effort: Option<bool>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Image {
     pub(super) from: String,
     pub(super) to: Option<String>,
     pub(super) tags: Option<Tags>,
-    pub(super) platforms: Option<Vec<String>>,
+    pub(super) platforms: Option<Wanted>,
     pub(super) referrers: Option<bool>,
     pub(super) best_effort: Option<bool>,
 }
@@ -52,6 +52,10 @@ pub(super) struct Rules {
     pub(super) newest: Option<usize>,
     pub(super) by: Option<By>,
 }
+
+/// Platforms, or `all` of them.
+#[derive(Clone)]
+pub(super) struct Wanted(pub(super) Vec<String>);
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,6 +86,30 @@ impl<'de> Deserialize<'de> for Tags {
 
             fn visit_map<A: MapAccess<'de>>(self, rules: A) -> Result<Tags, A::Error> {
                 Rules::deserialize(MapAccessDeserializer::new(rules)).map(Tags::Rules)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for Wanted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Wanted;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list of platforms such as `linux/amd64`, or `all`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Wanted, E> {
+                Ok(Wanted(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Wanted, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(items)).map(Wanted)
             }
         }
 

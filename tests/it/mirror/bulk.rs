@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use gcr_push::digest::Digest;
 use serde_json::Value;
 use standin::{RequestKind, Standin};
 
@@ -410,9 +411,87 @@ fn two_images_under_one_name_are_told_before_anything_is_done() {
     insta::assert_snapshot!(outcome.error(), @r#"
     error: both `127.0.0.1:[PORT]/a/api:1` and `127.0.0.1:[PORT]/b/api:1` would become `127.0.0.1:[PORT]/mirror/api:1`
 
-    hint: keep them apart with `to: "{path}"`, which is the whole path of the source
+    hint: keep them apart with `to: "{path}"`, which is the whole path of the source, or with `tags`
     "#);
     assert!(home.is_untouched());
+}
+
+#[test]
+fn an_image_that_two_entries_choose_is_one_unless_they_want_it_in_two_forms() {
+    let (source, home) = (Standin::start(), DockerRegistry::start());
+    put(&source, PLAIN, "acme/api", "1", "api");
+    let source = source.plain_address();
+    let file = |second: &str| {
+        bulk(&format!(
+            "destinations: [{home}/mirror, {home}/mirror]\nimages:\n  - from: {source}/acme/**\n  - {{ \
+             from: '{source}/acme/api:1', {second} }}\n",
+            home = home.address(),
+        ))
+    };
+    let digest = Digest::of(&tagged(&source, "acme/api", "1").unwrap());
+    let told = [
+        file("platforms: [linux/amd64]"),
+        bulk(&format!(
+            "destinations: [{}/mirror]\nimages:\n  - from: {source}/acme/**\n  - from: \
+             {source}/acme/api:1@{digest}\n",
+            home.address()
+        )),
+    ]
+    .map(|run| {
+        run.fails_with(2)
+            .error()
+            .replace(digest.as_str(), "[DIGEST]")
+    });
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    error: two entries bring `127.0.0.1:[PORT]/acme/api:1` to `127.0.0.1:[PORT]/mirror/api:1`, each with other platforms
+
+    hint: give both the same `platforms`, or one of them a name of its own with `to`
+
+    error: both `127.0.0.1:[PORT]/acme/api:1` and `127.0.0.1:[PORT]/acme/api:1@[DIGEST]` would become `127.0.0.1:[PORT]/mirror/api:1`
+
+    hint: keep them apart with `to: "{path}"`, which is the whole path of the source, or with `tags`
+    "#);
+    assert!(home.is_untouched());
+    let outcome = file("best_effort: true").succeeds();
+    let told = "1 image: 1 brought";
+    assert!(outcome.stdout.contains(told), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_home_that_does_not_answer_is_waited_for_once_and_keeps_images_from_no_other() {
+    let (source, home) = (Standin::start(), DockerRegistry::start());
+    for number in 0..12 {
+        put(&source, PLAIN, "acme/api", &number.to_string(), "api");
+    }
+    let dead = DockerRegistry::start();
+    let address = dead.address().to_owned();
+    drop(dead);
+    let run = |best_effort: bool| {
+        let file = bulk(&format!(
+            "destinations: [{address}/mirror, {}/mirror]\ndefaults: {{ best_effort: {best_effort} \
+             }}\nimages:\n  - from: {}/acme/**\n",
+            home.address(),
+            source.plain_address()
+        ));
+        file.set("retry_timeout", "1s")
+    };
+    let planned = run(false).set("dry_run", "true").fails_with(4);
+    let told = "12 images: 12 missing, 0 different, 0 the same";
+    assert!(planned.stdout.contains(told), "{}", planned.stdout);
+    let outcome = run(false).fails_with(4);
+    for number in 0..12 {
+        let name = number.to_string();
+        assert!(manifest(&home, "mirror/api", &name).is_some(), "{name}");
+    }
+    let told = "12 images: 12 partly";
+    assert!(outcome.stdout.contains(told), "{}", outcome.stdout);
+    // What all images have in common is told once, and tried by those alone who read or write.
+    let errors = outcome.error().matches("error: ").count();
+    assert_eq!(errors, 1, "{}", outcome.error());
+    let tries = outcome.stderr.matches("is tried again").count();
+    let of_one = planned.stderr.matches("is tried again").count();
+    assert!(tries <= of_one + 1, "{}", outcome.stderr);
+    run(true).succeeds();
 }
 
 #[test]
