@@ -75,7 +75,7 @@ pub(super) fn examples() -> String {
         ),
         (
             "The tags of an image:",
-            "GCR_PUSH_PROJECT_ID=acme GCR_PUSH_NAME=api GCR_PUSH_ACCESS_TOKEN=\"$TOKEN\" gcr-push list",
+            "GCR_PUSH_IMAGE=gcr.io/acme/api GCR_PUSH_ACCESS_TOKEN=\"$TOKEN\" gcr-push list",
         ),
     ] {
         let _ = writeln!(text, "  {what}\n    {command}");
@@ -180,7 +180,8 @@ mod tests {
               `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker://REF` (an image in a registry, as is a
               bare `HOST/NAME:TAG`), `docker-daemon:REF` (an image that a Docker engine holds), a bare path,
               told apart by its content, or `-` for an archive on standard input, which may stand for PATH
-              too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.
+              too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`. With
+              `list` the image of a registry that is shown.
           platforms
               List of the platforms of a multi-platform image to push, such as `linux/amd64,
               linux/arm64/v8`; one makes it a plain image, several a smaller index; default `all`.
@@ -421,7 +422,7 @@ mod tests {
             GCR_PUSH_PULL_SECRET=gcr-pull GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON=reader.json \
             GCR_PUSH_PULL_SECRET_FILE=pull-secret.yaml gcr-push
           The tags of an image:
-            GCR_PUSH_PROJECT_ID=acme GCR_PUSH_NAME=api GCR_PUSH_ACCESS_TOKEN="$TOKEN" gcr-push list
+            GCR_PUSH_IMAGE=gcr.io/acme/api GCR_PUSH_ACCESS_TOKEN="$TOKEN" gcr-push list
         "#);
     }
 }

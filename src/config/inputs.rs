@@ -108,7 +108,7 @@ macro_rules! variables {
 
 variables! {
     Image {
-        image: "The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker://REF` (an image in a registry, as is a bare `HOST/NAME:TAG`), `docker-daemon:REF` (an image that a Docker engine holds), a bare path, told apart by its content, or `-` for an archive on standard input, which may stand for PATH too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`.";
+        image: "The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker://REF` (an image in a registry, as is a bare `HOST/NAME:TAG`), `docker-daemon:REF` (an image that a Docker engine holds), a bare path, told apart by its content, or `-` for an archive on standard input, which may stand for PATH too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`. With `list` the image of a registry that is shown.";
         platforms: "List of the platforms of a multi-platform image to push, such as `linux/amd64, linux/arm64/v8`; one makes it a plain image, several a smaller index; default `all`.";
         attestations: "What is done to the attestations that BuildKit adds to an index (provenance, SBOM): `keep` or `strip`; default `keep`, but for one platform that is asked for alone.";
         referrers: "`true` carries along what refers to the image and to each platform of it: signatures, SBOMs and attestations, by the referrers API, its fallback tag, or cosign's tags; from a registry, an OCI layout or an OCI archive; default `false`.";

@@ -21,6 +21,11 @@ pub(super) fn destinations(
     // What is set up is told by `registry` and `repository` alone.
     let (references, tags) = match command {
         Command::Setup => (Vec::new(), Vec::new()),
+        Command::List => {
+            let (mut references, tags) = items(given, faults);
+            references.extend(shown(given, faults));
+            (references, tags)
+        }
         _ => items(given, faults),
     };
     let endpoints = endpoints(given, command, &references, &tags, faults);
@@ -141,6 +146,16 @@ fn items(given: &Given, faults: &mut Faults) -> (Vec<Reference>, Vec<String>) {
     (references, tags)
 }
 
+/// What `list` is to show of `image`: what a registry holds under that name.
+fn shown(given: &Given, faults: &mut Faults) -> Option<Reference> {
+    let text = given.inputs.image.as_deref()?;
+    let name = text.strip_prefix("docker://").unwrap_or(text);
+    let reference = name.parse().map_err(|fault: ReferenceError| {
+        format!("`list` shows what registries hold, as in `gcr.io/acme/api`: {fault}")
+    });
+    faults.take("image", reference)
+}
+
 /// The items of `best_effort`: hosts, and repositories on them.
 fn best_effort(given: &Given, hosts: &[Endpoint], faults: &mut Faults) -> BestEffort {
     const VARIABLE: &str = "best_effort";
@@ -183,7 +198,8 @@ fn endpoints(
     faults: &mut Faults,
 ) -> Vec<Endpoint> {
     const VARIABLE: &str = "registry";
-    let only_full = tags.is_empty() && !references.is_empty();
+    let is_named = command == Command::List && given.inputs.image.is_some();
+    let only_full = tags.is_empty() && (is_named || !references.is_empty());
     let Some(text) = given.inputs.registry.as_deref() else {
         if only_full {
             return Vec::new();

@@ -55,6 +55,29 @@ fn the_catalog_tells_the_images_over_many_pages() {
 }
 
 #[test]
+fn an_image_is_named_as_it_is_for_a_push() {
+    let standin = Standin::start();
+    put(&standin, "acme/app");
+    let address = standin.plain_address();
+    let list = |image: &str| Run::command("list").set("image", image);
+    for image in [
+        format!("{address}/acme/app"),
+        format!("docker://{address}/acme/app:1"),
+    ] {
+        let rows = rows(&list(&image).succeeds());
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        assert_eq!(rows[0][1], "1");
+    }
+    let told = list("oci-archive:app.tar").fails_with(2).error();
+    insta::assert_snapshot!(told, @r"
+    error: an input cannot be used
+      `image`: `list` shows what registries hold, as in `gcr.io/acme/api`: `oci-archive:app.tar` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_IMAGE)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
 fn a_real_registry_is_listed_with_all_that_its_manifests_tell() {
     let registry = DockerRegistry::start();
     let address = registry.address();
