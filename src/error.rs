@@ -297,7 +297,7 @@ pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
         // Some libraries repeat their cause in their own text.
         let is_repeated = last.ends_with(&text);
         if !(is_repeated || next.is_some() && is_wrapping(&text)) {
-            texts.push(text.clone());
+            texts.push(in_our_words(&text).to_owned());
         }
         last = text;
     }
@@ -316,6 +316,16 @@ pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
         }
     }
     text
+}
+
+/// What a library says of a time that ran out, in words that tell for what.
+fn in_our_words(text: &str) -> &str {
+    match text {
+        // tokio's own, in reqwest of nothing but connections.
+        "deadline has elapsed" => "no connection was made in time",
+        "operation timed out" => "nothing came in time",
+        other => other,
+    }
 }
 
 /// What reqwest, hyper and yup-oauth2 wrap around the cause that tells something.
@@ -398,5 +408,13 @@ mod tests {
         assert_eq!(harmless("\x1b[2Ja\r\nb"), "\\u{1b}[2Ja\\r\\nb");
         assert_eq!(harmless("a\u{202e}b\u{2028}c"), "a\\u{202e}b\\u{2028}c");
         assert_eq!(harmless("crème brûlée"), "crème brûlée");
+    }
+
+    #[tokio::test]
+    async fn a_time_that_ran_out_is_told_in_words_that_say_for_what() {
+        let never = tokio::time::timeout(std::time::Duration::ZERO, std::future::pending::<()>());
+        let elapsed = never.await.unwrap_err();
+        let error = Error::Start(io::Error::other(elapsed));
+        assert_eq!(causes(&error), ["no connection was made in time"]);
     }
 }

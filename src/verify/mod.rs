@@ -348,8 +348,8 @@ impl Hint for VerifyError {
                     .to_owned(),
             ],
             Self::Layer { .. } => vec![
-                "an earlier image of the repository may have told a wrong layer: push again with \
-                 `layer_reuse: off`"
+                "push again with `layer_reuse: off`, for an earlier image of the repository may \
+                 have told a wrong layer; where it stays so, the image itself is wrong"
                     .to_owned(),
             ],
             Self::Other { .. } => vec![

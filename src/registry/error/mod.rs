@@ -73,19 +73,19 @@ enum Peer {
 
 impl std::fmt::Display for RegistryError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let (Outcome::NotSignedIn(_), Some(cause)) = (&*self.outcome, &self.cause) {
+            // The request was never sent.
+            return write!(formatter, "{cause}");
+        }
         if let Outcome::Unreadable = &*self.outcome {
             return formatter.write_str("the image could not be read while it was sent");
         }
-        match (&*self.outcome, &self.cause) {
-            // The request was never sent.
-            (Outcome::NotSignedIn(_), Some(cause)) => write!(formatter, "{cause}")?,
-            _ => write!(
-                formatter,
-                "{} {}",
-                self.method,
-                redacted(&self.method, &self.url)
-            )?,
-        }
+        write!(
+            formatter,
+            "{} {}",
+            self.method,
+            redacted(&self.method, &self.url)
+        )?;
         if let Outcome::Refused { status, code, .. } = &*self.outcome {
             write!(formatter, ": {}", status.as_u16())?;
             match (code, status.canonical_reason()) {

@@ -348,4 +348,16 @@ fn a_registry_that_stands_still_is_given_up() {
 
     hint: the other side or the network stood still: try again; `stall_timeout` says how long is waited
     ");
+    google.standin.clear_faults();
+    google
+        .standin
+        .fault(Fault::always(RequestKind::ManifestHead, FaultAction::Stall));
+    let run = push(google.run(), "gcr.io/acme/app:1").set("stall_timeout", "1s");
+    insta::assert_snapshot!(refused(&google, run, 4), @"
+    error: could not push to `gcr.io/acme/app:1`
+      caused by: HEAD https://gcr.io/v2/acme/app/manifests/1
+      caused by: nothing came in time
+
+    hint: the other side or the network stood still: try again; `stall_timeout` says how long is waited
+    ");
 }
