@@ -178,6 +178,7 @@ impl Registry {
     /// When there is no token to be had.
     pub async fn sign_in(&self, repository: &str) -> Result<(), RegistryError> {
         self.retries
+            .apart()
             .run(|| self.tokens.authorization(repository, self.access))
             .await
             .map(drop)

@@ -3,6 +3,7 @@
 //! A step is what can be repeated from its start: a request with its answer read to the end, or a
 //! blob with its POST and its PUT. Steps do not nest, so nothing is repeated by two of them.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
@@ -69,7 +70,25 @@ pub(crate) struct Retries {
     timeout: Duration,
     /// True when the host has answered before.
     is_reached: bool,
+    silence: Silence,
     pub(super) pace: Pace,
+}
+
+/// Since when nobody is there, as all steps together know it: the time that is allowed is that of a
+/// host, so that of a thousand images not each waits for it anew.
+#[derive(Clone, Debug, Default)]
+struct Silence(Arc<Mutex<Option<Instant>>>);
+
+impl Silence {
+    /// How long it has lasted; it begins now if it had not.
+    fn lasts(&self) -> Duration {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    fn ends(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl Retries {
@@ -77,6 +96,7 @@ impl Retries {
         Self {
             timeout: network.retry_timeout,
             is_reached: false,
+            silence: Silence::default(),
             pace: network.paces.of(host),
         }
     }
@@ -86,6 +106,14 @@ impl Retries {
         Self {
             is_reached: true,
             ..self
+        }
+    }
+
+    /// The same for a step that may be done without asking the host, and so tells nothing of it.
+    pub(super) fn apart(&self) -> Self {
+        Self {
+            silence: Silence::default(),
+            ..self.clone()
         }
     }
 
@@ -106,7 +134,10 @@ impl Retries {
         let mut patience = self.patience();
         loop {
             let error = match step().await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    self.silence.ends();
+                    return Ok(done);
+                }
                 Err(error) => error,
             };
             let Some(wait) = patience.after(error.retry()) else {
@@ -125,6 +156,7 @@ impl Retries {
         Patience {
             timeout: self.timeout,
             is_reached: self.is_reached,
+            silence: self.silence.clone(),
             waits: self.waits(),
             tries: 0,
             unlucky: 0,
@@ -178,6 +210,7 @@ impl Retries {
 pub(crate) struct Patience {
     timeout: Duration,
     is_reached: bool,
+    silence: Silence,
     waits: ExponentialBackoff,
     tries: u32,
     /// How many of the tries failed in a way that no wait mends.
@@ -198,6 +231,14 @@ impl Patience {
         self.during = self.failed_first.get_or_insert_with(Instant::now).elapsed();
         self.unlucky += u32::from(matches!(retry, Retry::Renewed | Retry::Twice));
         self.is_reached |= !matches!(retry, Retry::Away | Retry::Unmet);
+        let before = match retry {
+            Retry::Away => self.silence.lasts().saturating_sub(self.during),
+            Retry::Unmet => Duration::ZERO,
+            _ => {
+                self.silence.ends();
+                Duration::ZERO
+            }
+        };
         let (tries, during) = (self.tries, self.during);
         let wait = self.waits.next().unwrap_or(LONGEST_WAIT);
         let within = |limit: Duration, least: u32| {
@@ -216,7 +257,9 @@ impl Patience {
             Retry::Twice => (self.unlucky <= FEW).then_some(wait),
             Retry::Unmet => within(self.timeout.min(FIRST_CONTACT), 0),
             Retry::Away if !self.is_reached => within(self.timeout.min(FIRST_CONTACT), 0),
-            Retry::Away => within(self.timeout, LEAST_TRIES),
+            // Others have waited long enough before this step began.
+            Retry::Away if before >= self.timeout => None,
+            Retry::Away => within(self.timeout.saturating_sub(before), LEAST_TRIES),
             Retry::Later(asked) | Retry::Throttled(asked) => {
                 let asked = asked.unwrap_or_default();
                 if asked > self.timeout.saturating_sub(during) {
@@ -270,6 +313,7 @@ mod tests {
         Retries {
             timeout: Duration::from_secs(timeout),
             is_reached: false,
+            silence: Silence::default(),
             pace: Pace::default(),
         }
     }
@@ -333,6 +377,24 @@ mod tests {
         let away = || std::future::ready(Err::<(), _>(Failed(Retry::Away, 0)));
         drop(reached.run(away).await);
         assert_eq!(since.elapsed().as_secs(), 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_is_gone_is_waited_for_once_for_all_steps() {
+        let retries = retries(300).once_reached();
+        let away = || std::future::ready(Err::<(), _>(Failed(Retry::Away, 0)));
+        let since = Instant::now();
+        drop(retries.run(away).await);
+        assert_eq!(since.elapsed().as_secs(), 300);
+        for _ in 0..1000 {
+            assert_eq!(retries.clone().run(away).await.unwrap_err().1, 1);
+        }
+        assert_eq!(since.elapsed().as_secs(), 300);
+        // It came back, and is gone again.
+        let back = || std::future::ready(Ok::<_, Failed>(()));
+        retries.run(back).await.unwrap();
+        drop(retries.run(away).await);
+        assert_eq!(since.elapsed().as_secs(), 600);
     }
 
     #[tokio::test(start_paused = true)]
