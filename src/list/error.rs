@@ -42,7 +42,9 @@ impl Hint for ListError {
                 hints.push("or name one in `repository`".to_owned());
                 hints
             }
-            Self::Nothing(_) => vec!["check `project_id`, `repository` and `name`".to_owned()],
+            Self::Nothing(_) => {
+                vec!["check `image`, or `project_id`, `repository` and `name`".to_owned()]
+            }
             Self::NoCatalog(_, None) => vec![name.to_owned()],
             Self::NoCatalog(_, Some(cause)) => {
                 let mut hints = cause.hints();

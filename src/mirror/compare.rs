@@ -87,6 +87,7 @@ impl Planner<'_> {
         }
         let item = Item {
             homes,
+            digest: Some(glance.digest),
             ..item.clone()
         };
         Ok((item, unasked))

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Outcome;
 use crate::config::Platforms;
+use crate::digest::Digest;
 use crate::error::{Error, causes};
 use crate::push::Settings;
 use crate::push::targets::Target;
@@ -23,6 +24,8 @@ pub struct Item {
     pub platforms: Platforms,
     /// Whether what refers to it comes along.
     pub referrers: bool,
+    /// What its tags lead to where it is already; none while that is not known.
+    pub digest: Option<Digest>,
 }
 
 impl Item {

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::once::OnceEach;
 use crate::push::Settings;
 use crate::push::targets::Target;
-use crate::reference::{Endpoint, Reference};
+use crate::reference::{Endpoint, Reference, check_tag};
 use crate::registries::Registries;
 use crate::registry::{Listing, Registry, RegistryError};
 
@@ -165,7 +165,12 @@ impl Planner<'_> {
 
     /// The chosen tags of one repository.
     async fn chosen(&self, entry: &Entry, reference: &Reference) -> Result<Vec<Item>, Error> {
-        let tags = match entry.tags.literal() {
+        // Of those below a path each brings what it has of the tags; one that is named has them all.
+        let literal = match entry.origin {
+            Origin::Below(..) => None,
+            Origin::Repository(_) | Origin::Image(_) => entry.tags.literal(),
+        };
+        let tags = match literal {
             Some(tags) => tags,
             None => {
                 let registry = self.registries.source(&reference.endpoint).await?;
@@ -191,8 +196,9 @@ impl Planner<'_> {
         let name = format!("{}:{tag}", source.name());
         let (path, tag) = entry.to.apply(&source.repository, tag);
         let targets = self.request.homes.iter().map(|home| {
-            let text = format!("{}/{}/{path}:{tag}", home.endpoint, home.path);
-            let reference: Reference = text.parse().map_err(|cause| {
+            let text = format!("{}/{}/{path}", home.endpoint, home.path);
+            let reference = check_tag(&tag).and_then(|()| text.parse::<Reference>());
+            let reference = reference.map_err(|cause| {
                 Error::Mirror(MirrorError::Name {
                     source_name: name.clone(),
                     cause,
@@ -211,6 +217,7 @@ impl Planner<'_> {
             source: source.clone(),
             platforms: entry.platforms.clone(),
             referrers: entry.referrers,
+            digest: None,
             name,
         })
     }

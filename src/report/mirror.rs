@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::json::PullSecret;
 use super::pull_secret::PullSecretTable;
 use super::table::{Table, bytes};
+use crate::digest::Digest;
 use crate::error::harmless;
 use crate::mirror::{Need, Outcome, Plan};
 use crate::pull_secret::HandedOut;
@@ -112,6 +113,17 @@ impl fmt::Display for MirrorReport<'_> {
                 harmless(&missed.why)
             )?;
         }
+        writeln!(formatter, "{}", self.sum())?;
+        match &self.pull_secret {
+            Some(secret) => PullSecretTable(secret).fmt(formatter),
+            None => Ok(()),
+        }
+    }
+}
+
+impl MirrorReport<'_> {
+    /// What became of all images together.
+    pub(super) fn sum(&self) -> String {
         let count = |result| {
             self.outcomes
                 .iter()
@@ -135,22 +147,15 @@ impl fmt::Display for MirrorReport<'_> {
         } else {
             "images"
         };
-        writeln!(
-            formatter,
+        format!(
             "{} {images}{}{}, {} sent",
             self.outcomes.len(),
             if told.is_empty() { "" } else { ": " },
             told.join(", "),
             bytes(self.outcomes.iter().map(sent).sum())
-        )?;
-        match &self.pull_secret {
-            Some(secret) => PullSecretTable(secret).fmt(formatter),
-            None => Ok(()),
-        }
+        )
     }
-}
 
-impl MirrorReport<'_> {
     /// Each image's name, what became of it, and how many bytes were sent for it.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&str, &'static str, u64)> {
         self.outcomes.iter().map(|outcome| {
@@ -197,11 +202,21 @@ impl MirrorReport<'_> {
                 digest: None,
                 why: Some(&missed.why),
             });
+            let there = outcome.item.there().map(|target| Destination {
+                image: format!(
+                    "{}/{}:{}",
+                    target.endpoint,
+                    target.repository,
+                    target.tags.join(",")
+                ),
+                digest: outcome.item.digest.as_ref().map(Digest::as_str),
+                why: None,
+            });
             Image {
                 image: &outcome.item.name,
                 result: Result::of(outcome),
                 sent_bytes: sent(outcome),
-                destinations: arrived.chain(missed).collect(),
+                destinations: there.chain(arrived).chain(missed).collect(),
             }
         });
         let document = Document {

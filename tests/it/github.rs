@@ -288,12 +288,10 @@ fn a_mirror_of_many_images_leaves_a_summary() {
         .run()
         .exits_with(0);
     insta::assert_snapshot!(seen.outcome.scrub(&seen.summary), @"
-    ### gcr-push: mirrored 1 images
+    ### gcr-push mirror: 1 image: 1 brought, 0 B sent
 
     | Image | Result | Sent |
     | --- | --- | ---: |
     | `127.0.0.1:[PORT]/acme/api:1` | brought | 0 B |
-
-    0 were the same already.
     ");
 }

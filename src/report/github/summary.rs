@@ -99,7 +99,7 @@ fn pull_secret(secret: &HandedOut) -> String {
 /// The summary of many images: first those that did not arrive everywhere, with the reason.
 pub fn of_mirror(report: &MirrorReport<'_>) -> String {
     let outcomes = report.outcomes;
-    let mut text = format!("### gcr-push: mirrored {} images\n\n", outcomes.len());
+    let mut text = format!("### gcr-push mirror: {}\n\n", report.sum());
     let missed = outcomes.iter().flat_map(|outcome| &outcome.missed);
     let rows: Vec<_> = missed.map(self::missed).collect();
     if !rows.is_empty() {
@@ -108,17 +108,15 @@ pub fn of_mirror(report: &MirrorReport<'_>) -> String {
         push_rows(&mut text, &rows);
         text.push('\n');
     }
-    let (same, others): (Vec<_>, Vec<_>) = report.rows().partition(|(_, word, _)| *word == "same");
-    let rows = others
-        .iter()
-        .map(|(name, word, sent)| format!("| {} | {word} | {} |\n", code(name), bytes(*sent)));
+    let others = report.rows().filter(|(_, word, _)| *word != "same");
+    let rows =
+        others.map(|(name, word, sent)| format!("| {} | {word} | {} |\n", code(name), bytes(sent)));
     let rows: Vec<_> = rows.collect();
     if !rows.is_empty() {
         text.push_str("| Image | Result | Sent |\n| --- | --- | ---: |\n");
         push_rows(&mut text, &rows);
         text.push('\n');
     }
-    text.push_str(&format!("{} were the same already.\n\n", same.len()));
     if let Some(secret) = &report.pull_secret {
         text.push_str(&pull_secret(secret));
     }

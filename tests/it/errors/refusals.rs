@@ -353,7 +353,7 @@ fn listing_what_is_not_there_or_not_allowed_is_told() {
     insta::assert_snapshot!(told(&list().set("name", "nothing").fails_with(1)), @"
     error: there is nothing at `gcr.io/acme/nothing`
 
-    hint: check `project_id`, `repository` and `name`
+    hint: check `image`, or `project_id`, `repository` and `name`
     ");
     insta::assert_snapshot!(told(&list().set("project_id", "other").fails_with(3)), @r#"
     error: could not list `gcr.io/other`

@@ -243,6 +243,6 @@ fn one_that_cannot_be_listed_does_not_keep_the_others_back() {
     insta::assert_snapshot!(outcome.error(), @"
     error: there is nothing at `gcr.io/acme/none`
 
-    hint: check `project_id`, `repository` and `name`
+    hint: check `image`, or `project_id`, `repository` and `name`
     ");
 }

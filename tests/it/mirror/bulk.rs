@@ -458,6 +458,37 @@ fn an_image_that_two_entries_choose_is_one_unless_they_want_it_in_two_forms() {
 }
 
 #[test]
+fn below_a_path_each_repository_brings_what_it_has_of_the_tags() {
+    let (source, home) = (Standin::start(), DockerRegistry::start());
+    put(&source, PLAIN, "acme/api", "latest", "api");
+    put(&source, PLAIN, "acme/web", "1", "web");
+    let file = |tags: &str, to: &str| {
+        bulk(&format!(
+            "destinations: [{}/mirror]\nimages:\n  - {{ from: '{}/acme/**', tags: {tags}, to: '{to}' }}\n",
+            home.address(),
+            source.plain_address()
+        ))
+    };
+    let refused = file("[latest]", "{name}:{tag}/x").fails_with(2);
+    insta::assert_snapshot!(refused.error(), @"
+    error: `127.0.0.1:[PORT]/acme/api:latest` cannot be put there
+      caused by: tag `latest/x` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag
+
+    hint: choose another name with `to`
+    ");
+    // Both would have one name, if both had the tag.
+    let run = || file("[latest]", "all:{tag}").set("report_file", "report.json");
+    assert!(run().succeeds().stdout.contains("1 image: 1 brought"));
+    let report = run().succeeds().read("report.json");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let there = &report["images"][0]["destinations"][0];
+    let name = format!("{}/mirror/all:latest", home.address());
+    assert_eq!(there["image"], name);
+    let digest = Digest::of(&manifest(&home, "mirror/all", "latest").unwrap());
+    assert_eq!(there["digest"], digest.as_str());
+}
+
+#[test]
 fn a_home_that_does_not_answer_is_waited_for_once_and_keeps_images_from_no_other() {
     let (source, home) = (Standin::start(), DockerRegistry::start());
     for number in 0..12 {
