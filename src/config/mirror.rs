@@ -334,6 +334,8 @@ images:
             "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: [\"/(/\"]\n",
             "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    to: \"{nam}\"\n",
             "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: { by: date }\n    platforms: []\n  - from: nowhere/**\n  - from: r.example/a\n    platforms: []\n",
+            "destinations: [gcr.io/p]\nimages: [r.example/a]\n",
+            "- gcr.io/p\n",
             "images: 3\n",
             "",
         ];
@@ -341,7 +343,7 @@ images:
             .iter()
             .flat_map(|text| parse(text).unwrap_err())
             .collect();
-        insta::assert_snapshot!(told.join("\n"), @r"
+        insta::assert_snapshot!(told.join("\n"), @r#"
         images[0]: unknown field `tgas`, expected one of `from`, `to`, `tags`, `platforms`, `referrers`, `best_effort` at line 4 column 5; did you mean `tags`?
         images[0].tags: unknown field `newst`, expected one of `include`, `exclude`, `semver`, `newest`, `by` at line 4 column 13; did you mean `newest`?
         `gcr.io/p:1` is no destination: expected a registry and a path, such as `eu.gcr.io/acme-prod`
@@ -355,9 +357,11 @@ images:
         image 1 of the list, `r.example/a`: `by` says what is newest, and needs `newest` beside it
         image 2 of the list, `nowhere/**`: `nowhere` is no registry: expected its host, as in `registry.example.com/team/**`
         image 3 of the list, `r.example/a`: `platforms` is empty: leave it out, or say `all`
+        images[0]: invalid type: string "r.example/a", expected an image, as in `from: registry.example.com/team/api` at line 2 column 10
+        invalid type: sequence, expected `destinations` and `images`
         images: invalid type: integer `3`, expected a sequence at line 1 column 9
         missing field `destinations`
-        ");
+        "#);
     }
 
     #[test]

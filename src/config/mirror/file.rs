@@ -7,7 +7,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "`destinations` and `images`")]
 pub(super) struct File {
     pub(super) destinations: Vec<String>,
     #[serde(default)]
@@ -17,7 +17,7 @@ pub(super) struct File {
 
 /// What may be said for all images and for each.
 #[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "options such as `referrers: true`")]
 pub(super) struct Options {
     pub(super) platforms: Option<Wanted>,
     pub(super) referrers: Option<bool>,
@@ -25,7 +25,10 @@ pub(super) struct Options {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an image, as in `from: registry.example.com/team/api`"
+)]
 pub(super) struct Image {
     pub(super) from: String,
     pub(super) to: Option<String>,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gcr_push::digest::Digest;
 use serde_json::Value;
-use standin::{RequestKind, Standin};
+use standin::{Behaviour, Referrers, RequestKind, Standin};
 
 use super::*;
 use crate::support::docker_registry::DockerRegistry;
@@ -158,8 +158,11 @@ fn an_image_of_some_platforms_that_is_the_same_costs_one_question_at_home() {
 }
 
 #[test]
-fn a_thousand_repositories_that_are_there_cost_a_listing_a_side() {
-    let google = Google::start();
+fn a_thousand_repositories_that_are_there_cost_a_listing_a_side_with_referrers_too() {
+    let google = Google::with(Behaviour {
+        referrers: Referrers::Missing,
+        ..Behaviour::default()
+    });
     let (source, home) = ("us-docker.pkg.dev", "europe-docker.pkg.dev");
     for tag in ["1", "2", "3"] {
         let mut layout = Layout::default();
@@ -172,7 +175,8 @@ fn a_thousand_repositories_that_are_there_cost_a_listing_a_side() {
         }
     }
     let file = format!(
-        "destinations: [{home}/acme/containers]\nimages:\n  - from: {source}/acme/containers/**\n"
+        "destinations: [{home}/acme/containers]\ndefaults: {{ referrers: true }}\nimages:\n  - from: \
+         {source}/acme/containers/**\n"
     );
     let run = google.reach(bulk(&file));
     let (outcome, peak) = run
