@@ -88,6 +88,7 @@ async fn check(source: &Source) -> Result<(), PushError> {
                 what: source.what().to_owned(),
                 stated,
                 actual,
+                is_remote: source.repository().is_some(),
             });
         }
     }

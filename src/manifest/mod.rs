@@ -7,7 +7,8 @@ mod config;
 mod platform;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::digest::Digest;
 
@@ -48,6 +49,20 @@ pub mod media_type {
 /// are refused by most, and a peer that sends more is not sending a manifest.
 pub const MAX_MANIFEST_SIZE: u64 = 4 * 1024 * 1024;
 
+/// The most bytes that a blob may be said to have: far more than any registry takes, and so few that
+/// the sizes of all that a tree of manifests can name have a sum.
+pub const MAX_BLOB_SIZE: u64 = 4 << 40;
+
+/// Reads the size of a blob that there can be.
+fn blob_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    match u64::deserialize(deserializer)? {
+        size if size > MAX_BLOB_SIZE => Err(D::Error::custom(format!(
+            "a blob of {size} bytes is more than any registry takes"
+        ))),
+        size => Ok(size),
+    }
+}
+
 /// The media type, digest and size of content that is found elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,7 +72,8 @@ pub struct Descriptor {
     pub media_type: String,
     /// What its bytes hash to.
     pub digest: Digest,
-    /// How many bytes it has.
+    /// How many bytes it has, at most [`MAX_BLOB_SIZE`].
+    #[serde(deserialize_with = "blob_size")]
     pub size: u64,
     /// Where it can be had besides the registry; only foreign layers have any.
     #[serde(default)]

@@ -206,6 +206,7 @@ impl Blob {
                     what: source.what().to_owned(),
                     stated: self.digest.clone(),
                     actual,
+                    is_remote: source.repository().is_some(),
                 });
             }
         }

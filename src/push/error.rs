@@ -42,6 +42,8 @@ pub enum PushError {
         stated: Digest,
         /// What the bytes are.
         actual: Digest,
+        /// True when they came from a registry.
+        is_remote: bool,
     },
     /// What arrived is not what was sent.
     #[error("a blob was changed on the way to `{destination}`")]
@@ -158,6 +160,13 @@ impl Hint for PushError {
             Self::Registry { cause, .. } => cause.hints(),
             Self::NotReadBack { cause, .. } => cause.hints(),
             Self::Source(cause) => cause.hints(),
+            Self::Damaged {
+                is_remote: true, ..
+            } => vec![
+                "the registry hands out other bytes than the image names, or something on the way \
+                 changes them: push the image to it again, from where it was built"
+                    .to_owned(),
+            ],
             Self::Damaged { .. } => vec![
                 "write the archive again; if it was handed from job to job as an artifact, it may \
                  have been damaged on the way"

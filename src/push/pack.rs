@@ -287,6 +287,7 @@ async fn compressed(
             what: source.what().to_owned(),
             stated: diff_id.clone(),
             actual: compressed.diff_id,
+            is_remote: source.repository().is_some(),
         });
     }
     tracing::info!(

@@ -305,7 +305,7 @@ impl Registry {
                 "its answer names no `Location`",
             ),
             OciDistributionError::SpecViolationError(text) => {
-                let method = if text.contains("201") {
+                let method = if text.starts_with("Expected HTTP Status 201") {
                     Method::PUT
                 } else {
                     Method::POST

@@ -290,6 +290,17 @@ fn a_layer_that_claims_another_size_is_told() {
       caused by: it is no manifest
       caused by: invalid value: integer `-1`, expected u64 at line 1 column 320
     ");
+    let image = layout(|layout| {
+        let config = layout.blob("application/vnd.oci.image.config.v1+json", b"{}".to_vec());
+        let mut layer = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(b"layer"));
+        layer["size"] = (1_u64 << 63).into();
+        json!({"schemaVersion": 2, "config": config, "layers": [layer, layer]})
+    });
+    insta::assert_snapshot!(is_told(&image), @"
+    error: cannot push the manifest sha256:d7c519786d18fee741a07b8200b70220169b15279804f163f34673f0ae5f22d1 of `image.tar`
+      caused by: it is no manifest
+      caused by: a blob of 9223372036854775808 bytes is more than any registry takes at line 1 column 338
+    ");
 }
 
 #[test]

@@ -183,7 +183,9 @@ impl RegistryError {
         cause: ManifestError,
         is_what_it_has: bool,
     ) -> Self {
-        let outcome = match is_what_it_has {
+        // What says of itself that it is of an older kind was not changed on the way.
+        let is_older = matches!(cause, ManifestError::Schema1);
+        let outcome = match is_what_it_has || is_older {
             true => Outcome::Unexpected,
             false => Outcome::Garbled,
         };

@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use super::{Outcome, Peer, RegistryError};
 use crate::auth::AuthError;
 use crate::error::{ExitCode, Hint};
+use crate::manifest::ManifestError;
 use crate::network::Trouble;
 use crate::registry::advice::{NO_REGISTRY, Refusal, advice, host};
 use crate::registry::retry::{Retry, Retryable};
@@ -70,6 +71,11 @@ impl RegistryError {
             (_, Some(cause)) => Trouble::of(&**cause),
             (_, None) => Trouble::Broken,
         }
+    }
+
+    fn is_of_schema_1(&self) -> bool {
+        let cause = self.cause.as_ref().and_then(|cause| cause.downcast_ref());
+        matches!(cause, Some(ManifestError::Schema1))
     }
 
     fn auth_error(&self) -> Option<&AuthError> {
@@ -159,6 +165,11 @@ impl Hint for RegistryError {
                 vec![self.trouble().hint(&host(&self.url))]
             }
             Outcome::NotSignedIn(_) => self.auth_error().map(Hint::hints).unwrap_or_default(),
+            Outcome::Unexpected if self.is_of_schema_1() => vec![
+                "pull the image with a current Docker and push it there again, or copy it with \
+                 `skopeo copy --format v2s2`"
+                    .to_owned(),
+            ],
             Outcome::Unexpected | Outcome::Garbled => vec![NO_REGISTRY.to_owned()],
             Outcome::Unreadable => match self.source_error() {
                 Some(error) => error.hints(),
@@ -221,5 +232,13 @@ mod tests {
         ] {
             assert_eq!(error.retry(), expected, "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_manifest_of_an_older_kind_is_asked_for_once_and_told_how_to_renew() {
+        let url = "https://r.example/v2/app/manifests/1".parse().unwrap();
+        let error = RegistryError::malformed(Method::GET, url, ManifestError::Schema1, false);
+        assert_eq!(error.retry(), Retry::Never);
+        assert!(error.hints()[0].contains("--format v2s2"), "{error:?}");
     }
 }

@@ -1,8 +1,9 @@
 //! Images that cannot be read, or are not what they say.
 
 use serde_json::{Value, json};
+use standin::{Fault, FaultAction, RequestKind};
 
-use super::{docker, oci, refused, told};
+use super::{docker, oci, refused, told, without_digests};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
 use crate::support::images::{
@@ -314,4 +315,27 @@ fn a_layout_directory_that_links_out_of_itself_is_refused() {
     hint: copy the layout with its links followed, `cp -RL`, and name the copy
     ");
     assert!(registry.is_untouched());
+}
+
+#[test]
+fn a_layer_that_another_registry_hands_out_damaged_is_told() {
+    let google = Google::start();
+    google
+        .run()
+        .file("image.tar", oci())
+        .set("image", "image.tar")
+        .set("tags", "gcr.io/acme/app:1")
+        .succeeds();
+    let changed = Fault::always(RequestKind::BlobDownload, FaultAction::CorruptByte(20));
+    google.standin.fault(changed.at("gcr.io"));
+    let outcome = google
+        .run()
+        .set("image", "docker://gcr.io/acme/app:1")
+        .set("tags", "eu.gcr.io/acme/app:1")
+        .fails_with(1);
+    insta::assert_snapshot!(without_digests(&outcome.error()), @"
+    error: `gcr.io/acme/app:1` is damaged: the bytes of its layer `[DIGEST]` hash to `[DIGEST]`
+
+    hint: the registry hands out other bytes than the image names, or something on the way changes them: push the image to it again, from where it was built
+    ");
 }
