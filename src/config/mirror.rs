@@ -14,7 +14,7 @@ use crate::manifest::Platform;
 use crate::mirror::rename::Rename;
 use crate::mirror::select::{Order, Pattern, Selection};
 use crate::mirror::{Entry, Home, MirrorRequest, Origin};
-use crate::reference::{Endpoint, Reference};
+use crate::reference::{Endpoint, Reference, check_tag};
 use file::{By, File, Image, Options, Tags, Wanted};
 
 const VARIABLE: &str = "config";
@@ -139,7 +139,7 @@ fn home(text: &str) -> Result<Home, String> {
 fn entry(image: Image, defaults: &Options) -> Result<Entry, String> {
     let (origin, tags) = origin(&image.from, image.tags)?;
     let to = match image.to.as_deref() {
-        Some(text) => Rename::parse(text).map_err(|fault| format!("`to`: {fault}"))?,
+        Some(text) => rename(text).map_err(|fault| format!("`to`: {fault}"))?,
         None => Rename::default(),
     };
     let platforms = match image.platforms.as_ref().or(defaults.platforms.as_ref()) {
@@ -161,6 +161,16 @@ fn entry(image: Image, defaults: &Options) -> Result<Entry, String> {
         referrers: image.referrers.or(defaults.referrers).unwrap_or(false),
         best_effort: image.best_effort.or(defaults.best_effort).unwrap_or(false),
     })
+}
+
+/// A template, and whether what it says itself can stand in a name.
+fn rename(text: &str) -> Result<Rename, String> {
+    let rename = Rename::parse(text).map_err(|fault| fault.to_string())?;
+    let (path, tag) = rename.apply("name", "tag");
+    let name: Result<Reference, _> = format!("registry.example.com/{path}").parse();
+    let checked = name.and_then(|_| check_tag(&tag));
+    checked.map_err(|fault| fault.to_string())?;
+    Ok(rename)
 }
 
 fn platform(text: &str) -> Result<Platform, String> {
@@ -334,6 +344,7 @@ images:
             "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: [\"/(/\"]\n",
             "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    to: \"{nam}\"\n",
             "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: { by: date }\n    platforms: []\n  - from: nowhere/**\n  - from: r.example/a\n    platforms: []\n",
+            "destinations: [gcr.io/p]\nimages:\n  - { from: r.example/a, to: \"Up/{name}\" }\n  - { from: r.example/a, to: \"a:{tag}/x\" }\n  - { from: r.example/a, to: \"{path}/{name}:v{tag}\" }\n",
             "destinations: [gcr.io/p]\nimages: [r.example/a]\n",
             "- gcr.io/p\n",
             "images: 3\n",
@@ -357,6 +368,8 @@ images:
         image 1 of the list, `r.example/a`: `by` says what is newest, and needs `newest` beside it
         image 2 of the list, `nowhere/**`: `nowhere` is no registry: expected its host, as in `registry.example.com/team/**`
         image 3 of the list, `r.example/a`: `platforms` is empty: leave it out, or say `all`
+        image 1 of the list, `r.example/a`: `to`: image name `Up/name` would be refused: registries take lower case only
+        image 2 of the list, `r.example/a`: `to`: tag `tag/x` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag
         images[0]: invalid type: string "r.example/a", expected an image, as in `from: registry.example.com/team/api` at line 2 column 10
         invalid type: sequence, expected `destinations` and `images`
         images: invalid type: integer `3`, expected a sequence at line 1 column 9

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 
 use super::companions::{CompanionTags, Companions};
 use super::item::{Item, Need, Plan};
@@ -49,12 +49,16 @@ pub async fn plan(
     let mut errors = Vec::new();
     let mut items = Vec::new();
     for entry in &request.entries {
-        match planner.items(entry).await {
-            Ok(found) => items.extend(found),
-            Err(error) if entry.best_effort => {
-                tracing::warn!("an entry is left out, which fails nothing: {error}");
+        for found in planner.items(entry).await {
+            match found {
+                Ok(found) => items.extend(found),
+                Err(error) if entry.best_effort => {
+                    tracing::warn!(
+                        "what cannot be listed is left out, which fails nothing: {error}"
+                    );
+                }
+                Err(error) => errors.push(error),
             }
-            Err(error) => errors.push(error),
         }
     }
     planner.check_plan_file().map_err(Error::Mirror)?;
@@ -123,29 +127,31 @@ impl Planner<'_> {
         }
     }
 
-    /// The images of one entry that are this runner's.
-    async fn items(&self, entry: &Entry) -> Result<Vec<Item>, Error> {
+    /// The images of one entry that are this runner's, by repository; the error of one does not stop the
+    /// others.
+    async fn items(&self, entry: &Entry) -> Vec<Result<Vec<Item>, Error>> {
         let mine = |endpoint: &Endpoint, repository: &str| {
             let name = repositories::name(endpoint, repository);
             self.division.has(&name)
         };
         match &entry.origin {
+            Origin::Image(reference) | Origin::Repository(reference)
+                if !mine(&reference.endpoint, &reference.repository) =>
+            {
+                Vec::new()
+            }
             Origin::Image(reference) => {
                 let tag = reference.tag.as_deref().unwrap_or("latest");
-                let is_mine = mine(&reference.endpoint, &reference.repository);
-                let item = is_mine.then(|| self.item(entry, reference, tag));
-                item.into_iter().collect::<Result<_, _>>()
+                vec![self.item(entry, reference, tag).map(|item| vec![item])]
             }
-            Origin::Repository(reference) => {
-                if !mine(&reference.endpoint, &reference.repository) {
-                    return Ok(Vec::new());
-                }
-                self.chosen(entry, reference).await
-            }
+            Origin::Repository(reference) => vec![self.chosen(entry, reference).await],
             Origin::Below(endpoint, path) => {
-                let mut found = self.below(endpoint, path).await?;
-                found.retain(|repository| mine(endpoint, repository));
-                let items: Vec<_> = stream::iter(found)
+                let found = match self.below(endpoint, path).await {
+                    Ok(found) => found,
+                    Err(error) => return vec![Err(error)],
+                };
+                let found = found.into_iter();
+                stream::iter(found.filter(|repository| mine(endpoint, repository)))
                     .map(|repository| async move {
                         let reference = Reference {
                             endpoint: endpoint.clone(),
@@ -156,9 +162,8 @@ impl Planner<'_> {
                         self.chosen(entry, &reference).await
                     })
                     .buffered(QUESTIONS_AT_ONCE)
-                    .try_collect()
-                    .await?;
-                Ok(items.into_iter().flatten().collect())
+                    .collect()
+                    .await
             }
         }
     }
@@ -166,24 +171,29 @@ impl Planner<'_> {
     /// The chosen tags of one repository.
     async fn chosen(&self, entry: &Entry, reference: &Reference) -> Result<Vec<Item>, Error> {
         // Of those below a path each brings what it has of the tags; one that is named has them all.
-        let literal = match entry.origin {
-            Origin::Below(..) => None,
-            Origin::Repository(_) | Origin::Image(_) => entry.tags.literal(),
-        };
-        let tags = match literal {
+        let is_named = !matches!(entry.origin, Origin::Below(..));
+        let tags = match entry.tags.literal().filter(|_| is_named) {
             Some(tags) => tags,
             None => {
                 let registry = self.registries.source(&reference.endpoint).await?;
-                let listing = self.listing(&registry, &reference.repository).await?;
-                let no_repository = || MirrorError::NoRepository(reference.name());
-                let listing = listing.ok_or_else(no_repository).map_err(Error::Mirror)?;
+                let listing = match self.listing(&registry, &reference.repository).await? {
+                    Some(listing) => listing,
+                    // A catalog keeps the names of repositories whose images were all deleted.
+                    None if !is_named => return Ok(Vec::new()),
+                    None => {
+                        let error = MirrorError::NoRepository(reference.name());
+                        return Err(Error::Mirror(error));
+                    }
+                };
                 let no_dates = |NoDates| MirrorError::NoDates(reference.name());
                 let chosen = entry.tags.choose(&listed(&listing));
                 chosen.map_err(no_dates).map_err(Error::Mirror)?
             }
         };
-        if tags.is_empty() {
+        if tags.is_empty() && is_named {
             tracing::warn!("no tag of `{}` is chosen", reference.name());
+        } else if tags.is_empty() {
+            tracing::info!("no tag of `{}` is chosen", reference.name());
         }
         let items = tags.iter().map(|tag| {
             let source = reference.with_tag(tag);
