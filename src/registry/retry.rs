@@ -160,6 +160,7 @@ impl Retries {
             waits: self.waits(),
             tries: 0,
             unlucky: 0,
+            began: Instant::now(),
             during: Duration::ZERO,
             failed_first: None,
         }
@@ -215,6 +216,7 @@ pub(crate) struct Patience {
     tries: u32,
     /// How many of the tries failed in a way that no wait mends.
     unlucky: u32,
+    began: Instant,
     during: Duration,
     failed_first: Option<Instant>,
 }
@@ -241,6 +243,12 @@ impl Patience {
         };
         let (tries, during) = (self.tries, self.during);
         let wait = self.waits.next().unwrap_or(LONGEST_WAIT);
+        // A connection that is not made may take all of that time for one try.
+        let to_meet = || {
+            let limit = self.timeout.min(FIRST_CONTACT);
+            let left = limit.saturating_sub(self.began.elapsed());
+            (!left.is_zero()).then_some(wait.min(left))
+        };
         let within = |limit: Duration, least: u32| {
             let left = limit.saturating_sub(during);
             match (left.is_zero(), tries < least) {
@@ -255,8 +263,8 @@ impl Patience {
             Retry::Never => None,
             _ if self.timeout.is_zero() => None,
             Retry::Twice => (self.unlucky <= FEW).then_some(wait),
-            Retry::Unmet => within(self.timeout.min(FIRST_CONTACT), 0),
-            Retry::Away if !self.is_reached => within(self.timeout.min(FIRST_CONTACT), 0),
+            Retry::Unmet => to_meet(),
+            Retry::Away if !self.is_reached => to_meet(),
             // Others have waited long enough before this step began.
             Retry::Away if before >= self.timeout => None,
             Retry::Away => within(self.timeout.saturating_sub(before), LEAST_TRIES),
@@ -349,6 +357,14 @@ mod tests {
     async fn a_host_that_was_there_before_is_waited_for_longer_than_one_that_never_was() {
         assert_eq!(fail(300, Retry::Away).await.1, FIRST_CONTACT);
         assert_eq!(fail(300, Retry::Unmet).await.1, FIRST_CONTACT);
+        // Nobody answers, and nobody refuses either.
+        let since = Instant::now();
+        let silence = || async {
+            tokio::time::sleep(FIRST_CONTACT).await;
+            Err::<(), _>(Failed(Retry::Away, 0))
+        };
+        drop(retries(300).run(silence).await);
+        assert_eq!(since.elapsed(), FIRST_CONTACT);
         let fail_once_reached = async |mut kinds: Vec<Retry>| {
             let since = Instant::now();
             let step = || {
