@@ -33,7 +33,7 @@ impl fmt::Display for PlanReport<'_> {
                 let need = match need {
                     Need::Missing => "missing",
                     Need::Differs => "differs",
-                    Need::Referrers => "referrers",
+                    Need::Referrers => "lacks referrers",
                     Need::Unknown => "to be looked at",
                     Need::Nothing => "nothing",
                 };
