@@ -80,7 +80,15 @@ impl Planner<'_> {
                 Some((home, Some(_))) => {
                     let glance = (&registry, &glance);
                     let path = &target.repository;
-                    self.referrers_at(glance, item, &home, path).await?
+                    match self.referrers_at(glance, item, &home, path).await {
+                        Ok(need) => need,
+                        Err(error) => {
+                            if !target.best_effort {
+                                unasked.push(error);
+                            }
+                            Need::Unknown
+                        }
+                    }
                 }
             };
             homes.push((target.clone(), need));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use standin::{Behaviour, Referrers, Standin};
+use standin::{Behaviour, Fault, FaultAction, Referrers, RequestKind, Standin};
 
 use super::bulk::{bulk, put};
 use super::referrers::{Signed, referrer, standin, tag_of};
@@ -249,6 +249,30 @@ fn what_is_signed_later_is_brought_to_where_the_image_is_already() {
         let list: Value = serde_json::from_slice(&list.unwrap()).unwrap();
         assert_eq!(list["manifests"].as_array().unwrap().len(), 2);
     }
+}
+
+#[test]
+fn a_home_that_does_not_tell_of_referrers_keeps_them_from_no_other() {
+    let signed = Signed::new();
+    let (source, homes) = (Standin::start(), [Standin::start(), Standin::start()]);
+    seed(&source, PLAIN, "app", &signed.layout, &signed.root, "1");
+    source.forget_manifest(PLAIN, "app", images::digest(&signed.of_sbom).as_str());
+    let file = format!(
+        "destinations: [{}/mirror, {}/mirror]\ndefaults: {{ referrers: true }}\nimages:\n  - from: {}/app:1\n",
+        homes[0].plain_address(),
+        homes[1].plain_address(),
+        source.plain_address()
+    );
+    let run = || bulk(&file).set("retry_timeout", "0s");
+    run().succeeds();
+    signed.at(&source);
+    let trouble = FaultAction::status(503);
+    homes[0].fault(Fault::always(RequestKind::Referrers, trouble));
+    run().fails_with(4);
+    assert_holds(&homes[1].plain_address(), "mirror/app", &signed.layout);
+    homes[0].clear_faults();
+    run().succeeds();
+    assert_holds(&homes[0].plain_address(), "mirror/app", &signed.layout);
 }
 
 #[test]
