@@ -4,8 +4,10 @@
 //! was being done to which thing; the cause is in `source()`, never also in the text; what to do
 //! about it is a hint, given by the type that knows.
 
+mod told;
+
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,6 +25,9 @@ use crate::setup::SetupError;
 use crate::source::SourceError;
 use crate::stop::Stopped;
 use crate::verify::VerifyError;
+pub(crate) use told::in_one_line;
+pub use told::{causes, harmless, write_chain};
+use told::{chain, indented};
 
 /// Advice on what to do about an error, a sentence each; most useful first.
 pub trait Hint {
@@ -255,132 +260,6 @@ impl From<Error> for Failure {
     }
 }
 
-/// Writes an error, its chain of causes and its hints, as a person reads them at the end of a log.
-///
-/// # Errors
-///
-/// When `out` cannot be written.
-pub fn write_chain(
-    out: &mut dyn Write,
-    error: &dyn std::error::Error,
-    hints: &[String],
-) -> io::Result<()> {
-    writeln!(out, "{}", chain(error, hints))
-}
-
-/// The same as a text without a line break at its end.
-///
-/// Every line passes through [`harmless`], because causes quote registries.
-fn chain(error: &dyn std::error::Error, hints: &[String]) -> String {
-    let mut lines = vec![format!("error: {}", indented(&error.to_string()))];
-    let causes = causes(error);
-    lines.extend(
-        causes
-            .iter()
-            .map(|cause| format!("  caused by: {}", indented(cause))),
-    );
-    if !hints.is_empty() {
-        lines.push(String::new());
-    }
-    lines.extend(hints.iter().map(|hint| format!("hint: {}", indented(hint))));
-    lines.join("\n")
-}
-
-/// The texts of an error's causes, outermost first, without those that tell nothing of their own.
-pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
-    let mut texts = Vec::new();
-    let mut last = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        next = cause.source();
-        // Some libraries repeat their cause in their own text.
-        let is_repeated = last.ends_with(&text);
-        if !(is_repeated || next.is_some() && is_wrapping(&text)) {
-            texts.push(in_our_words(&text).to_owned());
-        }
-        last = text;
-    }
-    texts
-}
-
-/// An error and its causes in one line, which need not hold all that is told at the end.
-pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
-    const LONGEST: usize = 240;
-    let mut text = harmless(&error.to_string());
-    for cause in causes(error) {
-        text += ": ";
-        match cause.char_indices().nth(LONGEST) {
-            Some((end, _)) => text += &(harmless(&cause[..end]) + "..."),
-            None => text += &harmless(&cause),
-        }
-    }
-    text
-}
-
-/// What a library says of a time that ran out, in words that tell for what.
-fn in_our_words(text: &str) -> &str {
-    match text {
-        // tokio's own, in reqwest of nothing but connections.
-        "deadline has elapsed" => "no connection was made in time",
-        "operation timed out" => "nothing came in time",
-        other => other,
-    }
-}
-
-/// What reqwest, hyper and yup-oauth2 wrap around the cause that tells something.
-fn is_wrapping(text: &str) -> bool {
-    matches!(
-        text,
-        "error sending request"
-            | "client error (Connect)"
-            | "client error (SendRequest)"
-            | "Hyper error: client error (Connect)"
-            | "Hyper error: client error (SendRequest)"
-            | "connection error"
-            | "tcp connect error"
-            | "error resolving DNS"
-            | "error following redirect"
-            | "error decoding response body"
-            | "request or response body error"
-            | "error reading a body from connection"
-            | "error writing a body to connection"
-    )
-}
-
-/// Further lines of a message are indented, so that none starts at the margin.
-fn indented(text: &str) -> String {
-    text.lines().map(harmless).collect::<Vec<_>>().join("\n  ")
-}
-
-/// Text that came from elsewhere, made fit for a terminal and for a CI log: control characters are
-/// shown as escapes, and what GitHub's runner would take for a command is broken up.
-///
-/// The runner acts on `::` at the start of a line and on `##[` anywhere in it
-/// (actions/runner, `ActionCommand.cs`).
-pub fn harmless(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() || turns_lines(character) {
-            safe.extend(character.escape_default());
-        } else {
-            safe.push(character);
-        }
-    }
-    let safe = safe.replace("##[", "##\\[");
-    if safe.trim_start().starts_with("::") {
-        safe.replacen("::", ":\\:", 1)
-    } else {
-        safe
-    }
-}
-
-/// True for what ends a line without being a control character, or has text read backwards
-/// (<https://trojansource.codes>).
-fn turns_lines(character: char) -> bool {
-    matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,26 +274,5 @@ mod tests {
                 assert_eq!(second.worst(*first), *first);
             }
         }
-    }
-
-    #[test]
-    fn foreign_text_can_neither_command_a_runner_nor_move_a_cursor() {
-        assert_eq!(harmless("::error::x"), ":\\:error::x");
-        assert_eq!(
-            harmless("  ::set-output name=a::x"),
-            "  :\\:set-output name=a::x"
-        );
-        assert_eq!(harmless("a ##[error]b"), "a ##\\[error]b");
-        assert_eq!(harmless("\x1b[2Ja\r\nb"), "\\u{1b}[2Ja\\r\\nb");
-        assert_eq!(harmless("a\u{202e}b\u{2028}c"), "a\\u{202e}b\\u{2028}c");
-        assert_eq!(harmless("crème brûlée"), "crème brûlée");
-    }
-
-    #[tokio::test]
-    async fn a_time_that_ran_out_is_told_in_words_that_say_for_what() {
-        let never = tokio::time::timeout(std::time::Duration::ZERO, std::future::pending::<()>());
-        let elapsed = never.await.unwrap_err();
-        let error = Error::Start(io::Error::other(elapsed));
-        assert_eq!(causes(&error), ["no connection was made in time"]);
     }
 }
