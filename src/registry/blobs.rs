@@ -18,8 +18,8 @@ use oci_distribution::token_cache::{RegistryToken, RegistryTokenType};
 use oci_distribution::{Reference, RegistryOperation};
 use reqwest::{Method, Response, StatusCode, Url};
 
+use super::authorization::{Access, Authorization};
 use super::http::read_bounded;
-use super::token::{Access, Authorization};
 use super::turns::within_turns;
 use super::{Registry, RegistryError};
 use crate::digest::Digest;

@@ -6,8 +6,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
+use super::authorization::Access;
 use super::pages::Turn;
-use super::token::Access;
 use super::{Registry, RegistryError};
 use crate::auth::Identity;
 

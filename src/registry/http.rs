@@ -5,8 +5,8 @@ use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::Registry;
+use super::authorization::Access;
 use super::error::{MAX_ERROR_BODY, RegistryError};
-use super::token::Access;
 pub(super) use crate::network::{BodyError, read_bounded};
 
 /// How often a request is sent again with a new token: the second one may run out as well.

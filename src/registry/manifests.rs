@@ -4,9 +4,9 @@ use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, Response, StatusCode};
 
+use super::authorization::Access;
 use super::error::{PAGE, is_page};
 use super::http::read_bounded;
-use super::token::Access;
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, MAX_MANIFEST_SIZE};

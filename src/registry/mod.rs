@@ -4,6 +4,7 @@
 //! beside it, because oci-client loses what users need from an answer and bounds no body.
 
 mod advice;
+mod authorization;
 mod blobs;
 mod challenge;
 mod download;
@@ -14,6 +15,7 @@ mod http;
 mod manifests;
 mod mount;
 mod pages;
+mod patience;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod pull;
@@ -26,7 +28,8 @@ mod turns;
 
 pub use error::RegistryError;
 pub use google::ListedManifest;
-pub(crate) use retry::{Patience, Retries, Retry, Retryable};
+pub(crate) use patience::Patience;
+pub(crate) use retry::{Retries, Retry, Retryable};
 pub use tags::Listing;
 
 use std::sync::Arc;
@@ -39,8 +42,9 @@ use crate::auth::Credential;
 use crate::error::{ExitCode, Hint};
 use crate::network::{Network, NetworkError};
 use crate::reference::Endpoint;
+use authorization::Access;
 use challenge::Challenge;
-use token::{Access, Tokens};
+use token::Tokens;
 
 /// A registry that answered, with the way to sign in to it.
 pub struct Registry {

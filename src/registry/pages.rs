@@ -4,9 +4,9 @@ use reqwest::header::{HeaderMap, LINK};
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
+use super::authorization::Access;
 use super::error::{PAGE, is_page};
 use super::http::read_bounded;
-use super::token::Access;
 use super::{Registry, RegistryError, Retries};
 
 /// The most bytes of one page: ten thousand of Google's entries are about 4 MB.

@@ -3,7 +3,7 @@
 use reqwest::header::{AUTHORIZATION, LOCATION, RANGE};
 use reqwest::{Method, StatusCode};
 
-use super::token::Access;
+use super::authorization::Access;
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
 

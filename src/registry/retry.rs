@@ -3,38 +3,22 @@
 //! A step is what can be repeated from its start: a request with its answer read to the end, or a
 //! blob with its POST and its PUT. Steps do not nest, so nothing is repeated by two of them.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
-use tokio::time::Instant;
 
+use super::patience::{LONGEST_WAIT, Patience, Silence};
 use crate::error::in_one_line;
 use crate::network::{Network, Pace};
 use crate::reference::Endpoint;
 
-/// The longest wait between two tries. A quota of Google's counts by the minute, and where
-/// `Retry-After` cannot be seen the wait has to grow past that by itself.
-const LONGEST_WAIT: Duration = Duration::from_secs(75);
-
 /// The first wait, unless the time allowed is short.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// How many times a step that a wait may mend is tried at least, however long each try takes: a
-/// blob of some gigabytes may need longer than the whole time-out once.
-const LEAST_TRIES: u32 = 3;
-
-/// How many times more a step is tried whose answer was garbled, or whose token was refused.
-const FEW: u32 = 2;
-
 /// How long what need not be known is waited for.
 const BRIEF: Duration = Duration::from_secs(15);
-
-/// How long a host that has not answered yet is waited for: it takes a registry that long to start,
-/// and no wait mends a name that is spelt wrongly, or a proxy that is not named.
-const FIRST_CONTACT: Duration = Duration::from_secs(30);
 
 /// Whether it helps to do a failed step again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,23 +56,6 @@ pub(crate) struct Retries {
     is_reached: bool,
     silence: Silence,
     pub(super) pace: Pace,
-}
-
-/// Since when nobody is there, as all steps together know it: the time that is allowed is that of a
-/// host, so that of a thousand images not each waits for it anew.
-#[derive(Clone, Debug, Default)]
-struct Silence(Arc<Mutex<Option<Instant>>>);
-
-impl Silence {
-    /// How long it has lasted; it begins now if it had not.
-    fn lasts(&self) -> Duration {
-        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.get_or_insert_with(Instant::now).elapsed()
-    }
-
-    fn ends(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
 }
 
 impl Retries {
@@ -153,17 +120,8 @@ impl Retries {
 
     /// What is left of the patience with a step that has not failed yet.
     pub(crate) fn patience(&self) -> Patience {
-        Patience {
-            timeout: self.timeout,
-            is_reached: self.is_reached,
-            silence: self.silence.clone(),
-            waits: self.waits(),
-            tries: 0,
-            unlucky: 0,
-            began: Instant::now(),
-            during: Duration::ZERO,
-            failed_first: None,
-        }
+        let silence = self.silence.clone();
+        Patience::new(self.timeout, self.is_reached, silence, self.waits())
     }
 
     /// Exponential waits with jitter, so that many who failed together do not come back together.
@@ -207,78 +165,6 @@ impl Retries {
     }
 }
 
-/// How often a step has failed, for how long, and how long it may go on.
-pub(crate) struct Patience {
-    timeout: Duration,
-    is_reached: bool,
-    silence: Silence,
-    waits: ExponentialBackoff,
-    tries: u32,
-    /// How many of the tries failed in a way that no wait mends.
-    unlucky: u32,
-    began: Instant,
-    during: Duration,
-    failed_first: Option<Instant>,
-}
-
-impl Patience {
-    /// The last error, knowing how often it was tried to avoid it.
-    pub(crate) fn give_up<E: Retryable>(&self, error: E) -> E {
-        error.tried(self.tries, self.during)
-    }
-
-    /// How long to wait after a failure before the next try; none when there is to be no other.
-    pub(crate) fn after(&mut self, retry: Retry) -> Option<Duration> {
-        self.tries += 1;
-        self.during = self.failed_first.get_or_insert_with(Instant::now).elapsed();
-        self.unlucky += u32::from(matches!(retry, Retry::Renewed | Retry::Twice));
-        self.is_reached |= !matches!(retry, Retry::Away | Retry::Unmet);
-        let before = match retry {
-            Retry::Away => self.silence.lasts().saturating_sub(self.during),
-            Retry::Unmet => Duration::ZERO,
-            _ => {
-                self.silence.ends();
-                Duration::ZERO
-            }
-        };
-        let (tries, during) = (self.tries, self.during);
-        let wait = self.waits.next().unwrap_or(LONGEST_WAIT);
-        // A connection that is not made may take all of that time for one try.
-        let to_meet = || {
-            let limit = self.timeout.min(FIRST_CONTACT);
-            let left = limit.saturating_sub(self.began.elapsed());
-            (!left.is_zero()).then_some(wait.min(left))
-        };
-        let within = |limit: Duration, least: u32| {
-            let left = limit.saturating_sub(during);
-            match (left.is_zero(), tries < least) {
-                (true, false) => None,
-                (_, true) => Some(wait),
-                // The last try is made when the time is up.
-                (false, false) => Some(wait.min(left)),
-            }
-        };
-        match retry {
-            Retry::Renewed => (self.unlucky <= FEW).then_some(Duration::ZERO),
-            Retry::Never => None,
-            _ if self.timeout.is_zero() => None,
-            Retry::Twice => (self.unlucky <= FEW).then_some(wait),
-            Retry::Unmet => to_meet(),
-            Retry::Away if !self.is_reached => to_meet(),
-            // Others have waited long enough before this step began.
-            Retry::Away if before >= self.timeout => None,
-            Retry::Away => within(self.timeout.saturating_sub(before), LEAST_TRIES),
-            Retry::Later(asked) | Retry::Throttled(asked) => {
-                let asked = asked.unwrap_or_default();
-                if asked > self.timeout.saturating_sub(during) {
-                    return None;
-                }
-                within(self.timeout, LEAST_TRIES).map(|wait| wait.max(asked))
-            }
-        }
-    }
-}
-
 fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
@@ -301,7 +187,10 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::registry::patience::FIRST_CONTACT;
 
     #[derive(Debug, thiserror::Error)]
     #[error("failed")]

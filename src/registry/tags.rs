@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
+use super::authorization::Access;
 use super::google::{self, Extension, ListedManifest};
 use super::pages::Turn;
-use super::token::Access;
 use super::{Registry, RegistryError, Retries};
 use crate::digest::Digest;
 

@@ -11,74 +11,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::HeaderValue;
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use super::advice::Asker;
+use super::authorization::{Access, Authorization, Scope};
 use super::challenge::Challenge;
 use super::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
 use super::http::read_bounded;
 use crate::auth::{Credential, Shown};
 use crate::network::Pace;
 use crate::secret::Secret;
-
-/// What a request shows in its `Authorization` header.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) enum Authorization {
-    /// Nothing.
-    None,
-    /// User and password.
-    Basic(String, Secret),
-    /// A registry token.
-    Bearer(Secret),
-}
-
-impl Authorization {
-    /// The header's value, marked so that no debug output shows it.
-    pub(super) fn header(&self) -> Option<HeaderValue> {
-        let text = match self {
-            Self::None => return None,
-            Self::Basic(user, password) => format!(
-                "Basic {}",
-                STANDARD.encode(format!("{user}:{}", password.expose()))
-            ),
-            Self::Bearer(token) => format!("Bearer {}", token.expose()),
-        };
-        let mut value = HeaderValue::from_str(&text).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
-}
-
-/// What may be done with a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Access {
-    /// Read alone.
-    Pull,
-    /// Read and write.
-    PullPush,
-    /// Read the names of all repositories.
-    Catalog,
-    /// List on one of Google's registries, which takes the OAuth token itself: no token has to be
-    /// bought for each repository; or by GitLab's API, which takes the login's token likewise.
-    /// <https://cloud.google.com/artifact-registry/docs/reference/docker-api>,
-    /// <https://docs.gitlab.com/api/rest/authentication/>
-    List,
-}
-
-impl Access {
-    /// The scope that a token server is asked for.
-    /// <https://distribution.github.io/distribution/spec/auth/scope/>
-    fn scope(self, repository: &str) -> String {
-        match self {
-            Self::Pull => format!("repository:{repository}:pull"),
-            Self::PullPush => format!("repository:{repository}:pull,push"),
-            Self::Catalog | Self::List => "registry:catalog:*".to_owned(),
-        }
-    }
-}
 
 /// The current token of each repository, bought when it is first needed.
 pub(super) struct Tokens {
@@ -94,25 +38,6 @@ pub(super) struct Tokens {
     current: Mutex<HashMap<Scope, Shared>>,
     /// All that was shown to the registry, in the forms in which it was.
     shown: Mutex<HashSet<String>>,
-}
-
-/// What a token is for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Scope {
-    repository: String,
-    access: Access,
-    /// Another repository that may be read with it, to mount from.
-    and_read: Option<String>,
-}
-
-impl Scope {
-    fn of(repository: &str, access: Access) -> Self {
-        Self {
-            repository: repository.to_owned(),
-            access,
-            and_read: None,
-        }
-    }
 }
 
 /// A token that one request buys while the others wait for it.
@@ -275,28 +200,14 @@ impl Tokens {
                 });
             }
             Challenge::Basic => {
-                return Ok(match self.basic(self.root.clone()).await? {
-                    Some(shown) => Token {
-                        renew_at: renewal(&shown),
-                        authorization: Authorization::Basic(shown.user, shown.password),
-                    },
-                    None => Token {
-                        authorization: Authorization::None,
-                        renew_at: None,
-                    },
-                });
+                return self
+                    .login_itself(|shown| Authorization::Basic(shown.user, shown.password))
+                    .await;
             }
             Challenge::Bearer { .. } if *access == Access::List => {
-                return Ok(match self.basic(self.root.clone()).await? {
-                    Some(shown) => Token {
-                        renew_at: renewal(&shown),
-                        authorization: Authorization::Bearer(shown.password),
-                    },
-                    None => Token {
-                        authorization: Authorization::None,
-                        renew_at: None,
-                    },
-                });
+                return self
+                    .login_itself(|shown| Authorization::Bearer(shown.password))
+                    .await;
             }
             Challenge::Bearer { realm, service } => (realm, service),
         };
@@ -349,6 +260,18 @@ impl Tokens {
             token.renew_at = Some(token.renew_at.map_or(end, |at| at.min(end)));
         }
         Ok(token)
+    }
+
+    /// What is shown where the registry takes the login itself.
+    async fn login_itself(
+        &self,
+        form: impl FnOnce(Shown) -> Authorization,
+    ) -> Result<Token, RegistryError> {
+        let shown = self.basic(self.root.clone()).await?;
+        Ok(Token {
+            renew_at: shown.as_ref().and_then(renewal),
+            authorization: shown.map_or(Authorization::None, form),
+        })
     }
 
     /// One request for a registry token.
