@@ -251,12 +251,11 @@ fn unusual(pushed: &Pushed, dry_run: bool) -> Vec<String> {
         )
     });
     let referrers = (pushed.referrers > 0).then(|| {
-        let (verb, noun) = match (pushed.referrers, dry_run) {
-            (1, false) => ("is", "manifest that refers"),
-            (1, true) => ("would be", "manifest that refers"),
-            (_, false) => ("are", "manifests that refer"),
-            (_, true) => ("would be", "manifests that refer"),
+        let (verb, noun) = match pushed.referrers {
+            1 => ("is", "manifest that refers"),
+            _ => ("are", "manifests that refer"),
         };
+        let verb = if dry_run { "would be" } else { verb };
         let (count, name) = (pushed.referrers, &pushed.name);
         format!("{count} {noun} to the image {verb} at `{name}` too")
     });

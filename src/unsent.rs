@@ -84,12 +84,7 @@ async fn check(source: &Source) -> Result<(), PushError> {
     for stated in digests {
         let actual = source.hash(&stated).await.map_err(PushError::Source)?;
         if actual != stated {
-            return Err(PushError::Damaged {
-                what: source.what().to_owned(),
-                stated,
-                actual,
-                is_remote: source.repository().is_some(),
-            });
+            return Err(PushError::damaged(source, stated, actual));
         }
     }
     Ok(())

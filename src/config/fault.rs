@@ -121,7 +121,8 @@ impl Faults {
             .unwrap_or(false)
     }
 
-    /// The same as [`Self::take`] for a path, whose faults come with advice; `text` is how it was given.
+    /// The same as [`Self::take`] for a path, whose faults come with advice; `text` is how it was
+    /// given.
     pub(super) fn take_path(
         &mut self,
         variable: &str,

@@ -1,21 +1,19 @@
 //! The mirror file: which images go where.
 
+mod entry;
 mod file;
 mod part;
 
 use std::io;
 
-use super::Platforms;
 use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::nearest::nearest;
 use super::paths::Paths;
-use crate::manifest::Platform;
-use crate::mirror::rename::Rename;
-use crate::mirror::select::{Order, Pattern, Selection};
-use crate::mirror::{Entry, Home, MirrorRequest, Origin};
-use crate::reference::{Endpoint, Reference, check_tag};
-use file::{By, File, Image, Options, Tags, Wanted};
+use crate::mirror::{Home, MirrorRequest};
+use crate::reference::Reference;
+use entry::entry;
+use file::File;
 
 const VARIABLE: &str = "config";
 const DEFAULT_FILE: &str = "gcr-push.yaml";
@@ -136,143 +134,11 @@ fn home(text: &str) -> Result<Home, String> {
     })
 }
 
-fn entry(image: Image, defaults: &Options) -> Result<Entry, String> {
-    let (origin, tags) = origin(&image.from, image.tags)?;
-    let to = match image.to.as_deref() {
-        Some(text) => rename(text).map_err(|fault| format!("`to`: {fault}"))?,
-        None => Rename::default(),
-    };
-    let platforms = match image.platforms.as_ref().or(defaults.platforms.as_ref()) {
-        None => Platforms::All,
-        Some(Wanted(wanted)) => match wanted.as_slice() {
-            [] => return Err("`platforms` is empty: leave it out, or say `all`".to_owned()),
-            [all] if all == "all" => Platforms::All,
-            wanted => {
-                let wanted = wanted.iter().map(|text| platform(text));
-                Platforms::Only(wanted.collect::<Result<_, _>>()?)
-            }
-        },
-    };
-    Ok(Entry {
-        origin,
-        to,
-        tags,
-        platforms,
-        referrers: image.referrers.or(defaults.referrers).unwrap_or(false),
-        best_effort: image.best_effort.or(defaults.best_effort).unwrap_or(false),
-    })
-}
-
-/// A template, and whether what it says itself can stand in a name.
-fn rename(text: &str) -> Result<Rename, String> {
-    let rename = Rename::parse(text).map_err(|fault| fault.to_string())?;
-    let (path, tag) = rename.apply("name", "tag");
-    let name: Result<Reference, _> = format!("registry.example.com/{path}").parse();
-    let checked = name.and_then(|_| check_tag(&tag));
-    checked.map_err(|fault| fault.to_string())?;
-    Ok(rename)
-}
-
-fn platform(text: &str) -> Result<Platform, String> {
-    text.parse().map_err(|_| {
-        format!(
-            "{} is no platform: expected `OS/ARCHITECTURE`, as in `linux/arm64`",
-            quoted(text)
-        )
-    })
-}
-
-/// Where images are read from, and which of their tags.
-fn origin(from: &str, tags: Option<Tags>) -> Result<(Origin, Selection), String> {
-    let name = from.strip_prefix("docker://").unwrap_or(from);
-    if let Some(path) = name.strip_suffix("/**") {
-        let (host, path) = path.split_once('/').unwrap_or((path, ""));
-        // Without a dot or a port it would be a name on Docker Hub.
-        let is_host = host == "localhost" || host.contains(['.', ':']);
-        let endpoint: Endpoint = host.parse().ok().filter(|_| is_host).ok_or_else(|| {
-            format!(
-                "{} is no registry: expected its host, as in `registry.example.com/team/**`",
-                quoted(host)
-            )
-        })?;
-        if endpoint.has_no_catalog() {
-            return Err(format!(
-                "{host} does not list what is below a path: name each repository"
-            ));
-        }
-        return Ok((Origin::Below(endpoint, path.to_owned()), selection(tags)?));
-    }
-    let reference = Reference::familiar(name)
-        .map_err(|_| "expected a name in a registry, such as `registry.example.com/team/api`, or `…/**` for all below a path".to_owned())?;
-    let (tag, digest) = (reference.tag.is_some(), reference.digest.is_some());
-    match (tag, digest, tags) {
-        (false, false, tags) => Ok((Origin::Repository(reference), selection(tags)?)),
-        (true, _, None) => Ok((Origin::Image(reference), Selection::all())),
-        (false, true, _) => Err(
-            "a digest alone has no tag to arrive under: add it, as in `api:1.2@sha256:…`"
-                .to_owned(),
-        ),
-        (true, _, Some(_)) => {
-            Err("it has a tag of its own and `tags` as well: keep one of them".to_owned())
-        }
-    }
-}
-
-fn selection(tags: Option<Tags>) -> Result<Selection, String> {
-    let rules = match tags {
-        None => return Ok(Selection::all()),
-        Some(Tags::List(include)) => {
-            return Ok(Selection {
-                include: patterns(&include)?,
-                ..Selection::all()
-            });
-        }
-        Some(Tags::Rules(rules)) => rules,
-    };
-    let semver = rules.semver.as_deref().map(|text| {
-        text.parse().map_err(|fault| {
-            format!(
-                "`semver`: {} is no range of versions: {fault}",
-                quoted(text)
-            )
-        })
-    });
-    if rules.newest == Some(0) {
-        return Err("`newest: 0` would mirror nothing".to_owned());
-    }
-    let semver = semver.transpose()?;
-    if rules.by.is_some() && rules.newest.is_none() {
-        return Err("`by` says what is newest, and needs `newest` beside it".to_owned());
-    }
-    let order = match rules.by {
-        Some(By::Semver) => Order::Semver,
-        Some(By::Date) => Order::Date,
-        None if semver.is_some() => Order::Semver,
-        None if rules.newest.is_some() => {
-            return Err("`newest` needs `by: semver` or `by: date` beside it".to_owned());
-        }
-        None => Order::Semver,
-    };
-    Ok(Selection {
-        include: patterns(&rules.include)?,
-        exclude: patterns(&rules.exclude)?,
-        semver,
-        newest: rules.newest,
-        order,
-    })
-}
-
-fn patterns(texts: &[String]) -> Result<Vec<Pattern>, String> {
-    let parsed = texts.iter().map(|text| {
-        Pattern::parse(text)
-            .map_err(|fault| format!("`tags`: {} is no expression: {fault}", quoted(text)))
-    });
-    parsed.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Platforms;
+    use crate::mirror::Origin;
 
     const FILE: &str = r#"
 destinations: [eu.gcr.io/acme-prod, us-docker.pkg.dev/acme-prod/mirror]

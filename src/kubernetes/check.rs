@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::{Ask, Cluster};
-use super::error::{Refusal, RequestError, Task};
+use super::failed_request::{Refusal, RequestError, Task};
 use super::objects::{AccountAt, FoundSecret, SecretAt, create_namespace, namespace_task};
 use super::survey::{Space, Survey};
 use super::{KubernetesError, Wanted};

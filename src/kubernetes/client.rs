@@ -12,7 +12,8 @@ use hyper_util::client::legacy::Client;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::error::{FailedRequest, KubernetesError, Refusal, RequestError, Task};
+use super::error::KubernetesError;
+use super::failed_request::{FailedRequest, Refusal, RequestError, Task};
 use super::sign_in::SignIn;
 use crate::network::{self, ProxyConnector};
 

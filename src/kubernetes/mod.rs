@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod connect;
 mod error;
+mod failed_request;
 mod objects;
 mod plugin;
 mod sign_in;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::client::Ask;
-use super::error::Task;
+use super::failed_request::Task;
 use crate::pull_secret::{KEY, PullSecret, TYPE};
 use crate::secret::Secret;
 

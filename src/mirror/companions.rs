@@ -14,13 +14,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, Descriptor};
 use crate::registry::{Listing, Registry, RegistryError};
-use crate::source::{COSIGN, fallback_tag};
+use crate::source::{MAX_DEPTH, cosign_tags, fallback_tag};
 
 /// Questions about one image that are under way at once.
 const AT_ONCE: usize = 8;
-
-/// How far what refers to what refers to an image is followed, as it is when it is brought.
-const MAX_DEPTH: usize = 8;
 
 /// The tags of a repository that are named for a digest, with what is under each where that is listed.
 pub(super) struct CompanionTags(HashMap<String, Option<Digest>>);
@@ -139,8 +136,7 @@ impl Repository<'_> {
     /// What cosign's tags for a manifest lead to.
     async fn tagged_for(&self, digest: &Digest) -> Result<Vec<(String, Digest)>, RegistryError> {
         let mut found = Vec::new();
-        for end in COSIGN {
-            let tag = format!("{}.{end}", fallback_tag(digest));
+        for tag in cosign_tags(digest) {
             if let Some(digest) = self.under(&tag).await? {
                 found.push((tag, digest));
             }

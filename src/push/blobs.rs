@@ -202,12 +202,7 @@ impl Blob {
         if let Origin::Source(source, key) = &self.origin {
             let actual = source.hash(key).await.map_err(PushError::Source)?;
             if actual != self.digest {
-                return Err(PushError::Damaged {
-                    what: source.what().to_owned(),
-                    stated: self.digest.clone(),
-                    actual,
-                    is_remote: source.repository().is_some(),
-                });
+                return Err(PushError::damaged(source, self.digest.clone(), actual));
             }
         }
         Err(match error.code() {

@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::error::{ExitCode, Hint};
 use crate::manifest::ManifestError;
 use crate::registry::{RegistryError, Retry, Retryable};
-use crate::source::SourceError;
+use crate::source::{Source, SourceError};
 
 /// An image that did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +115,16 @@ fn other_than(digest: Option<&Digest>) -> String {
 }
 
 impl PushError {
+    /// A layer of `source` whose bytes do not hash to what the image says.
+    pub(crate) fn damaged(source: &Source, stated: Digest, actual: Digest) -> Self {
+        Self::Damaged {
+            what: source.what().to_owned(),
+            stated,
+            actual,
+            is_remote: source.repository().is_some(),
+        }
+    }
+
     /// True when it would not have happened without layers of earlier images.
     pub(super) fn is_of_reuse(&self) -> bool {
         matches!(self, Self::Vanished(_) | Self::NotReadBack { .. })

@@ -283,12 +283,8 @@ async fn compressed(
         })?;
     meter.done();
     if compressed.diff_id != *diff_id {
-        return Err(PushError::Damaged {
-            what: source.what().to_owned(),
-            stated: diff_id.clone(),
-            actual: compressed.diff_id,
-            is_remote: source.repository().is_some(),
-        });
+        let actual = compressed.diff_id;
+        return Err(PushError::damaged(source, diff_id.clone(), actual));
     }
     tracing::info!(
         "compressed layer {} from {size} to {} bytes",

@@ -73,6 +73,12 @@ pub(crate) fn is_component(component: &str) -> bool {
             })
 }
 
+/// True for a first component that Docker takes for a host: any other begins a path on Docker Hub.
+/// <https://github.com/distribution/reference/blob/main/normalize.go>
+pub(crate) fn is_told_as_host(component: &str) -> bool {
+    component.contains(['.', ':']) || component == "localhost"
+}
+
 /// True when `repository` is `path`, or stands below it; everything stands below the empty path.
 pub(crate) fn is_at_or_below(repository: &str, path: &str) -> bool {
     let rest = repository.strip_prefix(path);

@@ -14,7 +14,7 @@ pub(crate) use endpoint::is_host_name;
 pub use endpoint::{Endpoint, HostKind};
 use grammar::check_repository;
 pub use grammar::check_tag;
-pub(crate) use grammar::{is_at_or_below, is_component};
+pub(crate) use grammar::{is_at_or_below, is_component, is_told_as_host};
 pub use place::Place;
 
 /// The name of an image: a repository at an endpoint, with a tag, a digest, or both.
@@ -101,7 +101,7 @@ impl FromStr for Reference {
         };
         let (host, path) = rest
             .split_once('/')
-            .filter(|(host, _)| host.contains(['.', ':']) || *host == "localhost")
+            .filter(|(host, _)| is_told_as_host(host))
             .ok_or_else(|| ReferenceError::NoHost(text.to_owned()))?;
         let endpoint: Endpoint = host.parse()?;
         let (repository, tag) = match path.rsplit_once(':') {
@@ -133,7 +133,7 @@ impl Reference {
     /// When it is no name of an image.
     pub fn familiar(text: &str) -> Result<Self, ReferenceError> {
         let host = text.split_once('/').map(|(host, _)| host);
-        match host.filter(|host| host.contains(['.', ':']) || *host == "localhost") {
+        match host.filter(|host| is_told_as_host(host)) {
             Some("docker.io" | "index.docker.io") => {
                 let (_, path) = text.split_once('/').unwrap_or_default();
                 Self::on_docker_hub(path)

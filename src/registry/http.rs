@@ -1,7 +1,7 @@
 //! Requests to one registry: signed in, in their turn, replayed when a token was refused, bodies
 //! bounded.
 
-use reqwest::header::AUTHORIZATION;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::Registry;
@@ -11,6 +11,12 @@ pub(super) use crate::network::{BodyError, read_bounded};
 
 /// How often a request is sent again with a new token: the second one may run out as well.
 const REPLAYS: u32 = 2;
+
+/// The media type that an answer states, without its parameters.
+pub(super) fn stated_type(answer: &Response) -> Option<&str> {
+    let stated = answer.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    stated.split(';').next().map(str::trim)
+}
 
 impl Registry {
     /// A URL below this registry's root.

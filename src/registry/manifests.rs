@@ -6,7 +6,7 @@ use reqwest::{Method, Response, StatusCode};
 
 use super::authorization::Access;
 use super::error::{PAGE, is_page};
-use super::http::read_bounded;
+use super::http::{read_bounded, stated_type};
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
 use crate::manifest::{AnyManifest, MAX_MANIFEST_SIZE};
@@ -107,11 +107,7 @@ impl Registry {
             StatusCode::NOT_FOUND => return Ok(None),
             _ => return Err(self.refusal(Method::GET, url, answer).await),
         }
-        let stated = answer
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .map(|text| text.split(';').next().unwrap_or(text).trim().to_owned());
+        let stated = stated_type(&answer).map(str::to_owned);
         // A tag has no digest of its own, but a registry says which one it stands for.
         let digest = reference.parse().ok().or_else(|| content_digest(&answer));
         let limit = usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX);
@@ -180,7 +176,7 @@ impl Registry {
                 format!("it stored {stored} instead of {}", manifest.digest()),
             )),
             // A sign-in page took it, and nobody would know where nothing is verified.
-            None if is_for_a_browser(&answer) => {
+            None if stated_type(&answer).is_some_and(|kind| kind.starts_with("text/html")) => {
                 Err(RegistryError::unexpected(Method::PUT, url, PAGE))
             }
             _ => Ok(()),
@@ -197,13 +193,6 @@ fn content_digest(answer: &Response) -> Option<Digest> {
         .ok()?
         .parse()
         .ok()
-}
-
-/// True when an answer says that it is a web page.
-fn is_for_a_browser(answer: &Response) -> bool {
-    let stated = answer.headers().get(CONTENT_TYPE);
-    let stated = stated.and_then(|value| value.to_str().ok());
-    stated.is_some_and(|text| text.trim_start().starts_with("text/html"))
 }
 
 #[cfg(test)]

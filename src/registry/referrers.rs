@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::ACCEPT;
 use reqwest::{Method, Response, StatusCode, Url};
 
-use super::http::read_bounded;
+use super::http::{read_bounded, stated_type};
 use super::pages::next_page;
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
@@ -120,9 +120,7 @@ impl Registry {
                     |request| request.header(ACCEPT, media_type::OCI_INDEX),
                 )
                 .await?;
-            let kind = answer.headers().get(CONTENT_TYPE);
-            let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-            let is_index = kind.split(';').next().map(str::trim) == Some(media_type::OCI_INDEX);
+            let is_index = stated_type(&answer) == Some(media_type::OCI_INDEX);
             let status = answer.status();
             if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
                 return Err(self.refusal(Method::GET, url, answer).await);

@@ -39,7 +39,7 @@ pub(super) trait Shelf {
 }
 
 /// The ends of cosign's tags.
-pub const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
+pub(super) const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 
 /// The most companions of one image: beyond that somebody has made something else of referrers.
 const MOST: usize = 10_000;
@@ -77,6 +77,12 @@ impl Companions {
 /// The tag that stands in for the referrers API (distribution spec, "Referrers Tag Schema").
 pub fn fallback_tag(digest: &Digest) -> String {
     format!("sha256-{}", digest.hex())
+}
+
+/// The tags that cosign keeps what goes along with a manifest under.
+pub fn cosign_tags(digest: &Digest) -> impl Iterator<Item = String> {
+    let tag = fallback_tag(digest);
+    COSIGN.into_iter().map(move |end| format!("{tag}.{end}"))
 }
 
 /// What was found at one manifest.
@@ -245,8 +251,7 @@ async fn around(shelf: &impl Shelf, digest: &Digest) -> Result<Found, SourceErro
             )),
         }
     }
-    for end in COSIGN {
-        let tag = format!("{tag}.{end}");
+    for tag in cosign_tags(digest) {
         if let Some(manifest) = shelf.readable(&tag).await? {
             found.companions.push((manifest, Some(tag)));
         }

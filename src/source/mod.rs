@@ -37,7 +37,7 @@ use futures_util::stream::BoxStream;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-pub use companions::{COSIGN, Companion, Companions, fallback_tag};
+pub use companions::{Companion, Companions, cosign_tags, fallback_tag};
 pub use daemon::EngineError;
 pub use error::{Fault, SourceError};
 pub use range::FileRange;
@@ -58,7 +58,7 @@ use files::Place;
 use remote::Remote;
 
 /// How deep indexes may be nested. Docker nests one; nothing is known to nest more than two.
-const MAX_DEPTH: usize = 8;
+pub const MAX_DEPTH: usize = 8;
 
 /// The bytes of a blob, in pieces, as they are read.
 pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;

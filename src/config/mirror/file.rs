@@ -79,12 +79,8 @@ impl<'de> Deserialize<'de> for Tags {
                 formatter.write_str("a list of tags, or rules such as `newest: 20`")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tags, A::Error> {
-                let mut tags = Vec::new();
-                while let Some(tag) = items.next_element()? {
-                    tags.push(tag);
-                }
-                Ok(Tags::List(tags))
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Tags, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(items)).map(Tags::List)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, rules: A) -> Result<Tags, A::Error> {

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use crate::answer::{self, Answer, Refusal};
 use crate::call::{self, Call};
+use crate::issuers;
 use crate::registry;
+use crate::{PlainAuth, Standin};
 
 /// What GitLab names the registry in its challenges.
 pub(crate) const SERVICE: &str = "container_registry";
@@ -19,6 +21,42 @@ pub(crate) const REGISTRY: &str = "registry.gitlab.com";
 
 /// Where its tokens are had.
 pub(crate) const REALM: &str = "https://gitlab.com/jwt/auth";
+
+impl Standin {
+    /// Makes a user of the GitLab whose projects are no group's; the registry of one is switched off.
+    pub fn gitlab_user(&self, name: &str, without_registry: &str) {
+        self.shared.gitlab.add_user(name);
+        self.shared.gitlab.switch_registry_off(without_registry);
+    }
+
+    /// Makes the plain registry that of gitlab.com, with these projects.
+    pub fn become_gitlab(&self, projects: &[&str]) {
+        for project in projects {
+            self.shared.gitlab.add_project(project);
+        }
+        self.change(|behaviour| {
+            behaviour.plain_auth = PlainAuth::Bearer;
+            behaviour.plain_anonymous_pull = false;
+            behaviour.realm = Some(REALM.to_owned());
+            behaviour.service = Some(SERVICE.to_owned());
+        });
+    }
+
+    /// An access token of GitLab's, for a group and all below it, with these scopes. Its registry
+    /// takes it beside this user name.
+    pub fn gitlab_token(&self, user: &str, token: &str, group: &str, scopes: &[&str]) {
+        self.shared.gitlab.add_token(token, group, scopes);
+        self.basic_user(user, token);
+    }
+
+    /// A job of GitLab's with `identity: google_cloud`: the URL that it asks, and the token that it
+    /// shows there.
+    pub fn gitlab_job(&self, issuer: &str, claims: Value) -> (String, String) {
+        let opens = self.shared.issuers.job(issuer, claims);
+        self.shared.accounts.keep_secret(&opens);
+        (format!("https://{}/token", issuers::GITLAB), opens)
+    }
+}
 
 /// Projects, and who may see what of them.
 #[derive(Default)]

@@ -183,40 +183,6 @@ impl Standin {
         (url, opens)
     }
 
-    /// Makes a user of the GitLab whose projects are no group's; the registry of one is switched off.
-    pub fn gitlab_user(&self, name: &str, without_registry: &str) {
-        self.shared.gitlab.add_user(name);
-        self.shared.gitlab.switch_registry_off(without_registry);
-    }
-
-    /// Makes the plain registry that of gitlab.com, with these projects.
-    pub fn become_gitlab(&self, projects: &[&str]) {
-        for project in projects {
-            self.shared.gitlab.add_project(project);
-        }
-        self.change(|behaviour| {
-            behaviour.plain_auth = PlainAuth::Bearer;
-            behaviour.plain_anonymous_pull = false;
-            behaviour.realm = Some(gitlab::REALM.to_owned());
-            behaviour.service = Some(gitlab::SERVICE.to_owned());
-        });
-    }
-
-    /// An access token of GitLab's, for a group and all below it, with these scopes. Its registry
-    /// takes it beside this user name.
-    pub fn gitlab_token(&self, user: &str, token: &str, group: &str, scopes: &[&str]) {
-        self.shared.gitlab.add_token(token, group, scopes);
-        self.basic_user(user, token);
-    }
-
-    /// A job of GitLab's with `identity: google_cloud`: the URL that it asks, and the token that it
-    /// shows there.
-    pub fn gitlab_job(&self, issuer: &str, claims: serde_json::Value) -> (String, String) {
-        let opens = self.shared.issuers.job(issuer, claims);
-        self.shared.accounts.keep_secret(&opens);
-        (format!("https://{}/token", issuers::GITLAB), opens)
-    }
-
     /// An OIDC token of an issuer, as a CI puts it into a variable or a file.
     pub fn oidc_token(&self, issuer: &str, claims: &serde_json::Value) -> String {
         let lifetime = self.shared.behaviour().oidc_lifetime;
