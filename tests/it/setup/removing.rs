@@ -14,10 +14,10 @@ fn all_that_setup_made_goes_keys_first_and_nothing_else() {
     apply.succeeds();
     cloud.standin.clear_requests();
     let outcome = cloud.remove().succeeds();
-    let masked = without_ids(&outcome.stdout);
+    let masked = without_day(&without_ids(&outcome.stdout));
     insta::assert_snapshot!(masked, @"
     STATE      WHAT                                                                                     WHY
-    to remove  key [KEY] of gcr-puller@acme.iam.gserviceaccount.com  made on 2026-11-24
+    to remove  key [KEY] of gcr-puller@acme.iam.gserviceaccount.com  made on [DAY]
     to remove  roles/artifactregistry.reader on gcr.io                                                  of gcr-puller@acme.iam.gserviceaccount.com
     to remove  roles/artifactregistry.writer on gcr.io                                                  of gcr-pusher@acme.iam.gserviceaccount.com
     to remove  roles/iam.workloadIdentityUser on gcr-pusher@acme.iam.gserviceaccount.com                of principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-github/attribute.repository_id/456
@@ -166,4 +166,17 @@ fn without_ids(text: &str) -> String {
         _ => part.to_owned(),
     });
     parts.collect()
+}
+
+/// The text without the day on which a key was made, which is today.
+fn without_day(text: &str) -> String {
+    const MADE_ON: &str = "made on ";
+
+    let Some((before, after)) = text.split_once(MADE_ON) else {
+        return text.to_owned();
+    };
+    let (day, rest) = after.split_at("2026-11-24".len());
+    let is_day = day.chars().all(|c| c.is_ascii_digit() || c == '-');
+    assert!(is_day, "no day: {day}");
+    format!("{before}{MADE_ON}[DAY]{rest}")
 }
