@@ -8,6 +8,7 @@ use super::inputs::VARIABLES;
 use super::paths::PathFault;
 use super::values::{base64, boolean};
 use crate::error::{ExitCode, Hint};
+use crate::reference::{ReferenceError, without_login};
 
 /// A request that cannot be carried out as it was given: all of its faults, not only the first.
 #[derive(Debug)]
@@ -136,6 +137,17 @@ impl Faults {
         .ok()
     }
 
+    /// True where a login stands in one of the items of a list. That is told, and nothing else of
+    /// the list: a password may hold what separates two items.
+    pub(super) fn refuse_login(&mut self, variable: &str, items: &[&str]) -> bool {
+        let found = items.iter().find_map(|item| ReferenceError::login(item));
+        let is_one = found.is_some();
+        if let Some(fault) = found {
+            self.unusable(variable, fault);
+        }
+        is_one
+    }
+
     fn push(&mut self, variable: &str, text: String, missing: bool) {
         self.faults.push(Fault {
             variable: variable.to_owned(),
@@ -178,6 +190,7 @@ pub(crate) fn quoted(value: &str) -> String {
     if looks_secret(value) {
         return "a value that looks like a secret and is not shown".to_owned();
     }
+    let value = without_login(value);
     let mut characters = value.chars();
     let start: String = characters.by_ref().take(LONGEST).collect();
     let more = if characters.next().is_some() {
@@ -230,5 +243,6 @@ mod tests {
     fn a_quoted_value_stays_on_its_line() {
         assert_eq!(quoted("a\n::error::b"), "`a\\n::error::b`");
         assert_eq!(quoted(&"é".repeat(100)).chars().count(), 83);
+        assert_eq!(quoted("https://user:x@gcr.io"), "`https://…@gcr.io`");
     }
 }

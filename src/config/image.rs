@@ -59,6 +59,12 @@ pub(super) fn image(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Op
         faults.missing(VARIABLE, format!("say what to push: {EXAMPLES}"));
         return None;
     };
+    if !is_file(text, paths)
+        && let Some(fault @ ReferenceError::Unfilled(..)) = ReferenceError::of_text(text)
+    {
+        faults.unusable(VARIABLE, fault);
+        return None;
+    }
     let form = match parse(text) {
         Ok(Form::Path(Transport::Bare, path, _)) if !is_file(path, paths) => path
             .parse()

@@ -11,7 +11,8 @@ use super::inputs::Given;
 use super::nearest::nearest;
 use super::paths::Paths;
 use crate::mirror::{Home, MirrorRequest};
-use crate::reference::Reference;
+use crate::reference::{Reference, ReferenceError, without_logins};
+use crate::config::targets::read_only;
 use entry::entry;
 use file::File;
 
@@ -97,8 +98,9 @@ fn parse(text: &str) -> Result<MirrorRequest, Vec<String>> {
     }
 }
 
-/// The parser's own words, with the right name for a mistyped key.
+/// The parser's own words, with the right name for a mistyped key. They may quote any value.
 fn with_advice(error: &str) -> String {
+    let error = &without_logins(error);
     let names: Vec<_> = error.split('`').skip(1).step_by(2).collect();
     if error.contains("unknown field")
         && let [typed, known @ ..] = names.as_slice()
@@ -117,6 +119,9 @@ fn home(text: &str) -> Result<Home, String> {
             quoted(text)
         )
     };
+    if let Some(fault) = ReferenceError::of_text(text) {
+        return Err(fault.to_string());
+    }
     let (host, path) = text.split_once('/').ok_or_else(fault)?;
     // Only the project of a domain has a colon: `example.com:project`.
     if path
@@ -126,7 +131,15 @@ fn home(text: &str) -> Result<Home, String> {
         return Err(fault());
     }
     // Whether a name may stand below it is asked with one.
-    let below: Reference = format!("{host}/{path}/name").parse().map_err(|_| fault())?;
+    let below: Reference = format!("{host}/{path}/name")
+        .parse()
+        .map_err(|error| match error {
+            ReferenceError::Host(..) => ReferenceError::to_string(&error),
+            _ => fault(),
+        })?;
+    if below.endpoint.is_read_only() {
+        return Err(read_only(&below.endpoint));
+    }
     let path = below.repository.strip_suffix("/name").ok_or_else(fault)?;
     Ok(Home {
         path: path.to_owned(),

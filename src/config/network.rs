@@ -138,9 +138,13 @@ fn certificates(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option
 fn insecure_registries(given: &Given, faults: &mut Faults) -> Vec<Endpoint> {
     const VARIABLE: &str = "insecure_registries";
     let mut endpoints = Vec::new();
-    for item in list(given.inputs.insecure_registries.as_deref().unwrap_or("")) {
+    let items = list(given.inputs.insecure_registries.as_deref().unwrap_or(""));
+    if faults.refuse_login(VARIABLE, &items) {
+        return endpoints;
+    }
+    for item in items {
         match item.parse::<Endpoint>() {
-            Ok(endpoint) if endpoint.is_google() => faults.unusable(
+            Ok(endpoint) if endpoint.is_google() || endpoint.is_read_only() => faults.unusable(
                 VARIABLE,
                 format!("`{endpoint}` is Google's and is never spoken to over plain HTTP"),
             ),

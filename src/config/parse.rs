@@ -244,6 +244,9 @@ fn compression(given: &Given, faults: &mut Faults) -> Compression {
     }
 }
 
+/// How a platform is written.
+pub(super) const PLATFORM_FORMS: &str = "`OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64`, or with a version as in `windows/amd64:10.0.17763`";
+
 fn platforms(given: &Given, faults: &mut Faults) -> Platforms {
     const VARIABLE: &str = "platforms";
     let Some(text) = given
@@ -257,7 +260,7 @@ fn platforms(given: &Given, faults: &mut Faults) -> Platforms {
     let parsed = list(text).into_iter().map(|item| {
         item.parse().map_err(|PlatformError| {
             format!(
-                "{} is no platform: expected `OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64`",
+                "{} is no platform: expected {PLATFORM_FORMS}",
                 quoted(item)
             )
         })

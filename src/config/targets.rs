@@ -5,7 +5,9 @@ use super::inputs::{Given, PROJECT};
 use super::values::list;
 use super::{BestEffort, Command, Destinations, Listing, defaults};
 use crate::auth::{GoogleCredential, Origin};
-use crate::reference::{Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag};
+use crate::reference::{
+    Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag, placeholder,
+};
 
 /// Reads `tags`, `registry`, `project_id`, `repository` and `name`; the credential may know the
 /// project.
@@ -19,16 +21,22 @@ pub(super) fn destinations(
     faults: &mut Faults,
 ) -> Destinations {
     // What is set up is told by `registry` and `repository` alone.
-    let (references, tags) = match command {
-        Command::Setup => (Vec::new(), Vec::new()),
-        Command::List => {
-            let (mut references, tags) = items(given, faults);
-            references.extend(shown(given, faults));
-            (references, tags)
-        }
-        _ => items(given, faults),
+    let Items {
+        mut references,
+        tags,
+        is_sound,
+    } = match command {
+        Command::Setup => Items::default(),
+        _ => items(given, command, faults),
     };
-    let endpoints = endpoints(given, command, &references, &tags, faults);
+    if command == Command::List {
+        references.extend(shown(given, faults));
+    }
+    let endpoints = match is_sound || given.inputs.registry.is_some() {
+        true => endpoints(given, command, &references, &tags, is_sound, faults),
+        // What would have gone where is not known.
+        false => Vec::new(),
+    };
     let inputs = &given.inputs;
     let project = project(given, google);
     let destinations = Destinations {
@@ -44,11 +52,11 @@ pub(super) fn destinations(
         best_effort: BestEffort::default(),
     };
     let destinations = Destinations {
-        best_effort: best_effort(given, &destinations.hosts(), faults),
+        best_effort: best_effort(given, &destinations.hosts(), is_sound, faults),
         ..destinations
     };
     let origin = project.map_or("project_id", |(origin, _)| origin);
-    if check_parts(&destinations, origin, faults) && command != Command::PullSecret {
+    if check_parts(&destinations, origin, faults) && is_sound && command != Command::PullSecret {
         check_endpoints(&destinations, command, given, faults);
         // A key brings its project: while there is none, or a faulty one, it is not the project
         // that is missing.
@@ -90,60 +98,149 @@ fn project<'a>(
         .or_else(ambient)
 }
 
-/// The items of `tags`: full references, each with a tag, and tags alone.
-fn items(given: &Given, faults: &mut Faults) -> (Vec<Reference>, Vec<String>) {
+/// The items of `tags`: full references, and tags alone.
+struct Items {
+    /// Each with a tag, but for those that are pushed by digest alone.
+    references: Vec<Reference>,
+    tags: Vec<String>,
+    /// False where an item cannot be used, so that it is not known what was meant.
+    is_sound: bool,
+}
+
+impl Default for Items {
+    fn default() -> Self {
+        Self {
+            references: Vec::new(),
+            tags: Vec::new(),
+            is_sound: true,
+        }
+    }
+}
+
+const BRANCH: &str = "a tag for a branch is `CI_COMMIT_REF_SLUG` on GitLab, and what docker/metadata-action makes on GitHub";
+
+fn items(given: &Given, command: Command, faults: &mut Faults) -> Items {
     const VARIABLE: &str = "tags";
-    let mut references: Vec<Reference> = Vec::new();
-    let mut tags = Vec::new();
+    let mut found = Items::default();
     let Some(text) = given.inputs.tags.as_deref() else {
-        return (references, tags);
+        return found;
     };
     let items = list(text);
     if items.is_empty() {
         faults.unusable(VARIABLE, "there is no item in it, only separators");
+        found.is_sound = false;
     }
+    if faults.refuse_login(VARIABLE, &items) {
+        found.is_sound = false;
+        return found;
+    }
+    let mut has_markup = false;
     for item in items {
-        if item.contains(char::is_whitespace) {
-            faults.unusable(
-                VARIABLE,
-                format!(
-                    "{} is one item: put a comma or a line break between two",
-                    quoted(item)
-                ),
-            );
-            continue;
-        }
-        if !item.contains('/') {
-            match check_tag(item) {
-                Ok(()) => tags.push(item.to_owned()),
-                Err(fault) => {
-                    faults.unusable(VARIABLE, fault);
-                    if item.contains(':') {
-                        faults.hint("a full reference begins with its registry, as in `gcr.io/PROJECT/NAME:TAG`; an item without `/` is a tag alone");
-                    }
+        match one_item(item) {
+            Ok(Item::Tag(tag)) => found.tags.push(tag),
+            Ok(Item::Reference(reference)) => {
+                let is_read_only = reference.endpoint.is_read_only() && command != Command::List;
+                if is_read_only {
+                    faults.unusable(VARIABLE, read_only(&reference.endpoint));
+                    found.is_sound = false;
+                } else if !found.references.contains(&reference) {
+                    found.references.push(reference);
                 }
             }
-            continue;
-        }
-        match item.parse::<Reference>() {
-            Ok(reference) if reference.digest.is_some() => faults.unusable(
-                VARIABLE,
-                format!(
-                    "{} ends in a digest, but only a tag can be chosen: the digest follows from the image",
-                    quoted(item)
-                ),
-            ),
-            Ok(mut reference) => {
-                // As `docker push` reads it.
-                reference.tag.get_or_insert_with(|| "latest".to_owned());
-                if !references.contains(&reference) {
-                    references.push(reference);
+            Err(fault) => {
+                found.is_sound = false;
+                let is_markup = matches!(fault, ItemFault::Name(ReferenceError::Markup(..)));
+                // Every item of such a list has marks, and it is one slip.
+                if !(is_markup && has_markup) {
+                    fault.tell(item, faults);
                 }
+                has_markup |= is_markup;
             }
-            Err(fault) => faults.unusable(VARIABLE, fault),
         }
     }
-    (references, tags)
+    found
+}
+
+enum Item {
+    Reference(Reference),
+    Tag(String),
+}
+
+enum ItemFault {
+    Name(ReferenceError),
+    Text(String),
+}
+
+impl ItemFault {
+    fn tell(self, item: &str, faults: &mut Faults) {
+        const VARIABLE: &str = "tags";
+        match self {
+            Self::Text(text) => faults.unusable(VARIABLE, text),
+            Self::Name(fault) => {
+                let is_branch = match &fault {
+                    ReferenceError::Tag(tag, _) => tag.contains('/'),
+                    ReferenceError::NoHost(_) => !item.contains(':'),
+                    _ => false,
+                };
+                if is_branch {
+                    faults.hint(BRANCH);
+                } else if matches!(fault, ReferenceError::Tag(..)) && !item.contains('/') && item.contains(':') {
+                    faults.hint("a full reference begins with its registry, as in `gcr.io/PROJECT/NAME:TAG`; an item without `/` is a tag alone");
+                }
+                faults.unusable(VARIABLE, fault);
+            }
+        }
+    }
+}
+
+impl From<ReferenceError> for ItemFault {
+    fn from(fault: ReferenceError) -> Self {
+        Self::Name(fault)
+    }
+}
+
+fn one_item(item: &str) -> Result<Item, ItemFault> {
+    if let Some(fault) = ReferenceError::of_text(item) {
+        return Err(fault.into());
+    }
+    if item.contains(char::is_whitespace) {
+        return Err(ItemFault::Text(format!(
+            "{} is one item: put a comma or a line break between two",
+            quoted(item)
+        )));
+    }
+    if !item.contains('/') {
+        check_tag(item)?;
+        return Ok(Item::Tag(item.to_owned()));
+    }
+    let by_digest = item.strip_suffix('@');
+    let mut reference: Reference = by_digest.unwrap_or(item).parse()?;
+    if reference.digest.is_some() {
+        return Err(ItemFault::Text(format!(
+            "{} ends in a digest, but only a tag can be chosen: the digest follows from the image; \
+             `@` alone pushes by digest, without a tag",
+            quoted(item)
+        )));
+    }
+    match (by_digest, &reference.tag) {
+        (Some(_), Some(_)) => {
+            return Err(ItemFault::Text(format!(
+                "{} has a tag and an `@`, which pushes without a tag: keep one of them",
+                quoted(item)
+            )));
+        }
+        (Some(_), None) => {}
+        // As `docker push` reads it.
+        (None, _) => {
+            reference.tag.get_or_insert_with(|| "latest".to_owned());
+        }
+    }
+    Ok(Item::Reference(reference))
+}
+
+/// Why nothing is pushed to a host with public images.
+pub(super) fn read_only(endpoint: &Endpoint) -> String {
+    format!("nothing can be pushed to `{endpoint}`: it holds public images, which are only read")
 }
 
 /// What `list` is to show of `image`: what a registry holds under that name.
@@ -157,15 +254,25 @@ fn shown(given: &Given, faults: &mut Faults) -> Option<Reference> {
 }
 
 /// The items of `best_effort`: hosts, and repositories on them.
-fn best_effort(given: &Given, hosts: &[Endpoint], faults: &mut Faults) -> BestEffort {
+fn best_effort(
+    given: &Given,
+    hosts: &[Endpoint],
+    is_sound: bool,
+    faults: &mut Faults,
+) -> BestEffort {
     const VARIABLE: &str = "best_effort";
     let mut found = BestEffort::default();
     let Some(text) = given.inputs.best_effort.as_deref() else {
         return found;
     };
-    for item in list(text) {
+    let items = list(text);
+    if faults.refuse_login(VARIABLE, &items) {
+        return found;
+    }
+    for item in items {
         let endpoint = if item.contains('/') {
-            item.parse().map(|reference: Reference| {
+            let name = item.strip_suffix('@').unwrap_or(item);
+            name.parse().map(|reference: Reference| {
                 let endpoint = reference.endpoint.clone();
                 found.references.push(reference);
                 endpoint
@@ -175,7 +282,7 @@ fn best_effort(given: &Given, hosts: &[Endpoint], faults: &mut Faults) -> BestEf
                 .inspect(|host: &Endpoint| found.hosts.push(host.clone()))
         };
         match endpoint {
-            Ok(endpoint) if hosts.contains(&endpoint) => {}
+            Ok(endpoint) if hosts.contains(&endpoint) || !is_sound => {}
             Ok(_) => faults.unusable(
                 VARIABLE,
                 format!(
@@ -195,6 +302,7 @@ fn endpoints(
     command: Command,
     references: &[Reference],
     tags: &[String],
+    is_sound: bool,
     faults: &mut Faults,
 ) -> Vec<Endpoint> {
     const VARIABLE: &str = "registry";
@@ -210,7 +318,10 @@ fn endpoints(
     if items.is_empty() {
         faults.unusable(VARIABLE, "there is no item in it, only separators");
     }
-    if only_full && matches!(command, Command::Push | Command::Doctor) {
+    if faults.refuse_login(VARIABLE, &items) {
+        return Vec::new();
+    }
+    if only_full && is_sound && matches!(command, Command::Push | Command::Doctor) {
         faults.unusable(
             VARIABLE,
             "nothing would go there, because every item of `tags` is a full reference: give its references in `tags` too, or a tag without `/`",
@@ -221,6 +332,9 @@ fn endpoints(
     for item in items {
         match item.parse() {
             Ok(endpoint) if endpoints.contains(&endpoint) => {}
+            Ok(endpoint) if endpoint.is_read_only() && command != Command::List => {
+                faults.unusable(VARIABLE, read_only(&endpoint));
+            }
             Ok(endpoint) => endpoints.push(endpoint),
             Err(fault) => faults.unusable(VARIABLE, fault),
         }
@@ -247,7 +361,9 @@ fn check_parts(destinations: &Destinations, origin: &'static str, faults: &mut F
             repository: None,
         })
     {
-        let reason = if project.contains('/') {
+        let reason = if placeholder(project).is_some() {
+            UNFILLED
+        } else if project.contains('/') {
             "give the project alone, without `/`"
         } else {
             reason
@@ -267,6 +383,7 @@ fn check_parts(destinations: &Destinations, origin: &'static str, faults: &mut F
             ..Parts::default()
         };
         let reason = match refused(alone) {
+            Some(_) if placeholder(part).is_some() => UNFILLED,
             _ if variable == "repository" && part.contains('/') => {
                 "give the repository alone, without `/`"
             }
@@ -283,6 +400,8 @@ fn check_parts(destinations: &Destinations, origin: &'static str, faults: &mut F
     }
     good
 }
+
+const UNFILLED: &str = "it holds a variable that nothing filled in";
 
 /// Why no registry would take these parts.
 fn refused(parts: Parts) -> Option<&'static str> {

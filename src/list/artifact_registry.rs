@@ -218,6 +218,7 @@ fn told(children: Vec<Child>, parts: &mut Parts) -> Vec<Platform> {
             os: child.os,
             architecture: child.architecture,
             variant: Some(child.variant).filter(|variant| !variant.is_empty()),
+            os_version: None,
         };
         if platform.is_known() {
             if let Ok(digest) = child.digest.parse() {

@@ -48,32 +48,59 @@ pub(super) fn of_index(tree: &Tree, settings: &Settings) -> Result<Part, PushErr
         Some(attestations) => attestations == Attestations::Strip,
         None => wanted.is_some_and(|wanted| wanted.len() == 1),
     };
+    let present = tree.platforms();
+    let meant: Vec<&Platform> = wanted
+        .into_iter()
+        .flatten()
+        .flat_map(|wanted| Platform::meant(&present, wanted))
+        .collect();
+    // One platform makes one plain image, so that it has to be clear which.
+    let alone = match wanted {
+        Some([wanted]) if meant.len() > 1 => {
+            return Err(PushError::SeveralPlatforms {
+                wanted: wanted.to_string(),
+                present: shown(meant.into_iter()),
+            });
+        }
+        Some([_]) => {
+            let mut images = tree.images().into_iter();
+            images.find(|image| image.platform.as_ref() == meant.first().copied())
+        }
+        _ => None,
+    };
     // What names no platform is no image for one, but an attestation goes with its image.
     let is_wanted = |child: &Descriptor| match (attested(child), wanted) {
         (Some(_), _) => !strips,
         (None, None) => true,
-        (None, Some(wanted)) => {
-            let platform = child.platform.as_ref();
-            platform.is_some_and(|has| wanted.iter().any(|wanted| has.fits(wanted)))
+        (None, Some(_)) => {
+            let is_meant = |has| meant.contains(&has);
+            child.platform.as_ref().is_some_and(is_meant)
+                && alone.is_none_or(|image| image.digest == child.digest)
         }
     };
     let part = tree.keep(is_wanted);
     let Some(wanted) = wanted else {
         return Ok(part.unwrap_or_else(|| tree.present()));
     };
-    let present = tree.platforms();
     let missing: Vec<_> = wanted
         .iter()
-        .filter(|wanted| !present.iter().any(|has| has.fits(wanted)))
+        .filter(|wanted| Platform::meant(&present, wanted).is_empty())
         .map(Platform::to_string)
         .collect();
     match part {
         Some(part) if missing.is_empty() => Ok(part),
         _ => Err(PushError::NoPlatform {
             missing,
-            present: present.iter().map(Platform::to_string).collect(),
+            present: shown(present.iter()),
         }),
     }
+}
+
+/// An image tells its platforms itself.
+fn shown<'a>(platforms: impl Iterator<Item = &'a Platform>) -> Vec<String> {
+    platforms
+        .map(|platform| harmless(&platform.to_string()))
+        .collect()
 }
 
 /// Refuses an image that says in its config that it is for another platform than those that are

@@ -33,6 +33,14 @@ pub enum PushError {
         /// What the source holds.
         present: Vec<String>,
     },
+    /// The one platform that was asked for is that of several images.
+    #[error("`{wanted}` means several images here: {}", .present.join(", "))]
+    SeveralPlatforms {
+        /// What was asked for.
+        wanted: String,
+        /// What the source holds of it.
+        present: Vec<String>,
+    },
     /// A layer's bytes are not the ones that the image names.
     #[error("{what} is damaged: the bytes of its layer `{stated}` hash to `{actual}`")]
     Damaged {
@@ -136,7 +144,7 @@ impl PushError {
             Self::Registry { cause, .. } => cause.exit_code(),
             Self::Source(cause) => cause.exit_code(),
             Self::Damaged { .. } | Self::Manifest(_) | Self::Compress { .. } => ExitCode::Failed,
-            Self::NoPlatform { .. } => ExitCode::Usage,
+            Self::NoPlatform { .. } | Self::SeveralPlatforms { .. } => ExitCode::Usage,
             Self::TagTaken { .. } => ExitCode::Failed,
             Self::NotReadBack { cause, .. } => cause.exit_code(),
             Self::Vanished(_) | Self::Changed { .. } | Self::Behind | Self::Late { .. } => {
@@ -192,6 +200,10 @@ impl Hint for PushError {
                  does not hold, and has to be saved from where they were built"
                     .to_owned(),
             ],
+            Self::SeveralPlatforms { present, .. } => vec![format!(
+                "name one of them in `platforms`, as `{}`; several make a smaller index",
+                present.first().map_or("", String::as_str)
+            )],
             Self::Vanished(_) => vec![
                 "push again with `layer_reuse: off`, which sends every layer that is missing"
                     .to_owned(),

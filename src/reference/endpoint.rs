@@ -35,6 +35,22 @@ const GCR_LOCATIONS: [(&str, &str); 4] = [
     ("asia.gcr.io", "asia"),
 ];
 
+/// Google's hosts with public images that nobody else pushes to, and that need no login.
+/// <https://cloud.google.com/artifact-registry/docs/pull-cached-dockerhub-images>
+const PUBLIC: [&str; 11] = [
+    "mirror.gcr.io",
+    "us-mirror.gcr.io",
+    "eu-mirror.gcr.io",
+    "asia-mirror.gcr.io",
+    "marketplace.gcr.io",
+    "launcher.gcr.io",
+    "k8s.gcr.io",
+    "us.k8s.gcr.io",
+    "eu.k8s.gcr.io",
+    "asia.k8s.gcr.io",
+    "l.gcr.io",
+];
+
 impl Endpoint {
     /// `host` or `host:port`, in lower case.
     pub fn host(&self) -> &str {
@@ -94,6 +110,12 @@ impl Endpoint {
         self.kind() != HostKind::Other
     }
 
+    /// True for a host of Google's with public images, which are read without a login and where
+    /// nothing can be pushed.
+    pub fn is_read_only(&self) -> bool {
+        PUBLIC.contains(&self.host())
+    }
+
     /// True for this machine, where plain HTTP is tried when HTTPS is not spoken.
     pub fn is_loopback(&self) -> bool {
         let name = self.host_name().trim_matches(['[', ']']);
@@ -115,8 +137,11 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let fault = |reason| Err(ReferenceError::Host(text.to_owned(), reason));
-        if text.contains("://") {
-            return fault("give the host alone, without `https://`");
+        if let Some(error) = ReferenceError::of_text(text) {
+            return Err(match error {
+                ReferenceError::Scheme(_) => ReferenceError::Host(text.to_owned(), without(text)),
+                other => other,
+            });
         }
         if text.contains('/') {
             return fault("give the host alone; project and name have variables of their own");
@@ -135,8 +160,8 @@ impl FromStr for Endpoint {
             return fault("it is no host name");
         }
         if port.is_none() && name.ends_with("gcr.io") && name != "gcr.io" {
-            let known = GCR_LOCATIONS.iter().any(|(host, _)| *host == name);
-            if !known && name.ends_with(".gcr.io") {
+            let mut known = GCR_LOCATIONS.iter().map(|(host, _)| host).chain(&PUBLIC);
+            if name.ends_with(".gcr.io") && !known.any(|host| *host == name) {
                 return fault(
                     "Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io`",
                 );
@@ -149,6 +174,16 @@ impl FromStr for Endpoint {
             }
         }
         Ok(Self(host))
+    }
+}
+
+/// The fault of a host with a scheme.
+fn without(text: &str) -> &'static str {
+    match super::text::scheme(text) {
+        Some("http://") => "give the host alone, without `http://`",
+        Some("docker://") => "give the host alone, without `docker://`",
+        Some("oci://") => "give the host alone, without `oci://`",
+        _ => "give the host alone, without `https://`",
     }
 }
 
@@ -190,6 +225,9 @@ mod tests {
         );
         assert_eq!(kind("registry.example.com:5000"), HostKind::Other);
         assert_eq!(kind("notgcr.io"), HostKind::Other);
+        assert_eq!(kind("mirror.gcr.io"), HostKind::Other);
+        let is_read_only = |host: &str| host.parse::<Endpoint>().unwrap().is_read_only();
+        assert!(is_read_only("mirror.gcr.io") && !is_read_only("gcr.io"));
     }
 
     #[test]

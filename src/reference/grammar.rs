@@ -11,7 +11,10 @@ use super::{Endpoint, HostKind, ReferenceError};
 pub fn check_tag(tag: &str) -> Result<(), ReferenceError> {
     let fault = |reason| Err(ReferenceError::Tag(tag.to_owned(), reason));
     if tag.is_empty() {
-        return fault("it is empty");
+        return fault("it is empty, as where a variable is not set in this run");
+    }
+    if tag.contains('/') {
+        return fault("a tag holds no `/`");
     }
     if tag.len() > 128 {
         return fault("it is longer than 128 characters");
@@ -28,12 +31,19 @@ pub fn check_tag(tag: &str) -> Result<(), ReferenceError> {
     Ok(())
 }
 
+/// What is wrong with `gcr.io//app`.
+pub(super) const EMPTY_PART: &str = "a part of it is empty, as where a variable is not set, or a secret in the \
+    pull request of a fork";
+
 /// Checks a repository's path: the grammar of the distribution spec for each component, the 255
 /// characters that most registries allow with the host, and the components that Google asks for.
 pub(super) fn check_repository(endpoint: &Endpoint, path: &str) -> Result<(), ReferenceError> {
     let fault = |reason| Err(ReferenceError::Repository(path.to_owned(), reason));
     if path.is_empty() {
         return fault("it is empty");
+    }
+    if path.split('/').any(str::is_empty) {
+        return fault(EMPTY_PART);
     }
     if path.bytes().any(|b| b.is_ascii_uppercase()) {
         return fault("registries take lower case only");
@@ -77,6 +87,18 @@ pub(crate) fn is_component(component: &str) -> bool {
 /// <https://github.com/distribution/reference/blob/main/normalize.go>
 pub(crate) fn is_told_as_host(component: &str) -> bool {
     component.contains(['.', ':']) || component == "localhost"
+}
+
+/// The host in front of a path; None where it begins with no host, as `web:feature` is none.
+pub(crate) fn split_host(text: &str) -> Option<(&str, &str)> {
+    let (host, path) = text.split_once('/').filter(|(host, _)| is_told_as_host(host))?;
+    let is_tag = match host.split_once(':') {
+        Some((name, port)) => {
+            !name.contains(['.', '[']) && !port.bytes().all(|b| b.is_ascii_digit())
+        }
+        None => false,
+    };
+    (!is_tag).then_some((host, path))
 }
 
 /// True when `repository` is `path`, or stands below it; everything stands below the empty path.

@@ -4,6 +4,7 @@
 mod endpoint;
 mod grammar;
 mod place;
+mod text;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,8 +15,9 @@ pub(crate) use endpoint::is_host_name;
 pub use endpoint::{Endpoint, HostKind};
 use grammar::check_repository;
 pub use grammar::check_tag;
-pub(crate) use grammar::{is_at_or_below, is_component, is_told_as_host};
+pub(crate) use grammar::{is_at_or_below, is_component, is_told_as_host, split_host};
 pub use place::Place;
+pub(crate) use text::{placeholder, without_login, without_logins};
 
 /// The name of an image: a repository at an endpoint, with a tag, a digest, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,6 +90,9 @@ impl FromStr for Reference {
     /// one only with a `.`, a `:` or as `localhost`, so that a mistyped path is never taken for an
     /// image on somebody's registry.
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if let Some(error) = ReferenceError::of_text(text) {
+            return Err(error);
+        }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (
                 rest,
@@ -99,24 +104,24 @@ impl FromStr for Reference {
             ),
             None => (text, None),
         };
-        let (host, path) = rest
-            .split_once('/')
-            .filter(|(host, _)| is_told_as_host(host))
-            .ok_or_else(|| ReferenceError::NoHost(text.to_owned()))?;
+        let (host, path) =
+            split_host(rest).ok_or_else(|| ReferenceError::NoHost(text.to_owned()))?;
         let endpoint: Endpoint = host.parse()?;
-        let (repository, tag) = match path.rsplit_once(':') {
-            // A colon before the last slash belongs to a domain-scoped project.
-            Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag.to_owned())),
-            _ => (path, None),
+        let path = match endpoint.is_google() {
+            true => domain_scoped(path),
+            false => path.to_owned(),
+        };
+        let (repository, tag) = match path.split_once(':') {
+            Some((repository, tag)) => (repository, Some(tag.to_owned())),
+            None => (path.as_str(), None),
         };
         if let Some(tag) = &tag {
             check_tag(tag)?;
         }
-        let repository = domain_scoped(repository);
-        check_repository(&endpoint, &repository)?;
+        check_repository(&endpoint, repository)?;
         Ok(Self {
+            repository: repository.to_owned(),
             endpoint,
-            repository,
             tag,
             digest,
         })
@@ -149,9 +154,18 @@ impl Reference {
     }
 }
 
-/// `example.com:project` is written `example.com/project` in the path of an image.
+/// A path with its first part as Google writes it: `example.com:project` is `example.com/project`
+/// in the name of an image. Any other colon begins a tag.
+/// <https://cloud.google.com/artifact-registry/docs/docker/names#domain>
 fn domain_scoped(path: &str) -> String {
-    path.replacen(':', "/", 1)
+    let first = path.split('/').next().unwrap_or_default();
+    match first.split_once(':') {
+        Some((domain, project)) if domain.contains('.') && path.len() > first.len() => {
+            let rest = &path[first.len()..];
+            format!("{domain}/{project}{rest}")
+        }
+        _ => path.to_owned(),
+    }
 }
 
 /// The parts of a destination that the variables `project_id`, `repository` and `name` give.
@@ -173,7 +187,10 @@ impl Parts {
     /// Names the part that is missing or does not belong, or the name that no registry takes.
     pub fn at(&self, endpoint: &Endpoint) -> Result<Reference, ReferenceError> {
         let name = self.name.as_deref().ok_or(ReferenceError::NoName)?;
-        let project = self.project.as_deref().map(domain_scoped);
+        let project = self.project.as_deref().map(|project| match project.split_once(':') {
+            Some((domain, project)) if domain.contains('.') => format!("{domain}/{project}"),
+            _ => project.to_owned(),
+        });
         let missing_project = || ReferenceError::NoProject(endpoint.clone());
         let path = match endpoint.kind() {
             HostKind::Gcr { .. } => format!("{}/{name}", project.ok_or_else(missing_project)?),
@@ -203,14 +220,46 @@ impl Parts {
 /// A name as a message shows it: on one line, and of a length that fits a log.
 fn shown(text: &str) -> String {
     const LONGEST: usize = 150;
+    let text = without_login(text);
     let mut characters = text.chars();
-    let start: String = characters.by_ref().take(LONGEST).collect();
+    let start = characters.by_ref().take(LONGEST);
+    // Quotes are no harm, and hard to read with a backslash.
+    let start = start.map(|character| match character {
+        '"' | '\'' => character.to_string(),
+        other => other.escape_debug().to_string(),
+    });
+    let start: String = start.collect();
     let more = if characters.next().is_some() {
         "…"
     } else {
         ""
     };
-    format!("{}{more}", start.escape_debug())
+    format!("{start}{more}")
+}
+
+impl ReferenceError {
+    /// The fault of a text with a login before its host; None if there is no login in it.
+    pub(crate) fn login(text: &str) -> Option<Self> {
+        text::after_login(text).map(|host| Self::Login(host.to_owned()))
+    }
+
+    /// What is wrong with a text before it is taken apart; None if nothing is.
+    pub(crate) fn of_text(text: &str) -> Option<Self> {
+        if let Some(error) = Self::login(text) {
+            return Some(error);
+        }
+        if let Some(placeholder) = text::placeholder(text) {
+            return Some(Self::Unfilled(text.to_owned(), placeholder.to_owned()));
+        }
+        if let Some(mark) = text::markup(text) {
+            return Some(Self::Markup(text.to_owned(), mark.to_owned()));
+        }
+        if text::scheme(text).is_some() {
+            return Some(Self::Scheme(text.to_owned()));
+        }
+        text.starts_with(['/', ':'])
+            .then(|| Self::EmptyPart(text.to_owned()))
+    }
 }
 
 /// A name that cannot be a destination or a source.
@@ -219,6 +268,21 @@ pub enum ReferenceError {
     /// Not a host that can be talked to.
     #[error("`{text}` is no registry: {reason}", text = shown(.0), reason = .1)]
     Host(String, &'static str),
+    /// A login in front of the host; only what follows it is kept.
+    #[error("a login stands before `@{}`, and is not shown: leave it out; a login goes into `docker_config`, for the image's own registry into `source_username` and `source_password`, for Google into `credentials_json` or `access_token`", shown(.0))]
+    Login(String),
+    /// A variable in it that nothing filled in.
+    #[error("`{}` holds `{}`, which nothing filled in: set the variable, or write its value", shown(.0), shown(.1))]
+    Unfilled(String, String),
+    /// A mark of YAML or JSON that is taken for a part of it.
+    #[error("`{}` holds the `{}` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes", shown(.0), .1)]
+    Markup(String, String),
+    /// A URL in place of a name.
+    #[error("`{}` is no name of an image: leave out `{}`", shown(.0), text::scheme(.0).unwrap_or_default())]
+    Scheme(String),
+    /// An empty part in front.
+    #[error("`{}` begins with nothing: {}", shown(.0), grammar::EMPTY_PART)]
+    EmptyPart(String),
     /// No host in front of the path.
     #[error("`{}` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/`", shown(.0))]
     NoHost(String),
@@ -278,7 +342,73 @@ mod tests {
         assert_eq!(reference.parent(), Some("example.com/proj"));
         let reference = parse("us-docker.pkg.dev/example.com/proj/repo/app").unwrap();
         assert_eq!(reference.parent(), Some("example.com/proj/repo"));
+        let reference = parse("us-docker.pkg.dev/example.com:proj/repo/app:1").unwrap();
+        assert_eq!(reference.repository, "example.com/proj/repo/app");
+        assert_eq!(reference.tag.as_deref(), Some("1"));
         assert!(parse("gcr.io/example.com/proj").is_err());
+    }
+
+    #[test]
+    fn a_colon_elsewhere_begins_a_tag_and_a_tag_holds_no_slash() {
+        for bad in [
+            "gcr.io/acme-prod/web:feature/login",
+            "gcr.io/acme-prod/web:v1:latest",
+            "us-docker.pkg.dev/acme-prod/r/web:release/1.2",
+            "us-docker.pkg.dev/acme-prod/r:1/web",
+            "ghcr.io/acme/api:feature/x",
+            "ghcr.io/acme.io:feature/x",
+            "gcr.io/acme:prod/web:1",
+            "gcr.io/acme/my.app:feature/x",
+            "gcr.io/example.com:proj/web:feature/login",
+        ] {
+            let error = parse(bad).unwrap_err();
+            assert!(matches!(error, ReferenceError::Tag(..)), "{bad}: {error}");
+        }
+        assert!(matches!(
+            parse("web:feature/login"),
+            Err(ReferenceError::NoHost(_))
+        ));
+    }
+
+    #[test]
+    fn a_text_that_is_no_name_yet_is_told_for_what_it_is() {
+        let told = [
+            "https://user:S3CRET@gcr.io/acme/a:1",
+            "gcr.io/${PROJECT_ID}/app:1",
+            "\"gcr.io/acme/app:1\"",
+            "- gcr.io/acme/app:1",
+            "docker://gcr.io/acme/app:1",
+            "gcr.io//app:1",
+            "/acme/app:1",
+            "gcr.io/acme/app:",
+        ]
+        .map(|text| parse(text).unwrap_err().to_string());
+        insta::assert_snapshot!(told.join("\n"), @r#"
+        a login stands before `@gcr.io/acme/a:1`, and is not shown: leave it out; a login goes into `docker_config`, for the image's own registry into `source_username` and `source_password`, for Google into `credentials_json` or `access_token`
+        `gcr.io/${PROJECT_ID}/app:1` holds `${PROJECT_ID}`, which nothing filled in: set the variable, or write its value
+        `"gcr.io/acme/app:1"` holds the `"` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes
+        `- gcr.io/acme/app:1` holds the `-` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes
+        `docker://gcr.io/acme/app:1` is no name of an image: leave out `docker://`
+        image name `/app` would be refused: a part of it is empty, as where a variable is not set, or a secret in the pull request of a fork
+        `/acme/app:1` begins with nothing: a part of it is empty, as where a variable is not set, or a secret in the pull request of a fork
+        tag `` would be refused: it is empty, as where a variable is not set in this run
+        "#);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_name_that_is_taken_reads_back(
+            host in "(gcr\\.io|us-docker\\.pkg\\.dev|localhost:5000|ghcr\\.io)",
+            path in "[a-z.:/_-]{1,24}",
+            tag in "(:[a-z/:.-]{1,8})?",
+        ) {
+            let text = format!("{host}/{path}{tag}");
+            if let Ok(reference) = parse(&text) {
+                proptest::prop_assert_eq!(parse(&reference.to_string()).unwrap(), reference.clone());
+                let tag = reference.tag.unwrap_or_default();
+                proptest::prop_assert!(!tag.contains(['/', ':']));
+            }
+        }
     }
 
     #[test]

@@ -136,21 +136,39 @@ impl Tree {
             .flatten()
     }
 
+    /// The images that the indexes name and that are in the source, in their order; attestations are
+    /// none.
+    pub fn images(&self) -> Vec<&Descriptor> {
+        let mut images = Vec::new();
+        let mut seen = HashSet::new();
+        let mut waiting = match &self.root {
+            AnyManifest::Index(index) => index.manifests.iter().rev().collect(),
+            AnyManifest::Manifest(_) => Vec::new(),
+        };
+        while let Some(child) = waiting.pop() {
+            match self.children.get(&child.digest) {
+                Some(AnyManifest::Index(index)) => {
+                    // One index may be named many times.
+                    if seen.insert(&child.digest) {
+                        waiting.extend(index.manifests.iter().rev());
+                    }
+                }
+                Some(AnyManifest::Manifest(_)) if attested(child).is_none() => images.push(child),
+                None if self.unread.contains(&child.digest) && attested(child).is_none() => {
+                    images.push(child);
+                }
+                _ => {}
+            }
+        }
+        images
+    }
+
     /// The platforms that are in the source, each once: those that the indexes name for the
     /// manifests that are there. A plain manifest names none.
     pub fn platforms(&self) -> Vec<Platform> {
         let mut platforms: Vec<Platform> = Vec::new();
-        let manifests = std::iter::once(&self.root).chain(self.children.values());
-        let named = manifests.flat_map(|manifest| match manifest {
-            AnyManifest::Index(index) => index.manifests.as_slice(),
-            AnyManifest::Manifest(_) => &[],
-        });
-        for child in named.filter(|child| attested(child).is_none()) {
-            let is_there =
-                self.children.contains_key(&child.digest) || self.unread.contains(&child.digest);
-            if let Some(platform) = child.platform.as_ref().filter(|_| is_there)
-                && !platforms.contains(platform)
-            {
+        for platform in self.images().into_iter().filter_map(|i| i.platform.as_ref()) {
+            if !platforms.contains(platform) {
                 platforms.push(platform.clone());
             }
         }
@@ -305,8 +323,13 @@ impl<W: Fn(&Descriptor) -> bool> Pruning<'_, W> {
         if !changed {
             return Kept::Whole;
         }
-        match (children.len(), children.pop()) {
-            (1, Some(only)) => Kept::One(only),
+        // The same image under the same platform twice is one.
+        let is_one = children.windows(2).all(|pair| {
+            let [one, other] = [&pair[0].descriptor, &pair[1].descriptor];
+            one.digest == other.digest && one.platform == other.platform
+        });
+        match (is_one, children.pop()) {
+            (true, Some(only)) => Kept::One(only),
             (_, Some(last)) => {
                 children.push(last);
                 Kept::Smaller(rewritten(index, document, children))

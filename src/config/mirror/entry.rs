@@ -2,12 +2,13 @@
 
 use super::file::{By, Image, Options, Tags, Wanted};
 use crate::config::Platforms;
+use crate::config::parse::PLATFORM_FORMS;
 use crate::config::fault::quoted;
 use crate::manifest::Platform;
 use crate::mirror::rename::Rename;
 use crate::mirror::select::{Order, Pattern, Selection};
 use crate::mirror::{Entry, Origin};
-use crate::reference::{Endpoint, Reference, check_tag, is_told_as_host};
+use crate::reference::{Endpoint, Reference, ReferenceError, check_tag, is_told_as_host};
 
 /// An image of the list, with what it leaves to the defaults.
 pub(super) fn entry(image: Image, defaults: &Options) -> Result<Entry, String> {
@@ -50,7 +51,7 @@ fn rename(text: &str) -> Result<Rename, String> {
 fn platform(text: &str) -> Result<Platform, String> {
     text.parse().map_err(|_| {
         format!(
-            "{} is no platform: expected `OS/ARCHITECTURE`, as in `linux/arm64`",
+            "{} is no platform: expected {PLATFORM_FORMS}",
             quoted(text)
         )
     })
@@ -59,6 +60,9 @@ fn platform(text: &str) -> Result<Platform, String> {
 /// Where images are read from, and which of their tags.
 fn origin(from: &str, tags: Option<Tags>) -> Result<(Origin, Selection), String> {
     let name = from.strip_prefix("docker://").unwrap_or(from);
+    if let Some(fault) = ReferenceError::of_text(name) {
+        return Err(fault.to_string());
+    }
     if let Some(path) = name.strip_suffix("/**") {
         let (host, path) = path.split_once('/').unwrap_or((path, ""));
         let endpoint = Some(host).filter(|host| is_told_as_host(host));
@@ -76,8 +80,12 @@ fn origin(from: &str, tags: Option<Tags>) -> Result<(Origin, Selection), String>
         }
         return Ok((Origin::Below(endpoint, path.to_owned()), selection(tags)?));
     }
-    let reference = Reference::familiar(name)
-        .map_err(|_| "expected a name in a registry, such as `registry.example.com/team/api`, or `…/**` for all below a path".to_owned())?;
+    let reference = Reference::familiar(name).map_err(|fault| match fault {
+        ReferenceError::Tag(..) | ReferenceError::Repository(..) | ReferenceError::Digest(_) => {
+            fault.to_string()
+        }
+        _ => "expected a name in a registry, such as `registry.example.com/team/api`, or `…/**` for all below a path".to_owned(),
+    })?;
     let (tag, digest) = (reference.tag.is_some(), reference.digest.is_some());
     match (tag, digest, tags) {
         (false, false, tags) => Ok((Origin::Repository(reference), selection(tags)?)),

@@ -11,6 +11,7 @@ use super::sniff::Looks;
 use crate::digest::Digest;
 use crate::error::{ExitCode, harmless};
 use crate::manifest::ManifestError;
+use crate::reference::without_login;
 use crate::registry::RegistryError;
 
 /// Why an image cannot be read from its source.
@@ -308,7 +309,7 @@ pub(super) fn list(choices: &[String]) -> String {
 /// Text from an archive in backticks, made harmless and of bounded length.
 pub(super) fn quoted(text: &str) -> String {
     const MOST: usize = 200;
-    let safe = harmless(text);
+    let safe = harmless(&without_login(text));
     match safe.char_indices().nth(MOST) {
         Some((end, _)) => format!("`{}…`", &safe[..end]),
         None => format!("`{safe}`"),
