@@ -191,7 +191,8 @@ impl Hint for Error {
                     .to_owned(),
             ],
             Self::Target(ReferenceError::NoName) => vec![
-                "an image that is saved or asked for by its ID brings no name of its own"
+                "an image that is saved or asked for by its ID brings no name of its own, and an OCI \
+                 layout often no more than a tag"
                     .to_owned(),
             ],
             Self::Target(ReferenceError::Tag(..)) => {

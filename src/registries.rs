@@ -66,7 +66,7 @@ impl<'a> Registries<'a> {
     ///
     /// # Errors
     ///
-    /// As for [`Self::destination`].
+    /// As for [`Self::source`].
     pub async fn listing(&self, endpoint: &Endpoint) -> Result<Arc<Registry>, Error> {
         self.open(endpoint, Use::List).await
     }
@@ -116,10 +116,8 @@ impl<'a> Registries<'a> {
     async fn open_now(&self, endpoint: &Endpoint, purpose: Use) -> Result<Arc<Registry>, Error> {
         let credentials = self.credentials;
         let credential = match purpose {
-            Use::Read => credentials.for_source(endpoint).await,
-            Use::List | Use::Write | Use::WriteIfWell => {
-                credentials.for_destination(endpoint).await
-            }
+            Use::Read | Use::List => credentials.for_source(endpoint).await,
+            Use::Write | Use::WriteIfWell => credentials.for_destination(endpoint).await,
         };
         let credential = credential.map_err(Error::Auth)?;
         let writes = matches!(purpose, Use::Write | Use::WriteIfWell);

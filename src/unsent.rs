@@ -9,6 +9,7 @@ use crate::mirror::MirrorRequest;
 use crate::push::PushError;
 use crate::push::targets;
 use crate::reference::ReferenceError;
+use crate::report::push::shown_tags;
 use crate::report::table::{Table, bytes};
 use crate::report::{self, Report, console};
 use crate::source::{Content, LayerForm, Source};
@@ -109,7 +110,7 @@ fn plan(source: &Source, destinations: &Destinations) -> Result<Table, Reference
         Ok(targets) => {
             for target in targets {
                 let name = format!("{}/{}", target.endpoint, target.repository);
-                add(name, target.tags.join(","));
+                add(name, shown_tags(&target.tags));
             }
         }
         // Most often the key would have told.

@@ -222,6 +222,8 @@ impl Credentials {
             Err((origin, error @ DockerConfigError::Helper(..))) if endpoint.is_google() => {
                 Some(AuthError::DockerConfig(origin, error))
             }
+            // And for hosts that need no login at all.
+            Err((_, DockerConfigError::Helper(..))) if endpoint.is_read_only() => None,
             Err((origin, error)) => return Err(AuthError::DockerConfig(origin, error)),
         };
         let machine = match endpoint.is_google() {

@@ -108,13 +108,13 @@ macro_rules! variables {
 
 variables! {
     Image {
-        image: "The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker://REF` (an image in a registry, as is a bare `HOST/NAME:TAG`), `docker-daemon:REF` (an image that a Docker engine holds), a bare path, told apart by its content, or `-` for an archive on standard input, which may stand for PATH too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`. With `list` the image of a registry that is shown.";
-        platforms: "List of the platforms of a multi-platform image to push, such as `linux/amd64, linux/arm64/v8`; one makes it a plain image, several a smaller index; default `all`.";
+        image: "The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker://REF` (an image in a registry, as is a bare `HOST/NAME:TAG`), `docker-daemon:REF` (an image that a Docker engine holds), a bare path, told apart by its content, or `-` for an archive on standard input, which may stand for PATH too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`. With `list` the image, or the folder of images, of a registry that is shown.";
+        platforms: "List of the platforms of a multi-platform image to push, such as `linux/amd64, linux/arm64/v8`, or with a version `windows/amd64:10.0.17763`; one makes it a plain image, several a smaller index; default `all`.";
         attestations: "What is done to the attestations that BuildKit adds to an index (provenance, SBOM): `keep` or `strip`; default `keep`, but for one platform that is asked for alone.";
         referrers: "`true` carries along what refers to the image and to each platform of it: signatures, SBOMs and attestations, by the referrers API, its fallback tag, or cosign's tags; from a registry, an OCI layout or an OCI archive; default `false`.";
     }
     Target {
-        tags: "List of destinations: full references such as `gcr.io/acme/api:1.2`, as docker/metadata-action prints them, or tags without `/` such as `1.2`, which go to `name` at each `registry`; default the tags inside the image, else `latest`.";
+        tags: "List of destinations: full references such as `gcr.io/acme/api:1.2`, as docker/metadata-action prints them, or with `@` in place of the tag, by digest alone; or tags without `/` such as `1.2`, which go to `name` at each `registry`; default the tags inside the image, else `latest`.";
         registry: "List of hosts for tags without `/`: `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io`, `LOCATION-docker.pkg.dev`, or any other registry such as `registry.example.com:5000`; default `gcr.io`.";
         project_id: "Google Cloud project of the destination, such as `acme-prod`; default the project of `credentials_json`, then GOOGLE_CLOUD_PROJECT, GCP_PROJECT, GCLOUD_PROJECT, CLOUDSDK_PROJECT, CLOUDSDK_CORE_PROJECT, GOOGLE_ARTIFACT_REGISTRY_PROJECT_ID.";
         repository: "Artifact Registry repository, such as `containers`; needed on `pkg.dev` hosts, but for `list`, and only there.";
@@ -354,7 +354,12 @@ pub(super) fn read(
             None => {}
         }
     }
-    refuse_unknown(own.into_keys(), faults);
+    let (inputs, ours): (Vec<_>, Vec<_>) =
+        own.into_keys().partition(|name| name.starts_with(GITHUBS));
+    refuse_unknown(ours, faults);
+    if in_action {
+        check_inputs(inputs, faults);
+    }
     Given {
         // Every field is optional text, which envy cannot fail to read; were it to, everything
         // would be absent, and what is needed would be told as missing.
@@ -370,13 +375,12 @@ fn is_blank(value: &Option<OsString>) -> bool {
         .is_none_or(|value| value.to_str().is_some_and(|text| text.trim().is_empty()))
 }
 
-/// Only our own prefix is ours to guard: `INPUT_*` belongs to every action there is.
-fn refuse_unknown(names: impl Iterator<Item = String>, faults: &mut Faults) {
-    let mut unknown: Vec<String> = names.filter(|name| name.starts_with(OURS)).collect();
+/// Our own prefix is ours to guard.
+fn refuse_unknown(mut unknown: Vec<String>, faults: &mut Faults) {
     unknown.sort_unstable();
     for name in unknown {
         let typed = name.trim_start_matches(OURS).to_ascii_lowercase();
-        let text = match nearest(&typed, VARIABLES.iter().map(|variable| variable.name)) {
+        let text = match meant(&typed) {
             Some(near) => format!(
                 "there is no such variable; did you mean `{OURS}{}`?",
                 near.to_ascii_uppercase()
@@ -385,4 +389,47 @@ fn refuse_unknown(names: impl Iterator<Item = String>, faults: &mut Faults) {
         };
         faults.unusable(&name.escape_debug().to_string(), text);
     }
+}
+
+/// Inputs of the runner's own, for every action that is a container.
+const OF_RUNNER: [&str; 2] = ["args", "entrypoint"];
+
+/// What other actions and people call our variables.
+const OTHER_WORDS: [(&str, &str); 5] = [
+    ("credentials", "credentials_json"),
+    ("json_key", "credentials_json"),
+    ("project", "project_id"),
+    ("service_account_key", "credentials_json"),
+    ("token", "access_token"),
+];
+
+/// The runner passes on what `with` holds, whether or not `action.yml` has it. What is next to one of
+/// ours was meant for it; anything else may be another action's habit, and changes nothing.
+fn check_inputs(mut unknown: Vec<String>, faults: &mut Faults) {
+    unknown.sort_unstable();
+    for name in unknown {
+        let typed = name.trim_start_matches(GITHUBS).to_ascii_lowercase();
+        if OF_RUNNER.contains(&typed.as_str()) {
+            continue;
+        }
+        let shown = typed.escape_debug().to_string();
+        match meant(&typed) {
+            Some(near) => faults.unusable(
+                &shown,
+                format!("there is no such input; did you mean `{near}`?"),
+            ),
+            None => tracing::warn!("there is no input `{shown}`: it changes nothing"),
+        }
+    }
+}
+
+/// The variable that a name was most likely meant to be.
+fn meant(typed: &str) -> Option<&'static str> {
+    let typed = typed.replace('-', "_");
+    let other = OTHER_WORDS.iter().find(|(word, _)| *word == typed);
+    let exact = VARIABLES.iter().find(|variable| variable.name == typed);
+    let other = other.map(|(_, name)| *name);
+    other
+        .or(exact.map(|variable| variable.name))
+        .or_else(|| nearest(&typed, VARIABLES.iter().map(|variable| variable.name)))
 }

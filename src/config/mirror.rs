@@ -10,9 +10,9 @@ use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::nearest::nearest;
 use super::paths::Paths;
+use crate::config::targets::read_only;
 use crate::mirror::{Home, MirrorRequest};
 use crate::reference::{Reference, ReferenceError, without_logins};
-use crate::config::targets::read_only;
 use entry::entry;
 use file::File;
 
@@ -248,7 +248,7 @@ images:
         image 2 of the list, `nowhere/**`: `nowhere` is no registry: expected its host, as in `registry.example.com/team/**`
         image 3 of the list, `r.example/a`: `platforms` is empty: leave it out, or say `all`
         image 1 of the list, `r.example/a`: `to`: image name `Up/name` would be refused: registries take lower case only
-        image 2 of the list, `r.example/a`: `to`: tag `tag/x` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag
+        image 2 of the list, `r.example/a`: `to`: tag `tag/x` would be refused: a tag holds no `/`
         images[0]: invalid type: string "r.example/a", expected an image, as in `from: registry.example.com/team/api` at line 2 column 10
         invalid type: sequence, expected `destinations` and `images`
         images: invalid type: integer `3`, expected a sequence at line 1 column 9

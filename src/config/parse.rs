@@ -259,10 +259,7 @@ fn platforms(given: &Given, faults: &mut Faults) -> Platforms {
     };
     let parsed = list(text).into_iter().map(|item| {
         item.parse().map_err(|PlatformError| {
-            format!(
-                "{} is no platform: expected {PLATFORM_FORMS}",
-                quoted(item)
-            )
+            format!("{} is no platform: expected {PLATFORM_FORMS}", quoted(item))
         })
     });
     let parsed: Vec<_> = parsed

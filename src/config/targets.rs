@@ -184,7 +184,10 @@ impl ItemFault {
                 };
                 if is_branch {
                     faults.hint(BRANCH);
-                } else if matches!(fault, ReferenceError::Tag(..)) && !item.contains('/') && item.contains(':') {
+                } else if matches!(fault, ReferenceError::Tag(..))
+                    && !item.contains('/')
+                    && item.contains(':')
+                {
                     faults.hint("a full reference begins with its registry, as in `gcr.io/PROJECT/NAME:TAG`; an item without `/` is a tag alone");
                 }
                 faults.unusable(VARIABLE, fault);

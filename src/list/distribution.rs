@@ -88,6 +88,17 @@ pub(super) async fn image(registry: &Registry, repository: &str) -> Result<Found
     Ok(Found::Image(found))
 }
 
+/// The names right below a path that is no image; None where there are none, or where a registry
+/// does not tell.
+pub(super) async fn folder(registry: &Registry, path: &str) -> Option<Vec<String>> {
+    let endpoint = registry.endpoint();
+    // Google's lists a folder as it lists an image.
+    if endpoint.is_google() || endpoint.has_no_catalog() {
+        return None;
+    }
+    names(registry, path).await.ok()
+}
+
 async fn catalog(registry: &Registry) -> Result<Vec<String>, ListError> {
     let place = registry.endpoint().to_string();
     match registry.catalog().await {

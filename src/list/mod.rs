@@ -223,7 +223,13 @@ async fn by_registry(
             Found::Names(first_level(path, names))
         }
         (Listing::Images { .. }, true) => Found::Images(distribution::below(registry, path).await?),
-        (Listing::Tags(_), false) => distribution::image(registry, path).await?,
+        (Listing::Tags(_), false) => match distribution::image(registry, path).await {
+            Err(nothing @ ListError::Nothing(_)) => {
+                let names = distribution::folder(registry, path).await;
+                Found::Names(first_level(path, names.ok_or(nothing)?))
+            }
+            found => found?,
+        },
         (Listing::Tags(_), true) => Found::Images(distribution::below(registry, path).await?),
     })
 }

@@ -244,12 +244,21 @@ mod tests {
         assert_eq!(meant(&amd, "linux/amd64/v3"), "linux/amd64/v3");
         assert_eq!(meant(&amd, "linux/amd64/v4"), "");
         assert_eq!(meant(&amd[..1], "linux/amd64"), "linux/amd64/v3");
-        assert_eq!(meant(&["linux/amd64/v3", "linux/amd64/v2"], "linux/amd64"), "linux/amd64/v2");
+        assert_eq!(
+            meant(&["linux/amd64/v3", "linux/amd64/v2"], "linux/amd64"),
+            "linux/amd64/v2"
+        );
         let arm = ["linux/arm/v5", "linux/arm/v6", "linux/arm/v7"];
         assert_eq!(meant(&arm, "linux/arm"), "linux/arm/v7");
         assert_eq!(meant(&arm[..2], "linux/arm"), "linux/arm/v6");
-        assert_eq!(meant(&["linux/arm64/v8", "linux/arm64/v9"], "linux/arm64"), "linux/arm64/v8");
-        let windows = ["windows/amd64:10.0.17763.6054", "windows/amd64:10.0.20348.2582"];
+        assert_eq!(
+            meant(&["linux/arm64/v8", "linux/arm64/v9"], "linux/arm64"),
+            "linux/arm64/v8"
+        );
+        let windows = [
+            "windows/amd64:10.0.17763.6054",
+            "windows/amd64:10.0.20348.2582",
+        ];
         assert_eq!(meant(&windows, "windows/amd64"), windows.join(" "));
         assert_eq!(meant(&windows, "windows/amd64:10.0.20348"), windows[1]);
         let plain = [windows[0], "windows/amd64"];

@@ -26,7 +26,7 @@ pub struct PulledImage {
     pub endpoint: Endpoint,
     /// The path below that.
     pub repository: String,
-    /// Its tags, at least one.
+    /// Its tags, or its digest where it has none; nothing where that is not known yet.
     pub tags: Vec<String>,
     /// True when it must be there, because it was pushed just now.
     pub is_sure: bool,
@@ -50,15 +50,19 @@ impl PulledImage {
         Some(Self {
             endpoint: host.parse().ok()?,
             repository: repository.to_owned(),
-            tags: pushed.tags.iter().map(|tag| tag.tag.clone()).collect(),
+            tags: match pushed.tags.as_slice() {
+                [] => vec![pushed.digest.to_string()],
+                tags => tags.iter().map(|tag| tag.tag.clone()).collect(),
+            },
             is_sure: true,
         })
     }
 
-    /// `host/repository:tag`, with the first tag.
+    /// `host/repository:tag`, with the first tag, or `host/repository@digest`.
     pub fn name(&self) -> String {
         let tag = self.tags.first().map_or("latest", String::as_str);
-        format!("{}/{}:{tag}", self.endpoint, self.repository)
+        let separator = if tag.contains(':') { '@' } else { ':' };
+        format!("{}/{}{separator}{tag}", self.endpoint, self.repository)
     }
 }
 
@@ -140,6 +144,10 @@ pub(super) async fn prove(
             .await
             .map_err(|cause| failed(first.name(), Cause::Open(cause)))?;
         for image in images {
+            if image.tags.is_empty() {
+                proof.absent.push(image.name());
+                continue;
+            }
             let pulled = pull(&registry, image).await;
             match pulled {
                 Ok(()) => {}

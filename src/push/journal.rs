@@ -31,7 +31,7 @@ impl Journal {
     /// Adds every tag of these.
     pub fn expect_all<'a>(&self, targets: impl IntoIterator<Item = &'a Target>) {
         for target in targets {
-            target.names().for_each(|name| self.expect(&name));
+            target.names().iter().for_each(|name| self.expect(name));
         }
     }
 

@@ -29,12 +29,16 @@ pub(super) async fn deliver(
     let delivery = Delivery::new(destination, shipment);
     if !standing.image_is_present {
         delivery.put_children(tree).await?;
-        if !shipment.companions.all.is_empty() {
-            // What refers to it comes before its tags, so that nobody finds it unsigned.
+        // What refers to it comes before its tags, so that nobody finds it unsigned.
+        if !shipment.companions.all.is_empty() || destination.tags.is_empty() {
             delivery.put(digest.as_str(), &tree.root).await?;
         }
     }
     accompany(&delivery, shipment.companions, &standing).await?;
+    if destination.tags.is_empty() {
+        let name = format!("{}@", destination.name());
+        destination.journal.note(&name, TagState::Set);
+    }
 
     let mut tags = destination.moves(&standing, digest, settings.existing_tag);
     for tag in tags.iter_mut().filter(|tag| tag.kept.is_none()) {

@@ -53,7 +53,7 @@ pub struct Destination {
     pub registry: Arc<Registry>,
     /// The path below it.
     pub repository: String,
-    /// The tags, at least one.
+    /// The tags; none where the image is pushed by digest alone.
     pub tags: Vec<String>,
     /// True where nobody waits for it and its failure fails nothing.
     pub best_effort: bool,

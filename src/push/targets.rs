@@ -1,7 +1,7 @@
 //! From what was asked for to repositories and tags, with the defaults that only the source knows.
 
 use crate::config::{BestEffort, Destinations};
-use crate::reference::{Endpoint, HostKind, Reference, ReferenceError, check_tag};
+use crate::reference::{Endpoint, HostKind, Reference, ReferenceError, check_tag, split_host};
 
 /// A repository at an endpoint, and the tags that the image gets there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,22 +10,36 @@ pub struct Target {
     pub endpoint: Endpoint,
     /// The path below it.
     pub repository: String,
-    /// The tags, at least one, each once.
+    /// The tags, each once; none where the image is pushed by digest alone.
     pub tags: Vec<String>,
     /// True where nobody waits for it and its failure fails nothing.
     pub best_effort: bool,
 }
 
 impl Target {
-    /// `host/repository:tag`, one for each tag.
-    pub fn names(&self) -> impl Iterator<Item = String> {
-        let tags = self.tags.iter();
-        tags.map(|tag| format!("{}/{}:{tag}", self.endpoint, self.repository))
+    /// `host/repository:tag`, one for each tag; `host/repository@` where there is none.
+    pub fn names(&self) -> Vec<String> {
+        names(
+            &format!("{}/{}", self.endpoint, self.repository),
+            &self.tags,
+        )
+    }
+}
+
+/// The tags at a repository as they are told: `name:tag`, or `name@` where there is none.
+pub(crate) fn names(repository: &str, tags: &[String]) -> Vec<String> {
+    match tags {
+        [] => vec![format!("{repository}@")],
+        tags => tags
+            .iter()
+            .map(|tag| format!("{repository}:{tag}"))
+            .collect(),
     }
 }
 
 /// Every repository that the image goes to, in the order in which they were given: full references
-/// first, then the short tags at each registry. `names` are the source's own (`RepoTags`).
+/// first, then the short tags at each registry. `names` are the source's own (`RepoTags`); one that
+/// begins with `:` is a tag alone.
 ///
 /// # Errors
 ///
@@ -36,14 +50,13 @@ pub fn targets(
 ) -> Result<Vec<Target>, ReferenceError> {
     let mut targets = Vec::new();
     for reference in &destinations.references {
-        let tag = reference.tag.as_deref().unwrap_or("latest");
-        add(&mut targets, reference, tag);
+        add(&mut targets, reference, reference.tag.as_deref());
     }
     let own: Vec<_> = names.iter().map(|name| split(name)).collect();
-    let own_name = own.first().map(|(name, _)| *name);
+    let own_name = own.iter().find_map(|(name, _)| *name);
     let own_tags: Vec<_> = own
         .iter()
-        .filter(|(name, _)| Some(*name) == own_name)
+        .filter(|(name, _)| name.is_none() || *name == own_name)
         .filter_map(|(_, tag)| *tag)
         .collect();
     let given: Vec<_> = destinations.tags.iter().map(String::as_str).collect();
@@ -56,7 +69,7 @@ pub fn targets(
         let reference = destinations.at(endpoint, own_name)?;
         for tag in &tags {
             check_tag(tag)?;
-            add(&mut targets, &reference, tag);
+            add(&mut targets, &reference, Some(tag));
         }
     }
     for (one, other) in same_places(&targets) {
@@ -117,17 +130,19 @@ fn mark(targets: &mut [Target], best_effort: &BestEffort) -> Result<(), Referenc
     Ok(())
 }
 
-fn add(targets: &mut Vec<Target>, reference: &Reference, tag: &str) {
+fn add(targets: &mut Vec<Target>, reference: &Reference, tag: Option<&str>) {
     let same = |target: &&mut Target| {
         target.endpoint == reference.endpoint && target.repository == reference.repository
     };
+    let tag = tag.map(str::to_owned);
     match targets.iter_mut().find(same) {
-        Some(target) if target.tags.iter().any(|known| known == tag) => {}
-        Some(target) => target.tags.push(tag.to_owned()),
+        Some(target) => target
+            .tags
+            .extend(tag.filter(|tag| !target.tags.contains(tag))),
         None => targets.push(Target {
             endpoint: reference.endpoint.clone(),
             repository: reference.repository.clone(),
-            tags: vec![tag.to_owned()],
+            tags: tag.into_iter().collect(),
             best_effort: false,
         }),
     }
@@ -135,17 +150,17 @@ fn add(targets: &mut Vec<Target>, reference: &Reference, tag: &str) {
 
 /// `docker.io/library/app:1` is the image `app` with tag `1`: host and `library/` say where it came
 /// from, not what it is.
-fn split(name: &str) -> (&str, Option<&str>) {
+fn split(name: &str) -> (Option<&str>, Option<&str>) {
+    if let Some(tag) = name.strip_prefix(':').filter(|tag| !tag.is_empty()) {
+        return (None, Some(tag));
+    }
     let name = name.split_once('@').map_or(name, |(name, _)| name);
     let (path, tag) = match name.rsplit_once(':') {
         Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
         _ => (name, None),
     };
-    let path = match path.split_once('/') {
-        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => path,
-        _ => path,
-    };
-    (path.strip_prefix("library/").unwrap_or(path), tag)
+    let path = split_host(path).map_or(path, |(_, path)| path);
+    (Some(path.strip_prefix("library/").unwrap_or(path)), tag)
 }
 
 #[cfg(test)]
@@ -235,6 +250,34 @@ mod tests {
             marked(&[], &["r.example/y"]),
             Err(ReferenceError::NoDestination("r.example/y".to_owned()))
         );
+    }
+
+    #[test]
+    fn a_tag_alone_is_the_source_s_own_and_no_name() {
+        assert_eq!(
+            printed(&short(&[], Some("api")), &[":1.2"]),
+            ["gcr.io/p/api:1.2", "eu.gcr.io/p/api:1.2"]
+        );
+        assert_eq!(
+            targets(&short(&["a"], None), &[":1.2".to_owned()]),
+            Err(ReferenceError::NoName)
+        );
+        let slash = targets(&short(&[], None), &["web:feature/login".to_owned()]);
+        assert!(matches!(slash, Err(ReferenceError::Repository(..))));
+    }
+
+    #[test]
+    fn a_reference_without_a_tag_is_pushed_by_digest_unless_another_has_one() {
+        let tags = |references: &[&str]| {
+            let destinations = Destinations {
+                references: references.iter().map(|r| r.parse().unwrap()).collect(),
+                ..Destinations::default()
+            };
+            let targets = targets(&destinations, &[]).unwrap();
+            targets.iter().flat_map(Target::names).collect::<Vec<_>>()
+        };
+        assert_eq!(tags(&["gcr.io/p/a"]), ["gcr.io/p/a@"]);
+        assert_eq!(tags(&["gcr.io/p/a", "gcr.io/p/a:1"]), ["gcr.io/p/a:1"]);
     }
 
     #[test]

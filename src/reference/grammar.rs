@@ -16,6 +16,9 @@ pub fn check_tag(tag: &str) -> Result<(), ReferenceError> {
     if tag.contains('/') {
         return fault("a tag holds no `/`");
     }
+    if tag.contains(':') {
+        return fault("a tag holds no `:`, and two tags are two items");
+    }
     if tag.len() > 128 {
         return fault("it is longer than 128 characters");
     }
@@ -91,7 +94,9 @@ pub(crate) fn is_told_as_host(component: &str) -> bool {
 
 /// The host in front of a path; None where it begins with no host, as `web:feature` is none.
 pub(crate) fn split_host(text: &str) -> Option<(&str, &str)> {
-    let (host, path) = text.split_once('/').filter(|(host, _)| is_told_as_host(host))?;
+    let (host, path) = text
+        .split_once('/')
+        .filter(|(host, _)| is_told_as_host(host))?;
     let is_tag = match host.split_once(':') {
         Some((name, port)) => {
             !name.contains(['.', '[']) && !port.bytes().all(|b| b.is_ascii_digit())

@@ -187,10 +187,13 @@ impl Parts {
     /// Names the part that is missing or does not belong, or the name that no registry takes.
     pub fn at(&self, endpoint: &Endpoint) -> Result<Reference, ReferenceError> {
         let name = self.name.as_deref().ok_or(ReferenceError::NoName)?;
-        let project = self.project.as_deref().map(|project| match project.split_once(':') {
-            Some((domain, project)) if domain.contains('.') => format!("{domain}/{project}"),
-            _ => project.to_owned(),
-        });
+        let project = self
+            .project
+            .as_deref()
+            .map(|project| match project.split_once(':') {
+                Some((domain, project)) if domain.contains('.') => format!("{domain}/{project}"),
+                _ => project.to_owned(),
+            });
         let missing_project = || ReferenceError::NoProject(endpoint.clone());
         let path = match endpoint.kind() {
             HostKind::Gcr { .. } => format!("{}/{name}", project.ok_or_else(missing_project)?),

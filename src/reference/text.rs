@@ -154,7 +154,10 @@ mod tests {
     fn a_login_is_left_out_wherever_it_stands() {
         for (text, shown) in [
             ("https://_json_key:x@gcr.io", "https://…@gcr.io"),
-            ("user:x@registry.example.com/a:1", "…@registry.example.com/a:1"),
+            (
+                "user:x@registry.example.com/a:1",
+                "…@registry.example.com/a:1",
+            ),
             ("docker://user:x@ghcr.io/a/b:1", "docker://…@ghcr.io/a/b:1"),
             ("https://token@ghcr.io/a", "https://…@ghcr.io/a"),
             ("https://token@ghcr", "https://…@ghcr"),

@@ -10,7 +10,7 @@ pub mod mirror;
 mod ownership;
 pub mod progress;
 mod pull_secret;
-mod push;
+pub(crate) mod push;
 mod results;
 pub mod table;
 

@@ -150,7 +150,7 @@ impl Report {
             let tags: Vec<_> = pushed.tags.iter().map(|tag| self.shown(tag)).collect();
             table.row([
                 pushed.name.clone(),
-                tags.join(","),
+                shown_tags(&tags),
                 pushed.digest.to_string(),
                 bytes(pushed.sent_bytes),
                 bytes(pushed.mounted_bytes),
@@ -159,7 +159,7 @@ impl Report {
         }
         for missed in &self.missed {
             let [none, no_more, nothing] = std::array::from_fn(|_| "-".to_owned());
-            let (name, tags) = (missed.name.clone(), missed.tags.join(","));
+            let (name, tags) = (missed.name.clone(), shown_tags(&missed.tags));
             table.row([name, tags, missed.word().to_owned(), none, no_more, nothing]);
         }
         let mut arrived = self.arrivals.iter();
@@ -167,6 +167,14 @@ impl Report {
             true => table,
             false => table.without(mounted),
         }
+    }
+}
+
+/// Tags in a cell of a table; a dash where there is none.
+pub(crate) fn shown_tags(tags: &[String]) -> String {
+    match tags {
+        [] => "-".to_owned(),
+        tags => tags.join(","),
     }
 }
 

@@ -21,7 +21,10 @@ pub(super) fn results(report: &Report) -> Vec<(&'static str, String)> {
         .iter()
         .flat_map(|pushed| {
             let tags = pushed.tags.iter().filter(|tag| tag.kept.is_none());
-            tags.map(|tag| format!("{}:{}", pushed.name, tag.tag))
+            let tags = tags.map(|tag| format!("{}:{}", pushed.name, tag.tag));
+            let is_untagged = pushed.tags.is_empty();
+            let digest = is_untagged.then(|| format!("{}@{}", pushed.name, pushed.digest));
+            tags.chain(digest).collect::<Vec<_>>()
         })
         .collect();
     results.push(("references", references.join("\n")));
@@ -51,7 +54,8 @@ pub(super) fn brief(arrivals: &[&Arrival], limit: usize) -> String {
     for arrival in arrivals {
         let pushed = &arrival.pushed;
         let tags: Vec<_> = pushed.tags.iter().map(|tag| tag.tag.as_str()).collect();
-        let line = format!("{}@{} {}\n", pushed.name, pushed.digest, tags.join(","));
+        let line = format!("{}@{} {}", pushed.name, pushed.digest, tags.join(","));
+        let line = format!("{}\n", line.trim_end());
         if text.len() + line.len() > limit {
             break;
         }

@@ -140,7 +140,8 @@ fn candidates(
     }
     for candidate in &mut candidates {
         if let (true, Some(saved)) = (candidate.names.is_empty(), &candidate.layout) {
-            candidate.names.clone_from(&saved.listed.names);
+            let own = saved.listed.names.iter().cloned();
+            candidate.names = own.map(names::of_layout).collect();
         }
     }
     Ok(candidates)

@@ -1,11 +1,21 @@
 //! When a name that the user wrote means a name that an archive holds.
 
 use crate::digest::Digest;
+use crate::reference::split_host;
 
 /// True when `wanted` means `name`: the same text, or the same image once both are written out in
 /// full, as Docker does (`app` is `docker.io/library/app:latest`).
 pub(super) fn means(wanted: &str, name: &str) -> bool {
     wanted == name || in_full(wanted) == in_full(name)
+}
+
+/// The name of an image in a layout, where most tools write the tag alone
+/// (`org.opencontainers.image.ref.name`): that is no name, and is told with a `:` in front.
+pub(super) fn of_layout(name: String) -> String {
+    match name.contains(['/', ':', '@']) {
+        true => name,
+        false => format!(":{name}"),
+    }
 }
 
 /// True when `wanted` is, or ends in, this digest.
@@ -20,8 +30,7 @@ pub(super) fn means_digest(wanted: &str, digest: &Digest) -> bool {
 fn in_full(name: &str) -> String {
     let (host, path) = match name.split_once('/') {
         Some(("index.docker.io", path)) => ("docker.io", path),
-        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
-        _ => ("docker.io", name),
+        _ => split_host(name).unwrap_or(("docker.io", name)),
     };
     let library = match host == "docker.io" && !path.contains('/') {
         true => "library/",

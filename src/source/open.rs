@@ -15,7 +15,7 @@ use super::sniff::{Looks, Packing, start_of};
 use super::spool::spool;
 use super::tar_header::is_tar;
 use super::tar_index::TarIndex;
-use super::{Content, Image, Opened, docker_archive};
+use super::{Content, Image, Opened, docker_archive, names};
 use crate::config::ArchiveKind;
 
 /// Opens what a bare path leads to: a directory is a layout, anything else an archive.
@@ -75,7 +75,7 @@ fn of_layout(
 ) -> Opened {
     Opened {
         image: Image {
-            names: listed.names,
+            names: listed.names.into_iter().map(names::of_layout).collect(),
             content: Content::Manifests(loaded.tree),
         },
         blobs: loaded.blobs,

@@ -167,7 +167,11 @@ impl Tree {
     /// manifests that are there. A plain manifest names none.
     pub fn platforms(&self) -> Vec<Platform> {
         let mut platforms: Vec<Platform> = Vec::new();
-        for platform in self.images().into_iter().filter_map(|i| i.platform.as_ref()) {
+        for platform in self
+            .images()
+            .into_iter()
+            .filter_map(|i| i.platform.as_ref())
+        {
             if !platforms.contains(platform) {
                 platforms.push(platform.clone());
             }

@@ -145,7 +145,7 @@ fn an_id_is_no_name_to_make_a_destination_of() {
     error: cannot tell where to push the image
       caused by: the image has no name: set `name`, or give a full reference in `tags`
 
-    hint: an image that is saved or asked for by its ID brings no name of its own
+    hint: an image that is saved or asked for by its ID brings no name of its own, and an OCI layout often no more than a tag
     ");
 }
 

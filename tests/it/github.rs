@@ -101,6 +101,38 @@ fn what_is_wrong_with_the_inputs_is_an_annotation_and_a_summary() {
 }
 
 #[test]
+fn an_input_next_to_one_of_ours_is_refused_and_any_other_is_a_warning() {
+    let google = Google::start();
+    let seen = push(&google)
+        .with("push", "true")
+        .with("args", "")
+        .with("cache-from", "type=gha")
+        .run()
+        .exits_with(0);
+    assert_eq!(
+        seen.annotated("warning"),
+        [
+            "there is no input `cache-from`: it changes nothing",
+            "there is no input `push`: it changes nothing"
+        ]
+    );
+    let seen = push(&google)
+        .with("tag", "1.2")
+        .with("project-id", "acme")
+        .with("project", "acme")
+        .run()
+        .exits_with(2);
+    insta::assert_snapshot!(seen.annotated("error")[0], @"
+    three inputs cannot be used
+      `project`: there is no such input; did you mean `project_id`?
+      `project-id`: there is no such input; did you mean `project_id`?
+      `tag`: there is no such input; did you mean `tags`?
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
 fn a_refused_push_is_an_annotation_with_the_fix_in_it() {
     let google = Google::start();
     let role = "roles/artifactregistry.createOnPushWriter";

@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use standin::RequestKind;
 
 use gcr_push::digest::Digest;
@@ -440,6 +440,131 @@ fn platforms_choose_from_an_index_and_one_alone_is_pushed_as_its_manifest() {
 
     hint: ask for those that are there in `platforms`; an archive may name platforms that it does not hold, and has to be saved from where they were built
     ");
+}
+
+#[test]
+fn one_platform_of_several_variants_is_one_plain_image() {
+    let registry = DockerRegistry::start();
+    let mut layout = Layout::default();
+    let mut image = |name: &str, platform: Value| {
+        let mut image = layout.image(&Picture::new(name, 1), Packed::Gzip);
+        image["platform"] = platform;
+        image
+    };
+    let children = [
+        image(
+            "v3",
+            json!({"os": "linux", "architecture": "amd64", "variant": "v3"}),
+        ),
+        image("plain", json!({"os": "linux", "architecture": "amd64"})),
+        image(
+            "2019",
+            json!({"os": "windows", "architecture": "amd64", "os.version": "10.0.17763.6054"}),
+        ),
+        image(
+            "2022",
+            json!({"os": "windows", "architecture": "amd64", "os.version": "10.0.20348.2582"}),
+        ),
+    ];
+    let index = layout.index(&children);
+    layout.list(&index, None);
+    let push = |platforms: &str| {
+        Run::new()
+            .file("image.tar", layout.archive())
+            .set("image", "image.tar")
+            .set("tags", format!("{}/app:1", registry.address()))
+            .set("platforms", platforms)
+    };
+    for (platforms, child) in [
+        ("linux/amd64", 1),
+        ("linux/x86_64/v3", 0),
+        ("windows/amd64:10.0.17763.6054", 2),
+        ("windows/amd64:10.0.20348", 3),
+    ] {
+        push(platforms).succeeds();
+        let pulled = pull_plain(&format!("{}/app:1", registry.address()));
+        assert_eq!(pulled.manifest, layout.get(&children[child]), "{platforms}");
+    }
+    let outcome = push("windows/amd64").fails_with(2);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: `windows/amd64` means several images here: windows/amd64:10.0.17763.6054, windows/amd64:10.0.20348.2582
+
+    hint: name one of them in `platforms`, as `windows/amd64:10.0.17763.6054`; several make a smaller index
+    ");
+    push("linux/amd64, windows/amd64").succeeds();
+    let pulled = pull_plain(&format!("{}/app:1", registry.address()));
+    let smaller: Value = serde_json::from_slice(&pulled.manifest).unwrap();
+    assert_eq!(smaller["manifests"], Value::from(children[1..].to_vec()));
+}
+
+#[test]
+fn a_push_by_digest_alone_sets_no_tag() {
+    let registry = DockerRegistry::start();
+    let mut layout = Layout::default();
+    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    layout.list(&root, Some("app:1"));
+    let address = registry.address();
+    let digest = images::digest(&root);
+    let push = |archive: Vec<u8>, dry_run: &str| {
+        Run::new()
+            .file("image.tar", archive)
+            .set("image", "image.tar")
+            .set("tags", format!("{address}/acme/app@"))
+            .set("dotenv_file", "push.env")
+            .set("report_file", "report.json")
+            .set("verify", "blobs")
+            .set("dry_run", dry_run)
+    };
+    push(layout.archive(), "true").succeeds();
+    assert!(registry.is_untouched());
+    let outcome = push(layout.archive(), "false").succeeds();
+    let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
+    assert_eq!(report["destinations"][0]["tags"], json!([]));
+    assert_eq!(report["destinations"][0]["digest"], digest.as_str());
+    let reference = format!("{address}/acme/app@{digest}");
+    assert!(
+        outcome
+            .read("push.env")
+            .contains(&format!("PUSHED_REFERENCES={reference}\n"))
+    );
+    assert_eq!(pull_plain(&reference).manifest, layout.get(&root));
+    let listed = Run::command("list").set("image", format!("{address}/acme/app"));
+    let told = listed.fails_with(1).error();
+    assert!(told.contains("there is nothing at"), "{told}");
+    // Once more, and an image whose layers have to be made.
+    push(layout.archive(), "false").succeeds();
+    let made = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
+    push(made, "false").succeeds();
+}
+
+#[test]
+fn the_ref_name_of_a_layout_is_a_tag_unless_it_is_a_whole_name() {
+    let registry = DockerRegistry::start();
+    let run = |ref_name: &str| {
+        let mut layout = Layout::default();
+        let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+        layout.list(&root, Some(ref_name));
+        Run::new()
+            .file("image.tar", layout.archive())
+            .set("image", "image.tar")
+            .set("registry", registry.address())
+    };
+    let told = run("1.2").set("tags", "v9").fails_with(2).error();
+    insta::assert_snapshot!(told, @"
+    error: cannot tell where to push the image
+      caused by: the image has no name: set `name`, or give a full reference in `tags`
+
+    hint: an image that is saved or asked for by its ID brings no name of its own, and an OCI layout often no more than a tag
+    ");
+    let outcome = run("1.2").set("name", "api").succeeds();
+    assert!(outcome.stdout.contains("/api  1.2 "), "{}", outcome.stdout);
+    let outcome = run("app:1.2").succeeds();
+    assert!(outcome.stdout.contains("/app  1.2 "), "{}", outcome.stdout);
+    let told = run("web:feature/login").fails_with(2).error();
+    assert!(
+        told.contains("image name `web:feature/login` would be refused"),
+        "{told}"
+    );
 }
 
 #[test]

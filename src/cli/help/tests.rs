@@ -59,10 +59,11 @@ fn help_reads_like_this() {
           bare `HOST/NAME:TAG`), `docker-daemon:REF` (an image that a Docker engine holds), a bare path,
           told apart by its content, or `-` for an archive on standard input, which may stand for PATH
           too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`. With
-          `list` the image of a registry that is shown.
+          `list` the image, or the folder of images, of a registry that is shown.
       platforms
           List of the platforms of a multi-platform image to push, such as `linux/amd64,
-          linux/arm64/v8`; one makes it a plain image, several a smaller index; default `all`.
+          linux/arm64/v8`, or with a version `windows/amd64:10.0.17763`; one makes it a plain image,
+          several a smaller index; default `all`.
       attestations
           What is done to the attestations that BuildKit adds to an index (provenance, SBOM): `keep` or
           `strip`; default `keep`, but for one platform that is asked for alone.
@@ -74,8 +75,9 @@ fn help_reads_like_this() {
     Target:
       tags
           List of destinations: full references such as `gcr.io/acme/api:1.2`, as docker/metadata-action
-          prints them, or tags without `/` such as `1.2`, which go to `name` at each `registry`; default
-          the tags inside the image, else `latest`.
+          prints them, or with `@` in place of the tag, by digest alone; or tags without `/` such as
+          `1.2`, which go to `name` at each `registry`; default the tags inside the image, else
+          `latest`.
       registry
           List of hosts for tags without `/`: `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io`,
           `LOCATION-docker.pkg.dev`, or any other registry such as `registry.example.com:5000`; default

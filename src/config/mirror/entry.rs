@@ -2,8 +2,8 @@
 
 use super::file::{By, Image, Options, Tags, Wanted};
 use crate::config::Platforms;
-use crate::config::parse::PLATFORM_FORMS;
 use crate::config::fault::quoted;
+use crate::config::parse::PLATFORM_FORMS;
 use crate::manifest::Platform;
 use crate::mirror::rename::Rename;
 use crate::mirror::select::{Order, Pattern, Selection};
@@ -49,12 +49,8 @@ fn rename(text: &str) -> Result<Rename, String> {
 }
 
 fn platform(text: &str) -> Result<Platform, String> {
-    text.parse().map_err(|_| {
-        format!(
-            "{} is no platform: expected {PLATFORM_FORMS}",
-            quoted(text)
-        )
-    })
+    text.parse()
+        .map_err(|_| format!("{} is no platform: expected {PLATFORM_FORMS}", quoted(text)))
 }
 
 /// Where images are read from, and which of their tags.

@@ -70,6 +70,24 @@ fn a_digest_is_no_destination() {
 }
 
 #[test]
+fn a_reference_with_an_at_and_no_tag_is_pushed_by_digest() {
+    let run = |tags: &str| Run::push().with("GCR_PUSH_TAGS", tags);
+    let references = run("gcr.io/acme/api@,gcr.io/acme/web")
+        .request()
+        .destinations
+        .references;
+    assert_eq!(
+        texts(&references),
+        ["gcr.io/acme/api", "gcr.io/acme/web:latest"]
+    );
+    assert!(
+        run("gcr.io/acme/api:1@")
+            .refused()
+            .contains("keep one of them")
+    );
+}
+
+#[test]
 fn artifact_registry_needs_a_repository_and_nothing_else_takes_one() {
     let run = Run::push().with("GCR_PUSH_REGISTRY", "us-docker.pkg.dev");
     insta::assert_snapshot!(run.refused(), @r"
@@ -186,7 +204,7 @@ fn a_tag_that_looks_like_an_image_gets_a_hint() {
     let run = Run::push().with("GCR_PUSH_TAGS", "api:1.2");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
-      `tags`: tag `api:1.2` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
+      `tags`: tag `api:1.2` would be refused: a tag holds no `:`, and two tags are two items (GCR_PUSH_TAGS)
 
     hint: a full reference begins with its registry, as in `gcr.io/PROJECT/NAME:TAG`; an item without `/` is a tag alone
     ");

@@ -107,7 +107,7 @@ fn a_tag_that_a_registry_would_refuse_is_told() {
     error: an input cannot be used
       `tags`: `feature/login` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: a tag for a branch is `CI_COMMIT_REF_SLUG` on GitLab, and what docker/metadata-action makes on GitHub
     ");
     insta::assert_snapshot!(with(&[("tags", "1.0+build")]), @"
     error: an input cannot be used
@@ -127,6 +127,173 @@ fn a_tag_that_a_registry_would_refuse_is_told() {
 
     hint: `gcr-push --help` tells what every variable means
     ");
+}
+
+#[test]
+fn a_tag_with_a_slash_is_refused() {
+    insta::assert_snapshot!(with(&[("tags", "gcr.io/acme-prod/web:feature/login")]), @"
+    error: an input cannot be used
+      `tags`: tag `feature/login` would be refused: a tag holds no `/` (GCR_PUSH_TAGS)
+
+    hint: a tag for a branch is `CI_COMMIT_REF_SLUG` on GitLab, and what docker/metadata-action makes on GitHub
+    ");
+    insta::assert_snapshot!(with(&[("tags", "gcr.io/acme-prod/web:v1:latest")]), @"
+    error: an input cannot be used
+      `tags`: tag `v1:latest` would be refused: a tag holds no `:`, and two tags are two items (GCR_PUSH_TAGS)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    for tags in [
+        "us-docker.pkg.dev/acme-prod/r/web:release/1.2",
+        "us-docker.pkg.dev/acme-prod/r:1/web",
+        "ghcr.io/acme/api:feature/x",
+        "gcr.io/acme:prod/web:1",
+        "web:feature/login",
+    ] {
+        let told = with(&[("tags", tags)]);
+        assert!(told.contains("an input cannot be used"), "{told}");
+    }
+    let told = with(&[
+        ("tags", "registry.example/app:1"),
+        ("image", "ghcr.io/acme/api:feature/x"),
+    ]);
+    assert!(told.contains("tag `feature/x` would be refused"), "{told}");
+}
+
+#[test]
+fn a_login_before_a_host_is_shown_nowhere() {
+    const SECRET: &str = "fooledXpassw0rd";
+    insta::assert_snapshot!(with(&[("registry", "https://_json_key:fooledXpassw0rd@gcr.io")]), @"
+    error: an input cannot be used
+      `registry`: a login stands before `@gcr.io`, and is not shown: leave it out; a login goes into `docker_config`, for the image's own registry into `source_username` and `source_password`, for Google into `credentials_json` or `access_token` (GCR_PUSH_REGISTRY)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let mirror = |text: &str| {
+        Run::command("mirror")
+            .file("gcr-push.yaml", text)
+            .fails_with(2)
+    };
+    let gitlab = Run::command("setup")
+        .set(
+            "setup_gitlab",
+            "https://oauth2:fooledXpassw0rd@gitlab.com/x",
+        )
+        .fails_with(2);
+    let list = Run::command("list")
+        .set("image", "https://user:fooledXpassw0rd@gcr.io/acme/a")
+        .fails_with(2);
+    let of_files = [
+        "destinations: [\"user:fooledXpassw0rd@gcr.io/acme\"]\nimages: [{from: r.example/a}]\n",
+        "destinations: [gcr.io/acme]\nimages: [{from: \"https://user:fooledXpassw0rd@r.example/a\"}]\n",
+        "destinations: [gcr.io/acme]\nimages: [\"https://user:fooledXpassw0rd@r.example/a\"]\n",
+    ]
+    .map(mirror);
+    for outcome in of_files.iter().chain([&gitlab, &list]) {
+        let told = outcome.error();
+        assert!(!told.contains(SECRET) && told.contains('@'), "{told}");
+    }
+    for (name, value) in [
+        ("registry", "user:fooledXpassw0rd@registry.example.com"),
+        ("registry", "user:a,fooledXpassw0rd@registry.example.com"),
+        ("tags", "user:fooledXpassw0rd@registry.example.com/a/b:1"),
+        (
+            "tags",
+            "user:fooledXpassw0rd,a/b@registry.example.com/a/b:1",
+        ),
+        (
+            "tags",
+            "gcr.io/a/b:1 user:fooledXpassw0rd@registry.example.com/a/b:1",
+        ),
+        (
+            "tags",
+            "https://oauth2accesstoken:ya29.fooledXpassw0rd@gcr.io/acme/a:1",
+        ),
+        ("tags", "https://fooledXpassw0rd@ghcr.io/acme/a:1"),
+        ("image", "docker://user:fooledXpassw0rd@ghcr.io/a/b:1"),
+        ("image", "user:fooledXpassw0rd@ghcr.io/a/b:1"),
+        ("image", "docker-daemon:user:fooledXpassw0rd@ghcr.io/a/b:1"),
+        (
+            "insecure_registries",
+            "http://user:fooledXpassw0rd@reg.example.com",
+        ),
+        ("best_effort", "user:fooledXpassw0rd@reg.example.com/a"),
+        ("name", "https://user:fooledXpassw0rd@reg.example.com/a"),
+        (
+            "project_id",
+            "https://user:fooledXpassw0rd@reg.example.com/a",
+        ),
+    ] {
+        let told = with(&[(name, value)]);
+        assert!(
+            !told.contains("fooled") && !told.contains("passw0rd"),
+            "{told}"
+        );
+        assert!(told.contains(&format!("`{name}`")), "{told}");
+    }
+}
+
+#[test]
+fn a_name_that_nothing_filled_in_is_told_as_that() {
+    let told = [
+        "gcr.io/${PROJECT_ID}/app:1",
+        "gcr.io/[MY_PROJECT_ID]/app:1",
+        "gcr.io//app:1",
+        "https://gcr.io/acme-prod/app:1",
+        "docker://gcr.io/acme-prod/app:1",
+        "\"gcr.io/acme-prod/app:1\"",
+        "[\"gcr.io/acme-prod/app:1\",\"gcr.io/acme-prod/app:2\"]",
+        "- gcr.io/acme-prod/app:1",
+        "$TAG",
+    ]
+    .map(|tags| {
+        let told = with(&[("tags", tags)]);
+        told.lines().nth(1).unwrap_or_default().trim().to_owned()
+    });
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    `tags`: `gcr.io/${PROJECT_ID}/app:1` holds `${PROJECT_ID}`, which nothing filled in: set the variable, or write its value (GCR_PUSH_TAGS)
+    `tags`: `gcr.io/[MY_PROJECT_ID]/app:1` holds `[MY_PROJECT_ID]`, which nothing filled in: set the variable, or write its value (GCR_PUSH_TAGS)
+    `tags`: image name `/app` would be refused: a part of it is empty, as where a variable is not set, or a secret in the pull request of a fork (GCR_PUSH_TAGS)
+    `tags`: `https://gcr.io/acme-prod/app:1` is no name of an image: leave out `https://` (GCR_PUSH_TAGS)
+    `tags`: `docker://gcr.io/acme-prod/app:1` is no name of an image: leave out `docker://` (GCR_PUSH_TAGS)
+    `tags`: `"gcr.io/acme-prod/app:1"` holds the `"` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes (GCR_PUSH_TAGS)
+    `tags`: `["gcr.io/acme-prod/app:1"` holds the `[` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes (GCR_PUSH_TAGS)
+    `tags`: `- gcr.io/acme-prod/app:1` holds the `-` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes (GCR_PUSH_TAGS)
+    `tags`: `$TAG` holds `$TAG`, which nothing filled in: set the variable, or write its value (GCR_PUSH_TAGS)
+    "#);
+    let told = with(&[("project_id", "${PROJECT}"), ("name", "$NAME")]);
+    insta::assert_snapshot!(told, @"
+    error: two inputs cannot be used
+      `project_id`: project `${PROJECT}` would be refused: it holds a variable that nothing filled in (GCR_PUSH_PROJECT_ID)
+      `name`: image name `$NAME` would be refused: it holds a variable that nothing filled in (GCR_PUSH_NAME)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+}
+
+#[test]
+fn a_host_with_public_images_is_no_destination() {
+    insta::assert_snapshot!(with(&[("tags", "mirror.gcr.io/acme/app:1")]), @"
+    error: an input cannot be used
+      `tags`: nothing can be pushed to `mirror.gcr.io`: it holds public images, which are only read (GCR_PUSH_TAGS)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    let told = with(&[("registry", "marketplace.gcr.io")]);
+    assert!(told.contains("nothing can be pushed to"), "{told}");
+}
+
+#[test]
+fn one_wrong_item_of_tags_is_one_fault() {
+    for (name, value) in [
+        ("registry", "us-docker.pkg.dev"),
+        ("best_effort", "r.example"),
+        ("dry_run", "false"),
+    ] {
+        let told = with(&[("tags", "r.example/App:1"), (name, value)]);
+        assert!(told.starts_with("error: an input cannot be used"), "{told}");
+        assert_eq!(told.matches("GCR_PUSH_").count(), 1, "{told}");
+    }
 }
 
 #[test]
@@ -205,7 +372,7 @@ fn names_in_the_archive_that_a_registry_would_refuse_are_told_with_the_way_out()
     error: cannot tell where to push the image
       caused by: the image has no name: set `name`, or give a full reference in `tags`
 
-    hint: an image that is saved or asked for by its ID brings no name of its own
+    hint: an image that is saved or asked for by its ID brings no name of its own, and an OCI layout often no more than a tag
     ");
     insta::assert_snapshot!(named(&["App:1"]), @"
     error: cannot tell where to push the image
@@ -245,7 +412,7 @@ fn names_in_the_archive_that_a_registry_would_refuse_are_told_with_the_way_out()
     ");
     insta::assert_snapshot!(named(&[":"]), @"
     error: cannot tell where to push the image
-      caused by: image name `acme/` would be refused: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+      caused by: image name `acme/` would be refused: a part of it is empty, as where a variable is not set, or a secret in the pull request of a fork
 
     hint: the name is the archive's own: choose another with `name`
     ");

@@ -78,6 +78,89 @@ fn an_image_is_named_as_it_is_for_a_push() {
 }
 
 #[test]
+fn a_folder_of_images_is_listed_by_its_name() {
+    let standin = Standin::start();
+    put(&standin, "acme/team/app");
+    put(&standin, "acme/other");
+    let address = standin.plain_address();
+    let list = |path: &str| Run::command("list").set("image", format!("{address}/{path}"));
+    assert_eq!(
+        rows(&list("acme").succeeds()),
+        [
+            [format!("{address}/acme/other")],
+            [format!("{address}/acme/team")]
+        ]
+    );
+    let nothing = list("acm").fails_with(1).error();
+    assert!(nothing.contains("there is nothing at"), "{nothing}");
+}
+
+#[test]
+fn a_host_with_public_images_is_read_without_a_login() {
+    const HOST: &str = "mirror.gcr.io";
+    let standin = Standin::builder().name(HOST).start();
+    let google = Google::start();
+    let mut layout = Layout::default();
+    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    seed(&standin, PLAIN, "library/alpine", &layout, &root, "3");
+    let reach = |run: Run| {
+        run.variable("HTTPS_PROXY", standin.proxy_url())
+            .set("ca_certificates", standin.ca_pem())
+            // What gcloud once left for that host.
+            .set(
+                "docker_config",
+                r#"{"credHelpers":{"mirror.gcr.io":"gcloud"}}"#,
+            )
+            .set("credentials_json", &google.key)
+    };
+    let image = format!("{HOST}/library/alpine");
+    let listed = reach(Run::command("list")).set("image", &image).succeeds();
+    assert_eq!(rows(&listed)[0][1], "3");
+    let registry = DockerRegistry::start();
+    for image in [format!("{image}:3"), format!("docker://{image}:3")] {
+        reach(Run::new())
+            .set("image", image)
+            .set("tags", format!("{}/alpine:3", registry.address()))
+            .succeeds();
+    }
+    let file = format!(
+        "destinations: [{}/copies]\nimages: [{{from: {image}:3}}]\n",
+        registry.address()
+    );
+    reach(Run::command("mirror"))
+        .file("gcr-push.yaml", file)
+        .succeeds();
+    let requests = standin.requests();
+    assert!(requests.iter().all(|one| one.authorization.is_none()));
+}
+
+#[test]
+fn what_is_public_at_google_is_listed_without_a_credential() {
+    let google = Google::start();
+    put(&google.standin, "other/app");
+    let mut layout = Layout::default();
+    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    seed(
+        &google.standin,
+        "gcr.io",
+        "distroless/static",
+        &layout,
+        &root,
+        "latest",
+    );
+    google.standin.grant(
+        "allUsers",
+        "roles/artifactregistry.reader",
+        "projects/distroless",
+    );
+    let list = |image: &str| google.reach(Run::command("list")).set("image", image);
+    let listed = list("gcr.io/distroless/static").succeeds();
+    assert_eq!(rows(&listed)[0][1], "latest");
+    let refused = list("gcr.io/acme/app").fails_with(3).error();
+    assert!(refused.contains("there is no credential"), "{refused}");
+}
+
+#[test]
 fn a_real_registry_is_listed_with_all_that_its_manifests_tell() {
     let registry = DockerRegistry::start();
     let address = registry.address();

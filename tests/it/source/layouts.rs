@@ -27,7 +27,7 @@ fn the_one_image_of_a_layout_is_taken_byte_for_byte() {
         archive.oci(None).unwrap(),
         archive.docker(None).unwrap(),
     ] {
-        assert_eq!(source.image().names, ["v1"]);
+        assert_eq!(source.image().names, [":v1"]);
         let AnyManifest::Manifest(root) = &tree(&source).root else {
             panic!("a manifest");
         };
@@ -62,7 +62,7 @@ fn one_image_under_several_names_needs_no_choice() {
     layout.list(&manifest, Some("v1"));
     layout.list(&manifest, Some("latest"));
     let source = LayoutDirectory::of(&layout).open(None).unwrap();
-    assert_eq!(source.image().names, ["v1", "latest"]);
+    assert_eq!(source.image().names, [":v1", ":latest"]);
 }
 
 #[test]

@@ -89,9 +89,9 @@ fn what_skopeo_writes_is_read() {
     assert_eq!(diff_ids, picture.diff_ids());
 
     for (to, name, names) in [
-        ("oci-archive:oci.tar:v2", "oci.tar", &["v2"][..]),
+        ("oci-archive:oci.tar:v2", "oci.tar", &[":v2"][..]),
         ("oci-archive:nameless.tar", "nameless.tar", &[]),
-        ("oci:copy:v3", "copy", &["v3"]),
+        ("oci:copy:v3", "copy", &[":v3"]),
     ] {
         skopeo("oci:layout:v1", to);
         let source = path(folder, name);
@@ -189,7 +189,7 @@ fn what_umoci_writes_is_read() {
     );
     tool(folder, "umoci tag --image layout:v1 v2");
     let source = path(folder, "layout");
-    assert_eq!(source.image().names, ["v1", "v2"]);
+    assert_eq!(source.image().names, [":v1", ":v2"]);
     assert_eq!(check_layers(&source), 1);
     tool(
         folder,
