@@ -275,10 +275,10 @@ mod tests {
         .iter()
         .map(|reference| check(reference).unwrap_err())
         .collect();
-        insta::assert_snapshot!(faults.join("\n"), @r"
+        insta::assert_snapshot!(faults.join("\n"), @"
         there is no image after `docker-daemon:`
         `App` names no image: names are in lower case
-        tag `` would be refused: it is empty
+        tag `` would be refused: it is empty, as where a variable is not set in this run
         tag `a b` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag
         `app/` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
         `//app` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`

@@ -115,7 +115,9 @@ impl fmt::Display for Report {
             writeln!(formatter, "note: {note}")?;
         }
         for arrival in &self.arrivals {
-            if let Some(verified) = &arrival.verified {
+            // What has no tag is on no list.
+            let listed = arrival.verified.as_ref();
+            if let Some(verified) = listed.filter(|_| !arrival.pushed.tags.is_empty()) {
                 write_listing(formatter, arrival, verified)?;
             }
         }

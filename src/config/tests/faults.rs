@@ -71,7 +71,7 @@ fn every_variable_tells_its_own_fault() {
     insta::assert_snapshot!(run.refused(), @"
     error: 17 inputs cannot be used
       `image`: `App:1` names no image: names are in lower case (GCR_PUSH_IMAGE)
-      `platforms`: `linux` is no platform: expected `OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64` (GCR_PUSH_PLATFORMS)
+      `platforms`: `linux` is no platform: expected `OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64`, or with a version as in `windows/amd64:10.0.17763` (GCR_PUSH_PLATFORMS)
       `tags`: image name `acme/App` would be refused: registries take lower case only (GCR_PUSH_TAGS)
       `tags`: `a b` is one item: put a comma or a line break between two (GCR_PUSH_TAGS)
       `tags`: `gcr.io/acme/app@sha256:0` ends in no digest: expected `@sha256:` and 64 hexadecimal digits (GCR_PUSH_TAGS)
