@@ -4,12 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::document::read_text;
+use super::credentials;
+use super::document::{decoded, read_text};
 use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::paths::Paths;
 use crate::auth::credential_file;
 use crate::auth::{GoogleCredential, Origin};
+use crate::secret::Secret;
 
 /// The variables that name a credential file, best first: Google's own, then those that
 /// google-github-actions/auth sets beside it.
@@ -32,7 +34,11 @@ pub(super) fn google(
         let Some(text) = given.ambient(variable) else {
             continue;
         };
-        let Some(path) = find(text, given, paths) else {
+        let path = find(text, given, paths);
+        if path.is_none() && is_content(text) {
+            return of_content(variable, text);
+        }
+        let Some(path) = path else {
             lost.push(Fault {
                 variable,
                 text: format!("there is no file {}", quoted(text)),
@@ -79,6 +85,38 @@ pub(super) fn google(
     }
 }
 
+/// True for what is a file's content and no path to it, as where a CI's variable is not of the type
+/// that makes a file. What may be one is never quoted.
+fn is_content(text: &str) -> bool {
+    let decoded = decoded(text.to_owned());
+    decoded.starts_with(['{', '[']) || text.contains('\n') || text.starts_with("-----BEGIN")
+}
+
+fn of_content(
+    variable: &'static str,
+    text: &str,
+) -> Result<Option<(Origin, GoogleCredential)>, Vec<Fault>> {
+    // It is masked before anything is told of it.
+    drop(Secret::new(text));
+    let json = decoded(text.to_owned());
+    let parsed = credential_file::parse(&json);
+    let parsed = parsed.map_err(|fault| {
+        let (what, fix) = credentials::told(&json, &fault);
+        let as_file = format!(
+            "`{variable}` names a file: on GitLab make it a variable of type File, or give the \
+             content in `credentials_json`"
+        );
+        vec![Fault {
+            variable,
+            text: format!(
+                "it holds a file's content, not its path, and {what}; its value is not shown"
+            ),
+            hints: fix.into_iter().chain([as_file]).collect(),
+        }]
+    });
+    Ok(Some((Origin::Variable(variable), parsed?)))
+}
+
 /// What google-github-actions/auth needs for its file to be seen by a later step.
 const LOST: &str = "google-github-actions/auth leaves its file in the workspace: check the \
     repository out before that step, not after it, and leave `create_credentials_file` on";
@@ -121,11 +159,12 @@ fn read(path: &Path, paths: &Paths<'_>) -> Result<GoogleCredential, (String, Vec
             hint.into_iter().collect(),
         )
     })?;
+    let json = decoded(json);
     credential_file::parse(&json).map_err(|fault| {
-        let hints = fault.hint().map(str::to_owned).into_iter().collect();
+        let (what, fix) = credentials::told(&json, &fault);
         (
-            format!("the file that it names cannot be used: {fault}"),
-            hints,
+            format!("the file that it names cannot be used: {what}"),
+            fix.into_iter().collect(),
         )
     })
 }

@@ -1,5 +1,6 @@
 //! The one way to sign in to Google: what was given by name, else what the environment has.
 
+use super::damage::{self, Damage, damage, is_placeholder};
 use super::document::{Document, document, looks_like_a_path};
 use super::fault::Faults;
 use super::inputs::Given;
@@ -76,7 +77,7 @@ pub(super) fn take_into_custody(given: &Given, paths: &Paths<'_>) {
             && paths
                 .input(text)
                 .is_ok_and(|path| paths.files().exists(&path));
-        if !names_a_file && !looks_like_a_path(text) {
+        if !names_a_file && !looks_like_a_path(text) && !is_placeholder(text) {
             drop(Secret::new(text.as_str()));
         }
     }
@@ -116,19 +117,44 @@ fn refuse(
     fault: &FileError,
     faults: &mut Faults,
 ) {
+    let (told, fix) = told(&document.json, fault);
     let told = match fault {
         FileError::Key(KeyError::NotJson) if document.from_file => {
-            "the file that it names is neither JSON nor base64 of JSON".to_owned()
+            format!("in the file that it names: {told}")
         }
         FileError::Key(KeyError::NotJson) if looks_like_a_path(text) => {
-            "no file is there, if it is meant as a path; its value is not shown".to_owned()
+            let told = "no file is there, if it is meant as a path; its value is not shown";
+            faults.unusable(variable, told);
+            return;
         }
-        FileError::Key(KeyError::NotJson) => format!("{fault}; its value is not shown"),
-        _ => fault.to_string(),
+        FileError::Key(KeyError::NotJson) if is_placeholder(text) => told,
+        FileError::Key(KeyError::NotJson) => format!("{told}; its value is not shown"),
+        _ => told,
     };
     faults.unusable(variable, told);
-    if let Some(hint) = fault.hint() {
-        faults.hint(hint);
+    if let Some(fix) = fix {
+        faults.hint(fix);
+    }
+}
+
+/// The forms that a key may have.
+const FORMS: &str = "give the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path \
+    to it";
+
+/// Why a text is no credential file, and the fix. No part of the text is shown.
+pub(super) fn told(json: &str, fault: &FileError) -> (String, Option<String>) {
+    let damage = match fault {
+        FileError::Key(KeyError::NotJson) => damage::other_json(json).or_else(|| damage(json)),
+        FileError::Key(KeyError::Missing("type")) => damage::other_json(json),
+        FileError::Key(KeyError::PrivateKey) => damage::of_private_key(json),
+        _ => None,
+    };
+    match damage {
+        Some(Damage { what, fix }) => (what, fix),
+        None if *fault == FileError::Key(KeyError::NotJson) => {
+            (fault.to_string(), Some(FORMS.to_owned()))
+        }
+        None => (fault.to_string(), fault.hint().map(str::to_owned)),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn document(
 ) -> Option<Document> {
     if text.starts_with('{') {
         return Some(Document {
-            json: text.to_owned(),
+            json: decoded(text.to_owned()),
             from_file: false,
         });
     }
@@ -65,30 +65,82 @@ pub(super) fn document(
     })
 }
 
-/// What base64 stands for, where it stands for text; else the text itself.
+/// The JSON that a text stands for: without a byte order mark, quotes that a shell or a YAML file
+/// left around it, and base64, which some encode twice. A text that stands for no JSON is given as
+/// it is.
 pub(super) fn decoded(text: String) -> String {
-    if text.trim_start().starts_with('{') {
-        return text;
+    /// Base64 of base64 in quotes, and a mark in front.
+    const DEPTH: usize = 5;
+    let mut inner = text.clone();
+    for _ in 0..DEPTH {
+        match unwrapped(&inner) {
+            Some(next) => inner = next,
+            None => break,
+        }
     }
-    base64(&text)
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .map(without_mark)
-        .unwrap_or(text)
+    match inner.trim_start().starts_with(['{', '[']) {
+        true => inner,
+        false => text,
+    }
+}
+
+/// The same without its outermost wrapping; none where there is none.
+fn unwrapped(text: &str) -> Option<String> {
+    if let Some(rest) = text.strip_prefix(MARK) {
+        return Some(rest.to_owned());
+    }
+    let bare = text.trim();
+    if bare.starts_with("{\\\"") {
+        return serde_json::from_str(&format!("\"{bare}\"")).ok();
+    }
+    if bare.starts_with(['{', '[']) {
+        return None;
+    }
+    without_quotes(bare).or_else(|| {
+        let encoded = match bare.split_once(";base64,") {
+            Some((kind, encoded)) if kind.starts_with("data:") => encoded,
+            _ => bare,
+        };
+        text_of(base64(encoded)?)
+    })
+}
+
+fn without_quotes(text: &str) -> Option<String> {
+    if let Ok(inner) = serde_json::from_str::<String>(text) {
+        return Some(inner);
+    }
+    let quoted = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+    ['\'', '"', '`']
+        .into_iter()
+        .find_map(quoted)
+        .map(str::to_owned)
+}
+
+const MARK: char = '\u{feff}';
+
+/// The text in UTF-8 or, as PowerShell writes it, UTF-16, which JSON's first sign tells where no
+/// byte order mark does.
+pub(super) fn text_of(bytes: Vec<u8>) -> Option<String> {
+    let units = |read: fn([u8; 2]) -> u16| {
+        let (pairs, rest) = bytes.as_chunks::<2>();
+        let units: Vec<u16> = pairs.iter().map(|pair| read(*pair)).collect();
+        rest.is_empty().then(|| String::from_utf16(&units).ok())?
+    };
+    let text = match bytes.get(..2) {
+        Some([0xff, 0xfe] | [b'{', 0]) => units(u16::from_le_bytes),
+        Some([0xfe, 0xff] | [0, b'{']) => units(u16::from_be_bytes),
+        _ => String::from_utf8(bytes).ok(),
+    };
+    // JSON allows no mark (RFC 8259, 8.1).
+    text.map(|text| match text.strip_prefix(MARK) {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
 }
 
 pub(super) fn read_text(path: &Path, paths: &Paths<'_>) -> std::io::Result<String> {
     let content = paths.files().read(path)?;
-    String::from_utf8(content)
-        .map(without_mark)
-        .map_err(|_| std::io::Error::other("it is not UTF-8"))
-}
-
-/// Windows' editors put a byte order mark in front of JSON, where JSON allows none (RFC 8259, 8.1).
-fn without_mark(text: String) -> String {
-    match text.strip_prefix('\u{feff}') {
-        Some(rest) => rest.to_owned(),
-        None => text,
-    }
+    text_of(content).ok_or_else(|| std::io::Error::other("it is not UTF-8"))
 }
 
 pub(super) fn looks_like_a_path(text: &str) -> bool {

@@ -6,6 +6,7 @@ mod command;
 mod console;
 mod credentials;
 mod daemon;
+mod damage;
 pub mod defaults;
 mod destinations;
 mod document;

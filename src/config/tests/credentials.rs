@@ -57,7 +57,7 @@ fn what_is_no_key_is_told_for_what_it_is() {
             .with("GCR_PUSH_CREDENTIALS_JSON", value)
             .with("GCR_PUSH_PROJECT_ID", "acme")
             .file("image.json", "PNG")
-            .file("binary", [0xff, 0xfe])
+            .file("binary", [0xff, 0xfd])
             .file("folder/x", "");
         run.refused().lines().nth(1).unwrap_or_default().to_owned()
     };
@@ -77,14 +77,14 @@ fn what_is_no_key_is_told_for_what_it_is() {
         "folder",
     ].map(told).join("\n"), @"
     `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
-    `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: it begins as JSON and ends too early (line 1, column 1): it was cut off; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is JSON, but no service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is of type `external_account`, but `credential_source` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
-    `credentials_json`: its `private_key` is no RSA key in PEM; it may have been cut or its line breaks lost (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: its `private_key` is cut off (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: its `token_uri` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
-    `credentials_json`: the file that it names is neither JSON nor base64 of JSON (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: in the file that it names: it is neither JSON nor base64 of JSON (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: the file that it names cannot be read: it is not UTF-8 (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: the file that it names cannot be read: is a directory (GCR_PUSH_CREDENTIALS_JSON)
     ");

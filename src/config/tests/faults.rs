@@ -41,7 +41,7 @@ fn two_faults_are_told_together_by_the_names_that_were_typed() {
       `tags`: tag `-x` would be refused: it starts with `.` or `-` (GCR_PUSH_TAGS)
       `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (INPUT_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: give the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path to it
     ");
 }
 

@@ -1,5 +1,7 @@
 //! Credential files that cannot be used.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::push;
@@ -148,5 +150,60 @@ fn a_file_that_the_environment_names_and_that_is_not_there_is_told() {
       `GOOGLE_APPLICATION_CREDENTIALS`: the file that it names cannot be used: it is a credential of type `nonsense`, which gcr-push cannot use
 
     hint: a token that such a credential buys can be given in `access_token`: `gcloud auth print-access-token`
+    ");
+}
+
+/// A person's login, as gcloud leaves it.
+fn person() -> serde_json::Value {
+    json!({
+        "refresh_token": "1//0fooled-refresh-token",
+        "client_secret": "fooled-client-secret",
+        "client_id": "x",
+        "type": "authorized_user",
+    })
+}
+
+#[test]
+fn a_variable_that_holds_the_file_itself_signs_in() {
+    let google = Google::start();
+    let variable = "GOOGLE_APPLICATION_CREDENTIALS";
+    for text in [&google.key, &STANDARD.encode(&google.key)] {
+        push(&google).variable(variable, text).succeeds();
+    }
+    let run = push(&google).file("adc", STANDARD.encode(&google.key));
+    let path = run.path().join("adc").display().to_string();
+    run.variable(variable, path).succeeds();
+}
+
+#[test]
+fn content_in_the_place_of_a_path_is_never_shown() {
+    let google = Google::start();
+    let person = person().to_string();
+    let cut = &person[..person.len() - 20];
+    let texts = [
+        cut.to_owned(),
+        STANDARD.encode(cut),
+        format!("'{cut}'"),
+        person.replace("\"type\"", "\"kind\""),
+        "-----BEGIN PRIVATE KEY-----\nfooled".to_owned(),
+        "fooled\nfooled".to_owned(),
+    ];
+    for variable in [
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
+    ] {
+        for text in &texts {
+            let outcome = push(&google).variable(variable, text).fails_with(2);
+            assert!(!outcome.stderr.contains("fooled"), "{}", outcome.stderr);
+            assert!(outcome.stderr.contains("type File"), "{}", outcome.stderr);
+        }
+    }
+    let run = push(&google).variable("GOOGLE_APPLICATION_CREDENTIALS", cut);
+    insta::assert_snapshot!(told(&google, run, 2), @"
+    error: an input cannot be used
+      `GOOGLE_APPLICATION_CREDENTIALS`: it holds a file's content, not its path, and it begins as JSON and ends too early (line 1, column 104): it was cut off; its value is not shown
+
+    hint: give the whole file; where a variable takes one line alone, as base64: `base64 -w0 key.json`
+    hint: `GOOGLE_APPLICATION_CREDENTIALS` names a file: on GitLab make it a variable of type File, or give the content in `credentials_json`
     ");
 }

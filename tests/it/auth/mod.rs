@@ -1,5 +1,6 @@
 //! Signing in: every way in, every refusal, and tokens that run out on the way.
 
+mod damaged;
 mod files;
 mod fresh;
 mod hosts;

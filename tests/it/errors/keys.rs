@@ -28,13 +28,13 @@ fn a_key_that_is_none_is_told_and_not_shown() {
     error: an input cannot be used
       `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: give the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path to it
     ");
     insta::assert_snapshot!(with_key("{\"type\": \"service_account\", hunter2"), @"
     error: an input cannot be used
-      `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: its JSON is broken (line 1, column 29); its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: store it on one line, as `jq --compact-output . key.json` prints it, or as base64: `base64 -w0 key.json`
     ");
     insta::assert_snapshot!(with_key("key.json"), @"
     error: an input cannot be used
@@ -50,15 +50,15 @@ fn a_key_that_is_none_is_told_and_not_shown() {
     ");
     insta::assert_snapshot!(with_key("[]"), @"
     error: an input cannot be used
-      `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: it is a JSON array; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: give the object in it alone, from `{` to `}`
     ");
     insta::assert_snapshot!(with_key(&STANDARD.encode("hunter2")), @"
     error: an input cannot be used
       `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: give the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path to it
     ");
 }
 
@@ -87,9 +87,9 @@ fn a_key_whose_private_key_is_broken_is_told() {
     let lost_breaks = google.key.replace("\\n", " ");
     insta::assert_snapshot!(with_key(&lost_breaks), @"
     error: an input cannot be used
-      `credentials_json`: its `private_key` is no RSA key in PEM; it may have been cut or its line breaks lost (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: the line breaks of its `private_key` became spaces (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: store it as base64, which nothing changes on the way: `base64 -w0 key.json`
     ");
     let start = google.key.find("PRIVATE KEY-----").unwrap() + 100;
     let mut cut = google.key.clone();

@@ -1,0 +1,386 @@
+//! What a text is that should be a key's JSON and is not: the usual ways in which a key is damaged
+//! between its file and its variable, and the fix of each. No part of the text is ever shown, but
+//! for the name of a variable that nothing replaced.
+
+use super::document::{looks_like_a_path, text_of};
+use super::values::base64;
+
+/// What is wrong with a text, and the fix where there is one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Damage {
+    pub(super) what: String,
+    pub(super) fix: Option<String>,
+}
+
+impl Damage {
+    fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            fix: Some(fix.into()),
+        }
+    }
+}
+
+/// A form that survives shells, YAML and web forms.
+const AS_BASE64: &str =
+    "store it as base64, which nothing changes on the way: `base64 -w0 key.json`";
+const WHOLE_FILE: &str = "give the whole JSON file, as `gcloud iam service-accounts keys create \
+    key.json --iam-account=ACCOUNT` writes it";
+
+/// Says what a text is that cannot be read as JSON; none where it looks like nothing that is known.
+pub(super) fn damage(text: &str) -> Option<Damage> {
+    let text = text.trim();
+    of_placeholder(text)
+        .or_else(|| of_prefix(text))
+        .or_else(|| text.starts_with('{').then(|| of_json(text)))
+        .or_else(|| of_other_text(text))
+        .or_else(|| of_base64(text))
+}
+
+/// Says what JSON is that has no `type`, or is no object.
+pub(super) fn other_json(text: &str) -> Option<Damage> {
+    let json: serde_json::Value = serde_json::from_str(text).ok()?;
+    let has = |member: &str| json.get(member).is_some();
+    if json.is_array() {
+        return Some(Damage::new(
+            "it is a JSON array",
+            "give the object in it alone, from `{` to `}`",
+        ));
+    }
+    if has("installed") || has("web") {
+        return Some(Damage::new(
+            "it is an OAuth client, not a service-account key",
+            WHOLE_FILE,
+        ));
+    }
+    if has("auths") || has("credHelpers") || has("credsStore") {
+        return Some(Damage::new(
+            "it is a Docker config, not a service-account key",
+            "give it in `docker_config`",
+        ));
+    }
+    if has("apiVersion") && has("kind") {
+        return Some(Damage::new(
+            "it is a Kubernetes object, not a service-account key",
+            "give the key in it: `kubectl get secret NAME -o jsonpath='{.data.KEY}'` prints it as \
+             base64, which is taken",
+        ));
+    }
+    None
+}
+
+/// Says why a `private_key` is no key.
+pub(super) fn of_private_key(json: &str) -> Option<Damage> {
+    const BEGIN: &str = "-----BEGIN";
+    #[derive(serde::Deserialize)]
+    struct File {
+        private_key: String,
+    }
+    let key = serde_json::from_str::<File>(json).ok()?.private_key;
+    let what = if key.contains("\\n") {
+        "the line breaks of its `private_key` were escaped twice (`\\\\n` where `\\n` belongs)"
+    } else if !key.trim_start().starts_with(BEGIN) {
+        "its `private_key` does not begin with `-----BEGIN PRIVATE KEY-----`"
+    } else if key.contains("ENCRYPTED") {
+        "its `private_key` is encrypted"
+    } else if key.trim().contains('\n') {
+        let is_cut = !key.contains("-----END");
+        return is_cut.then(|| Damage::new("its `private_key` is cut off", AS_BASE64));
+    } else if key.contains("-----n") {
+        "the `\\n` of its `private_key` lost their backslashes"
+    } else if key.trim_end_matches('-').contains("----- ") {
+        "the line breaks of its `private_key` became spaces"
+    } else {
+        "the line breaks of its `private_key` are gone"
+    };
+    Some(Damage::new(what, AS_BASE64))
+}
+
+fn of_placeholder(text: &str) -> Option<Damage> {
+    const FIX: &str = "check the variable's name, that it is there in this job, and that no quotes \
+        keep it from being replaced";
+    if is_placeholder(text) {
+        return Some(Damage::new(
+            format!("it is `{text}`, which nothing replaced by its value"),
+            FIX,
+        ));
+    }
+    // What stands in these may be a secret all the same.
+    if text.starts_with("$(") && text.ends_with(')') {
+        return Some(Damage::new(
+            "it is a command in `$(…)`, which no shell ran",
+            FIX,
+        ));
+    }
+    let is_reference = text.strip_prefix('$').is_some_and(is_variable);
+    is_reference.then(|| {
+        Damage::new(
+            "it begins with `$`, as a variable that nothing replaced by its value",
+            FIX,
+        )
+    })
+}
+
+fn is_variable(name: &str) -> bool {
+    let is_letter = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    !name.is_empty() && name.bytes().all(is_letter)
+}
+
+/// True for the name of a variable that a CI or a shell should have replaced, which is no secret. A
+/// password may look like `$name`, so that a bare name has to be in upper case.
+pub(super) fn is_placeholder(text: &str) -> bool {
+    const LONGEST: usize = 120;
+    let inner = |before: &str, after: &str| text.strip_prefix(before)?.strip_suffix(after);
+    let is_upper = |name: &str| is_variable(name) && !name.bytes().any(|b| b.is_ascii_lowercase());
+    let is_path = |path: &str| {
+        let path = path.trim();
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "_-.[]'\"".contains(c);
+        path.contains('.') && path.chars().all(is_part)
+    };
+    let is_template = ["${{", "{{", "$[["]
+        .iter()
+        .zip(["}}", "}}", "]]"])
+        .any(|(before, after)| inner(before, after).is_some_and(is_path));
+    text.len() <= LONGEST
+        && (is_template
+            || inner("${", "}").is_some_and(is_variable)
+            || inner("$", "").is_some_and(is_upper)
+            || inner("%", "%").is_some_and(is_upper))
+}
+
+fn of_prefix(text: &str) -> Option<Damage> {
+    if text.starts_with("-----BEGIN") {
+        return Some(Damage::new("it is a private key alone (PEM)", WHOLE_FILE));
+    }
+    if text.starts_with("_json_key") {
+        return Some(Damage::new(
+            "a registry's user name (`_json_key`) stands before it",
+            "give the key alone, from `{` to `}`",
+        ));
+    }
+    let (name, rest) = text.split_once('=')?;
+    let is_name = !name.is_empty()
+        && name
+            .trim_start_matches("export ")
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let is_value = rest.trim_start_matches(['\'', '"', ' ']).starts_with('{')
+        || base64(rest).is_some_and(|bytes| bytes.starts_with(b"{"));
+    (is_name && is_value).then(|| {
+        Damage::new(
+            "a name and `=` stand before it",
+            "give the value alone, without `NAME=`",
+        )
+    })
+}
+
+/// Why a text that begins as JSON is none.
+fn of_json(text: &str) -> Damage {
+    use serde_json::error::Category;
+
+    let compact = "store it on one line, as `jq --compact-output . key.json` prints it, or as base64: \
+         `base64 -w0 key.json`";
+    let fault = match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(_) => {
+            return Damage {
+                what: "it is JSON that is no credential".to_owned(),
+                fix: Some(WHOLE_FILE.to_owned()),
+            };
+        }
+        Err(fault) => fault,
+    };
+    let place = format!("line {}, column {}", fault.line(), fault.column());
+    let said = fault.to_string();
+    let after_brace = text[1..].trim_start_matches(' ');
+    if after_brace.starts_with("\\n") || after_brace.starts_with("\\r") {
+        return Damage::new(
+            "the line breaks between its members were escaped (they are `\\n` in it)",
+            compact,
+        );
+    }
+    if said.starts_with("control character") {
+        return Damage::new(
+            format!(
+                "a line break stands inside of a value of its JSON, where `\\n` belongs ({place})"
+            ),
+            compact,
+        );
+    }
+    if fault.classify() == Category::Eof {
+        return Damage::new(
+            format!("it begins as JSON and ends too early ({place}): it was cut off"),
+            "give the whole file; where a variable takes one line alone, as base64: `base64 -w0 \
+             key.json`",
+        );
+    }
+    if text.contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2019}']) {
+        return Damage::new(
+            "an editor made typographic quotes of those of its JSON",
+            "copy the file itself, or store it as base64: `base64 -w0 key.json`",
+        );
+    }
+    if !text.contains('"') {
+        let what = match text.contains('\'') {
+            true => "its quotes are single ones, where JSON has double ones",
+            false => "its quotes are gone: a shell or a template took them away",
+        };
+        return Damage::new(what, AS_BASE64);
+    }
+    if said.starts_with("trailing comma") {
+        return Damage::new(
+            format!("there is a comma too many in its JSON ({place})"),
+            compact,
+        );
+    }
+    if said.starts_with("trailing characters") {
+        return Damage::new(
+            format!("something stands behind its JSON ({place})"),
+            "give the key alone, from `{` to `}`",
+        );
+    }
+    if text.contains('\u{a0}') {
+        return Damage::new(
+            format!("there are no-break spaces in its JSON ({place})"),
+            "copy the file itself, or store it as base64: `base64 -w0 key.json`",
+        );
+    }
+    Damage::new(format!("its JSON is broken ({place})"), compact)
+}
+
+fn of_other_text(text: &str) -> Option<Damage> {
+    let yaml = ["type:", "private_key:", "client_email:", "\"type\":"];
+    if text.lines().any(|line| {
+        yaml.iter()
+            .any(|member| line.trim_start().starts_with(member))
+    }) {
+        let what = match text.contains("\"type\":") {
+            true => "its JSON has lost its braces",
+            false => "it is YAML",
+        };
+        return Some(Damage::new(what, WHOLE_FILE));
+    }
+    if text.ends_with(".gserviceaccount.com") && text.contains('@') {
+        return Some(Damage::new(
+            "it is the address of a service account, not its key",
+            WHOLE_FILE,
+        ));
+    }
+    if text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Some(Damage::new(
+            "it is the ID of a key, not the key",
+            WHOLE_FILE,
+        ));
+    }
+    if text.starts_with("ya29.") {
+        return Some(Damage::new(
+            "it is an access token",
+            "give it in `access_token`",
+        ));
+    }
+    let is_jwt = text.starts_with("ey") && text.split('.').count() == 3;
+    is_jwt.then(|| {
+        Damage::new(
+            "it is a JWT",
+            "an OIDC token belongs into `oidc_token`, with `workload_identity_provider`",
+        )
+    })
+}
+
+fn of_base64(text: &str) -> Option<Damage> {
+    // Any short word is base64 as well.
+    const SHORTEST: usize = 8;
+    if text.len() < SHORTEST || looks_like_a_path(text) {
+        return None;
+    }
+    let bytes = base64(text)?;
+    // The start of an ASN.1 sequence of two length bytes (PKCS #12).
+    if bytes.starts_with(&[0x30, 0x82]) {
+        return Some(Damage::new(
+            "it is base64 of a key in another format (P12 or DER)",
+            WHOLE_FILE,
+        ));
+    }
+    let inner = text_of(bytes)?;
+    let inner = inner.trim();
+    if inner.is_empty() || !inner.chars().all(|c| !c.is_control() || c.is_whitespace()) {
+        return None;
+    }
+    if looks_like_a_path(inner) {
+        return Some(Damage::new(
+            "it is base64 of a path, not of the file",
+            "encode the file: `base64 -w0 key.json`",
+        ));
+    }
+    let damage = damage(inner)?;
+    Some(Damage {
+        what: format!("decoded from base64: {}", damage.what),
+        fix: damage.fix,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECRET: &str = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC";
+
+    fn what(text: &str) -> String {
+        damage(text).map(|damage| damage.what).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_placeholder_is_named() {
+        for text in [
+            "$GCR_KEY",
+            "${GCR_KEY}",
+            "${gcr_key}",
+            "${{ secrets.GCR_KEY }}",
+            "{{ .Values.key }}",
+            "$[[ inputs.key ]]",
+            "%GCR_KEY%",
+        ] {
+            assert!(what(text).contains(text), "{text}: {}", what(text));
+        }
+        for text in ["$hunter2", "$(echo hunter2)"] {
+            assert!(what(text).contains("`$"), "{text}: {}", what(text));
+            assert!(!what(text).contains("hunter2"), "{text}: {}", what(text));
+        }
+        let long = format!("$hunter.{}", "x".repeat(200));
+        for text in ["$", "${}", "<hunter2>", "%hunter2%", "$2y$10$abc", &long] {
+            assert!(!what(text).contains(text), "{text}: {}", what(text));
+        }
+    }
+
+    #[test]
+    fn text_that_looks_like_nothing_is_told_as_nothing() {
+        for text in ["hunter2", "nonsense", "correct horse", "key.json", "~/key"] {
+            assert_eq!(damage(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_damage_shows_a_secret(
+            before in "[-{\\[\"'$\\\\n =:,a-z]{0,12}",
+            after in "[-}\\]\"'$\\\\n =:,a-z]{0,12}",
+            encoded: bool,
+        ) {
+            use base64::Engine as _;
+            use base64::engine::general_purpose::STANDARD;
+            let mut text = format!("{before}{SECRET}{after}");
+            if encoded {
+                text = STANDARD.encode(text);
+            }
+            let found = [damage(&text), other_json(&text), of_private_key(&text)];
+            for damage in found.into_iter().flatten() {
+                // The name of a variable is no secret.
+                if !damage.what.contains("nothing replaced") {
+                    prop_assert!(!damage.what.contains(SECRET));
+                    prop_assert!(!damage.fix.unwrap_or_default().contains(SECRET));
+                }
+            }
+        }
+    }
+}
