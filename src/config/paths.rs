@@ -92,6 +92,15 @@ impl PathFault {
     }
 }
 
+/// What the runner mounts into the container besides, and where what is written stays.
+/// (actions/runner, `ContainerActionHandler`)
+const SHARED: [&str; 4] = [
+    "/github/home",
+    "/github/workflow",
+    "/github/file_commands",
+    "/dev",
+];
+
 const WORKSPACE: &str = "/github/workspace";
 const TEMP: &str = "/github/runner_temp";
 
@@ -149,9 +158,7 @@ impl<'a> Paths<'a> {
     /// Where a path to be read leads.
     pub(super) fn input(&self, path: &str) -> Result<PathBuf, PathFault> {
         match self.translated(path)? {
-            (path, false) if path.is_absolute() && !self.files.exists(&path) => {
-                Err(PathFault::Unseen)
-            }
+            (path, false) if !self.files.exists(&path) => Err(PathFault::Unseen),
             (path, _) => Ok(path),
         }
     }
@@ -159,8 +166,8 @@ impl<'a> Paths<'a> {
     /// Where a path to be written leads.
     pub(super) fn output(&self, path: &str) -> Result<PathBuf, PathFault> {
         match self.translated(path)? {
-            (path, false) if path.is_absolute() => Err(PathFault::Lost),
-            (path, _) => Ok(path),
+            (_, false) => Err(PathFault::Lost),
+            (path, true) => Ok(path),
         }
     }
 
@@ -170,7 +177,8 @@ impl<'a> Paths<'a> {
         let Some(mounts) = &self.action else {
             return Ok((given, true));
         };
-        let plain = without_dots(&given);
+        // The container starts in the workspace.
+        let plain = without_dots(&Path::new(WORKSPACE).join(&given));
         for (host, container) in &mounts.translations {
             if let Ok(rest) = plain.strip_prefix(host) {
                 return Ok((container.join(rest), true));
@@ -179,8 +187,10 @@ impl<'a> Paths<'a> {
         if mounts.unmounted_temp.iter().any(|t| plain.starts_with(t)) {
             return Err(PathFault::OldRunner);
         }
-        let shared = ["/github", "/dev"].iter().any(|own| plain.starts_with(own));
-        Ok((given, shared))
+        let mounted = mounts.translations.iter().map(|(_, own)| own.as_path());
+        let mut shared = mounted.chain(SHARED.iter().map(Path::new));
+        let is_shared = shared.any(|own| plain.starts_with(own)) || plain.starts_with(WORKSPACE);
+        Ok((given, is_shared))
     }
 }
 

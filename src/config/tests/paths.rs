@@ -141,3 +141,37 @@ fn standard_input_is_read_everywhere_but_in_the_container_of_an_action() {
     hint: write the image to a file in the workspace, `docker save --output image.tar NAME`, and name that
     ");
 }
+
+#[test]
+fn what_is_written_above_the_workspace_of_an_action_is_refused() {
+    let told = |path: &str| {
+        let run = Run::action().with("INPUT_REPORT_FILE", path);
+        run.result().map(|request| request.report_file)
+    };
+    for path in [
+        "../report.json",
+        "../../digest.txt",
+        "out/../../report.json",
+        "./../report.json",
+        "/github/report.json",
+        "/github/workspace/../report.json",
+        "/tmp/report.json",
+        "..",
+    ] {
+        let error = told(path).unwrap_err().to_string();
+        assert!(error.contains("vanish with it"), "{path}: {error}");
+    }
+    for path in [
+        "report.json",
+        "out/../report.json",
+        "../workspace/report.json",
+        "../runner_temp/report.json",
+        "/github/home/report.json",
+        "/github/workspace/out/report.json",
+    ] {
+        assert!(told(path).unwrap().is_some(), "{path}");
+    }
+    // Elsewhere it is where it says.
+    let run = Run::push().with("GCR_PUSH_REPORT_FILE", "../report.json");
+    assert!(run.request().report_file.is_some());
+}
