@@ -8,6 +8,7 @@ use std::ffi::OsString;
 
 use serde::Deserialize;
 
+use super::document::{decoded, looks_like_a_path};
 use super::fault::{Faults, looks_secret};
 use super::nearest::nearest;
 
@@ -273,6 +274,9 @@ pub(super) struct Given {
     pub(super) inputs: RawInputs,
     /// The values of ours that are secret, whatever they are worth.
     pub(super) secrets: Vec<String>,
+    /// The variables that hold our values, ours and those that they came from: no other program is
+    /// given them.
+    pub(super) withheld: Vec<OsString>,
     ambient: HashMap<&'static str, String>,
 }
 
@@ -291,6 +295,8 @@ pub(super) fn read(
     // The runner upper-cases an input's name (actions/runner, Handler.cs); we read that form alone.
     let mut own: HashMap<String, OsString> = HashMap::new();
     let mut ambient = HashMap::new();
+    let environment: Vec<_> = environment.collect();
+    let withheld = withheld(&environment);
     for (name, value) in environment {
         let Ok(name) = name.into_string() else {
             continue;
@@ -365,8 +371,50 @@ pub(super) fn read(
         // would be absent, and what is needed would be told as missing.
         inputs: envy::from_iter(pairs).unwrap_or_default(),
         secrets,
+        withheld,
         ambient,
     }
+}
+
+/// The names of all variables that are ours, and of those that one of our secrets came from, as
+/// where a pipeline says `GCR_PUSH_CREDENTIALS_JSON: $GCR_KEY`.
+fn withheld(environment: &[(OsString, OsString)]) -> Vec<OsString> {
+    /// A shorter value may be that of any variable.
+    const SHORTEST: usize = 6;
+    /// A longer one is not part of another by chance.
+    const UNIQUE: usize = 16;
+    let is_ours = |name: &str| name.starts_with(OURS) || name.starts_with(GITHUBS);
+    let is_secret = |name: &str| {
+        let bare = name.strip_prefix(OURS).or(name.strip_prefix(GITHUBS));
+        let bare = bare.unwrap_or_default().to_ascii_lowercase();
+        VARIABLES
+            .iter()
+            .any(|variable| variable.secret && variable.name == bare)
+    };
+    let texts = environment
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?.trim())));
+    let plain = |value: &str| decoded(value.to_owned()).trim().to_owned();
+    // A path leads other programs to their own credentials as well.
+    let secrets: Vec<_> = texts
+        .filter(|(name, value)| is_secret(name) && value.len() >= SHORTEST)
+        .filter(|(_, value)| !looks_like_a_path(value))
+        .map(|(_, value)| (value, plain(value)))
+        .collect();
+    let holds_secret = |value: &str| {
+        let value = value.trim();
+        secrets.iter().any(|(secret, text)| {
+            value == *secret
+                || secret.len() >= UNIQUE && (value.contains(secret) || plain(value) == *text)
+        })
+    };
+    environment
+        .iter()
+        .filter(|(name, value)| {
+            name.to_str().is_some_and(is_ours) || value.to_str().is_some_and(holds_secret)
+        })
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 fn is_blank(value: &Option<OsString>) -> bool {

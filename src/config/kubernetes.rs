@@ -22,7 +22,7 @@ pub(super) fn access(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> O
             None => (VARIABLE, of_pod(given, paths, faults)?),
         },
     };
-    let chosen = access.with_context(context);
+    let chosen = access.withholding(&given.withheld).with_context(context);
     chosen
         .map_err(|fault| match fault {
             AccessError::UnknownContext { .. } if context.is_some() => {

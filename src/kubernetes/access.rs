@@ -1,5 +1,6 @@
 //! Where a cluster is and how to sign in to it: a kubeconfig, or what a pod is given.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
@@ -23,6 +24,8 @@ pub struct Access {
     pub(super) kubeconfig: Kubeconfig,
     /// True in a pod of the cluster, from where no proxy leads to it.
     pub(super) is_own_cluster: bool,
+    /// Variables that no program is given that the kubeconfig signs in with.
+    pub(super) withheld: Vec<OsString>,
 }
 
 impl fmt::Debug for Access {
@@ -97,6 +100,7 @@ impl Access {
         Ok(Self {
             kubeconfig,
             is_own_cluster: false,
+            withheld: Vec::new(),
         })
     }
 
@@ -144,6 +148,7 @@ impl Access {
                 ..Kubeconfig::default()
             },
             is_own_cluster: true,
+            withheld: Vec::new(),
         }
     }
 
@@ -160,6 +165,14 @@ impl Access {
                 .map_err(|_| AccessError::Different)?,
             ..self
         })
+    }
+
+    /// The same, with variables that no program is given that the kubeconfig signs in with.
+    pub fn withholding(self, withheld: &[OsString]) -> Self {
+        Self {
+            withheld: withheld.to_vec(),
+            ..self
+        }
     }
 
     /// Settles which context is used: the one that is named, or the current one.

@@ -26,7 +26,7 @@ impl Cluster {
         let config = Config::from_custom_kubeconfig(access.kubeconfig.clone(), &options)
             .await
             .map_err(|error| unusable(plain(error)))?;
-        let (sign_in, identity) = SignIn::of(&config.auth_info).await?;
+        let (sign_in, identity) = SignIn::of(&config.auth_info, &access.withheld).await?;
         let tls = client_config(&config, identity, network)?;
         let own_proxy = access
             .cluster()

@@ -2,6 +2,7 @@
 //!
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
+use std::ffi::OsString;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ const RENEWED_BEFORE: time::Duration = time::Duration::MINUTE;
 /// A program that was run, and the token that it printed.
 pub(super) struct Plugin {
     exec: ExecConfig,
+    withheld: Vec<OsString>,
     held: Mutex<Held>,
 }
 
@@ -62,17 +64,21 @@ struct Status {
 }
 
 impl Plugin {
-    /// Runs the program that `exec` names, and has the certificate that it may print as well.
+    /// Runs the program that `exec` names, and has the certificate that it may print as well. It is
+    /// not given the variables that are `withheld`: a program that signs in to a cluster needs no
+    /// credential of a registry.
     ///
     /// # Errors
     ///
     /// When it cannot be run, fails, does not end or prints something else.
     pub(super) async fn run(
         exec: &ExecConfig,
+        withheld: &[OsString],
     ) -> Result<(Self, Option<Identity>), KubernetesError> {
-        let (held, identity) = ask(exec).await?;
+        let (held, identity) = ask(exec, withheld).await?;
         let plugin = Self {
             exec: exec.clone(),
+            withheld: withheld.to_vec(),
             held: Mutex::new(held),
         };
         Ok((plugin, identity))
@@ -87,20 +93,23 @@ impl Plugin {
         let mut held = self.held.lock().await;
         let ends = |until| OffsetDateTime::now_utc() + RENEWED_BEFORE >= until;
         if held.token.is_some() && held.until.is_some_and(ends) {
-            (*held, _) = ask(&self.exec).await?;
+            (*held, _) = ask(&self.exec, &self.withheld).await?;
         }
         Ok(held.token.clone())
     }
 }
 
-async fn ask(exec: &ExecConfig) -> Result<(Held, Option<Identity>), KubernetesError> {
+async fn ask(
+    exec: &ExecConfig,
+    withheld: &[OsString],
+) -> Result<(Held, Option<Identity>), KubernetesError> {
     let name = exec.command.clone().unwrap_or_default();
     let failed = |status: &str| KubernetesError::Plugin {
         command: name.clone(),
         status: status.to_owned(),
         said: String::new(),
     };
-    let output = run(exec, &name).await?;
+    let output = run(exec, &name, withheld).await?;
     if !output.status.success() {
         // What it prints besides may be a token.
         let said = String::from_utf8_lossy(&output.stderr);
@@ -141,7 +150,11 @@ async fn ask(exec: &ExecConfig) -> Result<(Held, Option<Identity>), KubernetesEr
     Ok((held, identity))
 }
 
-async fn run(exec: &ExecConfig, name: &str) -> Result<Output, KubernetesError> {
+async fn run(
+    exec: &ExecConfig,
+    name: &str,
+    withheld: &[OsString],
+) -> Result<Output, KubernetesError> {
     // Standard input may be an image.
     let mut spec = serde_json::json!({"interactive": false});
     if let Some(cluster) = &exec.cluster {
@@ -157,7 +170,11 @@ async fn run(exec: &ExecConfig, name: &str) -> Result<Output, KubernetesError> {
         let name = variable.get("name")?;
         Some((name, variable.get("value")?))
     });
-    let running = Command::new(name)
+    let mut command = Command::new(name);
+    for variable in withheld {
+        command.env_remove(variable);
+    }
+    let running = command
         .args(exec.args.iter().flatten())
         .envs(variables)
         .env(

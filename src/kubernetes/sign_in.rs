@@ -1,5 +1,6 @@
 //! As whom a cluster is asked: what the kubeconfig's user holds, as a header or as a certificate.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -45,12 +46,16 @@ pub(super) struct Identity {
 }
 
 impl SignIn {
-    /// Takes up what `user` holds; its plugin, if it has one, is run.
+    /// Takes up what `user` holds; its plugin, if it has one, is run, without the variables that
+    /// are `withheld`.
     ///
     /// # Errors
     ///
     /// When something that the kubeconfig names is not there or is not what it should be.
-    pub(super) async fn of(user: &AuthInfo) -> Result<(Self, Option<Identity>), KubernetesError> {
+    pub(super) async fn of(
+        user: &AuthInfo,
+        withheld: &[OsString],
+    ) -> Result<(Self, Option<Identity>), KubernetesError> {
         let identity = Identity::of_files(user)?;
         let impersonation = impersonation(user)?;
         let signed = |login| Self {
@@ -80,7 +85,7 @@ impl SignIn {
             return Ok((signed(Login::File(file)), identity));
         }
         if let Some(exec) = &user.exec {
-            let (plugin, of_plugin) = Plugin::run(exec).await?;
+            let (plugin, of_plugin) = Plugin::run(exec, withheld).await?;
             let login = Login::Plugin(Box::new(plugin));
             return Ok((signed(login), of_plugin.or(identity)));
         }

@@ -107,6 +107,42 @@ fn a_plugin_whose_token_ends_is_run_again_and_may_print_yaml() {
 }
 
 #[test]
+fn a_plugin_gets_the_environment_without_our_secrets() {
+    let google = start();
+    let token = google.standin.cluster().user("robot");
+    google.standin.cluster().allow("robot", Rule::everything());
+    let server = format!("https://{}", google.standin.tls_address());
+    let exec = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin}}";
+    let script =
+        format!("env >environment\nprintf 'kind: ExecCredential\nstatus: {{token: {token}}}\n'");
+    let run = apply(&google)
+        .file("kube/config", with(&google.standin, &server, exec))
+        .set("kubeconfig", "kube/config")
+        .set("credentials_json", &google.key)
+        .variable("GCR_KEY", &google.key)
+        .variable("GCR_KEY_BASE64", STANDARD.encode(&google.key))
+        .variable("INPUT_TOKEN", "of another action")
+        .variable("GITHUB_TOKEN", "ghs_hunter2hunter2")
+        .set("github_token", "ghs_hunter2hunter2")
+        .variable("CLOUDSDK_CONFIG", "/nowhere")
+        .variable("KEPT", "for the plugin");
+    let outcome = program(run, "kube/plugin", &script).succeeds();
+    let environment = outcome.read("environment");
+    let names: Vec<_> = environment
+        .lines()
+        .filter_map(|line| Some(line.split_once('=')?.0))
+        .collect();
+    for kept in ["PATH", "KEPT", "CLOUDSDK_CONFIG", "KUBERNETES_EXEC_INFO"] {
+        assert!(names.contains(&kept), "{kept}: {environment}");
+    }
+    let ours = |name: &&str| {
+        name.starts_with("GCR_") || name.starts_with("INPUT_") || *name == "GITHUB_TOKEN"
+    };
+    assert!(!names.iter().any(ours), "{environment}");
+    assert!(!environment.contains("PRIVATE KEY"), "{environment}");
+}
+
+#[test]
 fn what_a_plugin_prints_that_is_no_login_is_told() {
     let google = start();
     let server = format!("https://{}", google.standin.tls_address());
