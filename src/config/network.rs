@@ -30,6 +30,7 @@ pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> 
         connect_timeout: defaults::CONNECT_TIMEOUT,
         stall_timeout: stall_timeout.unwrap_or(defaults::STALL_TIMEOUT),
         retry_timeout: retry_timeout.unwrap_or(defaults::RETRY_TIMEOUT),
+        in_action: paths.are_of_action(),
         paces: Paces::new(requests_per_minute(given, faults)),
     }
 }

@@ -44,6 +44,8 @@ pub struct Network {
     pub stall_timeout: Duration,
     /// How long what failed for now is tried again.
     pub retry_timeout: Duration,
+    /// True in the container of a GitHub action, to which `localhost` is the container itself.
+    pub in_action: bool,
     /// How fast requests may follow each other, for each host.
     pub paces: Paces,
 }

@@ -67,6 +67,9 @@ pub enum OpenError {
     /// It did not answer as a registry does.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Nobody is there on this machine, which is no more than the container of an action.
+    #[error(transparent)]
+    InAction(RegistryError),
     /// The HTTP client could not be built.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -76,7 +79,7 @@ impl OpenError {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Registry(error) => error.exit_code(),
+            Self::Registry(error) | Self::InAction(error) => error.exit_code(),
             Self::Network(_) => ExitCode::Failed,
         }
     }
@@ -86,10 +89,16 @@ impl Hint for OpenError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Registry(error) => error.hints(),
+            Self::InAction(_) => vec![IN_ACTION.to_owned()],
             Self::Network(_) => Vec::new(),
         }
     }
 }
+
+/// <https://docs.github.com/en/actions/concepts/workflows-and-actions/about-communicating-with-docker-service-containers>
+const IN_ACTION: &str = "in the container of an action `localhost` is that container: name the \
+    registry by the label of its service and its own port, such as `registry:5000`, and in \
+    `insecure_registries` too where it has no TLS";
 
 impl Registry {
     /// Finds out how `endpoint` is spoken to and what it asks for; nothing is shown to it yet.
@@ -115,7 +124,13 @@ impl Registry {
                 .iter()
                 .any(|plain| plain == endpoint || plain.host() == endpoint.host_name());
         let retries = Retries::new(network, endpoint);
-        let (root, challenge) = retries
+        let is_own_container = network.in_action && endpoint.is_loopback();
+        // Nothing is started in there that would be worth a wait.
+        let opening = match is_own_container {
+            true => retries.at_once(),
+            false => retries.clone(),
+        };
+        let (root, challenge) = opening
             .run(|| async {
                 retries.pace.turn().await;
                 match ping(&http, endpoint, "https", network.stall_timeout).await {
@@ -129,7 +144,11 @@ impl Registry {
                     answer => answer,
                 }
             })
-            .await?;
+            .await
+            .map_err(|error| match is_own_container && error.is_absence() {
+                true => OpenError::InAction(error),
+                false => OpenError::Registry(error),
+            })?;
         if root.scheme() == "http" {
             tracing::info!("{endpoint} is spoken to over plain HTTP");
         }

@@ -84,6 +84,14 @@ impl Retries {
         }
     }
 
+    /// The same for a step whose first failure is told at once.
+    pub(super) fn at_once(&self) -> Self {
+        Self {
+            timeout: Duration::ZERO,
+            ..self.clone()
+        }
+    }
+
     /// The same for a step that a run can do without.
     pub(super) fn brief(&self) -> Self {
         Self {

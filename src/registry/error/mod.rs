@@ -260,6 +260,11 @@ impl RegistryError {
         matches!(*self.outcome, Outcome::Broken(_)) && self.trouble() != Trouble::Certificate
     }
 
+    /// True when there may be nobody there, or no way to them.
+    pub(super) fn is_absence(&self) -> bool {
+        self.is_broken() && self.trouble().is_absence()
+    }
+
     /// True when the registry answered, but not with the document that was asked for.
     pub(crate) fn is_malformed(&self) -> bool {
         matches!(*self.outcome, Outcome::Unexpected | Outcome::Garbled)

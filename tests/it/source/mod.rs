@@ -103,6 +103,7 @@ fn open_with(source: &ImageSource, spool: &Path) -> Result<Source, SourceError> 
         connect_timeout: defaults::CONNECT_TIMEOUT,
         stall_timeout: defaults::STALL_TIMEOUT,
         retry_timeout: defaults::RETRY_TIMEOUT,
+        in_action: false,
         paces: Paces::default(),
     };
     run(Source::open(source, &network, spool))
