@@ -129,6 +129,8 @@ async fn push_image(
         (Ok(()), _) => {}
         (Err(_), MissingCredentials::Skip) => {
             let source = open_source(image, &registries, request).await?;
+            // What was not done stands outside of what a CI's log folds away.
+            drop(group);
             return unsent::leave(&source, request, stdout).await;
         }
         (Err(error), MissingCredentials::Fail) => return Err(Error::Auth(error).into()),
@@ -212,7 +214,10 @@ async fn mirror_images(
     let lacking = credentials.check(&asked.destinations()).await;
     match (lacking, request.missing_credentials) {
         (Ok(()), _) => {}
-        (Err(_), MissingCredentials::Skip) => return unsent::leave_all(asked, request, stdout),
+        (Err(_), MissingCredentials::Skip) => {
+            drop(group);
+            return unsent::leave_all(asked, request, stdout);
+        }
         (Err(error), MissingCredentials::Fail) => return Err(Error::Auth(error).into()),
     }
     let settings = settings(request, journal);

@@ -1,53 +1,125 @@
 //! Logins of a Docker `config.json`, for registries that are not Google's.
+//! <https://docs.docker.com/reference/cli/docker/login/>,
+//! <https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md>
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
+use super::logins::PasswordKind;
+use crate::error::harmless;
 use crate::reference::Endpoint;
 use crate::secret::Secret;
 
 /// The logins (`auths`) of a Docker config, by the server's name as it stands there.
 #[derive(Clone, Debug, Default)]
 pub struct DockerConfig {
-    logins: HashMap<String, Login>,
-    helpers: HashMap<String, String>,
+    logins: BTreeMap<String, Stored>,
+    helpers: BTreeMap<String, String>,
     store: Option<String>,
 }
 
 /// What a Docker config says about one server.
 #[derive(Clone, Debug)]
-enum Login {
-    Basic(String, Secret),
+enum Stored {
+    Login(String, Secret, PasswordKind),
     /// An entry with nothing in it: a credential helper or store has the secret.
     Empty,
     Broken,
-    IdentityToken,
+}
+
+/// One login for an endpoint, or where it is had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Login {
+        user: String,
+        password: Secret,
+        kind: PasswordKind,
+    },
+    /// A credential helper has it: `docker-credential-PROGRAM`.
+    Helper {
+        program: String,
+        server: String,
+        /// True when the config says that the helper has a login for this very server.
+        is_sure: bool,
+    },
 }
 
 /// A Docker config that cannot be used. No message quotes a secret.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum DockerConfigError {
     /// Not the JSON of a config.
     #[error("it is no Docker config: expected JSON with `auths`")]
     NotJson,
+    /// JSON of something else.
+    #[error("it is no Docker config, but {0}: expected JSON with `auths`")]
+    Other(&'static str),
     /// The login is kept by a program that is not here.
     #[error(
-        "the login for `{0}` is kept by the credential helper `docker-credential-{1}`, which gcr-push does not run"
+        "the login for `{0}` is kept by the credential helper `docker-credential-{1}`, which is not on PATH here"
     )]
     Helper(Endpoint, String),
+    /// The program that keeps the login failed.
+    #[error(
+        "the credential helper `docker-credential-{helper}` gives no login for `{server}`: {why}"
+    )]
+    HelperFailed {
+        /// The helper's name.
+        helper: String,
+        /// What it was asked for.
+        server: String,
+        /// What became of it.
+        why: String,
+    },
     /// An `auth` that is not base64 of `user:password`.
     #[error("the `auth` for `{0}` is not base64 of `user:password`")]
     Auth(Endpoint),
-    /// A token that buys tokens by a protocol that is not spoken here.
-    #[error("the login for `{0}` is an `identitytoken`, which gcr-push does not trade")]
-    IdentityToken(Endpoint),
+}
+
+impl DockerConfigError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotJson => None,
+            Self::Other(A_KEY) => Some("give the key in `credentials_json`".to_owned()),
+            Self::Other(A_SECRET) => Some(
+                "give the config in it: `kubectl get secret NAME -o \
+                 jsonpath='{.data.\\.dockerconfigjson}'` prints it as base64, which is taken"
+                    .to_owned(),
+            ),
+            Self::Other(_) => None,
+            Self::Helper(endpoint, _) => Some(format!(
+                "log in with a password that stands in the file itself, or give Google hosts \
+                 `credentials_json`: in a container the helper for `{endpoint}` is not there"
+            )),
+            Self::HelperFailed { helper, server, .. } => Some(format!(
+                "`echo {server} | docker-credential-{helper} get` shows it; log in again, or give \
+                 the login in `username` and `password`"
+            )),
+            Self::Auth(_) => {
+                Some("make it with `printf '%s' \"$USER:$PASSWORD\" | base64 -w0`".to_owned())
+            }
+        }
+    }
+}
+
+const A_KEY: &str = "a credential of Google's";
+const A_SECRET: &str = "a Kubernetes Secret";
+
+#[derive(Deserialize)]
+struct StoredEntry {
+    auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    identitytoken: Option<String>,
+    registrytoken: Option<String>,
 }
 
 impl DockerConfig {
-    /// Reads the JSON text of a Docker config.
+    /// Reads the JSON text of a Docker config, or of the `.dockercfg` that came before it.
     ///
     /// # Errors
     ///
@@ -56,115 +128,200 @@ impl DockerConfig {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct File {
-            #[serde(default)]
-            auths: HashMap<String, Entry>,
-            #[serde(default)]
-            cred_helpers: HashMap<String, String>,
+            auths: Option<BTreeMap<String, Option<StoredEntry>>>,
+            cred_helpers: Option<BTreeMap<String, String>>,
             creds_store: Option<String>,
         }
-        #[derive(Deserialize)]
-        struct Entry {
-            auth: Option<String>,
-            username: Option<String>,
-            password: Option<String>,
-            identitytoken: Option<String>,
-        }
         let file: File = serde_json::from_str(json).map_err(|_| DockerConfigError::NotJson)?;
-        let logins = file
-            .auths
-            .into_iter()
-            .map(|(server, entry)| {
-                let is_set = |value: &Option<String>| value.as_ref().is_some_and(|v| !v.is_empty());
-                let login = match (entry.auth.filter(|a| !a.is_empty()), entry.username) {
-                    _ if is_set(&entry.identitytoken) => Login::IdentityToken,
-                    (Some(auth), _) => decode(&auth),
-                    (None, Some(user)) => {
-                        Login::Basic(user, Secret::new(entry.password.unwrap_or_default()))
-                    }
-                    (None, None) => Login::Empty,
-                };
-                (server, login)
-            })
-            .collect();
+        let is_config =
+            file.auths.is_some() || file.cred_helpers.is_some() || file.creds_store.is_some();
+        let auths = match is_config {
+            true => file.auths.unwrap_or_default(),
+            false => of_dockercfg(json)?,
+        };
+        let logins = auths.into_iter().map(|(server, entry)| {
+            let stored = entry.map_or(Stored::Empty, StoredEntry::read);
+            (server, stored)
+        });
         Ok(Self {
-            logins,
-            helpers: file.cred_helpers,
+            logins: logins.collect(),
+            helpers: file.cred_helpers.unwrap_or_default(),
             store: file.creds_store.filter(|store| !store.is_empty()),
         })
     }
 
-    /// User and password for `endpoint`, if the config has them.
+    /// The logins for `endpoint` and for paths below it, the longest path first.
     ///
     /// A server may be written bare, with a scheme, or with `/v1/` or `/v2/` behind it, as
-    /// `docker login` has written it over the years. An entry for a path below a server
-    /// (containers-auth.json(5)) is not for all of it, and is passed over.
-    ///
-    /// # Errors
-    ///
-    /// When the config names the endpoint, but a helper holds its secret or the entry is broken.
-    pub fn login(
+    /// `docker login` has written it over the years; what else stands behind it is a path
+    /// (containers-auth.json(5)).
+    pub(super) fn entries(
         &self,
         endpoint: &Endpoint,
-    ) -> Result<Option<(String, Secret)>, DockerConfigError> {
+    ) -> Vec<(String, Result<Entry, DockerConfigError>)> {
         let host = endpoint.host();
-        let helper = self.helpers.iter().find(|(server, _)| names(server, host));
-        if let Some((_, helper)) = helper {
-            return Err(DockerConfigError::Helper(endpoint.clone(), helper.clone()));
-        }
+        let mut entries: Vec<_> = self
+            .logins
+            .iter()
+            .filter_map(|(server, stored)| Some((path_at(server, host)?, server, stored)))
+            .collect();
         // The bare name first, so that of two entries for one server always the same is taken.
-        let login = self.logins.get(host).or_else(|| {
-            let mut others: Vec<_> = self.logins.iter().collect();
-            others.sort_by_key(|(server, _)| *server);
-            let mut others = others.into_iter();
-            others
-                .find(|(server, _)| names(server, host))
-                .map(|(_, login)| login)
+        entries.sort_by_key(|(path, server, _)| {
+            (std::cmp::Reverse(path.len()), *server != host, *server)
         });
-        match (login, &self.store) {
-            (Some(Login::Basic(user, password)), _) => Ok(Some((user.clone(), password.clone()))),
-            (Some(Login::Broken), _) => Err(DockerConfigError::Auth(endpoint.clone())),
-            (Some(Login::IdentityToken), _) => {
-                Err(DockerConfigError::IdentityToken(endpoint.clone()))
-            }
-            (Some(Login::Empty), Some(store)) => {
-                Err(DockerConfigError::Helper(endpoint.clone(), store.clone()))
-            }
-            (Some(Login::Empty) | None, _) => Ok(None),
+        let helper = self
+            .helpers
+            .iter()
+            .find(|(server, _)| path_at(server, host).is_some_and(str::is_empty));
+        let mut found: Vec<_> = entries
+            .iter()
+            .filter_map(|(path, server, stored)| {
+                let is_whole = path.is_empty();
+                let entry = match (stored, &self.store) {
+                    // Docker asks the helper alone.
+                    _ if is_whole && helper.is_some() => return None,
+                    (Stored::Login(user, password, kind), _) => Ok(Entry::Login {
+                        user: user.clone(),
+                        password: password.clone(),
+                        kind: *kind,
+                    }),
+                    (Stored::Broken, _) => Err(DockerConfigError::Auth(endpoint.clone())),
+                    (Stored::Empty, Some(store)) => Ok(Entry::Helper {
+                        program: store.clone(),
+                        server: (*server).clone(),
+                        is_sure: true,
+                    }),
+                    (Stored::Empty, None) => return None,
+                };
+                Some(((*path).to_owned(), entry))
+            })
+            .collect();
+        let whole = found.iter().any(|(path, _)| path.is_empty());
+        let program = match (helper, &self.store) {
+            (Some((server, program)), _) => Some((server.clone(), program, true)),
+            (None, Some(store)) if !whole => Some((server_of(endpoint), store, false)),
+            (None, _) => None,
+        };
+        if let Some((server, program, is_sure)) = program {
+            let entry = Entry::Helper {
+                program: program.clone(),
+                server,
+                is_sure,
+            };
+            found.push((String::new(), Ok(entry)));
+        }
+        found
+    }
+
+    /// The servers that it has logins for, as they stand in it.
+    pub(super) fn servers(&self) -> Vec<String> {
+        let mut servers: Vec<_> = self.logins.keys().chain(self.helpers.keys()).collect();
+        servers.sort();
+        servers.dedup();
+        servers.into_iter().map(|server| harmless(server)).collect()
+    }
+}
+
+impl StoredEntry {
+    fn read(self) -> Stored {
+        let is_set = |value: &String| !value.is_empty();
+        let auth = self.auth.filter(is_set);
+        let user = || match &auth {
+            Some(auth) => decode(auth).map(|(user, _)| user),
+            None => self.username.clone(),
+        };
+        if let Some(token) = self.identitytoken.filter(is_set) {
+            let user = user().unwrap_or_default();
+            return Stored::Login(user, Secret::new(token), PasswordKind::IdentityToken);
+        }
+        if let Some(token) = self.registrytoken.filter(is_set) {
+            let user = user().unwrap_or_default();
+            return Stored::Login(user, Secret::new(token), PasswordKind::RegistryToken);
+        }
+        match (auth, self.username) {
+            (Some(auth), _) => match decode(&auth) {
+                Some((user, password)) => Stored::Login(user, password, PasswordKind::Password),
+                None => Stored::Broken,
+            },
+            (None, Some(user)) => Stored::Login(
+                user,
+                Secret::new(self.password.unwrap_or_default()),
+                PasswordKind::Password,
+            ),
+            (None, None) => Stored::Empty,
         }
     }
+}
+
+/// The form before `auths`: servers at the top. Whatever else is JSON is told by name.
+fn of_dockercfg(json: &str) -> Result<BTreeMap<String, Option<StoredEntry>>, DockerConfigError> {
+    let object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(json).map_err(|_| DockerConfigError::NotJson)?;
+    if object.contains_key("kind") && object.contains_key("apiVersion") {
+        return Err(DockerConfigError::Other(A_SECRET));
+    }
+    if object.contains_key("type") || object.contains_key("private_key") {
+        return Err(DockerConfigError::Other(A_KEY));
+    }
+    let entries = object.into_iter().filter_map(|(server, value)| {
+        let is_server = server.contains(['.', ':']) || server == "localhost";
+        let has_login = value.get("auth").is_some() || value.get("username").is_some();
+        // What else a config holds, as `HttpHeaders`, is none of ours.
+        (is_server && has_login).then_some((server, value))
+    });
+    entries
+        .map(|(server, value)| {
+            let entry = serde_json::from_value(value).map_err(|_| DockerConfigError::NotJson)?;
+            Ok((server, Some(entry)))
+        })
+        .collect()
 }
 
 /// The names that Docker Hub goes by; `docker login` writes the second.
 const HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
-/// True when a server's name in a config means this host.
-fn names(server: &str, host: &str) -> bool {
+/// The name that `docker login` keeps a server's login under.
+fn server_of(endpoint: &Endpoint) -> String {
+    match endpoint.is_docker_hub() {
+        true => "https://index.docker.io/v1/".to_owned(),
+        false => endpoint.host().to_owned(),
+    }
+}
+
+/// The path below this host that a server's name in a config means; none for another host.
+fn path_at<'a>(server: &'a str, host: &str) -> Option<&'a str> {
     let server = server
         .strip_prefix("https://")
         .or_else(|| server.strip_prefix("http://"))
         .unwrap_or(server);
     let (server, path) = server.split_once('/').unwrap_or((server, ""));
-    let is_whole = matches!(path.trim_end_matches('/'), "" | "v1" | "v2");
-    is_whole && (server == host || HUB.contains(&server) && HUB.contains(&host))
+    let is_host = server.eq_ignore_ascii_case(host) || HUB.contains(&server) && HUB.contains(&host);
+    let path = path.trim_end_matches('/');
+    is_host.then_some(match path {
+        "v1" | "v2" => "",
+        path => path,
+    })
 }
 
-fn decode(auth: &str) -> Login {
-    let text = STANDARD
-        .decode(auth.trim())
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
-    match text.as_deref().and_then(|text| text.split_once(':')) {
-        // Docker's own writer once padded the password with NULs, and its reader strips them.
-        Some((user, password)) => Login::Basic(
-            user.to_owned(),
-            Secret::new(password.trim_end_matches('\0')),
-        ),
-        None => Login::Broken,
-    }
+/// Line breaks are passed over, as Go's decoder does.
+fn decode(auth: &str) -> Option<(String, Secret)> {
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    let auth: String = auth.split_ascii_whitespace().collect();
+    let text = String::from_utf8(LENIENT.decode(auth).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    // Docker's own writer once padded the password with NULs, and its reader strips them.
+    let password = Secret::new(password.trim_end_matches('\0'));
+    Some((user.to_owned(), password))
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn config(auth: &str) -> DockerConfig {
@@ -180,12 +337,19 @@ mod tests {
         host.parse().unwrap()
     }
 
+    fn login(user: &str, password: &str) -> Entry {
+        Entry::Login {
+            user: user.to_owned(),
+            password: Secret::new(password),
+            kind: PasswordKind::Password,
+        }
+    }
+
     #[test]
     fn a_password_may_hold_colons() {
-        let login = config("user:pass:word").login(&endpoint("registry.example.com"));
         assert_eq!(
-            login,
-            Ok(Some(("user".to_owned(), Secret::new("pass:word"))))
+            config("user:pass:word").entries(&endpoint("registry.example.com")),
+            [(String::new(), Ok(login("user", "pass:word")))]
         );
     }
 
@@ -195,45 +359,107 @@ mod tests {
             "registry.example.com:5000",
             "registry.example.com.evil.example",
         ] {
-            assert_eq!(config("u:p").login(&endpoint(host)), Ok(None), "{host}");
+            assert_eq!(config("u:p").entries(&endpoint(host)), [], "{host}");
         }
     }
 
     #[test]
-    fn a_server_goes_by_the_names_that_docker_writes_and_a_path_is_not_the_whole_server() {
-        for (server, host, same) in [
-            ("https://index.docker.io/v1/", "docker.io", true),
-            ("docker.io", "registry-1.docker.io", true),
-            ("https://r.example/v2", "r.example", true),
-            ("http://r.example/", "r.example", true),
-            ("r.example/team", "r.example", false),
-            ("r.example:5000", "r.example", false),
-            ("https://index.docker.io/v1/", "ghcr.io", false),
+    fn a_server_goes_by_the_names_that_docker_writes() {
+        for (server, host, path) in [
+            ("https://index.docker.io/v1/", "docker.io", Some("")),
+            ("docker.io", "registry-1.docker.io", Some("")),
+            ("https://r.example/v2", "r.example", Some("")),
+            ("http://r.example/", "r.example", Some("")),
+            ("r.example/team", "r.example", Some("team")),
+            ("https://r.example/team/app/", "r.example", Some("team/app")),
+            ("docker.io/library", "docker.io", Some("library")),
+            ("r.example:5000", "r.example", None),
+            ("https://index.docker.io/v1/", "ghcr.io", None),
         ] {
-            assert_eq!(names(server, host), same, "{server} for {host}");
+            assert_eq!(path_at(server, host), path, "{server} for {host}");
         }
     }
 
     #[test]
-    fn a_helper_is_refused_by_name() {
+    fn the_longest_path_comes_first() {
+        let auth = |user: &str| format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(format!("{user}:p")));
+        let config = DockerConfig::parse(&format!(
+            r#"{{"auths":{{"r.example":{},"r.example/team":{},"r.example/team/app":{},"r.example/x":{}}}}}"#,
+            auth("all"),
+            auth("team"),
+            auth("app"),
+            auth("x")
+        ))
+        .unwrap();
+        let found = config.entries(&endpoint("r.example"));
+        let paths: Vec<_> = found.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["team/app", "team", "x", ""]);
+    }
+
+    #[test]
+    fn a_helper_is_named() {
         assert_eq!(
-            config("u:p").login(&endpoint("gcr.io")),
-            Err(DockerConfigError::Helper(
-                endpoint("gcr.io"),
-                "gcloud".to_owned()
-            ))
+            config("u:p").entries(&endpoint("gcr.io")),
+            [(
+                String::new(),
+                Ok(Entry::Helper {
+                    program: "gcloud".to_owned(),
+                    server: "gcr.io".to_owned(),
+                    is_sure: true
+                })
+            )]
         );
     }
 
     #[test]
-    fn a_broken_entry_is_told_when_it_is_needed() {
+    fn a_broken_entry_is_told_for_its_host_alone() {
         assert_eq!(
-            config("no-colon").login(&endpoint("registry.example.com")),
-            Err(DockerConfigError::Auth(endpoint("registry.example.com")))
+            config("no-colon").entries(&endpoint("registry.example.com")),
+            [(
+                String::new(),
+                Err(DockerConfigError::Auth(endpoint("registry.example.com")))
+            )]
         );
+        assert_eq!(config("no-colon").entries(&endpoint("other.example")), []);
+    }
+
+    #[test]
+    fn what_is_no_config_is_told_by_what_it_is() {
+        let parse = |json: &str| DockerConfig::parse(json).map(|config| config.servers());
+        let other = |what| Err(DockerConfigError::Other(what));
+        assert_eq!(parse(r#"{"type":"service_account"}"#), other(A_KEY));
         assert_eq!(
-            config("no-colon").login(&endpoint("other.example")),
-            Ok(None)
+            parse(r#"{"apiVersion":"v1","kind":"Secret","data":{}}"#),
+            other(A_SECRET)
         );
+        assert_eq!(parse("[]"), Err(DockerConfigError::NotJson));
+        assert_eq!(parse("{}"), Ok(Vec::new()));
+        assert_eq!(parse(r#"{"HttpHeaders":{"a.b":"c"}}"#), Ok(Vec::new()));
+        assert_eq!(
+            parse(r#"{"gcr.io":{"auth":"dTpw","email":"x@example.com"}}"#),
+            Ok(vec!["gcr.io".to_owned()])
+        );
+        assert_eq!(parse(r#"{"auths":null,"credsStore":null}"#), Ok(Vec::new()));
+    }
+
+    proptest! {
+        #[test]
+        fn an_auth_in_lines_of_any_length_reads_back(
+            user in "[a-z$]{1,10}", password in "\\PC{0,200}", width in 1usize..90,
+        ) {
+            let encoded = STANDARD.encode(format!("{user}:{password}"));
+            let lines: Vec<_> = encoded
+                .as_bytes()
+                .chunks(width)
+                .map(|line| String::from_utf8_lossy(line).into_owned())
+                .collect();
+            let read = decode(&lines.join("\r\n"));
+            prop_assert_eq!(read, Some((user, Secret::new(password.trim_end_matches('\0')))));
+        }
+
+        #[test]
+        fn no_text_makes_a_config_panic(text in "\\PC{0,60}") {
+            let _ = DockerConfig::parse(&text).map(|config| config.entries(&endpoint("r.example")));
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::reference::Endpoint;
 pub enum AuthError {
     /// A Google host and nothing to show it.
     #[error("there is no credential for `{0}`")]
-    NoCredential(Endpoint),
+    NoCredential(Endpoint, Vec<String>),
     /// An API of Google's and no token to show it.
     #[error("there is no token for Google's APIs")]
     NoToken,
@@ -142,7 +142,7 @@ impl AuthError {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NoCredential(_)
+            Self::NoCredential(..)
             | Self::NoToken
             | Self::DockerConfig(..)
             | Self::Key(_)
@@ -175,23 +175,8 @@ impl Hint for AuthError {
                  `credentials_json` (a service-account key)"
                     .to_owned(),
             ],
-            Self::NoCredential(_) => vec![
-                "give `credentials_json` (a service-account key), `access_token`, or \
-                 `workload_identity_provider`; a secret is empty when the workflow runs from a \
-                 fork or the secret's name is misspelt"
-                    .to_owned(),
-                "with no key at all: give a GitHub job `permissions: id-token: write` and name the \
-                 provider in `workload_identity_provider`; another CI gives its token in \
-                 `oidc_token`"
-                    .to_owned(),
-                "for pull requests of forks, `missing_credentials: skip` checks the image and \
-                 pushes nothing"
-                    .to_owned(),
-            ],
-            Self::DockerConfig(_, DockerConfigError::Helper(endpoint, _)) => vec![format!(
-                "log in with a password that stands in the file itself, or give Google hosts \
-                 `credentials_json`: in a container the helper for `{endpoint}` is not there"
-            )],
+            Self::NoCredential(_, advice) => advice.clone(),
+            Self::DockerConfig(_, error) => error.hint().into_iter().collect(),
             Self::OidcExpired { .. } => OIDC_LIVES_LONGER.map(str::to_owned).to_vec(),
             Self::TokenExpired { .. } => vec![
                 "a service-account key in `credentials_json`, or `workload_identity_provider`, is \
@@ -207,11 +192,7 @@ impl Hint for AuthError {
                     path.display()
                 )]
             }
-            Self::DockerConfig(..)
-            | Self::Key(_)
-            | Self::SubjectFile(..)
-            | Self::Network(_)
-            | Self::Url(_) => Vec::new(),
+            Self::Key(_) | Self::SubjectFile(..) | Self::Network(_) | Self::Url(_) => Vec::new(),
             Self::Exchange {
                 step,
                 endpoint,

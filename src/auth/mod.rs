@@ -12,6 +12,7 @@ pub mod federation;
 pub mod google;
 mod identity;
 pub mod impersonation;
+mod login_helper;
 pub mod logins;
 pub mod metadata;
 mod refusal;
@@ -20,6 +21,7 @@ mod token_info;
 mod tokens;
 mod user;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use crate::network::Network;
+use crate::once::OnceEach;
 use crate::reference::Endpoint;
 use crate::secret::Secret;
 use docker_config::DockerConfigError;
@@ -34,7 +37,8 @@ use exchange::Exchange;
 use federation::ExternalAccount;
 use google::ServiceAccountKey;
 use impersonation::Impersonation;
-use logins::{Login, Logins};
+use login_helper::HelperCall;
+use logins::{Found, HOME_FILE, Login, Logins, PasswordKind};
 use metadata::MetadataServer;
 
 pub use error::{AuthError, Step};
@@ -60,6 +64,10 @@ pub struct SignIn {
     pub logins: Logins,
     /// Where the machine's own account would be found.
     pub metadata: MetadataServer,
+    /// What helps here, in this shell or CI, where a Google host has no credential.
+    pub advice: Vec<String>,
+    /// Variables that no program is given that is run to sign in.
+    pub withheld: Vec<OsString>,
 }
 
 /// A way to sign in to Google.
@@ -108,6 +116,9 @@ pub struct Credentials {
     metadata: MetadataServer,
     machine: OnceCell<Option<Arc<Tokens>>>,
     exchange: Exchange,
+    advice: Vec<String>,
+    withheld: Vec<OsString>,
+    helpers: OnceEach<HelperCall, Result<Option<Login>, DockerConfigError>>,
 }
 
 impl Credentials {
@@ -131,6 +142,9 @@ impl Credentials {
             metadata: sign_in.metadata,
             machine: OnceCell::new(),
             exchange,
+            advice: sign_in.advice,
+            withheld: sign_in.withheld,
+            helpers: OnceEach::default(),
         })
     }
 
@@ -146,6 +160,9 @@ impl Credentials {
             metadata: MetadataServer::default(),
             machine: OnceCell::new(),
             exchange: Exchange::new(network)?,
+            advice: Vec::new(),
+            withheld: Vec::new(),
+            helpers: OnceEach::default(),
         })
     }
 
@@ -158,8 +175,17 @@ impl Credentials {
     pub async fn for_destination(&self, endpoint: &Endpoint) -> Result<Credential, AuthError> {
         match self.find(endpoint, false).await? {
             Some(credential) => Ok(credential),
-            None if endpoint.is_google() => Err(AuthError::NoCredential(endpoint.clone())),
-            None => Ok(Credential::Anonymous),
+            None if endpoint.is_google() => {
+                let others = self.logins.others();
+                let advice = others.into_iter().chain(self.advice.iter().cloned());
+                Err(AuthError::NoCredential(endpoint.clone(), advice.collect()))
+            }
+            None => {
+                if let Some(others) = self.logins.others() {
+                    tracing::info!("there is no login for `{endpoint}`: {others}");
+                }
+                Ok(Credential::Anonymous)
+            }
         }
     }
 
@@ -172,7 +198,7 @@ impl Credentials {
     pub async fn check(&self, destinations: &[Endpoint]) -> Result<(), AuthError> {
         for endpoint in destinations {
             // What else keeps us from one does not keep us from the others.
-            if let Err(error @ AuthError::NoCredential(_)) = self.for_destination(endpoint).await {
+            if let Err(error @ AuthError::NoCredential(..)) = self.for_destination(endpoint).await {
                 return Err(error);
             }
         }
@@ -214,18 +240,10 @@ impl Credentials {
                 return Ok(Some(Credential::Tokens(Arc::clone(tokens))));
             }
         }
-        let helper = match self.logins.login(endpoint, is_source) {
-            Ok(Some(login)) => return Ok(Some(Credential::Login(login))),
-            Ok(None) => None,
-            // `gcloud auth configure-docker` leaves such entries wherever Google is signed in to by
-            // other means.
-            Err((origin, error @ DockerConfigError::Helper(..))) if endpoint.is_google() => {
-                Some(AuthError::DockerConfig(origin, error))
-            }
-            // And for hosts that need no login at all.
-            Err((_, DockerConfigError::Helper(..))) if endpoint.is_read_only() => None,
-            Err((origin, error)) => return Err(AuthError::DockerConfig(origin, error)),
-        };
+        let (logins, helper) = self.logins_of(endpoint, is_source).await?;
+        if let Some(credential) = Credential::of_logins(logins) {
+            return Ok(Some(credential));
+        }
         let machine = match endpoint.is_google() {
             true => self.of_machine().await,
             false => None,
@@ -235,6 +253,62 @@ impl Credentials {
             (None, Some(error)) => Err(error),
             (None, None) => Ok(None),
         }
+    }
+
+    /// The logins for a host and for paths below it, best first; and what keeps a credential helper
+    /// from giving one for a host of Google's, which may be signed in to by other means.
+    async fn logins_of(
+        &self,
+        endpoint: &Endpoint,
+        is_source: bool,
+    ) -> Result<(Vec<Login>, Option<AuthError>), AuthError> {
+        let mut logins = Vec::new();
+        for found in self.logins.of_host(endpoint, is_source) {
+            let login = match found {
+                Found::Login(login) => login,
+                Found::Unusable(origin, path, error) if !path.is_empty() => {
+                    tracing::warn!("{error}: `{path}` goes without (`{origin}`)");
+                    continue;
+                }
+                Found::Unusable(origin, _, error) => {
+                    return Err(AuthError::DockerConfig(origin, error));
+                }
+                Found::Helper(call) => {
+                    let origin = call.origin;
+                    match self.ask_helper(call).await {
+                        Ok(Some(login)) => login,
+                        Ok(None) => continue,
+                        // `gcloud auth configure-docker` leaves such entries wherever Google is
+                        // signed in to by other means.
+                        Err(error) if endpoint.is_google() => {
+                            return Ok((logins, Some(AuthError::DockerConfig(origin, error))));
+                        }
+                        // Public hosts of Google's need no login at all.
+                        Err(_) if endpoint.is_read_only() => continue,
+                        // Nobody pointed us there, and most images of public registries need no
+                        // login.
+                        Err(error) if origin == HOME_FILE => {
+                            tracing::warn!("{error}: going on without (`{origin}`)");
+                            continue;
+                        }
+                        Err(error) => return Err(AuthError::DockerConfig(origin, error)),
+                    }
+                }
+            };
+            let is_for_all = login.path.is_empty();
+            logins.push(login);
+            if is_for_all {
+                break;
+            }
+        }
+        Ok((logins, None))
+    }
+
+    /// Each helper is asked once for each server.
+    async fn ask_helper(&self, call: HelperCall) -> Result<Option<Login>, DockerConfigError> {
+        let cell = self.helpers.of(call.clone());
+        let asked = cell.get_or_init(|| async { call.login(&self.withheld).await });
+        asked.await.clone()
     }
 
     /// The machine's own account, which is looked for once.
@@ -255,6 +329,8 @@ pub enum Credential {
     Anonymous,
     /// User and password.
     Login(Login),
+    /// Logins for paths, best first: each repository is shown the first that covers it, or nothing.
+    Paths(Arc<Vec<Login>>),
     /// A token of Google's, fresh whenever it is asked for.
     Tokens(Arc<Tokens>),
     /// What a cluster is given, as it is: nothing of it is ever renewed.
@@ -275,6 +351,7 @@ impl Given {
             shown: Shown {
                 user: KEY_FILE_USER.to_owned(),
                 password: key.json().clone(),
+                kind: PasswordKind::Password,
                 expires_at: None,
             },
             identity: Identity::Account(key.client_email.clone()),
@@ -302,11 +379,63 @@ pub struct Shown {
     pub user: String,
     /// The password.
     pub password: Secret,
+    /// What the password is.
+    pub kind: PasswordKind,
     /// When it stops working; none for what lives on.
     pub expires_at: Option<std::time::SystemTime>,
 }
 
 impl Credential {
+    fn of_logins(mut logins: Vec<Login>) -> Option<Self> {
+        match logins.len() {
+            0 => None,
+            1 if logins.iter().all(|login| login.path.is_empty()) => logins.pop().map(Self::Login),
+            _ => Some(Self::Paths(Arc::new(logins))),
+        }
+    }
+
+    /// What requests about one repository show; an empty name is none in particular.
+    pub fn for_repository(&self, repository: &str) -> Self {
+        match self {
+            Self::Paths(logins) => {
+                let mut logins = logins.iter();
+                let login = logins.find(|login| login.covers(repository));
+                login.cloned().map_or(Self::Anonymous, Self::Login)
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// True when a login in it is a refresh token.
+    pub(crate) fn has_identity_token(&self) -> bool {
+        let logins = match self {
+            Self::Login(login) => std::slice::from_ref(login),
+            Self::Paths(logins) => logins.as_slice(),
+            Self::Anonymous | Self::Tokens(_) | Self::Given(_) => &[],
+        };
+        logins
+            .iter()
+            .any(|login| login.kind == PasswordKind::IdentityToken)
+    }
+
+    /// The same with no login that none of these repositories is shown; with all where none is
+    /// named.
+    pub fn for_repositories<'a>(&self, repositories: impl Iterator<Item = &'a str>) -> Self {
+        let Self::Paths(logins) = self else {
+            return self.clone();
+        };
+        let mut named = repositories.peekable();
+        if named.peek().is_none() {
+            return self.clone();
+        }
+        let used: Vec<_> = named
+            .filter_map(|repository| logins.iter().position(|login| login.covers(repository)))
+            .collect();
+        let logins = logins.iter().enumerate();
+        let logins = logins.filter(|(index, _)| used.contains(index));
+        Self::Paths(Arc::new(logins.map(|(_, login)| login.clone()).collect()))
+    }
+
     /// The tokens of one way to sign in, whatever else the run has.
     ///
     /// # Errors
@@ -329,10 +458,11 @@ impl Credential {
     /// When a token has to be bought and is not sold.
     pub async fn basic(&self) -> Result<Option<Shown>, AuthError> {
         Ok(match self {
-            Self::Anonymous => None,
+            Self::Anonymous | Self::Paths(_) => None,
             Self::Login(login) => Some(Shown {
                 user: login.user.clone(),
                 password: login.password.clone(),
+                kind: login.kind,
                 expires_at: None,
             }),
             Self::Tokens(tokens) => Some(tokens.token().await?.into()),
@@ -348,7 +478,7 @@ impl Credential {
     /// When the token is not sold.
     pub async fn renewed(&self, refused: &Secret) -> Result<Option<Shown>, AuthError> {
         Ok(match self {
-            Self::Anonymous | Self::Login(_) | Self::Given(_) => None,
+            Self::Anonymous | Self::Login(_) | Self::Paths(_) | Self::Given(_) => None,
             Self::Tokens(tokens) => tokens.token_after(refused).await?.map(Shown::from),
         })
     }
@@ -356,7 +486,7 @@ impl Credential {
     /// Whom the other side knows us as.
     pub fn identity(&self) -> Identity {
         match self {
-            Self::Anonymous => Identity::Nobody,
+            Self::Anonymous | Self::Paths(_) => Identity::Nobody,
             Self::Login(login) => Identity::User(login.user.clone(), login.origin),
             Self::Tokens(tokens) => tokens.identity(),
             Self::Given(given) => given.identity.clone(),
@@ -369,6 +499,7 @@ impl From<AccessToken> for Shown {
         Self {
             user: TOKEN_USER.to_owned(),
             password: token.secret,
+            kind: PasswordKind::Password,
             expires_at: token.expires_at,
         }
     }
@@ -376,14 +507,28 @@ impl From<AccessToken> for Shown {
 
 impl fmt::Display for Credential {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Paths(logins) = self {
+            let names: Vec<_> = logins.iter().map(path_and_user).collect();
+            return formatter.write_str(&names.join(", "));
+        }
         write!(formatter, "{}", self.identity())?;
         match self {
-            Self::Anonymous => Ok(()),
+            Self::Anonymous | Self::Paths(_) => Ok(()),
             Self::Login(login) => write!(formatter, ", by `{}`", login.origin),
             Self::Tokens(tokens) => {
                 write!(formatter, ", by {} of {}", tokens.means(), tokens.origin())
             }
             Self::Given(_) => formatter.write_str(", by what the pull secret holds"),
         }
+    }
+}
+
+fn path_and_user(login: &Login) -> String {
+    let Login {
+        origin, user, path, ..
+    } = login;
+    match path.as_str() {
+        "" => format!("as `{user}`, by `{origin}`"),
+        path => format!("as `{user}` for `{path}`, by `{origin}`"),
     }
 }

@@ -1,11 +1,33 @@
-//! What the event says that a workflow of GitHub's runs for.
+//! What the event says that a workflow of GitHub's, or a pipeline of GitLab's, runs for.
 
 use std::path::Path;
 
 use serde::Deserialize;
 
+use super::Ci;
+use super::console::ci;
 use super::inputs::Given;
 use super::paths::Paths;
+
+/// What the run was started by, where runs of that kind get their secrets; none where they do not,
+/// or nobody says.
+///
+/// <https://docs.github.com/en/actions/concepts/security/secrets>,
+/// <https://docs.gitlab.com/ci/variables/#protect-a-cicd-variable>
+pub(super) fn with_secrets(given: &Given, paths: &Paths<'_>) -> Option<String> {
+    match ci(given)? {
+        Ci::GitHub => {
+            let event = given.ambient("GITHUB_EVENT_NAME")?;
+            let is_without = has_no_secrets(given, paths) || is_in_fork(given, paths);
+            (!is_without).then(|| format!("`{event}`"))
+        }
+        Ci::GitLab => {
+            let is_protected = given.ambient("CI_COMMIT_REF_PROTECTED") == Some("true");
+            is_protected.then(|| "a protected branch or tag".to_owned())
+        }
+        Ci::Other => None,
+    }
+}
 
 /// True for the pull request of a fork and for Dependabot's, which GitHub gives neither secrets nor
 /// OIDC tokens.
@@ -15,6 +37,26 @@ pub(super) fn has_no_secrets(given: &Given, paths: &Paths<'_>) -> bool {
         return false;
     }
     given.ambient("GITHUB_ACTOR") == Some("dependabot[bot]") || is_of_fork(given, paths)
+}
+
+/// True where the whole repository is a fork, whose own pushes find none of its parent's secrets.
+fn is_in_fork(given: &Given, paths: &Paths<'_>) -> bool {
+    #[derive(Deserialize)]
+    struct Event {
+        repository: Repository,
+    }
+    #[derive(Deserialize)]
+    struct Repository {
+        fork: bool,
+    }
+    let event: Option<Event> = read_event(given, paths);
+    event.is_some_and(|event| event.repository.fork)
+}
+
+fn read_event<T: serde::de::DeserializeOwned>(given: &Given, paths: &Paths<'_>) -> Option<T> {
+    let file = given.ambient("GITHUB_EVENT_PATH")?;
+    let content = paths.files().read(Path::new(file)).ok()?;
+    serde_json::from_slice(&content).ok()
 }
 
 fn is_of_fork(given: &Given, paths: &Paths<'_>) -> bool {
@@ -35,16 +77,13 @@ fn is_of_fork(given: &Given, paths: &Paths<'_>) -> bool {
     struct Repository {
         full_name: String,
     }
-    let (Some("pull_request" | "pull_request_review" | "pull_request_review_comment"), Some(file)) = (
-        given.ambient("GITHUB_EVENT_NAME"),
-        given.ambient("GITHUB_EVENT_PATH"),
-    ) else {
+    let Some("pull_request" | "pull_request_review" | "pull_request_review_comment") =
+        given.ambient("GITHUB_EVENT_NAME")
+    else {
         return false;
     };
-    let Ok(content) = paths.files().read(Path::new(file)) else {
-        return false;
-    };
-    let Ok(event) = serde_json::from_slice::<Event>(&content) else {
+    let event: Option<Event> = read_event(given, paths);
+    let Some(event) = event else {
         return false;
     };
     let own = given.ambient("GITHUB_REPOSITORY");

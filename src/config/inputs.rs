@@ -130,6 +130,8 @@ variables! {
         service_account: "Service account to act as, such as `ci@acme-prod.iam.gserviceaccount.com`; default none, the identity itself has the rights. Needs `workload_identity_provider`.";
         oidc_token (secret): "The CI's OIDC token, as text or as the path of a file, as GitLab's `id_tokens` give it; default GitHub's, which is asked for. Needs `workload_identity_provider`.";
         docker_config (secret): "Logins for registries that are not Google's: the text of a Docker `config.json`, base64 of it, or a path to it or to its directory; default DOCKER_AUTH_CONFIG, `$DOCKER_CONFIG/config.json` or else `~/.docker/config.json`, and REGISTRY_AUTH_FILE, then CI_REGISTRY_USER and CI_REGISTRY_PASSWORD on CI_REGISTRY.";
+        username: "User name for the destination that is not Google's, and for no other registry; with several, `docker_config` holds their logins. Needs `password`.";
+        password (secret): "Password or token for the destination that is not Google's, and for no other registry. Needs `username`.";
         source_username: "User name for the registry of `image`, and for no other. Needs `source_password`.";
         source_password (secret): "Password or token for the registry of `image`, and for no other. Needs `source_username`.";
         github_token (secret): "GitHub's token, for `ghcr.io` and no other registry; default none, and in the GitHub action the job's own.";
@@ -203,6 +205,7 @@ pub(super) const AMBIENT: &[&str] = &[
     "BUILDKITE_PARALLEL_JOB_COUNT",
     "BUILDER_OUTPUT",
     "CI",
+    "CI_COMMIT_REF_PROTECTED",
     "CIRCLE_NODE_INDEX",
     "CIRCLE_NODE_TOTAL",
     "CI_NODE_INDEX",

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::document::{document, looks_like_a_path, read_text};
+use super::document::{decoded, document, looks_like_a_path, read_text};
 use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::paths::Paths;
-use crate::auth::docker_config::DockerConfig;
-use crate::auth::logins::{HOME_FILE, Login, Logins};
+use crate::auth::docker_config::{DockerConfig, DockerConfigError};
+use crate::auth::logins::{HOME_FILE, Login, Logins, PasswordKind};
 use crate::reference::Endpoint;
 use crate::secret::Secret;
 
@@ -20,6 +20,7 @@ const FILE: &str = "config.json";
 pub(super) fn logins(
     given: &Given,
     source: Option<&Endpoint>,
+    destinations: &[Endpoint],
     needed: bool,
     paths: &Paths<'_>,
     faults: &mut Faults,
@@ -31,6 +32,7 @@ pub(super) fn logins(
     };
     Logins {
         source: of_source(given, source, faults),
+        destination: of_destination(given, destinations, faults),
         docker,
         ci: of_ci(given),
     }
@@ -46,12 +48,12 @@ fn explicit(
     match DockerConfig::parse(&document.json) {
         Ok(config) => Some((VARIABLE, config)),
         Err(fault) => {
-            let fault = if !document.from_file && looks_like_a_path(text) {
+            let told = if !document.from_file && looks_like_a_path(text) {
                 "no file is there, if it is meant as a path; its value is not shown".to_owned()
             } else {
                 format!("{fault}; its value is not shown")
             };
-            faults.unusable(VARIABLE, fault);
+            refuse(VARIABLE, told, &fault, faults);
             None
         }
     }
@@ -66,11 +68,13 @@ fn ambient(
 ) -> Vec<(&'static str, DockerConfig)> {
     let mut configs = Vec::new();
     if let Some(text) = given.ambient("DOCKER_AUTH_CONFIG") {
-        match DockerConfig::parse(text) {
+        match DockerConfig::parse(&decoded(text.to_owned())) {
             Ok(config) => configs.push(("DOCKER_AUTH_CONFIG", config)),
-            Err(fault) => faults.unusable(
+            Err(fault) => refuse(
                 "DOCKER_AUTH_CONFIG",
                 format!("{fault}; its value is not shown"),
+                &fault,
+                faults,
             ),
         }
     }
@@ -111,9 +115,12 @@ fn of_file(
         None => "the file that it names".to_owned(),
     };
     let fault = match read_text(path, paths) {
-        Ok(text) => match DockerConfig::parse(&text) {
+        Ok(text) => match DockerConfig::parse(&decoded(text)) {
             Ok(config) => return Some(config),
-            Err(fault) => format!("in {what}: {fault}"),
+            Err(fault) => {
+                refuse(variable, format!("in {what}: {fault}"), &fault, faults);
+                return None;
+            }
         },
         Err(fault) => format!("{what} cannot be read: {fault}"),
     };
@@ -121,23 +128,100 @@ fn of_file(
     None
 }
 
+fn refuse(variable: &str, told: String, fault: &DockerConfigError, faults: &mut Faults) {
+    faults.unusable(variable, told);
+    if let Some(hint) = fault.hint() {
+        faults.hint(hint);
+    }
+}
+
+/// `username` and `password`, for the one destination that is not Google's.
+fn of_destination(given: &Given, destinations: &[Endpoint], faults: &mut Faults) -> Option<Login> {
+    const USER: &str = "username";
+    const PASSWORD: &str = "password";
+    let inputs = &given.inputs;
+    let pair = [(USER, &inputs.username), (PASSWORD, &inputs.password)];
+    let (user, password) = login(pair, faults)?;
+    let mut hosts: Vec<_> = destinations
+        .iter()
+        .filter(|host| !host.is_google())
+        .collect();
+    hosts.sort();
+    hosts.dedup();
+    let host = match hosts.as_slice() {
+        [host] => *host,
+        // What `setup` makes is Google's, whatever else is set for other commands.
+        [] if destinations.is_empty() => return None,
+        [] if user.starts_with("_json_key") => {
+            faults.unusable(USER, "Google's registries are signed in to without it");
+            faults.hint("give the key in `credentials_json`, and no `username` and `password`");
+            return None;
+        }
+        [] => {
+            faults.unusable(
+                USER,
+                "it is for a destination that is not Google's, and there is none",
+            );
+            faults.hint(
+                "Google's registries are signed in to with `credentials_json`, `access_token` or \
+                 `workload_identity_provider`; the registry of `image` with `source_username`",
+            );
+            return None;
+        }
+        several => {
+            let names: Vec<_> = several.iter().map(|host| format!("`{host}`")).collect();
+            faults.unusable(
+                USER,
+                format!("it is for one registry, and there are {}", names.join(", ")),
+            );
+            faults.hint("give the logins of several registries in `docker_config`");
+            return None;
+        }
+    };
+    Some(Login {
+        origin: USER,
+        host: host.clone(),
+        path: String::new(),
+        user,
+        password,
+        kind: PasswordKind::Password,
+    })
+}
+
+/// Both halves of a login.
+fn login(
+    [(user_name, user), (password_name, password)]: [(&'static str, &Option<String>); 2],
+    faults: &mut Faults,
+) -> Option<(String, Secret)> {
+    match (user, password) {
+        (None, None) => None,
+        (Some(user), Some(password)) => {
+            if user.contains(':') {
+                faults.unusable(user_name, "a user name has no `:` in it (RFC 7617)");
+            }
+            Some((user.clone(), Secret::new(password)))
+        }
+        (Some(_), None) => {
+            faults.missing(password_name, format!("`{user_name}` is half of a login"));
+            None
+        }
+        (None, Some(_)) => {
+            faults.missing(user_name, format!("`{password_name}` is half of a login"));
+            None
+        }
+    }
+}
+
 /// `source_username` and `source_password`, for the one host of `image`.
 fn of_source(given: &Given, source: Option<&Endpoint>, faults: &mut Faults) -> Option<Login> {
     const USER: &str = "source_username";
     const PASSWORD: &str = "source_password";
     let inputs = &given.inputs;
-    let (user, password) = match (&inputs.source_username, &inputs.source_password) {
-        (None, None) => return None,
-        (Some(user), Some(password)) => (user, password),
-        (Some(_), None) => {
-            faults.missing(PASSWORD, "`source_username` is half of a login");
-            return None;
-        }
-        (None, Some(_)) => {
-            faults.missing(USER, "`source_password` is half of a login");
-            return None;
-        }
-    };
+    let pair = [
+        (USER, &inputs.source_username),
+        (PASSWORD, &inputs.source_password),
+    ];
+    let (user, password) = login(pair, faults)?;
     let Some(host) = source else {
         if inputs.image.is_some() {
             faults.unusable(
@@ -150,14 +234,13 @@ fn of_source(given: &Given, source: Option<&Endpoint>, faults: &mut Faults) -> O
         }
         return None;
     };
-    if user.contains(':') {
-        faults.unusable(USER, "a user name has no `:` in it (RFC 7617)");
-    }
     Some(Login {
         origin: USER,
         host: host.clone(),
-        user: user.clone(),
-        password: Secret::new(password),
+        path: String::new(),
+        user,
+        password,
+        kind: PasswordKind::Password,
     })
 }
 
@@ -167,17 +250,21 @@ fn of_ci(given: &Given) -> Vec<Login> {
         Some(Login {
             origin: "CI_REGISTRY_PASSWORD",
             host: given.ambient("CI_REGISTRY")?.parse().ok()?,
+            path: String::new(),
             user: given.ambient("CI_REGISTRY_USER")?.to_owned(),
             password: Secret::new(given.ambient("CI_REGISTRY_PASSWORD")?),
+            kind: PasswordKind::Password,
         })
     };
     let github = || {
         Some(Login {
             origin: "github_token",
             host: "ghcr.io".parse().ok()?,
+            path: String::new(),
             // GitHub looks at the token alone, but wants a name beside it.
             user: given.ambient("GITHUB_ACTOR").unwrap_or("github").to_owned(),
             password: Secret::new(given.inputs.github_token.as_deref()?),
+            kind: PasswordKind::Password,
         })
     };
     [gitlab(), github()].into_iter().flatten().collect()

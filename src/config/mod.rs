@@ -1,5 +1,6 @@
 //! From text to a checked request: the only place that knows variables, and the last that parses.
 
+mod advice;
 mod ambient;
 mod apply;
 mod command;

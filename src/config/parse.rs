@@ -18,7 +18,8 @@ use super::values::{any_of, list, number, word};
 use super::{
     ArchiveKind, Attestations, Ci, Command, Compression, Concurrency, Console, Destinations,
     ExistingTag, ImageOrigin, ImageSource, ListFormat, MissingCredentials, Platforms, Request,
-    Verify, ambient, console, credentials, defaults, image, logins, mirror, network, targets,
+    Verify, advice, ambient, console, credentials, defaults, event, image, logins, mirror, network,
+    targets,
 };
 use crate::auth::SignIn;
 use crate::auth::metadata::MetadataServer;
@@ -54,7 +55,14 @@ pub fn request(
         | Command::Setup
         | Command::Doctor => None,
     };
-    let missing_credentials = missing_credentials(&given, &mut faults);
+    let advice = advice::missing_credential(&given, &paths);
+    let missing_credentials = match missing_credentials(&given, &mut faults) {
+        // There, a secret that is missing is a mistake.
+        MissingCredentials::Skip if event::with_secrets(&given, &paths).is_some() => {
+            MissingCredentials::Fail
+        }
+        asked => asked,
+    };
     let mut google = credentials::google(&given, missing_credentials, &paths, &mut faults);
     let mut unread = Vec::new();
     if !credentials::is_given(&given) {
@@ -86,11 +94,19 @@ pub fn request(
         unread.into_iter().for_each(|fault| fault.tell(&mut faults));
     }
     let needs_logins = google.is_none() || hosts.iter().any(|host| !host.is_google());
-    let logins = logins::logins(&given, source.as_ref(), needs_logins, &paths, &mut faults);
     let pushed_to = match &mirror {
         Some(mirror) => mirror.destinations(),
         None => destinations.hosts(),
     };
+    let source_host = source.as_ref();
+    let logins = logins::logins(
+        &given,
+        source_host,
+        &pushed_to,
+        needs_logins,
+        &paths,
+        &mut faults,
+    );
     let bearings = Bearings {
         command,
         google: google.as_ref().map(|(_, credential)| credential),
@@ -172,6 +188,8 @@ pub fn request(
             google,
             logins,
             metadata: metadata_server(&given, &mut faults),
+            advice,
+            withheld: given.withheld.clone(),
         },
         ci,
     };

@@ -67,7 +67,9 @@ pub async fn hand_out(
         images,
         dry_run,
     } = wanted;
-    let plan = Plan::new(asked, hosts, credentials).await.map_err(one)?;
+    let plan = Plan::new(asked, hosts, images, credentials)
+        .await
+        .map_err(one)?;
     let survey = match &asked.apply {
         Some(apply) => {
             let cluster = Cluster::connect(&apply.access, network)

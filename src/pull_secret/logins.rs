@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::PullSecretError;
+use super::proof::PulledImage;
+use crate::auth::logins::PasswordKind;
 use crate::auth::{AuthError, Credential, Credentials, Given, Shown};
 use crate::config::{PullCredential, PullSecretRequest};
 use crate::reference::Endpoint;
@@ -70,6 +72,7 @@ impl Plan {
     pub(super) async fn new(
         asked: &PullSecretRequest,
         hosts: &[Endpoint],
+        images: &[PulledImage],
         credentials: &Credentials,
     ) -> Result<Self, PullSecretError> {
         let mut sources = BTreeMap::new();
@@ -87,7 +90,22 @@ impl Plan {
                     .await
                     .map_err(PullSecretError::Login)?
                 {
-                    login @ Credential::Login(_) if asked.allow_push_key => Source::Ready(login),
+                    login @ (Credential::Login(_) | Credential::Paths(_))
+                        if asked.allow_push_key =>
+                    {
+                        let images = images.iter().filter(|image| image.endpoint == *host);
+                        let pulled = images.map(|image| image.repository.as_str());
+                        let login = login.for_repositories(pulled);
+                        if servers(host, &login).is_empty() {
+                            tracing::warn!(
+                                "the pull secret `{}` has no login for `{host}`: a cluster trades \
+                                 no identity token",
+                                asked.name
+                            );
+                            continue;
+                        }
+                        Source::Ready(login)
+                    }
                     Credential::Anonymous => {
                         tracing::info!("`{host}` asks for no login that is known, so it gets none");
                         continue;
@@ -116,25 +134,26 @@ impl Plan {
         let Some(found) = read(docker_config) else {
             return false;
         };
-        if found.len() != self.0.len() {
-            return false;
-        }
+        let mut expected = 0;
         for (host, source) in &self.0 {
-            let Some(login) = found.get(host.host()) else {
-                return false;
-            };
             let same = match source {
-                Source::Token => login.user == crate::auth::TOKEN_USER,
-                Source::Ready(credential) => match credential.basic().await {
-                    Ok(Some(shown)) => *login == Login::from(shown),
-                    _ => false,
-                },
+                Source::Token => {
+                    expected += 1;
+                    let login = found.get(host.host());
+                    login.is_some_and(|login| login.user == crate::auth::TOKEN_USER)
+                }
+                Source::Ready(credential) => {
+                    let servers = servers(host, credential);
+                    expected += servers.len();
+                    let mut servers = servers.iter();
+                    servers.all(|(server, login)| found.get(server) == Some(login))
+                }
             };
             if !same {
                 return false;
             }
         }
-        true
+        found.len() == expected
     }
 
     /// True when one of them is a token.
@@ -168,14 +187,33 @@ impl Plan {
                     Credential::Given(Box::new(token.insert(given).clone()))
                 }
             };
-            let shown = credential.basic().await.map_err(PullSecretError::Login)?;
-            if let Some(shown) = shown {
-                let server = host.host().to_owned();
-                logins.written.insert(server, Login::from(shown));
-                logins.credentials.insert(host, credential);
-            }
+            logins.written.extend(servers(&host, &credential));
+            logins.credentials.insert(host, credential);
         }
         Ok(logins)
+    }
+}
+
+/// What stands in the file for one host: a login for all of it, or one for each path, which a
+/// kubelet finds by the longest name that fits.
+fn servers(host: &Endpoint, credential: &Credential) -> Vec<(String, Login)> {
+    let of_login = |login: &crate::auth::logins::Login| {
+        let server = match login.path.as_str() {
+            "" => host.host().to_owned(),
+            path => format!("{host}/{path}"),
+        };
+        let user = login.user.clone();
+        let password = login.password.clone();
+        (login.kind == PasswordKind::Password).then_some((server, Login { user, password }))
+    };
+    match credential {
+        Credential::Login(login) => of_login(login).into_iter().collect(),
+        Credential::Paths(logins) => logins.iter().filter_map(of_login).collect(),
+        Credential::Given(given) => {
+            let login = Login::from(given.shown().clone());
+            vec![(host.host().to_owned(), login)]
+        }
+        Credential::Anonymous | Credential::Tokens(_) => Vec::new(),
     }
 }
 

@@ -141,11 +141,26 @@ fn who_is_not_known(url: &Url, asker: Option<&Asker>) -> String {
              service-account key in `credentials_json`, or `workload_identity_provider`, is renewed"
                 .to_owned()
         }
-        Some(Identity::User(user, origin)) => format!(
-            "the registry does not take the password of `{user}` that `{origin}` has for it"
-        ),
+        Some(Identity::User(user, origin)) => {
+            let why = match user.as_str() {
+                "_json_key" => {
+                    ": the key may have been deleted, or it stands there in base64, with which the \
+                     user is `_json_key_base64`"
+                }
+                "oauth2accesstoken" => ": such a token lives an hour at most",
+                _ => "",
+            };
+            format!(
+                "the registry does not take the password of `{user}` that `{origin}` has for \
+                 it{why}"
+            )
+        }
         Some(Identity::Nobody) | None => {
-            format!("give a login for `{}` in `docker_config`", host(url))
+            let variables = match asker.is_some_and(|asker| asker.writes) {
+                true => "`username` and `password`, or in `docker_config`",
+                false => "`docker_config`",
+            };
+            format!("give a login for `{}` in {variables}", host(url))
         }
     }
 }

@@ -282,7 +282,7 @@ impl Registry {
                 let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
                 let body = self.tokens.without_secrets(message.as_bytes());
                 RegistryError::refused(method, url, status, &body)
-                    .of(self.tokens.asker(self.access))
+                    .of(self.tokens.asker(self.access, repository))
             }
             OciDistributionError::RequestError(error) => {
                 let is_put = |url: &Url| url.query().is_some_and(|query| query.contains("digest="));

@@ -69,12 +69,13 @@ impl Registry {
         answer: Response,
     ) -> RegistryError {
         let (status, headers) = (answer.status(), answer.headers().clone());
+        let asker = self.tokens.asker_at(self.access, &url);
         let body = read_bounded(answer, MAX_ERROR_BODY, self.stall_timeout)
             .await
             .unwrap_or_default();
         let body = self.tokens.without_secrets(&body);
         RegistryError::refused(method, url, status, &body)
             .with_headers(&headers)
-            .of(self.tokens.asker(self.access))
+            .of(asker)
     }
 }

@@ -158,6 +158,10 @@ impl Registry {
             None => retries.pace.clone(),
         };
         let stall_timeout = network.stall_timeout;
+        let form_client = match credential.has_identity_token() {
+            true => Some(network.exchange_client()?),
+            false => None,
+        };
         Ok(Self {
             blobs: blobs::client(network, &root)?,
             tokens: Tokens::new(
@@ -167,7 +171,8 @@ impl Registry {
                 challenge,
                 pace,
                 stall_timeout,
-            ),
+            )
+            .with_form_client(form_client),
             endpoint: endpoint.clone(),
             access: if for_writing {
                 Access::PullPush

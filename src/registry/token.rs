@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
@@ -20,6 +21,7 @@ use super::authorization::{Access, Authorization, Scope};
 use super::challenge::Challenge;
 use super::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
 use super::http::read_bounded;
+use crate::auth::logins::PasswordKind;
 use crate::auth::{Credential, Shown};
 use crate::network::Pace;
 use crate::secret::Secret;
@@ -29,6 +31,8 @@ pub(super) struct Tokens {
     root: Url,
     credential: Credential,
     http: reqwest::Client,
+    /// Sends identity tokens; none where the credential has none.
+    form_http: Option<reqwest::Client>,
     challenge: Challenge,
     /// The pace of where tokens are bought.
     pace: Pace,
@@ -38,6 +42,9 @@ pub(super) struct Tokens {
     current: Mutex<HashMap<Scope, Shared>>,
     /// All that was shown to the registry, in the forms in which it was.
     shown: Mutex<HashSet<String>>,
+    /// Refresh tokens that took the place of earlier ones; held for as long as one is traded, because
+    /// some work once.
+    refresh_tokens: tokio::sync::Mutex<HashMap<String, Secret>>,
 }
 
 /// A token that one request buys while the others wait for it.
@@ -57,6 +64,9 @@ impl Token {
 
 /// What the distribution token spec says a token without `expires_in` lives.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Whom the token server is told that it talks to.
+const CLIENT_ID: &str = "gcr-push";
 
 /// How often a new token is bought for one that is refused where it should buy another.
 const RENEWALS: u32 = 2;
@@ -81,12 +91,22 @@ impl Tokens {
             root,
             credential,
             http,
+            form_http: None,
             challenge,
             pace,
             stall_timeout,
             is_reached: AtomicBool::new(!is_elsewhere),
             current: Mutex::default(),
             shown: Mutex::default(),
+            refresh_tokens: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The same with a client that identity tokens are sent by.
+    pub(super) fn with_form_client(self, client: Option<reqwest::Client>) -> Self {
+        Self {
+            form_http: client,
+            ..self
         }
     }
 
@@ -129,11 +149,16 @@ impl Tokens {
     }
 
     /// Who is refused when a request with this access is.
-    pub(super) fn asker(&self, access: Access) -> Asker {
+    pub(super) fn asker(&self, access: Access, repository: &str) -> Asker {
         Asker {
-            identity: self.credential.identity(),
+            identity: self.credential.for_repository(repository).identity(),
             writes: access == Access::PullPush,
         }
+    }
+
+    /// The same for a request to this URL, which names the repository.
+    pub(super) fn asker_at(&self, access: Access, url: &Url) -> Asker {
+        self.asker(access, repository_of(url))
     }
 
     /// What a request to `repository` shows now. All requests that find no token wait for the one
@@ -192,6 +217,7 @@ impl Tokens {
         let Scope {
             repository, access, ..
         } = scope;
+        let credential = self.credential.for_repository(repository);
         let (realm, service) = match &self.challenge {
             Challenge::None => {
                 return Ok(Token {
@@ -201,12 +227,17 @@ impl Tokens {
             }
             Challenge::Basic => {
                 return self
-                    .login_itself(|shown| Authorization::Basic(shown.user, shown.password))
+                    .login_itself(&credential, |shown| match shown.kind {
+                        PasswordKind::RegistryToken => Authorization::Bearer(shown.password),
+                        PasswordKind::Password | PasswordKind::IdentityToken => {
+                            Authorization::Basic(shown.user, shown.password)
+                        }
+                    })
                     .await;
             }
             Challenge::Bearer { .. } if *access == Access::List => {
                 return self
-                    .login_itself(|shown| Authorization::Bearer(shown.password))
+                    .login_itself(&credential, |shown| Authorization::Bearer(shown.password))
                     .await;
             }
             Challenge::Bearer { realm, service } => (realm, service),
@@ -219,14 +250,29 @@ impl Tokens {
             url.query_pairs_mut()
                 .append_pair("scope", &Access::Pull.scope(other));
         }
-        let mut login = self.basic(url.clone()).await?;
+        let mut login = self.basic(&credential, url.clone()).await?;
+        match &login {
+            Some(login) if login.kind == PasswordKind::IdentityToken => {
+                let traded = self.trade(realm, service.as_deref(), scope, login).await?;
+                if let Some(token) = traded {
+                    return Ok(token);
+                }
+            }
+            Some(login) if login.kind == PasswordKind::RegistryToken => {
+                return Ok(Token {
+                    authorization: Authorization::Bearer(login.password.clone()),
+                    renew_at: None,
+                });
+            }
+            _ => {}
+        }
         let mut answer = self.ask(&url, login.as_ref()).await?;
         for _ in 0..RENEWALS {
             let (StatusCode::UNAUTHORIZED, Some(refused)) = (answer.status(), &login) else {
                 break;
             };
             // The token in hand may have been revoked, or this machine's clock may be slow.
-            let renewed = self.credential.renewed(&refused.password).await;
+            let renewed = credential.renewed(&refused.password).await;
             let renewed = renewed
                 .map_err(|error| RegistryError::not_signed_in(Method::GET, url.clone(), error))?;
             if renewed.is_some() {
@@ -234,27 +280,10 @@ impl Tokens {
                 login = renewed;
             }
         }
-        let status = answer.status();
-        if status != StatusCode::OK {
-            let headers = answer.headers().clone();
-            let body = read_bounded(answer, MAX_ERROR_BODY, self.stall_timeout)
-                .await
-                .unwrap_or_default();
-            let body = self.without_secrets(&body);
-            return Err(RegistryError::refused(Method::GET, url, status, &body)
-                .with_headers(&headers)
-                .of(self.asker(*access)));
-        }
-        let body = read_bounded(answer, MAX_TOKEN_BODY, self.stall_timeout)
-            .await
-            .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
-        let mut token = read_token(&body).ok_or_else(|| {
-            if is_page(&body) {
-                RegistryError::unexpected(Method::GET, url, PAGE)
-            } else {
-                RegistryError::garbled(Method::GET, url, "the answer holds no registry token")
-            }
-        })?;
+        let body = self
+            .granted(Method::GET, url.clone(), answer, scope)
+            .await?;
+        let mut token = read_token(&body).ok_or_else(|| no_token(Method::GET, url, &body))?;
         // Nobody says whether it outlives what bought it.
         if let Some(end) = login.as_ref().and_then(renewal) {
             token.renew_at = Some(token.renew_at.map_or(end, |at| at.min(end)));
@@ -262,12 +291,87 @@ impl Tokens {
         Ok(token)
     }
 
+    /// The body of a token server's answer, if it grants.
+    async fn granted(
+        &self,
+        method: Method,
+        url: Url,
+        answer: Response,
+        scope: &Scope,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let status = answer.status();
+        if status != StatusCode::OK {
+            let headers = answer.headers().clone();
+            let body = read_bounded(answer, MAX_ERROR_BODY, self.stall_timeout)
+                .await
+                .unwrap_or_default();
+            let body = self.without_secrets(&body);
+            return Err(RegistryError::refused(method, url, status, &body)
+                .with_headers(&headers)
+                .of(self.asker(scope.access, &scope.repository)));
+        }
+        let body = read_bounded(answer, MAX_TOKEN_BODY, self.stall_timeout).await;
+        body.map(Into::into)
+            .map_err(|error| RegistryError::unfinished(method, url, error))
+    }
+
+    /// Trades an identity token for a registry token; none where the token server has no such
+    /// exchange, and the user name of the login may stand beside it instead.
+    /// <https://distribution.github.io/distribution/spec/auth/oauth/>
+    async fn trade(
+        &self,
+        realm: &Url,
+        service: Option<&str>,
+        scope: &Scope,
+        login: &Shown,
+    ) -> Result<Option<Token>, RegistryError> {
+        let mut newer = self.refresh_tokens.lock().await;
+        let newest = newer.get(login.password.expose());
+        let refresh_token = newest.unwrap_or(&login.password).clone();
+        let mut scopes = scope.access.scope(&scope.repository);
+        if let Some(other) = &scope.and_read {
+            scopes = format!("{scopes} {}", Access::Pull.scope(other));
+        }
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "refresh_token")
+            .extend_pairs(service.map(|service| ("service", service)))
+            .append_pair("client_id", CLIENT_ID)
+            .append_pair("scope", &scopes)
+            .append_pair("refresh_token", refresh_token.expose())
+            .finish();
+        self.remember(&Authorization::Bearer(refresh_token));
+        let Some(client) = &self.form_http else {
+            return Ok(None);
+        };
+        let request = client.post(realm.clone());
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let answer = self.sent(Method::POST, realm, request.body(form)).await?;
+        let is_unknown = matches!(
+            answer.status(),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+        );
+        if is_unknown && !matches!(login.user.as_str(), "" | "<token>") {
+            return Ok(None);
+        }
+        let url = realm.clone();
+        let body = self
+            .granted(Method::POST, url.clone(), answer, scope)
+            .await?;
+        let token = read_token(&body).ok_or_else(|| no_token(Method::POST, url, &body))?;
+        if let Some(next) = read_refresh_token(&body) {
+            self.remember(&Authorization::Bearer(next.clone()));
+            newer.insert(login.password.expose().to_owned(), next);
+        }
+        Ok(Some(token))
+    }
+
     /// What is shown where the registry takes the login itself.
     async fn login_itself(
         &self,
+        credential: &Credential,
         form: impl FnOnce(Shown) -> Authorization,
     ) -> Result<Token, RegistryError> {
-        let shown = self.basic(self.root.clone()).await?;
+        let shown = self.basic(credential, self.root.clone()).await?;
         Ok(Token {
             renew_at: shown.as_ref().and_then(renewal),
             authorization: shown.map_or(Authorization::None, form),
@@ -281,6 +385,15 @@ impl Tokens {
             request = request.basic_auth(user, Some(password.expose()));
             self.remember(&Authorization::Basic(user.clone(), password.clone()));
         }
+        self.sent(Method::GET, url, request).await
+    }
+
+    async fn sent(
+        &self,
+        method: Method,
+        url: &Url,
+        request: RequestBuilder,
+    ) -> Result<Response, RegistryError> {
         self.pace.turn().await;
         match request.send().await {
             Ok(answer) => {
@@ -288,7 +401,7 @@ impl Tokens {
                 Ok(answer)
             }
             Err(error) => {
-                let broken = RegistryError::broken(Method::GET, url.clone(), error.without_url());
+                let broken = RegistryError::broken(method, url.clone(), error.without_url());
                 Err(match self.is_reached.load(Ordering::Relaxed) {
                     true => broken,
                     false => broken.at_first_contact(),
@@ -297,8 +410,12 @@ impl Tokens {
         }
     }
 
-    async fn basic(&self, url: Url) -> Result<Option<Shown>, RegistryError> {
-        self.credential.basic().await.map_err(|error| {
+    async fn basic(
+        &self,
+        credential: &Credential,
+        url: Url,
+    ) -> Result<Option<Shown>, RegistryError> {
+        credential.basic().await.map_err(|error| {
             let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
             let failed = RegistryError::not_signed_in(Method::GET, url, error);
             match shown.is_empty() {
@@ -313,6 +430,34 @@ impl Tokens {
 fn renewal(shown: &Shown) -> Option<Instant> {
     let left = shown.expires_at?.duration_since(SystemTime::now());
     Instant::now().checked_add(left.unwrap_or_default() * 9 / 10)
+}
+
+fn no_token(method: Method, url: Url, body: &[u8]) -> RegistryError {
+    if is_page(body) {
+        RegistryError::unexpected(method, url, PAGE)
+    } else {
+        RegistryError::garbled(method, url, "the answer holds no registry token")
+    }
+}
+
+/// The repository that a URL of the distribution API is about; empty where it is about none.
+fn repository_of(url: &Url) -> &str {
+    let name = url.path().strip_prefix("/v2/").unwrap_or_default();
+    let ends = ["/manifests/", "/blobs/", "/tags/", "/referrers/"]
+        .iter()
+        .filter_map(|part| name.rfind(part));
+    ends.max().map_or("", |end| &name[..end])
+}
+
+/// The refresh token that an answer puts in the place of the one that it was asked with.
+fn read_refresh_token(body: &[u8]) -> Option<Secret> {
+    #[derive(Deserialize)]
+    struct Answer {
+        refresh_token: Option<String>,
+    }
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let token = answer.refresh_token.filter(|token| !token.is_empty())?;
+    Some(Secret::new(token))
 }
 
 /// Reads `token` or `access_token` and `expires_in`; a token that cannot stand in a header is none.

@@ -102,9 +102,8 @@ fn no_credential_is_told() {
 
     error: there is no credential for `gcr.io`
 
-    hint: give `credentials_json` (a service-account key), `access_token`, or `workload_identity_provider`; a secret is empty when the workflow runs from a fork or the secret's name is misspelt
-    hint: with no key at all: give a GitHub job `permissions: id-token: write` and name the provider in `workload_identity_provider`; another CI gives its token in `oidc_token`
-    hint: for pull requests of forks, `missing_credentials: skip` checks the image and pushes nothing
+    hint: log in as yourself with `gcloud auth application-default login`, or for an hour with `export GCR_PUSH_ACCESS_TOKEN=$(gcloud auth print-access-token)`
+    hint: a CI has no such login: it is given a service-account key in `credentials_json`, or signs in without a key by `workload_identity_provider`
     ");
 }
 

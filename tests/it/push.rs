@@ -343,7 +343,7 @@ fn a_login_of_the_docker_config_opens_a_registry_that_asks_for_one() {
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
+    hint: give a login for `127.0.0.1:[PORT]` in `username` and `password`, or in `docker_config`
     ");
 }
 

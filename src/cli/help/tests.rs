@@ -125,6 +125,12 @@ fn help_reads_like_this() {
           or a path to it or to its directory; default DOCKER_AUTH_CONFIG, `$DOCKER_CONFIG/config.json`
           or else `~/.docker/config.json`, and REGISTRY_AUTH_FILE, then CI_REGISTRY_USER and
           CI_REGISTRY_PASSWORD on CI_REGISTRY.
+      username
+          User name for the destination that is not Google's, and for no other registry; with several,
+          `docker_config` holds their logins. Needs `password`.
+      password *
+          Password or token for the destination that is not Google's, and for no other registry. Needs
+          `username`.
       source_username
           User name for the registry of `image`, and for no other. Needs `source_password`.
       source_password *

@@ -140,8 +140,7 @@ fn docker_config() -> String {
 fn user(run: &Run) -> Option<String> {
     let endpoint = "registry.example.com".parse().unwrap();
     let logins = run.request().sign_in.logins;
-    let login = logins.login(&endpoint, false).unwrap();
-    login.map(|login| login.user)
+    logins.user(&endpoint)
 }
 
 #[test]

@@ -153,3 +153,91 @@ fn a_provider_without_github_s_url_is_none_at_all_for_a_fork_and_for_dependabot(
     assert!(outcome.error().contains("forks"), "{}", outcome.stderr);
     assert!(google.is_untouched());
 }
+
+/// A run in GitHub Actions for this event, without any credential.
+fn in_github(google: &Google, event: &str, content: &serde_json::Value) -> Run {
+    let run = skip(google).file("event.json", content.to_string());
+    let path = run.path().join("event.json").display().to_string();
+    run.variable("GITHUB_ACTIONS", "true")
+        .variable("GITHUB_REPOSITORY", "acme/shop")
+        .variable("GITHUB_EVENT_NAME", event)
+        .variable("GITHUB_EVENT_PATH", path)
+        .set("log_format", "plain")
+}
+
+#[test]
+fn where_secrets_should_be_there_a_missing_one_fails() {
+    let google = Google::start();
+    let own = json!({"repository": {"fork": false}, "pull_request": {"head": {"repo": {"full_name": "acme/shop"}}}});
+    for event in ["push", "schedule", "pull_request", "workflow_dispatch"] {
+        in_github(&google, event, &own).fails_with(3);
+    }
+    let protected = skip(&google)
+        .variable("GITLAB_CI", "true")
+        .variable("CI_COMMIT_REF_PROTECTED", "true")
+        .set("log_format", "plain");
+    protected.fails_with(3);
+    let outcome = in_github(&google, "push", &own).fails_with(3);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: there is no credential for `gcr.io`
+
+    hint: give `credentials_json` (a service-account key) from a secret; or no key at all: `permissions: id-token: write` and `contents: read` for the job, and the provider's name in `workload_identity_provider`
+    hint: `missing_credentials: skip` is for runs that get no secrets, as those for pull requests of forks, and this one, for `push`, gets them
+    hint: a secret is empty where its name is misspelt, in jobs without its `environment`, and in pull requests of forks and Dependabot's
+    ");
+    assert!(google.is_untouched());
+}
+
+#[test]
+fn where_no_secrets_are_given_the_image_is_checked() {
+    let google = Google::start();
+    let fork = json!({"repository": {"fork": false}, "pull_request": {"head": {"repo": {"full_name": "mallory/shop"}}}});
+    in_github(&google, "pull_request", &fork).succeeds();
+    in_github(&google, "push", &json!({"repository": {"fork": true}})).succeeds();
+    in_github(&google, "push", &json!({"repository": {"fork": false}}))
+        .variable("GITHUB_ACTOR", "dependabot[bot]")
+        .succeeds();
+    let outcome = skip(&google)
+        .variable("GITLAB_CI", "true")
+        .variable("CI_COMMIT_REF_PROTECTED", "false")
+        .succeeds();
+    // Outside of the section that GitLab folds.
+    let end = outcome.stderr.rfind("section_end").unwrap_or_default();
+    let told = outcome.stderr.find("nothing was pushed").unwrap();
+    assert!(told > end, "{}", outcome.stderr);
+}
+
+#[test]
+fn the_advice_for_a_missing_credential_fits_the_place() {
+    let google = Google::start();
+    let place = |variable: &str| {
+        let run = push(&google).variable(variable, "true");
+        run.set("log_format", "plain").fails_with(3).error()
+    };
+    insta::assert_snapshot!(place("NOTHING"), @"
+    error: there is no credential for `gcr.io`
+
+    hint: log in as yourself with `gcloud auth application-default login`, or for an hour with `export GCR_PUSH_ACCESS_TOKEN=$(gcloud auth print-access-token)`
+    hint: a CI has no such login: it is given a service-account key in `credentials_json`, or signs in without a key by `workload_identity_provider`
+    ");
+    insta::assert_snapshot!(place("GITHUB_ACTIONS"), @"
+    error: there is no credential for `gcr.io`
+
+    hint: give `credentials_json` (a service-account key) from a secret; or no key at all: `permissions: id-token: write` and `contents: read` for the job, and the provider's name in `workload_identity_provider`
+    hint: a secret is empty where its name is misspelt, in jobs without its `environment`, and in pull requests of forks and Dependabot's
+    hint: for pull requests of forks, `missing_credentials: skip` checks the image and pushes nothing
+    ");
+    insta::assert_snapshot!(place("GITLAB_CI"), @"
+    error: there is no credential for `gcr.io`
+
+    hint: give GCR_PUSH_CREDENTIALS_JSON (a service-account key) in Settings > CI/CD > Variables; or no key at all: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}` in the job, and the provider's name in GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER
+    hint: a variable that is protected is there on protected branches and tags alone, one of an environment in that environment's jobs alone, and none in pipelines of forks
+    hint: for merge requests of forks, `missing_credentials: skip` checks the image and pushes nothing
+    ");
+    insta::assert_snapshot!(place("CI"), @"
+    error: there is no credential for `gcr.io`
+
+    hint: give `credentials_json` (a service-account key), `access_token`, or `workload_identity_provider` with the CI's OIDC token in `oidc_token`; a secret is empty where its name is misspelt, or this job may not see it
+    hint: for pull requests of forks, `missing_credentials: skip` checks the image and pushes nothing
+    ");
+}

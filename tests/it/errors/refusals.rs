@@ -326,7 +326,7 @@ fn a_plain_registry_that_asks_for_a_login_is_told() {
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
+    hint: give a login for `127.0.0.1:[PORT]` in `username` and `password`, or in `docker_config`
     ");
     let wrong = format!(
         r#"{{"auths":{{"{}":{{"username":"robot","password":"hunter2"}}}}}}"#,

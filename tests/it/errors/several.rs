@@ -134,7 +134,7 @@ fn a_destination_that_lets_nobody_in_does_not_keep_the_others_from_arriving() {
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
+    hint: give a login for `127.0.0.1:[PORT]` in `username` and `password`, or in `docker_config`
     ");
 }
 

@@ -62,6 +62,10 @@ struct Inner {
     registry_tokens: HashMap<String, RegistryToken>,
     refresh_tokens: HashMap<String, String>,
     users: HashMap<String, String>,
+    /// The path that a user is kept to.
+    paths: HashMap<String, String>,
+    /// Whose login each refresh token of the plain registry stands for.
+    identity_tokens: HashMap<String, String>,
     secrets: BTreeSet<String>,
 }
 
@@ -293,6 +297,32 @@ impl Accounts {
     pub(crate) fn is_user(&self, user: &str, password: &str) -> bool {
         let inner = self.inner.lock().unwrap();
         inner.users.get(user).is_some_and(|known| known == password)
+    }
+
+    pub(crate) fn confine_user(&self, user: &str, path: &str) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.paths.insert(user.to_owned(), path.to_owned());
+    }
+
+    /// Whether a user of the plain registry has anything to do with a repository.
+    pub(crate) fn may_enter(&self, user: &str, repository: &str) -> bool {
+        let inner = self.inner.lock().unwrap();
+        let path = inner.paths.get(user);
+        path.is_none_or(|path| repository == path || repository.starts_with(&format!("{path}/")))
+    }
+
+    /// A refresh token that works once.
+    pub(crate) fn identity_token(&self, user: &str) -> String {
+        let token = opaque(48);
+        let mut inner = self.inner.lock().unwrap();
+        inner.secrets.insert(token.clone());
+        inner.identity_tokens.insert(token.clone(), user.to_owned());
+        token
+    }
+
+    /// Whose refresh token it was, which is used up now.
+    pub(crate) fn use_up(&self, token: &str) -> Option<String> {
+        self.inner.lock().unwrap().identity_tokens.remove(token)
     }
 
     /// Remembers a credential that a request showed.

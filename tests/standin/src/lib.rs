@@ -211,6 +211,16 @@ impl Standin {
         self.shared.accounts.add_user(user, password);
     }
 
+    /// Keeps a user of the plain registry to what is below a path.
+    pub fn confine_user(&self, user: &str, path: &str) {
+        self.shared.accounts.confine_user(user, path);
+    }
+
+    /// A refresh token of a user of the plain registry; each use of it gives another one for it.
+    pub fn identity_token(&self, user: &str) -> String {
+        self.shared.accounts.identity_token(user)
+    }
+
     /// Grants a role of Artifact Registry to an e-mail address or to `allUsers`, on
     /// `projects/P` or on `projects/P/locations/L/repositories/R`.
     pub fn grant(&self, email: &str, role: &str, resource: &str) {

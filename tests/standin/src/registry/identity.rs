@@ -106,7 +106,10 @@ pub(super) fn plain_identity(
     match call.behaviour.plain_auth {
         PlainAuth::None => Ok(Identity::Anonymous),
         PlainAuth::Basic => match call::basic(&call.headers) {
-            Some((user, password)) if accounts.is_user(&user, &password) => {
+            Some((user, password))
+                if accounts.is_user(&user, &password)
+                    && wanted.is_none_or(|(place, _)| accounts.may_enter(&user, &place.name)) =>
+            {
                 Ok(Identity::User(user))
             }
             _ => Err(

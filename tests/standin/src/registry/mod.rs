@@ -52,7 +52,7 @@ async fn answered(call: &mut Call, route: Route) -> Result<Answer, Refusal> {
     call.shared.counted.pass(call)?;
     match route {
         Route::Ping => auth::ping(call),
-        Route::Token => token::get(call),
+        Route::Token => token::answer(call).await,
         Route::Catalog => listing::catalog(call),
         Route::Download { secret } => blobs::download(call, &secret),
         Route::Tags { name } => {

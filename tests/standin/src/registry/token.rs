@@ -10,9 +10,53 @@ use super::not_migrated;
 use crate::accounts::Identity;
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::NotMigrated;
-use crate::call::{self, Call};
+use crate::call::{self, Call, Query};
 use crate::iam::Permission;
 use crate::site::Place;
+
+/// Answers the token endpoint.
+pub(super) async fn answer(call: &mut Call) -> Result<Answer, Refusal> {
+    match call.method == Method::POST && !call.site.is_google_registry() {
+        true => post(call).await,
+        false => get(call),
+    }
+}
+
+/// The OAuth2 form: a refresh token buys a token, and another refresh token.
+/// <https://distribution.github.io/distribution/spec/auth/oauth/>
+async fn post(call: &mut Call) -> Result<Answer, Refusal> {
+    let body = call.body.whole(64 * 1024).await.map_err(|_| failed())?;
+    let form = Query::parse(&String::from_utf8_lossy(&body.unwrap_or_default()));
+    let needed = [
+        "grant_type",
+        "service",
+        "client_id",
+        "scope",
+        "refresh_token",
+    ];
+    let has_all = needed.iter().all(|name| form.get(name).is_some());
+    if !has_all || form.get("grant_type") != Some("refresh_token") {
+        return Err(Refusal::registry(400, "UNSUPPORTED", "unsupported grant"));
+    }
+    let accounts = &call.shared.accounts;
+    let used = form.get("refresh_token").unwrap_or_default();
+    let user = accounts.use_up(used).ok_or_else(failed)?;
+    let scopes: Vec<String> = form
+        .all("scope")
+        .flat_map(str::split_whitespace)
+        .map(str::to_owned)
+        .collect();
+    let lifetime = call.behaviour.registry_token_lifetime;
+    let host = form.get("service").unwrap_or_default().to_owned();
+    let next = accounts.identity_token(&user);
+    let token = accounts.registry_token(Identity::User(user), scopes, host, None, lifetime);
+    let body = json!({
+        "access_token": token,
+        "refresh_token": next,
+        "expires_in": lifetime.as_secs(),
+    });
+    Ok(answer::json_body(200, &body))
+}
 
 /// `GET /v2/token`, or `/token` on a plain registry.
 pub(super) fn get(call: &Call) -> Result<Answer, Refusal> {
@@ -38,6 +82,17 @@ pub(super) fn get(call: &Call) -> Result<Answer, Refusal> {
         }
         None if call.headers.contains_key(header::AUTHORIZATION) => return Err(failed()),
         None => (Identity::Anonymous, None),
+    };
+    // The token is one for what the user may enter alone.
+    let scopes: Vec<String> = match &identity {
+        Identity::User(user) => scopes
+            .into_iter()
+            .filter(|scope| {
+                let scope = repository_scope(scope);
+                scope.is_none_or(|(name, _)| call.shared.accounts.may_enter(user, name))
+            })
+            .collect(),
+        _ => scopes,
     };
     for (name, actions) in scopes.iter().filter_map(|scope| repository_scope(scope)) {
         not_migrated(call, name, NotMigrated::TokenAndManifests)?;
