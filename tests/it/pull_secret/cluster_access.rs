@@ -87,7 +87,7 @@ fn a_plugin_whose_token_ends_is_run_again_and_may_print_yaml() {
         .set("kubeconfig", "kube/config");
     let told = run.path().join("told").display().to_string();
     let script = format!(
-        "echo \"$OWN $KUBERNETES_EXEC_INFO\" >>{told}\n\
+        "echo \"$OWN $KUBERNETES_EXEC_INFO\" >>'{told}'\n\
          printf 'kind: ExecCredential\\nstatus:\\n  token: {token}\\n  \
          expirationTimestamp: \"2020-01-01T00:00:00Z\"\\n'"
     );

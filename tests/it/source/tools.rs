@@ -20,6 +20,8 @@ fn tool(folder: &Path, line: &str) -> bool {
     match Command::new(program)
         .args(words)
         .current_dir(folder)
+        // What a tool keeps for its user goes with the test.
+        .env("HOME", folder)
         .output()
     {
         Ok(output) => {
