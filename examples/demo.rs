@@ -98,9 +98,7 @@ fn gcr_push(
         .map(|(name, value)| (OsString::from(name), OsString::from(value)));
     let request = config::request(Some(word), environment, &config::Disk)?;
     logging::start(&request.console);
-    let outcome =
-        tokio::runtime::Runtime::new()?.block_on(gcr_push::run(request, &mut std::io::stdout()));
-    outcome.map_err(|failure| {
+    gcr_push::run(request, std::io::stdout()).map_err(|failure| {
         // The failure is told as the program tells it; the example then ends like any other.
         failure.texts().join("\n\n").into()
     })

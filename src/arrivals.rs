@@ -191,7 +191,11 @@ impl Bearer<'_> {
             }
             (Verify::Off, _) | (_, None) => None,
         };
-        Ok(Arrival { pushed, verified })
+        Ok(Arrival {
+            pushed,
+            verified,
+            best_effort: destination.best_effort,
+        })
     }
 }
 

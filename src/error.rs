@@ -48,6 +48,8 @@ pub enum ExitCode {
     Denied = 3,
     /// It failed for now; another try may do.
     Temporary = 4,
+    /// Its user ended it with Ctrl-C, as shells number it.
+    Interrupted = 130,
 }
 
 impl ExitCode {
@@ -55,11 +57,12 @@ impl ExitCode {
     #[must_use]
     pub fn worst(self, other: Self) -> Self {
         let rank = |code| match code {
-            Self::Usage => 0,
-            Self::Denied => 1,
-            Self::Failed => 2,
-            Self::Temporary => 3,
-            Self::Done => 4,
+            Self::Interrupted => 0,
+            Self::Usage => 1,
+            Self::Denied => 2,
+            Self::Failed => 3,
+            Self::Temporary => 4,
+            Self::Done => 5,
         };
         if rank(other) < rank(self) {
             other
@@ -218,46 +221,81 @@ impl Hint for Error {
 
 /// The errors that a run ends with, at least one.
 #[derive(Debug)]
-pub struct Failure(Vec<Error>);
+pub struct Failure {
+    errors: Vec<Error>,
+    is_reported: bool,
+}
 
 impl Failure {
     /// A failure of these errors; none when there are none.
     pub fn of(errors: Vec<Error>) -> Option<Self> {
-        (!errors.is_empty()).then_some(Self(errors))
+        (!errors.is_empty()).then_some(Self {
+            errors,
+            is_reported: false,
+        })
+    }
+
+    /// A failure of `errors`, which the report of the run tells, and of what could not be written;
+    /// none when there is neither.
+    pub fn reported(mut errors: Vec<Error>, unwritten: Vec<Error>) -> Option<Self> {
+        let is_reported = unwritten.is_empty();
+        errors.extend(unwritten);
+        Self::of(errors).map(|failure| Self {
+            is_reported,
+            ..failure
+        })
+    }
+
+    /// True where the report of the run and the summary of its step have all of it already.
+    pub fn is_reported(&self) -> bool {
+        self.is_reported
+    }
+
+    /// True where it failed in nothing but that it was stopped.
+    pub fn is_of_stop(&self) -> bool {
+        self.errors.iter().all(|e| matches!(e, Error::Stopped(_)))
     }
 
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
-        let codes = self.0.iter().map(Error::exit_code);
+        let codes = self.errors.iter().map(Error::exit_code);
         codes.fold(ExitCode::Done, ExitCode::worst)
     }
 
-    /// Every error with its causes and hints as one text, without a line break at its end; one that
-    /// many had in common once.
+    /// Every error as [`texts`] tells it.
     pub fn texts(&self) -> Vec<String> {
-        let mut told: Vec<(Vec<String>, Vec<String>)> = Vec::new();
-        let mut seen = HashSet::new();
-        let mut texts = Vec::new();
-        for error in &self.0 {
-            let reason = (causes(error), error.hints());
-            if !seen.insert((error.to_string(), reason.clone())) {
-                continue;
-            }
-            texts.push(if !reason.0.is_empty() && told.contains(&reason) {
-                let error = indented(&error.to_string());
-                format!("error: {error}, for the same reason")
-            } else {
-                chain(error, &reason.1)
-            });
-            told.push(reason);
-        }
-        texts
+        texts(&self.errors)
     }
+}
+
+/// Every error with its causes and hints as one text, without a line break at its end; one that
+/// many had in common once.
+pub fn texts(errors: &[Error]) -> Vec<String> {
+    let mut told: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+    let mut seen = HashSet::new();
+    let mut texts = Vec::new();
+    for error in errors {
+        let reason = (causes(error), error.hints());
+        if !seen.insert((error.to_string(), reason.clone())) {
+            continue;
+        }
+        texts.push(if !reason.0.is_empty() && told.contains(&reason) {
+            let error = indented(&error.to_string());
+            format!("error: {error}, for the same reason")
+        } else {
+            chain(error, &reason.1)
+        });
+        told.push(reason);
+    }
+    texts
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self(vec![error])
+        Self {
+            errors: vec![error],
+            is_reported: false,
+        }
     }
 }
 
@@ -267,8 +305,8 @@ mod tests {
 
     #[test]
     fn of_several_failures_the_order_is_2_3_1_4() {
-        use ExitCode::{Denied, Done, Failed, Temporary, Usage};
-        let order = [Usage, Denied, Failed, Temporary, Done];
+        use ExitCode::{Denied, Done, Failed, Interrupted, Temporary, Usage};
+        let order = [Interrupted, Usage, Denied, Failed, Temporary, Done];
         for (i, first) in order.iter().enumerate() {
             for second in &order[i..] {
                 assert_eq!(first.worst(*second), *first);

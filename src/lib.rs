@@ -78,7 +78,7 @@ use report::console::Group;
 use report::mirror::{MirrorReport, PlanReport};
 use report::progress::Display;
 use source::Source;
-use stop::{Cause, Stopped};
+use stop::{Stop, Stopped};
 
 /// Does what was asked for. `stdout` gets what was asked to be printed; talk goes to the log.
 ///
@@ -86,17 +86,30 @@ use stop::{Cause, Stopped};
 ///
 /// Everything that went wrong, one error a destination where several were asked for; or what had
 /// become of the tags when a signal or `timeout` ended it.
-pub async fn run(request: Request, stdout: &mut dyn Write) -> Result<(), Failure> {
+pub fn run(request: Request, mut stdout: impl Write + Send + 'static) -> Result<(), Failure> {
     let journal = Journal::default();
-    let done = tokio::select! {
-        biased;
-        cause = Cause::wait(request.timeout) => {
-            Err(Error::Stopped(Stopped::new(cause, &journal)).into())
-        }
-        done = act(&request, &journal, stdout) => done,
+    let (timeout, own) = (request.timeout, journal.clone());
+    let work = move |stop: Stop| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::Start)?;
+        let done = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                // Whoever stops it tells.
+                _ = stop => Ok(()),
+                done = act(&request, &own, &mut stdout) => done,
+            }
+        });
+        // Threads that still read or compress for a run that was stopped are not waited for.
+        runtime.shutdown_background();
+        done
     };
-    report::hand_back(&request);
-    done
+    match stop::supervise(timeout, work).map_err(Error::Start)? {
+        Ok(done) => done,
+        Err(cause) => Err(Error::Stopped(Stopped::new(cause, &journal)).into()),
+    }
 }
 
 async fn act(request: &Request, journal: &Journal, stdout: &mut dyn Write) -> Result<(), Failure> {
@@ -158,9 +171,7 @@ async fn push_image(
     let (mut report, mut errors) = Report::of(arrived.fates, arrived.notes);
     report.dry_run = request.dry_run;
     errors.extend(arrived.failure.map(Error::Push));
-    if report.arrivals.is_empty() && !errors.is_empty() {
-        return Failure::of(errors).map_or(Ok(()), Err);
-    }
+    let is_nowhere = report.arrivals.is_empty() && !errors.is_empty();
     report.log_doubts();
     report.took = started.elapsed();
     drop(group);
@@ -174,9 +185,14 @@ async fn push_image(
             Err(failed) => errors.extend(failed),
         }
     }
-    errors.extend(report::write(&report, request, stdout));
-    errors.extend(report::write_outputs(&report, request).err());
-    Failure::of(errors).map_or(Ok(()), Err)
+    report.errors = error::texts(&errors);
+    let mut unwritten = if is_nowhere {
+        report::write_files(&report, request)
+    } else {
+        report::write(&report, request, stdout)
+    };
+    unwritten.extend(report::write_outputs(&report, request).err());
+    Failure::reported(errors, unwritten).map_or(Ok(()), Err)
 }
 
 fn settings(request: &Request, journal: &Journal) -> Settings {
@@ -240,6 +256,7 @@ async fn mirror_images(
     let mut report = MirrorReport {
         outcomes: &outcomes,
         pull_secret: None,
+        errors: Vec::new(),
     };
     // A cluster is not told to pull what has not arrived.
     if errors.is_empty() {
@@ -250,8 +267,9 @@ async fn mirror_images(
             Err(failed) => errors.extend(failed),
         }
     }
-    errors.extend(report::write_mirror(&report, request, stdout));
-    Failure::of(errors).map_or(Ok(()), Err)
+    report.errors = error::texts(&errors);
+    let unwritten = report::write_mirror(&report, request, stdout);
+    Failure::reported(errors, unwritten).map_or(Ok(()), Err)
 }
 
 /// Opens the image, wherever it is.

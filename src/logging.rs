@@ -37,9 +37,10 @@ pub fn start(console: &Console) {
             .with_default(LevelFilter::WARN)
             .with_target("gcr_push", own),
     };
+    let has_colours = std::io::stderr().is_terminal() || console.log_format == LogFormat::GitLab;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| AboveBars)
-        .with_ansi(std::io::stderr().is_terminal() || console.log_format == LogFormat::GitLab)
+        .with_ansi(has_colours && !console.no_color)
         // It would be told on standard error, by a macro that panics when that is gone.
         .log_internal_errors(false);
     let layer: Box<dyn Layer<_> + Send + Sync> = match console.log_format {

@@ -1,41 +1,54 @@
 //! Starts gcr-push: reads the request, runs it, tells what went wrong, exits with its code.
 
+use std::io;
 use std::process::ExitCode;
 
 use gcr_push::cli::{self, Invocation};
 use gcr_push::config::Console;
-use gcr_push::{Error, Failure, config, logging, report};
+use gcr_push::{Error, Failure, config, logging, report, stop};
+#[cfg(target_os = "linux")]
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 fn main() -> ExitCode {
+    forbid_core_dumps();
     let console = config::console(std::env::vars_os(), &config::Disk);
     match start(&console) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            report::console::tell(&failure, &console);
-            (failure.exit_code() as u8).into()
+            let code = failure.exit_code() as u8;
+            // Whoever does not read it can still stop it.
+            let limit = failure.is_of_stop().then_some(stop::GRACE);
+            let _ = stop::supervise(limit, move |_| report::console::tell(&failure, &console));
+            code.into()
         }
     }
+}
+
+/// Keeps keys and tokens out of files that a crash would leave: neither a file nor, where the system
+/// pipes dumps to a program, that program gets one.
+fn forbid_core_dumps() {
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Refused, a dump is as it is for every other program.
+    let _ = setrlimit(Resource::Core, nothing);
+    #[cfg(target_os = "linux")]
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 fn start(console: &Console) -> Result<(), Failure> {
     let word = match cli::parse(std::env::args_os()).map_err(Error::Cli)? {
         Invocation::Run(word) => word,
-        Invocation::Print(text) => {
-            return Ok(report::print(&mut std::io::stdout(), text)?);
-        }
+        Invocation::Print(text) => return Ok(report::print(&mut io::stdout(), text)?),
     };
     logging::start(console);
     if console.is_action {
         report::github::masks::start();
     }
+    report::forget_earlier(console);
     let request =
         config::request(word, std::env::vars_os(), &config::Disk).map_err(Error::Config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Start)?;
-    let done = runtime.block_on(gcr_push::run(request, &mut std::io::stdout()));
-    // Threads that still read or compress for a run that was stopped are not waited for.
-    runtime.shutdown_background();
-    done
+    gcr_push::run(request, io::stdout())
 }

@@ -25,8 +25,16 @@ pub fn check(file: &Path) -> io::Result<()> {
 ///
 /// When its folder cannot be written to.
 pub fn replace(content: &Secret, file: &Path) -> io::Result<()> {
-    let mut new = new_beside(file)?;
-    new.write_all(content.expose().as_bytes())?;
+    put(new_beside(file)?, content.expose().as_bytes(), file)
+}
+
+/// Fills a new file, gives it to whoever its folder belongs to, and puts it in the place of `file`.
+///
+/// # Errors
+///
+/// When it cannot be written, or the place cannot be taken; nothing of it is left then.
+pub(crate) fn put(mut new: tempfile::NamedTempFile, content: &[u8], file: &Path) -> io::Result<()> {
+    new.write_all(content)?;
     give_to_owner_of(folder(file), new.as_file());
     new.as_file().sync_all()?;
     new.persist(file)?;
@@ -34,9 +42,21 @@ pub fn replace(content: &Secret, file: &Path) -> io::Result<()> {
 }
 
 fn new_beside(file: &Path) -> io::Result<tempfile::NamedTempFile> {
+    new_with(std::fs::Permissions::from_mode(0o600), file)
+}
+
+/// A new file in the folder of `file`; the umask takes its share of `permissions`.
+///
+/// # Errors
+///
+/// When no file can be made there.
+pub(crate) fn new_with(
+    permissions: std::fs::Permissions,
+    file: &Path,
+) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new()
         .prefix(".gcr-push-")
-        .permissions(std::fs::Permissions::from_mode(0o600))
+        .permissions(permissions)
         .tempfile_in(folder(file))
 }
 

@@ -1,14 +1,18 @@
 //! What ends a run before it is done: a signal, or the end of the time that `timeout` allows.
 //!
-//! A CI that cancels a job sends SIGINT or SIGTERM and SIGKILL some seconds later. A container's
-//! first process gets none of the two unless it asks for them (pid_namespaces(7)), and this one
-//! does.
+//! A CI that cancels a job sends SIGINT or SIGTERM and SIGKILL some seconds later; a terminal that is
+//! closed sends SIGHUP. A container's first process gets none of them unless it asks for them
+//! (pid_namespaces(7)), and this one does.
 
 use std::fmt;
 use std::future::pending;
+use std::io::{self, IsTerminal as _};
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::error::{ExitCode, Hint};
 use crate::push::{Journal, TagState};
@@ -20,19 +24,113 @@ pub enum Cause {
     Terminated,
     /// SIGINT.
     Interrupted,
+    /// SIGHUP.
+    HungUp,
     /// Its time is up.
     TimeUp(Duration),
 }
 
-impl Cause {
-    /// Waits for the first cause.
-    pub async fn wait(timeout: Option<Duration>) -> Self {
+/// How long a run that was stopped may take to put its things away, or to say its last words to
+/// somebody who may not listen.
+pub const GRACE: Duration = Duration::from_secs(1);
+
+/// Tells a run that it is stopped.
+pub type Stop = oneshot::Receiver<()>;
+
+/// Runs `work` in a thread of its own until it is done or there is a cause to stop it. No write that
+/// nobody reads, and no file that cannot be opened, keeps a signal from being heard; a thread that
+/// does not end within [`GRACE`] is left behind.
+///
+/// # Errors
+///
+/// When the system does not give the thread.
+pub fn supervise<T: Send + 'static>(
+    timeout: Option<Duration>,
+    work: impl FnOnce(Stop) -> T + Send + 'static,
+) -> io::Result<Result<T, Cause>> {
+    /// What the first thread of a process has on most systems; the futures of a push nest deep.
+    const STACK: usize = 8 << 20;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let context = runtime.enter();
+    // From here on no signal ends the process by itself.
+    let signals = Signals::listen();
+    drop(context);
+    let (stop, stopped) = oneshot::channel();
+    let (done, mut result) = oneshot::channel();
+    let thread = thread::Builder::new()
+        .stack_size(STACK)
+        // Nobody waits any more for what comes too late.
+        .spawn(move || drop(done.send(work(stopped))))?;
+    let ended = runtime.block_on(async {
         tokio::select! {
-            () = received(SignalKind::terminate()) => Self::Terminated,
-            () = received(SignalKind::interrupt()) => Self::Interrupted,
+            biased;
+            cause = signals.wait(timeout) => {
+                drop(stop);
+                let _ = tokio::time::timeout(GRACE, &mut result).await;
+                Ok(Err(cause))
+            }
+            done = &mut result => done.map(Ok),
+        }
+    });
+    match ended {
+        Ok(ended) => Ok(ended),
+        // It went without a word, which only a panic does.
+        Err(_) => match thread.join() {
+            Err(panic) => resume_unwind(panic),
+            Ok(()) => Err(io::ErrorKind::Other.into()),
+        },
+    }
+}
+
+/// The signals that end a run; none where the system does not hand them out.
+struct Signals {
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+    hang_up: Option<Signal>,
+}
+
+impl Signals {
+    /// Begins to listen, within a tokio runtime.
+    fn listen() -> Self {
+        // `nohup` means it, and what listens is no longer ignored.
+        let is_nohup = ignores_hang_up();
+        Self {
+            terminate: signal(SignalKind::terminate()).ok(),
+            interrupt: signal(SignalKind::interrupt()).ok(),
+            hang_up: match is_nohup {
+                true => None,
+                false => signal(SignalKind::hangup()).ok(),
+            },
+        }
+    }
+
+    /// Waits for the first cause.
+    async fn wait(self, timeout: Option<Duration>) -> Cause {
+        tokio::select! {
+            () = received(self.terminate) => Cause::Terminated,
+            () = received(self.interrupt) => Cause::Interrupted,
+            () = received(self.hang_up) => Cause::HungUp,
             cause = time_up(timeout) => cause,
         }
     }
+}
+
+/// True where whoever started this process had it ignore SIGHUP, as `nohup` does; false where the
+/// system does not tell.
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    is_hang_up_ignored(&status)
+}
+
+/// The same out of the text of proc_pid_status(5): SIGHUP is the first of the mask.
+fn is_hang_up_ignored(status: &str) -> bool {
+    let mut lines = status.lines();
+    let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
 }
 
 impl fmt::Display for Cause {
@@ -40,6 +138,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Terminated => formatter.write_str("stopped by SIGTERM"),
             Self::Interrupted => formatter.write_str("stopped by SIGINT"),
+            Self::HungUp => formatter.write_str("stopped by SIGHUP"),
             Self::TimeUp(timeout) => write!(
                 formatter,
                 "stopped after {} s, which is all that `timeout` allows",
@@ -52,11 +151,11 @@ impl fmt::Display for Cause {
 /// The most tags that are named for each state.
 const MOST_SHOWN: usize = 50;
 
-/// Ends when a signal came; never where the system does not hand them out.
-async fn received(kind: SignalKind) {
-    match signal(kind).as_mut().map(Signal::recv) {
-        Ok(received) => drop(received.await),
-        Err(_) => pending().await,
+/// Ends when the signal came; never where it is not listened for.
+async fn received(signal: Option<Signal>) {
+    match signal {
+        Some(mut signal) => drop(signal.recv().await),
+        None => pending().await,
     }
 }
 
@@ -88,8 +187,18 @@ impl Stopped {
 
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::Temporary
+        match self.cause {
+            // A shell tells by this that it was its user who ended it.
+            Cause::Interrupted if is_at_terminal() => ExitCode::Interrupted,
+            Cause::Interrupted | Cause::Terminated | Cause::HungUp | Cause::TimeUp(_) => {
+                ExitCode::Temporary
+            }
+        }
     }
+}
+
+fn is_at_terminal() -> bool {
+    io::stdin().is_terminal() || io::stderr().is_terminal()
 }
 
 impl std::error::Error for Stopped {}
@@ -127,7 +236,7 @@ impl Hint for Stopped {
         let again = "run this again: what has arrived is not sent again".to_owned();
         match self.cause {
             Cause::TimeUp(_) => vec![again, "or allow more time with `timeout`".to_owned()],
-            Cause::Terminated | Cause::Interrupted => vec![again],
+            Cause::Terminated | Cause::Interrupted | Cause::HungUp => vec![again],
         }
     }
 }
@@ -135,6 +244,15 @@ impl Hint for Stopped {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nohup_is_seen() {
+        let status =
+            |mask| format!("Name:\tgcr-push\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\n");
+        assert!(is_hang_up_ignored(&status("0000000000001001")));
+        assert!(!is_hang_up_ignored(&status("0000000000001000")));
+        assert!(!is_hang_up_ignored(""));
+    }
 
     #[test]
     fn every_tag_is_told_with_what_became_of_it() {

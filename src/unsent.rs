@@ -62,6 +62,7 @@ fn tell(notice: &str, request: &Request) -> Result<(), Failure> {
     console::notice(request.console.log_format, notice);
     let report = Report {
         notes: vec![notice.to_owned()],
+        skipped: true,
         ..Report::default()
     };
     Failure::of(report::write_files(&report, request)).map_or(Ok(()), Err)

@@ -17,6 +17,8 @@ pub struct Console {
     pub log_format: LogFormat,
     /// The text of `RUST_LOG`.
     pub level: Option<String>,
+    /// True where nothing is to be coloured (<https://no-color.org>).
+    pub no_color: bool,
     /// True when the CI was asked for a log with every detail.
     pub is_verbose: bool,
     /// True in the container of a GitHub action: there the runner, and nobody else, reads what we
@@ -26,6 +28,10 @@ pub struct Console {
     pub step_summary: Option<PathBuf>,
     /// Kubernetes' file for the last words of a container.
     pub termination_log: Option<PathBuf>,
+    /// `report_file`, where it can be one.
+    pub report_file: Option<PathBuf>,
+    /// `report_file`, `digest_file` and `dotenv_file`, as far as they can be files.
+    pub result_files: Vec<PathBuf>,
 }
 
 /// Where Kubernetes reads a container's last words unless its Pod says otherwise.
@@ -38,24 +44,34 @@ pub fn console(
     files: &dyn Files,
 ) -> Console {
     let mut level = None;
+    let mut no_color = false;
     let environment = environment.inspect(|(name, value)| {
         if name == "RUST_LOG" {
             level = value.to_str().map(str::to_owned);
+        } else if name == "NO_COLOR" {
+            no_color = !value.is_empty();
         }
     });
     let given = inputs::read(environment, &mut Faults::default());
     let mut console = of(&given, &Paths::new(&given, files));
     console.level = level;
+    console.no_color = no_color;
     console
 }
 
-/// The same out of what was read already, without `RUST_LOG`.
+/// The same out of what was read already, without `RUST_LOG` and `NO_COLOR`.
 pub(super) fn of(given: &Given, paths: &Paths<'_>) -> Console {
     let ci = ci(given);
     let termination_log = Path::new(TERMINATION_LOG);
+    let file = |path: &Option<String>| paths.output(path.as_deref()?).ok();
+    let inputs = &given.inputs;
+    let report_file = file(&inputs.report_file);
+    let others = [file(&inputs.digest_file), file(&inputs.dotenv_file)];
+    let result_files = [report_file.clone()].into_iter().chain(others);
     Console {
         log_format: log_format(given, &mut Faults::default()),
         level: None,
+        no_color: false,
         is_verbose: given.ambient("RUNNER_DEBUG") == Some("1")
             || given.ambient("CI_DEBUG_TRACE") == Some("true"),
         is_action: paths.are_of_action(),
@@ -66,6 +82,8 @@ pub(super) fn of(given: &Given, paths: &Paths<'_>) -> Console {
             .files()
             .exists(termination_log)
             .then(|| termination_log.to_owned()),
+        result_files: result_files.flatten().collect(),
+        report_file,
     }
 }
 

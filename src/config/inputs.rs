@@ -192,7 +192,7 @@ variables! {
     Results {
         report_file: "File for the whole report as JSON, such as `report.json`; default none.";
         digest_file: "File for the digest of the first destination, `sha256:…` without a line break, such as `digest.txt`; default none.";
-        dotenv_file: "File for the results as `NAME=value` lines, such as `push.env`, for GitLab's `artifacts:reports:dotenv`: PUSHED_DIGEST, PUSHED_IMAGE, PUSHED_REFERENCE, PUSHED_REFERENCES, PUSHED_BYTES, SKIPPED_BYTES; default none.";
+        dotenv_file: "File for the results as `NAME=value` lines, such as `push.env`, for GitLab's `artifacts:reports:dotenv`: PUSHED_DIGEST, PUSHED_IMAGE, PUSHED_REFERENCE, PUSHED_REFERENCES, PUSHED_BYTES, SKIPPED_BYTES, and after a failure PUSH_FAILED; default none.";
     }
 }
 

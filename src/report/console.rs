@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::github::{self, summary};
-use super::gitlab;
+use super::{file, gitlab, json};
 use crate::config::{Console, LogFormat};
 use crate::error::Failure;
 
@@ -63,12 +63,20 @@ pub fn notice(format: LogFormat, text: &str) {
 /// left: the exit code says the same.
 pub fn tell(failure: &Failure, console: &Console) {
     let texts = failure.texts();
-    say(&told(&texts, failure, console.log_format));
-    if let Some(file) = &console.step_summary {
+    say(&told(&texts, failure, console));
+    if let Some(file) = &console.step_summary
+        && !failure.is_reported()
+    {
         let _ = summary::append(file, &summary::of_failure(&texts));
     }
     if let Some(file) = &console.termination_log {
         let _ = write_last_words(file, &texts.join("\n\n"));
+    }
+    // What is there already is this run's own report, which says more, or no report of ours.
+    if let Some(path) = &console.report_file
+        && !path.exists()
+    {
+        let _ = file::write(path, &json::of_failure(&texts));
     }
 }
 
@@ -85,9 +93,10 @@ pub(super) fn write_last_words(file: &Path, text: &str) -> io::Result<()> {
     std::fs::write(file, &text[..end])
 }
 
-fn told(texts: &[String], failure: &Failure, format: LogFormat) -> String {
-    match format {
+fn told(texts: &[String], failure: &Failure, console: &Console) -> String {
+    match console.log_format {
         LogFormat::Plain => texts.join("\n\n"),
+        LogFormat::GitLab if console.no_color => texts.join("\n\n"),
         LogFormat::GitLab => {
             let red = |text: &String| text.replacen("error:", "\x1b[31;1merror:\x1b[0;m", 1);
             texts.iter().map(red).collect::<Vec<_>>().join("\n\n")

@@ -38,15 +38,18 @@ pub fn dotenv(results: impl IntoIterator<Item = (&'static str, String)>) -> Stri
         .map(|(name, value)| {
             let name = match name {
                 "pushed_bytes" | "skipped_bytes" => name.to_uppercase(),
+                "failed" => "PUSH_FAILED".to_owned(),
                 _ => format!("PUSHED_{}", name.to_uppercase()),
             };
             format!("{name}={}\n", value.replace('\n', ","))
         })
         .collect();
     if lines.iter().map(String::len).sum::<usize>() > LARGEST {
-        lines.retain(|line| !line.starts_with("PUSHED_REFERENCES="));
+        lines.retain(|line| {
+            !line.starts_with("PUSHED_REFERENCES=") && !line.starts_with("PUSH_FAILED=")
+        });
         tracing::warn!(
-            "the dotenv file has no PUSHED_REFERENCES: with them it would be larger than GitLab takes"
+            "the dotenv file has no PUSHED_REFERENCES and no PUSH_FAILED: with them it would be larger than GitLab takes"
         );
     }
     lines.concat()

@@ -4,16 +4,18 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Arrival, Report};
+use super::{Arrival, Report, Status};
 use crate::digest::Digest;
 use crate::pull_secret::{HandedOut, utc};
 
 #[derive(Serialize)]
 struct Document<'a> {
+    status: Status,
     dry_run: bool,
     destinations: Vec<Destination<'a>>,
     missed: Vec<Missed<'a>>,
     notes: &'a [String],
+    errors: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     pull_secret: Option<PullSecret<'a>>,
     seconds: f64,
@@ -81,18 +83,39 @@ struct Missed<'a> {
 pub fn write(report: &Report) -> String {
     let destinations = report.arrivals.iter().map(destination).collect();
     let document = Document {
+        status: report.status(),
         dry_run: report.dry_run,
         destinations,
         missed: report.missed.iter().map(missed).collect(),
         notes: &report.notes,
+        errors: &report.errors,
         pull_secret: report.pull_secret.as_ref().map(PullSecret::from),
         seconds: report.took.as_secs_f64(),
     };
+    text(&document)
+}
+
+/// The report of a run that got to none of its own: what failed, each with its causes and hints.
+pub(super) fn of_failure(errors: &[String]) -> String {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        status: Status,
+        errors: &'a [String],
+    }
+
+    text(&Document {
+        status: Status::Failed,
+        errors,
+    })
+}
+
+/// A document with a newline at its end.
+pub(super) fn text(document: &impl Serialize) -> String {
     #[expect(
         clippy::expect_used,
         reason = "strings, numbers and lists always make JSON"
     )]
-    let mut text = serde_json::to_string_pretty(&document).expect("a report is JSON");
+    let mut text = serde_json::to_string_pretty(document).expect("a report is JSON");
     text.push('\n');
     text
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::json::PullSecret;
+use super::Status;
+use super::json::{self, PullSecret};
 use super::pull_secret::PullSecretTable;
 use super::table::{Table, bytes};
 use crate::digest::Digest;
@@ -19,6 +20,8 @@ pub struct MirrorReport<'a> {
     pub outcomes: &'a [Outcome],
     /// What became of the pull secret, when it was given out.
     pub pull_secret: Option<HandedOut>,
+    /// What failed, each with its causes and hints.
+    pub errors: Vec<String>,
 }
 
 /// The plan of `mirror`, as `dry_run` prints it.
@@ -168,6 +171,8 @@ impl MirrorReport<'_> {
     pub fn json(&self) -> String {
         #[derive(Serialize)]
         struct Document<'a> {
+            status: Status,
+            errors: &'a [String],
             images: Vec<Image<'a>>,
             #[serde(skip_serializing_if = "Option::is_none")]
             pull_secret: Option<PullSecret<'a>>,
@@ -219,16 +224,28 @@ impl MirrorReport<'_> {
                 destinations: there.chain(arrived).chain(missed).collect(),
             }
         });
-        let document = Document {
+        json::text(&Document {
+            status: self.status(),
+            errors: &self.errors,
             images: images.collect(),
             pull_secret: self.pull_secret.as_ref().map(PullSecret::from),
-        };
-        #[expect(
-            clippy::expect_used,
-            reason = "strings, numbers and lists always make JSON"
-        )]
-        let mut text = serde_json::to_string_pretty(&document).expect("a report is JSON");
-        text.push('\n');
-        text
+        })
+    }
+
+    /// What came of all images together.
+    pub(super) fn status(&self) -> Status {
+        let outcomes = self.outcomes;
+        let count = |result| outcomes.iter().filter(|o| Result::of(o) == result).count();
+        let there = count(Result::Same) + count(Result::Brought);
+        match there {
+            there if there == outcomes.len() && self.errors.is_empty() => {
+                match count(Result::Brought) {
+                    0 => Status::Unchanged,
+                    _ => Status::Pushed,
+                }
+            }
+            0 if count(Result::Partly) == 0 => Status::Failed,
+            _ => Status::Partial,
+        }
     }
 }

@@ -2,12 +2,12 @@
 //! and what a CI makes annotations, groups and summaries of.
 
 pub mod console;
+mod file;
 pub mod github;
 pub mod gitlab;
 pub mod json;
 pub mod listing;
 pub mod mirror;
-mod ownership;
 pub mod progress;
 mod pull_secret;
 pub(crate) mod push;
@@ -18,14 +18,14 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::config::{ListFormat, PullSecretOutput, Request};
+use crate::config::{Console, ListFormat, PullSecretOutput, Request};
 use crate::error::Error;
 use crate::list::Listed;
 use crate::mirror::PlanFile;
 use crate::pull_secret::HandedOut;
 use listing::{ListJson, ListTable};
 use mirror::MirrorReport;
-pub use push::{Arrival, Missed, Report};
+pub use push::{Arrival, Missed, Report, Status};
 
 /// Tells before anything is done that a result could not be written: every file that was asked for
 /// in a folder that is not there.
@@ -110,18 +110,16 @@ pub fn write_files(report: &Report, request: &Request) -> Vec<Error> {
     if let Some(path) = &request.report_file {
         results.push(write_file(path, &json::write(report)));
     }
-    if let (Some(path), Some(first)) = (&request.digest_file, report.arrivals.first()) {
+    if let (Some(path), Some(first)) = (&request.digest_file, report.first()) {
         results.push(write_file(path, first.pushed.digest.as_str()));
     }
     if let Some(path) = &request.dotenv_file {
         results.push(write_file(path, &gitlab::dotenv(results::results(report))));
     }
     let summary = github::summary::of_push(report);
-    write_unasked(
-        &summary,
-        &report.arrivals.iter().collect::<Vec<_>>(),
-        request,
-    );
+    // What would be pushed is no result.
+    let pushed = report.arrivals.iter().filter(|_| !report.dry_run);
+    write_unasked(&summary, &pushed.collect::<Vec<_>>(), request);
     results.into_iter().filter_map(Result::err).collect()
 }
 
@@ -185,7 +183,7 @@ fn write_unasked(summary: &str, arrivals: &[&Arrival], request: &Request) {
         }),
         request.builder_output.as_ref().map(|file| {
             let text = results::brief(arrivals, BUILDER_OUTPUT);
-            (file, std::fs::write(file, text))
+            (file, file::write(file, &text))
         }),
     ];
     for (file, written) in written.into_iter().flatten() {
@@ -227,13 +225,12 @@ fn write_step_outputs(
     github::outputs::write(file, &outputs).map_err(|error| Error::File(file.to_owned(), error))
 }
 
-/// Hands what was written back to the user of the runner, where we are root in its workspace.
-pub fn hand_back(request: &Request) {
-    if request.console.is_action {
-        result_files(request)
-            .into_iter()
-            .for_each(ownership::hand_back);
-    }
+/// Takes away what an earlier run left where this one is to leave its results.
+pub fn forget_earlier(console: &Console) {
+    console
+        .result_files
+        .iter()
+        .for_each(|path| file::forget(path));
 }
 
 /// Writes a file that was asked for.
@@ -242,5 +239,5 @@ pub fn hand_back(request: &Request) {
 ///
 /// When it cannot be written.
 pub fn write_file(path: &Path, text: &str) -> Result<(), Error> {
-    std::fs::write(path, text).map_err(|error| Error::File(path.to_owned(), error))
+    file::write(path, text).map_err(|error| Error::File(path.to_owned(), error))
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::pull_secret::PullSecretTable;
 use super::table::{Table, bytes};
 use crate::arrivals::Fate;
@@ -18,6 +20,42 @@ pub struct Arrival {
     pub pushed: Pushed,
     /// What was checked; none when `verify` is `off`.
     pub verified: Option<Verified>,
+    /// True where the push would not have failed without it.
+    pub best_effort: bool,
+}
+
+/// What came of an image at one destination, or at all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Nothing was done; the rest tells what would be.
+    DryRun,
+    /// There was nothing to push with, which fails nothing.
+    Skipped,
+    /// It is there, under a tag that did not point at it before.
+    Pushed,
+    /// It was there under all its tags already.
+    Unchanged,
+    /// Every tag stays at another image, as `existing_tag` has it.
+    Kept,
+    /// It is at some of the destinations alone, or something else failed after it was there.
+    Partial,
+    /// It is nowhere.
+    Failed,
+}
+
+impl Arrival {
+    /// What came of it here, or in a dry run would.
+    pub fn status(&self) -> Status {
+        let tags = &self.pushed.tags;
+        if tags.is_empty() || tags.iter().any(|tag| tag.moved) {
+            Status::Pushed
+        } else if tags.iter().all(|tag| tag.kept.is_some()) {
+            Status::Kept
+        } else {
+            Status::Unchanged
+        }
+    }
 }
 
 /// One destination that the image did not reach.
@@ -57,6 +95,10 @@ pub struct Report {
     pub took: Duration,
     /// What became of the pull secret, when it was given out.
     pub pull_secret: Option<HandedOut>,
+    /// True where nothing was pushed for want of a credential.
+    pub skipped: bool,
+    /// What failed, each with its causes and hints.
+    pub errors: Vec<String>,
 }
 
 impl Report {
@@ -85,6 +127,38 @@ impl Report {
             }
         }
         (report, errors)
+    }
+
+    /// What came of all of it.
+    pub fn status(&self) -> Status {
+        let all = |status| {
+            self.arrivals
+                .iter()
+                .all(|arrival| arrival.status() == status)
+        };
+        if self.skipped {
+            Status::Skipped
+        } else if self.arrivals.is_empty() {
+            Status::Failed
+        } else if !(self.errors.is_empty() && self.missed.is_empty()) {
+            Status::Partial
+        } else if self.dry_run {
+            Status::DryRun
+        } else if all(Status::Kept) {
+            Status::Kept
+        } else if all(Status::Unchanged) {
+            Status::Unchanged
+        } else {
+            Status::Pushed
+        }
+    }
+
+    /// The destination that stands for all of them: the first that the push needs. One that it does
+    /// not need stands for none that it does.
+    pub fn first(&self) -> Option<&Arrival> {
+        let required = self.arrivals.iter().find(|arrival| !arrival.best_effort);
+        let needs_none = self.missed.iter().all(|missed| missed.best_effort);
+        required.or_else(|| self.arrivals.first().filter(|_| needs_none))
     }
 
     /// Tells in the log what a listing could not confirm.

@@ -1,35 +1,48 @@
 //! What a push hands to the next step or job, by name, whichever CI it is.
 
-use super::{Arrival, Report};
+use super::{Arrival, Missed, Report};
 use crate::push::Pushed;
 
-/// Names in lower case and values, in the order of the documentation. Of several lines is
-/// `references` alone.
+/// Names in lower case and values, in the order of the documentation. Of several lines are
+/// `references` and `failed` alone; none of a run that pushed nothing and did not try to.
 pub(super) fn results(report: &Report) -> Vec<(&'static str, String)> {
-    let pushed: Vec<_> = report
-        .arrivals
-        .iter()
-        .map(|arrival| &arrival.pushed)
-        .collect();
+    // What would be pushed is nothing that a next step could pull.
+    if report.dry_run || report.skipped {
+        return Vec::new();
+    }
     let mut results = Vec::new();
-    if let Some(first) = pushed.first() {
+    if let Some(Arrival { pushed: first, .. }) = report.first() {
         results.push(("digest", first.digest.to_string()));
         results.push(("image", first.name.clone()));
         results.push(("reference", format!("{}@{}", first.name, first.digest)));
     }
-    let references: Vec<_> = pushed
-        .iter()
-        .flat_map(|pushed| {
-            let tags = pushed.tags.iter().filter(|tag| tag.kept.is_none());
-            let tags = tags.map(|tag| format!("{}:{}", pushed.name, tag.tag));
-            let is_untagged = pushed.tags.is_empty();
-            let digest = is_untagged.then(|| format!("{}@{}", pushed.name, pushed.digest));
-            tags.chain(digest).collect::<Vec<_>>()
-        })
-        .collect();
-    results.push(("references", references.join("\n")));
+    let pushed = report.arrivals.iter().map(|arrival| &arrival.pushed);
+    let references = pushed.flat_map(|pushed| {
+        let tags = pushed.tags.iter().filter(|tag| tag.kept.is_none());
+        let tags = tags.map(|tag| format!("{}:{}", pushed.name, tag.tag));
+        let is_untagged = pushed.tags.is_empty();
+        let digest = is_untagged.then(|| format!("{}@{}", pushed.name, pushed.digest));
+        tags.chain(digest)
+    });
+    results.push(("references", lines(references)));
+    if !report.missed.is_empty() {
+        results.push(("failed", lines(report.missed.iter().flat_map(lacking))));
+    }
     results.extend(sums(&report.arrivals.iter().collect::<Vec<_>>()));
     results
+}
+
+/// The references that a destination did not get; its name alone where it was to get no tag.
+fn lacking(missed: &Missed) -> Vec<String> {
+    let name = &missed.name;
+    match missed.tags.as_slice() {
+        [] => vec![name.clone()],
+        tags => tags.iter().map(|tag| format!("{name}:{tag}")).collect(),
+    }
+}
+
+fn lines(references: impl Iterator<Item = String>) -> String {
+    references.collect::<Vec<_>>().join("\n")
 }
 
 /// What many images and destinations have to hand on in common: the bytes.

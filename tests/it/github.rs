@@ -30,12 +30,21 @@ fn steady(text: &str, seen: &Seen) -> String {
     };
     let mut steady = String::new();
     for line in text.split_inclusive('\n') {
-        match line.split_once(", in ") {
-            Some((before, _)) => steady.push_str(&format!("{before}, in [TIME] s.\n")),
+        let time = [", in ", "; found in "]
+            .into_iter()
+            .find(|word| line.contains(word));
+        match time.and_then(|word| Some((word, line.split_once(word)?.0))) {
+            Some((word, before)) => steady.push_str(&format!("{before}{word}[TIME] s.\n")),
             None => steady.push_str(line),
         }
     }
     steady
+}
+
+/// Its digests in the form that a table shows.
+fn short(text: &str, digest: &str) -> String {
+    let digest = digest.trim_start_matches("sha256:");
+    text.replace(&digest[..12], "[SHORT]")
 }
 
 #[test]
@@ -63,17 +72,17 @@ fn a_push_leaves_outputs_and_a_summary_and_no_annotation() {
     assert_eq!(seen.annotations.len(), 0);
     assert_eq!(seen.groups, ["Push the image"]);
     assert_eq!(seen.debug, [""; 0]);
-    insta::assert_snapshot!(steady(&seen.summary, &seen), @"
-    ### gcr-push: pushed `gcr.io/acme/app`
+    insta::assert_snapshot!(short(&steady(&seen.summary, &seen), digest), @"
+    ### gcr-push: :white_check_mark: pushed <code>gcr.io/<wbr>acme/<wbr>app</code>
 
-    | Image | Tags | Digest | Sent | Saved | Result |
-    | --- | --- | --- | ---: | ---: | --- |
-    | `gcr.io/acme/app` | `1.2` `latest` | `sha256:[DIGEST]` | 468 B | 0 B | checked |
+    | Result | Image | Tags | Digest | Sent |
+    | --- | --- | --- | --- | ---: |
+    | pushed, checked | <code>gcr.io/<wbr>acme/<wbr>app</code> | <code>1.2</code> <code>latest</code> | <code>[SHORT]</code> | 468 B |
 
-    Sent 468 B, saved 0 B that were there already, in [TIME] s.
+    468 B sent, 0 B were there already, in [TIME] s.
 
-    ```sh
-    docker pull gcr.io/acme/app@sha256:[DIGEST]
+    ```text
+    sha256:[DIGEST]
     ```
     ");
 }
@@ -96,7 +105,13 @@ fn what_is_wrong_with_the_inputs_is_an_annotation_and_a_summary() {
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    assert!(seen.summary.contains(&format!("\nerror: {error}\n")));
+    insta::assert_snapshot!(seen.summary, @r"
+    ### gcr-push: :x: failed
+
+    error\: an input cannot be used<br>
+    \`verify\`\: it is \`maybe\\n\:\:error\:\:x\`, expected \`listing\`, \`blobs\` or \`off\` \(INPUT\_VERIFY\)<br>
+    hint\: \`gcr-push --help\` tells what every variable means
+    ");
     assert!(seen.outputs.is_empty());
 }
 
@@ -170,10 +185,128 @@ fn what_was_missed_stands_in_the_summary_with_its_reason() {
         .with("best_effort", "us.gcr.io")
         .run()
         .exits_with(0);
-    let row = seen.summary.lines().find(|line| line.contains("us.gcr.io"));
-    insta::assert_snapshot!(row.unwrap(), @r#"| `us.gcr.io/other/app` | `1` | | | | :warning: missed: could not push to \`us.gcr.io/other/app\:1\`\: GET https\://us.gcr.io/v2/other/app/manifests/1\: 403 DENIED\: Permission \"artifactregistry.repositories.downloadArtifacts\" denied on resource \"projects/other/locations/us/repositories/us.gcr.io\" \(or it may not exist\) |"#);
+    let [title, row] = ["### ", "| :warning:"].map(|start| {
+        let line = seen.summary.lines().find(|line| line.starts_with(start));
+        line.unwrap()
+    });
+    insta::assert_snapshot!(title, @"### gcr-push: :warning: 1 of 2 destinations has not got the image");
+    insta::assert_snapshot!(row, @r#"| :warning: missed: could not push to \`us.gcr.io/<wbr>other/<wbr>app\:1\`\: GET https\:/<wbr>/<wbr>us.gcr.io/<wbr>v2/<wbr>other/<wbr>app/<wbr>manifests/<wbr>1\: 403 DENIED\: Permission \"artifactregistry.reposi<wbr>tories.downloadArtifacts<wbr>\" denied on resource \"projects/<wbr>other/<wbr>locations/<wbr>us/<wbr>repositories/<wbr>us.gcr.io\" \(or it may not exist\) | <code>us.gcr.io/<wbr>other/<wbr>app</code> | <code>1</code> | | |"#);
     assert_eq!(seen.annotated("warning").len(), 1);
     assert_eq!(seen.outputs["references"], "gcr.io/acme/app:1");
+    assert_eq!(seen.outputs["failed"], "us.gcr.io/other/app:1");
+}
+
+#[test]
+fn after_a_partial_failure_the_outputs_are_of_a_required_destination_that_has_the_image() {
+    let google = Google::start();
+    let lost = "gcr.io/other/app:1, gcr.io/other/app:2";
+    let has_it = "eu.gcr.io/acme/app:1, asia.gcr.io/acme/app:1";
+    let seen = push(&google)
+        .with("tags", format!("{lost}, {has_it}"))
+        .with("best_effort", "eu.gcr.io")
+        .with("report_file", "report.json")
+        .run()
+        .exits_with(3);
+    assert_eq!(seen.outputs["image"], "asia.gcr.io/acme/app");
+    assert!(seen.outputs["digest"].starts_with("sha256:"));
+    assert_eq!(
+        seen.outputs["references"],
+        "eu.gcr.io/acme/app:1\nasia.gcr.io/acme/app:1"
+    );
+    assert_eq!(
+        seen.outputs["failed"],
+        "gcr.io/other/app:1\ngcr.io/other/app:2"
+    );
+    let report: serde_json::Value =
+        serde_json::from_str(&seen.outcome.read("report.json")).unwrap();
+    assert_eq!(report["status"], "partial");
+    let error = report["errors"][0].as_str().unwrap();
+    assert!(
+        error.starts_with("error: could not push to `gcr.io/other/app"),
+        "{error}"
+    );
+    let title = seen.summary.lines().next().unwrap();
+    insta::assert_snapshot!(title, @"### gcr-push: :x: failed: 1 of 3 destinations has not got the image");
+    // It is told once.
+    assert_eq!(seen.summary.matches("### ").count(), 1, "{}", seen.summary);
+    assert!(seen.summary.contains("<br>\nhint"), "{}", seen.summary);
+}
+
+#[test]
+fn where_only_best_effort_destinations_have_the_image_no_output_names_one() {
+    let google = Google::start();
+    let seen = push(&google)
+        .with("tags", "gcr.io/other/app:1, eu.gcr.io/acme/app:1")
+        .with("best_effort", "eu.gcr.io")
+        .run()
+        .exits_with(3);
+    assert!(!seen.outputs.contains_key("image") && !seen.outputs.contains_key("digest"));
+    assert_eq!(seen.outputs["references"], "eu.gcr.io/acme/app:1");
+}
+
+#[test]
+fn a_dry_run_has_no_outputs_of_a_push_and_says_so() {
+    let google = Google::start();
+    let seen = push(&google)
+        .with("dry_run", "true")
+        .with("report_file", "report.json")
+        .with("dotenv_file", "push.env")
+        .run()
+        .exits_with(0);
+    let names: Vec<_> = seen.outputs.keys().collect();
+    assert_eq!(names, ["report_file"]);
+    assert_eq!(seen.outcome.read("push.env"), "");
+    let report: serde_json::Value =
+        serde_json::from_str(&seen.outcome.read("report.json")).unwrap();
+    assert_eq!(report["status"], "dry_run");
+    let digest = report["destinations"][0]["digest"].as_str().unwrap();
+    insta::assert_snapshot!(short(&steady(&seen.summary, &seen), digest), @"
+    ### gcr-push: :information_source: dry run, nothing was sent
+
+    | Result | Image | Tags | Digest | Sent |
+    | --- | --- | --- | --- | ---: |
+    | would be pushed | <code>gcr.io/<wbr>acme/<wbr>app</code> | <code>1</code> | <code>[SHORT]</code> | 468 B |
+
+    468 B would be sent, 0 B are there already; found in [TIME] s.
+    ");
+}
+
+#[test]
+fn a_tag_that_is_kept_and_an_image_that_is_there_are_no_push() {
+    let google = Google::start();
+    let first = push(&google).run().exits_with(0);
+    let again = push(&google).run().exits_with(0);
+    let title = |text: &str| text.lines().next().unwrap().to_owned();
+    insta::assert_snapshot!(title(&again.summary), @"### gcr-push: :white_check_mark: <code>gcr.io/<wbr>acme/<wbr>app</code> was there already");
+    let other = classic_archive(&[(&Picture::new("other", 1), &["app:1"])]);
+    let kept = push(&google)
+        .file("image.tar", other)
+        .with("existing_tag", "keep")
+        .run()
+        .exits_with(0);
+    insta::assert_snapshot!(title(&kept.summary), @"### gcr-push: :white_check_mark: kept, no tag was moved");
+    let row = kept.summary.lines().find(|line| line.starts_with("| kept"));
+    assert!(row.unwrap().contains("stays at"), "{}", kept.summary);
+    assert_eq!(first.outputs["references"], "gcr.io/acme/app:1");
+    assert_eq!(kept.outputs["references"], "");
+}
+
+#[test]
+fn a_run_that_is_skipped_says_so() {
+    let google = Google::start();
+    let seen = push(&google)
+        .with("credentials_json", "")
+        .with("missing_credentials", "skip")
+        .with("project_id", "acme")
+        .variable("GITHUB_ACTOR", "dependabot[bot]")
+        .with("report_file", "report.json")
+        .run()
+        .exits_with(0);
+    let title = seen.summary.lines().next().unwrap();
+    insta::assert_snapshot!(title, @"### gcr-push: :information_source: skipped, nothing was pushed");
+    let report: serde_json::Value =
+        serde_json::from_str(&seen.outcome.read("report.json")).unwrap();
+    assert_eq!(report["status"], "skipped");
 }
 
 #[test]
@@ -319,11 +452,12 @@ fn a_mirror_of_many_images_leaves_a_summary() {
         .with("command", "mirror")
         .run()
         .exits_with(0);
-    insta::assert_snapshot!(seen.outcome.scrub(&seen.summary), @"
-    ### gcr-push mirror: 1 image: 1 brought, 0 B sent
+    let summary = seen.summary.replace("\\:", ":");
+    insta::assert_snapshot!(seen.outcome.scrub(&summary), @"
+    ### gcr-push mirror: :white_check_mark: 1 image: 1 brought, 0 B sent
 
-    | Image | Result | Sent |
+    | Result | Image | Sent |
     | --- | --- | ---: |
-    | `127.0.0.1:[PORT]/acme/api:1` | brought | 0 B |
+    | brought | <code>127.0.0.1:[PORT]/<wbr>acme/<wbr>api:1</code> | 0 B |
     ");
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::pull_secret::{HandedOut, utc};
 use crate::report::mirror::MirrorReport;
 use crate::report::table::bytes;
-use crate::report::{Arrival, Missed, Report};
+use crate::report::{Arrival, Missed, Report, Status};
 
 /// The most that a step may write; one byte more, and the runner drops the whole summary.
 const LARGEST: u64 = 1024 * 1024;
@@ -36,43 +36,68 @@ pub fn append(file: &Path, text: &str) -> io::Result<()> {
     file.write_all(start)
 }
 
-/// The summary of a push.
+/// The head of every table: the result first, and no more columns than can be read side by side.
+const COLUMNS: &str =
+    "| Result | Image | Tags | Digest | Sent |\n| --- | --- | --- | --- | ---: |\n";
+
+/// The summary of a push: what came of it, then what is where, and the digests to be copied below.
 pub fn of_push(report: &Report) -> String {
     let mut text = format!("### gcr-push: {}\n\n", headline(report));
-    let rows = report.arrivals.iter().map(arrived);
-    let rows: Vec<_> = rows.chain(report.missed.iter().map(missed)).collect();
+    let missed = report.missed.iter().map(missed);
+    let arrived = report
+        .arrivals
+        .iter()
+        .map(|one| arrived(one, report.dry_run));
+    let rows: Vec<_> = missed.chain(arrived).collect();
     if !rows.is_empty() {
-        text.push_str("| Image | Tags | Digest | Sent | Saved | Result |\n");
-        text.push_str("| --- | --- | --- | ---: | ---: | --- |\n");
+        text.push_str(COLUMNS);
+        push_rows(&mut text, &rows);
     }
-    push_rows(&mut text, &rows);
-    let sum = |of: fn(&Arrival) -> u64| report.arrivals.iter().map(of).sum::<u64>();
-    text.push_str(&format!(
-        "\nSent {}, saved {} that were there already, in {:.1} s.\n",
-        bytes(sum(|arrival| arrival.pushed.sent_bytes)),
-        bytes(sum(saved)),
-        report.took.as_secs_f64()
-    ));
+    if !report.arrivals.is_empty() {
+        text.push_str(&format!("\n{}\n", bytes_of(report)));
+    }
     for note in &report.notes {
         text.push_str(&format!("\n{}\n", plain(note)));
     }
-    let doubts = report
+    let verified = report
         .arrivals
         .iter()
-        .filter_map(|arrival| arrival.verified.as_ref());
-    for doubt in doubts.flat_map(|verified| &verified.doubts) {
+        .filter_map(|one| one.verified.as_ref());
+    for doubt in verified.flat_map(|verified| &verified.doubts) {
         text.push_str(&format!("\n:warning: {}\n", plain(doubt)));
     }
-    if let (Some(Arrival { pushed, .. }), false) = (report.arrivals.first(), report.dry_run) {
-        text.push_str(&format!(
-            "\n```sh\ndocker pull {}@{}\n```\n\n",
-            pushed.name, pushed.digest
-        ));
+    text.push_str(&errors(&report.errors));
+    if !report.dry_run {
+        text.push_str(&digests(report));
     }
     if let Some(secret) = &report.pull_secret {
         text.push_str(&pull_secret(secret));
     }
     text
+}
+
+fn bytes_of(report: &Report) -> String {
+    let sum = |of: fn(&Arrival) -> u64| bytes(report.arrivals.iter().map(of).sum::<u64>());
+    let (sent, there) = (sum(|one| one.pushed.sent_bytes), sum(saved));
+    let seconds = report.took.as_secs_f64();
+    match report.dry_run {
+        true => {
+            format!("{sent} would be sent, {there} are there already; found in {seconds:.1} s.")
+        }
+        false => format!("{sent} sent, {there} were there already, in {seconds:.1} s."),
+    }
+}
+
+/// Every digest in full, once, in a block that GitHub has a button for to copy it.
+fn digests(report: &Report) -> String {
+    let mut digests: Vec<&str> = Vec::new();
+    for Arrival { pushed, .. } in &report.arrivals {
+        if !digests.contains(&pushed.digest.as_str()) {
+            digests.push(pushed.digest.as_str());
+        }
+    }
+    let block = |digest: &&str| format!("\n```text\n{digest}\n```\n");
+    digests.iter().map(block).collect()
 }
 
 /// What a cluster pulls with, and a Pod to be pasted.
@@ -99,24 +124,25 @@ fn pull_secret(secret: &HandedOut) -> String {
 /// The summary of many images: first those that did not arrive everywhere, with the reason.
 pub fn of_mirror(report: &MirrorReport<'_>) -> String {
     let outcomes = report.outcomes;
-    let mut text = format!("### gcr-push mirror: {}\n\n", report.sum());
+    let sign = sign(report.status(), &report.errors);
+    let mut text = format!("### gcr-push mirror: {sign} {}\n\n", report.sum());
     let missed = outcomes.iter().flat_map(|outcome| &outcome.missed);
     let rows: Vec<_> = missed.map(self::missed).collect();
     if !rows.is_empty() {
-        text.push_str("| Image | Tags | Digest | Sent | Saved | Result |\n");
-        text.push_str("| --- | --- | --- | ---: | ---: | --- |\n");
+        text.push_str(COLUMNS);
         push_rows(&mut text, &rows);
         text.push('\n');
     }
     let others = report.rows().filter(|(_, word, _)| *word != "same");
     let rows =
-        others.map(|(name, word, sent)| format!("| {} | {word} | {} |\n", code(name), bytes(sent)));
+        others.map(|(name, word, sent)| format!("| {word} | {} | {} |\n", code(name), bytes(sent)));
     let rows: Vec<_> = rows.collect();
     if !rows.is_empty() {
-        text.push_str("| Image | Result | Sent |\n| --- | --- | ---: |\n");
+        text.push_str("| Result | Image | Sent |\n| --- | --- | ---: |\n");
         push_rows(&mut text, &rows);
         text.push('\n');
     }
+    text.push_str(&errors(&report.errors));
     if let Some(secret) = &report.pull_secret {
         text.push_str(&pull_secret(secret));
     }
@@ -136,25 +162,65 @@ fn push_rows(text: &mut String, rows: &[String]) {
 
 /// The summary of a run that failed, whatever came of its parts: the errors as the log has them.
 pub fn of_failure(texts: &[String]) -> String {
-    let mut text = "### gcr-push failed\n\n".to_owned();
-    let errors = texts.join("\n\n");
-    // A fence longer than any in the text cannot be ended by it.
-    let longest = errors.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let fence = "`".repeat(longest.max(2) + 1);
-    text.push_str(&format!("{fence}text\n{errors}\n{fence}\n\n"));
-    text
+    format!("### gcr-push: :x: failed\n{}\n", errors(texts))
 }
 
+/// Errors with their causes and hints, each as a paragraph: a block of code would have to be
+/// scrolled to be read.
+fn errors(texts: &[String]) -> String {
+    let paragraph = |text: &String| {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines: Vec<_> = lines.map(plain).collect();
+        format!("\n{}\n", lines.join("<br>\n"))
+    };
+    texts.iter().map(paragraph).collect()
+}
+
+/// What came of all of it, in one line.
 fn headline(report: &Report) -> String {
-    match report.arrivals.as_slice() {
-        _ if report.dry_run => "dry run, nothing was changed".to_owned(),
-        [] => "nothing arrived".to_owned(),
-        [one] => format!("pushed {}", code(&one.pushed.name)),
-        several => format!("pushed to {} repositories", several.len()),
+    let status = report.status();
+    let (arrived, missed) = (report.arrivals.len(), report.missed.len());
+    let told = match (status, report.arrivals.as_slice()) {
+        (Status::DryRun, _) => "dry run, nothing was sent".to_owned(),
+        (Status::Skipped, _) => "skipped, nothing was pushed".to_owned(),
+        (Status::Failed, _) => "failed, nothing was pushed".to_owned(),
+        (Status::Partial, _) if report.dry_run => {
+            format!(
+                "dry run, {missed} of {} cannot be pushed to",
+                arrived + missed
+            )
+        }
+        (Status::Partial, _) if missed == 0 => "failed after the image was pushed".to_owned(),
+        (Status::Partial, _) => format!(
+            "{}{missed} of {} destinations {} not got the image",
+            if report.errors.is_empty() {
+                ""
+            } else {
+                "failed: "
+            },
+            arrived + missed,
+            if missed == 1 { "has" } else { "have" }
+        ),
+        (Status::Kept, _) => "kept, no tag was moved".to_owned(),
+        (Status::Unchanged, [one]) => format!("{} was there already", code(&one.pushed.name)),
+        (Status::Unchanged, _) => "it was there already".to_owned(),
+        (Status::Pushed, [one]) => format!("pushed {}", code(&one.pushed.name)),
+        (Status::Pushed, several) => format!("pushed to {} repositories", several.len()),
+    };
+    format!("{} {told}", sign(status, &report.errors))
+}
+
+fn sign(status: Status, errors: &[String]) -> &'static str {
+    match status {
+        _ if !errors.is_empty() => ":x:",
+        Status::Pushed | Status::Unchanged | Status::Kept => ":white_check_mark:",
+        Status::DryRun | Status::Skipped => ":information_source:",
+        Status::Partial => ":warning:",
+        Status::Failed => ":x:",
     }
 }
 
-fn arrived(arrival: &Arrival) -> String {
+fn arrived(arrival: &Arrival, dry_run: bool) -> String {
     let pushed = &arrival.pushed;
     let tags: Vec<_> = pushed
         .tags
@@ -164,18 +230,25 @@ fn arrived(arrival: &Arrival) -> String {
             None => code(&tag.tag),
         })
         .collect();
-    let result = match &arrival.verified {
-        Some(verified) if verified.doubts.is_empty() => "checked",
-        Some(_) => "checked by digest and tag",
-        None => "not checked",
+    let result = match (arrival.status(), dry_run) {
+        (Status::Kept, true) => "would be kept",
+        (Status::Kept, false) => "kept",
+        (Status::Unchanged, _) => "there already",
+        (_, true) => "would be pushed",
+        (_, false) => "pushed",
+    };
+    let checked = match &arrival.verified {
+        Some(verified) if verified.doubts.is_empty() => ", checked",
+        Some(_) => ", checked by digest and tag",
+        None if dry_run => "",
+        None => ", not checked",
     };
     format!(
-        "| {} | {} | {} | {} | {} | {result} |\n",
+        "| {result}{checked} | {} | {} | {} | {} |\n",
         code(&pushed.name),
         tags.join(" "),
-        code(pushed.digest.as_str()),
+        code(pushed.digest.short()),
         bytes(pushed.sent_bytes),
-        bytes(saved(arrival)),
     )
 }
 
@@ -187,10 +260,10 @@ fn missed(missed: &Missed) -> String {
         ":x: failed"
     };
     format!(
-        "| {} | {} | | | | {sign}: {} |\n",
+        "| {sign}: {} | {} | {} | | |\n",
+        plain(&missed.why),
         code(&missed.name),
         tags.join(" "),
-        plain(&missed.why)
     )
 }
 
@@ -199,14 +272,21 @@ fn saved(arrival: &Arrival) -> u64 {
     arrival.pushed.present_bytes + arrival.pushed.mounted_bytes
 }
 
-/// A name as code. References, tags and digests hold nothing that Markdown would act on; that is
-/// made sure of all the same.
+/// A name as code; what stands in it is text all the same, and a line may end in it.
 fn code(name: &str) -> String {
-    format!("`{}`", name.replace(['`', '|'], "?"))
+    format!("<code>{}</code>", plain(name))
 }
 
 /// Text from anywhere as nothing but text: Markdown lets every ASCII punctuation be escaped.
 fn plain(text: &str) -> String {
+    let words = text.split(' ').map(|word| {
+        let pieces: Vec<_> = pieces(word).into_iter().map(escaped).collect();
+        pieces.join("<wbr>")
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_ascii_punctuation() && !matches!(character, '.' | ',' | '/' | '-') {
@@ -219,6 +299,23 @@ fn plain(text: &str) -> String {
         });
     }
     escaped
+}
+
+/// A word in pieces between which a line may end, so that a table stays as wide as its page: after
+/// each `/`, and within what is long all the same.
+fn pieces(word: &str) -> Vec<&str> {
+    const LONGEST: usize = 24;
+
+    let mut pieces = Vec::new();
+    for mut part in word.split_inclusive('/') {
+        while let Some((end, _)) = part.char_indices().nth(LONGEST) {
+            let (piece, rest) = part.split_at(end);
+            pieces.push(piece);
+            part = rest;
+        }
+        pieces.push(part);
+    }
+    pieces
 }
 
 #[cfg(test)]
@@ -234,12 +331,25 @@ mod tests {
     }
 
     #[test]
-    fn no_error_ends_its_own_fence() {
-        let text = of_failure(&["error: ````\n````".to_owned()]);
+    fn an_error_is_a_paragraph_of_its_lines() {
+        let text = of_failure(&["error: <a>\n  caused by: `b`\n\nhint: c".to_owned()]);
         assert_eq!(
             text,
-            "### gcr-push failed\n\n`````text\nerror: ````\n````\n`````\n\n"
+            "### gcr-push: :x: failed\n\nerror\\: \\<a\\><br>\ncaused by\\: \\`b\\`<br>\nhint\\: c\n\n"
         );
+    }
+
+    #[test]
+    fn long_words_can_be_broken() {
+        assert_eq!(
+            code("gcr.io/acme/app"),
+            "<code>gcr.io/<wbr>acme/<wbr>app</code>"
+        );
+        assert_eq!(
+            plain(&format!("a {}", "x".repeat(50))),
+            format!("a {0}<wbr>{0}<wbr>xx", "x".repeat(24))
+        );
+        assert_eq!(code("a|<b>`_c_`"), "<code>a\\|\\<b\\>\\`\\_c\\_\\`</code>");
     }
 
     #[test]

@@ -5,6 +5,9 @@ use std::io::{PipeWriter, pipe};
 use std::process::Stdio;
 
 use super::{docker, oci, refused};
+use serde_json::Value;
+use standin::{Fault, FaultAction, RequestKind};
+
 use crate::support::google::Google;
 use crate::support::run::Run;
 
@@ -169,4 +172,88 @@ fn a_standard_output_that_is_full_is_told() {
     error: could not write the result to standard output
       caused by: No space left on device (os error 28)
     ");
+}
+
+/// A run that finds the results of an earlier one.
+fn again(run: Run) -> Run {
+    run.file("report.json", "{\"status\": \"pushed\"}\n")
+        .file("digest", "sha256:00")
+        .file("push.env", "PUSHED_DIGEST=sha256:00\n")
+        .set("report_file", "report.json")
+        .set("digest_file", "digest")
+        .set("dotenv_file", "push.env")
+}
+
+#[test]
+fn after_a_failure_the_report_says_so_and_no_earlier_result_is_left() {
+    let google = Google::start();
+    let refused = Fault::always(RequestKind::ManifestPut, FaultAction::status(403));
+    google.standin.fault(refused);
+    for (run, code, told) in [
+        // Nothing of the request can be used, but for the name of the report.
+        (
+            push(&google, oci()).set("verify", "maybe"),
+            2,
+            "error: an input cannot be used",
+        ),
+        // There is no image.
+        (
+            push(&google, oci()).set("image", "nothing.tar"),
+            2,
+            "nothing.tar",
+        ),
+        // It does not get in.
+        (
+            push(&google, oci())
+                .set("credentials_json", "")
+                .set("access_token", "ya29.x")
+                .set("project_id", "acme"),
+            3,
+            "error: ",
+        ),
+        // It is refused at its end.
+        (
+            push(&google, oci()),
+            3,
+            "error: could not push to `gcr.io/acme/app",
+        ),
+    ] {
+        let outcome = again(run).fails_with(code);
+        let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
+        assert_eq!(report["status"], "failed", "{report}");
+        let error = report["errors"][0].as_str().unwrap();
+        assert!(error.contains(told), "{error}");
+        assert!(!outcome.directory.path().join("digest").exists(), "{told}");
+        let dotenv = outcome.directory.path().join("push.env");
+        let dotenv = std::fs::read_to_string(dotenv).unwrap_or_default();
+        assert!(!dotenv.contains("PUSHED_DIGEST"), "{dotenv}");
+    }
+}
+
+#[test]
+fn a_link_in_the_place_of_a_result_leads_nowhere() {
+    let google = Google::start();
+    let run = push(&google, oci())
+        .file("theirs", "theirs")
+        .set("report_file", "report.json")
+        .set("digest_file", "digest")
+        .set("dotenv_file", "push.env");
+    for name in ["report.json", "digest", "push.env"] {
+        std::os::unix::fs::symlink("theirs", run.path().join(name)).unwrap();
+    }
+    let outcome = run.succeeds();
+    assert_eq!(outcome.read("theirs"), "theirs");
+    assert!(outcome.read("digest").starts_with("sha256:"));
+}
+
+#[test]
+fn a_file_that_is_no_result_is_not_taken_away() {
+    let google = Google::start();
+    let image = oci();
+    let outcome = push(&google, image.clone())
+        .set("report_file", "image.tar")
+        .set("verify", "maybe")
+        .fails_with(2);
+    let kept = std::fs::read(outcome.directory.path().join("image.tar")).unwrap();
+    assert!(kept == image);
 }

@@ -1,6 +1,7 @@
 //! A run that is stopped: it ends at once, says what had been tagged, and leaves nothing behind.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use standin::{Fault, FaultAction, RequestKind};
@@ -25,7 +26,7 @@ fn wait_for_puts(google: &Google, count: usize) {
 
 #[test]
 fn a_signal_stops_a_push_which_says_what_was_tagged() {
-    for (signal, name) in [("TERM", "SIGTERM"), ("INT", "SIGINT")] {
+    for (signal, name) in [("TERM", "SIGTERM"), ("INT", "SIGINT"), ("HUP", "SIGHUP")] {
         let google = Google::start();
         let running = stuck(&google).start();
         wait_for_puts(&google, 2);
@@ -160,4 +161,60 @@ fn nothing_is_left_of_what_was_spooled() {
     assert_eq!(outcome.code, 4, "{}", outcome.stderr);
     let left = std::fs::read_dir(outcome.directory.path().join("spool")).unwrap();
     assert_eq!(left.count(), 1);
+}
+
+#[test]
+fn a_run_that_waits_for_a_reader_of_its_results_can_be_stopped() {
+    let google = Google::start();
+    let run = push(&google, &Picture::new("app", 1), "1").set("report_file", "pipe");
+    let made = Command::new("mkfifo").arg(run.path().join("pipe")).status();
+    assert!(made.unwrap().success());
+    let mut running = run.start();
+    let mut lines = BufReader::new(running.take_stdout()).lines();
+    // The file comes after the table.
+    assert!(lines.any(|line| line.unwrap().contains("gcr.io/acme/app")));
+    stopped(running, "a pipe in the place of a file");
+}
+
+#[test]
+fn a_run_whose_output_nobody_reads_can_be_stopped() {
+    const FULL: &str = "mkfifo full; exec 3<>full; \
+                        dd if=/dev/zero of=full oflag=nonblock bs=4096 2>/dev/null; \
+                        exec \"$0\" >&3";
+    let google = Google::start();
+    let run = push(&google, &Picture::new("app", 1), "1").under(&["sh", "-c", FULL]);
+    let running = run.start();
+    // The listing is the last that is asked for before the table.
+    google.wait_for(RequestKind::TagsList, 2);
+    stopped(running, "standard output");
+}
+
+#[test]
+fn a_run_below_nohup_outlives_its_terminal() {
+    let google = Google::start();
+    let running = stuck(&google)
+        .under(&["sh", "-c", "trap '' HUP; exec \"$0\""])
+        .start();
+    wait_for_puts(&google, 2);
+    running.signal("HUP");
+    running.signal("TERM");
+    let outcome = running.wait();
+    assert!(
+        outcome.stderr.contains("stopped by SIGTERM"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_crash_leaves_no_dump_of_memory() {
+    let google = Google::start();
+    let running = stuck(&google).start();
+    wait_for_puts(&google, 2);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.id())).unwrap();
+    let mut lines = limits.lines();
+    let core = lines.find(|line| line.starts_with("Max core file size"));
+    let words: Vec<_> = core.unwrap().split_whitespace().skip(4).collect();
+    assert_eq!(words, ["0", "0", "bytes"]);
+    running.kill();
 }

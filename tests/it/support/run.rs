@@ -206,6 +206,11 @@ impl Running {
         self.child.stdout.take().unwrap()
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The most memory that it has held so far, in KiB; none once it has ended.
     pub fn peak_memory(&self) -> Option<u64> {
         peak_memory(self.child.id())
