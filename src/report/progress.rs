@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::JoinHandle;
 
 use super::table::bytes;
@@ -27,20 +27,19 @@ const MOST_BARS: usize = 8;
 #[derive(Debug)]
 pub struct Display {
     task: JoinHandle<()>,
-    has_ended: Arc<Mutex<bool>>,
 }
 
 impl Display {
     /// Starts to show `progress`, within a tokio runtime.
     pub fn start(progress: &Progress, console: &Console) -> Self {
         let progress = progress.clone();
-        let has_ended = Arc::new(Mutex::new(false));
         let task = if has_bars(console.log_format) {
-            tokio::spawn(draw(progress, Arc::clone(&has_ended)))
+            *bars() = Some(Bars::new());
+            tokio::spawn(draw(progress))
         } else {
             tokio::spawn(tell(progress))
         };
-        Self { task, has_ended }
+        Self { task }
     }
 }
 
@@ -48,20 +47,19 @@ impl Drop for Display {
     fn drop(&mut self) {
         self.task.abort();
         // A frame that is being drawn is waited for, and none follows: it would stay on the screen.
-        let mut has_ended = self
-            .has_ended
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *has_ended = true;
-        if let Some(bars) = BARS.get() {
-            // Nothing is left of them on a terminal that is gone.
-            let _ = bars.clear();
+        if let Some(bars) = bars().take() {
+            bars.clear();
         }
     }
 }
 
-/// The terminal's bars, once there are any.
-static BARS: OnceLock<MultiProgress> = OnceLock::new();
+/// The bars of the terminal, while there are any.
+static BARS: Mutex<Option<Bars>> = Mutex::new(None);
+
+fn bars() -> MutexGuard<'static, Option<Bars>> {
+    // What a panic leaves of them is cleared as well as anything else.
+    BARS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn has_bars(format: LogFormat) -> bool {
     format == LogFormat::Plain && io::stderr().is_terminal()
@@ -73,8 +71,12 @@ pub struct AboveBars;
 
 impl Write for AboveBars {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match BARS.get() {
-            Some(bars) => bars.suspend(|| io::stderr().write(line)),
+        match &*bars() {
+            Some(bars) => {
+                let written = bars.group.suspend(|| io::stderr().write(line));
+                rest_cursor();
+                written
+            }
             None => io::stderr().write(line),
         }
     }
@@ -101,41 +103,58 @@ async fn tell(progress: Progress) {
     }
 }
 
-async fn draw(progress: Progress, has_ended: Arc<Mutex<bool>>) {
-    let bars = BARS.get_or_init(MultiProgress::new);
-    let style = |template| {
-        ProgressStyle::with_template(template)
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("=> ")
-    };
-    let piece = style("{prefix} [{bar:24}] {msg}");
-    let sum = bars.add(ProgressBar::new(0).with_style(style("{msg}")));
-    let mut shown: BTreeMap<u64, ProgressBar> = BTreeMap::new();
-    let mut pace = Pace::default();
-    let mut last = Instant::now();
+async fn draw(progress: Progress) {
     let mut frames = tokio::time::interval(FRAME);
     loop {
         frames.tick().await;
-        let has_ended = has_ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if *has_ended {
-            return;
+        match &mut *bars() {
+            Some(bars) => bars.draw(&progress.snapshot()),
+            None => return,
         }
-        let snapshot = progress.snapshot();
+    }
+}
+
+/// A bar for each of the largest pieces that are under way, and a line with all of them below.
+struct Bars {
+    group: MultiProgress,
+    sum: ProgressBar,
+    shown: BTreeMap<u64, ProgressBar>,
+    pace: Pace,
+    last: Instant,
+}
+
+impl Bars {
+    fn new() -> Self {
+        let group = MultiProgress::new();
+        let sum = group.add(hidden(0));
+        sum.set_style(style("{msg}"));
+        Self {
+            group,
+            sum,
+            shown: BTreeMap::new(),
+            pace: Pace::default(),
+            last: Instant::now(),
+        }
+    }
+
+    fn draw(&mut self, snapshot: &Snapshot) {
         let mut largest: Vec<_> = snapshot.running.iter().collect();
         largest.sort_by_key(|running| (std::cmp::Reverse(running.size), running.id));
         largest.truncate(MOST_BARS);
-        shown.retain(|id, bar| {
+        self.shown.retain(|id, bar| {
             let is_running = largest.iter().any(|running| running.id == *id);
             if !is_running {
-                bars.remove(bar);
+                self.group.remove(bar);
             }
             is_running
         });
         for running in largest {
-            let bar = shown.entry(running.id).or_insert_with(|| {
-                let bar = ProgressBar::new(running.size.max(1)).with_style(piece.clone());
+            let bar = self.shown.entry(running.id).or_insert_with(|| {
+                let bar = hidden(running.size.max(1));
+                let bar = self.group.insert_before(&self.sum, bar);
+                bar.set_style(style("{prefix} [{bar:24}] {msg}"));
                 bar.set_prefix(format!("{:9} {}", verb(running.work), running.name));
-                bars.insert_before(&sum, bar)
+                bar
             });
             bar.set_position(running.moved);
             bar.set_message(format!(
@@ -145,14 +164,42 @@ async fn draw(progress: Progress, has_ended: Arc<Mutex<bool>>) {
             ));
         }
         // A rate over a tenth of a second jumps too much to be read.
-        if last.elapsed() >= Duration::from_secs(1) {
-            if let Some(line) = pace.line(&snapshot, last.elapsed()) {
-                sum.set_message(line);
+        if self.last.elapsed() >= Duration::from_secs(1) {
+            if let Some(line) = self.pace.line(snapshot, self.last.elapsed()) {
+                self.sum.set_message(line);
             }
-            last = Instant::now();
+            self.last = Instant::now();
         }
-        sum.tick();
+        self.sum.tick();
+        rest_cursor();
     }
+
+    /// Takes everything off the screen.
+    fn clear(self) {
+        // Nothing is left of them on a terminal that is gone.
+        let _ = self.group.clear();
+        // A bar that is dropped draws itself once more.
+        self.group.set_draw_target(ProgressDrawTarget::hidden());
+    }
+}
+
+/// Puts the cursor at the start of its line. A line of bars is as wide as the terminal, so that the
+/// `^C` that the terminal itself prints would go to a line of its own, and the group would clear one
+/// line too few.
+fn rest_cursor() {
+    let _ = io::stderr().write_all(b"\r");
+}
+
+/// A bar that draws nothing before it is put into a group: what it drew by itself, the group would
+/// not know of and never clear.
+fn hidden(length: u64) -> ProgressBar {
+    ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden())
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 fn verb(work: Work) -> &'static str {
