@@ -44,6 +44,8 @@ impl Network {
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .redirect(Policy::custom(follow))
+            // The address of an upload or a download is a secret of its own.
+            .referer(false)
             .connect_timeout(self.connect_timeout)
             .read_timeout(self.stall_timeout)
             .pool_idle_timeout(Duration::from_secs(30))
