@@ -25,9 +25,9 @@ use crate::setup::SetupError;
 use crate::source::SourceError;
 use crate::stop::Stopped;
 use crate::verify::VerifyError;
-pub(crate) use told::in_one_line;
 pub use told::{causes, harmless, write_chain};
 use told::{chain, indented};
+pub(crate) use told::{in_one_line, shell_word};
 
 /// Advice on what to do about an error, a sentence each; most useful first.
 pub trait Hint {

@@ -20,6 +20,7 @@ use crate::config::{Console, LogFormat};
 use crate::error::harmless;
 use crate::report::github;
 use crate::report::progress::AboveBars;
+use crate::secret::redact;
 
 /// Starts logging for the life of the process. A `RUST_LOG` that cannot be read counts as absent,
 /// and is told.
@@ -79,7 +80,7 @@ where
         let mut message = Message::default();
         event.record(&mut message);
         // Most of what is told quotes somebody.
-        let text = harmless(&message.text);
+        let text = harmless(&redact(&message.text));
         let level = *event.metadata().level();
         if self.for_github {
             let line = match level {

@@ -1,15 +1,22 @@
-//! Text that must not be seen: it prints as `***`, is handed out only by name, and is masked in the
-//! log of a CI that can do so.
+//! Text that must not be seen: it prints as `***`, is handed out only by name, is masked in the log
+//! of a CI that can do so, and is taken out of whatever another side says.
+
+mod forms;
+mod known;
+mod redact;
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+
+pub use forms::forms;
+pub use redact::redact;
 
 /// A key, a token or a password from the moment it is read.
 ///
 /// `Debug` and `Display` print `***`, so that no log line and no error can hold the value by
 /// accident; [`Secret::expose`] is the one way to it, and easy to search for.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Arc<str>);
 
 /// Told of every secret there is, from when it is one.
 static WATCHER: OnceLock<fn(&str)> = OnceLock::new();
@@ -23,10 +30,11 @@ pub fn watch(watcher: fn(&str)) {
 impl Secret {
     /// Takes `text` into custody.
     pub fn new(text: impl Into<String>) -> Self {
-        let text = text.into();
+        let text: Arc<str> = text.into().into();
         if let Some(watcher) = WATCHER.get() {
             watcher(&text);
         }
+        known::add(&text);
         Self(text)
     }
 

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::secret::redact;
+
 /// Writes an error, its chain of causes and its hints, as a person reads them at the end of a log.
 ///
 /// # Errors
@@ -19,7 +21,7 @@ pub fn write_chain(
 ///
 /// Every line passes through [`harmless`], because causes quote registries.
 pub(super) fn chain(error: &dyn std::error::Error, hints: &[String]) -> String {
-    let mut lines = vec![format!("error: {}", indented(&error.to_string()))];
+    let mut lines = vec![format!("error: {}", indented(&redact(&error.to_string())))];
     let causes = causes(error);
     lines.extend(
         causes
@@ -44,7 +46,7 @@ pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
         // Some libraries repeat their cause in their own text.
         let is_repeated = last.ends_with(&text);
         if !(is_repeated || next.is_some() && is_wrapping(&text)) {
-            texts.push(in_our_words(&text).to_owned());
+            texts.push(redact(in_our_words(&text)));
         }
         last = text;
     }
@@ -54,7 +56,7 @@ pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
 /// An error and its causes in one line, which need not hold all that is told at the end.
 pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
     const LONGEST: usize = 240;
-    let mut text = harmless(&error.to_string());
+    let mut text = harmless(&redact(&error.to_string()));
     for cause in causes(error) {
         text += ": ";
         match cause.char_indices().nth(LONGEST) {
@@ -122,6 +124,16 @@ pub fn harmless(text: &str) -> String {
     }
 }
 
+/// A word as it may stand in a command for a shell, quoted where it has to be.
+pub(crate) fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    let text = harmless(text);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// True for what ends a line without being a control character, or has text read backwards
 /// (<https://trojansource.codes>).
 fn turns_lines(character: char) -> bool {
@@ -143,6 +155,18 @@ mod tests {
         assert_eq!(harmless("\x1b[2Ja\r\nb"), "\\u{1b}[2Ja\\r\\nb");
         assert_eq!(harmless("a\u{202e}b\u{2028}c"), "a\\u{202e}b\\u{2028}c");
         assert_eq!(harmless("crème brûlée"), "crème brûlée");
+    }
+
+    #[test]
+    fn a_word_for_a_shell_is_one_word() {
+        for (text, word) in [
+            ("serviceAccount:ci@p.example", "serviceAccount:ci@p.example"),
+            ("principalSet://x/*", "'principalSet://x/*'"),
+            ("a'; rm -rf b", r"'a'\''; rm -rf b'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
     }
 
     #[tokio::test]

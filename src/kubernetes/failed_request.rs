@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::error::{Hint, harmless};
 use crate::network::Trouble;
+use crate::secret::redact;
 
 /// What is being done to which object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,13 +122,33 @@ impl Refusal {
         Self {
             code: code.as_u16(),
             reason: or(status.reason, code.canonical_reason().unwrap_or("refused")),
-            message: or(status.message, "no reason is given")
-                .chars()
-                .take(1000)
-                .collect(),
+            message: or(redacted(&status.message), "no reason is given"),
             about: details.kind,
-            causes: details.causes,
+            causes: details
+                .causes
+                .into_iter()
+                .map(|cause| Cause {
+                    message: redacted(&cause.message),
+                    ..cause
+                })
+                .collect(),
         }
+    }
+
+    /// True where it is RBAC that refuses: where a role is missing.
+    fn is_of_rbac(&self) -> bool {
+        self.user().is_some() && self.message.contains(" cannot ")
+    }
+
+    /// The admission webhook or policy that refuses, where it is one.
+    fn admission(&self) -> Option<&str> {
+        ["admission webhook \"", "ValidatingAdmissionPolicy '"]
+            .into_iter()
+            .find_map(|start| {
+                let (_, rest) = self.message.split_once(start)?;
+                rest.split(['"', '\'']).next()
+            })
+            .filter(|_| self.message.contains("denied"))
     }
 
     /// Whom the server knows us as, out of its own sentence.
@@ -170,6 +191,13 @@ impl Hint for FailedRequest {
                 )];
             }
         };
+        if let Some(name) = refusal.admission() {
+            return vec![format!(
+                "the cluster's admission control `{}` refuses it, whatever roles there are: change \
+                 what it asks for, or have who runs the cluster allow it",
+                harmless(name)
+            )];
+        }
         match refusal.code {
             401 => vec![
             "the cluster does not take the kubeconfig's login: its token or certificate may have \
@@ -183,13 +211,23 @@ impl Hint for FailedRequest {
             {
                 vec!["wait until the namespace is gone, and create it again".to_owned()]
             }
-            403 => role(task, refusal.user()),
+            403 if refusal.is_of_rbac() => role(task, refusal.user()),
+            403 => vec![
+                "it is no role that is missing, by what the cluster says: who runs it knows its rules"
+                    .to_owned(),
+            ],
             429 | 500.. => {
                 vec!["the trouble is the cluster's: run this again in a few minutes".to_owned()]
             }
             _ => Vec::new(),
         }
     }
+}
+
+/// What another side says as it may be told: some quote what they were sent.
+fn redacted(text: &str) -> String {
+    let text: String = text.chars().take(16 * 1024).collect();
+    redact(&text).chars().take(1000).collect()
 }
 
 fn host(server: &str) -> &str {

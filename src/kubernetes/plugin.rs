@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::KubernetesError;
 use super::sign_in::Identity;
-use crate::secret::Secret;
+use crate::secret::{Secret, redact};
 
 /// How long a plugin may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -116,7 +116,7 @@ async fn ask(
         return Err(KubernetesError::Plugin {
             command: name,
             status: output.status.to_string(),
-            said: said.trim().chars().take(500).collect(),
+            said: redact(said.trim()).chars().take(500).collect(),
         });
     }
     // Some print YAML, and kubectl takes it; JSON is YAML.

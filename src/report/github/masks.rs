@@ -8,16 +8,8 @@ use std::collections::HashSet;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
-use serde_json::Value;
-
 use super::command;
 use crate::secret;
-
-/// Below this a mask would hide more than the secret: parts of words, a whole number here and there.
-const SHORTEST: usize = 8;
-
-/// The same for a piece of a larger text, which is a secret by its look alone.
-const SHORTEST_PIECE: usize = 20;
 
 /// Masks every secret from when it is known, for the life of the process.
 ///
@@ -29,7 +21,7 @@ pub fn start() {
         let mut masked = MASKED.lock().unwrap_or_else(PoisonError::into_inner);
         let masked = masked.get_or_insert_default();
         let mut lines = String::new();
-        for form in forms(text) {
+        for form in secret::forms(text) {
             if !masked.contains(&form) {
                 lines.push_str(&command("add-mask", &[], &form));
                 lines.push('\n');
@@ -39,148 +31,4 @@ pub fn start() {
         // One write, so that no line of another thread gets in between.
         let _ = std::io::stderr().write_all(lines.as_bytes());
     });
-}
-
-/// What to mask of a secret: each a single line, none of them short, and nothing that is no secret,
-/// such as the project in a key. A mask of several lines would have each of its lines masked, `{`
-/// among them.
-pub fn forms(text: &str) -> Vec<String> {
-    let mut forms = Vec::new();
-    collect(text, &mut forms);
-    forms
-}
-
-fn collect(text: &str, forms: &mut Vec<String>) {
-    let text = text.trim();
-    if !text.contains(['\n', '\r']) {
-        if text.len() >= SHORTEST {
-            forms.push(text.to_owned());
-        }
-    } else if !text.starts_with('{') {
-        // A private key, or YAML with one inside.
-        let escaped = text.replace('\n', "\\n");
-        if text.starts_with("-----BEGIN") {
-            forms.push(escaped);
-        }
-        let words = text.split_whitespace();
-        forms.extend(words.filter(|word| is_opaque(word)).map(str::to_owned));
-    }
-    if let Ok(document) = serde_json::from_str::<Value>(text) {
-        collect_from(&document, forms);
-    }
-}
-
-/// The secrets inside a key, a credential file or a Docker `config.json`, by the names of their
-/// members.
-fn collect_from(document: &Value, forms: &mut Vec<String>) {
-    const MEMBERS: [&str; 12] = [
-        "access_token",
-        "auth",
-        "authorization",
-        "client_secret",
-        "id_token",
-        "identitytoken",
-        "password",
-        "private_key",
-        "refresh_token",
-        "registrytoken",
-        "subject_token",
-        "token",
-    ];
-    match document {
-        Value::Object(members) => {
-            for (name, value) in members {
-                match value {
-                    Value::String(text) if MEMBERS.contains(&name.to_lowercase().as_str()) => {
-                        collect(text.trim_start_matches("Bearer "), forms);
-                    }
-                    Value::String(_) => {}
-                    _ => collect_from(value, forms),
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect_from(item, forms)),
-        _ => {}
-    }
-}
-
-/// True for a word that is data, not language: a line of PEM, base64 inside YAML. Names of projects,
-/// hosts and namespaces have no capitals.
-fn is_opaque(word: &str) -> bool {
-    let is_data = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
-    word.len() >= SHORTEST_PIECE
-        && word.bytes().all(is_data)
-        && word.bytes().any(|byte| byte.is_ascii_uppercase())
-        && word.bytes().any(|byte| byte.is_ascii_lowercase())
-        && word.bytes().any(|byte| byte.is_ascii_digit())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PEM: &str = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF\nAASCBKcwggSjAgEAAoIBAQC7VJTU\nt9w==\n-----END PRIVATE KEY-----\n";
-
-    #[test]
-    fn of_a_key_over_several_lines_the_secret_alone_is_masked() {
-        let key = serde_json::json!({
-            "type": "service_account",
-            "project_id": "acme-production",
-            "private_key": PEM,
-            "client_email": "ci@acme-production.iam.gserviceaccount.com",
-        });
-        let key = serde_json::to_string_pretty(&key).unwrap();
-        let forms = forms(&key);
-        assert_eq!(
-            forms,
-            [
-                "-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0BAQEF\\nAASCBKcwggSjAgEAAoIBAQC7VJTU\\nt9w==\\n-----END PRIVATE KEY-----",
-                "MIIEvQIBADANBgkqhkiG9w0BAQEF",
-                "AASCBKcwggSjAgEAAoIBAQC7VJTU",
-            ]
-        );
-    }
-
-    #[test]
-    fn of_a_key_on_one_line_the_line_is_masked_too() {
-        let key = serde_json::json!({"private_key": PEM}).to_string();
-        assert_eq!(forms(&key)[0], key);
-        assert!(forms(&key).contains(&"MIIEvQIBADANBgkqhkiG9w0BAQEF".to_owned()));
-    }
-
-    #[test]
-    fn tokens_and_logins_are_masked_and_short_ones_are_not() {
-        assert_eq!(forms("ya29.token-token\n"), ["ya29.token-token"]);
-        assert_eq!(forms("hunter2"), [""; 0]);
-        let config = r#"{
-            "auths": {"registry.example": {"username": "robot-robot", "password": "hunter2hunter2"}},
-            "HttpHeaders": {"Authorization": "Bearer token-token"}
-        }"#;
-        let mut masked = forms(config);
-        masked.sort();
-        assert_eq!(masked, ["hunter2hunter2", "token-token"]);
-    }
-
-    #[test]
-    fn of_yaml_what_is_opaque_is_masked() {
-        let yaml = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: gcr-pull-of-production-2\n  namespace: team-payments-production-2\ndata:\n  .dockerconfigjson: eyJhdXRocyI6eyJnY3IuaW8iOnt9fX0=\n";
-        assert_eq!(forms(yaml), ["eyJhdXRocyI6eyJnY3IuaW8iOnt9fX0="]);
-    }
-
-    #[test]
-    fn no_mask_has_a_line_break_or_is_short() {
-        for text in [
-            "{\n}",
-            "{}",
-            "[\n]",
-            "a\nb",
-            "",
-            "\n\n",
-            "{\"token\":\"x\"}",
-        ] {
-            for form in forms(text) {
-                assert!(form.len() >= SHORTEST && !form.contains('\n'), "{form}");
-            }
-        }
-    }
 }

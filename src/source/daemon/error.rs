@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::error::{ExitCode, Hint, harmless};
 use crate::network::NetworkError;
+use crate::secret::redact;
 
 /// Why an engine does not hand out an image. `engine` is its address, as `DOCKER_HOST` has it.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,7 @@ pub enum EngineError {
 
 /// What an engine says.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", harmless(.0))]
+#[error("{}", harmless(&redact(.0)))]
 pub struct Sentence(pub(super) String);
 
 impl EngineError {

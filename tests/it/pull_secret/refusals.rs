@@ -6,6 +6,7 @@ use super::{alone, push, reader};
 use crate::support::cluster::{administrator, kubeconfig, with};
 use crate::support::google::Google;
 use crate::support::run::{Outcome, Run};
+use crate::support::secrecy::Secrets;
 
 const GCR_IO: &str = "gcr.io/acme/app:1";
 
@@ -269,4 +270,28 @@ fn what_is_too_large_for_a_secret_is_told_before_anything_is_pushed() {
         outcome.error()
     );
     assert_eq!(google.standin.requests().len(), 0);
+}
+
+#[test]
+fn an_admission_webhook_s_refusal_is_no_lack_of_a_role_and_what_it_quotes_is_not_shown() {
+    let google = start();
+    let config = administrator(&google);
+    let quoting = Fault::always(RequestKind::Kubernetes, FaultAction::Quote(403));
+    google
+        .standin
+        .fault(quoting.path("PATCH /api/v1/namespaces/shop/secrets"));
+    let outcome = apply(&google, &config)
+        .variable("RUST_LOG", "trace")
+        .fails_with(3);
+    Secrets::of(&google).assert_unseen(&outcome, &[]);
+    let told = refused(&google, &outcome);
+    assert!(
+        told.contains("403 Forbidden: admission webhook \"q\" denied the request: "),
+        "{told}"
+    );
+    assert!(told.contains("***"), "{told}");
+    let (_, hints) = told.split_once("\n\n").unwrap();
+    insta::assert_snapshot!(hints, @"
+    hint: the cluster's admission control `q` refuses it, whatever roles there are: change what it asks for, or have who runs the cluster allow it
+    ");
 }

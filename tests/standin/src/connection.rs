@@ -21,7 +21,7 @@ use crate::body::Upload;
 use crate::call::{Call, Query};
 use crate::faults::FaultAction;
 use crate::log::{self, Arrival, Entry};
-use crate::mishap::{aftermath, befall};
+use crate::mishap::{aftermath, befall, quoting};
 use crate::server::Shared;
 use crate::{call, proxy, route, upstream};
 
@@ -181,7 +181,10 @@ async fn respond(
     let mut body = Upload::new(incoming, Arc::clone(&entry), link.clone(), spoilt.request);
     let waits = head.headers.contains_key(header::EXPECT);
     let early = behaviour.answers_early || waits;
-    let mut answer = if let Some(answer) = spoilt.instead {
+    let mut answer = if let Some(FaultAction::Quote(code)) = fault {
+        let sent = body.whole(64 * 1024).await.ok().flatten();
+        quoting(kind, code, &head.headers, &sent.unwrap_or_default())
+    } else if let Some(answer) = spoilt.instead {
         body.drain(early).await;
         answer
     } else if let Some(upstream) = shared.upstream_for(&front) {

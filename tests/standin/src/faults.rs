@@ -131,6 +131,9 @@ pub enum FaultAction {
         /// Its value; `None` takes it away.
         value: Option<String>,
     },
+    /// Refuses with this status, and quotes all that it was sent: the `Authorization` and the body,
+    /// as they came and in base64.
+    Quote(u16),
     /// Every token given out so far stops working, this request's included.
     ExpireTokens,
     /// For a manifest PUT: the repository forgets the blobs and children that it names, which

@@ -2,13 +2,17 @@
 
 use std::future::pending;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::HeaderMap;
 use http::header::{self, HeaderName};
+use serde_json::json;
 
 use crate::answer::{self, Answer, Refusal};
 use crate::body::Spoil;
 use crate::connection::{Broken, Link};
 use crate::faults::{FaultAction, usual_error};
-use crate::log::Entry;
+use crate::log::{Entry, RequestKind};
 use crate::server::Shared;
 
 /// What a fault changes before the request is looked at.
@@ -55,7 +59,10 @@ pub(crate) async fn befall(
         FaultAction::CorruptByte(at) => spoilt.response = Some(Spoil::Corrupt(*at)),
         FaultAction::ExpireTokens => shared.accounts.expire_tokens(),
         FaultAction::Delay(delay) => tokio::time::sleep(*delay).await,
-        FaultAction::ForgetBlobs | FaultAction::ResetAfterWork | FaultAction::Header { .. } => {}
+        FaultAction::Quote(_)
+        | FaultAction::ForgetBlobs
+        | FaultAction::ResetAfterWork
+        | FaultAction::Header { .. } => {}
     }
     Ok(spoilt)
 }
@@ -73,6 +80,31 @@ pub(crate) fn aftermath(answer: &mut Answer, link: &Link, fault: Option<&FaultAc
         }
         _ => {}
     }
+}
+
+/// A refusal that quotes what it was sent, in the form of the service that is played.
+pub(crate) fn quoting(kind: RequestKind, code: u16, headers: &HeaderMap, body: &[u8]) -> Answer {
+    let shown = headers.get(header::AUTHORIZATION);
+    let shown = shown.map_or("", |value| value.to_str().unwrap_or_default());
+    let body = String::from_utf8_lossy(body);
+    let encoded = BASE64_STANDARD.encode(format!("{shown} {body}"));
+    let text = format!("\"q\" denied the request: Authorization: {shown}; {body}; {encoded}");
+    let document = match kind {
+        RequestKind::Kubernetes => json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "status": "Failure",
+            "reason": "Forbidden",
+            "code": code,
+            "message": format!("admission webhook {text}"),
+        }),
+        RequestKind::OAuthToken | RequestKind::Sts => {
+            json!({"error": "invalid_request", "error_description": text})
+        }
+        RequestKind::Api => json!({"error": {"code": code, "message": text, "status": "DENIED"}}),
+        _ => json!({"errors": [{"code": "DENIED", "message": text}], "message": text}),
+    };
+    answer::json_body(code, &document)
 }
 
 fn instead(
