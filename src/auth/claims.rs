@@ -17,8 +17,12 @@ pub struct Claims {
     pub audience: String,
     /// GitHub's repository, `OWNER/NAME`.
     pub repository: String,
+    /// The number of GitHub's repository.
+    pub repository_id: String,
     /// GitLab's project, `GROUP/NAME`.
     pub project_path: String,
+    /// The number of GitLab's project.
+    pub project_id: String,
 }
 
 impl Claims {
@@ -26,24 +30,37 @@ impl Claims {
     pub fn of(token: &str) -> Option<Self> {
         let claims = payload(token)?;
         let text = |name: &str| {
-            let value = claims.get(name).and_then(Value::as_str);
-            let text: String = value.unwrap_or_default().chars().take(300).collect();
-            text
+            let text = match claims.get(name) {
+                Some(Value::String(text)) => text.clone(),
+                Some(Value::Number(number)) => number.to_string(),
+                // Several audiences, the first of which is the one that is asked for.
+                Some(Value::Array(all)) => {
+                    let first = all.first().and_then(Value::as_str);
+                    first.unwrap_or_default().to_owned()
+                }
+                _ => String::new(),
+            };
+            text.chars().take(300).collect()
         };
         Some(Self {
             issuer: text("iss"),
             subject: text("sub"),
             audience: text("aud"),
             repository: text("repository"),
+            repository_id: text("repository_id"),
             project_path: text("project_path"),
+            project_id: text("project_id"),
         })
     }
 }
 
+/// The last second that a calendar of four-digit years holds.
+const LAST: u64 = 253_402_300_799;
+
 /// When a JWT stops working; none where it is no JWT or does not say.
 pub(crate) fn expiry(token: &str) -> Option<SystemTime> {
     let seconds = payload(token)?.get("exp")?.as_u64()?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds.min(LAST)))
 }
 
 fn payload(token: &str) -> Option<Value> {

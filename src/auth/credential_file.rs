@@ -12,6 +12,7 @@ use super::GoogleCredential;
 use super::federation::ExternalAccount;
 use super::google::{KeyError, ServiceAccountKey, check_google_url, printable_type};
 use super::impersonation::Impersonation;
+use super::quota;
 use super::subject::{Format, SubjectSource, SubjectUrl, check_subject_url, header_map};
 use super::user::AuthorizedUser;
 use crate::secret::Secret;
@@ -79,6 +80,7 @@ impl FileError {
 struct File {
     r#type: Option<String>,
     universe_domain: Option<String>,
+    quota_project_id: Option<String>,
     client_id: Option<String>,
     client_secret: Option<String>,
     refresh_token: Option<String>,
@@ -149,6 +151,7 @@ fn user(file: File) -> Result<AuthorizedUser, FileError> {
         client_id: file.client_id.ok_or(missing("client_id"))?,
         client_secret: secret(file.client_secret, "client_secret")?,
         refresh_token: secret(file.refresh_token, "refresh_token")?,
+        quota_project: file.quota_project_id.as_deref().and_then(quota::project),
     })
 }
 
@@ -175,6 +178,7 @@ fn external(file: File) -> Result<ExternalAccount, FileError> {
         subject,
         impersonation,
         user_project: file.workforce_pool_user_project,
+        quota_project: file.quota_project_id.as_deref().and_then(quota::project),
         claims: Arc::default(),
     })
 }
@@ -232,7 +236,10 @@ fn impersonated(file: File) -> Result<GoogleCredential, FileError> {
     if matches!(source, GoogleCredential::Impersonated(..)) {
         return Err(FileError::UnknownType(TYPE.to_owned()));
     }
-    let account = impersonation(&url)?.through(file.delegates.unwrap_or_default());
+    let quota_project = file.quota_project_id.as_deref().and_then(quota::project);
+    let account = impersonation(&url)?
+        .through(file.delegates.unwrap_or_default())
+        .counted_for(quota_project);
     Ok(GoogleCredential::Impersonated(Box::new(source), account))
 }
 

@@ -159,6 +159,9 @@ impl AuthError {
     }
 }
 
+/// What helps against a refusal that passes.
+const LATER: &str = "the trouble is not ours: run this again in a few minutes";
+
 /// What lives longer than a token that is given as text.
 const OIDC_LIVES_LONGER: [&str; 2] = [
     "with `service_account` the token that it buys lives an hour, whatever becomes of the OIDC \
@@ -198,8 +201,12 @@ impl Hint for AuthError {
                 endpoint,
                 cause,
             } => match cause {
-                ExchangeError::Refused { code, description } => {
-                    refusal::hints(step, code, description)
+                ExchangeError::Refused(refused) => {
+                    let hints = refusal::hints(step, refused);
+                    match hints.is_empty() && refused.is_temporary() {
+                        true => vec![LATER.to_owned()],
+                        false => hints,
+                    }
                 }
                 ExchangeError::Connection(cause) => {
                     let trouble = Trouble::of(&**cause);
@@ -208,9 +215,11 @@ impl Hint for AuthError {
                 ExchangeError::TimedOut => {
                     vec!["the other side or the network stood still: try again".to_owned()]
                 }
-                ExchangeError::Status(status) if *step == Step::Subject => {
-                    refusal::hints(step, status.as_str(), "")
-                }
+                ExchangeError::Status(_) if *step == Step::Subject => refusal::of_subject(),
+                ExchangeError::Status(_) if !cause.is_temporary() => vec![format!(
+                    "check that no proxy or firewall refuses `{}`: this is not how Google answers",
+                    host(endpoint)
+                )],
                 ExchangeError::Answer | ExchangeError::Status(_) => vec![
                     "run this again in a few minutes; where it stays so, check that no proxy or \
                      sign-in page answers in Google's place"

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::AuthError;
-use crate::error::harmless;
+use super::refused::Refused;
 use crate::network::{BodyError, Network, WINDOW, read_bounded};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 /// The one OAuth scope that Artifact Registry documents for pushing and pulling.
 /// <https://cloud.google.com/artifact-registry/docs/docker/authentication>
@@ -67,12 +68,8 @@ impl Exchange {
         }
     }
 
-    /// Sends a request and gives the answer if it grants. `shown` is what the request holds and no
-    /// error may repeat.
-    pub(super) async fn ask(
-        request: RequestBuilder,
-        shown: &[&Secret],
-    ) -> Result<Granted, ExchangeError> {
+    /// Sends a request and gives the answer if it grants.
+    pub(super) async fn ask(request: RequestBuilder) -> Result<Granted, ExchangeError> {
         let asking = async {
             let answer = request.send().await.map_err(broken)?;
             let status = answer.status();
@@ -81,12 +78,17 @@ impl Exchange {
             if status.is_success() {
                 Ok(Granted { body, date })
             } else {
-                Err(ExchangeError::of_answer(status, &body, shown))
+                Err(ExchangeError::of_answer(status, &body))
             }
         };
         tokio::time::timeout(EXCHANGE_TIMEOUT, asking)
             .await
             .map_err(|_| ExchangeError::TimedOut)?
+    }
+
+    /// What an answer that was looked at already says in plain text.
+    pub(super) async fn sentence(answer: Response) -> Option<String> {
+        sentence(&bounded(answer).await.ok()?)
     }
 
     /// The JSON of an answer that was looked at already.
@@ -107,23 +109,30 @@ impl Granted {
         #[derive(Deserialize)]
         struct Answer {
             access_token: String,
-            expires_in: Option<Seconds>,
-        }
-        // Some servers write the number as text; Google's own library takes both.
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Seconds {
-            Number(u64),
-            Text(String),
+            #[serde(default)]
+            expires_in: Value,
         }
         let answer: Answer = self.json()?;
-        let seconds = match answer.expires_in {
-            Some(Seconds::Number(seconds)) => Some(seconds),
-            Some(Seconds::Text(text)) => text.parse().ok(),
-            None => None,
-        };
-        issued(answer.access_token, seconds.map(Duration::from_secs))
+        issued(answer.access_token, seconds(&answer.expires_in))
     }
+}
+
+/// The longest that a token is taken to live, whatever is said: Google's longest live twelve hours,
+/// and no clock or calendar overflows by it.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A number of seconds, within what a token may live; none for what is no number. Some servers
+/// write it as text; Google's own library takes both.
+pub(super) fn seconds(value: &Value) -> Option<Duration> {
+    let seconds = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    let seconds = seconds.filter(|seconds: &f64| !seconds.is_nan())?;
+    Some(Duration::from_secs_f64(
+        seconds.clamp(0.0, LONGEST.as_secs_f64()),
+    ))
 }
 
 /// A token as it may go into a header.
@@ -133,7 +142,7 @@ pub(super) fn issued(token: String, lifetime: Option<Duration>) -> Result<Issued
     }
     Ok(Issued {
         secret: Secret::new(token),
-        lifetime,
+        lifetime: lifetime.map(|lifetime| lifetime.min(LONGEST)),
     })
 }
 
@@ -158,17 +167,28 @@ fn date(answer: &Response) -> Option<SystemTime> {
         .map(SystemTime::from)
 }
 
+/// The sentence of an answer in plain text, as the metadata server's are; none of a web page, and of
+/// what is no text.
+fn sentence(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?.trim();
+    let is_text = !text.is_empty() && !text.starts_with(['<', '{', '[']) && !text.contains('\0');
+    is_text.then(|| bounded_sentence(text))
+}
+
+/// A text of the other side as it may be told: in one line, of bounded length, and without what it
+/// was shown.
+fn bounded_sentence(text: &str) -> String {
+    let text: String = text.chars().take(16 * 1024).collect();
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    secret::redact(&line).chars().take(1000).collect()
+}
+
 /// Why no token was sold.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// The other side's own words.
-    #[error("{code}{}", sentence(description))]
-    Refused {
-        /// `invalid_grant`, `PERMISSION_DENIED`, …
-        code: String,
-        /// `error_description`, or the `message`.
-        description: String,
-    },
+    #[error("{0}")]
+    Refused(Box<Refused>),
     /// An answer that is neither a token nor a refusal in words.
     #[error("the answer is {0}")]
     Status(StatusCode),
@@ -183,25 +203,22 @@ pub enum ExchangeError {
     Answer,
 }
 
-fn sentence(description: &str) -> String {
-    match description {
-        "" => String::new(),
-        text => format!(": {}", harmless(text)),
-    }
-}
-
 impl ExchangeError {
-    fn of_answer(status: StatusCode, body: &[u8], shown: &[&Secret]) -> Self {
+    fn of_answer(status: StatusCode, body: &[u8]) -> Self {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Refusal {
+        enum Document {
             Google {
                 error: GoogleError,
             },
             OAuth {
                 error: String,
                 #[serde(default)]
-                error_description: String,
+                error_description: Option<String>,
+            },
+            // GitHub's and GitLab's.
+            Message {
+                message: String,
             },
         }
         #[derive(Deserialize)]
@@ -210,46 +227,121 @@ impl ExchangeError {
             message: String,
             #[serde(default)]
             status: String,
+            #[serde(default)]
+            details: Vec<Value>,
         }
-        let mut text = String::from_utf8_lossy(body).into_owned();
-        for secret in shown {
-            text = text.replace(secret.expose(), "***");
-        }
-        let (code, description) = match serde_json::from_str(&text) {
-            Ok(Refusal::Google { error }) => (error.status, error.message),
-            Ok(Refusal::OAuth {
+        let refused = |code: &str, description: &str, details: &[Value]| {
+            Self::Refused(Box::new(Refused::new(
+                status,
+                &bounded_sentence(code),
+                bounded_sentence(description),
+                details,
+            )))
+        };
+        match serde_json::from_slice(body) {
+            Ok(Document::Google { error }) => {
+                refused(&error.status, &error.message, &error.details)
+            }
+            Ok(Document::OAuth {
                 error,
                 error_description,
-            }) => (error, error_description),
-            Err(_) => return Self::Status(status),
-        };
-        let code = match code.as_str() {
-            "" => status.as_u16().to_string(),
-            code => code.to_owned(),
-        };
-        let code = code.chars().take(100).collect();
-        let description = description.chars().take(1000).collect();
-        Self::Refused { code, description }
+            }) => refused(&error, &error_description.unwrap_or_default(), &[]),
+            Ok(Document::Message { message }) => refused("", &message, &[]),
+            Err(_) => match sentence(body) {
+                Some(sentence) => refused("", &sentence, &[]),
+                None => Self::Status(status),
+            },
+        }
     }
 
-    /// True where another try may do (RFC 6749 knows two such codes; the third is Google's).
+    /// True where another try may do.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
-            Self::Refused { code, .. } => matches!(
-                code.as_str(),
-                "internal_failure"
-                    | "server_error"
-                    | "temporarily_unavailable"
-                    | "UNAVAILABLE"
-                    | "INTERNAL"
-                    | "RESOURCE_EXHAUSTED"
-                    | "DEADLINE_EXCEEDED"
-            ),
-            Self::Status(status) => {
-                status.is_server_error() || matches!(status.as_u16(), 408 | 429)
-            }
+            Self::Refused(refused) => refused.is_temporary(),
+            Self::Status(status) => is_temporary(*status),
             Self::TimedOut | Self::Answer => true,
             Self::Connection(_) => false,
+        }
+    }
+}
+
+/// True for a status that another try may do without.
+pub(super) fn is_temporary(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 408 | 429)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_lifetime_is_bounded_whatever_is_said() {
+        for (said, expected) in [
+            (json!(3599), Some(3599)),
+            (json!("3599"), Some(3599)),
+            (json!(3599.9), Some(3599)),
+            (json!(1_000_000_000_000_000_000_u64), Some(86_400)),
+            (json!(1e300), Some(86_400)),
+            (json!(u64::MAX), Some(86_400)),
+            (json!(-1), Some(0)),
+            (json!("soon"), None),
+            (json!("NaN"), None),
+            (Value::Null, None),
+        ] {
+            let read = seconds(&said).map(|lifetime| lifetime.as_secs());
+            assert_eq!(read, expected, "{said}");
+        }
+    }
+
+    #[test]
+    fn whether_another_try_may_do_is_told_by_the_status_or_the_code() {
+        for (status, body, expected) in [
+            (
+                429,
+                r#"{"error":"rate_limit","error_description":"x"}"#,
+                true,
+            ),
+            (
+                503,
+                r#"{"error":{"code":503,"message":"x","status":"ABORTED"}}"#,
+                true,
+            ),
+            (500, "<html>", true),
+            (400, r#"{"error":"temporarily_unavailable"}"#, true),
+            (400, r#"{"error":"invalid_grant"}"#, false),
+            (
+                403,
+                r#"{"error":{"code":403,"status":"PERMISSION_DENIED"}}"#,
+                false,
+            ),
+            (403, "<html>blocked by policy</html>", false),
+            (404, "Unable to generate access token", false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = ExchangeError::of_answer(status, body.as_bytes());
+            assert_eq!(error.is_temporary(), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn the_other_side_s_sentence_is_told_in_one_line_and_a_page_is_not() {
+        for (status, body, expected) in [
+            (403, "No.\nNot here.\n", "403 Forbidden: No. Not here."),
+            (401, r#"{"message":"No."}"#, "401 Unauthorized: No."),
+            (400, r#"{"error":"invalid_grant"}"#, "invalid_grant"),
+            (
+                403,
+                r#"{"error":{"message":"No.","status":"PERMISSION_DENIED"}}"#,
+                "403 PERMISSION_DENIED: No.",
+            ),
+            (403, "<html>No.</html>", "the answer is 403 Forbidden"),
+            (502, "", "the answer is 502 Bad Gateway"),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = ExchangeError::of_answer(status, body.as_bytes());
+            assert_eq!(error.to_string(), expected);
         }
     }
 }

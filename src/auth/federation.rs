@@ -9,6 +9,7 @@ use reqwest::header::CONTENT_TYPE;
 use super::claims::Claims;
 use super::error::{AuthError, Step};
 use super::exchange::{Exchange, Issued, SCOPE};
+use super::identity::SETUP_POOL;
 use super::impersonation::Impersonation;
 use super::subject::SubjectSource;
 use super::user::{FORM, form};
@@ -26,6 +27,8 @@ pub struct ExternalAccount {
     pub impersonation: Option<Impersonation>,
     /// The project that a workforce identity is billed to.
     pub(super) user_project: Option<String>,
+    /// The project whose quota requests to Google's APIs count for.
+    pub(super) quota_project: Option<String>,
     /// What the last token of the CI's said of itself.
     pub(super) claims: Arc<Mutex<Claims>>,
 }
@@ -54,18 +57,33 @@ impl ExternalAccount {
             subject,
             impersonation,
             user_project: None,
+            quota_project: None,
             claims: Arc::default(),
         })
     }
 
     /// The identity in IAM's words, as narrow as what is known of it: by its repository or project,
-    /// where the last token told one, else by its subject, else the whole pool.
+    /// where the last token told one, else by its subject, else the whole pool. Of what the provider
+    /// maps nothing is known, unless setup made it.
     pub fn member(&self) -> String {
         let name = self.audience.trim_start_matches("//iam.googleapis.com/");
         let pool = name.split("/providers/").next().unwrap_or(name);
         let pool = format!("//iam.googleapis.com/{pool}");
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        if !claims.repository.is_empty() {
+        // What setup maps are numbers, for names can be given up and taken by somebody else.
+        let is_setups = pool
+            .rsplit('/')
+            .next()
+            .is_some_and(|pool| pool.starts_with(SETUP_POOL));
+        if is_setups && !claims.repository_id.is_empty() {
+            let id = &claims.repository_id;
+            format!("principalSet:{pool}/attribute.repository_id/{id}")
+        } else if is_setups && !claims.project_id.is_empty() {
+            format!(
+                "principalSet:{pool}/attribute.project_id/{}",
+                claims.project_id
+            )
+        } else if !claims.repository.is_empty() {
             format!(
                 "principalSet:{pool}/attribute.repository/{}",
                 claims.repository
@@ -94,7 +112,9 @@ impl ExternalAccount {
         match &self.impersonation {
             Some(account) => {
                 let member = Some(self.member());
-                account.issue(exchange, &federated.secret, member).await
+                let quota_project = self.quota_project.as_deref();
+                let token = (&federated.secret, quota_project);
+                account.issue(exchange, token, member).await
             }
             None => Ok(federated),
         }
@@ -134,7 +154,7 @@ impl ExternalAccount {
             .post(self.token_url.clone())
             .header(CONTENT_TYPE, FORM)
             .body(form(&pairs));
-        let granted = Exchange::ask(request, &[subject]).await;
+        let granted = Exchange::ask(request).await;
         granted
             .and_then(|granted| granted.oauth_token())
             .map_err(failed)

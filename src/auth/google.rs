@@ -1,14 +1,14 @@
-//! Service-account keys, and the tokens that they buy. This is the file that knows yup-oauth2.
+//! Service-account keys, and the tokens that they buy.
 
-use std::time::SystemTime;
-
+use reqwest::Url;
+use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
-use yup_oauth2::authenticator::Authenticator;
-use yup_oauth2::{CustomHyperClientBuilder, ServiceAccountAuthenticator};
 
 use super::error::{AuthError, Step};
-use super::exchange::{EXCHANGE_TIMEOUT, ExchangeError, Issued, SCOPE, issued};
-use crate::network::{Network, TokenConnector};
+use super::exchange::{Exchange, Issued};
+use super::quota;
+use super::signer::Signer;
+use super::user::{FORM, form};
 use crate::secret::Secret;
 
 /// A service-account key file, checked as far as that can be done without the network.
@@ -21,13 +21,18 @@ pub struct ServiceAccountKey {
     /// Where a signed assertion is traded for a token.
     pub token_uri: String,
     private_key_id: Option<String>,
-    private_key: Secret,
+    pub(super) private_key: Secret,
+    /// The project whose quota requests to Google's APIs count for.
+    pub(super) quota_project: Option<String>,
     /// The file's text, byte for byte, as `_json_key` takes it.
     json: Secret,
 }
 
 /// Where Google's keys say that tokens are bought, and where a key without a `token_uri` goes.
 pub(super) const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
+
+/// The grant that an assertion is shown for.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// A text that is no usable service-account key. No message quotes the text.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -64,6 +69,7 @@ impl ServiceAccountKey {
             private_key_id: Option<String>,
             private_key: Option<String>,
             token_uri: Option<String>,
+            quota_project_id: Option<String>,
         }
         let file: File = serde_json::from_str(json).map_err(|_| KeyError::NotJson)?;
         match file.r#type {
@@ -87,6 +93,7 @@ impl ServiceAccountKey {
             token_uri,
             private_key_id: file.private_key_id,
             private_key: Secret::new(private_key),
+            quota_project: file.quota_project_id.as_deref().and_then(quota::project),
             json: Secret::new(json),
         })
     }
@@ -134,71 +141,44 @@ pub(super) fn check_google_url(url: &str) -> Result<(), ()> {
 /// Buys tokens with a service-account key: a signed assertion for each (RFC 7523).
 pub(super) struct KeyIssuer {
     key: ServiceAccountKey,
-    authenticator: Authenticator<TokenConnector>,
+    token_uri: Url,
+    signer: Signer,
 }
 
 impl KeyIssuer {
     /// Makes ready to buy; nothing is sent yet.
-    pub(super) async fn new(key: ServiceAccountKey, network: &Network) -> Result<Self, AuthError> {
-        let client = network.token_client().map_err(AuthError::Network)?;
-        let signer = yup_oauth2::ServiceAccountKey {
-            key_type: Some("service_account".to_owned()),
-            project_id: key.project_id.clone(),
-            private_key_id: key.private_key_id.clone(),
-            private_key: key.private_key.expose().to_owned(),
-            client_email: key.client_email.clone(),
-            client_id: None,
-            auth_uri: None,
-            token_uri: key.token_uri.clone(),
-            auth_provider_x509_cert_url: None,
-            client_x509_cert_url: None,
-        };
-        let authenticator = ServiceAccountAuthenticator::with_client(
-            signer,
-            CustomHyperClientBuilder::from(client),
-        )
-        .build()
-        .await
-        .map_err(AuthError::Key)?;
-        Ok(Self { key, authenticator })
+    pub(super) async fn new(key: ServiceAccountKey) -> Result<Self, AuthError> {
+        Ok(Self {
+            token_uri: key.token_uri.parse().map_err(AuthError::Url)?,
+            signer: Signer::new(&key).await.map_err(AuthError::Key)?,
+            key,
+        })
     }
 
     /// A new token.
-    pub(super) async fn issue(&self) -> Result<Issued, AuthError> {
-        let refused = |cause| AuthError::Exchange {
-            step: Step::Key(self.key.client_email.clone()),
-            endpoint: self.key.token_uri.clone(),
-            cause,
-        };
-        // The time-out that yup-oauth2 lets one set does nothing.
-        let buying = self.authenticator.force_refreshed_token(&[SCOPE]);
-        let token = tokio::time::timeout(EXCHANGE_TIMEOUT, buying)
-            .await
-            .map_err(|_| refused(ExchangeError::TimedOut))?
-            .map_err(|error| refused(of_yup(error)))?;
-        let secret = token.token().unwrap_or_default().to_owned();
-        let expires_at = token.expiration_time().map(SystemTime::from);
-        // An answer that is dead on arrival has no time left.
-        let lifetime =
-            expires_at.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
-        issued(secret, lifetime).map_err(refused)
+    pub(super) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
+        let assertion = self.signer.assertion().await.map_err(AuthError::Key)?;
+        let form = form(&[
+            ("grant_type", JWT_BEARER),
+            ("assertion", assertion.expose()),
+        ]);
+        let request = exchange
+            .client(&self.token_uri)
+            .post(self.token_uri.clone())
+            .header(CONTENT_TYPE, FORM)
+            .body(form);
+        let granted = Exchange::ask(request).await;
+        granted
+            .and_then(|granted| granted.oauth_token())
+            .map_err(|cause| AuthError::Exchange {
+                step: Step::Key(self.key.client_email.clone()),
+                endpoint: self.key.token_uri.clone(),
+                cause,
+            })
     }
 
     /// The account that the key belongs to.
     pub(super) fn account(&self) -> &str {
         &self.key.client_email
-    }
-}
-
-/// Keeps what yup-oauth2's error knows, and none of its text: that quotes bodies.
-fn of_yup(error: yup_oauth2::Error) -> ExchangeError {
-    match error {
-        yup_oauth2::Error::AuthError(refusal) => ExchangeError::Refused {
-            code: refusal.error.as_str().to_owned(),
-            description: refusal.error_description.unwrap_or_default(),
-        },
-        yup_oauth2::Error::HttpClientError(error) => ExchangeError::Connection(Box::new(error)),
-        yup_oauth2::Error::HttpError(error) => ExchangeError::Connection(Box::new(error)),
-        _ => ExchangeError::Answer,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::{harmless, shell_word};
+
 /// Whom the other side knows us as: what a refusal is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
@@ -15,6 +17,13 @@ pub enum Identity {
     Person,
     /// A service account.
     Account(String),
+    /// A machine's service account whose tokens may do less than its roles, and their scopes.
+    LimitedAccount {
+        /// Its e-mail address.
+        account: String,
+        /// What its tokens are for.
+        scopes: Vec<String>,
+    },
     /// An identity of another provider, in IAM's words: `principal://…`, `principalSet://…`.
     Federated(String),
 }
@@ -23,7 +32,9 @@ impl Identity {
     /// Whom a role would be granted to, in IAM's words; none where that is not known.
     pub fn member(&self) -> Option<String> {
         match self {
-            Self::Account(account) => Some(format!("serviceAccount:{account}")),
+            Self::Account(account) | Self::LimitedAccount { account, .. } => {
+                Some(format!("serviceAccount:{account}"))
+            }
             Self::Federated(member) => Some(member.clone()),
             Self::Nobody | Self::User(..) | Self::TokenHolder | Self::Person => None,
         }
@@ -31,21 +42,91 @@ impl Identity {
 }
 
 impl Identity {
-    /// The same for a command that grants a role, with what to say of a blank that is left in it.
-    pub fn grantee(&self) -> (String, &'static str) {
+    /// The same for a command that grants a role, with what to say of it: of a blank that is left in
+    /// it, and of what it depends on.
+    pub fn grantee(&self) -> (String, String) {
         match (self, self.member()) {
-            (_, Some(member)) => (member, ""),
+            (_, Some(member)) => {
+                let mapping = mapping(&member);
+                let depends = mapping.map_or(String::new(), |mapping| format!(", {mapping}"));
+                (member, depends)
+            }
             (Self::Person, None) => (
                 "user:ACCOUNT".to_owned(),
-                ", where ACCOUNT is the address of whoever logged in",
+                ", where ACCOUNT is the address of whoever logged in".to_owned(),
             ),
             (_, None) => (
                 "serviceAccount:ACCOUNT".to_owned(),
-                ", where ACCOUNT is whom the token belongs to",
+                ", where ACCOUNT is whom the token belongs to".to_owned(),
             ),
         }
     }
+
+    /// What to do where the scopes of a machine's tokens do not let it write, or read.
+    pub fn lacks_scope(&self, writes: bool) -> Option<String> {
+        let Self::LimitedAccount { account, scopes } = self else {
+            return None;
+        };
+        if !is_limited(scopes, writes) {
+            return None;
+        }
+        let scopes: Vec<String> = scopes.iter().map(|scope| harmless(scope)).collect();
+        Some(format!(
+            "the tokens of `{account}` may do no more than the access scopes of this machine, {}: \
+             have it run with `cloud-platform`, once it is stopped: `gcloud compute instances \
+             set-service-account INSTANCE --zone=ZONE --project=PROJECT --service-account={} \
+             --scopes=cloud-platform`, or in a node pool that is made with \
+             `--scopes=cloud-platform`; or give another credential",
+            match scopes.as_slice() {
+                [] => "of which there are none".to_owned(),
+                scopes => format!("`{}`", scopes.join("`, `")),
+            },
+            shell_word(account),
+        ))
+    }
 }
+
+/// True where tokens of these scopes cannot write to a registry, or not even read.
+/// <https://cloud.google.com/artifact-registry/docs/access-control#compute>
+pub(super) fn is_limited(scopes: &[String], writes: bool) -> bool {
+    const WRITE: [&str; 3] = [
+        "cloud-platform",
+        "devstorage.read_write",
+        "devstorage.full_control",
+    ];
+    const READ: [&str; 2] = ["cloud-platform.read-only", "devstorage.read_only"];
+    let has = |names: &[&str]| {
+        scopes.iter().any(|scope| {
+            let name = scope.strip_prefix("https://www.googleapis.com/auth/");
+            name.is_some_and(|name| names.contains(&name))
+        })
+    };
+    !(has(&WRITE) || (!writes && has(&READ)))
+}
+
+/// What a set of federated identities depends on: that the provider maps the attribute which it goes
+/// by. Those that setup makes are known to.
+fn mapping(member: &str) -> Option<String> {
+    let (_, rest) = member.split_once("/projects/")?;
+    let (project, rest) = rest.split_once('/')?;
+    let (_, rest) = rest.split_once("/workloadIdentityPools/")?;
+    let (pool, rest) = rest.split_once('/')?;
+    let (attribute, _) = rest.split_once('/')?;
+    if !attribute.starts_with("attribute.") || pool.starts_with(SETUP_POOL) {
+        return None;
+    }
+    Some(format!(
+        "which takes effect only where the provider maps `{}`: `gcloud iam \
+         workload-identity-pools providers list --workload-identity-pool={} --location=global \
+         --project={} --format='value(name,attributeMapping)'` shows what it maps",
+        harmless(attribute),
+        shell_word(pool),
+        shell_word(project),
+    ))
+}
+
+/// How the names of the pools begin that setup makes.
+pub(super) const SETUP_POOL: &str = "gcr-push-";
 
 impl fmt::Display for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,8 +135,51 @@ impl fmt::Display for Identity {
             Self::User(user, _) => write!(formatter, "as `{user}`"),
             Self::TokenHolder => formatter.write_str("as the token's owner"),
             Self::Person => formatter.write_str("as the person who logged in"),
-            Self::Account(account) => write!(formatter, "as `{account}`"),
+            Self::Account(account) | Self::LimitedAccount { account, .. } => {
+                write!(formatter, "as `{account}`")
+            }
             Self::Federated(member) => write!(formatter, "as `{member}`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_for_a_repository_s_jobs_depends_on_the_mapping_but_in_setup_s_own_pools() {
+        let pool = "//iam.googleapis.com/projects/42/locations/global/workloadIdentityPools";
+        let whose = |member: String| Identity::Federated(member).grantee().1;
+        let by_name = whose(format!(
+            "principalSet:{pool}/ci/attribute.repository/acme/api"
+        ));
+        assert!(by_name.contains("only where the provider maps `attribute.repository`"));
+        assert!(by_name.contains("--workload-identity-pool=ci --location=global --project=42"));
+        for known in [
+            format!("principalSet:{pool}/gcr-push-github/attribute.repository_id/456"),
+            format!("principal:{pool}/ci/subject/repo:acme/api:ref:refs/heads/main"),
+            format!("principalSet:{pool}/ci/*"),
+        ] {
+            assert_eq!(whose(known), "");
+        }
+    }
+
+    #[test]
+    fn scopes_that_do_not_let_a_machine_push_are_told() {
+        let scopes = |names: &[&str]| -> Vec<String> {
+            let full = |name: &&str| format!("https://www.googleapis.com/auth/{name}");
+            names.iter().map(full).collect()
+        };
+        for (names, reads, writes) in [
+            (&["cloud-platform"][..], true, true),
+            (&["devstorage.read_write", "logging.write"], true, true),
+            (&["devstorage.read_only", "logging.write"], true, false),
+            (&["logging.write"], false, false),
+            (&[], false, false),
+        ] {
+            assert_eq!(!is_limited(&scopes(names), false), reads, "{names:?}");
+            assert_eq!(!is_limited(&scopes(names), true), writes, "{names:?}");
         }
     }
 }

@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use super::error::{AuthError, Step};
 use super::exchange::{Exchange, ExchangeError, Issued, SCOPE, issued};
 use super::google::check_google_url;
+use super::quota::USER_PROJECT;
 use crate::secret::Secret;
 
 /// The service account that is acted as.
@@ -25,6 +26,8 @@ pub struct Impersonation {
     delegates: Vec<String>,
     /// How long a token is asked for.
     lifetime: Duration,
+    /// The project whose quota requests to Google's APIs count for.
+    pub(super) quota_project: Option<String>,
 }
 
 /// What a token lives that is asked for without a word: also the longest that needs no
@@ -66,6 +69,7 @@ impl Impersonation {
             url,
             delegates: Vec::new(),
             lifetime: LIFETIME,
+            quota_project: None,
         })
     }
 
@@ -76,6 +80,13 @@ impl Impersonation {
         self
     }
 
+    /// The same, with its requests counted for the quota of this project.
+    #[must_use]
+    pub fn counted_for(mut self, project: Option<String>) -> Self {
+        self.quota_project = project;
+        self
+    }
+
     /// The same by way of other accounts.
     #[must_use]
     pub fn through(mut self, delegates: Vec<String>) -> Self {
@@ -83,12 +94,12 @@ impl Impersonation {
         self
     }
 
-    /// A new token of the account, for the token of somebody who may act as it: `member`, where that
-    /// is known.
+    /// A new token of the account, for the token of somebody who may act as it, and the project
+    /// whose quota that counts for: `member`, where that is known.
     pub(super) async fn issue(
         &self,
         exchange: &Exchange,
-        token: &Secret,
+        (token, quota_project): (&Secret, Option<&str>),
         member: Option<String>,
     ) -> Result<Issued, AuthError> {
         let failed = |cause| AuthError::Exchange {
@@ -107,19 +118,22 @@ impl Impersonation {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
             .map_err(|_| failed(ExchangeError::Answer))?;
         bearer.set_sensitive(true);
-        let request = exchange
+        let mut request = exchange
             .client(&self.url)
             .post(self.url.clone())
             .header(AUTHORIZATION, bearer)
             .header(CONTENT_TYPE, "application/json")
             .body(body.to_string());
+        if let Some(project) = quota_project {
+            request = request.header(USER_PROJECT, project);
+        }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Answer {
             access_token: String,
             expire_time: Option<String>,
         }
-        let granted = Exchange::ask(request, &[token]).await.map_err(failed)?;
+        let granted = Exchange::ask(request).await.map_err(failed)?;
         let answer: Answer = granted.json().map_err(failed)?;
         let expires = answer
             .expire_time

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
 use super::error::{AuthError, Step};
 use super::exchange::{Exchange, ExchangeError, Issued};
+use super::identity::{Identity, is_limited};
 
 /// Where the metadata server is, if there is one.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(super) struct Machine {
     server: MetadataServer,
     /// Its e-mail address.
     pub(super) account: String,
+    /// What its tokens are for; none where that is not told.
+    scopes: Option<Vec<String>>,
 }
 
 /// The address on every machine of Google's; no name, so that no name server has to be waited for.
@@ -64,6 +67,7 @@ impl MetadataServer {
         #[derive(Deserialize)]
         struct Account {
             email: String,
+            scopes: Option<Vec<String>>,
         }
         let url = self.url("instance/service-accounts/default/?recursive=true");
         let answer = exchange
@@ -79,10 +83,19 @@ impl MetadataServer {
         if flavor != FLAVOR.1 {
             return None;
         }
-        if !answer.status().is_success() {
+        let status = answer.status();
+        if status == StatusCode::NOT_FOUND {
             tracing::info!(
-                "the metadata server answers, but this machine has no service account ({})",
-                answer.status()
+                "the metadata server answers, but this machine has no service account ({status})"
+            );
+            return None;
+        }
+        if !status.is_success() {
+            let told = Exchange::sentence(answer).await;
+            let told = told.map_or(String::new(), |told| format!(": {told}"));
+            tracing::warn!(
+                "the metadata server does not tell this machine's service account, which is not \
+                 used: {status}{told}"
             );
             return None;
         }
@@ -90,11 +103,24 @@ impl MetadataServer {
         Some(Machine {
             server: self.clone(),
             account: account.email,
+            scopes: account.scopes,
         })
     }
 }
 
 impl Machine {
+    /// Whom its tokens belong to, and what they are for where that is too little to push with.
+    pub(super) fn identity(&self) -> Identity {
+        let account = self.account.clone();
+        match &self.scopes {
+            Some(scopes) if is_limited(scopes, true) => Identity::LimitedAccount {
+                account,
+                scopes: scopes.clone(),
+            },
+            _ => Identity::Account(account),
+        }
+    }
+
     /// A new token.
     pub(super) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
         let url = self.server.url("instance/service-accounts/default/token");
@@ -107,7 +133,7 @@ impl Machine {
             .client(&url)
             .get(url.clone())
             .header(FLAVOR.0, FLAVOR.1);
-        let granted = Exchange::ask(request, &[]).await;
+        let granted = Exchange::ask(request).await;
         granted
             .and_then(|granted| granted.oauth_token())
             .map_err(failed)

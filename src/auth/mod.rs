@@ -15,7 +15,10 @@ pub mod impersonation;
 mod login_helper;
 pub mod logins;
 pub mod metadata;
+pub(crate) mod quota;
 mod refusal;
+mod refused;
+mod signer;
 pub mod subject;
 mod token_info;
 mod tokens;
@@ -44,6 +47,7 @@ use metadata::MetadataServer;
 pub use error::{AuthError, Step};
 pub use exchange::ExchangeError;
 pub use identity::Identity;
+pub(crate) use refusal::service_controls;
 pub use tokens::{AccessToken, Tokens};
 pub use user::AuthorizedUser;
 
@@ -68,6 +72,8 @@ pub struct SignIn {
     pub advice: Vec<String>,
     /// Variables that no program is given that is run to sign in.
     pub withheld: Vec<OsString>,
+    /// The project whose quota requests to Google's APIs count for, whatever a credential says.
+    pub quota_project: Option<String>,
 }
 
 /// A way to sign in to Google.
@@ -115,6 +121,7 @@ pub struct Credentials {
     logins: Logins,
     metadata: MetadataServer,
     machine: OnceCell<Option<Arc<Tokens>>>,
+    quota_project: Option<String>,
     exchange: Exchange,
     advice: Vec<String>,
     withheld: Vec<OsString>,
@@ -131,8 +138,8 @@ impl Credentials {
         let exchange = Exchange::new(network)?;
         let google = match sign_in.google {
             Some((origin, credential)) => {
-                let tokens = Tokens::new(origin, credential, exchange.clone(), network).await?;
-                Some(Arc::new(tokens))
+                let tokens = Tokens::new(origin, credential, exchange.clone()).await?;
+                Some(Arc::new(tokens.counted_for(sign_in.quota_project.clone())))
             }
             None => None,
         };
@@ -141,6 +148,7 @@ impl Credentials {
             logins: sign_in.logins,
             metadata: sign_in.metadata,
             machine: OnceCell::new(),
+            quota_project: sign_in.quota_project,
             exchange,
             advice: sign_in.advice,
             withheld: sign_in.withheld,
@@ -159,6 +167,7 @@ impl Credentials {
             logins: Logins::default(),
             metadata: MetadataServer::default(),
             machine: OnceCell::new(),
+            quota_project: None,
             exchange: Exchange::new(network)?,
             advice: Vec::new(),
             withheld: Vec::new(),
@@ -314,9 +323,9 @@ impl Credentials {
     /// The machine's own account, which is looked for once.
     async fn of_machine(&self) -> Option<Arc<Tokens>> {
         let found = self.machine.get_or_init(|| async {
-            let machine = self.metadata.machine(&self.exchange).await?;
+            let machine = Box::pin(self.metadata.machine(&self.exchange)).await?;
             let tokens = Tokens::of_machine(machine, self.exchange.clone());
-            Some(Arc::new(tokens))
+            Some(Arc::new(tokens.counted_for(self.quota_project.clone())))
         });
         found.await.clone()
     }
@@ -447,7 +456,7 @@ impl Credential {
         network: &Network,
     ) -> Result<Self, AuthError> {
         let exchange = Exchange::new(network)?;
-        let tokens = Tokens::new(origin, credential, exchange, network).await?;
+        let tokens = Tokens::new(origin, credential, exchange).await?;
         Ok(Self::Tokens(Arc::new(tokens)))
     }
 
@@ -481,6 +490,14 @@ impl Credential {
             Self::Anonymous | Self::Login(_) | Self::Paths(_) | Self::Given(_) => None,
             Self::Tokens(tokens) => tokens.token_after(refused).await?.map(Shown::from),
         })
+    }
+
+    /// The project whose quota requests to Google's APIs count for.
+    pub fn quota_project(&self) -> Option<&str> {
+        match self {
+            Self::Tokens(tokens) => tokens.quota_project(),
+            Self::Anonymous | Self::Login(_) | Self::Given(_) => None,
+        }
     }
 
     /// Whom the other side knows us as.

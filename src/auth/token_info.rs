@@ -6,7 +6,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use url::Url;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, seconds};
 use crate::secret::Secret;
 
 /// Where Google tells about its tokens.
@@ -40,14 +40,9 @@ pub(super) async fn ask(token: &Secret, exchange: &Exchange) -> Option<TokenInfo
         .post(url)
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(body);
-    let answer: Answer = Exchange::ask(request, &[token]).await.ok()?.json().ok()?;
-    // A text in the answer as it is documented, a number in older ones.
-    let seconds = match &answer.expires_in {
-        serde_json::Value::String(text) => text.parse().ok()?,
-        other => other.as_u64()?,
-    };
+    let answer: Answer = Exchange::ask(request).await.ok()?.json().ok()?;
     Some(TokenInfo {
-        lifetime: Duration::from_secs(seconds),
+        lifetime: seconds(&answer.expires_in)?,
         email: answer.email,
     })
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::claims::expiry;
@@ -14,8 +15,7 @@ use super::impersonation::Impersonation;
 use super::metadata::Machine;
 use super::token_info::{self, TokenInfo};
 use super::user::AuthorizedUser;
-use super::{GoogleCredential, Identity, Origin};
-use crate::network::Network;
+use super::{GoogleCredential, Identity, Origin, quota};
 use crate::secret::Secret;
 
 /// A short-lived OAuth token.
@@ -32,6 +32,7 @@ pub struct Tokens {
     origin: Origin,
     issuer: Issuer,
     exchange: Exchange,
+    quota_project: Option<String>,
     held: Mutex<Option<Held>>,
 }
 
@@ -42,7 +43,8 @@ enum Issuer {
     Key(KeyIssuer),
     User(AuthorizedUser),
     External(Box<ExternalAccount>),
-    Impersonated(Box<Issuer>, Impersonation),
+    /// The last is the project whose quota the acting counts for.
+    Impersonated(Box<Issuer>, Impersonation, Option<String>),
     Machine(Machine),
 }
 
@@ -92,10 +94,10 @@ impl Tokens {
         origin: Origin,
         credential: GoogleCredential,
         exchange: Exchange,
-        network: &Network,
     ) -> Result<Self, AuthError> {
-        let issuer = Issuer::of(credential, network).await?;
-        Ok(Self::with(origin, issuer, exchange))
+        let quota_project = quota::of_file(&credential).map(str::to_owned);
+        let issuer = Issuer::of(credential).await?;
+        Ok(Self::with(origin, issuer, exchange).counted_for(quota_project))
     }
 
     /// The tokens of the machine's own account.
@@ -108,8 +110,22 @@ impl Tokens {
             origin,
             issuer,
             exchange,
+            quota_project: None,
             held: Mutex::default(),
         }
+    }
+
+    /// The same, with requests to Google's APIs counted for the quota of this project, if one is
+    /// given.
+    #[must_use]
+    pub(super) fn counted_for(mut self, project: Option<String>) -> Self {
+        self.quota_project = project.or(self.quota_project);
+        self
+    }
+
+    /// The project whose quota requests to Google's APIs count for.
+    pub fn quota_project(&self) -> Option<&str> {
+        self.quota_project.as_deref()
     }
 
     /// Where the way to sign in was found.
@@ -208,32 +224,37 @@ impl Tokens {
 }
 
 impl Issuer {
-    async fn of(credential: GoogleCredential, network: &Network) -> Result<Self, AuthError> {
+    async fn of(credential: GoogleCredential) -> Result<Self, AuthError> {
         Ok(match credential {
             GoogleCredential::AccessToken(token) => Self::Given(token),
-            GoogleCredential::Key(key) => Self::Key(KeyIssuer::new(key, network).await?),
+            GoogleCredential::Key(key) => Self::Key(KeyIssuer::new(key).await?),
             GoogleCredential::User(user) => Self::User(user),
             GoogleCredential::External(account) => Self::External(account),
             GoogleCredential::Impersonated(source, account) => {
-                let source = Box::pin(Self::of(*source, network)).await?;
-                Self::Impersonated(Box::new(source), account)
+                let quota_project = quota::of_file(&source).map(str::to_owned);
+                let source = Box::pin(Self::of(*source)).await?;
+                Self::Impersonated(Box::new(source), account, quota_project)
             }
         })
     }
 
-    async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
-        match self {
-            Self::Given(token) => given(token),
-            Self::Key(key) => key.issue().await,
-            Self::User(user) => user.issue(exchange).await,
-            Self::External(account) => account.issue(exchange).await,
-            Self::Impersonated(source, account) => {
-                let token = Box::pin(source.issue(exchange)).await?;
-                let member = source.identity().member();
-                account.issue(exchange, &token.secret, member).await
+    /// A new token. Whoever asks for one need not know what that takes.
+    fn issue<'a>(&'a self, exchange: &'a Exchange) -> BoxFuture<'a, Result<Issued, AuthError>> {
+        Box::pin(async move {
+            match self {
+                Self::Given(token) => given(token),
+                Self::Key(key) => key.issue(exchange).await,
+                Self::User(user) => user.issue(exchange).await,
+                Self::External(account) => account.issue(exchange).await,
+                Self::Impersonated(source, account, quota_project) => {
+                    let token = source.issue(exchange).await?;
+                    let member = source.identity().member();
+                    let token = (&token.secret, quota_project.as_deref());
+                    account.issue(exchange, token, member).await
+                }
+                Self::Machine(machine) => machine.issue(exchange).await,
             }
-            Self::Machine(machine) => machine.issue(exchange).await,
-        }
+        })
     }
 
     fn identity(&self) -> Identity {
@@ -245,8 +266,8 @@ impl Issuer {
                 Some(account) => Identity::Account(account.account.clone()),
                 None => Identity::Federated(account.member()),
             },
-            Self::Impersonated(_, account) => Identity::Account(account.account.clone()),
-            Self::Machine(machine) => Identity::Account(machine.account.clone()),
+            Self::Impersonated(_, account, _) => Identity::Account(account.account.clone()),
+            Self::Machine(machine) => machine.identity(),
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct AuthorizedUser {
     pub(super) client_id: String,
     pub(super) client_secret: Secret,
     pub(super) refresh_token: Secret,
+    /// The project whose quota requests to Google's APIs count for.
+    pub(super) quota_project: Option<String>,
 }
 
 impl AuthorizedUser {
@@ -36,7 +38,7 @@ impl AuthorizedUser {
             .post(url)
             .header(CONTENT_TYPE, FORM)
             .body(form);
-        let granted = Exchange::ask(request, &[&self.client_secret, &self.refresh_token]).await;
+        let granted = Exchange::ask(request).await;
         granted
             .and_then(|granted| granted.oauth_token())
             .map_err(failed)

@@ -134,7 +134,7 @@ variables! {
         password (secret): "Password or token for the destination that is not Google's, and for no other registry. Needs `username`.";
         source_username: "User name for the registry of `image`, and for no other. Needs `source_password`.";
         source_password (secret): "Password or token for the registry of `image`, and for no other. Needs `source_username`.";
-        github_token (secret): "GitHub's token, for `ghcr.io` and no other registry; default none, and in the GitHub action the job's own.";
+        github_token (secret): "GitHub's token, for `ghcr.io` and no other registry, and for `setup` to ask GitHub for a repository's numbers; default none, and in the GitHub action the job's own.";
         missing_credentials: "What is done where there is no credential at all for a Google host, as in a pull request of a fork: `fail` (default), or `skip`: the image is checked, what would be pushed is told, and the run succeeds.";
     }
     Verify {
@@ -236,6 +236,7 @@ pub(super) const AMBIENT: &[&str] = &[
     "GITHUB_WORKSPACE",
     "GITLAB_CI",
     "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_CLOUD_QUOTA_PROJECT",
     "GOOGLE_GHA_CREDS_PATH",
     "HOME",
     "HTTPS_PROXY",

@@ -181,7 +181,7 @@ fn check_provider(text: &str) -> Result<&str, String> {
                 }
             }
             [] => Err(format!(
-                "it names a pool, and no provider of it: {form}; `gcloud iam workload-identity-pools providers list --workload-identity-pool={pool} --location=global` lists them"
+                "it names a pool, and no provider of it: {form}; `gcloud iam workload-identity-pools providers list --workload-identity-pool={pool} --location=global --project={project}` lists them"
             )),
             _ => Err(format!("{} is no name of a provider: {form}", quoted(text))),
         },

@@ -190,6 +190,9 @@ pub fn request(
             metadata: metadata_server(&given, &mut faults),
             advice,
             withheld: given.withheld.clone(),
+            quota_project: given
+                .ambient("GOOGLE_CLOUD_QUOTA_PROJECT")
+                .and_then(crate::auth::quota::project),
         },
         ci,
     };

@@ -46,6 +46,14 @@ pub enum Finding {
         /// False where nothing is allowed, so that it may not even be there.
         is_there: bool,
     },
+    /// A token that was made for less than a push takes.
+    #[error("the token that is shown {identity} was made for less than a push takes")]
+    Scopes {
+        /// Whose it is.
+        identity: Identity,
+        /// True where it is writing that is wanted, false for reading.
+        writes: bool,
+    },
     /// This machine's clock is wrong.
     #[error(
         "the clock of this machine is {seconds} s {} that of `{host}`",
@@ -65,7 +73,7 @@ impl Finding {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Role { .. } => ExitCode::Denied,
+            Self::Role { .. } | Self::Scopes { .. } => ExitCode::Denied,
             Self::ApiOff(_)
             | Self::NoRepository { .. }
             | Self::OtherKind { .. }
@@ -132,6 +140,13 @@ impl Hint for Finding {
                     ));
                 }
                 hints
+            }
+            Self::Scopes { identity, writes } => {
+                vec![identity.lacks_scope(*writes).unwrap_or_else(|| {
+                    "let it be made with the scope \
+                     `https://www.googleapis.com/auth/cloud-platform`"
+                        .to_owned()
+                })]
             }
             Self::Clock { .. } => vec![
                 "set the clock: Google refuses what is signed by one that is wrong by more than \

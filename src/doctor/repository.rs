@@ -80,6 +80,10 @@ pub(super) async fn examine(
             into.push("repository", of, verdict);
             return;
         }
+        Err(error) if is_too_narrow(google, &error) => {
+            into.push("token", of, narrow(google, is_source));
+            return;
+        }
         // It takes a permission that who pushes may not have.
         Err(error) => into.note(
             "repository",
@@ -164,6 +168,10 @@ async fn permissions(
     let of = format!("{}/{}", endpoint, place.repository);
     let may = match may(google, place).await {
         Ok(may) => may,
+        Err(error) if is_too_narrow(google, &error) => {
+            into.push("token", of, narrow(google, is_source));
+            return;
+        }
         Err(error) => {
             into.note(
                 "permissions",
@@ -190,6 +198,23 @@ async fn permissions(
         };
         into.push("download", of, verdict);
     }
+}
+
+/// True where the token was made for less than this request takes. Scopes of a machine that let it
+/// push all the same do not count: the registry takes more of them than the API.
+fn is_too_narrow(google: &Google, error: &GoogleError) -> bool {
+    let knows = matches!(
+        google.credential().identity(),
+        Identity::LimitedAccount { .. } | Identity::TokenHolder
+    );
+    error.is_of_narrow_scopes() && knows
+}
+
+fn narrow(google: &Google, is_source: bool) -> Verdict {
+    Verdict::found(Finding::Scopes {
+        identity: google.credential().identity(),
+        writes: !is_source,
+    })
 }
 
 /// A role that is missing.

@@ -6,7 +6,7 @@ use std::fmt;
 use reqwest::{Method, StatusCode, Url};
 
 use super::refusal::{Refused, Rpc, Violation, read};
-use crate::auth::AuthError;
+use crate::auth::{AuthError, quota};
 use crate::error::{ExitCode, Hint, harmless};
 use crate::network::Trouble;
 
@@ -176,9 +176,29 @@ impl GoogleError {
 
     /// True where the API is not enabled, or is not known to be everywhere yet.
     pub fn is_service_disabled(&self) -> bool {
-        self.reason() == Some("SERVICE_DISABLED")
+        !quota::is_missing(self.message())
+            && (self.reason() == Some("SERVICE_DISABLED")
+                || (self.status() == Some(403)
+                    && self.message().contains("has not been used in project")))
+    }
+
+    /// True where the token was made for less than the request takes.
+    pub fn is_of_narrow_scopes(&self) -> bool {
+        self.reason() == Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
             || (self.status() == Some(403)
-                && self.message().contains("has not been used in project"))
+                && self
+                    .message()
+                    .contains("insufficient authentication scopes"))
+    }
+
+    /// True where what is asked about may be there and not be shown yet, because it was made just
+    /// now: not where it is told that something else forbids the request.
+    pub fn may_be_young(&self) -> bool {
+        matches!(self.status(), Some(403 | 404))
+            && !self.is_service_disabled()
+            && !self.is_of_narrow_scopes()
+            && !quota::is_missing(self.message())
+            && !self.refusal().is_some_and(Refused::is_of_service_controls)
     }
 
     /// True where the same request may do better later.
@@ -325,6 +345,45 @@ mod tests {
           caused by: Key creation is not allowed on this service account.
 
         hint: the organisation's policy `constraints/iam.disableServiceAccountKeyCreation` forbids it: who administers the organisation's policies can exempt the project
+        ");
+    }
+
+    #[test]
+    fn a_refusal_of_service_controls_is_no_young_account() {
+        let error = refused(
+            403,
+            r#"{"error":{"code":403,"message":"Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1","status":"PERMISSION_DENIED",
+            "details":[{"@type":"type.googleapis.com/google.rpc.PreconditionFailure","violations":[{"type":"VPC_SERVICE_CONTROLS","description":"Ab-1"}]}]}}"#,
+        );
+        assert!(!error.may_be_young());
+        assert_eq!(error.exit_code(), ExitCode::Denied);
+        insta::assert_snapshot!(told(&error), @"
+        error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 403 PERMISSION_DENIED
+          caused by: Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1
+
+        hint: the organisation's VPC Service Controls do not allow this from here: who administers them finds the request by `Ab-1` and can allow it with an ingress rule or an access level
+        ");
+        let young = refused(
+            403,
+            r#"{"error":{"message":"denied (or it may not exist)"}}"#,
+        );
+        assert!(young.may_be_young());
+    }
+
+    #[test]
+    fn a_login_without_a_quota_project_is_no_api_that_is_off() {
+        let error = refused(
+            403,
+            r#"{"error":{"code":403,"message":"Your application is authenticating by using local Application Default Credentials. The iam.googleapis.com API requires a quota project, which is not set by default.","status":"PERMISSION_DENIED",
+            "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"SERVICE_DISABLED","domain":"googleapis.com",
+            "metadata":{"service":"iam.googleapis.com","consumer":"projects/764086051850"}}]}}"#,
+        );
+        assert!(!error.is_service_disabled());
+        insta::assert_snapshot!(told(&error), @"
+        error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 403 PERMISSION_DENIED
+          caused by: Your application is authenticating by using local Application Default Credentials. The iam.googleapis.com API requires a quota project, which is not set by default.
+
+        hint: a person's login counts for no project by itself: name one with `gcloud auth application-default set-quota-project PROJECT`, or in GOOGLE_CLOUD_QUOTA_PROJECT
         ");
     }
 

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::auth::quota::USER_PROJECT;
 use crate::auth::{AuthError, Credential, Shown};
 use crate::network::{Network, NetworkError, WINDOW, read_bounded};
 use crate::secret::Secret;
@@ -74,6 +75,8 @@ pub struct Google {
     retry_for: Duration,
     /// The APIs that are known to be on, whatever they say themselves.
     expected: Mutex<BTreeSet<String>>,
+    /// The accounts that were made just now, by their addresses.
+    new_accounts: Mutex<BTreeSet<String>>,
 }
 
 /// The most bytes of an answer: policies hold 1500 members, lists come in pages.
@@ -100,6 +103,7 @@ impl Google {
             credential,
             retry_for: RETRY_FOR,
             expected: Mutex::default(),
+            new_accounts: Mutex::default(),
         })
     }
 
@@ -120,6 +124,21 @@ impl Google {
     pub fn expect(&self, service: &str) {
         let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
         expected.insert(service.to_owned());
+    }
+
+    /// From now on this account is waited for where it is not shown: one that was made just now is
+    /// not known everywhere.
+    pub fn expect_account(&self, email: &str) {
+        let accounts = self.new_accounts.lock();
+        let mut accounts = accounts.unwrap_or_else(PoisonError::into_inner);
+        accounts.insert(email.to_owned());
+    }
+
+    /// True for an account that was made just now.
+    pub fn expects_account(&self, email: &str) -> bool {
+        let accounts = self.new_accounts.lock();
+        let accounts = accounts.unwrap_or_else(PoisonError::into_inner);
+        accounts.contains(email)
     }
 
     fn expects(&self, error: &GoogleError) -> bool {
@@ -160,8 +179,8 @@ impl Google {
         body: &(impl Serialize + Sync),
     ) -> Result<T, GoogleError> {
         let (method, body) = (Method::POST, json(body));
-        let (answer, token) = self.signed_in(&method, &url, Some(&body)).await?;
-        read(method, url, answer, &token).await
+        let answer = self.signed_in(&method, &url, Some(&body)).await?;
+        read(method, url, answer).await
     }
 
     /// Replaces.
@@ -237,9 +256,9 @@ impl Google {
         loop {
             let sent = self.signed_in(&method, &url, body.as_deref()).await;
             let (error, asked) = match sent {
-                Ok((answer, token)) => {
+                Ok(answer) => {
                     let asked = retry_after(&answer);
-                    match read(method.clone(), url.clone(), answer, &token).await {
+                    match read(method.clone(), url.clone(), answer).await {
                         Ok(read) => return Ok(read),
                         Err(error) => (error, asked),
                     }
@@ -259,27 +278,23 @@ impl Google {
         }
     }
 
-    /// Sends a request once; a token that is refused is bought anew where it can be. Gives the token
-    /// that was shown, too.
+    /// Sends a request once; a token that is refused is bought anew where it can be.
     async fn signed_in(
         &self,
         method: &Method,
         url: &Url,
         body: Option<&[u8]>,
-    ) -> Result<(Response, Secret), GoogleError> {
+    ) -> Result<Response, GoogleError> {
         let refused = |error| GoogleError::not_signed_in(method.clone(), url.clone(), error);
         let shown = self.credential.basic().await.map_err(refused)?;
         let token = bearer(shown).map_err(refused)?;
         let answer = self.send(method, url, body, &token).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok((answer, token));
+            return Ok(answer);
         }
         match self.credential.renewed(&token).await.map_err(refused)? {
-            Some(shown) => {
-                let answer = self.send(method, url, body, &shown.password).await?;
-                Ok((answer, shown.password))
-            }
-            None => Ok((answer, token)),
+            Some(shown) => self.send(method, url, body, &shown.password).await,
+            None => Ok(answer),
         }
     }
 
@@ -294,6 +309,9 @@ impl Google {
         if let Ok(mut header) = HeaderValue::from_str(&format!("Bearer {}", token.expose())) {
             header.set_sensitive(true);
             request = request.header(AUTHORIZATION, header);
+        }
+        if let Some(project) = self.credential.quota_project() {
+            request = request.header(USER_PROJECT, project);
         }
         if let Some(body) = body {
             request = request
@@ -332,7 +350,6 @@ async fn read<T: DeserializeOwned>(
     method: Method,
     url: Url,
     answer: Response,
-    token: &Secret,
 ) -> Result<T, GoogleError> {
     let status = answer.status();
     let body = match read_bounded(answer, MAX_BODY, WINDOW).await {
@@ -340,8 +357,7 @@ async fn read<T: DeserializeOwned>(
         Err(error) => return Err(GoogleError::broken(method, url, error)),
     };
     if !status.is_success() {
-        let told = String::from_utf8_lossy(&body).replace(token.expose(), "***");
-        return Err(GoogleError::refused(method, url, status, told.as_bytes()));
+        return Err(GoogleError::refused(method, url, status, &body));
     }
     // Deletions of the storage API are answered with nothing at all.
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };

@@ -227,7 +227,7 @@ impl Google {
             let before = match self.policy(resource).await {
                 Ok(before) => before,
                 // An account that was made just now is not shown everywhere.
-                Err(error) if is_young(resource, change, &error) && patience.wait().await => {
+                Err(error) if self.is_young(resource, change, &error) && patience.wait().await => {
                     tracing::info!("{}", waiting(&error, true, resource));
                     continue;
                 }
@@ -253,6 +253,14 @@ impl Google {
         }
     }
 
+    /// True for the policy of an account that was made just now, and is not shown everywhere.
+    fn is_young(&self, resource: &Resource, change: Change, error: &GoogleError) -> bool {
+        let Resource::Account(_, email) = resource else {
+            return false;
+        };
+        change == Change::Give && error.may_be_young() && self.expects_account(email)
+    }
+
     async fn write_policy(&self, resource: &Resource, policy: &Policy) -> Result<(), GoogleError> {
         let wrapped = json!({"policy": policy});
         let url = match resource {
@@ -272,11 +280,6 @@ impl Google {
         };
         self.post::<Value>(url, &wrapped).await.map(drop)
     }
-}
-
-fn is_young(resource: &Resource, change: Change, error: &GoogleError) -> bool {
-    let hidden = matches!(error.status(), Some(403 | 404)) && !error.is_service_disabled();
-    hidden && change == Change::Give && matches!(resource, Resource::Account(..))
 }
 
 fn waiting(error: &GoogleError, unknown: bool, resource: &Resource) -> String {

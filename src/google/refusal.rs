@@ -6,7 +6,9 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::auth::{quota, service_controls};
 use crate::error::harmless;
+use crate::secret::redact;
 
 /// An error in Google's own form (<https://google.aip.dev/193>).
 #[derive(Debug, Default)]
@@ -44,13 +46,24 @@ pub(super) struct Rpc {
 }
 
 impl Refused {
+    /// True where the organisation's VPC Service Controls forbid the request, which no waiting
+    /// changes.
+    pub(super) fn is_of_service_controls(&self) -> bool {
+        service_controls(&self.message).is_some()
+            || self.reason.as_deref() == Some("SECURITY_POLICY_VIOLATED")
+            || self
+                .violations
+                .iter()
+                .any(|violation| violation.kind == "VPC_SERVICE_CONTROLS")
+    }
+
     /// The error of an operation, told as if the request had been refused.
     pub(super) fn of_operation(rpc: Rpc) -> Self {
         let (status, code) = meaning(rpc.code);
         let mut refused = Self {
             status,
             code: Some(code.to_owned()),
-            message: rpc.message,
+            message: redact(&rpc.message),
             ..Self::default()
         };
         refused.take_details(rpc.details);
@@ -87,6 +100,11 @@ impl Refused {
         let of = |name: &str| self.metadata.get(name).map(|text| harmless(text));
         let says = |words: &str| self.message.contains(words);
         let reason = self.reason.as_deref().unwrap_or_default();
+        let general = service_controls(&self.message)
+            .or_else(|| quota::hint(&self.message, self.reason.as_deref()));
+        if let Some(hint) = general {
+            return vec![hint];
+        }
         if reason == "SERVICE_DISABLED" {
             let service = of("service").unwrap_or_else(|| "SERVICE".to_owned());
             let consumer = of("consumer").unwrap_or_default();
@@ -183,14 +201,14 @@ pub(super) fn read(status: StatusCode, body: &[u8]) -> Refused {
                 .first()
                 .and_then(|first| first["reason"].as_str());
             refused.code = error.status.or(older.map(str::to_owned));
-            refused.message = error.message;
+            refused.message = redact(&error.message);
             refused.take_details(error.details);
         }
         Err(_) if body.trim_ascii_start().starts_with(b"<") => {
             refused.message = "the answer is a web page".to_owned();
         }
         Err(_) => {
-            let text = String::from_utf8_lossy(body);
+            let text = redact(&String::from_utf8_lossy(body));
             refused.message = text.trim().chars().take(1000).collect();
         }
     }

@@ -1,14 +1,10 @@
-//! The HTTP clients that are built from a [`Network`]: reqwest's for requests of our own, and
-//! hyper's for yup-oauth2.
+//! The HTTP clients that are built from a [`Network`] for requests of our own.
 
 use std::path::Path;
 use std::time::Duration;
 
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use reqwest::redirect::{Attempt, Policy};
 
-use super::tunnel::{TokenConnector, connector};
 use super::{Network, Proxies};
 
 /// How we introduce ourselves.
@@ -81,19 +77,6 @@ impl Network {
             }
         }
         builder.build().map_err(NetworkError::Http)
-    }
-
-    /// The client that yup-oauth2 is given in place of its own, which knows neither proxies nor
-    /// further roots.
-    ///
-    /// # Errors
-    ///
-    /// When the roots cannot be loaded.
-    pub fn token_client(&self) -> Result<Client<TokenConnector, String>, NetworkError> {
-        let connector = connector(self)?;
-        Ok(Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(0)
-            .build(connector))
     }
 }
 

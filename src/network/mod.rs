@@ -1,7 +1,7 @@
 //! The one way out: proxies, trusted roots, plain-HTTP hosts and time-outs for every connection.
 //!
-//! Three HTTP clients leave this process (reqwest's, oci-client's and yup-oauth2's). Each is built
-//! here from the same [`Network`], so that what a company's network asks for holds for all of them.
+//! Two HTTP clients leave this process (reqwest's, which oci-client has too, and kube's). Each is
+//! built here from the same [`Network`], so that what a company's network asks for holds for both.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,6 @@ pub use clients::{NetworkError, USER_AGENT};
 pub(crate) use pace::Pace;
 pub use pace::Paces;
 pub use trouble::Trouble;
-pub use tunnel::TokenConnector;
 pub(crate) use tunnel::{ProxyConnector, Way};
 
 /// What holds for every connection.

@@ -1,4 +1,4 @@
-//! Connections for hyper clients, yup-oauth2's and kube's: direct, or through a proxy by `CONNECT`.
+//! Connections for kube's hyper client: direct, or through a proxy by `CONNECT`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,12 +16,9 @@ use tower_service::Service;
 
 use super::{Network, NetworkError};
 
-/// TLS over a connection that a proxy may carry.
-pub type TokenConnector = HttpsConnector<ProxyConnector>;
-
 /// Opens the TCP connection to a host, or the tunnel to it.
 #[derive(Clone)]
-pub struct ProxyConnector {
+pub(crate) struct ProxyConnector {
     matcher: Arc<Matcher>,
     direct: HttpConnector,
     to_proxy: HttpsConnector<HttpConnector>,
@@ -38,13 +35,6 @@ pub(crate) enum Way<'a> {
     Proxy(&'a str),
     /// By none.
     Direct,
-}
-
-/// The connector of [`Network::token_client`].
-pub(super) fn connector(network: &Network) -> Result<TokenConnector, NetworkError> {
-    let proxy = ProxyConnector::new(network, Way::Environment)?;
-    let tls = HttpsConnectorBuilder::new().with_tls_config(network.tls()?);
-    Ok(tls.https_only().enable_http1().wrap_connector(proxy))
 }
 
 impl ProxyConnector {

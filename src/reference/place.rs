@@ -1,6 +1,7 @@
 //! Where in Google Cloud an image lives: the Artifact Registry repository behind its name.
 
 use super::{Endpoint, HostKind};
+use crate::error::shell_word;
 
 /// An Artifact Registry repository, as its own name has it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,17 +78,19 @@ impl Place {
         } = self;
         format!(
             "`gcloud artifacts repositories add-iam-policy-binding {repository} \
-             --location={location} --project={project} --member={member} \
-             --role=roles/artifactregistry.{role}`"
+             --location={location} --project={project} --member={} \
+             --role=roles/artifactregistry.{role}`",
+            shell_word(member)
         )
     }
 
     /// The command that lets `member` make the project's `gcr.io` repositories by pushing to them.
     pub fn let_create(&self, member: &str) -> String {
         format!(
-            "`gcloud projects add-iam-policy-binding {} --member={member} \
-             --role=roles/artifactregistry.createOnPushWriter`",
-            self.project
+            "`gcloud projects add-iam-policy-binding {} --member={} \
+             --role=roles/artifactregistry.createOnPushWriter --condition=None`",
+            self.project,
+            shell_word(member)
         )
     }
 }

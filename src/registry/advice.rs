@@ -3,7 +3,7 @@
 use reqwest::Url;
 
 use super::error::PAGE;
-use crate::auth::Identity;
+use crate::auth::{Identity, service_controls};
 use crate::reference::{Endpoint, Place};
 
 /// Who was refused, and what they came for: it decides which advice helps.
@@ -69,7 +69,7 @@ fn of_google(refusal: &Refusal<'_>, place: &Place, asker: Option<&Asker>) -> Opt
     if refusal.status == 412 {
         return Some(vec![format!(
             "the gcr.io names of `{project}` were never moved to Artifact Registry: run `gcloud \
-             artifacts docker upgrade migrate --projects={project}`, or push to a \
+             artifacts docker upgrade migrate --projects={project} --quiet`, or push to a \
              `LOCATION-docker.pkg.dev` host"
         )]);
     }
@@ -78,6 +78,9 @@ fn of_google(refusal: &Refusal<'_>, place: &Place, asker: Option<&Asker>) -> Opt
             "enable the API: `gcloud services enable artifactregistry.googleapis.com \
              --project={project}`"
         )]);
+    }
+    if let Some(hint) = service_controls(refusal.sentence) {
+        return Some(vec![hint]);
     }
     let identity = asker.map_or(&Identity::Nobody, |asker| &asker.identity);
     let (member, whose) = identity.grantee();
@@ -105,13 +108,25 @@ fn of_google(refusal: &Refusal<'_>, place: &Place, asker: Option<&Asker>) -> Opt
         // Whoever may not even read is told so first, and would be told of writing next.
         let writes = asker.is_some_and(|asker| asker.writes) || says("uploadArtifacts");
         let role = if writes { "writer" } else { "reader" };
-        return Some(vec![
-            format!("grant the role: {}{whose}", place.grant(&member, role)),
-            format!(
-                "if there is no repository `{repository}` in `{location}` yet, create it once: {}",
-                place.create()
-            ),
-        ]);
+        let grant = place.grant(&member, role);
+        let mut hints: Vec<String> = identity.lacks_scope(writes).into_iter().collect();
+        if asker.is_some_and(|asker| asker.identity == Identity::Nobody) {
+            hints.push(format!(
+                "nothing was shown to `{}`: give `credentials_json` (a service-account key), \
+                 `access_token`, or `workload_identity_provider`",
+                host(refusal.url)
+            ));
+            hints.push(format!(
+                "whoever that signs in needs the role: {grant}, where ACCOUNT is that account"
+            ));
+        } else {
+            hints.push(format!("grant the role: {grant}{whose}"));
+        }
+        hints.push(format!(
+            "if there is no repository `{repository}` in `{location}` yet, create it once: {}",
+            place.create()
+        ));
+        return Some(hints);
     }
     None
 }
@@ -127,7 +142,11 @@ pub(super) fn host(url: &Url) -> String {
 
 fn who_is_not_known(url: &Url, asker: Option<&Asker>) -> String {
     match asker.map(|asker| &asker.identity) {
-        Some(Identity::Account(account) | Identity::Federated(account)) => format!(
+        Some(
+            Identity::Account(account)
+            | Identity::LimitedAccount { account, .. }
+            | Identity::Federated(account),
+        ) => format!(
             "the registry does not take the token of `{account}`, which Google has just given: \
              check that the account is not disabled, and run this again"
         ),

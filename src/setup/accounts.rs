@@ -79,8 +79,8 @@ impl Setup<'_> {
         Ok(steps)
     }
 
-    /// An account; none where there is none. What may be read and is forbidden all the same was
-    /// made just now, and is waited for.
+    /// An account; none where there is none. One that this run made is waited for where it is not
+    /// shown yet.
     pub(super) async fn account(&self, email: &str) -> Result<Option<Account>, SetupError> {
         let path = format!(
             "v1/projects/{}/serviceAccounts/{email}",
@@ -91,16 +91,21 @@ impl Setup<'_> {
         loop {
             match self.google.get(url.clone()).await {
                 Ok(account) => return Ok(Some(account)),
-                Err(error) if error.is_not_found() => return Ok(None),
-                Err(error) if is_young(&error) && patience.wait().await => {
+                Err(error) if self.is_young(email, &error) && patience.wait().await => {
                     tracing::info!("Google does not show the account `{email}` yet; waiting");
                 }
+                Err(error) if error.is_not_found() => return Ok(None),
                 Err(cause) => {
                     let doing = format!("could not look at the account `{email}`");
                     return Err(SetupError::google(doing, cause));
                 }
             }
         }
+    }
+
+    /// True for the refusals that an account meets which this run has just made.
+    pub(super) fn is_young(&self, email: &str, error: &GoogleError) -> bool {
+        self.google.expects_account(email) && error.may_be_young()
     }
 
     /// Makes an account.
@@ -124,9 +129,15 @@ impl Setup<'_> {
             made => made,
         };
         match made {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.google.expect_account(&self.email(role));
+                Ok(())
+            }
             // It was made by a run that was stopped, and is not shown everywhere yet.
-            Err(error) if error.is_already_there() => Ok(()),
+            Err(error) if error.is_already_there() => {
+                self.google.expect_account(&self.email(role));
+                Ok(())
+            }
             Err(cause) => {
                 let doing = format!("could not create the account `{id}`");
                 Err(SetupError::google(doing, cause))
@@ -171,10 +182,4 @@ impl Setup<'_> {
         accounts.retain(Account::is_ours);
         Ok(accounts)
     }
-}
-
-/// True for the refusals that an account meets which was made just now, where it is known that the
-/// caller may read accounts.
-pub(super) fn is_young(error: &GoogleError) -> bool {
-    error.status() == Some(403) && !error.is_service_disabled()
 }

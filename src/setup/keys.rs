@@ -146,8 +146,8 @@ impl Setup<'_> {
                 Ok(key) => return Ok(key),
                 Err(error) => error,
             };
-            let young = error.is_not_found() || super::accounts::is_young(&error);
-            let later = young || (error.is_temporary() && error.status().is_some());
+            let later =
+                self.is_young(email, &error) || (error.is_temporary() && error.status().is_some());
             if !later || !patience.wait().await {
                 return Err(self.no_key(email, error).await);
             }

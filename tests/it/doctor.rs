@@ -278,7 +278,7 @@ fn a_gcr_io_repository_that_no_push_may_make_is_told() {
     error: there is no repository `gcr.io` in the location `us` of `acme`
 
     hint: create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
-    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter`
+    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter --condition=None`
     ");
 }
 
@@ -299,7 +299,7 @@ fn a_project_that_never_moved_is_told() {
       caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 412 Precondition Failed
       caused by: Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
 
-    hint: the gcr.io names of `acme` were never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate --projects=acme`, or push to a `LOCATION-docker.pkg.dev` host
+    hint: the gcr.io names of `acme` were never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate --projects=acme --quiet`, or push to a `LOCATION-docker.pkg.dev` host
     ");
 }
 

@@ -136,8 +136,8 @@ fn help_reads_like_this() {
       source_password *
           Password or token for the registry of `image`, and for no other. Needs `source_username`.
       github_token *
-          GitHub's token, for `ghcr.io` and no other registry; default none, and in the GitHub action
-          the job's own.
+          GitHub's token, for `ghcr.io` and no other registry, and for `setup` to ask GitHub for a
+          repository's numbers; default none, and in the GitHub action the job's own.
       missing_credentials
           What is done where there is no credential at all for a Google host, as in a pull request of a
           fork: `fail` (default), or `skip`: the image is checked, what would be pushed is told, and the

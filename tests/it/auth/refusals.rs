@@ -94,7 +94,7 @@ fn a_provider_that_is_none_is_told_what_is_wrong_with_it() {
     ");
     insta::assert_snapshot!(with(&format!("projects/{NUMBER}/{pool}")), @"
     error: an input cannot be used
-      `workload_identity_provider`: it names a pool, and no provider of it: `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`; `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global` lists them (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
+      `workload_identity_provider`: it names a pool, and no provider of it: `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`; `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global --project=123456789012` lists them (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
     hint: `gcr-push --help` tells what every variable means
     ");
@@ -169,7 +169,7 @@ fn a_token_for_another_audience_or_of_another_issuer_is_told() {
               caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
               caused by: invalid_grant: The audience in ID Token [https://github.com/acme] does not match the expected audience.
 
-            hint: the token is for `https://github.com/acme`: let the CI make it for `https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github`, or allow its audience in the provider: `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --allowed-audiences=https://github.com/acme`
+            hint: the token is for `https://github.com/acme`: let the CI make it for `https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github`, or have the provider allow it: `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --allowed-audiences=https://github.com/acme`, where the list replaces the one that `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.allowedAudiences)'` shows
             "),
             false => insta::assert_snapshot!(told, @"
             error: could not sign in to `gcr.io`
@@ -195,9 +195,9 @@ fn an_account_that_may_not_be_acted_as_is_told_with_the_binding_that_lets() {
     insta::assert_snapshot!(told(&google, keyless(), 3), @"
     error: could not sign in to `gcr.io`
       caused by: could not act as `ci@acme.iam.gserviceaccount.com` at https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@acme.iam.gserviceaccount.com:generateAccessToken
-      caused by: PERMISSION_DENIED: Permission 'iam.serviceAccounts.getAccessToken' denied on resource 'projects/acme/serviceAccounts/ci@acme.iam.gserviceaccount.com' (or it may not exist).
+      caused by: 403 PERMISSION_DENIED: Permission 'iam.serviceAccounts.getAccessToken' denied on resource 'projects/acme/serviceAccounts/ci@acme.iam.gserviceaccount.com' (or it may not exist).
 
-    hint: let it act as the account: `gcloud iam service-accounts add-iam-policy-binding ci@acme.iam.gserviceaccount.com --role=roles/iam.workloadIdentityUser --member='principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/attribute.repository/acme/shop'`; it takes effect within minutes
+    hint: let it act as the account: `gcloud iam service-accounts add-iam-policy-binding ci@acme.iam.gserviceaccount.com --role=roles/iam.workloadIdentityUser --member=principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/attribute.repository/acme/shop --condition=None`, which takes effect only where the provider maps `attribute.repository`: `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global --project=123456789012 --format='value(name,attributeMapping)'` shows what it maps; it takes effect within minutes
     hint: check that the account is there: `gcloud iam service-accounts describe ci@acme.iam.gserviceaccount.com`; or leave `service_account` out and give the roles to the identity itself
     ");
     may_impersonate(&google);
@@ -207,9 +207,9 @@ fn an_account_that_may_not_be_acted_as_is_told_with_the_binding_that_lets() {
     insta::assert_snapshot!(told(&google, keyless(), 3), @"
     error: could not sign in to `gcr.io`
       caused by: could not act as `ci@acme.iam.gserviceaccount.com` at https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@acme.iam.gserviceaccount.com:generateAccessToken
-      caused by: PERMISSION_DENIED: IAM Service Account Credentials API has not been used in project 123456789012 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=123456789012 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
+      caused by: 403 PERMISSION_DENIED: IAM Service Account Credentials API has not been used in project 123456789012 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=123456789012 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
 
-    hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=acme`
+    hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=123456789012`; where it was enabled just now, it takes a few minutes to be known everywhere
     ");
     assert!(!arrived(&google));
 }
@@ -228,7 +228,7 @@ fn an_identity_without_a_role_is_told_the_binding_for_itself() {
       caused by: GET https://gcr.io/v2/acme/app/manifests/1: 403 DENIED
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
 
-    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/attribute.repository/acme/shop --role=roles/artifactregistry.writer`
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/attribute.repository/acme/shop --role=roles/artifactregistry.writer`, which takes effect only where the provider maps `attribute.repository`: `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global --project=123456789012 --format='value(name,attributeMapping)'` shows what it maps
     hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
     "#);
 }
@@ -243,7 +243,7 @@ fn a_job_that_may_have_no_token_any_more_is_told() {
     insta::assert_snapshot!(told(&google, run, 3), @"
     error: could not sign in to `gcr.io`
       caused by: could not get an OIDC token from https://pipelines.actions.githubusercontent.com/abc/00000000/_apis/distributedtask/idtoken
-      caused by: the answer is 401 Unauthorized
+      caused by: 401 Unauthorized: The job is not known, or has ended.
 
     hint: on GitHub the job needs `permissions: id-token: write`, and the URL serves for as long as the job runs
     ");

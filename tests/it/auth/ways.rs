@@ -300,6 +300,7 @@ fn a_person_or_a_key_may_act_as_a_service_account() {
 fn on_a_machine(google: &Google, account: Option<&str>, flavor: bool) -> Run {
     let machine = Machine {
         account: account.map(str::to_owned),
+        scopes: vec!["cloud-platform"],
         flavor,
     };
     google.standin.change(|it| it.machine = Some(machine));

@@ -141,7 +141,7 @@ fn gcr_io_without_the_right_to_make_its_repository_is_told() {
       caused by: gcr.io repo does not exist. Creating on push requires the artifactregistry.repositories.createOnPush permission
 
     hint: create the repository once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
-    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter`
+    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter --condition=None`
     ");
     let eu = "eu.gcr.io/acme/app:1";
     insta::assert_snapshot!(refused(&google, push(&google, docker(), eu), 3), @"
@@ -150,7 +150,7 @@ fn gcr_io_without_the_right_to_make_its_repository_is_told() {
       caused by: gcr.io repo does not exist. Creating on push requires the artifactregistry.repositories.createOnPush permission
 
     hint: create the repository once: `gcloud artifacts repositories create eu.gcr.io --repository-format=docker --location=europe --project=acme`
-    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter`
+    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter --condition=None`
     ");
 }
 
@@ -183,14 +183,14 @@ fn gcr_io_that_was_never_moved_to_artifact_registry_is_told() {
               caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 412 Precondition Failed
               caused by: Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
 
-            hint: the gcr.io names of `acme` were never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate --projects=acme`, or push to a `LOCATION-docker.pkg.dev` host
+            hint: the gcr.io names of `acme` were never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate --projects=acme --quiet`, or push to a `LOCATION-docker.pkg.dev` host
             "),
             _ => insta::assert_snapshot!(told, @"
             error: could not push to `gcr.io/acme/app:1`
               caused by: GET https://gcr.io/v2/acme/app/manifests/1: 412 Precondition Failed
               caused by: Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
 
-            hint: the gcr.io names of `acme` were never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate --projects=acme`, or push to a `LOCATION-docker.pkg.dev` host
+            hint: the gcr.io names of `acme` were never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate --projects=acme --quiet`, or push to a `LOCATION-docker.pkg.dev` host
             "),
         }
     }
@@ -265,7 +265,7 @@ fn a_registry_that_is_out_of_order_is_worth_another_try() {
     insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 4), @"
     error: could not sign in to `us-docker.pkg.dev`
       caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
-      caused by: the answer is no OAuth token; a proxy or an outage may have answered instead
+      caused by: the answer is 503 Service Unavailable
 
     hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place
     ");

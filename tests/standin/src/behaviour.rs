@@ -187,6 +187,8 @@ pub enum Challenge {
 pub struct Machine {
     /// The service account that it has.
     pub account: Option<String>,
+    /// What its tokens are for, by the ends of their names.
+    pub scopes: Vec<&'static str>,
     /// Its metadata server says that it is Google's; other clouds have one at the same address.
     pub flavor: bool,
 }

@@ -16,6 +16,7 @@ const KEPT: &[&str] = &[
     "range",
     "transfer-encoding",
     "user-agent",
+    "x-goog-user-project",
 ];
 
 /// One request as it was received.

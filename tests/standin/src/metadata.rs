@@ -43,7 +43,8 @@ fn of_machine(
     let recursive = call.query.get("recursive") == Some("true");
     match path {
         "/computeMetadata/v1/instance/service-accounts/default/" if recursive => {
-            let scopes = ["https://www.googleapis.com/auth/cloud-platform"];
+            let full = |scope: &&str| format!("https://www.googleapis.com/auth/{scope}");
+            let scopes: Vec<String> = machine.scopes.iter().map(full).collect();
             let body = json!({"email": account?, "scopes": scopes, "aliases": ["default"]});
             Ok(answer::json_body(200, &body))
         }

@@ -196,6 +196,7 @@ fn github_and_gitlab_hand_out_tokens_to_the_job_alone() {
 fn the_metadata_server_answers_who_asks_as_its_own_machine_does() {
     let machine = Machine {
         account: Some(PUSHER.to_owned()),
+        scopes: vec!["cloud-platform"],
         flavor: true,
     };
     let standin = Standin::builder()

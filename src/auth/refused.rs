@@ -1,0 +1,152 @@
+//! What another side says when it gives no token, as far as advice depends on it.
+
+use std::fmt;
+
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use super::exchange::is_temporary;
+use super::quota;
+use crate::error::harmless;
+
+/// A refusal in words.
+#[derive(Debug)]
+pub struct Refused {
+    pub(super) status: StatusCode,
+    /// `invalid_grant`, `PERMISSION_DENIED`, …; none where the answer has no code.
+    pub(super) code: Option<String>,
+    /// `error_description`, the `message`, or the whole of a plain text.
+    pub(super) description: String,
+    /// `SERVICE_DISABLED`, …, where the answer is one of Google's APIs'
+    /// (<https://google.aip.dev/193#errorinfo>).
+    pub(super) reason: Option<String>,
+    /// The service and the project that an API is off in.
+    off: Option<(String, String)>,
+}
+
+impl Refused {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &str,
+        description: String,
+        details: &[Value],
+    ) -> Self {
+        let is_info = |detail: &&Value| {
+            let kind = detail["@type"].as_str();
+            kind.is_some_and(|kind| kind.ends_with("google.rpc.ErrorInfo"))
+        };
+        let info = details.iter().find(is_info).unwrap_or(&Value::Null);
+        let reason = info["reason"].as_str().map(str::to_owned);
+        let named = || {
+            let metadata = &info["metadata"];
+            let consumer = metadata["consumer"].as_str()?;
+            let project = consumer.strip_prefix("projects/")?;
+            Some((metadata["service"].as_str()?.to_owned(), project.to_owned()))
+        };
+        let off = match reason.as_deref() {
+            _ if quota::is_missing(&description) => None,
+            Some("SERVICE_DISABLED") => named().or_else(|| disabled_service(&description)),
+            _ => disabled_service(&description),
+        };
+        Self {
+            status,
+            code: Some(code.chars().take(100).collect()).filter(|code: &String| !code.is_empty()),
+            description,
+            reason,
+            off,
+        }
+    }
+
+    /// True where another try may do (RFC 6749 knows two such codes; the third is Google's).
+    pub(super) fn is_temporary(&self) -> bool {
+        let code = self.code.as_deref().unwrap_or_default();
+        is_temporary(self.status)
+            || matches!(
+                code,
+                "internal_failure"
+                    | "server_error"
+                    | "temporarily_unavailable"
+                    | "UNAVAILABLE"
+                    | "INTERNAL"
+                    | "RESOURCE_EXHAUSTED"
+                    | "DEADLINE_EXCEEDED"
+            )
+    }
+
+    /// True where these words are in the sentence.
+    pub(super) fn says(&self, words: &str) -> bool {
+        self.description.contains(words)
+    }
+
+    /// The command that turns the API on that is off, where one is.
+    pub(super) fn enable(&self) -> Option<String> {
+        let (service, project) = self.off.as_ref()?;
+        Some(format!(
+            "enable the API: `gcloud services enable {} --project={}`; where it was enabled just \
+             now, it takes a few minutes to be known everywhere",
+            harmless(service),
+            harmless(project)
+        ))
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.code {
+            // What every refusal of OAuth has.
+            Some(code) if self.status == StatusCode::BAD_REQUEST => {
+                formatter.write_str(&harmless(code))?;
+            }
+            Some(code) => write!(formatter, "{} {}", self.status.as_u16(), harmless(code))?,
+            None => write!(formatter, "{}", self.status)?,
+        }
+        match self.description.as_str() {
+            "" => Ok(()),
+            text => write!(formatter, ": {}", harmless(text)),
+        }
+    }
+}
+
+/// The service that is off, and the project that it is off in, out of Google's own sentence.
+fn disabled_service(sentence: &str) -> Option<(String, String)> {
+    if !sentence.contains("has not been used in project") {
+        return None;
+    }
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':');
+    let name = |rest: &str| {
+        let name: String = rest.chars().take_while(|c| is_name(*c)).collect();
+        Some(name).filter(|name| !name.is_empty())
+    };
+    let (_, address) = sentence.split_once("/apis/api/")?;
+    let (_, project) = sentence.split_once("has not been used in project ")?;
+    Some((name(address)?, name(project)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_project_of_an_api_that_is_off_is_the_one_that_the_answer_names() {
+        let sentence = "X API has not been used in project 42 before or it is disabled. Enable it \
+                        by visiting https://console.developers.google.com/apis/api/\
+                        x.googleapis.com/overview?project=42 then retry.";
+        let details = json!([{
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "SERVICE_DISABLED",
+            "metadata": {"service": "y.googleapis.com", "consumer": "projects/43"},
+        }]);
+        let details = details.as_array().unwrap();
+        for (details, expected) in [
+            (&[][..], Some(("x.googleapis.com", "42"))),
+            (details.as_slice(), Some(("y.googleapis.com", "43"))),
+        ] {
+            let refused = Refused::new(StatusCode::FORBIDDEN, "", sentence.to_owned(), details);
+            let off = refused.off.as_ref();
+            assert_eq!(off.map(|(a, b)| (a.as_str(), b.as_str())), expected);
+        }
+        assert_eq!(disabled_service("no."), None);
+    }
+}
