@@ -10,6 +10,7 @@ use super::paths::Paths;
 use super::values::{boolean, list, word};
 use super::{Command, Destinations};
 use crate::reference::{Endpoint, HostKind};
+use crate::secret::Secret;
 
 /// What `setup` is to do, and with which names.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct SetupRequest {
     pub forges: Vec<Forge>,
     /// The keys that are asked for.
     pub keys: Vec<(Role, PathBuf)>,
+    /// What GitHub is shown that is asked for the numbers of a repository.
+    pub github_token: Option<Secret>,
     /// Where the image of a first push is made.
     pub temporary_directory: PathBuf,
 }
@@ -144,6 +147,7 @@ pub(super) fn setup(
         puller,
         forges,
         keys: keys(given, paths, faults),
+        github_token: inputs.github_token.as_deref().map(Secret::new),
         temporary_directory: super::paths::temporary_directory(given),
     })
 }

@@ -183,7 +183,7 @@ impl Setup<'_> {
                             warnings.push(format!(
                                 "{} has `{}` on the whole project, {why}: where it only pushes or \
                                  pulls, `gcloud projects remove-iam-policy-binding {project} \
-                                 --member={} --role={}` takes it away",
+                                 --member={} --role={} --condition=None` takes it away",
                                 grant.member, grant.role, grant.member, grant.role
                             ));
                         }
@@ -200,7 +200,8 @@ impl Setup<'_> {
                     for key in keys.iter().filter(|key| key.is_old()) {
                         warnings.push(format!(
                             "the key {} of {email} is of {}: replace it, and delete it with \
-                             `gcloud iam service-accounts keys delete {} --iam-account={email}`",
+                             `gcloud iam service-accounts keys delete {} --iam-account={email} \
+                             --quiet`",
                             key.id(),
                             key.day(),
                             key.id()

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::forge::ForgeError;
 use super::project::role_with;
 use crate::auth::AuthError;
 use crate::config::{Forge, ForgeKind};
@@ -51,15 +52,15 @@ pub enum SetupError {
     NotEmpty(String),
     /// A pool that somebody else deleted.
     #[error("the workload identity pool `{0}` was deleted, and setup had not made it")]
-    ForeignPool(String),
+    ForeignPool(String, String),
     /// The forge does not tell the numbers of a repository.
     #[error("could not learn the numbers of {}", at(forge))]
     Forge {
         /// The repository.
         forge: Forge,
-        /// Why, where there was no answer at all.
+        /// Why.
         #[source]
-        cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+        cause: ForgeError,
     },
     /// An account that has as many keys as it may.
     #[error("could not make a key for `{0}`: it has {1} keys already, and may have no more")]
@@ -107,10 +108,10 @@ impl SetupError {
             Self::Permissions { .. } => ExitCode::Denied,
             Self::Deleted(_)
             | Self::WrongRepository(..)
-            | Self::ForeignPool(_)
+            | Self::ForeignPool(..)
             | Self::InTheWay(..) => ExitCode::Usage,
-            Self::Forge { cause: None, .. } => ExitCode::Usage,
-            Self::Forge { .. } | Self::NotEnabled(_) => ExitCode::Temporary,
+            Self::Forge { cause, .. } => cause.exit_code(),
+            Self::NotEnabled(_) => ExitCode::Temporary,
             Self::SignIn(_, cause) => cause.exit_code(),
             Self::FirstPush(_, cause) => cause.exit_code(),
             Self::NotEmpty(_)
@@ -146,7 +147,7 @@ impl Hint for SetupError {
                 let grant = |role: &str| {
                     format!(
                         "have the role granted: `gcloud projects add-iam-policy-binding {project} \
-                         --member=user:YOU --role={role}`"
+                         --member=user:YOU --role={role} --condition=None`"
                     )
                 };
                 roles.into_iter().map(grant).collect()
@@ -160,14 +161,16 @@ impl Hint for SetupError {
             Self::NotEmpty(_) => {
                 vec!["delete its images first, if nobody needs them".to_owned()]
             }
-            Self::ForeignPool(pool) => vec![format!(
+            Self::ForeignPool(pool, project) => vec![format!(
                 "its name stays taken for thirty days: `gcloud iam workload-identity-pools \
-                 undelete {pool} --location=global` brings it back, and this goes on from there"
+                 undelete {pool} --location=global --project={project} --quiet` brings it back, and \
+                 this goes on from there"
             )],
-            Self::Forge { forge, .. } => forge_hints(forge),
+            Self::Forge { forge, cause } => cause.hints(forge),
             Self::TooManyKeys(email, ..) => vec![format!(
                 "delete one that nobody uses: `gcloud iam service-accounts keys list \
-                 --iam-account={email} --managed-by=user` shows them, `… keys delete ID` deletes"
+                 --iam-account={email} --managed-by=user` shows them, and `gcloud iam \
+                 service-accounts keys delete ID --iam-account={email} --quiet` deletes one"
             )],
             Self::InTheWay(..) => vec!["choose another file in `setup_key`".to_owned()],
             Self::File(..) => vec!["name a file in a folder that is there".to_owned()],
@@ -187,7 +190,7 @@ fn project_hints(project: &str, cause: &GoogleError) -> Vec<String> {
              `gcloud projects undelete {project}` brings it back"
         )];
     }
-    if cause.status() == Some(403) && !cause.is_service_disabled() {
+    if cause.status() == Some(403) && cause.may_be_young() {
         let mut hints = vec![
             "check `project_id`: Google says the same of a project that is not there".to_owned(),
         ];
@@ -202,30 +205,6 @@ fn project_hints(project: &str, cause: &GoogleError) -> Vec<String> {
         return hints;
     }
     own
-}
-
-fn forge_hints(forge: &Forge) -> Vec<String> {
-    let path = &forge.path;
-    match &forge.kind {
-        ForgeKind::GitHub => vec![
-            "a private repository's are told to its members alone: give them with it, as \
-             `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`"
-                .to_owned(),
-            format!(
-                "`gh api repos/{path} --jq '\"\\(.full_name)#\\(.owner.id)/\\(.id)\"'` prints just \
-                 that"
-            ),
-        ],
-        ForgeKind::GitLab(host) => vec![
-            format!(
-                "a private project's are told to its members alone: give them with it, as \
-                 `setup_gitlab: https://{host}/{path}#NAMESPACE_ID/PROJECT_ID`"
-            ),
-            "its jobs have them in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; run there, setup \
-             takes them from these"
-                .to_owned(),
-        ],
-    }
 }
 
 fn at(forge: &Forge) -> String {

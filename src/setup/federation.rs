@@ -136,7 +136,8 @@ impl Setup<'_> {
         Ok(match self.found(&self.pool_path(&pool.id)).await? {
             None => Step::new(Verdict::Create, what, pool.purpose.clone(), Some(create)),
             Some(found) if found.is_deleted() && !found.is_ours() => {
-                return Err(SetupError::ForeignPool(pool.id.clone()));
+                let project = self.request.project.clone();
+                return Err(SetupError::ForeignPool(pool.id.clone(), project));
             }
             Some(found) if found.is_deleted() => {
                 let work = Work::RestorePool(pool.clone());

@@ -233,7 +233,7 @@ fn a_deleted_pool_that_was_never_ours_is_told() {
     insta::assert_snapshot!(outcome.error(), @"
     error: the workload identity pool `gcr-push-github` was deleted, and setup had not made it
 
-    hint: its name stays taken for thirty days: `gcloud iam workload-identity-pools undelete gcr-push-github --location=global` brings it back, and this goes on from there
+    hint: its name stays taken for thirty days: `gcloud iam workload-identity-pools undelete gcr-push-github --location=global --project=acme --quiet` brings it back, and this goes on from there
     ");
 }
 
@@ -349,10 +349,10 @@ fn what_is_too_much_is_named() {
     let outcome = cloud.apply().succeeds();
     insta::assert_snapshot!(outcome.stderr, @"
     WARN gcr-puller@acme.iam.gserviceaccount.com may push to `projects/acme/locations/us/repositories/gcr.io` as well, by a role that it has elsewhere: whoever reads a cluster's pull secret could replace images
-    WARN serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com has `roles/storage.admin` on the whole project, which is the first push's on the old registry, and opens every bucket: where it only pushes or pulls, `gcloud projects remove-iam-policy-binding acme --member=serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com --role=roles/storage.admin` takes it away
-    WARN serviceAccount:gcr-puller@acme.iam.gserviceaccount.com has `roles/artifactregistry.writer` on the whole project, which opens every repository: where it only pushes or pulls, `gcloud projects remove-iam-policy-binding acme --member=serviceAccount:gcr-puller@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer` takes it away
-    WARN serviceAccount:ci@acme.iam.gserviceaccount.com has `roles/editor` on the whole project, which opens nearly all that is in it: where it only pushes or pulls, `gcloud projects remove-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/editor` takes it away
-    WARN the key abababababababababababababababababababab of gcr-puller@acme.iam.gserviceaccount.com is of 2024-03-09: replace it, and delete it with `gcloud iam service-accounts keys delete abababababababababababababababababababab --iam-account=gcr-puller@acme.iam.gserviceaccount.com`
+    WARN serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com has `roles/storage.admin` on the whole project, which is the first push's on the old registry, and opens every bucket: where it only pushes or pulls, `gcloud projects remove-iam-policy-binding acme --member=serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com --role=roles/storage.admin --condition=None` takes it away
+    WARN serviceAccount:gcr-puller@acme.iam.gserviceaccount.com has `roles/artifactregistry.writer` on the whole project, which opens every repository: where it only pushes or pulls, `gcloud projects remove-iam-policy-binding acme --member=serviceAccount:gcr-puller@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer --condition=None` takes it away
+    WARN serviceAccount:ci@acme.iam.gserviceaccount.com has `roles/editor` on the whole project, which opens nearly all that is in it: where it only pushes or pulls, `gcloud projects remove-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/editor --condition=None` takes it away
+    WARN the key abababababababababababababababababababab of gcr-puller@acme.iam.gserviceaccount.com is of 2024-03-09: replace it, and delete it with `gcloud iam service-accounts keys delete abababababababababababababababababababab --iam-account=gcr-puller@acme.iam.gserviceaccount.com --quiet`
     ");
     insta::assert_snapshot!(outcome.stdout.lines().skip_while(|line| !line.starts_with("ACCOUNT")).collect::<Vec<_>>().join("\n"), @"
     ACCOUNT                                  REGISTRY  CHECKED           HOW

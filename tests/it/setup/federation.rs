@@ -1,6 +1,7 @@
 //! Pushing without a key: what Google is told of a repository, and what its owner pastes.
 
 use serde_json::json;
+use standin::{Fault, FaultAction, RequestKind};
 
 use super::*;
 use crate::support::images::{Picture, classic_archive};
@@ -117,6 +118,7 @@ fn a_private_repository_is_given_with_its_numbers() {
         .fails_with(2);
     insta::assert_snapshot!(refused.error(), @r#"
     error: could not learn the numbers of `github.com/acme/secret`
+      caused by: there is no such repository, or it is a private one
 
     hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
     hint: `gh api repos/acme/secret --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints just that
@@ -127,6 +129,7 @@ fn a_private_repository_is_given_with_its_numbers() {
         .fails_with(2);
     insta::assert_snapshot!(refused.error(), @"
     error: could not learn the numbers of `gitlab.example.com/acme/secret`
+      caused by: there is no such repository, or it is a private one
 
     hint: a private project's are told to its members alone: give them with it, as `setup_gitlab: https://gitlab.example.com/acme/secret#NAMESPACE_ID/PROJECT_ID`
     hint: its jobs have them in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; run there, setup takes them from these
@@ -243,4 +246,117 @@ fn a_job_of_that_repository_pushes_by_what_is_pasted_and_no_other_job_does() {
     push("456", "999").fails_with(3);
     push("456", "123").succeeds();
     assert!(cloud.standin.tags("gcr.io", "acme/app").contains_key("1"));
+}
+
+/// Answers each of so many look-ups of a repository so.
+fn answer(cloud: &Cloud, host: &str, times: u32, code: u16, body: &str, headers: &[(&str, &str)]) {
+    let headers = headers.iter();
+    let refused = FaultAction::Status {
+        code,
+        retry_after: None,
+        body: Some(body.to_owned()),
+        headers: headers
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    };
+    let fault = Fault::once(RequestKind::Other, refused).at(host);
+    cloud.standin.fault(fault.times(times));
+}
+
+#[test]
+fn a_forge_s_limit_is_no_private_repository() {
+    let limit = r#"{"message":"API rate limit exceeded for 192.0.2.1.","documentation_url":"x"}"#;
+    let cloud = Cloud::new();
+    let used_up = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")];
+    answer(&cloud, "api.github.com", 1, 403, limit, &used_up);
+    let refused = cloud.setup().set("setup_github", "acme/api").fails_with(4);
+    insta::assert_snapshot!(refused.error(), @r#"
+    error: could not learn the numbers of `github.com/acme/api`
+      caused by: 403 Forbidden: too much was asked for: API rate limit exceeded for 192.0.2.1.
+
+    hint: run this again in an hour, or give `github_token`: with it many more requests are allowed
+    hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
+    hint: `gh api repos/acme/api --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints just that
+    "#);
+    answer(
+        &cloud,
+        "gitlab.com",
+        1,
+        429,
+        r#"{"message":"Retry later"}"#,
+        &[],
+    );
+    let gitlab = "https://gitlab.com/acme/api";
+    let refused = cloud.setup().set("setup_gitlab", gitlab).fails_with(4);
+    insta::assert_snapshot!(refused.error(), @"
+    error: could not learn the numbers of `gitlab.com/acme/api`
+      caused by: 429 Too Many Requests: too much was asked for: Retry later
+
+    hint: run this again in a few minutes
+    hint: a private project's are told to its members alone: give them with it, as `setup_gitlab: https://gitlab.com/acme/api#NAMESPACE_ID/PROJECT_ID`
+    hint: its jobs have them in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; run there, setup takes them from these
+    ");
+    answer(&cloud, "api.github.com", 1, 502, "<html>", &[]);
+    let refused = cloud.setup().set("setup_github", "acme/api").fails_with(4);
+    insta::assert_snapshot!(refused.error(), @r#"
+    error: could not learn the numbers of `github.com/acme/api`
+      caused by: 502 Bad Gateway
+
+    hint: the trouble is theirs: run this again in a few minutes
+    hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
+    hint: `gh api repos/acme/api --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints just that
+    "#);
+}
+
+#[test]
+fn a_forge_that_cannot_tell_for_now_is_asked_again() {
+    let cloud = Cloud::new();
+    answer(&cloud, "api.github.com", 2, 503, "", &[]);
+    answer(&cloud, "gitlab.com", 1, 429, "", &[("retry-after", "1")]);
+    cloud
+        .setup()
+        .set("setup_github", "acme/api")
+        .set("setup_gitlab", "https://gitlab.com/acme/api")
+        .succeeds();
+}
+
+#[test]
+fn github_is_shown_its_token_and_a_gitlab_is_not() {
+    let cloud = Cloud::new();
+    cloud
+        .setup()
+        .set("setup_github", "acme/api")
+        .set("setup_gitlab", "https://gitlab.com/acme/api")
+        .set("github_token", "ghs_0123456789abcdefghij")
+        .succeeds();
+    let requests = cloud.standin.requests();
+    let shown = |host: &str| {
+        let one = requests
+            .iter()
+            .find(|one| one.host == host && one.method == "GET");
+        one.unwrap().authorization.clone()
+    };
+    assert!(shown("api.github.com").is_some(), "{requests:?}");
+    assert!(shown("gitlab.com").is_none());
+    answer(
+        &cloud,
+        "api.github.com",
+        1,
+        401,
+        r#"{"message":"Bad credentials"}"#,
+        &[],
+    );
+    let refused = cloud
+        .setup()
+        .set("setup_github", "acme/api")
+        .set("github_token", "ghs_0123456789abcdefghij")
+        .fails_with(3);
+    insta::assert_snapshot!(refused.error(), @r#"
+    error: could not learn the numbers of `github.com/acme/api`
+      caused by: 401 Unauthorized: Bad credentials
+
+    hint: `github_token` is not valid, or no longer: leave it out for a public repository, or give another
+    hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
+    hint: `gh api repos/acme/api --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints just that
+    "#);
 }

@@ -118,7 +118,7 @@ fn the_limit_of_ten_keys_is_told_as_such() {
       caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-puller@acme.iam.gserviceaccount.com/keys: 400 FAILED_PRECONDITION
       caused by: Precondition check failed.
 
-    hint: delete one that nobody uses: `gcloud iam service-accounts keys list --iam-account=gcr-puller@acme.iam.gserviceaccount.com --managed-by=user` shows them, `… keys delete ID` deletes
+    hint: delete one that nobody uses: `gcloud iam service-accounts keys list --iam-account=gcr-puller@acme.iam.gserviceaccount.com --managed-by=user` shows them, and `gcloud iam service-accounts keys delete ID --iam-account=gcr-puller@acme.iam.gserviceaccount.com --quiet` deletes one
     ");
     assert!(!outcome.directory.path().join("puller.json").exists());
 }

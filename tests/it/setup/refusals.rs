@@ -146,10 +146,10 @@ fn permissions_that_are_missing_are_told_before_the_first_change() {
       `iam.workloadIdentityPools.create` is in `roles/iam.workloadIdentityPoolAdmin`
       `serviceusage.services.enable` is in `roles/serviceusage.serviceUsageAdmin`
 
-    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/artifactregistry.admin`
-    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/iam.serviceAccountAdmin`
-    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/iam.workloadIdentityPoolAdmin`
-    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/serviceusage.serviceUsageAdmin`
+    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/artifactregistry.admin --condition=None`
+    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/iam.serviceAccountAdmin --condition=None`
+    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/iam.workloadIdentityPoolAdmin --condition=None`
+    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/serviceusage.serviceUsageAdmin --condition=None`
     ");
     // The plan is shown, and then what would stop it.
     let shown = cloud.setup().fails_with(3);
@@ -339,5 +339,67 @@ fn an_answer_that_is_not_google_s_is_told_as_such() {
       caused by: the answer is no JSON
 
     hint: check that no proxy or sign-in page answers in Google's place
+    ");
+}
+
+#[test]
+fn a_refusal_of_service_controls_is_told_at_once_and_is_no_young_account() {
+    let cloud = Cloud::new();
+    let body = json!({"error": {
+        "code": 403,
+        "message": "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1_x.",
+        "status": "PERMISSION_DENIED",
+        "details": [{
+            "@type": "type.googleapis.com/google.rpc.PreconditionFailure",
+            "violations": [{"type": "VPC_SERVICE_CONTROLS", "description": "Ab-1_x"}],
+        }],
+    }});
+    let refused = FaultAction::Status {
+        code: 403,
+        retry_after: None,
+        body: Some(body.to_string()),
+        headers: Vec::new(),
+    };
+    cloud.apply().succeeds();
+    cloud.standin.clear_requests();
+    let path = format!("GET /v1/projects/acme/serviceAccounts/{PUSHER}");
+    cloud
+        .standin
+        .fault(Fault::always(RequestKind::Api, refused).path(&path));
+    insta::assert_snapshot!(told(cloud.apply(), 3), @"
+    error: could not look at the account `gcr-pusher@acme.iam.gserviceaccount.com`
+      caused by: GET https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-pusher@acme.iam.gserviceaccount.com: 403 PERMISSION_DENIED
+      caused by: Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1_x.
+
+    hint: the organisation's VPC Service Controls do not allow this from here: who administers them finds the request by `Ab-1_x` and can allow it with an ingress rule or an access level
+    ");
+    let requests = cloud.standin.requests();
+    let asked = requests.iter().filter(|one| one.path.ends_with(PUSHER));
+    assert_eq!(asked.count(), 1);
+}
+
+#[test]
+fn an_account_that_this_run_did_not_make_is_not_waited_for() {
+    let cloud = Cloud::new();
+    cloud.apply().succeeds();
+    let body = json!({"error": {
+        "code": 403,
+        "message": "Permission 'iam.serviceAccounts.get' denied on resource (or it may not exist).",
+        "status": "PERMISSION_DENIED",
+    }});
+    let refused = FaultAction::Status {
+        code: 403,
+        retry_after: None,
+        body: Some(body.to_string()),
+        headers: Vec::new(),
+    };
+    let path = format!("GET /v1/projects/acme/serviceAccounts/{PUSHER}");
+    cloud
+        .standin
+        .fault(Fault::always(RequestKind::Api, refused).path(&path));
+    insta::assert_snapshot!(told(cloud.apply(), 3), @"
+    error: could not look at the account `gcr-pusher@acme.iam.gserviceaccount.com`
+      caused by: GET https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-pusher@acme.iam.gserviceaccount.com: 403 PERMISSION_DENIED
+      caused by: Permission 'iam.serviceAccounts.get' denied on resource (or it may not exist).
     ");
 }
