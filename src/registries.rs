@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::auth::Credentials;
+use crate::auth::{AuthError, Credential, Credentials};
 use crate::doctor;
 use crate::error::Error;
 use crate::network::Network;
@@ -116,7 +116,13 @@ impl<'a> Registries<'a> {
     async fn open_now(&self, endpoint: &Endpoint, purpose: Use) -> Result<Arc<Registry>, Error> {
         let credentials = self.credentials;
         let credential = match purpose {
-            Use::Read | Use::List => credentials.for_source(endpoint).await,
+            Use::Read => credentials.for_source(endpoint).await,
+            // What is public is listed to anybody.
+            Use::List if endpoint.is_read_only() => credentials.for_source(endpoint).await,
+            Use::List => match credentials.for_destination(endpoint).await {
+                Err(AuthError::NoCredential(_)) => Ok(Credential::Anonymous),
+                found => found,
+            },
             Use::Write | Use::WriteIfWell => credentials.for_destination(endpoint).await,
         };
         let credential = credential.map_err(Error::Auth)?;

@@ -24,7 +24,8 @@ use super::http::read_bounded;
 use crate::auth::logins::PasswordKind;
 use crate::auth::{Credential, Shown};
 use crate::network::Pace;
-use crate::secret::Secret;
+use crate::reference::Endpoint;
+use crate::secret::{Secret, redact};
 
 /// The current token of each repository, bought when it is first needed.
 pub(super) struct Tokens {
@@ -120,7 +121,7 @@ impl Tokens {
                 text = text.replace(secret.as_str(), "***");
             }
         }
-        text.into_bytes()
+        redact(&text).into_bytes()
     }
 
     fn remember(&self, authorization: &Authorization) {
@@ -141,6 +142,14 @@ impl Tokens {
             Challenge::Bearer { realm, service } => Some((realm, service.as_deref())),
             Challenge::None | Challenge::Basic => None,
         }
+    }
+
+    /// True where listing shows the credential itself: Google's registries give anybody a token
+    /// who has none.
+    fn shows_itself(&self) -> bool {
+        let host = self.root.host_str().and_then(|host| host.parse().ok());
+        let is_google = host.is_some_and(|host: Endpoint| host.is_google());
+        !(is_google && matches!(self.credential, Credential::Anonymous))
     }
 
     /// True where the credential is an OAuth token of Google's.
@@ -235,7 +244,7 @@ impl Tokens {
                     })
                     .await;
             }
-            Challenge::Bearer { .. } if *access == Access::List => {
+            Challenge::Bearer { .. } if *access == Access::List && self.shows_itself() => {
                 return self
                     .login_itself(&credential, |shown| Authorization::Bearer(shown.password))
                     .await;

@@ -5,7 +5,7 @@ mod gcloud;
 mod many;
 
 use serde_json::Value;
-use standin::{Fault, FaultAction, RequestKind};
+use standin::{Behaviour, Fault, FaultAction, RequestKind};
 
 use crate::mirror::seed;
 use crate::support::google::Google;
@@ -245,4 +245,33 @@ fn one_that_cannot_be_listed_does_not_keep_the_others_back() {
 
     hint: check `image`, or `project_id`, `repository` and `name`
     ");
+}
+
+#[test]
+fn what_anybody_may_read_is_listed_without_a_credential() {
+    let google = Google::with(Behaviour {
+        anonymous_pull: true,
+        ..Behaviour::default()
+    });
+    put(&google, HOST, "acme/containers/app", "1");
+    let outcome = google
+        .reach(Run::command("list"))
+        .set("image", format!("{HOST}/acme/containers/app"))
+        .succeeds();
+    assert_eq!(rows(&outcome).len(), 1, "{}", outcome.stdout);
+    let google = Google::start();
+    put(&google, HOST, "acme/containers/app", "1");
+    let refused = google
+        .reach(Run::command("list"))
+        .set("image", format!("{HOST}/acme/containers/app"))
+        .fails_with(3);
+    insta::assert_snapshot!(refused.error(), @r#"
+    error: could not list `us-docker.pkg.dev/acme/containers/app`
+      caused by: GET https://us-docker.pkg.dev/v2/token?scope=repository:acme/containers/app:pull: 403 DENIED
+      caused by: Unauthenticated request. Unauthenticated requests do not have permission "artifactregistry.repositories.downloadArtifacts" on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
+
+    hint: nothing was shown to `us-docker.pkg.dev`: give `credentials_json` (a service-account key), `access_token`, or `workload_identity_provider`
+    hint: whoever that signs in needs the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ACCOUNT --role=roles/artifactregistry.reader`, where ACCOUNT is that account
+    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+    "#);
 }
