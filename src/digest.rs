@@ -47,8 +47,28 @@ impl Digest {
 
 /// A text that is no digest of the one algorithm in use.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{}` is no digest: expected `sha256:` and 64 hexadecimal digits", .0.escape_debug())]
-pub struct DigestError(String);
+pub enum DigestError {
+    /// No digest at all, or one whose hash has not the length that it should have.
+    #[error("`{}` is no digest: expected `sha256:` and 64 hexadecimal digits", .0.escape_debug())]
+    NoDigest(String),
+    /// One of another algorithm (OCI image spec, `descriptor.md`, "Registered algorithms").
+    #[error("a digest by `{0}` is not understood, only one by `sha256`")]
+    OtherAlgorithm(String),
+}
+
+/// The algorithm of a digest, where it is another one than SHA-256 (OCI image spec,
+/// `descriptor.md`, "Digests").
+pub(crate) fn other_algorithm(digest: &str) -> Option<&str> {
+    let (algorithm, hash) = digest.split_once(':')?;
+    let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+._-".contains(&b);
+    let is_hash = |b: u8| b.is_ascii_alphanumeric() || b"=_-".contains(&b);
+    let is_other = !matches!(algorithm, "" | "sha256")
+        && algorithm.len() <= 32
+        && algorithm.bytes().all(is_name)
+        && !hash.is_empty()
+        && hash.bytes().all(is_hash);
+    is_other.then_some(algorithm)
+}
 
 impl FromStr for Digest {
     type Err = DigestError;
@@ -62,7 +82,10 @@ impl FromStr for Digest {
         if valid {
             Ok(Self(text.to_owned()))
         } else {
-            Err(DigestError(text.chars().take(100).collect()))
+            Err(match other_algorithm(text) {
+                Some(algorithm) => DigestError::OtherAlgorithm(algorithm.to_owned()),
+                None => DigestError::NoDigest(text.chars().take(100).collect()),
+            })
         }
     }
 }

@@ -32,6 +32,7 @@ pub mod digest;
 pub mod doctor;
 pub mod error;
 pub mod google;
+mod json;
 pub mod kubernetes;
 pub mod list;
 pub mod logging;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::logins::PasswordKind;
 use crate::error::harmless;
+use crate::json;
 use crate::reference::Endpoint;
 use crate::secret::Secret;
 
@@ -124,7 +125,7 @@ impl DockerConfig {
     /// # Errors
     ///
     /// When it is no such JSON. Single broken entries are told when they are needed.
-    pub fn parse(json: &str) -> Result<Self, DockerConfigError> {
+    pub fn parse(text: &str) -> Result<Self, DockerConfigError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct File {
@@ -132,12 +133,12 @@ impl DockerConfig {
             cred_helpers: Option<BTreeMap<String, String>>,
             creds_store: Option<String>,
         }
-        let file: File = serde_json::from_str(json).map_err(|_| DockerConfigError::NotJson)?;
+        let file: File = json::from_str(text).map_err(|_| DockerConfigError::NotJson)?;
         let is_config =
             file.auths.is_some() || file.cred_helpers.is_some() || file.creds_store.is_some();
         let auths = match is_config {
             true => file.auths.unwrap_or_default(),
-            false => of_dockercfg(json)?,
+            false => of_dockercfg(text)?,
         };
         let logins = auths.into_iter().map(|(server, entry)| {
             let stored = entry.map_or(Stored::Empty, StoredEntry::read);
@@ -254,9 +255,9 @@ impl StoredEntry {
 }
 
 /// The form before `auths`: servers at the top. Whatever else is JSON is told by name.
-fn of_dockercfg(json: &str) -> Result<BTreeMap<String, Option<StoredEntry>>, DockerConfigError> {
+fn of_dockercfg(text: &str) -> Result<BTreeMap<String, Option<StoredEntry>>, DockerConfigError> {
     let object: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(json).map_err(|_| DockerConfigError::NotJson)?;
+        serde_json::from_str(text).map_err(|_| DockerConfigError::NotJson)?;
     if object.contains_key("kind") && object.contains_key("apiVersion") {
         return Err(DockerConfigError::Other(A_SECRET));
     }
@@ -271,7 +272,7 @@ fn of_dockercfg(json: &str) -> Result<BTreeMap<String, Option<StoredEntry>>, Doc
     });
     entries
         .map(|(server, value)| {
-            let entry = serde_json::from_value(value).map_err(|_| DockerConfigError::NotJson)?;
+            let entry = json::from_value(value).map_err(|_| DockerConfigError::NotJson)?;
             Ok((server, Some(entry)))
         })
         .collect()
@@ -321,8 +322,29 @@ fn decode(auth: &str) -> Option<(String, Secret)> {
 mod tests {
     use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
+    use crate::json::variants;
+
+    proptest! {
+        #[test]
+        fn a_config_is_read_however_its_fields_are_written(
+            text in variants::of(
+                json!({"auths": {"r.example": {"username": "a", "password": "b"}}}),
+                variants::Fields {
+                    all: &["auths", "credHelpers", "credsStore", "username", "password"],
+                    optional: &["auth", "identitytoken", "credHelpers", "credsStore"],
+                },
+            )
+        ) {
+            let config = DockerConfig::parse(&text).unwrap();
+            prop_assert_eq!(
+                config.entries(&endpoint("r.example")),
+                [(String::new(), Ok(login("a", "b")))]
+            );
+        }
+    }
 
     fn config(auth: &str) -> DockerConfig {
         let encoded = STANDARD.encode(auth);

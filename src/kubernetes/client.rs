@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::error::KubernetesError;
 use super::failed_request::{FailedRequest, Refusal, RequestError, Task};
 use super::sign_in::SignIn;
+use crate::json;
 use crate::network::{self, ProxyConnector};
 
 /// The most bytes of an answer: an object has at most 1.5 MiB, which is what etcd takes.
@@ -159,7 +160,7 @@ impl Cluster {
         if !status.is_success() {
             return Err(failed(RequestError::Refused(Refusal::of(status, &body))));
         }
-        serde_json::from_slice(&body).map_err(|_| failed(RequestError::Unreadable))
+        json::from_slice(&body).map_err(|_| failed(RequestError::Unreadable))
     }
 
     /// Sends the request and reads its answer. Only what asks for patience is tried again: 429, 503

@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::error::{Hint, harmless};
+use crate::json;
 use crate::network::Trouble;
 use crate::secret::redact;
 
@@ -113,7 +114,7 @@ impl Refusal {
             kind: String,
             causes: Vec<Cause>,
         }
-        let status: Status = serde_json::from_slice(body).unwrap_or_default();
+        let status: Status = json::from_slice(body).unwrap_or_default();
         let details = status.details.unwrap_or_default();
         let or = |text: String, other: &str| match text.as_str() {
             "" => other.to_owned(),

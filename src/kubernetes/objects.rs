@@ -220,3 +220,29 @@ pub(super) fn create_namespace(name: &str, dry_run: bool) -> Ask {
     });
     Ask::create("/api/v1/namespaces".to_owned(), &object).writing(dry_run)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::json::{self, variants};
+
+    proptest! {
+        #[test]
+        fn a_secret_is_read_however_its_fields_are_written(
+            text in variants::of(
+                json!({"type": "a", "metadata": {"uid": "1", "labels": {"Type": "x"}}}),
+                variants::Fields {
+                    all: &["type", "metadata", "uid", "labels"],
+                    optional: &["data", "immutable", "annotations", "resourceVersion"],
+                },
+            )
+        ) {
+            let secret: FoundSecret = json::from_str(&text).unwrap();
+            prop_assert_eq!(&secret.r#type, "a");
+            prop_assert_eq!(&secret.labels["Type"], "x");
+            prop_assert!(secret.data.is_empty() && !secret.is_immutable);
+        }
+    }
+}

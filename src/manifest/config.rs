@@ -8,6 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Platform;
 use crate::digest::Digest;
+use crate::json;
 
 /// `rootfs.diff_ids` of an image config (OCI image spec, `config.md`); empty for anything else.
 pub(crate) fn diff_ids(config: &[u8]) -> Vec<Digest> {
@@ -19,7 +20,7 @@ pub(crate) fn diff_ids(config: &[u8]) -> Vec<Digest> {
     struct RootFs {
         diff_ids: Vec<Digest>,
     }
-    serde_json::from_slice::<Config>(config)
+    json::from_slice::<Config>(config)
         .map(|config| config.rootfs.diff_ids)
         .unwrap_or_default()
 }
@@ -40,20 +41,41 @@ pub(crate) fn about(config: &[u8]) -> About {
     struct Config {
         created: Option<String>,
     }
-    let config_of = serde_json::from_slice::<Config>(config);
+    let config_of = json::from_slice::<Config>(config);
     let created = config_of.ok().and_then(|config| config.created);
     let created = created.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok());
     About {
-        platform: serde_json::from_slice(config)
-            .ok()
-            .filter(Platform::is_known),
+        platform: json::from_slice(config).ok().filter(Platform::is_known),
         created: created.map(SystemTime::from),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
+    use crate::json::variants;
+
+    proptest! {
+        #[test]
+        fn a_config_is_read_however_its_fields_are_written(
+            text in variants::of(
+                json!({"os": "linux", "architecture": "arm", "created": "2024-03-09T16:00:00Z",
+                    "rootfs": {"diff_ids": [Digest::of(b"layer")]}}),
+                variants::Fields {
+                    all: &["os", "architecture", "created", "rootfs", "diff_ids"],
+                    optional: &["variant", "history"],
+                },
+            )
+        ) {
+            prop_assert_eq!(diff_ids(text.as_bytes()), [Digest::of(b"layer")]);
+            let about = about(text.as_bytes());
+            prop_assert_eq!(about.platform.unwrap().to_string(), "linux/arm");
+            prop_assert!(about.created.is_some());
+        }
+    }
 
     #[test]
     fn only_an_image_config_tells_a_platform_and_a_time() {

@@ -11,6 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::digest::Digest;
+use crate::json;
 
 pub(crate) use config::{about, diff_ids};
 pub use platform::{Platform, PlatformError};
@@ -23,6 +24,8 @@ pub mod media_type {
     pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
     /// An OCI image config.
     pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    /// What a draft of OCI 1.1 kept artifacts in; the final text has image manifests for them.
+    pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
     /// An uncompressed OCI layer.
     pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
     /// An OCI layer in gzip.
@@ -63,6 +66,12 @@ fn blob_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error
     }
 }
 
+/// Reads a platform; one that names nothing is none, as .NET writes it.
+fn platform<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Platform>, D::Error> {
+    let platform = Option::<Platform>::deserialize(deserializer)?;
+    Ok(platform.filter(|it| !(it.os.is_empty() && it.architecture.is_empty())))
+}
+
 /// The media type, digest and size of content that is found elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,7 +88,7 @@ pub struct Descriptor {
     #[serde(default)]
     pub urls: Vec<String>,
     /// The platform of a child of an index.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "platform")]
     pub platform: Option<Platform>,
     /// Free text by key.
     #[serde(default)]
@@ -88,9 +97,38 @@ pub struct Descriptor {
 
 impl Descriptor {
     /// True for a layer that its owner does not allow to be passed on: it stays where its `urls`
-    /// say (OCI image spec, `layer.md`, "Non-Distributable Layers").
+    /// say (OCI image spec, `layer.md`, "Non-Distributable Layers"). One without `urls` can be had
+    /// nowhere else, and is a layer like any other.
     pub fn is_foreign(&self) -> bool {
-        self.media_type.contains(".nondistributable.") || self.media_type.contains(".foreign.")
+        let kind = &self.media_type;
+        !self.urls.is_empty() && (kind.contains(".nondistributable.") || kind.contains(".foreign."))
+    }
+
+    /// True for a layer that is a tar file in a form that is understood, so that what it unpacks to
+    /// is what a diff ID tells. One that is encrypted is not.
+    pub fn is_tar(&self) -> bool {
+        const FORMS: [&str; 5] = [".tar", ".tar+gzip", ".tar.gzip", ".tar+zstd", ".tar.zstd"];
+        FORMS.iter().any(|form| self.media_type.ends_with(form))
+    }
+
+    /// True for a layer that only the holder of a key can read (`+encrypted`, as ocicrypt writes it).
+    pub fn is_encrypted(&self) -> bool {
+        self.media_type.ends_with("+encrypted")
+    }
+
+    /// True for what can be the media type of a manifest or an index, of any age; a place that says
+    /// nothing leaves it open.
+    pub fn may_be_manifest(&self) -> bool {
+        let kind = self.media_type.as_str();
+        let known = [
+            "",
+            media_type::OCI_MANIFEST,
+            media_type::OCI_ARTIFACT,
+            media_type::DOCKER_MANIFEST,
+        ];
+        known.contains(&kind)
+            || self.is_index()
+            || kind.starts_with(media_type::DOCKER_SCHEMA1_PREFIX)
     }
 
     /// True for a child that is itself an index.
@@ -119,6 +157,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The layers that are not passed on.
+    pub fn foreign_layers(&self) -> impl Iterator<Item = &Descriptor> {
+        self.layers.iter().filter(|layer| layer.is_foreign())
+    }
+
     /// Every blob that a registry must hold before it takes this manifest, each once.
     pub fn blobs(&self) -> Vec<&Descriptor> {
         let mut seen = std::collections::HashSet::new();
@@ -163,9 +206,41 @@ pub enum ManifestError {
     /// Docker's schema 1, which has no config blob.
     #[error("it is a Docker schema 1 manifest, which Google's registries no longer take")]
     Schema1,
+    /// What a draft of OCI 1.1 kept artifacts in.
+    #[error("it is an OCI artifact manifest, which the final OCI 1.1 does not have")]
+    Artifact,
+    /// Not even a JSON object.
+    #[error("it is no manifest: it is no JSON object")]
+    NoObject,
     /// A JSON object that is neither a manifest nor an index.
     #[error("it is neither an image manifest nor an index: {0}")]
     Unknown(&'static str),
+}
+
+impl ManifestError {
+    /// True for JSON that is another document than a manifest that can be pushed.
+    pub(crate) fn is_another_document(&self) -> bool {
+        match self {
+            Self::Json(cause) => cause.is_data(),
+            Self::Artifact | Self::Unknown(_) => true,
+            Self::TooLarge(_) | Self::Schema1 | Self::NoObject => false,
+        }
+    }
+
+    /// What to do about it, where that is the same wherever the document comes from.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Artifact => Some(
+                "push the artifact again with a current version of the tool that made it, which \
+                 writes an image manifest",
+            ),
+            Self::Unknown(_) => Some(
+                "if it is a build cache (`--cache-to`), export the image itself: `docker buildx \
+                 build --output type=oci,dest=…`",
+            ),
+            Self::Json(_) | Self::Schema1 | Self::NoObject | Self::TooLarge(_) => None,
+        }
+    }
 }
 
 impl AnyManifest {
@@ -192,11 +267,10 @@ impl AnyManifest {
         if bytes.len() as u64 > MAX_MANIFEST_SIZE {
             return Err(ManifestError::TooLarge(bytes.len() as u64));
         }
-        // serde would read the fields from a JSON array as well, by their positions.
         if !bytes.trim_ascii_start().starts_with(b"{") {
-            return Err(ManifestError::Unknown("it is no JSON object"));
+            return Err(ManifestError::NoObject);
         }
-        let fields: Fields = serde_json::from_slice(&bytes).map_err(ManifestError::Json)?;
+        let fields: Fields = json::from_slice(&bytes).map_err(ManifestError::Json)?;
         let stated = fields
             .media_type
             .or_else(|| media_type.map(str::to_owned))
@@ -204,6 +278,9 @@ impl AnyManifest {
         if fields.schema_version == Some(1) || stated.starts_with(media_type::DOCKER_SCHEMA1_PREFIX)
         {
             return Err(ManifestError::Schema1);
+        }
+        if stated == media_type::OCI_ARTIFACT {
+            return Err(ManifestError::Artifact);
         }
         let digest = Digest::of(&bytes);
         match (fields.manifests, fields.config) {
@@ -238,6 +315,13 @@ impl AnyManifest {
                     layers: fields.layers.unwrap_or_default(),
                 }))
             }
+            // Go writes a list of nothing as `null`.
+            (None, None) if is_index(&stated) => Ok(Self::Index(Index {
+                media_type: stated,
+                bytes,
+                digest,
+                manifests: Vec::new(),
+            })),
             (None, None) => Err(ManifestError::Unknown(
                 "it has neither `config` nor `manifests`",
             )),
@@ -279,7 +363,76 @@ fn or_default(stated: String, fits: impl Fn(&str) -> bool, default: &str) -> Str
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::json::variants;
+
+    const FIELDS: variants::Fields = variants::Fields {
+        all: &[
+            "schemaVersion",
+            "mediaType",
+            "config",
+            "layers",
+            "manifests",
+            "digest",
+            "size",
+            "urls",
+            "annotations",
+            "platform",
+            "os",
+            "architecture",
+            "variant",
+        ],
+        optional: &[
+            "manifests",
+            "urls",
+            "annotations",
+            "platform",
+            "variant",
+            "os",
+        ],
+    };
+
+    proptest! {
+        #[test]
+        fn a_manifest_and_an_index_are_read_however_their_fields_are_written(
+            manifest in variants::of(a_manifest(), FIELDS),
+            index in variants::of(an_index(), FIELDS),
+        ) {
+            let parse = |text: String| AnyManifest::parse(text.into(), None).unwrap();
+            match (parse(manifest), parse(a_manifest().to_string())) {
+                (AnyManifest::Manifest(read), AnyManifest::Manifest(plain)) => {
+                    prop_assert_eq!(read.media_type, plain.media_type);
+                    prop_assert_eq!(read.config, plain.config);
+                    prop_assert_eq!(read.layers, plain.layers);
+                }
+                other => prop_assert!(false, "{other:?}"),
+            }
+            match (parse(index), parse(an_index().to_string())) {
+                (AnyManifest::Index(read), AnyManifest::Index(plain)) => {
+                    prop_assert_eq!(read.manifests, plain.manifests);
+                }
+                other => prop_assert!(false, "{other:?}"),
+            }
+        }
+    }
+
+    fn a_manifest() -> Value {
+        let [config, layer] = [media_type::OCI_CONFIG, media_type::OCI_LAYER_GZIP]
+            .map(|kind| serde_json::from_str::<Value>(&descriptor(kind)).unwrap());
+        json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "config": config,
+            "layers": [layer, layer], "annotations": {"Made-By": "me"}})
+    }
+
+    fn an_index() -> Value {
+        let text = descriptor(media_type::OCI_MANIFEST);
+        let mut child: Value = serde_json::from_str(&text).unwrap();
+        child["platform"] = json!({"os": "linux", "architecture": "arm"});
+        child["annotations"] = json!({"MediaType": "kept", "a": "b"});
+        json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [child]})
+    }
 
     fn descriptor(media_type: &str) -> String {
         format!(
@@ -328,7 +481,7 @@ mod tests {
         let text = Bytes::from_static(b" [2,null,null,null,[]]");
         assert!(matches!(
             AnyManifest::parse(text, None),
-            Err(ManifestError::Unknown(_))
+            Err(ManifestError::NoObject)
         ));
     }
 

@@ -10,8 +10,10 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Platform {
     /// `linux`, `windows`, …
+    #[serde(default)]
     pub os: String,
     /// `amd64`, `arm64`, …
+    #[serde(default)]
     pub architecture: String,
     /// `v7`, `v8`, …
     #[serde(default)]

@@ -6,6 +6,7 @@ use futures_util::TryStreamExt as _;
 use super::{PushError, Settings};
 use crate::config::{Attestations, Compression, Platforms};
 use crate::error::harmless;
+use crate::json;
 use crate::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE, Platform};
 use crate::source::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
 
@@ -106,8 +107,7 @@ fn shown<'a>(platforms: impl Iterator<Item = &'a Platform>) -> Vec<String> {
 /// Refuses an image that says in its config that it is for another platform than those that are
 /// asked for.
 pub(super) fn check_platform(config: &[u8], platforms: &Platforms) -> Result<(), PushError> {
-    let (Platforms::Only(wanted), Ok(has)) =
-        (platforms, serde_json::from_slice::<Platform>(config))
+    let (Platforms::Only(wanted), Ok(has)) = (platforms, json::from_slice::<Platform>(config))
     else {
         return Ok(());
     };

@@ -28,12 +28,15 @@ pub struct ListedManifest {
     pub uploaded: Option<SystemTime>,
 }
 
-/// The extension's fields of one answer, as they stand in the JSON.
+/// One answer with the extension's fields, as they stand in the JSON.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Extension {
     /// Direct sub-paths.
     #[serde(default)]
     pub(super) child: Vec<String>,
+    /// What every registry lists.
+    #[serde(default)]
+    pub(super) tags: Vec<String>,
     #[serde(default)]
     manifest: BTreeMap<String, Entry>,
 }
@@ -92,17 +95,40 @@ fn time(milliseconds: &str) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
+    use crate::json::{self, variants};
+
+    proptest! {
+        #[test]
+        fn a_listing_is_read_however_its_fields_are_written(
+            text in variants::of(
+                json!({"tags": ["a"], "manifest": {(Digest::of(b"x").as_str()): {"tag": ["a"]}}}),
+                variants::Fields {
+                    all: &["tags", "child", "manifest", "tag", "mediaType", "timeCreatedMs"],
+                    optional: &["tags", "child", "mediaType", "timeCreatedMs"],
+                },
+            )
+        ) {
+            let extension: Extension = json::from_str(&text).unwrap();
+            prop_assert_eq!(&extension.tags, &["a"]);
+            let manifests = extension.manifests();
+            prop_assert_eq!(&manifests[0].tags, &["a"]);
+            prop_assert_eq!(&manifests[0].digest, &Digest::of(b"x"));
+        }
+    }
 
     #[test]
     fn numbers_are_strings_and_times_before_1970_are_unknown() {
         let digest = Digest::of(b"x");
-        let json = format!(
+        let text = format!(
             r#"{{"child":["a"],"manifest":{{"{digest}":{{"imageSizeBytes":"12","layerId":"",
             "mediaType":"m","tag":["b","a"],"timeCreatedMs":"-62135596800000",
             "timeUploadedMs":"1552917295327"}},"nonsense":{{}}}},"name":"p/a","tags":["a","b"]}}"#
         );
-        let extension: Extension = serde_json::from_str(&json).unwrap();
+        let extension: Extension = json::from_str(&text).unwrap();
         assert!(extension.is_present());
         let manifests = extension.manifests();
         assert_eq!(manifests.len(), 1);

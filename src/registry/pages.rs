@@ -8,6 +8,7 @@ use super::authorization::Access;
 use super::error::{PAGE, is_page};
 use super::http::read_bounded;
 use super::{Registry, RegistryError, Retries};
+use crate::json;
 
 /// The most bytes of one page: ten thousand of Google's entries are about 4 MB.
 const MAX_PAGE: usize = 64 * 1024 * 1024;
@@ -83,7 +84,7 @@ impl Registry {
         let body = read_bounded(answer, MAX_PAGE, self.stall_timeout)
             .await
             .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
-        match serde_json::from_slice(&body) {
+        match json::from_slice(&body) {
             Ok(content) => Ok(Some(Page {
                 content,
                 size: body.len(),

@@ -74,14 +74,6 @@ impl Registry {
         path: &str,
         retries: &Retries,
     ) -> Result<Option<Listing>, RegistryError> {
-        #[derive(Deserialize)]
-        struct Page {
-            #[serde(default)]
-            tags: Option<Vec<String>>,
-            #[serde(flatten)]
-            extension: Extension,
-        }
-
         let mut listing = Listing::default();
         let mut url = self.url(&format!("/v2/{path}/tags/list"));
         if self.endpoint.is_google() {
@@ -89,17 +81,17 @@ impl Registry {
                 .append_pair("n", &GOOGLE_PAGE.to_string());
         }
         let mut seen = Seen::default();
-        let take = |page: Page| {
+        let take = |mut page: Extension| {
             let before = listing.len();
-            let tags = page.tags.unwrap_or_default().into_iter();
+            let tags = std::mem::take(&mut page.tags).into_iter();
             listing
                 .tags
                 .extend(tags.filter(|tag| seen.tags.insert(tag.clone())));
-            let whole = page.extension.is_present();
-            let children = page.extension.child.iter();
+            let whole = page.is_present();
+            let children = page.child.iter();
             let new = children.filter(|child| seen.children.insert((*child).clone()));
             listing.children.extend(new.cloned());
-            let manifests = page.extension.manifests().into_iter();
+            let manifests = page.manifests().into_iter();
             let new = manifests.filter(|manifest| seen.manifests.insert(manifest.digest.clone()));
             listing.manifests.extend(new);
             // With the extension the first page is all that Google has given so far, and one that
@@ -129,6 +121,8 @@ impl Registry {
     pub async fn catalog(&self) -> Result<Option<Vec<String>>, RegistryError> {
         #[derive(Deserialize)]
         struct Page {
+            // Go writes a list of nothing as `null`.
+            #[serde(default)]
             repositories: Vec<String>,
         }
 

@@ -23,6 +23,7 @@ use super::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
 use super::http::read_bounded;
 use crate::auth::logins::PasswordKind;
 use crate::auth::{Credential, Shown};
+use crate::json;
 use crate::network::Pace;
 use crate::reference::Endpoint;
 use crate::secret::{Secret, redact};
@@ -477,7 +478,7 @@ fn read_token(body: &[u8]) -> Option<Token> {
         access_token: Option<String>,
         expires_in: Option<u64>,
     }
-    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let answer: Answer = json::from_slice(body).ok()?;
     let token = [answer.token, answer.access_token]
         .into_iter()
         .flatten()
@@ -497,7 +498,26 @@ fn read_token(body: &[u8]) -> Option<Token> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
+    use crate::json::variants;
+
+    proptest! {
+        #[test]
+        fn a_token_is_read_however_its_fields_are_written(
+            text in variants::of(
+                json!({"access_token": "ok"}),
+                variants::Fields {
+                    all: &["token", "access_token", "expires_in"],
+                    optional: &["token", "expires_in", "issued_at"],
+                },
+            )
+        ) {
+            prop_assert!(read_token(text.as_bytes()).is_some());
+        }
+    }
 
     #[test]
     fn a_token_that_could_not_stand_in_a_header_is_no_token() {

@@ -18,6 +18,7 @@ use super::tree::Tree;
 use super::{Blobs, Content, MAX_DEPTH, Source, SourceError};
 use crate::config::Platforms;
 use crate::digest::Digest;
+use crate::json;
 use crate::manifest::{AnyManifest, Descriptor, Index};
 
 /// Where companions are kept.
@@ -218,7 +219,7 @@ pub(super) fn subject(manifest: &AnyManifest) -> Option<Digest> {
     struct Subject {
         digest: Digest,
     }
-    let fields: Fields = serde_json::from_slice(manifest.bytes()).ok()?;
+    let fields: Fields = json::from_slice(manifest.bytes()).ok()?;
     fields.subject.map(|subject| subject.digest)
 }
 

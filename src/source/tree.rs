@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::error::list;
 use crate::digest::Digest;
 use crate::error::harmless;
+use crate::json;
 use crate::manifest::{AnyManifest, Descriptor, Index, Manifest, Platform};
 
 /// A manifest or index, with every manifest below it.
@@ -279,7 +280,8 @@ impl<W: Fn(&Descriptor) -> bool> Pruning<'_, W> {
         let Ok(Value::Object(mut document)) = serde_json::from_slice(&index.bytes) else {
             return Kept::Whole;
         };
-        let Some(Value::Array(entries)) = document.remove("manifests") else {
+        let key = json::key_of(&document, "manifests").map(str::to_owned);
+        let Some(Value::Array(entries)) = key.and_then(|key| document.remove(&key)) else {
             return Kept::Whole;
         };
         let mut changed = false;

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::json;
+
 /// Reads `{"errors":[{"code","message"}]}` (distribution spec, "Error Codes"); text that is no such
 /// JSON is the sentence itself, as Google's 412 is, unless it is a page for a browser.
 pub(super) fn read_envelope(body: &[u8]) -> (Option<String>, Option<String>) {
@@ -17,7 +19,7 @@ pub(super) fn read_envelope(body: &[u8]) -> (Option<String>, Option<String>) {
         message: String,
     }
     let non_empty = |text: String| Some(text).filter(|text| !text.trim().is_empty());
-    match serde_json::from_slice::<Envelope>(body) {
+    match json::from_slice::<Envelope>(body) {
         Ok(envelope) => match envelope.errors.into_iter().next() {
             Some(entry) => (non_empty(entry.code), non_empty(entry.message)),
             None => (None, None),
@@ -46,7 +48,27 @@ pub(in crate::registry) fn is_page(body: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
+    use crate::json::variants;
+
+    proptest! {
+        #[test]
+        fn an_error_is_read_however_its_fields_are_written(
+            text in variants::of(
+                json!({"errors": [{"message": "no"}]}),
+                variants::Fields {
+                    all: &["errors", "code", "message"],
+                    optional: &["code", "detail"],
+                },
+            )
+        ) {
+            let read = read_envelope(text.as_bytes());
+            prop_assert_eq!(read, (None, Some("no".to_owned())));
+        }
+    }
 
     #[test]
     fn the_first_error_of_an_envelope_is_told() {

@@ -184,7 +184,7 @@ impl RegistryError {
         is_what_it_has: bool,
     ) -> Self {
         // What says of itself that it is of an older kind was not changed on the way.
-        let is_older = matches!(cause, ManifestError::Schema1);
+        let is_older = matches!(cause, ManifestError::Schema1 | ManifestError::Artifact);
         let outcome = match is_what_it_has || is_older {
             true => Outcome::Unexpected,
             false => Outcome::Garbled,

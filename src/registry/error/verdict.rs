@@ -23,6 +23,9 @@ const PASSING: [&str; 3] = [
     "BLOB_UPLOAD_UNKNOWN",
 ];
 
+/// What to do where a registry holds something else than an image.
+const NO_IMAGE: &str = "what is there is no image that can be pushed: check the tag or the digest";
+
 /// The codes for a manifest that names what the registry does not have: the spec's, and Google's.
 const INCOMPLETE: [&str; 2] = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
 
@@ -56,6 +59,30 @@ impl RegistryError {
         self.code().is_some_and(|code| INCOMPLETE.contains(&code))
     }
 
+    /// True when a manifest was refused for what it is, and not for what it names or for its tag.
+    pub(crate) fn refuses_manifest(&self) -> bool {
+        let Outcome::Refused {
+            status, sentence, ..
+        } = &*self.outcome
+        else {
+            return false;
+        };
+        let says = |word: &str| sentence.as_ref().is_some_and(|text| text.contains(word));
+        let code = self.code();
+        self.method == reqwest::Method::PUT
+            && self.url.path().contains("/manifests/")
+            && match status.as_u16() {
+                415 => true,
+                400 | 406 | 422 => {
+                    matches!(
+                        code,
+                        None | Some("MANIFEST_INVALID" | "UNSUPPORTED" | "UNKNOWN")
+                    ) && !says("immutab")
+                }
+                _ => false,
+            }
+    }
+
     /// What the registry said that an image was being read from.
     fn source_error(&self) -> Option<&Self> {
         let cause = self.cause.as_ref()?.downcast_ref::<std::io::Error>()?;
@@ -74,8 +101,11 @@ impl RegistryError {
     }
 
     fn is_of_schema_1(&self) -> bool {
-        let cause = self.cause.as_ref().and_then(|cause| cause.downcast_ref());
-        matches!(cause, Some(ManifestError::Schema1))
+        matches!(self.manifest_error(), Some(ManifestError::Schema1))
+    }
+
+    fn manifest_error(&self) -> Option<&ManifestError> {
+        self.cause.as_ref()?.downcast_ref()
     }
 
     fn auth_error(&self) -> Option<&AuthError> {
@@ -89,15 +119,8 @@ impl Retryable for RegistryError {
             Outcome::Refused { is_token: true, .. } => Retry::Renewed,
             // The same bytes again would be refused again: what is missing has to be sent.
             Outcome::Refused { .. } if self.is_incomplete() => Retry::Never,
-            // The manifest was read here without fault, so it may have been changed on the way.
-            Outcome::Refused { sentence, .. }
-                if matches!(self.code(), Some("MANIFEST_INVALID" | "DIGEST_INVALID"))
-                    && !sentence
-                        .as_ref()
-                        .is_some_and(|says| says.contains("immutab")) =>
-            {
-                Retry::Twice
-            }
+            // What was read here without fault may have been changed on the way.
+            Outcome::Refused { .. } if self.code() == Some("DIGEST_INVALID") => Retry::Twice,
             Outcome::Refused {
                 status,
                 retry_after,
@@ -170,7 +193,13 @@ impl Hint for RegistryError {
                  `skopeo copy --format v2s2`"
                     .to_owned(),
             ],
-            Outcome::Unexpected | Outcome::Garbled => vec![NO_REGISTRY.to_owned()],
+            Outcome::Unexpected | Outcome::Garbled => {
+                let manifest = self.manifest_error();
+                match manifest.filter(|error| error.is_another_document()) {
+                    Some(error) => vec![error.hint().unwrap_or(NO_IMAGE).to_owned()],
+                    None => vec![NO_REGISTRY.to_owned()],
+                }
+            }
             Outcome::Unreadable => match self.source_error() {
                 Some(error) => error.hints(),
                 None => vec![

@@ -12,6 +12,7 @@ use super::error::{EngineError, io_error, nothing_came};
 use super::export::Export;
 use crate::config::EngineAddress;
 use crate::config::nearest::nearest;
+use crate::json;
 use crate::network::Network;
 use crate::source::names;
 
@@ -164,7 +165,7 @@ impl Engine {
     async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
         let answer = self.get(path, self.stall_timeout).await?;
         let body = self.read(path, answer).await?;
-        serde_json::from_slice(&body).map_err(|cause| EngineError::Unexpected {
+        json::from_slice(&body).map_err(|cause| EngineError::Unexpected {
             engine: self.address.clone(),
             path: path.to_owned(),
             cause: cause.into(),

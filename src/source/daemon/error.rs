@@ -10,6 +10,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 
 use crate::error::{ExitCode, Hint, harmless};
+use crate::json;
 use crate::network::NetworkError;
 use crate::secret::redact;
 
@@ -105,7 +106,7 @@ impl EngineError {
             message: String,
         }
 
-        let message = match serde_json::from_slice::<Body>(body) {
+        let message = match json::from_slice::<Body>(body) {
             Ok(body) => Some(body.message),
             Err(_) => String::from_utf8_lossy(body)
                 .lines()

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::timeout;
 
 use super::error::{EngineError, Sentence, io_error, nothing_came};
+use crate::json;
 
 type Piece = io::Result<Bytes>;
 
@@ -104,7 +105,7 @@ impl Tail {
         const START: &[u8] = b"{\"error";
         let starts = (0..text.len()).filter(|&start| text[start..].starts_with(START));
         starts
-            .filter_map(|start| serde_json::from_slice::<Line>(&text[start..]).ok())
+            .filter_map(|start| json::from_slice::<Line>(&text[start..]).ok())
             .map(|line| line.error_detail.message)
             .next()
     }
