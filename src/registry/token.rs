@@ -465,7 +465,7 @@ fn read_refresh_token(body: &[u8]) -> Option<Secret> {
     struct Answer {
         refresh_token: Option<String>,
     }
-    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let answer: Answer = json::from_slice(body).ok()?;
     let token = answer.refresh_token.filter(|token| !token.is_empty())?;
     Some(Secret::new(token))
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::SourceError;
 use super::companions::{COSIGN, Shelf, fallback_tag, subject};
 use super::files::{Documents, Files, Place};
-use super::layout::{Layout, Listed};
+use super::layout::{Layers, Layout, Listed};
 use super::tree::Tree;
 use crate::config::Platforms;
 use crate::digest::Digest;
@@ -114,7 +114,7 @@ impl Attached {
         listed: &Listed,
     ) -> Result<(), SourceError> {
         let digest = &listed.root.digest;
-        let about = match layout.load(documents, listed) {
+        let about = match layout.load(documents, listed, Layers::Required) {
             Ok(loaded) => {
                 let about = subject(&loaded.tree.root);
                 self.places.extend(loaded.blobs);

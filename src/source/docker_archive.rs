@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::error::{SourceError, quoted};
 use super::files::{Documents, Place};
-use super::layout::{Layout, Listed, Loaded, parse};
+use super::layout::{Layers, Layout, Listed, Loaded, parse, source_index};
 use super::names;
 use super::sniff::Packing;
 use super::{Content, Image, LayerForm, Opened, Unpacked, UnpackedLayer};
@@ -32,6 +32,8 @@ struct Entry {
 /// An image as it may be chosen: what the two lists say about it.
 struct Candidate {
     names: Vec<String>,
+    /// Where `manifest.json` lists it, counted from 0.
+    positions: Vec<usize>,
     entry: Option<Entry>,
     layout: Option<Saved>,
 }
@@ -81,6 +83,7 @@ pub(super) fn open(
     Ok(Opened {
         image: Image {
             names: chosen.names,
+            notes: Vec::new(),
             content: Content::Manifests(loaded.tree),
         },
         blobs: loaded.blobs,
@@ -101,12 +104,14 @@ fn candidates(
         Some(layout) => layout
             .images
             .iter()
+            .filter(|listed| listed.root.may_be_manifest())
             .map(|listed| Candidate {
                 names: Vec::new(),
+                positions: Vec::new(),
                 entry: None,
                 layout: Some(Saved {
                     listed: listed.clone(),
-                    loaded: layout.load(documents, listed),
+                    loaded: layout.load(documents, listed, Layers::Required),
                 }),
             })
             .collect(),
@@ -118,7 +123,7 @@ fn candidates(
         }
     }
     let mut by_files: HashMap<(String, Option<Vec<String>>), usize> = HashMap::new();
-    for entry in entries {
+    for (position, entry) in entries.into_iter().enumerate() {
         let names = entry.repo_tags.iter().flatten();
         let names: Vec<String> = names.filter(|n| *n != "<none>:<none>").cloned().collect();
         let files = (entry.config.clone(), entry.layers.clone());
@@ -128,11 +133,13 @@ fn candidates(
         if let Some(place) = known {
             let known = &mut candidates[*place];
             known.names.extend(names);
+            known.positions.push(position);
             known.entry.get_or_insert(entry);
         } else {
             by_files.insert(files, candidates.len());
             candidates.push(Candidate {
                 names,
+                positions: vec![position],
                 entry: Some(entry),
                 layout: None,
             });
@@ -154,29 +161,50 @@ fn choose(
 ) -> Result<Candidate, SourceError> {
     let what = documents.what();
     let choices: Vec<String> = candidates.iter().map(Candidate::choice).collect();
+    // As for Docker, a name wins over an ID that begins like it.
+    let is_named = |candidate: &Candidate| reference.is_none_or(|name| candidate.is_meant_by(name));
+    let is_by_id = |candidate: &Candidate| reference.is_some_and(|id| candidate.has_id(id));
+    let any_named = candidates.iter().any(is_named);
     let mut fitting: Vec<Candidate> = candidates
         .into_iter()
-        .filter(|candidate| reference.is_none_or(|wanted| candidate.is_meant_by(wanted)))
+        .filter(|candidate| is_named(candidate) || !any_named && is_by_id(candidate))
         .collect();
     // A manifest that cannot be read cannot be told to belong to an entry of `manifest.json`, so
     // both are there; the reason is worth more than a choice between them.
     if let Some(broken) = fitting.iter().position(Candidate::is_broken) {
         return Ok(fitting.swap_remove(broken));
     }
-    match (fitting.pop(), fitting.pop(), reference) {
-        (Some(one), None, _) => Ok(one),
-        (Some(_), Some(_), _) => Err(SourceError::Ambiguous {
+    if fitting.len() > 1 {
+        return Err(SourceError::Ambiguous {
             what,
             address: documents.address.clone(),
-            choices,
-        }),
-        (None, _, Some(reference)) if !choices.is_empty() => Err(SourceError::NoSuchImage {
+            reference: reference.map(quoted),
+            count: fitting.len(),
+            choices: distinct(&fitting),
+        });
+    }
+    match (fitting.pop(), reference) {
+        (Some(one), _) => Ok(one),
+        (None, Some(reference)) if !choices.is_empty() => Err(SourceError::NoSuchImage {
             what,
             reference: quoted(reference),
             choices,
         }),
-        (None, _, _) => Err(SourceError::Empty { what }),
+        (None, _) => Err(SourceError::Empty { what }),
     }
+}
+
+/// How each of several images is written: by its digest or its place where a name means several.
+fn distinct(candidates: &[Candidate]) -> Vec<String> {
+    let is_alone = |name: &String| {
+        let meant = candidates.iter().filter(|one| one.is_meant_by(name));
+        meant.count() == 1
+    };
+    let choice = |candidate: &Candidate| match candidate.names.iter().any(is_alone) {
+        false if !candidate.names.is_empty() => candidate.choice_without_name(),
+        _ => candidate.choice(),
+    };
+    candidates.iter().map(choice).collect()
 }
 
 impl Candidate {
@@ -202,12 +230,25 @@ impl Candidate {
     }
 
     fn is_meant_by(&self, wanted: &str) -> bool {
+        if let Some(index) = source_index(wanted) {
+            return self.positions.contains(&index);
+        }
         self.names.iter().any(|name| names::means(wanted, name))
             || self.id().is_some_and(|id| names::means_digest(wanted, &id))
             || self
                 .layout
                 .as_ref()
                 .is_some_and(|saved| saved.listed.is_meant_by(wanted))
+    }
+
+    /// True when `start` is the start of an image ID, as `docker images` prints it: of the config's
+    /// digest, or with the containerd image store of the root's.
+    fn has_id(&self, start: &str) -> bool {
+        const SHORTEST: usize = 4;
+        let hex = start.strip_prefix("sha256:").unwrap_or(start);
+        let root = self.layout.as_ref().map(|saved| &saved.listed.root.digest);
+        let mut ids = self.id().into_iter().chain(root.cloned());
+        hex.len() >= SHORTEST && ids.any(|id| id.hex().starts_with(hex))
     }
 
     /// The image ID, the digest of the config, as the config's name states it.
@@ -223,7 +264,16 @@ impl Candidate {
         match (&self.layout, self.id()) {
             (Some(saved), _) => saved.listed.choice(),
             (None, Some(id)) => format!("`{id}`"),
-            (None, None) => "one that has neither name nor ID".to_owned(),
+            (None, None) => self.choice_without_name(),
+        }
+    }
+
+    fn choice_without_name(&self) -> String {
+        let root = self.layout.as_ref().map(|saved| &saved.listed.root.digest);
+        match (root, self.id(), self.positions.first()) {
+            (Some(digest), _, _) => format!("`@{digest}`"),
+            (None, Some(id), _) => format!("`@{id}`"),
+            (None, None, position) => format!("`@{}`", position.unwrap_or(&0)),
         }
     }
 }
@@ -251,9 +301,17 @@ fn unpacked(
     let bytes = documents
         .read(&entry.config)?
         .ok_or_else(|| documents.absent(&entry.config, "`manifest.json` names"))?;
-    if let Some(stated) = stated_digest(&entry.config) {
-        documents.check(&entry.config, &stated, &bytes)?;
-    }
+    let actual = Digest::of(&bytes);
+    // Tools that change a config leave its name as it was, and Docker never compares the two.
+    let is_misnamed = stated_digest(&entry.config).is_some_and(|stated| stated != actual);
+    let notes = is_misnamed.then(|| {
+        format!(
+            "the config {} of {} has another digest than its name says, {actual}: that is the \
+             image that is pushed",
+            quoted(&entry.config),
+            documents.what()
+        )
+    });
     let config: Config = parse(documents, &entry.config, &bytes)?;
     let diff_ids = config.rootfs.diff_ids.unwrap_or_default();
     let paths = entry.layers.as_deref().unwrap_or_default();
@@ -264,7 +322,7 @@ fn unpacked(
             diff_ids: diff_ids.len(),
         });
     }
-    let mut blobs = HashMap::from([(Digest::of(&bytes), config_place)]);
+    let mut blobs = HashMap::from([(actual, config_place)]);
     let mut layers = Vec::with_capacity(paths.len());
     for (path, diff_id) in paths.iter().zip(diff_ids) {
         let foreign = entry
@@ -291,6 +349,7 @@ fn unpacked(
     Ok(Opened {
         image: Image {
             names,
+            notes: notes.into_iter().collect(),
             content: Content::Unpacked(Unpacked {
                 config: bytes,
                 layers,
@@ -348,4 +407,34 @@ fn is_of(manifest: &Manifest, image: &Unpacked) -> bool {
                 LayerForm::Foreign(source) => named.digest == source.digest,
                 LayerForm::Gzip | LayerForm::Zstd => false,
             })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::json::{self, variants};
+
+    proptest! {
+        #[test]
+        fn an_entry_is_read_however_its_fields_are_written(
+            text in variants::of(
+                json!([{"Config": "c", "Layers": ["l"]}]),
+                variants::Fields {
+                    all: &["Config", "RepoTags", "Layers"],
+                    optional: &["RepoTags", "LayerSources", "Parent"],
+                },
+            )
+        ) {
+            let entries: Option<Vec<Entry>> = json::from_str(&text).unwrap();
+            let [entry] = &entries.unwrap()[..] else {
+                panic!("one entry");
+            };
+            prop_assert_eq!(&entry.config, "c");
+            prop_assert_eq!(entry.layers.as_deref(), Some(&["l".to_owned()][..]));
+            prop_assert!(entry.repo_tags.is_none());
+        }
+    }
 }

@@ -25,6 +25,9 @@ pub(super) trait Files {
     /// How the place is called in messages: a path in backticks, or `standard input`.
     fn what(&self) -> &str;
 
+    /// True for a directory, false for an archive.
+    fn is_directory(&self) -> bool;
+
     /// Where the bytes of `name` are; none when there is no such file.
     fn find(&self, name: &str) -> Result<Option<Place>, SourceError>;
 }
@@ -169,6 +172,7 @@ impl<'a> Documents<'a> {
             blob: quoted(name),
             promised: promised.clone(),
             actual,
+            is_directory: self.files.is_directory(),
         })
     }
 
@@ -181,6 +185,7 @@ impl<'a> Documents<'a> {
                 blob: quoted(&name),
                 promised: descriptor.size,
                 actual: place.size,
+                is_directory: self.files.is_directory(),
             }),
             found => Ok(found),
         }
@@ -192,6 +197,7 @@ impl<'a> Documents<'a> {
             what: self.what(),
             name: quoted(name),
             needed_by: needed_by.to_owned(),
+            is_directory: self.files.is_directory(),
         }
     }
 }

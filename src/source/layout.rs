@@ -2,22 +2,31 @@
 //!
 //! <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::companions::subject;
 use super::error::{SourceError, list, quoted};
 use super::files::{Documents, Place, blob_name};
 use super::tree::{Tree, attested, label};
 use super::{MAX_DEPTH, names};
-use crate::digest::Digest;
+use crate::digest::{Digest, other_algorithm};
 use crate::error::harmless;
+use crate::json;
 use crate::manifest::{AnyManifest, Descriptor, Index, ManifestError, media_type};
 
 /// The reference that stands for `index.json` itself.
 const WHOLE: &str = "index.json";
+
+/// The annotations that name an image: in full as containerd writes it, and OCI's.
+const NAMES: [&str; 2] = [
+    "io.containerd.image.name",
+    "org.opencontainers.image.ref.name",
+];
 
 /// What `index.json` lists.
 #[derive(Debug)]
@@ -25,6 +34,16 @@ pub(super) struct Layout {
     bytes: Bytes,
     /// The images, each once, in the order of the file.
     pub(super) images: Vec<Listed>,
+    /// The entries by digests of other algorithms than SHA-256.
+    others: Vec<Other>,
+}
+
+/// An entry of `index.json` whose content cannot be checked.
+#[derive(Debug)]
+struct Other {
+    digest: String,
+    names: Vec<String>,
+    position: usize,
 }
 
 /// An image of a layout.
@@ -37,6 +56,18 @@ pub(super) struct Listed {
     pub(super) names: Vec<String>,
     /// Everything that can be written to mean it.
     pub(super) aliases: Vec<String>,
+    /// Where `index.json` lists it, counted from 0.
+    positions: Vec<usize>,
+}
+
+/// Whether an image may lack layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layers {
+    /// All of them must be there.
+    Required,
+    /// The registry that it goes to may have them: Buildpacks leaves those of the base image out.
+    /// <https://github.com/buildpacks/rfcs/blob/main/text/0119-export-to-oci.md>
+    MayBeElsewhere,
 }
 
 /// A tree, and where its blobs are.
@@ -57,7 +88,8 @@ impl Layout {
         #[derive(Deserialize)]
         struct Listing {
             // Docker 25.0 wrote `null` for an image saved by its ID (moby/moby#47210).
-            manifests: Option<Vec<Descriptor>>,
+            #[serde(default)]
+            manifests: Vec<Value>,
         }
 
         let Some(bytes) = documents.read("oci-layout")? else {
@@ -75,29 +107,45 @@ impl Layout {
             .ok_or_else(|| documents.absent("index.json", "every OCI layout has"))?;
         let listing: Listing = parse(documents, "index.json", &bytes)?;
         let mut images: Vec<Listed> = Vec::new();
+        let mut others = Vec::new();
         let mut places: HashMap<Digest, usize> = HashMap::new();
-        for root in listing.manifests.unwrap_or_default() {
+        for (position, entry) in listing.manifests.into_iter().enumerate() {
+            let root: Descriptor = match json::from_value(entry.clone()) {
+                Ok(root) => root,
+                Err(cause) => match Other::of(entry, position) {
+                    Some(other) => {
+                        others.push(other);
+                        continue;
+                    }
+                    None => return Err(not_understood(documents, "index.json", cause)),
+                },
+            };
             let annotation = |key: &str| root.annotations.get(key).cloned();
-            let full = annotation("io.containerd.image.name");
-            let short = annotation("org.opencontainers.image.ref.name");
+            let [full, short] = NAMES.map(annotation);
             let aliases = full.iter().chain(&short).cloned();
             match places.get(&root.digest) {
                 Some(place) => {
                     let listed = &mut images[*place];
                     listed.names.extend(full.clone().or(short.clone()));
                     listed.aliases.extend(aliases);
+                    listed.positions.push(position);
                 }
                 None => {
                     places.insert(root.digest.clone(), images.len());
                     images.push(Listed {
                         names: full.clone().or(short.clone()).into_iter().collect(),
                         aliases: aliases.collect(),
+                        positions: vec![position],
                         root,
                     });
                 }
             }
         }
-        Ok(Some(Self { bytes, images }))
+        Ok(Some(Self {
+            bytes,
+            images,
+            others,
+        }))
     }
 
     /// The image that `reference` means, or the one that there is.
@@ -111,6 +159,9 @@ impl Layout {
         documents: &Documents<'_>,
         reference: Option<&str>,
     ) -> Result<Listed, SourceError> {
+        if let Some(other) = self.other(reference) {
+            return Err(other.error(documents));
+        }
         if self.images.is_empty() {
             return Err(SourceError::Empty {
                 what: documents.what(),
@@ -124,6 +175,10 @@ impl Layout {
             None => true,
         };
         let mut fitting: Vec<&Listed> = self.images.iter().filter(fits).collect();
+        // What is of a type that nobody knows here is no image (`image-layout.md`, "index.json").
+        if reference.is_none() && fitting.iter().any(|image| image.root.may_be_manifest()) {
+            fitting.retain(|image| image.root.may_be_manifest());
+        }
         if fitting.iter().any(|image| !image.is_companion()) {
             fitting.retain(|image| !image.is_companion());
         }
@@ -148,16 +203,35 @@ impl Layout {
                 choices: self.images.iter().map(Listed::choice).collect(),
             }),
             (several, _) => {
-                let mut choices: Vec<String> = several.iter().map(|image| image.choice()).collect();
+                let is_alone = |name: &String| {
+                    let meant = several.iter().filter(|image| image.is_meant_by(name));
+                    meant.count() == 1
+                };
+                let choice = |image: &&Listed| match image.names.iter().any(is_alone) {
+                    false if !image.names.is_empty() => image.choice_by_digest(),
+                    _ => image.choice(),
+                };
+                let mut choices: Vec<String> = several.iter().map(choice).collect();
                 if several.iter().all(|image| image.names.is_empty()) {
                     choices.push(format!("`{WHOLE}` (all as one multi-platform image)"));
                 }
                 Err(SourceError::Ambiguous {
                     what: documents.what(),
                     address: documents.address.clone(),
+                    reference: reference.map(quoted),
+                    count: several.len(),
                     choices,
                 })
             }
+        }
+    }
+
+    /// The entry by another algorithm that is meant; that is the first where there is nothing else.
+    fn other(&self, reference: Option<&str>) -> Option<&Other> {
+        match reference {
+            Some(wanted) => self.others.iter().find(|other| other.is_meant_by(wanted)),
+            None if self.images.is_empty() => self.others.first(),
+            None => None,
         }
     }
 
@@ -174,6 +248,7 @@ impl Layout {
             },
             names: Vec::new(),
             aliases: Vec::new(),
+            positions: Vec::new(),
         }
     }
 
@@ -192,6 +267,7 @@ impl Layout {
         &self,
         documents: &Documents<'_>,
         listed: &Listed,
+        layers: Layers,
     ) -> Result<Loaded, SourceError> {
         let root = &listed.root;
         // `index.json` is no blob, and it is the only root that need not be one.
@@ -203,6 +279,7 @@ impl Layout {
         };
         let mut loading = Loading {
             documents,
+            layers,
             children: HashMap::new(),
             blobs: HashMap::new(),
             absent: Vec::new(),
@@ -211,7 +288,7 @@ impl Layout {
         let manifest = parse_manifest(documents, root, bytes)?;
         match &manifest {
             AnyManifest::Manifest(one) => {
-                if let Some(missing) = loading.blobs_of(&manifest)? {
+                if let Some(missing) = loading.blobs_of(&manifest, true)? {
                     let name = blob_name(&missing);
                     return Err(
                         documents.absent(&name, &format!("the manifest {} names", one.digest))
@@ -239,6 +316,7 @@ impl Layout {
 impl Listed {
     pub(super) fn is_meant_by(&self, wanted: &str) -> bool {
         names::means_digest(wanted, &self.root.digest)
+            || source_index(wanted).is_some_and(|index| self.positions.contains(&index))
             || self.aliases.iter().any(|alias| names::means(wanted, alias))
     }
 
@@ -252,6 +330,15 @@ impl Listed {
                 .collect::<Vec<_>>()
                 .join(" or "),
         };
+        self.with_platform(names)
+    }
+
+    /// The same where its names do not tell it from another.
+    fn choice_by_digest(&self) -> String {
+        self.with_platform(format!("`@{}`", self.root.digest))
+    }
+
+    fn with_platform(&self, names: String) -> String {
         match &self.root.platform {
             Some(platform) => format!("{names} ({})", harmless(&platform.to_string())),
             None => names,
@@ -259,8 +346,57 @@ impl Listed {
     }
 }
 
+impl Other {
+    /// Reads an entry that is none by SHA-256; `None` where it is none at all.
+    fn of(entry: Value, position: usize) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Entry {
+            digest: String,
+            #[serde(default)]
+            annotations: BTreeMap<String, String>,
+        }
+        let Entry {
+            digest,
+            annotations,
+        } = json::from_value(entry).ok()?;
+        other_algorithm(&digest)?;
+        Some(Self {
+            digest,
+            names: NAMES
+                .iter()
+                .filter_map(|key| annotations.get(*key))
+                .cloned()
+                .collect(),
+            position,
+        })
+    }
+
+    fn is_meant_by(&self, wanted: &str) -> bool {
+        wanted.ends_with(&self.digest)
+            || source_index(wanted) == Some(self.position)
+            || self.names.iter().any(|name| names::means(wanted, name))
+    }
+
+    fn error(&self, documents: &Documents<'_>) -> SourceError {
+        SourceError::OtherAlgorithm {
+            what: documents.what(),
+            image: quoted(self.names.first().unwrap_or(&self.digest)),
+            algorithm: other_algorithm(&self.digest).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// The number in `@NUMBER`, which means an image by its place in the list of all
+/// (containers-transports(5), `docker-archive:` and `oci:`).
+pub(super) fn source_index(reference: &str) -> Option<usize> {
+    let digits = reference.strip_prefix('@')?;
+    let is_number = digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
+}
+
 struct Loading<'a> {
     documents: &'a Documents<'a>,
+    layers: Layers,
     children: HashMap<Digest, AnyManifest>,
     blobs: HashMap<Digest, Place>,
     absent: Vec<Descriptor>,
@@ -300,7 +436,7 @@ impl Loading<'_> {
         let manifest = parse_manifest(self.documents, child, bytes)?;
         let there = match &manifest {
             AnyManifest::Index(index) => self.descend(index, depth + 1)?,
-            AnyManifest::Manifest(_) => self.blobs_of(&manifest)?.is_none(),
+            AnyManifest::Manifest(_) => self.blobs_of(&manifest, false)?.is_none(),
         };
         match (there, &manifest) {
             (true, _) => {
@@ -320,17 +456,31 @@ impl Loading<'_> {
         self.absent.push(child.clone());
     }
 
-    /// Finds the blobs of a manifest; the first that is missing, if one is.
-    fn blobs_of(&mut self, manifest: &AnyManifest) -> Result<Option<Digest>, SourceError> {
+    /// Finds the blobs of a manifest; the first that is missing, if the image is none without it.
+    ///
+    /// An image that lacks layers has its config all the same. Below an index it has some of its
+    /// layers too: one without any is of a platform that was not saved.
+    fn blobs_of(
+        &mut self,
+        manifest: &AnyManifest,
+        is_root: bool,
+    ) -> Result<Option<Digest>, SourceError> {
         let AnyManifest::Manifest(manifest) = manifest else {
             return Ok(None);
         };
-        let mut found = Vec::new();
+        let mut found = HashMap::new();
+        let mut missing = None;
         for blob in manifest.blobs() {
             match self.documents.place(blob)? {
-                Some(place) => found.push((blob.digest.clone(), place)),
-                None => return Ok(Some(blob.digest.clone())),
+                Some(place) => drop(found.insert(blob.digest.clone(), place)),
+                None => drop(missing.get_or_insert_with(|| blob.digest.clone())),
             }
+        }
+        let has_config = found.contains_key(&manifest.config.digest);
+        let has_layers = is_root || found.len() > 1;
+        let may_lack = self.layers == Layers::MayBeElsewhere && has_config && has_layers;
+        if missing.is_some() && !may_lack {
+            return Ok(missing);
         }
         self.blobs.extend(found);
         Ok(None)
@@ -366,14 +516,18 @@ fn parse_manifest(
 }
 
 /// Reads a document's JSON.
-pub(super) fn parse<'de, T: Deserialize<'de>>(
+pub(super) fn parse<T: DeserializeOwned>(
     documents: &Documents<'_>,
     name: &str,
-    bytes: &'de [u8],
+    bytes: &[u8],
 ) -> Result<T, SourceError> {
-    serde_json::from_slice(bytes).map_err(|cause| SourceError::Json {
+    json::from_slice(bytes).map_err(|cause| not_understood(documents, name, cause))
+}
+
+fn not_understood(documents: &Documents<'_>, name: &str, cause: serde_json::Error) -> SourceError {
+    SourceError::Json {
         what: documents.what(),
         document: quoted(name),
         cause,
-    })
+    }
 }

@@ -5,6 +5,7 @@
 //! the bytes of a blob are ([`Source::open_blob`], any blob, from any offset, as often as asked).
 
 mod attached;
+mod base_image;
 mod companions;
 mod daemon;
 mod directory;
@@ -69,6 +70,8 @@ pub struct Image {
     /// The names that the source itself gives the image, as `docker save` writes them
     /// (`RepoTags`), or as an OCI layout annotates them; in the source's order, perhaps none.
     pub names: Vec<String>,
+    /// What is odd about it and keeps nobody from pushing it, as sentences.
+    pub notes: Vec<String>,
     /// The image's content.
     pub content: Content,
 }
@@ -294,6 +297,14 @@ impl Source {
         match &self.inner.blobs {
             Blobs::Places(..) => None,
             Blobs::Remote(remote, _) => Some(remote.repository()),
+        }
+    }
+
+    /// True for a directory.
+    pub(crate) fn is_directory(&self) -> bool {
+        match &self.inner.blobs {
+            Blobs::Places(_, Some(layout)) => layout.files.is_directory(),
+            Blobs::Places(_, None) | Blobs::Remote(..) => false,
         }
     }
 

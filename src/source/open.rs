@@ -10,7 +10,7 @@ use super::attached::OpenLayout;
 use super::directory::Directory;
 use super::error::{SourceError, shown};
 use super::files::{Documents, Files};
-use super::layout::{Layout, Listed, Loaded};
+use super::layout::{Layers, Layout, Listed, Loaded};
 use super::sniff::{Looks, Packing, start_of};
 use super::spool::spool;
 use super::tar_header::is_tar;
@@ -63,7 +63,7 @@ fn choose(
     reference: Option<&str>,
 ) -> Result<(Listed, Loaded), SourceError> {
     let listed = layout.choose(documents, reference)?;
-    let loaded = layout.load(documents, &listed)?;
+    let loaded = layout.load(documents, &listed, Layers::MayBeElsewhere)?;
     Ok((listed, loaded))
 }
 
@@ -76,6 +76,7 @@ fn of_layout(
     Opened {
         image: Image {
             names: listed.names.into_iter().map(names::of_layout).collect(),
+            notes: Vec::new(),
             content: Content::Manifests(loaded.tree),
         },
         blobs: loaded.blobs,

@@ -59,6 +59,7 @@ pub(super) async fn open(
     };
     let image = Image {
         names: vec![name],
+        notes: Vec::new(),
         content: Content::Manifests(tree),
     };
     Ok((remote, image))

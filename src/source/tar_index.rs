@@ -290,6 +290,10 @@ impl Files for TarIndex {
         &self.what
     }
 
+    fn is_directory(&self) -> bool {
+        false
+    }
+
     /// Follows hard and symbolic links between members.
     fn find(&self, name: &str) -> Result<Option<Place>, SourceError> {
         let Ok(mut name) = plain(name, "") else {

@@ -208,7 +208,7 @@ fn json_that_nests_without_end_is_told() {
     let manifest = TarFile::new().file("manifest.json", deep("").as_bytes());
     insta::assert_snapshot!(is_told(&manifest.finish()), @"
     error: cannot understand `manifest.json` of `image.tar`
-      caused by: invalid type: sequence, expected a string at line 1 column 2
+      caused by: recursion limit exceeded at line 1 column 128
     ");
     let tar = TarFile::new()
         .file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
@@ -218,7 +218,7 @@ fn json_that_nests_without_end_is_told() {
         );
     insta::assert_snapshot!(is_told(&tar.finish()), @"
     error: cannot understand `index.json` of `image.tar`
-      caused by: invalid type: sequence, expected a string at line 1 column 15
+      caused by: recursion limit exceeded at line 1 column 140
     ");
 }
 
@@ -288,7 +288,7 @@ fn a_layer_that_claims_another_size_is_told() {
     insta::assert_snapshot!(is_told(&image), @"
     error: cannot push the manifest sha256:2df668759cff002cfa5360d2aeb735257fb5ce8be647b914c15e4955db690532 of `image.tar`
       caused by: it is no manifest
-      caused by: invalid value: integer `-1`, expected u64 at line 1 column 320
+      caused by: invalid value: integer `-1`, expected u64
     ");
     let image = layout(|layout| {
         let config = layout.blob("application/vnd.oci.image.config.v1+json", b"{}".to_vec());
@@ -299,7 +299,7 @@ fn a_layer_that_claims_another_size_is_told() {
     insta::assert_snapshot!(is_told(&image), @"
     error: cannot push the manifest sha256:d7c519786d18fee741a07b8200b70220169b15279804f163f34673f0ae5f22d1 of `image.tar`
       caused by: it is no manifest
-      caused by: a blob of 9223372036854775808 bytes is more than any registry takes at line 1 column 338
+      caused by: a blob of 9223372036854775808 bytes is more than any registry takes
     ");
 }
 
@@ -313,6 +313,6 @@ fn a_digest_that_is_not_sha256_is_told() {
     insta::assert_snapshot!(is_told(&image), @"
     error: cannot push the manifest sha256:ca98dbbae7e654eb64fde2d944aeb662219872080c5c6cf5a09a96f27ebb90f9 of `image.tar`
       caused by: it is no manifest
-      caused by: `sha512:000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000` is no digest: expected `sha256:` and 64 hexadecimal digits at line 1 column 157
+      caused by: a digest by `sha512` is not understood, only one by `sha256`
     ");
 }

@@ -30,6 +30,9 @@ impl Hint for SourceError {
             } => "make the archive again: its writer or its download was stopped, or the disk was \
                  full"
                 .to_owned(),
+            Self::Absent {
+                is_directory: true, ..
+            } => "write the layout again, with all its blobs in it".to_owned(),
             Self::Absent { .. } => "make the archive again, with all its layers in it".to_owned(),
             Self::Spool { cause, .. } if is_full(cause) => {
                 "set `TMPDIR` to a directory on a disk with more room; an archive file that is not \
@@ -41,6 +44,12 @@ impl Hint for SourceError {
                 fault: Fault::Memory,
                 ..
             } => "decompress it with its own tool beforehand".to_owned(),
+            Self::WrongSize {
+                is_directory: true, ..
+            }
+            | Self::WrongDigest {
+                is_directory: true, ..
+            } => "write the layout again, or copy it again: its bytes were changed".to_owned(),
             Self::Damaged { .. }
             | Self::Unpack { .. }
             | Self::WrongSize { .. }
@@ -54,12 +63,6 @@ impl Hint for SourceError {
                 "copy the layout with its links followed, `cp -RL`, and name the copy".to_owned()
             }
             Self::TooManyMembers { .. } => Looks::FileSystem.advice().to_owned(),
-            Self::Manifest {
-                cause: ManifestError::Unknown(_),
-                ..
-            } => "if it is a build cache (`--cache-to`), export the image itself: `docker buildx \
-                  build --output type=oci,dest=…`"
-                .to_owned(),
             Self::Sparse { .. } => "pack the archive again without `--sparse`".to_owned(),
             Self::Manifest {
                 cause: ManifestError::Schema1,
@@ -67,6 +70,14 @@ impl Hint for SourceError {
             } => "pull the image with a current Docker, or copy it with `skopeo copy --format \
                   v2s2`, and save it again"
                 .to_owned(),
+            Self::Manifest { cause, .. } => match cause.hint() {
+                Some(hint) => hint.to_owned(),
+                None => return Vec::new(),
+            },
+            Self::OtherAlgorithm { .. } => {
+                "write the layout with sha256 digests, which is what every registry takes"
+                    .to_owned()
+            }
             Self::AllAbsent { .. } => {
                 "save it from where the platform is: `docker save --platform linux/amd64 …`"
                     .to_owned()

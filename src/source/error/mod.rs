@@ -130,6 +130,7 @@ pub enum SourceError {
         what: String,
         name: String,
         needed_by: String,
+        is_directory: bool,
     },
     /// An index of platforms none of which is there.
     #[error("{what} holds none of the platforms of its index {digest}: {platforms}")]
@@ -148,6 +149,7 @@ pub enum SourceError {
         blob: String,
         promised: u64,
         actual: u64,
+        is_directory: bool,
     },
     /// A document that is not what its digest says.
     #[error("{blob} of {what} is damaged: its digest is {actual} and should be {promised}")]
@@ -156,6 +158,7 @@ pub enum SourceError {
         blob: String,
         promised: Digest,
         actual: Digest,
+        is_directory: bool,
     },
     /// A config and layers that do not belong together.
     #[error(
@@ -176,11 +179,22 @@ pub enum SourceError {
         form: &'static str,
     },
     /// Several images, and nothing says which.
-    #[error("{what} holds {} images, and `image` does not say which", choices.len())]
+    #[error("{what} holds {count} images{}, and `image` does not say which", under(.reference.as_deref()))]
     Ambiguous {
         what: String,
         address: String,
+        /// What `image` does say, in backticks.
+        reference: Option<String>,
+        count: usize,
+        /// How each of them is written, and what else may be.
         choices: Vec<String>,
+    },
+    /// An image that is named by a digest that cannot be checked here.
+    #[error("{what} names its image {image} by {algorithm}, and only sha256 is understood")]
+    OtherAlgorithm {
+        what: String,
+        image: String,
+        algorithm: String,
     },
     /// No image of that name.
     #[error("{what} holds no image {reference}")]
@@ -257,6 +271,10 @@ impl fmt::Display for Fault {
             Self::Memory => "needs more than 128 MiB of memory",
         })
     }
+}
+
+fn under(reference: Option<&str>) -> String {
+    reference.map_or(String::new(), |name| format!(" under {name}"))
 }
 
 fn count(number: usize, noun: &str) -> String {

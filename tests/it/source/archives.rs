@@ -80,6 +80,10 @@ fn of_several_images_one_is_chosen_by_any_of_its_names_or_its_id() {
             ("gcr.io/p/one:v1", &one),
             ("two", &two),
             (two.id().as_str(), &two),
+            (&two.id().hex()[..12], &two),
+            (&two.id().as_str()[..19], &two),
+            ("@0", &one),
+            ("@1", &two),
         ] {
             let source = archive.docker(Some(reference)).unwrap();
             assert_eq!(unpacked(&source).config, picture.config, "{reference}");
@@ -99,6 +103,24 @@ fn of_several_images_one_is_chosen_by_any_of_its_names_or_its_id() {
         ");
         }
     }
+}
+
+#[test]
+fn two_images_of_one_name_are_told_apart_by_their_ids() {
+    let (one, two) = (Picture::new("one", 1), Picture::new("two", 1));
+    let archive = Archive::of(&classic_archive(&[(&one, &["app:1"]), (&two, &["app:1"])]));
+    let told = archive.told(archive.docker(Some("app:1")));
+    let told = told
+        .replace(one.id().hex(), "ONE")
+        .replace(two.id().hex(), "TWO");
+    assert_snapshot!(told, @r"
+    error: `app.tar` holds 2 images under `app:1`, and `image` does not say which
+
+    hint: write `docker-archive:app.tar:REF`, where REF is one of `@sha256:ONE`, `@sha256:TWO`
+    exit code 2
+    ");
+    let source = archive.docker(Some(&format!("@{}", two.id()))).unwrap();
+    assert_eq!(unpacked(&source).config, two.config);
 }
 
 #[test]

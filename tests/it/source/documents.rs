@@ -30,7 +30,6 @@ fn a_config_that_does_not_fit_is_told() {
             .told(archive.open())
             .replace(picture.id().hex(), "HEX")
     };
-    let hex = format!("{}.json", picture.id().hex());
     assert_snapshot!(archive("c.json", &picture.config, &["0.tar"]), @r"
     error: `app.tar` names 1 layer for an image whose config has 2 diff IDs
     exit code 1
@@ -41,20 +40,14 @@ fn a_config_that_does_not_fit_is_told() {
     hint: make the image again with gzip, zstd or uncompressed layers
     exit code 1
     ");
-    assert_snapshot!(archive(&hex, b"{}", &["0.tar"]), @r"
-    error: `HEX.json` of `app.tar` is damaged: its digest is sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a and should be sha256:HEX
-
-    hint: make the archive again, or fetch it again: its bytes were changed
-    exit code 1
-    ");
     assert_snapshot!(archive("c.json", b"{\"rootfs\":{\"diff_ids\":[\"sha512:x\"]}}", &[]), @r"
     error: cannot understand `c.json` of `app.tar`
-      caused by: `sha512:x` is no digest: expected `sha256:` and 64 hexadecimal digits at line 1 column 34
+      caused by: a digest by `sha512` is not understood, only one by `sha256`
     exit code 1
     ");
     assert_snapshot!(archive("c.json", b"{}", &[]), @r"
     error: cannot understand `c.json` of `app.tar`
-      caused by: missing field `rootfs` at line 1 column 2
+      caused by: missing field `rootfs`
     exit code 1
     ");
 }
@@ -120,7 +113,7 @@ fn blobs_that_are_not_what_their_digest_and_size_say_are_told() {
     assert_snapshot!(hide(text, &digest(&manifest)), @r"
     error: `blobs/sha256/HEX` of `app` is damaged: its digest is sha256:ACTUAL and should be sha256:HEX
 
-    hint: make the archive again, or fetch it again: its bytes were changed
+    hint: write the layout again, or copy it again: its bytes were changed
     exit code 1
     ");
 

@@ -2,7 +2,7 @@
 
 use gcr_push::config::ImageSource;
 use gcr_push::manifest::AnyManifest;
-use insta::assert_snapshot;
+use insta::{allow_duplicates, assert_snapshot};
 use serde_json::json;
 
 use super::{Archive, LayoutDirectory, open, read, run, tree};
@@ -123,7 +123,7 @@ fn platforms_that_are_listed_one_by_one_are_one_image_only_when_asked() {
     }
     let directory = LayoutDirectory::of(&layout);
     assert_snapshot!(directory.told(directory.open(None)), @r"
-    error: `app` holds 3 images, and `image` does not say which
+    error: `app` holds 2 images, and `image` does not say which
 
     hint: write `oci:app:REF`, where REF is one of `sha256:a5aa33d7a1c13e8524a88501ac8c618b4b3a697f6428d613008d41f0c47ea920` (linux/amd64), `sha256:f7f647056eb93f8c198f43e3cdea17339d7e07ccb77376b8c9f7ef767e7c0e5e` (linux/arm64), `index.json` (all as one multi-platform image)
     exit code 2
@@ -131,6 +131,65 @@ fn platforms_that_are_listed_one_by_one_are_one_image_only_when_asked() {
     let source = directory.open(Some("index.json")).unwrap();
     assert_eq!(tree(&source).root.bytes(), &layout.files()["index.json"]);
     assert_eq!(tree(&source).children.len(), 2);
+}
+
+#[test]
+fn two_images_under_one_name_are_told_apart_by_digest_or_place() {
+    let mut layout = Layout::default();
+    let amd64 = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
+    let arm64 = layout.image(&Picture::on("arm64", "app", 1), Packed::Gzip);
+    layout.list(&amd64, Some("v1"));
+    layout.list(&arm64, Some("v1"));
+    let directory = LayoutDirectory::of(&layout);
+    let hide = |text: String| {
+        let text = text.replace(digest(&amd64).hex(), "AMD64");
+        text.replace(digest(&arm64).hex(), "ARM64")
+    };
+    assert_snapshot!(hide(directory.told(directory.open(Some("v1")))), @r"
+    error: `app` holds 2 images under `v1`, and `image` does not say which
+
+    hint: write `oci:app:REF`, where REF is one of `@sha256:AMD64` (linux/amd64), `@sha256:ARM64` (linux/arm64)
+    exit code 2
+    ");
+    assert_snapshot!(hide(directory.told(directory.open(None))), @r"
+    error: `app` holds 2 images, and `image` does not say which
+
+    hint: write `oci:app:REF`, where REF is one of `@sha256:AMD64` (linux/amd64), `@sha256:ARM64` (linux/arm64)
+    exit code 2
+    ");
+    let by_digest = format!("@{}", digest(&arm64));
+    for (reference, image) in [(by_digest.as_str(), &arm64), ("@0", &amd64), ("@1", &arm64)] {
+        let source = directory.open(Some(reference)).unwrap();
+        assert_eq!(tree(&source).root.digest(), &digest(image), "{reference}");
+    }
+    for wrong in ["@2", "@", "@-1", "@+1", "@v1"] {
+        assert!(directory.open(Some(wrong)).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn an_entry_that_is_no_image_or_has_another_digest_stands_in_nobodys_way() {
+    let mut layout = Layout::default();
+    let image = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let other = layout.blob("application/vnd.example.thing+json", b"{}".to_vec());
+    let mut sha512 = image.clone();
+    sha512["digest"] = format!("sha512:{}", "0".repeat(128)).into();
+    layout.list(&other, None);
+    layout.list(&image, None);
+    layout.list(&sha512, Some("strong"));
+    let directory = LayoutDirectory::of(&layout);
+    let source = directory.open(None).unwrap();
+    assert_eq!(tree(&source).root.digest(), &digest(&image));
+    for reference in ["strong", "@2"] {
+        allow_duplicates! {
+        assert_snapshot!(directory.told(directory.open(Some(reference))), @r"
+        error: `app` names its image `strong` by sha512, and only sha256 is understood
+
+        hint: write the layout with sha256 digests, which is what every registry takes
+        exit code 1
+        ");
+        }
+    }
 }
 
 #[test]
