@@ -1,6 +1,6 @@
 //! `verify: blobs`: the image is read back, and every byte of it hashed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 
@@ -27,7 +27,8 @@ const QUEUE: usize = 4;
 const READINGS: u32 = 3;
 
 /// Reads back every manifest and every blob of an image, compares each with its digest, and each
-/// layer with the diff ID that the image's config states.
+/// layer with the diff ID that the image's config states. Returns what could not be compared, as
+/// sentences.
 ///
 /// # Errors
 ///
@@ -36,7 +37,7 @@ pub(super) async fn read_back(
     destination: &Destination,
     pushed: &Pushed,
     tree: &Tree,
-) -> Result<(), VerifyError> {
+) -> Result<Vec<String>, VerifyError> {
     let reference = Reference {
         endpoint: destination.registry.endpoint().clone(),
         repository: destination.repository.clone(),
@@ -68,12 +69,27 @@ pub(super) async fn read_back(
             async move { check(source, &digest, stated.get(&digest), pushed).await }
         })
         .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await
+        .try_collect::<()>()
+        .await?;
+    Ok(encrypted(tree, &pushed.name).into_iter().collect())
 }
 
-/// The diff ID of each layer, where the config tells them; what else a config may hold is no fault
-/// of the image.
+/// What is said of layers whose content nobody can compare without the key.
+fn encrypted(tree: &Tree, name: &str) -> Option<String> {
+    let encrypted = tree.blobs().filter(|blob| blob.is_encrypted());
+    let digests: HashSet<_> = encrypted.map(|blob| &blob.digest).collect();
+    let layers = match digests.len() {
+        0 => return None,
+        1 => "1 encrypted layer".to_owned(),
+        count => format!("{count} encrypted layers"),
+    };
+    Some(format!(
+        "{layers} of `{name}` could be compared with the digest alone, not with what the config says"
+    ))
+}
+
+/// The diff ID of each layer that can be unpacked, where the config tells them; what else a config
+/// may hold is no fault of the image.
 async fn layers_of(source: &Source, manifest: &Manifest) -> HashMap<Digest, Digest> {
     let config = async {
         let bytes = source.open_blob(&manifest.config.digest, 0).await.ok()?;
@@ -88,8 +104,11 @@ async fn layers_of(source: &Source, manifest: &Manifest) -> HashMap<Digest, Dige
     if diff_ids.len() != manifest.layers.len() {
         return HashMap::new();
     }
-    let layers = manifest.layers.iter().map(|layer| layer.digest.clone());
-    layers.zip(diff_ids).collect()
+    let pairs = manifest.layers.iter().zip(diff_ids);
+    let comparable = pairs.filter(|(layer, _)| layer.is_tar());
+    comparable
+        .map(|(layer, diff_id)| (layer.digest.clone(), diff_id))
+        .collect()
 }
 
 async fn check(

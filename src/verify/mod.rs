@@ -81,10 +81,11 @@ pub async fn verify(
             false => patiently_listed(destination, pushed).await,
         }
     };
-    let (checked, verified) = tokio::join!(checks, listing);
+    let (checked, mut verified) = tokio::join!(checks, listing);
     checked?;
     if reads_blobs {
-        blobs::read_back(destination, pushed, tree).await?;
+        let not_compared = blobs::read_back(destination, pushed, tree).await?;
+        verified.doubts.extend(not_compared);
     }
     Ok(verified)
 }
