@@ -110,6 +110,11 @@ impl Blob {
         Self::new(blob.digest.clone(), blob.size, Origin::There)
     }
 
+    /// True when the image was written without it, for a registry that has it.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(&self.origin, Origin::Source(source, key) if source.blob_size(key).is_none())
+    }
+
     async fn open(&self) -> Result<ByteStream, PushError> {
         match &self.origin {
             Origin::Source(source, key) => match &self.place {
@@ -164,6 +169,19 @@ impl Blob {
         Ok(())
     }
 
+    /// The error for a blob that neither the image nor the destination has.
+    pub(super) fn absent_everywhere(&self, destination: &Destination) -> PushError {
+        let what = match &self.origin {
+            Origin::Source(source, _) => source.what().to_owned(),
+            _ => "the image".to_owned(),
+        };
+        PushError::Absent {
+            what,
+            digest: self.digest.clone(),
+            destination: destination.name(),
+        }
+    }
+
     async fn is_at(&self, destination: &Destination) -> bool {
         let asked = destination
             .registry
@@ -176,6 +194,9 @@ impl Blob {
         destination: &Destination,
         progress: &Progress,
     ) -> Result<(), PushError> {
+        if self.is_absent() {
+            return Err(self.absent_everywhere(destination));
+        }
         let meter = progress.begin(Work::Send, self.digest.short(), self.size);
         let body = meter.watch(self.open().await?);
         let sent = destination

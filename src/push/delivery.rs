@@ -8,7 +8,8 @@ use super::homes::Shipment;
 use super::manifests::children_first;
 use super::{Destination, PushError};
 use crate::digest::Digest;
-use crate::manifest::AnyManifest;
+use crate::error::harmless;
+use crate::manifest::{AnyManifest, Descriptor, Manifest};
 use crate::registry::RegistryError;
 use crate::source::Tree;
 
@@ -19,6 +20,19 @@ const ROUNDS: u32 = 2;
 pub(super) struct Delivery<'a> {
     pub(super) destination: &'a Destination,
     shipment: &'a Shipment<'a>,
+}
+
+/// The layers of a manifest that are not passed on.
+fn foreign(manifest: &AnyManifest) -> impl Iterator<Item = &Descriptor> {
+    let image = match manifest {
+        AnyManifest::Manifest(image) => Some(image),
+        AnyManifest::Index(_) => None,
+    };
+    image.into_iter().flat_map(Manifest::foreign_layers)
+}
+
+fn blames_foreign(manifest: &AnyManifest, refusal: &RegistryError) -> bool {
+    foreign(manifest).any(|layer| refusal.names(&layer.digest))
 }
 
 impl<'a> Delivery<'a> {
@@ -46,6 +60,11 @@ impl<'a> Delivery<'a> {
     ) -> Result<(), PushError> {
         for _ in 0..ROUNDS {
             match self.destination.put(reference, manifest).await {
+                Err(PushError::Registry { cause, .. })
+                    if cause.is_incomplete() && blames_foreign(manifest, &cause) =>
+                {
+                    return Err(self.foreign(manifest, cause));
+                }
                 Err(PushError::Registry { cause, .. }) if cause.is_incomplete() => {
                     tracing::info!(
                         "{} no longer has all that {} names: sending it again",
@@ -57,7 +76,32 @@ impl<'a> Delivery<'a> {
                 done => return done,
             }
         }
-        self.destination.put(reference, manifest).await
+        match self.destination.put(reference, manifest).await {
+            // All else was sent again, so that it is what was never sent that it lacks.
+            Err(PushError::Registry { cause, .. })
+                if cause.is_incomplete() && foreign(manifest).next().is_some() =>
+            {
+                Err(self.foreign(manifest, cause))
+            }
+            done => done,
+        }
+    }
+
+    /// The error for a manifest that is refused because of a layer that is not passed on.
+    fn foreign(&self, manifest: &AnyManifest, cause: RegistryError) -> PushError {
+        let layer = foreign(manifest)
+            .find(|layer| cause.names(&layer.digest))
+            .or_else(|| foreign(manifest).next());
+        let destination = self.destination.name();
+        match layer {
+            Some(layer) => PushError::Foreign {
+                destination,
+                digest: layer.digest.clone(),
+                from: harmless(&layer.urls.join("`, `")),
+                cause,
+            },
+            None => PushError::Registry { destination, cause },
+        }
     }
 
     /// Sends what the refusal names; all that the manifest names where it names nothing.

@@ -10,6 +10,17 @@ use crate::manifest::ManifestError;
 use crate::registry::{RegistryError, Retry, Retryable};
 use crate::source::{Source, SourceError};
 
+/// Where bytes came from that are not what they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DamagedIn {
+    /// An archive, or an engine's export.
+    Archive,
+    /// A layout in a directory.
+    Directory,
+    /// A registry.
+    Registry,
+}
+
 /// An image that did not arrive.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
@@ -50,8 +61,8 @@ pub enum PushError {
         stated: Digest,
         /// What the bytes are.
         actual: Digest,
-        /// True when they came from a registry.
-        is_remote: bool,
+        /// Where they came from.
+        origin: DamagedIn,
     },
     /// What arrived is not what was sent.
     #[error("a blob was changed on the way to `{destination}`")]
@@ -76,6 +87,32 @@ pub enum PushError {
         /// What the registry said.
         #[source]
         cause: Box<RegistryError>,
+    },
+    /// A layer that the image was written without, because a registry has it, and that this one does
+    /// not have.
+    #[error("{what} does not hold the layer {digest}, and `{destination}` does not either")]
+    Absent {
+        /// The source, as messages call it.
+        what: String,
+        /// The layer.
+        digest: Digest,
+        /// `host/repository`.
+        destination: String,
+    },
+    /// A manifest that is refused because a layer is not there that its owner lets nobody pass on.
+    #[error(
+        "`{destination}` wants the layer {digest}, which is not pushed because it can be had from `{from}`"
+    )]
+    Foreign {
+        /// `host/repository`.
+        destination: String,
+        /// The layer.
+        digest: Digest,
+        /// Where the manifest says that it is.
+        from: String,
+        /// What the registry said.
+        #[source]
+        cause: RegistryError,
     },
     /// A tag that is there with another digest, where that was not to be.
     #[error("`{reference}` is there already, as {found}, {}", other_than(.digest.as_ref()))]
@@ -129,8 +166,17 @@ impl PushError {
             what: source.what().to_owned(),
             stated,
             actual,
-            is_remote: source.repository().is_some(),
+            origin: match source.repository() {
+                Some(_) => DamagedIn::Registry,
+                None if source.is_directory() => DamagedIn::Directory,
+                None => DamagedIn::Archive,
+            },
         }
+    }
+
+    /// True when it may be the media type of Docker's manifest that was refused.
+    pub(super) fn may_be_of_form(&self) -> bool {
+        matches!(self, Self::Registry { cause, .. } if cause.refuses_manifest())
     }
 
     /// True when it would not have happened without layers of earlier images.
@@ -145,7 +191,7 @@ impl PushError {
             Self::Source(cause) => cause.exit_code(),
             Self::Damaged { .. } | Self::Manifest(_) | Self::Compress { .. } => ExitCode::Failed,
             Self::NoPlatform { .. } | Self::SeveralPlatforms { .. } => ExitCode::Usage,
-            Self::TagTaken { .. } => ExitCode::Failed,
+            Self::TagTaken { .. } | Self::Absent { .. } | Self::Foreign { .. } => ExitCode::Failed,
             Self::NotReadBack { cause, .. } => cause.exit_code(),
             Self::Vanished(_) | Self::Changed { .. } | Self::Behind | Self::Late { .. } => {
                 ExitCode::Temporary
@@ -165,7 +211,10 @@ impl Retryable for PushError {
     }
 
     fn tried(mut self, times: u32, during: Duration) -> Self {
-        if let Self::Registry { cause, .. } | Self::Changed { cause, .. } = &mut self {
+        if let Self::Registry { cause, .. }
+        | Self::Changed { cause, .. }
+        | Self::Foreign { cause, .. } = &mut self
+        {
             cause.note_tries(times, during);
         }
         self
@@ -178,11 +227,30 @@ impl Hint for PushError {
             Self::Registry { cause, .. } => cause.hints(),
             Self::NotReadBack { cause, .. } => cause.hints(),
             Self::Source(cause) => cause.hints(),
+            Self::Absent { .. } => vec![
+                "push it to a registry that has the base image, or write the image with all its \
+                 layers"
+                    .to_owned(),
+            ],
+            Self::Foreign { .. } => vec![
+                "this registry takes no image without all its layers: push it to another, or \
+                 build it on a base whose layers may be passed on"
+                    .to_owned(),
+            ],
             Self::Damaged {
-                is_remote: true, ..
+                origin: DamagedIn::Registry,
+                ..
             } => vec![
                 "the registry hands out other bytes than the image names, or something on the way \
                  changes them: push the image to it again, from where it was built"
+                    .to_owned(),
+            ],
+            Self::Damaged {
+                origin: DamagedIn::Directory,
+                ..
+            } => vec![
+                "write the layout again; if it was handed from job to job as an artifact, it may \
+                 have been damaged on the way"
                     .to_owned(),
             ],
             Self::Damaged { .. } => vec![

@@ -131,18 +131,27 @@ impl Lane {
         }
     }
 
-    /// Mounts the blob from another repository of the registry, if one is known to hold it.
-    async fn mount(&self, digest: &Digest) -> bool {
+    /// Mounts the blob from another repository of the registry, if one is known to hold it. One that
+    /// could not be sent is tried from each.
+    async fn mount(&self, blob: &Blob) -> bool {
+        loop {
+            match self.mount_once(&blob.digest).await {
+                Some(false) if blob.is_absent() => {}
+                mounted => return mounted.unwrap_or(false),
+            }
+        }
+    }
+
+    /// `None` if there is no repository to mount it from.
+    async fn mount_once(&self, digest: &Digest) -> Option<bool> {
         let Destination {
             registry,
             repository,
             ..
         } = &self.destination;
         let endpoint = registry.endpoint();
-        let Some(from) = self.holdings.donor(endpoint, repository, digest) else {
-            return false;
-        };
-        match registry.mount_blob(repository, digest, &from).await {
+        let from = self.holdings.donor(endpoint, repository, digest)?;
+        Some(match registry.mount_blob(repository, digest, &from).await {
             Ok(true) => {
                 self.holdings.note(endpoint, repository, digest);
                 self.destination.tally.mounted(digest);
@@ -159,7 +168,7 @@ impl Lane {
                 self.holdings.refuse(endpoint, &from, repository);
                 false
             }
-        }
+        })
     }
 }
 
@@ -235,7 +244,7 @@ async fn send_one(blob: &Blob, lanes: &[Arc<Lane>], stragglers: &Mutex<JoinSet<(
     let needing: Vec<_> = lanes.iter().filter(|lane| lane.needs(digest)).collect();
     // Who is not waited for mounts later, too.
     let mounting = needing.iter().filter(|lane| lane.sets_pace());
-    join_all(mounting.map(|lane| lane.mount(digest))).await;
+    join_all(mounting.map(|lane| lane.mount(blob))).await;
     let needing = needing.into_iter().filter(|lane| lane.needs(digest));
     let (pacing, keeping): (Vec<_>, Vec<_>) = needing.partition(|lane| lane.sets_pace());
     if pacing.is_empty() {
@@ -279,7 +288,7 @@ async fn send_one(blob: &Blob, lanes: &[Arc<Lane>], stragglers: &Mutex<JoinSet<(
     }
     join_all(pacing).await;
     let following = followers.into_iter().map(|lane| async move {
-        if !lane.mount(digest).await {
+        if !lane.mount(blob).await {
             lane.send(blob.clone(), lane.place(None)).await;
         }
     });

@@ -15,6 +15,8 @@ pub struct Holdings(Mutex<Known>);
 struct Known {
     /// The repositories that hold a blob, by registry.
     holders: HashMap<(Endpoint, Digest), Vec<String>>,
+    /// The repositories that may hold one, because an image says so.
+    supposed: HashMap<(Endpoint, Digest), Vec<String>>,
     /// From which repository to which a registry has refused to mount.
     refused: HashSet<(Endpoint, String, String)>,
     /// What was read of a source once.
@@ -34,6 +36,14 @@ impl Holdings {
         if !holders.iter().any(|known| known == repository) {
             holders.push(repository.to_owned());
         }
+    }
+
+    /// Notes that a repository may hold a blob, so that it is tried to mount it from there.
+    pub(super) fn suppose(&self, endpoint: &Endpoint, repository: &str, digest: &Digest) {
+        let mut known = self.known();
+        let key = (endpoint.clone(), digest.clone());
+        let supposed = known.supposed.entry(key).or_default();
+        supposed.push(repository.to_owned());
     }
 
     /// True when the repository is known to hold the blob.
@@ -59,8 +69,10 @@ impl Holdings {
         digest: &Digest,
     ) -> Option<String> {
         let known = self.known();
-        let holders = known.holders.get(&(endpoint.clone(), digest.clone()))?;
-        let mut others = holders.iter().filter(|holder| *holder != repository);
+        let key = (endpoint.clone(), digest.clone());
+        let holders = [&known.holders, &known.supposed].map(|all| all.get(&key));
+        let holders = holders.into_iter().flatten().flatten();
+        let mut others = holders.filter(|holder| *holder != repository);
         others
             .find(|from| !known.is_refused(endpoint, from, repository))
             .cloned()

@@ -104,7 +104,7 @@ pub(super) async fn bring(
     if shipment.settings.dry_run {
         for leg in &legs {
             let foreseen = shipment.foreseen(&destinations[leg.index], leg);
-            let _ = results[leg.index].set(Ok(foreseen));
+            let _ = results[leg.index].set(foreseen);
         }
         return shipment.results(slots, destinations);
     }
@@ -229,7 +229,7 @@ impl Shipment<'_> {
     }
 
     /// What a push would do at a destination, if every registry mounted what it can.
-    fn foreseen(&self, destination: &Destination, leg: &Leg) -> Pushed {
+    fn foreseen(&self, destination: &Destination, leg: &Leg) -> Result<Pushed, PushError> {
         let (endpoint, repository) = (destination.registry.endpoint(), &destination.repository);
         for blob in self
             .blobs
@@ -238,13 +238,14 @@ impl Shipment<'_> {
         {
             match self.holdings.donor(endpoint, repository, &blob.digest) {
                 Some(_) => destination.tally.mounted(&blob.digest),
+                None if blob.is_absent() => return Err(blob.absent_everywhere(destination)),
                 None => destination.tally.sent(&blob.digest, blob.size),
             }
             self.holdings.note(endpoint, repository, &blob.digest);
         }
         let (digest, policy) = (self.tree.root.digest(), self.settings.existing_tag);
         let tags = destination.moves(&leg.standing, digest, policy);
-        pushed(destination, self, tags)
+        Ok(pushed(destination, self, tags))
     }
 
     /// How a destination stands, and what it lacks.

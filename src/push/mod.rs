@@ -14,6 +14,7 @@ mod holdings;
 mod homes;
 mod journal;
 mod manifests;
+mod notes;
 mod pack;
 mod plan;
 mod reuse;
@@ -43,6 +44,7 @@ use crate::manifest::Index;
 use crate::progress::Progress;
 use crate::registry::Registry;
 use crate::source::{Companions, Smaller, Source, Tree, Unpacked};
+use blobs::Blobs;
 use choice::{as_it_is, check_platform, chosen};
 use homes::Shipment;
 
@@ -220,7 +222,9 @@ async fn push_once(
     match as_it_is(source.image(), settings) {
         Ok(tree) => {
             let part = chosen(source, &tree, settings).await?;
-            let mut notes: Vec<_> = part.smaller.iter().map(Smaller::to_string).collect();
+            let mut notes = source.image().notes.clone();
+            notes.extend(part.smaller.iter().map(Smaller::to_string));
+            notes.extend(notes::of_tree(&part.tree));
             let companions = match settings.referrers {
                 true => source
                     .companions(&part.tree)
@@ -243,6 +247,7 @@ async fn push_once(
                     holdings.note(endpoint, repository, &blob.digest);
                 }
             }
+            suppose_absent(source, &part.tree, &blobs, holdings).await;
             let shipment = Shipment {
                 tree: &part.tree,
                 companions: &companions,
@@ -267,6 +272,19 @@ async fn push_once(
             })
         }
         Err(unpacked) => push_unpacked(source, unpacked, destinations, settings, holdings).await,
+    }
+}
+
+/// Notes where the layers may be that the image was written without.
+async fn suppose_absent(source: &Source, tree: &Tree, blobs: &Blobs, holdings: &Holdings) {
+    let absent: Vec<_> = blobs.iter().filter(|blob| blob.is_absent()).collect();
+    if absent.is_empty() {
+        return;
+    }
+    for base in source.base_images(tree).await {
+        for blob in &absent {
+            holdings.suppose(&base.endpoint, &base.repository, &blob.digest);
+        }
     }
 }
 
@@ -348,12 +366,93 @@ async fn push_unpacked(
             },
         );
     let looking = looking.collect();
-    let destinations = homes::bring(&shipment, destinations, looking).await;
+    let mut results = homes::bring(&shipment, destinations, looking).await;
+    let mut notes = source.image().notes.clone();
+    notes.extend(notes::of_tree(&tree));
+    let in_oci_form = match packed.in_oci_form {
+        Some(oci) => {
+            let shipment = Shipment {
+                tree: &oci,
+                ..shipment
+            };
+            let note = in_oci_form(&shipment, destinations, &mut results).await;
+            note.map(|note| (oci, note))
+        }
+        None => None,
+    };
+    let tree = match in_oci_form {
+        Some((oci, note)) => {
+            notes.push(note);
+            oci
+        }
+        None => tree,
+    };
     Ok(Outcome {
         tree: Some(tree),
-        notes: Vec::new(),
-        destinations,
+        notes,
+        destinations: results,
     })
+}
+
+/// Brings an image that was refused as Docker's manifest in OCI's form, to those who refused it and,
+/// if one of them takes it, to those who have it in the other form, so that all get one digest. What
+/// is to be said of that; `None` if it is as it was.
+async fn in_oci_form(
+    shipment: &Shipment<'_>,
+    destinations: &[Destination],
+    results: &mut [Result<Pushed, PushError>],
+) -> Option<String> {
+    let may_be_of_form =
+        |result: &Result<Pushed, PushError>| matches!(result, Err(error) if error.may_be_of_form());
+    let refused: Vec<_> = (0..results.len())
+        .filter(|index| may_be_of_form(&results[*index]))
+        .collect();
+    let arrived: Vec<_> = (0..results.len())
+        .filter(|index| results[*index].is_ok())
+        .collect();
+    let mut takers = Vec::new();
+    for (index, result) in bring_to(shipment, destinations, &refused).await {
+        // The first refusal says what is wrong with an image that is taken in no form.
+        if result.is_ok() || !may_be_of_form(&result) {
+            takers.push(format!("`{}`", destinations[index].name()));
+            results[index] = result;
+        }
+    }
+    if takers.is_empty() {
+        return None;
+    }
+    for (index, result) in bring_to(shipment, destinations, &arrived).await {
+        results[index] = result;
+    }
+    let verb = if takers.len() == 1 { "takes" } else { "take" };
+    let note = format!(
+        "{} {verb} no manifest in Docker's form: the image is pushed in OCI's, with the same layers",
+        takers.join(", ")
+    );
+    tracing::info!("{note}");
+    Some(note)
+}
+
+/// Brings an image to some of the destinations; each with its place among all.
+async fn bring_to(
+    shipment: &Shipment<'_>,
+    destinations: &[Destination],
+    indexes: &[usize],
+) -> Vec<(usize, Result<Pushed, PushError>)> {
+    if indexes.is_empty() {
+        return Vec::new();
+    }
+    let chosen: Vec<_> = indexes
+        .iter()
+        .map(|index| destinations[*index].clone())
+        .collect();
+    let digest = shipment.tree.root.digest();
+    let looking = chosen
+        .iter()
+        .map(|destination| destination.look_and_learn(digest).boxed());
+    let looking = looking.collect();
+    let results = homes::bring(shipment, &chosen, looking).await;
+    indexes.iter().copied().zip(results).collect()
 }
 
 /// What came of the first ones and of the others, in the order of all.

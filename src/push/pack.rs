@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::blobs::{Blob, Blobs, Origin};
 use super::plan::Standing;
 use super::reuse::Found;
-use super::written::{Form, Layer, write_manifest};
+use super::written::{Family, Form, Layer, write_manifest};
 use super::{Destination, PushError, Settings};
 use crate::compress::{Method, compress};
 use crate::config::Compression;
@@ -23,6 +23,8 @@ use crate::source::{LayerForm, Source, Tree, Unpacked, UnpackedLayer};
 /// and what is known of each destination.
 pub(super) struct Packed {
     pub(super) image: Option<(Tree, Blobs)>,
+    /// The same image in OCI's form, where its manifest was written in Docker's.
+    pub(super) in_oci_form: Option<Tree>,
     pub(super) standings: Vec<Result<Standing, PushError>>,
 }
 
@@ -66,6 +68,7 @@ pub(super) async fn pack_and_send(
         blobs.push(config);
         return Ok(Packed {
             image: Some((Tree::of(AnyManifest::Manifest(manifest)), blobs)),
+            in_oci_form: None,
             standings: standings(found),
         });
     }
@@ -114,6 +117,7 @@ pub(super) async fn pack_and_send(
     let Some((packed, mut blobs)) = packed? else {
         return Ok(Packed {
             image: None,
+            in_oci_form: None,
             standings,
         });
     };
@@ -121,13 +125,22 @@ pub(super) async fn pack_and_send(
         .layers
         .iter()
         .map(|layer| packed[&layer.diff_id].clone());
-    let manifest = write_manifest(&config.digest, config.size, &layers.collect::<Vec<_>>())
-        .map_err(PushError::Manifest)?;
+    let layers: Vec<_> = layers.collect();
+    let write = |family| {
+        write_manifest(&config.digest, config.size, &layers, family).map_err(PushError::Manifest)
+    };
+    let family = Family::of(&layers);
+    let manifest = write(family)?;
+    let in_oci_form = match family {
+        Family::Docker => Some(Tree::of(write(Family::Oci)?)),
+        Family::Oci => None,
+    };
     if !blobs.iter().any(|blob| blob.digest == config.digest) {
         blobs.push(config);
     }
     Ok(Packed {
         image: Some((Tree::of(manifest), blobs)),
+        in_oci_form,
         standings,
     })
 }

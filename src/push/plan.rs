@@ -155,7 +155,8 @@ impl Destination {
             true => ASK_ANYWAY_FROM,
             false => ASK_FROM,
         };
-        let (ask, mut missing): (Vec<_>, Vec<_>) = unknown.partition(|blob| blob.size >= ask_from);
+        let (ask, mut missing): (Vec<_>, Vec<_>) =
+            unknown.partition(|blob| blob.size >= ask_from || blob.is_absent());
         let answers: Vec<_> = stream::iter(ask)
             .map(|blob| async move { Ok::<_, PushError>((blob, self.has(&blob.digest).await?)) })
             .buffered(concurrency)

@@ -38,8 +38,26 @@ impl Form {
     }
 }
 
-/// Writes the manifest in Docker's schema 2, which `docker push` makes of the same archive; in
-/// OCI's form where a layer is in zstd, which Docker's has no media type for.
+/// The two families of media types that a manifest may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Docker's schema 2, which `docker push` makes of the same archive.
+    Docker,
+    /// OCI's.
+    Oci,
+}
+
+impl Family {
+    /// Docker's, unless a layer is in zstd, which it has no media type for.
+    pub(super) fn of(layers: &[Layer]) -> Self {
+        match layers.iter().any(|layer| layer.form == Form::Zstd) {
+            true => Self::Oci,
+            false => Self::Docker,
+        }
+    }
+}
+
+/// Writes the manifest of an image.
 ///
 /// # Errors
 ///
@@ -48,6 +66,7 @@ pub(super) fn write_manifest(
     config: &Digest,
     config_size: u64,
     layers: &[Layer],
+    family: Family,
 ) -> Result<AnyManifest, ManifestError> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -66,8 +85,10 @@ pub(super) fn write_manifest(
         #[serde(skip_serializing_if = "<[String]>::is_empty")]
         urls: &'a [String],
     }
-    let is_oci = layers.iter().any(|layer| layer.form == Form::Zstd);
-    let family = |oci: &'static str, docker: &'static str| if is_oci { oci } else { docker };
+    let family = |oci: &'static str, docker: &'static str| match family {
+        Family::Oci => oci,
+        Family::Docker => docker,
+    };
     let layers = layers.iter().map(|layer| {
         let (media_type, urls): (&str, &[String]) = match &layer.form {
             Form::Tar => (family(media_type::OCI_LAYER, media_type::DOCKER_LAYER), &[]),
@@ -119,9 +140,11 @@ mod tests {
     #[test]
     fn gzip_makes_a_docker_manifest_and_zstd_an_oci_one() {
         let config = Digest::of(b"{}");
-        let docker = write_manifest(&config, 2, &[layer(Form::Gzip), layer(Form::Tar)]).unwrap();
+        let written =
+            |layers: &[Layer]| write_manifest(&config, 2, layers, Family::of(layers)).unwrap();
+        let docker = written(&[layer(Form::Gzip), layer(Form::Tar)]);
         assert_eq!(docker.media_type(), media_type::DOCKER_MANIFEST);
-        let oci = write_manifest(&config, 2, &[layer(Form::Gzip), layer(Form::Zstd)]).unwrap();
+        let oci = written(&[layer(Form::Gzip), layer(Form::Zstd)]);
         assert_eq!(oci.media_type(), media_type::OCI_MANIFEST);
         let AnyManifest::Manifest(oci) = oci else {
             panic!("an image manifest")
@@ -144,7 +167,9 @@ mod tests {
             media_type: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip".to_owned(),
             urls: vec!["https://example.com/layer".to_owned()],
         };
-        let manifest = write_manifest(&Digest::of(b"{}"), 2, &[layer(foreign)]).unwrap();
+        let layers = [layer(foreign)];
+        let config = Digest::of(b"{}");
+        let manifest = write_manifest(&config, 2, &layers, Family::Docker).unwrap();
         let text = String::from_utf8(manifest.bytes().to_vec()).unwrap();
         assert!(
             text.contains(r#""urls":["https://example.com/layer"]"#),

@@ -19,6 +19,7 @@ mod hostile;
 mod list;
 mod mirror;
 mod odd;
+mod other_tools;
 mod progress;
 mod pull_secret;
 mod push;

@@ -1,0 +1,448 @@
+//! Images as other tools write them: what Docker, skopeo and crane take arrives, byte for byte.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use gcr_push::digest::Digest;
+use serde_json::{Value, json};
+use standin::{Fault, FaultAction, RequestKind};
+
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::google::Google;
+use crate::support::images::{
+    Layout, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Packed, Picture, TarFile,
+    classic_archive, digest, gzip,
+};
+use crate::support::run::{Outcome, Run};
+
+const FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+
+/// A push of `image`, with what the folder holds, to a registry that is not Google's.
+fn push(registry: &DockerRegistry, run: Run, image: &str) -> Run {
+    run.set("image", image)
+        .set("tags", format!("{}/acme/app:1", registry.address()))
+        .set("digest_file", "digest")
+}
+
+fn with_layout(layout: &Layout) -> Run {
+    let run = Run::new();
+    layout.write(&run.path().join("layout"));
+    run
+}
+
+/// A Docker archive of one image, `manifest.json` as it is written here.
+fn docker_archive(picture: &Picture, config: &str, entry: &Value) -> Vec<u8> {
+    TarFile::new()
+        .file(config, &picture.config)
+        .file("0.tar", &picture.layers[0])
+        .file("manifest.json", json!([entry]).to_string().as_bytes())
+        .finish()
+}
+
+fn notes(outcome: &Outcome) -> Vec<String> {
+    let lines = outcome.stdout.lines();
+    let notes = lines.filter_map(|line| line.strip_prefix("note: "));
+    notes.map(|note| outcome.scrub(note)).collect()
+}
+
+#[test]
+fn a_docker_archive_with_keys_in_lower_case_and_nulls_arrives() {
+    let registry = DockerRegistry::start();
+    let picture = Picture::new("app", 1);
+    for entry in [
+        json!({"config": "c.json", "repoTags": ["app:1"], "layers": ["0.tar"]}),
+        json!({"CONFIG": "c.json", "RepoTags": null, "Layers": ["0.tar"], "LayerSources": null, "Parent": null}),
+    ] {
+        let archive = docker_archive(&picture, "c.json", &entry);
+        let run = Run::new().file("image.tar", archive);
+        push(&registry, run, "image.tar").succeeds();
+    }
+}
+
+#[test]
+fn a_layout_with_null_for_what_it_has_not_arrives_byte_for_byte() {
+    let mut layout = Layout::default();
+    let picture = Picture::new("app", 1);
+    let config = layout.blob(OCI_CONFIG, picture.config.clone());
+    let mut layer = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&picture.layers[0]));
+    layer["urls"] = Value::Null;
+    layer["annotations"] = Value::Null;
+    let mut manifest = layout.manifest(json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer],
+        "annotations": null, "subject": null, "artifactType": null,
+    }));
+    manifest["annotations"] = Value::Null;
+    manifest["platform"] = json!({"architecture": "amd64", "os": "linux", "variant": null,
+        "os.version": null, "os.features": null, "features": null});
+    let index = layout.index(&[manifest]);
+    let mut listed = index.clone();
+    listed["platform"] = json!({"architecture": null, "os": null, "variant": null});
+    layout.list(&listed, Some("1"));
+    let registry = DockerRegistry::start();
+    let pushed = push(&registry, with_layout(&layout), "oci:layout").succeeds();
+    assert_eq!(pushed.read("digest"), digest(&index).to_string());
+}
+
+#[test]
+fn a_config_with_another_digest_than_its_name_arrives_and_is_noted() {
+    let picture = Picture::new("app", 1);
+    let name = format!("{}.json", "0".repeat(64));
+    let entry = json!({"Config": name, "RepoTags": ["app:1"], "Layers": ["0.tar"]});
+    let archive = docker_archive(&picture, &name, &entry);
+    let registry = DockerRegistry::start();
+    let run = Run::new().file("image.tar", archive);
+    let pushed = push(&registry, run, "image.tar").succeeds();
+    let [note] = notes(&pushed).try_into().unwrap();
+    assert!(
+        note.contains(&format!("than its name says, {}", picture.id())),
+        "{note}"
+    );
+    let run = Run::new().file("image.tar", classic_archive(&[(&picture, &["app:1"])]));
+    let same = push(&registry, run, "image.tar").succeeds();
+    assert_eq!(same.read("digest"), pushed.read("digest"));
+}
+
+#[test]
+fn an_index_of_nothing_is_warned_of() {
+    let mut layout = Layout::default();
+    let empty = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": null});
+    let index = layout.blob(OCI_INDEX, empty.to_string().into_bytes());
+    layout.list(&index, None);
+    let registry = DockerRegistry::start();
+    let pushed = push(&registry, with_layout(&layout), "oci:layout").run();
+    let told = format!("{}{}", pushed.stdout, pushed.stderr);
+    assert!(told.contains("names no image"), "{told}");
+}
+
+/// A layout of one image with an ordinary layer, and one of a foreign type.
+fn foreign(urls: Option<&str>) -> (Layout, Digest) {
+    let mut layout = Layout::default();
+    let picture = Picture::new("app", 2);
+    let config = layout.blob(OCI_CONFIG, picture.config.clone());
+    let layer = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&picture.layers[0]));
+    let mut foreign = layout.blob(FOREIGN, gzip(&picture.layers[1]));
+    if let Some(url) = urls {
+        foreign["urls"] = json!([url]);
+    }
+    let manifest = layout.manifest(json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [foreign, layer],
+    }));
+    layout.list(&manifest, None);
+    (layout, digest(&foreign))
+}
+
+#[test]
+fn a_foreign_layer_without_an_address_is_sent_like_any_other() {
+    let google = Google::start();
+    let (layout, layer) = foreign(None);
+    let run = google.run().file("image.tar", layout.archive());
+    let pushed = run.set("image", "image.tar").set("name", "app").succeeds();
+    assert!(notes(&pushed).is_empty(), "{}", pushed.stdout);
+    assert!(
+        google
+            .standin
+            .blob("gcr.io", "acme/app", layer.as_str())
+            .is_some()
+    );
+}
+
+#[test]
+fn a_foreign_layer_with_an_address_stays_there_and_that_is_said() {
+    let google = Google::start();
+    let (layout, _) = foreign(Some("https://mcr.example/blob"));
+    let run = google.run().file("image.tar", layout.archive());
+    let run = run.set("image", "image.tar").set("name", "app");
+    let pushed = run.set("report_file", "report.json").succeeds();
+    insta::assert_snapshot!(notes(&pushed).join("\n"), @"1 layer is not pushed, because of a type that is not to be passed on: who pulls the image gets it from `mcr.example`");
+    assert!(pushed.read("report.json").contains("not to be passed on"));
+    assert!(
+        pushed.stderr.contains("not to be passed on"),
+        "{}",
+        pushed.stderr
+    );
+}
+
+#[test]
+fn a_manifest_that_is_refused_for_a_foreign_layer_says_so() {
+    let google = Google::start();
+    let (layout, layer) = foreign(Some("https://mcr.example/blob"));
+    for (message, tries) in [
+        (format!("unknown blob {layer}"), 1),
+        ("unknown blob".to_owned(), 3),
+    ] {
+        google.standin.clear_faults();
+        google.standin.clear_requests();
+        let body = json!({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": message}]});
+        let act = FaultAction::Status {
+            code: 404,
+            retry_after: None,
+            body: Some(body.to_string()),
+            headers: Vec::new(),
+        };
+        google
+            .standin
+            .fault(Fault::always(RequestKind::ManifestPut, act));
+        let run = google.run().file("image.tar", layout.archive());
+        let refused = run
+            .set("image", "image.tar")
+            .set("name", "app")
+            .fails_with(1);
+        let told = refused.error();
+        let sentence = "wants the layer sha256:";
+        assert!(
+            told.contains(sentence) && told.contains("`https://mcr.example/blob`"),
+            "{told}"
+        );
+        let requests = google.standin.requests();
+        let puts = requests
+            .iter()
+            .filter(|it| it.kind == RequestKind::ManifestPut);
+        assert_eq!(puts.count(), tries, "{told}");
+    }
+}
+
+#[test]
+fn an_encrypted_layer_is_read_back_and_is_no_damage() {
+    let mut layout = Layout::default();
+    let picture = Picture::new("app", 2);
+    let config = layout.blob(OCI_CONFIG, picture.config.clone());
+    let kind = format!("{OCI_LAYER}+gzip+encrypted");
+    let secret = layout.blob(
+        &kind,
+        gzip(&picture.layers[0]).iter().map(|b| b ^ 0x5a).collect(),
+    );
+    let plain = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&picture.layers[1]));
+    let manifest = layout.manifest(json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [secret, plain],
+    }));
+    layout.list(&manifest, None);
+    let registry = DockerRegistry::start();
+    let run = push(&registry, with_layout(&layout), "oci:layout").set("verify", "blobs");
+    let pushed = run.succeeds();
+    assert!(
+        pushed.stderr.contains("1 encrypted layer of"),
+        "{}",
+        pushed.stderr
+    );
+}
+
+/// Refuses the next manifests as a registry does that does not know Docker's type.
+fn refuse_manifests(google: &Google, code: u16, times: usize) {
+    let body = json!({"errors": [{"code": "MANIFEST_INVALID", "message": "manifest invalid"}]});
+    let act = FaultAction::Status {
+        code,
+        retry_after: None,
+        body: Some(body.to_string()),
+        headers: Vec::new(),
+    };
+    let fault = Fault::once(RequestKind::ManifestPut, act)
+        .times(times as _)
+        .at("gcr.io");
+    google.standin.fault(fault);
+}
+
+fn docker_at(google: &Google, picture: &Picture, tags: &str) -> Run {
+    let archive = classic_archive(&[(picture, &["app:1"])]);
+    let run = google.run().file("image.tar", archive);
+    run.set("image", "image.tar")
+        .set("tags", tags)
+        .set("digest_file", "digest")
+}
+
+#[test]
+fn an_archive_is_pushed_in_oci_s_form_where_docker_s_is_refused() {
+    let picture = Picture::new("app", 2);
+    for code in [400, 415] {
+        let google = Google::start();
+        refuse_manifests(&google, code, 1);
+        let pushed = docker_at(&google, &picture, "gcr.io/acme/app:1").succeeds();
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(notes(&pushed).join("\n"), @"`gcr.io/acme/app` takes no manifest in Docker's form: the image is pushed in OCI's, with the same layers");
+        }
+        let (kind, manifest) = google.standin.manifest("gcr.io", "acme/app", "1").unwrap();
+        assert_eq!(kind, OCI_MANIFEST);
+        assert_eq!(pushed.read("digest"), Digest::of(&manifest).to_string());
+        let requests = google.standin.requests();
+        let count = |kind| requests.iter().filter(|it| it.kind == kind).count();
+        assert_eq!(count(RequestKind::ManifestPut), 2);
+        assert_eq!(count(RequestKind::UploadPut), 3);
+    }
+}
+
+#[test]
+fn all_destinations_get_one_digest_where_one_of_them_wants_oci_s_form() {
+    let picture = Picture::new("app", 2);
+    let google = Google::start();
+    refuse_manifests(&google, 415, 1);
+    let tags = "gcr.io/acme/app:1\neu.gcr.io/acme/app:1";
+    let run = docker_at(&google, &picture, tags).set("existing_tag", "fail");
+    let pushed = run.succeeds();
+    for host in ["gcr.io", "eu.gcr.io"] {
+        let (kind, manifest) = google.standin.manifest(host, "acme/app", "1").unwrap();
+        assert_eq!(kind, OCI_MANIFEST, "{host}");
+        assert_eq!(pushed.read("digest"), Digest::of(&manifest).to_string());
+    }
+}
+
+#[test]
+fn an_archive_that_is_refused_in_either_form_is_told_by_the_first_refusal() {
+    let picture = Picture::new("app", 1);
+    let google = Google::start();
+    refuse_manifests(&google, 400, 9);
+    let refused = docker_at(&google, &picture, "gcr.io/acme/app:1").fails_with(1);
+    insta::assert_snapshot!(refused.error(), @"
+    error: could not push to `gcr.io/acme/app:1`
+      caused by: PUT https://gcr.io/v2/acme/app/manifests/1: 400 MANIFEST_INVALID
+      caused by: manifest invalid
+    ");
+    let requests = google.standin.requests();
+    let puts = requests
+        .iter()
+        .filter(|it| it.kind == RequestKind::ManifestPut);
+    assert_eq!(puts.count(), 2);
+}
+
+/// A layout of an image on a base image, without the layer of the base; and the two layers.
+fn sparse(annotations: Value) -> (Layout, Vec<u8>) {
+    let mut layout = Layout::default();
+    let picture = Picture::new("app", 2);
+    let base = gzip(&picture.layers[0]);
+    let config = layout.blob(OCI_CONFIG, picture.config.clone());
+    let absent = layout.blob(&format!("{OCI_LAYER}+gzip"), base.clone());
+    let own = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&picture.layers[1]));
+    layout.forget(&absent);
+    let manifest = layout.manifest(json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [absent, own],
+        "annotations": annotations,
+    }));
+    layout.list(&manifest, None);
+    (layout, base)
+}
+
+fn sparse_at(google: &Google, layout: &Layout) -> Run {
+    let run = google.run().file("image.tar", layout.archive());
+    run.set("image", "oci-archive:image.tar").set("name", "app")
+}
+
+#[test]
+fn a_layer_that_a_layout_lacks_is_needed_only_where_the_destination_lacks_it_too() {
+    let google = Google::start();
+    let (layout, base) = sparse(json!({}));
+    for dry_run in ["true", "false"] {
+        let refused = sparse_at(&google, &layout)
+            .set("dry_run", dry_run)
+            .fails_with(1);
+        insta::allow_duplicates! {
+            let told = refused.error().replace(Digest::of(&base).hex(), "[BASE]");
+            insta::assert_snapshot!(told, @"
+            error: `image.tar` does not hold the layer sha256:[BASE], and `gcr.io/acme/app` does not either
+
+            hint: push it to a registry that has the base image, or write the image with all its layers
+            ");
+        }
+    }
+    google.standin.put_blob("gcr.io", "acme/app", &base);
+    sparse_at(&google, &layout).succeeds();
+    assert!(
+        google
+            .standin
+            .manifest("gcr.io", "acme/app", "latest")
+            .is_some()
+    );
+}
+
+#[test]
+fn a_layer_that_a_layout_lacks_is_mounted_from_the_base_image_that_it_names() {
+    for annotations in [
+        json!({"org.opencontainers.image.base.name": "gcr.io/acme/base:1"}),
+        json!({"org.opencontainers.image.base.name": "gcr.io/acme/base"}),
+    ] {
+        let google = Google::start();
+        let (layout, base) = sparse(annotations);
+        google.standin.put_blob("gcr.io", "acme/base", &base);
+        sparse_at(&google, &layout).succeeds();
+        let named = Digest::of(&base);
+        assert!(
+            google
+                .standin
+                .blob("gcr.io", "acme/app", named.as_str())
+                .is_some()
+        );
+    }
+}
+
+/// A layout whose layers are links to `store`, as Bazel's rules leave it.
+fn linked(folder: &Path, layout: &str, store: &str) {
+    let mut image = Layout::default();
+    let manifest = image.image(&Picture::new("app", 1), Packed::Gzip);
+    image.list(&manifest, None);
+    image.write(&folder.join(layout));
+    std::fs::create_dir_all(folder.join(store)).unwrap();
+    let named: Value = serde_json::from_slice(image.get(&manifest)).unwrap();
+    let layer = digest(&named["layers"][0]);
+    let blob = folder.join(layout).join("blobs/sha256").join(layer.hex());
+    let stored = folder.join(store).join("layer.tar.gz");
+    std::fs::rename(&blob, &stored).unwrap();
+    symlink(&stored, &blob).unwrap();
+}
+
+#[test]
+fn a_link_out_of_a_layout_is_followed_within_the_workspace_and_bazel_s_output() {
+    let registry = DockerRegistry::start();
+    let run = Run::new();
+    linked(run.path(), "bin/image", "store");
+    let refused = push(&registry, run, "oci:bin/image").fails_with(1);
+    assert!(refused.error().contains("cp -RL"), "{}", refused.stderr);
+
+    // In a workspace, in an execution root, and in an output base.
+    for (marker, layout, store) in [
+        (Some("MODULE.bazel"), "out/image", "store"),
+        (None, "bazel-out/bin/image", "bazel-out/bin/layer"),
+        (None, "execroot/_main/bazel-out/bin/image", "external/base"),
+    ] {
+        let elsewhere = tempfile::tempdir().unwrap();
+        linked(elsewhere.path(), layout, store);
+        if let Some(marker) = marker {
+            std::fs::write(elsewhere.path().join(marker), "").unwrap();
+        }
+        let image = format!("oci:{}", elsewhere.path().join(layout).display());
+        push(&registry, Run::new(), &image).succeeds();
+    }
+}
+
+#[test]
+fn a_link_out_of_an_output_base_is_followed_to_the_workspace_that_it_is_for() {
+    let [base, workspace] = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    let layout = "execroot/_main/bazel-out/bin/image";
+    let store = workspace.path().join("layers");
+    linked(base.path(), layout, store.to_str().unwrap());
+    let registry = DockerRegistry::start();
+    let image = format!("oci:{}", base.path().join(layout).display());
+    let refused = push(&registry, Run::new(), &image).fails_with(1);
+    assert!(refused.error().contains("cp -RL"), "{}", refused.stderr);
+    let note = base.path().join("DO_NOT_BUILD_HERE");
+    std::fs::write(note, workspace.path().to_str().unwrap()).unwrap();
+    push(&registry, Run::new(), &image).succeeds();
+}
+
+#[test]
+fn what_a_registry_has_that_is_no_image_is_told_as_such() {
+    let google = Google::start();
+    let artifact = "application/vnd.oci.artifact.manifest.v1+json";
+    let document = json!({"mediaType": artifact, "artifactType": "application/x", "blobs": []});
+    for (kind, document) in [
+        (artifact, document),
+        (OCI_MANIFEST, json!({"schemaVersion": 2, "layers": "none"})),
+        (OCI_MANIFEST, json!({"hello": "world"})),
+    ] {
+        let bytes = document.to_string().into_bytes();
+        google
+            .standin
+            .put_manifest("gcr.io", "acme/source", "1", kind, &bytes);
+        let run = google.run().set("image", "docker://gcr.io/acme/source:1");
+        let refused = run.set("tags", "gcr.io/acme/app:1").fails_with(1);
+        let told = refused.error();
+        assert!(!told.contains("may not be a registry"), "{told}");
+        assert!(told.contains("\nhint: "), "{told}");
+    }
+}
