@@ -501,12 +501,15 @@ mod tests {
     #[test]
     fn blobs_are_named_once_and_foreign_layers_not_at_all() {
         let layer = descriptor(media_type::OCI_LAYER_GZIP);
-        let foreign = format!(
-            r#"{{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","digest":"{}","size":1}}"#,
-            Digest::of(b"foreign")
-        );
+        let foreign = |content: &[u8], urls: &str| {
+            let digest = Digest::of(content);
+            let kind = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+            format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":1,"urls":[{urls}]}}"#)
+        };
+        let elsewhere = foreign(b"elsewhere", r#""https://r.example/1""#);
+        let nowhere = foreign(b"nowhere", "");
         let text = format!(
-            r#"{{"schemaVersion":2,"config":{{"mediaType":"x","digest":"{}","size":1}},"layers":[{layer},{layer},{foreign}]}}"#,
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"x","digest":"{}","size":1}},"layers":[{layer},{layer},{elsewhere},{nowhere}]}}"#,
             Digest::of(b"config"),
         );
         let AnyManifest::Manifest(manifest) = AnyManifest::parse(Bytes::from(text), None).unwrap()
@@ -514,6 +517,10 @@ mod tests {
             panic!("an image manifest");
         };
         let digests: Vec<_> = manifest.blobs().iter().map(|b| b.digest.clone()).collect();
-        assert_eq!(digests, [Digest::of(b"config"), Digest::of(b"abc")]);
+        // One without an address can be had nowhere else.
+        assert_eq!(
+            digests,
+            [&b"config"[..], b"abc", b"nowhere"].map(Digest::of)
+        );
     }
 }
