@@ -40,6 +40,7 @@ pub mod manifest;
 pub mod mirror;
 pub mod network;
 pub mod once;
+mod open_files;
 pub mod private_file;
 pub mod progress;
 #[cfg(any(test, fuzzing))]
@@ -201,7 +202,7 @@ fn settings(request: &Request, journal: &Journal) -> Settings {
         platforms: request.platforms.clone(),
         compression: request.compression,
         layer_reuse: request.layer_reuse,
-        turns: Arc::new(Turns::new(request.concurrency)),
+        turns: Arc::new(Turns::new(open_files::bounded(request.concurrency))),
         attestations: request.attestations,
         referrers: request.referrers,
         dry_run: request.dry_run,

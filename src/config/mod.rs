@@ -228,6 +228,19 @@ pub struct Concurrency {
     pub all: usize,
 }
 
+impl Concurrency {
+    /// What fits where this process may open `files` files: a blob in flight has its source, its
+    /// connection and those of other destinations, and some are open beside.
+    #[must_use]
+    pub fn within(self, files: usize) -> Self {
+        let most = (files.saturating_sub(24) / 4).max(1);
+        Self {
+            large: self.large.min(most),
+            all: self.all.min(most),
+        }
+    }
+}
+
 /// How the result is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
