@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use super::blobs::{Blob, LARGE, Origin, Place};
@@ -35,6 +35,8 @@ pub(super) struct Lane {
     /// Bounds what one that only keeps up has under way, for that is not waited for.
     turns: Arc<Semaphore>,
     done: Mutex<Done>,
+    /// Wakes those that send a blob once another could not be sent.
+    failed: Notify,
 }
 
 /// What became of a destination's blobs.
@@ -65,6 +67,7 @@ impl Lane {
             progress: settings.progress.clone(),
             turns: Arc::new(Semaphore::new(UNDER_WAY)),
             done: Mutex::default(),
+            failed: Notify::new(),
         })
     }
 
@@ -108,7 +111,11 @@ impl Lane {
 
     async fn send(&self, mut blob: Blob, place: Arc<Place>) {
         blob.place = Some(Arc::clone(&place));
-        match blob.send(&self.destination, &self.progress).await {
+        let sent = tokio::select! {
+            sent = blob.send(&self.destination, &self.progress) => sent,
+            () = self.has_failed() => return,
+        };
+        match sent {
             Ok(()) => {
                 let Destination {
                     registry,
@@ -127,7 +134,20 @@ impl Lane {
                     blob.digest
                 );
             }
-            Err(error) => drop(self.done().error.get_or_insert(error)),
+            Err(error) => {
+                self.done().error.get_or_insert(error);
+                self.failed.notify_waiters();
+            }
+        }
+    }
+
+    /// Ends once a blob could not be sent: without it the others are of no use.
+    async fn has_failed(&self) {
+        let mut failed = std::pin::pin!(self.failed.notified());
+        failed.as_mut().enable();
+        let is_failed = self.done().error.is_some();
+        if !is_failed {
+            failed.await;
         }
     }
 
