@@ -335,7 +335,17 @@ impl VerifyError {
 
 /// What a registry said, in an error of a stream.
 fn registry_error(error: &std::io::Error) -> Option<&RegistryError> {
-    error.get_ref()?.downcast_ref()
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.get_ref()?);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = match error.downcast_ref::<std::io::Error>() {
+            Some(error) => error.get_ref().map(|inner| inner as _),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 impl Hint for VerifyError {
