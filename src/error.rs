@@ -94,7 +94,7 @@ pub enum Error {
     #[error(transparent)]
     Auth(AuthError),
     /// A registry does not answer as one.
-    #[error("could not connect to `{0}`")]
+    #[error("{}", .1.headline(.0))]
     Connect(Endpoint, #[source] OpenError),
     /// What failed for all that need it, and is not tried again.
     #[error(transparent)]

@@ -120,7 +120,7 @@ impl<'a> Registries<'a> {
             // What is public is listed to anybody.
             Use::List if endpoint.is_read_only() => credentials.for_source(endpoint).await,
             Use::List => match credentials.for_destination(endpoint).await {
-                Err(AuthError::NoCredential(_)) => Ok(Credential::Anonymous),
+                Err(AuthError::NoCredential(..)) => Ok(Credential::Anonymous),
                 found => found,
             },
             Use::Write | Use::WriteIfWell => credentials.for_destination(endpoint).await,

@@ -496,7 +496,7 @@ impl Credential {
     pub fn quota_project(&self) -> Option<&str> {
         match self {
             Self::Tokens(tokens) => tokens.quota_project(),
-            Self::Anonymous | Self::Login(_) | Self::Given(_) => None,
+            Self::Anonymous | Self::Login(_) | Self::Paths(_) | Self::Given(_) => None,
         }
     }
 

@@ -1,6 +1,8 @@
 //! What holds for every connection: proxies, trusted roots, plain-HTTP hosts, time-outs.
 
 use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
@@ -10,8 +12,9 @@ use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::paths::Paths;
 use super::values::{duration, list, number};
-use crate::network::{Certificates, Network, Paces, Proxies};
+use crate::network::{Certificates, ClientIdentity, IdentityError, Network, Paces, Proxies};
 use crate::reference::Endpoint;
+use crate::secret::Secret;
 
 /// Reads all of it.
 pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Network {
@@ -26,6 +29,8 @@ pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> 
     Network {
         proxies: proxies(given, faults),
         ca_certificates: certificates(given, paths, faults).unwrap_or_default(),
+        client_identity: client_identity(given, paths, faults).map(Arc::new),
+        certs_d: certs_d(given),
         insecure_registries: insecure_registries(given, faults),
         connect_timeout: defaults::CONNECT_TIMEOUT,
         stall_timeout: stall_timeout.unwrap_or(defaults::STALL_TIMEOUT),
@@ -120,20 +125,79 @@ fn proxy_url(text: &str) -> Result<String, String> {
 
 fn certificates(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<Certificates> {
     const VARIABLE: &str = "ca_certificates";
-    let text = given.inputs.ca_certificates.as_deref()?;
-    let pem = if text.contains("-----BEGIN") {
-        text.to_owned()
-    } else {
-        let path = faults.take_path(VARIABLE, text, paths.input(text))?;
-        let content = paths
-            .files()
-            .read(&path)
-            .map_err(|fault| format!("{} cannot be read: {fault}", quoted(text)));
-        let content = faults.take(VARIABLE, content)?;
-        // Bundles carry names of authorities between the blocks, in any encoding.
-        String::from_utf8_lossy(&content).into_owned()
-    };
+    let pem = pem(
+        VARIABLE,
+        given.inputs.ca_certificates.as_deref()?,
+        paths,
+        faults,
+    )?;
     faults.take(VARIABLE, Certificates::parse(&pem))
+}
+
+/// The certificate for registries that ask for one, and its key, which may stand in one text.
+fn client_identity(
+    given: &Given,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<ClientIdentity> {
+    const CERTIFICATE: &str = "client_certificate";
+    const KEY: &str = "client_key";
+    let inputs = &given.inputs;
+    let (certificate, key) = match (&inputs.client_certificate, &inputs.client_key) {
+        (Some(certificate), key) => (certificate, key),
+        (None, Some(_)) => {
+            faults.unusable(KEY, "it needs `client_certificate`");
+            return None;
+        }
+        (None, None) => return None,
+    };
+    let certificate = pem(CERTIFICATE, certificate, paths, faults)?;
+    let key = match key {
+        Some(key) => pem(KEY, key, paths, faults)?,
+        None if certificate.contains("PRIVATE KEY-----") => certificate.clone(),
+        None => {
+            faults.unusable(CERTIFICATE, "it needs `client_key`");
+            return None;
+        }
+    };
+    // What is a secret is masked in every log from here on.
+    let key = Secret::new(key);
+    let identity = ClientIdentity::parse(&certificate, key.expose());
+    let variable = match &identity {
+        Err(IdentityError::Certificate(_)) => CERTIFICATE,
+        _ => KEY,
+    };
+    faults.take(variable, identity)
+}
+
+/// The text of a PEM file, given as itself or as a path.
+fn pem(
+    variable: &'static str,
+    text: &str,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<String> {
+    if text.contains("-----BEGIN") {
+        return Some(text.to_owned());
+    }
+    let path = faults.take_path(variable, text, paths.input(text))?;
+    let content = paths
+        .files()
+        .read(&path)
+        .map_err(|fault| format!("{} cannot be read: {fault}", quoted(text)));
+    let content = faults.take(variable, content)?;
+    // Bundles carry names of authorities between the blocks, in any encoding.
+    Some(String::from_utf8_lossy(&content).into_owned())
+}
+
+/// Where Podman and Docker keep the certificates of single hosts, in the order in which Podman looks.
+/// <https://github.com/containers/image/blob/main/docs/containers-certs.d.5.md>
+fn certs_d(given: &Given) -> Vec<PathBuf> {
+    let own = given
+        .ambient("HOME")
+        .map(|home| Path::new(home).join(".config/containers/certs.d"));
+    let systems = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    own.into_iter().chain(systems).collect()
 }
 
 fn insecure_registries(given: &Given, faults: &mut Faults) -> Vec<Endpoint> {

@@ -171,10 +171,12 @@ impl Hint for FailedRequest {
             RequestError::Broken(cause) => {
                 let trouble = Trouble::of(&**cause);
                 return vec![match trouble {
-                    Trouble::Certificate => "give the cluster's own certificate authority in the \
+                    Trouble::Certificate | Trouble::SelfSigned => {
+                        "give the cluster's own certificate authority in the \
                                          kubeconfig (`certificate-authority-data`), or in \
                                          `ca_certificates`"
-                        .to_owned(),
+                            .to_owned()
+                    }
                     Trouble::Unreachable | Trouble::Stalled | Trouble::Broken => format!(
                         "check that {server} can be reached from here: an API server is often open to \
                      its own network alone"

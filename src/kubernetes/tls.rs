@@ -43,7 +43,9 @@ pub(super) fn client_config(
         let verifier = network
             .verifier()
             .map_err(|error| KubernetesError::Kubeconfig(Box::new(error)))?;
-        builder.with_webpki_verifier(verifier)
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
     };
     match identity {
         Some(Identity { chain, key }) => builder.with_client_auth_cert(chain, key),

@@ -18,30 +18,30 @@ pub use platform::{Platform, PlatformError};
 
 /// Media types of the OCI image spec and of Docker's image manifest v2, schema 2.
 pub mod media_type {
-    /// An OCI image manifest.
-    pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-    /// An OCI image index.
-    pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-    /// An OCI image config.
-    pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
     /// What a draft of OCI 1.1 kept artifacts in; the final text has image manifests for them.
     pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
-    /// An uncompressed OCI layer.
-    pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+    /// An OCI image config.
+    pub use oci_distribution::manifest::IMAGE_CONFIG_MEDIA_TYPE as OCI_CONFIG;
     /// An OCI layer in gzip.
-    pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    pub use oci_distribution::manifest::IMAGE_LAYER_GZIP_MEDIA_TYPE as OCI_LAYER_GZIP;
+    /// An uncompressed OCI layer.
+    pub use oci_distribution::manifest::IMAGE_LAYER_MEDIA_TYPE as OCI_LAYER;
+    /// An OCI image index.
+    pub use oci_distribution::manifest::OCI_IMAGE_INDEX_MEDIA_TYPE as OCI_INDEX;
+    /// An OCI image manifest.
+    pub use oci_distribution::manifest::OCI_IMAGE_MEDIA_TYPE as OCI_MANIFEST;
     /// An OCI layer in zstd.
     pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
-    /// A Docker image manifest, schema 2.
-    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-    /// A Docker manifest list.
-    pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
     /// A Docker image config.
-    pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+    pub use oci_distribution::manifest::IMAGE_DOCKER_CONFIG_MEDIA_TYPE as DOCKER_CONFIG;
     /// A Docker layer in gzip.
-    pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    pub use oci_distribution::manifest::IMAGE_DOCKER_LAYER_GZIP_MEDIA_TYPE as DOCKER_LAYER_GZIP;
     /// An uncompressed Docker layer.
-    pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+    pub use oci_distribution::manifest::IMAGE_DOCKER_LAYER_TAR_MEDIA_TYPE as DOCKER_LAYER;
+    /// A Docker manifest list.
+    pub use oci_distribution::manifest::IMAGE_MANIFEST_LIST_MEDIA_TYPE as DOCKER_LIST;
+    /// A Docker image manifest, schema 2.
+    pub use oci_distribution::manifest::IMAGE_MANIFEST_MEDIA_TYPE as DOCKER_MANIFEST;
     /// What a schema 1 manifest starts with; it has no config blob and cannot be pushed as it is.
     pub const DOCKER_SCHEMA1_PREFIX: &str = "application/vnd.docker.distribution.manifest.v1";
 }

@@ -1,11 +1,15 @@
 //! The HTTP clients that are built from a [`Network`] for requests of our own.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::redirect::{Attempt, Policy};
 
+use super::client_identity::{CertsDError, HostCertificates};
+use super::redirect::{MAX_REDIRECTS, RedirectError};
 use super::{Network, Proxies};
+use crate::reference::Endpoint;
 
 /// How we introduce ourselves.
 pub const USER_AGENT: &str = concat!("gcr-push/", env!("CARGO_PKG_VERSION"));
@@ -19,16 +23,22 @@ pub enum NetworkError {
     /// rustls refused the settings.
     #[error("could not set up TLS")]
     Tls(#[source] rustls::Error),
-    /// Nobody could be trusted.
-    #[error(
-        "this system has no certificate authorities: install them (Debian: `ca-certificates`), or \
-         name some in `ca_certificates`"
-    )]
-    NoRoots,
+    /// A `certs.d` folder holds what cannot be used.
+    #[error(transparent)]
+    CertsD(#[from] CertsDError),
+}
+
+/// The clients for one registry. Neither follows a redirect by itself.
+#[derive(Clone)]
+pub(crate) struct RegistryClients {
+    /// For all requests but those that send a blob.
+    pub(crate) requests: reqwest::Client,
+    /// For blobs. reqwest's time-out for reading runs while a body is sent, so this has none.
+    pub(crate) uploads: reqwest::Client,
 }
 
 impl Network {
-    /// The client for requests of our own: manifests, listings, tokens of registries.
+    /// The client for services that are no registries.
     ///
     /// It follows a few redirects, never from HTTPS to HTTP; reqwest takes the `Authorization`
     /// header off when the host or the port changes.
@@ -37,22 +47,51 @@ impl Network {
     ///
     /// When a proxy's address or a certificate cannot be used.
     pub fn http_client(&self) -> Result<reqwest::Client, NetworkError> {
+        self.client_builder()?
+            .redirect(Policy::custom(follow))
+            .read_timeout(self.stall_timeout)
+            .tls_backend_preconfigured(self.tls()?)
+            .build()
+            .map_err(NetworkError::Http)
+    }
+
+    /// The clients for the registry at `host`, with the certificates that are for it.
+    ///
+    /// # Errors
+    ///
+    /// When a proxy's address or a certificate cannot be used.
+    pub(crate) fn registry_clients(
+        &self,
+        host: &Endpoint,
+    ) -> Result<RegistryClients, NetworkError> {
+        let own = HostCertificates::read(&self.certs_d, host)?;
+        let identity = own.identity.as_ref().or(self.client_identity.as_ref());
+        let identity = identity.filter(|_| !host.is_google()).map(Arc::as_ref);
+        let tls = self.tls_with(&own.roots, identity)?;
+        let builder = || {
+            Ok::<_, NetworkError>(
+                self.client_builder()?
+                    .redirect(Policy::none())
+                    .tls_backend_preconfigured(tls.clone()),
+            )
+        };
+        let requests = builder()?.read_timeout(self.stall_timeout).build();
+        Ok(RegistryClients {
+            requests: requests.map_err(NetworkError::Http)?,
+            uploads: builder()?.build().map_err(NetworkError::Http)?,
+        })
+    }
+
+    fn client_builder(&self) -> Result<reqwest::ClientBuilder, NetworkError> {
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
-            .redirect(Policy::custom(follow))
-            // The address of an upload or a download is a secret of its own.
-            .referer(false)
             .connect_timeout(self.connect_timeout)
-            .read_timeout(self.stall_timeout)
             .pool_idle_timeout(Duration::from_secs(30))
             .no_proxy();
         for proxy in self.proxies.for_reqwest().map_err(NetworkError::Http)? {
             builder = builder.proxy(proxy);
         }
-        builder
-            .tls_backend_preconfigured(self.tls()?)
-            .build()
-            .map_err(NetworkError::Http)
+        Ok(builder)
     }
 
     /// The client for a Docker engine, over its `socket` or over TCP. It follows no redirect, and
@@ -97,9 +136,9 @@ fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     let downgrade = attempt.url().scheme() != "https"
         && attempt.previous().iter().any(|url| url.scheme() == "https");
     if downgrade {
-        attempt.error("the registry redirects from HTTPS to plain HTTP, which is not followed")
-    } else if attempt.previous().len() > 5 {
-        attempt.error("the registry redirects more than five times")
+        attempt.error(RedirectError::Downgrade)
+    } else if attempt.previous().len() > MAX_REDIRECTS {
+        attempt.error(RedirectError::TooMany)
     } else {
         attempt.follow()
     }

@@ -1,9 +1,10 @@
 //! The one way out: proxies, trusted roots, plain-HTTP hosts and time-outs for every connection.
 //!
-//! Two HTTP clients leave this process (reqwest's, which oci-client has too, and kube's). Each is
-//! built here from the same [`Network`], so that what a company's network asks for holds for both.
+//! Two HTTP stacks leave this process (reqwest's and yup-oauth2's). Each client is built here from
+//! the same [`Network`], so that what a company's network asks for holds for all of them.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,17 +15,24 @@ use crate::reference::Endpoint;
 
 mod body;
 mod bucket;
+mod client_identity;
 mod clients;
 mod exchange;
 mod pace;
+mod redirect;
+mod request_log;
 mod tls;
 mod trouble;
 mod tunnel;
 
 pub(crate) use body::{BodyError, Drips, WINDOW, read_bounded};
+pub use client_identity::{CertsDError, ClientIdentity, IdentityError};
+pub(crate) use clients::RegistryClients;
 pub use clients::{NetworkError, USER_AGENT};
 pub(crate) use pace::Pace;
 pub use pace::Paces;
+pub(crate) use redirect::{MAX_REDIRECTS, RedirectError, has_login, redirect_target};
+pub(crate) use request_log::send_logged;
 pub use trouble::Trouble;
 pub(crate) use tunnel::{ProxyConnector, Way};
 
@@ -35,6 +43,10 @@ pub struct Network {
     pub proxies: Proxies,
     /// Roots that are trusted besides the system's.
     pub ca_certificates: Certificates,
+    /// What is shown to a registry that asks for a certificate; never to Google's.
+    pub client_identity: Option<Arc<ClientIdentity>>,
+    /// Docker's and Podman's `certs.d` folders, the first one first.
+    pub certs_d: Vec<PathBuf>,
     /// Hosts (`host` or `host:port`) that may be spoken to over plain HTTP.
     pub insecure_registries: Vec<Endpoint>,
     /// How long a connection may take to be made.

@@ -2,20 +2,46 @@
 
 use std::error::Error;
 use std::io;
+use std::time::{Duration, SystemTime};
 
+use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError};
+
+use super::redirect::RedirectError;
+use super::tls::{NoRoots, is_authority};
 use crate::error::ExitCode;
 
 /// What a connection failed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// Nobody that is trusted signed the certificate, or it is for another host.
+    /// Nobody that is trusted signed the certificate.
     Certificate,
+    /// The certificate is its own authority, and is none of those that were given.
+    SelfSigned,
+    /// The certificate is for another host.
+    CertificateName,
+    /// The certificate was valid until then, where that is known.
+    Expired(Option<UnixTime>),
+    /// The certificate is valid from then on, where that is known.
+    NotYetValid(Option<UnixTime>),
+    /// This system trusts nobody.
+    NoRoots,
+    /// The other side asks for a certificate of ours.
+    ClientCertificate,
+    /// The other side and we have no version or cipher of TLS in common.
+    Handshake,
     /// What answers speaks no TLS.
     NoTls,
     /// What answers speaks no HTTP that can be read.
     NoHttp,
     /// No name server knows the host.
     Name,
+    /// The name server does not answer.
+    NameServer,
+    /// This process may open no more files.
+    TooManyFiles,
+    /// The request cannot be sent as it is.
+    InvalidRequest,
     /// The proxy asks who we are.
     ProxyLogin,
     /// The proxy does not connect us.
@@ -53,20 +79,24 @@ impl Trouble {
 
     fn of_one(error: &(dyn Error + 'static)) -> Option<Self> {
         if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return Self::of_tls(error);
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Self::of_io(error);
+        }
+        if error.is::<RedirectError>() {
+            return Some(Self::Redirect);
+        }
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
             return match error {
-                rustls::Error::InvalidCertificate(_) => Some(Self::Certificate),
-                rustls::Error::InvalidMessage(_) => Some(Self::NoTls),
+                _ if error.is_parse() => Some(Self::NoHttp),
+                _ if error.is_user() => Some(Self::InvalidRequest),
                 _ => None,
             };
         }
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return (error.kind() == io::ErrorKind::TimedOut).then_some(Self::Stalled);
-        }
-        if let Some(error) = error.downcast_ref::<hyper::Error>() {
-            return error.is_parse().then_some(Self::NoHttp);
-        }
         if let Some(error) = error.downcast_ref::<reqwest::Error>() {
             return match error {
+                _ if error.is_builder() => Some(Self::InvalidRequest),
                 _ if error.is_connect() => Some(Self::Unreachable),
                 _ if error.is_timeout() => Some(Self::Stalled),
                 _ if error.is_redirect() => Some(Self::Redirect),
@@ -88,20 +118,114 @@ impl Trouble {
         }
     }
 
+    fn of_tls(error: &rustls::Error) -> Option<Self> {
+        match error {
+            rustls::Error::InvalidCertificate(fault) => Some(Self::of_certificate(fault)),
+            rustls::Error::InvalidMessage(_) => Some(Self::NoTls),
+            rustls::Error::PeerIncompatible(_) => Some(Self::Handshake),
+            rustls::Error::AlertReceived(alert) => match alert {
+                // Which of them it is depends on the version of TLS and on the server.
+                AlertDescription::CertificateRequired
+                | AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::AccessDenied => Some(Self::ClientCertificate),
+                AlertDescription::HandshakeFailure
+                | AlertDescription::ProtocolVersion
+                | AlertDescription::InsufficientSecurity
+                | AlertDescription::IllegalParameter
+                | AlertDescription::NoApplicationProtocol => Some(Self::Handshake),
+                AlertDescription::UnrecognisedName => Some(Self::CertificateName),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn of_certificate(fault: &CertificateError) -> Self {
+        match fault {
+            CertificateError::Expired => Self::Expired(None),
+            CertificateError::ExpiredContext { not_after, .. } => Self::Expired(Some(*not_after)),
+            CertificateError::NotValidYet => Self::NotYetValid(None),
+            CertificateError::NotValidYetContext { not_before, .. } => {
+                Self::NotYetValid(Some(*not_before))
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Self::CertificateName
+            }
+            CertificateError::Other(cause) if cause.0.is::<NoRoots>() => Self::NoRoots,
+            fault if is_authority(fault) => Self::SelfSigned,
+            _ => Self::Certificate,
+        }
+    }
+
+    fn of_io(error: &io::Error) -> Option<Self> {
+        use rustix::io::Errno;
+        let number = error.raw_os_error();
+        if number == Some(Errno::MFILE.raw_os_error())
+            || number == Some(Errno::NFILE.raw_os_error())
+        {
+            return Some(Self::TooManyFiles);
+        }
+        if error.kind() == io::ErrorKind::TimedOut {
+            return Some(Self::Stalled);
+        }
+        // What `getaddrinfo` says for EAI_AGAIN, in glibc and in musl.
+        let text = error.to_string();
+        let again = ["Temporary failure in name resolution", "Try again"];
+        (text.starts_with("failed to lookup address") && again.iter().any(|a| text.contains(a)))
+            .then_some(Self::NameServer)
+    }
+
+    /// True when a certificate or the handshake is at fault, which plain HTTP is no way around.
+    pub(crate) fn is_of_tls(self) -> bool {
+        matches!(
+            self,
+            Self::Certificate
+                | Self::SelfSigned
+                | Self::CertificateName
+                | Self::Expired(_)
+                | Self::NotYetValid(_)
+                | Self::NoRoots
+                | Self::ClientCertificate
+                | Self::Handshake
+        )
+    }
+
     /// True when there may be nobody there, or no way to them.
     pub(crate) fn is_absence(self) -> bool {
         matches!(
             self,
-            Self::Name | Self::Unreachable | Self::ProxyAway | Self::ProxyRefusal
+            Self::Name
+                | Self::NameServer
+                | Self::Unreachable
+                | Self::ProxyAway
+                | Self::ProxyRefusal
         )
     }
 
     /// What the process exits with.
     pub fn exit_code(self) -> ExitCode {
         match self {
-            Self::Certificate | Self::NoTls | Self::NoHttp | Self::Redirect => ExitCode::Failed,
+            Self::Certificate
+            | Self::SelfSigned
+            | Self::CertificateName
+            | Self::Expired(_)
+            | Self::NotYetValid(_)
+            | Self::NoRoots
+            | Self::ClientCertificate
+            | Self::Handshake
+            | Self::NoTls
+            | Self::NoHttp
+            | Self::InvalidRequest
+            | Self::Redirect => ExitCode::Failed,
             Self::ProxyLogin => ExitCode::Denied,
             Self::Name
+            | Self::NameServer
+            | Self::TooManyFiles
             | Self::ProxyRefusal
             | Self::ProxyAway
             | Self::Stalled
@@ -118,6 +242,51 @@ impl Trouble {
                  in `ca_certificates`"
                     .to_owned()
             }
+            Self::SelfSigned => format!(
+                "the certificate of `{host}` is signed by itself: give that certificate in \
+                 `ca_certificates`"
+            ),
+            Self::CertificateName => format!(
+                "the certificate is for other names than `{host}`: use one of them, or have one \
+                 made for this name"
+            ),
+            Self::Expired(until) => format!(
+                "the certificate of `{host}` was valid until {} and the clock of this machine says \
+                 {}: have the certificate renewed, or set the clock",
+                date(until),
+                now()
+            ),
+            Self::NotYetValid(from) => format!(
+                "the certificate of `{host}` is valid from {} on and the clock of this machine says \
+                 {}: set the clock, or have the certificate made anew",
+                date(from),
+                now()
+            ),
+            Self::NoRoots => {
+                "install them (Debian: `ca-certificates`), or name some in `ca_certificates`"
+                    .to_owned()
+            }
+            Self::ClientCertificate => format!(
+                "`{host}` takes nobody without a certificate that it knows: give one in \
+                 `client_certificate` with its key in `client_key`, or as Docker keeps it, in \
+                 `/etc/docker/certs.d/{host}/client.cert` and `client.key`"
+            ),
+            Self::Handshake => format!(
+                "`{host}` speaks no TLS 1.2 or 1.3 with a cipher that is still taken for safe: it \
+                 has to be updated, or the proxy in front of it"
+            ),
+            Self::NameServer => format!(
+                "the name server did not answer for `{host}`: check this machine's network, and \
+                 try again"
+            ),
+            Self::TooManyFiles => {
+                "this process may open too few files: raise `ulimit -n`, or lower `concurrency`"
+                    .to_owned()
+            }
+            Self::InvalidRequest => format!(
+                "`{host}` names an address that no request can be sent to: check that it is a \
+                 registry"
+            ),
             Self::NoTls => format!(
                 "`{host}` speaks no TLS there; a registry that is meant to be spoken to over \
                  plain HTTP is named in `insecure_registries`"
@@ -156,6 +325,25 @@ impl Trouble {
                 .to_owned(),
         }
     }
+}
+
+/// The end of the year 9999.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// A time in a certificate.
+fn date(time: Option<UnixTime>) -> String {
+    let Some(time) = time else {
+        return "another day".to_owned();
+    };
+    // httpdate panics past the year 9999.
+    if time.as_secs() > LAST_SECOND {
+        return "the far future".to_owned();
+    }
+    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+}
+
+fn now() -> String {
+    httpdate::fmt_http_date(SystemTime::now())
 }
 
 /// An error and its causes, outermost first. What stands inside an [`io::Error`] is a cause too,

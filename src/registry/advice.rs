@@ -2,16 +2,31 @@
 
 use reqwest::Url;
 
-use super::error::PAGE;
+use super::error::{NO_CLIENT_CERTIFICATE, PAGE};
 use crate::auth::{Identity, service_controls};
+use crate::network::Trouble;
 use crate::reference::{Endpoint, Place};
 
 /// Who was refused, and what they came for: it decides which advice helps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asker {
     pub(super) identity: Identity,
+    /// What the refused request showed of it.
+    pub(super) presented: Presented,
     /// True where the registry was opened to be written to.
     pub(super) writes: bool,
+}
+
+/// What a request shows in its `Authorization` header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Presented {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The credential itself.
+    Credential,
+    /// A registry token that the credential was traded for.
+    Token,
 }
 
 /// A refusal as far as advice depends on it.
@@ -21,7 +36,13 @@ pub(super) struct Refusal<'a> {
     pub(super) status: u16,
     pub(super) code: &'a str,
     pub(super) sentence: &'a str,
+    /// The other host that the registry sent the request on to.
+    pub(super) sent_on_to: Option<&'a str>,
 }
+
+/// How Docker Hub says that too much was pulled.
+/// <https://docs.docker.com/docker-hub/usage/pulls/>
+pub(super) const PULL_LIMIT: &str = "pull rate limit";
 
 /// What to do where something else than a registry seems to answer.
 pub(super) const NO_REGISTRY: &str = "this may not be a registry that answers: check the host, \
@@ -30,35 +51,89 @@ pub(super) const NO_REGISTRY: &str = "this may not be a registry that answers: c
 /// The advice, most useful first; none where there is nothing to be said that the registry did not.
 pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Asker>) -> Vec<String> {
     let says = |words: &str| refusal.sentence.contains(words);
+    if let Some(other) = refusal.sent_on_to {
+        return elsewhere(&refusal, other);
+    }
     if let Some(place) = place(refusal.url)
         && let Some(hints) = of_google(&refusal, &place, asker)
     {
         return hints;
     }
-    match refusal.status {
-        401 => vec![who_is_not_known(refusal.url, asker)],
-        403 => match asker.map(|asker| &asker.identity) {
-            Some(Identity::User(user, _)) => {
-                vec![format!("`{user}` may not do that: have it allowed there")]
-            }
-            _ => Vec::new(),
-        },
-        429 => vec![
-            "too much was asked for in too short a time: run this again in a few minutes, with a \
-             lower `concurrency`, or with `requests_per_minute`"
-                .to_owned(),
-        ],
-        408 | 500.. => {
-            vec!["the trouble is the registry's: run this again in a few minutes".to_owned()]
-        }
-        _ if refusal.url.path() == "/v2/" || refusal.sentence == PAGE => {
-            vec![NO_REGISTRY.to_owned()]
-        }
+    let host = host(refusal.url);
+    let hint = match refusal.status {
+        _ if refusal.sentence == NO_CLIENT_CERTIFICATE => Trouble::ClientCertificate.hint(&host),
+        401 => who_is_not_known(&host, asker),
         _ if says("immutab") => {
-            vec!["the repository lets no tag move: push under a new tag, or leave this one where it is with \
-             `existing_tag: keep`".to_owned()]
+            "the repository lets no tag move: push under a new tag, or leave this one where it is \
+             with `existing_tag: keep`"
+                .to_owned()
         }
-        _ => Vec::new(),
+        300..=399 => format!(
+            "`{host}` redirects to where nothing can be followed: name the host that it sends to, \
+             and check that no proxy or sign-in page answers in its place"
+        ),
+        403 if is_google(refusal.url) => return Vec::new(),
+        403 => who_may_not(&host, asker),
+        405 => format!(
+            "`{host}` takes no such request: it may be a mirror or a proxy that can only be read, \
+             or a path that is no repository"
+        ),
+        429 if says(PULL_LIMIT) => match asker.map(|asker| &asker.identity) {
+            Some(Identity::User(user, _)) => format!(
+                "`{user}` has pulled as much as the plan allows: wait for the hour that it counts \
+                 over, or pull from a mirror"
+            ),
+            _ => "sign in to pull more: give a login for Docker Hub in `docker_config`".to_owned(),
+        },
+        429 => "too much was asked for in too short a time: run this again in a few minutes, with \
+                a lower `concurrency`, or with `requests_per_minute`"
+            .to_owned(),
+        408 | 500.. => "the trouble is the registry's: run this again in a few minutes".to_owned(),
+        413 => format!(
+            "`{host}`, or the proxy in front of it, takes no body of this size: have its limit \
+             raised (nginx: `client_max_body_size`)"
+        ),
+        _ if refusal.url.path() == "/v2/" || refusal.sentence == PAGE => NO_REGISTRY.to_owned(),
+        _ => return Vec::new(),
+    };
+    vec![hint]
+}
+
+/// What helps where the registry sent the request on to another host, which sees no login of ours.
+fn elsewhere(refusal: &Refusal<'_>, other: &str) -> Vec<String> {
+    let host = host(refusal.url);
+    vec![match refusal.status {
+        401 | 403 => format!(
+            "`{other}` is where `{host}` sends blobs, with an address that is good for a while and \
+             shows no login: check the clocks of both, and that no proxy changes the address"
+        ),
+        429 | 500.. => format!("the trouble is that of `{other}`: run this again in a few minutes"),
+        _ => format!("check with those who run `{host}` that it sends blobs to `{other}`"),
+    }]
+}
+
+fn is_google(url: &Url) -> bool {
+    let endpoint = url.host_str().map(str::parse::<Endpoint>);
+    endpoint.is_some_and(|endpoint| endpoint.is_ok_and(|endpoint| endpoint.is_google()))
+}
+
+/// What to do about a 403 that is none of Google's.
+fn who_may_not(host: &str, asker: Option<&Asker>) -> String {
+    match asker {
+        Some(Asker {
+            identity: Identity::User(user, _),
+            presented: Presented::Credential | Presented::Token,
+            ..
+        }) => format!("`{user}` may not do that: have it allowed there"),
+        Some(Asker {
+            presented: Presented::Nothing,
+            ..
+        })
+        | None => format!(
+            "`{host}` does not allow that without a login: give one in `docker_config`, or have it \
+             allowed there"
+        ),
+        Some(_) => format!("have what this login may do at `{host}` checked there"),
     }
 }
 
@@ -140,27 +215,31 @@ pub(super) fn host(url: &Url) -> String {
     }
 }
 
-fn who_is_not_known(url: &Url, asker: Option<&Asker>) -> String {
-    match asker.map(|asker| &asker.identity) {
-        Some(
+fn who_is_not_known(host: &str, asker: Option<&Asker>) -> String {
+    let Some(asker) = asker else {
+        return format!("give a login for `{host}` in `docker_config`");
+    };
+    match (&asker.identity, asker.presented) {
+        (
             Identity::Account(account)
             | Identity::LimitedAccount { account, .. }
             | Identity::Federated(account),
+            _,
         ) => format!(
             "the registry does not take the token of `{account}`, which Google has just given: \
              check that the account is not disabled, and run this again"
         ),
-        Some(Identity::Person) => {
+        (Identity::Person, _) => {
             "the registry does not take the token of the login, which Google has just given: run \
              this again"
                 .to_owned()
         }
-        Some(Identity::TokenHolder) => {
+        (Identity::TokenHolder, _) => {
             "`access_token` is not valid, or no longer: it lives an hour at most; a \
              service-account key in `credentials_json`, or `workload_identity_provider`, is renewed"
                 .to_owned()
         }
-        Some(Identity::User(user, origin)) => {
+        (Identity::User(user, origin), Presented::Credential) => {
             let why = match user.as_str() {
                 "_json_key" => {
                     ": the key may have been deleted, or it stands there in base64, with which the \
@@ -174,12 +253,20 @@ fn who_is_not_known(url: &Url, asker: Option<&Asker>) -> String {
                  it{why}"
             )
         }
-        Some(Identity::Nobody) | None => {
-            let variables = match asker.is_some_and(|asker| asker.writes) {
+        (Identity::User(user, _), Presented::Token) => format!(
+            "the registry gave `{user}` a token and does not take it for this: have it allowed \
+             there what is asked for"
+        ),
+        (Identity::User(user, _), Presented::Nothing) => format!(
+            "`{host}` asks for a login and does not say how, so that `{user}` was shown to nobody: \
+             check that it is a registry, and that no proxy changes its answers"
+        ),
+        (Identity::Nobody, _) => {
+            let variables = match asker.writes {
                 true => "`username` and `password`, or in `docker_config`",
                 false => "`docker_config`",
             };
-            format!("give a login for `{}` in {variables}", host(url))
+            format!("give a login for `{host}` in {variables}")
         }
     }
 }
@@ -246,13 +333,20 @@ mod tests {
             status: 403,
             code: "DENIED",
             sentence: "Permission \"artifactregistry.repositories.downloadArtifacts\" denied",
+            sent_on_to: None,
         };
         for (writes, role) in [
             (true, "artifactregistry.writer"),
             (false, "artifactregistry.reader"),
         ] {
             let identity = Identity::Account("ci@p.iam.gserviceaccount.com".to_owned());
-            let hints = advice(refusal, Some(&Asker { identity, writes }));
+            let presented = Presented::Token;
+            let asker = Asker {
+                identity,
+                presented,
+                writes,
+            };
+            let hints = advice(refusal, Some(&asker));
             assert!(hints[0].contains(role), "{hints:?}");
             assert!(hints[0].contains("serviceAccount:ci@p.iam"), "{hints:?}");
         }
@@ -261,14 +355,47 @@ mod tests {
     #[test]
     fn a_plain_registry_gets_no_advice_about_google() {
         let url = "https://r.example/v2/p/app/manifests/1".parse().unwrap();
-        for status in [403, 404, 412] {
+        for status in [302, 403, 404, 405, 412] {
             let refusal = Refusal {
                 url: &url,
                 status,
                 code: "NAME_UNKNOWN",
                 sentence: "Permission denied",
+                sent_on_to: None,
             };
-            assert_eq!(advice(refusal, None), Vec::<String>::new());
+            let hints = advice(refusal, None);
+            assert!(
+                hints.iter().all(|hint| !hint.contains("gcloud")),
+                "{hints:?}"
+            );
+            assert_eq!(hints.is_empty(), matches!(status, 404 | 412), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_blamed_only_where_it_was_shown() {
+        let url = "https://r.example/v2/p/app/blobs/uploads/".parse().unwrap();
+        for status in [401, 403] {
+            for presented in [Presented::Nothing, Presented::Credential, Presented::Token] {
+                let refusal = Refusal {
+                    url: &url,
+                    status,
+                    code: "UNAUTHORIZED",
+                    sentence: "authentication required",
+                    sent_on_to: None,
+                };
+                let asker = Asker {
+                    identity: Identity::User("ci".to_owned(), "docker_config"),
+                    presented,
+                    writes: true,
+                };
+                let hints = advice(refusal, Some(&asker));
+                assert_eq!(
+                    hints[0].contains("password"),
+                    status == 401 && presented == Presented::Credential,
+                    "{hints:?}"
+                );
+            }
         }
     }
 }

@@ -5,7 +5,18 @@ use http_auth::ChallengeParser;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
+use crate::network::has_login;
 use crate::reference::Endpoint;
+
+/// Where a registry may send us for tokens.
+#[derive(Clone, Debug)]
+pub(super) struct Realms {
+    pub(super) endpoint: Endpoint,
+    /// True when the registry is spoken to by TLS.
+    pub(super) is_https: bool,
+    /// Hosts that may be spoken to over plain HTTP.
+    pub(super) insecure_registries: Vec<Endpoint>,
+}
 
 /// What a registry asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +54,7 @@ impl Challenge {
 ///
 /// The sentence that says why it cannot be answered: no scheme that is known here, or a realm that
 /// credentials must not go to.
-pub(super) fn read_challenge(
-    headers: &HeaderMap,
-    endpoint: &Endpoint,
-    is_https: bool,
-) -> Result<Challenge, String> {
+pub(super) fn read_challenge(headers: &HeaderMap, realms: &Realms) -> Result<Challenge, String> {
     let mut basic = false;
     for value in headers.get_all(WWW_AUTHENTICATE) {
         let Ok(text) = value.to_str() else { continue };
@@ -62,7 +69,7 @@ pub(super) fn read_challenge(
             if challenge.scheme.eq_ignore_ascii_case("bearer") {
                 let realm = parameter("realm").ok_or("the registry's challenge has no realm")?;
                 return Ok(Challenge::Bearer {
-                    realm: check_realm(&realm, endpoint, is_https)?,
+                    realm: realms.check(&realm)?,
                     service: parameter("service"),
                 });
             }
@@ -76,33 +83,48 @@ pub(super) fn read_challenge(
     }
 }
 
-/// Credentials go to the realm, so it must be the registry's own: for Google's hosts the very host;
-/// for others any host over HTTPS, as Docker Hub's is, but named in the log.
-fn check_realm(realm: &str, endpoint: &Endpoint, is_https: bool) -> Result<Url, String> {
-    let url = Url::parse(realm).map_err(|_| "the registry's token realm is no URL".to_owned())?;
-    let host = url.host_str().unwrap_or_default();
-    let own = host == endpoint.host_name().trim_matches(['[', ']'])
-        || url.host_str() == Some(endpoint.host_name());
-    let plain_is_fine = !is_https && own;
-    if url.scheme() != "https" && !plain_is_fine {
-        return Err(format!(
-            "the registry asks to send the credentials to `{}` without TLS, which is not done",
-            crate::error::harmless(host)
-        ));
+impl Realms {
+    /// Credentials go to the realm, so it must be the registry's own: for Google's hosts the very
+    /// host and port; for others any host over HTTPS, as Docker Hub's is, but named in the log.
+    fn check(&self, realm: &str) -> Result<Url, String> {
+        let endpoint = &self.endpoint;
+        let url =
+            Url::parse(realm).map_err(|_| "the registry's token realm is no URL".to_owned())?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("the registry's token realm is no HTTP URL".to_owned());
+        }
+        if has_login(&url) {
+            return Err("the registry's token realm has a login in it".to_owned());
+        }
+        let own = endpoint.url(url.scheme());
+        let is_own = url.host() == own.host() && url.port() == own.port();
+        let shown = crate::error::harmless(&super::advice::host(&url));
+        if url.scheme() != "https" && (self.is_https || !(is_own || self.may_be_plain(&url))) {
+            return Err(format!(
+                "the registry asks to send the credentials to `{shown}` without TLS, which is not \
+                 done"
+            ));
+        }
+        if !is_own && endpoint.is_google() {
+            return Err(format!(
+                "the registry asks to send the credentials to `{shown}`, which is not `{endpoint}`"
+            ));
+        }
+        if !is_own {
+            tracing::info!("tokens for {endpoint} come from {shown}");
+        }
+        Ok(url)
     }
-    if !own && endpoint.is_google() {
-        return Err(format!(
-            "the registry asks to send the credentials to `{}`, which is not `{endpoint}`",
-            crate::error::harmless(host)
-        ));
+
+    /// True when `insecure_registries` names the very host and port.
+    fn may_be_plain(&self, url: &Url) -> bool {
+        let host = super::advice::host(url);
+        url.scheme() == "http"
+            && self
+                .insecure_registries
+                .iter()
+                .any(|plain| plain.host() == host || Some(plain.host()) == url.host_str())
     }
-    if !own {
-        tracing::info!(
-            "tokens for {endpoint} come from {}",
-            crate::error::harmless(host)
-        );
-    }
-    Ok(url)
 }
 
 #[cfg(test)]
@@ -112,7 +134,12 @@ mod tests {
     fn challenge(text: &str, host: &str, is_https: bool) -> Result<Challenge, String> {
         let mut headers = HeaderMap::new();
         headers.insert(WWW_AUTHENTICATE, text.parse().unwrap());
-        read_challenge(&headers, &host.parse().unwrap(), is_https)
+        let realms = Realms {
+            endpoint: host.parse().unwrap(),
+            is_https,
+            insecure_registries: vec!["auth.example:5001".parse().unwrap()],
+        };
+        read_challenge(&headers, &realms)
     }
 
     #[test]
@@ -149,6 +176,10 @@ mod tests {
             ("http://evil.example/token", "localhost:5000", false),
             ("https://evil.example/token", "gcr.io", true),
             ("https://gcr.io.evil.example/token", "gcr.io", true),
+            ("https://gcr.io:8443/token", "gcr.io", true),
+            ("http://localhost:5001/token", "localhost:5000", false),
+            ("http://auth.example/token", "localhost:5000", false),
+            ("https://u:p@r.example/token", "r.example", true),
             ("file:///etc/passwd", "r.example", true),
             ("nonsense", "r.example", true),
         ] {
@@ -166,13 +197,12 @@ mod tests {
             )
             .is_ok()
         );
-        assert!(
-            challenge(
-                r#"Bearer realm="http://localhost:5001/token""#,
-                "localhost:5000",
-                false
-            )
-            .is_ok()
-        );
+        for (realm, host) in [
+            ("http://localhost:5000/token", "localhost:5000"),
+            ("http://auth.example:5001/token", "localhost:5000"),
+        ] {
+            let text = format!(r#"Bearer realm="{realm}""#);
+            assert!(challenge(&text, host, false).is_ok(), "{realm} for {host}");
+        }
     }
 }

@@ -29,7 +29,7 @@ impl Registry {
     /// True where the login is a CI job's own token, with which GitLab's API shows the registry of
     /// the job's project at most.
     pub fn has_job_token(&self) -> bool {
-        let identity = self.tokens.asker(self.access, "").identity;
+        let identity = self.tokens.identity("");
         matches!(identity, Identity::User(user, _) if user == JOB)
     }
 

@@ -1,12 +1,13 @@
 //! Requests to one registry: signed in, in their turn, replayed when a token was refused, bodies
 //! bounded.
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::Registry;
-use super::authorization::Access;
+use super::authorization::{Access, Authorization};
 use super::error::{MAX_ERROR_BODY, RegistryError};
+use super::transport::Ask;
 pub(super) use crate::network::{BodyError, read_bounded};
 
 /// How often a request is sent again with a new token: the second one may run out as well.
@@ -26,9 +27,9 @@ impl Registry {
         url
     }
 
-    /// Sends one request about `repository`. A 401 forgets the token and asks once more with a new
-    /// one, and a 429 slows down all that is sent after it; otherwise the status is the caller's to
-    /// judge.
+    /// Sends one request about `repository`. A 401 forgets the token, takes up what the registry asks
+    /// for now, and asks once more; a 429 slows down all that is sent after it; otherwise the status is
+    /// the caller's to judge.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -37,26 +38,36 @@ impl Registry {
         access: Access,
         complete: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
+        let mut shown = self.tokens.authorization(repository, access).await?;
         let mut replays = 0;
         loop {
-            let shown = self.tokens.authorization(repository, access).await?;
-            let mut request = complete(self.http.request(method.clone(), url.clone()));
-            if let Some(header) = shown.header() {
-                request = request.header(AUTHORIZATION, header);
-            }
             self.retries.pace.turn().await;
-            tracing::debug!("{method} {}", url.path());
-            let answer = request.send().await.map_err(|error| {
-                RegistryError::broken(method.clone(), url.clone(), error.without_url())
-            })?;
+            let ask = Ask {
+                method: method.clone(),
+                url: &url,
+                authorization: shown.header(),
+            };
+            let mut answer = self
+                .transport
+                .send(ask, &self.retries.pace, &complete)
+                .await?;
             self.retries.heed(&answer);
-            if *answer.url() != url && answer.url().origin() == url.origin() {
-                self.retries.pace.count();
-            }
-            if answer.status() != StatusCode::UNAUTHORIZED || replays == REPLAYS {
+            let is_own = answer.url().origin() == url.origin();
+            answer
+                .extensions_mut()
+                .insert(self.tokens.presented(repository, &shown, is_own));
+            if answer.status() != StatusCode::UNAUTHORIZED || replays == REPLAYS || !is_own {
                 return Ok(answer);
             }
+            self.tokens
+                .challenged(repository, answer.headers())
+                .map_err(|what| RegistryError::unexpected(method.clone(), url.clone(), what))?;
             self.tokens.refused(repository, access, &shown);
+            let next = self.tokens.authorization(repository, access).await?;
+            if next == Authorization::None && shown == Authorization::None {
+                return Ok(answer);
+            }
+            shown = next;
             replays += 1;
         }
     }
@@ -69,13 +80,16 @@ impl Registry {
         answer: Response,
     ) -> RegistryError {
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let asker = self.tokens.asker_at(self.access, &url);
+        let presented = answer.extensions().get().copied().unwrap_or_default();
+        let at = answer.url().clone();
+        let asker = self.tokens.asker_at(self.access, presented, &url);
         let body = read_bounded(answer, MAX_ERROR_BODY, self.stall_timeout)
             .await
             .unwrap_or_default();
         let body = self.tokens.without_secrets(&body);
         RegistryError::refused(method, url, status, &body)
             .with_headers(&headers)
+            .at(&at)
             .of(asker)
     }
 }

@@ -1,7 +1,4 @@
 //! One registry, met with the credential it was opened with.
-//!
-//! oci-distribution (oci-client) carries the blobs, in `blobs.rs`; everything else goes by reqwest
-//! beside it, because oci-client loses what users need from an answer and bounds no body.
 
 mod advice;
 mod authorization;
@@ -24,7 +21,8 @@ mod resumed;
 mod retry;
 mod tags;
 mod token;
-mod turns;
+mod transport;
+mod upload;
 
 pub use error::RegistryError;
 pub use google::ListedManifest;
@@ -43,20 +41,23 @@ use crate::error::{ExitCode, Hint};
 use crate::network::{Network, NetworkError};
 use crate::reference::Endpoint;
 use authorization::Access;
-use challenge::Challenge;
+use challenge::{Challenge, Realms};
 use token::Tokens;
+use transport::{Ask, Transport};
+use upload::Redirected;
 
 /// A registry that answered, with the way to sign in to it.
 pub struct Registry {
     endpoint: Endpoint,
     root: Url,
-    http: reqwest::Client,
-    blobs: oci_distribution::Client,
+    transport: Transport,
     tokens: Tokens,
     access: Access,
     stall_timeout: Duration,
     /// The bytes of blobs that were sent.
     moved: Arc<AtomicU64>,
+    /// What is known of uploads that are redirected.
+    redirected: Redirected,
     retries: Retries,
     referrers_api: referrers::Api,
 }
@@ -76,6 +77,18 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// What could not be done at `endpoint`.
+    pub(crate) fn headline(&self, endpoint: &Endpoint) -> String {
+        match self {
+            Self::Registry(error) if error.status().is_some() => {
+                format!("`{endpoint}` refused the first request")
+            }
+            Self::Registry(_) | Self::InAction(_) | Self::Network(_) => {
+                format!("could not connect to `{endpoint}`")
+            }
+        }
+    }
+
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -117,7 +130,7 @@ impl Registry {
         network: &Network,
         for_writing: bool,
     ) -> Result<Self, OpenError> {
-        let http = network.http_client()?;
+        let transport = Transport::new(network.registry_clients(endpoint)?);
         let may_be_plain = endpoint.is_loopback()
             || network
                 .insecure_registries
@@ -130,14 +143,27 @@ impl Registry {
             true => retries.at_once(),
             false => retries.clone(),
         };
+        let realms = |scheme: &str| Realms {
+            endpoint: endpoint.clone(),
+            is_https: scheme == "https",
+            insecure_registries: network.insecure_registries.clone(),
+        };
+        let ask = async |scheme: &str| {
+            retries.pace.turn().await;
+            let ping = Ping {
+                transport: &transport,
+                realms: realms(scheme),
+                retries: &retries,
+                stall_timeout: network.stall_timeout,
+            };
+            ping.send(endpoint.url(scheme)).await
+        };
         let (root, challenge) = opening
             .run(|| async {
-                retries.pace.turn().await;
-                match ping(&http, endpoint, "https", network.stall_timeout).await {
+                match ask("https").await {
                     Err(error) if may_be_plain && error.may_speak_plainly() => {
-                        // What HTTPS said is the better story when neither is spoken.
-                        match ping(&http, endpoint, "http", network.stall_timeout).await {
-                            Err(second) if second.is_broken() => Err(error),
+                        match ask("http").await {
+                            Err(plain) if error.outweighs(&plain) => Err(error),
                             answer => answer,
                         }
                     }
@@ -163,11 +189,11 @@ impl Registry {
             false => None,
         };
         Ok(Self {
-            blobs: blobs::client(network, &root)?,
             tokens: Tokens::new(
                 root.clone(),
                 credential,
-                http.clone(),
+                transport.clone(),
+                realms(root.scheme()),
                 challenge,
                 pace,
                 stall_timeout,
@@ -181,9 +207,10 @@ impl Registry {
             },
             stall_timeout,
             moved: Arc::default(),
+            redirected: Redirected::default(),
             retries: retries.once_reached(),
             referrers_api: referrers::Api::default(),
-            http,
+            transport,
             root,
         })
     }
@@ -219,42 +246,47 @@ impl Registry {
 }
 
 /// `GET /v2/`, which every registry answers (distribution spec, "Determining Support").
-async fn ping(
-    http: &reqwest::Client,
-    endpoint: &Endpoint,
-    scheme: &str,
+struct Ping<'a> {
+    transport: &'a Transport,
+    realms: Realms,
+    retries: &'a Retries,
     stall_timeout: Duration,
-) -> Result<(Url, Challenge), RegistryError> {
-    let url = endpoint.url(scheme);
-    let answer =
-        http.get(url.clone()).send().await.map_err(|error| {
-            RegistryError::broken(Method::GET, url.clone(), error.without_url())
-        })?;
-    let challenge = match answer.status() {
-        StatusCode::OK if endpoint.is_google() => {
-            let what = "it asks for no login, as Google's registries do";
-            return Err(RegistryError::unexpected(Method::GET, url, what));
-        }
-        StatusCode::OK => {
-            let body = http::read_bounded(answer, error::MAX_ERROR_BODY, stall_timeout).await;
-            if body.is_ok_and(|body| error::is_page(&body)) {
-                return Err(RegistryError::unexpected(Method::GET, url, error::PAGE));
+}
+
+impl Ping<'_> {
+    async fn send(&self, url: Url) -> Result<(Url, Challenge), RegistryError> {
+        let ask = Ask {
+            method: Method::GET,
+            url: &url,
+            authorization: None,
+        };
+        let answer = self.transport.send(ask, &self.retries.pace, |r| r).await?;
+        let challenge = match answer.status() {
+            StatusCode::OK if self.realms.endpoint.is_google() => {
+                let what = "it asks for no login, as Google's registries do";
+                return Err(RegistryError::unexpected(Method::GET, url, what));
             }
-            Challenge::None
-        }
-        StatusCode::UNAUTHORIZED => {
-            challenge::read_challenge(answer.headers(), endpoint, scheme == "https")
-                .map_err(|what| RegistryError::unexpected(Method::GET, url.clone(), what))?
-        }
-        status => {
-            let headers = answer.headers().clone();
-            let body = http::read_bounded(answer, error::MAX_ERROR_BODY, stall_timeout)
-                .await
-                .unwrap_or_default();
-            return Err(
-                RegistryError::refused(Method::GET, url, status, &body).with_headers(&headers)
-            );
-        }
-    };
-    Ok((url, challenge))
+            StatusCode::OK => {
+                let body = http::read_bounded(answer, error::MAX_ERROR_BODY, self.stall_timeout);
+                if body.await.is_ok_and(|body| error::is_page(&body)) {
+                    return Err(RegistryError::unexpected(Method::GET, url, error::PAGE));
+                }
+                Challenge::None
+            }
+            StatusCode::UNAUTHORIZED => {
+                challenge::read_challenge(answer.headers(), &self.realms)
+                    .map_err(|what| RegistryError::unexpected(Method::GET, url.clone(), what))?
+            }
+            status => {
+                let (headers, at) = (answer.headers().clone(), answer.url().clone());
+                let body = http::read_bounded(answer, error::MAX_ERROR_BODY, self.stall_timeout)
+                    .await
+                    .unwrap_or_default();
+                return Err(RegistryError::refused(Method::GET, url, status, &body)
+                    .with_headers(&headers)
+                    .at(&at));
+            }
+        };
+        Ok((url, challenge))
+    }
 }

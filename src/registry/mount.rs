@@ -1,9 +1,10 @@
 //! Mounting a blob that another repository of the same registry holds: no byte of it moves.
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#mounting-a-blob-from-another-repository>
 
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH};
-use reqwest::{Method, StatusCode};
+use reqwest::header::CONTENT_LENGTH;
+use reqwest::{Method, RequestBuilder, StatusCode};
 
+use super::transport::Ask;
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
 
@@ -26,16 +27,18 @@ impl Registry {
             .append_pair("mount", digest.as_str())
             .append_pair("from", from);
         let shown = self.tokens.authorization_to_mount(repository, from).await?;
-        let mut request = self.http.post(url.clone()).header(CONTENT_LENGTH, 0);
-        if let Some(header) = shown.header() {
-            request = request.header(AUTHORIZATION, header);
-        }
         self.retries.pace.turn().await;
-        tracing::debug!("POST {} mounts {digest} from {from}", url.path());
-        let answer = request.send().await.map_err(|error| {
-            RegistryError::broken(Method::POST, url.clone(), error.without_url())
-        })?;
+        let ask = Ask {
+            method: Method::POST,
+            url: &url,
+            authorization: shown.header(),
+        };
+        let empty = |request: RequestBuilder| request.header(CONTENT_LENGTH, 0);
+        let mut answer = self.transport.send(ask, &self.retries.pace, empty).await?;
         self.retries.heed(&answer);
+        answer
+            .extensions_mut()
+            .insert(self.tokens.presented(repository, &shown, true));
         match answer.status() {
             StatusCode::CREATED => Ok(true),
             // An upload was begun, which registries drop by themselves.

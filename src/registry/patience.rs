@@ -26,17 +26,41 @@ pub(super) const FIRST_CONTACT: Duration = Duration::from_secs(30);
 /// Since when nobody is there, as all steps together know it: the time that is allowed is that of a
 /// host, so that of a thousand images not each waits for it anew.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Silence(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Silence(Arc<Mutex<Lasting>>);
+
+#[derive(Debug, Default)]
+struct Lasting {
+    since: Option<Instant>,
+    /// What the log said last of why a step is tried again.
+    logged: Option<String>,
+}
 
 impl Silence {
     /// How long it has lasted; it begins now if it had not.
     fn lasts(&self) -> Duration {
-        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.get_or_insert_with(Instant::now).elapsed()
+        let mut lasting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lasting.since.get_or_insert_with(Instant::now).elapsed()
     }
 
     pub(super) fn ends(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut lasting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lasting.since = None;
+    }
+
+    /// Notes that a step succeeded, so that the next failure is told anew.
+    pub(super) fn is_over(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Lasting::default();
+    }
+
+    /// True where the log has not said this yet since a step last succeeded: of one host that is
+    /// down each blob has the same to tell, and each of its tries.
+    pub(super) fn is_news(&self, text: &str, retry: Retry) -> bool {
+        let mut lasting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_down = matches!(retry, Retry::Away | Retry::Unmet);
+        let text = if is_down { "down" } else { text };
+        let is_news = lasting.logged.as_deref() != Some(text);
+        lasting.logged = Some(text.to_owned());
+        is_news
     }
 }
 

@@ -1,9 +1,10 @@
 //! What a kubelet asks of a registry, and whether more would be allowed.
 
-use reqwest::header::{AUTHORIZATION, LOCATION, RANGE};
+use reqwest::header::{LOCATION, RANGE};
 use reqwest::{Method, StatusCode};
 
 use super::authorization::Access;
+use super::transport::Ask;
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
 
@@ -60,11 +61,12 @@ impl Registry {
             .await;
         if let (Some(session), Ok(shown)) = (session, shown) {
             // Not every registry knows how to cancel; each forgets in time.
-            let mut request = self.http.delete(session);
-            if let Some(header) = shown.header() {
-                request = request.header(AUTHORIZATION, header);
-            }
-            let _ = request.send().await;
+            let ask = Ask {
+                method: Method::DELETE,
+                url: &session,
+                authorization: shown.header(),
+            };
+            drop(self.transport.send(ask, &self.retries.pace, |r| r).await);
         }
         true
     }

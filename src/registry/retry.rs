@@ -110,7 +110,7 @@ impl Retries {
         loop {
             let error = match step().await {
                 Ok(done) => {
-                    self.silence.ends();
+                    self.silence.is_over();
                     return Ok(done);
                 }
                 Err(error) => error,
@@ -121,7 +121,12 @@ impl Retries {
             if let Retry::Throttled(_) = error.retry() {
                 self.slow_down(wait);
             }
-            tracing::info!("{}; trying again in {}", in_one_line(&error), seconds(wait));
+            let text = in_one_line(&error);
+            let wait_text = seconds(wait);
+            match self.silence.is_news(&text, error.retry()) {
+                true => tracing::info!("{text}; trying again in {wait_text}"),
+                false => tracing::debug!("{text}; trying again in {wait_text}"),
+            }
             tokio::time::sleep(wait).await;
         }
     }

@@ -11,18 +11,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-use super::advice::Asker;
+use super::advice::{Asker, Presented};
 use super::authorization::{Access, Authorization, Scope};
-use super::challenge::Challenge;
+use super::challenge::{Challenge, Realms, read_challenge};
 use super::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
 use super::http::read_bounded;
+use super::transport::{Ask, Transport};
 use crate::auth::logins::PasswordKind;
-use crate::auth::{Credential, Shown};
+use crate::auth::{Credential, Identity, Shown};
 use crate::json;
 use crate::network::Pace;
 use crate::reference::Endpoint;
@@ -32,10 +33,14 @@ use crate::secret::{Secret, redact};
 pub(super) struct Tokens {
     root: Url,
     credential: Credential,
-    http: reqwest::Client,
+    transport: Transport,
     /// Sends identity tokens; none where the credential has none.
     form_http: Option<reqwest::Client>,
+    realms: Realms,
+    /// What `/v2/` asks for.
     challenge: Challenge,
+    /// What single repositories ask for, where it is something else.
+    challenges: Mutex<HashMap<String, Challenge>>,
     /// The pace of where tokens are bought.
     pace: Pace,
     stall_timeout: Duration,
@@ -80,7 +85,8 @@ impl Tokens {
     pub(super) fn new(
         root: Url,
         credential: Credential,
-        http: reqwest::Client,
+        transport: Transport,
+        realms: Realms,
         challenge: Challenge,
         pace: Pace,
         stall_timeout: Duration,
@@ -92,9 +98,11 @@ impl Tokens {
         Self {
             root,
             credential,
-            http,
+            transport,
             form_http: None,
+            realms,
             challenge,
+            challenges: Mutex::default(),
             pace,
             stall_timeout,
             is_reached: AtomicBool::new(!is_elsewhere),
@@ -158,17 +166,75 @@ impl Tokens {
         matches!(self.credential, Credential::Tokens(_))
     }
 
-    /// Who is refused when a request with this access is.
-    pub(super) fn asker(&self, access: Access, repository: &str) -> Asker {
+    /// Who is refused when a request about `repository` with this access is that showed this.
+    pub(super) fn asker(&self, access: Access, presented: Presented, repository: &str) -> Asker {
         Asker {
-            identity: self.credential.for_repository(repository).identity(),
+            identity: self.identity(repository),
+            presented,
             writes: access == Access::PullPush,
         }
     }
 
     /// The same for a request to this URL, which names the repository.
-    pub(super) fn asker_at(&self, access: Access, url: &Url) -> Asker {
-        self.asker(access, repository_of(url))
+    pub(super) fn asker_at(&self, access: Access, presented: Presented, url: &Url) -> Asker {
+        self.asker(access, presented, repository_of(url))
+    }
+
+    /// Whom the registry knows us as in a repository.
+    pub(super) fn identity(&self, repository: &str) -> Identity {
+        self.credential.for_repository(repository).identity()
+    }
+
+    /// What an answer about `repository` is about. Where it `is_own`, it comes from the registry
+    /// itself; to another host nothing was shown.
+    pub(super) fn presented(
+        &self,
+        repository: &str,
+        shown: &Authorization,
+        is_own: bool,
+    ) -> Presented {
+        let credential = self.credential.for_repository(repository);
+        match shown {
+            Authorization::None => Presented::Nothing,
+            _ if !is_own => Presented::Nothing,
+            // A token that was bought with nothing tells nothing.
+            Authorization::Bearer(_) if credential.identity() == Identity::Nobody => {
+                Presented::Nothing
+            }
+            Authorization::Bearer(_) => Presented::Token,
+            Authorization::Basic(..) => Presented::Credential,
+        }
+    }
+
+    /// Takes up what the 401 of a request about `repository` asks for: a registry may be open at
+    /// `/v2/`, or for reading, and ask on a write.
+    ///
+    /// # Errors
+    ///
+    /// The sentence that says why it cannot be answered, where nothing else is known that it asks
+    /// for.
+    pub(super) fn challenged(&self, repository: &str, headers: &HeaderMap) -> Result<(), String> {
+        let known = self.challenge(repository);
+        let asked = match read_challenge(headers, &self.realms) {
+            Ok(asked) => asked,
+            Err(what) if headers.contains_key(WWW_AUTHENTICATE) && known == Challenge::None => {
+                return Err(what);
+            }
+            Err(_) => return Ok(()),
+        };
+        if asked != known {
+            tracing::debug!("{repository} asks for another login than the registry's root does");
+            let mut challenges = lock(&self.challenges);
+            challenges.insert(repository.to_owned(), asked);
+            drop(challenges);
+            lock(&self.current).retain(|scope, _| scope.repository != repository);
+        }
+        Ok(())
+    }
+
+    fn challenge(&self, repository: &str) -> Challenge {
+        let own = lock(&self.challenges).get(repository).cloned();
+        own.unwrap_or_else(|| self.challenge.clone())
     }
 
     /// What a request to `repository` shows now. All requests that find no token wait for the one
@@ -228,7 +294,7 @@ impl Tokens {
             repository, access, ..
         } = scope;
         let credential = self.credential.for_repository(repository);
-        let (realm, service) = match &self.challenge {
+        let (realm, service) = match self.challenge(repository) {
             Challenge::None => {
                 return Ok(Token {
                     authorization: Authorization::None,
@@ -263,7 +329,7 @@ impl Tokens {
         let mut login = self.basic(&credential, url.clone()).await?;
         match &login {
             Some(login) if login.kind == PasswordKind::IdentityToken => {
-                let traded = self.trade(realm, service.as_deref(), scope, login).await?;
+                let traded = self.trade(&realm, service.as_deref(), scope, login).await?;
                 if let Some(token) = traded {
                     return Ok(token);
                 }
@@ -290,8 +356,12 @@ impl Tokens {
                 login = renewed;
             }
         }
+        let presented = match &login {
+            Some(_) => Presented::Credential,
+            None => Presented::Nothing,
+        };
         let body = self
-            .granted(Method::GET, url.clone(), answer, scope)
+            .granted(Method::GET, url.clone(), answer, scope, presented)
             .await?;
         let mut token = read_token(&body).ok_or_else(|| no_token(Method::GET, url, &body))?;
         // Nobody says whether it outlives what bought it.
@@ -308,17 +378,19 @@ impl Tokens {
         url: Url,
         answer: Response,
         scope: &Scope,
+        presented: Presented,
     ) -> Result<Vec<u8>, RegistryError> {
         let status = answer.status();
         if status != StatusCode::OK {
-            let headers = answer.headers().clone();
+            let (headers, at) = (answer.headers().clone(), answer.url().clone());
             let body = read_bounded(answer, MAX_ERROR_BODY, self.stall_timeout)
                 .await
                 .unwrap_or_default();
             let body = self.without_secrets(&body);
             return Err(RegistryError::refused(method, url, status, &body)
                 .with_headers(&headers)
-                .of(self.asker(scope.access, &scope.repository)));
+                .at(&at)
+                .of(self.asker(scope.access, presented, &scope.repository)));
         }
         let body = read_bounded(answer, MAX_TOKEN_BODY, self.stall_timeout).await;
         body.map(Into::into)
@@ -355,7 +427,12 @@ impl Tokens {
         };
         let request = client.post(realm.clone());
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let answer = self.sent(Method::POST, realm, request.body(form)).await?;
+        self.pace.turn().await;
+        let answer = request.body(form).send().await.map_err(|error| {
+            let error = error.without_url();
+            self.first_contact(RegistryError::broken(Method::POST, realm.clone(), error))
+        })?;
+        self.is_reached.store(true, Ordering::Relaxed);
         let is_unknown = matches!(
             answer.status(),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
@@ -365,7 +442,13 @@ impl Tokens {
         }
         let url = realm.clone();
         let body = self
-            .granted(Method::POST, url.clone(), answer, scope)
+            .granted(
+                Method::POST,
+                url.clone(),
+                answer,
+                scope,
+                Presented::Credential,
+            )
             .await?;
         let token = read_token(&body).ok_or_else(|| no_token(Method::POST, url, &body))?;
         if let Some(next) = read_refresh_token(&body) {
@@ -390,33 +473,30 @@ impl Tokens {
 
     /// One request for a registry token.
     async fn ask(&self, url: &Url, login: Option<&Shown>) -> Result<Response, RegistryError> {
-        let mut request = self.http.get(url.clone());
-        if let Some(Shown { user, password, .. }) = login {
-            request = request.basic_auth(user, Some(password.expose()));
-            self.remember(&Authorization::Basic(user.clone(), password.clone()));
-        }
-        self.sent(Method::GET, url, request).await
-    }
-
-    async fn sent(
-        &self,
-        method: Method,
-        url: &Url,
-        request: RequestBuilder,
-    ) -> Result<Response, RegistryError> {
+        let shown = login.map_or(Authorization::None, |login| {
+            Authorization::Basic(login.user.clone(), login.password.clone())
+        });
+        self.remember(&shown);
         self.pace.turn().await;
-        match request.send().await {
+        let ask = Ask {
+            method: Method::GET,
+            url,
+            authorization: shown.header(),
+        };
+        match self.transport.send(ask, &self.pace, |r| r).await {
             Ok(answer) => {
                 self.is_reached.store(true, Ordering::Relaxed);
                 Ok(answer)
             }
-            Err(error) => {
-                let broken = RegistryError::broken(method, url.clone(), error.without_url());
-                Err(match self.is_reached.load(Ordering::Relaxed) {
-                    true => broken,
-                    false => broken.at_first_contact(),
-                })
-            }
+            Err(broken) => Err(self.first_contact(broken)),
+        }
+    }
+
+    /// A failure, told as that of a server that has not answered yet where it has not.
+    fn first_contact(&self, broken: RegistryError) -> RegistryError {
+        match self.is_reached.load(Ordering::Relaxed) {
+            true => broken,
+            false => broken.at_first_contact(),
         }
     }
 
@@ -434,6 +514,10 @@ impl Tokens {
             }
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// When what was shown has lived nine tenths of what it has left.
@@ -476,7 +560,7 @@ fn read_token(body: &[u8]) -> Option<Token> {
     struct Answer {
         token: Option<String>,
         access_token: Option<String>,
-        expires_in: Option<u64>,
+        expires_in: Option<serde_json::Value>,
     }
     let answer: Answer = json::from_slice(body).ok()?;
     let token = [answer.token, answer.access_token]
@@ -487,13 +571,24 @@ fn read_token(body: &[u8]) -> Option<Token> {
     authorization.header()?;
     let lifetime = answer
         .expires_in
-        .filter(|seconds| *seconds > 0)
-        .map_or(DEFAULT_LIFETIME, |s| Duration::from_secs(s.min(86_400)));
+        .as_ref()
+        .and_then(lifetime)
+        .unwrap_or(DEFAULT_LIFETIME);
     // A tenth of its life is left for the request that shows it.
     Some(Token {
         authorization,
         renew_at: Instant::now().checked_add(lifetime * 9 / 10),
     })
+}
+
+/// The seconds of `expires_in`, which some servers write as text or with a fraction; none where
+/// they are no time that is left.
+fn lifetime(expires_in: &serde_json::Value) -> Option<Duration> {
+    let seconds = match expires_in {
+        serde_json::Value::String(text) => text.trim().parse().ok()?,
+        other => other.as_f64()?,
+    };
+    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds.clamp(1.0, 86_400.0)))
 }
 
 #[cfg(test)]
@@ -527,20 +622,54 @@ mod tests {
         assert!(read_token(br#"{"access_token":"ok","expires_in":43200}"#).is_some());
     }
 
+    #[test]
+    fn an_odd_lifetime_is_no_fault_of_the_token() {
+        let left = |text: &str| {
+            let body = format!(r#"{{"token":"t","expires_in":{text}}}"#);
+            let renew_at = read_token(body.as_bytes()).unwrap().renew_at.unwrap();
+            (renew_at - Instant::now()).as_secs_f64().round()
+        };
+        for (text, expected) in [
+            ("300", 270.0),
+            ("\"300\"", 270.0),
+            ("300.5", 270.0),
+            ("0.1", 1.0),
+            ("1000000000000000000", 77_760.0),
+            ("1e300", 77_760.0),
+            ("-1", 54.0),
+            ("0", 54.0),
+            ("null", 54.0),
+            ("\"soon\"", 54.0),
+            ("\"NaN\"", 54.0),
+            ("true", 54.0),
+            ("[]", 54.0),
+        ] {
+            assert_eq!(left(text), expected, "{text}");
+        }
+    }
+
     #[tokio::test]
     async fn a_token_server_that_never_answered_is_not_waited_for_as_one_that_has() {
+        use crate::network::RegistryClients;
         use crate::registry::{Retry, Retryable as _};
 
         // The port that discards what it gets is served by nobody any more.
         let away: Url = "http://127.0.0.1:9/token".parse().unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([]);
+        let client = client.build().unwrap();
         let tokens = |root: &str| {
             Tokens::new(
                 root.parse().unwrap(),
                 Credential::Anonymous,
-                reqwest::Client::builder()
-                    .tls_certs_only([])
-                    .build()
-                    .unwrap(),
+                Transport::new(RegistryClients {
+                    requests: client.clone(),
+                    uploads: client.clone(),
+                }),
+                Realms {
+                    endpoint: "127.0.0.1:5000".parse().unwrap(),
+                    is_https: false,
+                    insecure_registries: Vec::new(),
+                },
                 Challenge::Bearer {
                     realm: away.clone(),
                     service: None,

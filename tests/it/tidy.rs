@@ -95,7 +95,7 @@ fn each_foreign_protocol_crate_is_known_to_one_file() {
     for (name, home) in [
         ("yup_oauth2::", "src/auth/google.rs"),
         ("envy::", "src/config/inputs.rs"),
-        ("oci_distribution::", "src/registry/blobs.rs"),
+        ("oci_distribution::", "src/manifest/mod.rs"),
         ("kube::", "src/kubernetes/"),
     ] {
         for (path, text) in &sources {

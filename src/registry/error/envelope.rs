@@ -29,6 +29,8 @@ pub(super) fn read_envelope(body: &[u8]) -> (Option<String>, Option<String>) {
             let text = text.trim();
             if text.is_empty() {
                 (None, None)
+            } else if text.contains(NO_CLIENT_CERTIFICATE) {
+                (None, Some(NO_CLIENT_CERTIFICATE.to_owned()))
             } else if is_page(body) {
                 (None, Some(PAGE.to_owned()))
             } else {
@@ -40,6 +42,10 @@ pub(super) fn read_envelope(body: &[u8]) -> (Option<String>, Option<String>) {
 
 /// What is said of a page for a browser, whose text is for no log.
 pub(in crate::registry) const PAGE: &str = "the answer is a web page";
+
+/// What nginx says, in a page with status 400, to who shows no certificate.
+/// <https://nginx.org/en/docs/http/ngx_http_ssl_module.html#errors>
+pub(in crate::registry) const NO_CLIENT_CERTIFICATE: &str = "No required SSL certificate was sent";
 
 /// True for a page for a browser, in place of whatever else was asked for.
 pub(in crate::registry) fn is_page(body: &[u8]) -> bool {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode, Url};
 
-use super::advice::Asker;
+use super::advice::{Asker, host};
 use super::http::BodyError;
 use super::retry::retry_after;
 use crate::auth::AuthError;
@@ -18,8 +18,8 @@ use crate::error::harmless;
 use crate::manifest::ManifestError;
 use crate::network::Trouble;
 use envelope::read_envelope;
-pub(super) use envelope::{PAGE, is_page};
-use redacted::redacted;
+pub(super) use envelope::{NO_CLIENT_CERTIFICATE, PAGE, is_page};
+pub(super) use redacted::redacted;
 
 /// A request to a registry that did not do what it was sent for.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,8 @@ pub struct RegistryError {
     method: Method,
     url: Box<Url>,
     asker: Option<Box<Asker>>,
+    /// The other host that the registry sent the request on to.
+    sent_on_to: Option<Box<str>>,
     /// How often it was tried and for how long, where more than once.
     tries: Option<(u32, Duration)>,
     outcome: Box<Outcome>,
@@ -47,8 +49,8 @@ enum Outcome {
         sentence: Option<String>,
         /// After how long it asks to be asked again.
         retry_after: Option<Duration>,
-        /// True when it was the token that was refused, and another may not be.
-        is_token: bool,
+        /// True when it helps to send the same at once: with another token, or to another place.
+        has_another_way: bool,
     },
     /// No answer, or one that broke off.
     Broken(Peer),
@@ -86,6 +88,9 @@ impl std::fmt::Display for RegistryError {
             self.method,
             redacted(&self.method, &self.url)
         )?;
+        if let Some(host) = &self.sent_on_to {
+            write!(formatter, " (sent on to `{}`)", harmless(host))?;
+        }
         if let Outcome::Refused { status, code, .. } = &*self.outcome {
             write!(formatter, ": {}", status.as_u16())?;
             match (code, status.canonical_reason()) {
@@ -120,6 +125,7 @@ impl RegistryError {
             method,
             url: Box::new(url),
             asker: None,
+            sent_on_to: None,
             tries: None,
             cause: sentence
                 .clone()
@@ -129,7 +135,7 @@ impl RegistryError {
                 code,
                 sentence,
                 retry_after: None,
-                is_token: false,
+                has_another_way: false,
             }),
         }
     }
@@ -145,10 +151,14 @@ impl RegistryError {
         self
     }
 
-    /// The same refusal, of a token that is forgotten now.
-    pub(super) fn of_token(mut self) -> Self {
-        if let Outcome::Refused { is_token, .. } = &mut *self.outcome {
-            *is_token = true;
+    /// The same refusal of an upload, which goes another way when it is sent again: with a new
+    /// token, or to where the registry redirects it.
+    pub(super) fn to_be_sent_again(mut self) -> Self {
+        if let Outcome::Refused {
+            has_another_way, ..
+        } = &mut *self.outcome
+        {
+            *has_another_way = true;
         }
         self
     }
@@ -160,6 +170,14 @@ impl RegistryError {
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::with_cause(method, url, Outcome::Broken(Peer::Known), cause)
+    }
+
+    /// The same failure, at `at`, which is told where its host is another.
+    pub(super) fn at(mut self, at: &Url) -> Self {
+        if host(at) != host(&self.url) {
+            self.sent_on_to = Some(host(at).into());
+        }
+        self
     }
 
     /// The same failure, of a host that has never answered.
@@ -226,6 +244,7 @@ impl RegistryError {
             method,
             url: Box::new(url),
             asker: None,
+            sent_on_to: None,
             tries: None,
             outcome: Box::new(outcome),
             cause: Some(cause.into()),
@@ -254,10 +273,18 @@ impl RegistryError {
         }
     }
 
-    /// True when nothing that speaks HTTP answered, for another reason than a certificate that is
-    /// not trusted.
+    /// True when nothing that speaks HTTP answered, for another reason than a handshake in which
+    /// TLS was spoken.
     pub(super) fn may_speak_plainly(&self) -> bool {
-        matches!(*self.outcome, Outcome::Broken(_)) && self.trouble() != Trouble::Certificate
+        let trouble = self.trouble();
+        self.is_broken() && !trouble.is_of_tls() && trouble != Trouble::Redirect
+    }
+
+    /// True when this is the better story of a host that was then asked over plain HTTP, and failed
+    /// there as `plain` says.
+    pub(super) fn outweighs(&self, plain: &Self) -> bool {
+        let speaks_no_tls = self.trouble() == Trouble::NoTls;
+        plain.is_broken() && !speaks_no_tls && plain.trouble() != Trouble::Stalled
     }
 
     /// True when there may be nobody there, or no way to them.

@@ -6,7 +6,7 @@ use crate::error::harmless;
 
 /// A URL as it may stand in a log: no user, no value of a query but the harmless ones, and no
 /// upload session, which is a permission to write in itself.
-pub(super) fn redacted(method: &Method, url: &Url) -> String {
+pub(in crate::registry) fn redacted(method: &Method, url: &Url) -> String {
     const SHOWN: [&str; 8] = [
         "scope", "service", "mount", "from", "digest", "n", "last", "account",
     ];

@@ -10,7 +10,7 @@ use crate::auth::AuthError;
 use crate::error::{ExitCode, Hint};
 use crate::manifest::ManifestError;
 use crate::network::Trouble;
-use crate::registry::advice::{NO_REGISTRY, Refusal, advice, host};
+use crate::registry::advice::{NO_REGISTRY, PULL_LIMIT, Refusal, advice, host};
 use crate::registry::retry::{Retry, Retryable};
 
 /// The codes of refusals that pass, whatever their status: a quota, and an upload session that has
@@ -116,11 +116,22 @@ impl RegistryError {
 impl Retryable for RegistryError {
     fn retry(&self) -> Retry {
         match &*self.outcome {
-            Outcome::Refused { is_token: true, .. } => Retry::Renewed,
+            Outcome::Refused {
+                has_another_way: true,
+                ..
+            } => Retry::Renewed,
             // The same bytes again would be refused again: what is missing has to be sent.
             Outcome::Refused { .. } if self.is_incomplete() => Retry::Never,
             // What was read here without fault may have been changed on the way.
             Outcome::Refused { .. } if self.code() == Some("DIGEST_INVALID") => Retry::Twice,
+            // It counts over hours.
+            Outcome::Refused { sentence, .. }
+                if sentence
+                    .as_deref()
+                    .is_some_and(|says| says.contains(PULL_LIMIT)) =>
+            {
+                Retry::Never
+            }
             Outcome::Refused {
                 status,
                 retry_after,
@@ -176,6 +187,7 @@ impl Hint for RegistryError {
                     status: status.as_u16(),
                     code: code.as_deref().unwrap_or_default(),
                     sentence: sentence.as_deref().unwrap_or_default(),
+                    sent_on_to: self.sent_on_to.as_deref(),
                 };
                 let mut hints = advice(refusal, self.asker.as_deref());
                 if let Some(asked) = retry_after {
@@ -184,9 +196,16 @@ impl Hint for RegistryError {
                 }
                 hints
             }
-            Outcome::Broken(_) => {
-                vec![self.trouble().hint(&host(&self.url))]
-            }
+            Outcome::Broken(_) => match &self.sent_on_to {
+                Some(other) => vec![
+                    self.trouble().hint(other),
+                    format!(
+                        "`{}` keeps its blobs at `{other}`, which has to be reached from here too",
+                        host(&self.url)
+                    ),
+                ],
+                None => vec![self.trouble().hint(&host(&self.url))],
+            },
             Outcome::NotSignedIn(_) => self.auth_error().map(Hint::hints).unwrap_or_default(),
             Outcome::Unexpected if self.is_of_schema_1() => vec![
                 "pull the image with a current Docker and push it there again, or copy it with \

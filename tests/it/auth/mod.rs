@@ -1,7 +1,7 @@
 //! Signing in: every way in, every refusal, and tokens that run out on the way.
 
-mod damaged;
 mod advice;
+mod damaged;
 mod files;
 mod fresh;
 mod hosts;

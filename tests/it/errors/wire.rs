@@ -22,6 +22,8 @@ fn an_image_that_cannot_be_read_while_it_is_sent_is_no_fault_of_the_connection()
     let network = Network {
         proxies: Proxies::default(),
         ca_certificates: gcr_push::network::Certificates::default(),
+        client_identity: None,
+        certs_d: Vec::new(),
         insecure_registries: Vec::new(),
         connect_timeout: Duration::from_secs(10),
         stall_timeout: Duration::from_secs(10),
@@ -97,7 +99,10 @@ fn an_upload_that_the_registry_answers_oddly_is_told() {
     };
     let faults = [
         (RequestKind::UploadStart, answer(202, None)),
-        (RequestKind::UploadStart, answer(202, Some("::nonsense::"))),
+        (
+            RequestKind::UploadStart,
+            answer(202, Some("https://[nonsense")),
+        ),
         (RequestKind::UploadStart, answer(200, None)),
         (RequestKind::UploadPut, answer(202, None)),
         (

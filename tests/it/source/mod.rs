@@ -99,6 +99,8 @@ fn open_with(source: &ImageSource, spool: &Path) -> Result<Source, SourceError> 
     let network = Network {
         proxies: Proxies::default(),
         ca_certificates: Certificates::default(),
+        client_identity: None,
+        certs_d: Vec::new(),
         insecure_registries: Vec::new(),
         connect_timeout: defaults::CONNECT_TIMEOUT,
         stall_timeout: defaults::STALL_TIMEOUT,
