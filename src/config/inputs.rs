@@ -186,7 +186,7 @@ variables! {
         requests_per_minute: "How many requests a registry may get from this run in any minute, to stay under a quota, such as `600`; several runners share a quota, so each is given its part; default no limit, and a 429 slows down what goes to that registry.";
         timeout: "How long the whole run may take before it stops and says what was tagged, such as `30m`, at most `24h`; default no limit.";
         ca_certificates: "More certificate authorities to trust, on every connection: PEM text, or a path to it; default the system's alone.";
-        client_certificate: "Certificate for registries that ask for one, never shown to Google's: PEM text, or a path to it; default what Docker's and Podman's `certs.d/HOST[:PORT]` folders hold. Needs `client_key`, unless the key stands in it too.";
+        client_certificate: "Certificate for registries that ask for one, never shown to Google's: PEM text, or a path to it; default what Docker's and Podman's `certs.d/HOST[:PORT]` folders hold. Needs `client_key`, unless the key stands in the same file.";
         client_key (secret): "Private key of `client_certificate`, without a passphrase: PEM text, or a path to it. Needs `client_certificate`.";
         insecure_registries: "List of hosts that may be spoken to over plain HTTP, such as `registry.example.com:5000`; never Google's; this machine needs no mention.";
         log_format: "Form of the log: `plain`, `github` (annotations and groups), `gitlab` (sections) or `json` (an object a line); default `auto`, what suits the CI at hand.";

@@ -386,6 +386,56 @@ mod tests {
     }
 
     #[test]
+    fn what_a_certificate_is_refused_for_is_told_apart() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let expired = CertificateError::ExpiredContext {
+            time: at(1_800_000_000),
+            not_after: at(1_700_000_000),
+        };
+        let hint = Trouble::of(&rustls::Error::from(expired)).hint("r.example");
+        assert!(
+            hint.contains("until Tue, 14 Nov 2023 22:13:20 GMT"),
+            "{hint}"
+        );
+        assert!(hint.contains("clock"), "{hint}");
+        let far = CertificateError::NotValidYetContext {
+            time: at(0),
+            not_before: at(u64::MAX),
+        };
+        let hint = Trouble::of(&rustls::Error::from(far)).hint("r.example");
+        assert!(hint.contains("from the far future on"), "{hint}");
+        for (fault, expected) in [
+            (CertificateError::NotValidForName, Trouble::CertificateName),
+            (CertificateError::UnknownIssuer, Trouble::Certificate),
+        ] {
+            assert_eq!(Trouble::of(&rustls::Error::from(fault)), expected);
+        }
+        for (alert, expected) in [
+            (
+                AlertDescription::CertificateRequired,
+                Trouble::ClientCertificate,
+            ),
+            (AlertDescription::ProtocolVersion, Trouble::Handshake),
+            (AlertDescription::HandshakeFailure, Trouble::Handshake),
+            (AlertDescription::InternalError, Trouble::Broken),
+        ] {
+            assert_eq!(Trouble::of(&rustls::Error::AlertReceived(alert)), expected);
+        }
+    }
+
+    #[test]
+    fn too_many_files_and_a_silent_name_server_are_told() {
+        assert_eq!(
+            Trouble::of(&io::Error::from_raw_os_error(24)),
+            Trouble::TooManyFiles
+        );
+        let silent = "failed to lookup address information: Temporary failure in name resolution";
+        let silent = io::Error::other(silent);
+        assert_eq!(Trouble::of(&silent), Trouble::NameServer);
+        assert_eq!(Trouble::NameServer.exit_code(), ExitCode::Temporary);
+    }
+
+    #[test]
     fn a_proxy_s_words_are_told_apart() {
         assert_eq!(of(&["tunnel error: unsuccessful"]), Trouble::ProxyRefusal);
         assert_eq!(

@@ -59,9 +59,12 @@ impl Registry {
             if answer.status() != StatusCode::UNAUTHORIZED || replays == REPLAYS || !is_own {
                 return Ok(answer);
             }
-            self.tokens
-                .challenged(repository, answer.headers())
-                .map_err(|what| RegistryError::unexpected(method.clone(), url.clone(), what))?;
+            // The API of the GitLab that a registry belongs to is elsewhere.
+            if url.origin() == self.root.origin() {
+                self.tokens
+                    .challenged(repository, answer.headers())
+                    .map_err(|what| RegistryError::unexpected(method.clone(), url.clone(), what))?;
+            }
             self.tokens.refused(repository, access, &shown);
             let next = self.tokens.authorization(repository, access).await?;
             if next == Authorization::None && shown == Authorization::None {

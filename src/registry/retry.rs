@@ -123,7 +123,8 @@ impl Retries {
             }
             let text = in_one_line(&error);
             let wait_text = seconds(wait);
-            match self.silence.is_news(&text, error.retry()) {
+            let is_routine = error.retry() == Retry::Renewed;
+            match !is_routine && self.silence.is_news(&text, error.retry()) {
                 true => tracing::info!("{text}; trying again in {wait_text}"),
                 false => tracing::debug!("{text}; trying again in {wait_text}"),
             }

@@ -6,6 +6,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, Url};
 
 use super::RegistryError;
+use super::advice::host;
 use super::error::redacted;
 use crate::network::{
     MAX_REDIRECTS, Pace, RedirectError, RegistryClients, redirect_target, send_logged,
@@ -59,7 +60,7 @@ impl Transport {
             {
                 request = request.header(AUTHORIZATION, header.clone());
             }
-            let answer = deliver(complete(request), &method, &at)
+            let answer = deliver(complete(request), &shown(&method, url, &at))
                 .await
                 .map_err(|cause| {
                     RegistryError::broken(method.clone(), url.clone(), cause.without_url()).at(&at)
@@ -83,15 +84,23 @@ impl Transport {
     }
 }
 
+/// What the log shows of where a request goes: of a redirect the host alone, because its path and
+/// query may be all that it takes to read a blob.
+fn shown(method: &Method, url: &Url, at: &Url) -> String {
+    match at == url {
+        true => redacted(method, url),
+        false => format!("{}://{}/...", at.scheme(), host(at)),
+    }
+}
+
 /// Sends a request once, and again where the connection was closed before any of it went out.
-async fn deliver(request: RequestBuilder, method: &Method, at: &Url) -> reqwest::Result<Response> {
-    let address = redacted(method, at);
+async fn deliver(request: RequestBuilder, address: &str) -> reqwest::Result<Response> {
     let mut resends = 0;
     loop {
         let Some(again) = request.try_clone() else {
-            return send_logged(request, &address).await;
+            return send_logged(request, address).await;
         };
-        match send_logged(again, &address).await {
+        match send_logged(again, address).await {
             Err(error) if resends < RESENDS && was_not_sent(&error) => resends += 1,
             answer => return answer,
         }

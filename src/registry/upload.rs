@@ -25,6 +25,23 @@ use crate::source::ByteStream;
 /// the redirect comes before a byte of it is sent.
 const HOLD: Duration = Duration::from_secs(1);
 
+/// A `Location` that an upload cannot go to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LocationError {
+    /// There is none.
+    #[error("its answer names no `Location`")]
+    Absent,
+    /// It cannot be read.
+    #[error("its answer names a `Location` that is no URL")]
+    NoUrl,
+    /// It brings a user or a password of its own.
+    #[error("its answer names a `Location` with a login in it, which is not followed")]
+    Login,
+    /// What came by TLS would go on in the clear.
+    #[error("its answer names an upload address without TLS, at `{0}`, where nothing is sent")]
+    WithoutTls(String),
+}
+
 /// What is known of uploads that are redirected.
 #[derive(Default)]
 pub(super) struct Redirected {
@@ -126,8 +143,9 @@ impl Registry {
             }
             if outgoing.is_spent() {
                 self.redirected.leave(&upload, next);
-                let refusal = self.refusal(Method::PUT, url, answer).await;
-                return Err(refusal.to_be_sent_again());
+                let (shown, status) = (self.shown_url(&upload, &url), answer.status());
+                let refusal = RegistryError::refused(Method::PUT, shown, status, &[]);
+                return Err(refusal.at(&url).to_be_sent_again());
             }
             url = next;
         }
@@ -136,34 +154,29 @@ impl Registry {
     /// Begins an upload: where its bytes go.
     async fn upload_url(&self, repository: &str, digest: &Digest) -> Result<Url, RegistryError> {
         let answer = self.start_upload(repository).await?;
-        let unexpected =
-            |what: String| RegistryError::unexpected(Method::POST, self.uploads(repository), what);
+        let uploads = self.uploads(repository);
         if answer.status() != StatusCode::ACCEPTED {
             let status = answer.status();
-            return Err(unexpected(format!(
-                "Expected HTTP Status 202 Accepted, got {status} instead"
-            )));
+            let what = format!("Expected HTTP Status 202 Accepted, got {status} instead");
+            return Err(RegistryError::unexpected(Method::POST, uploads, what));
         }
         let mut url = self
             .location(answer.url(), answer.headers())
-            .map_err(unexpected)?;
+            .map_err(|cause| RegistryError::unusable_location(uploads, cause))?;
         url.query_pairs_mut().append_pair("digest", digest.as_str());
         Ok(url)
     }
 
     /// The `Location` in an answer from `base`, resolved as RFC 3986 says.
-    fn location(&self, base: &Url, headers: &HeaderMap) -> Result<Url, String> {
-        let no_url = || "its answer names a `Location` that is no URL".to_owned();
-        let location = headers
-            .get(LOCATION)
-            .ok_or("its answer names no `Location`")?;
-        let location = location.to_str().map_err(|_| no_url())?;
-        let mut url = base.join(location).map_err(|_| no_url())?;
+    fn location(&self, base: &Url, headers: &HeaderMap) -> Result<Url, LocationError> {
+        let location = headers.get(LOCATION).ok_or(LocationError::Absent)?;
+        let location = location.to_str().map_err(|_| LocationError::NoUrl)?;
+        let mut url = base.join(location).map_err(|_| LocationError::NoUrl)?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(no_url());
+            return Err(LocationError::NoUrl);
         }
         if has_login(&url) {
-            return Err("its answer names a `Location` with a login in it".to_owned());
+            return Err(LocationError::Login);
         }
         url.set_fragment(None);
         if url.scheme() == "http" && base.scheme() == "https" {
@@ -171,12 +184,7 @@ impl Registry {
             let is_own = url.host() == self.root.host()
                 && url.port_or_known_default().filter(|port| *port != 80) == self.root.port();
             if !is_own || url.set_scheme("https").is_err() {
-                return Err(format!(
-                    "it is spoken to by TLS, and its answer names an upload address without TLS, \
-                     at `{}`, where nothing is sent: the proxy in front of it has to hand on \
-                     `X-Forwarded-Proto: https`",
-                    host(&url)
-                ));
+                return Err(LocationError::WithoutTls(host(&url)));
             }
         }
         Ok(url)
@@ -216,7 +224,10 @@ impl Registry {
             request = request.header(AUTHORIZATION, header);
         }
         self.retries.pace.turn().await;
-        let address = redacted(&Method::PUT, url);
+        let address = match is_own {
+            true => redacted(&Method::PUT, url),
+            false => format!("{}://{}/...", url.scheme(), host(url)),
+        };
         let sent = tokio::select! {
             sent = send_logged(request, &address) => sent,
             () = stalled(&outgoing.moved, &outgoing.starves, self.stall_timeout) => {

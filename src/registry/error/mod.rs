@@ -12,6 +12,7 @@ use reqwest::{Method, StatusCode, Url};
 use super::advice::{Asker, host};
 use super::http::BodyError;
 use super::retry::retry_after;
+use super::upload::LocationError;
 use crate::auth::AuthError;
 use crate::digest::Digest;
 use crate::error::harmless;
@@ -176,6 +177,8 @@ impl RegistryError {
     pub(super) fn at(mut self, at: &Url) -> Self {
         if host(at) != host(&self.url) {
             self.sent_on_to = Some(host(at).into());
+            // That the registry answers says nothing of the other host.
+            return self.at_first_contact();
         }
         self
     }
@@ -191,6 +194,11 @@ impl RegistryError {
     /// An answer that the distribution spec does not allow.
     pub(super) fn unexpected(method: Method, url: Url, what: impl Into<String>) -> Self {
         Self::with_cause(method, url, Outcome::Unexpected, Sentence(what.into()))
+    }
+
+    /// An upload was begun that cannot go on.
+    pub(super) fn unusable_location(url: Url, cause: LocationError) -> Self {
+        Self::with_cause(Method::POST, url, Outcome::Unexpected, cause)
     }
 
     /// An answer that is not the document that it should be; where its digest is right, it is what

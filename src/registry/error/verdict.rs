@@ -12,6 +12,7 @@ use crate::manifest::ManifestError;
 use crate::network::Trouble;
 use crate::registry::advice::{NO_REGISTRY, PULL_LIMIT, Refusal, advice, host};
 use crate::registry::retry::{Retry, Retryable};
+use crate::registry::upload::LocationError;
 
 /// The codes of refusals that pass, whatever their status: a quota, and an upload session that has
 /// run out. go-containerregistry counts `UNKNOWN` and `UNAVAILABLE` among them, which here do not
@@ -106,6 +107,11 @@ impl RegistryError {
 
     fn manifest_error(&self) -> Option<&ManifestError> {
         self.cause.as_ref()?.downcast_ref()
+    }
+
+    fn is_without_tls(&self) -> bool {
+        let cause = self.cause.as_ref().and_then(|cause| cause.downcast_ref());
+        matches!(cause, Some(LocationError::WithoutTls(_)))
     }
 
     fn auth_error(&self) -> Option<&AuthError> {
@@ -212,6 +218,11 @@ impl Hint for RegistryError {
                  `skopeo copy --format v2s2`"
                     .to_owned(),
             ],
+            Outcome::Unexpected if self.is_without_tls() => vec![format!(
+                "`{}` is spoken to by TLS: the proxy in front of it has to hand on \
+                 `X-Forwarded-Proto: https` and the host that was asked for",
+                host(&self.url)
+            )],
             Outcome::Unexpected | Outcome::Garbled => {
                 let manifest = self.manifest_error();
                 match manifest.filter(|error| error.is_another_document()) {
