@@ -31,3 +31,4 @@ mod source;
 mod standard_input;
 mod support;
 mod tidy;
+mod wire;

@@ -241,7 +241,7 @@ fn a_registry_that_is_out_of_order_is_worth_another_try() {
         .standin
         .fault(Fault::always(RequestKind::Ping, down.clone()));
     insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 4), @"
-    error: could not connect to `us-docker.pkg.dev`
+    error: `us-docker.pkg.dev` refused the first request
       caused by: GET https://us-docker.pkg.dev/v2/: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
 

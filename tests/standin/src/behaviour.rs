@@ -107,6 +107,11 @@ pub struct Behaviour {
     pub latency: Duration,
     /// HTTP/2 is offered over TLS. Read at the start only.
     pub http2: bool,
+    /// The TLS address asks for a certificate of the test CA's. Read at the start only.
+    pub wants_client_certificate: bool,
+    /// The TLS address has a certificate that is its own authority, as `openssl req -x509` makes
+    /// it. Read at the start only.
+    pub self_signed: bool,
     /// How many requests a host takes; none is any number.
     pub quota: Option<Quota>,
     /// What the APIs of projects, accounts and repositories do.
@@ -162,6 +167,8 @@ impl Default for Behaviour {
             answers_early: false,
             latency: Duration::ZERO,
             http2: false,
+            wants_client_certificate: false,
+            self_signed: false,
             quota: None,
             cloud: Switches::default(),
         }
@@ -233,6 +240,12 @@ pub enum UploadLocation {
     UnderV2,
     /// The whole URL on the same host.
     Absolute,
+    /// Nothing but the last component of the path (RFC 3986, section 4.2).
+    LastComponent,
+    /// `//HOST/PATH`, without a scheme.
+    WithoutScheme,
+    /// The whole URL, with `http` whatever was spoken.
+    PlainHttp,
     /// The whole URL on another host, where an `Authorization` header is an error.
     OtherHost(String),
 }

@@ -69,7 +69,7 @@ impl Builder {
         let upstream_names = self.upstream_names;
         let upstream = self.upstream.map(|url| Upstream::new(&url, upstream_names));
         let shared = Arc::new(Shared {
-            certificates: Certificates::new(self.behaviour.http2),
+            certificates: Certificates::new(&self.behaviour),
             behaviour: Mutex::new(Arc::new(self.behaviour)),
             log: Log::default(),
             faults: Faults::default(),

@@ -4,12 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
+
+use crate::behaviour::Behaviour;
 
 /// Makes certificates, one for each set of names, and keeps them.
 pub(crate) struct Certificates {
@@ -18,11 +23,13 @@ pub(crate) struct Certificates {
     /// One key for all leaves: they prove nothing to anybody but the tests.
     leaf_key: KeyPair,
     alpn: Vec<Vec<u8>>,
+    wants_client: bool,
+    self_signed: Option<CertificateDer<'static>>,
     made: Mutex<HashMap<Vec<String>, Arc<ServerConfig>>>,
 }
 
 impl Certificates {
-    pub(crate) fn new(http2: bool) -> Self {
+    pub(crate) fn new(behaviour: &Behaviour) -> Self {
         let key = KeyPair::generate().expect("P-256 keys can be generated");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -31,15 +38,19 @@ impl Certificates {
             .distinguished_name
             .push(DnType::CommonName, "gcr-push tests, not to be trusted");
         let ca_pem = params.self_signed(&key).expect("the CA is valid").pem();
-        let alpn: &[&[u8]] = if http2 {
+        let leaf_key = KeyPair::generate().expect("P-256 keys can be generated");
+        let own = behaviour.self_signed.then(|| own_authority(&leaf_key));
+        let alpn: &[&[u8]] = if behaviour.http2 {
             &[b"h2", b"http/1.1"]
         } else {
             &[b"http/1.1"]
         };
         Self {
             issuer: Issuer::new(params, key),
-            ca_pem,
-            leaf_key: KeyPair::generate().expect("P-256 keys can be generated"),
+            ca_pem: own.as_ref().map_or(ca_pem, Certificate::pem),
+            self_signed: own.map(|own| own.der().clone()),
+            wants_client: behaviour.wants_client_certificate,
+            leaf_key,
             alpn: alpn.iter().map(|protocol| protocol.to_vec()).collect(),
             made: Mutex::default(),
         }
@@ -47,6 +58,16 @@ impl Certificates {
 
     pub(crate) fn ca_pem(&self) -> &str {
         &self.ca_pem
+    }
+
+    /// A certificate that the server takes, and its key, in one text.
+    pub(crate) fn client_pem(&self) -> String {
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().expect("P-256 keys can be generated");
+        let certificate = params.signed_by(&key, &self.issuer);
+        let certificate = certificate.expect("the CA can sign").pem();
+        certificate + &key.serialize_pem()
     }
 
     /// The server side of TLS for these names.
@@ -71,15 +92,39 @@ impl Certificates {
         let certificate = params
             .signed_by(&self.leaf_key, &self.issuer)
             .expect("the CA can sign");
+        let shown = self.self_signed.clone();
+        let shown = shown.unwrap_or_else(|| certificate.der().clone());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf_key.serialize_der()));
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("aws-lc-rs has the default protocol versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
+            .with_client_cert_verifier(self.client_verifier())
+            .with_single_cert(vec![shown], key)
             .expect("the key belongs to the certificate");
         config.alpn_protocols.clone_from(&self.alpn);
         config
     }
+
+    fn client_verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        if !self.wants_client {
+            return WebPkiClientVerifier::no_client_auth();
+        }
+        let mut roots = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_slice(self.ca_pem.as_bytes());
+        let ca = ca.expect("the CA is PEM");
+        roots.add(ca).expect("the CA is a root");
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .expect("there is a root")
+    }
+}
+
+/// A certificate for this machine that is its own authority.
+fn own_authority(key: &KeyPair) -> Certificate {
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let mut params = CertificateParams::new(names).expect("names are DNS names or addresses");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.self_signed(key).expect("the certificate is valid")
 }

@@ -177,7 +177,7 @@ async fn respond(
     }
     let fault = shared.faults.strike(kind, &site.host, &asked);
     let has_body = !incoming.is_end_stream();
-    let spoilt = befall(&shared, &link, &entry, fault.as_ref(), has_body).await?;
+    let spoilt = befall(&shared, &link, &entry, fault.as_ref(), &head.uri, has_body).await?;
     let mut body = Upload::new(incoming, Arc::clone(&entry), link.clone(), spoilt.request);
     let waits = head.headers.contains_key(header::EXPECT);
     let early = behaviour.answers_early || waits;

@@ -107,6 +107,14 @@ pub enum FaultAction {
         /// More headers.
         headers: Vec<(String, String)>,
     },
+    /// Redirects once to the same path and query, at this `scheme://host` or else where it is, and
+    /// lets the request pass that comes from there.
+    Redirect {
+        /// The status.
+        code: u16,
+        /// Another scheme and host.
+        to: Option<String>,
+    },
     /// Resets the connection as soon as the head of the request was read.
     ResetBeforeAnswer,
     /// Does what was asked, then resets the connection instead of answering.

@@ -107,6 +107,11 @@ impl Standin {
         self.shared.certificates.ca_pem()
     }
 
+    /// A certificate that the TLS address takes where it asks for one, and its key, as PEM.
+    pub fn client_pem(&self) -> String {
+        self.shared.certificates.client_pem()
+    }
+
     /// Makes a service account's key (RSA 2048) and gives its file in Google's form. A
     /// second call for the same account makes a second key. Key pairs are made once in a
     /// process and used again by other stand-ins, under other ids.

@@ -4,8 +4,8 @@ use std::future::pending;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::HeaderMap;
 use http::header::{self, HeaderName};
+use http::{HeaderMap, Uri};
 use serde_json::json;
 
 use crate::answer::{self, Answer, Refusal};
@@ -32,6 +32,7 @@ pub(crate) async fn befall(
     link: &Link,
     entry: &Entry,
     fault: Option<&FaultAction>,
+    uri: &Uri,
     has_body: bool,
 ) -> Result<Spoilt, Broken> {
     let mut spoilt = Spoilt::default();
@@ -46,6 +47,7 @@ pub(crate) async fn befall(
             body,
             headers,
         } => spoilt.instead = Some(instead(*code, *retry_after, body.as_deref(), headers)),
+        FaultAction::Redirect { code, to } => spoilt.instead = redirect(*code, to.as_deref(), uri),
         FaultAction::ResetBeforeAnswer => {
             link.reset();
             return Err(Broken);
@@ -105,6 +107,21 @@ pub(crate) fn quoting(kind: RequestKind, code: u16, headers: &HeaderMap, body: &
         _ => json!({"errors": [{"code": "DENIED", "message": text}], "message": text}),
     };
     answer::json_body(code, &document)
+}
+
+/// The redirect of a request that was not redirected yet.
+fn redirect(code: u16, to: Option<&str>, uri: &Uri) -> Option<Answer> {
+    const MARK: &str = "redirected=1";
+    let query = uri.query().unwrap_or_default();
+    if query.contains(MARK) {
+        return None;
+    }
+    let separator = if query.is_empty() { "" } else { "&" };
+    let base = to.unwrap_or_default();
+    let location = format!("{base}{}?{query}{separator}{MARK}", uri.path());
+    let mut answer: Answer = Refusal::text(code, "moved").into();
+    answer::set(&mut answer, header::LOCATION, &location);
+    Some(answer)
 }
 
 fn instead(

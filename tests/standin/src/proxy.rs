@@ -42,7 +42,7 @@ pub(crate) async fn respond(
         headers: log::kept(request.headers()),
     });
     let fault = shared.faults.strike(kind, host, "CONNECT");
-    if let Some(answer) = befall(&shared, &link, &entry, fault.as_ref(), false)
+    if let Some(answer) = befall(&shared, &link, &entry, fault.as_ref(), request.uri(), false)
         .await?
         .instead
     {

@@ -211,6 +211,9 @@ fn go_on(call: &Call, answer: &mut Answer, session: Session) {
         UploadLocation::OutsideV2 => outside,
         UploadLocation::UnderV2 => under,
         UploadLocation::Absolute if plain => format!("{}{under}", call.site.origin()),
+        UploadLocation::LastComponent => secret.clone(),
+        UploadLocation::WithoutScheme => format!("//{}{under}", call.site.host),
+        UploadLocation::PlainHttp => format!("http://{}{under}", call.site.host),
         UploadLocation::Absolute => format!("{}{outside}", call.site.origin()),
         UploadLocation::OtherHost(host) => format!("https://{host}{outside}"),
     };
