@@ -148,11 +148,9 @@ impl Tree {
         };
         while let Some(child) = waiting.pop() {
             match self.children.get(&child.digest) {
-                Some(AnyManifest::Index(index)) => {
-                    // One index may be named many times.
-                    if seen.insert(&child.digest) {
-                        waiting.extend(index.manifests.iter().rev());
-                    }
+                // One index may be named many times.
+                Some(AnyManifest::Index(index)) if seen.insert(&child.digest) => {
+                    waiting.extend(index.manifests.iter().rev());
                 }
                 Some(AnyManifest::Manifest(_)) if attested(child).is_none() => images.push(child),
                 None if self.unread.contains(&child.digest) && attested(child).is_none() => {
