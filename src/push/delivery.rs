@@ -98,7 +98,7 @@ impl<'a> Delivery<'a> {
                 destination,
                 digest: layer.digest.clone(),
                 from: harmless(&layer.urls.join("`, `")),
-                cause,
+                cause: Box::new(cause),
             },
             None => PushError::Registry { destination, cause },
         }

@@ -112,7 +112,7 @@ pub enum PushError {
         from: String,
         /// What the registry said.
         #[source]
-        cause: RegistryError,
+        cause: Box<RegistryError>,
     },
     /// A tag that is there with another digest, where that was not to be.
     #[error("`{reference}` is there already, as {found}, {}", other_than(.digest.as_ref()))]
@@ -211,11 +211,12 @@ impl Retryable for PushError {
     }
 
     fn tried(mut self, times: u32, during: Duration) -> Self {
-        if let Self::Registry { cause, .. }
-        | Self::Changed { cause, .. }
-        | Self::Foreign { cause, .. } = &mut self
-        {
-            cause.note_tries(times, during);
+        match &mut self {
+            Self::Registry { cause, .. } | Self::Changed { cause, .. } => {
+                cause.note_tries(times, during);
+            }
+            Self::Foreign { cause, .. } => cause.note_tries(times, during),
+            _ => {}
         }
         self
     }

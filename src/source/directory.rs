@@ -104,7 +104,7 @@ impl Files for Directory {
         // A blob is what its digest says wherever it lies, and is compared with it.
         let may_be_linked = name.starts_with("blobs/");
         let is_near = || self.surroundings.iter().any(|near| path.starts_with(near));
-        if !path.starts_with(&self.root) && !(may_be_linked && is_near()) {
+        if !(path.starts_with(&self.root) || may_be_linked && is_near()) {
             return Err(SourceError::Outside {
                 what: self.what.clone(),
                 name: quoted(name),
