@@ -86,6 +86,8 @@ impl Network {
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(self.connect_timeout)
+            // reqwest's own, 30 s, would end what `stall_timeout` allows.
+            .tcp_user_timeout(None)
             .pool_idle_timeout(Duration::from_secs(30))
             .no_proxy();
         for proxy in self.proxies.for_reqwest().map_err(NetworkError::Http)? {
@@ -105,6 +107,8 @@ impl Network {
             .user_agent(USER_AGENT)
             .redirect(Policy::none())
             .connect_timeout(self.connect_timeout)
+            // reqwest's own, 30 s, would end what `stall_timeout` allows.
+            .tcp_user_timeout(None)
             .tls_certs_only([])
             .no_proxy();
         match socket {

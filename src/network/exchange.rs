@@ -36,6 +36,8 @@ impl Network {
             .user_agent(USER_AGENT)
             .redirect(Policy::none())
             .connect_timeout(self.connect_timeout)
+            // reqwest's own, 30 s, would end what `stall_timeout` allows.
+            .tcp_user_timeout(None)
             .read_timeout(self.stall_timeout)
             .no_proxy()
     }
