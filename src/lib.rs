@@ -198,18 +198,22 @@ async fn push_image(
 }
 
 fn settings(request: &Request, journal: &Journal) -> Settings {
+    let progress = Progress::default();
     Settings {
         platforms: request.platforms.clone(),
         compression: request.compression,
         layer_reuse: request.layer_reuse,
-        turns: Arc::new(Turns::new(open_files::bounded(request.concurrency))),
+        turns: Arc::new(Turns::new(
+            open_files::bounded(request.concurrency),
+            progress.clone(),
+        )),
         attestations: request.attestations,
         referrers: request.referrers,
         dry_run: request.dry_run,
         existing_tag: request.existing_tag,
         patience: request.network.retry_timeout,
         temporary_directory: request.temporary_directory.clone(),
-        progress: Progress::default(),
+        progress,
         journal: journal.clone(),
     }
 }

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
-use super::blobs::{Blob, LARGE, Origin, Place};
+use super::blobs::{Blob, Origin, Place};
 use super::holdings::Holdings;
 use super::shared_read::{Pace, Patience, Share, share};
 use super::turns::Turns;
@@ -207,7 +207,7 @@ pub(super) async fn send(blobs: &[Blob], lanes: &[Arc<Lane>], turns: &Turns) -> 
     for batch in [probes(&mut wanted, lanes), wanted] {
         stream::iter(batch)
             .map(|blob| async {
-                let _turn = turns.take(blob.size >= LARGE).await;
+                let _turn = turns.take(blob.size).await;
                 send_one(blob, lanes, &stragglers).await;
             })
             .buffer_unordered(turns.all())

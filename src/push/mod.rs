@@ -13,6 +13,7 @@ mod fan_out;
 mod holdings;
 mod homes;
 mod journal;
+mod line;
 mod manifests;
 mod notes;
 mod pack;

@@ -347,7 +347,10 @@ async fn send(
                     }
                 })
                 .collect();
-            async move { (blob.digest, join_all(attempts).await) }
+            async move {
+                let _turn = settings.turns.take(blob.size).await;
+                (blob.digest, join_all(attempts).await)
+            }
         })
         .buffer_unordered(settings.turns.large());
     while let Some((digest, results)) = sending.next().await {

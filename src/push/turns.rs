@@ -5,7 +5,10 @@
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::blobs::LARGE;
+use super::line::{Line, LineShare};
 use crate::config::Concurrency;
+use crate::progress::Progress;
 
 /// The turns of a run.
 #[derive(Debug)]
@@ -13,18 +16,22 @@ pub struct Turns {
     concurrency: Concurrency,
     large: Semaphore,
     all: Semaphore,
+    line: Line,
 }
 
 /// A turn, until it is dropped.
 pub(super) struct Turn<'a> {
+    _line: LineShare<'a>,
     _large: Option<SemaphorePermit<'a>>,
     _any: Option<SemaphorePermit<'a>>,
 }
 
 impl Turns {
-    /// As many as may be in flight at once.
-    pub fn new(concurrency: Concurrency) -> Self {
+    /// As many as may be in flight at once, and fewer where `progress` shows that the line carries
+    /// fewer.
+    pub fn new(concurrency: Concurrency, progress: Progress) -> Self {
         Self {
+            line: Line::new(progress),
             concurrency,
             large: Semaphore::new(concurrency.large),
             all: Semaphore::new(concurrency.all),
@@ -41,16 +48,18 @@ impl Turns {
         self.concurrency.large
     }
 
-    /// Waits for the turn of a blob.
-    pub(super) async fn take(&self, is_large: bool) -> Turn<'_> {
+    /// Waits for the turn of a blob of `size` bytes.
+    pub(super) async fn take(&self, size: u64) -> Turn<'_> {
         // A semaphore that is never closed always gives.
-        let large = match is_large {
+        let large = match size >= LARGE {
             true => self.large.acquire().await.ok(),
             false => None,
         };
+        let any = self.all.acquire().await.ok();
         Turn {
+            _line: self.line.share(size).await,
             _large: large,
-            _any: self.all.acquire().await.ok(),
+            _any: any,
         }
     }
 }

@@ -107,6 +107,7 @@ impl Setup<'_> {
         };
         let credentials =
             Credentials::of_google(Arc::clone(tokens), self.network).map_err(Error::Auth)?;
+        let progress = Progress::default();
         let bearer = Bearer {
             source: &source,
             registries: &Registries::new(&credentials, self.network),
@@ -114,14 +115,14 @@ impl Setup<'_> {
                 platforms: Platforms::All,
                 compression: Compression::None,
                 layer_reuse: false,
-                turns: Arc::new(Turns::new(defaults::CONCURRENCY)),
+                turns: Arc::new(Turns::new(defaults::CONCURRENCY, progress.clone())),
                 attestations: None,
                 referrers: false,
                 dry_run: false,
                 existing_tag: ExistingTag::Overwrite,
                 patience: self.network.retry_timeout,
                 temporary_directory: folder.path().to_owned(),
-                progress: Progress::default(),
+                progress,
                 journal: Journal::default(),
             },
             holdings: &Arc::default(),
