@@ -1,6 +1,8 @@
 //! Bodies of answers, which nobody may make longer than they have to be, nor take longer for.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -35,15 +37,26 @@ pub(crate) struct Drips {
     window: Duration,
     waited: Duration,
     came: u64,
+    /// Counts what comes from the same host in all bodies: they may share a slow line.
+    host: Arc<AtomicU64>,
+    /// Where the counter stood when the window began.
+    host_before: u64,
 }
 
 impl Drips {
     /// For a body whose speed is taken over so long at a time.
     pub(crate) fn new(window: Duration) -> Self {
+        Self::from_host(window, Arc::default())
+    }
+
+    /// For one of several bodies from a host, which count what comes in `host`.
+    pub(crate) fn from_host(window: Duration, host: Arc<AtomicU64>) -> Self {
         Self {
             window,
             waited: Duration::ZERO,
             came: 0,
+            host_before: host.load(Ordering::Relaxed),
+            host,
         }
     }
 
@@ -61,9 +74,11 @@ impl Drips {
         self.waited += since.elapsed();
         if let Some(Ok(piece)) = &piece {
             self.came += piece.len() as u64;
+            self.host.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
         if piece.is_some() && self.waited >= self.window {
-            if self.came < LEAST_A_SECOND * self.window.as_secs() {
+            let from_host = self.host.load(Ordering::Relaxed) - self.host_before;
+            if from_host < LEAST_A_SECOND * self.window.as_secs() {
                 let text = format!(
                     "only {} bytes came in {} s",
                     self.came,
@@ -71,7 +86,7 @@ impl Drips {
                 );
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
-            *self = Self::new(self.window);
+            *self = Self::from_host(self.window, Arc::clone(&self.host));
         }
         Ok(piece)
     }
@@ -127,5 +142,26 @@ mod tests {
         assert_eq!(error.to_string(), "only 60 bytes came in 60 s");
         // One that ends before is read, however slow it was.
         assert_eq!(read(1, 59, 60).await.unwrap(), 59);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_that_share_a_slow_line_are_read_together() {
+        let host = Arc::new(AtomicU64::new(0));
+        let bodies = (0..8).map(|_| {
+            let mut drips = Drips::from_host(Duration::from_secs(60), Arc::clone(&host));
+            async move {
+                let mut body = stream::iter(0..200)
+                    .then(async |_| {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        Ok::<_, io::Error>(Bytes::from_static(&[0; 256]))
+                    })
+                    .boxed();
+                while drips.next(&mut body).await?.is_some() {}
+                io::Result::Ok(())
+            }
+        });
+        for read in futures_util::future::join_all(bodies).await {
+            read.unwrap();
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! what the destination hashes as well.
 
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 use futures_util::future::ready;
@@ -73,7 +73,8 @@ impl Registry {
             };
             io::Error::new(kind, error.without_url())
         });
-        let body = steady(body.boxed(), self.stall_timeout);
+        let drips = Drips::from_host(self.stall_timeout, Arc::clone(&self.received));
+        let body = steady(body.boxed(), drips);
         Ok(without_first(body, surplus))
     }
 
@@ -89,9 +90,9 @@ pub(super) fn starts_at(headers: &HeaderMap) -> Option<u64> {
     first.trim().parse().ok()
 }
 
-/// A stream that ends in an error when it comes in drips over a window.
-fn steady(body: ByteStream, window: Duration) -> ByteStream {
-    stream::unfold(Some((body, Drips::new(window))), |state| async move {
+/// A stream that ends in an error when it comes in drips.
+fn steady(body: ByteStream, drips: Drips) -> ByteStream {
+    stream::unfold(Some((body, drips)), |state| async move {
         let (mut body, mut drips) = state?;
         match drips.next(&mut body).await {
             Ok(Some(Ok(piece))) => Some((Ok(piece), Some((body, drips)))),

@@ -56,6 +56,8 @@ pub struct Registry {
     stall_timeout: Duration,
     /// The bytes of blobs that were sent.
     moved: Arc<AtomicU64>,
+    /// The bytes of blobs that came.
+    received: Arc<AtomicU64>,
     /// What is known of uploads that are redirected.
     redirected: Redirected,
     retries: Retries,
@@ -207,6 +209,7 @@ impl Registry {
             },
             stall_timeout,
             moved: Arc::default(),
+            received: Arc::default(),
             redirected: Redirected::default(),
             retries: retries.once_reached(),
             referrers_api: referrers::Api::default(),
