@@ -12,6 +12,9 @@ pub const REGISTRY: &str = "gcr.io";
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a body may stand still.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a registry may take to answer after the last byte of a blob: on an object store it may
+/// copy a large one first.
+pub const FINISH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// How long what failed for now is tried again: some times the minute that Google counts a
 /// quota over.
 pub const RETRY_TIMEOUT: Duration = Duration::from_secs(5 * 60);

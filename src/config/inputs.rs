@@ -183,6 +183,7 @@ variables! {
         concurrency: "How many blobs are sent at once, from 1 to 64; default 8, and up to 24 together with those under 1 MiB.";
         retry_timeout: "How long a request or transfer that failed for now is tried again, such as `10m`, at most `1h`; `0s` never tries again; default `5m`.";
         stall_timeout: "How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at most `1h`; default `60s`.";
+        finish_timeout: "How long a registry may take to answer after the last byte of a blob before the blob is sent again, such as `20m`, at most `1h`; default `10m`, or `stall_timeout` if that is longer.";
         requests_per_minute: "How many requests a registry may get from this run in any minute, to stay under a quota, such as `600`; several runners share a quota, so each is given its part; default no limit, and a 429 slows down what goes to that registry.";
         timeout: "How long the whole run may take before it stops and says what was tagged, such as `30m`, at most `24h`; default no limit.";
         ca_certificates: "More certificate authorities to trust, on every connection: PEM text, or a path to it; default the system's alone.";

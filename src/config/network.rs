@@ -22,6 +22,11 @@ pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> 
         let bounds = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
         faults.take("stall_timeout", duration(text, bounds))
     });
+    let finish_timeout = given.inputs.finish_timeout.as_deref().and_then(|text| {
+        let bounds = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
+        faults.take("finish_timeout", duration(text, bounds))
+    });
+    let stall_timeout = stall_timeout.unwrap_or(defaults::STALL_TIMEOUT);
     let retry_timeout = given.inputs.retry_timeout.as_deref().and_then(|text| {
         let bounds = Duration::ZERO..=Duration::from_secs(60 * 60);
         faults.take("retry_timeout", duration(text, bounds))
@@ -33,7 +38,8 @@ pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> 
         certs_d: certs_d(given),
         insecure_registries: insecure_registries(given, faults),
         connect_timeout: defaults::CONNECT_TIMEOUT,
-        stall_timeout: stall_timeout.unwrap_or(defaults::STALL_TIMEOUT),
+        stall_timeout,
+        finish_timeout: finish_timeout.unwrap_or(defaults::FINISH_TIMEOUT.max(stall_timeout)),
         retry_timeout: retry_timeout.unwrap_or(defaults::RETRY_TIMEOUT),
         in_action: paths.are_of_action(),
         paces: Paces::new(requests_per_minute(given, faults)),

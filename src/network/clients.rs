@@ -8,6 +8,7 @@ use reqwest::redirect::{Attempt, Policy};
 
 use super::client_identity::{CertsDError, HostCertificates};
 use super::redirect::{MAX_REDIRECTS, RedirectError};
+use super::upload_client::UploadClient;
 use super::{Network, Proxies};
 use crate::reference::Endpoint;
 
@@ -33,8 +34,8 @@ pub enum NetworkError {
 pub(crate) struct RegistryClients {
     /// For all requests but those that send a blob.
     pub(crate) requests: reqwest::Client,
-    /// For blobs. reqwest's time-out for reading runs while a body is sent, so this has none.
-    pub(crate) uploads: reqwest::Client,
+    /// For blobs.
+    pub(crate) uploads: UploadClient,
 }
 
 impl Network {
@@ -68,17 +69,15 @@ impl Network {
         let identity = own.identity.as_ref().or(self.client_identity.as_ref());
         let identity = identity.filter(|_| !host.is_google()).map(Arc::as_ref);
         let tls = self.tls_with(&own.roots, identity)?;
-        let builder = || {
-            Ok::<_, NetworkError>(
-                self.client_builder()?
-                    .redirect(Policy::none())
-                    .tls_backend_preconfigured(tls.clone()),
-            )
-        };
-        let requests = builder()?.read_timeout(self.stall_timeout).build();
+        let requests = self
+            .client_builder()?
+            .redirect(Policy::none())
+            .read_timeout(self.stall_timeout)
+            .tls_backend_preconfigured(tls.clone())
+            .build();
         Ok(RegistryClients {
             requests: requests.map_err(NetworkError::Http)?,
-            uploads: builder()?.build().map_err(NetworkError::Http)?,
+            uploads: UploadClient::new(self, tls)?,
         })
     }
 

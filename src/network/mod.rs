@@ -21,9 +21,11 @@ mod exchange;
 mod pace;
 mod redirect;
 mod request_log;
+mod send_queue;
 mod tls;
 mod trouble;
 mod tunnel;
+mod upload_client;
 
 pub(crate) use body::{BodyError, Drips, WINDOW, read_bounded};
 pub use client_identity::{CertsDError, ClientIdentity, IdentityError};
@@ -32,9 +34,10 @@ pub use clients::{NetworkError, USER_AGENT};
 pub(crate) use pace::Pace;
 pub use pace::Paces;
 pub(crate) use redirect::{MAX_REDIRECTS, RedirectError, has_login, redirect_target};
-pub(crate) use request_log::send_logged;
+pub(crate) use request_log::{send_logged, send_upload_logged};
 pub use trouble::Trouble;
 pub(crate) use tunnel::{ProxyConnector, Way};
+pub(crate) use upload_client::{UploadClient, UploadError};
 
 /// What holds for every connection.
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub struct Network {
     pub connect_timeout: Duration,
     /// How long a body may stand still.
     pub stall_timeout: Duration,
+    /// How long a registry may take to answer after the last byte of a blob.
+    pub finish_timeout: Duration,
     /// How long what failed for now is tried again.
     pub retry_timeout: Duration,
     /// True in the container of a GitHub action, to which `localhost` is the container itself.

@@ -5,6 +5,8 @@ use std::time::Instant;
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Request, RequestBuilder, Response};
 
+use super::{UploadClient, UploadError};
+
 /// Sends a request once and logs it, with `address` in place of its URL, in which secrets may stand.
 pub(crate) async fn send_logged(
     request: RequestBuilder,
@@ -12,6 +14,18 @@ pub(crate) async fn send_logged(
 ) -> reqwest::Result<Response> {
     let (client, request) = request.build_split();
     let request = request?;
+    let sent = body_length(&request);
+    let line = format!("{} {address}", request.method());
+    logged(&line, sent, client.execute(request)).await
+}
+
+/// The same for a request that sends a blob.
+pub(crate) async fn send_upload_logged(
+    client: &UploadClient,
+    request: RequestBuilder,
+    address: &str,
+) -> Result<Response, UploadError> {
+    let request = request.build()?;
     let sent = body_length(&request);
     let line = format!("{} {address}", request.method());
     logged(&line, sent, client.execute(request)).await

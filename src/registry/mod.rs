@@ -23,6 +23,7 @@ mod tags;
 mod token;
 mod transport;
 mod upload;
+mod upload_progress;
 
 pub use error::RegistryError;
 pub use google::ListedManifest;
@@ -54,6 +55,7 @@ pub struct Registry {
     tokens: Tokens,
     access: Access,
     stall_timeout: Duration,
+    finish_timeout: Duration,
     /// The bytes of blobs that were sent.
     moved: Arc<AtomicU64>,
     /// The bytes of blobs that came.
@@ -208,6 +210,7 @@ impl Registry {
                 Access::Pull
             },
             stall_timeout,
+            finish_timeout: network.finish_timeout,
             moved: Arc::default(),
             received: Arc::default(),
             redirected: Redirected::default(),

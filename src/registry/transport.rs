@@ -9,7 +9,7 @@ use super::RegistryError;
 use super::advice::host;
 use super::error::redacted;
 use crate::network::{
-    MAX_REDIRECTS, Pace, RedirectError, RegistryClients, redirect_target, send_logged,
+    MAX_REDIRECTS, Pace, RedirectError, RegistryClients, UploadClient, redirect_target, send_logged,
 };
 
 /// How often a request is sent again that the connection was closed for before it went out.
@@ -32,8 +32,13 @@ impl Transport {
     }
 
     /// The client for blobs that are sent.
-    pub(super) fn uploads(&self) -> &reqwest::Client {
+    pub(super) fn uploads(&self) -> &UploadClient {
         &self.0.uploads
+    }
+
+    /// A request that sends a blob, for [`Self::uploads`].
+    pub(super) fn upload_request(&self, url: Url) -> RequestBuilder {
+        self.0.requests.put(url)
     }
 
     /// Sends a request to where it leads in the end; the status is the caller's to judge.

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ use reqwest::{Body, Method, Response, StatusCode, Url};
 use super::advice::host;
 use super::authorization::{Access, Authorization};
 use super::error::redacted;
+use super::upload_progress::{Stall, Taken, UploadLimits, UploadProgress};
 use super::{Registry, RegistryError};
 use crate::digest::Digest;
-use crate::network::{has_login, redirect_target, send_logged};
+use crate::network::{UploadError, has_login, redirect_target, send_upload_logged};
 use crate::source::ByteStream;
 
 /// How long the body of an upload is held back where uploads are known to be redirected, so that
@@ -91,9 +92,7 @@ impl Upload<'_> {
 struct Outgoing {
     /// `None` once the body is being sent.
     body: Arc<Mutex<Option<ByteStream>>>,
-    moved: Arc<AtomicU64>,
-    /// True while the source is waited for.
-    starves: Arc<AtomicBool>,
+    progress: Arc<UploadProgress>,
     /// What the source failed with.
     unreadable: Arc<Mutex<Option<io::Error>>>,
 }
@@ -126,7 +125,7 @@ impl Registry {
             Some(url) => url,
             None => self.upload_url(repository, digest).await?,
         };
-        let outgoing = Outgoing::new(body, Arc::clone(&self.moved));
+        let outgoing = Outgoing::new(body, size, Arc::clone(&self.moved));
         let mut redirects = 0;
         loop {
             let answer = self.send_body(upload, &url, &outgoing).await?;
@@ -215,8 +214,7 @@ impl Registry {
         };
         let mut request = self
             .transport
-            .uploads()
-            .put(url.clone())
+            .upload_request(url.clone())
             .header(CONTENT_LENGTH, size)
             .header(CONTENT_TYPE, "application/octet-stream")
             .body(outgoing.body(hold));
@@ -228,12 +226,11 @@ impl Registry {
             true => redacted(&Method::PUT, url),
             false => format!("{}://{}/...", url.scheme(), host(url)),
         };
+        let client = self.transport.uploads();
         let sent = tokio::select! {
-            sent = send_logged(request, &address) => sent,
-            () = stalled(&outgoing.moved, &outgoing.starves, self.stall_timeout) => {
-                let text = format!("nothing moved for {} s", self.stall_timeout.as_secs());
-                let stalled = io::Error::new(io::ErrorKind::TimedOut, text);
-                return Err(self.broken_upload(&upload, url, stalled));
+            sent = send_upload_logged(client, request, &address) => sent,
+            stall = self.stalled(upload.digest, outgoing) => {
+                return Err(self.broken_upload(&upload, url, io::Error::from(stall)));
             }
         };
         if let Some(cause) = outgoing.fault() {
@@ -256,6 +253,26 @@ impl Registry {
             .extensions_mut()
             .insert(self.tokens.presented(repository, &shown, is_own));
         Ok(answer)
+    }
+
+    /// Ends when an upload is to be given up.
+    async fn stalled(&self, digest: &Digest, outgoing: &Outgoing) -> Stall {
+        let limits = UploadLimits {
+            stall: self.stall_timeout,
+            finish: self.finish_timeout,
+        };
+        let taken = || Taken {
+            handed_over: self.moved_bytes(),
+            unacknowledged: self.transport.uploads().send_queues().unacknowledged(),
+        };
+        let finishing = || {
+            tracing::info!(
+                "all bytes of {} are sent; {} is finishing the blob",
+                digest.short(),
+                self.endpoint
+            );
+        };
+        outgoing.progress.stalled(taken, limits, finishing).await
     }
 
     /// Whether an answer says that the blob is there now.
@@ -307,9 +324,9 @@ impl Registry {
         &self,
         upload: &Upload<'_>,
         url: &Url,
-        cause: reqwest::Error,
+        cause: UploadError,
     ) -> RegistryError {
-        let broken = self.broken_upload(upload, url, cause.without_url());
+        let broken = self.broken_upload(upload, url, cause);
         if url.origin() != self.root.origin() {
             return broken;
         }
@@ -371,27 +388,19 @@ impl Registry {
 }
 
 impl Outgoing {
-    fn new(body: ByteStream, total: Arc<AtomicU64>) -> Self {
-        let moved = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&moved);
-        let starves = Arc::new(AtomicBool::new(false));
+    fn new(body: ByteStream, size: u64, total: Arc<AtomicU64>) -> Self {
+        let progress = Arc::new(UploadProgress::new(size));
         let unreadable = Arc::new(Mutex::new(None));
         let fault = Arc::clone(&unreadable);
-        let body = watched(body, Arc::clone(&starves))
-            .inspect_ok(move |piece| {
-                counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                total.fetch_add(piece.len() as u64, Ordering::Relaxed);
-            })
-            .map_err(move |error| {
-                // hyper tells of a body that fails as of a connection that breaks.
-                let copy = io::Error::new(error.kind(), error.to_string());
-                *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                copy
-            });
+        let body = progress.watch(body, total).map_err(move |error| {
+            // hyper tells of a body that fails as of a connection that breaks.
+            let copy = io::Error::new(error.kind(), error.to_string());
+            *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            copy
+        });
         Self {
             body: Arc::new(Mutex::new(Some(body.boxed()))),
-            moved,
-            starves,
+            progress,
             unreadable,
         }
     }
@@ -420,29 +429,5 @@ impl Outgoing {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         fault.take()
-    }
-}
-
-/// A body that tells whether it is itself waited for.
-fn watched(mut body: ByteStream, starves: Arc<AtomicBool>) -> ByteStream {
-    stream::poll_fn(move |context| {
-        let polled = body.poll_next_unpin(context);
-        starves.store(polled.is_pending(), Ordering::Relaxed);
-        polled
-    })
-    .boxed()
-}
-
-/// Ends when `moved` has not changed for `limit`, unless it is the body that gives nothing: then
-/// it is not the registry that stands still, but the source, or another that shares its read.
-async fn stalled(moved: &AtomicU64, starves: &AtomicBool, limit: Duration) {
-    let mut last = moved.load(Ordering::Relaxed);
-    loop {
-        tokio::time::sleep(limit).await;
-        let now = moved.load(Ordering::Relaxed);
-        if now == last && !starves.load(Ordering::Relaxed) {
-            return;
-        }
-        last = now;
     }
 }

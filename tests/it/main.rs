@@ -27,6 +27,7 @@ mod reuse;
 mod secrets;
 mod setup;
 mod shipped;
+mod slow_line;
 mod source;
 mod standard_input;
 mod support;

@@ -261,6 +261,9 @@ fn help_reads_like_this() {
       stall_timeout
           How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at
           most `1h`; default `60s`.
+      finish_timeout
+          How long a registry may take to answer after the last byte of a blob before the blob is sent
+          again, such as `20m`, at most `1h`; default `10m`, or `stall_timeout` if that is longer.
       requests_per_minute
           How many requests a registry may get from this run in any minute, to stay under a quota, such
           as `600`; several runners share a quota, so each is given its part; default no limit, and a

@@ -340,11 +340,11 @@ fn a_registry_that_stands_still_is_given_up() {
     google
         .standin
         .fault(Fault::always(RequestKind::UploadPut, FaultAction::Stall));
-    let run = push(google.run(), "gcr.io/acme/app:1").set("stall_timeout", "1s");
+    let run = push(google.run(), "gcr.io/acme/app:1").set("finish_timeout", "1s");
     insta::assert_snapshot!(refused(&google, run, 4), @"
     error: could not push to `gcr.io/acme/app`
       caused by: PUT https://gcr.io/v2/acme/app/blobs/uploads/
-      caused by: nothing moved for 1 s
+      caused by: the registry did not answer within 1 s (`finish_timeout`) after the last byte
 
     hint: the other side or the network stood still: try again; `stall_timeout` says how long is waited
     ");

@@ -27,6 +27,7 @@ fn an_image_that_cannot_be_read_while_it_is_sent_is_no_fault_of_the_connection()
         insecure_registries: Vec::new(),
         connect_timeout: Duration::from_secs(10),
         stall_timeout: Duration::from_secs(10),
+        finish_timeout: Duration::from_secs(10),
         retry_timeout: Duration::ZERO,
         in_action: false,
         paces: Paces::default(),

@@ -1,5 +1,7 @@
 //! What passes is tried again, for as long as is allowed; what does not is told at once.
 
+use std::time::Duration;
+
 use standin::{Fault, FaultAction, RequestKind};
 
 use super::{archive, push, whole};
@@ -133,6 +135,26 @@ fn a_blob_whose_answer_was_lost_is_not_sent_twice() {
     // The layer and the config, once each.
     assert_eq!(count(&google, RequestKind::UploadPut), 2);
     assert!(whole(&google.standin, "gcr.io", "acme/app", "1").is_some());
+}
+
+#[test]
+fn a_registry_that_takes_long_to_finish_a_blob_gets_it_once() {
+    let google = Google::start();
+    let slow = FaultAction::Delay(Duration::from_secs(3));
+    google
+        .standin
+        .fault(Fault::always(RequestKind::UploadPut, slow));
+    let outcome = push(&google, &Picture::new("app", 1), "1")
+        .set("stall_timeout", "1s")
+        .succeeds();
+    assert_eq!(count(&google, RequestKind::UploadPut), 2);
+    let told = "gcr.io is finishing the blob";
+    assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+    assert!(
+        !outcome.stderr.contains("trying again"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]

@@ -242,6 +242,7 @@ fn run(case: &Case, google: &Google, images: &Images) -> Result<(), String> {
     let outcome = run
         .set("retry_timeout", allowed)
         .set("stall_timeout", if stands_still { "1s" } else { "30s" })
+        .set("finish_timeout", if stands_still { "1s" } else { "30s" })
         .set("timeout", "2m")
         .run();
     standin.clear_faults();

@@ -104,6 +104,7 @@ fn open_with(source: &ImageSource, spool: &Path) -> Result<Source, SourceError> 
         insecure_registries: Vec::new(),
         connect_timeout: defaults::CONNECT_TIMEOUT,
         stall_timeout: defaults::STALL_TIMEOUT,
+        finish_timeout: defaults::FINISH_TIMEOUT,
         retry_timeout: defaults::RETRY_TIMEOUT,
         in_action: false,
         paces: Paces::default(),

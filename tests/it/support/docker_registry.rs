@@ -30,7 +30,16 @@ impl DockerRegistry {
         Self::with("auth: {htpasswd: {realm: test, path: HTPASSWD}}\n")
     }
 
+    /// Starts one under another program: `ip netns exec`.
+    pub fn under(command: &[&str]) -> Self {
+        Self::start_with("", command)
+    }
+
     fn with(section: &str) -> Self {
+        Self::start_with(section, &[])
+    }
+
+    fn start_with(section: &str, before: &[&str]) -> Self {
         let storage = TempDir::new().unwrap();
         let config = storage.path().join("config.yml");
         let root = storage.path().join("data");
@@ -43,8 +52,9 @@ impl DockerRegistry {
         std::fs::write(&logins, format!("{USER}:{PASSWORD_HASH}\n")).unwrap();
         let text = text.replace("HTPASSWD", &logins.display().to_string());
         std::fs::write(&config, text).unwrap();
-        let mut process = Command::new("docker-registry")
-            .arg("serve")
+        let words = [before, &["docker-registry", "serve"]].concat();
+        let mut process = Command::new(words[0])
+            .args(&words[1..])
             .arg(&config)
             .env("OTEL_TRACES_EXPORTER", "none")
             .stdout(Stdio::null())

@@ -1,0 +1,207 @@
+//! The client that sends blobs.
+//!
+//! What it takes of a body is on the line, or nearly. hyper and the kernel otherwise hold up to some
+//! megabytes of each body, which on a slow line is minutes: nobody could tell a line that is slow
+//! from one that is dead, nor how much it carries.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::{PROXY_AUTHORIZATION, USER_AGENT};
+use http::{HeaderValue, Uri};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use reqwest::{Body, Request, Response, ResponseBuilderExt as _};
+use tower_service::Service;
+
+use super::send_queue::SendQueues;
+use super::tunnel::{ProxiedStream, ProxyConnector, Way, tcp};
+use super::{Network, NetworkError};
+
+/// How many bytes of a body hyper may hold before more is taken from it.
+const BUFFER: usize = 64 * 1024;
+
+/// A request that was not answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    /// The request cannot be sent as it is.
+    #[error(transparent)]
+    Request(#[from] reqwest::Error),
+    /// The connection failed.
+    #[error(transparent)]
+    Connection(#[from] hyper_util::client::legacy::Error),
+}
+
+/// Sends requests with large bodies. It follows no redirect and knows no time-out.
+#[derive(Clone)]
+pub(crate) struct UploadClient {
+    client: Client<HttpsConnector<UploadConnector>, Body>,
+    proxies: Arc<Matcher>,
+    send_queues: SendQueues,
+}
+
+impl UploadClient {
+    /// A client that trusts whom `tls` trusts.
+    ///
+    /// # Errors
+    ///
+    /// When the certificate authorities cannot be loaded.
+    pub(crate) fn new(network: &Network, tls: rustls::ClientConfig) -> Result<Self, NetworkError> {
+        let send_queues = SendQueues::default();
+        let connector = UploadConnector {
+            connector: ProxyConnector::new(network, Way::Environment)?,
+            send_queues: send_queues.clone(),
+        };
+        let proxies = Arc::clone(connector.connector.proxies());
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        let client = Client::builder(TokioExecutor::new())
+            .http1_max_buf_size(BUFFER)
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build(connector);
+        Ok(Self {
+            client,
+            proxies,
+            send_queues,
+        })
+    }
+
+    /// What of its requests the other side has not acknowledged yet.
+    pub(crate) fn send_queues(&self) -> &SendQueues {
+        &self.send_queues
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    ///
+    /// When no answer comes.
+    pub(crate) async fn execute(&self, request: Request) -> Result<Response, UploadError> {
+        let url = request.url().clone();
+        let mut request = http::Request::<Body>::try_from(request)?;
+        let login = self.login_for(request.uri());
+        let headers = request.headers_mut();
+        if let Some(login) = login {
+            headers.insert(PROXY_AUTHORIZATION, login);
+        }
+        headers
+            .entry(USER_AGENT)
+            .or_insert(HeaderValue::from_static(super::USER_AGENT));
+        let (head, body) = self.client.request(request).await?.into_parts();
+        let mut answer = http::Response::builder()
+            .status(head.status)
+            .version(head.version)
+            .url(url)
+            .body(Body::wrap(body))
+            // A status that was read can be written.
+            .unwrap_or_default();
+        *answer.headers_mut() = head.headers;
+        Ok(answer.into())
+    }
+
+    /// What a proxy is shown that forwards a request over plain HTTP; a tunnel shows it by itself.
+    fn login_for(&self, uri: &Uri) -> Option<HeaderValue> {
+        let is_plain = uri.scheme() == Some(&http::uri::Scheme::HTTP);
+        let proxy = self.proxies.intercept(uri).filter(|_| is_plain)?;
+        proxy.basic_auth().cloned()
+    }
+}
+
+/// Connects to a host, or to the proxy that forwards requests to it over plain HTTP.
+#[derive(Clone)]
+struct UploadConnector {
+    connector: ProxyConnector,
+    send_queues: SendQueues,
+}
+
+impl Service<Uri> for UploadConnector {
+    type Response = UploadStream;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<UploadStream, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.connector.poll_ready(context)
+    }
+
+    fn call(&mut self, destination: Uri) -> Self::Future {
+        let forwarding = self.connector.forwarding(&destination);
+        let is_forwarded = forwarding.is_some();
+        let connecting = forwarding.unwrap_or_else(|| self.connector.call(destination));
+        let send_queues = self.send_queues.clone();
+        Box::pin(async move {
+            let stream = connecting.await?;
+            if let Ok(own) = tcp(&stream).local_addr() {
+                send_queues.add(own);
+            }
+            Ok(UploadStream {
+                stream,
+                is_forwarded,
+            })
+        })
+    }
+}
+
+/// A connection that tells hyper whether a proxy forwards what is sent on it.
+struct UploadStream {
+    stream: ProxiedStream,
+    is_forwarded: bool,
+}
+
+impl Connection for UploadStream {
+    fn connected(&self) -> Connected {
+        self.stream.connected().proxy(self.is_forwarded)
+    }
+}
+
+impl Read for UploadStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
+    }
+}
+
+impl Write for UploadStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+    }
+}
