@@ -91,7 +91,7 @@ fn no_blob_is_sent_twice_over_a_slow_line() {
         .file("image.tar", layout.archive())
         .set("image", "image.tar")
         .set("tags", format!("{}/app:1", registry.address()))
-        .set("stall_timeout", "2s")
+        .set("stall_timeout", "5s")
         .under(&line.exec())
         .succeeds();
     assert!(
