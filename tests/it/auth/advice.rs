@@ -300,7 +300,14 @@ hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --pr
 hint: let the pod's Kubernetes service account act as it: `gcloud iam service-accounts add-iam-policy-binding ci@acme.iam.gserviceaccount.com --role=roles/iam.workloadIdentityUser --member='serviceAccount:PROJECT.svc.id.goog[NAMESPACE/NAME]' --condition=None`
 hint: check the pod's Kubernetes service account, whose annotation `iam.gke.io/gcp-service-account` names the account: `kubectl get serviceaccount NAME --namespace=NAMESPACE --output=yaml`
 ");
-    insta::assert_snapshot!(of_metadata(404, "Unable to generate access token; IAM returned 404 Not Found: Not found; Gaia id not found for email ci@acme.iam.gserviceaccount.com\n"), @"");
+    insta::assert_snapshot!(of_metadata(404, "Unable to generate access token; IAM returned 404 Not Found: Not found; Gaia id not found for email ci@acme.iam.gserviceaccount.com\n"), @"
+    error: could not sign in to `gcr.io`
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from http://127.0.0.1:[PORT]/computeMetadata/v1/instance/service-accounts/default/token
+      caused by: 404 Not Found: Unable to generate access token; IAM returned 404 Not Found: Not found; Gaia id not found for email ci@acme.iam.gserviceaccount.com
+
+    hint: there is no service account `ci@acme.iam.gserviceaccount.com`: it is misspelt, in another project, or deleted; `gcloud iam service-accounts list --project=acme` lists those that there are
+    hint: check the pod's Kubernetes service account, whose annotation `iam.gke.io/gcp-service-account` names the account: `kubectl get serviceaccount NAME --namespace=NAMESPACE --output=yaml`
+    ");
 }
 
 #[test]
