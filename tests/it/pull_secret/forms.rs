@@ -43,7 +43,7 @@ fn the_summary_on_github_ends_with_the_pod() {
     let summary = outcome.read("summary.md");
     let (_, end) = summary.split_once("The pull secret").unwrap();
     insta::assert_snapshot!(end, @"
-     `gcr-pull` lets a cluster pull from `gcr.io`.
+     <code>gcr-pull</code> lets a cluster pull from <code>gcr.io</code>.
 
     ```yaml
     apiVersion: v1

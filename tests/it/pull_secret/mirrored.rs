@@ -110,7 +110,7 @@ fn it_is_in_the_report_the_summary_and_the_outputs() {
     let summary = outcome.read("summary.md");
     assert!(
         summary.contains(
-            "The pull secret `gcr-pull` lets a cluster pull from `europe-docker.pkg.dev`, `gcr.io`"
+            "The pull secret <code>gcr-pull</code> lets a cluster pull from <code>europe-docker.pkg.dev</code>, <code>gcr.io</code>"
         ),
         "{summary}"
     );
