@@ -67,6 +67,7 @@ use auth::Credentials;
 use config::{Command, ImageOrigin, MissingCredentials, Request, Verify};
 pub use error::{Error, Failure};
 use google::Google;
+use list::ListOptions;
 use mirror::Outcome;
 use mirror::PlanFile;
 use progress::Progress;
@@ -315,7 +316,11 @@ async fn list_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Fa
             let endpoint = listing.endpoint();
             let registry = registries.listing(endpoint).await?;
             let google = list::google(endpoint, &credentials, &request.network).await;
-            list::list(&registry, google.as_ref(), listing, request.list_recursive)
+            let options = ListOptions {
+                recursive: request.list_recursive,
+                platforms: request.list_platforms,
+            };
+            list::list(&registry, google.as_ref(), listing, options)
                 .await
                 .map_err(Error::List)
         };

@@ -162,6 +162,7 @@ variables! {
     }
     List {
         list_recursive: "`true` lists all images below the project, repository or image, with all that is in each; default `false`, the names one level below.";
+        list_platforms: "`true` reads a manifest and a config for each image whose platforms Google's list does not tell, of the newest 1000; default `false`, the platforms that are known without that.";
         list_format: "What `list` prints: `table` (default) or `json`, an array with an object a line.";
     }
     Setup {

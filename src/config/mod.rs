@@ -97,6 +97,8 @@ pub struct Request {
     pub listings: Vec<Listing>,
     /// Whether `list` shows all that is below as well.
     pub list_recursive: bool,
+    /// Whether `list` reads what it takes to show the platforms of every image.
+    pub list_platforms: bool,
     /// What `list` prints.
     pub list_format: ListFormat,
     /// The pull secret, when one is asked for.

@@ -138,6 +138,7 @@ pub fn request(
         mirror,
         listings,
         list_recursive: faults.switch("list_recursive", given.inputs.list_recursive.as_deref()),
+        list_platforms: faults.switch("list_platforms", given.inputs.list_platforms.as_deref()),
         list_format: list_format(&given, &mut faults),
         pull_secret,
         missing_credentials,

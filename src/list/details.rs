@@ -1,11 +1,13 @@
 //! What no listing tells is read from the manifests: the platforms of images, and on registries
 //! that list tags alone their size and age as well.
 
+use std::collections::HashMap;
+
 use futures_util::{StreamExt as _, stream};
 
 use super::{AT_ONCE, ListedImage, Parts};
 use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Platform, about, media_type};
+use crate::manifest::{About, AnyManifest, Manifest, Platform, about, media_type};
 use crate::registry::{Registry, RegistryError};
 use crate::source::attested;
 
@@ -21,16 +23,24 @@ struct Told {
     created: Option<std::time::SystemTime>,
 }
 
-/// Fills in what is missing, newest first where the age is known; leaves what cannot be read.
-pub(super) async fn complete(registry: &Registry, images: &mut [ListedImage], mut parts: Parts) {
+/// Fills in what is missing, newest first where the age is known; leaves what cannot be read. Where
+/// the listing told all but the platforms, they are read only if they are `asked` for.
+pub(super) async fn complete(
+    registry: &Registry,
+    images: &mut [ListedImage],
+    mut parts: Parts,
+    asked: bool,
+) {
     // There every read counts as a pull, of which few are free.
     if registry.endpoint().is_docker_hub() {
         tracing::info!("Docker Hub counts what is read as pulls, so digests alone are listed");
         return;
     }
-    let most = match images.iter().all(|image| image.manifest.size.is_some()) {
-        true => MOST,
-        false => usize::MAX,
+    let is_sized = images.iter().all(|image| image.manifest.size.is_some());
+    let most = match (is_sized, asked) {
+        (true, true) => MOST,
+        (true, false) => 0,
+        (false, _) => usize::MAX,
     };
     let indexes = lacking(images, |image| !is_image(&image.manifest.media_type));
     let (now, later) = indexes.split_at(indexes.len().min(most));
@@ -45,7 +55,7 @@ pub(super) async fn complete(registry: &Registry, images: &mut [ListedImage], mu
     let (now, left) = single.split_at(single.len().min(most - now.len()));
     read(registry, images, now, &mut parts).await;
     let unread = later.len() + left.len();
-    if unread > 0 {
+    if asked && unread > 0 {
         tracing::warn!(
             "the platforms of {unread} older manifests are not shown: the listing does not tell \
              them, and {MOST} were read"
@@ -81,12 +91,13 @@ async fn read(
                 *number,
                 image.repository.clone(),
                 image.manifest.digest.clone(),
+                image.manifest.size.is_none(),
             ))
         })
         .collect();
     let mut answers = stream::iter(questions)
-        .map(|(number, repository, digest)| async move {
-            (number, told(registry, &repository, &digest).await)
+        .map(|(number, repository, digest, whole)| async move {
+            (number, told(registry, &repository, &digest, whole).await)
         })
         .buffer_unordered(AT_ONCE);
     let mut failures = 0;
@@ -116,11 +127,13 @@ async fn read(
     }
 }
 
-/// Reads a manifest, and of an image its config; none where it is gone.
+/// Reads a manifest, and of an image its config; none where it is gone. Of an index its platforms are
+/// read where `whole` asks for its size and age.
 async fn told(
     registry: &Registry,
     repository: &str,
     digest: &Digest,
+    whole: bool,
 ) -> Result<Option<Told>, RegistryError> {
     let Some(manifest) = registry.get_manifest(repository, digest.as_str()).await? else {
         return Ok(None);
@@ -131,7 +144,6 @@ async fn told(
     };
     match manifest {
         AnyManifest::Index(index) => {
-            told.size = index.manifests.iter().map(|child| child.size).sum();
             let children = index
                 .manifests
                 .iter()
@@ -141,27 +153,67 @@ async fn told(
                 Some((child.digest.clone(), platform))
             });
             told.children = children.collect();
+            if whole {
+                told.take_parts(registry, repository).await?;
+            }
         }
         AnyManifest::Manifest(manifest) => {
-            let layers = manifest.layers.iter().map(|layer| layer.size);
-            told.size = layers.sum::<u64>() + manifest.config.size;
-            let config = &manifest.config;
-            if matches!(
-                config.media_type.as_str(),
-                media_type::OCI_CONFIG | media_type::DOCKER_CONFIG
-            ) && let Some(config) = registry.get_config(repository, &config.digest).await?
-            {
-                let about = about(&config);
-                told.created = about
-                    .created
-                    .filter(|time| *time > std::time::SystemTime::UNIX_EPOCH);
-                told.children = about
-                    .platform
-                    .into_iter()
-                    .map(|p| (digest.clone(), p))
-                    .collect();
-            }
+            let (blobs, about) = image(registry, repository, &manifest).await?;
+            told.size = blobs.values().sum();
+            told.created = about.created;
+            told.children = about
+                .platform
+                .into_iter()
+                .map(|p| (digest.clone(), p))
+                .collect();
         }
     }
     Ok(Some(told))
+}
+
+impl Told {
+    /// Size and age of an index: all blobs of its platforms, each once, and the newest of them.
+    async fn take_parts(
+        &mut self,
+        registry: &Registry,
+        repository: &str,
+    ) -> Result<(), RegistryError> {
+        let mut all = HashMap::new();
+        for (digest, _) in &self.children {
+            let child = registry.get_manifest(repository, digest.as_str()).await?;
+            // A platform may be left out on purpose, and an index in an index is not followed.
+            let Some(AnyManifest::Manifest(child)) = child else {
+                continue;
+            };
+            let (blobs, about) = image(registry, repository, &child).await?;
+            all.extend(blobs);
+            self.created = self.created.max(about.created);
+        }
+        self.size = all.values().sum();
+        Ok(())
+    }
+}
+
+/// The blobs of an image with their sizes, and what its config tells.
+async fn image(
+    registry: &Registry,
+    repository: &str,
+    manifest: &Manifest,
+) -> Result<(HashMap<Digest, u64>, About), RegistryError> {
+    let config = &manifest.config;
+    let blobs = manifest.layers.iter().chain([config]);
+    let blobs = blobs.map(|blob| (blob.digest.clone(), blob.size)).collect();
+    let is_image = matches!(
+        config.media_type.as_str(),
+        media_type::OCI_CONFIG | media_type::DOCKER_CONFIG
+    );
+    let config = match is_image {
+        true => registry.get_config(repository, &config.digest).await?,
+        false => None,
+    };
+    let mut about = config.map(|config| about(&config)).unwrap_or_default();
+    about.created = about
+        .created
+        .filter(|time| *time > std::time::SystemTime::UNIX_EPOCH);
+    Ok((blobs, about))
 }

@@ -49,7 +49,12 @@ pub(super) async fn below(registry: &Registry, path: &str) -> Result<Vec<ListedI
         }
     };
     let is_there = !waiting.is_empty();
+    let (mut depth, mut count) = (0, 0);
     while !waiting.is_empty() {
+        count += waiting.len();
+        let checked = registry.check_walk(path, depth, count);
+        checked.map_err(|cause| failed(registry, path, cause))?;
+        depth += 1;
         let listings: Vec<_> = stream::iter(waiting)
             .map(|path| async move {
                 let listing = list(registry, &path).await?;

@@ -61,7 +61,16 @@ pub struct ListedImage {
 /// The platform of each child of an index.
 type Parts = HashMap<Digest, Platform>;
 
-/// Lists what was asked for; with `recursive` all that is below it, too.
+/// How much is listed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListOptions {
+    /// All that is below as well.
+    pub recursive: bool,
+    /// The platforms of every image, where it takes reading the image to know them.
+    pub platforms: bool,
+}
+
+/// Lists what was asked for.
 ///
 /// # Errors
 ///
@@ -70,8 +79,12 @@ pub async fn list(
     registry: &Registry,
     google: Option<&Google>,
     asked: &Listing,
-    recursive: bool,
+    options: ListOptions,
 ) -> Result<Listed, ListError> {
+    let ListOptions {
+        recursive,
+        platforms,
+    } = options;
     let mut parts = Parts::new();
     let mut why = None;
     let endpoint = registry.endpoint();
@@ -107,8 +120,8 @@ pub async fn list(
     };
     let found = match found {
         Found::Names(names) => Found::Names(names),
-        Found::Image(images) => Found::Image(complete(registry, images, parts).await),
-        Found::Images(images) => Found::Images(complete(registry, images, parts).await),
+        Found::Image(images) => Found::Image(complete(registry, images, parts, platforms).await),
+        Found::Images(images) => Found::Images(complete(registry, images, parts, platforms).await),
     };
     Ok(Listed {
         endpoint: endpoint.clone(),
@@ -245,14 +258,15 @@ fn first_level(root: &str, names: Vec<String>) -> Vec<String> {
     paths.collect()
 }
 
-/// Newest first, with the platforms that are not known yet.
+/// Newest first, with what is not known yet.
 async fn complete(
     registry: &Registry,
     mut images: Vec<ListedImage>,
     parts: Parts,
+    platforms: bool,
 ) -> Vec<ListedImage> {
     newest_first(&mut images);
-    details::complete(registry, &mut images, parts).await;
+    details::complete(registry, &mut images, parts, platforms).await;
     newest_first(&mut images);
     images
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use crate::digest::Digest;
 use crate::json;
 
-pub(crate) use config::{about, diff_ids};
+pub(crate) use config::{About, about, diff_ids};
 pub use platform::{Platform, PlatformError};
 
 /// Media types of the OCI image spec and of Docker's image manifest v2, schema 2.

@@ -45,7 +45,12 @@ impl Planner<'_> {
         let registry = self.registries.source(endpoint).await?;
         let mut found = BTreeSet::new();
         let mut waiting = vec![path.to_owned()];
+        let (root, mut depth, mut count) = (path, 0, 0);
         while !waiting.is_empty() {
+            count += waiting.len();
+            let checked = registry.check_walk(root, depth, count);
+            checked.map_err(|cause| list_error(endpoint, root, cause))?;
+            depth += 1;
             let listings: Vec<_> = stream::iter(waiting)
                 .map(|path| {
                     let registry = &registry;

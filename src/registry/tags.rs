@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use reqwest::Method;
 use serde::Deserialize;
 
 use super::authorization::Access;
@@ -10,6 +11,8 @@ use super::google::{self, Extension, ListedManifest};
 use super::pages::Turn;
 use super::{Registry, RegistryError, Retries};
 use crate::digest::Digest;
+use crate::error::harmless;
+use crate::reference::{check_tag, is_component};
 
 /// What a registry lists below a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,7 +112,51 @@ impl Registry {
             .pages(url, repository, access, "list of tags", retries, take)
             .await?;
         google::newest_first(&mut listing.manifests);
+        let below = format!("below `{path}`");
+        listing.children = self.plausible(listing.children, &below, is_child);
+        let under = format!("as tags of `{path}`");
+        listing.tags = self.plausible(listing.tags, &under, |tag| check_tag(tag).is_ok());
         Ok(is_there.then_some(listing))
+    }
+
+    /// The names that could be there. The others would lead to other places of the registry, and are
+    /// left out.
+    fn plausible(
+        &self,
+        names: Vec<String>,
+        place: &str,
+        is_plausible: impl Fn(&str) -> bool,
+    ) -> Vec<String> {
+        let (kept, left): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_plausible(name));
+        if let Some(first) = left.first() {
+            let start: String = first.chars().take(SHOWN).collect();
+            let more = if start.len() < first.len() { "…" } else { "" };
+            tracing::warn!(
+                "{} lists {} names {place} that no registry allows, which are left out: `{}{more}`{}",
+                self.endpoint,
+                left.len(),
+                harmless(&start),
+                if left.len() > 1 { ", …" } else { "" },
+            );
+        }
+        kept
+    }
+
+    /// Checks how deep and how wide a walk through the listings below `path` has become.
+    ///
+    /// # Errors
+    ///
+    /// When it is more than any registry holds.
+    pub fn check_walk(&self, path: &str, depth: usize, count: usize) -> Result<(), RegistryError> {
+        if depth <= MAX_DEPTH && count <= MAX_PATHS {
+            return Ok(());
+        }
+        let url = self.url(&format!("/v2/{path}/tags/list"));
+        let endless = match depth > MAX_DEPTH {
+            true => format!("what is listed below it goes deeper than {MAX_DEPTH} levels"),
+            false => format!("what is listed below it is more than {MAX_PATHS} paths"),
+        };
+        Err(RegistryError::unexpected(Method::GET, url, endless))
     }
 
     /// Every repository of the registry, over pages; none where it has no such list.
@@ -136,6 +183,67 @@ impl Registry {
         let is_there = self
             .pages(url, "", Access::Catalog, "catalog", &self.retries, take)
             .await?;
+        let repositories = self.plausible(repositories, "in its catalog", |name| {
+            name.len() <= MAX_NAME && name.split('/').all(is_component)
+        });
         Ok(is_there.then_some(repositories))
+    }
+}
+
+/// The most characters of a path, as registries allow it with their host.
+const MAX_NAME: usize = 255;
+
+/// How deep below a path is looked: GitLab nests twenty groups.
+const MAX_DEPTH: usize = 32;
+
+/// How many paths are looked at below one.
+const MAX_PATHS: usize = 100_000;
+
+/// How much of a name that cannot be one is shown.
+const SHOWN: usize = 60;
+
+/// True for what can be the next component of a path.
+fn is_child(name: &str) -> bool {
+    name.len() <= MAX_NAME && is_component(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_one_component() {
+        for good in ["api", "my-app", "a.b", "example.com", "0", "a__b", "a---b"] {
+            assert!(is_child(good), "{good}");
+        }
+        let long = "a".repeat(100 * 1024);
+        for bad in [
+            "",
+            ".",
+            "..",
+            "/etc",
+            "a/../b",
+            "a/b",
+            "a b",
+            "a?x",
+            "a#x",
+            "a%2e",
+            "\u{1b}[2J",
+            &long,
+        ] {
+            assert!(!is_child(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_child_stays_below_its_parent(name in ".{0,40}") {
+            prop_assume!(is_child(&name));
+            let url = reqwest::Url::parse("https://r.example/v2/").unwrap();
+            let joined = url.join(&format!("/v2/acme/{name}/tags/list")).unwrap();
+            prop_assert_eq!(joined.path(), format!("/v2/acme/{name}/tags/list"));
+        }
     }
 }

@@ -186,6 +186,65 @@ fn a_real_registry_is_listed_with_all_that_its_manifests_tell() {
 }
 
 #[test]
+fn a_catalog_s_names_that_are_no_path_are_left_out_and_told() {
+    let standin = Standin::start();
+    let address = standin.plain_address();
+    put(&standin, "acme/app");
+    let long = "a".repeat(100 * 1024);
+    let names = ["acme/app", "..", "/etc", "a/../b", &long];
+    let catalog = FaultAction::Status {
+        code: 200,
+        retry_after: None,
+        body: Some(serde_json::json!({"repositories": names}).to_string()),
+        headers: Vec::new(),
+    };
+    standin.fault(Fault::always(RequestKind::Catalog, catalog));
+    let outcome = list(&address).set("list_recursive", "true").succeeds();
+    assert_eq!(rows(&outcome).len(), 1);
+    assert!(
+        outcome
+            .stderr
+            .contains("lists 4 names in its catalog that no registry allows"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn an_index_has_the_size_of_its_platforms() {
+    let registry = DockerRegistry::start();
+    let address = registry.address();
+    let push = |tag: &str, layout: Layout| {
+        Run::new()
+            .file("image.tar", layout.archive())
+            .set("image", "image.tar")
+            .set("tags", format!("{address}/app:{tag}"))
+            .succeeds();
+    };
+    let mut layout = Layout::default();
+    let amd64 = layout.image(&Picture::on("amd64", "app", 2), Packed::Gzip);
+    let arm64 = layout.image(&Picture::on("arm64", "app", 2), Packed::Gzip);
+    let attestation = layout.attestation(&amd64);
+    let root = layout.index(&[amd64.clone(), arm64, attestation]);
+    layout.list(&root, Some("app:all"));
+    push("all", layout);
+    let mut layout = Layout::default();
+    let amd64 = layout.image(&Picture::on("amd64", "app", 2), Packed::Gzip);
+    layout.list(&amd64, Some("app:one"));
+    push("one", layout);
+    let outcome = Run::command("list")
+        .set("image", format!("{address}/app"))
+        .set("list_format", "json")
+        .succeeds();
+    let images: Vec<serde_json::Value> = serde_json::from_str(&outcome.stdout).unwrap();
+    let of = |tag: &str| images.iter().find(|image| image["tags"][0] == tag).unwrap();
+    let (all, one) = (of("all"), of("one"));
+    let size = |image: &serde_json::Value| image["size_bytes"].as_u64().unwrap();
+    assert!(size(all) > size(one), "{images:#?}");
+    assert_eq!(all["platforms"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn a_registry_that_keeps_its_catalog_to_itself_is_told() {
     let standin = Standin::start();
     let address = standin.plain_address();

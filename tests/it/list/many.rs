@@ -90,6 +90,7 @@ fn a_repository_with_thousands_of_manifests_is_listed_whole_over_the_api_s_pages
     put(&google.standin, HOST, "acme/containers/team/few", 1_500);
     let run = containers(&google)
         .set("list_recursive", "true")
+        .set("list_platforms", "true")
         .set("list_format", "json");
     let outcome = run.succeeds();
     let images: Vec<Value> = serde_json::from_str(&outcome.stdout).unwrap();

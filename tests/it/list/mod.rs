@@ -133,7 +133,10 @@ fn an_image_shows_its_manifests_newest_first_with_size_times_and_platforms() {
         if !is_there {
             without_api(&google);
         }
-        let outcome = containers(&google).set("name", "app").succeeds();
+        let outcome = containers(&google)
+            .set("name", "app")
+            .set("list_platforms", "true")
+            .succeeds();
         assert!(outcome.stdout.starts_with("DIGEST"), "{}", outcome.stdout);
         let rows = rows(&outcome);
         // The index, its two images and the attestation, and the image of before.
@@ -153,6 +156,77 @@ fn an_image_shows_its_manifests_newest_first_with_size_times_and_platforms() {
             .collect();
         assert!(alone.contains(&"linux/arm64"), "{alone:?}");
     }
+}
+
+#[test]
+fn nothing_is_read_for_platforms_unless_they_are_asked_for() {
+    let google = Google::start();
+    put(&google, HOST, "acme/containers/app", "1");
+    put_index(&google, HOST, "acme/containers/app", "2");
+    for is_there in [true, false] {
+        if !is_there {
+            without_api(&google);
+        }
+        google.standin.clear_requests();
+        let outcome = containers(&google).set("list_recursive", "true").succeeds();
+        assert_eq!(rows(&outcome).len(), 5);
+        assert!(!outcome.stderr.contains("platforms"), "{}", outcome.stderr);
+        let requests = google.standin.requests();
+        let reads = requests
+            .iter()
+            .filter(|r| matches!(r.kind, RequestKind::ManifestGet | RequestKind::BlobGet));
+        assert_eq!(reads.count(), 0, "{requests:#?}");
+    }
+}
+
+/// Every listing of tags is this document from now on.
+fn lists_always(google: &Google, document: &Value) {
+    let listing = FaultAction::Status {
+        code: 200,
+        retry_after: None,
+        body: Some(document.to_string()),
+        headers: Vec::new(),
+    };
+    let always = Fault::always(RequestKind::TagsList, listing);
+    google.standin.fault(always);
+}
+
+#[test]
+fn a_listing_without_end_is_told() {
+    let google = Google::start();
+    without_api(&google);
+    lists_always(
+        &google,
+        &serde_json::json!({"child": ["a"], "manifest": {}, "tags": []}),
+    );
+    let run = list(&google).set("list_recursive", "true").fails_with(1);
+    insta::assert_snapshot!(run.error(), @"
+    error: could not list `gcr.io/acme`
+      caused by: GET https://gcr.io/v2/acme/tags/list
+      caused by: what is listed below it goes deeper than 32 levels
+
+    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    ");
+    assert!(google.standin.requests().len() < 50);
+}
+
+#[test]
+fn children_that_are_no_path_are_left_out_and_told() {
+    let google = Google::start();
+    without_api(&google);
+    let long = "a".repeat(100 * 1024);
+    let children = ["..", "/etc", "a/../b", "", "A", "a\u{1b}[31m", &long];
+    lists_always(
+        &google,
+        &serde_json::json!({"child": children, "manifest": {}, "tags": []}),
+    );
+    let run = list(&google).set("list_recursive", "true").succeeds();
+    let warned = "gcr.io lists 7 names below `acme` that no registry allows";
+    assert!(run.stderr.contains(warned), "{}", run.stderr);
+    assert!(run.stderr.len() < 2000);
+    let requests = google.standin.requests();
+    let asked = requests.iter().filter(|r| r.kind == RequestKind::TagsList);
+    assert_eq!(asked.count(), 1);
 }
 
 #[test]
@@ -226,7 +300,10 @@ fn where_the_api_cannot_be_asked_the_registry_s_own_list_is_shown_and_that_is_to
         "{}",
         outcome.stderr
     );
-    let outcome = list(&google).set("list_recursive", "true").succeeds();
+    let outcome = list(&google)
+        .set("list_recursive", "true")
+        .set("list_platforms", "true")
+        .succeeds();
     let rows = rows(&outcome);
     assert_eq!(rows.len(), 3);
     assert!(rows.iter().all(|row| row[6] == "linux/amd64"), "{rows:?}");

@@ -239,6 +239,35 @@ fn google_s_listing_tells_the_digests_of_a_whole_repository() {
 }
 
 #[test]
+fn a_listing_without_end_is_told_and_names_that_are_no_path_are_left_out() {
+    let google = Google::start();
+    let run = |listed: Value| {
+        google.standin.clear_faults();
+        let document = FaultAction::Status {
+            code: 200,
+            retry_after: None,
+            body: Some(listed.to_string()),
+            headers: Vec::new(),
+        };
+        let always = Fault::always(RequestKind::TagsList, document);
+        google.standin.fault(always);
+        let file = "destinations: [europe-docker.pkg.dev/acme/containers]\nimages:\n  - from: \
+                    us-docker.pkg.dev/acme/containers/**\n";
+        google
+            .reach(bulk(file))
+            .set("credentials_json", &google.key)
+            .fails_with(1)
+    };
+    let endless = run(serde_json::json!({"child": ["a"], "manifest": {}, "tags": []}));
+    let told = "what is listed below it goes deeper than 32 levels";
+    assert!(endless.error().contains(told), "{}", endless.stderr);
+    let odd =
+        run(serde_json::json!({"child": ["..", "/etc", "a/../b"], "manifest": {}, "tags": []}));
+    let told = "lists 3 names below `acme/containers` that no registry allows";
+    assert!(odd.stderr.contains(told), "{}", odd.stderr);
+}
+
+#[test]
 fn every_repository_below_a_path_is_found_in_the_catalog() {
     let source = Standin::start();
     for repository in ["acme/api", "acme/team/web", "acme-2/other"] {
