@@ -156,6 +156,11 @@ impl GoogleError {
             .map_or(&[], |refused| refused.violations.as_slice())
     }
 
+    /// The constraint of an organisation that forbids it, where one does.
+    pub fn constraint(&self) -> Option<&str> {
+        self.refusal()?.constraint()
+    }
+
     /// True for what is not there.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(404)
@@ -295,6 +300,8 @@ impl Hint for GoogleError {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn refused(status: u16, body: &str) -> GoogleError {
@@ -329,6 +336,29 @@ mod tests {
 
         hint: enable the API: `gcloud services enable iam.googleapis.com --project=42`; where it was enabled just now, it takes a few minutes to be known everywhere
         ");
+    }
+
+    #[test]
+    fn a_managed_or_custom_policy_of_an_organisation_is_told_by_its_name() {
+        for name in [
+            "constraints/iam.managed.disableServiceAccountKeyCreation",
+            "customConstraints/custom.noKeys",
+        ] {
+            let sentence = format!("Operation denied by org policy: [\"{name}\": \"No keys.\"].");
+            for metadata in [json!({"customConstraints": name}), json!({})] {
+                let body = json!({"error": {
+                    "code": 400, "message": sentence, "status": "FAILED_PRECONDITION",
+                    "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                        "reason": "CUSTOM_ORG_POLICY_VIOLATION", "domain": "googleapis.com",
+                        "metadata": metadata}],
+                }});
+                let error = refused(400, &body.to_string());
+                assert_eq!(error.constraint(), Some(name));
+                assert!(error.hints()[0].contains(&format!("policy `{name}`")));
+            }
+        }
+        let other = r#"{"error":{"code":400,"message":"Precondition check failed.","status":"FAILED_PRECONDITION"}}"#;
+        assert_eq!(refused(400, other).constraint(), None);
     }
 
     #[test]

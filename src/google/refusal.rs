@@ -95,6 +95,27 @@ impl Refused {
         }
     }
 
+    /// The constraint of an organisation that forbids it, where one does.
+    ///
+    /// Predefined ones are told as a violation, managed and custom ones by a reason of their own.
+    /// <https://cloud.google.com/resource-manager/docs/organization-policy/creating-managing-custom-constraints>
+    pub(super) fn constraint(&self) -> Option<&str> {
+        let is_name = |name: &&str| {
+            name.starts_with("constraints/") || name.starts_with("customConstraints/")
+        };
+        let mut violated = self.violations.iter().map(|one| one.kind.as_str());
+        if let Some(name) = violated.find(is_name) {
+            return Some(name);
+        }
+        const MANAGED: &str = "CUSTOM_ORG_POLICY_VIOLATION";
+        let told = self.metadata.get("customConstraints").map(String::as_str);
+        // Where no detail names it, the sentence does.
+        let is_outside = |c: char| c.is_whitespace() || "\"'`[](),:;".contains(c);
+        let mut words = self.message.split(is_outside);
+        let named = told.or_else(|| words.find(is_name).map(|name| name.trim_end_matches('.')));
+        named.or_else(|| self.reason.as_deref().filter(|reason| *reason == MANAGED))
+    }
+
     /// What to do about it, most useful first.
     pub(super) fn hints(&self) -> Vec<String> {
         let of = |name: &str| self.metadata.get(name).map(|text| harmless(text));
@@ -114,12 +135,11 @@ impl Refused {
                  was enabled just now, it takes a few minutes to be known everywhere"
             )];
         }
-        let constraint = |violation: &&Violation| violation.kind.starts_with("constraints/");
-        if let Some(violation) = self.violations.iter().find(constraint) {
+        if let Some(constraint) = self.constraint() {
             return vec![format!(
                 "the organisation's policy `{}` forbids it: who administers the organisation's \
                  policies can exempt the project",
-                harmless(&violation.kind)
+                harmless(constraint)
             )];
         }
         let billing = |violation: &Violation| violation.kind.ends_with("billing-enabled");

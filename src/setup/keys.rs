@@ -146,8 +146,8 @@ impl Setup<'_> {
                 Ok(key) => return Ok(key),
                 Err(error) => error,
             };
-            let later =
-                self.is_young(email, &error) || (error.is_temporary() && error.status().is_some());
+            let young = self.is_young(email, &error) && error.constraint().is_none();
+            let later = young || (error.is_temporary() && error.status().is_some());
             if !later || !patience.wait().await {
                 return Err(self.no_key(email, error).await);
             }
@@ -158,7 +158,7 @@ impl Setup<'_> {
     /// Why there is no key: an organisation's policy tells itself, and the limit only by the number
     /// of keys that are there.
     async fn no_key(&self, email: &str, error: GoogleError) -> SetupError {
-        let tells = !error.violations().is_empty();
+        let tells = !error.violations().is_empty() || error.constraint().is_some();
         if error.code() == Some("FAILED_PRECONDITION") && !tells {
             let count = self.keys(email).await.map_or(0, |keys| keys.len());
             if count >= MOST_KEYS {

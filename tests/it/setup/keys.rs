@@ -104,6 +104,30 @@ fn an_organisation_that_forbids_keys_is_told_and_no_file_is_left() {
 }
 
 #[test]
+fn a_managed_policy_that_forbids_keys_is_told_and_not_taken_for_ten_keys() {
+    let cloud = Cloud::new();
+    cloud.apply().succeeds();
+    for number in 0..10 {
+        cloud
+            .standin
+            .add_old_key(PULLER, &format!("{number:040}"), "2026-11-01T00:00:00Z");
+    }
+    cloud.standin.change_project("acme", |project| {
+        project
+            .constraints
+            .insert("iam.managed.disableServiceAccountKeyCreation".to_owned());
+    });
+    let outcome = cloud.apply().set("setup_key", "puller.json").fails_with(1);
+    insta::assert_snapshot!(outcome.error(), @r#"
+    error: could not make a key for `gcr-puller@acme.iam.gserviceaccount.com`
+      caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-puller@acme.iam.gserviceaccount.com/keys: 400 FAILED_PRECONDITION
+      caused by: Operation denied by org policy: ["constraints/iam.managed.disableServiceAccountKeyCreation": "This constraint, when enforced, blocks service account key creation."].
+
+    hint: the organisation's policy `constraints/iam.managed.disableServiceAccountKeyCreation` forbids it: who administers the organisation's policies can exempt the project
+    "#);
+}
+
+#[test]
 fn the_limit_of_ten_keys_is_told_as_such() {
     let cloud = Cloud::new();
     cloud.apply().succeeds();

@@ -282,18 +282,26 @@ fn create_key(ask: &Ask<'_>, project: &str, email: &str) -> Result<Value, Refusa
     if kind != Some("TYPE_GOOGLE_CREDENTIALS_FILE") {
         return Err(error::invalid("Only JSON keys are served."));
     }
-    let forbidden = {
-        let mut state = ask.state();
-        let held = state.held(project);
-        held.is_some_and(|held| {
-            let constraints = &held.project.constraints;
-            constraints.contains("iam.disableServiceAccountKeyCreation")
-        })
-    };
-    if forbidden {
-        let told = "Key creation is not allowed on this service account.";
-        let details = violated("iam.disableServiceAccountKeyCreation", email);
-        return Err(error::precondition(told, details));
+    for (constraint, told) in [
+        (
+            "iam.disableServiceAccountKeyCreation",
+            "Key creation is not allowed on this service account.",
+        ),
+        (
+            "iam.managed.disableServiceAccountKeyCreation",
+            "Operation denied by org policy: [\"constraints/iam.managed.disableServiceAccountKeyCreation\": \
+             \"This constraint, when enforced, blocks service account key creation.\"].",
+        ),
+    ] {
+        let forbidden = {
+            let mut state = ask.state();
+            let held = state.held(project);
+            held.is_some_and(|held| held.project.constraints.contains(constraint))
+        };
+        if forbidden {
+            let details = violated(constraint, email);
+            return Err(error::precondition(told, details));
+        }
     }
     if with_account(ask, email, |account| account.keys.len()) >= 10 {
         // With no detail at all: googleapis/google-api-dotnet-client#2027.

@@ -232,7 +232,20 @@ fn without_billing(number: &str, services: &str) -> Refusal {
 }
 
 /// The detail of a constraint that is in the way.
+///
+/// Managed constraints have a form of their own, in which the sentence names them too.
 pub(super) fn violated(constraint: &str, subject: &str) -> Value {
+    if constraint.contains(".managed.") {
+        return json!([{
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "CUSTOM_ORG_POLICY_VIOLATION",
+            "domain": "googleapis.com",
+            "metadata": {
+                "customConstraints": format!("constraints/{constraint}"),
+                "resource": subject,
+            },
+        }]);
+    }
     json!([{
         "@type": "type.googleapis.com/google.rpc.PreconditionFailure",
         "violations": [{
