@@ -81,7 +81,7 @@ use report::console::Group;
 use report::mirror::{MirrorReport, PlanReport};
 use report::progress::Display;
 use source::Source;
-use stop::{Stop, Stopped};
+use stop::{RunState, Stop, Stopped};
 
 /// Does what was asked for. `stdout` gets what was asked to be printed; talk goes to the log.
 ///
@@ -90,8 +90,8 @@ use stop::{Stop, Stopped};
 /// Everything that went wrong, one error a destination where several were asked for; or what had
 /// become of the tags when a signal or `timeout` ended it.
 pub fn run(request: Request, mut stdout: impl Write + Send + 'static) -> Result<(), Failure> {
-    let journal = Journal::default();
-    let (timeout, own) = (request.timeout, journal.clone());
+    let (journal, state) = (Journal::default(), RunState::default());
+    let (timeout, own, own_state) = (request.timeout, journal.clone(), state.clone());
     let work = move |stop: Stop| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -102,7 +102,7 @@ pub fn run(request: Request, mut stdout: impl Write + Send + 'static) -> Result<
                 biased;
                 // Whoever stops it tells.
                 _ = stop => Ok(()),
-                done = act(&request, &own, &mut stdout) => done,
+                done = act(&request, &own, &own_state, &mut stdout) => done,
             }
         });
         // Threads that still read or compress for a run that was stopped are not waited for.
@@ -111,18 +111,30 @@ pub fn run(request: Request, mut stdout: impl Write + Send + 'static) -> Result<
     };
     match stop::supervise(timeout, work).map_err(Error::Start)? {
         Ok(done) => done,
-        Err(cause) => Err(Error::Stopped(Stopped::new(cause, &journal)).into()),
+        Err(cause) => Err(Error::Stopped(Stopped::new(cause, &journal, &state)).into()),
     }
 }
 
-async fn act(request: &Request, journal: &Journal, stdout: &mut dyn Write) -> Result<(), Failure> {
+async fn act(
+    request: &Request,
+    journal: &Journal,
+    state: &RunState,
+    stdout: &mut dyn Write,
+) -> Result<(), Failure> {
+    match request.command {
+        Command::Push | Command::Mirror => {}
+        Command::List => state.set("before anything was listed"),
+        Command::PullSecret => state.set("while the pull secret was made"),
+        Command::Setup => state.set("before anything was changed"),
+        Command::Doctor => state.set("before anything was checked"),
+    }
     match request.command {
         Command::Push => push_image(request, journal, stdout).await,
         Command::Mirror => mirror_images(request, journal, stdout).await,
-        Command::List => list_images(request, stdout).await,
+        Command::List => list_images(request, state, stdout).await,
         Command::PullSecret => write_pull_secret(request, stdout).await,
-        Command::Setup => set_up(request, stdout).await.map_err(Failure::from),
-        Command::Doctor => examine(request, stdout).await,
+        Command::Setup => set_up(request, state, stdout).await,
+        Command::Doctor => examine(request, state, stdout).await,
     }
 }
 
@@ -298,20 +310,35 @@ async fn open_source(
         .map_err(Error::Source)
 }
 
-async fn examine(request: &Request, stdout: &mut dyn Write) -> Result<(), Failure> {
+async fn examine(
+    request: &Request,
+    state: &RunState,
+    stdout: &mut dyn Write,
+) -> Result<(), Failure> {
     let credentials = sign_in(request).await?;
     doctor::run(request, &credentials, stdout).await
 }
 
 /// Lists every place that was asked for; one that cannot be listed does not stop the others.
-async fn list_images(request: &Request, stdout: &mut dyn Write) -> Result<(), Failure> {
+async fn list_images(
+    request: &Request,
+    state: &RunState,
+    stdout: &mut dyn Write,
+) -> Result<(), Failure> {
     if let Some(failure) = Failure::of(report::check(request)) {
         return Err(failure);
     }
     let credentials = sign_in(request).await?;
     let registries = Registries::new(&credentials, &request.network);
     let (mut listed, mut errors) = (Vec::new(), Vec::new());
-    for listing in &request.listings {
+    let count = request.listings.len();
+    for (number, listing) in request.listings.iter().enumerate() {
+        let place = format!("{}/{}", listing.endpoint(), listing.path());
+        let place = place.trim_end_matches('/');
+        state.set(match count {
+            1 => format!("while `{place}` was listed"),
+            _ => format!("while `{place}` was listed, {number} of {count} places being done"),
+        });
         let found = async {
             let endpoint = listing.endpoint();
             let registry = registries.listing(endpoint).await?;
@@ -363,17 +390,25 @@ async fn write_pull_secret(request: &Request, stdout: &mut dyn Write) -> Result<
 }
 
 /// Shows what the Google side lacks, and makes it or takes it away where that was asked for.
-async fn set_up(request: &Request, stdout: &mut dyn Write) -> Result<(), Error> {
+async fn set_up(
+    request: &Request,
+    state: &RunState,
+    stdout: &mut dyn Write,
+) -> Result<(), Failure> {
     let Some(asked) = &request.setup else {
         return Ok(());
     };
+    if let Some(failure) = Failure::of(report::check(request)) {
+        return Err(failure);
+    }
     let credentials = sign_in(request).await?;
     let credential = credentials.for_google().await.map_err(Error::Auth)?;
     let google = Google::new(credential, &request.network)
         .map_err(|cause| Error::Auth(auth::AuthError::Network(cause)))?;
-    setup::setup(asked, &google, &request.network, stdout)
-        .await
-        .map_err(Error::Setup)
+    let report_file = request.report_file.as_deref();
+    let network = &request.network;
+    let errors = setup::setup(asked, &google, network, report_file, state, stdout).await;
+    Failure::of(errors).map_or(Ok(()), Err)
 }
 
 /// Gives out the pull secret, when one was asked for.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::pending;
 use std::io::{self, IsTerminal as _};
 use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -169,19 +170,39 @@ async fn time_up(timeout: Option<Duration>) -> Cause {
     }
 }
 
-/// A run that was ended, and what had become of its tags.
+/// How far a run is whose work is not told by tags; empty where it is.
+#[derive(Clone, Debug, Default)]
+pub struct RunState(Arc<Mutex<String>>);
+
+impl RunState {
+    /// How far it is now, as the end of a sentence that begins with what stopped it.
+    pub fn set(&self, how_far: impl Into<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = how_far.into();
+    }
+
+    fn get(&self) -> String {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// A run that was ended, and what had become of its tags, or how far it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stopped {
     cause: Cause,
     tags: Vec<(String, TagState)>,
+    how_far: String,
 }
 
 impl Stopped {
-    /// The end of a run whose tags stand in `journal`.
-    pub fn new(cause: Cause, journal: &Journal) -> Self {
+    /// The end of a run whose tags stand in `journal`, or which was as far as `state` says.
+    pub fn new(cause: Cause, journal: &Journal, state: &RunState) -> Self {
         Self {
             cause,
             tags: journal.tags(),
+            how_far: state.get(),
         }
     }
 
@@ -206,6 +227,9 @@ impl std::error::Error for Stopped {}
 impl fmt::Display for Stopped {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.cause)?;
+        if !self.how_far.is_empty() {
+            return write!(formatter, " {}", self.how_far);
+        }
         if self.tags.is_empty() {
             return formatter.write_str(" before anything was tagged");
         }
@@ -233,7 +257,10 @@ impl fmt::Display for Stopped {
 
 impl Hint for Stopped {
     fn hints(&self) -> Vec<String> {
-        let again = "run this again: what has arrived is not sent again".to_owned();
+        let again = match self.how_far.is_empty() {
+            true => "run this again: what has arrived is not sent again".to_owned(),
+            false => "run this again".to_owned(),
+        };
         match self.cause {
             Cause::TimeUp(_) => vec![again, "or allow more time with `timeout`".to_owned()],
             Cause::Terminated | Cause::Interrupted | Cause::HungUp => vec![again],
@@ -256,9 +283,9 @@ mod tests {
 
     #[test]
     fn every_tag_is_told_with_what_became_of_it() {
-        let journal = Journal::default();
+        let (journal, state) = (Journal::default(), RunState::default());
         assert_eq!(
-            Stopped::new(Cause::Interrupted, &journal).to_string(),
+            Stopped::new(Cause::Interrupted, &journal, &state).to_string(),
             "stopped by SIGINT before anything was tagged"
         );
         for tag in ["r/a:1", "r/a:2", "r/b:1"] {
@@ -267,9 +294,20 @@ mod tests {
         journal.note("r/a:1", TagState::Set);
         journal.note("r/a:2", TagState::Asked);
         assert_eq!(
-            Stopped::new(Cause::Terminated, &journal).to_string(),
+            Stopped::new(Cause::Terminated, &journal, &state).to_string(),
             "stopped by SIGTERM\ntagged: `r/a:1`\nperhaps tagged, for the answer was not heard: \
              `r/a:2`\nnot tagged: `r/b:1`"
+        );
+    }
+
+    #[test]
+    fn a_run_without_tags_tells_how_far_it_was() {
+        let state = RunState::default();
+        state.set("after 3 of 4 places were listed");
+        let stopped = Stopped::new(Cause::Interrupted, &Journal::default(), &state);
+        assert_eq!(
+            stopped.to_string(),
+            "stopped by SIGINT after 3 of 4 places were listed"
         );
     }
 }

@@ -106,6 +106,15 @@ pub(super) fn setup(
         .and_then(|text| faults.take("setup_backend", word(text, &words)))
         .unwrap_or(Backend::ArtifactRegistry);
     let project = destinations.parts.project.clone().unwrap_or_default();
+    if !project.is_empty() && project.bytes().all(|b| b.is_ascii_digit()) {
+        faults.unusable(
+            "project_id",
+            format!(
+                "`{project}` is a project's number, and accounts and images are named by its id: \
+                 `gcloud projects describe {project} --format='value(projectId)'` prints it"
+            ),
+        );
+    }
     let pusher = account(
         "setup_pusher",
         inputs.setup_pusher.as_deref().unwrap_or(PUSHER),

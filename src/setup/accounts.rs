@@ -57,8 +57,8 @@ impl Setup<'_> {
                 Step::new(Verdict::Create, what.clone(), why, Some(work))
             };
             let purpose = match role {
-                Role::Pusher => "it pushes, and may do nothing else",
-                Role::Puller => "it pulls, and may do nothing else",
+                Role::Pusher => "it pushes",
+                Role::Puller => "it pulls",
             };
             if !services.has(Api::Iam) {
                 steps.push(create("it cannot be seen before its API is on"));
@@ -136,11 +136,29 @@ impl Setup<'_> {
             // It was made by a run that was stopped, and is not shown everywhere yet.
             Err(error) if error.is_already_there() => {
                 self.google.expect_account(&self.email(role));
-                Ok(())
+                self.existing_account(id, error).await
             }
             Err(cause) => {
                 let doing = format!("could not create the account `{id}`");
                 Err(SetupError::google(doing, cause))
+            }
+        }
+    }
+
+    /// Looks at an account that was made meanwhile, or by a run that was stopped: it is not shown
+    /// everywhere yet, and may be disabled.
+    async fn existing_account(&self, id: &str, exists: GoogleError) -> Result<(), SetupError> {
+        let email = names::email(id, &self.request.project);
+        let mut patience = Patience::new(SETTLES_IN);
+        loop {
+            match self.account(&email).await? {
+                Some(account) if account.disabled => return self.enable_account(&email).await,
+                Some(_) => return Ok(()),
+                None if patience.wait().await => {}
+                None => {
+                    let doing = format!("could not create the account `{id}`");
+                    return Err(SetupError::google(doing, exists));
+                }
             }
         }
     }

@@ -28,11 +28,14 @@ impl Setup<'_> {
     async fn each_step(&self, plan: &Plan, loan: &mut Loan<'_>) -> Result<(), SetupError> {
         let count = plan.works().count();
         let mut finished = 0;
-        for step in &plan.steps {
+        for (number, step) in plan.steps.iter().enumerate() {
             if let Some(work) = &step.work {
+                self.record.begin(number);
                 // Even where no answer came it may have been given.
                 loan.is_out |= storage::is_temporary(work) == Some(Change::Give);
-                let changed = self.work(work).await.inspect_err(|_| {
+                let worked = self.work(work).await;
+                self.record.end(number, worked.is_ok());
+                let changed = worked.inspect_err(|_| {
                     if finished > 0 {
                         tracing::warn!(
                             "{finished} of {count} steps are done, and stay: run this again, and \
@@ -53,19 +56,23 @@ impl Setup<'_> {
 
     /// Enables the APIs that the plan wants, together. False where there was none.
     pub(super) async fn enable_missing(&self, plan: &Plan) -> Result<bool, SetupError> {
-        let names: Vec<String> = plan
-            .works()
-            .filter_map(|work| match work {
-                Work::Enable(name) => Some(name.clone()),
+        let numbered = plan.steps.iter().enumerate();
+        let (numbers, names): (Vec<usize>, Vec<String>) = numbered
+            .filter_map(|(number, step)| match &step.work {
+                Some(Work::Enable(name)) => Some((number, name.clone())),
                 _ => None,
             })
-            .collect();
+            .unzip();
         if names.is_empty() {
             return Ok(false);
         }
         tracing::info!("enabling {}; this takes a minute", names.join(", "));
-        self.enable(&names).await?;
-        Ok(true)
+        numbers.iter().for_each(|number| self.record.begin(*number));
+        let enabled = self.enable(&names).await;
+        for number in numbers {
+            self.record.end(number, enabled.is_ok());
+        }
+        enabled.map(|()| true)
     }
 
     /// Does one thing, and tells the lines by which a policy changed.
@@ -89,8 +96,8 @@ impl Setup<'_> {
             Work::RestorePool(pool) => self.restore_pool(pool).await,
             Work::EnablePool(pool) => self.enable_pool(pool).await,
             Work::CreateProvider(provider) => self.create_provider(provider).await,
-            Work::RestoreProvider(provider) => self.restore_provider(provider).await,
-            Work::AlterProvider(provider) => self.alter_provider(provider).await,
+            Work::RestoreProvider(provider, _) => self.restore_provider(provider).await,
+            Work::AlterProvider(provider, _) => self.alter_provider(provider).await,
             Work::DeletePool(name) | Work::DeleteProvider(name) => {
                 self.delete_federated(name).await
             }
@@ -152,8 +159,8 @@ fn done(work: &Work) -> &'static str {
         | Work::DeletePool(_)
         | Work::DeleteProvider(_)
         | Work::DeleteKey(_) => "deleted",
-        Work::RestorePool(_) | Work::RestoreProvider(_) => "brought back",
-        Work::AlterProvider(_) => "changed",
+        Work::RestorePool(_) | Work::RestoreProvider(..) => "brought back",
+        Work::AlterProvider(..) => "changed",
         Work::Policy(_, Change::Give, _) => "granted",
         Work::Policy(_, Change::Take, _) => "taken away",
     }

@@ -9,20 +9,21 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::names;
+use super::plan::Plan;
 use super::repositories;
 use super::services::Services;
 use super::storage;
 use super::{Setup, SetupError};
 use crate::auth::{Credential, GoogleCredential, Origin};
 use crate::config::{Backend, Role, SetupRegistry, account_host};
-use crate::google::{Api, Google, GoogleError, Patience, Resource};
+use crate::google::{Api, Google, GoogleError, Grant, Patience, Policy, Resource};
 use crate::report::table::Table;
 use crate::secret::Secret;
 
 /// What the check found, a row for each account and repository, and sentences on what is too much.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
-    rows: Vec<[String; 4]>,
+    pub(super) rows: Vec<[String; 4]>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -30,7 +31,7 @@ const DOWNLOAD: &str = "artifactregistry.repositories.downloadArtifacts";
 const UPLOAD: &str = "artifactregistry.repositories.uploadArtifacts";
 
 /// The same on the bucket of the old registry.
-const LIST_OBJECTS: &str = "storage.objects.list";
+const GET_OBJECTS: &str = "storage.objects.get";
 const CREATE_OBJECTS: &str = "storage.objects.create";
 
 /// How long a grant may take to hold: two minutes as a rule, seven or more at times.
@@ -138,6 +139,11 @@ impl Setup<'_> {
                 let signed_in = |cause| SetupError::SignIn(email.clone(), Box::new(cause));
                 Ok(Ok((credential.map_err(signed_in)?, how)))
             }
+            Err(error) if error.is_service_disabled() => Ok(Err(format!(
+                "it has no key here, and the API {}, which would lend a token of it, is off; its \
+                 policy is as it should be",
+                Api::IamCredentials.service()
+            ))),
             Err(error) if error.status() == Some(403) => Ok(Err(
                 "it has no key here, and who runs setup may not act as it; its policy is as it \
                  should be"
@@ -165,30 +171,56 @@ impl Setup<'_> {
         Ok(Secret::new(lent.access_token))
     }
 
+    /// What both accounts may do in the whole project besides, for the plan.
+    pub(super) async fn plan_warnings(&self, services: &Services, plan: &mut Plan) {
+        if !services.has(Api::ResourceManager) {
+            return;
+        }
+        let accounts = [Role::Pusher, Role::Puller].map(|role| names::member(&self.email(role)));
+        let is_one = |member: &str| accounts.iter().any(|account| account == member);
+        match self.broad_roles(is_one).await {
+            Ok(found) => plan.warnings.extend(found),
+            Err(error) => plan.notes.push(format!(
+                "which roles the accounts have on the whole project was not looked at: {error}"
+            )),
+        }
+    }
+
+    /// A warning for each broad role on the project of a service account that `is_meant`.
+    async fn broad_roles(
+        &self,
+        is_meant: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, GoogleError> {
+        let project = &self.request.project;
+        let resource = Resource::Project(project.clone());
+        let policy = self.google.policy(&resource).await?;
+        let mut warnings = Vec::new();
+        for Grant { role, member } in policy.grants() {
+            let is_account = member.starts_with("serviceAccount:") && is_meant(&member);
+            // A first push is given this one, and it is taken back.
+            let is_temporary = self.request.backend == Backend::Storage
+                && role == storage::TEMPORARY_ROLE
+                && member == names::member(&self.email(Role::Pusher));
+            if let (true, false, Some(why)) = (is_account, is_temporary, broad(&role)) {
+                warnings.push(format!(
+                    "{member} has `{role}` on the whole project, {why}: where it only pushes or \
+                     pulls, `gcloud projects remove-iam-policy-binding {project} \
+                     --member={member} --role={role} --condition=None` takes it away"
+                ));
+            }
+        }
+        Ok(warnings)
+    }
+
     /// Roles of the project's own accounts that are more than pushing and pulling takes, and keys
     /// that are old.
     async fn too_much(&self, services: &Services) -> Result<Vec<String>, SetupError> {
         let mut warnings = Vec::new();
-        let project = &self.request.project;
         if services.has(Api::ResourceManager) {
-            let resource = Resource::Project(project.clone());
-            match self.google.policy(&resource).await {
-                Ok(policy) => {
-                    let own = format!("@{}", account_host(project));
-                    for grant in policy.grants() {
-                        if let Some(why) = broad(&grant.role)
-                            && grant.member.starts_with("serviceAccount:")
-                            && grant.member.ends_with(&own)
-                        {
-                            warnings.push(format!(
-                                "{} has `{}` on the whole project, {why}: where it only pushes or \
-                                 pulls, `gcloud projects remove-iam-policy-binding {project} \
-                                 --member={} --role={} --condition=None` takes it away",
-                                grant.member, grant.role, grant.member, grant.role
-                            ));
-                        }
-                    }
-                }
+            let own = format!("@{}", account_host(&self.request.project));
+            let is_own = |member: &str| member.ends_with(&own);
+            match self.broad_roles(is_own).await {
+                Ok(found) => warnings.extend(found),
                 // It is a look at others' affairs: what may not be seen is no failure of ours.
                 Err(error) => tracing::warn!("the project's policy was not looked at: {error}"),
             }
@@ -245,8 +277,8 @@ async fn permissions(google: &Google, subject: &Subject, role: Role) -> Result<M
                 )
             }
             Subject::Bucket(name) => {
-                let held = storage::held(google, name, &[LIST_OBJECTS, CREATE_OBJECTS]).await?;
-                May::of(&held, LIST_OBJECTS, CREATE_OBJECTS)
+                let held = storage::held(google, name, &[GET_OBJECTS, CREATE_OBJECTS]).await?;
+                May::of(&held, GET_OBJECTS, CREATE_OBJECTS)
             }
         };
         let enough = match role {
@@ -280,6 +312,8 @@ const TOO_MUCH: &str = "may push";
 fn judged(role: Role, may: &May) -> (String, String) {
     let verdict = match (role, may.pull, may.push) {
         (Role::Pusher, true, true) => "pushes and pulls",
+        // What Google's page gives for pushing to a bucket reads no objects.
+        (Role::Pusher, false, true) => "pushes",
         (Role::Puller, true, false) => "pulls",
         (Role::Puller, _, true) => TOO_MUCH,
         _ => {
@@ -290,13 +324,36 @@ fn judged(role: Role, may: &May) -> (String, String) {
     (verdict.to_owned(), String::new())
 }
 
+/// A warning for each role on a repository or a bucket by which the account that pulls could push.
+pub(super) fn puller_s_broad_roles(
+    policy: &Policy,
+    resource: &Resource,
+    puller: &str,
+) -> Vec<String> {
+    let member = names::member(puller);
+    let grants = policy.grants().filter(|grant| grant.member == member);
+    let writes = grants.filter(|grant| broad(&grant.role).is_some());
+    writes
+        .map(|Grant { role, .. }| {
+            format!(
+                "{puller} has `{role}` on `{resource}`: whoever reads a cluster's pull secret could \
+                 replace images"
+            )
+        })
+        .collect()
+}
+
 /// Why a role is too much for an account that pushes or pulls.
 fn broad(role: &str) -> Option<&'static str> {
     Some(match role {
         "roles/storage.admin" => {
             "which is the first push's on the old registry, and opens every bucket"
         }
-        "roles/storage.objectAdmin" => "which opens every bucket",
+        "roles/storage.objectAdmin"
+        | "roles/storage.objectUser"
+        | "roles/storage.objectCreator"
+        | "roles/storage.legacyBucketWriter"
+        | "roles/storage.legacyBucketOwner" => "which opens every bucket",
         "roles/owner" | "roles/editor" => "which opens nearly all that is in it",
         "roles/artifactregistry.admin"
         | "roles/artifactregistry.repoAdmin"

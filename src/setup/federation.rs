@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 use super::forge::Trust;
 use super::names::is_ours;
 use super::plan::{Step, Verdict, Work};
+use super::provider_change::ProviderChange;
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::config::Role;
+use crate::error::harmless;
 use crate::google::{Api, Change, Grant, Resource};
 
 /// A pool: the identities of one CI.
@@ -46,22 +48,25 @@ pub(super) struct Found {
     #[serde(default)]
     state: String,
     #[serde(default)]
-    disabled: bool,
+    pub(super) disabled: bool,
     #[serde(default)]
-    attribute_mapping: BTreeMap<String, String>,
+    pub(super) attribute_mapping: BTreeMap<String, String>,
     #[serde(default)]
-    attribute_condition: String,
+    pub(super) attribute_condition: String,
     #[serde(default)]
-    oidc: Oidc,
+    pub(super) oidc: Oidc,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Oidc {
+pub(super) struct Oidc {
     #[serde(default)]
-    issuer_uri: String,
+    pub(super) issuer_uri: String,
     #[serde(default)]
-    allowed_audiences: Vec<String>,
+    pub(super) allowed_audiences: Vec<String>,
+    /// The issuer's keys, where they were uploaded.
+    #[serde(default)]
+    pub(super) jwks_json: String,
 }
 
 impl Found {
@@ -164,32 +169,33 @@ impl Setup<'_> {
             let why = "it cannot be seen before its API is on";
             return Ok(Step::new(Verdict::Create, what, why, Some(create)));
         }
-        let path = format!(
-            "{}/providers/{}",
-            self.pool_path(&provider.pool),
-            provider.id
-        );
-        Ok(match self.found(&path).await? {
+        Ok(match self.found(&self.provider_path(provider)).await? {
             None => {
                 let why = format!("only where {}", provider.condition);
                 Step::new(Verdict::Create, what, why, Some(create))
             }
-            Some(found) if found.is_deleted() => {
-                let work = Work::RestoreProvider(provider.clone());
-                Step::new(
-                    Verdict::Change,
-                    what,
-                    "it was deleted, and can be brought back",
-                    Some(work),
-                )
-            }
-            Some(found) => match provider.differs(&found) {
-                Some(why) => {
-                    let work = Work::AlterProvider(provider.clone());
-                    Step::new(Verdict::Change, what, why, Some(work))
+            Some(found) => {
+                let change = ProviderChange::between(&found, provider);
+                match (found.is_deleted(), change.is_empty()) {
+                    (false, true) => {
+                        let condition = &found.attribute_condition;
+                        Step::present(what, format!("only where {}", harmless(condition)))
+                    }
+                    (false, false) => {
+                        let why = change.why();
+                        let work = Work::AlterProvider(provider.clone(), change);
+                        Step::new(Verdict::Change, what, why, Some(work))
+                    }
+                    (true, is_right) => {
+                        let mut why = "it was deleted, and can be brought back".to_owned();
+                        if !is_right {
+                            why = format!("{why}; {}", change.why());
+                        }
+                        let work = Work::RestoreProvider(provider.clone(), change);
+                        Step::new(Verdict::Change, what, why, Some(work))
+                    }
                 }
-                None => Step::present(what, format!("only where {}", provider.condition)),
-            },
+            }
         })
     }
 
@@ -219,6 +225,11 @@ impl Setup<'_> {
 
     pub(super) fn pool_path(&self, id: &str) -> String {
         format!("{}/{id}", self.pools_path())
+    }
+
+    pub(super) fn provider_path(&self, provider: &Provider) -> String {
+        let pool = self.pool_path(&provider.pool);
+        format!("{pool}/providers/{}", provider.id)
     }
 
     pub(super) async fn found(&self, path: &str) -> Result<Option<Found>, SetupError> {
@@ -272,32 +283,5 @@ impl Provider {
             "attributeCondition": self.condition,
             "oidc": {"issuerUri": self.issuer},
         })
-    }
-
-    /// In what a provider that is there differs from what it is to be. Further attributes are
-    /// somebody's own affair, further audiences too: neither lets anybody in.
-    pub(super) fn differs(&self, found: &Found) -> Option<String> {
-        if found.disabled {
-            return Some("it is disabled".to_owned());
-        }
-        if found.oidc.issuer_uri.trim_end_matches('/') != self.issuer {
-            return Some("it trusts another issuer".to_owned());
-        }
-        if found.attribute_condition != self.condition {
-            return Some(format!("its condition is not {}", self.condition));
-        }
-        let mapped = |(attribute, claim): &(String, String)| {
-            found.attribute_mapping.get(attribute) == Some(claim)
-        };
-        if !self.mapping.iter().all(mapped) {
-            return Some("its attributes are mapped in another way".to_owned());
-        }
-        // Without a list it is its own name that a token must be for, which is what is pasted.
-        let audiences = &found.oidc.allowed_audiences;
-        let own = |audience: &String| audience.ends_with(&found.name);
-        if !audiences.is_empty() && !audiences.iter().any(own) {
-            return Some("it takes no token that is meant for itself".to_owned());
-        }
-        None
     }
 }

@@ -20,18 +20,24 @@ mod paste;
 mod plan;
 mod pools;
 mod project;
+mod provider_change;
+mod record;
 mod remove;
 mod repositories;
 mod services;
 mod storage;
 
 use std::io::Write;
+use std::path::Path;
 
 use crate::config::{Backend, SetupAction, SetupRequest};
+use crate::error::Error;
 use crate::google::Google;
 use crate::network::Network;
+use crate::stop::RunState;
 use forge::Trust;
 use project::Permissions;
+use record::Record;
 use services::Services;
 
 pub use error::SetupError;
@@ -42,36 +48,49 @@ struct Setup<'a> {
     request: &'a SetupRequest,
     google: &'a Google,
     network: &'a Network,
+    record: &'a Record<'a>,
 }
 
-/// Shows the plan, and does what was asked for with it.
+/// Shows the plan, does what was asked for with it, and writes the report, whatever came of it.
+/// `state` is kept up to date with how far it is.
 ///
 /// # Errors
 ///
-/// When Google refuses something; what was done until then stays.
+/// When Google refuses something; what was done until then stays. When the report cannot be written.
 pub async fn setup(
     request: &SetupRequest,
     google: &Google,
     network: &Network,
+    report_file: Option<&Path>,
+    state: &RunState,
     stdout: &mut dyn Write,
-) -> Result<(), SetupError> {
+) -> Vec<Error> {
+    let record = Record::new(request, report_file, state);
     let setup = Setup {
         request,
         google,
         network,
+        record: &record,
     };
-    match request.action {
+    let done = match request.action {
         SetupAction::Plan => setup.show(stdout).await,
         SetupAction::Apply if request.dry_run => setup.show(stdout).await,
         SetupAction::Apply => setup.apply(stdout).await,
         SetupAction::Remove => setup.remove(stdout).await,
-    }
+    };
+    let written = record.finish(&done);
+    let failed = done.map_err(Error::Setup);
+    [failed, written]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect()
 }
 
 impl Setup<'_> {
     async fn show(&self, stdout: &mut dyn Write) -> Result<(), SetupError> {
         let trusts = self.trusts().await?;
         let (plan, services, held) = self.plan(&trusts).await?;
+        self.record.plan(&plan);
         print(stdout, &plan.to_string())?;
         if plan.is_done() {
             print(stdout, "\nThere is nothing to do.\n")?;
@@ -88,6 +107,7 @@ impl Setup<'_> {
     async fn apply(&self, stdout: &mut dyn Write) -> Result<(), SetupError> {
         let trusts = self.trusts().await?;
         let (mut plan, mut services, held) = self.plan(&trusts).await?;
+        self.record.plan(&plan);
         print(stdout, &plan.to_string())?;
         self.check_permissions(&plan, &held)?;
         let is_done = plan.is_done();
@@ -95,6 +115,7 @@ impl Setup<'_> {
             // What could not be seen before can be now.
             let held;
             (plan, services, held) = self.plan(&trusts).await?;
+            self.record.plan(&plan);
             self.check_permissions(&plan, &held)?;
         }
         self.carry_out(&plan).await?;
@@ -104,6 +125,7 @@ impl Setup<'_> {
         };
         print(stdout, said)?;
         let checked = self.check(&services).await?;
+        self.record.checked(&checked);
         print(stdout, &checked.to_string())?;
         for warning in &checked.warnings {
             tracing::warn!("{warning}");
@@ -123,6 +145,7 @@ impl Setup<'_> {
             &held,
         )?;
         let plan = self.plan_removal(&services).await?;
+        self.record.plan(&plan);
         print(stdout, &plan.to_string())?;
         self.check_permissions(&plan, &held)?;
         if self.request.dry_run {
@@ -152,8 +175,8 @@ impl Setup<'_> {
         };
         if held.is_none() {
             plan.notes.push(
-                "what may be done in the project cannot be asked before the API \
-                 cloudresourcemanager.googleapis.com is on"
+                "what may be done in the project, and which roles the accounts have on all of it, \
+                 cannot be asked before the API cloudresourcemanager.googleapis.com is on"
                     .to_owned(),
             );
         }
@@ -163,7 +186,7 @@ impl Setup<'_> {
                     .extend(self.explain_redirection(redirection.as_deref()));
                 plan.steps.extend(self.plan_repositories(&services).await?);
                 plan.steps.extend(self.plan_accounts(&services).await?);
-                plan.steps.extend(self.plan_roles(&services).await?);
+                self.plan_roles(&services, &mut plan).await?;
             }
             Backend::Storage => {
                 plan.steps.extend(self.plan_accounts(&services).await?);
@@ -178,6 +201,7 @@ impl Setup<'_> {
         if self.request.backend == Backend::ArtifactRegistry {
             plan.steps.extend(self.plan_keys(&services).await?);
         }
+        self.plan_warnings(&services, &mut plan).await;
         Ok((plan, services, held))
     }
 

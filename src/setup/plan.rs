@@ -5,6 +5,7 @@ use std::fmt;
 use super::federation::{Pool, Provider};
 use super::first_push::FirstPush;
 use super::keys::KeyOrder;
+use super::provider_change::ProviderChange;
 use crate::config::{Role, SetupRegistry};
 use crate::google::{Change, Grant, Resource};
 use crate::report::table::Table;
@@ -68,6 +69,20 @@ impl Step {
             work,
         }
     }
+
+    /// What would change in a policy or a provider, a line each.
+    pub(super) fn changes(&self) -> Vec<String> {
+        match &self.work {
+            Some(Work::Policy(_, change, grant)) => {
+                vec![format!("{} {} {}", sign(*change), grant.role, grant.member)]
+            }
+            Some(Work::AlterProvider(_, change) | Work::RestoreProvider(_, change)) => {
+                let lines = change.to_string();
+                lines.lines().map(|line| line.trim().to_owned()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// What can be done, each by one request or a few that belong together.
@@ -87,8 +102,8 @@ pub(super) enum Work {
     EnablePool(Pool),
     DeletePool(String),
     CreateProvider(Provider),
-    RestoreProvider(Provider),
-    AlterProvider(Provider),
+    RestoreProvider(Provider, ProviderChange),
+    AlterProvider(Provider, ProviderChange),
     DeleteProvider(String),
     CreateKey(KeyOrder),
     DeleteKey(String),
@@ -118,8 +133,8 @@ impl Work {
             Self::EnablePool(_) => "iam.workloadIdentityPools.update",
             Self::DeletePool(_) => "iam.workloadIdentityPools.delete",
             Self::CreateProvider(_) => "iam.workloadIdentityPoolProviders.create",
-            Self::RestoreProvider(_) => "iam.workloadIdentityPoolProviders.undelete",
-            Self::AlterProvider(_) => "iam.workloadIdentityPoolProviders.update",
+            Self::RestoreProvider(..) => "iam.workloadIdentityPoolProviders.undelete",
+            Self::AlterProvider(..) => "iam.workloadIdentityPoolProviders.update",
             Self::DeleteProvider(_) => "iam.workloadIdentityPoolProviders.delete",
             Self::CreateKey(_) => "iam.serviceAccountKeys.create",
             Self::DeleteKey(_) => "iam.serviceAccountKeys.delete",
@@ -134,6 +149,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What else is to be said, a sentence each.
     pub notes: Vec<String>,
+    /// What is more than an account needs, a sentence each.
+    pub warnings: Vec<String>,
     /// Permissions that are missing on something other than the project.
     pub(super) missing: Vec<&'static str>,
 }
@@ -146,6 +163,13 @@ impl Plan {
 
     pub(super) fn works(&self) -> impl Iterator<Item = &Work> {
         self.steps.iter().filter_map(|step| step.work.as_ref())
+    }
+}
+
+fn sign(change: Change) -> char {
+    match change {
+        Change::Give => '+',
+        Change::Take => '-',
     }
 }
 
@@ -169,14 +193,30 @@ impl fmt::Display for Plan {
                 writeln!(formatter, "  {resource}")?;
                 last = Some(resource);
             }
-            let sign = match change {
-                Change::Give => '+',
-                Change::Take => '-',
-            };
+            let sign = sign(*change);
             writeln!(formatter, "    {sign} {} {}", grant.role, grant.member)?;
+        }
+        let mut is_first = true;
+        for work in self.works() {
+            let (Work::AlterProvider(provider, change) | Work::RestoreProvider(provider, change)) =
+                work
+            else {
+                continue;
+            };
+            if change.is_empty() {
+                continue;
+            }
+            if is_first {
+                writeln!(formatter, "\nProviders, by what would change in them:")?;
+                is_first = false;
+            }
+            write!(formatter, "  {}/{}\n{change}", provider.pool, provider.id)?;
         }
         for note in &self.notes {
             writeln!(formatter, "\nnote: {note}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(formatter, "\nwarning: {warning}")?;
         }
         Ok(())
     }

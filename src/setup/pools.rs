@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::federation::{Pool, Provider};
 use super::names;
+use super::provider_change::ProviderChange;
 use super::{Setup, SetupError};
 use crate::google::{Api, GoogleError, Operation, Patience};
 
@@ -23,7 +24,19 @@ impl Setup<'_> {
             "description": names::description(&pool.purpose),
         });
         let doing = format!("could not create the workload identity pool `{}`", pool.id);
-        self.make(url, &body, &doing).await
+        let Some(exists) = self.make(url, &body, &doing).await? else {
+            return Ok(());
+        };
+        // It was made meanwhile, or its name is taken by one that is deleted.
+        match self.found(&self.pool_path(&pool.id)).await? {
+            Some(found) if found.is_deleted() && !found.is_ours() => {
+                Err(SetupError::ForeignPool(pool.id.clone()))
+            }
+            Some(found) if found.is_deleted() => self.restore_pool(pool).await,
+            Some(found) if found.disabled => self.enable_pool(pool).await,
+            Some(_) => Ok(()),
+            None => Err(SetupError::google(doing, exists)),
+        }
     }
 
     pub(super) async fn create_provider(&self, provider: &Provider) -> Result<(), SetupError> {
@@ -35,7 +48,14 @@ impl Setup<'_> {
         body["displayName"] = provider.id.as_str().into();
         body["description"] = names::description(&provider.purpose).into();
         let doing = format!("could not create the provider `{}`", provider.id);
-        self.make(url, &body, &doing).await
+        let Some(exists) = self.make(url, &body, &doing).await? else {
+            return Ok(());
+        };
+        match self.found(&self.provider_path(provider)).await? {
+            Some(found) if found.is_deleted() => self.restore_provider(provider).await,
+            Some(_) => self.alter_provider(provider).await,
+            None => Err(SetupError::google(doing, exists)),
+        }
     }
 
     /// Brings back a pool that was deleted less than thirty days ago.
@@ -50,18 +70,10 @@ impl Setup<'_> {
 
     /// Brings back a provider, and makes it what it should be.
     pub(super) async fn restore_provider(&self, provider: &Provider) -> Result<(), SetupError> {
-        let path = format!(
-            "{}/providers/{}",
-            self.pool_path(&provider.pool),
-            provider.id
-        );
+        let path = self.provider_path(provider);
         let doing = format!("could not bring back the provider `{}`", provider.id);
         self.restore(&path, &doing).await?;
-        let found = self.found(&path).await?.unwrap_or_default();
-        if provider.differs(&found).is_some() {
-            self.alter_provider(provider).await?;
-        }
-        Ok(())
+        self.alter_provider(provider).await
     }
 
     /// Ends what keeps a pool from being used.
@@ -72,18 +84,18 @@ impl Setup<'_> {
             .await
     }
 
-    /// Makes a provider what it should be.
+    /// Makes a provider what it should be: what it is now decides, not what it was when the plan was
+    /// made, so that nobody's change in between is lost.
     pub(super) async fn alter_provider(&self, provider: &Provider) -> Result<(), SetupError> {
-        let path = format!(
-            "{}/providers/{}",
-            self.pool_path(&provider.pool),
-            provider.id
-        );
-        let mut body = provider.body();
-        body["disabled"] = false.into();
+        let path = self.provider_path(provider);
+        let found = self.found(&path).await?.unwrap_or_default();
+        let change = ProviderChange::between(&found, provider);
+        if change.is_empty() {
+            return Ok(());
+        }
         let doing = format!("could not change the provider `{}`", provider.id);
-        let mask = "attributeMapping,attributeCondition,oidc,disabled";
-        self.alter(&path, mask, &body, &doing).await
+        self.alter(&path, &change.mask(), &change.body(), &doing)
+            .await
     }
 
     async fn alter(
@@ -105,15 +117,24 @@ impl Setup<'_> {
         self.finished(begun, (Method::POST, url), doing).await
     }
 
-    /// Makes a pool or a provider. What it is made in may have been made just now.
-    async fn make(&self, url: Url, body: &Value, doing: &str) -> Result<(), SetupError> {
+    /// Makes a pool or a provider. What it is made in may have been made just now. The refusal where
+    /// there is one of that name already.
+    async fn make(
+        &self,
+        url: Url,
+        body: &Value,
+        doing: &str,
+    ) -> Result<Option<GoogleError>, SetupError> {
         let mut patience = Patience::new(SETTLES_IN);
         loop {
             let begun = self.google.post(url.clone(), body).await;
             match begun {
-                Err(error) if error.is_already_there() => return Ok(()),
+                Err(error) if error.is_already_there() => return Ok(Some(error)),
                 Err(error) if error.is_not_found() && patience.wait().await => {}
-                begun => return self.finished(begun, (Method::POST, url), doing).await,
+                begun => {
+                    let asked = (Method::POST, url);
+                    return self.finished(begun, asked, doing).await.map(|()| None);
+                }
             }
         }
     }

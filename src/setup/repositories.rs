@@ -5,13 +5,14 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::check::puller_s_broad_roles;
 use super::names::{self, is_ours};
-use super::plan::{Step, Verdict, Work};
+use super::plan::{Plan, Step, Verdict, Work};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::config::{Role, SetupRegistry};
 use crate::error::harmless;
-use crate::google::{Api, Change, Grant, Operation};
+use crate::google::{Api, Change, GoogleError, Grant, Operation};
 use crate::reference::HostKind;
 
 /// A repository as the API tells it, as far as it matters here.
@@ -24,6 +25,21 @@ pub(super) struct Repository {
     mode: String,
     #[serde(default)]
     description: String,
+}
+
+impl Repository {
+    /// Refuses one that takes no pushed images.
+    fn check(&self, name: &str) -> Result<(), SetupError> {
+        let is_pushed_to = !matches!(
+            self.mode.as_str(),
+            "VIRTUAL_REPOSITORY" | "REMOTE_REPOSITORY"
+        );
+        if self.format == "DOCKER" && is_pushed_to {
+            return Ok(());
+        }
+        let kind = harmless(format!("{} {}", self.format, self.mode).trim());
+        Err(SetupError::WrongRepository(name.to_owned(), kind))
+    }
 }
 
 /// Where the project's `gcr.io` names lead.
@@ -116,14 +132,7 @@ impl Setup<'_> {
                     steps.push(Step::new(Verdict::Create, what, why, Some(work)));
                 }
                 Some(found) => {
-                    let virtually = matches!(
-                        found.mode.as_str(),
-                        "VIRTUAL_REPOSITORY" | "REMOTE_REPOSITORY"
-                    );
-                    if found.format != "DOCKER" || virtually {
-                        let kind = format!("{} {}", found.format, found.mode);
-                        return Err(SetupError::WrongRepository(name, harmless(kind.trim())));
-                    }
+                    found.check(&name)?;
                     let whose = if is_ours(&found.description) {
                         ", made by setup"
                     } else {
@@ -153,8 +162,11 @@ impl Setup<'_> {
     }
 
     /// The role of each account on each repository.
-    pub(super) async fn plan_roles(&self, services: &Services) -> Result<Vec<Step>, SetupError> {
-        let mut steps = Vec::new();
+    pub(super) async fn plan_roles(
+        &self,
+        services: &Services,
+        plan: &mut Plan,
+    ) -> Result<(), SetupError> {
         for registry in &self.request.registries {
             let resource = names::repository_resource(&self.request.project, registry);
             let policy = if services.has(Api::ArtifactRegistry) {
@@ -170,6 +182,9 @@ impl Setup<'_> {
             } else {
                 Default::default()
             };
+            let puller = self.email(Role::Puller);
+            let warnings = puller_s_broad_roles(&policy, &resource, &puller);
+            plan.warnings.extend(warnings);
             for role in [Role::Pusher, Role::Puller] {
                 let grant = Grant {
                     role: names::repository_role(role).to_owned(),
@@ -177,7 +192,7 @@ impl Setup<'_> {
                 };
                 let what = format!("{} on {}", grant.role, registry.repository);
                 let why = format!("for {}", self.email(role));
-                steps.push(if policy.has(&grant) {
+                plan.steps.push(if policy.has(&grant) {
                     Step::present(what, why)
                 } else {
                     let work = Work::Policy(resource.clone(), Change::Give, grant);
@@ -185,7 +200,7 @@ impl Setup<'_> {
                 });
             }
         }
-        Ok(steps)
+        Ok(())
     }
 
     /// Makes a repository, and waits until it is there.
@@ -194,7 +209,6 @@ impl Setup<'_> {
         registry: &SetupRegistry,
     ) -> Result<(), SetupError> {
         let name = names::repository(&self.request.project, registry);
-        let doing = || format!("could not create the repository `{name}`");
         let (parent, id) = name.rsplit_once('/').unwrap_or_default();
         let mut url = Api::ArtifactRegistry.url(&format!("v1/{parent}"));
         url.query_pairs_mut().append_pair("repositoryId", id);
@@ -205,19 +219,33 @@ impl Setup<'_> {
         });
         let begun: Operation = match self.google.post(url.clone(), &body).await {
             Ok(begun) => begun,
-            // It was made meanwhile, or by a run that was stopped.
-            Err(error) if error.is_already_there() => return Ok(()),
-            Err(cause) => return Err(SetupError::google(doing(), cause)),
+            Err(error) => return self.existing_repository(&name, error).await,
         };
         let asked = (Method::POST, url);
-        match self
-            .google
-            .finish(Api::ArtifactRegistry, begun, asked)
-            .await
-        {
+        let finished = self.google.finish(Api::ArtifactRegistry, begun, asked);
+        match finished.await {
             Ok(_) => Ok(()),
-            Err(error) if error.is_already_there() => Ok(()),
-            Err(cause) => Err(SetupError::google(doing(), cause)),
+            Err(error) => self.existing_repository(&name, error).await,
+        }
+    }
+
+    /// Looks at a repository that was made meanwhile, or by a run that was stopped: it may be of
+    /// another kind. Any other refusal is one.
+    async fn existing_repository(
+        &self,
+        name: &str,
+        refusal: GoogleError,
+    ) -> Result<(), SetupError> {
+        let found = match refusal.is_already_there() {
+            true => self.repository(name).await?,
+            false => None,
+        };
+        match found {
+            Some(found) => found.check(name),
+            None => {
+                let doing = format!("could not create the repository `{name}`");
+                Err(SetupError::google(doing, refusal))
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
+use super::check::puller_s_broad_roles;
 use super::first_push::{self, FirstPush};
 use super::names;
 use super::plan::{Plan, Step, Verdict, Work};
@@ -38,7 +39,7 @@ pub(super) fn is_temporary(work: &Work) -> Option<Change> {
 pub(super) fn bucket_role(role: Role) -> &'static str {
     match role {
         Role::Pusher => "roles/storage.legacyBucketWriter",
-        Role::Puller => "roles/storage.legacyBucketReader",
+        Role::Puller => "roles/storage.objectViewer",
     }
 }
 
@@ -166,6 +167,7 @@ impl Setup<'_> {
         }
         plan.steps.extend(pushes);
         plan.steps.extend(roles.steps);
+        plan.warnings.extend(roles.warnings);
         Ok(())
     }
 
@@ -184,6 +186,9 @@ impl Setup<'_> {
     /// The roles on one bucket; true where one is to be given.
     fn plan_bucket_roles(&self, resource: &Resource, policy: &Policy, plan: &mut Plan) -> bool {
         let mut gives = false;
+        let puller = self.email(Role::Puller);
+        plan.warnings
+            .extend(puller_s_broad_roles(policy, resource, &puller));
         for role in [Role::Pusher, Role::Puller] {
             let email = self.email(role);
             let grant = Grant {

@@ -56,8 +56,8 @@ fn the_first_apply_makes_everything_and_nothing_more() {
     All of it is done.
 
     ACCOUNT                                  REGISTRY  CHECKED    HOW
-    gcr-pusher@acme.iam.gserviceaccount.com  gcr.io    not asked  it has no key here, and who runs setup may not act as it; its policy is as it should be
-    gcr-puller@acme.iam.gserviceaccount.com  gcr.io    not asked  it has no key here, and who runs setup may not act as it; its policy is as it should be
+    gcr-pusher@acme.iam.gserviceaccount.com  gcr.io    not asked  it has no key here, and the API iamcredentials.googleapis.com, which would lend a token of it, is off; its policy is as it should be
+    gcr-puller@acme.iam.gserviceaccount.com  gcr.io    not asked  it has no key here, and the API iamcredentials.googleapis.com, which would lend a token of it, is off; its policy is as it should be
     ");
     assert_eq!(
         cloud.granted(GCR),
@@ -206,6 +206,135 @@ fn what_was_changed_by_hand_is_put_right() {
     "#);
     apply().succeeds();
     assert_eq!(cloud.standin.picture(), before);
+}
+
+const PROVIDER: &str = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github/providers/github-456";
+
+/// The provider as it is kept.
+fn provider(cloud: &Cloud) -> Value {
+    let picture = cloud.standin.picture();
+    picture["projects"]["acme"]["providers"]["gcr-push-github/github-456"].clone()
+}
+
+#[test]
+fn other_settings_of_a_provider_outlive_every_change() {
+    let cloud = Cloud::new();
+    let apply = || cloud.apply().set("setup_github", "acme/api");
+    apply().succeeds();
+    let name = provider(&cloud)["name"].as_str().unwrap().to_owned();
+    let own = format!("https://iam.googleapis.com/{name}");
+    let ours = provider(&cloud)["attributeCondition"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let good = json!({
+        "displayName": "Pushing",
+        "attributeCondition": format!("{ours} && assertion.ref == 'refs/heads/main'"),
+        "attributeMapping": {
+            "google.subject": "assertion.repository_id + ':' + assertion.run_id",
+            "attribute.repository_id": "assertion.repository_id",
+            "attribute.repository_owner_id": "assertion.repository_owner_id",
+            "attribute.actor": "assertion.actor",
+        },
+        "oidc": {
+            "issuerUri": "https://token.actions.githubusercontent.com",
+            "allowedAudiences": [own, "https://other.example"],
+            "jwksJson": "{\"keys\":[]}",
+        },
+    });
+    let patch = |body: &Value| {
+        let mask = "displayName,attributeCondition,attributeMapping,oidc,disabled";
+        cloud.ask("PATCH", &format!("{PROVIDER}?updateMask={mask}"), body);
+    };
+    patch(&good);
+    let expected = provider(&cloud);
+    cloud.standin.clear_requests();
+    apply().succeeds();
+    assert_eq!(
+        cloud.changes(),
+        Vec::<String>::new(),
+        "a stricter one is left"
+    );
+    for (field, value, mask) in [
+        ("/disabled", json!(true), "disabled"),
+        (
+            "/oidc/allowedAudiences",
+            json!(["https://other.example"]),
+            "oidc.allowedAudiences",
+        ),
+        (
+            "/oidc/issuerUri",
+            json!("https://other.example"),
+            "oidc.issuerUri",
+        ),
+        (
+            "/attributeMapping/attribute.repository_id",
+            json!("assertion.sub"),
+            "attributeMapping",
+        ),
+        (
+            "/attributeCondition",
+            json!("assertion.repository_id == '456'"),
+            "attributeCondition",
+        ),
+    ] {
+        let mut changed = good.clone();
+        changed["disabled"] = json!(false);
+        *changed.pointer_mut(field).unwrap() = value;
+        patch(&changed);
+        cloud.standin.clear_requests();
+        apply().succeeds();
+        let requests = cloud.standin.requests();
+        let patched = requests
+            .iter()
+            .find(|request| request.method == "PATCH")
+            .unwrap();
+        assert!(
+            patched.query.contains(&format!("updateMask={mask}")),
+            "{}",
+            patched.query
+        );
+        let mut after = provider(&cloud);
+        match mask {
+            "oidc.allowedAudiences" => after["oidc"]["allowedAudiences"]
+                .as_array_mut()
+                .unwrap()
+                .reverse(),
+            "attributeCondition" => {
+                assert_eq!(after["attributeCondition"], json!(ours));
+                after["attributeCondition"] = expected["attributeCondition"].clone();
+            }
+            _ => {}
+        }
+        assert_eq!(after, expected, "{mask}");
+    }
+}
+
+#[test]
+fn the_plan_shows_what_changes_in_a_provider() {
+    let cloud = Cloud::new();
+    cloud.apply().set("setup_github", "acme/api").succeeds();
+    let body = json!({
+        "disabled": true,
+        "attributeCondition": "assertion.repository_owner == 'acme'",
+        "oidc": {
+            "issuerUri": "https://token.actions.githubusercontent.com",
+            "allowedAudiences": ["https://other.example"],
+        },
+    });
+    let mask = "attributeCondition,oidc,disabled";
+    cloud.ask("PATCH", &format!("{PROVIDER}?updateMask={mask}"), &body);
+    let shown = cloud.setup().set("setup_github", "acme/api").succeeds();
+    let changes = shown.stdout.split_once("Providers, ").unwrap().1;
+    let changes = changes.split_once("\n\n").unwrap().0;
+    insta::assert_snapshot!(changes, @"
+    by what would change in them:
+      gcr-push-github/github-456
+        - disabled: true
+        - attributeCondition: assertion.repository_owner == 'acme'
+        + attributeCondition: assertion.repository_id == '456' && assertion.repository_owner_id == '123'
+        + allowedAudiences: https://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-github/providers/github-456
+    ");
 }
 
 #[test]

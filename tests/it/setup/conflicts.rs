@@ -75,6 +75,67 @@ fn a_write_whose_answer_is_lost_is_looked_at_and_not_repeated_blindly() {
     assert_eq!(writes.count(), 2);
 }
 
+/// A refusal of Google's: there is one of that name already.
+fn exists() -> FaultAction {
+    let body = json!({"error": {"code": 409, "message": "It exists.", "status": "ALREADY_EXISTS"}});
+    FaultAction::Status {
+        code: 409,
+        retry_after: None,
+        body: Some(body.to_string()),
+        headers: Vec::new(),
+    }
+}
+
+#[test]
+fn what_is_said_to_exist_at_its_creation_is_looked_at() {
+    for (path, told) in [
+        (
+            "POST /v1/projects/acme/locations/us/repositories",
+            "could not create the repository `projects/acme/locations/us/repositories/gcr.io`",
+        ),
+        (
+            "POST /v1/projects/acme/locations/global/workloadIdentityPools",
+            "could not create the workload identity pool `gcr-push-github`",
+        ),
+    ] {
+        let cloud = Cloud::new();
+        let fault = Fault::once(RequestKind::Api, exists());
+        cloud.standin.fault(fault.path(path));
+        let outcome = cloud.apply().set("setup_github", "acme/api").fails_with(1);
+        assert!(outcome.error().contains(told), "{}", outcome.stderr);
+        // Nobody had made it.
+        cloud.apply().set("setup_github", "acme/api").succeeds();
+    }
+}
+
+#[test]
+fn a_repository_of_another_kind_that_was_made_meanwhile_is_told() {
+    let cloud = Cloud::new();
+    let found = json!({"name": GCR, "format": "NPM", "mode": "STANDARD_REPOSITORY"});
+    let other = FaultAction::Status {
+        code: 200,
+        retry_after: None,
+        body: Some(found.to_string()),
+        headers: Vec::new(),
+    };
+    let path = "POST /v1/projects/acme/locations/us/repositories";
+    let exists = Fault::once(RequestKind::Api, exists());
+    cloud.standin.fault(exists.path(path));
+    let path = "GET /v1/projects/acme/locations/us/repositories/gcr.io";
+    // Before that it is not there.
+    cloud
+        .standin
+        .fault(Fault::always(RequestKind::Api, other).path(path).after(1));
+    let outcome = cloud.apply().fails_with(2);
+    assert!(
+        outcome
+            .error()
+            .contains("takes no pushed images: it is NPM"),
+        "{}",
+        outcome.stderr
+    );
+}
+
 #[test]
 fn refusals_for_now_are_tried_again() {
     let cloud = shared();

@@ -8,6 +8,7 @@ mod interrupted;
 mod keys;
 mod refusals;
 mod removing;
+mod report;
 mod storage;
 
 use std::collections::BTreeMap;

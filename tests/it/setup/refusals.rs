@@ -59,6 +59,18 @@ fn names_that_google_would_refuse_are_told_before_anything_is_sent() {
 }
 
 #[test]
+fn a_project_s_number_is_refused_before_anything_is_sent() {
+    let cloud = Cloud::new();
+    insta::assert_snapshot!(told(cloud.setup().set("project_id", "123456789012"), 2), @"
+    error: an input cannot be used
+      `project_id`: `123456789012` is a project's number, and accounts and images are named by its id: `gcloud projects describe 123456789012 --format='value(projectId)'` prints it (GCR_PUSH_PROJECT_ID)
+
+    hint: `gcr-push --help` tells what every variable means
+    ");
+    assert!(cloud.standin.requests().is_empty());
+}
+
+#[test]
 fn a_run_without_a_credential_is_told_which_one_is_usual() {
     let cloud = Cloud::new();
     let run = Run::command("setup")

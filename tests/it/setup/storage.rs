@@ -31,17 +31,17 @@ fn a_left_over_bucket_is_narrowed_and_what_serves_the_names_is_told() {
     present    API storage.googleapis.com                                           the buckets
     present    API iam.googleapis.com                                               accounts and their keys
     present    API cloudresourcemanager.googleapis.com                              the project's policy
-    to create  account gcr-pusher@acme.iam.gserviceaccount.com                      it pushes, and may do nothing else
-    to create  account gcr-puller@acme.iam.gserviceaccount.com                      it pulls, and may do nothing else
+    to create  account gcr-pusher@acme.iam.gserviceaccount.com                      it pushes
+    to create  account gcr-puller@acme.iam.gserviceaccount.com                      it pulls
     present    redirection of gcr.io names: FINALIZED                               Artifact Registry serves them: roles on buckets open nothing there
     present    bucket artifacts.acme.appspot.com                                    of `gcr.io`
     to create  roles/storage.legacyBucketWriter on gs://artifacts.acme.appspot.com  for gcr-pusher@acme.iam.gserviceaccount.com
-    to create  roles/storage.legacyBucketReader on gs://artifacts.acme.appspot.com  for gcr-puller@acme.iam.gserviceaccount.com
+    to create  roles/storage.objectViewer on gs://artifacts.acme.appspot.com        for gcr-puller@acme.iam.gserviceaccount.com
 
     Policies, by what would change in them:
       gs://artifacts.acme.appspot.com
         + roles/storage.legacyBucketWriter serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
-        + roles/storage.legacyBucketReader serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
+        + roles/storage.objectViewer serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
 
     note: the project's `gcr.io` names are served by Artifact Registry, so roles on buckets no longer open them: leave `setup_backend` out to set up what does. Left-over buckets are only narrowed
 
@@ -52,8 +52,8 @@ fn a_left_over_bucket_is_narrowed_and_what_serves_the_names_is_told() {
         [
             "roles/storage.legacyBucketOwner projectEditor:acme".to_owned(),
             "roles/storage.legacyBucketOwner projectOwner:acme".to_owned(),
-            format!("roles/storage.legacyBucketReader serviceAccount:{PULLER}"),
             format!("roles/storage.legacyBucketWriter serviceAccount:{PUSHER}"),
+            format!("roles/storage.objectViewer serviceAccount:{PULLER}"),
         ]
     );
     let again = cloud.apply().set("setup_backend", "storage").succeeds();
@@ -111,13 +111,13 @@ fn a_first_push_makes_the_bucket_and_the_broad_role_goes_at_once() {
     to create  API iamcredentials.googleapis.com                                    a token of the pusher for its first push
     present    API iam.googleapis.com                                               accounts and their keys
     present    API cloudresourcemanager.googleapis.com                              the project's policy
-    to create  account gcr-pusher@acme.iam.gserviceaccount.com                      it pushes, and may do nothing else
-    to create  account gcr-puller@acme.iam.gserviceaccount.com                      it pulls, and may do nothing else
+    to create  account gcr-pusher@acme.iam.gserviceaccount.com                      it pushes
+    to create  account gcr-puller@acme.iam.gserviceaccount.com                      it pulls
     to create  roles/storage.admin on projects/acme                                 for the pusher, until its first push has made the bucket
     to create  bucket artifacts.acme.appspot.com                                    a first push to `gcr.io` makes it
     to remove  roles/storage.admin on projects/acme                                 the narrow roles stand in its place
     to create  roles/storage.legacyBucketWriter on gs://artifacts.acme.appspot.com  for gcr-pusher@acme.iam.gserviceaccount.com
-    to create  roles/storage.legacyBucketReader on gs://artifacts.acme.appspot.com  for gcr-puller@acme.iam.gserviceaccount.com
+    to create  roles/storage.objectViewer on gs://artifacts.acme.appspot.com        for gcr-puller@acme.iam.gserviceaccount.com
 
     Policies, by what would change in them:
       projects/acme
@@ -125,15 +125,15 @@ fn a_first_push_makes_the_bucket_and_the_broad_role_goes_at_once() {
         - roles/storage.admin serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
       gs://artifacts.acme.appspot.com
         + roles/storage.legacyBucketWriter serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
-        + roles/storage.legacyBucketReader serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
+        + roles/storage.objectViewer serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
 
     note: the old registry makes its bucket at the first push: setup pushes a tiny image, `acme/gcr-push-setup:first-push`, which stays
 
     All of it is done.
 
-    ACCOUNT                                  REGISTRY  CHECKED           HOW
-    gcr-pusher@acme.iam.gserviceaccount.com  gcr.io    pushes and pulls  with a token that Google lent
-    gcr-puller@acme.iam.gserviceaccount.com  gcr.io    pulls             with a token that Google lent
+    ACCOUNT                                  REGISTRY  CHECKED  HOW
+    gcr-pusher@acme.iam.gserviceaccount.com  gcr.io    pushes   with a token that Google lent
+    gcr-puller@acme.iam.gserviceaccount.com  gcr.io    pulls    with a token that Google lent
     ");
     assert!(is_narrow(&cloud));
     assert!(pushed(&cloud));

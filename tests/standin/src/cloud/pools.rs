@@ -270,16 +270,26 @@ fn patch(ask: &Ask<'_>, kind: &Kind) -> Result<Value, Refusal> {
         return Err(error::precondition("The entity is deleted.", json!([])));
     }
     for field in mask.split(',') {
-        match ask.body.get(field) {
-            // What is proto's default is left out of its JSON.
-            Some(value) if *value != false => changed[field] = value.clone(),
-            _ => drop(changed.as_object_mut().map(|all| all.remove(field))),
-        }
+        apply(&mut changed, &ask.body, field);
     }
     check(ask, kind, &changed)?;
     let mut state = ask.state();
     let name = kind.name(&state);
     replace(ask, kind, &mut state, &name, changed)
+}
+
+/// Takes one field of a mask out of what was sent, `oidc.issuerUri` too.
+fn apply(changed: &mut Value, sent: &Value, field: &str) {
+    let (first, rest) = match field.split_once('.') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (field, None),
+    };
+    match (sent.get(first), rest) {
+        (sent, Some(rest)) => apply(&mut changed[first], sent.unwrap_or(&Value::Null), rest),
+        // What is proto's default is left out of its JSON.
+        (Some(value), None) if *value != false => changed[first] = value.clone(),
+        (_, None) => drop(changed.as_object_mut().map(|all| all.remove(first))),
+    }
 }
 
 fn replace(

@@ -23,6 +23,12 @@ fn behind(call: &Call, place: &Place) -> Option<(String, String)> {
     is_old.then(|| (format!("{region}artifacts.{project}.appspot.com"), project))
 }
 
+fn may_push(call: &Call, identity: &Identity, project: &str, bucket: &str) -> bool {
+    let resource = format!("projects/{project}/buckets/{bucket}");
+    let grants = &call.shared.grants;
+    grants.allow_named(identity.member(), "storage.objects.create", &resource)
+}
+
 /// Whether this identity may do that there; makes the bucket where a push may make it. None where
 /// Artifact Registry decides.
 pub(super) fn authorize(
@@ -33,9 +39,13 @@ pub(super) fn authorize(
 ) -> Option<Result<(), Refusal>> {
     let (bucket, project) = behind(call, place)?;
     let is_there = call.shared.cloud.state().buckets.contains_key(&bucket);
-    // Who may make the bucket may look whether there is one.
+    // Who may make the bucket may look whether there is one. By Google's page the role that pushes
+    // pulls too, although it has no `storage.objects.get`.
     let (permission, on) = match (wanted, is_there) {
-        (Permission::Download, true) => ("storage.buckets.get", true),
+        (Permission::Download, true) if may_push(call, identity, &project, &bucket) => {
+            ("storage.objects.create", true)
+        }
+        (Permission::Download, true) => ("storage.objects.get", true),
         (_, true) => ("storage.objects.create", true),
         (_, false) => ("storage.buckets.create", false),
     };
