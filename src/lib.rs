@@ -316,7 +316,7 @@ async fn examine(
     stdout: &mut dyn Write,
 ) -> Result<(), Failure> {
     let credentials = sign_in(request).await?;
-    doctor::run(request, &credentials, stdout).await
+    doctor::run(request, &credentials, state, stdout).await
 }
 
 /// Lists every place that was asked for; one that cannot be listed does not stop the others.

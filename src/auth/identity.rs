@@ -15,7 +15,7 @@ pub enum Identity {
     TokenHolder,
     /// A person with a Google account, whose address the login does not tell.
     Person,
-    /// A service account.
+    /// A service account, or a person by the address that Google tells of a token.
     Account(String),
     /// A machine's service account whose tokens may do less than its roles, and their scopes.
     LimitedAccount {
@@ -32,6 +32,9 @@ impl Identity {
     /// Whom a role would be granted to, in IAM's words; none where that is not known.
     pub fn member(&self) -> Option<String> {
         match self {
+            Self::Account(account) if !account.ends_with("gserviceaccount.com") => {
+                Some(format!("user:{account}"))
+            }
             Self::Account(account) | Self::LimitedAccount { account, .. } => {
                 Some(format!("serviceAccount:{account}"))
             }

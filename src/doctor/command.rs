@@ -2,12 +2,13 @@
 
 use std::io::Write;
 
-use super::Patient;
+use super::{Examination, Patient};
 use crate::auth::Credentials;
-use crate::config::{ImageOrigin, Request};
+use crate::config::Request;
 use crate::error::{Error, Failure};
-use crate::push::targets::{self, Target};
+use crate::push::targets;
 use crate::report;
+use crate::stop::RunState;
 
 /// Checks all that can be checked, prints the table of it, and fails by what is wrong.
 ///
@@ -17,36 +18,26 @@ use crate::report;
 pub async fn run(
     request: &Request,
     credentials: &Credentials,
+    state: &RunState,
     stdout: &mut dyn Write,
 ) -> Result<(), Failure> {
     if let Some(failure) = Failure::of(report::check(request)) {
         return Err(failure);
     }
-    // The image is not opened, and may have a name that only it knows.
-    let names = [request
-        .destinations
-        .parts
-        .name
-        .as_deref()
-        .unwrap_or("image")
-        .to_owned()];
+    let mut examination = Examination::new(state);
+    let mut names = examination.local_image(request).await;
+    if names.is_empty() {
+        // The image may have a name that only it knows.
+        let name = request.destinations.parts.name.as_deref();
+        names.push(name.unwrap_or("image").to_owned());
+    }
     let targets = targets::targets(&request.destinations, &names).map_err(Error::Target)?;
-    let source = match &request.image {
-        Some(ImageOrigin::Registry(reference)) => Some(Target {
-            endpoint: reference.endpoint.clone(),
-            repository: reference.repository.clone(),
-            tags: Vec::new(),
-            best_effort: false,
-        }),
-        Some(ImageOrigin::Local(_)) | None => None,
-    };
     let patient = Patient {
         credentials,
         targets: &targets,
-        source: source.as_ref(),
-        network: &request.network,
+        request,
     };
-    let examination = super::examine(&patient).await;
+    examination.examine(&patient).await;
     let mut errors: Vec<Error> = report::print(stdout, &examination)
         .err()
         .into_iter()

@@ -3,13 +3,17 @@
 use crate::auth::Identity;
 use crate::error::{ExitCode, Hint};
 use crate::reference::{Endpoint, Place};
+use crate::registry::RegistryError;
 
 /// Something that would keep a push from being done.
 #[derive(Debug, thiserror::Error)]
 pub enum Finding {
-    /// The API is not enabled.
-    #[error("the Artifact Registry API is not enabled in `{}`", .0.project)]
-    ApiOff(Place),
+    /// The API is not enabled in this project, which may be another than the repository's.
+    #[error("the Artifact Registry API is not enabled in `{0}`")]
+    ApiOff(String),
+    /// The registry opens no upload.
+    #[error("could not open an upload at `{0}`")]
+    Upload(String, #[source] RegistryError),
     /// There is no such repository, and this push does not make it.
     #[error("there is no repository `{}` in the location `{}` of `{}`", place.repository, place.location, place.project)]
     NoRepository {
@@ -74,6 +78,7 @@ impl Finding {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Role { .. } | Self::Scopes { .. } => ExitCode::Denied,
+            Self::Upload(_, cause) => cause.exit_code(),
             Self::ApiOff(_)
             | Self::NoRepository { .. }
             | Self::OtherKind { .. }
@@ -85,11 +90,11 @@ impl Finding {
 impl Hint for Finding {
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::ApiOff(place) => vec![format!(
-                "enable it: `gcloud services enable artifactregistry.googleapis.com --project={}`; \
-                 it takes a few minutes to be known everywhere",
-                place.project
+            Self::ApiOff(project) => vec![format!(
+                "enable it: `gcloud services enable artifactregistry.googleapis.com \
+                 --project={project}`; it takes a few minutes to be known everywhere"
             )],
+            Self::Upload(_, cause) => cause.hints(),
             Self::NoRepository {
                 place,
                 elsewhere,

@@ -16,14 +16,17 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::auth::{Credential, Credentials, Tokens};
+use crate::auth::{Credential, Credentials, Identity, Tokens};
+use crate::config::{ImageOrigin, ImageSource, Platforms, Request};
 use crate::error::{Error, Hint as _, causes};
 use crate::google::Google;
 use crate::network::Network;
 use crate::push::targets::Target;
-use crate::reference::{Endpoint, Place};
+use crate::reference::{Endpoint, Place, Reference};
 use crate::registry::Registry;
 use crate::report::table::{Table, timestamp};
+use crate::source::{Image, Source};
+use crate::stop::RunState;
 
 pub use command::run;
 pub use finding::Finding;
@@ -32,6 +35,9 @@ pub use finding::Finding;
 #[derive(Debug, Default)]
 pub struct Examination {
     checks: Vec<Check>,
+    /// What is being checked, for whoever stops the run.
+    current: String,
+    state: RunState,
 }
 
 /// One thing that was looked at.
@@ -59,45 +65,118 @@ pub struct Patient<'a> {
     pub credentials: &'a Credentials,
     /// Where an image would go; its name may be made up.
     pub targets: &'a [Target],
-    /// Where it would be read from.
-    pub source: Option<&'a Target>,
-    /// How everything is reached.
-    pub network: &'a Network,
-}
-
-/// Makes every check.
-pub async fn examine(patient: &Patient<'_>) -> Examination {
-    let mut examination = Examination::default();
-    let mut tokens = BTreeMap::new();
-    let mut hosts = BTreeMap::new();
-    for (target, is_source) in patient
-        .targets
-        .iter()
-        .map(|target| (target, false))
-        .chain(patient.source.map(|target| (target, true)))
-    {
-        examination
-            .target(patient, target, is_source, &mut tokens, &mut hosts)
-            .await;
-    }
-    examination
+    /// What was asked for.
+    pub request: &'a Request,
 }
 
 /// What is known of a host: the registry there, or nothing where it was not reached.
-type Hosts = BTreeMap<(Endpoint, bool), Option<Registry>>;
+type Hosts = BTreeMap<(Endpoint, bool), Option<Arc<Registry>>>;
+
+/// Whose each way to sign in is; none where it does not work.
+type SignedIn = BTreeMap<*const Tokens, Option<Identity>>;
+
+/// Where an image goes, or is from.
+struct Side<'a> {
+    endpoint: &'a Endpoint,
+    repository: &'a str,
+    /// The image that is read; none where one is written.
+    source: Option<&'a Reference>,
+}
+
+impl Side<'_> {
+    fn is_source(&self) -> bool {
+        self.source.is_some()
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.endpoint, self.repository)
+    }
+}
 
 impl Examination {
-    async fn target(
+    /// Nothing is looked at yet.
+    fn new(state: &RunState) -> Self {
+        Self {
+            state: state.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Opens an image on this machine as a push does, and gives its own names.
+    async fn local_image(&mut self, request: &Request) -> Vec<String> {
+        let Some(ImageOrigin::Local(image)) = &request.image else {
+            return Vec::new();
+        };
+        if let ImageSource::StandardInput(..) = image {
+            self.note(
+                "image",
+                "standard input",
+                "a push reads it, so it is not looked at",
+            );
+            return Vec::new();
+        }
+        self.begin("the image".to_owned());
+        match Source::open(image, &request.network, &request.temporary_directory).await {
+            Ok(source) => {
+                let what = source.what().trim_matches('`');
+                self.good("image", what, &described(source.image()));
+                source.image().names.clone()
+            }
+            Err(error) => {
+                self.bad("image", "this machine".to_owned(), Error::Source(error));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Makes every check of the destinations and of a source that is a registry.
+    async fn examine(&mut self, patient: &Patient<'_>) {
+        let (mut signed_in, mut hosts) = (SignedIn::new(), Hosts::new());
+        let source = match &patient.request.image {
+            Some(ImageOrigin::Registry(reference)) => Some(Side {
+                endpoint: &reference.endpoint,
+                repository: &reference.repository,
+                source: Some(reference),
+            }),
+            Some(ImageOrigin::Local(_)) | None => None,
+        };
+        let targets = patient.targets.iter().map(|target| Side {
+            endpoint: &target.endpoint,
+            repository: &target.repository,
+            source: None,
+        });
+        for side in targets.chain(source) {
+            self.begin(format!("`{}`", side.name()));
+            self.side(patient, &side, &mut signed_in, &mut hosts).await;
+        }
+    }
+
+    fn begin(&mut self, what: String) {
+        self.current = what;
+        self.tell_state();
+    }
+
+    fn tell_state(&self) {
+        let checks = match self.checks.len() {
+            0 => "no check".to_owned(),
+            1 => "one check".to_owned(),
+            count => format!("{count} checks"),
+        };
+        let what = &self.current;
+        self.state.set(format!(
+            "while {what} was checked, with {checks} made before"
+        ));
+    }
+
+    async fn side(
         &mut self,
         patient: &Patient<'_>,
-        target: &Target,
-        is_source: bool,
-        signed_in: &mut BTreeMap<*const Tokens, bool>,
+        side: &Side<'_>,
+        signed_in: &mut SignedIn,
         hosts: &mut Hosts,
     ) {
-        let endpoint = &target.endpoint;
-        let name = format!("{endpoint}/{}", target.repository);
-        let found = match is_source {
+        let endpoint = side.endpoint;
+        let found = match side.is_source() {
             true => patient.credentials.for_source(endpoint).await,
             false => patient.credentials.for_destination(endpoint).await,
         };
@@ -108,85 +187,134 @@ impl Examination {
                 return;
             }
         };
-        if !self.credential(endpoint, &credential, signed_in).await {
+        let Some(identity) = self.credential(endpoint, &credential, signed_in).await else {
             return;
-        }
-        let registry = match hosts.entry((endpoint.clone(), is_source)) {
+        };
+        let network = &patient.request.network;
+        let registry = match hosts.entry((endpoint.clone(), side.is_source())) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
                 let credential = credential.clone();
-                let reached = self.host(endpoint, credential, is_source, patient.network);
+                let reached = self.host(endpoint, credential, side.is_source(), network);
                 free.insert(reached.await)
             }
         };
-        let Some(registry) = registry else {
+        let Some(registry) = registry.clone() else {
             return;
         };
-        match registry.sign_in(&target.repository).await {
-            Ok(()) => self.good("sign-in", &name, "the registry takes the credential"),
-            Err(cause) => {
-                let error = Error::SignIn(endpoint.clone(), cause);
-                self.bad("sign-in", name, error);
-                return;
-            }
-        }
-        if !endpoint.is_google() {
+        if !self.sign_in(&registry, side).await {
             return;
         }
-        match (Place::of(endpoint, &target.repository), &credential) {
-            (Some(place), Credential::Tokens(_)) => {
-                match Google::new(credential.clone(), patient.network) {
-                    Ok(google) => {
-                        let google = google.impatient();
-                        repository::examine(self, &google, endpoint, &place, is_source).await;
-                    }
-                    Err(error) => self.note("repository", &name, &error.to_string()),
-                }
+        if let Some(reference) = side.source {
+            self.image(registry, reference, &patient.request.platforms)
+                .await;
+        }
+        let Some(place) = Place::of(endpoint, side.repository) else {
+            return;
+        };
+        match (Google::new(credential.clone(), network), &credential) {
+            (Ok(google), Credential::Tokens(_)) => {
+                let google = google.impatient();
+                let is_source = side.is_source();
+                repository::examine(self, &google, &identity, endpoint, &place, is_source).await;
             }
-            (Some(_), _) => self.note(
+            (Err(error), Credential::Tokens(_)) => {
+                self.note("repository", &side.name(), &error.to_string());
+            }
+            _ => self.note(
                 "repository",
-                &name,
+                &side.name(),
                 "Google's APIs take no password, so it cannot be looked at",
             ),
-            (None, _) => {}
         }
     }
 
-    /// Who we are, and until when; once for each way to sign in.
+    /// Whether the registry takes the credential, by what a push would send it. At Google that is
+    /// the token for pushing: an upload could make a repository there.
+    async fn sign_in(&mut self, registry: &Registry, side: &Side<'_>) -> bool {
+        let name = side.name();
+        if let Err(cause) = registry.sign_in(side.repository).await {
+            let error = Error::SignIn(side.endpoint.clone(), cause);
+            self.bad("sign-in", name, error);
+            return false;
+        }
+        if side.is_source() {
+            // Reading the image tells.
+            return true;
+        }
+        if side.endpoint.is_google() {
+            self.good("sign-in", &name, "the registry takes the credential");
+            return true;
+        }
+        match registry.probe_upload(side.repository).await {
+            Ok(()) => {
+                self.good("sign-in", &name, "the registry takes the credential");
+                self.good("upload", &name, "it may be pushed to");
+                true
+            }
+            Err(cause) if cause.status().is_some_and(|status| status == 401) => {
+                let error = Error::SignIn(side.endpoint.clone(), cause);
+                self.bad("sign-in", name, error);
+                false
+            }
+            Err(cause) => {
+                let error = Error::Doctor(Box::new(Finding::Upload(name.clone(), cause)));
+                self.bad("upload", name, error);
+                false
+            }
+        }
+    }
+
+    /// Reads the image that is to be pushed out of its registry, as a push does.
+    async fn image(
+        &mut self,
+        registry: Arc<Registry>,
+        reference: &Reference,
+        platforms: &Platforms,
+    ) {
+        match Source::open_remote(registry, reference, platforms).await {
+            Ok(_) => self.good("image", &reference.to_string(), "it can be read"),
+            Err(error) => self.bad("image", reference.to_string(), Error::Source(error)),
+        }
+    }
+
+    /// Who we are, and until when; once for each way to sign in. None where it does not work.
     async fn credential(
         &mut self,
         endpoint: &Endpoint,
         credential: &Credential,
-        signed_in: &mut BTreeMap<*const Tokens, bool>,
-    ) -> bool {
+        signed_in: &mut SignedIn,
+    ) -> Option<Identity> {
         let Credential::Tokens(tokens) = credential else {
             self.good("credential", endpoint.host(), &credential.to_string());
-            return true;
+            return Some(credential.identity());
         };
-        if let Some(good) = signed_in.get(&Arc::as_ptr(tokens)) {
-            return *good;
+        if let Some(known) = signed_in.get(&Arc::as_ptr(tokens)) {
+            return known.clone();
         }
         let of = "Google".to_owned();
-        let good = match tokens.token().await {
+        let identity = match tokens.token().await {
             Ok(token) => {
                 let info = tokens.info(&token).await;
-                let owner = info.as_ref().and_then(|info| info.email.as_deref());
-                let owner = owner.map_or(String::new(), |email| format!(", which is `{email}`'s"));
+                let owner = info.as_ref().and_then(|info| info.email.clone());
+                let whose = owner
+                    .as_ref()
+                    .map_or(String::new(), |email| format!(", which is `{email}`'s"));
                 let told = info.and_then(|info| SystemTime::now().checked_add(info.lifetime));
                 let until = match token.expires_at.or(told) {
                     Some(at) => format!("until {}Z", timestamp(at)),
                     None => "until nobody says when".to_owned(),
                 };
-                self.good("credential", &of, &format!("{credential}{owner}, {until}"));
-                true
+                self.good("credential", &of, &format!("{credential}{whose}, {until}"));
+                Some(known_as(credential.identity(), owner))
             }
             Err(error) => {
                 self.bad("credential", of, Error::Auth(error));
-                false
+                None
             }
         };
-        signed_in.insert(Arc::as_ptr(tokens), good);
-        good
+        signed_in.insert(Arc::as_ptr(tokens), identity.clone());
+        identity
     }
 
     /// Whether the host is reached, and by whose clock.
@@ -196,7 +324,7 @@ impl Examination {
         credential: Credential,
         is_source: bool,
         network: &Network,
-    ) -> Option<Registry> {
+    ) -> Option<Arc<Registry>> {
         match Registry::open(endpoint, credential, network, !is_source).await {
             Ok(registry) => {
                 self.good("host", endpoint.host(), "it answers as a registry");
@@ -207,7 +335,7 @@ impl Examination {
                         clock::compare(endpoint, network).await,
                     );
                 }
-                Some(registry)
+                Some(Arc::new(registry))
             }
             Err(cause) => {
                 let error = Error::Connect(endpoint.clone(), cause);
@@ -231,6 +359,7 @@ impl Examination {
 
     fn push(&mut self, what: &'static str, of: String, verdict: Verdict) {
         self.checks.push(Check { what, of, verdict });
+        self.tell_state();
     }
 
     /// What was found wrong, in the order in which it was looked at.
@@ -316,6 +445,39 @@ impl fmt::Display for Examination {
     }
 }
 
+/// Whom a credential is of, asked of Google where it does not say it itself.
+async fn owner(credential: &Credential) -> Identity {
+    let identity = credential.identity();
+    let Credential::Tokens(tokens) = credential else {
+        return identity;
+    };
+    if !matches!(identity, Identity::TokenHolder | Identity::Person) {
+        return identity;
+    }
+    let asked = async {
+        let token = tokens.token().await.ok()?;
+        tokens.info(&token).await?.email
+    };
+    let email = tokio::time::timeout(PATIENCE, asked).await;
+    known_as(identity, email.ok().flatten())
+}
+
+/// Whose a token is, where the credential itself does not say it and Google does.
+fn known_as(identity: Identity, owner: Option<String>) -> Identity {
+    match (identity, owner) {
+        (Identity::TokenHolder | Identity::Person, Some(email)) => Identity::Account(email),
+        (identity, _) => identity,
+    }
+}
+
+/// What an image is, in a few words.
+fn described(image: &Image) -> String {
+    match image.names.as_slice() {
+        [] => "it can be read".to_owned(),
+        names => format!("it can be read, and calls itself {}", names.join(", ")),
+    }
+}
+
 /// How long is waited for what is only asked to know more, such as the one check of a push.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -334,12 +496,14 @@ pub async fn preflight(
     let Ok(credential @ Credential::Tokens(_)) = credentials.for_destination(endpoint).await else {
         return Ok(());
     };
-    let identity = credential.identity();
-    let Ok(google) = Google::new(credential, network) else {
+    let Ok(google) = Google::new(credential.clone(), network) else {
         return Ok(());
     };
     match may(&google.impatient(), place).await {
-        Some(may) if may.read && !may.write => Err(repository::role(place, &identity, &may, true)),
+        Some(may) if may.read && !may.write => {
+            let identity = owner(&credential).await;
+            Err(repository::role(place, &identity, &may, true))
+        }
         Some(_) | None => Ok(()),
     }
 }

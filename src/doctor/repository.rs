@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::{Examination, Finding, Verdict};
 use crate::auth::Identity;
+use crate::error::causes;
 use crate::google::{Api, Google, GoogleError};
 use crate::reference::{Endpoint, HostKind, Place};
 
@@ -51,6 +52,7 @@ struct DockerConfig {
 pub(super) async fn examine(
     into: &mut Examination,
     google: &Google,
+    identity: &Identity,
     endpoint: &Endpoint,
     place: &Place,
     is_source: bool,
@@ -70,13 +72,12 @@ pub(super) async fn examine(
             }
         }
         Err(error) if error.is_service_disabled() => {
-            let off = Verdict::found(Finding::ApiOff(place.clone()));
-            into.push("API", place.project.clone(), off);
+            api_off(into, &error, place);
             return;
         }
         Err(error) if error.is_not_found() => {
             into.good("API", &place.project, "Artifact Registry is enabled");
-            let verdict = missing(google, endpoint, place).await;
+            let verdict = missing(google, identity, endpoint, place).await;
             into.push("repository", of, verdict);
             return;
         }
@@ -91,7 +92,20 @@ pub(super) async fn examine(
             &format!("not looked at: {}", told(&error)),
         ),
     }
-    permissions(into, google, endpoint, place, is_source).await;
+    permissions(into, google, identity, endpoint, place, is_source).await;
+}
+
+/// The API is off in the project that Google says it asked, which may be the quota project.
+fn api_off(into: &mut Examination, error: &GoogleError, place: &Place) {
+    let is_project = |name: &&str| {
+        let inside = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b':');
+        !name.is_empty() && name.bytes().all(inside)
+    };
+    let consumer = error.metadata("consumer");
+    let consumer = consumer.and_then(|name| name.strip_prefix("projects/"));
+    let project = consumer.filter(is_project).unwrap_or(&place.project);
+    let off = Verdict::found(Finding::ApiOff(project.to_owned()));
+    into.push("API", project.to_owned(), off);
 }
 
 fn of_kind(place: &Place, repository: &Repository, is_source: bool) -> Verdict {
@@ -117,7 +131,12 @@ fn of_kind(place: &Place, repository: &Repository, is_source: bool) -> Verdict {
 }
 
 /// A repository that is not there: whether this push makes it, or it is somewhere else.
-async fn missing(google: &Google, endpoint: &Endpoint, place: &Place) -> Verdict {
+async fn missing(
+    google: &Google,
+    identity: &Identity,
+    endpoint: &Endpoint,
+    place: &Place,
+) -> Verdict {
     let is_gcr = matches!(endpoint.kind(), HostKind::Gcr { .. });
     if is_gcr {
         let path = format!("v1/projects/{}:testIamPermissions", place.project);
@@ -154,13 +173,14 @@ async fn missing(google: &Google, endpoint: &Endpoint, place: &Place) -> Verdict
         place: place.clone(),
         elsewhere,
         is_made_by_push: is_gcr,
-        identity: google.credential().identity(),
+        identity: identity.clone(),
     })
 }
 
 async fn permissions(
     into: &mut Examination,
     google: &Google,
+    identity: &Identity,
     endpoint: &Endpoint,
     place: &Place,
     is_source: bool,
@@ -172,6 +192,10 @@ async fn permissions(
             into.push("token", of, narrow(google, is_source));
             return;
         }
+        Err(error) if error.is_service_disabled() => {
+            api_off(into, &error, place);
+            return;
+        }
         Err(error) => {
             into.note(
                 "permissions",
@@ -181,8 +205,7 @@ async fn permissions(
             return;
         }
     };
-    let identity = google.credential().identity();
-    let lacks = |writes| Verdict::found(role(place, &identity, &may, writes));
+    let lacks = |writes| Verdict::found(role(place, identity, &may, writes));
     let good = |text: &str| Verdict::Good(text.to_owned());
     if !is_source {
         let verdict = match may.write {
@@ -227,10 +250,11 @@ pub(super) fn role(place: &Place, identity: &Identity, may: &May, writes: bool) 
     }
 }
 
-/// What an API said, in one sentence.
+/// What an API said, in one sentence; where it said nothing, what kept the request from it.
 fn told(error: &GoogleError) -> String {
-    match error.message() {
-        "" => error.to_string(),
-        message => message.to_owned(),
+    match (error.message(), causes(error).pop()) {
+        ("", Some(cause)) => format!("{error}: {cause}"),
+        ("", None) => error.to_string(),
+        (message, _) => message.to_owned(),
     }
 }

@@ -42,12 +42,24 @@ impl Registry {
         }
     }
 
-    /// True when this credential could push to `repository`: an upload is opened and given up at
-    /// once. Whatever else the registry says counts as no.
+    /// True when this credential could push to `repository`. Whatever else the registry says counts
+    /// as no.
     pub async fn can_push(&self, repository: &str) -> bool {
-        let Ok(answer) = self.start_upload(repository).await else {
-            return false;
-        };
+        self.open_and_cancel_upload(repository).await.is_ok()
+    }
+
+    /// Asks for what a push asks for first: an upload, which is given up at once.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses.
+    pub async fn probe_upload(&self, repository: &str) -> Result<(), RegistryError> {
+        let probe = || self.open_and_cancel_upload(repository);
+        self.retries.apart().run(probe).await
+    }
+
+    async fn open_and_cancel_upload(&self, repository: &str) -> Result<(), RegistryError> {
+        let answer = self.start_upload(repository).await?;
         let url = answer.url();
         let session = answer
             .headers()
@@ -68,6 +80,6 @@ impl Registry {
             };
             drop(self.transport.send(ask, &self.retries.pace, |r| r).await);
         }
-        true
+        Ok(())
     }
 }

@@ -2,6 +2,8 @@
 
 use standin::{Behaviour, Fault, FaultAction, NotMigrated, RequestKind};
 
+use crate::mirror::{PLAIN, seed};
+use crate::support::docker_registry::{DockerRegistry, PASSWORD, USER};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::images::{Layout, Packed, Picture};
 use crate::support::run::{Outcome, Run};
@@ -217,11 +219,11 @@ fn an_api_that_is_off_is_told() {
     host        gcr.io           ok      it answers as a registry
     clock       gcr.io           ok      it goes as the host's
     sign-in     gcr.io/acme/app  ok      the registry takes the credential
-    API         acme             failed  the Artifact Registry API is not enabled in `acme`
+    API         123456789012     failed  the Artifact Registry API is not enabled in `123456789012`
 
-    error: the Artifact Registry API is not enabled in `acme`
+    error: the Artifact Registry API is not enabled in `123456789012`
 
-    hint: enable it: `gcloud services enable artifactregistry.googleapis.com --project=acme`; it takes a few minutes to be known everywhere
+    hint: enable it: `gcloud services enable artifactregistry.googleapis.com --project=123456789012`; it takes a few minutes to be known everywhere
     ");
 }
 
@@ -371,8 +373,8 @@ fn a_check_that_cannot_be_made_is_a_note() {
     host         gcr.io           ok      it answers as a registry
     clock        gcr.io           ok      it goes as the host's
     sign-in      gcr.io/acme/app  ok      the registry takes the credential
-    repository   gcr.io/gcr.io    note    not looked at: GET https://artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io
-    permissions  gcr.io/gcr.io    note    not looked at: POST https://artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io:testIamPermissions
+    repository   gcr.io/gcr.io    note    not looked at: GET https://artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io: tunnel error: unsuccessful
+    permissions  gcr.io/gcr.io    note    not looked at: POST https://artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io:testIamPermissions: tunnel error: unsuccessful
     ");
 }
 
@@ -380,6 +382,9 @@ fn a_check_that_cannot_be_made_is_a_note() {
 fn another_registry_is_examined_as_far_as_it_lets() {
     let google = google();
     let address = google.standin.plain_address();
+    let mut layout = Layout::default();
+    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    seed(&google.standin, PLAIN, "app", &layout, &root, "1");
     let run = Run::command("doctor")
         .set("image", format!("docker://{address}/app:1"))
         .set("tags", format!("{address}/other:1"));
@@ -388,10 +393,165 @@ fn another_registry_is_examined_as_far_as_it_lets() {
     credential  127.0.0.1:[PORT]        ok      anonymously
     host        127.0.0.1:[PORT]        ok      it answers as a registry
     sign-in     127.0.0.1:[PORT]/other  ok      the registry takes the credential
+    upload      127.0.0.1:[PORT]/other  ok      it may be pushed to
     credential  127.0.0.1:[PORT]        ok      anonymously
     host        127.0.0.1:[PORT]        ok      it answers as a registry
-    sign-in     127.0.0.1:[PORT]/app    ok      the registry takes the credential
+    image       127.0.0.1:[PORT]/app:1  ok      it can be read
     ");
+}
+
+#[test]
+fn a_password_that_is_wrong_or_missing_is_told() {
+    let registry = DockerRegistry::with_login();
+    let address = registry.address();
+    let wrong = run_with_login(address, "wrong");
+    insta::assert_snapshot!(read(&wrong.fails_with(3)), @"
+    CHECK       OF                   RESULT  DETAIL
+    credential  127.0.0.1:[PORT]      ok      as `robot`, by `docker_config`
+    host        127.0.0.1:[PORT]      ok      it answers as a registry
+    sign-in     127.0.0.1:[PORT]/app  failed  authentication required
+
+    error: could not sign in to `127.0.0.1:[PORT]`
+      caused by: POST http://127.0.0.1:[PORT]/v2/app/blobs/uploads/: 401 UNAUTHORIZED
+      caused by: authentication required
+
+    hint: the registry does not take the password of `robot` that `docker_config` has for it
+    ");
+    let none = Run::command("doctor")
+        .set("tags", format!("{address}/app:1"))
+        .fails_with(3);
+    assert!(
+        none.stdout.contains("sign-in     127.0.0.1"),
+        "{}",
+        none.stdout
+    );
+    assert!(
+        !none.stdout.contains("takes the credential"),
+        "{}",
+        none.stdout
+    );
+    let right = run_with_login(address, PASSWORD).succeeds();
+    assert!(
+        right.stdout.contains("it may be pushed to"),
+        "{}",
+        right.stdout
+    );
+    assert!(registry.is_untouched());
+}
+
+/// The doctor with a Docker config's login for a registry.
+fn run_with_login(address: &str, password: &str) -> Run {
+    use base64::Engine as _;
+    let auth = base64::prelude::BASE64_STANDARD.encode(format!("{USER}:{password}"));
+    let config = serde_json::json!({"auths": {address: {"auth": auth}}});
+    Run::command("doctor")
+        .set("docker_config", config.to_string())
+        .set("tags", format!("{address}/app:1"))
+}
+
+#[test]
+fn a_local_image_is_looked_at() {
+    let registry = DockerRegistry::start();
+    let run = |image: &str| {
+        Run::command("doctor")
+            .file("image.tar", layout_archive())
+            .file("notes.txt", "no image")
+            .set("image", image)
+            .set("tags", format!("{}/app:1", registry.address()))
+    };
+    let good = run("image.tar").succeeds();
+    assert!(
+        good.stdout.contains("image       image.tar"),
+        "{}",
+        good.stdout
+    );
+    let bad = run("notes.txt").fails_with(2);
+    assert!(bad.stdout.contains("failed"), "{}", bad.stdout);
+    let none = run("nothing.tar").run();
+    assert_ne!(none.code, 0);
+    assert!(
+        none.stdout.contains("it may be pushed to"),
+        "{}",
+        none.stdout
+    );
+    // A source that is a registry is read as well.
+    let source = format!("docker://{}/nothing:1", registry.address());
+    let missing = run(&source).fails_with(2);
+    assert!(missing.error().contains("nothing:1"), "{}", missing.stderr);
+}
+
+fn layout_archive() -> Vec<u8> {
+    let mut layout = Layout::default();
+    let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    layout.list(&manifest, Some("app:1"));
+    layout.archive()
+}
+
+/// A refusal of Google's: the API is off in a project that is known by its number.
+fn api_off(number: &str) -> FaultAction {
+    let body = serde_json::json!({"error": {
+        "code": 403, "status": "PERMISSION_DENIED",
+        "message": format!("Artifact Registry API has not been used in project {number} before or it is disabled."),
+        "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "SERVICE_DISABLED", "domain": "googleapis.com",
+            "metadata": {"service": "artifactregistry.googleapis.com", "consumer": format!("projects/{number}")}}],
+    }});
+    FaultAction::Status {
+        code: 403,
+        retry_after: None,
+        body: Some(body.to_string()),
+        headers: Vec::new(),
+    }
+}
+
+#[test]
+fn an_api_that_a_permission_question_alone_tells_to_be_off_is_a_failure() {
+    let google = google();
+    let off = Fault::always(RequestKind::Api, api_off("777"));
+    google.standin.fault(off.path(":testIamPermissions"));
+    google.standin.grant(
+        ACCOUNT,
+        "roles/artifactregistry.writer",
+        "projects/acme/locations/us/repositories/containers",
+    );
+    let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/containers/app:1");
+    let told = read(&run.fails_with(1));
+    assert!(told.contains("not enabled in `777`"), "{told}");
+    assert!(told.contains("--project=777"), "{told}");
+}
+
+#[test]
+fn a_person_s_token_is_told_with_the_person_s_binding() {
+    let google = google();
+    let run = google
+        .reach(Run::command("doctor"))
+        .set(
+            "access_token",
+            google.standin.access_token("ann@example.com"),
+        )
+        .set("tags", "us-docker.pkg.dev/acme/containers/app:1");
+    let told = read(&run.fails_with(3));
+    assert!(told.contains("--member=user:ann@example.com"), "{told}");
+    assert!(!told.contains("ACCOUNT"), "{told}");
+}
+
+#[test]
+fn a_stopped_run_tells_how_far_it_was() {
+    let google = google();
+    let stall = Fault::always(RequestKind::Token, FaultAction::StallResponseAt(0));
+    google.standin.fault(stall);
+    let running = doctor(&google).set("tags", "gcr.io/acme/app:1").start();
+    google.standin.wait_for(|requests| {
+        requests
+            .iter()
+            .any(|request| request.kind == RequestKind::Token)
+    });
+    running.signal("TERM");
+    let outcome = running.wait();
+    assert_eq!(
+        outcome.error().lines().next().unwrap(),
+        "error: stopped by SIGTERM while `gcr.io/acme/app` was checked, with 3 checks made before"
+    );
 }
 
 #[test]
