@@ -23,7 +23,11 @@ impl Google {
     }
 
     pub fn with(behaviour: Behaviour) -> Self {
-        let standin = Standin::builder().behaviour(behaviour).start();
+        Self::of(Standin::builder().behaviour(behaviour).start())
+    }
+
+    /// Makes one of a stand-in that nobody has touched yet.
+    pub fn of(standin: Standin) -> Self {
         standin.grant(
             ACCOUNT,
             "roles/artifactregistry.createOnPushWriter",
