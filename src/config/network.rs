@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::defaults;
 use super::fault::{Faults, quoted};
 use super::inputs::Given;
 use super::paths::Paths;
@@ -26,7 +25,8 @@ pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> 
         let bounds = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
         faults.take("finish_timeout", duration(text, bounds))
     });
-    let stall_timeout = stall_timeout.unwrap_or(defaults::STALL_TIMEOUT);
+    let default = Network::default();
+    let stall_timeout = stall_timeout.unwrap_or(default.stall_timeout);
     let retry_timeout = given.inputs.retry_timeout.as_deref().and_then(|text| {
         let bounds = Duration::ZERO..=Duration::from_secs(60 * 60);
         faults.take("retry_timeout", duration(text, bounds))
@@ -37,12 +37,12 @@ pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> 
         client_identity: client_identity(given, paths, faults).map(Arc::new),
         certs_d: certs_d(given),
         insecure_registries: insecure_registries(given, faults),
-        connect_timeout: defaults::CONNECT_TIMEOUT,
         stall_timeout,
-        finish_timeout: finish_timeout.unwrap_or(defaults::FINISH_TIMEOUT.max(stall_timeout)),
-        retry_timeout: retry_timeout.unwrap_or(defaults::RETRY_TIMEOUT),
+        finish_timeout: finish_timeout.unwrap_or(default.finish_timeout.max(stall_timeout)),
+        retry_timeout: retry_timeout.unwrap_or(default.retry_timeout),
         in_action: paths.are_of_action(),
         paces: Paces::new(requests_per_minute(given, faults)),
+        ..default
     }
 }
 

@@ -66,6 +66,27 @@ pub struct Network {
     pub paces: Paces,
 }
 
+impl Default for Network {
+    /// No proxy, the system's roots alone, and the time-outs that hold when nothing is said.
+    fn default() -> Self {
+        Self {
+            proxies: Proxies::default(),
+            ca_certificates: Certificates::default(),
+            client_identity: None,
+            certs_d: Vec::new(),
+            insecure_registries: Vec::new(),
+            connect_timeout: Duration::from_secs(15),
+            stall_timeout: Duration::from_secs(60),
+            // On an object store a registry may copy a large blob before it answers.
+            finish_timeout: Duration::from_secs(10 * 60),
+            // Some times the minute that Google counts a quota over.
+            retry_timeout: Duration::from_secs(5 * 60),
+            in_action: false,
+            paces: Paces::default(),
+        }
+    }
+}
+
 /// The proxies of the environment, as curl and Go read them. `Debug` shows none of their addresses,
 /// because one may hold a password.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use reqwest::Url;
 use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, LINK, RETRY_AFTER, WWW_AUTHENTICATE};
 
-use super::challenge::{Challenge, read_challenge};
+use super::challenge::{Challenge, Realms, read_challenge};
 use super::download::starts_at;
 use super::pages::next_page;
 use super::retry::retry_after;
@@ -22,19 +22,25 @@ pub fn headers(bytes: &[u8]) {
     for name in [WWW_AUTHENTICATE, LINK, RETRY_AFTER, CONTENT_RANGE] {
         headers.insert(name, value.clone());
     }
-    let google = "gcr.io".parse();
-    if let Ok(Ok(Challenge::Bearer { realm, .. })) =
-        google.map(|google| read_challenge(&headers, &google, true))
-    {
+    let realms = |host: &str| {
+        let endpoint = host.parse().ok()?;
+        Some(Realms {
+            endpoint,
+            is_https: true,
+            insecure_registries: Vec::new(),
+        })
+    };
+    let realm = |host| match read_challenge(&headers, &realms(host)?) {
+        Ok(Challenge::Bearer { realm, .. }) => Some(realm),
+        Ok(Challenge::None | Challenge::Basic) | Err(_) => None,
+    };
+    if let Some(realm) = realm("gcr.io") {
         assert_eq!(
             (realm.scheme(), realm.host_str()),
             ("https", Some("gcr.io"))
         );
     }
-    let other = "r.example".parse();
-    if let Ok(Ok(Challenge::Bearer { realm, .. })) =
-        other.map(|other| read_challenge(&headers, &other, true))
-    {
+    if let Some(realm) = realm("r.example") {
         assert_eq!(realm.scheme(), "https");
     }
     if let Ok(current) = Url::parse("https://r.example/v2/a/tags/list?n=2")

@@ -650,23 +650,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_server_that_never_answered_is_not_waited_for_as_one_that_has() {
-        use crate::network::RegistryClients;
+        use crate::network::Network;
         use crate::registry::{Retry, Retryable as _};
 
         // The port that discards what it gets is served by nobody any more.
         let away: Url = "http://127.0.0.1:9/token".parse().unwrap();
-        let client = reqwest::Client::builder().tls_certs_only([]);
-        let client = client.build().unwrap();
+        let endpoint: Endpoint = "127.0.0.1:5000".parse().unwrap();
         let tokens = |root: &str| {
             Tokens::new(
                 root.parse().unwrap(),
                 Credential::Anonymous,
-                Transport::new(RegistryClients {
-                    requests: client.clone(),
-                    uploads: client.clone(),
-                }),
+                Transport::new(Network::default().registry_clients(&endpoint).unwrap()),
                 Realms {
-                    endpoint: "127.0.0.1:5000".parse().unwrap(),
+                    endpoint: endpoint.clone(),
                     is_https: false,
                     insecure_registries: Vec::new(),
                 },

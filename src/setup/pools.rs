@@ -29,9 +29,10 @@ impl Setup<'_> {
         };
         // It was made meanwhile, or its name is taken by one that is deleted.
         match self.found(&self.pool_path(&pool.id)).await? {
-            Some(found) if found.is_deleted() && !found.is_ours() => {
-                Err(SetupError::ForeignPool(pool.id.clone(), self.request.project.clone()))
-            }
+            Some(found) if found.is_deleted() && !found.is_ours() => Err(SetupError::ForeignPool(
+                pool.id.clone(),
+                self.request.project.clone(),
+            )),
             Some(found) if found.is_deleted() => self.restore_pool(pool).await,
             Some(found) if found.disabled => self.enable_pool(pool).await,
             Some(_) => Ok(()),

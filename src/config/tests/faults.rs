@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use super::*;
 use crate::compress::Method;
 use crate::config::{Compression, Concurrency, LogFormat, VARIABLES, Verify, defaults};
+use crate::network::Network;
 
 #[test]
 fn an_empty_environment_is_told_what_to_give() {
@@ -207,7 +208,10 @@ fn an_empty_value_is_an_absent_one() {
     );
     assert_eq!(request.verify, Verify::Listing);
     assert_eq!(request.concurrency, defaults::CONCURRENCY);
-    assert_eq!(request.network.stall_timeout, defaults::STALL_TIMEOUT);
+    assert_eq!(
+        request.network.stall_timeout,
+        Network::default().stall_timeout
+    );
     assert_eq!(request.console.log_format, LogFormat::Plain);
     assert_eq!(request.report_file, None);
     assert_eq!(request.ci, None);

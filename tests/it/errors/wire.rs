@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use gcr_push::auth::Credential;
 use gcr_push::digest::Digest;
 use gcr_push::error::{Hint as _, write_chain};
-use gcr_push::network::{Network, Paces, Proxies};
+use gcr_push::network::Network;
 use gcr_push::registry::Registry;
 use std::time::Duration;
 
@@ -20,17 +20,10 @@ use crate::support::google::Google;
 fn an_image_that_cannot_be_read_while_it_is_sent_is_no_fault_of_the_connection() {
     let google = Google::start();
     let network = Network {
-        proxies: Proxies::default(),
-        ca_certificates: gcr_push::network::Certificates::default(),
-        client_identity: None,
-        certs_d: Vec::new(),
-        insecure_registries: Vec::new(),
         connect_timeout: Duration::from_secs(10),
         stall_timeout: Duration::from_secs(10),
-        finish_timeout: Duration::from_secs(10),
         retry_timeout: Duration::ZERO,
-        in_action: false,
-        paces: Paces::default(),
+        ..Network::default()
     };
     let endpoint = google.standin.plain_address().parse().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use gcr_push::config::{ImageSource, defaults};
+use gcr_push::config::ImageSource;
 use gcr_push::digest::Digest;
 use gcr_push::error::{Hint as _, write_chain};
-use gcr_push::network::{Certificates, Network, Paces, Proxies};
+use gcr_push::network::Network;
 use gcr_push::source::{Content, Source, SourceError, Tree, Unpacked};
 use tempfile::TempDir;
 
@@ -96,19 +96,7 @@ fn open(source: ImageSource) -> Result<Source, SourceError> {
 }
 
 fn open_with(source: &ImageSource, spool: &Path) -> Result<Source, SourceError> {
-    let network = Network {
-        proxies: Proxies::default(),
-        ca_certificates: Certificates::default(),
-        client_identity: None,
-        certs_d: Vec::new(),
-        insecure_registries: Vec::new(),
-        connect_timeout: defaults::CONNECT_TIMEOUT,
-        stall_timeout: defaults::STALL_TIMEOUT,
-        finish_timeout: defaults::FINISH_TIMEOUT,
-        retry_timeout: defaults::RETRY_TIMEOUT,
-        in_action: false,
-        paces: Paces::default(),
-    };
+    let network = Network::default();
     run(Source::open(source, &network, spool))
 }
 
