@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -73,9 +73,16 @@ impl UploadProgress {
     ) -> ByteStream {
         let progress = Arc::clone(self);
         stream::poll_fn(move |context| {
-            let polled = body.poll_next_unpin(context);
-            let is_starved = polled.is_pending();
-            progress.is_starved.store(is_starved, Ordering::Relaxed);
+            // Set before the body is asked, so that a wake-up in between is not lost.
+            progress.is_starved.store(true, Ordering::Relaxed);
+            let waker = Waker::from(Arc::new(BodyWaker {
+                progress: Arc::clone(&progress),
+                waker: context.waker().clone(),
+            }));
+            let polled = body.poll_next_unpin(&mut Context::from_waker(&waker));
+            if polled.is_ready() {
+                progress.is_starved.store(false, Ordering::Relaxed);
+            }
             if let Poll::Ready(Some(Ok(piece))) = &polled {
                 let length = piece.len() as u64;
                 host.fetch_add(length, Ordering::Relaxed);
@@ -125,6 +132,19 @@ impl UploadProgress {
                 return Stall::Body(limits.stall);
             }
         }
+    }
+}
+
+/// Notices that a body can go on, even where a connection that is full does not ask it again.
+struct BodyWaker {
+    progress: Arc<UploadProgress>,
+    waker: Waker,
+}
+
+impl Wake for BodyWaker {
+    fn wake(self: Arc<Self>) {
+        self.progress.is_starved.store(false, Ordering::Relaxed);
+        self.waker.wake_by_ref();
     }
 }
 
@@ -208,6 +228,24 @@ mod tests {
     }
 
     const NEVER: u64 = 1_000_000;
+
+    /// A connection that is full does not ask its body again, however much there is to send.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_ready_is_no_excuse_for_a_connection_that_is_full() {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let progress = Arc::new(UploadProgress::new(SIZE));
+        let bytes = stream::poll_fn(move |context| receiver.poll_recv(context)).boxed();
+        let mut body = progress.watch(bytes, Arc::default());
+        let asked = tokio::time::timeout(Duration::from_millis(1), body.next()).await;
+        assert!(asked.is_err());
+        sender.send(Ok(Bytes::from_static(b"x"))).unwrap();
+        let taken = || Taken {
+            handed_over: 0,
+            unacknowledged: 0,
+        };
+        let stall = progress.stalled(taken, LIMITS, || {}).await;
+        assert_eq!(stall, Stall::Body(LIMITS.stall));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stands_still_is_given_up() {
