@@ -3,8 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -90,8 +91,11 @@ impl Upload<'_> {
 
 /// The bytes of a blob on their way, and what is seen of them there.
 struct Outgoing {
-    /// `None` once the body is being sent.
+    /// `None` once the upload has ended. A connection that hangs may keep its end of the body, which
+    /// others that share the read must not wait for.
     body: Arc<Mutex<Option<ByteStream>>>,
+    /// True once the body is being sent.
+    is_spent: Arc<AtomicBool>,
     progress: Arc<UploadProgress>,
     /// What the source failed with.
     unreadable: Arc<Mutex<Option<io::Error>>>,
@@ -387,6 +391,17 @@ impl Registry {
     }
 }
 
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        drop(
+            self.body
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+    }
+}
+
 impl Outgoing {
     fn new(body: ByteStream, size: u64, total: Arc<AtomicU64>) -> Self {
         let progress = Arc::new(UploadProgress::new(size));
@@ -400,6 +415,7 @@ impl Outgoing {
         });
         Self {
             body: Arc::new(Mutex::new(Some(body.boxed()))),
+            is_spent: Arc::default(),
             progress,
             unreadable,
         }
@@ -407,20 +423,25 @@ impl Outgoing {
 
     /// A body that takes up the bytes after `hold`, unless the answer comes before.
     fn body(&self, hold: Duration) -> Body {
-        let slot = Arc::clone(&self.body);
+        let (body, is_spent) = (Arc::clone(&self.body), Arc::clone(&self.is_spent));
         let bytes = stream::once(async move {
             if !hold.is_zero() {
                 tokio::time::sleep(hold).await;
             }
-            let body = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-            body.unwrap_or_else(|| stream::empty().boxed())
+            is_spent.store(true, Ordering::Relaxed);
+            stream::poll_fn(move |context| {
+                let mut body = body.lock().unwrap_or_else(PoisonError::into_inner);
+                match &mut *body {
+                    Some(body) => body.poll_next_unpin(context),
+                    None => Poll::Ready(None),
+                }
+            })
         });
         Body::wrap_stream(bytes.flatten())
     }
 
     fn is_spent(&self) -> bool {
-        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
-        body.is_none()
+        self.is_spent.load(Ordering::Relaxed)
     }
 
     fn fault(&self) -> Option<io::Error> {
