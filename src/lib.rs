@@ -353,11 +353,6 @@ async fn list_images(
         };
         match found.await {
             Ok(found) => listed.push(found),
-            // What is public is listed to anybody; of anything else it is the credential that lacks.
-            Err(error) if error.exit_code() == error::ExitCode::Denied => {
-                let lacking = credentials.check(&[listing.endpoint().clone()]).await;
-                errors.push(lacking.err().map_or(error, Error::Auth));
-            }
             Err(error) => errors.push(error),
         }
     }

@@ -137,8 +137,10 @@ impl Refusal {
     }
 
     /// True where it is RBAC that refuses: where a role is missing.
+    /// The API server names the user and what it cannot do; an access review names neither.
     fn is_of_rbac(&self) -> bool {
-        self.user().is_some() && self.message.contains(" cannot ")
+        let is_reviewed = self.message.starts_with('`') && self.message.ends_with("is not allowed");
+        is_reviewed || self.user().is_some() && self.message.contains(" cannot ")
     }
 
     /// The admission webhook or policy that refuses, where it is one.

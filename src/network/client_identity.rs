@@ -121,7 +121,7 @@ impl HostCertificates {
         for file in files {
             match file.extension().and_then(|extension| extension.to_str()) {
                 Some("crt") => {
-                    let roots = parsed(&file, |pem| Certificates::parse(pem))?;
+                    let roots = parsed(&file, Certificates::parse)?;
                     found.roots.extend(roots.own().cloned());
                 }
                 Some("cert") if found.identity.is_none() => {

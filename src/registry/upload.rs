@@ -148,7 +148,7 @@ impl Registry {
                 self.redirected.leave(&upload, next);
                 let (shown, status) = (self.shown_url(&upload, &url), answer.status());
                 let refusal = RegistryError::refused(Method::PUT, shown, status, &[]);
-                return Err(refusal.at(&url).to_be_sent_again());
+                return Err(refusal.at(&url).worth_sending_again());
             }
             url = next;
         }
@@ -305,7 +305,7 @@ impl Registry {
             };
             return Err(match status {
                 StatusCode::UNAUTHORIZED if url.origin() == self.root.origin() => {
-                    refusal.to_be_sent_again()
+                    refusal.worth_sending_again()
                 }
                 _ => refusal,
             });

@@ -330,7 +330,7 @@ fn with_step_debugging_details_are_debug_lines() {
     let line = seen
         .debug
         .iter()
-        .find(|line| line.starts_with("sending sha256:"));
+        .find(|line| line.starts_with("PUT https://gcr.io/v2/acme/app/manifests/1: 201"));
     assert!(line.is_some(), "{:?}", seen.debug);
 }
 

@@ -146,7 +146,9 @@ fn the_trace_of_a_job_shows_every_detail_and_no_secret() {
     let google = Google::start();
     let outcome = push(&google).variable("CI_DEBUG_TRACE", "true").succeeds();
     assert!(
-        outcome.stderr.contains("sending sha256:"),
+        outcome
+            .stderr
+            .contains("DEBUG\u{1b}[0m PUT https://gcr.io/v2/acme/app/manifests/1: 201"),
         "{}",
         outcome.stderr
     );

@@ -93,7 +93,7 @@ fn each_foreign_protocol_crate_is_known_to_one_file() {
         &mut sources,
     );
     for (name, home) in [
-        ("yup_oauth2::", "src/auth/google.rs"),
+        ("yup_oauth2::", "src/auth/signer.rs"),
         ("envy::", "src/config/inputs.rs"),
         ("oci_distribution::", "src/manifest/mod.rs"),
         ("kube::", "src/kubernetes/"),

@@ -65,7 +65,9 @@ fn without_a_login_the_hint_asks_for_one_and_blames_no_password() {
     let address = google.standin.plain_address();
     let error = push(&address).fails_with(3).stderr;
     assert!(
-        error.contains(&format!("give a login for `{address}` in `docker_config`")),
+        error.contains(&format!(
+            "give a login for `{address}` in `username` and `password`"
+        )),
         "{error}"
     );
     let wrong = login(&address).replace("dTpw", "dTp3cm9uZw==");
@@ -222,7 +224,7 @@ fn a_host_of_uploads_that_cannot_be_reached_is_named() {
     let error = push(&google.standin.plain_address()).fails_with(4).stderr;
     assert!(error.contains("(sent on to `127.0.0.1:9`)"), "{error}");
     assert!(
-        error.contains("check that `127.0.0.1:9` is right"),
+        error.contains("keeps its blobs at `127.0.0.1:9`, which has to be reached from here too"),
         "{error}"
     );
     assert!(!error.contains("SECRET"), "{error}");

@@ -25,13 +25,13 @@ pub(super) use redacted::redacted;
 /// A request to a registry that did not do what it was sent for.
 #[derive(Debug, thiserror::Error)]
 pub struct RegistryError {
-    method: Method,
+    method: Box<Method>,
     url: Box<Url>,
     asker: Option<Box<Asker>>,
     /// The other host that the registry sent the request on to.
     sent_on_to: Option<Box<str>>,
     /// How often it was tried and for how long, where more than once.
-    tries: Option<(u32, Duration)>,
+    tries: Option<Box<(u32, Duration)>>,
     outcome: Box<Outcome>,
     #[source]
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -100,7 +100,7 @@ impl std::fmt::Display for RegistryError {
                 (None, None) => {}
             }
         }
-        match self.tries {
+        match self.tries.as_deref() {
             Some((times, during)) if during.as_secs() > 0 => {
                 write!(formatter, " ({times} tries in {} s)", during.as_secs())
             }
@@ -123,7 +123,7 @@ impl RegistryError {
     pub(super) fn refused(method: Method, url: Url, status: StatusCode, body: &[u8]) -> Self {
         let (code, sentence) = read_envelope(body);
         Self {
-            method,
+            method: Box::new(method),
             url: Box::new(url),
             asker: None,
             sent_on_to: None,
@@ -154,7 +154,7 @@ impl RegistryError {
 
     /// The same refusal of an upload, which goes another way when it is sent again: with a new
     /// token, or to where the registry redirects it.
-    pub(super) fn to_be_sent_again(mut self) -> Self {
+    pub(super) fn worth_sending_again(mut self) -> Self {
         if let Outcome::Refused {
             has_another_way, ..
         } = &mut *self.outcome
@@ -249,7 +249,7 @@ impl RegistryError {
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self {
-            method,
+            method: Box::new(method),
             url: Box::new(url),
             asker: None,
             sent_on_to: None,
@@ -317,7 +317,7 @@ impl RegistryError {
 
     /// Notes how often it was tried.
     pub(crate) fn note_tries(&mut self, times: u32, during: Duration) {
-        self.tries = (times > 1).then_some((times, during));
+        self.tries = (times > 1).then(|| Box::new((times, during)));
     }
 
     /// True when the registry's sentence names this digest.

@@ -70,7 +70,7 @@ impl RegistryError {
         };
         let says = |word: &str| sentence.as_ref().is_some_and(|text| text.contains(word));
         let code = self.code();
-        self.method == reqwest::Method::PUT
+        *self.method == reqwest::Method::PUT
             && self.url.path().contains("/manifests/")
             && match status.as_u16() {
                 415 => true,
