@@ -222,6 +222,9 @@ impl Tokens {
             }
             Err(_) => return Ok(()),
         };
+        if self.leads_away(&known, &asked) {
+            return Ok(());
+        }
         if asked != known {
             tracing::debug!("{repository} asks for another login than the registry's root does");
             let mut challenges = lock(&self.challenges);
@@ -230,6 +233,20 @@ impl Tokens {
             lock(&self.current).retain(|scope, _| scope.repository != repository);
         }
         Ok(())
+    }
+
+    /// True for a challenge that sends the login to another host than the one that is known already: a
+    /// registry that has said where it is shown does not move it elsewhere with a later answer.
+    fn leads_away(&self, known: &Challenge, asked: &Challenge) -> bool {
+        let Challenge::Bearer { realm, .. } = asked else {
+            return false;
+        };
+        let is_known = match known {
+            Challenge::None => true,
+            Challenge::Basic => false,
+            Challenge::Bearer { realm: own, .. } => own.origin() == realm.origin(),
+        };
+        !is_known && realm.origin() != self.root.origin()
     }
 
     fn challenge(&self, repository: &str) -> Challenge {

@@ -277,6 +277,13 @@ fn help_reads_like_this() {
       ca_certificates
           More certificate authorities to trust, on every connection: PEM text, or a path to it; default
           the system's alone.
+      client_certificate
+          Certificate for registries that ask for one, never shown to Google's: PEM text, or a path to
+          it; default what Docker's and Podman's `certs.d/HOST[:PORT]` folders hold. Needs `client_key`,
+          unless the key stands in the same file.
+      client_key *
+          Private key of `client_certificate`, without a passphrase: PEM text, or a path to it. Needs
+          `client_certificate`.
       insecure_registries
           List of hosts that may be spoken to over plain HTTP, such as `registry.example.com:5000`;
           never Google's; this machine needs no mention.
@@ -293,7 +300,7 @@ fn help_reads_like_this() {
       dotenv_file
           File for the results as `NAME=value` lines, such as `push.env`, for GitLab's
           `artifacts:reports:dotenv`: PUSHED_DIGEST, PUSHED_IMAGE, PUSHED_REFERENCE, PUSHED_REFERENCES,
-          PUSHED_BYTES, SKIPPED_BYTES; default none.
+          PUSHED_BYTES, SKIPPED_BYTES, and after a failure PUSH_FAILED; default none.
 
     HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY hold for every connection. DOCKER_HOST says where
     the engine of `docker-daemon:` answers; default `unix:///var/run/docker.sock`.

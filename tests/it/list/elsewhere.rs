@@ -157,7 +157,10 @@ fn what_is_public_at_google_is_listed_without_a_credential() {
     let listed = list("gcr.io/distroless/static").succeeds();
     assert_eq!(rows(&listed)[0][1], "latest");
     let refused = list("gcr.io/acme/app").fails_with(3).error();
-    assert!(refused.contains("there is no credential"), "{refused}");
+    assert!(
+        refused.contains("nothing was shown to `gcr.io`"),
+        "{refused}"
+    );
 }
 
 #[test]
