@@ -123,7 +123,7 @@ impl Tokens {
     /// An answer's text without what the registry was shown: some servers, and proxies more than
     /// they, quote a request in their errors.
     pub(super) fn without_secrets(&self, text: &[u8]) -> Vec<u8> {
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = lock(&self.shown);
         let mut text = String::from_utf8_lossy(text).into_owned();
         for secret in shown.iter().filter(|secret| !secret.is_empty()) {
             if text.contains(secret.as_str()) {
@@ -134,7 +134,7 @@ impl Tokens {
     }
 
     fn remember(&self, authorization: &Authorization) {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = lock(&self.shown);
         match authorization {
             Authorization::None => {}
             Authorization::Bearer(token) => drop(shown.insert(token.expose().to_owned())),
@@ -279,7 +279,7 @@ impl Tokens {
 
     async fn authorization_for(&self, scope: Scope) -> Result<Authorization, RegistryError> {
         let cell = {
-            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut current = lock(&self.current);
             let cell = current.entry(scope.clone()).or_default();
             if cell.get().is_some_and(Token::is_due) {
                 *cell = Arc::default();
@@ -298,7 +298,7 @@ impl Tokens {
 
     /// Forgets a token that the registry refused, unless another request already has.
     pub(super) fn refused(&self, repository: &str, access: Access, shown: &Authorization) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         if let Some(cell) = current.get_mut(&Scope::of(repository, access))
             && cell.get().is_some_and(|t| t.authorization == *shown)
         {
@@ -523,7 +523,7 @@ impl Tokens {
         url: Url,
     ) -> Result<Option<Shown>, RegistryError> {
         credential.basic().await.map_err(|error| {
-            let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            let shown = lock(&self.shown);
             let failed = RegistryError::not_signed_in(Method::GET, url, error);
             match shown.is_empty() {
                 true => failed.at_first_contact(),
