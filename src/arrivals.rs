@@ -7,7 +7,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use crate::config::Verify;
-use crate::error::{Error, causes};
+use crate::diagnostics::render::causes;
+use crate::error::Error;
 use crate::push::targets::Target;
 use crate::push::{self, Destination, Holdings, Outcome, PushError, Pushed, Settings, Tally};
 use crate::registries::Registries;

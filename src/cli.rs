@@ -7,11 +7,11 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction};
 
-use crate::config::fault::quoted;
 use crate::config::nearest::nearest;
 use crate::config::values::any_of;
 use crate::config::{Command, VARIABLES};
-use crate::error::{ExitCode, Hint};
+use crate::diagnostics::sanitize::quoted;
+use crate::diagnostics::{ExitCode, Hint};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ fn command_line() -> clap::Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::write_chain;
+    use crate::diagnostics::render::write_chain;
 
     fn parsed(words: &[&str]) -> Result<Invocation, CliError> {
         parse(["gcr-push"].iter().chain(words).map(OsString::from))

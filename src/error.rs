@@ -4,8 +4,7 @@
 //! was being done to which thing; the cause is in `source()`, never also in the text; what to do
 //! about it is a hint, given by the type that knows.
 
-mod told;
-
+use crate::diagnostics::render::causes;
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
@@ -14,6 +13,9 @@ use std::sync::Arc;
 use crate::auth::AuthError;
 use crate::cli::CliError;
 use crate::config::ConfigError;
+use crate::diagnostics::ExitCode;
+use crate::diagnostics::Hint;
+use crate::diagnostics::render::{chain, indented};
 use crate::doctor::Finding;
 use crate::list::ListError;
 use crate::mirror::MirrorError;
@@ -25,52 +27,6 @@ use crate::setup::SetupError;
 use crate::source::SourceError;
 use crate::stop::Stopped;
 use crate::verify::VerifyError;
-pub use told::{causes, harmless, write_chain};
-use told::{chain, indented};
-pub(crate) use told::{in_one_line, shell_word};
-
-/// Advice on what to do about an error, a sentence each; most useful first.
-pub trait Hint {
-    /// The advice for this very error; empty when there is none.
-    fn hints(&self) -> Vec<String>;
-}
-
-/// What the process exits with: an interface for `retry:exit_codes` and `podFailurePolicy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExitCode {
-    /// Everything that was asked for was done.
-    Done = 0,
-    /// It failed, and will fail again in the same way.
-    Failed = 1,
-    /// The request itself is wrong.
-    Usage = 2,
-    /// Credentials or a permission were refused.
-    Denied = 3,
-    /// It failed for now; another try may do.
-    Temporary = 4,
-    /// Its user ended it with Ctrl-C, as shells number it.
-    Interrupted = 130,
-}
-
-impl ExitCode {
-    /// Of several failures the one to exit with: the first in the order 2, 3, 1, 4.
-    #[must_use]
-    pub fn worst(self, other: Self) -> Self {
-        let rank = |code| match code {
-            Self::Interrupted => 0,
-            Self::Usage => 1,
-            Self::Denied => 2,
-            Self::Failed => 3,
-            Self::Temporary => 4,
-            Self::Done => 5,
-        };
-        if rank(other) < rank(self) {
-            other
-        } else {
-            self
-        }
-    }
-}
 
 /// Everything that can end a run, one variant a stage.
 #[derive(Debug, thiserror::Error)]

@@ -17,10 +17,10 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Console, LogFormat};
-use crate::error::harmless;
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::secret::redact;
 use crate::report::github;
 use crate::report::progress::AboveBars;
-use crate::secret::redact;
 
 /// Starts logging for the life of the process. A `RUST_LOG` that cannot be read counts as absent,
 /// and is told.

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// Tells what could not be written, before there is anything to write.
 ///

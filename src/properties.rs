@@ -9,8 +9,9 @@ use std::path::Path;
 use futures_util::TryStreamExt as _;
 
 use crate::config::{self, Files, VARIABLES};
+use crate::diagnostics::render::write_chain;
+use crate::diagnostics::sanitize::harmless;
 use crate::digest::Digest;
-use crate::error::{harmless, write_chain};
 use crate::manifest::AnyManifest;
 use crate::reference::Reference;
 use crate::source::{Content, Source};

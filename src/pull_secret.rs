@@ -21,9 +21,9 @@ pub use proof::{ProofError, PulledImage, one_a_repository};
 use crate::auth::Given;
 use crate::auth::google::ServiceAccountKey;
 use crate::config::PullSecretForm;
+use crate::diagnostics::secret::Secret;
 use crate::reference::Endpoint;
 use crate::report::table::timestamp;
-use crate::secret::Secret;
 use document::Document;
 use logins::Login;
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::error::{ExitCode, Hint};
+use crate::diagnostics::{ExitCode, Hint};
 use crate::push::{Journal, TagState};
 
 /// Why a run was ended.

@@ -15,7 +15,7 @@ use super::impersonation::Impersonation;
 use super::quota;
 use super::subject::{Format, SubjectSource, SubjectUrl, check_subject_url, header_map};
 use super::user::AuthorizedUser;
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// A text that is no credential file that can be used. No message quotes a secret.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
 use super::logins::PasswordKind;
-use crate::error::harmless;
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::secret::Secret;
 use crate::json;
 use crate::reference::Endpoint;
-use crate::secret::Secret;
 
 /// The logins (`auths`) of a Docker config, by the server's name as it stands there.
 #[derive(Clone, Debug, Default)]

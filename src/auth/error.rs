@@ -10,7 +10,8 @@ use super::claims::Claims;
 use super::docker_config::DockerConfigError;
 use super::exchange::ExchangeError;
 use super::refusal;
-use crate::error::{ExitCode, Hint, harmless};
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::{ExitCode, Hint};
 use crate::network::{NetworkError, Trouble};
 use crate::reference::Endpoint;
 

@@ -13,7 +13,7 @@ use super::identity::SETUP_POOL;
 use super::impersonation::Impersonation;
 use super::subject::SubjectSource;
 use super::user::{FORM, form};
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// An identity of another provider that Google lets in.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use super::exchange::{Exchange, Issued};
 use super::quota;
 use super::signer::Signer;
 use super::user::{FORM, form};
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// A service-account key file, checked as far as that can be done without the network.
 #[derive(Clone, Debug)]

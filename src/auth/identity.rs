@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::error::{harmless, shell_word};
+use crate::diagnostics::render::shell_word;
+use crate::diagnostics::sanitize::harmless;
 
 /// Whom the other side knows us as: what a refusal is about.
 #[derive(Clone, Debug, PartialEq, Eq)]

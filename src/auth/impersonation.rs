@@ -14,7 +14,7 @@ use super::error::{AuthError, Step};
 use super::exchange::{Exchange, ExchangeError, Issued, SCOPE, issued};
 use super::google::check_google_url;
 use super::quota::USER_PROJECT;
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// The service account that is acted as.
 #[derive(Clone, Debug)]

@@ -11,9 +11,9 @@ use tokio::process::{Child, Command};
 
 use super::docker_config::DockerConfigError;
 use super::logins::{Login, PasswordKind};
-use crate::error::harmless;
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::secret::Secret;
 use crate::reference::Endpoint;
-use crate::secret::Secret;
 
 /// How long a helper may take: some open a browser, some ask a cloud.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -3,8 +3,8 @@
 
 use super::docker_config::{DockerConfig, DockerConfigError, Entry};
 use super::login_helper::HelperCall;
+use crate::diagnostics::secret::Secret;
 use crate::reference::Endpoint;
-use crate::secret::Secret;
 
 /// The Docker config that nobody has named: where `docker login` writes by itself.
 pub const HOME_FILE: &str = "~/.docker/config.json";

@@ -31,10 +31,10 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
+use crate::diagnostics::secret::Secret;
 use crate::network::Network;
 use crate::once::OnceEach;
 use crate::reference::Endpoint;
-use crate::secret::Secret;
 use docker_config::DockerConfigError;
 use exchange::Exchange;
 use federation::ExternalAccount;

@@ -6,7 +6,8 @@ use super::error::Step;
 use super::identity::Identity;
 use super::quota;
 use super::refused::Refused;
-use crate::error::{harmless, shell_word};
+use crate::diagnostics::render::shell_word;
+use crate::diagnostics::sanitize::harmless;
 
 /// The advice for a refusal, most useful first; none where the sentence is not known.
 pub(super) fn hints(step: &Step, refused: &Refused) -> Vec<String> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::exchange::is_temporary;
 use super::quota;
-use crate::error::harmless;
+use crate::diagnostics::sanitize::harmless;
 
 /// A refusal in words.
 #[derive(Debug)]

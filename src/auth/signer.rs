@@ -20,7 +20,7 @@ use yup_oauth2::{CustomHyperClientBuilder, ServiceAccountAuthenticator};
 
 use super::exchange::SCOPE;
 use super::google::ServiceAccountKey;
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// Signs with one key.
 pub(super) struct Signer {

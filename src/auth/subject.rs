@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::claims::expiry;
 use super::error::{AuthError, Step};
 use super::exchange::{Exchange, ExchangeError};
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// Where the CI's token comes from.
 #[derive(Clone, Debug)]

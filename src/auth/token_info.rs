@@ -7,7 +7,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::exchange::{Exchange, seconds};
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// Where Google tells about its tokens.
 /// <https://cloud.google.com/docs/authentication/token-types#access-contents>

@@ -16,7 +16,7 @@ use super::metadata::Machine;
 use super::token_info::{self, TokenInfo};
 use super::user::AuthorizedUser;
 use super::{GoogleCredential, Identity, Origin, quota};
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// A short-lived OAuth token.
 #[derive(Clone, Debug)]

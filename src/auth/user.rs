@@ -6,7 +6,7 @@ use reqwest::header::CONTENT_TYPE;
 use super::error::{AuthError, Step};
 use super::exchange::{Exchange, Issued};
 use super::google::TOKEN_URI;
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// A refresh token, and the client that it was given to.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::config::{Command, Group, VARIABLES};
-use crate::error::ExitCode;
+use crate::diagnostics::ExitCode;
 
 /// How wide the text is.
 const WIDTH: usize = 100;

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::credentials;
 use super::document::{decoded, read_text};
-use super::fault::{Faults, quoted};
+use super::fault::Faults;
 use super::inputs::Given;
 use super::paths::Paths;
 use crate::auth::credential_file;
 use crate::auth::{GoogleCredential, Origin};
-use crate::secret::Secret;
+use crate::diagnostics::sanitize::quoted;
+use crate::diagnostics::secret::Secret;
 
 /// The variables that name a credential file, best first: Google's own, then those that
 /// google-github-actions/auth sets beside it.

@@ -9,7 +9,7 @@ use super::{MissingCredentials, keyless};
 use crate::auth::credential_file::{self, FileError};
 use crate::auth::google::{KeyError, ServiceAccountKey};
 use crate::auth::{GoogleCredential, Origin};
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// Reads `credentials_json`, `access_token` and `workload_identity_provider`, which exclude each
 /// other.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::fault::{Faults, quoted};
+use super::fault::Faults;
 use super::inputs::Given;
+use crate::diagnostics::sanitize::quoted;
 use crate::digest::Digest;
 use crate::reference::{check_tag, is_component, is_host_name};
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use super::inputs::VARIABLES;
 use super::paths::PathFault;
 use super::values::{base64, boolean};
-use crate::error::{ExitCode, Hint};
+use crate::diagnostics::sanitize::looks_secret;
+use crate::diagnostics::sanitize::quoted;
+use crate::diagnostics::{ExitCode, Hint};
 use crate::reference::{ReferenceError, without_login};
 
 /// A request that cannot be carried out as it was given: all of its faults, not only the first.
@@ -180,38 +182,6 @@ impl Faults {
             hints: self.hints,
         })
     }
-}
-
-/// A value as a message may quote it: on one line, and not longer than a line.
-///
-/// For values that are no secret only; a value that looks like one in spite of that is kept back.
-pub(crate) fn quoted(value: &str) -> String {
-    const LONGEST: usize = 80;
-    if looks_secret(value) {
-        return "a value that looks like a secret and is not shown".to_owned();
-    }
-    let value = without_login(value);
-    let mut characters = value.chars();
-    let start: String = characters.by_ref().take(LONGEST).collect();
-    let more = if characters.next().is_some() {
-        "…"
-    } else {
-        ""
-    };
-    format!("`{}{more}`", start.escape_debug())
-}
-
-/// True for a text that is, by its look, a key or a token that landed in the wrong variable.
-pub(crate) fn looks_secret(value: &str) -> bool {
-    // Perhaps in quotes, or behind the dashes of an option.
-    let bare = value.trim_start_matches(['-', '"', '\'', '`']);
-    // A key file in base64, or a JWT, whose first part is such JSON.
-    let first = bare.split('.').next().unwrap_or_default();
-    let encoded = first.len() >= 20 && base64(first).is_some_and(|text| text.starts_with(b"{"));
-    encoded
-        || value.contains("PRIVATE KEY")
-        || value.contains("private_key")
-        || bare.starts_with("ya29.")
 }
 
 #[cfg(test)]

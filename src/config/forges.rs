@@ -1,8 +1,8 @@
 //! The repositories of GitHub and GitLab that may push without a key: their names, and their numbers
 //! as far as they are told.
 
-use super::fault::quoted;
 use super::inputs::Given;
+use crate::diagnostics::sanitize::quoted;
 use crate::reference::Endpoint;
 
 /// A repository on GitHub or a project on GitLab.

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::daemon::{self, DaemonImage};
-use super::fault::{Faults, quoted};
+use super::fault::Faults;
 use super::inputs::Given;
 use super::paths::Paths;
+use crate::diagnostics::sanitize::quoted;
 use crate::reference::{Reference, ReferenceError};
 
 /// Where an image is read from, in the words of containers-transports(5).

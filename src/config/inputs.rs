@@ -9,8 +9,9 @@ use std::ffi::OsString;
 use serde::Deserialize;
 
 use super::document::{decoded, looks_like_a_path};
-use super::fault::{Faults, looks_secret};
+use super::fault::Faults;
 use super::nearest::nearest;
+use crate::diagnostics::sanitize::looks_secret;
 
 /// What a variable is about, in the order of `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

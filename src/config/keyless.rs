@@ -3,13 +3,14 @@
 use super::MissingCredentials;
 use super::document::looks_like_a_path;
 use super::event;
-use super::fault::{Faults, quoted};
+use super::fault::Faults;
 use super::inputs::Given;
 use super::paths::Paths;
 use crate::auth::federation::ExternalAccount;
 use crate::auth::impersonation::{Impersonation, is_account};
 use crate::auth::subject::{Format, SubjectSource};
-use crate::secret::Secret;
+use crate::diagnostics::sanitize::quoted;
+use crate::diagnostics::secret::Secret;
 
 pub(super) const PROVIDER: &str = "workload_identity_provider";
 const ACCOUNT: &str = "service_account";

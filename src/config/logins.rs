@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use super::document::{decoded, document, looks_like_a_path, read_text};
-use super::fault::{Faults, quoted};
+use super::fault::Faults;
 use super::inputs::Given;
 use super::paths::Paths;
 use crate::auth::docker_config::{DockerConfig, DockerConfigError};
 use crate::auth::logins::{HOME_FILE, Login, Logins, PasswordKind};
+use crate::diagnostics::sanitize::quoted;
+use crate::diagnostics::secret::Secret;
 use crate::reference::Endpoint;
-use crate::secret::Secret;
 
 /// The file in a Docker config's directory.
 const FILE: &str = "config.json";

@@ -6,11 +6,12 @@ mod part;
 
 use std::io;
 
-use super::fault::{Faults, quoted};
+use super::fault::Faults;
 use super::inputs::Given;
 use super::nearest::nearest;
 use super::paths::Paths;
 use crate::config::targets::read_only;
+use crate::diagnostics::sanitize::quoted;
 use crate::mirror::{Home, MirrorRequest};
 use crate::reference::{Reference, ReferenceError, without_logins};
 use entry::entry;

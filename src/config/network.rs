@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::fault::{Faults, quoted};
+use super::fault::Faults;
 use super::inputs::Given;
 use super::paths::Paths;
 use super::values::{duration, list, number};
+use crate::diagnostics::sanitize::quoted;
+use crate::diagnostics::secret::Secret;
 use crate::network::{Certificates, ClientIdentity, IdentityError, Network, Paces, Proxies};
 use crate::reference::Endpoint;
-use crate::secret::Secret;
 
 /// Reads all of it.
 pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Network {

@@ -8,7 +8,7 @@ use crate::compress::Method;
 use crate::manifest::PlatformError;
 use crate::mirror::MirrorRequest;
 
-use super::fault::{ConfigError, Faults, quoted};
+use super::fault::{ConfigError, Faults};
 use super::inputs::{self, Given};
 use super::nearest::nearest;
 use super::paths::{Files, Paths};
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::auth::SignIn;
 use crate::auth::metadata::MetadataServer;
+use crate::diagnostics::sanitize::quoted;
 use crate::reference::Endpoint;
 
 /// Reads the whole request: `argument` is the command word of the command line, and wins over the

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::apply::{apply_request, without_apply};
-use super::fault::{Faults, quoted};
+use super::fault::Faults;
 use super::inputs::Given;
 use super::object_names::{check_label, check_label_key, check_label_value, check_subdomain};
 use super::paths::Paths;
@@ -13,6 +13,7 @@ use super::values::{boolean, list, word};
 use super::{ApplyRequest, Ci, Command, Endpoint, credentials};
 use crate::auth::GoogleCredential;
 use crate::auth::google::ServiceAccountKey;
+use crate::diagnostics::sanitize::quoted;
 use crate::pull_secret::too_large;
 
 /// The pull secret as it was asked for.

@@ -3,14 +3,15 @@
 
 use std::path::PathBuf;
 
-use super::fault::{Faults, quoted};
+use super::fault::Faults;
 use super::forges::{Forge, github, gitlab};
 use super::inputs::Given;
 use super::paths::Paths;
 use super::values::{boolean, list, word};
 use super::{Command, Destinations};
+use crate::diagnostics::sanitize::quoted;
+use crate::diagnostics::secret::Secret;
 use crate::reference::{Endpoint, HostKind};
-use crate::secret::Secret;
 
 /// What `setup` is to do, and with which names.
 #[derive(Clone, Debug)]

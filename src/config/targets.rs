@@ -1,10 +1,11 @@
 //! Destinations: full references, and tags under a repository that is put together from its parts.
 
-use super::fault::{Faults, quoted};
+use super::fault::Faults;
 use super::inputs::{Given, PROJECT};
 use super::values::list;
 use super::{BestEffort, Command, Destinations, Listing, defaults};
 use crate::auth::{GoogleCredential, Origin};
+use crate::diagnostics::sanitize::quoted;
 use crate::reference::{
     Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag, placeholder,
 };

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::fault::quoted;
+use crate::diagnostics::sanitize::quoted;
 
 /// The items of a list: separated by newlines or commas, blanks trimmed, empty ones dropped, each
 /// once.
@@ -106,7 +106,7 @@ pub(crate) fn any_of(words: &[&str]) -> String {
 }
 
 /// Base64 as people paste it: either alphabet, with or without padding, with line breaks.
-pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,
         GeneralPurposeConfig::new()

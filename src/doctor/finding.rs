@@ -1,7 +1,7 @@
 //! What an examination finds wrong, each with the command or the setting that mends it.
 
 use crate::auth::Identity;
-use crate::error::{ExitCode, Hint};
+use crate::diagnostics::{ExitCode, Hint};
 use crate::reference::{Endpoint, Place};
 use crate::registry::RegistryError;
 

@@ -18,7 +18,9 @@ use serde::Serialize;
 
 use crate::auth::{Credential, Credentials, Identity, Tokens};
 use crate::config::{ImageOrigin, ImageSource, Platforms, Request};
-use crate::error::{Error, Hint as _, causes};
+use crate::diagnostics::Hint as _;
+use crate::diagnostics::render::causes;
+use crate::error::Error;
 use crate::google::Google;
 use crate::network::Network;
 use crate::push::targets::Target;
@@ -438,7 +440,7 @@ impl fmt::Display for Examination {
                 check.what.to_owned(),
                 check.of.clone(),
                 check.verdict.word().to_owned(),
-                crate::error::harmless(&check.verdict.detail()),
+                crate::diagnostics::sanitize::harmless(&check.verdict.detail()),
             ]);
         }
         write!(formatter, "{table}")

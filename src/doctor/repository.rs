@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{Examination, Finding, Verdict};
 use crate::auth::Identity;
-use crate::error::causes;
+use crate::diagnostics::render::causes;
 use crate::google::{Api, Google, GoogleError};
 use crate::reference::{Endpoint, HostKind, Place};
 

@@ -7,7 +7,8 @@ use reqwest::{Method, StatusCode, Url};
 
 use super::refusal::{Refused, Rpc, Violation, read};
 use crate::auth::{AuthError, quota};
-use crate::error::{ExitCode, Hint, harmless};
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::{ExitCode, Hint};
 use crate::network::Trouble;
 
 /// A request to one of Google's APIs that did not do what it was sent for.
@@ -316,7 +317,7 @@ mod tests {
 
     fn told(error: &GoogleError) -> String {
         let mut text = Vec::new();
-        crate::error::write_chain(&mut text, error, &error.hints()).unwrap();
+        crate::diagnostics::render::write_chain(&mut text, error, &error.hints()).unwrap();
         String::from_utf8(text).unwrap()
     }
 

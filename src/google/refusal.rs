@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::auth::{quota, service_controls};
-use crate::error::harmless;
-use crate::secret::redact;
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::secret::redact;
 
 /// An error in Google's own form (<https://google.aip.dev/193>).
 #[derive(Debug, Default)]

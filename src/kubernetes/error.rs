@@ -3,7 +3,8 @@
 use std::io;
 
 use super::failed_request::{FailedRequest, Refusal, RequestError};
-use crate::error::{ExitCode, Hint, harmless};
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::{ExitCode, Hint};
 use crate::network::Trouble;
 
 /// A cluster that does not do what it was asked for.

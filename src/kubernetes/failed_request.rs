@@ -5,10 +5,11 @@ use std::fmt;
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::error::{Hint, harmless};
+use crate::diagnostics::Hint;
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::secret::redact;
 use crate::json;
 use crate::network::Trouble;
-use crate::secret::redact;
 
 /// What is being done to which object.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::KubernetesError;
 use super::sign_in::Identity;
-use crate::secret::{Secret, redact};
+use crate::diagnostics::secret::{Secret, redact};
 
 /// How long a plugin may take.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use secrecy::ExposeSecret as _;
 
 use super::KubernetesError;
 use super::plugin::Plugin;
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// Who asks, and for whom.
 pub(super) struct SignIn {

@@ -1,6 +1,6 @@
 //! A listing that could not be had.
 
-use crate::error::{ExitCode, Hint};
+use crate::diagnostics::{ExitCode, Hint};
 use crate::google::GoogleError;
 use crate::registry::RegistryError;
 

@@ -1,7 +1,8 @@
 //! What keeps a mirror from being planned.
 
 use super::Item;
-use crate::error::{Error, ExitCode, Hint};
+use crate::diagnostics::{ExitCode, Hint};
+use crate::error::Error;
 use crate::reference::ReferenceError;
 use crate::registry::RegistryError;
 use crate::source::SourceError;

@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::Outcome;
 use crate::config::Platforms;
+use crate::diagnostics::render::causes;
 use crate::digest::Digest;
-use crate::error::{Error, causes};
+use crate::error::Error;
 use crate::push::Settings;
 use crate::push::targets::Target;
 use crate::reference::Reference;

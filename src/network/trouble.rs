@@ -9,7 +9,7 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::redirect::RedirectError;
 use super::tls::{NoRoots, is_authority};
-use crate::error::ExitCode;
+use crate::diagnostics::ExitCode;
 
 /// What a connection failed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{LARGEST, ProofError};
 use crate::auth::AuthError;
-use crate::error::{ExitCode, Hint};
+use crate::diagnostics::{ExitCode, Hint};
 use crate::kubernetes::KubernetesError;
 
 /// A pull secret that cannot be made, proven, written or applied.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::PullSecretError;
+use crate::diagnostics::secret::Secret;
 use crate::private_file;
-use crate::secret::Secret;
 
 /// Writes `content` to `file`, for its owner alone.
 ///
@@ -28,7 +28,7 @@ pub(super) fn write(content: &Secret, file: &Path) -> Result<(), PullSecretError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{ExitCode, Hint as _};
+    use crate::diagnostics::{ExitCode, Hint as _};
 
     #[test]
     fn what_is_no_file_is_left_alone() {

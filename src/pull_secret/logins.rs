@@ -8,8 +8,8 @@ use super::proof::PulledImage;
 use crate::auth::logins::PasswordKind;
 use crate::auth::{AuthError, Credential, Credentials, Given, Shown};
 use crate::config::{PullCredential, PullSecretRequest};
+use crate::diagnostics::secret::Secret;
 use crate::reference::Endpoint;
-use crate::secret::Secret;
 
 /// User and password for one server.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::logins::Logins;
 use crate::auth::{Credential, Identity};
+use crate::diagnostics::{ExitCode, Hint};
 use crate::digest::Digest;
 use crate::doctor;
-use crate::error::{ExitCode, Hint};
 use crate::google::Google;
 use crate::manifest::AnyManifest;
 use crate::network::Network;

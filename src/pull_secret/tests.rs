@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::*;
-use crate::error::ExitCode;
+use crate::diagnostics::ExitCode;
+use crate::pull_secret::*;
 
 const KEY_FILE: &str = include_str!("../../tests/fixtures/service-account-key.json");
 

@@ -5,7 +5,7 @@ use futures_util::TryStreamExt as _;
 
 use super::{PushError, Settings};
 use crate::config::{Attestations, Compression, Platforms};
-use crate::error::harmless;
+use crate::diagnostics::sanitize::harmless;
 use crate::json;
 use crate::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE, Platform};
 use crate::source::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};

@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use crate::compress::CompressError;
+use crate::diagnostics::{ExitCode, Hint};
 use crate::digest::Digest;
-use crate::error::{ExitCode, Hint};
 use crate::manifest::ManifestError;
 use crate::registry::{RegistryError, Retry, Retryable};
 use crate::source::{Source, SourceError};

@@ -39,8 +39,8 @@ pub use tally::Tally;
 pub use turns::Turns;
 
 use crate::config::{Attestations, Compression, ExistingTag, Platforms};
+use crate::diagnostics::render::in_one_line;
 use crate::digest::Digest;
-use crate::error::in_one_line;
 use crate::manifest::Index;
 use crate::progress::Progress;
 use crate::registry::Registry;

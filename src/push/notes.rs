@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::harmless;
+use crate::diagnostics::sanitize::harmless;
 use crate::manifest::{AnyManifest, Manifest};
 use crate::source::Tree;
 

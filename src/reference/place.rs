@@ -1,7 +1,7 @@
 //! Where in Google Cloud an image lives: the Artifact Registry repository behind its name.
 
 use super::{Endpoint, HostKind};
-use crate::error::shell_word;
+use crate::diagnostics::render::shell_word;
 
 /// An Artifact Registry repository, as its own name has it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 
-use crate::secret::Secret;
+use crate::diagnostics::secret::Secret;
 
 /// What a request shows in its `Authorization` header.
 #[derive(Clone, PartialEq, Eq)]

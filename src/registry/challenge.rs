@@ -98,7 +98,7 @@ impl Realms {
         }
         let own = endpoint.url(url.scheme());
         let is_own = url.host() == own.host() && url.port() == own.port();
-        let shown = crate::error::harmless(&super::advice::host(&url));
+        let shown = crate::diagnostics::sanitize::harmless(&super::advice::host(&url));
         if url.scheme() != "https" && (self.is_https || !(is_own || self.may_be_plain(&url))) {
             return Err(format!(
                 "the registry asks to send the credentials to `{shown}` without TLS, which is not \

@@ -38,7 +38,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode, Url};
 
 use crate::auth::Credential;
-use crate::error::{ExitCode, Hint};
+use crate::diagnostics::{ExitCode, Hint};
 use crate::network::{Network, NetworkError};
 use crate::reference::Endpoint;
 use authorization::Access;

@@ -10,7 +10,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 
 use super::patience::{LONGEST_WAIT, Patience, Silence};
-use crate::error::in_one_line;
+use crate::diagnostics::render::in_one_line;
 use crate::network::{Network, Pace};
 use crate::reference::Endpoint;
 

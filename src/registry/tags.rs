@@ -10,8 +10,8 @@ use super::authorization::Access;
 use super::google::{self, Extension, ListedManifest};
 use super::pages::Turn;
 use super::{Registry, RegistryError, Retries};
+use crate::diagnostics::sanitize::harmless;
 use crate::digest::Digest;
-use crate::error::harmless;
 use crate::reference::{check_tag, is_component};
 
 /// What a registry lists below a path.

@@ -24,10 +24,10 @@ use super::http::read_bounded;
 use super::transport::{Ask, Transport};
 use crate::auth::logins::PasswordKind;
 use crate::auth::{Credential, Identity, Shown};
+use crate::diagnostics::secret::{Secret, redact};
 use crate::json;
 use crate::network::Pace;
 use crate::reference::Endpoint;
-use crate::secret::{Secret, redact};
 
 /// The current token of each repository, bought when it is first needed.
 pub(super) struct Tokens {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::table::{Table, bytes, timestamp};
-use crate::error::harmless;
+use crate::diagnostics::sanitize::harmless;
 use crate::list::{Found, Listed, ListedImage};
 use crate::pull_secret::utc;
 use crate::reference::Endpoint;

@@ -8,8 +8,8 @@ use super::Status;
 use super::json::{self, PullSecret};
 use super::pull_secret::PullSecretTable;
 use super::table::{Table, bytes};
+use crate::diagnostics::sanitize::harmless;
 use crate::digest::Digest;
-use crate::error::harmless;
 use crate::mirror::{Need, Outcome, Plan};
 use crate::pull_secret::HandedOut;
 

@@ -7,7 +7,9 @@ use super::forge::ForgeError;
 use super::project::role_with;
 use crate::auth::AuthError;
 use crate::config::{Forge, ForgeKind};
-use crate::error::{Error, ExitCode, Hint, harmless};
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::{ExitCode, Hint};
+use crate::error::Error;
 use crate::google::GoogleError;
 use crate::network::NetworkError;
 

@@ -14,7 +14,7 @@ use super::provider_change::ProviderChange;
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::config::Role;
-use crate::error::harmless;
+use crate::diagnostics::sanitize::harmless;
 use crate::google::{Api, Change, Grant, Resource};
 
 /// A pool: the identities of one CI.

@@ -15,8 +15,9 @@ use crate::auth::{Credential, Credentials};
 use crate::config::{
     Compression, ExistingTag, ImageSource, Platforms, Role, SetupRegistry, Verify, defaults,
 };
+use crate::diagnostics::ExitCode;
 use crate::digest::Digest;
-use crate::error::{Error, ExitCode};
+use crate::error::Error;
 use crate::google::{Patience, Resource};
 use crate::manifest::media_type;
 use crate::progress::Progress;

@@ -15,10 +15,11 @@ use sha2::{Digest as _, Sha256};
 use super::federation::{Pool, Provider};
 use super::{Setup, SetupError};
 use crate::config::{Forge, ForgeIds, ForgeKind};
-use crate::error::{ExitCode, harmless};
+use crate::diagnostics::ExitCode;
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::secret::redact;
 use crate::google::Patience;
 use crate::network::{Trouble, WINDOW, read_bounded};
-use crate::secret::redact;
 
 /// A repository whose jobs may push, and all that Google is told of it.
 #[derive(Clone, Debug)]

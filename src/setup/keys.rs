@@ -14,10 +14,10 @@ use super::services::Services;
 use super::{Setup, SetupError};
 use crate::auth::google::ServiceAccountKey;
 use crate::config::Role;
+use crate::diagnostics::secret::Secret;
 use crate::google::{Api, GoogleError, Patience};
 use crate::private_file;
 use crate::report::table::timestamp;
-use crate::secret::Secret;
 
 /// A key that is to be made.
 #[derive(Clone, Debug)]

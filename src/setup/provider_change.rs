@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 
 use super::federation::{Found, Provider};
-use crate::error::harmless;
+use crate::diagnostics::sanitize::harmless;
 
 /// The fields of a provider that are to change.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -10,7 +10,9 @@ use super::check::Checked;
 use super::plan::{Plan, Verdict};
 use super::{SetupError, SetupRequest};
 use crate::config::SetupAction;
-use crate::error::{Error, Hint as _, causes};
+use crate::diagnostics::Hint as _;
+use crate::diagnostics::render::causes;
+use crate::error::Error;
 use crate::report;
 use crate::stop::RunState;
 

@@ -11,7 +11,7 @@ use super::plan::{Plan, Step, Verdict, Work};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::config::{Role, SetupRegistry};
-use crate::error::harmless;
+use crate::diagnostics::sanitize::harmless;
 use crate::google::{Api, Change, GoogleError, Grant, Operation};
 use crate::reference::HostKind;
 

@@ -14,8 +14,8 @@ use super::error::{SourceError, list, quoted};
 use super::files::{Documents, Place, blob_name};
 use super::tree::{Tree, attested, label};
 use super::{MAX_DEPTH, names};
+use crate::diagnostics::sanitize::harmless;
 use crate::digest::{Digest, other_algorithm};
-use crate::error::harmless;
 use crate::json;
 use crate::manifest::{AnyManifest, Descriptor, Index, ManifestError, media_type};
 

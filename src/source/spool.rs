@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told_with_how_much_was_written() {
-        use crate::error::Hint as _;
+        use crate::diagnostics::Hint as _;
 
         let input = io::repeat(7).take(3 * BUFFER as u64);
         let error = copy(

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::error::list;
+use crate::diagnostics::sanitize::harmless;
 use crate::digest::Digest;
-use crate::error::harmless;
 use crate::json;
 use crate::manifest::{AnyManifest, Descriptor, Index, Manifest, Platform};
 

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use crate::diagnostics::render::causes;
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::{ExitCode, Hint};
 use crate::digest::Digest;
-use crate::error::{ExitCode, Hint, causes, harmless};
 use crate::push::{Destination, Pushed, PushedTag};
 use crate::reference::Reference;
 use crate::registry::{Listing, RegistryError};

@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 
-use super::*;
 use crate::cli::Invocation;
+use crate::cli::help::*;
 
 fn help() -> String {
     match crate::cli::parse(["gcr-push", "--help"].map(OsString::from)) {

@@ -2,8 +2,8 @@
 
 use super::file::{By, Image, Options, Tags, Wanted};
 use crate::config::Platforms;
-use crate::config::fault::quoted;
 use crate::config::parse::PLATFORM_FORMS;
+use crate::diagnostics::sanitize::quoted;
 use crate::manifest::Platform;
 use crate::mirror::rename::Rename;
 use crate::mirror::select::{Order, Pattern, Selection};

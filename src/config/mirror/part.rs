@@ -2,10 +2,11 @@
 
 use std::io;
 
-use crate::config::fault::{Faults, quoted};
+use crate::config::fault::Faults;
 use crate::config::inputs::Given;
 use crate::config::paths::Paths;
 use crate::config::values::boolean;
+use crate::diagnostics::sanitize::quoted;
 use crate::mirror::PlanFile;
 use crate::mirror::shard::Shard;
 use crate::mirror::shares::Shares;

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use super::*;
 use crate::auth::GoogleCredential;
+use crate::config::tests::*;
 
 fn key_text(run: &Run) -> String {
     match run.request().sign_in.google {

@@ -1,6 +1,6 @@
 //! Which engine is asked for `docker-daemon:REF`.
 
-use super::*;
+use crate::config::tests::*;
 use crate::config::{DaemonImage, EngineAddress, ImageOrigin, ImageSource};
 
 fn engine(run: &Run) -> EngineAddress {

@@ -2,8 +2,8 @@
 
 use std::os::unix::ffi::OsStringExt as _;
 
-use super::*;
 use crate::compress::Method;
+use crate::config::tests::*;
 use crate::config::{Compression, Concurrency, LogFormat, VARIABLES, Verify, defaults};
 use crate::network::Network;
 

@@ -15,7 +15,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Command, ConfigError, Files, Request, request};
-use crate::error::{ExitCode, Hint as _, write_chain};
+use crate::diagnostics::render::write_chain;
+use crate::diagnostics::{ExitCode, Hint as _};
 
 /// A service-account key as Google writes it; the account exists nowhere.
 const KEY: &str = include_str!("../../../tests/fixtures/service-account-key.json");

@@ -1,6 +1,6 @@
 //! Proxies, roots and plain-HTTP hosts.
 
-use super::*;
+use crate::config::tests::*;
 use crate::network::Proxies;
 
 fn proxies(pairs: &[(&str, &str)]) -> Proxies {

@@ -1,6 +1,6 @@
 //! Paths as a runner gives them.
 
-use super::*;
+use crate::config::tests::*;
 use crate::config::{ArchiveKind, ImageOrigin, ImageSource};
 
 fn image(run: &Run) -> ImageSource {

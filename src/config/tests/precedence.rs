@@ -1,6 +1,6 @@
 //! Of several ways to sign in to Google, the best that is there is taken.
 
-use super::*;
+use crate::config::tests::*;
 
 const USER: &str =
     r#"{"type":"authorized_user","client_id":"x","client_secret":"y","refresh_token":"z"}"#;

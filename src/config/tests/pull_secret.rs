@@ -1,6 +1,6 @@
 //! The pull secret as it is asked for.
 
-use super::*;
+use crate::config::tests::*;
 
 use crate::config::{PullCredential, PullSecretForm, PullSecretOutput};
 

@@ -1,6 +1,6 @@
 //! Destinations, and what `list` shows.
 
-use super::*;
+use crate::config::tests::*;
 use crate::config::{Destinations, Listing};
 use crate::reference::Endpoint;
 

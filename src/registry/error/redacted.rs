@@ -2,7 +2,7 @@
 
 use reqwest::{Method, Url};
 
-use crate::error::harmless;
+use crate::diagnostics::sanitize::harmless;
 
 /// A URL as it may stand in a log: no user, no value of a query but the harmless ones, and no
 /// upload session, which is a permission to write in itself.

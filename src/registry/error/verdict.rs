@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 
 use super::{Outcome, Peer, RegistryError};
 use crate::auth::AuthError;
-use crate::error::{ExitCode, Hint};
+use crate::diagnostics::{ExitCode, Hint};
 use crate::manifest::ManifestError;
 use crate::network::Trouble;
 use crate::registry::advice::{NO_REGISTRY, PULL_LIMIT, Refusal, advice, host};

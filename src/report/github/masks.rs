@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use super::command;
-use crate::secret;
+use crate::diagnostics::secret;
 
 /// Masks every secret from when it is known, for the life of the process.
 ///

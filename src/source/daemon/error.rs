@@ -9,10 +9,11 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-use crate::error::{ExitCode, Hint, harmless};
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::secret::redact;
+use crate::diagnostics::{ExitCode, Hint};
 use crate::json;
 use crate::network::NetworkError;
-use crate::secret::redact;
 
 /// Why an engine does not hand out an image. `engine` is its address, as `DOCKER_HOST` has it.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,8 @@
 use std::io;
 
 use super::{Fault, SourceError, list};
-use crate::error::{Hint, harmless};
+use crate::diagnostics::Hint;
+use crate::diagnostics::sanitize::harmless;
 use crate::manifest::ManifestError;
 use crate::source::sniff::Looks;
 

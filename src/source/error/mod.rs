@@ -8,8 +8,9 @@ use std::path::Path;
 
 use super::daemon::EngineError;
 use super::sniff::Looks;
+use crate::diagnostics::ExitCode;
+use crate::diagnostics::sanitize::harmless;
 use crate::digest::Digest;
-use crate::error::{ExitCode, harmless};
 use crate::manifest::ManifestError;
 use crate::reference::without_login;
 use crate::registry::RegistryError;

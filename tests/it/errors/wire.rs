@@ -5,16 +5,17 @@ use std::io;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use gcr_push::auth::Credential;
+use gcr_push::diagnostics::Hint as _;
+use gcr_push::diagnostics::render::write_chain;
 use gcr_push::digest::Digest;
-use gcr_push::error::{Hint as _, write_chain};
 use gcr_push::network::Network;
 use gcr_push::registry::Registry;
 use std::time::Duration;
 
 use standin::{Fault, FaultAction, RequestKind};
 
-use super::{oci, refused, without_digests};
 use crate::support::google::Google;
+use crate::{oci, refused, without_digests};
 
 #[test]
 fn an_image_that_cannot_be_read_while_it_is_sent_is_no_fault_of_the_connection() {

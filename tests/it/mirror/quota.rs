@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use standin::{Behaviour, Fault, FaultAction, Quota, Request, RequestKind, Standin};
 
-use super::bulk::{bulk, put};
-use super::*;
+use crate::bulk::{bulk, put};
+use crate::*;
 
 const TAGS: usize = 30;
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use gcr_push::digest::Digest;
 use standin::{Fault, FaultAction, Request, RequestKind, Standin};
 
-use super::bulk::{bulk, put};
-use super::*;
+use crate::bulk::{bulk, put};
 use crate::support::images::{Packed, Picture};
+use crate::*;
 
 /// The digests that uploads were ended for, with success.
 fn stored(requests: &[Request]) -> BTreeSet<String> {

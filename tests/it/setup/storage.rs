@@ -2,7 +2,7 @@
 
 use standin::{Fault, FaultAction, RequestKind};
 
-use super::*;
+use crate::*;
 
 const BUCKET: &str = "artifacts.acme.appspot.com";
 

@@ -6,11 +6,11 @@ use insta::{allow_duplicates, assert_snapshot};
 use serde_json::json;
 use tar::EntryType;
 
-use super::{Archive, read, tree, unpacked};
 use crate::support::images::{
     Layout, Packed, Picture, TarFile, classic_archive, digest, docker25_archive, docker29_layout,
     gzip,
 };
+use crate::{Archive, read, tree, unpacked};
 
 #[test]
 fn a_classic_archive_is_read_in_place() {
@@ -196,7 +196,7 @@ fn compressed_layers_of_a_classic_archive_are_told_by_their_bytes() {
     assert_eq!(layers[0].form, LayerForm::Gzip);
     assert_eq!(layers[0].size, zero.len() as u64);
     assert_eq!(layers[1].form, LayerForm::Tar);
-    let hash = super::run(source.hash(&layers[0].diff_id)).unwrap();
+    let hash = crate::run(source.hash(&layers[0].diff_id)).unwrap();
     assert_eq!(hash, Digest::of(&zero));
 }
 

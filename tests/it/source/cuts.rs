@@ -6,10 +6,10 @@ use gcr_push::source::{Content, LayerForm, Source};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Archive, read};
 use crate::support::images::{
     Layout, Packed, Picture, TarFile, classic_archive, docker25_archive, docker29_layout,
 };
+use crate::{Archive, read};
 
 /// One archive of each kind.
 fn archives() -> Vec<Vec<u8>> {

@@ -10,8 +10,8 @@ use gcr_push::manifest::AnyManifest;
 use gcr_push::source::{Content, LayerForm, Source};
 use serde_json::Value;
 
-use super::{open, read, tree, unpacked};
 use crate::support::images::{Layout, Packed, Picture, digest};
+use crate::{open, read, tree, unpacked};
 
 /// Runs a tool in a folder; false when it is not installed.
 fn tool(folder: &Path, line: &str) -> bool {

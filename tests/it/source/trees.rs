@@ -5,8 +5,8 @@ use gcr_push::source::{Tree, attested};
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use super::{LayoutDirectory, tree};
 use crate::support::images::{Layout, Packed, Picture, digest, docker29_layout};
+use crate::{LayoutDirectory, tree};
 
 /// An index of three platforms with an attestation each; returns it with its children.
 fn three_platforms() -> (Layout, Value, Vec<Value>) {

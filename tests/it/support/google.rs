@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use standin::{Behaviour, Project, RepositoryOptions, RequestKind, Standin};
 
-use super::run::Run;
+use crate::run::Run;
 
 /// The account that pushes.
 pub const ACCOUNT: &str = "ci@acme.iam.gserviceaccount.com";

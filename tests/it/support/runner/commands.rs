@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::masks::Masker;
+use crate::masks::Masker;
 
 /// What is shown beside the workflow.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::object::{Object, Operation, Owners, Path, Place};
-use super::status::Status;
+use crate::object::{Object, Operation, Owners, Path, Place};
+use crate::status::Status;
 
 /// What identifies an object, and what the server alone writes, is owned by nobody.
 const UNOWNED: [&[&str]; 9] = [

@@ -268,7 +268,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::secret::Secret;
+    use crate::diagnostics::secret::Secret;
 
     /// No part of a secret of this length may be left.
     fn assert_hidden(text: &str, secret: &str) {

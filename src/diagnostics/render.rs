@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use crate::secret::redact;
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::secret::redact;
 
 /// Writes an error, its chain of causes and its hints, as a person reads them at the end of a log.
 ///
@@ -20,7 +21,7 @@ pub fn write_chain(
 /// The same as a text without a line break at its end.
 ///
 /// Every line passes through [`harmless`], because causes quote registries.
-pub(super) fn chain(error: &dyn std::error::Error, hints: &[String]) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error, hints: &[String]) -> String {
     let mut lines = vec![format!("error: {}", indented(&redact(&error.to_string())))];
     let causes = causes(error);
     lines.extend(
@@ -98,30 +99,8 @@ fn is_wrapping(text: &str) -> bool {
 }
 
 /// Further lines of a message are indented, so that none starts at the margin.
-pub(super) fn indented(text: &str) -> String {
+pub(crate) fn indented(text: &str) -> String {
     text.lines().map(harmless).collect::<Vec<_>>().join("\n  ")
-}
-
-/// Text that came from elsewhere, made fit for a terminal and for a CI log: control characters are
-/// shown as escapes, and what GitHub's runner would take for a command is broken up.
-///
-/// The runner acts on `::` at the start of a line and on `##[` anywhere in it
-/// (actions/runner, `ActionCommand.cs`).
-pub fn harmless(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() || turns_lines(character) {
-            safe.extend(character.escape_default());
-        } else {
-            safe.push(character);
-        }
-    }
-    let safe = safe.replace("##[", "##\\[");
-    if safe.trim_start().starts_with("::") {
-        safe.replacen("::", ":\\:", 1)
-    } else {
-        safe
-    }
 }
 
 /// A word as it may stand in a command for a shell, quoted where it has to be.
@@ -132,12 +111,6 @@ pub(crate) fn shell_word(text: &str) -> String {
         true => text,
         false => format!("'{}'", text.replace('\'', r"'\''")),
     }
-}
-
-/// True for what ends a line without being a control character, or has text read backwards
-/// (<https://trojansource.codes>).
-fn turns_lines(character: char) -> bool {
-    matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
