@@ -15,8 +15,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gcr_push::config::{self, Command};
-use gcr_push::digest::Digest;
 use gcr_push::logging;
+use gcr_push::oci::digest::Digest;
 use standin::Standin;
 
 const PROJECT: &str = "demo-project";

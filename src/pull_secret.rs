@@ -22,7 +22,7 @@ use crate::auth::Given;
 use crate::auth::google::ServiceAccountKey;
 use crate::config::PullSecretForm;
 use crate::diagnostics::secret::Secret;
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 use crate::report::table::timestamp;
 use document::Document;
 use logins::Login;

@@ -8,9 +8,9 @@ use crate::auth::{AuthError, Credential, Credentials};
 use crate::doctor;
 use crate::error::Error;
 use crate::network::Network;
+use crate::oci::reference::{Endpoint, Place};
 use crate::once::OnceEach;
 use crate::push::targets::Target;
-use crate::reference::{Endpoint, Place};
 use crate::registry::Registry;
 
 /// What is done at a registry: a source is only read, and may have a login of its own.

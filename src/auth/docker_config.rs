@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::logins::PasswordKind;
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::secret::Secret;
-use crate::json;
-use crate::reference::Endpoint;
+use crate::oci::json;
+use crate::oci::reference::Endpoint;
 
 /// The logins (`auths`) of a Docker config, by the server's name as it stands there.
 #[derive(Clone, Debug, Default)]
@@ -325,7 +325,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::json::variants;
+    use crate::oci::json::variants;
 
     proptest! {
         #[test]

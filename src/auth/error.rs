@@ -13,7 +13,7 @@ use super::refusal;
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::{ExitCode, Hint};
 use crate::network::{NetworkError, Trouble};
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// Signing in failed.
 #[derive(Debug, thiserror::Error)]

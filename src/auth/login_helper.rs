@@ -13,7 +13,7 @@ use super::docker_config::DockerConfigError;
 use super::logins::{Login, PasswordKind};
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::secret::Secret;
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// How long a helper may take: some open a browser, some ask a cloud.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@
 use super::docker_config::{DockerConfig, DockerConfigError, Entry};
 use super::login_helper::HelperCall;
 use crate::diagnostics::secret::Secret;
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// The Docker config that nobody has named: where `docker login` writes by itself.
 pub const HOME_FILE: &str = "~/.docker/config.json";

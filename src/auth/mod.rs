@@ -33,8 +33,8 @@ use tokio::sync::OnceCell;
 
 use crate::diagnostics::secret::Secret;
 use crate::network::Network;
+use crate::oci::reference::Endpoint;
 use crate::once::OnceEach;
-use crate::reference::Endpoint;
 use docker_config::DockerConfigError;
 use exchange::Exchange;
 use federation::ExternalAccount;

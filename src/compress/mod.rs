@@ -16,7 +16,7 @@ use std::thread;
 
 use tokio::task::spawn_blocking;
 
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 use crate::source::FileRange;
 
 /// How a layer is compressed, with the level.

@@ -13,7 +13,7 @@ use std::thread;
 
 use super::encoder::Encoder;
 use super::{Compressed, Method};
-use crate::digest::{Digest, Hasher};
+use crate::oci::digest::{Digest, Hasher};
 use crate::source::FileRange;
 
 /// How much is compressed at once. Larger blocks lose less at their edges, smaller ones keep more

@@ -8,8 +8,8 @@ use url::Url;
 use super::fault::Faults;
 use super::inputs::Given;
 use crate::diagnostics::sanitize::quoted;
-use crate::digest::Digest;
-use crate::reference::{check_tag, is_component, is_host_name};
+use crate::oci::digest::Digest;
+use crate::oci::reference::{check_tag, is_component, is_host_name};
 
 /// An image that a Docker engine holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

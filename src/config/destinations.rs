@@ -1,6 +1,6 @@
 //! Where an image goes, as it was asked for.
 
-use crate::reference::{Endpoint, Parts, Reference, ReferenceError};
+use crate::oci::reference::{Endpoint, Parts, Reference, ReferenceError};
 
 /// Where an image goes: full references, and short tags under each endpoint's repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

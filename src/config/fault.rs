@@ -10,7 +10,7 @@ use super::values::{base64, boolean};
 use crate::diagnostics::sanitize::looks_secret;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::{ExitCode, Hint};
-use crate::reference::{ReferenceError, without_login};
+use crate::oci::reference::{ReferenceError, without_login};
 
 /// A request that cannot be carried out as it was given: all of its faults, not only the first.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 
 use super::inputs::Given;
 use crate::diagnostics::sanitize::quoted;
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// A repository on GitHub or a project on GitLab.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::fault::Faults;
 use super::inputs::Given;
 use super::paths::Paths;
 use crate::diagnostics::sanitize::quoted;
-use crate::reference::{Reference, ReferenceError};
+use crate::oci::reference::{Reference, ReferenceError};
 
 /// Where an image is read from, in the words of containers-transports(5).
 #[derive(Clone, Debug, PartialEq, Eq)]

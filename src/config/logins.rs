@@ -10,7 +10,7 @@ use crate::auth::docker_config::{DockerConfig, DockerConfigError};
 use crate::auth::logins::{HOME_FILE, Login, Logins, PasswordKind};
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// The file in a Docker config's directory.
 const FILE: &str = "config.json";

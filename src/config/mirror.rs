@@ -13,7 +13,7 @@ use super::paths::Paths;
 use crate::config::targets::read_only;
 use crate::diagnostics::sanitize::quoted;
 use crate::mirror::{Home, MirrorRequest};
-use crate::reference::{Reference, ReferenceError, without_logins};
+use crate::oci::reference::{Reference, ReferenceError, without_logins};
 use entry::entry;
 use file::File;
 
@@ -151,8 +151,8 @@ fn home(text: &str) -> Result<Home, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Platforms;
     use crate::mirror::Origin;
+    use crate::oci::platform::Platforms;
 
     const FILE: &str = r#"
 destinations: [eu.gcr.io/acme-prod, us-docker.pkg.dev/acme-prod/mirror]

@@ -37,10 +37,11 @@ use std::time::Duration;
 
 use crate::auth::SignIn;
 use crate::compress::Method;
-use crate::manifest::Platform;
 use crate::mirror::MirrorRequest;
 use crate::network::Network;
-use crate::reference::{Endpoint, Reference};
+use crate::oci::platform::Platform;
+use crate::oci::platform::Platforms;
+use crate::oci::reference::{Endpoint, Reference};
 
 pub use apply::ApplyRequest;
 pub use command::{Command, UnknownCommand};
@@ -209,15 +210,6 @@ pub enum Compression {
     With(Method),
     /// They are left as they are.
     None,
-}
-
-/// Which platforms of an index are pushed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Platforms {
-    /// All that are there.
-    All,
-    /// Those that are named.
-    Only(Vec<Platform>),
 }
 
 /// How many blobs are in flight at once.

@@ -14,7 +14,7 @@ use super::values::{duration, list, number};
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
 use crate::network::{Certificates, ClientIdentity, IdentityError, Network, Paces, Proxies};
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// Reads all of it.
 pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Network {

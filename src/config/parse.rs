@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::compress::Method;
-use crate::manifest::PlatformError;
 use crate::mirror::MirrorRequest;
+use crate::oci::platform::PlatformError;
 
 use super::fault::{ConfigError, Faults};
 use super::inputs::{self, Given};
@@ -17,14 +17,14 @@ use super::setup::setup;
 use super::values::{any_of, list, number, word};
 use super::{
     ArchiveKind, Attestations, Ci, Command, Compression, Concurrency, Console, Destinations,
-    ExistingTag, ImageOrigin, ImageSource, ListFormat, MissingCredentials, Platforms, Request,
-    Verify, advice, ambient, console, credentials, defaults, event, image, logins, mirror, network,
-    targets,
+    ExistingTag, ImageOrigin, ImageSource, ListFormat, MissingCredentials, Request, Verify, advice,
+    ambient, console, credentials, defaults, event, image, logins, mirror, network, targets,
 };
 use crate::auth::SignIn;
 use crate::auth::metadata::MetadataServer;
 use crate::diagnostics::sanitize::quoted;
-use crate::reference::Endpoint;
+use crate::oci::platform::Platforms;
+use crate::oci::reference::Endpoint;
 
 /// Reads the whole request: `argument` is the command word of the command line, and wins over the
 /// variable `command`.

@@ -11,7 +11,7 @@ use super::values::{boolean, list, word};
 use super::{Command, Destinations};
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
-use crate::reference::{Endpoint, HostKind};
+use crate::oci::reference::{Endpoint, HostKind};
 
 /// What `setup` is to do, and with which names.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use super::values::list;
 use super::{BestEffort, Command, Destinations, Listing, defaults};
 use crate::auth::{GoogleCredential, Origin};
 use crate::diagnostics::sanitize::quoted;
-use crate::reference::{
+use crate::oci::reference::{
     Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag, placeholder,
 };
 

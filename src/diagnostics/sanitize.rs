@@ -1,5 +1,5 @@
 use crate::config::values::base64;
-use crate::reference::without_login;
+use crate::oci::reference::without_login;
 
 /// A value as a message may quote it: on one line, and not longer than a line.
 ///

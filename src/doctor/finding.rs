@@ -2,7 +2,7 @@
 
 use crate::auth::Identity;
 use crate::diagnostics::{ExitCode, Hint};
-use crate::reference::{Endpoint, Place};
+use crate::oci::reference::{Endpoint, Place};
 use crate::registry::RegistryError;
 
 /// Something that would keep a push from being done.

@@ -17,14 +17,15 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::auth::{Credential, Credentials, Identity, Tokens};
-use crate::config::{ImageOrigin, ImageSource, Platforms, Request};
+use crate::config::{ImageOrigin, ImageSource, Request};
 use crate::diagnostics::Hint as _;
 use crate::diagnostics::render::causes;
 use crate::error::Error;
 use crate::google::Google;
 use crate::network::Network;
+use crate::oci::platform::Platforms;
+use crate::oci::reference::{Endpoint, Place, Reference};
 use crate::push::targets::Target;
-use crate::reference::{Endpoint, Place, Reference};
 use crate::registry::Registry;
 use crate::report::table::{Table, timestamp};
 use crate::source::{Image, Source};

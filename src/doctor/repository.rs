@@ -7,7 +7,7 @@ use super::{Examination, Finding, Verdict};
 use crate::auth::Identity;
 use crate::diagnostics::render::causes;
 use crate::google::{Api, Google, GoogleError};
-use crate::reference::{Endpoint, HostKind, Place};
+use crate::oci::reference::{Endpoint, HostKind, Place};
 
 const UPLOAD: &str = "artifactregistry.repositories.uploadArtifacts";
 const DOWNLOAD: &str = "artifactregistry.repositories.downloadArtifacts";

@@ -15,8 +15,8 @@ use serde_json::Value;
 use super::error::KubernetesError;
 use super::failed_request::{FailedRequest, Refusal, RequestError, Task};
 use super::sign_in::SignIn;
-use crate::json;
 use crate::network::{self, ProxyConnector};
+use crate::oci::json;
 
 /// The most bytes of an answer: an object has at most 1.5 MiB, which is what etcd takes.
 const LARGEST: usize = 4 << 20;

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use crate::diagnostics::Hint;
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::secret::redact;
-use crate::json;
 use crate::network::Trouble;
+use crate::oci::json;
 
 /// What is being done to which object.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -226,7 +226,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::json::{self, variants};
+    use crate::oci::json::{self, variants};
 
     proptest! {
         #[test]

@@ -11,10 +11,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{ListedImage, Parts};
-use crate::digest::Digest;
 use crate::google::{Api, Google, GoogleError};
-use crate::manifest::Platform;
-use crate::reference::{Endpoint, Place};
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::reference::{Endpoint, Place};
 use crate::registry::ListedManifest;
 
 /// The largest page that is given.

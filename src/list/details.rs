@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use futures_util::{StreamExt as _, stream};
 
 use super::{AT_ONCE, ListedImage, Parts};
-use crate::digest::Digest;
-use crate::manifest::{About, AnyManifest, Manifest, Platform, about, media_type};
+use crate::oci::config::{About, about};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{AnyManifest, Manifest, media_type};
+use crate::oci::platform::Platform;
 use crate::registry::{Registry, RegistryError};
 use crate::source::attested;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{AT_ONCE, Found, ListError, ListedImage, first_level};
-use crate::reference::is_at_or_below;
+use crate::oci::reference::is_at_or_below;
 use crate::registry::{ListedManifest, Listing, Registry, RegistryError};
 
 /// The names right below `path`, or all of them where they are listed at once.

@@ -16,11 +16,11 @@ pub use error::ListError;
 
 use crate::auth::{Credential, Credentials};
 use crate::config::Listing;
-use crate::digest::Digest;
 use crate::google::{Google, GoogleError};
-use crate::manifest::Platform;
 use crate::network::Network;
-use crate::reference::{Endpoint, HostKind, Place, is_at_or_below};
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::reference::{Endpoint, HostKind, Place, is_at_or_below};
 use crate::registry::{ListedManifest, Registry};
 use artifact_registry::Repository;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 /// Who is bringing which blob.
 #[derive(Default)]

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Descriptor};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{AnyManifest, Descriptor};
 use crate::registry::{Listing, Registry, RegistryError};
 use crate::source::{MAX_DEPTH, cosign_tags, fallback_tag};
 

@@ -3,7 +3,7 @@
 use super::Item;
 use crate::diagnostics::{ExitCode, Hint};
 use crate::error::Error;
-use crate::reference::ReferenceError;
+use crate::oci::reference::ReferenceError;
 use crate::registry::RegistryError;
 use crate::source::SourceError;
 

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use super::Outcome;
-use crate::config::Platforms;
 use crate::diagnostics::render::causes;
-use crate::digest::Digest;
 use crate::error::Error;
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platforms;
+use crate::oci::reference::Reference;
 use crate::push::Settings;
 use crate::push::targets::Target;
-use crate::reference::Reference;
 use crate::report::Missed;
 
 /// One image: where it is read, where it goes, and why.

@@ -31,12 +31,13 @@ pub use plan::plan;
 pub use weigh::weigh;
 
 use crate::arrivals::{Bearer, Fate};
-use crate::config::{Platforms, Verify};
-use crate::digest::Digest;
+use crate::config::Verify;
 use crate::error::Error;
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platforms;
+use crate::oci::reference::{Endpoint, Reference};
 use crate::pull_secret::PulledImage;
 use crate::push::{Holdings, Settings};
-use crate::reference::{Endpoint, Reference};
 use crate::registries::Registries;
 use crate::report::Arrival;
 use crate::report::Missed;

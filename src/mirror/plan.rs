@@ -10,12 +10,12 @@ use super::item::{Item, Need, Plan};
 use super::select::{ListedTag, NoDates};
 use super::shard::Division;
 use super::{Entry, MirrorError, MirrorRequest, Origin, PlanFile, repositories};
-use crate::digest::Digest;
 use crate::error::Error;
+use crate::oci::digest::Digest;
+use crate::oci::reference::{Endpoint, Reference, check_tag};
 use crate::once::OnceEach;
 use crate::push::Settings;
 use crate::push::targets::Target;
-use crate::reference::{Endpoint, Reference, check_tag};
 use crate::registries::Registries;
 use crate::registry::{Listing, Registry, RegistryError};
 

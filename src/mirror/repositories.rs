@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::MirrorError;
 use super::plan::{Planner, QUESTIONS_AT_ONCE, list_error};
 use crate::error::Error;
-use crate::reference::{Endpoint, is_at_or_below};
+use crate::oci::reference::{Endpoint, is_at_or_below};
 use crate::registry::Registry;
 
 impl Planner<'_> {

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use super::shares::Shares;
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 /// One of several runners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

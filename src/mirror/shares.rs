@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::deal::Hands;
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 /// What `kind` says in a plan file.
 const KIND: &str = "gcr-push mirror plan";

@@ -7,8 +7,8 @@ use futures_util::{StreamExt as _, stream};
 use super::plan::QUESTIONS_AT_ONCE;
 use super::shares::Shares;
 use super::{Item, Plan, repositories};
-use crate::digest::Digest;
 use crate::error::Error;
+use crate::oci::digest::Digest;
 use crate::registries::Registries;
 use crate::source::{Content, Source};
 

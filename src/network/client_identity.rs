@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Certificates, CertificatesError};
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// A certificate with those that lead up to its root, and its key.
 #[derive(PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::client_identity::{CertsDError, HostCertificates};
 use super::redirect::{MAX_REDIRECTS, RedirectError};
 use super::upload_client::UploadClient;
 use super::{Network, Proxies};
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// How we introduce ourselves.
 pub const USER_AGENT: &str = concat!("gcr-push/", env!("CARGO_PKG_VERSION"));

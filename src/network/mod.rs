@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 mod body;
 mod bucket;

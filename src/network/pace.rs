@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::bucket::Bucket;
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// The distance between two requests after the first 429; each further one doubles it.
 const FIRST_GAP: Duration = Duration::from_millis(20);

@@ -13,7 +13,7 @@ use crate::config::{PullCredential, PullSecretOutput, PullSecretRequest};
 use crate::google::Google;
 use crate::kubernetes::{self, Change, Cluster, FoundSecret, Survey};
 use crate::network::Network;
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// How long a token in a cluster must still work to be left there: less than a new one lives (an
 /// hour at most), and long enough for a few failed renewals.

@@ -9,7 +9,7 @@ use crate::auth::logins::PasswordKind;
 use crate::auth::{AuthError, Credential, Credentials, Given, Shown};
 use crate::config::{PullCredential, PullSecretRequest};
 use crate::diagnostics::secret::Secret;
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// User and password for one server.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,14 +8,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::logins::Logins;
 use crate::auth::{Credential, Identity};
 use crate::diagnostics::{ExitCode, Hint};
-use crate::digest::Digest;
 use crate::doctor;
 use crate::google::Google;
-use crate::manifest::AnyManifest;
 use crate::network::Network;
+use crate::oci::digest::Digest;
+use crate::oci::manifest::AnyManifest;
+use crate::oci::reference::{Endpoint, Place, Reference};
 use crate::push::Pushed;
 use crate::push::targets::Target;
-use crate::reference::{Endpoint, Place, Reference};
 use crate::registry::{OpenError, Registry, RegistryError};
 use crate::source::attested;
 

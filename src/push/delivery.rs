@@ -8,8 +8,8 @@ use super::homes::Shipment;
 use super::manifests::children_first;
 use super::{Destination, PushError};
 use crate::diagnostics::sanitize::harmless;
-use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Descriptor, Manifest};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
 use crate::registry::RegistryError;
 use crate::source::Tree;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::compress::CompressError;
 use crate::diagnostics::{ExitCode, Hint};
-use crate::digest::Digest;
-use crate::manifest::ManifestError;
+use crate::oci::digest::Digest;
+use crate::oci::manifest::ManifestError;
 use crate::registry::{RegistryError, Retry, Retryable};
 use crate::source::{Source, SourceError};
 

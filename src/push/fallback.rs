@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::PushError;
 use super::delivery::Delivery;
-use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Index, media_type};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{AnyManifest, Index, media_type};
 use crate::source::{Companion, Companions, fallback_tag};
 
 /// Lists the companions at a destination whose registry does not list them by itself.

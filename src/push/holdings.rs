@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::digest::Digest;
-use crate::reference::Endpoint;
+use crate::oci::digest::Digest;
+use crate::oci::reference::Endpoint;
 
 /// What is known of every repository of a run.
 #[derive(Debug, Default)]

@@ -21,7 +21,7 @@ use super::holdings::Holdings;
 use super::manifests::{deliver, pushed};
 use super::plan::Standing;
 use super::{Destination, PushError, Pushed, Settings};
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 use crate::progress::Work;
 use crate::source::{Companions, Tree};
 

@@ -38,10 +38,11 @@ pub use journal::{Journal, TagState};
 pub use tally::Tally;
 pub use turns::Turns;
 
-use crate::config::{Attestations, Compression, ExistingTag, Platforms};
+use crate::config::{Attestations, Compression, ExistingTag};
 use crate::diagnostics::render::in_one_line;
-use crate::digest::Digest;
-use crate::manifest::Index;
+use crate::oci::digest::Digest;
+use crate::oci::manifest::Index;
+use crate::oci::platform::Platforms;
 use crate::progress::Progress;
 use crate::registry::Registry;
 use crate::source::{Companions, Smaller, Source, Tree, Unpacked};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::diagnostics::sanitize::harmless;
-use crate::manifest::{AnyManifest, Manifest};
+use crate::oci::manifest::{AnyManifest, Manifest};
 use crate::source::Tree;
 
 /// What the manifests of an image give reason to say.

@@ -14,8 +14,8 @@ use super::written::{Family, Form, Layer, write_manifest};
 use super::{Destination, PushError, Settings};
 use crate::compress::{Method, compress};
 use crate::config::Compression;
-use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Manifest};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{AnyManifest, Manifest};
 use crate::progress::Work;
 use crate::source::{LayerForm, Source, Tree, Unpacked, UnpackedLayer};
 

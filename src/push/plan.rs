@@ -7,8 +7,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::blobs::{Blob, Blobs};
 use super::fan_out::Done;
 use super::{Destination, PushError};
-use crate::digest::Digest;
-use crate::manifest::AnyManifest;
+use crate::oci::digest::Digest;
+use crate::oci::manifest::AnyManifest;
 use crate::registry::RegistryError;
 use crate::source::{Companions, Tree};
 

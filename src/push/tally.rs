@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 /// The count of one destination; clones share it.
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,7 @@
 //! From what was asked for to repositories and tags, with the defaults that only the source knows.
 
 use crate::config::{BestEffort, Destinations};
-use crate::reference::{Endpoint, HostKind, Reference, ReferenceError, check_tag, split_host};
+use crate::oci::reference::{Endpoint, HostKind, Reference, ReferenceError, check_tag, split_host};
 
 /// A repository at an endpoint, and the tags that the image gets there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,7 +166,7 @@ fn split(name: &str) -> (Option<&str>, Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference::Parts;
+    use crate::oci::reference::Parts;
 
     fn short(tags: &[&str], name: Option<&str>) -> Destinations {
         Destinations {

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Descriptor, ManifestError, media_type};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{AnyManifest, Descriptor, ManifestError, media_type};
 
 /// A layer as the manifest will name it.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use reqwest::Url;
 use super::error::{NO_CLIENT_CERTIFICATE, PAGE};
 use crate::auth::{Identity, service_controls};
 use crate::network::Trouble;
-use crate::reference::{Endpoint, Place};
+use crate::oci::reference::{Endpoint, Place};
 
 /// Who was refused, and what they came for: it decides which advice helps.
 #[derive(Clone, Debug, PartialEq, Eq)]

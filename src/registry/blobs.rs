@@ -5,8 +5,8 @@ use reqwest::{Method, StatusCode};
 
 use super::http::read_bounded;
 use super::{Registry, RegistryError};
-use crate::digest::Digest;
-use crate::manifest::MAX_MANIFEST_SIZE;
+use crate::oci::digest::Digest;
+use crate::oci::manifest::MAX_MANIFEST_SIZE;
 
 impl Registry {
     /// True when `repository` holds the blob.

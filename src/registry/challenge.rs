@@ -6,7 +6,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 use crate::network::has_login;
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// Where a registry may send us for tokens.
 #[derive(Clone, Debug)]

@@ -13,8 +13,8 @@ use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
 use reqwest::{Method, StatusCode, Url};
 
 use super::{Registry, RegistryError};
-use crate::digest::Digest;
 use crate::network::Drips;
+use crate::oci::digest::Digest;
 use crate::source::ByteStream;
 
 impl Registry {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 /// A manifest as the registry's listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::json::{self, variants};
+    use crate::oci::json::{self, variants};
 
     proptest! {
         #[test]

@@ -8,8 +8,8 @@ use super::authorization::Access;
 use super::error::{PAGE, is_page};
 use super::http::{read_bounded, stated_type};
 use super::{Registry, RegistryError};
-use crate::digest::Digest;
-use crate::manifest::{AnyManifest, MAX_MANIFEST_SIZE};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{AnyManifest, MAX_MANIFEST_SIZE};
 
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
@@ -198,7 +198,7 @@ fn content_digest(answer: &Response) -> Option<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::media_type;
+    use crate::oci::manifest::media_type;
 
     #[test]
     fn every_type_that_a_tag_can_point_at_is_accepted() {

@@ -40,7 +40,7 @@ use reqwest::{Method, StatusCode, Url};
 use crate::auth::Credential;
 use crate::diagnostics::{ExitCode, Hint};
 use crate::network::{Network, NetworkError};
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 use authorization::Access;
 use challenge::{Challenge, Realms};
 use token::Tokens;

@@ -6,7 +6,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 
 use super::transport::Ask;
 use super::{Registry, RegistryError};
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 impl Registry {
     /// Asks for a blob of the repository `from` to be in `repository` too. False when the registry

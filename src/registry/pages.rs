@@ -8,7 +8,7 @@ use super::authorization::Access;
 use super::error::{PAGE, is_page};
 use super::http::read_bounded;
 use super::{Registry, RegistryError, Retries};
-use crate::json;
+use crate::oci::json;
 
 /// The most bytes of one page: ten thousand of Google's entries are about 4 MB.
 const MAX_PAGE: usize = 64 * 1024 * 1024;

@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use super::authorization::Access;
 use super::transport::Ask;
 use super::{Registry, RegistryError};
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 impl Registry {
     /// True when the first byte of a blob comes, wherever the registry sends us for it.

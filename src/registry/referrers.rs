@@ -10,9 +10,9 @@ use reqwest::{Method, Response, StatusCode, Url};
 use super::http::{read_bounded, stated_type};
 use super::pages::next_page;
 use super::{Registry, RegistryError};
-use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE, media_type};
-use crate::reference::Place;
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE, media_type};
+use crate::oci::reference::Place;
 
 /// The most pages that are followed.
 const MAX_PAGES: usize = 1000;

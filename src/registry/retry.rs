@@ -12,7 +12,7 @@ use reqwest::{Response, StatusCode};
 use super::patience::{LONGEST_WAIT, Patience, Silence};
 use crate::diagnostics::render::in_one_line;
 use crate::network::{Network, Pace};
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 /// The first wait, unless the time allowed is short.
 const FIRST_WAIT: Duration = Duration::from_secs(1);

@@ -11,8 +11,8 @@ use super::google::{self, Extension, ListedManifest};
 use super::pages::Turn;
 use super::{Registry, RegistryError, Retries};
 use crate::diagnostics::sanitize::harmless;
-use crate::digest::Digest;
-use crate::reference::{check_tag, is_component};
+use crate::oci::digest::Digest;
+use crate::oci::reference::{check_tag, is_component};
 
 /// What a registry lists below a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -25,9 +25,9 @@ use super::transport::{Ask, Transport};
 use crate::auth::logins::PasswordKind;
 use crate::auth::{Credential, Identity, Shown};
 use crate::diagnostics::secret::{Secret, redact};
-use crate::json;
 use crate::network::Pace;
-use crate::reference::Endpoint;
+use crate::oci::json;
+use crate::oci::reference::Endpoint;
 
 /// The current token of each repository, bought when it is first needed.
 pub(super) struct Tokens {
@@ -614,7 +614,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::json::variants;
+    use crate::oci::json::variants;
 
     proptest! {
         #[test]

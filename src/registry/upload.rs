@@ -19,8 +19,8 @@ use super::authorization::{Access, Authorization};
 use super::error::redacted;
 use super::upload_progress::{Stall, Taken, UploadLimits, UploadProgress};
 use super::{Registry, RegistryError};
-use crate::digest::Digest;
 use crate::network::{UploadError, has_login, redirect_target, send_upload_logged};
+use crate::oci::digest::Digest;
 use crate::source::ByteStream;
 
 /// How long the body of an upload is held back where uploads are known to be redirected, so that

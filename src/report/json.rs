@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{Arrival, Report, Status};
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 use crate::pull_secret::{HandedOut, utc};
 
 #[derive(Serialize)]

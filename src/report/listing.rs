@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::table::{Table, bytes, timestamp};
 use crate::diagnostics::sanitize::harmless;
 use crate::list::{Found, Listed, ListedImage};
+use crate::oci::reference::Endpoint;
 use crate::pull_secret::utc;
-use crate::reference::Endpoint;
 
 /// One table for each place that was asked.
 #[derive(Clone, Copy, Debug)]

@@ -9,8 +9,8 @@ use super::json::{self, PullSecret};
 use super::pull_secret::PullSecretTable;
 use super::table::{Table, bytes};
 use crate::diagnostics::sanitize::harmless;
-use crate::digest::Digest;
 use crate::mirror::{Need, Outcome, Plan};
+use crate::oci::digest::Digest;
 use crate::pull_secret::HandedOut;
 
 /// The report of `mirror`, as it is printed.

@@ -12,14 +12,13 @@ use super::check::HOLDS_IN;
 use super::{Setup, SetupError};
 use crate::arrivals::{Bearer, Fate};
 use crate::auth::{Credential, Credentials};
-use crate::config::{
-    Compression, ExistingTag, ImageSource, Platforms, Role, SetupRegistry, Verify, defaults,
-};
+use crate::config::{Compression, ExistingTag, ImageSource, Role, SetupRegistry, Verify, defaults};
 use crate::diagnostics::ExitCode;
-use crate::digest::Digest;
 use crate::error::Error;
 use crate::google::{Patience, Resource};
-use crate::manifest::media_type;
+use crate::oci::digest::Digest;
+use crate::oci::manifest::media_type;
+use crate::oci::platform::Platforms;
 use crate::progress::Progress;
 use crate::push::targets::Target;
 use crate::push::{Journal, Settings, Turns};

@@ -6,7 +6,7 @@ use super::Setup;
 use super::forge::Trust;
 use super::services::Services;
 use crate::config::{ForgeKind, Role};
-use crate::reference::HostKind;
+use crate::oci::reference::HostKind;
 
 impl Setup<'_> {
     /// What each repository's CI needs to push, ready to be pasted.

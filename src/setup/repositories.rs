@@ -13,7 +13,7 @@ use super::{Setup, SetupError};
 use crate::config::{Role, SetupRegistry};
 use crate::diagnostics::sanitize::harmless;
 use crate::google::{Api, Change, GoogleError, Grant, Operation};
-use crate::reference::HostKind;
+use crate::oci::reference::HostKind;
 
 /// A repository as the API tells it, as far as it matters here.
 #[derive(Debug, Default, Deserialize)]

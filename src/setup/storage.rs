@@ -19,7 +19,7 @@ use super::services::Services;
 use super::{Setup, SetupError};
 use crate::config::{Role, SetupRegistry};
 use crate::google::{Api, Change, Google, GoogleError, Grant, Policy, Resource};
-use crate::reference::HostKind;
+use crate::oci::reference::HostKind;
 
 /// The role that makes buckets, and much else: for the first push alone.
 pub(super) const TEMPORARY_ROLE: &str = "roles/storage.admin";

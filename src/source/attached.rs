@@ -11,9 +11,9 @@ use super::companions::{COSIGN, Shelf, fallback_tag, subject};
 use super::files::{Documents, Files, Place};
 use super::layout::{Layers, Layout, Listed};
 use super::tree::Tree;
-use crate::config::Platforms;
-use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Descriptor};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{AnyManifest, Descriptor};
+use crate::oci::platform::Platforms;
 
 /// A layout that stays open after its image was read.
 pub(super) struct OpenLayout {

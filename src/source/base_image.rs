@@ -7,9 +7,9 @@ use futures_util::TryStreamExt as _;
 use serde::Deserialize;
 
 use super::{Source, Tree};
-use crate::json;
-use crate::manifest::{AnyManifest, MAX_MANIFEST_SIZE, Manifest};
-use crate::reference::Reference;
+use crate::oci::json;
+use crate::oci::manifest::{AnyManifest, MAX_MANIFEST_SIZE, Manifest};
+use crate::oci::reference::Reference;
 
 /// <https://specs.opencontainers.org/image-spec/annotations/>
 const BASE_NAME: &str = "org.opencontainers.image.base.name";

@@ -16,10 +16,10 @@ use serde::Deserialize;
 use super::remote::{AT_ONCE, MAX_MANIFESTS};
 use super::tree::Tree;
 use super::{Blobs, Content, MAX_DEPTH, Source, SourceError};
-use crate::config::Platforms;
-use crate::digest::Digest;
-use crate::json;
-use crate::manifest::{AnyManifest, Descriptor, Index};
+use crate::oci::digest::Digest;
+use crate::oci::json;
+use crate::oci::manifest::{AnyManifest, Descriptor, Index};
+use crate::oci::platform::Platforms;
 
 /// Where companions are kept.
 pub(super) trait Shelf {

@@ -14,8 +14,8 @@ use super::layout::{Layers, Layout, Listed, Loaded, parse, source_index};
 use super::names;
 use super::sniff::Packing;
 use super::{Content, Image, LayerForm, Opened, Unpacked, UnpackedLayer};
-use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Descriptor, Manifest};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
 
 /// An image as `manifest.json` lists it.
 #[derive(Clone, Debug, Deserialize)]
@@ -415,7 +415,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::json::{self, variants};
+    use crate::oci::json::{self, variants};
 
     proptest! {
         #[test]

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::{SourceError, quoted};
-use crate::digest::Digest;
-use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{Descriptor, MAX_MANIFEST_SIZE};
 
 /// The most bytes that one JSON document of an image may have.
 pub(super) const MAX_DOCUMENT: u64 = MAX_MANIFEST_SIZE;

@@ -15,9 +15,9 @@ use super::files::{Documents, Place, blob_name};
 use super::tree::{Tree, attested, label};
 use super::{MAX_DEPTH, names};
 use crate::diagnostics::sanitize::harmless;
-use crate::digest::{Digest, other_algorithm};
-use crate::json;
-use crate::manifest::{AnyManifest, Descriptor, Index, ManifestError, media_type};
+use crate::oci::digest::{Digest, other_algorithm};
+use crate::oci::json;
+use crate::oci::manifest::{AnyManifest, Descriptor, Index, ManifestError, media_type};
 
 /// The reference that stands for `index.json` itself.
 const WHOLE: &str = "index.json";

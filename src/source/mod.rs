@@ -47,11 +47,12 @@ pub(crate) use spool::unpacked;
 pub(crate) use stream::bytes as read_range;
 pub use tree::{Part, Smaller, Tree, attested};
 
-use crate::config::{ArchiveKind, ImageSource, Platforms};
-use crate::digest::{Digest, Hasher};
-use crate::manifest::{Descriptor, Manifest};
+use crate::config::{ArchiveKind, ImageSource};
 use crate::network::Network;
-use crate::reference::{Endpoint, Reference};
+use crate::oci::digest::{Digest, Hasher};
+use crate::oci::manifest::{Descriptor, Manifest};
+use crate::oci::platform::Platforms;
+use crate::oci::reference::{Endpoint, Reference};
 use crate::registry::Registry;
 use attached::OpenLayout;
 use companions::Shelf as _;

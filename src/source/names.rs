@@ -1,7 +1,7 @@
 //! When a name that the user wrote means a name that an archive holds.
 
-use crate::digest::Digest;
-use crate::reference::split_host;
+use crate::oci::digest::Digest;
+use crate::oci::reference::split_host;
 
 /// True when `wanted` means `name`: the same text, or the same image once both are written out in
 /// full, as Docker does (`app` is `docker.io/library/app:latest`).

@@ -10,10 +10,10 @@ use super::companions::Shelf;
 use super::error::SourceError;
 use super::tree::{Tree, attested, label};
 use super::{ByteStream, Content, Image, MAX_DEPTH};
-use crate::config::Platforms;
-use crate::digest::Digest;
-use crate::manifest::{AnyManifest, Descriptor, Index};
-use crate::reference::{Endpoint, Reference};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{AnyManifest, Descriptor, Index};
+use crate::oci::platform::Platforms;
+use crate::oci::reference::{Endpoint, Reference};
 use crate::registry::{Registry, RegistryError};
 
 /// The repository that an image's blobs are read from.

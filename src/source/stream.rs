@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::ByteStream;
 use super::range::read_exact_at;
-use crate::digest::{Digest, Hasher};
+use crate::oci::digest::{Digest, Hasher};
 
 /// How much is read at once by another thread: large enough that the hop to it does not count, small
 /// enough that many streams at once stay small.

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::error::list;
 use crate::diagnostics::sanitize::harmless;
-use crate::digest::Digest;
-use crate::json;
-use crate::manifest::{AnyManifest, Descriptor, Index, Manifest, Platform};
+use crate::oci::digest::Digest;
+use crate::oci::json;
+use crate::oci::manifest::{AnyManifest, Descriptor, Index, Manifest};
+use crate::oci::platform::Platform;
 
 /// A manifest or index, with every manifest below it.
 #[derive(Clone, Debug)]

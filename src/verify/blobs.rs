@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::VerifyError;
-use crate::config::Platforms;
-use crate::digest::{Digest, Hasher};
-use crate::manifest::{AnyManifest, Manifest, diff_ids};
+use crate::oci::config::diff_ids;
+use crate::oci::digest::{Digest, Hasher};
+use crate::oci::manifest::{AnyManifest, Manifest};
+use crate::oci::platform::Platforms;
+use crate::oci::reference::Reference;
 use crate::push::{Destination, Pushed};
-use crate::reference::Reference;
 use crate::source::{Source, Tree, unpacked};
 
 /// Blobs that are read at once.
@@ -96,7 +97,7 @@ async fn layers_of(source: &Source, manifest: &Manifest) -> HashMap<Digest, Dige
         let pieces: Vec<Bytes> = bytes.try_collect().await.ok()?;
         Some(diff_ids(&pieces.concat()))
     };
-    let is_small = manifest.config.size <= crate::manifest::MAX_MANIFEST_SIZE;
+    let is_small = manifest.config.size <= crate::oci::manifest::MAX_MANIFEST_SIZE;
     let diff_ids = match is_small {
         true => config.await.unwrap_or_default(),
         false => Vec::new(),

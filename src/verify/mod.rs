@@ -13,9 +13,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::diagnostics::render::causes;
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::{ExitCode, Hint};
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
+use crate::oci::reference::Reference;
 use crate::push::{Destination, Pushed, PushedTag};
-use crate::reference::Reference;
 use crate::registry::{Listing, RegistryError};
 use crate::source::{SourceError, Tree};
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use insta::assert_snapshot;
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::engine::{Engine, Fault, Store};

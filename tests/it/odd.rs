@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;

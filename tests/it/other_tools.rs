@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 use serde_json::{Value, json};
 use standin::{Fault, FaultAction, RequestKind};
 

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use serde_json::{Value, json};
 use standin::RequestKind;
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 
 use crate::support::docker_registry::{DockerRegistry, PASSWORD, USER};
 use crate::support::google::{ACCOUNT, Google};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::images::{Layout, Packed, Picture, classic_archive, gzip};

@@ -1,14 +1,14 @@
 //! One image of the mirror file: where it is read from, which of its tags, under which name it arrives.
 
 use super::file::{By, Image, Options, Tags, Wanted};
-use crate::config::Platforms;
 use crate::config::parse::PLATFORM_FORMS;
 use crate::diagnostics::sanitize::quoted;
-use crate::manifest::Platform;
 use crate::mirror::rename::Rename;
 use crate::mirror::select::{Order, Pattern, Selection};
 use crate::mirror::{Entry, Origin};
-use crate::reference::{Endpoint, Reference, ReferenceError, check_tag, is_told_as_host};
+use crate::oci::platform::Platform;
+use crate::oci::platform::Platforms;
+use crate::oci::reference::{Endpoint, Reference, ReferenceError, check_tag, is_told_as_host};
 
 /// An image of the list, with what it leaves to the defaults.
 pub(super) fn entry(image: Image, defaults: &Options) -> Result<Entry, String> {

@@ -2,7 +2,7 @@
 
 use crate::config::tests::*;
 use crate::config::{Destinations, Listing};
-use crate::reference::Endpoint;
+use crate::oci::reference::Endpoint;
 
 fn endpoint(host: &str) -> Endpoint {
     host.parse().unwrap()
@@ -64,7 +64,7 @@ fn full_references_alone_leave_no_other_destination() {
 
 #[test]
 fn a_digest_is_no_destination() {
-    let digest = crate::digest::Digest::of(b"x");
+    let digest = crate::oci::digest::Digest::of(b"x");
     let run = Run::push().with("GCR_PUSH_TAGS", format!("gcr.io/acme/api:1@{digest}"));
     assert!(run.refused().contains("only a tag can be chosen"));
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::json;
+use crate::oci::json;
 
 /// Reads `{"errors":[{"code","message"}]}` (distribution spec, "Error Codes"); text that is no such
 /// JSON is the sentence itself, as Google's 412 is, unless it is a page for a browser.
@@ -58,7 +58,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::json::variants;
+    use crate::oci::json::variants;
 
     proptest! {
         #[test]

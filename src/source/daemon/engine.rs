@@ -12,8 +12,8 @@ use super::error::{EngineError, io_error, nothing_came};
 use super::export::Export;
 use crate::config::EngineAddress;
 use crate::config::nearest::nearest;
-use crate::json;
 use crate::network::Network;
+use crate::oci::json;
 use crate::source::names;
 
 /// The most bytes of an answer that are read: some thousand images in a list.

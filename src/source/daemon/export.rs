@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::timeout;
 
 use super::error::{EngineError, Sentence, io_error, nothing_came};
-use crate::json;
+use crate::oci::json;
 
 type Piece = io::Result<Bytes>;
 

@@ -5,7 +5,7 @@ use std::io;
 use super::{Fault, SourceError, list};
 use crate::diagnostics::Hint;
 use crate::diagnostics::sanitize::harmless;
-use crate::manifest::ManifestError;
+use crate::oci::manifest::ManifestError;
 use crate::source::sniff::Looks;
 
 impl Hint for SourceError {

@@ -10,9 +10,9 @@ use super::daemon::EngineError;
 use super::sniff::Looks;
 use crate::diagnostics::ExitCode;
 use crate::diagnostics::sanitize::harmless;
-use crate::digest::Digest;
-use crate::manifest::ManifestError;
-use crate::reference::without_login;
+use crate::oci::digest::Digest;
+use crate::oci::manifest::ManifestError;
+use crate::oci::reference::without_login;
 use crate::registry::RegistryError;
 
 /// Why an image cannot be read from its source.

@@ -38,7 +38,7 @@ fn push(google: &Google, picture: &Picture, tags: &str) -> Run {
 /// Fails unless what the tag points at is there with all that it names, each under its own digest.
 /// Returns the digest; none when there is no such tag.
 fn whole(standin: &Standin, host: &str, repository: &str, tag: &str) -> Option<String> {
-    use gcr_push::digest::Digest;
+    use gcr_push::oci::digest::Digest;
 
     let tags = standin.tags(host, repository);
     let root = tags.get(tag)?.clone();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 use serde_json::Value;
 use standin::{Behaviour, Fault, FaultAction, Referrers, RequestKind, Standin};
 

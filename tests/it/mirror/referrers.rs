@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::json;
 use standin::{Behaviour, Fault, FaultAction, Referrers, RequestKind, Standin};
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::images::{self, OCI_INDEX, OCI_MANIFEST, Packed, Picture};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 use standin::{Fault, FaultAction, Request, RequestKind, Standin};
 
 use crate::bulk::{bulk, put};

@@ -1,6 +1,6 @@
 //! Docker archives of every generation.
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 use gcr_push::source::LayerForm;
 use insta::{allow_duplicates, assert_snapshot};
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! Archives that end anywhere, and archives of anything: an error or an image, never a panic, never
 //! half of an image.
 
-use gcr_push::manifest::AnyManifest;
+use gcr_push::oci::manifest::AnyManifest;
 use gcr_push::source::{Content, LayerForm, Source};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -144,7 +144,7 @@ proptest! {
         docker in document(), index in document(), blob in document(),
     ) {
         let blob = blob.to_string();
-        let digest = gcr_push::digest::Digest::of(blob.as_bytes());
+        let digest = gcr_push::oci::digest::Digest::of(blob.as_bytes());
         let named = json!({"mediaType": "", "digest": digest, "size": blob.len()});
         let config = format!("blobs/sha256/{}", digest.hex());
         for (docker, index) in [

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 use insta::assert_snapshot;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! OCI layouts, as directories and as archives.
 
 use gcr_push::config::ImageSource;
-use gcr_push::manifest::AnyManifest;
+use gcr_push::oci::manifest::AnyManifest;
 use insta::{allow_duplicates, assert_snapshot};
 use serde_json::json;
 

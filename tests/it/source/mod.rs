@@ -17,8 +17,8 @@ use futures_util::TryStreamExt as _;
 use gcr_push::config::ImageSource;
 use gcr_push::diagnostics::Hint as _;
 use gcr_push::diagnostics::render::write_chain;
-use gcr_push::digest::Digest;
 use gcr_push::network::Network;
+use gcr_push::oci::digest::Digest;
 use gcr_push::source::{Content, Source, SourceError, Tree, Unpacked};
 use tempfile::TempDir;
 

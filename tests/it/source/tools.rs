@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use gcr_push::config::ImageSource;
-use gcr_push::digest::Digest;
-use gcr_push::manifest::AnyManifest;
+use gcr_push::oci::digest::Digest;
+use gcr_push::oci::manifest::AnyManifest;
 use gcr_push::source::{Content, LayerForm, Source};
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! What is left of an index whose platforms are not all there.
 
-use gcr_push::manifest::AnyManifest;
+use gcr_push::oci::manifest::AnyManifest;
 use gcr_push::source::{Tree, attested};
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -101,7 +101,7 @@ fn platforms_can_be_kept_and_attestations_stripped() {
     let (layout, _, all) = three_platforms();
     let tree = open(&layout);
     let is = |architecture: &'static str| {
-        move |child: &gcr_push::manifest::Descriptor| {
+        move |child: &gcr_push::oci::manifest::Descriptor| {
             let platform = child.platform.as_ref().unwrap();
             attested(child).is_some() || platform.architecture == architecture
         }
@@ -159,6 +159,6 @@ fn an_index_with_every_platform_absent_is_refused() {
     ");
 }
 
-fn open_digest(layout: &Layout) -> gcr_push::digest::Digest {
+fn open_digest(layout: &Layout) -> gcr_push::oci::digest::Digest {
     digest(&layout.listed[0])
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 

@@ -14,7 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use url::Url;
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 
 use crate::support::images::{
     Layout, Picture, classic_archive, digest, docker25_archive, docker29_layout,

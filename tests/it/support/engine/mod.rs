@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 
-use gcr_push::digest::Digest;
+use gcr_push::oci::digest::Digest;
 
 use crate::images::Picture;
 use moby::{Held, State};

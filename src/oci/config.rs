@@ -6,9 +6,9 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Platform;
-use crate::digest::Digest;
-use crate::json;
+use super::platform::Platform;
+use crate::oci::digest::Digest;
+use crate::oci::json;
 
 /// `rootfs.diff_ids` of an image config (OCI image spec, `config.md`); empty for anything else.
 pub(crate) fn diff_ids(config: &[u8]) -> Vec<Digest> {
@@ -56,7 +56,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::json::variants;
+    use crate::oci::json::variants;
 
     proptest! {
         #[test]

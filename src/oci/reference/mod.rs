@@ -1,22 +1,22 @@
 //! The names of what is in a registry: full references, and destinations put together from their
 //! parts.
 
+pub mod artifact_registry;
 mod endpoint;
 mod grammar;
-mod place;
 mod text;
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
+pub use artifact_registry::Place;
 pub(crate) use endpoint::is_host_name;
 pub use endpoint::{Endpoint, HostKind};
 use grammar::check_repository;
 pub use grammar::check_tag;
 pub(crate) use grammar::{is_at_or_below, is_component, is_told_as_host, split_host};
-pub use place::Place;
 pub(crate) use text::{placeholder, without_login, without_logins};
 
 /// The name of an image: a repository at an endpoint, with a tag, a digest, or both.

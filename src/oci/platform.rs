@@ -171,6 +171,15 @@ impl Platform {
     }
 }
 
+/// Which platforms of an index are pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Platforms {
+    /// All that are there.
+    All,
+    /// Those that are named.
+    Only(Vec<Platform>),
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

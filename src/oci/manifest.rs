@@ -3,18 +3,13 @@
 //! Nothing here re-serialises what was read: a manifest leaves with the bytes that it came with,
 //! because its digest is the digest of those bytes (OCI image spec, `descriptor.md`).
 
-mod config;
-mod platform;
-
+use crate::oci::platform::Platform;
 use bytes::Bytes;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use crate::digest::Digest;
-use crate::json;
-
-pub(crate) use config::{About, about, diff_ids};
-pub use platform::{Platform, PlatformError};
+use crate::oci::digest::Digest;
+use crate::oci::json;
 
 /// Media types of the OCI image spec and of Docker's image manifest v2, schema 2.
 pub mod media_type {
@@ -367,7 +362,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::json::variants;
+    use crate::oci::json::variants;
 
     const FIELDS: variants::Fields = variants::Fields {
         all: &[

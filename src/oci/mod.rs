@@ -1,0 +1,8 @@
+//!
+
+pub mod config;
+pub mod digest;
+pub mod json;
+pub mod manifest;
+pub mod platform;
+pub mod reference;
