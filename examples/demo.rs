@@ -14,8 +14,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gcr_push::ci::log;
 use gcr_push::config::{self, Command};
-use gcr_push::logging;
 use gcr_push::oci::digest::Digest;
 use standin::Standin;
 
@@ -97,7 +97,7 @@ fn gcr_push(
         .chain(variables)
         .map(|(name, value)| (OsString::from(name), OsString::from(value)));
     let request = config::request(Some(word), environment, &config::Disk)?;
-    logging::start(&request.console);
+    log::start(&request.console);
     gcr_push::run(request, std::io::stdout()).map_err(|failure| {
         // The failure is told as the program tells it; the example then ends like any other.
         failure.texts().join("\n\n").into()

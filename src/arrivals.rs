@@ -6,13 +6,13 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
+use crate::ci::table::bytes;
 use crate::config::Verify;
 use crate::diagnostics::render::causes;
 use crate::error::Error;
 use crate::push::targets::Target;
 use crate::push::{self, Destination, Holdings, Outcome, PushError, Pushed, Settings, Tally};
 use crate::registries::Registries;
-use crate::report::table::bytes;
 use crate::report::{Arrival, Missed};
 use crate::source::{Source, Tree};
 use crate::verify::{self, Verified};

@@ -25,6 +25,7 @@
 
 pub mod arrivals;
 pub mod auth;
+pub mod ci;
 pub mod cli;
 pub mod compress;
 pub mod config;
@@ -34,14 +35,11 @@ pub mod error;
 pub mod google;
 pub mod kubernetes;
 pub mod list;
-pub mod logging;
 pub mod mirror;
 pub mod network;
 pub mod oci;
 pub mod once;
 mod open_files;
-pub mod private_file;
-pub mod progress;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 pub mod pull_secret;
@@ -61,6 +59,9 @@ use std::time::Instant;
 
 use arrivals::Bearer;
 use auth::Credentials;
+use ci::console::Group;
+use ci::progress::Progress;
+use ci::progress_bars::Display;
 use config::{Command, ImageOrigin, MissingCredentials, Request, Verify};
 pub use error::{Error, Failure};
 use google::Google;
@@ -68,15 +69,12 @@ use list::ListOptions;
 use mirror::Outcome;
 use mirror::PlanFile;
 use oci::reference::Endpoint;
-use progress::Progress;
 use pull_secret::{HandedOut, PulledImage, Wanted, hand_out, one_a_repository};
 use push::targets;
 use push::{Journal, Settings, Turns};
 use registries::Registries;
 use report::Report;
-use report::console::Group;
 use report::mirror::{MirrorReport, PlanReport};
-use report::progress::Display;
 use source::Source;
 use stop::{RunState, Stop, Stopped};
 

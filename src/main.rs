@@ -3,9 +3,10 @@
 use std::io;
 use std::process::ExitCode;
 
+use gcr_push::ci::console::Console;
+use gcr_push::ci::log;
 use gcr_push::cli::{self, Invocation};
-use gcr_push::config::Console;
-use gcr_push::{Error, Failure, config, logging, report, stop};
+use gcr_push::{Error, Failure, config, report, stop};
 #[cfg(target_os = "linux")]
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -19,7 +20,9 @@ fn main() -> ExitCode {
             let code = failure.exit_code() as u8;
             // Whoever does not read it can still stop it.
             let limit = failure.is_of_stop().then_some(stop::GRACE);
-            let _ = stop::supervise(limit, move |_| report::console::tell(&failure, &console));
+            let _ = stop::supervise(limit, move |_| {
+                gcr_push::ci::console::tell(&failure, &console)
+            });
             code.into()
         }
     }
@@ -43,9 +46,9 @@ fn start(console: &Console) -> Result<(), Failure> {
         Invocation::Run(word) => word,
         Invocation::Print(text) => return Ok(report::print(&mut io::stdout(), text)?),
     };
-    logging::start(console);
+    log::start(console);
     if console.is_action {
-        report::github::masks::start();
+        gcr_push::ci::github::masks::start();
     }
     report::forget_earlier(console);
     let request =

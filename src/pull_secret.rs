@@ -20,10 +20,10 @@ pub use proof::{ProofError, PulledImage, one_a_repository};
 
 use crate::auth::Given;
 use crate::auth::google::ServiceAccountKey;
+use crate::ci::table::timestamp;
 use crate::config::PullSecretForm;
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
-use crate::report::table::timestamp;
 use document::Document;
 use logins::Login;
 

@@ -3,6 +3,8 @@
 
 use std::io::Write;
 
+use crate::ci::console;
+use crate::ci::table::{Table, bytes};
 use crate::config::{Destinations, ImageOrigin, Request};
 use crate::error::{Error, Failure};
 use crate::mirror::MirrorRequest;
@@ -10,8 +12,7 @@ use crate::oci::reference::ReferenceError;
 use crate::push::PushError;
 use crate::push::targets;
 use crate::report::push::shown_tags;
-use crate::report::table::{Table, bytes};
-use crate::report::{self, Report, console};
+use crate::report::{self, Report};
 use crate::source::{Content, LayerForm, Source};
 
 /// Checks the image, tells where it would go, and leaves it at that.

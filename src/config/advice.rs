@@ -1,9 +1,10 @@
 //! What helps where a Google host has no credential: it depends on who runs us.
 
 use super::console::ci;
+use super::event;
 use super::inputs::Given;
 use super::paths::Paths;
-use super::{Ci, event};
+use crate::ci::Ci;
 
 const SKIP: &str = "for pull requests of forks, `missing_credentials: skip` checks the image and \
     pushes nothing";

@@ -8,31 +8,8 @@ use super::fault::Faults;
 use super::inputs::{self, Given};
 use super::paths::{Files, Paths};
 use super::values::word;
-use super::{Ci, LogFormat};
-
-/// How the process talks, and to whom.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Console {
-    /// The form of the log.
-    pub log_format: LogFormat,
-    /// The text of `RUST_LOG`.
-    pub level: Option<String>,
-    /// True where nothing is to be coloured (<https://no-color.org>).
-    pub no_color: bool,
-    /// True when the CI was asked for a log with every detail.
-    pub is_verbose: bool,
-    /// True in the container of a GitHub action: there the runner, and nobody else, reads what we
-    /// print, and we are root among files of another user.
-    pub is_action: bool,
-    /// GitHub's file for the summary of the step.
-    pub step_summary: Option<PathBuf>,
-    /// Kubernetes' file for the last words of a container.
-    pub termination_log: Option<PathBuf>,
-    /// `report_file`, where it can be one.
-    pub report_file: Option<PathBuf>,
-    /// `report_file`, `digest_file` and `dotenv_file`, as far as they can be files.
-    pub result_files: Vec<PathBuf>,
-}
+use crate::ci::console::Console;
+use crate::ci::{Ci, LogFormat};
 
 /// Where Kubernetes reads a container's last words unless its Pod says otherwise.
 /// <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
@@ -88,7 +65,7 @@ pub(super) fn of(given: &Given, paths: &Paths<'_>) -> Console {
 }
 
 /// The form that was asked for, else the one that the CI at hand understands.
-pub(super) fn log_format(given: &Given, faults: &mut Faults) -> LogFormat {
+pub(crate) fn log_format(given: &Given, faults: &mut Faults) -> LogFormat {
     let auto = match ci(given) {
         Some(Ci::GitHub) => LogFormat::GitHub,
         Some(Ci::GitLab) => LogFormat::GitLab,

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::Ci;
 use super::console::ci;
 use super::inputs::Given;
 use super::paths::Paths;
+use crate::ci::Ci;
 
 /// What the run was started by, where runs of that kind get their secrets; none where they do not,
 /// or nobody says.

@@ -4,7 +4,7 @@ mod advice;
 mod ambient;
 mod apply;
 mod command;
-mod console;
+pub mod console;
 mod credentials;
 mod daemon;
 mod damage;
@@ -32,10 +32,12 @@ mod targets;
 mod tests;
 pub(crate) mod values;
 
+use crate::ci::console::Console;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::SignIn;
+use crate::ci::Ci;
 use crate::compress::Method;
 use crate::mirror::MirrorRequest;
 use crate::network::Network;
@@ -45,7 +47,7 @@ use crate::oci::reference::{Endpoint, Reference};
 
 pub use apply::ApplyRequest;
 pub use command::{Command, UnknownCommand};
-pub use console::{Console, console};
+pub use console::console;
 pub use daemon::{DaemonImage, EngineAddress};
 pub use destinations::{BestEffort, Destinations};
 pub use fault::ConfigError;
@@ -244,29 +246,4 @@ pub enum Verify {
     Blobs,
     /// Not at all.
     Off,
-}
-
-/// The form of the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Lines for people.
-    #[default]
-    Plain,
-    /// Lines for people, and what GitHub's runner makes annotations and groups of.
-    GitHub,
-    /// Lines for people, and what GitLab makes sections of.
-    GitLab,
-    /// A JSON object a line.
-    Json,
-}
-
-/// A CI whose log keeps what is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ci {
-    /// GitHub Actions, in a container action or a job.
-    GitHub,
-    /// GitLab CI.
-    GitLab,
-    /// Any other that sets `CI`.
-    Other,
 }

@@ -10,9 +10,10 @@ use super::inputs::Given;
 use super::object_names::{check_label, check_label_key, check_label_value, check_subdomain};
 use super::paths::Paths;
 use super::values::{boolean, list, word};
-use super::{ApplyRequest, Ci, Command, Endpoint, credentials};
+use super::{ApplyRequest, Command, Endpoint, credentials};
 use crate::auth::GoogleCredential;
 use crate::auth::google::ServiceAccountKey;
+use crate::ci::Ci;
 use crate::diagnostics::sanitize::quoted;
 use crate::pull_secret::too_large;
 

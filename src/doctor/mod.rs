@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::auth::{Credential, Credentials, Identity, Tokens};
+use crate::ci::table::{Table, timestamp};
 use crate::config::{ImageOrigin, ImageSource, Request};
 use crate::diagnostics::Hint as _;
 use crate::diagnostics::render::causes;
@@ -27,7 +28,6 @@ use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Place, Reference};
 use crate::push::targets::Target;
 use crate::registry::Registry;
-use crate::report::table::{Table, timestamp};
 use crate::source::{Image, Source};
 use crate::stop::RunState;
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::PullSecretError;
+use crate::ci::files;
 use crate::diagnostics::secret::Secret;
-use crate::private_file;
 
 /// Writes `content` to `file`, for its owner alone.
 ///
@@ -19,7 +19,7 @@ pub(super) fn write(content: &Secret, file: &Path) -> Result<(), PullSecretError
         // What cannot be looked at is told by the attempt to write it.
         Ok(_) | Err(_) => {}
     }
-    private_file::replace(content, file).map_err(|cause| PullSecretError::Write {
+    files::replace(content, file).map_err(|cause| PullSecretError::Write {
         file: file.to_owned(),
         cause,
     })

@@ -11,9 +11,9 @@ use futures_util::{StreamExt as _, stream};
 use super::holdings::Holdings;
 use super::shared_read::Share;
 use super::{Destination, PushError, Tally};
+use crate::ci::progress::{Progress, Work};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::Descriptor;
-use crate::progress::{Progress, Work};
 use crate::registry::{Registry, RegistryError};
 use crate::source::{ByteStream, Source, read_range};
 

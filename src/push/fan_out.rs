@@ -16,8 +16,8 @@ use super::holdings::Holdings;
 use super::shared_read::{Pace, Patience, Share, share};
 use super::turns::Turns;
 use super::{Destination, PushError, Settings};
+use crate::ci::progress::Progress;
 use crate::oci::digest::Digest;
-use crate::progress::Progress;
 
 /// How many blobs may be under way to one that is not waited for, each with a window of its bytes.
 const UNDER_WAY: usize = 16;

@@ -21,8 +21,8 @@ use super::holdings::Holdings;
 use super::manifests::{deliver, pushed};
 use super::plan::Standing;
 use super::{Destination, PushError, Pushed, Settings};
+use crate::ci::progress::Work;
 use crate::oci::digest::Digest;
-use crate::progress::Work;
 use crate::source::{Companions, Tree};
 
 /// How long those who are not waited for may take to say what they have, once the others have.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use crate::progress::{Progress, Work};
+use crate::ci::progress::{Progress, Work};
 
 /// What a large blob counts at most; a smaller one counts its size.
 const LARGEST_SHARE: u64 = 256 * 1024;

@@ -38,12 +38,12 @@ pub use journal::{Journal, TagState};
 pub use tally::Tally;
 pub use turns::Turns;
 
+use crate::ci::progress::Progress;
 use crate::config::{Attestations, Compression, ExistingTag};
 use crate::diagnostics::render::in_one_line;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::Index;
 use crate::oci::platform::Platforms;
-use crate::progress::Progress;
 use crate::registry::Registry;
 use crate::source::{Companions, Smaller, Source, Tree, Unpacked};
 use blobs::Blobs;

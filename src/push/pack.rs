@@ -12,11 +12,11 @@ use super::plan::Standing;
 use super::reuse::Found;
 use super::written::{Family, Form, Layer, write_manifest};
 use super::{Destination, PushError, Settings};
+use crate::ci::progress::Work;
 use crate::compress::{Method, compress};
 use crate::config::Compression;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Manifest};
-use crate::progress::Work;
 use crate::source::{LayerForm, Source, Tree, Unpacked, UnpackedLayer};
 
 /// What packing leaves: the manifest and every blob, unless every destination failed before that;

@@ -7,8 +7,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::blobs::LARGE;
 use super::line::{Line, LineShare};
+use crate::ci::progress::Progress;
 use crate::config::Concurrency;
-use crate::progress::Progress;
 
 /// The turns of a run.
 #[derive(Debug)]

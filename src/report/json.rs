@@ -96,7 +96,7 @@ pub fn write(report: &Report) -> String {
 }
 
 /// The report of a run that got to none of its own: what failed, each with its causes and hints.
-pub(super) fn of_failure(errors: &[String]) -> String {
+pub(crate) fn of_failure(errors: &[String]) -> String {
     #[derive(Serialize)]
     struct Document<'a> {
         status: Status,

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::table::{Table, bytes, timestamp};
+use crate::ci::table::{Table, bytes, timestamp};
 use crate::diagnostics::sanitize::harmless;
 use crate::list::{Found, Listed, ListedImage};
 use crate::oci::reference::Endpoint;

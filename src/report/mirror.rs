@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Status;
 use super::json::{self, PullSecret};
 use super::pull_secret::PullSecretTable;
-use super::table::{Table, bytes};
+use crate::ci::table::{Table, bytes};
 use crate::diagnostics::sanitize::harmless;
 use crate::mirror::{Need, Outcome, Plan};
 use crate::oci::digest::Digest;
@@ -126,7 +126,7 @@ impl fmt::Display for MirrorReport<'_> {
 
 impl MirrorReport<'_> {
     /// What became of all images together.
-    pub(super) fn sum(&self) -> String {
+    pub(crate) fn sum(&self) -> String {
         let count = |result| {
             self.outcomes
                 .iter()
@@ -160,7 +160,7 @@ impl MirrorReport<'_> {
     }
 
     /// Each image's name, what became of it, and how many bytes were sent for it.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (&str, &'static str, u64)> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&str, &'static str, u64)> {
         self.outcomes.iter().map(|outcome| {
             let word = Result::of(outcome).word();
             (outcome.item.name.as_str(), word, sent(outcome))
@@ -233,7 +233,7 @@ impl MirrorReport<'_> {
     }
 
     /// What came of all images together.
-    pub(super) fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         let outcomes = self.outcomes;
         let count = |result| outcomes.iter().filter(|o| Result::of(o) == result).count();
         let there = count(Result::Same) + count(Result::Brought);

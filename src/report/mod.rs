@@ -1,24 +1,19 @@
 //! What a run says, in the language of whoever listens: a table for people, files for the next job,
 //! and what a CI makes annotations, groups and summaries of.
 
-pub mod console;
-mod file;
-pub mod github;
-pub mod gitlab;
 pub mod json;
 pub mod listing;
 pub mod mirror;
-pub mod progress;
 mod pull_secret;
 pub(crate) mod push;
 mod results;
-pub mod table;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Console, ListFormat, PullSecretOutput, Request};
+use crate::ci::console::Console;
+use crate::config::{ListFormat, PullSecretOutput, Request};
 use crate::error::Error;
 use crate::list::Listed;
 use crate::mirror::PlanFile;
@@ -114,9 +109,12 @@ pub fn write_files(report: &Report, request: &Request) -> Vec<Error> {
         results.push(write_file(path, first.pushed.digest.as_str()));
     }
     if let Some(path) = &request.dotenv_file {
-        results.push(write_file(path, &gitlab::dotenv(results::results(report))));
+        results.push(write_file(
+            path,
+            &crate::ci::gitlab::dotenv(results::results(report)),
+        ));
     }
-    let summary = github::summary::of_push(report);
+    let summary = crate::ci::github::summary::of_push(report);
     // What would be pushed is no result.
     let pushed = report.arrivals.iter().filter(|_| !report.dry_run);
     write_unasked(&summary, &pushed.collect::<Vec<_>>(), request);
@@ -136,11 +134,11 @@ pub fn write_mirror(
     }
     let outcomes = report.outcomes.iter();
     let arrivals: Vec<_> = outcomes.flat_map(|outcome| &outcome.arrivals).collect();
-    let summary = github::summary::of_mirror(report);
+    let summary = crate::ci::github::summary::of_mirror(report);
     write_unasked(&summary, &arrivals, request);
     let sums = results::sums(&arrivals);
     if let Some(path) = &request.dotenv_file {
-        results.push(write_file(path, &gitlab::dotenv(sums.clone())));
+        results.push(write_file(path, &crate::ci::gitlab::dotenv(sums.clone())));
     }
     if request.digest_file.is_some() {
         tracing::warn!(
@@ -176,14 +174,14 @@ fn write_unasked(summary: &str, arrivals: &[&Arrival], request: &Request) {
         console
             .step_summary
             .as_ref()
-            .map(|file| (file, github::summary::append(file, summary))),
+            .map(|file| (file, crate::ci::github::summary::append(file, summary))),
         console.termination_log.as_ref().map(|file| {
-            let text = results::brief(arrivals, console::LAST_WORDS);
-            (file, console::write_last_words(file, &text))
+            let text = results::brief(arrivals, crate::ci::console::LAST_WORDS);
+            (file, crate::ci::console::write_last_words(file, &text))
         }),
         request.builder_output.as_ref().map(|file| {
             let text = results::brief(arrivals, BUILDER_OUTPUT);
-            (file, file::write(file, &text))
+            (file, crate::ci::result_file::write(file, &text))
         }),
     ];
     for (file, written) in written.into_iter().flatten() {
@@ -217,12 +215,11 @@ fn write_step_outputs(
         ("report_file", request.report_file.as_deref()),
     ];
     let temporary = request.temporary_directory_on_host.as_deref();
-    outputs.extend(
-        files
-            .into_iter()
-            .filter_map(|(name, path)| Some((name, github::outputs::path(path?, temporary)))),
-    );
-    github::outputs::write(file, &outputs).map_err(|error| Error::File(file.to_owned(), error))
+    outputs.extend(files.into_iter().filter_map(|(name, path)| {
+        Some((name, crate::ci::github::outputs::path(path?, temporary)))
+    }));
+    crate::ci::github::outputs::write(file, &outputs)
+        .map_err(|error| Error::File(file.to_owned(), error))
 }
 
 /// Takes away what an earlier run left where this one is to leave its results.
@@ -230,7 +227,7 @@ pub fn forget_earlier(console: &Console) {
     console
         .result_files
         .iter()
-        .for_each(|path| file::forget(path));
+        .for_each(|path| crate::ci::result_file::forget(path));
 }
 
 /// Writes a file that was asked for.
@@ -239,5 +236,5 @@ pub fn forget_earlier(console: &Console) {
 ///
 /// When it cannot be written.
 pub fn write_file(path: &Path, text: &str) -> Result<(), Error> {
-    file::write(path, text).map_err(|error| Error::File(path.to_owned(), error))
+    crate::ci::result_file::write(path, text).map_err(|error| Error::File(path.to_owned(), error))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::table::Table;
+use crate::ci::table::Table;
 use crate::pull_secret::{HandedOut, utc};
 
 /// A pull secret that was given out, set apart from what stands before it.

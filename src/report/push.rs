@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::pull_secret::PullSecretTable;
-use super::table::{Table, bytes};
 use crate::arrivals::Fate;
+use crate::ci::table::{Table, bytes};
 use crate::diagnostics::sanitize::harmless;
 use crate::error::Error;
 use crate::pull_secret::HandedOut;

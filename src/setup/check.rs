@@ -15,10 +15,10 @@ use super::services::Services;
 use super::storage;
 use super::{Setup, SetupError};
 use crate::auth::{Credential, GoogleCredential, Origin};
+use crate::ci::table::Table;
 use crate::config::{Backend, Role, SetupRegistry, account_host};
 use crate::diagnostics::secret::Secret;
 use crate::google::{Api, Google, GoogleError, Grant, Patience, Policy, Resource};
-use crate::report::table::Table;
 
 /// What the check found, a row for each account and repository, and sentences on what is too much.
 #[derive(Debug, Default)]

@@ -13,11 +13,11 @@ use super::plan::{Step, Verdict, Work};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::auth::google::ServiceAccountKey;
+use crate::ci::files;
+use crate::ci::table::timestamp;
 use crate::config::Role;
 use crate::diagnostics::secret::Secret;
 use crate::google::{Api, GoogleError, Patience};
-use crate::private_file;
-use crate::report::table::timestamp;
 
 /// A key that is to be made.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl Setup<'_> {
                 |why: String| Step::new(Verdict::Create, what.clone(), why, Some(order.clone()));
             let Some(key) = held(file, &email)? else {
                 // Told before anything is changed, and not when the key is made already.
-                private_file::check(file).map_err(|cause| SetupError::File(file.clone(), cause))?;
+                files::check(file).map_err(|cause| SetupError::File(file.clone(), cause))?;
                 steps.push(create(format!("for {email}")));
                 continue;
             };
@@ -127,7 +127,7 @@ impl Setup<'_> {
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .ok_or_else(|| SetupError::Key(doing()))?;
-        let written = private_file::replace(&Secret::new(text), file);
+        let written = files::replace(&Secret::new(text), file);
         if let Err(cause) = written {
             self.delete_key(&answer.name).await?;
             return Err(SetupError::File(file.clone(), cause));

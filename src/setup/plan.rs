@@ -6,9 +6,9 @@ use super::federation::{Pool, Provider};
 use super::first_push::FirstPush;
 use super::keys::KeyOrder;
 use super::provider_change::ProviderChange;
+use crate::ci::table::Table;
 use crate::config::{Role, SetupRegistry};
 use crate::google::{Change, Grant, Resource};
-use crate::report::table::Table;
 
 /// What is to become of a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use std::os::unix::ffi::OsStringExt as _;
 
+use crate::ci::LogFormat;
 use crate::compress::Method;
 use crate::config::tests::*;
-use crate::config::{Compression, Concurrency, LogFormat, VARIABLES, Verify, defaults};
+use crate::config::{Compression, Concurrency, VARIABLES, Verify, defaults};
 use crate::network::Network;
 
 #[test]
@@ -254,7 +255,7 @@ fn a_level_has_no_meaning_without_compression() {
 
 #[test]
 fn a_ci_says_so_by_a_variable_that_is_not_false() {
-    use crate::config::Ci;
+    use crate::ci::Ci;
     let ci = |pairs: &[(&str, &str)]| {
         let mut run = Run::push();
         for (name, value) in pairs {

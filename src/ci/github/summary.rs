@@ -6,9 +6,9 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use crate::ci::table::bytes;
 use crate::pull_secret::{HandedOut, utc};
 use crate::report::mirror::MirrorReport;
-use crate::report::table::bytes;
 use crate::report::{Arrival, Missed, Report, Status};
 
 /// The most that a step may write; one byte more, and the runner drops the whole summary.

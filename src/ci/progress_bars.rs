@@ -9,8 +9,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::JoinHandle;
 
 use super::table::bytes;
-use crate::config::{Console, LogFormat};
-use crate::progress::{Progress, Snapshot, Work};
+use crate::ci::LogFormat;
+use crate::ci::console::Console;
+use crate::ci::progress::{Progress, Snapshot, Work};
 
 /// A line comes this often in the first minute, and rarely after it: a log is kept.
 const OFTEN: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::private_file;
+use crate::ci::files;
 
 /// Writes a file. One that is there is replaced, and so is a link; a pipe and a device are written
 /// into.
@@ -15,7 +15,7 @@ use crate::private_file;
 /// # Errors
 ///
 /// When it cannot be written; what was there before is there still.
-pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
     let there = fs::symlink_metadata(path).ok();
     let is_special = there
         .as_ref()
@@ -35,13 +35,13 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn replace(path: &Path, text: &str, kept: Option<Permissions>) -> io::Result<()> {
-    let new = private_file::new_with(Permissions::from_mode(0o666), path)
+    let new = files::new_with(Permissions::from_mode(0o666), path)
         // The name of what was tried is chance, and tells nobody anything.
         .map_err(|error| io::Error::from(error.kind()))?;
     if let Some(permissions) = kept {
         new.as_file().set_permissions(permissions)?;
     }
-    private_file::put(new, text.as_bytes(), path)
+    files::put(new, text.as_bytes(), path)
 }
 
 fn overwrite(path: &Path, text: &str) -> io::Result<()> {
@@ -68,7 +68,7 @@ fn is_of_system(path: &Path) -> bool {
 
 /// Takes an earlier run's result away, so that it is not mistaken for this one's where this one gets
 /// none. What does not begin as a result does is somebody else's, and stays.
-pub(super) fn forget(path: &Path) {
+pub(crate) fn forget(path: &Path) {
     const BEGINNINGS: [&[u8]; 5] = [b"{", b"[", b"sha256:", b"sha512:", b"PUSH"];
 
     let is_file = fs::metadata(path).is_ok_and(|it| it.is_file());

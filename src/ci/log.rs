@@ -16,11 +16,12 @@ use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::{Console, LogFormat};
+use crate::ci::LogFormat;
+use crate::ci::console::Console;
+use crate::ci::github;
+use crate::ci::progress_bars::AboveBars;
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::secret::redact;
-use crate::report::github;
-use crate::report::progress::AboveBars;
 
 /// Starts logging for the life of the process. A `RUST_LOG` that cannot be read counts as absent,
 /// and is told.

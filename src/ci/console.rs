@@ -9,13 +9,16 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::github::{self, summary};
-use super::{file, gitlab, json};
-use crate::config::{Console, LogFormat};
+use super::{gitlab, result_file};
+use crate::ci::LogFormat;
+use crate::config::console::log_format;
 use crate::error::Failure;
+use crate::report::json;
+use std::path::PathBuf;
 
 /// How much Kubernetes keeps of a container's last words.
 /// <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
-pub(super) const LAST_WORDS: usize = 4096;
+pub(crate) const LAST_WORDS: usize = 4096;
 
 /// Log lines that a CI shows under one heading, folded. It ends when this is dropped.
 #[derive(Debug)]
@@ -76,7 +79,7 @@ pub fn tell(failure: &Failure, console: &Console) {
     if let Some(path) = &console.report_file
         && !path.exists()
     {
-        let _ = file::write(path, &json::of_failure(&texts));
+        let _ = result_file::write(path, &json::of_failure(&texts));
     }
 }
 
@@ -85,7 +88,7 @@ pub fn tell(failure: &Failure, console: &Console) {
 /// # Errors
 ///
 /// When the file cannot be written.
-pub(super) fn write_last_words(file: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_last_words(file: &Path, text: &str) -> io::Result<()> {
     let mut end = text.len().min(LAST_WORDS);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -143,6 +146,30 @@ fn annotations(texts: &[String]) -> String {
 /// nobody to say it to.
 fn say(text: &str) {
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// How the process talks, and to whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Console {
+    /// The form of the log.
+    pub log_format: LogFormat,
+    /// The text of `RUST_LOG`.
+    pub level: Option<String>,
+    /// True where nothing is to be coloured (<https://no-color.org>).
+    pub no_color: bool,
+    /// True when the CI was asked for a log with every detail.
+    pub is_verbose: bool,
+    /// True in the container of a GitHub action: there the runner, and nobody else, reads what we
+    /// print, and we are root among files of another user.
+    pub is_action: bool,
+    /// GitHub's file for the summary of the step.
+    pub step_summary: Option<PathBuf>,
+    /// Kubernetes' file for the last words of a container.
+    pub termination_log: Option<PathBuf>,
+    /// `report_file`, where it can be one.
+    pub report_file: Option<PathBuf>,
+    /// `report_file`, `digest_file` and `dotenv_file`, as far as they can be files.
+    pub result_files: Vec<PathBuf>,
 }
 
 #[cfg(test)]
