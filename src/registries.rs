@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::auth::{AuthError, Credential, Credentials};
 use crate::doctor;
 use crate::error::Error;
-use crate::network::Network;
+use crate::http::Network;
 use crate::oci::reference::{Endpoint, Place};
 use crate::once::OnceEach;
 use crate::push::targets::Target;

@@ -12,7 +12,7 @@ use super::exchange::ExchangeError;
 use super::refusal;
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::{ExitCode, Hint};
-use crate::network::{NetworkError, Trouble};
+use crate::http::{NetworkError, Trouble};
 use crate::oci::reference::Endpoint;
 
 /// Signing in failed.

@@ -17,7 +17,7 @@ use time::format_description::well_known::Rfc2822;
 use super::AuthError;
 use super::refused::Refused;
 use crate::diagnostics::secret::{self, Secret};
-use crate::network::{BodyError, Network, WINDOW, read_bounded};
+use crate::http::{BodyError, Network, WINDOW, read_bounded};
 
 /// The one OAuth scope that Artifact Registry documents for pushing and pulling.
 /// <https://cloud.google.com/artifact-registry/docs/docker/authentication>

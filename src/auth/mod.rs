@@ -32,7 +32,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use crate::diagnostics::secret::Secret;
-use crate::network::Network;
+use crate::http::Network;
 use crate::oci::reference::Endpoint;
 use crate::once::OnceEach;
 use docker_config::DockerConfigError;

@@ -13,7 +13,7 @@ use super::paths::Paths;
 use super::values::{duration, list, number};
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
-use crate::network::{Certificates, ClientIdentity, IdentityError, Network, Paces, Proxies};
+use crate::http::{Certificates, ClientIdentity, IdentityError, Network, Paces, Proxies};
 use crate::oci::reference::Endpoint;
 
 /// Reads all of it.

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::{Finding, Verdict};
-use crate::network::Network;
+use crate::http::Network;
 use crate::oci::reference::Endpoint;
 
 /// From where on a clock is wrong: Google lets what is signed be five minutes off, and an OIDC token

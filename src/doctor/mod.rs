@@ -23,7 +23,7 @@ use crate::diagnostics::Hint as _;
 use crate::diagnostics::render::causes;
 use crate::error::Error;
 use crate::google::Google;
-use crate::network::Network;
+use crate::http::Network;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Place, Reference};
 use crate::push::targets::Target;

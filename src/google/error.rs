@@ -9,7 +9,7 @@ use super::refusal::{Refused, Rpc, Violation, read};
 use crate::auth::{AuthError, quota};
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::{ExitCode, Hint};
-use crate::network::Trouble;
+use crate::http::Trouble;
 
 /// A request to one of Google's APIs that did not do what it was sent for.
 #[derive(Debug, thiserror::Error)]

@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::auth::quota::USER_PROJECT;
 use crate::auth::{AuthError, Credential, Shown};
 use crate::diagnostics::secret::Secret;
-use crate::network::{Network, NetworkError, WINDOW, read_bounded};
+use crate::http::{Network, NetworkError, WINDOW, read_bounded};
 
 pub use error::GoogleError;
 pub use operation::Operation;

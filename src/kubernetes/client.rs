@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::error::KubernetesError;
 use super::failed_request::{FailedRequest, Refusal, RequestError, Task};
 use super::sign_in::SignIn;
-use crate::network::{self, ProxyConnector};
+use crate::http::ProxyConnector;
 use crate::oci::json;
 
 /// The most bytes of an answer: an object has at most 1.5 MiB, which is what etcd takes.
@@ -120,7 +120,7 @@ impl Ask {
             .uri(uri)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, self.content_type)
-            .header(USER_AGENT, network::USER_AGENT)
+            .header(USER_AGENT, crate::http::USER_AGENT)
             .body(Full::new(self.body.clone()))?;
         request.headers_mut().extend(signed);
         Ok(request)

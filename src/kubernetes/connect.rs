@@ -11,7 +11,7 @@ use super::access::Access;
 use super::client::Cluster;
 use super::sign_in::SignIn;
 use super::tls::client_config;
-use crate::network::{Network, ProxyConnector, Way};
+use crate::http::{Network, ProxyConnector, Way};
 
 impl Cluster {
     /// Makes ready to ask the cluster; a plugin that the kubeconfig signs in with is run here.

@@ -5,7 +5,7 @@ use std::io;
 use super::failed_request::{FailedRequest, Refusal, RequestError};
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::{ExitCode, Hint};
-use crate::network::Trouble;
+use crate::http::Trouble;
 
 /// A cluster that does not do what it was asked for.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::diagnostics::Hint;
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::secret::redact;
-use crate::network::Trouble;
+use crate::http::Trouble;
 use crate::oci::json;
 
 /// What is being done to which object.

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 
 use super::KubernetesError;
 use super::sign_in::Identity;
-use crate::network::Network;
+use crate::http::Network;
 
 /// TLS as the kubeconfig wants it: its own certificate authority with those of `ca_certificates`, or
 /// else whom everything trusts, or nobody at all where it says `insecure-skip-tls-verify`.

@@ -17,7 +17,7 @@ pub use error::ListError;
 use crate::auth::{Credential, Credentials};
 use crate::config::Listing;
 use crate::google::{Google, GoogleError};
-use crate::network::Network;
+use crate::http::Network;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Endpoint, HostKind, Place, is_at_or_below};

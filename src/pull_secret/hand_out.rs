@@ -11,8 +11,8 @@ use super::{EXPIRY, KEY, PullSecret, PullSecretError, TYPE, file, utc};
 use crate::auth::{AuthError, Credential, Credentials, GoogleCredential, Origin};
 use crate::config::{PullCredential, PullSecretOutput, PullSecretRequest};
 use crate::google::Google;
+use crate::http::Network;
 use crate::kubernetes::{self, Change, Cluster, FoundSecret, Survey};
-use crate::network::Network;
 use crate::oci::reference::Endpoint;
 
 /// How long a token in a cluster must still work to be left there: less than a new one lives (an

@@ -10,7 +10,7 @@ use crate::auth::{Credential, Identity};
 use crate::diagnostics::{ExitCode, Hint};
 use crate::doctor;
 use crate::google::Google;
-use crate::network::Network;
+use crate::http::Network;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 use crate::oci::reference::{Endpoint, Place, Reference};

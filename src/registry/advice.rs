@@ -4,7 +4,7 @@ use reqwest::Url;
 
 use super::error::{NO_CLIENT_CERTIFICATE, PAGE};
 use crate::auth::{Identity, service_controls};
-use crate::network::Trouble;
+use crate::http::Trouble;
 use crate::oci::reference::{Endpoint, Place};
 
 /// Who was refused, and what they came for: it decides which advice helps.

@@ -5,7 +5,7 @@ use http_auth::ChallengeParser;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-use crate::network::has_login;
+use crate::http::has_login;
 use crate::oci::reference::Endpoint;
 
 /// Where a registry may send us for tokens.

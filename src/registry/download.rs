@@ -13,7 +13,7 @@ use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
 use reqwest::{Method, StatusCode, Url};
 
 use super::{Registry, RegistryError};
-use crate::network::Drips;
+use crate::http::Drips;
 use crate::oci::digest::Digest;
 use crate::source::ByteStream;
 

@@ -8,7 +8,7 @@ use super::Registry;
 use super::authorization::{Access, Authorization};
 use super::error::{MAX_ERROR_BODY, RegistryError};
 use super::transport::Ask;
-pub(super) use crate::network::{BodyError, read_bounded};
+pub(super) use crate::http::{BodyError, read_bounded};
 
 /// How often a request is sent again with a new token: the second one may run out as well.
 const REPLAYS: u32 = 2;

@@ -39,7 +39,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use crate::auth::Credential;
 use crate::diagnostics::{ExitCode, Hint};
-use crate::network::{Network, NetworkError};
+use crate::http::{Network, NetworkError};
 use crate::oci::reference::Endpoint;
 use authorization::Access;
 use challenge::{Challenge, Realms};

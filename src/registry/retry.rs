@@ -11,7 +11,7 @@ use reqwest::{Response, StatusCode};
 
 use super::patience::{LONGEST_WAIT, Patience, Silence};
 use crate::diagnostics::render::in_one_line;
-use crate::network::{Network, Pace};
+use crate::http::{Network, Pace};
 use crate::oci::reference::Endpoint;
 
 /// The first wait, unless the time allowed is short.

@@ -25,7 +25,7 @@ use super::transport::{Ask, Transport};
 use crate::auth::logins::PasswordKind;
 use crate::auth::{Credential, Identity, Shown};
 use crate::diagnostics::secret::{Secret, redact};
-use crate::network::Pace;
+use crate::http::Pace;
 use crate::oci::json;
 use crate::oci::reference::Endpoint;
 
@@ -667,7 +667,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_server_that_never_answered_is_not_waited_for_as_one_that_has() {
-        use crate::network::Network;
+        use crate::http::Network;
         use crate::registry::{Retry, Retryable as _};
 
         // The port that discards what it gets is served by nobody any more.

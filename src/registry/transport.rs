@@ -8,7 +8,7 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use super::RegistryError;
 use super::advice::host;
 use super::error::redacted;
-use crate::network::{
+use crate::http::{
     MAX_REDIRECTS, Pace, RedirectError, RegistryClients, UploadClient, redirect_target, send_logged,
 };
 

@@ -19,7 +19,7 @@ use super::authorization::{Access, Authorization};
 use super::error::redacted;
 use super::upload_progress::{Stall, Taken, UploadLimits, UploadProgress};
 use super::{Registry, RegistryError};
-use crate::network::{UploadError, has_login, redirect_target, send_upload_logged};
+use crate::http::{UploadError, has_login, redirect_target, send_upload_logged};
 use crate::oci::digest::Digest;
 use crate::source::ByteStream;
 
@@ -140,8 +140,8 @@ impl Registry {
             };
             self.redirected.note(&url);
             redirects += 1;
-            if redirects > crate::network::MAX_REDIRECTS {
-                let endless = crate::network::RedirectError::TooMany;
+            if redirects > crate::http::MAX_REDIRECTS {
+                let endless = crate::http::RedirectError::TooMany;
                 return Err(self.broken_upload(&upload, &url, endless));
             }
             if outgoing.is_spent() {

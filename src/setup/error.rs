@@ -11,7 +11,7 @@ use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::{ExitCode, Hint};
 use crate::error::Error;
 use crate::google::GoogleError;
-use crate::network::NetworkError;
+use crate::http::NetworkError;
 
 /// Setup could not be done.
 #[derive(Debug, thiserror::Error)]

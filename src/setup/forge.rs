@@ -19,7 +19,7 @@ use crate::diagnostics::ExitCode;
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::secret::redact;
 use crate::google::Patience;
-use crate::network::{Trouble, WINDOW, read_bounded};
+use crate::http::{Trouble, WINDOW, read_bounded};
 
 /// A repository whose jobs may push, and all that Google is told of it.
 #[derive(Clone, Debug)]

@@ -33,7 +33,7 @@ use std::path::Path;
 use crate::config::{Backend, SetupAction, SetupRequest};
 use crate::error::Error;
 use crate::google::Google;
-use crate::network::Network;
+use crate::http::Network;
 use crate::stop::RunState;
 use forge::Trust;
 use project::Permissions;

@@ -48,7 +48,7 @@ pub(crate) use stream::bytes as read_range;
 pub use tree::{Part, Smaller, Tree, attested};
 
 use crate::config::{ArchiveKind, ImageSource};
-use crate::network::Network;
+use crate::http::Network;
 use crate::oci::digest::{Digest, Hasher};
 use crate::oci::manifest::{Descriptor, Manifest};
 use crate::oci::platform::Platforms;

@@ -6,7 +6,7 @@ use crate::ci::LogFormat;
 use crate::compress::Method;
 use crate::config::tests::*;
 use crate::config::{Compression, Concurrency, VARIABLES, Verify, defaults};
-use crate::network::Network;
+use crate::http::Network;
 
 #[test]
 fn an_empty_environment_is_told_what_to_give() {

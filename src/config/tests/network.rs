@@ -1,7 +1,7 @@
 //! Proxies, roots and plain-HTTP hosts.
 
 use crate::config::tests::*;
-use crate::network::Proxies;
+use crate::http::Proxies;
 
 fn proxies(pairs: &[(&str, &str)]) -> Proxies {
     let mut run = Run::push();

@@ -15,7 +15,7 @@ use super::retry::retry_after;
 use super::upload::LocationError;
 use crate::auth::AuthError;
 use crate::diagnostics::sanitize::harmless;
-use crate::network::Trouble;
+use crate::http::Trouble;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::ManifestError;
 use envelope::read_envelope;

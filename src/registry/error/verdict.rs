@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use super::{Outcome, Peer, RegistryError};
 use crate::auth::AuthError;
 use crate::diagnostics::{ExitCode, Hint};
-use crate::network::Trouble;
+use crate::http::Trouble;
 use crate::oci::manifest::ManifestError;
 use crate::registry::advice::{NO_REGISTRY, PULL_LIMIT, Refusal, advice, host};
 use crate::registry::retry::{Retry, Retryable};

@@ -12,7 +12,7 @@ use super::error::{EngineError, io_error, nothing_came};
 use super::export::Export;
 use crate::config::EngineAddress;
 use crate::config::nearest::nearest;
-use crate::network::Network;
+use crate::http::Network;
 use crate::oci::json;
 use crate::source::names;
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::secret::redact;
 use crate::diagnostics::{ExitCode, Hint};
-use crate::network::NetworkError;
+use crate::http::NetworkError;
 use crate::oci::json;
 
 /// Why an engine does not hand out an image. `engine` is its address, as `DOCKER_HOST` has it.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::open::Archive;
 use super::{Source, SourceError};
 use crate::config::{ArchiveKind, DaemonImage};
-use crate::network::Network;
+use crate::http::Network;
 use engine::{Engine, Found};
 pub use error::EngineError;
 use export::{Export, Pieces};

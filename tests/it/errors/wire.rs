@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use gcr_push::auth::Credential;
 use gcr_push::diagnostics::Hint as _;
 use gcr_push::diagnostics::render::write_chain;
-use gcr_push::network::Network;
+use gcr_push::http::Network;
 use gcr_push::oci::digest::Digest;
 use gcr_push::registry::Registry;
 use std::time::Duration;

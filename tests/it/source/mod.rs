@@ -17,7 +17,7 @@ use futures_util::TryStreamExt as _;
 use gcr_push::config::ImageSource;
 use gcr_push::diagnostics::Hint as _;
 use gcr_push::diagnostics::render::write_chain;
-use gcr_push::network::Network;
+use gcr_push::http::Network;
 use gcr_push::oci::digest::Digest;
 use gcr_push::source::{Content, Source, SourceError, Tree, Unpacked};
 use tempfile::TempDir;

@@ -22,8 +22,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::{Body, Request, Response, ResponseBuilderExt as _};
 use tower_service::Service;
 
+use super::proxy::{ProxiedStream, ProxyConnector, Way, tcp};
 use super::send_queue::SendQueues;
-use super::tunnel::{ProxiedStream, ProxyConnector, Way, tcp};
 use super::{Network, NetworkError};
 
 /// How many bytes of a body hyper may hold before more is taken from it.

@@ -14,29 +14,29 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::oci::reference::Endpoint;
 
 mod body;
-mod bucket;
+pub mod client;
 mod client_identity;
-mod clients;
+pub mod connection_failure;
 mod exchange;
-mod pace;
+pub mod proxy;
+pub mod rate_limit;
 mod redirect;
 mod request_log;
 mod send_queue;
 mod tls;
-mod trouble;
-mod tunnel;
+pub mod token_bucket;
 mod upload_client;
 
 pub(crate) use body::{BodyError, Drips, WINDOW, read_bounded};
+pub(crate) use client::RegistryClients;
+pub use client::{NetworkError, USER_AGENT};
 pub use client_identity::{CertsDError, ClientIdentity, IdentityError};
-pub(crate) use clients::RegistryClients;
-pub use clients::{NetworkError, USER_AGENT};
-pub(crate) use pace::Pace;
-pub use pace::Paces;
+pub use connection_failure::Trouble;
+pub(crate) use proxy::{ProxyConnector, Way};
+pub(crate) use rate_limit::Pace;
+pub use rate_limit::Paces;
 pub(crate) use redirect::{MAX_REDIRECTS, RedirectError, has_login, redirect_target};
 pub(crate) use request_log::{send_logged, send_upload_logged};
-pub use trouble::Trouble;
-pub(crate) use tunnel::{ProxyConnector, Way};
 pub(crate) use upload_client::{UploadClient, UploadError};
 
 /// What holds for every connection.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::bucket::Bucket;
+use super::token_bucket::Bucket;
 use crate::oci::reference::Endpoint;
 
 /// The distance between two requests after the first 429; each further one doubles it.
