@@ -19,7 +19,7 @@ pub use hand_out::{HandedOut, Wanted, hand_out};
 pub use proof::{ProofError, PulledImage, one_a_repository};
 
 use crate::auth::Given;
-use crate::auth::google::ServiceAccountKey;
+use crate::auth::google::key::ServiceAccountKey;
 use crate::ci::table::timestamp;
 use crate::config::PullSecretForm;
 use crate::diagnostics::secret::Secret;

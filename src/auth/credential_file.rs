@@ -9,12 +9,12 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::GoogleCredential;
-use super::federation::ExternalAccount;
-use super::google::{KeyError, ServiceAccountKey, check_google_url, printable_type};
-use super::impersonation::Impersonation;
-use super::quota;
+use super::google::federation::ExternalAccount;
+use super::google::impersonation::Impersonation;
+use super::google::key::{KeyError, ServiceAccountKey, check_google_url, printable_type};
+use super::google::quota;
+use super::google::user::AuthorizedUser;
 use super::subject::{Format, SubjectSource, SubjectUrl, check_subject_url, header_map};
-use super::user::AuthorizedUser;
 use crate::diagnostics::secret::Secret;
 
 /// A text that is no credential file that can be used. No message quotes a secret.

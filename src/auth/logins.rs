@@ -1,8 +1,8 @@
 //! User names and passwords for registries, each for its host, or for a path below it: out of Docker
 //! configs, out of variables, out of what a CI has for its own registry.
 
+use super::credential_helper::HelperCall;
 use super::docker_config::{DockerConfig, DockerConfigError, Entry};
-use super::login_helper::HelperCall;
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
 

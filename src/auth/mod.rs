@@ -5,24 +5,18 @@
 
 pub mod claims;
 pub mod credential_file;
+pub mod credential_helper;
 pub mod docker_config;
 mod error;
 mod exchange;
-pub mod federation;
 pub mod google;
 mod identity;
-pub mod impersonation;
-mod login_helper;
 pub mod logins;
-pub mod metadata;
-pub(crate) mod quota;
 mod refusal;
 mod refused;
-mod signer;
 pub mod subject;
 mod token_info;
-mod tokens;
-mod user;
+pub mod token_source;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -35,21 +29,21 @@ use crate::diagnostics::secret::Secret;
 use crate::http::Network;
 use crate::oci::reference::Endpoint;
 use crate::once::OnceEach;
+use credential_helper::HelperCall;
 use docker_config::DockerConfigError;
 use exchange::Exchange;
-use federation::ExternalAccount;
-use google::ServiceAccountKey;
-use impersonation::Impersonation;
-use login_helper::HelperCall;
+use google::federation::ExternalAccount;
+use google::impersonation::Impersonation;
+use google::key::ServiceAccountKey;
+use google::metadata::MetadataServer;
 use logins::{Found, HOME_FILE, Login, Logins, PasswordKind};
-use metadata::MetadataServer;
 
 pub use error::{AuthError, Step};
 pub use exchange::ExchangeError;
+pub use google::user::AuthorizedUser;
 pub use identity::Identity;
 pub(crate) use refusal::service_controls;
-pub use tokens::{AccessToken, Tokens};
-pub use user::AuthorizedUser;
+pub use token_source::{AccessToken, Tokens};
 
 /// The user name that Google's registries take an OAuth token under.
 /// <https://cloud.google.com/artifact-registry/docs/docker/authentication#token>

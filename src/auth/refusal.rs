@@ -3,8 +3,8 @@
 
 use super::claims::Claims;
 use super::error::Step;
+use super::google::quota;
 use super::identity::Identity;
-use super::quota;
 use super::refused::Refused;
 use crate::diagnostics::render::shell_word;
 use crate::diagnostics::sanitize::harmless;

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::exchange::is_temporary;
-use super::quota;
+use super::google::quota;
 use crate::diagnostics::sanitize::harmless;
 
 /// A refusal in words.

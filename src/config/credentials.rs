@@ -7,7 +7,7 @@ use super::inputs::Given;
 use super::paths::Paths;
 use super::{MissingCredentials, keyless};
 use crate::auth::credential_file::{self, FileError};
-use crate::auth::google::{KeyError, ServiceAccountKey};
+use crate::auth::google::key::{KeyError, ServiceAccountKey};
 use crate::auth::{GoogleCredential, Origin};
 use crate::diagnostics::secret::Secret;
 

@@ -21,7 +21,7 @@ use super::{
     console, credentials, defaults, event, image, logins, mirror, network, targets,
 };
 use crate::auth::SignIn;
-use crate::auth::metadata::MetadataServer;
+use crate::auth::google::metadata::MetadataServer;
 use crate::ci::Ci;
 use crate::ci::console::Console;
 use crate::diagnostics::sanitize::quoted;
@@ -196,7 +196,7 @@ pub fn request(
             withheld: given.withheld.clone(),
             quota_project: given
                 .ambient("GOOGLE_CLOUD_QUOTA_PROJECT")
-                .and_then(crate::auth::quota::project),
+                .and_then(crate::auth::google::quota::project),
         },
         ci,
     };

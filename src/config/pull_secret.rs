@@ -12,7 +12,7 @@ use super::paths::Paths;
 use super::values::{boolean, list, word};
 use super::{ApplyRequest, Command, Endpoint, credentials};
 use crate::auth::GoogleCredential;
-use crate::auth::google::ServiceAccountKey;
+use crate::auth::google::key::ServiceAccountKey;
 use crate::ci::Ci;
 use crate::diagnostics::sanitize::quoted;
 use crate::pull_secret::too_large;

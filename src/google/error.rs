@@ -6,7 +6,8 @@ use std::fmt;
 use reqwest::{Method, StatusCode, Url};
 
 use super::refusal::{Refused, Rpc, Violation, read};
-use crate::auth::{AuthError, quota};
+use crate::auth::AuthError;
+use crate::auth::google::quota;
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::{ExitCode, Hint};
 use crate::http::Trouble;

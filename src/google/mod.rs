@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::auth::quota::USER_PROJECT;
+use crate::auth::google::quota::USER_PROJECT;
 use crate::auth::{AuthError, Credential, Shown};
 use crate::diagnostics::secret::Secret;
 use crate::http::{Network, NetworkError, WINDOW, read_bounded};

@@ -6,7 +6,8 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::auth::{quota, service_controls};
+use crate::auth::google::quota;
+use crate::auth::service_controls;
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::secret::redact;
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::plan::{Step, Verdict, Work};
 use super::services::Services;
 use super::{Setup, SetupError};
-use crate::auth::google::ServiceAccountKey;
+use crate::auth::google::key::ServiceAccountKey;
 use crate::ci::files;
 use crate::ci::table::timestamp;
 use crate::config::Role;

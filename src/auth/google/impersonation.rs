@@ -10,10 +10,10 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::error::{AuthError, Step};
-use super::exchange::{Exchange, ExchangeError, Issued, SCOPE, issued};
-use super::google::check_google_url;
+use super::key::check_google_url;
 use super::quota::USER_PROJECT;
+use crate::auth::error::{AuthError, Step};
+use crate::auth::exchange::{Exchange, ExchangeError, Issued, SCOPE, issued};
 use crate::diagnostics::secret::Secret;
 
 /// The service account that is acted as.
@@ -27,7 +27,7 @@ pub struct Impersonation {
     /// How long a token is asked for.
     lifetime: Duration,
     /// The project whose quota requests to Google's APIs count for.
-    pub(super) quota_project: Option<String>,
+    pub(crate) quota_project: Option<String>,
 }
 
 /// What a token lives that is asked for without a word: also the longest that needs no
@@ -96,7 +96,7 @@ impl Impersonation {
 
     /// A new token of the account, for the token of somebody who may act as it, and the project
     /// whose quota that counts for: `member`, where that is known.
-    pub(super) async fn issue(
+    pub(crate) async fn issue(
         &self,
         exchange: &Exchange,
         (token, quota_project): (&Secret, Option<&str>),

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 
-use super::claims::Claims;
-use super::error::{AuthError, Step};
-use super::exchange::{Exchange, Issued, SCOPE};
-use super::identity::SETUP_POOL;
 use super::impersonation::Impersonation;
-use super::subject::SubjectSource;
 use super::user::{FORM, form};
+use crate::auth::claims::Claims;
+use crate::auth::error::{AuthError, Step};
+use crate::auth::exchange::{Exchange, Issued, SCOPE};
+use crate::auth::identity::SETUP_POOL;
+use crate::auth::subject::SubjectSource;
 use crate::diagnostics::secret::Secret;
 
 /// An identity of another provider that Google lets in.
@@ -20,17 +20,17 @@ use crate::diagnostics::secret::Secret;
 pub struct ExternalAccount {
     /// `//iam.googleapis.com/projects/NUMBER/…/providers/PROVIDER`.
     pub audience: String,
-    pub(super) subject_token_type: String,
-    pub(super) token_url: Url,
-    pub(super) subject: SubjectSource,
+    pub(crate) subject_token_type: String,
+    pub(crate) token_url: Url,
+    pub(crate) subject: SubjectSource,
     /// The service account that is acted as; none where the identity itself has the rights.
     pub impersonation: Option<Impersonation>,
     /// The project that a workforce identity is billed to.
-    pub(super) user_project: Option<String>,
+    pub(crate) user_project: Option<String>,
     /// The project whose quota requests to Google's APIs count for.
-    pub(super) quota_project: Option<String>,
+    pub(crate) quota_project: Option<String>,
     /// What the last token of the CI's said of itself.
-    pub(super) claims: Arc<Mutex<Claims>>,
+    pub(crate) claims: Arc<Mutex<Claims>>,
 }
 
 /// Google's Security Token Service.
@@ -102,7 +102,7 @@ impl ExternalAccount {
 
     /// A new token: the CI's is fetched, traded, and where a service account is acted as, traded
     /// again.
-    pub(super) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
+    pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
         let subject = self.subject.token(exchange).await?;
         let claims = Claims::of(subject.expose()).unwrap_or_default();
         *self.claims.lock().unwrap_or_else(PoisonError::into_inner) = claims;

@@ -18,19 +18,19 @@ use tower_service::Service;
 use yup_oauth2::authenticator::Authenticator;
 use yup_oauth2::{CustomHyperClientBuilder, ServiceAccountAuthenticator};
 
-use super::exchange::SCOPE;
-use super::google::ServiceAccountKey;
+use super::key::ServiceAccountKey;
+use crate::auth::exchange::SCOPE;
 use crate::diagnostics::secret::Secret;
 
 /// Signs with one key.
-pub(super) struct Signer {
+pub(crate) struct Signer {
     authenticator: Authenticator<Nowhere>,
     sent: Arc<Mutex<Option<Secret>>>,
 }
 
 impl Signer {
     /// Reads the key.
-    pub(super) async fn new(key: &ServiceAccountKey) -> io::Result<Self> {
+    pub(crate) async fn new(key: &ServiceAccountKey) -> io::Result<Self> {
         let key = yup_oauth2::ServiceAccountKey {
             key_type: Some("service_account".to_owned()),
             project_id: key.project_id.clone(),
@@ -59,7 +59,7 @@ impl Signer {
     }
 
     /// An assertion that is good for the next hour.
-    pub(super) async fn assertion(&self) -> io::Result<Secret> {
+    pub(crate) async fn assertion(&self) -> io::Result<Secret> {
         // What it makes of the answer says nothing: the answer is ours.
         let _ = self.authenticator.force_refreshed_token(&[SCOPE]).await;
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);

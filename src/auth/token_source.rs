@@ -9,13 +9,14 @@ use tokio::sync::Mutex;
 use super::claims::expiry;
 use super::error::AuthError;
 use super::exchange::{Exchange, Issued};
-use super::federation::ExternalAccount;
-use super::google::KeyIssuer;
-use super::impersonation::Impersonation;
-use super::metadata::Machine;
+use super::google::federation::ExternalAccount;
+use super::google::impersonation::Impersonation;
+use super::google::key::KeyIssuer;
+use super::google::metadata::Machine;
+use super::google::quota;
+use super::google::user::AuthorizedUser;
 use super::token_info::{self, TokenInfo};
-use super::user::AuthorizedUser;
-use super::{GoogleCredential, Identity, Origin, quota};
+use super::{GoogleCredential, Identity, Origin};
 use crate::diagnostics::secret::Secret;
 
 /// A short-lived OAuth token.

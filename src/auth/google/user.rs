@@ -3,24 +3,24 @@
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 
-use super::error::{AuthError, Step};
-use super::exchange::{Exchange, Issued};
-use super::google::TOKEN_URI;
+use super::key::TOKEN_URI;
+use crate::auth::error::{AuthError, Step};
+use crate::auth::exchange::{Exchange, Issued};
 use crate::diagnostics::secret::Secret;
 
 /// A refresh token, and the client that it was given to.
 #[derive(Clone, Debug)]
 pub struct AuthorizedUser {
-    pub(super) client_id: String,
-    pub(super) client_secret: Secret,
-    pub(super) refresh_token: Secret,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: Secret,
+    pub(crate) refresh_token: Secret,
     /// The project whose quota requests to Google's APIs count for.
-    pub(super) quota_project: Option<String>,
+    pub(crate) quota_project: Option<String>,
 }
 
 impl AuthorizedUser {
     /// A new token (RFC 6749, section 6).
-    pub(super) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
+    pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
         let form = form(&[
             ("grant_type", "refresh_token"),
             ("client_id", &self.client_id),
@@ -46,10 +46,10 @@ impl AuthorizedUser {
 }
 
 /// The type of a form's body.
-pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A form's body.
-pub(super) fn form(pairs: &[(&str, &str)]) -> String {
+pub(crate) fn form(pairs: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs)
         .finish()

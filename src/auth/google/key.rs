@@ -4,11 +4,11 @@ use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 
-use super::error::{AuthError, Step};
-use super::exchange::{Exchange, Issued};
 use super::quota;
 use super::signer::Signer;
 use super::user::{FORM, form};
+use crate::auth::error::{AuthError, Step};
+use crate::auth::exchange::{Exchange, Issued};
 use crate::diagnostics::secret::Secret;
 
 /// A service-account key file, checked as far as that can be done without the network.
@@ -21,15 +21,15 @@ pub struct ServiceAccountKey {
     /// Where a signed assertion is traded for a token.
     pub token_uri: String,
     private_key_id: Option<String>,
-    pub(super) private_key: Secret,
+    pub(crate) private_key: Secret,
     /// The project whose quota requests to Google's APIs count for.
-    pub(super) quota_project: Option<String>,
+    pub(crate) quota_project: Option<String>,
     /// The file's text, byte for byte, as `_json_key` takes it.
     json: Secret,
 }
 
 /// Where Google's keys say that tokens are bought, and where a key without a `token_uri` goes.
-pub(super) const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
+pub(crate) const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 
 /// The grant that an assertion is shown for.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -120,13 +120,13 @@ fn check_private_key(pem: &str) -> Result<(), KeyError> {
 }
 
 /// True for a `type` that is a word, and so may be quoted.
-pub(super) fn printable_type(kind: &str) -> bool {
+pub(crate) fn printable_type(kind: &str) -> bool {
     kind.len() <= 40 && kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// Only Google is shown an assertion or a token to trade: anywhere else it would be handed to a
 /// stranger.
-pub(super) fn check_google_url(url: &str) -> Result<(), ()> {
+pub(crate) fn check_google_url(url: &str) -> Result<(), ()> {
     let url = url::Url::parse(url).map_err(|_| ())?;
     let google = url
         .host_str()
@@ -139,7 +139,7 @@ pub(super) fn check_google_url(url: &str) -> Result<(), ()> {
 }
 
 /// Buys tokens with a service-account key: a signed assertion for each (RFC 7523).
-pub(super) struct KeyIssuer {
+pub(crate) struct KeyIssuer {
     key: ServiceAccountKey,
     token_uri: Url,
     signer: Signer,
@@ -147,7 +147,7 @@ pub(super) struct KeyIssuer {
 
 impl KeyIssuer {
     /// Makes ready to buy; nothing is sent yet.
-    pub(super) async fn new(key: ServiceAccountKey) -> Result<Self, AuthError> {
+    pub(crate) async fn new(key: ServiceAccountKey) -> Result<Self, AuthError> {
         Ok(Self {
             token_uri: key.token_uri.parse().map_err(AuthError::Url)?,
             signer: Signer::new(&key).await.map_err(AuthError::Key)?,
@@ -156,7 +156,7 @@ impl KeyIssuer {
     }
 
     /// A new token.
-    pub(super) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
+    pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
         let assertion = self.signer.assertion().await.map_err(AuthError::Key)?;
         let form = form(&[
             ("grant_type", JWT_BEARER),
@@ -178,7 +178,7 @@ impl KeyIssuer {
     }
 
     /// The account that the key belongs to.
-    pub(super) fn account(&self) -> &str {
+    pub(crate) fn account(&self) -> &str {
         &self.key.client_email
     }
 }

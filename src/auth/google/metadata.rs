@@ -6,9 +6,9 @@ use std::time::Duration;
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
-use super::error::{AuthError, Step};
-use super::exchange::{Exchange, ExchangeError, Issued};
-use super::identity::{Identity, is_limited};
+use crate::auth::error::{AuthError, Step};
+use crate::auth::exchange::{Exchange, ExchangeError, Issued};
+use crate::auth::identity::{Identity, is_limited};
 
 /// Where the metadata server is, if there is one.
 #[derive(Clone, Debug)]
@@ -26,10 +26,10 @@ impl Default for MetadataServer {
 
 /// The account of a machine.
 #[derive(Clone, Debug)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     server: MetadataServer,
     /// Its e-mail address.
-    pub(super) account: String,
+    pub(crate) account: String,
     /// What its tokens are for; none where that is not told.
     scopes: Option<Vec<String>>,
 }
@@ -63,7 +63,7 @@ impl MetadataServer {
 
     /// The machine's account; none where no metadata server of Google's answers, or the machine has
     /// no account.
-    pub(super) async fn machine(&self, exchange: &Exchange) -> Option<Machine> {
+    pub(crate) async fn machine(&self, exchange: &Exchange) -> Option<Machine> {
         #[derive(Deserialize)]
         struct Account {
             email: String,
@@ -110,7 +110,7 @@ impl MetadataServer {
 
 impl Machine {
     /// Whom its tokens belong to, and what they are for where that is too little to push with.
-    pub(super) fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         let account = self.account.clone();
         match &self.scopes {
             Some(scopes) if is_limited(scopes, true) => Identity::LimitedAccount {
@@ -122,7 +122,7 @@ impl Machine {
     }
 
     /// A new token.
-    pub(super) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
+    pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
         let url = self.server.url("instance/service-accounts/default/token");
         let failed = |cause: ExchangeError| AuthError::Exchange {
             step: Step::Metadata(self.account.clone()),

@@ -2,7 +2,7 @@
 //! `quota_project_id` in a credential file, or the environment's `GOOGLE_CLOUD_QUOTA_PROJECT`.
 //! <https://cloud.google.com/docs/quotas/set-quota-project>
 
-use super::GoogleCredential;
+use crate::auth::GoogleCredential;
 
 /// The header that names the project.
 pub(crate) const USER_PROJECT: &str = "x-goog-user-project";
@@ -15,7 +15,7 @@ pub(crate) fn project(text: &str) -> Option<String> {
 }
 
 /// What the file of a credential says.
-pub(super) fn of_file(credential: &GoogleCredential) -> Option<&str> {
+pub(crate) fn of_file(credential: &GoogleCredential) -> Option<&str> {
     match credential {
         GoogleCredential::Key(key) => key.quota_project.as_deref(),
         GoogleCredential::AccessToken(_) => None,

@@ -1,0 +1,9 @@
+//!
+
+pub mod federation;
+pub mod impersonation;
+pub mod key;
+pub mod metadata;
+pub mod quota;
+pub mod signer;
+pub mod user;
