@@ -12,7 +12,7 @@ use crate::diagnostics::render::causes;
 use crate::error::Error;
 use crate::push::targets::Target;
 use crate::push::{self, Destination, Holdings, Outcome, PushError, Pushed, Settings, Tally};
-use crate::registries::Registries;
+use crate::registry::pool::Registries;
 use crate::report::{Arrival, Missed};
 use crate::source::{Source, Tree};
 use crate::verify::{self, Verified};

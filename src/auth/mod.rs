@@ -28,7 +28,7 @@ use tokio::sync::OnceCell;
 use crate::diagnostics::secret::Secret;
 use crate::http::Network;
 use crate::oci::reference::Endpoint;
-use crate::once::OnceEach;
+use crate::registry::once_map::OnceEach;
 use credential_helper::HelperCall;
 use docker_config::DockerConfigError;
 use exchange::Exchange;

@@ -1,10 +1,10 @@
 //! Google's REST APIs: one client for all of them, with their one form of error, their pages and
 //! their long-running operations. What each API is asked for stands where it is needed.
 
+pub mod backoff;
 mod error;
+pub mod iam_policy;
 mod operation;
-mod patience;
-mod policy;
 mod refusal;
 
 use std::collections::BTreeSet;
@@ -22,10 +22,10 @@ use crate::auth::{AuthError, Credential, Shown};
 use crate::diagnostics::secret::Secret;
 use crate::http::{Network, NetworkError, WINDOW, read_bounded};
 
+pub use backoff::Patience;
 pub use error::GoogleError;
+pub use iam_policy::{Change, Grant, Policy, Resource};
 pub use operation::Operation;
-pub use patience::Patience;
-pub use policy::{Change, Grant, Policy, Resource};
 pub use refusal::Violation;
 
 /// One of Google's APIs.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::client::{Ask, Cluster};
 use super::failed_request::{Refusal, RequestError, Task};
 use super::objects::{AccountAt, FoundSecret, SecretAt, create_namespace, namespace_task};
-use super::survey::{Space, Survey};
+use super::state::{Space, Survey};
 use super::{KubernetesError, Wanted};
 use crate::diagnostics::sanitize::harmless;
 use crate::pull_secret::{PullSecret, TYPE};

@@ -12,9 +12,9 @@ use hyper_util::client::legacy::Client;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::auth::SignIn;
 use super::error::KubernetesError;
 use super::failed_request::{FailedRequest, Refusal, RequestError, Task};
-use super::sign_in::SignIn;
 use crate::http::ProxyConnector;
 use crate::oci::json;
 

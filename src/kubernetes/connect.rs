@@ -7,9 +7,9 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, KubeconfigError};
 
 use super::KubernetesError;
-use super::access::Access;
+use super::auth::SignIn;
 use super::client::Cluster;
-use super::sign_in::SignIn;
+use super::kubeconfig::Access;
 use super::tls::client_config;
 use crate::http::{Network, ProxyConnector, Way};
 

@@ -4,26 +4,26 @@
 //! whole text of an answer that it cannot read, and our answers hold secrets; and with it come a
 //! second YAML library, JSONPath and a clock, which are a tenth of the binary.
 
-mod access;
-mod carry_out;
+pub mod apply;
+pub mod auth;
 mod check;
 mod client;
 mod connect;
 mod error;
 mod failed_request;
+pub mod kubeconfig;
 mod objects;
 mod plugin;
-mod sign_in;
-mod survey;
+pub mod state;
 mod tls;
 
-pub use access::{Access, AccessError, POD_NAMESPACE, POD_TOKEN};
-pub use carry_out::Change;
+pub use apply::Change;
 pub use check::Checked;
 pub use client::Cluster;
 pub use error::KubernetesError;
+pub use kubeconfig::{Access, AccessError, POD_NAMESPACE, POD_TOKEN};
 pub use objects::FoundSecret;
-pub use survey::Survey;
+pub use state::Survey;
 
 /// Who we are in `metadata.managedFields`.
 /// <https://kubernetes.io/docs/reference/using-api/server-side-apply/#managers>

@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use super::KubernetesError;
-use super::sign_in::Identity;
+use super::auth::Identity;
 use crate::diagnostics::secret::{Secret, redact};
 
 /// How long a plugin may take.

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::KubernetesError;
-use super::sign_in::Identity;
+use super::auth::Identity;
 use crate::http::Network;
 
 /// TLS as the kubeconfig wants it: its own certificate authority with those of `ca_certificates`, or

@@ -38,7 +38,7 @@ use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference};
 use crate::pull_secret::PulledImage;
 use crate::push::{Holdings, Settings};
-use crate::registries::Registries;
+use crate::registry::pool::Registries;
 use crate::report::Arrival;
 use crate::report::Missed;
 use crate::source::{Content, Source};

@@ -13,10 +13,10 @@ use super::{Entry, MirrorError, MirrorRequest, Origin, PlanFile, repositories};
 use crate::error::Error;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Endpoint, Reference, check_tag};
-use crate::once::OnceEach;
 use crate::push::Settings;
 use crate::push::targets::Target;
-use crate::registries::Registries;
+use crate::registry::once_map::OnceEach;
+use crate::registry::pool::Registries;
 use crate::registry::{Listing, Registry, RegistryError};
 
 /// Questions that are under way at once.

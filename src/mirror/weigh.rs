@@ -9,7 +9,7 @@ use super::shares::Shares;
 use super::{Item, Plan, repositories};
 use crate::error::Error;
 use crate::oci::digest::Digest;
-use crate::registries::Registries;
+use crate::registry::pool::Registries;
 use crate::source::{Content, Source};
 
 /// Weighs every image of a plan by its manifests, whether it is needed or not: what is there today may

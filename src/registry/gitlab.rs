@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
-use super::authorization::Access;
+use super::auth::scope::Access;
 use super::pages::Turn;
 use super::{Registry, RegistryError};
 use crate::auth::Identity;

@@ -5,7 +5,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::Registry;
-use super::authorization::{Access, Authorization};
+use super::auth::scope::{Access, Authorization};
 use super::error::{MAX_ERROR_BODY, RegistryError};
 use super::transport::Ask;
 pub(super) use crate::http::{BodyError, read_bounded};

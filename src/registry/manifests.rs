@@ -4,7 +4,7 @@ use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, Response, StatusCode};
 
-use super::authorization::Access;
+use super::auth::scope::Access;
 use super::error::{PAGE, is_page};
 use super::http::{read_bounded, stated_type};
 use super::{Registry, RegistryError};

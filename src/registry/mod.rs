@@ -1,18 +1,19 @@
 //! One registry, met with the credential it was opened with.
 
-mod advice;
-mod authorization;
+pub mod auth;
 mod blobs;
-mod challenge;
 mod download;
+pub mod downtime;
 mod error;
 mod gitlab;
 mod google;
+pub mod hints;
 mod http;
 mod manifests;
 mod mount;
+pub mod once_map;
 mod pages;
-mod patience;
+pub mod pool;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod pull;
@@ -20,14 +21,13 @@ mod referrers;
 mod resumed;
 mod retry;
 mod tags;
-mod token;
 mod transport;
 mod upload;
 mod upload_progress;
 
+pub(crate) use downtime::Patience;
 pub use error::RegistryError;
 pub use google::ListedManifest;
-pub(crate) use patience::Patience;
 pub(crate) use retry::{Retries, Retry, Retryable};
 pub use tags::Listing;
 
@@ -41,9 +41,9 @@ use crate::auth::Credential;
 use crate::diagnostics::{ExitCode, Hint};
 use crate::http::{Network, NetworkError};
 use crate::oci::reference::Endpoint;
-use authorization::Access;
-use challenge::{Challenge, Realms};
-use token::Tokens;
+use auth::challenge::{Challenge, Realms};
+use auth::scope::Access;
+use auth::token::Tokens;
 use transport::{Ask, Transport};
 use upload::Redirected;
 
@@ -280,7 +280,7 @@ impl Ping<'_> {
                 Challenge::None
             }
             StatusCode::UNAUTHORIZED => {
-                challenge::read_challenge(answer.headers(), &self.realms)
+                auth::challenge::read_challenge(answer.headers(), &self.realms)
                     .map_err(|what| RegistryError::unexpected(Method::GET, url.clone(), what))?
             }
             status => {

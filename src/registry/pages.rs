@@ -4,7 +4,7 @@ use reqwest::header::{HeaderMap, LINK};
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
-use super::authorization::Access;
+use super::auth::scope::Access;
 use super::error::{PAGE, is_page};
 use super::http::read_bounded;
 use super::{Registry, RegistryError, Retries};

@@ -3,7 +3,7 @@
 use reqwest::Url;
 use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, LINK, RETRY_AFTER, WWW_AUTHENTICATE};
 
-use super::challenge::{Challenge, Realms, read_challenge};
+use super::auth::challenge::{Challenge, Realms, read_challenge};
 use super::download::starts_at;
 use super::pages::next_page;
 use super::retry::retry_after;

@@ -3,7 +3,7 @@
 use reqwest::header::{LOCATION, RANGE};
 use reqwest::{Method, StatusCode};
 
-use super::authorization::Access;
+use super::auth::scope::Access;
 use super::transport::Ask;
 use super::{Registry, RegistryError};
 use crate::oci::digest::Digest;

@@ -9,7 +9,7 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 
-use super::patience::{LONGEST_WAIT, Patience, Silence};
+use super::downtime::{LONGEST_WAIT, Patience, Silence};
 use crate::diagnostics::render::in_one_line;
 use crate::http::{Network, Pace};
 use crate::oci::reference::Endpoint;
@@ -204,7 +204,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::registry::patience::FIRST_CONTACT;
+    use crate::registry::downtime::FIRST_CONTACT;
 
     #[derive(Debug, thiserror::Error)]
     #[error("failed")]

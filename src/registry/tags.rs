@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::authorization::Access;
+use super::auth::scope::Access;
 use super::google::{self, Extension, ListedManifest};
 use super::pages::Turn;
 use super::{Registry, RegistryError, Retries};

@@ -6,8 +6,8 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, Url};
 
 use super::RegistryError;
-use super::advice::host;
 use super::error::redacted;
+use super::hints::host;
 use crate::http::{
     MAX_REDIRECTS, Pace, RedirectError, RegistryClients, UploadClient, redirect_target, send_logged,
 };

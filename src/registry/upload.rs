@@ -14,9 +14,9 @@ use reqwest::header::{
 };
 use reqwest::{Body, Method, Response, StatusCode, Url};
 
-use super::advice::host;
-use super::authorization::{Access, Authorization};
+use super::auth::scope::{Access, Authorization};
 use super::error::redacted;
+use super::hints::host;
 use super::upload_progress::{Stall, Taken, UploadLimits, UploadProgress};
 use super::{Registry, RegistryError};
 use crate::http::{UploadError, has_login, redirect_target, send_upload_logged};

@@ -22,7 +22,7 @@ use crate::oci::manifest::media_type;
 use crate::oci::platform::Platforms;
 use crate::push::targets::Target;
 use crate::push::{Journal, Settings, Turns};
-use crate::registries::Registries;
+use crate::registry::pool::Registries;
 use crate::source::Source;
 
 /// A first push, and the bucket that comes of it.

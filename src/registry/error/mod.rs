@@ -1,15 +1,15 @@
 //! Whatever a registry refuses, in one form: method, redacted URL, status, code, its own sentence.
 
+pub mod classify;
 mod envelope;
 mod redacted;
-mod verdict;
 
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode, Url};
 
-use super::advice::{Asker, host};
+use super::hints::{Asker, host};
 use super::http::BodyError;
 use super::retry::retry_after;
 use super::upload::LocationError;

@@ -10,17 +10,17 @@ use crate::oci::reference::Endpoint;
 
 /// Where a registry may send us for tokens.
 #[derive(Clone, Debug)]
-pub(super) struct Realms {
-    pub(super) endpoint: Endpoint,
+pub(crate) struct Realms {
+    pub(crate) endpoint: Endpoint,
     /// True when the registry is spoken to by TLS.
-    pub(super) is_https: bool,
+    pub(crate) is_https: bool,
     /// Hosts that may be spoken to over plain HTTP.
-    pub(super) insecure_registries: Vec<Endpoint>,
+    pub(crate) insecure_registries: Vec<Endpoint>,
 }
 
 /// What a registry asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub(crate) enum Challenge {
     /// Nothing.
     None,
     /// User and password on every request.
@@ -36,7 +36,7 @@ pub(super) enum Challenge {
 
 impl Challenge {
     /// The host that tokens are had from.
-    pub(super) fn server(&self) -> Option<Endpoint> {
+    pub(crate) fn server(&self) -> Option<Endpoint> {
         let Self::Bearer { realm, .. } = self else {
             return None;
         };
@@ -54,7 +54,7 @@ impl Challenge {
 ///
 /// The sentence that says why it cannot be answered: no scheme that is known here, or a realm that
 /// credentials must not go to.
-pub(super) fn read_challenge(headers: &HeaderMap, realms: &Realms) -> Result<Challenge, String> {
+pub(crate) fn read_challenge(headers: &HeaderMap, realms: &Realms) -> Result<Challenge, String> {
     let mut basic = false;
     for value in headers.get_all(WWW_AUTHENTICATE) {
         let Ok(text) = value.to_str() else { continue };
@@ -98,7 +98,7 @@ impl Realms {
         }
         let own = endpoint.url(url.scheme());
         let is_own = url.host() == own.host() && url.port() == own.port();
-        let shown = crate::diagnostics::sanitize::harmless(&super::advice::host(&url));
+        let shown = crate::diagnostics::sanitize::harmless(&crate::registry::hints::host(&url));
         if url.scheme() != "https" && (self.is_https || !(is_own || self.may_be_plain(&url))) {
             return Err(format!(
                 "the registry asks to send the credentials to `{shown}` without TLS, which is not \
@@ -118,7 +118,7 @@ impl Realms {
 
     /// True when `insecure_registries` names the very host and port.
     fn may_be_plain(&self, url: &Url) -> bool {
-        let host = super::advice::host(url);
+        let host = crate::registry::hints::host(url);
         url.scheme() == "http"
             && self
                 .insecure_registries

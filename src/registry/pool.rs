@@ -9,9 +9,9 @@ use crate::doctor;
 use crate::error::Error;
 use crate::http::Network;
 use crate::oci::reference::{Endpoint, Place};
-use crate::once::OnceEach;
 use crate::push::targets::Target;
 use crate::registry::Registry;
+use crate::registry::once_map::OnceEach;
 
 /// What is done at a registry: a source is only read, and may have a login of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -16,21 +16,21 @@ use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-use super::advice::{Asker, Presented};
-use super::authorization::{Access, Authorization, Scope};
 use super::challenge::{Challenge, Realms, read_challenge};
-use super::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
-use super::http::read_bounded;
-use super::transport::{Ask, Transport};
+use super::scope::{Access, Authorization, Scope};
 use crate::auth::logins::PasswordKind;
 use crate::auth::{Credential, Identity, Shown};
 use crate::diagnostics::secret::{Secret, redact};
 use crate::http::Pace;
 use crate::oci::json;
 use crate::oci::reference::Endpoint;
+use crate::registry::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
+use crate::registry::hints::{Asker, Presented};
+use crate::registry::http::read_bounded;
+use crate::registry::transport::{Ask, Transport};
 
 /// The current token of each repository, bought when it is first needed.
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     root: Url,
     credential: Credential,
     transport: Transport,
@@ -82,7 +82,7 @@ const RENEWALS: u32 = 2;
 const MAX_TOKEN_BODY: usize = 1024 * 1024;
 
 impl Tokens {
-    pub(super) fn new(
+    pub(crate) fn new(
         root: Url,
         credential: Credential,
         transport: Transport,
@@ -113,7 +113,7 @@ impl Tokens {
     }
 
     /// The same with a client that identity tokens are sent by.
-    pub(super) fn with_form_client(self, client: Option<reqwest::Client>) -> Self {
+    pub(crate) fn with_form_client(self, client: Option<reqwest::Client>) -> Self {
         Self {
             form_http: client,
             ..self
@@ -122,7 +122,7 @@ impl Tokens {
 
     /// An answer's text without what the registry was shown: some servers, and proxies more than
     /// they, quote a request in their errors.
-    pub(super) fn without_secrets(&self, text: &[u8]) -> Vec<u8> {
+    pub(crate) fn without_secrets(&self, text: &[u8]) -> Vec<u8> {
         let shown = lock(&self.shown);
         let mut text = String::from_utf8_lossy(text).into_owned();
         for secret in shown.iter().filter(|secret| !secret.is_empty()) {
@@ -146,7 +146,7 @@ impl Tokens {
     }
 
     /// Where tokens are had, and what they are for, where the registry names it.
-    pub(super) fn server(&self) -> Option<(&Url, Option<&str>)> {
+    pub(crate) fn server(&self) -> Option<(&Url, Option<&str>)> {
         match &self.challenge {
             Challenge::Bearer { realm, service } => Some((realm, service.as_deref())),
             Challenge::None | Challenge::Basic => None,
@@ -162,12 +162,12 @@ impl Tokens {
     }
 
     /// True where the credential is an OAuth token of Google's.
-    pub(super) fn are_googles(&self) -> bool {
+    pub(crate) fn are_googles(&self) -> bool {
         matches!(self.credential, Credential::Tokens(_))
     }
 
     /// Who is refused when a request about `repository` with this access is that showed this.
-    pub(super) fn asker(&self, access: Access, presented: Presented, repository: &str) -> Asker {
+    pub(crate) fn asker(&self, access: Access, presented: Presented, repository: &str) -> Asker {
         Asker {
             identity: self.identity(repository),
             presented,
@@ -176,18 +176,18 @@ impl Tokens {
     }
 
     /// The same for a request to this URL, which names the repository.
-    pub(super) fn asker_at(&self, access: Access, presented: Presented, url: &Url) -> Asker {
+    pub(crate) fn asker_at(&self, access: Access, presented: Presented, url: &Url) -> Asker {
         self.asker(access, presented, repository_of(url))
     }
 
     /// Whom the registry knows us as in a repository.
-    pub(super) fn identity(&self, repository: &str) -> Identity {
+    pub(crate) fn identity(&self, repository: &str) -> Identity {
         self.credential.for_repository(repository).identity()
     }
 
     /// What an answer about `repository` is about. Where it `is_own`, it comes from the registry
     /// itself; to another host nothing was shown.
-    pub(super) fn presented(
+    pub(crate) fn presented(
         &self,
         repository: &str,
         shown: &Authorization,
@@ -213,7 +213,7 @@ impl Tokens {
     ///
     /// The sentence that says why it cannot be answered, where nothing else is known that it asks
     /// for.
-    pub(super) fn challenged(&self, repository: &str, headers: &HeaderMap) -> Result<(), String> {
+    pub(crate) fn challenged(&self, repository: &str, headers: &HeaderMap) -> Result<(), String> {
         let known = self.challenge(repository);
         let asked = match read_challenge(headers, &self.realms) {
             Ok(asked) => asked,
@@ -256,7 +256,7 @@ impl Tokens {
 
     /// What a request to `repository` shows now. All requests that find no token wait for the one
     /// exchange that the first of them makes.
-    pub(super) async fn authorization(
+    pub(crate) async fn authorization(
         &self,
         repository: &str,
         access: Access,
@@ -265,7 +265,7 @@ impl Tokens {
     }
 
     /// What a request shows that mounts a blob of `from` into `repository`.
-    pub(super) async fn authorization_to_mount(
+    pub(crate) async fn authorization_to_mount(
         &self,
         repository: &str,
         from: &str,
@@ -297,7 +297,7 @@ impl Tokens {
     }
 
     /// Forgets a token that the registry refused, unless another request already has.
-    pub(super) fn refused(&self, repository: &str, access: Access, shown: &Authorization) {
+    pub(crate) fn refused(&self, repository: &str, access: Access, shown: &Authorization) {
         let mut current = lock(&self.current);
         if let Some(cell) = current.get_mut(&Scope::of(repository, access))
             && cell.get().is_some_and(|t| t.authorization == *shown)

@@ -8,7 +8,7 @@ use crate::diagnostics::secret::Secret;
 
 /// What a request shows in its `Authorization` header.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Authorization {
+pub(crate) enum Authorization {
     /// Nothing.
     None,
     /// User and password.
@@ -19,7 +19,7 @@ pub(super) enum Authorization {
 
 impl Authorization {
     /// The header's value, marked so that no debug output shows it.
-    pub(super) fn header(&self) -> Option<HeaderValue> {
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
         let text = match self {
             Self::None => return None,
             Self::Basic(user, password) => format!(
@@ -36,7 +36,7 @@ impl Authorization {
 
 /// What may be done with a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Access {
+pub(crate) enum Access {
     /// Read alone.
     Pull,
     /// Read and write.
@@ -53,7 +53,7 @@ pub(super) enum Access {
 impl Access {
     /// The scope that a token server is asked for.
     /// <https://distribution.github.io/distribution/spec/auth/scope/>
-    pub(super) fn scope(self, repository: &str) -> String {
+    pub(crate) fn scope(self, repository: &str) -> String {
         match self {
             Self::Pull => format!("repository:{repository}:pull"),
             Self::PullPush => format!("repository:{repository}:pull,push"),
@@ -64,15 +64,15 @@ impl Access {
 
 /// What a token is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Scope {
-    pub(super) repository: String,
-    pub(super) access: Access,
+pub(crate) struct Scope {
+    pub(crate) repository: String,
+    pub(crate) access: Access,
     /// Another repository that may be read with it, to mount from.
-    pub(super) and_read: Option<String>,
+    pub(crate) and_read: Option<String>,
 }
 
 impl Scope {
-    pub(super) fn of(repository: &str, access: Access) -> Self {
+    pub(crate) fn of(repository: &str, access: Access) -> Self {
         Self {
             repository: repository.to_owned(),
             access,

@@ -10,7 +10,7 @@ use crate::auth::AuthError;
 use crate::diagnostics::{ExitCode, Hint};
 use crate::http::Trouble;
 use crate::oci::manifest::ManifestError;
-use crate::registry::advice::{NO_REGISTRY, PULL_LIMIT, Refusal, advice, host};
+use crate::registry::hints::{NO_REGISTRY, PULL_LIMIT, Refusal, advice, host};
 use crate::registry::retry::{Retry, Retryable};
 use crate::registry::upload::LocationError;
 

@@ -1,0 +1,5 @@
+//!
+
+pub mod challenge;
+pub mod scope;
+pub mod token;
