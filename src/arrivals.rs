@@ -10,11 +10,11 @@ use crate::ci::table::bytes;
 use crate::config::Verify;
 use crate::diagnostics::render::causes;
 use crate::error::Error;
+use crate::image::{Source, Tree};
 use crate::push::targets::Target;
 use crate::push::{self, Destination, Holdings, Outcome, PushError, Pushed, Settings, Tally};
 use crate::registry::pool::Registries;
 use crate::report::{Arrival, Missed};
-use crate::source::{Source, Tree};
 use crate::verify::{self, Verified};
 
 /// What an image is brought with.

@@ -17,6 +17,7 @@ use crate::diagnostics::ExitCode;
 use crate::diagnostics::Hint;
 use crate::diagnostics::render::{chain, indented};
 use crate::doctor::Finding;
+use crate::image::SourceError;
 use crate::list::ListError;
 use crate::mirror::MirrorError;
 use crate::oci::reference::{Endpoint, ReferenceError};
@@ -24,7 +25,6 @@ use crate::pull_secret::PullSecretError;
 use crate::push::PushError;
 use crate::registry::{OpenError, RegistryError};
 use crate::setup::SetupError;
-use crate::source::SourceError;
 use crate::stop::Stopped;
 use crate::verify::VerifyError;
 

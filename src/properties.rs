@@ -11,10 +11,10 @@ use futures_util::TryStreamExt as _;
 use crate::config::{self, Files, VARIABLES};
 use crate::diagnostics::render::write_chain;
 use crate::diagnostics::sanitize::harmless;
+use crate::image::{Content, Source};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 use crate::oci::reference::Reference;
-use crate::source::{Content, Source};
 
 /// A machine without a file.
 struct Nothing;

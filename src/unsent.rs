@@ -5,15 +5,16 @@ use std::io::Write;
 
 use crate::ci::console;
 use crate::ci::table::{Table, bytes};
-use crate::config::{Destinations, ImageOrigin, Request};
+use crate::config::{Destinations, Request};
 use crate::error::{Error, Failure};
+use crate::image::location::ImageOrigin;
+use crate::image::{Content, LayerForm, Source};
 use crate::mirror::MirrorRequest;
 use crate::oci::reference::ReferenceError;
 use crate::push::PushError;
 use crate::push::targets;
 use crate::report::push::shown_tags;
 use crate::report::{self, Report};
-use crate::source::{Content, LayerForm, Source};
 
 /// Checks the image, tells where it would go, and leaves it at that.
 ///

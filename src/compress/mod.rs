@@ -16,8 +16,8 @@ use std::thread;
 
 use tokio::task::spawn_blocking;
 
+use crate::image::FileRange;
 use crate::oci::digest::Digest;
-use crate::source::FileRange;
 
 /// How a layer is compressed, with the level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

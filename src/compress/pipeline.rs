@@ -13,8 +13,8 @@ use std::thread;
 
 use super::encoder::Encoder;
 use super::{Compressed, Method};
+use crate::image::FileRange;
 use crate::oci::digest::{Digest, Hasher};
-use crate::source::FileRange;
 
 /// How much is compressed at once. Larger blocks lose less at their edges, smaller ones keep more
 /// cores busy; at 1 MiB the edges cost under 1 % of a real layer.

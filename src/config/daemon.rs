@@ -8,36 +8,10 @@ use url::Url;
 use super::fault::Faults;
 use super::inputs::Given;
 use crate::diagnostics::sanitize::quoted;
+use crate::image::location::DaemonImage;
+use crate::image::location::EngineAddress;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{check_tag, is_component, is_host_name};
-
-/// An image that a Docker engine holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DaemonImage {
-    /// Where the engine answers.
-    pub engine: EngineAddress,
-    /// What the engine calls the image, by the grammar of such names: a name, perhaps with a tag or
-    /// a digest, or an image ID, perhaps only its start.
-    pub reference: String,
-}
-
-/// Where a Docker engine answers. It is printed as `DOCKER_HOST` has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EngineAddress {
-    /// A socket of this machine.
-    Socket(PathBuf),
-    /// A host and its port, spoken to without TLS.
-    Tcp(String, u16),
-}
-
-impl fmt::Display for EngineAddress {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Socket(path) => write!(formatter, "unix://{}", path.display()),
-            Self::Tcp(host, port) => write!(formatter, "tcp://{host}:{port}"),
-        }
-    }
-}
 
 /// Where Docker's own programs look when `DOCKER_HOST` is not set.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";

@@ -2,50 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::daemon::{self, DaemonImage};
+use super::daemon;
 use super::fault::Faults;
 use super::inputs::Given;
 use super::paths::Paths;
 use crate::diagnostics::sanitize::quoted;
+use crate::image::location::ArchiveKind;
+use crate::image::location::DaemonImage;
+use crate::image::location::ImageOrigin;
+use crate::image::location::ImageSource;
 use crate::oci::reference::{Reference, ReferenceError};
-
-/// Where an image is read from, in the words of containers-transports(5).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ImageOrigin {
-    /// This machine.
-    Local(ImageSource),
-    /// `docker://REF`, or a bare reference: what a registry holds.
-    Registry(Reference),
-}
-
-/// What this machine holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ImageSource {
-    /// `docker-archive:PATH[:REF]`: what `docker save` writes.
-    DockerArchive(PathBuf, Option<String>),
-    /// `oci-archive:PATH[:REF]`: an OCI layout in a tar file.
-    OciArchive(PathBuf, Option<String>),
-    /// `oci:DIR[:REF]`: an OCI image layout.
-    OciLayout(PathBuf, Option<String>),
-    /// A bare path, told apart by content.
-    Path(PathBuf),
-    /// `-`, `docker-archive:-[:REF]` or `oci-archive:-[:REF]`: an archive on standard input. A file
-    /// of that name is `./-`.
-    StandardInput(ArchiveKind, Option<String>),
-    /// `docker-daemon:REF`: what a Docker engine holds.
-    DockerDaemon(DaemonImage),
-}
-
-/// What `image` says that an archive is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ArchiveKind {
-    /// What `docker save` writes.
-    Docker,
-    /// An OCI layout in a tar file.
-    Oci,
-    /// Nothing; its content tells.
-    Any,
-}
 
 const EXAMPLES: &str = "`docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, \
      `docker-daemon:NAME`, a path, or `-` for standard input";

@@ -16,15 +16,16 @@ use super::pull_secret::{Bearings, pull_secret};
 use super::setup::setup;
 use super::values::{any_of, list, number, word};
 use super::{
-    ArchiveKind, Attestations, Command, Compression, Concurrency, Destinations, ExistingTag,
-    ImageOrigin, ImageSource, ListFormat, MissingCredentials, Request, Verify, advice, ambient,
-    console, credentials, defaults, event, image, logins, mirror, network, targets,
+    Attestations, Command, Compression, Concurrency, Destinations, ExistingTag, ListFormat,
+    MissingCredentials, Request, Verify, advice, ambient, console, credentials, defaults, event,
+    image, logins, mirror, network, targets,
 };
 use crate::auth::SignIn;
 use crate::auth::google::metadata::MetadataServer;
 use crate::ci::Ci;
 use crate::ci::console::Console;
 use crate::diagnostics::sanitize::quoted;
+use crate::image::location::{ArchiveKind, ImageOrigin, ImageSource};
 use crate::oci::platform::Platforms;
 use crate::oci::reference::Endpoint;
 

@@ -18,17 +18,18 @@ use serde::Serialize;
 
 use crate::auth::{Credential, Credentials, Identity, Tokens};
 use crate::ci::table::{Table, timestamp};
-use crate::config::{ImageOrigin, ImageSource, Request};
+use crate::config::Request;
 use crate::diagnostics::Hint as _;
 use crate::diagnostics::render::causes;
 use crate::error::Error;
 use crate::google::Google;
 use crate::http::Network;
+use crate::image::location::{ImageOrigin, ImageSource};
+use crate::image::{Image, Source};
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Place, Reference};
 use crate::push::targets::Target;
 use crate::registry::Registry;
-use crate::source::{Image, Source};
 use crate::stop::RunState;
 
 pub use command::run;

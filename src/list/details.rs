@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use futures_util::{StreamExt as _, stream};
 
 use super::{AT_ONCE, ListedImage, Parts};
+use crate::image::attested;
 use crate::oci::config::{About, about};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Manifest, media_type};
 use crate::oci::platform::Platform;
 use crate::registry::{Registry, RegistryError};
-use crate::source::attested;
 
 /// How many manifests are read beside a listing that tells all but the platforms.
 const MOST: usize = 1_000;

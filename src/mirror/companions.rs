@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use crate::image::{MAX_DEPTH, cosign_tags, fallback_tag};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor};
 use crate::registry::{Listing, Registry, RegistryError};
-use crate::source::{MAX_DEPTH, cosign_tags, fallback_tag};
 
 /// Questions about one image that are under way at once.
 const AT_ONCE: usize = 8;

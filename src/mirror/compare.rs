@@ -7,12 +7,12 @@ use super::companions::{CompanionTags, Companions, Repository};
 use super::item::{Item, Need};
 use super::plan::{Planner, list_error};
 use crate::error::Error;
+use crate::image::Source;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, media_type};
 use crate::push::targets::Target;
 use crate::push::{self, Settings};
 use crate::registry::{ListedManifest, Registry};
-use crate::source::Source;
 
 /// What becomes of an image, told by one question or none.
 struct Glance {

@@ -3,9 +3,9 @@
 use super::Item;
 use crate::diagnostics::{ExitCode, Hint};
 use crate::error::Error;
+use crate::image::SourceError;
 use crate::oci::reference::ReferenceError;
 use crate::registry::RegistryError;
-use crate::source::SourceError;
 
 /// A plan that could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -8,9 +8,9 @@ use super::plan::QUESTIONS_AT_ONCE;
 use super::shares::Shares;
 use super::{Item, Plan, repositories};
 use crate::error::Error;
+use crate::image::{Content, Source};
 use crate::oci::digest::Digest;
 use crate::registry::pool::Registries;
-use crate::source::{Content, Source};
 
 /// Weighs every image of a plan by its manifests, whether it is needed or not: what is there today may
 /// be missing tomorrow. An image that cannot be read does not stop the others: its error comes beside

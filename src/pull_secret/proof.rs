@@ -11,13 +11,13 @@ use crate::diagnostics::{ExitCode, Hint};
 use crate::doctor;
 use crate::google::Google;
 use crate::http::Network;
+use crate::image::attested;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 use crate::oci::reference::{Endpoint, Place, Reference};
 use crate::push::Pushed;
 use crate::push::targets::Target;
 use crate::registry::{OpenError, Registry, RegistryError};
-use crate::source::attested;
 
 /// An image that a cluster is going to pull.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use super::holdings::Holdings;
 use super::shared_read::Share;
 use super::{Destination, PushError, Tally};
 use crate::ci::progress::{Progress, Work};
+use crate::image::{ByteStream, Source, read_range};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::Descriptor;
 use crate::registry::{Registry, RegistryError};
-use crate::source::{ByteStream, Source, read_range};
 
 /// The blobs of an image, each once.
 pub(super) type Blobs = Vec<Blob>;

@@ -6,11 +6,11 @@ use futures_util::TryStreamExt as _;
 use super::{PushError, Settings};
 use crate::config::{Attestations, Compression};
 use crate::diagnostics::sanitize::harmless;
+use crate::image::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
 use crate::oci::json;
 use crate::oci::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE};
 use crate::oci::platform::Platform;
 use crate::oci::platform::Platforms;
-use crate::source::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
 
 /// The image's own manifests, where they can be pushed; else the layers that need a manifest.
 pub(super) fn as_it_is<'a>(image: &'a Image, settings: &Settings) -> Result<Tree, &'a Unpacked> {

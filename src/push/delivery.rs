@@ -8,10 +8,10 @@ use super::homes::Shipment;
 use super::manifests::children_first;
 use super::{Destination, PushError};
 use crate::diagnostics::sanitize::harmless;
+use crate::image::Tree;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
 use crate::registry::RegistryError;
-use crate::source::Tree;
 
 /// How often what a manifest names is sent again before the registry is believed.
 const ROUNDS: u32 = 2;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::compress::CompressError;
 use crate::diagnostics::{ExitCode, Hint};
+use crate::image::{Source, SourceError};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::ManifestError;
 use crate::registry::{RegistryError, Retry, Retryable};
-use crate::source::{Source, SourceError};
 
 /// Where bytes came from that are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use super::homes::pacing;
 use super::plan::Standing;
 use super::{Destination, PushError, Pushed, PushedTag};
 use crate::config::ExistingTag;
+use crate::image::Unpacked;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
-use crate::source::Unpacked;
 
 /// What stands under a tag, as far as it can be told before the image's own digest is known.
 enum Under {

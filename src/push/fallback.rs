@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::PushError;
 use super::delivery::Delivery;
+use crate::image::{Companion, Companions, fallback_tag};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Index, media_type};
-use crate::source::{Companion, Companions, fallback_tag};
 
 /// Lists the companions at a destination whose registry does not list them by itself.
 pub(super) async fn list(
@@ -119,7 +119,7 @@ fn descriptor(manifest: &AnyManifest) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Tree;
+    use crate::image::Tree;
 
     fn companion(kind: &str) -> Companion {
         let manifest = json!({

@@ -22,8 +22,8 @@ use super::manifests::{deliver, pushed};
 use super::plan::Standing;
 use super::{Destination, PushError, Pushed, Settings};
 use crate::ci::progress::Work;
+use crate::image::{Companions, Tree};
 use crate::oci::digest::Digest;
-use crate::source::{Companions, Tree};
 
 /// How long those who are not waited for may take to say what they have, once the others have.
 const GRACE: Duration = Duration::from_secs(1);

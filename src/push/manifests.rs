@@ -7,9 +7,9 @@ use super::fallback;
 use super::homes::Shipment;
 use super::plan::Standing;
 use super::{Destination, PushError, Pushed, PushedTag, TagState};
+use crate::image::{Companions, Tree};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
-use crate::source::{Companions, Tree};
 
 /// Puts the manifests at a destination that has all the blobs, and moves its tags.
 pub(super) async fn deliver(

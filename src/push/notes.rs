@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::diagnostics::sanitize::harmless;
+use crate::image::Tree;
 use crate::oci::manifest::{AnyManifest, Manifest};
-use crate::source::Tree;
 
 /// What the manifests of an image give reason to say.
 pub(super) fn of_tree(tree: &Tree) -> Vec<String> {

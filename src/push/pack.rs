@@ -15,9 +15,9 @@ use super::{Destination, PushError, Settings};
 use crate::ci::progress::Work;
 use crate::compress::{Method, compress};
 use crate::config::Compression;
+use crate::image::{LayerForm, Source, Tree, Unpacked, UnpackedLayer};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Manifest};
-use crate::source::{LayerForm, Source, Tree, Unpacked, UnpackedLayer};
 
 /// What packing leaves: the manifest and every blob, unless every destination failed before that;
 /// and what is known of each destination.

@@ -7,10 +7,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::blobs::{Blob, Blobs};
 use super::fan_out::Done;
 use super::{Destination, PushError};
+use crate::image::{Companions, Tree};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 use crate::registry::RegistryError;
-use crate::source::{Companions, Tree};
 
 /// What is known of one destination.
 #[derive(Clone, Debug, Default)]

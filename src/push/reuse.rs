@@ -13,10 +13,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::plan::Standing;
 use super::{Destination, PushError};
 use crate::config::ExistingTag;
+use crate::image::Unpacked;
 use crate::oci::config::diff_ids;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
-use crate::source::Unpacked;
 
 /// How many earlier images are looked at, besides those under the tags that are pushed.
 const EARLIER_IMAGES: usize = 8;

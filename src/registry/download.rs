@@ -14,8 +14,8 @@ use reqwest::{Method, StatusCode, Url};
 
 use super::{Registry, RegistryError};
 use crate::http::Drips;
+use crate::image::ByteStream;
 use crate::oci::digest::Digest;
-use crate::source::ByteStream;
 
 impl Registry {
     /// The bytes of a blob from `offset` on. They are not checked against the digest.

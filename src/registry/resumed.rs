@@ -8,8 +8,8 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use reqwest::Method;
 
 use super::{Patience, Registry, RegistryError, Retryable as _};
+use crate::image::ByteStream;
 use crate::oci::digest::Digest;
-use crate::source::ByteStream;
 
 impl Registry {
     /// The bytes of a blob of `size` bytes from `offset` on, asked for again where they break off.

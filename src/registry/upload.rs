@@ -20,8 +20,8 @@ use super::hints::host;
 use super::upload_progress::{Stall, Taken, UploadLimits, UploadProgress};
 use super::{Registry, RegistryError};
 use crate::http::{UploadError, has_login, redirect_target, send_upload_logged};
+use crate::image::ByteStream;
 use crate::oci::digest::Digest;
-use crate::source::ByteStream;
 
 /// How long the body of an upload is held back where uploads are known to be redirected, so that
 /// the redirect comes before a byte of it is sent.

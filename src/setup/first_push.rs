@@ -13,17 +13,18 @@ use super::{Setup, SetupError};
 use crate::arrivals::{Bearer, Fate};
 use crate::auth::{Credential, Credentials};
 use crate::ci::progress::Progress;
-use crate::config::{Compression, ExistingTag, ImageSource, Role, SetupRegistry, Verify, defaults};
+use crate::config::{Compression, ExistingTag, Role, SetupRegistry, Verify, defaults};
 use crate::diagnostics::ExitCode;
 use crate::error::Error;
 use crate::google::{Patience, Resource};
+use crate::image::Source;
+use crate::image::location::ImageSource;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::media_type;
 use crate::oci::platform::Platforms;
 use crate::push::targets::Target;
 use crate::push::{Journal, Settings, Turns};
 use crate::registry::pool::Registries;
-use crate::source::Source;
 
 /// A first push, and the bucket that comes of it.
 #[derive(Clone, Debug)]

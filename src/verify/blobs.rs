@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::VerifyError;
+use crate::image::{Source, Tree, unpacked};
 use crate::oci::config::diff_ids;
 use crate::oci::digest::{Digest, Hasher};
 use crate::oci::manifest::{AnyManifest, Manifest};
 use crate::oci::platform::Platforms;
 use crate::oci::reference::Reference;
 use crate::push::{Destination, Pushed};
-use crate::source::{Source, Tree, unpacked};
 
 /// Blobs that are read at once.
 const AT_ONCE: usize = 4;

@@ -13,11 +13,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::diagnostics::render::causes;
 use crate::diagnostics::sanitize::harmless;
 use crate::diagnostics::{ExitCode, Hint};
+use crate::image::{SourceError, Tree};
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
 use crate::push::{Destination, Pushed, PushedTag};
 use crate::registry::{Listing, RegistryError};
-use crate::source::{SourceError, Tree};
 
 /// What a registry reported about an image after the push.
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,7 @@
 //! Which engine is asked for `docker-daemon:REF`.
 
 use crate::config::tests::*;
-use crate::config::{DaemonImage, EngineAddress, ImageOrigin, ImageSource};
+use crate::image::location::{DaemonImage, EngineAddress, ImageOrigin, ImageSource};
 
 fn engine(run: &Run) -> EngineAddress {
     match run.request().image {

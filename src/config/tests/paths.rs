@@ -1,7 +1,7 @@
 //! Paths as a runner gives them.
 
 use crate::config::tests::*;
-use crate::config::{ArchiveKind, ImageOrigin, ImageSource};
+use crate::image::location::{ArchiveKind, ImageOrigin, ImageSource};
 
 fn image(run: &Run) -> ImageSource {
     match run.request().image {

@@ -1,7 +1,7 @@
 //! Docker archives of every generation.
 
+use gcr_push::image::LayerForm;
 use gcr_push::oci::digest::Digest;
-use gcr_push::source::LayerForm;
 use insta::{allow_duplicates, assert_snapshot};
 use serde_json::json;
 use tar::EntryType;

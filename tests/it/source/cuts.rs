@@ -1,8 +1,8 @@
 //! Archives that end anywhere, and archives of anything: an error or an image, never a panic, never
 //! half of an image.
 
+use gcr_push::image::{Content, LayerForm, Source};
 use gcr_push::oci::manifest::AnyManifest;
-use gcr_push::source::{Content, LayerForm, Source};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gcr_push::config::ImageSource;
+use gcr_push::image::location::ImageSource;
 use insta::assert_snapshot;
 
 use crate::support::images::{Picture, TarFile, classic_archive};

@@ -1,6 +1,6 @@
 //! OCI layouts, as directories and as archives.
 
-use gcr_push::config::ImageSource;
+use gcr_push::image::location::ImageSource;
 use gcr_push::oci::manifest::AnyManifest;
 use insta::{allow_duplicates, assert_snapshot};
 use serde_json::json;

@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use gcr_push::config::ImageSource;
 use gcr_push::diagnostics::Hint as _;
 use gcr_push::diagnostics::render::write_chain;
 use gcr_push::http::Network;
+use gcr_push::image::location::ImageSource;
+use gcr_push::image::{Content, Source, SourceError, Tree, Unpacked};
 use gcr_push::oci::digest::Digest;
-use gcr_push::source::{Content, Source, SourceError, Tree, Unpacked};
 use tempfile::TempDir;
 
 use crate::support::images::Layout;

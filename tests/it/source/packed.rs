@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{self, Cursor, Read};
 use std::process::{Command, Stdio};
 
-use gcr_push::config::{ArchiveKind, ImageSource};
-use gcr_push::source::Source;
+use gcr_push::image::Source;
+use gcr_push::image::location::{ArchiveKind, ImageSource};
 use insta::assert_snapshot;
 
 use crate::support::images::{Layout, Packed, Picture, classic_archive, gzip};

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use gcr_push::config::ImageSource;
+use gcr_push::image::location::ImageSource;
+use gcr_push::image::{Content, LayerForm, Source};
 use gcr_push::oci::digest::Digest;
 use gcr_push::oci::manifest::AnyManifest;
-use gcr_push::source::{Content, LayerForm, Source};
 use serde_json::Value;
 
 use crate::support::images::{Layout, Packed, Picture, digest};

@@ -1,7 +1,7 @@
 //! What is left of an index whose platforms are not all there.
 
+use gcr_push::image::{Tree, attested};
 use gcr_push::oci::manifest::AnyManifest;
-use gcr_push::source::{Tree, attested};
 use insta::assert_snapshot;
 use serde_json::Value;
 

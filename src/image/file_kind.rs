@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use super::tar_header::is_tar;
+use super::tar::header::is_tar;
 
 /// How many bytes of a file are looked at.
 pub(super) const START: usize = 4096;

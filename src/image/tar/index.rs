@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use tar::{EntryType, Header};
 
-use super::error::{SourceError, quoted};
-use super::files::{Files, Place};
-use super::tar_header::{BLOCK, Extensions, has_no_bytes, is_extension, plain, sum_is_right};
+use super::header::{BLOCK, Extensions, has_no_bytes, is_extension, plain, sum_is_right};
+use crate::image::error::{SourceError, quoted};
+use crate::image::files::{Files, Place};
 
 /// The most members that are looked at. An image archive has a few for each of at most 127 layers
 /// and each platform; a directory of a million files is no image.
@@ -29,7 +29,7 @@ const MAX_NAMES: usize = 32 * 1024 * 1024;
 
 /// The names of a tar file, and where their bytes are in it.
 #[derive(Debug)]
-pub(super) struct TarIndex {
+pub(crate) struct TarIndex {
     file: Arc<File>,
     what: String,
     members: HashMap<String, Member>,
@@ -49,7 +49,7 @@ enum Member {
 
 impl TarIndex {
     /// Walks the headers of `file`; `what` names it in messages.
-    pub(super) fn scan(file: Arc<File>, what: String) -> Result<Self, SourceError> {
+    pub(crate) fn scan(file: Arc<File>, what: String) -> Result<Self, SourceError> {
         let length = file
             .metadata()
             .map_err(|cause| SourceError::read(&what, cause))?
@@ -262,7 +262,7 @@ impl TarIndex {
     }
 
     /// Refuses an archive that plays tricks; to be called when it is known to be an image.
-    pub(super) fn refuse_tricks(&self) -> Result<(), SourceError> {
+    pub(crate) fn refuse_tricks(&self) -> Result<(), SourceError> {
         if let Some((member, target)) = &self.hostile_link {
             return Err(SourceError::HostileLink {
                 what: self.what.clone(),
@@ -280,7 +280,7 @@ impl TarIndex {
     }
 
     /// The names of all members that have bytes, in no order.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.members.keys().map(String::as_str)
     }
 }

@@ -6,17 +6,17 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::attached::OpenLayout;
 use super::directory::Directory;
 use super::error::{SourceError, shown};
+use super::file_kind::{Looks, Packing, start_of};
 use super::files::{Documents, Files};
-use super::layout::{Layers, Layout, Listed, Loaded};
-use super::sniff::{Looks, Packing, start_of};
+use super::layout_referrers::OpenLayout;
+use super::oci_layout::{Layers, Layout, Listed, Loaded};
 use super::spool::spool;
-use super::tar_header::is_tar;
-use super::tar_index::TarIndex;
+use super::tar::header::is_tar;
+use super::tar::index::TarIndex;
 use super::{Content, Image, Opened, docker_archive, names};
-use crate::config::ArchiveKind;
+use crate::image::location::ArchiveKind;
 
 /// Opens what a bare path leads to: a directory is a layout, anything else an archive.
 pub(super) fn path(path: PathBuf, spool_directory: &Path) -> Result<(String, Opened), SourceError> {

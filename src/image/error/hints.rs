@@ -5,8 +5,8 @@ use std::io;
 use super::{Fault, SourceError, list};
 use crate::diagnostics::Hint;
 use crate::diagnostics::sanitize::harmless;
+use crate::image::file_kind::Looks;
 use crate::oci::manifest::ManifestError;
-use crate::source::sniff::Looks;
 
 impl Hint for SourceError {
     fn hints(&self) -> Vec<String> {

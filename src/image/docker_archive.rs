@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use super::error::{SourceError, quoted};
+use super::file_kind::Packing;
 use super::files::{Documents, Place};
-use super::layout::{Layers, Layout, Listed, Loaded, parse, source_index};
 use super::names;
-use super::sniff::Packing;
+use super::oci_layout::{Layers, Layout, Listed, Loaded, parse, source_index};
 use super::{Content, Image, LayerForm, Opened, Unpacked, UnpackedLayer};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};

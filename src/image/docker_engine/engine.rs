@@ -10,11 +10,11 @@ use tokio::time::timeout;
 
 use super::error::{EngineError, io_error, nothing_came};
 use super::export::Export;
-use crate::config::EngineAddress;
 use crate::config::nearest::nearest;
 use crate::http::Network;
+use crate::image::location::EngineAddress;
+use crate::image::names;
 use crate::oci::json;
-use crate::source::names;
 
 /// The most bytes of an answer that are read: some thousand images in a list.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;

@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 
-use super::remote::{AT_ONCE, MAX_MANIFESTS};
+use super::registry::{AT_ONCE, MAX_MANIFESTS};
 use super::tree::Tree;
 use super::{Blobs, Content, MAX_DEPTH, Source, SourceError};
 use crate::oci::digest::Digest;

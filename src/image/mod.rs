@@ -4,24 +4,24 @@
 //! A source answers two questions and keeps no policy: which image is in it ([`Image`]), and what
 //! the bytes of a blob are ([`Source::open_blob`], any blob, from any offset, as often as asked).
 
-mod attached;
 mod base_image;
-mod companions;
-mod daemon;
 mod directory;
 mod docker_archive;
+pub mod docker_engine;
 mod error;
+pub mod file_kind;
+pub mod file_reader;
 mod files;
-mod layout;
+pub mod layout_referrers;
+pub mod location;
 mod names;
+pub mod oci_layout;
 mod open;
 mod range;
-mod remote;
-mod sniff;
+pub mod referrers;
+pub mod registry;
 mod spool;
-mod stream;
-mod tar_header;
-mod tar_index;
+pub mod tar;
 mod tree;
 
 use std::collections::HashMap;
@@ -38,26 +38,26 @@ use futures_util::stream::BoxStream;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-pub use companions::{Companion, Companions, cosign_tags, fallback_tag};
-pub use daemon::EngineError;
+pub use docker_engine::EngineError;
 pub use error::{Fault, SourceError};
+pub use file_kind::Looks;
+pub(crate) use file_reader::bytes as read_range;
 pub use range::FileRange;
-pub use sniff::Looks;
+pub use referrers::{Companion, Companions, cosign_tags, fallback_tag};
 pub(crate) use spool::unpacked;
-pub(crate) use stream::bytes as read_range;
 pub use tree::{Part, Smaller, Tree, attested};
 
-use crate::config::{ArchiveKind, ImageSource};
 use crate::http::Network;
+use crate::image::location::{ArchiveKind, ImageSource};
 use crate::oci::digest::{Digest, Hasher};
 use crate::oci::manifest::{Descriptor, Manifest};
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference};
 use crate::registry::Registry;
-use attached::OpenLayout;
-use companions::Shelf as _;
 use files::Place;
-use remote::Remote;
+use layout_referrers::OpenLayout;
+use referrers::Shelf as _;
+use registry::Remote;
 
 /// How deep indexes may be nested. Docker nests one; nothing is known to nest more than two.
 pub const MAX_DEPTH: usize = 8;
@@ -180,7 +180,7 @@ impl Source {
     ) -> Result<Self, SourceError> {
         let spool = spool_directory.to_owned();
         match source.clone() {
-            ImageSource::DockerDaemon(image) => daemon::open(&image, network, spool).await,
+            ImageSource::DockerDaemon(image) => docker_engine::open(&image, network, spool).await,
             ImageSource::DockerArchive(path, reference) => {
                 Self::opened(move || {
                     open::archive_file(path, ArchiveKind::Docker, reference, &spool)
@@ -258,7 +258,7 @@ impl Source {
         reference: &Reference,
         wanted: &Platforms,
     ) -> Result<Self, SourceError> {
-        let (remote, image) = remote::open(registry, reference, wanted).await?;
+        let (remote, image) = registry::open(registry, reference, wanted).await?;
         let sizes = match &image.content {
             Content::Manifests(tree) => tree.blobs().map(|b| (b.digest.clone(), b.size)).collect(),
             Content::Unpacked(_) => HashMap::new(),
@@ -337,7 +337,7 @@ impl Source {
         let place = place.ok_or_else(|| self.no_blob(digest, offset))?;
         let (start, end) = (place.offset + offset, place.offset + place.size);
         let file = self.file(place, digest).await?;
-        Ok(stream::bytes(file, start, end))
+        Ok(file_reader::bytes(file, start, end))
     }
 
     /// Where a layer of an [`Unpacked`] image lies, by its diff ID, for readers that want to choose
@@ -375,7 +375,7 @@ impl Source {
         };
         let (start, end) = (place.offset, place.offset + place.size);
         let file = self.file(place, digest).await?;
-        spawn_blocking(move || stream::hash(&file, start, end))
+        spawn_blocking(move || file_reader::hash(&file, start, end))
             .await
             .map_err(std::io::Error::other)
             .and_then(|result| result)

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 
 use super::SourceError;
-use super::companions::{COSIGN, Shelf, fallback_tag, subject};
 use super::files::{Documents, Files, Place};
-use super::layout::{Layers, Layout, Listed};
+use super::oci_layout::{Layers, Layout, Listed};
+use super::referrers::{COSIGN, Shelf, fallback_tag, subject};
 use super::tree::Tree;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor};

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 
 use super::open::Archive;
 use super::{Source, SourceError};
-use crate::config::{ArchiveKind, DaemonImage};
 use crate::http::Network;
+use crate::image::location::{ArchiveKind, DaemonImage};
 use engine::{Engine, Found};
 pub use error::EngineError;
 use export::{Export, Pieces};

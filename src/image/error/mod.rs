@@ -6,8 +6,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use super::daemon::EngineError;
-use super::sniff::Looks;
+use super::docker_engine::EngineError;
+use super::file_kind::Looks;
 use crate::diagnostics::ExitCode;
 use crate::diagnostics::sanitize::harmless;
 use crate::oci::digest::Digest;

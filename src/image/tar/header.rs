@@ -4,19 +4,19 @@
 use tar::{EntryType, Header};
 
 /// The unit of a tar file.
-pub(super) const BLOCK: u64 = 512;
+pub(crate) const BLOCK: u64 = 512;
 
 /// What the headers before a member say about it.
 #[derive(Default)]
-pub(super) struct Extensions {
-    pub(super) name: Option<Vec<u8>>,
-    pub(super) link: Option<Vec<u8>>,
-    pub(super) size: Option<u64>,
-    pub(super) sparse: bool,
+pub(crate) struct Extensions {
+    pub(crate) name: Option<Vec<u8>>,
+    pub(crate) link: Option<Vec<u8>>,
+    pub(crate) size: Option<u64>,
+    pub(crate) sparse: bool,
 }
 
 /// True when `block` is the header of a tar file's first member.
-pub(super) fn is_tar(block: &[u8]) -> bool {
+pub(crate) fn is_tar(block: &[u8]) -> bool {
     block.len() >= BLOCK as usize && {
         let block = &block[..BLOCK as usize];
         block.iter().any(|byte| *byte != 0) && sum_is_right(Header::from_byte_slice(block))
@@ -24,7 +24,7 @@ pub(super) fn is_tar(block: &[u8]) -> bool {
 }
 
 /// True when the checksum is that of the header's bytes.
-pub(super) fn sum_is_right(header: &Header) -> bool {
+pub(crate) fn sum_is_right(header: &Header) -> bool {
     let bytes = header.as_bytes();
     let sum = |of: &dyn Fn(u8) -> i64| -> i64 {
         let outside: i64 = bytes[..148]
@@ -45,7 +45,7 @@ pub(super) fn sum_is_right(header: &Header) -> bool {
 }
 
 /// True for a header that only says something about the next.
-pub(super) fn is_extension(kind: EntryType) -> bool {
+pub(crate) fn is_extension(kind: EntryType) -> bool {
     kind.is_gnu_longname()
         || kind.is_gnu_longlink()
         || kind.is_pax_local_extensions()
@@ -53,7 +53,7 @@ pub(super) fn is_extension(kind: EntryType) -> bool {
 }
 
 /// True for a member that has no bytes, whatever its size field says.
-pub(super) fn has_no_bytes(kind: EntryType) -> bool {
+pub(crate) fn has_no_bytes(kind: EntryType) -> bool {
     kind.is_hard_link()
         || kind.is_symlink()
         || kind.is_dir()
@@ -64,7 +64,7 @@ pub(super) fn has_no_bytes(kind: EntryType) -> bool {
 
 impl Extensions {
     /// Takes up the bytes of an extension header; none when they are malformed.
-    pub(super) fn extend(&mut self, kind: EntryType, bytes: &[u8]) -> Option<()> {
+    pub(crate) fn extend(&mut self, kind: EntryType, bytes: &[u8]) -> Option<()> {
         let until_nul = bytes.split(|byte| *byte == 0).next().map(<[u8]>::to_vec);
         if kind.is_gnu_longname() {
             self.name = until_nul;
@@ -101,7 +101,7 @@ fn pax(mut bytes: &[u8], extensions: &mut Extensions) -> Option<()> {
 }
 
 /// `name` seen from `folder`, without `.`, `..` and doubled slashes; or why it is refused.
-pub(super) fn plain(name: &str, folder: &str) -> Result<String, &'static str> {
+pub(crate) fn plain(name: &str, folder: &str) -> Result<String, &'static str> {
     if name.starts_with('/') {
         return Err("its name is absolute");
     }

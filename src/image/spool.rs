@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use super::error::{Fault, SourceError, shown};
-use super::sniff::Packing;
+use super::file_kind::Packing;
 
 /// How much is copied at once.
 const BUFFER: usize = 256 * 1024;

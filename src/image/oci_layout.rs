@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::companions::subject;
 use super::error::{SourceError, list, quoted};
 use super::files::{Documents, Place, blob_name};
+use super::referrers::subject;
 use super::tree::{Tree, attested, label};
 use super::{MAX_DEPTH, names};
 use crate::diagnostics::sanitize::harmless;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::companions::Shelf;
 use super::error::SourceError;
+use super::referrers::Shelf;
 use super::tree::{Tree, attested, label};
 use super::{ByteStream, Content, Image, MAX_DEPTH};
 use crate::oci::digest::Digest;

@@ -1,0 +1,4 @@
+//!
+
+pub mod header;
+pub mod index;
