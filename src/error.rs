@@ -23,10 +23,10 @@ use crate::mirror::MirrorError;
 use crate::oci::reference::{Endpoint, ReferenceError};
 use crate::pull_secret::PullSecretError;
 use crate::push::PushError;
+use crate::push::verify::VerifyError;
 use crate::registry::{OpenError, RegistryError};
 use crate::setup::SetupError;
 use crate::stop::Stopped;
-use crate::verify::VerifyError;
 
 /// Everything that can end a run, one variant a stage.
 #[derive(Debug, thiserror::Error)]

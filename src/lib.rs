@@ -23,11 +23,9 @@
 // The futures of a push, from here to the wire, nest deeper than the compiler follows by default.
 #![recursion_limit = "256"]
 
-pub mod arrivals;
 pub mod auth;
 pub mod ci;
 pub mod cli;
-pub mod compress;
 pub mod config;
 pub mod diagnostics;
 pub mod doctor;
@@ -39,7 +37,6 @@ pub mod kubernetes;
 pub mod list;
 pub mod mirror;
 pub mod oci;
-mod open_files;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 pub mod pull_secret;
@@ -49,18 +46,16 @@ pub mod report;
 pub mod setup;
 pub mod stop;
 pub mod unsent;
-pub mod verify;
 
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrivals::Bearer;
 use auth::Credentials;
 use ci::console::Group;
 use ci::progress::Progress;
 use ci::progress_bars::Display;
-use config::{Command, MissingCredentials, Request, Verify};
+use config::{Command, MissingCredentials, Request};
 pub use error::{Error, Failure};
 use google::Google;
 use image::Source;
@@ -70,7 +65,9 @@ use mirror::Outcome;
 use mirror::PlanFile;
 use oci::reference::Endpoint;
 use pull_secret::{HandedOut, PulledImage, Wanted, hand_out, one_a_repository};
-use push::targets;
+use push::destinations;
+use push::job::Bearer;
+use push::verify::Verify;
 use push::{Journal, Settings, Turns};
 use registry::pool::Registries;
 use report::Report;
@@ -158,8 +155,8 @@ async fn push_image(
         (Err(error), MissingCredentials::Fail) => return Err(Error::Auth(error).into()),
     }
     let source = open_source(image, &registries, request).await?;
-    let targets =
-        targets::targets(&request.destinations, &source.image().names).map_err(Error::Target)?;
+    let targets = destinations::targets(&request.destinations, &source.image().names)
+        .map_err(Error::Target)?;
     let settings = settings(request, journal);
     settings.journal.expect_all(&targets);
     let display = Display::start(&settings.progress, &request.console);
@@ -211,7 +208,7 @@ fn settings(request: &Request, journal: &Journal) -> Settings {
         compression: request.compression,
         layer_reuse: request.layer_reuse,
         turns: Arc::new(Turns::new(
-            open_files::bounded(request.concurrency),
+            push::open_files::bounded(request.concurrency),
             progress.clone(),
         )),
         attestations: request.attestations,
@@ -363,7 +360,7 @@ async fn write_pull_secret(request: &Request, stdout: &mut dyn Write) -> Result<
     }
     let credentials = sign_in(request).await?;
     // Without a name there are hosts all the same.
-    let targets = targets::targets(&request.destinations, &[]).unwrap_or_default();
+    let targets = destinations::targets(&request.destinations, &[]).unwrap_or_default();
     let images: Vec<_> = targets.into_iter().map(PulledImage::from).collect();
     let hosts = request.destinations.hosts();
     match give_pull_secret(&hosts, &images, &credentials, request, stdout).await {

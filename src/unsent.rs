@@ -5,14 +5,15 @@ use std::io::Write;
 
 use crate::ci::console;
 use crate::ci::table::{Table, bytes};
-use crate::config::{Destinations, Request};
+use crate::config::Request;
 use crate::error::{Error, Failure};
 use crate::image::location::ImageOrigin;
 use crate::image::{Content, LayerForm, Source};
 use crate::mirror::MirrorRequest;
 use crate::oci::reference::ReferenceError;
 use crate::push::PushError;
-use crate::push::targets;
+use crate::push::destinations;
+use crate::push::destinations::Destinations;
 use crate::report::push::shown_tags;
 use crate::report::{self, Report};
 
@@ -109,7 +110,7 @@ fn plan(source: &Source, destinations: &Destinations) -> Result<Table, Reference
     let mut add = |name: String, tags: String| {
         table.row([name, tags, sizes.len().to_string(), size.clone()]);
     };
-    match targets::targets(destinations, &source.image().names) {
+    match destinations::targets(destinations, &source.image().names) {
         Ok(targets) => {
             for target in targets {
                 let name = format!("{}/{}", target.endpoint, target.repository);

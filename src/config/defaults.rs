@@ -1,6 +1,6 @@
 //! The bounds that hold when nothing is said.
 
-use super::Concurrency;
+use crate::push::upload_slots::Concurrency;
 
 /// Blobs in flight at once.
 pub const CONCURRENCY: Concurrency = Concurrency { large: 8, all: 24 };

@@ -34,22 +34,27 @@ pub(crate) mod values;
 
 use crate::ImageOrigin;
 use crate::ci::console::Console;
+use crate::destinations::Destinations;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::SignIn;
 use crate::ci::Ci;
-use crate::compress::Method;
 use crate::http::Network;
 use crate::mirror::MirrorRequest;
 use crate::oci::platform::Platform;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference};
+use crate::push::compress::Compression;
+use crate::push::compress::Method;
+use crate::push::selection::Attestations;
+use crate::push::tag_policy::ExistingTag;
+use crate::push::upload_slots::Concurrency;
+use crate::push::verify::Verify;
 
 pub use apply::ApplyRequest;
 pub use command::{Command, UnknownCommand};
 pub use console::console;
-pub use destinations::{BestEffort, Destinations};
 pub use fault::ConfigError;
 pub use forges::{Forge, ForgeIds, ForgeKind};
 pub use inputs::{Group, VARIABLES, Variable};
@@ -130,27 +135,6 @@ pub struct Request {
     pub ci: Option<Ci>,
 }
 
-/// What is done to the attestations that BuildKit adds to an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attestations {
-    /// They go with their images.
-    Keep,
-    /// They are left out, which makes another index, or of an index of one image that image.
-    Strip,
-}
-
-/// What is done to a tag that is there with another digest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ExistingTag {
-    /// It is moved to the image.
-    #[default]
-    Overwrite,
-    /// It stays where it is.
-    Keep,
-    /// The push to that destination fails before anything is sent.
-    Fail,
-}
-
 /// One thing that `list` shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listing {
@@ -202,47 +186,4 @@ pub enum MissingCredentials {
     Fail,
     /// The image is checked, nothing is pushed, and the run succeeds.
     Skip,
-}
-
-/// What is done to layers that the source holds uncompressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// They are compressed.
-    With(Method),
-    /// They are left as they are.
-    None,
-}
-
-/// How many blobs are in flight at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Concurrency {
-    /// Of those that take as long as their bytes take.
-    pub large: usize,
-    /// Of all together. A small blob takes as long as the registry needs to answer, whatever else
-    /// is under way.
-    pub all: usize,
-}
-
-impl Concurrency {
-    /// What fits where this process may open `files` files: a blob in flight has its source, its
-    /// connection and those of other destinations, and some are open beside.
-    #[must_use]
-    pub fn within(self, files: usize) -> Self {
-        let most = (files.saturating_sub(24) / 4).max(1);
-        Self {
-            large: self.large.min(most),
-            all: self.all.min(most),
-        }
-    }
-}
-
-/// How the result is checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verify {
-    /// By digest, by tag and by the registry's own listing.
-    Listing,
-    /// Likewise, and every blob is read back.
-    Blobs,
-    /// Not at all.
-    Off,
 }

@@ -4,9 +4,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::compress::Method;
 use crate::mirror::MirrorRequest;
 use crate::oci::platform::PlatformError;
+use crate::push::compress::Method;
 
 use super::fault::{ConfigError, Faults};
 use super::inputs::{self, Given};
@@ -16,9 +16,8 @@ use super::pull_secret::{Bearings, pull_secret};
 use super::setup::setup;
 use super::values::{any_of, list, number, word};
 use super::{
-    Attestations, Command, Compression, Concurrency, Destinations, ExistingTag, ListFormat,
-    MissingCredentials, Request, Verify, advice, ambient, console, credentials, defaults, event,
-    image, logins, mirror, network, targets,
+    Command, ListFormat, MissingCredentials, Request, advice, ambient, console, credentials,
+    defaults, event, image, logins, mirror, network, targets,
 };
 use crate::auth::SignIn;
 use crate::auth::google::metadata::MetadataServer;
@@ -28,6 +27,12 @@ use crate::diagnostics::sanitize::quoted;
 use crate::image::location::{ArchiveKind, ImageOrigin, ImageSource};
 use crate::oci::platform::Platforms;
 use crate::oci::reference::Endpoint;
+use crate::push::compress::Compression;
+use crate::push::destinations::Destinations;
+use crate::push::selection::Attestations;
+use crate::push::tag_policy::ExistingTag;
+use crate::push::upload_slots::Concurrency;
+use crate::push::verify::Verify;
 
 /// Reads the whole request: `argument` is the command word of the command line, and wins over the
 /// variable `command`.

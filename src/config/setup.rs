@@ -3,15 +3,16 @@
 
 use std::path::PathBuf;
 
+use super::Command;
 use super::fault::Faults;
 use super::forges::{Forge, github, gitlab};
 use super::inputs::Given;
 use super::paths::Paths;
 use super::values::{boolean, list, word};
-use super::{Command, Destinations};
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::{Endpoint, HostKind};
+use crate::push::destinations::Destinations;
 
 /// What `setup` is to do, and with which names.
 #[derive(Clone, Debug)]

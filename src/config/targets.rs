@@ -3,12 +3,13 @@
 use super::fault::Faults;
 use super::inputs::{Given, PROJECT};
 use super::values::list;
-use super::{BestEffort, Command, Destinations, Listing, defaults};
+use super::{Command, Listing, defaults};
 use crate::auth::{GoogleCredential, Origin};
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::{
     Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag, placeholder,
 };
+use crate::push::destinations::{BestEffort, Destinations};
 
 /// Reads `tags`, `registry`, `project_id`, `repository` and `name`; the credential may know the
 /// project.

@@ -6,7 +6,7 @@ use super::{Examination, Patient};
 use crate::auth::Credentials;
 use crate::config::Request;
 use crate::error::{Error, Failure};
-use crate::push::targets;
+use crate::push::destinations;
 use crate::report;
 use crate::stop::RunState;
 
@@ -31,7 +31,7 @@ pub async fn run(
         let name = request.destinations.parts.name.as_deref();
         names.push(name.unwrap_or("image").to_owned());
     }
-    let targets = targets::targets(&request.destinations, &names).map_err(Error::Target)?;
+    let targets = destinations::targets(&request.destinations, &names).map_err(Error::Target)?;
     let patient = Patient {
         credentials,
         targets: &targets,

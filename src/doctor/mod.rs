@@ -28,7 +28,7 @@ use crate::image::location::{ImageOrigin, ImageSource};
 use crate::image::{Image, Source};
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Place, Reference};
-use crate::push::targets::Target;
+use crate::push::destinations::Target;
 use crate::registry::Registry;
 use crate::stop::RunState;
 

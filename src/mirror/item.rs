@@ -9,7 +9,7 @@ use crate::oci::digest::Digest;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::Reference;
 use crate::push::Settings;
-use crate::push::targets::Target;
+use crate::push::destinations::Target;
 use crate::report::Missed;
 
 /// One image: where it is read, where it goes, and why.

@@ -30,14 +30,14 @@ pub use item::{Item, Need, Plan};
 pub use plan::plan;
 pub use weigh::weigh;
 
-use crate::arrivals::{Bearer, Fate};
-use crate::config::Verify;
 use crate::error::Error;
 use crate::image::{Content, Source};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference};
 use crate::pull_secret::PulledImage;
+use crate::push::job::{Bearer, Fate};
+use crate::push::verify::Verify;
 use crate::push::{Holdings, Settings};
 use crate::registry::pool::Registries;
 use crate::report::Arrival;

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Endpoint, Reference, check_tag};
 use crate::push::Settings;
-use crate::push::targets::Target;
+use crate::push::destinations::Target;
 use crate::registry::once_map::OnceEach;
 use crate::registry::pool::Registries;
 use crate::registry::{Listing, Registry, RegistryError};

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
-use super::holdings::Holdings;
-use super::shared_read::Share;
+use super::blob_locations::Holdings;
+use super::broadcast::Share;
 use super::{Destination, PushError, Tally};
 use crate::ci::progress::{Progress, Work};
 use crate::image::{ByteStream, Source, read_range};

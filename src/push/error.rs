@@ -3,11 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use crate::compress::CompressError;
 use crate::diagnostics::{ExitCode, Hint};
 use crate::image::{Source, SourceError};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::ManifestError;
+use crate::push::compress::CompressError;
 use crate::registry::{RegistryError, Retry, Retryable};
 
 /// Where bytes came from that are not what they should be.

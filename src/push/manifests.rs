@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::delivery::Delivery;
-use super::fallback;
-use super::homes::Shipment;
-use super::plan::Standing;
+use super::distribute::Shipment;
+use super::probe::Standing;
+use super::publish::Delivery;
+use super::referrers_tag;
 use super::{Destination, PushError, Pushed, PushedTag, TagState};
 use crate::image::{Companions, Tree};
 use crate::oci::digest::Digest;
@@ -67,7 +67,7 @@ async fn accompany(
         let reference = companion.tag.as_deref().unwrap_or(root.digest().as_str());
         delivery.put(reference, root).await?;
     }
-    fallback::list(delivery, companions).await
+    referrers_tag::list(delivery, companions).await
 }
 
 /// What a push did at a destination.

@@ -3,27 +3,31 @@
 //! No manifest is put before every blob and child that it names is known to be there, so a run that
 //! dies leaves no tag on a broken image.
 
+pub mod blob_locations;
 mod blobs;
-mod choice;
-mod delivery;
+pub mod broadcast;
+pub mod compress;
+pub mod destinations;
+pub mod distribute;
 mod error;
-mod existing_tag;
-mod fallback;
-mod fan_out;
-mod holdings;
-mod homes;
-mod journal;
+pub mod job;
 mod line;
+pub mod manifest_builder;
 mod manifests;
 mod notes;
-mod pack;
-mod plan;
+pub mod open_files;
+pub mod prepare;
+pub mod probe;
+pub mod publish;
+pub mod referrers_tag;
 mod reuse;
-mod shared_read;
-mod tally;
-pub mod targets;
-mod turns;
-mod written;
+pub mod selection;
+pub mod tag_log;
+pub mod tag_policy;
+pub mod transfer_stats;
+pub mod upload;
+pub mod upload_slots;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,24 +35,26 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
+pub use blob_locations::Holdings;
+pub(crate) use distribute::in_time;
 pub use error::PushError;
-pub use holdings::Holdings;
-pub(crate) use homes::in_time;
-pub use journal::{Journal, TagState};
-pub use tally::Tally;
-pub use turns::Turns;
+pub use tag_log::{Journal, TagState};
+pub use transfer_stats::Tally;
+pub use upload_slots::Turns;
 
 use crate::ci::progress::Progress;
-use crate::config::{Attestations, Compression, ExistingTag};
 use crate::diagnostics::render::in_one_line;
 use crate::image::{Companions, Smaller, Source, Tree, Unpacked};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::Index;
 use crate::oci::platform::Platforms;
+use crate::push::compress::Compression;
+use crate::push::selection::Attestations;
+use crate::push::tag_policy::ExistingTag;
 use crate::registry::Registry;
 use blobs::Blobs;
-use choice::{as_it_is, check_platform, chosen};
-use homes::Shipment;
+use distribute::Shipment;
+use selection::{as_it_is, check_platform, chosen};
 
 /// One repository that the image goes to, and the tags that it gets there.
 #[derive(Clone)]
@@ -196,7 +202,7 @@ pub async fn digest_of(source: &Source, settings: &Settings) -> Option<Digest> {
 /// which of it and of its children that is, without an index that is made anew. None where the index
 /// alone does not tell, because it names another one, or nothing that is asked for.
 pub fn supposed(index: &Index, settings: &Settings) -> Option<(Digest, Vec<Digest>)> {
-    let part = choice::of_index(&Tree::supposed(index)?, settings).ok()?;
+    let part = selection::of_index(&Tree::supposed(index)?, settings).ok()?;
     let root = part.tree.root.digest().clone();
     let is_kept = |digest: &&Digest| **digest == root || part.tree.children.contains_key(*digest);
     let children = index.manifests.iter().map(|child| &child.digest);
@@ -262,7 +268,7 @@ async fn push_once(
                 .iter()
                 .map(|destination| destination.look_and_learn(digest).boxed());
             let looking = looking.collect();
-            let destinations = homes::bring(&shipment, destinations, looking).await;
+            let destinations = distribute::bring(&shipment, destinations, looking).await;
             let mut tree = part.tree;
             let carried = companions.manifests();
             tree.children
@@ -300,7 +306,7 @@ async fn push_unpacked(
     holdings: &Arc<Holdings>,
 ) -> Result<Outcome, PushError> {
     check_platform(&unpacked.config, &settings.platforms)?;
-    let settling = existing_tag::settle(unpacked, destinations, settings.existing_tag);
+    let settling = tag_policy::settle(unpacked, destinations, settings.existing_tag);
     let settled = settling.boxed().await;
     if settled.iter().any(Option::is_some) {
         let is_settled: Vec<_> = settled.iter().map(Option::is_some).collect();
@@ -315,8 +321,8 @@ async fn push_unpacked(
         };
         return Ok(joined(&is_settled, settled.into_iter().flatten(), rest));
     }
-    let first = homes::pacing(destinations);
-    let first = homes::first_of_registry(destinations, &first);
+    let first = distribute::pacing(destinations);
+    let first = distribute::first_of_registry(destinations, &first);
     let pairs = destinations.iter().zip(&first);
     let (waited_for, others): (Vec<_>, Vec<_>) = pairs.partition(|(_, is_first)| **is_first);
     let clones = |pairs: Vec<(&Destination, &bool)>| -> Vec<Destination> {
@@ -326,7 +332,7 @@ async fn push_unpacked(
             .collect()
     };
     let (waited_for, others) = (clones(waited_for), clones(others));
-    let packed = pack::pack_and_send(source, unpacked, &waited_for, settings).await?;
+    let packed = prepare::pack_and_send(source, unpacked, &waited_for, settings).await?;
     let is_reached =
         |(destination, standing): (_, &Result<_, _>)| standing.is_ok().then_some(destination);
     let giver = waited_for
@@ -348,7 +354,7 @@ async fn push_unpacked(
     };
     let blobs = match others.is_empty() {
         true => blobs,
-        false => homes::for_others(&blobs, &giver),
+        false => distribute::for_others(&blobs, &giver),
     };
     let shipment = Shipment {
         tree: &tree,
@@ -363,12 +369,12 @@ async fn push_unpacked(
         .zip(&first)
         .map(
             |(destination, is_first)| match is_first.then(|| standings.next()).flatten() {
-                Some(standing) => homes::looked(standing),
+                Some(standing) => distribute::looked(standing),
                 None => destination.look_and_learn(digest).boxed(),
             },
         );
     let looking = looking.collect();
-    let mut results = homes::bring(&shipment, destinations, looking).await;
+    let mut results = distribute::bring(&shipment, destinations, looking).await;
     let mut notes = source.image().notes.clone();
     notes.extend(notes::of_tree(&tree));
     let in_oci_form = match packed.in_oci_form {
@@ -453,7 +459,7 @@ async fn bring_to(
         .iter()
         .map(|destination| destination.look_and_learn(digest).boxed());
     let looking = looking.collect();
-    let results = homes::bring(shipment, &chosen, looking).await;
+    let results = distribute::bring(shipment, &chosen, looking).await;
     indexes.iter().copied().zip(results).collect()
 }
 

@@ -10,13 +10,13 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::plan::Standing;
+use super::probe::Standing;
 use super::{Destination, PushError};
-use crate::config::ExistingTag;
 use crate::image::Unpacked;
 use crate::oci::config::diff_ids;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
+use crate::push::tag_policy::ExistingTag;
 
 /// How many earlier images are looked at, besides those under the tags that are pushed.
 const EARLIER_IMAGES: usize = 8;

@@ -9,7 +9,7 @@ use crate::doctor;
 use crate::error::Error;
 use crate::http::Network;
 use crate::oci::reference::{Endpoint, Place};
-use crate::push::targets::Target;
+use crate::push::destinations::Target;
 use crate::registry::Registry;
 use crate::registry::once_map::OnceEach;
 

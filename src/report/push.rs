@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::pull_secret::PullSecretTable;
-use crate::arrivals::Fate;
 use crate::ci::table::{Table, bytes};
 use crate::diagnostics::sanitize::harmless;
 use crate::error::Error;
 use crate::pull_secret::HandedOut;
+use crate::push::job::Fate;
+use crate::push::verify::Verified;
 use crate::push::{Pushed, PushedTag};
-use crate::verify::Verified;
 
 /// One destination that the image reached, and what the registry said afterwards.
 #[derive(Clone, Debug)]

@@ -10,10 +10,9 @@ use serde_json::json;
 
 use super::check::HOLDS_IN;
 use super::{Setup, SetupError};
-use crate::arrivals::{Bearer, Fate};
 use crate::auth::{Credential, Credentials};
 use crate::ci::progress::Progress;
-use crate::config::{Compression, ExistingTag, Role, SetupRegistry, Verify, defaults};
+use crate::config::{Role, SetupRegistry, defaults};
 use crate::diagnostics::ExitCode;
 use crate::error::Error;
 use crate::google::{Patience, Resource};
@@ -22,7 +21,11 @@ use crate::image::location::ImageSource;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::media_type;
 use crate::oci::platform::Platforms;
-use crate::push::targets::Target;
+use crate::push::compress::Compression;
+use crate::push::destinations::Target;
+use crate::push::job::{Bearer, Fate};
+use crate::push::tag_policy::ExistingTag;
+use crate::push::verify::Verify;
 use crate::push::{Journal, Settings, Turns};
 use crate::registry::pool::Registries;
 

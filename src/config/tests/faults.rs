@@ -3,10 +3,13 @@
 use std::os::unix::ffi::OsStringExt as _;
 
 use crate::ci::LogFormat;
-use crate::compress::Method;
 use crate::config::tests::*;
-use crate::config::{Compression, Concurrency, VARIABLES, Verify, defaults};
+use crate::config::{VARIABLES, defaults};
 use crate::http::Network;
+use crate::push::compress::Compression;
+use crate::push::compress::Method;
+use crate::push::upload_slots::Concurrency;
+use crate::push::verify::Verify;
 
 #[test]
 fn an_empty_environment_is_told_what_to_give() {

@@ -1,8 +1,9 @@
 //! Destinations, and what `list` shows.
 
+use crate::config::Listing;
 use crate::config::tests::*;
-use crate::config::{Destinations, Listing};
 use crate::oci::reference::Endpoint;
+use crate::push::destinations::Destinations;
 
 fn endpoint(host: &str) -> Endpoint {
     host.parse().unwrap()

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::Concurrency;
+use crate::push::upload_slots::Concurrency;
 
 /// The concurrency that the limit of open files leaves. The limit is raised first as far as the
 /// system lets it, as Go's programs do.

@@ -15,11 +15,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::blob_locations::Holdings;
 use super::blobs::{Blob, Blobs, Origin};
-use super::fan_out::{self, Lane};
-use super::holdings::Holdings;
 use super::manifests::{deliver, pushed};
-use super::plan::Standing;
+use super::probe::Standing;
+use super::upload::{self, Lane};
 use super::{Destination, PushError, Pushed, Settings};
 use crate::ci::progress::Work;
 use crate::image::{Companions, Tree};
@@ -319,7 +319,7 @@ impl Shipment<'_> {
 
     async fn carry(&self, legs: &[Leg]) -> JoinSet<()> {
         let lanes: Vec<_> = legs.iter().map(|leg| Arc::clone(&leg.lane)).collect();
-        fan_out::send(self.blobs, &lanes, &self.settings.turns).await
+        upload::send(self.blobs, &lanes, &self.settings.turns).await
     }
 
     /// The manifests and the tags, once the blobs are there.

@@ -3,10 +3,9 @@
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::homes::pacing;
-use super::plan::Standing;
+use super::distribute::pacing;
+use super::probe::Standing;
 use super::{Destination, PushError, Pushed, PushedTag};
-use crate::config::ExistingTag;
 use crate::image::Unpacked;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
@@ -187,4 +186,16 @@ impl Destination {
             referrer_tags: Vec::new(),
         }
     }
+}
+
+/// What is done to a tag that is there with another digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExistingTag {
+    /// It is moved to the image.
+    #[default]
+    Overwrite,
+    /// It stays where it is.
+    Keep,
+    /// The push to that destination fails before anything is sent.
+    Fail,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::targets::Target;
+use super::destinations::Target;
 
 /// What has become of a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::blobs::LARGE;
 use super::line::{Line, LineShare};
 use crate::ci::progress::Progress;
-use crate::config::Concurrency;
 
 /// The turns of a run.
 #[derive(Debug)]
@@ -60,6 +59,29 @@ impl Turns {
             _line: self.line.share(size).await,
             _large: large,
             _any: any,
+        }
+    }
+}
+
+/// How many blobs are in flight at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Concurrency {
+    /// Of those that take as long as their bytes take.
+    pub large: usize,
+    /// Of all together. A small blob takes as long as the registry needs to answer, whatever else
+    /// is under way.
+    pub all: usize,
+}
+
+impl Concurrency {
+    /// What fits where this process may open `files` files: a blob in flight has its source, its
+    /// connection and those of other destinations, and some are open beside.
+    #[must_use]
+    pub fn within(self, files: usize) -> Self {
+        let most = (files.saturating_sub(24) / 4).max(1);
+        Self {
+            large: self.large.min(most),
+            all: self.all.min(most),
         }
     }
 }

@@ -381,3 +381,14 @@ impl Hint for VerifyError {
         }
     }
 }
+
+/// How the result is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// By digest, by tag and by the registry's own listing.
+    Listing,
+    /// Likewise, and every blob is read back.
+    Blobs,
+    /// Not at all.
+    Off,
+}

@@ -4,7 +4,7 @@
 //! registries do so when they like: <https://github.com/cloudfoundry/korifi/issues/2381>.
 
 use super::blobs::{Blob, Place};
-use super::homes::Shipment;
+use super::distribute::Shipment;
 use super::manifests::children_first;
 use super::{Destination, PushError};
 use crate::diagnostics::sanitize::harmless;

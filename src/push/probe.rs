@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::blobs::{Blob, Blobs};
-use super::fan_out::Done;
+use super::upload::Done;
 use super::{Destination, PushError};
 use crate::image::{Companions, Tree};
 use crate::oci::digest::Digest;

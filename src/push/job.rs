@@ -7,15 +7,15 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use crate::ci::table::bytes;
-use crate::config::Verify;
 use crate::diagnostics::render::causes;
 use crate::error::Error;
 use crate::image::{Source, Tree};
-use crate::push::targets::Target;
+use crate::push::destinations::Target;
+use crate::push::verify::Verify;
+use crate::push::verify::{self, Verified};
 use crate::push::{self, Destination, Holdings, Outcome, PushError, Pushed, Settings, Tally};
 use crate::registry::pool::Registries;
 use crate::report::{Arrival, Missed};
-use crate::verify::{self, Verified};
 
 /// What an image is brought with.
 pub struct Bearer<'a> {

@@ -126,6 +126,15 @@ impl Drop for Wanted {
     }
 }
 
+/// What is done to layers that the source holds uncompressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// They are compressed.
+    With(Method),
+    /// They are left as they are.
+    None,
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;

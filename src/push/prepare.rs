@@ -8,16 +8,16 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use super::blobs::{Blob, Blobs, Origin};
-use super::plan::Standing;
+use super::manifest_builder::{Family, Form, Layer, write_manifest};
+use super::probe::Standing;
 use super::reuse::Found;
-use super::written::{Family, Form, Layer, write_manifest};
 use super::{Destination, PushError, Settings};
 use crate::ci::progress::Work;
-use crate::compress::{Method, compress};
-use crate::config::Compression;
 use crate::image::{LayerForm, Source, Tree, Unpacked, UnpackedLayer};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Manifest};
+use crate::push::compress::Compression;
+use crate::push::compress::{Method, compress};
 
 /// What packing leaves: the manifest and every blob, unless every destination failed before that;
 /// and what is known of each destination.

@@ -11,10 +11,10 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
+use super::blob_locations::Holdings;
 use super::blobs::{Blob, Origin, Place};
-use super::holdings::Holdings;
-use super::shared_read::{Pace, Patience, Share, share};
-use super::turns::Turns;
+use super::broadcast::{Pace, Patience, Share, share};
+use super::upload_slots::Turns;
 use super::{Destination, PushError, Settings};
 use crate::ci::progress::Progress;
 use crate::oci::digest::Digest;

@@ -4,13 +4,13 @@
 use futures_util::TryStreamExt as _;
 
 use super::{PushError, Settings};
-use crate::config::{Attestations, Compression};
 use crate::diagnostics::sanitize::harmless;
 use crate::image::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
 use crate::oci::json;
 use crate::oci::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE};
 use crate::oci::platform::Platform;
 use crate::oci::platform::Platforms;
+use crate::push::compress::Compression;
 
 /// The image's own manifests, where they can be pushed; else the layers that need a manifest.
 pub(super) fn as_it_is<'a>(image: &'a Image, settings: &Settings) -> Result<Tree, &'a Unpacked> {
@@ -136,4 +136,13 @@ async fn small_blob(source: &Source, blob: &Descriptor) -> Result<Vec<u8>, PushE
         .await
         .map_err(|cause| PushError::Source(SourceError::read(source.what(), cause)))?;
     Ok(pieces.concat())
+}
+
+/// What is done to the attestations that BuildKit adds to an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attestations {
+    /// They go with their images.
+    Keep,
+    /// They are left out, which makes another index, or of an index of one image that image.
+    Strip,
 }

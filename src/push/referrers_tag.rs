@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::PushError;
-use super::delivery::Delivery;
+use super::publish::Delivery;
 use crate::image::{Companion, Companions, fallback_tag};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Index, media_type};
