@@ -12,21 +12,21 @@ use std::sync::Arc;
 
 use crate::auth::AuthError;
 use crate::cli::CliError;
+use crate::commands::doctor::Finding;
+use crate::commands::interrupt::Stopped;
+use crate::commands::list::ListError;
+use crate::commands::mirror::MirrorError;
+use crate::commands::pull_secret::PullSecretError;
+use crate::commands::setup::SetupError;
 use crate::config::ConfigError;
 use crate::diagnostics::ExitCode;
 use crate::diagnostics::Hint;
 use crate::diagnostics::render::{chain, indented};
-use crate::doctor::Finding;
 use crate::image::SourceError;
-use crate::list::ListError;
-use crate::mirror::MirrorError;
 use crate::oci::reference::{Endpoint, ReferenceError};
-use crate::pull_secret::PullSecretError;
 use crate::push::PushError;
 use crate::push::verify::VerifyError;
 use crate::registry::{OpenError, RegistryError};
-use crate::setup::SetupError;
-use crate::stop::Stopped;
 
 /// Everything that can end a run, one variant a stage.
 #[derive(Debug, thiserror::Error)]

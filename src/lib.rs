@@ -26,27 +26,21 @@
 pub mod auth;
 pub mod ci;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod diagnostics;
-pub mod doctor;
 pub mod error;
 pub mod google;
 pub mod http;
 pub mod image;
 pub mod kubernetes;
-pub mod list;
-pub mod mirror;
 pub mod oci;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
-pub mod pull_secret;
 pub mod push;
 pub mod registry;
-pub mod report;
-pub mod setup;
-pub mod stop;
-pub mod unsent;
 
+use crate::commands::pull_secret::hand_out;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,24 +49,25 @@ use auth::Credentials;
 use ci::console::Group;
 use ci::progress::Progress;
 use ci::progress_bars::Display;
-use config::{Command, MissingCredentials, Request};
+use commands::interrupt::{RunState, Stop, Stopped};
+use commands::list::ListOptions;
+use commands::mirror::Outcome;
+use commands::mirror::PlanFile;
+use commands::mirror::report::{MirrorReport, PlanReport};
+use commands::pull_secret::{HandedOut, PulledImage, Wanted, create, one_a_repository};
+use commands::push::table::Report;
+use commands::session::MissingCredentials;
+use config::{Command, Request};
 pub use error::{Error, Failure};
 use google::Google;
 use image::Source;
 use image::location::ImageOrigin;
-use list::ListOptions;
-use mirror::Outcome;
-use mirror::PlanFile;
 use oci::reference::Endpoint;
-use pull_secret::{HandedOut, PulledImage, Wanted, hand_out, one_a_repository};
 use push::destinations;
 use push::job::Bearer;
 use push::verify::Verify;
 use push::{Journal, Settings, Turns};
 use registry::pool::Registries;
-use report::Report;
-use report::mirror::{MirrorReport, PlanReport};
-use stop::{RunState, Stop, Stopped};
 
 /// Does what was asked for. `stdout` gets what was asked to be printed; talk goes to the log.
 ///
@@ -100,7 +95,7 @@ pub fn run(request: Request, mut stdout: impl Write + Send + 'static) -> Result<
         runtime.shutdown_background();
         done
     };
-    match stop::supervise(timeout, work).map_err(Error::Start)? {
+    match commands::interrupt::supervise(timeout, work).map_err(Error::Start)? {
         Ok(done) => done,
         Err(cause) => Err(Error::Stopped(Stopped::new(cause, &journal, &state)).into()),
     }
@@ -135,7 +130,7 @@ async fn push_image(
     journal: &Journal,
     stdout: &mut dyn Write,
 ) -> Result<(), Failure> {
-    if let Some(failure) = Failure::of(report::check(request)) {
+    if let Some(failure) = Failure::of(commands::push::report::check(request)) {
         return Err(failure);
     }
     let started = Instant::now();
@@ -150,7 +145,7 @@ async fn push_image(
             let source = open_source(image, &registries, request).await?;
             // What was not done stands outside of what a CI's log folds away.
             drop(group);
-            return unsent::leave(&source, request, stdout).await;
+            return commands::unsent::leave(&source, request, stdout).await;
         }
         (Err(error), MissingCredentials::Fail) => return Err(Error::Auth(error).into()),
     }
@@ -193,11 +188,11 @@ async fn push_image(
     }
     report.errors = error::texts(&errors);
     let mut unwritten = if is_nowhere {
-        report::write_files(&report, request)
+        commands::push::report::write_files(&report, request)
     } else {
-        report::write(&report, request, stdout)
+        commands::push::report::write(&report, request, stdout)
     };
-    unwritten.extend(report::write_outputs(&report, request).err());
+    unwritten.extend(commands::push::report::write_outputs(&report, request).err());
     Failure::reported(errors, unwritten).map_or(Ok(()), Err)
 }
 
@@ -231,7 +226,7 @@ async fn mirror_images(
     let Some(asked) = &request.mirror else {
         return Ok(());
     };
-    if let Some(failure) = Failure::of(report::check(request)) {
+    if let Some(failure) = Failure::of(commands::push::report::check(request)) {
         return Err(failure);
     }
     let group = Group::open(request.console.log_format, "gcr_push", "Mirror the images");
@@ -242,24 +237,25 @@ async fn mirror_images(
         (Ok(()), _) => {}
         (Err(_), MissingCredentials::Skip) => {
             drop(group);
-            return unsent::leave_all(asked, request, stdout);
+            return commands::unsent::leave_all(asked, request, stdout);
         }
         (Err(error), MissingCredentials::Fail) => return Err(Error::Auth(error).into()),
     }
     let settings = settings(request, journal);
-    let (plan, mut errors) = mirror::plan(asked, &registries, &settings).await?;
+    let (plan, mut errors) = commands::mirror::plan(asked, &registries, &settings).await?;
     if request.dry_run {
-        errors.extend(report::print(stdout, PlanReport(&plan)).err());
+        errors.extend(commands::push::report::print(stdout, PlanReport(&plan)).err());
         if let Some(PlanFile::Write(file)) = &asked.plan_file {
-            let (shares, unread) = mirror::weigh(&plan, &registries).await;
+            let (shares, unread) = commands::mirror::weigh(&plan, &registries).await;
             errors.extend(unread);
-            errors.extend(report::write_file(file, &shares.json()).err());
+            errors.extend(commands::push::report::write_file(file, &shares.json()).err());
         }
         return Failure::of(errors).map_or(Ok(()), Err);
     }
     tracing::info!("{plan}");
     let display = Display::start(&settings.progress, &request.console);
-    let (outcomes, failures) = mirror::bring(plan, &registries, &settings, request.verify).await;
+    let (outcomes, failures) =
+        commands::mirror::bring(plan, &registries, &settings, request.verify).await;
     drop(display);
     errors.extend(failures);
     drop(group);
@@ -278,7 +274,7 @@ async fn mirror_images(
         }
     }
     report.errors = error::texts(&errors);
-    let unwritten = report::write_mirror(&report, request, stdout);
+    let unwritten = commands::push::report::write_mirror(&report, request, stdout);
     Failure::reported(errors, unwritten).map_or(Ok(()), Err)
 }
 
@@ -307,7 +303,7 @@ async fn examine(
     stdout: &mut dyn Write,
 ) -> Result<(), Failure> {
     let credentials = sign_in(request).await?;
-    doctor::run(request, &credentials, state, stdout).await
+    commands::doctor::run(request, &credentials, state, stdout).await
 }
 
 /// Lists every place that was asked for; one that cannot be listed does not stop the others.
@@ -316,7 +312,7 @@ async fn list_images(
     state: &RunState,
     stdout: &mut dyn Write,
 ) -> Result<(), Failure> {
-    if let Some(failure) = Failure::of(report::check(request)) {
+    if let Some(failure) = Failure::of(commands::push::report::check(request)) {
         return Err(failure);
     }
     let credentials = sign_in(request).await?;
@@ -333,12 +329,12 @@ async fn list_images(
         let found = async {
             let endpoint = listing.endpoint();
             let registry = registries.listing(endpoint).await?;
-            let google = list::google(endpoint, &credentials, &request.network).await;
+            let google = commands::list::google(endpoint, &credentials, &request.network).await;
             let options = ListOptions {
                 recursive: request.list_recursive,
                 platforms: request.list_platforms,
             };
-            list::list(&registry, google.as_ref(), listing, options)
+            commands::list::list(&registry, google.as_ref(), listing, options)
                 .await
                 .map_err(Error::List)
         };
@@ -348,14 +344,14 @@ async fn list_images(
         }
     }
     if !listed.is_empty() {
-        errors.extend(report::write_list(&listed, request, stdout));
+        errors.extend(commands::push::report::write_list(&listed, request, stdout));
     }
     Failure::of(errors).map_or(Ok(()), Err)
 }
 
 /// Gives out the pull secret alone, for the images that were named, as far as they were.
 async fn write_pull_secret(request: &Request, stdout: &mut dyn Write) -> Result<(), Failure> {
-    if let Some(failure) = Failure::of(report::check(request)) {
+    if let Some(failure) = Failure::of(commands::push::report::check(request)) {
         return Err(failure);
     }
     let credentials = sign_in(request).await?;
@@ -369,7 +365,7 @@ async fn write_pull_secret(request: &Request, stdout: &mut dyn Write) -> Result<
                 pull_secret: handed_out,
                 ..Report::default()
             };
-            Ok(report::write_outputs(&report, request)?)
+            Ok(commands::push::report::write_outputs(&report, request)?)
         }
         Err(errors) => Failure::of(errors).map_or(Ok(()), Err),
     }
@@ -384,7 +380,7 @@ async fn set_up(
     let Some(asked) = &request.setup else {
         return Ok(());
     };
-    if let Some(failure) = Failure::of(report::check(request)) {
+    if let Some(failure) = Failure::of(commands::push::report::check(request)) {
         return Err(failure);
     }
     let credentials = sign_in(request).await?;
@@ -393,7 +389,7 @@ async fn set_up(
         .map_err(|cause| Error::Auth(auth::AuthError::Network(cause)))?;
     let report_file = request.report_file.as_deref();
     let network = &request.network;
-    let errors = setup::setup(asked, &google, network, report_file, state, stdout).await;
+    let errors = commands::setup::setup(asked, &google, network, report_file, state, stdout).await;
     Failure::of(errors).map_or(Ok(()), Err)
 }
 

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use gcr_push::ci::console::Console;
 use gcr_push::ci::log;
 use gcr_push::cli::{self, Invocation};
-use gcr_push::{Error, Failure, config, report, stop};
+use gcr_push::commands::interrupt;
+use gcr_push::commands::push::report;
+use gcr_push::{Error, Failure, config};
 #[cfg(target_os = "linux")]
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -19,8 +21,8 @@ fn main() -> ExitCode {
         Err(failure) => {
             let code = failure.exit_code() as u8;
             // Whoever does not read it can still stop it.
-            let limit = failure.is_of_stop().then_some(stop::GRACE);
-            let _ = stop::supervise(limit, move |_| {
+            let limit = failure.is_of_stop().then_some(interrupt::GRACE);
+            let _ = interrupt::supervise(limit, move |_| {
                 gcr_push::ci::console::tell(&failure, &console)
             });
             code.into()

@@ -11,9 +11,9 @@ use time::format_description::well_known::Rfc3339;
 use super::github::{self, summary};
 use super::{gitlab, result_file};
 use crate::ci::LogFormat;
+use crate::commands::push::json;
 use crate::config::console::log_format;
 use crate::error::Failure;
-use crate::report::json;
 use std::path::PathBuf;
 
 /// How much Kubernetes keeps of a container's last words.

@@ -6,21 +6,9 @@ use super::kubernetes;
 use super::object_names::check_subdomain;
 use super::paths::Paths;
 use super::values::{boolean, list};
+use crate::commands::pull_secret::request::ApplyRequest;
 use crate::diagnostics::sanitize::quoted;
 use crate::kubernetes::Access;
-
-/// How a pull secret goes into a cluster.
-#[derive(Clone, Debug)]
-pub struct ApplyRequest {
-    /// Which cluster, and how to sign in to it.
-    pub access: Access,
-    /// The service accounts whose pods are to pull with it.
-    pub service_accounts: Vec<String>,
-    /// Whether a namespace that is missing is made.
-    pub create_namespace: bool,
-    /// Whether what others wrote into a Secret of that name is taken over.
-    pub replace: bool,
-}
 
 /// Reads what says how it is applied.
 pub(super) fn apply_request(

@@ -4,11 +4,12 @@ use super::damage::{self, Damage, damage, is_placeholder};
 use super::document::{Document, document, looks_like_a_path};
 use super::fault::Faults;
 use super::inputs::Given;
+use super::keyless;
 use super::paths::Paths;
-use super::{MissingCredentials, keyless};
 use crate::auth::credential_file::{self, FileError};
 use crate::auth::google::key::{KeyError, ServiceAccountKey};
 use crate::auth::{GoogleCredential, Origin};
+use crate::commands::session::MissingCredentials;
 use crate::diagnostics::secret::Secret;
 
 /// Reads `credentials_json`, `access_token` and `workload_identity_provider`, which exclude each

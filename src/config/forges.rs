@@ -2,37 +2,11 @@
 //! as far as they are told.
 
 use super::inputs::Given;
+use crate::commands::setup::request::Forge;
+use crate::commands::setup::request::ForgeIds;
+use crate::commands::setup::request::ForgeKind;
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::Endpoint;
-
-/// A repository on GitHub or a project on GitLab.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forge {
-    /// Which forge it is.
-    pub kind: ForgeKind,
-    /// `OWNER/REPO`, or `GROUP/PROJECT` with as many groups as there are.
-    pub path: String,
-    /// The numbers of its owner and of itself, where they are known.
-    pub ids: Option<ForgeIds>,
-}
-
-/// Which forge a repository is on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ForgeKind {
-    /// github.com.
-    GitHub,
-    /// A GitLab, by its host.
-    GitLab(String),
-}
-
-/// The numbers of a repository, which stay when it is renamed and which nobody else gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForgeIds {
-    /// Of its owner: a user, an organisation, a group.
-    pub owner: u64,
-    /// Of itself.
-    pub repository: u64,
-}
 
 /// `OWNER/REPO`, with `#OWNER_ID/REPO_ID` where GitHub does not tell them to everybody.
 pub(super) fn github(item: &str, given: &Given) -> Result<Forge, String> {

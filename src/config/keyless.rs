@@ -1,6 +1,5 @@
 //! Workload identity: a provider of Google's, and the OIDC token of the CI that it vouches for.
 
-use super::MissingCredentials;
 use super::document::looks_like_a_path;
 use super::event;
 use super::fault::Faults;
@@ -9,6 +8,7 @@ use super::paths::Paths;
 use crate::auth::google::federation::ExternalAccount;
 use crate::auth::google::impersonation::{Impersonation, is_account};
 use crate::auth::subject::{Format, SubjectSource};
+use crate::commands::session::MissingCredentials;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
 

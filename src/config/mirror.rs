@@ -10,9 +10,9 @@ use super::fault::Faults;
 use super::inputs::Given;
 use super::nearest::nearest;
 use super::paths::Paths;
+use crate::commands::mirror::{Home, MirrorRequest};
 use crate::config::targets::read_only;
 use crate::diagnostics::sanitize::quoted;
-use crate::mirror::{Home, MirrorRequest};
 use crate::oci::reference::{Reference, ReferenceError, without_logins};
 use entry::entry;
 use file::File;
@@ -151,7 +151,7 @@ fn home(text: &str) -> Result<Home, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mirror::Origin;
+    use crate::commands::mirror::Origin;
     use crate::oci::platform::Platforms;
 
     const FILE: &str = r#"

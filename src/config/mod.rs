@@ -25,8 +25,8 @@ mod network;
 mod object_names;
 mod parse;
 mod paths;
-mod pull_secret;
-mod setup;
+pub mod pull_secret;
+pub mod setup;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -34,14 +34,19 @@ pub(crate) mod values;
 
 use crate::ImageOrigin;
 use crate::ci::console::Console;
+use crate::commands::pull_secret::request::PullSecretRequest;
+use crate::commands::setup::request::SetupRequest;
 use crate::destinations::Destinations;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::SignIn;
 use crate::ci::Ci;
+use crate::commands::list::request::ListFormat;
+use crate::commands::list::request::Listing;
+use crate::commands::mirror::MirrorRequest;
+use crate::commands::session::MissingCredentials;
 use crate::http::Network;
-use crate::mirror::MirrorRequest;
 use crate::oci::platform::Platform;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference};
@@ -52,17 +57,12 @@ use crate::push::tag_policy::ExistingTag;
 use crate::push::upload_slots::Concurrency;
 use crate::push::verify::Verify;
 
-pub use apply::ApplyRequest;
 pub use command::{Command, UnknownCommand};
 pub use console::console;
 pub use fault::ConfigError;
-pub use forges::{Forge, ForgeIds, ForgeKind};
 pub use inputs::{Group, VARIABLES, Variable};
 pub use parse::request;
 pub use paths::{Disk, Files};
-pub use pull_secret::{PullCredential, PullSecretForm, PullSecretOutput, PullSecretRequest};
-pub(crate) use setup::account_host;
-pub use setup::{Backend, Role, SetupAction, SetupRegistry, SetupRequest};
 
 /// What the process was asked to do, complete and free of contradictions: nothing is left to
 /// parse, and nothing below reads the environment.
@@ -133,57 +133,4 @@ pub struct Request {
     pub console: Console,
     /// The CI that runs us, as far as it changes what may be printed where.
     pub ci: Option<Ci>,
-}
-
-/// One thing that `list` shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listing {
-    /// The images below `path`: a project on `gcr.io`, project and repository on `pkg.dev` or the
-    /// project alone, and elsewhere any path or none.
-    Images {
-        /// The registry.
-        endpoint: Endpoint,
-        /// The path.
-        path: String,
-    },
-    /// The tags of one image.
-    Tags(Reference),
-}
-
-impl Listing {
-    /// The registry that is asked.
-    pub fn endpoint(&self) -> &Endpoint {
-        match self {
-            Self::Images { endpoint, .. } => endpoint,
-            Self::Tags(reference) => &reference.endpoint,
-        }
-    }
-
-    /// What is listed there.
-    pub fn path(&self) -> &str {
-        match self {
-            Self::Images { path, .. } => path,
-            Self::Tags(reference) => &reference.repository,
-        }
-    }
-}
-
-/// What `list` prints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ListFormat {
-    /// A table for people.
-    #[default]
-    Table,
-    /// A JSON array.
-    Json,
-}
-
-/// What is done where a Google host has no credential at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MissingCredentials {
-    /// The run fails.
-    #[default]
-    Fail,
-    /// The image is checked, nothing is pushed, and the run succeeds.
-    Skip,
 }

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::mirror::MirrorRequest;
+use crate::commands::mirror::MirrorRequest;
 use crate::oci::platform::PlatformError;
 use crate::push::compress::Method;
 
@@ -16,13 +16,15 @@ use super::pull_secret::{Bearings, pull_secret};
 use super::setup::setup;
 use super::values::{any_of, list, number, word};
 use super::{
-    Command, ListFormat, MissingCredentials, Request, advice, ambient, console, credentials,
-    defaults, event, image, logins, mirror, network, targets,
+    Command, Request, advice, ambient, console, credentials, defaults, event, image, logins,
+    mirror, network, targets,
 };
 use crate::auth::SignIn;
 use crate::auth::google::metadata::MetadataServer;
 use crate::ci::Ci;
 use crate::ci::console::Console;
+use crate::commands::list::request::ListFormat;
+use crate::commands::session::MissingCredentials;
 use crate::diagnostics::sanitize::quoted;
 use crate::image::location::{ArchiveKind, ImageOrigin, ImageSource};
 use crate::oci::platform::Platforms;

@@ -10,77 +10,17 @@ use super::inputs::Given;
 use super::object_names::{check_label, check_label_key, check_label_value, check_subdomain};
 use super::paths::Paths;
 use super::values::{boolean, list, word};
-use super::{ApplyRequest, Command, Endpoint, credentials};
+use super::{Command, Endpoint, credentials};
 use crate::auth::GoogleCredential;
 use crate::auth::google::key::ServiceAccountKey;
 use crate::ci::Ci;
+use crate::commands::pull_secret::request::ApplyRequest;
+use crate::commands::pull_secret::request::PullCredential;
+use crate::commands::pull_secret::request::PullSecretForm;
+use crate::commands::pull_secret::request::PullSecretOutput;
+use crate::commands::pull_secret::request::PullSecretRequest;
+use crate::commands::pull_secret::too_large;
 use crate::diagnostics::sanitize::quoted;
-use crate::pull_secret::too_large;
-
-/// The pull secret as it was asked for.
-#[derive(Clone, Debug)]
-pub struct PullSecretRequest {
-    /// `metadata.name`.
-    pub name: String,
-    /// `metadata.namespace`; several make several Secrets, none leaves it out.
-    pub namespaces: Vec<String>,
-    /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
-    /// What signs in to Google's hosts; none when no destination is Google's.
-    pub credential: Option<PullCredential>,
-    /// Whether a login that can push may go into it.
-    pub allow_push_key: bool,
-    /// Where it is written; none when it is only applied.
-    pub output: Option<PullSecretOutput>,
-    /// How it is written.
-    pub form: PullSecretForm,
-    /// The cluster that it goes to, and how.
-    pub apply: Option<ApplyRequest>,
-}
-
-impl PullSecretRequest {
-    /// The file that it is written to.
-    pub fn file(&self) -> Option<&PathBuf> {
-        match &self.output {
-            Some(PullSecretOutput::File(file)) => Some(file),
-            Some(PullSecretOutput::Stdout) | None => None,
-        }
-    }
-}
-
-/// What a pull secret signs in to Google's registries with.
-#[derive(Clone, Debug)]
-pub enum PullCredential {
-    /// A key, which works until it is deleted.
-    Key {
-        /// The key.
-        key: ServiceAccountKey,
-        /// True when it is a key of the account that pushes, which is worth a warning.
-        pushes: bool,
-    },
-    /// A token of the run's own sign-in, which has no key: it works for an hour at most.
-    Token,
-}
-
-/// Where a pull secret is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PullSecretOutput {
-    /// A file, for its owner alone.
-    File(PathBuf),
-    /// Standard output, which is asked for by `-` and which no CI gets.
-    Stdout,
-}
-
-/// How a pull secret is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PullSecretForm {
-    /// A Secret as YAML.
-    Yaml,
-    /// A Secret as JSON.
-    Json,
-    /// The login file in the Secret alone.
-    DockerConfigJson,
-}
 
 /// What else of the request bears on the pull secret.
 pub(super) struct Bearings<'a> {
@@ -191,7 +131,7 @@ fn without_its_name(given: &Given, allow_push_key: Option<bool>, apply: bool, fa
 }
 
 /// What the cluster signs in to Google with.
-fn credential(
+pub(crate) fn credential(
     given: &Given,
     bearings: &Bearings<'_>,
     allow_push_key: bool,
@@ -232,7 +172,7 @@ fn credential(
     }
 }
 
-fn namespaces(given: &Given, faults: &mut Faults) -> Vec<String> {
+pub(crate) fn namespaces(given: &Given, faults: &mut Faults) -> Vec<String> {
     const VARIABLE: &str = "pull_secret_namespaces";
     let mut namespaces = Vec::new();
     for namespace in list(given.inputs.pull_secret_namespaces.as_deref().unwrap_or("")) {
@@ -244,7 +184,7 @@ fn namespaces(given: &Given, faults: &mut Faults) -> Vec<String> {
     namespaces
 }
 
-fn labels(given: &Given, faults: &mut Faults) -> BTreeMap<String, String> {
+pub(crate) fn labels(given: &Given, faults: &mut Faults) -> BTreeMap<String, String> {
     const VARIABLE: &str = "pull_secret_labels";
     let mut labels = BTreeMap::new();
     for item in list(given.inputs.pull_secret_labels.as_deref().unwrap_or("")) {
@@ -263,7 +203,7 @@ fn labels(given: &Given, faults: &mut Faults) -> BTreeMap<String, String> {
     labels
 }
 
-fn form(given: &Given, faults: &mut Faults) -> PullSecretForm {
+pub(crate) fn form(given: &Given, faults: &mut Faults) -> PullSecretForm {
     const VARIABLE: &str = "pull_secret_format";
     let words = [
         ("yaml", PullSecretForm::Yaml),
@@ -282,7 +222,7 @@ fn form(given: &Given, faults: &mut Faults) -> PullSecretForm {
 }
 
 /// Where it is written. A CI keeps what is printed for everyone who may read the log.
-fn output(
+pub(crate) fn output(
     given: &Given,
     ci: Option<Ci>,
     apply: bool,

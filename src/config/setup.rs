@@ -5,81 +5,21 @@ use std::path::PathBuf;
 
 use super::Command;
 use super::fault::Faults;
-use super::forges::{Forge, github, gitlab};
+use super::forges::{github, gitlab};
 use super::inputs::Given;
 use super::paths::Paths;
 use super::values::{boolean, list, word};
+use crate::commands::setup::request::Backend;
+use crate::commands::setup::request::Forge;
+use crate::commands::setup::request::Role;
+use crate::commands::setup::request::SetupAction;
+use crate::commands::setup::request::SetupRegistry;
+use crate::commands::setup::request::SetupRequest;
+use crate::commands::setup::request::account_host;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::{Endpoint, HostKind};
 use crate::push::destinations::Destinations;
-
-/// What `setup` is to do, and with which names.
-#[derive(Clone, Debug)]
-pub struct SetupRequest {
-    /// Plan, apply or remove.
-    pub action: SetupAction,
-    /// Whether it stays at showing what would be done.
-    pub dry_run: bool,
-    /// What the images are kept in.
-    pub backend: Backend,
-    /// The project's id.
-    pub project: String,
-    /// The registries, each with the repository behind it.
-    pub registries: Vec<SetupRegistry>,
-    /// The account that pushes, by its id.
-    pub pusher: String,
-    /// The account that pulls, by its id.
-    pub puller: String,
-    /// The repositories whose jobs may push without a key.
-    pub forges: Vec<Forge>,
-    /// The keys that are asked for.
-    pub keys: Vec<(Role, PathBuf)>,
-    /// What GitHub is shown that is asked for the numbers of a repository.
-    pub github_token: Option<Secret>,
-    /// Where the image of a first push is made.
-    pub temporary_directory: PathBuf,
-}
-
-/// What is done about what was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetupAction {
-    /// Nothing: it is shown.
-    Plan,
-    /// What is missing is made.
-    Apply,
-    /// What setup made is taken away.
-    Remove,
-}
-
-/// What images are kept in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// Repositories of Artifact Registry, as in every project today.
-    ArtifactRegistry,
-    /// The buckets of the old Container Registry.
-    Storage,
-}
-
-/// A registry, and the repository of Artifact Registry behind it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetupRegistry {
-    /// The host that is pushed to.
-    pub host: Endpoint,
-    /// Where the repository is: `us`, `europe-west1`, ….
-    pub location: String,
-    /// What it is called; for `gcr.io` hosts, like the host.
-    pub repository: String,
-}
-
-/// What an account is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// It pushes.
-    Pusher,
-    /// It pulls, and does nothing else.
-    Puller,
-}
 
 /// What the accounts are called when nothing else is said.
 const PUSHER: &str = "gcr-pusher";
@@ -163,7 +103,7 @@ pub(super) fn setup(
     })
 }
 
-fn action(given: &Given, faults: &mut Faults) -> SetupAction {
+pub(crate) fn action(given: &Given, faults: &mut Faults) -> SetupAction {
     let inputs = &given.inputs;
     let apply = faults.switch("setup_apply", inputs.setup_apply.as_deref());
     let remove = faults.switch("setup_remove", inputs.setup_remove.as_deref());
@@ -206,15 +146,6 @@ fn account(variable: &'static str, text: &str, project: &str, faults: &mut Fault
     id.to_owned()
 }
 
-/// What follows the `@` in the addresses of a project's accounts. A project of a domain,
-/// `example.com:acme`, turns itself round.
-pub(crate) fn account_host(project: &str) -> String {
-    match project.split_once(':') {
-        Some((domain, project)) => format!("{project}.{domain}.iam.gserviceaccount.com"),
-        None => format!("{project}.iam.gserviceaccount.com"),
-    }
-}
-
 fn broken_rule(id: &str) -> Option<&'static str> {
     let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if !(6..=30).contains(&id.len()) {
@@ -228,7 +159,7 @@ fn broken_rule(id: &str) -> Option<&'static str> {
     }
 }
 
-fn registries(
+pub(crate) fn registries(
     destinations: &Destinations,
     backend: Backend,
     faults: &mut Faults,
@@ -295,7 +226,7 @@ fn broken_repository_rule(id: &str) -> Option<&'static str> {
 }
 
 /// `FILE` for the puller's key, `pusher:FILE` for the pusher's.
-fn keys(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Vec<(Role, PathBuf)> {
+pub(crate) fn keys(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Vec<(Role, PathBuf)> {
     const VARIABLE: &str = "setup_key";
     let mut keys: Vec<(Role, PathBuf)> = Vec::new();
     for item in list(given.inputs.setup_key.as_deref().unwrap_or("")) {

@@ -3,8 +3,9 @@
 use super::fault::Faults;
 use super::inputs::{Given, PROJECT};
 use super::values::list;
-use super::{Command, Listing, defaults};
+use super::{Command, defaults};
 use crate::auth::{GoogleCredential, Origin};
+use crate::commands::list::request::Listing;
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::{
     Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag, placeholder,

@@ -7,8 +7,8 @@ use super::failed_request::{Refusal, RequestError, Task};
 use super::objects::{AccountAt, FoundSecret, SecretAt, create_namespace, namespace_task};
 use super::state::{Space, Survey};
 use super::{KubernetesError, Wanted};
+use crate::commands::pull_secret::{PullSecret, TYPE};
 use crate::diagnostics::sanitize::harmless;
-use crate::pull_secret::{PullSecret, TYPE};
 
 /// What a cluster was found to take, in the order in which it is done.
 pub struct Checked {

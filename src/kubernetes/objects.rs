@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::client::Ask;
 use super::failed_request::Task;
+use crate::commands::pull_secret::{KEY, PullSecret, TYPE};
 use crate::diagnostics::secret::Secret;
-use crate::pull_secret::{KEY, PullSecret, TYPE};
 
 /// A Secret that is in the cluster.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use crate::ci::table::bytes;
+use crate::commands::push::table::{Arrival, Missed};
 use crate::diagnostics::render::causes;
 use crate::error::Error;
 use crate::image::{Source, Tree};
@@ -15,7 +16,6 @@ use crate::push::verify::Verify;
 use crate::push::verify::{self, Verified};
 use crate::push::{self, Destination, Holdings, Outcome, PushError, Pushed, Settings, Tally};
 use crate::registry::pool::Registries;
-use crate::report::{Arrival, Missed};
 
 /// What an image is brought with.
 pub struct Bearer<'a> {

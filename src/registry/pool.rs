@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::auth::{AuthError, Credential, Credentials};
-use crate::doctor;
+use crate::commands::doctor;
 use crate::error::Error;
 use crate::http::Network;
 use crate::oci::reference::{Endpoint, Place};

@@ -7,9 +7,9 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use crate::ci::table::bytes;
-use crate::pull_secret::{HandedOut, utc};
-use crate::report::mirror::MirrorReport;
-use crate::report::{Arrival, Missed, Report, Status};
+use crate::commands::mirror::report::MirrorReport;
+use crate::commands::pull_secret::{HandedOut, utc};
+use crate::commands::push::table::{Arrival, Missed, Report, Status};
 
 /// The most that a step may write; one byte more, and the runner drops the whole summary.
 const LARGEST: u64 = 1024 * 1024;

@@ -1,11 +1,11 @@
 //! One image of the mirror file: where it is read from, which of its tags, under which name it arrives.
 
 use super::file::{By, Image, Options, Tags, Wanted};
+use crate::commands::mirror::name_template::Rename;
+use crate::commands::mirror::tag_filter::{Order, Pattern, Selection};
+use crate::commands::mirror::{Entry, Origin};
 use crate::config::parse::PLATFORM_FORMS;
 use crate::diagnostics::sanitize::quoted;
-use crate::mirror::rename::Rename;
-use crate::mirror::select::{Order, Pattern, Selection};
-use crate::mirror::{Entry, Origin};
 use crate::oci::platform::Platform;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference, ReferenceError, check_tag, is_told_as_host};

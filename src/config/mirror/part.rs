@@ -2,14 +2,14 @@
 
 use std::io;
 
+use crate::commands::mirror::PlanFile;
+use crate::commands::mirror::shard::Shard;
+use crate::commands::mirror::shares::Shares;
 use crate::config::fault::Faults;
 use crate::config::inputs::Given;
 use crate::config::paths::Paths;
 use crate::config::values::boolean;
 use crate::diagnostics::sanitize::quoted;
-use crate::mirror::PlanFile;
-use crate::mirror::shard::Shard;
-use crate::mirror::shares::Shares;
 
 const SHARD: &str = "shard";
 const PLAN_FILE: &str = "plan_file";

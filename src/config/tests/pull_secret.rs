@@ -2,7 +2,7 @@
 
 use crate::config::tests::*;
 
-use crate::config::{PullCredential, PullSecretForm, PullSecretOutput};
+use crate::commands::pull_secret::request::{PullCredential, PullSecretForm, PullSecretOutput};
 
 fn asked() -> Run {
     bare().with("GCR_PUSH_PULL_SECRET_FILE", "pull-secret.yaml")

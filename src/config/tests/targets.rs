@@ -1,6 +1,6 @@
 //! Destinations, and what `list` shows.
 
-use crate::config::Listing;
+use crate::commands::list::request::Listing;
 use crate::config::tests::*;
 use crate::oci::reference::Endpoint;
 use crate::push::destinations::Destinations;

@@ -2,7 +2,7 @@
 
 use standin::{Fault, FaultAction, RequestKind, Standin};
 
-use crate::mirror::{PLAIN, seed};
+use crate::commands::mirror::{PLAIN, seed};
 use crate::rows;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;

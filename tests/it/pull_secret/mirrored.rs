@@ -3,7 +3,7 @@
 use serde_json::Value;
 use standin::{RequestKind, Standin};
 
-use crate::mirror::{PLAIN, seed};
+use crate::commands::mirror::{PLAIN, seed};
 use crate::reader;
 use crate::support::google::Google;
 use crate::support::images::{Layout, Packed, Picture};

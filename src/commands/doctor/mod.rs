@@ -1,0 +1,537 @@
+//! `doctor`: every check that can be made before the first byte of a push, each failure with what
+//! mends it; and the one of them that every push can afford.
+//!
+//! A check that cannot be made is a note: only what is known to be wrong is a failure.
+
+mod clock;
+mod command;
+mod finding;
+mod repository;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::auth::{Credential, Credentials, Identity, Tokens};
+use crate::ci::table::{Table, timestamp};
+use crate::commands::interrupt::RunState;
+use crate::config::Request;
+use crate::diagnostics::Hint as _;
+use crate::diagnostics::render::causes;
+use crate::error::Error;
+use crate::google::Google;
+use crate::http::Network;
+use crate::image::location::{ImageOrigin, ImageSource};
+use crate::image::{Image, Source};
+use crate::oci::platform::Platforms;
+use crate::oci::reference::{Endpoint, Place, Reference};
+use crate::push::destinations::Target;
+use crate::registry::Registry;
+
+pub use command::run;
+pub use finding::Finding;
+
+/// All that was looked at.
+#[derive(Debug, Default)]
+pub struct Examination {
+    checks: Vec<Check>,
+    /// What is being checked, for whoever stops the run.
+    current: String,
+    state: RunState,
+}
+
+/// One thing that was looked at.
+#[derive(Debug)]
+struct Check {
+    what: &'static str,
+    of: String,
+    verdict: Verdict,
+}
+
+/// What came of it.
+#[derive(Debug)]
+enum Verdict {
+    /// It is as it should be.
+    Good(String),
+    /// It could not be looked at, or is for the user to judge.
+    Note(String),
+    /// It would keep a push from being done.
+    Bad(Error),
+}
+
+/// What is examined.
+pub struct Patient<'a> {
+    /// The credentials of the run.
+    pub credentials: &'a Credentials,
+    /// Where an image would go; its name may be made up.
+    pub targets: &'a [Target],
+    /// What was asked for.
+    pub request: &'a Request,
+}
+
+/// What is known of a host: the registry there, or nothing where it was not reached.
+type Hosts = BTreeMap<(Endpoint, bool), Option<Arc<Registry>>>;
+
+/// Whose each way to sign in is; none where it does not work.
+type SignedIn = BTreeMap<*const Tokens, Option<Identity>>;
+
+/// Where an image goes, or is from.
+struct Side<'a> {
+    endpoint: &'a Endpoint,
+    repository: &'a str,
+    /// The image that is read; none where one is written.
+    source: Option<&'a Reference>,
+}
+
+impl Side<'_> {
+    fn is_source(&self) -> bool {
+        self.source.is_some()
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.endpoint, self.repository)
+    }
+}
+
+impl Examination {
+    /// Nothing is looked at yet.
+    fn new(state: &RunState) -> Self {
+        Self {
+            state: state.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Opens an image on this machine as a push does, and gives its own names.
+    async fn local_image(&mut self, request: &Request) -> Vec<String> {
+        let Some(ImageOrigin::Local(image)) = &request.image else {
+            return Vec::new();
+        };
+        if let ImageSource::StandardInput(..) = image {
+            self.note(
+                "image",
+                "standard input",
+                "a push reads it, so it is not looked at",
+            );
+            return Vec::new();
+        }
+        self.begin("the image".to_owned());
+        match Source::open(image, &request.network, &request.temporary_directory).await {
+            Ok(source) => {
+                let what = source.what().trim_matches('`');
+                self.good("image", what, &described(source.image()));
+                source.image().names.clone()
+            }
+            Err(error) => {
+                self.bad("image", "this machine".to_owned(), Error::Source(error));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Makes every check of the destinations and of a source that is a registry.
+    async fn examine(&mut self, patient: &Patient<'_>) {
+        let (mut signed_in, mut hosts) = (SignedIn::new(), Hosts::new());
+        let source = match &patient.request.image {
+            Some(ImageOrigin::Registry(reference)) => Some(Side {
+                endpoint: &reference.endpoint,
+                repository: &reference.repository,
+                source: Some(reference),
+            }),
+            Some(ImageOrigin::Local(_)) | None => None,
+        };
+        let targets = patient.targets.iter().map(|target| Side {
+            endpoint: &target.endpoint,
+            repository: &target.repository,
+            source: None,
+        });
+        for side in targets.chain(source) {
+            self.begin(format!("`{}`", side.name()));
+            self.side(patient, &side, &mut signed_in, &mut hosts).await;
+        }
+    }
+
+    fn begin(&mut self, what: String) {
+        self.current = what;
+        self.tell_state();
+    }
+
+    fn tell_state(&self) {
+        let checks = match self.checks.len() {
+            0 => "no check".to_owned(),
+            1 => "one check".to_owned(),
+            count => format!("{count} checks"),
+        };
+        let what = &self.current;
+        self.state.set(format!(
+            "while {what} was checked, with {checks} made before"
+        ));
+    }
+
+    async fn side(
+        &mut self,
+        patient: &Patient<'_>,
+        side: &Side<'_>,
+        signed_in: &mut SignedIn,
+        hosts: &mut Hosts,
+    ) {
+        let endpoint = side.endpoint;
+        let found = match side.is_source() {
+            true => patient.credentials.for_source(endpoint).await,
+            false => patient.credentials.for_destination(endpoint).await,
+        };
+        let credential = match found {
+            Ok(credential) => credential,
+            Err(error) => {
+                self.bad("credential", endpoint.to_string(), Error::Auth(error));
+                return;
+            }
+        };
+        let Some(identity) = self.credential(endpoint, &credential, signed_in).await else {
+            return;
+        };
+        let network = &patient.request.network;
+        let registry = match hosts.entry((endpoint.clone(), side.is_source())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                let credential = credential.clone();
+                let reached = self.host(endpoint, credential, side.is_source(), network);
+                free.insert(reached.await)
+            }
+        };
+        let Some(registry) = registry.clone() else {
+            return;
+        };
+        if !self.sign_in(&registry, side).await {
+            return;
+        }
+        if let Some(reference) = side.source {
+            self.image(registry, reference, &patient.request.platforms)
+                .await;
+        }
+        let Some(place) = Place::of(endpoint, side.repository) else {
+            return;
+        };
+        match (Google::new(credential.clone(), network), &credential) {
+            (Ok(google), Credential::Tokens(_)) => {
+                let google = google.impatient();
+                let is_source = side.is_source();
+                repository::examine(self, &google, &identity, endpoint, &place, is_source).await;
+            }
+            (Err(error), Credential::Tokens(_)) => {
+                self.note("repository", &side.name(), &error.to_string());
+            }
+            _ => self.note(
+                "repository",
+                &side.name(),
+                "Google's APIs take no password, so it cannot be looked at",
+            ),
+        }
+    }
+
+    /// Whether the registry takes the credential, by what a push would send it. At Google that is
+    /// the token for pushing: an upload could make a repository there.
+    async fn sign_in(&mut self, registry: &Registry, side: &Side<'_>) -> bool {
+        let name = side.name();
+        if let Err(cause) = registry.sign_in(side.repository).await {
+            let error = Error::SignIn(side.endpoint.clone(), cause);
+            self.bad("sign-in", name, error);
+            return false;
+        }
+        if side.is_source() {
+            // Reading the image tells.
+            return true;
+        }
+        if side.endpoint.is_google() {
+            self.good("sign-in", &name, "the registry takes the credential");
+            return true;
+        }
+        match registry.probe_upload(side.repository).await {
+            Ok(()) => {
+                self.good("sign-in", &name, "the registry takes the credential");
+                self.good("upload", &name, "it may be pushed to");
+                true
+            }
+            Err(cause) if cause.status().is_some_and(|status| status == 401) => {
+                let error = Error::SignIn(side.endpoint.clone(), cause);
+                self.bad("sign-in", name, error);
+                false
+            }
+            Err(cause) => {
+                let error = Error::Doctor(Box::new(Finding::Upload(name.clone(), cause)));
+                self.bad("upload", name, error);
+                false
+            }
+        }
+    }
+
+    /// Reads the image that is to be pushed out of its registry, as a push does.
+    async fn image(
+        &mut self,
+        registry: Arc<Registry>,
+        reference: &Reference,
+        platforms: &Platforms,
+    ) {
+        match Source::open_remote(registry, reference, platforms).await {
+            Ok(_) => self.good("image", &reference.to_string(), "it can be read"),
+            Err(error) => self.bad("image", reference.to_string(), Error::Source(error)),
+        }
+    }
+
+    /// Who we are, and until when; once for each way to sign in. None where it does not work.
+    async fn credential(
+        &mut self,
+        endpoint: &Endpoint,
+        credential: &Credential,
+        signed_in: &mut SignedIn,
+    ) -> Option<Identity> {
+        let Credential::Tokens(tokens) = credential else {
+            self.good("credential", endpoint.host(), &credential.to_string());
+            return Some(credential.identity());
+        };
+        if let Some(known) = signed_in.get(&Arc::as_ptr(tokens)) {
+            return known.clone();
+        }
+        let of = "Google".to_owned();
+        let identity = match tokens.token().await {
+            Ok(token) => {
+                let info = tokens.info(&token).await;
+                let owner = info.as_ref().and_then(|info| info.email.clone());
+                let whose = owner
+                    .as_ref()
+                    .map_or(String::new(), |email| format!(", which is `{email}`'s"));
+                let told = info.and_then(|info| SystemTime::now().checked_add(info.lifetime));
+                let until = match token.expires_at.or(told) {
+                    Some(at) => format!("until {}Z", timestamp(at)),
+                    None => "until nobody says when".to_owned(),
+                };
+                self.good("credential", &of, &format!("{credential}{whose}, {until}"));
+                Some(known_as(credential.identity(), owner))
+            }
+            Err(error) => {
+                self.bad("credential", of, Error::Auth(error));
+                None
+            }
+        };
+        signed_in.insert(Arc::as_ptr(tokens), identity.clone());
+        identity
+    }
+
+    /// Whether the host is reached, and by whose clock.
+    async fn host(
+        &mut self,
+        endpoint: &Endpoint,
+        credential: Credential,
+        is_source: bool,
+        network: &Network,
+    ) -> Option<Arc<Registry>> {
+        match Registry::open(endpoint, credential, network, !is_source).await {
+            Ok(registry) => {
+                self.good("host", endpoint.host(), "it answers as a registry");
+                if endpoint.is_google() {
+                    self.push(
+                        "clock",
+                        endpoint.to_string(),
+                        clock::compare(endpoint, network).await,
+                    );
+                }
+                Some(Arc::new(registry))
+            }
+            Err(cause) => {
+                let error = Error::Connect(endpoint.clone(), cause);
+                self.bad("host", endpoint.to_string(), error);
+                None
+            }
+        }
+    }
+
+    fn good(&mut self, what: &'static str, of: &str, told: &str) {
+        self.push(what, of.to_owned(), Verdict::Good(told.to_owned()));
+    }
+
+    fn note(&mut self, what: &'static str, of: &str, told: &str) {
+        self.push(what, of.to_owned(), Verdict::Note(told.to_owned()));
+    }
+
+    fn bad(&mut self, what: &'static str, of: String, error: Error) {
+        self.push(what, of, Verdict::Bad(error));
+    }
+
+    fn push(&mut self, what: &'static str, of: String, verdict: Verdict) {
+        self.checks.push(Check { what, of, verdict });
+        self.tell_state();
+    }
+
+    /// What was found wrong, in the order in which it was looked at.
+    pub fn errors(self) -> Vec<Error> {
+        let bad = self
+            .checks
+            .into_iter()
+            .filter_map(|check| match check.verdict {
+                Verdict::Bad(error) => Some(error),
+                Verdict::Good(_) | Verdict::Note(_) => None,
+            });
+        bad.collect()
+    }
+
+    /// All of it as a JSON document with a newline at its end.
+    pub fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            checks: Vec<Row<'a>>,
+        }
+        #[derive(Serialize)]
+        struct Row<'a> {
+            check: &'a str,
+            of: &'a str,
+            result: &'a str,
+            detail: String,
+            hints: Vec<String>,
+        }
+        let checks = self.checks.iter().map(|check| Row {
+            check: check.what,
+            of: &check.of,
+            result: check.verdict.word(),
+            detail: check.verdict.detail(),
+            hints: match &check.verdict {
+                Verdict::Bad(error) => error.hints(),
+                Verdict::Good(_) | Verdict::Note(_) => Vec::new(),
+            },
+        });
+        #[expect(clippy::expect_used, reason = "strings and lists always make JSON")]
+        let mut text = serde_json::to_string_pretty(&Document {
+            checks: checks.collect(),
+        })
+        .expect("an examination is JSON");
+        text.push('\n');
+        text
+    }
+}
+
+impl Verdict {
+    fn found(finding: Finding) -> Self {
+        Self::Bad(Error::Doctor(Box::new(finding)))
+    }
+
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Good(_) => "ok",
+            Self::Note(_) => "note",
+            Self::Bad(_) => "failed",
+        }
+    }
+
+    /// It in a sentence; of a failure its innermost cause, which is what the other side said.
+    fn detail(&self) -> String {
+        match self {
+            Self::Good(told) | Self::Note(told) => told.clone(),
+            Self::Bad(error) => causes(error).pop().unwrap_or_else(|| error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Examination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(["CHECK", "OF", "RESULT", "DETAIL"]);
+        for check in &self.checks {
+            table.row([
+                check.what.to_owned(),
+                check.of.clone(),
+                check.verdict.word().to_owned(),
+                crate::diagnostics::sanitize::harmless(&check.verdict.detail()),
+            ]);
+        }
+        write!(formatter, "{table}")
+    }
+}
+
+/// Whom a credential is of, asked of Google where it does not say it itself.
+async fn owner(credential: &Credential) -> Identity {
+    let identity = credential.identity();
+    let Credential::Tokens(tokens) = credential else {
+        return identity;
+    };
+    if !matches!(identity, Identity::TokenHolder | Identity::Person) {
+        return identity;
+    }
+    let asked = async {
+        let token = tokens.token().await.ok()?;
+        tokens.info(&token).await?.email
+    };
+    let email = tokio::time::timeout(PATIENCE, asked).await;
+    known_as(identity, email.ok().flatten())
+}
+
+/// Whose a token is, where the credential itself does not say it and Google does.
+fn known_as(identity: Identity, owner: Option<String>) -> Identity {
+    match (identity, owner) {
+        (Identity::TokenHolder | Identity::Person, Some(email)) => Identity::Account(email),
+        (identity, _) => identity,
+    }
+}
+
+/// What an image is, in a few words.
+fn described(image: &Image) -> String {
+    match image.names.as_slice() {
+        [] => "it can be read".to_owned(),
+        names => format!("it can be read, and calls itself {}", names.join(", ")),
+    }
+}
+
+/// How long is waited for what is only asked to know more, such as the one check of a push.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The check that every push makes before it reads or sends anything, in one request: whether it may
+/// write there. Nothing is said where that cannot be told.
+///
+/// # Errors
+///
+/// When reading is allowed and writing is not.
+pub async fn preflight(
+    credentials: &Credentials,
+    endpoint: &Endpoint,
+    place: &Place,
+    network: &Network,
+) -> Result<(), Finding> {
+    let Ok(credential @ Credential::Tokens(_)) = credentials.for_destination(endpoint).await else {
+        return Ok(());
+    };
+    let Ok(google) = Google::new(credential.clone(), network) else {
+        return Ok(());
+    };
+    match may(&google.impatient(), place).await {
+        Some(may) if may.read && !may.write => {
+            let identity = owner(&credential).await;
+            Err(repository::role(place, &identity, &may, true))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether whoever is signed in to `google` may write to a repository, by its permissions alone:
+/// nothing is sent to the registry. None where that cannot be told.
+pub async fn may_write(google: &Google, place: &Place) -> Option<bool> {
+    may(google, place).await.map(|may| may.write)
+}
+
+/// The permissions, where they are told within a few seconds.
+async fn may(google: &Google, place: &Place) -> Option<repository::May> {
+    let asked = repository::may(google, place);
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(may)) => Some(may),
+        Ok(Err(error)) => {
+            let what = place.resource();
+            tracing::debug!("could not ask for the permissions on {what}: {error}");
+            None
+        }
+        Err(_) => {
+            let what = place.resource();
+            tracing::debug!("nobody told the permissions on {what} in time");
+            None
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What `list` found: a table as gcloud prints one, or JSON.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::ci::table::{Table, bytes, timestamp};
+use crate::commands::list::{Found, Listed, ListedImage};
+use crate::commands::pull_secret::utc;
+use crate::diagnostics::sanitize::harmless;
+use crate::oci::reference::Endpoint;
+
+/// One table for each place that was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct ListTable<'a>(pub &'a [Listed]);
+
+/// One JSON array with all of it, an object a line.
+#[derive(Clone, Copy, Debug)]
+pub struct ListJson<'a>(pub &'a [Listed]);
+
+impl fmt::Display for ListTable<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Listed { endpoint, found } in self.0 {
+            let table = match found {
+                Found::Names(names) => of_names(endpoint, names),
+                Found::Image(images) => of_images(endpoint, images).without("IMAGE"),
+                Found::Images(images) => of_images(endpoint, images),
+            };
+            write!(formatter, "{table}")?;
+        }
+        Ok(())
+    }
+}
+
+fn of_names(endpoint: &Endpoint, names: &[String]) -> Table {
+    let mut table = Table::new(["NAME"]);
+    for name in names {
+        table.row([format!("{endpoint}/{}", harmless(name))]);
+    }
+    table
+}
+
+fn of_images(endpoint: &Endpoint, images: &[ListedImage]) -> Table {
+    let headings = [
+        "IMAGE",
+        "DIGEST",
+        "TAGS",
+        "CREATED",
+        "UPLOADED",
+        "SIZE",
+        "PLATFORMS",
+    ];
+    let mut table = Table::new(headings);
+    for image in images {
+        let manifest = &image.manifest;
+        let time = |time: Option<SystemTime>| shown(time.map(timestamp));
+        let platforms = image.platforms.iter().map(|one| harmless(&one.to_string()));
+        table.row([
+            format!("{endpoint}/{}", harmless(&image.repository)),
+            manifest.digest.short().to_owned(),
+            shown(Some(harmless(&manifest.tags.join(",")))),
+            time(manifest.created),
+            time(manifest.uploaded),
+            shown(manifest.size.map(bytes)),
+            shown(Some(platforms.collect::<Vec<_>>().join(","))),
+        ]);
+    }
+    table
+}
+
+/// A cell is never empty, so that columns can be counted.
+fn shown(cell: Option<String>) -> String {
+    match cell {
+        Some(cell) if !cell.is_empty() => cell,
+        _ => "-".to_owned(),
+    }
+}
+
+impl fmt::Display for ListJson<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = "[\n  ";
+        for Listed { endpoint, found } in self.0 {
+            match found {
+                Found::Names(names) => {
+                    for name in names {
+                        let image = format!("{endpoint}/{name}");
+                        write_line(formatter, &mut before, &Name { image })?;
+                    }
+                }
+                Found::Image(images) | Found::Images(images) => {
+                    for image in images {
+                        write_line(formatter, &mut before, &Item::of(endpoint, image))?;
+                    }
+                }
+            }
+        }
+        // Nothing was written: the bracket is still open.
+        formatter.write_str(if before.starts_with('[') {
+            "[]\n"
+        } else {
+            "\n]\n"
+        })
+    }
+}
+
+fn write_line(
+    formatter: &mut fmt::Formatter<'_>,
+    before: &mut &str,
+    item: &impl Serialize,
+) -> fmt::Result {
+    let item = serde_json::to_string(item).map_err(|_| fmt::Error)?;
+    write!(formatter, "{before}{item}")?;
+    *before = ",\n  ";
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Name {
+    image: String,
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    image: String,
+    digest: &'a str,
+    tags: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    media_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uploaded: Option<String>,
+    platforms: Vec<String>,
+}
+
+impl<'a> Item<'a> {
+    fn of(endpoint: &Endpoint, image: &'a ListedImage) -> Self {
+        let manifest = &image.manifest;
+        Self {
+            image: format!("{endpoint}/{}", image.repository),
+            digest: manifest.digest.as_str(),
+            tags: &manifest.tags,
+            media_type: &manifest.media_type,
+            size_bytes: manifest.size,
+            created: manifest.created.map(utc),
+            uploaded: manifest.uploaded.map(utc),
+            platforms: image.platforms.iter().map(ToString::to_string).collect(),
+        }
+    }
+}

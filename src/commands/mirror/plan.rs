@@ -1,0 +1,322 @@
+//! What has to be done, told by digests: no blob is read for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+
+use super::item::{Item, Need, Plan};
+use super::referrers::{CompanionTags, Companions};
+use super::shard::Division;
+use super::tag_filter::{ListedTag, NoDates};
+use super::{Entry, MirrorError, MirrorRequest, Origin, PlanFile, repositories};
+use crate::error::Error;
+use crate::oci::digest::Digest;
+use crate::oci::reference::{Endpoint, Reference, check_tag};
+use crate::push::Settings;
+use crate::push::destinations::Target;
+use crate::registry::once_map::OnceEach;
+use crate::registry::pool::Registries;
+use crate::registry::{Listing, Registry, RegistryError};
+
+/// Questions that are under way at once.
+pub(super) const QUESTIONS_AT_ONCE: usize = 16;
+
+/// Makes the plan. An entry that cannot be planned does not stop the others: its error comes beside
+/// them.
+///
+/// # Errors
+///
+/// When two images would arrive under one name.
+pub async fn plan(
+    request: &MirrorRequest,
+    registries: &Registries<'_>,
+    settings: &Settings,
+) -> Result<(Plan, Vec<Error>), Error> {
+    let shares = match &request.plan_file {
+        Some(PlanFile::Read(_, shares)) => Some(shares),
+        Some(PlanFile::Write(_)) | None => None,
+    };
+    let planner = Planner {
+        request,
+        registries,
+        settings,
+        division: Division::of(request.shard, shares),
+        listings: OnceEach::default(),
+        companion_tags: OnceEach::default(),
+        companions: OnceEach::default(),
+    };
+    let mut errors = Vec::new();
+    let mut items = Vec::new();
+    for entry in &request.entries {
+        for found in planner.items(entry).await {
+            match found {
+                Ok(found) => items.extend(found),
+                Err(error) if entry.best_effort => {
+                    tracing::warn!(
+                        "what cannot be listed is left out, which fails nothing: {error}"
+                    );
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+    planner.check_plan_file().map_err(Error::Mirror)?;
+    let items = each_once(items).map_err(Error::Mirror)?;
+    let compared: Vec<_> = stream::iter(items)
+        .map(|item| planner.compared(item))
+        .buffered(QUESTIONS_AT_ONCE)
+        .collect()
+        .await;
+    let mut plan = Plan::default();
+    for (item, outcome) in compared {
+        match outcome {
+            Ok((item, unasked)) => {
+                plan.items.push(item);
+                // Who brings the image tells it too.
+                if settings.dry_run {
+                    errors.extend(unasked);
+                }
+            }
+            Err(error) => {
+                let best_effort = item.best_effort();
+                plan.unplanned.push(item.into_missed(&error));
+                if best_effort {
+                    tracing::warn!("an image is left out, which fails nothing: {error}");
+                } else {
+                    errors.push(error);
+                }
+            }
+        }
+    }
+    plan.items.sort_by_key(Item::need);
+    Ok((plan, errors))
+}
+
+pub(super) struct Planner<'a> {
+    request: &'a MirrorRequest,
+    pub(super) registries: &'a Registries<'a>,
+    pub(super) settings: &'a Settings,
+    division: Division,
+    /// What a repository lists.
+    listings: OnceEach<(Endpoint, String), Option<Arc<Listing>>>,
+    /// The tags of a repository that companions are found by.
+    pub(super) companion_tags: OnceEach<(Endpoint, String), Option<Arc<CompanionTags>>>,
+    /// What goes along with an image of a repository.
+    pub(super) companions: OnceEach<(Endpoint, String, Digest), Option<Arc<Companions>>>,
+}
+
+impl Planner<'_> {
+    /// A plan file that knows nothing of all this is of something else; one that does not know all of
+    /// it is getting old.
+    fn check_plan_file(&self) -> Result<(), MirrorError> {
+        let Some(PlanFile::Read(name, _)) = &self.request.plan_file else {
+            return Ok(());
+        };
+        match self.division.strangers() {
+            Some([unknown, 0]) if unknown > 0 => Err(MirrorError::ForeignPlan(name.clone())),
+            Some([unknown, known]) if unknown > 0 => {
+                tracing::warn!(
+                    "{unknown} of {} repositories are not in `{name}` and are shared out by their names: \
+                     make it anew, with `dry_run`",
+                    unknown + known
+                );
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The images of one entry that are this runner's, by repository; the error of one does not stop the
+    /// others.
+    async fn items(&self, entry: &Entry) -> Vec<Result<Vec<Item>, Error>> {
+        let mine = |endpoint: &Endpoint, repository: &str| {
+            let name = repositories::name(endpoint, repository);
+            self.division.has(&name)
+        };
+        match &entry.origin {
+            Origin::Image(reference) | Origin::Repository(reference)
+                if !mine(&reference.endpoint, &reference.repository) =>
+            {
+                Vec::new()
+            }
+            Origin::Image(reference) => {
+                let tag = reference.tag.as_deref().unwrap_or("latest");
+                vec![self.item(entry, reference, tag).map(|item| vec![item])]
+            }
+            Origin::Repository(reference) => vec![self.chosen(entry, reference).await],
+            Origin::Below(endpoint, path) => {
+                let found = match self.below(endpoint, path).await {
+                    Ok(found) => found,
+                    Err(error) => return vec![Err(error)],
+                };
+                let found = found.into_iter();
+                stream::iter(found.filter(|repository| mine(endpoint, repository)))
+                    .map(|repository| async move {
+                        let reference = Reference {
+                            endpoint: endpoint.clone(),
+                            repository,
+                            tag: None,
+                            digest: None,
+                        };
+                        self.chosen(entry, &reference).await
+                    })
+                    .buffered(QUESTIONS_AT_ONCE)
+                    .collect()
+                    .await
+            }
+        }
+    }
+
+    /// The chosen tags of one repository.
+    async fn chosen(&self, entry: &Entry, reference: &Reference) -> Result<Vec<Item>, Error> {
+        // Of those below a path each brings what it has of the tags; one that is named has them all.
+        let is_named = !matches!(entry.origin, Origin::Below(..));
+        let tags = match entry.tags.literal().filter(|_| is_named) {
+            Some(tags) => tags,
+            None => {
+                let registry = self.registries.source(&reference.endpoint).await?;
+                let listing = match self.listing(&registry, &reference.repository).await? {
+                    Some(listing) => listing,
+                    // A catalog keeps the names of repositories whose images were all deleted.
+                    None if !is_named => return Ok(Vec::new()),
+                    None => {
+                        let error = MirrorError::NoRepository(reference.name());
+                        return Err(Error::Mirror(error));
+                    }
+                };
+                let no_dates = |NoDates| MirrorError::NoDates(reference.name());
+                let chosen = entry.tags.choose(&listed(&listing));
+                chosen.map_err(no_dates).map_err(Error::Mirror)?
+            }
+        };
+        if tags.is_empty() && is_named {
+            tracing::warn!("no tag of `{}` is chosen", reference.name());
+        } else if tags.is_empty() {
+            tracing::info!("no tag of `{}` is chosen", reference.name());
+        }
+        let items = tags.iter().map(|tag| {
+            let source = reference.with_tag(tag);
+            self.item(entry, &source, tag)
+        });
+        items.collect()
+    }
+
+    fn item(&self, entry: &Entry, source: &Reference, tag: &str) -> Result<Item, Error> {
+        let name = format!("{}:{tag}", source.name());
+        let (path, tag) = entry.to.apply(&source.repository, tag);
+        let targets = self.request.homes.iter().map(|home| {
+            let text = format!("{}/{}/{path}", home.endpoint, home.path);
+            let reference = check_tag(&tag).and_then(|()| text.parse::<Reference>());
+            let reference = reference.map_err(|cause| {
+                Error::Mirror(MirrorError::Name {
+                    source_name: name.clone(),
+                    cause,
+                })
+            })?;
+            let target = Target {
+                endpoint: reference.endpoint,
+                repository: reference.repository,
+                tags: vec![tag.clone()],
+                best_effort: entry.best_effort,
+            };
+            Ok((target, Need::Unknown))
+        });
+        Ok(Item {
+            homes: targets.collect::<Result<_, Error>>()?,
+            source: source.clone(),
+            platforms: entry.platforms.clone(),
+            referrers: entry.referrers,
+            digest: None,
+            name,
+        })
+    }
+
+    /// What a repository lists; none where there is no such repository.
+    pub(super) async fn listing(
+        &self,
+        registry: &Arc<Registry>,
+        repository: &str,
+    ) -> Result<Option<Arc<Listing>>, Error> {
+        let key = (registry.endpoint().clone(), repository.to_owned());
+        let cell = self.listings.of(key);
+        let listing = cell.get_or_try_init(|| async {
+            let listing = registry.list(repository).await;
+            let listing =
+                listing.map_err(|cause| list_error(registry.endpoint(), repository, cause))?;
+            Ok::<_, Error>(listing.map(Arc::new))
+        });
+        listing.await.cloned()
+    }
+}
+
+pub(super) fn list_error(endpoint: &Endpoint, path: &str, cause: RegistryError) -> Error {
+    let what = repositories::name(endpoint, path);
+    Error::Mirror(MirrorError::List { what, cause })
+}
+
+fn listed(listing: &Listing) -> Vec<ListedTag> {
+    let uploaded: BTreeMap<_, _> = listing
+        .manifests
+        .iter()
+        .flat_map(|manifest| manifest.tags.iter().map(|tag| (tag, manifest.uploaded)))
+        .collect();
+    let tags = listing.tags.iter();
+    tags.map(|tag| ListedTag {
+        uploaded: uploaded.get(tag).copied().flatten(),
+        name: tag.clone(),
+    })
+    .collect()
+}
+
+/// Each image once, however many entries choose it: then it brings what one of them asks for, and may
+/// fail where all let it. No two images may arrive under one name: whichever came last would win.
+fn each_once(items: Vec<Item>) -> Result<Vec<Item>, MirrorError> {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut kept: Vec<Item> = Vec::new();
+    for item in items {
+        let names = item.homes.iter().flat_map(|(target, _)| {
+            let Target {
+                endpoint,
+                repository,
+                tags,
+                ..
+            } = target;
+            tags.iter()
+                .map(move |tag| format!("{endpoint}/{repository}:{tag}"))
+        });
+        let names: Vec<_> = names.collect();
+        let mut same = None;
+        for name in &names {
+            let Some(number) = seen.get(name) else {
+                continue;
+            };
+            let other = &kept[*number];
+            if other.source != item.source {
+                return Err(MirrorError::Collision {
+                    first: other.source.to_string(),
+                    second: item.source.to_string(),
+                    target: name.clone(),
+                });
+            }
+            if other.platforms != item.platforms {
+                return Err(MirrorError::Platforms {
+                    image: item.name,
+                    target: name.clone(),
+                });
+            }
+            same = Some(*number);
+        }
+        let Some(number) = same else {
+            seen.extend(names.into_iter().map(|name| (name, kept.len())));
+            kept.push(item);
+            continue;
+        };
+        let other = &mut kept[number];
+        other.referrers |= item.referrers;
+        for ((other, _), (target, _)) in other.homes.iter_mut().zip(&item.homes) {
+            other.best_effort &= target.best_effort;
+        }
+    }
+    Ok(kept)
+}

@@ -1,0 +1,291 @@
+//! Proves that a pull secret pulls, by doing with it what a kubelet would: token exchange, manifest
+//! by tag, first byte of every blob.
+
+use std::collections::{BTreeSet, HashSet};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::logins::Logins;
+use crate::auth::{Credential, Identity};
+use crate::commands::doctor;
+use crate::diagnostics::{ExitCode, Hint};
+use crate::google::Google;
+use crate::http::Network;
+use crate::image::attested;
+use crate::oci::digest::Digest;
+use crate::oci::manifest::AnyManifest;
+use crate::oci::reference::{Endpoint, Place, Reference};
+use crate::push::Pushed;
+use crate::push::destinations::Target;
+use crate::registry::{OpenError, Registry, RegistryError};
+
+/// An image that a cluster is going to pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PulledImage {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// The path below that.
+    pub repository: String,
+    /// Its tags, or its digest where it has none; nothing where that is not known yet.
+    pub tags: Vec<String>,
+    /// True when it must be there, because it was pushed just now.
+    pub is_sure: bool,
+}
+
+impl From<Target> for PulledImage {
+    fn from(target: Target) -> Self {
+        Self {
+            endpoint: target.endpoint,
+            repository: target.repository,
+            tags: target.tags,
+            is_sure: false,
+        }
+    }
+}
+
+impl PulledImage {
+    /// What a push has just brought to its place.
+    pub fn of(pushed: &Pushed) -> Option<Self> {
+        let (host, repository) = pushed.name.split_once('/')?;
+        Some(Self {
+            endpoint: host.parse().ok()?,
+            repository: repository.to_owned(),
+            tags: match pushed.tags.as_slice() {
+                [] => vec![pushed.digest.to_string()],
+                tags => tags.iter().map(|tag| tag.tag.clone()).collect(),
+            },
+            is_sure: true,
+        })
+    }
+
+    /// `host/repository:tag`, with the first tag, or `host/repository@digest`.
+    pub fn name(&self) -> String {
+        let tag = self.tags.first().map_or("latest", String::as_str);
+        let separator = if tag.contains(':') { '@' } else { ':' };
+        format!("{}/{}{separator}{tag}", self.endpoint, self.repository)
+    }
+}
+
+/// Of many images, the first of each place that rights are given for: those of one parent.
+pub fn one_a_repository(images: impl Iterator<Item = PulledImage>) -> Vec<PulledImage> {
+    let mut seen = HashSet::new();
+    let place = |image: &PulledImage| {
+        let (parent, _) = image.repository.rsplit_once('/').unwrap_or_default();
+        (image.endpoint.clone(), parent.to_owned())
+    };
+    images.filter(|image| seen.insert(place(image))).collect()
+}
+
+/// What was found besides that it pulls.
+#[derive(Debug, Default)]
+pub(super) struct Proof {
+    /// `host/repository` that it can push to as well.
+    pub(super) can_push: Vec<String>,
+    /// `host/repository` of which that was not found out.
+    pub(super) unasked: Vec<String>,
+    /// Images that nobody has pushed yet, so that pulling them could not be tried to the end.
+    pub(super) absent: Vec<String>,
+    /// Hosts for which no image was named.
+    pub(super) untried: Vec<String>,
+}
+
+/// How many blobs are asked for at once.
+const AT_ONCE: usize = 8;
+
+/// How it is found out whether a login could push as well.
+pub(super) enum PushQuestion {
+    /// Not at all.
+    Unasked,
+    /// By an upload, opened and given up at once.
+    Upload,
+    /// By the permissions of the account in it, which changes nothing at the registry; none where
+    /// nobody is signed in as that account.
+    Permissions(Option<Google>),
+}
+
+impl PushQuestion {
+    /// Whether the login of `registry` could push `image`; none where that was not found out.
+    async fn ask(&self, registry: &Registry, image: &PulledImage) -> Option<bool> {
+        match self {
+            Self::Unasked => Some(false),
+            Self::Upload => Some(registry.can_push(&image.repository).await),
+            Self::Permissions(google) => {
+                let place = Place::of(&image.endpoint, &image.repository)?;
+                doctor::may_write(google.as_ref()?, &place).await
+            }
+        }
+    }
+}
+
+/// Pulls every image with the login of its host, and asks whether Google's could push.
+///
+/// # Errors
+///
+/// When one of them cannot be pulled.
+pub(super) async fn prove(
+    logins: &Logins,
+    images: &[PulledImage],
+    question: &PushQuestion,
+    network: &Network,
+) -> Result<Proof, ProofError> {
+    let mut proof = Proof::default();
+    for (host, credential) in &logins.credentials {
+        let images: Vec<_> = images.iter().filter(|i| i.endpoint == *host).collect();
+        let Some(first) = images.first() else {
+            proof.untried.push(host.to_string());
+            continue;
+        };
+        let failed = |image: String, cause| ProofError {
+            image,
+            identity: credential.identity(),
+            cause,
+        };
+        let registry = Registry::open(host, credential.clone(), network, false)
+            .await
+            .map_err(|cause| failed(first.name(), Cause::Open(cause)))?;
+        for image in images {
+            if image.tags.is_empty() {
+                proof.absent.push(image.name());
+                continue;
+            }
+            let pulled = pull(&registry, image).await;
+            match pulled {
+                Ok(()) => {}
+                // Whoever is told that there is no such image may read the repository.
+                Err(Cause::NoManifest(_)) if !image.is_sure => {
+                    proof.absent.push(image.name());
+                    continue;
+                }
+                Err(cause) => return Err(failed(image.name(), cause)),
+            }
+            if !matches!(credential, Credential::Given(_)) {
+                continue;
+            }
+            let place = format!("{}/{}", image.endpoint, image.repository);
+            match question.ask(&registry, image).await {
+                Some(true) => proof.can_push.push(place),
+                Some(false) => {}
+                None => proof.unasked.push(place),
+            }
+        }
+    }
+    Ok(proof)
+}
+
+/// Reads every manifest under the image's tags, and the first byte of every blob that they name.
+async fn pull(registry: &Registry, image: &PulledImage) -> Result<(), Cause> {
+    let mut seen: HashSet<String> = image.tags.iter().cloned().collect();
+    let mut manifests = image.tags.clone();
+    let mut blobs = BTreeSet::new();
+    while let Some(reference) = manifests.pop() {
+        let found = registry
+            .get_manifest(&image.repository, &reference)
+            .await
+            .map_err(Cause::Registry)?;
+        match found {
+            Some(AnyManifest::Manifest(manifest)) => {
+                blobs.extend(manifest.blobs().into_iter().map(|b| b.digest.clone()));
+            }
+            Some(AnyManifest::Index(index)) => {
+                // No kubelet pulls an attestation.
+                for child in index.manifests.iter().filter(|c| attested(c).is_none()) {
+                    let digest = child.digest.to_string();
+                    if seen.insert(digest.clone()) {
+                        manifests.push(digest);
+                    }
+                }
+            }
+            None => return Err(Cause::NoManifest(reference)),
+        }
+    }
+    stream::iter(blobs)
+        .map(|digest| async move {
+            match registry.starts_blob(&image.repository, &digest).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Cause::NoBlob(digest)),
+                Err(cause) => Err(Cause::Registry(cause)),
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
+/// A login that does not pull.
+#[derive(Debug, thiserror::Error)]
+#[error("the pull secret was not written: with the login in it `{image}` cannot be pulled")]
+pub struct ProofError {
+    image: String,
+    identity: Identity,
+    #[source]
+    cause: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    Open(OpenError),
+    #[error(transparent)]
+    Registry(RegistryError),
+    #[error("the registry has no manifest `{0}`")]
+    NoManifest(String),
+    #[error("the registry has no blob {0}, which the manifest names")]
+    NoBlob(Digest),
+}
+
+impl ProofError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        match &self.cause {
+            Cause::Open(cause) => cause.exit_code(),
+            Cause::Registry(cause) => cause.exit_code(),
+            Cause::NoManifest(_) => ExitCode::Temporary,
+            Cause::NoBlob(_) => ExitCode::Failed,
+        }
+    }
+
+    /// The project of the image, where that is another than the account's own.
+    fn other_project(&self, account: &str) -> Option<String> {
+        let image: Reference = self.image.parse().ok()?;
+        if !image.endpoint.is_google() {
+            return None;
+        }
+        let own = account.split_once('@')?.1.split('.').next()?;
+        let theirs = image.repository.split('/').next()?;
+        (own != theirs && !theirs.contains('.')).then(|| theirs.to_owned())
+    }
+}
+
+impl Hint for ProofError {
+    fn hints(&self) -> Vec<String> {
+        match (&self.cause, &self.identity) {
+            (Cause::Registry(cause), Identity::Account(account))
+                if cause.status().is_some_and(|status| status == 401) =>
+            {
+                vec![format!(
+                    "the key was deleted, or `{account}` is disabled: make a new key with `gcloud \
+                     iam service-accounts keys create key.json --iam-account={account}`"
+                )]
+            }
+            (Cause::Registry(cause), Identity::Account(account))
+                if cause.status().is_some_and(|status| status == 403) =>
+            {
+                let mut hints = cause.hints();
+                // The repository is there: the image was found, or pushed, just before.
+                hints.truncate(1);
+                if let Some(project) = self.other_project(account) {
+                    hints.push(format!(
+                        "`{account}` is of another project than the image, which is in \
+                         `{project}`: check that it is the right key"
+                    ));
+                }
+                hints
+            }
+            (Cause::Open(cause), _) => cause.hints(),
+            (Cause::Registry(cause), _) => cause.hints(),
+            (Cause::NoManifest(_) | Cause::NoBlob(_), _) => {
+                vec!["another job may have changed or deleted it: push it again".to_owned()]
+            }
+        }
+    }
+}

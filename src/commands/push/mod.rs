@@ -1,0 +1,6 @@
+//!
+
+pub mod json;
+pub mod report;
+pub mod results;
+pub mod table;

@@ -1,0 +1,203 @@
+//! The two service accounts: one that pushes, one that pulls.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::names::{self, is_ours};
+use super::plan::{Step, Verdict, Work};
+use super::services::Services;
+use super::{Setup, SetupError};
+use crate::commands::setup::request::Role;
+use crate::google::{Api, GoogleError, Patience};
+
+/// A service account as the API tells it, as far as it matters here.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Account {
+    #[serde(default)]
+    pub(super) email: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    disabled: bool,
+}
+
+impl Account {
+    pub(super) fn is_ours(&self) -> bool {
+        is_ours(&self.description)
+    }
+}
+
+/// How long an account that was made just now may take to be known everywhere. Reads have been seen
+/// to fail for some ten seconds (GoogleCloudPlatform/magic-modules#10813).
+const SETTLES_IN: Duration = Duration::from_secs(2 * 60);
+
+impl Setup<'_> {
+    /// An account's address.
+    pub(super) fn email(&self, role: Role) -> String {
+        names::email(self.id(role), &self.request.project)
+    }
+
+    fn id(&self, role: Role) -> &str {
+        match role {
+            Role::Pusher => &self.request.pusher,
+            Role::Puller => &self.request.puller,
+        }
+    }
+
+    /// Both accounts as steps.
+    pub(super) async fn plan_accounts(&self, services: &Services) -> Result<Vec<Step>, SetupError> {
+        let mut steps = Vec::new();
+        for role in [Role::Pusher, Role::Puller] {
+            let email = self.email(role);
+            let what = format!("account {email}");
+            let create = |why: &str| {
+                let work = Work::CreateAccount(role, self.id(role).to_owned());
+                Step::new(Verdict::Create, what.clone(), why, Some(work))
+            };
+            let purpose = match role {
+                Role::Pusher => "it pushes",
+                Role::Puller => "it pulls",
+            };
+            if !services.has(Api::Iam) {
+                steps.push(create("it cannot be seen before its API is on"));
+                continue;
+            }
+            steps.push(match self.account(&email).await? {
+                None => create(purpose),
+                Some(account) if account.disabled => {
+                    let work = Work::EnableAccount(email.clone());
+                    Step::new(Verdict::Change, what, "it is disabled", Some(work))
+                }
+                Some(account) if account.is_ours() => {
+                    Step::present(what, format!("{purpose}; made by setup"))
+                }
+                Some(_) => Step::present(what, purpose),
+            });
+        }
+        Ok(steps)
+    }
+
+    /// An account; none where there is none. One that this run made is waited for where it is not
+    /// shown yet.
+    pub(super) async fn account(&self, email: &str) -> Result<Option<Account>, SetupError> {
+        let path = format!(
+            "v1/projects/{}/serviceAccounts/{email}",
+            self.request.project
+        );
+        let url = Api::Iam.url(&path);
+        let mut patience = Patience::new(SETTLES_IN);
+        loop {
+            match self.google.get(url.clone()).await {
+                Ok(account) => return Ok(Some(account)),
+                Err(error) if self.is_young(email, &error) && patience.wait().await => {
+                    tracing::info!("Google does not show the account `{email}` yet; waiting");
+                }
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(cause) => {
+                    let doing = format!("could not look at the account `{email}`");
+                    return Err(SetupError::google(doing, cause));
+                }
+            }
+        }
+    }
+
+    /// True for the refusals that an account meets which this run has just made.
+    pub(super) fn is_young(&self, email: &str, error: &GoogleError) -> bool {
+        self.google.expects_account(email) && error.may_be_young()
+    }
+
+    /// Makes an account.
+    pub(super) async fn create_account(&self, role: Role, id: &str) -> Result<(), SetupError> {
+        let path = format!("v1/projects/{}/serviceAccounts", self.request.project);
+        let display = match role {
+            Role::Pusher => "gcr-push: pusher",
+            Role::Puller => "gcr-push: puller",
+        };
+        let body = json!({
+            "accountId": id,
+            "serviceAccount": {
+                "displayName": display,
+                "description": names::description(names::purpose(role)),
+            },
+        });
+        let url = Api::Iam.url(&path);
+        let made = match self.google.post::<Value>(url.clone(), &body).await {
+            // Where the answer was lost, asking again tells whether it was made.
+            Err(error) if error.is_broken() => self.google.post::<Value>(url, &body).await,
+            made => made,
+        };
+        match made {
+            Ok(_) => {
+                self.google.expect_account(&self.email(role));
+                Ok(())
+            }
+            // It was made by a run that was stopped, and is not shown everywhere yet.
+            Err(error) if error.is_already_there() => {
+                self.google.expect_account(&self.email(role));
+                self.existing_account(id, error).await
+            }
+            Err(cause) => {
+                let doing = format!("could not create the account `{id}`");
+                Err(SetupError::google(doing, cause))
+            }
+        }
+    }
+
+    /// Looks at an account that was made meanwhile, or by a run that was stopped: it is not shown
+    /// everywhere yet, and may be disabled.
+    async fn existing_account(&self, id: &str, exists: GoogleError) -> Result<(), SetupError> {
+        let email = names::email(id, &self.request.project);
+        let mut patience = Patience::new(SETTLES_IN);
+        loop {
+            match self.account(&email).await? {
+                Some(account) if account.disabled => return self.enable_account(&email).await,
+                Some(_) => return Ok(()),
+                None if patience.wait().await => {}
+                None => {
+                    let doing = format!("could not create the account `{id}`");
+                    return Err(SetupError::google(doing, exists));
+                }
+            }
+        }
+    }
+
+    /// Brings a disabled account back.
+    pub(super) async fn enable_account(&self, email: &str) -> Result<(), SetupError> {
+        let path = format!(
+            "v1/projects/{}/serviceAccounts/{email}:enable",
+            self.request.project
+        );
+        let enabled: Result<Value, _> = self.google.post(Api::Iam.url(&path), &json!({})).await;
+        enabled.map(drop).map_err(|cause| {
+            SetupError::google(format!("could not enable the account `{email}`"), cause)
+        })
+    }
+
+    /// Takes an account away.
+    pub(super) async fn delete_account(&self, email: &str) -> Result<(), SetupError> {
+        let path = format!(
+            "v1/projects/{}/serviceAccounts/{email}",
+            self.request.project
+        );
+        match self.google.delete::<Value>(Api::Iam.url(&path)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(cause) => {
+                let doing = format!("could not delete the account `{email}`");
+                Err(SetupError::google(doing, cause))
+            }
+        }
+    }
+
+    /// Every account that setup made, whatever it is called.
+    pub(super) async fn own_accounts(&self) -> Result<Vec<Account>, SetupError> {
+        let path = format!("v1/projects/{}/serviceAccounts", self.request.project);
+        let accounts = self.google.pages(Api::Iam.url(&path), "accounts").await;
+        let mut accounts: Vec<Account> = accounts
+            .map_err(|cause| SetupError::google("could not list the project's accounts", cause))?;
+        accounts.retain(Account::is_ours);
+        Ok(accounts)
+    }
+}

@@ -1,0 +1,235 @@
+//! What keeps the Google side from being set up, and the way out of each.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::forge::ForgeError;
+use super::project::role_with;
+use crate::auth::AuthError;
+use crate::commands::setup::request::{Forge, ForgeKind};
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::{ExitCode, Hint};
+use crate::error::Error;
+use crate::google::GoogleError;
+use crate::http::NetworkError;
+
+/// Setup could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// An API refused.
+    #[error("{doing}")]
+    Google {
+        /// What was being done, in words.
+        doing: String,
+        /// What the API said.
+        #[source]
+        cause: GoogleError,
+    },
+    /// The project cannot be looked at: it is not there, or not for us.
+    #[error("could not look at the project `{0}`")]
+    Project(String, #[source] GoogleError),
+    /// The project is deleted.
+    #[error("the project `{0}` is deleted")]
+    Deleted(String),
+    /// Something could not be done to its end, so nothing was begun.
+    #[error(
+        "{} in `{project}`, so nothing was changed:{}",
+        lacks(missing),
+        listed(missing)
+    )]
+    Permissions {
+        /// The project.
+        project: String,
+        /// The permissions that are missing.
+        missing: Vec<&'static str>,
+    },
+    /// APIs that a finished batch did not enable.
+    #[error("could not enable{}", failures(.0))]
+    NotEnabled(Vec<(String, String)>),
+    /// A repository that no image can be pushed to.
+    #[error("the repository `{0}` is there, and takes no pushed images: it is {1}")]
+    WrongRepository(String, String),
+    /// A repository that was empty when the plan was made.
+    #[error("the repository `{0}` is not empty any more, so it was not deleted")]
+    NotEmpty(String),
+    /// A pool that somebody else deleted.
+    #[error("the workload identity pool `{0}` was deleted, and setup had not made it")]
+    ForeignPool(String, String),
+    /// The forge does not tell the numbers of a repository.
+    #[error("could not learn the numbers of {}", at(forge))]
+    Forge {
+        /// The repository.
+        forge: Forge,
+        /// Why.
+        #[source]
+        cause: ForgeError,
+    },
+    /// An account that has as many keys as it may.
+    #[error("could not make a key for `{0}`: it has {1} keys already, and may have no more")]
+    TooManyKeys(String, usize, #[source] GoogleError),
+    /// A file that is there and is not the key of that account.
+    #[error("`{}` is there, and is no key of `{}`: it is left as it is", .0.display(), .1)]
+    InTheWay(PathBuf, String),
+    /// The key's file cannot be written.
+    #[error("could not write the key to `{}`, so none was made", .0.display())]
+    File(PathBuf, #[source] io::Error),
+    /// A key that Google gave in a form that is not known.
+    #[error("{0}")]
+    Key(String),
+    /// A new account's token could not be had.
+    #[error("could not sign in as `{0}`")]
+    SignIn(String, #[source] Box<AuthError>),
+    /// The image that makes a bucket could not be pushed.
+    #[error("the first push to `{0}`, which makes its bucket, failed")]
+    FirstPush(String, #[source] Box<Error>),
+    /// The HTTP client could not be built.
+    #[error("could not make ready to ask")]
+    Network(#[source] NetworkError),
+    /// The result could not be printed.
+    #[error("could not write the result to standard output")]
+    Output(#[source] io::Error),
+}
+
+impl SetupError {
+    pub(super) fn google(doing: impl Into<String>, cause: GoogleError) -> Self {
+        Self::Google {
+            doing: doing.into(),
+            cause,
+        }
+    }
+
+    /// A refusal that may be about the project as a whole.
+    pub(super) fn project(project: &str, cause: GoogleError) -> Self {
+        Self::Project(project.to_owned(), cause)
+    }
+
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Google { cause, .. } | Self::Project(_, cause) => cause.exit_code(),
+            Self::Permissions { .. } => ExitCode::Denied,
+            Self::Deleted(_)
+            | Self::WrongRepository(..)
+            | Self::ForeignPool(..)
+            | Self::InTheWay(..) => ExitCode::Usage,
+            Self::Forge { cause, .. } => cause.exit_code(),
+            Self::NotEnabled(_) => ExitCode::Temporary,
+            Self::SignIn(_, cause) => cause.exit_code(),
+            Self::FirstPush(_, cause) => cause.exit_code(),
+            Self::NotEmpty(_)
+            | Self::TooManyKeys(..)
+            | Self::File(..)
+            | Self::Key(_)
+            | Self::Network(_)
+            | Self::Output(_) => ExitCode::Failed,
+        }
+    }
+}
+
+impl Hint for SetupError {
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Google { cause, .. } => match cause.metadata("permission") {
+                Some(permission) => vec![format!(
+                    "it takes `{}`, which is in `{}`",
+                    harmless(permission),
+                    role_with(permission)
+                )],
+                None => cause.hints(),
+            },
+            Self::Project(project, cause) => project_hints(project, cause),
+            Self::Deleted(project) => vec![format!(
+                "within thirty days `gcloud projects undelete {project}` brings it back; else \
+                 choose another in `project_id`"
+            )],
+            Self::Permissions { project, missing } => {
+                let mut roles: Vec<&str> = missing.iter().map(|one| role_with(one)).collect();
+                roles.sort_unstable();
+                roles.dedup();
+                let grant = |role: &str| {
+                    format!(
+                        "have the role granted: `gcloud projects add-iam-policy-binding {project} \
+                         --member=user:YOU --role={role} --condition=None`"
+                    )
+                };
+                roles.into_iter().map(grant).collect()
+            }
+            Self::NotEnabled(_) => {
+                vec!["the others are on: run this again, and it goes on from there".to_owned()]
+            }
+            Self::WrongRepository(..) => {
+                vec!["name another in `repository`, or another location in `registry`".to_owned()]
+            }
+            Self::NotEmpty(_) => {
+                vec!["delete its images first, if nobody needs them".to_owned()]
+            }
+            Self::ForeignPool(pool, project) => vec![format!(
+                "its name stays taken for thirty days: `gcloud iam workload-identity-pools \
+                 undelete {pool} --location=global --project={project} --quiet` brings it back, and \
+                 this goes on from there"
+            )],
+            Self::Forge { forge, cause } => cause.hints(forge),
+            Self::TooManyKeys(email, ..) => vec![format!(
+                "delete one that nobody uses: `gcloud iam service-accounts keys list \
+                 --iam-account={email} --managed-by=user` shows them, and `gcloud iam \
+                 service-accounts keys delete ID --iam-account={email} --quiet` deletes one"
+            )],
+            Self::InTheWay(..) => vec!["choose another file in `setup_key`".to_owned()],
+            Self::File(..) => vec!["name a file in a folder that is there".to_owned()],
+            Self::SignIn(_, cause) => cause.hints(),
+            Self::FirstPush(_, cause) => cause.hints(),
+            Self::Key(_) | Self::Network(_) | Self::Output(_) => Vec::new(),
+        }
+    }
+}
+
+/// A project that is not there is forbidden, so that nobody learns which there are.
+fn project_hints(project: &str, cause: &GoogleError) -> Vec<String> {
+    let own = cause.hints();
+    if cause.reason() == Some("CONSUMER_INVALID") || cause.is_not_found() {
+        return vec![format!(
+            "check `project_id`: there is no such project, or it is deleted; within thirty days \
+             `gcloud projects undelete {project}` brings it back"
+        )];
+    }
+    if cause.status() == Some(403) && cause.may_be_young() {
+        let mut hints = vec![
+            "check `project_id`: Google says the same of a project that is not there".to_owned(),
+        ];
+        hints.extend(match cause.metadata("permission") {
+            Some(permission) => vec![format!(
+                "or have a role granted: `{}` has `{}`",
+                role_with(permission),
+                harmless(permission)
+            )],
+            None => own,
+        });
+        return hints;
+    }
+    own
+}
+
+fn at(forge: &Forge) -> String {
+    let host = match &forge.kind {
+        ForgeKind::GitHub => "github.com",
+        ForgeKind::GitLab(host) => host,
+    };
+    format!("`{host}/{}`", forge.path)
+}
+
+fn lacks(missing: &[&str]) -> &'static str {
+    match missing {
+        [_] => "a permission is missing",
+        _ => "permissions are missing",
+    }
+}
+
+fn listed(missing: &[&str]) -> String {
+    let line = |one: &&str| format!("\n`{one}` is in `{}`", role_with(one));
+    missing.iter().map(line).collect()
+}
+
+fn failures(failures: &[(String, String)]) -> String {
+    let line = |(id, why): &(String, String)| format!("\n`{}`: {}", harmless(id), harmless(why));
+    failures.iter().map(line).collect()
+}

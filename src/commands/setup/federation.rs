@@ -1,0 +1,287 @@
+//! Workload identity federation: a pool and a provider for each CI, so that its jobs push with no
+//! key at all.
+//! <https://cloud.google.com/iam/docs/workload-identity-federation>
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::forge::Trust;
+use super::names::is_ours;
+use super::plan::{Step, Verdict, Work};
+use super::provider_change::ProviderChange;
+use super::services::Services;
+use super::{Setup, SetupError};
+use crate::commands::setup::request::Role;
+use crate::diagnostics::sanitize::harmless;
+use crate::google::{Api, Change, Grant, Resource};
+
+/// A pool: the identities of one CI.
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    pub(super) id: String,
+    pub(super) purpose: String,
+}
+
+/// A provider: who vouches for the jobs of one repository, and by which of their claims Google
+/// knows them.
+#[derive(Clone, Debug)]
+pub(super) struct Provider {
+    /// The pool that it is in, by id.
+    pub(super) pool: String,
+    pub(super) id: String,
+    pub(super) purpose: String,
+    pub(super) issuer: String,
+    pub(super) mapping: Vec<(String, String)>,
+    pub(super) condition: String,
+}
+
+/// A pool or a provider as the API tells it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Found {
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    pub(super) disabled: bool,
+    #[serde(default)]
+    pub(super) attribute_mapping: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) attribute_condition: String,
+    #[serde(default)]
+    pub(super) oidc: Oidc,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Oidc {
+    #[serde(default)]
+    pub(super) issuer_uri: String,
+    #[serde(default)]
+    pub(super) allowed_audiences: Vec<String>,
+    /// The issuer's keys, where they were uploaded.
+    #[serde(default)]
+    pub(super) jwks_json: String,
+}
+
+impl Found {
+    pub(super) fn is_ours(&self) -> bool {
+        is_ours(&self.description)
+    }
+
+    pub(super) fn is_deleted(&self) -> bool {
+        self.state == "DELETED"
+    }
+}
+
+/// The role by which an identity of a pool acts as an account.
+const WORKLOAD_USER: &str = "roles/iam.workloadIdentityUser";
+
+impl Setup<'_> {
+    /// Pools, providers and the pusher's bindings as steps.
+    pub(super) async fn plan_federation(
+        &self,
+        services: &Services,
+        trusts: &[Trust],
+    ) -> Result<Vec<Step>, SetupError> {
+        let mut steps = Vec::new();
+        let mut seen: Vec<&str> = Vec::new();
+        for trust in trusts {
+            if !seen.contains(&trust.pool.id.as_str()) {
+                seen.push(&trust.pool.id);
+                steps.push(self.plan_pool(services, &trust.pool).await?);
+            }
+            steps.push(self.plan_provider(services, trust).await?);
+        }
+        let pusher = self.email(Role::Pusher);
+        let resource = Resource::Account(self.request.project.clone(), pusher.clone());
+        let policy = match services.has(Api::Iam) && !trusts.is_empty() {
+            true => match self.google.policy(&resource).await {
+                Ok(policy) => policy,
+                // The account is to be made first, or was made just now.
+                Err(error) if error.is_not_found() || error.status() == Some(403) => {
+                    Default::default()
+                }
+                Err(cause) => {
+                    let doing = format!("could not read the policy of `{pusher}`");
+                    return Err(SetupError::google(doing, cause));
+                }
+            },
+            false => Default::default(),
+        };
+        for trust in trusts {
+            let grant = Grant {
+                role: WORKLOAD_USER.to_owned(),
+                member: self.principals(services, trust),
+            };
+            let what = format!("{WORKLOAD_USER} on {pusher}");
+            let why = format!("for the jobs of {}", trust.forge.path);
+            steps.push(if policy.has(&grant) {
+                Step::present(what, why)
+            } else {
+                let work = Work::Policy(resource.clone(), Change::Give, grant);
+                Step::new(Verdict::Create, what, why, Some(work))
+            });
+        }
+        Ok(steps)
+    }
+
+    async fn plan_pool(&self, services: &Services, pool: &Pool) -> Result<Step, SetupError> {
+        let what = format!("workload identity pool {}", pool.id);
+        let create = Work::CreatePool(pool.clone());
+        if !services.has(Api::Iam) {
+            let why = "it cannot be seen before its API is on";
+            return Ok(Step::new(Verdict::Create, what, why, Some(create)));
+        }
+        Ok(match self.found(&self.pool_path(&pool.id)).await? {
+            None => Step::new(Verdict::Create, what, pool.purpose.clone(), Some(create)),
+            Some(found) if found.is_deleted() && !found.is_ours() => {
+                let project = self.request.project.clone();
+                return Err(SetupError::ForeignPool(pool.id.clone(), project));
+            }
+            Some(found) if found.is_deleted() => {
+                let work = Work::RestorePool(pool.clone());
+                Step::new(
+                    Verdict::Change,
+                    what,
+                    "it was deleted, and can be brought back",
+                    Some(work),
+                )
+            }
+            Some(found) if found.disabled => {
+                let work = Work::EnablePool(pool.clone());
+                Step::new(Verdict::Change, what, "it is disabled", Some(work))
+            }
+            Some(_) => Step::present(what, pool.purpose.clone()),
+        })
+    }
+
+    async fn plan_provider(&self, services: &Services, trust: &Trust) -> Result<Step, SetupError> {
+        let provider = &trust.provider;
+        let what = format!("provider {}/{}", provider.pool, provider.id);
+        let create = Work::CreateProvider(provider.clone());
+        if !services.has(Api::Iam) {
+            let why = "it cannot be seen before its API is on";
+            return Ok(Step::new(Verdict::Create, what, why, Some(create)));
+        }
+        Ok(match self.found(&self.provider_path(provider)).await? {
+            None => {
+                let why = format!("only where {}", provider.condition);
+                Step::new(Verdict::Create, what, why, Some(create))
+            }
+            Some(found) => {
+                let change = ProviderChange::between(&found, provider);
+                match (found.is_deleted(), change.is_empty()) {
+                    (false, true) => {
+                        let condition = &found.attribute_condition;
+                        Step::present(what, format!("only where {}", harmless(condition)))
+                    }
+                    (false, false) => {
+                        let why = change.why();
+                        let work = Work::AlterProvider(provider.clone(), change);
+                        Step::new(Verdict::Change, what, why, Some(work))
+                    }
+                    (true, is_right) => {
+                        let mut why = "it was deleted, and can be brought back".to_owned();
+                        if !is_right {
+                            why = format!("{why}; {}", change.why());
+                        }
+                        let work = Work::RestoreProvider(provider.clone(), change);
+                        Step::new(Verdict::Change, what, why, Some(work))
+                    }
+                }
+            }
+        })
+    }
+
+    /// The jobs of one repository, as a policy names them.
+    pub(super) fn principals(&self, services: &Services, trust: &Trust) -> String {
+        format!(
+            "principalSet://iam.googleapis.com/{}/{}",
+            self.pool_name(services, &trust.pool.id),
+            trust.attribute
+        )
+    }
+
+    /// A pool by the name that Google gives it, which has the project's number.
+    pub(super) fn pool_name(&self, services: &Services, id: &str) -> String {
+        format!(
+            "projects/{}/locations/global/workloadIdentityPools/{id}",
+            services.number
+        )
+    }
+
+    pub(super) fn pools_path(&self) -> String {
+        format!(
+            "v1/projects/{}/locations/global/workloadIdentityPools",
+            self.request.project
+        )
+    }
+
+    pub(super) fn pool_path(&self, id: &str) -> String {
+        format!("{}/{id}", self.pools_path())
+    }
+
+    pub(super) fn provider_path(&self, provider: &Provider) -> String {
+        let pool = self.pool_path(&provider.pool);
+        format!("{pool}/providers/{}", provider.id)
+    }
+
+    pub(super) async fn found(&self, path: &str) -> Result<Option<Found>, SetupError> {
+        match self.google.get(Api::Iam.url(path)).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(cause) => {
+                let doing = format!("could not look at `{}`", path.trim_start_matches("v1/"));
+                Err(SetupError::google(doing, cause))
+            }
+        }
+    }
+
+    /// Every pool that setup made and that is not deleted, each with its providers.
+    pub(super) async fn own_pools(&self) -> Result<Vec<(Found, Vec<Found>)>, SetupError> {
+        let listed =
+            |cause| SetupError::google("could not list the workload identity pools", cause);
+        let url = Api::Iam.url(&self.pools_path());
+        let pools: Vec<Found> = self
+            .google
+            .pages(url, "workloadIdentityPools")
+            .await
+            .map_err(listed)?;
+        let mut own = Vec::new();
+        for pool in pools {
+            if !pool.is_ours() || pool.is_deleted() {
+                continue;
+            }
+            let url = Api::Iam.url(&format!("v1/{}/providers", pool.name));
+            let providers: Vec<Found> = self
+                .google
+                .pages(url, "workloadIdentityPoolProviders")
+                .await
+                .map_err(listed)?;
+            own.push((pool, providers));
+        }
+        Ok(own)
+    }
+}
+
+impl Provider {
+    /// What it is to be, without what it is called.
+    pub(super) fn body(&self) -> Value {
+        let mapping: BTreeMap<&str, &str> = self
+            .mapping
+            .iter()
+            .map(|(attribute, claim)| (attribute.as_str(), claim.as_str()))
+            .collect();
+        json!({
+            "attributeMapping": mapping,
+            "attributeCondition": self.condition,
+            "oidc": {"issuerUri": self.issuer},
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! The first push to a registry of the old kind, which makes its bucket: a tiny image, by the path
+//! that every image takes.
+//! <https://cloud.google.com/container-registry/docs/pushing-and-pulling#add-registry>
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::check::HOLDS_IN;
+use super::{Setup, SetupError};
+use crate::auth::{Credential, Credentials};
+use crate::ci::progress::Progress;
+use crate::commands::setup::request::{Role, SetupRegistry};
+use crate::config::defaults;
+use crate::diagnostics::ExitCode;
+use crate::error::Error;
+use crate::google::{Patience, Resource};
+use crate::image::Source;
+use crate::image::location::ImageSource;
+use crate::oci::digest::Digest;
+use crate::oci::manifest::media_type;
+use crate::oci::platform::Platforms;
+use crate::push::compress::Compression;
+use crate::push::destinations::Target;
+use crate::push::job::{Bearer, Fate};
+use crate::push::tag_policy::ExistingTag;
+use crate::push::verify::Verify;
+use crate::push::{Journal, Settings, Turns};
+use crate::registry::pool::Registries;
+
+/// A first push, and the bucket that comes of it.
+#[derive(Clone, Debug)]
+pub(super) struct FirstPush {
+    pub(super) registry: SetupRegistry,
+    pub(super) bucket: String,
+}
+
+/// What the image is called below the project, and its tag.
+const NAME: &str = "gcr-push-setup";
+const TAG: &str = "first-push";
+
+/// The image's path and tag below a host.
+pub(super) fn name(project: &str) -> String {
+    format!("{}:{TAG}", repository(project))
+}
+
+fn repository(project: &str) -> String {
+    format!("{}/{NAME}", project.replace(':', "/"))
+}
+
+/// How long the bucket may take to be seen.
+const SEEN_IN: Duration = Duration::from_secs(2 * 60);
+
+/// An empty tar file, compressed: the layer that Docker itself gave to images without content, which
+/// every registry knows (docker/distribution, `manifest/schema1/config_builder.go`).
+const LAYER: [u8; 32] = [
+    0x1f, 0x8b, 0x08, 0x00, 0x00, 0x09, 0x6e, 0x88, 0x00, 0xff, 0x62, 0x18, 0x05, 0xa3, 0x60, 0x14,
+    0x8c, 0x58, 0x00, 0x08, 0x00, 0x00, 0xff, 0xff, 0x2e, 0xaf, 0xb5, 0xef, 0x00, 0x04, 0x00, 0x00,
+];
+
+impl Setup<'_> {
+    /// Pushes the image as the pusher, where there is a key or a token of it, else as whoever runs
+    /// setup; and waits until the bucket is there.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses, or no bucket comes of it.
+    pub(super) async fn first_push(&self, order: &FirstPush) -> Result<(), SetupError> {
+        let host = &order.registry.host;
+        let (credential, is_pusher) = match self.credential_of(Role::Pusher).await? {
+            Ok((credential, _)) => (credential, true),
+            Err(why) => {
+                tracing::info!("pushing as who runs setup, not as the pusher: {why}");
+                (self.google.credential().clone(), false)
+            }
+        };
+        // What was granted just now does not hold everywhere yet.
+        let mut patience = Patience::new(if is_pusher { HOLDS_IN } else { Duration::ZERO });
+        while let Err(error) = self.push_once(order, &credential).await {
+            let is_denied = error.exit_code() == ExitCode::Denied;
+            if !is_denied || !patience.wait().await {
+                return Err(SetupError::FirstPush(host.to_string(), Box::new(error)));
+            }
+            tracing::info!("the pusher may not push to `{host}` yet; waiting");
+        }
+        let bucket = Resource::Bucket(order.bucket.clone());
+        let mut patience = Patience::new(SEEN_IN);
+        loop {
+            match self.google.policy(&bucket).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_not_found() && patience.wait().await => {}
+                Err(error) => {
+                    let doing = format!("could not find `{bucket}` after the first push");
+                    return Err(SetupError::google(doing, error));
+                }
+            }
+        }
+    }
+
+    async fn push_once(&self, order: &FirstPush, credential: &Credential) -> Result<(), Error> {
+        let folder = tempfile::tempdir_in(&self.request.temporary_directory)
+            .and_then(|folder| write(folder.path()).map(|()| folder))
+            .map_err(|cause| Error::File(self.request.temporary_directory.clone(), cause))?;
+        let image = ImageSource::OciLayout(folder.path().to_owned(), None);
+        let source = Source::open(&image, self.network, folder.path())
+            .await
+            .map_err(Error::Source)?;
+        let Credential::Tokens(tokens) = credential else {
+            return Err(Error::Auth(crate::auth::AuthError::NoToken));
+        };
+        let credentials =
+            Credentials::of_google(Arc::clone(tokens), self.network).map_err(Error::Auth)?;
+        let progress = Progress::default();
+        let bearer = Bearer {
+            source: &source,
+            registries: &Registries::new(&credentials, self.network),
+            settings: &Settings {
+                platforms: Platforms::All,
+                compression: Compression::None,
+                layer_reuse: false,
+                turns: Arc::new(Turns::new(defaults::CONCURRENCY, progress.clone())),
+                attestations: None,
+                referrers: false,
+                dry_run: false,
+                existing_tag: ExistingTag::Overwrite,
+                patience: self.network.retry_timeout,
+                temporary_directory: folder.path().to_owned(),
+                progress,
+                journal: Journal::default(),
+            },
+            holdings: &Arc::default(),
+            verify: Verify::Off,
+        };
+        let target = Target {
+            endpoint: order.registry.host.clone(),
+            repository: repository(&self.request.project),
+            tags: vec![TAG.to_owned()],
+            best_effort: false,
+        };
+        let arrived = bearer.bring(&[target]).await;
+        match (arrived.failure, arrived.fates.into_iter().next()) {
+            (Some(failure), _) => Err(Error::Push(failure)),
+            (None, Some(Fate::Missed(_, Some(error)))) => Err(error),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+/// Writes the image as an OCI layout.
+fn write(folder: &Path) -> std::io::Result<()> {
+    let blobs = folder.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs)?;
+    let put = |bytes: &[u8], media_type: &str| {
+        let digest = Digest::of(bytes);
+        let descriptor = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
+        let (_, hex) = digest.as_str().split_once(':').unwrap_or_default();
+        std::fs::write(blobs.join(hex), bytes).map(|()| descriptor)
+    };
+    // The digest of what the layer unpacks to.
+    let diff_id = Digest::of(&[0; 1024]);
+    let config = json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {},
+        "history": [{"created_by": "gcr-push setup", "comment": "makes the registry's bucket"}],
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    });
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::DOCKER_MANIFEST,
+        "config": put(config.to_string().as_bytes(), media_type::DOCKER_CONFIG)?,
+        "layers": [put(&LAYER, media_type::DOCKER_LAYER_GZIP)?],
+    });
+    let root = put(manifest.to_string().as_bytes(), media_type::DOCKER_MANIFEST)?;
+    let index = json!({"schemaVersion": 2, "manifests": [root]});
+    std::fs::write(folder.join("index.json"), index.to_string())?;
+    std::fs::write(
+        folder.join("oci-layout"),
+        r#"{"imageLayoutVersion":"1.0.0"}"#,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn the_layer_unpacks_to_what_the_config_says() {
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&LAYER[..])
+            .read_to_end(&mut unpacked)
+            .unwrap();
+        assert_eq!(unpacked, [0; 1024]);
+    }
+}

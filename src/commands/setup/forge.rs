@@ -1,0 +1,442 @@
+//! GitHub and GitLab: which numbers a repository has there, and by which of its claims Google is to
+//! know its jobs.
+//!
+//! Names can be given up and taken by somebody else; numbers cannot. So conditions and bindings name
+//! numbers alone.
+//! <https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines>
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reqwest::header::{ACCEPT, HeaderMap};
+use reqwest::{StatusCode, Url};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::federation::{Pool, Provider};
+use super::{Setup, SetupError};
+use crate::commands::setup::request::{Forge, ForgeIds, ForgeKind};
+use crate::diagnostics::ExitCode;
+use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::secret::redact;
+use crate::google::Patience;
+use crate::http::{Trouble, WINDOW, read_bounded};
+
+/// A repository whose jobs may push, and all that Google is told of it.
+#[derive(Clone, Debug)]
+pub(super) struct Trust {
+    pub(super) forge: Forge,
+    pub(super) pool: Pool,
+    pub(super) provider: Provider,
+    /// The attribute and its value by which the pusher is bound: `attribute.repository_id/456`.
+    pub(super) attribute: String,
+}
+
+impl Trust {
+    fn new(forge: &Forge, ids: &ForgeIds) -> Self {
+        let ForgeIds { owner, repository } = ids;
+        let (pool, issuer, kind, claims) = match &forge.kind {
+            ForgeKind::GitHub => (
+                "gcr-push-github".to_owned(),
+                "https://token.actions.githubusercontent.com".to_owned(),
+                "GitHub",
+                ["repository_id", "repository_owner_id", "run_id"],
+            ),
+            ForgeKind::GitLab(host) => (
+                pool_of_gitlab(host),
+                format!("https://{host}"),
+                "GitLab",
+                ["project_id", "namespace_id", "job_id"],
+            ),
+        };
+        let [own, owner_claim, run] = claims;
+        let id = format!("{}-{repository}", kind.to_ascii_lowercase());
+        let host = match &forge.kind {
+            ForgeKind::GitHub => "github.com",
+            ForgeKind::GitLab(host) => host,
+        };
+        Self {
+            forge: forge.clone(),
+            pool: Pool {
+                id: pool.clone(),
+                purpose: format!("Jobs of {host}"),
+            },
+            provider: Provider {
+                pool,
+                id,
+                purpose: format!("Jobs of {host}/{}", forge.path),
+                issuer,
+                // Not `sub`, which has the branch in it: Google refuses a subject of more than 127
+                // bytes. https://cloud.google.com/iam/docs/workload-identity-federation#mapping
+                mapping: vec![
+                    (
+                        "google.subject".to_owned(),
+                        format!("assertion.{own} + ':' + assertion.{run}"),
+                    ),
+                    (format!("attribute.{own}"), format!("assertion.{own}")),
+                    (
+                        format!("attribute.{owner_claim}"),
+                        format!("assertion.{owner_claim}"),
+                    ),
+                ],
+                condition: format!(
+                    "assertion.{own} == '{repository}' && assertion.{owner_claim} == '{owner}'"
+                ),
+            },
+            attribute: format!("attribute.{own}/{repository}"),
+        }
+    }
+}
+
+/// A pool for each GitLab, so that a number on one never stands for the same number on another.
+fn pool_of_gitlab(host: &str) -> String {
+    if host == "gitlab.com" {
+        return "gcr-push-gitlab".to_owned();
+    }
+    let hash = Sha256::digest(host.as_bytes());
+    let start: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    format!("gcr-push-gitlab-{start}")
+}
+
+/// The most bytes of a forge's answer; GitHub's are some ten KiB.
+const MAX_BODY: usize = 1024 * 1024;
+
+#[derive(Deserialize)]
+struct GitHubRepository {
+    id: u64,
+    owner: Numbered,
+}
+
+#[derive(Deserialize)]
+struct GitLabProject {
+    id: u64,
+    namespace: Numbered,
+}
+
+#[derive(Deserialize)]
+struct Numbered {
+    id: u64,
+}
+
+impl Setup<'_> {
+    /// What Google is to be told of each repository that may push.
+    pub(super) async fn trusts(&self) -> Result<Vec<Trust>, SetupError> {
+        let mut trusts = Vec::new();
+        for forge in &self.request.forges {
+            let ids = match &forge.ids {
+                Some(ids) => ids.clone(),
+                None => self.look_up(forge).await?,
+            };
+            trusts.push(Trust::new(forge, &ids));
+        }
+        Ok(trusts)
+    }
+
+    /// Asks the forge for the numbers of a repository, again while it cannot tell them for now.
+    async fn look_up(&self, forge: &Forge) -> Result<ForgeIds, SetupError> {
+        let refused = |cause| SetupError::Forge {
+            forge: forge.clone(),
+            cause,
+        };
+        let client = self.network.http_client().map_err(SetupError::Network)?;
+        let mut patience = Patience::new(self.network.retry_timeout);
+        loop {
+            let error = match self.ask(&client, forge).await {
+                Ok(ids) => return Ok(ids),
+                Err(error) => error,
+            };
+            let asked = error.retry_after().unwrap_or_default();
+            if error.exit_code() != ExitCode::Temporary || !patience.wait_at_least(asked).await {
+                return Err(refused(error));
+            }
+            tracing::info!("{error}; trying again");
+        }
+    }
+
+    async fn ask(&self, client: &reqwest::Client, forge: &Forge) -> Result<ForgeIds, ForgeError> {
+        let (host, path) = match &forge.kind {
+            ForgeKind::GitHub => ("api.github.com", format!("repos/{}", forge.path)),
+            ForgeKind::GitLab(host) => {
+                let path = forge.path.replace('/', "%2F");
+                (host.as_str(), format!("api/v4/projects/{path}"))
+            }
+        };
+        let url: Url = format!("https://{host}/{path}")
+            .parse()
+            .map_err(|_| ForgeError::NotTold)?;
+        let mut request = client.get(url).header(ACCEPT, "application/json");
+        // More requests are allowed with it, and the job's own repository may be a private one.
+        if let (ForgeKind::GitHub, Some(token)) = (&forge.kind, &self.request.github_token) {
+            request = request.bearer_auth(token.expose());
+        }
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| ForgeError::Broken(Box::new(error.without_url())))?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = read_bounded(answer, MAX_BODY, WINDOW)
+            .await
+            .map_err(|error| ForgeError::Broken(Box::new(error)))?;
+        if status != StatusCode::OK {
+            return Err(ForgeError::of_answer(status, &headers, &body));
+        }
+        let ids = match &forge.kind {
+            ForgeKind::GitHub => {
+                serde_json::from_slice(&body).map(|found: GitHubRepository| ForgeIds {
+                    owner: found.owner.id,
+                    repository: found.id,
+                })
+            }
+            ForgeKind::GitLab(_) => {
+                serde_json::from_slice(&body).map(|found: GitLabProject| ForgeIds {
+                    owner: found.namespace.id,
+                    repository: found.id,
+                })
+            }
+        };
+        ids.map_err(|_| ForgeError::NotTold)
+    }
+}
+
+/// Why a forge does not tell the numbers of a repository.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgeError {
+    /// There is no such repository, or not for us.
+    #[error("there is no such repository, or it is a private one")]
+    NotThere,
+    /// Too much was asked for.
+    #[error("{status}: too much was asked for{}", sentence(said))]
+    Limited {
+        /// The HTTP status.
+        status: StatusCode,
+        /// The forge's own sentence.
+        said: String,
+        /// After how long it may be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// Another refusal.
+    #[error("{status}{}", sentence(said))]
+    Refused {
+        /// The HTTP status.
+        status: StatusCode,
+        /// The forge's own sentence.
+        said: String,
+        /// After how long it may be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// No answer, or one that broke off.
+    #[error("there is no answer")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// An answer without the numbers.
+    #[error("the answer does not tell them")]
+    NotTold,
+}
+
+fn sentence(said: &str) -> String {
+    match said {
+        "" => String::new(),
+        said => format!(": {}", harmless(said)),
+    }
+}
+
+impl ForgeError {
+    /// <https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api>
+    fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Body {
+            message: String,
+        }
+        let number =
+            |name: &str| -> Option<u64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
+        let said = serde_json::from_slice(body).map_or(String::new(), |body: Body| body.message);
+        let said: String = redact(&said).chars().take(500).collect();
+        // GitHub says when the hour of its limit is over, as a time.
+        let reset = || {
+            let at = UNIX_EPOCH.checked_add(Duration::from_secs(number("x-ratelimit-reset")?))?;
+            at.duration_since(SystemTime::now()).ok()
+        };
+        let is_used_up = number("x-ratelimit-remaining") == Some(0);
+        let retry_after = number("retry-after")
+            .map(Duration::from_secs)
+            .or_else(|| is_used_up.then(reset)?);
+        let is_limit = is_used_up || retry_after.is_some() || said.contains("rate limit");
+        match status.as_u16() {
+            404 => Self::NotThere,
+            429 => Self::Limited {
+                status,
+                said,
+                retry_after,
+            },
+            403 if is_limit => Self::Limited {
+                status,
+                said,
+                retry_after,
+            },
+            _ => Self::Refused {
+                status,
+                said,
+                retry_after,
+            },
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Limited { retry_after, .. } | Self::Refused { retry_after, .. } => *retry_after,
+            Self::NotThere | Self::Broken(_) | Self::NotTold => None,
+        }
+    }
+
+    /// What the process exits with.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotThere | Self::NotTold => ExitCode::Usage,
+            Self::Limited { .. } => ExitCode::Temporary,
+            Self::Refused { status, .. } => match status.as_u16() {
+                401 | 403 => ExitCode::Denied,
+                408 | 500.. => ExitCode::Temporary,
+                _ => ExitCode::Failed,
+            },
+            Self::Broken(cause) => Trouble::of(&**cause).exit_code(),
+        }
+    }
+
+    /// What to do about it, most useful first.
+    pub(super) fn hints(&self, forge: &Forge) -> Vec<String> {
+        let numbers = given_numbers(forge);
+        let first = match self {
+            Self::NotThere | Self::NotTold => return numbers,
+            Self::Limited { .. } => match &forge.kind {
+                ForgeKind::GitHub => {
+                    "run this again in an hour, or give `github_token`: with it many more requests \
+                     are allowed"
+                }
+                ForgeKind::GitLab(_) => "run this again in a few minutes",
+            },
+            Self::Refused { status, .. } => match (status.as_u16(), &forge.kind) {
+                (401, ForgeKind::GitHub) => {
+                    "`github_token` is not valid, or no longer: leave it out for a public \
+                     repository, or give another"
+                }
+                (408 | 500.., _) => "the trouble is theirs: run this again in a few minutes",
+                _ => return numbers,
+            },
+            Self::Broken(cause) => {
+                let host = match &forge.kind {
+                    ForgeKind::GitHub => "api.github.com",
+                    ForgeKind::GitLab(host) => host,
+                };
+                let hint = Trouble::of(&**cause).hint(host);
+                return [vec![hint], numbers].concat();
+            }
+        };
+        [vec![first.to_owned()], numbers].concat()
+    }
+}
+
+/// How the numbers are given where the forge does not tell them.
+fn given_numbers(forge: &Forge) -> Vec<String> {
+    let path = &forge.path;
+    match &forge.kind {
+        ForgeKind::GitHub => vec![
+            "a private repository's are told to its members alone: give them with it, as \
+             `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`"
+                .to_owned(),
+            format!(
+                "`gh api repos/{path} --jq '\"\\(.full_name)#\\(.owner.id)/\\(.id)\"'` prints just \
+                 that"
+            ),
+        ],
+        ForgeKind::GitLab(host) => vec![
+            format!(
+                "a private project's are told to its members alone: give them with it, as \
+                 `setup_gitlab: https://{host}/{path}#NAMESPACE_ID/PROJECT_ID`"
+            ),
+            "its jobs have them in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; run there, setup \
+             takes them from these"
+                .to_owned(),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_pools_and_providers_keep_to_google_s_rules() {
+        let host = format!("gitlab.{}.example.com", "a".repeat(60));
+        for kind in [
+            ForgeKind::GitHub,
+            ForgeKind::GitLab("gitlab.com".to_owned()),
+            ForgeKind::GitLab(host),
+        ] {
+            let forge = Forge {
+                kind,
+                path: "a/b".to_owned(),
+                ids: None,
+            };
+            let ids = ForgeIds {
+                owner: 1,
+                repository: u64::MAX,
+            };
+            let trust = Trust::new(&forge, &ids);
+            for id in [&trust.pool.id, &trust.provider.id] {
+                let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+                assert!(
+                    (4..=32).contains(&id.len()) && id.bytes().all(inside),
+                    "{id}"
+                );
+                assert!(!id.starts_with("gcp-"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_is_told_apart_from_what_is_forbidden() {
+        let of = |status: u16, headers: &[(&'static str, &'static str)], body: &str| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, value.parse().unwrap());
+            }
+            let status = StatusCode::from_u16(status).unwrap();
+            ForgeError::of_answer(status, &map, body.as_bytes())
+        };
+        let limit = r#"{"message":"API rate limit exceeded for 192.0.2.1."}"#;
+        for (error, code) in [
+            (of(403, &[], limit), ExitCode::Temporary),
+            (
+                of(
+                    403,
+                    &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")],
+                    "{}",
+                ),
+                ExitCode::Temporary,
+            ),
+            (of(403, &[("retry-after", "60")], ""), ExitCode::Temporary),
+            (of(429, &[], ""), ExitCode::Temporary),
+            (of(502, &[], "<html>"), ExitCode::Temporary),
+            (
+                of(401, &[], r#"{"message":"Bad credentials"}"#),
+                ExitCode::Denied,
+            ),
+            (of(403, &[], r#"{"message":"Forbidden"}"#), ExitCode::Denied),
+            (of(404, &[], r#"{"message":"Not Found"}"#), ExitCode::Usage),
+        ] {
+            assert_eq!(error.exit_code(), code, "{error}");
+        }
+        let asked = of(403, &[("retry-after", "60")], "").retry_after();
+        assert_eq!(asked, Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn the_same_number_on_another_gitlab_is_in_another_pool() {
+        assert_ne!(
+            pool_of_gitlab("gitlab.com"),
+            pool_of_gitlab("gitlab.a.example")
+        );
+        assert_ne!(
+            pool_of_gitlab("gitlab.a.example"),
+            pool_of_gitlab("gitlab.b.example")
+        );
+    }
+}

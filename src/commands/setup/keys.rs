@@ -1,0 +1,243 @@
+//! Keys, which are made only where somebody asks for one: written for their owner alone, and never
+//! shown.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::plan::{Step, Verdict, Work};
+use super::services::Services;
+use super::{Setup, SetupError};
+use crate::auth::google::key::ServiceAccountKey;
+use crate::ci::files;
+use crate::ci::table::timestamp;
+use crate::commands::setup::request::Role;
+use crate::diagnostics::secret::Secret;
+use crate::google::{Api, GoogleError, Patience};
+
+/// A key that is to be made.
+#[derive(Clone, Debug)]
+pub(super) struct KeyOrder {
+    pub(super) email: String,
+    pub(super) file: PathBuf,
+}
+
+/// A key as the API lists it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Key {
+    /// `projects/P/serviceAccounts/EMAIL/keys/ID`.
+    pub(super) name: String,
+    #[serde(default)]
+    valid_after_time: String,
+}
+
+impl Key {
+    pub(super) fn id(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The day from which it is valid.
+    pub(super) fn day(&self) -> &str {
+        self.valid_after_time.split('T').next().unwrap_or_default()
+    }
+
+    /// True for what Google advises to replace: keys older than ninety days.
+    /// <https://cloud.google.com/iam/docs/best-practices-for-managing-service-account-keys>
+    pub(super) fn is_old(&self) -> bool {
+        const AGE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+        let limit = SystemTime::now().checked_sub(AGE);
+        // Both are RFC 3339 in UTC, which sorts as text.
+        limit.is_some_and(|limit| {
+            let since = self.valid_after_time.get(..19);
+            since.is_some_and(|since| since < timestamp(limit).as_str())
+        })
+    }
+}
+
+/// The most keys that an account may have, of those that are not Google's own.
+/// <https://cloud.google.com/iam/quotas>
+const MOST_KEYS: usize = 10;
+
+/// How long a new account may take to be given a key.
+const SETTLES_IN: Duration = Duration::from_secs(2 * 60);
+
+impl Setup<'_> {
+    /// The keys as steps.
+    pub(super) async fn plan_keys(&self, services: &Services) -> Result<Vec<Step>, SetupError> {
+        let mut steps = Vec::new();
+        for (role, file) in &self.request.keys {
+            let email = self.email(*role);
+            let what = format!("key {}", file.display());
+            let order = Work::CreateKey(KeyOrder {
+                email: email.clone(),
+                file: file.clone(),
+            });
+            let create =
+                |why: String| Step::new(Verdict::Create, what.clone(), why, Some(order.clone()));
+            let Some(key) = held(file, &email)? else {
+                // Told before anything is changed, and not when the key is made already.
+                files::check(file).map_err(|cause| SetupError::File(file.clone(), cause))?;
+                steps.push(create(format!("for {email}")));
+                continue;
+            };
+            let known = if services.has(Api::Iam) {
+                self.keys(&email).await?
+            } else {
+                Vec::new()
+            };
+            let is_known = known.iter().any(|known| Some(known.id()) == key.id());
+            steps.push(if is_known {
+                Step::present(what, format!("for {email}"))
+            } else {
+                let why = format!("what is in it is no key of {email} any more");
+                Step::new(Verdict::Change, what, why, Some(order))
+            });
+        }
+        Ok(steps)
+    }
+
+    /// The keys of an account that are not Google's own; none where there is no account.
+    pub(super) async fn keys(&self, email: &str) -> Result<Vec<Key>, SetupError> {
+        let mut url = self.keys_url(email);
+        url.query_pairs_mut()
+            .append_pair("keyTypes", "USER_MANAGED");
+        match self.google.pages(url, "keys").await {
+            Ok(keys) => Ok(keys),
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            Err(cause) => {
+                let doing = format!("could not list the keys of `{email}`");
+                Err(SetupError::google(doing, cause))
+            }
+        }
+    }
+
+    /// Makes a key and writes it. Where it cannot be written, it is taken back, so that none is
+    /// left that nobody has.
+    pub(super) async fn create_key(&self, order: &KeyOrder) -> Result<(), SetupError> {
+        let KeyOrder { email, file } = order;
+        let answer = self.new_key(email).await?;
+        let doing = || format!("could not read the new key of `{email}`");
+        let text = STANDARD
+            .decode(answer.private_key_data)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .ok_or_else(|| SetupError::Key(doing()))?;
+        let written = files::replace(&Secret::new(text), file);
+        if let Err(cause) = written {
+            self.delete_key(&answer.name).await?;
+            return Err(SetupError::File(file.clone(), cause));
+        }
+        Ok(())
+    }
+
+    async fn new_key(&self, email: &str) -> Result<NewKey, SetupError> {
+        let url = self.keys_url(email);
+        let body = json!({"privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE"});
+        let mut patience = Patience::new(SETTLES_IN);
+        loop {
+            // A second request would make a second key, so it is sent again only where it was
+            // refused.
+            let error = match self.google.post_once(url.clone(), &body).await {
+                Ok(key) => return Ok(key),
+                Err(error) => error,
+            };
+            let young = self.is_young(email, &error) && error.constraint().is_none();
+            let later = young || (error.is_temporary() && error.status().is_some());
+            if !later || !patience.wait().await {
+                return Err(self.no_key(email, error).await);
+            }
+            tracing::info!("Google gives `{email}` no key yet; waiting");
+        }
+    }
+
+    /// Why there is no key: an organisation's policy tells itself, and the limit only by the number
+    /// of keys that are there.
+    async fn no_key(&self, email: &str, error: GoogleError) -> SetupError {
+        let tells = !error.violations().is_empty() || error.constraint().is_some();
+        if error.code() == Some("FAILED_PRECONDITION") && !tells {
+            let count = self.keys(email).await.map_or(0, |keys| keys.len());
+            if count >= MOST_KEYS {
+                return SetupError::TooManyKeys(email.to_owned(), count, error);
+            }
+        }
+        SetupError::google(format!("could not make a key for `{email}`"), error)
+    }
+
+    /// Takes a key away.
+    pub(super) async fn delete_key(&self, name: &str) -> Result<(), SetupError> {
+        let url = Api::Iam.url(&format!("v1/{name}"));
+        match self.google.delete::<Value>(url).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(cause) => {
+                let doing = format!("could not delete the key `{name}`");
+                Err(SetupError::google(doing, cause))
+            }
+        }
+    }
+
+    fn keys_url(&self, email: &str) -> reqwest::Url {
+        let project = &self.request.project;
+        Api::Iam.url(&format!(
+            "v1/projects/{project}/serviceAccounts/{email}/keys"
+        ))
+    }
+
+    /// The key in the file that was asked for, where it is there.
+    pub(super) fn key_of(&self, role: Role) -> Option<ServiceAccountKey> {
+        let mut files = self.request.keys.iter();
+        let (_, file) = files.find(|(of, _)| *of == role)?;
+        held(file, &self.email(role)).ok()?
+    }
+}
+
+/// The answer to making a key: the only one that ever has its private part. It has no `Debug`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NewKey {
+    name: String,
+    private_key_data: String,
+}
+
+/// The key that a file holds; none where there is no file. Whatever else is there is not ours to
+/// replace.
+fn held(file: &Path, email: &str) -> Result<Option<ServiceAccountKey>, SetupError> {
+    let in_the_way = || SetupError::InTheWay(file.to_owned(), email.to_owned());
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(_) => return Err(in_the_way()),
+    };
+    match ServiceAccountKey::parse(&text) {
+        Ok(key) if key.client_email == email => Ok(Some(key)),
+        Ok(_) | Err(_) => Err(in_the_way()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_old_after_ninety_days() {
+        let since = |days: u64| {
+            let age = Duration::from_secs(days * 24 * 60 * 60);
+            Key {
+                name: "projects/p/serviceAccounts/e/keys/k".to_owned(),
+                valid_after_time: timestamp(SystemTime::now() - age) + "Z",
+            }
+        };
+        assert!(since(91).is_old());
+        assert!(!since(89).is_old());
+        let unknown = Key {
+            valid_after_time: String::new(),
+            ..since(0)
+        };
+        assert!(!unknown.is_old());
+    }
+}

@@ -1,0 +1,227 @@
+//! What a run of setup found and did, for `report_file`: written at its end, however that comes, and
+//! when it is stopped.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use super::check::Checked;
+use super::plan::{Plan, Verdict};
+use super::{SetupError, SetupRequest};
+use crate::commands::interrupt::RunState;
+use crate::commands::push::report;
+use crate::commands::setup::request::SetupAction;
+use crate::diagnostics::Hint as _;
+use crate::diagnostics::render::causes;
+use crate::error::Error;
+
+/// What is known so far.
+pub(super) struct Record<'a> {
+    file: Option<PathBuf>,
+    /// Told when the run is stopped.
+    state: &'a RunState,
+    document: Mutex<Document>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Document {
+    project: String,
+    action: &'static str,
+    dry_run: bool,
+    /// True where the run came to its end.
+    finished: bool,
+    steps: Vec<Row>,
+    notes: Vec<String>,
+    warnings: Vec<String>,
+    checks: Vec<CheckRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Failure>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    state: String,
+    what: String,
+    why: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<String>,
+    /// What became of it; none where there is nothing to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Outcome>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    NotDone,
+    /// It was under way when the run ended.
+    Unknown,
+    Done,
+    Failed,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckRow {
+    account: String,
+    registry: String,
+    result: String,
+    how: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Failure {
+    message: String,
+    causes: Vec<String>,
+    hints: Vec<String>,
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn new(request: &SetupRequest, file: Option<&Path>, state: &'a RunState) -> Self {
+        let document = Document {
+            project: request.project.clone(),
+            action: match request.action {
+                SetupAction::Plan => "plan",
+                SetupAction::Apply => "apply",
+                SetupAction::Remove => "remove",
+            },
+            dry_run: request.dry_run,
+            ..Document::default()
+        };
+        state.set("while the project was looked at, before anything was changed");
+        Self {
+            file: file.map(Path::to_owned),
+            state,
+            document: Mutex::new(document),
+        }
+    }
+
+    fn document(&self) -> MutexGuard<'_, Document> {
+        self.document.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a plan. What an earlier one has done already stays so.
+    pub(super) fn plan(&self, plan: &Plan) {
+        let mut document = self.document();
+        let row = |step: &super::Step| {
+            let done = document.steps.iter().find(|row| {
+                row.what == step.what
+                    && row.result == Some(Outcome::Done)
+                    && step.verdict == Verdict::Present
+            });
+            done.cloned().unwrap_or_else(|| Row {
+                state: step.verdict.to_string(),
+                what: step.what.clone(),
+                why: step.why.clone(),
+                changes: step.changes(),
+                result: step.work.as_ref().map(|_| Outcome::NotDone),
+            })
+        };
+        let steps = plan.steps.iter().map(row).collect();
+        document.steps = steps;
+        document.notes.clone_from(&plan.notes);
+        document.warnings.clone_from(&plan.warnings);
+    }
+
+    /// The step of this number is begun.
+    pub(super) fn begin(&self, number: usize) {
+        self.mark(number, Outcome::Unknown);
+    }
+
+    /// The step of this number is done, or was refused.
+    pub(super) fn end(&self, number: usize, is_done: bool) {
+        self.mark(
+            number,
+            if is_done {
+                Outcome::Done
+            } else {
+                Outcome::Failed
+            },
+        );
+    }
+
+    fn mark(&self, number: usize, outcome: Outcome) {
+        let mut document = self.document();
+        if let Some(row) = document.steps.get_mut(number) {
+            row.result = Some(outcome);
+        }
+        self.state.set(how_far(&document.steps));
+    }
+
+    /// What the check at the end found.
+    pub(super) fn checked(&self, checked: &Checked) {
+        let mut document = self.document();
+        let rows = checked.rows.iter().cloned();
+        document.checks = rows
+            .map(|[account, registry, result, how]| CheckRow {
+                account,
+                registry,
+                result,
+                how,
+            })
+            .collect();
+        for warning in &checked.warnings {
+            if !document.warnings.contains(warning) {
+                document.warnings.push(warning.clone());
+            }
+        }
+    }
+
+    /// The run is at its end: the report is written.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be.
+    pub(super) fn finish(mut self, done: &Result<(), SetupError>) -> Result<(), Error> {
+        {
+            let mut document = self.document();
+            document.finished = done.is_ok();
+            document.error = done.as_ref().err().map(|error| Failure {
+                message: error.to_string(),
+                causes: causes(error),
+                hints: error.hints(),
+            });
+        }
+        match self.file.take() {
+            Some(file) => report::write_file(&file, &self.json()),
+            None => Ok(()),
+        }
+    }
+
+    fn json(&self) -> String {
+        #[expect(clippy::expect_used, reason = "strings and lists always make JSON")]
+        let mut text = serde_json::to_string_pretty(&*self.document()).expect("a report is JSON");
+        text.push('\n');
+        text
+    }
+}
+
+impl Drop for Record<'_> {
+    /// A run that is stopped leaves how far it was. Nothing but a file is waited for then.
+    fn drop(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        let is_other = std::fs::metadata(&file).is_ok_and(|metadata| !metadata.is_file());
+        if !is_other && let Err(error) = report::write_file(&file, &self.json()) {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+/// How far it is, as the end of a sentence that begins with what stopped it.
+fn how_far(steps: &[Row]) -> String {
+    let count = steps.iter().filter(|row| row.result.is_some()).count();
+    let of = |outcome| {
+        let rows = steps.iter();
+        rows.filter(move |row| row.result == Some(outcome))
+    };
+    let done = of(Outcome::Done).count();
+    let mut text = match done {
+        0 => format!("before any of {count} steps was done"),
+        done if done == count => format!("after all {count} steps were done"),
+        done => format!("when {done} of {count} steps were done, which stay"),
+    };
+    for row in of(Outcome::Unknown) {
+        text += &format!("\nperhaps done, for the answer was not heard: {}", row.what);
+    }
+    text
+}

@@ -1,0 +1,225 @@
+//! Tearing down: exactly what setup made, keys first. It is known by the mark in its description,
+//! so it is found whatever the variables say today.
+
+use super::names;
+use super::plan::{Plan, Step, Verdict, Work};
+use super::services::Services;
+use super::{Setup, SetupError};
+use crate::commands::setup::request::Role;
+use crate::google::{Api, Change, Grant, Resource};
+
+impl Setup<'_> {
+    /// What there is to take away.
+    pub(super) async fn plan_removal(&self, services: &Services) -> Result<Plan, SetupError> {
+        let mut plan = Plan::default();
+        if !services.has(Api::Iam) {
+            plan.notes
+                .push("the IAM API is off, so there is no account of setup's".to_owned());
+        } else {
+            let accounts: Vec<String> = self
+                .own_accounts()
+                .await?
+                .into_iter()
+                .map(|account| account.email)
+                .collect();
+            self.plan_accounts_removal(services, &accounts, &mut plan)
+                .await?;
+            self.plan_federation_removal(&mut plan).await?;
+            for email in accounts {
+                let work = Work::DeleteAccount(email.clone());
+                plan.steps.push(Step::new(
+                    Verdict::Remove,
+                    format!("account {email}"),
+                    "made by setup",
+                    Some(work),
+                ));
+            }
+        }
+        if services.has(Api::ArtifactRegistry) {
+            plan.steps.extend(self.plan_repository_removal().await?);
+        }
+        plan.notes.push(
+            "the APIs stay enabled, for other things in the project may need them; buckets are \
+             never deleted"
+                .to_owned(),
+        );
+        Ok(plan)
+    }
+
+    /// Keys and roles of the accounts that setup made, before the accounts themselves: a policy
+    /// would keep naming an account that is gone.
+    async fn plan_accounts_removal(
+        &self,
+        services: &Services,
+        accounts: &[String],
+        plan: &mut Plan,
+    ) -> Result<(), SetupError> {
+        for email in accounts {
+            for key in self.keys(email).await? {
+                let what = format!("key {} of {email}", key.id());
+                let why = format!("made on {}", key.day());
+                let work = Work::DeleteKey(key.name.clone());
+                plan.steps
+                    .push(Step::new(Verdict::Remove, what, why, Some(work)));
+            }
+        }
+        for resource in self.policies(services) {
+            let policy = match self.google.policy(&resource).await {
+                Ok(policy) => policy,
+                Err(error) if error.is_not_found() => continue,
+                // Whoever may not see it has given nothing there.
+                Err(error) if error.status() == Some(403) && !is_repository(&resource) => {
+                    tracing::warn!("the policy of `{resource}` was not looked at: {error}");
+                    continue;
+                }
+                Err(cause) => {
+                    let doing = format!("could not read the policy of `{resource}`");
+                    return Err(SetupError::google(doing, cause));
+                }
+            };
+            for email in accounts {
+                let member = names::member(email);
+                // Whatever else the account was given goes with it, and is its giver's to know of.
+                for grant in policy.grants().filter(|grant| grant.member == member) {
+                    if !is_setup_s(&grant, &resource) {
+                        continue;
+                    }
+                    let what = format!("{} on {}", grant.role, short(&resource));
+                    let work = Work::Policy(resource.clone(), Change::Take, grant);
+                    let why = format!("of {email}");
+                    plan.steps
+                        .push(Step::new(Verdict::Remove, what, why, Some(work)));
+                }
+            }
+            for role in [Role::Pusher, Role::Puller] {
+                let email = self.email(role);
+                let member = names::member(&email);
+                let held = policy
+                    .grants()
+                    .find(|grant| grant.member == member && is_setup_s(grant, &resource));
+                if let Some(grant) = held.filter(|_| !accounts.contains(&email)) {
+                    let what = format!("{} on {}", grant.role, short(&resource));
+                    let why = format!("setup did not make {email}, and may not have given it this");
+                    plan.steps.push(Step::new(Verdict::Keep, what, why, None));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The policies that setup writes to, besides the accounts' own, whichever backend was chosen.
+    fn policies(&self, services: &Services) -> Vec<Resource> {
+        let project = &self.request.project;
+        let mut policies = Vec::new();
+        if services.has(Api::ArtifactRegistry) {
+            let registries = self.request.registries.iter();
+            policies.extend(registries.map(|one| names::repository_resource(project, one)));
+        }
+        if services.has(Api::Storage) {
+            policies.extend(self.buckets().map(Resource::Bucket));
+        }
+        if services.has(Api::ResourceManager) {
+            policies.push(Resource::Project(project.clone()));
+        }
+        policies
+    }
+
+    /// Providers before their pool; a pool that has another's provider stays. Where the pusher was
+    /// there before setup, what binds it to the pool goes.
+    async fn plan_federation_removal(&self, plan: &mut Plan) -> Result<(), SetupError> {
+        let pools = self.own_pools().await?;
+        let project = &self.request.project;
+        let pusher = self.email(Role::Pusher);
+        let account = Resource::Account(project.clone(), pusher.clone());
+        if !pools.is_empty() {
+            let policy = match self.google.policy(&account).await {
+                Ok(policy) => policy,
+                Err(error) if error.is_not_found() => Default::default(),
+                Err(cause) => {
+                    let doing = format!("could not read the policy of `{pusher}`");
+                    return Err(SetupError::google(doing, cause));
+                }
+            };
+            for grant in policy.grants() {
+                let of_pool = |name: &str| grant.member.contains(&format!("/{name}/"));
+                if pools.iter().any(|(pool, _)| of_pool(&pool.name)) {
+                    let what = format!("{} on {pusher}", grant.role);
+                    let why = format!("of {}", grant.member);
+                    let work = Work::Policy(account.clone(), Change::Take, grant);
+                    plan.steps
+                        .push(Step::new(Verdict::Remove, what, why, Some(work)));
+                }
+            }
+        }
+        for (pool, providers) in pools {
+            let mut others = false;
+            for provider in providers.iter().filter(|provider| !provider.is_deleted()) {
+                let what = format!("provider {}", last_two(&provider.name));
+                if provider.is_ours() {
+                    let work = Work::DeleteProvider(provider.name.clone());
+                    plan.steps.push(Step::new(
+                        Verdict::Remove,
+                        what,
+                        "made by setup",
+                        Some(work),
+                    ));
+                } else {
+                    others = true;
+                    plan.steps.push(Step::new(
+                        Verdict::Keep,
+                        what,
+                        "setup did not make it",
+                        None,
+                    ));
+                }
+            }
+            let what = format!("workload identity pool {}", last(&pool.name));
+            plan.steps.push(if others {
+                Step::new(Verdict::Keep, what, "it has another's provider", None)
+            } else {
+                let work = Work::DeletePool(pool.name.clone());
+                Step::new(Verdict::Remove, what, "made by setup", Some(work))
+            });
+        }
+        Ok(())
+    }
+}
+
+fn is_repository(resource: &Resource) -> bool {
+    matches!(resource, Resource::Repository(_))
+}
+
+/// The roles that setup itself gives.
+fn is_setup_s(grant: &Grant, resource: &Resource) -> bool {
+    let role = grant.role.as_str();
+    match resource {
+        Resource::Repository(_) => [Role::Pusher, Role::Puller]
+            .map(names::repository_role)
+            .contains(&role),
+        Resource::Bucket(_) => [Role::Pusher, Role::Puller]
+            .map(super::storage::bucket_role)
+            .contains(&role),
+        Resource::Project(_) => role == super::storage::TEMPORARY_ROLE,
+        Resource::Account(..) => false,
+    }
+}
+
+fn short(resource: &Resource) -> String {
+    let name = resource.to_string();
+    match resource {
+        Resource::Repository(_) => last(&name).to_owned(),
+        _ => name,
+    }
+}
+
+fn last(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// `POOL/PROVIDER` out of a provider's whole name.
+fn last_two(name: &str) -> String {
+    let mut parts = name.rsplit('/');
+    let provider = parts.next().unwrap_or_default();
+    let pool = parts.nth(1).unwrap_or_default();
+    format!("{pool}/{provider}")
+}

@@ -1,0 +1,171 @@
+//! Which APIs the project has, and enabling those that are missing.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::plan::{Step, Verdict, Work};
+use super::{Setup, SetupError};
+use crate::commands::setup::request::Backend;
+use crate::google::{Api, Operation};
+
+/// The APIs, as far as they matter here.
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    /// The project's number, by which Google calls it.
+    pub(super) number: String,
+    enabled: BTreeSet<String>,
+}
+
+impl Services {
+    /// True where this API can be asked.
+    pub(super) fn has(&self, api: Api) -> bool {
+        self.enabled.contains(api.service())
+    }
+}
+
+#[derive(Deserialize)]
+struct Service {
+    name: String,
+    #[serde(default)]
+    state: String,
+}
+
+/// One of a batch that failed although the batch as a whole was done.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EnableFailure {
+    #[serde(default)]
+    service_id: String,
+    #[serde(default)]
+    error_message: String,
+}
+
+impl Setup<'_> {
+    /// The APIs that what was asked for needs, and why.
+    fn needed(&self, redirected: bool) -> Vec<(&'static str, &'static str)> {
+        let mut needed = match self.request.backend {
+            Backend::ArtifactRegistry => vec![(
+                Api::ArtifactRegistry.service(),
+                "the registry, `gcr.io` names too",
+            )],
+            // What is left over of the old registry needs no old registry.
+            Backend::Storage if redirected => vec![(Api::Storage.service(), "the buckets")],
+            Backend::Storage => vec![
+                ("containerregistry.googleapis.com", "the old registry"),
+                (Api::Storage.service(), "its buckets"),
+                (
+                    Api::IamCredentials.service(),
+                    "a token of the pusher for its first push",
+                ),
+            ],
+        };
+        needed.push((Api::Iam.service(), "accounts and their keys"));
+        needed.push((Api::ResourceManager.service(), "the project's policy"));
+        if !self.request.forges.is_empty() {
+            needed.push(("sts.googleapis.com", "a CI's identity buys a token"));
+            let acts = Api::IamCredentials.service();
+            if needed.iter().all(|(name, _)| *name != acts) {
+                needed.push((acts, "that token acts as the pusher"));
+            }
+        }
+        needed
+    }
+
+    /// Sees which APIs are on. Those that are will be waited for where they say that they are not:
+    /// what was enabled just now is not known everywhere.
+    pub(super) async fn services(&self) -> Result<Services, SetupError> {
+        let project = &self.request.project;
+        let mut url = Api::ServiceUsage.url(&format!("v1/projects/{project}/services:batchGet"));
+        let asked = self.needed(false).into_iter().map(|(name, _)| name);
+        // Whether these are on tells what can be seen, whatever is needed.
+        let seen = [Api::ArtifactRegistry, Api::Storage].map(Api::service);
+        let asked: BTreeSet<&str> = asked.chain(seen).collect();
+        for name in asked {
+            let name = format!("projects/{project}/services/{name}");
+            url.query_pairs_mut().append_pair("names", &name);
+        }
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            services: Vec<Service>,
+        }
+        let answer: Answer = self
+            .google
+            .get(url)
+            .await
+            .map_err(|cause| SetupError::project(project, cause))?;
+        let mut services = Services::default();
+        for service in answer.services {
+            // `projects/NUMBER/services/NAME`
+            let mut parts = service.name.split('/').skip(1);
+            services.number = parts.next().unwrap_or_default().to_owned();
+            let name = parts.nth(1).unwrap_or_default().to_owned();
+            if service.state == "ENABLED" {
+                self.google.expect(&name);
+                services.enabled.insert(name);
+            }
+        }
+        Ok(services)
+    }
+
+    /// The APIs as steps; where the project's `gcr.io` names lead to Artifact Registry, the old one
+    /// is not needed.
+    pub(super) fn plan_services(&self, services: &Services, redirected: bool) -> Vec<Step> {
+        let needed = self.needed(redirected).into_iter();
+        needed
+            .map(|(name, why)| {
+                let what = format!("API {name}");
+                if services.enabled.contains(name) {
+                    Step::present(what, why)
+                } else {
+                    let work = Work::Enable(name.to_owned());
+                    Step::new(Verdict::Create, what, why, Some(work))
+                }
+            })
+            .collect()
+    }
+
+    /// Enables APIs, all in one go.
+    pub(super) async fn enable(&self, names: &[String]) -> Result<(), SetupError> {
+        let project = &self.request.project;
+        let doing = || format!("could not enable {}", names.join(", "));
+        let (url, body) = match names {
+            [one] => {
+                let path = format!("v1/projects/{project}/services/{one}:enable");
+                (Api::ServiceUsage.url(&path), json!({}))
+            }
+            several => {
+                let path = format!("v1/projects/{project}/services:batchEnable");
+                let url = Api::ServiceUsage.url(&path);
+                (url, json!({"serviceIds": several}))
+            }
+        };
+        let begun: Operation = self
+            .google
+            .post(url.clone(), &body)
+            .await
+            .map_err(|cause| SetupError::google(doing(), cause))?;
+        let asked = (Method::POST, url);
+        let result = self.google.finish(Api::ServiceUsage, begun, asked).await;
+        let mut result = result.map_err(|cause| SetupError::google(doing(), cause))?;
+        let failures = result.get_mut("failures").map(Value::take);
+        let failures: Vec<EnableFailure> = failures
+            .and_then(|failures| serde_json::from_value(failures).ok())
+            .unwrap_or_default();
+        if !failures.is_empty() {
+            let failures = failures.into_iter();
+            return Err(SetupError::NotEnabled(
+                failures
+                    .map(|failure| (failure.service_id, failure.error_message))
+                    .collect(),
+            ));
+        }
+        for name in names {
+            self.google.expect(name);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! The lines that go into a workflow or a job, as far as they follow from what was set up.
+
+use std::fmt::Write as _;
+
+use super::Setup;
+use super::forge::Trust;
+use super::services::Services;
+use crate::commands::setup::request::{ForgeKind, Role};
+use crate::oci::reference::HostKind;
+
+impl Setup<'_> {
+    /// What each repository's CI needs to push, ready to be pasted.
+    pub(super) fn lines_to_paste(&self, services: &Services, trusts: &[Trust]) -> String {
+        let mut text = String::new();
+        for trust in trusts {
+            let provider = format!(
+                "{}/providers/{}",
+                self.pool_name(services, &trust.pool.id),
+                trust.provider.id
+            );
+            let account = self.email(Role::Pusher);
+            let tag = self.example_tag();
+            let path = &trust.forge.path;
+            let lines = match &trust.forge.kind {
+                ForgeKind::GitHub => format!(
+                    "\
+For a workflow of {path}:
+
+    permissions:
+      contents: read
+      id-token: write
+    steps:
+      - uses: gcr-push/gcr-push@v0
+        with:
+          image: docker-archive:image.tar
+          tags: {tag}
+          workload_identity_provider: {provider}
+          service_account: {account}
+"
+                ),
+                ForgeKind::GitLab(_) => format!(
+                    "\
+For a job of {path}:
+
+    push:
+      image: ghcr.io/gcr-push/gcr-push:0
+      id_tokens:
+        GCR_PUSH_OIDC_TOKEN:
+          aud: https://iam.googleapis.com/{provider}
+      variables:
+        GCR_PUSH_IMAGE: docker-archive:image.tar
+        GCR_PUSH_TAGS: {tag}
+        GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER: {provider}
+        GCR_PUSH_SERVICE_ACCOUNT: {account}
+      script: gcr-push
+"
+                ),
+            };
+            // A text of our own never fails to be written to.
+            let _ = write!(text, "\n{lines}");
+        }
+        text
+    }
+
+    /// A destination in the first of the repositories.
+    fn example_tag(&self) -> String {
+        // A project of a domain, `example.com:acme`, is written with a slash in a path.
+        let project = self.request.project.replacen(':', "/", 1);
+        match self.request.registries.first() {
+            Some(registry) => match registry.host.kind() {
+                HostKind::ArtifactRegistry { .. } => {
+                    format!(
+                        "{}/{project}/{}/NAME:TAG",
+                        registry.host, registry.repository
+                    )
+                }
+                HostKind::Gcr { .. } | HostKind::Other => {
+                    format!("{}/{project}/NAME:TAG", registry.host)
+                }
+            },
+            None => "NAME:TAG".to_owned(),
+        }
+    }
+}
