@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction};
 
-use crate::config::nearest::nearest;
 use crate::config::values::any_of;
 use crate::config::{Command, VARIABLES};
+use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::{ExitCode, Hint};
 

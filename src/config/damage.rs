@@ -3,7 +3,7 @@
 //! for the name of a variable that nothing replaced.
 
 use super::document::{looks_like_a_path, text_of};
-use super::values::base64;
+use crate::diagnostics::sanitize::base64;
 
 /// What is wrong with a text, and the fix where there is one.
 #[derive(Debug, PartialEq, Eq)]

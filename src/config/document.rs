@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::fault::Faults;
 use super::paths::Paths;
-use super::values::base64;
+use crate::diagnostics::sanitize::base64;
 
 /// A JSON document that a variable gave, in whichever form.
 pub(super) struct Document {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use super::inputs::VARIABLES;
 use super::paths::PathFault;
-use super::values::{base64, boolean};
+use super::values::boolean;
+use crate::diagnostics::sanitize::base64;
 use crate::diagnostics::sanitize::looks_secret;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::{ExitCode, Hint};

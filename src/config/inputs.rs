@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::document::{decoded, looks_like_a_path};
 use super::fault::Faults;
-use super::nearest::nearest;
+use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::looks_secret;
 
 /// What a variable is about, in the order of `--help`.

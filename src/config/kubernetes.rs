@@ -7,7 +7,7 @@ use super::document::{looks_like_a_path, read_text};
 use super::fault::Faults;
 use super::inputs::Given;
 use super::paths::Paths;
-use super::values::base64;
+use crate::diagnostics::sanitize::base64;
 use crate::kubernetes::{Access, AccessError, POD_NAMESPACE, POD_TOKEN};
 
 const VARIABLE: &str = "kubeconfig";

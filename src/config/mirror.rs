@@ -8,10 +8,10 @@ use std::io;
 
 use super::fault::Faults;
 use super::inputs::Given;
-use super::nearest::nearest;
 use super::paths::Paths;
 use crate::commands::mirror::{Home, MirrorRequest};
 use crate::config::targets::read_only;
+use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::{Reference, ReferenceError, without_logins};
 use entry::entry;

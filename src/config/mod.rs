@@ -20,7 +20,6 @@ mod keyless;
 mod kubernetes;
 mod logins;
 mod mirror;
-pub(crate) mod nearest;
 mod network;
 mod object_names;
 mod parse;

@@ -10,7 +10,6 @@ use crate::push::compress::Method;
 
 use super::fault::{ConfigError, Faults};
 use super::inputs::{self, Given};
-use super::nearest::nearest;
 use super::paths::{Files, Paths};
 use super::pull_secret::{Bearings, pull_secret};
 use super::setup::setup;
@@ -25,6 +24,7 @@ use crate::ci::Ci;
 use crate::ci::console::Console;
 use crate::commands::list::request::ListFormat;
 use crate::commands::session::MissingCredentials;
+use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::quoted;
 use crate::image::location::{ArchiveKind, ImageOrigin, ImageSource};
 use crate::oci::platform::Platforms;

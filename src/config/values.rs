@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use crate::diagnostics::sanitize::base64;
 use crate::diagnostics::sanitize::quoted;
 
 /// The items of a list: separated by newlines or commas, blanks trimmed, empty ones dropped, each
@@ -103,26 +104,6 @@ pub(crate) fn any_of(words: &[&str]) -> String {
             format!("{} or `{last}`", first.join(", "))
         }
     }
-}
-
-/// Base64 as people paste it: either alphabet, with or without padding, with line breaks.
-pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
-    const LENIENT: GeneralPurpose = GeneralPurpose::new(
-        &alphabet::STANDARD,
-        GeneralPurposeConfig::new()
-            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-            .with_decode_allow_trailing_bits(true),
-    );
-    let standard: String = text
-        .chars()
-        .filter(|c| !c.is_ascii_whitespace())
-        .map(|c| match c {
-            '-' => '+',
-            '_' => '/',
-            other => other,
-        })
-        .collect();
-    LENIENT.decode(standard).ok()
 }
 
 #[cfg(test)]

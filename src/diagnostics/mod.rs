@@ -1,3 +1,4 @@
+pub mod nearest;
 pub mod render;
 pub mod sanitize;
 pub mod secret;

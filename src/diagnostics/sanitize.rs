@@ -1,5 +1,9 @@
-use crate::config::values::base64;
 use crate::oci::reference::without_login;
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::GeneralPurpose;
+use base64::engine::GeneralPurposeConfig;
 
 /// A value as a message may quote it: on one line, and not longer than a line.
 ///
@@ -59,4 +63,24 @@ pub fn harmless(text: &str) -> String {
 /// (<https://trojansource.codes>).
 pub(crate) fn turns_lines(character: char) -> bool {
     matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Base64 as people paste it: either alphabet, with or without padding, with line breaks.
+pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+            .with_decode_allow_trailing_bits(true),
+    );
+    let standard: String = text
+        .chars()
+        .filter(|c| !c.is_ascii_whitespace())
+        .map(|c| match c {
+            '-' => '+',
+            '_' => '/',
+            other => other,
+        })
+        .collect();
+    LENIENT.decode(standard).ok()
 }

@@ -10,8 +10,8 @@ use futures_util::stream;
 use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::ByteStream;
 use super::range::read_exact_at;
+use crate::oci::blob::ByteStream;
 use crate::oci::digest::{Digest, Hasher};
 
 /// How much is read at once by another thread: large enough that the hop to it does not count, small

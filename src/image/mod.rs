@@ -49,6 +49,7 @@ pub use tree::{Part, Smaller, Tree, attested};
 
 use crate::http::Network;
 use crate::image::location::{ArchiveKind, ImageSource};
+use crate::oci::blob::ByteStream;
 use crate::oci::digest::{Digest, Hasher};
 use crate::oci::manifest::{Descriptor, Manifest};
 use crate::oci::platform::Platforms;
@@ -61,9 +62,6 @@ use registry::Remote;
 
 /// How deep indexes may be nested. Docker nests one; nothing is known to nest more than two.
 pub const MAX_DEPTH: usize = 8;
-
-/// The bytes of a blob, in pieces, as they are read.
-pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
 
 /// What a source holds, once it has been opened and checked.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use crate::oci::manifest::{AnyManifest, Descriptor, Index};
 use crate::oci::platform::Platforms;
 
 /// Where companions are kept.
-pub(super) trait Shelf {
+pub(crate) trait Shelf {
     /// How messages call the image there.
     fn what(&self) -> &str;
 

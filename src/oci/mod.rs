@@ -1,5 +1,6 @@
 //!
 
+pub mod blob;
 pub mod config;
 pub mod digest;
 pub mod json;

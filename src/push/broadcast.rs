@@ -14,7 +14,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
-use crate::image::ByteStream;
+use crate::oci::blob::ByteStream;
 
 /// How many bytes a taker may be behind the read.
 const WINDOW: usize = 1024 * 1024;

@@ -7,11 +7,12 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use crate::ci::table::bytes;
-use crate::commands::push::table::{Arrival, Missed};
 use crate::diagnostics::render::causes;
 use crate::error::Error;
 use crate::image::{Source, Tree};
 use crate::push::destinations::Target;
+use crate::push::result::Fate;
+use crate::push::result::{Arrival, Missed};
 use crate::push::verify::Verify;
 use crate::push::verify::{self, Verified};
 use crate::push::{self, Destination, Holdings, Outcome, PushError, Pushed, Settings, Tally};
@@ -40,15 +41,6 @@ pub struct Arrived {
     pub notes: Vec<String>,
     /// Why the source itself could not be pushed anywhere.
     pub failure: Option<PushError>,
-}
-
-/// What became of one target.
-#[derive(Debug)]
-pub enum Fate {
-    /// The image is there.
-    Arrived(Arrival),
-    /// It is not; the error comes with the first of the targets that have it in common.
-    Missed(Missed, Option<Error>),
 }
 
 /// A target by its number, and the destination that it became, or why it did not.

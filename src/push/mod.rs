@@ -20,6 +20,7 @@ pub mod prepare;
 pub mod probe;
 pub mod publish;
 pub mod referrers_tag;
+pub mod result;
 mod reuse;
 pub mod selection;
 pub mod tag_log;

@@ -14,7 +14,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use super::{Registry, RegistryError};
 use crate::http::Drips;
-use crate::image::ByteStream;
+use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
 
 impl Registry {

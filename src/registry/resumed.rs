@@ -8,7 +8,7 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use reqwest::Method;
 
 use super::{Patience, Registry, RegistryError, Retryable as _};
-use crate::image::ByteStream;
+use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
 
 impl Registry {

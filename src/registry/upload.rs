@@ -20,7 +20,7 @@ use super::hints::host;
 use super::upload_progress::{Stall, Taken, UploadLimits, UploadProgress};
 use super::{Registry, RegistryError};
 use crate::http::{UploadError, has_login, redirect_target, send_upload_logged};
-use crate::image::ByteStream;
+use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
 
 /// How long the body of an upload is held back where uploads are known to be redirected, so that

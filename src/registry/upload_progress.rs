@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
-use crate::image::ByteStream;
+use crate::oci::blob::ByteStream;
 
 /// How many times `stall_timeout` one body may stand still while others to the same registry do not:
 /// on a line that is full, one connection may starve for long.

@@ -9,7 +9,8 @@ use std::path::Path;
 use crate::ci::table::bytes;
 use crate::commands::mirror::report::MirrorReport;
 use crate::commands::pull_secret::{HandedOut, utc};
-use crate::commands::push::table::{Arrival, Missed, Report, Status};
+use crate::commands::push::table::{Report, Status};
+use crate::push::result::{Arrival, Missed};
 
 /// The most that a step may write; one byte more, and the runner drops the whole summary.
 const LARGEST: u64 = 1024 * 1024;

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::Outcome;
-use crate::commands::push::table::Missed;
 use crate::diagnostics::render::causes;
 use crate::error::Error;
 use crate::oci::digest::Digest;
@@ -11,6 +10,7 @@ use crate::oci::platform::Platforms;
 use crate::oci::reference::Reference;
 use crate::push::Settings;
 use crate::push::destinations::Target;
+use crate::push::result::Missed;
 
 /// One image: where it is read, where it goes, and why.
 #[derive(Clone, Debug)]

@@ -32,14 +32,15 @@ pub use plan::plan;
 pub use weigh::weigh;
 
 use crate::commands::pull_secret::PulledImage;
-use crate::commands::push::table::Arrival;
-use crate::commands::push::table::Missed;
 use crate::error::Error;
 use crate::image::{Content, Source};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference};
-use crate::push::job::{Bearer, Fate};
+use crate::push::job::Bearer;
+use crate::push::result::Arrival;
+use crate::push::result::Fate;
+use crate::push::result::Missed;
 use crate::push::verify::Verify;
 use crate::push::{Holdings, Settings};
 use crate::registry::pool::Registries;

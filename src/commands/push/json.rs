@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::table::{Arrival, Report, Status};
+use super::table::{Report, Status};
 use crate::commands::pull_secret::{HandedOut, utc};
 use crate::oci::digest::Digest;
+use crate::push::result::Arrival;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -120,7 +121,7 @@ pub(crate) fn text(document: &impl Serialize) -> String {
     text
 }
 
-fn missed(missed: &super::table::Missed) -> Missed<'_> {
+fn missed(missed: &crate::push::result::Missed) -> Missed<'_> {
     Missed {
         image: &missed.name,
         tags: &missed.tags,

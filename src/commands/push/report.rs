@@ -2,7 +2,7 @@
 //! and what a CI makes annotations, groups and summaries of.
 
 use crate::Report;
-use crate::commands::push::table::Arrival;
+use crate::push::result::Arrival;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! What a push hands to the next step or job, by name, whichever CI it is.
 
-use super::table::{Arrival, Missed, Report};
+use super::table::Report;
 use crate::push::Pushed;
+use crate::push::result::{Arrival, Missed};
 
 /// Names in lower case and values, in the order of the documentation. Of several lines are
 /// `references` and `failed` alone; none of a run that pushed nothing and did not try to.

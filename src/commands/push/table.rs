@@ -10,20 +10,11 @@ use crate::commands::pull_secret::HandedOut;
 use crate::commands::pull_secret::report::PullSecretTable;
 use crate::diagnostics::sanitize::harmless;
 use crate::error::Error;
-use crate::push::job::Fate;
+use crate::push::result::Arrival;
+use crate::push::result::Fate;
+use crate::push::result::Missed;
 use crate::push::verify::Verified;
 use crate::push::{Pushed, PushedTag};
-
-/// One destination that the image reached, and what the registry said afterwards.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// What was pushed.
-    pub pushed: Pushed,
-    /// What was checked; none when `verify` is `off`.
-    pub verified: Option<Verified>,
-    /// True where the push would not have failed without it.
-    pub best_effort: bool,
-}
 
 /// What came of an image at one destination, or at all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -43,42 +34,6 @@ pub enum Status {
     Partial,
     /// It is nowhere.
     Failed,
-}
-
-impl Arrival {
-    /// What came of it here, or in a dry run would.
-    pub fn status(&self) -> Status {
-        let tags = &self.pushed.tags;
-        if tags.is_empty() || tags.iter().any(|tag| tag.moved) {
-            Status::Pushed
-        } else if tags.iter().all(|tag| tag.kept.is_some()) {
-            Status::Kept
-        } else {
-            Status::Unchanged
-        }
-    }
-}
-
-/// One destination that the image did not reach.
-#[derive(Clone, Debug)]
-pub struct Missed {
-    /// `host/repository`.
-    pub name: String,
-    /// The tags that it was to get there.
-    pub tags: Vec<String>,
-    /// True where that fails nothing.
-    pub best_effort: bool,
-    /// Why, in one line.
-    pub why: String,
-}
-
-impl Missed {
-    fn word(&self) -> &'static str {
-        match self.best_effort {
-            true => "missed",
-            false => "failed",
-        }
-    }
 }
 
 /// The report of a push, as it is printed.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::error::{EngineError, io_error, nothing_came};
 use super::export::Export;
-use crate::config::nearest::nearest;
+use crate::diagnostics::nearest::nearest;
 use crate::http::Network;
 use crate::image::location::EngineAddress;
 use crate::image::names;
