@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::auth::AuthError;
-use crate::cli::CliError;
 use crate::commands::doctor::Finding;
 use crate::commands::interrupt::Stopped;
 use crate::commands::list::ListError;
@@ -19,6 +18,7 @@ use crate::commands::mirror::MirrorError;
 use crate::commands::pull_secret::PullSecretError;
 use crate::commands::setup::SetupError;
 use crate::config::ConfigError;
+use crate::config::cli::CliError;
 use crate::diagnostics::ExitCode;
 use crate::diagnostics::Hint;
 use crate::diagnostics::render::{chain, indented};

@@ -25,7 +25,6 @@
 
 pub mod auth;
 pub mod ci;
-pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod diagnostics;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use gcr_push::ci::console::Console;
 use gcr_push::ci::log;
-use gcr_push::cli::{self, Invocation};
 use gcr_push::commands::interrupt;
 use gcr_push::commands::push::report;
+use gcr_push::config::cli::{self, Invocation};
 use gcr_push::{Error, Failure, config};
 #[cfg(target_os = "linux")]
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};

@@ -1,9 +1,9 @@
 //! What helps where a Google host has no credential: it depends on who runs us.
 
 use super::console::ci;
-use super::event;
-use super::inputs::Given;
+use super::github_event;
 use super::paths::Paths;
+use super::variables::Given;
 use crate::ci::Ci;
 
 const SKIP: &str = "for pull requests of forks, `missing_credentials: skip` checks the image and \
@@ -53,7 +53,7 @@ pub(super) fn missing_credential(given: &Given, paths: &Paths<'_>) -> Vec<String
         ),
     };
     let skips = given.inputs.missing_credentials.as_deref() == Some("skip");
-    let event = event::with_secrets(given, paths).filter(|_| skips);
+    let event = github_event::with_secrets(given, paths).filter(|_| skips);
     let not_here = event.map(|event| {
         format!(
             "`missing_credentials: skip` is for runs that get no secrets, as those for pull \

@@ -1,11 +1,11 @@
 //! How a pull secret goes into a cluster, as it is asked for.
 
 use super::fault::Faults;
-use super::inputs::Given;
 use super::kubernetes;
-use super::object_names::check_subdomain;
+use super::kubernetes_names::check_subdomain;
 use super::paths::Paths;
 use super::values::{boolean, list};
+use super::variables::Given;
 use crate::commands::pull_secret::request::ApplyRequest;
 use crate::diagnostics::sanitize::quoted;
 use crate::kubernetes::Access;

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::fault::Faults;
-use super::inputs::{self, Given};
 use super::paths::{Files, Paths};
 use super::values::word;
+use super::variables::{self, Given};
 use crate::ci::console::Console;
 use crate::ci::{Ci, LogFormat};
 
@@ -29,7 +29,7 @@ pub fn console(
             no_color = !value.is_empty();
         }
     });
-    let given = inputs::read(environment, &mut Faults::default());
+    let given = variables::read(environment, &mut Faults::default());
     let mut console = of(&given, &Paths::new(&given, files));
     console.level = level;
     console.no_color = no_color;

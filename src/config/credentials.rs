@@ -3,9 +3,9 @@
 use super::damage::{self, Damage, damage, is_placeholder};
 use super::document::{Document, document, looks_like_a_path};
 use super::fault::Faults;
-use super::inputs::Given;
-use super::keyless;
 use super::paths::Paths;
+use super::variables::Given;
+use super::workload_identity;
 use crate::auth::credential_file::{self, FileError};
 use crate::auth::google::key::{KeyError, ServiceAccountKey};
 use crate::auth::{GoogleCredential, Origin};
@@ -29,7 +29,7 @@ pub(super) fn google(
         .access_token
         .as_deref()
         .and_then(|token| faults.take("access_token", check_token(token)));
-    let keyless = keyless::workload_identity(given, missing, paths, faults);
+    let keyless = workload_identity::workload_identity(given, missing, paths, faults);
     let ways = [
         ("credentials_json", inputs.credentials_json.is_some(), file),
         (
@@ -38,7 +38,7 @@ pub(super) fn google(
             token.map(GoogleCredential::AccessToken),
         ),
         (
-            keyless::PROVIDER,
+            workload_identity::PROVIDER,
             inputs.workload_identity_provider.is_some(),
             keyless.map(|account| GoogleCredential::External(Box::new(account))),
         ),

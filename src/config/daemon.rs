@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::fault::Faults;
-use super::inputs::Given;
+use super::variables::Given;
 use crate::diagnostics::sanitize::quoted;
 use crate::image::location::DaemonImage;
 use crate::image::location::EngineAddress;

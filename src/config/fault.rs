@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::inputs::VARIABLES;
 use super::paths::PathFault;
 use super::values::boolean;
+use super::variables::VARIABLES;
 use crate::diagnostics::sanitize::base64;
 use crate::diagnostics::sanitize::looks_secret;
 use crate::diagnostics::sanitize::quoted;

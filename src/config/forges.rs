@@ -1,7 +1,7 @@
 //! The repositories of GitHub and GitLab that may push without a key: their names, and their numbers
 //! as far as they are told.
 
-use super::inputs::Given;
+use super::variables::Given;
 use crate::commands::setup::request::Forge;
 use crate::commands::setup::request::ForgeIds;
 use crate::commands::setup::request::ForgeKind;

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::daemon;
 use super::fault::Faults;
-use super::inputs::Given;
 use super::paths::Paths;
+use super::variables::Given;
 use crate::diagnostics::sanitize::quoted;
 use crate::image::location::ArchiveKind;
 use crate::image::location::DaemonImage;

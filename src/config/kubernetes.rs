@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::document::{looks_like_a_path, read_text};
 use super::fault::Faults;
-use super::inputs::Given;
 use super::paths::Paths;
+use super::variables::Given;
 use crate::diagnostics::sanitize::base64;
 use crate::kubernetes::{Access, AccessError, POD_NAMESPACE, POD_TOKEN};
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::document::{decoded, document, looks_like_a_path, read_text};
 use super::fault::Faults;
-use super::inputs::Given;
 use super::paths::Paths;
+use super::variables::Given;
 use crate::auth::docker_config::{DockerConfig, DockerConfigError};
 use crate::auth::logins::{HOME_FILE, Login, Logins, PasswordKind};
 use crate::diagnostics::sanitize::quoted;

@@ -2,13 +2,13 @@
 
 mod entry;
 mod file;
-mod part;
+pub mod shard;
 
 use std::io;
 
 use super::fault::Faults;
-use super::inputs::Given;
 use super::paths::Paths;
+use super::variables::Given;
 use crate::commands::mirror::{Home, MirrorRequest};
 use crate::config::targets::read_only;
 use crate::diagnostics::nearest::nearest;
@@ -26,7 +26,7 @@ pub(super) fn mirror(
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<MirrorRequest> {
-    let (shard, plan_file) = part::part(given, paths, faults);
+    let (shard, plan_file) = shard::part(given, paths, faults);
     let name = given.inputs.config.as_deref().unwrap_or(DEFAULT_FILE);
     let path = faults.take_path(VARIABLE, name, paths.input(name))?;
     let text = match paths.files().read(&path) {

@@ -1,8 +1,9 @@
 //! From text to a checked request: the only place that knows variables, and the last that parses.
 
+pub mod adc;
 mod advice;
-mod ambient;
 mod apply;
+pub mod cli;
 mod command;
 pub mod console;
 mod credentials;
@@ -11,17 +12,16 @@ mod damage;
 pub mod defaults;
 mod destinations;
 mod document;
-mod event;
 pub(crate) mod fault;
 mod forges;
+pub mod github_event;
+pub mod help;
 mod image;
-mod inputs;
-mod keyless;
 mod kubernetes;
+pub mod kubernetes_names;
 mod logins;
 mod mirror;
 mod network;
-mod object_names;
 mod parse;
 mod paths;
 pub mod pull_secret;
@@ -30,6 +30,8 @@ mod targets;
 #[cfg(test)]
 mod tests;
 pub(crate) mod values;
+pub mod variables;
+pub mod workload_identity;
 
 use crate::ImageOrigin;
 use crate::ci::console::Console;
@@ -59,9 +61,9 @@ use crate::push::verify::Verify;
 pub use command::{Command, UnknownCommand};
 pub use console::console;
 pub use fault::ConfigError;
-pub use inputs::{Group, VARIABLES, Variable};
 pub use parse::request;
 pub use paths::{Disk, Files};
+pub use variables::{Group, VARIABLES, Variable};
 
 /// What the process was asked to do, complete and free of contradictions: nothing is left to
 /// parse, and nothing below reads the environment.

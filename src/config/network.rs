@@ -8,9 +8,9 @@ use std::time::Duration;
 use hyper_util::client::proxy::matcher::Matcher;
 
 use super::fault::Faults;
-use super::inputs::Given;
 use super::paths::Paths;
 use super::values::{duration, list, number};
+use super::variables::Given;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
 use crate::http::{Certificates, ClientIdentity, IdentityError, Network, Paces, Proxies};

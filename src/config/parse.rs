@@ -9,13 +9,13 @@ use crate::oci::platform::PlatformError;
 use crate::push::compress::Method;
 
 use super::fault::{ConfigError, Faults};
-use super::inputs::{self, Given};
 use super::paths::{Files, Paths};
 use super::pull_secret::{Bearings, pull_secret};
 use super::setup::setup;
 use super::values::{any_of, list, number, word};
+use super::variables::{self, Given};
 use super::{
-    Command, Request, advice, ambient, console, credentials, defaults, event, image, logins,
+    Command, Request, adc, advice, console, credentials, defaults, github_event, image, logins,
     mirror, network, targets,
 };
 use crate::auth::SignIn;
@@ -48,7 +48,7 @@ pub fn request(
     files: &dyn Files,
 ) -> Result<Request, ConfigError> {
     let mut faults = Faults::default();
-    let given = inputs::read(environment, &mut faults);
+    let given = variables::read(environment, &mut faults);
     let paths = Paths::new(&given, files);
     let ci = console::ci(&given);
     credentials::take_into_custody(&given, &paths);
@@ -69,7 +69,7 @@ pub fn request(
     let advice = advice::missing_credential(&given, &paths);
     let missing_credentials = match missing_credentials(&given, &mut faults) {
         // There, a secret that is missing is a mistake.
-        MissingCredentials::Skip if event::with_secrets(&given, &paths).is_some() => {
+        MissingCredentials::Skip if github_event::with_secrets(&given, &paths).is_some() => {
             MissingCredentials::Fail
         }
         asked => asked,
@@ -77,7 +77,7 @@ pub fn request(
     let mut google = credentials::google(&given, missing_credentials, &paths, &mut faults);
     let mut unread = Vec::new();
     if !credentials::is_given(&given) {
-        match ambient::google(&given, &paths) {
+        match adc::google(&given, &paths) {
             Ok(found) => google = found,
             Err(faults) => unread = faults,
         }

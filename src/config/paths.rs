@@ -8,7 +8,7 @@
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
-use super::inputs::Given;
+use super::variables::Given;
 
 /// The files that variables name, so that tests need none.
 pub trait Files {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use super::apply::{apply_request, without_apply};
 use super::fault::Faults;
-use super::inputs::Given;
-use super::object_names::{check_label, check_label_key, check_label_value, check_subdomain};
+use super::kubernetes_names::{check_label, check_label_key, check_label_value, check_subdomain};
 use super::paths::Paths;
 use super::values::{boolean, list, word};
+use super::variables::Given;
 use super::{Command, Endpoint, credentials};
 use crate::auth::GoogleCredential;
 use crate::auth::google::key::ServiceAccountKey;

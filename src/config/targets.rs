@@ -1,8 +1,8 @@
 //! Destinations: full references, and tags under a repository that is put together from its parts.
 
 use super::fault::Faults;
-use super::inputs::{Given, PROJECT};
 use super::values::list;
+use super::variables::{Given, PROJECT};
 use super::{Command, defaults};
 use crate::auth::{GoogleCredential, Origin};
 use crate::commands::list::request::Listing;

@@ -6,9 +6,9 @@ use crate::commands::mirror::PlanFile;
 use crate::commands::mirror::shard::Shard;
 use crate::commands::mirror::shares::Shares;
 use crate::config::fault::Faults;
-use crate::config::inputs::Given;
 use crate::config::paths::Paths;
 use crate::config::values::boolean;
+use crate::config::variables::Given;
 use crate::diagnostics::sanitize::quoted;
 
 const SHARD: &str = "shard";

@@ -1,10 +1,10 @@
 //! Workload identity: a provider of Google's, and the OIDC token of the CI that it vouches for.
 
 use super::document::looks_like_a_path;
-use super::event;
 use super::fault::Faults;
-use super::inputs::Given;
+use super::github_event;
 use super::paths::Paths;
+use super::variables::Given;
 use crate::auth::google::federation::ExternalAccount;
 use crate::auth::google::impersonation::{Impersonation, is_account};
 use crate::auth::subject::{Format, SubjectSource};
@@ -43,7 +43,7 @@ pub(super) fn workload_identity(
     let is_without_token = inputs.oidc_token.is_none() && given.ambient(REQUEST_URL).is_none();
     if missing == MissingCredentials::Skip
         && is_without_token
-        && event::has_no_secrets(given, paths)
+        && github_event::has_no_secrets(given, paths)
     {
         return None;
     }

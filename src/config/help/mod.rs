@@ -9,7 +9,7 @@ use crate::diagnostics::ExitCode;
 const WIDTH: usize = 100;
 
 /// What each command word does.
-pub(super) fn commands() -> String {
+pub(crate) fn commands() -> String {
     let mut text = "Commands:\n".to_owned();
     for command in Command::ALL {
         entry(&mut text, command.word(), 13, command.meaning());
@@ -18,7 +18,7 @@ pub(super) fn commands() -> String {
 }
 
 /// The table of variables, group by group.
-pub(super) fn variables() -> String {
+pub(crate) fn variables() -> String {
     let mut text = String::new();
     paragraph(
         &mut text,
@@ -44,7 +44,7 @@ pub(super) fn variables() -> String {
 }
 
 /// What the process exits with.
-pub(super) fn exit_codes() -> String {
+pub(crate) fn exit_codes() -> String {
     let mut text = "\nExit codes:\n".to_owned();
     for (code, meaning) in [
         (ExitCode::Done, "done"),
@@ -59,7 +59,7 @@ pub(super) fn exit_codes() -> String {
 }
 
 /// Commands to copy.
-pub(super) fn examples() -> String {
+pub(crate) fn examples() -> String {
     let mut text = "\nExamples:\n".to_owned();
     for (what, command) in [
         (

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::console::ci;
-use super::inputs::Given;
 use super::paths::Paths;
+use super::variables::Given;
 use crate::ci::Ci;
 
 /// What the run was started by, where runs of that kind get their secrets; none where they do not,

@@ -1,10 +1,10 @@
 use std::ffi::OsString;
 
-use crate::cli::Invocation;
-use crate::cli::help::*;
+use crate::config::cli::Invocation;
+use crate::config::help::*;
 
 fn help() -> String {
-    match crate::cli::parse(["gcr-push", "--help"].map(OsString::from)) {
+    match crate::config::cli::parse(["gcr-push", "--help"].map(OsString::from)) {
         Ok(Invocation::Print(text)) => text.replace(env!("CARGO_PKG_VERSION"), "VERSION"),
         other => panic!("no help: {other:?}"),
     }

@@ -1,7 +1,5 @@
 //! The command line: one optional word, `--help` and `--version`; everything else is environment.
 
-mod help;
-
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -109,12 +107,16 @@ fn command_line() -> clap::Command {
             "{name} {version}\n{about}.\n\n{usage-heading} {usage}\n\n\
              {before-help}Options:\n{options}{after-help}",
         )
-        .before_help(help::commands().trim_end().to_owned())
+        .before_help(crate::config::help::commands().trim_end().to_owned())
         .after_help(
-            [help::variables(), help::exit_codes(), help::examples()]
-                .concat()
-                .trim_end()
-                .to_owned(),
+            [
+                crate::config::help::variables(),
+                crate::config::help::exit_codes(),
+                crate::config::help::examples(),
+            ]
+            .concat()
+            .trim_end()
+            .to_owned(),
         )
         .disable_help_flag(true)
         .disable_version_flag(true)
