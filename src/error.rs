@@ -11,16 +11,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::auth::AuthError;
-use crate::commands::doctor::Finding;
-use crate::commands::interrupt::Stopped;
+use crate::commands::doctor::Problem;
+use crate::commands::interrupt::Interrupted;
 use crate::commands::list::ListError;
 use crate::commands::mirror::MirrorError;
 use crate::commands::pull_secret::PullSecretError;
 use crate::commands::setup::SetupError;
 use crate::config::ConfigError;
 use crate::config::cli::CliError;
+use crate::diagnostics::Diagnostic;
 use crate::diagnostics::ExitCode;
-use crate::diagnostics::Hint;
 use crate::diagnostics::render::{chain, indented};
 use crate::image::SourceError;
 use crate::oci::reference::{Endpoint, ReferenceError};
@@ -60,7 +60,7 @@ pub enum Error {
     SignIn(Endpoint, #[source] RegistryError),
     /// An examination found something wrong.
     #[error(transparent)]
-    Doctor(Box<Finding>),
+    Doctor(Box<Problem>),
     /// The image did not arrive.
     #[error(transparent)]
     Push(PushError),
@@ -95,7 +95,7 @@ pub enum Error {
     },
     /// It was ended before it was done.
     #[error(transparent)]
-    Stopped(Stopped),
+    Stopped(Interrupted),
     /// The system does not give the threads that the run needs.
     #[error("could not start")]
     Start(#[source] io::Error),
@@ -126,7 +126,7 @@ impl Error {
     }
 }
 
-impl Hint for Error {
+impl Diagnostic for Error {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Cli(error) => error.hints(),

@@ -39,7 +39,7 @@ pub mod properties;
 pub mod push;
 pub mod registry;
 
-use crate::commands::pull_secret::hand_out;
+use crate::commands::pull_secret::create_pull_secret;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,12 +48,12 @@ use auth::Credentials;
 use ci::console::Group;
 use ci::progress::Progress;
 use ci::progress_bars::Display;
-use commands::interrupt::{RunState, Stop, Stopped};
+use commands::interrupt::{Interrupted, RunState, Stop};
 use commands::list::ListOptions;
-use commands::mirror::Outcome;
+use commands::mirror::ImageOutcome;
 use commands::mirror::PlanFile;
 use commands::mirror::report::{MirrorReport, PlanReport};
-use commands::pull_secret::{HandedOut, PulledImage, Wanted, create, one_a_repository};
+use commands::pull_secret::{PullSecretInput, PullSecretResult, PulledImage, one_a_repository};
 use commands::push::table::Report;
 use commands::session::MissingCredentials;
 use config::{Command, Request};
@@ -63,10 +63,10 @@ use image::Source;
 use image::location::ImageOrigin;
 use oci::reference::Endpoint;
 use push::destinations;
-use push::job::Bearer;
+use push::job::PushJob;
 use push::verify::Verify;
-use push::{Journal, Settings, Turns};
-use registry::pool::Registries;
+use push::{Settings, TagLog, UploadSlots};
+use registry::pool::RegistryPool;
 
 /// Does what was asked for. `stdout` gets what was asked to be printed; talk goes to the log.
 ///
@@ -75,8 +75,8 @@ use registry::pool::Registries;
 /// Everything that went wrong, one error a destination where several were asked for; or what had
 /// become of the tags when a signal or `timeout` ended it.
 pub fn run(request: Request, mut stdout: impl Write + Send + 'static) -> Result<(), Failure> {
-    let (journal, state) = (Journal::default(), RunState::default());
-    let (timeout, own, own_state) = (request.timeout, journal.clone(), state.clone());
+    let (tag_log, state) = (TagLog::default(), RunState::default());
+    let (timeout, own, own_state) = (request.timeout, tag_log.clone(), state.clone());
     let work = move |stop: Stop| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -96,13 +96,13 @@ pub fn run(request: Request, mut stdout: impl Write + Send + 'static) -> Result<
     };
     match commands::interrupt::supervise(timeout, work).map_err(Error::Start)? {
         Ok(done) => done,
-        Err(cause) => Err(Error::Stopped(Stopped::new(cause, &journal, &state)).into()),
+        Err(cause) => Err(Error::Stopped(Interrupted::new(cause, &tag_log, &state)).into()),
     }
 }
 
 async fn act(
     request: &Request,
-    journal: &Journal,
+    tag_log: &TagLog,
     state: &RunState,
     stdout: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -114,8 +114,8 @@ async fn act(
         Command::Doctor => state.set("before anything was checked"),
     }
     match request.command {
-        Command::Push => push_image(request, journal, stdout).await,
-        Command::Mirror => mirror_images(request, journal, stdout).await,
+        Command::Push => push_image(request, tag_log, stdout).await,
+        Command::Mirror => mirror_images(request, tag_log, stdout).await,
         Command::List => list_images(request, state, stdout).await,
         Command::PullSecret => write_pull_secret(request, stdout).await,
         Command::Setup => set_up(request, state, stdout).await,
@@ -126,7 +126,7 @@ async fn act(
 /// Reads the image, pushes it everywhere, proves that it arrived, and reports.
 async fn push_image(
     request: &Request,
-    journal: &Journal,
+    tag_log: &TagLog,
     stdout: &mut dyn Write,
 ) -> Result<(), Failure> {
     if let Some(failure) = Failure::of(commands::push::report::check(request)) {
@@ -136,7 +136,7 @@ async fn push_image(
     let group = Group::open(request.console.log_format, "gcr_push", "Push the image");
     let image = request.image.as_ref().ok_or(Error::NoImage)?;
     let credentials = sign_in(request).await?;
-    let registries = Registries::new(&credentials, &request.network);
+    let registries = RegistryPool::new(&credentials, &request.network);
     let lacking = credentials.check(&request.destinations.required()).await;
     match (lacking, request.missing_credentials) {
         (Ok(()), _) => {}
@@ -144,31 +144,31 @@ async fn push_image(
             let source = open_source(image, &registries, request).await?;
             // What was not done stands outside of what a CI's log folds away.
             drop(group);
-            return commands::unsent::leave(&source, request, stdout).await;
+            return commands::unsent::validate_without_credentials(&source, request, stdout).await;
         }
         (Err(error), MissingCredentials::Fail) => return Err(Error::Auth(error).into()),
     }
     let source = open_source(image, &registries, request).await?;
     let targets = destinations::targets(&request.destinations, &source.image().names)
         .map_err(Error::Target)?;
-    let settings = settings(request, journal);
-    settings.journal.expect_all(&targets);
+    let settings = settings(request, tag_log);
+    settings.tag_log.expect_all(&targets);
     let display = Display::start(&settings.progress, &request.console);
-    let bearer = Bearer {
+    let job = PushJob {
         source: &source,
         registries: &registries,
         settings: &settings,
-        holdings: &Arc::default(),
+        locations: &Arc::default(),
         verify: if request.dry_run {
             Verify::Off
         } else {
             request.verify
         },
     };
-    let arrived = bearer.bring(&targets).await;
+    let arrived = job.run(&targets).await;
     drop(display);
 
-    let (mut report, mut errors) = Report::of(arrived.fates, arrived.notes);
+    let (mut report, mut errors) = Report::of(arrived.results, arrived.notes);
     report.dry_run = request.dry_run;
     errors.extend(arrived.failure.map(Error::Push));
     let is_nowhere = report.arrivals.is_empty() && !errors.is_empty();
@@ -195,13 +195,13 @@ async fn push_image(
     Failure::reported(errors, unwritten).map_or(Ok(()), Err)
 }
 
-fn settings(request: &Request, journal: &Journal) -> Settings {
+fn settings(request: &Request, tag_log: &TagLog) -> Settings {
     let progress = Progress::default();
     Settings {
         platforms: request.platforms.clone(),
         compression: request.compression,
         layer_reuse: request.layer_reuse,
-        turns: Arc::new(Turns::new(
+        slots: Arc::new(UploadSlots::new(
             push::open_files::bounded(request.concurrency),
             progress.clone(),
         )),
@@ -212,14 +212,14 @@ fn settings(request: &Request, journal: &Journal) -> Settings {
         patience: request.network.retry_timeout,
         temporary_directory: request.temporary_directory.clone(),
         progress,
-        journal: journal.clone(),
+        tag_log: tag_log.clone(),
     }
 }
 
 /// Plans, brings what is missing or differs, and reports a line an image.
 async fn mirror_images(
     request: &Request,
-    journal: &Journal,
+    tag_log: &TagLog,
     stdout: &mut dyn Write,
 ) -> Result<(), Failure> {
     let Some(asked) = &request.mirror else {
@@ -230,17 +230,17 @@ async fn mirror_images(
     }
     let group = Group::open(request.console.log_format, "gcr_push", "Mirror the images");
     let credentials = sign_in(request).await?;
-    let registries = Registries::new(&credentials, &request.network);
+    let registries = RegistryPool::new(&credentials, &request.network);
     let lacking = credentials.check(&asked.destinations()).await;
     match (lacking, request.missing_credentials) {
         (Ok(()), _) => {}
         (Err(_), MissingCredentials::Skip) => {
             drop(group);
-            return commands::unsent::leave_all(asked, request, stdout);
+            return commands::unsent::list_without_credentials(asked, request, stdout);
         }
         (Err(error), MissingCredentials::Fail) => return Err(Error::Auth(error).into()),
     }
-    let settings = settings(request, journal);
+    let settings = settings(request, tag_log);
     let (plan, mut errors) = commands::mirror::plan(asked, &registries, &settings).await?;
     if request.dry_run {
         errors.extend(commands::push::report::print(stdout, PlanReport(&plan)).err());
@@ -254,7 +254,7 @@ async fn mirror_images(
     tracing::info!("{plan}");
     let display = Display::start(&settings.progress, &request.console);
     let (outcomes, failures) =
-        commands::mirror::bring(plan, &registries, &settings, request.verify).await;
+        commands::mirror::copy_all(plan, &registries, &settings, request.verify).await;
     drop(display);
     errors.extend(failures);
     drop(group);
@@ -265,7 +265,7 @@ async fn mirror_images(
     };
     // A cluster is not told to pull what has not arrived.
     if errors.is_empty() {
-        let images = one_a_repository(outcomes.iter().flat_map(Outcome::pulled));
+        let images = one_a_repository(outcomes.iter().flat_map(ImageOutcome::pulled));
         let hosts = asked.destinations();
         match give_pull_secret(&hosts, &images, &credentials, request, stdout).await {
             Ok(handed_out) => report.pull_secret = handed_out,
@@ -280,7 +280,7 @@ async fn mirror_images(
 /// Opens the image, wherever it is.
 async fn open_source(
     image: &ImageOrigin,
-    registries: &Registries<'_>,
+    registries: &RegistryPool<'_>,
     request: &Request,
 ) -> Result<Source, Error> {
     let reference = match image {
@@ -315,7 +315,7 @@ async fn list_images(
         return Err(failure);
     }
     let credentials = sign_in(request).await?;
-    let registries = Registries::new(&credentials, &request.network);
+    let registries = RegistryPool::new(&credentials, &request.network);
     let (mut listed, mut errors) = (Vec::new(), Vec::new());
     let count = request.listings.len();
     for (number, listing) in request.listings.iter().enumerate() {
@@ -399,17 +399,17 @@ async fn give_pull_secret(
     credentials: &Credentials,
     request: &Request,
     stdout: &mut dyn Write,
-) -> Result<Option<HandedOut>, Vec<Error>> {
+) -> Result<Option<PullSecretResult>, Vec<Error>> {
     let Some(asked) = &request.pull_secret else {
         return Ok(None);
     };
-    let wanted = Wanted {
+    let wanted = PullSecretInput {
         asked,
         hosts,
         images,
         dry_run: request.dry_run,
     };
-    hand_out(wanted, credentials, &request.network, stdout)
+    create_pull_secret(wanted, credentials, &request.network, stdout)
         .await
         .map_err(|errors| errors.into_iter().map(Error::PullSecret).collect())
 }

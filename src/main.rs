@@ -23,7 +23,7 @@ fn main() -> ExitCode {
             // Whoever does not read it can still stop it.
             let limit = failure.is_of_stop().then_some(interrupt::GRACE);
             let _ = interrupt::supervise(limit, move |_| {
-                gcr_push::ci::console::tell(&failure, &console)
+                gcr_push::ci::console::print_failure(&failure, &console)
             });
             code.into()
         }

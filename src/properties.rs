@@ -10,7 +10,7 @@ use futures_util::TryStreamExt as _;
 
 use crate::config::{self, Files, VARIABLES};
 use crate::diagnostics::render::write_chain;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::image::{Content, Source};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
@@ -134,7 +134,7 @@ pub fn archive(bytes: &[u8]) {
 ///
 /// When it is.
 pub fn text(text: &str) {
-    let shown = harmless(text);
+    let shown = sanitize(text);
     assert!(!shown.contains(char::is_control), "{shown:?}");
     assert!(!shown.trim_start().starts_with("::"), "{shown:?}");
     assert!(!shown.contains("##["), "{shown:?}");

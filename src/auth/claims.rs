@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// What a token says, as far as advice depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claims {
+pub struct JwtClaims {
     /// Who gave it out.
     pub issuer: String,
     /// Whom it is about.
@@ -25,7 +25,7 @@ pub struct Claims {
     pub project_id: String,
 }
 
-impl Claims {
+impl JwtClaims {
     /// Reads them from a JWT.
     pub fn of(token: &str) -> Option<Self> {
         let claims = payload(token)?;

@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 
 use super::docker_config::DockerConfigError;
 use super::logins::{Login, PasswordKind};
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
 
@@ -136,7 +136,7 @@ impl HelperCall {
         }
         command.spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
-                DockerConfigError::Helper(self.host.clone(), harmless(&self.program))
+                DockerConfigError::Helper(self.host.clone(), sanitize(&self.program))
             }
             _ => self.failed(error),
         })
@@ -144,8 +144,8 @@ impl HelperCall {
 
     fn failed(&self, why: impl std::fmt::Display) -> DockerConfigError {
         DockerConfigError::HelperFailed {
-            helper: harmless(&self.program),
-            server: harmless(&self.server),
+            helper: sanitize(&self.program),
+            server: sanitize(&self.server),
             why: why.to_string(),
         }
     }

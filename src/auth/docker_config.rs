@@ -10,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
 use super::logins::PasswordKind;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::Secret;
 use crate::oci::json;
 use crate::oci::reference::Endpoint;
@@ -219,7 +219,7 @@ impl DockerConfig {
         let mut servers: Vec<_> = self.logins.keys().chain(self.helpers.keys()).collect();
         servers.sort();
         servers.dedup();
-        servers.into_iter().map(|server| harmless(server)).collect()
+        servers.into_iter().map(|server| sanitize(server)).collect()
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::claims::Claims;
+use super::claims::JwtClaims;
 use super::docker_config::DockerConfigError;
 use super::exchange::ExchangeError;
 use super::refusal;
-use crate::diagnostics::sanitize::harmless;
-use crate::diagnostics::{ExitCode, Hint};
-use crate::http::{NetworkError, Trouble};
+use crate::diagnostics::sanitize::sanitize;
+use crate::diagnostics::{Diagnostic, ExitCode};
+use crate::http::{ConnectionFailure, NetworkError};
 use crate::oci::reference::Endpoint;
 
 /// Signing in failed.
@@ -34,7 +34,7 @@ pub enum AuthError {
     #[error("could not {step} {} {endpoint}", step.preposition())]
     Exchange {
         /// What was being done.
-        step: Step,
+        step: Operation,
         /// Where.
         endpoint: String,
         /// What the other side said.
@@ -68,7 +68,7 @@ pub enum AuthError {
 
 /// What was being done when an exchange failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Operation {
     /// A service account's key was to buy a token.
     Key(String),
     /// A person's refresh token was.
@@ -80,7 +80,7 @@ pub enum Step {
         /// The provider that vouches for it.
         audience: String,
         /// What the token says of itself.
-        claims: Box<Claims>,
+        claims: Box<JwtClaims>,
     },
     /// A service account was to be acted as.
     Impersonation {
@@ -93,11 +93,11 @@ pub enum Step {
     Metadata(String),
 }
 
-impl std::fmt::Display for Step {
+impl std::fmt::Display for Operation {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Key(account) | Self::Metadata(account) => {
-                write!(formatter, "get an access token for `{}`", harmless(account))
+                write!(formatter, "get an access token for `{}`", sanitize(account))
             }
             Self::User => formatter.write_str("get an access token for the user of the login"),
             Self::Subject => formatter.write_str("get an OIDC token"),
@@ -105,13 +105,13 @@ impl std::fmt::Display for Step {
                 formatter.write_str("trade the OIDC token for an access token")
             }
             Self::Impersonation { account, .. } => {
-                write!(formatter, "act as `{}`", harmless(account))
+                write!(formatter, "act as `{}`", sanitize(account))
             }
         }
     }
 }
 
-impl Step {
+impl Operation {
     fn preposition(&self) -> &'static str {
         match self {
             Self::Federation { .. } | Self::Impersonation { .. } => "at",
@@ -130,12 +130,12 @@ fn clock(at: SystemTime) -> String {
 
 impl AuthError {
     /// What a connection to where tokens are sold failed on, if it was that.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
+    pub(crate) fn trouble(&self) -> Option<ConnectionFailure> {
         match self {
             Self::Exchange {
                 cause: ExchangeError::Connection(cause),
                 ..
-            } => Some(Trouble::of(&**cause)),
+            } => Some(ConnectionFailure::of(&**cause)),
             _ => None,
         }
     }
@@ -151,7 +151,7 @@ impl AuthError {
             | Self::TokenExpired { .. }
             | Self::SubjectFile(..) => ExitCode::Denied,
             Self::Exchange { cause, .. } => match cause {
-                ExchangeError::Connection(cause) => Trouble::of(&**cause).exit_code(),
+                ExchangeError::Connection(cause) => ConnectionFailure::of(&**cause).exit_code(),
                 cause if cause.is_temporary() => ExitCode::Temporary,
                 _ => ExitCode::Denied,
             },
@@ -171,7 +171,7 @@ const OIDC_LIVES_LONGER: [&str; 2] = [
      token is asked for anew each time",
 ];
 
-impl Hint for AuthError {
+impl Diagnostic for AuthError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::NoToken => vec![
@@ -210,13 +210,13 @@ impl Hint for AuthError {
                     }
                 }
                 ExchangeError::Connection(cause) => {
-                    let trouble = Trouble::of(&**cause);
+                    let trouble = ConnectionFailure::of(&**cause);
                     vec![trouble.hint(host(endpoint))]
                 }
                 ExchangeError::TimedOut => {
                     vec!["the other side or the network stood still: try again".to_owned()]
                 }
-                ExchangeError::Status(_) if *step == Step::Subject => refusal::of_subject(),
+                ExchangeError::Status(_) if *step == Operation::Subject => refusal::of_subject(),
                 ExchangeError::Status(_) if !cause.is_temporary() => vec![format!(
                     "check that no proxy or firewall refuses `{}`: this is not how Google answers",
                     host(endpoint)

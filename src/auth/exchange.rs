@@ -31,13 +31,13 @@ const MAX_ANSWER: usize = 256 * 1024;
 
 /// The ways to a token endpoint.
 #[derive(Clone)]
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     http: reqwest::Client,
     neighbour: reqwest::Client,
 }
 
 /// A token that was just sold.
-pub(super) struct Issued {
+pub(crate) struct Issued {
     pub(super) secret: Secret,
     /// For how long it works, from now on; none where nobody said.
     pub(super) lifetime: Option<Duration>,
@@ -54,7 +54,7 @@ impl Exchange {
     pub(super) fn new(network: &Network) -> Result<Self, AuthError> {
         Ok(Self {
             http: network.exchange_client().map_err(AuthError::Network)?,
-            neighbour: network.neighbour_client().map_err(AuthError::Network)?,
+            neighbour: network.link_local_client().map_err(AuthError::Network)?,
         })
     }
 

@@ -3,19 +3,19 @@
 use std::fmt;
 
 use crate::diagnostics::render::shell_word;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 
 /// Whom the other side knows us as: what a refusal is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// Nobody in particular.
-    Nobody,
+    Anonymous,
     /// A user with a password, out of a variable.
-    User(String, &'static str),
+    Login(String, &'static str),
     /// Whoever the given access token belongs to.
-    TokenHolder,
+    AccessToken,
     /// A person with a Google account, whose address the login does not tell.
-    Person,
+    User,
     /// A service account, or a person by the address that Google tells of a token.
     Account(String),
     /// A machine's service account whose tokens may do less than its roles, and their scopes.
@@ -40,7 +40,7 @@ impl Identity {
                 Some(format!("serviceAccount:{account}"))
             }
             Self::Federated(member) => Some(member.clone()),
-            Self::Nobody | Self::User(..) | Self::TokenHolder | Self::Person => None,
+            Self::Anonymous | Self::Login(..) | Self::AccessToken | Self::User => None,
         }
     }
 }
@@ -55,7 +55,7 @@ impl Identity {
                 let depends = mapping.map_or(String::new(), |mapping| format!(", {mapping}"));
                 (member, depends)
             }
-            (Self::Person, None) => (
+            (Self::User, None) => (
                 "user:ACCOUNT".to_owned(),
                 ", where ACCOUNT is the address of whoever logged in".to_owned(),
             ),
@@ -74,7 +74,7 @@ impl Identity {
         if !is_limited(scopes, writes) {
             return None;
         }
-        let scopes: Vec<String> = scopes.iter().map(|scope| harmless(scope)).collect();
+        let scopes: Vec<String> = scopes.iter().map(|scope| sanitize(scope)).collect();
         Some(format!(
             "the tokens of `{account}` may do no more than the access scopes of this machine, {}: \
              have it run with `cloud-platform`, once it is stopped: `gcloud compute instances \
@@ -123,7 +123,7 @@ fn mapping(member: &str) -> Option<String> {
         "which takes effect only where the provider maps `{}`: `gcloud iam \
          workload-identity-pools providers list --workload-identity-pool={} --location=global \
          --project={} --format='value(name,attributeMapping)'` shows what it maps",
-        harmless(attribute),
+        sanitize(attribute),
         shell_word(pool),
         shell_word(project),
     ))
@@ -135,10 +135,10 @@ pub(super) const SETUP_POOL: &str = "gcr-push-";
 impl fmt::Display for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nobody => formatter.write_str("anonymously"),
-            Self::User(user, _) => write!(formatter, "as `{user}`"),
-            Self::TokenHolder => formatter.write_str("as the token's owner"),
-            Self::Person => formatter.write_str("as the person who logged in"),
+            Self::Anonymous => formatter.write_str("anonymously"),
+            Self::Login(user, _) => write!(formatter, "as `{user}`"),
+            Self::AccessToken => formatter.write_str("as the token's owner"),
+            Self::User => formatter.write_str("as the person who logged in"),
             Self::Account(account) | Self::LimitedAccount { account, .. } => {
                 write!(formatter, "as `{account}`")
             }

@@ -28,7 +28,7 @@ use tokio::sync::OnceCell;
 use crate::diagnostics::secret::Secret;
 use crate::http::Network;
 use crate::oci::reference::Endpoint;
-use crate::registry::once_map::OnceEach;
+use crate::registry::once_map::OnceMap;
 use credential_helper::HelperCall;
 use docker_config::DockerConfigError;
 use exchange::Exchange;
@@ -38,12 +38,12 @@ use google::key::ServiceAccountKey;
 use google::metadata::MetadataServer;
 use logins::{Found, HOME_FILE, Login, Logins, PasswordKind};
 
-pub use error::{AuthError, Step};
+pub use error::{AuthError, Operation};
 pub use exchange::ExchangeError;
 pub use google::user::AuthorizedUser;
 pub use identity::Identity;
 pub(crate) use refusal::service_controls;
-pub use token_source::{AccessToken, Tokens};
+pub use token_source::{AccessToken, TokenSource};
 
 /// The user name that Google's registries take an OAuth token under.
 /// <https://cloud.google.com/artifact-registry/docs/docker/authentication#token>
@@ -57,7 +57,7 @@ const KEY_FILE_USER: &str = "_json_key";
 #[derive(Clone, Debug)]
 pub struct SignIn {
     /// The one way to sign in to Google that was chosen; none where the machine itself may have one.
-    pub google: Option<(Origin, GoogleCredential)>,
+    pub google: Option<(CredentialSource, GoogleCredential)>,
     /// Logins for registries.
     pub logins: Logins,
     /// Where the machine's own account would be found.
@@ -87,7 +87,7 @@ pub enum GoogleCredential {
 
 /// Where a way to sign in was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum CredentialSource {
     /// In this variable.
     Variable(&'static str),
     /// In the file that gcloud leaves.
@@ -98,7 +98,7 @@ pub enum Origin {
     Setup,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for CredentialSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable(name) => write!(formatter, "`{name}`"),
@@ -111,15 +111,15 @@ impl fmt::Display for Origin {
 
 /// Every credential of a run, and the rule that says which host is shown which.
 pub struct Credentials {
-    google: Option<Arc<Tokens>>,
+    google: Option<Arc<TokenSource>>,
     logins: Logins,
     metadata: MetadataServer,
-    machine: OnceCell<Option<Arc<Tokens>>>,
+    machine: OnceCell<Option<Arc<TokenSource>>>,
     quota_project: Option<String>,
     exchange: Exchange,
     advice: Vec<String>,
     withheld: Vec<OsString>,
-    helpers: OnceEach<HelperCall, Result<Option<Login>, DockerConfigError>>,
+    helpers: OnceMap<HelperCall, Result<Option<Login>, DockerConfigError>>,
 }
 
 impl Credentials {
@@ -132,7 +132,7 @@ impl Credentials {
         let exchange = Exchange::new(network)?;
         let google = match sign_in.google {
             Some((origin, credential)) => {
-                let tokens = Tokens::new(origin, credential, exchange.clone()).await?;
+                let tokens = TokenSource::new(origin, credential, exchange.clone()).await?;
                 Some(Arc::new(tokens.counted_for(sign_in.quota_project.clone())))
             }
             None => None,
@@ -146,7 +146,7 @@ impl Credentials {
             exchange,
             advice: sign_in.advice,
             withheld: sign_in.withheld,
-            helpers: OnceEach::default(),
+            helpers: OnceMap::default(),
         })
     }
 
@@ -155,7 +155,7 @@ impl Credentials {
     /// # Errors
     ///
     /// When the HTTP client cannot be built.
-    pub fn of_google(tokens: Arc<Tokens>, network: &Network) -> Result<Self, AuthError> {
+    pub fn of_google(tokens: Arc<TokenSource>, network: &Network) -> Result<Self, AuthError> {
         Ok(Self {
             google: Some(tokens),
             logins: Logins::default(),
@@ -165,7 +165,7 @@ impl Credentials {
             exchange: Exchange::new(network)?,
             advice: Vec::new(),
             withheld: Vec::new(),
-            helpers: OnceEach::default(),
+            helpers: OnceMap::default(),
         })
     }
 
@@ -315,10 +315,10 @@ impl Credentials {
     }
 
     /// The machine's own account, which is looked for once.
-    async fn of_machine(&self) -> Option<Arc<Tokens>> {
+    async fn of_machine(&self) -> Option<Arc<TokenSource>> {
         let found = self.machine.get_or_init(|| async {
             let machine = Box::pin(self.metadata.machine(&self.exchange)).await?;
-            let tokens = Tokens::of_machine(machine, self.exchange.clone());
+            let tokens = TokenSource::of_machine(machine, self.exchange.clone());
             Some(Arc::new(tokens.counted_for(self.quota_project.clone())))
         });
         found.await.clone()
@@ -335,23 +335,23 @@ pub enum Credential {
     /// Logins for paths, best first: each repository is shown the first that covers it, or nothing.
     Paths(Arc<Vec<Login>>),
     /// A token of Google's, fresh whenever it is asked for.
-    Tokens(Arc<Tokens>),
+    Tokens(Arc<TokenSource>),
     /// What a cluster is given, as it is: nothing of it is ever renewed.
-    Given(Box<Given>),
+    Given(Box<StaticCredential>),
 }
 
 /// A login that is handed on, and whose it is.
 #[derive(Clone)]
-pub struct Given {
-    shown: Shown,
+pub struct StaticCredential {
+    shown: BasicAuth,
     identity: Identity,
 }
 
-impl Given {
+impl StaticCredential {
     /// A whole key file.
     pub fn key_file(key: &ServiceAccountKey) -> Self {
         Self {
-            shown: Shown {
+            shown: BasicAuth {
                 user: KEY_FILE_USER.to_owned(),
                 password: key.json().clone(),
                 kind: PasswordKind::Password,
@@ -370,14 +370,14 @@ impl Given {
     }
 
     /// User and password.
-    pub fn shown(&self) -> &Shown {
+    pub fn shown(&self) -> &BasicAuth {
         &self.shown
     }
 }
 
 /// User and password as a registry is shown them.
 #[derive(Clone)]
-pub struct Shown {
+pub struct BasicAuth {
     /// The user name.
     pub user: String,
     /// The password.
@@ -445,12 +445,12 @@ impl Credential {
     ///
     /// When a key cannot sign or the HTTP client cannot be built.
     pub async fn of(
-        origin: Origin,
+        origin: CredentialSource,
         credential: GoogleCredential,
         network: &Network,
     ) -> Result<Self, AuthError> {
         let exchange = Exchange::new(network)?;
-        let tokens = Tokens::new(origin, credential, exchange).await?;
+        let tokens = TokenSource::new(origin, credential, exchange).await?;
         Ok(Self::Tokens(Arc::new(tokens)))
     }
 
@@ -459,10 +459,10 @@ impl Credential {
     /// # Errors
     ///
     /// When a token has to be bought and is not sold.
-    pub async fn basic(&self) -> Result<Option<Shown>, AuthError> {
+    pub async fn basic(&self) -> Result<Option<BasicAuth>, AuthError> {
         Ok(match self {
             Self::Anonymous | Self::Paths(_) => None,
-            Self::Login(login) => Some(Shown {
+            Self::Login(login) => Some(BasicAuth {
                 user: login.user.clone(),
                 password: login.password.clone(),
                 kind: login.kind,
@@ -479,10 +479,10 @@ impl Credential {
     /// # Errors
     ///
     /// When the token is not sold.
-    pub async fn renewed(&self, refused: &Secret) -> Result<Option<Shown>, AuthError> {
+    pub async fn renewed(&self, refused: &Secret) -> Result<Option<BasicAuth>, AuthError> {
         Ok(match self {
             Self::Anonymous | Self::Login(_) | Self::Paths(_) | Self::Given(_) => None,
-            Self::Tokens(tokens) => tokens.token_after(refused).await?.map(Shown::from),
+            Self::Tokens(tokens) => tokens.replace_rejected(refused).await?.map(BasicAuth::from),
         })
     }
 
@@ -497,15 +497,15 @@ impl Credential {
     /// Whom the other side knows us as.
     pub fn identity(&self) -> Identity {
         match self {
-            Self::Anonymous | Self::Paths(_) => Identity::Nobody,
-            Self::Login(login) => Identity::User(login.user.clone(), login.origin),
+            Self::Anonymous | Self::Paths(_) => Identity::Anonymous,
+            Self::Login(login) => Identity::Login(login.user.clone(), login.origin),
             Self::Tokens(tokens) => tokens.identity(),
             Self::Given(given) => given.identity.clone(),
         }
     }
 }
 
-impl From<AccessToken> for Shown {
+impl From<AccessToken> for BasicAuth {
     fn from(token: AccessToken) -> Self {
         Self {
             user: TOKEN_USER.to_owned(),
@@ -527,7 +527,12 @@ impl fmt::Display for Credential {
             Self::Anonymous | Self::Paths(_) => Ok(()),
             Self::Login(login) => write!(formatter, ", by `{}`", login.origin),
             Self::Tokens(tokens) => {
-                write!(formatter, ", by {} of {}", tokens.means(), tokens.origin())
+                write!(
+                    formatter,
+                    ", by {} of {}",
+                    tokens.describe(),
+                    tokens.origin()
+                )
             }
             Self::Given(_) => formatter.write_str(", by what the pull secret holds"),
         }

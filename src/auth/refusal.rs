@@ -1,30 +1,30 @@
 //! What Google's few sentences about a refused sign-in mean, as far as they are known from its
 //! documents and from reports, each with the command or the setting that mends it.
 
-use super::claims::Claims;
-use super::error::Step;
+use super::claims::JwtClaims;
+use super::error::Operation;
 use super::google::quota;
 use super::identity::Identity;
 use super::refused::Refused;
 use crate::diagnostics::render::shell_word;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 
 /// The advice for a refusal, most useful first; none where the sentence is not known.
-pub(super) fn hints(step: &Step, refused: &Refused) -> Vec<String> {
+pub(super) fn hints(step: &Operation, refused: &Refused) -> Vec<String> {
     let general = service_controls(&refused.description)
         .or_else(|| quota::hint(&refused.description, refused.reason.as_deref()));
     if let Some(hint) = general {
         return vec![hint];
     }
     match step {
-        Step::Key(account) => of_key(account, refused),
-        Step::User => of_user(refused),
-        Step::Subject => of_subject(),
-        Step::Federation { audience, claims } => of_federation(audience, claims, refused),
-        Step::Impersonation { account, member } => {
+        Operation::Key(account) => of_key(account, refused),
+        Operation::User => of_user(refused),
+        Operation::Subject => of_subject(),
+        Operation::Federation { audience, claims } => of_federation(audience, claims, refused),
+        Operation::Impersonation { account, member } => {
             of_impersonation(account, member.as_deref(), refused)
         }
-        Step::Metadata(account) => of_metadata(account, refused),
+        Operation::Metadata(account) => of_metadata(account, refused),
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn of_subject() -> Vec<String> {
     ]
 }
 
-fn of_federation(audience: &str, claims: &Claims, refused: &Refused) -> Vec<String> {
+fn of_federation(audience: &str, claims: &JwtClaims, refused: &Refused) -> Vec<String> {
     let provider = Provider::of(audience);
     let says = |words: &str| refused.says(words);
     if let Some(enable) = refused.enable() {
@@ -172,10 +172,10 @@ fn is_about_the_issuers_keys(refused: &Refused) -> bool {
         .any(|word| text.contains(word))
 }
 
-fn issuer_not_reached(provider: &Provider, claims: &Claims) -> Vec<String> {
+fn issuer_not_reached(provider: &Provider, claims: &JwtClaims) -> Vec<String> {
     let (issuer, address) = match claims.issuer.as_str() {
         "" => ("the token's issuer".to_owned(), "its address".to_owned()),
-        issuer => (format!("`{}`", harmless(issuer)), harmless(issuer)),
+        issuer => (format!("`{}`", sanitize(issuer)), sanitize(issuer)),
     };
     vec![
         format!(
@@ -193,7 +193,12 @@ fn issuer_not_reached(provider: &Provider, claims: &Claims) -> Vec<String> {
 
 /// Either side can be changed: the token, unless it is made for this provider already, or what the
 /// provider takes.
-fn of_audience(audience: &str, provider: &Provider, claims: &Claims, refused: &Refused) -> String {
+fn of_audience(
+    audience: &str,
+    provider: &Provider,
+    claims: &JwtClaims,
+    refused: &Refused,
+) -> String {
     let own = format!("https:{audience}");
     // A list that is set replaces the one before.
     let mut allowed = expected_audiences(&refused.description);
@@ -214,7 +219,7 @@ fn of_audience(audience: &str, provider: &Provider, claims: &Claims, refused: &R
         "the token is for {}: let the CI make it for `{}`, or have the provider allow it: {allow}, \
          where the list replaces the one that {shown} shows",
         quoted(&claims.audience),
-        harmless(&own),
+        sanitize(&own),
     )
 }
 
@@ -277,7 +282,7 @@ fn of_impersonation(account: &str, member: Option<&str>, refused: &Refused) -> V
         ),
         None => (
             "roles/iam.serviceAccountTokenCreator",
-            Identity::Person.grantee(),
+            Identity::User.grantee(),
         ),
     };
     vec![
@@ -330,7 +335,7 @@ fn no_account(account: &str) -> String {
     format!(
         "there is no service account `{}`: it is misspelt, in another project, or deleted; `gcloud \
          iam service-accounts list --project={project}` lists those that there are",
-        harmless(account)
+        sanitize(account)
     )
 }
 
@@ -357,7 +362,7 @@ fn project_of(account: &str) -> Option<String> {
 }
 
 /// What a token says of itself, in a sentence.
-fn told(claims: &Claims) -> String {
+fn told(claims: &JwtClaims) -> String {
     let mut told = format!("its subject is {}", quoted(&claims.subject));
     for (name, value) in [
         ("repository", &claims.repository),
@@ -373,7 +378,7 @@ fn told(claims: &Claims) -> String {
 fn quoted(text: &str) -> String {
     match text {
         "" => "not known".to_owned(),
-        text => format!("`{}`", harmless(text)),
+        text => format!("`{}`", sanitize(text)),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::exchange::is_temporary;
 use super::google::quota;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 
 /// A refusal in words.
 #[derive(Debug)]
@@ -84,8 +84,8 @@ impl Refused {
         Some(format!(
             "enable the API: `gcloud services enable {} --project={}`; where it was enabled just \
              now, it takes a few minutes to be known everywhere",
-            harmless(service),
-            harmless(project)
+            sanitize(service),
+            sanitize(project)
         ))
     }
 }
@@ -95,14 +95,14 @@ impl fmt::Display for Refused {
         match &self.code {
             // What every refusal of OAuth has.
             Some(code) if self.status == StatusCode::BAD_REQUEST => {
-                formatter.write_str(&harmless(code))?;
+                formatter.write_str(&sanitize(code))?;
             }
-            Some(code) => write!(formatter, "{} {}", self.status.as_u16(), harmless(code))?,
+            Some(code) => write!(formatter, "{} {}", self.status.as_u16(), sanitize(code))?,
             None => write!(formatter, "{}", self.status)?,
         }
         match self.description.as_str() {
             "" => Ok(()),
-            text => write!(formatter, ": {}", harmless(text)),
+            text => write!(formatter, ": {}", sanitize(text)),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::google::metadata::Machine;
 use super::google::quota;
 use super::google::user::AuthorizedUser;
 use super::token_info::{self, TokenInfo};
-use super::{GoogleCredential, Identity, Origin};
+use super::{CredentialSource, GoogleCredential, Identity};
 use crate::diagnostics::secret::Secret;
 
 /// A short-lived OAuth token.
@@ -29,33 +29,33 @@ pub struct AccessToken {
 }
 
 /// The tokens of one way to sign in.
-pub struct Tokens {
-    origin: Origin,
-    issuer: Issuer,
+pub struct TokenSource {
+    origin: CredentialSource,
+    issuer: TokenIssuer,
     exchange: Exchange,
     quota_project: Option<String>,
-    held: Mutex<Option<Held>>,
+    held: Mutex<Option<CachedToken>>,
 }
 
 /// Who sells tokens, made ready.
-enum Issuer {
+enum TokenIssuer {
     /// Nobody: there is the one that was given.
     Given(Secret),
     Key(KeyIssuer),
     User(AuthorizedUser),
     External(Box<ExternalAccount>),
     /// The last is the project whose quota the acting counts for.
-    Impersonated(Box<Issuer>, Impersonation, Option<String>),
+    Impersonated(Box<TokenIssuer>, Impersonation, Option<String>),
     Machine(Machine),
 }
 
-struct Held {
+struct CachedToken {
     token: AccessToken,
     renew_at: Option<Instant>,
     dies_at: Option<Instant>,
 }
 
-impl Held {
+impl CachedToken {
     fn is_due(&self) -> bool {
         self.renew_at.is_some_and(|at| at <= Instant::now())
     }
@@ -65,7 +65,7 @@ impl Held {
     }
 }
 
-impl From<Issued> for Held {
+impl From<Issued> for CachedToken {
     fn from(issued: Issued) -> Self {
         let after = |lifetime| Instant::now().checked_add(lifetime);
         Self {
@@ -89,24 +89,28 @@ fn margin(lifetime: Duration) -> Duration {
     (lifetime / 4).min(Duration::from_secs(225))
 }
 
-impl Tokens {
+impl TokenSource {
     /// Makes ready to buy; nothing is sent yet.
     pub(super) async fn new(
-        origin: Origin,
+        origin: CredentialSource,
         credential: GoogleCredential,
         exchange: Exchange,
     ) -> Result<Self, AuthError> {
         let quota_project = quota::of_file(&credential).map(str::to_owned);
-        let issuer = Issuer::of(credential).await?;
+        let issuer = TokenIssuer::of(credential).await?;
         Ok(Self::with(origin, issuer, exchange).counted_for(quota_project))
     }
 
     /// The tokens of the machine's own account.
     pub(super) fn of_machine(machine: Machine, exchange: Exchange) -> Self {
-        Self::with(Origin::MetadataServer, Issuer::Machine(machine), exchange)
+        Self::with(
+            CredentialSource::MetadataServer,
+            TokenIssuer::Machine(machine),
+            exchange,
+        )
     }
 
-    fn with(origin: Origin, issuer: Issuer, exchange: Exchange) -> Self {
+    fn with(origin: CredentialSource, issuer: TokenIssuer, exchange: Exchange) -> Self {
         Self {
             origin,
             issuer,
@@ -130,7 +134,7 @@ impl Tokens {
     }
 
     /// Where the way to sign in was found.
-    pub fn origin(&self) -> &Origin {
+    pub fn origin(&self) -> &CredentialSource {
         &self.origin
     }
 
@@ -167,8 +171,11 @@ impl Tokens {
     /// # Errors
     ///
     /// When none is sold.
-    pub async fn token_after(&self, refused: &Secret) -> Result<Option<AccessToken>, AuthError> {
-        if let Issuer::Given(_) = self.issuer {
+    pub async fn replace_rejected(
+        &self,
+        refused: &Secret,
+    ) -> Result<Option<AccessToken>, AuthError> {
+        if let TokenIssuer::Given(_) = self.issuer {
             return Ok(None);
         }
         let mut held = self.held.lock().await;
@@ -199,7 +206,7 @@ impl Tokens {
 
     /// What Google tells of `token`, where it does not tell of itself whose it is and until when.
     pub async fn info(&self, token: &AccessToken) -> Option<TokenInfo> {
-        let is_known = !matches!(self.identity(), Identity::TokenHolder | Identity::Person);
+        let is_known = !matches!(self.identity(), Identity::AccessToken | Identity::User);
         if is_known && token.expires_at.is_some() {
             return None;
         }
@@ -207,14 +214,14 @@ impl Tokens {
     }
 
     /// What the tokens are had with, in words.
-    pub fn means(&self) -> &'static str {
+    pub fn describe(&self) -> &'static str {
         match &self.issuer {
-            Issuer::Given(_) => "the token",
-            Issuer::Key(_) => "the key",
-            Issuer::User(_) => "the login",
-            Issuer::External(_) => "the workload identity",
-            Issuer::Impersonated(..) => "the impersonation",
-            Issuer::Machine(_) => "the account",
+            TokenIssuer::Given(_) => "the token",
+            TokenIssuer::Key(_) => "the key",
+            TokenIssuer::User(_) => "the login",
+            TokenIssuer::External(_) => "the workload identity",
+            TokenIssuer::Impersonated(..) => "the impersonation",
+            TokenIssuer::Machine(_) => "the account",
         }
     }
 
@@ -224,7 +231,7 @@ impl Tokens {
     }
 }
 
-impl Issuer {
+impl TokenIssuer {
     async fn of(credential: GoogleCredential) -> Result<Self, AuthError> {
         Ok(match credential {
             GoogleCredential::AccessToken(token) => Self::Given(token),
@@ -260,9 +267,9 @@ impl Issuer {
 
     fn identity(&self) -> Identity {
         match self {
-            Self::Given(_) => Identity::TokenHolder,
+            Self::Given(_) => Identity::AccessToken,
             Self::Key(key) => Identity::Account(key.account().to_owned()),
-            Self::User(_) => Identity::Person,
+            Self::User(_) => Identity::User,
             Self::External(account) => match &account.impersonation {
                 Some(account) => Identity::Account(account.account.clone()),
                 None => Identity::Federated(account.member()),

@@ -12,13 +12,12 @@ use super::github::{self, summary};
 use super::{gitlab, result_file};
 use crate::ci::LogFormat;
 use crate::commands::push::json;
-use crate::config::console::log_format;
 use crate::error::Failure;
 use std::path::PathBuf;
 
 /// How much Kubernetes keeps of a container's last words.
 /// <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
-pub(crate) const LAST_WORDS: usize = 4096;
+pub(crate) const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 
 /// Log lines that a CI shows under one heading, folded. It ends when this is dropped.
 #[derive(Debug)]
@@ -64,7 +63,7 @@ pub fn notice(format: LogFormat, text: &str) {
 
 /// Tells how a run failed, in the log and wherever else it is looked for. What cannot be written is
 /// left: the exit code says the same.
-pub fn tell(failure: &Failure, console: &Console) {
+pub fn print_failure(failure: &Failure, console: &Console) {
     let texts = failure.texts();
     say(&told(&texts, failure, console));
     if let Some(file) = &console.step_summary
@@ -89,7 +88,7 @@ pub fn tell(failure: &Failure, console: &Console) {
 ///
 /// When the file cannot be written.
 pub(crate) fn write_last_words(file: &Path, text: &str) -> io::Result<()> {
-    let mut end = text.len().min(LAST_WORDS);
+    let mut end = text.len().min(TERMINATION_MESSAGE_LIMIT);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

@@ -19,8 +19,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::ci::LogFormat;
 use crate::ci::console::Console;
 use crate::ci::github;
-use crate::ci::progress_bars::AboveBars;
-use crate::diagnostics::sanitize::harmless;
+use crate::ci::progress_bars::StderrAboveProgress;
+use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
 
 /// Starts logging for the life of the process. A `RUST_LOG` that cannot be read counts as absent,
@@ -41,7 +41,7 @@ pub fn start(console: &Console) {
     };
     let has_colours = std::io::stderr().is_terminal() || console.log_format == LogFormat::GitLab;
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(|| AboveBars)
+        .with_writer(|| StderrAboveProgress)
         .with_ansi(has_colours && !console.no_color)
         // It would be told on standard error, by a macro that panics when that is gone.
         .log_internal_errors(false);
@@ -81,7 +81,7 @@ where
         let mut message = Message::default();
         event.record(&mut message);
         // Most of what is told quotes somebody.
-        let text = harmless(&redact(&message.text));
+        let text = sanitize(&redact(&message.text));
         let level = *event.metadata().level();
         if self.for_github {
             let line = match level {

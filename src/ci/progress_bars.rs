@@ -68,9 +68,9 @@ fn has_bars(format: LogFormat) -> bool {
 
 /// Standard error for the log: a line goes above the bars, not through them.
 #[derive(Clone, Copy, Debug)]
-pub struct AboveBars;
+pub struct StderrAboveProgress;
 
-impl Write for AboveBars {
+impl Write for StderrAboveProgress {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match &*bars() {
             Some(bars) => {

@@ -15,12 +15,12 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::diagnostics::{ExitCode, Hint};
-use crate::push::{Journal, TagState};
+use crate::diagnostics::{Diagnostic, ExitCode};
+use crate::push::{TagLog, TagState};
 
 /// Why a run was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum Interruption {
     /// SIGTERM.
     Terminated,
     /// SIGINT.
@@ -28,7 +28,7 @@ pub enum Cause {
     /// SIGHUP.
     HungUp,
     /// Its time is up.
-    TimeUp(Duration),
+    Timeout(Duration),
 }
 
 /// How long a run that was stopped may take to put its things away, or to say its last words to
@@ -48,7 +48,7 @@ pub type Stop = oneshot::Receiver<()>;
 pub fn supervise<T: Send + 'static>(
     timeout: Option<Duration>,
     work: impl FnOnce(Stop) -> T + Send + 'static,
-) -> io::Result<Result<T, Cause>> {
+) -> io::Result<Result<T, Interruption>> {
     /// What the first thread of a process has on most systems; the futures of a push nest deep.
     const STACK: usize = 8 << 20;
 
@@ -109,11 +109,11 @@ impl Signals {
     }
 
     /// Waits for the first cause.
-    async fn wait(self, timeout: Option<Duration>) -> Cause {
+    async fn wait(self, timeout: Option<Duration>) -> Interruption {
         tokio::select! {
-            () = received(self.terminate) => Cause::Terminated,
-            () = received(self.interrupt) => Cause::Interrupted,
-            () = received(self.hang_up) => Cause::HungUp,
+            () = received(self.terminate) => Interruption::Terminated,
+            () = received(self.interrupt) => Interruption::Interrupted,
+            () = received(self.hang_up) => Interruption::HungUp,
             cause = time_up(timeout) => cause,
         }
     }
@@ -134,13 +134,13 @@ fn is_hang_up_ignored(status: &str) -> bool {
         .is_some_and(|mask| mask & 1 == 1)
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for Interruption {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Terminated => formatter.write_str("stopped by SIGTERM"),
             Self::Interrupted => formatter.write_str("stopped by SIGINT"),
             Self::HungUp => formatter.write_str("stopped by SIGHUP"),
-            Self::TimeUp(timeout) => write!(
+            Self::Timeout(timeout) => write!(
                 formatter,
                 "stopped after {} s, which is all that `timeout` allows",
                 timeout.as_secs()
@@ -160,11 +160,11 @@ async fn received(signal: Option<Signal>) {
     }
 }
 
-async fn time_up(timeout: Option<Duration>) -> Cause {
+async fn time_up(timeout: Option<Duration>) -> Interruption {
     match timeout {
         Some(timeout) => {
             tokio::time::sleep(timeout).await;
-            Cause::TimeUp(timeout)
+            Interruption::Timeout(timeout)
         }
         None => pending().await,
     }
@@ -190,15 +190,15 @@ impl RunState {
 
 /// A run that was ended, and what had become of its tags, or how far it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stopped {
-    cause: Cause,
+pub struct Interrupted {
+    cause: Interruption,
     tags: Vec<(String, TagState)>,
     how_far: String,
 }
 
-impl Stopped {
+impl Interrupted {
     /// The end of a run whose tags stand in `journal`, or which was as far as `state` says.
-    pub fn new(cause: Cause, journal: &Journal, state: &RunState) -> Self {
+    pub fn new(cause: Interruption, journal: &TagLog, state: &RunState) -> Self {
         Self {
             cause,
             tags: journal.tags(),
@@ -210,10 +210,11 @@ impl Stopped {
     pub fn exit_code(&self) -> ExitCode {
         match self.cause {
             // A shell tells by this that it was its user who ended it.
-            Cause::Interrupted if is_at_terminal() => ExitCode::Interrupted,
-            Cause::Interrupted | Cause::Terminated | Cause::HungUp | Cause::TimeUp(_) => {
-                ExitCode::Temporary
-            }
+            Interruption::Interrupted if is_at_terminal() => ExitCode::Interrupted,
+            Interruption::Interrupted
+            | Interruption::Terminated
+            | Interruption::HungUp
+            | Interruption::Timeout(_) => ExitCode::Temporary,
         }
     }
 }
@@ -222,9 +223,9 @@ fn is_at_terminal() -> bool {
     io::stdin().is_terminal() || io::stderr().is_terminal()
 }
 
-impl std::error::Error for Stopped {}
+impl std::error::Error for Interrupted {}
 
-impl fmt::Display for Stopped {
+impl fmt::Display for Interrupted {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.cause)?;
         if !self.how_far.is_empty() {
@@ -234,12 +235,12 @@ impl fmt::Display for Stopped {
             return formatter.write_str(" before anything was tagged");
         }
         for (state, words) in [
-            (TagState::Set, "tagged"),
+            (TagState::Updated, "tagged"),
             (
-                TagState::Asked,
+                TagState::Requested,
                 "perhaps tagged, for the answer was not heard",
             ),
-            (TagState::Waiting, "not tagged"),
+            (TagState::Pending, "not tagged"),
         ] {
             let tags = self.tags.iter().filter(|(_, is)| *is == state);
             let tags: Vec<_> = tags.map(|(tag, _)| format!("`{tag}`")).collect();
@@ -255,15 +256,17 @@ impl fmt::Display for Stopped {
     }
 }
 
-impl Hint for Stopped {
+impl Diagnostic for Interrupted {
     fn hints(&self) -> Vec<String> {
         let again = match self.how_far.is_empty() {
             true => "run this again: what has arrived is not sent again".to_owned(),
             false => "run this again".to_owned(),
         };
         match self.cause {
-            Cause::TimeUp(_) => vec![again, "or allow more time with `timeout`".to_owned()],
-            Cause::Terminated | Cause::Interrupted | Cause::HungUp => vec![again],
+            Interruption::Timeout(_) => vec![again, "or allow more time with `timeout`".to_owned()],
+            Interruption::Terminated | Interruption::Interrupted | Interruption::HungUp => {
+                vec![again]
+            }
         }
     }
 }
@@ -283,18 +286,18 @@ mod tests {
 
     #[test]
     fn every_tag_is_told_with_what_became_of_it() {
-        let (journal, state) = (Journal::default(), RunState::default());
+        let (journal, state) = (TagLog::default(), RunState::default());
         assert_eq!(
-            Stopped::new(Cause::Interrupted, &journal, &state).to_string(),
+            Interrupted::new(Interruption::Interrupted, &journal, &state).to_string(),
             "stopped by SIGINT before anything was tagged"
         );
         for tag in ["r/a:1", "r/a:2", "r/b:1"] {
             journal.expect(tag);
         }
-        journal.note("r/a:1", TagState::Set);
-        journal.note("r/a:2", TagState::Asked);
+        journal.note("r/a:1", TagState::Updated);
+        journal.note("r/a:2", TagState::Requested);
         assert_eq!(
-            Stopped::new(Cause::Terminated, &journal, &state).to_string(),
+            Interrupted::new(Interruption::Terminated, &journal, &state).to_string(),
             "stopped by SIGTERM\ntagged: `r/a:1`\nperhaps tagged, for the answer was not heard: \
              `r/a:2`\nnot tagged: `r/b:1`"
         );
@@ -304,7 +307,7 @@ mod tests {
     fn a_run_without_tags_tells_how_far_it_was() {
         let state = RunState::default();
         state.set("after 3 of 4 places were listed");
-        let stopped = Stopped::new(Cause::Interrupted, &Journal::default(), &state);
+        let stopped = Interrupted::new(Interruption::Interrupted, &TagLog::default(), &state);
         assert_eq!(
             stopped.to_string(),
             "stopped by SIGINT after 3 of 4 places were listed"

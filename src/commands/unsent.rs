@@ -12,7 +12,7 @@ use crate::commands::push::table::shown_tags;
 use crate::config::Request;
 use crate::error::{Error, Failure};
 use crate::image::location::ImageOrigin;
-use crate::image::{Content, LayerForm, Source};
+use crate::image::{Content, LayerFormat, Source};
 use crate::oci::reference::ReferenceError;
 use crate::push::PushError;
 use crate::push::destinations;
@@ -23,7 +23,7 @@ use crate::push::destinations::Destinations;
 /// # Errors
 ///
 /// When the image is unsound, or what was asked for cannot be written.
-pub async fn leave(
+pub async fn validate_without_credentials(
     source: &Source,
     request: &Request,
     stdout: &mut dyn Write,
@@ -44,7 +44,7 @@ pub async fn leave(
 /// # Errors
 ///
 /// When what was asked for cannot be written.
-pub fn leave_all(
+pub fn list_without_credentials(
     asked: &MirrorRequest,
     request: &Request,
     stdout: &mut dyn Write,
@@ -83,7 +83,7 @@ async fn check(source: &Source) -> Result<(), PushError> {
         Content::Unpacked(image) => {
             let layers = image.layers.iter();
             // What is compressed has a digest that nobody has told.
-            let plain = layers.filter(|layer| layer.form == LayerForm::Tar);
+            let plain = layers.filter(|layer| layer.form == LayerFormat::Tar);
             plain.map(|layer| layer.diff_id.clone()).collect::<Vec<_>>()
         }
     };

@@ -8,9 +8,9 @@ use super::credentials;
 use super::document::{decoded, read_text};
 use super::fault::Faults;
 use super::paths::Paths;
-use super::variables::Given;
+use super::variables::Environment;
 use crate::auth::credential_file;
-use crate::auth::{GoogleCredential, Origin};
+use crate::auth::{CredentialSource, GoogleCredential};
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
 
@@ -27,9 +27,9 @@ const WELL_KNOWN: &str = "application_default_credentials.json";
 /// What was found, or the faults that kept it from being read. Whether they matter is for the
 /// caller to say: a run that meets no host of Google's must not fail by them.
 pub(super) fn google(
-    given: &Given,
+    given: &Environment,
     paths: &Paths<'_>,
-) -> Result<Option<(Origin, GoogleCredential)>, Vec<Fault>> {
+) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<Fault>> {
     let mut lost = Vec::new();
     for variable in FILES {
         let Some(text) = given.ambient(variable) else {
@@ -51,7 +51,7 @@ pub(super) fn google(
             });
             continue;
         };
-        let origin = Origin::Variable(variable);
+        let origin = CredentialSource::Variable(variable);
         return match read(&path, paths) {
             Ok(credential) => Ok(Some((origin, credential))),
             Err((text, hints)) => Err(vec![Fault {
@@ -74,7 +74,7 @@ pub(super) fn google(
         return Ok(None);
     }
     match read(&path, paths) {
-        Ok(credential) => Ok(Some((Origin::WellKnownFile(path), credential))),
+        Ok(credential) => Ok(Some((CredentialSource::WellKnownFile(path), credential))),
         Err((text, hints)) => Err(vec![Fault {
             variable: match given.ambient("CLOUDSDK_CONFIG") {
                 Some(_) => "CLOUDSDK_CONFIG",
@@ -96,7 +96,7 @@ fn is_content(text: &str) -> bool {
 fn of_content(
     variable: &'static str,
     text: &str,
-) -> Result<Option<(Origin, GoogleCredential)>, Vec<Fault>> {
+) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<Fault>> {
     // It is masked before anything is told of it.
     drop(Secret::new(text));
     let json = decoded(text.to_owned());
@@ -115,7 +115,7 @@ fn of_content(
             hints: fix.into_iter().chain([as_file]).collect(),
         }]
     });
-    Ok(Some((Origin::Variable(variable), parsed?)))
+    Ok(Some((CredentialSource::Variable(variable), parsed?)))
 }
 
 /// What google-github-actions/auth needs for its file to be seen by a later step.
@@ -141,7 +141,7 @@ impl Fault {
 
 /// Where the file is: at the path that is given, or, in a job that the runner has given another
 /// name for it, at the same name in the workspace.
-fn find(text: &str, given: &Given, paths: &Paths<'_>) -> Option<PathBuf> {
+fn find(text: &str, given: &Environment, paths: &Paths<'_>) -> Option<PathBuf> {
     let there = |path: &PathBuf| paths.files().exists(path);
     let as_given = paths.input(text).ok().filter(there);
     as_given.or_else(|| {

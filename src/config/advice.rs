@@ -3,14 +3,14 @@
 use super::console::ci;
 use super::github_event;
 use super::paths::Paths;
-use super::variables::Given;
+use super::variables::Environment;
 use crate::ci::Ci;
 
 const SKIP: &str = "for pull requests of forks, `missing_credentials: skip` checks the image and \
     pushes nothing";
 
 /// The advice, most useful first.
-pub(super) fn missing_credential(given: &Given, paths: &Paths<'_>) -> Vec<String> {
+pub(super) fn missing_credential(given: &Environment, paths: &Paths<'_>) -> Vec<String> {
     let (first, rest): (_, &[&str]) = match ci(given) {
         None => (
             of_shell(),

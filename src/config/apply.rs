@@ -5,14 +5,13 @@ use super::kubernetes;
 use super::kubernetes_names::check_subdomain;
 use super::paths::Paths;
 use super::values::{boolean, list};
-use super::variables::Given;
+use super::variables::Environment;
 use crate::commands::pull_secret::request::ApplyRequest;
 use crate::diagnostics::sanitize::quoted;
-use crate::kubernetes::Access;
 
 /// Reads what says how it is applied.
 pub(super) fn apply_request(
-    given: &Given,
+    given: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<ApplyRequest> {
@@ -46,7 +45,7 @@ pub(super) fn apply_request(
 }
 
 /// What is set for nothing where nothing is applied. A kubeconfig may be there for other jobs.
-pub(super) fn without_apply(given: &Given, faults: &mut Faults) {
+pub(super) fn without_apply(given: &Environment, faults: &mut Faults) {
     let inputs = &given.inputs;
     let accounts = inputs.pull_secret_service_accounts.is_some();
     let create = inputs.pull_secret_create_namespace.as_deref();

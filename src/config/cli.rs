@@ -9,7 +9,7 @@ use crate::config::values::any_of;
 use crate::config::{Command, VARIABLES};
 use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::quoted;
-use crate::diagnostics::{ExitCode, Hint};
+use crate::diagnostics::{Diagnostic, ExitCode};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl CliError {
     }
 }
 
-impl Hint for CliError {
+impl Diagnostic for CliError {
     fn hints(&self) -> Vec<String> {
         let near = match self {
             Self::Command(word) => nearest(word, Command::ALL.map(Command::word))

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::fault::Faults;
 use super::paths::{Files, Paths};
 use super::values::word;
-use super::variables::{self, Given};
+use super::variables::{self, Environment};
 use crate::ci::console::Console;
 use crate::ci::{Ci, LogFormat};
 
@@ -37,7 +37,7 @@ pub fn console(
 }
 
 /// The same out of what was read already, without `RUST_LOG` and `NO_COLOR`.
-pub(super) fn of(given: &Given, paths: &Paths<'_>) -> Console {
+pub(super) fn of(given: &Environment, paths: &Paths<'_>) -> Console {
     let ci = ci(given);
     let termination_log = Path::new(TERMINATION_LOG);
     let file = |path: &Option<String>| paths.output(path.as_deref()?).ok();
@@ -65,7 +65,7 @@ pub(super) fn of(given: &Given, paths: &Paths<'_>) -> Console {
 }
 
 /// The form that was asked for, else the one that the CI at hand understands.
-pub(crate) fn log_format(given: &Given, faults: &mut Faults) -> LogFormat {
+pub(super) fn log_format(given: &Environment, faults: &mut Faults) -> LogFormat {
     let auto = match ci(given) {
         Some(Ci::GitHub) => LogFormat::GitHub,
         Some(Ci::GitLab) => LogFormat::GitLab,
@@ -85,7 +85,7 @@ pub(crate) fn log_format(given: &Given, faults: &mut Faults) -> LogFormat {
 
 /// The CI that runs us. Each says so by a variable that is `true`; tools that play a CI on a desk
 /// set the same variable to `false` (gitlab-ci-local).
-pub(super) fn ci(given: &Given) -> Option<Ci> {
+pub(super) fn ci(given: &Environment) -> Option<Ci> {
     let is_on = |name| {
         given
             .ambient(name)

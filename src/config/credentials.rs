@@ -4,22 +4,22 @@ use super::damage::{self, Damage, damage, is_placeholder};
 use super::document::{Document, document, looks_like_a_path};
 use super::fault::Faults;
 use super::paths::Paths;
-use super::variables::Given;
+use super::variables::Environment;
 use super::workload_identity;
 use crate::auth::credential_file::{self, FileError};
 use crate::auth::google::key::{KeyError, ServiceAccountKey};
-use crate::auth::{GoogleCredential, Origin};
+use crate::auth::{CredentialSource, GoogleCredential};
 use crate::commands::session::MissingCredentials;
 use crate::diagnostics::secret::Secret;
 
 /// Reads `credentials_json`, `access_token` and `workload_identity_provider`, which exclude each
 /// other.
 pub(super) fn google(
-    given: &Given,
+    given: &Environment,
     missing: MissingCredentials,
     paths: &Paths<'_>,
     faults: &mut Faults,
-) -> Option<(Origin, GoogleCredential)> {
+) -> Option<(CredentialSource, GoogleCredential)> {
     let inputs = &given.inputs;
     let file = inputs
         .credentials_json
@@ -52,11 +52,11 @@ pub(super) fn google(
     if !others.is_empty() {
         return None;
     }
-    credential.map(|credential| (Origin::Variable(name), credential))
+    credential.map(|credential| (CredentialSource::Variable(name), credential))
 }
 
 /// True where one of the three was given, whatever came of it: then the environment is not asked.
-pub(super) fn is_given(given: &Given) -> bool {
+pub(super) fn is_given(given: &Environment) -> bool {
     let inputs = &given.inputs;
     [
         &inputs.credentials_json,
@@ -71,7 +71,7 @@ pub(super) fn is_given(given: &Given) -> bool {
 
 /// Makes a [`Secret`] of every secret value, before anything can be told of it: that is what masks
 /// it. A path to a file is none; its content becomes one when it is read.
-pub(super) fn take_into_custody(given: &Given, paths: &Paths<'_>) {
+pub(super) fn register_secrets(given: &Environment, paths: &Paths<'_>) {
     for text in &given.secrets {
         let names_a_file = text.len() < 4096
             && !text.contains(['\n', '\0'])

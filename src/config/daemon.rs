@@ -1,12 +1,9 @@
 //! `docker-daemon:REF`: which of an engine's images, and where that engine answers.
 
-use std::fmt;
-use std::path::PathBuf;
-
 use url::Url;
 
 use super::fault::Faults;
-use super::variables::Given;
+use super::variables::Environment;
 use crate::diagnostics::sanitize::quoted;
 use crate::image::location::DaemonImage;
 use crate::image::location::EngineAddress;
@@ -22,7 +19,11 @@ const CLIENT: &str = "let the Docker client do the talking: `docker save --outpu
      `docker-archive:image.tar`";
 
 /// The image that `reference`, behind `docker-daemon:`, stands for.
-pub(super) fn image(reference: &str, given: &Given, faults: &mut Faults) -> Option<DaemonImage> {
+pub(super) fn image(
+    reference: &str,
+    given: &Environment,
+    faults: &mut Faults,
+) -> Option<DaemonImage> {
     let checked = faults.take("image", check(reference));
     Some(DaemonImage {
         engine: address(given, faults)?,
@@ -31,7 +32,7 @@ pub(super) fn image(reference: &str, given: &Given, faults: &mut Faults) -> Opti
 }
 
 /// Where the engine answers, as Docker's own programs are told.
-fn address(given: &Given, faults: &mut Faults) -> Option<EngineAddress> {
+fn address(given: &Environment, faults: &mut Faults) -> Option<EngineAddress> {
     let Some(text) = given.ambient("DOCKER_HOST") else {
         return Some(EngineAddress::Socket(DEFAULT_SOCKET.into()));
     };

@@ -7,11 +7,9 @@ use std::path::PathBuf;
 use super::paths::PathFault;
 use super::values::boolean;
 use super::variables::VARIABLES;
-use crate::diagnostics::sanitize::base64;
-use crate::diagnostics::sanitize::looks_secret;
 use crate::diagnostics::sanitize::quoted;
-use crate::diagnostics::{ExitCode, Hint};
-use crate::oci::reference::{ReferenceError, without_login};
+use crate::diagnostics::{Diagnostic, ExitCode};
+use crate::oci::reference::ReferenceError;
 
 /// A request that cannot be carried out as it was given: all of its faults, not only the first.
 #[derive(Debug)]
@@ -37,7 +35,7 @@ impl ConfigError {
     }
 }
 
-impl Hint for ConfigError {
+impl Diagnostic for ConfigError {
     fn hints(&self) -> Vec<String> {
         if self.hints.is_empty() {
             vec!["`gcr-push --help` tells what every variable means".to_owned()]
@@ -188,6 +186,7 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnostics::sanitize::looks_secret;
 
     #[test]
     fn a_secret_in_the_wrong_place_is_known_by_its_look() {

@@ -1,7 +1,7 @@
 //! The repositories of GitHub and GitLab that may push without a key: their names, and their numbers
 //! as far as they are told.
 
-use super::variables::Given;
+use super::variables::Environment;
 use crate::commands::setup::request::Forge;
 use crate::commands::setup::request::ForgeIds;
 use crate::commands::setup::request::ForgeKind;
@@ -9,7 +9,7 @@ use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::Endpoint;
 
 /// `OWNER/REPO`, with `#OWNER_ID/REPO_ID` where GitHub does not tell them to everybody.
-pub(super) fn github(item: &str, given: &Given) -> Result<Forge, String> {
+pub(super) fn github(item: &str, given: &Environment) -> Result<Forge, String> {
     let expected = || {
         format!(
             "{} is no repository of GitHub: expected `OWNER/REPO`, or with its numbers `OWNER/REPO#OWNER_ID/REPO_ID`",
@@ -36,7 +36,7 @@ pub(super) fn github(item: &str, given: &Given) -> Result<Forge, String> {
 }
 
 /// `https://HOST/GROUP/PROJECT`, with `#NAMESPACE_ID/PROJECT_ID` where GitLab does not tell them.
-pub(super) fn gitlab(item: &str, given: &Given) -> Result<Forge, String> {
+pub(super) fn gitlab(item: &str, given: &Environment) -> Result<Forge, String> {
     let expected = || {
         format!(
             "{} is no project of a GitLab: expected `https://HOST/GROUP/PROJECT`, or with its numbers `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID`",
@@ -68,7 +68,7 @@ pub(super) fn gitlab(item: &str, given: &Given) -> Result<Forge, String> {
 }
 
 /// A job knows the numbers of the repository that it runs for.
-fn ids_of_run(given: &Given, is_own: bool, names: [&str; 2]) -> Option<ForgeIds> {
+fn ids_of_run(given: &Environment, is_own: bool, names: [&str; 2]) -> Option<ForgeIds> {
     let number = |name| given.ambient(name)?.parse().ok();
     is_own.then(|| {
         Some(ForgeIds {

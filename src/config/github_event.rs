@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::console::ci;
 use super::paths::Paths;
-use super::variables::Given;
+use super::variables::Environment;
 use crate::ci::Ci;
 
 /// What the run was started by, where runs of that kind get their secrets; none where they do not,
@@ -14,7 +14,7 @@ use crate::ci::Ci;
 ///
 /// <https://docs.github.com/en/actions/concepts/security/secrets>,
 /// <https://docs.gitlab.com/ci/variables/#protect-a-cicd-variable>
-pub(super) fn with_secrets(given: &Given, paths: &Paths<'_>) -> Option<String> {
+pub(super) fn with_secrets(given: &Environment, paths: &Paths<'_>) -> Option<String> {
     match ci(given)? {
         Ci::GitHub => {
             let event = given.ambient("GITHUB_EVENT_NAME")?;
@@ -32,7 +32,7 @@ pub(super) fn with_secrets(given: &Given, paths: &Paths<'_>) -> Option<String> {
 /// True for the pull request of a fork and for Dependabot's, which GitHub gives neither secrets nor
 /// OIDC tokens.
 /// <https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows#pull_request>
-pub(super) fn has_no_secrets(given: &Given, paths: &Paths<'_>) -> bool {
+pub(super) fn has_no_secrets(given: &Environment, paths: &Paths<'_>) -> bool {
     if given.ambient("GITHUB_ACTIONS").is_none() {
         return false;
     }
@@ -40,7 +40,7 @@ pub(super) fn has_no_secrets(given: &Given, paths: &Paths<'_>) -> bool {
 }
 
 /// True where the whole repository is a fork, whose own pushes find none of its parent's secrets.
-fn is_in_fork(given: &Given, paths: &Paths<'_>) -> bool {
+fn is_in_fork(given: &Environment, paths: &Paths<'_>) -> bool {
     #[derive(Deserialize)]
     struct Event {
         repository: Repository,
@@ -53,13 +53,13 @@ fn is_in_fork(given: &Given, paths: &Paths<'_>) -> bool {
     event.is_some_and(|event| event.repository.fork)
 }
 
-fn read_event<T: serde::de::DeserializeOwned>(given: &Given, paths: &Paths<'_>) -> Option<T> {
+fn read_event<T: serde::de::DeserializeOwned>(given: &Environment, paths: &Paths<'_>) -> Option<T> {
     let file = given.ambient("GITHUB_EVENT_PATH")?;
     let content = paths.files().read(Path::new(file)).ok()?;
     serde_json::from_slice(&content).ok()
 }
 
-fn is_of_fork(given: &Given, paths: &Paths<'_>) -> bool {
+fn is_of_fork(given: &Environment, paths: &Paths<'_>) -> bool {
     #[derive(Deserialize)]
     struct Event {
         pull_request: PullRequest,

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use super::daemon;
 use super::fault::Faults;
 use super::paths::Paths;
-use super::variables::Given;
+use super::variables::Environment;
 use crate::diagnostics::sanitize::quoted;
 use crate::image::location::ArchiveKind;
-use crate::image::location::DaemonImage;
 use crate::image::location::ImageOrigin;
 use crate::image::location::ImageSource;
 use crate::oci::reference::{Reference, ReferenceError};
@@ -20,7 +19,11 @@ const NAMES: &str = "an image that a Docker engine holds is `docker-daemon:NAME`
      with the registry, as in `ghcr.io/acme/api:1.2`";
 
 /// Reads `image`.
-pub(super) fn image(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<ImageOrigin> {
+pub(super) fn image(
+    given: &Environment,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<ImageOrigin> {
     const VARIABLE: &str = "image";
     let Some(text) = given.inputs.image.as_deref() else {
         faults.missing(VARIABLE, format!("say what to push: {EXAMPLES}"));

@@ -6,14 +6,18 @@ use std::path::Path;
 use super::document::{looks_like_a_path, read_text};
 use super::fault::Faults;
 use super::paths::Paths;
-use super::variables::Given;
+use super::variables::Environment;
 use crate::diagnostics::sanitize::base64;
 use crate::kubernetes::{Access, AccessError, POD_NAMESPACE, POD_TOKEN};
 
 const VARIABLE: &str = "kubeconfig";
 
 /// Reads `kubeconfig` and `kubeconfig_context`, or what stands in for them.
-pub(super) fn access(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access> {
+pub(super) fn access(
+    given: &Environment,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<Access> {
     let context = given.inputs.kubeconfig_context.as_deref();
     let (variable, access) = match given.inputs.kubeconfig.as_deref() {
         Some(text) => (VARIABLE, of_text(text, paths, faults)?),
@@ -97,7 +101,7 @@ fn of_file(variable: &str, path: &Path, paths: &Paths<'_>, faults: &mut Faults) 
 
 /// What a pod is given for its own cluster.
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>
-fn of_pod(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access> {
+fn of_pod(given: &Environment, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access> {
     let host = given.ambient("KUBERNETES_SERVICE_HOST");
     let port = given.ambient("KUBERNETES_SERVICE_PORT");
     match (host, port) {

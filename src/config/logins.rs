@@ -5,7 +5,7 @@ use std::path::Path;
 use super::document::{decoded, document, looks_like_a_path, read_text};
 use super::fault::Faults;
 use super::paths::Paths;
-use super::variables::Given;
+use super::variables::Environment;
 use crate::auth::docker_config::{DockerConfig, DockerConfigError};
 use crate::auth::logins::{HOME_FILE, Login, Logins, PasswordKind};
 use crate::diagnostics::sanitize::quoted;
@@ -19,7 +19,7 @@ const FILE: &str = "config.json";
 /// is met, or Google is not signed in to by better means (`needed`), for a run that has no use for
 /// it must not fail by it.
 pub(super) fn logins(
-    given: &Given,
+    given: &Environment,
     source: Option<&Endpoint>,
     destinations: &[Endpoint],
     needed: bool,
@@ -63,7 +63,7 @@ fn explicit(
 /// What other tools read: GitLab's variable, Docker's directory (which Cloud Build fills with Google's
 /// own logins, and Tekton with those of the service account), and skopeo's file.
 fn ambient(
-    given: &Given,
+    given: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Vec<(&'static str, DockerConfig)> {
@@ -137,7 +137,11 @@ fn refuse(variable: &str, told: String, fault: &DockerConfigError, faults: &mut 
 }
 
 /// `username` and `password`, for the one destination that is not Google's.
-fn of_destination(given: &Given, destinations: &[Endpoint], faults: &mut Faults) -> Option<Login> {
+fn of_destination(
+    given: &Environment,
+    destinations: &[Endpoint],
+    faults: &mut Faults,
+) -> Option<Login> {
     const USER: &str = "username";
     const PASSWORD: &str = "password";
     let inputs = &given.inputs;
@@ -214,7 +218,7 @@ fn login(
 }
 
 /// `source_username` and `source_password`, for the one host of `image`.
-fn of_source(given: &Given, source: Option<&Endpoint>, faults: &mut Faults) -> Option<Login> {
+fn of_source(given: &Environment, source: Option<&Endpoint>, faults: &mut Faults) -> Option<Login> {
     const USER: &str = "source_username";
     const PASSWORD: &str = "source_password";
     let inputs = &given.inputs;
@@ -246,7 +250,7 @@ fn of_source(given: &Given, source: Option<&Endpoint>, faults: &mut Faults) -> O
 }
 
 /// GitLab's job has a login for its own registry, and GitHub's token opens ghcr.io.
-fn of_ci(given: &Given) -> Vec<Login> {
+fn of_ci(given: &Environment) -> Vec<Login> {
     let gitlab = || {
         Some(Login {
             origin: "CI_REGISTRY_PASSWORD",

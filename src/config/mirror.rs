@@ -2,14 +2,14 @@
 
 mod entry;
 mod file;
-pub mod shard;
+pub(super) mod shard;
 
 use std::io;
 
 use super::fault::Faults;
 use super::paths::Paths;
-use super::variables::Given;
-use crate::commands::mirror::{Home, MirrorRequest};
+use super::variables::Environment;
+use crate::commands::mirror::{MirrorDestination, MirrorRequest};
 use crate::config::targets::read_only;
 use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::quoted;
@@ -22,7 +22,7 @@ const DEFAULT_FILE: &str = "gcr-push.yaml";
 
 /// Reads the file that `config` names, and which part of it is this runner's.
 pub(super) fn mirror(
-    given: &Given,
+    given: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<MirrorRequest> {
@@ -113,7 +113,7 @@ fn with_advice(error: &str) -> String {
 }
 
 /// `HOST/PATH`: what images are put below.
-fn home(text: &str) -> Result<Home, String> {
+fn home(text: &str) -> Result<MirrorDestination, String> {
     let fault = || {
         format!(
             "{} is no destination: expected a registry and a path, such as `eu.gcr.io/acme-prod`",
@@ -142,7 +142,7 @@ fn home(text: &str) -> Result<Home, String> {
         return Err(read_only(&below.endpoint));
     }
     let path = below.repository.strip_suffix("/name").ok_or_else(fault)?;
-    Ok(Home {
+    Ok(MirrorDestination {
         path: path.to_owned(),
         endpoint: below.endpoint,
     })
@@ -151,7 +151,7 @@ fn home(text: &str) -> Result<Home, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::mirror::Origin;
+    use crate::commands::mirror::MirrorSource;
     use crate::oci::platform::Platforms;
 
     const FILE: &str = r#"
@@ -184,10 +184,10 @@ images:
             panic!("three entries")
         };
         assert!(
-            matches!(&api.origin, Origin::Repository(r) if r.name() == "registry.gitlab.com/acme/api")
+            matches!(&api.origin, MirrorSource::Repository(r) if r.name() == "registry.gitlab.com/acme/api")
         );
         assert_eq!(api.tags.newest, Some(20));
-        assert!(matches!(&all.origin, Origin::Below(_, path) if path == "acme"));
+        assert!(matches!(&all.origin, MirrorSource::Prefix(_, path) if path == "acme"));
         assert!(all.best_effort && !api.best_effort && api.referrers);
         assert_eq!(
             all.platforms,
@@ -198,7 +198,7 @@ images:
             Platforms::Only(vec!["linux/amd64".parse().unwrap()])
         );
         assert!(
-            matches!(&busybox.origin, Origin::Image(r) if r.to_string() == "docker.io/library/busybox:1.36")
+            matches!(&busybox.origin, MirrorSource::Image(r) if r.to_string() == "docker.io/library/busybox:1.36")
         );
     }
 

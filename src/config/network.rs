@@ -10,14 +10,14 @@ use hyper_util::client::proxy::matcher::Matcher;
 use super::fault::Faults;
 use super::paths::Paths;
 use super::values::{duration, list, number};
-use super::variables::Given;
+use super::variables::Environment;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
-use crate::http::{Certificates, ClientIdentity, IdentityError, Network, Paces, Proxies};
+use crate::http::{Certificates, ClientIdentity, IdentityError, Network, Proxies, RateLimiters};
 use crate::oci::reference::Endpoint;
 
 /// Reads all of it.
-pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Network {
+pub(super) fn network(given: &Environment, paths: &Paths<'_>, faults: &mut Faults) -> Network {
     let stall_timeout = given.inputs.stall_timeout.as_deref().and_then(|text| {
         let bounds = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
         faults.take("stall_timeout", duration(text, bounds))
@@ -42,20 +42,20 @@ pub(super) fn network(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> 
         finish_timeout: finish_timeout.unwrap_or(default.finish_timeout.max(stall_timeout)),
         retry_timeout: retry_timeout.unwrap_or(default.retry_timeout),
         in_action: paths.are_of_action(),
-        paces: Paces::new(requests_per_minute(given, faults)),
+        paces: RateLimiters::new(requests_per_minute(given, faults)),
         ..default
     }
 }
 
 /// Google's own quota is 60,000 for a project and region; a larger number would be a slip.
-fn requests_per_minute(given: &Given, faults: &mut Faults) -> Option<NonZeroU32> {
+fn requests_per_minute(given: &Environment, faults: &mut Faults) -> Option<NonZeroU32> {
     let text = given.inputs.requests_per_minute.as_deref()?;
     let number = faults.take("requests_per_minute", number(text, 1..=1_000_000))?;
     NonZeroU32::new(number)
 }
 
 /// How long the whole run may take.
-pub(super) fn timeout(given: &Given, faults: &mut Faults) -> Option<Duration> {
+pub(super) fn timeout(given: &Environment, faults: &mut Faults) -> Option<Duration> {
     let text = given.inputs.timeout.as_deref()?;
     let bounds = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
     faults.take("timeout", duration(text, bounds))
@@ -63,7 +63,7 @@ pub(super) fn timeout(given: &Given, faults: &mut Faults) -> Option<Duration> {
 
 /// The variables that curl and Go read, in upper case before lower case as Go does.
 /// <https://pkg.go.dev/golang.org/x/net/http/httpproxy#FromEnvironment>
-fn proxies(given: &Given, faults: &mut Faults) -> Proxies {
+fn proxies(given: &Environment, faults: &mut Faults) -> Proxies {
     let first = |names: [&'static str; 2]| {
         names
             .into_iter()
@@ -130,7 +130,11 @@ fn proxy_url(text: &str) -> Result<String, String> {
     Ok(normal)
 }
 
-fn certificates(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option<Certificates> {
+fn certificates(
+    given: &Environment,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<Certificates> {
     const VARIABLE: &str = "ca_certificates";
     let pem = pem(
         VARIABLE,
@@ -143,7 +147,7 @@ fn certificates(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Option
 
 /// The certificate for registries that ask for one, and its key, which may stand in one text.
 fn client_identity(
-    given: &Given,
+    given: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<ClientIdentity> {
@@ -199,7 +203,7 @@ fn pem(
 
 /// Where Podman and Docker keep the certificates of single hosts, in the order in which Podman looks.
 /// <https://github.com/containers/image/blob/main/docs/containers-certs.d.5.md>
-fn certs_d(given: &Given) -> Vec<PathBuf> {
+fn certs_d(given: &Environment) -> Vec<PathBuf> {
     let own = given
         .ambient("HOME")
         .map(|home| Path::new(home).join(".config/containers/certs.d"));
@@ -207,7 +211,7 @@ fn certs_d(given: &Given) -> Vec<PathBuf> {
     own.into_iter().chain(systems).collect()
 }
 
-fn insecure_registries(given: &Given, faults: &mut Faults) -> Vec<Endpoint> {
+fn insecure_registries(given: &Environment, faults: &mut Faults) -> Vec<Endpoint> {
     const VARIABLE: &str = "insecure_registries";
     let mut endpoints = Vec::new();
     let items = list(given.inputs.insecure_registries.as_deref().unwrap_or(""));

@@ -10,10 +10,10 @@ use crate::push::compress::Method;
 
 use super::fault::{ConfigError, Faults};
 use super::paths::{Files, Paths};
-use super::pull_secret::{Bearings, pull_secret};
+use super::pull_secret::{PushContext, pull_secret};
 use super::setup::setup;
 use super::values::{any_of, list, number, word};
-use super::variables::{self, Given};
+use super::variables::{self, Environment};
 use super::{
     Command, Request, adc, advice, console, credentials, defaults, github_event, image, logins,
     mirror, network, targets,
@@ -51,7 +51,7 @@ pub fn request(
     let given = variables::read(environment, &mut faults);
     let paths = Paths::new(&given, files);
     let ci = console::ci(&given);
-    credentials::take_into_custody(&given, &paths);
+    credentials::register_secrets(&given, &paths);
     let command = command(argument, &given, &mut faults);
 
     let image = match command {
@@ -118,7 +118,7 @@ pub fn request(
         &paths,
         &mut faults,
     );
-    let bearings = Bearings {
+    let bearings = PushContext {
         command,
         google: google.as_ref().map(|(_, credential)| credential),
         hosts: &pushed_to,
@@ -212,7 +212,7 @@ pub fn request(
     Ok(request)
 }
 
-fn command(argument: Option<Command>, given: &Given, faults: &mut Faults) -> Command {
+fn command(argument: Option<Command>, given: &Environment, faults: &mut Faults) -> Command {
     let named = given.inputs.command.as_deref().and_then(|word| {
         word.parse::<Command>()
             .map_err(|_| {
@@ -229,7 +229,7 @@ fn command(argument: Option<Command>, given: &Given, faults: &mut Faults) -> Com
 }
 
 /// `GCE_METADATA_HOST` moves the metadata server, as it does for Google's own libraries.
-fn metadata_server(given: &Given, faults: &mut Faults) -> MetadataServer {
+fn metadata_server(given: &Environment, faults: &mut Faults) -> MetadataServer {
     const VARIABLE: &str = "GCE_METADATA_HOST";
     let moved = given.ambient(VARIABLE).and_then(|host| {
         faults.take(
@@ -240,7 +240,7 @@ fn metadata_server(given: &Given, faults: &mut Faults) -> MetadataServer {
     moved.unwrap_or_default()
 }
 
-fn missing_credentials(given: &Given, faults: &mut Faults) -> MissingCredentials {
+fn missing_credentials(given: &Environment, faults: &mut Faults) -> MissingCredentials {
     const VARIABLE: &str = "missing_credentials";
     let words = [
         ("fail", MissingCredentials::Fail),
@@ -251,7 +251,7 @@ fn missing_credentials(given: &Given, faults: &mut Faults) -> MissingCredentials
         .unwrap_or_default()
 }
 
-fn compression(given: &Given, faults: &mut Faults) -> Compression {
+fn compression(given: &Environment, faults: &mut Faults) -> Compression {
     const LEVEL: &str = "compression_level";
     let inputs = &given.inputs;
     let words = [("gzip", "gzip"), ("zstd", "zstd"), ("none", "none")];
@@ -280,7 +280,7 @@ fn compression(given: &Given, faults: &mut Faults) -> Compression {
 /// How a platform is written.
 pub(super) const PLATFORM_FORMS: &str = "`OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64`, or with a version as in `windows/amd64:10.0.17763`";
 
-fn platforms(given: &Given, faults: &mut Faults) -> Platforms {
+fn platforms(given: &Environment, faults: &mut Faults) -> Platforms {
     const VARIABLE: &str = "platforms";
     let Some(text) = given
         .inputs
@@ -301,7 +301,7 @@ fn platforms(given: &Given, faults: &mut Faults) -> Platforms {
     Platforms::Only(parsed)
 }
 
-fn verify(given: &Given, faults: &mut Faults) -> Verify {
+fn verify(given: &Environment, faults: &mut Faults) -> Verify {
     let words = [
         ("listing", Verify::Listing),
         ("blobs", Verify::Blobs),
@@ -312,20 +312,20 @@ fn verify(given: &Given, faults: &mut Faults) -> Verify {
         .unwrap_or(Verify::Listing)
 }
 
-fn list_format(given: &Given, faults: &mut Faults) -> ListFormat {
+fn list_format(given: &Environment, faults: &mut Faults) -> ListFormat {
     let words = [("table", ListFormat::Table), ("json", ListFormat::Json)];
     let text = given.inputs.list_format.as_deref();
     text.and_then(|text| faults.take("list_format", word(text, &words)))
         .unwrap_or_default()
 }
 
-fn attestations(given: &Given, faults: &mut Faults) -> Option<Attestations> {
+fn attestations(given: &Environment, faults: &mut Faults) -> Option<Attestations> {
     let words = [("keep", Attestations::Keep), ("strip", Attestations::Strip)];
     let text = given.inputs.attestations.as_deref()?;
     faults.take("attestations", word(text, &words))
 }
 
-fn referrers(given: &Given, image: Option<&ImageOrigin>, faults: &mut Faults) -> bool {
+fn referrers(given: &Environment, image: Option<&ImageOrigin>, faults: &mut Faults) -> bool {
     const VARIABLE: &str = "referrers";
     let is_on = faults.switch(VARIABLE, given.inputs.referrers.as_deref());
     // What a path or standard input is shows when it is opened.
@@ -347,7 +347,7 @@ fn referrers(given: &Given, image: Option<&ImageOrigin>, faults: &mut Faults) ->
     is_on
 }
 
-fn existing_tag(given: &Given, faults: &mut Faults) -> ExistingTag {
+fn existing_tag(given: &Environment, faults: &mut Faults) -> ExistingTag {
     let words = [
         ("overwrite", ExistingTag::Overwrite),
         ("keep", ExistingTag::Keep),
@@ -358,14 +358,14 @@ fn existing_tag(given: &Given, faults: &mut Faults) -> ExistingTag {
         .unwrap_or_default()
 }
 
-fn layer_reuse(given: &Given, faults: &mut Faults) -> bool {
+fn layer_reuse(given: &Environment, faults: &mut Faults) -> bool {
     let words = [("auto", true), ("off", false)];
     let text = given.inputs.layer_reuse.as_deref();
     text.and_then(|text| faults.take("layer_reuse", word(text, &words)))
         .unwrap_or(true)
 }
 
-fn concurrency(given: &Given, faults: &mut Faults) -> Concurrency {
+fn concurrency(given: &Environment, faults: &mut Faults) -> Concurrency {
     let text = given.inputs.concurrency.as_deref();
     text.and_then(|text| faults.take("concurrency", number(text, 1..=64)))
         .map(|number| Concurrency {

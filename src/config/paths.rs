@@ -8,7 +8,7 @@
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
-use super::variables::Given;
+use super::variables::Environment;
 
 /// The files that variables name, so that tests need none.
 pub trait Files {
@@ -119,12 +119,12 @@ struct Mounts {
 }
 
 /// Where files go that are of no use after the run.
-pub(super) fn temporary_directory(given: &Given) -> PathBuf {
+pub(super) fn temporary_directory(given: &Environment) -> PathBuf {
     given.ambient("TMPDIR").unwrap_or("/tmp").into()
 }
 
 impl<'a> Paths<'a> {
-    pub(super) fn new(given: &Given, files: &'a dyn Files) -> Self {
+    pub(super) fn new(given: &Environment, files: &'a dyn Files) -> Self {
         // The runner sets the first for every step, and the second to this path for a container
         // action alone.
         let in_action = given.ambient("GITHUB_ACTIONS") == Some("true")
@@ -195,7 +195,7 @@ impl<'a> Paths<'a> {
 }
 
 impl Mounts {
-    fn new(given: &Given) -> Self {
+    fn new(given: &Environment) -> Self {
         let mut workspaces = Vec::new();
         let mut temps = Vec::new();
         // `RUNNER_WORKSPACE` keeps its host's form, `…/REPO`; the workspace is `…/REPO/REPO` and the

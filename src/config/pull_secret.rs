@@ -2,19 +2,16 @@
 //! where it goes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::apply::{apply_request, without_apply};
 use super::fault::Faults;
 use super::kubernetes_names::{check_label, check_label_key, check_label_value, check_subdomain};
 use super::paths::Paths;
 use super::values::{boolean, list, word};
-use super::variables::Given;
+use super::variables::Environment;
 use super::{Command, Endpoint, credentials};
 use crate::auth::GoogleCredential;
-use crate::auth::google::key::ServiceAccountKey;
 use crate::ci::Ci;
-use crate::commands::pull_secret::request::ApplyRequest;
 use crate::commands::pull_secret::request::PullCredential;
 use crate::commands::pull_secret::request::PullSecretForm;
 use crate::commands::pull_secret::request::PullSecretOutput;
@@ -23,7 +20,7 @@ use crate::commands::pull_secret::too_large;
 use crate::diagnostics::sanitize::quoted;
 
 /// What else of the request bears on the pull secret.
-pub(super) struct Bearings<'a> {
+pub(super) struct PushContext<'a> {
     pub(super) command: Command,
     pub(super) google: Option<&'a GoogleCredential>,
     /// Every registry that is pushed to; empty where that is not known yet.
@@ -33,8 +30,8 @@ pub(super) struct Bearings<'a> {
 
 /// Reads every `pull_secret*` variable, and the cluster's.
 pub(super) fn pull_secret(
-    given: &Given,
-    bearings: &Bearings<'_>,
+    given: &Environment,
+    bearings: &PushContext<'_>,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<PullSecretRequest> {
@@ -104,7 +101,12 @@ pub(super) fn pull_secret(
 }
 
 /// What is set for nothing.
-fn without_its_name(given: &Given, allow_push_key: Option<bool>, apply: bool, faults: &mut Faults) {
+fn without_its_name(
+    given: &Environment,
+    allow_push_key: Option<bool>,
+    apply: bool,
+    faults: &mut Faults,
+) {
     let inputs = &given.inputs;
     for (variable, is_set) in [
         (
@@ -131,9 +133,9 @@ fn without_its_name(given: &Given, allow_push_key: Option<bool>, apply: bool, fa
 }
 
 /// What the cluster signs in to Google with.
-pub(crate) fn credential(
-    given: &Given,
-    bearings: &Bearings<'_>,
+pub(super) fn credential(
+    given: &Environment,
+    bearings: &PushContext<'_>,
     allow_push_key: bool,
     paths: &Paths<'_>,
     faults: &mut Faults,
@@ -172,7 +174,7 @@ pub(crate) fn credential(
     }
 }
 
-pub(crate) fn namespaces(given: &Given, faults: &mut Faults) -> Vec<String> {
+pub(super) fn namespaces(given: &Environment, faults: &mut Faults) -> Vec<String> {
     const VARIABLE: &str = "pull_secret_namespaces";
     let mut namespaces = Vec::new();
     for namespace in list(given.inputs.pull_secret_namespaces.as_deref().unwrap_or("")) {
@@ -184,7 +186,7 @@ pub(crate) fn namespaces(given: &Given, faults: &mut Faults) -> Vec<String> {
     namespaces
 }
 
-pub(crate) fn labels(given: &Given, faults: &mut Faults) -> BTreeMap<String, String> {
+pub(super) fn labels(given: &Environment, faults: &mut Faults) -> BTreeMap<String, String> {
     const VARIABLE: &str = "pull_secret_labels";
     let mut labels = BTreeMap::new();
     for item in list(given.inputs.pull_secret_labels.as_deref().unwrap_or("")) {
@@ -203,7 +205,7 @@ pub(crate) fn labels(given: &Given, faults: &mut Faults) -> BTreeMap<String, Str
     labels
 }
 
-pub(crate) fn form(given: &Given, faults: &mut Faults) -> PullSecretForm {
+pub(super) fn form(given: &Environment, faults: &mut Faults) -> PullSecretForm {
     const VARIABLE: &str = "pull_secret_format";
     let words = [
         ("yaml", PullSecretForm::Yaml),
@@ -222,8 +224,8 @@ pub(crate) fn form(given: &Given, faults: &mut Faults) -> PullSecretForm {
 }
 
 /// Where it is written. A CI keeps what is printed for everyone who may read the log.
-pub(crate) fn output(
-    given: &Given,
+pub(super) fn output(
+    given: &Environment,
     ci: Option<Ci>,
     apply: bool,
     paths: &Paths<'_>,

@@ -8,9 +8,8 @@ use super::fault::Faults;
 use super::forges::{github, gitlab};
 use super::paths::Paths;
 use super::values::{boolean, list, word};
-use super::variables::Given;
+use super::variables::Environment;
 use crate::commands::setup::request::Backend;
-use crate::commands::setup::request::Forge;
 use crate::commands::setup::request::Role;
 use crate::commands::setup::request::SetupAction;
 use crate::commands::setup::request::SetupRegistry;
@@ -18,7 +17,7 @@ use crate::commands::setup::request::SetupRequest;
 use crate::commands::setup::request::account_host;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
-use crate::oci::reference::{Endpoint, HostKind};
+use crate::oci::reference::HostKind;
 use crate::push::destinations::Destinations;
 
 /// What the accounts are called when nothing else is said.
@@ -27,7 +26,7 @@ const PULLER: &str = "gcr-puller";
 
 /// Reads every `setup_*` variable, where the command is `setup`.
 pub(super) fn setup(
-    given: &Given,
+    given: &Environment,
     command: Command,
     destinations: &Destinations,
     paths: &Paths<'_>,
@@ -103,7 +102,7 @@ pub(super) fn setup(
     })
 }
 
-pub(crate) fn action(given: &Given, faults: &mut Faults) -> SetupAction {
+pub(super) fn action(given: &Environment, faults: &mut Faults) -> SetupAction {
     let inputs = &given.inputs;
     let apply = faults.switch("setup_apply", inputs.setup_apply.as_deref());
     let remove = faults.switch("setup_remove", inputs.setup_remove.as_deref());
@@ -159,7 +158,7 @@ fn broken_rule(id: &str) -> Option<&'static str> {
     }
 }
 
-pub(crate) fn registries(
+pub(super) fn registries(
     destinations: &Destinations,
     backend: Backend,
     faults: &mut Faults,
@@ -226,7 +225,11 @@ fn broken_repository_rule(id: &str) -> Option<&'static str> {
 }
 
 /// `FILE` for the puller's key, `pusher:FILE` for the pusher's.
-pub(crate) fn keys(given: &Given, paths: &Paths<'_>, faults: &mut Faults) -> Vec<(Role, PathBuf)> {
+pub(super) fn keys(
+    given: &Environment,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Vec<(Role, PathBuf)> {
     const VARIABLE: &str = "setup_key";
     let mut keys: Vec<(Role, PathBuf)> = Vec::new();
     for item in list(given.inputs.setup_key.as_deref().unwrap_or("")) {

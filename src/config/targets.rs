@@ -2,9 +2,9 @@
 
 use super::fault::Faults;
 use super::values::list;
-use super::variables::{Given, PROJECT};
+use super::variables::{Environment, PROJECT};
 use super::{Command, defaults};
-use crate::auth::{GoogleCredential, Origin};
+use crate::auth::{CredentialSource, GoogleCredential};
 use crate::commands::list::request::Listing;
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::{
@@ -18,9 +18,9 @@ use crate::push::destinations::{BestEffort, Destinations};
 /// All that can be told without the image is told here: an item that no registry takes, a part that
 /// is missing or has no place.
 pub(super) fn destinations(
-    given: &Given,
+    given: &Environment,
     command: Command,
-    google: Option<&(Origin, GoogleCredential)>,
+    google: Option<&(CredentialSource, GoogleCredential)>,
     faults: &mut Faults,
 ) -> Destinations {
     // What is set up is told by `registry` and `repository` alone.
@@ -80,12 +80,12 @@ pub(super) fn destinations(
 /// The project and the variable that it is from: `project_id`, else the key, else what the rest of
 /// the world calls it.
 fn project<'a>(
-    given: &'a Given,
-    google: Option<&'a (Origin, GoogleCredential)>,
+    given: &'a Environment,
+    google: Option<&'a (CredentialSource, GoogleCredential)>,
 ) -> Option<(&'static str, &'a str)> {
     let explicit = given.inputs.project_id.as_deref();
     let of_key = google.and_then(|(origin, credential)| match (origin, credential) {
-        (Origin::Variable(name), GoogleCredential::Key(key)) => {
+        (CredentialSource::Variable(name), GoogleCredential::Key(key)) => {
             Some((*name, key.project_id.as_deref()?))
         }
         (_, GoogleCredential::Key(key)) => Some(("credentials_json", key.project_id.as_deref()?)),
@@ -122,7 +122,7 @@ impl Default for Items {
 
 const BRANCH: &str = "a tag for a branch is `CI_COMMIT_REF_SLUG` on GitLab, and what docker/metadata-action makes on GitHub";
 
-fn items(given: &Given, command: Command, faults: &mut Faults) -> Items {
+fn items(given: &Environment, command: Command, faults: &mut Faults) -> Items {
     const VARIABLE: &str = "tags";
     let mut found = Items::default();
     let Some(text) = given.inputs.tags.as_deref() else {
@@ -250,7 +250,7 @@ pub(super) fn read_only(endpoint: &Endpoint) -> String {
 }
 
 /// What `list` is to show of `image`: what a registry holds under that name.
-fn shown(given: &Given, faults: &mut Faults) -> Option<Reference> {
+fn shown(given: &Environment, faults: &mut Faults) -> Option<Reference> {
     let text = given.inputs.image.as_deref()?;
     let name = text.strip_prefix("docker://").unwrap_or(text);
     let reference = name.parse().map_err(|fault: ReferenceError| {
@@ -261,7 +261,7 @@ fn shown(given: &Given, faults: &mut Faults) -> Option<Reference> {
 
 /// The items of `best_effort`: hosts, and repositories on them.
 fn best_effort(
-    given: &Given,
+    given: &Environment,
     hosts: &[Endpoint],
     is_sound: bool,
     faults: &mut Faults,
@@ -304,7 +304,7 @@ fn best_effort(
 
 /// The hosts that tags alone go to: `registry`, or its default where something would go there.
 fn endpoints(
-    given: &Given,
+    given: &Environment,
     command: Command,
     references: &[Reference],
     tags: &[String],
@@ -423,7 +423,7 @@ fn refused(parts: Parts) -> Option<&'static str> {
 fn check_endpoints(
     destinations: &Destinations,
     command: Command,
-    given: &Given,
+    given: &Environment,
     faults: &mut Faults,
 ) {
     let parts = &destinations.parts;

@@ -5,11 +5,6 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-
-use crate::diagnostics::sanitize::base64;
 use crate::diagnostics::sanitize::quoted;
 
 /// The items of a list: separated by newlines or commas, blanks trimmed, empty ones dropped, each
@@ -111,6 +106,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::diagnostics::sanitize::base64;
+    use ::base64::Engine as _;
 
     #[test]
     fn a_list_takes_newlines_commas_and_blanks_in_any_mixture() {

@@ -278,7 +278,7 @@ const OURS: &str = "GCR_PUSH_";
 const GITHUBS: &str = "INPUT_";
 
 /// All that the environment says to us, trimmed; empty is absent.
-pub(super) struct Given {
+pub(super) struct Environment {
     /// Our own variables.
     pub(super) inputs: RawInputs,
     /// The values of ours that are secret, whatever they are worth.
@@ -289,7 +289,7 @@ pub(super) struct Given {
     ambient: HashMap<&'static str, String>,
 }
 
-impl Given {
+impl Environment {
     /// A variable of [`AMBIENT`] or [`PROJECT`].
     pub(super) fn ambient(&self, name: &str) -> Option<&str> {
         self.ambient.get(name).map(String::as_str)
@@ -300,7 +300,7 @@ impl Given {
 pub(super) fn read(
     environment: impl Iterator<Item = (OsString, OsString)>,
     faults: &mut Faults,
-) -> Given {
+) -> Environment {
     // The runner upper-cases an input's name (actions/runner, Handler.cs); we read that form alone.
     let mut own: HashMap<String, OsString> = HashMap::new();
     let mut ambient = HashMap::new();
@@ -375,7 +375,7 @@ pub(super) fn read(
     if in_action {
         check_inputs(inputs, faults);
     }
-    Given {
+    Environment {
         // Every field is optional text, which envy cannot fail to read; were it to, everything
         // would be absent, and what is needed would be told as missing.
         inputs: envy::from_iter(pairs).unwrap_or_default(),

@@ -4,7 +4,7 @@ use super::document::looks_like_a_path;
 use super::fault::Faults;
 use super::github_event;
 use super::paths::Paths;
-use super::variables::Given;
+use super::variables::Environment;
 use crate::auth::google::federation::ExternalAccount;
 use crate::auth::google::impersonation::{Impersonation, is_account};
 use crate::auth::subject::{Format, SubjectSource};
@@ -20,7 +20,7 @@ const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
 /// Reads `workload_identity_provider`, `service_account` and `oidc_token`; each needs the first.
 pub(super) fn workload_identity(
-    given: &Given,
+    given: &Environment,
     missing: MissingCredentials,
     paths: &Paths<'_>,
     faults: &mut Faults,
@@ -81,7 +81,7 @@ pub(super) fn workload_identity(
 
 /// Where the OIDC token comes from: what was given, else GitHub.
 fn subject(
-    given: &Given,
+    given: &Environment,
     provider: &str,
     paths: &Paths<'_>,
     faults: &mut Faults,

@@ -3,7 +3,7 @@ pub mod render;
 pub mod sanitize;
 pub mod secret;
 /// Advice on what to do about an error, a sentence each; most useful first.
-pub trait Hint {
+pub trait Diagnostic {
     /// The advice for this very error; empty when there is none.
     fn hints(&self) -> Vec<String>;
 }

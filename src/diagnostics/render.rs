@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
 
 /// Writes an error, its chain of causes and its hints, as a person reads them at the end of a log.
@@ -20,7 +20,7 @@ pub fn write_chain(
 
 /// The same as a text without a line break at its end.
 ///
-/// Every line passes through [`harmless`], because causes quote registries.
+/// Every line passes through [`sanitize`], because causes quote registries.
 pub(crate) fn chain(error: &dyn std::error::Error, hints: &[String]) -> String {
     let mut lines = vec![format!("error: {}", indented(&redact(&error.to_string())))];
     let causes = causes(error);
@@ -47,7 +47,7 @@ pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
         // Some libraries repeat their cause in their own text.
         let is_repeated = last.ends_with(&text);
         if !(is_repeated || next.is_some() && is_wrapping(&text)) {
-            texts.push(redact(in_our_words(&text)));
+            texts.push(redact(without_wrapping(&text)));
         }
         last = text;
     }
@@ -55,21 +55,21 @@ pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
 }
 
 /// An error and its causes in one line, which need not hold all that is told at the end.
-pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
+pub(crate) fn one_line(error: &dyn std::error::Error) -> String {
     const LONGEST: usize = 240;
-    let mut text = harmless(&redact(&error.to_string()));
+    let mut text = sanitize(&redact(&error.to_string()));
     for cause in causes(error) {
         text += ": ";
         match cause.char_indices().nth(LONGEST) {
-            Some((end, _)) => text += &(harmless(&cause[..end]) + "..."),
-            None => text += &harmless(&cause),
+            Some((end, _)) => text += &(sanitize(&cause[..end]) + "..."),
+            None => text += &sanitize(&cause),
         }
     }
     text
 }
 
 /// What a library says of a time that ran out, in words that tell for what.
-fn in_our_words(text: &str) -> &str {
+fn without_wrapping(text: &str) -> &str {
     match text {
         // tokio's own, in reqwest of nothing but connections.
         "deadline has elapsed" => "no connection was made in time",
@@ -100,13 +100,13 @@ fn is_wrapping(text: &str) -> bool {
 
 /// Further lines of a message are indented, so that none starts at the margin.
 pub(crate) fn indented(text: &str) -> String {
-    text.lines().map(harmless).collect::<Vec<_>>().join("\n  ")
+    text.lines().map(sanitize).collect::<Vec<_>>().join("\n  ")
 }
 
 /// A word as it may stand in a command for a shell, quoted where it has to be.
 pub(crate) fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    let text = harmless(text);
+    let text = sanitize(text);
     match !text.is_empty() && text.chars().all(is_plain) {
         true => text,
         false => format!("'{}'", text.replace('\'', r"'\''")),
@@ -119,15 +119,15 @@ mod tests {
 
     #[test]
     fn foreign_text_can_neither_command_a_runner_nor_move_a_cursor() {
-        assert_eq!(harmless("::error::x"), ":\\:error::x");
+        assert_eq!(sanitize("::error::x"), ":\\:error::x");
         assert_eq!(
-            harmless("  ::set-output name=a::x"),
+            sanitize("  ::set-output name=a::x"),
             "  :\\:set-output name=a::x"
         );
-        assert_eq!(harmless("a ##[error]b"), "a ##\\[error]b");
-        assert_eq!(harmless("\x1b[2Ja\r\nb"), "\\u{1b}[2Ja\\r\\nb");
-        assert_eq!(harmless("a\u{202e}b\u{2028}c"), "a\\u{202e}b\\u{2028}c");
-        assert_eq!(harmless("crème brûlée"), "crème brûlée");
+        assert_eq!(sanitize("a ##[error]b"), "a ##\\[error]b");
+        assert_eq!(sanitize("\x1b[2Ja\r\nb"), "\\u{1b}[2Ja\\r\\nb");
+        assert_eq!(sanitize("a\u{202e}b\u{2028}c"), "a\\u{202e}b\\u{2028}c");
+        assert_eq!(sanitize("crème brûlée"), "crème brûlée");
     }
 
     #[test]

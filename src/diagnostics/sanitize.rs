@@ -42,10 +42,10 @@ pub(crate) fn looks_secret(value: &str) -> bool {
 ///
 /// The runner acts on `::` at the start of a line and on `##[` anywhere in it
 /// (actions/runner, `ActionCommand.cs`).
-pub fn harmless(text: &str) -> String {
+pub fn sanitize(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() || turns_lines(character) {
+        if character.is_control() || is_bidi_or_line_separator(character) {
             safe.extend(character.escape_default());
         } else {
             safe.push(character);
@@ -61,7 +61,7 @@ pub fn harmless(text: &str) -> String {
 
 /// True for what ends a line without being a control character, or has text read backwards
 /// (<https://trojansource.codes>).
-pub(crate) fn turns_lines(character: char) -> bool {
+pub(crate) fn is_bidi_or_line_separator(character: char) -> bool {
     matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

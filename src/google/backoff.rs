@@ -6,12 +6,12 @@ use tokio::time::Instant;
 
 /// How long something may still take: each wait is longer than the one before.
 #[derive(Debug)]
-pub struct Patience {
+pub struct Backoff {
     end: Instant,
     pause: Duration,
 }
 
-impl Patience {
+impl Backoff {
     const FIRST: Duration = Duration::from_millis(200);
     const LONGEST: Duration = Duration::from_secs(10);
 
@@ -48,8 +48,8 @@ mod tests {
 
     #[tokio::test]
     async fn patience_ends_and_waits_for_nothing_past_its_end() {
-        assert!(!Patience::new(Duration::ZERO).wait().await);
-        let mut patience = Patience::new(Duration::from_millis(5));
+        assert!(!Backoff::new(Duration::ZERO).wait().await);
+        let mut patience = Backoff::new(Duration::from_millis(5));
         assert!(!patience.wait_at_least(Duration::from_secs(3600)).await);
         assert!(patience.wait().await);
         assert!(!patience.wait().await);

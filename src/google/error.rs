@@ -8,23 +8,23 @@ use reqwest::{Method, StatusCode, Url};
 use super::refusal::{Refused, Rpc, Violation, read};
 use crate::auth::AuthError;
 use crate::auth::google::quota;
-use crate::diagnostics::sanitize::harmless;
-use crate::diagnostics::{ExitCode, Hint};
-use crate::http::Trouble;
+use crate::diagnostics::sanitize::sanitize;
+use crate::diagnostics::{Diagnostic, ExitCode};
+use crate::http::ConnectionFailure;
 
 /// A request to one of Google's APIs that did not do what it was sent for.
 #[derive(Debug, thiserror::Error)]
 pub struct GoogleError {
     method: Method,
     url: Box<Url>,
-    outcome: Box<Outcome>,
+    outcome: Box<GoogleErrorKind>,
     #[source]
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 /// What came of the request.
 #[derive(Debug)]
-enum Outcome {
+enum GoogleErrorKind {
     /// An answer that refuses, or an operation that ended so.
     Refused(Refused),
     /// No answer, or one that broke off.
@@ -39,8 +39,8 @@ enum Outcome {
 
 /// A sentence that stands as the cause of an error.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", harmless(.0))]
-struct Sentence(String);
+#[error("{}", sanitize(.0))]
+struct GoogleMessage(String);
 
 impl GoogleError {
     /// An answer that refuses, with the body that says why.
@@ -53,8 +53,8 @@ impl GoogleError {
         Self {
             method,
             url: Box::new(url),
-            outcome: Box::new(Outcome::Refused(refused)),
-            cause: sentence.map(|text| Box::new(Sentence(text)) as Box<_>),
+            outcome: Box::new(GoogleErrorKind::Refused(refused)),
+            cause: sentence.map(|text| Box::new(GoogleMessage(text)) as Box<_>),
         }
     }
 
@@ -69,7 +69,7 @@ impl GoogleError {
         url: Url,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::with_cause(method, url, Outcome::Broken, cause)
+        Self::with_cause(method, url, GoogleErrorKind::Broken, cause)
     }
 
     /// An answer that is not what the API says it is.
@@ -79,19 +79,19 @@ impl GoogleError {
         } else {
             "the answer is no JSON"
         };
-        let cause = Sentence(what.to_owned());
-        Self::with_cause(method, url, Outcome::Unexpected, cause)
+        let cause = GoogleMessage(what.to_owned());
+        Self::with_cause(method, url, GoogleErrorKind::Unexpected, cause)
     }
 
     /// A list whose pages lead on for ever.
     pub(super) fn endless(method: Method, url: Url) -> Self {
-        let cause = Sentence("the list has no last page".to_owned());
-        Self::with_cause(method, url, Outcome::Unexpected, cause)
+        let cause = GoogleMessage("the list has no last page".to_owned());
+        Self::with_cause(method, url, GoogleErrorKind::Unexpected, cause)
     }
 
     /// No token for the request.
     pub(super) fn not_signed_in(method: Method, url: Url, cause: AuthError) -> Self {
-        Self::with_cause(method, url, Outcome::NotSignedIn, cause)
+        Self::with_cause(method, url, GoogleErrorKind::NotSignedIn, cause)
     }
 
     /// An operation that is not done in time.
@@ -99,7 +99,7 @@ impl GoogleError {
         Self {
             method,
             url: Box::new(url),
-            outcome: Box::new(Outcome::Unfinished(name)),
+            outcome: Box::new(GoogleErrorKind::Unfinished(name)),
             cause: None,
         }
     }
@@ -107,7 +107,7 @@ impl GoogleError {
     fn with_cause(
         method: Method,
         url: Url,
-        outcome: Outcome,
+        outcome: GoogleErrorKind,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self {
@@ -120,7 +120,7 @@ impl GoogleError {
 
     fn refusal(&self) -> Option<&Refused> {
         match &*self.outcome {
-            Outcome::Refused(refused) => Some(refused),
+            GoogleErrorKind::Refused(refused) => Some(refused),
             _ => None,
         }
     }
@@ -215,30 +215,30 @@ impl GoogleError {
 
     /// True when no answer came, or one that broke off.
     pub fn is_broken(&self) -> bool {
-        matches!(*self.outcome, Outcome::Broken)
+        matches!(*self.outcome, GoogleErrorKind::Broken)
     }
 
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match &*self.outcome {
-            Outcome::Refused(refused) => match refused.status {
+            GoogleErrorKind::Refused(refused) => match refused.status {
                 401 | 403 => ExitCode::Denied,
                 _ if refused.is_temporary() => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
-            Outcome::Broken => self.trouble().exit_code(),
-            Outcome::NotSignedIn => self
+            GoogleErrorKind::Broken => self.trouble().exit_code(),
+            GoogleErrorKind::NotSignedIn => self
                 .auth_error()
                 .map_or(ExitCode::Denied, AuthError::exit_code),
-            Outcome::Unexpected => ExitCode::Failed,
-            Outcome::Unfinished(_) => ExitCode::Temporary,
+            GoogleErrorKind::Unexpected => ExitCode::Failed,
+            GoogleErrorKind::Unfinished(_) => ExitCode::Temporary,
         }
     }
 
-    fn trouble(&self) -> Trouble {
+    fn trouble(&self) -> ConnectionFailure {
         match &self.cause {
-            Some(cause) => Trouble::of(&**cause),
-            None => Trouble::Broken,
+            Some(cause) => ConnectionFailure::of(&**cause),
+            None => ConnectionFailure::Broken,
         }
     }
 
@@ -249,7 +249,7 @@ impl GoogleError {
 
 impl fmt::Display for GoogleError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Outcome::NotSignedIn, Some(cause)) = (&*self.outcome, &self.cause) {
+        if let (GoogleErrorKind::NotSignedIn, Some(cause)) = (&*self.outcome, &self.cause) {
             // The request was never sent.
             return write!(formatter, "{cause}");
         }
@@ -258,42 +258,44 @@ impl fmt::Display for GoogleError {
             formatter,
             "{} https://{host}{}",
             self.method,
-            harmless(path)
+            sanitize(path)
         )?;
         match &*self.outcome {
-            Outcome::Refused(refused) => {
+            GoogleErrorKind::Refused(refused) => {
                 write!(formatter, ": {}", refused.status)?;
                 let known = StatusCode::from_u16(refused.status).ok();
                 let reason = known.and_then(|status| status.canonical_reason());
                 match (&refused.code, reason) {
-                    (Some(code), _) => write!(formatter, " {}", harmless(code)),
+                    (Some(code), _) => write!(formatter, " {}", sanitize(code)),
                     (None, Some(reason)) => write!(formatter, " {reason}"),
                     (None, None) => Ok(()),
                 }
             }
-            Outcome::Unfinished(name) => write!(
+            GoogleErrorKind::Unfinished(name) => write!(
                 formatter,
                 ": its operation `{}` is not done yet",
-                harmless(name)
+                sanitize(name)
             ),
             _ => Ok(()),
         }
     }
 }
 
-impl Hint for GoogleError {
+impl Diagnostic for GoogleError {
     fn hints(&self) -> Vec<String> {
         match &*self.outcome {
-            Outcome::Refused(refused) => refused.hints(),
-            Outcome::Broken => {
+            GoogleErrorKind::Refused(refused) => refused.hints(),
+            GoogleErrorKind::Broken => {
                 let host = self.url.host_str().unwrap_or_default();
                 vec![self.trouble().hint(host)]
             }
-            Outcome::NotSignedIn => self.auth_error().map(Hint::hints).unwrap_or_default(),
-            Outcome::Unexpected => {
+            GoogleErrorKind::NotSignedIn => {
+                self.auth_error().map(Diagnostic::hints).unwrap_or_default()
+            }
+            GoogleErrorKind::Unexpected => {
                 vec!["check that no proxy or sign-in page answers in Google's place".to_owned()]
             }
-            Outcome::Unfinished(_) => {
+            GoogleErrorKind::Unfinished(_) => {
                 vec!["Google goes on with it: run this again in a few minutes".to_owned()]
             }
         }

@@ -10,7 +10,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Api, Google, GoogleError, Patience};
+use super::{Api, Backoff, Google, GoogleError};
 
 /// Who may do what on one resource.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -73,11 +73,11 @@ pub struct Grant {
 
 /// What is done with a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum PolicyChange {
     /// It is given.
-    Give,
+    Grant,
     /// It is taken away.
-    Take,
+    Revoke,
 }
 
 impl Policy {
@@ -102,14 +102,14 @@ impl Policy {
 
     /// Gives or takes one grant; nothing of anybody else's is touched. False where there was
     /// nothing to do.
-    fn change(&mut self, change: Change, grant: &Grant) -> bool {
-        if self.has(grant) == (change == Change::Give) {
+    fn change(&mut self, change: PolicyChange, grant: &Grant) -> bool {
+        if self.has(grant) == (change == PolicyChange::Grant) {
             return false;
         }
         let fits =
             |binding: &&mut Binding| binding.role == grant.role && binding.condition().is_none();
         match change {
-            Change::Give => match self.bindings.iter_mut().find(fits) {
+            PolicyChange::Grant => match self.bindings.iter_mut().find(fits) {
                 Some(binding) => binding.members.push(grant.member.clone()),
                 None => self.bindings.push(Binding {
                     role: grant.role.clone(),
@@ -117,7 +117,7 @@ impl Policy {
                     rest: Map::new(),
                 }),
             },
-            Change::Take => {
+            PolicyChange::Revoke => {
                 for binding in self.bindings.iter_mut().filter(fits) {
                     binding.members.retain(|member| *member != grant.member);
                 }
@@ -196,7 +196,11 @@ impl Google {
     /// # Errors
     ///
     /// When the API refuses.
-    pub async fn held(&self, url: Url, wanted: &[&str]) -> Result<BTreeSet<String>, GoogleError> {
+    pub async fn test_iam_permissions(
+        &self,
+        url: Url,
+        wanted: &[&str],
+    ) -> Result<BTreeSet<String>, GoogleError> {
         #[derive(Deserialize)]
         struct Held {
             // Where there is none, the field is left out.
@@ -219,10 +223,10 @@ impl Google {
     pub async fn change_policy(
         &self,
         resource: &Resource,
-        change: Change,
+        change: PolicyChange,
         grant: &Grant,
     ) -> Result<Vec<String>, GoogleError> {
-        let mut patience = Patience::new(LIMIT);
+        let mut patience = Backoff::new(LIMIT);
         loop {
             let before = match self.policy(resource).await {
                 Ok(before) => before,
@@ -254,11 +258,11 @@ impl Google {
     }
 
     /// True for the policy of an account that was made just now, and is not shown everywhere.
-    fn is_young(&self, resource: &Resource, change: Change, error: &GoogleError) -> bool {
+    fn is_young(&self, resource: &Resource, change: PolicyChange, error: &GoogleError) -> bool {
         let Resource::Account(_, email) = resource else {
             return false;
         };
-        change == Change::Give && error.may_be_young() && self.expects_account(email)
+        change == PolicyChange::Grant && error.may_be_young() && self.expects_account(email)
     }
 
     async fn write_policy(&self, resource: &Resource, policy: &Policy) -> Result<(), GoogleError> {
@@ -323,13 +327,13 @@ mod tests {
         let (before, mut after) = (policy(), policy());
         let new = grant("roles/a", "user:x");
         assert!(!after.has(&new), "the one with a condition is another");
-        assert!(after.change(Change::Give, &new));
-        assert!(!after.change(Change::Give, &new), "it is there now");
+        assert!(after.change(PolicyChange::Grant, &new));
+        assert!(!after.change(PolicyChange::Grant, &new), "it is there now");
         assert_eq!(before.diff(&after), ["+ roles/a user:x"]);
         assert_eq!(after.bindings[1].members, ["user:y", "user:x"]);
         assert_eq!(after.bindings[1].rest["odd"], 1);
         assert_eq!(after.rest, before.rest);
-        assert!(after.change(Change::Take, &new));
+        assert!(after.change(PolicyChange::Revoke, &new));
         assert_eq!(after, before);
     }
 
@@ -356,7 +360,7 @@ mod tests {
                 policy.bindings.push(Binding { role, members: vec![member], rest });
             }
             let grant = grant(&role, &member);
-            let change = if gives { Change::Give } else { Change::Take };
+            let change = if gives { PolicyChange::Grant } else { PolicyChange::Revoke };
             let mut after = policy.clone();
             after.change(change, &grant);
             prop_assert_eq!(after.has(&grant), gives);

@@ -18,13 +18,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::auth::google::quota::USER_PROJECT;
-use crate::auth::{AuthError, Credential, Shown};
+use crate::auth::{AuthError, BasicAuth, Credential};
 use crate::diagnostics::secret::Secret;
 use crate::http::{Network, NetworkError, WINDOW, read_bounded};
 
-pub use backoff::Patience;
+pub use backoff::Backoff;
 pub use error::GoogleError;
-pub use iam_policy::{Change, Grant, Policy, Resource};
+pub use iam_policy::{Grant, Policy, PolicyChange, Resource};
 pub use operation::Operation;
 pub use refusal::Violation;
 
@@ -109,7 +109,7 @@ impl Google {
 
     /// The same, but each request is sent once: for what is only asked to know more.
     #[must_use]
-    pub fn impatient(mut self) -> Self {
+    pub fn short_retries(mut self) -> Self {
         self.retry_for = Duration::ZERO;
         self
     }
@@ -141,7 +141,7 @@ impl Google {
         accounts.contains(email)
     }
 
-    fn expects(&self, error: &GoogleError) -> bool {
+    fn is_just_enabled(&self, error: &GoogleError) -> bool {
         let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
         error.is_service_disabled()
             && error
@@ -251,8 +251,8 @@ impl Google {
         url: Url,
         body: Option<Vec<u8>>,
     ) -> Result<T, GoogleError> {
-        let mut patience = Patience::new(self.retry_for);
-        let mut settling = Patience::new(ENABLED_WITHIN);
+        let mut patience = Backoff::new(self.retry_for);
+        let mut settling = Backoff::new(ENABLED_WITHIN);
         loop {
             let sent = self.signed_in(&method, &url, body.as_deref()).await;
             let (error, asked) = match sent {
@@ -265,7 +265,7 @@ impl Google {
                 }
                 Err(error) => (error, Duration::ZERO),
             };
-            if self.expects(&error) && settling.wait().await {
+            if self.is_just_enabled(&error) && settling.wait().await {
                 tracing::info!("{} was enabled just now; waiting for it", url.authority());
                 continue;
             }
@@ -330,7 +330,7 @@ impl Google {
 }
 
 /// Only a token opens the APIs: neither a user with a password nor nobody.
-fn bearer(shown: Option<Shown>) -> Result<Secret, AuthError> {
+fn bearer(shown: Option<BasicAuth>) -> Result<Secret, AuthError> {
     match shown {
         Some(shown) => Ok(shown.password),
         None => Err(AuthError::NoToken),

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::error::GoogleError;
 use super::refusal::Rpc;
-use super::{Api, Google, Patience};
+use super::{Api, Backoff, Google};
 
 /// What an API gives in place of a result that takes a while.
 #[derive(Debug, Deserialize)]
@@ -34,13 +34,13 @@ impl Google {
     /// # Errors
     ///
     /// When it ends in an error, or not in time.
-    pub async fn finish(
+    pub async fn wait_operation(
         &self,
         api: Api,
         mut operation: Operation,
         asked: (Method, Url),
     ) -> Result<Value, GoogleError> {
-        let mut patience = Patience::new(LIMIT);
+        let mut patience = Backoff::new(LIMIT);
         while !operation.done {
             if !patience.wait().await {
                 let (method, url) = asked;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::auth::google::quota;
 use crate::auth::service_controls;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
 
 /// An error in Google's own form (<https://google.aip.dev/193>).
@@ -119,7 +119,7 @@ impl Refused {
 
     /// What to do about it, most useful first.
     pub(super) fn hints(&self) -> Vec<String> {
-        let of = |name: &str| self.metadata.get(name).map(|text| harmless(text));
+        let of = |name: &str| self.metadata.get(name).map(|text| sanitize(text));
         let says = |words: &str| self.message.contains(words);
         let reason = self.reason.as_deref().unwrap_or_default();
         let general = service_controls(&self.message)
@@ -140,7 +140,7 @@ impl Refused {
             return vec![format!(
                 "the organisation's policy `{}` forbids it: who administers the organisation's \
                  policies can exempt the project",
-                harmless(constraint)
+                sanitize(constraint)
             )];
         }
         let billing = |violation: &Violation| violation.kind.ends_with("billing-enabled");

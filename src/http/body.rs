@@ -33,7 +33,7 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
 /// Watches how fast a body comes. Only the time that is spent waiting for it counts, not what its
 /// reader does between the pieces.
-pub(crate) struct Drips {
+pub(crate) struct MinimumThroughput {
     window: Duration,
     waited: Duration,
     came: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Drips {
     host_before: u64,
 }
 
-impl Drips {
+impl MinimumThroughput {
     /// For a body whose speed is taken over so long at a time.
     pub(crate) fn new(window: Duration) -> Self {
         Self::from_host(window, Arc::default())
@@ -100,7 +100,7 @@ pub(crate) async fn read_bounded(
 ) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
     let mut stream = answer.bytes_stream();
-    let mut drips = Drips::new(window);
+    let mut drips = MinimumThroughput::new(window);
     while let Some(piece) = drips.next(&mut stream).await.map_err(BodyError::Drips)? {
         let piece = piece.map_err(|error| BodyError::Broken(error.without_url()))?;
         if body.len() + piece.len() > limit {
@@ -125,7 +125,7 @@ mod tests {
                 Ok::<_, io::Error>(Bytes::from(vec![0; size]))
             })
             .boxed();
-        let mut drips = Drips::new(Duration::from_secs(window));
+        let mut drips = MinimumThroughput::new(Duration::from_secs(window));
         let mut read = 0;
         while let Some(piece) = drips.next(&mut body).await? {
             read += piece?.len();
@@ -148,7 +148,8 @@ mod tests {
     async fn bodies_that_share_a_slow_line_are_read_together() {
         let host = Arc::new(AtomicU64::new(0));
         let bodies = (0..8).map(|_| {
-            let mut drips = Drips::from_host(Duration::from_secs(60), Arc::clone(&host));
+            let mut drips =
+                MinimumThroughput::from_host(Duration::from_secs(60), Arc::clone(&host));
             async move {
                 let mut body = stream::iter(0..200)
                     .then(async |_| {

@@ -13,7 +13,7 @@ use crate::diagnostics::ExitCode;
 
 /// What a connection failed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ConnectionFailure {
     /// Nobody that is trusted signed the certificate.
     Certificate,
     /// The certificate is its own authority, and is none of those that were given.
@@ -58,7 +58,7 @@ pub enum Trouble {
     Broken,
 }
 
-impl Trouble {
+impl ConnectionFailure {
     /// Looks for what is known in a chain of causes.
     pub fn of(error: &(dyn Error + 'static)) -> Self {
         let mut trouble = Self::Broken;
@@ -196,7 +196,7 @@ impl Trouble {
     }
 
     /// True when there may be nobody there, or no way to them.
-    pub(crate) fn is_absence(self) -> bool {
+    pub(crate) fn is_unreachable(self) -> bool {
         matches!(
             self,
             Self::Name
@@ -370,19 +370,22 @@ mod tests {
     #[error("{0}")]
     struct Words(&'static str, #[source] Option<Box<Words>>);
 
-    fn of(texts: &[&'static str]) -> Trouble {
+    fn of(texts: &[&'static str]) -> ConnectionFailure {
         let chain = texts
             .iter()
             .rev()
             .fold(None, |below, text| Some(Box::new(Words(text, below))));
-        Trouble::of(&*chain.unwrap())
+        ConnectionFailure::of(&*chain.unwrap())
     }
 
     #[test]
     fn a_certificate_is_found_inside_of_an_io_error() {
         let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let nested = io::Error::other(io::Error::other(tls));
-        assert_eq!(Trouble::of(&nested), Trouble::Certificate);
+        assert_eq!(
+            ConnectionFailure::of(&nested),
+            ConnectionFailure::Certificate
+        );
     }
 
     #[test]
@@ -392,7 +395,7 @@ mod tests {
             time: at(1_800_000_000),
             not_after: at(1_700_000_000),
         };
-        let hint = Trouble::of(&rustls::Error::from(expired)).hint("r.example");
+        let hint = ConnectionFailure::of(&rustls::Error::from(expired)).hint("r.example");
         assert!(
             hint.contains("until Tue, 14 Nov 2023 22:13:20 GMT"),
             "{hint}"
@@ -402,54 +405,78 @@ mod tests {
             time: at(0),
             not_before: at(u64::MAX),
         };
-        let hint = Trouble::of(&rustls::Error::from(far)).hint("r.example");
+        let hint = ConnectionFailure::of(&rustls::Error::from(far)).hint("r.example");
         assert!(hint.contains("from the far future on"), "{hint}");
         for (fault, expected) in [
-            (CertificateError::NotValidForName, Trouble::CertificateName),
-            (CertificateError::UnknownIssuer, Trouble::Certificate),
+            (
+                CertificateError::NotValidForName,
+                ConnectionFailure::CertificateName,
+            ),
+            (
+                CertificateError::UnknownIssuer,
+                ConnectionFailure::Certificate,
+            ),
         ] {
-            assert_eq!(Trouble::of(&rustls::Error::from(fault)), expected);
+            assert_eq!(ConnectionFailure::of(&rustls::Error::from(fault)), expected);
         }
         for (alert, expected) in [
             (
                 AlertDescription::CertificateRequired,
-                Trouble::ClientCertificate,
+                ConnectionFailure::ClientCertificate,
             ),
-            (AlertDescription::ProtocolVersion, Trouble::Handshake),
-            (AlertDescription::HandshakeFailure, Trouble::Handshake),
-            (AlertDescription::InternalError, Trouble::Broken),
+            (
+                AlertDescription::ProtocolVersion,
+                ConnectionFailure::Handshake,
+            ),
+            (
+                AlertDescription::HandshakeFailure,
+                ConnectionFailure::Handshake,
+            ),
+            (AlertDescription::InternalError, ConnectionFailure::Broken),
         ] {
-            assert_eq!(Trouble::of(&rustls::Error::AlertReceived(alert)), expected);
+            assert_eq!(
+                ConnectionFailure::of(&rustls::Error::AlertReceived(alert)),
+                expected
+            );
         }
     }
 
     #[test]
     fn too_many_files_and_a_silent_name_server_are_told() {
         assert_eq!(
-            Trouble::of(&io::Error::from_raw_os_error(24)),
-            Trouble::TooManyFiles
+            ConnectionFailure::of(&io::Error::from_raw_os_error(24)),
+            ConnectionFailure::TooManyFiles
         );
         let silent = "failed to lookup address information: Temporary failure in name resolution";
         let silent = io::Error::other(silent);
-        assert_eq!(Trouble::of(&silent), Trouble::NameServer);
-        assert_eq!(Trouble::NameServer.exit_code(), ExitCode::Temporary);
+        assert_eq!(
+            ConnectionFailure::of(&silent),
+            ConnectionFailure::NameServer
+        );
+        assert_eq!(
+            ConnectionFailure::NameServer.exit_code(),
+            ExitCode::Temporary
+        );
     }
 
     #[test]
     fn a_proxy_s_words_are_told_apart() {
-        assert_eq!(of(&["tunnel error: unsuccessful"]), Trouble::ProxyRefusal);
+        assert_eq!(
+            of(&["tunnel error: unsuccessful"]),
+            ConnectionFailure::ProxyRefusal
+        );
         assert_eq!(
             of(&["x", "tunnel error: proxy authorization required"]),
-            Trouble::ProxyLogin
+            ConnectionFailure::ProxyLogin
         );
         assert_eq!(
             of(&[
                 "tunnel error: failed to create underlying connection",
                 "dns error"
             ]),
-            Trouble::ProxyAway
+            ConnectionFailure::ProxyAway
         );
-        assert_eq!(of(&["dns error: no such host"]), Trouble::Name);
-        assert_eq!(of(&["anything else"]), Trouble::Broken);
+        assert_eq!(of(&["dns error: no such host"]), ConnectionFailure::Name);
+        assert_eq!(of(&["anything else"]), ConnectionFailure::Broken);
     }
 }

@@ -26,7 +26,7 @@ impl Network {
     /// # Errors
     ///
     /// When the client cannot be built.
-    pub fn neighbour_client(&self) -> Result<reqwest::Client, NetworkError> {
+    pub fn link_local_client(&self) -> Result<reqwest::Client, NetworkError> {
         let builder = self.bare_client().tls_certs_only([]);
         builder.build().map_err(NetworkError::Http)
     }

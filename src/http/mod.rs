@@ -27,14 +27,14 @@ mod tls;
 pub mod token_bucket;
 mod upload_client;
 
-pub(crate) use body::{BodyError, Drips, WINDOW, read_bounded};
+pub(crate) use body::{BodyError, MinimumThroughput, WINDOW, read_bounded};
 pub(crate) use client::RegistryClients;
 pub use client::{NetworkError, USER_AGENT};
 pub use client_identity::{CertsDError, ClientIdentity, IdentityError};
-pub use connection_failure::Trouble;
-pub(crate) use proxy::{ProxyConnector, Way};
-pub(crate) use rate_limit::Pace;
-pub use rate_limit::Paces;
+pub use connection_failure::ConnectionFailure;
+pub(crate) use proxy::{ProxyConnector, ProxyMode};
+pub(crate) use rate_limit::RateLimiter;
+pub use rate_limit::RateLimiters;
 pub(crate) use redirect::{MAX_REDIRECTS, RedirectError, has_login, redirect_target};
 pub(crate) use request_log::{send_logged, send_upload_logged};
 pub(crate) use upload_client::{UploadClient, UploadError};
@@ -63,7 +63,7 @@ pub struct Network {
     /// True in the container of a GitHub action, to which `localhost` is the container itself.
     pub in_action: bool,
     /// How fast requests may follow each other, for each host.
-    pub paces: Paces,
+    pub paces: RateLimiters,
 }
 
 impl Default for Network {
@@ -82,7 +82,7 @@ impl Default for Network {
             // Some times the minute that Google counts a quota over.
             retry_timeout: Duration::from_secs(5 * 60),
             in_action: false,
-            paces: Paces::default(),
+            paces: RateLimiters::default(),
         }
     }
 }

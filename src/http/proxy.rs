@@ -42,7 +42,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Which way a connection takes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Way<'a> {
+pub(crate) enum ProxyMode<'a> {
     /// By the proxies of the environment.
     Environment,
     /// By this proxy.
@@ -53,7 +53,7 @@ pub(crate) enum Way<'a> {
 
 impl ProxyConnector {
     /// Makes ready to connect.
-    pub(crate) fn new(network: &Network, way: Way<'_>) -> Result<Self, NetworkError> {
+    pub(crate) fn new(network: &Network, way: ProxyMode<'_>) -> Result<Self, NetworkError> {
         let mut direct = HttpConnector::new();
         direct.enforce_http(false);
         direct.set_connect_timeout(Some(network.connect_timeout));
@@ -63,13 +63,13 @@ impl ProxyConnector {
         direct.set_keepalive_retries(Some(3));
         let proxies = &network.proxies;
         let matcher = match way {
-            Way::Environment => Matcher::builder()
+            ProxyMode::Environment => Matcher::builder()
                 .https(proxies.https.clone().unwrap_or_default())
                 .http(proxies.http.clone().unwrap_or_default())
                 .no(proxies.direct())
                 .build(),
-            Way::Proxy(url) => Matcher::builder().all(url).build(),
-            Way::Direct => Matcher::builder().build(),
+            ProxyMode::Proxy(url) => Matcher::builder().all(url).build(),
+            ProxyMode::Direct => Matcher::builder().build(),
         };
         let tls = HttpsConnectorBuilder::new().with_tls_config(network.tls()?);
         Ok(Self {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::token_bucket::Bucket;
+use super::token_bucket::TokenBucket;
 use crate::oci::reference::Endpoint;
 
 /// The distance between two requests after the first 429; each further one doubles it.
@@ -20,12 +20,12 @@ const LARGEST_GAP: Duration = Duration::from_secs(1);
 
 /// The paces of a run, one a host; clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Paces {
+pub struct RateLimiters {
     requests_per_minute: Option<NonZeroU32>,
-    hosts: Arc<Mutex<HashMap<Endpoint, Pace>>>,
+    hosts: Arc<Mutex<HashMap<Endpoint, RateLimiter>>>,
 }
 
-impl Paces {
+impl RateLimiters {
     /// No host gets more requests in any minute than that; none is as many as there are.
     pub fn new(requests_per_minute: Option<NonZeroU32>) -> Self {
         Self {
@@ -35,21 +35,21 @@ impl Paces {
     }
 
     /// The pace that everything keeps that is sent to a host.
-    pub(crate) fn of(&self, host: &Endpoint) -> Pace {
+    pub(crate) fn of(&self, host: &Endpoint) -> RateLimiter {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Pace::within(self.requests_per_minute);
+        let new = || RateLimiter::within(self.requests_per_minute);
         hosts.entry(host.clone()).or_insert_with(new).clone()
     }
 }
 
 /// The pace that all requests to one host keep; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pace(Arc<Mutex<State>>);
+pub(crate) struct RateLimiter(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     /// What a quota leaves.
-    bucket: Option<Bucket>,
+    bucket: Option<TokenBucket>,
     /// No request is sent before.
     held_until: Option<Instant>,
     /// The next request's turn, where they have to queue.
@@ -58,16 +58,16 @@ struct State {
     gap: Duration,
 }
 
-impl Pace {
+impl RateLimiter {
     fn within(requests_per_minute: Option<NonZeroU32>) -> Self {
         Self(Arc::new(Mutex::new(State {
-            bucket: requests_per_minute.map(Bucket::new),
+            bucket: requests_per_minute.map(TokenBucket::new),
             ..State::default()
         })))
     }
 
     /// Waits until the next request may be sent.
-    pub(crate) async fn turn(&self) {
+    pub(crate) async fn acquire(&self) {
         while let Some(turn) = self.take_turn() {
             sleep_until(turn).await;
             let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +104,7 @@ impl Pace {
 
     /// Lets nobody send for so long, and all more slowly after that: a 429 is about everything that
     /// a client does, not about the one request that got it. Tells whether nobody was held before.
-    pub(crate) fn hold(&self, wait: Duration) -> bool {
+    pub(crate) fn pause(&self, wait: Duration) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let is_new = state.held_until.is_none_or(|until| until <= now);
@@ -120,7 +120,7 @@ impl Pace {
     }
 
     /// A request was let pass: the next ones may follow a little faster.
-    pub(crate) fn ease(&self) {
+    pub(crate) fn recover(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.gap = match state.gap * 9 / 10 {
             gap if gap < Duration::from_millis(1) => Duration::ZERO,
@@ -133,56 +133,56 @@ impl Pace {
 mod tests {
     use super::*;
 
-    async fn elapsed(pace: &Pace, turns: u32) -> Duration {
+    async fn elapsed(pace: &RateLimiter, turns: u32) -> Duration {
         let start = Instant::now();
         for _ in 0..turns {
-            pace.turn().await;
+            pace.acquire().await;
         }
         start.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_until_somebody_was_refused() {
-        assert_eq!(elapsed(&Pace::default(), 1000).await, Duration::ZERO);
+        assert_eq!(elapsed(&RateLimiter::default(), 1000).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn everybody_waits_and_then_goes_one_by_one() {
-        let pace = Pace::default();
+        let pace = RateLimiter::default();
         let other = pace.clone();
         let wait = Duration::from_secs(30);
-        assert!(pace.hold(wait));
-        assert!(!pace.hold(Duration::from_secs(1)));
+        assert!(pace.pause(wait));
+        assert!(!pace.pause(Duration::from_secs(1)));
         assert_eq!(elapsed(&other, 3).await, wait + 2 * FIRST_GAP);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_grows_holds_those_who_wait_already() {
-        let pace = Pace::default();
-        pace.hold(Duration::from_secs(1));
+        let pace = RateLimiter::default();
+        pace.pause(Duration::from_secs(1));
         let (waited, ()) = tokio::join!(elapsed(&pace, 1), async {
-            pace.hold(Duration::from_secs(9));
+            pace.pause(Duration::from_secs(9));
         });
         assert!(waited >= Duration::from_secs(9), "{waited:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_old_pace_comes_back_with_success() {
-        let pace = Pace::default();
+        let pace = RateLimiter::default();
         for _ in 0..10 {
-            pace.hold(Duration::ZERO);
+            pace.pause(Duration::ZERO);
         }
         assert!(elapsed(&pace, 3).await >= LARGEST_GAP);
         for _ in 0..100 {
-            pace.ease();
+            pace.recover();
         }
-        pace.turn().await;
+        pace.acquire().await;
         assert_eq!(elapsed(&pace, 100).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn everything_that_goes_to_one_host_shares_its_quota_and_no_other() {
-        let paces = Paces::new(NonZeroU32::new(600));
+        let paces = RateLimiters::new(NonZeroU32::new(600));
         let host = |name: &str| name.parse::<Endpoint>().unwrap();
         let start = Instant::now();
         let (one, same) = (paces.of(&host("gcr.io")), paces.clone().of(&host("gcr.io")));
@@ -196,14 +196,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_lowers_the_rate_of_a_quota_for_a_while() {
-        let pace = Pace::within(NonZeroU32::new(60));
+        let pace = RateLimiter::within(NonZeroU32::new(60));
         let usual = elapsed(&pace, 20).await;
-        pace.hold(Duration::ZERO);
+        pace.pause(Duration::ZERO);
         let slowed = elapsed(&pace, 20).await;
         assert!(slowed >= usual * 3 / 2, "{slowed:?} after {usual:?}");
         tokio::time::sleep(Duration::from_secs(120)).await;
         for _ in 0..100 {
-            pace.ease();
+            pace.recover();
         }
         let again = elapsed(&pace, 20).await;
         assert!(again <= usual, "{again:?} after {usual:?}");
@@ -211,7 +211,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_went_out_without_a_turn_counts() {
-        let pace = Pace::within(NonZeroU32::new(60));
+        let pace = RateLimiter::within(NonZeroU32::new(60));
         for _ in 0..30 {
             pace.count();
         }

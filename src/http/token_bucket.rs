@@ -19,7 +19,7 @@ const LOWEST: u32 = 16;
 
 /// The tokens of one host.
 #[derive(Clone, Debug)]
-pub(super) struct Bucket {
+pub(super) struct TokenBucket {
     /// How long one token takes to come back.
     interval: Duration,
     /// How much earlier than its token is back a request may go: what is in the bucket at the start.
@@ -30,7 +30,7 @@ pub(super) struct Bucket {
     slowed: Option<(u32, Instant)>,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// One that lets no more requests pass in any minute.
     pub(super) fn new(requests_per_minute: NonZeroU32) -> Self {
         let limit = requests_per_minute.get();
@@ -83,7 +83,7 @@ mod tests {
             limit in 1..3_000_u32,
             pauses in proptest::collection::vec(0..400_u64, 1..400),
         ) {
-            let mut bucket = Bucket::new(NonZeroU32::new(limit).unwrap());
+            let mut bucket = TokenBucket::new(NonZeroU32::new(limit).unwrap());
             let mut now = Instant::now();
             let mut turns = Vec::new();
             for pause in pauses {
@@ -99,7 +99,7 @@ mod tests {
 
         #[test]
         fn what_a_quota_leaves_can_be_used(limit in 1..3_000_u32) {
-            let mut bucket = Bucket::new(NonZeroU32::new(limit).unwrap());
+            let mut bucket = TokenBucket::new(NonZeroU32::new(limit).unwrap());
             let start = Instant::now();
             let last = (0..limit).map(|_| bucket.take(start)).last().unwrap();
             prop_assert!(last < start + WINDOW);
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn each_refusal_halves_the_rate_down_to_a_bound() {
-        let mut bucket = Bucket::new(NonZeroU32::new(60).unwrap());
+        let mut bucket = TokenBucket::new(NonZeroU32::new(60).unwrap());
         let start = Instant::now();
         for expected in [2, 4, 8, 16, 16] {
             bucket.slow_down(start);

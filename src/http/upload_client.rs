@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::{Body, Request, Response, ResponseBuilderExt as _};
 use tower_service::Service;
 
-use super::proxy::{ProxiedStream, ProxyConnector, Way, tcp};
+use super::proxy::{ProxiedStream, ProxyConnector, ProxyMode, tcp};
 use super::send_queue::SendQueues;
 use super::{Network, NetworkError};
 
@@ -57,7 +57,7 @@ impl UploadClient {
     pub(crate) fn new(network: &Network, tls: rustls::ClientConfig) -> Result<Self, NetworkError> {
         let send_queues = SendQueues::default();
         let connector = UploadConnector {
-            connector: ProxyConnector::new(network, Way::Environment)?,
+            connector: ProxyConnector::new(network, ProxyMode::Environment)?,
             send_queues: send_queues.clone(),
         };
         let proxies = Arc::clone(connector.connector.proxies());

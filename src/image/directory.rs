@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::error::{SourceError, quoted, shown};
-use super::files::{Files, Place};
+use super::files::{ByteRange, Files};
 
 /// A directory whose files are read where they are.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Files for Directory {
         true
     }
 
-    fn find(&self, name: &str) -> Result<Option<Place>, SourceError> {
+    fn find(&self, name: &str) -> Result<Option<ByteRange>, SourceError> {
         let found = self.root.join(name).canonicalize().and_then(|path| {
             let metadata = path.symlink_metadata()?;
             Ok((path, metadata))
@@ -118,6 +118,6 @@ impl Files for Directory {
                 name: quoted(name),
             });
         }
-        Ok(Some(Place::whole(path, metadata.len())))
+        Ok(Some(ByteRange::whole(path, metadata.len())))
     }
 }

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use super::error::{SourceError, quoted};
-use super::file_kind::Packing;
-use super::files::{Documents, Place};
+use super::file_kind::Compression;
+use super::files::{ByteRange, Documents};
 use super::names;
 use super::oci_layout::{Layers, Layout, Listed, Loaded, parse, source_index};
-use super::{Content, Image, LayerForm, Opened, Unpacked, UnpackedLayer};
+use super::{Content, Image, LayerFormat, Opened, UncompressedImage, UncompressedLayer};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
 
@@ -293,7 +293,7 @@ fn unpacked(
         diff_ids: Option<Vec<Digest>>,
     }
 
-    let needed = |name: &str| -> Result<Place, SourceError> {
+    let needed = |name: &str| -> Result<ByteRange, SourceError> {
         let found = documents.files.find(name)?;
         found.ok_or_else(|| documents.absent(name, "`manifest.json` names"))
     };
@@ -331,7 +331,7 @@ fn unpacked(
             .and_then(|sources| sources.get(&diff_id))
             .filter(|source| source.is_foreign());
         let (form, size) = match foreign {
-            Some(source) => (LayerForm::Foreign(source.clone()), source.size),
+            Some(source) => (LayerFormat::Foreign(source.clone()), source.size),
             None => {
                 let place = needed(path)?;
                 let form = form(documents, path, &place)?;
@@ -340,7 +340,7 @@ fn unpacked(
                 (form, size)
             }
         };
-        layers.push(UnpackedLayer {
+        layers.push(UncompressedLayer {
             diff_id,
             size,
             form,
@@ -350,7 +350,7 @@ fn unpacked(
         image: Image {
             names,
             notes: notes.into_iter().collect(),
-            content: Content::Unpacked(Unpacked {
+            content: Content::Unpacked(UncompressedImage {
                 config: bytes,
                 layers,
                 manifest: None,
@@ -363,14 +363,18 @@ fn unpacked(
 
 /// How a layer is stored, by its first bytes: `manifest.json` does not say. Docker, podman and
 /// skopeo store plain tar files; kaniko, jib and Bazel compressed ones.
-fn form(documents: &Documents<'_>, path: &str, place: &Place) -> Result<LayerForm, SourceError> {
+fn form(
+    documents: &Documents<'_>,
+    path: &str,
+    place: &ByteRange,
+) -> Result<LayerFormat, SourceError> {
     let start = place.start(16).map_err(|cause| {
         SourceError::read(&format!("{} of {}", quoted(path), documents.what()), cause)
     })?;
-    match Packing::of(&start) {
-        None => Ok(LayerForm::Tar),
-        Some(Packing::Gzip) => Ok(LayerForm::Gzip),
-        Some(Packing::Zstd) => Ok(LayerForm::Zstd),
+    match Compression::of(&start) {
+        None => Ok(LayerFormat::Tar),
+        Some(Compression::Gzip) => Ok(LayerFormat::Gzip),
+        Some(Compression::Zstd) => Ok(LayerFormat::Zstd),
         Some(other) => Err(SourceError::LayerForm {
             what: documents.what(),
             layer: quoted(path),
@@ -395,7 +399,7 @@ fn is_uncompressed(layer: &Descriptor) -> bool {
 }
 
 /// True when the manifest names this very config and these very layers.
-fn is_of(manifest: &Manifest, image: &Unpacked) -> bool {
+fn is_of(manifest: &Manifest, image: &UncompressedImage) -> bool {
     manifest.config.digest == Digest::of(&image.config)
         && manifest.layers.len() == image.layers.len()
         && manifest
@@ -403,9 +407,9 @@ fn is_of(manifest: &Manifest, image: &Unpacked) -> bool {
             .iter()
             .zip(&image.layers)
             .all(|(named, layer)| match &layer.form {
-                LayerForm::Tar => named.digest == layer.diff_id && named.size == layer.size,
-                LayerForm::Foreign(source) => named.digest == source.digest,
-                LayerForm::Gzip | LayerForm::Zstd => false,
+                LayerFormat::Tar => named.digest == layer.diff_id && named.size == layer.size,
+                LayerFormat::Foreign(source) => named.digest == source.digest,
+                LayerFormat::Gzip | LayerFormat::Zstd => false,
             })
 }
 

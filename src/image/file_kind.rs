@@ -28,14 +28,14 @@ pub(super) fn start_of(file: &File) -> io::Result<Vec<u8>> {
 
 /// How bytes are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Packing {
+pub(super) enum Compression {
     Gzip,
     Zstd,
     Xz,
     Bzip2,
 }
 
-impl Packing {
+impl Compression {
     /// Tells the packing by its magic number.
     pub(super) fn of(start: &[u8]) -> Option<Self> {
         let zstd_skippable =
@@ -72,7 +72,7 @@ impl Packing {
 /// What something that is no image looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is described by its text, right below")]
-pub enum Looks {
+pub enum FileKind {
     Empty,
     /// Standard input that was at its end at once.
     NoInput,
@@ -100,10 +100,10 @@ pub enum Looks {
     Compressed(&'static str),
 }
 
-impl Looks {
+impl FileKind {
     /// Tells by the first bytes of a file that is no archive.
     pub(super) fn of(start: &[u8]) -> Self {
-        if let Some(packing) = Packing::of(start) {
+        if let Some(packing) = Compression::of(start) {
             return Self::Compressed(packing.name());
         }
         if is_tar(start) {
@@ -200,7 +200,7 @@ impl Looks {
     }
 }
 
-impl fmt::Display for Looks {
+impl fmt::Display for FileKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Empty | Self::NoInput => "is empty",

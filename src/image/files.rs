@@ -29,12 +29,12 @@ pub(super) trait Files {
     fn is_directory(&self) -> bool;
 
     /// Where the bytes of `name` are; none when there is no such file.
-    fn find(&self, name: &str) -> Result<Option<Place>, SourceError>;
+    fn find(&self, name: &str) -> Result<Option<ByteRange>, SourceError>;
 }
 
 /// Where some bytes are.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct ByteRange {
     holder: Holder,
     /// The first byte, counted from the start of the file that holds it.
     pub(super) offset: u64,
@@ -50,7 +50,7 @@ enum Holder {
     Closed(PathBuf),
 }
 
-impl Place {
+impl ByteRange {
     /// Part of an open file.
     pub(super) fn within(file: &Arc<File>, offset: u64, size: u64) -> Self {
         Self {
@@ -136,7 +136,7 @@ impl<'a> Documents<'a> {
         Ok(Some(bytes))
     }
 
-    fn read_place(&self, name: &str, place: &Place) -> Result<Bytes, SourceError> {
+    fn read_place(&self, name: &str, place: &ByteRange) -> Result<Bytes, SourceError> {
         let limit = MAX_DOCUMENT.min(self.left.get());
         if place.size > limit {
             return Err(SourceError::TooLarge {
@@ -177,7 +177,7 @@ impl<'a> Documents<'a> {
     }
 
     /// Where a blob is, its size checked against its descriptor; none when it is not there.
-    pub(super) fn place(&self, descriptor: &Descriptor) -> Result<Option<Place>, SourceError> {
+    pub(super) fn place(&self, descriptor: &Descriptor) -> Result<Option<ByteRange>, SourceError> {
         let name = blob_name(&descriptor.digest);
         match self.files.find(&name)? {
             Some(place) if place.size != descriptor.size => Err(SourceError::WrongSize {

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 
 use super::SourceError;
-use super::files::{Documents, Files, Place};
+use super::files::{ByteRange, Documents, Files};
 use super::oci_layout::{Layers, Layout, Listed};
-use super::referrers::{COSIGN, Shelf, fallback_tag, subject};
+use super::referrers::{COSIGN, ReferrerStore, fallback_tag, subject};
 use super::tree::Tree;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor};
@@ -23,7 +23,7 @@ pub(super) struct OpenLayout {
 }
 
 /// Everything that a layout lists.
-pub(super) struct Attached {
+pub(super) struct LayoutReferrers {
     what: String,
     /// Every manifest that is there, whole.
     manifests: HashMap<Digest, AnyManifest>,
@@ -32,14 +32,14 @@ pub(super) struct Attached {
     /// What is named like a tag of referrers or of cosign.
     tagged: HashMap<String, Digest>,
     /// Where the blobs of all of it are.
-    pub(super) places: HashMap<Digest, Place>,
+    pub(super) places: HashMap<Digest, ByteRange>,
 }
 
 impl OpenLayout {
     /// Reads all that the layout lists beside the image with this root.
-    pub(super) fn attached(&self, root: &Digest) -> Result<Attached, SourceError> {
+    pub(super) fn attached(&self, root: &Digest) -> Result<LayoutReferrers, SourceError> {
         let documents = Documents::new(&*self.files, self.address.clone());
-        let mut attached = Attached {
+        let mut attached = LayoutReferrers {
             what: documents.what(),
             manifests: HashMap::new(),
             referring: HashMap::new(),
@@ -106,7 +106,7 @@ fn fallback(name: &str) -> Option<&str> {
     (is_digest && end.is_none_or(|end| COSIGN.contains(&end))).then_some(tag)
 }
 
-impl Attached {
+impl LayoutReferrers {
     fn read(
         &mut self,
         layout: &Layout,
@@ -160,7 +160,7 @@ impl Attached {
     }
 }
 
-impl Shelf for Attached {
+impl ReferrerStore for LayoutReferrers {
     fn what(&self) -> &str {
         &self.what
     }

@@ -1,6 +1,5 @@
 use crate::oci::reference::Reference;
 use std::fmt;
-use std::path::Path;
 use std::path::PathBuf;
 
 /// An image that a Docker engine holds.

@@ -34,18 +34,17 @@ use std::thread;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use futures_util::stream::BoxStream;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 pub use docker_engine::EngineError;
 pub use error::{Fault, SourceError};
-pub use file_kind::Looks;
+pub use file_kind::FileKind;
 pub(crate) use file_reader::bytes as read_range;
 pub use range::FileRange;
-pub use referrers::{Companion, Companions, cosign_tags, fallback_tag};
+pub use referrers::{Referrer, Referrers, cosign_tags, fallback_tag};
 pub(crate) use spool::unpacked;
-pub use tree::{Part, Smaller, Tree, attested};
+pub use tree::{RewrittenIndex, Selection, Tree, attestation_subject};
 
 use crate::http::Network;
 use crate::image::location::{ArchiveKind, ImageSource};
@@ -55,9 +54,9 @@ use crate::oci::manifest::{Descriptor, Manifest};
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference};
 use crate::registry::Registry;
-use files::Place;
+use files::ByteRange;
 use layout_referrers::OpenLayout;
-use referrers::Shelf as _;
+use referrers::ReferrerStore as _;
 use registry::Remote;
 
 /// How deep indexes may be nested. Docker nests one; nothing is known to nest more than two.
@@ -82,35 +81,35 @@ pub enum Content {
     Manifests(Tree),
     /// The source has a config and layers, most of them uncompressed: a manifest must be made for
     /// them.
-    Unpacked(Unpacked),
+    Unpacked(UncompressedImage),
 }
 
 /// An image as `docker save` wrote it for decades: a config, and layers that are plain tar files.
 #[derive(Clone, Debug)]
-pub struct Unpacked {
+pub struct UncompressedImage {
     /// The image config's exact bytes.
     pub config: Bytes,
     /// The layers, lowest first, as the config's `rootfs.diff_ids` orders them.
-    pub layers: Vec<UnpackedLayer>,
+    pub layers: Vec<UncompressedLayer>,
     /// The OCI manifest that the source has for this config with these layers as they are, which
     /// is what is to be pushed when nothing is to be compressed. Docker 25 and later write one.
     pub manifest: Option<Manifest>,
 }
 
-/// One layer of an [`Unpacked`] image; [`Source::open_blob`] takes its `diff_id` as the digest.
+/// One layer of an [`UncompressedImage`] image; [`Source::open_blob`] takes its `diff_id` as the digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnpackedLayer {
+pub struct UncompressedLayer {
     /// The digest of the uncompressed tar, as the config states it.
     pub diff_id: Digest,
     /// The bytes that the source holds, whatever their form.
     pub size: u64,
     /// How the source holds it.
-    pub form: LayerForm,
+    pub form: LayerFormat,
 }
 
-/// How a layer of an [`Unpacked`] image is held.
+/// How a layer of an [`UncompressedImage`] image is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LayerForm {
+pub enum LayerFormat {
     /// As an uncompressed tar: what its bytes hash to is the diff ID.
     Tar,
     /// In gzip, as kaniko, jib and Bazel store layers. It can be sent as it is; its digest is that
@@ -138,7 +137,7 @@ struct Inner {
 /// Where the bytes of the blobs are.
 enum Blobs {
     /// On this machine; with the layout, where it is one.
-    Places(RwLock<HashMap<Digest, Place>>, Option<Arc<OpenLayout>>),
+    Places(RwLock<HashMap<Digest, ByteRange>>, Option<Arc<OpenLayout>>),
     /// In a registry, each with its size.
     Remote(Remote, RwLock<HashMap<Digest, u64>>),
 }
@@ -146,7 +145,7 @@ enum Blobs {
 /// What each kind of source makes.
 struct Opened {
     image: Image,
-    blobs: HashMap<Digest, Place>,
+    blobs: HashMap<Digest, ByteRange>,
     /// Where what refers to the image may lie as well.
     layout: Option<OpenLayout>,
 }
@@ -281,7 +280,7 @@ impl Source {
     }
 
     /// Where a blob is on this machine.
-    fn place(&self, digest: &Digest) -> Option<Place> {
+    fn place(&self, digest: &Digest) -> Option<ByteRange> {
         match &self.inner.blobs {
             Blobs::Places(places, _) => {
                 let places = places.read().unwrap_or_else(PoisonError::into_inner);
@@ -319,7 +318,7 @@ impl Source {
     }
 
     /// The bytes of a blob from `offset` on: a config or layer by its digest, a layer of an
-    /// [`Unpacked`] image by its diff ID. Readers do not disturb each other.
+    /// [`UncompressedImage`] image by its diff ID. Readers do not disturb each other.
     ///
     /// # Errors
     ///
@@ -338,7 +337,7 @@ impl Source {
         Ok(file_reader::bytes(file, start, end))
     }
 
-    /// Where a layer of an [`Unpacked`] image lies, by its diff ID, for readers that want to choose
+    /// Where a layer of an [`UncompressedImage`] image lies, by its diff ID, for readers that want to choose
     /// their own positions.
     ///
     /// # Errors
@@ -380,7 +379,7 @@ impl Source {
             .map_err(|cause| self.read_error(digest, cause))
     }
 
-    async fn file(&self, place: Place, digest: &Digest) -> Result<Arc<File>, SourceError> {
+    async fn file(&self, place: ByteRange, digest: &Digest) -> Result<Arc<File>, SourceError> {
         spawn_blocking(move || place.open())
             .await
             .map_err(std::io::Error::other)

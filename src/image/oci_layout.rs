@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::{SourceError, list, quoted};
-use super::files::{Documents, Place, blob_name};
+use super::files::{ByteRange, Documents, blob_name};
 use super::referrers::subject;
-use super::tree::{Tree, attested, label};
+use super::tree::{Tree, attestation_subject, label};
 use super::{MAX_DEPTH, names};
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::oci::digest::{Digest, other_algorithm};
 use crate::oci::json;
 use crate::oci::manifest::{AnyManifest, Descriptor, Index, ManifestError, media_type};
@@ -74,7 +74,7 @@ pub(super) enum Layers {
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) tree: Tree,
-    pub(super) blobs: HashMap<Digest, Place>,
+    pub(super) blobs: HashMap<Digest, ByteRange>,
 }
 
 impl Layout {
@@ -306,7 +306,7 @@ impl Layout {
                 root: manifest,
                 children: loading.children,
                 absent: loading.absent,
-                unread: HashSet::new(),
+                skipped: HashSet::new(),
             },
             blobs: loading.blobs,
         })
@@ -340,7 +340,7 @@ impl Listed {
 
     fn with_platform(&self, names: String) -> String {
         match &self.root.platform {
-            Some(platform) => format!("{names} ({})", harmless(&platform.to_string())),
+            Some(platform) => format!("{names} ({})", sanitize(&platform.to_string())),
             None => names,
         }
     }
@@ -398,7 +398,7 @@ struct Loading<'a> {
     documents: &'a Documents<'a>,
     layers: Layers,
     children: HashMap<Digest, AnyManifest>,
-    blobs: HashMap<Digest, Place>,
+    blobs: HashMap<Digest, ByteRange>,
     absent: Vec<Descriptor>,
     /// The digests of `absent`, and of indexes that have nothing but those.
     gone: HashSet<Digest>,
@@ -417,7 +417,7 @@ impl Loading<'_> {
         for child in &index.manifests {
             let there = self.child(child, depth)?;
             // An attestation is nothing without what it is about.
-            any |= there && attested(child).is_none();
+            any |= there && attestation_subject(child).is_none();
         }
         Ok(any)
     }
@@ -490,7 +490,7 @@ impl Loading<'_> {
         let platforms: Vec<String> = self
             .absent
             .iter()
-            .filter(|child| attested(child).is_none())
+            .filter(|child| attestation_subject(child).is_none())
             .map(label)
             .collect();
         SourceError::AllAbsent {

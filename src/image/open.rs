@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::directory::Directory;
 use super::error::{SourceError, shown};
-use super::file_kind::{Looks, Packing, start_of};
+use super::file_kind::{Compression, FileKind, start_of};
 use super::files::{Documents, Files};
 use super::layout_referrers::OpenLayout;
 use super::oci_layout::{Layers, Layout, Listed, Loaded};
@@ -137,10 +137,10 @@ pub(super) fn standard_input(
         .map_err(|error| match error {
             SourceError::NotImage {
                 what,
-                looks: Looks::Empty,
+                looks: FileKind::Empty,
             } => SourceError::NotImage {
                 what,
-                looks: Looks::NoInput,
+                looks: FileKind::NoInput,
             },
             other => other,
         })
@@ -171,12 +171,12 @@ impl Archive {
     /// Opens it from a file of any kind: one that cannot be read in place is copied first.
     fn open(self, mut file: File, spool_directory: &Path) -> Result<(String, Opened), SourceError> {
         if file.is_terminal() {
-            return Err(self.is_none(Looks::Terminal));
+            return Err(self.is_none(FileKind::Terminal));
         }
         let metadata = file
             .metadata()
             .map_err(|cause| SourceError::read(&self.what, cause))?;
-        let is_in_place = metadata.is_file() && Packing::of(&self.start(&file)?).is_none();
+        let is_in_place = metadata.is_file() && Compression::of(&self.start(&file)?).is_none();
         if !is_in_place {
             file = spool(file, &self.what, spool_directory)?;
         }
@@ -192,13 +192,13 @@ impl Archive {
     fn of_tar(&self, file: File) -> Result<Opened, SourceError> {
         let start = self.start(&file)?;
         if !is_tar(&start) {
-            return Err(self.is_none(Looks::of(&start)));
+            return Err(self.is_none(FileKind::of(&start)));
         }
         let index = TarIndex::scan(Arc::new(file), self.what.clone())?;
         let has = |name: &str| Ok(index.find(name)?.is_some());
         let (is_docker, is_layout) = (has("manifest.json")?, has("oci-layout")?);
         if !is_docker && !is_layout {
-            return Err(self.is_none(Looks::of_names(index.names())));
+            return Err(self.is_none(FileKind::of_names(index.names())));
         }
         index.refuse_tricks()?;
         // containerd's exporter writes no `manifest.json` where it resolves no manifest of an
@@ -232,7 +232,7 @@ impl Archive {
         start_of(file).map_err(|cause| SourceError::read(&self.what, cause))
     }
 
-    fn is_none(&self, looks: Looks) -> SourceError {
+    fn is_none(&self, looks: FileKind) -> SourceError {
         SourceError::NotImage {
             what: self.what.clone(),
             looks,

@@ -22,7 +22,7 @@ use crate::oci::manifest::{AnyManifest, Descriptor, Index};
 use crate::oci::platform::Platforms;
 
 /// Where companions are kept.
-pub(crate) trait Shelf {
+pub(crate) trait ReferrerStore {
     /// How messages call the image there.
     fn what(&self) -> &str;
 
@@ -43,11 +43,11 @@ pub(crate) trait Shelf {
 pub(super) const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 
 /// The most companions of one image: beyond that somebody has made something else of referrers.
-const MOST: usize = 10_000;
+const MAX_REFERRERS: usize = 10_000;
 
 /// One of those that go along with an image.
 #[derive(Clone, Debug)]
-pub struct Companion {
+pub struct Referrer {
     /// Its manifest, and what is below it.
     pub tree: Tree,
     /// The manifest that it refers to, as it says itself.
@@ -58,16 +58,16 @@ pub struct Companion {
 
 /// What goes along with an image.
 #[derive(Clone, Debug, Default)]
-pub struct Companions {
+pub struct Referrers {
     /// In an order in which nothing comes before what it refers to.
-    pub all: Vec<Companion>,
+    pub all: Vec<Referrer>,
     /// The indexes under the fallback tags of the source, as they are there, by their subjects.
     pub fallbacks: Vec<(Digest, Index)>,
     /// What could not be carried, as sentences.
     pub notes: Vec<String>,
 }
 
-impl Companions {
+impl Referrers {
     /// Their manifests and all below them.
     pub fn manifests(&self) -> impl Iterator<Item = &AnyManifest> {
         let trees = self.all.iter().map(|companion| &companion.tree);
@@ -114,10 +114,10 @@ impl Source {
     /// # Errors
     ///
     /// When they cannot be read.
-    pub async fn companions(&self, tree: &Tree) -> Result<Companions, SourceError> {
+    pub async fn companions(&self, tree: &Tree) -> Result<Referrers, SourceError> {
         let (found, places) = match &self.inner.blobs {
             Blobs::Remote(remote, _) => (of(remote, tree).await?, HashMap::new()),
-            Blobs::Places(_, None) => return Ok(Companions::default()),
+            Blobs::Places(_, None) => return Ok(Referrers::default()),
             Blobs::Places(_, Some(layout)) => {
                 let (layout, root) = (Arc::clone(layout), self.root().cloned());
                 let root = root.unwrap_or_else(|| tree.root.digest().clone());
@@ -154,14 +154,14 @@ impl Source {
 }
 
 /// Finds all that goes along with the image of `tree`.
-async fn of(shelf: &impl Shelf, tree: &Tree) -> Result<Companions, SourceError> {
-    let mut companions = Companions::default();
+async fn of(shelf: &impl ReferrerStore, tree: &Tree) -> Result<Referrers, SourceError> {
+    let mut companions = Referrers::default();
     let mut seen: HashSet<Digest> = digests(tree).collect();
     let mut asked: Vec<Digest> = seen.iter().cloned().collect();
     let mut total = 0;
     for _ in 0..MAX_DEPTH {
         let mut found = stream::iter(asked)
-            .map(|digest| async move { around(shelf, &digest).await })
+            .map(|digest| async move { referrers_of(shelf, &digest).await })
             .buffered(AT_ONCE);
         let mut next = Vec::new();
         while let Some(found) = found.try_next().await? {
@@ -186,12 +186,12 @@ async fn of(shelf: &impl Shelf, tree: &Tree) -> Result<Companions, SourceError> 
                 if is_new {
                     next.extend(digests(&tree));
                 }
-                companions.all.push(Companion { tree, subject, tag });
+                companions.all.push(Referrer { tree, subject, tag });
             }
-            if companions.all.len() > MOST || total > MAX_MANIFESTS {
+            if companions.all.len() > MAX_REFERRERS || total > MAX_MANIFESTS {
                 return Err(SourceError::TooManyCompanions {
                     what: shelf.what().to_owned(),
-                    limit: MOST,
+                    limit: MAX_REFERRERS,
                 });
             }
         }
@@ -224,7 +224,7 @@ pub(super) fn subject(manifest: &AnyManifest) -> Option<Digest> {
 }
 
 /// What refers to one manifest.
-async fn around(shelf: &impl Shelf, digest: &Digest) -> Result<Found, SourceError> {
+async fn referrers_of(shelf: &impl ReferrerStore, digest: &Digest) -> Result<Found, SourceError> {
     let mut found = Found {
         companions: Vec::new(),
         fallback: None,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::SourceError;
-use super::referrers::Shelf;
-use super::tree::{Tree, attested, label};
+use super::referrers::ReferrerStore;
+use super::tree::{Tree, attestation_subject, label};
 use super::{Content, Image, MAX_DEPTH};
 use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
@@ -66,7 +66,7 @@ pub(super) async fn open(
     Ok((remote, image))
 }
 
-impl Shelf for Remote {
+impl ReferrerStore for Remote {
     fn what(&self) -> &str {
         &self.what
     }
@@ -125,7 +125,7 @@ impl Remote {
             let mut level = Vec::new();
             for index in &indexes {
                 let (asked, unread) = chosen(index, wanted);
-                tree.unread.extend(unread);
+                tree.skipped.extend(unread);
                 level.extend(
                     asked
                         .into_iter()
@@ -217,7 +217,7 @@ fn chosen(index: &Index, wanted: &Platforms) -> (Vec<Descriptor>, Vec<Digest>) {
         index
             .manifests
             .iter()
-            .partition(|child| match attested(child) {
+            .partition(|child| match attestation_subject(child) {
                 Some(about) => kept.contains(about),
                 None => kept.contains(child.digest.as_str()),
             });

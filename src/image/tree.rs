@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::error::list;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::oci::digest::Digest;
 use crate::oci::json;
 use crate::oci::manifest::{AnyManifest, Descriptor, Index, Manifest};
@@ -27,21 +27,21 @@ pub struct Tree {
     pub absent: Vec<Descriptor>,
     /// Children that the source holds and that were not read, because their platforms are not
     /// wanted. They are not in `children` either.
-    pub unread: HashSet<Digest>,
+    pub skipped: HashSet<Digest>,
 }
 
 /// Part of a [`Tree`]: what [`Tree::keep`] and [`Tree::present`] return.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct Selection {
     /// The tree that is left, with nothing absent in it.
     pub tree: Tree,
     /// How it came to be; none when it is the whole tree, byte for byte.
-    pub smaller: Option<Smaller>,
+    pub smaller: Option<RewrittenIndex>,
 }
 
 /// What became of an index that lost children: the one case in which a manifest is written anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Smaller {
+pub struct RewrittenIndex {
     /// The digest of the index as the source has it.
     pub from: Digest,
     /// The digest of what takes its place.
@@ -52,7 +52,7 @@ pub struct Smaller {
     pub left_out: Vec<String>,
 }
 
-impl fmt::Display for Smaller {
+impl fmt::Display for RewrittenIndex {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
@@ -67,7 +67,7 @@ impl fmt::Display for Smaller {
 
 /// The manifest that an attestation is about, when `descriptor` is an attestation as BuildKit
 /// writes them into an index (docs.docker.com/build/metadata/attestations/attestation-storage).
-pub fn attested(descriptor: &Descriptor) -> Option<&str> {
+pub fn attestation_subject(descriptor: &Descriptor) -> Option<&str> {
     let annotations = &descriptor.annotations;
     if annotations.get("vnd.docker.reference.type")? != "attestation-manifest" {
         return None;
@@ -79,12 +79,12 @@ pub fn attested(descriptor: &Descriptor) -> Option<&str> {
 
 /// How a child is called in messages: by its platform where it has one.
 pub(super) fn label(descriptor: &Descriptor) -> String {
-    let text = match (&descriptor.platform, attested(descriptor)) {
+    let text = match (&descriptor.platform, attestation_subject(descriptor)) {
         (Some(platform), None) => platform.to_string(),
         (_, Some(_)) => format!("attestation {}", descriptor.digest.short()),
         (None, None) => format!("{} {}", kind(descriptor), descriptor.digest.short()),
     };
-    harmless(&text)
+    sanitize(&text)
 }
 
 fn kind(descriptor: &Descriptor) -> &'static str {
@@ -102,7 +102,7 @@ impl Tree {
             root,
             children: HashMap::new(),
             absent: Vec::new(),
-            unread: HashSet::new(),
+            skipped: HashSet::new(),
         }
     }
 
@@ -153,8 +153,12 @@ impl Tree {
                 Some(AnyManifest::Index(index)) if seen.insert(&child.digest) => {
                     waiting.extend(index.manifests.iter().rev());
                 }
-                Some(AnyManifest::Manifest(_)) if attested(child).is_none() => images.push(child),
-                None if self.unread.contains(&child.digest) && attested(child).is_none() => {
+                Some(AnyManifest::Manifest(_)) if attestation_subject(child).is_none() => {
+                    images.push(child)
+                }
+                None if self.skipped.contains(&child.digest)
+                    && attestation_subject(child).is_none() =>
+                {
                     images.push(child);
                 }
                 _ => {}
@@ -184,9 +188,9 @@ impl Tree {
     /// A registry takes no index whose children it does not have, so an index with absent children
     /// cannot be pushed as it is: with one child left, that child takes its place; with several, a
     /// smaller index does. An index with nothing absent stays as it is, byte for byte.
-    pub fn present(&self) -> Part {
+    pub fn present(&self) -> Selection {
         // An index without any child in the source was refused when it was opened.
-        self.keep(|_| true).unwrap_or_else(|| Part {
+        self.keep(|_| true).unwrap_or_else(|| Selection {
             tree: self.clone(),
             smaller: None,
         })
@@ -197,8 +201,8 @@ impl Tree {
     ///
     /// `wanted` is asked about the children that are no indexes. An attestation goes with the
     /// manifest that it is about: it is kept if that is, and if it is wanted as well.
-    pub fn keep(&self, wanted: impl Fn(&Descriptor) -> bool) -> Option<Part> {
-        let whole = || Part {
+    pub fn keep(&self, wanted: impl Fn(&Descriptor) -> bool) -> Option<Selection> {
+        let whole = || Selection {
             tree: self.clone(),
             smaller: None,
         };
@@ -219,7 +223,7 @@ impl Tree {
             Kept::Smaller(index) => AnyManifest::Index(index),
             Kept::One(child) => pruning.children.get(&child.descriptor.digest)?.clone(),
         };
-        let smaller = Smaller {
+        let smaller = RewrittenIndex {
             from: index.digest.clone(),
             to: root.digest().clone(),
             kept: pruning.kept,
@@ -227,12 +231,12 @@ impl Tree {
         };
         let mut children = pruning.children;
         children.remove(root.digest());
-        Some(Part {
+        Some(Selection {
             tree: Self {
                 root,
                 children,
                 absent: Vec::new(),
-                unread: HashSet::new(),
+                skipped: HashSet::new(),
             },
             smaller: Some(smaller),
         })
@@ -291,7 +295,7 @@ impl<W: Fn(&Descriptor) -> bool> Pruning<'_, W> {
                 descriptor: descriptor.clone(),
                 json,
             };
-            if attested(descriptor).is_some() {
+            if attestation_subject(descriptor).is_some() {
                 children.push(Some(child));
                 continue;
             }
@@ -309,7 +313,7 @@ impl<W: Fn(&Descriptor) -> bool> Pruning<'_, W> {
             let Some(Child { descriptor, .. }) = child else {
                 continue;
             };
-            let Some(about) = attested(descriptor) else {
+            let Some(about) = attestation_subject(descriptor) else {
                 continue;
             };
             match self.tree.children.get(&descriptor.digest) {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::KubernetesError;
-use super::check::{Checked, Step};
-use super::client::{Ask, Cluster};
+use super::check::{Checked, WriteStep};
+use super::client::{ApiRequest, Cluster};
 use super::objects::{AccountAt, SecretAt, ServiceAccount, create_namespace, namespace_task};
 use crate::commands::pull_secret::PullSecret;
 
 /// Something that was written into a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum WriteKind {
     /// A namespace was made.
     Namespace(String),
     /// A Secret was made, renewed or deleted.
@@ -36,7 +36,7 @@ pub enum Change {
     },
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for WriteKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Namespace(name) => write!(formatter, "created the namespace `{name}`"),
@@ -67,18 +67,18 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 impl Checked {
     /// What [`Self::carry_out`] would write.
-    pub fn planned(&self) -> impl Iterator<Item = Change> {
+    pub fn planned(&self) -> impl Iterator<Item = WriteKind> {
         self.steps.iter().map(|step| match step {
-            Step::CreateNamespace(name) => Change::Namespace(name.clone()),
-            Step::Apply(at, true) => at.change("created"),
-            Step::Apply(at, false) => at.change("updated"),
-            Step::Delete(at, _) => at.change("deleted"),
-            Step::Add(account, _) => self.added(account),
+            WriteStep::CreateNamespace(name) => WriteKind::Namespace(name.clone()),
+            WriteStep::Apply(at, true) => at.change("created"),
+            WriteStep::Apply(at, false) => at.change("updated"),
+            WriteStep::Delete(at, _) => at.change("deleted"),
+            WriteStep::Add(account, _) => self.added(account),
         })
     }
 
-    fn added(&self, account: &AccountAt) -> Change {
-        Change::ServiceAccount {
+    fn added(&self, account: &AccountAt) -> WriteKind {
+        WriteKind::ServiceAccount {
             secret: self.secret_name.clone(),
             name: account.name.clone(),
             namespace: account.namespace.clone(),
@@ -90,15 +90,15 @@ impl Checked {
     /// # Errors
     ///
     /// The first that fails, with what was written before it.
-    pub async fn carry_out(self, secret: &PullSecret) -> Result<Vec<Change>, KubernetesError> {
-        let mut changes: Vec<Change> = Vec::new();
+    pub async fn carry_out(self, secret: &PullSecret) -> Result<Vec<WriteKind>, KubernetesError> {
+        let mut changes: Vec<WriteKind> = Vec::new();
         for step in &self.steps {
             match self.step(step, secret).await {
                 Ok(change) => changes.extend(change),
                 Err(cause) if changes.is_empty() => return Err(cause),
                 Err(cause) => {
                     return Err(KubernetesError::Partly {
-                        written: changes.iter().map(Change::to_string).collect(),
+                        written: changes.iter().map(WriteKind::to_string).collect(),
                         cause: Box::new(cause),
                     });
                 }
@@ -109,31 +109,31 @@ impl Checked {
 
     async fn step(
         &self,
-        step: &Step,
+        step: &WriteStep,
         secret: &PullSecret,
-    ) -> Result<Option<Change>, KubernetesError> {
+    ) -> Result<Option<WriteKind>, KubernetesError> {
         match step {
-            Step::CreateNamespace(name) => {
+            WriteStep::CreateNamespace(name) => {
                 let ask = create_namespace(name, false);
                 let made = self.cluster.ask::<Value>(namespace_task(name), ask).await;
                 match made {
-                    Ok(_) => Ok(Some(Change::Namespace(name.clone()))),
+                    Ok(_) => Ok(Some(WriteKind::Namespace(name.clone()))),
                     // Another run was faster.
                     Err(error) if error.refusal().is_some_and(|r| r.code == 409) => Ok(None),
                     Err(error) => Err(error),
                 }
             }
-            Step::Apply(at, is_new) => {
+            WriteStep::Apply(at, is_new) => {
                 let ask = at.apply(secret, self.replaces, false);
                 self.cluster.ask::<Value>(at.task("patch"), ask).await?;
                 Ok(Some(at.change(if *is_new { "created" } else { "updated" })))
             }
-            Step::Delete(at, found) => {
+            WriteStep::Delete(at, found) => {
                 let ask = at.delete(found, false);
                 self.cluster.ask::<Value>(at.task("delete"), ask).await?;
                 Ok(Some(at.change("deleted")))
             }
-            Step::Add(account, is_to_come) => {
+            WriteStep::Add(account, is_to_come) => {
                 let added = self
                     .cluster
                     .add(account, &self.secret_name, *is_to_come)
@@ -145,8 +145,8 @@ impl Checked {
 }
 
 impl SecretAt {
-    fn change(&self, done: &'static str) -> Change {
-        Change::Secret {
+    fn change(&self, done: &'static str) -> WriteKind {
+        WriteKind::Secret {
             done,
             name: self.name.clone(),
             namespace: self.namespace.clone(),
@@ -193,7 +193,7 @@ impl Cluster {
         loop {
             looks += 1;
             match self
-                .ask(account.task("get"), Ask::get(account.path()))
+                .ask(account.task("get"), ApiRequest::get(account.path()))
                 .await
             {
                 Err(error)

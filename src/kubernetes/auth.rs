@@ -17,7 +17,7 @@ use super::plugin::Plugin;
 use crate::diagnostics::secret::Secret;
 
 /// Who asks, and for whom.
-pub(super) struct SignIn {
+pub(super) struct ClusterAuth {
     login: Login,
     /// Whom the user acts as.
     /// <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation>
@@ -40,12 +40,12 @@ struct TokenFile {
 }
 
 /// A client's certificate with those that lead from it to its root, and its key.
-pub(super) struct Identity {
+pub(super) struct ClientIdentity {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
 }
 
-impl SignIn {
+impl ClusterAuth {
     /// Takes up what `user` holds; its plugin, if it has one, is run, without the variables that
     /// are `withheld`.
     ///
@@ -55,8 +55,8 @@ impl SignIn {
     pub(super) async fn of(
         user: &AuthInfo,
         withheld: &[OsString],
-    ) -> Result<(Self, Option<Identity>), KubernetesError> {
-        let identity = Identity::of_files(user)?;
+    ) -> Result<(Self, Option<ClientIdentity>), KubernetesError> {
+        let identity = ClientIdentity::of_files(user)?;
         let impersonation = impersonation(user)?;
         let signed = |login| Self {
             login,
@@ -135,7 +135,7 @@ impl TokenFile {
     }
 }
 
-impl Identity {
+impl ClientIdentity {
     /// What stands in PEM in `certificates` and `key`.
     pub(super) fn parse(certificates: &[u8], key: &[u8]) -> Result<Self, KubernetesError> {
         let chain = CertificateDer::pem_slice_iter(certificates)

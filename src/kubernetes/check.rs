@@ -2,24 +2,24 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Ask, Cluster};
+use super::client::{ApiRequest, Cluster};
 use super::failed_request::{Refusal, RequestError, Task};
 use super::objects::{AccountAt, FoundSecret, SecretAt, create_namespace, namespace_task};
-use super::state::{Space, Survey};
-use super::{KubernetesError, Wanted};
+use super::state::{ClusterState, NamespaceState};
+use super::{DesiredState, KubernetesError};
 use crate::commands::pull_secret::{PullSecret, TYPE};
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 
 /// What a cluster was found to take, in the order in which it is done.
 pub struct Checked {
     pub(super) cluster: Cluster,
     pub(super) secret_name: String,
     pub(super) replaces: bool,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<WriteStep>,
 }
 
 /// One write.
-pub(super) enum Step {
+pub(super) enum WriteStep {
     CreateNamespace(String),
     /// Server-side apply; whether the Secret is new.
     Apply(SecretAt, bool),
@@ -29,7 +29,7 @@ pub(super) enum Step {
     Add(AccountAt, bool),
 }
 
-impl Survey<'_> {
+impl ClusterState<'_> {
     /// Has the cluster check every write that is to be done (`dryRun=All`): rights, names, sizes,
     /// owners of fields, admission.
     /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>
@@ -63,17 +63,22 @@ impl Survey<'_> {
 
 struct Check<'a> {
     cluster: &'a Cluster,
-    wanted: Wanted<'a>,
+    wanted: DesiredState<'a>,
     secret: &'a PullSecret,
 }
 
 impl Check<'_> {
-    async fn space(&self, space: Space, steps: &mut Vec<Step>, errors: &mut Vec<KubernetesError>) {
+    async fn space(
+        &self,
+        space: NamespaceState,
+        steps: &mut Vec<WriteStep>,
+        errors: &mut Vec<KubernetesError>,
+    ) {
         let mut is_new = false;
         if !space.is_current {
             match self.secret(space.secret, space.found).await {
                 Ok(mut checked) => {
-                    is_new = matches!(checked.first(), Some(Step::CreateNamespace(_)));
+                    is_new = matches!(checked.first(), Some(WriteStep::CreateNamespace(_)));
                     steps.append(&mut checked);
                 }
                 Err(error @ KubernetesError::NoNamespace(_)) => {
@@ -93,16 +98,18 @@ impl Check<'_> {
                         .ask::<Value>(account.task("patch"), tried)
                         .await;
                     match answer {
-                        Ok(_) => steps.push(Step::Add(account, false)),
+                        Ok(_) => steps.push(WriteStep::Add(account, false)),
                         // It was changed in between, and is read again when its turn comes.
-                        Err(error) if is_conflict(&error) => steps.push(Step::Add(account, false)),
+                        Err(error) if is_conflict(&error) => {
+                            steps.push(WriteStep::Add(account, false))
+                        }
                         Err(error) => errors.push(error),
                     }
                 }
                 // Every namespace gets this one, a moment after it was made.
                 None if is_new && account.name == "default" => {
                     match self.may(account.task("patch")).await {
-                        Ok(()) => steps.push(Step::Add(account, true)),
+                        Ok(()) => steps.push(WriteStep::Add(account, true)),
                         Err(error) => errors.push(error),
                     }
                 }
@@ -118,7 +125,7 @@ impl Check<'_> {
         &self,
         at: SecretAt,
         found: Option<FoundSecret>,
-    ) -> Result<Vec<Step>, KubernetesError> {
+    ) -> Result<Vec<WriteStep>, KubernetesError> {
         if let Some(found) = found
             .as_ref()
             .filter(|f| f.r#type != TYPE || f.is_immutable)
@@ -128,7 +135,7 @@ impl Check<'_> {
         let tried = at.apply(self.secret, self.wanted.replaces, true);
         let answer = self.cluster.ask::<Value>(at.task("patch"), tried).await;
         let Err(error) = answer else {
-            return Ok(vec![Step::Apply(at, found.is_none())]);
+            return Ok(vec![WriteStep::Apply(at, found.is_none())]);
         };
         match error.refusal() {
             Some(refusal) if refusal.code == 404 && refusal.about == "namespaces" => {
@@ -150,11 +157,11 @@ impl Check<'_> {
         &self,
         at: SecretAt,
         found: &FoundSecret,
-    ) -> Result<Vec<Step>, KubernetesError> {
+    ) -> Result<Vec<WriteStep>, KubernetesError> {
         if !self.wanted.replaces {
             let what = match found.is_immutable {
                 true => "immutable".to_owned(),
-                false => format!("of the type `{}`", harmless(&found.r#type)),
+                false => format!("of the type `{}`", sanitize(&found.r#type)),
             };
             return Err(KubernetesError::Fixed {
                 name: at.name,
@@ -169,12 +176,12 @@ impl Check<'_> {
             self.may(at.task(verb)).await?;
         }
         Ok(vec![
-            Step::Delete(at.clone(), found.clone()),
-            Step::Apply(at, true),
+            WriteStep::Delete(at.clone(), found.clone()),
+            WriteStep::Apply(at, true),
         ])
     }
 
-    async fn new_namespace(&self, at: SecretAt) -> Result<Vec<Step>, KubernetesError> {
+    async fn new_namespace(&self, at: SecretAt) -> Result<Vec<WriteStep>, KubernetesError> {
         if !self.wanted.creates_namespaces {
             return Err(KubernetesError::NoNamespace(at.namespace));
         }
@@ -186,8 +193,8 @@ impl Check<'_> {
             self.may(at.task(verb)).await?;
         }
         Ok(vec![
-            Step::CreateNamespace(at.namespace.clone()),
-            Step::Apply(at, true),
+            WriteStep::CreateNamespace(at.namespace.clone()),
+            WriteStep::Apply(at, true),
         ])
     }
 
@@ -206,7 +213,7 @@ impl Check<'_> {
             } },
         });
         let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".to_owned();
-        let asked = Ask::create(path, &review);
+        let asked = ApiRequest::create(path, &review);
         let answer = self.cluster.ask::<Value>(task.clone(), asked).await;
         match answer {
             Ok(review) if review["status"]["allowed"] == false => {
@@ -236,7 +243,7 @@ fn managers(refusal: &Refusal) -> Vec<String> {
         .filter(|cause| cause.reason == "FieldManagerConflict")
         .map(|cause| {
             let manager = cause.message.split('"').nth(1).unwrap_or(&cause.message);
-            format!("`{}` (`{}`)", harmless(manager), harmless(&cause.field))
+            format!("`{}` (`{}`)", sanitize(manager), sanitize(&cause.field))
         })
         .collect();
     managers.dedup();

@@ -12,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::auth::SignIn;
+use super::auth::ClusterAuth;
 use super::error::KubernetesError;
 use super::failed_request::{FailedRequest, Refusal, RequestError, Task};
 use crate::http::ProxyConnector;
@@ -29,14 +29,14 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// A cluster that was found; nothing is asked of it yet.
 pub struct Cluster {
     pub(super) client: Client<HttpsConnector<ProxyConnector>, Full<Bytes>>,
-    pub(super) sign_in: SignIn,
+    pub(super) sign_in: ClusterAuth,
     pub(super) server: String,
     pub(super) namespace: String,
     pub(super) stall_timeout: Duration,
 }
 
 /// A request as the API server takes it.
-pub(super) struct Ask {
+pub(super) struct ApiRequest {
     method: http::Method,
     path: String,
     query: Vec<(&'static str, &'static str)>,
@@ -44,7 +44,7 @@ pub(super) struct Ask {
     body: Bytes,
 }
 
-impl Ask {
+impl ApiRequest {
     pub(super) fn get(path: String) -> Self {
         Self::new(http::Method::GET, path, "application/json", Vec::new())
     }
@@ -146,7 +146,7 @@ impl Cluster {
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         task: Task,
-        ask: Ask,
+        ask: ApiRequest,
     ) -> Result<T, KubernetesError> {
         let failed = |cause| self.failed(task.clone(), cause);
         tracing::debug!("{} {}", ask.method, ask.path);
@@ -154,8 +154,8 @@ impl Cluster {
         let (status, body) = match answering.await {
             Err(_) => return Err(failed(RequestError::TimedOut(self.stall_timeout.as_secs()))),
             Ok(Ok(answer)) => answer,
-            Ok(Err(Unanswered::NotSignedIn(error))) => return Err(error),
-            Ok(Err(Unanswered::Broken(cause))) => return Err(failed(RequestError::Broken(cause))),
+            Ok(Err(SendError::NotSignedIn(error))) => return Err(error),
+            Ok(Err(SendError::Broken(cause))) => return Err(failed(RequestError::Broken(cause))),
         };
         if !status.is_success() {
             return Err(failed(RequestError::Refused(Refusal::of(status, &body))));
@@ -165,8 +165,8 @@ impl Cluster {
 
     /// Sends the request and reads its answer. Only what asks for patience is tried again: 429, 503
     /// and 504, within seconds or when the server says so.
-    async fn answer(&self, ask: &Ask) -> Result<(StatusCode, Bytes), Unanswered> {
-        let broken = |cause: Cause| Unanswered::Broken(cause);
+    async fn answer(&self, ask: &ApiRequest) -> Result<(StatusCode, Bytes), SendError> {
+        let broken = |cause: Cause| SendError::Broken(cause);
         let mut pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_max_delay(Duration::from_secs(5))
@@ -176,7 +176,7 @@ impl Cluster {
         loop {
             let signed = self.sign_in.headers().await;
             let request = ask
-                .request(&self.server, signed.map_err(Unanswered::NotSignedIn)?)
+                .request(&self.server, signed.map_err(SendError::NotSignedIn)?)
                 .map_err(|error| broken(Box::new(error)))?;
             let answer = self.client.request(request).await;
             let answer = answer.map_err(|error| broken(Box::new(error)))?;
@@ -196,7 +196,7 @@ impl Cluster {
 }
 
 /// Why there is no answer.
-enum Unanswered {
+enum SendError {
     NotSignedIn(KubernetesError),
     Broken(Cause),
 }

@@ -7,11 +7,11 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, KubeconfigError};
 
 use super::KubernetesError;
-use super::auth::SignIn;
+use super::auth::ClusterAuth;
 use super::client::Cluster;
 use super::kubeconfig::Access;
 use super::tls::client_config;
-use crate::http::{Network, ProxyConnector, Way};
+use crate::http::{Network, ProxyConnector, ProxyMode};
 
 impl Cluster {
     /// Makes ready to ask the cluster; a plugin that the kubeconfig signs in with is run here.
@@ -26,15 +26,15 @@ impl Cluster {
         let config = Config::from_custom_kubeconfig(access.kubeconfig.clone(), &options)
             .await
             .map_err(|error| unusable(plain(error)))?;
-        let (sign_in, identity) = SignIn::of(&config.auth_info, &access.withheld).await?;
+        let (sign_in, identity) = ClusterAuth::of(&config.auth_info, &access.withheld).await?;
         let tls = client_config(&config, identity, network)?;
         let own_proxy = access
             .cluster()
             .and_then(|cluster| cluster.proxy_url.as_deref());
         let way = match own_proxy.filter(|url| !url.is_empty()) {
-            _ if access.is_own_cluster => Way::Direct,
-            Some(url) => Way::Proxy(url),
-            None => Way::Environment,
+            _ if access.is_own_cluster => ProxyMode::Direct,
+            Some(url) => ProxyMode::Proxy(url),
+            None => ProxyMode::Environment,
         };
         let proxy = ProxyConnector::new(network, way).map_err(|error| unusable(Box::new(error)))?;
         let connector = connector(tls, config.tls_server_name.as_deref(), proxy)?;

@@ -3,9 +3,9 @@
 use std::io;
 
 use super::failed_request::{FailedRequest, Refusal, RequestError};
-use crate::diagnostics::sanitize::harmless;
-use crate::diagnostics::{ExitCode, Hint};
-use crate::http::Trouble;
+use crate::diagnostics::sanitize::sanitize;
+use crate::diagnostics::{Diagnostic, ExitCode};
+use crate::http::ConnectionFailure;
 
 /// A cluster that does not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +94,7 @@ pub enum KubernetesError {
 fn told(said: &str) -> String {
     match said {
         "" => String::new(),
-        said => format!(": {}", harmless(said)),
+        said => format!(": {}", sanitize(said)),
     }
 }
 
@@ -128,7 +128,7 @@ impl KubernetesError {
                     408 | 409 | 429 | 500.. => ExitCode::Temporary,
                     _ => ExitCode::Failed,
                 },
-                RequestError::Broken(cause) => Trouble::of(&**cause).exit_code(),
+                RequestError::Broken(cause) => ConnectionFailure::of(&**cause).exit_code(),
                 RequestError::TimedOut(_) => ExitCode::Temporary,
                 RequestError::Unreadable => ExitCode::Failed,
             },
@@ -137,7 +137,7 @@ impl KubernetesError {
     }
 }
 
-impl Hint for KubernetesError {
+impl Diagnostic for KubernetesError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Kubeconfig(_) => Vec::new(),

@@ -5,10 +5,10 @@ use std::fmt;
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::diagnostics::Hint;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::Diagnostic;
+use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
-use crate::http::Trouble;
+use crate::http::ConnectionFailure;
 use crate::oci::json;
 
 /// What is being done to which object.
@@ -78,7 +78,7 @@ pub(super) enum RequestError {
 /// What an API server says when it refuses (a `Status`).
 /// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>
 #[derive(Debug, thiserror::Error)]
-#[error("{code} {}: {}", harmless(reason), harmless(message))]
+#[error("{code} {}: {}", sanitize(reason), sanitize(message))]
 pub(super) struct Refusal {
     pub(super) code: u16,
     pub(super) reason: String,
@@ -162,7 +162,7 @@ impl Refusal {
     }
 }
 
-impl Hint for FailedRequest {
+impl Diagnostic for FailedRequest {
     fn hints(&self) -> Vec<String> {
         let Self {
             server,
@@ -172,15 +172,17 @@ impl Hint for FailedRequest {
         let refusal = match cause {
             RequestError::Refused(refusal) => refusal,
             RequestError::Broken(cause) => {
-                let trouble = Trouble::of(&**cause);
+                let trouble = ConnectionFailure::of(&**cause);
                 return vec![match trouble {
-                    Trouble::Certificate | Trouble::SelfSigned => {
+                    ConnectionFailure::Certificate | ConnectionFailure::SelfSigned => {
                         "give the cluster's own certificate authority in the \
                                          kubeconfig (`certificate-authority-data`), or in \
                                          `ca_certificates`"
                             .to_owned()
                     }
-                    Trouble::Unreachable | Trouble::Stalled | Trouble::Broken => format!(
+                    ConnectionFailure::Unreachable
+                    | ConnectionFailure::Stalled
+                    | ConnectionFailure::Broken => format!(
                         "check that {server} can be reached from here: an API server is often open to \
                      its own network alone"
                     ),
@@ -201,7 +203,7 @@ impl Hint for FailedRequest {
             return vec![format!(
                 "the cluster's admission control `{}` refuses it, whatever roles there are: change \
                  what it asks for, or have who runs the cluster allow it",
-                harmless(name)
+                sanitize(name)
             )];
         }
         match refusal.code {

@@ -17,13 +17,13 @@ mod plugin;
 pub mod state;
 mod tls;
 
-pub use apply::Change;
+pub use apply::WriteKind;
 pub use check::Checked;
 pub use client::Cluster;
 pub use error::KubernetesError;
 pub use kubeconfig::{Access, AccessError, POD_NAMESPACE, POD_TOKEN};
 pub use objects::FoundSecret;
-pub use state::Survey;
+pub use state::ClusterState;
 
 /// Who we are in `metadata.managedFields`.
 /// <https://kubernetes.io/docs/reference/using-api/server-side-apply/#managers>
@@ -31,7 +31,7 @@ const FIELD_MANAGER: &str = "gcr-push";
 
 /// What a cluster is to hold, but for the content of the Secret.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct DesiredState<'a> {
     /// The Secret's name.
     pub name: &'a str,
     /// Where it is to be; none means the namespace that is current.

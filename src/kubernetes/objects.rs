@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::client::Ask;
+use super::client::ApiRequest;
 use super::failed_request::Task;
 use crate::commands::pull_secret::{KEY, PullSecret, TYPE};
 use crate::diagnostics::secret::Secret;
@@ -138,7 +138,7 @@ impl SecretAt {
     }
 
     /// Server-side apply of exactly what is ours in it.
-    pub(super) fn apply(&self, secret: &PullSecret, force: bool, dry_run: bool) -> Ask {
+    pub(super) fn apply(&self, secret: &PullSecret, force: bool, dry_run: bool) -> ApiRequest {
         let mut metadata = json!({ "name": self.name, "namespace": self.namespace });
         for (field, entries) in [
             ("labels", secret.labels().clone()),
@@ -155,13 +155,13 @@ impl SecretAt {
             "type": TYPE,
             "data": { KEY: STANDARD.encode(secret.docker_config().expose()) },
         });
-        Ask::apply(self.path(), &object)
+        ApiRequest::apply(self.path(), &object)
             .writing(dry_run)
             .with(force, "force", "true")
     }
 
     /// Deletes exactly the object that was looked at.
-    pub(super) fn delete(&self, found: &FoundSecret, dry_run: bool) -> Ask {
+    pub(super) fn delete(&self, found: &FoundSecret, dry_run: bool) -> ApiRequest {
         let mut options = json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -170,7 +170,7 @@ impl SecretAt {
         if dry_run {
             options["dryRun"] = json!(["All"]);
         }
-        Ask::delete(self.path(), &options)
+        ApiRequest::delete(self.path(), &options)
     }
 }
 
@@ -196,8 +196,8 @@ impl AccountAt {
         format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}")
     }
 
-    pub(super) fn add(&self, found: &ServiceAccount, secret: &str, dry_run: bool) -> Ask {
-        Ask::merge(self.path(), &found.with(secret)).writing(dry_run)
+    pub(super) fn add(&self, found: &ServiceAccount, secret: &str, dry_run: bool) -> ApiRequest {
+        ApiRequest::merge(self.path(), &found.with(secret)).writing(dry_run)
     }
 }
 
@@ -212,13 +212,13 @@ pub(super) fn namespace_task(name: &str) -> Task {
 }
 
 /// Makes a namespace.
-pub(super) fn create_namespace(name: &str, dry_run: bool) -> Ask {
+pub(super) fn create_namespace(name: &str, dry_run: bool) -> ApiRequest {
     let object = json!({
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": { "name": name },
     });
-    Ask::create("/api/v1/namespaces".to_owned(), &object).writing(dry_run)
+    ApiRequest::create("/api/v1/namespaces".to_owned(), &object).writing(dry_run)
 }
 
 #[cfg(test)]

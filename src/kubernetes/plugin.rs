@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use super::KubernetesError;
-use super::auth::Identity;
+use super::auth::ClientIdentity;
 use crate::diagnostics::secret::{Secret, redact};
 
 /// How long a plugin may take.
@@ -27,10 +27,10 @@ const RENEWED_BEFORE: time::Duration = time::Duration::MINUTE;
 pub(super) struct Plugin {
     exec: ExecConfig,
     withheld: Vec<OsString>,
-    held: Mutex<Held>,
+    held: Mutex<PluginToken>,
 }
 
-struct Held {
+struct PluginToken {
     /// None from a plugin that signs in by a certificate.
     token: Option<Secret>,
     until: Option<OffsetDateTime>,
@@ -74,7 +74,7 @@ impl Plugin {
     pub(super) async fn run(
         exec: &ExecConfig,
         withheld: &[OsString],
-    ) -> Result<(Self, Option<Identity>), KubernetesError> {
+    ) -> Result<(Self, Option<ClientIdentity>), KubernetesError> {
         let (held, identity) = ask(exec, withheld).await?;
         let plugin = Self {
             exec: exec.clone(),
@@ -102,7 +102,7 @@ impl Plugin {
 async fn ask(
     exec: &ExecConfig,
     withheld: &[OsString],
-) -> Result<(Held, Option<Identity>), KubernetesError> {
+) -> Result<(PluginToken, Option<ClientIdentity>), KubernetesError> {
     let name = exec.command.clone().unwrap_or_default();
     let failed = |status: &str| KubernetesError::Plugin {
         command: name.clone(),
@@ -132,7 +132,7 @@ async fn ask(
     let identity = match (status.client_certificate_data, status.client_key_data) {
         (Some(certificate), Some(key)) => {
             let key = Secret::new(key);
-            Some(Identity::parse(
+            Some(ClientIdentity::parse(
                 certificate.as_bytes(),
                 key.expose().as_bytes(),
             )?)
@@ -143,7 +143,7 @@ async fn ask(
     if token.is_none() && identity.is_none() {
         return Err(failed("an ExecCredential with no token and no certificate"));
     }
-    let held = Held {
+    let held = PluginToken {
         token: token.map(Secret::new),
         until,
     };

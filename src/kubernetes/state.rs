@@ -1,18 +1,18 @@
 //! What a cluster holds already.
 
-use super::client::{Ask, Cluster};
+use super::client::{ApiRequest, Cluster};
 use super::objects::{AccountAt, FoundSecret, SecretAt, ServiceAccount};
-use super::{KubernetesError, Wanted};
+use super::{DesiredState, KubernetesError};
 
 /// What a cluster holds already of what is wanted.
-pub struct Survey<'a> {
+pub struct ClusterState<'a> {
     pub(super) cluster: Cluster,
-    pub(super) wanted: Wanted<'a>,
-    pub(super) spaces: Vec<Space>,
+    pub(super) wanted: DesiredState<'a>,
+    pub(super) spaces: Vec<NamespaceState>,
 }
 
 /// One namespace.
-pub(super) struct Space {
+pub(super) struct NamespaceState {
     pub(super) secret: SecretAt,
     pub(super) found: Option<FoundSecret>,
     /// True when the Secret can stay as it is.
@@ -26,7 +26,10 @@ impl Cluster {
     /// # Errors
     ///
     /// Everything that may not be read; only the first when the cluster does not answer.
-    pub async fn survey(self, wanted: Wanted<'_>) -> Result<Survey<'_>, Vec<KubernetesError>> {
+    pub async fn state(
+        self,
+        wanted: DesiredState<'_>,
+    ) -> Result<ClusterState<'_>, Vec<KubernetesError>> {
         let mut spaces = Vec::new();
         let mut errors = Vec::new();
         let namespaces = match wanted.namespaces {
@@ -42,7 +45,7 @@ impl Cluster {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Survey {
+        Ok(ClusterState {
             cluster: self,
             wanted,
             spaces,
@@ -52,15 +55,17 @@ impl Cluster {
     async fn look(
         &self,
         namespace: &str,
-        wanted: Wanted<'_>,
+        wanted: DesiredState<'_>,
         errors: &mut Vec<KubernetesError>,
-    ) -> Result<Space, KubernetesError> {
+    ) -> Result<NamespaceState, KubernetesError> {
         let secret = SecretAt {
             namespace: namespace.to_owned(),
             name: wanted.name.to_owned(),
         };
-        let answer = self.ask(secret.task("get"), Ask::get(secret.path())).await;
-        let mut space = Space {
+        let answer = self
+            .ask(secret.task("get"), ApiRequest::get(secret.path()))
+            .await;
+        let mut space = NamespaceState {
             found: keep(answer, errors)?,
             secret,
             is_current: false,
@@ -72,7 +77,7 @@ impl Cluster {
                 name: name.clone(),
             };
             let answer = self
-                .ask(account.task("get"), Ask::get(account.path()))
+                .ask(account.task("get"), ApiRequest::get(account.path()))
                 .await;
             let found = keep(answer, errors)?;
             space.accounts.push((account, found));
@@ -100,7 +105,7 @@ fn keep<T>(
     }
 }
 
-impl Survey<'_> {
+impl ClusterState<'_> {
     /// Every Secret that was found, with whether it can stay as it is.
     pub fn secrets(&mut self) -> impl Iterator<Item = (&FoundSecret, &mut bool)> {
         let spaces = self.spaces.iter_mut();
@@ -108,7 +113,7 @@ impl Survey<'_> {
     }
 
     /// True when there is nothing to be done.
-    pub fn is_content(&self) -> bool {
+    pub fn is_up_to_date(&self) -> bool {
         let has = |account: &Option<ServiceAccount>| {
             let account = account.as_ref();
             account.is_some_and(|account| account.has(self.wanted.name))

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::KubernetesError;
-use super::auth::Identity;
+use super::auth::ClientIdentity;
 use crate::http::Network;
 
 /// TLS as the kubeconfig wants it: its own certificate authority with those of `ca_certificates`, or
@@ -21,7 +21,7 @@ use crate::http::Network;
 /// When a certificate or a key cannot be used.
 pub(super) fn client_config(
     config: &Config,
-    identity: Option<Identity>,
+    identity: Option<ClientIdentity>,
     network: &Network,
 ) -> Result<ClientConfig, KubernetesError> {
     let unusable = |error: Error| KubernetesError::Kubeconfig(Box::new(error));
@@ -48,7 +48,7 @@ pub(super) fn client_config(
             .with_custom_certificate_verifier(verifier)
     };
     match identity {
-        Some(Identity { chain, key }) => builder.with_client_auth_cert(chain, key),
+        Some(ClientIdentity { chain, key }) => builder.with_client_auth_cert(chain, key),
         None => Ok(builder.with_no_client_auth()),
     }
     .map_err(unusable)

@@ -1,6 +1,4 @@
-use crate::image::referrers::Shelf as _;
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
 use futures_util::stream::BoxStream;
 
 /// The bytes of a blob, in pieces, as they are read.

@@ -9,7 +9,7 @@ use crate::oci::reference::Endpoint;
 
 /// What is known of every repository of a run.
 #[derive(Debug, Default)]
-pub struct Holdings(Mutex<Known>);
+pub struct BlobLocations(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -23,7 +23,7 @@ struct Known {
     read: HashSet<Digest>,
 }
 
-impl Holdings {
+impl BlobLocations {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,7 +62,7 @@ impl Holdings {
     }
 
     /// Another repository of the same registry that the blob may be mounted from.
-    pub(super) fn donor(
+    pub(super) fn mount_source(
         &self,
         endpoint: &Endpoint,
         repository: &str,
@@ -79,12 +79,12 @@ impl Holdings {
     }
 
     /// Whether nothing is known against mounting between two repositories.
-    pub(super) fn may_mount(&self, endpoint: &Endpoint, from: &str, to: &str) -> bool {
+    pub(super) fn can_mount(&self, endpoint: &Endpoint, from: &str, to: &str) -> bool {
         !self.known().is_refused(endpoint, from, to)
     }
 
     /// Notes that a registry does not mount between two repositories.
-    pub(super) fn refuse(&self, endpoint: &Endpoint, from: &str, to: &str) {
+    pub(super) fn record_mount_refused(&self, endpoint: &Endpoint, from: &str, to: &str) {
         let pair = (endpoint.clone(), from.to_owned(), to.to_owned());
         self.known().refused.insert(pair);
     }
@@ -108,20 +108,20 @@ mod tests {
 
     #[test]
     fn a_blob_is_mounted_from_another_repository_until_that_is_refused() {
-        let holdings = Holdings::default();
+        let locations = BlobLocations::default();
         let here: Endpoint = "gcr.io".parse().unwrap();
         let elsewhere: Endpoint = "eu.gcr.io".parse().unwrap();
         let digest = Digest::of(b"layer");
-        holdings.note(&here, "p/a", &digest);
+        locations.note(&here, "p/a", &digest);
         assert_eq!(
-            holdings.donor(&here, "p/b", &digest).as_deref(),
+            locations.mount_source(&here, "p/b", &digest).as_deref(),
             Some("p/a")
         );
-        assert_eq!(holdings.donor(&here, "p/a", &digest), None);
-        assert_eq!(holdings.donor(&elsewhere, "p/b", &digest), None);
-        holdings.refuse(&here, "p/a", "p/b");
-        assert_eq!(holdings.donor(&here, "p/b", &digest), None);
-        assert!(holdings.donor(&here, "p/c", &digest).is_some());
-        assert!(holdings.has(&here, "p/a", &digest) && !holdings.has(&here, "p/b", &digest));
+        assert_eq!(locations.mount_source(&here, "p/a", &digest), None);
+        assert_eq!(locations.mount_source(&elsewhere, "p/b", &digest), None);
+        locations.record_mount_refused(&here, "p/a", "p/b");
+        assert_eq!(locations.mount_source(&here, "p/b", &digest), None);
+        assert!(locations.mount_source(&here, "p/c", &digest).is_some());
+        assert!(locations.has(&here, "p/a", &digest) && !locations.has(&here, "p/b", &digest));
     }
 }

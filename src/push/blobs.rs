@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
-use super::blob_locations::Holdings;
-use super::broadcast::Share;
-use super::{Destination, PushError, Tally};
+use super::blob_locations::BlobLocations;
+use super::broadcast::Subscription;
+use super::{Destination, PushError, TransferStats};
 use crate::ci::progress::{Progress, Work};
 use crate::image::{Source, read_range};
 use crate::oci::blob::ByteStream;
@@ -26,14 +26,14 @@ pub(super) type Blobs = Vec<Blob>;
 pub(super) struct Blob {
     pub(super) digest: Digest,
     pub(super) size: u64,
-    pub(super) origin: Origin,
+    pub(super) origin: BlobSource,
     /// The destination's place in a read that it may share.
-    pub(super) place: Option<Arc<Place>>,
+    pub(super) place: Option<Arc<BlobReader>>,
 }
 
 /// Where the bytes of a blob come from.
 #[derive(Clone)]
-pub(super) enum Origin {
+pub(super) enum BlobSource {
     /// The source, as it is there, under the digest that the source knows it by.
     Source(Source, Digest),
     /// A layer that was compressed.
@@ -41,28 +41,32 @@ pub(super) enum Origin {
     /// A config.
     Memory(Bytes),
     /// Every destination has it, as an earlier image of the same repository says.
-    There,
+    AlreadyPresent,
     /// Another destination has it.
-    Elsewhere(Arc<Registry>, String),
+    OtherRepository(Arc<Registry>, String),
 }
 
 /// A destination's place in the read of one blob: what it gets of a shared read, and what it reads
 /// for itself, which is counted where it was read before.
-pub(super) struct Place {
+pub(super) struct BlobReader {
     shared: Mutex<Option<ByteStream>>,
     is_behind: Option<Arc<AtomicBool>>,
-    tally: Tally,
-    holdings: Arc<Holdings>,
+    stats: TransferStats,
+    locations: Arc<BlobLocations>,
 }
 
-impl Place {
-    pub(super) fn new(share: Option<Share>, tally: Tally, holdings: &Arc<Holdings>) -> Arc<Self> {
+impl BlobReader {
+    pub(super) fn new(
+        share: Option<Subscription>,
+        stats: TransferStats,
+        locations: &Arc<BlobLocations>,
+    ) -> Arc<Self> {
         let (bytes, is_behind) = share.map(|share| (share.bytes, share.is_behind)).unzip();
         Arc::new(Self {
             shared: Mutex::new(bytes),
             is_behind,
-            tally,
-            holdings: Arc::clone(holdings),
+            stats,
+            locations: Arc::clone(locations),
         })
     }
 
@@ -89,15 +93,15 @@ impl Place {
         if self.is_behind() {
             return Err(PushError::Behind);
         }
-        if self.holdings.read(key) {
-            self.tally.reread(size);
+        if self.locations.read(key) {
+            self.stats.read_again(size);
         }
         source.open_blob(key, 0).await.map_err(PushError::Source)
     }
 }
 
 impl Blob {
-    pub(super) fn new(digest: Digest, size: u64, origin: Origin) -> Self {
+    pub(super) fn new(digest: Digest, size: u64, origin: BlobSource) -> Self {
         Self {
             digest,
             size,
@@ -107,27 +111,27 @@ impl Blob {
     }
 
     /// A blob that every destination has.
-    pub(super) fn that_is_there(blob: &Descriptor) -> Self {
-        Self::new(blob.digest.clone(), blob.size, Origin::There)
+    pub(super) fn already_present(blob: &Descriptor) -> Self {
+        Self::new(blob.digest.clone(), blob.size, BlobSource::AlreadyPresent)
     }
 
     /// True when the image was written without it, for a registry that has it.
     pub(super) fn is_absent(&self) -> bool {
-        matches!(&self.origin, Origin::Source(source, key) if source.blob_size(key).is_none())
+        matches!(&self.origin, BlobSource::Source(source, key) if source.blob_size(key).is_none())
     }
 
     async fn open(&self) -> Result<ByteStream, PushError> {
         match &self.origin {
-            Origin::Source(source, key) => match &self.place {
+            BlobSource::Source(source, key) => match &self.place {
                 Some(place) => place.open(source, key, self.size).await,
                 None => source.open_blob(key, 0).await.map_err(PushError::Source),
             },
-            Origin::File(file) => Ok(read_range(Arc::clone(file), 0, self.size)),
-            Origin::Memory(bytes) => {
+            BlobSource::File(file) => Ok(read_range(Arc::clone(file), 0, self.size)),
+            BlobSource::Memory(bytes) => {
                 Ok(stream::once(std::future::ready(Ok(bytes.clone()))).boxed())
             }
-            Origin::There => Err(PushError::Vanished(self.digest.clone())),
-            Origin::Elsewhere(registry, repository) => registry
+            BlobSource::AlreadyPresent => Err(PushError::Vanished(self.digest.clone())),
+            BlobSource::OtherRepository(registry, repository) => registry
                 .read_blob(repository, &self.digest, 0, self.size)
                 .await
                 .map_err(|cause| self.not_read_back(registry, repository, cause)),
@@ -156,7 +160,7 @@ impl Blob {
         let answer_was_lost = AtomicBool::new(false);
         let step = || async {
             // What went up whole need not go up again because nobody heard that it did.
-            if answer_was_lost.swap(false, Ordering::Relaxed) && self.is_at(destination).await {
+            if answer_was_lost.swap(false, Ordering::Relaxed) && self.exists_at(destination).await {
                 return Ok(());
             }
             let sent = self.send_once(destination, progress).await;
@@ -166,14 +170,14 @@ impl Blob {
             sent
         };
         destination.registry.retries().run(step).await?;
-        destination.tally.sent(&self.digest, self.size);
+        destination.stats.sent(&self.digest, self.size);
         Ok(())
     }
 
     /// The error for a blob that neither the image nor the destination has.
     pub(super) fn absent_everywhere(&self, destination: &Destination) -> PushError {
         let what = match &self.origin {
-            Origin::Source(source, _) => source.what().to_owned(),
+            BlobSource::Source(source, _) => source.what().to_owned(),
             _ => "the image".to_owned(),
         };
         PushError::Absent {
@@ -183,7 +187,7 @@ impl Blob {
         }
     }
 
-    async fn is_at(&self, destination: &Destination) -> bool {
+    async fn exists_at(&self, destination: &Destination) -> bool {
         let asked = destination
             .registry
             .has_blob_once(&destination.repository, &self.digest);
@@ -208,7 +212,7 @@ impl Blob {
             meter.done();
             return Ok(());
         };
-        if let Origin::Elsewhere(registry, repository) = &self.origin
+        if let BlobSource::OtherRepository(registry, repository) = &self.origin
             && error.is_unreadable()
         {
             return Err(self.not_read_back(registry, repository, error));
@@ -221,7 +225,7 @@ impl Blob {
             return Err(destination.failed(None, error));
         }
         // Compressed layers and configs were hashed when they were made.
-        if let Origin::Source(source, key) = &self.origin {
+        if let BlobSource::Source(source, key) = &self.origin {
             let actual = source.hash(key).await.map_err(PushError::Source)?;
             if actual != self.digest {
                 return Err(PushError::damaged(source, self.digest.clone(), actual));
@@ -246,7 +250,7 @@ pub(super) fn named<'a>(
     descriptors
         .filter(|blob| seen.insert(blob.digest.clone()))
         .map(|blob| {
-            let origin = Origin::Source(source.clone(), blob.digest.clone());
+            let origin = BlobSource::Source(source.clone(), blob.digest.clone());
             Blob::new(blob.digest.clone(), blob.size, origin)
         })
         .collect()

@@ -21,33 +21,33 @@ const WINDOW: usize = 1024 * 1024;
 
 /// How a taker goes with a shared read.
 #[derive(Clone)]
-pub(super) enum Pace {
+pub(super) enum Subscriber {
     /// The read waits for it.
-    Sets,
+    Required,
     /// It is waited for as long as its patience lasts.
-    Keeps(Arc<Patience>),
+    BestEffort(Arc<StallBudget>),
 }
 
 /// How long one destination may hold up reads that it shares, all together.
-pub(super) struct Patience(Mutex<Left>);
+pub(super) struct StallBudget(Mutex<Remaining>);
 
-struct Left {
+struct Remaining {
     time: Duration,
     /// Until when it is spent already: several reads may wait at once.
     spent_until: Instant,
 }
 
-impl Patience {
+impl StallBudget {
     pub(super) fn new(time: Duration) -> Self {
         let spent_until = Instant::now();
-        Self(Mutex::new(Left { time, spent_until }))
+        Self(Mutex::new(Remaining { time, spent_until }))
     }
 
     fn left(&self) -> Duration {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).time
     }
 
-    fn spend_since(&self, since: Instant) {
+    fn charge(&self, since: Instant) {
         let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let spent = now.saturating_duration_since(since.max(left.spent_until));
@@ -57,28 +57,28 @@ impl Patience {
 }
 
 /// What one taker gets of a shared read.
-pub(super) struct Share {
+pub(super) struct Subscription {
     pub(super) bytes: ByteStream,
     /// True once it has fallen behind; then the stream ends in an error.
     pub(super) is_behind: Arc<AtomicBool>,
 }
 
 /// Reads `bytes` once for a taker of each pace. A taker that drops its stream leaves the read.
-pub(super) fn share(bytes: ByteStream, paces: Vec<Pace>) -> Vec<Share> {
-    let (seats, shares) = paces.into_iter().map(seat).unzip();
+pub(super) fn broadcast(bytes: ByteStream, required: Vec<Subscriber>) -> Vec<Subscription> {
+    let (seats, shares) = required.into_iter().map(subscribe).unzip();
     tokio::spawn(read(bytes, seats));
     shares
 }
 
 /// The read's end of a taker.
-struct Seat {
-    pace: Pace,
+struct Slot {
+    pace: Subscriber,
     room: Arc<Semaphore>,
-    pieces: mpsc::UnboundedSender<Piece>,
+    pieces: mpsc::UnboundedSender<Chunk>,
     is_behind: Arc<AtomicBool>,
 }
 
-enum Piece {
+enum Chunk {
     Bytes(Bytes),
     End,
     Failed(io::Error),
@@ -89,15 +89,19 @@ fn permits(piece: &Bytes) -> u32 {
     piece.len().min(WINDOW) as u32
 }
 
-fn seat(pace: Pace) -> (Seat, Share) {
+fn subscribe(pace: Subscriber) -> (Slot, Subscription) {
     let room = Arc::new(Semaphore::new(WINDOW));
     let (pieces, receiver) = mpsc::unbounded_channel();
     let is_behind = Arc::new(AtomicBool::new(false));
-    let share = Share {
-        bytes: taken(receiver, Closing(Arc::clone(&room)), Arc::clone(&is_behind)),
+    let share = Subscription {
+        bytes: taken(
+            receiver,
+            CloseOnDrop(Arc::clone(&room)),
+            Arc::clone(&is_behind),
+        ),
         is_behind: Arc::clone(&is_behind),
     };
-    let seat = Seat {
+    let seat = Slot {
         pace,
         room,
         pieces,
@@ -107,28 +111,28 @@ fn seat(pace: Pace) -> (Seat, Share) {
 }
 
 /// Room that nobody waits for any more once the taker is gone.
-struct Closing(Arc<Semaphore>);
+struct CloseOnDrop(Arc<Semaphore>);
 
-impl Drop for Closing {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.close();
     }
 }
 
 fn taken(
-    pieces: mpsc::UnboundedReceiver<Piece>,
-    room: Closing,
+    pieces: mpsc::UnboundedReceiver<Chunk>,
+    room: CloseOnDrop,
     is_behind: Arc<AtomicBool>,
 ) -> ByteStream {
     stream::unfold(Some((pieces, room, is_behind)), |state| async move {
         let (mut pieces, room, is_behind) = state?;
         match pieces.recv().await {
-            Some(Piece::Bytes(piece)) => {
+            Some(Chunk::Bytes(piece)) => {
                 room.0.add_permits(permits(&piece) as usize);
                 Some((Ok(piece), Some((pieces, room, is_behind))))
             }
-            Some(Piece::End) => None,
-            Some(Piece::Failed(error)) => Some((Err(error), None)),
+            Some(Chunk::End) => None,
+            Some(Chunk::Failed(error)) => Some((Err(error), None)),
             None => {
                 let why = match is_behind.load(Ordering::Acquire) {
                     true => "it fell behind the others",
@@ -141,7 +145,7 @@ fn taken(
     .boxed()
 }
 
-async fn read(mut bytes: ByteStream, mut seats: Vec<Seat>) {
+async fn read(mut bytes: ByteStream, mut seats: Vec<Slot>) {
     while !seats.is_empty() {
         match bytes.next().await {
             Some(Ok(piece)) => {
@@ -158,13 +162,13 @@ async fn read(mut bytes: ByteStream, mut seats: Vec<Seat>) {
                 for seat in &seats {
                     let copy = io::Error::new(error.kind(), error.to_string());
                     // Whoever is gone need not know.
-                    let _ = seat.pieces.send(Piece::Failed(copy));
+                    let _ = seat.pieces.send(Chunk::Failed(copy));
                 }
                 return;
             }
             None => {
                 for seat in &seats {
-                    let _ = seat.pieces.send(Piece::End);
+                    let _ = seat.pieces.send(Chunk::End);
                 }
                 return;
             }
@@ -172,19 +176,19 @@ async fn read(mut bytes: ByteStream, mut seats: Vec<Seat>) {
     }
 }
 
-impl Seat {
+impl Slot {
     /// Gives the taker a piece; false when it has left, or leaves because it is behind.
     async fn give(&self, piece: &Bytes) -> bool {
         let needed = permits(piece);
         let room = match &self.pace {
-            Pace::Sets => self.room.acquire_many(needed).await.ok(),
-            Pace::Keeps(patience) => match self.room.try_acquire_many(needed) {
+            Subscriber::Required => self.room.acquire_many(needed).await.ok(),
+            Subscriber::BestEffort(patience) => match self.room.try_acquire_many(needed) {
                 Ok(room) => Some(room),
                 Err(tokio::sync::TryAcquireError::Closed) => None,
                 Err(tokio::sync::TryAcquireError::NoPermits) => {
                     let since = Instant::now();
                     let waited = timeout(patience.left(), self.room.acquire_many(needed)).await;
-                    patience.spend_since(since);
+                    patience.charge(since);
                     match waited {
                         Ok(room) => room.ok(),
                         Err(_) => {
@@ -198,7 +202,7 @@ impl Seat {
         match room {
             Some(room) => {
                 room.forget();
-                self.pieces.send(Piece::Bytes(piece.clone())).is_ok()
+                self.pieces.send(Chunk::Bytes(piece.clone())).is_ok()
             }
             None => false,
         }
@@ -227,15 +231,21 @@ mod tests {
         Ok(pieces.iter().map(Bytes::len).sum())
     }
 
-    fn keeps(patience: Duration) -> Pace {
-        Pace::Keeps(Arc::new(Patience::new(patience)))
+    fn keeps(patience: Duration) -> Subscriber {
+        Subscriber::BestEffort(Arc::new(StallBudget::new(patience)))
     }
 
     #[tokio::test]
     async fn every_taker_gets_every_byte_of_one_read() {
         let (stream, taken) = pieces(40);
-        let paces = vec![Pace::Sets, Pace::Sets, keeps(Duration::from_secs(60))];
-        let shares = share(stream, paces).into_iter().map(|s| length(s.bytes));
+        let required = vec![
+            Subscriber::Required,
+            Subscriber::Required,
+            keeps(Duration::from_secs(60)),
+        ];
+        let shares = broadcast(stream, required)
+            .into_iter()
+            .map(|s| length(s.bytes));
         for whole in futures_util::future::join_all(shares).await {
             assert_eq!(whole.unwrap(), 10 * WINDOW);
         }
@@ -245,7 +255,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_than_a_window_is_held_for_one_that_sets_the_pace_and_stands_still() {
         let (stream, taken) = pieces(40);
-        let mut shares = share(stream, vec![Pace::Sets, Pace::Sets]);
+        let mut shares = broadcast(stream, vec![Subscriber::Required, Subscriber::Required]);
         let slow = shares.pop().unwrap();
         let fast = tokio::spawn(length(shares.pop().unwrap().bytes));
         tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -259,7 +269,7 @@ mod tests {
     async fn one_that_only_keeps_up_leaves_when_its_patience_is_used_up() {
         let (stream, _) = pieces(40);
         let patience = Duration::from_secs(1);
-        let mut shares = share(stream, vec![Pace::Sets, keeps(patience)]);
+        let mut shares = broadcast(stream, vec![Subscriber::Required, keeps(patience)]);
         let slow = shares.pop().unwrap();
         let since = Instant::now();
         assert_eq!(
@@ -278,7 +288,10 @@ mod tests {
             Ok(Bytes::from_static(b"x")),
             Err(io::Error::other("broken")),
         ]);
-        for share in share(broken.boxed(), vec![Pace::Sets, Pace::Sets]) {
+        for share in broadcast(
+            broken.boxed(),
+            vec![Subscriber::Required, Subscriber::Required],
+        ) {
             assert_eq!(length(share.bytes).await.unwrap_err().to_string(), "broken");
         }
     }

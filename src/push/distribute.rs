@@ -15,53 +15,53 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::blob_locations::Holdings;
-use super::blobs::{Blob, Blobs, Origin};
-use super::manifests::{deliver, pushed};
-use super::probe::Standing;
-use super::upload::{self, Lane};
+use super::blob_locations::BlobLocations;
+use super::blobs::{Blob, BlobSource, Blobs};
+use super::manifests::{publish, pushed};
+use super::probe::DestinationState;
+use super::upload::{self, DestinationUpload};
 use super::{Destination, PushError, Pushed, Settings};
 use crate::ci::progress::Work;
-use crate::image::{Companions, Tree};
+use crate::image::{Referrers, Tree};
 use crate::oci::digest::Digest;
 
 /// How long those who are not waited for may take to say what they have, once the others have.
-const GRACE: Duration = Duration::from_secs(1);
+const BEST_EFFORT_GRACE: Duration = Duration::from_secs(1);
 
 /// Finds out how a destination stands.
-pub(super) type Looking<'a> = BoxFuture<'a, Result<Standing, PushError>>;
+pub(super) type Probing<'a> = BoxFuture<'a, Result<DestinationState, PushError>>;
 
 /// An image on its way.
-pub(super) struct Shipment<'a> {
+pub(super) struct PushPlan<'a> {
     pub(super) tree: &'a Tree,
-    pub(super) companions: &'a Companions,
+    pub(super) companions: &'a Referrers,
     pub(super) blobs: &'a Blobs,
     pub(super) settings: &'a Settings,
-    pub(super) holdings: &'a Arc<Holdings>,
+    pub(super) locations: &'a Arc<BlobLocations>,
 }
 
 /// A destination and what it lacks.
-struct Sight {
-    standing: Standing,
+struct Probed {
+    state: DestinationState,
     missing: HashSet<Digest>,
 }
 
 /// A destination whose blobs are under way.
-struct Leg {
+struct UploadTarget {
     index: usize,
-    standing: Standing,
-    lane: Arc<Lane>,
+    state: DestinationState,
+    upload: Arc<DestinationUpload>,
 }
 
 /// True for each destination that the others wait for: those that count, or all where none does.
-pub(super) fn pacing(destinations: &[Destination]) -> Vec<bool> {
+pub(super) fn required(destinations: &[Destination]) -> Vec<bool> {
     let all = destinations
         .iter()
         .all(|destination| destination.best_effort);
-    let pacing = destinations
+    let required = destinations
         .iter()
         .map(|destination| all || !destination.best_effort);
-    pacing.collect()
+    required.collect()
 }
 
 /// Those of `chosen` that are the first of their registry: the others can take blobs from there.
@@ -75,45 +75,49 @@ pub(super) fn first_of_registry(destinations: &[Destination], chosen: &[bool]) -
 }
 
 /// Brings the image everywhere; one result a destination, in their order.
-pub(super) async fn bring(
-    shipment: &Shipment<'_>,
+pub(super) async fn distribute(
+    plan: &PushPlan<'_>,
     destinations: &[Destination],
-    looking: Vec<Looking<'_>>,
+    looking: Vec<Probing<'_>>,
 ) -> Vec<Result<Pushed, PushError>> {
-    let paces = pacing(destinations);
+    let required = required(destinations);
     let slots: Vec<OnceLock<_>> = destinations.iter().map(|_| OnceLock::new()).collect();
     let results = &slots;
     let sights = looking.into_iter().enumerate().map(|(index, looking)| {
         let destination = &destinations[index];
-        async move { (index, shipment.sight(destination, looking).await) }
+        async move { (index, plan.probed(destination, looking).await) }
     });
     let mut sights: FuturesUnordered<_> = sights.collect();
-    let in_time = match shipment.settings.dry_run {
+    let in_time = match plan.settings.dry_run {
         // Nobody waits for anybody.
-        true => in_time(&mut sights, &vec![true; paces.len()]).await,
-        false => in_time(&mut sights, &paces).await,
+        true => wait_for_required(&mut sights, &vec![true; required.len()]).await,
+        false => wait_for_required(&mut sights, &required).await,
     };
 
-    let mut legs = Vec::new();
-    for (index, sight) in in_time {
-        match sight {
-            Ok(sight) => legs.push(shipment.leg(index, &destinations[index], sight, paces[index])),
+    let mut targets = Vec::new();
+    for (index, probed) in in_time {
+        match probed {
+            Ok(probed) => {
+                targets.push(plan.target(index, &destinations[index], probed, required[index]))
+            }
             Err(error) => drop(results[index].set(Err(error))),
         }
     }
-    if shipment.settings.dry_run {
-        for leg in &legs {
-            let foreseen = shipment.foreseen(&destinations[leg.index], leg);
-            let _ = results[leg.index].set(foreseen);
+    if plan.settings.dry_run {
+        for target in &targets {
+            let predicted = plan.dry_run_result(&destinations[target.index], target);
+            let _ = results[target.index].set(predicted);
         }
-        return shipment.results(slots, destinations);
+        return plan.results(slots, destinations);
     }
-    let stragglers = shipment.send(&legs).await;
-    let (waited_for, others): (Vec<_>, Vec<_>) = legs.into_iter().partition(|leg| paces[leg.index]);
+    let background_uploads = plan.send(&targets).await;
+    let (waited_for, others): (Vec<_>, Vec<_>) = targets
+        .into_iter()
+        .partition(|target| required[target.index]);
 
-    let arrive = |leg: Leg| async move {
-        let index = leg.index;
-        let _ = results[index].set(shipment.arrive(&destinations[index], leg).await);
+    let arrive = |target: UploadTarget| async move {
+        let index = target.index;
+        let _ = results[index].set(plan.arrive(&destinations[index], target).await);
     };
     let (finishing, finished) = oneshot::channel::<()>();
     let first = async {
@@ -121,16 +125,16 @@ pub(super) async fn bring(
         drop(finishing);
     };
     let keeping_up = async {
-        stragglers.join_all().await;
-        let again = others.into_iter().filter_map(|mut leg| {
-            let Leg { index, .. } = leg;
-            match leg.standing.add(leg.lane.take_done()) {
+        background_uploads.join_all().await;
+        let again = others.into_iter().filter_map(|mut target| {
+            let UploadTarget { index, .. } = target;
+            match target.state.add(target.upload.take_done()) {
                 Ok(()) => {
-                    let sight = Sight {
-                        missing: shipment.lacked(&leg.standing),
-                        standing: leg.standing,
+                    let probed = Probed {
+                        missing: plan.lacked(&target.state),
+                        state: target.state,
                     };
-                    Some(shipment.leg(index, &destinations[index], sight, true))
+                    Some(plan.target(index, &destinations[index], probed, true))
                 }
                 Err(error) => {
                     let _ = results[index].set(Err(error));
@@ -140,50 +144,50 @@ pub(super) async fn bring(
         });
         let again: Vec<_> = again.collect();
         // What they lack was announced when they were to share the reads.
-        shipment.carry(&again).await;
+        plan.carry(&again).await;
         join_all(again.into_iter().map(arrive)).await;
     };
-    let late = sights.for_each_concurrent(None, |(index, sight)| async move {
-        match sight {
-            Ok(sight) => {
-                let leg = [shipment.leg(index, &destinations[index], sight, true)];
-                shipment.send(&leg).await;
-                let [leg] = leg;
-                arrive(leg).await;
+    let late = sights.for_each_concurrent(None, |(index, probed)| async move {
+        match probed {
+            Ok(probed) => {
+                let target = [plan.target(index, &destinations[index], probed, true)];
+                plan.send(&target).await;
+                let [target] = target;
+                arrive(target).await;
             }
             Err(error) => drop(results[index].set(Err(error))),
         }
     });
     let following = async {
-        let followers = destinations
+        let mount_after = destinations
             .iter()
-            .zip(&paces)
-            .filter(|(_, paces)| !**paces);
-        let followers = followers.map(|(destination, _)| destination).collect();
-        let stand_still = stand_still(finished, followers, shipment.settings.patience);
+            .zip(&required)
+            .filter(|(_, required)| !**required);
+        let mount_after = mount_after.map(|(destination, _)| destination).collect();
+        let stand_still = wait_until_stalled(finished, mount_after, plan.settings.patience);
         tokio::select! {
             _ = async { tokio::join!(keeping_up, late) } => {}
             () = stand_still => {}
         }
     };
     tokio::join!(first, following);
-    shipment.results(slots, destinations)
+    plan.results(slots, destinations)
 }
 
 /// What all who are waited for said, and what the others said within a moment of that; in order.
-pub(crate) async fn in_time<T>(
+pub(crate) async fn wait_for_required<T>(
     saying: &mut FuturesUnordered<impl Future<Output = (usize, T)>>,
-    paces: &[bool],
+    required: &[bool],
 ) -> Vec<(usize, T)> {
     let mut said = Vec::new();
-    let mut waited_for = paces.iter().filter(|paces| **paces).count();
+    let mut waited_for = required.iter().filter(|required| **required).count();
     while waited_for > 0
         && let Some((index, what)) = saying.next().await
     {
-        waited_for -= usize::from(paces[index]);
+        waited_for -= usize::from(required[index]);
         said.push((index, what));
     }
-    let end = Instant::now() + GRACE;
+    let end = Instant::now() + BEST_EFFORT_GRACE;
     while let Ok(Some(more)) = timeout_at(end, saying.next()).await {
         said.push(more);
     }
@@ -192,14 +196,14 @@ pub(crate) async fn in_time<T>(
 }
 
 /// Ends when, after the others have finished, nothing has moved to the followers for so long.
-async fn stand_still(
+async fn wait_until_stalled(
     finished: oneshot::Receiver<()>,
-    followers: Vec<&Destination>,
+    mount_after: Vec<&Destination>,
     patience: Duration,
 ) {
     // Nothing is ever sent: it is dropped.
     let _ = finished.await;
-    let moved = || -> u64 { followers.iter().map(|d| d.registry.moved_bytes()).sum() };
+    let moved = || -> u64 { mount_after.iter().map(|d| d.registry.moved_bytes()).sum() };
     loop {
         let before = moved();
         sleep(patience).await;
@@ -209,7 +213,7 @@ async fn stand_still(
     }
 }
 
-impl Shipment<'_> {
+impl PushPlan<'_> {
     /// What came of each; who has no result was given up.
     fn results(
         &self,
@@ -229,117 +233,144 @@ impl Shipment<'_> {
     }
 
     /// What a push would do at a destination, if every registry mounted what it can.
-    fn foreseen(&self, destination: &Destination, leg: &Leg) -> Result<Pushed, PushError> {
+    fn dry_run_result(
+        &self,
+        destination: &Destination,
+        target: &UploadTarget,
+    ) -> Result<Pushed, PushError> {
         let (endpoint, repository) = (destination.registry.endpoint(), &destination.repository);
         for blob in self
             .blobs
             .iter()
-            .filter(|blob| leg.lane.needs(&blob.digest))
+            .filter(|blob| target.upload.needs(&blob.digest))
         {
-            match self.holdings.donor(endpoint, repository, &blob.digest) {
-                Some(_) => destination.tally.mounted(&blob.digest),
+            match self
+                .locations
+                .mount_source(endpoint, repository, &blob.digest)
+            {
+                Some(_) => destination.stats.mounted(&blob.digest),
                 None if blob.is_absent() => return Err(blob.absent_everywhere(destination)),
-                None => destination.tally.sent(&blob.digest, blob.size),
+                None => destination.stats.sent(&blob.digest, blob.size),
             }
-            self.holdings.note(endpoint, repository, &blob.digest);
+            self.locations.note(endpoint, repository, &blob.digest);
         }
         let (digest, policy) = (self.tree.root.digest(), self.settings.existing_tag);
-        let tags = destination.moves(&leg.standing, digest, policy);
+        let tags = destination.tag_updates(&target.state, digest, policy);
         Ok(pushed(destination, self, tags))
     }
 
     /// How a destination stands, and what it lacks.
-    async fn sight(
+    async fn probed(
         &self,
         destination: &Destination,
-        looking: Looking<'_>,
-    ) -> Result<Sight, PushError> {
-        let mut standing = looking.await?;
+        looking: Probing<'_>,
+    ) -> Result<Probed, PushError> {
+        let mut state = looking.await?;
         let policy = self.settings.existing_tag;
         let digest = self.tree.root.digest();
-        destination.check_tags(&standing, digest, policy)?;
-        if destination.keeps_all(&standing, digest, policy) {
+        destination.check_tags(&state, digest, policy)?;
+        if destination.keeps_all(&state, digest, policy) {
             let missing = HashSet::new();
-            return Ok(Sight { standing, missing });
+            return Ok(Probed { state, missing });
         }
-        if standing.image_is_present {
-            standing.holds_all_of(self.tree);
+        if state.image_is_present {
+            state.mark_present(self.tree);
         }
-        destination.look_for(self.companions, &mut standing).await?;
+        destination
+            .probe_referrers(self.companions, &mut state)
+            .await?;
         let (endpoint, repository) = (destination.registry.endpoint(), &destination.repository);
         for blob in self.blobs {
-            if self.holdings.has(endpoint, repository, &blob.digest) {
-                standing.present.insert(blob.digest.clone());
+            if self.locations.has(endpoint, repository, &blob.digest) {
+                state.present.insert(blob.digest.clone());
             }
         }
-        let concurrency = self.settings.turns.all();
+        let concurrency = self.settings.slots.all();
         let missing = destination
-            .missing(self.blobs, &mut standing, concurrency)
+            .missing(self.blobs, &mut state, concurrency)
             .await?;
         let missing: HashSet<_> = missing
             .into_iter()
             .map(|blob| blob.digest.clone())
             .collect();
-        for digest in standing.present.iter().chain(&standing.sent) {
-            self.holdings.note(endpoint, repository, digest);
+        for digest in state.present.iter().chain(&state.sent) {
+            self.locations.note(endpoint, repository, digest);
         }
-        Ok(Sight { standing, missing })
+        Ok(Probed { state, missing })
     }
 
     /// The blobs that a destination lacks for all that is known of it.
-    fn lacked(&self, standing: &Standing) -> HashSet<Digest> {
+    fn lacked(&self, state: &DestinationState) -> HashSet<Digest> {
         let all = self.blobs.iter().map(|blob| &blob.digest);
-        all.filter(|blob| !standing.holds(blob)).cloned().collect()
+        all.filter(|blob| !state.has(blob)).cloned().collect()
     }
 
-    fn leg(&self, index: usize, destination: &Destination, sight: Sight, paces: bool) -> Leg {
-        let lane = Lane::new(
+    fn target(
+        &self,
+        index: usize,
+        destination: &Destination,
+        probed: Probed,
+        required: bool,
+    ) -> UploadTarget {
+        let upload = DestinationUpload::new(
             destination,
-            sight.missing,
-            paces,
-            self.holdings,
+            probed.missing,
+            required,
+            self.locations,
             self.settings,
         );
-        Leg {
+        UploadTarget {
             index,
-            standing: sight.standing,
-            lane,
+            state: probed.state,
+            upload,
         }
     }
 
     /// Announces what is to be sent, and sends it.
-    async fn send(&self, legs: &[Leg]) -> JoinSet<()> {
+    async fn send(&self, targets: &[UploadTarget]) -> JoinSet<()> {
         let sizes = self.blobs.iter().flat_map(|blob| {
-            let lacking = legs.iter().filter(|leg| leg.lane.needs(&blob.digest));
+            let lacking = targets
+                .iter()
+                .filter(|target| target.upload.needs(&blob.digest));
             lacking.map(|_| blob.size)
         });
         self.settings.progress.expect(Work::Send, sizes);
-        self.carry(legs).await
+        self.carry(targets).await
     }
 
-    async fn carry(&self, legs: &[Leg]) -> JoinSet<()> {
-        let lanes: Vec<_> = legs.iter().map(|leg| Arc::clone(&leg.lane)).collect();
-        upload::send(self.blobs, &lanes, &self.settings.turns).await
+    async fn carry(&self, targets: &[UploadTarget]) -> JoinSet<()> {
+        let uploads: Vec<_> = targets
+            .iter()
+            .map(|target| Arc::clone(&target.upload))
+            .collect();
+        upload::send(self.blobs, &uploads, &self.settings.slots).await
     }
 
     /// The manifests and the tags, once the blobs are there.
-    async fn arrive(&self, destination: &Destination, leg: Leg) -> Result<Pushed, PushError> {
-        let Leg {
-            mut standing, lane, ..
-        } = leg;
-        standing.add(lane.take_done())?;
-        deliver(destination, self, standing).await
+    async fn arrive(
+        &self,
+        destination: &Destination,
+        target: UploadTarget,
+    ) -> Result<Pushed, PushError> {
+        let UploadTarget {
+            mut state, upload, ..
+        } = target;
+        state.add(upload.take_done())?;
+        publish(destination, self, state).await
     }
 }
 
 /// The same blobs for a destination that was not asked what it has: what every other one has is
 /// read from one of those.
-pub(super) fn for_others(blobs: &Blobs, giver: &Destination) -> Blobs {
+pub(super) fn already_elsewhere(blobs: &Blobs, mount_source: &Destination) -> Blobs {
     let blobs = blobs.iter().cloned().map(|blob| match blob.origin {
-        Origin::There => {
-            let (registry, repository) = (Arc::clone(&giver.registry), giver.repository.clone());
+        BlobSource::AlreadyPresent => {
+            let (registry, repository) = (
+                Arc::clone(&mount_source.registry),
+                mount_source.repository.clone(),
+            );
             Blob {
-                origin: Origin::Elsewhere(registry, repository),
+                origin: BlobSource::OtherRepository(registry, repository),
                 ..blob
             }
         }
@@ -349,6 +380,6 @@ pub(super) fn for_others(blobs: &Blobs, giver: &Destination) -> Blobs {
 }
 
 /// The looking of one that has been looked at.
-pub(super) fn looked<'a>(standing: Result<Standing, PushError>) -> Looking<'a> {
-    std::future::ready(standing).boxed()
+pub(super) fn known_state<'a>(state: Result<DestinationState, PushError>) -> Probing<'a> {
+    std::future::ready(state).boxed()
 }

@@ -3,12 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use crate::diagnostics::{ExitCode, Hint};
+use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::image::{Source, SourceError};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::ManifestError;
 use crate::push::compress::CompressError;
-use crate::registry::{RegistryError, Retry, Retryable};
+use crate::registry::{RegistryError, RetryKind, Retryable};
 
 /// Where bytes came from that are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ pub enum PushError {
     },
     /// A tag that is there with another digest, where that was not to be.
     #[error("`{reference}` is there already, as {found}, {}", other_than(.digest.as_ref()))]
-    TagTaken {
+    TagExists {
         /// The tag with its repository.
         reference: String,
         /// Where it points.
@@ -191,7 +191,7 @@ impl PushError {
             Self::Source(cause) => cause.exit_code(),
             Self::Damaged { .. } | Self::Manifest(_) | Self::Compress { .. } => ExitCode::Failed,
             Self::NoPlatform { .. } | Self::SeveralPlatforms { .. } => ExitCode::Usage,
-            Self::TagTaken { .. } | Self::Absent { .. } | Self::Foreign { .. } => ExitCode::Failed,
+            Self::TagExists { .. } | Self::Absent { .. } | Self::Foreign { .. } => ExitCode::Failed,
             Self::NotReadBack { cause, .. } => cause.exit_code(),
             Self::Vanished(_) | Self::Changed { .. } | Self::Behind | Self::Late { .. } => {
                 ExitCode::Temporary
@@ -201,12 +201,12 @@ impl PushError {
 }
 
 impl Retryable for PushError {
-    fn retry(&self) -> Retry {
+    fn retry(&self) -> RetryKind {
         match self {
             Self::Registry { cause, .. } => cause.retry(),
             // The image is sound, so it was changed on the way.
-            Self::Changed { .. } => Retry::Twice,
-            _ => Retry::Never,
+            Self::Changed { .. } => RetryKind::Limited,
+            _ => RetryKind::Never,
         }
     }
 
@@ -222,7 +222,7 @@ impl Retryable for PushError {
     }
 }
 
-impl Hint for PushError {
+impl Diagnostic for PushError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Registry { cause, .. } => cause.hints(),
@@ -291,7 +291,7 @@ impl Hint for PushError {
                 "compressed layers need room there: free some, or set `TMPDIR` to a larger disk"
                     .to_owned(),
             ],
-            Self::TagTaken { .. } => vec![
+            Self::TagExists { .. } => vec![
                 "`existing_tag: fail` has it so: push under a new tag, or choose `overwrite` or `keep`"
                     .to_owned(),
             ],

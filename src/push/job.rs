@@ -15,28 +15,30 @@ use crate::push::result::Fate;
 use crate::push::result::{Arrival, Missed};
 use crate::push::verify::Verify;
 use crate::push::verify::{self, Verified};
-use crate::push::{self, Destination, Holdings, Outcome, PushError, Pushed, Settings, Tally};
-use crate::registry::pool::Registries;
+use crate::push::{
+    self, BlobLocations, Destination, Outcome, PushError, Pushed, Settings, TransferStats,
+};
+use crate::registry::pool::RegistryPool;
 
 /// What an image is brought with.
-pub struct Bearer<'a> {
+pub struct PushJob<'a> {
     /// The image.
     pub source: &'a Source,
     /// Where it goes through.
-    pub registries: &'a Registries<'a>,
+    pub registries: &'a RegistryPool<'a>,
     /// How.
     pub settings: &'a Settings,
     /// What is known of the repositories.
-    pub holdings: &'a Arc<Holdings>,
+    pub locations: &'a Arc<BlobLocations>,
     /// How the result is checked.
     pub verify: Verify,
 }
 
 /// What became of an image.
 #[derive(Debug, Default)]
-pub struct Arrived {
+pub struct PushOutcome {
     /// What became of each target, in their order; all of them, unless the source failed.
-    pub fates: Vec<Fate>,
+    pub results: Vec<Fate>,
     /// What had to become of the source's manifests, and what was unusual, as sentences.
     pub notes: Vec<String>,
     /// Why the source itself could not be pushed anywhere.
@@ -46,9 +48,9 @@ pub struct Arrived {
 /// A target by its number, and the destination that it became, or why it did not.
 type Reached = (usize, Result<Destination, Option<Error>>);
 
-impl Bearer<'_> {
+impl PushJob<'_> {
     /// Brings the image to every target.
-    pub async fn bring(&self, targets: &[Target]) -> Arrived {
+    pub async fn run(&self, targets: &[Target]) -> PushOutcome {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for (number, target) in targets.iter().enumerate() {
             let same = |group: &&mut Vec<usize>| targets[group[0]].endpoint == target.endpoint;
@@ -59,29 +61,29 @@ impl Bearer<'_> {
         }
         let all = targets.iter().all(|target| target.best_effort);
         let counts = |group: &Vec<usize>| all || group.iter().any(|n| !targets[*n].best_effort);
-        let paces: Vec<_> = groups.iter().map(counts).collect();
+        let required: Vec<_> = groups.iter().map(counts).collect();
         let opening = groups
             .iter()
             .enumerate()
             .map(|(number, group)| async move { (number, self.reach(targets, group).await) });
         let mut opening: FuturesUnordered<_> = opening.collect();
-        let ready = push::in_time(&mut opening, &paces).await;
+        let ready = push::wait_for_required(&mut opening, &required).await;
 
-        let mut fates: Vec<_> = targets.iter().map(|_| None).collect();
-        let mut arrived = Arrived::default();
+        let mut results: Vec<_> = targets.iter().map(|_| None).collect();
+        let mut arrived = PushOutcome::default();
         let (first, late) = tokio::join!(self.push(ready), opening.collect::<Vec<_>>());
         for batch in [first, self.push(late).await] {
             arrived.notes.extend(batch.notes);
             arrived.failure = arrived.failure.or(batch.failure);
-            for (number, fate) in batch.fates {
-                fates[number] = Some(match fate {
+            for (number, result) in batch.results {
+                results[number] = Some(match result {
                     Ok(arrival) => Fate::Arrived(arrival),
                     Err(error) => Fate::Missed(missed(&targets[number], error.as_ref()), error),
                 });
             }
         }
-        let fates = fates.into_iter().flatten().collect();
-        arrived.fates = with_reasons(fates);
+        let results = results.into_iter().flatten().collect();
+        arrived.results = with_reasons(results);
         arrived
     }
 
@@ -117,8 +119,8 @@ impl Bearer<'_> {
                 repository: target.repository.clone(),
                 tags: target.tags.clone(),
                 best_effort: target.best_effort,
-                journal: self.settings.journal.clone(),
-                tally: Tally::default(),
+                tag_log: self.settings.tag_log.clone(),
+                stats: TransferStats::default(),
             });
             reached.push((*number, destination.map_err(Some)));
         }
@@ -133,7 +135,7 @@ impl Bearer<'_> {
         for (number, destination) in reached {
             match destination {
                 Ok(destination) => numbered.push((number, destination)),
-                Err(error) => batch.fates.push((number, Err(error))),
+                Err(error) => batch.results.push((number, Err(error))),
             }
         }
         numbered.sort_by_key(|(number, _)| *number);
@@ -141,7 +143,7 @@ impl Bearer<'_> {
         if destinations.is_empty() {
             return batch;
         }
-        let pushing = push::push(self.source, &destinations, self.settings, self.holdings);
+        let pushing = push::push(self.source, &destinations, self.settings, self.locations);
         let Outcome {
             tree,
             notes,
@@ -155,16 +157,16 @@ impl Bearer<'_> {
         };
         batch.notes = notes;
         for ((number, destination), result) in numbers.into_iter().zip(&destinations).zip(results) {
-            let fate = match result {
+            let result = match result {
                 Ok(pushed) => self.prove(destination, pushed, tree.as_ref()).await,
                 Err(error) => Err(Error::Push(error)),
             };
-            if let Ok(arrival) = &fate {
+            if let Ok(arrival) = &result {
                 batch
                     .notes
-                    .extend(unusual(&arrival.pushed, self.settings.dry_run));
+                    .extend(push_notes(&arrival.pushed, self.settings.dry_run));
             }
-            batch.fates.push((number, fate.map_err(Some)));
+            batch.results.push((number, result.map_err(Some)));
         }
         batch
     }
@@ -195,7 +197,7 @@ impl Bearer<'_> {
 /// What became of those that one push was for.
 #[derive(Default)]
 struct Batch {
-    fates: Vec<(usize, Result<Arrival, Option<Error>>)>,
+    results: Vec<(usize, Result<Arrival, Option<Error>>)>,
     notes: Vec<String>,
     failure: Option<PushError>,
 }
@@ -216,21 +218,21 @@ fn missed(target: &Target, error: Option<&Error>) -> Missed {
 }
 
 /// Where an error is told but once, the reason is the one before.
-fn with_reasons(mut fates: Vec<Fate>) -> Vec<Fate> {
+fn with_reasons(mut results: Vec<Fate>) -> Vec<Fate> {
     let mut last = String::new();
-    for fate in &mut fates {
-        if let Fate::Missed(missed, error) = fate {
+    for result in &mut results {
+        if let Fate::Missed(missed, error) = result {
             match error {
                 Some(_) => last.clone_from(&missed.why),
                 None => missed.why.clone_from(&last),
             }
         }
     }
-    fates
+    results
 }
 
 /// What the reader of a report would not expect.
-fn unusual(pushed: &Pushed, dry_run: bool) -> Vec<String> {
+fn push_notes(pushed: &Pushed, dry_run: bool) -> Vec<String> {
     let kept = pushed.tags.iter().filter_map(|tag| {
         let kept = tag.kept.as_ref()?;
         Some(format!(

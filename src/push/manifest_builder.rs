@@ -8,14 +8,14 @@ use crate::oci::manifest::{AnyManifest, Descriptor, ManifestError, media_type};
 /// A layer as the manifest will name it.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
-    pub(super) form: Form,
+    pub(super) form: LayerEncoding,
     pub(super) digest: Digest,
     pub(super) size: u64,
 }
 
 /// What the bytes of a layer are, in either family of media types.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum LayerEncoding {
     Tar,
     Gzip,
     Zstd,
@@ -26,7 +26,7 @@ pub(super) enum Form {
     },
 }
 
-impl Form {
+impl LayerEncoding {
     /// The form that a descriptor's media type tells; none for what is no layer of an image.
     pub(super) fn of(descriptor: &Descriptor) -> Option<Self> {
         match descriptor.media_type.as_str() {
@@ -50,7 +50,7 @@ pub(super) enum Family {
 impl Family {
     /// Docker's, unless a layer is in zstd, which it has no media type for.
     pub(super) fn of(layers: &[Layer]) -> Self {
-        match layers.iter().any(|layer| layer.form == Form::Zstd) {
+        match layers.iter().any(|layer| layer.form == LayerEncoding::Zstd) {
             true => Self::Oci,
             false => Self::Docker,
         }
@@ -62,7 +62,7 @@ impl Family {
 /// # Errors
 ///
 /// When the layers are so many that no registry takes the manifest.
-pub(super) fn write_manifest(
+pub(super) fn build_manifest(
     config: &Digest,
     config_size: u64,
     layers: &[Layer],
@@ -91,13 +91,13 @@ pub(super) fn write_manifest(
     };
     let layers = layers.iter().map(|layer| {
         let (media_type, urls): (&str, &[String]) = match &layer.form {
-            Form::Tar => (family(media_type::OCI_LAYER, media_type::DOCKER_LAYER), &[]),
-            Form::Gzip => (
+            LayerEncoding::Tar => (family(media_type::OCI_LAYER, media_type::DOCKER_LAYER), &[]),
+            LayerEncoding::Gzip => (
                 family(media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP),
                 &[],
             ),
-            Form::Zstd => (media_type::OCI_LAYER_ZSTD, &[]),
-            Form::Foreign { media_type, urls } => (media_type, urls),
+            LayerEncoding::Zstd => (media_type::OCI_LAYER_ZSTD, &[]),
+            LayerEncoding::Foreign { media_type, urls } => (media_type, urls),
         };
         Entry {
             media_type,
@@ -129,7 +129,7 @@ pub(super) fn write_manifest(
 mod tests {
     use super::*;
 
-    fn layer(form: Form) -> Layer {
+    fn layer(form: LayerEncoding) -> Layer {
         Layer {
             form,
             digest: Digest::of(b"layer"),
@@ -141,10 +141,10 @@ mod tests {
     fn gzip_makes_a_docker_manifest_and_zstd_an_oci_one() {
         let config = Digest::of(b"{}");
         let written =
-            |layers: &[Layer]| write_manifest(&config, 2, layers, Family::of(layers)).unwrap();
-        let docker = written(&[layer(Form::Gzip), layer(Form::Tar)]);
+            |layers: &[Layer]| build_manifest(&config, 2, layers, Family::of(layers)).unwrap();
+        let docker = written(&[layer(LayerEncoding::Gzip), layer(LayerEncoding::Tar)]);
         assert_eq!(docker.media_type(), media_type::DOCKER_MANIFEST);
-        let oci = written(&[layer(Form::Gzip), layer(Form::Zstd)]);
+        let oci = written(&[layer(LayerEncoding::Gzip), layer(LayerEncoding::Zstd)]);
         assert_eq!(oci.media_type(), media_type::OCI_MANIFEST);
         let AnyManifest::Manifest(oci) = oci else {
             panic!("an image manifest")
@@ -163,13 +163,13 @@ mod tests {
 
     #[test]
     fn a_foreign_layer_keeps_its_type_and_its_urls() {
-        let foreign = Form::Foreign {
+        let foreign = LayerEncoding::Foreign {
             media_type: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip".to_owned(),
             urls: vec!["https://example.com/layer".to_owned()],
         };
         let layers = [layer(foreign)];
         let config = Digest::of(b"{}");
-        let manifest = write_manifest(&config, 2, &layers, Family::Docker).unwrap();
+        let manifest = build_manifest(&config, 2, &layers, Family::Docker).unwrap();
         let text = String::from_utf8(manifest.bytes().to_vec()).unwrap();
         assert!(
             text.contains(r#""urls":["https://example.com/layer"]"#),

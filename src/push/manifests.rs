@@ -2,87 +2,87 @@
 
 use std::collections::HashSet;
 
-use super::distribute::Shipment;
-use super::probe::Standing;
-use super::publish::Delivery;
+use super::distribute::PushPlan;
+use super::probe::DestinationState;
+use super::publish::ManifestPublisher;
 use super::referrers_tag;
 use super::{Destination, PushError, Pushed, PushedTag, TagState};
-use crate::image::{Companions, Tree};
+use crate::image::{Referrers, Tree};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 
 /// Puts the manifests at a destination that has all the blobs, and moves its tags.
-pub(super) async fn deliver(
+pub(super) async fn publish(
     destination: &Destination,
-    shipment: &Shipment<'_>,
-    standing: Standing,
+    plan: &PushPlan<'_>,
+    state: DestinationState,
 ) -> Result<Pushed, PushError> {
-    let Shipment { tree, settings, .. } = shipment;
+    let PushPlan { tree, settings, .. } = plan;
     let digest = tree.root.digest();
-    if destination.keeps_all(&standing, digest, settings.existing_tag) {
-        let others = standing.tags.iter().flatten();
+    if destination.keeps_all(&state, digest, settings.existing_tag) {
+        let others = state.tags.iter().flatten();
         let other = others.clone().find(|found| *found != digest);
         let kept = others.map(|found| (found != digest).then(|| found.clone()));
-        return Ok(destination.left_alone(other.unwrap_or(digest).clone(), kept));
+        return Ok(destination.unchanged(other.unwrap_or(digest).clone(), kept));
     }
-    destination.check_tags(&standing, digest, settings.existing_tag)?;
-    let delivery = Delivery::new(destination, shipment);
-    if !standing.image_is_present {
+    destination.check_tags(&state, digest, settings.existing_tag)?;
+    let delivery = ManifestPublisher::new(destination, plan);
+    if !state.image_is_present {
         delivery.put_children(tree).await?;
         // What refers to it comes before its tags, so that nobody finds it unsigned.
-        if !shipment.companions.all.is_empty() || destination.tags.is_empty() {
+        if !plan.companions.all.is_empty() || destination.tags.is_empty() {
             delivery.put(digest.as_str(), &tree.root).await?;
         }
     }
-    accompany(&delivery, shipment.companions, &standing).await?;
+    push_referrers(&delivery, plan.companions, &state).await?;
     if destination.tags.is_empty() {
         let name = format!("{}@", destination.name());
-        destination.journal.note(&name, TagState::Set);
+        destination.tag_log.note(&name, TagState::Updated);
     }
 
-    let mut tags = destination.moves(&standing, digest, settings.existing_tag);
+    let mut tags = destination.tag_updates(&state, digest, settings.existing_tag);
     for tag in tags.iter_mut().filter(|tag| tag.kept.is_none()) {
         let name = format!("{}:{}", destination.name(), tag.tag);
         if tag.moved {
-            destination.journal.note(&name, TagState::Asked);
+            destination.tag_log.note(&name, TagState::Requested);
             delivery.put(&tag.tag, &tree.root).await?;
-            destination.tally.tagged(&tag.tag, digest);
+            destination.stats.tagged(&tag.tag, digest);
         }
-        tag.moved = destination.tally.has_tagged(&tag.tag, digest);
-        destination.journal.note(&name, TagState::Set);
+        tag.moved = destination.stats.has_tagged(&tag.tag, digest);
+        destination.tag_log.note(&name, TagState::Updated);
     }
-    Ok(pushed(destination, shipment, tags))
+    Ok(pushed(destination, plan, tags))
 }
 
 /// Puts what refers to the image, each after what it refers to.
-async fn accompany(
-    delivery: &Delivery<'_>,
-    companions: &Companions,
-    standing: &Standing,
+async fn push_referrers(
+    delivery: &ManifestPublisher<'_>,
+    companions: &Referrers,
+    state: &DestinationState,
 ) -> Result<(), PushError> {
-    let pairs = companions.all.iter().zip(&standing.companions);
+    let pairs = companions.all.iter().zip(&state.companions);
     for (companion, _) in pairs.filter(|(_, is_there)| !**is_there) {
         let root = &companion.tree.root;
         delivery.put_children(&companion.tree).await?;
         let reference = companion.tag.as_deref().unwrap_or(root.digest().as_str());
         delivery.put(reference, root).await?;
     }
-    referrers_tag::list(delivery, companions).await
+    referrers_tag::update_referrers_tag(delivery, companions).await
 }
 
 /// What a push did at a destination.
 pub(super) fn pushed(
     destination: &Destination,
-    shipment: &Shipment<'_>,
+    plan: &PushPlan<'_>,
     tags: Vec<PushedTag>,
 ) -> Pushed {
     let bytes = |is_counted: &dyn Fn(&Digest) -> bool| {
-        let blobs = shipment.blobs.iter();
+        let blobs = plan.blobs.iter();
         let counted = blobs.filter(|blob| is_counted(&blob.digest));
         counted.map(|blob| blob.size).sum()
     };
-    let tally = &destination.tally;
-    let companions = &shipment.companions.all;
+    let stats = &destination.stats;
+    let companions = &plan.companions.all;
     let tagged = companions.iter().filter_map(|companion| {
         let tag = companion.tag.clone()?;
         Some((tag, companion.tree.root.digest().clone()))
@@ -90,11 +90,11 @@ pub(super) fn pushed(
     Pushed {
         name: destination.name(),
         tags,
-        digest: shipment.tree.root.digest().clone(),
-        sent_bytes: tally.sent_bytes(),
-        mounted_bytes: bytes(&|digest| tally.has_mounted(digest)),
-        present_bytes: bytes(&|digest| !tally.has_sent(digest) && !tally.has_mounted(digest)),
-        reread: tally.rereads(),
+        digest: plan.tree.root.digest().clone(),
+        sent_bytes: stats.sent_bytes(),
+        mounted_bytes: bytes(&|digest| stats.has_mounted(digest)),
+        present_bytes: bytes(&|digest| !stats.has_sent(digest) && !stats.has_mounted(digest)),
+        reread: stats.rereads(),
         referrers: companions.len(),
         referrer_tags: tagged.collect(),
     }

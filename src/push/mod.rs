@@ -36,16 +36,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-pub use blob_locations::Holdings;
-pub(crate) use distribute::in_time;
+pub use blob_locations::BlobLocations;
+pub(crate) use distribute::wait_for_required;
 pub use error::PushError;
-pub use tag_log::{Journal, TagState};
-pub use transfer_stats::Tally;
-pub use upload_slots::Turns;
+pub use tag_log::{TagLog, TagState};
+pub use transfer_stats::TransferStats;
+pub use upload_slots::UploadSlots;
 
 use crate::ci::progress::Progress;
-use crate::diagnostics::render::in_one_line;
-use crate::image::{Companions, Smaller, Source, Tree, Unpacked};
+use crate::diagnostics::render::one_line;
+use crate::image::{Referrers, RewrittenIndex, Source, Tree, UncompressedImage};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::Index;
 use crate::oci::platform::Platforms;
@@ -54,8 +54,8 @@ use crate::push::selection::Attestations;
 use crate::push::tag_policy::ExistingTag;
 use crate::registry::Registry;
 use blobs::Blobs;
-use distribute::Shipment;
-use selection::{as_it_is, check_platform, chosen};
+use distribute::PushPlan;
+use selection::{check_platform, existing_manifests, select_platforms};
 
 /// One repository that the image goes to, and the tags that it gets there.
 #[derive(Clone)]
@@ -69,9 +69,9 @@ pub struct Destination {
     /// True where nobody waits for it and its failure fails nothing.
     pub best_effort: bool,
     /// What has become of them.
-    pub journal: Journal,
+    pub tag_log: TagLog,
     /// What this push does there.
-    pub tally: Tally,
+    pub stats: TransferStats,
 }
 
 impl Destination {
@@ -91,7 +91,7 @@ pub struct Settings {
     /// Whether layers are taken over by their diff IDs from earlier images of the repository.
     pub layer_reuse: bool,
     /// Blobs in flight at once, of all images of a run together.
-    pub turns: Arc<Turns>,
+    pub slots: Arc<UploadSlots>,
     /// What is done to BuildKit's attestations; they are kept if nothing is said, but for an image
     /// of one platform that was asked for by name.
     pub attestations: Option<Attestations>,
@@ -108,7 +108,7 @@ pub struct Settings {
     /// Counts the bytes for whoever watches.
     pub progress: Progress,
     /// What has become of every tag.
-    pub journal: Journal,
+    pub tag_log: TagLog,
 }
 
 /// What a push did at one destination.
@@ -158,7 +158,7 @@ pub struct Outcome {
 
 /// Pushes the image of `source` to every destination. One that fails does not stop the others.
 ///
-/// It may be called many times in one process, with the same registries: `holdings` keeps what is
+/// It may be called many times in one process, with the same registries: `locations` keeps what is
 /// learned of them.
 ///
 /// A layer that was taken over from an earlier image may have been collected since, or may not be
@@ -172,9 +172,9 @@ pub async fn push(
     source: &Source,
     destinations: &[Destination],
     settings: &Settings,
-    holdings: &Arc<Holdings>,
+    locations: &Arc<BlobLocations>,
 ) -> Result<Outcome, PushError> {
-    let pushing = push_once(source, destinations, settings, holdings);
+    let pushing = push_once(source, destinations, settings, locations);
     let outcome = Box::pin(pushing).await?;
     let mut failed = outcome
         .destinations
@@ -183,26 +183,26 @@ pub async fn push(
     let Some(error) = failed.find(|error| error.is_of_reuse()) else {
         return Ok(outcome);
     };
-    tracing::info!("{}; every layer is made anew", in_one_line(error));
+    tracing::info!("{}; every layer is made anew", one_line(error));
     let settings = Settings {
         layer_reuse: false,
         ..settings.clone()
     };
-    Box::pin(push_once(source, destinations, &settings, holdings)).await
+    Box::pin(push_once(source, destinations, &settings, locations)).await
 }
 
 /// The digest that the tags of an image get; none where that is known only when it is made, or cannot
 /// be.
-pub async fn digest_of(source: &Source, settings: &Settings) -> Option<Digest> {
-    let tree = as_it_is(source.image(), settings).ok()?;
-    let part = chosen(source, &tree, settings).await.ok()?;
+pub async fn resulting_digest(source: &Source, settings: &Settings) -> Option<Digest> {
+    let tree = existing_manifests(source.image(), settings).ok()?;
+    let part = select_platforms(source, &tree, settings).await.ok()?;
     Some(part.tree.root.digest().clone())
 }
 
 /// What would be pushed of an index if all that it names were there: the digest that its tags get, and
 /// which of it and of its children that is, without an index that is made anew. None where the index
 /// alone does not tell, because it names another one, or nothing that is asked for.
-pub fn supposed(index: &Index, settings: &Settings) -> Option<(Digest, Vec<Digest>)> {
+pub fn predict_index(index: &Index, settings: &Settings) -> Option<(Digest, Vec<Digest>)> {
     let part = selection::of_index(&Tree::supposed(index)?, settings).ok()?;
     let root = part.tree.root.digest().clone();
     let is_kept = |digest: &&Digest| **digest == root || part.tree.children.contains_key(*digest);
@@ -215,7 +215,7 @@ pub fn supposed(index: &Index, settings: &Settings) -> Option<(Digest, Vec<Diges
 }
 
 /// True where an image goes as it is, with all its platforms and attestations.
-pub fn takes_all(settings: &Settings) -> bool {
+pub fn is_unfiltered(settings: &Settings) -> bool {
     settings.platforms == Platforms::All && settings.attestations != Some(Attestations::Strip)
 }
 
@@ -223,23 +223,23 @@ async fn push_once(
     source: &Source,
     destinations: &[Destination],
     settings: &Settings,
-    holdings: &Arc<Holdings>,
+    locations: &Arc<BlobLocations>,
 ) -> Result<Outcome, PushError> {
     if settings.referrers {
         source.check_companions().map_err(PushError::Source)?;
     }
-    match as_it_is(source.image(), settings) {
+    match existing_manifests(source.image(), settings) {
         Ok(tree) => {
-            let part = chosen(source, &tree, settings).await?;
+            let part = select_platforms(source, &tree, settings).await?;
             let mut notes = source.image().notes.clone();
-            notes.extend(part.smaller.iter().map(Smaller::to_string));
+            notes.extend(part.smaller.iter().map(RewrittenIndex::to_string));
             notes.extend(notes::of_tree(&part.tree));
             let companions = match settings.referrers {
                 true => source
                     .companions(&part.tree)
                     .await
                     .map_err(PushError::Source)?,
-                false => Companions::default(),
+                false => Referrers::default(),
             };
             notes.extend(part.smaller.filter(|_| settings.referrers).map(|smaller| {
                 format!(
@@ -253,23 +253,23 @@ async fn push_once(
             let blobs = blobs::named(named, source);
             if let Some((endpoint, repository)) = source.repository() {
                 for blob in &blobs {
-                    holdings.note(endpoint, repository, &blob.digest);
+                    locations.note(endpoint, repository, &blob.digest);
                 }
             }
-            suppose_absent(source, &part.tree, &blobs, holdings).await;
-            let shipment = Shipment {
+            suppose_absent(source, &part.tree, &blobs, locations).await;
+            let plan = PushPlan {
                 tree: &part.tree,
                 companions: &companions,
                 blobs: &blobs,
                 settings,
-                holdings,
+                locations,
             };
             let digest = part.tree.root.digest();
             let looking = destinations
                 .iter()
-                .map(|destination| destination.look_and_learn(digest).boxed());
+                .map(|destination| destination.probe(digest).boxed());
             let looking = looking.collect();
-            let destinations = distribute::bring(&shipment, destinations, looking).await;
+            let destinations = distribute::distribute(&plan, destinations, looking).await;
             let mut tree = part.tree;
             let carried = companions.manifests();
             tree.children
@@ -280,19 +280,19 @@ async fn push_once(
                 destinations,
             })
         }
-        Err(unpacked) => push_unpacked(source, unpacked, destinations, settings, holdings).await,
+        Err(unpacked) => push_unpacked(source, unpacked, destinations, settings, locations).await,
     }
 }
 
 /// Notes where the layers may be that the image was written without.
-async fn suppose_absent(source: &Source, tree: &Tree, blobs: &Blobs, holdings: &Holdings) {
+async fn suppose_absent(source: &Source, tree: &Tree, blobs: &Blobs, locations: &BlobLocations) {
     let absent: Vec<_> = blobs.iter().filter(|blob| blob.is_absent()).collect();
     if absent.is_empty() {
         return;
     }
     for base in source.base_images(tree).await {
         for blob in &absent {
-            holdings.suppose(&base.endpoint, &base.repository, &blob.digest);
+            locations.suppose(&base.endpoint, &base.repository, &blob.digest);
         }
     }
 }
@@ -301,13 +301,13 @@ async fn suppose_absent(source: &Source, tree: &Tree, blobs: &Blobs, holdings: &
 /// repository of each registry has, of those that are waited for; the others take it from there.
 async fn push_unpacked(
     source: &Source,
-    unpacked: &Unpacked,
+    unpacked: &UncompressedImage,
     destinations: &[Destination],
     settings: &Settings,
-    holdings: &Arc<Holdings>,
+    locations: &Arc<BlobLocations>,
 ) -> Result<Outcome, PushError> {
     check_platform(&unpacked.config, &settings.platforms)?;
-    let settling = tag_policy::settle(unpacked, destinations, settings.existing_tag);
+    let settling = tag_policy::apply_tag_policy(unpacked, destinations, settings.existing_tag);
     let settled = settling.boxed().await;
     if settled.iter().any(Option::is_some) {
         let is_settled: Vec<_> = settled.iter().map(Option::is_some).collect();
@@ -316,13 +316,17 @@ async fn push_unpacked(
         let rest = match open.is_empty() {
             true => None,
             false => {
-                let rest = push_unpacked(source, unpacked, &open, settings, holdings);
+                let rest = push_unpacked(source, unpacked, &open, settings, locations);
                 Some(Box::pin(rest).await?)
             }
         };
-        return Ok(joined(&is_settled, settled.into_iter().flatten(), rest));
+        return Ok(merge_outcomes(
+            &is_settled,
+            settled.into_iter().flatten(),
+            rest,
+        ));
     }
-    let first = distribute::pacing(destinations);
+    let first = distribute::required(destinations);
     let first = distribute::first_of_registry(destinations, &first);
     let pairs = destinations.iter().zip(&first);
     let (waited_for, others): (Vec<_>, Vec<_>) = pairs.partition(|(_, is_first)| **is_first);
@@ -333,58 +337,55 @@ async fn push_unpacked(
             .collect()
     };
     let (waited_for, others) = (clones(waited_for), clones(others));
-    let packed = prepare::pack_and_send(source, unpacked, &waited_for, settings).await?;
+    let packed = prepare::compress_and_upload(source, unpacked, &waited_for, settings).await?;
     let is_reached =
-        |(destination, standing): (_, &Result<_, _>)| standing.is_ok().then_some(destination);
-    let giver = waited_for
+        |(destination, state): (_, &Result<_, _>)| state.is_ok().then_some(destination);
+    let mount_source = waited_for
         .iter()
-        .zip(&packed.standings)
+        .zip(&packed.states)
         .find_map(is_reached)
         .cloned();
-    let mut standings = packed.standings.into_iter();
-    let (Some((tree, blobs)), Some(giver)) = (packed.image, giver) else {
-        let failed = standings.filter_map(Result::err).map(Err);
+    let mut states = packed.states.into_iter();
+    let (Some((tree, blobs)), Some(mount_source)) = (packed.image, mount_source) else {
+        let failed = states.filter_map(Result::err).map(Err);
         let rest = match others.is_empty() {
             true => None,
             false => {
-                let rest = push_unpacked(source, unpacked, &others, settings, holdings);
+                let rest = push_unpacked(source, unpacked, &others, settings, locations);
                 Some(Box::pin(rest).await?)
             }
         };
-        return Ok(joined(&first, failed, rest));
+        return Ok(merge_outcomes(&first, failed, rest));
     };
     let blobs = match others.is_empty() {
         true => blobs,
-        false => distribute::for_others(&blobs, &giver),
+        false => distribute::already_elsewhere(&blobs, &mount_source),
     };
-    let shipment = Shipment {
+    let plan = PushPlan {
         tree: &tree,
-        companions: &Companions::default(),
+        companions: &Referrers::default(),
         blobs: &blobs,
         settings,
-        holdings,
+        locations,
     };
     let digest = tree.root.digest();
     let looking = destinations
         .iter()
         .zip(&first)
         .map(
-            |(destination, is_first)| match is_first.then(|| standings.next()).flatten() {
-                Some(standing) => distribute::looked(standing),
-                None => destination.look_and_learn(digest).boxed(),
+            |(destination, is_first)| match is_first.then(|| states.next()).flatten() {
+                Some(state) => distribute::known_state(state),
+                None => destination.probe(digest).boxed(),
             },
         );
     let looking = looking.collect();
-    let mut results = distribute::bring(&shipment, destinations, looking).await;
+    let mut results = distribute::distribute(&plan, destinations, looking).await;
     let mut notes = source.image().notes.clone();
     notes.extend(notes::of_tree(&tree));
     let in_oci_form = match packed.in_oci_form {
         Some(oci) => {
-            let shipment = Shipment {
-                tree: &oci,
-                ..shipment
-            };
-            let note = in_oci_form(&shipment, destinations, &mut results).await;
+            let plan = PushPlan { tree: &oci, ..plan };
+            let note = in_oci_form(&plan, destinations, &mut results).await;
             note.map(|note| (oci, note))
         }
         None => None,
@@ -407,7 +408,7 @@ async fn push_unpacked(
 /// if one of them takes it, to those who have it in the other form, so that all get one digest. What
 /// is to be said of that; `None` if it is as it was.
 async fn in_oci_form(
-    shipment: &Shipment<'_>,
+    plan: &PushPlan<'_>,
     destinations: &[Destination],
     results: &mut [Result<Pushed, PushError>],
 ) -> Option<String> {
@@ -420,7 +421,7 @@ async fn in_oci_form(
         .filter(|index| results[*index].is_ok())
         .collect();
     let mut takers = Vec::new();
-    for (index, result) in bring_to(shipment, destinations, &refused).await {
+    for (index, result) in bring_to(plan, destinations, &refused).await {
         // The first refusal says what is wrong with an image that is taken in no form.
         if result.is_ok() || !may_be_of_form(&result) {
             takers.push(format!("`{}`", destinations[index].name()));
@@ -430,7 +431,7 @@ async fn in_oci_form(
     if takers.is_empty() {
         return None;
     }
-    for (index, result) in bring_to(shipment, destinations, &arrived).await {
+    for (index, result) in bring_to(plan, destinations, &arrived).await {
         results[index] = result;
     }
     let verb = if takers.len() == 1 { "takes" } else { "take" };
@@ -444,7 +445,7 @@ async fn in_oci_form(
 
 /// Brings an image to some of the destinations; each with its place among all.
 async fn bring_to(
-    shipment: &Shipment<'_>,
+    plan: &PushPlan<'_>,
     destinations: &[Destination],
     indexes: &[usize],
 ) -> Vec<(usize, Result<Pushed, PushError>)> {
@@ -455,17 +456,17 @@ async fn bring_to(
         .iter()
         .map(|index| destinations[*index].clone())
         .collect();
-    let digest = shipment.tree.root.digest();
+    let digest = plan.tree.root.digest();
     let looking = chosen
         .iter()
-        .map(|destination| destination.look_and_learn(digest).boxed());
+        .map(|destination| destination.probe(digest).boxed());
     let looking = looking.collect();
-    let results = distribute::bring(shipment, &chosen, looking).await;
+    let results = distribute::distribute(plan, &chosen, looking).await;
     indexes.iter().copied().zip(results).collect()
 }
 
 /// What came of the first ones and of the others, in the order of all.
-fn joined(
+fn merge_outcomes(
     first: &[bool],
     mut results: impl Iterator<Item = Result<Pushed, PushError>>,
     mut rest: Option<Outcome>,

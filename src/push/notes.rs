@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::image::Tree;
 use crate::oci::manifest::{AnyManifest, Manifest};
 
@@ -40,7 +40,7 @@ fn foreign(tree: &Tree) -> Option<String> {
         .filter_map(|url| {
             Some(format!(
                 "`{}`",
-                harmless(url::Url::parse(url).ok()?.host_str()?)
+                sanitize(url::Url::parse(url).ok()?.host_str()?)
             ))
         })
         .collect();

@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 
-use super::blobs::{Blob, Blobs, Origin};
-use super::manifest_builder::{Family, Form, Layer, write_manifest};
-use super::probe::Standing;
-use super::reuse::Found;
+use super::blobs::{Blob, BlobSource, Blobs};
+use super::manifest_builder::{Family, Layer, LayerEncoding, build_manifest};
+use super::probe::DestinationState;
+use super::reuse::ReusableLayers;
 use super::{Destination, PushError, Settings};
 use crate::ci::progress::Work;
-use crate::image::{LayerForm, Source, Tree, Unpacked, UnpackedLayer};
+use crate::image::{LayerFormat, Source, Tree, UncompressedImage, UncompressedLayer};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Manifest};
 use crate::push::compress::Compression;
@@ -21,15 +21,15 @@ use crate::push::compress::{Method, compress};
 
 /// What packing leaves: the manifest and every blob, unless every destination failed before that;
 /// and what is known of each destination.
-pub(super) struct Packed {
+pub(super) struct CompressedImage {
     pub(super) image: Option<(Tree, Blobs)>,
     /// The same image in OCI's form, where its manifest was written in Docker's.
     pub(super) in_oci_form: Option<Tree>,
-    pub(super) standings: Vec<Result<Standing, PushError>>,
+    pub(super) states: Vec<Result<DestinationState, PushError>>,
 }
 
 /// Layers that are compressed but not sent yet: one may wait while another is on the wire.
-const AHEAD: usize = 2;
+const QUEUE: usize = 2;
 
 /// Finds what the destinations have, compresses each other layer once, and sends it to every
 /// destination while the next is compressed.
@@ -37,23 +37,23 @@ const AHEAD: usize = 2;
 /// # Errors
 ///
 /// When a layer cannot be read or compressed, or does not have the diff ID that the config states.
-pub(super) async fn pack_and_send(
+pub(super) async fn compress_and_upload(
     source: &Source,
-    image: &Unpacked,
+    image: &UncompressedImage,
     destinations: &[Destination],
     settings: &Settings,
-) -> Result<Packed, PushError> {
+) -> Result<CompressedImage, PushError> {
     let config = Blob::new(
         Digest::of(&image.config),
         image.config.len() as u64,
-        Origin::Memory(image.config.clone()),
+        BlobSource::Memory(image.config.clone()),
     );
     let finding = destinations.iter().map(|destination| async {
         if settings.layer_reuse {
             destination.find(image, settings.existing_tag).await
         } else {
-            let standing = destination.look(&config.digest).await?;
-            Ok(Found::from(standing))
+            let state = destination.probe_tags(&config.digest).await?;
+            Ok(ReusableLayers::from(state))
         }
     });
     let mut found: Vec<_> = join_all(finding).await;
@@ -62,34 +62,34 @@ pub(super) async fn pack_and_send(
         let mut blobs: Blobs = manifest
             .blobs()
             .into_iter()
-            .map(Blob::that_is_there)
+            .map(Blob::already_present)
             .collect();
         blobs.retain(|blob| blob.digest != config.digest);
         blobs.push(config);
-        return Ok(Packed {
+        return Ok(CompressedImage {
             image: Some((Tree::of(AnyManifest::Manifest(manifest)), blobs)),
             in_oci_form: None,
-            standings: standings(found),
+            states: states(found),
         });
     }
-    let mut packed = taken_over(image, destinations, &mut found, settings).await;
+    let mut packed = reuse_layers(image, destinations, &mut found, settings).await;
     let mut blobs: Blobs = packed
         .values()
-        .map(|layer| Blob::new(layer.digest.clone(), layer.size, Origin::There))
+        .map(|layer| Blob::new(layer.digest.clone(), layer.size, BlobSource::AlreadyPresent))
         .collect();
-    let standings = standings(found);
+    let states = states(found);
 
     if let Compression::With(_) = settings.compression {
         let mut seen = HashSet::new();
         let to_compress = image.layers.iter().filter(|layer| {
-            layer.form == LayerForm::Tar
+            layer.form == LayerFormat::Tar
                 && !packed.contains_key(&layer.diff_id)
                 && seen.insert(&layer.diff_id)
         });
         let sizes = to_compress.map(|layer| layer.size);
         settings.progress.expect(Work::Compress, sizes);
     }
-    let (ready, waiting) = mpsc::channel::<Blob>(AHEAD);
+    let (ready, waiting) = mpsc::channel::<Blob>(QUEUE);
     let packing = async {
         // Moved in, so that the other end sees the last layer go.
         let ready = ready;
@@ -100,7 +100,7 @@ pub(super) async fn pack_and_send(
             if packed.contains_key(&layer.diff_id) {
                 continue;
             }
-            let (named, blob) = pack(source, layer, settings).await?;
+            let (named, blob) = compress_layers(source, layer, settings).await?;
             packed.insert(layer.diff_id.clone(), named);
             let is_new = |blob: &Blob| !blobs.iter().any(|known| known.digest == blob.digest);
             if let Some(blob) = blob.filter(is_new) {
@@ -112,13 +112,12 @@ pub(super) async fn pack_and_send(
         }
         Ok::<_, PushError>(Some((packed, blobs)))
     };
-    let (packed, standings) =
-        tokio::join!(packing, send(waiting, destinations, standings, settings));
+    let (packed, states) = tokio::join!(packing, send(waiting, destinations, states, settings));
     let Some((packed, mut blobs)) = packed? else {
-        return Ok(Packed {
+        return Ok(CompressedImage {
             image: None,
             in_oci_form: None,
-            standings,
+            states,
         });
     };
     let layers = image
@@ -127,7 +126,7 @@ pub(super) async fn pack_and_send(
         .map(|layer| packed[&layer.diff_id].clone());
     let layers: Vec<_> = layers.collect();
     let write = |family| {
-        write_manifest(&config.digest, config.size, &layers, family).map_err(PushError::Manifest)
+        build_manifest(&config.digest, config.size, &layers, family).map_err(PushError::Manifest)
     };
     let family = Family::of(&layers);
     let manifest = write(family)?;
@@ -138,28 +137,30 @@ pub(super) async fn pack_and_send(
     if !blobs.iter().any(|blob| blob.digest == config.digest) {
         blobs.push(config);
     }
-    Ok(Packed {
+    Ok(CompressedImage {
         image: Some((Tree::of(manifest), blobs)),
         in_oci_form,
-        standings,
+        states,
     })
 }
 
-fn standings(found: Vec<Result<Found, PushError>>) -> Vec<Result<Standing, PushError>> {
-    let standing = |found: Found| found.standing;
-    found.into_iter().map(|found| found.map(standing)).collect()
+fn states(
+    found: Vec<Result<ReusableLayers, PushError>>,
+) -> Vec<Result<DestinationState, PushError>> {
+    let state = |found: ReusableLayers| found.state;
+    found.into_iter().map(|found| found.map(state)).collect()
 }
 
 /// The image as an earlier push left it, when it is the same one at every destination that can be
 /// reached, in the compression that is asked for.
 fn same_image(
-    found: &mut [Result<Found, PushError>],
+    found: &mut [Result<ReusableLayers, PushError>],
     compression: Compression,
 ) -> Option<Manifest> {
     let mut reached = found.iter_mut().filter_map(|found| found.as_mut().ok());
     let first = reached.next()?.image.clone()?;
-    let fits = |layer| Form::of(layer) == Some(Form::from(compression));
-    let same = |found: &mut Found| {
+    let fits = |layer| LayerEncoding::of(layer) == Some(LayerEncoding::from(compression));
+    let same = |found: &mut ReusableLayers| {
         found
             .image
             .as_ref()
@@ -169,41 +170,42 @@ fn same_image(
         return None;
     }
     for found in found.iter_mut().flatten() {
-        found.standing.image_is_present = true;
+        found.state.image_is_present = true;
     }
     Some(first)
 }
 
 /// The layers that every destination that can be reached has, in one and the same blob each, so
 /// that all of them get one digest. A layer that only some have is made anew for all.
-async fn taken_over(
-    image: &Unpacked,
+async fn reuse_layers(
+    image: &UncompressedImage,
     destinations: &[Destination],
-    found: &mut [Result<Found, PushError>],
+    found: &mut [Result<ReusableLayers, PushError>],
     settings: &Settings,
 ) -> HashMap<Digest, Layer> {
     let mut taken = HashMap::new();
     for layer in &image.layers {
         let earlier = found.iter().flatten().find_map(|found| {
             let earlier = found.layers.get(&layer.diff_id)?;
-            (Form::of(earlier)? == Form::from(settings.compression)).then_some(earlier)
+            (LayerEncoding::of(earlier)? == LayerEncoding::from(settings.compression))
+                .then_some(earlier)
         });
-        let Some(earlier) = earlier.filter(|_| layer.form == LayerForm::Tar).cloned() else {
+        let Some(earlier) = earlier.filter(|_| layer.form == LayerFormat::Tar).cloned() else {
             continue;
         };
         let mut is_everywhere = true;
         for (destination, found) in destinations.iter().zip(found.iter_mut()) {
             let Ok(found) = found else { continue };
             // A destination that cannot say gets the layer anew.
-            let has = found.standing.holds(&earlier.digest)
+            let has = found.state.has(&earlier.digest)
                 || destination.has(&earlier.digest).await.unwrap_or(false);
             if has {
-                found.standing.present.insert(earlier.digest.clone());
+                found.state.present.insert(earlier.digest.clone());
             }
             is_everywhere &= has;
         }
         if is_everywhere {
-            let form = Form::from(settings.compression);
+            let form = LayerEncoding::from(settings.compression);
             taken.insert(
                 layer.diff_id.clone(),
                 Layer {
@@ -225,21 +227,21 @@ async fn taken_over(
 }
 
 /// One layer as it will be named, and its blob unless it stays elsewhere.
-async fn pack(
+async fn compress_layers(
     source: &Source,
-    layer: &UnpackedLayer,
+    layer: &UncompressedLayer,
     settings: &Settings,
 ) -> Result<(Layer, Option<Blob>), PushError> {
     let diff_id = &layer.diff_id;
     let as_it_is = |digest| {
-        let origin = Origin::Source(source.clone(), diff_id.clone());
+        let origin = BlobSource::Source(source.clone(), diff_id.clone());
         Blob::new(digest, layer.size, origin)
     };
     // Compressed already: it goes up as it is, under the digest that its bytes have.
     let hashed = async || source.hash(diff_id).await.map_err(PushError::Source);
     let (form, blob) = match (&layer.form, settings.compression) {
-        (LayerForm::Foreign(descriptor), _) => {
-            let form = Form::Foreign {
+        (LayerFormat::Foreign(descriptor), _) => {
+            let form = LayerEncoding::Foreign {
                 media_type: descriptor.media_type.clone(),
                 urls: descriptor.urls.clone(),
             };
@@ -250,13 +252,13 @@ async fn pack(
             };
             return Ok((named, None));
         }
-        (LayerForm::Tar, Compression::With(method)) => {
+        (LayerFormat::Tar, Compression::With(method)) => {
             let blob = compressed(source, layer, method, settings).await?;
-            (Form::from(settings.compression), blob)
+            (LayerEncoding::from(settings.compression), blob)
         }
-        (LayerForm::Tar, Compression::None) => (Form::Tar, as_it_is(diff_id.clone())),
-        (LayerForm::Gzip, _) => (Form::Gzip, as_it_is(hashed().await?)),
-        (LayerForm::Zstd, _) => (Form::Zstd, as_it_is(hashed().await?)),
+        (LayerFormat::Tar, Compression::None) => (LayerEncoding::Tar, as_it_is(diff_id.clone())),
+        (LayerFormat::Gzip, _) => (LayerEncoding::Gzip, as_it_is(hashed().await?)),
+        (LayerFormat::Zstd, _) => (LayerEncoding::Zstd, as_it_is(hashed().await?)),
     };
     let named = Layer {
         form,
@@ -266,7 +268,7 @@ async fn pack(
     Ok((named, Some(blob)))
 }
 
-impl From<Compression> for Form {
+impl From<Compression> for LayerEncoding {
     fn from(compression: Compression) -> Self {
         match compression {
             Compression::With(Method::Gzip(_)) => Self::Gzip,
@@ -278,11 +280,11 @@ impl From<Compression> for Form {
 
 async fn compressed(
     source: &Source,
-    layer: &UnpackedLayer,
+    layer: &UncompressedLayer,
     method: Method,
     settings: &Settings,
 ) -> Result<Blob, PushError> {
-    let UnpackedLayer { diff_id, size, .. } = layer;
+    let UncompressedLayer { diff_id, size, .. } = layer;
     let bytes = source.layer(diff_id).await.map_err(PushError::Source)?;
     let meter = settings
         .progress
@@ -307,7 +309,7 @@ async fn compressed(
     Ok(Blob::new(
         compressed.digest,
         compressed.size,
-        Origin::File(compressed.file),
+        BlobSource::File(compressed.file),
     ))
 }
 
@@ -316,15 +318,15 @@ async fn compressed(
 async fn send(
     mut waiting: mpsc::Receiver<Blob>,
     destinations: &[Destination],
-    mut standings: Vec<Result<Standing, PushError>>,
+    mut states: Vec<Result<DestinationState, PushError>>,
     settings: &Settings,
-) -> Vec<Result<Standing, PushError>> {
-    let is_empty: Vec<_> = standings
+) -> Vec<Result<DestinationState, PushError>> {
+    let is_empty: Vec<_> = states
         .iter()
-        .map(|standing| standing.as_ref().ok().map(|standing| standing.is_empty))
+        .map(|state| state.as_ref().ok().map(|state| state.is_empty))
         .collect();
     if is_empty.iter().all(Option::is_none) {
-        return standings;
+        return states;
     }
     let layers = stream::poll_fn(|context| waiting.poll_recv(context));
     let mut sending = layers
@@ -340,7 +342,7 @@ async fn send(
                         let is_there = !is_empty && destination.has(&blob.digest).await?;
                         match (is_there, settings.dry_run) {
                             (true, _) => {}
-                            (false, true) => destination.tally.sent(&blob.digest, blob.size),
+                            (false, true) => destination.stats.sent(&blob.digest, blob.size),
                             (false, false) => blob.send(destination, &settings.progress).await?,
                         }
                         Ok::<_, PushError>(is_there)
@@ -348,24 +350,24 @@ async fn send(
                 })
                 .collect();
             async move {
-                let _turn = settings.turns.take(blob.size).await;
+                let _turn = settings.slots.acquire(blob.size).await;
                 (blob.digest, join_all(attempts).await)
             }
         })
-        .buffer_unordered(settings.turns.large());
+        .buffer_unordered(settings.slots.large());
     while let Some((digest, results)) = sending.next().await {
-        for (standing, result) in standings.iter_mut().zip(results) {
-            match (standing.as_mut(), result) {
-                (Ok(standing), Ok(true)) => drop(standing.present.insert(digest.clone())),
-                (Ok(standing), Ok(false)) => drop(standing.sent.insert(digest.clone())),
-                (Ok(_), Err(error)) => *standing = Err(error),
+        for (state, result) in states.iter_mut().zip(results) {
+            match (state.as_mut(), result) {
+                (Ok(state), Ok(true)) => drop(state.present.insert(digest.clone())),
+                (Ok(state), Ok(false)) => drop(state.sent.insert(digest.clone())),
+                (Ok(_), Err(error)) => *state = Err(error),
                 (Err(_), _) => {}
             }
         }
-        if standings.iter().all(Result::is_err) {
+        if states.iter().all(Result::is_err) {
             break;
         }
     }
     drop(sending);
-    standings
+    states
 }

@@ -5,16 +5,16 @@ use std::collections::HashSet;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::blobs::{Blob, Blobs};
-use super::upload::Done;
+use super::upload::UploadResult;
 use super::{Destination, PushError};
-use crate::image::{Companions, Tree};
+use crate::image::{Referrers, Tree};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 use crate::registry::RegistryError;
 
 /// What is known of one destination.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct DestinationState {
     /// Where each tag pointed before the push, in the destination's order.
     pub(super) tags: Vec<Option<Digest>>,
     /// True when the image itself is there. A registry takes a manifest only when all that it names
@@ -32,26 +32,26 @@ pub(super) struct Standing {
     pub(super) is_empty: bool,
 }
 
-impl Standing {
+impl DestinationState {
     /// True when the blob need not be sent.
-    pub(super) fn holds(&self, digest: &Digest) -> bool {
+    pub(super) fn has(&self, digest: &Digest) -> bool {
         [&self.sent, &self.mounted, &self.present]
             .iter()
             .any(|blobs| blobs.contains(digest))
     }
 
     /// Notes what became of blobs; the error that ended it, if one did.
-    pub(super) fn add(&mut self, done: Done) -> Result<(), PushError> {
+    pub(super) fn add(&mut self, done: UploadResult) -> Result<(), PushError> {
         self.sent.extend(done.sent);
         self.mounted.extend(done.mounted);
         done.error.map_or(Ok(()), Err)
     }
 
     /// Notes the blobs of what is there.
-    pub(super) fn holds_all_of(&mut self, tree: &Tree) {
+    pub(super) fn mark_present(&mut self, tree: &Tree) {
         let there: Vec<_> = tree.blobs().map(|blob| &blob.digest).collect();
         for digest in there {
-            if !self.holds(digest) {
+            if !self.has(digest) {
                 self.present.insert(digest.clone());
             }
         }
@@ -75,7 +75,7 @@ impl Destination {
     }
 
     /// Asks where the tags point, and whether the image with this digest is there.
-    pub(super) async fn look(&self, digest: &Digest) -> Result<Standing, PushError> {
+    pub(super) async fn probe_tags(&self, digest: &Digest) -> Result<DestinationState, PushError> {
         let tags: Vec<_> = stream::iter(self.tags.clone())
             .map(|tag| async move { self.head(&tag).await })
             .buffered(8)
@@ -83,18 +83,18 @@ impl Destination {
             .await?;
         let image_is_present = tags.iter().flatten().any(|found| found == digest)
             || self.head(digest.as_str()).await?.is_some();
-        Ok(Standing {
+        Ok(DestinationState {
             tags,
             image_is_present,
-            ..Standing::default()
+            ..DestinationState::default()
         })
     }
 
     /// Asks which of the companions of an image are there: each by its tag, or by its digest.
-    pub(super) async fn look_for(
+    pub(super) async fn probe_referrers(
         &self,
-        companions: &Companions,
-        standing: &mut Standing,
+        companions: &Referrers,
+        state: &mut DestinationState,
     ) -> Result<(), PushError> {
         let there: Vec<_> = stream::iter(&companions.all)
             .map(|companion| async move {
@@ -112,33 +112,33 @@ impl Destination {
             .zip(&there)
             .filter(|(_, there)| **there)
         {
-            standing.holds_all_of(&companion.tree);
+            state.mark_present(&companion.tree);
         }
-        standing.companions = there;
+        state.companions = there;
         Ok(())
     }
 
     /// [`Self::look`], and where the image is missing [`Self::learn`].
-    pub(super) async fn look_and_learn(&self, digest: &Digest) -> Result<Standing, PushError> {
-        let mut standing = self.look(digest).await?;
-        if !standing.image_is_present {
-            self.learn(&mut standing).await?;
+    pub(super) async fn probe(&self, digest: &Digest) -> Result<DestinationState, PushError> {
+        let mut state = self.probe_tags(digest).await?;
+        if !state.image_is_present {
+            self.read_previous_manifest(&mut state).await?;
         }
-        Ok(standing)
+        Ok(state)
     }
 
     /// Learns what an earlier image of the repository tells about the blobs that are there. What
     /// cannot be learned is asked for blob by blob.
-    async fn learn(&self, standing: &mut Standing) -> Result<(), PushError> {
-        let tagged = standing.tags.iter().flatten().next().map(Digest::to_string);
+    async fn read_previous_manifest(&self, state: &mut DestinationState) -> Result<(), PushError> {
+        let tagged = state.tags.iter().flatten().next().map(Digest::to_string);
         let earlier = match tagged {
             Some(digest) => Some(digest),
-            None => self.earlier_images(standing).await.into_iter().next(),
+            None => self.previous_images(state).await.into_iter().next(),
         };
         if let Some(earlier) = earlier
             && let Some(manifest) = self.manifest(&earlier).await?
         {
-            standing.holds_all_of(&Tree::of(manifest));
+            state.mark_present(&Tree::of(manifest));
         }
         Ok(())
     }
@@ -147,11 +147,11 @@ impl Destination {
     pub(super) async fn missing<'a>(
         &self,
         blobs: &'a Blobs,
-        standing: &mut Standing,
+        state: &mut DestinationState,
         concurrency: usize,
     ) -> Result<Vec<&'a Blob>, PushError> {
-        let unknown = blobs.iter().filter(|blob| !standing.holds(&blob.digest));
-        let ask_from = match standing.is_empty {
+        let unknown = blobs.iter().filter(|blob| !state.has(&blob.digest));
+        let ask_from = match state.is_empty {
             true => ASK_ANYWAY_FROM,
             false => ASK_FROM,
         };
@@ -164,7 +164,7 @@ impl Destination {
             .await?;
         for (blob, is_there) in answers {
             if is_there {
-                standing.present.insert(blob.digest.clone());
+                state.present.insert(blob.digest.clone());
             } else {
                 missing.push(blob);
             }

@@ -3,11 +3,11 @@
 //! Artifact Registry collects a blob as soon as the last manifest that names it is deleted, and other
 //! registries do so when they like: <https://github.com/cloudfoundry/korifi/issues/2381>.
 
-use super::blobs::{Blob, Place};
-use super::distribute::Shipment;
+use super::blobs::{Blob, BlobReader};
+use super::distribute::PushPlan;
 use super::manifests::children_first;
 use super::{Destination, PushError};
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::image::Tree;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
@@ -17,9 +17,9 @@ use crate::registry::RegistryError;
 const ROUNDS: u32 = 2;
 
 /// An image at one destination, which says what it lacks of it.
-pub(super) struct Delivery<'a> {
+pub(super) struct ManifestPublisher<'a> {
     pub(super) destination: &'a Destination,
-    shipment: &'a Shipment<'a>,
+    plan: &'a PushPlan<'a>,
 }
 
 /// The layers of a manifest that are not passed on.
@@ -35,13 +35,10 @@ fn blames_foreign(manifest: &AnyManifest, refusal: &RegistryError) -> bool {
     foreign(manifest).any(|layer| refusal.names(&layer.digest))
 }
 
-impl<'a> Delivery<'a> {
+impl<'a> ManifestPublisher<'a> {
     /// Nothing is lacking yet.
-    pub(super) fn new(destination: &'a Destination, shipment: &'a Shipment<'a>) -> Self {
-        Self {
-            destination,
-            shipment,
-        }
+    pub(super) fn new(destination: &'a Destination, plan: &'a PushPlan<'a>) -> Self {
+        Self { destination, plan }
     }
 
     /// Puts what is below the root of a tree.
@@ -97,7 +94,7 @@ impl<'a> Delivery<'a> {
             Some(layer) => PushError::Foreign {
                 destination,
                 digest: layer.digest.clone(),
-                from: harmless(&layer.urls.join("`, `")),
+                from: sanitize(&layer.urls.join("`, `")),
                 cause: Box::new(cause),
             },
             None => PushError::Registry { destination, cause },
@@ -122,13 +119,13 @@ impl<'a> Delivery<'a> {
         for digest in if blamed.is_empty() { names } else { blamed } {
             if let Some(child) = self.manifest(digest) {
                 Box::pin(self.put(digest.as_str(), child)).await?;
-            } else if let Some(blob) = self.shipment.blobs.iter().find(|b| b.digest == *digest) {
-                let (tally, holdings) = (self.destination.tally.clone(), self.shipment.holdings);
+            } else if let Some(blob) = self.plan.blobs.iter().find(|b| b.digest == *digest) {
+                let (stats, locations) = (self.destination.stats.clone(), self.plan.locations);
                 let blob = Blob {
-                    place: Some(Place::new(None, tally, holdings)),
+                    place: Some(BlobReader::new(None, stats, locations)),
                     ..blob.clone()
                 };
-                let progress = &self.shipment.settings.progress;
+                let progress = &self.plan.settings.progress;
                 blob.send(self.destination, progress).await?;
             }
         }
@@ -137,9 +134,9 @@ impl<'a> Delivery<'a> {
 
     /// The manifest with this digest, of the image or of what refers to it.
     fn manifest(&self, digest: &Digest) -> Option<&'a AnyManifest> {
-        let Shipment {
+        let PushPlan {
             tree, companions, ..
-        } = self.shipment;
+        } = self.plan;
         let of_image = tree.children.get(digest);
         of_image.or_else(|| companions.manifests().find(|one| one.digest() == digest))
     }

@@ -6,15 +6,15 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::PushError;
-use super::publish::Delivery;
-use crate::image::{Companion, Companions, fallback_tag};
+use super::publish::ManifestPublisher;
+use crate::image::{Referrer, Referrers, fallback_tag};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Index, media_type};
 
 /// Lists the companions at a destination whose registry does not list them by itself.
-pub(super) async fn list(
-    delivery: &Delivery<'_>,
-    companions: &Companions,
+pub(super) async fn update_referrers_tag(
+    delivery: &ManifestPublisher<'_>,
+    companions: &Referrers,
 ) -> Result<(), PushError> {
     let destination = delivery.destination;
     let mut subjects: Vec<&Digest> = Vec::new();
@@ -46,11 +46,13 @@ pub(super) async fn list(
         let referring: Vec<_> = referring.collect();
         let original = companions.fallbacks.iter().find(|(of, _)| of == subject);
         let index = match there {
-            Some(AnyManifest::Index(there)) => with(&there, &referring),
+            Some(AnyManifest::Index(there)) => merge(&there, &referring),
             _ => Some(match original {
                 // What the source has is what the destination gets, where it has all of it.
-                Some((_, index)) if lists(index, &referring) => AnyManifest::Index(index.clone()),
-                _ => made(Vec::new(), &referring)?,
+                Some((_, index)) if lists_exactly(index, &referring) => {
+                    AnyManifest::Index(index.clone())
+                }
+                _ => build_index(Vec::new(), &referring)?,
             }),
         };
         if let Some(index) = index {
@@ -61,19 +63,19 @@ pub(super) async fn list(
 }
 
 /// True when the index lists these and nothing else.
-fn lists(index: &Index, referring: &[&Companion]) -> bool {
+fn lists_exactly(index: &Index, referring: &[&Referrer]) -> bool {
     let listed: HashSet<_> = index.manifests.iter().map(|child| &child.digest).collect();
     let carried: HashSet<_> = referring.iter().map(|one| one.tree.root.digest()).collect();
     listed == carried
 }
 
 /// The index with those added that it does not list; none where it lists them all.
-fn with(there: &Index, referring: &[&Companion]) -> Option<AnyManifest> {
-    let lacks = |one: &&&Companion| {
+fn merge(there: &Index, referring: &[&Referrer]) -> Option<AnyManifest> {
+    let lacks = |one: &&&Referrer| {
         let mut listed = there.manifests.iter();
         !listed.any(|child| child.digest == *one.tree.root.digest())
     };
-    let missing: Vec<&Companion> = referring.iter().filter(lacks).copied().collect();
+    let missing: Vec<&Referrer> = referring.iter().filter(lacks).copied().collect();
     if missing.is_empty() {
         return None;
     }
@@ -82,11 +84,11 @@ fn with(there: &Index, referring: &[&Companion]) -> Option<AnyManifest> {
         .as_array()
         .cloned()
         .unwrap_or_default();
-    made(listed, &missing).ok()
+    build_index(listed, &missing).ok()
 }
 
 /// An index of what is listed already and of these.
-fn made(mut listed: Vec<Value>, referring: &[&Companion]) -> Result<AnyManifest, PushError> {
+fn build_index(mut listed: Vec<Value>, referring: &[&Referrer]) -> Result<AnyManifest, PushError> {
     listed.extend(referring.iter().map(|one| descriptor(&one.tree.root)));
     let index = json!({
         "schemaVersion": 2,
@@ -121,7 +123,7 @@ mod tests {
     use super::*;
     use crate::image::Tree;
 
-    fn companion(kind: &str) -> Companion {
+    fn companion(kind: &str) -> Referrer {
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": media_type::OCI_MANIFEST,
@@ -132,7 +134,7 @@ mod tests {
             "annotations": {"kind": kind},
         });
         let manifest = AnyManifest::parse(manifest.to_string().into(), None).unwrap();
-        Companion {
+        Referrer {
             tree: Tree::of(manifest),
             subject: Some(Digest::of(b"image")),
             tag: None,
@@ -145,15 +147,15 @@ mod tests {
             companion("application/x-one"),
             companion("application/x-two"),
         );
-        let AnyManifest::Index(first) = made(Vec::new(), &[&one]).unwrap() else {
+        let AnyManifest::Index(first) = build_index(Vec::new(), &[&one]).unwrap() else {
             panic!("an index")
         };
-        assert!(lists(&first, &[&one]) && !lists(&first, &[&one, &two]));
-        assert!(with(&first, &[&one]).is_none());
-        let Some(AnyManifest::Index(both)) = with(&first, &[&one, &two]) else {
+        assert!(lists_exactly(&first, &[&one]) && !lists_exactly(&first, &[&one, &two]));
+        assert!(merge(&first, &[&one]).is_none());
+        let Some(AnyManifest::Index(both)) = merge(&first, &[&one, &two]) else {
             panic!("an index")
         };
-        assert!(lists(&both, &[&two, &one]));
+        assert!(lists_exactly(&both, &[&two, &one]));
         let document: Value = serde_json::from_slice(&both.bytes).unwrap();
         assert_eq!(
             document["manifests"][1]["artifactType"],

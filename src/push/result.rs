@@ -1,9 +1,7 @@
 use crate::commands::push::table::Status;
 use crate::error::Error;
 use crate::push::Pushed;
-use crate::push::job::Arrived;
 use crate::push::verify::Verified;
-use futures_util::StreamExt as _;
 
 /// What became of one target.
 #[derive(Debug)]

@@ -10,39 +10,39 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::probe::Standing;
+use super::probe::DestinationState;
 use super::{Destination, PushError};
-use crate::image::Unpacked;
+use crate::image::UncompressedImage;
 use crate::oci::config::diff_ids;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
 use crate::push::tag_policy::ExistingTag;
 
 /// How many earlier images are looked at, besides those under the tags that are pushed.
-const EARLIER_IMAGES: usize = 8;
+const PREVIOUS_IMAGES: usize = 8;
 
 /// What one destination has of an image.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct ReusableLayers {
     /// The image itself, as it stands there: the same config over as many layers.
     pub(super) image: Option<Manifest>,
     /// The blob that holds each layer, by diff ID.
     pub(super) layers: HashMap<Digest, Descriptor>,
     /// What is known of the destination.
-    pub(super) standing: Standing,
+    pub(super) state: DestinationState,
 }
 
-impl From<Standing> for Found {
-    fn from(standing: Standing) -> Self {
+impl From<DestinationState> for ReusableLayers {
+    fn from(state: DestinationState) -> Self {
         Self {
-            standing,
+            state,
             ..Self::default()
         }
     }
 }
 
-impl Found {
-    fn is_complete(&self, image: &Unpacked) -> bool {
+impl ReusableLayers {
+    fn is_complete(&self, image: &UncompressedImage) -> bool {
         self.image.is_some()
             || image
                 .layers
@@ -56,42 +56,42 @@ impl Destination {
     /// under the same tags, then the newest.
     pub(super) async fn find(
         &self,
-        image: &Unpacked,
+        image: &UncompressedImage,
         policy: ExistingTag,
-    ) -> Result<Found, PushError> {
+    ) -> Result<ReusableLayers, PushError> {
         let config = Digest::of(&image.config);
         let tagged: Vec<_> = stream::iter(&self.tags)
             .map(|tag| self.manifest(tag))
             .buffered(8)
             .try_collect()
             .await?;
-        let mut found = Found::default();
-        found.standing.tags = tagged
+        let mut found = ReusableLayers::default();
+        found.state.tags = tagged
             .iter()
             .map(|manifest| manifest.as_ref().map(|manifest| manifest.digest().clone()))
             .collect();
         if policy != ExistingTag::Overwrite {
             // What cannot be read may have a tag all the same, which is not to be moved.
-            let tags = self.tags.iter().zip(&mut found.standing.tags);
+            let tags = self.tags.iter().zip(&mut found.state.tags);
             for (tag, digest) in tags.filter(|(_, digest)| digest.is_none()) {
                 *digest = self.head(tag).await?;
             }
         }
         let mut seen = HashSet::new();
         for manifest in tagged.into_iter().flatten() {
-            self.learn_from(manifest, &config, image, &mut seen, &mut found)
+            self.collect_layers(manifest, &config, image, &mut seen, &mut found)
                 .await?;
         }
         if found.is_complete(image) {
             return Ok(found);
         }
-        let earlier = self.earlier_images(&mut found.standing).await;
+        let earlier = self.previous_images(&mut found.state).await;
         let mut manifests = stream::iter(earlier)
             .map(|reference| async move { self.manifest(&reference).await })
-            .buffered(EARLIER_IMAGES);
+            .buffered(PREVIOUS_IMAGES);
         while let Some(manifest) = manifests.next().await {
             if let Some(manifest) = manifest? {
-                self.learn_from(manifest, &config, image, &mut seen, &mut found)
+                self.collect_layers(manifest, &config, image, &mut seen, &mut found)
                     .await?;
             }
             if found.is_complete(image) {
@@ -104,34 +104,34 @@ impl Destination {
 
     /// The newest images of the repository, as references. A listing that is refused is no reason
     /// not to push.
-    pub(super) async fn earlier_images(&self, standing: &mut Standing) -> Vec<String> {
-        let listing = match self.registry.list_if_well(&self.repository).await {
+    pub(super) async fn previous_images(&self, state: &mut DestinationState) -> Vec<String> {
+        let listing = match self.registry.list_if_available(&self.repository).await {
             Ok(Some(listing)) => listing,
             Ok(None) => {
-                standing.is_empty = true;
+                state.is_empty = true;
                 return Vec::new();
             }
             Err(_) => return Vec::new(),
         };
-        standing.is_empty = listing.tags.is_empty() && listing.manifests.is_empty();
+        state.is_empty = listing.tags.is_empty() && listing.manifests.is_empty();
         let by_upload = listing.manifests.iter().map(|m| m.digest.to_string());
         let mut references: Vec<_> = by_upload.collect();
         if references.is_empty() {
             references = newest_first(listing.tags);
         }
         references.retain(|reference| !self.tags.contains(reference));
-        references.truncate(EARLIER_IMAGES);
+        references.truncate(PREVIOUS_IMAGES);
         references
     }
 
     /// Takes from a manifest, or from the children of an index, what it tells about the layers.
-    async fn learn_from(
+    async fn collect_layers(
         &self,
         manifest: AnyManifest,
         config: &Digest,
-        image: &Unpacked,
+        image: &UncompressedImage,
         seen: &mut HashSet<Digest>,
-        found: &mut Found,
+        found: &mut ReusableLayers,
     ) -> Result<(), PushError> {
         let mut manifests = vec![manifest];
         while let Some(manifest) = manifests.pop() {
@@ -145,7 +145,7 @@ impl Destination {
                 }
                 AnyManifest::Index(index) => {
                     let runs = |child: &&Descriptor| child.platform.is_some() && !child.is_index();
-                    for child in index.manifests.iter().filter(runs).take(EARLIER_IMAGES) {
+                    for child in index.manifests.iter().filter(runs).take(PREVIOUS_IMAGES) {
                         manifests.extend(self.manifest(child.digest.as_str()).await?);
                     }
                 }
@@ -158,11 +158,11 @@ impl Destination {
         &self,
         manifest: Manifest,
         config: &Digest,
-        image: &Unpacked,
-        found: &mut Found,
+        image: &UncompressedImage,
+        found: &mut ReusableLayers,
     ) -> Result<(), PushError> {
         found
-            .standing
+            .state
             .present
             .extend(manifest.blobs().into_iter().map(|blob| blob.digest.clone()));
         if manifest.config.digest == *config {

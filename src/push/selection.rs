@@ -4,8 +4,10 @@
 use futures_util::TryStreamExt as _;
 
 use super::{PushError, Settings};
-use crate::diagnostics::sanitize::harmless;
-use crate::image::{Content, Image, Part, Source, SourceError, Tree, Unpacked, attested};
+use crate::diagnostics::sanitize::sanitize;
+use crate::image::{
+    Content, Image, Selection, Source, SourceError, Tree, UncompressedImage, attestation_subject,
+};
 use crate::oci::json;
 use crate::oci::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE};
 use crate::oci::platform::Platform;
@@ -13,7 +15,10 @@ use crate::oci::platform::Platforms;
 use crate::push::compress::Compression;
 
 /// The image's own manifests, where they can be pushed; else the layers that need a manifest.
-pub(super) fn as_it_is<'a>(image: &'a Image, settings: &Settings) -> Result<Tree, &'a Unpacked> {
+pub(super) fn existing_manifests<'a>(
+    image: &'a Image,
+    settings: &Settings,
+) -> Result<Tree, &'a UncompressedImage> {
     match &image.content {
         Content::Manifests(tree) => Ok(tree.clone()),
         Content::Unpacked(unpacked) => match (&unpacked.manifest, settings.compression) {
@@ -26,11 +31,11 @@ pub(super) fn as_it_is<'a>(image: &'a Image, settings: &Settings) -> Result<Tree
 }
 
 /// The part of the image that is there and asked for.
-pub(super) async fn chosen(
+pub(super) async fn select_platforms(
     source: &Source,
     tree: &Tree,
     settings: &Settings,
-) -> Result<Part, PushError> {
+) -> Result<Selection, PushError> {
     if let AnyManifest::Manifest(manifest) = &tree.root {
         if matches!(settings.platforms, Platforms::Only(_)) {
             let config = small_blob(source, &manifest.config).await?;
@@ -42,7 +47,7 @@ pub(super) async fn chosen(
 }
 
 /// The same of an index, which tells of itself what is for which platform.
-pub(super) fn of_index(tree: &Tree, settings: &Settings) -> Result<Part, PushError> {
+pub(super) fn of_index(tree: &Tree, settings: &Settings) -> Result<Selection, PushError> {
     let wanted = match &settings.platforms {
         Platforms::All => None,
         Platforms::Only(wanted) => Some(wanted.as_slice()),
@@ -72,7 +77,7 @@ pub(super) fn of_index(tree: &Tree, settings: &Settings) -> Result<Part, PushErr
         _ => None,
     };
     // What names no platform is no image for one, but an attestation goes with its image.
-    let is_wanted = |child: &Descriptor| match (attested(child), wanted) {
+    let is_wanted = |child: &Descriptor| match (attestation_subject(child), wanted) {
         (Some(_), _) => !strips,
         (None, None) => true,
         (None, Some(_)) => {
@@ -102,7 +107,7 @@ pub(super) fn of_index(tree: &Tree, settings: &Settings) -> Result<Part, PushErr
 /// An image tells its platforms itself.
 fn shown<'a>(platforms: impl Iterator<Item = &'a Platform>) -> Vec<String> {
     platforms
-        .map(|platform| harmless(&platform.to_string()))
+        .map(|platform| sanitize(&platform.to_string()))
         .collect()
 }
 
@@ -118,7 +123,7 @@ pub(super) fn check_platform(config: &[u8], platforms: &Platforms) -> Result<(),
     }
     Err(PushError::NoPlatform {
         missing: wanted.iter().map(Platform::to_string).collect(),
-        present: vec![harmless(&has.to_string())],
+        present: vec![sanitize(&has.to_string())],
     })
 }
 

@@ -8,23 +8,23 @@ use super::destinations::Target;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagState {
     /// Nothing yet.
-    Waiting,
+    Pending,
     /// The registry was asked to set it, and has not answered.
-    Asked,
+    Requested,
     /// It points at what was pushed.
-    Set,
+    Updated,
 }
 
 /// The tags of a run, in the order in which they were asked for; clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Journal(Arc<Mutex<Vec<(String, TagState)>>>);
+pub struct TagLog(Arc<Mutex<Vec<(String, TagState)>>>);
 
-impl Journal {
+impl TagLog {
     /// Adds a tag that is to be set, as `host/repository:tag`.
     pub fn expect(&self, tag: &str) {
         let mut tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !tags.iter().any(|(known, _)| known == tag) {
-            tags.push((tag.to_owned(), TagState::Waiting));
+            tags.push((tag.to_owned(), TagState::Pending));
         }
     }
 

@@ -3,36 +3,36 @@
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::distribute::pacing;
-use super::probe::Standing;
+use super::distribute::required;
+use super::probe::DestinationState;
 use super::{Destination, PushError, Pushed, PushedTag};
-use crate::image::Unpacked;
+use crate::image::UncompressedImage;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 
 /// What stands under a tag, as far as it can be told before the image's own digest is known.
-enum Under {
-    Nothing,
+enum TagStatus {
+    Free,
     /// Another image.
-    Another(Digest),
+    OtherImage(Digest),
     /// An image with the same config: the same one, unless its layers were compressed otherwise.
-    Perhaps(Digest),
+    MaybeSame(Digest),
 }
 
 /// What is decided already about destinations before anything is compressed for them; none for one
 /// that the image has to be made for. Who is not waited for is asked when the others are done.
-pub(super) async fn settle(
-    image: &Unpacked,
+pub(super) async fn apply_tag_policy(
+    image: &UncompressedImage,
     destinations: &[Destination],
     policy: ExistingTag,
 ) -> Vec<Option<Result<Pushed, PushError>>> {
     let config = Digest::of(&image.config);
-    let asking = destinations.iter().zip(pacing(destinations));
-    let asking = asking.map(|(destination, paces)| {
+    let asking = destinations.iter().zip(required(destinations));
+    let asking = asking.map(|(destination, required)| {
         let config = &config;
         async move {
             match policy {
-                ExistingTag::Keep | ExistingTag::Fail if paces => {
+                ExistingTag::Keep | ExistingTag::Fail if required => {
                     destination.settled(config, policy).await.transpose()
                 }
                 _ => None,
@@ -58,8 +58,8 @@ impl Destination {
             .iter()
             .zip(&found)
             .find_map(|(tag, under)| match under {
-                Under::Another(digest) => Some((tag, digest)),
-                Under::Nothing | Under::Perhaps(_) => None,
+                TagStatus::OtherImage(digest) => Some((tag, digest)),
+                TagStatus::Free | TagStatus::MaybeSame(_) => None,
             });
         let Some((tag, other)) = others else {
             return Ok(None);
@@ -67,28 +67,28 @@ impl Destination {
         if policy == ExistingTag::Fail {
             return Err(self.taken(tag, other, None));
         }
-        if found.iter().any(|under| matches!(under, Under::Nothing)) {
+        if found.iter().any(|under| matches!(under, TagStatus::Free)) {
             return Ok(None);
         }
         // Every tag is there and one of them is another image's: none of them moves.
         let other = other.clone();
         let kept = found.into_iter().map(|under| match under {
-            Under::Nothing => None,
-            Under::Another(digest) | Under::Perhaps(digest) => Some(digest),
+            TagStatus::Free => None,
+            TagStatus::OtherImage(digest) | TagStatus::MaybeSame(digest) => Some(digest),
         });
-        Ok(Some(self.left_alone(other, kept)))
+        Ok(Some(self.unchanged(other, kept)))
     }
 
-    async fn under(&self, tag: &str, config: &Digest) -> Result<Under, PushError> {
+    async fn under(&self, tag: &str, config: &Digest) -> Result<TagStatus, PushError> {
         let found = self.head(tag).await?;
-        let Some(digest) = found.filter(|found| !self.tally.has_tagged(tag, found)) else {
-            return Ok(Under::Nothing);
+        let Some(digest) = found.filter(|found| !self.stats.has_tagged(tag, found)) else {
+            return Ok(TagStatus::Free);
         };
         Ok(match self.manifest(digest.as_str()).await? {
             Some(AnyManifest::Manifest(there)) if there.config.digest == *config => {
-                Under::Perhaps(digest)
+                TagStatus::MaybeSame(digest)
             }
-            _ => Under::Another(digest),
+            _ => TagStatus::OtherImage(digest),
         })
     }
 
@@ -102,17 +102,17 @@ impl Destination {
     ) -> Option<&'a Digest> {
         current
             .as_ref()
-            .filter(|current| *current != digest && !self.tally.has_tagged(tag, current))
+            .filter(|current| *current != digest && !self.stats.has_tagged(tag, current))
     }
 
     /// Refuses what `existing_tag: fail` does: a tag that is there with another digest.
     pub(super) fn check_tags(
         &self,
-        standing: &Standing,
+        state: &DestinationState,
         digest: &Digest,
         policy: ExistingTag,
     ) -> Result<(), PushError> {
-        let mut tags = self.tags.iter().zip(&standing.tags);
+        let mut tags = self.tags.iter().zip(&state.tags);
         let taken = tags.find_map(|(tag, current)| Some((tag, self.other(tag, current, digest)?)));
         match (policy, taken) {
             (ExistingTag::Fail, Some((tag, found))) => Err(self.taken(tag, found, Some(digest))),
@@ -121,7 +121,7 @@ impl Destination {
     }
 
     fn taken(&self, tag: &str, found: &Digest, digest: Option<&Digest>) -> PushError {
-        PushError::TagTaken {
+        PushError::TagExists {
             reference: format!("{}:{tag}", self.name()),
             found: found.clone(),
             digest: digest.cloned(),
@@ -131,24 +131,24 @@ impl Destination {
     /// True when every tag stays where it is, so that the image is not wanted there.
     pub(super) fn keeps_all(
         &self,
-        standing: &Standing,
+        state: &DestinationState,
         digest: &Digest,
         policy: ExistingTag,
     ) -> bool {
-        let mut tags = self.tags.iter().zip(&standing.tags);
+        let mut tags = self.tags.iter().zip(&state.tags);
         policy == ExistingTag::Keep
-            && standing.tags.iter().all(Option::is_some)
+            && state.tags.iter().all(Option::is_some)
             && tags.any(|(tag, current)| self.other(tag, current, digest).is_some())
     }
 
     /// What becomes of each tag.
-    pub(super) fn moves(
+    pub(super) fn tag_updates(
         &self,
-        standing: &Standing,
+        state: &DestinationState,
         digest: &Digest,
         policy: ExistingTag,
     ) -> Vec<PushedTag> {
-        let tags = self.tags.iter().zip(&standing.tags);
+        let tags = self.tags.iter().zip(&state.tags);
         let tags = tags.map(|(tag, current)| {
             let other = self.other(tag, current, digest);
             let kept = other.filter(|_| policy == ExistingTag::Keep).cloned();
@@ -163,7 +163,7 @@ impl Destination {
 
     /// What is told of a destination all of whose tags are there and stay where they are: `kept`
     /// holds where, for those that point at another digest than the image's.
-    pub(super) fn left_alone(
+    pub(super) fn unchanged(
         &self,
         digest: Digest,
         kept: impl Iterator<Item = Option<Digest>>,

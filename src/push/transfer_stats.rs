@@ -9,7 +9,7 @@ use crate::oci::digest::Digest;
 
 /// The count of one destination; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(Arc<Mutex<Counts>>);
+pub struct TransferStats(Arc<Mutex<Counts>>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -21,7 +21,7 @@ struct Counts {
     tags: HashMap<String, Digest>,
 }
 
-impl Tally {
+impl TransferStats {
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -37,7 +37,7 @@ impl Tally {
     }
 
     /// A blob was read from the source again.
-    pub(super) fn reread(&self, size: u64) {
+    pub(super) fn read_again(&self, size: u64) {
         let mut counts = self.counts();
         counts.reread.0 += 1;
         counts.reread.1 += size;
@@ -81,14 +81,14 @@ mod tests {
 
     #[test]
     fn what_is_sent_again_counts_again_and_is_no_longer_mounted() {
-        let tally = Tally::default();
+        let stats = TransferStats::default();
         let [one, two] = [Digest::of(b"one"), Digest::of(b"two")];
-        tally.sent(&one, 10);
-        tally.mounted(&two);
-        assert!(tally.has_mounted(&two) && !tally.has_sent(&two));
-        tally.sent(&one, 10);
-        tally.sent(&two, 5);
-        assert!(!tally.has_mounted(&two));
-        assert_eq!(tally.sent_bytes(), 25);
+        stats.sent(&one, 10);
+        stats.mounted(&two);
+        assert!(stats.has_mounted(&two) && !stats.has_sent(&two));
+        stats.sent(&one, 10);
+        stats.sent(&two, 5);
+        assert!(!stats.has_mounted(&two));
+        assert_eq!(stats.sent_bytes(), 25);
     }
 }

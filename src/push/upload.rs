@@ -11,10 +11,10 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
-use super::blob_locations::Holdings;
-use super::blobs::{Blob, Origin, Place};
-use super::broadcast::{Pace, Patience, Share, share};
-use super::upload_slots::Turns;
+use super::blob_locations::BlobLocations;
+use super::blobs::{Blob, BlobReader, BlobSource};
+use super::broadcast::{StallBudget, Subscriber, Subscription, broadcast};
+use super::upload_slots::UploadSlots;
 use super::{Destination, PushError, Settings};
 use crate::ci::progress::Progress;
 use crate::oci::digest::Digest;
@@ -26,62 +26,62 @@ const UNDER_WAY: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A destination while blobs are sent to it.
-pub(super) struct Lane {
+pub(super) struct DestinationUpload {
     destination: Destination,
-    pace: Pace,
+    pace: Subscriber,
     missing: HashSet<Digest>,
-    holdings: Arc<Holdings>,
+    locations: Arc<BlobLocations>,
     progress: Progress,
     /// Bounds what one that only keeps up has under way, for that is not waited for.
-    turns: Arc<Semaphore>,
-    done: Mutex<Done>,
+    slots: Arc<Semaphore>,
+    done: Mutex<UploadResult>,
     /// Wakes those that send a blob once another could not be sent.
     failed: Notify,
 }
 
 /// What became of a destination's blobs.
 #[derive(Default)]
-pub(super) struct Done {
+pub(super) struct UploadResult {
     pub(super) sent: HashSet<Digest>,
     pub(super) mounted: HashSet<Digest>,
     pub(super) error: Option<PushError>,
 }
 
-impl Lane {
+impl DestinationUpload {
     /// A destination that lacks these blobs. Others wait for it if it sets the pace.
     pub(super) fn new(
         destination: &Destination,
         missing: HashSet<Digest>,
-        sets_pace: bool,
-        holdings: &Arc<Holdings>,
+        is_required: bool,
+        locations: &Arc<BlobLocations>,
         settings: &Settings,
     ) -> Arc<Self> {
         Arc::new(Self {
             destination: destination.clone(),
-            pace: match sets_pace {
-                true => Pace::Sets,
-                false => Pace::Keeps(Arc::new(Patience::new(PATIENCE))),
+            pace: match is_required {
+                true => Subscriber::Required,
+                false => Subscriber::BestEffort(Arc::new(StallBudget::new(PATIENCE))),
             },
             missing,
-            holdings: Arc::clone(holdings),
+            locations: Arc::clone(locations),
             progress: settings.progress.clone(),
-            turns: Arc::new(Semaphore::new(UNDER_WAY)),
+            slots: Arc::new(Semaphore::new(UNDER_WAY)),
             done: Mutex::default(),
             failed: Notify::new(),
         })
     }
 
     /// What has become of its blobs so far; taken out.
-    pub(super) fn take_done(&self) -> Done {
+    pub(super) fn take_done(&self) -> UploadResult {
         std::mem::take(&mut *self.done())
     }
 
-    fn done(&self) -> MutexGuard<'_, Done> {
+    fn done(&self) -> MutexGuard<'_, UploadResult> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sets_pace(&self) -> bool {
-        matches!(self.pace, Pace::Sets)
+    fn is_required(&self) -> bool {
+        matches!(self.pace, Subscriber::Required)
     }
 
     /// True when the blob is still to be brought there.
@@ -101,15 +101,15 @@ impl Lane {
         let endpoint = own.registry.endpoint();
         self.shares_registry_with(other)
             && self
-                .holdings
-                .may_mount(endpoint, &own.repository, &others.repository)
+                .locations
+                .can_mount(endpoint, &own.repository, &others.repository)
     }
 
-    fn place(&self, share: Option<Share>) -> Arc<Place> {
-        Place::new(share, self.destination.tally.clone(), &self.holdings)
+    fn place(&self, share: Option<Subscription>) -> Arc<BlobReader> {
+        BlobReader::new(share, self.destination.stats.clone(), &self.locations)
     }
 
-    async fn send(&self, mut blob: Blob, place: Arc<Place>) {
+    async fn send(&self, mut blob: Blob, place: Arc<BlobReader>) {
         blob.place = Some(Arc::clone(&place));
         let sent = tokio::select! {
             sent = blob.send(&self.destination, &self.progress) => sent,
@@ -122,7 +122,7 @@ impl Lane {
                     repository,
                     ..
                 } = &self.destination;
-                self.holdings
+                self.locations
                     .note(registry.endpoint(), repository, &blob.digest);
                 self.done().sent.insert(blob.digest);
             }
@@ -170,22 +170,24 @@ impl Lane {
             ..
         } = &self.destination;
         let endpoint = registry.endpoint();
-        let from = self.holdings.donor(endpoint, repository, digest)?;
+        let from = self.locations.mount_source(endpoint, repository, digest)?;
         Some(match registry.mount_blob(repository, digest, &from).await {
             Ok(true) => {
-                self.holdings.note(endpoint, repository, digest);
-                self.destination.tally.mounted(digest);
+                self.locations.note(endpoint, repository, digest);
+                self.destination.stats.mounted(digest);
                 self.done().mounted.insert(digest.clone());
                 true
             }
             Ok(false) => {
                 tracing::debug!("{endpoint} does not mount from {from} into {repository}");
-                self.holdings.refuse(endpoint, &from, repository);
+                self.locations
+                    .record_mount_refused(endpoint, &from, repository);
                 false
             }
             Err(error) => {
                 tracing::debug!("{endpoint} does not mount from {from}: {error}");
-                self.holdings.refuse(endpoint, &from, repository);
+                self.locations
+                    .record_mount_refused(endpoint, &from, repository);
                 false
             }
         })
@@ -196,57 +198,65 @@ impl Lane {
 /// long as the blob that ends last. Whoever else lacks one of these gets it as well, if it keeps up.
 ///
 /// What is returned is still under way to those who are not waited for; dropped, it is broken off.
-pub(super) async fn send(blobs: &[Blob], lanes: &[Arc<Lane>], turns: &Turns) -> JoinSet<()> {
-    let stragglers = Mutex::new(JoinSet::new());
+pub(super) async fn send(
+    blobs: &[Blob],
+    uploads: &[Arc<DestinationUpload>],
+    slots: &UploadSlots,
+) -> JoinSet<()> {
+    let background_uploads = Mutex::new(JoinSet::new());
     let is_wanted = |blob: &&Blob| {
-        let mut pacing = lanes.iter().filter(|lane| lane.sets_pace());
-        pacing.any(|lane| lane.needs(&blob.digest))
+        let mut required = uploads.iter().filter(|upload| upload.is_required());
+        required.any(|upload| upload.needs(&blob.digest))
     };
     let mut wanted: Vec<_> = blobs.iter().filter(is_wanted).collect();
     wanted.sort_by_key(|blob| Reverse(blob.size));
-    for batch in [probes(&mut wanted, lanes), wanted] {
+    for batch in [mount_probes(&mut wanted, uploads), wanted] {
         stream::iter(batch)
             .map(|blob| async {
-                let _turn = turns.take(blob.size).await;
-                send_one(blob, lanes, &stragglers).await;
+                let _turn = slots.acquire(blob.size).await;
+                send_one(blob, uploads, &background_uploads).await;
             })
-            .buffer_unordered(turns.all())
+            .buffer_unordered(slots.all())
             .for_each(std::future::ready)
             .await;
     }
-    stragglers
+    background_uploads
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes out the smallest blob of each registry that might mount one: by it is learned whether the
 /// registry does, before larger ones are kept back in the hope of it.
-fn probes<'a>(wanted: &mut Vec<&'a Blob>, lanes: &[Arc<Lane>]) -> Vec<&'a Blob> {
+fn mount_probes<'a>(
+    wanted: &mut Vec<&'a Blob>,
+    uploads: &[Arc<DestinationUpload>],
+) -> Vec<&'a Blob> {
     let mut probes: Vec<&Blob> = Vec::new();
-    let mut asked: Vec<&Lane> = Vec::new();
-    for lane in lanes {
-        if asked.iter().any(|other| other.shares_registry_with(lane)) {
+    let mut asked: Vec<&DestinationUpload> = Vec::new();
+    for upload in uploads {
+        if asked.iter().any(|other| other.shares_registry_with(upload)) {
             continue;
         }
-        asked.push(lane);
-        let there: Vec<_> = lanes
+        asked.push(upload);
+        let there: Vec<_> = uploads
             .iter()
-            .filter(|l| l.shares_registry_with(lane))
+            .filter(|l| l.shares_registry_with(upload))
             .collect();
         let might_mount = |blob: &&&Blob| {
             let needing: Vec<_> = there.iter().filter(|l| l.needs(&blob.digest)).collect();
-            let has_donor = |lane: &&&&Arc<Lane>| {
+            let has_donor = |upload: &&&&Arc<DestinationUpload>| {
                 let Destination {
                     registry,
                     repository,
                     ..
-                } = &lane.destination;
-                let donor = lane
-                    .holdings
-                    .donor(registry.endpoint(), repository, &blob.digest);
+                } = &upload.destination;
+                let donor =
+                    upload
+                        .locations
+                        .mount_source(registry.endpoint(), repository, &blob.digest);
                 donor.is_some()
             };
-            needing.len() > 1 || needing.iter().any(|lane| has_donor(&lane))
+            needing.len() > 1 || needing.iter().any(|upload| has_donor(&upload))
         };
         if let Some(blob) = wanted.iter().rev().find(might_mount).copied()
             && !probes.iter().any(|probe| probe.digest == blob.digest)
@@ -259,76 +269,88 @@ fn probes<'a>(wanted: &mut Vec<&'a Blob>, lanes: &[Arc<Lane>]) -> Vec<&'a Blob> 
 }
 
 /// Brings one blob to everyone who lacks it.
-async fn send_one(blob: &Blob, lanes: &[Arc<Lane>], stragglers: &Mutex<JoinSet<()>>) {
+async fn send_one(
+    blob: &Blob,
+    uploads: &[Arc<DestinationUpload>],
+    background_uploads: &Mutex<JoinSet<()>>,
+) {
     let digest = &blob.digest;
-    let needing: Vec<_> = lanes.iter().filter(|lane| lane.needs(digest)).collect();
+    let needing: Vec<_> = uploads
+        .iter()
+        .filter(|upload| upload.needs(digest))
+        .collect();
     // Who is not waited for mounts later, too.
-    let mounting = needing.iter().filter(|lane| lane.sets_pace());
-    join_all(mounting.map(|lane| lane.mount(blob))).await;
-    let needing = needing.into_iter().filter(|lane| lane.needs(digest));
-    let (pacing, keeping): (Vec<_>, Vec<_>) = needing.partition(|lane| lane.sets_pace());
-    if pacing.is_empty() {
+    let mounting = needing.iter().filter(|upload| upload.is_required());
+    join_all(mounting.map(|upload| upload.mount(blob))).await;
+    let needing = needing.into_iter().filter(|upload| upload.needs(digest));
+    let (required, keeping): (Vec<_>, Vec<_>) = needing.partition(|upload| upload.is_required());
+    if required.is_empty() {
         return;
     }
 
     // The first of a registry gets it sent, the others take it from there.
-    let (mut senders, mut followers): (Vec<&Arc<Lane>>, Vec<&Arc<Lane>>) = Default::default();
-    for lane in pacing.into_iter().chain(keeping) {
-        let may_mount = senders.iter().any(|sender| sender.may_give_to(lane));
+    let (mut senders, mut mount_after): (
+        Vec<&Arc<DestinationUpload>>,
+        Vec<&Arc<DestinationUpload>>,
+    ) = Default::default();
+    for upload in required.into_iter().chain(keeping) {
+        let may_mount = senders.iter().any(|sender| sender.may_give_to(upload));
         match may_mount {
-            true if lane.sets_pace() => followers.push(lane),
+            true if upload.is_required() => mount_after.push(upload),
             true => {}
-            false => senders.push(lane),
+            false => senders.push(upload),
         }
     }
-    let turn = |lane: &Arc<Lane>| match lane.sets_pace() {
+    let turn = |upload: &Arc<DestinationUpload>| match upload.is_required() {
         true => Some(None),
-        false => Arc::clone(&lane.turns).try_acquire_owned().ok().map(Some),
+        false => Arc::clone(&upload.slots).try_acquire_owned().ok().map(Some),
     };
     // Who has as much under way as it may gets this one later.
     let senders = senders
         .into_iter()
-        .filter_map(|lane| Some((lane, turn(lane)?)));
-    let (senders, turns): (Vec<_>, Vec<_>) = senders.unzip();
+        .filter_map(|upload| Some((upload, turn(upload)?)));
+    let (senders, slots): (Vec<_>, Vec<_>) = senders.unzip();
     let places = places(blob, &senders).await;
-    let mut pacing = Vec::new();
-    for ((lane, turn), place) in senders.into_iter().zip(turns).zip(places) {
+    let mut required = Vec::new();
+    for ((upload, turn), place) in senders.into_iter().zip(slots).zip(places) {
         let is_waited_for = turn.is_none();
-        let (lane, blob) = (Arc::clone(lane), blob.clone());
+        let (upload, blob) = (Arc::clone(upload), blob.clone());
         let sending = async move {
-            lane.send(blob, place).await;
+            upload.send(blob, place).await;
             drop(turn);
         };
         if is_waited_for {
-            pacing.push(sending);
+            required.push(sending);
         } else {
-            let mut stragglers = stragglers.lock().unwrap_or_else(PoisonError::into_inner);
-            stragglers.spawn(sending);
+            let mut background_uploads = background_uploads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            background_uploads.spawn(sending);
         }
     }
-    join_all(pacing).await;
-    let following = followers.into_iter().map(|lane| async move {
-        if !lane.mount(blob).await {
-            lane.send(blob.clone(), lane.place(None)).await;
+    join_all(required).await;
+    let following = mount_after.into_iter().map(|upload| async move {
+        if !upload.mount(blob).await {
+            upload.send(blob.clone(), upload.place(None)).await;
         }
     });
     join_all(following).await;
 }
 
 /// A place for each in one read of the blob.
-async fn places(blob: &Blob, lanes: &[&Arc<Lane>]) -> Vec<Arc<Place>> {
-    if let (Origin::Source(source, key), [first, _, ..]) = (&blob.origin, lanes)
+async fn places(blob: &Blob, uploads: &[&Arc<DestinationUpload>]) -> Vec<Arc<BlobReader>> {
+    if let (BlobSource::Source(source, key), [first, _, ..]) = (&blob.origin, uploads)
         // Where it cannot be opened, whoever opens it for itself is told why.
         && let Ok(bytes) = source.open_blob(key, 0).await
     {
-        if first.holdings.read(key) {
-            first.destination.tally.reread(blob.size);
+        if first.locations.read(key) {
+            first.destination.stats.read_again(blob.size);
         }
-        let paces = lanes.iter().map(|lane| lane.pace.clone()).collect();
-        let shares = lanes.iter().zip(share(bytes, paces));
+        let required = uploads.iter().map(|upload| upload.pace.clone()).collect();
+        let shares = uploads.iter().zip(broadcast(bytes, required));
         return shares
-            .map(|(lane, share)| lane.place(Some(share)))
+            .map(|(upload, share)| upload.place(Some(share)))
             .collect();
     }
-    lanes.iter().map(|lane| lane.place(None)).collect()
+    uploads.iter().map(|upload| upload.place(None)).collect()
 }

@@ -11,7 +11,7 @@ use crate::ci::progress::Progress;
 
 /// The turns of a run.
 #[derive(Debug)]
-pub struct Turns {
+pub struct UploadSlots {
     concurrency: Concurrency,
     large: Semaphore,
     all: Semaphore,
@@ -19,13 +19,13 @@ pub struct Turns {
 }
 
 /// A turn, until it is dropped.
-pub(super) struct Turn<'a> {
+pub(super) struct UploadSlot<'a> {
     _line: LineShare<'a>,
     _large: Option<SemaphorePermit<'a>>,
     _any: Option<SemaphorePermit<'a>>,
 }
 
-impl Turns {
+impl UploadSlots {
     /// As many as may be in flight at once, and fewer where `progress` shows that the line carries
     /// fewer.
     pub fn new(concurrency: Concurrency, progress: Progress) -> Self {
@@ -48,14 +48,14 @@ impl Turns {
     }
 
     /// Waits for the turn of a blob of `size` bytes.
-    pub(super) async fn take(&self, size: u64) -> Turn<'_> {
+    pub(super) async fn acquire(&self, size: u64) -> UploadSlot<'_> {
         // A semaphore that is never closed always gives.
         let large = match size >= LARGE {
             true => self.large.acquire().await.ok(),
             false => None,
         };
         let any = self.all.acquire().await.ok();
-        Turn {
+        UploadSlot {
             _line: self.line.share(size).await,
             _large: large,
             _any: any,

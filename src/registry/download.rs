@@ -13,7 +13,7 @@ use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
 use reqwest::{Method, StatusCode, Url};
 
 use super::{Registry, RegistryError};
-use crate::http::Drips;
+use crate::http::MinimumThroughput;
 use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
 
@@ -73,7 +73,7 @@ impl Registry {
             };
             io::Error::new(kind, error.without_url())
         });
-        let drips = Drips::from_host(self.stall_timeout, Arc::clone(&self.received));
+        let drips = MinimumThroughput::from_host(self.stall_timeout, Arc::clone(&self.received));
         let body = steady(body.boxed(), drips);
         Ok(without_first(body, surplus))
     }
@@ -91,7 +91,7 @@ pub(super) fn starts_at(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// A stream that ends in an error when it comes in drips.
-fn steady(body: ByteStream, drips: Drips) -> ByteStream {
+fn steady(body: ByteStream, drips: MinimumThroughput) -> ByteStream {
     stream::unfold(Some((body, drips)), |state| async move {
         let (mut body, mut drips) = state?;
         match drips.next(&mut body).await {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use backon::ExponentialBackoff;
 use tokio::time::Instant;
 
-use super::retry::{Retry, Retryable};
+use super::retry::{RetryKind, Retryable};
 
 /// The longest wait between two tries. A quota of Google's counts by the minute, and where
-/// `Retry-After` cannot be seen the wait has to grow past that by itself.
+/// `RetryKind-After` cannot be seen the wait has to grow past that by itself.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(75);
 
 /// How many times a step that a wait may mend is tried at least, however long each try takes: a
@@ -26,7 +26,7 @@ pub(super) const FIRST_CONTACT: Duration = Duration::from_secs(30);
 /// Since when nobody is there, as all steps together know it: the time that is allowed is that of a
 /// host, so that of a thousand images not each waits for it anew.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Silence(Arc<Mutex<Lasting>>);
+pub(super) struct HostDowntime(Arc<Mutex<Lasting>>);
 
 #[derive(Debug, Default)]
 struct Lasting {
@@ -35,7 +35,7 @@ struct Lasting {
     logged: Option<String>,
 }
 
-impl Silence {
+impl HostDowntime {
     /// How long it has lasted; it begins now if it had not.
     fn lasts(&self) -> Duration {
         let mut lasting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,9 +54,9 @@ impl Silence {
 
     /// True where the log has not said this yet since a step last succeeded: of one host that is
     /// down each blob has the same to tell, and each of its tries.
-    pub(super) fn is_news(&self, text: &str, retry: Retry) -> bool {
+    pub(super) fn is_news(&self, text: &str, retry: RetryKind) -> bool {
         let mut lasting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_down = matches!(retry, Retry::Away | Retry::Unmet);
+        let is_down = matches!(retry, RetryKind::HostDown | RetryKind::NeverReached);
         let text = if is_down { "down" } else { text };
         let is_news = lasting.logged.as_deref() != Some(text);
         lasting.logged = Some(text.to_owned());
@@ -65,10 +65,10 @@ impl Silence {
 }
 
 /// How often a step has failed, for how long, and how long it may go on.
-pub(crate) struct Patience {
+pub(crate) struct RetryState {
     timeout: Duration,
     is_reached: bool,
-    silence: Silence,
+    silence: HostDowntime,
     waits: ExponentialBackoff,
     tries: u32,
     /// How many of the tries failed in a way that no wait mends.
@@ -78,12 +78,12 @@ pub(crate) struct Patience {
     failed_first: Option<Instant>,
 }
 
-impl Patience {
+impl RetryState {
     /// With a step that has not failed yet. `is_reached` says that the host has answered before.
     pub(super) fn new(
         timeout: Duration,
         is_reached: bool,
-        silence: Silence,
+        silence: HostDowntime,
         waits: ExponentialBackoff,
     ) -> Self {
         Self {
@@ -105,14 +105,17 @@ impl Patience {
     }
 
     /// How long to wait after a failure before the next try; none when there is to be no other.
-    pub(crate) fn after(&mut self, retry: Retry) -> Option<Duration> {
+    pub(crate) fn after(&mut self, retry: RetryKind) -> Option<Duration> {
         self.tries += 1;
         self.during = self.failed_first.get_or_insert_with(Instant::now).elapsed();
-        self.unlucky += u32::from(matches!(retry, Retry::Renewed | Retry::Twice));
-        self.is_reached |= !matches!(retry, Retry::Away | Retry::Unmet);
+        self.unlucky += u32::from(matches!(
+            retry,
+            RetryKind::Reauthenticate | RetryKind::Limited
+        ));
+        self.is_reached |= !matches!(retry, RetryKind::HostDown | RetryKind::NeverReached);
         let before = match retry {
-            Retry::Away => self.silence.lasts().saturating_sub(self.during),
-            Retry::Unmet => Duration::ZERO,
+            RetryKind::HostDown => self.silence.lasts().saturating_sub(self.during),
+            RetryKind::NeverReached => Duration::ZERO,
             _ => {
                 self.silence.ends();
                 Duration::ZERO
@@ -136,16 +139,16 @@ impl Patience {
             }
         };
         match retry {
-            Retry::Renewed => (self.unlucky <= FEW).then_some(Duration::ZERO),
-            Retry::Never => None,
+            RetryKind::Reauthenticate => (self.unlucky <= FEW).then_some(Duration::ZERO),
+            RetryKind::Never => None,
             _ if self.timeout.is_zero() => None,
-            Retry::Twice => (self.unlucky <= FEW).then_some(wait),
-            Retry::Unmet => to_meet(),
-            Retry::Away if !self.is_reached => to_meet(),
+            RetryKind::Limited => (self.unlucky <= FEW).then_some(wait),
+            RetryKind::NeverReached => to_meet(),
+            RetryKind::HostDown if !self.is_reached => to_meet(),
             // Others have waited long enough before this step began.
-            Retry::Away if before >= self.timeout => None,
-            Retry::Away => within(self.timeout.saturating_sub(before), LEAST_TRIES),
-            Retry::Later(asked) | Retry::Throttled(asked) => {
+            RetryKind::HostDown if before >= self.timeout => None,
+            RetryKind::HostDown => within(self.timeout.saturating_sub(before), LEAST_TRIES),
+            RetryKind::Transient(asked) | RetryKind::RateLimited(asked) => {
                 let asked = asked.unwrap_or_default();
                 if asked > self.timeout.saturating_sub(during) {
                     return None;

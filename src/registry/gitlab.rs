@@ -7,7 +7,7 @@ use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
 use super::auth::scope::Access;
-use super::pages::Turn;
+use super::pages::PageControl;
 use super::{Registry, RegistryError};
 use crate::auth::Identity;
 
@@ -30,7 +30,7 @@ impl Registry {
     /// the job's project at most.
     pub fn has_job_token(&self) -> bool {
         let identity = self.tokens.identity("");
-        matches!(identity, Identity::User(user, _) if user == JOB)
+        matches!(identity, Identity::Login(user, _) if user == JOB)
     }
 
     /// The repositories of a group and all below it; else of the project that `path` is, or is in; else
@@ -84,7 +84,7 @@ impl Registry {
         let mut projects = Vec::new();
         let take = |page: Vec<Listed>| {
             projects.extend(page);
-            Turn::On
+            PageControl::On
         };
         let what = "list of projects";
         self.pages(url, "", Access::List, what, &self.retries, take)
@@ -133,7 +133,7 @@ impl Registry {
             let is_kept = |one: &Listed| !one.status.as_deref().unwrap_or("").starts_with("delete");
             let kept = page.into_iter().filter(is_kept);
             repositories.extend(kept.map(|listed| listed.path));
-            Turn::On
+            PageControl::On
         };
         let what = "list of repositories";
         let is_there = self

@@ -4,12 +4,12 @@ use reqwest::Url;
 
 use super::error::{NO_CLIENT_CERTIFICATE, PAGE};
 use crate::auth::{Identity, service_controls};
-use crate::http::Trouble;
-use crate::oci::reference::{Endpoint, Place};
+use crate::http::ConnectionFailure;
+use crate::oci::reference::{ArtifactRegistryRepository, Endpoint};
 
 /// Who was refused, and what they came for: it decides which advice helps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asker {
+pub(super) struct Requester {
     pub(super) identity: Identity,
     /// What the refused request showed of it.
     pub(super) presented: Presented,
@@ -49,7 +49,7 @@ pub(super) const NO_REGISTRY: &str = "this may not be a registry that answers: c
     and that no proxy or sign-in page answers in its place";
 
 /// The advice, most useful first; none where there is nothing to be said that the registry did not.
-pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Asker>) -> Vec<String> {
+pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Requester>) -> Vec<String> {
     let says = |words: &str| refusal.sentence.contains(words);
     if let Some(other) = refusal.sent_on_to {
         return elsewhere(&refusal, other);
@@ -61,7 +61,9 @@ pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Asker>) -> Vec<String>
     }
     let host = host(refusal.url);
     let hint = match refusal.status {
-        _ if refusal.sentence == NO_CLIENT_CERTIFICATE => Trouble::ClientCertificate.hint(&host),
+        _ if refusal.sentence == NO_CLIENT_CERTIFICATE => {
+            ConnectionFailure::ClientCertificate.hint(&host)
+        }
         401 => who_is_not_known(&host, asker),
         _ if says("immutab") => {
             "the repository lets no tag move: push under a new tag, or leave this one where it is \
@@ -79,7 +81,7 @@ pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Asker>) -> Vec<String>
              or a path that is no repository"
         ),
         429 if says(PULL_LIMIT) => match asker.map(|asker| &asker.identity) {
-            Some(Identity::User(user, _)) => format!(
+            Some(Identity::Login(user, _)) => format!(
                 "`{user}` has pulled as much as the plan allows: wait for the hour that it counts \
                  over, or pull from a mirror"
             ),
@@ -118,14 +120,14 @@ fn is_google(url: &Url) -> bool {
 }
 
 /// What to do about a 403 that is none of Google's.
-fn who_may_not(host: &str, asker: Option<&Asker>) -> String {
+fn who_may_not(host: &str, asker: Option<&Requester>) -> String {
     match asker {
-        Some(Asker {
-            identity: Identity::User(user, _),
+        Some(Requester {
+            identity: Identity::Login(user, _),
             presented: Presented::Credential | Presented::Token,
             ..
         }) => format!("`{user}` may not do that: have it allowed there"),
-        Some(Asker {
+        Some(Requester {
             presented: Presented::Nothing,
             ..
         })
@@ -138,7 +140,11 @@ fn who_may_not(host: &str, asker: Option<&Asker>) -> String {
 }
 
 /// What helps against Google's own refusals; none where it would be the same anywhere else.
-fn of_google(refusal: &Refusal<'_>, place: &Place, asker: Option<&Asker>) -> Option<Vec<String>> {
+fn of_google(
+    refusal: &Refusal<'_>,
+    place: &ArtifactRegistryRepository,
+    asker: Option<&Requester>,
+) -> Option<Vec<String>> {
     let says = |words: &str| refusal.sentence.contains(words);
     let project = &place.project;
     if refusal.status == 412 {
@@ -157,7 +163,7 @@ fn of_google(refusal: &Refusal<'_>, place: &Place, asker: Option<&Asker>) -> Opt
     if let Some(hint) = service_controls(refusal.sentence) {
         return Some(vec![hint]);
     }
-    let identity = asker.map_or(&Identity::Nobody, |asker| &asker.identity);
+    let identity = asker.map_or(&Identity::Anonymous, |asker| &asker.identity);
     let (member, whose) = identity.grantee();
     if says("createOnPush") {
         return Some(vec![
@@ -175,7 +181,7 @@ fn of_google(refusal: &Refusal<'_>, place: &Place, asker: Option<&Asker>) -> Opt
         )]);
     }
     if refusal.status == 403 && says("ermission") {
-        let Place {
+        let ArtifactRegistryRepository {
             location,
             repository,
             ..
@@ -185,7 +191,7 @@ fn of_google(refusal: &Refusal<'_>, place: &Place, asker: Option<&Asker>) -> Opt
         let role = if writes { "writer" } else { "reader" };
         let grant = place.grant(&member, role);
         let mut hints: Vec<String> = identity.lacks_scope(writes).into_iter().collect();
-        if asker.is_some_and(|asker| asker.identity == Identity::Nobody) {
+        if asker.is_some_and(|asker| asker.identity == Identity::Anonymous) {
             hints.push(format!(
                 "nothing was shown to `{}`: give `credentials_json` (a service-account key), \
                  `access_token`, or `workload_identity_provider`",
@@ -215,7 +221,7 @@ pub(super) fn host(url: &Url) -> String {
     }
 }
 
-fn who_is_not_known(host: &str, asker: Option<&Asker>) -> String {
+fn who_is_not_known(host: &str, asker: Option<&Requester>) -> String {
     let Some(asker) = asker else {
         return format!("give a login for `{host}` in `docker_config`");
     };
@@ -229,17 +235,17 @@ fn who_is_not_known(host: &str, asker: Option<&Asker>) -> String {
             "the registry does not take the token of `{account}`, which Google has just given: \
              check that the account is not disabled, and run this again"
         ),
-        (Identity::Person, _) => {
+        (Identity::User, _) => {
             "the registry does not take the token of the login, which Google has just given: run \
              this again"
                 .to_owned()
         }
-        (Identity::TokenHolder, _) => {
+        (Identity::AccessToken, _) => {
             "`access_token` is not valid, or no longer: it lives an hour at most; a \
              service-account key in `credentials_json`, or `workload_identity_provider`, is renewed"
                 .to_owned()
         }
-        (Identity::User(user, origin), Presented::Credential) => {
+        (Identity::Login(user, origin), Presented::Credential) => {
             let why = match user.as_str() {
                 "_json_key" => {
                     ": the key may have been deleted, or it stands there in base64, with which the \
@@ -253,15 +259,15 @@ fn who_is_not_known(host: &str, asker: Option<&Asker>) -> String {
                  it{why}"
             )
         }
-        (Identity::User(user, _), Presented::Token) => format!(
+        (Identity::Login(user, _), Presented::Token) => format!(
             "the registry gave `{user}` a token and does not take it for this: have it allowed \
              there what is asked for"
         ),
-        (Identity::User(user, _), Presented::Nothing) => format!(
+        (Identity::Login(user, _), Presented::Nothing) => format!(
             "`{host}` asks for a login and does not say how, so that `{user}` was shown to nobody: \
              check that it is a registry, and that no proxy changes its answers"
         ),
-        (Identity::Nobody, _) => {
+        (Identity::Anonymous, _) => {
             let variables = match asker.writes {
                 true => "`username` and `password`, or in `docker_config`",
                 false => "`docker_config`",
@@ -272,7 +278,7 @@ fn who_is_not_known(host: &str, asker: Option<&Asker>) -> String {
 }
 
 /// The repository that a URL of a Google registry leads to.
-fn place(url: &Url) -> Option<Place> {
+fn place(url: &Url) -> Option<ArtifactRegistryRepository> {
     let endpoint: Endpoint = url.host_str()?.parse().ok()?;
     let scope = url
         .query_pairs()
@@ -285,7 +291,7 @@ fn place(url: &Url) -> Option<Place> {
         (None, Some(rest)) => rest.replacen("/repositories/", "/", 1),
         (None, None) => url.path().strip_prefix("/v2/")?.to_owned(),
     };
-    Place::of(&endpoint, &name)
+    ArtifactRegistryRepository::of(&endpoint, &name)
 }
 
 #[cfg(test)]
@@ -341,7 +347,7 @@ mod tests {
         ] {
             let identity = Identity::Account("ci@p.iam.gserviceaccount.com".to_owned());
             let presented = Presented::Token;
-            let asker = Asker {
+            let asker = Requester {
                 identity,
                 presented,
                 writes,
@@ -384,8 +390,8 @@ mod tests {
                     sentence: "authentication required",
                     sent_on_to: None,
                 };
-                let asker = Asker {
-                    identity: Identity::User("ci".to_owned(), "docker_config"),
+                let asker = Requester {
+                    identity: Identity::Login("ci".to_owned(), "docker_config"),
                     presented,
                     writes: true,
                 };

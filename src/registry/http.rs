@@ -41,7 +41,7 @@ impl Registry {
         let mut shown = self.tokens.authorization(repository, access).await?;
         let mut replays = 0;
         loop {
-            self.retries.pace.turn().await;
+            self.retries.pace.acquire().await;
             let ask = Ask {
                 method: method.clone(),
                 url: &url,
@@ -51,7 +51,7 @@ impl Registry {
                 .transport
                 .send(ask, &self.retries.pace, &complete)
                 .await?;
-            self.retries.heed(&answer);
+            self.retries.observe(&answer);
             let is_own = answer.url().origin() == url.origin();
             answer
                 .extensions_mut()

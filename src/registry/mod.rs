@@ -25,10 +25,10 @@ mod transport;
 mod upload;
 mod upload_progress;
 
-pub(crate) use downtime::Patience;
+pub(crate) use downtime::RetryState;
 pub use error::RegistryError;
 pub use google::ListedManifest;
-pub(crate) use retry::{Retries, Retry, Retryable};
+pub(crate) use retry::{RetryKind, RetryPolicy, Retryable};
 pub use tags::Listing;
 
 use std::sync::Arc;
@@ -38,12 +38,12 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode, Url};
 
 use crate::auth::Credential;
-use crate::diagnostics::{ExitCode, Hint};
+use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::http::{Network, NetworkError};
 use crate::oci::reference::Endpoint;
 use auth::challenge::{Challenge, Realms};
 use auth::scope::Access;
-use auth::token::Tokens;
+use auth::token::TokenCache;
 use transport::{Ask, Transport};
 use upload::Redirected;
 
@@ -52,7 +52,7 @@ pub struct Registry {
     endpoint: Endpoint,
     root: Url,
     transport: Transport,
-    tokens: Tokens,
+    tokens: TokenCache,
     access: Access,
     stall_timeout: Duration,
     finish_timeout: Duration,
@@ -62,7 +62,7 @@ pub struct Registry {
     received: Arc<AtomicU64>,
     /// What is known of uploads that are redirected.
     redirected: Redirected,
-    retries: Retries,
+    retries: RetryPolicy,
     referrers_api: referrers::Api,
 }
 
@@ -102,7 +102,7 @@ impl OpenError {
     }
 }
 
-impl Hint for OpenError {
+impl Diagnostic for OpenError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Registry(error) => error.hints(),
@@ -140,7 +140,7 @@ impl Registry {
                 .insecure_registries
                 .iter()
                 .any(|plain| plain == endpoint || plain.host() == endpoint.host_name());
-        let retries = Retries::new(network, endpoint);
+        let retries = RetryPolicy::new(network, endpoint);
         let is_own_container = network.in_action && endpoint.is_loopback();
         // Nothing is started in there that would be worth a wait.
         let opening = match is_own_container {
@@ -153,7 +153,7 @@ impl Registry {
             insecure_registries: network.insecure_registries.clone(),
         };
         let ask = async |scheme: &str| {
-            retries.pace.turn().await;
+            retries.pace.acquire().await;
             let ping = Ping {
                 transport: &transport,
                 realms: realms(scheme),
@@ -175,7 +175,7 @@ impl Registry {
                 }
             })
             .await
-            .map_err(|error| match is_own_container && error.is_absence() {
+            .map_err(|error| match is_own_container && error.is_unreachable() {
                 true => OpenError::InAction(error),
                 false => OpenError::Registry(error),
             })?;
@@ -193,7 +193,7 @@ impl Registry {
             false => None,
         };
         Ok(Self {
-            tokens: Tokens::new(
+            tokens: TokenCache::new(
                 root.clone(),
                 credential,
                 transport.clone(),
@@ -214,7 +214,7 @@ impl Registry {
             moved: Arc::default(),
             received: Arc::default(),
             redirected: Redirected::default(),
-            retries: retries.once_reached(),
+            retries: retries.after_contact(),
             referrers_api: referrers::Api::default(),
             transport,
             root,
@@ -239,14 +239,14 @@ impl Registry {
     /// When there is no token to be had.
     pub async fn sign_in(&self, repository: &str) -> Result<(), RegistryError> {
         self.retries
-            .apart()
+            .without_downtime()
             .run(|| self.tokens.authorization(repository, self.access))
             .await
             .map(drop)
     }
 
     /// How steps that fail at this registry are repeated.
-    pub(crate) fn retries(&self) -> &Retries {
+    pub(crate) fn retries(&self) -> &RetryPolicy {
         &self.retries
     }
 }
@@ -255,7 +255,7 @@ impl Registry {
 struct Ping<'a> {
     transport: &'a Transport,
     realms: Realms,
-    retries: &'a Retries,
+    retries: &'a RetryPolicy,
     stall_timeout: Duration,
 }
 

@@ -27,7 +27,7 @@ impl Registry {
             .append_pair("mount", digest.as_str())
             .append_pair("from", from);
         let shown = self.tokens.authorization_to_mount(repository, from).await?;
-        self.retries.pace.turn().await;
+        self.retries.pace.acquire().await;
         let ask = Ask {
             method: Method::POST,
             url: &url,
@@ -35,7 +35,7 @@ impl Registry {
         };
         let empty = |request: RequestBuilder| request.header(CONTENT_LENGTH, 0);
         let mut answer = self.transport.send(ask, &self.retries.pace, empty).await?;
-        self.retries.heed(&answer);
+        self.retries.observe(&answer);
         answer
             .extensions_mut()
             .insert(self.tokens.presented(repository, &shown, true));

@@ -8,15 +8,15 @@ use tokio::sync::OnceCell;
 
 /// A value for each key, which one makes while the others that want it wait.
 #[derive(Debug)]
-pub struct OnceEach<K, V>(Mutex<HashMap<K, Arc<OnceCell<V>>>>);
+pub struct OnceMap<K, V>(Mutex<HashMap<K, Arc<OnceCell<V>>>>);
 
-impl<K, V> Default for OnceEach<K, V> {
+impl<K, V> Default for OnceMap<K, V> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<K: Eq + Hash, V> OnceEach<K, V> {
+impl<K: Eq + Hash, V> OnceMap<K, V> {
     /// Where the value for `key` is, or will be.
     pub fn of(&self, key: K) -> Arc<OnceCell<V>> {
         let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::auth::scope::Access;
 use super::error::{PAGE, is_page};
 use super::http::read_bounded;
-use super::{Registry, RegistryError, Retries};
+use super::{Registry, RegistryError, RetryPolicy};
 use crate::oci::json;
 
 /// The most bytes of one page: ten thousand of Google's entries are about 4 MB.
@@ -28,7 +28,7 @@ struct Page<P> {
 }
 
 /// Whether a page is followed by the next that the registry names.
-pub(super) enum Turn {
+pub(super) enum PageControl {
     On,
     Stop,
 }
@@ -42,8 +42,8 @@ impl Registry {
         repository: &str,
         access: Access,
         what: &str,
-        retries: &Retries,
-        mut take: impl FnMut(P) -> Turn,
+        retries: &RetryPolicy,
+        mut take: impl FnMut(P) -> PageControl,
     ) -> Result<bool, RegistryError> {
         let mut total = 0;
         for _ in 0..MAX_PAGES {
@@ -56,7 +56,7 @@ impl Registry {
                 break;
             }
             match (take(page.content), page.next) {
-                (Turn::On, Some(next)) => url = next,
+                (PageControl::On, Some(next)) => url = next,
                 _ => return Ok(true),
             }
         }

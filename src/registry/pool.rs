@@ -8,39 +8,39 @@ use crate::auth::{AuthError, Credential, Credentials};
 use crate::commands::doctor;
 use crate::error::Error;
 use crate::http::Network;
-use crate::oci::reference::{Endpoint, Place};
+use crate::oci::reference::{ArtifactRegistryRepository, Endpoint};
 use crate::push::destinations::Target;
 use crate::registry::Registry;
-use crate::registry::once_map::OnceEach;
+use crate::registry::once_map::OnceMap;
 
 /// What is done at a registry: a source is only read, and may have a login of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Use {
+enum Purpose {
     Read,
     List,
     Write,
-    WriteIfWell,
+    WriteBestEffort,
 }
 
 /// How long a registry that a run can do without is given to recover.
 const BRIEF: Duration = Duration::from_secs(30);
 
 /// Every registry that has been opened.
-pub struct Registries<'a> {
+pub struct RegistryPool<'a> {
     credentials: &'a Credentials,
     network: &'a Network,
-    opened: OnceEach<(Endpoint, Use), Result<Arc<Registry>, Arc<Error>>>,
+    opened: OnceMap<(Endpoint, Purpose), Result<Arc<Registry>, Arc<Error>>>,
     /// Repositories that were asked already whether they may be written to.
-    asked: Mutex<HashSet<Place>>,
+    asked: Mutex<HashSet<ArtifactRegistryRepository>>,
 }
 
-impl<'a> Registries<'a> {
+impl<'a> RegistryPool<'a> {
     /// None is opened yet.
     pub fn new(credentials: &'a Credentials, network: &'a Network) -> Self {
         Self {
             credentials,
             network,
-            opened: OnceEach::default(),
+            opened: OnceMap::default(),
             asked: Mutex::default(),
         }
     }
@@ -56,8 +56,8 @@ impl<'a> Registries<'a> {
         best_effort: bool,
     ) -> Result<Arc<Registry>, Error> {
         let purpose = match best_effort {
-            true => Use::WriteIfWell,
-            false => Use::Write,
+            true => Purpose::WriteBestEffort,
+            false => Purpose::Write,
         };
         self.open(endpoint, purpose).await
     }
@@ -68,7 +68,7 @@ impl<'a> Registries<'a> {
     ///
     /// As for [`Self::source`].
     pub async fn listing(&self, endpoint: &Endpoint) -> Result<Arc<Registry>, Error> {
-        self.open(endpoint, Use::List).await
+        self.open(endpoint, Purpose::List).await
     }
 
     /// A registry that images are read from.
@@ -77,7 +77,7 @@ impl<'a> Registries<'a> {
     ///
     /// As for [`Self::destination`], but what may be read by anybody needs no credential.
     pub async fn source(&self, endpoint: &Endpoint) -> Result<Arc<Registry>, Error> {
-        self.open(endpoint, Use::Read).await
+        self.open(endpoint, Purpose::Read).await
     }
 
     /// Asks once for each of Google's repositories, before anything is read for it, whether it may
@@ -87,7 +87,8 @@ impl<'a> Registries<'a> {
     ///
     /// When it is known that it may not.
     pub async fn may_write(&self, target: &Target) -> Result<(), Error> {
-        let Some(place) = Place::of(&target.endpoint, &target.repository) else {
+        let Some(place) = ArtifactRegistryRepository::of(&target.endpoint, &target.repository)
+        else {
             return Ok(());
         };
         let is_first = {
@@ -104,7 +105,7 @@ impl<'a> Registries<'a> {
     }
 
     /// One that does not answer is waited for once, however many images go through it.
-    async fn open(&self, endpoint: &Endpoint, purpose: Use) -> Result<Arc<Registry>, Error> {
+    async fn open(&self, endpoint: &Endpoint, purpose: Purpose) -> Result<Arc<Registry>, Error> {
         let cell = self.opened.of((endpoint.clone(), purpose));
         let opened = cell.get_or_init(|| async {
             let opened = self.open_now(endpoint, purpose).await;
@@ -113,22 +114,28 @@ impl<'a> Registries<'a> {
         opened.await.clone().map_err(Error::ForAll)
     }
 
-    async fn open_now(&self, endpoint: &Endpoint, purpose: Use) -> Result<Arc<Registry>, Error> {
+    async fn open_now(
+        &self,
+        endpoint: &Endpoint,
+        purpose: Purpose,
+    ) -> Result<Arc<Registry>, Error> {
         let credentials = self.credentials;
         let credential = match purpose {
-            Use::Read => credentials.for_source(endpoint).await,
+            Purpose::Read => credentials.for_source(endpoint).await,
             // What is public is listed to anybody.
-            Use::List if endpoint.is_read_only() => credentials.for_source(endpoint).await,
-            Use::List => match credentials.for_destination(endpoint).await {
+            Purpose::List if endpoint.is_read_only() => credentials.for_source(endpoint).await,
+            Purpose::List => match credentials.for_destination(endpoint).await {
                 Err(AuthError::NoCredential(..)) => Ok(Credential::Anonymous),
                 found => found,
             },
-            Use::Write | Use::WriteIfWell => credentials.for_destination(endpoint).await,
+            Purpose::Write | Purpose::WriteBestEffort => {
+                credentials.for_destination(endpoint).await
+            }
         };
         let credential = credential.map_err(Error::Auth)?;
-        let writes = matches!(purpose, Use::Write | Use::WriteIfWell);
+        let writes = matches!(purpose, Purpose::Write | Purpose::WriteBestEffort);
         let mut network = self.network.clone();
-        if purpose == Use::WriteIfWell {
+        if purpose == Purpose::WriteBestEffort {
             network.retry_timeout = network.retry_timeout.min(BRIEF);
         }
         let registry = Registry::open(endpoint, credential, &network, writes).await;

@@ -14,7 +14,7 @@ impl Registry {
     /// # Errors
     ///
     /// When the registry refuses.
-    pub async fn starts_blob(
+    pub async fn can_read_blob(
         &self,
         repository: &str,
         digest: &Digest,
@@ -55,7 +55,7 @@ impl Registry {
     /// When the registry refuses.
     pub async fn probe_upload(&self, repository: &str) -> Result<(), RegistryError> {
         let probe = || self.open_and_cancel_upload(repository);
-        self.retries.apart().run(probe).await
+        self.retries.without_downtime().run(probe).await
     }
 
     async fn open_and_cancel_upload(&self, repository: &str) -> Result<(), RegistryError> {

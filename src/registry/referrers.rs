@@ -12,7 +12,7 @@ use super::pages::next_page;
 use super::{Registry, RegistryError};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE, media_type};
-use crate::oci::reference::Place;
+use crate::oci::reference::ArtifactRegistryRepository;
 
 /// The most pages that are followed.
 const MAX_PAGES: usize = 1000;
@@ -94,7 +94,7 @@ impl Registry {
     /// that join several registries under one host do it by the first component of the path, as
     /// Harbor, Artifactory and Nexus do.
     fn part(&self, repository: &str) -> String {
-        match Place::of(&self.endpoint, repository) {
+        match ArtifactRegistryRepository::of(&self.endpoint, repository) {
             Some(place) => place.resource(),
             None => match repository.split_once('/') {
                 Some((first, _)) => first.to_owned(),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use reqwest::Method;
 
-use super::{Patience, Registry, RegistryError, Retryable as _};
+use super::{Registry, RegistryError, RetryState, Retryable as _};
 use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
 
@@ -56,7 +56,7 @@ struct Download {
     /// From where on it was asked for last.
     resumed_at: u64,
     /// What is left of the patience since it last got on; none where it never stopped.
-    patience: Option<Patience>,
+    patience: Option<RetryState>,
 }
 
 impl Download {

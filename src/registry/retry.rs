@@ -9,9 +9,9 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 
-use super::downtime::{LONGEST_WAIT, Patience, Silence};
-use crate::diagnostics::render::in_one_line;
-use crate::http::{Network, Pace};
+use super::downtime::{HostDowntime, LONGEST_WAIT, RetryState};
+use crate::diagnostics::render::one_line;
+use crate::http::{Network, RateLimiter};
 use crate::oci::reference::Endpoint;
 
 /// The first wait, unless the time allowed is short.
@@ -22,27 +22,27 @@ const BRIEF: Duration = Duration::from_secs(15);
 
 /// Whether it helps to do a failed step again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Retry {
+pub(crate) enum RetryKind {
     /// It would fail in the same way.
     Never,
     /// A new token is to be shown: twice, whatever time is allowed.
-    Renewed,
+    Reauthenticate,
     /// It was bad luck, or it is none: twice.
-    Twice,
+    Limited,
     /// Nobody is there: as what passes with time where somebody was before, else not for long.
-    Away,
+    HostDown,
     /// Nobody is there, and nobody ever was: not for long.
-    Unmet,
+    NeverReached,
     /// It passes with time; the other side may have said after how much.
-    Later(Option<Duration>),
+    Transient(Option<Duration>),
     /// Likewise, but it is about all that is sent.
-    Throttled(Option<Duration>),
+    RateLimited(Option<Duration>),
 }
 
 /// An error of a step.
 pub(crate) trait Retryable: std::error::Error {
     /// Whether it helps to do the step again.
-    fn retry(&self) -> Retry;
+    fn retry(&self) -> RetryKind;
 
     /// The same error, knowing how often and how long the step was tried.
     fn tried(self, times: u32, during: Duration) -> Self;
@@ -50,26 +50,26 @@ pub(crate) trait Retryable: std::error::Error {
 
 /// How failed steps are repeated, and the pace that all requests to the registry keep.
 #[derive(Clone, Debug)]
-pub(crate) struct Retries {
+pub(crate) struct RetryPolicy {
     timeout: Duration,
     /// True when the host has answered before.
     is_reached: bool,
-    silence: Silence,
-    pub(super) pace: Pace,
+    silence: HostDowntime,
+    pub(super) pace: RateLimiter,
 }
 
-impl Retries {
+impl RetryPolicy {
     pub(super) fn new(network: &Network, host: &Endpoint) -> Self {
         Self {
             timeout: network.retry_timeout,
             is_reached: false,
-            silence: Silence::default(),
+            silence: HostDowntime::default(),
             pace: network.paces.of(host),
         }
     }
 
     /// The same once the host has answered.
-    pub(super) fn once_reached(self) -> Self {
+    pub(super) fn after_contact(self) -> Self {
         Self {
             is_reached: true,
             ..self
@@ -77,9 +77,9 @@ impl Retries {
     }
 
     /// The same for a step that may be done without asking the host, and so tells nothing of it.
-    pub(super) fn apart(&self) -> Self {
+    pub(super) fn without_downtime(&self) -> Self {
         Self {
-            silence: Silence::default(),
+            silence: HostDowntime::default(),
             ..self.clone()
         }
     }
@@ -118,12 +118,12 @@ impl Retries {
             let Some(wait) = patience.after(error.retry()) else {
                 return Err(patience.give_up(error));
             };
-            if let Retry::Throttled(_) = error.retry() {
+            if let RetryKind::RateLimited(_) = error.retry() {
                 self.slow_down(wait);
             }
-            let text = in_one_line(&error);
+            let text = one_line(&error);
             let wait_text = seconds(wait);
-            let is_routine = error.retry() == Retry::Renewed;
+            let is_routine = error.retry() == RetryKind::Reauthenticate;
             match !is_routine && self.silence.is_news(&text, error.retry()) {
                 true => tracing::info!("{text}; trying again in {wait_text}"),
                 false => tracing::debug!("{text}; trying again in {wait_text}"),
@@ -133,9 +133,9 @@ impl Retries {
     }
 
     /// What is left of the patience with a step that has not failed yet.
-    pub(crate) fn patience(&self) -> Patience {
+    pub(crate) fn patience(&self) -> RetryState {
         let silence = self.silence.clone();
-        Patience::new(self.timeout, self.is_reached, silence, self.waits())
+        RetryState::new(self.timeout, self.is_reached, silence, self.waits())
     }
 
     /// Exponential waits with jitter, so that many who failed together do not come back together.
@@ -150,7 +150,7 @@ impl Retries {
     }
 
     /// Slows everybody down after a 429, and lets them be faster again after anything else.
-    pub(super) fn heed(&self, answer: &Response) {
+    pub(super) fn observe(&self, answer: &Response) {
         if answer.status() == StatusCode::TOO_MANY_REQUESTS {
             let asked = retry_after(answer.headers()).unwrap_or_else(|| self.first_wait());
             // Nobody waits for what is not waited for.
@@ -160,12 +160,12 @@ impl Retries {
                 asked
             });
         } else {
-            self.pace.ease();
+            self.pace.recover();
         }
     }
 
     fn slow_down(&self, wait: Duration) {
-        if self.pace.hold(wait) {
+        if self.pace.pause(wait) {
             tracing::info!(
                 "the registry asks for fewer requests: nothing is sent for {}",
                 seconds(wait)
@@ -208,10 +208,10 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("failed")]
-    struct Failed(Retry, u32);
+    struct Failed(RetryKind, u32);
 
     impl Retryable for Failed {
-        fn retry(&self) -> Retry {
+        fn retry(&self) -> RetryKind {
             self.0
         }
 
@@ -220,17 +220,17 @@ mod tests {
         }
     }
 
-    fn retries(timeout: u64) -> Retries {
-        Retries {
+    fn retries(timeout: u64) -> RetryPolicy {
+        RetryPolicy {
             timeout: Duration::from_secs(timeout),
             is_reached: false,
-            silence: Silence::default(),
-            pace: Pace::default(),
+            silence: HostDowntime::default(),
+            pace: RateLimiter::default(),
         }
     }
 
     /// How often a step that fails for ever is tried, and for how long.
-    async fn fail(timeout: u64, retry: Retry) -> (u32, Duration) {
+    async fn fail(timeout: u64, retry: RetryKind) -> (u32, Duration) {
         let start = Instant::now();
         let failed: Result<(), _> = retries(timeout)
             .run(|| std::future::ready(Err(Failed(retry, 0))))
@@ -240,9 +240,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_final_failure_is_told_at_once_and_bad_luck_is_tried_twice_more() {
-        assert_eq!(fail(300, Retry::Never).await, (1, Duration::ZERO));
-        assert_eq!(fail(300, Retry::Renewed).await, (3, Duration::ZERO));
-        let (tries, during) = fail(300, Retry::Twice).await;
+        assert_eq!(fail(300, RetryKind::Never).await, (1, Duration::ZERO));
+        assert_eq!(
+            fail(300, RetryKind::Reauthenticate).await,
+            (3, Duration::ZERO)
+        );
+        let (tries, during) = fail(300, RetryKind::Limited).await;
         assert_eq!(tries, 3);
         assert!(during < Duration::from_secs(10), "{during:?}");
     }
@@ -250,7 +253,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_passes_with_time_is_tried_until_the_time_is_up_and_not_longer() {
         for timeout in [2, 60, 300, 3600] {
-            let (tries, during) = fail(timeout, Retry::Later(None)).await;
+            let (tries, during) = fail(timeout, RetryKind::Transient(None)).await;
             assert!(tries > 5, "{tries} within {timeout} s");
             assert_eq!(during.as_secs(), timeout);
         }
@@ -258,17 +261,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_host_that_was_there_before_is_waited_for_longer_than_one_that_never_was() {
-        assert_eq!(fail(300, Retry::Away).await.1, FIRST_CONTACT);
-        assert_eq!(fail(300, Retry::Unmet).await.1, FIRST_CONTACT);
+        assert_eq!(fail(300, RetryKind::HostDown).await.1, FIRST_CONTACT);
+        assert_eq!(fail(300, RetryKind::NeverReached).await.1, FIRST_CONTACT);
         // Nobody answers, and nobody refuses either.
         let since = Instant::now();
         let silence = || async {
             tokio::time::sleep(FIRST_CONTACT).await;
-            Err::<(), _>(Failed(Retry::Away, 0))
+            Err::<(), _>(Failed(RetryKind::HostDown, 0))
         };
         drop(retries(300).run(silence).await);
         assert_eq!(since.elapsed(), FIRST_CONTACT);
-        let fail_once_reached = async |mut kinds: Vec<Retry>| {
+        let fail_once_reached = async |mut kinds: Vec<RetryKind>| {
             let since = Instant::now();
             let step = || {
                 let kind = if kinds.len() > 1 {
@@ -283,25 +286,25 @@ mod tests {
         };
         // An answer of any kind, or a connection that broke, and then nobody.
         assert_eq!(
-            fail_once_reached(vec![Retry::Later(None), Retry::Away]).await,
+            fail_once_reached(vec![RetryKind::Transient(None), RetryKind::HostDown]).await,
             300
         );
         // A host of its own that tokens are had from.
         assert_eq!(
-            fail_once_reached(vec![Retry::Later(None), Retry::Unmet]).await,
+            fail_once_reached(vec![RetryKind::Transient(None), RetryKind::NeverReached]).await,
             FIRST_CONTACT.as_secs()
         );
-        let reached = retries(300).once_reached();
+        let reached = retries(300).after_contact();
         let since = Instant::now();
-        let away = || std::future::ready(Err::<(), _>(Failed(Retry::Away, 0)));
+        let away = || std::future::ready(Err::<(), _>(Failed(RetryKind::HostDown, 0)));
         drop(reached.run(away).await);
         assert_eq!(since.elapsed().as_secs(), 300);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_host_that_is_gone_is_waited_for_once_for_all_steps() {
-        let retries = retries(300).once_reached();
-        let away = || std::future::ready(Err::<(), _>(Failed(Retry::Away, 0)));
+        let retries = retries(300).after_contact();
+        let away = || std::future::ready(Err::<(), _>(Failed(RetryKind::HostDown, 0)));
         let since = Instant::now();
         drop(retries.run(away).await);
         assert_eq!(since.elapsed().as_secs(), 300);
@@ -318,18 +321,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_time_is_no_second_try_but_for_a_token() {
-        assert_eq!(fail(0, Retry::Later(None)).await.0, 1);
-        assert_eq!(fail(0, Retry::Twice).await.0, 1);
-        assert_eq!(fail(0, Retry::Renewed).await.0, 3);
+        assert_eq!(fail(0, RetryKind::Transient(None)).await.0, 1);
+        assert_eq!(fail(0, RetryKind::Limited).await.0, 1);
+        assert_eq!(fail(0, RetryKind::Reauthenticate).await.0, 3);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_is_asked_for_is_kept_and_one_that_is_too_long_not_begun() {
         let asked = Duration::from_secs(40);
-        let (tries, during) = fail(100, Retry::Later(Some(asked))).await;
+        let (tries, during) = fail(100, RetryKind::Transient(Some(asked))).await;
         assert_eq!(tries, 3);
         assert!(during >= 2 * asked, "{during:?}");
-        let (tries, during) = fail(30, Retry::Later(Some(asked))).await;
+        let (tries, during) = fail(30, RetryKind::Transient(Some(asked))).await;
         assert_eq!((tries, during), (1, Duration::ZERO));
     }
 
@@ -341,7 +344,7 @@ mod tests {
                 tries += 1;
                 async {
                     tokio::time::sleep(Duration::from_secs(600)).await;
-                    Err(Failed(Retry::Later(None), 0))
+                    Err(Failed(RetryKind::Transient(None), 0))
                 }
             })
             .await;

@@ -8,9 +8,9 @@ use serde::Deserialize;
 
 use super::auth::scope::Access;
 use super::google::{self, Extension, ListedManifest};
-use super::pages::Turn;
-use super::{Registry, RegistryError, Retries};
-use crate::diagnostics::sanitize::harmless;
+use super::pages::PageControl;
+use super::{Registry, RegistryError, RetryPolicy};
+use crate::diagnostics::sanitize::sanitize;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{check_tag, is_component};
 
@@ -68,14 +68,14 @@ impl Registry {
     /// # Errors
     ///
     /// As for [`Self::list`].
-    pub async fn list_if_well(&self, path: &str) -> Result<Option<Listing>, RegistryError> {
+    pub async fn list_if_available(&self, path: &str) -> Result<Option<Listing>, RegistryError> {
         self.list_patiently(path, &self.retries.brief()).await
     }
 
     async fn list_patiently(
         &self,
         path: &str,
-        retries: &Retries,
+        retries: &RetryPolicy,
     ) -> Result<Option<Listing>, RegistryError> {
         let mut listing = Listing::default();
         let mut url = self.url(&format!("/v2/{path}/tags/list"));
@@ -100,8 +100,8 @@ impl Registry {
             // With the extension the first page is all that Google has given so far, and one that
             // gives the same again has no end.
             match whole && listing.len() == before {
-                true => Turn::Stop,
-                false => Turn::On,
+                true => PageControl::Stop,
+                false => PageControl::On,
             }
         };
         let (repository, access) = match self.endpoint.is_google() && self.tokens.are_googles() {
@@ -135,7 +135,7 @@ impl Registry {
                 "{} lists {} names {place} that no registry allows, which are left out: `{}{more}`{}",
                 self.endpoint,
                 left.len(),
-                harmless(&start),
+                sanitize(&start),
                 if left.len() > 1 { ", …" } else { "" },
             );
         }
@@ -178,7 +178,7 @@ impl Registry {
         url.query_pairs_mut().append_pair("n", "1000");
         let take = |page: Page| {
             repositories.extend(page.repositories);
-            Turn::On
+            PageControl::On
         };
         let is_there = self
             .pages(url, "", Access::Catalog, "catalog", &self.retries, take)

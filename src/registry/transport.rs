@@ -9,7 +9,8 @@ use super::RegistryError;
 use super::error::redacted;
 use super::hints::host;
 use crate::http::{
-    MAX_REDIRECTS, Pace, RedirectError, RegistryClients, UploadClient, redirect_target, send_logged,
+    MAX_REDIRECTS, RateLimiter, RedirectError, RegistryClients, UploadClient, redirect_target,
+    send_logged,
 };
 
 /// How often a request is sent again that the connection was closed for before it went out.
@@ -49,7 +50,7 @@ impl Transport {
     pub(super) async fn send(
         &self,
         ask: Ask<'_>,
-        pace: &Pace,
+        pace: &RateLimiter,
         complete: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
         let Ask {

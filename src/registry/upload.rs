@@ -225,7 +225,7 @@ impl Registry {
         if let Some(header) = shown.header() {
             request = request.header(AUTHORIZATION, header);
         }
-        self.retries.pace.turn().await;
+        self.retries.pace.acquire().await;
         let address = match is_own {
             true => redacted(&Method::PUT, url),
             false => format!("{}://{}/...", url.scheme(), host(url)),
@@ -245,7 +245,7 @@ impl Registry {
             Ok(answer) => answer,
             Err(cause) => return Err(self.unanswered(&upload, url, cause).await),
         };
-        self.retries.heed(&answer);
+        self.retries.observe(&answer);
         if answer.status() == StatusCode::UNAUTHORIZED && is_own {
             // What it asks for is taken up by the next try, whose POST asks for it again.
             if answer.headers().contains_key(WWW_AUTHENTICATE) {

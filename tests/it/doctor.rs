@@ -2,7 +2,7 @@
 
 use standin::{Behaviour, Fault, FaultAction, NotMigrated, RequestKind};
 
-use crate::commands::mirror::{PLAIN, seed};
+use crate::mirror::{PLAIN, seed};
 use crate::support::docker_registry::{DockerRegistry, PASSWORD, USER};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::images::{Layout, Packed, Picture};

@@ -8,8 +8,8 @@ use reqwest::header::CONTENT_TYPE;
 
 use super::impersonation::Impersonation;
 use super::user::{FORM, form};
-use crate::auth::claims::Claims;
-use crate::auth::error::{AuthError, Step};
+use crate::auth::claims::JwtClaims;
+use crate::auth::error::{AuthError, Operation};
 use crate::auth::exchange::{Exchange, Issued, SCOPE};
 use crate::auth::identity::SETUP_POOL;
 use crate::auth::subject::SubjectSource;
@@ -30,7 +30,7 @@ pub struct ExternalAccount {
     /// The project whose quota requests to Google's APIs count for.
     pub(crate) quota_project: Option<String>,
     /// What the last token of the CI's said of itself.
-    pub(crate) claims: Arc<Mutex<Claims>>,
+    pub(crate) claims: Arc<Mutex<JwtClaims>>,
 }
 
 /// Google's Security Token Service.
@@ -104,7 +104,7 @@ impl ExternalAccount {
     /// again.
     pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
         let subject = self.subject.token(exchange).await?;
-        let claims = Claims::of(subject.expose()).unwrap_or_default();
+        let claims = JwtClaims::of(subject.expose()).unwrap_or_default();
         *self.claims.lock().unwrap_or_else(PoisonError::into_inner) = claims;
         let federated = self.trade(exchange, &subject).await;
         // It may have run out on the way.
@@ -142,9 +142,9 @@ impl ExternalAccount {
         ];
         pairs.extend(options.as_deref().map(|options| ("options", options)));
         let failed = |cause| AuthError::Exchange {
-            step: Step::Federation {
+            step: Operation::Federation {
                 audience: self.audience.clone(),
-                claims: Box::new(Claims::of(subject.expose()).unwrap_or_default()),
+                claims: Box::new(JwtClaims::of(subject.expose()).unwrap_or_default()),
             },
             endpoint: self.token_url.to_string(),
             cause,

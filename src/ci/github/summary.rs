@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::ci::table::bytes;
 use crate::commands::mirror::report::MirrorReport;
-use crate::commands::pull_secret::{HandedOut, utc};
+use crate::commands::pull_secret::{PullSecretResult, utc};
 use crate::commands::push::table::{Report, Status};
 use crate::push::result::{Arrival, Missed};
 
@@ -102,7 +102,7 @@ fn digests(report: &Report) -> String {
 }
 
 /// What a cluster pulls with, and a Pod to be pasted.
-fn pull_secret(secret: &HandedOut) -> String {
+fn pull_secret(secret: &PullSecretResult) -> String {
     let hosts: Vec<_> = secret.hosts.iter().map(|host| code(host)).collect();
     let end = match secret.expires_at {
         Some(time) => format!(" until {}", utc(time)),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::{Finding, Verdict};
+use super::{CheckResult, Problem};
 use crate::http::Network;
 use crate::oci::reference::Endpoint;
 
@@ -14,8 +14,8 @@ use crate::oci::reference::Endpoint;
 const MOST: Duration = Duration::from_secs(120);
 
 /// Compares the `Date` of an answer with now.
-pub(super) async fn compare(endpoint: &Endpoint, network: &Network) -> Verdict {
-    let cannot = || Verdict::Note("it could not be compared".to_owned());
+pub(super) async fn compare(endpoint: &Endpoint, network: &Network) -> CheckResult {
+    let cannot = || CheckResult::Note("it could not be compared".to_owned());
     let Ok(client) = network.exchange_client() else {
         return cannot();
     };
@@ -34,20 +34,25 @@ pub(super) async fn compare(endpoint: &Endpoint, network: &Network) -> Verdict {
 }
 
 /// The answer was made between `before` and `after`, by our own clock, whatever time that took.
-fn judge(host: &Endpoint, before: SystemTime, after: SystemTime, theirs: SystemTime) -> Verdict {
+fn judge(
+    host: &Endpoint,
+    before: SystemTime,
+    after: SystemTime,
+    theirs: SystemTime,
+) -> CheckResult {
     let (off, is_ahead) = match (before.duration_since(theirs), theirs.duration_since(after)) {
         (Ok(ahead), _) if !ahead.is_zero() => (ahead, true),
         (_, Ok(behind)) => (behind, false),
         _ => (Duration::ZERO, false),
     };
     if off > MOST {
-        Verdict::found(Finding::Clock {
+        CheckResult::found(Problem::Clock {
             host: host.clone(),
             seconds: off.as_secs(),
             is_ahead,
         })
     } else {
-        Verdict::Good("it goes as the host's".to_owned())
+        CheckResult::Ok("it goes as the host's".to_owned())
     }
 }
 
@@ -68,7 +73,7 @@ mod tests {
             (1130, 1131, 1000, false),
         ] {
             let verdict = judge(&host, at(before), at(after), at(theirs));
-            assert_eq!(matches!(verdict, Verdict::Good(_)), good, "{theirs}");
+            assert_eq!(matches!(verdict, CheckResult::Ok(_)), good, "{theirs}");
         }
     }
 }

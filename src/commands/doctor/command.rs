@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{Examination, Patient};
+use super::{DoctorInput, DoctorReport};
 use crate::auth::Credentials;
 use crate::commands::interrupt::RunState;
 use crate::commands::push::report;
@@ -24,7 +24,7 @@ pub async fn run(
     if let Some(failure) = Failure::of(report::check(request)) {
         return Err(failure);
     }
-    let mut examination = Examination::new(state);
+    let mut examination = DoctorReport::new(state);
     let mut names = examination.local_image(request).await;
     if names.is_empty() {
         // The image may have a name that only it knows.
@@ -32,12 +32,12 @@ pub async fn run(
         names.push(name.unwrap_or("image").to_owned());
     }
     let targets = destinations::targets(&request.destinations, &names).map_err(Error::Target)?;
-    let patient = Patient {
+    let patient = DoctorInput {
         credentials,
         targets: &targets,
         request,
     };
-    examination.examine(&patient).await;
+    examination.run_checks(&patient).await;
     let mut errors: Vec<Error> = report::print(stdout, &examination)
         .err()
         .into_iter()

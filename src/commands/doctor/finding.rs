@@ -1,13 +1,13 @@
 //! What an examination finds wrong, each with the command or the setting that mends it.
 
 use crate::auth::Identity;
-use crate::diagnostics::{ExitCode, Hint};
-use crate::oci::reference::{Endpoint, Place};
+use crate::diagnostics::{Diagnostic, ExitCode};
+use crate::oci::reference::{ArtifactRegistryRepository, Endpoint};
 use crate::registry::RegistryError;
 
 /// Something that would keep a push from being done.
 #[derive(Debug, thiserror::Error)]
-pub enum Finding {
+pub enum Problem {
     /// The API is not enabled in this project, which may be another than the repository's.
     #[error("the Artifact Registry API is not enabled in `{0}`")]
     ApiOff(String),
@@ -18,7 +18,7 @@ pub enum Finding {
     #[error("there is no repository `{}` in the location `{}` of `{}`", place.repository, place.location, place.project)]
     NoRepository {
         /// What was looked for.
-        place: Place,
+        place: ArtifactRegistryRepository,
         /// Where a repository of that name is.
         elsewhere: Option<String>,
         /// True for a `gcr.io` name, whose repository a push may make.
@@ -30,7 +30,7 @@ pub enum Finding {
     #[error("`{}` in `{}` of `{}` takes no images: {what}", place.repository, place.location, place.project)]
     OtherKind {
         /// The repository.
-        place: Place,
+        place: ArtifactRegistryRepository,
         /// What it is.
         what: String,
     },
@@ -42,7 +42,7 @@ pub enum Finding {
     )]
     Role {
         /// The repository.
-        place: Place,
+        place: ArtifactRegistryRepository,
         /// Who may not.
         identity: Identity,
         /// True where it is writing that is not allowed, false for reading.
@@ -73,7 +73,7 @@ pub enum Finding {
     },
 }
 
-impl Finding {
+impl Problem {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -87,7 +87,7 @@ impl Finding {
     }
 }
 
-impl Hint for Finding {
+impl Diagnostic for Problem {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::ApiOff(project) => vec![format!(
@@ -120,7 +120,7 @@ impl Hint for Finding {
             }
             Self::OtherKind { place, .. } => vec![format!(
                 "push to a standard repository of the format Docker; another is made by {}",
-                Place {
+                ArtifactRegistryRepository {
                     repository: "NAME".to_owned(),
                     ..place.clone()
                 }

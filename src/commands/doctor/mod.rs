@@ -16,11 +16,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::auth::{Credential, Credentials, Identity, Tokens};
+use crate::auth::{Credential, Credentials, Identity, TokenSource};
 use crate::ci::table::{Table, timestamp};
 use crate::commands::interrupt::RunState;
 use crate::config::Request;
-use crate::diagnostics::Hint as _;
+use crate::diagnostics::Diagnostic as _;
 use crate::diagnostics::render::causes;
 use crate::error::Error;
 use crate::google::Google;
@@ -28,16 +28,16 @@ use crate::http::Network;
 use crate::image::location::{ImageOrigin, ImageSource};
 use crate::image::{Image, Source};
 use crate::oci::platform::Platforms;
-use crate::oci::reference::{Endpoint, Place, Reference};
+use crate::oci::reference::{ArtifactRegistryRepository, Endpoint, Reference};
 use crate::push::destinations::Target;
 use crate::registry::Registry;
 
 pub use command::run;
-pub use finding::Finding;
+pub use finding::Problem;
 
 /// All that was looked at.
 #[derive(Debug, Default)]
-pub struct Examination {
+pub struct DoctorReport {
     checks: Vec<Check>,
     /// What is being checked, for whoever stops the run.
     current: String,
@@ -49,22 +49,22 @@ pub struct Examination {
 struct Check {
     what: &'static str,
     of: String,
-    verdict: Verdict,
+    verdict: CheckResult,
 }
 
 /// What came of it.
 #[derive(Debug)]
-enum Verdict {
+enum CheckResult {
     /// It is as it should be.
-    Good(String),
+    Ok(String),
     /// It could not be looked at, or is for the user to judge.
     Note(String),
     /// It would keep a push from being done.
-    Bad(Error),
+    Failed(Error),
 }
 
 /// What is examined.
-pub struct Patient<'a> {
+pub struct DoctorInput<'a> {
     /// The credentials of the run.
     pub credentials: &'a Credentials,
     /// Where an image would go; its name may be made up.
@@ -77,7 +77,7 @@ pub struct Patient<'a> {
 type Hosts = BTreeMap<(Endpoint, bool), Option<Arc<Registry>>>;
 
 /// Whose each way to sign in is; none where it does not work.
-type SignedIn = BTreeMap<*const Tokens, Option<Identity>>;
+type SignedIn = BTreeMap<*const TokenSource, Option<Identity>>;
 
 /// Where an image goes, or is from.
 struct Side<'a> {
@@ -97,7 +97,7 @@ impl Side<'_> {
     }
 }
 
-impl Examination {
+impl DoctorReport {
     /// Nothing is looked at yet.
     fn new(state: &RunState) -> Self {
         Self {
@@ -134,7 +134,7 @@ impl Examination {
     }
 
     /// Makes every check of the destinations and of a source that is a registry.
-    async fn examine(&mut self, patient: &Patient<'_>) {
+    async fn run_checks(&mut self, patient: &DoctorInput<'_>) {
         let (mut signed_in, mut hosts) = (SignedIn::new(), Hosts::new());
         let source = match &patient.request.image {
             Some(ImageOrigin::Registry(reference)) => Some(Side {
@@ -174,7 +174,7 @@ impl Examination {
 
     async fn side(
         &mut self,
-        patient: &Patient<'_>,
+        patient: &DoctorInput<'_>,
         side: &Side<'_>,
         signed_in: &mut SignedIn,
         hosts: &mut Hosts,
@@ -213,12 +213,12 @@ impl Examination {
             self.image(registry, reference, &patient.request.platforms)
                 .await;
         }
-        let Some(place) = Place::of(endpoint, side.repository) else {
+        let Some(place) = ArtifactRegistryRepository::of(endpoint, side.repository) else {
             return;
         };
         match (Google::new(credential.clone(), network), &credential) {
             (Ok(google), Credential::Tokens(_)) => {
-                let google = google.impatient();
+                let google = google.short_retries();
                 let is_source = side.is_source();
                 repository::examine(self, &google, &identity, endpoint, &place, is_source).await;
             }
@@ -262,7 +262,7 @@ impl Examination {
                 false
             }
             Err(cause) => {
-                let error = Error::Doctor(Box::new(Finding::Upload(name.clone(), cause)));
+                let error = Error::Doctor(Box::new(Problem::Upload(name.clone(), cause)));
                 self.bad("upload", name, error);
                 false
             }
@@ -350,18 +350,18 @@ impl Examination {
     }
 
     fn good(&mut self, what: &'static str, of: &str, told: &str) {
-        self.push(what, of.to_owned(), Verdict::Good(told.to_owned()));
+        self.push(what, of.to_owned(), CheckResult::Ok(told.to_owned()));
     }
 
     fn note(&mut self, what: &'static str, of: &str, told: &str) {
-        self.push(what, of.to_owned(), Verdict::Note(told.to_owned()));
+        self.push(what, of.to_owned(), CheckResult::Note(told.to_owned()));
     }
 
     fn bad(&mut self, what: &'static str, of: String, error: Error) {
-        self.push(what, of, Verdict::Bad(error));
+        self.push(what, of, CheckResult::Failed(error));
     }
 
-    fn push(&mut self, what: &'static str, of: String, verdict: Verdict) {
+    fn push(&mut self, what: &'static str, of: String, verdict: CheckResult) {
         self.checks.push(Check { what, of, verdict });
         self.tell_state();
     }
@@ -372,8 +372,8 @@ impl Examination {
             .checks
             .into_iter()
             .filter_map(|check| match check.verdict {
-                Verdict::Bad(error) => Some(error),
-                Verdict::Good(_) | Verdict::Note(_) => None,
+                CheckResult::Failed(error) => Some(error),
+                CheckResult::Ok(_) | CheckResult::Note(_) => None,
             });
         bad.collect()
     }
@@ -398,8 +398,8 @@ impl Examination {
             result: check.verdict.word(),
             detail: check.verdict.detail(),
             hints: match &check.verdict {
-                Verdict::Bad(error) => error.hints(),
-                Verdict::Good(_) | Verdict::Note(_) => Vec::new(),
+                CheckResult::Failed(error) => error.hints(),
+                CheckResult::Ok(_) | CheckResult::Note(_) => Vec::new(),
             },
         });
         #[expect(clippy::expect_used, reason = "strings and lists always make JSON")]
@@ -412,29 +412,29 @@ impl Examination {
     }
 }
 
-impl Verdict {
-    fn found(finding: Finding) -> Self {
-        Self::Bad(Error::Doctor(Box::new(finding)))
+impl CheckResult {
+    fn found(finding: Problem) -> Self {
+        Self::Failed(Error::Doctor(Box::new(finding)))
     }
 
     fn word(&self) -> &'static str {
         match self {
-            Self::Good(_) => "ok",
+            Self::Ok(_) => "ok",
             Self::Note(_) => "note",
-            Self::Bad(_) => "failed",
+            Self::Failed(_) => "failed",
         }
     }
 
     /// It in a sentence; of a failure its innermost cause, which is what the other side said.
     fn detail(&self) -> String {
         match self {
-            Self::Good(told) | Self::Note(told) => told.clone(),
-            Self::Bad(error) => causes(error).pop().unwrap_or_else(|| error.to_string()),
+            Self::Ok(told) | Self::Note(told) => told.clone(),
+            Self::Failed(error) => causes(error).pop().unwrap_or_else(|| error.to_string()),
         }
     }
 }
 
-impl fmt::Display for Examination {
+impl fmt::Display for DoctorReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(["CHECK", "OF", "RESULT", "DETAIL"]);
         for check in &self.checks {
@@ -442,7 +442,7 @@ impl fmt::Display for Examination {
                 check.what.to_owned(),
                 check.of.clone(),
                 check.verdict.word().to_owned(),
-                crate::diagnostics::sanitize::harmless(&check.verdict.detail()),
+                crate::diagnostics::sanitize::sanitize(&check.verdict.detail()),
             ]);
         }
         write!(formatter, "{table}")
@@ -455,7 +455,7 @@ async fn owner(credential: &Credential) -> Identity {
     let Credential::Tokens(tokens) = credential else {
         return identity;
     };
-    if !matches!(identity, Identity::TokenHolder | Identity::Person) {
+    if !matches!(identity, Identity::AccessToken | Identity::User) {
         return identity;
     }
     let asked = async {
@@ -469,7 +469,7 @@ async fn owner(credential: &Credential) -> Identity {
 /// Whose a token is, where the credential itself does not say it and Google does.
 fn known_as(identity: Identity, owner: Option<String>) -> Identity {
     match (identity, owner) {
-        (Identity::TokenHolder | Identity::Person, Some(email)) => Identity::Account(email),
+        (Identity::AccessToken | Identity::User, Some(email)) => Identity::Account(email),
         (identity, _) => identity,
     }
 }
@@ -494,16 +494,16 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub async fn preflight(
     credentials: &Credentials,
     endpoint: &Endpoint,
-    place: &Place,
+    place: &ArtifactRegistryRepository,
     network: &Network,
-) -> Result<(), Finding> {
+) -> Result<(), Problem> {
     let Ok(credential @ Credential::Tokens(_)) = credentials.for_destination(endpoint).await else {
         return Ok(());
     };
     let Ok(google) = Google::new(credential.clone(), network) else {
         return Ok(());
     };
-    match may(&google.impatient(), place).await {
+    match may(&google.short_retries(), place).await {
         Some(may) if may.read && !may.write => {
             let identity = owner(&credential).await;
             Err(repository::role(place, &identity, &may, true))
@@ -514,12 +514,15 @@ pub async fn preflight(
 
 /// Whether whoever is signed in to `google` may write to a repository, by its permissions alone:
 /// nothing is sent to the registry. None where that cannot be told.
-pub async fn may_write(google: &Google, place: &Place) -> Option<bool> {
+pub async fn may_write(google: &Google, place: &ArtifactRegistryRepository) -> Option<bool> {
     may(google, place).await.map(|may| may.write)
 }
 
 /// The permissions, where they are told within a few seconds.
-async fn may(google: &Google, place: &Place) -> Option<repository::May> {
+async fn may(
+    google: &Google,
+    place: &ArtifactRegistryRepository,
+) -> Option<repository::Permissions> {
     let asked = repository::may(google, place);
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(may)) => Some(may),

@@ -3,29 +3,34 @@
 
 use serde::Deserialize;
 
-use super::{Examination, Finding, Verdict};
+use super::{CheckResult, DoctorReport, Problem};
 use crate::auth::Identity;
 use crate::diagnostics::render::causes;
 use crate::google::{Api, Google, GoogleError};
-use crate::oci::reference::{Endpoint, HostKind, Place};
+use crate::oci::reference::{ArtifactRegistryRepository, Endpoint, HostKind};
 
 const UPLOAD: &str = "artifactregistry.repositories.uploadArtifacts";
 const DOWNLOAD: &str = "artifactregistry.repositories.downloadArtifacts";
 const CREATE_ON_PUSH: &str = "artifactregistry.repositories.createOnPush";
 
 /// What an identity may do with a repository.
-pub(super) struct May {
+pub(super) struct Permissions {
     pub(super) read: bool,
     pub(super) write: bool,
 }
 
 /// Asks which permissions there are: one request, which needs none itself.
-pub(super) async fn may(google: &Google, place: &Place) -> Result<May, GoogleError> {
+pub(super) async fn may(
+    google: &Google,
+    place: &ArtifactRegistryRepository,
+) -> Result<Permissions, GoogleError> {
     let path = format!("v1/{}:testIamPermissions", place.resource());
     let url = Api::ArtifactRegistry.url(&path);
-    let held = google.held(url, &[UPLOAD, DOWNLOAD]).await?;
+    let held = google
+        .test_iam_permissions(url, &[UPLOAD, DOWNLOAD])
+        .await?;
     let has = |name: &str| held.contains(name);
-    Ok(May {
+    Ok(Permissions {
         read: has(DOWNLOAD),
         write: has(UPLOAD),
     })
@@ -50,11 +55,11 @@ struct DockerConfig {
 
 /// Whether the API is on, the repository there, and what may be done with it.
 pub(super) async fn examine(
-    into: &mut Examination,
+    into: &mut DoctorReport,
     google: &Google,
     identity: &Identity,
     endpoint: &Endpoint,
-    place: &Place,
+    place: &ArtifactRegistryRepository,
     is_source: bool,
 ) {
     let of = format!("{}/{}", endpoint, place.repository);
@@ -65,7 +70,7 @@ pub(super) async fn examine(
         Ok(repository) => {
             into.good("API", &place.project, "Artifact Registry is enabled");
             let verdict = of_kind(place, &repository, is_source);
-            let is_bad = matches!(verdict, Verdict::Bad(_));
+            let is_bad = matches!(verdict, CheckResult::Failed(_));
             into.push("repository", of, verdict);
             if is_bad {
                 return;
@@ -96,7 +101,7 @@ pub(super) async fn examine(
 }
 
 /// The API is off in the project that Google says it asked, which may be the quota project.
-fn api_off(into: &mut Examination, error: &GoogleError, place: &Place) {
+fn api_off(into: &mut DoctorReport, error: &GoogleError, place: &ArtifactRegistryRepository) {
     let is_project = |name: &&str| {
         let inside = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b':');
         !name.is_empty() && name.bytes().all(inside)
@@ -104,11 +109,15 @@ fn api_off(into: &mut Examination, error: &GoogleError, place: &Place) {
     let consumer = error.metadata("consumer");
     let consumer = consumer.and_then(|name| name.strip_prefix("projects/"));
     let project = consumer.filter(is_project).unwrap_or(&place.project);
-    let off = Verdict::found(Finding::ApiOff(project.to_owned()));
+    let off = CheckResult::found(Problem::ApiOff(project.to_owned()));
     into.push("API", project.to_owned(), off);
 }
 
-fn of_kind(place: &Place, repository: &Repository, is_source: bool) -> Verdict {
+fn of_kind(
+    place: &ArtifactRegistryRepository,
+    repository: &Repository,
+    is_source: bool,
+) -> CheckResult {
     let what = match (repository.format.as_str(), repository.mode.as_str()) {
         ("DOCKER", "REMOTE_REPOSITORY") if !is_source => "it is a cache of another registry",
         ("DOCKER", "VIRTUAL_REPOSITORY") if !is_source => "it only shows others together",
@@ -118,13 +127,15 @@ fn of_kind(place: &Place, repository: &Repository, is_source: bool) -> Verdict {
                 .as_ref()
                 .is_some_and(|config| config.immutable_tags);
             return match is_fixed {
-                true => Verdict::Note("it is there; a tag that exists cannot be moved".to_owned()),
-                false => Verdict::Good("it is there".to_owned()),
+                true => {
+                    CheckResult::Note("it is there; a tag that exists cannot be moved".to_owned())
+                }
+                false => CheckResult::Ok("it is there".to_owned()),
             };
         }
         _ => "its format is not Docker",
     };
-    Verdict::found(Finding::OtherKind {
+    CheckResult::found(Problem::OtherKind {
         place: place.clone(),
         what: what.to_owned(),
     })
@@ -135,20 +146,20 @@ async fn missing(
     google: &Google,
     identity: &Identity,
     endpoint: &Endpoint,
-    place: &Place,
-) -> Verdict {
+    place: &ArtifactRegistryRepository,
+) -> CheckResult {
     let is_gcr = matches!(endpoint.kind(), HostKind::Gcr { .. });
     if is_gcr {
         let path = format!("v1/projects/{}:testIamPermissions", place.project);
         let url = Api::ResourceManager.url(&path);
-        let may = google.held(url, &[CREATE_ON_PUSH]).await;
+        let may = google.test_iam_permissions(url, &[CREATE_ON_PUSH]).await;
         match may {
             Ok(held) if !held.is_empty() => {
-                return Verdict::Good("it is not there yet; the first push makes it".to_owned());
+                return CheckResult::Ok("it is not there yet; the first push makes it".to_owned());
             }
             Ok(_) => {}
             Err(error) => {
-                return Verdict::Note(format!(
+                return CheckResult::Note(format!(
                     "it is not there; whether a push may make it cannot be told: {}",
                     told(&error)
                 ));
@@ -158,7 +169,7 @@ async fn missing(
     let mut elsewhere = None;
     if !is_gcr {
         for location in ["us", "europe", "asia"] {
-            let other = Place {
+            let other = ArtifactRegistryRepository {
                 location: location.to_owned(),
                 ..place.clone()
             };
@@ -169,7 +180,7 @@ async fn missing(
             }
         }
     }
-    Verdict::found(Finding::NoRepository {
+    CheckResult::found(Problem::NoRepository {
         place: place.clone(),
         elsewhere,
         is_made_by_push: is_gcr,
@@ -178,11 +189,11 @@ async fn missing(
 }
 
 async fn permissions(
-    into: &mut Examination,
+    into: &mut DoctorReport,
     google: &Google,
     identity: &Identity,
     endpoint: &Endpoint,
-    place: &Place,
+    place: &ArtifactRegistryRepository,
     is_source: bool,
 ) {
     let of = format!("{}/{}", endpoint, place.repository);
@@ -205,8 +216,8 @@ async fn permissions(
             return;
         }
     };
-    let lacks = |writes| Verdict::found(role(place, identity, &may, writes));
-    let good = |text: &str| Verdict::Good(text.to_owned());
+    let lacks = |writes| CheckResult::found(role(place, identity, &may, writes));
+    let good = |text: &str| CheckResult::Ok(text.to_owned());
     if !is_source {
         let verdict = match may.write {
             true => good("it may be pushed to"),
@@ -228,21 +239,26 @@ async fn permissions(
 fn is_too_narrow(google: &Google, error: &GoogleError) -> bool {
     let knows = matches!(
         google.credential().identity(),
-        Identity::LimitedAccount { .. } | Identity::TokenHolder
+        Identity::LimitedAccount { .. } | Identity::AccessToken
     );
     error.is_of_narrow_scopes() && knows
 }
 
-fn narrow(google: &Google, is_source: bool) -> Verdict {
-    Verdict::found(Finding::Scopes {
+fn narrow(google: &Google, is_source: bool) -> CheckResult {
+    CheckResult::found(Problem::Scopes {
         identity: google.credential().identity(),
         writes: !is_source,
     })
 }
 
 /// A role that is missing.
-pub(super) fn role(place: &Place, identity: &Identity, may: &May, writes: bool) -> Finding {
-    Finding::Role {
+pub(super) fn role(
+    place: &ArtifactRegistryRepository,
+    identity: &Identity,
+    may: &Permissions,
+    writes: bool,
+) -> Problem {
+    Problem::Role {
         place: place.clone(),
         identity: identity.clone(),
         writes,

@@ -14,7 +14,7 @@ use super::{ListedImage, Parts};
 use crate::google::{Api, Google, GoogleError};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
-use crate::oci::reference::{Endpoint, Place};
+use crate::oci::reference::{ArtifactRegistryRepository, Endpoint};
 use crate::registry::ListedManifest;
 
 /// The largest page that is given.
@@ -24,7 +24,7 @@ const PAGE: &str = "1000";
 pub(super) struct Repository<'a> {
     pub(super) google: &'a Google,
     pub(super) endpoint: &'a Endpoint,
-    pub(super) place: Place,
+    pub(super) place: ArtifactRegistryRepository,
 }
 
 /// The Docker repositories of a project in a location, by their ids.

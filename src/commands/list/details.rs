@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use futures_util::{StreamExt as _, stream};
 
 use super::{AT_ONCE, ListedImage, Parts};
-use crate::image::attested;
+use crate::image::attestation_subject;
 use crate::oci::config::{About, about};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Manifest, media_type};
@@ -149,7 +149,7 @@ async fn told(
             let children = index
                 .manifests
                 .iter()
-                .filter(|child| attested(child).is_none());
+                .filter(|child| attestation_subject(child).is_none());
             let children = children.filter_map(|child| {
                 let platform = child.platform.clone().filter(Platform::is_known)?;
                 Some((child.digest.clone(), platform))

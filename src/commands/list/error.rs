@@ -1,6 +1,6 @@
 //! A listing that could not be had.
 
-use crate::diagnostics::{ExitCode, Hint};
+use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::google::GoogleError;
 use crate::registry::RegistryError;
 
@@ -32,7 +32,7 @@ impl ListError {
     }
 }
 
-impl Hint for ListError {
+impl Diagnostic for ListError {
     fn hints(&self) -> Vec<String> {
         let name = "name the image in `name`, or in `tags` with its registry, to list its tags";
         match self {

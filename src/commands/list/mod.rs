@@ -22,7 +22,7 @@ use crate::google::{Google, GoogleError};
 use crate::http::Network;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
-use crate::oci::reference::{Endpoint, HostKind, Place, is_at_or_below};
+use crate::oci::reference::{ArtifactRegistryRepository, Endpoint, HostKind, is_at_or_below};
 use crate::registry::{ListedManifest, Registry};
 use artifact_registry::Repository;
 
@@ -94,7 +94,7 @@ pub async fn list(
         Some(google) => match by_api(google, asked, recursive, &mut parts).await {
             Ok(told) => told,
             // No path of the registry leads there.
-            Err(error) if Place::of(endpoint, asked.path()).is_none() => {
+            Err(error) if ArtifactRegistryRepository::of(endpoint, asked.path()).is_none() => {
                 let what = format!("{endpoint}/{}", asked.path());
                 return Err(ListError::Api(what, Box::new(error)));
             }
@@ -156,7 +156,7 @@ async fn by_api(
     parts: &mut Parts,
 ) -> Result<Option<Found>, GoogleError> {
     let (endpoint, path) = (asked.endpoint(), asked.path());
-    let Some(place) = Place::of(endpoint, path) else {
+    let Some(place) = ArtifactRegistryRepository::of(endpoint, path) else {
         return every_repository(google, endpoint, path, recursive, parts).await;
     };
     let root = place.path(endpoint);
@@ -215,7 +215,7 @@ async fn every_repository(
         let repository = Repository {
             google,
             endpoint,
-            place: Place {
+            place: ArtifactRegistryRepository {
                 project: project.clone(),
                 location: location.clone(),
                 repository: id,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::ci::table::{Table, bytes, timestamp};
 use crate::commands::list::{Found, Listed, ListedImage};
 use crate::commands::pull_secret::utc;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::oci::reference::Endpoint;
 
 /// One table for each place that was asked.
@@ -36,7 +36,7 @@ impl fmt::Display for ListTable<'_> {
 fn of_names(endpoint: &Endpoint, names: &[String]) -> Table {
     let mut table = Table::new(["NAME"]);
     for name in names {
-        table.row([format!("{endpoint}/{}", harmless(name))]);
+        table.row([format!("{endpoint}/{}", sanitize(name))]);
     }
     table
 }
@@ -55,11 +55,11 @@ fn of_images(endpoint: &Endpoint, images: &[ListedImage]) -> Table {
     for image in images {
         let manifest = &image.manifest;
         let time = |time: Option<SystemTime>| shown(time.map(timestamp));
-        let platforms = image.platforms.iter().map(|one| harmless(&one.to_string()));
+        let platforms = image.platforms.iter().map(|one| sanitize(&one.to_string()));
         table.row([
-            format!("{endpoint}/{}", harmless(&image.repository)),
+            format!("{endpoint}/{}", sanitize(&image.repository)),
             manifest.digest.short().to_owned(),
-            shown(Some(harmless(&manifest.tags.join(",")))),
+            shown(Some(sanitize(&manifest.tags.join(",")))),
             time(manifest.created),
             time(manifest.uploaded),
             shown(manifest.size.map(bytes)),

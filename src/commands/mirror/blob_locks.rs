@@ -10,9 +10,9 @@ use crate::oci::digest::Digest;
 
 /// Who is bringing which blob.
 #[derive(Default)]
-pub(super) struct Claims(SyncMutex<HashMap<Digest, Arc<Mutex<()>>>>);
+pub(super) struct BlobLocks(SyncMutex<HashMap<Digest, Arc<Mutex<()>>>>);
 
-impl Claims {
+impl BlobLocks {
     /// Waits until nobody else brings any of `blobs`, and keeps them until the guards are dropped.
     /// One that `is_there` by then needs no keeping.
     pub(super) async fn take(
@@ -27,8 +27,8 @@ impl Claims {
                 continue;
             }
             let claim = {
-                let mut claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                Arc::clone(claims.entry(digest.clone()).or_default())
+                let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                Arc::clone(locks.entry(digest.clone()).or_default())
             };
             let guard = claim.lock_owned().await;
             if !is_there(&digest) {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::MirrorError;
-use super::item::{Item, Need};
+use super::item::{PlannedImage, SyncState};
 use super::plan::{Planner, list_error};
-use super::referrers::{CompanionTags, Companions, Repository};
+use super::referrers::{ReferrerCheck, ReferrerTags, Repository};
 use crate::error::Error;
 use crate::image::Source;
 use crate::oci::digest::Digest;
@@ -15,7 +15,7 @@ use crate::push::{self, Settings};
 use crate::registry::{ListedManifest, Registry};
 
 /// What becomes of an image, told by one question or none.
-struct Glance {
+struct SourceSummary {
     /// What its tags lead to, if the source has all that it names.
     digest: Digest,
     /// Which of its manifests anything may refer to; none where one question does not tell.
@@ -25,15 +25,18 @@ struct Glance {
 impl Planner<'_> {
     /// The item with what it needs, and the errors of homes that could not be asked and count; or the
     /// error that kept us from finding out.
-    pub(super) async fn compared(&self, item: Item) -> (Item, Result<(Item, Vec<Error>), Error>) {
+    pub(super) async fn diff(
+        &self,
+        item: PlannedImage,
+    ) -> (PlannedImage, Result<(PlannedImage, Vec<Error>), Error>) {
         let compared = self.compare(&item).await;
         (item, compared)
     }
 
-    async fn compare(&self, item: &Item) -> Result<(Item, Vec<Error>), Error> {
+    async fn compare(&self, item: &PlannedImage) -> Result<(PlannedImage, Vec<Error>), Error> {
         let registry = self.registries.source(&item.source.endpoint).await?;
         let settings = item.settings(self.settings);
-        let Some(mut glance) = self.glance(&registry, item, &settings).await? else {
+        let Some(mut summary) = self.summarize(&registry, item, &settings).await? else {
             // Why not is told when it is brought.
             return Ok((item.clone(), Vec::new()));
         };
@@ -51,18 +54,18 @@ impl Planner<'_> {
             }
         }
         let mut there = found.iter().filter_map(|(_, there)| there.as_ref());
-        let is_anywhere_else = there.any(|(_, digest)| digest.as_ref() != Some(&glance.digest));
-        if is_anywhere_else && !push::takes_all(&settings) {
+        let is_anywhere_else = there.any(|(_, digest)| digest.as_ref() != Some(&summary.digest));
+        if is_anywhere_else && !push::is_unfiltered(&settings) {
             // What is not there, or for another platform, only the manifests tell.
             let source = Source::open_remote(Arc::clone(&registry), &item.source, &item.platforms);
             let digest = match &source.await {
-                Ok(source) => push::digest_of(source, &settings).await,
+                Ok(source) => push::resulting_digest(source, &settings).await,
                 Err(_) => None,
             };
             match digest {
-                Some(digest) if digest == glance.digest => {}
+                Some(digest) if digest == summary.digest => {}
                 Some(digest) => {
-                    glance = Glance {
+                    summary = SourceSummary {
                         digest,
                         manifests: None,
                     };
@@ -73,29 +76,29 @@ impl Planner<'_> {
         let mut homes = Vec::new();
         for (target, there) in found {
             let need = match there {
-                None => Need::Unknown,
-                Some((_, None)) => Need::Missing,
-                Some((_, Some(digest))) if digest != glance.digest => Need::Differs,
-                Some(_) if !item.referrers => Need::Nothing,
+                None => SyncState::Unknown,
+                Some((_, None)) => SyncState::Missing,
+                Some((_, Some(digest))) if digest != summary.digest => SyncState::Outdated,
+                Some(_) if !item.referrers => SyncState::UpToDate,
                 Some((home, Some(_))) => {
-                    let glance = (&registry, &glance);
+                    let summary = (&registry, &summary);
                     let path = &target.repository;
-                    match self.referrers_at(glance, item, &home, path).await {
+                    match self.referrers_at(summary, item, &home, path).await {
                         Ok(need) => need,
                         Err(error) => {
                             if !target.best_effort {
                                 unasked.push(error);
                             }
-                            Need::Unknown
+                            SyncState::Unknown
                         }
                     }
                 }
             };
             homes.push((target.clone(), need));
         }
-        let item = Item {
+        let item = PlannedImage {
             homes,
-            digest: Some(glance.digest),
+            digest: Some(summary.digest),
             ..item.clone()
         };
         Ok((item, unasked))
@@ -112,13 +115,13 @@ impl Planner<'_> {
     }
 
     /// Asks what an image becomes; none where one question does not tell.
-    async fn glance(
+    async fn summarize(
         &self,
         registry: &Arc<Registry>,
-        item: &Item,
+        item: &PlannedImage,
         settings: &Settings,
-    ) -> Result<Option<Glance>, Error> {
-        let (source, takes_all) = (&item.source, push::takes_all(settings));
+    ) -> Result<Option<SourceSummary>, Error> {
+        let (source, takes_all) = (&item.source, push::is_unfiltered(settings));
         let repository = &source.repository;
         let tag = source.tag.as_deref().unwrap_or("latest");
         let no_image = || Error::Mirror(MirrorError::NoImage(item.name.clone()));
@@ -133,7 +136,7 @@ impl Planner<'_> {
             && [media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST]
                 .contains(&media_type.as_str())
         {
-            return Ok(Some(Glance {
+            return Ok(Some(SourceSummary {
                 digest: digest.clone(),
                 manifests: Some(vec![digest.clone()]),
             }));
@@ -148,7 +151,7 @@ impl Planner<'_> {
                 Some(digest) => Some(digest),
                 None => self.digest(registry, repository, tag).await?,
             };
-            return Ok(Some(Glance {
+            return Ok(Some(SourceSummary {
                 digest: digest.ok_or_else(no_image)?,
                 manifests: Some(Vec::new()),
             }));
@@ -158,16 +161,16 @@ impl Planner<'_> {
             return Ok(None);
         };
         Ok(match manifest.ok_or_else(no_image)? {
-            AnyManifest::Manifest(manifest) => Some(Glance {
+            AnyManifest::Manifest(manifest) => Some(SourceSummary {
                 manifests: Some(vec![manifest.digest.clone()]),
                 digest: manifest.digest,
             }),
-            AnyManifest::Index(index) => match push::supposed(&index, settings) {
-                Some((digest, manifests)) => Some(Glance {
+            AnyManifest::Index(index) => match push::predict_index(&index, settings) {
+                Some((digest, manifests)) => Some(SourceSummary {
                     digest,
                     manifests: Some(manifests),
                 }),
-                None => takes_all.then_some(Glance {
+                None => takes_all.then_some(SourceSummary {
                     digest: index.digest,
                     manifests: None,
                 }),
@@ -184,18 +187,18 @@ impl Planner<'_> {
     /// What is lacking at a home that has the image itself.
     async fn referrers_at(
         &self,
-        (registry, glance): (&Arc<Registry>, &Glance),
-        item: &Item,
+        (registry, summary): (&Arc<Registry>, &SourceSummary),
+        item: &PlannedImage,
         home: &Arc<Registry>,
         path: &str,
-    ) -> Result<Need, Error> {
-        let Some(manifests) = &glance.manifests else {
-            return Ok(Need::Unknown);
+    ) -> Result<SyncState, Error> {
+        let Some(manifests) = &summary.manifests else {
+            return Ok(SyncState::Unknown);
         };
         let repository = &item.source.repository;
-        let companions = self.companions_of(registry, repository, &glance.digest, manifests);
+        let companions = self.companions_of(registry, repository, &summary.digest, manifests);
         let Some(companions) = companions.await? else {
-            return Ok(Need::Unknown);
+            return Ok(SyncState::Unknown);
         };
         let home = Repository {
             // Elsewhere a list costs more than the few questions that it answers.
@@ -209,8 +212,8 @@ impl Planner<'_> {
         let has_all = home.has(&companions).await;
         let failed = |cause| list_error(home.registry.endpoint(), path, cause);
         Ok(match has_all.map_err(failed)? {
-            true => Need::Nothing,
-            false => Need::Referrers,
+            true => SyncState::UpToDate,
+            false => SyncState::ReferrersMissing,
         })
     }
 
@@ -221,7 +224,7 @@ impl Planner<'_> {
         path: &str,
         image: &Digest,
         manifests: &[Digest],
-    ) -> Result<Option<Arc<Companions>>, Error> {
+    ) -> Result<Option<Arc<ReferrerCheck>>, Error> {
         let key = (registry.endpoint().clone(), path.to_owned(), image.clone());
         let cell = self.companions.of(key);
         let found = cell.get_or_try_init(|| async {
@@ -243,12 +246,12 @@ impl Planner<'_> {
         &self,
         registry: &Arc<Registry>,
         repository: &str,
-    ) -> Option<Arc<CompanionTags>> {
+    ) -> Option<Arc<ReferrerTags>> {
         let key = (registry.endpoint().clone(), repository.to_owned());
         let cell = self.companion_tags.of(key);
         let tags = cell.get_or_init(|| async {
             let listing = self.listing(registry, repository).await;
-            let tags = CompanionTags::of(&*listing.ok()??);
+            let tags = ReferrerTags::of(&*listing.ok()??);
             tags.map(Arc::new)
         });
         tags.await.clone()

@@ -3,15 +3,15 @@
 
 use std::cmp::Reverse;
 
-use super::shares::{Shares, Weight};
+use super::shares::{RepositorySize, ShardPlan};
 
 /// The largest share is never more than so many hundredths of the smallest, where any dealing does.
 const EVEN: u128 = 125;
 
 /// What each runner has been dealt so far.
-pub(super) struct Hands<'a> {
+pub(super) struct Assignment<'a> {
     shared: &'a [u64],
-    weights: Vec<&'a Weight>,
+    weights: Vec<&'a RepositorySize>,
     /// The bytes of each runner.
     loads: Vec<u64>,
     /// For each runner how many of its repositories have each shared blob.
@@ -22,8 +22,8 @@ pub(super) struct Hands<'a> {
     fair: u64,
 }
 
-impl<'a> Hands<'a> {
-    pub(super) fn empty(shares: &'a Shares, total: usize) -> Self {
+impl<'a> Assignment<'a> {
+    pub(super) fn empty(shares: &'a ShardPlan, total: usize) -> Self {
         let weights: Vec<_> = shares.repositories.values().collect();
         let own = weights.iter().map(|weight| weight.bytes);
         let all: u64 = own.chain(shares.shared.iter().copied()).sum();

@@ -1,7 +1,7 @@
 //! What keeps a mirror from being planned.
 
-use super::Item;
-use crate::diagnostics::{ExitCode, Hint};
+use super::PlannedImage;
+use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::error::Error;
 use crate::image::SourceError;
 use crate::oci::reference::ReferenceError;
@@ -91,7 +91,7 @@ pub enum MirrorError {
 
 impl MirrorError {
     /// What kept an image from being brought anywhere.
-    pub(super) fn of_image(item: &Item, cause: Error) -> Self {
+    pub(super) fn of_image(item: &PlannedImage, cause: Error) -> Self {
         match cause {
             Error::Source(SourceError::NoImage { .. }) => Self::NoImage(item.source.to_string()),
             Error::Mirror(error) => error,
@@ -118,7 +118,7 @@ impl MirrorError {
     }
 }
 
-impl Hint for MirrorError {
+impl Diagnostic for MirrorError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::List { cause, .. } => cause.hints(),

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 
 pub use error::MirrorError;
-pub use item::{Item, Need, Plan};
+pub use item::{MirrorPlan, PlannedImage, SyncState};
 pub use plan::plan;
 pub use weigh::weigh;
 
@@ -37,24 +37,24 @@ use crate::image::{Content, Source};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference};
-use crate::push::job::Bearer;
+use crate::push::job::PushJob;
 use crate::push::result::Arrival;
 use crate::push::result::Fate;
 use crate::push::result::Missed;
 use crate::push::verify::Verify;
-use crate::push::{Holdings, Settings};
-use crate::registry::pool::Registries;
-use blob_locks::Claims;
-use name_template::Rename;
+use crate::push::{BlobLocations, Settings};
+use crate::registry::pool::RegistryPool;
+use blob_locks::BlobLocks;
+use name_template::NameTemplate;
 use shard::Shard;
-use shares::Shares;
-use tag_filter::Selection;
+use shares::ShardPlan;
+use tag_filter::TagFilter;
 
 /// What is to be mirrored.
 #[derive(Clone, Debug)]
 pub struct MirrorRequest {
     /// What the images are put below, each image below each.
-    pub homes: Vec<Home>,
+    pub homes: Vec<MirrorDestination>,
     /// The images.
     pub entries: Vec<Entry>,
     /// This runner's share; none where it does everything.
@@ -69,7 +69,7 @@ pub enum PlanFile {
     /// It is to be made.
     Write(PathBuf),
     /// It is there: its name, and what it says.
-    Read(String, Shares),
+    Read(String, ShardPlan),
 }
 
 impl MirrorRequest {
@@ -86,8 +86,10 @@ impl MirrorRequest {
     /// The registries that are read from, each once.
     pub fn sources(&self) -> Vec<Endpoint> {
         distinct(self.entries.iter().map(|entry| match &entry.origin {
-            Origin::Repository(reference) | Origin::Image(reference) => &reference.endpoint,
-            Origin::Below(endpoint, _) => endpoint,
+            MirrorSource::Repository(reference) | MirrorSource::Image(reference) => {
+                &reference.endpoint
+            }
+            MirrorSource::Prefix(endpoint, _) => endpoint,
         }))
     }
 }
@@ -104,14 +106,14 @@ fn distinct<'a>(endpoints: impl Iterator<Item = &'a Endpoint>) -> Vec<Endpoint> 
 
 /// A registry and a path that images are put below.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Home {
+pub struct MirrorDestination {
     /// The registry.
     pub endpoint: Endpoint,
     /// The path.
     pub path: String,
 }
 
-impl fmt::Display for Home {
+impl fmt::Display for MirrorDestination {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.endpoint, self.path)
     }
@@ -121,11 +123,11 @@ impl fmt::Display for Home {
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// Where they are.
-    pub origin: Origin,
+    pub origin: MirrorSource,
     /// What they are called below each home.
-    pub to: Rename,
+    pub to: NameTemplate,
     /// Which tags.
-    pub tags: Selection,
+    pub tags: TagFilter,
     /// Which platforms.
     pub platforms: Platforms,
     /// Whether signatures, SBOMs and attestations come along.
@@ -136,41 +138,41 @@ pub struct Entry {
 
 /// Where images are read from.
 #[derive(Clone, Debug)]
-pub enum Origin {
+pub enum MirrorSource {
     /// One image, by its tag, perhaps pinned to a digest.
     Image(Reference),
     /// The chosen tags of one repository.
     Repository(Reference),
     /// The chosen tags of every repository below a path.
-    Below(Endpoint, String),
+    Prefix(Endpoint, String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for MirrorSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Image(reference) | Self::Repository(reference) => reference.fmt(formatter),
-            Self::Below(endpoint, path) if path.is_empty() => write!(formatter, "{endpoint}/**"),
-            Self::Below(endpoint, path) => write!(formatter, "{endpoint}/{path}/**"),
+            Self::Prefix(endpoint, path) if path.is_empty() => write!(formatter, "{endpoint}/**"),
+            Self::Prefix(endpoint, path) => write!(formatter, "{endpoint}/{path}/**"),
         }
     }
 }
 
 /// Images that are brought at once. What costs memory are the blobs in flight, which
-/// [`crate::push::Turns`] bounds for all of them together; an image by itself holds its manifests.
+/// [`crate::push::UploadSlots`] bounds for all of them together; an image by itself holds its manifests.
 const IMAGES_AT_ONCE: usize = 16;
 
 /// What came of one image.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct ImageOutcome {
     /// What was planned.
-    pub item: Item,
+    pub item: PlannedImage,
     /// The destinations that were reached.
     pub arrivals: Vec<Arrival>,
     /// The destinations that were not.
     pub missed: Vec<Missed>,
 }
 
-impl Outcome {
+impl ImageOutcome {
     /// Where a cluster can pull it from now.
     pub fn pulled(&self) -> impl Iterator<Item = PulledImage> {
         let arrived = self.arrivals.iter();
@@ -185,25 +187,25 @@ impl Outcome {
 
 /// Brings every image of the plan that is needed; one outcome an image, and the errors of those that
 /// count. Those that could not be planned come first, and their errors are told already.
-pub async fn bring(
-    plan: Plan,
-    registries: &Registries<'_>,
+pub async fn copy_all(
+    plan: MirrorPlan,
+    registries: &RegistryPool<'_>,
     settings: &Settings,
     verify: Verify,
-) -> (Vec<Outcome>, Vec<Error>) {
+) -> (Vec<ImageOutcome>, Vec<Error>) {
     settings
-        .journal
-        .expect_all(plan.items.iter().flat_map(Item::lacking));
-    let bringing = Bringing {
+        .tag_log
+        .expect_all(plan.items.iter().flat_map(PlannedImage::pending));
+    let run = MirrorRun {
         registries,
         settings,
         verify,
-        holdings: Arc::default(),
-        claims: Claims::default(),
+        locations: Arc::default(),
+        locks: BlobLocks::default(),
     };
-    let bringing = &bringing;
+    let run = &run;
     let mut results: Vec<_> = stream::iter(plan.items.into_iter().enumerate())
-        .map(|(number, item)| async move { (number, bringing.bring(item).await) })
+        .map(|(number, item)| async move { (number, run.copy(item).await) })
         .buffer_unordered(IMAGES_AT_ONCE)
         .collect()
         .await;
@@ -217,29 +219,29 @@ pub async fn bring(
 }
 
 /// What all images of a run are brought with.
-struct Bringing<'a> {
-    registries: &'a Registries<'a>,
+struct MirrorRun<'a> {
+    registries: &'a RegistryPool<'a>,
     settings: &'a Settings,
     verify: Verify,
-    holdings: Arc<Holdings>,
-    claims: Claims,
+    locations: Arc<BlobLocations>,
+    locks: BlobLocks,
 }
 
-impl Bringing<'_> {
-    async fn bring(&self, item: Item) -> (Outcome, Vec<Error>) {
-        let mut outcome = Outcome {
+impl MirrorRun<'_> {
+    async fn copy(&self, item: PlannedImage) -> (ImageOutcome, Vec<Error>) {
+        let mut outcome = ImageOutcome {
             arrivals: Vec::new(),
             missed: Vec::new(),
             item,
         };
-        if outcome.item.need() == Need::Nothing {
+        if outcome.item.need() == SyncState::UpToDate {
             return (outcome, Vec::new());
         }
         let mut errors = Vec::new();
-        match self.fates(&outcome.item).await {
-            Ok(fates) => {
-                for fate in fates {
-                    match fate {
+        match self.results(&outcome.item).await {
+            Ok(results) => {
+                for result in results {
+                    match result {
                         Fate::Arrived(arrival) => outcome.arrivals.push(arrival),
                         Fate::Missed(missed, error) => {
                             if !missed.best_effort {
@@ -252,7 +254,7 @@ impl Bringing<'_> {
             }
             Err(error) => {
                 let error = Error::Mirror(MirrorError::of_image(&outcome.item, error));
-                outcome = outcome.item.into_missed(&error);
+                outcome = outcome.item.into_failed(&error);
                 if !outcome.item.best_effort() {
                     errors.push(error);
                 }
@@ -262,30 +264,30 @@ impl Bringing<'_> {
     }
 
     /// What became of each target, or what kept the image from being read.
-    async fn fates(&self, item: &Item) -> Result<Vec<Fate>, Error> {
+    async fn results(&self, item: &PlannedImage) -> Result<Vec<Fate>, Error> {
         let registry = self.registries.source(&item.source.endpoint).await?;
         let source = Source::open_remote(registry, &item.source, &item.platforms)
             .await
             .map_err(Error::Source)?;
         let settings = item.settings(self.settings);
-        let bearer = Bearer {
+        let job = PushJob {
             source: &source,
             registries: self.registries,
             settings: &settings,
-            holdings: &self.holdings,
+            locations: &self.locations,
             verify: self.verify,
         };
-        let targets: Vec<_> = item.lacking().cloned().collect();
+        let targets: Vec<_> = item.pending().cloned().collect();
         let is_there = |digest: &Digest| {
             let mut targets = targets.iter();
-            targets.all(|target| self.holdings.are_known_at(&target.endpoint, digest))
+            targets.all(|target| self.locations.are_known_at(&target.endpoint, digest))
         };
-        let claims = self.claims.take(blobs(&source), is_there).await;
-        let arrived = bearer.bring(&targets).await;
-        drop(claims);
+        let locks = self.locks.take(blobs(&source), is_there).await;
+        let arrived = job.run(&targets).await;
+        drop(locks);
         match arrived.failure {
             Some(error) => Err(Error::Push(error)),
-            None => Ok(arrived.fates),
+            None => Ok(arrived.results),
         }
     }
 }

@@ -2,14 +2,14 @@
 
 /// A template for a path and a tag: `{name}`, `{path}` and `{tag}` stand for the source's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rename {
+pub struct NameTemplate {
     path: String,
     tag: String,
 }
 
 /// A template that cannot be filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RenameError {
+pub enum NameTemplateError {
     /// A `{…}` that is none of the three, or a brace without its other.
     #[error("`{0}` is none of `{{name}}`, `{{path}}` and `{{tag}}`")]
     Unknown(String),
@@ -18,7 +18,7 @@ pub enum RenameError {
     TagInPath,
 }
 
-impl Default for Rename {
+impl Default for NameTemplate {
     /// The last component of the source's path, under the same tag.
     fn default() -> Self {
         Self {
@@ -28,16 +28,16 @@ impl Default for Rename {
     }
 }
 
-impl Rename {
+impl NameTemplate {
     /// Reads `PATH` or `PATH:TAG`.
     ///
     /// # Errors
     ///
     /// When it holds a placeholder that there is not, or that has no place there.
-    pub fn parse(text: &str) -> Result<Self, RenameError> {
+    pub fn parse(text: &str) -> Result<Self, NameTemplateError> {
         let (path, tag) = text.split_once(':').unwrap_or((text, "{tag}"));
         if path.contains("{tag}") {
-            return Err(RenameError::TagInPath);
+            return Err(NameTemplateError::TagInPath);
         }
         for part in [path, tag] {
             let without = ["{name}", "{path}", "{tag}"]
@@ -46,7 +46,7 @@ impl Rename {
             if let Some(start) = without.find(['{', '}']) {
                 let rest = &without[start..];
                 let end = rest.find('}').map_or(rest.len(), |end| end + 1);
-                return Err(RenameError::Unknown(rest[..end].to_owned()));
+                return Err(NameTemplateError::Unknown(rest[..end].to_owned()));
             }
         }
         Ok(Self {
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn the_parts_of_the_source_s_name_stand_where_the_template_says() {
         let apply = |template: &str| {
-            Rename::parse(template)
+            NameTemplate::parse(template)
                 .unwrap()
                 .apply("acme/team/api", "1.2")
         };
@@ -100,22 +100,28 @@ mod tests {
         assert_eq!(apply("{name}"), made("api", "1.2"));
         assert_eq!(apply("mirror/{path}"), made("mirror/acme/team/api", "1.2"));
         assert_eq!(apply("base:{name}-{tag}"), made("base", "api-1.2"));
-        assert_eq!(Rename::default(), Rename::parse("{name}").unwrap());
+        assert_eq!(
+            NameTemplate::default(),
+            NameTemplate::parse("{name}").unwrap()
+        );
     }
 
     #[test]
     fn what_cannot_be_filled_in_is_told() {
-        let fault = |template: &str| Rename::parse(template).unwrap_err();
-        assert_eq!(fault("{nam}"), RenameError::Unknown("{nam}".to_owned()));
-        assert_eq!(fault("a}b"), RenameError::Unknown("}".to_owned()));
-        assert_eq!(fault("{name}/{tag}"), RenameError::TagInPath);
+        let fault = |template: &str| NameTemplate::parse(template).unwrap_err();
+        assert_eq!(
+            fault("{nam}"),
+            NameTemplateError::Unknown("{nam}".to_owned())
+        );
+        assert_eq!(fault("a}b"), NameTemplateError::Unknown("}".to_owned()));
+        assert_eq!(fault("{name}/{tag}"), NameTemplateError::TagInPath);
     }
 
     proptest! {
         #[test]
         fn any_template_that_is_read_leaves_no_placeholder(template in "[a-z{}:/]{0,20}") {
-            if let Ok(rename) = Rename::parse(&template) {
-                let (path, tag) = rename.apply("a/b", "c");
+            if let Ok(template) = NameTemplate::parse(&template) {
+                let (path, tag) = template.apply("a/b", "c");
                 prop_assert!(![path, tag].iter().any(|part| part.contains(BRACES)));
             }
         }

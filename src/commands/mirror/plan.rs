@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::item::{Item, Need, Plan};
-use super::referrers::{CompanionTags, Companions};
-use super::shard::Division;
+use super::item::{MirrorPlan, PlannedImage, SyncState};
+use super::referrers::{ReferrerCheck, ReferrerTags};
+use super::shard::ShardFilter;
 use super::tag_filter::{ListedTag, NoDates};
-use super::{Entry, MirrorError, MirrorRequest, Origin, PlanFile, repositories};
+use super::{Entry, MirrorError, MirrorRequest, MirrorSource, PlanFile, repositories};
 use crate::error::Error;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Endpoint, Reference, check_tag};
 use crate::push::Settings;
 use crate::push::destinations::Target;
-use crate::registry::once_map::OnceEach;
-use crate::registry::pool::Registries;
+use crate::registry::once_map::OnceMap;
+use crate::registry::pool::RegistryPool;
 use crate::registry::{Listing, Registry, RegistryError};
 
 /// Questions that are under way at once.
@@ -30,9 +30,9 @@ pub(super) const QUESTIONS_AT_ONCE: usize = 16;
 /// When two images would arrive under one name.
 pub async fn plan(
     request: &MirrorRequest,
-    registries: &Registries<'_>,
+    registries: &RegistryPool<'_>,
     settings: &Settings,
-) -> Result<(Plan, Vec<Error>), Error> {
+) -> Result<(MirrorPlan, Vec<Error>), Error> {
     let shares = match &request.plan_file {
         Some(PlanFile::Read(_, shares)) => Some(shares),
         Some(PlanFile::Write(_)) | None => None,
@@ -41,10 +41,10 @@ pub async fn plan(
         request,
         registries,
         settings,
-        division: Division::of(request.shard, shares),
-        listings: OnceEach::default(),
-        companion_tags: OnceEach::default(),
-        companions: OnceEach::default(),
+        division: ShardFilter::of(request.shard, shares),
+        listings: OnceMap::default(),
+        companion_tags: OnceMap::default(),
+        companions: OnceMap::default(),
     };
     let mut errors = Vec::new();
     let mut items = Vec::new();
@@ -64,11 +64,11 @@ pub async fn plan(
     planner.check_plan_file().map_err(Error::Mirror)?;
     let items = each_once(items).map_err(Error::Mirror)?;
     let compared: Vec<_> = stream::iter(items)
-        .map(|item| planner.compared(item))
+        .map(|item| planner.diff(item))
         .buffered(QUESTIONS_AT_ONCE)
         .collect()
         .await;
-    let mut plan = Plan::default();
+    let mut plan = MirrorPlan::default();
     for (item, outcome) in compared {
         match outcome {
             Ok((item, unasked)) => {
@@ -80,7 +80,7 @@ pub async fn plan(
             }
             Err(error) => {
                 let best_effort = item.best_effort();
-                plan.unplanned.push(item.into_missed(&error));
+                plan.unplanned.push(item.into_failed(&error));
                 if best_effort {
                     tracing::warn!("an image is left out, which fails nothing: {error}");
                 } else {
@@ -89,21 +89,21 @@ pub async fn plan(
             }
         }
     }
-    plan.items.sort_by_key(Item::need);
+    plan.items.sort_by_key(PlannedImage::need);
     Ok((plan, errors))
 }
 
 pub(super) struct Planner<'a> {
     request: &'a MirrorRequest,
-    pub(super) registries: &'a Registries<'a>,
+    pub(super) registries: &'a RegistryPool<'a>,
     pub(super) settings: &'a Settings,
-    division: Division,
+    division: ShardFilter,
     /// What a repository lists.
-    listings: OnceEach<(Endpoint, String), Option<Arc<Listing>>>,
+    listings: OnceMap<(Endpoint, String), Option<Arc<Listing>>>,
     /// The tags of a repository that companions are found by.
-    pub(super) companion_tags: OnceEach<(Endpoint, String), Option<Arc<CompanionTags>>>,
+    pub(super) companion_tags: OnceMap<(Endpoint, String), Option<Arc<ReferrerTags>>>,
     /// What goes along with an image of a repository.
-    pub(super) companions: OnceEach<(Endpoint, String, Digest), Option<Arc<Companions>>>,
+    pub(super) companions: OnceMap<(Endpoint, String, Digest), Option<Arc<ReferrerCheck>>>,
 }
 
 impl Planner<'_> {
@@ -129,23 +129,23 @@ impl Planner<'_> {
 
     /// The images of one entry that are this runner's, by repository; the error of one does not stop the
     /// others.
-    async fn items(&self, entry: &Entry) -> Vec<Result<Vec<Item>, Error>> {
+    async fn items(&self, entry: &Entry) -> Vec<Result<Vec<PlannedImage>, Error>> {
         let mine = |endpoint: &Endpoint, repository: &str| {
             let name = repositories::name(endpoint, repository);
             self.division.has(&name)
         };
         match &entry.origin {
-            Origin::Image(reference) | Origin::Repository(reference)
+            MirrorSource::Image(reference) | MirrorSource::Repository(reference)
                 if !mine(&reference.endpoint, &reference.repository) =>
             {
                 Vec::new()
             }
-            Origin::Image(reference) => {
+            MirrorSource::Image(reference) => {
                 let tag = reference.tag.as_deref().unwrap_or("latest");
                 vec![self.item(entry, reference, tag).map(|item| vec![item])]
             }
-            Origin::Repository(reference) => vec![self.chosen(entry, reference).await],
-            Origin::Below(endpoint, path) => {
+            MirrorSource::Repository(reference) => vec![self.chosen(entry, reference).await],
+            MirrorSource::Prefix(endpoint, path) => {
                 let found = match self.below(endpoint, path).await {
                     Ok(found) => found,
                     Err(error) => return vec![Err(error)],
@@ -169,9 +169,13 @@ impl Planner<'_> {
     }
 
     /// The chosen tags of one repository.
-    async fn chosen(&self, entry: &Entry, reference: &Reference) -> Result<Vec<Item>, Error> {
+    async fn chosen(
+        &self,
+        entry: &Entry,
+        reference: &Reference,
+    ) -> Result<Vec<PlannedImage>, Error> {
         // Of those below a path each brings what it has of the tags; one that is named has them all.
-        let is_named = !matches!(entry.origin, Origin::Below(..));
+        let is_named = !matches!(entry.origin, MirrorSource::Prefix(..));
         let tags = match entry.tags.literal().filter(|_| is_named) {
             Some(tags) => tags,
             None => {
@@ -202,7 +206,7 @@ impl Planner<'_> {
         items.collect()
     }
 
-    fn item(&self, entry: &Entry, source: &Reference, tag: &str) -> Result<Item, Error> {
+    fn item(&self, entry: &Entry, source: &Reference, tag: &str) -> Result<PlannedImage, Error> {
         let name = format!("{}:{tag}", source.name());
         let (path, tag) = entry.to.apply(&source.repository, tag);
         let targets = self.request.homes.iter().map(|home| {
@@ -220,9 +224,9 @@ impl Planner<'_> {
                 tags: vec![tag.clone()],
                 best_effort: entry.best_effort,
             };
-            Ok((target, Need::Unknown))
+            Ok((target, SyncState::Unknown))
         });
-        Ok(Item {
+        Ok(PlannedImage {
             homes: targets.collect::<Result<_, Error>>()?,
             source: source.clone(),
             platforms: entry.platforms.clone(),
@@ -271,9 +275,9 @@ fn listed(listing: &Listing) -> Vec<ListedTag> {
 
 /// Each image once, however many entries choose it: then it brings what one of them asks for, and may
 /// fail where all let it. No two images may arrive under one name: whichever came last would win.
-fn each_once(items: Vec<Item>) -> Result<Vec<Item>, MirrorError> {
+fn each_once(items: Vec<PlannedImage>) -> Result<Vec<PlannedImage>, MirrorError> {
     let mut seen: HashMap<String, usize> = HashMap::new();
-    let mut kept: Vec<Item> = Vec::new();
+    let mut kept: Vec<PlannedImage> = Vec::new();
     for item in items {
         let names = item.homes.iter().flat_map(|(target, _)| {
             let Target {

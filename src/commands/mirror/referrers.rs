@@ -20,9 +20,9 @@ use crate::registry::{Listing, Registry, RegistryError};
 const AT_ONCE: usize = 8;
 
 /// The tags of a repository that are named for a digest, with what is under each where that is listed.
-pub(super) struct CompanionTags(HashMap<String, Option<Digest>>);
+pub(super) struct ReferrerTags(HashMap<String, Option<Digest>>);
 
-impl CompanionTags {
+impl ReferrerTags {
     /// Those of a listing; none where that may not be whole.
     pub(super) fn of(listing: &Listing) -> Option<Self> {
         if listing.cut().is_some() {
@@ -47,7 +47,7 @@ impl CompanionTags {
 
 /// What goes along with an image.
 #[derive(Debug, Default)]
-pub(super) struct Companions {
+pub(super) struct ReferrerCheck {
     /// What names a manifest as its subject.
     referring: Vec<(Digest, HashSet<Digest>)>,
     /// What cosign finds by a tag.
@@ -58,7 +58,7 @@ pub(super) struct Companions {
 pub(super) struct Repository<'a> {
     pub(super) registry: &'a Registry,
     pub(super) path: &'a str,
-    pub(super) tags: Option<Arc<CompanionTags>>,
+    pub(super) tags: Option<Arc<ReferrerTags>>,
 }
 
 impl Repository<'_> {
@@ -67,8 +67,8 @@ impl Repository<'_> {
     pub(super) async fn companions(
         &self,
         manifests: Vec<Digest>,
-    ) -> Result<Option<Companions>, RegistryError> {
-        let mut companions = Companions::default();
+    ) -> Result<Option<ReferrerCheck>, RegistryError> {
+        let mut companions = ReferrerCheck::default();
         let mut seen: HashSet<Digest> = manifests.iter().cloned().collect();
         let mut asked = manifests;
         for _ in 0..MAX_DEPTH {
@@ -102,7 +102,7 @@ impl Repository<'_> {
     }
 
     /// True when all of `companions` are here, and found here.
-    pub(super) async fn has(&self, companions: &Companions) -> Result<bool, RegistryError> {
+    pub(super) async fn has(&self, companions: &ReferrerCheck) -> Result<bool, RegistryError> {
         for (tag, digest) in &companions.tagged {
             if self.under(tag).await?.as_ref() != Some(digest) {
                 return Ok(false);
@@ -170,8 +170,8 @@ mod tests {
             tags: (0..count).map(|number| format!("v{number}")).collect(),
             ..Listing::default()
         };
-        assert!(CompanionTags::of(&listing(999)).is_some_and(|tags| tags.is_empty()));
-        assert!(CompanionTags::of(&listing(1_000)).is_none());
-        assert!(CompanionTags::of(&listing(10_000)).is_none());
+        assert!(ReferrerTags::of(&listing(999)).is_some_and(|tags| tags.is_empty()));
+        assert!(ReferrerTags::of(&listing(1_000)).is_none());
+        assert!(ReferrerTags::of(&listing(10_000)).is_none());
     }
 }

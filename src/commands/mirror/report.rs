@@ -5,28 +5,28 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::ci::table::{Table, bytes};
-use crate::commands::mirror::{Need, Outcome, Plan};
-use crate::commands::pull_secret::HandedOut;
+use crate::commands::mirror::{ImageOutcome, MirrorPlan, SyncState};
+use crate::commands::pull_secret::PullSecretResult;
 use crate::commands::pull_secret::report::PullSecretTable;
 use crate::commands::push::json::{self, PullSecret};
 use crate::commands::push::table::Status;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::oci::digest::Digest;
 
 /// The report of `mirror`, as it is printed.
 #[derive(Clone, Debug)]
 pub struct MirrorReport<'a> {
     /// What came of each image.
-    pub outcomes: &'a [Outcome],
+    pub outcomes: &'a [ImageOutcome],
     /// What became of the pull secret, when it was given out.
-    pub pull_secret: Option<HandedOut>,
+    pub pull_secret: Option<PullSecretResult>,
     /// What failed, each with its causes and hints.
     pub errors: Vec<String>,
 }
 
 /// The plan of `mirror`, as `dry_run` prints it.
 #[derive(Clone, Copy, Debug)]
-pub struct PlanReport<'a>(pub &'a Plan);
+pub struct PlanReport<'a>(pub &'a MirrorPlan);
 
 impl fmt::Display for PlanReport<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,18 +34,18 @@ impl fmt::Display for PlanReport<'_> {
         for item in &self.0.items {
             for (target, need) in &item.homes {
                 let need = match need {
-                    Need::Missing => "missing",
-                    Need::Differs => "differs",
-                    Need::Referrers => "lacks referrers",
-                    Need::Unknown => "to be looked at",
-                    Need::Nothing => "nothing",
+                    SyncState::Missing => "missing",
+                    SyncState::Outdated => "differs",
+                    SyncState::ReferrersMissing => "lacks referrers",
+                    SyncState::Unknown => "to be looked at",
+                    SyncState::UpToDate => "nothing",
                 };
                 let tags = target.tags.join(",");
                 let name = format!("{}/{}:{tags}", target.endpoint, target.repository);
                 table.row([item.name.clone(), name, need.to_owned()]);
             }
         }
-        for Outcome { item, missed, .. } in &self.0.unplanned {
+        for ImageOutcome { item, missed, .. } in &self.0.unplanned {
             for missed in missed {
                 let name = format!("{}:{}", missed.name, missed.tags.join(","));
                 table.row([item.name.clone(), name, "cannot be read".to_owned()]);
@@ -67,10 +67,10 @@ enum Result {
 }
 
 impl Result {
-    fn of(outcome: &Outcome) -> Self {
+    fn of(outcome: &ImageOutcome) -> Self {
         let counts = outcome.missed.iter().any(|missed| !missed.best_effort);
         match (outcome.item.need(), outcome.arrivals.is_empty()) {
-            (Need::Nothing, _) => Self::Same,
+            (SyncState::UpToDate, _) => Self::Same,
             (_, false) if outcome.missed.is_empty() => Self::Brought,
             (_, false) => Self::Partly,
             (_, true) if counts => Self::Failed,
@@ -89,7 +89,7 @@ impl Result {
     }
 }
 
-fn sent(outcome: &Outcome) -> u64 {
+fn sent(outcome: &ImageOutcome) -> u64 {
     let arrivals = outcome.arrivals.iter();
     arrivals.map(|arrival| arrival.pushed.sent_bytes).sum()
 }
@@ -113,7 +113,7 @@ impl fmt::Display for MirrorReport<'_> {
                 formatter,
                 "{what}: {}:{tags}: {}",
                 missed.name,
-                harmless(&missed.why)
+                sanitize(&missed.why)
             )?;
         }
         writeln!(formatter, "{}", self.sum())?;

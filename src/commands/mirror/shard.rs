@@ -10,7 +10,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use super::shares::Shares;
+use super::shares::ShardPlan;
 use crate::oci::digest::Digest;
 
 /// One of several runners.
@@ -38,15 +38,15 @@ impl Shard {
 }
 
 /// Which images are this runner's: by the plan file, and by their names where it does not know them.
-pub(super) struct Division {
+pub(super) struct ShardFilter {
     shard: Option<Shard>,
     dealt: HashMap<String, usize>,
     /// The repositories that were asked about, and whether the plan file knows them.
     seen: Mutex<[BTreeSet<String>; 2]>,
 }
 
-impl Division {
-    pub(super) fn of(shard: Option<Shard>, shares: Option<&Shares>) -> Self {
+impl ShardFilter {
+    pub(super) fn of(shard: Option<Shard>, shares: Option<&ShardPlan>) -> Self {
         let dealt = shard.zip(shares);
         Self {
             shard,

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::deal::Hands;
+use super::deal::Assignment;
 use crate::oci::digest::Digest;
 
 /// What `kind` says in a plan file.
@@ -23,17 +23,17 @@ const VERSION: u32 = 1;
 /// What each repository weighs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Shares {
+pub struct ShardPlan {
     kind: String,
     version: u32,
     /// The sizes of the blobs that several repositories have.
     pub(super) shared: Vec<u64>,
-    pub(super) repositories: BTreeMap<String, Weight>,
+    pub(super) repositories: BTreeMap<String, RepositorySize>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Weight {
+pub(super) struct RepositorySize {
     /// The bytes that no other repository has.
     pub(super) bytes: u64,
     /// Which of the shared blobs it has besides.
@@ -54,7 +54,7 @@ pub enum SharesError {
     Damaged,
 }
 
-impl Shares {
+impl ShardPlan {
     /// Of the blobs of each repository and their sizes.
     pub fn of(repositories: &BTreeMap<String, HashMap<Digest, u64>>) -> Self {
         let mut owners: HashMap<&Digest, u32> = HashMap::new();
@@ -65,7 +65,7 @@ impl Shares {
         let mut shared = Vec::new();
         let mut weights = BTreeMap::new();
         for (name, blobs) in repositories {
-            let mut weight = Weight::default();
+            let mut weight = RepositorySize::default();
             for (digest, size) in blobs {
                 if owners[digest] < 2 {
                     weight.bytes += size;
@@ -136,7 +136,7 @@ impl Shares {
 
     /// Which of `total` runners does each repository.
     pub fn deal(&self, total: usize) -> HashMap<String, usize> {
-        let mut hands = Hands::empty(self, total);
+        let mut hands = Assignment::empty(self, total);
         for number in self.order() {
             hands.give_best(number);
         }
@@ -148,7 +148,7 @@ impl Shares {
     /// The bytes of each of the runners' shares; a blob that two of them need counts for both.
     pub fn sizes(&self, total: usize) -> Vec<u64> {
         let dealt = self.deal(total);
-        let mut hands = Hands::empty(self, total);
+        let mut hands = Assignment::empty(self, total);
         for (number, name) in self.repositories.keys().enumerate() {
             hands.give(number, dealt[name]);
         }
@@ -159,7 +159,7 @@ impl Shares {
     fn order(&self) -> Vec<usize> {
         let weights: Vec<_> = self.repositories.values().collect();
         let families = self.families(&weights);
-        let whole = |weight: &Weight| -> u64 {
+        let whole = |weight: &RepositorySize| -> u64 {
             let shared: u64 = weight.shared.iter().map(|blob| self.shared[*blob]).sum();
             weight.bytes.saturating_add(shared)
         };
@@ -178,7 +178,7 @@ impl Shares {
     }
 
     /// The family of each repository: all that share a blob, or share one with one that does.
-    fn families(&self, weights: &[&Weight]) -> Vec<usize> {
+    fn families(&self, weights: &[&RepositorySize]) -> Vec<usize> {
         fn root(parents: &mut [usize], mut number: usize) -> usize {
             while parents[number] != number {
                 parents[number] = parents[parents[number]];
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     /// Repositories by their own bytes and the bases that they have, each of a size.
-    fn shares(bases: &[u64], repositories: &[(u64, Vec<usize>)]) -> Shares {
+    fn shares(bases: &[u64], repositories: &[(u64, Vec<usize>)]) -> ShardPlan {
         let blob = |name: String| Digest::of(name.as_bytes());
         let named = repositories.iter().enumerate().map(|(number, (own, has))| {
             let bases = has
@@ -219,7 +219,7 @@ mod tests {
             let name = format!("r.example/app{number}");
             (name, bases.chain([own]).collect())
         });
-        Shares::of(&named.collect())
+        ShardPlan::of(&named.collect())
     }
 
     fn ratio(sizes: &[u64]) -> f64 {
@@ -250,8 +250,8 @@ mod tests {
     #[test]
     fn a_plan_reads_back_and_another_text_is_told_from_it() {
         let shares = shares(&[7], &[(1, vec![0]), (2, vec![0]), (3, vec![])]);
-        assert_eq!(Shares::parse(&shares.json()).unwrap(), shares);
-        let told = |text: &str| Shares::parse(text).unwrap_err().to_string();
+        assert_eq!(ShardPlan::parse(&shares.json()).unwrap(), shares);
+        let told = |text: &str| ShardPlan::parse(text).unwrap_err().to_string();
         assert_eq!(told("{}"), "it is no plan of `mirror`");
         assert_eq!(told("images: []"), "it is no plan of `mirror`");
         let newer = shares.json().replace("\"version\":1", "\"version\":2");
@@ -264,7 +264,7 @@ mod tests {
         fn any_shares()(bases in proptest::collection::vec(0..5_000_u64, 1..6))
             (repositories in proptest::collection::vec(
                 (1..1_000_u64, proptest::collection::vec(0..bases.len(), 0..3)), 1..120),
-             bases in Just(bases)) -> Shares {
+             bases in Just(bases)) -> ShardPlan {
             let repositories: Vec<_> = repositories
                 .into_iter()
                 .map(|(own, mut has)| {
@@ -284,7 +284,7 @@ mod tests {
             prop_assert_eq!(dealt.len(), shares.repositories.len());
             prop_assert!(shares.names().all(|name| dealt[name] < total));
             // Every runner deals for itself, from the file.
-            prop_assert_eq!(dealt, Shares::parse(&shares.json()).unwrap().deal(total));
+            prop_assert_eq!(dealt, ShardPlan::parse(&shares.json()).unwrap().deal(total));
         }
 
         #[test]
@@ -303,7 +303,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_the_reader_panic(text in "\\PC{0,200}") {
-            let _ = Shares::parse(&text);
+            let _ = ShardPlan::parse(&text);
         }
     }
 }

@@ -72,7 +72,7 @@ pub enum Order {
 
 /// Which tags are wanted.
 #[derive(Clone, Debug)]
-pub struct Selection {
+pub struct TagFilter {
     /// A tag must fit one of these; empty lets every tag pass.
     pub include: Vec<Pattern>,
     /// A tag that fits one of these is left out.
@@ -85,7 +85,7 @@ pub struct Selection {
     pub order: Order,
 }
 
-impl Selection {
+impl TagFilter {
     /// Every tag.
     pub fn all() -> Self {
         Self {
@@ -174,7 +174,7 @@ mod tests {
         parsed.collect()
     }
 
-    fn chosen(selection: &Selection, tags: &[&str]) -> Vec<String> {
+    fn chosen(selection: &TagFilter, tags: &[&str]) -> Vec<String> {
         let tags: Vec<_> = tags
             .iter()
             .map(|name| ListedTag {
@@ -187,10 +187,10 @@ mod tests {
 
     #[test]
     fn globs_expressions_and_literals_choose_and_exclude() {
-        let selection = Selection {
+        let selection = TagFilter {
             include: patterns(&["latest", "v*", "/^[0-9]+$/"]),
             exclude: patterns(&["*-rc?"]),
-            ..Selection::all()
+            ..TagFilter::all()
         };
         let tags = ["latest", "latest-2", "v1.0", "v1.0-rc1", "17", "17a"];
         assert_eq!(chosen(&selection, &tags), ["latest", "v1.0", "17"]);
@@ -199,28 +199,28 @@ mod tests {
 
     #[test]
     fn a_glob_takes_dots_as_dots() {
-        let selection = Selection {
+        let selection = TagFilter {
             include: patterns(&["1.*"]),
-            ..Selection::all()
+            ..TagFilter::all()
         };
         assert_eq!(chosen(&selection, &["1.2", "1x2"]), ["1.2"]);
     }
 
     #[test]
     fn literals_alone_need_no_listing() {
-        let selection = Selection {
+        let selection = TagFilter {
             include: patterns(&["latest", "1.2"]),
-            ..Selection::all()
+            ..TagFilter::all()
         };
         assert_eq!(selection.literal().unwrap(), ["latest", "1.2"]);
     }
 
     #[test]
     fn the_newest_versions_of_a_range_are_ordered_by_their_numbers() {
-        let selection = Selection {
+        let selection = TagFilter {
             semver: Some(">=2.0".parse().unwrap()),
             newest: Some(3),
-            ..Selection::all()
+            ..TagFilter::all()
         };
         let tags = ["1.9", "v2.9", "2.10.1", "3", "2.0.0-rc1", "main", "2.0.0"];
         assert_eq!(chosen(&selection, &tags), ["3", "2.10.1", "v2.9"]);
@@ -228,10 +228,10 @@ mod tests {
 
     #[test]
     fn the_newest_by_date_need_dates() {
-        let selection = Selection {
+        let selection = TagFilter {
             newest: Some(1),
             order: Order::Date,
-            ..Selection::all()
+            ..TagFilter::all()
         };
         let at = |name: &str, seconds| ListedTag {
             name: name.to_owned(),
@@ -253,7 +253,7 @@ mod tests {
             newest in 1..10_usize,
         ) {
             let tags: Vec<_> = tags.into_iter().map(|name| ListedTag { name, uploaded: None }).collect();
-            let selection = Selection { newest: Some(newest), ..Selection::all() };
+            let selection = TagFilter { newest: Some(newest), ..TagFilter::all() };
             let chosen = selection.choose(&tags).unwrap();
             prop_assert_eq!(chosen.len(), newest.min(tags.len()));
             prop_assert!(chosen.iter().all(|name| tags.iter().any(|tag| tag.name == *name)));

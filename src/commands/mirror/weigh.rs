@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 use futures_util::{StreamExt as _, stream};
 
 use super::plan::QUESTIONS_AT_ONCE;
-use super::shares::Shares;
-use super::{Item, Plan, repositories};
+use super::shares::ShardPlan;
+use super::{MirrorPlan, PlannedImage, repositories};
 use crate::error::Error;
 use crate::image::{Content, Source};
 use crate::oci::digest::Digest;
-use crate::registry::pool::Registries;
+use crate::registry::pool::RegistryPool;
 
 /// Weighs every image of a plan by its manifests, whether it is needed or not: what is there today may
 /// be missing tomorrow. An image that cannot be read does not stop the others: its error comes beside
 /// them.
-pub async fn weigh(plan: &Plan, registries: &Registries<'_>) -> (Shares, Vec<Error>) {
+pub async fn weigh(plan: &MirrorPlan, registries: &RegistryPool<'_>) -> (ShardPlan, Vec<Error>) {
     let weighed: Vec<_> = stream::iter(&plan.items)
         .map(|item| async move { (item, blobs(item, registries).await) })
         .buffer_unordered(QUESTIONS_AT_ONCE)
@@ -37,10 +37,13 @@ pub async fn weigh(plan: &Plan, registries: &Registries<'_>) -> (Shares, Vec<Err
             Err(error) => errors.push(error),
         }
     }
-    (Shares::of(&all), errors)
+    (ShardPlan::of(&all), errors)
 }
 
-async fn blobs(item: &Item, registries: &Registries<'_>) -> Result<Vec<(Digest, u64)>, Error> {
+async fn blobs(
+    item: &PlannedImage,
+    registries: &RegistryPool<'_>,
+) -> Result<Vec<(Digest, u64)>, Error> {
     let registry = registries.source(&item.source.endpoint).await?;
     let source = Source::open_remote(registry, &item.source, &item.platforms)
         .await

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use super::logins::{Logins, Plan};
 use super::pod::pod;
-use super::verify::{Proof, PulledImage, PushQuestion, prove};
+use super::verify::{PulledImage, Verification, WriteProbe, verify};
 use super::{EXPIRY, KEY, PullSecret, PullSecretError, TYPE, file, utc};
-use crate::auth::{AuthError, Credential, Credentials, GoogleCredential, Origin};
+use crate::auth::{AuthError, Credential, CredentialSource, Credentials, GoogleCredential};
 use crate::commands::pull_secret::request::{PullCredential, PullSecretOutput, PullSecretRequest};
 use crate::google::Google;
 use crate::http::Network;
-use crate::kubernetes::{self, Change, Cluster, FoundSecret, Survey};
+use crate::kubernetes::{self, Cluster, ClusterState, FoundSecret, WriteKind};
 use crate::oci::reference::Endpoint;
 
 /// How long a token in a cluster must still work to be left there: less than a new one lives (an
@@ -21,7 +21,7 @@ const RENEW_BEFORE: Duration = Duration::from_secs(40 * 60);
 
 /// What became of a pull secret.
 #[derive(Clone, Debug)]
-pub struct HandedOut {
+pub struct PullSecretResult {
     /// The Secret's name.
     pub name: String,
     /// The servers that it has a login for.
@@ -38,7 +38,7 @@ pub struct HandedOut {
 
 /// What is to be given out.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct PullSecretInput<'a> {
     /// How, and whereto.
     pub asked: &'a PullSecretRequest,
     /// The hosts that it gets a login for.
@@ -55,13 +55,13 @@ pub struct Wanted<'a> {
 /// # Errors
 ///
 /// Everything that is in the way; nothing was written then, or the error tells what.
-pub async fn hand_out(
-    wanted: Wanted<'_>,
+pub async fn create_pull_secret(
+    wanted: PullSecretInput<'_>,
     credentials: &Credentials,
     network: &Network,
     stdout: &mut dyn Write,
-) -> Result<Option<HandedOut>, Vec<PullSecretError>> {
-    let Wanted {
+) -> Result<Option<PullSecretResult>, Vec<PullSecretError>> {
+    let PullSecretInput {
         asked,
         hosts,
         images,
@@ -70,27 +70,27 @@ pub async fn hand_out(
     let plan = Plan::new(asked, hosts, images, credentials)
         .await
         .map_err(one)?;
-    let survey = match &asked.apply {
+    let state = match &asked.apply {
         Some(apply) => {
             let cluster = Cluster::connect(&apply.access, network)
                 .await
                 .map_err(|error| one(PullSecretError::Kubernetes(error)))?;
-            let wanted = kubernetes::Wanted {
+            let wanted = kubernetes::DesiredState {
                 name: &asked.name,
                 namespaces: &asked.namespaces,
                 service_accounts: &apply.service_accounts,
                 creates_namespaces: apply.create_namespace,
                 replaces: apply.replace,
             };
-            let mut survey = cluster.survey(wanted).await.map_err(several)?;
-            for (found, is_current) in survey.secrets() {
-                *is_current = meets(found, asked, &plan).await;
+            let mut state = cluster.state(wanted).await.map_err(several)?;
+            for (found, is_current) in state.secrets() {
+                *is_current = is_up_to_date(found, asked, &plan).await;
             }
-            Some(survey)
+            Some(state)
         }
         None => None,
     };
-    if asked.output.is_none() && survey.as_ref().is_some_and(Survey::is_content) {
+    if asked.output.is_none() && state.as_ref().is_some_and(ClusterState::is_up_to_date) {
         tracing::debug!(
             "the pull secret `{}` is in the cluster as it should be",
             asked.name
@@ -108,17 +108,15 @@ pub async fn hand_out(
         Some(PullCredential::Key { pushes: true, .. })
     );
     let question = match (is_push_key, dry_run) {
-        (true, _) => PushQuestion::Unasked,
-        (false, false) => PushQuestion::Upload,
-        (false, true) => {
-            PushQuestion::Permissions(as_reader(asked, credentials, network).await.ok())
-        }
+        (true, _) => WriteProbe::Unasked,
+        (false, false) => WriteProbe::Upload,
+        (false, true) => WriteProbe::Permissions(as_reader(asked, credentials, network).await.ok()),
     };
-    let proof = prove(&logins, images, &question, network)
+    let proof = verify(&logins, images, &question, network)
         .await
         .map_err(|error| one(PullSecretError::Proof(Box::new(error))))?;
-    let changes = match survey {
-        Some(survey) => Some(survey.check(&secret).await.map_err(several)?),
+    let changes = match state {
+        Some(state) => Some(state.check(&secret).await.map_err(several)?),
         None => None,
     };
 
@@ -142,12 +140,12 @@ pub async fn hand_out(
         tracing::info!("{change}");
     }
     let namespace = asked.namespaces.first().map(String::as_str);
-    Ok(Some(HandedOut {
+    Ok(Some(PullSecretResult {
         name: asked.name.clone(),
         hosts: logins.written.into_keys().collect(),
         expires_at,
         file: written,
-        changes: changes.iter().map(Change::to_string).collect(),
+        changes: changes.iter().map(WriteKind::to_string).collect(),
         pod: images
             .first()
             .map(|image| pod(image, &asked.name, namespace)),
@@ -162,17 +160,17 @@ async fn as_reader(
 ) -> Result<Google, AuthError> {
     let credential = match &asked.credential {
         Some(PullCredential::Key { key, .. }) => {
-            let origin = Origin::Variable("pull_secret_credentials_json");
+            let origin = CredentialSource::Variable("pull_secret_credentials_json");
             Credential::of(origin, GoogleCredential::Key(key.clone()), network).await?
         }
         Some(PullCredential::Token) | None => credentials.for_google().await?,
     };
     let google = Google::new(credential, network).map_err(AuthError::Network)?;
-    Ok(google.impatient())
+    Ok(google.short_retries())
 }
 
 /// True when a Secret of the cluster can stay as it is.
-async fn meets(found: &FoundSecret, asked: &PullSecretRequest, plan: &Plan) -> bool {
+async fn is_up_to_date(found: &FoundSecret, asked: &PullSecretRequest, plan: &Plan) -> bool {
     let labelled = asked
         .labels
         .iter()
@@ -233,7 +231,7 @@ fn write(
 }
 
 /// Tells what whoever hands it out should know.
-fn warn(asked: &PullSecretRequest, logins: &Logins, proof: &Proof, is_push_key: bool) {
+fn warn(asked: &PullSecretRequest, logins: &Logins, proof: &Verification, is_push_key: bool) {
     let name = &asked.name;
     if is_push_key {
         tracing::warn!(

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{LARGEST, ProofError};
+use super::{LARGEST, VerificationError};
 use crate::auth::AuthError;
-use crate::diagnostics::{ExitCode, Hint};
+use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::kubernetes::KubernetesError;
 
 /// A pull secret that cannot be made, proven, written or applied.
@@ -22,7 +22,7 @@ pub enum PullSecretError {
     NoLogin,
     /// What is in it does not pull.
     #[error(transparent)]
-    Proof(Box<ProofError>),
+    Proof(Box<VerificationError>),
     /// A directory, a device or a pipe.
     #[error("could not write the pull secret to `{}`: it is there, and no regular file", .0.display())]
     NoFile(PathBuf),
@@ -56,7 +56,7 @@ impl PullSecretError {
     }
 }
 
-impl Hint for PullSecretError {
+impl Diagnostic for PullSecretError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::TooLarge(_) => {

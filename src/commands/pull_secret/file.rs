@@ -28,7 +28,7 @@ pub(super) fn write(content: &Secret, file: &Path) -> Result<(), PullSecretError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostics::{ExitCode, Hint as _};
+    use crate::diagnostics::{Diagnostic as _, ExitCode};
 
     #[test]
     fn what_is_no_file_is_left_alone() {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::PullSecretError;
 use super::verify::PulledImage;
 use crate::auth::logins::PasswordKind;
-use crate::auth::{AuthError, Credential, Credentials, Given, Shown};
+use crate::auth::{AuthError, BasicAuth, Credential, Credentials, StaticCredential};
 use crate::commands::pull_secret::request::{PullCredential, PullSecretRequest};
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
@@ -18,8 +18,8 @@ pub(super) struct Login {
     pub(super) password: Secret,
 }
 
-impl From<Shown> for Login {
-    fn from(shown: Shown) -> Self {
+impl From<BasicAuth> for Login {
+    fn from(shown: BasicAuth) -> Self {
         Self {
             user: shown.user,
             password: shown.password,
@@ -80,7 +80,7 @@ impl Plan {
             let source = match &asked.credential {
                 Some(credential) if host.is_google() => match credential {
                     PullCredential::Key { key, .. } => {
-                        Source::Ready(Credential::Given(Box::new(Given::key_file(key))))
+                        Source::Ready(Credential::Given(Box::new(StaticCredential::key_file(key))))
                     }
                     PullCredential::Token => Source::Token,
                 },
@@ -173,7 +173,7 @@ impl Plan {
             written: BTreeMap::new(),
             token: None,
         };
-        let mut token: Option<Given> = None;
+        let mut token: Option<StaticCredential> = None;
         for (host, source) in self.0 {
             let credential = match (source, &token) {
                 (Source::Ready(credential), _) => credential,
@@ -217,9 +217,12 @@ fn servers(host: &Endpoint, credential: &Credential) -> Vec<(String, Login)> {
     }
 }
 
-async fn fresh_token(credentials: &Credentials) -> Result<Given, AuthError> {
+async fn fresh_token(credentials: &Credentials) -> Result<StaticCredential, AuthError> {
     match credentials.for_google().await? {
-        Credential::Tokens(tokens) => Ok(Given::token(tokens.fresh().await?, tokens.identity())),
+        Credential::Tokens(tokens) => Ok(StaticCredential::token(
+            tokens.fresh().await?,
+            tokens.identity(),
+        )),
         _ => Err(AuthError::NoToken),
     }
 }

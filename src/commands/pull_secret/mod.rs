@@ -12,11 +12,11 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-pub use create::{HandedOut, Wanted, hand_out};
+pub use create::{PullSecretInput, PullSecretResult, create_pull_secret};
 pub use error::PullSecretError;
-pub use verify::{ProofError, PulledImage, one_a_repository};
+pub use verify::{PulledImage, VerificationError, one_a_repository};
 
-use crate::auth::Given;
+use crate::auth::StaticCredential;
 use crate::auth::google::key::ServiceAccountKey;
 use crate::ci::table::timestamp;
 use crate::commands::pull_secret::request::PullSecretForm;
@@ -132,7 +132,7 @@ pub(crate) fn too_large<'a>(
     hosts: impl Iterator<Item = &'a Endpoint>,
     key: &ServiceAccountKey,
 ) -> Option<usize> {
-    let login = Given::key_file(key).shown().clone();
+    let login = StaticCredential::key_file(key).shown().clone();
     let login = |host: &Endpoint| (host.host().to_owned(), Login::from(login.clone()));
     let logins = hosts.map(login).collect();
     Some(json::docker_config(&logins).len()).filter(|size| *size > LARGEST)

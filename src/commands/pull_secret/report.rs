@@ -3,10 +3,10 @@
 use std::fmt;
 
 use crate::ci::table::Table;
-use crate::commands::pull_secret::{HandedOut, utc};
+use crate::commands::pull_secret::{PullSecretResult, utc};
 
 /// A pull secret that was given out, set apart from what stands before it.
-pub(crate) struct PullSecretTable<'a>(pub(crate) &'a HandedOut);
+pub(crate) struct PullSecretTable<'a>(pub(crate) &'a PullSecretResult);
 
 impl fmt::Display for PullSecretTable<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,9 +1,4 @@
 use crate::auth::google::key::ServiceAccountKey;
-use crate::config::pull_secret::credential;
-use crate::config::pull_secret::form;
-use crate::config::pull_secret::labels;
-use crate::config::pull_secret::namespaces;
-use crate::config::pull_secret::output;
 use crate::kubernetes::Access;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

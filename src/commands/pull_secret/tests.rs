@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::commands::pull_secret::*;
 use crate::diagnostics::ExitCode;
 
-const KEY_FILE: &str = include_str!("../../tests/fixtures/service-account-key.json");
+const KEY_FILE: &str = include_str!("../../../tests/fixtures/service-account-key.json");
 
 fn secret(name: &str, hosts: &[&str], user: &str, password: &str) -> PullSecret {
     let logins = hosts

@@ -8,13 +8,13 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::logins::Logins;
 use crate::auth::{Credential, Identity};
 use crate::commands::doctor;
-use crate::diagnostics::{ExitCode, Hint};
+use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::google::Google;
 use crate::http::Network;
-use crate::image::attested;
+use crate::image::attestation_subject;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
-use crate::oci::reference::{Endpoint, Place, Reference};
+use crate::oci::reference::{ArtifactRegistryRepository, Endpoint, Reference};
 use crate::push::Pushed;
 use crate::push::destinations::Target;
 use crate::registry::{OpenError, Registry, RegistryError};
@@ -78,7 +78,7 @@ pub fn one_a_repository(images: impl Iterator<Item = PulledImage>) -> Vec<Pulled
 
 /// What was found besides that it pulls.
 #[derive(Debug, Default)]
-pub(super) struct Proof {
+pub(super) struct Verification {
     /// `host/repository` that it can push to as well.
     pub(super) can_push: Vec<String>,
     /// `host/repository` of which that was not found out.
@@ -93,7 +93,7 @@ pub(super) struct Proof {
 const AT_ONCE: usize = 8;
 
 /// How it is found out whether a login could push as well.
-pub(super) enum PushQuestion {
+pub(super) enum WriteProbe {
     /// Not at all.
     Unasked,
     /// By an upload, opened and given up at once.
@@ -103,14 +103,14 @@ pub(super) enum PushQuestion {
     Permissions(Option<Google>),
 }
 
-impl PushQuestion {
+impl WriteProbe {
     /// Whether the login of `registry` could push `image`; none where that was not found out.
     async fn ask(&self, registry: &Registry, image: &PulledImage) -> Option<bool> {
         match self {
             Self::Unasked => Some(false),
             Self::Upload => Some(registry.can_push(&image.repository).await),
             Self::Permissions(google) => {
-                let place = Place::of(&image.endpoint, &image.repository)?;
+                let place = ArtifactRegistryRepository::of(&image.endpoint, &image.repository)?;
                 doctor::may_write(google.as_ref()?, &place).await
             }
         }
@@ -122,20 +122,20 @@ impl PushQuestion {
 /// # Errors
 ///
 /// When one of them cannot be pulled.
-pub(super) async fn prove(
+pub(super) async fn verify(
     logins: &Logins,
     images: &[PulledImage],
-    question: &PushQuestion,
+    question: &WriteProbe,
     network: &Network,
-) -> Result<Proof, ProofError> {
-    let mut proof = Proof::default();
+) -> Result<Verification, VerificationError> {
+    let mut proof = Verification::default();
     for (host, credential) in &logins.credentials {
         let images: Vec<_> = images.iter().filter(|i| i.endpoint == *host).collect();
         let Some(first) = images.first() else {
             proof.untried.push(host.to_string());
             continue;
         };
-        let failed = |image: String, cause| ProofError {
+        let failed = |image: String, cause| VerificationError {
             image,
             identity: credential.identity(),
             cause,
@@ -188,7 +188,11 @@ async fn pull(registry: &Registry, image: &PulledImage) -> Result<(), Cause> {
             }
             Some(AnyManifest::Index(index)) => {
                 // No kubelet pulls an attestation.
-                for child in index.manifests.iter().filter(|c| attested(c).is_none()) {
+                for child in index
+                    .manifests
+                    .iter()
+                    .filter(|c| attestation_subject(c).is_none())
+                {
                     let digest = child.digest.to_string();
                     if seen.insert(digest.clone()) {
                         manifests.push(digest);
@@ -200,7 +204,7 @@ async fn pull(registry: &Registry, image: &PulledImage) -> Result<(), Cause> {
     }
     stream::iter(blobs)
         .map(|digest| async move {
-            match registry.starts_blob(&image.repository, &digest).await {
+            match registry.can_read_blob(&image.repository, &digest).await {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(Cause::NoBlob(digest)),
                 Err(cause) => Err(Cause::Registry(cause)),
@@ -214,7 +218,7 @@ async fn pull(registry: &Registry, image: &PulledImage) -> Result<(), Cause> {
 /// A login that does not pull.
 #[derive(Debug, thiserror::Error)]
 #[error("the pull secret was not written: with the login in it `{image}` cannot be pulled")]
-pub struct ProofError {
+pub struct VerificationError {
     image: String,
     identity: Identity,
     #[source]
@@ -233,7 +237,7 @@ enum Cause {
     NoBlob(Digest),
 }
 
-impl ProofError {
+impl VerificationError {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match &self.cause {
@@ -256,7 +260,7 @@ impl ProofError {
     }
 }
 
-impl Hint for ProofError {
+impl Diagnostic for VerificationError {
     fn hints(&self) -> Vec<String> {
         match (&self.cause, &self.identity) {
             (Cause::Registry(cause), Identity::Account(account))

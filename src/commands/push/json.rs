@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::table::{Report, Status};
-use crate::commands::pull_secret::{HandedOut, utc};
+use crate::commands::pull_secret::{PullSecretResult, utc};
 use crate::oci::digest::Digest;
 use crate::push::result::Arrival;
 
@@ -35,8 +35,8 @@ pub(crate) struct PullSecret<'a> {
     pod: Option<&'a str>,
 }
 
-impl<'a> From<&'a HandedOut> for PullSecret<'a> {
-    fn from(secret: &'a HandedOut) -> Self {
+impl<'a> From<&'a PullSecretResult> for PullSecret<'a> {
+    fn from(secret: &'a PullSecretResult) -> Self {
         Self {
             name: &secret.name,
             hosts: &secret.hosts,

@@ -13,7 +13,7 @@ use crate::commands::list::report::{ListJson, ListTable};
 use crate::commands::list::request::ListFormat;
 use crate::commands::mirror::PlanFile;
 use crate::commands::mirror::report::MirrorReport;
-use crate::commands::pull_secret::HandedOut;
+use crate::commands::pull_secret::PullSecretResult;
 use crate::commands::pull_secret::request::PullSecretOutput;
 use crate::config::Request;
 use crate::error::Error;
@@ -175,8 +175,10 @@ fn write_unasked(summary: &str, arrivals: &[&Arrival], request: &Request) {
             .as_ref()
             .map(|file| (file, crate::ci::github::summary::append(file, summary))),
         console.termination_log.as_ref().map(|file| {
-            let text =
-                crate::commands::push::results::brief(arrivals, crate::ci::console::LAST_WORDS);
+            let text = crate::commands::push::results::brief(
+                arrivals,
+                crate::ci::console::TERMINATION_MESSAGE_LIMIT,
+            );
             (file, crate::ci::console::write_last_words(file, &text))
         }),
         request.builder_output.as_ref().map(|file| {
@@ -207,7 +209,7 @@ pub fn write_outputs(report: &Report, request: &Request) -> Result<(), Error> {
 
 fn write_step_outputs(
     mut outputs: Vec<(&'static str, String)>,
-    secret: Option<&HandedOut>,
+    secret: Option<&PullSecretResult>,
     request: &Request,
 ) -> Result<(), Error> {
     let Some(file) = &request.github_output else {

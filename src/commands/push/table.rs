@@ -6,15 +6,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::ci::table::{Table, bytes};
-use crate::commands::pull_secret::HandedOut;
+use crate::commands::pull_secret::PullSecretResult;
 use crate::commands::pull_secret::report::PullSecretTable;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::error::Error;
+use crate::push::PushedTag;
 use crate::push::result::Arrival;
 use crate::push::result::Fate;
 use crate::push::result::Missed;
 use crate::push::verify::Verified;
-use crate::push::{Pushed, PushedTag};
 
 /// What came of an image at one destination, or at all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -50,7 +50,7 @@ pub struct Report {
     /// How long it took, up to the last check.
     pub took: Duration,
     /// What became of the pull secret, when it was given out.
-    pub pull_secret: Option<HandedOut>,
+    pub pull_secret: Option<PullSecretResult>,
     /// True where nothing was pushed for want of a credential.
     pub skipped: bool,
     /// What failed, each with its causes and hints.
@@ -59,21 +59,21 @@ pub struct Report {
 
 impl Report {
     /// The report of what became of each target, and the errors of those that count.
-    pub fn of(fates: Vec<Fate>, notes: Vec<String>) -> (Self, Vec<Error>) {
+    pub fn of(results: Vec<Fate>, notes: Vec<String>) -> (Self, Vec<Error>) {
         let mut report = Self {
             notes,
             ..Self::default()
         };
         let mut errors = Vec::new();
-        for fate in fates {
-            match fate {
+        for result in results {
+            match result {
                 Fate::Arrived(arrival) => report.arrivals.push(arrival),
                 Fate::Missed(missed, error) => {
                     if missed.best_effort {
                         tracing::warn!(
                             "`{}` has not got the image, which fails nothing: {}",
                             missed.name,
-                            harmless(&missed.why)
+                            sanitize(&missed.why)
                         );
                     } else {
                         errors.extend(error);
@@ -139,7 +139,7 @@ impl fmt::Display for Report {
         }
         for missed in &self.missed {
             let (what, name) = (missed.word(), &missed.name);
-            writeln!(formatter, "{what}: {name}: {}", harmless(&missed.why))?;
+            writeln!(formatter, "{what}: {name}: {}", sanitize(&missed.why))?;
         }
         for note in &self.notes {
             writeln!(formatter, "note: {note}")?;

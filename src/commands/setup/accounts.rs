@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::names::{self, is_ours};
-use super::plan::{Step, Verdict, Work};
+use super::plan::{PlanStep, ResourceState, Work};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::commands::setup::request::Role;
-use crate::google::{Api, GoogleError, Patience};
+use crate::google::{Api, Backoff, GoogleError};
 
 /// A service account as the API tells it, as far as it matters here.
 #[derive(Debug, Default, Deserialize)]
@@ -47,14 +47,17 @@ impl Setup<'_> {
     }
 
     /// Both accounts as steps.
-    pub(super) async fn plan_accounts(&self, services: &Services) -> Result<Vec<Step>, SetupError> {
+    pub(super) async fn plan_accounts(
+        &self,
+        services: &Services,
+    ) -> Result<Vec<PlanStep>, SetupError> {
         let mut steps = Vec::new();
         for role in [Role::Pusher, Role::Puller] {
             let email = self.email(role);
             let what = format!("account {email}");
             let create = |why: &str| {
                 let work = Work::CreateAccount(role, self.id(role).to_owned());
-                Step::new(Verdict::Create, what.clone(), why, Some(work))
+                PlanStep::new(ResourceState::Create, what.clone(), why, Some(work))
             };
             let purpose = match role {
                 Role::Pusher => "it pushes",
@@ -68,12 +71,12 @@ impl Setup<'_> {
                 None => create(purpose),
                 Some(account) if account.disabled => {
                     let work = Work::EnableAccount(email.clone());
-                    Step::new(Verdict::Change, what, "it is disabled", Some(work))
+                    PlanStep::new(ResourceState::Change, what, "it is disabled", Some(work))
                 }
                 Some(account) if account.is_ours() => {
-                    Step::present(what, format!("{purpose}; made by setup"))
+                    PlanStep::present(what, format!("{purpose}; made by setup"))
                 }
-                Some(_) => Step::present(what, purpose),
+                Some(_) => PlanStep::present(what, purpose),
             });
         }
         Ok(steps)
@@ -87,7 +90,7 @@ impl Setup<'_> {
             self.request.project
         );
         let url = Api::Iam.url(&path);
-        let mut patience = Patience::new(SETTLES_IN);
+        let mut patience = Backoff::new(SETTLES_IN);
         loop {
             match self.google.get(url.clone()).await {
                 Ok(account) => return Ok(Some(account)),
@@ -149,7 +152,7 @@ impl Setup<'_> {
     /// everywhere yet, and may be disabled.
     async fn existing_account(&self, id: &str, exists: GoogleError) -> Result<(), SetupError> {
         let email = names::email(id, &self.request.project);
-        let mut patience = Patience::new(SETTLES_IN);
+        let mut patience = Backoff::new(SETTLES_IN);
         loop {
             match self.account(&email).await? {
                 Some(account) if account.disabled => return self.enable_account(&email).await,

@@ -3,13 +3,13 @@
 
 use super::plan::{Plan, Work};
 use super::{Setup, SetupError, storage};
-use crate::google::Change;
+use crate::google::PolicyChange;
 
 impl Setup<'_> {
     /// Does everything that the plan has to do; the APIs are on already. A role that was lent is
     /// taken back whatever comes in between.
     pub(super) async fn carry_out(&self, plan: &Plan) -> Result<(), SetupError> {
-        let mut loan = Loan::of(plan);
+        let mut loan = TemporaryGrant::of(plan);
         let carried = self.each_step(plan, &mut loan).await;
         if let (Err(_), Some(back)) = (&carried, loan.take_back()) {
             match self.work(back).await {
@@ -25,14 +25,18 @@ impl Setup<'_> {
         carried
     }
 
-    async fn each_step(&self, plan: &Plan, loan: &mut Loan<'_>) -> Result<(), SetupError> {
+    async fn each_step(
+        &self,
+        plan: &Plan,
+        loan: &mut TemporaryGrant<'_>,
+    ) -> Result<(), SetupError> {
         let count = plan.works().count();
         let mut finished = 0;
         for (number, step) in plan.steps.iter().enumerate() {
             if let Some(work) = &step.work {
                 self.record.begin(number);
                 // Even where no answer came it may have been given.
-                loan.is_out |= storage::is_temporary(work) == Some(Change::Give);
+                loan.is_out |= storage::is_temporary(work) == Some(PolicyChange::Grant);
                 let worked = self.work(work).await;
                 self.record.end(number, worked.is_ok());
                 let changed = worked.inspect_err(|_| {
@@ -43,7 +47,7 @@ impl Setup<'_> {
                         );
                     }
                 })?;
-                loan.is_out &= storage::is_temporary(work) != Some(Change::Take);
+                loan.is_out &= storage::is_temporary(work) != Some(PolicyChange::Revoke);
                 finished += 1;
                 tracing::info!("{}: {}", done(work), step.what);
                 for line in changed {
@@ -110,18 +114,18 @@ impl Setup<'_> {
 
 /// The broad role of the first push while it is out: whatever ends the run then, a signal too, it is
 /// said that it is.
-struct Loan<'a> {
+struct TemporaryGrant<'a> {
     back: Option<&'a Work>,
     is_out: bool,
 }
 
-impl<'a> Loan<'a> {
+impl<'a> TemporaryGrant<'a> {
     /// What the plan will lend and take back; of an earlier run it may be out already.
     fn of(plan: &'a Plan) -> Self {
         let of = |change| move |work: &&Work| storage::is_temporary(work) == Some(change);
-        let back = plan.works().find(of(Change::Take));
+        let back = plan.works().find(of(PolicyChange::Revoke));
         Self {
-            is_out: back.is_some() && plan.works().find(of(Change::Give)).is_none(),
+            is_out: back.is_some() && plan.works().find(of(PolicyChange::Grant)).is_none(),
             back,
         }
     }
@@ -132,7 +136,7 @@ impl<'a> Loan<'a> {
     }
 }
 
-impl Drop for Loan<'_> {
+impl Drop for TemporaryGrant<'_> {
     fn drop(&mut self) {
         if let Some(Work::Policy(resource, _, grant)) = self.take_back() {
             tracing::warn!(
@@ -161,7 +165,7 @@ fn done(work: &Work) -> &'static str {
         | Work::DeleteKey(_) => "deleted",
         Work::RestorePool(_) | Work::RestoreProvider(..) => "brought back",
         Work::AlterProvider(..) => "changed",
-        Work::Policy(_, Change::Give, _) => "granted",
-        Work::Policy(_, Change::Take, _) => "taken away",
+        Work::Policy(_, PolicyChange::Grant, _) => "granted",
+        Work::Policy(_, PolicyChange::Revoke, _) => "taken away",
     }
 }

@@ -14,11 +14,11 @@ use super::repositories;
 use super::services::Services;
 use super::storage;
 use super::{Setup, SetupError};
-use crate::auth::{Credential, GoogleCredential, Origin};
+use crate::auth::{Credential, CredentialSource, GoogleCredential};
 use crate::ci::table::Table;
 use crate::commands::setup::request::{Backend, Role, SetupRegistry, account_host};
 use crate::diagnostics::secret::Secret;
-use crate::google::{Api, Google, GoogleError, Grant, Patience, Policy, Resource};
+use crate::google::{Api, Backoff, Google, GoogleError, Grant, Policy, Resource};
 
 /// What the check found, a row for each account and repository, and sentences on what is too much.
 #[derive(Debug, Default)]
@@ -36,10 +36,10 @@ const CREATE_OBJECTS: &str = "storage.objects.create";
 
 /// How long a grant may take to hold: two minutes as a rule, seven or more at times.
 /// <https://cloud.google.com/iam/docs/access-change-propagation>
-pub(super) const HOLDS_IN: Duration = Duration::from_secs(8 * 60);
+pub(super) const GRANT_PROPAGATION: Duration = Duration::from_secs(8 * 60);
 
 /// How long a new key may take to be known.
-const KNOWN_IN: Duration = Duration::from_secs(2 * 60);
+const ACCOUNT_PROPAGATION: Duration = Duration::from_secs(2 * 60);
 
 impl Setup<'_> {
     /// Checks both accounts on every repository, or on the buckets that are a registry still.
@@ -95,7 +95,7 @@ impl Setup<'_> {
                 Ok(may) => judged(role, &may),
                 Err(error) => ("not known".to_owned(), error.to_string()),
             };
-            if role == Role::Puller && verdict == TOO_MUCH {
+            if role == Role::Puller && verdict == OVERPRIVILEGED {
                 checked.warnings.push(format!(
                     "{email} may push to `{subject}` as well, by a role that it has elsewhere: whoever \
                      reads a cluster's pull secret could replace images"
@@ -118,10 +118,10 @@ impl Setup<'_> {
         if let Some(key) = self.key_of(role) {
             let signed_in = |cause| SetupError::SignIn(email.clone(), Box::new(cause));
             let key = GoogleCredential::Key(key);
-            let credential = Credential::of(Origin::Setup, key, self.network)
+            let credential = Credential::of(CredentialSource::Setup, key, self.network)
                 .await
                 .map_err(signed_in)?;
-            let mut patience = Patience::new(KNOWN_IN);
+            let mut patience = Backoff::new(ACCOUNT_PROPAGATION);
             // A key that was made just now is not known everywhere.
             while let Err(error) = credential.basic().await {
                 if !patience.wait().await {
@@ -135,7 +135,7 @@ impl Setup<'_> {
             Ok(token) => {
                 let how = "with a token that Google lent".to_owned();
                 let token = GoogleCredential::AccessToken(token);
-                let credential = Credential::of(Origin::Setup, token, self.network).await;
+                let credential = Credential::of(CredentialSource::Setup, token, self.network).await;
                 let signed_in = |cause| SetupError::SignIn(email.clone(), Box::new(cause));
                 Ok(Ok((credential.map_err(signed_in)?, how)))
             }
@@ -263,22 +263,28 @@ impl fmt::Display for Subject {
 }
 
 /// Whether an account pulls and pushes there; asked again while what it was given does not hold yet.
-async fn permissions(google: &Google, subject: &Subject, role: Role) -> Result<May, GoogleError> {
-    let mut patience = Patience::new(HOLDS_IN);
+async fn permissions(
+    google: &Google,
+    subject: &Subject,
+    role: Role,
+) -> Result<AccountPermissions, GoogleError> {
+    let mut patience = Backoff::new(GRANT_PROPAGATION);
     loop {
         let may = match subject {
             Subject::Repository(name) => {
                 let path = format!("v1/{name}:testIamPermissions");
                 let url = Api::ArtifactRegistry.url(&path);
-                May::of(
-                    &google.held(url, &[DOWNLOAD, UPLOAD]).await?,
+                AccountPermissions::of(
+                    &google
+                        .test_iam_permissions(url, &[DOWNLOAD, UPLOAD])
+                        .await?,
                     DOWNLOAD,
                     UPLOAD,
                 )
             }
             Subject::Bucket(name) => {
                 let held = storage::held(google, name, &[GET_OBJECTS, CREATE_OBJECTS]).await?;
-                May::of(&held, GET_OBJECTS, CREATE_OBJECTS)
+                AccountPermissions::of(&held, GET_OBJECTS, CREATE_OBJECTS)
             }
         };
         let enough = match role {
@@ -293,12 +299,12 @@ async fn permissions(google: &Google, subject: &Subject, role: Role) -> Result<M
 }
 
 /// What an account may do.
-struct May {
+struct AccountPermissions {
     pull: bool,
     push: bool,
 }
 
-impl May {
+impl AccountPermissions {
     fn of(held: &BTreeSet<String>, pull: &str, push: &str) -> Self {
         Self {
             pull: held.contains(pull),
@@ -307,15 +313,15 @@ impl May {
     }
 }
 
-const TOO_MUCH: &str = "may push";
+const OVERPRIVILEGED: &str = "may push";
 
-fn judged(role: Role, may: &May) -> (String, String) {
+fn judged(role: Role, may: &AccountPermissions) -> (String, String) {
     let verdict = match (role, may.pull, may.push) {
         (Role::Pusher, true, true) => "pushes and pulls",
         // What Google's page gives for pushing to a bucket reads no objects.
         (Role::Pusher, false, true) => "pushes",
         (Role::Puller, true, false) => "pulls",
-        (Role::Puller, _, true) => TOO_MUCH,
+        (Role::Puller, _, true) => OVERPRIVILEGED,
         _ => {
             let note = "Google has the grant, and it does not hold yet: it can take ten minutes";
             return ("not yet".to_owned(), note.to_owned());

@@ -7,8 +7,8 @@ use super::forge::ForgeError;
 use super::project::role_with;
 use crate::auth::AuthError;
 use crate::commands::setup::request::{Forge, ForgeKind};
-use crate::diagnostics::sanitize::harmless;
-use crate::diagnostics::{ExitCode, Hint};
+use crate::diagnostics::sanitize::sanitize;
+use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::error::Error;
 use crate::google::GoogleError;
 use crate::http::NetworkError;
@@ -126,13 +126,13 @@ impl SetupError {
     }
 }
 
-impl Hint for SetupError {
+impl Diagnostic for SetupError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Google { cause, .. } => match cause.metadata("permission") {
                 Some(permission) => vec![format!(
                     "it takes `{}`, which is in `{}`",
-                    harmless(permission),
+                    sanitize(permission),
                     role_with(permission)
                 )],
                 None => cause.hints(),
@@ -200,7 +200,7 @@ fn project_hints(project: &str, cause: &GoogleError) -> Vec<String> {
             Some(permission) => vec![format!(
                 "or have a role granted: `{}` has `{}`",
                 role_with(permission),
-                harmless(permission)
+                sanitize(permission)
             )],
             None => own,
         });
@@ -230,6 +230,6 @@ fn listed(missing: &[&str]) -> String {
 }
 
 fn failures(failures: &[(String, String)]) -> String {
-    let line = |(id, why): &(String, String)| format!("\n`{}`: {}", harmless(id), harmless(why));
+    let line = |(id, why): &(String, String)| format!("\n`{}`: {}", sanitize(id), sanitize(why));
     failures.iter().map(line).collect()
 }

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use super::forge::Trust;
 use super::names::is_ours;
-use super::plan::{Step, Verdict, Work};
+use super::plan::{PlanStep, ResourceState, Work};
 use super::provider_change::ProviderChange;
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::commands::setup::request::Role;
-use crate::diagnostics::sanitize::harmless;
-use crate::google::{Api, Change, Grant, Resource};
+use crate::diagnostics::sanitize::sanitize;
+use crate::google::{Api, Grant, PolicyChange, Resource};
 
 /// A pool: the identities of one CI.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub(super) struct Provider {
 /// A pool or a provider as the API tells it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Found {
+pub(super) struct ExistingProvider {
     #[serde(default)]
     pub(super) name: String,
     #[serde(default)]
@@ -69,7 +69,7 @@ pub(super) struct Oidc {
     pub(super) jwks_json: String,
 }
 
-impl Found {
+impl ExistingProvider {
     pub(super) fn is_ours(&self) -> bool {
         is_ours(&self.description)
     }
@@ -88,7 +88,7 @@ impl Setup<'_> {
         &self,
         services: &Services,
         trusts: &[Trust],
-    ) -> Result<Vec<Step>, SetupError> {
+    ) -> Result<Vec<PlanStep>, SetupError> {
         let mut steps = Vec::new();
         let mut seen: Vec<&str> = Vec::new();
         for trust in trusts {
@@ -122,32 +122,42 @@ impl Setup<'_> {
             let what = format!("{WORKLOAD_USER} on {pusher}");
             let why = format!("for the jobs of {}", trust.forge.path);
             steps.push(if policy.has(&grant) {
-                Step::present(what, why)
+                PlanStep::present(what, why)
             } else {
-                let work = Work::Policy(resource.clone(), Change::Give, grant);
-                Step::new(Verdict::Create, what, why, Some(work))
+                let work = Work::Policy(resource.clone(), PolicyChange::Grant, grant);
+                PlanStep::new(ResourceState::Create, what, why, Some(work))
             });
         }
         Ok(steps)
     }
 
-    async fn plan_pool(&self, services: &Services, pool: &Pool) -> Result<Step, SetupError> {
+    async fn plan_pool(&self, services: &Services, pool: &Pool) -> Result<PlanStep, SetupError> {
         let what = format!("workload identity pool {}", pool.id);
         let create = Work::CreatePool(pool.clone());
         if !services.has(Api::Iam) {
             let why = "it cannot be seen before its API is on";
-            return Ok(Step::new(Verdict::Create, what, why, Some(create)));
+            return Ok(PlanStep::new(
+                ResourceState::Create,
+                what,
+                why,
+                Some(create),
+            ));
         }
         Ok(match self.found(&self.pool_path(&pool.id)).await? {
-            None => Step::new(Verdict::Create, what, pool.purpose.clone(), Some(create)),
+            None => PlanStep::new(
+                ResourceState::Create,
+                what,
+                pool.purpose.clone(),
+                Some(create),
+            ),
             Some(found) if found.is_deleted() && !found.is_ours() => {
                 let project = self.request.project.clone();
                 return Err(SetupError::ForeignPool(pool.id.clone(), project));
             }
             Some(found) if found.is_deleted() => {
                 let work = Work::RestorePool(pool.clone());
-                Step::new(
-                    Verdict::Change,
+                PlanStep::new(
+                    ResourceState::Change,
                     what,
                     "it was deleted, and can be brought back",
                     Some(work),
@@ -155,36 +165,45 @@ impl Setup<'_> {
             }
             Some(found) if found.disabled => {
                 let work = Work::EnablePool(pool.clone());
-                Step::new(Verdict::Change, what, "it is disabled", Some(work))
+                PlanStep::new(ResourceState::Change, what, "it is disabled", Some(work))
             }
-            Some(_) => Step::present(what, pool.purpose.clone()),
+            Some(_) => PlanStep::present(what, pool.purpose.clone()),
         })
     }
 
-    async fn plan_provider(&self, services: &Services, trust: &Trust) -> Result<Step, SetupError> {
+    async fn plan_provider(
+        &self,
+        services: &Services,
+        trust: &Trust,
+    ) -> Result<PlanStep, SetupError> {
         let provider = &trust.provider;
         let what = format!("provider {}/{}", provider.pool, provider.id);
         let create = Work::CreateProvider(provider.clone());
         if !services.has(Api::Iam) {
             let why = "it cannot be seen before its API is on";
-            return Ok(Step::new(Verdict::Create, what, why, Some(create)));
+            return Ok(PlanStep::new(
+                ResourceState::Create,
+                what,
+                why,
+                Some(create),
+            ));
         }
         Ok(match self.found(&self.provider_path(provider)).await? {
             None => {
                 let why = format!("only where {}", provider.condition);
-                Step::new(Verdict::Create, what, why, Some(create))
+                PlanStep::new(ResourceState::Create, what, why, Some(create))
             }
             Some(found) => {
                 let change = ProviderChange::between(&found, provider);
                 match (found.is_deleted(), change.is_empty()) {
                     (false, true) => {
                         let condition = &found.attribute_condition;
-                        Step::present(what, format!("only where {}", harmless(condition)))
+                        PlanStep::present(what, format!("only where {}", sanitize(condition)))
                     }
                     (false, false) => {
                         let why = change.why();
                         let work = Work::AlterProvider(provider.clone(), change);
-                        Step::new(Verdict::Change, what, why, Some(work))
+                        PlanStep::new(ResourceState::Change, what, why, Some(work))
                     }
                     (true, is_right) => {
                         let mut why = "it was deleted, and can be brought back".to_owned();
@@ -192,7 +211,7 @@ impl Setup<'_> {
                             why = format!("{why}; {}", change.why());
                         }
                         let work = Work::RestoreProvider(provider.clone(), change);
-                        Step::new(Verdict::Change, what, why, Some(work))
+                        PlanStep::new(ResourceState::Change, what, why, Some(work))
                     }
                 }
             }
@@ -232,7 +251,7 @@ impl Setup<'_> {
         format!("{pool}/providers/{}", provider.id)
     }
 
-    pub(super) async fn found(&self, path: &str) -> Result<Option<Found>, SetupError> {
+    pub(super) async fn found(&self, path: &str) -> Result<Option<ExistingProvider>, SetupError> {
         match self.google.get(Api::Iam.url(path)).await {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -244,11 +263,13 @@ impl Setup<'_> {
     }
 
     /// Every pool that setup made and that is not deleted, each with its providers.
-    pub(super) async fn own_pools(&self) -> Result<Vec<(Found, Vec<Found>)>, SetupError> {
+    pub(super) async fn own_pools(
+        &self,
+    ) -> Result<Vec<(ExistingProvider, Vec<ExistingProvider>)>, SetupError> {
         let listed =
             |cause| SetupError::google("could not list the workload identity pools", cause);
         let url = Api::Iam.url(&self.pools_path());
-        let pools: Vec<Found> = self
+        let pools: Vec<ExistingProvider> = self
             .google
             .pages(url, "workloadIdentityPools")
             .await
@@ -259,7 +280,7 @@ impl Setup<'_> {
                 continue;
             }
             let url = Api::Iam.url(&format!("v1/{}/providers", pool.name));
-            let providers: Vec<Found> = self
+            let providers: Vec<ExistingProvider> = self
                 .google
                 .pages(url, "workloadIdentityPoolProviders")
                 .await

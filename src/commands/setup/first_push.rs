@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::check::HOLDS_IN;
+use super::check::GRANT_PROPAGATION;
 use super::{Setup, SetupError};
 use crate::auth::{Credential, Credentials};
 use crate::ci::progress::Progress;
@@ -16,7 +16,7 @@ use crate::commands::setup::request::{Role, SetupRegistry};
 use crate::config::defaults;
 use crate::diagnostics::ExitCode;
 use crate::error::Error;
-use crate::google::{Patience, Resource};
+use crate::google::{Backoff, Resource};
 use crate::image::Source;
 use crate::image::location::ImageSource;
 use crate::oci::digest::Digest;
@@ -24,12 +24,12 @@ use crate::oci::manifest::media_type;
 use crate::oci::platform::Platforms;
 use crate::push::compress::Compression;
 use crate::push::destinations::Target;
-use crate::push::job::Bearer;
+use crate::push::job::PushJob;
 use crate::push::result::Fate;
 use crate::push::tag_policy::ExistingTag;
 use crate::push::verify::Verify;
-use crate::push::{Journal, Settings, Turns};
-use crate::registry::pool::Registries;
+use crate::push::{Settings, TagLog, UploadSlots};
+use crate::registry::pool::RegistryPool;
 
 /// A first push, and the bucket that comes of it.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ fn repository(project: &str) -> String {
 }
 
 /// How long the bucket may take to be seen.
-const SEEN_IN: Duration = Duration::from_secs(2 * 60);
+const IAM_PROPAGATION: Duration = Duration::from_secs(2 * 60);
 
 /// An empty tar file, compressed: the layer that Docker itself gave to images without content, which
 /// every registry knows (docker/distribution, `manifest/schema1/config_builder.go`).
@@ -78,7 +78,11 @@ impl Setup<'_> {
             }
         };
         // What was granted just now does not hold everywhere yet.
-        let mut patience = Patience::new(if is_pusher { HOLDS_IN } else { Duration::ZERO });
+        let mut patience = Backoff::new(if is_pusher {
+            GRANT_PROPAGATION
+        } else {
+            Duration::ZERO
+        });
         while let Err(error) = self.push_once(order, &credential).await {
             let is_denied = error.exit_code() == ExitCode::Denied;
             if !is_denied || !patience.wait().await {
@@ -87,7 +91,7 @@ impl Setup<'_> {
             tracing::info!("the pusher may not push to `{host}` yet; waiting");
         }
         let bucket = Resource::Bucket(order.bucket.clone());
-        let mut patience = Patience::new(SEEN_IN);
+        let mut patience = Backoff::new(IAM_PROPAGATION);
         loop {
             match self.google.policy(&bucket).await {
                 Ok(_) => return Ok(()),
@@ -114,14 +118,14 @@ impl Setup<'_> {
         let credentials =
             Credentials::of_google(Arc::clone(tokens), self.network).map_err(Error::Auth)?;
         let progress = Progress::default();
-        let bearer = Bearer {
+        let job = PushJob {
             source: &source,
-            registries: &Registries::new(&credentials, self.network),
+            registries: &RegistryPool::new(&credentials, self.network),
             settings: &Settings {
                 platforms: Platforms::All,
                 compression: Compression::None,
                 layer_reuse: false,
-                turns: Arc::new(Turns::new(defaults::CONCURRENCY, progress.clone())),
+                slots: Arc::new(UploadSlots::new(defaults::CONCURRENCY, progress.clone())),
                 attestations: None,
                 referrers: false,
                 dry_run: false,
@@ -129,9 +133,9 @@ impl Setup<'_> {
                 patience: self.network.retry_timeout,
                 temporary_directory: folder.path().to_owned(),
                 progress,
-                journal: Journal::default(),
+                tag_log: TagLog::default(),
             },
-            holdings: &Arc::default(),
+            locations: &Arc::default(),
             verify: Verify::Off,
         };
         let target = Target {
@@ -140,8 +144,8 @@ impl Setup<'_> {
             tags: vec![TAG.to_owned()],
             best_effort: false,
         };
-        let arrived = bearer.bring(&[target]).await;
-        match (arrived.failure, arrived.fates.into_iter().next()) {
+        let arrived = job.run(&[target]).await;
+        match (arrived.failure, arrived.results.into_iter().next()) {
             (Some(failure), _) => Err(Error::Push(failure)),
             (None, Some(Fate::Missed(_, Some(error)))) => Err(error),
             (None, _) => Ok(()),

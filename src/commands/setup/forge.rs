@@ -16,10 +16,10 @@ use super::federation::{Pool, Provider};
 use super::{Setup, SetupError};
 use crate::commands::setup::request::{Forge, ForgeIds, ForgeKind};
 use crate::diagnostics::ExitCode;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
-use crate::google::Patience;
-use crate::http::{Trouble, WINDOW, read_bounded};
+use crate::google::Backoff;
+use crate::http::{ConnectionFailure, WINDOW, read_bounded};
 
 /// A repository whose jobs may push, and all that Google is told of it.
 #[derive(Clone, Debug)]
@@ -138,7 +138,7 @@ impl Setup<'_> {
             cause,
         };
         let client = self.network.http_client().map_err(SetupError::Network)?;
-        let mut patience = Patience::new(self.network.retry_timeout);
+        let mut patience = Backoff::new(self.network.retry_timeout);
         loop {
             let error = match self.ask(&client, forge).await {
                 Ok(ids) => return Ok(ids),
@@ -234,7 +234,7 @@ pub enum ForgeError {
 fn sentence(said: &str) -> String {
     match said {
         "" => String::new(),
-        said => format!(": {}", harmless(said)),
+        said => format!(": {}", sanitize(said)),
     }
 }
 
@@ -296,7 +296,7 @@ impl ForgeError {
                 408 | 500.. => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
-            Self::Broken(cause) => Trouble::of(&**cause).exit_code(),
+            Self::Broken(cause) => ConnectionFailure::of(&**cause).exit_code(),
         }
     }
 
@@ -325,7 +325,7 @@ impl ForgeError {
                     ForgeKind::GitHub => "api.github.com",
                     ForgeKind::GitLab(host) => host,
                 };
-                let hint = Trouble::of(&**cause).hint(host);
+                let hint = ConnectionFailure::of(&**cause).hint(host);
                 return [vec![hint], numbers].concat();
             }
         };

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::plan::{Step, Verdict, Work};
+use super::plan::{PlanStep, ResourceState, Work};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::auth::google::key::ServiceAccountKey;
@@ -17,7 +17,7 @@ use crate::ci::files;
 use crate::ci::table::timestamp;
 use crate::commands::setup::request::Role;
 use crate::diagnostics::secret::Secret;
-use crate::google::{Api, GoogleError, Patience};
+use crate::google::{Api, Backoff, GoogleError};
 
 /// A key that is to be made.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ const SETTLES_IN: Duration = Duration::from_secs(2 * 60);
 
 impl Setup<'_> {
     /// The keys as steps.
-    pub(super) async fn plan_keys(&self, services: &Services) -> Result<Vec<Step>, SetupError> {
+    pub(super) async fn plan_keys(&self, services: &Services) -> Result<Vec<PlanStep>, SetupError> {
         let mut steps = Vec::new();
         for (role, file) in &self.request.keys {
             let email = self.email(*role);
@@ -77,8 +77,14 @@ impl Setup<'_> {
                 email: email.clone(),
                 file: file.clone(),
             });
-            let create =
-                |why: String| Step::new(Verdict::Create, what.clone(), why, Some(order.clone()));
+            let create = |why: String| {
+                PlanStep::new(
+                    ResourceState::Create,
+                    what.clone(),
+                    why,
+                    Some(order.clone()),
+                )
+            };
             let Some(key) = held(file, &email)? else {
                 // Told before anything is changed, and not when the key is made already.
                 files::check(file).map_err(|cause| SetupError::File(file.clone(), cause))?;
@@ -92,10 +98,10 @@ impl Setup<'_> {
             };
             let is_known = known.iter().any(|known| Some(known.id()) == key.id());
             steps.push(if is_known {
-                Step::present(what, format!("for {email}"))
+                PlanStep::present(what, format!("for {email}"))
             } else {
                 let why = format!("what is in it is no key of {email} any more");
-                Step::new(Verdict::Change, what, why, Some(order))
+                PlanStep::new(ResourceState::Change, what, why, Some(order))
             });
         }
         Ok(steps)
@@ -138,7 +144,7 @@ impl Setup<'_> {
     async fn new_key(&self, email: &str) -> Result<NewKey, SetupError> {
         let url = self.keys_url(email);
         let body = json!({"privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE"});
-        let mut patience = Patience::new(SETTLES_IN);
+        let mut patience = Backoff::new(SETTLES_IN);
         loop {
             // A second request would make a second key, so it is sent again only where it was
             // refused.

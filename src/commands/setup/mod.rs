@@ -42,7 +42,7 @@ use record::Record;
 use services::Services;
 
 pub use error::SetupError;
-pub use plan::{Plan, Step, Verdict};
+pub use plan::{Plan, PlanStep, ResourceState};
 
 /// One run of setup.
 struct Setup<'a> {
@@ -79,7 +79,7 @@ pub async fn setup(
         SetupAction::Apply => setup.apply(stdout).await,
         SetupAction::Remove => setup.remove(stdout).await,
     };
-    let written = record.finish(&done);
+    let written = record.wait_operation(&done);
     let failed = done.map_err(Error::Setup);
     [failed, written]
         .into_iter()

@@ -8,11 +8,11 @@ use super::keys::KeyOrder;
 use super::provider_change::ProviderChange;
 use crate::ci::table::Table;
 use crate::commands::setup::request::{Role, SetupRegistry};
-use crate::google::{Change, Grant, Resource};
+use crate::google::{Grant, PolicyChange, Resource};
 
 /// What is to become of a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ResourceState {
     /// It is as it should be.
     Present,
     /// It is not there.
@@ -25,7 +25,7 @@ pub enum Verdict {
     Keep,
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for ResourceState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
             Self::Present => "present",
@@ -39,9 +39,9 @@ impl fmt::Display for Verdict {
 
 /// One thing, what is to become of it, and why.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct PlanStep {
     /// What is to become of it.
-    pub verdict: Verdict,
+    pub verdict: ResourceState,
     /// What it is.
     pub what: String,
     /// Why.
@@ -50,14 +50,14 @@ pub struct Step {
     pub(super) work: Option<Work>,
 }
 
-impl Step {
+impl PlanStep {
     /// Something that stays as it is.
     pub(super) fn present(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::new(Verdict::Present, what, why, None)
+        Self::new(ResourceState::Present, what, why, None)
     }
 
     pub(super) fn new(
-        verdict: Verdict,
+        verdict: ResourceState,
         what: impl Into<String>,
         why: impl Into<String>,
         work: Option<Work>,
@@ -95,7 +95,7 @@ pub(super) enum Work {
     CreateAccount(Role, String),
     EnableAccount(String),
     DeleteAccount(String),
-    Policy(Resource, Change, Grant),
+    Policy(Resource, PolicyChange, Grant),
     FirstPush(FirstPush),
     CreatePool(Pool),
     RestorePool(Pool),
@@ -146,7 +146,7 @@ impl Work {
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// The steps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlanStep>,
     /// What else is to be said, a sentence each.
     pub notes: Vec<String>,
     /// What is more than an account needs, a sentence each.
@@ -166,10 +166,10 @@ impl Plan {
     }
 }
 
-fn sign(change: Change) -> char {
+fn sign(change: PolicyChange) -> char {
     match change {
-        Change::Give => '+',
-        Change::Take => '-',
+        PolicyChange::Grant => '+',
+        PolicyChange::Revoke => '-',
     }
 }
 

@@ -9,7 +9,7 @@ use super::federation::{Pool, Provider};
 use super::names;
 use super::provider_change::ProviderChange;
 use super::{Setup, SetupError};
-use crate::google::{Api, GoogleError, Operation, Patience};
+use crate::google::{Api, Backoff, GoogleError, Operation};
 
 /// How long a pool that was made just now may take to be known.
 const SETTLES_IN: Duration = Duration::from_secs(2 * 60);
@@ -126,7 +126,7 @@ impl Setup<'_> {
         body: &Value,
         doing: &str,
     ) -> Result<Option<GoogleError>, SetupError> {
-        let mut patience = Patience::new(SETTLES_IN);
+        let mut patience = Backoff::new(SETTLES_IN);
         loop {
             let begun = self.google.post(url.clone(), body).await;
             match begun {
@@ -147,7 +147,7 @@ impl Setup<'_> {
         doing: &str,
     ) -> Result<(), SetupError> {
         let finished = match begun {
-            Ok(begun) => self.google.finish(Api::Iam, begun, asked).await,
+            Ok(begun) => self.google.wait_operation(Api::Iam, begun, asked).await,
             Err(error) => Err(error),
         };
         finished

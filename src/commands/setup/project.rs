@@ -72,7 +72,7 @@ impl Setup<'_> {
             return Err(SetupError::Deleted(project.clone()));
         }
         let url = Api::ResourceManager.url(&format!("v1/projects/{project}:testIamPermissions"));
-        match self.google.held(url, ALL).await {
+        match self.google.test_iam_permissions(url, ALL).await {
             Ok(held) => Ok(Some(held)),
             // What cannot be asked will be told by the requests themselves.
             Err(error) if error.status() == Some(400) => {

@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::federation::{Found, Provider};
-use crate::diagnostics::sanitize::harmless;
+use super::federation::{ExistingProvider, Provider};
+use crate::diagnostics::sanitize::sanitize;
 
 /// The fields of a provider that are to change.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,7 +29,7 @@ struct FieldChange {
 impl ProviderChange {
     /// The fields in which `found` differs from `wanted`; empty where it lets the repository's jobs
     /// in and nobody whom `wanted` would not.
-    pub(super) fn between(found: &Found, wanted: &Provider) -> Self {
+    pub(super) fn between(found: &ExistingProvider, wanted: &Provider) -> Self {
         let fields = [
             disabled(found),
             issuer(found, wanted),
@@ -79,17 +79,17 @@ impl fmt::Display for ProviderChange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for field in &self.fields {
             for line in &field.removed {
-                writeln!(formatter, "    - {}", harmless(line))?;
+                writeln!(formatter, "    - {}", sanitize(line))?;
             }
             for line in &field.added {
-                writeln!(formatter, "    + {}", harmless(line))?;
+                writeln!(formatter, "    + {}", sanitize(line))?;
             }
         }
         Ok(())
     }
 }
 
-fn disabled(found: &Found) -> Option<FieldChange> {
+fn disabled(found: &ExistingProvider) -> Option<FieldChange> {
     found.disabled.then(|| FieldChange {
         mask: "disabled",
         value: false.into(),
@@ -99,7 +99,7 @@ fn disabled(found: &Found) -> Option<FieldChange> {
     })
 }
 
-fn issuer(found: &Found, wanted: &Provider) -> Option<FieldChange> {
+fn issuer(found: &ExistingProvider, wanted: &Provider) -> Option<FieldChange> {
     let before = &found.oidc.issuer_uri;
     (before.trim_end_matches('/') != wanted.issuer).then(|| FieldChange {
         mask: "oidc.issuerUri",
@@ -116,7 +116,7 @@ fn issuer(found: &Found, wanted: &Provider) -> Option<FieldChange> {
     })
 }
 
-fn condition(found: &Found, wanted: &Provider) -> Option<FieldChange> {
+fn condition(found: &ExistingProvider, wanted: &Provider) -> Option<FieldChange> {
     let before = &found.attribute_condition;
     (!requires(before, &wanted.condition)).then(|| FieldChange {
         mask: "attributeCondition",
@@ -127,7 +127,7 @@ fn condition(found: &Found, wanted: &Provider) -> Option<FieldChange> {
     })
 }
 
-fn mapping(found: &Found, wanted: &Provider) -> Option<FieldChange> {
+fn mapping(found: &ExistingProvider, wanted: &Provider) -> Option<FieldChange> {
     let mut merged = found.attribute_mapping.clone();
     let (mut removed, mut added) = (Vec::new(), Vec::new());
     for (attribute, claim) in &wanted.mapping {
@@ -149,7 +149,7 @@ fn mapping(found: &Found, wanted: &Provider) -> Option<FieldChange> {
 }
 
 /// Without a list a token must be for the provider's own name, which is what a job asks for.
-fn audiences(found: &Found) -> Option<FieldChange> {
+fn audiences(found: &ExistingProvider) -> Option<FieldChange> {
     let own = format!("https://iam.googleapis.com/{}", found.name);
     let before = &found.oidc.allowed_audiences;
     (!before.is_empty() && !before.contains(&own)).then(|| {
@@ -325,7 +325,7 @@ mod tests {
                     None => found[&field] = value,
                 }
             }
-            let found: Found = serde_json::from_value(found).unwrap();
+            let found: ExistingProvider = serde_json::from_value(found).unwrap();
             let change = ProviderChange::between(&found, &wanted);
             (change.mask(), change.body())
         };

@@ -7,12 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use super::check::Checked;
-use super::plan::{Plan, Verdict};
+use super::plan::{Plan, ResourceState};
 use super::{SetupError, SetupRequest};
 use crate::commands::interrupt::RunState;
 use crate::commands::push::report;
 use crate::commands::setup::request::SetupAction;
-use crate::diagnostics::Hint as _;
+use crate::diagnostics::Diagnostic as _;
 use crate::diagnostics::render::causes;
 use crate::error::Error;
 
@@ -103,11 +103,11 @@ impl<'a> Record<'a> {
     /// Takes a plan. What an earlier one has done already stays so.
     pub(super) fn plan(&self, plan: &Plan) {
         let mut document = self.document();
-        let row = |step: &super::Step| {
+        let row = |step: &super::PlanStep| {
             let done = document.steps.iter().find(|row| {
                 row.what == step.what
                     && row.result == Some(Outcome::Done)
-                    && step.verdict == Verdict::Present
+                    && step.verdict == ResourceState::Present
             });
             done.cloned().unwrap_or_else(|| Row {
                 state: step.verdict.to_string(),
@@ -172,7 +172,7 @@ impl<'a> Record<'a> {
     /// # Errors
     ///
     /// When it cannot be.
-    pub(super) fn finish(mut self, done: &Result<(), SetupError>) -> Result<(), Error> {
+    pub(super) fn wait_operation(mut self, done: &Result<(), SetupError>) -> Result<(), Error> {
         {
             let mut document = self.document();
             document.finished = done.is_ok();

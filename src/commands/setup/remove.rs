@@ -2,11 +2,11 @@
 //! so it is found whatever the variables say today.
 
 use super::names;
-use super::plan::{Plan, Step, Verdict, Work};
+use super::plan::{Plan, PlanStep, ResourceState, Work};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::commands::setup::request::Role;
-use crate::google::{Api, Change, Grant, Resource};
+use crate::google::{Api, Grant, PolicyChange, Resource};
 
 impl Setup<'_> {
     /// What there is to take away.
@@ -27,8 +27,8 @@ impl Setup<'_> {
             self.plan_federation_removal(&mut plan).await?;
             for email in accounts {
                 let work = Work::DeleteAccount(email.clone());
-                plan.steps.push(Step::new(
-                    Verdict::Remove,
+                plan.steps.push(PlanStep::new(
+                    ResourceState::Remove,
                     format!("account {email}"),
                     "made by setup",
                     Some(work),
@@ -60,7 +60,7 @@ impl Setup<'_> {
                 let why = format!("made on {}", key.day());
                 let work = Work::DeleteKey(key.name.clone());
                 plan.steps
-                    .push(Step::new(Verdict::Remove, what, why, Some(work)));
+                    .push(PlanStep::new(ResourceState::Remove, what, why, Some(work)));
             }
         }
         for resource in self.policies(services) {
@@ -85,10 +85,10 @@ impl Setup<'_> {
                         continue;
                     }
                     let what = format!("{} on {}", grant.role, short(&resource));
-                    let work = Work::Policy(resource.clone(), Change::Take, grant);
+                    let work = Work::Policy(resource.clone(), PolicyChange::Revoke, grant);
                     let why = format!("of {email}");
                     plan.steps
-                        .push(Step::new(Verdict::Remove, what, why, Some(work)));
+                        .push(PlanStep::new(ResourceState::Remove, what, why, Some(work)));
                 }
             }
             for role in [Role::Pusher, Role::Puller] {
@@ -100,7 +100,8 @@ impl Setup<'_> {
                 if let Some(grant) = held.filter(|_| !accounts.contains(&email)) {
                     let what = format!("{} on {}", grant.role, short(&resource));
                     let why = format!("setup did not make {email}, and may not have given it this");
-                    plan.steps.push(Step::new(Verdict::Keep, what, why, None));
+                    plan.steps
+                        .push(PlanStep::new(ResourceState::Keep, what, why, None));
                 }
             }
         }
@@ -145,9 +146,9 @@ impl Setup<'_> {
                 if pools.iter().any(|(pool, _)| of_pool(&pool.name)) {
                     let what = format!("{} on {pusher}", grant.role);
                     let why = format!("of {}", grant.member);
-                    let work = Work::Policy(account.clone(), Change::Take, grant);
+                    let work = Work::Policy(account.clone(), PolicyChange::Revoke, grant);
                     plan.steps
-                        .push(Step::new(Verdict::Remove, what, why, Some(work)));
+                        .push(PlanStep::new(ResourceState::Remove, what, why, Some(work)));
                 }
             }
         }
@@ -157,16 +158,16 @@ impl Setup<'_> {
                 let what = format!("provider {}", last_two(&provider.name));
                 if provider.is_ours() {
                     let work = Work::DeleteProvider(provider.name.clone());
-                    plan.steps.push(Step::new(
-                        Verdict::Remove,
+                    plan.steps.push(PlanStep::new(
+                        ResourceState::Remove,
                         what,
                         "made by setup",
                         Some(work),
                     ));
                 } else {
                     others = true;
-                    plan.steps.push(Step::new(
-                        Verdict::Keep,
+                    plan.steps.push(PlanStep::new(
+                        ResourceState::Keep,
                         what,
                         "setup did not make it",
                         None,
@@ -175,10 +176,10 @@ impl Setup<'_> {
             }
             let what = format!("workload identity pool {}", last(&pool.name));
             plan.steps.push(if others {
-                Step::new(Verdict::Keep, what, "it has another's provider", None)
+                PlanStep::new(ResourceState::Keep, what, "it has another's provider", None)
             } else {
                 let work = Work::DeletePool(pool.name.clone());
-                Step::new(Verdict::Remove, what, "made by setup", Some(work))
+                PlanStep::new(ResourceState::Remove, what, "made by setup", Some(work))
             });
         }
         Ok(())

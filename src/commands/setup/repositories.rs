@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::check::puller_s_broad_roles;
 use super::names::{self, is_ours};
-use super::plan::{Plan, Step, Verdict, Work};
+use super::plan::{Plan, PlanStep, ResourceState, Work};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::commands::setup::request::{Role, SetupRegistry};
-use crate::diagnostics::sanitize::harmless;
-use crate::google::{Api, Change, GoogleError, Grant, Operation};
+use crate::diagnostics::sanitize::sanitize;
+use crate::google::{Api, GoogleError, Grant, Operation, PolicyChange};
 use crate::oci::reference::HostKind;
 
 /// A repository as the API tells it, as far as it matters here.
@@ -37,7 +37,7 @@ impl Repository {
         if self.format == "DOCKER" && is_pushed_to {
             return Ok(());
         }
-        let kind = harmless(format!("{} {}", self.format, self.mode).trim());
+        let kind = sanitize(format!("{} {}", self.format, self.mode).trim());
         Err(SetupError::WrongRepository(name.to_owned(), kind))
     }
 }
@@ -87,7 +87,7 @@ impl Setup<'_> {
     }
 
     /// The redirection as a step that explains it; there is nothing to do about it here.
-    pub(super) fn explain_redirection(&self, state: Option<&str>) -> Option<Step> {
+    pub(super) fn explain_redirection(&self, state: Option<&str>) -> Option<PlanStep> {
         let of_gcr =
             |registry: &SetupRegistry| matches!(registry.host.kind(), HostKind::Gcr { .. });
         if !self.request.registries.iter().any(of_gcr) {
@@ -103,15 +103,15 @@ impl Setup<'_> {
             _ => "as in every project today, they lead to the repositories of the same names",
         };
         let shown = if shown.is_empty() { "not set" } else { shown };
-        let what = format!("redirection of gcr.io names: {}", harmless(shown));
-        Some(Step::present(what, why))
+        let what = format!("redirection of gcr.io names: {}", sanitize(shown));
+        Some(PlanStep::present(what, why))
     }
 
     /// The repositories and both accounts' roles on them.
     pub(super) async fn plan_repositories(
         &self,
         services: &Services,
-    ) -> Result<Vec<Step>, SetupError> {
+    ) -> Result<Vec<PlanStep>, SetupError> {
         let mut steps = Vec::new();
         for registry in &self.request.registries {
             let name = names::repository(&self.request.project, registry);
@@ -122,14 +122,14 @@ impl Setup<'_> {
                     registry.host
                 );
                 let work = Work::CreateRepository(registry.clone());
-                steps.push(Step::new(Verdict::Create, what, why, Some(work)));
+                steps.push(PlanStep::new(ResourceState::Create, what, why, Some(work)));
                 continue;
             }
             match self.repository(&name).await? {
                 None => {
                     let work = Work::CreateRepository(registry.clone());
                     let why = format!("for `{}`", registry.host);
-                    steps.push(Step::new(Verdict::Create, what, why, Some(work)));
+                    steps.push(PlanStep::new(ResourceState::Create, what, why, Some(work)));
                 }
                 Some(found) => {
                     found.check(&name)?;
@@ -138,7 +138,7 @@ impl Setup<'_> {
                     } else {
                         ""
                     };
-                    steps.push(Step::present(
+                    steps.push(PlanStep::present(
                         what,
                         format!("for `{}`{whose}", registry.host),
                     ));
@@ -193,10 +193,10 @@ impl Setup<'_> {
                 let what = format!("{} on {}", grant.role, registry.repository);
                 let why = format!("for {}", self.email(role));
                 plan.steps.push(if policy.has(&grant) {
-                    Step::present(what, why)
+                    PlanStep::present(what, why)
                 } else {
-                    let work = Work::Policy(resource.clone(), Change::Give, grant);
-                    Step::new(Verdict::Create, what, why, Some(work))
+                    let work = Work::Policy(resource.clone(), PolicyChange::Grant, grant);
+                    PlanStep::new(ResourceState::Create, what, why, Some(work))
                 });
             }
         }
@@ -222,7 +222,9 @@ impl Setup<'_> {
             Err(error) => return self.existing_repository(&name, error).await,
         };
         let asked = (Method::POST, url);
-        let finished = self.google.finish(Api::ArtifactRegistry, begun, asked);
+        let finished = self
+            .google
+            .wait_operation(Api::ArtifactRegistry, begun, asked);
         match finished.await {
             Ok(_) => Ok(()),
             Err(error) => self.existing_repository(&name, error).await,
@@ -265,7 +267,7 @@ impl Setup<'_> {
         let asked = (Method::DELETE, url);
         let finished = self
             .google
-            .finish(Api::ArtifactRegistry, begun, asked)
+            .wait_operation(Api::ArtifactRegistry, begun, asked)
             .await;
         finished
             .map(drop)
@@ -273,7 +275,7 @@ impl Setup<'_> {
     }
 
     /// The repositories as removal sees them.
-    pub(super) async fn plan_repository_removal(&self) -> Result<Vec<Step>, SetupError> {
+    pub(super) async fn plan_repository_removal(&self) -> Result<Vec<PlanStep>, SetupError> {
         let mut steps = Vec::new();
         for registry in &self.request.registries {
             let name = names::repository(&self.request.project, registry);
@@ -282,12 +284,12 @@ impl Setup<'_> {
                 continue;
             };
             steps.push(if !is_ours(&found.description) {
-                Step::new(Verdict::Keep, what, "setup did not make it", None)
+                PlanStep::new(ResourceState::Keep, what, "setup did not make it", None)
             } else if self.holds_something(&name).await? {
-                Step::new(Verdict::Keep, what, "it holds images", None)
+                PlanStep::new(ResourceState::Keep, what, "it holds images", None)
             } else {
                 let work = Work::DeleteRepository(name);
-                Step::new(Verdict::Remove, what, "it is empty", Some(work))
+                PlanStep::new(ResourceState::Remove, what, "it is empty", Some(work))
             });
         }
         Ok(steps)

@@ -1,6 +1,3 @@
-use crate::config::setup::action;
-use crate::config::setup::keys;
-use crate::config::setup::registries;
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::plan::{Step, Verdict, Work};
+use super::plan::{PlanStep, ResourceState, Work};
 use super::{Setup, SetupError};
 use crate::commands::setup::request::Backend;
 use crate::google::{Api, Operation};
@@ -113,16 +113,16 @@ impl Setup<'_> {
 
     /// The APIs as steps; where the project's `gcr.io` names lead to Artifact Registry, the old one
     /// is not needed.
-    pub(super) fn plan_services(&self, services: &Services, redirected: bool) -> Vec<Step> {
+    pub(super) fn plan_services(&self, services: &Services, redirected: bool) -> Vec<PlanStep> {
         let needed = self.needed(redirected).into_iter();
         needed
             .map(|(name, why)| {
                 let what = format!("API {name}");
                 if services.enabled.contains(name) {
-                    Step::present(what, why)
+                    PlanStep::present(what, why)
                 } else {
                     let work = Work::Enable(name.to_owned());
-                    Step::new(Verdict::Create, what, why, Some(work))
+                    PlanStep::new(ResourceState::Create, what, why, Some(work))
                 }
             })
             .collect()
@@ -149,7 +149,10 @@ impl Setup<'_> {
             .await
             .map_err(|cause| SetupError::google(doing(), cause))?;
         let asked = (Method::POST, url);
-        let result = self.google.finish(Api::ServiceUsage, begun, asked).await;
+        let result = self
+            .google
+            .wait_operation(Api::ServiceUsage, begun, asked)
+            .await;
         let mut result = result.map_err(|cause| SetupError::google(doing(), cause))?;
         let failures = result.get_mut("failures").map(Value::take);
         let failures: Vec<EnableFailure> = failures

@@ -13,19 +13,19 @@ use serde::Deserialize;
 use super::check::puller_s_broad_roles;
 use super::first_push::{self, FirstPush};
 use super::names;
-use super::plan::{Plan, Step, Verdict, Work};
+use super::plan::{Plan, PlanStep, ResourceState, Work};
 use super::repositories::{is_redirected, redirection};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::commands::setup::request::{Role, SetupRegistry};
-use crate::google::{Api, Change, Google, GoogleError, Grant, Policy, Resource};
+use crate::google::{Api, Google, GoogleError, Grant, Policy, PolicyChange, Resource};
 use crate::oci::reference::HostKind;
 
 /// The role that makes buckets, and much else: for the first push alone.
 pub(super) const TEMPORARY_ROLE: &str = "roles/storage.admin";
 
 /// Whether a step gives the temporary role or takes it; none where it is about something else.
-pub(super) fn is_temporary(work: &Work) -> Option<Change> {
+pub(super) fn is_temporary(work: &Work) -> Option<PolicyChange> {
     match work {
         Work::Policy(Resource::Project(_), change, grant) if grant.role == TEMPORARY_ROLE => {
             Some(*change)
@@ -81,7 +81,7 @@ impl Setup<'_> {
         let is_redirected = is_redirected(state);
         if is_redirected {
             let shown = redirection(state);
-            plan.steps.push(Step::present(
+            plan.steps.push(PlanStep::present(
                 format!("redirection of gcr.io names: {shown}"),
                 "Artifact Registry serves them: roles on buckets open nothing there",
             ));
@@ -113,7 +113,7 @@ impl Setup<'_> {
             match self.google.policy(&resource).await {
                 Ok(policy) => {
                     plan.steps
-                        .push(Step::present(what, format!("of `{}`", registry.host)));
+                        .push(PlanStep::present(what, format!("of `{}`", registry.host)));
                     if self.plan_bucket_roles(&resource, &policy, &mut roles) {
                         plan.missing.extend(self.missing_on_bucket(&name).await?);
                     }
@@ -124,7 +124,8 @@ impl Setup<'_> {
                 }
                 Err(_) if is_redirected => {
                     let why = "there is none, and nothing would use one";
-                    plan.steps.push(Step::new(Verdict::Keep, what, why, None));
+                    plan.steps
+                        .push(PlanStep::new(ResourceState::Keep, what, why, None));
                 }
                 Err(_) => {
                     let why = format!("a first push to `{}` makes it", registry.host);
@@ -133,7 +134,7 @@ impl Setup<'_> {
                         bucket: name,
                     };
                     let work = Work::FirstPush(order);
-                    pushes.push(Step::new(Verdict::Create, what, why, Some(work)));
+                    pushes.push(PlanStep::new(ResourceState::Create, what, why, Some(work)));
                     self.plan_bucket_roles(&resource, &Policy::default(), &mut roles);
                 }
             }
@@ -143,12 +144,12 @@ impl Setup<'_> {
         if !pushes.is_empty() {
             let why = "for the pusher, until its first push has made the bucket";
             plan.steps.push(match has_temporary {
-                true => Step::present(what.clone(), why),
-                false => Step::new(
-                    Verdict::Create,
+                true => PlanStep::present(what.clone(), why),
+                false => PlanStep::new(
+                    ResourceState::Create,
                     what.clone(),
                     why,
-                    Some(policy(Change::Give)),
+                    Some(policy(PolicyChange::Grant)),
                 ),
             });
             plan.notes.push(format!(
@@ -158,11 +159,11 @@ impl Setup<'_> {
             ));
         }
         if has_temporary || !pushes.is_empty() {
-            pushes.push(Step::new(
-                Verdict::Remove,
+            pushes.push(PlanStep::new(
+                ResourceState::Remove,
                 what,
                 "the narrow roles stand in its place",
-                Some(policy(Change::Take)),
+                Some(policy(PolicyChange::Revoke)),
             ));
         }
         plan.steps.extend(pushes);
@@ -198,11 +199,11 @@ impl Setup<'_> {
             let what = format!("{} on {resource}", grant.role);
             let why = format!("for {email}");
             plan.steps.push(if policy.has(&grant) {
-                Step::present(what, why)
+                PlanStep::present(what, why)
             } else {
                 gives = true;
-                let work = Work::Policy(resource.clone(), Change::Give, grant);
-                Step::new(Verdict::Create, what, why, Some(work))
+                let work = Work::Policy(resource.clone(), PolicyChange::Grant, grant);
+                PlanStep::new(ResourceState::Create, what, why, Some(work))
             });
         }
         gives

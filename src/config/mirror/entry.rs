@@ -1,9 +1,9 @@
 //! One image of the mirror file: where it is read from, which of its tags, under which name it arrives.
 
 use super::file::{By, Image, Options, Tags, Wanted};
-use crate::commands::mirror::name_template::Rename;
-use crate::commands::mirror::tag_filter::{Order, Pattern, Selection};
-use crate::commands::mirror::{Entry, Origin};
+use crate::commands::mirror::name_template::NameTemplate;
+use crate::commands::mirror::tag_filter::{Order, Pattern, TagFilter};
+use crate::commands::mirror::{Entry, MirrorSource};
 use crate::config::parse::PLATFORM_FORMS;
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::platform::Platform;
@@ -15,7 +15,7 @@ pub(super) fn entry(image: Image, defaults: &Options) -> Result<Entry, String> {
     let (origin, tags) = origin(&image.from, image.tags)?;
     let to = match image.to.as_deref() {
         Some(text) => rename(text).map_err(|fault| format!("`to`: {fault}"))?,
-        None => Rename::default(),
+        None => NameTemplate::default(),
     };
     let platforms = match image.platforms.as_ref().or(defaults.platforms.as_ref()) {
         None => Platforms::All,
@@ -39,8 +39,8 @@ pub(super) fn entry(image: Image, defaults: &Options) -> Result<Entry, String> {
 }
 
 /// A template, and whether what it says itself can stand in a name.
-fn rename(text: &str) -> Result<Rename, String> {
-    let rename = Rename::parse(text).map_err(|fault| fault.to_string())?;
+fn rename(text: &str) -> Result<NameTemplate, String> {
+    let rename = NameTemplate::parse(text).map_err(|fault| fault.to_string())?;
     let (path, tag) = rename.apply("name", "tag");
     let name: Result<Reference, _> = format!("registry.example.com/{path}").parse();
     let checked = name.and_then(|_| check_tag(&tag));
@@ -54,7 +54,7 @@ fn platform(text: &str) -> Result<Platform, String> {
 }
 
 /// Where images are read from, and which of their tags.
-fn origin(from: &str, tags: Option<Tags>) -> Result<(Origin, Selection), String> {
+fn origin(from: &str, tags: Option<Tags>) -> Result<(MirrorSource, TagFilter), String> {
     let name = from.strip_prefix("docker://").unwrap_or(from);
     if let Some(fault) = ReferenceError::of_text(name) {
         return Err(fault.to_string());
@@ -74,7 +74,10 @@ fn origin(from: &str, tags: Option<Tags>) -> Result<(Origin, Selection), String>
                 "{host} does not list what is below a path: name each repository"
             ));
         }
-        return Ok((Origin::Below(endpoint, path.to_owned()), selection(tags)?));
+        return Ok((
+            MirrorSource::Prefix(endpoint, path.to_owned()),
+            selection(tags)?,
+        ));
     }
     let reference = Reference::familiar(name).map_err(|fault| match fault {
         ReferenceError::Tag(..) | ReferenceError::Repository(..) | ReferenceError::Digest(_) => {
@@ -84,8 +87,8 @@ fn origin(from: &str, tags: Option<Tags>) -> Result<(Origin, Selection), String>
     })?;
     let (tag, digest) = (reference.tag.is_some(), reference.digest.is_some());
     match (tag, digest, tags) {
-        (false, false, tags) => Ok((Origin::Repository(reference), selection(tags)?)),
-        (true, _, None) => Ok((Origin::Image(reference), Selection::all())),
+        (false, false, tags) => Ok((MirrorSource::Repository(reference), selection(tags)?)),
+        (true, _, None) => Ok((MirrorSource::Image(reference), TagFilter::all())),
         (false, true, _) => Err(
             "a digest alone has no tag to arrive under: add it, as in `api:1.2@sha256:…`"
                 .to_owned(),
@@ -96,13 +99,13 @@ fn origin(from: &str, tags: Option<Tags>) -> Result<(Origin, Selection), String>
     }
 }
 
-fn selection(tags: Option<Tags>) -> Result<Selection, String> {
+fn selection(tags: Option<Tags>) -> Result<TagFilter, String> {
     let rules = match tags {
-        None => return Ok(Selection::all()),
+        None => return Ok(TagFilter::all()),
         Some(Tags::List(include)) => {
-            return Ok(Selection {
+            return Ok(TagFilter {
                 include: patterns(&include)?,
-                ..Selection::all()
+                ..TagFilter::all()
             });
         }
         Some(Tags::Rules(rules)) => rules,
@@ -131,7 +134,7 @@ fn selection(tags: Option<Tags>) -> Result<Selection, String> {
         }
         None => Order::Semver,
     };
-    Ok(Selection {
+    Ok(TagFilter {
         include: patterns(&rules.include)?,
         exclude: patterns(&rules.exclude)?,
         semver,

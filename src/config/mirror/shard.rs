@@ -4,11 +4,11 @@ use std::io;
 
 use crate::commands::mirror::PlanFile;
 use crate::commands::mirror::shard::Shard;
-use crate::commands::mirror::shares::Shares;
+use crate::commands::mirror::shares::ShardPlan;
 use crate::config::fault::Faults;
 use crate::config::paths::Paths;
 use crate::config::values::boolean;
-use crate::config::variables::Given;
+use crate::config::variables::Environment;
 use crate::diagnostics::sanitize::quoted;
 
 const SHARD: &str = "shard";
@@ -31,7 +31,7 @@ const ENGINES: [(&str, usize, &str); 3] = [
 
 /// Reads `shard` and `plan_file`.
 pub(super) fn part(
-    given: &Given,
+    given: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> (Option<Shard>, Option<PlanFile>) {
@@ -62,14 +62,14 @@ fn read(name: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<PlanFile> 
         _ => format!("could not read {what}: {error}"),
     });
     let bytes = faults.take(PLAN_FILE, read)?;
-    let shares = Shares::parse(&String::from_utf8_lossy(&bytes))
+    let shares = ShardPlan::parse(&String::from_utf8_lossy(&bytes))
         .map_err(|fault| format!("{what}: {fault}; make it anew with `dry_run: true`"));
     let shares = faults.take(PLAN_FILE, shares)?;
     Some(PlanFile::Read(name.to_owned(), shares))
 }
 
 /// `shard`, else what the CI tells.
-fn shard(given: &Given, faults: &mut Faults) -> Option<Shard> {
+fn shard(given: &Environment, faults: &mut Faults) -> Option<Shard> {
     let Some(text) = given.inputs.shard.as_deref() else {
         return told(given, faults);
     };
@@ -87,7 +87,7 @@ fn shard(given: &Given, faults: &mut Faults) -> Option<Shard> {
 
 /// What the CI tells by itself. What makes no sense is a fault: a runner that took no notice of it
 /// would do the work of all.
-fn told(given: &Given, faults: &mut Faults) -> Option<Shard> {
+fn told(given: &Environment, faults: &mut Faults) -> Option<Shard> {
     for (index_name, first, total_name) in ENGINES {
         let Some(index) = given.ambient(index_name) else {
             continue;
@@ -131,7 +131,7 @@ fn no_shard(text: &str) -> String {
 }
 
 /// The number of runners alone: which of them this is, the engine tells.
-fn one_of(text: &str, given: &Given) -> Result<Shard, String> {
+fn one_of(text: &str, given: &Environment) -> Result<Shard, String> {
     let total: usize = text
         .parse()
         .ok()

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Command, ConfigError, Files, Request, request};
 use crate::diagnostics::render::write_chain;
-use crate::diagnostics::{ExitCode, Hint as _};
+use crate::diagnostics::{Diagnostic as _, ExitCode};
 
 /// A service-account key as Google writes it; the account exists nowhere.
 const KEY: &str = include_str!("../../../tests/fixtures/service-account-key.json");

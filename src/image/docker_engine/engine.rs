@@ -40,13 +40,13 @@ pub(super) struct Engine {
 /// What the engine knows of an image.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Found {
+pub(super) struct ImageMatch {
     id: String,
     repo_tags: Option<Vec<String>>,
     size: Option<i64>,
 }
 
-impl Found {
+impl ImageMatch {
     #[cfg(test)]
     pub(super) fn new(id: &str, tags: &[&str]) -> Self {
         Self {
@@ -116,7 +116,7 @@ impl Engine {
     }
 
     /// Looks up what `reference` means.
-    pub(super) async fn find(&self, reference: &str) -> Result<Found, EngineError> {
+    pub(super) async fn find(&self, reference: &str) -> Result<ImageMatch, EngineError> {
         let path = format!("/images/{reference}/json");
         match self.get_json(&path).await {
             Err(EngineError::Refused {
@@ -152,7 +152,7 @@ impl Engine {
     /// Names of the engine's images that are like `reference`; none when they cannot be had, for
     /// they are only advice.
     async fn similar(&self, reference: &str) -> Vec<String> {
-        let images: Vec<Found> = self.get_json("/images/json").await.unwrap_or_default();
+        let images: Vec<ImageMatch> = self.get_json("/images/json").await.unwrap_or_default();
         let mut tags: Vec<String> = images
             .into_iter()
             .flat_map(|image| image.repo_tags.unwrap_or_default())

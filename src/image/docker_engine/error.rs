@@ -9,9 +9,9 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
-use crate::diagnostics::{ExitCode, Hint};
+use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::http::NetworkError;
 use crate::oci::json;
 
@@ -95,7 +95,7 @@ pub enum EngineError {
 
 /// What an engine says.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", harmless(&redact(.0)))]
+#[error("{}", sanitize(&redact(.0)))]
 pub struct Sentence(pub(super) String);
 
 impl EngineError {
@@ -174,7 +174,7 @@ impl EngineError {
     }
 }
 
-impl Hint for EngineError {
+impl Diagnostic for EngineError {
     fn hints(&self) -> Vec<String> {
         const WITHOUT: &str = "no engine is needed here: where the image is, `docker save --output image.tar NAME` \
              writes it to a file, and `docker-archive:image.tar` reads it";
@@ -211,7 +211,7 @@ impl Hint for EngineError {
             Self::NoImage { similar, .. } if !similar.is_empty() => {
                 let similar: Vec<String> = similar
                     .iter()
-                    .map(|name| format!("`{}`", harmless(name)))
+                    .map(|name| format!("`{}`", sanitize(name)))
                     .collect();
                 format!("it has {}", similar.join(", "))
             }

@@ -15,7 +15,7 @@ use super::open::Archive;
 use super::{Source, SourceError};
 use crate::http::Network;
 use crate::image::location::{ArchiveKind, DaemonImage};
-use engine::{Engine, Found};
+use engine::{Engine, ImageMatch};
 pub use error::EngineError;
 use export::{Export, Pieces};
 
@@ -29,7 +29,9 @@ pub(super) async fn open(
     network: &Network,
     spool: PathBuf,
 ) -> Result<Source, SourceError> {
-    let (wanted, export) = ask(image, network).await.map_err(SourceError::Engine)?;
+    let (wanted, export) = request_export(image, network)
+        .await
+        .map_err(SourceError::Engine)?;
     let (send, receive) = mpsc::channel(PIECES);
     let archive = Archive {
         what: format!("`docker-daemon:{}`", image.reference),
@@ -52,26 +54,29 @@ pub(super) async fn open(
     }
 }
 
-async fn ask(image: &DaemonImage, network: &Network) -> Result<(Wanted, Export), EngineError> {
+async fn request_export(
+    image: &DaemonImage,
+    network: &Network,
+) -> Result<(ExportRequest, Export), EngineError> {
     let engine = Engine::meet(&image.engine, network).await?;
     let found = engine.find(&image.reference).await?;
-    let wanted = Wanted::of(&image.reference, &found);
+    let wanted = ExportRequest::of(&image.reference, &found);
     let export = engine.export(&wanted.asked_for, found.size()).await?;
     Ok((wanted, export))
 }
 
 /// What the engine is asked to export, and what that is called.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted {
+struct ExportRequest {
     asked_for: String,
     /// None where the image was asked for by its ID: then it has no name.
     name: Option<String>,
 }
 
-impl Wanted {
+impl ExportRequest {
     /// Of a name without a tag an engine would export every tag that there is
     /// (moby, daemon/internal/image/tarexport/save.go), though everywhere else it is `latest`.
-    fn of(reference: &str, found: &Found) -> Self {
+    fn of(reference: &str, found: &ImageMatch) -> Self {
         if found.is_meant_by_id(reference) {
             return Self {
                 asked_for: found.id().to_owned(),
@@ -97,7 +102,7 @@ mod tests {
     const ID: &str = "sha256:cafe00000000000000000000000000000000000000000000000000000000beef";
 
     fn wanted(reference: &str, tags: &[&str]) -> (String, Option<String>) {
-        let wanted = Wanted::of(reference, &Found::new(ID, tags));
+        let wanted = ExportRequest::of(reference, &ImageMatch::new(ID, tags));
         (wanted.asked_for, wanted.name)
     }
 

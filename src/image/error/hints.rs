@@ -3,12 +3,12 @@
 use std::io;
 
 use super::{Fault, SourceError, list};
-use crate::diagnostics::Hint;
-use crate::diagnostics::sanitize::harmless;
-use crate::image::file_kind::Looks;
+use crate::diagnostics::Diagnostic;
+use crate::diagnostics::sanitize::sanitize;
+use crate::image::file_kind::FileKind;
 use crate::oci::manifest::ManifestError;
 
-impl Hint for SourceError {
+impl Diagnostic for SourceError {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::Missing { similar, .. } if !similar.is_empty() => {
@@ -63,7 +63,7 @@ impl Hint for SourceError {
             Self::Outside { .. } => {
                 "copy the layout with its links followed, `cp -RL`, and name the copy".to_owned()
             }
-            Self::TooManyMembers { .. } => Looks::FileSystem.advice().to_owned(),
+            Self::TooManyMembers { .. } => FileKind::FileSystem.advice().to_owned(),
             Self::Sparse { .. } => "pack the archive again without `--sparse`".to_owned(),
             Self::Manifest {
                 cause: ManifestError::Schema1,
@@ -90,7 +90,7 @@ impl Hint for SourceError {
                 address, choices, ..
             } => format!(
                 "write `{}:REF`, where REF is one of {}",
-                harmless(address),
+                sanitize(address),
                 list(choices)
             ),
             Self::NoSuchImage { choices, .. } => format!("it holds {}", list(choices)),

@@ -7,9 +7,9 @@ use std::io;
 use std::path::Path;
 
 use super::docker_engine::EngineError;
-use super::file_kind::Looks;
+use super::file_kind::FileKind;
 use crate::diagnostics::ExitCode;
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::ManifestError;
 use crate::oci::reference::without_login;
@@ -34,7 +34,7 @@ pub enum SourceError {
     },
     /// A file that is no archive, or an archive that is no image.
     #[error("{what} is no image archive: it {looks}")]
-    NotImage { what: String, looks: Looks },
+    NotImage { what: String, looks: FileKind },
     /// A directory that is no layout.
     #[error("{what} is no OCI layout: it has no `{lacks}`")]
     NotLayout {
@@ -328,7 +328,7 @@ pub(super) fn list(choices: &[String]) -> String {
 /// Text from an archive in backticks, made harmless and of bounded length.
 pub(super) fn quoted(text: &str) -> String {
     const MOST: usize = 200;
-    let safe = harmless(&without_login(text));
+    let safe = sanitize(&without_login(text));
     match safe.char_indices().nth(MOST) {
         Some((end, _)) => format!("`{}…`", &safe[..end]),
         None => format!("`{safe}`"),

@@ -12,7 +12,7 @@ use tar::{EntryType, Header};
 
 use super::header::{BLOCK, Extensions, has_no_bytes, is_extension, plain, sum_is_right};
 use crate::image::error::{SourceError, quoted};
-use crate::image::files::{Files, Place};
+use crate::image::files::{ByteRange, Files};
 
 /// The most members that are looked at. An image archive has a few for each of at most 127 layers
 /// and each platform; a directory of a million files is no image.
@@ -295,7 +295,7 @@ impl Files for TarIndex {
     }
 
     /// Follows hard and symbolic links between members.
-    fn find(&self, name: &str) -> Result<Option<Place>, SourceError> {
+    fn find(&self, name: &str) -> Result<Option<ByteRange>, SourceError> {
         let Ok(mut name) = plain(name, "") else {
             return Err(SourceError::Hostile {
                 what: self.what.clone(),
@@ -306,7 +306,7 @@ impl Files for TarIndex {
         for _ in 0..MAX_LINKS {
             match self.members.get(&name) {
                 Some(Member::File { offset, size }) => {
-                    return Ok(Some(Place::within(&self.file, *offset, *size)));
+                    return Ok(Some(ByteRange::within(&self.file, *offset, *size)));
                 }
                 Some(Member::Link(target)) => name.clone_from(target),
                 None => return Ok(None),

@@ -5,7 +5,7 @@ use crate::diagnostics::render::shell_word;
 
 /// An Artifact Registry repository, as its own name has it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct ArtifactRegistryRepository {
     /// The project's id.
     pub project: String,
     /// The location, which the host tells.
@@ -14,7 +14,7 @@ pub struct Place {
     pub repository: String,
 }
 
-impl Place {
+impl ArtifactRegistryRepository {
     /// The repository that a path at a Google host leads to; none at other hosts, or where the path
     /// names no repository.
     pub fn of(endpoint: &Endpoint, path: &str) -> Option<Self> {

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use crate::oci::digest::Digest;
 
-pub use artifact_registry::Place;
+pub use artifact_registry::ArtifactRegistryRepository;
 pub(crate) use endpoint::is_host_name;
 pub use endpoint::{Endpoint, HostKind};
 use grammar::check_repository;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::diagnostics::render::causes;
-use crate::diagnostics::sanitize::harmless;
-use crate::diagnostics::{ExitCode, Hint};
+use crate::diagnostics::sanitize::sanitize;
+use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::image::{SourceError, Tree};
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
@@ -157,10 +157,14 @@ async fn listed(destination: &Destination, pushed: &Pushed) -> (Verified, bool) 
         digest: None,
     };
     let (own, above) = tokio::join!(
-        destination.registry.list_if_well(&destination.repository),
+        destination
+            .registry
+            .list_if_available(&destination.repository),
         async {
             match reference.parent() {
-                Some(parent) => Some((parent, destination.registry.list_if_well(parent).await)),
+                Some(parent) => {
+                    Some((parent, destination.registry.list_if_available(parent).await))
+                }
                 None => None,
             }
         }
@@ -193,7 +197,7 @@ async fn listed(destination: &Destination, pushed: &Pushed) -> (Verified, bool) 
             verified.images = listing
                 .children
                 .iter()
-                .map(|child| format!("{place}/{}", harmless(child)))
+                .map(|child| format!("{place}/{}", sanitize(child)))
                 .collect();
         }
         Ok(None) => verified
@@ -350,7 +354,7 @@ fn registry_error(error: &std::io::Error) -> Option<&RegistryError> {
     None
 }
 
-impl Hint for VerifyError {
+impl Diagnostic for VerifyError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Missing { .. } => vec![
@@ -360,7 +364,7 @@ impl Hint for VerifyError {
             ],
             Self::Unreadable { cause, .. } => cause.hints(),
             Self::UnreadableBlob { cause, .. } => {
-                registry_error(cause).map(Hint::hints).unwrap_or_default()
+                registry_error(cause).map(Diagnostic::hints).unwrap_or_default()
             }
             Self::Blob { .. } => vec![
                 "the registry hands out other bytes than it took, or something on the way changes \

@@ -98,7 +98,7 @@ impl Realms {
         }
         let own = endpoint.url(url.scheme());
         let is_own = url.host() == own.host() && url.port() == own.port();
-        let shown = crate::diagnostics::sanitize::harmless(&crate::registry::hints::host(&url));
+        let shown = crate::diagnostics::sanitize::sanitize(&crate::registry::hints::host(&url));
         if url.scheme() != "https" && (self.is_https || !(is_own || self.may_be_plain(&url))) {
             return Err(format!(
                 "the registry asks to send the credentials to `{shown}` without TLS, which is not \

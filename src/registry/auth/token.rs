@@ -19,18 +19,18 @@ use tokio::sync::OnceCell;
 use super::challenge::{Challenge, Realms, read_challenge};
 use super::scope::{Access, Authorization, Scope};
 use crate::auth::logins::PasswordKind;
-use crate::auth::{Credential, Identity, Shown};
+use crate::auth::{BasicAuth, Credential, Identity};
 use crate::diagnostics::secret::{Secret, redact};
-use crate::http::Pace;
+use crate::http::RateLimiter;
 use crate::oci::json;
 use crate::oci::reference::Endpoint;
 use crate::registry::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
-use crate::registry::hints::{Asker, Presented};
+use crate::registry::hints::{Presented, Requester};
 use crate::registry::http::read_bounded;
 use crate::registry::transport::{Ask, Transport};
 
 /// The current token of each repository, bought when it is first needed.
-pub(crate) struct Tokens {
+pub(crate) struct TokenCache {
     root: Url,
     credential: Credential,
     transport: Transport,
@@ -42,7 +42,7 @@ pub(crate) struct Tokens {
     /// What single repositories ask for, where it is something else.
     challenges: Mutex<HashMap<String, Challenge>>,
     /// The pace of where tokens are bought.
-    pace: Pace,
+    pace: RateLimiter,
     stall_timeout: Duration,
     /// True when where they are bought has answered, as the registry itself has.
     is_reached: AtomicBool,
@@ -81,14 +81,14 @@ const RENEWALS: u32 = 2;
 /// The most bytes of a token answer: Google's are a few KiB.
 const MAX_TOKEN_BODY: usize = 1024 * 1024;
 
-impl Tokens {
-    pub(crate) fn new(
+impl TokenCache {
+    pub(in crate::registry) fn new(
         root: Url,
         credential: Credential,
         transport: Transport,
         realms: Realms,
         challenge: Challenge,
-        pace: Pace,
+        pace: RateLimiter,
         stall_timeout: Duration,
     ) -> Self {
         let is_elsewhere = match &challenge {
@@ -167,8 +167,13 @@ impl Tokens {
     }
 
     /// Who is refused when a request about `repository` with this access is that showed this.
-    pub(crate) fn asker(&self, access: Access, presented: Presented, repository: &str) -> Asker {
-        Asker {
+    pub(super) fn asker(
+        &self,
+        access: Access,
+        presented: Presented,
+        repository: &str,
+    ) -> Requester {
+        Requester {
             identity: self.identity(repository),
             presented,
             writes: access == Access::PullPush,
@@ -176,7 +181,7 @@ impl Tokens {
     }
 
     /// The same for a request to this URL, which names the repository.
-    pub(crate) fn asker_at(&self, access: Access, presented: Presented, url: &Url) -> Asker {
+    pub(in crate::registry) fn asker_at(&self, access: Access, presented: Presented, url: &Url) -> Requester {
         self.asker(access, presented, repository_of(url))
     }
 
@@ -187,7 +192,7 @@ impl Tokens {
 
     /// What an answer about `repository` is about. Where it `is_own`, it comes from the registry
     /// itself; to another host nothing was shown.
-    pub(crate) fn presented(
+    pub(in crate::registry) fn presented(
         &self,
         repository: &str,
         shown: &Authorization,
@@ -198,7 +203,7 @@ impl Tokens {
             Authorization::None => Presented::Nothing,
             _ if !is_own => Presented::Nothing,
             // A token that was bought with nothing tells nothing.
-            Authorization::Bearer(_) if credential.identity() == Identity::Nobody => {
+            Authorization::Bearer(_) if credential.identity() == Identity::Anonymous => {
                 Presented::Nothing
             }
             Authorization::Bearer(_) => Presented::Token,
@@ -422,7 +427,7 @@ impl Tokens {
         realm: &Url,
         service: Option<&str>,
         scope: &Scope,
-        login: &Shown,
+        login: &BasicAuth,
     ) -> Result<Option<Token>, RegistryError> {
         let mut newer = self.refresh_tokens.lock().await;
         let newest = newer.get(login.password.expose());
@@ -444,7 +449,7 @@ impl Tokens {
         };
         let request = client.post(realm.clone());
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        self.pace.turn().await;
+        self.pace.acquire().await;
         let answer = request.body(form).send().await.map_err(|error| {
             let error = error.without_url();
             self.first_contact(RegistryError::broken(Method::POST, realm.clone(), error))
@@ -479,7 +484,7 @@ impl Tokens {
     async fn login_itself(
         &self,
         credential: &Credential,
-        form: impl FnOnce(Shown) -> Authorization,
+        form: impl FnOnce(BasicAuth) -> Authorization,
     ) -> Result<Token, RegistryError> {
         let shown = self.basic(credential, self.root.clone()).await?;
         Ok(Token {
@@ -489,12 +494,12 @@ impl Tokens {
     }
 
     /// One request for a registry token.
-    async fn ask(&self, url: &Url, login: Option<&Shown>) -> Result<Response, RegistryError> {
+    async fn ask(&self, url: &Url, login: Option<&BasicAuth>) -> Result<Response, RegistryError> {
         let shown = login.map_or(Authorization::None, |login| {
             Authorization::Basic(login.user.clone(), login.password.clone())
         });
         self.remember(&shown);
-        self.pace.turn().await;
+        self.pace.acquire().await;
         let ask = Ask {
             method: Method::GET,
             url,
@@ -521,7 +526,7 @@ impl Tokens {
         &self,
         credential: &Credential,
         url: Url,
-    ) -> Result<Option<Shown>, RegistryError> {
+    ) -> Result<Option<BasicAuth>, RegistryError> {
         credential.basic().await.map_err(|error| {
             let shown = lock(&self.shown);
             let failed = RegistryError::not_signed_in(Method::GET, url, error);
@@ -538,7 +543,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// When what was shown has lived nine tenths of what it has left.
-fn renewal(shown: &Shown) -> Option<Instant> {
+fn renewal(shown: &BasicAuth) -> Option<Instant> {
     let left = shown.expires_at?.duration_since(SystemTime::now());
     Instant::now().checked_add(left.unwrap_or_default() * 9 / 10)
 }
@@ -668,13 +673,13 @@ mod tests {
     #[tokio::test]
     async fn a_token_server_that_never_answered_is_not_waited_for_as_one_that_has() {
         use crate::http::Network;
-        use crate::registry::{Retry, Retryable as _};
+        use crate::registry::{RetryKind, Retryable as _};
 
         // The port that discards what it gets is served by nobody any more.
         let away: Url = "http://127.0.0.1:9/token".parse().unwrap();
         let endpoint: Endpoint = "127.0.0.1:5000".parse().unwrap();
         let tokens = |root: &str| {
-            Tokens::new(
+            TokenCache::new(
                 root.parse().unwrap(),
                 Credential::Anonymous,
                 Transport::new(Network::default().registry_clients(&endpoint).unwrap()),
@@ -687,14 +692,14 @@ mod tests {
                     realm: away.clone(),
                     service: None,
                 },
-                Pace::default(),
+                RateLimiter::default(),
                 Duration::from_secs(60),
             )
         };
         for (root, expected) in [
-            ("http://127.0.0.1:5000/v2/", Retry::Unmet),
+            ("http://127.0.0.1:5000/v2/", RetryKind::NeverReached),
             // The registry has answered there already.
-            ("http://127.0.0.1:9/v2/", Retry::Away),
+            ("http://127.0.0.1:9/v2/", RetryKind::HostDown),
         ] {
             let failed = tokens(root).authorization("app", Access::Pull).await;
             assert_eq!(failed.err().unwrap().retry(), expected, "{root}");

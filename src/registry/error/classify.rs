@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::{Outcome, Peer, RegistryError};
+use super::{Contact, Kind, RegistryError};
 use crate::auth::AuthError;
-use crate::diagnostics::{ExitCode, Hint};
-use crate::http::Trouble;
+use crate::diagnostics::{Diagnostic, ExitCode};
+use crate::http::ConnectionFailure;
 use crate::oci::manifest::ManifestError;
 use crate::registry::hints::{NO_REGISTRY, PULL_LIMIT, Refusal, advice, host};
-use crate::registry::retry::{Retry, Retryable};
+use crate::registry::retry::{RetryKind, Retryable};
 use crate::registry::upload::LocationError;
 
 /// The codes of refusals that pass, whatever their status: a quota, and an upload session that has
@@ -34,7 +34,7 @@ impl RegistryError {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         match &*self.outcome {
-            Outcome::Refused { status, code, .. } => match (status.as_u16(), code.as_deref()) {
+            Kind::Status { status, code, .. } => match (status.as_u16(), code.as_deref()) {
                 (401 | 403, _) => ExitCode::Denied,
                 (408 | 429 | 500.., _) => ExitCode::Temporary,
                 (_, Some(code)) if PASSING.contains(&code) => ExitCode::Temporary,
@@ -44,14 +44,14 @@ impl RegistryError {
                 _ if self.is_incomplete() => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
-            Outcome::Broken(_) => self.trouble().exit_code(),
-            Outcome::NotSignedIn(_) => self
+            Kind::Connection(_) => self.trouble().exit_code(),
+            Kind::Auth(_) => self
                 .auth_error()
                 .map_or(ExitCode::Denied, AuthError::exit_code),
-            Outcome::Unreadable => self
+            Kind::Source => self
                 .source_error()
                 .map_or(ExitCode::Failed, Self::exit_code),
-            Outcome::Unexpected | Outcome::Garbled => ExitCode::Failed,
+            Kind::Protocol | Kind::Corrupt => ExitCode::Failed,
         }
     }
 
@@ -62,7 +62,7 @@ impl RegistryError {
 
     /// True when a manifest was refused for what it is, and not for what it names or for its tag.
     pub(crate) fn refuses_manifest(&self) -> bool {
-        let Outcome::Refused {
+        let Kind::Status {
             status, sentence, ..
         } = &*self.outcome
         else {
@@ -90,14 +90,14 @@ impl RegistryError {
         cause.get_ref()?.downcast_ref()
     }
 
-    pub(super) fn trouble(&self) -> Trouble {
+    pub(super) fn trouble(&self) -> ConnectionFailure {
         match (&*self.outcome, &self.cause) {
-            (Outcome::NotSignedIn(_), _) => self
+            (Kind::Auth(_), _) => self
                 .auth_error()
                 .and_then(AuthError::trouble)
-                .unwrap_or(Trouble::Broken),
-            (_, Some(cause)) => Trouble::of(&**cause),
-            (_, None) => Trouble::Broken,
+                .unwrap_or(ConnectionFailure::Broken),
+            (_, Some(cause)) => ConnectionFailure::of(&**cause),
+            (_, None) => ConnectionFailure::Broken,
         }
     }
 
@@ -120,55 +120,55 @@ impl RegistryError {
 }
 
 impl Retryable for RegistryError {
-    fn retry(&self) -> Retry {
+    fn retry(&self) -> RetryKind {
         match &*self.outcome {
-            Outcome::Refused {
+            Kind::Status {
                 has_another_way: true,
                 ..
-            } => Retry::Renewed,
+            } => RetryKind::Reauthenticate,
             // The same bytes again would be refused again: what is missing has to be sent.
-            Outcome::Refused { .. } if self.is_incomplete() => Retry::Never,
+            Kind::Status { .. } if self.is_incomplete() => RetryKind::Never,
             // What was read here without fault may have been changed on the way.
-            Outcome::Refused { .. } if self.code() == Some("DIGEST_INVALID") => Retry::Twice,
+            Kind::Status { .. } if self.code() == Some("DIGEST_INVALID") => RetryKind::Limited,
             // It counts over hours.
-            Outcome::Refused { sentence, .. }
+            Kind::Status { sentence, .. }
                 if sentence
                     .as_deref()
                     .is_some_and(|says| says.contains(PULL_LIMIT)) =>
             {
-                Retry::Never
+                RetryKind::Never
             }
-            Outcome::Refused {
+            Kind::Status {
                 status,
                 retry_after,
                 ..
             } if *status == StatusCode::TOO_MANY_REQUESTS
                 || self.code() == Some("TOOMANYREQUESTS") =>
             {
-                Retry::Throttled(*retry_after)
+                RetryKind::RateLimited(*retry_after)
             }
-            Outcome::Refused { retry_after, .. } if self.exit_code() == ExitCode::Temporary => {
-                Retry::Later(*retry_after)
+            Kind::Status { retry_after, .. } if self.exit_code() == ExitCode::Temporary => {
+                RetryKind::Transient(*retry_after)
             }
-            Outcome::Broken(peer) | Outcome::NotSignedIn(peer) if self.trouble().is_absence() => {
+            Kind::Connection(peer) | Kind::Auth(peer) if self.trouble().is_unreachable() => {
                 match peer {
-                    Peer::Known => Retry::Away,
-                    Peer::Unmet => Retry::Unmet,
+                    Contact::Established => RetryKind::HostDown,
+                    Contact::First => RetryKind::NeverReached,
                 }
             }
             // Some byte may have been changed on the way.
-            Outcome::Broken(_) if self.trouble() == Trouble::NoHttp => Retry::Twice,
-            Outcome::Broken(_) | Outcome::NotSignedIn(_)
-                if self.exit_code() == ExitCode::Temporary =>
-            {
-                Retry::Later(None)
+            Kind::Connection(_) if self.trouble() == ConnectionFailure::NoHttp => {
+                RetryKind::Limited
             }
-            Outcome::Garbled => Retry::Twice,
-            Outcome::Refused { .. }
-            | Outcome::Broken(_)
-            | Outcome::NotSignedIn(_)
-            | Outcome::Unexpected
-            | Outcome::Unreadable => Retry::Never,
+            Kind::Connection(_) | Kind::Auth(_) if self.exit_code() == ExitCode::Temporary => {
+                RetryKind::Transient(None)
+            }
+            Kind::Corrupt => RetryKind::Limited,
+            Kind::Status { .. }
+            | Kind::Connection(_)
+            | Kind::Auth(_)
+            | Kind::Protocol
+            | Kind::Source => RetryKind::Never,
         }
     }
 
@@ -178,10 +178,10 @@ impl Retryable for RegistryError {
     }
 }
 
-impl Hint for RegistryError {
+impl Diagnostic for RegistryError {
     fn hints(&self) -> Vec<String> {
         match &*self.outcome {
-            Outcome::Refused {
+            Kind::Status {
                 status,
                 code,
                 sentence,
@@ -202,7 +202,7 @@ impl Hint for RegistryError {
                 }
                 hints
             }
-            Outcome::Broken(_) => match &self.sent_on_to {
+            Kind::Connection(_) => match &self.sent_on_to {
                 Some(other) => vec![
                     self.trouble().hint(other),
                     format!(
@@ -212,25 +212,25 @@ impl Hint for RegistryError {
                 ],
                 None => vec![self.trouble().hint(&host(&self.url))],
             },
-            Outcome::NotSignedIn(_) => self.auth_error().map(Hint::hints).unwrap_or_default(),
-            Outcome::Unexpected if self.is_of_schema_1() => vec![
+            Kind::Auth(_) => self.auth_error().map(Diagnostic::hints).unwrap_or_default(),
+            Kind::Protocol if self.is_of_schema_1() => vec![
                 "pull the image with a current Docker and push it there again, or copy it with \
                  `skopeo copy --format v2s2`"
                     .to_owned(),
             ],
-            Outcome::Unexpected if self.is_without_tls() => vec![format!(
+            Kind::Protocol if self.is_without_tls() => vec![format!(
                 "`{}` is spoken to by TLS: the proxy in front of it has to hand on \
                  `X-Forwarded-Proto: https` and the host that was asked for",
                 host(&self.url)
             )],
-            Outcome::Unexpected | Outcome::Garbled => {
+            Kind::Protocol | Kind::Corrupt => {
                 let manifest = self.manifest_error();
                 match manifest.filter(|error| error.is_another_document()) {
                     Some(error) => vec![error.hint().unwrap_or(NO_IMAGE).to_owned()],
                     None => vec![NO_REGISTRY.to_owned()],
                 }
             }
-            Outcome::Unreadable => match self.source_error() {
+            Kind::Source => match self.source_error() {
                 Some(error) => error.hints(),
                 None => vec![
                     "another process may have changed the file: push it when it is done".to_owned(),
@@ -245,7 +245,7 @@ mod tests {
     use reqwest::Method;
 
     use super::*;
-    use crate::auth::{ExchangeError, Step};
+    use crate::auth::{ExchangeError, Operation};
 
     #[test]
     fn statuses_map_to_the_exit_codes_that_ci_systems_retry_by() {
@@ -274,19 +274,22 @@ mod tests {
         let failed = |words: &'static str| {
             let url = "https://gcr.io/v2/token".parse().unwrap();
             let cause = AuthError::Exchange {
-                step: Step::User,
+                step: Operation::User,
                 endpoint: "https://oauth2.googleapis.com/token".to_owned(),
                 cause: ExchangeError::Connection(words.into()),
             };
             RegistryError::not_signed_in(Method::GET, url, cause)
         };
         for (error, expected) in [
-            (failed("dns error: no such host"), Retry::Away),
-            (failed("dns error").at_first_contact(), Retry::Unmet),
+            (failed("dns error: no such host"), RetryKind::HostDown),
+            (
+                failed("dns error").at_first_contact(),
+                RetryKind::NeverReached,
+            ),
             // There was somebody.
             (
                 failed("connection reset").at_first_contact(),
-                Retry::Later(None),
+                RetryKind::Transient(None),
             ),
         ] {
             assert_eq!(error.retry(), expected, "{error:?}");
@@ -297,7 +300,7 @@ mod tests {
     fn a_manifest_of_an_older_kind_is_asked_for_once_and_told_how_to_renew() {
         let url = "https://r.example/v2/app/manifests/1".parse().unwrap();
         let error = RegistryError::malformed(Method::GET, url, ManifestError::Schema1, false);
-        assert_eq!(error.retry(), Retry::Never);
+        assert_eq!(error.retry(), RetryKind::Never);
         assert!(error.hints()[0].contains("--format v2s2"), "{error:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, Url};
 
-use crate::diagnostics::sanitize::harmless;
+use crate::diagnostics::sanitize::sanitize;
 
 /// A URL as it may stand in a log: no user, no value of a query but the harmless ones, and no
 /// upload session, which is a permission to write in itself.
@@ -26,10 +26,10 @@ pub(in crate::registry) fn redacted(method: &Method, url: &Url) -> String {
     let mut text = shown.to_string();
     for (index, (key, value)) in url.query_pairs().enumerate() {
         text.push(if index == 0 { '?' } else { '&' });
-        text.push_str(&harmless(&key));
+        text.push_str(&sanitize(&key));
         text.push('=');
         text.push_str(&if SHOWN.contains(&&*key) {
-            harmless(&value)
+            sanitize(&value)
         } else {
             "...".to_owned()
         });

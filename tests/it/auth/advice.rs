@@ -4,11 +4,11 @@
 use serde_json::json;
 use standin::{Fault, FaultAction, Machine, Project, RequestKind};
 
-use crate::refusals::told;
+use super::refusals::told;
+use super::{NUMBER, claims, github_provider, in_github_job, push};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
 use crate::support::secrecy::Secrets;
-use crate::{NUMBER, claims, github_provider, in_github_job, push};
 
 /// Answers every request of a kind so.
 fn refuse(google: &Google, kind: RequestKind, code: u16, body: &str) {

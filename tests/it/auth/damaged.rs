@@ -7,10 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::{arrived, push};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Outcome;
 use crate::support::secrecy::Secrets;
-use crate::{arrived, push};
 
 /// A key on several lines, as Google writes it; and its members.
 fn key(google: &Google) -> (String, Value) {

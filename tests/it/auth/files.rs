@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::push;
-use crate::refusals::told;
+use super::push;
+use super::refusals::told;
 use crate::support::google::Google;
 
 /// A credential file of another kind.

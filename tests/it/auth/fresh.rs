@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 use standin::{Behaviour, Fault, FaultAction, RequestKind};
 
+use super::{
+    arrived, claims, count, github_provider, in_github_job, may_impersonate, may_push, push,
+};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::images::{Layout, Packed, Picture};
 use crate::support::run::Run;
-use crate::{
-    arrived, claims, count, github_provider, in_github_job, may_impersonate, may_push, push,
-};
 
 /// Google with tokens that live five seconds, and answers that take their time, so that a push of
 /// [`many_layers`], one after the other, takes longer than three lives.

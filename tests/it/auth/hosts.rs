@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use standin::{Behaviour, PlainAuth, Standin};
 
-use crate::image;
+use super::image;
 use crate::support::images::{Layout, Packed, Picture};
 use crate::support::run::Run;
 
@@ -451,7 +451,7 @@ fn a_config_with_logins_for_other_hosts_alone_is_told() {
     ];
     for docker in configs {
         for variable in ["GCR_PUSH_DOCKER_CONFIG", "DOCKER_AUTH_CONFIG"] {
-            let run = crate::push(&google).variable(variable, &docker);
+            let run = super::push(&google).variable(variable, &docker);
             let error = run.fails_with(3).error();
             let hint = error.lines().find(|line| line.contains("has logins for"));
             assert!(hint.is_some(), "{error}");
@@ -472,7 +472,7 @@ fn google_s_own_users_are_told_what_their_passwords_are() {
     ] {
         let auth = STANDARD.encode(format!("{user}:{password}"));
         let config = json!({"auths": {"gcr.io": {"auth": auth}}});
-        let run = crate::push(&google).set("docker_config", config.to_string());
+        let run = super::push(&google).set("docker_config", config.to_string());
         let error = run.fails_with(3).error();
         assert!(error.contains(hint), "{error}");
     }
@@ -488,7 +488,7 @@ fn what_is_no_docker_config_is_told_by_what_it_is() {
         "data": {".dockerconfigjson": "e30="},
     });
     let told = |variable: &str, text: &str| {
-        crate::push(&google)
+        super::push(&google)
             .variable(variable, text)
             .fails_with(2)
             .error()
@@ -499,7 +499,7 @@ fn what_is_no_docker_config_is_told_by_what_it_is() {
             all += &told(variable, text);
             all += "\n";
         }
-        let run = crate::push(&google).file("docker/config.json", text);
+        let run = super::push(&google).file("docker/config.json", text);
         let path = run.path().join("docker").display().to_string();
         all += &run.variable("DOCKER_CONFIG", path).fails_with(2).error();
         all += "\n";

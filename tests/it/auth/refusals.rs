@@ -3,12 +3,12 @@
 
 use standin::{Fault, FaultAction, RequestKind};
 
+use super::{
+    NUMBER, arrived, claims, github_provider, in_github_job, may_impersonate, push, repository_set,
+};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
 use crate::support::secrecy::Secrets;
-use crate::{
-    NUMBER, arrived, claims, github_provider, in_github_job, may_impersonate, push, repository_set,
-};
 
 /// The run fails with this code, pushes nothing, and says this.
 pub(super) fn told(google: &Google, run: Run, code: i32) -> String {

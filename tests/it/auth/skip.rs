@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
+use super::{ACCOUNT, github_provider, image, push};
 use crate::support::google::Google;
 use crate::support::run::Run;
-use crate::{ACCOUNT, github_provider, image, push};
 
 fn skip(google: &Google) -> Run {
     push(google).set("missing_credentials", "skip")

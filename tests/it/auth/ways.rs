@@ -5,13 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use standin::{Machine, RequestKind};
 
-use crate::support::google::{ACCOUNT, Google};
-use crate::support::run::Run;
-use crate::support::secrecy::Secrets;
-use crate::{
+use super::{
     NUMBER, arrived, claims, count, github_provider, image, in_github_job, may_impersonate,
     may_push, push, repository_set, signed_in,
 };
+use crate::support::google::{ACCOUNT, Google};
+use crate::support::run::Run;
+use crate::support::secrecy::Secrets;
 
 /// The push succeeds, says so and how it signed in, and shows no secret at the loudest.
 fn succeeds(google: &Google, run: Run) -> String {

@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use standin::RequestKind;
 
+use super::{oci, refused};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
-use crate::{oci, refused};
 
 /// A push with this in `credentials_json`; it must not get as far as the network.
 fn with_key(key: &str) -> String {

@@ -1,9 +1,9 @@
 //! Names that no registry takes, from variables and from the archive itself.
 
+use super::{oci, refused};
 use crate::support::google::Google;
 use crate::support::images::{Picture, classic_archive};
 use crate::support::run::Run;
-use crate::{oci, refused};
 
 /// A push of a good image, which these variables spoil.
 fn with(variables: &[(&str, &str)]) -> String {

@@ -5,9 +5,9 @@ use std::net::{TcpListener, TcpStream};
 
 use standin::{Behaviour, Fault, FaultAction, PlainAuth, RequestKind};
 
+use super::{oci, refused, told, without_digests};
 use crate::support::google::Google;
 use crate::support::run::Run;
-use crate::{oci, refused, told, without_digests};
 
 fn push(run: Run, tag: &str) -> Run {
     run.file("image.tar", oci())

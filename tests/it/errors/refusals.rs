@@ -2,11 +2,11 @@
 
 use standin::{Behaviour, DeniedWording, Fault, FaultAction, NotMigrated, RequestKind};
 
+use super::{docker, oci, refused, told, without_digests};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::images::{Picture, classic_archive};
 use crate::support::run::Run;
-use crate::{docker, oci, refused, told, without_digests};
 
 const WRITER: &str = "roles/artifactregistry.writer";
 

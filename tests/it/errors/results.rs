@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{PipeWriter, pipe};
 use std::process::Stdio;
 
-use crate::{docker, oci, refused};
+use super::{docker, oci, refused};
 use serde_json::Value;
 use standin::{Fault, FaultAction, RequestKind};
 

@@ -2,9 +2,9 @@
 
 use standin::{Fault, FaultAction, RequestKind};
 
+use super::{docker, oci};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::{ACCOUNT, Google};
-use crate::{docker, oci};
 
 #[test]
 fn where_one_destination_fails_the_others_arrive() {

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use standin::{Fault, FaultAction, RequestKind};
 
+use super::{docker, oci, refused, told, without_digests};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
 use crate::support::images::{
     Layout, Packed, Picture, TarFile, classic_archive, docker25_archive, gzip,
 };
 use crate::support::run::Run;
-use crate::{docker, oci, refused, told, without_digests};
 
 /// What pushing these bytes as `image.tar` says, and exits with.
 fn pushing(bytes: &[u8], code: i32) -> String {

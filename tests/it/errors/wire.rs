@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use gcr_push::auth::Credential;
-use gcr_push::diagnostics::Hint as _;
+use gcr_push::diagnostics::Diagnostic as _;
 use gcr_push::diagnostics::render::write_chain;
 use gcr_push::http::Network;
 use gcr_push::oci::digest::Digest;
@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use standin::{Fault, FaultAction, RequestKind};
 
+use super::{oci, refused, without_digests};
 use crate::support::google::Google;
-use crate::{oci, refused, without_digests};
 
 #[test]
 fn an_image_that_cannot_be_read_while_it_is_sent_is_no_fault_of_the_connection() {

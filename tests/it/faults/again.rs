@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use standin::{Fault, FaultAction, RequestKind};
 
+use super::{archive, push, whole};
 use crate::support::google::Google;
 use crate::support::images::Picture;
-use crate::{archive, push, whole};
 
 /// How often a kind of request was made.
 fn count(google: &Google, kind: RequestKind) -> usize {

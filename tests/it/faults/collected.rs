@@ -3,10 +3,10 @@
 use serde_json::Value;
 use standin::{Fault, FaultAction, RequestKind};
 
+use super::{archive, push, whole};
 use crate::support::google::Google;
 use crate::support::images::{Picture, classic_archive};
 use crate::support::run::{Outcome, Run};
-use crate::{archive, push, whole};
 
 /// The bytes of blobs that a registry took.
 fn taken(google: &Google) -> u64 {

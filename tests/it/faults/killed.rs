@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use standin::Standin;
 
+use super::whole;
 use crate::support::google::Google;
 use crate::support::images::{Picture, classic_archive, gzip};
 use crate::support::run::{Run, Running};
-use crate::whole;
 
 const KILLS: usize = 200;
 

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 use standin::{Fault, FaultAction, RequestKind, Standin, Times};
 
+use super::{archive, whole};
 use crate::support::google::Google;
 use crate::support::images::{Picture, classic_archive};
 use crate::support::run::Outcome;
-use crate::{archive, whole};
 
 /// What is pushed where, so that requests of every kind are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 use serde_json::json;
 use standin::{Fault, FaultAction, RequestKind};
 
+use super::{archive, push, whole};
 use crate::support::google::Google;
 use crate::support::images::{
     Layout, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Packed, Picture, classic_archive, gzip,
 };
-use crate::{archive, push, whole};
 
 #[test]
 fn every_blob_is_read_back_and_hashed_when_that_is_asked_for() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use standin::{Fault, FaultAction, RequestKind};
 
-use crate::push;
+use super::push;
 use crate::support::google::Google;
 use crate::support::images::{Picture, classic_archive, gzip};
 use crate::support::run::{Run, Running};

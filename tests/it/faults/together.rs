@@ -1,8 +1,8 @@
 //! Many pushes at once to one repository: all end well, and every tag is right.
 
+use super::{archive, push, whole};
 use crate::support::google::Google;
 use crate::support::images::{Picture, classic_archive};
-use crate::{archive, push, whole};
 
 #[test]
 fn ten_pushes_of_the_same_and_of_different_images_at_once_all_end_well() {

@@ -2,8 +2,8 @@
 
 use standin::{Fault, FaultAction, RequestKind, Standin};
 
-use crate::commands::mirror::{PLAIN, seed};
-use crate::rows;
+use super::rows;
+use crate::mirror::{PLAIN, seed};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
 use crate::support::images::{Layout, Packed, Picture, classic_archive};

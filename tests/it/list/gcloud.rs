@@ -2,11 +2,9 @@
 
 use serde_json::Value;
 
-use crate::commands::list;
-use crate::oci::json;
+use super::{containers, json, list, put, put_index};
 use crate::support::gcloud::gcloud;
 use crate::support::google::Google;
-use crate::{containers, put, put_index};
 
 #[test]
 fn gcloud_shows_the_same_images_of_a_project() {

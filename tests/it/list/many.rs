@@ -6,12 +6,11 @@ use std::io::Read as _;
 use serde_json::{Value, json};
 use standin::{RequestKind, Standin};
 
-use crate::commands::list;
-use crate::commands::mirror::PLAIN;
+use super::{HOST, containers, list, rows, without_api};
+use crate::mirror::PLAIN;
 use crate::support::google::Google;
 use crate::support::images::OCI_MANIFEST;
 use crate::support::run::Run;
-use crate::{HOST, containers, rows, without_api};
 
 const MANY: usize = 12_000;
 

@@ -7,7 +7,7 @@ mod many;
 use serde_json::Value;
 use standin::{Behaviour, Fault, FaultAction, RequestKind};
 
-use crate::commands::mirror::seed;
+use crate::mirror::seed;
 use crate::support::google::Google;
 use crate::support::images::{Layout, Packed, Picture};
 use crate::support::run::{Outcome, Run};

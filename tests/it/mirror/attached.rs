@@ -3,10 +3,10 @@
 use serde_json::json;
 use standin::{Referrers, RequestKind, Standin};
 
-use crate::referrers::{Signed, standin, tag_of};
+use super::referrers::{Signed, standin, tag_of};
+use super::*;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::images::{self, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Packed, Picture};
-use crate::*;
 
 /// A push of a layout in a directory.
 fn push(layout: &Layout, destinations: &str) -> Run {

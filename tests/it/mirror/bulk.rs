@@ -6,10 +6,10 @@ use gcr_push::oci::digest::Digest;
 use serde_json::Value;
 use standin::{Behaviour, Fault, FaultAction, Referrers, RequestKind, Standin};
 
+use super::*;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
 use crate::support::images::{Packed, Picture};
-use crate::*;
 
 /// Puts a small image, another for each name, into a repository.
 pub(super) fn put(standin: &Standin, host: &str, repository: &str, tag: &str, content: &str) {

@@ -2,10 +2,10 @@
 
 use standin::{RequestKind, Standin};
 
-use crate::one::index;
+use super::one::index;
+use super::*;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::images::{self, Packed, Picture, classic_archive};
-use crate::*;
 
 fn source_of(layout: &Layout, root: &Value) -> (Standin, String) {
     let source = Standin::start();

@@ -3,9 +3,9 @@
 
 use standin::{RequestKind, Standin};
 
+use super::*;
 use crate::support::images::{self, Packed, Picture, classic_archive};
 use crate::support::run::Outcome;
-use crate::*;
 
 /// A registry with another image as `app:1`, and that image's digest.
 fn home() -> (Standin, String) {

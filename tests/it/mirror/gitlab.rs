@@ -2,8 +2,8 @@
 
 use standin::{RequestKind, Standin};
 
-use crate::bulk::{bulk, put};
-use crate::*;
+use super::bulk::{bulk, put};
+use super::*;
 
 const REGISTRY: &str = "registry.gitlab.com";
 const FILE: &str = "destinations: [HOME/mirror]\nimages:\n  - from: registry.gitlab.com/PATH/**\n    \

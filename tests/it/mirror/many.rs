@@ -2,10 +2,10 @@
 
 use standin::{Behaviour, Fault, FaultAction, Mount, RequestKind, Standin};
 
+use super::*;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
 use crate::support::images::{self, Packed, Picture, TarFile};
-use crate::*;
 
 /// An image with a layer of so many MiB that no compression makes smaller, and two small ones.
 pub(super) fn large(mebibytes: usize) -> (Layout, Value) {
@@ -295,7 +295,7 @@ fn a_tag_of_an_immutable_repository_is_success_when_it_is_the_same_and_explained
     let google = Google::with(behaviour);
     let (layout, root) = large(1);
     let (_source, name) = source_of(&layout, &root);
-    let (other, other_root) = crate::one::index();
+    let (other, other_root) = super::one::index();
     let (_other_source, other_name) = source_of(&other, &other_root);
     let push = |image: &str| {
         let run = google.run().set("image", format!("docker://{image}"));
@@ -324,7 +324,7 @@ fn a_tag_that_is_there_with_another_digest_is_moved_or_kept_or_refused() {
     let (layout, root) = large(1);
     let (_source, name) = source_of(&layout, &root);
     let home = Standin::start();
-    let (other, other_root) = crate::one::index();
+    let (other, other_root) = super::one::index();
     seed(&home, PLAIN, "app", &other, &other_root, "1");
     let address = home.plain_address();
     let push = |tags: &str, policy: &str| {

@@ -2,8 +2,8 @@
 
 use standin::{Fault, FaultAction, RequestKind, Standin};
 
-use crate::many::{json, large, source_of};
-use crate::*;
+use super::many::{json, large, source_of};
+use super::*;
 
 #[test]
 fn memory_stays_below_64_mib_however_large_a_blob_is_and_however_slow_a_home() {

@@ -2,10 +2,10 @@
 
 use standin::{Behaviour, Fault, FaultAction, PlainAuth, RequestKind, Standin};
 
+use super::*;
 use crate::support::docker_registry::{DockerRegistry, PASSWORD, USER};
 use crate::support::google::Google;
 use crate::support::images::{self, Packed, Picture};
-use crate::*;
 
 /// An index of two platforms, one of them behind another index, with an attestation.
 pub(super) fn index() -> (Layout, Value) {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use standin::{RequestKind, Standin};
 
-use crate::bulk::bulk;
+use super::bulk::bulk;
+use super::*;
 use crate::support::images::{Packed, Picture, TarFile};
-use crate::*;
 
 const RUNNERS: usize = 4;
 

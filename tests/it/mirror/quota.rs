@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use standin::{Behaviour, Fault, FaultAction, Quota, Request, RequestKind, Standin};
 
-use crate::bulk::{bulk, put};
-use crate::*;
+use super::bulk::{bulk, put};
+use super::*;
 
 const TAGS: usize = 30;
 

@@ -8,9 +8,9 @@ use standin::{Behaviour, Fault, FaultAction, Referrers, RequestKind, Standin};
 
 use gcr_push::oci::digest::Digest;
 
+use super::*;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::images::{self, OCI_INDEX, OCI_MANIFEST, Packed, Picture};
-use crate::*;
 
 /// Puts a manifest that refers to another, with one blob.
 pub(super) fn referrer(layout: &mut Layout, about: &Value, kind: &str, bytes: &[u8]) -> Value {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use gcr_push::oci::digest::Digest;
 use standin::{Fault, FaultAction, Request, RequestKind, Standin};
 
-use crate::bulk::{bulk, put};
+use super::bulk::{bulk, put};
+use super::*;
 use crate::support::images::{Packed, Picture};
-use crate::*;
 
 /// The digests that uploads were ended for, with success.
 fn stored(requests: &[Request]) -> BTreeSet<String> {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use standin::{Behaviour, Fault, FaultAction, Referrers, RequestKind, Standin};
 
-use crate::bulk::{bulk, put};
-use crate::referrers::{Signed, referrer, standin, tag_of};
+use super::bulk::{bulk, put};
+use super::referrers::{Signed, referrer, standin, tag_of};
+use super::*;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
 use crate::support::images::{self, OCI_MANIFEST, Packed, Picture};
-use crate::*;
 
 /// A file that brings whole repositories, with what refers to their images.
 fn with_referrers(from: &str, home: &str) -> Run {

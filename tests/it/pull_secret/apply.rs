@@ -4,10 +4,10 @@
 use serde_json::{Value, json};
 use standin::{Request, RequestKind, Rule};
 
+use super::{alone, applied, push, reader};
 use crate::support::cluster::{DEPLOYER, administrator, kubeconfig};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
-use crate::{alone, applied, push, reader};
 
 const GCR_IO: &str = "gcr.io/acme/app:1";
 

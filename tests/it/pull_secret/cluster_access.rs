@@ -7,10 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use standin::Rule;
 
+use super::{alone, applied, push, reader};
 use crate::support::cluster::{administrator, with};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
-use crate::{alone, applied, push, reader};
 
 const GCR_IO: &str = "gcr.io/acme/app:1";
 

@@ -1,7 +1,7 @@
 //! Where it is written, in which form, and how a Pod uses it.
 
+use super::{alone, push, reader};
 use crate::support::google::Google;
-use crate::{alone, push, reader};
 
 const GCR_IO: &str = "gcr.io/acme/app:1";
 
@@ -110,13 +110,13 @@ fn every_form_holds_the_same_login() {
             .unwrap();
         key(&String::from_utf8(decoded).unwrap())
     };
-    assert_eq!(key(&written("dockerconfigjson")), crate::READER);
+    assert_eq!(key(&written("dockerconfigjson")), super::READER);
     assert_eq!(
         data(serde_yaml::from_str(&written("yaml")).unwrap()),
-        crate::READER
+        super::READER
     );
     assert_eq!(
         data(serde_json::from_str(&written("json")).unwrap()),
-        crate::READER
+        super::READER
     );
 }

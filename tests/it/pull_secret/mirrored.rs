@@ -3,8 +3,8 @@
 use serde_json::Value;
 use standin::{RequestKind, Standin};
 
-use crate::commands::mirror::{PLAIN, seed};
-use crate::reader;
+use super::reader;
+use crate::mirror::{PLAIN, seed};
 use crate::support::google::Google;
 use crate::support::images::{Layout, Packed, Picture};
 use crate::support::run::Run;

@@ -2,10 +2,10 @@
 
 use standin::{Fault, FaultAction, RequestKind};
 
+use super::{READER, READS, alone, push, reader};
 use crate::support::google::Google;
 use crate::support::run::Outcome;
 use crate::support::skopeo::pull;
-use crate::{READER, READS, alone, push, reader};
 
 const GCR_IO: &str = "gcr.io/acme/app:1";
 const PKG_DEV: &str = "us-docker.pkg.dev/acme/containers/app:1";

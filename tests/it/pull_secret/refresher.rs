@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use standin::Rule;
 
+use super::{READS, applied, push};
 use crate::support::cluster::kubeconfig;
 use crate::support::google::Google;
 use crate::support::run::{Outcome, Run};
-use crate::{READS, applied, push};
 
 const NAMESPACE: &str = "shop";
 const USER: &str = "system:serviceaccount:shop:pull-secret-refresher";

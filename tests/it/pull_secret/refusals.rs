@@ -2,11 +2,11 @@
 
 use standin::{Fault, FaultAction, RequestKind, Rule};
 
+use super::{alone, push, reader};
 use crate::support::cluster::{administrator, kubeconfig, with};
 use crate::support::google::Google;
 use crate::support::run::{Outcome, Run};
 use crate::support::secrecy::Secrets;
-use crate::{alone, push, reader};
 
 const GCR_IO: &str = "gcr.io/acme/app:1";
 

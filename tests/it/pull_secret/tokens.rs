@@ -2,9 +2,9 @@
 
 use standin::{Behaviour, Fault, FaultAction, RequestKind};
 
+use super::{alone, image};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
-use crate::{alone, image};
 
 const GCR_IO: &str = "gcr.io/acme/app:1";
 

@@ -3,8 +3,8 @@
 use serde_json::json;
 use standin::{Project, RepositoryOptions, Switches};
 
+use super::*;
 use crate::support::images::{Picture, classic_archive};
-use crate::*;
 
 #[test]
 fn the_plan_shows_what_is_missing_and_changes_nothing() {

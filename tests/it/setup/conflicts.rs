@@ -3,7 +3,7 @@
 use serde_json::json;
 use standin::{Fault, FaultAction, Project, RepositoryOptions, RequestKind};
 
-use crate::*;
+use super::*;
 
 /// The project with a repository that others use too, one of them under a condition.
 fn shared() -> Cloud {

@@ -3,8 +3,8 @@
 use serde_json::json;
 use standin::{Fault, FaultAction, RequestKind};
 
+use super::*;
 use crate::support::images::{Picture, classic_archive};
-use crate::*;
 
 #[test]
 fn a_github_repository_is_known_by_its_numbers_alone() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use crate::*;
+use super::*;
 
 /// What gcloud sent for one command: `METHOD HOST/PATH`, and its body.
 struct Recorded {

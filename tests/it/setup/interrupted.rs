@@ -2,7 +2,7 @@
 
 use standin::{Fault, FaultAction, RequestKind};
 
-use crate::*;
+use super::*;
 
 /// What is set up in these tests: one of each kind, but keys.
 fn all(run: Run) -> Run {

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::json;
 use standin::{Fault, FaultAction, RequestKind};
 
+use super::*;
 use crate::support::secrecy::Secrets;
-use crate::*;
 
 #[test]
 fn a_key_is_its_owner_s_alone_and_seen_nowhere_else() {

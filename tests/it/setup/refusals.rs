@@ -3,7 +3,7 @@
 use serde_json::json;
 use standin::{Fault, FaultAction, RequestKind, Switches};
 
-use crate::*;
+use super::*;
 
 fn told(run: Run, code: i32) -> String {
     run.fails_with(code).error()

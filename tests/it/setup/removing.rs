@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::*;
+use super::*;
 
 #[test]
 fn all_that_setup_made_goes_keys_first_and_nothing_else() {

@@ -2,7 +2,7 @@
 
 use standin::{Fault, FaultAction, RequestKind};
 
-use crate::*;
+use super::*;
 
 fn report(outcome: &Outcome) -> Value {
     serde_json::from_str(&outcome.read("report.json")).unwrap()

@@ -2,7 +2,7 @@
 
 use standin::{Fault, FaultAction, RequestKind};
 
-use crate::*;
+use super::*;
 
 const BUCKET: &str = "artifacts.acme.appspot.com";
 

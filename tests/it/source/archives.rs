@@ -1,16 +1,16 @@
 //! Docker archives of every generation.
 
-use gcr_push::image::LayerForm;
+use gcr_push::image::LayerFormat;
 use gcr_push::oci::digest::Digest;
 use insta::{allow_duplicates, assert_snapshot};
 use serde_json::json;
 use tar::EntryType;
 
+use super::{Archive, read, tree, unpacked};
 use crate::support::images::{
     Layout, Packed, Picture, TarFile, classic_archive, digest, docker25_archive, docker29_layout,
     gzip,
 };
-use crate::{Archive, read, tree, unpacked};
 
 #[test]
 fn a_classic_archive_is_read_in_place() {
@@ -24,7 +24,7 @@ fn a_classic_archive_is_read_in_place() {
     let diff_ids: Vec<Digest> = image.layers.iter().map(|l| l.diff_id.clone()).collect();
     assert_eq!(diff_ids, picture.diff_ids());
     for (layer, bytes) in image.layers.iter().zip(&picture.layers) {
-        assert_eq!(layer.form, LayerForm::Tar);
+        assert_eq!(layer.form, LayerFormat::Tar);
         assert_eq!(layer.size, bytes.len() as u64);
         assert_eq!(&read(&source, &layer.diff_id, 0), bytes);
         assert_eq!(read(&source, &layer.diff_id, 700), bytes[700..]);
@@ -193,10 +193,10 @@ fn compressed_layers_of_a_classic_archive_are_told_by_their_bytes() {
         .finish();
     let source = Archive::of(&bytes).open().unwrap();
     let layers = &unpacked(&source).layers;
-    assert_eq!(layers[0].form, LayerForm::Gzip);
+    assert_eq!(layers[0].form, LayerFormat::Gzip);
     assert_eq!(layers[0].size, zero.len() as u64);
-    assert_eq!(layers[1].form, LayerForm::Tar);
-    let hash = crate::run(source.hash(&layers[0].diff_id)).unwrap();
+    assert_eq!(layers[1].form, LayerFormat::Tar);
+    let hash = super::run(source.hash(&layers[0].diff_id)).unwrap();
     assert_eq!(hash, Digest::of(&zero));
 }
 
@@ -214,9 +214,9 @@ fn foreign_layers_stay_where_they_are() {
         .finish();
     let source = Archive::of(&bytes).open().unwrap();
     let layers = &unpacked(&source).layers;
-    assert!(matches!(&layers[0].form, LayerForm::Foreign(base) if base.size == 4));
+    assert!(matches!(&layers[0].form, LayerFormat::Foreign(base) if base.size == 4));
     assert_eq!(source.blob_size(&layers[0].diff_id), None);
-    assert_eq!(layers[1].form, LayerForm::Tar);
+    assert_eq!(layers[1].form, LayerFormat::Tar);
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! Archives that end anywhere, and archives of anything: an error or an image, never a panic, never
 //! half of an image.
 
-use gcr_push::image::{Content, LayerForm, Source};
+use gcr_push::image::{Content, LayerFormat, Source};
 use gcr_push::oci::manifest::AnyManifest;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::{Archive, read};
 use crate::support::images::{
     Layout, Packed, Picture, TarFile, classic_archive, docker25_archive, docker29_layout,
 };
-use crate::{Archive, read};
 
 /// One archive of each kind.
 fn archives() -> Vec<Vec<u8>> {
@@ -31,7 +31,7 @@ fn read_all(source: &Source) {
         Content::Unpacked(image) => image
             .layers
             .iter()
-            .filter(|layer| !matches!(layer.form, LayerForm::Foreign(_)))
+            .filter(|layer| !matches!(layer.form, LayerFormat::Foreign(_)))
             .map(|layer| layer.diff_id.clone())
             .collect(),
         Content::Manifests(tree) => std::iter::once(&tree.root)

@@ -6,10 +6,10 @@ use gcr_push::oci::digest::Digest;
 use insta::assert_snapshot;
 use serde_json::json;
 
+use super::{Archive, LayoutDirectory, run};
 use crate::support::images::{
     Layout, OCI_CONFIG, Packed, Picture, TarFile, digest, docker25_archive,
 };
-use crate::{Archive, LayoutDirectory, run};
 
 #[test]
 fn a_config_that_does_not_fit_is_told() {

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use serde_json::json;
 use tar::EntryType;
 
-use crate::Archive;
+use super::Archive;
 use crate::support::images::{Picture, TarFile, classic_archive};
 
 #[test]

@@ -5,8 +5,8 @@ use std::fs;
 use gcr_push::image::location::ImageSource;
 use insta::assert_snapshot;
 
+use super::{Archive, open, told};
 use crate::support::images::{Picture, TarFile, classic_archive};
-use crate::{Archive, open, told};
 
 #[test]
 fn a_path_that_is_not_there_is_told_with_what_is() {

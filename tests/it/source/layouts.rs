@@ -5,10 +5,10 @@ use gcr_push::oci::manifest::AnyManifest;
 use insta::{allow_duplicates, assert_snapshot};
 use serde_json::json;
 
+use super::{Archive, LayoutDirectory, open, read, run, tree};
 use crate::support::images::{
     Layout, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Packed, Picture, digest,
 };
-use crate::{Archive, LayoutDirectory, open, read, run, tree};
 
 #[test]
 fn the_one_image_of_a_layout_is_taken_byte_for_byte() {

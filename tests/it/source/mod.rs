@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use gcr_push::diagnostics::Hint as _;
+use gcr_push::diagnostics::Diagnostic as _;
 use gcr_push::diagnostics::render::write_chain;
 use gcr_push::http::Network;
 use gcr_push::image::location::ImageSource;
-use gcr_push::image::{Content, Source, SourceError, Tree, Unpacked};
+use gcr_push::image::{Content, Source, SourceError, Tree, UncompressedImage};
 use gcr_push::oci::digest::Digest;
 use tempfile::TempDir;
 
@@ -133,7 +133,7 @@ fn read(source: &Source, digest: &Digest, offset: u64) -> Vec<u8> {
     })
 }
 
-fn unpacked(source: &Source) -> &Unpacked {
+fn unpacked(source: &Source) -> &UncompressedImage {
     match &source.image().content {
         Content::Unpacked(image) => image,
         Content::Manifests(_) => panic!("an unpacked image"),

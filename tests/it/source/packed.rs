@@ -8,8 +8,8 @@ use gcr_push::image::Source;
 use gcr_push::image::location::{ArchiveKind, ImageSource};
 use insta::assert_snapshot;
 
+use super::{Archive, open, open_with, read, run, tree, unpacked};
 use crate::support::images::{Layout, Packed, Picture, classic_archive, gzip};
-use crate::{Archive, open, open_with, read, run, tree, unpacked};
 
 /// `bytes` through a program of this machine; none when it is not installed.
 fn through(program: &str, arguments: &[&str], bytes: &[u8]) -> Option<Vec<u8>> {

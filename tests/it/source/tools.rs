@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 use gcr_push::image::location::ImageSource;
-use gcr_push::image::{Content, LayerForm, Source};
+use gcr_push::image::{Content, LayerFormat, Source};
 use gcr_push::oci::digest::Digest;
 use gcr_push::oci::manifest::AnyManifest;
 use serde_json::Value;
 
+use super::{open, read, tree, unpacked};
 use crate::support::images::{Layout, Packed, Picture, digest};
-use crate::{open, read, tree, unpacked};
 
 /// Runs a tool in a folder; false when it is not installed.
 fn tool(folder: &Path, line: &str) -> bool {
@@ -45,7 +45,7 @@ fn check_layers(source: &Source) -> usize {
     match &source.image().content {
         Content::Unpacked(image) => {
             for layer in &image.layers {
-                assert_eq!(layer.form, LayerForm::Tar);
+                assert_eq!(layer.form, LayerFormat::Tar);
                 assert_eq!(Digest::of(&read(source, &layer.diff_id, 0)), layer.diff_id);
             }
             image.layers.len()

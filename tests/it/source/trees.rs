@@ -1,12 +1,12 @@
 //! What is left of an index whose platforms are not all there.
 
-use gcr_push::image::{Tree, attested};
+use gcr_push::image::{Tree, attestation_subject};
 use gcr_push::oci::manifest::AnyManifest;
 use insta::assert_snapshot;
 use serde_json::Value;
 
+use super::{LayoutDirectory, tree};
 use crate::support::images::{Layout, Packed, Picture, digest, docker29_layout};
-use crate::{LayoutDirectory, tree};
 
 /// An index of three platforms with an attestation each; returns it with its children.
 fn three_platforms() -> (Layout, Value, Vec<Value>) {
@@ -103,15 +103,17 @@ fn platforms_can_be_kept_and_attestations_stripped() {
     let is = |architecture: &'static str| {
         move |child: &gcr_push::oci::manifest::Descriptor| {
             let platform = child.platform.as_ref().unwrap();
-            attested(child).is_some() || platform.architecture == architecture
+            attestation_subject(child).is_some() || platform.architecture == architecture
         }
     };
     let part = tree.keep(is("arm64")).unwrap();
     assert_eq!(children(&part.tree), all[2..4]);
-    let part = tree.keep(|child| attested(child).is_none()).unwrap();
+    let part = tree
+        .keep(|child| attestation_subject(child).is_none())
+        .unwrap();
     assert_eq!(children(&part.tree).len(), 3);
     let part = tree
-        .keep(|child| is("arm64")(child) && attested(child).is_none())
+        .keep(|child| is("arm64")(child) && attestation_subject(child).is_none())
         .unwrap();
     assert_eq!(part.tree.root.digest(), &digest(&all[2]));
     assert!(tree.keep(is("riscv64")).is_none());

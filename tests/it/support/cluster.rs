@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use standin::Rule;
 
-use crate::google::Google;
+use super::google::Google;
 
 /// Who applies, where nothing else is said.
 pub const DEPLOYER: &str = "deployer";

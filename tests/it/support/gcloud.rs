@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::google::{ACCOUNT, Google};
+use super::google::{ACCOUNT, Google};
 
 /// What `gcloud ARGUMENTS` prints; none, with the reason told, where there is no gcloud.
 pub fn gcloud(google: &Google, arguments: &[&str]) -> Option<String> {

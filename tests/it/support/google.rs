@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use standin::{Behaviour, Project, RepositoryOptions, RequestKind, Standin};
 
-use crate::run::Run;
+use super::run::Run;
 
 /// The account that pushes.
 pub const ACCOUNT: &str = "ci@acme.iam.gserviceaccount.com";

@@ -6,8 +6,8 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::google::Google;
-use crate::run::Outcome;
+use super::google::Google;
+use super::run::Outcome;
 
 /// A part of a secret of this length is no accident.
 const PART: usize = 20;

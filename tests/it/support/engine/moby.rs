@@ -16,10 +16,10 @@ use url::Url;
 
 use gcr_push::oci::digest::Digest;
 
+use super::{Fault, Store};
 use crate::support::images::{
     Layout, Picture, classic_archive, digest, docker25_archive, docker29_layout,
 };
-use crate::{Fault, Store};
 
 pub struct Held {
     pub picture: Picture,

@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use gcr_push::oci::digest::Digest;
 
-use crate::images::Picture;
+use super::images::Picture;
 use moby::{Held, State};
 
 /// How the engine keeps images, and so which archives it writes.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::masks::Masker;
+use super::masks::Masker;
 
 /// What is shown beside the workflow.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use tempfile::TempDir;
 
-use crate::run::{Outcome, Run};
+use super::run::{Outcome, Run};
 pub use commands::Annotation;
 use commands::Commands;
 use masks::Masker;

@@ -6,9 +6,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+use super::services::violated;
+use super::{Ask, error};
 use crate::answer::Refusal;
-use crate::services::violated;
-use crate::{Ask, error};
 
 /// A service account.
 pub(crate) struct ServiceAccount {
@@ -73,7 +73,7 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     } else {
         ask.project("projectsId")
     };
-    crate::need_service(ask, &project)?;
+    super::need_service(ask, &project)?;
     if matches!(method, "create" | "list") {
         let resource = format!("projects/{project}");
         ask.need(&format!("iam.serviceAccounts.{method}"), &resource)?;
@@ -254,7 +254,7 @@ fn list(ask: &Ask<'_>, project: &str) -> Value {
         .iter()
         .map(|(email, account)| account.described(project, email))
         .collect();
-    crate::paged(ask, "accounts", accounts)
+    super::paged(ask, "accounts", accounts)
 }
 
 fn delete(ask: &Ask<'_>, project: &str, email: &str) -> Value {

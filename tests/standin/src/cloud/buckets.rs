@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::{Ask, error};
 use crate::answer::Refusal;
-use crate::{Ask, error};
 
 pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     let bucket = ask.variable("bucket");

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::{Ask, error};
 use crate::answer::Refusal;
-use crate::{Ask, error};
 
 pub(super) fn answer(ask: &Ask<'_>) -> Result<Value, Refusal> {
     let email = ask.variable("serviceAccountsId").to_owned();
-    let project = crate::accounts::of_email(&email);
-    crate::need_service(ask, &project)?;
+    let project = super::accounts::of_email(&email);
+    super::need_service(ask, &project)?;
     if ask.variable("projectsId") != "-" {
         return Err(error::invalid("The project must be the wildcard `-`."));
     }

@@ -5,8 +5,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+use super::error;
 use crate::answer::Refusal;
-use crate::error;
 use crate::iam;
 
 /// The policy of one resource.

@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
+use super::state::{Held, State};
+use super::{Ask, error};
 use crate::answer::Refusal;
-use crate::state::{Held, State};
-use crate::{Ask, error};
 
 /// A pool, or a provider in one.
 struct Kind {
@@ -94,7 +94,7 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     let rest = method
         .strip_prefix("projects.locations.workloadIdentityPools.")
         .expect("the document has no other methods");
-    crate::need_service(ask, &ask.project("projectsId"))?;
+    super::need_service(ask, &ask.project("projectsId"))?;
     if ask.variable("locationsId") != "global" {
         return Err(error::invalid("Pools are in the location `global`."));
     }
@@ -219,7 +219,7 @@ fn check(ask: &Ask<'_>, kind: &Kind, body: &Value) -> Result<(), Refusal> {
     };
     if constraints.contains("iam.workloadIdentityPoolProviders") {
         let told = format!("Org Policy violated for value: '{issuer}'.");
-        let details = crate::services::violated("iam.workloadIdentityPoolProviders", &kind.project);
+        let details = super::services::violated("iam.workloadIdentityPoolProviders", &kind.project);
         return Err(error::precondition(&told, details));
     }
     let mapping = body["attributeMapping"].as_object();
@@ -253,7 +253,7 @@ fn list(ask: &Ask<'_>, kind: &Kind) -> Value {
         (deleted || one["state"] != "DELETED") && (!kind.is_provider || key.starts_with(&start))
     });
     let items: Vec<Value> = shown.map(|(_, one)| one.clone()).collect();
-    crate::paged(ask, kind.noun(), items)
+    super::paged(ask, kind.noun(), items)
 }
 
 fn patch(ask: &Ask<'_>, kind: &Kind) -> Result<Value, Refusal> {

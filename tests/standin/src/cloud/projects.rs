@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
+use super::{Ask, error};
 use crate::answer::Refusal;
-use crate::{Ask, error};
 
 pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     let variable = match method {
@@ -13,7 +13,7 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     };
     let project = ask.project(variable);
     let resource = format!("projects/{project}");
-    crate::need_service(ask, &project)?;
+    super::need_service(ask, &project)?;
     let refused = || {
         let told = "The caller does not have permission";
         error::rpc(403, "PERMISSION_DENIED", told, json!([]))

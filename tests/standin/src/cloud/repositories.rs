@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
+use super::{Ask, error};
 use crate::answer::Refusal;
 use crate::registry::{self, RepositoryOptions};
-use crate::{Ask, error};
 
 pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     let project = ask.project("projectsId");
@@ -34,17 +34,17 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     match method {
         "create" => {
             ask.need("artifactregistry.repositories.create", &on)?;
-            crate::need_service(ask, &project)?;
+            super::need_service(ask, &project)?;
             let id = ask.query("repositoryId").unwrap_or_default();
             return create(ask, location, id, &resource(id));
         }
         "list" => {
             ask.need("artifactregistry.repositories.list", &on)?;
-            crate::need_service(ask, &project)?;
+            super::need_service(ask, &project)?;
             let start = format!("{on}/locations/{location}/repositories/");
             let names = ask.call.shared.store.repositories(&start);
             let repositories = names.iter().map(|name| described(ask, name)).collect();
-            return Ok(crate::paged(ask, "repositories", repositories));
+            return Ok(super::paged(ask, "repositories", repositories));
         }
         _ => {}
     }
@@ -59,7 +59,7 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     if !permission.is_empty() {
         ask.need(&permission, &resource)?;
     }
-    crate::need_service(ask, &project)?;
+    super::need_service(ask, &project)?;
     if !ask.call.shared.store.has_repository(&resource) {
         return Err(error::not_found("Requested entity was not found."));
     }
@@ -80,21 +80,21 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
                     json!({"name": format!("{resource}/packages/{id}")})
                 })
                 .collect();
-            Ok(crate::paged(ask, "packages", packages))
+            Ok(super::paged(ask, "packages", packages))
         }
         "dockerImages.list" => {
-            let (start, count) = crate::window(ask);
+            let (start, count) = super::window(ask);
             let (images, total) = registry::docker_images(ask.call, &resource, start, count);
-            Ok(crate::page(ask, "dockerImages", images, total))
+            Ok(super::page(ask, "dockerImages", images, total))
         }
         "packages.versions.list" => {
-            let window = crate::window(ask);
+            let window = super::window(ask);
             let package = ask.variable("packagesId");
             let full = ask.query("view") == Some("FULL");
             let found = registry::versions(ask.call, &resource, package, full, window);
             let (versions, total) =
                 found.ok_or_else(|| error::not_found("Requested entity was not found."))?;
-            Ok(crate::page(ask, "versions", versions, total))
+            Ok(super::page(ask, "versions", versions, total))
         }
         "delete" => {
             let mut state = ask.state();
@@ -118,7 +118,7 @@ fn settings(ask: &Ask<'_>, method: &str, project: &str) -> Result<Value, Refusal
         _ => "artifactregistry.projectsettings.update",
     };
     ask.need(permission, &on)?;
-    crate::need_service(ask, project)?;
+    super::need_service(ask, project)?;
     let mut state = ask.state();
     let Some(held) = state.held(project) else {
         return Err(error::denied(permission, &on));
@@ -166,7 +166,7 @@ fn create(ask: &Ask<'_>, location: &str, id: &str, resource: &str) -> Result<Val
     if ask.call.shared.store.has_repository(resource) {
         return Err(error::exists("the repository already exists"));
     }
-    let mut made = json!({"createTime": crate::accounts::now()});
+    let mut made = json!({"createTime": super::accounts::now()});
     for field in ["description", "labels", "dockerConfig"] {
         if let Some(value) = ask.body.get(field) {
             made[field] = value.clone();

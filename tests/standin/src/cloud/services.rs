@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::state::State;
+use super::{Ask, error};
 use crate::answer::Refusal;
-use crate::state::State;
-use crate::{Ask, error};
 
 /// The services that there are, as far as anything here asks for them, and whether one needs
 /// billing.
@@ -37,7 +37,7 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     };
     ask.need(permission, &resource)?;
     check_project(ask, &project)?;
-    crate::need_service(ask, &project)?;
+    super::need_service(ask, &project)?;
     match method {
         "services.enable" => enable(
             ask,

@@ -6,9 +6,9 @@ use std::sync::{Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
-use crate::accounts::ServiceAccount;
+use super::accounts::ServiceAccount;
+use super::error;
 use crate::answer::Refusal;
-use crate::error;
 
 /// A project, as a test describes it.
 #[derive(Clone, Debug)]
@@ -150,7 +150,7 @@ impl State {
     pub(crate) fn can_be_bound(&mut self, email: &str) -> bool {
         let known = self
             .projects
-            .contains_key(&crate::accounts::of_email(email));
+            .contains_key(&super::accounts::of_email(email));
         match self.account(email) {
             Some(account) => {
                 let ready = account.unbindable == 0;

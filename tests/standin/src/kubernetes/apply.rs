@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use crate::object::{Object, Operation, Owners, Path, Place};
-use crate::status::Status;
+use super::object::{Object, Operation, Owners, Path, Place};
+use super::status::Status;
 
 /// What identifies an object, and what the server alone writes, is owned by nobody.
 const UNOWNED: [&[&str]; 9] = [

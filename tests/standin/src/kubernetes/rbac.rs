@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use http::HeaderMap;
 
+use super::status::Status;
 use crate::call::bearer;
 use crate::random::opaque;
-use crate::status::Status;
 
 /// A rule of a Role, where it is bound in one namespace, or of a ClusterRole.
 #[derive(Clone, Debug, Default)]

@@ -3,14 +3,14 @@
 use http::{Method, header};
 use serde_json::{Value, json};
 
-use crate::Inner;
+use super::Inner;
+use super::apply::{apply, fields, merge};
+use super::object::{Object, Operation, Owners, Place};
+use super::rbac::Access;
+use super::status::Status;
+use super::{discovery, validation};
 use crate::answer::{self, Answer};
-use crate::apply::{apply, fields, merge};
 use crate::call::Call;
-use crate::object::{Object, Operation, Owners, Place};
-use crate::rbac::Access;
-use crate::status::Status;
-use crate::{discovery, validation};
 
 /// kube-apiserver's limit for a body.
 const LARGEST_BODY: usize = 3 << 20;

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::object::{Path, Place};
+use super::rbac::Access;
 use crate::answer::{self, Answer};
-use crate::object::{Path, Place};
-use crate::rbac::Access;
 
 /// A `Status` of failure.
 #[derive(Debug)]

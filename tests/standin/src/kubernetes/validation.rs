@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
-use crate::object::Place;
-use crate::status::Status;
+use super::object::Place;
+use super::status::Status;
 
 /// The most that all values of a Secret may have together.
 const LARGEST_SECRET: usize = 1 << 20;

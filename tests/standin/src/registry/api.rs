@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::contents::{Image, Manifest};
+use super::listing::{created_ms, image_size};
 use crate::call::Call;
-use crate::contents::{Image, Manifest};
-use crate::listing::{created_ms, image_size};
 
 /// Every manifest of a repository, as `dockerImages.list` answers it: those from `start` on, at most
 /// `count`, and how many there are.

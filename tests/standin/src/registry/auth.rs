@@ -3,20 +3,20 @@
 
 use http::{Method, header};
 
-use crate::RepositoryOptions;
+use super::RepositoryOptions;
+use super::bucket;
+use super::identity::{google_identity, plain_identity};
 use crate::accounts::Identity;
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::{Challenge, DeniedWording};
-use crate::bucket;
 use crate::call::Call;
 use crate::iam::Permission;
-use crate::identity::{google_identity, plain_identity};
 use crate::site::{Family, Place};
 
 /// `GET /v2/`.
 pub(super) fn ping(call: &Call) -> Result<Answer, Refusal> {
     if !matches!(call.method, Method::GET | Method::HEAD) {
-        return Err(crate::unsupported());
+        return Err(super::unsupported());
     }
     if call.site.is_google_registry() {
         if google_identity(call)?.is_none() {

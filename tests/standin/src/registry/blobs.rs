@@ -2,13 +2,13 @@
 
 use http::{Method, header};
 
+use super::contents::Download;
+use super::{CONTENT_DIGEST, unsupported};
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::BlobDownload;
 use crate::call::Call;
-use crate::contents::Download;
 use crate::random::opaque;
 use crate::site::Place;
-use crate::{CONTENT_DIGEST, unsupported};
 
 /// HEAD and GET.
 pub(super) fn get(call: &Call, place: &Place, digest: &str) -> Result<Answer, Refusal> {

@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::uploads::Session;
 use crate::site::{PLAIN, Place};
 use crate::storage::{self, Blobs, Storage};
-use crate::uploads::Session;
 
 /// How a repository of Artifact Registry is set up.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,7 @@ pub(crate) struct Store {
     pub(super) uploads: Mutex<HashMap<String, Session>>,
     /// Blobs by the secret of the URL that a GET was redirected to.
     pub(super) downloads: Mutex<HashMap<String, Download>>,
-    pub(super) views: Mutex<HashMap<String, crate::listing::View>>,
+    pub(super) views: Mutex<HashMap<String, super::listing::View>>,
 }
 
 /// One repository of Artifact Registry, or all of the plain registry.

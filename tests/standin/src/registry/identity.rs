@@ -4,15 +4,15 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::header;
 
+use super::auth::unauthorized;
+use super::token::repository_scope;
 use crate::accounts::{Identity, RegistryToken};
 use crate::answer::Refusal;
-use crate::auth::unauthorized;
 use crate::behaviour::PlainAuth;
 use crate::call::{self, Call};
 use crate::iam::Permission;
 use crate::oauth;
 use crate::site::Place;
-use crate::token::repository_scope;
 
 /// Whose credential a request to Google's data plane has; `None` if it has none. A bad one
 /// is refused without a challenge.

@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::contents::{Image, Manifest};
+use super::{auth, unsupported};
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::Referrers;
 use crate::call::Call;
-use crate::contents::{Image, Manifest};
 use crate::site::{PLAIN, Place};
-use crate::{auth, unsupported};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 

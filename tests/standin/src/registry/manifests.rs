@@ -7,14 +7,14 @@ use bytes::Bytes;
 use http::header::HeaderName;
 use http::{Method, header};
 
+use super::contents::{Image, Manifest};
+use super::references::{Part, check_references, checked_form, named};
+use super::{CONTENT_DIGEST, located, names};
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::Referrers;
 use crate::call::Call;
-use crate::contents::{Image, Manifest};
-use crate::references::{Part, check_references, checked_form, named};
 use crate::site::Place;
 use crate::storage;
-use crate::{CONTENT_DIGEST, located, names};
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 

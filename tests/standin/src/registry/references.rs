@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use super::names;
 use crate::answer::Refusal;
 use crate::call::Call;
-use crate::names;
 use crate::site::Place;
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -4,14 +4,14 @@
 use http::{Method, header};
 use serde_json::json;
 
+use super::auth::denied;
+use super::identity::account;
+use super::not_migrated;
 use crate::accounts::Identity;
 use crate::answer::{self, Answer, Refusal};
-use crate::auth::denied;
 use crate::behaviour::NotMigrated;
 use crate::call::{self, Call, Query};
 use crate::iam::Permission;
-use crate::identity::account;
-use crate::not_migrated;
 use crate::site::Place;
 
 /// Answers the token endpoint.

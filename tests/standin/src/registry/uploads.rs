@@ -4,13 +4,13 @@
 use http::header::HeaderName;
 use http::{Method, header};
 
+use super::{CONTENT_DIGEST, auth, blobs, located, names, unsupported};
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::{Mount, UploadLocation};
 use crate::call::Call;
 use crate::random::opaque;
 use crate::site::{PLAIN, Place};
 use crate::storage::Writer;
-use crate::{CONTENT_DIGEST, auth, blobs, located, names, unsupported};
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
