@@ -101,9 +101,9 @@ pub enum Error {
     Start(#[source] io::Error),
 }
 
-impl Error {
+impl Diagnostic for Error {
     /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Cli(error) => error.exit_code(),
             Self::Config(error) => error.exit_code(),
@@ -124,9 +124,7 @@ impl Error {
             Self::Output(_) | Self::File(..) | Self::Start(_) => ExitCode::Failed,
         }
     }
-}
 
-impl Diagnostic for Error {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Cli(error) => error.hints(),

@@ -139,9 +139,21 @@ impl AuthError {
             _ => None,
         }
     }
+}
 
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
+/// What helps against a refusal that passes.
+const LATER: &str = "the trouble is not ours: run this again in a few minutes";
+
+/// What lives longer than a token that is given as text.
+const OIDC_LIVES_LONGER: [&str; 2] = [
+    "with `service_account` the token that it buys lives an hour, whatever becomes of the OIDC \
+     token; on GitLab the OIDC token itself lives as long as the job's `timeout`",
+    "on GitHub leave `oidc_token` out and give the job `permissions: id-token: write`: then the \
+     token is asked for anew each time",
+];
+
+impl Diagnostic for AuthError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoCredential(..)
             | Self::NoToken
@@ -158,20 +170,7 @@ impl AuthError {
             Self::Network(_) | Self::Url(_) => ExitCode::Failed,
         }
     }
-}
 
-/// What helps against a refusal that passes.
-const LATER: &str = "the trouble is not ours: run this again in a few minutes";
-
-/// What lives longer than a token that is given as text.
-const OIDC_LIVES_LONGER: [&str; 2] = [
-    "with `service_account` the token that it buys lives an hour, whatever becomes of the OIDC \
-     token; on GitLab the OIDC token itself lives as long as the job's `timeout`",
-    "on GitHub leave `oidc_token` out and give the job `permissions: id-token: write`: then the \
-     token is asked for anew each time",
-];
-
-impl Diagnostic for AuthError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::NoToken => vec![

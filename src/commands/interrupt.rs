@@ -205,18 +205,6 @@ impl Interrupted {
             how_far: state.get(),
         }
     }
-
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
-        match self.cause {
-            // A shell tells by this that it was its user who ended it.
-            Interruption::Interrupted if is_at_terminal() => ExitCode::Interrupted,
-            Interruption::Interrupted
-            | Interruption::Terminated
-            | Interruption::HungUp
-            | Interruption::Timeout(_) => ExitCode::Temporary,
-        }
-    }
 }
 
 fn is_at_terminal() -> bool {
@@ -257,6 +245,17 @@ impl fmt::Display for Interrupted {
 }
 
 impl Diagnostic for Interrupted {
+    fn exit_code(&self) -> ExitCode {
+        match self.cause {
+            // A shell tells by this that it was its user who ended it.
+            Interruption::Interrupted if is_at_terminal() => ExitCode::Interrupted,
+            Interruption::Interrupted
+            | Interruption::Terminated
+            | Interruption::HungUp
+            | Interruption::Timeout(_) => ExitCode::Temporary,
+        }
+    }
+
     fn hints(&self) -> Vec<String> {
         let again = match self.how_far.is_empty() {
             true => "run this again: what has arrived is not sent again".to_owned(),

@@ -37,14 +37,11 @@ pub enum CliError {
     NotText,
 }
 
-impl CliError {
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for CliError {
+    fn exit_code(&self) -> ExitCode {
         ExitCode::Usage
     }
-}
 
-impl Diagnostic for CliError {
     fn hints(&self) -> Vec<String> {
         let near = match self {
             Self::Command(word) => nearest(word, Command::ALL.map(Command::word))

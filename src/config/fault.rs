@@ -28,14 +28,11 @@ struct Fault {
     missing: bool,
 }
 
-impl ConfigError {
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for ConfigError {
+    fn exit_code(&self) -> ExitCode {
         ExitCode::Usage
     }
-}
 
-impl Diagnostic for ConfigError {
     fn hints(&self) -> Vec<String> {
         if self.hints.is_empty() {
             vec!["`gcr-push --help` tells what every variable means".to_owned()]

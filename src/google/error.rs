@@ -218,23 +218,6 @@ impl GoogleError {
         matches!(*self.outcome, GoogleErrorKind::Broken)
     }
 
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
-        match &*self.outcome {
-            GoogleErrorKind::Refused(refused) => match refused.status {
-                401 | 403 => ExitCode::Denied,
-                _ if refused.is_temporary() => ExitCode::Temporary,
-                _ => ExitCode::Failed,
-            },
-            GoogleErrorKind::Broken => self.trouble().exit_code(),
-            GoogleErrorKind::NotSignedIn => self
-                .auth_error()
-                .map_or(ExitCode::Denied, AuthError::exit_code),
-            GoogleErrorKind::Unexpected => ExitCode::Failed,
-            GoogleErrorKind::Unfinished(_) => ExitCode::Temporary,
-        }
-    }
-
     fn trouble(&self) -> ConnectionFailure {
         match &self.cause {
             Some(cause) => ConnectionFailure::of(&**cause),
@@ -282,6 +265,22 @@ impl fmt::Display for GoogleError {
 }
 
 impl Diagnostic for GoogleError {
+    fn exit_code(&self) -> ExitCode {
+        match &*self.outcome {
+            GoogleErrorKind::Refused(refused) => match refused.status {
+                401 | 403 => ExitCode::Denied,
+                _ if refused.is_temporary() => ExitCode::Temporary,
+                _ => ExitCode::Failed,
+            },
+            GoogleErrorKind::Broken => self.trouble().exit_code(),
+            GoogleErrorKind::NotSignedIn => self
+                .auth_error()
+                .map_or(ExitCode::Denied, AuthError::exit_code),
+            GoogleErrorKind::Unexpected => ExitCode::Failed,
+            GoogleErrorKind::Unfinished(_) => ExitCode::Temporary,
+        }
+    }
+
     fn hints(&self) -> Vec<String> {
         match &*self.outcome {
             GoogleErrorKind::Refused(refused) => refused.hints(),

@@ -109,9 +109,10 @@ impl KubernetesError {
             _ => None,
         }
     }
+}
 
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for KubernetesError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Kubeconfig(_)
             | Self::Provider(_)
@@ -135,9 +136,7 @@ impl KubernetesError {
             Self::Partly { cause, .. } => cause.exit_code(),
         }
     }
-}
 
-impl Diagnostic for KubernetesError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Kubeconfig(_) => Vec::new(),

@@ -183,21 +183,6 @@ impl PushError {
     pub(super) fn is_of_reuse(&self) -> bool {
         matches!(self, Self::Vanished(_) | Self::NotReadBack { .. })
     }
-
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Registry { cause, .. } => cause.exit_code(),
-            Self::Source(cause) => cause.exit_code(),
-            Self::Damaged { .. } | Self::Manifest(_) | Self::Compress { .. } => ExitCode::Failed,
-            Self::NoPlatform { .. } | Self::SeveralPlatforms { .. } => ExitCode::Usage,
-            Self::TagExists { .. } | Self::Absent { .. } | Self::Foreign { .. } => ExitCode::Failed,
-            Self::NotReadBack { cause, .. } => cause.exit_code(),
-            Self::Vanished(_) | Self::Changed { .. } | Self::Behind | Self::Late { .. } => {
-                ExitCode::Temporary
-            }
-        }
-    }
 }
 
 impl Retryable for PushError {
@@ -223,6 +208,20 @@ impl Retryable for PushError {
 }
 
 impl Diagnostic for PushError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Registry { cause, .. } => cause.exit_code(),
+            Self::Source(cause) => cause.exit_code(),
+            Self::Damaged { .. } | Self::Manifest(_) | Self::Compress { .. } => ExitCode::Failed,
+            Self::NoPlatform { .. } | Self::SeveralPlatforms { .. } => ExitCode::Usage,
+            Self::TagExists { .. } | Self::Absent { .. } | Self::Foreign { .. } => ExitCode::Failed,
+            Self::NotReadBack { cause, .. } => cause.exit_code(),
+            Self::Vanished(_) | Self::Changed { .. } | Self::Behind | Self::Late { .. } => {
+                ExitCode::Temporary
+            }
+        }
+    }
+
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Registry { cause, .. } => cause.hints(),

@@ -92,17 +92,16 @@ impl OpenError {
             }
         }
     }
+}
 
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for OpenError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Registry(error) | Self::InAction(error) => error.exit_code(),
             Self::Network(_) => ExitCode::Failed,
         }
     }
-}
 
-impl Diagnostic for OpenError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Registry(error) => error.hints(),

@@ -73,9 +73,8 @@ pub enum Problem {
     },
 }
 
-impl Problem {
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for Problem {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Role { .. } | Self::Scopes { .. } => ExitCode::Denied,
             Self::Upload(_, cause) => cause.exit_code(),
@@ -85,9 +84,7 @@ impl Problem {
             | Self::Clock { .. } => ExitCode::Failed,
         }
     }
-}
 
-impl Diagnostic for Problem {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::ApiOff(project) => vec![format!(

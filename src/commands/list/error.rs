@@ -21,18 +21,15 @@ pub enum ListError {
     NoCatalog(String, #[source] Option<RegistryError>),
 }
 
-impl ListError {
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for ListError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Registry(_, cause) | Self::NoCatalog(_, Some(cause)) => cause.exit_code(),
             Self::Api(_, cause) => cause.exit_code(),
             Self::Nothing(_) | Self::NoCatalog(_, None) => ExitCode::Failed,
         }
     }
-}
 
-impl Diagnostic for ListError {
     fn hints(&self) -> Vec<String> {
         let name = "name the image in `name`, or in `tags` with its registry, to list its tags";
         match self {

@@ -101,9 +101,10 @@ impl MirrorError {
             },
         }
     }
+}
 
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for MirrorError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::List { cause, .. } | Self::Group { cause, .. } => cause.exit_code(),
             Self::NoGroup(_) | Self::JobToken(_) => ExitCode::Denied,
@@ -116,9 +117,7 @@ impl MirrorError {
             | Self::Name { .. } => ExitCode::Usage,
         }
     }
-}
 
-impl Diagnostic for MirrorError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::List { cause, .. } => cause.hints(),

@@ -43,9 +43,8 @@ pub enum PullSecretError {
     Kubernetes(KubernetesError),
 }
 
-impl PullSecretError {
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for PullSecretError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::TooLarge(_) | Self::NoLogin | Self::NoFile(_) => ExitCode::Usage,
             Self::Login(error) => error.exit_code(),
@@ -54,9 +53,7 @@ impl PullSecretError {
             Self::Write { .. } | Self::Print(_) => ExitCode::Failed,
         }
     }
-}
 
-impl Diagnostic for PullSecretError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::TooLarge(_) => {

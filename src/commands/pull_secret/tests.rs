@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::commands::pull_secret::*;
-use crate::diagnostics::ExitCode;
+use crate::diagnostics::{Diagnostic as _, ExitCode};
 
 const KEY_FILE: &str = include_str!("../../../tests/fixtures/service-account-key.json");
 

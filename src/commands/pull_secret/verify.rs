@@ -238,16 +238,6 @@ enum Cause {
 }
 
 impl VerificationError {
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
-        match &self.cause {
-            Cause::Open(cause) => cause.exit_code(),
-            Cause::Registry(cause) => cause.exit_code(),
-            Cause::NoManifest(_) => ExitCode::Temporary,
-            Cause::NoBlob(_) => ExitCode::Failed,
-        }
-    }
-
     /// The project of the image, where that is another than the account's own.
     fn other_project(&self, account: &str) -> Option<String> {
         let image: Reference = self.image.parse().ok()?;
@@ -261,6 +251,15 @@ impl VerificationError {
 }
 
 impl Diagnostic for VerificationError {
+    fn exit_code(&self) -> ExitCode {
+        match &self.cause {
+            Cause::Open(cause) => cause.exit_code(),
+            Cause::Registry(cause) => cause.exit_code(),
+            Cause::NoManifest(_) => ExitCode::Temporary,
+            Cause::NoBlob(_) => ExitCode::Failed,
+        }
+    }
+
     fn hints(&self) -> Vec<String> {
         match (&self.cause, &self.identity) {
             (Cause::Registry(cause), Identity::Account(account))

@@ -102,9 +102,10 @@ impl SetupError {
     pub(super) fn project(project: &str, cause: GoogleError) -> Self {
         Self::Project(project.to_owned(), cause)
     }
+}
 
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for SetupError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Google { cause, .. } | Self::Project(_, cause) => cause.exit_code(),
             Self::Permissions { .. } => ExitCode::Denied,
@@ -124,9 +125,7 @@ impl SetupError {
             | Self::Output(_) => ExitCode::Failed,
         }
     }
-}
 
-impl Diagnostic for SetupError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Google { cause, .. } => match cause.metadata("permission") {

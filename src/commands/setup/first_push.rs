@@ -14,7 +14,7 @@ use crate::auth::{Credential, Credentials};
 use crate::ci::progress::Progress;
 use crate::commands::setup::request::{Role, SetupRegistry};
 use crate::config::defaults;
-use crate::diagnostics::ExitCode;
+use crate::diagnostics::{Diagnostic as _, ExitCode};
 use crate::error::Error;
 use crate::google::{Backoff, Resource};
 use crate::image::Source;

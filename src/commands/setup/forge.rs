@@ -15,9 +15,9 @@ use sha2::{Digest as _, Sha256};
 use super::federation::{Pool, Provider};
 use super::{Setup, SetupError};
 use crate::commands::setup::request::{Forge, ForgeIds, ForgeKind};
-use crate::diagnostics::ExitCode;
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
+use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::google::Backoff;
 use crate::http::{ConnectionFailure, WINDOW, read_bounded};
 
@@ -286,20 +286,6 @@ impl ForgeError {
         }
     }
 
-    /// What the process exits with.
-    pub(super) fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::NotThere | Self::NotTold => ExitCode::Usage,
-            Self::Limited { .. } => ExitCode::Temporary,
-            Self::Refused { status, .. } => match status.as_u16() {
-                401 | 403 => ExitCode::Denied,
-                408 | 500.. => ExitCode::Temporary,
-                _ => ExitCode::Failed,
-            },
-            Self::Broken(cause) => ConnectionFailure::of(&**cause).exit_code(),
-        }
-    }
-
     /// What to do about it, most useful first.
     pub(super) fn hints(&self, forge: &Forge) -> Vec<String> {
         let numbers = given_numbers(forge);
@@ -355,6 +341,21 @@ fn given_numbers(forge: &Forge) -> Vec<String> {
              takes them from these"
                 .to_owned(),
         ],
+    }
+}
+
+impl Diagnostic for ForgeError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotThere | Self::NotTold => ExitCode::Usage,
+            Self::Limited { .. } => ExitCode::Temporary,
+            Self::Refused { status, .. } => match status.as_u16() {
+                401 | 403 => ExitCode::Denied,
+                408 | 500.. => ExitCode::Temporary,
+                _ => ExitCode::Failed,
+            },
+            Self::Broken(cause) => ConnectionFailure::of(&**cause).exit_code(),
+        }
     }
 }
 

@@ -144,10 +144,10 @@ impl EngineError {
             other => other,
         }
     }
+}
 
-    /// What the process exits with: 2 where the request asks for what is not there, 3 where it may
-    /// not, 4 where an engine may be there soon.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for EngineError {
+    fn exit_code(&self) -> ExitCode {
         use io::ErrorKind::{InvalidInput, NotFound, PermissionDenied};
         match self {
             Self::Unreachable {
@@ -172,9 +172,7 @@ impl EngineError {
             Self::Setup(_) | Self::Unexpected { .. } | Self::Stopped { .. } => ExitCode::Failed,
         }
     }
-}
 
-impl Diagnostic for EngineError {
     fn hints(&self) -> Vec<String> {
         const WITHOUT: &str = "no engine is needed here: where the image is, `docker save --output image.tar NAME` \
              writes it to a file, and `docker-archive:image.tar` reads it";

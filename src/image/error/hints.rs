@@ -3,12 +3,28 @@
 use std::io;
 
 use super::{Fault, SourceError, list};
-use crate::diagnostics::Diagnostic;
 use crate::diagnostics::sanitize::sanitize;
+use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::image::file_kind::FileKind;
 use crate::oci::manifest::ManifestError;
 
 impl Diagnostic for SourceError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Missing { .. }
+            | Self::NotImage { .. }
+            | Self::NotLayout { .. }
+            | Self::WrongKind { .. }
+            | Self::Ambiguous { .. }
+            | Self::NoSuchImage { .. }
+            | Self::NoImage { .. }
+            | Self::NoCompanions { .. } => ExitCode::Usage,
+            Self::Registry { cause, .. } => cause.exit_code(),
+            Self::Engine(error) => error.exit_code(),
+            _ => ExitCode::Failed,
+        }
+    }
+
     fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::Missing { similar, .. } if !similar.is_empty() => {

@@ -289,23 +289,6 @@ impl SourceError {
             cause,
         }
     }
-
-    /// What the process exits with: 2 where `image` asks for something that is not there, else 1.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Missing { .. }
-            | Self::NotImage { .. }
-            | Self::NotLayout { .. }
-            | Self::WrongKind { .. }
-            | Self::Ambiguous { .. }
-            | Self::NoSuchImage { .. }
-            | Self::NoImage { .. }
-            | Self::NoCompanions { .. } => ExitCode::Usage,
-            Self::Registry { cause, .. } => cause.exit_code(),
-            Self::Engine(error) => error.exit_code(),
-            _ => ExitCode::Failed,
-        }
-    }
 }
 
 /// How many of a kind are listed; an archive with hundreds of images would fill the log.

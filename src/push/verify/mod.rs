@@ -323,22 +323,6 @@ pub enum VerifyError {
     },
 }
 
-impl VerifyError {
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Missing { .. } => ExitCode::Temporary,
-            Self::Other { .. } | Self::Blob { .. } | Self::Layer { .. } => ExitCode::Failed,
-            Self::Registry { cause, .. } => cause.exit_code(),
-            Self::Unreadable { cause, .. } => cause.exit_code(),
-            Self::UnreadableBlob { cause, .. } => match registry_error(cause) {
-                Some(cause) => cause.exit_code(),
-                None => ExitCode::Temporary,
-            },
-        }
-    }
-}
-
 /// What a registry said, in an error of a stream.
 fn registry_error(error: &std::io::Error) -> Option<&RegistryError> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.get_ref()?);
@@ -355,6 +339,19 @@ fn registry_error(error: &std::io::Error) -> Option<&RegistryError> {
 }
 
 impl Diagnostic for VerifyError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Missing { .. } => ExitCode::Temporary,
+            Self::Other { .. } | Self::Blob { .. } | Self::Layer { .. } => ExitCode::Failed,
+            Self::Registry { cause, .. } => cause.exit_code(),
+            Self::Unreadable { cause, .. } => cause.exit_code(),
+            Self::UnreadableBlob { cause, .. } => match registry_error(cause) {
+                Some(cause) => cause.exit_code(),
+                None => ExitCode::Temporary,
+            },
+        }
+    }
+
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Missing { .. } => vec![

@@ -181,7 +181,12 @@ impl TokenCache {
     }
 
     /// The same for a request to this URL, which names the repository.
-    pub(in crate::registry) fn asker_at(&self, access: Access, presented: Presented, url: &Url) -> Requester {
+    pub(in crate::registry) fn asker_at(
+        &self,
+        access: Access,
+        presented: Presented,
+        url: &Url,
+    ) -> Requester {
         self.asker(access, presented, repository_of(url))
     }
 

@@ -31,30 +31,6 @@ const NO_IMAGE: &str = "what is there is no image that can be pushed: check the 
 const INCOMPLETE: [&str; 2] = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
 
 impl RegistryError {
-    /// What the process exits with.
-    pub fn exit_code(&self) -> ExitCode {
-        match &*self.outcome {
-            Kind::Status { status, code, .. } => match (status.as_u16(), code.as_deref()) {
-                (401 | 403, _) => ExitCode::Denied,
-                (408 | 429 | 500.., _) => ExitCode::Temporary,
-                (_, Some(code)) if PASSING.contains(&code) => ExitCode::Temporary,
-                (400 | 404 | 412 | 413, _) if !self.is_incomplete() => ExitCode::Failed,
-                (_, Some("UNKNOWN" | "UNAVAILABLE")) => ExitCode::Temporary,
-                // It had all of it a moment ago.
-                _ if self.is_incomplete() => ExitCode::Temporary,
-                _ => ExitCode::Failed,
-            },
-            Kind::Connection(_) => self.trouble().exit_code(),
-            Kind::Auth(_) => self
-                .auth_error()
-                .map_or(ExitCode::Denied, AuthError::exit_code),
-            Kind::Source => self
-                .source_error()
-                .map_or(ExitCode::Failed, Self::exit_code),
-            Kind::Protocol | Kind::Corrupt => ExitCode::Failed,
-        }
-    }
-
     /// True when a manifest was refused because the registry lacks something that it names.
     pub(crate) fn is_incomplete(&self) -> bool {
         self.code().is_some_and(|code| INCOMPLETE.contains(&code))
@@ -179,6 +155,29 @@ impl Retryable for RegistryError {
 }
 
 impl Diagnostic for RegistryError {
+    fn exit_code(&self) -> ExitCode {
+        match &*self.outcome {
+            Kind::Status { status, code, .. } => match (status.as_u16(), code.as_deref()) {
+                (401 | 403, _) => ExitCode::Denied,
+                (408 | 429 | 500.., _) => ExitCode::Temporary,
+                (_, Some(code)) if PASSING.contains(&code) => ExitCode::Temporary,
+                (400 | 404 | 412 | 413, _) if !self.is_incomplete() => ExitCode::Failed,
+                (_, Some("UNKNOWN" | "UNAVAILABLE")) => ExitCode::Temporary,
+                // It had all of it a moment ago.
+                _ if self.is_incomplete() => ExitCode::Temporary,
+                _ => ExitCode::Failed,
+            },
+            Kind::Connection(_) => self.trouble().exit_code(),
+            Kind::Auth(_) => self
+                .auth_error()
+                .map_or(ExitCode::Denied, AuthError::exit_code),
+            Kind::Source => self
+                .source_error()
+                .map_or(ExitCode::Failed, Self::exit_code),
+            Kind::Protocol | Kind::Corrupt => ExitCode::Failed,
+        }
+    }
+
     fn hints(&self) -> Vec<String> {
         match &*self.outcome {
             Kind::Status {
