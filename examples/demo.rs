@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gcr_push::ci::log;
-use gcr_push::config::{self, Command};
+use gcr_push::config::{self, CommandName};
 use gcr_push::oci::digest::Digest;
 use standin::Standin;
 
@@ -56,13 +56,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (name, value) in &network {
         println!("$ export {name}={value}");
     }
-    let run = |word: Command, variables: &[(&str, String)]| gcr_push(word, variables, &network);
+    let run = |word: CommandName, variables: &[(&str, String)]| gcr_push(word, variables, &network);
     let name = ("GCR_PUSH_NAME", "hello".to_owned());
     let tags = ("GCR_PUSH_TAGS", "1.0, latest".to_owned());
     let image = ("GCR_PUSH_IMAGE", text(&archive));
-    run(Command::Push, &[image, name.clone(), tags])?;
-    run(Command::List, &[])?;
-    run(Command::List, std::slice::from_ref(&name))?;
+    run(CommandName::Push, &[image, name.clone(), tags])?;
+    run(CommandName::List, &[])?;
+    run(CommandName::List, std::slice::from_ref(&name))?;
     let secret_file = folder.path().join("pull-secret.yaml");
     let secret = [
         name,
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", text(&reader_key)),
         ("GCR_PUSH_PULL_SECRET_FILE", text(&secret_file)),
     ];
-    run(Command::PullSecret, &secret)?;
+    run(CommandName::PullSecret, &secret)?;
     println!("\n$ cat {}", secret_file.display());
     for line in fs::read_to_string(&secret_file)?.lines() {
         let shown: String = line.chars().take(72).collect();
@@ -83,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Runs the program as `main` does, after showing the line that a user would type.
 fn gcr_push(
-    word: Command,
+    word: CommandName,
     variables: &[(&str, String)],
     exported: &[(&str, String)],
 ) -> Result<(), Box<dyn Error>> {
@@ -96,8 +96,8 @@ fn gcr_push(
         .iter()
         .chain(variables)
         .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    log::start(&config::console(environment.clone(), &config::Disk));
     let request = config::request(Some(word), environment, &config::Disk)?;
-    log::start(&request.console);
     gcr_push::run(request, std::io::stdout()).map_err(|failure| {
         // The failure is told as the program tells it; the example then ends like any other.
         failure.texts().join("\n\n").into()

@@ -4,11 +4,11 @@ use std::io;
 use std::process::ExitCode;
 
 use gcr_push::ci::console::Console;
-use gcr_push::ci::log;
+use gcr_push::ci::{log, output};
 use gcr_push::commands::interrupt;
-use gcr_push::commands::push::report;
 use gcr_push::config::cli::{self, Invocation};
-use gcr_push::{Error, Failure, config};
+use gcr_push::diagnostics::Failure;
+use gcr_push::{Error, config};
 #[cfg(target_os = "linux")]
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -20,8 +20,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let code = failure.exit_code() as u8;
-            // Whoever does not read it can still stop it.
-            let limit = failure.is_of_stop().then_some(interrupt::GRACE);
+            let interrupted = |error: &Error| matches!(error, Error::Interrupted(_));
+            let is_interrupted = failure.errors().iter().all(interrupted);
+            // A failure that nobody reads can still be interrupted.
+            let limit = is_interrupted.then_some(interrupt::GRACE);
             let _ = interrupt::supervise(limit, move |_| {
                 gcr_push::ci::console::print_failure(&failure, &console)
             });
@@ -43,16 +45,19 @@ fn forbid_core_dumps() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-fn start(console: &Console) -> Result<(), Failure> {
+fn start(console: &Console) -> Result<(), Failure<Error>> {
     let word = match cli::parse(std::env::args_os()).map_err(Error::Cli)? {
         Invocation::Run(word) => word,
-        Invocation::Print(text) => return Ok(report::print(&mut io::stdout(), text)?),
+        Invocation::Print(text) => {
+            let printed = output::print(&mut io::stdout(), text);
+            return Ok(printed.map_err(Error::Output)?);
+        }
     };
     log::start(console);
     if console.is_action {
         gcr_push::ci::github::masks::start();
     }
-    report::forget_earlier(console);
+    console.forget_earlier_results();
     let request =
         config::request(word, std::env::vars_os(), &config::Disk).map_err(Error::Config)?;
     gcr_push::run(request, io::stdout())

@@ -9,10 +9,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::github::{self, summary};
-use super::{gitlab, result_file};
+use super::{gitlab, output, result_file};
 use crate::ci::LogFormat;
-use crate::commands::push::json;
-use crate::error::Failure;
+use crate::diagnostics::{Diagnostic, Failure};
 use std::path::PathBuf;
 
 /// How much Kubernetes keeps of a container's last words.
@@ -63,7 +62,7 @@ pub fn notice(format: LogFormat, text: &str) {
 
 /// Tells how a run failed, in the log and wherever else it is looked for. What cannot be written is
 /// left: the exit code says the same.
-pub fn print_failure(failure: &Failure, console: &Console) {
+pub fn print_failure(failure: &Failure<impl Diagnostic>, console: &Console) {
     let texts = failure.texts();
     say(&told(&texts, failure, console));
     if let Some(file) = &console.step_summary
@@ -72,13 +71,13 @@ pub fn print_failure(failure: &Failure, console: &Console) {
         let _ = summary::append(file, &summary::of_failure(&texts));
     }
     if let Some(file) = &console.termination_log {
-        let _ = write_last_words(file, &texts.join("\n\n"));
+        let _ = write_termination_message(file, &texts.join("\n\n"));
     }
     // What is there already is this run's own report, which says more, or no report of ours.
     if let Some(path) = &console.report_file
         && !path.exists()
     {
-        let _ = result_file::write(path, &json::of_failure(&texts));
+        let _ = result_file::write(path, &failure_report(&texts));
     }
 }
 
@@ -87,7 +86,7 @@ pub fn print_failure(failure: &Failure, console: &Console) {
 /// # Errors
 ///
 /// When the file cannot be written.
-pub(crate) fn write_last_words(file: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_termination_message(file: &Path, text: &str) -> io::Result<()> {
     let mut end = text.len().min(TERMINATION_MESSAGE_LIMIT);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -95,7 +94,12 @@ pub(crate) fn write_last_words(file: &Path, text: &str) -> io::Result<()> {
     std::fs::write(file, &text[..end])
 }
 
-fn told(texts: &[String], failure: &Failure, console: &Console) -> String {
+/// The report as JSON of a run that wrote none of its own.
+fn failure_report(errors: &[String]) -> String {
+    output::json(&json!({"status": "failed", "errors": errors}))
+}
+
+fn told(texts: &[String], failure: &Failure<impl Diagnostic>, console: &Console) -> String {
     match console.log_format {
         LogFormat::Plain => texts.join("\n\n"),
         LogFormat::GitLab if console.no_color => texts.join("\n\n"),
@@ -171,6 +175,15 @@ pub struct Console {
     pub result_files: Vec<PathBuf>,
 }
 
+impl Console {
+    /// Removes the results of an earlier run where this one is to leave its own.
+    pub fn forget_earlier_results(&self) {
+        for path in &self.result_files {
+            result_file::forget(path);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,7 +204,7 @@ mod tests {
     fn last_words_are_cut_between_characters() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("log");
-        write_last_words(&file, &"é".repeat(4000)).unwrap();
+        write_termination_message(&file, &"é".repeat(4000)).unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "é".repeat(2048));
     }
 }

@@ -1,12 +1,16 @@
+//! What terminals and CIs read and write. Nothing here knows a command.
+
 pub mod console;
 pub mod files;
 pub mod github;
 pub mod gitlab;
 pub mod log;
+pub mod output;
 pub mod progress;
 pub mod progress_bars;
 pub mod result_file;
 pub mod table;
+
 /// The form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::diagnostics::{Diagnostic, ExitCode};
+use crate::diagnostics::{Diagnostic, ExitCode, Failure};
 use crate::push::{TagLog, TagState};
 
 /// Why a run was ended.
@@ -83,6 +83,75 @@ pub fn supervise<T: Send + 'static>(
             Err(panic) => resume_unwind(panic),
             Ok(()) => Err(io::ErrorKind::Other.into()),
         },
+    }
+}
+
+/// What a run tells whoever ends it before it is done.
+#[derive(Clone, Debug, Default)]
+pub struct RunProgress {
+    /// What has become of every tag.
+    pub tag_log: TagLog,
+    /// How far it is, if tags do not say it.
+    pub state: RunState,
+}
+
+/// The system does not give the threads that a run needs.
+#[derive(Debug, thiserror::Error)]
+#[error("could not start")]
+pub struct StartError(#[from] io::Error);
+
+impl Diagnostic for StartError {}
+
+/// Runs a command until it is done, a signal comes, or `timeout` is over.
+///
+/// # Errors
+///
+/// Those of the command, or what became of the tags when it was ended.
+pub fn run<E>(
+    timeout: Option<Duration>,
+    command: impl AsyncFnOnce(&RunProgress) -> Result<(), Failure<E>> + Send + 'static,
+) -> Result<(), Failure<E>>
+where
+    E: Diagnostic + From<StartError> + From<Interrupted> + Send + 'static,
+{
+    let progress = RunProgress::default();
+    let own = progress.clone();
+    let work = move |stop: Stop| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError)?;
+        let done = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                // The error of a run that is ended is made below.
+                _ = stop => Ok(()),
+                done = command(&own) => done.map_err(RunError::Command),
+            }
+        });
+        // Threads that still read or compress for a run that was ended are not waited for.
+        runtime.shutdown_background();
+        done
+    };
+    match supervise(timeout, work).map_err(|error| E::from(StartError(error)))? {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(RunError::Start(error))) => Err(E::from(error).into()),
+        Ok(Err(RunError::Command(failure))) => Err(failure),
+        Err(cause) => {
+            let RunProgress { tag_log, state } = &progress;
+            Err(E::from(Interrupted::new(cause, tag_log, state)).into())
+        }
+    }
+}
+
+enum RunError<E> {
+    Start(StartError),
+    Command(Failure<E>),
+}
+
+impl<E> From<StartError> for RunError<E> {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
     }
 }
 

@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction};
 
 use crate::config::values::any_of;
-use crate::config::{Command, VARIABLES};
+use crate::config::{CommandName, VARIABLES};
 use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::{Diagnostic, ExitCode};
@@ -15,7 +15,7 @@ use crate::diagnostics::{Diagnostic, ExitCode};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Invocation {
     /// To run, with the command word if there was one.
-    Run(Option<Command>),
+    Run(Option<CommandName>),
     /// To print this text on standard output, and nothing more.
     Print(String),
 }
@@ -24,7 +24,7 @@ pub enum Invocation {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CliError {
     /// A word that is no command.
-    #[error("{} is no command, expected {}", quoted(.0), any_of(&Command::ALL.map(Command::word)))]
+    #[error("{} is no command, expected {}", quoted(.0), any_of(&CommandName::ALL.map(CommandName::word)))]
     Command(String),
     /// An option other than `--help` and `--version`.
     #[error("there is no option {}", quoted(.0))]
@@ -44,7 +44,7 @@ impl Diagnostic for CliError {
 
     fn hints(&self) -> Vec<String> {
         let near = match self {
-            Self::Command(word) => nearest(word, Command::ALL.map(Command::word))
+            Self::Command(word) => nearest(word, CommandName::ALL.map(CommandName::word))
                 .map(|near| format!("did you mean `gcr-push {near}`?")),
             Self::Option(option) => {
                 let typed = option.trim_start_matches('-').replace('-', "_");
@@ -154,7 +154,7 @@ mod tests {
     fn the_one_word_is_a_command_or_nothing() {
         assert_eq!(parsed(&[]), Ok(Invocation::Run(None)));
         assert_eq!(parsed(&[""]), Ok(Invocation::Run(None)));
-        for command in Command::ALL {
+        for command in CommandName::ALL {
             assert_eq!(
                 parsed(&[command.word()]),
                 Ok(Invocation::Run(Some(command)))

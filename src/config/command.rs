@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 /// What the process is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum CommandName {
     /// Push one image.
     Push,
     /// Push many images, by a file.
@@ -19,7 +19,7 @@ pub enum Command {
     Doctor,
 }
 
-impl Command {
+impl CommandName {
     /// Every command, in the order of `--help`.
     pub const ALL: [Self; 6] = [
         Self::Push,
@@ -75,7 +75,7 @@ impl Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownCommand;
 
-impl FromStr for Command {
+impl FromStr for CommandName {
     type Err = UnknownCommand;
 
     fn from_str(word: &str) -> Result<Self, UnknownCommand> {

@@ -163,10 +163,10 @@ impl Faults {
         }
     }
 
-    /// The error, if there was a fault.
-    pub(super) fn check(mut self) -> Result<(), ConfigError> {
-        if self.faults.is_empty() {
-            return Ok(());
+    /// `read`, unless there was a fault; without one there is always something that was read.
+    pub(super) fn check<T>(mut self, read: Option<T>) -> Result<T, ConfigError> {
+        if let (true, Some(read)) = (self.faults.is_empty(), read) {
+            return Ok(read);
         }
         // In the order of the table, which is that of the documentation; what is not in it, last.
         self.faults.sort_by_key(|fault| {

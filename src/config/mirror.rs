@@ -9,7 +9,7 @@ use std::io;
 use super::fault::Faults;
 use super::paths::Paths;
 use super::variables::Environment;
-use crate::commands::mirror::{MirrorDestination, MirrorRequest};
+use crate::commands::mirror::{MirrorDestination, MirrorFile};
 use crate::config::targets::read_only;
 use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::quoted;
@@ -25,8 +25,8 @@ pub(super) fn mirror(
     given: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
-) -> Option<MirrorRequest> {
-    let (shard, plan_file) = shard::part(given, paths, faults);
+) -> Option<MirrorFile> {
+    let shard = shard::shard(given, faults);
     let name = given.inputs.config.as_deref().unwrap_or(DEFAULT_FILE);
     let path = faults.take_path(VARIABLE, name, paths.input(name))?;
     let text = match paths.files().read(&path) {
@@ -42,11 +42,7 @@ pub(super) fn mirror(
         }
     };
     match parse(&text) {
-        Ok(request) => Some(MirrorRequest {
-            shard,
-            plan_file,
-            ..request
-        }),
+        Ok(request) => Some(MirrorFile { shard, ..request }),
         Err(found) => {
             for fault in found {
                 faults.unusable(VARIABLE, format!("{}: {fault}", quoted(name)));
@@ -57,7 +53,7 @@ pub(super) fn mirror(
 }
 
 /// Reads the text of a mirror file, for every runner together; else all of its faults.
-fn parse(text: &str) -> Result<MirrorRequest, Vec<String>> {
+fn parse(text: &str) -> Result<MirrorFile, Vec<String>> {
     let file: File =
         serde_yaml::from_str(text).map_err(|error| vec![with_advice(&error.to_string())])?;
     let mut faults = Vec::new();
@@ -70,11 +66,11 @@ fn parse(text: &str) -> Result<MirrorRequest, Vec<String>> {
     if file.images.is_empty() {
         faults.push("`images` is empty".to_owned());
     }
-    let mut homes = Vec::new();
+    let mut destinations = Vec::new();
     for text in &file.destinations {
-        match home(text) {
-            Ok(home) if homes.contains(&home) => {}
-            Ok(home) => homes.push(home),
+        match destination(text) {
+            Ok(destination) if destinations.contains(&destination) => {}
+            Ok(destination) => destinations.push(destination),
             Err(fault) => faults.push(fault),
         }
     }
@@ -89,11 +85,10 @@ fn parse(text: &str) -> Result<MirrorRequest, Vec<String>> {
         }
     }
     match faults.is_empty() {
-        true => Ok(MirrorRequest {
-            homes,
+        true => Ok(MirrorFile {
+            destinations,
             entries,
             shard: None,
-            plan_file: None,
         }),
         false => Err(faults),
     }
@@ -113,7 +108,7 @@ fn with_advice(error: &str) -> String {
 }
 
 /// `HOST/PATH`: what images are put below.
-fn home(text: &str) -> Result<MirrorDestination, String> {
+fn destination(text: &str) -> Result<MirrorDestination, String> {
     let fault = || {
         format!(
             "{} is no destination: expected a registry and a path, such as `eu.gcr.io/acme-prod`",
@@ -171,23 +166,23 @@ images:
     #[test]
     fn a_file_says_what_goes_where() {
         let request = parse(FILE).unwrap();
-        let homes: Vec<_> = request
-            .homes
+        let destinations: Vec<_> = request
+            .destinations
             .iter()
             .map(|h| format!("{}/{}", h.endpoint, h.path))
             .collect();
         assert_eq!(
-            homes,
+            destinations,
             ["eu.gcr.io/acme-prod", "us-docker.pkg.dev/acme-prod/mirror"]
         );
         let [api, all, busybox] = request.entries.as_slice() else {
             panic!("three entries")
         };
         assert!(
-            matches!(&api.origin, MirrorSource::Repository(r) if r.name() == "registry.gitlab.com/acme/api")
+            matches!(&api.source, MirrorSource::Repository(r) if r.name() == "registry.gitlab.com/acme/api")
         );
         assert_eq!(api.tags.newest, Some(20));
-        assert!(matches!(&all.origin, MirrorSource::Prefix(_, path) if path == "acme"));
+        assert!(matches!(&all.source, MirrorSource::Prefix(_, path) if path == "acme"));
         assert!(all.best_effort && !api.best_effort && api.referrers);
         assert_eq!(
             all.platforms,
@@ -198,7 +193,7 @@ images:
             Platforms::Only(vec!["linux/amd64".parse().unwrap()])
         );
         assert!(
-            matches!(&busybox.origin, MirrorSource::Image(r) if r.to_string() == "docker.io/library/busybox:1.36")
+            matches!(&busybox.source, MirrorSource::Image(r) if r.to_string() == "docker.io/library/busybox:1.36")
         );
     }
 

@@ -4,7 +4,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::commands::mirror::MirrorRequest;
+use crate::ci::output::ResultFiles;
+use crate::commands::doctor::DoctorRequest;
+use crate::commands::list::{ListFormat, ListOptions, ListRequest};
+use crate::commands::mirror::{MirrorFile, MirrorRequest};
+use crate::commands::pull_secret::request::PullSecretRequest;
+use crate::commands::push::PushRequest;
 use crate::oci::platform::PlatformError;
 use crate::push::compress::Method;
 
@@ -15,20 +20,20 @@ use super::setup::setup;
 use super::values::{any_of, list, number, word};
 use super::variables::{self, Environment};
 use super::{
-    Command, Request, adc, advice, console, credentials, defaults, github_event, image, logins,
-    mirror, network, targets,
+    Command, CommandName, Request, adc, advice, console, credentials, defaults, github_event,
+    image, logins, mirror, network, targets,
 };
 use crate::auth::SignIn;
 use crate::auth::google::metadata::MetadataServer;
 use crate::ci::Ci;
 use crate::ci::console::Console;
-use crate::commands::list::request::ListFormat;
-use crate::commands::session::MissingCredentials;
+use crate::commands::session::{MissingCredentials, Session};
 use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::quoted;
 use crate::image::location::{ArchiveKind, ImageOrigin, ImageSource};
 use crate::oci::platform::Platforms;
 use crate::oci::reference::Endpoint;
+use crate::push::PushOptions;
 use crate::push::compress::Compression;
 use crate::push::destinations::Destinations;
 use crate::push::selection::Attestations;
@@ -43,7 +48,7 @@ use crate::push::verify::Verify;
 ///
 /// With every fault that can be told without the network and without opening the image.
 pub fn request(
-    argument: Option<Command>,
+    argument: Option<CommandName>,
     environment: impl Iterator<Item = (OsString, OsString)>,
     files: &dyn Files,
 ) -> Result<Request, ConfigError> {
@@ -55,16 +60,16 @@ pub fn request(
     let command = command(argument, &given, &mut faults);
 
     let image = match command {
-        Command::Push => image::image(&given, &paths, &mut faults),
+        CommandName::Push => image::image(&given, &paths, &mut faults),
         // What is not given is not looked at.
-        Command::Doctor if given.inputs.image.is_some() => {
+        CommandName::Doctor if given.inputs.image.is_some() => {
             image::image(&given, &paths, &mut faults)
         }
-        Command::Mirror
-        | Command::List
-        | Command::PullSecret
-        | Command::Setup
-        | Command::Doctor => None,
+        CommandName::Mirror
+        | CommandName::List
+        | CommandName::PullSecret
+        | CommandName::Setup
+        | CommandName::Doctor => None,
     };
     let advice = advice::missing_credential(&given, &paths);
     let missing_credentials = match missing_credentials(&given, &mut faults) {
@@ -83,12 +88,12 @@ pub fn request(
         }
     }
     let mirror = match command {
-        Command::Mirror => mirror::mirror(&given, &paths, &mut faults),
+        CommandName::Mirror => mirror::mirror(&given, &paths, &mut faults),
         _ => None,
     };
     let destinations = match command {
         // Its file says where.
-        Command::Mirror => Destinations::default(),
+        CommandName::Mirror => Destinations::default(),
         _ => targets::destinations(&given, command, google.as_ref(), &mut faults),
     };
     let source = match &image {
@@ -99,14 +104,14 @@ pub fn request(
         .hosts()
         .into_iter()
         .chain(source.clone())
-        .chain(mirror.iter().flat_map(MirrorRequest::hosts))
+        .chain(mirror.iter().flat_map(MirrorFile::all_hosts))
         .collect();
-    if command != Command::PullSecret && hosts.iter().any(Endpoint::is_google) {
+    if command != CommandName::PullSecret && hosts.iter().any(Endpoint::is_google) {
         unread.into_iter().for_each(|fault| fault.tell(&mut faults));
     }
     let needs_logins = google.is_none() || hosts.iter().any(|host| !host.is_google());
     let pushed_to = match &mirror {
-        Some(mirror) => mirror.destinations(),
+        Some(mirror) => mirror.hosts(),
         None => destinations.hosts(),
     };
     let source_host = source.as_ref();
@@ -131,71 +136,10 @@ pub fn request(
         && logins.docker.is_empty();
     let faults_of_secret = if may_skip { &mut own } else { &mut faults };
     let pull_secret = match command {
-        Command::Setup => None,
+        CommandName::Setup => None,
         _ => pull_secret(&given, &bearings, &paths, faults_of_secret),
     };
-    let referrers = referrers(&given, image.as_ref(), &mut faults);
-    let listings = match command {
-        Command::List => targets::listings(&destinations),
-        Command::Push
-        | Command::Mirror
-        | Command::PullSecret
-        | Command::Setup
-        | Command::Doctor => Vec::new(),
-    };
-    let request = Request {
-        command,
-        image,
-        mirror,
-        listings,
-        list_recursive: faults.switch("list_recursive", given.inputs.list_recursive.as_deref()),
-        list_platforms: faults.switch("list_platforms", given.inputs.list_platforms.as_deref()),
-        list_format: list_format(&given, &mut faults),
-        pull_secret,
-        missing_credentials,
-        setup: setup(&given, command, &destinations, &paths, &mut faults),
-        network: network::network(&given, &paths, &mut faults),
-        timeout: network::timeout(&given, &mut faults),
-        platforms: platforms(&given, &mut faults),
-        compression: compression(&given, &mut faults),
-        layer_reuse: layer_reuse(&given, &mut faults),
-        attestations: attestations(&given, &mut faults),
-        referrers,
-        dry_run: faults.switch("dry_run", given.inputs.dry_run.as_deref()),
-        existing_tag: existing_tag(&given, &mut faults),
-        verify: verify(&given, &mut faults),
-        concurrency: concurrency(&given, &mut faults),
-        report_file: output(
-            "report_file",
-            &given.inputs.report_file,
-            &paths,
-            &mut faults,
-        ),
-        digest_file: output(
-            "digest_file",
-            &given.inputs.digest_file,
-            &paths,
-            &mut faults,
-        ),
-        dotenv_file: output(
-            "dotenv_file",
-            &given.inputs.dotenv_file,
-            &paths,
-            &mut faults,
-        ),
-        github_output: (ci == Some(Ci::GitHub))
-            .then(|| given.ambient("GITHUB_OUTPUT").map(PathBuf::from))
-            .flatten(),
-        builder_output: given
-            .ambient("BUILDER_OUTPUT")
-            .map(|directory| Path::new(directory).join("output")),
-        temporary_directory_on_host: paths.temporary_directory_on_host(),
-        temporary_directory: super::paths::temporary_directory(&given),
-        console: Console {
-            log_format: console::log_format(&given, &mut faults),
-            ..console::of(&given, &paths)
-        },
-        destinations,
+    let session = Session {
         sign_in: SignIn {
             google,
             logins,
@@ -206,17 +150,111 @@ pub fn request(
                 .ambient("GOOGLE_CLOUD_QUOTA_PROJECT")
                 .and_then(crate::auth::google::quota::project),
         },
-        ci,
+        network: network::network(&given, &paths, &mut faults),
+        console: Console {
+            log_format: console::log_format(&given, &mut faults),
+            ..console::of(&given, &paths)
+        },
+        temporary_directory: super::paths::temporary_directory(&given),
     };
-    faults.check()?;
-    Ok(request)
+    let timeout = network::timeout(&given, &mut faults);
+    let options = PushOptions {
+        platforms: platforms(&given, &mut faults),
+        attestations: attestations(&given, &mut faults),
+        referrers: referrers(&given, image.as_ref(), &mut faults),
+        dry_run: faults.switch("dry_run", given.inputs.dry_run.as_deref()),
+        existing_tag: existing_tag(&given, &mut faults),
+        compression: compression(&given, &mut faults),
+        layer_reuse: layer_reuse(&given, &mut faults),
+        verify: verify(&given, &mut faults),
+        concurrency: concurrency(&given, &mut faults),
+    };
+    let list_options = ListOptions {
+        recursive: faults.switch("list_recursive", given.inputs.list_recursive.as_deref()),
+        platforms: faults.switch("list_platforms", given.inputs.list_platforms.as_deref()),
+    };
+    let list_format = list_format(&given, &mut faults);
+    let files = result_files(&given, ci, &paths, &mut faults);
+    // `None` only where a fault says why.
+    let command = match command {
+        CommandName::Push => image.map(|image| {
+            Command::Push(Box::new(PushRequest {
+                session,
+                image,
+                destinations,
+                options,
+                missing_credentials,
+                pull_secret,
+                files,
+            }))
+        }),
+        CommandName::Mirror => mirror.map(|file| {
+            Command::Mirror(Box::new(MirrorRequest {
+                session,
+                file,
+                options,
+                missing_credentials,
+                pull_secret,
+                files,
+            }))
+        }),
+        CommandName::List => Some(Command::List(Box::new(ListRequest {
+            session,
+            listings: targets::listings(&destinations),
+            options: list_options,
+            format: list_format,
+            files,
+        }))),
+        CommandName::PullSecret => pull_secret.map(|pull_secret| {
+            Command::PullSecret(Box::new(PullSecretRequest {
+                session,
+                destinations,
+                options: pull_secret,
+                dry_run: options.dry_run,
+                files,
+            }))
+        }),
+        CommandName::Setup => {
+            let request = setup(&given, &destinations, session, files, &paths, &mut faults);
+            Some(Command::Setup(Box::new(request)))
+        }
+        CommandName::Doctor => Some(Command::Doctor(Box::new(DoctorRequest {
+            session,
+            image,
+            destinations,
+            platforms: options.platforms,
+            files,
+        }))),
+    };
+    let command = faults.check(command)?;
+    Ok(Request { command, timeout })
 }
 
-fn command(argument: Option<Command>, given: &Environment, faults: &mut Faults) -> Command {
+/// Where the results go.
+fn result_files(
+    given: &Environment,
+    ci: Option<Ci>,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> ResultFiles {
+    let inputs = &given.inputs;
+    let github_output = given.ambient("GITHUB_OUTPUT").map(PathBuf::from);
+    let builder_output = given.ambient("BUILDER_OUTPUT");
+    ResultFiles {
+        report: output("report_file", &inputs.report_file, paths, faults),
+        digest: output("digest_file", &inputs.digest_file, paths, faults),
+        dotenv: output("dotenv_file", &inputs.dotenv_file, paths, faults),
+        github_output: github_output.filter(|_| ci == Some(Ci::GitHub)),
+        builder_output: builder_output.map(|directory| Path::new(directory).join("output")),
+        temporary_directory_on_host: paths.temporary_directory_on_host(),
+    }
+}
+
+fn command(argument: Option<CommandName>, given: &Environment, faults: &mut Faults) -> CommandName {
     let named = given.inputs.command.as_deref().and_then(|word| {
-        word.parse::<Command>()
+        word.parse::<CommandName>()
             .map_err(|_| {
-                let (name, known) = (quoted(word), Command::ALL.map(Command::word));
+                let (name, known) = (quoted(word), CommandName::ALL.map(CommandName::word));
                 let text = match nearest(word, known) {
                     Some(near) => format!("{name} is no command; did you mean `{near}`?"),
                     None => format!("{name} is no command, expected {}", any_of(&known)),
@@ -225,7 +263,7 @@ fn command(argument: Option<Command>, given: &Environment, faults: &mut Faults) 
             })
             .ok()
     });
-    argument.or(named).unwrap_or(Command::Push)
+    argument.or(named).unwrap_or(CommandName::Push)
 }
 
 /// `GCE_METADATA_HOST` moves the metadata server, as it does for Google's own libraries.

@@ -9,19 +9,20 @@ use super::kubernetes_names::{check_label, check_label_key, check_label_value, c
 use super::paths::Paths;
 use super::values::{boolean, list, word};
 use super::variables::Environment;
-use super::{Command, Endpoint, credentials};
+use super::{CommandName, credentials};
 use crate::auth::GoogleCredential;
 use crate::ci::Ci;
 use crate::commands::pull_secret::request::PullCredential;
 use crate::commands::pull_secret::request::PullSecretForm;
+use crate::commands::pull_secret::request::PullSecretOptions;
 use crate::commands::pull_secret::request::PullSecretOutput;
-use crate::commands::pull_secret::request::PullSecretRequest;
 use crate::commands::pull_secret::too_large;
 use crate::diagnostics::sanitize::quoted;
+use crate::oci::reference::Endpoint;
 
 /// What else of the request bears on the pull secret.
 pub(super) struct PushContext<'a> {
-    pub(super) command: Command,
+    pub(super) command: CommandName,
     pub(super) google: Option<&'a GoogleCredential>,
     /// Every registry that is pushed to; empty where that is not known yet.
     pub(super) hosts: &'a [Endpoint],
@@ -34,7 +35,7 @@ pub(super) fn pull_secret(
     bearings: &PushContext<'_>,
     paths: &Paths<'_>,
     faults: &mut Faults,
-) -> Option<PullSecretRequest> {
+) -> Option<PullSecretOptions> {
     let inputs = &given.inputs;
     let allow_push_key = inputs.pull_secret_allow_push_key.as_deref().map(|text| {
         boolean(text).unwrap_or_else(|fault| {
@@ -45,7 +46,7 @@ pub(super) fn pull_secret(
     });
     let apply = faults.switch("pull_secret_apply", inputs.pull_secret_apply.as_deref());
     let Some(name) = inputs.pull_secret.as_deref() else {
-        if bearings.command == Command::PullSecret {
+        if bearings.command == CommandName::PullSecret {
             faults.missing("pull_secret", "name the Secret, such as `gcr-pull`");
             return None;
         }
@@ -88,7 +89,7 @@ pub(super) fn pull_secret(
         }
         None
     };
-    Some(PullSecretRequest {
+    Some(PullSecretOptions {
         name: name.to_owned(),
         namespaces,
         labels,

@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 
-use super::Command;
 use super::fault::Faults;
 use super::forges::{github, gitlab};
 use super::paths::Paths;
 use super::values::{boolean, list, word};
 use super::variables::Environment;
+use crate::ci::output::ResultFiles;
+use crate::commands::session::Session;
 use crate::commands::setup::request::Backend;
 use crate::commands::setup::request::Role;
 use crate::commands::setup::request::SetupAction;
@@ -24,17 +25,15 @@ use crate::push::destinations::Destinations;
 const PUSHER: &str = "gcr-pusher";
 const PULLER: &str = "gcr-puller";
 
-/// Reads every `setup_*` variable, where the command is `setup`.
+/// Reads every `setup_*` variable.
 pub(super) fn setup(
     given: &Environment,
-    command: Command,
     destinations: &Destinations,
+    session: Session,
+    files: ResultFiles,
     paths: &Paths<'_>,
     faults: &mut Faults,
-) -> Option<SetupRequest> {
-    if command != Command::Setup {
-        return None;
-    }
+) -> SetupRequest {
     let inputs = &given.inputs;
     let action = action(given, faults);
     let words = [
@@ -87,7 +86,9 @@ pub(super) fn setup(
     }
     // What is neither is told by who reads it for every command.
     let dry_run = inputs.dry_run.as_deref().map(boolean);
-    Some(SetupRequest {
+    SetupRequest {
+        session,
+        files,
         action,
         dry_run: matches!(dry_run, Some(Ok(true))),
         backend,
@@ -98,8 +99,7 @@ pub(super) fn setup(
         forges,
         keys: keys(given, paths, faults),
         github_token: inputs.github_token.as_deref().map(Secret::new),
-        temporary_directory: super::paths::temporary_directory(given),
-    })
+    }
 }
 
 pub(super) fn action(given: &Environment, faults: &mut Faults) -> SetupAction {

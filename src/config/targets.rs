@@ -3,9 +3,9 @@
 use super::fault::Faults;
 use super::values::list;
 use super::variables::{Environment, PROJECT};
-use super::{Command, defaults};
+use super::{CommandName, defaults};
 use crate::auth::{CredentialSource, GoogleCredential};
-use crate::commands::list::request::Listing;
+use crate::commands::list::Listing;
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::{
     Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag, placeholder,
@@ -19,7 +19,7 @@ use crate::push::destinations::{BestEffort, Destinations};
 /// is missing or has no place.
 pub(super) fn destinations(
     given: &Environment,
-    command: Command,
+    command: CommandName,
     google: Option<&(CredentialSource, GoogleCredential)>,
     faults: &mut Faults,
 ) -> Destinations {
@@ -29,10 +29,10 @@ pub(super) fn destinations(
         tags,
         is_sound,
     } = match command {
-        Command::Setup => Items::default(),
+        CommandName::Setup => Items::default(),
         _ => items(given, command, faults),
     };
-    if command == Command::List {
+    if command == CommandName::List {
         references.extend(shown(given, faults));
     }
     let endpoints = match is_sound || given.inputs.registry.is_some() {
@@ -59,12 +59,13 @@ pub(super) fn destinations(
         ..destinations
     };
     let origin = project.map_or("project_id", |(origin, _)| origin);
-    if check_parts(&destinations, origin, faults) && is_sound && command != Command::PullSecret {
+    if check_parts(&destinations, origin, faults) && is_sound && command != CommandName::PullSecret
+    {
         check_endpoints(&destinations, command, given, faults);
         // A key brings its project: while there is none, or a faulty one, it is not the project
         // that is missing.
         let key_may_come = google.is_none()
-            && (matches!(command, Command::Push | Command::Doctor)
+            && (matches!(command, CommandName::Push | CommandName::Doctor)
                 || given.inputs.credentials_json.is_some());
         let mut endpoints = destinations.endpoints.iter();
         if destinations.parts.project.is_none()
@@ -122,7 +123,7 @@ impl Default for Items {
 
 const BRANCH: &str = "a tag for a branch is `CI_COMMIT_REF_SLUG` on GitLab, and what docker/metadata-action makes on GitHub";
 
-fn items(given: &Environment, command: Command, faults: &mut Faults) -> Items {
+fn items(given: &Environment, command: CommandName, faults: &mut Faults) -> Items {
     const VARIABLE: &str = "tags";
     let mut found = Items::default();
     let Some(text) = given.inputs.tags.as_deref() else {
@@ -142,7 +143,8 @@ fn items(given: &Environment, command: Command, faults: &mut Faults) -> Items {
         match one_item(item) {
             Ok(Item::Tag(tag)) => found.tags.push(tag),
             Ok(Item::Reference(reference)) => {
-                let is_read_only = reference.endpoint.is_read_only() && command != Command::List;
+                let is_read_only =
+                    reference.endpoint.is_read_only() && command != CommandName::List;
                 if is_read_only {
                     faults.unusable(VARIABLE, read_only(&reference.endpoint));
                     found.is_sound = false;
@@ -305,14 +307,14 @@ fn best_effort(
 /// The hosts that tags alone go to: `registry`, or its default where something would go there.
 fn endpoints(
     given: &Environment,
-    command: Command,
+    command: CommandName,
     references: &[Reference],
     tags: &[String],
     is_sound: bool,
     faults: &mut Faults,
 ) -> Vec<Endpoint> {
     const VARIABLE: &str = "registry";
-    let is_named = command == Command::List && given.inputs.image.is_some();
+    let is_named = command == CommandName::List && given.inputs.image.is_some();
     let only_full = tags.is_empty() && (is_named || !references.is_empty());
     let Some(text) = given.inputs.registry.as_deref() else {
         if only_full {
@@ -327,7 +329,7 @@ fn endpoints(
     if faults.refuse_login(VARIABLE, &items) {
         return Vec::new();
     }
-    if only_full && is_sound && matches!(command, Command::Push | Command::Doctor) {
+    if only_full && is_sound && matches!(command, CommandName::Push | CommandName::Doctor) {
         faults.unusable(
             VARIABLE,
             "nothing would go there, because every item of `tags` is a full reference: give its references in `tags` too, or a tag without `/`",
@@ -338,7 +340,7 @@ fn endpoints(
     for item in items {
         match item.parse() {
             Ok(endpoint) if endpoints.contains(&endpoint) => {}
-            Ok(endpoint) if endpoint.is_read_only() && command != Command::List => {
+            Ok(endpoint) if endpoint.is_read_only() && command != CommandName::List => {
                 faults.unusable(VARIABLE, read_only(&endpoint));
             }
             Ok(endpoint) => endpoints.push(endpoint),
@@ -422,7 +424,7 @@ fn refused(parts: Parts) -> Option<&'static str> {
 /// Checks that each endpoint gets the parts that it needs, and that no part is without an endpoint.
 fn check_endpoints(
     destinations: &Destinations,
-    command: Command,
+    command: CommandName,
     given: &Environment,
     faults: &mut Faults,
 ) {
@@ -434,7 +436,7 @@ fn check_endpoints(
     let artifact_registry = of_kind(|kind| matches!(kind, HostKind::ArtifactRegistry { .. }));
     match (artifact_registry, &parts.repository) {
         // Without it all repositories of the project are listed.
-        (Some(_), None) if command == Command::List && parts.name.is_none() => {}
+        (Some(_), None) if command == CommandName::List && parts.name.is_none() => {}
         (Some(endpoint), None) => faults.missing(
             "repository",
             format!("`{endpoint}` needs the name of an Artifact Registry repository"),
@@ -452,7 +454,7 @@ fn check_endpoints(
     }
     if parts.name.is_none() {
         let mut endpoints = destinations.endpoints.iter();
-        if command == Command::List
+        if command == CommandName::List
             && let Some(endpoint) = endpoints.find(|endpoint| endpoint.has_no_catalog())
         {
             faults.missing(

@@ -159,7 +159,6 @@ variables! {
     Mirror {
         config: "The file that says what `mirror` brings where, such as `mirror.yaml`; default `gcr-push.yaml`.";
         shard: "Which part of the work of `mirror` this runner does, such as `2/5` for the second of five, or `5` alone where the engine tells which: GitLab's `parallel`, CircleCI, Buildkite, an Indexed Job of Kubernetes; default what those tell (Kubernetes does not tell how many there are), else all of it.";
-        plan_file: "File that deals the work of `mirror` out to runners by bytes, such as `plan.json`: with `dry_run` it is written, once for all of them, else it is read; default none, the names of the repositories decide.";
     }
     List {
         list_recursive: "`true` lists all images below the project, repository or image, with all that is in each; default `false`, the names one level below.";

@@ -6,7 +6,9 @@ pub mod render;
 pub mod sanitize;
 pub mod secret;
 
-pub use failure::Failure;
+use std::sync::Arc;
+
+pub use failure::{Failure, texts};
 
 /// An error that a user reads: what the process exits with, and what to do about it.
 ///
@@ -30,6 +32,9 @@ pub trait Diagnostic: std::error::Error {
         source.map_or_else(Vec::new, Diagnostic::hints)
     }
 }
+
+/// An error that several failures have in common.
+pub type SharedError = Arc<dyn Diagnostic + Send + Sync>;
 
 /// What the process exits with: an interface for `retry:exit_codes` and `podFailurePolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

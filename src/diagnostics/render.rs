@@ -146,7 +146,7 @@ mod tests {
     async fn a_time_that_ran_out_is_told_in_words_that_say_for_what() {
         let never = tokio::time::timeout(std::time::Duration::ZERO, std::future::pending::<()>());
         let elapsed = never.await.unwrap_err();
-        let error = crate::Error::Start(io::Error::other(elapsed));
+        let error = io::Error::other(io::Error::other(elapsed));
         assert_eq!(causes(&error), ["no connection was made in time"]);
     }
 }

@@ -5,6 +5,7 @@ pub mod backoff;
 mod error;
 pub mod iam_policy;
 mod operation;
+pub mod preflight;
 mod refusal;
 
 use std::collections::BTreeSet;

@@ -1,7 +1,34 @@
 //! From what was asked for to repositories and tags, with the defaults that only the source knows.
 
+use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::oci::reference::Parts;
 use crate::oci::reference::{Endpoint, HostKind, Reference, ReferenceError, check_tag, split_host};
+
+/// The names of the image and the request make no destination.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot tell where to push the image")]
+pub struct TargetError(#[source] pub ReferenceError);
+
+impl Diagnostic for TargetError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let hint = match self.0 {
+            ReferenceError::NoName => {
+                "an image that is saved or asked for by its ID brings no name of its own, and an OCI \
+                 layout often no more than a tag"
+            }
+            ReferenceError::Tag(..) => "the tag is the archive's own: choose another with `tags`",
+            ReferenceError::Repository(..) => {
+                "the name is the archive's own: choose another with `name`"
+            }
+            _ => return Vec::new(),
+        };
+        vec![hint.to_owned()]
+    }
+}
 
 /// A repository at an endpoint, and the tags that the image gets there.
 #[derive(Clone, Debug, PartialEq, Eq)]

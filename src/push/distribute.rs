@@ -164,7 +164,8 @@ pub(super) async fn distribute(
             .zip(&required)
             .filter(|(_, required)| !**required);
         let mount_after = mount_after.map(|(destination, _)| destination).collect();
-        let stand_still = wait_until_stalled(finished, mount_after, plan.settings.patience);
+        let stand_still =
+            wait_until_stalled(finished, mount_after, plan.settings.best_effort_timeout);
         tokio::select! {
             _ = async { tokio::join!(keeping_up, late) } => {}
             () = stand_still => {}
@@ -225,7 +226,7 @@ impl PushPlan<'_> {
             slot.into_inner().unwrap_or_else(|| {
                 Err(PushError::Late {
                     destination: destination.name(),
-                    after: self.settings.patience,
+                    after: self.settings.best_effort_timeout,
                 })
             })
         };

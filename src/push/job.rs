@@ -1,55 +1,47 @@
-//! From targets to arrivals: opens each registry, pushes to all of them, and proves that the image is
-//! there. What keeps us from one does not keep us from the others.
+//! One image to all of its destinations: opens each registry, pushes, and verifies. A destination
+//! that fails does not stop the others.
 
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
+use super::destinations::Target;
+use super::result::{DestinationError, FailedDestination, PushedImage};
+use super::verify::{self, Verify};
+use super::{BlobLocations, Destination, Outcome, PushError, Pushed, Settings, TransferStats};
 use crate::ci::table::bytes;
-use crate::diagnostics::render::causes;
-use crate::error::Error;
 use crate::image::{Source, Tree};
-use crate::push::destinations::Target;
-use crate::push::result::Fate;
-use crate::push::result::{Arrival, Missed};
-use crate::push::verify::Verify;
-use crate::push::verify::{self, Verified};
-use crate::push::{
-    self, BlobLocations, Destination, Outcome, PushError, Pushed, Settings, TransferStats,
-};
 use crate::registry::pool::RegistryPool;
 
-/// What an image is brought with.
+/// What it takes to push an image.
 pub struct PushJob<'a> {
     /// The image.
     pub source: &'a Source,
-    /// Where it goes through.
+    /// The registries of the run.
     pub registries: &'a RegistryPool<'a>,
-    /// How.
+    /// How it is pushed.
     pub settings: &'a Settings,
     /// What is known of the repositories.
     pub locations: &'a Arc<BlobLocations>,
-    /// How the result is checked.
-    pub verify: Verify,
 }
 
-/// What became of an image.
+/// What came of an image.
 #[derive(Debug, Default)]
 pub struct PushOutcome {
-    /// What became of each target, in their order; all of them, unless the source failed.
-    pub results: Vec<Fate>,
-    /// What had to become of the source's manifests, and what was unusual, as sentences.
+    /// One result a target, in their order. Empty if the source failed.
+    pub results: Vec<Result<PushedImage, FailedDestination>>,
+    /// What was changed in the source's manifests, and what is unusual, as sentences.
     pub notes: Vec<String>,
     /// Why the source itself could not be pushed anywhere.
     pub failure: Option<PushError>,
 }
 
-/// A target by its number, and the destination that it became, or why it did not.
-type Reached = (usize, Result<Destination, Option<Error>>);
+/// The number of a target with its destination, or why it could not be opened.
+type Opened = (usize, Result<Destination, Arc<DestinationError>>);
 
 impl PushJob<'_> {
-    /// Brings the image to every target.
+    /// Pushes the image to every target.
     pub async fn run(&self, targets: &[Target]) -> PushOutcome {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for (number, target) in targets.iter().enumerate() {
@@ -65,31 +57,28 @@ impl PushJob<'_> {
         let opening = groups
             .iter()
             .enumerate()
-            .map(|(number, group)| async move { (number, self.reach(targets, group).await) });
+            .map(|(number, group)| async move { (number, self.open(targets, group).await) });
         let mut opening: FuturesUnordered<_> = opening.collect();
-        let ready = push::wait_for_required(&mut opening, &required).await;
+        let ready = super::wait_for_required(&mut opening, &required).await;
 
         let mut results: Vec<_> = targets.iter().map(|_| None).collect();
-        let mut arrived = PushOutcome::default();
+        let mut outcome = PushOutcome::default();
         let (first, late) = tokio::join!(self.push(ready), opening.collect::<Vec<_>>());
         for batch in [first, self.push(late).await] {
-            arrived.notes.extend(batch.notes);
-            arrived.failure = arrived.failure.or(batch.failure);
+            outcome.notes.extend(batch.notes);
+            outcome.failure = outcome.failure.or(batch.failure);
             for (number, result) in batch.results {
-                results[number] = Some(match result {
-                    Ok(arrival) => Fate::Arrived(arrival),
-                    Err(error) => Fate::Missed(missed(&targets[number], error.as_ref()), error),
-                });
+                let failed = |error| FailedDestination::new(&targets[number], error);
+                results[number] = Some(result.map_err(|error| failed(error)));
             }
         }
-        let results = results.into_iter().flatten().collect();
-        arrived.results = with_reasons(results);
-        arrived
+        outcome.results = results.into_iter().flatten().collect();
+        outcome
     }
 
     /// Opens one registry and signs in to its repositories, so that nothing is read for one that
     /// cannot be pushed to.
-    async fn reach(&self, targets: &[Target], group: &[usize]) -> Vec<Reached> {
+    async fn open(&self, targets: &[Target], group: &[usize]) -> Vec<Opened> {
         let Some(first) = group.first() else {
             return Vec::new();
         };
@@ -98,22 +87,23 @@ impl PushJob<'_> {
         let registry = match self.registries.destination(endpoint, best_effort).await {
             Ok(registry) => registry,
             Err(error) => {
-                let mut error = Some(error);
-                return group
+                let error = Arc::new(DestinationError::Open(error));
+                let all = group
                     .iter()
-                    .map(|number| (*number, Err(error.take())))
-                    .collect();
+                    .map(|number| (*number, Err(Arc::clone(&error))));
+                return all.collect();
             }
         };
-        let mut reached = Vec::new();
+        let mut opened = Vec::new();
         for number in group {
             let target = &targets[*number];
-            let (signed_in, may_write) = tokio::join!(
+            let (signed_in, permitted) = tokio::join!(
                 registry.sign_in(&target.repository),
-                self.registries.may_write(target),
+                self.settings.preflight.check(target, self.registries),
             );
-            let failed = |cause| Error::SignIn(target.endpoint.clone(), cause);
-            let is_ready = signed_in.map_err(failed).and(may_write);
+            let is_ready = signed_in
+                .map_err(|cause| DestinationError::SignIn(target.endpoint.clone(), cause))
+                .and(permitted.map_err(|error| DestinationError::MissingRole(Box::new(error))));
             let destination = is_ready.map(|()| Destination {
                 registry: Arc::clone(&registry),
                 repository: target.repository.clone(),
@@ -122,17 +112,17 @@ impl PushJob<'_> {
                 tag_log: self.settings.tag_log.clone(),
                 stats: TransferStats::default(),
             });
-            reached.push((*number, destination.map_err(Some)));
+            opened.push((*number, destination.map_err(Arc::new)));
         }
-        reached
+        opened
     }
 
-    /// Pushes to what was reached, and proves it.
-    async fn push(&self, groups: Vec<(usize, Vec<Reached>)>) -> Batch {
+    /// Pushes to what was opened, and verifies it.
+    async fn push(&self, groups: Vec<(usize, Vec<Opened>)>) -> Batch {
         let mut batch = Batch::default();
         let mut numbered = Vec::new();
-        let reached = groups.into_iter().flat_map(|(_, group)| group);
-        for (number, destination) in reached {
+        let opened = groups.into_iter().flat_map(|(_, group)| group);
+        for (number, destination) in opened {
             match destination {
                 Ok(destination) => numbered.push((number, destination)),
                 Err(error) => batch.results.push((number, Err(error))),
@@ -143,7 +133,7 @@ impl PushJob<'_> {
         if destinations.is_empty() {
             return batch;
         }
-        let pushing = push::push(self.source, &destinations, self.settings, self.locations);
+        let pushing = super::push(self.source, &destinations, self.settings, self.locations);
         let Outcome {
             tree,
             notes,
@@ -158,35 +148,34 @@ impl PushJob<'_> {
         batch.notes = notes;
         for ((number, destination), result) in numbers.into_iter().zip(&destinations).zip(results) {
             let result = match result {
-                Ok(pushed) => self.prove(destination, pushed, tree.as_ref()).await,
-                Err(error) => Err(Error::Push(error)),
+                Ok(pushed) => self.verify(destination, pushed, tree.as_ref()).await,
+                Err(error) => Err(DestinationError::Push(error)),
             };
-            if let Ok(arrival) = &result {
-                batch
-                    .notes
-                    .extend(push_notes(&arrival.pushed, self.settings.dry_run));
+            if let Ok(image) = &result {
+                let notes = push_notes(&image.pushed, self.settings.dry_run);
+                batch.notes.extend(notes);
             }
-            batch.results.push((number, result.map_err(Some)));
+            batch.results.push((number, result.map_err(Arc::new)));
         }
         batch
     }
 
     /// Checks one destination, unless `verify` is off.
-    async fn prove(
+    async fn verify(
         &self,
         destination: &Destination,
         pushed: Pushed,
         tree: Option<&Tree>,
-    ) -> Result<Arrival, Error> {
-        let verified: Option<Verified> = match (self.verify, tree) {
+    ) -> Result<PushedImage, DestinationError> {
+        let verified = match (self.settings.verify, tree) {
             (Verify::Listing | Verify::Blobs, Some(tree)) => {
-                let reads_blobs = self.verify == Verify::Blobs;
+                let reads_blobs = self.settings.verify == Verify::Blobs;
                 let verified = verify::verify(destination, &pushed, tree, reads_blobs).await;
-                Some(verified.map_err(Error::Verify)?)
+                Some(verified.map_err(DestinationError::Verify)?)
             }
             (Verify::Off, _) | (_, None) => None,
         };
-        Ok(Arrival {
+        Ok(PushedImage {
             pushed,
             verified,
             best_effort: destination.best_effort,
@@ -194,41 +183,12 @@ impl PushJob<'_> {
     }
 }
 
-/// What became of those that one push was for.
+/// What came of the targets of one push.
 #[derive(Default)]
 struct Batch {
-    results: Vec<(usize, Result<Arrival, Option<Error>>)>,
+    results: Vec<(usize, Result<PushedImage, Arc<DestinationError>>)>,
     notes: Vec<String>,
     failure: Option<PushError>,
-}
-
-fn missed(target: &Target, error: Option<&Error>) -> Missed {
-    let why = error.map(|error| {
-        let causes = causes(error);
-        causes
-            .into_iter()
-            .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-    });
-    Missed {
-        name: format!("{}/{}", target.endpoint, target.repository),
-        tags: target.tags.clone(),
-        best_effort: target.best_effort,
-        why: why.unwrap_or_default(),
-    }
-}
-
-/// Where an error is told but once, the reason is the one before.
-fn with_reasons(mut results: Vec<Fate>) -> Vec<Fate> {
-    let mut last = String::new();
-    for result in &mut results {
-        if let Fate::Missed(missed, error) = result {
-            match error {
-                Some(_) => last.clone_from(&missed.why),
-                None => missed.why.clone_from(&last),
-            }
-        }
-    }
-    results
 }
 
 /// What the reader of a report would not expect.

@@ -16,6 +16,8 @@ pub mod manifest_builder;
 mod manifests;
 mod notes;
 pub mod open_files;
+mod options;
+pub mod preflight;
 pub mod prepare;
 pub mod probe;
 pub mod publish;
@@ -30,28 +32,24 @@ pub mod upload;
 pub mod upload_slots;
 pub mod verify;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
 pub use blob_locations::BlobLocations;
-pub(crate) use distribute::wait_for_required;
+use distribute::wait_for_required;
 pub use error::PushError;
+pub use options::{PushOptions, Settings};
 pub use tag_log::{TagLog, TagState};
 pub use transfer_stats::TransferStats;
 pub use upload_slots::UploadSlots;
 
-use crate::ci::progress::Progress;
 use crate::diagnostics::render::one_line;
 use crate::image::{Referrers, RewrittenIndex, Source, Tree, UncompressedImage};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::Index;
 use crate::oci::platform::Platforms;
-use crate::push::compress::Compression;
 use crate::push::selection::Attestations;
-use crate::push::tag_policy::ExistingTag;
 use crate::registry::Registry;
 use blobs::Blobs;
 use distribute::PushPlan;
@@ -79,36 +77,6 @@ impl Destination {
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry.endpoint(), self.repository)
     }
-}
-
-/// How a push is done.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Which platforms of an index are pushed.
-    pub platforms: Platforms,
-    /// What is done to uncompressed layers.
-    pub compression: Compression,
-    /// Whether layers are taken over by their diff IDs from earlier images of the repository.
-    pub layer_reuse: bool,
-    /// Blobs in flight at once, of all images of a run together.
-    pub slots: Arc<UploadSlots>,
-    /// What is done to BuildKit's attestations; they are kept if nothing is said, but for an image
-    /// of one platform that was asked for by name.
-    pub attestations: Option<Attestations>,
-    /// Whether what refers to the image goes along with it.
-    pub referrers: bool,
-    /// Whether it is only found out what would be done.
-    pub dry_run: bool,
-    /// What is done to a tag that is there with another digest.
-    pub existing_tag: ExistingTag,
-    /// How long those that nobody waits for may stand still once the others are done.
-    pub patience: Duration,
-    /// Where compressed layers are spooled.
-    pub temporary_directory: PathBuf,
-    /// Counts the bytes for whoever watches.
-    pub progress: Progress,
-    /// What has become of every tag.
-    pub tag_log: TagLog,
 }
 
 /// What a push did at one destination.

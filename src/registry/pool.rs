@@ -1,17 +1,14 @@
 //! The registries of a run, each opened once however many images go through it.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::once_map::OnceMap;
+use super::{OpenError, Registry};
 use crate::auth::{AuthError, Credential, Credentials};
-use crate::commands::doctor;
-use crate::error::Error;
+use crate::diagnostics::Diagnostic;
 use crate::http::Network;
-use crate::oci::reference::{ArtifactRegistryRepository, Endpoint};
-use crate::push::destinations::Target;
-use crate::registry::Registry;
-use crate::registry::once_map::OnceMap;
+use crate::oci::reference::Endpoint;
 
 /// What is done at a registry: a source is only read, and may have a login of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +19,26 @@ enum Purpose {
     WriteBestEffort,
 }
 
+/// A registry that could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// There is no credential for it, or none that works.
+    #[error(transparent)]
+    Auth(AuthError),
+    /// It does not answer as a registry.
+    #[error("{}", .1.headline(.0))]
+    Connect(Endpoint, #[source] OpenError),
+}
+
+impl Diagnostic for PoolError {
+    fn diagnostic_source(&self) -> Option<&dyn Diagnostic> {
+        Some(match self {
+            Self::Auth(error) => error,
+            Self::Connect(_, error) => error,
+        })
+    }
+}
+
 /// How long a registry that a run can do without is given to recover.
 const BRIEF: Duration = Duration::from_secs(30);
 
@@ -29,9 +46,7 @@ const BRIEF: Duration = Duration::from_secs(30);
 pub struct RegistryPool<'a> {
     credentials: &'a Credentials,
     network: &'a Network,
-    opened: OnceMap<(Endpoint, Purpose), Result<Arc<Registry>, Arc<Error>>>,
-    /// Repositories that were asked already whether they may be written to.
-    asked: Mutex<HashSet<ArtifactRegistryRepository>>,
+    opened: OnceMap<(Endpoint, Purpose), Result<Arc<Registry>, Arc<PoolError>>>,
 }
 
 impl<'a> RegistryPool<'a> {
@@ -41,11 +56,10 @@ impl<'a> RegistryPool<'a> {
             credentials,
             network,
             opened: OnceMap::default(),
-            asked: Mutex::default(),
         }
     }
 
-    /// A registry that images are pushed to; one that nobody waits for gets less patience.
+    /// A registry that images are pushed to. A best-effort one is retried for a shorter time.
     ///
     /// # Errors
     ///
@@ -54,7 +68,7 @@ impl<'a> RegistryPool<'a> {
         &self,
         endpoint: &Endpoint,
         best_effort: bool,
-    ) -> Result<Arc<Registry>, Error> {
+    ) -> Result<Arc<Registry>, Arc<PoolError>> {
         let purpose = match best_effort {
             true => Purpose::WriteBestEffort,
             false => Purpose::Write,
@@ -67,7 +81,7 @@ impl<'a> RegistryPool<'a> {
     /// # Errors
     ///
     /// As for [`Self::source`].
-    pub async fn listing(&self, endpoint: &Endpoint) -> Result<Arc<Registry>, Error> {
+    pub async fn listing(&self, endpoint: &Endpoint) -> Result<Arc<Registry>, Arc<PoolError>> {
         self.open(endpoint, Purpose::List).await
     }
 
@@ -76,49 +90,39 @@ impl<'a> RegistryPool<'a> {
     /// # Errors
     ///
     /// As for [`Self::destination`], but what may be read by anybody needs no credential.
-    pub async fn source(&self, endpoint: &Endpoint) -> Result<Arc<Registry>, Error> {
+    pub async fn source(&self, endpoint: &Endpoint) -> Result<Arc<Registry>, Arc<PoolError>> {
         self.open(endpoint, Purpose::Read).await
     }
 
-    /// Asks once for each of Google's repositories, before anything is read for it, whether it may
-    /// be written to.
-    ///
-    /// # Errors
-    ///
-    /// When it is known that it may not.
-    pub async fn may_write(&self, target: &Target) -> Result<(), Error> {
-        let Some(place) = ArtifactRegistryRepository::of(&target.endpoint, &target.repository)
-        else {
-            return Ok(());
-        };
-        let is_first = {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            asked.insert(place.clone())
-        };
-        if !is_first {
-            return Ok(());
-        }
-        let endpoint = &target.endpoint;
-        doctor::preflight(self.credentials, endpoint, &place, self.network)
-            .await
-            .map_err(|finding| Error::Doctor(Box::new(finding)))
+    /// What the registries are signed in to with.
+    pub fn credentials(&self) -> &'a Credentials {
+        self.credentials
     }
 
-    /// One that does not answer is waited for once, however many images go through it.
-    async fn open(&self, endpoint: &Endpoint, purpose: Purpose) -> Result<Arc<Registry>, Error> {
+    /// How they are connected to.
+    pub fn network(&self) -> &'a Network {
+        self.network
+    }
+
+    /// Opens each registry once, however many images go through it.
+    async fn open(
+        &self,
+        endpoint: &Endpoint,
+        purpose: Purpose,
+    ) -> Result<Arc<Registry>, Arc<PoolError>> {
         let cell = self.opened.of((endpoint.clone(), purpose));
         let opened = cell.get_or_init(|| async {
             let opened = self.open_now(endpoint, purpose).await;
             opened.map_err(Arc::new)
         });
-        opened.await.clone().map_err(Error::ForAll)
+        opened.await.clone()
     }
 
     async fn open_now(
         &self,
         endpoint: &Endpoint,
         purpose: Purpose,
-    ) -> Result<Arc<Registry>, Error> {
+    ) -> Result<Arc<Registry>, PoolError> {
         let credentials = self.credentials;
         let credential = match purpose {
             Purpose::Read => credentials.for_source(endpoint).await,
@@ -132,14 +136,14 @@ impl<'a> RegistryPool<'a> {
                 credentials.for_destination(endpoint).await
             }
         };
-        let credential = credential.map_err(Error::Auth)?;
+        let credential = credential.map_err(PoolError::Auth)?;
         let writes = matches!(purpose, Purpose::Write | Purpose::WriteBestEffort);
         let mut network = self.network.clone();
         if purpose == Purpose::WriteBestEffort {
             network.retry_timeout = network.retry_timeout.min(BRIEF);
         }
         let registry = Registry::open(endpoint, credential, &network, writes).await;
-        let registry = registry.map_err(|cause| Error::Connect(endpoint.clone(), cause))?;
+        let registry = registry.map_err(|cause| PoolError::Connect(endpoint.clone(), cause))?;
         Ok(Arc::new(registry))
     }
 }

@@ -1,39 +1,41 @@
 //! `doctor`: every check that can be made before the first byte of a push, each failure with what
-//! mends it; and the one of them that every push can afford.
+//! mends it.
 //!
 //! A check that cannot be made is a note: only what is known to be wrong is a failure.
 
 mod clock;
 mod command;
-mod finding;
+mod problem;
 mod repository;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
 use crate::auth::{Credential, Credentials, Identity, TokenSource};
+use crate::ci::output::json;
 use crate::ci::table::{Table, timestamp};
 use crate::commands::interrupt::RunState;
-use crate::config::Request;
-use crate::diagnostics::Diagnostic as _;
 use crate::diagnostics::render::causes;
-use crate::error::Error;
+use crate::diagnostics::{Diagnostic, SharedError};
 use crate::google::Google;
+use crate::google::preflight::with_owner;
 use crate::http::Network;
 use crate::image::location::{ImageOrigin, ImageSource};
 use crate::image::{Image, Source};
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint, Reference};
 use crate::push::destinations::Target;
+use crate::push::result::DestinationError;
 use crate::registry::Registry;
+use crate::registry::pool::PoolError;
 
-pub use command::run;
-pub use finding::Problem;
+pub use command::{DoctorError, DoctorRequest, run};
+use problem::Problem;
 
 /// All that was looked at.
 #[derive(Debug, Default)]
@@ -60,7 +62,7 @@ enum CheckResult {
     /// It could not be looked at, or is for the user to judge.
     Note(String),
     /// It would keep a push from being done.
-    Failed(Error),
+    Failed(SharedError),
 }
 
 /// What is examined.
@@ -70,7 +72,7 @@ pub struct DoctorInput<'a> {
     /// Where an image would go; its name may be made up.
     pub targets: &'a [Target],
     /// What was asked for.
-    pub request: &'a Request,
+    pub request: &'a DoctorRequest,
 }
 
 /// What is known of a host: the registry there, or nothing where it was not reached.
@@ -107,7 +109,7 @@ impl DoctorReport {
     }
 
     /// Opens an image on this machine as a push does, and gives its own names.
-    async fn local_image(&mut self, request: &Request) -> Vec<String> {
+    async fn local_image(&mut self, request: &DoctorRequest) -> Vec<String> {
         let Some(ImageOrigin::Local(image)) = &request.image else {
             return Vec::new();
         };
@@ -120,14 +122,20 @@ impl DoctorReport {
             return Vec::new();
         }
         self.begin("the image".to_owned());
-        match Source::open(image, &request.network, &request.temporary_directory).await {
+        match Source::open(
+            image,
+            &request.session.network,
+            &request.session.temporary_directory,
+        )
+        .await
+        {
             Ok(source) => {
                 let what = source.what().trim_matches('`');
                 self.good("image", what, &described(source.image()));
                 source.image().names.clone()
             }
             Err(error) => {
-                self.bad("image", "this machine".to_owned(), Error::Source(error));
+                self.bad("image", "this machine".to_owned(), error);
                 Vec::new()
             }
         }
@@ -187,14 +195,14 @@ impl DoctorReport {
         let credential = match found {
             Ok(credential) => credential,
             Err(error) => {
-                self.bad("credential", endpoint.to_string(), Error::Auth(error));
+                self.bad("credential", endpoint.to_string(), error);
                 return;
             }
         };
         let Some(identity) = self.credential(endpoint, &credential, signed_in).await else {
             return;
         };
-        let network = &patient.request.network;
+        let network = &patient.request.session.network;
         let registry = match hosts.entry((endpoint.clone(), side.is_source())) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
@@ -238,7 +246,7 @@ impl DoctorReport {
     async fn sign_in(&mut self, registry: &Registry, side: &Side<'_>) -> bool {
         let name = side.name();
         if let Err(cause) = registry.sign_in(side.repository).await {
-            let error = Error::SignIn(side.endpoint.clone(), cause);
+            let error = DestinationError::SignIn(side.endpoint.clone(), cause);
             self.bad("sign-in", name, error);
             return false;
         }
@@ -257,12 +265,12 @@ impl DoctorReport {
                 true
             }
             Err(cause) if cause.status().is_some_and(|status| status == 401) => {
-                let error = Error::SignIn(side.endpoint.clone(), cause);
+                let error = DestinationError::SignIn(side.endpoint.clone(), cause);
                 self.bad("sign-in", name, error);
                 false
             }
             Err(cause) => {
-                let error = Error::Doctor(Box::new(Problem::Upload(name.clone(), cause)));
+                let error = Problem::Upload(name.clone(), cause);
                 self.bad("upload", name, error);
                 false
             }
@@ -278,7 +286,7 @@ impl DoctorReport {
     ) {
         match Source::open_remote(registry, reference, platforms).await {
             Ok(_) => self.good("image", &reference.to_string(), "it can be read"),
-            Err(error) => self.bad("image", reference.to_string(), Error::Source(error)),
+            Err(error) => self.bad("image", reference.to_string(), error),
         }
     }
 
@@ -310,10 +318,10 @@ impl DoctorReport {
                     None => "until nobody says when".to_owned(),
                 };
                 self.good("credential", &of, &format!("{credential}{whose}, {until}"));
-                Some(known_as(credential.identity(), owner))
+                Some(with_owner(credential.identity(), owner))
             }
             Err(error) => {
-                self.bad("credential", of, Error::Auth(error));
+                self.bad("credential", of, error);
                 None
             }
         };
@@ -342,7 +350,7 @@ impl DoctorReport {
                 Some(Arc::new(registry))
             }
             Err(cause) => {
-                let error = Error::Connect(endpoint.clone(), cause);
+                let error = PoolError::Connect(endpoint.clone(), cause);
                 self.bad("host", endpoint.to_string(), error);
                 None
             }
@@ -357,8 +365,13 @@ impl DoctorReport {
         self.push(what, of.to_owned(), CheckResult::Note(told.to_owned()));
     }
 
-    fn bad(&mut self, what: &'static str, of: String, error: Error) {
-        self.push(what, of, CheckResult::Failed(error));
+    fn bad(
+        &mut self,
+        what: &'static str,
+        of: String,
+        error: impl Diagnostic + Send + Sync + 'static,
+    ) {
+        self.push(what, of, CheckResult::Failed(Arc::new(error)));
     }
 
     fn push(&mut self, what: &'static str, of: String, verdict: CheckResult) {
@@ -367,12 +380,12 @@ impl DoctorReport {
     }
 
     /// What was found wrong, in the order in which it was looked at.
-    pub fn errors(self) -> Vec<Error> {
+    fn errors(self) -> Vec<DoctorError> {
         let bad = self
             .checks
             .into_iter()
             .filter_map(|check| match check.verdict {
-                CheckResult::Failed(error) => Some(error),
+                CheckResult::Failed(error) => Some(DoctorError::Problem(error)),
                 CheckResult::Ok(_) | CheckResult::Note(_) => None,
             });
         bad.collect()
@@ -402,19 +415,15 @@ impl DoctorReport {
                 CheckResult::Ok(_) | CheckResult::Note(_) => Vec::new(),
             },
         });
-        #[expect(clippy::expect_used, reason = "strings and lists always make JSON")]
-        let mut text = serde_json::to_string_pretty(&Document {
+        json(&Document {
             checks: checks.collect(),
         })
-        .expect("an examination is JSON");
-        text.push('\n');
-        text
     }
 }
 
 impl CheckResult {
-    fn found(finding: Problem) -> Self {
-        Self::Failed(Error::Doctor(Box::new(finding)))
+    fn found(problem: Problem) -> Self {
+        Self::Failed(Arc::new(problem))
     }
 
     fn word(&self) -> &'static str {
@@ -449,92 +458,10 @@ impl fmt::Display for DoctorReport {
     }
 }
 
-/// Whom a credential is of, asked of Google where it does not say it itself.
-async fn owner(credential: &Credential) -> Identity {
-    let identity = credential.identity();
-    let Credential::Tokens(tokens) = credential else {
-        return identity;
-    };
-    if !matches!(identity, Identity::AccessToken | Identity::User) {
-        return identity;
-    }
-    let asked = async {
-        let token = tokens.token().await.ok()?;
-        tokens.info(&token).await?.email
-    };
-    let email = tokio::time::timeout(PATIENCE, asked).await;
-    known_as(identity, email.ok().flatten())
-}
-
-/// Whose a token is, where the credential itself does not say it and Google does.
-fn known_as(identity: Identity, owner: Option<String>) -> Identity {
-    match (identity, owner) {
-        (Identity::AccessToken | Identity::User, Some(email)) => Identity::Account(email),
-        (identity, _) => identity,
-    }
-}
-
 /// What an image is, in a few words.
 fn described(image: &Image) -> String {
     match image.names.as_slice() {
         [] => "it can be read".to_owned(),
         names => format!("it can be read, and calls itself {}", names.join(", ")),
-    }
-}
-
-/// How long is waited for what is only asked to know more, such as the one check of a push.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// The check that every push makes before it reads or sends anything, in one request: whether it may
-/// write there. Nothing is said where that cannot be told.
-///
-/// # Errors
-///
-/// When reading is allowed and writing is not.
-pub async fn preflight(
-    credentials: &Credentials,
-    endpoint: &Endpoint,
-    place: &ArtifactRegistryRepository,
-    network: &Network,
-) -> Result<(), Problem> {
-    let Ok(credential @ Credential::Tokens(_)) = credentials.for_destination(endpoint).await else {
-        return Ok(());
-    };
-    let Ok(google) = Google::new(credential.clone(), network) else {
-        return Ok(());
-    };
-    match may(&google.short_retries(), place).await {
-        Some(may) if may.read && !may.write => {
-            let identity = owner(&credential).await;
-            Err(repository::role(place, &identity, &may, true))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// Whether whoever is signed in to `google` may write to a repository, by its permissions alone:
-/// nothing is sent to the registry. None where that cannot be told.
-pub async fn may_write(google: &Google, place: &ArtifactRegistryRepository) -> Option<bool> {
-    may(google, place).await.map(|may| may.write)
-}
-
-/// The permissions, where they are told within a few seconds.
-async fn may(
-    google: &Google,
-    place: &ArtifactRegistryRepository,
-) -> Option<repository::Permissions> {
-    let asked = repository::may(google, place);
-    match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(may)) => Some(may),
-        Ok(Err(error)) => {
-            let what = place.resource();
-            tracing::debug!("could not ask for the permissions on {what}: {error}");
-            None
-        }
-        Err(_) => {
-            let what = place.resource();
-            tracing::debug!("nobody told the permissions on {what} in time");
-            None
-        }
     }
 }

@@ -6,35 +6,11 @@ use serde::Deserialize;
 use super::{CheckResult, DoctorReport, Problem};
 use crate::auth::Identity;
 use crate::diagnostics::render::causes;
+use crate::google::preflight::Permissions;
 use crate::google::{Api, Google, GoogleError};
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint, HostKind};
 
-const UPLOAD: &str = "artifactregistry.repositories.uploadArtifacts";
-const DOWNLOAD: &str = "artifactregistry.repositories.downloadArtifacts";
 const CREATE_ON_PUSH: &str = "artifactregistry.repositories.createOnPush";
-
-/// What an identity may do with a repository.
-pub(super) struct Permissions {
-    pub(super) read: bool,
-    pub(super) write: bool,
-}
-
-/// Asks which permissions there are: one request, which needs none itself.
-pub(super) async fn may(
-    google: &Google,
-    place: &ArtifactRegistryRepository,
-) -> Result<Permissions, GoogleError> {
-    let path = format!("v1/{}:testIamPermissions", place.resource());
-    let url = Api::ArtifactRegistry.url(&path);
-    let held = google
-        .test_iam_permissions(url, &[UPLOAD, DOWNLOAD])
-        .await?;
-    let has = |name: &str| held.contains(name);
-    Ok(Permissions {
-        read: has(DOWNLOAD),
-        write: has(UPLOAD),
-    })
-}
 
 /// The repository as its API describes it.
 #[derive(Deserialize)]
@@ -197,7 +173,7 @@ async fn permissions(
     is_source: bool,
 ) {
     let of = format!("{}/{}", endpoint, place.repository);
-    let may = match may(google, place).await {
+    let may = match Permissions::of(google, place).await {
         Ok(may) => may,
         Err(error) if is_too_narrow(google, &error) => {
             into.push("token", of, narrow(google, is_source));
@@ -216,7 +192,8 @@ async fn permissions(
             return;
         }
     };
-    let lacks = |writes| CheckResult::found(role(place, identity, &may, writes));
+    let lacks =
+        |writes| CheckResult::found(Problem::Role(may.missing_role(place, identity, writes)));
     let good = |text: &str| CheckResult::Ok(text.to_owned());
     if !is_source {
         let verdict = match may.write {
@@ -249,21 +226,6 @@ fn narrow(google: &Google, is_source: bool) -> CheckResult {
         identity: google.credential().identity(),
         writes: !is_source,
     })
-}
-
-/// A role that is missing.
-pub(super) fn role(
-    place: &ArtifactRegistryRepository,
-    identity: &Identity,
-    may: &Permissions,
-    writes: bool,
-) -> Problem {
-    Problem::Role {
-        place: place.clone(),
-        identity: identity.clone(),
-        writes,
-        is_there: may.read || may.write,
-    }
 }
 
 /// What an API said, in one sentence; where it said nothing, what kept the request from it.

@@ -1,12 +1,26 @@
 //! A listing that could not be had.
 
-use crate::diagnostics::{Diagnostic, ExitCode};
+use std::sync::Arc;
+
+use crate::auth::AuthError;
+use crate::ci::output::OutputError;
+use crate::diagnostics::Diagnostic;
 use crate::google::GoogleError;
 use crate::registry::RegistryError;
+use crate::registry::pool::PoolError;
 
 /// A listing that could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
+    /// There is no credential for a registry.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// A registry cannot be opened.
+    #[error(transparent)]
+    Open(#[from] Arc<PoolError>),
+    /// The list could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The registry refused.
     #[error("could not list `{0}`")]
     Registry(String, #[source] RegistryError),
@@ -22,35 +36,35 @@ pub enum ListError {
 }
 
 impl Diagnostic for ListError {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Registry(_, cause) | Self::NoCatalog(_, Some(cause)) => cause.exit_code(),
-            Self::Api(_, cause) => cause.exit_code(),
-            Self::Nothing(_) | Self::NoCatalog(_, None) => ExitCode::Failed,
-        }
+    fn diagnostic_source(&self) -> Option<&dyn Diagnostic> {
+        Some(match self {
+            Self::Auth(error) => error,
+            Self::Open(error) => &**error,
+            Self::Output(error) => error,
+            Self::Registry(_, cause) | Self::NoCatalog(_, Some(cause)) => cause,
+            Self::Api(_, cause) => &**cause,
+            Self::Nothing(_) | Self::NoCatalog(_, None) => return None,
+        })
     }
 
     fn hints(&self) -> Vec<String> {
         let name = "name the image in `name`, or in `tags` with its registry, to list its tags";
+        let source = self.diagnostic_source();
+        let mut hints = source.map_or_else(Vec::new, Diagnostic::hints);
         match self {
-            Self::Registry(_, cause) => cause.hints(),
-            Self::Api(_, cause) => {
-                let mut hints = cause.hints();
+            Self::Api(..) => {
                 hints.push("or name one in `repository`".to_owned());
-                hints
             }
             Self::Nothing(_) => {
-                vec!["check `image`, or `project_id`, `repository` and `name`".to_owned()]
+                hints.push("check `image`, or `project_id`, `repository` and `name`".to_owned());
             }
-            Self::NoCatalog(_, None) => vec![name.to_owned()],
-            Self::NoCatalog(_, Some(cause)) => {
-                let mut hints = cause.hints();
-                hints.insert(
-                    0,
-                    format!("many registries keep that list to themselves: {name}"),
-                );
-                hints
+            Self::NoCatalog(_, None) => hints.push(name.to_owned()),
+            Self::NoCatalog(_, Some(_)) => {
+                let hint = format!("many registries keep that list to themselves: {name}");
+                hints.insert(0, hint);
             }
+            Self::Registry(..) | Self::Auth(_) | Self::Open(_) | Self::Output(_) => {}
         }
+        hints
     }
 }

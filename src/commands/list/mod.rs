@@ -8,23 +8,30 @@ mod artifact_registry;
 mod details;
 mod distribution;
 mod error;
-pub mod report;
-pub mod request;
+mod report;
+mod request;
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::Write;
+use std::slice;
 use std::sync::Arc;
 
 pub use error::ListError;
+pub use request::{ListFormat, ListOptions, ListRequest, Listing};
 
 use crate::auth::{Credential, Credentials};
-use crate::commands::list::request::Listing;
+use crate::ci::output::{print, write_file};
+use crate::commands::interrupt::RunState;
+use crate::diagnostics::{Diagnostic as _, ExitCode, Failure};
 use crate::google::{Google, GoogleError};
 use crate::http::Network;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint, HostKind, is_at_or_below};
+use crate::registry::pool::RegistryPool;
 use crate::registry::{ListedManifest, Registry};
 use artifact_registry::Repository;
+use report::{ListJson, ListTable};
 
 /// Questions that are under way at once.
 const AT_ONCE: usize = 16;
@@ -63,21 +70,69 @@ pub struct ListedImage {
 /// The platform of each child of an index.
 type Parts = HashMap<Digest, Platform>;
 
-/// How much is listed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ListOptions {
-    /// All that is below as well.
-    pub recursive: bool,
-    /// The platforms of every image, where it takes reading the image to know them.
-    pub platforms: bool,
+/// Lists everything that was asked for, and prints it. A registry that cannot be listed does not stop
+/// the others.
+///
+/// # Errors
+///
+/// One error for each that could not be listed, and for each result that could not be written.
+pub async fn run(
+    request: &ListRequest,
+    state: &RunState,
+    stdout: &mut dyn Write,
+) -> Result<(), Failure<ListError>> {
+    state.set("before anything was listed");
+    let session = &request.session;
+    let no_directory = request.files.check([]).into_iter();
+    Failure::check(no_directory.map(ListError::Output).collect())?;
+    let credentials = session.credentials().await.map_err(ListError::Auth)?;
+    let registries = RegistryPool::new(&credentials, &session.network);
+    let (mut listed, mut errors) = (Vec::new(), Vec::new());
+    let count = request.listings.len();
+    for (number, listing) in request.listings.iter().enumerate() {
+        let endpoint = listing.endpoint();
+        let name = format!("{endpoint}/{}", listing.path());
+        let name = name.trim_end_matches('/');
+        state.set(if count == 1 {
+            format!("while `{name}` was listed")
+        } else {
+            format!("while `{name}` was listed, {number} of {count} places being done")
+        });
+        let found = async {
+            let registry = registries.listing(endpoint).await?;
+            let google = google(endpoint, &credentials, &session.network).await;
+            list(&registry, google.as_ref(), listing, request.options).await
+        };
+        match found.await {
+            Ok(found) => listed.push(found),
+            // Anybody may list what is public; for anything else the credential is what is missing.
+            Err(error) if error.exit_code() == ExitCode::Denied => {
+                let missing = credentials.check(slice::from_ref(endpoint)).await;
+                errors.push(missing.err().map_or(error, ListError::Auth));
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if !listed.is_empty() {
+        let printed = match request.format {
+            ListFormat::Table => print(stdout, ListTable(&listed)),
+            ListFormat::Json => print(stdout, ListJson(&listed)),
+        };
+        errors.extend(printed.err().map(ListError::Output));
+        if let Some(path) = &request.files.report {
+            let written = write_file(path, &ListJson(&listed).to_string());
+            errors.extend(written.err().map(ListError::Output));
+        }
+    }
+    Failure::check(errors)
 }
 
-/// Lists what was asked for.
+/// Lists one repository, or what is below a path.
 ///
 /// # Errors
 ///
 /// When the registry refuses or knows nothing there.
-pub async fn list(
+async fn list(
     registry: &Registry,
     google: Option<&Google>,
     asked: &Listing,
@@ -133,7 +188,7 @@ pub async fn list(
 
 /// Google's API with the credential for `endpoint`; none where it is not Google's, or the credential
 /// is a password, which the API does not take.
-pub async fn google(
+async fn google(
     endpoint: &Endpoint,
     credentials: &Credentials,
     network: &Network,

@@ -13,11 +13,11 @@ use crate::oci::reference::Endpoint;
 
 /// One table for each place that was asked.
 #[derive(Clone, Copy, Debug)]
-pub struct ListTable<'a>(pub &'a [Listed]);
+pub(super) struct ListTable<'a>(pub &'a [Listed]);
 
 /// One JSON array with all of it, an object a line.
 #[derive(Clone, Copy, Debug)]
-pub struct ListJson<'a>(pub &'a [Listed]);
+pub(super) struct ListJson<'a>(pub &'a [Listed]);
 
 impl fmt::Display for ListTable<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

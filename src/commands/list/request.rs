@@ -1,5 +1,30 @@
-use crate::oci::reference::Endpoint;
-use crate::oci::reference::Reference;
+use crate::ci::output::ResultFiles;
+use crate::commands::session::Session;
+use crate::oci::reference::{Endpoint, Reference};
+
+/// What `list` is asked to do.
+#[derive(Debug)]
+pub struct ListRequest {
+    /// How it signs in, connects and talks.
+    pub session: Session,
+    /// What is listed.
+    pub listings: Vec<Listing>,
+    /// How much of it.
+    pub options: ListOptions,
+    /// What is printed.
+    pub format: ListFormat,
+    /// Where the results go.
+    pub files: ResultFiles,
+}
+
+/// How much is listed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListOptions {
+    /// All that is below as well.
+    pub recursive: bool,
+    /// The platforms of every image, where it takes reading the image to know them.
+    pub platforms: bool,
+}
 
 /// One thing that `list` shows.
 #[derive(Clone, Debug, PartialEq, Eq)]

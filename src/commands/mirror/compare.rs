@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::MirrorError;
-use super::item::{PlannedImage, SyncState};
+use super::image::{PlannedImage, SyncState};
 use super::plan::{Planner, list_error};
 use super::referrers::{ReferrerCheck, ReferrerTags, Repository};
-use crate::error::Error;
 use crate::image::Source;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, media_type};
@@ -28,12 +27,18 @@ impl Planner<'_> {
     pub(super) async fn diff(
         &self,
         item: PlannedImage,
-    ) -> (PlannedImage, Result<(PlannedImage, Vec<Error>), Error>) {
+    ) -> (
+        PlannedImage,
+        Result<(PlannedImage, Vec<MirrorError>), MirrorError>,
+    ) {
         let compared = self.compare(&item).await;
         (item, compared)
     }
 
-    async fn compare(&self, item: &PlannedImage) -> Result<(PlannedImage, Vec<Error>), Error> {
+    async fn compare(
+        &self,
+        item: &PlannedImage,
+    ) -> Result<(PlannedImage, Vec<MirrorError>), MirrorError> {
         let registry = self.registries.source(&item.source.endpoint).await?;
         let settings = item.settings(self.settings);
         let Some(mut summary) = self.summarize(&registry, item, &settings).await? else {
@@ -41,7 +46,7 @@ impl Planner<'_> {
             return Ok((item.clone(), Vec::new()));
         };
         let (mut found, mut unasked) = (Vec::new(), Vec::new());
-        for (target, _) in &item.homes {
+        for (target, _) in &item.destinations {
             match self.at(target).await {
                 Ok(there) => found.push((target, Some(there))),
                 // One that is in trouble keeps the image from no other.
@@ -73,7 +78,7 @@ impl Planner<'_> {
                 None => return Ok((item.clone(), unasked)),
             }
         }
-        let mut homes = Vec::new();
+        let mut destinations = Vec::new();
         for (target, there) in found {
             let need = match there {
                 None => SyncState::Unknown,
@@ -94,10 +99,10 @@ impl Planner<'_> {
                     }
                 }
             };
-            homes.push((target.clone(), need));
+            destinations.push((target.clone(), need));
         }
         let item = PlannedImage {
-            homes,
+            destinations,
             digest: Some(summary.digest),
             ..item.clone()
         };
@@ -105,7 +110,7 @@ impl Planner<'_> {
     }
 
     /// The registry of a target, and what its tag leads to.
-    async fn at(&self, target: &Target) -> Result<(Arc<Registry>, Option<Digest>), Error> {
+    async fn at(&self, target: &Target) -> Result<(Arc<Registry>, Option<Digest>), MirrorError> {
         let registries = self.registries;
         let registry = registries.destination(&target.endpoint, target.best_effort);
         let registry = registry.await?;
@@ -120,11 +125,11 @@ impl Planner<'_> {
         registry: &Arc<Registry>,
         item: &PlannedImage,
         settings: &Settings,
-    ) -> Result<Option<SourceSummary>, Error> {
+    ) -> Result<Option<SourceSummary>, MirrorError> {
         let (source, takes_all) = (&item.source, push::is_unfiltered(settings));
         let repository = &source.repository;
         let tag = source.tag.as_deref().unwrap_or("latest");
-        let no_image = || Error::Mirror(MirrorError::NoImage(item.name.clone()));
+        let no_image = || MirrorError::NoImage(item.name.clone());
         let listed = self.listed(registry, repository, |manifest| match &source.digest {
             Some(digest) => manifest.digest == *digest,
             None => manifest.tags.iter().any(|known| known == tag),
@@ -191,7 +196,7 @@ impl Planner<'_> {
         item: &PlannedImage,
         home: &Arc<Registry>,
         path: &str,
-    ) -> Result<SyncState, Error> {
+    ) -> Result<SyncState, MirrorError> {
         let Some(manifests) = &summary.manifests else {
             return Ok(SyncState::Unknown);
         };
@@ -224,7 +229,7 @@ impl Planner<'_> {
         path: &str,
         image: &Digest,
         manifests: &[Digest],
-    ) -> Result<Option<Arc<ReferrerCheck>>, Error> {
+    ) -> Result<Option<Arc<ReferrerCheck>>, MirrorError> {
         let key = (registry.endpoint().clone(), path.to_owned(), image.clone());
         let cell = self.companions.of(key);
         let found = cell.get_or_try_init(|| async {
@@ -235,7 +240,7 @@ impl Planner<'_> {
             };
             let found = repository.companions(manifests.to_vec()).await;
             let found = found.map_err(|cause| list_error(registry.endpoint(), path, cause))?;
-            Ok::<_, Error>(found.map(Arc::new))
+            Ok::<_, MirrorError>(found.map(Arc::new))
         });
         found.await.cloned()
     }
@@ -264,7 +269,7 @@ impl Planner<'_> {
         registry: &Arc<Registry>,
         repository: &str,
         tag: &str,
-    ) -> Result<Option<Digest>, Error> {
+    ) -> Result<Option<Digest>, MirrorError> {
         let is_it = |manifest: &ListedManifest| manifest.tags.iter().any(|known| known == tag);
         if let Some(listed) = self.listed(registry, repository, is_it).await? {
             return Ok(Some(listed.digest));
@@ -280,7 +285,7 @@ impl Planner<'_> {
         registry: &Arc<Registry>,
         repository: &str,
         is_it: impl Fn(&ListedManifest) -> bool,
-    ) -> Result<Option<ListedManifest>, Error> {
+    ) -> Result<Option<ListedManifest>, MirrorError> {
         if !registry.endpoint().is_google() {
             return Ok(None);
         }

@@ -1,15 +1,42 @@
 //! What keeps a mirror from being planned.
 
+use std::sync::Arc;
+
 use super::PlannedImage;
-use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::error::Error;
+use crate::auth::AuthError;
+use crate::ci::output::OutputError;
+use crate::commands::pull_secret::PullSecretError;
+use crate::diagnostics::{Diagnostic, ExitCode, SharedError};
 use crate::image::SourceError;
 use crate::oci::reference::ReferenceError;
+use crate::push::PushError;
 use crate::registry::RegistryError;
+use crate::registry::pool::PoolError;
 
 /// A plan that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
+    /// There is no credential for a destination.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// A registry cannot be opened.
+    #[error(transparent)]
+    Open(#[from] Arc<PoolError>),
+    /// An image cannot be read.
+    #[error(transparent)]
+    Source(SourceError),
+    /// An image could not be pushed anywhere.
+    #[error(transparent)]
+    Push(PushError),
+    /// A destination did not get an image.
+    #[error(transparent)]
+    Destination(SharedError),
+    /// The pull secret could not be made.
+    #[error(transparent)]
+    PullSecret(#[from] PullSecretError),
+    /// A result could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// A registry does not list what it was asked for.
     #[error("could not list `{what}`")]
     List {
@@ -46,11 +73,6 @@ pub enum MirrorError {
     /// The newest by date are wanted of a registry that tells no dates.
     #[error("`{0}` cannot be ordered by date: its registry does not tell when a tag was uploaded")]
     NoDates(String),
-    /// A plan file that knows none of the repositories.
-    #[error(
-        "`{0}` is the plan of other images: it names none of the repositories that are mirrored"
-    )]
-    ForeignPlan(String),
     /// Two images would arrive under one name.
     #[error("both `{first}` and `{second}` would become `{target}`")]
     Collision {
@@ -76,7 +98,7 @@ pub enum MirrorError {
         image: String,
         /// Why.
         #[source]
-        cause: Box<Error>,
+        cause: Box<Self>,
     },
     /// A name that no registry takes.
     #[error("`{source_name}` cannot be put there")]
@@ -90,45 +112,55 @@ pub enum MirrorError {
 }
 
 impl MirrorError {
-    /// What kept an image from being brought anywhere.
-    pub(super) fn of_image(item: &PlannedImage, cause: Error) -> Self {
+    /// Why an image could not be copied to any destination.
+    pub(super) fn of_image(image: &PlannedImage, cause: Self) -> Self {
         match cause {
-            Error::Source(SourceError::NoImage { .. }) => Self::NoImage(item.source.to_string()),
-            Error::Mirror(error) => error,
-            cause => Self::Image {
-                image: item.name.clone(),
+            Self::Source(SourceError::NoImage { .. }) => Self::NoImage(image.source.to_string()),
+            Self::Auth(_) | Self::Open(_) | Self::Source(_) | Self::Push(_) => Self::Image {
+                image: image.name.clone(),
                 cause: Box::new(cause),
             },
+            cause => cause,
         }
     }
 }
 
 impl Diagnostic for MirrorError {
+    fn diagnostic_source(&self) -> Option<&dyn Diagnostic> {
+        Some(match self {
+            Self::Auth(error) => error,
+            Self::Open(error) => &**error,
+            Self::Source(error) => error,
+            Self::Push(error) => error,
+            Self::Destination(error) => &**error,
+            Self::PullSecret(error) => error,
+            Self::Output(error) => error,
+            Self::Image { cause, .. } => &**cause,
+            Self::List { cause, .. } | Self::Group { cause, .. } => cause,
+            _ => return None,
+        })
+    }
+
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::List { cause, .. } | Self::Group { cause, .. } => cause.exit_code(),
             Self::NoGroup(_) | Self::JobToken(_) => ExitCode::Denied,
-            Self::NothingBelow(_) | Self::NoRepository(_) | Self::NoImage(_) => ExitCode::Failed,
-            Self::Image { cause, .. } => cause.exit_code(),
             Self::NoDates(_)
-            | Self::ForeignPlan(_)
             | Self::Collision { .. }
             | Self::Platforms { .. }
             | Self::Name { .. } => ExitCode::Usage,
+            _ => {
+                let source = self.diagnostic_source();
+                source.map_or(ExitCode::Failed, Diagnostic::exit_code)
+            }
         }
     }
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::List { cause, .. } => cause.hints(),
             Self::Group { .. } | Self::NoGroup(_) | Self::JobToken(_) => vec![
                 "give that registry a login whose password is a group access token, or a person's, \
                  with the role Reporter and the scopes `read_api` and `read_registry`: neither \
                  CI_JOB_TOKEN nor a deploy token lists a group; or name the repositories one by one"
-                    .to_owned(),
-            ],
-            Self::ForeignPlan(_) => vec![
-                "make it anew with `dry_run: true`, once for all runners, or leave `plan_file` out"
                     .to_owned(),
             ],
             Self::NothingBelow(_) => vec![
@@ -146,13 +178,16 @@ impl Diagnostic for MirrorError {
                 "give both the same `platforms`, or one of them a name of its own with `to`"
                     .to_owned(),
             ],
-            Self::Image { cause, .. } => cause.hints(),
             Self::NoRepository(_) | Self::NoImage(_) => vec![
                 "where it does, the login of its registry may not see it; name another tag, or take \
                  the entry out"
                     .to_owned(),
             ],
             Self::Name { .. } => vec!["choose another name with `to`".to_owned()],
+            _ => {
+                let source = self.diagnostic_source();
+                source.map_or_else(Vec::new, Diagnostic::hints)
+            }
         }
     }
 }

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::item::{MirrorPlan, PlannedImage, SyncState};
+use super::image::{MirrorPlan, PlannedImage, SyncState};
 use super::referrers::{ReferrerCheck, ReferrerTags};
-use super::shard::ShardFilter;
 use super::tag_filter::{ListedTag, NoDates};
-use super::{Entry, MirrorError, MirrorRequest, MirrorSource, PlanFile, repositories};
-use crate::error::Error;
+use super::{Entry, MirrorError, MirrorFile, MirrorSource, repositories};
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Endpoint, Reference, check_tag};
 use crate::push::Settings;
@@ -28,20 +26,15 @@ pub(super) const QUESTIONS_AT_ONCE: usize = 16;
 /// # Errors
 ///
 /// When two images would arrive under one name.
-pub async fn plan(
-    request: &MirrorRequest,
+pub(super) async fn plan(
+    request: &MirrorFile,
     registries: &RegistryPool<'_>,
     settings: &Settings,
-) -> Result<(MirrorPlan, Vec<Error>), Error> {
-    let shares = match &request.plan_file {
-        Some(PlanFile::Read(_, shares)) => Some(shares),
-        Some(PlanFile::Write(_)) | None => None,
-    };
+) -> Result<(MirrorPlan, Vec<MirrorError>), MirrorError> {
     let planner = Planner {
         request,
         registries,
         settings,
-        division: ShardFilter::of(request.shard, shares),
         listings: OnceMap::default(),
         companion_tags: OnceMap::default(),
         companions: OnceMap::default(),
@@ -61,8 +54,7 @@ pub async fn plan(
             }
         }
     }
-    planner.check_plan_file().map_err(Error::Mirror)?;
-    let items = each_once(items).map_err(Error::Mirror)?;
+    let items = each_once(items)?;
     let compared: Vec<_> = stream::iter(items)
         .map(|item| planner.diff(item))
         .buffered(QUESTIONS_AT_ONCE)
@@ -72,32 +64,31 @@ pub async fn plan(
     for (item, outcome) in compared {
         match outcome {
             Ok((item, unasked)) => {
-                plan.items.push(item);
+                plan.images.push(item);
                 // Who brings the image tells it too.
                 if settings.dry_run {
                     errors.extend(unasked);
                 }
             }
             Err(error) => {
-                let best_effort = item.best_effort();
-                plan.unplanned.push(item.into_failed(&error));
-                if best_effort {
+                let error = Arc::new(error);
+                if item.best_effort() {
                     tracing::warn!("an image is left out, which fails nothing: {error}");
                 } else {
-                    errors.push(error);
+                    errors.push(MirrorError::Destination(error.clone()));
                 }
+                plan.unplanned.push(item.failed(error));
             }
         }
     }
-    plan.items.sort_by_key(PlannedImage::need);
+    plan.images.sort_by_key(PlannedImage::state);
     Ok((plan, errors))
 }
 
 pub(super) struct Planner<'a> {
-    request: &'a MirrorRequest,
+    request: &'a MirrorFile,
     pub(super) registries: &'a RegistryPool<'a>,
     pub(super) settings: &'a Settings,
-    division: ShardFilter,
     /// What a repository lists.
     listings: OnceMap<(Endpoint, String), Option<Arc<Listing>>>,
     /// The tags of a repository that companions are found by.
@@ -107,34 +98,14 @@ pub(super) struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// A plan file that knows nothing of all this is of something else; one that does not know all of
-    /// it is getting old.
-    fn check_plan_file(&self) -> Result<(), MirrorError> {
-        let Some(PlanFile::Read(name, _)) = &self.request.plan_file else {
-            return Ok(());
-        };
-        match self.division.strangers() {
-            Some([unknown, 0]) if unknown > 0 => Err(MirrorError::ForeignPlan(name.clone())),
-            Some([unknown, known]) if unknown > 0 => {
-                tracing::warn!(
-                    "{unknown} of {} repositories are not in `{name}` and are shared out by their names: \
-                     make it anew, with `dry_run`",
-                    unknown + known
-                );
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// The images of one entry that are this runner's, by repository; the error of one does not stop the
     /// others.
-    async fn items(&self, entry: &Entry) -> Vec<Result<Vec<PlannedImage>, Error>> {
+    async fn items(&self, entry: &Entry) -> Vec<Result<Vec<PlannedImage>, MirrorError>> {
         let mine = |endpoint: &Endpoint, repository: &str| {
             let name = repositories::name(endpoint, repository);
-            self.division.has(&name)
+            self.request.shard.is_none_or(|shard| shard.has(&name))
         };
-        match &entry.origin {
+        match &entry.source {
             MirrorSource::Image(reference) | MirrorSource::Repository(reference)
                 if !mine(&reference.endpoint, &reference.repository) =>
             {
@@ -173,9 +144,9 @@ impl Planner<'_> {
         &self,
         entry: &Entry,
         reference: &Reference,
-    ) -> Result<Vec<PlannedImage>, Error> {
+    ) -> Result<Vec<PlannedImage>, MirrorError> {
         // Of those below a path each brings what it has of the tags; one that is named has them all.
-        let is_named = !matches!(entry.origin, MirrorSource::Prefix(..));
+        let is_named = !matches!(entry.source, MirrorSource::Prefix(..));
         let tags = match entry.tags.literal().filter(|_| is_named) {
             Some(tags) => tags,
             None => {
@@ -186,12 +157,12 @@ impl Planner<'_> {
                     None if !is_named => return Ok(Vec::new()),
                     None => {
                         let error = MirrorError::NoRepository(reference.name());
-                        return Err(Error::Mirror(error));
+                        return Err(error);
                     }
                 };
                 let no_dates = |NoDates| MirrorError::NoDates(reference.name());
                 let chosen = entry.tags.choose(&listed(&listing));
-                chosen.map_err(no_dates).map_err(Error::Mirror)?
+                chosen.map_err(no_dates)?
             }
         };
         if tags.is_empty() && is_named {
@@ -206,17 +177,20 @@ impl Planner<'_> {
         items.collect()
     }
 
-    fn item(&self, entry: &Entry, source: &Reference, tag: &str) -> Result<PlannedImage, Error> {
+    fn item(
+        &self,
+        entry: &Entry,
+        source: &Reference,
+        tag: &str,
+    ) -> Result<PlannedImage, MirrorError> {
         let name = format!("{}:{tag}", source.name());
         let (path, tag) = entry.to.apply(&source.repository, tag);
-        let targets = self.request.homes.iter().map(|home| {
-            let text = format!("{}/{}/{path}", home.endpoint, home.path);
+        let targets = self.request.destinations.iter().map(|below| {
+            let text = format!("{}/{}/{path}", below.endpoint, below.path);
             let reference = check_tag(&tag).and_then(|()| text.parse::<Reference>());
-            let reference = reference.map_err(|cause| {
-                Error::Mirror(MirrorError::Name {
-                    source_name: name.clone(),
-                    cause,
-                })
+            let reference = reference.map_err(|cause| MirrorError::Name {
+                source_name: name.clone(),
+                cause,
             })?;
             let target = Target {
                 endpoint: reference.endpoint,
@@ -227,7 +201,7 @@ impl Planner<'_> {
             Ok((target, SyncState::Unknown))
         });
         Ok(PlannedImage {
-            homes: targets.collect::<Result<_, Error>>()?,
+            destinations: targets.collect::<Result<_, MirrorError>>()?,
             source: source.clone(),
             platforms: entry.platforms.clone(),
             referrers: entry.referrers,
@@ -241,22 +215,22 @@ impl Planner<'_> {
         &self,
         registry: &Arc<Registry>,
         repository: &str,
-    ) -> Result<Option<Arc<Listing>>, Error> {
+    ) -> Result<Option<Arc<Listing>>, MirrorError> {
         let key = (registry.endpoint().clone(), repository.to_owned());
         let cell = self.listings.of(key);
         let listing = cell.get_or_try_init(|| async {
             let listing = registry.list(repository).await;
             let listing =
                 listing.map_err(|cause| list_error(registry.endpoint(), repository, cause))?;
-            Ok::<_, Error>(listing.map(Arc::new))
+            Ok::<_, MirrorError>(listing.map(Arc::new))
         });
         listing.await.cloned()
     }
 }
 
-pub(super) fn list_error(endpoint: &Endpoint, path: &str, cause: RegistryError) -> Error {
+pub(super) fn list_error(endpoint: &Endpoint, path: &str, cause: RegistryError) -> MirrorError {
     let what = repositories::name(endpoint, path);
-    Error::Mirror(MirrorError::List { what, cause })
+    MirrorError::List { what, cause }
 }
 
 fn listed(listing: &Listing) -> Vec<ListedTag> {
@@ -279,7 +253,7 @@ fn each_once(items: Vec<PlannedImage>) -> Result<Vec<PlannedImage>, MirrorError>
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut kept: Vec<PlannedImage> = Vec::new();
     for item in items {
-        let names = item.homes.iter().flat_map(|(target, _)| {
+        let names = item.destinations.iter().flat_map(|(target, _)| {
             let Target {
                 endpoint,
                 repository,
@@ -318,7 +292,7 @@ fn each_once(items: Vec<PlannedImage>) -> Result<Vec<PlannedImage>, MirrorError>
         };
         let other = &mut kept[number];
         other.referrers |= item.referrers;
-        for ((other, _), (target, _)) in other.homes.iter_mut().zip(&item.homes) {
+        for ((other, _), (target, _)) in other.destinations.iter_mut().zip(&item.destinations) {
             other.best_effort &= target.best_effort;
         }
     }

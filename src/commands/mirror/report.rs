@@ -4,18 +4,18 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::ci::output::json;
 use crate::ci::table::{Table, bytes};
 use crate::commands::mirror::{ImageOutcome, MirrorPlan, SyncState};
 use crate::commands::pull_secret::PullSecretResult;
-use crate::commands::pull_secret::report::PullSecretTable;
-use crate::commands::push::json::{self, PullSecret};
-use crate::commands::push::table::Status;
+use crate::commands::pull_secret::report::{PullSecretJson, PullSecretTable};
 use crate::diagnostics::sanitize::sanitize;
 use crate::oci::digest::Digest;
+use crate::push::result::Status;
 
 /// The report of `mirror`, as it is printed.
 #[derive(Clone, Debug)]
-pub struct MirrorReport<'a> {
+pub(super) struct MirrorReport<'a> {
     /// What came of each image.
     pub outcomes: &'a [ImageOutcome],
     /// What became of the pull secret, when it was given out.
@@ -26,95 +26,105 @@ pub struct MirrorReport<'a> {
 
 /// The plan of `mirror`, as `dry_run` prints it.
 #[derive(Clone, Copy, Debug)]
-pub struct PlanReport<'a>(pub &'a MirrorPlan);
+pub(super) struct PlanReport<'a>(pub &'a MirrorPlan);
 
 impl fmt::Display for PlanReport<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(["IMAGE", "DESTINATION", "NEED"]);
-        for item in &self.0.items {
-            for (target, need) in &item.homes {
-                let need = match need {
+        for image in &self.0.images {
+            for (target, state) in &image.destinations {
+                let need = match state {
                     SyncState::Missing => "missing",
                     SyncState::Outdated => "differs",
                     SyncState::ReferrersMissing => "lacks referrers",
-                    SyncState::Unknown => "to be looked at",
+                    SyncState::Unknown => "unknown",
                     SyncState::UpToDate => "nothing",
                 };
                 let tags = target.tags.join(",");
                 let name = format!("{}/{}:{tags}", target.endpoint, target.repository);
-                table.row([item.name.clone(), name, need.to_owned()]);
+                table.row([image.name.clone(), name, need.to_owned()]);
             }
         }
-        for ImageOutcome { item, missed, .. } in &self.0.unplanned {
-            for missed in missed {
-                let name = format!("{}:{}", missed.name, missed.tags.join(","));
-                table.row([item.name.clone(), name, "cannot be read".to_owned()]);
+        for ImageOutcome { image, failed, .. } in &self.0.unplanned {
+            for failed in failed {
+                let name = format!("{}:{}", failed.name, failed.tags.join(","));
+                table.row([image.name.clone(), name, "cannot be read".to_owned()]);
             }
         }
         writeln!(formatter, "{table}{}", self.0)
     }
 }
 
-/// What became of an image at all its destinations together.
+/// What came of an image at all of its destinations together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Result {
-    Same,
-    Brought,
-    Partly,
-    Missed,
+pub(super) enum ImageResult {
+    /// It was copied to every destination that lacked it.
+    Copied,
+    /// Every destination had it.
+    Unchanged,
+    /// Some destinations did not get it.
+    Partial,
+    /// No destination got it, which fails nothing.
+    Skipped,
+    /// No destination got it.
     Failed,
 }
 
-impl Result {
+impl ImageResult {
+    const ALL: [Self; 5] = [
+        Self::Copied,
+        Self::Unchanged,
+        Self::Partial,
+        Self::Skipped,
+        Self::Failed,
+    ];
+
     fn of(outcome: &ImageOutcome) -> Self {
-        let counts = outcome.missed.iter().any(|missed| !missed.best_effort);
-        match (outcome.item.need(), outcome.arrivals.is_empty()) {
-            (SyncState::UpToDate, _) => Self::Same,
-            (_, false) if outcome.missed.is_empty() => Self::Brought,
-            (_, false) => Self::Partly,
-            (_, true) if counts => Self::Failed,
-            (_, true) => Self::Missed,
+        let is_required = outcome.failed.iter().any(|failed| !failed.best_effort);
+        match (outcome.image.state(), outcome.pushed.is_empty()) {
+            (SyncState::UpToDate, _) => Self::Unchanged,
+            (_, false) if outcome.failed.is_empty() => Self::Copied,
+            (_, false) => Self::Partial,
+            (_, true) if is_required => Self::Failed,
+            (_, true) => Self::Skipped,
         }
     }
 
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
-            Self::Same => "same",
-            Self::Brought => "brought",
-            Self::Partly => "partly",
-            Self::Missed => "missed",
+            Self::Copied => "copied",
+            Self::Unchanged => "unchanged",
+            Self::Partial => "partial",
+            Self::Skipped => "skipped",
             Self::Failed => "failed",
         }
     }
 }
 
-fn sent(outcome: &ImageOutcome) -> u64 {
-    let arrivals = outcome.arrivals.iter();
-    arrivals.map(|arrival| arrival.pushed.sent_bytes).sum()
+fn sent_bytes(outcome: &ImageOutcome) -> u64 {
+    let pushed = outcome.pushed.iter();
+    pushed.map(|image| image.pushed.sent_bytes).sum()
 }
 
 impl fmt::Display for MirrorReport<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(["IMAGE", "RESULT", "SENT"]);
         for outcome in self.outcomes {
-            let result = Result::of(outcome).word().to_owned();
-            table.row([outcome.item.name.clone(), result, bytes(sent(outcome))]);
+            let result = ImageResult::of(outcome).word().to_owned();
+            let sent = bytes(sent_bytes(outcome));
+            table.row([outcome.image.name.clone(), result, sent]);
         }
         write!(formatter, "{table}")?;
-        for missed in self.outcomes.iter().flat_map(|outcome| &outcome.missed) {
-            let what = if missed.best_effort {
-                "missed"
+        for failed in self.outcomes.iter().flat_map(|outcome| &outcome.failed) {
+            let word = if failed.best_effort {
+                "skipped"
             } else {
                 "failed"
             };
-            let tags = missed.tags.join(",");
-            writeln!(
-                formatter,
-                "{what}: {}:{tags}: {}",
-                missed.name,
-                sanitize(&missed.why)
-            )?;
+            let (name, tags) = (&failed.name, failed.tags.join(","));
+            let reason = failed.reason();
+            writeln!(formatter, "{word}: {name}:{tags}: {}", sanitize(&reason))?;
         }
         writeln!(formatter, "{}", self.sum())?;
         match &self.pull_secret {
@@ -125,62 +135,55 @@ impl fmt::Display for MirrorReport<'_> {
 }
 
 impl MirrorReport<'_> {
-    /// What became of all images together.
-    pub(crate) fn sum(&self) -> String {
-        let count = |result| {
-            self.outcomes
-                .iter()
-                .filter(|o| Result::of(o) == result)
-                .count()
-        };
-        let parts = [
-            Result::Brought,
-            Result::Same,
-            Result::Partly,
-            Result::Missed,
-            Result::Failed,
-        ];
-        let parts = parts.map(|result| (count(result), result.word()));
-        let told = parts.iter().filter(|(count, _)| *count > 0);
-        let told: Vec<_> = told
+    /// What came of all images together.
+    pub(super) fn sum(&self) -> String {
+        let counts = ImageResult::ALL.map(|result| (self.count(result), result.word()));
+        let counts: Vec<_> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
             .map(|(count, word)| format!("{count} {word}"))
             .collect();
-        let images = if self.outcomes.len() == 1 {
-            "image"
-        } else {
-            "images"
-        };
         format!(
-            "{} {images}{}{}, {} sent",
+            "{} {}{}{}, {} sent",
             self.outcomes.len(),
-            if told.is_empty() { "" } else { ": " },
-            told.join(", "),
-            bytes(self.outcomes.iter().map(sent).sum())
+            if self.outcomes.len() == 1 {
+                "image"
+            } else {
+                "images"
+            },
+            if counts.is_empty() { "" } else { ": " },
+            counts.join(", "),
+            bytes(self.outcomes.iter().map(sent_bytes).sum())
         )
     }
 
-    /// Each image's name, what became of it, and how many bytes were sent for it.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&str, &'static str, u64)> {
+    fn count(&self, result: ImageResult) -> usize {
+        let results = self.outcomes.iter().map(ImageResult::of);
+        results.filter(|of_image| *of_image == result).count()
+    }
+
+    /// Each image's name, what came of it, and how many bytes were sent for it.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&str, ImageResult, u64)> {
         self.outcomes.iter().map(|outcome| {
-            let word = Result::of(outcome).word();
-            (outcome.item.name.as_str(), word, sent(outcome))
+            let result = ImageResult::of(outcome);
+            (outcome.image.name.as_str(), result, sent_bytes(outcome))
         })
     }
 
     /// The report as one JSON document with a newline at its end.
-    pub fn json(&self) -> String {
+    pub(super) fn json(&self) -> String {
         #[derive(Serialize)]
         struct Document<'a> {
             status: Status,
             errors: &'a [String],
             images: Vec<Image<'a>>,
             #[serde(skip_serializing_if = "Option::is_none")]
-            pull_secret: Option<PullSecret<'a>>,
+            pull_secret: Option<PullSecretJson<'a>>,
         }
         #[derive(Serialize)]
         struct Image<'a> {
             image: &'a str,
-            result: Result,
+            result: ImageResult,
             sent_bytes: u64,
             destinations: Vec<Destination<'a>>,
         }
@@ -190,62 +193,72 @@ impl MirrorReport<'_> {
             #[serde(skip_serializing_if = "Option::is_none")]
             digest: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
-            why: Option<&'a str>,
+            error: Option<String>,
         }
 
         let images = self.outcomes.iter().map(|outcome| {
-            let arrived = outcome.arrivals.iter().flat_map(|arrival| {
-                let pushed = &arrival.pushed;
+            let pushed = outcome.pushed.iter().flat_map(|image| {
+                let pushed = &image.pushed;
                 pushed.tags.iter().map(|tag| Destination {
                     image: format!("{}:{}", pushed.name, tag.tag),
                     digest: Some(pushed.digest.as_str()),
-                    why: None,
+                    error: None,
                 })
             });
-            let missed = outcome.missed.iter().map(|missed| Destination {
-                image: format!("{}:{}", missed.name, missed.tags.join(",")),
+            let failed = outcome.failed.iter().map(|failed| Destination {
+                image: format!("{}:{}", failed.name, failed.tags.join(",")),
                 digest: None,
-                why: Some(&missed.why),
+                error: Some(failed.reason()),
             });
-            let there = outcome.item.there().map(|target| Destination {
+            let unchanged = outcome.image.up_to_date().map(|target| Destination {
                 image: format!(
                     "{}/{}:{}",
                     target.endpoint,
                     target.repository,
                     target.tags.join(",")
                 ),
-                digest: outcome.item.digest.as_ref().map(Digest::as_str),
-                why: None,
+                digest: outcome.image.digest.as_ref().map(Digest::as_str),
+                error: None,
             });
             Image {
-                image: &outcome.item.name,
-                result: Result::of(outcome),
-                sent_bytes: sent(outcome),
-                destinations: there.chain(arrived).chain(missed).collect(),
+                image: &outcome.image.name,
+                result: ImageResult::of(outcome),
+                sent_bytes: sent_bytes(outcome),
+                destinations: unchanged.chain(pushed).chain(failed).collect(),
             }
         });
-        json::text(&Document {
+        json(&Document {
             status: self.status(),
             errors: &self.errors,
             images: images.collect(),
-            pull_secret: self.pull_secret.as_ref().map(PullSecret::from),
+            pull_secret: self.pull_secret.as_ref().map(PullSecretJson::from),
         })
     }
 
     /// What came of all images together.
-    pub(crate) fn status(&self) -> Status {
-        let outcomes = self.outcomes;
-        let count = |result| outcomes.iter().filter(|o| Result::of(o) == result).count();
-        let there = count(Result::Same) + count(Result::Brought);
-        match there {
-            there if there == outcomes.len() && self.errors.is_empty() => {
-                match count(Result::Brought) {
-                    0 => Status::Unchanged,
-                    _ => Status::Pushed,
-                }
+    pub(super) fn status(&self) -> Status {
+        use ImageResult::{Copied, Partial, Unchanged};
+        let [copied, unchanged, partial] = [Copied, Unchanged, Partial].map(|r| self.count(r));
+        if copied + unchanged == self.outcomes.len() && self.errors.is_empty() {
+            if copied == 0 {
+                Status::Unchanged
+            } else {
+                Status::Pushed
             }
-            0 if count(Result::Partly) == 0 => Status::Failed,
-            _ => Status::Partial,
+        } else if copied + unchanged + partial == 0 {
+            Status::Failed
+        } else {
+            Status::Partial
         }
     }
+}
+
+/// The report as JSON of a run without a credential.
+pub(super) fn skipped_json(notice: &str) -> String {
+    json(&serde_json::json!({
+        "status": Status::Skipped,
+        "notes": [notice],
+        "errors": [],
+        "images": [],
+    }))
 }

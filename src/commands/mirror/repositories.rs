@@ -6,7 +6,6 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::MirrorError;
 use super::plan::{Planner, QUESTIONS_AT_ONCE, list_error};
-use crate::error::Error;
 use crate::oci::reference::{Endpoint, is_at_or_below};
 use crate::registry::Registry;
 
@@ -16,7 +15,7 @@ impl Planner<'_> {
         &self,
         endpoint: &Endpoint,
         path: &str,
-    ) -> Result<BTreeSet<String>, Error> {
+    ) -> Result<BTreeSet<String>, MirrorError> {
         let found = if endpoint.is_google() {
             self.walk(endpoint, path).await?
         } else {
@@ -34,14 +33,14 @@ impl Planner<'_> {
         };
         if found.is_empty() {
             let what = name(endpoint, path);
-            return Err(Error::Mirror(MirrorError::NothingBelow(what)));
+            return Err(MirrorError::NothingBelow(what));
         }
         Ok(found)
     }
 
     /// Google's listing tells the children of a path, and what is a repository has manifests. The
     /// listings are kept: the plan is made of them.
-    async fn walk(&self, endpoint: &Endpoint, path: &str) -> Result<BTreeSet<String>, Error> {
+    async fn walk(&self, endpoint: &Endpoint, path: &str) -> Result<BTreeSet<String>, MirrorError> {
         let registry = self.registries.source(endpoint).await?;
         let mut found = BTreeSet::new();
         let mut waiting = vec![path.to_owned()];
@@ -56,7 +55,7 @@ impl Planner<'_> {
                     let registry = &registry;
                     async move {
                         let listing = self.listing(registry, &path).await?;
-                        Ok::<_, Error>((path, listing))
+                        Ok::<_, MirrorError>((path, listing))
                     }
                 })
                 .buffer_unordered(QUESTIONS_AT_ONCE)
@@ -78,15 +77,15 @@ impl Planner<'_> {
 
 /// What GitLab's API tells of a group, or of the project that the path is in. Its registry's own
 /// catalog is for administrators.
-async fn of_gitlab(registry: &Registry, path: &str) -> Result<Vec<String>, Error> {
+async fn of_gitlab(registry: &Registry, path: &str) -> Result<Vec<String>, MirrorError> {
     let what = name(registry.endpoint(), path);
     if registry.has_job_token() {
-        return Err(Error::Mirror(MirrorError::JobToken(what)));
+        return Err(MirrorError::JobToken(what));
     }
     match registry.group_repositories(path).await {
         Ok(Some(repositories)) => Ok(repositories),
-        Ok(None) => Err(Error::Mirror(MirrorError::NoGroup(what))),
-        Err(cause) => Err(Error::Mirror(MirrorError::Group { what, cause })),
+        Ok(None) => Err(MirrorError::NoGroup(what)),
+        Err(cause) => Err(MirrorError::Group { what, cause }),
     }
 }
 

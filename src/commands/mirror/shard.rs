@@ -1,16 +1,10 @@
 //! Which of several runners does which images.
 //!
-//! A plan file may say it ([`super::shares`]); without one:
-//!
 //! Runners start at different times and see a registry that moves, so a shard is decided by the
 //! name of the source's repository alone: rendezvous hashing (Thaler and Ravishankar, 1998) gives
 //! each name to the shard whose hash with it is the highest. No two do the same, together they do
 //! all, and an image that is added moves no other.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
-
-use super::shares::ShardPlan;
 use crate::oci::digest::Digest;
 
 /// One of several runners.
@@ -34,47 +28,6 @@ impl Shard {
     pub fn has(self, repository: &str) -> bool {
         let weight = |index: &usize| Digest::of(format!("{index} {repository}").as_bytes());
         (0..self.total).max_by_key(weight) == Some(self.index)
-    }
-}
-
-/// Which images are this runner's: by the plan file, and by their names where it does not know them.
-pub(super) struct ShardFilter {
-    shard: Option<Shard>,
-    dealt: HashMap<String, usize>,
-    /// The repositories that were asked about, and whether the plan file knows them.
-    seen: Mutex<[BTreeSet<String>; 2]>,
-}
-
-impl ShardFilter {
-    pub(super) fn of(shard: Option<Shard>, shares: Option<&ShardPlan>) -> Self {
-        let dealt = shard.zip(shares);
-        Self {
-            shard,
-            dealt: dealt
-                .map(|(shard, shares)| shares.deal(shard.total))
-                .unwrap_or_default(),
-            seen: Mutex::default(),
-        }
-    }
-
-    /// True when the images of `repository` (`host/path`) are this runner's.
-    pub(super) fn has(&self, repository: &str) -> bool {
-        let Some(shard) = self.shard else {
-            return true;
-        };
-        let dealt = self.dealt.get(repository);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen[usize::from(dealt.is_some())].insert(repository.to_owned());
-        match dealt {
-            Some(index) => *index == shard.index,
-            None => shard.has(repository),
-        }
-    }
-
-    /// How many of the repositories that were met the plan file does not know, and how many it does.
-    pub(super) fn strangers(&self) -> Option<[usize; 2]> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        (!self.dealt.is_empty()).then(|| [seen[0].len(), seen[1].len()])
     }
 }
 

@@ -9,7 +9,7 @@ use super::pod::pod;
 use super::verify::{PulledImage, Verification, WriteProbe, verify};
 use super::{EXPIRY, KEY, PullSecret, PullSecretError, TYPE, file, utc};
 use crate::auth::{AuthError, Credential, CredentialSource, Credentials, GoogleCredential};
-use crate::commands::pull_secret::request::{PullCredential, PullSecretOutput, PullSecretRequest};
+use crate::commands::pull_secret::request::{PullCredential, PullSecretOptions, PullSecretOutput};
 use crate::google::Google;
 use crate::http::Network;
 use crate::kubernetes::{self, Cluster, ClusterState, FoundSecret, WriteKind};
@@ -40,7 +40,7 @@ pub struct PullSecretResult {
 #[derive(Clone, Copy, Debug)]
 pub struct PullSecretInput<'a> {
     /// How, and whereto.
-    pub asked: &'a PullSecretRequest,
+    pub asked: &'a PullSecretOptions,
     /// The hosts that it gets a login for.
     pub hosts: &'a [Endpoint],
     /// The images that a cluster is going to pull from them, as far as they are known.
@@ -154,7 +154,7 @@ pub async fn create_pull_secret(
 
 /// Google's APIs as the account in the pull secret.
 async fn as_reader(
-    asked: &PullSecretRequest,
+    asked: &PullSecretOptions,
     credentials: &Credentials,
     network: &Network,
 ) -> Result<Google, AuthError> {
@@ -170,7 +170,7 @@ async fn as_reader(
 }
 
 /// True when a Secret of the cluster can stay as it is.
-async fn is_up_to_date(found: &FoundSecret, asked: &PullSecretRequest, plan: &Plan) -> bool {
+async fn is_up_to_date(found: &FoundSecret, asked: &PullSecretOptions, plan: &Plan) -> bool {
     let labelled = asked
         .labels
         .iter()
@@ -202,7 +202,7 @@ fn is_due(time: &str) -> bool {
 
 /// Writes it where it was asked for.
 fn write(
-    asked: &PullSecretRequest,
+    asked: &PullSecretOptions,
     secret: &PullSecret,
     stdout: &mut dyn Write,
 ) -> Result<Option<PathBuf>, PullSecretError> {
@@ -231,7 +231,7 @@ fn write(
 }
 
 /// Tells what whoever hands it out should know.
-fn warn(asked: &PullSecretRequest, logins: &Logins, proof: &Verification, is_push_key: bool) {
+fn warn(asked: &PullSecretOptions, logins: &Logins, proof: &Verification, is_push_key: bool) {
     let name = &asked.name;
     if is_push_key {
         tracing::warn!(

@@ -5,12 +5,19 @@ use std::path::PathBuf;
 
 use super::{LARGEST, VerificationError};
 use crate::auth::AuthError;
+use crate::ci::output::OutputError;
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::kubernetes::KubernetesError;
 
 /// A pull secret that cannot be made, proven, written or applied.
 #[derive(Debug, thiserror::Error)]
 pub enum PullSecretError {
+    /// What was given makes no credential.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// A result could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// Larger than Kubernetes takes.
     #[error("the pull secret would hold {0} bytes, and Kubernetes takes {LARGEST}")]
     TooLarge(usize),
@@ -47,7 +54,8 @@ impl Diagnostic for PullSecretError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::TooLarge(_) | Self::NoLogin | Self::NoFile(_) => ExitCode::Usage,
-            Self::Login(error) => error.exit_code(),
+            Self::Auth(error) | Self::Login(error) => error.exit_code(),
+            Self::Output(error) => error.exit_code(),
             Self::Proof(error) => error.exit_code(),
             Self::Kubernetes(error) => error.exit_code(),
             Self::Write { .. } | Self::Print(_) => ExitCode::Failed,
@@ -64,7 +72,8 @@ impl Diagnostic for PullSecretError {
                  `pull_secret_allow_push_key: true`"
                     .to_owned(),
             ],
-            Self::Login(error) => error.hints(),
+            Self::Auth(error) | Self::Login(error) => error.hints(),
+            Self::Output(error) => error.hints(),
             Self::Proof(error) => error.hints(),
             Self::Kubernetes(error) => error.hints(),
             Self::NoFile(_) => {

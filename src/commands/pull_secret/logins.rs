@@ -7,7 +7,7 @@ use super::PullSecretError;
 use super::verify::PulledImage;
 use crate::auth::logins::PasswordKind;
 use crate::auth::{AuthError, BasicAuth, Credential, Credentials, StaticCredential};
-use crate::commands::pull_secret::request::{PullCredential, PullSecretRequest};
+use crate::commands::pull_secret::request::{PullCredential, PullSecretOptions};
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
 
@@ -70,7 +70,7 @@ impl Plan {
     ///
     /// When there is no host that a login is known for, or the Docker config's cannot be used.
     pub(super) async fn new(
-        asked: &PullSecretRequest,
+        asked: &PullSecretOptions,
         hosts: &[Endpoint],
         images: &[PulledImage],
         credentials: &Credentials,

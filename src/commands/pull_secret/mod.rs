@@ -10,6 +10,7 @@ mod pod;
 mod yaml;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::time::SystemTime;
 
 pub use create::{PullSecretInput, PullSecretResult, create_pull_secret};
@@ -19,11 +20,50 @@ pub use verify::{PulledImage, VerificationError, one_a_repository};
 use crate::auth::StaticCredential;
 use crate::auth::google::key::ServiceAccountKey;
 use crate::ci::table::timestamp;
+use crate::commands::interrupt::RunState;
+use crate::commands::outputs;
 use crate::commands::pull_secret::request::PullSecretForm;
+use crate::diagnostics::Failure;
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
+use crate::push::destinations::targets;
 use document::Document;
 use logins::Login;
+use request::PullSecretRequest;
+
+/// Makes the pull secret for the images that are named, writes it and applies it. Pushes nothing.
+///
+/// # Errors
+///
+/// Everything that is in the way of it.
+pub async fn run(
+    request: &PullSecretRequest,
+    state: &RunState,
+    stdout: &mut dyn Write,
+) -> Result<(), Failure<PullSecretError>> {
+    state.set("while the pull secret was made");
+    outputs::check(&request.files, Some(&request.options))?;
+    let session = &request.session;
+    let credentials = session.credentials().await.map_err(PullSecretError::Auth)?;
+    // Without the name of an image there are hosts all the same.
+    let targets = targets(&request.destinations, &[]).unwrap_or_default();
+    let images: Vec<_> = targets.into_iter().map(PulledImage::from).collect();
+    let input = PullSecretInput {
+        asked: &request.options,
+        hosts: &request.destinations.hosts(),
+        images: &images,
+        dry_run: request.dry_run,
+    };
+    match create_pull_secret(input, &credentials, &session.network, stdout).await {
+        Ok(created) => {
+            let mut values = vec![("references", String::new())];
+            values.extend(outputs::byte_totals(&[]));
+            let written = outputs::write_step_outputs(values, created.as_ref(), &request.files);
+            Ok(written.map_err(PullSecretError::Output)?)
+        }
+        Err(errors) => Failure::check(errors),
+    }
+}
 
 /// The type of a Secret that holds registry logins.
 /// <https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets>

@@ -1,7 +1,11 @@
 //! What became of the pull secret, and how a Pod uses it.
 
 use std::fmt;
+use std::path::Path;
 
+use serde::Serialize;
+
+use crate::ci::github::summary::code;
 use crate::ci::table::Table;
 use crate::commands::pull_secret::{PullSecretResult, utc};
 
@@ -24,4 +28,52 @@ impl fmt::Display for PullSecretTable<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// What became of the pull secret, in the reports as JSON.
+#[derive(Serialize)]
+pub(crate) struct PullSecretJson<'a> {
+    name: &'a str,
+    hosts: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a Path>,
+    changes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<&'a str>,
+}
+
+impl<'a> From<&'a PullSecretResult> for PullSecretJson<'a> {
+    fn from(secret: &'a PullSecretResult) -> Self {
+        Self {
+            name: &secret.name,
+            hosts: &secret.hosts,
+            expires_at: secret.expires_at.map(utc),
+            file: secret.file.as_deref(),
+            changes: &secret.changes,
+            pod: secret.pod.as_deref(),
+        }
+    }
+}
+
+/// What a cluster pulls with, and a Pod to be pasted.
+pub(crate) fn pull_secret_summary(secret: &PullSecretResult) -> String {
+    let hosts: Vec<_> = secret.hosts.iter().map(|host| code(host)).collect();
+    let end = match secret.expires_at {
+        Some(time) => format!(" until {}", utc(time)),
+        None => String::new(),
+    };
+    let mut text = format!(
+        "The pull secret {} lets a cluster pull from {}{end}.\n",
+        code(&secret.name),
+        hosts.join(", ")
+    );
+    for change in &secret.changes {
+        text.push_str(&format!("- {change}\n"));
+    }
+    if let Some(pod) = &secret.pod {
+        text.push_str(&format!("\n```yaml\n{pod}```\n\n"));
+    }
+    text
 }

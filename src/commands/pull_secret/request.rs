@@ -1,11 +1,32 @@
-use crate::auth::google::key::ServiceAccountKey;
-use crate::kubernetes::Access;
+//! What a pull secret is made of, and where it goes.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The pull secret as it was asked for.
-#[derive(Clone, Debug)]
+use crate::auth::google::key::ServiceAccountKey;
+use crate::ci::output::ResultFiles;
+use crate::commands::session::Session;
+use crate::kubernetes::Access;
+use crate::push::destinations::Destinations;
+
+/// What `pull-secret` is asked to do.
+#[derive(Debug)]
 pub struct PullSecretRequest {
+    /// How it signs in, connects and talks.
+    pub session: Session,
+    /// The images that a cluster is going to pull, as far as they are named.
+    pub destinations: Destinations,
+    /// The pull secret.
+    pub options: PullSecretOptions,
+    /// Whether it is only found out what would be done.
+    pub dry_run: bool,
+    /// Where the results go.
+    pub files: ResultFiles,
+}
+
+/// The pull secret that is asked for.
+#[derive(Clone, Debug)]
+pub struct PullSecretOptions {
     /// `metadata.name`.
     pub name: String,
     /// `metadata.namespace`; several make several Secrets, none leaves it out.
@@ -24,7 +45,7 @@ pub struct PullSecretRequest {
     pub apply: Option<ApplyRequest>,
 }
 
-impl PullSecretRequest {
+impl PullSecretOptions {
     /// The file that it is written to.
     pub fn file(&self) -> Option<&PathBuf> {
         match &self.output {

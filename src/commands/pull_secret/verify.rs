@@ -7,9 +7,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::logins::Logins;
 use crate::auth::{Credential, Identity};
-use crate::commands::doctor;
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::google::Google;
+use crate::google::preflight;
 use crate::http::Network;
 use crate::image::attestation_subject;
 use crate::oci::digest::Digest;
@@ -111,7 +111,7 @@ impl WriteProbe {
             Self::Upload => Some(registry.can_push(&image.repository).await),
             Self::Permissions(google) => {
                 let place = ArtifactRegistryRepository::of(&image.endpoint, &image.repository)?;
-                doctor::may_write(google.as_ref()?, &place).await
+                preflight::may_write(google.as_ref()?, &place).await
             }
         }
     }

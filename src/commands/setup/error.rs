@@ -3,13 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::first_push::FirstPushError;
 use super::forge::ForgeError;
 use super::project::role_with;
 use crate::auth::AuthError;
+use crate::ci::output::OutputError;
 use crate::commands::setup::request::{Forge, ForgeKind};
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::error::Error;
 use crate::google::GoogleError;
 use crate::http::NetworkError;
 
@@ -81,13 +82,16 @@ pub enum SetupError {
     SignIn(String, #[source] Box<AuthError>),
     /// The image that makes a bucket could not be pushed.
     #[error("the first push to `{0}`, which makes its bucket, failed")]
-    FirstPush(String, #[source] Box<Error>),
+    FirstPush(String, #[source] Box<FirstPushError>),
     /// The HTTP client could not be built.
     #[error("could not make ready to ask")]
     Network(#[source] NetworkError),
-    /// The result could not be printed.
-    #[error("could not write the result to standard output")]
-    Output(#[source] io::Error),
+    /// There is no credential for Google's APIs.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The result could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
 }
 
 impl SetupError {
@@ -121,8 +125,9 @@ impl Diagnostic for SetupError {
             | Self::TooManyKeys(..)
             | Self::File(..)
             | Self::Key(_)
-            | Self::Network(_)
-            | Self::Output(_) => ExitCode::Failed,
+            | Self::Network(_) => ExitCode::Failed,
+            Self::Auth(error) => error.exit_code(),
+            Self::Output(error) => error.exit_code(),
         }
     }
 
@@ -177,7 +182,9 @@ impl Diagnostic for SetupError {
             Self::File(..) => vec!["name a file in a folder that is there".to_owned()],
             Self::SignIn(_, cause) => cause.hints(),
             Self::FirstPush(_, cause) => cause.hints(),
-            Self::Key(_) | Self::Network(_) | Self::Output(_) => Vec::new(),
+            Self::Auth(error) => error.hints(),
+            Self::Output(error) => error.hints(),
+            Self::Key(_) | Self::Network(_) => Vec::new(),
         }
     }
 }

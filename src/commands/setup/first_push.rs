@@ -2,7 +2,8 @@
 //! that every image takes.
 //! <https://cloud.google.com/container-registry/docs/pushing-and-pulling#add-registry>
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,25 +11,22 @@ use serde_json::json;
 
 use super::check::GRANT_PROPAGATION;
 use super::{Setup, SetupError};
-use crate::auth::{Credential, Credentials};
-use crate::ci::progress::Progress;
+use crate::auth::{AuthError, Credential, Credentials};
 use crate::commands::setup::request::{Role, SetupRegistry};
-use crate::config::defaults;
-use crate::diagnostics::{Diagnostic as _, ExitCode};
-use crate::error::Error;
+use crate::diagnostics::{Diagnostic, ExitCode, SharedError};
 use crate::google::{Backoff, Resource};
-use crate::image::Source;
 use crate::image::location::ImageSource;
+use crate::image::{Source, SourceError};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::media_type;
 use crate::oci::platform::Platforms;
 use crate::push::compress::Compression;
 use crate::push::destinations::Target;
 use crate::push::job::PushJob;
-use crate::push::result::Fate;
 use crate::push::tag_policy::ExistingTag;
+use crate::push::upload_slots::Concurrency;
 use crate::push::verify::Verify;
-use crate::push::{Settings, TagLog, UploadSlots};
+use crate::push::{PushError, PushOptions, Settings, TagLog};
 use crate::registry::pool::RegistryPool;
 
 /// A first push, and the bucket that comes of it.
@@ -104,39 +102,43 @@ impl Setup<'_> {
         }
     }
 
-    async fn push_once(&self, order: &FirstPush, credential: &Credential) -> Result<(), Error> {
-        let folder = tempfile::tempdir_in(&self.request.temporary_directory)
+    async fn push_once(
+        &self,
+        order: &FirstPush,
+        credential: &Credential,
+    ) -> Result<(), FirstPushError> {
+        let directory = &self.request.session.temporary_directory;
+        let folder = tempfile::tempdir_in(directory)
             .and_then(|folder| write(folder.path()).map(|()| folder))
-            .map_err(|cause| Error::File(self.request.temporary_directory.clone(), cause))?;
+            .map_err(|cause| FirstPushError::Layout(directory.clone(), cause))?;
         let image = ImageSource::OciLayout(folder.path().to_owned(), None);
-        let source = Source::open(&image, self.network, folder.path())
-            .await
-            .map_err(Error::Source)?;
+        let source = Source::open(&image, self.network, folder.path()).await?;
         let Credential::Tokens(tokens) = credential else {
-            return Err(Error::Auth(crate::auth::AuthError::NoToken));
+            return Err(AuthError::NoToken.into());
         };
-        let credentials =
-            Credentials::of_google(Arc::clone(tokens), self.network).map_err(Error::Auth)?;
-        let progress = Progress::default();
+        let credentials = Credentials::of_google(Arc::clone(tokens), self.network)?;
+        let options = PushOptions {
+            platforms: Platforms::All,
+            attestations: None,
+            referrers: false,
+            dry_run: false,
+            existing_tag: ExistingTag::Overwrite,
+            compression: Compression::None,
+            layer_reuse: false,
+            verify: Verify::Off,
+            concurrency: Concurrency { large: 1, all: 1 },
+        };
+        let settings = Settings::new(
+            &options,
+            self.network.retry_timeout,
+            folder.path().to_owned(),
+            TagLog::default(),
+        );
         let job = PushJob {
             source: &source,
             registries: &RegistryPool::new(&credentials, self.network),
-            settings: &Settings {
-                platforms: Platforms::All,
-                compression: Compression::None,
-                layer_reuse: false,
-                slots: Arc::new(UploadSlots::new(defaults::CONCURRENCY, progress.clone())),
-                attestations: None,
-                referrers: false,
-                dry_run: false,
-                existing_tag: ExistingTag::Overwrite,
-                patience: self.network.retry_timeout,
-                temporary_directory: folder.path().to_owned(),
-                progress,
-                tag_log: TagLog::default(),
-            },
+            settings: &settings,
             locations: &Arc::default(),
-            verify: Verify::Off,
         };
         let target = Target {
             endpoint: order.registry.host.clone(),
@@ -144,12 +146,46 @@ impl Setup<'_> {
             tags: vec![TAG.to_owned()],
             best_effort: false,
         };
-        let arrived = job.run(&[target]).await;
-        match (arrived.failure, arrived.results.into_iter().next()) {
-            (Some(failure), _) => Err(Error::Push(failure)),
-            (None, Some(Fate::Missed(_, Some(error)))) => Err(error),
-            (None, _) => Ok(()),
+        let outcome = job.run(&[target]).await;
+        if let Some(error) = outcome.failure {
+            return Err(error.into());
         }
+        match outcome.results.into_iter().next() {
+            Some(Err(failed)) => Err(FirstPushError::Destination(failed.error)),
+            Some(Ok(_)) | None => Ok(()),
+        }
+    }
+}
+
+/// Why the first push failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FirstPushError {
+    /// The layout of its image could not be written.
+    #[error("could not write `{}`", .0.display())]
+    Layout(PathBuf, #[source] io::Error),
+    /// The layout could not be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// There is no token for the registry.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The push could not start.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// The registry did not take the image.
+    #[error(transparent)]
+    Destination(SharedError),
+}
+
+impl Diagnostic for FirstPushError {
+    fn diagnostic_source(&self) -> Option<&dyn Diagnostic> {
+        Some(match self {
+            Self::Layout(..) => return None,
+            Self::Source(error) => error,
+            Self::Auth(error) => error,
+            Self::Push(error) => error,
+            Self::Destination(error) => &**error,
+        })
     }
 }
 

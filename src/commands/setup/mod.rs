@@ -29,16 +29,17 @@ pub mod snippets;
 mod storage;
 
 use std::io::Write;
-use std::path::Path;
 
+use crate::auth::AuthError;
+use crate::ci::output::print;
 use crate::commands::interrupt::RunState;
-use crate::commands::setup::request::{Backend, SetupAction, SetupRequest};
-use crate::error::Error;
+use crate::diagnostics::Failure;
 use crate::google::Google;
 use crate::http::Network;
 use forge::Trust;
 use project::Permissions;
 use record::Record;
+pub use request::{Backend, SetupAction, SetupRequest};
 use services::Services;
 
 pub use error::SetupError;
@@ -53,24 +54,28 @@ struct Setup<'a> {
 }
 
 /// Shows the plan, does what was asked for with it, and writes the report, whatever came of it.
-/// `state` is kept up to date with how far it is.
 ///
 /// # Errors
 ///
 /// When Google refuses something; what was done until then stays. When the report cannot be written.
-pub async fn setup(
+pub async fn run(
     request: &SetupRequest,
-    google: &Google,
-    network: &Network,
-    report_file: Option<&Path>,
     state: &RunState,
     stdout: &mut dyn Write,
-) -> Vec<Error> {
-    let record = Record::new(request, report_file, state);
+) -> Result<(), Failure<SetupError>> {
+    state.set("before anything was changed");
+    let session = &request.session;
+    let no_directory = request.files.check([]).into_iter();
+    Failure::check(no_directory.map(SetupError::Output).collect())?;
+    let credentials = session.credentials().await.map_err(SetupError::Auth)?;
+    let credential = credentials.for_google().await.map_err(SetupError::Auth)?;
+    let google = Google::new(credential, &session.network)
+        .map_err(|cause| SetupError::Auth(AuthError::Network(cause)))?;
+    let record = Record::new(request, request.files.report.as_deref(), state);
     let setup = Setup {
         request,
-        google,
-        network,
+        google: &google,
+        network: &session.network,
         record: &record,
     };
     let done = match request.action {
@@ -79,12 +84,9 @@ pub async fn setup(
         SetupAction::Apply => setup.apply(stdout).await,
         SetupAction::Remove => setup.remove(stdout).await,
     };
-    let written = record.wait_operation(&done);
-    let failed = done.map_err(Error::Setup);
-    [failed, written]
-        .into_iter()
-        .filter_map(Result::err)
-        .collect()
+    let written = record.finish(&done).map_err(SetupError::Output);
+    let errors = [done, written].into_iter().filter_map(Result::err);
+    Failure::check(errors.collect())
 }
 
 impl Setup<'_> {
@@ -92,10 +94,10 @@ impl Setup<'_> {
         let trusts = self.trusts().await?;
         let (plan, services, held) = self.plan(&trusts).await?;
         self.record.plan(&plan);
-        print(stdout, &plan.to_string())?;
+        print(stdout, &plan)?;
         if plan.is_done() {
             print(stdout, "\nThere is nothing to do.\n")?;
-            return print(stdout, &self.lines_to_paste(&services, &trusts));
+            return Ok(print(stdout, self.lines_to_paste(&services, &trusts))?);
         }
         print(
             stdout,
@@ -109,7 +111,7 @@ impl Setup<'_> {
         let trusts = self.trusts().await?;
         let (mut plan, mut services, held) = self.plan(&trusts).await?;
         self.record.plan(&plan);
-        print(stdout, &plan.to_string())?;
+        print(stdout, &plan)?;
         self.check_permissions(&plan, &held)?;
         let is_done = plan.is_done();
         if self.enable_missing(&plan).await? {
@@ -127,11 +129,11 @@ impl Setup<'_> {
         print(stdout, said)?;
         let checked = self.check(&services).await?;
         self.record.checked(&checked);
-        print(stdout, &checked.to_string())?;
+        print(stdout, &checked)?;
         for warning in &checked.warnings {
             tracing::warn!("{warning}");
         }
-        print(stdout, &self.lines_to_paste(&services, &trusts))
+        Ok(print(stdout, self.lines_to_paste(&services, &trusts))?)
     }
 
     async fn remove(&self, stdout: &mut dyn Write) -> Result<(), SetupError> {
@@ -147,10 +149,13 @@ impl Setup<'_> {
         )?;
         let plan = self.plan_removal(&services).await?;
         self.record.plan(&plan);
-        print(stdout, &plan.to_string())?;
+        print(stdout, &plan)?;
         self.check_permissions(&plan, &held)?;
         if self.request.dry_run {
-            return print(stdout, "\nNothing was changed: this was a dry run.\n");
+            return Ok(print(
+                stdout,
+                "\nNothing was changed: this was a dry run.\n",
+            )?);
         }
         self.carry_out(&plan).await?;
         let said = if plan.is_done() {
@@ -158,7 +163,7 @@ impl Setup<'_> {
         } else {
             "\nAll of it is gone.\n"
         };
-        print(stdout, said)
+        Ok(print(stdout, said)?)
     }
 
     /// Looks at everything, in the order in which it would be made.
@@ -222,15 +227,5 @@ impl Setup<'_> {
             reads.push("iam.serviceAccountKeys.list");
         }
         reads
-    }
-}
-
-fn print(stdout: &mut dyn Write, text: &str) -> Result<(), SetupError> {
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        printed => printed.map_err(SetupError::Output),
     }
 }

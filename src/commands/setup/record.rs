@@ -9,12 +9,11 @@ use serde::Serialize;
 use super::check::Checked;
 use super::plan::{Plan, ResourceState};
 use super::{SetupError, SetupRequest};
+use crate::ci::output::{self, OutputError, write_file};
 use crate::commands::interrupt::RunState;
-use crate::commands::push::report;
 use crate::commands::setup::request::SetupAction;
 use crate::diagnostics::Diagnostic as _;
 use crate::diagnostics::render::causes;
-use crate::error::Error;
 
 /// What is known so far.
 pub(super) struct Record<'a> {
@@ -172,7 +171,7 @@ impl<'a> Record<'a> {
     /// # Errors
     ///
     /// When it cannot be.
-    pub(super) fn wait_operation(mut self, done: &Result<(), SetupError>) -> Result<(), Error> {
+    pub(super) fn finish(mut self, done: &Result<(), SetupError>) -> Result<(), OutputError> {
         {
             let mut document = self.document();
             document.finished = done.is_ok();
@@ -183,16 +182,13 @@ impl<'a> Record<'a> {
             });
         }
         match self.file.take() {
-            Some(file) => report::write_file(&file, &self.json()),
+            Some(file) => write_file(&file, &self.json()),
             None => Ok(()),
         }
     }
 
     fn json(&self) -> String {
-        #[expect(clippy::expect_used, reason = "strings and lists always make JSON")]
-        let mut text = serde_json::to_string_pretty(&*self.document()).expect("a report is JSON");
-        text.push('\n');
-        text
+        output::json(&*self.document())
     }
 }
 
@@ -201,7 +197,7 @@ impl Drop for Record<'_> {
     fn drop(&mut self) {
         let Some(file) = self.file.take() else { return };
         let is_other = std::fs::metadata(&file).is_ok_and(|metadata| !metadata.is_file());
-        if !is_other && let Err(error) = report::write_file(&file, &self.json()) {
+        if !is_other && let Err(error) = write_file(&file, &self.json()) {
             tracing::warn!("{error}");
         }
     }

@@ -1,6 +1,11 @@
+//! What `setup` is asked to do.
+
+use std::path::PathBuf;
+
+use crate::ci::output::ResultFiles;
+use crate::commands::session::Session;
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
-use std::path::PathBuf;
 
 /// A repository on GitHub or a project on GitLab.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +39,10 @@ pub struct ForgeIds {
 /// What `setup` is to do, and with which names.
 #[derive(Clone, Debug)]
 pub struct SetupRequest {
+    /// How it signs in, connects and talks.
+    pub session: Session,
+    /// Where the results go.
+    pub files: ResultFiles,
     /// Plan, apply or remove.
     pub action: SetupAction,
     /// Whether it stays at showing what would be done.
@@ -54,8 +63,6 @@ pub struct SetupRequest {
     pub keys: Vec<(Role, PathBuf)>,
     /// What GitHub is shown that is asked for the numbers of a repository.
     pub github_token: Option<Secret>,
-    /// Where the image of a first push is made.
-    pub temporary_directory: PathBuf,
 }
 
 /// What is done about what was found.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{Command, Group, VARIABLES};
+use crate::config::{CommandName, Group, VARIABLES};
 use crate::diagnostics::ExitCode;
 
 /// How wide the text is.
@@ -11,7 +11,7 @@ const WIDTH: usize = 100;
 /// What each command word does.
 pub(crate) fn commands() -> String {
     let mut text = "Commands:\n".to_owned();
-    for command in Command::ALL {
+    for command in CommandName::ALL {
         entry(&mut text, command.word(), 13, command.meaning());
     }
     text

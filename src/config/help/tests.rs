@@ -200,10 +200,6 @@ fn help_reads_like_this() {
           `5` alone where the engine tells which: GitLab's `parallel`, CircleCI, Buildkite, an Indexed
           Job of Kubernetes; default what those tell (Kubernetes does not tell how many there are), else
           all of it.
-      plan_file
-          File that deals the work of `mirror` out to runners by bytes, such as `plan.json`: with
-          `dry_run` it is written, once for all of them, else it is read; default none, the names of the
-          repositories decide.
 
     List:
       list_recursive

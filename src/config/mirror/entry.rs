@@ -12,7 +12,7 @@ use crate::oci::reference::{Endpoint, Reference, ReferenceError, check_tag, is_t
 
 /// An image of the list, with what it leaves to the defaults.
 pub(super) fn entry(image: Image, defaults: &Options) -> Result<Entry, String> {
-    let (origin, tags) = origin(&image.from, image.tags)?;
+    let (source, tags) = source(&image.from, image.tags)?;
     let to = match image.to.as_deref() {
         Some(text) => rename(text).map_err(|fault| format!("`to`: {fault}"))?,
         None => NameTemplate::default(),
@@ -29,7 +29,7 @@ pub(super) fn entry(image: Image, defaults: &Options) -> Result<Entry, String> {
         },
     };
     Ok(Entry {
-        origin,
+        source,
         to,
         tags,
         platforms,
@@ -54,7 +54,7 @@ fn platform(text: &str) -> Result<Platform, String> {
 }
 
 /// Where images are read from, and which of their tags.
-fn origin(from: &str, tags: Option<Tags>) -> Result<(MirrorSource, TagFilter), String> {
+fn source(from: &str, tags: Option<Tags>) -> Result<(MirrorSource, TagFilter), String> {
     let name = from.strip_prefix("docker://").unwrap_or(from);
     if let Some(fault) = ReferenceError::of_text(name) {
         return Err(fault.to_string());

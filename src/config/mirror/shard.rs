@@ -1,18 +1,11 @@
 //! Which part of the work of `mirror` is this runner's.
 
-use std::io;
-
-use crate::commands::mirror::PlanFile;
 use crate::commands::mirror::shard::Shard;
-use crate::commands::mirror::shares::ShardPlan;
 use crate::config::fault::Faults;
-use crate::config::paths::Paths;
-use crate::config::values::boolean;
 use crate::config::variables::Environment;
 use crate::diagnostics::sanitize::quoted;
 
 const SHARD: &str = "shard";
-const PLAN_FILE: &str = "plan_file";
 
 /// The index of a Pod of an Indexed Job, which is not told how many there are.
 /// <https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode>
@@ -29,47 +22,8 @@ const ENGINES: [(&str, usize, &str); 3] = [
     ("BUILDKITE_PARALLEL_JOB", 0, "BUILDKITE_PARALLEL_JOB_COUNT"),
 ];
 
-/// Reads `shard` and `plan_file`.
-pub(super) fn part(
-    given: &Environment,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> (Option<Shard>, Option<PlanFile>) {
-    let plan_file = given.inputs.plan_file.as_deref();
-    // What is wrong with the switch is told where it is read.
-    let is_dry = given.inputs.dry_run.as_deref().map(boolean) == Some(Ok(true));
-    match plan_file {
-        Some(name) if is_dry => {
-            if given.inputs.shard.is_some() {
-                let text = "a plan is made once for all runners: leave it out, or `plan_file`";
-                faults.unusable(SHARD, text);
-            }
-            let path = faults.take_path(PLAN_FILE, name, paths.output(name));
-            (None, path.map(PlanFile::Write))
-        }
-        Some(name) => (shard(given, faults), read(name, paths, faults)),
-        None => (shard(given, faults), None),
-    }
-}
-
-fn read(name: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<PlanFile> {
-    let path = faults.take_path(PLAN_FILE, name, paths.input(name))?;
-    let what = quoted(name);
-    let read = paths.files().read(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            format!("there is no {what}: a run with `dry_run: true` and the same `plan_file` makes it, once for all runners")
-        }
-        _ => format!("could not read {what}: {error}"),
-    });
-    let bytes = faults.take(PLAN_FILE, read)?;
-    let shares = ShardPlan::parse(&String::from_utf8_lossy(&bytes))
-        .map_err(|fault| format!("{what}: {fault}; make it anew with `dry_run: true`"));
-    let shares = faults.take(PLAN_FILE, shares)?;
-    Some(PlanFile::Read(name.to_owned(), shares))
-}
-
-/// `shard`, else what the CI tells.
-fn shard(given: &Environment, faults: &mut Faults) -> Option<Shard> {
+/// Reads `shard`, else what the CI says of itself.
+pub(super) fn shard(given: &Environment, faults: &mut Faults) -> Option<Shard> {
     let Some(text) = given.inputs.shard.as_deref() else {
         return told(given, faults);
     };

@@ -7,7 +7,7 @@ use crate::auth::GoogleCredential;
 use crate::config::tests::*;
 
 fn key_text(run: &Run) -> String {
-    match run.request().sign_in.google {
+    match run.request().session.sign_in.google {
         Some((_, GoogleCredential::Key(key))) => key.json().expose().to_owned(),
         other => panic!("no key: {other:?}"),
     }
@@ -96,7 +96,8 @@ fn a_token_goes_alone_and_without_blanks() {
         .without("GCR_PUSH_CREDENTIALS_JSON")
         .with("GCR_PUSH_PROJECT_ID", "acme")
         .with("GCR_PUSH_ACCESS_TOKEN", "ya29.token\n");
-    let Some((_, GoogleCredential::AccessToken(token))) = run.request().sign_in.google else {
+    let Some((_, GoogleCredential::AccessToken(token))) = run.request().session.sign_in.google
+    else {
         panic!("no token");
     };
     assert_eq!(token.expose(), "ya29.token");
@@ -129,7 +130,7 @@ fn a_plain_registry_needs_no_google_credential() {
     let run = Run::bare()
         .with("GCR_PUSH_IMAGE", "image.tar")
         .with("GCR_PUSH_TAGS", "localhost:5000/app:1");
-    assert!(run.request().sign_in.google.is_none());
+    assert!(run.request().session.sign_in.google.is_none());
 }
 
 fn docker_config() -> String {
@@ -139,7 +140,7 @@ fn docker_config() -> String {
 
 fn user(run: &Run) -> Option<String> {
     let endpoint = "registry.example.com".parse().unwrap();
-    let logins = run.request().sign_in.logins;
+    let logins = run.request().session.sign_in.logins;
     logins.user(&endpoint)
 }
 

@@ -5,7 +5,7 @@ use crate::image::location::{DaemonImage, EngineAddress, ImageOrigin, ImageSourc
 
 fn engine(run: &Run) -> EngineAddress {
     match run.request().image {
-        Some(ImageOrigin::Local(ImageSource::DockerDaemon(DaemonImage { engine, reference }))) => {
+        ImageOrigin::Local(ImageSource::DockerDaemon(DaemonImage { engine, reference })) => {
             assert_eq!(reference, "team/app:1");
             engine
         }

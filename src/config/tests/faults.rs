@@ -205,20 +205,18 @@ fn an_empty_value_is_an_absent_one() {
         .with("GITLAB_CI", "")
         .with("CI", " ");
     let request = run.request();
-    assert_eq!(request.command, Command::Push);
     assert_eq!(
-        request.compression,
+        request.options.compression,
         Compression::With(Method::Gzip(defaults::GZIP_LEVEL))
     );
-    assert_eq!(request.verify, Verify::Listing);
-    assert_eq!(request.concurrency, defaults::CONCURRENCY);
+    assert_eq!(request.options.verify, Verify::Listing);
+    assert_eq!(request.options.concurrency, defaults::CONCURRENCY);
     assert_eq!(
-        request.network.stall_timeout,
+        request.session.network.stall_timeout,
         Network::default().stall_timeout
     );
-    assert_eq!(request.console.log_format, LogFormat::Plain);
-    assert_eq!(request.report_file, None);
-    assert_eq!(request.ci, None);
+    assert_eq!(request.session.console.log_format, LogFormat::Plain);
+    assert_eq!(request.files.report, None);
 }
 
 #[test]
@@ -233,22 +231,27 @@ fn what_is_given_is_what_is_asked_for() {
         .with("GCR_PUSH_LOG_FORMAT", "json")
         .with("GCR_PUSH_REPORT_FILE", "out/report.json")
         .with("GCR_PUSH_DIGEST_FILE", "/tmp/digest")
-        .argument(Command::Push)
+        .argument(CommandName::Push)
         .request();
-    assert_eq!(request.command, Command::Push, "the argument wins");
-    assert_eq!(request.compression, Compression::With(Method::Gzip(12)));
-    assert_eq!(request.verify, Verify::Off);
-    assert_eq!(request.concurrency, Concurrency { large: 3, all: 3 });
-    assert_eq!(request.network.stall_timeout.as_secs(), 120);
-    assert_eq!(request.console.log_format, LogFormat::Json);
-    assert_eq!(request.report_file, Some("out/report.json".into()));
-    assert_eq!(request.digest_file, Some("/tmp/digest".into()));
+    assert_eq!(
+        request.options.compression,
+        Compression::With(Method::Gzip(12))
+    );
+    assert_eq!(request.options.verify, Verify::Off);
+    assert_eq!(
+        request.options.concurrency,
+        Concurrency { large: 3, all: 3 }
+    );
+    assert_eq!(request.session.network.stall_timeout.as_secs(), 120);
+    assert_eq!(request.session.console.log_format, LogFormat::Json);
+    assert_eq!(request.files.report, Some("out/report.json".into()));
+    assert_eq!(request.files.digest, Some("/tmp/digest".into()));
 }
 
 #[test]
 fn a_level_has_no_meaning_without_compression() {
     let run = Run::push().with("GCR_PUSH_COMPRESSION", "none");
-    assert_eq!(run.request().compression, Compression::None);
+    assert_eq!(run.request().options.compression, Compression::None);
     let run = run.with("GCR_PUSH_COMPRESSION_LEVEL", "9");
     assert!(
         run.refused()
@@ -259,12 +262,15 @@ fn a_level_has_no_meaning_without_compression() {
 #[test]
 fn a_ci_says_so_by_a_variable_that_is_not_false() {
     use crate::ci::Ci;
+    use crate::config::fault::Faults;
+    use crate::config::{console, variables};
     let ci = |pairs: &[(&str, &str)]| {
         let mut run = Run::push();
         for (name, value) in pairs {
             run = run.with(name, *value);
         }
-        run.request().ci
+        let given = variables::read(run.environment.into_iter(), &mut Faults::default());
+        console::ci(&given)
     };
     assert_eq!(
         ci(&[("GITHUB_ACTIONS", "true"), ("CI", "true")]),

@@ -14,7 +14,9 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Command, ConfigError, Files, Request, request};
+use super::{Command, CommandName, ConfigError, Files, Request, request};
+use crate::commands::list::ListRequest;
+use crate::commands::push::PushRequest;
 use crate::diagnostics::render::write_chain;
 use crate::diagnostics::{Diagnostic as _, ExitCode};
 
@@ -51,7 +53,7 @@ impl Files for Shelf {
 /// An environment and its files.
 #[derive(Default)]
 struct Run {
-    argument: Option<Command>,
+    argument: Option<CommandName>,
     environment: Vec<(OsString, OsString)>,
     files: Shelf,
 }
@@ -82,7 +84,7 @@ impl Run {
             .with("INPUT_CREDENTIALS_JSON", KEY)
     }
 
-    fn argument(mut self, argument: Command) -> Self {
+    fn argument(mut self, argument: CommandName) -> Self {
         self.argument = Some(argument);
         self
     }
@@ -108,8 +110,22 @@ impl Run {
         request(self.argument, self.environment.iter().cloned(), &self.files)
     }
 
-    fn request(&self) -> Request {
-        self.result().unwrap()
+    fn command(&self) -> Command {
+        self.result().unwrap().command
+    }
+
+    fn request(&self) -> PushRequest {
+        match self.command() {
+            Command::Push(request) => *request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn list(&self) -> ListRequest {
+        match self.command() {
+            Command::List(request) => *request,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The whole error as a user reads it.

@@ -8,7 +8,7 @@ fn proxies(pairs: &[(&str, &str)]) -> Proxies {
     for (name, value) in pairs {
         run = run.with(name, *value);
     }
-    run.request().network.proxies
+    run.request().session.network.proxies
 }
 
 #[test]
@@ -108,6 +108,7 @@ fn hosts_for_plain_http_are_listed_and_never_googles() {
     );
     let hosts: Vec<String> = run
         .request()
+        .session
         .network
         .insecure_registries
         .iter()

@@ -5,7 +5,7 @@ use crate::image::location::{ArchiveKind, ImageOrigin, ImageSource};
 
 fn image(run: &Run) -> ImageSource {
     match run.request().image {
-        Some(ImageOrigin::Local(image)) => image,
+        ImageOrigin::Local(image) => image,
         other => panic!("no image of this machine: {other:?}"),
     }
 }
@@ -90,12 +90,12 @@ fn files_and_results_are_translated_too() {
         )
         .with("INPUT_DIGEST_FILE", "/dev/stdout")
         .request();
-    assert!(request.sign_in.google.is_some());
+    assert!(request.session.sign_in.google.is_some());
     assert_eq!(
-        request.report_file,
+        request.files.report,
         Some("/github/workspace/report.json".into())
     );
-    assert_eq!(request.digest_file, Some("/dev/stdout".into()));
+    assert_eq!(request.files.digest, Some("/dev/stdout".into()));
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn standard_input_is_read_everywhere_but_in_the_container_of_an_action() {
 fn what_is_written_above_the_workspace_of_an_action_is_refused() {
     let told = |path: &str| {
         let run = Run::action().with("INPUT_REPORT_FILE", path);
-        run.result().map(|request| request.report_file)
+        run.result().map(|_| run.request().files.report)
     };
     for path in [
         "../report.json",
@@ -173,5 +173,5 @@ fn what_is_written_above_the_workspace_of_an_action_is_refused() {
     }
     // Elsewhere it is where it says.
     let run = Run::push().with("GCR_PUSH_REPORT_FILE", "../report.json");
-    assert!(run.request().report_file.is_some());
+    assert!(run.request().files.report.is_some());
 }

@@ -72,7 +72,7 @@ const AMBIENT: [Way; 5] = [
 ];
 
 fn chosen(run: &Run) -> Option<String> {
-    let google = run.request().sign_in.google;
+    let google = run.request().session.sign_in.google;
     google.map(|(origin, _)| origin.to_string())
 }
 

@@ -239,7 +239,7 @@ fn a_google_key_is_for_googles_registries_alone() {
 #[test]
 fn the_command_needs_neither_image_nor_project() {
     let run = Run::bare()
-        .argument(Command::PullSecret)
+        .argument(CommandName::PullSecret)
         .with("GCR_PUSH_PULL_SECRET", "gcr-pull")
         .with("GCR_PUSH_PULL_SECRET_FILE", "-")
         .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())

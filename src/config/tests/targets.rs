@@ -1,6 +1,6 @@
 //! Destinations, and what `list` shows.
 
-use crate::commands::list::request::Listing;
+use crate::commands::list::Listing;
 use crate::config::tests::*;
 use crate::oci::reference::Endpoint;
 use crate::push::destinations::Destinations;
@@ -247,7 +247,7 @@ fn a_domain_scoped_project_is_taken() {
 #[test]
 fn list_shows_projects_without_a_name_and_tags_with_one() {
     let run = Run::bare()
-        .argument(Command::List)
+        .argument(CommandName::List)
         .with("GCR_PUSH_REGISTRY", "gcr.io,us-docker.pkg.dev")
         .with("GCR_PUSH_PROJECT_ID", "example.com:shop")
         .with("GCR_PUSH_REPOSITORY", "r");
@@ -256,14 +256,14 @@ fn list_shows_projects_without_a_name_and_tags_with_one() {
         path: path.to_owned(),
     };
     assert_eq!(
-        run.request().listings,
+        run.list().listings,
         [
             images("gcr.io", "example.com/shop"),
             images("us-docker.pkg.dev", "example.com/shop/r")
         ]
     );
     let run = run.with("GCR_PUSH_NAME", "api");
-    let Listing::Tags(image) = &run.request().listings[1] else {
+    let Listing::Tags(image) = &run.list().listings[1] else {
         panic!("tags were asked for");
     };
     assert_eq!(
@@ -275,10 +275,10 @@ fn list_shows_projects_without_a_name_and_tags_with_one() {
 #[test]
 fn list_takes_the_images_of_full_references_once() {
     let run = Run::bare()
-        .argument(Command::List)
+        .argument(CommandName::List)
         .with("GCR_PUSH_TAGS", "gcr.io/acme/api:1,gcr.io/acme/api:2");
     assert_eq!(
-        run.request().listings,
+        run.list().listings,
         [Listing::Tags("gcr.io/acme/api".parse().unwrap())]
     );
 }
@@ -286,7 +286,7 @@ fn list_takes_the_images_of_full_references_once() {
 #[test]
 fn list_needs_a_project_or_an_image() {
     let run = Run::bare()
-        .argument(Command::List)
+        .argument(CommandName::List)
         .with("GCR_PUSH_REGISTRY", "gcr.io,ghcr.io");
     insta::assert_snapshot!(run.refused(), @r"
     error: two inputs are missing
@@ -301,11 +301,11 @@ fn list_needs_a_project_or_an_image() {
 fn list_takes_any_path_of_other_registries_and_projects_without_a_repository() {
     let run = |registry: &str| {
         Run::bare()
-            .argument(Command::List)
+            .argument(CommandName::List)
             .with("GCR_PUSH_REGISTRY", registry)
     };
     let paths = |run: Run| {
-        let listings = run.request().listings;
+        let listings = run.list().listings;
         let paths = listings.iter().map(|listing| listing.path().to_owned());
         paths.collect::<Vec<_>>()
     };

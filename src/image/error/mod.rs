@@ -8,7 +8,6 @@ use std::path::Path;
 
 use super::docker_engine::EngineError;
 use super::file_kind::FileKind;
-use crate::diagnostics::ExitCode;
 use crate::diagnostics::sanitize::sanitize;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::ManifestError;

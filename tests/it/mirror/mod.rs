@@ -8,7 +8,6 @@ mod gitlab;
 mod many;
 mod memory;
 mod one;
-mod plan_file;
 mod quota;
 mod referrers;
 mod resumed;

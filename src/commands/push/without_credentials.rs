@@ -1,75 +1,46 @@
-//! What is done with an image that nothing can be pushed with: it is checked, and where it would go
-//! is told.
+//! `push` without a credential, where `missing_credentials` is `skip`: the image is checked, and where
+//! it would go is printed.
 
 use std::io::Write;
 
+use super::report::tags_cell;
+use super::{PushCommandError, PushRequest, Report, write_results};
 use crate::ci::console;
+use crate::ci::output::print;
 use crate::ci::table::{Table, bytes};
-use crate::commands::mirror::MirrorRequest;
-use crate::commands::push::report;
-use crate::commands::push::table::Report;
-use crate::commands::push::table::shown_tags;
-use crate::config::Request;
-use crate::error::{Error, Failure};
+use crate::commands::session::NO_CREDENTIAL;
+use crate::diagnostics::Failure;
 use crate::image::location::ImageOrigin;
 use crate::image::{Content, LayerFormat, Source};
 use crate::oci::reference::ReferenceError;
 use crate::push::PushError;
-use crate::push::destinations;
-use crate::push::destinations::Destinations;
+use crate::push::destinations::{self, Destinations, TargetError};
 
-/// Checks the image, tells where it would go, and leaves it at that.
+/// Checks the image and prints where it would go.
 ///
 /// # Errors
 ///
-/// When the image is unsound, or what was asked for cannot be written.
-pub async fn validate_without_credentials(
+/// When the image is damaged, or what was asked for cannot be written.
+pub(super) async fn validate(
     source: &Source,
-    request: &Request,
+    request: &PushRequest,
     stdout: &mut dyn Write,
-) -> Result<(), Failure> {
-    if matches!(request.image, Some(ImageOrigin::Local(_))) {
-        check(source).await.map_err(Error::Push)?;
+) -> Result<(), Failure<PushCommandError>> {
+    if matches!(request.image, ImageOrigin::Local(_)) {
+        check(source).await.map_err(PushCommandError::Push)?;
     }
-    let plan = plan(source, &request.destinations).map_err(Error::Target)?;
-    report::print(stdout, plan)?;
-    tell(
-        &format!("nothing was pushed: {WHY}; the image itself is sound"),
-        request,
-    )
-}
-
-/// Tells which images would be mirrored and where to, and leaves it at that.
-///
-/// # Errors
-///
-/// When what was asked for cannot be written.
-pub fn list_without_credentials(
-    asked: &MirrorRequest,
-    request: &Request,
-    stdout: &mut dyn Write,
-) -> Result<(), Failure> {
-    let mut table = Table::new(["WOULD MIRROR", "BELOW"]);
-    for entry in &asked.entries {
-        for home in &asked.homes {
-            table.row([entry.origin.to_string(), home.to_string()]);
-        }
-    }
-    report::print(stdout, table)?;
-    tell(&format!("nothing was mirrored: {WHY}"), request)
-}
-
-const WHY: &str = "there is no credential here, as in a pull request of a fork, and \
-                   `missing_credentials` is `skip`";
-
-fn tell(notice: &str, request: &Request) -> Result<(), Failure> {
-    console::notice(request.console.log_format, notice);
+    let plan = plan(source, &request.destinations)
+        .map_err(|cause| PushCommandError::Target(TargetError(cause)))?;
+    print(stdout, plan).map_err(PushCommandError::Output)?;
+    let notice = format!("nothing was pushed: {NO_CREDENTIAL}; the image itself is sound");
+    console::notice(request.session.console.log_format, &notice);
     let report = Report {
-        notes: vec![notice.to_owned()],
+        notes: vec![notice],
         skipped: true,
         ..Report::default()
     };
-    Failure::of(report::write_files(&report, request)).map_or(Ok(()), Err)
+    let unwritten = write_results(&report, request).into_iter();
+    Failure::check(unwritten.map(PushCommandError::Output).collect())
 }
 
 /// Reads every blob of the image and checks it against the digest that it is named by.
@@ -115,7 +86,7 @@ fn plan(source: &Source, destinations: &Destinations) -> Result<Table, Reference
         Ok(targets) => {
             for target in targets {
                 let name = format!("{}/{}", target.endpoint, target.repository);
-                add(name, shown_tags(&target.tags));
+                add(name, tags_cell(&target.tags));
             }
         }
         // Most often the key would have told.

@@ -1,16 +1,17 @@
-//! An image of the plan, and what has to be done for it.
+//! An image of the plan, and its state at each destination.
 
 use std::fmt;
 
-use super::ImageOutcome;
-use crate::diagnostics::render::causes;
-use crate::error::Error;
+use std::sync::Arc;
+
+use super::{ImageOutcome, MirrorError};
+use crate::diagnostics::SharedError;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::Reference;
 use crate::push::Settings;
 use crate::push::destinations::Target;
-use crate::push::result::Missed;
+use crate::push::result::FailedDestination;
 
 /// One image: where it is read, where it goes, and why.
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ pub struct PlannedImage {
     /// The name that reports call it by: with its tag.
     pub name: String,
     /// Where it goes, and what has to be done there.
-    pub homes: Vec<(Target, SyncState)>,
+    pub destinations: Vec<(Target, SyncState)>,
     /// Which of its platforms.
     pub platforms: Platforms,
     /// Whether what refers to it comes along.
@@ -30,64 +31,62 @@ pub struct PlannedImage {
 }
 
 impl PlannedImage {
-    /// What has to be done for it anywhere.
-    pub fn need(&self) -> SyncState {
-        let needs = self.homes.iter().map(|(_, need)| *need);
-        needs.min().unwrap_or(SyncState::UpToDate)
+    /// The state of the destination that lags furthest behind.
+    pub fn state(&self) -> SyncState {
+        let states = self.destinations.iter().map(|(_, state)| *state);
+        states.min().unwrap_or(SyncState::UpToDate)
     }
 
-    /// Where something has to be done.
+    /// The destinations that lack something.
     pub fn pending(&self) -> impl Iterator<Item = &Target> {
-        let lacking = self
-            .homes
-            .iter()
-            .filter(|(_, need)| *need != SyncState::UpToDate);
-        lacking.map(|(target, _)| target)
+        self.targets(|state| state != SyncState::UpToDate)
     }
 
-    /// Where it is already, the same.
-    pub fn there(&self) -> impl Iterator<Item = &Target> {
-        let there = self
-            .homes
-            .iter()
-            .filter(|(_, need)| *need == SyncState::UpToDate);
-        there.map(|(target, _)| target)
+    /// The destinations that have the image already.
+    pub fn up_to_date(&self) -> impl Iterator<Item = &Target> {
+        self.targets(|state| state == SyncState::UpToDate)
     }
 
-    /// How it is pushed, where the others are pushed so.
-    pub(super) fn settings(&self, others: &Settings) -> Settings {
+    fn targets(&self, is_wanted: impl Fn(SyncState) -> bool) -> impl Iterator<Item = &Target> {
+        let wanted = self
+            .destinations
+            .iter()
+            .filter(move |(_, state)| is_wanted(*state));
+        wanted.map(|(target, _)| target)
+    }
+
+    /// The settings of its push, out of those of the run.
+    pub(super) fn settings(&self, run: &Settings) -> Settings {
         Settings {
             platforms: self.platforms.clone(),
             referrers: self.referrers,
-            ..others.clone()
+            ..run.clone()
         }
     }
 
-    /// True where its failure fails nothing.
+    /// True if its failure fails nothing.
     pub fn best_effort(&self) -> bool {
-        self.homes.iter().all(|(target, _)| target.best_effort)
+        self.destinations
+            .iter()
+            .all(|(target, _)| target.best_effort)
     }
 
-    /// What comes of it where one reason keeps it from all that it lacks.
-    pub(super) fn into_failed(self, error: &Error) -> ImageOutcome {
-        let why = causes(error)
-            .into_iter()
-            .fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-        let missed = self.pending().map(|target| Missed {
-            name: format!("{}/{}", target.endpoint, target.repository),
-            tags: target.tags.clone(),
-            best_effort: target.best_effort,
-            why: why.clone(),
+    /// The outcome of an image that one error keeps from all of its pending destinations.
+    pub(super) fn failed(self, error: Arc<MirrorError>) -> ImageOutcome {
+        let failed = self.pending();
+        let failed = failed.map(|target| {
+            let error: SharedError = error.clone();
+            FailedDestination::new(target, error)
         });
         ImageOutcome {
-            arrivals: Vec::new(),
-            missed: missed.collect(),
-            item: self,
+            failed: failed.collect(),
+            pushed: Vec::new(),
+            image: self,
         }
     }
 }
 
-/// What has to be done for an image at a home; in the order in which it is done.
+/// How an image is at a destination, in the order in which it is worked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SyncState {
     /// It is missing.
@@ -106,16 +105,21 @@ pub enum SyncState {
 #[derive(Debug, Default)]
 pub struct MirrorPlan {
     /// The images.
-    pub items: Vec<PlannedImage>,
+    pub images: Vec<PlannedImage>,
     /// Those of which it could not be found out, and why, as what came of them.
     pub unplanned: Vec<ImageOutcome>,
 }
 
 impl fmt::Display for MirrorPlan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |need| self.items.iter().filter(|item| item.need() == need).count();
+        let count = |need| {
+            self.images
+                .iter()
+                .filter(|image| image.state() == need)
+                .count()
+        };
         let (missing, differing) = (count(SyncState::Missing), count(SyncState::Outdated));
-        let all = self.items.len() + self.unplanned.len();
+        let all = self.images.len() + self.unplanned.len();
         write!(
             formatter,
             "{all} image{}: {missing} missing, {differing} different, {} the same",
@@ -124,7 +128,7 @@ impl fmt::Display for MirrorPlan {
         )?;
         for (count, what) in [
             (count(SyncState::ReferrersMissing), "lacking referrers"),
-            (count(SyncState::Unknown), "to be looked at more closely"),
+            (count(SyncState::Unknown), "unknown"),
             (self.unplanned.len(), "that cannot be read"),
         ] {
             if count > 0 {

@@ -1,13 +1,14 @@
-//! What an examination finds wrong, each with the command or the setting that mends it.
+//! What the checks find wrong, each with the command or the setting that mends it.
 
 use crate::auth::Identity;
 use crate::diagnostics::{Diagnostic, ExitCode};
+use crate::google::preflight::MissingRole;
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint};
 use crate::registry::RegistryError;
 
 /// Something that would keep a push from being done.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub(super) enum Problem {
     /// The API is not enabled in this project, which may be another than the repository's.
     #[error("the Artifact Registry API is not enabled in `{0}`")]
     ApiOff(String),
@@ -34,22 +35,9 @@ pub enum Problem {
         /// What it is.
         what: String,
     },
-    /// A permission that is missing.
-    #[error(
-        "{} `{}` in `{}` of `{}` is not allowed {identity}",
-        if *.writes { "pushing to" } else { "pulling from" },
-        place.repository, place.location, place.project
-    )]
-    Role {
-        /// The repository.
-        place: ArtifactRegistryRepository,
-        /// Who may not.
-        identity: Identity,
-        /// True where it is writing that is not allowed, false for reading.
-        writes: bool,
-        /// False where nothing is allowed, so that it may not even be there.
-        is_there: bool,
-    },
+    /// A role that is missing.
+    #[error(transparent)]
+    Role(#[from] MissingRole),
     /// A token that was made for less than a push takes.
     #[error("the token that is shown {identity} was made for less than a push takes")]
     Scopes {
@@ -76,7 +64,7 @@ pub enum Problem {
 impl Diagnostic for Problem {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Role { .. } | Self::Scopes { .. } => ExitCode::Denied,
+            Self::Role(_) | Self::Scopes { .. } => ExitCode::Denied,
             Self::Upload(_, cause) => cause.exit_code(),
             Self::ApiOff(_)
             | Self::NoRepository { .. }
@@ -123,26 +111,7 @@ impl Diagnostic for Problem {
                 }
                 .create()
             )],
-            Self::Role {
-                place,
-                identity,
-                writes,
-                is_there,
-            } => {
-                let (member, whose) = identity.grantee();
-                let role = if *writes { "writer" } else { "reader" };
-                let command = place.grant(&member, role);
-                let mut hints = vec![format!(
-                    "grant the role: {command}{whose}; it takes effect within minutes"
-                )];
-                if !is_there {
-                    hints.push(format!(
-                        "if there is no such repository yet, create it once: {}",
-                        place.create()
-                    ));
-                }
-                hints
-            }
+            Self::Role(role) => role.hints(),
             Self::Scopes { identity, writes } => {
                 vec![identity.lacks_scope(*writes).unwrap_or_else(|| {
                     "let it be made with the scope \

@@ -1,0 +1,126 @@
+//! What a run leaves where it was asked for: text on standard output, and files of results.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::result_file;
+use crate::diagnostics::{Diagnostic, ExitCode};
+
+/// A result that could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// Standard output takes no more.
+    #[error("could not write the result to standard output")]
+    Stdout(#[source] io::Error),
+    /// A file that was asked for cannot be written.
+    #[error("could not write `{}`", .0.display())]
+    File(PathBuf, #[source] io::Error),
+    /// A file was asked for in a directory that does not exist.
+    #[error("`{}` could not be written: there is no folder `{}`", file.display(), directory.display())]
+    NoDirectory {
+        /// The file.
+        file: PathBuf,
+        /// Its directory.
+        directory: PathBuf,
+    },
+}
+
+impl Diagnostic for OutputError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Stdout(_) | Self::File(..) => ExitCode::Failed,
+            Self::NoDirectory { .. } => ExitCode::Usage,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Stdout(_) => Vec::new(),
+            Self::File(..) => vec![
+                "the push itself is done; only what it was to leave here is missing".to_owned(),
+            ],
+            // A file of that name is in the way, and is the user's to judge.
+            Self::NoDirectory { directory, .. } if directory.exists() => Vec::new(),
+            Self::NoDirectory { directory, .. } => {
+                vec![format!("make it first: `mkdir -p {}`", directory.display())]
+            }
+        }
+    }
+}
+
+/// Where a run leaves its results for the next step or job.
+#[derive(Clone, Debug, Default)]
+pub struct ResultFiles {
+    /// The report as JSON.
+    pub report: Option<PathBuf>,
+    /// The digest of the first destination.
+    pub digest: Option<PathBuf>,
+    /// The results as `NAME=value` lines, for GitLab's dotenv reports.
+    pub dotenv: Option<PathBuf>,
+    /// GitHub's file for the step's outputs.
+    pub github_output: Option<PathBuf>,
+    /// Cloud Build's file for the step's results.
+    pub builder_output: Option<PathBuf>,
+    /// In the container of a GitHub action, what its runner calls the temporary directory that both
+    /// share.
+    pub temporary_directory_on_host: Option<PathBuf>,
+}
+
+impl ResultFiles {
+    /// One error for each file, and for each of `others`, whose directory does not exist, so that it
+    /// is found before anything is done.
+    pub fn check<'a>(&'a self, others: impl IntoIterator<Item = &'a Path>) -> Vec<OutputError> {
+        let own = [
+            &self.report,
+            &self.digest,
+            &self.dotenv,
+            &self.github_output,
+        ];
+        let own = own.into_iter().flatten().map(PathBuf::as_path);
+        own.chain(others)
+            .filter_map(|file| {
+                let directory = match file.parent() {
+                    Some(directory) if directory != Path::new("") => directory,
+                    _ => Path::new("."),
+                };
+                (!directory.is_dir()).then(|| OutputError::NoDirectory {
+                    file: file.to_owned(),
+                    directory: directory.to_owned(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// Prints what was asked for. Whoever closes the other end early (`| head`) has seen enough.
+///
+/// # Errors
+///
+/// When `out` cannot be written for another reason.
+pub fn print(out: &mut dyn Write, text: impl fmt::Display) -> Result<(), OutputError> {
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(OutputError::Stdout),
+    }
+}
+
+/// Writes a file that was asked for.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_file(path: &Path, text: &str) -> Result<(), OutputError> {
+    result_file::write(path, text).map_err(|error| OutputError::File(path.to_owned(), error))
+}
+
+/// A document as JSON with a newline at its end.
+pub(crate) fn json(document: &impl serde::Serialize) -> String {
+    #[expect(
+        clippy::expect_used,
+        reason = "strings, numbers and lists always make JSON"
+    )]
+    let mut text = serde_json::to_string_pretty(document).expect("a report is JSON");
+    text.push('\n');
+    text
+}

@@ -1,0 +1,46 @@
+//! The step summary of a mirror run: first what did not arrive everywhere, with the reason.
+
+use super::report::{ImageResult, MirrorReport};
+use crate::ci::github::summary::{code, errors, plain, push_rows};
+use crate::ci::table::bytes;
+use crate::commands::pull_secret::report::pull_secret_summary;
+use crate::commands::summary::{COLUMNS, failed_row, sign};
+use crate::push::result::Status;
+
+/// The summary of many images: first those that did not arrive everywhere, with the reason.
+pub(super) fn of(report: &MirrorReport<'_>) -> String {
+    let outcomes = report.outcomes;
+    let sign = sign(report.status(), &report.errors);
+    let mut text = format!("### gcr-push mirror: {sign} {}\n\n", report.sum());
+    let failed = outcomes.iter().flat_map(|outcome| &outcome.failed);
+    let rows: Vec<_> = failed.map(failed_row).collect();
+    if !rows.is_empty() {
+        text.push_str(COLUMNS);
+        push_rows(&mut text, &rows);
+        text.push('\n');
+    }
+    let others = report
+        .rows()
+        .filter(|(_, result, _)| *result != ImageResult::Unchanged);
+    let rows = others.map(|(name, result, sent)| {
+        format!("| {} | {} | {} |\n", result.word(), code(name), bytes(sent))
+    });
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        text.push_str("| Result | Image | Sent |\n| --- | --- | ---: |\n");
+        push_rows(&mut text, &rows);
+        text.push('\n');
+    }
+    text.push_str(&errors(&report.errors));
+    if let Some(secret) = &report.pull_secret {
+        text.push_str(&pull_secret_summary(secret));
+    }
+    text
+}
+
+/// The summary of a run without a credential.
+pub(super) fn of_skipped(notice: &str) -> String {
+    let sign = sign(Status::Skipped, &[]);
+    let notice = plain(notice);
+    format!("### gcr-push mirror: {sign} skipped, nothing was mirrored\n\n{notice}\n")
+}

@@ -1,1 +1,0 @@
-//! Where an image goes, as it was asked for.
