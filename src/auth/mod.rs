@@ -12,6 +12,7 @@ mod exchange;
 pub mod google;
 mod identity;
 pub mod logins;
+pub mod once_map;
 mod refusal;
 mod refused;
 pub mod subject;
@@ -25,10 +26,10 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
+use crate::auth::once_map::OnceMap;
 use crate::diagnostics::secret::Secret;
 use crate::http::Network;
 use crate::oci::reference::Endpoint;
-use crate::registry::once_map::OnceMap;
 use credential_helper::HelperCall;
 use docker_config::DockerConfigError;
 use exchange::Exchange;

@@ -13,7 +13,8 @@ use crate::commands::mirror::{MirrorDestination, MirrorFile};
 use crate::config::targets::read_only;
 use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::quoted;
-use crate::oci::reference::{Reference, ReferenceError, without_logins};
+use crate::diagnostics::userinfo::without_logins;
+use crate::oci::reference::{Reference, ReferenceError};
 use entry::entry;
 use file::File;
 

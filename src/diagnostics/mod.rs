@@ -5,6 +5,7 @@ pub mod nearest;
 pub mod render;
 pub mod sanitize;
 pub mod secret;
+pub mod userinfo;
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-use crate::oci::reference::without_login;
+use crate::diagnostics::userinfo::without_login;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;

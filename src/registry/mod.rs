@@ -11,7 +11,6 @@ pub mod hints;
 mod http;
 mod manifests;
 mod mount;
-pub mod once_map;
 mod pages;
 pub mod pool;
 #[cfg(any(test, fuzzing))]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::once_map::OnceMap;
 use super::{OpenError, Registry};
+use crate::auth::once_map::OnceMap;
 use crate::auth::{AuthError, Credential, Credentials};
 use crate::diagnostics::Diagnostic;
 use crate::http::Network;

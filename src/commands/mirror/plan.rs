@@ -9,11 +9,11 @@ use super::image::{MirrorPlan, PlannedImage, SyncState};
 use super::referrers::{ReferrerCheck, ReferrerTags};
 use super::tag_filter::{ListedTag, NoDates};
 use super::{Entry, MirrorError, MirrorFile, MirrorSource, repositories};
+use crate::auth::once_map::OnceMap;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Endpoint, Reference, check_tag};
 use crate::push::Settings;
 use crate::push::destinations::Target;
-use crate::registry::once_map::OnceMap;
 use crate::registry::pool::RegistryPool;
 use crate::registry::{Listing, Registry, RegistryError};
 

@@ -9,9 +9,9 @@ use std::path::Path;
 use super::docker_engine::EngineError;
 use super::file_kind::FileKind;
 use crate::diagnostics::sanitize::sanitize;
+use crate::diagnostics::userinfo::without_login;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::ManifestError;
-use crate::oci::reference::without_login;
 use crate::registry::RegistryError;
 
 /// Why an image cannot be read from its source.

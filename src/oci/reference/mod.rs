@@ -9,6 +9,7 @@ mod text;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::diagnostics::userinfo::{after_login, without_login};
 use crate::oci::digest::Digest;
 
 pub use artifact_registry::ArtifactRegistryRepository;
@@ -17,7 +18,7 @@ pub use endpoint::{Endpoint, HostKind};
 use grammar::check_repository;
 pub use grammar::check_tag;
 pub(crate) use grammar::{is_at_or_below, is_component, is_told_as_host, split_host};
-pub(crate) use text::{placeholder, without_login, without_logins};
+pub(crate) use text::placeholder;
 
 /// The name of an image: a repository at an endpoint, with a tag, a digest, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -243,7 +244,7 @@ fn shown(text: &str) -> String {
 impl ReferenceError {
     /// The fault of a text with a login before its host; None if there is no login in it.
     pub(crate) fn login(text: &str) -> Option<Self> {
-        text::after_login(text).map(|host| Self::Login(host.to_owned()))
+        after_login(text).map(|host| Self::Login(host.to_owned()))
     }
 
     /// What is wrong with a text before it is taken apart; None if nothing is.
