@@ -63,6 +63,21 @@ fn the_readme_has_a_row_for_each_variable_and_each_output_in_order() {
 }
 
 #[test]
+fn rust_has_one_version_wherever_it_is_named() {
+    // The part of a file between two texts.
+    let between = |file: &str, from: &str, to: &str| -> String {
+        let text = read(file);
+        let (_, rest) = text.split_once(from).expect(file);
+        rest.split(to).next().unwrap().to_owned()
+    };
+    let version = between("rust-toolchain.toml", "channel = \"", "\"");
+    assert_eq!(between("Dockerfile", "library/rust:", "-"), version);
+    let ci = ".github/workflows/ci.yml";
+    assert_eq!(between(ci, "rustup toolchain install ", " "), version);
+    assert_eq!(between(ci, "rustup default ", "\n"), version);
+}
+
+#[test]
 fn the_version_stands_in_the_changelog() {
     let heading = format!("## {}", env!("CARGO_PKG_VERSION"));
     assert!(
