@@ -86,6 +86,8 @@ fn rust_has_one_version_wherever_it_is_named() {
     // The oldest that works, which is what users are told.
     let oldest = env!("CARGO_PKG_RUST_VERSION");
     assert_eq!(between("README.md", "Rust ", " or newer"), oldest);
+    let page = ".github/CONTRIBUTING.md";
+    assert_eq!(between(page, "compile with Rust ", " too"), oldest);
 }
 
 #[test]
