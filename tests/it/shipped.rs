@@ -287,3 +287,20 @@ fn every_link_of_the_pages_leads_somewhere() {
         }
     }
 }
+
+#[test]
+fn pages_say_that_no_release_exists_until_one_does() {
+    let is_released = !read("CHANGELOG.md").contains("## 0.1.0 - unreleased");
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let words = ["gcr-push/gcr-push@v", "ghcr.io/gcr-push/gcr-push:"];
+        let names_one = words.iter().any(|word| text.contains(word));
+        let says_so = text.to_lowercase().contains("no release exists yet");
+        let is_right = if is_released {
+            !says_so
+        } else {
+            says_so || !names_one
+        };
+        assert!(is_right, "{}", page.display());
+    }
+}
