@@ -289,7 +289,7 @@ fn every_link_of_the_pages_leads_somewhere() {
 }
 
 #[test]
-fn pages_say_that_no_release_exists_until_one_does() {
+fn pages_say_that_no_release_exists_yet() {
     let is_released = !read("CHANGELOG.md").contains("## 0.1.0 - unreleased");
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();

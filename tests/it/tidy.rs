@@ -44,7 +44,7 @@ fn the_action_names_its_entrypoint_and_passes_nothing_as_an_argument() {
 }
 
 #[test]
-fn the_pages_have_a_row_for_each_variable_and_each_output() {
+fn pages_list_every_variable_and_output() {
     fn rows(section: &str) -> Vec<&str> {
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
         rows.map(|row| row.split('`').next().unwrap()).collect()
@@ -65,13 +65,13 @@ fn the_pages_have_a_row_for_each_variable_and_each_output() {
 }
 
 #[test]
-fn the_readme_is_a_front_door_and_no_manual() {
+fn readme_has_at_most_160_lines() {
     let lines = read("README.md").lines().count();
     assert!(lines <= 160, "{lines} lines: the rest belongs into docs/");
 }
 
 #[test]
-fn rust_has_one_version_wherever_it_is_named() {
+fn rust_version_is_the_same_everywhere() {
     // The part of a file between two texts.
     let between = |file: &str, from: &str, to: &str| -> String {
         let text = read(file);
