@@ -1,6 +1,6 @@
 //! The one table of variables: their names, what they mean, which are secret, and their raw values.
 //!
-//! `--help`, `action.yml` and the README tell what stands here and nothing else. Values are only
+//! `--help`, `action.yml` and the docs/variables.md tell what stands here and nothing else. Values are only
 //! gathered in this file; what they mean is decided by its siblings.
 
 use std::collections::HashMap;

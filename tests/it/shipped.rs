@@ -26,6 +26,14 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
+/// What people read.
+fn pages() -> Vec<PathBuf> {
+    let here = ["README.md", "CHANGELOG.md"].map(|name| root().join(name));
+    let folders = [".github", ".github/ISSUE_TEMPLATE", "docs"].map(files);
+    let found = folders.into_iter().flatten().filter(|file| file.is_file());
+    here.into_iter().chain(found).collect()
+}
+
 /// The names in a text that follow a prefix.
 fn names(text: &str, prefix: &str) -> BTreeSet<String> {
     let found = text.match_indices(prefix).map(|(at, _)| {
@@ -39,13 +47,9 @@ fn names(text: &str, prefix: &str) -> BTreeSet<String> {
 #[test]
 fn every_variable_that_is_set_anywhere_is_one_that_the_program_reads() {
     let known: BTreeSet<_> = VARIABLES.iter().map(|variable| variable.name).collect();
-    let pages =
-        ["README.md", "action.yml", ".github/workflows/ci.yml"].map(|name| root().join(name));
-    let shipped = files("deploy")
-        .into_iter()
-        .chain(files("templates"))
-        .chain(files("docs"));
-    for file in pages.into_iter().chain(shipped) {
+    let others = ["action.yml", ".github/workflows/ci.yml"].map(|name| root().join(name));
+    let shipped = files("deploy").into_iter().chain(files("templates"));
+    for file in pages().into_iter().chain(others).chain(shipped) {
         let text = fs::read_to_string(&file).unwrap();
         for name in names(&text, "GCR_PUSH_") {
             // How the pages speak of variables as such.
@@ -216,8 +220,9 @@ fn every_example_gives_inputs_that_there_are() {
     let action: Value = serde_yaml::from_str(&read("action.yml")).unwrap();
     let inputs = action["inputs"].as_object().unwrap();
     let mut examples = 0;
-    for page in ["README.md", "docs/coming-from.md"] {
-        let text = read(page);
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let page = page.display();
         for step in text.split("uses: gcr-push/gcr-push@").skip(1) {
             let given = step
                 .lines()
@@ -241,9 +246,16 @@ fn every_example_gives_inputs_that_there_are() {
 
 #[test]
 fn every_link_of_the_pages_leads_somewhere() {
-    let pages = ["README.md", ".github/SECURITY.md"].map(|page| root().join(page));
-    for page in pages.into_iter().chain(files("docs")) {
+    // A template is read at the address of an issue, where nothing is beside it: it has whole URLs,
+    // which are checked as if they were links to the files.
+    let ours = "https://github.com/gcr-push/gcr-push/blob/main/";
+    for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
+        let up = match page.parent().unwrap().strip_prefix(root()) {
+            Ok(folder) => "../".repeat(folder.components().count()),
+            Err(_) => String::new(),
+        };
+        let text = text.replace(ours, &up);
         for link in text.split("](").skip(1) {
             let link = link.split(')').next().unwrap();
             if link.contains("://") {
@@ -273,5 +285,22 @@ fn every_link_of_the_pages_leads_somewhere() {
                 });
             assert!(is_there, "{link} in {}", page.display());
         }
+    }
+}
+
+#[test]
+fn pages_say_that_no_release_exists_yet() {
+    let is_released = !read("CHANGELOG.md").contains("## 0.1.0 - unreleased");
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let words = ["gcr-push/gcr-push@v", "ghcr.io/gcr-push/gcr-push:"];
+        let names_one = words.iter().any(|word| text.contains(word));
+        let says_so = text.to_lowercase().contains("no release exists yet");
+        let is_right = if is_released {
+            !says_so
+        } else {
+            says_so || !names_one
+        };
+        assert!(is_right, "{}", page.display());
     }
 }

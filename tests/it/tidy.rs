@@ -44,22 +44,47 @@ fn the_action_names_its_entrypoint_and_passes_nothing_as_an_argument() {
 }
 
 #[test]
-fn the_readme_has_a_row_for_each_variable_and_each_output_in_order() {
-    let readme = read("README.md");
-    let rows = |from: &str, to: &str| -> Vec<String> {
-        let (_, section) = readme.split_once(from).unwrap();
-        let (section, _) = section.split_once(to).unwrap();
+fn pages_list_every_variable_and_output() {
+    fn rows(section: &str) -> Vec<&str> {
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
-        rows.map(|row| row.split('`').next().unwrap().to_owned())
-            .collect()
-    };
-    assert_eq!(rows("## Variables", "## Outputs"), variables());
+        rows.map(|row| row.split('`').next().unwrap()).collect()
+    }
+    assert_eq!(rows(&read("docs/variables.md")), variables());
     let action = action();
     let mut outputs: Vec<_> = action["outputs"].as_object().unwrap().keys().collect();
     outputs.sort_unstable();
-    let mut documented = rows("## Outputs", "## Exit codes");
+    let page = read("docs/outputs-and-exit-codes.md");
+    let (_, section) = page.split_once("## Outputs").unwrap();
+    let (section, _) = section.split_once("## Files").unwrap();
+    let mut documented = rows(section);
     documented.sort_unstable();
-    assert_eq!(documented.iter().collect::<Vec<_>>(), outputs);
+    assert_eq!(documented, outputs);
+}
+
+#[test]
+fn readme_has_at_most_160_lines() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 160, "{lines} lines: the rest belongs into docs/");
+}
+
+#[test]
+fn rust_version_is_the_same_everywhere() {
+    // The part of a file between two texts.
+    let between = |file: &str, from: &str, to: &str| -> String {
+        let text = read(file);
+        let (_, rest) = text.split_once(from).expect(file);
+        rest.split(to).next().unwrap().to_owned()
+    };
+    let version = between("rust-toolchain.toml", "channel = \"", "\"");
+    assert_eq!(between("Dockerfile", "library/rust:", "-"), version);
+    let ci = ".github/workflows/ci.yml";
+    assert_eq!(between(ci, "rustup toolchain install ", " "), version);
+    assert_eq!(between(ci, "rustup default ", "\n"), version);
+    // The oldest that works, which is what users are told.
+    let oldest = env!("CARGO_PKG_RUST_VERSION");
+    assert_eq!(between("README.md", "Rust ", " or newer"), oldest);
+    let page = ".github/CONTRIBUTING.md";
+    assert_eq!(between(page, "compile with Rust ", " too"), oldest);
 }
 
 #[test]
