@@ -1,7 +1,7 @@
 //! The one table of variables: their names, what they mean, which are secret, and their raw values.
 //!
-//! `--help`, `action.yml` and the docs/variables.md tell what stands here and nothing else. Values are only
-//! gathered in this file; what they mean is decided by its siblings.
+//! `--help`, `action.yml` and `docs/variables.md` say what stands here and nothing else. Values are
+//! only gathered in this file; the files beside it decide what they mean.
 
 use std::collections::HashMap;
 use std::ffi::OsString;

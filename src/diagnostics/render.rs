@@ -142,11 +142,15 @@ mod tests {
         }
     }
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("could not connect")]
+    struct CouldNotConnect(#[source] io::Error);
+
     #[tokio::test]
     async fn a_time_that_ran_out_is_told_in_words_that_say_for_what() {
         let never = tokio::time::timeout(std::time::Duration::ZERO, std::future::pending::<()>());
         let elapsed = never.await.unwrap_err();
-        let error = io::Error::other(io::Error::other(elapsed));
+        let error = CouldNotConnect(io::Error::other(elapsed));
         assert_eq!(causes(&error), ["no connection was made in time"]);
     }
 }

@@ -244,10 +244,10 @@ fn the_command_needs_neither_image_nor_project() {
         .with("GCR_PUSH_PULL_SECRET_FILE", "-")
         .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
         .with("GCR_PUSH_REGISTRY", "us-docker.pkg.dev");
-    assert_eq!(
-        run.request().destinations.hosts()[0].host(),
-        "us-docker.pkg.dev"
-    );
+    let Command::PullSecret(request) = run.command() else {
+        panic!("another command");
+    };
+    assert_eq!(request.destinations.hosts()[0].host(), "us-docker.pkg.dev");
     let run = run.without("GCR_PUSH_PULL_SECRET");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input is missing
