@@ -34,7 +34,7 @@ pub enum AuthError {
     #[error("could not {step} {} {endpoint}", step.preposition())]
     Exchange {
         /// What was being done.
-        step: Operation,
+        step: AuthOperation,
         /// Where.
         endpoint: String,
         /// What the other side said.
@@ -68,7 +68,7 @@ pub enum AuthError {
 
 /// What was being done when an exchange failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub enum AuthOperation {
     /// A service account's key was to buy a token.
     Key(String),
     /// A person's refresh token was.
@@ -93,7 +93,7 @@ pub enum Operation {
     Metadata(String),
 }
 
-impl std::fmt::Display for Operation {
+impl std::fmt::Display for AuthOperation {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Key(account) | Self::Metadata(account) => {
@@ -111,7 +111,7 @@ impl std::fmt::Display for Operation {
     }
 }
 
-impl Operation {
+impl AuthOperation {
     fn preposition(&self) -> &'static str {
         match self {
             Self::Federation { .. } | Self::Impersonation { .. } => "at",
@@ -215,7 +215,9 @@ impl Diagnostic for AuthError {
                 ExchangeError::TimedOut => {
                     vec!["the other side or the network stood still: try again".to_owned()]
                 }
-                ExchangeError::Status(_) if *step == Operation::Subject => refusal::of_subject(),
+                ExchangeError::Status(_) if *step == AuthOperation::Subject => {
+                    refusal::of_subject()
+                }
                 ExchangeError::Status(_) if !cause.is_temporary() => vec![format!(
                     "check that no proxy or firewall refuses `{}`: this is not how Google answers",
                     host(endpoint)

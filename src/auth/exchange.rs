@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::AuthError;
-use super::refused::Refused;
+use super::refused::TokenRefusal;
 use crate::diagnostics::secret::{self, Secret};
 use crate::http::{BodyError, Network, WINDOW, read_bounded};
 
@@ -188,7 +188,7 @@ fn bounded_sentence(text: &str) -> String {
 pub enum ExchangeError {
     /// The other side's own words.
     #[error("{0}")]
-    Refused(Box<Refused>),
+    Refused(Box<TokenRefusal>),
     /// An answer that is neither a token nor a refusal in words.
     #[error("the answer is {0}")]
     Status(StatusCode),
@@ -231,7 +231,7 @@ impl ExchangeError {
             details: Vec<Value>,
         }
         let refused = |code: &str, description: &str, details: &[Value]| {
-            Self::Refused(Box::new(Refused::new(
+            Self::Refused(Box::new(TokenRefusal::new(
                 status,
                 &bounded_sentence(code),
                 bounded_sentence(description),

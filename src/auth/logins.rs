@@ -2,7 +2,7 @@
 //! configs, out of variables, out of what a CI has for its own registry.
 
 use super::credential_helper::HelperCall;
-use super::docker_config::{DockerConfig, DockerConfigError, Entry};
+use super::docker_config::{AuthEntry, DockerConfig, DockerConfigError};
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
 
@@ -54,7 +54,7 @@ pub enum PasswordKind {
 
 /// What is known about one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FoundLogin {
     Login(Login),
     /// A program has the login.
     Helper(HelperCall),
@@ -78,29 +78,29 @@ impl Logins {
     pub(crate) fn user(&self, endpoint: &Endpoint) -> Option<String> {
         let mut found = self.of_host(endpoint, false).into_iter();
         found.find_map(|found| match found {
-            Found::Login(login) => Some(login.user),
-            Found::Helper(_) | Found::Unusable(..) => None,
+            FoundLogin::Login(login) => Some(login.user),
+            FoundLogin::Helper(_) | FoundLogin::Unusable(..) => None,
         })
     }
 
     /// What is known about a host, best first: within one Docker config the longest path stands
     /// first, and what stands first counts for a repository that it covers.
-    pub(super) fn of_host(&self, endpoint: &Endpoint, is_source: bool) -> Vec<Found> {
+    pub(super) fn of_host(&self, endpoint: &Endpoint, is_source: bool) -> Vec<FoundLogin> {
         let of_source = self.source.iter().filter(|_| is_source);
         let given = of_source.chain(&self.destination);
         let mut found: Vec<_> = given
             .filter(|login| login.host == *endpoint)
             .cloned()
-            .map(Found::Login)
+            .map(FoundLogin::Login)
             .collect();
         for (origin, config) in &self.docker {
             for (path, entry) in config.entries(endpoint) {
                 found.push(match entry {
-                    Ok(Entry::Login {
+                    Ok(AuthEntry::Login {
                         user,
                         password,
                         kind,
-                    }) => Found::Login(Login {
+                    }) => FoundLogin::Login(Login {
                         origin,
                         host: endpoint.clone(),
                         path,
@@ -108,23 +108,23 @@ impl Logins {
                         password,
                         kind,
                     }),
-                    Ok(Entry::Helper {
+                    Ok(AuthEntry::Helper {
                         program,
                         server,
                         is_sure,
-                    }) => Found::Helper(HelperCall {
+                    }) => FoundLogin::Helper(HelperCall {
                         origin,
                         host: endpoint.clone(),
                         program,
                         server,
                         is_sure,
                     }),
-                    Err(error) => Found::Unusable(origin, path, error),
+                    Err(error) => FoundLogin::Unusable(origin, path, error),
                 });
             }
         }
         let own = self.ci.iter().filter(|login| login.host == *endpoint);
-        found.extend(own.cloned().map(Found::Login));
+        found.extend(own.cloned().map(FoundLogin::Login));
         found
     }
 

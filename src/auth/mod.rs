@@ -37,9 +37,9 @@ use google::federation::ExternalAccount;
 use google::impersonation::Impersonation;
 use google::key::ServiceAccountKey;
 use google::metadata::MetadataServer;
-use logins::{Found, HOME_FILE, Login, Logins, PasswordKind};
+use logins::{FoundLogin, HOME_FILE, Login, Logins, PasswordKind};
 
-pub use error::{AuthError, Operation};
+pub use error::{AuthError, AuthOperation};
 pub use exchange::ExchangeError;
 pub use google::user::AuthorizedUser;
 pub use identity::Identity;
@@ -269,15 +269,15 @@ impl Credentials {
         let mut logins = Vec::new();
         for found in self.logins.of_host(endpoint, is_source) {
             let login = match found {
-                Found::Login(login) => login,
-                Found::Unusable(origin, path, error) if !path.is_empty() => {
+                FoundLogin::Login(login) => login,
+                FoundLogin::Unusable(origin, path, error) if !path.is_empty() => {
                     tracing::warn!("{error}: `{path}` goes without (`{origin}`)");
                     continue;
                 }
-                Found::Unusable(origin, _, error) => {
+                FoundLogin::Unusable(origin, _, error) => {
                     return Err(AuthError::DockerConfig(origin, error));
                 }
-                Found::Helper(call) => {
+                FoundLogin::Helper(call) => {
                     let origin = call.origin;
                     match self.ask_helper(call).await {
                         Ok(Some(login)) => login,

@@ -2,29 +2,29 @@
 //! documents and from reports, each with the command or the setting that mends it.
 
 use super::claims::JwtClaims;
-use super::error::Operation;
+use super::error::AuthOperation;
 use super::google::quota;
 use super::identity::Identity;
-use super::refused::Refused;
+use super::refused::TokenRefusal;
 use crate::diagnostics::render::shell_word;
 use crate::diagnostics::sanitize::sanitize;
 
 /// The advice for a refusal, most useful first; none where the sentence is not known.
-pub(super) fn hints(step: &Operation, refused: &Refused) -> Vec<String> {
+pub(super) fn hints(step: &AuthOperation, refused: &TokenRefusal) -> Vec<String> {
     let general = service_controls(&refused.description)
         .or_else(|| quota::hint(&refused.description, refused.reason.as_deref()));
     if let Some(hint) = general {
         return vec![hint];
     }
     match step {
-        Operation::Key(account) => of_key(account, refused),
-        Operation::User => of_user(refused),
-        Operation::Subject => of_subject(),
-        Operation::Federation { audience, claims } => of_federation(audience, claims, refused),
-        Operation::Impersonation { account, member } => {
+        AuthOperation::Key(account) => of_key(account, refused),
+        AuthOperation::User => of_user(refused),
+        AuthOperation::Subject => of_subject(),
+        AuthOperation::Federation { audience, claims } => of_federation(audience, claims, refused),
+        AuthOperation::Impersonation { account, member } => {
             of_impersonation(account, member.as_deref(), refused)
         }
-        Operation::Metadata(account) => of_metadata(account, refused),
+        AuthOperation::Metadata(account) => of_metadata(account, refused),
     }
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn service_controls(sentence: &str) -> Option<String> {
 }
 
 /// Known from googleapis/google-cloud-php#3622 and google-api-ruby-client#720.
-fn of_key(account: &str, refused: &Refused) -> Vec<String> {
+fn of_key(account: &str, refused: &TokenRefusal) -> Vec<String> {
     let account = shell_word(account);
     let hint = if refused.says("account not found") || refused.says("disabled") {
         format!(
@@ -66,7 +66,7 @@ fn of_key(account: &str, refused: &Refused) -> Vec<String> {
     vec![hint]
 }
 
-fn of_user(refused: &Refused) -> Vec<String> {
+fn of_user(refused: &TokenRefusal) -> Vec<String> {
     if refused.is_temporary() {
         return Vec::new();
     }
@@ -85,7 +85,7 @@ pub(super) fn of_subject() -> Vec<String> {
     ]
 }
 
-fn of_federation(audience: &str, claims: &JwtClaims, refused: &Refused) -> Vec<String> {
+fn of_federation(audience: &str, claims: &JwtClaims, refused: &TokenRefusal) -> Vec<String> {
     let provider = Provider::of(audience);
     let says = |words: &str| refused.says(words);
     if let Some(enable) = refused.enable() {
@@ -158,7 +158,7 @@ fn of_federation(audience: &str, claims: &JwtClaims, refused: &Refused) -> Vec<S
 }
 
 /// True where Google could not check the token with what the issuer publishes.
-fn is_about_the_issuers_keys(refused: &Refused) -> bool {
+fn is_about_the_issuers_keys(refused: &TokenRefusal) -> bool {
     let text = refused.description.to_lowercase();
     (text.contains("connecting to") && text.contains("issuer"))
         || [
@@ -197,7 +197,7 @@ fn of_audience(
     audience: &str,
     provider: &Provider,
     claims: &JwtClaims,
-    refused: &Refused,
+    refused: &TokenRefusal,
 ) -> String {
     let own = format!("https:{audience}");
     // A list that is set replaces the one before.
@@ -237,7 +237,7 @@ fn expected_audiences(sentence: &str) -> Vec<String> {
 }
 
 /// Known from google-github-actions/auth#77 and its TROUBLESHOOTING.md.
-fn of_impersonation(account: &str, member: Option<&str>, refused: &Refused) -> Vec<String> {
+fn of_impersonation(account: &str, member: Option<&str>, refused: &TokenRefusal) -> Vec<String> {
     let says = |words: &str| refused.says(words);
     if let Some(enable) = refused.enable() {
         return vec![enable];
@@ -299,7 +299,7 @@ fn of_impersonation(account: &str, member: Option<&str>, refused: &Refused) -> V
 }
 
 /// GKE's metadata server passes on what IAM says, in plain text.
-fn of_metadata(account: &str, refused: &Refused) -> Vec<String> {
+fn of_metadata(account: &str, refused: &TokenRefusal) -> Vec<String> {
     let mut hints: Vec<String> = refused.enable().into_iter().collect();
     if is_no_account(refused) {
         hints.push(no_account(account));
@@ -325,7 +325,7 @@ fn of_metadata(account: &str, refused: &Refused) -> Vec<String> {
 }
 
 /// True where there is no account of that address.
-fn is_no_account(refused: &Refused) -> bool {
+fn is_no_account(refused: &TokenRefusal) -> bool {
     refused.says("Gaia id not found") || refused.code.as_deref() == Some("NOT_FOUND")
 }
 

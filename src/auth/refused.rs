@@ -11,7 +11,7 @@ use crate::diagnostics::sanitize::sanitize;
 
 /// A refusal in words.
 #[derive(Debug)]
-pub struct Refused {
+pub struct TokenRefusal {
     pub(super) status: StatusCode,
     /// `invalid_grant`, `PERMISSION_DENIED`, …; none where the answer has no code.
     pub(super) code: Option<String>,
@@ -24,7 +24,7 @@ pub struct Refused {
     off: Option<(String, String)>,
 }
 
-impl Refused {
+impl TokenRefusal {
     pub(super) fn new(
         status: StatusCode,
         code: &str,
@@ -90,7 +90,7 @@ impl Refused {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for TokenRefusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.code {
             // What every refusal of OAuth has.
@@ -143,7 +143,8 @@ mod tests {
             (&[][..], Some(("x.googleapis.com", "42"))),
             (details.as_slice(), Some(("y.googleapis.com", "43"))),
         ] {
-            let refused = Refused::new(StatusCode::FORBIDDEN, "", sentence.to_owned(), details);
+            let refused =
+                TokenRefusal::new(StatusCode::FORBIDDEN, "", sentence.to_owned(), details);
             let off = refused.off.as_ref();
             assert_eq!(off.map(|(a, b)| (a.as_str(), b.as_str())), expected);
         }

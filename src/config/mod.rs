@@ -45,8 +45,8 @@ pub use command::{CommandName, UnknownCommand};
 pub use console::console;
 pub use fault::ConfigError;
 pub use parse::request;
-pub use paths::{Disk, Files};
-pub use variables::{Group, VARIABLES, Variable};
+pub use paths::{Disk, FileSystem};
+pub use variables::{VARIABLES, Variable, VariableGroup};
 
 /// What the process is asked to do, complete and free of contradictions: nothing is left to parse,
 /// and nothing below reads the environment.

@@ -14,7 +14,7 @@ use crate::oci::platform::PlatformError;
 use crate::push::compress::Method;
 
 use super::fault::{ConfigError, Faults};
-use super::paths::{Files, Paths};
+use super::paths::{FileSystem, Paths};
 use super::pull_secret::{PushContext, pull_secret};
 use super::setup::setup;
 use super::values::{any_of, list, number, word};
@@ -50,7 +50,7 @@ use crate::push::verify::Verify;
 pub fn request(
     argument: Option<CommandName>,
     environment: impl Iterator<Item = (OsString, OsString)>,
-    files: &dyn Files,
+    files: &dyn FileSystem,
 ) -> Result<Request, ConfigError> {
     let mut faults = Faults::default();
     let given = variables::read(environment, &mut faults);

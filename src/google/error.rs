@@ -5,7 +5,7 @@ use std::fmt;
 
 use reqwest::{Method, StatusCode, Url};
 
-use super::refusal::{Refused, Rpc, Violation, read};
+use super::refusal::{GoogleRefusal, Rpc, Violation, read};
 use crate::auth::AuthError;
 use crate::auth::google::quota;
 use crate::diagnostics::sanitize::sanitize;
@@ -26,7 +26,7 @@ pub struct GoogleError {
 #[derive(Debug)]
 enum GoogleErrorKind {
     /// An answer that refuses, or an operation that ended so.
-    Refused(Refused),
+    Refused(GoogleRefusal),
     /// No answer, or one that broke off.
     Broken,
     /// A token for the request could not be had; the cause says why.
@@ -48,7 +48,7 @@ impl GoogleError {
         Self::with_refusal(method, url, read(status, body))
     }
 
-    fn with_refusal(method: Method, url: Url, refused: Refused) -> Self {
+    fn with_refusal(method: Method, url: Url, refused: GoogleRefusal) -> Self {
         let sentence = Some(refused.message.clone()).filter(|text| !text.trim().is_empty());
         Self {
             method,
@@ -60,7 +60,7 @@ impl GoogleError {
 
     /// An operation that ended in an error, told as if the request had.
     pub(super) fn of_operation(method: Method, url: Url, rpc: Rpc) -> Self {
-        Self::with_refusal(method, url, Refused::of_operation(rpc))
+        Self::with_refusal(method, url, GoogleRefusal::of_operation(rpc))
     }
 
     /// No answer, or one that broke off.
@@ -118,7 +118,7 @@ impl GoogleError {
         }
     }
 
-    fn refusal(&self) -> Option<&Refused> {
+    fn refusal(&self) -> Option<&GoogleRefusal> {
         match &*self.outcome {
             GoogleErrorKind::Refused(refused) => Some(refused),
             _ => None,
@@ -205,7 +205,9 @@ impl GoogleError {
             && !self.is_service_disabled()
             && !self.is_of_narrow_scopes()
             && !quota::is_missing(self.message())
-            && !self.refusal().is_some_and(Refused::is_of_service_controls)
+            && !self
+                .refusal()
+                .is_some_and(GoogleRefusal::is_of_service_controls)
     }
 
     /// True where the same request may do better later.

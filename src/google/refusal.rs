@@ -13,7 +13,7 @@ use crate::diagnostics::secret::redact;
 
 /// An error in Google's own form (<https://google.aip.dev/193>).
 #[derive(Debug, Default)]
-pub(super) struct Refused {
+pub(super) struct GoogleRefusal {
     pub(super) status: u16,
     /// `PERMISSION_DENIED`, …; in the storage API's older form, its reason.
     pub(super) code: Option<String>,
@@ -46,7 +46,7 @@ pub(super) struct Rpc {
     details: Vec<Value>,
 }
 
-impl Refused {
+impl GoogleRefusal {
     /// True where the organisation's VPC Service Controls forbid the request, which no waiting
     /// changes.
     pub(super) fn is_of_service_controls(&self) -> bool {
@@ -196,7 +196,7 @@ const LIMIT: &str = "Maximum number of ";
 
 /// Reads `{"error":{"code","message","status","details"}}`, and the storage API's older form of it
 /// with `errors`.
-pub(super) fn read(status: StatusCode, body: &[u8]) -> Refused {
+pub(super) fn read(status: StatusCode, body: &[u8]) -> GoogleRefusal {
     #[derive(Deserialize)]
     struct Envelope {
         error: Error,
@@ -211,9 +211,9 @@ pub(super) fn read(status: StatusCode, body: &[u8]) -> Refused {
         #[serde(default)]
         errors: Vec<Value>,
     }
-    let mut refused = Refused {
+    let mut refused = GoogleRefusal {
         status: status.as_u16(),
-        ..Refused::default()
+        ..GoogleRefusal::default()
     };
     match serde_json::from_slice::<Envelope>(body) {
         Ok(Envelope { error }) => {

@@ -21,7 +21,7 @@ pub(super) const MAX_DOCUMENT: u64 = MAX_MANIFEST_SIZE;
 const MAX_DOCUMENTS: u64 = 32 * 1024 * 1024;
 
 /// A place that holds files by name. Names are relative and have `/` between their parts.
-pub(super) trait Files {
+pub(super) trait SourceFiles {
     /// How the place is called in messages: a path in backticks, or `standard input`.
     fn what(&self) -> &str;
 
@@ -97,14 +97,14 @@ impl ByteRange {
 /// Reads the JSON documents of a source, within bounds.
 pub(super) struct Documents<'a> {
     /// Where the documents are.
-    pub(super) files: &'a dyn Files,
+    pub(super) files: &'a dyn SourceFiles,
     /// How `image` names the place when a reference is put behind it: `docker-archive:app.tar`.
     pub(super) address: String,
     left: Cell<u64>,
 }
 
 impl<'a> Documents<'a> {
-    pub(super) fn new(files: &'a dyn Files, address: String) -> Self {
+    pub(super) fn new(files: &'a dyn SourceFiles, address: String) -> Self {
         Self {
             files,
             address,

@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use super::SourceError;
-use super::files::{ByteRange, Documents, Files};
-use super::oci_layout::{Layers, Layout, Listed};
+use super::files::{ByteRange, Documents, SourceFiles};
+use super::oci_layout::{IndexEntry, Layers, Layout};
 use super::referrers::{COSIGN, ReferrerStore, fallback_tag, subject};
 use super::tree::Tree;
 use crate::oci::digest::Digest;
@@ -17,7 +17,7 @@ use crate::oci::platform::Platforms;
 
 /// A layout that stays open after its image was read.
 pub(super) struct OpenLayout {
-    pub(super) files: Box<dyn Files + Send + Sync>,
+    pub(super) files: Box<dyn SourceFiles + Send + Sync>,
     pub(super) address: String,
     pub(super) layout: Layout,
 }
@@ -61,7 +61,7 @@ impl OpenLayout {
     }
 }
 
-impl Listed {
+impl IndexEntry {
     /// True for what is listed by a tag or a kind that only referrers and signatures have.
     pub(super) fn is_companion(&self) -> bool {
         let is_tag = |alias: &String| fallback(alias).is_some();
@@ -111,7 +111,7 @@ impl LayoutReferrers {
         &mut self,
         layout: &Layout,
         documents: &Documents<'_>,
-        listed: &Listed,
+        listed: &IndexEntry,
     ) -> Result<(), SourceError> {
         let digest = &listed.root.digest;
         let about = match layout.load(documents, listed, Layers::Required) {

@@ -33,7 +33,7 @@ const NAMES: [&str; 2] = [
 pub(super) struct Layout {
     bytes: Bytes,
     /// The images, each once, in the order of the file.
-    pub(super) images: Vec<Listed>,
+    pub(super) images: Vec<IndexEntry>,
     /// The entries by digests of other algorithms than SHA-256.
     others: Vec<Other>,
 }
@@ -48,7 +48,7 @@ struct Other {
 
 /// An image of a layout.
 #[derive(Clone, Debug)]
-pub(super) struct Listed {
+pub(super) struct IndexEntry {
     /// Its manifest or index.
     pub(super) root: Descriptor,
     /// Its names: full ones as containerd writes them, where there are, else what
@@ -106,7 +106,7 @@ impl Layout {
             .read("index.json")?
             .ok_or_else(|| documents.absent("index.json", "every OCI layout has"))?;
         let listing: Listing = parse(documents, "index.json", &bytes)?;
-        let mut images: Vec<Listed> = Vec::new();
+        let mut images: Vec<IndexEntry> = Vec::new();
         let mut others = Vec::new();
         let mut places: HashMap<Digest, usize> = HashMap::new();
         for (position, entry) in listing.manifests.into_iter().enumerate() {
@@ -132,7 +132,7 @@ impl Layout {
                 }
                 None => {
                     places.insert(root.digest.clone(), images.len());
-                    images.push(Listed {
+                    images.push(IndexEntry {
                         names: full.clone().or(short.clone()).into_iter().collect(),
                         aliases: aliases.collect(),
                         positions: vec![position],
@@ -158,7 +158,7 @@ impl Layout {
         &self,
         documents: &Documents<'_>,
         reference: Option<&str>,
-    ) -> Result<Listed, SourceError> {
+    ) -> Result<IndexEntry, SourceError> {
         if let Some(other) = self.other(reference) {
             return Err(other.error(documents));
         }
@@ -170,11 +170,11 @@ impl Layout {
         if reference == Some(WHOLE) {
             return Ok(self.whole());
         }
-        let fits = |image: &&Listed| match reference {
+        let fits = |image: &&IndexEntry| match reference {
             Some(wanted) => image.is_meant_by(wanted),
             None => true,
         };
-        let mut fitting: Vec<&Listed> = self.images.iter().filter(fits).collect();
+        let mut fitting: Vec<&IndexEntry> = self.images.iter().filter(fits).collect();
         // What is of a type that nobody knows here is no image (`image-layout.md`, "index.json").
         if reference.is_none() && fitting.iter().any(|image| image.root.may_be_manifest()) {
             fitting.retain(|image| image.root.may_be_manifest());
@@ -186,7 +186,7 @@ impl Layout {
             fitting.retain(|image| !image.names.is_empty());
         }
         if fitting.len() > 1 && reference.is_none() {
-            let refers = |image: &&Listed| {
+            let refers = |image: &&IndexEntry| {
                 let manifest = self.manifest(documents, image);
                 manifest.as_ref().and_then(subject).is_some()
             };
@@ -200,14 +200,14 @@ impl Layout {
             ([], Some(reference)) => Err(SourceError::NoSuchImage {
                 what: documents.what(),
                 reference: quoted(reference),
-                choices: self.images.iter().map(Listed::choice).collect(),
+                choices: self.images.iter().map(IndexEntry::choice).collect(),
             }),
             (several, _) => {
                 let is_alone = |name: &String| {
                     let meant = several.iter().filter(|image| image.is_meant_by(name));
                     meant.count() == 1
                 };
-                let choice = |image: &&Listed| match image.names.iter().any(is_alone) {
+                let choice = |image: &&IndexEntry| match image.names.iter().any(is_alone) {
                     false if !image.names.is_empty() => image.choice_by_digest(),
                     _ => image.choice(),
                 };
@@ -236,8 +236,8 @@ impl Layout {
     }
 
     /// `index.json` as an image.
-    fn whole(&self) -> Listed {
-        Listed {
+    fn whole(&self) -> IndexEntry {
+        IndexEntry {
             root: Descriptor {
                 media_type: media_type::OCI_INDEX.to_owned(),
                 digest: Digest::of(&self.bytes),
@@ -256,7 +256,7 @@ impl Layout {
     pub(super) fn manifest(
         &self,
         documents: &Documents<'_>,
-        listed: &Listed,
+        listed: &IndexEntry,
     ) -> Option<AnyManifest> {
         let bytes = documents.blob(&listed.root).ok()??;
         parse_manifest(documents, &listed.root, bytes).ok()
@@ -266,7 +266,7 @@ impl Layout {
     pub(super) fn load(
         &self,
         documents: &Documents<'_>,
-        listed: &Listed,
+        listed: &IndexEntry,
         layers: Layers,
     ) -> Result<Loaded, SourceError> {
         let root = &listed.root;
@@ -313,7 +313,7 @@ impl Layout {
     }
 }
 
-impl Listed {
+impl IndexEntry {
     pub(super) fn is_meant_by(&self, wanted: &str) -> bool {
         names::means_digest(wanted, &self.root.digest)
             || source_index(wanted).is_some_and(|index| self.positions.contains(&index))

@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use super::error::{Fault, SourceError, shown};
-use super::file_kind::Compression;
+use super::file_kind::CompressionFormat;
 
 /// How much is copied at once.
 const BUFFER: usize = 256 * 1024;
@@ -43,7 +43,7 @@ fn copy(
         .take(16)
         .read_to_end(&mut start)
         .map_err(|cause| SourceError::read(what, cause))?;
-    let packing = Compression::of(&start);
+    let packing = CompressionFormat::of(&start);
     let input = BufReader::with_capacity(BUFFER, start.as_slice().chain(input));
     let mut input = unpack(input, packing).map_err(|cause| SourceError::read(what, cause))?;
     let mut buffer = vec![0; BUFFER];
@@ -76,15 +76,15 @@ pub(crate) fn unpacked(input: impl Read, output: &mut impl Write) -> Result<(), 
 /// the parallel compressors write them.
 fn unpack<'a>(
     input: impl BufRead + 'a,
-    packing: Option<Compression>,
+    packing: Option<CompressionFormat>,
 ) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match packing {
         None => Box::new(input),
-        Some(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-        Some(Compression::Bzip2) => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
+        Some(CompressionFormat::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Some(CompressionFormat::Bzip2) => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
         // libzstd refuses windows over 128 MiB by itself.
-        Some(Compression::Zstd) => Box::new(zstd::Decoder::with_buffer(input)?),
-        Some(Compression::Xz) => Box::new(lzma_rust2::XzReader::new_mem_limit(
+        Some(CompressionFormat::Zstd) => Box::new(zstd::Decoder::with_buffer(input)?),
+        Some(CompressionFormat::Xz) => Box::new(lzma_rust2::XzReader::new_mem_limit(
             input,
             true,
             // The decoder counts its own buffers as well.
@@ -93,7 +93,7 @@ fn unpack<'a>(
     })
 }
 
-fn unreadable(what: &str, packing: Option<Compression>, cause: io::Error) -> SourceError {
+fn unreadable(what: &str, packing: Option<CompressionFormat>, cause: io::Error) -> SourceError {
     match packing {
         None => SourceError::read(what, cause),
         Some(packing) => SourceError::Unpack {

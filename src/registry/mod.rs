@@ -62,7 +62,7 @@ pub struct Registry {
     /// What is known of uploads that are redirected.
     redirected: Redirected,
     retries: RetryPolicy,
-    referrers_api: referrers::Api,
+    referrers_api: referrers::ReferrersApi,
 }
 
 /// A registry that could not be opened.
@@ -213,7 +213,7 @@ impl Registry {
             received: Arc::default(),
             redirected: Redirected::default(),
             retries: retries.after_contact(),
-            referrers_api: referrers::Api::default(),
+            referrers_api: referrers::ReferrersApi::default(),
             transport,
             root,
         })

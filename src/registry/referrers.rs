@@ -19,13 +19,13 @@ const MAX_PAGES: usize = 1000;
 
 /// Which parts of a registry have the API, as far as that is known.
 #[derive(Default)]
-pub(super) struct Api {
+pub(super) struct ReferrersApi {
     parts: Mutex<HashMap<String, bool>>,
     /// Held by who asks a part for the first time, so that one asks and the others hear of it.
     first: tokio::sync::Mutex<()>,
 }
 
-impl Api {
+impl ReferrersApi {
     /// Whether a part may have it; none before it was asked.
     fn known(&self, part: &str) -> Option<bool> {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);

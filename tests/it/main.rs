@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, and say on stderr why they did nothing"
 )]
 
+mod architecture;
 mod auth;
 mod daemon;
 mod doctor;

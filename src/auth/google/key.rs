@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::quota;
 use super::signer::Signer;
 use super::user::{FORM, form};
-use crate::auth::error::{AuthError, Operation};
+use crate::auth::error::{AuthError, AuthOperation};
 use crate::auth::exchange::{Exchange, Issued};
 use crate::diagnostics::secret::Secret;
 
@@ -171,7 +171,7 @@ impl KeyIssuer {
         granted
             .and_then(|granted| granted.oauth_token())
             .map_err(|cause| AuthError::Exchange {
-                step: Operation::Key(self.key.client_email.clone()),
+                step: AuthOperation::Key(self.key.client_email.clone()),
                 endpoint: self.key.token_uri.clone(),
                 cause,
             })

@@ -8,7 +8,7 @@ pub struct ListRequest {
     /// How it signs in, connects and talks.
     pub session: Session,
     /// What is listed.
-    pub listings: Vec<Listing>,
+    pub listings: Vec<ListTarget>,
     /// How much of it.
     pub options: ListOptions,
     /// What is printed.
@@ -28,7 +28,7 @@ pub struct ListOptions {
 
 /// One thing that `list` shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listing {
+pub enum ListTarget {
     /// The images below `path`: a project on `gcr.io`, project and repository on `pkg.dev` or the
     /// project alone, and elsewhere any path or none.
     Images {
@@ -41,7 +41,7 @@ pub enum Listing {
     Tags(Reference),
 }
 
-impl Listing {
+impl ListTarget {
     /// The registry that is asked.
     pub fn endpoint(&self) -> &Endpoint {
         match self {

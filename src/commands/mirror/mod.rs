@@ -24,7 +24,7 @@ use std::io::Write;
 pub use copy::ImageOutcome;
 pub use error::MirrorError;
 pub use image::{MirrorPlan, PlannedImage, SyncState};
-pub use request::{Entry, MirrorDestination, MirrorFile, MirrorRequest, MirrorSource};
+pub use request::{MirrorDestination, MirrorEntry, MirrorFile, MirrorRequest, MirrorSource};
 
 use crate::ci::console::{self, Group};
 use crate::ci::gitlab;

@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::image::{MirrorPlan, PlannedImage, SyncState};
 use super::referrers::{ReferrerCheck, ReferrerTags};
 use super::tag_filter::{ListedTag, NoDates};
-use super::{Entry, MirrorError, MirrorFile, MirrorSource, repositories};
+use super::{MirrorEntry, MirrorError, MirrorFile, MirrorSource, repositories};
 use crate::auth::once_map::OnceMap;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Endpoint, Reference, check_tag};
@@ -100,7 +100,7 @@ pub(super) struct Planner<'a> {
 impl Planner<'_> {
     /// The images of one entry that are this runner's, by repository; the error of one does not stop the
     /// others.
-    async fn items(&self, entry: &Entry) -> Vec<Result<Vec<PlannedImage>, MirrorError>> {
+    async fn items(&self, entry: &MirrorEntry) -> Vec<Result<Vec<PlannedImage>, MirrorError>> {
         let mine = |endpoint: &Endpoint, repository: &str| {
             let name = repositories::name(endpoint, repository);
             self.request.shard.is_none_or(|shard| shard.has(&name))
@@ -142,7 +142,7 @@ impl Planner<'_> {
     /// The chosen tags of one repository.
     async fn chosen(
         &self,
-        entry: &Entry,
+        entry: &MirrorEntry,
         reference: &Reference,
     ) -> Result<Vec<PlannedImage>, MirrorError> {
         // Of those below a path each brings what it has of the tags; one that is named has them all.
@@ -179,7 +179,7 @@ impl Planner<'_> {
 
     fn item(
         &self,
-        entry: &Entry,
+        entry: &MirrorEntry,
         source: &Reference,
         tag: &str,
     ) -> Result<PlannedImage, MirrorError> {

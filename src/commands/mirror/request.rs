@@ -33,7 +33,7 @@ pub struct MirrorFile {
     /// What the images are put below, each image below each of them.
     pub destinations: Vec<MirrorDestination>,
     /// The images.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<MirrorEntry>,
     /// This runner's share. `None` if it does everything.
     pub shard: Option<Shard>,
 }
@@ -87,7 +87,7 @@ impl fmt::Display for MirrorDestination {
 
 /// One line of the file: images from one place.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct MirrorEntry {
     /// Where they are.
     pub source: MirrorSource,
     /// What they are called below each destination.

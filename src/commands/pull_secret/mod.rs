@@ -28,7 +28,7 @@ use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
 use crate::push::destinations::targets;
 use document::Document;
-use logins::Login;
+use logins::SecretLogin;
 use request::PullSecretRequest;
 
 /// Makes the pull secret for the images that are named, writes it and applies it. Pushes nothing.
@@ -97,7 +97,7 @@ impl PullSecret {
     fn new(
         name: &str,
         labels: &BTreeMap<String, String>,
-        logins: &BTreeMap<String, Login>,
+        logins: &BTreeMap<String, SecretLogin>,
         expires_at: Option<SystemTime>,
     ) -> Result<Self, PullSecretError> {
         let docker_config = json::docker_config(logins);
@@ -173,7 +173,7 @@ pub(crate) fn too_large<'a>(
     key: &ServiceAccountKey,
 ) -> Option<usize> {
     let login = StaticCredential::key_file(key).shown().clone();
-    let login = |host: &Endpoint| (host.host().to_owned(), Login::from(login.clone()));
+    let login = |host: &Endpoint| (host.host().to_owned(), SecretLogin::from(login.clone()));
     let logins = hosts.map(login).collect();
     Some(json::docker_config(&logins).len()).filter(|size| *size > LARGEST)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::auth::google::key::ServiceAccountKey;
 use crate::ci::output::ResultFiles;
 use crate::commands::session::Session;
-use crate::kubernetes::Access;
+use crate::kubernetes::ClusterAccess;
 use crate::push::destinations::Destinations;
 
 /// What `pull-secret` is asked to do.
@@ -93,7 +93,7 @@ pub enum PullSecretForm {
 #[derive(Clone, Debug)]
 pub struct ApplyRequest {
     /// Which cluster, and how to sign in to it.
-    pub access: Access,
+    pub access: ClusterAccess,
     /// The service accounts whose pods are to pull with it.
     pub service_accounts: Vec<String>,
     /// Whether a namespace that is missing is made.

@@ -12,7 +12,7 @@ const KEY_FILE: &str = include_str!("../../../tests/fixtures/service-account-key
 fn secret(name: &str, hosts: &[&str], user: &str, password: &str) -> PullSecret {
     let logins = hosts
         .iter()
-        .map(|host| ((*host).to_owned(), Login::new(user, password)))
+        .map(|host| ((*host).to_owned(), SecretLogin::new(user, password)))
         .collect();
     PullSecret::new(name, &BTreeMap::new(), &logins, None).unwrap()
 }
@@ -346,7 +346,10 @@ fn the_login_file_alone_is_what_the_secret_holds() {
 
 #[test]
 fn a_secret_that_kubernetes_would_refuse_for_its_size_is_refused_here() {
-    let logins = BTreeMap::from([("gcr.io".to_owned(), Login::new("u", &"x".repeat(500_000)))]);
+    let logins = BTreeMap::from([(
+        "gcr.io".to_owned(),
+        SecretLogin::new("u", &"x".repeat(500_000)),
+    )]);
     let error = PullSecret::new("x", &BTreeMap::new(), &logins, None).unwrap_err();
     assert!(matches!(error, PullSecretError::TooLarge(_)));
     assert_eq!(error.exit_code(), ExitCode::Usage);

@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Command, CommandName, ConfigError, Files, Request, request};
+use super::{Command, CommandName, ConfigError, FileSystem, Request, request};
 use crate::commands::list::ListRequest;
 use crate::commands::push::PushRequest;
 use crate::diagnostics::render::write_chain;
@@ -30,9 +30,9 @@ fn reader_key() -> String {
 
 /// Files that are there for one test.
 #[derive(Default)]
-struct Shelf(HashMap<PathBuf, Vec<u8>>);
+struct FakeFiles(HashMap<PathBuf, Vec<u8>>);
 
-impl Files for Shelf {
+impl FileSystem for FakeFiles {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         if self.is_directory(path) {
             return Err(io::ErrorKind::IsADirectory.into());
@@ -55,7 +55,7 @@ impl Files for Shelf {
 struct Run {
     argument: Option<CommandName>,
     environment: Vec<(OsString, OsString)>,
-    files: Shelf,
+    files: FakeFiles,
 }
 
 impl Run {

@@ -12,7 +12,7 @@ use tar::{EntryType, Header};
 
 use super::header::{BLOCK, Extensions, has_no_bytes, is_extension, plain, sum_is_right};
 use crate::image::error::{SourceError, quoted};
-use crate::image::files::{ByteRange, Files};
+use crate::image::files::{ByteRange, SourceFiles};
 
 /// The most members that are looked at. An image archive has a few for each of at most 127 layers
 /// and each platform; a directory of a million files is no image.
@@ -285,7 +285,7 @@ impl TarIndex {
     }
 }
 
-impl Files for TarIndex {
+impl SourceFiles for TarIndex {
     fn what(&self) -> &str {
         &self.what
     }
