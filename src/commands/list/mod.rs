@@ -13,7 +13,6 @@ mod request;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
-use std::slice;
 use std::sync::Arc;
 
 pub use error::ListError;
@@ -22,7 +21,7 @@ pub use request::{ListFormat, ListOptions, ListRequest, ListTarget};
 use crate::auth::{Credential, Credentials};
 use crate::ci::output::{print, write_file};
 use crate::commands::interrupt::RunState;
-use crate::diagnostics::{Diagnostic as _, ExitCode, Failure};
+use crate::diagnostics::Failure;
 use crate::google::{Google, GoogleError};
 use crate::http::Network;
 use crate::oci::digest::Digest;
@@ -105,11 +104,6 @@ pub async fn run(
         };
         match found.await {
             Ok(found) => listed.push(found),
-            // Anybody may list what is public; for anything else the credential is what is missing.
-            Err(error) if error.exit_code() == ExitCode::Denied => {
-                let missing = credentials.check(slice::from_ref(endpoint)).await;
-                errors.push(missing.err().map_or(error, ListError::Auth));
-            }
             Err(error) => errors.push(error),
         }
     }
