@@ -454,10 +454,10 @@ fn a_mirror_of_many_images_leaves_a_summary() {
         .exits_with(0);
     let summary = seen.summary.replace("\\:", ":");
     insta::assert_snapshot!(seen.outcome.scrub(&summary), @"
-    ### gcr-push mirror: :white_check_mark: 1 image: 1 brought, 0 B sent
+    ### gcr-push mirror: :white_check_mark: 1 image: 1 copied, 0 B sent
 
     | Result | Image | Sent |
     | --- | --- | ---: |
-    | brought | <code>127.0.0.1:[PORT]/<wbr>acme/<wbr>api:1</code> | 0 B |
+    | copied | <code>127.0.0.1:[PORT]/<wbr>acme/<wbr>api:1</code> | 0 B |
     ");
 }

@@ -141,7 +141,7 @@ fn nothing_of_the_bars_stays_on_the_screen() {
         let screen = screen.replace(digest, "sha256:[DIGEST]");
         insta::allow_duplicates!(insta::assert_snapshot!(screen, @"
         INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`
-        IMAGE            TAGS  DIGEST                                                                   SENT   ALREADY THERE
+        IMAGE            TAGS  DIGEST                                                                   SENT   EXISTING
         gcr.io/acme/app  1     sha256:[DIGEST]  468 B  0 B
 
         NAME

@@ -89,8 +89,8 @@ fn an_oci_archive_arrives_on_gcr_io_byte_for_byte_and_is_listed() {
     );
     assert_same(&pulled, &layout, &manifest);
     let digest = images::digest(&manifest).to_string();
-    insta::assert_snapshot!(outcome.stdout.replace(&digest, "[DIGEST]"), @r"
-    IMAGE            TAGS        DIGEST                                                                   SENT   ALREADY THERE
+    insta::assert_snapshot!(outcome.stdout.replace(&digest, "[DIGEST]"), @"
+    IMAGE            TAGS        DIGEST                                                                   SENT   EXISTING
     gcr.io/acme/api  1.2,latest  [DIGEST]  455 B  0 B
 
     NAME

@@ -302,12 +302,12 @@ fn an_image_that_fails_does_not_stop_the_others() {
     let lines = outcome.stdout.lines();
     let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     let words: Vec<_> = words.collect();
-    insta::assert_snapshot!(outcome.scrub(&words.join("\n")), @r"
+    insta::assert_snapshot!(outcome.scrub(&words.join("\n")), @"
     IMAGE RESULT SENT
     127.0.0.1:[PORT]/acme/none:1 failed 0 B
-    127.0.0.1:[PORT]/acme/api:1 brought 459 B
+    127.0.0.1:[PORT]/acme/api:1 copied 459 B
     failed: 127.0.0.1:[PORT]/mirror/none:1: `127.0.0.1:[PORT]/acme/none:1` does not exist
-    2 images: 1 brought, 1 failed, 459 B sent
+    2 images: 1 copied, 1 failed, 459 B sent
     ");
     insta::assert_snapshot!(outcome.error(), @r"
     error: `127.0.0.1:[PORT]/acme/none:1` does not exist

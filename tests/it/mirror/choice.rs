@@ -115,7 +115,7 @@ fn a_dry_run_tells_what_would_be_done_and_does_nothing() {
     let stdout = outcome.scrub(&stdout);
     insta::assert_snapshot!(stdout, @"
     dry run: nothing was sent, mounted or tagged
-    IMAGE                 TAGS                  DIGEST                                                                   TO SEND  TO MOUNT  ALREADY THERE
+    IMAGE                 TAGS                  DIGEST                                                                   TO SEND  TO MOUNT  EXISTING
     127.0.0.1:[PORT]/app   1 (there),2 (to set)  [DIGEST]  0 B      0 B       1.3 KiB
     127.0.0.1:[PORT]/copy  1 (to set)            [DIGEST]  0 B      1.3 KiB   0 B
     127.0.0.1:[PORT]/app       1                     missed                                                                   -        -         -
