@@ -56,7 +56,7 @@ fn pushed_from_file(registry: &DockerRegistry, archive: Vec<u8>) -> Pulled {
 }
 
 #[test]
-fn an_image_of_every_store_arrives_as_from_an_archive_under_its_own_name_and_tag() {
+fn image_of_every_store_arrives_under_its_name_and_tag() {
     for store in [Store::Classic, Store::Docker25, Store::Containerd] {
         let registry = DockerRegistry::start();
         let picture = Picture::new("app", 3);
@@ -89,7 +89,7 @@ fn an_image_of_every_store_arrives_as_from_an_archive_under_its_own_name_and_tag
 }
 
 #[test]
-fn a_name_without_a_tag_is_latest_and_not_every_tag_that_there_is() {
+fn name_without_tag_means_latest_only() {
     let registry = DockerRegistry::start();
     let (old, new) = (Picture::new("old", 1), Picture::new("new", 1));
     let images: [(&Picture, &[&str]); 2] = [(&old, &["app:1"]), (&new, &["app:latest"])];
@@ -108,7 +108,7 @@ fn a_name_without_a_tag_is_latest_and_not_every_tag_that_there_is() {
 }
 
 #[test]
-fn an_image_is_found_by_its_id_whole_or_short_and_by_digest() {
+fn image_is_found_by_id_short_id_and_digest() {
     let registry = DockerRegistry::start();
     let picture = Picture::new("app", 2);
     for store in [Store::Classic, Store::Docker25, Store::Containerd] {
@@ -135,7 +135,7 @@ fn an_image_is_found_by_its_id_whole_or_short_and_by_digest() {
 }
 
 #[test]
-fn an_id_is_no_name_to_make_a_destination_of() {
+fn image_id_gives_no_destination_name() {
     let engine = Engine::faulty(Fault::None);
     let nameless = run(&engine.host())
         .set("image", format!("docker-daemon:{}", engine.id(0)))
@@ -150,7 +150,7 @@ fn an_id_is_no_name_to_make_a_destination_of() {
 }
 
 #[test]
-fn an_engine_is_asked_over_tcp_without_the_proxy_that_is_for_elsewhere() {
+fn engine_over_tcp_bypasses_the_proxy() {
     let registry = DockerRegistry::start();
     let engine = Engine::start(Store::Classic, &[(&Picture::new("app", 1), &["app:1"])]);
     for host in [engine.tcp_host(), engine.host()] {
@@ -163,7 +163,7 @@ fn an_engine_is_asked_over_tcp_without_the_proxy_that_is_for_elsewhere() {
 }
 
 #[test]
-fn skopeo_takes_the_double_for_an_engine() {
+fn skopeo_reads_from_the_fake_engine() {
     let picture = Picture::new("app", 2);
     for store in [Store::Classic, Store::Docker25, Store::Containerd] {
         let engine = Engine::start(store, &[(&picture, &["app:1"])]);
@@ -183,7 +183,7 @@ fn skopeo_takes_the_double_for_an_engine() {
 }
 
 #[test]
-fn an_engine_that_is_not_there_is_told_with_where_it_was_looked_for() {
+fn missing_engine_error_says_where_it_was_expected() {
     let outcome = failed(run("unix:///nowhere/docker.sock"), 2);
     assert_snapshot!(outcome.error(), @r"
     error: no Docker engine answers at `unix:///nowhere/docker.sock`
@@ -203,7 +203,7 @@ fn an_engine_that_is_not_there_is_told_with_where_it_was_looked_for() {
 }
 
 #[test]
-fn a_path_that_is_no_socket_is_told() {
+fn path_that_is_no_socket_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
     let [of_file, of_folder] = ["/file", ""].map(|end| {
@@ -221,7 +221,7 @@ fn a_path_that_is_no_socket_is_told() {
 }
 
 #[test]
-fn a_socket_that_we_may_not_open_is_told_with_who_may() {
+fn forbidden_socket_error_says_who_may_open_it() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let engine = Engine::faulty(Fault::None);
@@ -241,7 +241,7 @@ fn a_socket_that_we_may_not_open_is_told_with_who_may() {
 }
 
 #[test]
-fn what_is_no_engine_that_can_be_spoken_to_is_told() {
+fn what_is_no_usable_engine_is_reported() {
     let engine = Engine::faulty(Fault::TellsNoVersion);
     assert_snapshot!(error_of(&engine, 2), @r"
     error: what answers at `unix://[ENGINE]/docker.sock` is no Docker engine: it tells no version of its API
@@ -268,7 +268,7 @@ fn what_is_no_engine_that_can_be_spoken_to_is_told() {
 }
 
 #[test]
-fn an_image_that_the_engine_does_not_have_is_told_with_those_that_are_like_it() {
+fn missing_image_error_lists_similar_images() {
     let picture = Picture::new("x", 1);
     let images: [(&Picture, &[&str]); 2] = [
         (&picture, &["app:2", "gcr.io/acme/app:1"]),
@@ -289,7 +289,7 @@ fn an_image_that_the_engine_does_not_have_is_told_with_those_that_are_like_it() 
 }
 
 #[test]
-fn what_the_engine_says_is_told_and_commands_no_runner() {
+fn engine_messages_are_shown_and_sanitized() {
     let engine = Engine::faulty(Fault::Refuses(
         "/get",
         500,
@@ -326,7 +326,7 @@ fn what_the_engine_says_is_told_and_commands_no_runner() {
 }
 
 #[test]
-fn an_export_that_breaks_off_or_stands_still_is_told() {
+fn broken_or_stalled_export_is_reported() {
     let engine = Engine::faulty(Fault::Cuts(20_000));
     assert_snapshot!(error_of(&engine, 4), @r"
     error: the Docker engine at `unix://[ENGINE]/docker.sock` broke off the export of `app:1` after 20000 bytes
@@ -344,7 +344,7 @@ fn an_export_that_breaks_off_or_stands_still_is_told() {
 }
 
 #[test]
-fn an_error_that_the_engine_puts_behind_half_an_export_is_told_as_the_engine_s() {
+fn engine_error_after_half_an_export_is_reported() {
     const MESSAGE: &str = "open /var/lib/docker/x: input/output error";
     let [nothing, half] = [0, 20_000].map(|length| {
         let engine = Engine::faulty(Fault::Stops(length, MESSAGE));
@@ -361,7 +361,7 @@ fn an_error_that_the_engine_puts_behind_half_an_export_is_told_as_the_engine_s()
 }
 
 #[test]
-fn an_export_that_fills_the_disk_is_told_as_the_disk_s_fault() {
+fn full_disk_during_export_is_reported() {
     let engine = Engine::faulty(Fault::None);
     let outcome = failed(run(&engine.host()).files_of_at_most(16 * 1024), 1);
     assert_snapshot!(outcome.error(), @r"
@@ -373,7 +373,7 @@ fn an_export_that_fills_the_disk_is_told_as_the_disk_s_fault() {
 }
 
 #[test]
-fn a_run_that_is_killed_during_the_export_leaves_nothing() {
+fn killed_run_leaves_nothing_of_the_export() {
     // Larger than what a socket holds, so that most of it was taken when it stands still.
     let layer = TarFile::new().file("zeros", &vec![0; 4 << 20]).finish();
     let picture = Picture::of("amd64", vec![layer]);

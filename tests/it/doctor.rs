@@ -49,7 +49,7 @@ fn told(google: &Google, code: i32) -> String {
 }
 
 #[test]
-fn a_healthy_patient_is_told_so_for_each_destination() {
+fn healthy_setup_is_ok_for_each_destination() {
     let google = google();
     google.standin.grant(
         ACCOUNT,
@@ -93,7 +93,7 @@ fn a_healthy_patient_is_told_so_for_each_destination() {
 }
 
 #[test]
-fn no_credential_is_told() {
+fn missing_credential_is_reported() {
     let google = google();
     let run = google
         .reach(Run::command("doctor"))
@@ -110,7 +110,7 @@ fn no_credential_is_told() {
 }
 
 #[test]
-fn an_expired_token_is_told() {
+fn expired_token_is_reported() {
     let google = google();
     let token = google.standin.access_token(ACCOUNT);
     google.standin.expire_tokens();
@@ -134,7 +134,7 @@ fn an_expired_token_is_told() {
 }
 
 #[test]
-fn a_token_is_told_whose_it_is_and_until_when() {
+fn token_owner_and_expiry_are_shown() {
     let google = google();
     let run = google
         .reach(Run::command("doctor"))
@@ -145,7 +145,7 @@ fn a_token_is_told_whose_it_is_and_until_when() {
 }
 
 #[test]
-fn a_deleted_key_is_told() {
+fn deleted_key_is_reported() {
     let google = google();
     google.standin.delete_keys(ACCOUNT);
     insta::assert_snapshot!(told(&google, 3), @"
@@ -160,7 +160,7 @@ fn a_deleted_key_is_told() {
 }
 
 #[test]
-fn a_missing_role_is_told_with_its_binding() {
+fn missing_role_is_reported_with_its_binding() {
     let google = google();
     google.standin.revoke(ACCOUNT, WRITER, "projects/acme");
     google.standin.grant(
@@ -187,7 +187,7 @@ fn a_missing_role_is_told_with_its_binding() {
 }
 
 #[test]
-fn an_account_that_may_do_nothing_is_told_its_role_and_no_more_than_is_known() {
+fn account_without_permissions_is_reported_with_its_role() {
     let google = google();
     google.standin.revoke(ACCOUNT, WRITER, "projects/acme");
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/containers/app:1");
@@ -208,7 +208,7 @@ fn an_account_that_may_do_nothing_is_told_its_role_and_no_more_than_is_known() {
 }
 
 #[test]
-fn an_api_that_is_off_is_told() {
+fn disabled_api_is_reported() {
     let google = google();
     google.standin.change_project("acme", |project| {
         project.services.remove("artifactregistry.googleapis.com");
@@ -228,7 +228,7 @@ fn an_api_that_is_off_is_told() {
 }
 
 #[test]
-fn a_repository_that_is_not_there_is_told_and_where_there_is_one_of_its_name() {
+fn missing_repository_is_reported_with_its_namesakes() {
     let google = google();
     let run = doctor(&google).set("tags", "asia-docker.pkg.dev/acme/containers/app:1");
     insta::assert_snapshot!(read(&run.fails_with(1)), @"
@@ -262,7 +262,7 @@ fn a_repository_that_is_not_there_is_told_and_where_there_is_one_of_its_name() {
 }
 
 #[test]
-fn a_gcr_io_repository_that_no_push_may_make_is_told() {
+fn gcr_io_repository_not_creatable_by_push_is_reported() {
     let google = google();
     google.standin.revoke(ACCOUNT, WRITER, "projects/acme");
     google
@@ -285,7 +285,7 @@ fn a_gcr_io_repository_that_no_push_may_make_is_told() {
 }
 
 #[test]
-fn a_project_that_never_moved_is_told() {
+fn unmigrated_project_is_reported() {
     let google = Google::with(Behaviour {
         not_migrated: NotMigrated::TokenAndManifests,
         ..Behaviour::default()
@@ -306,7 +306,7 @@ fn a_project_that_never_moved_is_told() {
 }
 
 #[test]
-fn a_path_without_repository_is_told() {
+fn path_without_repository_is_reported() {
     let google = google();
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/app:1");
     insta::assert_snapshot!(read(&run.fails_with(2)), @"
@@ -318,7 +318,7 @@ fn a_path_without_repository_is_told() {
 }
 
 #[test]
-fn a_host_that_cannot_be_reached_is_told() {
+fn unreachable_host_is_reported() {
     let google = google();
     let fault = Fault::always(RequestKind::Connect, FaultAction::status(403)).at("eu.gcr.io");
     google.standin.fault(fault);
@@ -337,7 +337,7 @@ fn a_host_that_cannot_be_reached_is_told() {
 }
 
 #[test]
-fn a_clock_that_is_wrong_is_told() {
+fn wrong_clock_is_reported() {
     let google = google();
     let act = FaultAction::Header {
         name: "date".to_owned(),
@@ -360,7 +360,7 @@ fn a_clock_that_is_wrong_is_told() {
 }
 
 #[test]
-fn a_check_that_cannot_be_made_is_a_note() {
+fn impossible_check_is_a_note() {
     let google = google();
     // Google's APIs are not to be reached from here; the registry is.
     let fault = Fault::always(RequestKind::Connect, FaultAction::status(403))
@@ -379,7 +379,7 @@ fn a_check_that_cannot_be_made_is_a_note() {
 }
 
 #[test]
-fn another_registry_is_examined_as_far_as_it_lets() {
+fn other_registry_is_checked_as_far_as_possible() {
     let google = google();
     let address = google.standin.plain_address();
     let mut layout = Layout::default();
@@ -401,7 +401,7 @@ fn another_registry_is_examined_as_far_as_it_lets() {
 }
 
 #[test]
-fn a_password_that_is_wrong_or_missing_is_told() {
+fn wrong_or_missing_password_is_reported() {
     let registry = DockerRegistry::with_login();
     let address = registry.address();
     let wrong = run_with_login(address, "wrong");
@@ -450,7 +450,7 @@ fn run_with_login(address: &str, password: &str) -> Run {
 }
 
 #[test]
-fn a_local_image_is_looked_at() {
+fn local_image_is_checked() {
     let registry = DockerRegistry::start();
     let run = |image: &str| {
         Run::command("doctor")
@@ -505,7 +505,7 @@ fn api_off(number: &str) -> FaultAction {
 }
 
 #[test]
-fn an_api_that_a_permission_question_alone_tells_to_be_off_is_a_failure() {
+fn disabled_api_known_from_permission_test_alone_fails() {
     let google = google();
     let off = Fault::always(RequestKind::Api, api_off("777"));
     google.standin.fault(off.path(":testIamPermissions"));
@@ -521,7 +521,7 @@ fn an_api_that_a_permission_question_alone_tells_to_be_off_is_a_failure() {
 }
 
 #[test]
-fn a_person_s_token_is_told_with_the_person_s_binding() {
+fn user_token_is_reported_with_the_user_binding() {
     let google = google();
     let run = google
         .reach(Run::command("doctor"))
@@ -536,7 +536,7 @@ fn a_person_s_token_is_told_with_the_person_s_binding() {
 }
 
 #[test]
-fn a_stopped_run_tells_how_far_it_was() {
+fn interrupted_run_reports_its_progress() {
     let google = google();
     let stall = Fault::always(RequestKind::Token, FaultAction::StallResponseAt(0));
     google.standin.fault(stall);
@@ -555,7 +555,7 @@ fn a_stopped_run_tells_how_far_it_was() {
 }
 
 #[test]
-fn a_push_makes_one_check_more_and_stops_where_writing_is_not_allowed() {
+fn push_check_writes_and_stops_where_forbidden() {
     let mut layout = Layout::default();
     let manifest = layout.image(&Picture::new("app", 2), Packed::Gzip);
     layout.list(&manifest, Some("app:1"));

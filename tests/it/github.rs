@@ -48,7 +48,7 @@ fn short(text: &str, digest: &str) -> String {
 }
 
 #[test]
-fn a_push_leaves_outputs_and_a_summary_and_no_annotation() {
+fn push_writes_outputs_and_summary_without_annotation() {
     let google = Google::start();
     let seen = push(&google)
         .with("tags", "1.2, latest")
@@ -88,7 +88,7 @@ fn a_push_leaves_outputs_and_a_summary_and_no_annotation() {
 }
 
 #[test]
-fn what_is_wrong_with_the_inputs_is_an_annotation_and_a_summary() {
+fn wrong_inputs_are_an_annotation_and_a_summary() {
     let google = Google::start();
     let seen = push(&google)
         .with("verify", "maybe\n::error::x")
@@ -116,7 +116,7 @@ fn what_is_wrong_with_the_inputs_is_an_annotation_and_a_summary() {
 }
 
 #[test]
-fn an_input_next_to_one_of_ours_is_refused_and_any_other_is_a_warning() {
+fn similar_input_is_refused_and_unknown_is_a_warning() {
     let google = Google::start();
     let seen = push(&google)
         .with("push", "true")
@@ -148,7 +148,7 @@ fn an_input_next_to_one_of_ours_is_refused_and_any_other_is_a_warning() {
 }
 
 #[test]
-fn a_refused_push_is_an_annotation_with_the_fix_in_it() {
+fn refused_push_is_an_annotation_with_the_fix() {
     let google = Google::start();
     let role = "roles/artifactregistry.createOnPushWriter";
     google.standin.revoke(ACCOUNT, role, "projects/acme");
@@ -178,7 +178,7 @@ fn a_refused_push_is_an_annotation_with_the_fix_in_it() {
 }
 
 #[test]
-fn what_was_missed_stands_in_the_summary_with_its_reason() {
+fn summary_shows_missed_destinations_with_reasons() {
     let google = Google::start();
     let seen = push(&google)
         .with("tags", "gcr.io/acme/app:1, us.gcr.io/other/app:1")
@@ -197,7 +197,7 @@ fn what_was_missed_stands_in_the_summary_with_its_reason() {
 }
 
 #[test]
-fn after_a_partial_failure_the_outputs_are_of_a_required_destination_that_has_the_image() {
+fn outputs_after_partial_failure_name_a_pushed_destination() {
     let google = Google::start();
     let lost = "gcr.io/other/app:1, gcr.io/other/app:2";
     let has_it = "eu.gcr.io/acme/app:1, asia.gcr.io/acme/app:1";
@@ -233,7 +233,7 @@ fn after_a_partial_failure_the_outputs_are_of_a_required_destination_that_has_th
 }
 
 #[test]
-fn where_only_best_effort_destinations_have_the_image_no_output_names_one() {
+fn outputs_never_name_a_best_effort_destination() {
     let google = Google::start();
     let seen = push(&google)
         .with("tags", "gcr.io/other/app:1, eu.gcr.io/acme/app:1")
@@ -245,7 +245,7 @@ fn where_only_best_effort_destinations_have_the_image_no_output_names_one() {
 }
 
 #[test]
-fn a_dry_run_has_no_outputs_of_a_push_and_says_so() {
+fn dry_run_has_no_push_outputs_and_says_so() {
     let google = Google::start();
     let seen = push(&google)
         .with("dry_run", "true")
@@ -272,7 +272,7 @@ fn a_dry_run_has_no_outputs_of_a_push_and_says_so() {
 }
 
 #[test]
-fn a_tag_that_is_kept_and_an_image_that_is_there_are_no_push() {
+fn kept_tag_and_present_image_are_no_push() {
     let google = Google::start();
     let first = push(&google).run().exits_with(0);
     let again = push(&google).run().exits_with(0);
@@ -292,7 +292,7 @@ fn a_tag_that_is_kept_and_an_image_that_is_there_are_no_push() {
 }
 
 #[test]
-fn a_run_that_is_skipped_says_so() {
+fn skipped_run_is_announced() {
     let google = Google::start();
     let seen = push(&google)
         .with("credentials_json", "")
@@ -310,7 +310,7 @@ fn a_run_that_is_skipped_says_so() {
 }
 
 #[test]
-fn a_doubt_is_a_warning() {
+fn doubt_is_a_warning() {
     let google = Google::start();
     let refused = Fault::always(RequestKind::TagsList, FaultAction::status(403));
     google.standin.fault(refused);
@@ -324,7 +324,7 @@ fn a_doubt_is_a_warning() {
 }
 
 #[test]
-fn with_step_debugging_details_are_debug_lines() {
+fn details_are_debug_lines_with_step_debugging() {
     let google = Google::start();
     let seen = push(&google).variable("RUNNER_DEBUG", "1").run();
     let line = seen
@@ -376,7 +376,7 @@ fn every_secret_is_masked_and_nothing_else() {
 }
 
 #[test]
-fn outside_an_action_no_command_holds_a_secret() {
+fn no_command_holds_a_secret_outside_an_action() {
     let google = Google::start();
     let seen = push(&google)
         .run_as(|run| run.variable("GITHUB_WORKSPACE", "/home/runner/work/shop/shop"))
@@ -387,7 +387,7 @@ fn outside_an_action_no_command_holds_a_secret() {
 }
 
 #[test]
-fn in_another_form_of_the_log_there_are_no_commands() {
+fn other_log_formats_print_no_commands() {
     let google = Google::start();
     for format in ["plain", "json"] {
         let seen = push(&google)
@@ -407,7 +407,7 @@ fn in_another_form_of_the_log_there_are_no_commands() {
 }
 
 #[test]
-fn what_root_writes_belongs_to_the_owner_of_the_workspace() {
+fn files_written_by_root_belong_to_workspace_owner() {
     let google = Google::start();
     let step = push(&google)
         .with("report_file", "report.json")
@@ -433,7 +433,7 @@ fn what_root_writes_belongs_to_the_owner_of_the_workspace() {
 }
 
 #[test]
-fn a_mirror_of_many_images_leaves_a_summary() {
+fn mirror_of_many_images_writes_a_summary() {
     let registry = DockerRegistry::start();
     Run::new()
         .file(

@@ -67,7 +67,7 @@ fn dotenv(text: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn the_log_is_a_section_and_the_result_stands_below_it() {
+fn log_is_a_section_with_the_result_below() {
     let google = Google::start();
     let outcome = push(&google).succeeds();
     let sections = sections(&outcome.stderr);
@@ -85,7 +85,7 @@ fn the_log_is_a_section_and_the_result_stands_below_it() {
 }
 
 #[test]
-fn the_results_are_a_dotenv_report() {
+fn results_are_a_dotenv_report() {
     let google = Google::start();
     let outcome = push(&google)
         .set("tags", "1, 2")
@@ -118,7 +118,7 @@ fn the_results_are_a_dotenv_report() {
 }
 
 #[test]
-fn a_dotenv_report_stays_below_what_gitlab_takes() {
+fn dotenv_report_stays_below_gitlab_limits() {
     let google = Google::start();
     let tags: Vec<_> = (0..200)
         .map(|number| format!("release-{number}-of-the-year"))
@@ -142,7 +142,7 @@ fn a_dotenv_report_stays_below_what_gitlab_takes() {
 }
 
 #[test]
-fn the_trace_of_a_job_shows_every_detail_and_no_secret() {
+fn job_trace_shows_every_detail_and_no_secret() {
     let google = Google::start();
     let outcome = push(&google).variable("CI_DEBUG_TRACE", "true").succeeds();
     assert!(
@@ -155,7 +155,7 @@ fn the_trace_of_a_job_shows_every_detail_and_no_secret() {
 }
 
 #[test]
-fn cloud_build_gets_its_results_and_a_folder_that_is_not_there_is_no_failure() {
+fn cloud_build_gets_results_and_missing_folder_is_ignored() {
     let google = Google::start();
     let run = push(&google).file("builder/.keep", "");
     let builder = run.path().join("builder").display().to_string();

@@ -72,7 +72,7 @@ fn answering(code: u16, body: String) -> FaultAction {
 }
 
 #[test]
-fn no_sentence_of_a_registry_is_taken_for_a_command() {
+fn registry_message_is_no_runner_command() {
     let google = Google::start();
     for text in HOSTILE {
         let envelope = json!({"errors": [{"code": text, "message": text, "detail": text}]});
@@ -101,7 +101,7 @@ fn no_sentence_of_a_registry_is_taken_for_a_command() {
 }
 
 #[test]
-fn no_sentence_of_the_token_endpoint_is_taken_for_a_command() {
+fn token_endpoint_message_is_no_runner_command() {
     let google = Google::start();
     for text in HOSTILE {
         google.standin.clear_faults();
@@ -117,7 +117,7 @@ fn no_sentence_of_the_token_endpoint_is_taken_for_a_command() {
 }
 
 #[test]
-fn no_listed_name_is_taken_for_a_command() {
+fn listed_name_is_no_runner_command() {
     let google = Google::start();
     let digest = format!("sha256:{}", "0".repeat(64));
     let mut manifests = serde_json::Map::new();
@@ -158,7 +158,7 @@ fn no_listed_name_is_taken_for_a_command() {
 }
 
 #[test]
-fn no_header_of_a_registry_is_taken_for_a_command() {
+fn registry_header_is_no_runner_command() {
     for (name, value) in [
         ("www-authenticate", "Bearer realm=\"::error::owned\""),
         (
@@ -197,7 +197,7 @@ fn no_header_of_a_registry_is_taken_for_a_command() {
 }
 
 #[test]
-fn no_name_in_an_image_is_taken_for_a_command() {
+fn image_name_is_no_runner_command() {
     let google = Google::start();
     for text in HOSTILE {
         let named = classic_archive(&[(&Picture::new("app", 1), &[text])]);
@@ -240,7 +240,7 @@ fn no_name_in_an_image_is_taken_for_a_command() {
 }
 
 #[test]
-fn no_manifest_that_a_registry_holds_is_taken_for_a_command() {
+fn stored_manifest_is_no_runner_command() {
     for text in HOSTILE {
         let google = Google::with(Behaviour {
             plain_auth: PlainAuth::None,

@@ -74,7 +74,7 @@ fn layout(manifest: impl FnOnce(&mut Layout) -> Value) -> Vec<u8> {
 }
 
 #[test]
-fn a_layer_of_no_bytes_arrives() {
+fn empty_layer_arrives() {
     let picture = Picture::of("amd64", vec![Vec::new(), TarFile::new().finish()]);
     arrives(&classic_archive(&[(&picture, &["app:1"])]));
     arrives(&docker25_archive(&[(&picture, &["app:1"])]));
@@ -85,7 +85,7 @@ fn a_layer_of_no_bytes_arrives() {
 }
 
 #[test]
-fn an_image_without_layers_arrives() {
+fn image_without_layers_arrives() {
     let picture = Picture::of("amd64", Vec::new());
     arrives(&classic_archive(&[(&picture, &["app:1"])]));
     let mut empty = Layout::default();
@@ -95,7 +95,7 @@ fn an_image_without_layers_arrives() {
 }
 
 #[test]
-fn an_image_of_two_hundred_layers_arrives() {
+fn image_with_two_hundred_layers_arrives() {
     let layer = |n: u32| TarFile::new().file("n", n.to_string().as_bytes()).finish();
     let picture = Picture::of("amd64", (0..200).map(layer).collect());
     arrives(&classic_archive(&[(&picture, &["app:1"])]));
@@ -106,7 +106,7 @@ fn an_image_of_two_hundred_layers_arrives() {
 }
 
 #[test]
-fn a_layer_that_an_image_has_twice_arrives() {
+fn repeated_layer_arrives() {
     let layer = TarFile::new().file("a", b"again").finish();
     let other = TarFile::new().file("b", b"once").finish();
     let picture = Picture::of("amd64", vec![layer.clone(), other, layer]);
@@ -119,7 +119,7 @@ fn a_layer_that_an_image_has_twice_arrives() {
 }
 
 #[test]
-fn a_config_of_no_bytes_is_left_to_the_registry_to_judge() {
+fn empty_config_is_left_to_the_registry() {
     let image = layout(|layout| {
         let config = layout.blob("application/vnd.example", Vec::new());
         let layer = layout.blob(OCI_LAYER, TarFile::new().finish());
@@ -140,7 +140,7 @@ fn a_config_of_no_bytes_is_left_to_the_registry_to_judge() {
 }
 
 #[test]
-fn an_artifact_whose_config_is_its_layer_arrives() {
+fn artifact_with_config_equal_to_layer_arrives() {
     // OCI image spec, "Guidance for an Empty Descriptor".
     arrives(&layout(|layout| {
         let empty = layout.blob("application/vnd.oci.empty.v1+json", b"{}".to_vec());
@@ -150,7 +150,7 @@ fn an_artifact_whose_config_is_its_layer_arrives() {
 }
 
 #[test]
-fn a_docker_archive_whose_config_is_no_image_config_is_told() {
+fn docker_archive_without_image_config_is_refused() {
     for config in [
         &b""[..],
         b"{}",
@@ -169,7 +169,7 @@ fn a_docker_archive_whose_config_is_no_image_config_is_told() {
 }
 
 #[test]
-fn a_manifest_that_is_almost_too_large_arrives() {
+fn manifest_near_the_size_limit_arrives() {
     let limit = 4 * 1024 * 1024;
     let of = |padding: usize| {
         layout(|layout| {
@@ -184,7 +184,7 @@ fn a_manifest_that_is_almost_too_large_arrives() {
 }
 
 #[test]
-fn more_layers_than_a_manifest_can_name_are_told() {
+fn too_many_layers_for_a_manifest_are_refused() {
     // Small in the archive, where one file serves them all.
     let count = 40_000;
     let layer = TarFile::new().file("a", b"again").finish();
@@ -203,7 +203,7 @@ fn more_layers_than_a_manifest_can_name_are_told() {
 }
 
 #[test]
-fn json_that_nests_without_end_is_told() {
+fn deeply_nested_json_is_refused() {
     let deep = |text: &str| format!("{}{text}{}", "[".repeat(100_000), "]".repeat(100_000));
     let manifest = TarFile::new().file("manifest.json", deep("").as_bytes());
     insta::assert_snapshot!(is_told(&manifest.finish()), @"
@@ -223,7 +223,7 @@ fn json_that_nests_without_end_is_told() {
 }
 
 #[test]
-fn a_config_that_nests_without_end_where_nobody_looks_arrives() {
+fn deeply_nested_unknown_config_field_arrives() {
     let entries = json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": []}]);
     let deep = format!("{}0{}", "[".repeat(100_000), "]".repeat(100_000));
     let config = format!(
@@ -241,7 +241,7 @@ fn a_config_that_nests_without_end_where_nobody_looks_arrives() {
 }
 
 #[test]
-fn indexes_that_nest_are_followed_so_far() {
+fn nested_indexes_are_followed_to_a_limit() {
     let nested = |depth: usize| {
         let mut layout = Layout::default();
         let mut inner = layout.image(&Picture::new("app", 1), Packed::Gzip);
@@ -256,7 +256,7 @@ fn indexes_that_nest_are_followed_so_far() {
 }
 
 #[test]
-fn an_index_of_nothing_is_told_or_arrives_the_same_everywhere() {
+fn empty_index_has_one_outcome_everywhere() {
     let mut layout = Layout::default();
     let index = layout.blob(
         OCI_INDEX,
@@ -267,7 +267,7 @@ fn an_index_of_nothing_is_told_or_arrives_the_same_everywhere() {
 }
 
 #[test]
-fn a_layer_that_claims_another_size_is_told() {
+fn layer_with_wrong_size_is_refused() {
     let image = layout(|layout| {
         let config = layout.blob("application/vnd.oci.image.config.v1+json", b"{}".to_vec());
         let mut layer = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(b"layer"));
@@ -304,7 +304,7 @@ fn a_layer_that_claims_another_size_is_told() {
 }
 
 #[test]
-fn a_digest_that_is_not_sha256_is_told() {
+fn digest_other_than_sha256_is_refused() {
     let image = layout(|layout| {
         let mut config = layout.blob("application/vnd.oci.image.config.v1+json", b"{}".to_vec());
         config["digest"] = format!("sha512:{}", "0".repeat(128)).into();

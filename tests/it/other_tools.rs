@@ -46,7 +46,7 @@ fn notes(outcome: &Outcome) -> Vec<String> {
 }
 
 #[test]
-fn a_docker_archive_with_keys_in_lower_case_and_nulls_arrives() {
+fn docker_archive_with_odd_keys_and_nulls_arrives() {
     let registry = DockerRegistry::start();
     let picture = Picture::new("app", 1);
     for entry in [
@@ -60,7 +60,7 @@ fn a_docker_archive_with_keys_in_lower_case_and_nulls_arrives() {
 }
 
 #[test]
-fn a_layout_with_null_for_what_it_has_not_arrives_byte_for_byte() {
+fn layout_with_nulls_arrives_byte_for_byte() {
     let mut layout = Layout::default();
     let picture = Picture::new("app", 1);
     let config = layout.blob(OCI_CONFIG, picture.config.clone());
@@ -84,7 +84,7 @@ fn a_layout_with_null_for_what_it_has_not_arrives_byte_for_byte() {
 }
 
 #[test]
-fn a_config_with_another_digest_than_its_name_arrives_and_is_noted() {
+fn config_unlike_its_file_name_arrives_with_a_note() {
     let picture = Picture::new("app", 1);
     let name = format!("{}.json", "0".repeat(64));
     let entry = json!({"Config": name, "RepoTags": ["app:1"], "Layers": ["0.tar"]});
@@ -103,7 +103,7 @@ fn a_config_with_another_digest_than_its_name_arrives_and_is_noted() {
 }
 
 #[test]
-fn an_index_of_nothing_is_warned_of() {
+fn empty_index_is_warned_of() {
     let mut layout = Layout::default();
     let empty = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": null});
     let index = layout.blob(OCI_INDEX, empty.to_string().into_bytes());
@@ -132,7 +132,7 @@ fn foreign(urls: Option<&str>) -> (Layout, Digest) {
 }
 
 #[test]
-fn a_foreign_layer_without_an_address_is_sent_like_any_other() {
+fn foreign_layer_without_url_is_uploaded() {
     let google = Google::start();
     let (layout, layer) = foreign(None);
     let run = google.run().file("image.tar", layout.archive());
@@ -147,7 +147,7 @@ fn a_foreign_layer_without_an_address_is_sent_like_any_other() {
 }
 
 #[test]
-fn a_foreign_layer_with_an_address_stays_there_and_that_is_said() {
+fn foreign_layer_with_url_is_skipped_and_noted() {
     let google = Google::start();
     let (layout, _) = foreign(Some("https://mcr.example/blob"));
     let run = google.run().file("image.tar", layout.archive());
@@ -163,7 +163,7 @@ fn a_foreign_layer_with_an_address_stays_there_and_that_is_said() {
 }
 
 #[test]
-fn a_manifest_that_is_refused_for_a_foreign_layer_says_so() {
+fn manifest_refused_for_foreign_layer_is_explained() {
     let google = Google::start();
     let (layout, layer) = foreign(Some("https://mcr.example/blob"));
     for (message, tries) in [
@@ -202,7 +202,7 @@ fn a_manifest_that_is_refused_for_a_foreign_layer_says_so() {
 }
 
 #[test]
-fn an_encrypted_layer_is_read_back_and_is_no_damage() {
+fn encrypted_layer_is_read_back_as_intact() {
     let mut layout = Layout::default();
     let picture = Picture::new("app", 2);
     let config = layout.blob(OCI_CONFIG, picture.config.clone());
@@ -250,7 +250,7 @@ fn docker_at(google: &Google, picture: &Picture, tags: &str) -> Run {
 }
 
 #[test]
-fn an_archive_is_pushed_in_oci_s_form_where_docker_s_is_refused() {
+fn archive_is_pushed_as_oci_where_docker_is_refused() {
     let picture = Picture::new("app", 2);
     for code in [400, 415] {
         let google = Google::start();
@@ -270,7 +270,7 @@ fn an_archive_is_pushed_in_oci_s_form_where_docker_s_is_refused() {
 }
 
 #[test]
-fn all_destinations_get_one_digest_where_one_of_them_wants_oci_s_form() {
+fn one_oci_destination_makes_all_get_the_oci_digest() {
     let picture = Picture::new("app", 2);
     let google = Google::start();
     refuse_manifests(&google, 415, 1);
@@ -285,7 +285,7 @@ fn all_destinations_get_one_digest_where_one_of_them_wants_oci_s_form() {
 }
 
 #[test]
-fn an_archive_that_is_refused_in_either_form_is_told_by_the_first_refusal() {
+fn archive_refused_in_both_forms_shows_first_refusal() {
     let picture = Picture::new("app", 1);
     let google = Google::start();
     refuse_manifests(&google, 400, 9);
@@ -325,7 +325,7 @@ fn sparse_at(google: &Google, layout: &Layout) -> Run {
 }
 
 #[test]
-fn a_layer_that_a_layout_lacks_is_needed_only_where_the_destination_lacks_it_too() {
+fn missing_layer_is_needed_only_if_destination_lacks_it() {
     let google = Google::start();
     let (layout, base) = sparse(json!({}));
     for dry_run in ["true", "false"] {
@@ -352,7 +352,7 @@ fn a_layer_that_a_layout_lacks_is_needed_only_where_the_destination_lacks_it_too
 }
 
 #[test]
-fn a_layer_that_a_layout_lacks_is_mounted_from_the_base_image_that_it_names() {
+fn missing_layer_is_mounted_from_the_named_base_image() {
     for annotations in [
         json!({"org.opencontainers.image.base.name": "gcr.io/acme/base:1"}),
         json!({"org.opencontainers.image.base.name": "gcr.io/acme/base"}),
@@ -387,7 +387,7 @@ fn linked(folder: &Path, layout: &str, store: &str) {
 }
 
 #[test]
-fn a_link_out_of_a_layout_is_followed_within_the_workspace_and_bazel_s_output() {
+fn layout_link_is_followed_in_workspace_and_bazel_output() {
     let registry = DockerRegistry::start();
     let run = Run::new();
     linked(run.path(), "bin/image", "store");
@@ -411,7 +411,7 @@ fn a_link_out_of_a_layout_is_followed_within_the_workspace_and_bazel_s_output() 
 }
 
 #[test]
-fn a_link_out_of_an_output_base_is_followed_to_the_workspace_that_it_is_for() {
+fn output_base_link_is_followed_to_its_workspace() {
     let [base, workspace] = [0, 1].map(|_| tempfile::tempdir().unwrap());
     let layout = "execroot/_main/bazel-out/bin/image";
     let store = workspace.path().join("layers");
@@ -426,7 +426,7 @@ fn a_link_out_of_an_output_base_is_followed_to_the_workspace_that_it_is_for() {
 }
 
 #[test]
-fn what_a_registry_has_that_is_no_image_is_told_as_such() {
+fn registry_artifact_that_is_no_image_is_reported() {
     let google = Google::start();
     let artifact = "application/vnd.oci.artifact.manifest.v1+json";
     let document = json!({"mediaType": artifact, "artifactType": "application/x", "blobs": []});

@@ -22,7 +22,7 @@ fn push(google: &Google) -> Run {
 }
 
 #[test]
-fn a_push_that_takes_long_tells_how_far_it_is() {
+fn long_push_logs_its_progress() {
     let google = Google::start();
     let stalls = Fault::always(RequestKind::UploadPut, FaultAction::Stall);
     google.standin.fault(stalls);
@@ -40,7 +40,7 @@ fn a_push_that_takes_long_tells_how_far_it_is() {
 }
 
 #[test]
-fn a_terminal_shows_bars_and_whole_lines() {
+fn terminal_shows_bars_and_whole_lines() {
     let google = Google::start();
     let outcome = push(&google)
         .variable("TERM", "xterm")
@@ -127,7 +127,7 @@ impl Drop for Terminal {
 }
 
 #[test]
-fn nothing_of_the_bars_stays_on_the_screen() {
+fn progress_bars_are_cleared_at_the_end() {
     for width in [30, 80, 200] {
         let google = Google::start();
         // Long enough for bars to be drawn.
@@ -155,7 +155,7 @@ fn nothing_of_the_bars_stays_on_the_screen() {
 }
 
 #[test]
-fn nothing_of_the_bars_stays_after_ctrl_c() {
+fn progress_bars_are_cleared_after_ctrl_c() {
     for width in [30, 80, 200] {
         let google = Google::start();
         let stalls = Fault::always(RequestKind::UploadPut, FaultAction::Stall);

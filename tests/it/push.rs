@@ -45,7 +45,7 @@ fn assert_unpacks_to(pulled: &Pulled, picture: &Picture) {
 }
 
 #[test]
-fn an_oci_layout_arrives_on_a_plain_registry_byte_for_byte() {
+fn oci_layout_arrives_on_plain_registry_byte_for_byte() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
     let manifest = layout.image(&Picture::new("app", 3), Packed::Gzip);
@@ -68,7 +68,7 @@ fn an_oci_layout_arrives_on_a_plain_registry_byte_for_byte() {
 }
 
 #[test]
-fn an_oci_archive_arrives_on_gcr_io_byte_for_byte_and_is_listed() {
+fn oci_archive_arrives_on_gcr_io_and_is_listed() {
     let google = Google::start();
     let mut layout = Layout::default();
     let manifest = layout.image(&Picture::new("app", 2), Packed::Gzip);
@@ -103,7 +103,7 @@ fn an_oci_archive_arrives_on_gcr_io_byte_for_byte_and_is_listed() {
 }
 
 #[test]
-fn a_docker_archive_is_compressed_and_unpacks_to_the_same_layers() {
+fn docker_archive_layers_unpack_to_the_same_bytes() {
     let registry = DockerRegistry::start();
     let picture = Picture::new("app", 3);
     for (number, archive) in [classic_archive, docker25_archive].iter().enumerate() {
@@ -123,7 +123,7 @@ fn a_docker_archive_is_compressed_and_unpacks_to_the_same_layers() {
 }
 
 #[test]
-fn an_archive_of_docker_29_keeps_its_index_or_the_one_platform_that_is_there() {
+fn docker_29_archive_keeps_its_index_or_only_platform() {
     let registry = DockerRegistry::start();
     let (layout, _, _) = images::docker29_layout(&Picture::new("app", 2), "app", "1");
     let outcome = Run::new()
@@ -146,7 +146,7 @@ fn an_archive_of_docker_29_keeps_its_index_or_the_one_platform_that_is_there() {
 }
 
 #[test]
-fn an_index_arrives_with_all_its_platforms_byte_for_byte() {
+fn index_arrives_byte_for_byte() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
     let children = [
@@ -194,7 +194,7 @@ fn ureq_get(url: &str, accept: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_second_push_of_the_same_layout_sends_no_blob_and_moves_no_tag() {
+fn second_push_sends_no_blob_and_moves_no_tag() {
     let google = Google::start();
     let mut layout = Layout::default();
     let manifest = layout.image(&Picture::new("app", 3), Packed::Gzip);
@@ -228,7 +228,7 @@ fn a_second_push_of_the_same_layout_sends_no_blob_and_moves_no_tag() {
 }
 
 #[test]
-fn google_s_registry_sees_the_short_lived_token_and_never_the_key() {
+fn google_registry_sees_the_token_and_never_the_key() {
     let google = Google::start();
     google
         .run()
@@ -268,7 +268,7 @@ fn google_s_registry_sees_the_short_lived_token_and_never_the_key() {
 }
 
 #[test]
-fn a_key_may_be_json_base64_wrapped_base64_or_a_path() {
+fn key_may_be_json_base64_or_a_path() {
     use base64::Engine as _;
     let google = Google::start();
     let base64 = base64::engine::general_purpose::STANDARD.encode(&google.key);
@@ -299,7 +299,7 @@ fn a_key_may_be_json_base64_wrapped_base64_or_a_path() {
 }
 
 #[test]
-fn a_ready_access_token_serves_in_place_of_a_key() {
+fn access_token_replaces_a_key() {
     let google = Google::start();
     google
         .reach(Run::new())
@@ -316,7 +316,7 @@ fn a_ready_access_token_serves_in_place_of_a_key() {
 }
 
 #[test]
-fn a_login_of_the_docker_config_opens_a_registry_that_asks_for_one() {
+fn docker_config_login_opens_the_registry() {
     use base64::Engine as _;
     let registry = DockerRegistry::with_login();
     let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
@@ -348,7 +348,7 @@ fn a_login_of_the_docker_config_opens_a_registry_that_asks_for_one() {
 }
 
 #[test]
-fn this_machine_is_never_reached_through_a_proxy() {
+fn loopback_is_never_proxied() {
     let registry = DockerRegistry::start();
     Run::new()
         .file(
@@ -374,7 +374,7 @@ fn accepts(tool: &[&str], bytes: &[u8]) -> bool {
 }
 
 #[test]
-fn zstd_makes_an_oci_image_that_zstd_s_own_tool_accepts() {
+fn zstd_image_is_oci_and_readable_by_zstd() {
     let registry = DockerRegistry::start();
     let picture = Picture::new("app", 2);
     Run::new()
@@ -402,7 +402,7 @@ fn zstd_makes_an_oci_image_that_zstd_s_own_tool_accepts() {
 }
 
 #[test]
-fn platforms_choose_from_an_index_and_one_alone_is_pushed_as_its_manifest() {
+fn platforms_filter_an_index_and_one_is_a_manifest() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
     let children: Vec<_> = ["amd64", "arm64", "s390x"]
@@ -443,7 +443,7 @@ fn platforms_choose_from_an_index_and_one_alone_is_pushed_as_its_manifest() {
 }
 
 #[test]
-fn one_platform_of_several_variants_is_one_plain_image() {
+fn one_platform_with_variants_is_one_plain_image() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
     let mut image = |name: &str, platform: Value| {
@@ -498,7 +498,7 @@ fn one_platform_of_several_variants_is_one_plain_image() {
 }
 
 #[test]
-fn a_push_by_digest_alone_sets_no_tag() {
+fn push_by_digest_sets_no_tag() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
     let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
@@ -538,7 +538,7 @@ fn a_push_by_digest_alone_sets_no_tag() {
 }
 
 #[test]
-fn the_ref_name_of_a_layout_is_a_tag_unless_it_is_a_whole_name() {
+fn layout_ref_name_is_a_tag_unless_a_full_name() {
     let registry = DockerRegistry::start();
     let run = |ref_name: &str| {
         let mut layout = Layout::default();
@@ -568,7 +568,7 @@ fn the_ref_name_of_a_layout_is_a_tag_unless_it_is_a_whole_name() {
 }
 
 #[test]
-fn the_same_archive_gives_the_same_digest_on_one_core_and_on_all() {
+fn archive_has_one_digest_on_any_number_of_cores() {
     let registry = DockerRegistry::start();
     // Larger than several blocks, so that there is something to get out of order.
     let content: Vec<u8> = (0..5_000_000_u32)

@@ -34,7 +34,7 @@ const BLOBS: [RequestKind; 5] = [
 ];
 
 #[test]
-fn an_unchanged_archive_costs_no_blob_request_and_four_others() {
+fn unchanged_archive_costs_four_requests() {
     let google = Google::start();
     let picture = Picture::new("app", 3);
     let (_, first) = push(&google.standin, google.run(), &picture, "1");
@@ -59,7 +59,7 @@ fn an_unchanged_archive_costs_no_blob_request_and_four_others() {
 }
 
 #[test]
-fn an_unchanged_archive_under_a_new_tag_costs_no_blob_request_on_any_registry() {
+fn new_tag_of_unchanged_archive_costs_no_blob_request() {
     let google = Google::start();
     let picture = Picture::new("app", 3);
     push(&google.standin, google.run(), &picture, "1");
@@ -76,7 +76,7 @@ fn an_unchanged_archive_under_a_new_tag_costs_no_blob_request_on_any_registry() 
 }
 
 #[test]
-fn one_changed_layer_of_many_is_the_only_one_that_is_sent() {
+fn only_the_changed_layer_is_sent() {
     let google = Google::start();
     let picture = Picture::new("app", 5);
     push(&google.standin, google.run(), &picture, "1");
@@ -94,7 +94,7 @@ fn one_changed_layer_of_many_is_the_only_one_that_is_sent() {
 }
 
 #[test]
-fn switched_off_every_layer_is_made_anew_and_comes_out_the_same() {
+fn disabled_reuse_recompresses_to_the_same_digest() {
     let google = Google::start();
     let picture = Picture::new("app", 3);
     let (_, first) = push(&google.standin, google.run(), &picture, "1");
@@ -110,7 +110,7 @@ fn switched_off_every_layer_is_made_anew_and_comes_out_the_same() {
 }
 
 #[test]
-fn two_destinations_of_which_one_is_empty_get_one_digest() {
+fn two_destinations_get_one_digest_though_one_is_empty() {
     let google = Google::start();
     let picture = Picture::new("app", 3);
     push(&google.standin, google.run(), &picture, "1");
@@ -144,7 +144,7 @@ fn read_back(fault: Fault) -> Outcome {
 }
 
 #[test]
-fn a_layer_that_is_read_back_from_another_home_goes_on_where_it_broke_off() {
+fn layer_read_from_another_destination_is_resumed() {
     let cut = FaultAction::CutResponseAt(10);
     let outcome = read_back(Fault::once(RequestKind::BlobGet, cut));
     assert!(
@@ -160,7 +160,7 @@ fn a_layer_that_is_read_back_from_another_home_goes_on_where_it_broke_off() {
 }
 
 #[test]
-fn a_layer_that_cannot_be_read_back_is_made_anew_and_the_cause_is_told() {
+fn unreadable_layer_is_recompressed_with_a_note() {
     for (act, cause) in [
         (FaultAction::status(503), "503 UNAVAILABLE"),
         (FaultAction::CutResponseAt(0), "the image could not be read"),

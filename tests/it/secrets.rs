@@ -74,7 +74,7 @@ fn assert_codes(outcomes: &[Outcome], code: i32) {
 }
 
 #[test]
-fn a_push_that_succeeds_shows_no_secret() {
+fn push_shows_no_secret() {
     for image in [oci(), docker()] {
         let google = Google::start();
         assert_codes(&quietly(&google, || push(&google, &image)), 0);
@@ -84,7 +84,7 @@ fn a_push_that_succeeds_shows_no_secret() {
 }
 
 #[test]
-fn a_key_shows_in_no_form_in_which_it_may_be_given() {
+fn key_is_shown_in_no_form() {
     let google = Google::start();
     let image = docker();
     let base64 = STANDARD.encode(&google.key);
@@ -111,7 +111,7 @@ fn a_key_shows_in_no_form_in_which_it_may_be_given() {
 }
 
 #[test]
-fn a_refused_key_and_a_missing_permission_show_no_secret() {
+fn refused_key_and_missing_permission_show_no_secret() {
     let google = Google::start();
     let role = "roles/artifactregistry.createOnPushWriter";
     google.standin.revoke(ACCOUNT, role, "projects/acme");
@@ -125,7 +125,7 @@ fn a_refused_key_and_a_missing_permission_show_no_secret() {
 }
 
 #[test]
-fn no_fault_of_any_request_shows_a_secret() {
+fn failed_requests_show_no_secret() {
     let kinds = [
         RequestKind::Connect,
         RequestKind::OAuthToken,
@@ -165,7 +165,7 @@ fn no_fault_of_any_request_shows_a_secret() {
 }
 
 #[test]
-fn an_upload_that_goes_on_anywhere_shows_no_secret_of_its_url() {
+fn redirected_upload_shows_no_secret_of_its_url() {
     for (location, has_query) in [
         (UploadLocation::OutsideV2, true),
         (UploadLocation::UnderV2, false),
@@ -197,7 +197,7 @@ fn an_upload_that_goes_on_anywhere_shows_no_secret_of_its_url() {
 }
 
 #[test]
-fn an_upload_that_is_led_astray_shows_no_secret_of_its_url() {
+fn misdirected_upload_shows_no_secret_of_its_url() {
     let google = Google::start();
     for location in [
         "https://storage.example/upload/hunter2-session-hunter2?sig=hunter2-signature-hunter2",
@@ -226,7 +226,7 @@ fn an_upload_that_is_led_astray_shows_no_secret_of_its_url() {
 }
 
 #[test]
-fn a_registry_that_echoes_our_token_does_not_get_it_into_the_log() {
+fn echoed_token_is_kept_out_of_the_log() {
     let google = Google::start();
     let token = google.standin.access_token(ACCOUNT);
     let basic = STANDARD.encode(format!("oauth2accesstoken:{token}"));
@@ -271,7 +271,7 @@ fn a_registry_that_echoes_our_token_does_not_get_it_into_the_log() {
 }
 
 #[test]
-fn listing_shows_no_secret() {
+fn list_shows_no_secret() {
     let google = Google::start();
     push(&google, &oci()).succeeds();
     let list = || {
@@ -285,7 +285,7 @@ fn listing_shows_no_secret() {
 }
 
 #[test]
-fn a_layer_that_is_read_back_from_elsewhere_shows_no_secret_of_its_url() {
+fn layer_read_from_elsewhere_shows_no_secret_of_its_url() {
     let google = Google::with(Behaviour {
         blob_download: BlobDownload::CrossHostRedirect("us.gcr.io".to_owned()),
         ..Behaviour::default()
@@ -301,7 +301,7 @@ fn a_layer_that_is_read_back_from_elsewhere_shows_no_secret_of_its_url() {
 }
 
 #[test]
-fn a_pull_secret_holds_the_reader_s_key_and_nothing_else_does() {
+fn only_the_pull_secret_holds_the_reader_key() {
     let google = Google::start();
     const READER: &str = "pull@acme.iam.gserviceaccount.com";
     let reader = google.standin.service_account(READER, "acme");
@@ -350,7 +350,7 @@ fn a_pull_secret_holds_the_reader_s_key_and_nothing_else_does() {
 }
 
 #[test]
-fn the_logins_of_other_registries_are_not_shown() {
+fn logins_of_other_registries_are_not_shown() {
     for auth in [PlainAuth::Basic, PlainAuth::Bearer] {
         let google = Google::with(Behaviour {
             plain_auth: auth,
@@ -384,7 +384,7 @@ fn the_logins_of_other_registries_are_not_shown() {
 }
 
 #[test]
-fn the_proxy_s_password_is_not_shown() {
+fn proxy_password_is_not_shown() {
     let google = Google::start();
     let address = google.standin.proxy_url().replace("http://", "");
     let mut secrets = Secrets::default();
@@ -414,7 +414,7 @@ fn the_proxy_s_password_is_not_shown() {
 }
 
 #[test]
-fn a_key_or_token_in_any_wrong_variable_is_not_shown() {
+fn secret_in_a_wrong_variable_is_not_shown() {
     let google = Google::start();
     let key: serde_json::Value = serde_json::from_str(&google.key).unwrap();
     let pem = key["private_key"].as_str().unwrap();
@@ -449,7 +449,7 @@ fn a_key_or_token_in_any_wrong_variable_is_not_shown() {
 }
 
 #[test]
-fn what_is_left_of_a_broken_key_is_not_shown() {
+fn rest_of_a_broken_key_is_not_shown() {
     let google = Google::start();
     let base64 = STANDARD.encode(&google.key);
     let third = |text: &str| text.len() / 3;

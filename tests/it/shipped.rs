@@ -37,7 +37,7 @@ fn names(text: &str, prefix: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_variable_that_is_set_anywhere_is_one_that_the_program_reads() {
+fn every_variable_set_in_shipped_files_is_known() {
     let known: BTreeSet<_> = VARIABLES.iter().map(|variable| variable.name).collect();
     let pages =
         ["README.md", "action.yml", ".github/workflows/ci.yml"].map(|name| root().join(name));
@@ -61,7 +61,7 @@ fn every_variable_that_is_set_anywhere_is_one_that_the_program_reads() {
 }
 
 #[test]
-fn the_action_s_image_is_one_that_every_runner_takes() {
+fn action_image_suits_every_runner() {
     let action: Value = serde_yaml::from_str(&read("action.yml")).unwrap();
     let image = action["runs"]["image"].as_str().unwrap();
     // A bare reference and an expression pass every schema and fail at run time (actions/runner,
@@ -104,7 +104,7 @@ fn the_action_s_image_is_one_that_every_runner_takes() {
 }
 
 #[test]
-fn a_component_passes_on_every_input_and_takes_no_secret() {
+fn component_passes_every_input_and_no_secret() {
     for name in ["gcr-push", "gcr-push-keyless"] {
         let text = read(&format!("templates/{name}.yml"));
         let documents: Vec<Value> = serde_yaml::Deserializer::from_str(&text)
@@ -132,7 +132,7 @@ fn a_component_passes_on_every_input_and_takes_no_secret() {
 }
 
 #[test]
-fn everything_that_is_shipped_names_the_same_image_of_this_version() {
+fn shipped_files_name_the_image_of_this_version() {
     let major = env!("CARGO_PKG_VERSION").split('.').next().unwrap();
     let image = format!("ghcr.io/gcr-push/gcr-push:{major}");
     for file in files("deploy").into_iter().chain(files("templates")) {
@@ -148,7 +148,7 @@ fn everything_that_is_shipped_names_the_same_image_of_this_version() {
 }
 
 #[test]
-fn every_action_and_image_of_a_workflow_is_pinned() {
+fn every_workflow_action_and_image_is_pinned() {
     for file in files(".github/workflows") {
         for line in fs::read_to_string(&file).unwrap().lines() {
             let Some((_, used)) = line.split_once("uses: ") else {
@@ -184,7 +184,7 @@ fn texts_below(folder: &Path, texts: &mut Vec<String>) {
 }
 
 #[test]
-fn troubleshooting_is_headed_by_texts_that_are_really_printed() {
+fn troubleshooting_headings_are_printed_texts() {
     // What the tests hold against the program's own output, and the program's own sentences.
     let mut sources = Vec::new();
     texts_below(&root().join("tests/it"), &mut sources);
@@ -212,7 +212,7 @@ fn troubleshooting_is_headed_by_texts_that_are_really_printed() {
 }
 
 #[test]
-fn every_example_gives_inputs_that_there_are() {
+fn every_example_uses_known_inputs() {
     let action: Value = serde_yaml::from_str(&read("action.yml")).unwrap();
     let inputs = action["inputs"].as_object().unwrap();
     let mut examples = 0;
@@ -240,7 +240,7 @@ fn every_example_gives_inputs_that_there_are() {
 }
 
 #[test]
-fn every_link_of_the_pages_leads_somewhere() {
+fn every_link_in_the_docs_resolves() {
     let pages = ["README.md", ".github/SECURITY.md"].map(|page| root().join(page));
     for page in pages.into_iter().chain(files("docs")) {
         let text = fs::read_to_string(&page).unwrap();

@@ -27,7 +27,7 @@ fn assert_is_empty(folder: &Path) {
 }
 
 #[test]
-fn an_archive_that_is_piped_arrives_as_from_a_file_compressed_or_not() {
+fn piped_archive_arrives_like_a_file() {
     let registry = DockerRegistry::start();
     let picture = Picture::new("app", 3);
     let archive = classic_archive(&[(&picture, &["app:1.2"])]);
@@ -63,7 +63,7 @@ fn an_archive_that_is_piped_arrives_as_from_a_file_compressed_or_not() {
 }
 
 #[test]
-fn an_oci_archive_that_is_piped_keeps_its_digest() {
+fn piped_oci_archive_keeps_its_digest() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
     for tag in ["1", "2"] {
@@ -92,7 +92,7 @@ fn an_oci_archive_that_is_piped_keeps_its_digest() {
 }
 
 #[test]
-fn an_empty_pipe_points_at_the_program_in_front_of_it() {
+fn empty_pipe_error_blames_the_program_before_it() {
     let outcome = run()
         .set("image", "-")
         .set("tags", "127.0.0.1:1/app:1")
@@ -105,7 +105,7 @@ fn an_empty_pipe_points_at_the_program_in_front_of_it() {
 }
 
 #[test]
-fn a_pipe_that_ends_early_is_told_and_leaves_nothing() {
+fn truncated_pipe_is_reported_and_leaves_nothing() {
     let archive = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
     for cut in [archive.len() / 2, archive.len() - 1024] {
         let outcome = run()
@@ -123,7 +123,7 @@ fn a_pipe_that_ends_early_is_told_and_leaves_nothing() {
 }
 
 #[test]
-fn a_disk_that_fills_up_is_told_with_the_way_out() {
+fn full_disk_is_reported_with_the_fix() {
     let archive = classic_archive(&[(&Picture::new("app", 9), &["app:1"])]);
     let outcome = run()
         .files_of_at_most(16 * 1024)
@@ -145,7 +145,7 @@ fn a_disk_that_fills_up_is_told_with_the_way_out() {
 }
 
 #[test]
-fn a_run_that_is_killed_in_the_middle_leaves_nothing() {
+fn killed_run_leaves_nothing() {
     let run = run();
     let spool = run.path().join("spool");
     let mut running = run

@@ -20,7 +20,7 @@ fn action() -> Value {
 }
 
 #[test]
-fn the_action_has_exactly_the_variables_that_the_program_reads() {
+fn action_inputs_are_exactly_the_known_variables() {
     let action = action();
     let inputs: Vec<_> = action["inputs"].as_object().unwrap().keys().collect();
     let mut expected = variables();
@@ -35,7 +35,7 @@ fn the_action_has_exactly_the_variables_that_the_program_reads() {
 }
 
 #[test]
-fn the_action_names_its_entrypoint_and_passes_nothing_as_an_argument() {
+fn action_has_its_entrypoint_and_no_arguments() {
     let runs = &action()["runs"];
     assert_eq!(runs["using"], "docker");
     assert_eq!(runs["image"], "Dockerfile");
@@ -44,7 +44,7 @@ fn the_action_names_its_entrypoint_and_passes_nothing_as_an_argument() {
 }
 
 #[test]
-fn the_readme_has_a_row_for_each_variable_and_each_output_in_order() {
+fn readme_lists_every_variable_and_output_in_order() {
     let readme = read("README.md");
     let rows = |from: &str, to: &str| -> Vec<String> {
         let (_, section) = readme.split_once(from).unwrap();
@@ -63,7 +63,7 @@ fn the_readme_has_a_row_for_each_variable_and_each_output_in_order() {
 }
 
 #[test]
-fn the_version_stands_in_the_changelog() {
+fn changelog_has_this_version() {
     let heading = format!("## {}", env!("CARGO_PKG_VERSION"));
     assert!(
         read("CHANGELOG.md")
@@ -73,7 +73,7 @@ fn the_version_stands_in_the_changelog() {
 }
 
 #[test]
-fn each_foreign_protocol_crate_is_known_to_one_file() {
+fn foreign_protocol_crates_are_used_in_one_file_each() {
     fn files(folder: &Path, found: &mut Vec<(String, String)>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -48,7 +48,7 @@ fn open_at_its_root(plain_auth: PlainAuth) -> Google {
 }
 
 #[test]
-fn a_login_is_shown_where_only_a_write_asks_for_it() {
+fn login_is_sent_where_only_a_write_asks_for_it() {
     for auth in [PlainAuth::Basic, PlainAuth::Bearer] {
         let google = open_at_its_root(auth);
         let address = google.standin.plain_address();
@@ -60,7 +60,7 @@ fn a_login_is_shown_where_only_a_write_asks_for_it() {
 }
 
 #[test]
-fn without_a_login_the_hint_asks_for_one_and_blames_no_password() {
+fn hint_without_login_asks_for_one() {
     let google = open_at_its_root(PlainAuth::Basic);
     let address = google.standin.plain_address();
     let error = push(&address).fails_with(3).stderr;
@@ -82,7 +82,7 @@ fn without_a_login_the_hint_asks_for_one_and_blames_no_password() {
 }
 
 #[test]
-fn a_redirected_write_is_sent_where_it_leads() {
+fn redirected_write_follows_the_location() {
     for code in [307, 308] {
         for kind in [
             RequestKind::UploadStart,
@@ -99,7 +99,7 @@ fn a_redirected_write_is_sent_where_it_leads() {
 }
 
 #[test]
-fn a_put_stays_a_put_and_what_would_make_a_read_of_it_is_told() {
+fn redirected_put_stays_a_put() {
     let google = Google::start();
     let act = |code| FaultAction::Redirect { code, to: None };
     for code in [301, 302] {
@@ -127,7 +127,7 @@ fn a_put_stays_a_put_and_what_would_make_a_read_of_it_is_told() {
 }
 
 #[test]
-fn no_login_goes_to_where_a_write_is_redirected() {
+fn redirected_write_carries_no_login() {
     let google = Google::with(Behaviour {
         plain_auth: PlainAuth::Basic,
         ..Behaviour::default()
@@ -163,7 +163,7 @@ fn no_login_goes_to_where_a_write_is_redirected() {
 }
 
 #[test]
-fn an_upload_address_is_resolved_as_any_relative_reference() {
+fn relative_upload_location_is_resolved() {
     for upload_location in [UploadLocation::LastComponent, UploadLocation::WithoutScheme] {
         let google = Google::with(Behaviour {
             upload_location: upload_location.clone(),
@@ -175,7 +175,7 @@ fn an_upload_address_is_resolved_as_any_relative_reference() {
 }
 
 #[test]
-fn an_upload_address_without_tls_keeps_it_at_the_registry_s_own_host() {
+fn upload_location_without_tls_keeps_the_host() {
     let google = Google::with(Behaviour {
         upload_location: UploadLocation::PlainHttp,
         plain_auth: PlainAuth::Basic,
@@ -191,7 +191,7 @@ fn an_upload_address_without_tls_keeps_it_at_the_registry_s_own_host() {
 }
 
 #[test]
-fn an_upload_address_without_tls_elsewhere_gets_nothing() {
+fn foreign_upload_location_without_tls_gets_nothing() {
     let google = Google::start();
     let elsewhere = FaultAction::Header {
         name: "location".to_owned(),
@@ -212,7 +212,7 @@ fn an_upload_address_without_tls_elsewhere_gets_nothing() {
 }
 
 #[test]
-fn a_host_of_uploads_that_cannot_be_reached_is_named() {
+fn unreachable_upload_host_is_named() {
     let google = Google::start();
     let elsewhere = FaultAction::Header {
         name: "location".to_owned(),
@@ -231,7 +231,7 @@ fn a_host_of_uploads_that_cannot_be_reached_is_named() {
 }
 
 #[test]
-fn retry_after_of_an_upload_beyond_the_time_allowed_is_told_at_once() {
+fn upload_retry_after_beyond_timeout_is_reported_at_once() {
     let google = Google::start();
     let later = FaultAction::Status {
         code: 503,
@@ -250,7 +250,7 @@ fn retry_after_of_an_upload_beyond_the_time_allowed_is_told_at_once() {
 }
 
 #[test]
-fn a_certificate_that_is_its_own_authority_is_trusted_where_it_is_given() {
+fn self_signed_certificate_is_trusted_when_given() {
     let google = Google::with(Behaviour {
         self_signed: true,
         ..Behaviour::default()
@@ -268,7 +268,7 @@ fn a_certificate_that_is_its_own_authority_is_trusted_where_it_is_given() {
 }
 
 #[test]
-fn a_registry_that_wants_a_certificate_is_told_at_once_and_shown_it() {
+fn client_certificate_is_presented_on_request() {
     let google = Google::with(Behaviour {
         wants_client_certificate: true,
         ..Behaviour::default()
@@ -309,7 +309,7 @@ fn a_registry_that_wants_a_certificate_is_told_at_once_and_shown_it() {
 }
 
 #[test]
-fn a_key_of_another_certificate_is_refused_before_anything_is_sent() {
+fn mismatched_client_key_is_refused_before_any_request() {
     let google = Google::start();
     let [one, other] = [google.standin.client_pem(), google.standin.client_pem()];
     let key = &other[other.find("-----BEGIN PRIVATE").unwrap()..];
@@ -328,7 +328,7 @@ fn a_key_of_another_certificate_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn each_request_stands_in_the_log_with_what_came_of_it() {
+fn each_request_is_logged_with_its_result() {
     let google = Google::with(Behaviour {
         plain_auth: PlainAuth::Bearer,
         ..Behaviour::default()
@@ -351,7 +351,7 @@ fn each_request_stands_in_the_log_with_what_came_of_it() {
 }
 
 #[test]
-fn a_registry_over_plain_http_that_drops_the_first_request_is_asked_again() {
+fn plain_http_registry_that_drops_a_request_is_retried() {
     let google = Google::start();
     let drop = FaultAction::ResetBeforeAnswer;
     google.standin.fault(Fault::once(RequestKind::Ping, drop));
@@ -360,7 +360,7 @@ fn a_registry_over_plain_http_that_drops_the_first_request_is_asked_again() {
 }
 
 #[test]
-fn a_registry_that_is_down_is_told_of_once() {
+fn registry_that_is_down_is_reported_once() {
     let log = push("127.0.0.1:9")
         .set("retry_timeout", "2s")
         .fails_with(4)
@@ -369,7 +369,7 @@ fn a_registry_that_is_down_is_told_of_once() {
 }
 
 #[test]
-fn docker_hub_s_limit_says_to_sign_in_and_is_not_waited_for() {
+fn docker_hub_limit_is_not_waited_for() {
     let google = Google::start();
     let limit = FaultAction::Status {
         code: 429,

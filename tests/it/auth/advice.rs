@@ -44,7 +44,7 @@ fn hints(told: &str) -> String {
 }
 
 #[test]
-fn an_issuer_that_google_cannot_reach_is_no_other_issuer() {
+fn unreachable_issuer_is_not_reported_as_wrong_issuer() {
     insta::assert_snapshot!(hints(&of_sts(400, json!({
         "error": "invalid_grant",
         "error_description": "Error connecting to the given credential's issuer.",
@@ -55,7 +55,7 @@ fn an_issuer_that_google_cannot_reach_is_no_other_issuer() {
 }
 
 #[test]
-fn a_mapping_without_a_subject_is_told_with_what_maps_one() {
+fn mapping_without_subject_is_reported_with_the_fix() {
     insta::assert_snapshot!(hints(&of_sts(400, json!({
         "error": "unauthorized_client",
         "error_description": "Could not obtain a value for google.subject from the given credential.",
@@ -66,7 +66,7 @@ fn a_mapping_without_a_subject_is_told_with_what_maps_one() {
 }
 
 #[test]
-fn an_api_that_is_off_is_enabled_in_the_project_that_the_sentence_names() {
+fn disabled_api_hint_names_the_project_of_the_error() {
     let off = |api: &str, host: &str| {
         let message = format!(
             "{api} API has not been used in project 987654321 before or it is disabled. Enable it by \
@@ -93,7 +93,7 @@ fn an_api_that_is_off_is_enabled_in_the_project_that_the_sentence_names() {
 }
 
 #[test]
-fn an_account_that_is_not_there_is_told_with_those_that_are() {
+fn missing_account_error_lists_existing_accounts() {
     let google = Google::start();
     let provider = github_provider(&google);
     let account = "ci@shop.example.com.iam.gserviceaccount.com";
@@ -113,7 +113,7 @@ fn an_account_that_is_not_there_is_told_with_those_that_are() {
 }
 
 #[test]
-fn a_token_for_the_provider_itself_is_for_the_provider_to_allow() {
+fn token_for_the_provider_itself_needs_an_allowed_audience() {
     let google = Google::start();
     let audiences = ["https://github.com/acme"];
     google.describe_project(NUMBER);
@@ -127,7 +127,7 @@ fn a_token_for_the_provider_itself_is_for_the_provider_to_allow() {
 }
 
 #[test]
-fn in_a_pool_of_setup_s_the_member_goes_by_the_number_that_is_mapped() {
+fn setup_pool_principal_uses_the_mapped_number() {
     let google = Google::start();
     google.describe_project(NUMBER);
     let issuer = "https://token.actions.githubusercontent.com";
@@ -147,7 +147,7 @@ fn in_a_pool_of_setup_s_the_member_goes_by_the_number_that_is_mapped() {
 }
 
 #[test]
-fn a_refused_key_is_told_at_once_with_status_and_sentence() {
+fn refused_key_fails_at_once_with_status_and_message() {
     let google = Google::start();
     let refused = |code: u16, body: &str| {
         google.standin.clear_faults();
@@ -183,7 +183,7 @@ fn a_refused_key_is_told_at_once_with_status_and_sentence() {
 }
 
 #[test]
-fn a_refusal_that_passes_is_tried_again_whatever_its_code() {
+fn transient_refusal_is_retried_whatever_its_code() {
     for (code, body) in [
         (
             429,
@@ -218,7 +218,7 @@ fn a_refusal_that_passes_is_tried_again_whatever_its_code() {
 }
 
 #[test]
-fn a_token_that_lives_for_ever_and_an_answer_without_end_do_no_harm() {
+fn endless_token_lifetime_and_endless_answer_are_bounded() {
     let google = Google::start();
     let token = google.standin.access_token(ACCOUNT);
     let body = json!({
@@ -239,7 +239,7 @@ fn a_token_that_lives_for_ever_and_an_answer_without_end_do_no_harm() {
 }
 
 #[test]
-fn what_quotes_the_request_is_told_without_what_the_request_showed() {
+fn quoted_request_is_shown_without_its_secrets() {
     for (kind, code) in [
         (RequestKind::OAuthToken, 400),
         (RequestKind::OAuthToken, 403),
@@ -290,7 +290,7 @@ fn of_metadata(code: u16, body: &str) -> String {
 }
 
 #[test]
-fn a_metadata_server_s_sentence_is_told_with_what_mends_it() {
+fn metadata_server_error_is_shown_with_the_fix() {
     insta::assert_snapshot!(of_metadata(403, "Unable to generate access token; IAM returned 403 Forbidden: IAM Service Account Credentials API has not been used in project 889403714106 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=889403714106 then retry.\nThis error could be caused by a missing IAM policy binding on the target IAM service account."), @"
 error: could not sign in to `gcr.io`
   caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from http://127.0.0.1:[PORT]/computeMetadata/v1/instance/service-accounts/default/token
@@ -311,7 +311,7 @@ hint: check the pod's Kubernetes service account, whose annotation `iam.gke.io/g
 }
 
 #[test]
-fn a_metadata_server_that_is_concealed_is_told_by_its_own_sentence() {
+fn concealed_metadata_server_is_reported_by_its_message() {
     let google = Google::start();
     let run = on_a_machine(&google, vec!["cloud-platform"]);
     let body = "The request is rejected. Please check if the metadata server is concealed.";
@@ -332,7 +332,7 @@ fn a_metadata_server_that_is_concealed_is_told_by_its_own_sentence() {
 }
 
 #[test]
-fn a_machine_s_narrow_scopes_are_told_before_its_role() {
+fn narrow_scopes_are_reported_before_missing_role() {
     let google = Google::start();
     let run = on_a_machine(&google, vec!["devstorage.read_only", "logging.write"]);
     let denied = json!({"errors": [{
@@ -375,7 +375,7 @@ fn a_machine_s_narrow_scopes_are_told_before_its_role() {
 }
 
 #[test]
-fn whoever_shows_nothing_is_told_what_to_show() {
+fn missing_credential_error_says_what_to_set() {
     let google = Google::start();
     google.describe_project(NUMBER);
     let plain = google.standin.plain_address();
@@ -396,7 +396,7 @@ fn whoever_shows_nothing_is_told_what_to_show() {
 }
 
 #[test]
-fn a_quota_project_goes_to_google_s_apis_and_nowhere_else() {
+fn quota_project_is_sent_to_google_apis_only() {
     let google = Google::start();
     google
         .standin
@@ -429,7 +429,7 @@ fn a_quota_project_goes_to_google_s_apis_and_nowhere_else() {
 }
 
 #[test]
-fn a_person_may_act_as_an_account_in_the_name_of_the_quota_project() {
+fn user_can_impersonate_with_quota_project() {
     let google = Google::start();
     google.describe_project(NUMBER);
     google.standin.grant(

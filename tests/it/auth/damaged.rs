@@ -35,7 +35,7 @@ fn assert_unseen(google: &Google, outcome: &Outcome) {
 }
 
 #[test]
-fn a_key_whose_meaning_is_plain_is_taken() {
+fn slightly_damaged_key_is_accepted() {
     let google = Google::start();
     let (raw, key) = key(&google);
     let one = key.to_string();
@@ -97,7 +97,7 @@ fn with(key: &Value, member: &str, value: impl Into<Value>) -> String {
 }
 
 #[test]
-fn a_damaged_key_is_told_by_its_damage() {
+fn damaged_key_error_names_the_damage() {
     let google = Google::start();
     let (raw, key) = key(&google);
     let one = key.to_string();

@@ -24,7 +24,7 @@ fn external(source: &serde_json::Value, extra: &serde_json::Value) -> String {
 }
 
 #[test]
-fn credential_files_that_lead_nowhere_are_refused_by_name_with_the_way_out() {
+fn unusable_credential_file_error_names_it_and_the_fix() {
     let google = Google::start();
     let none = json!({});
     let url = json!({"url": "https://example.invalid/token"});
@@ -125,7 +125,7 @@ fn credential_files_that_lead_nowhere_are_refused_by_name_with_the_way_out() {
 }
 
 #[test]
-fn a_file_that_the_environment_names_and_that_is_not_there_is_told() {
+fn missing_file_from_environment_is_reported() {
     let google = Google::start();
     let run = push(&google)
         .variable(
@@ -164,7 +164,7 @@ fn person() -> serde_json::Value {
 }
 
 #[test]
-fn a_variable_that_holds_the_file_itself_signs_in() {
+fn variable_with_file_content_signs_in() {
     let google = Google::start();
     let variable = "GOOGLE_APPLICATION_CREDENTIALS";
     for text in [&google.key, &STANDARD.encode(&google.key)] {
@@ -176,7 +176,7 @@ fn a_variable_that_holds_the_file_itself_signs_in() {
 }
 
 #[test]
-fn content_in_the_place_of_a_path_is_never_shown() {
+fn content_given_as_path_is_never_shown() {
     let google = Google::start();
     let person = person().to_string();
     let cut = &person[..person.len() - 20];

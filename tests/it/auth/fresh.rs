@@ -37,7 +37,7 @@ fn long_push(google: &Google) -> Run {
 }
 
 #[test]
-fn a_push_that_takes_longer_than_three_lives_of_a_key_s_token_ends_well() {
+fn push_outlasts_three_lifetimes_of_a_token() {
     let google = hasty();
     long_push(&google)
         .set("credentials_json", &google.key)
@@ -47,7 +47,7 @@ fn a_push_that_takes_longer_than_three_lives_of_a_key_s_token_ends_well() {
 }
 
 #[test]
-fn github_is_asked_again_for_each_new_token() {
+fn github_is_asked_for_a_new_oidc_token_each_time() {
     let google = hasty();
     let provider = github_provider(&google);
     may_push(&google, "acme/shop");
@@ -62,7 +62,7 @@ fn github_is_asked_again_for_each_new_token() {
 }
 
 #[test]
-fn a_token_that_was_given_as_text_serves_until_its_end_and_then_says_what_lives_longer() {
+fn token_given_as_text_is_used_until_it_expires() {
     let google = hasty();
     google
         .standin
@@ -86,7 +86,7 @@ fn a_token_that_was_given_as_text_serves_until_its_end_and_then_says_what_lives_
 }
 
 #[test]
-fn tokens_that_ran_out_long_ago_are_told_without_asking_anybody() {
+fn expired_tokens_are_reported_without_any_request() {
     let google = Google::start();
     let provider = github_provider(&google);
     let old = json!({"sub": "x", "aud": "x", "exp": 1_700_000_000});
@@ -114,7 +114,7 @@ fn tokens_that_ran_out_long_ago_are_told_without_asking_anybody() {
 }
 
 #[test]
-fn a_refusal_in_the_middle_of_anything_renews_the_token_and_asks_again() {
+fn rejected_token_is_refreshed_and_request_repeated() {
     for kind in [
         RequestKind::Token,
         RequestKind::ManifestHead,
@@ -139,7 +139,7 @@ fn a_refusal_in_the_middle_of_anything_renews_the_token_and_asks_again() {
 }
 
 #[test]
-fn one_token_is_bought_for_all_hosts_and_all_requests_that_wait_for_it() {
+fn concurrent_requests_share_one_token() {
     let google = Google::start();
     push(&google)
         .file("image.tar", many_layers())

@@ -38,7 +38,7 @@ fn config(host: &str) -> String {
 }
 
 #[test]
-fn a_login_is_found_in_every_docker_config_that_other_tools_read() {
+fn login_is_found_in_every_known_docker_config() {
     let standin = registry(&["registry.example"]);
     let to = "registry.example/app:1";
     let text = config("registry.example");
@@ -70,7 +70,7 @@ fn a_login_is_found_in_every_docker_config_that_other_tools_read() {
 }
 
 #[test]
-fn a_login_that_a_helper_keeps_is_refused_by_name() {
+fn login_kept_by_a_missing_helper_is_reported() {
     let standin = registry(&["registry.example"]);
     let run = push(&standin, "registry.example/app:1").variable(
         "DOCKER_AUTH_CONFIG",
@@ -85,7 +85,7 @@ fn a_login_that_a_helper_keeps_is_refused_by_name() {
 }
 
 #[test]
-fn a_login_that_a_helper_keeps_for_the_home_s_docker_config_is_passed_over() {
+fn unreadable_helper_login_for_destination_is_skipped() {
     let standin = registry(&["registry.example"]);
     let helped = r#"{"auths": {"registry.example": {}}, "credsStore": "desktop"}"#;
     let run = push(&standin, "registry.example/app:1").file("home/.docker/config.json", helped);
@@ -97,7 +97,7 @@ fn a_login_that_a_helper_keeps_for_the_home_s_docker_config_is_passed_over() {
 }
 
 #[test]
-fn gitlab_s_job_has_a_login_for_its_own_registry_alone() {
+fn gitlab_job_login_is_used_for_its_registry_only() {
     let standin = registry(&["registry.gitlab.example", "other.example"]);
     let in_job = |run: Run| {
         run.variable("CI_REGISTRY", "registry.gitlab.example")
@@ -112,7 +112,7 @@ fn gitlab_s_job_has_a_login_for_its_own_registry_alone() {
 }
 
 #[test]
-fn github_s_token_opens_ghcr_io_alone() {
+fn github_token_is_used_for_ghcr_io_only() {
     let standin = registry(&["ghcr.io", "other.example"]);
     standin.basic_user("octocat", "ghs_hunter2hunter2hunter2");
     let in_job = |run: Run| {
@@ -139,7 +139,7 @@ fn stored(standin: &Standin, host: &str) {
 }
 
 #[test]
-fn the_login_of_the_source_goes_to_the_host_of_the_image_and_no_other() {
+fn source_login_is_sent_to_the_source_host_only() {
     let standin = registry(&["source.example", "target.example"]);
     stored(&standin, "source.example");
     let copy = || {
@@ -166,7 +166,7 @@ fn the_login_of_the_source_goes_to_the_host_of_the_image_and_no_other() {
 }
 
 #[test]
-fn half_of_a_source_s_login_or_one_without_a_source_is_told() {
+fn incomplete_source_login_is_reported() {
     let standin = registry(&[]);
     let run = push(&standin, "localhost:5000/app:1")
         .set("image", "docker://source.example/app:1")
@@ -213,7 +213,7 @@ fn by_path(auth: PlainAuth) -> (Standin, String) {
 }
 
 #[test]
-fn a_login_for_a_path_is_used_for_what_is_below_it_the_longest_first() {
+fn longest_matching_path_login_is_used() {
     for auth in [PlainAuth::Basic, PlainAuth::Bearer] {
         let (standin, config) = by_path(auth);
         let to = "quay.example/a/app:1, quay.example/b/app:1, quay.example/b/deep/app:1";
@@ -261,7 +261,7 @@ fn a_login_for_a_path_is_used_for_what_is_below_it_the_longest_first() {
 }
 
 #[test]
-fn a_pull_secret_gets_the_login_for_the_path_that_was_pushed_to() {
+fn pull_secret_uses_the_login_of_the_pushed_path() {
     let (standin, config) = by_path(PlainAuth::Bearer);
     let outcome = push(&standin, "quay.example/b/deep/app:1")
         .set("docker_config", &config)
@@ -276,7 +276,7 @@ fn a_pull_secret_gets_the_login_for_the_path_that_was_pushed_to() {
 }
 
 #[test]
-fn an_identity_token_is_traded_and_what_comes_after_it_too() {
+fn identity_token_is_exchanged_and_so_is_its_successor() {
     let standin = Standin::builder()
         .behaviour(Behaviour {
             plain_auth: PlainAuth::Bearer,
@@ -322,7 +322,7 @@ fn with_helper(run: Run, script: &str) -> Run {
 const HELPED: &str = r#"{"credHelpers": {"registry.example": "fake"}}"#;
 
 #[test]
-fn a_credential_helper_on_path_is_asked_once() {
+fn credential_helper_on_path_is_run_once() {
     let standin = registry(&["registry.example"]);
     let answer =
         r#"{"ServerURL":"registry.example","Username":"robot","Secret":"hunter2-hunter2-hunter2"}"#;
@@ -349,7 +349,7 @@ fn a_credential_helper_on_path_is_asked_once() {
 }
 
 #[test]
-fn a_credential_helper_that_fails_is_told_without_what_it_printed() {
+fn failed_credential_helper_output_is_not_shown() {
     let standin = registry(&["registry.example"]);
     let told = |script: &str| {
         let run = push(&standin, "registry.example/app:1");
@@ -389,7 +389,7 @@ fn a_credential_helper_that_fails_is_told_without_what_it_printed() {
 }
 
 #[test]
-fn username_and_password_go_to_the_destination_that_is_not_google_s() {
+fn username_and_password_are_for_the_other_registry() {
     let standin = registry(&["registry.example", "other.example"]);
     let login = |to: &str| {
         push(&standin, to)
@@ -440,7 +440,7 @@ fn username_and_password_go_to_the_destination_that_is_not_google_s() {
 }
 
 #[test]
-fn a_config_with_logins_for_other_hosts_alone_is_told() {
+fn config_with_logins_for_other_hosts_only_is_reported() {
     let google = crate::support::google::Google::start();
     let configs = [
         config("eu.gcr.io"),
@@ -460,7 +460,7 @@ fn a_config_with_logins_for_other_hosts_alone_is_told() {
 }
 
 #[test]
-fn google_s_own_users_are_told_what_their_passwords_are() {
+fn google_user_names_error_says_which_password_fits() {
     let google = crate::support::google::Google::start();
     for (user, password, hint) in [
         (
@@ -479,7 +479,7 @@ fn google_s_own_users_are_told_what_their_passwords_are() {
 }
 
 #[test]
-fn what_is_no_docker_config_is_told_by_what_it_is() {
+fn invalid_docker_config_error_says_what_it_is() {
     let google = crate::support::google::Google::start();
     let secret = json!({
         "apiVersion": "v1",
@@ -554,7 +554,7 @@ fn what_is_no_docker_config_is_told_by_what_it_is() {
 }
 
 #[test]
-fn an_auth_in_lines_is_taken() {
+fn auth_with_line_breaks_is_accepted() {
     let standin = registry(&["registry.example"]);
     let auth = STANDARD.encode("robot:hunter2-hunter2-hunter2");
     let lines: Vec<_> = auth
@@ -579,7 +579,7 @@ fn an_auth_in_lines_is_taken() {
 }
 
 #[test]
-fn localhost_in_the_container_of_an_action_is_told_at_once() {
+fn localhost_in_a_container_action_is_reported_at_once() {
     let run = Run::new()
         .variable("GITHUB_ACTIONS", "true")
         .variable("GITHUB_WORKSPACE", "/github/workspace")

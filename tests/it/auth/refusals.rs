@@ -19,7 +19,7 @@ pub(super) fn told(google: &Google, run: Run, code: i32) -> String {
 }
 
 #[test]
-fn half_of_a_keyless_sign_in_names_the_other_half() {
+fn half_of_keyless_sign_in_names_the_other_half() {
     let google = Google::start();
     let provider = github_provider(&google);
     let on_github = |run: Run| {
@@ -61,7 +61,7 @@ fn half_of_a_keyless_sign_in_names_the_other_half() {
 }
 
 #[test]
-fn two_ways_at_once_are_one_too_many() {
+fn two_credentials_at_once_are_refused() {
     let google = Google::start();
     let provider = github_provider(&google);
     let run = push(&google)
@@ -79,7 +79,7 @@ fn two_ways_at_once_are_one_too_many() {
 }
 
 #[test]
-fn a_provider_that_is_none_is_told_what_is_wrong_with_it() {
+fn malformed_provider_error_says_what_is_wrong() {
     let google = Google::start();
     let with = |provider: &str| {
         let run = push(&google).set("workload_identity_provider", provider);
@@ -120,7 +120,7 @@ fn a_provider_that_is_none_is_told_what_is_wrong_with_it() {
 }
 
 #[test]
-fn a_provider_that_is_not_there_is_told_with_what_looks_for_it() {
+fn missing_provider_error_shows_how_to_list_them() {
     let google = Google::start();
     let provider = github_provider(&google).replace("/github", "/gitlab");
     let run = push(&google).set("workload_identity_provider", provider);
@@ -136,7 +136,7 @@ fn a_provider_that_is_not_there_is_told_with_what_looks_for_it() {
 }
 
 #[test]
-fn a_condition_that_refuses_this_repository_is_told_with_what_the_token_says() {
+fn condition_refusal_shows_the_claims_of_the_token() {
     let google = Google::start();
     let provider = github_provider(&google);
     let run = push(&google).set("workload_identity_provider", provider);
@@ -152,7 +152,7 @@ fn a_condition_that_refuses_this_repository_is_told_with_what_the_token_says() {
 }
 
 #[test]
-fn a_token_for_another_audience_or_of_another_issuer_is_told() {
+fn token_of_another_audience_or_issuer_is_reported() {
     let google = Google::start();
     let provider = github_provider(&google);
     let github = "https://token.actions.githubusercontent.com";
@@ -183,7 +183,7 @@ fn a_token_for_another_audience_or_of_another_issuer_is_told() {
 }
 
 #[test]
-fn an_account_that_may_not_be_acted_as_is_told_with_the_binding_that_lets() {
+fn forbidden_impersonation_is_reported_with_its_binding() {
     let google = Google::start();
     let provider = github_provider(&google);
     let keyless = || {
@@ -215,7 +215,7 @@ fn an_account_that_may_not_be_acted_as_is_told_with_the_binding_that_lets() {
 }
 
 #[test]
-fn an_identity_without_a_role_is_told_the_binding_for_itself() {
+fn identity_without_role_is_reported_with_its_binding() {
     let google = Google::start();
     let provider = github_provider(&google);
     let run = push(&google).set("workload_identity_provider", provider);
@@ -234,7 +234,7 @@ fn an_identity_without_a_role_is_told_the_binding_for_itself() {
 }
 
 #[test]
-fn a_job_that_may_have_no_token_any_more_is_told() {
+fn job_without_oidc_permission_is_reported() {
     let google = Google::start();
     let provider = github_provider(&google);
     let run = push(&google).set("workload_identity_provider", provider);
@@ -250,7 +250,7 @@ fn a_job_that_may_have_no_token_any_more_is_told() {
 }
 
 #[test]
-fn a_login_that_was_revoked_is_told() {
+fn revoked_login_is_reported() {
     let google = Google::start();
     let login = google.standin.user_login("ada@example.com");
     google.standin.disable_account("ada@example.com");
@@ -265,7 +265,7 @@ fn a_login_that_was_revoked_is_told() {
 }
 
 #[test]
-fn google_s_trouble_is_not_ours() {
+fn google_server_error_is_not_blamed_on_the_user() {
     let google = Google::start();
     let fault = Fault::always(RequestKind::Sts, FaultAction::status(503));
     google.standin.fault(fault);

@@ -11,7 +11,7 @@ fn skip(google: &Google) -> Run {
 }
 
 #[test]
-fn with_no_credential_at_all_the_image_is_checked_and_nothing_is_pushed() {
+fn image_is_checked_but_not_pushed_without_credential() {
     let google = Google::start();
     let run = skip(&google)
         .set("tags", "1, latest")
@@ -32,7 +32,7 @@ fn with_no_credential_at_all_the_image_is_checked_and_nothing_is_pushed() {
 }
 
 #[test]
-fn of_many_images_it_is_told_where_they_would_go() {
+fn skipped_mirror_shows_its_destinations() {
     let google = Google::start();
     let file = "
 destinations: [gcr.io/acme, us-docker.pkg.dev/acme/mirror]
@@ -60,7 +60,7 @@ images:
 }
 
 #[test]
-fn without_a_project_the_hosts_are_told() {
+fn hosts_are_shown_without_a_project() {
     let google = Google::start();
     let outcome = google
         .reach(Run::new())
@@ -76,7 +76,7 @@ fn without_a_project_the_hosts_are_told() {
 }
 
 #[test]
-fn on_github_it_is_one_notice() {
+fn skip_on_github_is_one_notice() {
     let google = Google::start();
     let outcome = skip(&google)
         .variable("GITHUB_ACTIONS", "true")
@@ -87,7 +87,7 @@ fn on_github_it_is_one_notice() {
 }
 
 #[test]
-fn an_image_that_is_damaged_still_fails() {
+fn damaged_image_still_fails() {
     let google = Google::start();
     let mut bytes = image();
     let gzip = bytes
@@ -100,7 +100,7 @@ fn an_image_that_is_damaged_still_fails() {
 }
 
 #[test]
-fn half_of_a_sign_in_still_fails() {
+fn incomplete_credentials_still_fail() {
     let google = Google::start();
     let provider = github_provider(&google);
     let halves = [
@@ -132,7 +132,7 @@ fn for_a_pull_request(google: &Google, from: &serde_json::Value, actor: &str) ->
 }
 
 #[test]
-fn a_provider_without_github_s_url_is_none_at_all_for_a_fork_and_for_dependabot() {
+fn provider_without_oidc_url_is_skipped_for_forks() {
     let google = Google::start();
     let fork = json!({"full_name": "mallory/shop"});
     let own = json!({"full_name": "acme/shop"});
@@ -166,7 +166,7 @@ fn in_github(google: &Google, event: &str, content: &serde_json::Value) -> Run {
 }
 
 #[test]
-fn where_secrets_should_be_there_a_missing_one_fails() {
+fn missing_secret_fails_where_secrets_are_expected() {
     let google = Google::start();
     let own = json!({"repository": {"fork": false}, "pull_request": {"head": {"repo": {"full_name": "acme/shop"}}}});
     for event in ["push", "schedule", "pull_request", "workflow_dispatch"] {
@@ -189,7 +189,7 @@ fn where_secrets_should_be_there_a_missing_one_fails() {
 }
 
 #[test]
-fn where_no_secrets_are_given_the_image_is_checked() {
+fn image_is_checked_where_no_secrets_are_given() {
     let google = Google::start();
     let fork = json!({"repository": {"fork": false}, "pull_request": {"head": {"repo": {"full_name": "mallory/shop"}}}});
     in_github(&google, "pull_request", &fork).succeeds();
@@ -208,7 +208,7 @@ fn where_no_secrets_are_given_the_image_is_checked() {
 }
 
 #[test]
-fn the_advice_for_a_missing_credential_fits_the_place() {
+fn missing_credential_advice_fits_the_ci() {
     let google = Google::start();
     let place = |variable: &str| {
         let run = push(&google).variable(variable, "true");

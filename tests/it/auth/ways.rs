@@ -23,7 +23,7 @@ fn succeeds(google: &Google, run: Run) -> String {
 }
 
 #[test]
-fn a_key_in_any_form_signs_in() {
+fn key_signs_in_in_any_form() {
     let google = Google::start();
     for value in [&google.key, &STANDARD.encode(&google.key), "key.json"] {
         let run = push(&google)
@@ -34,7 +34,7 @@ fn a_key_in_any_form_signs_in() {
 }
 
 #[test]
-fn a_ready_token_signs_in() {
+fn access_token_signs_in() {
     let google = Google::start();
     let token = google.standin.access_token(ACCOUNT);
     let run = push(&google).set("access_token", token);
@@ -43,7 +43,7 @@ fn a_ready_token_signs_in() {
 }
 
 #[test]
-fn github_s_own_token_signs_in_as_a_service_account() {
+fn github_oidc_token_impersonates_a_service_account() {
     let google = Google::start();
     let provider = github_provider(&google);
     may_impersonate(&google);
@@ -57,7 +57,7 @@ fn github_s_own_token_signs_in_as_a_service_account() {
 }
 
 #[test]
-fn github_s_own_token_signs_in_as_itself() {
+fn github_oidc_token_signs_in_as_itself() {
     let google = Google::start();
     let provider = github_provider(&google);
     may_push(&google, "acme/shop");
@@ -68,7 +68,7 @@ fn github_s_own_token_signs_in_as_itself() {
 }
 
 #[test]
-fn another_ci_s_token_signs_in_as_text_and_from_a_file() {
+fn oidc_token_of_another_ci_signs_in_as_text_and_file() {
     let google = Google::start();
     google.describe_project(NUMBER);
     let audiences = ["https://gitlab.com"];
@@ -129,7 +129,7 @@ fn left_by_the_action(google: &Google, service_account: Option<&str>) -> String 
 }
 
 #[test]
-fn what_google_s_own_action_left_signs_in() {
+fn google_github_actions_auth_output_signs_in() {
     let google = Google::start();
     may_impersonate(&google);
     for variable in [
@@ -153,7 +153,7 @@ fn what_google_s_own_action_left_signs_in() {
 }
 
 #[test]
-fn a_path_that_the_runner_did_not_translate_is_found_in_the_workspace() {
+fn untranslated_runner_path_is_found_in_the_workspace() {
     let google = Google::start();
     may_impersonate(&google);
     let file = left_by_the_action(&google, Some(ACCOUNT));
@@ -172,7 +172,7 @@ fn a_path_that_the_runner_did_not_translate_is_found_in_the_workspace() {
 }
 
 #[test]
-fn gitlab_s_google_identity_signs_in() {
+fn gitlab_google_identity_signs_in() {
     let google = Google::start();
     google.describe_project(NUMBER);
     let issuer = "https://auth.gcp.gitlab.com/oidc/acme";
@@ -205,7 +205,7 @@ fn gitlab_s_google_identity_signs_in() {
 }
 
 #[test]
-fn a_token_in_a_file_signs_in_in_both_formats_and_with_a_lifetime() {
+fn token_file_signs_in_in_both_formats_with_lifetime() {
     let google = Google::start();
     let provider = github_provider(&google);
     may_impersonate(&google);
@@ -250,7 +250,7 @@ fn a_token_in_a_file_signs_in_in_both_formats_and_with_a_lifetime() {
 }
 
 #[test]
-fn a_person_s_login_signs_in_where_gcloud_left_it() {
+fn gcloud_user_login_signs_in() {
     let google = Google::start();
     google.standin.grant(
         "ada@example.com",
@@ -268,7 +268,7 @@ fn a_person_s_login_signs_in_where_gcloud_left_it() {
 }
 
 #[test]
-fn a_person_or_a_key_may_act_as_a_service_account() {
+fn user_or_key_can_impersonate_a_service_account() {
     let google = Google::start();
     google.describe_project(NUMBER);
     let robot = "robot@acme.iam.gserviceaccount.com";
@@ -308,7 +308,7 @@ fn on_a_machine(google: &Google, account: Option<&str>, flavor: bool) -> Run {
 }
 
 #[test]
-fn a_machine_of_google_s_signs_in_with_its_own_account_and_past_every_proxy() {
+fn gce_machine_signs_in_with_its_account_without_proxy() {
     let google = Google::start();
     let run = on_a_machine(&google, Some(ACCOUNT), true)
         .variable("HTTP_PROXY", google.standin.proxy_url())
@@ -322,7 +322,7 @@ fn a_machine_of_google_s_signs_in_with_its_own_account_and_past_every_proxy() {
 }
 
 #[test]
-fn a_metadata_server_that_is_not_google_s_or_has_no_account_is_none() {
+fn foreign_or_accountless_metadata_server_is_ignored() {
     for (account, flavor) in [(Some(ACCOUNT), false), (None, true)] {
         let google = Google::start();
         let outcome = on_a_machine(&google, account, flavor).fails_with(3);
@@ -338,7 +338,7 @@ fn a_metadata_server_that_is_not_google_s_or_has_no_account_is_none() {
 }
 
 #[test]
-fn a_docker_config_s_entry_for_the_host_signs_in() {
+fn docker_config_entry_for_the_host_signs_in() {
     let google = Google::start();
     let login = STANDARD.encode(format!("_json_key:{}", google.key));
     let config = json!({"auths": {"gcr.io": {"auth": login}}}).to_string();
@@ -349,7 +349,7 @@ fn a_docker_config_s_entry_for_the_host_signs_in() {
 }
 
 #[test]
-fn the_image_that_is_sent_is_the_same_whatever_signed_in() {
+fn pushed_image_is_the_same_for_every_credential() {
     let google = Google::start();
     push(&google)
         .set("credentials_json", &google.key)

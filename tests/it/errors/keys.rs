@@ -23,7 +23,7 @@ fn with_key(key: &str) -> String {
 }
 
 #[test]
-fn a_key_that_is_none_is_told_and_not_shown() {
+fn malformed_key_is_reported_but_not_shown() {
     insta::assert_snapshot!(with_key("hunter2"), @"
     error: an input cannot be used
       `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
@@ -63,7 +63,7 @@ fn a_key_that_is_none_is_told_and_not_shown() {
 }
 
 #[test]
-fn a_credential_of_another_type_is_told_by_its_type() {
+fn credential_of_another_type_is_named_by_type() {
     let other = r#"{"type": "gdch_service_account", "name": "hunter2"}"#;
     insta::assert_snapshot!(with_key(other), @"
     error: an input cannot be used
@@ -82,7 +82,7 @@ fn a_credential_of_another_type_is_told_by_its_type() {
 }
 
 #[test]
-fn a_key_whose_private_key_is_broken_is_told() {
+fn broken_private_key_is_reported() {
     let google = Google::start();
     let lost_breaks = google.key.replace("\\n", " ");
     insta::assert_snapshot!(with_key(&lost_breaks), @"
@@ -110,7 +110,7 @@ fn a_key_whose_private_key_is_broken_is_told() {
 }
 
 #[test]
-fn a_key_that_would_sign_in_to_a_stranger_is_told() {
+fn key_with_foreign_token_uri_is_reported() {
     let google = Google::start();
     let stranger = google.key.replace(
         "https://oauth2.googleapis.com/token",
@@ -133,7 +133,7 @@ fn push(google: &Google) -> Run {
 }
 
 #[test]
-fn a_deleted_key_is_refused_in_google_s_words() {
+fn deleted_key_error_quotes_google() {
     let google = Google::start();
     google.standin.delete_keys(ACCOUNT);
     insta::assert_snapshot!(refused(&google, push(&google), 3), @"
@@ -146,7 +146,7 @@ fn a_deleted_key_is_refused_in_google_s_words() {
 }
 
 #[test]
-fn a_disabled_account_is_refused_in_google_s_words() {
+fn disabled_account_error_quotes_google() {
     let google = Google::start();
     google.standin.disable_account(ACCOUNT);
     insta::assert_snapshot!(refused(&google, push(&google), 3), @"
@@ -169,7 +169,7 @@ fn with_token(google: &Google, token: &str, host: &str) -> Run {
 }
 
 #[test]
-fn an_access_token_that_has_expired_is_told() {
+fn expired_access_token_is_reported() {
     let google = Google::start();
     let token = google.standin.access_token(ACCOUNT);
     google.standin.expire_tokens();
@@ -196,7 +196,7 @@ fn an_access_token_that_has_expired_is_told() {
 }
 
 #[test]
-fn an_access_token_that_is_none_is_told() {
+fn malformed_access_token_is_reported() {
     let google = Google::start();
     let run = with_token(&google, "hunter2", "gcr.io/acme");
     insta::assert_snapshot!(refused(&google, run, 3), @"
@@ -225,7 +225,7 @@ fn an_access_token_that_is_none_is_told() {
 }
 
 #[test]
-fn a_push_without_any_credential_is_told_before_anything_is_sent() {
+fn missing_credential_is_reported_before_any_upload() {
     let google = Google::start();
     let push = || {
         google
@@ -244,7 +244,7 @@ fn a_push_without_any_credential_is_told_before_anything_is_sent() {
 }
 
 #[test]
-fn a_token_that_runs_out_on_the_way_is_bought_again() {
+fn token_that_expires_during_push_is_refreshed() {
     let google = Google::start();
     google.standin.fault(standin::Fault::once(
         RequestKind::UploadStart,

@@ -21,7 +21,7 @@ fn with(variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_host_that_is_none_of_google_s_is_told() {
+fn non_google_host_is_reported() {
     insta::assert_snapshot!(with(&[("registry", "fr.gcr.io")]), @"
     error: an input cannot be used
       `registry`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
@@ -73,7 +73,7 @@ fn a_host_that_is_none_of_google_s_is_told() {
 }
 
 #[test]
-fn an_artifact_registry_host_without_a_repository_is_told() {
+fn artifact_registry_host_without_repository_is_reported() {
     insta::assert_snapshot!(with(&[("registry", "us-docker.pkg.dev")]), @"
     error: an input is missing
       `repository`: `us-docker.pkg.dev` needs the name of an Artifact Registry repository (GCR_PUSH_REPOSITORY)
@@ -95,7 +95,7 @@ fn an_artifact_registry_host_without_a_repository_is_told() {
 }
 
 #[test]
-fn a_tag_that_a_registry_would_refuse_is_told() {
+fn invalid_tag_is_reported() {
     let long = "x".repeat(129);
     insta::assert_snapshot!(with(&[("tags", &long)]), @"
     error: an input cannot be used
@@ -130,7 +130,7 @@ fn a_tag_that_a_registry_would_refuse_is_told() {
 }
 
 #[test]
-fn a_tag_with_a_slash_is_refused() {
+fn tag_with_slash_is_refused() {
     insta::assert_snapshot!(with(&[("tags", "gcr.io/acme-prod/web:feature/login")]), @"
     error: an input cannot be used
       `tags`: tag `feature/login` would be refused: a tag holds no `/` (GCR_PUSH_TAGS)
@@ -161,7 +161,7 @@ fn a_tag_with_a_slash_is_refused() {
 }
 
 #[test]
-fn a_login_before_a_host_is_shown_nowhere() {
+fn login_before_a_host_is_never_shown() {
     const SECRET: &str = "fooledXpassw0rd";
     insta::assert_snapshot!(with(&[("registry", "https://_json_key:fooledXpassw0rd@gcr.io")]), @"
     error: an input cannot be used
@@ -234,7 +234,7 @@ fn a_login_before_a_host_is_shown_nowhere() {
 }
 
 #[test]
-fn a_name_that_nothing_filled_in_is_told_as_that() {
+fn unexpanded_placeholder_is_reported() {
     let told = [
         "gcr.io/${PROJECT_ID}/app:1",
         "gcr.io/[MY_PROJECT_ID]/app:1",
@@ -272,7 +272,7 @@ fn a_name_that_nothing_filled_in_is_told_as_that() {
 }
 
 #[test]
-fn a_host_with_public_images_is_no_destination() {
+fn public_image_host_is_no_destination() {
     insta::assert_snapshot!(with(&[("tags", "mirror.gcr.io/acme/app:1")]), @"
     error: an input cannot be used
       `tags`: nothing can be pushed to `mirror.gcr.io`: it holds public images, which are only read (GCR_PUSH_TAGS)
@@ -284,7 +284,7 @@ fn a_host_with_public_images_is_no_destination() {
 }
 
 #[test]
-fn one_wrong_item_of_tags_is_one_fault() {
+fn one_wrong_tag_is_one_mistake() {
     for (name, value) in [
         ("registry", "us-docker.pkg.dev"),
         ("best_effort", "r.example"),
@@ -297,7 +297,7 @@ fn one_wrong_item_of_tags_is_one_fault() {
 }
 
 #[test]
-fn a_name_that_a_registry_would_refuse_is_told() {
+fn invalid_name_is_reported() {
     insta::assert_snapshot!(with(&[("name", "App")]), @"
     error: an input cannot be used
       `name`: image name `App` would be refused: registries take lower case only (GCR_PUSH_NAME)
@@ -337,7 +337,7 @@ fn a_name_that_a_registry_would_refuse_is_told() {
 }
 
 #[test]
-fn two_faults_at_once_are_both_told() {
+fn two_mistakes_are_reported_together() {
     let told = with(&[
         ("tags", "UPPER!"),
         ("registry", "fr.gcr.io"),
@@ -367,7 +367,7 @@ fn named(names: &[&str]) -> String {
 }
 
 #[test]
-fn names_in_the_archive_that_a_registry_would_refuse_are_told_with_the_way_out() {
+fn invalid_archive_names_are_reported_with_the_fix() {
     insta::assert_snapshot!(named(&[]), @"
     error: cannot tell where to push the image
       caused by: the image has no name: set `name`, or give a full reference in `tags`
@@ -419,7 +419,7 @@ fn names_in_the_archive_that_a_registry_would_refuse_are_told_with_the_way_out()
 }
 
 #[test]
-fn names_in_the_archive_do_not_matter_where_others_are_given() {
+fn archive_names_are_ignored_when_tags_are_given() {
     let google = Google::start();
     google
         .run()

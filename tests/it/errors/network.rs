@@ -16,7 +16,7 @@ fn push(run: Run, tag: &str) -> Run {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_told() {
+fn untrusted_certificate_is_reported() {
     let google = Google::start();
     let untrusting = Run::new()
         .variable("HTTPS_PROXY", google.standin.proxy_url())
@@ -40,7 +40,7 @@ fn a_certificate_that_nobody_vouches_for_is_told() {
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_told() {
+fn closed_port_is_reported() {
     // Nobody gets a port that was bound and not used, for a while.
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -57,7 +57,7 @@ fn a_port_where_nobody_listens_is_told() {
 }
 
 #[test]
-fn a_proxy_that_is_not_there_is_told() {
+fn unreachable_proxy_is_reported() {
     let google = Google::start();
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -77,7 +77,7 @@ fn a_proxy_that_is_not_there_is_told() {
 }
 
 #[test]
-fn a_proxy_that_refuses_to_connect_is_told() {
+fn proxy_that_refuses_connect_is_reported() {
     let google = Google::start();
     let refusing = FaultAction::status(403);
     google
@@ -118,7 +118,7 @@ fn a_proxy_that_refuses_to_connect_is_told() {
 }
 
 #[test]
-fn a_host_that_no_name_server_knows_is_told() {
+fn unresolvable_host_is_reported() {
     // RFC 6761: `.invalid` never resolves.
     let outcome = push(Run::new(), "registry.invalid/app:1").fails_with(4);
     let told = told(&outcome);
@@ -149,7 +149,7 @@ fn answering(answers: &'static [&'static str]) -> String {
 }
 
 #[test]
-fn a_web_server_that_answers_a_page_to_everything_is_no_registry() {
+fn web_server_that_answers_pages_is_no_registry() {
     let address = answering(&[
         "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\
          Connection: close\r\n\r\n<html>Hello!</html>",
@@ -165,7 +165,7 @@ fn a_web_server_that_answers_a_page_to_everything_is_no_registry() {
 }
 
 #[test]
-fn a_host_that_speaks_no_tls_is_told() {
+fn host_without_tls_is_reported() {
     // A proxy that connects to whatever answers in plain text.
     let proxy = answering(&[
         "HTTP/1.1 200 Connection established\r\n\r\n",
@@ -183,7 +183,7 @@ fn a_host_that_speaks_no_tls_is_told() {
 }
 
 #[test]
-fn a_page_in_place_of_google_s_registry_is_told() {
+fn captive_page_for_google_registry_is_reported() {
     let google = Google::start();
     let page = FaultAction::Status {
         code: 200,
@@ -247,7 +247,7 @@ fn a_page_in_place_of_google_s_registry_is_told() {
 }
 
 #[test]
-fn a_token_realm_on_another_host_gets_no_credential() {
+fn token_realm_on_another_host_gets_no_credential() {
     let google = Google::with(Behaviour {
         realm: Some("https://evil.example/v2/token".to_owned()),
         ..Behaviour::default()
@@ -273,7 +273,7 @@ fn a_token_realm_on_another_host_gets_no_credential() {
 }
 
 #[test]
-fn a_token_realm_without_tls_gets_no_credential() {
+fn token_realm_without_tls_gets_no_credential() {
     let google = Google::with(Behaviour {
         realm: Some("http://gcr.io/v2/token".to_owned()),
         ..Behaviour::default()
@@ -302,7 +302,7 @@ fn a_token_realm_without_tls_gets_no_credential() {
 }
 
 #[test]
-fn a_connection_that_breaks_in_the_middle_of_a_layer_is_worth_another_try() {
+fn connection_lost_within_a_layer_is_retryable() {
     let google = Google::start();
     google.standin.fault(Fault::always(
         RequestKind::UploadPut,
@@ -318,7 +318,7 @@ fn a_connection_that_breaks_in_the_middle_of_a_layer_is_worth_another_try() {
 }
 
 #[test]
-fn a_layer_that_was_changed_on_the_wire_is_told() {
+fn layer_changed_in_transit_is_reported() {
     let google = Google::start();
     google.standin.fault(Fault::always(
         RequestKind::UploadPut,
@@ -335,7 +335,7 @@ fn a_layer_that_was_changed_on_the_wire_is_told() {
 }
 
 #[test]
-fn a_registry_that_stands_still_is_given_up() {
+fn stalled_registry_times_out() {
     let google = Google::start();
     google
         .standin

@@ -30,7 +30,7 @@ const PKG_DEV: &str = "us-docker.pkg.dev/acme/containers/app:1";
 const GCR_IO: &str = "gcr.io/acme/app:1";
 
 #[test]
-fn an_account_without_any_role_is_told_the_one_that_it_needs() {
+fn account_without_role_is_reported_with_the_needed_role() {
     let google = without_a_role();
     insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 3), @r#"
     error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
@@ -59,7 +59,7 @@ fn an_account_without_any_role_is_told_the_one_that_it_needs() {
 }
 
 #[test]
-fn an_account_that_may_only_read_is_told_the_role_for_writing() {
+fn reader_account_is_reported_with_the_writer_role() {
     let google = without_a_role();
     let reader = "roles/artifactregistry.reader";
     google.standin.grant(ACCOUNT, reader, "projects/acme");
@@ -76,7 +76,7 @@ fn an_account_that_may_only_read_is_told_the_role_for_writing() {
 }
 
 #[test]
-fn a_missing_permission_is_told_in_google_s_newer_words_too() {
+fn newer_permission_wording_of_google_is_understood() {
     let google = without_a_role();
     google
         .standin
@@ -92,7 +92,7 @@ fn a_missing_permission_is_told_in_google_s_newer_words_too() {
 }
 
 #[test]
-fn a_missing_permission_of_an_access_token_does_not_invent_an_account() {
+fn access_token_refusal_invents_no_account() {
     let google = without_a_role();
     let run = google
         .reach(Run::new())
@@ -111,7 +111,7 @@ fn a_missing_permission_of_an_access_token_does_not_invent_an_account() {
 }
 
 #[test]
-fn a_repository_that_is_not_there_is_told_with_the_command_that_makes_it() {
+fn missing_repository_is_reported_with_the_create_command() {
     let google = Google::start();
     google.standin.grant(ACCOUNT, WRITER, "projects/acme");
     let missing = "us-docker.pkg.dev/acme/nowhere/app:1";
@@ -132,7 +132,7 @@ fn a_repository_that_is_not_there_is_told_with_the_command_that_makes_it() {
 }
 
 #[test]
-fn gcr_io_without_the_right_to_make_its_repository_is_told() {
+fn gcr_io_without_permission_to_create_is_reported() {
     let google = without_a_role();
     google.standin.grant(ACCOUNT, WRITER, "projects/acme");
     insta::assert_snapshot!(refused(&google, push(&google, oci(), GCR_IO), 3), @"
@@ -155,7 +155,7 @@ fn gcr_io_without_the_right_to_make_its_repository_is_told() {
 }
 
 #[test]
-fn an_api_that_is_off_is_told_with_the_command_that_enables_it() {
+fn disabled_api_is_reported_with_the_enable_command() {
     let google = Google::with(Behaviour {
         api_off: true,
         ..Behaviour::default()
@@ -170,7 +170,7 @@ fn an_api_that_is_off_is_told_with_the_command_that_enables_it() {
 }
 
 #[test]
-fn gcr_io_that_was_never_moved_to_artifact_registry_is_told() {
+fn unmigrated_gcr_io_is_reported() {
     for stage in [NotMigrated::TokenAndManifests, NotMigrated::Manifests] {
         let google = Google::with(Behaviour {
             not_migrated: stage,
@@ -197,7 +197,7 @@ fn gcr_io_that_was_never_moved_to_artifact_registry_is_told() {
 }
 
 #[test]
-fn a_tag_that_may_not_move_is_told() {
+fn immutable_tag_is_reported() {
     let google = Google::with(Behaviour {
         immutable_tags: true,
         ..Behaviour::default()
@@ -215,7 +215,7 @@ fn a_tag_that_may_not_move_is_told() {
 }
 
 #[test]
-fn a_quota_that_is_used_up_is_worth_another_try() {
+fn exhausted_quota_is_retryable() {
     let google = Google::start();
     let fault = FaultAction::status(429);
     google
@@ -234,7 +234,7 @@ fn a_quota_that_is_used_up_is_worth_another_try() {
 }
 
 #[test]
-fn a_registry_that_is_out_of_order_is_worth_another_try() {
+fn registry_out_of_order_is_retryable() {
     let google = Google::start();
     let down = FaultAction::status(503);
     google
@@ -313,7 +313,7 @@ fn a_registry_that_is_out_of_order_is_worth_another_try() {
 }
 
 #[test]
-fn a_plain_registry_that_asks_for_a_login_is_told() {
+fn required_login_of_plain_registry_is_reported() {
     let registry = DockerRegistry::with_login();
     let push = |run: Run| {
         run.file("image.tar", oci())
@@ -343,7 +343,7 @@ fn a_plain_registry_that_asks_for_a_login_is_told() {
 }
 
 #[test]
-fn listing_what_is_not_there_or_not_allowed_is_told() {
+fn missing_or_forbidden_listing_is_reported() {
     let google = Google::start();
     let list = || {
         google

@@ -24,7 +24,7 @@ fn closed() -> PipeWriter {
 }
 
 #[test]
-fn a_result_in_a_folder_that_is_not_there_is_told_before_anything_is_sent() {
+fn missing_result_folder_is_reported_before_any_upload() {
     let google = Google::start();
     let run = push(&google, oci())
         .set("report_file", "nowhere/report.json")
@@ -54,7 +54,7 @@ fn a_result_in_a_folder_that_is_not_there_is_told_before_anything_is_sent() {
 }
 
 #[test]
-fn a_result_that_cannot_be_written_costs_no_other() {
+fn unwritable_result_keeps_other_results() {
     let google = Google::start();
     let run = push(&google, oci())
         .set("report_file", ".")
@@ -79,7 +79,7 @@ fn a_result_that_cannot_be_written_costs_no_other() {
 }
 
 #[test]
-fn a_pull_secret_that_cannot_be_written_is_told_and_is_no_output() {
+fn unwritable_pull_secret_is_reported_and_no_output() {
     let google = Google::start();
     let run = push(&google, oci())
         .set("pull_secret", "pull")
@@ -99,7 +99,7 @@ fn a_pull_secret_that_cannot_be_written_is_told_and_is_no_output() {
 }
 
 #[test]
-fn a_temporary_folder_that_is_not_there_is_told() {
+fn missing_temporary_folder_is_reported() {
     let google = Google::start();
     let run = push(&google, docker()).variable("TMPDIR", "nowhere");
     insta::assert_snapshot!(refused(&google, run, 1), @"
@@ -126,7 +126,7 @@ fn a_temporary_folder_that_is_not_there_is_told() {
 }
 
 #[test]
-fn standard_output_that_is_closed_early_makes_no_panic() {
+fn closed_standard_output_causes_no_panic() {
     let google = Google::start();
     let outcome = push(&google, oci())
         .set("digest_file", "digest")
@@ -163,7 +163,7 @@ fn standard_output_that_is_closed_early_makes_no_panic() {
 }
 
 #[test]
-fn a_standard_output_that_is_full_is_told() {
+fn full_standard_output_is_reported() {
     let google = Google::start();
     let full = File::options().write(true).open("/dev/full").unwrap();
     let outcome = push(&google, oci()).run_with(full, Stdio::piped());
@@ -185,7 +185,7 @@ fn again(run: Run) -> Run {
 }
 
 #[test]
-fn after_a_failure_the_report_says_so_and_no_earlier_result_is_left() {
+fn failed_run_reports_failure_and_removes_old_results() {
     let google = Google::start();
     let refused = Fault::always(RequestKind::ManifestPut, FaultAction::status(403));
     google.standin.fault(refused);
@@ -231,7 +231,7 @@ fn after_a_failure_the_report_says_so_and_no_earlier_result_is_left() {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_result_leads_nowhere() {
+fn symlink_at_result_path_is_not_followed() {
     let google = Google::start();
     let run = push(&google, oci())
         .file("theirs", "theirs")
@@ -247,7 +247,7 @@ fn a_link_in_the_place_of_a_result_leads_nowhere() {
 }
 
 #[test]
-fn a_file_that_is_no_result_is_not_taken_away() {
+fn unrelated_file_is_not_removed() {
     let google = Google::start();
     let image = oci();
     let outcome = push(&google, image.clone())

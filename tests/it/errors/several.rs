@@ -7,7 +7,7 @@ use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::{ACCOUNT, Google};
 
 #[test]
-fn where_one_destination_fails_the_others_arrive() {
+fn other_destinations_arrive_when_one_fails() {
     for image in [oci(), docker()] {
         let google = Google::start();
         let registry = DockerRegistry::start();
@@ -79,7 +79,7 @@ fn where_one_destination_fails_the_others_arrive() {
 }
 
 #[test]
-fn of_several_failures_all_are_told_and_the_worst_is_the_exit_code() {
+fn all_failures_are_reported_and_worst_sets_exit_code() {
     let google = Google::start();
     google.standin.fault(
         Fault::always(RequestKind::ManifestPut, FaultAction::status(503)).at("us-docker.pkg.dev"),
@@ -116,7 +116,7 @@ fn of_several_failures_all_are_told_and_the_worst_is_the_exit_code() {
 }
 
 #[test]
-fn a_destination_that_lets_nobody_in_does_not_keep_the_others_from_arriving() {
+fn forbidden_destination_does_not_stop_the_others() {
     let google = Google::start();
     let registry = DockerRegistry::with_login();
     let outcome = google
@@ -139,7 +139,7 @@ fn a_destination_that_lets_nobody_in_does_not_keep_the_others_from_arriving() {
 }
 
 #[test]
-fn a_destination_that_is_not_there_does_not_keep_the_others_from_arriving() {
+fn unreachable_destination_does_not_stop_the_others() {
     let google = Google::start();
     let outcome = google
         .run()
@@ -161,7 +161,7 @@ fn a_destination_that_is_not_there_does_not_keep_the_others_from_arriving() {
 }
 
 #[test]
-fn a_key_that_is_refused_everywhere_is_told_once_in_full() {
+fn key_refused_everywhere_is_reported_once() {
     let google = Google::start();
     google.standin.delete_keys(ACCOUNT);
     let outcome = google

@@ -23,7 +23,7 @@ fn pushing(bytes: &[u8], code: i32) -> String {
 }
 
 #[test]
-fn a_push_without_an_image_is_told_what_to_name() {
+fn push_without_image_says_what_to_set() {
     let google = Google::start();
     insta::assert_snapshot!(refused(&google, google.run(), 2), @"
     error: an input is missing
@@ -34,7 +34,7 @@ fn a_push_without_an_image_is_told_what_to_name() {
 }
 
 #[test]
-fn a_path_that_is_not_there_is_told_with_the_archives_beside_it() {
+fn missing_path_error_lists_archives_beside_it() {
     let google = Google::start();
     let run = google.run().set("image", "build/image.tar");
     insta::assert_snapshot!(refused(&google, run, 2), @"
@@ -61,7 +61,7 @@ fn a_path_that_is_not_there_is_told_with_the_archives_beside_it() {
 }
 
 #[test]
-fn a_file_that_is_no_archive_is_told_what_it_looks_like() {
+fn file_that_is_no_archive_is_named_by_its_kind() {
     insta::assert_snapshot!(pushing(b"hello, world\n", 2), @"
     error: `image.tar` is no image archive: it looks like text
 
@@ -86,7 +86,7 @@ fn a_file_that_is_no_archive_is_told_what_it_looks_like() {
 }
 
 #[test]
-fn an_archive_that_was_cut_is_told_wherever_it_was_cut() {
+fn truncated_archive_is_reported_at_any_length() {
     for whole in [docker(), oci()] {
         for part in [3, 5, 8] {
             let told = pushing(&whole[..whole.len() * part / 10 + 100], 1);
@@ -109,7 +109,7 @@ fn an_archive_that_was_cut_is_told_wherever_it_was_cut() {
 }
 
 #[test]
-fn a_layout_whose_layer_is_not_what_its_digest_says_is_damaged() {
+fn layout_layer_unlike_its_digest_is_refused() {
     let mut layout = Layout::default();
     let picture = Picture::new("app", 2);
     let manifest = layout.image(&picture, Packed::Gzip);
@@ -149,7 +149,7 @@ fn a_layout_whose_layer_is_not_what_its_digest_says_is_damaged() {
 }
 
 #[test]
-fn a_docker_archive_whose_layer_is_not_its_diff_id_is_damaged() {
+fn docker_archive_layer_unlike_its_diff_id_is_refused() {
     let mut picture = Picture::new("app", 2);
     // One is good and the other bad, whichever is compressed first.
     for (number, archive) in [classic_archive, docker25_archive].into_iter().enumerate() {
@@ -188,7 +188,7 @@ fn a_docker_archive_whose_layer_is_not_its_diff_id_is_damaged() {
 }
 
 #[test]
-fn a_damaged_layer_that_goes_up_as_it_is_is_told_too() {
+fn damaged_layer_sent_as_is_is_reported() {
     let mut picture = Picture::new("app", 2);
     picture.layers[0][600] ^= 1;
     let bytes = classic_archive(&[(&picture, &["app:1"])]);
@@ -207,7 +207,7 @@ fn a_damaged_layer_that_goes_up_as_it_is_is_told_too() {
 }
 
 #[test]
-fn an_archive_with_a_manifest_that_is_not_json_is_told() {
+fn archive_manifest_that_is_not_json_is_reported() {
     let tar = TarFile::new()
         .file("manifest.json", b"[{\"Config\": \"x")
         .finish();
@@ -225,7 +225,7 @@ fn an_archive_with_a_manifest_that_is_not_json_is_told() {
 }
 
 #[test]
-fn an_archive_that_lacks_a_layer_is_told_which() {
+fn missing_layer_of_an_archive_is_named() {
     let picture = Picture::new("app", 1);
     let entries =
         json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["gone/layer.tar"]}]);
@@ -241,7 +241,7 @@ fn an_archive_that_lacks_a_layer_is_told_which() {
 }
 
 #[test]
-fn an_archive_with_path_tricks_is_refused() {
+fn archive_with_path_traversal_is_refused() {
     let picture = Picture::new("app", 1);
     let entries = |layer: &str| {
         json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": [layer]}]).to_string()
@@ -292,7 +292,7 @@ fn an_archive_with_path_tricks_is_refused() {
 }
 
 #[test]
-fn a_layout_directory_that_links_out_of_itself_is_refused() {
+fn layout_symlink_out_of_itself_is_refused() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
     let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
@@ -318,7 +318,7 @@ fn a_layout_directory_that_links_out_of_itself_is_refused() {
 }
 
 #[test]
-fn a_layer_that_another_registry_hands_out_damaged_is_told() {
+fn damaged_layer_of_source_registry_is_reported() {
     let google = Google::start();
     google
         .run()

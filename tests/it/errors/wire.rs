@@ -18,7 +18,7 @@ use super::{oci, refused, without_digests};
 use crate::support::google::Google;
 
 #[test]
-fn an_image_that_cannot_be_read_while_it_is_sent_is_no_fault_of_the_connection() {
+fn unreadable_image_is_not_blamed_on_the_connection() {
     let google = Google::start();
     let network = Network {
         connect_timeout: Duration::from_secs(10),
@@ -55,7 +55,7 @@ fn an_image_that_cannot_be_read_while_it_is_sent_is_no_fault_of_the_connection()
 }
 
 #[test]
-fn a_blob_that_is_there_arrived_however_oddly_the_registry_says_so() {
+fn odd_but_present_blob_counts_as_uploaded() {
     for (name, value) in [("location", None), ("location", Some("/x\u{e9}"))] {
         let google = Google::start();
         let odd = FaultAction::Header {
@@ -75,7 +75,7 @@ fn a_blob_that_is_there_arrived_however_oddly_the_registry_says_so() {
 }
 
 #[test]
-fn an_upload_that_the_registry_answers_oddly_is_told() {
+fn odd_upload_answer_is_reported() {
     let google = Google::start();
     let push = || {
         google
@@ -150,7 +150,7 @@ fn an_upload_that_the_registry_answers_oddly_is_told() {
 }
 
 #[test]
-fn a_sign_in_page_that_takes_a_manifest_is_told_although_nothing_is_verified() {
+fn sign_in_page_for_a_manifest_is_reported_unverified() {
     let google = Google::start();
     let page = FaultAction::Status {
         code: 200,
@@ -179,7 +179,7 @@ fn a_sign_in_page_that_takes_a_manifest_is_told_although_nothing_is_verified() {
 }
 
 #[test]
-fn a_redirect_that_must_not_be_followed_is_told() {
+fn forbidden_redirect_is_reported() {
     let google = Google::start();
     for location in ["http://gcr.io/v2/", "/v2/"] {
         google.standin.clear_faults();
@@ -215,7 +215,7 @@ fn a_redirect_that_must_not_be_followed_is_told() {
 }
 
 #[test]
-fn a_host_without_a_registry_is_told() {
+fn host_without_registry_is_reported() {
     let google = Google::start();
     let page = FaultAction::Status {
         code: 404,
@@ -238,7 +238,7 @@ fn a_host_without_a_registry_is_told() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_told_without_the_library_s_layers() {
+fn truncated_answer_is_reported_in_plain_words() {
     let google = Google::start();
     let cut = FaultAction::CutResponseAt(5);
     google.standin.fault(Fault::always(RequestKind::Token, cut));
@@ -257,7 +257,7 @@ fn an_answer_that_breaks_off_is_told_without_the_library_s_layers() {
 }
 
 #[test]
-fn a_listing_that_is_refused_is_a_warning_and_costs_no_time() {
+fn refused_listing_is_a_quick_warning() {
     let google = Google::start();
     let refused = FaultAction::status(403);
     google

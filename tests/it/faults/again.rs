@@ -24,7 +24,7 @@ fn busy(retry_after: Option<u64>) -> FaultAction {
 }
 
 #[test]
-fn more_refusals_for_now_than_other_tools_bear_stop_no_push() {
+fn many_transient_refusals_stop_no_push() {
     let google = Google::start();
     let picture = Picture::new("app", 3);
     // crane gives up after three 429 and loses a layer to a 401; skopeo dies of an expired token
@@ -50,7 +50,7 @@ fn more_refusals_for_now_than_other_tools_bear_stop_no_push() {
 }
 
 #[test]
-fn a_429_holds_back_everything_for_as_long_as_it_asks() {
+fn too_many_requests_pauses_all_requests() {
     let google = Google::start();
     google
         .standin
@@ -63,7 +63,7 @@ fn a_429_holds_back_everything_for_as_long_as_it_asks() {
 }
 
 #[test]
-fn a_wait_that_is_longer_than_what_is_allowed_is_not_begun() {
+fn retry_after_beyond_the_timeout_is_not_awaited() {
     let google = Google::start();
     google
         .standin
@@ -83,7 +83,7 @@ fn a_wait_that_is_longer_than_what_is_allowed_is_not_begun() {
 }
 
 #[test]
-fn what_fails_for_ever_is_told_with_how_often_it_was_tried() {
+fn lasting_failure_reports_its_attempts() {
     let google = Google::start();
     google.standin.fault(Fault::always(
         RequestKind::ManifestPut,
@@ -103,7 +103,7 @@ fn what_fails_for_ever_is_told_with_how_often_it_was_tried() {
 }
 
 #[test]
-fn what_no_wait_mends_is_asked_once() {
+fn permanent_failure_is_not_retried() {
     for (code, exit) in [(400, 1), (403, 3), (412, 1), (413, 1)] {
         let google = Google::start();
         let refusal = r#"{"errors":[{"code":"UNKNOWN","message":"no"}]}"#;
@@ -124,7 +124,7 @@ fn what_no_wait_mends_is_asked_once() {
 }
 
 #[test]
-fn a_blob_whose_answer_was_lost_is_not_sent_twice() {
+fn blob_with_lost_answer_is_not_sent_twice() {
     let google = Google::start();
     google.standin.fault(Fault::once(
         RequestKind::UploadPut,
@@ -138,7 +138,7 @@ fn a_blob_whose_answer_was_lost_is_not_sent_twice() {
 }
 
 #[test]
-fn a_registry_that_takes_long_to_finish_a_blob_gets_it_once() {
+fn slowly_committed_blob_is_sent_once() {
     let google = Google::start();
     let slow = FaultAction::Delay(Duration::from_secs(3));
     google
@@ -158,7 +158,7 @@ fn a_registry_that_takes_long_to_finish_a_blob_gets_it_once() {
 }
 
 #[test]
-fn an_upload_that_the_registry_forgot_is_begun_again() {
+fn forgotten_upload_is_restarted() {
     for code in ["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"] {
         let google = Google::start();
         let lost = FaultAction::Status {

@@ -31,7 +31,7 @@ fn collect(google: &Google, times: u32) {
 }
 
 #[test]
-fn a_blob_that_was_collected_is_sent_again() {
+fn collected_blob_is_sent_again() {
     let google = Google::start();
     let picture = Picture::new("app", 3);
     collect(&google, 2);
@@ -51,7 +51,7 @@ fn a_blob_that_was_collected_is_sent_again() {
 }
 
 #[test]
-fn blobs_that_go_for_ever_are_told_and_tagged_nowhere() {
+fn ever_vanishing_blobs_fail_and_set_no_tag() {
     let google = Google::start();
     collect(&google, 100);
     let outcome = push(&google, &Picture::new("app", 1), "1").fails_with(4);
@@ -71,7 +71,7 @@ fn push_docker(google: &Google, picture: &Picture, tag: &str) -> Run {
 }
 
 #[test]
-fn a_layer_that_was_taken_over_and_collected_since_is_made_anew() {
+fn collected_reused_layer_is_recompressed() {
     let picture = Picture::new("app", 3);
     let mut changed = picture.layers.clone();
     changed.push(Picture::new("other", 1).layers[0].clone());

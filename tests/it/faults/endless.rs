@@ -128,7 +128,7 @@ fn list(peer: &Peer) -> Outcome {
 }
 
 #[test]
-fn a_listing_without_an_end_is_told() {
+fn endless_listing_is_reported() {
     let peer = Peer::start(|_, path| match path {
         "/v2/" => whole("200 OK", "{}"),
         _ => Answer::Endless("200 OK".to_owned()),
@@ -139,7 +139,7 @@ fn a_listing_without_an_end_is_told() {
 }
 
 #[test]
-fn pages_without_an_end_are_told() {
+fn endless_pages_are_reported() {
     let peer = Peer::start(|_, path| match path {
         "/v2/" => whole("200 OK", "{}"),
         _ => {
@@ -157,7 +157,7 @@ fn pages_without_an_end_are_told() {
 }
 
 #[test]
-fn an_error_page_without_an_end_costs_no_more_than_any_other() {
+fn endless_error_page_costs_no_more_than_another() {
     let peer = Peer::start(|_, _| Answer::Endless("500 Oh".to_owned()));
     let outcome = list(&peer);
     assert_eq!(outcome.code, 4, "{}", outcome.stderr);
@@ -165,7 +165,7 @@ fn an_error_page_without_an_end_costs_no_more_than_any_other() {
 }
 
 #[test]
-fn a_token_without_an_end_is_told() {
+fn endless_token_is_reported() {
     let token = Peer::start(|_, _| Answer::Endless("200 OK".to_owned()));
     let realm = format!("Bearer realm=\"http://{}/token\"", token.address);
     let front = Peer::start(move |_, _| whole(&format!("401 No\r\nwww-authenticate: {realm}"), ""));
@@ -179,7 +179,7 @@ fn a_token_without_an_end_is_told() {
 }
 
 #[test]
-fn a_manifest_without_an_end_is_taken_for_none() {
+fn endless_manifest_is_treated_as_invalid() {
     let peer = Peer::start(|method, path| match (method, path) {
         (_, "/v2/") => whole("200 OK", "{}"),
         ("GET", path) if path.contains("/manifests/") => Answer::Endless("200 OK".to_owned()),
@@ -239,7 +239,7 @@ fn with_memory(run: Run) -> (Outcome, u64) {
 }
 
 #[test]
-fn a_refused_upload_without_an_end_fills_no_memory() {
+fn endless_upload_refusal_fills_no_memory() {
     let (_, usual) = with_memory(push(&taking(|_, _| None)));
     for method in ["POST", "PUT"] {
         let peer = taking(move |asked, path| {
@@ -261,7 +261,7 @@ fn a_refused_upload_without_an_end_fills_no_memory() {
 }
 
 #[test]
-fn a_head_without_an_end_is_told() {
+fn endless_head_is_reported() {
     for method in ["POST", "PUT"] {
         let peer = taking(move |asked, path| {
             let is_upload = asked == method && path.contains("/uploads/");
@@ -281,7 +281,7 @@ fn a_head_without_an_end_is_told() {
 }
 
 #[test]
-fn what_is_said_without_an_end_beside_a_success_is_not_listened_to() {
+fn endless_body_of_a_success_is_not_read() {
     for (method, part) in [
         ("POST", "/uploads/"),
         ("PUT", "/uploads/"),
@@ -304,7 +304,7 @@ fn what_is_said_without_an_end_beside_a_success_is_not_listened_to() {
 }
 
 #[test]
-fn an_answer_in_drips_is_given_up_whatever_it_is_for() {
+fn trickling_answer_is_aborted_for_any_request() {
     let drips = |head: &str| Answer::Drips(head.to_owned());
     // (what drips, its status, what is told)
     for (part, head, told) in [
@@ -324,7 +324,7 @@ fn an_answer_in_drips_is_given_up_whatever_it_is_for() {
 }
 
 #[test]
-fn an_upload_and_a_download_in_drips_are_given_up() {
+fn trickling_upload_and_download_are_aborted() {
     for (method, part) in [
         ("POST", "/uploads/"),
         ("PUT", "/uploads/"),

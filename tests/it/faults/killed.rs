@@ -68,7 +68,7 @@ fn kill_one(google: &Google, archive: &[u8], number: usize) {
 }
 
 #[test]
-fn a_kill_at_any_moment_leaves_nothing_broken_and_nothing_behind() {
+fn killed_run_leaves_nothing_broken_or_behind() {
     let archive = classic_archive(&[(&Picture::new("app", 3), &["app:1"])]);
     // One is compressed layer by layer into spools, the other is spooled as a whole as well.
     let archives = [archive.clone(), gzip(&archive)];

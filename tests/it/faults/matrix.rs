@@ -333,7 +333,7 @@ fn expected_code(case: &Case) -> i32 {
 }
 
 #[test]
-fn whatever_happens_to_a_request_the_push_succeeds_or_says_why() {
+fn push_under_any_fault_succeeds_or_explains() {
     let cases = cases();
     assert!(cases.len() >= 300, "{}", cases.len());
     let images = Images::new();

@@ -10,7 +10,7 @@ use crate::support::images::{
 };
 
 #[test]
-fn every_blob_is_read_back_and_hashed_when_that_is_asked_for() {
+fn every_blob_is_read_back_and_hashed_on_request() {
     let google = Google::start();
     push(&google, &Picture::new("app", 3), "1")
         .set("verify", "blobs")
@@ -27,7 +27,7 @@ fn every_blob_is_read_back_and_hashed_when_that_is_asked_for() {
 }
 
 #[test]
-fn a_blob_that_is_handed_out_with_other_bytes_is_found() {
+fn blob_served_with_other_bytes_is_detected() {
     let google = Google::start();
     let changed = FaultAction::CorruptByte(30);
     google
@@ -41,7 +41,7 @@ fn a_blob_that_is_handed_out_with_other_bytes_is_found() {
 }
 
 #[test]
-fn bytes_that_changed_on_the_way_back_are_read_again() {
+fn bytes_changed_on_download_are_read_again() {
     let google = Google::start();
     let changed = FaultAction::CorruptByte(30);
     google
@@ -75,7 +75,7 @@ fn lie(google: &Google, picture: &Picture) {
 }
 
 #[test]
-fn an_earlier_image_that_lied_about_a_layer_is_found_out() {
+fn previous_image_with_false_layer_is_detected() {
     let google = Google::start();
     let picture = Picture::new("app", 1);
     lie(&google, &picture);
@@ -98,7 +98,7 @@ fn an_earlier_image_that_lied_about_a_layer_is_found_out() {
 }
 
 #[test]
-fn a_registry_that_lags_behind_itself_is_waited_for() {
+fn lagging_registry_is_waited_for() {
     let google = Google::start();
     let absent = FaultAction::status(404);
     // The first two are asked before the push: for the tag and for the digest.
@@ -112,7 +112,7 @@ fn a_registry_that_lags_behind_itself_is_waited_for() {
 }
 
 #[test]
-fn a_tag_that_shows_another_image_for_ever_is_told_with_both_digests() {
+fn tag_of_another_image_is_reported_with_both_digests() {
     let google = Google::start();
     let (other, _) = archive(&Picture::new("other", 1));
     google
@@ -136,7 +136,7 @@ fn a_tag_that_shows_another_image_for_ever_is_told_with_both_digests() {
 }
 
 #[test]
-fn a_child_of_an_index_that_is_gone_after_the_push_is_told() {
+fn missing_child_of_index_after_push_is_reported() {
     let google = Google::start();
     let mut layout = Layout::default();
     let children = ["amd64", "arm64"].map(|architecture| {

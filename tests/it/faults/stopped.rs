@@ -25,7 +25,7 @@ fn wait_for_puts(google: &Google, count: usize) {
 }
 
 #[test]
-fn a_signal_stops_a_push_which_says_what_was_tagged() {
+fn signal_stops_a_push_and_tags_are_reported() {
     for (signal, name) in [("TERM", "SIGTERM"), ("INT", "SIGINT"), ("HUP", "SIGHUP")] {
         let google = Google::start();
         let running = stuck(&google).start();
@@ -68,7 +68,7 @@ fn stopped(mut running: Running, at: &str) -> Duration {
 }
 
 #[test]
-fn a_signal_stops_a_run_whatever_it_waits_for() {
+fn signal_stops_a_run_in_any_wait() {
     let later = FaultAction::Status {
         code: 503,
         retry_after: Some(200),
@@ -108,7 +108,7 @@ fn a_signal_stops_a_run_whatever_it_waits_for() {
 }
 
 #[test]
-fn the_first_process_of_a_container_is_stopped_as_well() {
+fn signal_stops_pid_1_of_a_container() {
     let google = Google::start();
     let Some(run) = stuck(&google).in_a_container() else {
         eprintln!("no process namespace can be made here: not tested");
@@ -127,7 +127,7 @@ fn the_first_process_of_a_container_is_stopped_as_well() {
 }
 
 #[test]
-fn the_end_of_the_time_allowed_stops_a_push_as_a_signal_does() {
+fn timeout_stops_a_push_like_a_signal() {
     let google = Google::start();
     let outcome = stuck(&google).set("timeout", "8s").fails_with(4);
     insta::assert_snapshot!(outcome.error(), @"
@@ -142,7 +142,7 @@ fn the_end_of_the_time_allowed_stops_a_push_as_a_signal_does() {
 }
 
 #[test]
-fn nothing_is_left_of_what_was_spooled() {
+fn signal_leaves_no_spooled_file() {
     let google = Google::start();
     google
         .standin
@@ -164,7 +164,7 @@ fn nothing_is_left_of_what_was_spooled() {
 }
 
 #[test]
-fn a_run_that_waits_for_a_reader_of_its_results_can_be_stopped() {
+fn run_with_unread_result_pipe_can_be_stopped() {
     let google = Google::start();
     let run = push(&google, &Picture::new("app", 1), "1").set("report_file", "pipe");
     let made = Command::new("mkfifo").arg(run.path().join("pipe")).status();
@@ -177,7 +177,7 @@ fn a_run_that_waits_for_a_reader_of_its_results_can_be_stopped() {
 }
 
 #[test]
-fn a_run_whose_output_nobody_reads_can_be_stopped() {
+fn run_with_unread_output_can_be_stopped() {
     const FULL: &str = "mkfifo full; exec 3<>full; \
                         dd if=/dev/zero of=full oflag=nonblock bs=4096 2>/dev/null; \
                         exec \"$0\" >&3";
@@ -190,7 +190,7 @@ fn a_run_whose_output_nobody_reads_can_be_stopped() {
 }
 
 #[test]
-fn a_run_below_nohup_outlives_its_terminal() {
+fn run_under_nohup_survives_hangup() {
     let google = Google::start();
     let running = stuck(&google)
         .under(&["sh", "-c", "trap '' HUP; exec \"$0\""])
@@ -207,7 +207,7 @@ fn a_run_below_nohup_outlives_its_terminal() {
 }
 
 #[test]
-fn a_crash_leaves_no_dump_of_memory() {
+fn crash_leaves_no_core_dump() {
     let google = Google::start();
     let running = stuck(&google).start();
     wait_for_puts(&google, 2);

@@ -5,7 +5,7 @@ use crate::support::google::Google;
 use crate::support::images::{Picture, classic_archive};
 
 #[test]
-fn ten_pushes_of_the_same_and_of_different_images_at_once_all_end_well() {
+fn ten_concurrent_pushes_all_succeed() {
     let google = Google::start();
     let same = Picture::new("same", 3);
     let others: Vec<_> = (0..5)
@@ -33,7 +33,7 @@ fn ten_pushes_of_the_same_and_of_different_images_at_once_all_end_well() {
 }
 
 #[test]
-fn ten_pushes_of_one_docker_archive_at_once_make_one_image() {
+fn ten_pushes_of_one_docker_archive_make_one_image() {
     let google = Google::start();
     let archive = classic_archive(&[(&Picture::new("app", 3), &["app:1"])]);
     std::thread::scope(|scope| {

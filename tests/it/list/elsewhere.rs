@@ -20,7 +20,7 @@ fn put(standin: &Standin, repository: &str) {
 }
 
 #[test]
-fn the_catalog_tells_the_images_over_many_pages() {
+fn catalog_lists_images_over_many_pages() {
     let standin = Standin::start();
     for number in 0..25 {
         put(&standin, &format!("acme/app{number:02}"));
@@ -55,7 +55,7 @@ fn the_catalog_tells_the_images_over_many_pages() {
 }
 
 #[test]
-fn an_image_is_named_as_it_is_for_a_push() {
+fn image_is_named_as_for_a_push() {
     let standin = Standin::start();
     put(&standin, "acme/app");
     let address = standin.plain_address();
@@ -78,7 +78,7 @@ fn an_image_is_named_as_it_is_for_a_push() {
 }
 
 #[test]
-fn a_folder_of_images_is_listed_by_its_name() {
+fn folder_of_images_is_listed_by_name() {
     let standin = Standin::start();
     put(&standin, "acme/team/app");
     put(&standin, "acme/other");
@@ -96,7 +96,7 @@ fn a_folder_of_images_is_listed_by_its_name() {
 }
 
 #[test]
-fn a_host_with_public_images_is_read_without_a_login() {
+fn public_image_host_is_listed_without_login() {
     const HOST: &str = "mirror.gcr.io";
     let standin = Standin::builder().name(HOST).start();
     let google = Google::start();
@@ -135,7 +135,7 @@ fn a_host_with_public_images_is_read_without_a_login() {
 }
 
 #[test]
-fn what_is_public_at_google_is_listed_without_a_credential() {
+fn public_google_image_is_listed_without_credential() {
     let google = Google::start();
     put(&google.standin, "other/app");
     let mut layout = Layout::default();
@@ -164,7 +164,7 @@ fn what_is_public_at_google_is_listed_without_a_credential() {
 }
 
 #[test]
-fn a_real_registry_is_listed_with_all_that_its_manifests_tell() {
+fn real_registry_is_listed_with_manifest_details() {
     let registry = DockerRegistry::start();
     let address = registry.address();
     let image = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
@@ -189,7 +189,7 @@ fn a_real_registry_is_listed_with_all_that_its_manifests_tell() {
 }
 
 #[test]
-fn a_catalog_s_names_that_are_no_path_are_left_out_and_told() {
+fn invalid_catalog_names_are_skipped_and_reported() {
     let standin = Standin::start();
     let address = standin.plain_address();
     put(&standin, "acme/app");
@@ -214,7 +214,7 @@ fn a_catalog_s_names_that_are_no_path_are_left_out_and_told() {
 }
 
 #[test]
-fn an_index_has_the_size_of_its_platforms() {
+fn index_size_is_the_sum_of_its_platforms() {
     let registry = DockerRegistry::start();
     let address = registry.address();
     let push = |tag: &str, layout: Layout| {
@@ -248,7 +248,7 @@ fn an_index_has_the_size_of_its_platforms() {
 }
 
 #[test]
-fn a_registry_that_keeps_its_catalog_to_itself_is_told() {
+fn refused_catalog_is_reported() {
     let standin = Standin::start();
     let address = standin.plain_address();
     for status in [401, 404] {
@@ -273,7 +273,7 @@ fn a_registry_that_keeps_its_catalog_to_itself_is_told() {
 }
 
 #[test]
-fn a_login_of_google_s_is_of_no_matter_elsewhere() {
+fn google_login_is_not_used_elsewhere() {
     let google = Google::start();
     let address = google.standin.plain_address();
     put(&google.standin, "app");

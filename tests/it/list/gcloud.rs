@@ -20,7 +20,7 @@ fn gcloud_shows_the_same_images_of_a_project() {
 }
 
 #[test]
-fn gcloud_shows_the_same_manifests_and_tags_of_an_image() {
+fn gcloud_shows_the_same_manifests_and_tags() {
     let google = Google::start();
     put(&google, "gcr.io", "acme/app", "1");
     put_index(&google, "gcr.io", "acme/app", "2");
@@ -50,7 +50,7 @@ fn gcloud_shows_the_same_manifests_and_tags_of_an_image() {
 }
 
 #[test]
-fn gcloud_shows_the_same_docker_images_of_a_repository() {
+fn gcloud_shows_the_same_images_of_a_repository() {
     let google = Google::start();
     put(&google, "us-docker.pkg.dev", "acme/containers/app", "1");
     put_index(

@@ -58,7 +58,7 @@ fn peak(run: Run) -> (String, u64) {
 }
 
 #[test]
-fn an_image_with_thousands_of_tags_is_listed_whole_over_the_api_s_pages() {
+fn thousands_of_tags_are_listed_over_api_pages() {
     let google = Google::start();
     put(&google.standin, HOST, "acme/containers/app", MANY);
     put(&google.standin, HOST, "acme/containers/few", 1_500);
@@ -84,7 +84,7 @@ fn an_image_with_thousands_of_tags_is_listed_whole_over_the_api_s_pages() {
 }
 
 #[test]
-fn a_repository_with_thousands_of_manifests_is_listed_whole_over_the_api_s_pages() {
+fn thousands_of_manifests_are_listed_over_api_pages() {
     let google = Google::start();
     put(&google.standin, HOST, "acme/containers/app", MANY);
     put(&google.standin, HOST, "acme/containers/team/few", 1_500);
@@ -121,7 +121,7 @@ fn a_repository_with_thousands_of_manifests_is_listed_whole_over_the_api_s_pages
 }
 
 #[test]
-fn thousands_of_images_are_listed_whole() {
+fn thousands_of_images_are_listed() {
     let google = Google::start();
     let standin = &google.standin;
     for number in 0..2_345 {
@@ -144,7 +144,7 @@ fn thousands_of_images_are_listed_whole() {
 }
 
 #[test]
-fn thousands_of_tags_are_listed_whole_over_the_links_of_a_plain_registry() {
+fn thousands_of_tags_are_listed_over_link_headers() {
     let standin = Standin::start();
     let address = standin.plain_address();
     put(&standin, PLAIN, "app", 3);

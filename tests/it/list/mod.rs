@@ -75,7 +75,7 @@ fn json(run: Run) -> Vec<Value> {
 }
 
 #[test]
-fn a_project_shows_its_images_one_level_deep_and_all_of_them_on_request() {
+fn project_is_listed_one_level_deep_or_recursively() {
     let google = Google::start();
     for name in ["app", "team/api", "team/web"] {
         put(&google, "gcr.io", &format!("acme/{name}"), "1");
@@ -104,7 +104,7 @@ fn a_project_shows_its_images_one_level_deep_and_all_of_them_on_request() {
 }
 
 #[test]
-fn a_folder_of_images_shows_what_is_in_it() {
+fn folder_of_images_shows_its_content() {
     let google = Google::start();
     for name in ["team/api", "team/web/x"] {
         put(&google, "gcr.io", &format!("acme/{name}"), "1");
@@ -125,7 +125,7 @@ fn a_folder_of_images_shows_what_is_in_it() {
 }
 
 #[test]
-fn an_image_shows_its_manifests_newest_first_with_size_times_and_platforms() {
+fn image_shows_manifests_newest_first_with_details() {
     let google = Google::start();
     put(&google, HOST, "acme/containers/app", "1");
     put_index(&google, HOST, "acme/containers/app", "2");
@@ -159,7 +159,7 @@ fn an_image_shows_its_manifests_newest_first_with_size_times_and_platforms() {
 }
 
 #[test]
-fn nothing_is_read_for_platforms_unless_they_are_asked_for() {
+fn platforms_are_read_only_on_request() {
     let google = Google::start();
     put(&google, HOST, "acme/containers/app", "1");
     put_index(&google, HOST, "acme/containers/app", "2");
@@ -192,7 +192,7 @@ fn lists_always(google: &Google, document: &Value) {
 }
 
 #[test]
-fn a_listing_without_end_is_told() {
+fn endless_listing_is_reported() {
     let google = Google::start();
     without_api(&google);
     lists_always(
@@ -211,7 +211,7 @@ fn a_listing_without_end_is_told() {
 }
 
 #[test]
-fn children_that_are_no_path_are_left_out_and_told() {
+fn invalid_children_are_skipped_and_reported() {
     let google = Google::start();
     without_api(&google);
     let long = "a".repeat(100 * 1024);
@@ -230,7 +230,7 @@ fn children_that_are_no_path_are_left_out_and_told() {
 }
 
 #[test]
-fn json_holds_all_of_it_on_standard_output_and_in_the_report_file() {
+fn json_goes_to_standard_output_and_report_file() {
     let google = Google::start();
     put_index(&google, HOST, "acme/containers/team/app", "2");
     let run = || containers(&google).set("list_recursive", "true");
@@ -270,7 +270,7 @@ fn json_holds_all_of_it_on_standard_output_and_in_the_report_file() {
 }
 
 #[test]
-fn without_a_repository_all_of_a_location_are_listed() {
+fn location_without_repository_lists_all_repositories() {
     let google = Google::start();
     put(&google, HOST, "acme/containers/app", "1");
     put(&google, "us.gcr.io", "acme/old", "1");
@@ -287,7 +287,7 @@ fn without_a_repository_all_of_a_location_are_listed() {
 }
 
 #[test]
-fn where_the_api_cannot_be_asked_the_registry_s_own_list_is_shown_and_that_is_told() {
+fn registry_listing_is_used_when_the_api_fails() {
     let google = Google::start();
     for name in ["app", "team/api", "team/web"] {
         put(&google, "gcr.io", &format!("acme/{name}"), "1");
@@ -310,7 +310,7 @@ fn where_the_api_cannot_be_asked_the_registry_s_own_list_is_shown_and_that_is_to
 }
 
 #[test]
-fn one_that_cannot_be_listed_does_not_keep_the_others_back() {
+fn unlistable_image_does_not_stop_the_others() {
     let google = Google::start();
     put(&google, "gcr.io", "acme/app", "1");
     let outcome = list(&google)
@@ -325,7 +325,7 @@ fn one_that_cannot_be_listed_does_not_keep_the_others_back() {
 }
 
 #[test]
-fn what_anybody_may_read_is_listed_without_a_credential() {
+fn public_image_is_listed_without_credential() {
     let google = Google::with(Behaviour {
         anonymous_pull: true,
         ..Behaviour::default()

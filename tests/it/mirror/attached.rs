@@ -20,7 +20,7 @@ fn push(layout: &Layout, destinations: &str) -> Run {
 }
 
 #[test]
-fn what_an_index_json_lists_beside_the_image_goes_along() {
+fn referrers_in_index_json_are_copied() {
     let mut signed = Signed::new();
     // As `oras copy --recursive --to-oci-layout` leaves it: all of it listed, the image by name.
     signed.layout.list(&signed.root, Some("1"));
@@ -52,7 +52,7 @@ fn what_an_index_json_lists_beside_the_image_goes_along() {
 }
 
 #[test]
-fn what_a_layout_lists_under_fallback_tags_goes_along_with_the_list_as_it_is() {
+fn fallback_tags_of_a_layout_are_copied_as_they_are() {
     let mut signed = Signed::new();
     // As regctl writes it: the lists are named, what they list is not in `index.json`.
     signed.layout.list(&signed.root, Some("1"));
@@ -90,7 +90,7 @@ fn by_cosign() -> (Layout, Value, Value) {
 }
 
 #[test]
-fn signatures_of_cosign_go_along_by_their_tag_or_by_their_kind() {
+fn cosign_signatures_are_copied_by_tag_or_type() {
     let (mut tagged_so, root, signature) = by_cosign();
     let mut saved = tagged_so.clone();
     tagged_so.list(&root, Some("app:1"));
@@ -114,7 +114,7 @@ fn signatures_of_cosign_go_along_by_their_tag_or_by_their_kind() {
 }
 
 #[test]
-fn an_image_is_found_among_what_refers_to_it_without_being_named() {
+fn unnamed_image_is_found_among_its_referrers() {
     let mut signed = Signed::new();
     for one in [&signed.sbom, &signed.root, &signed.of_sbom] {
         signed.layout.list(one, None);
@@ -130,7 +130,7 @@ fn an_image_is_found_among_what_refers_to_it_without_being_named() {
 }
 
 #[test]
-fn what_refers_to_an_image_and_is_not_whole_is_left_out_and_told() {
+fn incomplete_referrers_are_skipped_and_reported() {
     let mut signed = Signed::new();
     signed.layout.list(&signed.root, Some("1"));
     signed.layout.list(&signed.sbom, None);
@@ -147,7 +147,7 @@ fn what_refers_to_an_image_and_is_not_whole_is_left_out_and_told() {
 }
 
 #[test]
-fn an_archive_of_docker_s_holds_no_signatures_and_is_not_compressed_to_learn_that() {
+fn docker_archive_without_signatures_is_not_compressed() {
     let home = Standin::start();
     let archive = images::classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
     let outcome = Run::new()

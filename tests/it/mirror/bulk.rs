@@ -27,7 +27,7 @@ fn manifest(registry: &DockerRegistry, repository: &str, tag: &str) -> Option<Ve
 }
 
 #[test]
-fn what_is_missing_or_differs_is_brought_and_the_rest_costs_a_question_a_side() {
+fn only_missing_and_outdated_images_are_copied() {
     let (source, home) = (Standin::start(), Standin::start());
     for (repository, tag) in [
         ("acme/api", "1.0"),
@@ -116,7 +116,7 @@ fn what_is_missing_or_differs_is_brought_and_the_rest_costs_a_question_a_side() 
 }
 
 #[test]
-fn an_image_of_some_platforms_that_is_the_same_costs_one_question_at_home() {
+fn unchanged_filtered_image_costs_one_request() {
     let (source, home) = (Standin::start(), Standin::start());
     let mut layout = Layout::default();
     let children: Vec<_> = ["amd64", "arm64", "riscv64"]
@@ -158,7 +158,7 @@ fn an_image_of_some_platforms_that_is_the_same_costs_one_question_at_home() {
 }
 
 #[test]
-fn a_thousand_repositories_that_are_there_cost_a_listing_a_side_with_referrers_too() {
+fn thousand_unchanged_repositories_cost_one_listing_each() {
     let google = Google::with(Behaviour {
         referrers: Referrers::Missing,
         ..Behaviour::default()
@@ -195,7 +195,7 @@ fn a_thousand_repositories_that_are_there_cost_a_listing_a_side_with_referrers_t
 }
 
 #[test]
-fn google_s_listing_tells_the_digests_of_a_whole_repository() {
+fn google_listing_gives_all_digests_of_a_repository() {
     let google = Google::start();
     let repository = "acme/containers";
     let source = "us-docker.pkg.dev";
@@ -239,7 +239,7 @@ fn google_s_listing_tells_the_digests_of_a_whole_repository() {
 }
 
 #[test]
-fn a_listing_without_end_is_told_and_names_that_are_no_path_are_left_out() {
+fn endless_listing_is_reported_and_bad_names_skipped() {
     let google = Google::start();
     let run = |listed: Value| {
         google.standin.clear_faults();
@@ -268,7 +268,7 @@ fn a_listing_without_end_is_told_and_names_that_are_no_path_are_left_out() {
 }
 
 #[test]
-fn every_repository_below_a_path_is_found_in_the_catalog() {
+fn catalog_gives_every_repository_below_a_path() {
     let source = Standin::start();
     for repository in ["acme/api", "acme/team/web", "acme-2/other"] {
         put(&source, PLAIN, repository, "1", repository);
@@ -286,7 +286,7 @@ fn every_repository_below_a_path_is_found_in_the_catalog() {
 }
 
 #[test]
-fn an_image_that_fails_does_not_stop_the_others() {
+fn failed_image_does_not_stop_the_others() {
     let source = Standin::start();
     put(&source, PLAIN, "acme/api", "1", "api");
     let home = DockerRegistry::start();
@@ -324,7 +324,7 @@ fn an_image_that_fails_does_not_stop_the_others() {
 }
 
 #[test]
-fn shards_do_disjoint_work_that_adds_up_to_the_whole() {
+fn shards_are_disjoint_and_complete() {
     let source = Standin::start();
     let names: BTreeSet<_> = (0..12).map(|number| format!("app{number}")).collect();
     for name in &names {
@@ -364,7 +364,7 @@ fn shards_do_disjoint_work_that_adds_up_to_the_whole() {
 }
 
 #[test]
-fn what_images_share_is_read_once_and_sent_once_a_destination() {
+fn shared_blobs_are_read_once_and_sent_once() {
     let (source, homes) = (Standin::start(), [Standin::start(), Standin::start()]);
     let base = Picture::on("amd64", "base", 2);
     let mut shared = BTreeSet::new();
@@ -406,7 +406,7 @@ fn what_images_share_is_read_once_and_sent_once_a_destination() {
 }
 
 #[test]
-fn a_dry_run_shows_the_plan_and_changes_nothing() {
+fn dry_run_shows_plan_and_changes_nothing() {
     let source = Standin::start();
     put(&source, PLAIN, "acme/api", "1", "api");
     let home = DockerRegistry::start();
@@ -429,7 +429,7 @@ fn a_dry_run_shows_the_plan_and_changes_nothing() {
 }
 
 #[test]
-fn two_images_under_one_name_are_told_before_anything_is_done() {
+fn conflicting_names_are_reported_first() {
     let source = Standin::start();
     for team in ["a", "b"] {
         put(&source, PLAIN, &format!("{team}/api"), "1", team);
@@ -450,7 +450,7 @@ fn two_images_under_one_name_are_told_before_anything_is_done() {
 }
 
 #[test]
-fn an_image_that_two_entries_choose_is_one_unless_they_want_it_in_two_forms() {
+fn image_chosen_twice_is_copied_once_unless_forms_differ() {
     let (source, home) = (Standin::start(), DockerRegistry::start());
     put(&source, PLAIN, "acme/api", "1", "api");
     let source = source.plain_address();
@@ -491,7 +491,7 @@ fn an_image_that_two_entries_choose_is_one_unless_they_want_it_in_two_forms() {
 }
 
 #[test]
-fn below_a_path_each_repository_brings_what_it_has_of_the_tags() {
+fn prefix_copies_matching_tags_of_each_repository() {
     let (source, home) = (Standin::start(), DockerRegistry::start());
     put(&source, PLAIN, "acme/api", "latest", "api");
     put(&source, PLAIN, "acme/web", "1", "web");
@@ -528,7 +528,7 @@ fn below_a_path_each_repository_brings_what_it_has_of_the_tags() {
 }
 
 #[test]
-fn a_home_that_does_not_answer_is_waited_for_once_and_keeps_images_from_no_other() {
+fn silent_destination_is_awaited_once_and_blocks_no_other() {
     let (source, home) = (Standin::start(), DockerRegistry::start());
     for number in 0..12 {
         put(&source, PLAIN, "acme/api", &number.to_string(), "api");
@@ -565,7 +565,7 @@ fn a_home_that_does_not_answer_is_waited_for_once_and_keeps_images_from_no_other
 }
 
 #[test]
-fn a_file_that_is_not_there_or_wrong_is_told() {
+fn missing_or_wrong_file_is_reported() {
     let missing = Run::command("mirror").fails_with(2);
     let wrong = bulk("destinations: [gcr.io/acme]\nimage: []\n").fails_with(2);
     insta::assert_snapshot!([missing.error(), wrong.error()].join("\n"), @r"

@@ -15,7 +15,7 @@ fn source_of(layout: &Layout, root: &Value) -> (Standin, String) {
 }
 
 #[test]
-fn attestations_are_stripped_from_an_index_and_the_rest_stays_as_it_is() {
+fn attestations_are_stripped_and_the_rest_is_unchanged() {
     let (layout, root) = index();
     let (_source, name) = source_of(&layout, &root);
     let home = DockerRegistry::start();
@@ -39,7 +39,7 @@ fn attestations_are_stripped_from_an_index_and_the_rest_stays_as_it_is() {
 }
 
 #[test]
-fn one_platform_is_a_plain_manifest_unless_its_attestation_is_to_be_kept() {
+fn one_platform_is_a_manifest_unless_attestation_is_kept() {
     let mut layout = Layout::default();
     let amd64 = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
     let proof = layout.attestation(&amd64);
@@ -65,7 +65,7 @@ fn one_platform_is_a_plain_manifest_unless_its_attestation_is_to_be_kept() {
 }
 
 #[test]
-fn a_plain_image_for_another_platform_is_refused() {
+fn plain_image_of_another_platform_is_refused() {
     let mut layout = Layout::default();
     let root = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
     let (_source, name) = source_of(&layout, &root);
@@ -93,7 +93,7 @@ fn a_plain_image_for_another_platform_is_refused() {
 }
 
 #[test]
-fn a_dry_run_tells_what_would_be_done_and_does_nothing() {
+fn dry_run_shows_what_would_be_done() {
     let (layout, root) = index();
     let (source, name) = source_of(&layout, &root);
     let home = Standin::start();
@@ -140,7 +140,7 @@ fn a_dry_run_tells_what_would_be_done_and_does_nothing() {
 }
 
 #[test]
-fn a_dry_run_of_an_archive_tells_its_digest_and_sends_nothing() {
+fn dry_run_of_an_archive_shows_its_digest() {
     let home = Standin::start();
     let archive = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
     let run = || {
@@ -160,7 +160,7 @@ fn a_dry_run_of_an_archive_tells_its_digest_and_sends_nothing() {
 }
 
 #[test]
-fn what_docker_saves_is_not_asked_for_what_refers_to_it() {
+fn docker_archive_is_not_searched_for_referrers() {
     let outcome = Run::new()
         .file(
             "image.tar",

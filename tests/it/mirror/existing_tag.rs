@@ -41,7 +41,7 @@ fn assert_nothing_was_made(outcome: &Outcome, home: &Standin) {
 }
 
 #[test]
-fn a_tag_that_another_image_has_fails_before_anything_is_compressed() {
+fn tag_of_another_image_fails_before_compression() {
     for (layer_reuse, tags) in [("auto", "2, 1"), ("off", "1")] {
         let (home, other) = home();
         let outcome = push(&home, tags, "fail")
@@ -58,7 +58,7 @@ fn a_tag_that_another_image_has_fails_before_anything_is_compressed() {
 }
 
 #[test]
-fn a_tag_that_is_kept_costs_no_compression() {
+fn kept_tag_needs_no_compression() {
     let (home, other) = home();
     let outcome = push(&home, "1", "keep").succeeds();
     assert_nothing_was_made(&outcome, &home);
@@ -73,7 +73,7 @@ fn a_tag_that_is_kept_costs_no_compression() {
 }
 
 #[test]
-fn what_is_missing_is_pushed_beside_a_tag_that_is_kept_and_the_same_image_is_no_other() {
+fn missing_content_is_pushed_beside_a_kept_tag() {
     let (home, other) = home();
     push(&home, "1, 2", "keep").succeeds();
     let tags = home.tags(PLAIN, "app");
@@ -88,7 +88,7 @@ fn what_is_missing_is_pushed_beside_a_tag_that_is_kept_and_the_same_image_is_no_
 }
 
 #[test]
-fn one_home_that_keeps_its_tag_does_not_keep_the_image_from_another() {
+fn tag_kept_at_one_destination_moves_at_the_others() {
     let ((kept, other), empty) = (home(), Standin::start());
     let registries = format!("{}, {}", kept.plain_address(), empty.plain_address());
     push(&kept, "1", "keep")

@@ -45,7 +45,7 @@ fn run(gitlab: &Standin, home: &Standin, path: &str, login: [&str; 2]) -> Run {
 const MAY_ALL: [&str; 2] = ["bot", "glpat-acme-reads-all-of-it"];
 
 #[test]
-fn a_group_gives_every_repository_below_it_over_pages() {
+fn group_gives_every_repository_over_pages() {
     let (gitlab, home) = (gitlab(), Standin::start());
     run(&gitlab, &home, "acme", MAY_ALL).succeeds();
     for (repository, is_there) in [
@@ -82,7 +82,7 @@ fn a_group_gives_every_repository_below_it_over_pages() {
 }
 
 #[test]
-fn a_group_below_a_group_and_a_project_are_found_by_their_whole_paths() {
+fn subgroup_and_project_are_found_by_full_path() {
     let gitlab = gitlab();
     for (path, expected) in [
         ("acme/team", &["acme/team/web"][..]),
@@ -103,7 +103,7 @@ fn a_group_below_a_group_and_a_project_are_found_by_their_whole_paths() {
 }
 
 #[test]
-fn a_user_s_projects_are_found_one_by_one() {
+fn user_projects_are_found_one_by_one() {
     let (gitlab, home) = (gitlab(), Standin::start());
     for repository in ["jane/tool", "jane/tool/debug", "jane/old", "jane/other"] {
         put(&gitlab, PLAIN, repository, "1", repository);
@@ -127,7 +127,7 @@ fn a_user_s_projects_are_found_one_by_one() {
 }
 
 #[test]
-fn who_may_not_list_a_group_is_told_which_token_can() {
+fn forbidden_group_listing_names_the_needed_token() {
     let (gitlab, home) = (gitlab(), Standin::start());
     let told = [
         run(&gitlab, &home, "acme", ["bot-2", "glpat-may-pull-alone"]),

@@ -48,7 +48,7 @@ pub(super) fn json(outcome: &crate::support::run::Outcome) -> Value {
 }
 
 #[test]
-fn three_homes_cost_the_source_one_read() {
+fn three_destinations_cost_one_read_of_the_source() {
     let (layout, root) = large(6);
     let (source, name) = source_of(&layout, &root);
     let (one, two, three) = (
@@ -81,7 +81,7 @@ fn three_homes_cost_the_source_one_read() {
 }
 
 #[test]
-fn an_unchanged_mirror_sends_no_blob_request_and_few_others() {
+fn unchanged_mirror_sends_no_blob_request() {
     let (layout, root) = large(1);
     let (source, name) = source_of(&layout, &root);
     let homes = [Standin::start(), Standin::start()];
@@ -101,7 +101,7 @@ fn an_unchanged_mirror_sends_no_blob_request_and_few_others() {
 }
 
 #[test]
-fn a_home_that_dies_does_not_stop_the_others() {
+fn failing_destination_does_not_stop_the_others() {
     let (layout, root) = large(6);
     let (source, name) = source_of(&layout, &root);
     let (alive, dying) = (DockerRegistry::start(), Standin::start());
@@ -125,7 +125,7 @@ fn a_home_that_dies_does_not_stop_the_others() {
 }
 
 #[test]
-fn a_registry_that_is_killed_on_the_way_does_not_stop_the_others() {
+fn killed_registry_does_not_stop_the_others() {
     let (layout, root) = large(6);
     let (source, name) = source_of(&layout, &root);
     let (alive, killed) = (DockerRegistry::start(), DockerRegistry::start());
@@ -149,7 +149,7 @@ fn a_registry_that_is_killed_on_the_way_does_not_stop_the_others() {
 }
 
 #[test]
-fn a_second_repository_of_a_registry_takes_its_blobs_from_the_first() {
+fn second_repository_mounts_blobs_of_the_first() {
     let (layout, root) = large(2);
     let (source, name) = source_of(&layout, &root);
     let home = Standin::start();
@@ -176,8 +176,7 @@ fn a_second_repository_of_a_registry_takes_its_blobs_from_the_first() {
 }
 
 #[test]
-fn a_registry_that_will_not_mount_is_sent_the_blobs_and_the_source_read_once_for_all_but_the_first()
-{
+fn refused_mount_falls_back_to_one_shared_read() {
     let (layout, root) = large(2);
     let (source, name) = source_of(&layout, &root);
     let home = Standin::builder()
@@ -199,7 +198,7 @@ fn a_registry_that_will_not_mount_is_sent_the_blobs_and_the_source_read_once_for
 }
 
 #[test]
-fn within_one_registry_nothing_is_read_at_all() {
+fn copy_within_a_registry_reads_no_blob() {
     let (layout, root) = large(2);
     let (registry, name) = source_of(&layout, &root);
     let address = registry.plain_address();
@@ -227,7 +226,7 @@ fn within_one_registry_nothing_is_read_at_all() {
 }
 
 #[test]
-fn a_dead_mirror_fails_nothing_and_is_told() {
+fn dead_best_effort_destination_is_reported_only() {
     let (layout, root) = large(1);
     let (source, name) = source_of(&layout, &root);
     let home = DockerRegistry::start();
@@ -253,7 +252,7 @@ fn a_dead_mirror_fails_nothing_and_is_told() {
 }
 
 #[test]
-fn a_mirror_that_lags_leaves_the_shared_read_and_follows_with_one_of_its_own() {
+fn lagging_destination_continues_with_its_own_read() {
     let (layout, root) = large(24);
     let (source, name) = source_of(&layout, &root);
     let (home, slow) = (DockerRegistry::start(), Standin::start());
@@ -286,7 +285,7 @@ fn a_mirror_that_lags_leaves_the_shared_read_and_follows_with_one_of_its_own() {
 }
 
 #[test]
-fn a_tag_of_an_immutable_repository_is_success_when_it_is_the_same_and_explained_when_not() {
+fn immutable_tag_is_unchanged_if_same_else_explained() {
     let behaviour = Behaviour {
         immutable_tags: true,
         immutable_refuses_repeat: true,
@@ -320,7 +319,7 @@ fn a_tag_of_an_immutable_repository_is_success_when_it_is_the_same_and_explained
 }
 
 #[test]
-fn a_tag_that_is_there_with_another_digest_is_moved_or_kept_or_refused() {
+fn tag_of_another_digest_is_moved_kept_or_refused() {
     let (layout, root) = large(1);
     let (_source, name) = source_of(&layout, &root);
     let home = Standin::start();

@@ -6,7 +6,7 @@ use super::many::{json, large, source_of};
 use super::*;
 
 #[test]
-fn memory_stays_below_64_mib_however_large_a_blob_is_and_however_slow_a_home() {
+fn memory_stays_below_64_mib_for_large_blob_and_slow_peer() {
     const MEBIBYTE: u64 = 1024 * 1024;
     let (layout, root) = large(48);
     let (source, name) = source_of(&layout, &root);

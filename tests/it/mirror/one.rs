@@ -19,7 +19,7 @@ pub(super) fn index() -> (Layout, Value) {
 }
 
 #[test]
-fn an_index_goes_from_registry_to_registry_byte_for_byte() {
+fn index_is_copied_byte_for_byte() {
     let (source, home) = (DockerRegistry::start(), DockerRegistry::start());
     let (layout, root) = index();
     let mut listed = layout.clone();
@@ -40,7 +40,7 @@ fn an_index_goes_from_registry_to_registry_byte_for_byte() {
 }
 
 #[test]
-fn without_tags_an_image_keeps_its_name_and_its_tag() {
+fn image_keeps_name_and_tag_without_tags() {
     let source = Standin::start();
     let home = DockerRegistry::start();
     let (layout, root) = index();
@@ -64,7 +64,7 @@ fn without_tags_an_image_keeps_its_name_and_its_tag() {
 }
 
 #[test]
-fn google_s_own_registry_is_a_source_with_its_redirects_and_its_tokens() {
+fn google_registry_is_read_with_redirects_and_tokens() {
     let google = Google::start();
     let home = DockerRegistry::start();
     let (layout, root) = index();
@@ -78,7 +78,7 @@ fn google_s_own_registry_is_a_source_with_its_redirects_and_its_tokens() {
 }
 
 #[test]
-fn a_download_that_breaks_off_goes_on_from_there() {
+fn interrupted_download_is_resumed() {
     let source = Standin::start();
     let home = DockerRegistry::start();
     let (layout, root) = index();
@@ -103,7 +103,7 @@ fn a_download_that_breaks_off_goes_on_from_there() {
 }
 
 #[test]
-fn nothing_touches_the_disk() {
+fn mirror_writes_nothing_to_disk() {
     let source = Standin::start();
     let home = DockerRegistry::start();
     let (layout, root) = index();
@@ -117,7 +117,7 @@ fn nothing_touches_the_disk() {
 }
 
 #[test]
-fn platforms_that_are_not_asked_for_are_not_asked_about() {
+fn unselected_platforms_are_not_requested() {
     let source = Standin::start();
     let home = DockerRegistry::start();
     let (layout, root) = index();
@@ -143,7 +143,7 @@ fn platforms_that_are_not_asked_for_are_not_asked_about() {
 }
 
 #[test]
-fn a_source_that_is_not_there_or_not_ours_to_read_is_told() {
+fn missing_or_forbidden_source_is_reported() {
     let source = Standin::start();
     let to = "127.0.0.1:9/app:1";
     let name = format!("{}/team/app:1", source.plain_address());
@@ -178,7 +178,7 @@ fn a_source_that_is_not_there_or_not_ours_to_read_is_told() {
 }
 
 #[test]
-fn a_login_of_the_docker_config_opens_a_source_and_is_not_shown_to_the_destination() {
+fn docker_config_login_is_used_for_the_source_only() {
     use base64::Engine as _;
 
     let (source, home) = (DockerRegistry::with_login(), Standin::start());

@@ -64,7 +64,7 @@ fn plan(source: &Standin) -> String {
 }
 
 #[test]
-fn shares_are_disjoint_whole_and_even_and_keep_families_together() {
+fn shards_are_disjoint_even_and_keep_families_together() {
     let source = Standin::start();
     let bases = seeded(&source);
     let plan = plan(&source);
@@ -102,7 +102,7 @@ fn shares_are_disjoint_whole_and_even_and_keep_families_together() {
 }
 
 #[test]
-fn a_repository_that_the_plan_does_not_know_goes_by_its_name() {
+fn repository_unknown_to_the_plan_is_assigned_by_name() {
     let source = Standin::start();
     seeded(&source);
     let plan = plan(&source);
@@ -128,7 +128,7 @@ fn a_repository_that_the_plan_does_not_know_goes_by_its_name() {
 }
 
 #[test]
-fn a_plan_file_that_is_none_of_these_images_is_told() {
+fn plan_file_of_other_images_is_reported() {
     let source = Standin::start();
     seeded(&source);
     let plan = plan(&source);
@@ -187,7 +187,7 @@ fn a_plan_file_that_is_none_of_these_images_is_told() {
 }
 
 #[test]
-fn an_engine_that_tells_no_total_is_told_it() {
+fn engine_without_total_is_given_it() {
     let (source, home) = (Standin::start(), Standin::start());
     seeded(&source);
     let file = file(&source, &home);

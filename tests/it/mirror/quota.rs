@@ -39,7 +39,7 @@ fn refused(requests: &[Request]) -> usize {
 }
 
 #[test]
-fn a_quota_that_was_told_is_never_met() {
+fn stated_quota_is_never_exceeded() {
     let quota = Quota {
         requests: 24,
         window: Duration::from_secs(2),
@@ -53,7 +53,7 @@ fn a_quota_that_was_told_is_never_met() {
 }
 
 #[test]
-fn a_quota_that_is_met_costs_time_and_nothing_else() {
+fn exceeded_quota_costs_only_time() {
     let quota = Quota {
         requests: 12,
         window: Duration::from_secs(1),
@@ -63,7 +63,7 @@ fn a_quota_that_is_met_costs_time_and_nothing_else() {
 }
 
 #[test]
-fn blobs_in_flight_are_counted_for_all_images_together() {
+fn concurrent_blobs_are_limited_across_all_images() {
     let (source, home) = (Standin::start(), Standin::start());
     for number in 0..12 {
         put(

@@ -92,7 +92,7 @@ impl Signed {
 }
 
 #[test]
-fn all_that_refers_to_an_image_or_to_a_platform_goes_along_however_it_is_kept() {
+fn referrers_of_index_and_platforms_are_copied() {
     let signed = Signed::new();
     for kept in [
         Referrers::Supported,
@@ -147,7 +147,7 @@ fn all_that_refers_to_an_image_or_to_a_platform_goes_along_however_it_is_kept() 
 }
 
 #[test]
-fn a_tag_moves_only_when_what_refers_to_the_image_is_there() {
+fn tag_moves_only_after_the_referrers_arrive() {
     let signed = Signed::new();
     let (source, home) = (Standin::start(), Standin::start());
     let name = signed.at(&source);
@@ -166,7 +166,7 @@ fn a_tag_moves_only_when_what_refers_to_the_image_is_there() {
 }
 
 #[test]
-fn a_signature_that_came_later_goes_to_where_the_image_is_already() {
+fn later_signature_is_copied_to_a_present_image() {
     let signed = Signed::new();
     let (source, home) = (Standin::start(), DockerRegistry::start());
     let name = signed.at(&source);
@@ -205,7 +205,7 @@ fn a_signature_that_came_later_goes_to_where_the_image_is_already() {
 }
 
 #[test]
-fn a_referrer_that_is_collected_before_it_is_listed_is_put_again() {
+fn referrer_collected_before_listing_is_put_again() {
     let signed = Signed::new();
     let (source, home) = (Standin::start(), standin(Referrers::Missing));
     let name = signed.at(&source);
@@ -222,7 +222,7 @@ fn a_referrer_that_is_collected_before_it_is_listed_is_put_again() {
 }
 
 #[test]
-fn without_being_asked_to_nothing_goes_along() {
+fn referrers_are_not_copied_by_default() {
     let signed = Signed::new();
     let (source, home) = (Standin::start(), Standin::start());
     let name = signed.at(&source);
@@ -244,7 +244,7 @@ fn openssl(folder: &Path, arguments: &[&str]) {
 }
 
 #[test]
-fn a_signature_made_with_a_real_key_verifies_where_it_arrives() {
+fn real_signature_verifies_at_the_destination() {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
 

@@ -21,7 +21,7 @@ fn stored(requests: &[Request]) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_next_run_does_only_what_is_missing() {
+fn next_run_copies_only_what_is_missing() {
     let (source, home) = (Standin::start(), Standin::start());
     let names: Vec<_> = (0..12).map(|number| format!("app{number}")).collect();
     for name in &names {

@@ -40,7 +40,7 @@ fn unchanged(run: impl Fn() -> Run, sides: [&Standin; 2]) -> [BTreeMap<String, u
 }
 
 #[test]
-fn without_the_api_it_is_one_question_a_side_and_one_list_a_repository() {
+fn without_referrers_api_each_repository_is_listed_once() {
     let (source, home) = (standin(Referrers::Missing), standin(Referrers::Missing));
     for repository in ["acme/api", "acme/web", "acme/team/worker"] {
         for tag in ["1", "2", "3"] {
@@ -70,7 +70,7 @@ fn without_the_api_it_is_one_question_a_side_and_one_list_a_repository() {
 }
 
 #[test]
-fn with_the_api_it_is_asked_once_for_each_manifest_of_the_source() {
+fn referrers_api_is_asked_once_for_each_source_manifest() {
     let (source, home) = (standin(Referrers::Supported), standin(Referrers::Supported));
     let mut layout = Layout::default();
     let children = ["amd64", "arm64"]
@@ -99,7 +99,7 @@ fn with_the_api_it_is_asked_once_for_each_manifest_of_the_source() {
 }
 
 #[test]
-fn google_s_listings_tell_all_but_what_its_api_alone_knows() {
+fn google_listings_tell_all_but_api_referrers() {
     for (referrers, expected) in [
         (Referrers::Missing, 1),
         (Referrers::LoginPage, 1),
@@ -146,7 +146,7 @@ fn google_s_listings_tell_all_but_what_its_api_alone_knows() {
 }
 
 #[test]
-fn of_some_platforms_it_is_one_question_a_side_too() {
+fn filtered_image_costs_one_request_a_side() {
     let (source, home) = (standin(Referrers::Missing), standin(Referrers::Missing));
     let mut layout = Layout::default();
     let children = ["amd64", "arm64", "riscv64"].map(|architecture| {
@@ -181,7 +181,7 @@ fn of_some_platforms_it_is_one_question_a_side_too() {
 }
 
 #[test]
-fn what_is_signed_later_is_brought_to_where_the_image_is_already() {
+fn later_signature_is_copied_to_an_unchanged_image() {
     for kept in [Referrers::Supported, Referrers::Missing] {
         let mut signed = Signed::new();
         let source = standin(kept);
@@ -252,7 +252,7 @@ fn what_is_signed_later_is_brought_to_where_the_image_is_already() {
 }
 
 #[test]
-fn a_home_that_does_not_tell_of_referrers_keeps_them_from_no_other() {
+fn destination_without_referrers_does_not_stop_the_others() {
     let signed = Signed::new();
     let (source, homes) = (Standin::start(), [Standin::start(), Standin::start()]);
     seed(&source, PLAIN, "app", &signed.layout, &signed.root, "1");
@@ -276,7 +276,7 @@ fn a_home_that_does_not_tell_of_referrers_keeps_them_from_no_other() {
 }
 
 #[test]
-fn a_list_that_is_cut_off_is_not_believed() {
+fn truncated_list_is_not_trusted() {
     let google = Google::with(Behaviour {
         referrers: Referrers::Missing,
         listing_cap: Some(1000),

@@ -59,7 +59,7 @@ fn foreign(r#type: &str, key: &str) -> Value {
 }
 
 #[test]
-fn a_push_ends_with_the_secret_in_every_namespace() {
+fn push_writes_the_secret_to_every_namespace() {
     let google = Google::start();
     for namespace in ["staging", "production"] {
         google.standin.cluster().create_namespace(namespace);
@@ -95,7 +95,7 @@ fn a_push_ends_with_the_secret_in_every_namespace() {
 }
 
 #[test]
-fn a_second_run_changes_nothing_and_says_nothing() {
+fn second_run_changes_nothing_silently() {
     let google = start();
     let key = reader(&google);
     let run = || {
@@ -121,7 +121,7 @@ fn a_second_run_changes_nothing_and_says_nothing() {
 }
 
 #[test]
-fn a_dry_run_checks_everything_and_writes_nothing() {
+fn dry_run_checks_everything_and_writes_nothing() {
     let google = start();
     let outcome = apply(&google)
         .set("pull_secret_service_accounts", "default")
@@ -139,7 +139,7 @@ fn a_dry_run_checks_everything_and_writes_nothing() {
 }
 
 #[test]
-fn a_key_that_was_changed_is_renewed_in_place() {
+fn changed_key_is_updated_in_place() {
     let google = start();
     apply(&google).succeeds();
     let cluster = google.standin.cluster();
@@ -184,7 +184,7 @@ fn patch_as_them(google: &Google, path: &str, patch: &Value) {
 }
 
 #[test]
-fn an_account_keeps_the_secrets_that_it_has() {
+fn service_account_keeps_its_other_secrets() {
     let google = start();
     let others = json!({ "imagePullSecrets": [{ "name": "first" }, { "name": "second" }] });
     patch_as_them(&google, "serviceaccounts/default", &others);
@@ -199,7 +199,7 @@ fn an_account_keeps_the_secrets_that_it_has() {
 }
 
 #[test]
-fn no_change_of_others_to_an_account_is_lost() {
+fn concurrent_service_account_changes_are_kept() {
     let google = start();
     google.standin.cluster().meddle(6);
     apply(&google)
@@ -216,7 +216,7 @@ fn no_change_of_others_to_an_account_is_lost() {
 }
 
 #[test]
-fn two_runs_at_once_add_it_once() {
+fn concurrent_runs_add_the_secret_once() {
     let google = start();
     let runs = [(); 3].map(|()| {
         apply(&google)
@@ -236,7 +236,7 @@ fn two_runs_at_once_add_it_once() {
 }
 
 #[test]
-fn a_secret_that_kubectl_created_is_taken_over_only_when_that_is_asked_for() {
+fn secret_made_by_kubectl_is_adopted_only_on_request() {
     let google = start();
     let theirs = foreign("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
     google
@@ -259,7 +259,7 @@ fn a_secret_that_kubectl_created_is_taken_over_only_when_that_is_asked_for() {
 }
 
 #[test]
-fn a_secret_of_another_type_is_made_anew_only_when_that_is_asked_for() {
+fn secret_of_another_type_is_replaced_only_on_request() {
     let google = start();
     let theirs = foreign("Opaque", "something");
     google
@@ -294,7 +294,7 @@ fn a_secret_of_another_type_is_made_anew_only_when_that_is_asked_for() {
 }
 
 #[test]
-fn an_immutable_secret_is_made_anew_only_when_that_is_asked_for() {
+fn immutable_secret_is_replaced_only_on_request() {
     let google = start();
     let mut theirs = foreign("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
     theirs["immutable"] = json!(true);
@@ -318,7 +318,7 @@ fn an_immutable_secret_is_made_anew_only_when_that_is_asked_for() {
 }
 
 #[test]
-fn nothing_is_deleted_that_could_not_be_made_anew() {
+fn nothing_is_deleted_unless_it_can_be_recreated() {
     let google = start();
     let theirs = foreign("Opaque", "something");
     google
@@ -348,7 +348,7 @@ fn nothing_is_deleted_that_could_not_be_made_anew() {
 }
 
 #[test]
-fn a_namespace_that_is_missing_is_made_with_all_that_belongs_into_it() {
+fn missing_namespace_is_created_with_its_content() {
     let google = start();
     google.standin.cluster().delay_service_accounts(3);
     let run = || {
@@ -377,7 +377,7 @@ fn a_namespace_that_is_missing_is_made_with_all_that_belongs_into_it() {
 }
 
 #[test]
-fn a_token_is_renewed_well_before_it_ends_and_not_sooner() {
+fn token_is_renewed_well_before_expiry() {
     const EXPIRY: &str = "gcr-push.github.io/expires-at";
     let google = start();
     let run = || {

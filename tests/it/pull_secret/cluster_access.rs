@@ -32,7 +32,7 @@ fn is_applied(google: &Google) -> bool {
 }
 
 #[test]
-fn the_files_of_kubeconfig_are_merged() {
+fn kubeconfig_files_are_merged() {
     let google = start();
     let config = administrator(&google);
     let (context, rest) = config.split_once("clusters:").unwrap();
@@ -45,7 +45,7 @@ fn the_files_of_kubeconfig_are_merged() {
 }
 
 #[test]
-fn a_plugin_may_sign_in_and_reads_no_standard_input() {
+fn plugin_signs_in_without_standard_input() {
     let google = start();
     let token = google.standin.cluster().user("robot");
     google.standin.cluster().allow("robot", Rule::everything());
@@ -76,7 +76,7 @@ fn program(run: Run, name: &str, script: &str) -> Run {
 }
 
 #[test]
-fn a_plugin_whose_token_ends_is_run_again_and_may_print_yaml() {
+fn plugin_is_run_again_after_expiry_and_may_print_yaml() {
     let google = start();
     let token = google.standin.cluster().user("robot");
     google.standin.cluster().allow("robot", Rule::everything());
@@ -107,7 +107,7 @@ fn a_plugin_whose_token_ends_is_run_again_and_may_print_yaml() {
 }
 
 #[test]
-fn a_plugin_gets_the_environment_without_our_secrets() {
+fn plugin_environment_has_none_of_our_secrets() {
     let google = start();
     let token = google.standin.cluster().user("robot");
     google.standin.cluster().allow("robot", Rule::everything());
@@ -143,7 +143,7 @@ fn a_plugin_gets_the_environment_without_our_secrets() {
 }
 
 #[test]
-fn what_a_plugin_prints_that_is_no_login_is_told() {
+fn invalid_plugin_output_is_reported() {
     let google = start();
     let server = format!("https://{}", google.standin.tls_address());
     for (prints, told) in [
@@ -179,7 +179,7 @@ fn unchecked(config: &str) -> String {
 }
 
 #[test]
-fn a_cluster_whose_certificate_is_not_to_be_checked_is_not() {
+fn insecure_skip_tls_verify_is_obeyed() {
     let google = start();
     // Signed by an authority of its own, which nobody here knows.
     let other = standin::Standin::start();
@@ -199,7 +199,7 @@ fn a_cluster_whose_certificate_is_not_to_be_checked_is_not() {
 
 /// openssl, which asks every client for a certificate that its own authority signed.
 #[test]
-fn a_client_certificate_is_shown_to_a_server_that_asks_for_one() {
+fn client_certificate_is_presented_on_request() {
     let google = start();
     let folder = tempfile::tempdir().unwrap();
     let openssl = |arguments: &str| {
@@ -276,7 +276,7 @@ fn a_client_certificate_is_shown_to_a_server_that_asks_for_one() {
 }
 
 #[test]
-fn a_provider_that_kubernetes_gave_up_is_told() {
+fn removed_auth_provider_is_reported() {
     let google = start();
     let server = format!("https://{}", google.standin.tls_address());
     let user = "{auth-provider: {name: gcp, config: {cmd-path: gcloud}}}";
@@ -290,7 +290,7 @@ fn a_provider_that_kubernetes_gave_up_is_told() {
 }
 
 #[test]
-fn a_cluster_behind_the_proxy_is_met_through_it_with_the_ca_of_the_run() {
+fn cluster_is_reached_through_the_proxy_with_given_ca() {
     let standin = standin::Standin::builder().name("k8s.acme.example").start();
     standin.grant(
         ACCOUNT,
@@ -319,7 +319,7 @@ fn a_cluster_behind_the_proxy_is_met_through_it_with_the_ca_of_the_run() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_not_trusted() {
+fn untrusted_cluster_certificate_is_refused() {
     let google = start();
     let config = administrator(&google);
     let lines = config
@@ -366,7 +366,7 @@ fn in_a_pod(run: Run, token: &str, ca: &str) -> Option<Run> {
 }
 
 #[test]
-fn a_pod_applies_to_its_own_cluster_as_its_service_account() {
+fn pod_applies_as_its_service_account() {
     let google = start();
     let user = "system:serviceaccount:shop:pull-secret";
     let token = google.standin.cluster().user(user);
@@ -387,7 +387,7 @@ fn a_pod_applies_to_its_own_cluster_as_its_service_account() {
 }
 
 #[test]
-fn kubectl_reads_what_was_applied() {
+fn kubectl_reads_the_applied_secret() {
     if Command::new("kubectl")
         .arg("version")
         .arg("--client")

@@ -6,7 +6,7 @@ use crate::support::google::Google;
 const GCR_IO: &str = "gcr.io/acme/app:1";
 
 #[test]
-fn the_report_ends_with_a_pod_that_can_be_pasted() {
+fn report_ends_with_a_usable_pod() {
     let google = Google::start();
     let outcome = push(&google, GCR_IO)
         .set("pull_secret_namespaces", "staging, production")
@@ -34,7 +34,7 @@ fn the_report_ends_with_a_pod_that_can_be_pasted() {
 }
 
 #[test]
-fn the_summary_on_github_ends_with_the_pod() {
+fn github_summary_ends_with_the_pod() {
     let google = Google::start();
     let outcome = push(&google, GCR_IO)
         .variable("GITHUB_ACTIONS", "true")
@@ -61,7 +61,7 @@ fn the_summary_on_github_ends_with_the_pod() {
 }
 
 #[test]
-fn standard_output_gets_it_only_when_that_is_asked_for_and_then_nothing_else() {
+fn standard_output_holds_only_the_secret_on_request() {
     let google = Google::start();
     let outcome = push(&google, GCR_IO)
         .set("pull_secret_file", "-")

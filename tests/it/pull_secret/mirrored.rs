@@ -47,7 +47,7 @@ fn hosts(outcome: &crate::support::run::Outcome) -> Vec<String> {
 }
 
 #[test]
-fn every_home_of_the_images_gets_an_entry_that_was_tried() {
+fn every_destination_gets_a_verified_entry() {
     let (google, source) = (Google::start(), source());
     let outcome = mirror(&google, &source)
         .set("pull_secret_format", "dockerconfigjson")
@@ -87,7 +87,7 @@ fn every_home_of_the_images_gets_an_entry_that_was_tried() {
 }
 
 #[test]
-fn it_is_in_the_report_the_summary_and_the_outputs() {
+fn mirror_secret_is_in_report_summary_and_outputs() {
     let (google, source) = (Google::start(), source());
     let outcome = mirror(&google, &source)
         .set("report_file", "report.json")
@@ -128,7 +128,7 @@ fn it_is_in_the_report_the_summary_and_the_outputs() {
 }
 
 #[test]
-fn standard_output_is_for_the_secret_alone_where_that_is_asked_for() {
+fn mirror_standard_output_holds_only_the_secret() {
     let (google, source) = (Google::start(), source());
     let outcome = mirror(&google, &source)
         .set("pull_secret_file", "-")
@@ -143,7 +143,7 @@ fn standard_output_is_for_the_secret_alone_where_that_is_asked_for() {
 }
 
 #[test]
-fn an_image_that_did_not_arrive_leaves_no_secret_and_is_reported() {
+fn failed_image_leaves_no_secret_and_is_reported() {
     let (google, source) = (Google::start(), source());
     google.standin.fault(standin::Fault::always(
         RequestKind::ManifestPut,
@@ -155,7 +155,7 @@ fn an_image_that_did_not_arrive_leaves_no_secret_and_is_reported() {
 }
 
 #[test]
-fn homes_that_are_not_google_s_need_no_key_but_the_leave_to_take_their_login() {
+fn other_registries_need_permission_to_use_their_login() {
     let source = source();
     let home = Standin::start();
     let file = format!(

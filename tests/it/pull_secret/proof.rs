@@ -15,7 +15,7 @@ fn wrote_nothing(outcome: &Outcome) -> bool {
 }
 
 #[test]
-fn skopeo_pulls_from_every_host_with_what_was_written() {
+fn skopeo_pulls_from_every_host_with_the_secret() {
     let google = Google::start();
     let outcome = push(&google, &format!("{GCR_IO}\n{PKG_DEV}"))
         .set("pull_secret_format", "dockerconfigjson")
@@ -32,7 +32,7 @@ fn skopeo_pulls_from_every_host_with_what_was_written() {
 }
 
 #[test]
-fn it_is_tried_as_a_kubelet_would() {
+fn secret_is_verified_as_a_kubelet_would_use_it() {
     let google = Google::start();
     push(&google, &format!("{GCR_IO}\n{PKG_DEV}")).succeeds();
     let requests = google.standin.requests();
@@ -63,7 +63,7 @@ fn it_is_tried_as_a_kubelet_would() {
 }
 
 #[test]
-fn an_account_that_may_not_read_gets_no_secret_written() {
+fn account_without_read_permission_writes_no_secret() {
     let google = Google::start();
     let run = push(&google, PKG_DEV);
     google.standin.revoke(READER, READS, "projects/acme");
@@ -85,7 +85,7 @@ fn an_account_that_may_not_read_gets_no_secret_written() {
 }
 
 #[test]
-fn a_key_that_was_deleted_gets_no_secret_written() {
+fn deleted_key_writes_no_secret() {
     let google = Google::start();
     let run = push(&google, GCR_IO);
     google.standin.delete_keys(READER);
@@ -101,7 +101,7 @@ fn a_key_that_was_deleted_gets_no_secret_written() {
 }
 
 #[test]
-fn a_key_of_another_project_is_told_as_one() {
+fn key_of_another_project_is_noted() {
     let google = Google::start();
     let key = google
         .standin
@@ -121,7 +121,7 @@ fn a_key_of_another_project_is_told_as_one() {
 }
 
 #[test]
-fn a_layer_that_is_gone_is_noticed() {
+fn missing_layer_is_noticed() {
     let google = Google::start();
     push(&google, GCR_IO).succeeds();
     let manifest = google.standin.requests();
@@ -145,7 +145,7 @@ fn a_layer_that_is_gone_is_noticed() {
 }
 
 #[test]
-fn a_reader_that_can_push_is_told_and_leaves_no_upload() {
+fn reader_with_push_permission_is_reported() {
     let google = Google::start();
     let run = push(&google, GCR_IO);
     google
@@ -179,7 +179,7 @@ fn a_reader_that_can_push_is_told_and_leaves_no_upload() {
 }
 
 #[test]
-fn a_dry_run_finds_out_what_a_reader_may_and_changes_nothing() {
+fn dry_run_checks_the_reader_and_changes_nothing() {
     let google = Google::start();
     push(&google, GCR_IO).succeeds();
     let dry = || {
@@ -214,7 +214,7 @@ fn a_dry_run_finds_out_what_a_reader_may_and_changes_nothing() {
 }
 
 #[test]
-fn the_pushing_key_goes_into_it_only_when_that_is_allowed() {
+fn pushing_key_is_used_only_when_allowed() {
     let google = Google::start();
     let run = || push(&google, GCR_IO).set("pull_secret_credentials_json", &google.key);
     run().fails_with(2);
@@ -228,7 +228,7 @@ fn the_pushing_key_goes_into_it_only_when_that_is_allowed() {
 }
 
 #[test]
-fn an_image_that_is_not_there_yet_is_no_reason_to_write_nothing() {
+fn secret_is_written_before_the_image_exists() {
     let google = Google::start();
     push(&google, GCR_IO).succeeds();
     let outcome = alone(&google, "gcr.io/acme/app:2")
@@ -244,7 +244,7 @@ fn an_image_that_is_not_there_yet_is_no_reason_to_write_nothing() {
 }
 
 #[test]
-fn a_host_without_an_image_is_told_to_be_untried() {
+fn host_without_image_is_reported_unverified() {
     let google = Google::start();
     let outcome = google
         .reach(crate::support::run::Run::command("pull-secret"))
@@ -261,7 +261,7 @@ fn a_host_without_an_image_is_told_to_be_untried() {
 }
 
 #[test]
-fn a_registry_that_is_out_of_order_is_worth_another_try() {
+fn registry_out_of_order_is_retryable() {
     let google = Google::start();
     push(&google, GCR_IO).succeeds();
     let broken = Fault::always(RequestKind::BlobGet, FaultAction::status(503));
@@ -274,7 +274,7 @@ fn a_registry_that_is_out_of_order_is_worth_another_try() {
 }
 
 #[test]
-fn a_login_of_another_registry_goes_into_it_only_when_that_is_allowed() {
+fn other_registry_login_is_used_only_when_allowed() {
     let google = Google::start();
     let plain = google.standin.plain_address();
     google.standin.basic_user("robot", "hunter2");

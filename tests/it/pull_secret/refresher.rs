@@ -116,7 +116,7 @@ fn start(rules: &[PolicyRule]) -> (Google, String) {
 }
 
 #[test]
-fn its_rights_are_enough_and_it_is_quiet_when_nothing_changes() {
+fn refresher_permissions_suffice_and_rerun_is_quiet() {
     let (google, config) = start(&refresher().role.rules.unwrap());
     let outcome = run(&google, &config);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
@@ -135,7 +135,7 @@ fn its_rights_are_enough_and_it_is_quiet_when_nothing_changes() {
 }
 
 #[test]
-fn none_of_its_rights_can_be_spared() {
+fn every_refresher_permission_is_needed() {
     let rules = refresher().role.rules.unwrap();
     let mut spared = 0;
     for (number, rule) in rules.iter().enumerate() {
@@ -152,7 +152,7 @@ fn none_of_its_rights_can_be_spared() {
 }
 
 #[test]
-fn its_parts_belong_together() {
+fn refresher_manifests_fit_together() {
     let Refresher {
         account,
         role,

@@ -20,7 +20,7 @@ fn push(google: &Google) -> Run {
 }
 
 #[test]
-fn a_token_secret_names_its_end_in_an_annotation_and_in_the_log() {
+fn token_secret_states_its_expiry() {
     let google = Google::with(Behaviour {
         oauth_lifetime: std::time::Duration::from_secs(1200),
         ..Behaviour::default()
@@ -63,7 +63,7 @@ fn time(text: &str) -> std::time::SystemTime {
 }
 
 #[test]
-fn a_token_whose_end_google_does_not_tell_is_said_to_live_an_hour_at_most() {
+fn token_without_known_expiry_is_said_to_last_an_hour() {
     let google = Google::start();
     let silent = Fault::always(RequestKind::TokenInfo, FaultAction::status(400));
     google.standin.fault(silent);
@@ -77,7 +77,7 @@ fn a_token_whose_end_google_does_not_tell_is_said_to_live_an_hour_at_most() {
 }
 
 #[test]
-fn the_token_is_in_the_login_for_every_host_and_nowhere_else() {
+fn token_is_in_every_login_and_nowhere_else() {
     let google = Google::start();
     push(&google).succeeds();
     let token = google.standin.access_token(ACCOUNT);

@@ -7,7 +7,7 @@ use super::*;
 use crate::support::images::{Picture, classic_archive};
 
 #[test]
-fn the_plan_shows_what_is_missing_and_changes_nothing() {
+fn plan_shows_what_is_missing_and_changes_nothing() {
     let cloud = Cloud::new();
     let before = cloud.standin.picture();
     let outcome = cloud.setup().succeeds();
@@ -34,7 +34,7 @@ fn the_plan_shows_what_is_missing_and_changes_nothing() {
 }
 
 #[test]
-fn the_first_apply_makes_everything_and_nothing_more() {
+fn first_apply_creates_everything_needed() {
     let cloud = Cloud::new();
     let outcome = cloud.apply().succeeds();
     insta::assert_snapshot!(outcome.stdout, @"
@@ -82,7 +82,7 @@ fn the_first_apply_makes_everything_and_nothing_more() {
 }
 
 #[test]
-fn a_second_apply_changes_nothing_and_says_so() {
+fn second_apply_changes_nothing() {
     let cloud = Cloud::new();
     let apply = || {
         cloud
@@ -113,7 +113,7 @@ fn a_second_apply_changes_nothing_and_says_so() {
 }
 
 #[test]
-fn everything_that_takes_google_a_while_is_waited_for() {
+fn eventual_consistency_is_waited_for() {
     let cloud = Cloud::with(Switches {
         operation_delay: 3,
         enable_delay: 2,
@@ -138,7 +138,7 @@ fn everything_that_takes_google_a_while_is_waited_for() {
 }
 
 #[test]
-fn what_it_set_up_is_what_a_push_needs() {
+fn setup_result_is_enough_for_a_push() {
     let cloud = Cloud::new();
     let outcome = cloud.apply().set("setup_key", "pusher:key.json").succeeds();
     let key = outcome.read("key.json");
@@ -155,7 +155,7 @@ fn what_it_set_up_is_what_a_push_needs() {
 }
 
 #[test]
-fn what_was_changed_by_hand_is_put_right() {
+fn manual_changes_are_corrected() {
     let cloud = Cloud::new();
     let apply = || cloud.apply().set("setup_github", "acme/api");
     apply().succeeds();
@@ -217,7 +217,7 @@ fn provider(cloud: &Cloud) -> Value {
 }
 
 #[test]
-fn other_settings_of_a_provider_outlive_every_change() {
+fn other_provider_settings_are_kept() {
     let cloud = Cloud::new();
     let apply = || cloud.apply().set("setup_github", "acme/api");
     apply().succeeds();
@@ -311,7 +311,7 @@ fn other_settings_of_a_provider_outlive_every_change() {
 }
 
 #[test]
-fn the_plan_shows_what_changes_in_a_provider() {
+fn plan_shows_changes_of_a_provider() {
     let cloud = Cloud::new();
     cloud.apply().set("setup_github", "acme/api").succeeds();
     let body = json!({
@@ -338,7 +338,7 @@ fn the_plan_shows_what_changes_in_a_provider() {
 }
 
 #[test]
-fn a_pool_that_was_deleted_is_brought_back() {
+fn deleted_pool_is_restored() {
     let cloud = Cloud::new();
     let apply = || cloud.apply().set("setup_github", "acme/api");
     apply().succeeds();
@@ -351,7 +351,7 @@ fn a_pool_that_was_deleted_is_brought_back() {
 }
 
 #[test]
-fn a_deleted_pool_that_was_never_ours_is_told() {
+fn deleted_foreign_pool_is_reported() {
     let cloud = Cloud::new();
     cloud.apply().succeeds();
     let parent = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools";
@@ -367,7 +367,7 @@ fn a_deleted_pool_that_was_never_ours_is_told() {
 }
 
 #[test]
-fn a_project_in_which_even_resource_manager_is_off_is_set_up_too() {
+fn project_without_resource_manager_api_is_set_up() {
     let cloud = Cloud::new();
     cloud.standin.change_project("acme", |project| {
         project
@@ -385,7 +385,7 @@ fn a_project_in_which_even_resource_manager_is_off_is_set_up_too() {
 }
 
 #[test]
-fn a_project_of_a_domain_keeps_its_colon_and_turns_round_in_addresses() {
+fn domain_scoped_project_is_set_up() {
     let cloud = Cloud::new();
     cloud
         .standin
@@ -413,7 +413,7 @@ fn a_project_of_a_domain_keeps_its_colon_and_turns_round_in_addresses() {
 }
 
 #[test]
-fn what_was_there_before_is_used_and_left_as_it_is() {
+fn existing_resources_are_used_and_kept() {
     let cloud = Cloud::new();
     let project = Project::new("42")
         .service("iam")
@@ -443,7 +443,7 @@ fn what_was_there_before_is_used_and_left_as_it_is() {
 }
 
 #[test]
-fn what_is_too_much_is_named() {
+fn excess_permissions_are_named() {
     let cloud = Cloud::new();
     cloud.apply().succeeds();
     cloud

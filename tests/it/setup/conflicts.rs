@@ -31,7 +31,7 @@ fn shared() -> Cloud {
 }
 
 #[test]
-fn nobody_else_s_binding_is_lost_when_somebody_is_faster() {
+fn concurrent_bindings_are_kept() {
     let cloud = shared();
     cloud.standin.interfere(3);
     let outcome = cloud.apply().succeeds();
@@ -53,7 +53,7 @@ fn nobody_else_s_binding_is_lost_when_somebody_is_faster() {
 }
 
 #[test]
-fn conditions_of_others_outlive_removal_too() {
+fn foreign_conditions_survive_removal() {
     let cloud = shared();
     let before = cloud.standin.bindings(GCR);
     cloud.apply().succeeds();
@@ -62,7 +62,7 @@ fn conditions_of_others_outlive_removal_too() {
 }
 
 #[test]
-fn a_write_whose_answer_is_lost_is_looked_at_and_not_repeated_blindly() {
+fn write_with_lost_answer_is_checked_before_repeating() {
     let cloud = shared();
     let lost = Fault::once(RequestKind::Api, FaultAction::ResetAfterWork);
     cloud.standin.fault(lost.path("gcr.io:setIamPolicy"));
@@ -87,7 +87,7 @@ fn exists() -> FaultAction {
 }
 
 #[test]
-fn what_is_said_to_exist_at_its_creation_is_looked_at() {
+fn already_existing_resource_is_inspected() {
     for (path, told) in [
         (
             "POST /v1/projects/acme/locations/us/repositories",
@@ -109,7 +109,7 @@ fn what_is_said_to_exist_at_its_creation_is_looked_at() {
 }
 
 #[test]
-fn a_repository_of_another_kind_that_was_made_meanwhile_is_told() {
+fn concurrent_repository_of_another_kind_is_reported() {
     let cloud = Cloud::new();
     let found = json!({"name": GCR, "format": "NPM", "mode": "STANDARD_REPOSITORY"});
     let other = FaultAction::Status {
@@ -137,7 +137,7 @@ fn a_repository_of_another_kind_that_was_made_meanwhile_is_told() {
 }
 
 #[test]
-fn refusals_for_now_are_tried_again() {
+fn transient_refusals_are_retried() {
     let cloud = shared();
     for (status, path) in [
         (503, "POST /v1/projects/acme/serviceAccounts"),

@@ -7,7 +7,7 @@ use super::*;
 use crate::support::images::{Picture, classic_archive};
 
 #[test]
-fn a_github_repository_is_known_by_its_numbers_alone() {
+fn github_repository_is_matched_by_id() {
     let cloud = Cloud::new();
     let outcome = cloud.apply().set("setup_github", "acme/api").succeeds();
     let pasted = outcome.stdout.split_once("For a workflow").unwrap().1;
@@ -56,7 +56,7 @@ fn a_github_repository_is_known_by_its_numbers_alone() {
 }
 
 #[test]
-fn a_project_of_one_s_own_gitlab_has_a_pool_of_its_own() {
+fn self_managed_gitlab_gets_its_own_pool() {
     let cloud = Cloud::new();
     let outcome = cloud
         .apply()
@@ -110,7 +110,7 @@ fn a_project_of_one_s_own_gitlab_has_a_pool_of_its_own() {
 }
 
 #[test]
-fn a_private_repository_is_given_with_its_numbers() {
+fn private_repository_is_given_by_ids() {
     let cloud = Cloud::new();
     let refused = cloud
         .setup()
@@ -147,7 +147,7 @@ fn a_private_repository_is_given_with_its_numbers() {
 }
 
 #[test]
-fn a_job_knows_the_numbers_of_its_own_repository() {
+fn job_knows_the_ids_of_its_repository() {
     let cloud = Cloud::new();
     cloud
         .apply()
@@ -182,7 +182,7 @@ fn a_job_knows_the_numbers_of_its_own_repository() {
 }
 
 #[test]
-fn a_second_repository_joins_the_first_one_s_pool() {
+fn second_repository_joins_the_same_pool() {
     let cloud = Cloud::new();
     cloud.apply().set("setup_github", "acme/api").succeeds();
     cloud
@@ -209,7 +209,7 @@ fn pasted(outcome: &Outcome, name: &str) -> String {
 }
 
 #[test]
-fn a_job_of_that_repository_pushes_by_what_is_pasted_and_no_other_job_does() {
+fn pasted_snippet_lets_only_that_repository_push() {
     let cloud = Cloud::new();
     let outcome = cloud.apply().set("setup_github", "acme/api").succeeds();
     let provider = pasted(&outcome, "workload_identity_provider");
@@ -264,7 +264,7 @@ fn answer(cloud: &Cloud, host: &str, times: u32, code: u16, body: &str, headers:
 }
 
 #[test]
-fn a_forge_s_limit_is_no_private_repository() {
+fn forge_rate_limit_does_not_mean_private_repository() {
     let limit = r#"{"message":"API rate limit exceeded for 192.0.2.1.","documentation_url":"x"}"#;
     let cloud = Cloud::new();
     let used_up = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")];
@@ -309,7 +309,7 @@ fn a_forge_s_limit_is_no_private_repository() {
 }
 
 #[test]
-fn a_forge_that_cannot_tell_for_now_is_asked_again() {
+fn unavailable_forge_is_asked_again() {
     let cloud = Cloud::new();
     answer(&cloud, "api.github.com", 2, 503, "", &[]);
     answer(&cloud, "gitlab.com", 1, 429, "", &[("retry-after", "1")]);
@@ -321,7 +321,7 @@ fn a_forge_that_cannot_tell_for_now_is_asked_again() {
 }
 
 #[test]
-fn github_is_shown_its_token_and_a_gitlab_is_not() {
+fn oidc_token_is_sent_to_github_and_not_to_gitlab() {
     let cloud = Cloud::new();
     cloud
         .setup()

@@ -66,7 +66,7 @@ fn fields(body: &Value, at: &str, into: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn every_step_is_asked_for_as_gcloud_asks_for_it() {
+fn every_step_sends_what_gcloud_sends() {
     let cloud = Cloud::new();
     let project = Project::new("42")
         .service("iam")
@@ -165,7 +165,7 @@ fn gcloud(cloud: &Cloud, home: &Path, words: &str) -> bool {
 }
 
 #[test]
-fn gcloud_s_own_commands_leave_the_same_behind() {
+fn gcloud_commands_leave_the_same_state() {
     let (by_hand, ours) = (Cloud::new(), Cloud::new());
     let home = tempfile::tempdir().unwrap();
     let pool = "--location=global --workload-identity-pool=gcr-push-github";

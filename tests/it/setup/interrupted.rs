@@ -38,7 +38,7 @@ fn whole(prepare: impl Fn(&Cloud), run: impl Fn(&Cloud) -> Run) -> (usize, Value
 }
 
 #[test]
-fn an_apply_that_died_after_any_request_is_completed_by_the_next() {
+fn apply_killed_after_any_request_is_completed() {
     let run = |cloud: &Cloud| all(cloud.apply());
     let (count, expected) = whole(|_| {}, run);
     assert!(count > 7, "{count}");
@@ -58,7 +58,7 @@ fn an_apply_that_died_after_any_request_is_completed_by_the_next() {
 }
 
 #[test]
-fn a_removal_that_died_after_any_request_is_completed_by_the_next() {
+fn removal_killed_after_any_request_is_completed() {
     let run = |cloud: &Cloud| all(cloud.remove());
     let prepare = |cloud: &Cloud| drop(all(cloud.apply()).succeeds());
     let (count, expected) = whole(prepare, run);

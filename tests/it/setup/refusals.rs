@@ -10,7 +10,7 @@ fn told(run: Run, code: i32) -> String {
 }
 
 #[test]
-fn names_that_google_would_refuse_are_told_before_anything_is_sent() {
+fn invalid_names_are_reported_before_any_request() {
     let cloud = Cloud::new();
     let run = cloud
         .setup()
@@ -59,7 +59,7 @@ fn names_that_google_would_refuse_are_told_before_anything_is_sent() {
 }
 
 #[test]
-fn a_project_s_number_is_refused_before_anything_is_sent() {
+fn project_number_is_refused_before_any_request() {
     let cloud = Cloud::new();
     insta::assert_snapshot!(told(cloud.setup().set("project_id", "123456789012"), 2), @"
     error: an input cannot be used
@@ -71,7 +71,7 @@ fn a_project_s_number_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn a_run_without_a_credential_is_told_which_one_is_usual() {
+fn missing_credential_is_reported_with_the_usual_one() {
     let cloud = Cloud::new();
     let run = Run::command("setup")
         .variable("HTTPS_PROXY", cloud.standin.proxy_url())
@@ -88,7 +88,7 @@ fn a_run_without_a_credential_is_told_which_one_is_usual() {
 }
 
 #[test]
-fn a_token_that_is_not_valid_is_told() {
+fn invalid_token_is_reported() {
     let cloud = Cloud::new();
     cloud.standin.expire_tokens();
     insta::assert_snapshot!(told(cloud.setup(), 3), @"
@@ -101,7 +101,7 @@ fn a_token_that_is_not_valid_is_told() {
 }
 
 #[test]
-fn a_project_that_is_not_there_or_deleted_is_told() {
+fn missing_or_deleted_project_is_reported() {
     let cloud = Cloud::new();
     insta::assert_snapshot!(told(cloud.setup().set("project_id", "acne"), 3), @"
     error: could not look at the project `acne`
@@ -124,7 +124,7 @@ fn a_project_that_is_not_there_or_deleted_is_told() {
 }
 
 #[test]
-fn a_project_without_billing_is_told_with_what_gives_it_some() {
+fn project_without_billing_is_reported_with_the_fix() {
     let cloud = Cloud::new();
     cloud
         .standin
@@ -139,7 +139,7 @@ fn a_project_without_billing_is_told_with_what_gives_it_some() {
 }
 
 #[test]
-fn permissions_that_are_missing_are_told_before_the_first_change() {
+fn missing_permissions_are_reported_before_any_change() {
     let cloud = Cloud::new();
     cloud.standin.revoke(ADMIN, "roles/owner", "projects/acme");
     cloud.standin.grant(ADMIN, "roles/viewer", "projects/acme");
@@ -179,7 +179,7 @@ fn permissions_that_are_missing_are_told_before_the_first_change() {
 }
 
 #[test]
-fn the_api_that_enables_the_others_may_be_off_itself() {
+fn service_usage_api_may_be_disabled() {
     let cloud = Cloud::new();
     cloud.standin.change_project("acme", |project| {
         project.services.remove("serviceusage.googleapis.com");
@@ -194,7 +194,7 @@ fn the_api_that_enables_the_others_may_be_off_itself() {
 }
 
 #[test]
-fn a_batch_that_is_done_and_failed_for_one_is_told() {
+fn partly_failed_batch_is_reported() {
     let cloud = Cloud::with(Switches {
         enable_fails: Some("iam.googleapis.com".to_owned()),
         ..Switches::default()
@@ -212,7 +212,7 @@ fn a_batch_that_is_done_and_failed_for_one_is_told() {
 }
 
 #[test]
-fn policies_of_an_organisation_are_told_by_their_names() {
+fn organisation_policies_are_named() {
     for constraint in [
         "gcp.restrictServiceUsage",
         "iam.disableServiceAccountCreation",
@@ -251,7 +251,7 @@ fn policies_of_an_organisation_are_told_by_their_names() {
 }
 
 #[test]
-fn a_limit_that_no_waiting_lifts_is_told_at_once() {
+fn permanent_limit_is_reported_at_once() {
     let cloud = Cloud::with(Switches {
         account_limit: Some(1),
         ..Switches::default()
@@ -266,7 +266,7 @@ fn a_limit_that_no_waiting_lifts_is_told_at_once() {
 }
 
 #[test]
-fn a_quota_that_is_used_up_for_longer_than_is_waited_is_told() {
+fn long_exhausted_quota_is_reported() {
     let cloud = Cloud::new();
     let limit = json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED",
         "message": "Quota exceeded for quota metric 'Write requests' and limit 'Write requests per minute' of service 'iam.googleapis.com' for consumer 'project_number:42'."}});
@@ -289,7 +289,7 @@ fn a_quota_that_is_used_up_for_longer_than_is_waited_is_told() {
 }
 
 #[test]
-fn a_repository_of_another_kind_is_told() {
+fn repository_of_another_kind_is_reported() {
     let cloud = Cloud::new();
     let project = Project::new("42")
         .service("iam")
@@ -314,7 +314,7 @@ fn a_repository_of_another_kind_is_told() {
 }
 
 #[test]
-fn a_refusal_that_quotes_the_token_is_told_without_it() {
+fn refusal_that_quotes_the_token_is_redacted() {
     let cloud = Cloud::new();
     let told = json!({"error": {"code": 400, "message": format!("What is {}?", cloud.token)}});
     let refused = FaultAction::Status {
@@ -336,7 +336,7 @@ fn a_refusal_that_quotes_the_token_is_told_without_it() {
 }
 
 #[test]
-fn an_answer_that_is_not_google_s_is_told_as_such() {
+fn answer_that_is_not_from_google_is_reported() {
     let cloud = Cloud::new();
     let page = FaultAction::Status {
         code: 200,
@@ -355,7 +355,7 @@ fn an_answer_that_is_not_google_s_is_told_as_such() {
 }
 
 #[test]
-fn a_refusal_of_service_controls_is_told_at_once_and_is_no_young_account() {
+fn service_controls_refusal_is_not_waited_for() {
     let cloud = Cloud::new();
     let body = json!({"error": {
         "code": 403,
@@ -391,7 +391,7 @@ fn a_refusal_of_service_controls_is_told_at_once_and_is_no_young_account() {
 }
 
 #[test]
-fn an_account_that_this_run_did_not_make_is_not_waited_for() {
+fn foreign_account_is_not_waited_for() {
     let cloud = Cloud::new();
     cloud.apply().succeeds();
     let body = json!({"error": {

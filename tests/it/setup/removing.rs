@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn all_that_setup_made_goes_keys_first_and_nothing_else() {
+fn removal_deletes_keys_first_and_only_its_own() {
     let cloud = Cloud::new();
     let apply = cloud
         .apply()
@@ -66,7 +66,7 @@ fn all_that_setup_made_goes_keys_first_and_nothing_else() {
 }
 
 #[test]
-fn a_dry_run_changes_nothing_whatever_else_is_said() {
+fn dry_run_changes_nothing_with_any_option() {
     let cloud = Cloud::new();
     cloud.apply().set("dry_run", "true").succeeds();
     assert_eq!(cloud.changes(), Vec::<String>::new());
@@ -78,7 +78,7 @@ fn a_dry_run_changes_nothing_whatever_else_is_said() {
 }
 
 #[test]
-fn a_repository_that_holds_images_stays() {
+fn repository_with_images_is_kept() {
     let cloud = Cloud::new();
     cloud.apply().succeeds();
     cloud.standin.put_manifest(
@@ -99,7 +99,7 @@ fn a_repository_that_holds_images_stays() {
 }
 
 #[test]
-fn what_was_there_before_setup_stays() {
+fn resources_older_than_setup_are_kept() {
     let cloud = Cloud::new();
     let project = Project::new("42")
         .service("iam")
@@ -132,7 +132,7 @@ fn what_was_there_before_setup_stays() {
 }
 
 #[test]
-fn a_pool_with_somebody_else_s_provider_stays() {
+fn pool_with_a_foreign_provider_is_kept() {
     let cloud = Cloud::new();
     cloud.apply().set("setup_github", "acme/api").succeeds();
     let pool = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github";

@@ -15,7 +15,7 @@ fn count(report: &Value, result: &str) -> usize {
 }
 
 #[test]
-fn the_report_holds_the_plan_and_what_was_done() {
+fn report_holds_the_plan_and_the_changes() {
     let cloud = Cloud::new();
     let outcome = cloud.setup().set("report_file", "report.json").succeeds();
     let plan = report(&outcome);
@@ -44,7 +44,7 @@ fn the_report_holds_the_plan_and_what_was_done() {
 }
 
 #[test]
-fn a_run_that_fails_leaves_its_report() {
+fn failed_run_writes_its_report() {
     let cloud = Cloud::new();
     cloud.standin.change_project("acme", |project| {
         project
@@ -65,7 +65,7 @@ fn a_run_that_fails_leaves_its_report() {
 }
 
 #[test]
-fn a_run_that_is_stopped_says_how_far_it_was() {
+fn interrupted_run_reports_its_progress() {
     let cloud = Cloud::new();
     let stall = Fault::once(RequestKind::Api, FaultAction::StallResponseAt(0));
     cloud
@@ -92,7 +92,7 @@ fn a_run_that_is_stopped_says_how_far_it_was() {
 }
 
 #[test]
-fn a_broad_role_of_the_account_that_pulls_is_warned_of_in_the_plan() {
+fn plan_warns_of_a_broad_role_of_the_puller() {
     let cloud = Cloud::new();
     cloud.apply().succeeds();
     let shown = cloud.setup().succeeds();
@@ -112,7 +112,7 @@ fn a_broad_role_of_the_account_that_pulls_is_warned_of_in_the_plan() {
 }
 
 #[test]
-fn an_api_that_is_off_is_not_told_as_a_missing_right() {
+fn disabled_api_is_not_reported_as_missing_permission() {
     let cloud = Cloud::new();
     let outcome = cloud.apply().succeeds();
     assert!(

@@ -22,7 +22,7 @@ fn on_bucket() -> String {
 }
 
 #[test]
-fn a_left_over_bucket_is_narrowed_and_what_serves_the_names_is_told() {
+fn legacy_bucket_is_restricted_and_server_reported() {
     let cloud = old(Some("FINALIZED"));
     cloud.standin.create_bucket(BUCKET, "acme");
     let outcome = cloud.apply().set("setup_backend", "storage").succeeds();
@@ -95,7 +95,7 @@ fn pushed(cloud: &Cloud) -> bool {
 }
 
 #[test]
-fn a_first_push_makes_the_bucket_and_the_broad_role_goes_at_once() {
+fn first_push_creates_bucket_and_broad_role_is_removed() {
     let cloud = never_moved();
     // Who may act as the pusher, so that it is the pusher that pushes.
     cloud.standin.grant(
@@ -148,7 +148,7 @@ fn a_first_push_makes_the_bucket_and_the_broad_role_goes_at_once() {
 }
 
 #[test]
-fn the_first_push_is_made_with_the_pusher_s_key_or_as_who_runs_setup() {
+fn first_push_uses_the_pusher_key_or_the_operator() {
     for key in [true, false] {
         let cloud = never_moved();
         let run = match key {
@@ -163,7 +163,7 @@ fn the_first_push_is_made_with_the_pusher_s_key_or_as_who_runs_setup() {
 }
 
 #[test]
-fn each_host_gets_its_own_bucket_and_the_broad_role_is_given_once() {
+fn each_host_gets_its_bucket_with_one_temporary_grant() {
     let cloud = never_moved();
     apply(&cloud)
         .set("registry", "gcr.io, eu.gcr.io")
@@ -179,7 +179,7 @@ fn each_host_gets_its_own_bucket_and_the_broad_role_is_given_once() {
 }
 
 #[test]
-fn a_role_that_does_not_hold_yet_is_waited_for() {
+fn unpropagated_role_is_waited_for() {
     let cloud = never_moved();
     cloud.standin.grant(
         ADMIN,
@@ -199,7 +199,7 @@ fn a_role_that_does_not_hold_yet_is_waited_for() {
 }
 
 #[test]
-fn a_first_push_that_fails_leaves_no_broad_role() {
+fn failed_first_push_leaves_no_broad_role() {
     let cloud = never_moved();
     let refused = FaultAction::status(400);
     cloud
@@ -220,7 +220,7 @@ fn a_first_push_that_fails_leaves_no_broad_role() {
 }
 
 #[test]
-fn the_old_registry_that_is_shut_down_is_told_and_leaves_no_broad_role() {
+fn shut_down_registry_is_reported_without_broad_role() {
     let cloud = never_moved();
     cloud.standin.change(|behaviour| {
         behaviour.not_migrated = standin::NotMigrated::TokenAndManifests;
@@ -235,7 +235,7 @@ fn the_old_registry_that_is_shut_down_is_told_and_leaves_no_broad_role() {
 }
 
 #[test]
-fn a_run_that_is_stopped_says_that_the_broad_role_may_be_there_and_the_next_takes_it() {
+fn interrupted_run_warns_of_broad_role_and_next_removes_it() {
     let cloud = never_moved();
     let stall = Fault::once(RequestKind::ManifestPut, FaultAction::StallResponseAt(0));
     cloud.standin.fault(stall);
@@ -288,7 +288,7 @@ fn killed_and_completed(kind: RequestKind, number: usize) {
 }
 
 #[test]
-fn a_run_that_died_at_any_point_is_completed_by_the_next() {
+fn run_killed_at_any_point_is_completed() {
     let whole = never_moved();
     apply(&whole).succeeds();
     let count = whole.changes().len();
@@ -307,7 +307,7 @@ fn a_run_that_died_at_any_point_is_completed_by_the_next() {
 }
 
 #[test]
-fn where_nothing_is_left_over_nothing_is_made() {
+fn nothing_is_created_without_legacy_bucket() {
     let cloud = old(Some("ENABLED"));
     let outcome = cloud.apply().set("setup_backend", "storage").succeeds();
     assert_eq!(states(&outcome)[&format!("bucket {BUCKET}")], "kept");
@@ -315,7 +315,7 @@ fn where_nothing_is_left_over_nothing_is_made() {
 }
 
 #[test]
-fn a_bucket_that_somebody_else_changes_meanwhile_loses_nothing() {
+fn concurrent_bucket_changes_are_kept() {
     let cloud = old(Some("FINALIZED"));
     cloud.standin.create_bucket(BUCKET, "acme");
     cloud.standin.interfere(2);

@@ -13,7 +13,7 @@ use crate::support::images::{
 };
 
 #[test]
-fn a_classic_archive_is_read_in_place() {
+fn classic_archive_is_read_in_place() {
     let picture = Picture::new("app", 3);
     let archive = Archive::of(&classic_archive(&[(&picture, &["app:v1", "app:v2"])]));
     let source = archive.open().unwrap();
@@ -35,7 +35,7 @@ fn a_classic_archive_is_read_in_place() {
 }
 
 #[test]
-fn layers_that_are_links_to_other_layers_are_followed() {
+fn linked_layers_are_followed() {
     let one = Picture::new("one", 2);
     let two = Picture::of("amd64", one.layers.clone());
     let mut two = two;
@@ -61,7 +61,7 @@ fn layers_that_are_links_to_other_layers_are_followed() {
 }
 
 #[test]
-fn of_several_images_one_is_chosen_by_any_of_its_names_or_its_id() {
+fn image_is_chosen_by_any_name_or_id() {
     let (one, two) = (Picture::new("one", 1), Picture::new("two", 1));
     for bytes in [
         classic_archive(&[
@@ -106,7 +106,7 @@ fn of_several_images_one_is_chosen_by_any_of_its_names_or_its_id() {
 }
 
 #[test]
-fn two_images_of_one_name_are_told_apart_by_their_ids() {
+fn images_of_one_name_are_chosen_by_id() {
     let (one, two) = (Picture::new("one", 1), Picture::new("two", 1));
     let archive = Archive::of(&classic_archive(&[(&one, &["app:1"]), (&two, &["app:1"])]));
     let told = archive.told(archive.docker(Some("app:1")));
@@ -124,7 +124,7 @@ fn two_images_of_one_name_are_told_apart_by_their_ids() {
 }
 
 #[test]
-fn docker_25_has_its_manifest_beside_the_unpacked_image() {
+fn docker_25_archive_is_read() {
     let picture = Picture::new("app", 2);
     let archive = Archive::of(&docker25_archive(&[(&picture, &["app:v1", "app:v2"])]));
     let source = archive.open().unwrap();
@@ -143,7 +143,7 @@ fn docker_25_has_its_manifest_beside_the_unpacked_image() {
 }
 
 #[test]
-fn a_manifest_of_docker_25_0_without_layers_is_not_believed() {
+fn docker_25_0_manifest_without_layers_is_not_trusted() {
     let picture = Picture::new("app", 2);
     let mut layout = Layout::default();
     let whole = layout.image(&picture, Packed::Tar);
@@ -161,7 +161,7 @@ fn a_manifest_of_docker_25_0_without_layers_is_not_believed() {
 }
 
 #[test]
-fn docker_29_keeps_the_bytes_of_its_index_and_notes_what_is_absent() {
+fn docker_29_index_is_kept_with_missing_platforms_noted() {
     let picture = Picture::new("app", 2);
     let (layout, index, there) = docker29_layout(&picture, "app", "v1");
     let source = Archive::of(&layout.archive()).open().unwrap();
@@ -180,7 +180,7 @@ fn docker_29_keeps_the_bytes_of_its_index_and_notes_what_is_absent() {
 }
 
 #[test]
-fn compressed_layers_of_a_classic_archive_are_told_by_their_bytes() {
+fn compressed_layers_are_recognized_by_their_bytes() {
     let picture = Picture::new("app", 2);
     let entries = json!([{"Config": "sha256:".to_owned() + picture.id().hex(),
         "RepoTags": ["gcr.io/p/app:v1"], "Layers": ["0.tar.gz", "1.tar.gz"]}]);
@@ -201,7 +201,7 @@ fn compressed_layers_of_a_classic_archive_are_told_by_their_bytes() {
 }
 
 #[test]
-fn foreign_layers_stay_where_they_are() {
+fn foreign_layers_are_not_uploaded() {
     let picture = Picture::new("app", 2);
     let base = json!({"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
         "digest": Digest::of(b"base"), "size": 4, "urls": ["https://example.com/base"]});
@@ -220,7 +220,7 @@ fn foreign_layers_stay_where_they_are() {
 }
 
 #[test]
-fn long_names_and_pax_names_and_sizes_are_understood() {
+fn long_names_and_pax_records_are_understood() {
     let picture = Picture::new("app", 1);
     let long = format!("{}/layer.tar", "l".repeat(120));
     let entries = json!([{"Config": "c.json", "RepoTags": [], "Layers": [long]}]);

@@ -59,7 +59,7 @@ fn what_it_is(source: &Source) -> String {
 }
 
 #[test]
-fn an_archive_cut_anywhere_opens_whole_or_not_at_all() {
+fn truncated_archive_opens_whole_or_not_at_all() {
     for archive in archives() {
         let whole = what_it_is(&Archive::of(&archive).open().unwrap());
         let blocks = archive.len() / 512;
@@ -120,7 +120,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn changed_bytes_make_an_error_or_an_image(
+    fn changed_bytes_are_an_error_or_an_image(
         which in 0..4_usize,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
@@ -135,12 +135,12 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_make_an_error(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+    fn random_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         prop_assert!(Archive::of(&bytes).open().is_err());
     }
 
     #[test]
-    fn any_documents_make_an_error_or_an_image(
+    fn random_documents_are_an_error_or_an_image(
         docker in document(), index in document(), blob in document(),
     ) {
         let blob = blob.to_string();

@@ -12,7 +12,7 @@ use crate::support::images::{
 };
 
 #[test]
-fn a_config_that_does_not_fit_is_told() {
+fn unfitting_config_is_reported() {
     let picture = Picture::new("app", 2);
     let entries = |config: &str, layers: &[&str]| {
         json!([{"Config": config, "RepoTags": null, "Layers": layers}])
@@ -53,7 +53,7 @@ fn a_config_that_does_not_fit_is_told() {
 }
 
 #[test]
-fn documents_that_are_no_json_too_large_or_of_another_version_are_told() {
+fn invalid_oversized_or_unknown_documents_are_reported() {
     let large = vec![b' '; 5 << 20];
     let version = br#"{"imageLayoutVersion":"2.0.0"}"#;
     let all: Vec<String> = [
@@ -94,7 +94,7 @@ fn documents_that_are_no_json_too_large_or_of_another_version_are_told() {
 }
 
 #[test]
-fn blobs_that_are_not_what_their_digest_and_size_say_are_told() {
+fn blobs_unlike_their_digest_or_size_are_reported() {
     let picture = Picture::new("app", 1);
     let mut layout = Layout::default();
     let manifest = layout.image(&picture, Packed::Gzip);
@@ -144,7 +144,7 @@ fn blobs_that_are_not_what_their_digest_and_size_say_are_told() {
 }
 
 #[test]
-fn schema_1_and_an_index_of_layers_are_refused_with_what_to_do() {
+fn schema_1_and_index_of_layers_are_refused_with_advice() {
     let mut layout = Layout::default();
     let old = layout.manifest(json!({"schemaVersion": 1, "name": "app", "fsLayers": []}));
     layout.list(&old, None);
@@ -175,7 +175,7 @@ fn schema_1_and_an_index_of_layers_are_refused_with_what_to_do() {
 }
 
 #[test]
-fn a_file_that_is_changed_while_it_is_read_is_an_error_of_the_stream() {
+fn file_changed_while_read_is_an_error() {
     use futures_util::TryStreamExt as _;
 
     let picture = Picture::new("app", 2);

@@ -8,7 +8,7 @@ use super::Archive;
 use crate::support::images::{Picture, TarFile, classic_archive};
 
 #[test]
-fn a_cut_archive_is_told_with_what_is_missing() {
+fn truncated_archive_error_names_what_is_missing() {
     let whole = classic_archive(&[(&Picture::new("app", 2), &["app:v1"])]);
     for (cut, _) in [(whole.len() - 1024 - 512, 0), (3000, 0), (1024 + 100, 0)] {
         let archive = Archive::of(&whole[..cut]);
@@ -41,7 +41,7 @@ fn a_cut_archive_is_told_with_what_is_missing() {
 }
 
 #[test]
-fn an_archive_that_plays_tricks_is_refused() {
+fn hostile_archive_is_refused() {
     let good = || TarFile::new().file("manifest.json", b"[]");
     let mut sized = good();
     sized.header(EntryType::Symlink, b"a", b"b", 512);
@@ -148,7 +148,7 @@ fn an_archive_that_plays_tricks_is_refused() {
 }
 
 #[test]
-fn links_that_run_in_circles_and_paths_out_of_the_archive_are_refused() {
+fn link_loops_and_paths_outside_are_refused() {
     let picture = Picture::new("app", 1);
     let entry = |layer: &str| {
         json!([{"Config": "c.json", "RepoTags": null, "Layers": [layer]}])

@@ -9,7 +9,7 @@ use super::{Archive, open, told};
 use crate::support::images::{Picture, TarFile, classic_archive};
 
 #[test]
-fn a_path_that_is_not_there_is_told_with_what_is() {
+fn missing_path_error_lists_alternatives() {
     let archive = Archive::of(b"");
     for name in ["b.tar.gz", "c.txt", "a.tar"] {
         fs::write(archive.folder.path().join(name), b"").unwrap();
@@ -31,7 +31,7 @@ fn a_path_that_is_not_there_is_told_with_what_is() {
 }
 
 #[test]
-fn a_file_that_is_no_archive_is_told_by_what_it_looks_like() {
+fn file_that_is_no_archive_is_named_by_its_kind() {
     let pack = |name: &str| {
         TarFile::new()
             .file(name, b"x")
@@ -140,7 +140,7 @@ fn a_file_that_is_no_archive_is_told_by_what_it_looks_like() {
 }
 
 #[test]
-fn a_source_of_another_kind_than_it_is_said_to_be_is_told_how_to_write_it() {
+fn wrong_transport_error_shows_the_right_one() {
     let classic = Archive::of(&classic_archive(&[(&Picture::new("app", 1), &[])]));
     assert_snapshot!(classic.told(classic.oci(None)), @r"
     error: `app.tar` is a Docker archive without an OCI layout in it, but `oci-archive:` takes an OCI archive
@@ -166,7 +166,7 @@ fn a_source_of_another_kind_than_it_is_said_to_be_is_told_how_to_write_it() {
 }
 
 #[test]
-fn a_directory_that_is_no_layout_is_told_by_what_is_in_it() {
+fn directory_without_layout_is_described_by_content() {
     let folder = tempfile::tempdir().unwrap();
     let open = || open(ImageSource::Path(folder.path().to_owned()));
     let mut all = vec![told(folder.path(), open())];

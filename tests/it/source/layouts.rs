@@ -11,7 +11,7 @@ use crate::support::images::{
 };
 
 #[test]
-fn the_one_image_of_a_layout_is_taken_byte_for_byte() {
+fn only_image_of_a_layout_is_read_byte_for_byte() {
     let picture = Picture::new("app", 2);
     let mut layout = Layout::default();
     let manifest = layout.image(&picture, Packed::Gzip);
@@ -43,7 +43,7 @@ fn the_one_image_of_a_layout_is_taken_byte_for_byte() {
 }
 
 #[test]
-fn an_uncompressed_layout_stays_as_it_is() {
+fn uncompressed_layout_is_unchanged() {
     let mut layout = Layout::default();
     let manifest = layout.image(&Picture::new("app", 1), Packed::Tar);
     layout.list(&manifest, None);
@@ -56,7 +56,7 @@ fn an_uncompressed_layout_stays_as_it_is() {
 }
 
 #[test]
-fn one_image_under_several_names_needs_no_choice() {
+fn one_image_with_many_names_needs_no_choice() {
     let mut layout = Layout::default();
     let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
     layout.list(&manifest, Some("v1"));
@@ -66,7 +66,7 @@ fn one_image_under_several_names_needs_no_choice() {
 }
 
 #[test]
-fn of_several_images_the_named_one_is_taken_or_all_are_listed() {
+fn named_image_is_chosen_else_all_are_listed() {
     let mut layout = Layout::default();
     let one = layout.image(&Picture::new("one", 1), Packed::Gzip);
     let two = layout.image(&Picture::new("two", 1), Packed::Gzip);
@@ -104,7 +104,7 @@ fn of_several_images_the_named_one_is_taken_or_all_are_listed() {
 }
 
 #[test]
-fn the_named_image_is_taken_among_nameless_referrers() {
+fn named_image_is_chosen_among_nameless_referrers() {
     let mut layout = Layout::default();
     let image = layout.image(&Picture::new("app", 1), Packed::Gzip);
     let signature = layout.image(&Picture::new("signature", 1), Packed::Gzip);
@@ -115,7 +115,7 @@ fn the_named_image_is_taken_among_nameless_referrers() {
 }
 
 #[test]
-fn platforms_that_are_listed_one_by_one_are_one_image_only_when_asked() {
+fn flat_platform_list_is_one_image_only_on_request() {
     let mut layout = Layout::default();
     for architecture in ["amd64", "arm64"] {
         let manifest = layout.image(&Picture::on(architecture, "app", 1), Packed::Gzip);
@@ -134,7 +134,7 @@ fn platforms_that_are_listed_one_by_one_are_one_image_only_when_asked() {
 }
 
 #[test]
-fn two_images_under_one_name_are_told_apart_by_digest_or_place() {
+fn images_of_one_name_are_chosen_by_digest_or_position() {
     let mut layout = Layout::default();
     let amd64 = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
     let arm64 = layout.image(&Picture::on("arm64", "app", 1), Packed::Gzip);
@@ -168,7 +168,7 @@ fn two_images_under_one_name_are_told_apart_by_digest_or_place() {
 }
 
 #[test]
-fn an_entry_that_is_no_image_or_has_another_digest_stands_in_nobodys_way() {
+fn unreadable_entries_do_not_block_the_others() {
     let mut layout = Layout::default();
     let image = layout.image(&Picture::new("app", 1), Packed::Gzip);
     let other = layout.blob("application/vnd.example.thing+json", b"{}".to_vec());
@@ -193,7 +193,7 @@ fn an_entry_that_is_no_image_or_has_another_digest_stands_in_nobodys_way() {
 }
 
 #[test]
-fn an_index_of_indexes_is_read_to_its_leaves() {
+fn nested_indexes_are_read_to_their_leaves() {
     let mut layout = Layout::default();
     let amd64 = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
     let arm64 = layout.image(&Picture::on("arm64", "app", 1), Packed::Gzip);
@@ -208,7 +208,7 @@ fn an_index_of_indexes_is_read_to_its_leaves() {
 }
 
 #[test]
-fn an_artifact_that_is_no_image_is_taken_as_it_is() {
+fn artifact_that_is_no_image_is_unchanged() {
     let mut layout = Layout::default();
     let config = layout.blob("application/vnd.cncf.helm.config.v1+json", b"{}".to_vec());
     let chart = layout.blob(
@@ -224,7 +224,7 @@ fn an_artifact_that_is_no_image_is_taken_as_it_is() {
 }
 
 #[test]
-fn zstd_foreign_and_docker_layers_are_taken_and_foreign_ones_are_no_blobs() {
+fn zstd_foreign_and_docker_layers_are_accepted() {
     let mut layout = Layout::default();
     let config = layout.blob(
         "application/vnd.docker.container.image.v1+json",
@@ -250,7 +250,7 @@ fn zstd_foreign_and_docker_layers_are_taken_and_foreign_ones_are_no_blobs() {
 }
 
 #[test]
-fn readers_of_one_archive_do_not_disturb_each_other() {
+fn readers_of_one_archive_are_independent() {
     use futures_util::{StreamExt as _, TryStreamExt as _};
 
     let layer: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
@@ -283,7 +283,7 @@ fn readers_of_one_archive_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_link_inside_the_layout_is_followed_and_one_out_of_it_is_refused() {
+fn inner_link_is_followed_and_outer_link_refused() {
     let mut layout = Layout::default();
     let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
     layout.list(&manifest, None);
@@ -311,7 +311,7 @@ fn a_link_inside_the_layout_is_followed_and_one_out_of_it_is_refused() {
 }
 
 #[test]
-fn a_pipe_in_place_of_a_blob_is_refused_and_not_waited_for() {
+fn pipe_in_place_of_a_blob_is_refused() {
     let mut layout = Layout::default();
     let config = layout.blob(OCI_CONFIG, b"{}".to_vec());
     let manifest = layout.manifest(json!({"schemaVersion": 2, "config": config, "layers": []}));

@@ -34,7 +34,7 @@ fn through(program: &str, arguments: &[&str], bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn archives_compressed_as_a_whole_are_read_like_others() {
+fn compressed_archive_is_read_like_any_other() {
     let picture = Picture::new("app", 2);
     let classic = classic_archive(&[(&picture, &["app:v1"])]);
     let mut layout = Layout::default();
@@ -70,7 +70,7 @@ fn archives_compressed_as_a_whole_are_read_like_others() {
 }
 
 #[test]
-fn a_compressed_archive_that_is_cut_or_damaged_is_told_as_such() {
+fn truncated_compressed_archive_is_reported() {
     let archive = classic_archive(&[(&Picture::new("app", 2), &["app:v1"])]);
     for program in ["gzip", "zstd", "xz", "bzip2"] {
         let Some(packed) = through(program, &["-c"], &archive) else {
@@ -99,7 +99,7 @@ fn a_compressed_archive_that_is_cut_or_damaged_is_told_as_such() {
 }
 
 #[test]
-fn a_stream_that_wants_too_much_memory_is_refused() {
+fn stream_with_excessive_memory_need_is_refused() {
     let archive = classic_archive(&[(&Picture::new("app", 1), &["app:v1"])]);
     if let Some(packed) = through("xz", &["-c", "--lzma2=dict=1536MiB"], &archive) {
         let archive = Archive::of(&packed);
@@ -125,7 +125,7 @@ fn a_stream_that_wants_too_much_memory_is_refused() {
 }
 
 #[test]
-fn an_archive_comes_through_a_pipe_compressed_or_not() {
+fn piped_archive_is_read_compressed_or_not() {
     /// Hands out a few bytes at a time, as a pipe may.
     struct Drops(Cursor<Vec<u8>>);
 
@@ -155,7 +155,7 @@ fn an_archive_comes_through_a_pipe_compressed_or_not() {
 }
 
 #[test]
-fn a_named_pipe_is_read_to_its_end() {
+fn named_pipe_is_read_to_its_end() {
     let picture = Picture::new("app", 1);
     let archive = classic_archive(&[(&picture, &["app:v1"])]);
     let folder = tempfile::tempdir().unwrap();
@@ -175,7 +175,7 @@ fn a_named_pipe_is_read_to_its_end() {
 }
 
 #[test]
-fn a_spool_directory_that_is_not_there_is_told() {
+fn missing_spool_directory_is_reported() {
     let archive = Archive::of(&gzip(&classic_archive(&[(&Picture::new("a", 1), &[])])));
     let nowhere = archive.folder.path().join("nowhere");
     let result = open_with(&ImageSource::Path(archive.path()), &nowhere);
@@ -190,7 +190,7 @@ fn a_spool_directory_that_is_not_there_is_told() {
 
 /// Standard input belongs to a process, so this test runs itself again with another one.
 #[test]
-fn standard_input_is_read_from_a_pipe_and_in_place_from_a_file() {
+fn standard_input_is_a_pipe_or_a_file_read_in_place() {
     const INNER: &str = "GCR_PUSH_TEST_READS_STANDARD_INPUT";
     if std::env::var_os(INNER).is_some() {
         let source = open(ImageSource::StandardInput(ArchiveKind::Any, None)).unwrap();
@@ -215,7 +215,7 @@ fn standard_input_is_read_from_a_pipe_and_in_place_from_a_file() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "source::packed::standard_input_is_read_from_a_pipe_and_in_place_from_a_file",
+                "source::packed::standard_input_is_a_pipe_or_a_file_read_in_place",
             ])
             .env(INNER, "1")
             .stdin(stdin)

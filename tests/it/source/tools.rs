@@ -63,7 +63,7 @@ fn check_layers(source: &Source) -> usize {
 }
 
 #[test]
-fn what_skopeo_writes_is_read() {
+fn skopeo_archives_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let picture = Picture::new("app", 3);
@@ -126,7 +126,7 @@ fn what_skopeo_writes_is_read() {
 }
 
 #[test]
-fn what_skopeo_writes_from_an_index_is_read() {
+fn skopeo_archive_of_an_index_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let mut layout = Layout::default();
@@ -147,7 +147,7 @@ fn what_skopeo_writes_from_an_index_is_read() {
 }
 
 #[test]
-fn what_buildah_writes_is_read() {
+fn buildah_archives_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let buildah = |line: &str| {
@@ -177,7 +177,7 @@ fn what_buildah_writes_is_read() {
 }
 
 #[test]
-fn what_umoci_writes_is_read() {
+fn umoci_layout_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     if !tool(folder, "umoci init --layout layout") {
@@ -201,7 +201,7 @@ fn what_umoci_writes_is_read() {
 }
 
 #[test]
-fn archives_of_other_tar_programs_and_formats_are_read() {
+fn other_tar_programs_and_formats_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let mut layout = Layout::default();

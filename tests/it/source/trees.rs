@@ -33,7 +33,7 @@ fn children(tree: &Tree) -> Vec<Value> {
 }
 
 #[test]
-fn an_index_with_all_its_platforms_is_present_byte_for_byte() {
+fn complete_index_is_kept_byte_for_byte() {
     let (layout, index, _) = three_platforms();
     let part = open(&layout).present();
     assert!(part.smaller.is_none());
@@ -42,7 +42,7 @@ fn an_index_with_all_its_platforms_is_present_byte_for_byte() {
 }
 
 #[test]
-fn one_platform_with_its_attestation_becomes_an_index_of_both() {
+fn one_platform_with_attestation_is_an_index_of_both() {
     let (mut layout, index, there) = docker29_layout(&Picture::new("app", 2), "app", "v1");
     let tree_there = open(&layout);
     let part = tree_there.present();
@@ -75,7 +75,7 @@ fn one_platform_with_its_attestation_becomes_an_index_of_both() {
 }
 
 #[test]
-fn a_platform_without_all_its_blobs_is_absent_and_takes_its_attestation_along() {
+fn incomplete_platform_is_missing_with_its_attestation() {
     let (mut layout, _, all) = three_platforms();
     let manifest: Value = serde_json::from_slice(layout.get(&all[2])).unwrap();
     layout.forget(&manifest["layers"][0]);
@@ -97,7 +97,7 @@ fn a_platform_without_all_its_blobs_is_absent_and_takes_its_attestation_along() 
 }
 
 #[test]
-fn platforms_can_be_kept_and_attestations_stripped() {
+fn platforms_are_kept_and_attestations_stripped() {
     let (layout, _, all) = three_platforms();
     let tree = open(&layout);
     let is = |architecture: &'static str| {
@@ -120,7 +120,7 @@ fn platforms_can_be_kept_and_attestations_stripped() {
 }
 
 #[test]
-fn a_nested_index_becomes_smaller_inside_its_parent() {
+fn nested_index_is_filtered_within_its_parent() {
     let mut layout = Layout::default();
     let images: Vec<Value> = ["amd64", "arm64", "s390x"]
         .map(|architecture| layout.image(&Picture::on(architecture, "app", 1), Packed::Gzip))
@@ -146,7 +146,7 @@ fn a_nested_index_becomes_smaller_inside_its_parent() {
 }
 
 #[test]
-fn an_index_with_every_platform_absent_is_refused() {
+fn index_without_any_platform_is_refused() {
     let (mut layout, _, all) = three_platforms();
     for platform in [0, 2, 4] {
         layout.forget(&all[platform]);

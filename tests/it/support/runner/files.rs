@@ -64,7 +64,7 @@ fn next_line<'a>(rest: &mut &'a str) -> Option<(&'a str, bool)> {
 }
 
 #[test]
-fn the_double_reads_as_the_runner_does() {
+fn fake_runner_parses_files_as_the_real_one() {
     let read = |text: &str| pairs(text).map(|pairs| pairs.into_iter().collect::<Vec<_>>());
     let one = |name: &str, value: &str| Some(vec![(name.to_owned(), value.to_owned())]);
     assert_eq!(read("a=b<<c\n"), one("a", "b<<c"));
