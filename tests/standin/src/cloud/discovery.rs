@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_is_found_by_its_verb_and_path() {
+    fn method_is_found_by_verb_and_path() {
         for (host, verb, path, id) in [
             (
                 "cloudresourcemanager.googleapis.com",
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_held_to_its_schema() {
+    fn body_is_checked_against_its_schema() {
         let create = method(
             "iam.googleapis.com",
             "POST",

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_read_as_rfc_9110_has_them() {
+    fn ranges_are_parsed_as_in_rfc_9110() {
         for (text, expected) in [
             ("bytes=0-0", Range::Part(0, 1)),
             ("bytes=3-", Range::Part(3, 10)),

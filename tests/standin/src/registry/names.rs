@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_grammar_of_the_specification() {
+    fn names_follow_the_specification() {
         let long = format!("p/{}", "a".repeat(254));
         for good in [
             "a",
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_follow_the_grammar_of_the_specification() {
+    fn tags_follow_the_specification() {
         let (longest, longer) = ("t".repeat(128), "t".repeat(129));
         for good in ["latest", "_", "1.0-rc_1", "V1", longest.as_str()] {
             assert!(is_tag(good), "{good}");
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_are_sha256_in_lower_case() {
+    fn digests_are_lower_case_sha256() {
         let hex = "a".repeat(64);
         assert!(is_digest(&format!("sha256:{hex}")));
         for bad in [

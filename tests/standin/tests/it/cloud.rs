@@ -47,7 +47,7 @@ fn refusal(answer: &Answer) -> (u16, String) {
 }
 
 #[test]
-fn a_request_is_held_to_the_api_s_own_description() {
+fn request_is_checked_against_the_discovery_document() {
     let standin = ready(Switches::default());
     let url = "iam.googleapis.com/v1/projects/acme/serviceAccounts";
     for (method, url, body) in [
@@ -66,7 +66,7 @@ fn a_request_is_held_to_the_api_s_own_description() {
 }
 
 #[test]
-fn who_has_no_permission_is_told_which() {
+fn missing_permission_is_named() {
     let standin = ready(Switches::default());
     standin.revoke(ADMIN, "roles/owner", "projects/acme");
     standin.grant(ADMIN, "roles/viewer", "projects/acme");
@@ -79,7 +79,7 @@ fn who_has_no_permission_is_told_which() {
 }
 
 #[test]
-fn a_new_account_is_not_seen_at_once() {
+fn new_account_is_visible_only_after_a_while() {
     let standin = ready(Switches {
         account_delay: 1,
         binding_delay: 1,
@@ -126,7 +126,7 @@ fn a_new_account_is_not_seen_at_once() {
 }
 
 #[test]
-fn conditional_bindings_are_for_who_knows_of_them() {
+fn conditional_bindings_need_policy_version_3() {
     let standin = ready(Switches::default());
     let condition =
         json!({"title": "t", "expression": "request.time < timestamp('2030-01-01T00:00:00Z')"});
@@ -157,7 +157,7 @@ fn conditional_bindings_are_for_who_knows_of_them() {
 }
 
 #[test]
-fn an_operation_takes_its_time_and_goes_on_with_nobody_asking() {
+fn operation_takes_time_and_finishes_without_polling() {
     let standin = ready(Switches {
         operation_delay: 2,
         ..Switches::default()
@@ -198,7 +198,7 @@ fn an_operation_takes_its_time_and_goes_on_with_nobody_asking() {
 }
 
 #[test]
-fn a_key_that_the_api_made_signs_in_to_the_registry() {
+fn created_key_signs_in_to_the_registry() {
     let standin = ready(Switches::default());
     let url = "iam.googleapis.com/v1/projects/acme/serviceAccounts";
     good(&ask(
@@ -243,7 +243,7 @@ fn a_key_that_the_api_made_signs_in_to_the_registry() {
 }
 
 #[test]
-fn a_deleted_account_stays_in_policies_under_a_dead_name() {
+fn deleted_account_stays_in_policies_as_deleted() {
     let standin = ready(Switches::default());
     let url = "iam.googleapis.com/v1/projects/acme/serviceAccounts";
     good(&ask(
@@ -266,7 +266,7 @@ fn a_deleted_account_stays_in_policies_under_a_dead_name() {
 }
 
 #[test]
-fn a_pool_that_was_deleted_keeps_its_name_and_can_be_brought_back() {
+fn deleted_pool_keeps_its_name_and_can_be_undeleted() {
     let standin = ready(Switches::default());
     let parent = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools";
     let create = format!("{parent}?workloadIdentityPoolId=ci-jobs");

@@ -19,7 +19,7 @@ fn starts(client: &Client<'_>, count: usize) -> Vec<u16> {
 }
 
 #[test]
-fn a_fault_acts_on_its_kind_after_its_skip_for_its_times() {
+fn fault_applies_to_its_kind_after_skip_for_its_count() {
     let standin = ready();
     let client = pusher(&standin);
     let act = FaultAction::status(503);
@@ -42,7 +42,7 @@ fn a_fault_acts_on_its_kind_after_its_skip_for_its_times() {
 }
 
 #[test]
-fn statuses_come_in_the_registry_s_envelope_or_as_told() {
+fn status_faults_use_the_error_envelope_or_given_body() {
     let standin = ready();
     let client = pusher(&standin);
     standin.fault(Fault::once(
@@ -83,7 +83,7 @@ fn statuses_come_in_the_registry_s_envelope_or_as_told() {
 }
 
 #[test]
-fn a_reset_comes_before_the_answer_or_after_the_work() {
+fn reset_comes_before_the_answer_or_after_the_work() {
     let standin = ready();
     let client = pusher(&standin);
     let put = |act: FaultAction, bytes: &[u8]| {
@@ -106,7 +106,7 @@ fn a_reset_comes_before_the_answer_or_after_the_work() {
 }
 
 #[test]
-fn a_request_can_be_cut_in_its_body() {
+fn request_body_can_be_cut() {
     let standin = ready();
     let client = pusher(&standin);
     let opened = open_upload(&client, "proj/a");
@@ -127,7 +127,7 @@ fn a_request_can_be_cut_in_its_body() {
 }
 
 #[test]
-fn an_answer_can_be_cut_or_changed_in_its_body() {
+fn answer_body_can_be_cut_or_corrupted() {
     let standin = ready();
     standin.change(|behaviour| behaviour.blob_download = BlobDownload::Direct);
     let client = pusher(&standin);
@@ -159,7 +159,7 @@ fn an_answer_can_be_cut_or_changed_in_its_body() {
 }
 
 #[test]
-fn a_byte_can_change_on_its_way_in() {
+fn uploaded_byte_can_be_corrupted() {
     let standin = ready();
     let client = pusher(&standin);
     standin.fault(Fault::once(
@@ -189,7 +189,7 @@ fn received_until_the_end(standin: Standin, mut stream: Box<dyn Stream>, until: 
 }
 
 #[test]
-fn an_answer_can_stall_before_or_within_its_body() {
+fn answer_can_stall_before_or_within_its_body() {
     for (act, body) in [
         (FaultAction::Stall, &b""[..]),
         (FaultAction::StallResponseAt(4), b"cont"),
@@ -212,7 +212,7 @@ fn an_answer_can_stall_before_or_within_its_body() {
 }
 
 #[test]
-fn a_request_can_stall_within_its_body() {
+fn request_body_can_stall() {
     let standin = ready();
     let client = pusher(&standin);
     let opened = open_upload(&client, "proj/a");
@@ -238,7 +238,7 @@ fn a_request_can_stall_within_its_body() {
 }
 
 #[test]
-fn headers_of_an_answer_can_be_changed_or_lost() {
+fn answer_headers_can_be_changed_or_removed() {
     let standin = ready();
     let client = pusher(&standin);
     for value in [None, Some("https://evil.example/x".to_owned())] {
@@ -254,7 +254,7 @@ fn headers_of_an_answer_can_be_changed_or_lost() {
 }
 
 #[test]
-fn a_delay_changes_nothing_else() {
+fn delay_changes_nothing_else() {
     let standin = ready();
     let client = pusher(&standin);
     let act = FaultAction::Delay(Duration::from_millis(1));
@@ -264,7 +264,7 @@ fn a_delay_changes_nothing_else() {
 }
 
 #[test]
-fn blobs_can_vanish_between_the_check_and_the_manifest() {
+fn blobs_can_vanish_between_check_and_manifest() {
     let standin = ready();
     let client = pusher(&standin);
     let image = Image::new("a");

@@ -93,7 +93,7 @@ fn refusal(answer: &Answer) -> (u16, String) {
 }
 
 #[test]
-fn a_token_is_traded_by_form_and_by_json_and_lives_no_longer_than_what_bought_it() {
+fn token_exchange_takes_form_and_json_and_caps_lifetime() {
     let (standin, provider) = with_provider("assertion.repository == 'acme/shop'");
     let token = standin.oidc_token(GITHUB, &claims(&provider));
     for answer in [
@@ -113,7 +113,7 @@ fn a_token_is_traded_by_form_and_by_json_and_lives_no_longer_than_what_bought_it
 }
 
 #[test]
-fn what_is_not_let_in_is_refused_in_google_s_words() {
+fn rejected_sign_in_uses_google_wording() {
     let (standin, provider) = with_provider("assertion.repository == 'acme/shop'");
     let with = |name: &str, value: Value| {
         let mut claims = claims(&provider);
@@ -162,7 +162,7 @@ fn what_is_not_let_in_is_refused_in_google_s_words() {
 }
 
 #[test]
-fn github_and_gitlab_hand_out_tokens_to_the_job_alone() {
+fn github_and_gitlab_give_tokens_to_their_job_only() {
     let (standin, provider) = with_provider("");
     let (url, opens) = standin.github_job(claims(&provider));
     let path = url
@@ -193,7 +193,7 @@ fn github_and_gitlab_hand_out_tokens_to_the_job_alone() {
 }
 
 #[test]
-fn the_metadata_server_answers_who_asks_as_its_own_machine_does() {
+fn metadata_server_answers_like_a_google_machine() {
     let machine = Machine {
         account: Some(PUSHER.to_owned()),
         scopes: vec!["cloud-platform"],
@@ -230,7 +230,7 @@ fn gcloud_token(standin: &Standin, file: &Value) -> Option<String> {
 }
 
 #[test]
-fn gcloud_signs_in_with_what_a_job_of_github_s_has() {
+fn gcloud_signs_in_with_github_federation() {
     let (standin, provider) = with_provider("assertion.repository == 'acme/shop'");
     standin.grant(
         &format!(
@@ -265,7 +265,7 @@ fn gcloud_signs_in_with_what_a_job_of_github_s_has() {
 }
 
 #[test]
-fn gcloud_signs_in_with_a_person_s_login() {
+fn gcloud_signs_in_with_a_user_login() {
     let (standin, _) = with_provider("");
     let Some(token) = gcloud_token(&standin, &standin.user_login("ada@example.com")) else {
         return;

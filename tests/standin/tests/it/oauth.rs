@@ -71,7 +71,7 @@ fn error(answer: &Answer) -> (u16, String, String) {
 }
 
 #[test]
-fn a_signed_assertion_buys_a_token_that_the_registry_takes() {
+fn signed_assertion_gets_a_token_for_the_registry() {
     let standin = crate::images::ready();
     let key = standin.service_account(PUSHER, "proj");
     let file: Value = serde_json::from_str(&key).unwrap();
@@ -93,7 +93,7 @@ fn a_signed_assertion_buys_a_token_that_the_registry_takes() {
 }
 
 #[test]
-fn key_files_have_google_s_fields_in_google_s_order() {
+fn key_file_has_google_fields_in_google_order() {
     let standin = Standin::start();
     let key = standin.service_account(PUSHER, "proj");
     let names: Vec<&str> = key
@@ -126,7 +126,7 @@ fn key_files_have_google_s_fields_in_google_s_order() {
 }
 
 #[test]
-fn assertions_are_refused_in_google_s_words() {
+fn rejected_assertion_uses_google_wording() {
     const SHORT: &str = "Invalid JWT: Token must be a short-lived token (60 minutes) and in a \
                          reasonable timeframe. Check your iat and exp values in the JWT claim.";
     const SIGNATURE: &str = "Invalid JWT Signature.";
@@ -198,7 +198,7 @@ fn assertions_are_refused_in_google_s_words() {
 }
 
 #[test]
-fn only_a_form_post_with_the_jwt_bearer_grant_is_read() {
+fn only_jwt_bearer_form_posts_are_accepted() {
     let standin = Standin::start();
     let answer = post(&standin, "application/json", "{}");
     assert_eq!(error(&answer).1, "invalid_request");
@@ -214,7 +214,7 @@ fn only_a_form_post_with_the_jwt_bearer_grant_is_read() {
 }
 
 #[test]
-fn a_self_signed_jwt_is_taken_as_a_token_by_switch_only() {
+fn self_signed_jwt_is_a_token_only_if_enabled() {
     let standin = crate::images::ready();
     let key = standin.service_account(PUSHER, "proj");
     let jwt = signed(&key, &json!({"alg": "RS256"}), &claims(), false);

@@ -130,7 +130,7 @@ fn skopeo_copies_through_pkg_dev_with_a_key_file() {
 }
 
 #[test]
-fn skopeo_copes_with_long_absolute_locations_and_another_host_for_blobs() {
+fn skopeo_handles_long_locations_and_a_blob_host() {
     let behaviour = Behaviour {
         upload_location: UploadLocation::Absolute,
         upload_token_length: 21_000,
@@ -149,7 +149,7 @@ fn skopeo_copes_with_long_absolute_locations_and_another_host_for_blobs() {
 }
 
 #[test]
-fn curl_speaks_http2_where_it_is_offered_and_a_reset_ends_one_stream() {
+fn curl_uses_http2_where_offered_and_reset_ends_one_stream() {
     let behaviour = Behaviour {
         http2: true,
         ..Behaviour::default()

@@ -7,7 +7,7 @@ use crate::images::{Image, OCI_MANIFEST, location, open_upload, push_blob, put_u
 use crate::wire::Client;
 
 #[test]
-fn it_is_the_same_registry_with_and_without_tls() {
+fn registry_is_the_same_with_and_without_tls() {
     let standin = Standin::start();
     let image = Image::new("a");
     image.push(&Client::plain(&standin), "a", "v1");
@@ -21,7 +21,7 @@ fn it_is_the_same_registry_with_and_without_tls() {
 }
 
 #[test]
-fn it_takes_blobs_in_chunks_that_follow_each_other() {
+fn blobs_are_accepted_in_consecutive_chunks() {
     let standin = Standin::start();
     let client = Client::plain(&standin);
     let opened = client.send("POST", "/v2/a/blobs/uploads/", &[], b"");
@@ -47,7 +47,7 @@ fn it_takes_blobs_in_chunks_that_follow_each_other() {
 }
 
 #[test]
-fn a_client_that_calls_it_localhost_is_sent_to_localhost() {
+fn localhost_client_is_sent_to_localhost() {
     let standin = Standin::start();
     let port = standin.tls_address().replace("127.0.0.1", "");
     let name = format!("localhost{port}");
@@ -59,7 +59,7 @@ fn a_client_that_calls_it_localhost_is_sent_to_localhost() {
 }
 
 #[test]
-fn an_upload_belongs_to_the_repository_it_was_opened_in() {
+fn upload_belongs_to_its_repository() {
     let standin = Standin::start();
     let client = Client::plain(&standin);
     let moved = open_upload(&client, "a").replace("/v2/a/", "/v2/b/");
@@ -102,7 +102,7 @@ fn tags_and_repositories_come_in_pages() {
 }
 
 #[test]
-fn basic_auth_asks_for_a_user_on_every_request() {
+fn basic_auth_is_required_on_every_request() {
     let standin = Standin::start();
     standin.change(|behaviour| behaviour.plain_auth = PlainAuth::Basic);
     standin.basic_user("robot", "correct horse");
@@ -122,7 +122,7 @@ fn basic_auth_asks_for_a_user_on_every_request() {
 }
 
 #[test]
-fn bearer_tokens_are_good_for_their_scopes_only() {
+fn bearer_tokens_are_limited_to_their_scopes() {
     let standin = Standin::start();
     standin.change(|behaviour| behaviour.plain_auth = PlainAuth::Bearer);
     standin.basic_user("robot", "secret");
@@ -167,7 +167,7 @@ fn bearer_tokens_are_good_for_their_scopes_only() {
 }
 
 #[test]
-fn its_token_endpoint_may_be_another_host() {
+fn token_endpoint_can_be_on_another_host() {
     let standin = Standin::builder()
         .name("registry.example.com")
         .name("auth.example.com")
@@ -195,7 +195,7 @@ fn its_token_endpoint_may_be_another_host() {
 }
 
 #[test]
-fn its_blobs_too_can_be_redirected() {
+fn plain_registry_can_redirect_blobs() {
     let standin = Standin::start();
     let client = Client::plain(&standin);
     push_blob(&client, "a", b"x");
@@ -212,7 +212,7 @@ fn its_blobs_too_can_be_redirected() {
 }
 
 #[test]
-fn it_answers_under_names_given_to_the_builder() {
+fn registry_answers_under_the_given_names() {
     let standin = Standin::builder().name("registry.example.com").start();
     let client = Client::at(&standin, "registry.example.com");
     Image::new("a").push(&client, "team/a", "v1");

@@ -12,7 +12,7 @@ use crate::images::{Image, OCI_MANIFEST, location, push_blob, sha256};
 use crate::wire::Client;
 
 #[test]
-fn requests_pass_to_the_registry_behind_with_log_and_faults() {
+fn upstream_requests_pass_with_log_and_faults() {
     let behind = Standin::start();
     let url = format!("http://{}", behind.plain_address());
     let standin = Standin::builder()
@@ -63,7 +63,7 @@ fn requests_pass_to_the_registry_behind_with_log_and_faults() {
 }
 
 #[test]
-fn a_dead_registry_behind_is_a_bad_gateway() {
+fn dead_upstream_registry_is_a_bad_gateway() {
     let standin = Standin::builder().upstream("http://127.0.0.1:1").start();
     assert_eq!(Client::tls(&standin).get("/v2/").status, 502);
 }
@@ -119,7 +119,7 @@ impl Drop for Registry {
 }
 
 #[test]
-fn debian_s_registry_takes_an_image_through_us() {
+fn debian_registry_takes_an_image_through_the_proxy() {
     let directory = tempfile::tempdir().unwrap();
     let Some(registry) = Registry::start(directory.path()) else {
         eprintln!("skipped: no /usr/bin/docker-registry");
