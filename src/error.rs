@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_several_failures_the_order_is_2_3_1_4() {
+    fn worst_exit_code_order_is_2_3_1_4() {
         use ExitCode::{Denied, Done, Failed, Interrupted, Temporary, Usage};
         let order = [Interrupted, Usage, Denied, Failed, Temporary, Done];
         for (i, first) in order.iter().enumerate() {

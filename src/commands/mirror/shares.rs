@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn families_stay_together_where_that_is_even() {
+    fn families_stay_together_where_balanced() {
         // Eight bases, each below ten images: two bases for each of four runners.
         let repositories: Vec<_> = (0..80).map(|number| (10, vec![number % 8])).collect();
         let shares = shares(&[1000; 8], &repositories);
@@ -241,14 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn a_family_of_all_is_divided_all_the_same() {
+    fn family_of_everything_is_still_divided() {
         let repositories: Vec<_> = (0..200).map(|number| (50 + number, vec![0])).collect();
         let sizes = shares(&[10_000], &repositories).sizes(4);
         assert!(ratio(&sizes) <= 1.3, "{sizes:?}");
     }
 
     #[test]
-    fn a_plan_reads_back_and_another_text_is_told_from_it() {
+    fn plan_reads_back_and_other_text_is_recognized() {
         let shares = shares(&[7], &[(1, vec![0]), (2, vec![0]), (3, vec![])]);
         assert_eq!(ShardPlan::parse(&shares.json()).unwrap(), shares);
         let told = |text: &str| ShardPlan::parse(text).unwrap_err().to_string();
@@ -279,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_repository_is_dealt_to_one_runner(shares in any_shares(), total in 1..9_usize) {
+        fn every_repository_is_assigned_to_one_runner(shares in any_shares(), total in 1..9_usize) {
             let dealt = shares.deal(total);
             prop_assert_eq!(dealt.len(), shares.repositories.len());
             prop_assert!(shares.names().all(|name| dealt[name] < total));
@@ -288,7 +288,7 @@ mod tests {
         }
 
         #[test]
-        fn shares_are_even_where_there_is_enough_to_deal(
+        fn shares_are_even_given_enough_repositories(
             bases in proptest::collection::vec(0..5_000_u64, 1..6),
             repositories in proptest::collection::vec((1..1_000_u64, 0..7_usize), 100..200),
             total in 2..6_usize,
@@ -302,7 +302,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_the_reader_panic(text in "\\PC{0,200}") {
+        fn random_text_causes_no_panic(text in "\\PC{0,200}") {
             let _ = ShardPlan::parse(&text);
         }
     }

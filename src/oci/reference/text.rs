@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_is_left_out_wherever_it_stands() {
+    fn login_is_removed_wherever_it_stands() {
         for (text, shown) in [
             ("https://_json_key:x@gcr.io", "https://…@gcr.io"),
             (
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_and_an_account_are_no_login() {
+    fn digest_and_account_are_no_login() {
         for text in [
             "gcr.io/acme/api@sha256:0123",
             "gcr.io/acme/api:1@sha256:0123",
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_filled_in_is_found() {
+    fn unexpanded_placeholder_is_found() {
         for (text, found) in [
             ("gcr.io/${PROJECT_ID}/app:1", "${PROJECT_ID}"),
             ("gcr.io/$PROJECT_ID/app:1", "$PROJECT_ID"),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_marks_of_yaml_and_json_are_found() {
+    fn yaml_and_json_marks_are_found() {
         for text in ["\"a", "a\"", "'a'", "[a", "a]", "- a", "[\"a\""] {
             assert!(markup(text).is_some(), "{text}");
         }
@@ -229,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_password_is_ever_shown(
+        fn password_is_never_shown(
             scheme in "(https?://|docker://|)",
             user in "[a-z_]{1,8}",
             start in "[a-zA-Z0-9/@:+=._-]{0,6}",
@@ -243,7 +243,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_the_checks_panic(text in "\\PC{0,30}") {
+        fn random_text_causes_no_panic(text in "\\PC{0,30}") {
             let _ = (without_login(&text), placeholder(&text), markup(&text), scheme(&text));
         }
     }
