@@ -9,7 +9,7 @@ use crate::support::google::{ACCOUNT, Google};
 use crate::support::images::{Picture, classic_archive};
 use crate::support::run::Run;
 use crate::support::runner::{Seen, Step};
-use crate::support::secrecy::Secrets;
+use crate::support::secret_leaks::Secrets;
 
 /// A step that pushes a small image to `gcr.io/acme/app:1`.
 fn push(google: &Google) -> Step {

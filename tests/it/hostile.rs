@@ -1,7 +1,7 @@
 //! Text from a registry or an image never reaches a log where a runner could take it for a command,
 //! or a terminal for a control sequence.
 
-mod sweep;
+mod registry;
 
 use serde_json::json;
 use standin::{Behaviour, Fault, FaultAction, PlainAuth, RequestKind};

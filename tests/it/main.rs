@@ -9,16 +9,17 @@
 )]
 
 mod auth;
-mod daemon;
+mod connections;
+mod docker_engine;
 mod doctor;
 mod errors;
 mod faults;
 mod github;
 mod gitlab;
 mod hostile;
+mod image;
 mod list;
 mod mirror;
-mod odd;
 mod other_tools;
 mod progress;
 mod pull_secret;
@@ -26,10 +27,9 @@ mod push;
 mod reuse;
 mod secrets;
 mod setup;
-mod shipped;
+mod shipped_files;
 mod slow_line;
-mod source;
 mod standard_input;
 mod support;
 mod tidy;
-mod wire;
+mod unusual_images;

@@ -13,7 +13,7 @@ use standin::{
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::images::{Layout, Packed, Picture, classic_archive};
 use crate::support::run::{Outcome, Run};
-use crate::support::secrecy::{Secrets, files};
+use crate::support::secret_leaks::{Secrets, files};
 
 /// Everything that `RUST_LOG` can ask for: all, and each library that is known to log secrets.
 const LOUD: [&str; 3] = [

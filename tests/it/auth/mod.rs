@@ -1,13 +1,13 @@
 //! Signing in: every way in, every refusal, and tokens that run out on the way.
 
-mod advice;
-mod damaged;
-mod files;
-mod fresh;
-mod hosts;
+mod credential_files;
+mod damaged_keys;
+mod hints;
+mod no_credential;
 mod refusals;
-mod skip;
-mod ways;
+mod registry_logins;
+mod sign_in;
+mod token_refresh;
 
 use standin::RequestKind;
 

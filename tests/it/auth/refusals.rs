@@ -8,7 +8,7 @@ use super::{
 };
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
-use crate::support::secrecy::Secrets;
+use crate::support::secret_leaks::Secrets;
 
 /// The run fails with this code, pushes nothing, and says this.
 pub(super) fn told(google: &Google, run: Run, code: i32) -> String {

@@ -1,13 +1,13 @@
 //! The exact text of every failure that a user can meet, with its exit code, and nothing pushed.
 
-mod keys;
+mod credentials;
 mod names;
 mod network;
+mod protocol;
 mod refusals;
-mod results;
-mod several;
+mod result_files;
+mod several_destinations;
 mod sources;
-mod wire;
 
 use crate::support::google::Google;
 use crate::support::images::{Layout, Packed, Picture, classic_archive};

@@ -1,14 +1,14 @@
 //! A registry that blinks is no reason for a push to fail, and a run that is stopped says where it
 //! was.
 
-mod again;
-mod collected;
-mod endless;
+mod concurrent_pushes;
+mod endless_answers;
+mod garbage_collection;
 mod killed;
 mod matrix;
-mod proof;
-mod stopped;
-mod together;
+mod retries;
+mod signals;
+mod verification;
 
 use standin::Standin;
 

@@ -1,8 +1,8 @@
 //! What is there: the images of a project, and what is under the tags of one.
 
-mod elsewhere;
 mod gcloud;
-mod many;
+mod other_registries;
+mod pagination;
 
 use serde_json::Value;
 use standin::{Behaviour, Fault, FaultAction, RequestKind};

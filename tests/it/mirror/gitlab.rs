@@ -2,7 +2,7 @@
 
 use standin::{RequestKind, Standin};
 
-use super::bulk::{bulk, put};
+use super::many_images::{bulk, put};
 use super::*;
 
 const REGISTRY: &str = "registry.gitlab.com";

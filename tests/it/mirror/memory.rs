@@ -2,7 +2,7 @@
 
 use standin::{Fault, FaultAction, RequestKind, Standin};
 
-use super::many::{json, large, source_of};
+use super::many_destinations::{json, large, source_of};
 use super::*;
 
 #[test]

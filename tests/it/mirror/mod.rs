@@ -1,14 +1,14 @@
 //! From registry to registry: one read, many homes.
 
-mod attached;
-mod bulk;
-mod choice;
 mod existing_tag;
 mod gitlab;
-mod many;
+mod layout_referrers;
+mod many_destinations;
+mod many_images;
 mod memory;
-mod one;
+mod one_image;
 mod plan_file;
+mod platforms;
 mod quota;
 mod referrers;
 mod resumed;

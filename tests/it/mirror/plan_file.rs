@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use standin::{RequestKind, Standin};
 
-use super::bulk::bulk;
+use super::many_images::bulk;
 use super::*;
 use crate::support::images::{Packed, Picture, TarFile};
 

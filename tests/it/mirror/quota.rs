@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use standin::{Behaviour, Fault, FaultAction, Quota, Request, RequestKind, Standin};
 
-use super::bulk::{bulk, put};
+use super::many_images::{bulk, put};
 use super::*;
 
 const TAGS: usize = 30;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gcr_push::oci::digest::Digest;
 use standin::{Fault, FaultAction, Request, RequestKind, Standin};
 
-use super::bulk::{bulk, put};
+use super::many_images::{bulk, put};
 use super::*;
 use crate::support::images::{Packed, Picture};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use standin::{Behaviour, Fault, FaultAction, Referrers, RequestKind, Standin};
 
-use super::bulk::{bulk, put};
+use super::many_images::{bulk, put};
 use super::referrers::{Signed, referrer, standin, tag_of};
 use super::*;
 use crate::support::docker_registry::DockerRegistry;

@@ -1,14 +1,14 @@
 //! The pull secret: proven as a kubelet would use it, written as kubectl would write it, applied to
 //! a cluster.
 
+mod after_mirror;
 mod apply;
 mod cluster_access;
-mod forms;
-mod mirrored;
-mod proof;
+mod outputs;
 mod refresher;
 mod refusals;
 mod tokens;
+mod verification;
 
 use serde_json::Value;
 use standin::Standin;

@@ -6,7 +6,7 @@ use super::{alone, push, reader};
 use crate::support::cluster::{administrator, kubeconfig, with};
 use crate::support::google::Google;
 use crate::support::run::{Outcome, Run};
-use crate::support::secrecy::Secrets;
+use crate::support::secret_leaks::Secrets;
 
 const GCR_IO: &str = "gcr.io/acme/app:1";
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use standin::{Fault, FaultAction, RequestKind};
 
 use super::*;
-use crate::support::secrecy::Secrets;
+use crate::support::secret_leaks::Secrets;
 
 #[test]
 fn key_file_is_private_and_shown_nowhere() {

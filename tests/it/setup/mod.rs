@@ -1,15 +1,15 @@
 //! `gcr-push setup` against the stand-in's Google: what it shows, makes, finds again and takes away.
 
-mod applying;
+mod apply;
 mod conflicts;
 mod federation;
 mod gcloud;
 mod interrupted;
 mod keys;
+mod legacy_buckets;
 mod refusals;
-mod removing;
+mod remove;
 mod report;
-mod storage;
 
 use std::collections::BTreeMap;
 use std::process::Command;

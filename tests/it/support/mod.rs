@@ -9,5 +9,5 @@ pub mod google;
 pub mod images;
 pub mod run;
 pub mod runner;
-pub mod secrecy;
+pub mod secret_leaks;
 pub mod skopeo;

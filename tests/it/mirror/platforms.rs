@@ -2,7 +2,7 @@
 
 use standin::{RequestKind, Standin};
 
-use super::one::index;
+use super::one_image::index;
 use super::*;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::images::{self, Packed, Picture, classic_archive};

@@ -294,7 +294,7 @@ fn immutable_tag_is_unchanged_if_same_else_explained() {
     let google = Google::with(behaviour);
     let (layout, root) = large(1);
     let (_source, name) = source_of(&layout, &root);
-    let (other, other_root) = super::one::index();
+    let (other, other_root) = super::one_image::index();
     let (_other_source, other_name) = source_of(&other, &other_root);
     let push = |image: &str| {
         let run = google.run().set("image", format!("docker://{image}"));
@@ -323,7 +323,7 @@ fn tag_of_another_digest_is_moved_kept_or_refused() {
     let (layout, root) = large(1);
     let (_source, name) = source_of(&layout, &root);
     let home = Standin::start();
-    let (other, other_root) = super::one::index();
+    let (other, other_root) = super::one_image::index();
     seed(&home, PLAIN, "app", &other, &other_root, "1");
     let address = home.plain_address();
     let push = |tags: &str, policy: &str| {

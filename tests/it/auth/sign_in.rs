@@ -11,7 +11,7 @@ use super::{
 };
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
-use crate::support::secrecy::Secrets;
+use crate::support::secret_leaks::Secrets;
 
 /// The push succeeds, says so and how it signed in, and shows no secret at the loudest.
 fn succeeds(google: &Google, run: Run) -> String {

@@ -1,14 +1,14 @@
 //! Reading images from disk: every archive kind, and every way in which one can be bad.
 
 mod archives;
-mod cuts;
+mod damaged;
+mod detection;
 mod documents;
 mod hostile;
-mod kinds;
+mod indexes;
 mod layouts;
-mod packed;
+mod streams;
 mod tools;
-mod trees;
 
 use std::path::{Path, PathBuf};
 

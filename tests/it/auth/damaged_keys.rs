@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{arrived, push};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Outcome;
-use crate::support::secrecy::Secrets;
+use crate::support::secret_leaks::Secrets;
 
 /// A key on several lines, as Google writes it; and its members.
 fn key(google: &Google) -> (String, Value) {

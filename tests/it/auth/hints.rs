@@ -8,7 +8,7 @@ use super::refusals::told;
 use super::{NUMBER, claims, github_provider, in_github_job, push};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
-use crate::support::secrecy::Secrets;
+use crate::support::secret_leaks::Secrets;
 
 /// Answers every request of a kind so.
 fn refuse(google: &Google, kind: RequestKind, code: u16, body: &str) {

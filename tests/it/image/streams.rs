@@ -215,7 +215,7 @@ fn standard_input_is_a_pipe_or_a_file_read_in_place() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "source::packed::standard_input_is_a_pipe_or_a_file_read_in_place",
+                "image::streams::standard_input_is_a_pipe_or_a_file_read_in_place",
             ])
             .env(INNER, "1")
             .stdin(stdin)
