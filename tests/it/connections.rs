@@ -1,5 +1,9 @@
 //! Registries as they are: where they ask for a login, where they send uploads, how they speak TLS.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
 use standin::{Behaviour, Fault, FaultAction, PlainAuth, RequestKind, UploadLocation};
 
 use crate::support::google::Google;
@@ -357,6 +361,66 @@ fn plain_http_registry_that_drops_a_request_is_retried() {
     google.standin.fault(Fault::once(RequestKind::Ping, drop));
     push(&google.standin.plain_address()).succeeds();
     assert!(has_image(&google));
+}
+
+#[test]
+fn plain_http_registry_that_stalls_a_request_is_retried() {
+    let google = Google::start();
+    let address = google.standin.plain_address();
+    // The answer to a TLS hello is HTTP, from which the program knows that TLS is not spoken.
+    let mut connection = TcpStream::connect(&address).unwrap();
+    connection.write_all(b"\x16\x03\x01\x00\x05hello").unwrap();
+    let mut answer = [0; 8];
+    connection.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1");
+
+    let stall = Fault::once(RequestKind::Ping, FaultAction::Stall);
+    google.standin.fault(stall);
+    let log = push(&address).set("stall_timeout", "1s").succeeds().stderr;
+    assert!(has_image(&google));
+    assert_eq!(log.matches("trying again").count(), 1, "{log}");
+    let requests = google.standin.requests();
+    let pings = requests.iter().filter(|it| it.kind == RequestKind::Ping);
+    assert_eq!(pings.count(), 2);
+}
+
+#[test]
+fn lasting_stall_of_a_plain_http_registry_is_reported() {
+    let google = Google::start();
+    let stall = Fault::always(RequestKind::Ping, FaultAction::Stall);
+    google.standin.fault(stall);
+    let outcome = push(&google.standin.plain_address())
+        .set("stall_timeout", "1s")
+        .fails_with(4);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not connect to `127.0.0.1:[PORT]`
+      caused by: GET http://127.0.0.1:[PORT]/v2/
+      caused by: nothing came in time
+
+    hint: the other side or the network stood still: try again; `stall_timeout` says how long is waited
+    ");
+}
+
+#[test]
+fn port_that_never_answers_times_out() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let start = Instant::now();
+    let outcome = push(&address).set("stall_timeout", "1s").fails_with(4);
+    let elapsed = start.elapsed();
+    assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
+    let error = outcome
+        .stderr
+        .lines()
+        .find(|line| line.starts_with("error: "));
+    assert!(error.unwrap().contains(&address), "{error:?}");
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not connect to `127.0.0.1:[PORT]`
+      caused by: GET http://127.0.0.1:[PORT]/v2/
+      caused by: nothing came in time
+
+    hint: the other side or the network stood still: try again; `stall_timeout` says how long is waited
+    ");
 }
 
 #[test]

@@ -202,6 +202,46 @@ fn manifest_refused_for_foreign_layer_is_explained() {
 }
 
 #[test]
+fn refusal_for_a_foreign_layer_shows_layer_and_url() {
+    let google = Google::start();
+    let (layout, layer) = foreign(Some("https://mcr.example/blob"));
+    let refusal = |message: &str| {
+        google.standin.clear_faults();
+        let body = json!({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": message}]});
+        let refusal = FaultAction::Status {
+            code: 404,
+            retry_after: None,
+            body: Some(body.to_string()),
+            headers: Vec::new(),
+        };
+        google
+            .standin
+            .fault(Fault::always(RequestKind::ManifestPut, refusal));
+        let outcome = google
+            .run()
+            .file("image.tar", layout.archive())
+            .set("image", "image.tar")
+            .set("name", "app")
+            .fails_with(1);
+        outcome.error().replace(&layer.to_string(), "[LAYER]")
+    };
+    insta::assert_snapshot!(refusal(&format!("unknown blob {layer}")), @"
+    error: `gcr.io/acme/app` wants the layer [LAYER], which is not pushed because it can be had from `https://mcr.example/blob`
+      caused by: PUT https://gcr.io/v2/acme/app/manifests/latest: 404 MANIFEST_BLOB_UNKNOWN
+      caused by: unknown blob [LAYER]
+
+    hint: this registry takes no image without all its layers: push it to another, or build it on a base whose layers may be passed on
+    ");
+    insta::assert_snapshot!(refusal("unknown blob"), @"
+    error: `gcr.io/acme/app` wants the layer [LAYER], which is not pushed because it can be had from `https://mcr.example/blob`
+      caused by: PUT https://gcr.io/v2/acme/app/manifests/latest: 404 MANIFEST_BLOB_UNKNOWN
+      caused by: unknown blob
+
+    hint: this registry takes no image without all its layers: push it to another, or build it on a base whose layers may be passed on
+    ");
+}
+
+#[test]
 fn encrypted_layer_is_read_back_as_intact() {
     let mut layout = Layout::default();
     let picture = Picture::new("app", 2);
