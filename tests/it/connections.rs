@@ -1,4 +1,5 @@
-//! Registries as they are: where they ask for a login, where they send uploads, how they speak TLS.
+//! Connections to registries: logins, redirected uploads, plain HTTP, TLS, and hosts that stall or
+//! are down.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -7,12 +8,12 @@ use std::time::{Duration, Instant};
 use standin::{Behaviour, Fault, FaultAction, PlainAuth, RequestKind, UploadLocation};
 
 use crate::support::google::Google;
-use crate::support::images::{Layout, Packed, Picture};
+use crate::support::images::{LayerCompression, Layout, TestImage};
 use crate::support::run::Run;
 
 fn oci() -> Vec<u8> {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     layout.list(&manifest, Some("app:1"));
     layout.archive()
 }
@@ -35,7 +36,7 @@ fn has_image(google: &Google) -> bool {
 }
 
 /// A registry whose `/v2/` asks for nothing.
-fn open_at_its_root(plain_auth: PlainAuth) -> Google {
+fn open_ping(plain_auth: PlainAuth) -> Google {
     let google = Google::with(Behaviour {
         plain_auth,
         ..Behaviour::default()
@@ -54,7 +55,7 @@ fn open_at_its_root(plain_auth: PlainAuth) -> Google {
 #[test]
 fn login_is_sent_where_only_a_write_asks_for_it() {
     for auth in [PlainAuth::Basic, PlainAuth::Bearer] {
-        let google = open_at_its_root(auth);
+        let google = open_ping(auth);
         let address = google.standin.plain_address();
         push(&address)
             .set("docker_config", login(&address))
@@ -65,7 +66,7 @@ fn login_is_sent_where_only_a_write_asks_for_it() {
 
 #[test]
 fn hint_without_login_asks_for_one() {
-    let google = open_at_its_root(PlainAuth::Basic);
+    let google = open_ping(PlainAuth::Basic);
     let address = google.standin.plain_address();
     let error = push(&address).fails_with(3).stderr;
     assert!(
@@ -94,8 +95,8 @@ fn redirected_write_follows_the_location() {
             RequestKind::ManifestPut,
         ] {
             let google = Google::start();
-            let act = FaultAction::Redirect { code, to: None };
-            google.standin.fault(Fault::always(kind, act));
+            let action = FaultAction::Redirect { code, to: None };
+            google.standin.fault(Fault::always(kind, action));
             push(&google.standin.plain_address()).succeeds();
             assert!(has_image(&google), "{code} for {kind:?}");
         }
@@ -105,12 +106,12 @@ fn redirected_write_follows_the_location() {
 #[test]
 fn redirected_put_stays_a_put() {
     let google = Google::start();
-    let act = |code| FaultAction::Redirect { code, to: None };
+    let action = |code| FaultAction::Redirect { code, to: None };
     for code in [301, 302] {
         google.standin.clear_faults();
         google
             .standin
-            .fault(Fault::always(RequestKind::ManifestPut, act(code)));
+            .fault(Fault::always(RequestKind::ManifestPut, action(code)));
         push(&google.standin.plain_address())
             .set("verify", "off")
             .succeeds();
@@ -119,7 +120,7 @@ fn redirected_put_stays_a_put() {
     let google = Google::start();
     google
         .standin
-        .fault(Fault::always(RequestKind::ManifestPut, act(303)));
+        .fault(Fault::always(RequestKind::ManifestPut, action(303)));
     let error = push(&google.standin.plain_address())
         .set("verify", "off")
         .fails_with(1)
@@ -146,11 +147,11 @@ fn redirected_write_carries_no_login() {
     ] {
         google.standin.clear_faults();
         google.standin.clear_requests();
-        let act = FaultAction::Redirect {
+        let action = FaultAction::Redirect {
             code: 307,
             to: Some(format!("http://{other}")),
         };
-        google.standin.fault(Fault::always(kind, act));
+        google.standin.fault(Fault::always(kind, action));
         let error = push(&address)
             .set("docker_config", login(&address))
             .fails_with(3)
@@ -279,7 +280,7 @@ fn client_certificate_is_presented_on_request() {
     });
     let address = google.standin.tls_address();
     let push = || push(&address).set("ca_certificates", google.standin.ca_pem());
-    // It does not wait for what no wait mends.
+    // A permanent failure is not waited for.
     let error = push().set("retry_timeout", "1h").fails_with(1).stderr;
     assert!(
         error.contains("give one in `client_certificate`"),
@@ -367,7 +368,7 @@ fn plain_http_registry_that_drops_a_request_is_retried() {
 fn plain_http_registry_that_stalls_a_request_is_retried() {
     let google = Google::start();
     let address = google.standin.plain_address();
-    // The answer to a TLS hello is HTTP, from which the program knows that TLS is not spoken.
+    // The answer to a TLS hello is HTTP, which tells the program that the server speaks no TLS.
     let mut connection = TcpStream::connect(&address).unwrap();
     connection.write_all(b"\x16\x03\x01\x00\x05hello").unwrap();
     let mut answer = [0; 8];

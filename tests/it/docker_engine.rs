@@ -1,5 +1,5 @@
-//! `docker-daemon:REF`: what an engine holds, from its export to a registry, and every way in which
-//! an engine can fail to hand it out.
+//! `docker-daemon:REF`: images of a Docker engine from export to registry, and every failure of an
+//! engine.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,12 +9,12 @@ use insta::assert_snapshot;
 use gcr_push::oci::digest::Digest;
 
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::engine::{Engine, Fault, Store};
-use crate::support::images::{Picture, TarFile};
+use crate::support::fake_engine::{EngineFault, FakeEngine, Store};
+use crate::support::images::{TarFile, TestImage};
 use crate::support::run::{Outcome, Run};
-use crate::support::skopeo::{Pulled, pull_plain};
+use crate::support::skopeo::{SkopeoPull, pull_plain};
 
-/// A run that finds the engine, with the folder `spool` for its temporary directory.
+/// A run that uses this engine, with the folder `spool` as its temporary directory.
 fn run(host: &str) -> Run {
     let run = Run::new();
     let spool = run.path().join("spool");
@@ -23,7 +23,7 @@ fn run(host: &str) -> Run {
         .variable("TMPDIR", spool.display().to_string())
 }
 
-/// A push of `app:1` that fails, and leaves nothing behind.
+/// A push of `app:1` that fails and leaves nothing behind.
 fn failed(run: Run, code: i32) -> Outcome {
     let outcome = run
         .set("image", "docker-daemon:app:1")
@@ -34,7 +34,7 @@ fn failed(run: Run, code: i32) -> Outcome {
 }
 
 /// The error of such a push.
-fn error_of(engine: &Engine, code: i32) -> String {
+fn error_of(engine: &FakeEngine, code: i32) -> String {
     let outcome = failed(run(&engine.host()).set("stall_timeout", "1s"), code);
     engine.scrub(&outcome.error())
 }
@@ -44,8 +44,8 @@ fn assert_is_empty(folder: &Path) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// What arrives of an archive file, which other tests look into.
-fn pushed_from_file(registry: &DockerRegistry, archive: Vec<u8>) -> Pulled {
+/// The image that a push of an archive file yields; other tests check its content.
+fn push_archive(registry: &DockerRegistry, archive: Vec<u8>) -> SkopeoPull {
     let name = format!("{}/from/file:1", registry.address());
     Run::new()
         .file("image.tar", archive)
@@ -59,13 +59,13 @@ fn pushed_from_file(registry: &DockerRegistry, archive: Vec<u8>) -> Pulled {
 fn image_of_every_store_arrives_under_its_name_and_tag() {
     for store in [Store::Classic, Store::Docker25, Store::Containerd] {
         let registry = DockerRegistry::start();
-        let picture = Picture::new("app", 3);
-        let other = Picture::new("other", 1);
-        let engine = Engine::start(
+        let test_image = TestImage::new("app", 3);
+        let other = TestImage::new("other", 1);
+        let engine = FakeEngine::start(
             store,
             &[
                 (&other, &["app:latest"]),
-                (&picture, &["team/app:1.2", "app:1"]),
+                (&test_image, &["team/app:1.2", "app:1"]),
             ],
         );
         let outcome = run(&engine.host())
@@ -74,7 +74,7 @@ fn image_of_every_store_arrives_under_its_name_and_tag() {
             .succeeds();
         assert_is_empty(&outcome.directory.path().join("spool"));
         let pulled = pull_plain(&format!("{}/team/app:1.2", registry.address()));
-        let expected = pushed_from_file(&registry, engine.archive(1, &["team/app:1.2"]));
+        let expected = push_archive(&registry, engine.archive(1, &["team/app:1.2"]));
         assert_eq!(pulled.manifest, expected.manifest, "{store:?}");
         assert_eq!(pulled.files, expected.files, "{store:?}");
         assert_eq!(
@@ -91,9 +91,9 @@ fn image_of_every_store_arrives_under_its_name_and_tag() {
 #[test]
 fn name_without_tag_means_latest_only() {
     let registry = DockerRegistry::start();
-    let (old, new) = (Picture::new("old", 1), Picture::new("new", 1));
-    let images: [(&Picture, &[&str]); 2] = [(&old, &["app:1"]), (&new, &["app:latest"])];
-    let engine = Engine::start(Store::Docker25, &images);
+    let (old, new) = (TestImage::new("old", 1), TestImage::new("new", 1));
+    let images: [(&TestImage, &[&str]); 2] = [(&old, &["app:1"]), (&new, &["app:latest"])];
+    let engine = FakeEngine::start(Store::Docker25, &images);
     run(&engine.host())
         .set("image", "docker-daemon:app")
         .set("registry", registry.address())
@@ -110,10 +110,10 @@ fn name_without_tag_means_latest_only() {
 #[test]
 fn image_is_found_by_id_short_id_and_digest() {
     let registry = DockerRegistry::start();
-    let picture = Picture::new("app", 2);
+    let test_image = TestImage::new("app", 2);
     for store in [Store::Classic, Store::Docker25, Store::Containerd] {
-        let engine = Engine::start(store, &[(&picture, &["app:1"])]);
-        let expected = pushed_from_file(&registry, engine.archive(0, &[]));
+        let engine = FakeEngine::start(store, &[(&test_image, &["app:1"])]);
+        let expected = push_archive(&registry, engine.archive(0, &[]));
         let id = engine.id(0);
         let digest = format!("app@{}", Digest::of(b"app"));
         let short = id.short().to_owned();
@@ -136,7 +136,7 @@ fn image_is_found_by_id_short_id_and_digest() {
 
 #[test]
 fn image_id_gives_no_destination_name() {
-    let engine = Engine::faulty(Fault::None);
+    let engine = FakeEngine::faulty(EngineFault::None);
     let nameless = run(&engine.host())
         .set("image", format!("docker-daemon:{}", engine.id(0)))
         .set("registry", "127.0.0.1:1")
@@ -152,7 +152,7 @@ fn image_id_gives_no_destination_name() {
 #[test]
 fn engine_over_tcp_bypasses_the_proxy() {
     let registry = DockerRegistry::start();
-    let engine = Engine::start(Store::Classic, &[(&Picture::new("app", 1), &["app:1"])]);
+    let engine = FakeEngine::start(Store::Classic, &[(&TestImage::new("app", 1), &["app:1"])]);
     for host in [engine.tcp_host(), engine.host()] {
         run(&host)
             .variable("HTTP_PROXY", "http://127.0.0.1:1")
@@ -164,9 +164,9 @@ fn engine_over_tcp_bypasses_the_proxy() {
 
 #[test]
 fn skopeo_reads_from_the_fake_engine() {
-    let picture = Picture::new("app", 2);
+    let test_image = TestImage::new("app", 2);
     for store in [Store::Classic, Store::Docker25, Store::Containerd] {
-        let engine = Engine::start(store, &[(&picture, &["app:1"])]);
+        let engine = FakeEngine::start(store, &[(&test_image, &["app:1"])]);
         let folder = tempfile::tempdir().unwrap();
         let output = Command::new("skopeo")
             .args(["copy", "--insecure-policy", "--quiet"])
@@ -177,8 +177,12 @@ fn skopeo_reads_from_the_fake_engine() {
             .expect("`skopeo` is needed: tests/run installs it");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{store:?}: {error}");
-        let config = folder.path().join(picture.id().hex());
-        assert_eq!(std::fs::read(config).unwrap(), picture.config, "{store:?}");
+        let config = folder.path().join(test_image.id().hex());
+        assert_eq!(
+            std::fs::read(config).unwrap(),
+            test_image.config,
+            "{store:?}"
+        );
     }
 }
 
@@ -224,7 +228,7 @@ fn path_that_is_no_socket_is_reported() {
 fn forbidden_socket_error_says_who_may_open_it() {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let engine = Engine::faulty(Fault::None);
+    let engine = FakeEngine::faulty(EngineFault::None);
     let nobody = std::fs::Permissions::from_mode(0o000);
     std::fs::set_permissions(engine.socket(), nobody).unwrap();
     let Some(run) = run(&engine.host()).without_root() else {
@@ -242,13 +246,13 @@ fn forbidden_socket_error_says_who_may_open_it() {
 
 #[test]
 fn what_is_no_usable_engine_is_reported() {
-    let engine = Engine::faulty(Fault::TellsNoVersion);
+    let engine = FakeEngine::faulty(EngineFault::TellsNoVersion);
     assert_snapshot!(error_of(&engine, 2), @r"
     error: what answers at `unix://[ENGINE]/docker.sock` is no Docker engine: it tells no version of its API
 
     hint: if it answers elsewhere, set `DOCKER_HOST`: `docker context inspect` tells where
     ");
-    let engine = Engine::faulty(Fault::Refuses(
+    let engine = FakeEngine::faulty(EngineFault::Refuses(
         "/_ping",
         400,
         "Client sent an HTTP request to an HTTPS server.\n",
@@ -258,7 +262,7 @@ fn what_is_no_usable_engine_is_reported() {
 
     hint: let the Docker client do the talking: `docker save --output image.tar NAME`, and name `docker-archive:image.tar`
     ");
-    let engine = Engine::faulty(Fault::IsSilent);
+    let engine = FakeEngine::faulty(EngineFault::IsSilent);
     assert_snapshot!(error_of(&engine, 4), @r"
     error: the Docker engine at `unix://[ENGINE]/docker.sock` did not answer `GET /_ping`
       caused by: nothing came for 1 s
@@ -269,18 +273,18 @@ fn what_is_no_usable_engine_is_reported() {
 
 #[test]
 fn missing_image_error_lists_similar_images() {
-    let picture = Picture::new("x", 1);
-    let images: [(&Picture, &[&str]); 2] = [
-        (&picture, &["app:2", "gcr.io/acme/app:1"]),
-        (&picture, &["web:1"]),
+    let test_image = TestImage::new("x", 1);
+    let images: [(&TestImage, &[&str]); 2] = [
+        (&test_image, &["app:2", "gcr.io/acme/app:1"]),
+        (&test_image, &["web:1"]),
     ];
-    let engine = Engine::start(Store::Classic, &images);
+    let engine = FakeEngine::start(Store::Classic, &images);
     assert_snapshot!(error_of(&engine, 2), @r"
     error: the Docker engine at `unix://[ENGINE]/docker.sock` has no image `app:1`
 
     hint: it has `app:2`, `gcr.io/acme/app:1`
     ");
-    let engine = Engine::start(Store::Classic, &images[1..]);
+    let engine = FakeEngine::start(Store::Classic, &images[1..]);
     assert_snapshot!(error_of(&engine, 2), @r"
     error: the Docker engine at `unix://[ENGINE]/docker.sock` has no image `app:1`
 
@@ -290,7 +294,7 @@ fn missing_image_error_lists_similar_images() {
 
 #[test]
 fn engine_messages_are_shown_and_sanitized() {
-    let engine = Engine::faulty(Fault::Refuses(
+    let engine = FakeEngine::faulty(EngineFault::Refuses(
         "/get",
         500,
         r#"{"message":"write /var/lib/docker/tmp/docker-export-1/layer.tar: no space left on device"}"#,
@@ -299,8 +303,8 @@ fn engine_messages_are_shown_and_sanitized() {
     error: the Docker engine at `unix://[ENGINE]/docker.sock` refused `GET /images/app:1/get`: 500 Internal Server Error
       caused by: write /var/lib/docker/tmp/docker-export-1/layer.tar: no space left on device
     ");
-    // What stands in front of a socket to guard it.
-    let engine = Engine::faulty(Fault::Refuses(
+    // A proxy that guards the socket.
+    let engine = FakeEngine::faulty(EngineFault::Refuses(
         "/get",
         403,
         "<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n",
@@ -309,7 +313,7 @@ fn engine_messages_are_shown_and_sanitized() {
     error: the Docker engine at `unix://[ENGINE]/docker.sock` refused `GET /images/app:1/get`: 403 Forbidden
       caused by: <html><body><h1>403 Forbidden</h1>
     ");
-    let engine = Engine::faulty(Fault::Refuses(
+    let engine = FakeEngine::faulty(EngineFault::Refuses(
         "/json",
         503,
         r#"{"message":"::add-mask::a\n::error::b ##[error]c"}"#,
@@ -318,7 +322,7 @@ fn engine_messages_are_shown_and_sanitized() {
     error: the Docker engine at `unix://[ENGINE]/docker.sock` refused `GET /images/app:1/json`: 503 Service Unavailable
       caused by: :\:add-mask::a\n::error::b ##\[error]c
     ");
-    let engine = Engine::faulty(Fault::Refuses("/json", 200, "OK"));
+    let engine = FakeEngine::faulty(EngineFault::Refuses("/json", 200, "OK"));
     assert_snapshot!(error_of(&engine, 1), @r"
     error: cannot understand how the Docker engine at `unix://[ENGINE]/docker.sock` answered `GET /images/app:1/json`
       caused by: expected value at line 1 column 1
@@ -327,14 +331,14 @@ fn engine_messages_are_shown_and_sanitized() {
 
 #[test]
 fn broken_or_stalled_export_is_reported() {
-    let engine = Engine::faulty(Fault::Cuts(20_000));
+    let engine = FakeEngine::faulty(EngineFault::Cuts(20_000));
     assert_snapshot!(error_of(&engine, 4), @r"
     error: the Docker engine at `unix://[ENGINE]/docker.sock` broke off the export of `app:1` after 20000 bytes
       caused by: unexpected EOF during chunk size line
 
     hint: the engine's own log may tell why: it may have been stopped, or its disk be full
     ");
-    let engine = Engine::faulty(Fault::Stalls(20_000));
+    let engine = FakeEngine::faulty(EngineFault::Stalls(20_000));
     assert_snapshot!(error_of(&engine, 4), @r"
     error: the Docker engine at `unix://[ENGINE]/docker.sock` broke off the export of `app:1` after 20000 bytes
       caused by: nothing came for 1 s
@@ -347,7 +351,7 @@ fn broken_or_stalled_export_is_reported() {
 fn engine_error_after_half_an_export_is_reported() {
     const MESSAGE: &str = "open /var/lib/docker/x: input/output error";
     let [nothing, half] = [0, 20_000].map(|length| {
-        let engine = Engine::faulty(Fault::Stops(length, MESSAGE));
+        let engine = FakeEngine::faulty(EngineFault::Stops(length, MESSAGE));
         error_of(&engine, 1)
     });
     assert_snapshot!(half, @r"
@@ -362,8 +366,8 @@ fn engine_error_after_half_an_export_is_reported() {
 
 #[test]
 fn full_disk_during_export_is_reported() {
-    let engine = Engine::faulty(Fault::None);
-    let outcome = failed(run(&engine.host()).files_of_at_most(16 * 1024), 1);
+    let engine = FakeEngine::faulty(EngineFault::None);
+    let outcome = failed(run(&engine.host()).with_file_size_limit(16 * 1024), 1);
     assert_snapshot!(outcome.error(), @r"
     error: cannot copy `docker-daemon:app:1` to `[FOLDER]/spool`, after 8050 bytes
       caused by: File too large (os error 27)
@@ -374,13 +378,13 @@ fn full_disk_during_export_is_reported() {
 
 #[test]
 fn killed_run_leaves_nothing_of_the_export() {
-    // Larger than what a socket holds, so that most of it was taken when it stands still.
+    // Larger than a socket buffer, so that most of it has been read when it stalls.
     let layer = TarFile::new().file("zeros", &vec![0; 4 << 20]).finish();
-    let picture = Picture::of("amd64", vec![layer]);
-    let engine = Engine::with(
+    let test_image = TestImage::of("amd64", vec![layer]);
+    let engine = FakeEngine::with(
         Store::Docker25,
-        &[(&picture, &["app:1"])],
-        Fault::Stalls(4 << 20),
+        &[(&test_image, &["app:1"])],
+        EngineFault::Stalls(4 << 20),
     );
     let run = run(&engine.host());
     let spool = run.path().join("spool");

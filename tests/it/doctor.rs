@@ -1,11 +1,11 @@
-//! The doctor: a table of all that can be checked, and for each thing that is wrong what mends it.
+//! `gcr-push doctor`: the table of checks, and the fix that each failed check names.
 
 use standin::{Behaviour, Fault, FaultAction, NotMigrated, RequestKind};
 
 use crate::mirror::{PLAIN, seed};
 use crate::support::docker_registry::{DockerRegistry, PASSWORD, USER};
 use crate::support::google::{ACCOUNT, Google};
-use crate::support::images::{Layout, Packed, Picture};
+use crate::support::images::{LayerCompression, Layout, TestImage};
 use crate::support::run::{Outcome, Run};
 
 const NUMBER: &str = "123456789012";
@@ -13,11 +13,11 @@ const WRITER: &str = "roles/artifactregistry.createOnPushWriter";
 
 fn doctor(google: &Google) -> Run {
     google
-        .reach(Run::command("doctor"))
+        .with_environment(Run::command("doctor"))
         .set("credentials_json", &google.key)
 }
 
-/// The table and the errors, with the time until which a token lives taken out.
+/// The table and the errors, without the expiry of a token.
 fn read(outcome: &Outcome) -> String {
     let mut text = outcome.stdout.clone();
     if let Some(start) = outcome.stderr.find("error: ") {
@@ -35,15 +35,15 @@ fn read(outcome: &Outcome) -> String {
     outcome.scrub(&(scrubbed + rest))
 }
 
-/// Google with the project `acme` described, and its `gcr.io` repository not there yet.
+/// Google with the project `acme` described, and no `gcr.io` repository yet.
 fn google() -> Google {
     let google = Google::start();
     google.describe_project(NUMBER);
     google
 }
 
-/// A run of the doctor for `gcr.io/acme/app`, which is to fail.
-fn told(google: &Google, code: i32) -> String {
+/// The output of a failing doctor run for `gcr.io/acme/app`.
+fn report_text(google: &Google, code: i32) -> String {
     let run = doctor(google).set("tags", "gcr.io/acme/app:1");
     read(&run.fails_with(code))
 }
@@ -96,7 +96,7 @@ fn healthy_setup_is_ok_for_each_destination() {
 fn missing_credential_is_reported() {
     let google = google();
     let run = google
-        .reach(Run::command("doctor"))
+        .with_environment(Run::command("doctor"))
         .set("tags", "gcr.io/acme/app:1");
     insta::assert_snapshot!(read(&run.fails_with(3)), @"
     CHECK       OF      RESULT  DETAIL
@@ -115,7 +115,7 @@ fn expired_token_is_reported() {
     let token = google.standin.access_token(ACCOUNT);
     google.standin.expire_tokens();
     let run = google
-        .reach(Run::command("doctor"))
+        .with_environment(Run::command("doctor"))
         .set("access_token", token)
         .set("tags", "gcr.io/acme/app:1");
     insta::assert_snapshot!(read(&run.fails_with(3)), @"
@@ -137,18 +137,18 @@ fn expired_token_is_reported() {
 fn token_owner_and_expiry_are_shown() {
     let google = google();
     let run = google
-        .reach(Run::command("doctor"))
+        .with_environment(Run::command("doctor"))
         .set("access_token", google.standin.access_token(ACCOUNT))
         .set("tags", "eu.gcr.io/acme/app:1");
-    let told = read(&run.run());
-    insta::assert_snapshot!(told.lines().nth(1).unwrap(), @"credential  Google               ok      as the token's owner, by the token of `access_token`, which is `ci@acme.iam.gserviceaccount.com`'s, until [TIME]");
+    let report = read(&run.run());
+    insta::assert_snapshot!(report.lines().nth(1).unwrap(), @"credential  Google               ok      as the token's owner, by the token of `access_token`, which is `ci@acme.iam.gserviceaccount.com`'s, until [TIME]");
 }
 
 #[test]
 fn deleted_key_is_reported() {
     let google = google();
     google.standin.delete_keys(ACCOUNT);
-    insta::assert_snapshot!(told(&google, 3), @"
+    insta::assert_snapshot!(report_text(&google, 3), @"
     CHECK       OF      RESULT  DETAIL
     credential  Google  failed  invalid_grant: Invalid JWT Signature.
 
@@ -213,7 +213,7 @@ fn disabled_api_is_reported() {
     google.standin.change_project("acme", |project| {
         project.services.remove("artifactregistry.googleapis.com");
     });
-    insta::assert_snapshot!(told(&google, 1), @"
+    insta::assert_snapshot!(report_text(&google, 1), @"
     CHECK       OF               RESULT  DETAIL
     credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        gcr.io           ok      it answers as a registry
@@ -268,7 +268,7 @@ fn gcr_io_repository_not_creatable_by_push_is_reported() {
     google
         .standin
         .grant(ACCOUNT, "roles/artifactregistry.writer", "projects/acme");
-    insta::assert_snapshot!(told(&google, 1), @"
+    insta::assert_snapshot!(report_text(&google, 1), @"
     CHECK       OF               RESULT  DETAIL
     credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        gcr.io           ok      it answers as a registry
@@ -290,7 +290,7 @@ fn unmigrated_project_is_reported() {
         not_migrated: NotMigrated::TokenAndManifests,
         ..Behaviour::default()
     });
-    insta::assert_snapshot!(told(&google, 1), @"
+    insta::assert_snapshot!(report_text(&google, 1), @"
     CHECK       OF               RESULT  DETAIL
     credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        gcr.io           ok      it answers as a registry
@@ -339,11 +339,13 @@ fn unreachable_host_is_reported() {
 #[test]
 fn wrong_clock_is_reported() {
     let google = google();
-    let act = FaultAction::Header {
+    let action = FaultAction::Header {
         name: "date".to_owned(),
         value: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
     };
-    google.standin.fault(Fault::always(RequestKind::Ping, act));
+    google
+        .standin
+        .fault(Fault::always(RequestKind::Ping, action));
     let run = doctor(&google).set("tags", "gcr.io/acme/app:1");
     let outcome = run.fails_with(1);
     let (before, after) = outcome
@@ -362,7 +364,7 @@ fn wrong_clock_is_reported() {
 #[test]
 fn impossible_check_is_a_note() {
     let google = google();
-    // Google's APIs are not to be reached from here; the registry is.
+    // Google's APIs cannot be reached from here; the registry can.
     let fault = Fault::always(RequestKind::Connect, FaultAction::status(403))
         .at("artifactregistry.googleapis.com");
     google.standin.fault(fault);
@@ -383,7 +385,7 @@ fn other_registry_is_checked_as_far_as_possible() {
     let google = google();
     let address = google.standin.plain_address();
     let mut layout = Layout::default();
-    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let root = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     seed(&google.standin, PLAIN, "app", &layout, &root, "1");
     let run = Run::command("doctor")
         .set("image", format!("docker://{address}/app:1"))
@@ -474,7 +476,7 @@ fn local_image_is_checked() {
         "{}",
         none.stdout
     );
-    // A source that is a registry is read as well.
+    // A source registry is read as well.
     let source = format!("docker://{}/nothing:1", registry.address());
     let missing = run(&source).fails_with(2);
     assert!(missing.error().contains("nothing:1"), "{}", missing.stderr);
@@ -482,12 +484,12 @@ fn local_image_is_checked() {
 
 fn layout_archive() -> Vec<u8> {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     layout.list(&manifest, Some("app:1"));
     layout.archive()
 }
 
-/// A refusal of Google's: the API is off in a project that is known by its number.
+/// Google's refusal for a disabled API in a project that is named by its number.
 fn api_off(number: &str) -> FaultAction {
     let body = serde_json::json!({"error": {
         "code": 403, "status": "PERMISSION_DENIED",
@@ -515,24 +517,24 @@ fn disabled_api_known_from_permission_test_alone_fails() {
         "projects/acme/locations/us/repositories/containers",
     );
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/containers/app:1");
-    let told = read(&run.fails_with(1));
-    assert!(told.contains("not enabled in `777`"), "{told}");
-    assert!(told.contains("--project=777"), "{told}");
+    let report = read(&run.fails_with(1));
+    assert!(report.contains("not enabled in `777`"), "{report}");
+    assert!(report.contains("--project=777"), "{report}");
 }
 
 #[test]
 fn user_token_is_reported_with_the_user_binding() {
     let google = google();
     let run = google
-        .reach(Run::command("doctor"))
+        .with_environment(Run::command("doctor"))
         .set(
             "access_token",
             google.standin.access_token("ann@example.com"),
         )
         .set("tags", "us-docker.pkg.dev/acme/containers/app:1");
-    let told = read(&run.fails_with(3));
-    assert!(told.contains("--member=user:ann@example.com"), "{told}");
-    assert!(!told.contains("ACCOUNT"), "{told}");
+    let report = read(&run.fails_with(3));
+    assert!(report.contains("--member=user:ann@example.com"), "{report}");
+    assert!(!report.contains("ACCOUNT"), "{report}");
 }
 
 #[test]
@@ -557,7 +559,7 @@ fn interrupted_run_reports_its_progress() {
 #[test]
 fn push_check_writes_and_stops_where_forbidden() {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 2), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 2), LayerCompression::Gzip);
     layout.list(&manifest, Some("app:1"));
     let google = google();
     let push = |tag: &str| {
@@ -588,7 +590,7 @@ fn push_check_writes_and_stops_where_forbidden() {
     let sent = |one: &&standin::Request| one.kind == RequestKind::UploadStart;
     assert_eq!(requests.iter().filter(sent).count(), 0);
 
-    // Where that check cannot be made, the registry itself has the word.
+    // If that check cannot be made, the registry's own answer decides.
     let fault = Fault::always(RequestKind::Connect, FaultAction::status(403))
         .at("artifactregistry.googleapis.com");
     google.standin.fault(fault);

@@ -1,7 +1,7 @@
-//! At home in GitLab CI: sections of the log, and dotenv reports, read by GitLab's own rules.
+//! GitLab CI: sections of the log, and dotenv reports, read by GitLab's own rules.
 
 use crate::support::google::Google;
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{TestImage, classic_archive};
 use crate::support::run::Run;
 
 fn push(google: &Google) -> Run {
@@ -9,15 +9,15 @@ fn push(google: &Google) -> Run {
         .run()
         .file(
             "image.tar",
-            classic_archive(&[(&Picture::new("app", 2), &["app:1"])]),
+            classic_archive(&[(&TestImage::new("app", 2), &["app:1"])]),
         )
         .variable("CI", "true")
         .variable("GITLAB_CI", "true")
         .set("image", "image.tar")
 }
 
-/// The sections of a log, in order, each with its heading and its lines; what is outside of any has
-/// no name. Panics on what GitLab would show as it stands.
+/// The sections of a log in order, each with its heading and lines; lines outside any section have
+/// no name. Panics on a marker that GitLab would show verbatim.
 fn sections(log: &str) -> Vec<(String, String)> {
     let mut sections = vec![(String::new(), String::new())];
     for line in log.split_inclusive('\n') {
@@ -29,7 +29,7 @@ fn sections(log: &str) -> Vec<(String, String)> {
         let (what, rest) = marker.split_once(':').unwrap();
         let (time, rest) = rest.split_once(':').unwrap();
         assert!(time.parse::<u64>().unwrap() > 1_700_000_000, "{line:?}");
-        let (name, shown) = rest.split_once("\r\x1b[0K").unwrap();
+        let (name, heading) = rest.split_once("\r\x1b[0K").unwrap();
         let (name, options) = name.split_once('[').unwrap_or((name, "]"));
         assert!(
             name.chars()
@@ -39,11 +39,11 @@ fn sections(log: &str) -> Vec<(String, String)> {
         match what {
             "start" => {
                 assert_eq!(options, "collapsed=true]");
-                sections.push((name.to_owned(), shown.to_owned()));
+                sections.push((name.to_owned(), heading.to_owned()));
             }
             "end" => {
                 assert_eq!(sections.last().unwrap().0, name, "it was never begun");
-                sections.push((String::new(), shown.to_owned()));
+                sections.push((String::new(), heading.to_owned()));
             }
             other => panic!("{other}"),
         }
@@ -109,7 +109,7 @@ fn results_are_a_dotenv_report() {
     assert_eq!(pairs[1].1, "gcr.io/acme/app");
     assert_eq!(pairs[2].1, format!("gcr.io/acme/app@{digest}"));
     assert_eq!(pairs[3].1, "gcr.io/acme/app:1,gcr.io/acme/app:2");
-    // A job that is given these variables can run gcr-push again.
+    // A job with these variables can run gcr-push again.
     let mut next = push(&google);
     for (name, value) in pairs {
         next = next.variable(name, value);

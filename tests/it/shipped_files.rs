@@ -1,5 +1,5 @@
-//! What is shipped beside the program: the action, GitLab's components, the files of `deploy/`, the
-//! workflows. Their schemas are checked by `.ci/run`; here stands what no schema knows.
+//! The files shipped beside the program: the action, GitLab's components, `deploy/`, the workflows.
+//! `.ci/run` checks them against their schemas; these tests check what no schema knows.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap()
 }
 
-/// Every file right below a folder.
+/// Every file directly in a folder.
 fn files(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(root().join(folder)).unwrap();
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -48,7 +48,7 @@ fn every_variable_set_in_shipped_files_is_known() {
     for file in pages.into_iter().chain(shipped) {
         let text = fs::read_to_string(&file).unwrap();
         for name in names(&text, "GCR_PUSH_") {
-            // How the pages speak of variables as such.
+            // The placeholders of the pages for any variable.
             let is_general = ["x", "name"].contains(&name.as_str());
             assert!(
                 is_general || known.contains(name.as_str()),
@@ -75,7 +75,7 @@ fn action_image_suits_every_runner() {
     assert!(!image.contains("${{"));
     // Runners on Kubernetes start nothing without it.
     assert_eq!(action["runs"]["entrypoint"], "/usr/local/bin/gcr-push");
-    // Names that the runner keeps for itself, and such as a shell would drop.
+    // Names that the runner reserves, and names that a shell would drop.
     for name in action["inputs"].as_object().unwrap().keys() {
         assert!(!["args", "entrypoint"].contains(&name.as_str()));
         assert!(
@@ -171,7 +171,7 @@ fn every_workflow_action_and_image_is_pinned() {
     }
 }
 
-/// Every text file of a folder, and of the folders in it.
+/// Reads every text file of a folder and its subfolders.
 fn texts_below(folder: &Path, texts: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -185,7 +185,7 @@ fn texts_below(folder: &Path, texts: &mut Vec<String>) {
 
 #[test]
 fn troubleshooting_headings_are_printed_texts() {
-    // What the tests hold against the program's own output, and the program's own sentences.
+    // The snapshots of the tests, and the messages in the program's source.
     let mut sources = Vec::new();
     texts_below(&root().join("tests/it"), &mut sources);
     texts_below(&root().join("src"), &mut sources);
@@ -219,17 +219,17 @@ fn every_example_uses_known_inputs() {
     for page in ["README.md", "docs/coming-from.md"] {
         let text = read(page);
         for step in text.split("uses: gcr-push/gcr-push@").skip(1) {
-            let given = step
+            let inputs_of_step = step
                 .lines()
                 .skip(1)
                 .take_while(|line| line.starts_with(' ') && !line.trim_start().starts_with('-'));
-            for line in given {
+            for line in inputs_of_step {
                 let Some((name, _)) = line.trim().split_once(':') else {
                     continue;
                 };
                 let is_step = ["with", "id", "if", "env"].contains(&name);
                 let is_input = inputs.contains_key(name);
-                // Lines of a list have a colon, too: `gcr.io/acme/api:1`.
+                // List items contain colons too: `gcr.io/acme/api:1`.
                 let is_reference = name.contains('/');
                 assert!(is_step || is_input || is_reference, "{line} in {page}");
             }
@@ -259,7 +259,7 @@ fn every_link_in_the_docs_resolves() {
             if anchor.is_empty() {
                 continue;
             }
-            // How GitHub makes an anchor of a heading.
+            // How GitHub derives an anchor from a heading.
             let anchors = fs::read_to_string(&target).unwrap();
             let is_there = anchors
                 .lines()

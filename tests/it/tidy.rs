@@ -1,4 +1,4 @@
-//! What several files say of the same thing, kept together.
+//! Facts that stand in several files and have to agree.
 
 use std::fs;
 use std::path::Path;
@@ -92,7 +92,7 @@ fn foreign_protocol_crates_are_used_in_one_file_each() {
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
         &mut sources,
     );
-    for (name, home) in [
+    for (name, owner) in [
         ("yup_oauth2::", "src/auth/signer.rs"),
         ("envy::", "src/config/inputs.rs"),
         ("oci_distribution::", "src/manifest/mod.rs"),
@@ -100,10 +100,10 @@ fn foreign_protocol_crates_are_used_in_one_file_each() {
     ] {
         for (path, text) in &sources {
             let uses = text.lines().filter(|line| line.contains(name)).count();
-            // The registry holds the client that its one file made.
+            // A field may hold the client that another file made.
             let is_a_field = path.ends_with("src/registry/mod.rs") && uses == 1;
             assert!(
-                uses == 0 || path.contains(home) || is_a_field,
+                uses == 0 || path.contains(owner) || is_a_field,
                 "{name} in {path}"
             );
         }

@@ -1,5 +1,5 @@
-//! Images that are odd but good arrive; images that are odd and bad are told. On a real registry and on
-//! the stand-in.
+//! Unusual images: valid ones arrive, invalid ones are refused. Each is pushed to a real registry
+//! and to the stand-in.
 
 use serde_json::{Value, json};
 
@@ -8,11 +8,13 @@ use gcr_push::oci::digest::Digest;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
 use crate::support::images::{
-    Layout, OCI_INDEX, OCI_LAYER, Packed, Picture, TarFile, classic_archive, docker25_archive, gzip,
+    LayerCompression, Layout, OCI_INDEX, OCI_LAYER, TarFile, TestImage, classic_archive,
+    docker25_archive, gzip,
 };
 use crate::support::run::{Outcome, Run};
 
-/// Pushes an archive to both; to the real one twice, so that it is also met as an earlier image.
+/// Pushes an archive to both; to the real registry twice, so that it is also read as an earlier
+/// image.
 fn push(image: &[u8]) -> [Outcome; 2] {
     let google = Google::start();
     let at_google = google
@@ -50,13 +52,13 @@ fn push(image: &[u8]) -> [Outcome; 2] {
     [outcome, at_google]
 }
 
-fn arrives(image: &[u8]) {
+fn assert_arrives(image: &[u8]) {
     for outcome in push(image) {
         assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     }
 }
 
-fn is_told(image: &[u8]) -> String {
+fn error_of(image: &[u8]) -> String {
     let [outcome, other] = push(image);
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
     let text = outcome.error();
@@ -64,7 +66,7 @@ fn is_told(image: &[u8]) -> String {
     text
 }
 
-/// A layout of one manifest, as it is written here.
+/// An archive of a layout with this manifest.
 fn layout(manifest: impl FnOnce(&mut Layout) -> Value) -> Vec<u8> {
     let mut layout = Layout::default();
     let manifest = manifest(&mut layout);
@@ -75,47 +77,47 @@ fn layout(manifest: impl FnOnce(&mut Layout) -> Value) -> Vec<u8> {
 
 #[test]
 fn empty_layer_arrives() {
-    let picture = Picture::of("amd64", vec![Vec::new(), TarFile::new().finish()]);
-    arrives(&classic_archive(&[(&picture, &["app:1"])]));
-    arrives(&docker25_archive(&[(&picture, &["app:1"])]));
+    let test_image = TestImage::of("amd64", vec![Vec::new(), TarFile::new().finish()]);
+    assert_arrives(&classic_archive(&[(&test_image, &["app:1"])]));
+    assert_arrives(&docker25_archive(&[(&test_image, &["app:1"])]));
     let mut plain = Layout::default();
-    let manifest = plain.image(&picture, Packed::Tar);
+    let manifest = plain.image(&test_image, LayerCompression::Tar);
     plain.list(&manifest, None);
-    arrives(&plain.archive());
+    assert_arrives(&plain.archive());
 }
 
 #[test]
 fn image_without_layers_arrives() {
-    let picture = Picture::of("amd64", Vec::new());
-    arrives(&classic_archive(&[(&picture, &["app:1"])]));
+    let test_image = TestImage::of("amd64", Vec::new());
+    assert_arrives(&classic_archive(&[(&test_image, &["app:1"])]));
     let mut empty = Layout::default();
-    let manifest = empty.image(&picture, Packed::Gzip);
+    let manifest = empty.image(&test_image, LayerCompression::Gzip);
     empty.list(&manifest, None);
-    arrives(&empty.archive());
+    assert_arrives(&empty.archive());
 }
 
 #[test]
 fn image_with_two_hundred_layers_arrives() {
     let layer = |n: u32| TarFile::new().file("n", n.to_string().as_bytes()).finish();
-    let picture = Picture::of("amd64", (0..200).map(layer).collect());
-    arrives(&classic_archive(&[(&picture, &["app:1"])]));
+    let test_image = TestImage::of("amd64", (0..200).map(layer).collect());
+    assert_arrives(&classic_archive(&[(&test_image, &["app:1"])]));
     let mut many = Layout::default();
-    let manifest = many.image(&picture, Packed::Gzip);
+    let manifest = many.image(&test_image, LayerCompression::Gzip);
     many.list(&manifest, None);
-    arrives(&many.archive());
+    assert_arrives(&many.archive());
 }
 
 #[test]
 fn repeated_layer_arrives() {
     let layer = TarFile::new().file("a", b"again").finish();
     let other = TarFile::new().file("b", b"once").finish();
-    let picture = Picture::of("amd64", vec![layer.clone(), other, layer]);
-    arrives(&classic_archive(&[(&picture, &["app:1"])]));
-    arrives(&docker25_archive(&[(&picture, &["app:1"])]));
+    let test_image = TestImage::of("amd64", vec![layer.clone(), other, layer]);
+    assert_arrives(&classic_archive(&[(&test_image, &["app:1"])]));
+    assert_arrives(&docker25_archive(&[(&test_image, &["app:1"])]));
     let mut twice = Layout::default();
-    let manifest = twice.image(&picture, Packed::Gzip);
+    let manifest = twice.image(&test_image, LayerCompression::Gzip);
     twice.list(&manifest, None);
-    arrives(&twice.archive());
+    assert_arrives(&twice.archive());
 }
 
 #[test]
@@ -142,7 +144,7 @@ fn empty_config_is_left_to_the_registry() {
 #[test]
 fn artifact_with_config_equal_to_layer_arrives() {
     // OCI image spec, "Guidance for an Empty Descriptor".
-    arrives(&layout(|layout| {
+    assert_arrives(&layout(|layout| {
         let empty = layout.blob("application/vnd.oci.empty.v1+json", b"{}".to_vec());
         json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "artifactType": "application/vnd.example", "config": empty, "layers": [empty]})
@@ -163,8 +165,8 @@ fn docker_archive_without_image_config_is_refused() {
             .file("c.json", config)
             .file("manifest.json", entries.to_string().as_bytes())
             .finish();
-        let told = is_told(&tar);
-        assert!(told.contains("`c.json` of `image.tar`"), "{told}");
+        let message = error_of(&tar);
+        assert!(message.contains("`c.json` of `image.tar`"), "{message}");
     }
 }
 
@@ -179,13 +181,13 @@ fn manifest_near_the_size_limit_arrives() {
                 "annotations": {"padding": "x".repeat(padding)}})
         })
     };
-    arrives(&of(limit - 1000));
-    insta::assert_snapshot!(is_told(&of(limit)), @"error: `blobs/sha256/efecafeea7725e72be7e6ad80634175fa59470ff4c221685bc92aed5a914a0d2` of `image.tar` has 4194579 bytes, more than the 4194304 that are read");
+    assert_arrives(&of(limit - 1000));
+    insta::assert_snapshot!(error_of(&of(limit)), @"error: `blobs/sha256/efecafeea7725e72be7e6ad80634175fa59470ff4c221685bc92aed5a914a0d2` of `image.tar` has 4194579 bytes, more than the 4194304 that are read");
 }
 
 #[test]
 fn too_many_layers_for_a_manifest_are_refused() {
-    // Small in the archive, where one file serves them all.
+    // Small in the archive, because one file serves all of them.
     let count = 40_000;
     let layer = TarFile::new().file("a", b"again").finish();
     let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers",
@@ -196,7 +198,7 @@ fn too_many_layers_for_a_manifest_are_refused() {
         .file("l", &layer)
         .file("manifest.json", entries.to_string().as_bytes())
         .finish();
-    insta::assert_snapshot!(is_told(&tar), @"
+    insta::assert_snapshot!(error_of(&tar), @"
     error: could not write a manifest for the image
       caused by: it has 6360267 bytes, more than the 4194304 that registries take
     ");
@@ -206,7 +208,7 @@ fn too_many_layers_for_a_manifest_are_refused() {
 fn deeply_nested_json_is_refused() {
     let deep = |text: &str| format!("{}{text}{}", "[".repeat(100_000), "]".repeat(100_000));
     let manifest = TarFile::new().file("manifest.json", deep("").as_bytes());
-    insta::assert_snapshot!(is_told(&manifest.finish()), @"
+    insta::assert_snapshot!(error_of(&manifest.finish()), @"
     error: cannot understand `manifest.json` of `image.tar`
       caused by: recursion limit exceeded at line 1 column 128
     ");
@@ -216,7 +218,7 @@ fn deeply_nested_json_is_refused() {
             "index.json",
             format!(r#"{{"manifests":{}}}"#, deep("")).as_bytes(),
         );
-    insta::assert_snapshot!(is_told(&tar.finish()), @"
+    insta::assert_snapshot!(error_of(&tar.finish()), @"
     error: cannot understand `index.json` of `image.tar`
       caused by: recursion limit exceeded at line 1 column 140
     ");
@@ -244,15 +246,15 @@ fn deeply_nested_unknown_config_field_arrives() {
 fn nested_indexes_are_followed_to_a_limit() {
     let nested = |depth: usize| {
         let mut layout = Layout::default();
-        let mut inner = layout.image(&Picture::new("app", 1), Packed::Gzip);
+        let mut inner = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
         for _ in 0..depth {
             inner = layout.index(&[inner]);
         }
         layout.list(&inner, None);
         layout.archive()
     };
-    let told = is_told(&nested(50));
-    insta::assert_snapshot!(told, @"error: `image.tar` has indexes nested more than 8 deep");
+    let message = error_of(&nested(50));
+    insta::assert_snapshot!(message, @"error: `image.tar` has indexes nested more than 8 deep");
 }
 
 #[test]
@@ -274,7 +276,7 @@ fn layer_with_wrong_size_is_refused() {
         layer["size"] = 1_000_000_000_000_u64.into();
         json!({"schemaVersion": 2, "config": config, "layers": [layer]})
     });
-    insta::assert_snapshot!(is_told(&image), @"
+    insta::assert_snapshot!(error_of(&image), @"
     error: `blobs/sha256/15a9f7ac8718f9fa1e41e13c8e1df669bca0dd831cf35e5767594dcd02e31fb3` of `image.tar` is damaged: it has 28 bytes and should have 1000000000000
 
     hint: make the archive again, or fetch it again: its bytes were changed
@@ -285,7 +287,7 @@ fn layer_with_wrong_size_is_refused() {
         layer["size"] = (-1).into();
         json!({"schemaVersion": 2, "config": config, "layers": [layer]})
     });
-    insta::assert_snapshot!(is_told(&image), @"
+    insta::assert_snapshot!(error_of(&image), @"
     error: cannot push the manifest sha256:2df668759cff002cfa5360d2aeb735257fb5ce8be647b914c15e4955db690532 of `image.tar`
       caused by: it is no manifest
       caused by: invalid value: integer `-1`, expected u64
@@ -296,7 +298,7 @@ fn layer_with_wrong_size_is_refused() {
         layer["size"] = (1_u64 << 63).into();
         json!({"schemaVersion": 2, "config": config, "layers": [layer, layer]})
     });
-    insta::assert_snapshot!(is_told(&image), @"
+    insta::assert_snapshot!(error_of(&image), @"
     error: cannot push the manifest sha256:d7c519786d18fee741a07b8200b70220169b15279804f163f34673f0ae5f22d1 of `image.tar`
       caused by: it is no manifest
       caused by: a blob of 9223372036854775808 bytes is more than any registry takes
@@ -310,7 +312,7 @@ fn digest_other_than_sha256_is_refused() {
         config["digest"] = format!("sha512:{}", "0".repeat(128)).into();
         json!({"schemaVersion": 2, "config": config, "layers": []})
     });
-    insta::assert_snapshot!(is_told(&image), @"
+    insta::assert_snapshot!(error_of(&image), @"
     error: cannot push the manifest sha256:ca98dbbae7e654eb64fde2d944aeb662219872080c5c6cf5a09a96f27ebb90f9 of `image.tar`
       caused by: it is no manifest
       caused by: a digest by `sha512` is not understood, only one by `sha256`

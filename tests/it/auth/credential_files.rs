@@ -5,10 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::push;
-use super::refusals::told;
+use super::refusals::error_text;
 use crate::support::google::Google;
 
-/// A credential file of another kind.
+/// A credential file of the type `external_account`, with this source.
 fn external(source: &serde_json::Value, extra: &serde_json::Value) -> String {
     let mut file = json!({
         "type": "external_account",
@@ -57,7 +57,7 @@ fn unusable_credential_file_error_names_it_and_the_fix() {
     let mut all = String::new();
     for file in files {
         let run = push(&google).set("credentials_json", file);
-        all += &told(&google, run, 2);
+        all += &error_text(&google, run, 2);
         all += "\n";
     }
     insta::assert_snapshot!(all, @"
@@ -134,7 +134,7 @@ fn missing_file_from_environment_is_reported() {
         )
         .variable("GITHUB_ACTIONS", "true")
         .set("log_format", "plain");
-    insta::assert_snapshot!(told(&google, run, 2), @"
+    insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input cannot be used
       `GOOGLE_APPLICATION_CREDENTIALS`: there is no file `/nowhere/gha-creds-0.json`
 
@@ -153,8 +153,8 @@ fn missing_file_from_environment_is_reported() {
     ");
 }
 
-/// A person's login, as gcloud leaves it.
-fn person() -> serde_json::Value {
+/// A user's credential file, as gcloud writes it.
+fn user_credential() -> serde_json::Value {
     json!({
         "refresh_token": "1//0fooled-refresh-token",
         "client_secret": "fooled-client-secret",
@@ -178,13 +178,13 @@ fn variable_with_file_content_signs_in() {
 #[test]
 fn content_given_as_path_is_never_shown() {
     let google = Google::start();
-    let person = person().to_string();
-    let cut = &person[..person.len() - 20];
+    let user_credential = user_credential().to_string();
+    let cut = &user_credential[..user_credential.len() - 20];
     let texts = [
         cut.to_owned(),
         STANDARD.encode(cut),
         format!("'{cut}'"),
-        person.replace("\"type\"", "\"kind\""),
+        user_credential.replace("\"type\"", "\"kind\""),
         "-----BEGIN PRIVATE KEY-----\nfooled".to_owned(),
         "fooled\nfooled".to_owned(),
     ];
@@ -199,7 +199,7 @@ fn content_given_as_path_is_never_shown() {
         }
     }
     let run = push(&google).variable("GOOGLE_APPLICATION_CREDENTIALS", cut);
-    insta::assert_snapshot!(told(&google, run, 2), @"
+    insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input cannot be used
       `GOOGLE_APPLICATION_CREDENTIALS`: it holds a file's content, not its path, and it begins as JSON and ends too early (line 1, column 104): it was cut off; its value is not shown
 

@@ -1,5 +1,5 @@
-//! Keys as they come out of vaults, shells and editors: taken where what is meant is plain, else told
-//! by their damage, and never shown.
+//! Keys as vaults, shells and editors damage them: repaired if the meaning is plain, otherwise
+//! refused with the kind of damage, and never shown.
 
 use std::fmt::Write as _;
 
@@ -7,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{arrived, push};
+use super::{has_image, push};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Outcome;
 use crate::support::secret_leaks::Secrets;
 
-/// A key on several lines, as Google writes it; and its members.
+/// A key on several lines, as Google writes it, and its members.
 fn key(google: &Google) -> (String, Value) {
     let key: Value = serde_json::from_str(&google.key).unwrap();
     (serde_json::to_string_pretty(&key).unwrap() + "\n", key)
@@ -30,8 +30,8 @@ fn utf16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
-fn assert_unseen(google: &Google, outcome: &Outcome) {
-    Secrets::of(google).assert_unseen(outcome, &["key.json", "image.tar"]);
+fn assert_no_leak(google: &Google, outcome: &Outcome) {
+    Secrets::of(google).assert_no_leak(outcome, &["key.json", "image.tar"]);
 }
 
 #[test]
@@ -62,21 +62,21 @@ fn slightly_damaged_key_is_accepted() {
     for (index, form) in forms.into_iter().enumerate() {
         let outcome = push(&google).set("credentials_json", form).run();
         assert_eq!(outcome.code, 0, "{index}: {}", outcome.stderr);
-        assert_unseen(&google, &outcome);
+        assert_no_leak(&google, &outcome);
     }
-    assert!(arrived(&google));
+    assert!(has_image(&google));
     for bytes in [utf16(&format!("\u{feff}{raw}")), marked.into_bytes()] {
         let run = push(&google).file("key.json", bytes);
         run.set("credentials_json", "key.json").succeeds();
     }
 }
 
-/// What is told of each form, under its name.
-fn told(google: &Google, forms: &[(&str, String)]) -> String {
+/// The error of each form, under its name.
+fn error_text(google: &Google, forms: &[(&str, String)]) -> String {
     let mut all = String::new();
     for (name, form) in forms {
         let outcome = push(google).set("credentials_json", form).fails_with(2);
-        assert_unseen(google, &outcome);
+        assert_no_leak(google, &outcome);
         let error = outcome.error();
         let mut lines = error.lines().filter(|line| !line.is_empty()).skip(1);
         let fault = lines.next().unwrap_or_default().trim();
@@ -90,7 +90,7 @@ fn told(google: &Google, forms: &[(&str, String)]) -> String {
     all
 }
 
-fn with(key: &Value, member: &str, value: impl Into<Value>) -> String {
+fn with_member(key: &Value, member: &str, value: impl Into<Value>) -> String {
     let mut key = key.clone();
     key[member] = value.into();
     key.to_string()
@@ -107,13 +107,19 @@ fn damaged_key_error_names_the_damage() {
         ("escaped breaks", raw.trim().replace('\n', "\\n")),
         ("real breaks", one.replace("\\n", "\n")),
         ("doubled backslashes", one.replace("\\n", "\\\\n")),
-        ("spaces", with(&key, "private_key", pem.replace('\n', " "))),
+        (
+            "spaces",
+            with_member(&key, "private_key", pem.replace('\n', " ")),
+        ),
         (
             "no breaks",
-            with(&key, "private_key", pem.replace('\n', "")),
+            with_member(&key, "private_key", pem.replace('\n', "")),
         ),
         ("lost backslashes", one.replace("\\n", "n")),
-        ("cut pem", with(&key, "private_key", &pem[..pem.len() - 60])),
+        (
+            "cut pem",
+            with_member(&key, "private_key", &pem[..pem.len() - 60]),
+        ),
         ("env line", format!("GCR_KEY={one}")),
         ("cut off", one[..900].to_owned()),
         ("cut base64", STANDARD.encode(&one[..900])),
@@ -169,7 +175,7 @@ fn damaged_key_error_names_the_damage() {
             "ya29.a0AfH6SMB_token_that_is_long".to_owned(),
         ),
     ];
-    insta::assert_snapshot!(told(&google, &forms), @r"
+    insta::assert_snapshot!(error_text(&google, &forms), @r"
     escaped breaks: the line breaks between its members were escaped (they are `\n` in it); its value is not shown
         hint: store it on one line, as `jq --compact-output . key.json` prints it, or as base64: `base64 -w0 key.json`
     real breaks: a line break stands inside of a value of its JSON, where `\n` belongs (line 2, column 0); its value is not shown

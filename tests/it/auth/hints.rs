@@ -1,16 +1,15 @@
-//! What is told of a sign-in that is refused: the other side's own sentence, and the advice that fits
-//! it.
+//! The error and the hint after a refused sign-in.
 
 use serde_json::json;
 use standin::{Fault, FaultAction, Machine, Project, RequestKind};
 
-use super::refusals::told;
+use super::refusals::error_text;
 use super::{NUMBER, claims, github_provider, in_github_job, push};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
 use crate::support::secret_leaks::Secrets;
 
-/// Answers every request of a kind so.
+/// Answers every request of a kind with this status and body.
 fn refuse(google: &Google, kind: RequestKind, code: u16, body: &str) {
     let refused = FaultAction::Status {
         code,
@@ -30,22 +29,22 @@ fn keyless(google: &Google, provider: &str, service_account: Option<&str>) -> Ru
     in_github_job(google, run, "acme/shop")
 }
 
-/// What a keyless push says that STS answers so.
-fn of_sts(code: u16, body: serde_json::Value) -> String {
+/// The error of a keyless push to which STS gives this answer.
+fn sts_refusal_text(code: u16, body: serde_json::Value) -> String {
     let google = Google::start();
     let provider = github_provider(&google);
     refuse(&google, RequestKind::Sts, code, &body.to_string());
-    told(&google, keyless(&google, &provider, None), 3)
+    error_text(&google, keyless(&google, &provider, None), 3)
 }
 
-fn hints(told: &str) -> String {
-    let (_, hints) = told.split_once("\n\n").expect(told);
+fn hints(message: &str) -> String {
+    let (_, hints) = message.split_once("\n\n").expect(message);
     hints.to_owned()
 }
 
 #[test]
 fn unreachable_issuer_is_not_reported_as_wrong_issuer() {
-    insta::assert_snapshot!(hints(&of_sts(400, json!({
+    insta::assert_snapshot!(hints(&sts_refusal_text(400, json!({
         "error": "invalid_grant",
         "error_description": "Error connecting to the given credential's issuer.",
     }))), @"
@@ -56,7 +55,7 @@ fn unreachable_issuer_is_not_reported_as_wrong_issuer() {
 
 #[test]
 fn mapping_without_subject_is_reported_with_the_fix() {
-    insta::assert_snapshot!(hints(&of_sts(400, json!({
+    insta::assert_snapshot!(hints(&sts_refusal_text(400, json!({
         "error": "unauthorized_client",
         "error_description": "Could not obtain a value for google.subject from the given credential.",
     }))), @"
@@ -76,7 +75,7 @@ fn disabled_api_hint_names_the_project_of_the_error() {
         json!({"error": {"code": 403, "message": message, "status": "PERMISSION_DENIED"}})
     };
     insta::assert_snapshot!(
-        hints(&of_sts(403, off("Security Token Service", "sts.googleapis.com"))), @"
+        hints(&sts_refusal_text(403, off("Security Token Service", "sts.googleapis.com"))), @"
     hint: enable the API: `gcloud services enable sts.googleapis.com --project=987654321`; where it was enabled just now, it takes a few minutes to be known everywhere
     ");
     let google = Google::start();
@@ -87,7 +86,7 @@ fn disabled_api_hint_names_the_project_of_the_error() {
     );
     refuse(&google, RequestKind::Api, 403, &body.to_string());
     insta::assert_snapshot!(
-        hints(&told(&google, keyless(&google, &provider, Some(ACCOUNT)), 3)), @"
+        hints(&error_text(&google, keyless(&google, &provider, Some(ACCOUNT)), 3)), @"
     hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=987654321`; where it was enabled just now, it takes a few minutes to be known everywhere
     ");
 }
@@ -103,7 +102,7 @@ fn missing_account_error_lists_existing_accounts() {
         "status": "NOT_FOUND",
     }});
     refuse(&google, RequestKind::Api, 404, &body.to_string());
-    insta::assert_snapshot!(told(&google, keyless(&google, &provider, Some(account)), 3), @"
+    insta::assert_snapshot!(error_text(&google, keyless(&google, &provider, Some(account)), 3), @"
     error: could not sign in to `gcr.io`
       caused by: could not act as `ci@shop.example.com.iam.gserviceaccount.com` at https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@shop.example.com.iam.gserviceaccount.com:generateAccessToken
       caused by: 404 NOT_FOUND: Not found; Gaia id not found for email ci@shop.example.com.iam.gserviceaccount.com
@@ -121,7 +120,7 @@ fn token_for_the_provider_itself_needs_an_allowed_audience() {
     let provider = google
         .standin
         .provider("acme", "ci/github", issuer, Some(&audiences), "");
-    insta::assert_snapshot!(hints(&told(&google, keyless(&google, &provider, None), 3)), @"
+    insta::assert_snapshot!(hints(&error_text(&google, keyless(&google, &provider, None), 3)), @"
     hint: the token is for `https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github`, which the provider has to allow: `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --allowed-audiences=https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github`, where the list replaces the one that `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.allowedAudiences)'` shows
     ");
 }
@@ -134,14 +133,17 @@ fn setup_pool_principal_uses_the_mapped_number() {
     let provider = google
         .standin
         .provider("acme", "gcr-push-github/github-42", issuer, None, "");
-    let mut said = claims("acme/shop");
-    said["repository_id"] = "42".into();
-    said["aud"] = format!("https://iam.googleapis.com/{provider}").into();
+    let mut token_claims = claims("acme/shop");
+    token_claims["repository_id"] = "42".into();
+    token_claims["aud"] = format!("https://iam.googleapis.com/{provider}").into();
     let run = push(&google)
         .set("workload_identity_provider", &provider)
         .set("service_account", ACCOUNT)
-        .set("oidc_token", google.standin.oidc_token(issuer, &said));
-    let hints = hints(&told(&google, run, 3));
+        .set(
+            "oidc_token",
+            google.standin.oidc_token(issuer, &token_claims),
+        );
+    let hints = hints(&error_text(&google, run, 3));
     let member = "--member=principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/gcr-push-github/attribute.repository_id/42 --condition=None`; it takes effect";
     assert!(hints.contains(member), "{hints}");
 }
@@ -155,7 +157,7 @@ fn refused_key_fails_at_once_with_status_and_message() {
         let run = push(&google)
             .set("credentials_json", &google.key)
             .set("retry_timeout", "60s");
-        told(&google, run, 3)
+        error_text(&google, run, 3)
     };
     insta::assert_snapshot!(refused(403, "<html>blocked by policy</html>"), @"
     error: could not sign in to `gcr.io`
@@ -201,9 +203,15 @@ fn transient_refusal_is_retried_whatever_its_code() {
         let google = Google::start();
         refuse(&google, RequestKind::OAuthToken, code, &body.to_string());
         let run = || push(&google).set("credentials_json", &google.key);
-        let said = told(&google, run(), 4);
-        assert!(said.contains(&format!("caused by: {code} ")), "{said}");
-        assert!(said.contains("run this again in a few minutes"), "{said}");
+        let message = error_text(&google, run(), 4);
+        assert!(
+            message.contains(&format!("caused by: {code} ")),
+            "{message}"
+        );
+        assert!(
+            message.contains("run this again in a few minutes"),
+            "{message}"
+        );
         google.standin.clear_faults();
         let passing = FaultAction::Status {
             code,
@@ -234,8 +242,11 @@ fn endless_token_lifetime_and_endless_answer_are_bounded() {
     let endless = "x".repeat(2 * 1024 * 1024);
     refuse(&google, RequestKind::OAuthToken, 200, &endless);
     let run = push(&google).set("credentials_json", &google.key);
-    let said = told(&google, run, 4);
-    assert!(said.contains("the answer is no OAuth token"), "{said}");
+    let message = error_text(&google, run, 4);
+    assert!(
+        message.contains("the answer is no OAuth token"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -255,15 +266,15 @@ fn quoted_request_is_shown_without_its_secrets() {
             RequestKind::OAuthToken => push(&google).set("credentials_json", &google.key),
             _ => keyless(&google, &provider, Some(ACCOUNT)),
         };
-        // The refusal of an API is no reason to say that the account may not be acted as.
-        let said = told(&google, run, 3);
-        assert!(said.contains("***"), "{said}");
-        assert!(said.contains("denied the request"), "{said}");
+        // A refusal of the API says nothing about who may impersonate the account.
+        let message = error_text(&google, run, 3);
+        assert!(message.contains("***"), "{message}");
+        assert!(message.contains("denied the request"), "{message}");
     }
 }
 
-/// A machine with a metadata server.
-fn on_a_machine(google: &Google, scopes: Vec<&'static str>) -> Run {
+/// A run on a machine with a metadata server.
+fn on_gce_machine(google: &Google, scopes: Vec<&'static str>) -> Run {
     google.standin.change(|it| {
         it.machine = Some(Machine {
             account: Some(ACCOUNT.to_owned()),
@@ -274,10 +285,10 @@ fn on_a_machine(google: &Google, scopes: Vec<&'static str>) -> Run {
     push(google).variable("GCE_METADATA_HOST", google.standin.plain_address())
 }
 
-/// What a push on a machine says whose metadata server answers so when it is asked for a token.
-fn of_metadata(code: u16, body: &str) -> String {
+/// The error of a push whose metadata server gives this answer to the token request.
+fn metadata_refusal_text(code: u16, body: &str) -> String {
     let google = Google::start();
-    let run = on_a_machine(&google, vec!["cloud-platform"]);
+    let run = on_gce_machine(&google, vec!["cloud-platform"]);
     let refused = FaultAction::Status {
         code,
         retry_after: None,
@@ -286,12 +297,12 @@ fn of_metadata(code: u16, body: &str) -> String {
     };
     let fault = Fault::always(RequestKind::Metadata, refused);
     google.standin.fault(fault.path("/token"));
-    told(&google, run, 3)
+    error_text(&google, run, 3)
 }
 
 #[test]
 fn metadata_server_error_is_shown_with_the_fix() {
-    insta::assert_snapshot!(of_metadata(403, "Unable to generate access token; IAM returned 403 Forbidden: IAM Service Account Credentials API has not been used in project 889403714106 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=889403714106 then retry.\nThis error could be caused by a missing IAM policy binding on the target IAM service account."), @"
+    insta::assert_snapshot!(metadata_refusal_text(403, "Unable to generate access token; IAM returned 403 Forbidden: IAM Service Account Credentials API has not been used in project 889403714106 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=889403714106 then retry.\nThis error could be caused by a missing IAM policy binding on the target IAM service account."), @"
 error: could not sign in to `gcr.io`
   caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from http://127.0.0.1:[PORT]/computeMetadata/v1/instance/service-accounts/default/token
   caused by: 403 Forbidden: Unable to generate access token; IAM returned 403 Forbidden: IAM Service Account Credentials API has not been used in project 889403714106 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=889403714106 then retry. This error could be caused by a missing IAM policy binding on the target IAM service account.
@@ -300,7 +311,7 @@ hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --pr
 hint: let the pod's Kubernetes service account act as it: `gcloud iam service-accounts add-iam-policy-binding ci@acme.iam.gserviceaccount.com --role=roles/iam.workloadIdentityUser --member='serviceAccount:PROJECT.svc.id.goog[NAMESPACE/NAME]' --condition=None`
 hint: check the pod's Kubernetes service account, whose annotation `iam.gke.io/gcp-service-account` names the account: `kubectl get serviceaccount NAME --namespace=NAMESPACE --output=yaml`
 ");
-    insta::assert_snapshot!(of_metadata(404, "Unable to generate access token; IAM returned 404 Not Found: Not found; Gaia id not found for email ci@acme.iam.gserviceaccount.com\n"), @"
+    insta::assert_snapshot!(metadata_refusal_text(404, "Unable to generate access token; IAM returned 404 Not Found: Not found; Gaia id not found for email ci@acme.iam.gserviceaccount.com\n"), @"
     error: could not sign in to `gcr.io`
       caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from http://127.0.0.1:[PORT]/computeMetadata/v1/instance/service-accounts/default/token
       caused by: 404 Not Found: Unable to generate access token; IAM returned 404 Not Found: Not found; Gaia id not found for email ci@acme.iam.gserviceaccount.com
@@ -313,7 +324,7 @@ hint: check the pod's Kubernetes service account, whose annotation `iam.gke.io/g
 #[test]
 fn concealed_metadata_server_is_reported_by_its_message() {
     let google = Google::start();
-    let run = on_a_machine(&google, vec!["cloud-platform"]);
+    let run = on_gce_machine(&google, vec!["cloud-platform"]);
     let body = "The request is rejected. Please check if the metadata server is concealed.";
     let refused = FaultAction::Status {
         code: 403,
@@ -334,7 +345,7 @@ fn concealed_metadata_server_is_reported_by_its_message() {
 #[test]
 fn narrow_scopes_are_reported_before_missing_role() {
     let google = Google::start();
-    let run = on_a_machine(&google, vec!["devstorage.read_only", "logging.write"]);
+    let run = on_gce_machine(&google, vec!["devstorage.read_only", "logging.write"]);
     let denied = json!({"errors": [{
         "code": "DENIED",
         "message": "Permission \"artifactregistry.repositories.uploadArtifacts\" denied on resource \"projects/acme/locations/us/repositories/gcr.io\" (or it may not exist)",
@@ -351,7 +362,7 @@ fn narrow_scopes_are_reported_before_missing_role() {
     }});
     refuse(&google, RequestKind::UploadStart, 403, &denied.to_string());
     refuse(&google, RequestKind::Api, 403, &narrow.to_string());
-    insta::assert_snapshot!(told(&google, run, 3), @r#"
+    insta::assert_snapshot!(error_text(&google, run, 3), @r#"
     error: could not push to `gcr.io/acme/app`
       caused by: POST https://gcr.io/v2/acme/app/blobs/uploads/: 403 DENIED
       caused by: Permission "artifactregistry.repositories.uploadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
@@ -361,7 +372,7 @@ fn narrow_scopes_are_reported_before_missing_role() {
     hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
     "#);
     let outcome = google
-        .reach(Run::command("doctor"))
+        .with_environment(Run::command("doctor"))
         .variable("GCE_METADATA_HOST", google.standin.plain_address())
         .set("tags", "gcr.io/acme/app:1")
         .fails_with(3);
@@ -380,7 +391,7 @@ fn missing_credential_error_says_what_to_set() {
     google.describe_project(NUMBER);
     let plain = google.standin.plain_address();
     let run = google
-        .reach(Run::new())
+        .with_environment(Run::new())
         .set("image", "docker://gcr.io/closed/app:1")
         .set("tags", format!("{plain}/app:1"));
     let outcome = run.fails_with(3);
@@ -415,12 +426,12 @@ fn quota_project_is_sent_to_google_apis_only() {
             run = run.variable("GOOGLE_CLOUD_QUOTA_PROJECT", project);
         }
         let outcome = run.succeeds();
-        Secrets::of(&google).assert_unseen(&outcome, &[]);
+        Secrets::of(&google).assert_no_leak(&outcome, &[]);
         for request in google.standin.requests() {
-            let told = request.headers.get("x-goog-user-project");
+            let quota_project = request.headers.get("x-goog-user-project");
             let is_api = request.kind == RequestKind::Api;
             assert_eq!(
-                told.map(String::as_str),
+                quota_project.map(String::as_str),
                 is_api.then_some(expected),
                 "{request:?}"
             );
@@ -455,6 +466,6 @@ fn user_can_impersonate_with_quota_project() {
         .iter()
         .find(|one| one.path.ends_with(":generateAccessToken"))
         .unwrap();
-    let told = acting.headers.get("x-goog-user-project");
-    assert_eq!(told.map(String::as_str), Some("acme-bills"));
+    let quota_project = acting.headers.get("x-goog-user-project");
+    assert_eq!(quota_project.map(String::as_str), Some("acme-bills"));
 }

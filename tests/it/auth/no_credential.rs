@@ -1,4 +1,4 @@
-//! Runs that lack a credential as a whole, as those for pull requests of forks do.
+//! Runs without any credential, such as those for pull requests of forks.
 
 use serde_json::json;
 
@@ -6,14 +6,14 @@ use super::{ACCOUNT, github_provider, image, push};
 use crate::support::google::Google;
 use crate::support::run::Run;
 
-fn skip(google: &Google) -> Run {
+fn skipping_push(google: &Google) -> Run {
     push(google).set("missing_credentials", "skip")
 }
 
 #[test]
 fn image_is_checked_but_not_pushed_without_credential() {
     let google = Google::start();
-    let run = skip(&google)
+    let run = skipping_push(&google)
         .set("tags", "1, latest")
         .set("registry", "gcr.io, us-docker.pkg.dev")
         .set("repository", "containers")
@@ -42,7 +42,7 @@ images:
   - {from: 'registry.example/tool:3'}
 ";
     let outcome = google
-        .reach(Run::command("mirror"))
+        .with_environment(Run::command("mirror"))
         .file("gcr-push.yaml", file)
         .set("missing_credentials", "skip")
         .succeeds();
@@ -63,7 +63,7 @@ images:
 fn hosts_are_shown_without_a_project() {
     let google = Google::start();
     let outcome = google
-        .reach(Run::new())
+        .with_environment(Run::new())
         .file("image.tar", image())
         .set("image", "image.tar")
         .set("missing_credentials", "skip")
@@ -78,7 +78,7 @@ fn hosts_are_shown_without_a_project() {
 #[test]
 fn skip_on_github_is_one_notice() {
     let google = Google::start();
-    let outcome = skip(&google)
+    let outcome = skipping_push(&google)
         .variable("GITHUB_ACTIONS", "true")
         .variable("INPUT_CREDENTIALS_JSON", "")
         .succeeds();
@@ -95,7 +95,9 @@ fn damaged_image_still_fails() {
         .position(|part| part == [0x1f, 0x8b, 0x08])
         .unwrap();
     bytes[gzip + 20] ^= 1;
-    let outcome = skip(&google).file("image.tar", bytes).fails_with(1);
+    let outcome = skipping_push(&google)
+        .file("image.tar", bytes)
+        .fails_with(1);
     assert!(outcome.error().contains("sha256:"), "{}", outcome.stderr);
 }
 
@@ -104,23 +106,25 @@ fn incomplete_credentials_still_fail() {
     let google = Google::start();
     let provider = github_provider(&google);
     let halves = [
-        skip(&google).set("workload_identity_provider", &provider),
-        skip(&google).set("service_account", ACCOUNT),
-        skip(&google).set("credentials_json", "{}"),
-        skip(&google).variable("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere"),
+        skipping_push(&google).set("workload_identity_provider", &provider),
+        skipping_push(&google).set("service_account", ACCOUNT),
+        skipping_push(&google).set("credentials_json", "{}"),
+        skipping_push(&google).variable("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere"),
     ];
     for half in halves {
         half.fails_with(2);
     }
     let token = google.standin.access_token(ACCOUNT);
     google.standin.expire_tokens();
-    skip(&google).set("access_token", token).fails_with(3);
+    skipping_push(&google)
+        .set("access_token", token)
+        .fails_with(3);
 }
 
 /// A workflow's run for a pull request from this repository.
 fn for_a_pull_request(google: &Google, from: &serde_json::Value, actor: &str) -> Run {
     let event = json!({"pull_request": {"head": {"repo": from}}});
-    let run = skip(google).file("event.json", event.to_string());
+    let run = skipping_push(google).file("event.json", event.to_string());
     let path = run.path().join("event.json").display().to_string();
     run.set("workload_identity_provider", github_provider(google))
         .set("service_account", ACCOUNT)
@@ -143,9 +147,9 @@ fn provider_without_oidc_url_is_skipped_for_forks() {
     ] {
         for_a_pull_request(&google, from, actor).succeeds();
     }
-    // Of the repository itself, it is half of a sign-in.
+    // Within the repository itself it is an incomplete sign-in.
     for_a_pull_request(&google, &own, "ada").fails_with(2);
-    // And without `skip` it is a fault that names forks.
+    // Without `skip` it is an error that names forks.
     let outcome = for_a_pull_request(&google, &fork, "mallory")
         .set("missing_credentials", "fail")
         .set("log_format", "plain")
@@ -156,7 +160,7 @@ fn provider_without_oidc_url_is_skipped_for_forks() {
 
 /// A run in GitHub Actions for this event, without any credential.
 fn in_github(google: &Google, event: &str, content: &serde_json::Value) -> Run {
-    let run = skip(google).file("event.json", content.to_string());
+    let run = skipping_push(google).file("event.json", content.to_string());
     let path = run.path().join("event.json").display().to_string();
     run.variable("GITHUB_ACTIONS", "true")
         .variable("GITHUB_REPOSITORY", "acme/shop")
@@ -172,7 +176,7 @@ fn missing_secret_fails_where_secrets_are_expected() {
     for event in ["push", "schedule", "pull_request", "workflow_dispatch"] {
         in_github(&google, event, &own).fails_with(3);
     }
-    let protected = skip(&google)
+    let protected = skipping_push(&google)
         .variable("GITLAB_CI", "true")
         .variable("CI_COMMIT_REF_PROTECTED", "true")
         .set("log_format", "plain");
@@ -197,14 +201,14 @@ fn image_is_checked_where_no_secrets_are_given() {
     in_github(&google, "push", &json!({"repository": {"fork": false}}))
         .variable("GITHUB_ACTOR", "dependabot[bot]")
         .succeeds();
-    let outcome = skip(&google)
+    let outcome = skipping_push(&google)
         .variable("GITLAB_CI", "true")
         .variable("CI_COMMIT_REF_PROTECTED", "false")
         .succeeds();
     // Outside of the section that GitLab folds.
     let end = outcome.stderr.rfind("section_end").unwrap_or_default();
-    let told = outcome.stderr.find("nothing was pushed").unwrap();
-    assert!(told > end, "{}", outcome.stderr);
+    let message = outcome.stderr.find("nothing was pushed").unwrap();
+    assert!(message > end, "{}", outcome.stderr);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Logins for registries that are not Google's: each goes to its own host, and to no other.
+//! Logins for registries other than Google's: each is sent to its own host only.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,7 @@ use serde_json::json;
 use standin::{Behaviour, PlainAuth, Standin};
 
 use super::image;
-use crate::support::images::{Layout, Packed, Picture};
+use crate::support::images::{LayerCompression, Layout, TestImage};
 use crate::support::run::Run;
 
 /// A registry that asks `robot` for a password, under these names.
@@ -57,7 +57,7 @@ fn login_is_found_in_every_known_docker_config() {
     for run in runs {
         run.succeeds();
     }
-    // What names another host is passed over for what names this one.
+    // A login for another host is skipped in favour of one for this host.
     push(&standin, to)
         .variable("DOCKER_AUTH_CONFIG", config("elsewhere.example"))
         .file("auth.json", &text)
@@ -92,8 +92,8 @@ fn unreadable_helper_login_for_destination_is_skipped() {
     let home = run.path().join("home").display().to_string();
     let outcome = run.variable("HOME", home).fails_with(3);
     assert!(outcome.error().contains("401"), "{}", outcome.stderr);
-    let told = outcome.stderr.lines().find(|line| line.contains("helper"));
-    insta::assert_snapshot!(told.unwrap(), @" WARN the login for `registry.example` is kept by the credential helper `docker-credential-desktop`, which is not on PATH here: going on without (`~/.docker/config.json`)");
+    let message = outcome.stderr.lines().find(|line| line.contains("helper"));
+    insta::assert_snapshot!(message.unwrap(), @" WARN the login for `registry.example` is kept by the credential helper `docker-credential-desktop`, which is not on PATH here: going on without (`~/.docker/config.json`)");
 }
 
 #[test]
@@ -126,10 +126,10 @@ fn github_token_is_used_for_ghcr_io_only() {
     assert!(requests.iter().all(|one| one.authorization.is_none()));
 }
 
-/// An image in the registry, to be read from there.
+/// Puts an image into the registry, as a source.
 fn stored(standin: &Standin, host: &str) {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     layout.list(&manifest, Some("app:1"));
     let run = push(standin, &format!("{host}/app:1"))
         .file("image.tar", layout.archive())
@@ -150,11 +150,11 @@ fn source_login_is_sent_to_the_source_host_only() {
     };
     copy().fails_with(3);
     let requests = standin.requests();
-    let shown = |host: &str| {
+    let login_was_sent = |host: &str| {
         let mut of_host = requests.iter().filter(|one| one.host == host);
         of_host.any(|one| one.authorization.is_some())
     };
-    assert!(!shown("target.example"));
+    assert!(!login_was_sent("target.example"));
     copy()
         .set("docker_config", config("target.example"))
         .succeeds();
@@ -188,7 +188,8 @@ fn incomplete_source_login_is_reported() {
     ");
 }
 
-/// A registry whose users are kept to their own paths, and the Docker config with their logins.
+/// A registry whose users are restricted to their own paths, and the Docker config with their
+/// logins.
 fn by_path(auth: PlainAuth) -> (Standin, String) {
     let standin = Standin::builder()
         .behaviour(Behaviour {
@@ -205,7 +206,7 @@ fn by_path(auth: PlainAuth) -> (Standin, String) {
     ] {
         let password = format!("password-of-{user}");
         standin.basic_user(user, &password);
-        standin.confine_user(user, path.trim_start_matches("quay.example/"));
+        standin.restrict_user(user, path.trim_start_matches("quay.example/"));
         let auth = STANDARD.encode(format!("{user}:{password}"));
         auths.insert(path.to_owned(), json!({"auth": auth}));
     }
@@ -228,15 +229,15 @@ fn longest_matching_path_login_is_used() {
             .find(|line| line.contains("signing in"));
         insta::allow_duplicates! { insta::assert_snapshot!(signing.unwrap(), @" INFO signing in to quay.example as `robot-deep` for `b/deep`, by `docker_config`, as `robot-a` for `a`, by `docker_config`, as `robot-b` for `b`, by `docker_config`"); }
         let requests = standin.requests();
-        let shown = |user: &str| {
+        let login_was_sent = |user: &str| {
             let header = format!("Basic {user}");
-            let shown = requests.iter();
-            shown
+            let login_was_sent = requests.iter();
+            login_was_sent
                 .filter(|one| one.authorization.as_deref() == Some(&header))
                 .count()
         };
         for user in ["robot-a", "robot-b", "robot-deep"] {
-            assert!(shown(user) > 0, "{user}: {requests:#?}");
+            assert!(login_was_sent(user) > 0, "{user}: {requests:#?}");
         }
         // As a source too, and for a list.
         push(&standin, "quay.example/a/copy:1")
@@ -250,7 +251,7 @@ fn longest_matching_path_login_is_used() {
             .set("docker_config", &config)
             .succeeds();
         assert!(listed.stdout.contains('1'), "{}", listed.stdout);
-        // Where none is for it, nothing is shown.
+        // If no login is for it, none is sent.
         standin.clear_requests();
         push(&standin, "quay.example/ab/app:1")
             .set("docker_config", &config)
@@ -294,7 +295,7 @@ fn identity_token_is_exchanged_and_so_is_its_successor() {
     for secret in standin.secrets() {
         assert!(!outcome.stderr.contains(&secret), "{}", outcome.stderr);
     }
-    // It worked once, and is used up.
+    // It works once and is consumed by that.
     let outcome = push(&standin, "acr.example/app:1")
         .set("docker_config", config.to_string())
         .fails_with(3);
@@ -341,7 +342,7 @@ fn credential_helper_on_path_is_run_once() {
     let environment = outcome.read("environment");
     assert!(environment.contains("KEPT=for the helper"), "{environment}");
     assert!(!environment.contains("GCR_PUSH_"), "{environment}");
-    // A store is asked for all that has no login of its own.
+    // A credential store is used for every host without a login of its own.
     let run = push(&standin, "registry.example/app:1");
     with_helper(run, &script)
         .variable("DOCKER_AUTH_CONFIG", r#"{"credsStore": "fake"}"#)
@@ -351,7 +352,7 @@ fn credential_helper_on_path_is_run_once() {
 #[test]
 fn failed_credential_helper_output_is_not_shown() {
     let standin = registry(&["registry.example"]);
-    let told = |script: &str| {
+    let error_text = |script: &str| {
         let run = push(&standin, "registry.example/app:1");
         let run = with_helper(run, script).variable("DOCKER_AUTH_CONFIG", HELPED);
         let outcome = run.fails_with(3);
@@ -364,7 +365,7 @@ fn failed_credential_helper_output_is_not_shown() {
         "while :; do echo hunter2-hunter2-hunter2-hunter2; done",
         "echo credentials not found in native keychain; exit 1",
     ];
-    insta::assert_snapshot!(scripts.map(told).join("\n"), @"
+    insta::assert_snapshot!(scripts.map(error_text).join("\n"), @"
     error: could not take the login from the Docker config in `DOCKER_AUTH_CONFIG`
       caused by: the credential helper `docker-credential-fake` gives no login for `registry.example`: exit status: 3
 
@@ -445,7 +446,7 @@ fn config_with_logins_for_other_hosts_only_is_reported() {
     let configs = [
         config("eu.gcr.io"),
         config("*.gcr.io"),
-        // What `docker login` wrote before it was `config.json`.
+        // The file that `docker login` wrote before `config.json`.
         json!({"eu.gcr.io": {"auth": STANDARD.encode("user:password"), "email": "x@example.com"}})
             .to_string(),
     ];
@@ -487,7 +488,7 @@ fn invalid_docker_config_error_says_what_it_is() {
         "type": "kubernetes.io/dockerconfigjson",
         "data": {".dockerconfigjson": "e30="},
     });
-    let told = |variable: &str, text: &str| {
+    let error_text = |variable: &str, text: &str| {
         super::push(&google)
             .variable(variable, text)
             .fails_with(2)
@@ -496,7 +497,7 @@ fn invalid_docker_config_error_says_what_it_is() {
     let mut all = String::new();
     for text in [&google.key, &secret.to_string(), "hunter2"] {
         for variable in ["GCR_PUSH_DOCKER_CONFIG", "DOCKER_AUTH_CONFIG"] {
-            all += &told(variable, text);
+            all += &error_text(variable, text);
             all += "\n";
         }
         let run = super::push(&google).file("docker/config.json", text);
@@ -586,7 +587,7 @@ fn localhost_in_a_container_action_is_reported_at_once() {
         .file("image.tar", image())
         .variable("INPUT_IMAGE", "image.tar")
         .variable("INPUT_LOG_FORMAT", "plain")
-        // The port that discards what it gets is served by nobody any more.
+        // Port 9 is the discard service, which nobody runs any more.
         .variable("INPUT_TAGS", "localhost:9/app:1");
     let outcome = run.run();
     assert_eq!(outcome.code, 4, "{}", outcome.stderr);

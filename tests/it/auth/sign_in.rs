@@ -1,4 +1,4 @@
-//! Each way in, and how the log names it.
+//! Every kind of credential, and how the log names it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,20 +6,21 @@ use serde_json::json;
 use standin::{Machine, RequestKind};
 
 use super::{
-    NUMBER, arrived, claims, count, github_provider, image, in_github_job, may_impersonate,
-    may_push, push, repository_set, signed_in,
+    NUMBER, claims, count, github_provider, has_image, image, in_github_job, may_impersonate,
+    may_push, push, repository_set, sign_in_line,
 };
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
 use crate::support::secret_leaks::Secrets;
 
-/// The push succeeds, says so and how it signed in, and shows no secret at the loudest.
+/// The push succeeds, logs how it signed in, and shows no secret at the loudest level. Returns the
+/// log line.
 fn succeeds(google: &Google, run: Run) -> String {
     let outcome = run.variable("RUST_LOG", "trace").succeeds();
-    assert!(arrived(google));
+    assert!(has_image(google));
     let files = ["key.json", "credentials.json", "token", "token.json"];
-    Secrets::of(google).assert_unseen(&outcome, &files);
-    signed_in(&outcome)
+    Secrets::of(google).assert_no_leak(&outcome, &files);
+    sign_in_line(&outcome)
 }
 
 #[test]
@@ -104,8 +105,8 @@ fn oidc_token_of_another_ci_signs_in_as_text_and_file() {
     }
 }
 
-/// What google-github-actions/auth leaves for this job.
-fn left_by_the_action(google: &Google, service_account: Option<&str>) -> String {
+/// The credential file that google-github-actions/auth writes for this job.
+fn google_action_output(google: &Google, service_account: Option<&str>) -> String {
     let provider = github_provider(google);
     let (url, opens) = google.standin.github_job(claims("acme/shop"));
     let mut file = json!({
@@ -137,26 +138,26 @@ fn google_github_actions_auth_output_signs_in() {
         "GOOGLE_GHA_CREDS_PATH",
         "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
     ] {
-        let file = left_by_the_action(&google, Some(ACCOUNT));
+        let file = google_action_output(&google, Some(ACCOUNT));
         let run = push(&google).file("gha-creds-0123456789abcdef.json", file);
         let path = run.path().join("gha-creds-0123456789abcdef.json");
         let run = run.variable(variable, path.display().to_string());
         let outcome = run.succeeds();
         assert_eq!(
-            signed_in(&outcome),
+            sign_in_line(&outcome),
             format!(
                 "INFO signing in to gcr.io as `{ACCOUNT}`, by the workload identity of `{variable}`"
             )
         );
     }
-    assert!(arrived(&google));
+    assert!(has_image(&google));
 }
 
 #[test]
 fn untranslated_runner_path_is_found_in_the_workspace() {
     let google = Google::start();
     may_impersonate(&google);
-    let file = left_by_the_action(&google, Some(ACCOUNT));
+    let file = google_action_output(&google, Some(ACCOUNT));
     let run = push(&google).file("work/gha-creds-0123456789abcdef.json", file);
     let workspace = run.path().join("work");
     let run = run
@@ -168,7 +169,7 @@ fn untranslated_runner_path_is_found_in_the_workspace() {
             "/__w/shop/shop/gha-creds-0123456789abcdef.json",
         );
     run.succeeds();
-    assert!(arrived(&google));
+    assert!(has_image(&google));
 }
 
 #[test]
@@ -264,7 +265,7 @@ fn gcloud_user_login_signs_in() {
     );
     let home = run.path().join("home").display().to_string();
     let outcome = run.variable("HOME", home).succeeds();
-    insta::assert_snapshot!(signed_in(&outcome), @"INFO signing in to gcr.io as the person who logged in, by the login of gcloud's `[FOLDER]/home/.config/gcloud/application_default_credentials.json`");
+    insta::assert_snapshot!(sign_in_line(&outcome), @"INFO signing in to gcr.io as the person who logged in, by the login of gcloud's `[FOLDER]/home/.config/gcloud/application_default_credentials.json`");
 }
 
 #[test]
@@ -292,12 +293,12 @@ fn user_or_key_can_impersonate_a_service_account() {
         });
         let run = push(&google).set("credentials_json", file.to_string());
         let outcome = run.variable("RUST_LOG", "trace").succeeds();
-        insta::allow_duplicates! { insta::assert_snapshot!(signed_in(&outcome), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the impersonation of `credentials_json`"); }
+        insta::allow_duplicates! { insta::assert_snapshot!(sign_in_line(&outcome), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the impersonation of `credentials_json`"); }
     }
 }
 
-/// A machine with a metadata server.
-fn on_a_machine(google: &Google, account: Option<&str>, flavor: bool) -> Run {
+/// A run on a machine with a metadata server.
+fn on_gce_machine(google: &Google, account: Option<&str>, flavor: bool) -> Run {
     let machine = Machine {
         account: account.map(str::to_owned),
         scopes: vec!["cloud-platform"],
@@ -310,7 +311,7 @@ fn on_a_machine(google: &Google, account: Option<&str>, flavor: bool) -> Run {
 #[test]
 fn gce_machine_signs_in_with_its_account_without_proxy() {
     let google = Google::start();
-    let run = on_a_machine(&google, Some(ACCOUNT), true)
+    let run = on_gce_machine(&google, Some(ACCOUNT), true)
         .variable("HTTP_PROXY", google.standin.proxy_url())
         .variable("NO_PROXY", "nothing.example");
     insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the account of the metadata server");
@@ -325,7 +326,7 @@ fn gce_machine_signs_in_with_its_account_without_proxy() {
 fn foreign_or_accountless_metadata_server_is_ignored() {
     for (account, flavor) in [(Some(ACCOUNT), false), (None, true)] {
         let google = Google::start();
-        let outcome = on_a_machine(&google, account, flavor).fails_with(3);
+        let outcome = on_gce_machine(&google, account, flavor).fails_with(3);
         assert!(
             outcome
                 .error()
@@ -344,8 +345,8 @@ fn docker_config_entry_for_the_host_signs_in() {
     let config = json!({"auths": {"gcr.io": {"auth": login}}}).to_string();
     let run = push(&google).set("docker_config", config);
     let outcome = run.succeeds();
-    insta::assert_snapshot!(signed_in(&outcome), @"INFO signing in to gcr.io as `_json_key`, by `docker_config`");
-    assert!(arrived(&google));
+    insta::assert_snapshot!(sign_in_line(&outcome), @"INFO signing in to gcr.io as `_json_key`, by `docker_config`");
+    assert!(has_image(&google));
 }
 
 #[test]
@@ -357,7 +358,7 @@ fn pushed_image_is_the_same_for_every_credential() {
     let (_, first) = google.standin.manifest("gcr.io", "acme/app", "1").unwrap();
     let token = google.standin.access_token(ACCOUNT);
     let other = google
-        .reach(Run::new())
+        .with_environment(Run::new())
         .file("image.tar", image())
         .set("image", "image.tar")
         .set("tags", "gcr.io/acme/other:1")

@@ -1,4 +1,4 @@
-//! Tokens that run out on the way.
+//! Tokens that expire during a run.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use serde_json::json;
 use standin::{Behaviour, Fault, FaultAction, RequestKind};
 
 use super::{
-    arrived, claims, count, github_provider, in_github_job, may_impersonate, may_push, push,
+    claims, count, github_provider, has_image, in_github_job, may_impersonate, may_push, push,
 };
 use crate::support::google::{ACCOUNT, Google};
-use crate::support::images::{Layout, Packed, Picture};
+use crate::support::images::{LayerCompression, Layout, TestImage};
 use crate::support::run::Run;
 
-/// Google with tokens that live five seconds, and answers that take their time, so that a push of
-/// [`many_layers`], one after the other, takes longer than three lives.
-fn hasty() -> Google {
+/// Google with tokens that live five seconds, and slow answers, so that a push of [`many_layers`],
+/// one after the other, takes longer than three lifetimes.
+fn short_lived_tokens() -> Google {
     Google::with(Behaviour {
         oauth_lifetime: Duration::from_secs(5),
         registry_token_outlives_oauth: false,
@@ -25,7 +25,7 @@ fn hasty() -> Google {
 
 fn many_layers() -> Vec<u8> {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 14), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 14), LayerCompression::Gzip);
     layout.list(&manifest, Some("app:1"));
     layout.archive()
 }
@@ -38,22 +38,22 @@ fn long_push(google: &Google) -> Run {
 
 #[test]
 fn push_outlasts_three_lifetimes_of_a_token() {
-    let google = hasty();
+    let google = short_lived_tokens();
     long_push(&google)
         .set("credentials_json", &google.key)
         .succeeds();
-    assert!(arrived(&google));
+    assert!(has_image(&google));
     assert!(count(&google, RequestKind::OAuthToken) > 3);
 }
 
 #[test]
 fn github_is_asked_for_a_new_oidc_token_each_time() {
-    let google = hasty();
+    let google = short_lived_tokens();
     let provider = github_provider(&google);
     may_push(&google, "acme/shop");
     let run = long_push(&google).set("workload_identity_provider", provider);
     in_github_job(&google, run, "acme/shop").succeeds();
-    assert!(arrived(&google));
+    assert!(has_image(&google));
     assert!(count(&google, RequestKind::Oidc) > 3);
     assert_eq!(
         count(&google, RequestKind::Oidc),
@@ -63,18 +63,18 @@ fn github_is_asked_for_a_new_oidc_token_each_time() {
 
 #[test]
 fn token_given_as_text_is_used_until_it_expires() {
-    let google = hasty();
+    let google = short_lived_tokens();
     google
         .standin
         .change(|it| it.oidc_lifetime = Duration::from_secs(8));
     let provider = github_provider(&google);
     may_push(&google, "acme/shop");
-    let mut said = claims("acme/shop");
-    said["aud"] = format!("https://iam.googleapis.com/{provider}").into();
+    let mut token_claims = claims("acme/shop");
+    token_claims["aud"] = format!("https://iam.googleapis.com/{provider}").into();
     let issuer = "https://token.actions.githubusercontent.com";
-    // Made last of all, because it lives from now on.
+    // Issued last, because its lifetime starts now.
     let run = long_push(&google).set("workload_identity_provider", provider);
-    let token = google.standin.oidc_token(issuer, &said);
+    let token = google.standin.oidc_token(issuer, &token_claims);
     let outcome = run.set("oidc_token", token).fails_with(3);
     let error = outcome.error();
     assert!(
@@ -82,7 +82,7 @@ fn token_given_as_text_is_used_until_it_expires() {
         "{error}"
     );
     assert!(error.contains("hint: with `service_account` the token that it buys lives an hour"));
-    assert!(!arrived(&google));
+    assert!(!has_image(&google));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn rejected_token_is_refreshed_and_request_repeated() {
             .set("workload_identity_provider", provider)
             .set("service_account", ACCOUNT);
         in_github_job(&google, run, "acme/shop").succeeds();
-        assert!(arrived(&google), "{kind:?}");
+        assert!(has_image(&google), "{kind:?}");
     }
 }
 

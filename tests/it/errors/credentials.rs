@@ -1,4 +1,4 @@
-//! Credentials that are none, and credentials that Google refuses.
+//! Malformed credentials, and credentials that Google refuses.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,18 +8,18 @@ use super::{oci, refused};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
 
-/// A push with this in `credentials_json`; it must not get as far as the network.
+/// A push with this in `credentials_json`; it must not send a request.
 fn with_key(key: &str) -> String {
     let google = Google::start();
     let run = google
-        .reach(Run::new())
+        .with_environment(Run::new())
         .file("image.tar", oci())
         .set("image", "image.tar")
         .set("project_id", "acme")
         .set("credentials_json", key);
-    let told = refused(&google, run, 2);
+    let message = refused(&google, run, 2);
     assert!(google.standin.requests().is_empty());
-    told
+    message
 }
 
 #[test]
@@ -112,11 +112,11 @@ fn broken_private_key_is_reported() {
 #[test]
 fn key_with_foreign_token_uri_is_reported() {
     let google = Google::start();
-    let stranger = google.key.replace(
+    let foreign_key = google.key.replace(
         "https://oauth2.googleapis.com/token",
         "https://evil.example/token",
     );
-    insta::assert_snapshot!(with_key(&stranger), @"
+    insta::assert_snapshot!(with_key(&foreign_key), @"
     error: an input cannot be used
       `credentials_json`: its `token_uri` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
 
@@ -124,7 +124,7 @@ fn key_with_foreign_token_uri_is_reported() {
     ");
 }
 
-/// A push of a good image with the key of [`ACCOUNT`], or what has become of it.
+/// A push of a valid image with the key of [`ACCOUNT`], which the caller may have changed.
 fn push(google: &Google) -> Run {
     google
         .run()
@@ -158,10 +158,10 @@ fn disabled_account_error_quotes_google() {
     ");
 }
 
-/// A push with a ready token.
+/// A push with an access token.
 fn with_token(google: &Google, token: &str, host: &str) -> Run {
     google
-        .reach(Run::new())
+        .with_environment(Run::new())
         .file("image.tar", oci())
         .set("image", "image.tar")
         .set("access_token", token)
@@ -174,17 +174,17 @@ fn expired_access_token_is_reported() {
     let token = google.standin.access_token(ACCOUNT);
     google.standin.expire_tokens();
     for host in ["gcr.io/acme", "us-docker.pkg.dev/acme/containers"] {
-        let told = refused(&google, with_token(&google, &token, host), 3);
-        assert!(!told.contains(&token));
+        let message = refused(&google, with_token(&google, &token, host), 3);
+        assert!(!message.contains(&token));
         match host {
-            "gcr.io/acme" => insta::assert_snapshot!(told, @"
+            "gcr.io/acme" => insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
               caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 401 UNAUTHORIZED
               caused by: authentication failed
 
             hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json`, or `workload_identity_provider`, is renewed
             "),
-            _ => insta::assert_snapshot!(told, @"
+            _ => insta::assert_snapshot!(message, @"
             error: could not sign in to `us-docker.pkg.dev`
               caused by: GET https://us-docker.pkg.dev/v2/token?scope=repository:acme/containers/app:pull,push: 401 UNAUTHORIZED
               caused by: authentication failed
@@ -229,7 +229,7 @@ fn missing_credential_is_reported_before_any_upload() {
     let google = Google::start();
     let push = || {
         google
-            .reach(Run::new())
+            .with_environment(Run::new())
             .file("image.tar", oci())
             .set("image", "image.tar")
             .set("tags", "gcr.io/acme/app:1")

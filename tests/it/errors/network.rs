@@ -1,11 +1,11 @@
-//! Registries that cannot be reached, or are none.
+//! Registries that cannot be reached, and hosts that are no registry.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
 use standin::{Behaviour, Fault, FaultAction, PlainAuth, RequestKind};
 
-use super::{oci, refused, told, without_digests};
+use super::{error_text, oci, refused, without_digests};
 use crate::support::google::Google;
 use crate::support::run::Run;
 
@@ -41,13 +41,13 @@ fn untrusted_certificate_is_reported() {
 
 #[test]
 fn closed_port_is_reported() {
-    // Nobody gets a port that was bound and not used, for a while.
+    // A port that was bound and closed is not reused for a while.
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     let outcome = push(Run::new(), &format!("{closed}/app:1")).fails_with(4);
-    insta::assert_snapshot!(told(&outcome), @"
+    insta::assert_snapshot!(error_text(&outcome), @"
     error: could not connect to `127.0.0.1:[PORT]`
       caused by: GET https://127.0.0.1:[PORT]/v2/
       caused by: Connection refused (os error 111)
@@ -121,8 +121,8 @@ fn proxy_that_refuses_connect_is_reported() {
 fn unresolvable_host_is_reported() {
     // RFC 6761: `.invalid` never resolves.
     let outcome = push(Run::new(), "registry.invalid/app:1").fails_with(4);
-    let told = told(&outcome);
-    let (start, _) = told.split_once("dns error").expect(&told);
+    let message = error_text(&outcome);
+    let (start, _) = message.split_once("dns error").expect(&message);
     insta::assert_snapshot!(start, @"
     error: could not connect to `registry.invalid`
       caused by: GET https://registry.invalid/v2/
@@ -130,9 +130,8 @@ fn unresolvable_host_is_reported() {
     ");
 }
 
-/// Answers what comes on every connection with the same texts, one after the other, until the test
-/// ends.
-fn answering(answers: &'static [&'static str]) -> String {
+/// A server that sends these texts in turn on every connection.
+fn raw_server(answers: &'static [&'static str]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -150,12 +149,12 @@ fn answering(answers: &'static [&'static str]) -> String {
 
 #[test]
 fn web_server_that_answers_pages_is_no_registry() {
-    let address = answering(&[
+    let address = raw_server(&[
         "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\
          Connection: close\r\n\r\n<html>Hello!</html>",
     ]);
     let outcome = push(Run::new(), &format!("{address}/app:1")).fails_with(1);
-    insta::assert_snapshot!(told(&outcome), @"
+    insta::assert_snapshot!(error_text(&outcome), @"
     error: could not connect to `127.0.0.1:[PORT]`
       caused by: GET http://127.0.0.1:[PORT]/v2/
       caused by: the answer is a web page
@@ -166,14 +165,14 @@ fn web_server_that_answers_pages_is_no_registry() {
 
 #[test]
 fn host_without_tls_is_reported() {
-    // A proxy that connects to whatever answers in plain text.
-    let proxy = answering(&[
+    // A proxy whose target answers in plain text.
+    let proxy = raw_server(&[
         "HTTP/1.1 200 Connection established\r\n\r\n",
         "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
     ]);
     let run = Run::new().variable("HTTPS_PROXY", format!("http://{proxy}"));
     let outcome = push(run, "registry.example/app:1").fails_with(1);
-    insta::assert_snapshot!(told(&outcome), @"
+    insta::assert_snapshot!(error_text(&outcome), @"
     error: could not connect to `registry.example`
       caused by: GET https://registry.example/v2/
       caused by: received corrupt message of type InvalidContentType
@@ -208,9 +207,9 @@ fn captive_page_for_google_registry_is_reported() {
             .set("retry_timeout", "0s")
             .run();
         assert!(google.is_untouched());
-        let told = format!("{}exit code {}", told(&outcome), outcome.code);
+        let message = format!("{}exit code {}", error_text(&outcome), outcome.code);
         match kind {
-            RequestKind::Ping => insta::assert_snapshot!(told, @"
+            RequestKind::Ping => insta::assert_snapshot!(message, @"
             error: could not connect to `gcr.io`
               caused by: GET https://gcr.io/v2/
               caused by: it asks for no login, as Google's registries do
@@ -218,7 +217,7 @@ fn captive_page_for_google_registry_is_reported() {
             hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
             exit code 1
             "),
-            RequestKind::Token => insta::assert_snapshot!(told, @"
+            RequestKind::Token => insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
               caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push
               caused by: the answer is a web page
@@ -226,7 +225,7 @@ fn captive_page_for_google_registry_is_reported() {
             hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
             exit code 1
             "),
-            RequestKind::OAuthToken => insta::assert_snapshot!(told, @"
+            RequestKind::OAuthToken => insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
               caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
               caused by: the answer is no OAuth token; a proxy or an outage may have answered instead
@@ -234,7 +233,7 @@ fn captive_page_for_google_registry_is_reported() {
             hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place
             exit code 4
             "),
-            _ => insta::assert_snapshot!(told, @"
+            _ => insta::assert_snapshot!(message, @"
             error: could not push to `gcr.io/acme/app:1`
               caused by: GET https://gcr.io/v2/acme/app/manifests/1
               caused by: the answer is a web page
@@ -324,8 +323,8 @@ fn layer_changed_in_transit_is_reported() {
         RequestKind::UploadPut,
         FaultAction::CorruptByte(50),
     ));
-    let told = refused(&google, push(google.run(), "gcr.io/acme/app:1"), 4);
-    insta::assert_snapshot!(without_digests(&told), @"
+    let message = refused(&google, push(google.run(), "gcr.io/acme/app:1"), 4);
+    insta::assert_snapshot!(without_digests(&message), @"
     error: a blob was changed on the way to `gcr.io/acme/app`
       caused by: PUT https://gcr.io/artifacts-uploads/namespaces/acme/repositories/gcr.io/uploads/...?digest=[DIGEST]: 400 DIGEST_INVALID
       caused by: provided digest [DIGEST] did not match uploaded content [DIGEST]

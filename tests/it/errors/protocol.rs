@@ -1,4 +1,4 @@
-//! What goes wrong on the wire in ways that only a library, or an odd registry, can bring about.
+//! Answers that break the protocol, as odd registries or a library produce them.
 
 use std::io;
 
@@ -106,12 +106,12 @@ fn odd_upload_answer_is_reported() {
         ),
     ];
     let mut all = String::new();
-    for (kind, act) in faults {
+    for (kind, action) in faults {
         google.standin.clear_faults();
-        google.standin.fault(Fault::always(kind, act));
-        let told = without_digests(&refused(&google, push(), 1));
-        // How long it took is no part of it.
-        let (start, rest) = told.split_once(" (2 tries").unwrap_or((&told, ""));
+        google.standin.fault(Fault::always(kind, action));
+        let message = without_digests(&refused(&google, push(), 1));
+        // The elapsed time varies.
+        let (start, rest) = message.split_once(" (2 tries").unwrap_or((&message, ""));
         all += start;
         all += rest.split_once(')').map_or("", |(_, end)| end);
         all += "\n";
@@ -183,27 +183,29 @@ fn forbidden_redirect_is_reported() {
     let google = Google::start();
     for location in ["http://gcr.io/v2/", "/v2/"] {
         google.standin.clear_faults();
-        let act = FaultAction::Status {
+        let action = FaultAction::Status {
             code: 302,
             retry_after: None,
             body: None,
             headers: vec![("location".to_owned(), location.to_owned())],
         };
-        google.standin.fault(Fault::always(RequestKind::Ping, act));
+        google
+            .standin
+            .fault(Fault::always(RequestKind::Ping, action));
         let run = google
             .run()
             .file("image.tar", oci())
             .set("image", "image.tar");
-        let told = refused(&google, run, 1);
+        let message = refused(&google, run, 1);
         match location {
-            "/v2/" => insta::assert_snapshot!(told, @"
+            "/v2/" => insta::assert_snapshot!(message, @"
             error: could not connect to `gcr.io`
               caused by: GET https://gcr.io/v2/
               caused by: the registry redirects more than five times
 
             hint: check that `gcr.io` is the registry itself, and that no proxy or sign-in page answers in its place
             "),
-            _ => insta::assert_snapshot!(told, @"
+            _ => insta::assert_snapshot!(message, @"
             error: could not connect to `gcr.io`
               caused by: GET https://gcr.io/v2/
               caused by: the registry redirects from HTTPS to plain HTTP, which is not followed

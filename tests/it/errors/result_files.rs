@@ -19,7 +19,7 @@ fn push(google: &Google, image: Vec<u8>) -> Run {
 }
 
 /// The writing end of a pipe that nobody reads.
-fn closed() -> PipeWriter {
+fn closed_pipe() -> PipeWriter {
     pipe().unwrap().1
 }
 
@@ -119,7 +119,7 @@ fn missing_temporary_folder_is_reported() {
 
     hint: compressed layers need a folder that can be written to: name one in `TMPDIR`
     ");
-    // What needs no room there asks for none.
+    // A run that needs no temporary folder does not ask for one.
     push(&google, oci())
         .variable("TMPDIR", "nowhere")
         .succeeds();
@@ -130,7 +130,7 @@ fn closed_standard_output_causes_no_panic() {
     let google = Google::start();
     let outcome = push(&google, oci())
         .set("digest_file", "digest")
-        .run_with(closed(), Stdio::piped());
+        .run_with(closed_pipe(), Stdio::piped());
     assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
     assert!(
         outcome.directory.path().join("digest").exists(),
@@ -143,22 +143,22 @@ fn closed_standard_output_causes_no_panic() {
     ");
 
     let outcome = google
-        .reach(Run::command("list"))
+        .with_environment(Run::command("list"))
         .set("credentials_json", &google.key)
-        .run_with(closed(), Stdio::piped());
+        .run_with(closed_pipe(), Stdio::piped());
     assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
     insta::assert_snapshot!(format!("{}\n{}", outcome.code, outcome.stderr), @"
     0
      INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`
     ");
 
-    let help = Run::command("--help").run_with(closed(), Stdio::piped());
+    let help = Run::command("--help").run_with(closed_pipe(), Stdio::piped());
     insta::assert_snapshot!(format!("{}\n{}", help.code, help.stderr), @"0");
 
-    // Not even where nobody hears of it.
-    let outcome = push(&google, oci()).run_with(closed(), closed());
+    // It is the same if nobody reads standard error.
+    let outcome = push(&google, oci()).run_with(closed_pipe(), closed_pipe());
     assert_eq!(outcome.code, 0);
-    let outcome = push(&google, Vec::new()).run_with(closed(), closed());
+    let outcome = push(&google, Vec::new()).run_with(closed_pipe(), closed_pipe());
     assert_eq!(outcome.code, 2);
 }
 
@@ -174,8 +174,8 @@ fn full_standard_output_is_reported() {
     ");
 }
 
-/// A run that finds the results of an earlier one.
-fn again(run: Run) -> Run {
+/// A run in a folder with the results of an earlier run.
+fn run_again(run: Run) -> Run {
     run.file("report.json", "{\"status\": \"pushed\"}\n")
         .file("digest", "sha256:00")
         .file("push.env", "PUSHED_DIGEST=sha256:00\n")
@@ -189,8 +189,8 @@ fn failed_run_reports_failure_and_removes_old_results() {
     let google = Google::start();
     let refused = Fault::always(RequestKind::ManifestPut, FaultAction::status(403));
     google.standin.fault(refused);
-    for (run, code, told) in [
-        // Nothing of the request can be used, but for the name of the report.
+    for (run, code, message) in [
+        // Only the report's name is valid in this request.
         (
             push(&google, oci()).set("verify", "maybe"),
             2,
@@ -202,7 +202,7 @@ fn failed_run_reports_failure_and_removes_old_results() {
             2,
             "nothing.tar",
         ),
-        // It does not get in.
+        // The sign-in fails.
         (
             push(&google, oci())
                 .set("credentials_json", "")
@@ -211,19 +211,22 @@ fn failed_run_reports_failure_and_removes_old_results() {
             3,
             "error: ",
         ),
-        // It is refused at its end.
+        // The last step is refused.
         (
             push(&google, oci()),
             3,
             "error: could not push to `gcr.io/acme/app",
         ),
     ] {
-        let outcome = again(run).fails_with(code);
+        let outcome = run_again(run).fails_with(code);
         let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
         assert_eq!(report["status"], "failed", "{report}");
         let error = report["errors"][0].as_str().unwrap();
-        assert!(error.contains(told), "{error}");
-        assert!(!outcome.directory.path().join("digest").exists(), "{told}");
+        assert!(error.contains(message), "{error}");
+        assert!(
+            !outcome.directory.path().join("digest").exists(),
+            "{message}"
+        );
         let dotenv = outcome.directory.path().join("push.env");
         let dotenv = std::fs::read_to_string(dotenv).unwrap_or_default();
         assert!(!dotenv.contains("PUSHED_DIGEST"), "{dotenv}");

@@ -1,4 +1,4 @@
-//! Several destinations of which some fail: the others arrive.
+//! Several destinations of which some fail: the image arrives at the others.
 
 use standin::{Fault, FaultAction, RequestKind};
 

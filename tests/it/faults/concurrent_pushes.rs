@@ -1,19 +1,19 @@
-//! Many pushes at once to one repository: all end well, and every tag is right.
+//! Concurrent pushes to one repository: all succeed, and every tag is right.
 
-use super::{archive, push, whole};
+use super::{archive, complete_digest, push};
 use crate::support::google::Google;
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{TestImage, classic_archive};
 
 #[test]
 fn ten_concurrent_pushes_all_succeed() {
     let google = Google::start();
-    let same = Picture::new("same", 3);
+    let same = TestImage::new("same", 3);
     let others: Vec<_> = (0..5)
-        .map(|n| Picture::new(&format!("app-{n}"), 2))
+        .map(|n| TestImage::new(&format!("app-{n}"), 2))
         .collect();
     std::thread::scope(|scope| {
         for number in 0..5 {
-            // All five move the common tag as well as their own.
+            // All five move the common tag and their own.
             let tags = format!("common, same-{number}");
             let run = push(&google, &same, &tags);
             scope.spawn(|| run.succeeds());
@@ -23,7 +23,7 @@ fn ten_concurrent_pushes_all_succeed() {
             scope.spawn(|| run.succeeds());
         }
     });
-    let tagged = |tag: &str| whole(&google.standin, "gcr.io", "acme/app", tag);
+    let tagged = |tag: &str| complete_digest(&google.standin, "gcr.io", "acme/app", tag);
     let (_, digest) = archive(&same);
     assert_eq!(tagged("common"), Some(digest.clone()));
     for (number, other) in others.iter().enumerate() {
@@ -35,7 +35,7 @@ fn ten_concurrent_pushes_all_succeed() {
 #[test]
 fn ten_pushes_of_one_docker_archive_make_one_image() {
     let google = Google::start();
-    let archive = classic_archive(&[(&Picture::new("app", 3), &["app:1"])]);
+    let archive = classic_archive(&[(&TestImage::new("app", 3), &["app:1"])]);
     std::thread::scope(|scope| {
         for number in 0..10 {
             let run = google
@@ -48,6 +48,6 @@ fn ten_pushes_of_one_docker_archive_make_one_image() {
     });
     let tags = google.standin.tags("gcr.io", "acme/app");
     assert_eq!(tags.len(), 11);
-    let first = whole(&google.standin, "gcr.io", "acme/app", "1").unwrap();
+    let first = complete_digest(&google.standin, "gcr.io", "acme/app", "1").unwrap();
     assert!(tags.values().all(|digest| *digest == first), "{tags:?}");
 }

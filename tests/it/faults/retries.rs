@@ -1,14 +1,14 @@
-//! What passes is tried again, for as long as is allowed; what does not is told at once.
+//! Transient failures are retried for as long as is allowed; permanent ones are reported at once.
 
 use std::time::Duration;
 
 use standin::{Fault, FaultAction, RequestKind};
 
-use super::{archive, push, whole};
+use super::{archive, complete_digest, push};
 use crate::support::google::Google;
-use crate::support::images::Picture;
+use crate::support::images::TestImage;
 
-/// How often a kind of request was made.
+/// The number of requests of a kind.
 fn count(google: &Google, kind: RequestKind) -> usize {
     let requests = google.standin.requests();
     requests.iter().filter(|r| r.kind == kind).count()
@@ -26,10 +26,10 @@ fn busy(retry_after: Option<u64>) -> FaultAction {
 #[test]
 fn many_transient_refusals_stop_no_push() {
     let google = Google::start();
-    let picture = Picture::new("app", 3);
-    // crane gives up after three 429 and loses a layer to a 401; skopeo dies of an expired token
-    // and of a manifest's 500.
-    for (kind, act, times) in [
+    let test_image = TestImage::new("app", 3);
+    // crane gives up after three 429 and loses a layer to a 401; skopeo fails at an expired token
+    // and at a manifest's 500.
+    for (kind, action, times) in [
         (RequestKind::ManifestHead, busy(None), 4),
         (RequestKind::UploadStart, busy(None), 4),
         (RequestKind::UploadPut, busy(None), 4),
@@ -37,14 +37,14 @@ fn many_transient_refusals_stop_no_push() {
         (RequestKind::ManifestPut, FaultAction::ExpireTokens, 2),
         (RequestKind::ManifestPut, FaultAction::status(500), 4),
     ] {
-        google.standin.fault(Fault::once(kind, act).times(times));
+        google.standin.fault(Fault::once(kind, action).times(times));
     }
-    push(&google, &picture, "1")
+    push(&google, &test_image, "1")
         .set("retry_timeout", "30s")
         .succeeds();
-    let (_, digest) = archive(&picture);
+    let (_, digest) = archive(&test_image);
     assert_eq!(
-        whole(&google.standin, "gcr.io", "acme/app", "1"),
+        complete_digest(&google.standin, "gcr.io", "acme/app", "1"),
         Some(digest)
     );
 }
@@ -55,11 +55,11 @@ fn too_many_requests_pauses_all_requests() {
     google
         .standin
         .fault(Fault::once(RequestKind::ManifestHead, busy(Some(1))).times(2));
-    let outcome = push(&google, &Picture::new("app", 2), "1")
+    let outcome = push(&google, &TestImage::new("app", 2), "1")
         .set("retry_timeout", "20s")
         .succeeds();
-    let said = "the registry asks for fewer requests: nothing is sent for 1.0 s";
-    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    let message = "the registry asks for fewer requests: nothing is sent for 1.0 s";
+    assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn retry_after_beyond_the_timeout_is_not_awaited() {
     google
         .standin
         .fault(Fault::always(RequestKind::ManifestPut, busy(Some(3600))));
-    let outcome = push(&google, &Picture::new("app", 1), "1")
+    let outcome = push(&google, &TestImage::new("app", 1), "1")
         .set("retry_timeout", "20s")
         .fails_with(4);
     assert_eq!(count(&google, RequestKind::ManifestPut), 1);
@@ -89,15 +89,15 @@ fn lasting_failure_reports_its_attempts() {
         RequestKind::ManifestPut,
         FaultAction::status(503),
     ));
-    let outcome = push(&google, &Picture::new("app", 1), "1")
+    let outcome = push(&google, &TestImage::new("app", 1), "1")
         .set("retry_timeout", "1s")
         .fails_with(4);
     let tries = count(&google, RequestKind::ManifestPut);
     assert!(tries >= 3, "{tries}");
-    let told = outcome.error();
+    let message = outcome.error();
     assert!(
-        told.contains(&format!("503 UNAVAILABLE ({tries} tries in ")),
-        "{told}"
+        message.contains(&format!("503 UNAVAILABLE ({tries} tries in ")),
+        "{message}"
     );
     assert!(google.standin.tags("gcr.io", "acme/app").is_empty());
 }
@@ -107,7 +107,7 @@ fn permanent_failure_is_not_retried() {
     for (code, exit) in [(400, 1), (403, 3), (412, 1), (413, 1)] {
         let google = Google::start();
         let refusal = r#"{"errors":[{"code":"UNKNOWN","message":"no"}]}"#;
-        let act = FaultAction::Status {
+        let action = FaultAction::Status {
             code,
             retry_after: None,
             body: Some(refusal.to_owned()),
@@ -115,8 +115,8 @@ fn permanent_failure_is_not_retried() {
         };
         google
             .standin
-            .fault(Fault::always(RequestKind::ManifestPut, act));
-        push(&google, &Picture::new("app", 1), "1")
+            .fault(Fault::always(RequestKind::ManifestPut, action));
+        push(&google, &TestImage::new("app", 1), "1")
             .set("retry_timeout", "20s")
             .fails_with(exit);
         assert_eq!(count(&google, RequestKind::ManifestPut), 1, "{code}");
@@ -130,11 +130,11 @@ fn blob_with_lost_answer_is_not_sent_twice() {
         RequestKind::UploadPut,
         FaultAction::ResetAfterWork,
     ));
-    let picture = Picture::new("app", 1);
-    push(&google, &picture, "1").succeeds();
+    let test_image = TestImage::new("app", 1);
+    push(&google, &test_image, "1").succeeds();
     // The layer and the config, once each.
     assert_eq!(count(&google, RequestKind::UploadPut), 2);
-    assert!(whole(&google.standin, "gcr.io", "acme/app", "1").is_some());
+    assert!(complete_digest(&google.standin, "gcr.io", "acme/app", "1").is_some());
 }
 
 #[test]
@@ -144,12 +144,12 @@ fn slowly_committed_blob_is_sent_once() {
     google
         .standin
         .fault(Fault::always(RequestKind::UploadPut, slow));
-    let outcome = push(&google, &Picture::new("app", 1), "1")
+    let outcome = push(&google, &TestImage::new("app", 1), "1")
         .set("stall_timeout", "1s")
         .succeeds();
     assert_eq!(count(&google, RequestKind::UploadPut), 2);
-    let told = "gcr.io is finishing the blob";
-    assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+    let message = "gcr.io is finishing the blob";
+    assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
     assert!(
         !outcome.stderr.contains("trying again"),
         "{}",
@@ -172,8 +172,8 @@ fn forgotten_upload_is_restarted() {
         google
             .standin
             .fault(Fault::once(RequestKind::UploadPut, lost).times(2));
-        push(&google, &Picture::new("app", 1), "1").succeeds();
+        push(&google, &TestImage::new("app", 1), "1").succeeds();
         assert_eq!(count(&google, RequestKind::UploadStart), 4);
-        assert!(whole(&google.standin, "gcr.io", "acme/app", "1").is_some());
+        assert!(complete_digest(&google.standin, "gcr.io", "acme/app", "1").is_some());
     }
 }

@@ -1,5 +1,5 @@
-//! Every kind of request, times everything that a hostile peer can answer: a run ends by itself, within
-//! its memory, with the exit code that the table has, and shows no credential to anybody else.
+//! Every kind of request, every hostile answer: the run ends by itself, within its memory, with the
+//! right exit code, and sends no credential to another host.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -13,25 +13,25 @@ use serde_json::{Value, json};
 use standin::{Behaviour, Fault, FaultAction, PlainAuth, RequestKind, Standin};
 
 use crate::support::google::Google;
-use crate::support::images::{Layout, OCI_MANIFEST, Packed, Picture};
+use crate::support::images::{LayerCompression, Layout, OCI_MANIFEST, TestImage};
 use crate::support::run::Run;
 
-/// What a run may hold at most, in KiB; many times what it needs.
+/// The memory limit of a run in KiB; many times what it needs.
 const MEMORY: u32 = 500_000;
 
-/// A host that nobody has a credential for.
+/// A host without any credential.
 const ELSEWHERE: &str = "elsewhere.example";
 
 const PASSWORD: &str = "hunter2-hunter2-hunter2";
 
-/// What is run, and at which host it goes wrong.
+/// The command, and the host that misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scenario {
-    /// A push to `gcr.io`, which goes wrong.
+    /// A push to `gcr.io`, which misbehaves.
     Google,
-    /// A push to another registry with a login, which goes wrong.
+    /// A push with a login to another registry, which misbehaves.
     Plain,
-    /// From another registry, which goes wrong, to `gcr.io`.
+    /// A mirror to `gcr.io` from another registry, which misbehaves.
     Mirror,
     /// A listing of another registry.
     List,
@@ -61,38 +61,38 @@ const REQUESTS: [(Scenario, RequestKind); 21] = [
     (Scenario::List, RequestKind::TagsList),
 ];
 
-/// A server without TLS on a port that nobody has a credential for. It keeps what it hears.
-struct Trap {
+/// A server without TLS on a port without any credential. It records what it receives.
+struct OtherHost {
     address: String,
-    heard: Arc<Mutex<Vec<u8>>>,
+    received: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Trap {
+impl OtherHost {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let heard = Arc::<Mutex<Vec<u8>>>::default();
-        let kept = Arc::clone(&heard);
+        let received = Arc::<Mutex<Vec<u8>>>::default();
+        let kept = Arc::clone(&received);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (stream, kept) = (stream.unwrap(), Arc::clone(&kept));
-                // The other side may hang up whenever it likes.
-                thread::spawn(move || hear(stream, &kept).is_ok());
+                // The client may hang up at any time.
+                thread::spawn(move || record(stream, &kept).is_ok());
             }
         });
-        Self { address, heard }
+        Self { address, received }
     }
 
     fn take(&self) -> String {
-        let heard = std::mem::take(&mut *self.heard.lock().unwrap());
-        String::from_utf8_lossy(&heard).into_owned()
+        let received = std::mem::take(&mut *self.received.lock().unwrap());
+        String::from_utf8_lossy(&received).into_owned()
     }
 }
 
-fn hear(mut stream: TcpStream, kept: &Mutex<Vec<u8>>) -> std::io::Result<()> {
-    let mut piece = [0; 16 * 1024];
-    let read = stream.read(&mut piece)?;
-    kept.lock().unwrap().extend_from_slice(&piece[..read]);
+fn record(mut stream: TcpStream, kept: &Mutex<Vec<u8>>) -> std::io::Result<()> {
+    let mut buffer = [0; 16 * 1024];
+    let read = stream.read(&mut buffer)?;
+    kept.lock().unwrap().extend_from_slice(&buffer[..read]);
     let body = json!({"token": "t", "access_token": "t"}).to_string();
     write!(
         stream,
@@ -120,8 +120,8 @@ fn header(name: &str, value: &str) -> FaultAction {
     }
 }
 
-/// What can be answered to any request, by a name of its own.
-fn misbehaviours(trap: &str) -> Vec<(&'static str, FaultAction)> {
+/// Hostile answers to any request, each with a name.
+fn hostile_answers(other_host: &str) -> Vec<(&'static str, FaultAction)> {
     let redirected = |code, to: &str| answer(code, &[("location", to)], "");
     let challenged = |realm: &str| {
         let challenge = format!("Bearer realm=\"{realm}\",service=\"registry\"");
@@ -145,7 +145,7 @@ fn misbehaviours(trap: &str) -> Vec<(&'static str, FaultAction)> {
         ),
         (
             "308 to plain HTTP",
-            redirected(308, &format!("http://{trap}/x")),
+            redirected(308, &format!("http://{other_host}/x")),
         ),
         ("303 to itself", redirected(303, "?again")),
         ("307 to itself", redirected(307, "?again")),
@@ -161,7 +161,7 @@ fn misbehaviours(trap: &str) -> Vec<(&'static str, FaultAction)> {
         ),
         (
             "realm over plain HTTP",
-            challenged(&format!("http://{trap}/token")),
+            challenged(&format!("http://{other_host}/token")),
         ),
         (
             "realm with a login",
@@ -214,7 +214,7 @@ fn misbehaviours(trap: &str) -> Vec<(&'static str, FaultAction)> {
         ),
         (
             "upload over plain HTTP",
-            header("location", &format!("http://{trap}/up")),
+            header("location", &format!("http://{other_host}/up")),
         ),
         (
             "upload without a scheme",
@@ -237,11 +237,11 @@ fn misbehaviours(trap: &str) -> Vec<(&'static str, FaultAction)> {
     ]
 }
 
-/// What is asked for, each in a type that it never has; longer than any blob when it is filled up.
+/// A document with a wrong type for each member; longer than any blob when it is padded.
 const OTHER_TYPES: &str = r#"{"token": 5, "access_token": [], "expires_in": "soon", "errors": 7,
     "tags": {"a": 1}, "manifests": "x", "layers": 3, "config": [], "child": 1, "schemaVersion": {}}"#;
 
-/// What a token server alone can answer.
+/// Hostile answers of a token server.
 fn token_answers() -> Vec<(&'static str, FaultAction)> {
     let token = |token: Value| {
         answer(
@@ -286,8 +286,8 @@ struct Case {
 }
 
 impl Case {
-    /// A registry's own challenge may name a token server elsewhere, over TLS, which is shown the login
-    /// of that registry, as the distribution specification has it. Google's token is not.
+    /// True if the challenge may name a token server elsewhere over TLS. That server is sent the
+    /// login of the registry, as the distribution specification says. Google's token is not.
     fn names_a_token_server(&self) -> bool {
         let is_named = matches!(self.what, "realm elsewhere" | "realm of 50 KB");
         is_named && self.on == RequestKind::Ping && self.scenario != Scenario::Google
@@ -295,7 +295,7 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    let (any, token) = (misbehaviours(""), token_answers());
+    let (any, token) = (hostile_answers(""), token_answers());
     let mut cases = Vec::new();
     for (what, is_token) in any
         .iter()
@@ -316,14 +316,14 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Google, another registry and a host elsewhere, for one case after another.
-struct World {
+/// Google, another registry and a third host, shared by all cases.
+struct Servers {
     google: Google,
-    trap: Trap,
+    other_host: OtherHost,
     archive: Vec<u8>,
 }
 
-impl World {
+impl Servers {
     fn new() -> Self {
         let behaviour = Behaviour {
             plain_auth: PlainAuth::Bearer,
@@ -336,7 +336,7 @@ impl World {
             .start();
         standin.basic_user("robot", PASSWORD);
         let mut layout = Layout::default();
-        let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
+        let manifest = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
         layout.list(&manifest, None);
         let plain = standin.plain_address();
         for bytes in layout.blobs.values() {
@@ -346,7 +346,7 @@ impl World {
         standin.put_manifest(&plain, "acme/source", "1", OCI_MANIFEST, bytes);
         Self {
             google: Google::of(standin),
-            trap: Trap::start(),
+            other_host: OtherHost::start(),
             archive: layout.archive(),
         }
     }
@@ -372,7 +372,7 @@ impl World {
                 .set("tags", format!("gcr.io/acme/app-{}:1", case.number)),
             Scenario::List => self
                 .google
-                .reach(Run::command("list"))
+                .with_environment(Run::command("list"))
                 .set("tags", format!("{plain}/acme/source")),
         };
         let limits = format!("ulimit -d {MEMORY}; exec timeout 180 \"$0\" \"$@\"");
@@ -383,13 +383,13 @@ impl World {
             .under(&["sh", "-c", &limits])
     }
 
-    /// Runs one case: its exit code, or what is wrong with it.
+    /// Runs one case. Returns its exit code, or what is wrong with it.
     fn run(&self, case: &Case) -> Result<i32, String> {
         let standin = &self.google.standin;
-        let all = misbehaviours(&self.trap.address)
+        let all = hostile_answers(&self.other_host.address)
             .into_iter()
             .chain(token_answers());
-        let (_, act) = all
+        let (_, action) = all
             .into_iter()
             .find(|(what, _)| *what == case.what)
             .unwrap();
@@ -401,7 +401,7 @@ impl World {
         };
         standin.clear_faults();
         standin.clear_requests();
-        standin.fault(Fault::always(case.on, act).at(host));
+        standin.fault(Fault::always(case.on, action).at(host));
         let outcome = self.run_of(case).run();
         standin.clear_faults();
         let requests = standin.requests();
@@ -420,15 +420,15 @@ impl World {
                 request.host
             ));
         }
-        let heard = self.trap.take();
+        let received = self.other_host.take();
         let mut secrets = standin.secrets();
         secrets.push(PASSWORD.to_owned());
-        // What it was given for tokens by the trap is no secret.
+        // The tokens that the hostile server gave are no secrets.
         secrets.retain(|secret| secret.len() >= 16);
-        let lower = heard.to_ascii_lowercase();
+        let lower = received.to_ascii_lowercase();
         let tells_where_from = lower.contains("authorization:") || lower.contains("referer:");
-        if tells_where_from || secrets.iter().any(|secret| heard.contains(secret)) {
-            return Err(format!("plain HTTP was shown a credential: {heard}"));
+        if tells_where_from || secrets.iter().any(|secret| received.contains(secret)) {
+            return Err(format!("plain HTTP was shown a credential: {received}"));
         }
         let is_sound = (0..=4).contains(&outcome.code)
             && !outcome.stderr.contains("panicked")
@@ -449,9 +449,9 @@ fn hostile_registry_gets_no_credential() {
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let world = World::new();
+                let servers = Servers::new();
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = world.run(case);
+                    let result = servers.run(case);
                     results.lock().unwrap()[case.number] = Some(result);
                 }
             });

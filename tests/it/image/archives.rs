@@ -1,4 +1,4 @@
-//! Docker archives of every generation.
+//! Docker archives of every version.
 
 use gcr_push::image::LayerFormat;
 use gcr_push::oci::digest::Digest;
@@ -8,22 +8,22 @@ use tar::EntryType;
 
 use super::{Archive, read, tree, unpacked};
 use crate::support::images::{
-    Layout, Packed, Picture, TarFile, classic_archive, digest, docker25_archive, docker29_layout,
-    gzip,
+    LayerCompression, Layout, TarFile, TestImage, classic_archive, digest, docker25_archive,
+    docker29_layout, gzip,
 };
 
 #[test]
 fn classic_archive_is_read_in_place() {
-    let picture = Picture::new("app", 3);
-    let archive = Archive::of(&classic_archive(&[(&picture, &["app:v1", "app:v2"])]));
+    let test_image = TestImage::new("app", 3);
+    let archive = Archive::of(&classic_archive(&[(&test_image, &["app:v1", "app:v2"])]));
     let source = archive.open().unwrap();
     assert_eq!(source.image().names, ["app:v1", "app:v2"]);
     let image = unpacked(&source);
-    assert_eq!(image.config, picture.config);
+    assert_eq!(image.config, test_image.config);
     assert!(image.manifest.is_none());
     let diff_ids: Vec<Digest> = image.layers.iter().map(|l| l.diff_id.clone()).collect();
-    assert_eq!(diff_ids, picture.diff_ids());
-    for (layer, bytes) in image.layers.iter().zip(&picture.layers) {
+    assert_eq!(diff_ids, test_image.diff_ids());
+    for (layer, bytes) in image.layers.iter().zip(&test_image.layers) {
         assert_eq!(layer.form, LayerFormat::Tar);
         assert_eq!(layer.size, bytes.len() as u64);
         assert_eq!(&read(&source, &layer.diff_id, 0), bytes);
@@ -31,13 +31,13 @@ fn classic_archive_is_read_in_place() {
         assert_eq!(source.blob_size(&layer.diff_id), Some(layer.size));
         assert_eq!(read(&source, &layer.diff_id, layer.size), b"");
     }
-    assert_eq!(read(&source, &picture.id(), 0), picture.config);
+    assert_eq!(read(&source, &test_image.id(), 0), test_image.config);
 }
 
 #[test]
 fn linked_layers_are_followed() {
-    let one = Picture::new("one", 2);
-    let two = Picture::of("amd64", one.layers.clone());
+    let one = TestImage::new("one", 2);
+    let two = TestImage::of("amd64", one.layers.clone());
     let mut two = two;
     two.config.push(b'\n');
     let archive = Archive::of(&classic_archive(&[
@@ -49,7 +49,7 @@ fn linked_layers_are_followed() {
     assert_eq!(read(&source, &one.diff_ids()[1], 0), one.layers[1]);
 
     let layer = &one.layers[0];
-    let config = Picture::of("amd64", vec![layer.clone()]).config;
+    let config = TestImage::of("amd64", vec![layer.clone()]).config;
     let entries = r#"[{"Config":"c.json","RepoTags":null,"Layers":["b/layer.tar"]}]"#;
     let linked = TarFile::new()
         .file("./a/layer.tar", layer)
@@ -62,7 +62,7 @@ fn linked_layers_are_followed() {
 
 #[test]
 fn image_is_chosen_by_any_name_or_id() {
-    let (one, two) = (Picture::new("one", 1), Picture::new("two", 1));
+    let (one, two) = (TestImage::new("one", 1), TestImage::new("two", 1));
     for bytes in [
         classic_archive(&[
             (&one, &["one:v1", "gcr.io/p/one:v1"]),
@@ -74,7 +74,7 @@ fn image_is_chosen_by_any_name_or_id() {
         ]),
     ] {
         let archive = Archive::of(&bytes);
-        for (reference, picture) in [
+        for (reference, test_image) in [
             ("one:v1", &one),
             ("docker.io/library/one:v1", &one),
             ("gcr.io/p/one:v1", &one),
@@ -86,16 +86,16 @@ fn image_is_chosen_by_any_name_or_id() {
             ("@1", &two),
         ] {
             let source = archive.docker(Some(reference)).unwrap();
-            assert_eq!(unpacked(&source).config, picture.config, "{reference}");
+            assert_eq!(unpacked(&source).config, test_image.config, "{reference}");
         }
         allow_duplicates! {
-        assert_snapshot!(archive.told(archive.docker(None)), @r"
+        assert_snapshot!(archive.error_text(archive.docker(None)), @r"
         error: `app.tar` holds 2 images, and `image` does not say which
 
         hint: write `docker-archive:app.tar:REF`, where REF is one of `one:v1` or `gcr.io/p/one:v1`, `two:latest`
         exit code 2
         ");
-        assert_snapshot!(archive.told(archive.docker(Some("two:v2"))), @r"
+        assert_snapshot!(archive.error_text(archive.docker(Some("two:v2"))), @r"
         error: `app.tar` holds no image `two:v2`
 
         hint: it holds `one:v1` or `gcr.io/p/one:v1`, `two:latest`
@@ -107,13 +107,13 @@ fn image_is_chosen_by_any_name_or_id() {
 
 #[test]
 fn images_of_one_name_are_chosen_by_id() {
-    let (one, two) = (Picture::new("one", 1), Picture::new("two", 1));
+    let (one, two) = (TestImage::new("one", 1), TestImage::new("two", 1));
     let archive = Archive::of(&classic_archive(&[(&one, &["app:1"]), (&two, &["app:1"])]));
-    let told = archive.told(archive.docker(Some("app:1")));
-    let told = told
+    let error = archive.error_text(archive.docker(Some("app:1")));
+    let error = error
         .replace(one.id().hex(), "ONE")
         .replace(two.id().hex(), "TWO");
-    assert_snapshot!(told, @r"
+    assert_snapshot!(error, @r"
     error: `app.tar` holds 2 images under `app:1`, and `image` does not say which
 
     hint: write `docker-archive:app.tar:REF`, where REF is one of `@sha256:ONE`, `@sha256:TWO`
@@ -125,33 +125,33 @@ fn images_of_one_name_are_chosen_by_id() {
 
 #[test]
 fn docker_25_archive_is_read() {
-    let picture = Picture::new("app", 2);
-    let archive = Archive::of(&docker25_archive(&[(&picture, &["app:v1", "app:v2"])]));
+    let test_image = TestImage::new("app", 2);
+    let archive = Archive::of(&docker25_archive(&[(&test_image, &["app:v1", "app:v2"])]));
     let source = archive.open().unwrap();
     assert_eq!(source.image().names, ["app:v1", "app:v2"]);
     let image = unpacked(&source);
     let manifest = image.manifest.as_ref().unwrap();
-    assert_eq!(manifest.config.digest, picture.id());
+    assert_eq!(manifest.config.digest, test_image.id());
     assert_eq!(manifest.digest, Digest::of(&manifest.bytes));
     for layer in &manifest.layers {
         assert_eq!(read(&source, &layer.digest, 0).len() as u64, layer.size);
     }
 
-    // At its word, `oci-archive:` is the layout and nothing else.
+    // `oci-archive:` reads the layout only.
     let source = archive.oci(Some("v2")).unwrap();
     assert_eq!(tree(&source).root.digest(), &manifest.digest);
 }
 
 #[test]
 fn docker_25_0_manifest_without_layers_is_not_trusted() {
-    let picture = Picture::new("app", 2);
+    let test_image = TestImage::new("app", 2);
     let mut layout = Layout::default();
-    let whole = layout.image(&picture, Packed::Tar);
+    let whole = layout.image(&test_image, LayerCompression::Tar);
     layout.docker_entry(&whole, &["app:v1"]);
-    layout.forget(&whole);
+    layout.remove_blob(&whole);
     let config = layout.blob(
         "application/vnd.oci.image.config.v1+json",
-        picture.config.clone(),
+        test_image.config.clone(),
     );
     let empty = layout.manifest(json!({"schemaVersion": 2, "config": config, "layers": null}));
     layout.list_for_docker(&empty, "app", "v1");
@@ -162,8 +162,8 @@ fn docker_25_0_manifest_without_layers_is_not_trusted() {
 
 #[test]
 fn docker_29_index_is_kept_with_missing_platforms_noted() {
-    let picture = Picture::new("app", 2);
-    let (layout, index, there) = docker29_layout(&picture, "app", "v1");
+    let test_image = TestImage::new("app", 2);
+    let (layout, index, there) = docker29_layout(&test_image, "app", "v1");
     let source = Archive::of(&layout.archive()).open().unwrap();
     assert_eq!(source.image().names, ["app:v1"]);
     let tree = tree(&source);
@@ -181,12 +181,15 @@ fn docker_29_index_is_kept_with_missing_platforms_noted() {
 
 #[test]
 fn compressed_layers_are_recognized_by_their_bytes() {
-    let picture = Picture::new("app", 2);
-    let entries = json!([{"Config": "sha256:".to_owned() + picture.id().hex(),
+    let test_image = TestImage::new("app", 2);
+    let entries = json!([{"Config": "sha256:".to_owned() + test_image.id().hex(),
         "RepoTags": ["gcr.io/p/app:v1"], "Layers": ["0.tar.gz", "1.tar.gz"]}]);
-    let (zero, one) = (gzip(&picture.layers[0]), &picture.layers[1]);
+    let (zero, one) = (gzip(&test_image.layers[0]), &test_image.layers[1]);
     let bytes = TarFile::new()
-        .file(&format!("sha256:{}", picture.id().hex()), &picture.config)
+        .file(
+            &format!("sha256:{}", test_image.id().hex()),
+            &test_image.config,
+        )
         .file("0.tar.gz", &zero)
         .file("1.tar.gz", one)
         .file("manifest.json", entries.to_string().as_bytes())
@@ -202,14 +205,14 @@ fn compressed_layers_are_recognized_by_their_bytes() {
 
 #[test]
 fn foreign_layers_are_not_uploaded() {
-    let picture = Picture::new("app", 2);
+    let test_image = TestImage::new("app", 2);
     let base = json!({"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
         "digest": Digest::of(b"base"), "size": 4, "urls": ["https://example.com/base"]});
     let entries = json!([{"Config": "c.json", "RepoTags": [], "Layers": ["0.tar", "1.tar"],
-        "LayerSources": {picture.diff_ids()[0].as_str(): base}}]);
+        "LayerSources": {test_image.diff_ids()[0].as_str(): base}}]);
     let bytes = TarFile::new()
-        .file("c.json", &picture.config)
-        .file("1.tar", &picture.layers[1])
+        .file("c.json", &test_image.config)
+        .file("1.tar", &test_image.layers[1])
         .file("manifest.json", entries.to_string().as_bytes())
         .finish();
     let source = Archive::of(&bytes).open().unwrap();
@@ -221,18 +224,18 @@ fn foreign_layers_are_not_uploaded() {
 
 #[test]
 fn long_names_and_pax_records_are_understood() {
-    let picture = Picture::new("app", 1);
+    let test_image = TestImage::new("app", 1);
     let long = format!("{}/layer.tar", "l".repeat(120));
     let entries = json!([{"Config": "c.json", "RepoTags": [], "Layers": [long]}]);
-    let mut tar = TarFile::new().file(&long, &picture.layers[0]);
+    let mut tar = TarFile::new().file(&long, &test_image.layers[0]);
     let mut record = format!(
         " path=c.json\n SCHILY.xattr.a=1\n2\n size={}\n",
-        picture.config.len()
+        test_image.config.len()
     );
     record = record
         .replace(" path=c.json\n", "15 path=c.json\n")
         .replace(" SCHILY.xattr.a=1\n2\n", "22 SCHILY.xattr.a=1\n2\n");
-    let size = format!("size={}\n", picture.config.len());
+    let size = format!("size={}\n", test_image.config.len());
     record = record.replace(&format!(" {size}"), &format!("{} {size}", size.len() + 3));
     tar.header(
         EntryType::XHeader,
@@ -242,8 +245,8 @@ fn long_names_and_pax_records_are_understood() {
     );
     tar.bytes(record.as_bytes());
     tar.header(EntryType::Regular, b"short", b"", 0);
-    tar.bytes(&picture.config);
+    tar.bytes(&test_image.config);
     let tar = tar.file("manifest.json", entries.to_string().as_bytes());
     let source = Archive::of(&tar.finish()).open().unwrap();
-    assert_eq!(unpacked(&source).config, picture.config);
+    assert_eq!(unpacked(&source).config, test_image.config);
 }

@@ -1,5 +1,5 @@
-//! Archives that end anywhere, and archives of anything: an error or an image, never a panic, never
-//! half of an image.
+//! Truncated, changed and random archives: an error or an image, never a panic, never half an
+//! image.
 
 use gcr_push::image::{Content, LayerFormat, Source};
 use gcr_push::oci::manifest::AnyManifest;
@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 
 use super::{Archive, read};
 use crate::support::images::{
-    Layout, Packed, Picture, TarFile, classic_archive, docker25_archive, docker29_layout,
+    LayerCompression, Layout, TarFile, TestImage, classic_archive, docker25_archive,
+    docker29_layout,
 };
 
 /// One archive of each kind.
 fn archives() -> Vec<Vec<u8>> {
-    let (one, two) = (Picture::new("one", 2), Picture::new("two", 1));
+    let (one, two) = (TestImage::new("one", 2), TestImage::new("two", 1));
     let mut layout = Layout::default();
-    let manifest = layout.image(&one, Packed::Gzip);
+    let manifest = layout.image(&one, LayerCompression::Gzip);
     layout.list(&manifest, Some("v1"));
     vec![
         classic_archive(&[(&one, &["one:v1"])]),
@@ -25,7 +26,7 @@ fn archives() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Reads all that an image names.
+/// Reads every blob that an image names.
 fn read_all(source: &Source) {
     let digests: Vec<_> = match &source.image().content {
         Content::Unpacked(image) => image
@@ -50,7 +51,7 @@ fn read_all(source: &Source) {
     }
 }
 
-/// What an image is, without where it was read from.
+/// A description of an image, without the path it was read from.
 fn what_it_is(source: &Source) -> String {
     match &source.image().content {
         Content::Unpacked(image) => format!("{image:?}"),
@@ -74,9 +75,9 @@ fn truncated_archive_opens_whole_or_not_at_all() {
     }
 }
 
-/// JSON of the words that the documents use, in all the wrong places.
+/// JSON built from the keys of the documents, in the wrong places.
 fn document() -> impl Strategy<Value = Value> {
-    let digest = Picture::new("one", 1).id().to_string();
+    let digest = TestImage::new("one", 1).id().to_string();
     let word = prop::sample::select(vec![
         json!(null),
         json!(-1),

@@ -1,12 +1,12 @@
-//! What is no image, or another kind than it is said to be: one clear error each, with the way out.
+//! Paths that hold no image, or another kind than was named: one clear error each, with the fix.
 
 use std::fs;
 
 use gcr_push::image::location::ImageSource;
 use insta::assert_snapshot;
 
-use super::{Archive, open, told};
-use crate::support::images::{Picture, TarFile, classic_archive};
+use super::{Archive, error_text, open};
+use crate::support::images::{TarFile, TestImage, classic_archive};
 
 #[test]
 fn missing_path_error_lists_alternatives() {
@@ -15,14 +15,14 @@ fn missing_path_error_lists_alternatives() {
         fs::write(archive.folder.path().join(name), b"").unwrap();
     }
     let path = archive.folder.path().join("image.tar");
-    assert_snapshot!(archive.told(open(ImageSource::Path(path))), @r"
+    assert_snapshot!(archive.error_text(open(ImageSource::Path(path))), @r"
     error: there is no file or directory `image.tar`
 
     hint: these are there: `a.tar`, `app.tar`, `b.tar.gz`
     exit code 2
     ");
     let path = archive.folder.path().join("nowhere/image.tar");
-    assert_snapshot!(archive.told(open(ImageSource::DockerArchive(path, None))), @r"
+    assert_snapshot!(archive.error_text(open(ImageSource::DockerArchive(path, None))), @r"
     error: there is no file or directory `nowhere/image.tar`
 
     hint: check that the step that builds the image ran in this job, or that its artifact was downloaded
@@ -58,7 +58,7 @@ fn file_that_is_no_archive_is_named_by_its_kind() {
     .iter()
     .map(|bytes| {
         let archive = Archive::of(bytes);
-        archive.told(archive.open())
+        archive.error_text(archive.open())
     })
     .collect();
     assert_snapshot!(all.join("\n\n"), @r"
@@ -141,15 +141,15 @@ fn file_that_is_no_archive_is_named_by_its_kind() {
 
 #[test]
 fn wrong_transport_error_shows_the_right_one() {
-    let classic = Archive::of(&classic_archive(&[(&Picture::new("app", 1), &[])]));
-    assert_snapshot!(classic.told(classic.oci(None)), @r"
+    let classic = Archive::of(&classic_archive(&[(&TestImage::new("app", 1), &[])]));
+    assert_snapshot!(classic.error_text(classic.oci(None)), @r"
     error: `app.tar` is a Docker archive without an OCI layout in it, but `oci-archive:` takes an OCI archive
 
     hint: write `docker-archive:app.tar`
     exit code 2
     ");
     let as_layout = open(ImageSource::OciLayout(classic.path(), None));
-    assert_snapshot!(classic.told(as_layout), @r"
+    assert_snapshot!(classic.error_text(as_layout), @r"
     error: `app.tar` is a file, but `oci:` takes a directory
 
     hint: write `oci-archive:app.tar`
@@ -157,7 +157,7 @@ fn wrong_transport_error_shows_the_right_one() {
     ");
     let folder = classic.folder.path().to_owned();
     let as_archive = open(ImageSource::OciArchive(folder, None));
-    assert_snapshot!(classic.told(as_archive), @r"
+    assert_snapshot!(classic.error_text(as_archive), @r"
     error: `FOLDER` is a directory, but `oci-archive:` takes a file
 
     hint: write `oci:FOLDER`
@@ -169,10 +169,10 @@ fn wrong_transport_error_shows_the_right_one() {
 fn directory_without_layout_is_described_by_content() {
     let folder = tempfile::tempdir().unwrap();
     let open = || open(ImageSource::Path(folder.path().to_owned()));
-    let mut all = vec![told(folder.path(), open())];
+    let mut all = vec![error_text(folder.path(), open())];
     for name in ["Dockerfile", "manifest.json", "version"] {
         fs::write(folder.path().join(name), b"").unwrap();
-        all.push(told(folder.path(), open()));
+        all.push(error_text(folder.path(), open()));
     }
     assert_snapshot!(all.join("\n\n"), @r"
     error: `FOLDER` is no OCI layout: it has no `oci-layout`

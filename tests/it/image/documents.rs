@@ -1,4 +1,4 @@
-//! Documents and blobs that are not what they should be.
+//! Invalid documents and blobs.
 
 use std::fs;
 
@@ -8,12 +8,12 @@ use serde_json::json;
 
 use super::{Archive, LayoutDirectory, run};
 use crate::support::images::{
-    Layout, OCI_CONFIG, Packed, Picture, TarFile, digest, docker25_archive,
+    LayerCompression, Layout, OCI_CONFIG, TarFile, TestImage, digest, docker25_archive,
 };
 
 #[test]
 fn unfitting_config_is_reported() {
-    let picture = Picture::new("app", 2);
+    let test_image = TestImage::new("app", 2);
     let entries = |config: &str, layers: &[&str]| {
         json!([{"Config": config, "RepoTags": null, "Layers": layers}])
             .to_string()
@@ -22,19 +22,19 @@ fn unfitting_config_is_reported() {
     let archive = |config: &str, bytes: &[u8], layers: &[&str]| {
         let tar = TarFile::new()
             .file(config, bytes)
-            .file("0.tar", &picture.layers[0])
+            .file("0.tar", &test_image.layers[0])
             .file("1.tar", b"\xfd7zXZ\0 and more")
             .file("manifest.json", &entries(config, layers));
         let archive = Archive::of(&tar.finish());
         archive
-            .told(archive.open())
-            .replace(picture.id().hex(), "HEX")
+            .error_text(archive.open())
+            .replace(test_image.id().hex(), "HEX")
     };
-    assert_snapshot!(archive("c.json", &picture.config, &["0.tar"]), @r"
+    assert_snapshot!(archive("c.json", &test_image.config, &["0.tar"]), @r"
     error: `app.tar` names 1 layer for an image whose config has 2 diff IDs
     exit code 1
     ");
-    assert_snapshot!(archive("c.json", &picture.config, &["0.tar", "1.tar"]), @r"
+    assert_snapshot!(archive("c.json", &test_image.config, &["0.tar", "1.tar"]), @r"
     error: the layer `1.tar` of `app.tar` is compressed with xz, which images cannot have
 
     hint: make the image again with gzip, zstd or uncompressed layers
@@ -66,7 +66,7 @@ fn invalid_oversized_or_unknown_documents_are_reported() {
     ]
     .map(|tar| {
         let archive = Archive::of(&tar.finish());
-        archive.told(archive.open())
+        archive.error_text(archive.open())
     })
     .to_vec();
     assert_snapshot!(all.join("\n\n"), @r"
@@ -95,11 +95,11 @@ fn invalid_oversized_or_unknown_documents_are_reported() {
 
 #[test]
 fn blobs_unlike_their_digest_or_size_are_reported() {
-    let picture = Picture::new("app", 1);
+    let test_image = TestImage::new("app", 1);
     let mut layout = Layout::default();
-    let manifest = layout.image(&picture, Packed::Gzip);
+    let manifest = layout.image(&test_image, LayerCompression::Gzip);
     layout.list(&manifest, Some("v1"));
-    let config = picture.id();
+    let config = test_image.id();
     let hide = |text: String, digest: &Digest| text.replace(digest.hex(), "HEX");
 
     let mut damaged = layout.clone();
@@ -108,7 +108,7 @@ fn blobs_unlike_their_digest_or_size_are_reported() {
     let actual = Digest::of(bytes);
     let directory = LayoutDirectory::of(&damaged);
     let text = directory
-        .told(directory.open(None))
+        .error_text(directory.open(None))
         .replace(actual.hex(), "ACTUAL");
     assert_snapshot!(hide(text, &digest(&manifest)), @r"
     error: `blobs/sha256/HEX` of `app` is damaged: its digest is sha256:ACTUAL and should be sha256:HEX
@@ -120,7 +120,7 @@ fn blobs_unlike_their_digest_or_size_are_reported() {
     let mut short = layout.clone();
     short.blobs.get_mut(&config).unwrap().pop();
     let archive = Archive::of(&short.archive());
-    assert_snapshot!(hide(archive.told(archive.open()), &config), @r"
+    assert_snapshot!(hide(archive.error_text(archive.open()), &config), @r"
     error: `blobs/sha256/HEX` of `app.tar` is damaged: it has 181 bytes and should have 182
 
     hint: make the archive again, or fetch it again: its bytes were changed
@@ -130,7 +130,7 @@ fn blobs_unlike_their_digest_or_size_are_reported() {
     let mut lost = layout.clone();
     lost.blobs.remove(&config);
     let archive = Archive::of(&lost.archive());
-    let text = hide(archive.told(archive.open()), &config);
+    let text = hide(archive.error_text(archive.open()), &config);
     assert_snapshot!(text.replace(digest(&manifest).hex(), "MANIFEST"), @r"
     error: `app.tar` does not hold `blobs/sha256/HEX`, which the manifest sha256:MANIFEST names
 
@@ -149,7 +149,7 @@ fn schema_1_and_index_of_layers_are_refused_with_advice() {
     let old = layout.manifest(json!({"schemaVersion": 1, "name": "app", "fsLayers": []}));
     layout.list(&old, None);
     let directory = LayoutDirectory::of(&layout);
-    let text = directory.told(directory.open(None));
+    let text = directory.error_text(directory.open(None));
     assert_snapshot!(text.replace(digest(&old).hex(), "HEX"), @r"
     error: cannot push the manifest sha256:HEX of `app`
       caused by: it is a Docker schema 1 manifest, which Google's registries no longer take
@@ -158,13 +158,13 @@ fn schema_1_and_index_of_layers_are_refused_with_advice() {
     exit code 1
     ");
 
-    // The cache that BuildKit exports.
+    // The cache format of BuildKit.
     let mut layout = Layout::default();
     let cache = layout.blob(OCI_CONFIG, b"{\"layers\":[]}".to_vec());
     let index = layout.index(std::slice::from_ref(&cache));
     layout.list(&index, None);
     let directory = LayoutDirectory::of(&layout);
-    let text = directory.told(directory.open(None));
+    let text = directory.error_text(directory.open(None));
     assert_snapshot!(text.replace(digest(&cache).hex(), "HEX"), @r"
     error: cannot push the manifest sha256:HEX of `app`
       caused by: it is neither an image manifest nor an index: it has neither `config` nor `manifests`
@@ -178,8 +178,8 @@ fn schema_1_and_index_of_layers_are_refused_with_advice() {
 fn file_changed_while_read_is_an_error() {
     use futures_util::TryStreamExt as _;
 
-    let picture = Picture::new("app", 2);
-    let archive = Archive::of(&docker25_archive(&[(&picture, &["app:v1"])]));
+    let test_image = TestImage::new("app", 2);
+    let archive = Archive::of(&docker25_archive(&[(&test_image, &["app:v1"])]));
     let source = archive.open().unwrap();
     fs::OpenOptions::new()
         .write(true)
@@ -188,7 +188,10 @@ fn file_changed_while_read_is_an_error() {
         .set_len(600)
         .unwrap();
     let error = run(async {
-        let stream = source.open_blob(&picture.diff_ids()[1], 0).await.unwrap();
+        let stream = source
+            .open_blob(&test_image.diff_ids()[1], 0)
+            .await
+            .unwrap();
         stream.try_collect::<Vec<_>>().await.unwrap_err()
     });
     assert_eq!(

@@ -1,30 +1,30 @@
-//! Archives that end early, and archives that play tricks.
+//! Truncated archives, and archives with path traversal, link loops and the like.
 
 use insta::assert_snapshot;
 use serde_json::json;
 use tar::EntryType;
 
 use super::Archive;
-use crate::support::images::{Picture, TarFile, classic_archive};
+use crate::support::images::{TarFile, TestImage, classic_archive};
 
 #[test]
 fn truncated_archive_error_names_what_is_missing() {
-    let whole = classic_archive(&[(&Picture::new("app", 2), &["app:v1"])]);
+    let whole = classic_archive(&[(&TestImage::new("app", 2), &["app:v1"])]);
     for (cut, _) in [(whole.len() - 1024 - 512, 0), (3000, 0), (1024 + 100, 0)] {
         let archive = Archive::of(&whole[..cut]);
-        let told = archive.told(archive.open());
-        assert!(told.contains("is cut off"), "{told}");
+        let error = archive.error_text(archive.open());
+        assert!(error.contains("is cut off"), "{error}");
     }
     let tar = TarFile::new().file("manifest.json", &[b' '; 600]).finish();
     let archive = Archive::of(&tar[..1000]);
-    assert_snapshot!(archive.told(archive.open()), @r"
+    assert_snapshot!(archive.error_text(archive.open()), @r"
     error: `app.tar` is cut off: at least 112 bytes are missing, of the member `manifest.json`
 
     hint: make the archive again: its writer or its download was stopped, or the disk was full
     exit code 1
     ");
     let archive = Archive::of(&[&tar[..1536], &whole[..100]].concat());
-    assert_snapshot!(archive.told(archive.open()), @r"
+    assert_snapshot!(archive.error_text(archive.open()), @r"
     error: `app.tar` is cut off: at least 412 bytes are missing, of the header after `manifest.json`
 
     hint: make the archive again: its writer or its download was stopped, or the disk was full
@@ -32,7 +32,7 @@ fn truncated_archive_error_names_what_is_missing() {
     ");
     let tar = TarFile::new().file("a", b"b").unfinished();
     let archive = Archive::of(&tar);
-    assert_snapshot!(archive.told(archive.open()), @r"
+    assert_snapshot!(archive.error_text(archive.open()), @r"
     error: `app.tar` is cut off: at least 1024 bytes are missing, of its end mark
 
     hint: make the archive again: its writer or its download was stopped, or the disk was full
@@ -76,7 +76,7 @@ fn hostile_archive_is_refused() {
     .iter()
     .map(|bytes| {
         let archive = Archive::of(bytes);
-        archive.told(archive.docker(None))
+        archive.error_text(archive.docker(None))
     })
     .collect();
     assert_snapshot!(all.join("\n\n"), @r"
@@ -149,7 +149,7 @@ fn hostile_archive_is_refused() {
 
 #[test]
 fn link_loops_and_paths_outside_are_refused() {
-    let picture = Picture::new("app", 1);
+    let test_image = TestImage::new("app", 1);
     let entry = |layer: &str| {
         json!([{"Config": "c.json", "RepoTags": null, "Layers": [layer]}])
             .to_string()
@@ -157,18 +157,18 @@ fn link_loops_and_paths_outside_are_refused() {
     };
     for layer in ["a", "../x", "/x", "nowhere.tar"] {
         let bytes = TarFile::new()
-            .file("c.json", &picture.config)
+            .file("c.json", &test_image.config)
             .symlink("a", "b")
             .symlink("b", "a")
             .file("manifest.json", &entry(layer))
             .finish();
         let archive = Archive::of(&bytes);
-        let told = archive.told(archive.open());
+        let error = archive.error_text(archive.open());
         let expected = match layer {
             "a" => "is a link to itself",
             "nowhere.tar" => "does not hold `nowhere.tar`, which `manifest.json` names",
             _ => "leads out of the archive",
         };
-        assert!(told.contains(expected), "{told}");
+        assert!(error.contains(expected), "{error}");
     }
 }

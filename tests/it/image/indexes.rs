@@ -1,4 +1,4 @@
-//! What is left of an index whose platforms are not all there.
+//! Indexes with missing, selected or stripped children.
 
 use gcr_push::image::{Tree, attestation_subject};
 use gcr_push::oci::manifest::AnyManifest;
@@ -6,14 +6,17 @@ use insta::assert_snapshot;
 use serde_json::Value;
 
 use super::{LayoutDirectory, tree};
-use crate::support::images::{Layout, Packed, Picture, digest, docker29_layout};
+use crate::support::images::{LayerCompression, Layout, TestImage, digest, docker29_layout};
 
-/// An index of three platforms with an attestation each; returns it with its children.
+/// An index of three platforms with an attestation each, and its children.
 fn three_platforms() -> (Layout, Value, Vec<Value>) {
     let mut layout = Layout::default();
     let mut children = Vec::new();
     for architecture in ["amd64", "arm64", "s390x"] {
-        let manifest = layout.image(&Picture::on(architecture, "app", 1), Packed::Gzip);
+        let manifest = layout.image(
+            &TestImage::on(architecture, "app", 1),
+            LayerCompression::Gzip,
+        );
         children.push(manifest.clone());
         children.push(layout.attestation(&manifest));
     }
@@ -43,18 +46,18 @@ fn complete_index_is_kept_byte_for_byte() {
 
 #[test]
 fn one_platform_with_attestation_is_an_index_of_both() {
-    let (mut layout, index, there) = docker29_layout(&Picture::new("app", 2), "app", "v1");
+    let (mut layout, index, there) = docker29_layout(&TestImage::new("app", 2), "app", "v1");
     let tree_there = open(&layout);
     let part = tree_there.present();
     let smaller = part.smaller.unwrap();
     assert_eq!(smaller.from, digest(&index));
     assert_eq!(&smaller.to, part.tree.root.digest());
     assert_eq!(part.tree.root.media_type(), tree_there.root.media_type());
-    let told = smaller
+    let error = smaller
         .to_string()
         .replace(smaller.from.hex(), "FROM")
         .replace(smaller.to.hex(), "TO");
-    assert_snapshot!(told, @"the index sha256:FROM became sha256:TO with linux/amd64; left out: linux/arm64");
+    assert_snapshot!(error, @"the index sha256:FROM became sha256:TO with linux/amd64; left out: linux/arm64");
     let left = children(&part.tree);
     assert_eq!(left[0], there);
     assert_eq!(
@@ -66,7 +69,7 @@ fn one_platform_with_attestation_is_an_index_of_both() {
     assert_eq!(document["annotations"]["kept"], "as it is");
 
     // Without the attestation it is the manifest itself.
-    layout.forget(&left[1]);
+    layout.remove_blob(&left[1]);
     let part = open(&layout).present();
     assert_eq!(part.tree.root.bytes(), layout.get(&there));
     assert!(matches!(part.tree.root, AnyManifest::Manifest(_)));
@@ -78,7 +81,7 @@ fn one_platform_with_attestation_is_an_index_of_both() {
 fn incomplete_platform_is_missing_with_its_attestation() {
     let (mut layout, _, all) = three_platforms();
     let manifest: Value = serde_json::from_slice(layout.get(&all[2])).unwrap();
-    layout.forget(&manifest["layers"][0]);
+    layout.remove_blob(&manifest["layers"][0]);
     let tree = open(&layout);
     assert_eq!(tree.absent.len(), 1);
     let part = tree.present();
@@ -123,12 +126,17 @@ fn platforms_are_kept_and_attestations_stripped() {
 fn nested_index_is_filtered_within_its_parent() {
     let mut layout = Layout::default();
     let images: Vec<Value> = ["amd64", "arm64", "s390x"]
-        .map(|architecture| layout.image(&Picture::on(architecture, "app", 1), Packed::Gzip))
+        .map(|architecture| {
+            layout.image(
+                &TestImage::on(architecture, "app", 1),
+                LayerCompression::Gzip,
+            )
+        })
         .to_vec();
     let inner = layout.index(&images);
     let outer = layout.index(&[inner.clone(), inner, images[0].clone()]);
     layout.list(&outer, None);
-    layout.forget(&images[2]);
+    layout.remove_blob(&images[2]);
     let part = open(&layout).present();
     let left = children(&part.tree);
     assert_eq!(left.len(), 3);
@@ -140,7 +148,7 @@ fn nested_index_is_filtered_within_its_parent() {
     assert_eq!(inner.manifests.len(), 2);
     assert_eq!(part.tree.children.len(), 3);
 
-    layout.forget(&images[1]);
+    layout.remove_blob(&images[1]);
     let part = open(&layout).present();
     assert_eq!(part.tree.root.digest(), &digest(&images[0]));
 }
@@ -149,11 +157,11 @@ fn nested_index_is_filtered_within_its_parent() {
 fn index_without_any_platform_is_refused() {
     let (mut layout, _, all) = three_platforms();
     for platform in [0, 2, 4] {
-        layout.forget(&all[platform]);
+        layout.remove_blob(&all[platform]);
     }
     let directory = LayoutDirectory::of(&layout);
-    let told = directory.told(directory.open(None));
-    assert_snapshot!(told.replace(open_digest(&layout).as_str(), "DIGEST"), @r"
+    let error = directory.error_text(directory.open(None));
+    assert_snapshot!(error.replace(open_digest(&layout).as_str(), "DIGEST"), @r"
     error: `app` holds none of the platforms of its index DIGEST: linux/amd64, linux/arm64, linux/s390x
 
     hint: save it from where the platform is: `docker save --platform linux/amd64 …`

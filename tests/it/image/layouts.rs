@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::{Archive, LayoutDirectory, open, read, run, tree};
 use crate::support::images::{
-    Layout, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Packed, Picture, digest,
+    LayerCompression, Layout, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, TestImage, digest,
 };
 
 #[test]
 fn only_image_of_a_layout_is_read_byte_for_byte() {
-    let picture = Picture::new("app", 2);
+    let test_image = TestImage::new("app", 2);
     let mut layout = Layout::default();
-    let manifest = layout.image(&picture, Packed::Gzip);
+    let manifest = layout.image(&test_image, LayerCompression::Gzip);
     layout.list(&manifest, Some("v1"));
     let directory = LayoutDirectory::of(&layout);
     let archive = Archive::of(&layout.archive());
@@ -45,7 +45,7 @@ fn only_image_of_a_layout_is_read_byte_for_byte() {
 #[test]
 fn uncompressed_layout_is_unchanged() {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 1), Packed::Tar);
+    let manifest = layout.image(&TestImage::new("app", 1), LayerCompression::Tar);
     layout.list(&manifest, None);
     for source in [
         Archive::of(&layout.archive()).open().unwrap(),
@@ -58,7 +58,7 @@ fn uncompressed_layout_is_unchanged() {
 #[test]
 fn one_image_with_many_names_needs_no_choice() {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     layout.list(&manifest, Some("v1"));
     layout.list(&manifest, Some("latest"));
     let source = LayoutDirectory::of(&layout).open(None).unwrap();
@@ -68,9 +68,9 @@ fn one_image_with_many_names_needs_no_choice() {
 #[test]
 fn named_image_is_chosen_else_all_are_listed() {
     let mut layout = Layout::default();
-    let one = layout.image(&Picture::new("one", 1), Packed::Gzip);
-    let two = layout.image(&Picture::new("two", 1), Packed::Gzip);
-    let nameless = layout.image(&Picture::new("three", 1), Packed::Gzip);
+    let one = layout.image(&TestImage::new("one", 1), LayerCompression::Gzip);
+    let two = layout.image(&TestImage::new("two", 1), LayerCompression::Gzip);
+    let nameless = layout.image(&TestImage::new("three", 1), LayerCompression::Gzip);
     layout.list(&one, Some("v1"));
     layout.list_for_docker(&two, "two", "v2");
     layout.list(&nameless, None);
@@ -89,13 +89,13 @@ fn named_image_is_chosen_else_all_are_listed() {
             "{reference}"
         );
     }
-    assert_snapshot!(directory.told(directory.open(None)), @r"
+    assert_snapshot!(directory.error_text(directory.open(None)), @r"
     error: `app` holds 2 images, and `image` does not say which
 
     hint: write `oci:app:REF`, where REF is one of `v1` (linux/amd64), `docker.io/library/two:v2` (linux/amd64)
     exit code 2
     ");
-    assert_snapshot!(directory.told(directory.open(Some("v3"))), @r"
+    assert_snapshot!(directory.error_text(directory.open(Some("v3"))), @r"
     error: `app` holds no image `v3`
 
     hint: it holds `v1` (linux/amd64), `docker.io/library/two:v2` (linux/amd64), `sha256:62b874f75b2c5caa64b452a0953f23e7783c0bf2b120e7ddcc06dd3f9eb3070a` (linux/amd64)
@@ -106,8 +106,8 @@ fn named_image_is_chosen_else_all_are_listed() {
 #[test]
 fn named_image_is_chosen_among_nameless_referrers() {
     let mut layout = Layout::default();
-    let image = layout.image(&Picture::new("app", 1), Packed::Gzip);
-    let signature = layout.image(&Picture::new("signature", 1), Packed::Gzip);
+    let image = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
+    let signature = layout.image(&TestImage::new("signature", 1), LayerCompression::Gzip);
     layout.list(&signature, None);
     layout.list(&image, Some("v1"));
     let source = LayoutDirectory::of(&layout).open(None).unwrap();
@@ -118,11 +118,14 @@ fn named_image_is_chosen_among_nameless_referrers() {
 fn flat_platform_list_is_one_image_only_on_request() {
     let mut layout = Layout::default();
     for architecture in ["amd64", "arm64"] {
-        let manifest = layout.image(&Picture::on(architecture, "app", 1), Packed::Gzip);
+        let manifest = layout.image(
+            &TestImage::on(architecture, "app", 1),
+            LayerCompression::Gzip,
+        );
         layout.list(&manifest, None);
     }
     let directory = LayoutDirectory::of(&layout);
-    assert_snapshot!(directory.told(directory.open(None)), @r"
+    assert_snapshot!(directory.error_text(directory.open(None)), @r"
     error: `app` holds 2 images, and `image` does not say which
 
     hint: write `oci:app:REF`, where REF is one of `sha256:a5aa33d7a1c13e8524a88501ac8c618b4b3a697f6428d613008d41f0c47ea920` (linux/amd64), `sha256:f7f647056eb93f8c198f43e3cdea17339d7e07ccb77376b8c9f7ef767e7c0e5e` (linux/arm64), `index.json` (all as one multi-platform image)
@@ -136,8 +139,8 @@ fn flat_platform_list_is_one_image_only_on_request() {
 #[test]
 fn images_of_one_name_are_chosen_by_digest_or_position() {
     let mut layout = Layout::default();
-    let amd64 = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
-    let arm64 = layout.image(&Picture::on("arm64", "app", 1), Packed::Gzip);
+    let amd64 = layout.image(&TestImage::on("amd64", "app", 1), LayerCompression::Gzip);
+    let arm64 = layout.image(&TestImage::on("arm64", "app", 1), LayerCompression::Gzip);
     layout.list(&amd64, Some("v1"));
     layout.list(&arm64, Some("v1"));
     let directory = LayoutDirectory::of(&layout);
@@ -145,13 +148,13 @@ fn images_of_one_name_are_chosen_by_digest_or_position() {
         let text = text.replace(digest(&amd64).hex(), "AMD64");
         text.replace(digest(&arm64).hex(), "ARM64")
     };
-    assert_snapshot!(hide(directory.told(directory.open(Some("v1")))), @r"
+    assert_snapshot!(hide(directory.error_text(directory.open(Some("v1")))), @r"
     error: `app` holds 2 images under `v1`, and `image` does not say which
 
     hint: write `oci:app:REF`, where REF is one of `@sha256:AMD64` (linux/amd64), `@sha256:ARM64` (linux/arm64)
     exit code 2
     ");
-    assert_snapshot!(hide(directory.told(directory.open(None))), @r"
+    assert_snapshot!(hide(directory.error_text(directory.open(None))), @r"
     error: `app` holds 2 images, and `image` does not say which
 
     hint: write `oci:app:REF`, where REF is one of `@sha256:AMD64` (linux/amd64), `@sha256:ARM64` (linux/arm64)
@@ -170,7 +173,7 @@ fn images_of_one_name_are_chosen_by_digest_or_position() {
 #[test]
 fn unreadable_entries_do_not_block_the_others() {
     let mut layout = Layout::default();
-    let image = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let image = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     let other = layout.blob("application/vnd.example.thing+json", b"{}".to_vec());
     let mut sha512 = image.clone();
     sha512["digest"] = format!("sha512:{}", "0".repeat(128)).into();
@@ -182,7 +185,7 @@ fn unreadable_entries_do_not_block_the_others() {
     assert_eq!(tree(&source).root.digest(), &digest(&image));
     for reference in ["strong", "@2"] {
         allow_duplicates! {
-        assert_snapshot!(directory.told(directory.open(Some(reference))), @r"
+        assert_snapshot!(directory.error_text(directory.open(Some(reference))), @r"
         error: `app` names its image `strong` by sha512, and only sha256 is understood
 
         hint: write the layout with sha256 digests, which is what every registry takes
@@ -195,8 +198,8 @@ fn unreadable_entries_do_not_block_the_others() {
 #[test]
 fn nested_indexes_are_read_to_their_leaves() {
     let mut layout = Layout::default();
-    let amd64 = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
-    let arm64 = layout.image(&Picture::on("arm64", "app", 1), Packed::Gzip);
+    let amd64 = layout.image(&TestImage::on("amd64", "app", 1), LayerCompression::Gzip);
+    let arm64 = layout.image(&TestImage::on("arm64", "app", 1), LayerCompression::Gzip);
     let inner = layout.index(&[amd64.clone(), arm64]);
     let outer = layout.index(&[inner, amd64]);
     layout.list(&outer, Some("v1"));
@@ -239,7 +242,7 @@ fn zstd_foreign_and_docker_layers_are_accepted() {
         "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
         b"foreign".to_vec(),
     );
-    layout.forget(&foreign);
+    layout.remove_blob(&foreign);
     let manifest = layout.manifest(json!({
         "schemaVersion": 2, "config": config, "layers": [zstd, docker, foreign],
     }));
@@ -254,13 +257,13 @@ fn readers_of_one_archive_are_independent() {
     use futures_util::{StreamExt as _, TryStreamExt as _};
 
     let layer: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
-    let picture = Picture::of("amd64", vec![layer.clone()]);
+    let test_image = TestImage::of("amd64", vec![layer.clone()]);
     let mut layout = Layout::default();
-    let manifest = layout.image(&picture, Packed::Tar);
+    let manifest = layout.image(&test_image, LayerCompression::Tar);
     layout.list(&manifest, None);
     let (directory, archive) = (LayoutDirectory::of(&layout), Archive::of(&layout.archive()));
     for source in [directory.open(None).unwrap(), archive.open().unwrap()] {
-        let digest = &picture.diff_ids()[0];
+        let digest = &test_image.diff_ids()[0];
         run(async {
             let mut first = source.open_blob(digest, 0).await.unwrap();
             let start = first.next().await.unwrap().unwrap();
@@ -285,7 +288,7 @@ fn readers_of_one_archive_are_independent() {
 #[test]
 fn inner_link_is_followed_and_outer_link_refused() {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     layout.list(&manifest, None);
     let directory = LayoutDirectory::of(&layout);
     let blob = directory
@@ -300,9 +303,9 @@ fn inner_link_is_followed_and_outer_link_refused() {
     std::fs::rename(&inside, &outside).unwrap();
     std::fs::remove_file(&blob).unwrap();
     std::os::unix::fs::symlink(&outside, &blob).unwrap();
-    let told = directory.told(directory.open(None));
-    let told = told.replace(digest(&manifest).hex(), "HEX");
-    assert_snapshot!(told, @r"
+    let error = directory.error_text(directory.open(None));
+    let error = error.replace(digest(&manifest).hex(), "HEX");
+    assert_snapshot!(error, @r"
     error: `app` is refused: its `blobs/sha256/HEX` is a link out of it, to `outside`
 
     hint: copy the layout with its links followed, `cp -RL`, and name the copy
@@ -323,8 +326,8 @@ fn pipe_in_place_of_a_blob_is_refused() {
     std::fs::remove_file(&blob).unwrap();
     let made = std::process::Command::new("mkfifo").arg(&blob).status();
     assert!(made.unwrap().success());
-    let told = directory.told(directory.open(None));
-    assert_snapshot!(told.replace(digest(&config).hex(), "HEX"), @r"
+    let error = directory.error_text(directory.open(None));
+    assert_snapshot!(error.replace(digest(&config).hex(), "HEX"), @r"
     error: `blobs/sha256/HEX` of `app` is no regular file
     exit code 1
     ");

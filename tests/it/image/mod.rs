@@ -1,4 +1,4 @@
-//! Reading images from disk: every archive kind, and every way in which one can be bad.
+//! Reading images from disk: every kind of archive, and every way in which one can be invalid.
 
 mod archives;
 mod damaged;
@@ -52,8 +52,8 @@ impl LayoutDirectory {
         ))
     }
 
-    fn told(&self, result: Result<Source, SourceError>) -> String {
-        told(self.folder.path(), result)
+    fn error_text(&self, result: Result<Source, SourceError>) -> String {
+        error_text(self.folder.path(), result)
     }
 }
 
@@ -86,9 +86,9 @@ impl Archive {
         ))
     }
 
-    /// The error as a user reads it, the folder's name left out.
-    fn told(&self, result: Result<Source, SourceError>) -> String {
-        told(self.folder.path(), result)
+    /// The error as a user reads it, without the folder's name.
+    fn error_text(&self, result: Result<Source, SourceError>) -> String {
+        error_text(self.folder.path(), result)
     }
 }
 
@@ -109,7 +109,7 @@ fn run<F: Future>(future: F) -> F::Output {
         .block_on(future)
 }
 
-fn told(folder: &Path, result: Result<Source, SourceError>) -> String {
+fn error_text(folder: &Path, result: Result<Source, SourceError>) -> String {
     let error = result.expect_err("an error");
     let mut text = Vec::new();
     write_chain(&mut text, &error, &error.hints()).unwrap();
@@ -119,7 +119,7 @@ fn told(folder: &Path, result: Result<Source, SourceError>) -> String {
         .replace(&folder.display().to_string(), "FOLDER")
 }
 
-/// All bytes of a blob from an offset on.
+/// The bytes of a blob from an offset on.
 fn read(source: &Source, digest: &Digest, offset: u64) -> Vec<u8> {
     run(async {
         let pieces: Vec<Bytes> = source

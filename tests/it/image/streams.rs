@@ -9,9 +9,9 @@ use gcr_push::image::location::{ArchiveKind, ImageSource};
 use insta::assert_snapshot;
 
 use super::{Archive, open, open_with, read, run, tree, unpacked};
-use crate::support::images::{Layout, Packed, Picture, classic_archive, gzip};
+use crate::support::images::{LayerCompression, Layout, TestImage, classic_archive, gzip};
 
-/// `bytes` through a program of this machine; none when it is not installed.
+/// Pipes `bytes` through a program. `None` if it is not installed.
 fn through(program: &str, arguments: &[&str], bytes: &[u8]) -> Option<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("input");
@@ -35,10 +35,10 @@ fn through(program: &str, arguments: &[&str], bytes: &[u8]) -> Option<Vec<u8>> {
 
 #[test]
 fn compressed_archive_is_read_like_any_other() {
-    let picture = Picture::new("app", 2);
-    let classic = classic_archive(&[(&picture, &["app:v1"])]);
+    let test_image = TestImage::new("app", 2);
+    let classic = classic_archive(&[(&test_image, &["app:v1"])]);
     let mut layout = Layout::default();
-    let manifest = layout.image(&picture, Packed::Gzip);
+    let manifest = layout.image(&test_image, LayerCompression::Gzip);
     layout.list(&manifest, None);
     for (program, arguments) in [
         ("gzip", &["-c"][..]),
@@ -48,62 +48,62 @@ fn compressed_archive_is_read_like_any_other() {
         ("xz", &["-c", "-9e", "-C", "sha256"]),
         ("bzip2", &["-c"]),
     ] {
-        let Some(packed) = through(program, arguments, &classic) else {
+        let Some(compression) = through(program, arguments, &classic) else {
             continue;
         };
-        let source = Archive::of(&packed).open().unwrap();
+        let source = Archive::of(&compression).open().unwrap();
         assert_eq!(source.image().names, ["app:v1"]);
         assert_eq!(
-            read(&source, &picture.diff_ids()[1], 5),
-            picture.layers[1][5..]
+            read(&source, &test_image.diff_ids()[1], 5),
+            test_image.layers[1][5..]
         );
-        // Parallel compressors write several streams, one after the other.
+        // Parallel compressors write several streams in sequence.
         let (one, two) = classic.split_at(classic.len() / 2);
         let streams = [one, two].map(|part| through(program, arguments, part).unwrap());
         let source = Archive::of(&streams.concat()).docker(None).unwrap();
-        assert_eq!(unpacked(&source).config, picture.config);
+        assert_eq!(unpacked(&source).config, test_image.config);
 
-        let packed = through(program, arguments, &layout.archive()).unwrap();
-        let source = Archive::of(&packed).oci(None).unwrap();
+        let compression = through(program, arguments, &layout.archive()).unwrap();
+        let source = Archive::of(&compression).oci(None).unwrap();
         assert_eq!(tree(&source).root.bytes(), layout.get(&manifest));
     }
 }
 
 #[test]
 fn truncated_compressed_archive_is_reported() {
-    let archive = classic_archive(&[(&Picture::new("app", 2), &["app:v1"])]);
+    let archive = classic_archive(&[(&TestImage::new("app", 2), &["app:v1"])]);
     for program in ["gzip", "zstd", "xz", "bzip2"] {
-        let Some(packed) = through(program, &["-c"], &archive) else {
+        let Some(compression) = through(program, &["-c"], &archive) else {
             continue;
         };
-        for cut in [20, packed.len() / 2, packed.len() - 1] {
-            let archive = Archive::of(&packed[..cut]);
-            let told = archive.told(archive.open());
+        for cut in [20, compression.len() / 2, compression.len() - 1] {
+            let archive = Archive::of(&compression[..cut]);
+            let error = archive.error_text(archive.open());
             assert!(
-                told.starts_with(&format!(
+                error.starts_with(&format!(
                     "error: cannot decompress `app.tar`: its {program} stream is cut off"
                 )),
-                "{program} at {cut}: {told}"
+                "{program} at {cut}: {error}"
             );
         }
-        let mut bytes = packed.clone();
+        let mut bytes = compression.clone();
         let middle = bytes.len() / 2;
         bytes[middle..middle + 8].copy_from_slice(&[0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0]);
         let archive = Archive::of(&bytes);
-        let told = archive.told(archive.open());
+        let error = archive.error_text(archive.open());
         assert!(
-            told.contains("is damaged") || told.contains("is cut off"),
-            "{program}: {told}"
+            error.contains("is damaged") || error.contains("is cut off"),
+            "{program}: {error}"
         );
     }
 }
 
 #[test]
 fn stream_with_excessive_memory_need_is_refused() {
-    let archive = classic_archive(&[(&Picture::new("app", 1), &["app:v1"])]);
-    if let Some(packed) = through("xz", &["-c", "--lzma2=dict=1536MiB"], &archive) {
-        let archive = Archive::of(&packed);
-        assert_snapshot!(archive.told(archive.open()), @r"
+    let archive = classic_archive(&[(&TestImage::new("app", 1), &["app:v1"])]);
+    if let Some(compression) = through("xz", &["-c", "--lzma2=dict=1536MiB"], &archive) {
+        let archive = Archive::of(&compression);
+        assert_snapshot!(archive.error_text(archive.open()), @r"
         error: cannot decompress `app.tar`: its xz stream needs more than 128 MiB of memory
           caused by: needed memory too big for mem_limit_kb
 
@@ -112,9 +112,9 @@ fn stream_with_excessive_memory_need_is_refused() {
         ");
     }
     let huge = [archive.as_slice(), &vec![7; 200 << 20]].concat();
-    if let Some(packed) = through("zstd", &["-c", "-q", "--ultra", "--long=30"], &huge) {
-        let archive = Archive::of(&packed);
-        assert_snapshot!(archive.told(archive.open()), @r"
+    if let Some(compression) = through("zstd", &["-c", "-q", "--ultra", "--long=30"], &huge) {
+        let archive = Archive::of(&compression);
+        assert_snapshot!(archive.error_text(archive.open()), @r"
         error: cannot decompress `app.tar`: its zstd stream needs more than 128 MiB of memory
           caused by: Frame requires too much memory for decoding
 
@@ -126,38 +126,41 @@ fn stream_with_excessive_memory_need_is_refused() {
 
 #[test]
 fn piped_archive_is_read_compressed_or_not() {
-    /// Hands out a few bytes at a time, as a pipe may.
-    struct Drops(Cursor<Vec<u8>>);
+    /// A reader that returns a few bytes at a time, as a pipe may.
+    struct ShortReads(Cursor<Vec<u8>>);
 
-    impl Read for Drops {
+    impl Read for ShortReads {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             let length = buffer.len().min(7);
             self.0.read(&mut buffer[..length])
         }
     }
 
-    let picture = Picture::new("app", 1);
-    let archive = classic_archive(&[(&picture, &["app:v1"])]);
+    let test_image = TestImage::new("app", 1);
+    let archive = classic_archive(&[(&test_image, &["app:v1"])]);
     for bytes in [archive.clone(), gzip(&archive)] {
         let spool = tempfile::tempdir().unwrap();
         let source = run(Source::open_reader(
-            Drops(Cursor::new(bytes)),
+            ShortReads(Cursor::new(bytes)),
             "the pipe",
             Some("app:v1"),
             spool.path(),
         ))
         .unwrap();
         assert_eq!(source.what(), "the pipe");
-        assert_eq!(unpacked(&source).config, picture.config);
-        assert_eq!(read(&source, &picture.diff_ids()[0], 0), picture.layers[0]);
+        assert_eq!(unpacked(&source).config, test_image.config);
+        assert_eq!(
+            read(&source, &test_image.diff_ids()[0], 0),
+            test_image.layers[0]
+        );
         assert_eq!(fs::read_dir(spool.path()).unwrap().count(), 0);
     }
 }
 
 #[test]
 fn named_pipe_is_read_to_its_end() {
-    let picture = Picture::new("app", 1);
-    let archive = classic_archive(&[(&picture, &["app:v1"])]);
+    let test_image = TestImage::new("app", 1);
+    let archive = classic_archive(&[(&test_image, &["app:v1"])]);
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
     assert!(
@@ -170,16 +173,16 @@ fn named_pipe_is_read_to_its_end() {
     let path = pipe.clone();
     let writer = std::thread::spawn(move || fs::write(path, archive).unwrap());
     let source = open(ImageSource::Path(pipe)).unwrap();
-    assert_eq!(unpacked(&source).config, picture.config);
+    assert_eq!(unpacked(&source).config, test_image.config);
     writer.join().unwrap();
 }
 
 #[test]
 fn missing_spool_directory_is_reported() {
-    let archive = Archive::of(&gzip(&classic_archive(&[(&Picture::new("a", 1), &[])])));
+    let archive = Archive::of(&gzip(&classic_archive(&[(&TestImage::new("a", 1), &[])])));
     let nowhere = archive.folder.path().join("nowhere");
     let result = open_with(&ImageSource::Path(archive.path()), &nowhere);
-    assert_snapshot!(archive.told(result), @r"
+    assert_snapshot!(archive.error_text(result), @r"
     error: cannot copy `app.tar` to `nowhere`, after 0 bytes
       caused by: No such file or directory (os error 2)
 
@@ -200,7 +203,7 @@ fn standard_input_is_a_pipe_or_a_file_read_in_place() {
         assert_eq!(run(source.hash(&layer.diff_id)).unwrap(), layer.diff_id);
         return;
     }
-    let classic = classic_archive(&[(&Picture::new("app", 1), &["app:v1"])]);
+    let classic = classic_archive(&[(&TestImage::new("app", 1), &["app:v1"])]);
     for (bytes, is_piped) in [
         (classic.clone(), true),
         (gzip(&classic), true),
@@ -208,9 +211,10 @@ fn standard_input_is_a_pipe_or_a_file_read_in_place() {
         (gzip(&classic), false),
     ] {
         let archive = Archive::of(&bytes);
-        let stdin = match is_piped {
-            true => Stdio::piped(),
-            false => fs::File::open(archive.path()).unwrap().into(),
+        let stdin = if is_piped {
+            Stdio::piped()
+        } else {
+            fs::File::open(archive.path()).unwrap().into()
         };
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([

@@ -1,4 +1,4 @@
-//! Archives and layouts that other tools made, as they are on this machine.
+//! Archives and layouts written by the tools of this machine.
 
 use std::fs;
 use std::path::Path;
@@ -11,16 +11,16 @@ use gcr_push::oci::manifest::AnyManifest;
 use serde_json::Value;
 
 use super::{open, read, tree, unpacked};
-use crate::support::images::{Layout, Packed, Picture, digest};
+use crate::support::images::{LayerCompression, Layout, TestImage, digest};
 
-/// Runs a tool in a folder; false when it is not installed.
+/// Runs a tool in a folder. False if it is not installed.
 fn tool(folder: &Path, line: &str) -> bool {
     let mut words = line.split_whitespace();
     let program = words.next().unwrap();
     match Command::new(program)
         .args(words)
         .current_dir(folder)
-        // What a tool keeps for its user goes with the test.
+        // The files that a tool keeps for its user are removed with the test.
         .env("HOME", folder)
         .output()
     {
@@ -40,7 +40,7 @@ fn path(folder: &Path, name: &str) -> Source {
     open(ImageSource::Path(folder.join(name))).unwrap()
 }
 
-/// Checks every layer's bytes against the digest that it goes by.
+/// Checks every layer's bytes against its digest.
 fn check_layers(source: &Source) -> usize {
     match &source.image().content {
         Content::Unpacked(image) => {
@@ -66,9 +66,9 @@ fn check_layers(source: &Source) -> usize {
 fn skopeo_archives_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let picture = Picture::new("app", 3);
+    let test_image = TestImage::new("app", 3);
     let mut layout = Layout::default();
-    let manifest = layout.image(&picture, Packed::Gzip);
+    let manifest = layout.image(&test_image, LayerCompression::Gzip);
     layout.list(&manifest, Some("v1"));
     layout.write(&folder.join("layout"));
     let skopeo = |from: &str, to: &str| {
@@ -88,7 +88,7 @@ fn skopeo_archives_are_read() {
         .iter()
         .map(|l| l.diff_id.clone())
         .collect();
-    assert_eq!(diff_ids, picture.diff_ids());
+    assert_eq!(diff_ids, test_image.diff_ids());
 
     for (to, name, names) in [
         ("oci-archive:oci.tar:v2", "oci.tar", &[":v2"][..]),
@@ -110,9 +110,9 @@ fn skopeo_archives_are_read() {
     skopeo("--format v2s2 oci:layout:v1", "oci:docker2");
     assert_eq!(check_layers(&path(folder, "docker2")), 3);
     // A second image in the same layout, and an archive of both.
-    let other = Picture::new("other", 1);
+    let other = TestImage::new("other", 1);
     let mut second = Layout::default();
-    let listed = second.image(&other, Packed::Gzip);
+    let listed = second.image(&other, LayerCompression::Gzip);
     second.list(&listed, Some("v1"));
     second.write(&folder.join("second"));
     skopeo("oci:second:v1", "oci:copy:other");
@@ -131,7 +131,12 @@ fn skopeo_archive_of_an_index_is_read() {
     let folder = folder.path();
     let mut layout = Layout::default();
     let children: Vec<Value> = ["amd64", "arm64"]
-        .map(|architecture| layout.image(&Picture::on(architecture, "app", 1), Packed::Gzip))
+        .map(|architecture| {
+            layout.image(
+                &TestImage::on(architecture, "app", 1),
+                LayerCompression::Gzip,
+            )
+        })
         .to_vec();
     let index = layout.index(&children);
     layout.list(&index, Some("v1"));
@@ -171,7 +176,7 @@ fn buildah_archives_are_read() {
         buildah(&format!("push app:v1 {to}"));
         assert_eq!(check_layers(&path(folder, name)), 2, "{to}");
     }
-    // It puts in the names that the image had before as well.
+    // The archive also lists the earlier names of the image.
     let names = path(folder, "docker.tar").image().names.clone();
     assert_eq!(names[0], "gcr.io/p/app:v1");
 }
@@ -205,7 +210,7 @@ fn other_tar_programs_and_formats_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 2), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 2), LayerCompression::Gzip);
     layout.list(&manifest, None);
     layout.write(&folder.join("layout"));
     for format in ["gnu", "pax", "ustar", "oldgnu", "v7"] {

@@ -1,4 +1,4 @@
-//! What is there: the images of a project, and what is under the tags of one.
+//! `gcr-push list`: the images of a project, and the tags and manifests of an image.
 
 mod gcloud;
 mod other_registries;
@@ -9,14 +9,14 @@ use standin::{Behaviour, Fault, FaultAction, RequestKind};
 
 use crate::mirror::seed;
 use crate::support::google::Google;
-use crate::support::images::{Layout, Packed, Picture};
+use crate::support::images::{LayerCompression, Layout, TestImage};
 use crate::support::run::{Outcome, Run};
 
 const HOST: &str = "us-docker.pkg.dev";
 
 fn list(google: &Google) -> Run {
     google
-        .reach(Run::command("list"))
+        .with_environment(Run::command("list"))
         .set("credentials_json", &google.key)
         .set("project_id", "acme")
 }
@@ -28,12 +28,12 @@ fn containers(google: &Google) -> Run {
         .set("repository", "containers")
 }
 
-/// Puts an image for one platform.
+/// Puts an image of one platform.
 fn put(google: &Google, host: &str, repository: &str, tag: &str) {
     let mut layout = Layout::default();
     let root = layout.image(
-        &Picture::on("amd64", &format!("{repository}{tag}"), 1),
-        Packed::Gzip,
+        &TestImage::on("amd64", &format!("{repository}{tag}"), 1),
+        LayerCompression::Gzip,
     );
     seed(&google.standin, host, repository, &layout, &root, tag);
 }
@@ -41,14 +41,20 @@ fn put(google: &Google, host: &str, repository: &str, tag: &str) {
 /// Puts an index of two platforms and an attestation.
 fn put_index(google: &Google, host: &str, repository: &str, tag: &str) {
     let mut layout = Layout::default();
-    let amd64 = layout.image(&Picture::on("amd64", repository, 1), Packed::Gzip);
-    let arm64 = layout.image(&Picture::on("arm64", repository, 1), Packed::Gzip);
+    let amd64 = layout.image(
+        &TestImage::on("amd64", repository, 1),
+        LayerCompression::Gzip,
+    );
+    let arm64 = layout.image(
+        &TestImage::on("arm64", repository, 1),
+        LayerCompression::Gzip,
+    );
     let attestation = layout.attestation(&amd64);
     let root = layout.index(&[amd64, arm64, attestation]);
     seed(&google.standin, host, repository, &layout, &root, tag);
 }
 
-/// From now on Google's API is refused, and the registry alone is there to be asked.
+/// Refuses Google's API from now on, which leaves the registry only.
 fn without_api(google: &Google) {
     let refused = FaultAction::status(403);
     google
@@ -56,7 +62,7 @@ fn without_api(google: &Google) {
         .fault(Fault::always(RequestKind::Api, refused));
 }
 
-/// The rows of a table by the words in them, without the headings.
+/// The rows of a table as words, without the headings.
 fn rows(outcome: &Outcome) -> Vec<Vec<String>> {
     let lines = outcome.stdout.lines().skip(1);
     let words = |line: &str| {
@@ -96,7 +102,7 @@ fn project_is_listed_one_level_deep_or_recursively() {
             "gcr.io/acme/team/web"
         ]
     );
-    // An image with all that is below it.
+    // An image and everything below it.
     let below = list(&google)
         .set("name", "team")
         .set("list_recursive", "true");
@@ -115,7 +121,7 @@ fn folder_of_images_shows_its_content() {
         "NAME\ngcr.io/acme/team/api\ngcr.io/acme/team/web\n"
     );
     assert!(!outcome.stderr.contains("WARN"), "{}", outcome.stderr);
-    // An image in it is known to the API, by a name with a slash.
+    // The API knows an image in it by a name with a slash.
     google.standin.clear_requests();
     let outcome = list(&google).set("name", "team/api").succeeds();
     assert_eq!(rows(&outcome).len(), 1);
@@ -139,7 +145,7 @@ fn image_shows_manifests_newest_first_with_details() {
             .succeeds();
         assert!(outcome.stdout.starts_with("DIGEST"), "{}", outcome.stdout);
         let rows = rows(&outcome);
-        // The index, its two images and the attestation, and the image of before.
+        // The index, its two images, the attestation, and the earlier image.
         assert_eq!(rows.len(), 5);
         let of = |tag: &str| rows.iter().find(|row| row[1] == tag).unwrap();
         assert_eq!(of("2")[5], "linux/amd64,linux/arm64");
@@ -179,7 +185,7 @@ fn platforms_are_read_only_on_request() {
     }
 }
 
-/// Every listing of tags is this document from now on.
+/// Answers every tags listing with this document from now on.
 fn lists_always(google: &Google, document: &Value) {
     let listing = FaultAction::Status {
         code: 200,
@@ -332,14 +338,14 @@ fn public_image_is_listed_without_credential() {
     });
     put(&google, HOST, "acme/containers/app", "1");
     let outcome = google
-        .reach(Run::command("list"))
+        .with_environment(Run::command("list"))
         .set("image", format!("{HOST}/acme/containers/app"))
         .succeeds();
     assert_eq!(rows(&outcome).len(), 1, "{}", outcome.stdout);
     let google = Google::start();
     put(&google, HOST, "acme/containers/app", "1");
     let refused = google
-        .reach(Run::command("list"))
+        .with_environment(Run::command("list"))
         .set("image", format!("{HOST}/acme/containers/app"))
         .fails_with(3);
     insta::assert_snapshot!(refused.error(), @r#"

@@ -1,4 +1,4 @@
-//! Registries that are not Google's.
+//! `list` at registries other than Google's.
 
 use standin::{Fault, FaultAction, RequestKind, Standin};
 
@@ -6,7 +6,7 @@ use super::rows;
 use crate::mirror::{PLAIN, seed};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
-use crate::support::images::{Layout, Packed, Picture, classic_archive};
+use crate::support::images::{LayerCompression, Layout, TestImage, classic_archive};
 use crate::support::run::Run;
 
 fn list(address: &str) -> Run {
@@ -15,7 +15,10 @@ fn list(address: &str) -> Run {
 
 fn put(standin: &Standin, repository: &str) {
     let mut layout = Layout::default();
-    let root = layout.image(&Picture::on("arm64", repository, 1), Packed::Gzip);
+    let root = layout.image(
+        &TestImage::on("arm64", repository, 1),
+        LayerCompression::Gzip,
+    );
     seed(standin, PLAIN, repository, &layout, &root, "1");
 }
 
@@ -68,8 +71,8 @@ fn image_is_named_as_for_a_push() {
         assert_eq!(rows.len(), 1, "{rows:?}");
         assert_eq!(rows[0][1], "1");
     }
-    let told = list("oci-archive:app.tar").fails_with(2).error();
-    insta::assert_snapshot!(told, @r"
+    let message = list("oci-archive:app.tar").fails_with(2).error();
+    insta::assert_snapshot!(message, @r"
     error: an input cannot be used
       `image`: `list` shows what registries hold, as in `gcr.io/acme/api`: `oci-archive:app.tar` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_IMAGE)
 
@@ -101,12 +104,12 @@ fn public_image_host_is_listed_without_login() {
     let standin = Standin::builder().name(HOST).start();
     let google = Google::start();
     let mut layout = Layout::default();
-    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let root = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     seed(&standin, PLAIN, "library/alpine", &layout, &root, "3");
     let reach = |run: Run| {
         run.variable("HTTPS_PROXY", standin.proxy_url())
             .set("ca_certificates", standin.ca_pem())
-            // What gcloud once left for that host.
+            // A login that gcloud once wrote for that host.
             .set(
                 "docker_config",
                 r#"{"credHelpers":{"mirror.gcr.io":"gcloud"}}"#,
@@ -139,7 +142,7 @@ fn public_google_image_is_listed_without_credential() {
     let google = Google::start();
     put(&google.standin, "other/app");
     let mut layout = Layout::default();
-    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let root = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     seed(
         &google.standin,
         "gcr.io",
@@ -153,7 +156,11 @@ fn public_google_image_is_listed_without_credential() {
         "roles/artifactregistry.reader",
         "projects/distroless",
     );
-    let list = |image: &str| google.reach(Run::command("list")).set("image", image);
+    let list = |image: &str| {
+        google
+            .with_environment(Run::command("list"))
+            .set("image", image)
+    };
     let listed = list("gcr.io/distroless/static").succeeds();
     assert_eq!(rows(&listed)[0][1], "latest");
     let refused = list("gcr.io/acme/app").fails_with(3).error();
@@ -167,7 +174,7 @@ fn public_google_image_is_listed_without_credential() {
 fn real_registry_is_listed_with_manifest_details() {
     let registry = DockerRegistry::start();
     let address = registry.address();
-    let image = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
+    let image = classic_archive(&[(&TestImage::new("app", 2), &["app:1"])]);
     Run::new()
         .file("image.tar", image)
         .set("image", "image.tar")
@@ -225,14 +232,14 @@ fn index_size_is_the_sum_of_its_platforms() {
             .succeeds();
     };
     let mut layout = Layout::default();
-    let amd64 = layout.image(&Picture::on("amd64", "app", 2), Packed::Gzip);
-    let arm64 = layout.image(&Picture::on("arm64", "app", 2), Packed::Gzip);
+    let amd64 = layout.image(&TestImage::on("amd64", "app", 2), LayerCompression::Gzip);
+    let arm64 = layout.image(&TestImage::on("arm64", "app", 2), LayerCompression::Gzip);
     let attestation = layout.attestation(&amd64);
     let root = layout.index(&[amd64.clone(), arm64, attestation]);
     layout.list(&root, Some("app:all"));
     push("all", layout);
     let mut layout = Layout::default();
-    let amd64 = layout.image(&Picture::on("amd64", "app", 2), Packed::Gzip);
+    let amd64 = layout.image(&TestImage::on("amd64", "app", 2), LayerCompression::Gzip);
     layout.list(&amd64, Some("app:one"));
     push("one", layout);
     let outcome = Run::command("list")
@@ -278,7 +285,7 @@ fn google_login_is_not_used_elsewhere() {
     let address = google.standin.plain_address();
     put(&google.standin, "app");
     let outcome = google
-        .reach(list(&address))
+        .with_environment(list(&address))
         .set("credentials_json", &google.key)
         .succeeds();
     assert_eq!(rows(&outcome), [[format!("{address}/app")]]);

@@ -1,4 +1,4 @@
-//! Complete however many there are, and no more memory for it than the list itself needs.
+//! Long listings are complete, and need no more memory than the list itself.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -14,7 +14,7 @@ use crate::support::run::Run;
 
 const MANY: usize = 12_000;
 
-/// Puts so many artifacts into a repository, each under a tag of its own.
+/// Puts a number of artifacts into a repository, each under a tag of its own.
 fn put(standin: &Standin, host: &str, repository: &str, count: usize) {
     let config = standin.put_blob(host, repository, b"{}");
     for number in 0..count {
@@ -43,8 +43,8 @@ fn tags(images: &[Value]) -> BTreeSet<&str> {
     tags.map(|tag| tag.as_str().unwrap()).collect()
 }
 
-/// Runs it and gives what it printed, and the most memory that it held until it began to print, in
-/// KiB: it prints when all is known, and more than a pipe takes at once.
+/// Runs it. Returns its standard output and its peak memory in KiB up to the first output. It
+/// prints when everything is known, and more than a pipe holds.
 fn peak(run: Run) -> (String, u64) {
     let mut running = run.start();
     let mut stdout = running.take_stdout();
@@ -76,7 +76,7 @@ fn thousands_of_tags_are_listed_over_api_pages() {
     let requests = google.standin.requests();
     let pages = requests.iter().filter(|r| r.path.ends_with("/versions"));
     assert_eq!(pages.count(), MANY.div_ceil(1000));
-    // What is held of each is a few hundred bytes.
+    // An entry takes a few hundred bytes.
     assert!(
         many < few + 16 * 1024,
         "{few} KiB for 1500, {many} KiB for {MANY}"
@@ -105,7 +105,7 @@ fn thousands_of_manifests_are_listed_over_api_pages() {
         .map(|image| image["uploaded"].as_str().unwrap())
         .collect();
     assert!(uploaded.is_sorted_by(|a, b| a >= b));
-    // Platforms of so many are not all read; that is told.
+    // Of so many images not all platforms are read, with a note.
     assert!(
         outcome
             .stderr
@@ -132,7 +132,7 @@ fn thousands_of_images_are_listed() {
     without_api(&google);
     let outcome = list(&google).succeeds();
     assert_eq!(rows(&outcome).len(), 2_345);
-    // What Google cuts off without a word is pointed out.
+    // What Google truncates silently is pointed out.
     standin.change(|behaviour| behaviour.listing_cap = Some(1_000));
     let outcome = list(&google).succeeds();
     assert_eq!(rows(&outcome).len(), 1_000);
@@ -170,7 +170,7 @@ fn thousands_of_tags_are_listed_over_link_headers() {
     let requests = standin.requests();
     let pages = requests.iter().filter(|r| r.kind == RequestKind::TagsList);
     assert_eq!(pages.count(), MANY / 1_000);
-    // Each manifest is read once, however many tags lead to it.
+    // Each manifest is read once, whatever the number of its tags.
     let read = requests
         .iter()
         .filter(|r| r.kind == RequestKind::ManifestGet);

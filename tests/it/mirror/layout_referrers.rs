@@ -1,12 +1,14 @@
-//! Signatures, SBOMs and attestations that lie beside an image in an OCI layout or archive.
+//! Signatures, SBOMs and attestations in an OCI layout or archive.
 
 use serde_json::json;
 use standin::{Referrers, RequestKind, Standin};
 
-use super::referrers::{Signed, standin, tag_of};
+use super::referrers::{SignedImage, standin, tag_of};
 use super::*;
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::images::{self, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Packed, Picture};
+use crate::support::images::{
+    self, LayerCompression, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, TestImage,
+};
 
 /// A push of a layout in a directory.
 fn push(layout: &Layout, destinations: &str) -> Run {
@@ -21,15 +23,19 @@ fn push(layout: &Layout, destinations: &str) -> Run {
 
 #[test]
 fn referrers_in_index_json_are_copied() {
-    let mut signed = Signed::new();
-    // As `oras copy --recursive --to-oci-layout` leaves it: all of it listed, the image by name.
+    let mut signed = SignedImage::new();
+    // As `oras copy --recursive --to-oci-layout` writes it: everything is listed, the image by
+    // name.
     signed.layout.list(&signed.root, Some("1"));
     for referrer in [&signed.of_arm64, &signed.sbom, &signed.of_sbom] {
         signed.layout.list(referrer, None);
     }
     let (api, plain) = (Standin::start(), DockerRegistry::start());
-    let homes = [api.plain_address(), plain.address().to_owned()];
-    let tags = homes.clone().map(|home| format!("{home}/app:1")).join("\n");
+    let destinations = [api.plain_address(), plain.address().to_owned()];
+    let tags = destinations
+        .clone()
+        .map(|destination| format!("{destination}/app:1"))
+        .join("\n");
     let archive = Run::new()
         .file("image.tar", signed.layout.archive())
         .set("image", "image.tar")
@@ -39,12 +45,12 @@ fn referrers_in_index_json_are_copied() {
         let outcome = run.succeeds();
         let line = format!(
             "3 manifests that refer to the image are at `{}/app` too",
-            homes[0]
+            destinations[0]
         );
         assert!(outcome.stdout.contains(&line), "{}", outcome.stdout);
     }
-    for home in &homes {
-        assert_holds(home, "app", &signed.layout);
+    for destination in &destinations {
+        assert_holds(destination, "app", &signed.layout);
     }
     let list = tagged(plain.address(), "app", &tag_of(&signed.root, "")).unwrap();
     let list: Value = serde_json::from_slice(&list).unwrap();
@@ -53,8 +59,8 @@ fn referrers_in_index_json_are_copied() {
 
 #[test]
 fn fallback_tags_of_a_layout_are_copied_as_they_are() {
-    let mut signed = Signed::new();
-    // As regctl writes it: the lists are named, what they list is not in `index.json`.
+    let mut signed = SignedImage::new();
+    // As regctl writes it: the fallback tags are listed, their referrers are not in `index.json`.
     signed.layout.list(&signed.root, Some("1"));
     let mut lists = Vec::new();
     for (about, referrer) in [
@@ -67,19 +73,23 @@ fn fallback_tags_of_a_layout_are_copied_as_they_are() {
         signed.layout.list(&list, Some(&tag_of(&about, "")));
         lists.push((about, list));
     }
-    let home = standin(Referrers::Missing);
-    push(&signed.layout, &format!("{}/app:1", home.plain_address())).succeeds();
-    assert_holds(&home.plain_address(), "app", &signed.layout);
+    let destination = standin(Referrers::Missing);
+    push(
+        &signed.layout,
+        &format!("{}/app:1", destination.plain_address()),
+    )
+    .succeeds();
+    assert_holds(&destination.plain_address(), "app", &signed.layout);
     for (about, list) in &lists {
-        let there = tagged(&home.plain_address(), "app", &tag_of(about, "")).unwrap();
+        let there = tagged(&destination.plain_address(), "app", &tag_of(about, "")).unwrap();
         assert_eq!(there, signed.layout.get(list));
     }
 }
 
-/// A layout with an image and a signature of it in cosign's form, not listed yet.
-fn by_cosign() -> (Layout, Value, Value) {
+/// A layout with an image and its cosign signature, not listed yet.
+fn cosign_layout() -> (Layout, Value, Value) {
     let mut layout = Layout::default();
-    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let root = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     let config = layout.blob(OCI_CONFIG, b"{}".to_vec());
     let simple = "application/vnd.dev.cosign.simplesigning.v1+json";
     let layer = layout.blob(simple, b"signed".to_vec());
@@ -91,7 +101,7 @@ fn by_cosign() -> (Layout, Value, Value) {
 
 #[test]
 fn cosign_signatures_are_copied_by_tag_or_type() {
-    let (mut tagged_so, root, signature) = by_cosign();
+    let (mut tagged_so, root, signature) = cosign_layout();
     let mut saved = tagged_so.clone();
     tagged_so.list(&root, Some("app:1"));
     tagged_so.list(&signature, Some(&tag_of(&root, ".sig")));
@@ -101,9 +111,9 @@ fn cosign_signatures_are_copied_by_tag_or_type() {
         saved.list(&one, None);
     }
     for layout in [&tagged_so, &saved] {
-        let home = Standin::start();
-        push(layout, &format!("{}/app:1", home.plain_address())).succeeds();
-        let (address, tag) = (home.plain_address(), tag_of(&root, ".sig"));
+        let destination = Standin::start();
+        push(layout, &format!("{}/app:1", destination.plain_address())).succeeds();
+        let (address, tag) = (destination.plain_address(), tag_of(&root, ".sig"));
         assert_eq!(tagged(&address, "app", "1").unwrap(), layout.get(&root));
         assert_eq!(
             tagged(&address, "app", &tag).unwrap(),
@@ -115,29 +125,36 @@ fn cosign_signatures_are_copied_by_tag_or_type() {
 
 #[test]
 fn unnamed_image_is_found_among_its_referrers() {
-    let mut signed = Signed::new();
+    let mut signed = SignedImage::new();
     for one in [&signed.sbom, &signed.root, &signed.of_sbom] {
         signed.layout.list(one, None);
     }
-    let home = Standin::start();
-    push(&signed.layout, &format!("{}/app:1", home.plain_address()))
-        .set("referrers", "false")
-        .succeeds();
-    let there = tagged(&home.plain_address(), "app", "1").unwrap();
+    let destination = Standin::start();
+    push(
+        &signed.layout,
+        &format!("{}/app:1", destination.plain_address()),
+    )
+    .set("referrers", "false")
+    .succeeds();
+    let there = tagged(&destination.plain_address(), "app", "1").unwrap();
     assert_eq!(there, signed.layout.get(&signed.root));
     let sbom = images::digest(&signed.sbom);
-    assert_eq!(home.manifest(PLAIN, "app", sbom.as_str()), None);
+    assert_eq!(destination.manifest(PLAIN, "app", sbom.as_str()), None);
 }
 
 #[test]
 fn incomplete_referrers_are_skipped_and_reported() {
-    let mut signed = Signed::new();
+    let mut signed = SignedImage::new();
     signed.layout.list(&signed.root, Some("1"));
     signed.layout.list(&signed.sbom, None);
     let sbom: Value = serde_json::from_slice(signed.layout.get(&signed.sbom)).unwrap();
-    signed.layout.forget(&sbom["layers"][0]);
-    let home = Standin::start();
-    let outcome = push(&signed.layout, &format!("{}/app:1", home.plain_address())).succeeds();
+    signed.layout.remove_blob(&sbom["layers"][0]);
+    let destination = Standin::start();
+    let outcome = push(
+        &signed.layout,
+        &format!("{}/app:1", destination.plain_address()),
+    )
+    .succeeds();
     let note = format!(
         "note: {}, which refers to {}, is not there",
         images::digest(&signed.sbom),
@@ -148,12 +165,12 @@ fn incomplete_referrers_are_skipped_and_reported() {
 
 #[test]
 fn docker_archive_without_signatures_is_not_compressed() {
-    let home = Standin::start();
-    let archive = images::classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
+    let destination = Standin::start();
+    let archive = images::classic_archive(&[(&TestImage::new("app", 2), &["app:1"])]);
     let outcome = Run::new()
         .file("image.tar", archive)
         .set("image", "image.tar")
-        .set("tags", format!("{}/app:1", home.plain_address()))
+        .set("tags", format!("{}/app:1", destination.plain_address()))
         .set("referrers", "true")
         .fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
@@ -163,5 +180,8 @@ fn docker_archive_without_signatures_is_not_compressed() {
     hint: `referrers: true` takes what can hold signatures: `docker://NAME`, `oci:DIR` or `oci-archive:FILE`
     ");
     assert!(!outcome.stderr.contains("compressed"), "{}", outcome.stderr);
-    assert_eq!(of_kind(&home.requests(), RequestKind::UploadStart).len(), 0);
+    assert_eq!(
+        of_kind(&destination.requests(), RequestKind::UploadStart).len(),
+        0
+    );
 }

@@ -1,13 +1,13 @@
-//! One read, many homes.
+//! One source, several destinations: one read for all of them.
 
 use standin::{Behaviour, Fault, FaultAction, Mount, RequestKind, Standin};
 
 use super::*;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
-use crate::support::images::{self, Packed, Picture, TarFile};
+use crate::support::images::{self, LayerCompression, TarFile, TestImage};
 
-/// An image with a layer of so many MiB that no compression makes smaller, and two small ones.
+/// An image with an incompressible layer of this many MiB, and two small ones.
 pub(super) fn large(mebibytes: usize) -> (Layout, Value) {
     let mut state = 88_172_645_463_325_252_u64;
     let noise = std::iter::repeat_with(|| {
@@ -17,13 +17,13 @@ pub(super) fn large(mebibytes: usize) -> (Layout, Value) {
         state.to_le_bytes()
     });
     let bytes: Vec<u8> = noise.take(mebibytes * 1024 * 1024 / 8).flatten().collect();
-    let mut picture = Picture::new("app", 2);
-    picture
+    let mut test_image = TestImage::new("app", 2);
+    test_image
         .layers
         .push(TarFile::new().file("noise", &bytes).finish());
     let mut layout = Layout::default();
-    let picture = Picture::of("amd64", picture.layers);
-    let root = layout.image(&picture, Packed::Tar);
+    let test_image = TestImage::of("amd64", test_image.layers);
+    let root = layout.image(&test_image, LayerCompression::Tar);
     (layout, root)
 }
 
@@ -35,7 +35,7 @@ pub(super) fn source_of(layout: &Layout, root: &Value) -> (Standin, String) {
     (source, name)
 }
 
-/// The line that the report has for a destination.
+/// The line of the report for a destination.
 fn line<'a>(stdout: &'a str, name: &str) -> &'a str {
     let line = stdout
         .lines()
@@ -56,27 +56,30 @@ fn three_destinations_cost_one_read_of_the_source() {
         DockerRegistry::start(),
         Standin::start(),
     );
-    let homes = [
+    let destinations = [
         one.address().to_owned(),
         two.address().to_owned(),
         three.plain_address(),
     ];
-    let tags = homes
+    let tags = destinations
         .clone()
-        .map(|home| format!("{home}/team/app:1"))
+        .map(|destination| format!("{destination}/team/app:1"))
         .join("\n");
     let outcome = mirror(&name, &tags)
         .set("report_file", "report.json")
         .succeeds();
-    for (number, home) in homes.iter().enumerate() {
-        assert_holds(home, "team/app", &layout);
-        assert_eq!(tagged(home, "team/app", "1").unwrap(), layout.get(&root));
-        line(&outcome.stdout, &format!("{home}/team/app"));
+    for (number, destination) in destinations.iter().enumerate() {
+        assert_holds(destination, "team/app", &layout);
+        assert_eq!(
+            tagged(destination, "team/app", "1").unwrap(),
+            layout.get(&root)
+        );
+        line(&outcome.stdout, &format!("{destination}/team/app"));
         let destination = &json(&outcome)["destinations"][number];
         assert_eq!(destination["sent_bytes"], blob_bytes(&layout));
         assert_eq!(destination["reread_blobs"], 0);
     }
-    assert_eq!(given_out(&source), blob_bytes(&layout));
+    assert_eq!(bytes_sent(&source), blob_bytes(&layout));
     assert_eq!(of_kind(&source.requests(), RequestKind::BlobGet).len(), 4);
 }
 
@@ -84,18 +87,22 @@ fn three_destinations_cost_one_read_of_the_source() {
 fn unchanged_mirror_sends_no_blob_request() {
     let (layout, root) = large(1);
     let (source, name) = source_of(&layout, &root);
-    let homes = [Standin::start(), Standin::start()];
-    let tags = homes
+    let destinations = [Standin::start(), Standin::start()];
+    let tags = destinations
         .each_ref()
-        .map(|home| format!("{}/app:1", home.plain_address()))
+        .map(|destination| format!("{}/app:1", destination.plain_address()))
         .join("\n");
     mirror(&name, &tags).succeeds();
     source.clear_requests();
-    homes.iter().for_each(Standin::clear_requests);
+    destinations.iter().for_each(Standin::clear_requests);
     mirror(&name, &tags).set("verify", "off").succeeds();
-    assert_eq!(given_out(&source), 0);
-    for home in &homes {
-        let kinds: Vec<_> = home.requests().iter().map(|request| request.kind).collect();
+    assert_eq!(bytes_sent(&source), 0);
+    for destination in &destinations {
+        let kinds: Vec<_> = destination
+            .requests()
+            .iter()
+            .map(|request| request.kind)
+            .collect();
         assert_eq!(kinds, [RequestKind::Ping, RequestKind::ManifestHead]);
     }
 }
@@ -108,7 +115,9 @@ fn failing_destination_does_not_stop_the_others() {
     let cut = FaultAction::CutRequestAt(1024 * 1024);
     dying.fault(Fault::always(RequestKind::UploadPut, cut));
     let tags = [dying.plain_address(), alive.address().to_owned()];
-    let tags = tags.map(|home| format!("{home}/app:1")).join("\n");
+    let tags = tags
+        .map(|destination| format!("{destination}/app:1"))
+        .join("\n");
     let outcome = mirror(&name, &tags)
         .set("report_file", "report.json")
         .fails_with(4);
@@ -129,10 +138,11 @@ fn killed_registry_does_not_stop_the_others() {
     let (layout, root) = large(6);
     let (source, name) = source_of(&layout, &root);
     let (alive, killed) = (DockerRegistry::start(), DockerRegistry::start());
-    // The second blob waits until the registry is gone.
+    // The second blob waits until the registry is down.
     let held = FaultAction::Delay(std::time::Duration::from_secs(5));
     source.fault(Fault::always(RequestKind::BlobGet, held).after(1));
-    let tags = [killed.address(), alive.address()].map(|home| format!("{home}/app:1"));
+    let tags =
+        [killed.address(), alive.address()].map(|destination| format!("{destination}/app:1"));
     let running = mirror(&name, &tags.join("\n"))
         .set("concurrency", "1")
         .set("retry_timeout", "3s")
@@ -152,8 +162,8 @@ fn killed_registry_does_not_stop_the_others() {
 fn second_repository_mounts_blobs_of_the_first() {
     let (layout, root) = large(2);
     let (source, name) = source_of(&layout, &root);
-    let home = Standin::start();
-    let address = home.plain_address();
+    let destination = Standin::start();
+    let address = destination.plain_address();
     let tags = format!("{address}/first:1\n{address}/second:1\n{address}/second:2");
     let outcome = mirror(&name, &tags)
         .set("report_file", "report.json")
@@ -161,11 +171,20 @@ fn second_repository_mounts_blobs_of_the_first() {
     for repository in ["first", "second"] {
         assert_holds(&address, repository, &layout);
     }
-    assert_eq!(given_out(&source), blob_bytes(&layout));
-    assert_eq!(of_kind(&home.requests(), RequestKind::Mount).len(), 4);
-    assert_eq!(of_kind(&home.requests(), RequestKind::UploadPut).len(), 4);
+    assert_eq!(bytes_sent(&source), blob_bytes(&layout));
+    assert_eq!(
+        of_kind(&destination.requests(), RequestKind::Mount).len(),
+        4
+    );
+    assert_eq!(
+        of_kind(&destination.requests(), RequestKind::UploadPut).len(),
+        4
+    );
     // One PUT for each tag.
-    assert_eq!(of_kind(&home.requests(), RequestKind::ManifestPut).len(), 3);
+    assert_eq!(
+        of_kind(&destination.requests(), RequestKind::ManifestPut).len(),
+        3
+    );
     let report = json(&outcome);
     assert_eq!(
         report["destinations"][1]["mounted_bytes"],
@@ -179,22 +198,25 @@ fn second_repository_mounts_blobs_of_the_first() {
 fn refused_mount_falls_back_to_one_shared_read() {
     let (layout, root) = large(2);
     let (source, name) = source_of(&layout, &root);
-    let home = Standin::builder()
+    let destination = Standin::builder()
         .behaviour(Behaviour {
             mount: Mount::Never,
             ..Behaviour::default()
         })
         .start();
-    let address = home.plain_address();
+    let address = destination.plain_address();
     let tags = format!("{address}/first:1\n{address}/second:1");
     mirror(&name, &tags).succeeds();
     for repository in ["first", "second"] {
         assert_holds(&address, repository, &layout);
     }
-    assert_eq!(of_kind(&home.requests(), RequestKind::Mount).len(), 1);
+    assert_eq!(
+        of_kind(&destination.requests(), RequestKind::Mount).len(),
+        1
+    );
     let manifest: Value = serde_json::from_slice(layout.get(&root)).unwrap();
     let config = manifest["config"]["size"].as_u64().unwrap();
-    assert_eq!(given_out(&source), blob_bytes(&layout) + config);
+    assert_eq!(bytes_sent(&source), blob_bytes(&layout) + config);
 }
 
 #[test]
@@ -203,13 +225,13 @@ fn copy_within_a_registry_reads_no_blob() {
     let (registry, name) = source_of(&layout, &root);
     let address = registry.plain_address();
     mirror(&name, &format!("{address}/promoted/app:1")).succeeds();
-    assert_eq!(given_out(&registry), 0);
+    assert_eq!(bytes_sent(&registry), 0);
     assert_holds(&address, "promoted/app", &layout);
     assert_eq!(
         of_kind(&registry.requests(), RequestKind::UploadStart).len(),
         0
     );
-    // The source itself has nothing to gain.
+    // The source itself gains nothing.
     registry.clear_requests();
     mirror(&name, &name).set("verify", "off").succeeds();
     let kinds: std::collections::BTreeSet<_> = registry
@@ -229,23 +251,23 @@ fn copy_within_a_registry_reads_no_blob() {
 fn dead_best_effort_destination_is_reported_only() {
     let (layout, root) = large(1);
     let (source, name) = source_of(&layout, &root);
-    let home = DockerRegistry::start();
+    let destination = DockerRegistry::start();
     let dead = DockerRegistry::start();
     let address = dead.address().to_owned();
     drop(dead);
-    let tags = format!("{address}/app:1\n{}/app:1", home.address());
+    let tags = format!("{address}/app:1\n{}/app:1", destination.address());
     let outcome = mirror(&name, &tags)
         .set("best_effort", &address)
         .set("retry_timeout", "2s")
         .set("report_file", "report.json")
         .set("digest_file", "digest")
         .succeeds();
-    assert_holds(home.address(), "app", &layout);
+    assert_holds(destination.address(), "app", &layout);
     let missed = line(&outcome.stdout, &format!("{address}/app"));
     assert!(missed.contains("missed"), "{missed}");
     assert_eq!(json(&outcome)["missed"][0]["best_effort"], true);
     assert_eq!(outcome.read("digest"), images::digest(&root).to_string());
-    // The same where all of them may fail.
+    // It is the same if all of them are best effort.
     let alone = mirror(&name, &format!("{address}/app:1")).set("best_effort", &address);
     alone.set("retry_timeout", "2s").succeeds();
     drop(source);
@@ -255,18 +277,22 @@ fn dead_best_effort_destination_is_reported_only() {
 fn lagging_destination_continues_with_its_own_read() {
     let (layout, root) = large(24);
     let (source, name) = source_of(&layout, &root);
-    let (home, slow) = (DockerRegistry::start(), Standin::start());
-    // It takes the large layer up to there, and then nothing more of it.
+    let (destination, slow) = (DockerRegistry::start(), Standin::start());
+    // It reads the large layer up to there, and then stalls.
     let stall = FaultAction::StallRequestAt(64 * 1024);
     slow.fault(Fault::once(RequestKind::UploadPut, stall));
-    let tags = format!("{}/app:1\n{}/app:1", home.address(), slow.plain_address());
+    let tags = format!(
+        "{}/app:1\n{}/app:1",
+        destination.address(),
+        slow.plain_address()
+    );
     let outcome = mirror(&name, &tags)
         .set("best_effort", slow.plain_address())
         .set("stall_timeout", "3s")
         .set("concurrency", "1")
         .set("report_file", "report.json")
         .succeeds();
-    for address in [home.address(), &slow.plain_address()] {
+    for address in [destination.address(), &slow.plain_address()] {
         assert_holds(address, "app", &layout);
         assert!(tagged(address, "app", "1").is_some());
     }
@@ -276,7 +302,7 @@ fn lagging_destination_continues_with_its_own_read() {
     assert_eq!(report["destinations"][0]["reread_blobs"], 0);
     assert_eq!(report["destinations"][1]["reread_blobs"], 1);
     assert_eq!(report["destinations"][1]["reread_bytes"], largest);
-    assert_eq!(given_out(&source), blob_bytes(&layout) + largest);
+    assert_eq!(bytes_sent(&source), blob_bytes(&layout) + largest);
     assert!(
         outcome
             .stdout
@@ -322,10 +348,10 @@ fn immutable_tag_is_unchanged_if_same_else_explained() {
 fn tag_of_another_digest_is_moved_kept_or_refused() {
     let (layout, root) = large(1);
     let (_source, name) = source_of(&layout, &root);
-    let home = Standin::start();
+    let destination = Standin::start();
     let (other, other_root) = super::one_image::index();
-    seed(&home, PLAIN, "app", &other, &other_root, "1");
-    let address = home.plain_address();
+    seed(&destination, PLAIN, "app", &other, &other_root, "1");
+    let address = destination.plain_address();
     let push = |tags: &str, policy: &str| {
         let tags: Vec<_> = tags
             .split(' ')
@@ -345,14 +371,20 @@ fn tag_of_another_digest_is_moved_kept_or_refused() {
 
     hint: `existing_tag: fail` has it so: push under a new tag, or choose `overwrite` or `keep`
     ");
-    assert_eq!(of_kind(&home.requests(), RequestKind::UploadStart).len(), 0);
+    assert_eq!(
+        of_kind(&destination.requests(), RequestKind::UploadStart).len(),
+        0
+    );
 
     let kept = push("1", "keep").succeeds();
     assert_eq!(
         tagged(&address, "app", "1").unwrap(),
         other.get(&other_root)
     );
-    assert_eq!(of_kind(&home.requests(), RequestKind::UploadStart).len(), 0);
+    assert_eq!(
+        of_kind(&destination.requests(), RequestKind::UploadStart).len(),
+        0
+    );
     assert!(
         kept.stdout
             .contains(&format!("note: the tag `{address}/app:1` stays at"))

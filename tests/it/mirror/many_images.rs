@@ -1,4 +1,4 @@
-//! `gcr-push mirror`: many images, by a file.
+//! `gcr-push mirror`: many images from a file.
 
 use std::collections::BTreeSet;
 
@@ -9,16 +9,16 @@ use standin::{Behaviour, Fault, FaultAction, Referrers, RequestKind, Standin};
 use super::*;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
-use crate::support::images::{Packed, Picture};
+use crate::support::images::{LayerCompression, TestImage};
 
-/// Puts a small image, another for each name, into a repository.
+/// Puts a small image into a repository, with another content for each name.
 pub(super) fn put(standin: &Standin, host: &str, repository: &str, tag: &str, content: &str) {
     let mut layout = Layout::default();
-    let root = layout.image(&Picture::on("amd64", content, 2), Packed::Gzip);
+    let root = layout.image(&TestImage::on("amd64", content, 2), LayerCompression::Gzip);
     seed(standin, host, repository, &layout, &root, tag);
 }
 
-pub(super) fn bulk(file: &str) -> Run {
+pub(super) fn mirror_file(file: &str) -> Run {
     Run::command("mirror").file("gcr-push.yaml", file)
 }
 
@@ -28,7 +28,7 @@ fn manifest(registry: &DockerRegistry, repository: &str, tag: &str) -> Option<Ve
 
 #[test]
 fn only_missing_and_outdated_images_are_copied() {
-    let (source, home) = (Standin::start(), Standin::start());
+    let (source, destination) = (Standin::start(), Standin::start());
     for (repository, tag) in [
         ("acme/api", "1.0"),
         ("acme/api", "1.1"),
@@ -42,27 +42,27 @@ fn only_missing_and_outdated_images_are_copied() {
             &format!("{repository}{tag}"),
         );
     }
-    put(&home, PLAIN, "mirror/web", "latest", "an older one");
+    put(&destination, PLAIN, "mirror/web", "latest", "an older one");
     let file = format!(
         "destinations: [{}/mirror]\nimages:\n  - from: {source}/acme/api\n    tags: ['1.*']\n  \
          - from: {source}/acme/web:latest\n",
-        home.plain_address(),
+        destination.plain_address(),
         source = source.plain_address(),
     );
-    let outcome = bulk(&file)
+    let outcome = mirror_file(&file)
         .set("report_file", "report.json")
         .set("dotenv_file", "mirror.env")
         .set("digest_file", "digest.txt")
         .succeeds();
-    // Of many images there are sums, and no one digest.
+    // Many images have totals and no single digest.
     let dotenv = outcome.read("mirror.env");
     let names: Vec<_> = dotenv
         .lines()
         .map(|line| line.split('=').next().unwrap())
         .collect();
     assert_eq!(names, ["PUSHED_BYTES", "SKIPPED_BYTES"]);
-    let told = "`digest_file` is not written: many images have no one digest";
-    assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+    let message = "`digest_file` is not written: many images have no one digest";
+    assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
     assert!(
         outcome
             .stderr
@@ -80,16 +80,16 @@ fn only_missing_and_outdated_images_are_copied() {
     ] {
         assert_eq!(
             source.manifest(PLAIN, from, tag).unwrap(),
-            home.manifest(PLAIN, to, tag).unwrap()
+            destination.manifest(PLAIN, to, tag).unwrap()
         );
     }
     let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
     assert_eq!(report["images"][0]["result"], "brought");
 
-    for standin in [&source, &home] {
+    for standin in [&source, &destination] {
         standin.clear_requests();
     }
-    let outcome = bulk(&file).succeeds();
+    let outcome = mirror_file(&file).succeeds();
     assert!(
         outcome.stdout.contains("3 images: 3 same, 0 B sent"),
         "{}",
@@ -104,7 +104,10 @@ fn only_missing_and_outdated_images_are_copied() {
                 RequestKind::ManifestHead,
             ],
         ),
-        (&home, vec![RequestKind::Ping, RequestKind::ManifestHead]),
+        (
+            &destination,
+            vec![RequestKind::Ping, RequestKind::ManifestHead],
+        ),
     ] {
         let requests = standin.requests();
         let other = requests
@@ -117,13 +120,13 @@ fn only_missing_and_outdated_images_are_copied() {
 
 #[test]
 fn unchanged_filtered_image_costs_one_request() {
-    let (source, home) = (Standin::start(), Standin::start());
+    let (source, destination) = (Standin::start(), Standin::start());
     let mut layout = Layout::default();
     let children: Vec<_> = ["amd64", "arm64", "riscv64"]
         .into_iter()
         .map(|architecture| {
-            let picture = Picture::on(architecture, "api", 1);
-            let mut child = layout.image(&picture, Packed::Gzip);
+            let test_image = TestImage::on(architecture, "api", 1);
+            let mut child = layout.image(&test_image, LayerCompression::Gzip);
             child["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
             child
         })
@@ -132,10 +135,10 @@ fn unchanged_filtered_image_costs_one_request() {
     seed(&source, PLAIN, "acme/api", &layout, &root, "1");
     for platforms in ["linux/amd64", "linux/amd64, linux/arm64"] {
         let run = || {
-            bulk(&format!(
+            mirror_file(&format!(
                 "destinations: [{}/mirror]\ndefaults: {{ platforms: [{platforms}] }}\nimages:\n  - from: \
                  {}/acme/api:1\n",
-                home.plain_address(),
+                destination.plain_address(),
                 source.plain_address()
             ))
         };
@@ -145,14 +148,18 @@ fn unchanged_filtered_image_costs_one_request() {
             "{}",
             outcome.stdout
         );
-        home.clear_requests();
+        destination.clear_requests();
         let outcome = run().succeeds();
         assert!(
             outcome.stdout.contains("1 image: 1 same"),
             "{}",
             outcome.stdout
         );
-        let kinds: Vec<_> = home.requests().iter().map(|request| request.kind).collect();
+        let kinds: Vec<_> = destination
+            .requests()
+            .iter()
+            .map(|request| request.kind)
+            .collect();
         assert_eq!(kinds, [RequestKind::Ping, RequestKind::ManifestHead]);
     }
 }
@@ -163,26 +170,26 @@ fn thousand_unchanged_repositories_cost_one_listing_each() {
         referrers: Referrers::Missing,
         ..Behaviour::default()
     });
-    let (source, home) = ("us-docker.pkg.dev", "europe-docker.pkg.dev");
+    let (source, destination) = ("us-docker.pkg.dev", "europe-docker.pkg.dev");
     for tag in ["1", "2", "3"] {
         let mut layout = Layout::default();
-        let root = layout.image(&Picture::on("amd64", tag, 1), Packed::Gzip);
+        let root = layout.image(&TestImage::on("amd64", tag, 1), LayerCompression::Gzip);
         for number in 0..1000 {
             let repository = format!("acme/containers/app{number}");
-            for host in [source, home] {
+            for host in [source, destination] {
                 seed(&google.standin, host, &repository, &layout, &root, tag);
             }
         }
     }
     let file = format!(
-        "destinations: [{home}/acme/containers]\ndefaults: {{ referrers: true }}\nimages:\n  - from: \
+        "destinations: [{destination}/acme/containers]\ndefaults: {{ referrers: true }}\nimages:\n  - from: \
          {source}/acme/containers/**\n"
     );
-    let run = google.reach(bulk(&file));
+    let run = google.with_environment(mirror_file(&file));
     let (outcome, peak) = run
         .set("credentials_json", &google.key)
         .start()
-        .wait_and_watch();
+        .wait_with_peak_memory();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     let same = "3000 images: 3000 same";
     assert!(outcome.stdout.contains(same), "{}", outcome.stderr);
@@ -211,7 +218,7 @@ fn google_listing_gives_all_digests_of_a_repository() {
     );
     let run = || {
         google
-            .reach(bulk(&file))
+            .with_environment(mirror_file(&file))
             .set("credentials_json", &google.key)
     };
     run().succeeds();
@@ -223,7 +230,7 @@ fn google_listing_gives_all_digests_of_a_repository() {
         outcome.stdout
     );
     let requests = google.standin.requests();
-    // The path above, and each repository on either side; for all of it one token of the account's.
+    // The prefix, and each repository at either side; the account has one token for all of it.
     assert_eq!(of_kind(&requests, RequestKind::TagsList).len(), 1 + 2 + 2);
     assert_eq!(of_kind(&requests, RequestKind::OAuthToken).len(), 1);
     let other = requests.iter().find(|request| {
@@ -254,17 +261,17 @@ fn endless_listing_is_reported_and_bad_names_skipped() {
         let file = "destinations: [europe-docker.pkg.dev/acme/containers]\nimages:\n  - from: \
                     us-docker.pkg.dev/acme/containers/**\n";
         google
-            .reach(bulk(file))
+            .with_environment(mirror_file(file))
             .set("credentials_json", &google.key)
             .fails_with(1)
     };
     let endless = run(serde_json::json!({"child": ["a"], "manifest": {}, "tags": []}));
-    let told = "what is listed below it goes deeper than 32 levels";
-    assert!(endless.error().contains(told), "{}", endless.stderr);
+    let message = "what is listed below it goes deeper than 32 levels";
+    assert!(endless.error().contains(message), "{}", endless.stderr);
     let odd =
         run(serde_json::json!({"child": ["..", "/etc", "a/../b"], "manifest": {}, "tags": []}));
-    let told = "lists 3 names below `acme/containers` that no registry allows";
-    assert!(odd.stderr.contains(told), "{}", odd.stderr);
+    let message = "lists 3 names below `acme/containers` that no registry allows";
+    assert!(odd.stderr.contains(message), "{}", odd.stderr);
 }
 
 #[test]
@@ -273,32 +280,32 @@ fn catalog_gives_every_repository_below_a_path() {
     for repository in ["acme/api", "acme/team/web", "acme-2/other"] {
         put(&source, PLAIN, repository, "1", repository);
     }
-    let home = DockerRegistry::start();
-    bulk(&format!(
+    let destination = DockerRegistry::start();
+    mirror_file(&format!(
         "destinations: [{}/mirror]\nimages:\n  - from: {}/acme/**\n    to: '{{path}}'\n",
-        home.address(),
+        destination.address(),
         source.plain_address()
     ))
     .succeeds();
-    assert!(manifest(&home, "mirror/acme/api", "1").is_some());
-    assert!(manifest(&home, "mirror/acme/team/web", "1").is_some());
-    assert!(manifest(&home, "mirror/acme-2/other", "1").is_none());
+    assert!(manifest(&destination, "mirror/acme/api", "1").is_some());
+    assert!(manifest(&destination, "mirror/acme/team/web", "1").is_some());
+    assert!(manifest(&destination, "mirror/acme-2/other", "1").is_none());
 }
 
 #[test]
 fn failed_image_does_not_stop_the_others() {
     let source = Standin::start();
     put(&source, PLAIN, "acme/api", "1", "api");
-    let home = DockerRegistry::start();
+    let destination = DockerRegistry::start();
     let file = |best_effort: bool| {
         format!(
             "destinations: [{}/mirror]\nimages:\n  - from: {source}/acme/none:1\n    best_effort: \
              {best_effort}\n  - from: {source}/acme/api:1\n",
-            home.address(),
+            destination.address(),
             source = source.plain_address(),
         )
     };
-    let outcome = bulk(&file(false)).fails_with(1);
+    let outcome = mirror_file(&file(false)).fails_with(1);
     let lines = outcome.stdout.lines();
     let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     let words: Vec<_> = words.collect();
@@ -314,13 +321,15 @@ fn failed_image_does_not_stop_the_others() {
 
     hint: where it does, the login of its registry may not see it; name another tag, or take the entry out
     ");
-    assert!(manifest(&home, "mirror/api", "1").is_some());
-    let outcome = bulk(&file(true)).succeeds();
-    let told = "2 images: 1 same, 1 missed, 0 B sent";
-    assert!(outcome.stdout.contains(told), "{}", outcome.stdout);
-    let outcome = bulk(&file(false)).set("dry_run", "true").fails_with(1);
-    let told = "2 images: 0 missing, 0 different, 1 the same, 1 that cannot be read";
-    assert!(outcome.stdout.contains(told), "{}", outcome.stdout);
+    assert!(manifest(&destination, "mirror/api", "1").is_some());
+    let outcome = mirror_file(&file(true)).succeeds();
+    let message = "2 images: 1 same, 1 missed, 0 B sent";
+    assert!(outcome.stdout.contains(message), "{}", outcome.stdout);
+    let outcome = mirror_file(&file(false))
+        .set("dry_run", "true")
+        .fails_with(1);
+    let message = "2 images: 0 missing, 0 different, 1 the same, 1 that cannot be read";
+    assert!(outcome.stdout.contains(message), "{}", outcome.stdout);
 }
 
 #[test]
@@ -330,34 +339,35 @@ fn shards_are_disjoint_and_complete() {
     for name in &names {
         put(&source, PLAIN, &format!("acme/{name}"), "1", name);
     }
-    let home = Standin::start();
+    let destination = Standin::start();
     let file = format!(
         "destinations: [{}/mirror]\nimages:\n  - from: {}/acme/**\n",
-        home.plain_address(),
+        destination.plain_address(),
         source.plain_address()
     );
-    let mut brought = 0;
+    let mut copied = 0;
     for run in [
-        bulk(&file).set("shard", "1/3"),
-        bulk(&file)
+        mirror_file(&file).set("shard", "1/3"),
+        mirror_file(&file)
             .variable("CI_NODE_INDEX", "2")
             .variable("CI_NODE_TOTAL", "3"),
-        bulk(&file)
+        mirror_file(&file)
             .variable("CIRCLE_NODE_INDEX", "2")
             .variable("CIRCLE_NODE_TOTAL", "3"),
     ] {
         let outcome = run.succeeds();
         assert!(!outcome.stdout.contains("same"), "{}", outcome.stdout);
-        brought += outcome
+        copied += outcome
             .stdout
             .lines()
             .filter(|line| line.contains("  brought"))
             .count();
     }
-    assert_eq!(brought, names.len());
+    assert_eq!(copied, names.len());
     for name in &names {
         assert!(
-            home.manifest(PLAIN, &format!("mirror/{name}"), "1")
+            destination
+                .manifest(PLAIN, &format!("mirror/{name}"), "1")
                 .is_some()
         );
     }
@@ -365,14 +375,14 @@ fn shards_are_disjoint_and_complete() {
 
 #[test]
 fn shared_blobs_are_read_once_and_sent_once() {
-    let (source, homes) = (Standin::start(), [Standin::start(), Standin::start()]);
-    let base = Picture::on("amd64", "base", 2);
+    let (source, destinations) = (Standin::start(), [Standin::start(), Standin::start()]);
+    let base = TestImage::on("amd64", "base", 2);
     let mut shared = BTreeSet::new();
     for number in 0..200 {
-        let own = Picture::on("amd64", &format!("app{number}"), 1);
+        let own = TestImage::on("amd64", &format!("app{number}"), 1);
         let layers = [base.layers.clone(), own.layers].concat();
         let mut layout = Layout::default();
-        let root = layout.image(&Picture::of("amd64", layers), Packed::Gzip);
+        let root = layout.image(&TestImage::of("amd64", layers), LayerCompression::Gzip);
         let repository = format!("acme/app{number}");
         seed(&source, PLAIN, &repository, &layout, &root, "1");
         let blobs: BTreeSet<_> = layout.blobs.keys().map(ToString::to_string).collect();
@@ -382,10 +392,10 @@ fn shared_blobs_are_read_once_and_sent_once() {
         };
     }
     assert_eq!(shared.len(), 2);
-    bulk(&format!(
+    mirror_file(&format!(
         "destinations: [{}/mirror, {}/mirror]\nimages:\n  - from: {}/acme/**\n",
-        homes[0].plain_address(),
-        homes[1].plain_address(),
+        destinations[0].plain_address(),
+        destinations[1].plain_address(),
         source.plain_address()
     ))
     .succeeds();
@@ -395,8 +405,8 @@ fn shared_blobs_are_read_once_and_sent_once() {
             request.kind == RequestKind::BlobGet && request.path.ends_with(digest.as_str())
         });
         assert_eq!(read.count(), 1, "{digest}");
-        for home in &homes {
-            let sent = home.requests();
+        for destination in &destinations {
+            let sent = destination.requests();
             let sent = sent.iter().filter(|request| {
                 request.kind == RequestKind::UploadPut && request.query.contains(&digest[7..])
             });
@@ -409,13 +419,13 @@ fn shared_blobs_are_read_once_and_sent_once() {
 fn dry_run_shows_plan_and_changes_nothing() {
     let source = Standin::start();
     put(&source, PLAIN, "acme/api", "1", "api");
-    let home = DockerRegistry::start();
+    let destination = DockerRegistry::start();
     let file = format!(
         "destinations: [{}/mirror]\nimages:\n  - from: {}/acme/api\n",
-        home.address(),
+        destination.address(),
         source.plain_address()
     );
-    let outcome = bulk(&file).set("dry_run", "true").succeeds();
+    let outcome = mirror_file(&file).set("dry_run", "true").succeeds();
     let words = outcome
         .stdout
         .split_whitespace()
@@ -425,7 +435,7 @@ fn dry_run_shows_plan_and_changes_nothing() {
         outcome.scrub(&words),
         @"IMAGE DESTINATION NEED 127.0.0.1:[PORT]/acme/api:1 127.0.0.1:[PORT]/mirror/api:1 missing 1 image: 1 missing, 0 different, 0 the same"
     );
-    assert!(home.is_untouched());
+    assert!(destination.is_untouched());
 }
 
 #[test]
@@ -434,40 +444,40 @@ fn conflicting_names_are_reported_first() {
     for team in ["a", "b"] {
         put(&source, PLAIN, &format!("{team}/api"), "1", team);
     }
-    let home = DockerRegistry::start();
+    let destination = DockerRegistry::start();
     let file = format!(
         "destinations: [{}/mirror]\nimages:\n  - from: {source}/a/**\n  - from: {source}/b/**\n",
-        home.address(),
+        destination.address(),
         source = source.plain_address(),
     );
-    let outcome = bulk(&file).fails_with(2);
+    let outcome = mirror_file(&file).fails_with(2);
     insta::assert_snapshot!(outcome.error(), @r#"
     error: both `127.0.0.1:[PORT]/a/api:1` and `127.0.0.1:[PORT]/b/api:1` would become `127.0.0.1:[PORT]/mirror/api:1`
 
     hint: keep them apart with `to: "{path}"`, which is the whole path of the source, or with `tags`
     "#);
-    assert!(home.is_untouched());
+    assert!(destination.is_untouched());
 }
 
 #[test]
 fn image_chosen_twice_is_copied_once_unless_forms_differ() {
-    let (source, home) = (Standin::start(), DockerRegistry::start());
+    let (source, destination) = (Standin::start(), DockerRegistry::start());
     put(&source, PLAIN, "acme/api", "1", "api");
     let source = source.plain_address();
     let file = |second: &str| {
-        bulk(&format!(
-            "destinations: [{home}/mirror, {home}/mirror]\nimages:\n  - from: {source}/acme/**\n  - {{ \
+        mirror_file(&format!(
+            "destinations: [{destination}/mirror, {destination}/mirror]\nimages:\n  - from: {source}/acme/**\n  - {{ \
              from: '{source}/acme/api:1', {second} }}\n",
-            home = home.address(),
+            destination = destination.address(),
         ))
     };
     let digest = Digest::of(&tagged(&source, "acme/api", "1").unwrap());
-    let told = [
+    let message = [
         file("platforms: [linux/amd64]"),
-        bulk(&format!(
+        mirror_file(&format!(
             "destinations: [{}/mirror]\nimages:\n  - from: {source}/acme/**\n  - from: \
              {source}/acme/api:1@{digest}\n",
-            home.address()
+            destination.address()
         )),
     ]
     .map(|run| {
@@ -475,7 +485,7 @@ fn image_chosen_twice_is_copied_once_unless_forms_differ() {
             .error()
             .replace(digest.as_str(), "[DIGEST]")
     });
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    insta::assert_snapshot!(message.join("\n"), @r#"
     error: two entries bring `127.0.0.1:[PORT]/acme/api:1` to `127.0.0.1:[PORT]/mirror/api:1`, each with other platforms
 
     hint: give both the same `platforms`, or one of them a name of its own with `to`
@@ -484,36 +494,36 @@ fn image_chosen_twice_is_copied_once_unless_forms_differ() {
 
     hint: keep them apart with `to: "{path}"`, which is the whole path of the source, or with `tags`
     "#);
-    assert!(home.is_untouched());
+    assert!(destination.is_untouched());
     let outcome = file("best_effort: true").succeeds();
-    let told = "1 image: 1 brought";
-    assert!(outcome.stdout.contains(told), "{}", outcome.stdout);
+    let message = "1 image: 1 brought";
+    assert!(outcome.stdout.contains(message), "{}", outcome.stdout);
 }
 
 #[test]
 fn prefix_copies_matching_tags_of_each_repository() {
-    let (source, home) = (Standin::start(), DockerRegistry::start());
+    let (source, destination) = (Standin::start(), DockerRegistry::start());
     put(&source, PLAIN, "acme/api", "latest", "api");
     put(&source, PLAIN, "acme/web", "1", "web");
     let file = |tags: &str, to: &str| {
-        bulk(&format!(
+        mirror_file(&format!(
             "destinations: [{}/mirror]\nimages:\n  - {{ from: '{}/acme/**', tags: {tags}, to: '{to}' }}\n",
-            home.address(),
+            destination.address(),
             source.plain_address()
         ))
     };
-    // Both would have one name, if both had the tag.
+    // Both would have one name if both had the tag.
     let run = || file("[latest]", "all:{tag}").set("report_file", "report.json");
     assert!(run().succeeds().stdout.contains("1 image: 1 brought"));
     let report = run().succeeds().read("report.json");
     let report: Value = serde_json::from_str(&report).unwrap();
     let there = &report["images"][0]["destinations"][0];
-    let name = format!("{}/mirror/all:latest", home.address());
+    let name = format!("{}/mirror/all:latest", destination.address());
     assert_eq!(there["image"], name);
-    let digest = Digest::of(&manifest(&home, "mirror/all", "latest").unwrap());
+    let digest = Digest::of(&manifest(&destination, "mirror/all", "latest").unwrap());
     assert_eq!(there["digest"], digest.as_str());
 
-    // What the catalog still names is gone, and what cannot be listed keeps the others from nothing.
+    // The catalog still names a deleted repository; an unlistable one does not stop the others.
     put(&source, PLAIN, "acme/gone", "latest", "gone");
     put(&source, PLAIN, "acme/secret", "latest", "secret");
     for (repository, status) in [("acme/gone", 404), ("acme/secret", 403)] {
@@ -521,15 +531,15 @@ fn prefix_copies_matching_tags_of_each_repository() {
         source.fault(refuse.path(repository));
     }
     let outcome = file("[latest]", "{name}").fails_with(3);
-    let told = "1 image: 1 brought";
-    assert!(outcome.stdout.contains(told), "{}", outcome.stdout);
-    let told = format!("could not list `{}/acme/secret`", source.plain_address());
-    assert!(outcome.stderr.contains(&told), "{}", outcome.stderr);
+    let message = "1 image: 1 brought";
+    assert!(outcome.stdout.contains(message), "{}", outcome.stdout);
+    let message = format!("could not list `{}/acme/secret`", source.plain_address());
+    assert!(outcome.stderr.contains(&message), "{}", outcome.stderr);
 }
 
 #[test]
 fn silent_destination_is_awaited_once_and_blocks_no_other() {
-    let (source, home) = (Standin::start(), DockerRegistry::start());
+    let (source, destination) = (Standin::start(), DockerRegistry::start());
     for number in 0..12 {
         put(&source, PLAIN, "acme/api", &number.to_string(), "api");
     }
@@ -537,25 +547,28 @@ fn silent_destination_is_awaited_once_and_blocks_no_other() {
     let address = dead.address().to_owned();
     drop(dead);
     let run = |best_effort: bool| {
-        let file = bulk(&format!(
+        let file = mirror_file(&format!(
             "destinations: [{address}/mirror, {}/mirror]\ndefaults: {{ best_effort: {best_effort} \
              }}\nimages:\n  - from: {}/acme/**\n",
-            home.address(),
+            destination.address(),
             source.plain_address()
         ));
         file.set("retry_timeout", "1s")
     };
     let planned = run(false).set("dry_run", "true").fails_with(4);
-    let told = "12 images: 12 missing, 0 different, 0 the same";
-    assert!(planned.stdout.contains(told), "{}", planned.stdout);
+    let message = "12 images: 12 missing, 0 different, 0 the same";
+    assert!(planned.stdout.contains(message), "{}", planned.stdout);
     let outcome = run(false).fails_with(4);
     for number in 0..12 {
         let name = number.to_string();
-        assert!(manifest(&home, "mirror/api", &name).is_some(), "{name}");
+        assert!(
+            manifest(&destination, "mirror/api", &name).is_some(),
+            "{name}"
+        );
     }
-    let told = "12 images: 12 partly";
-    assert!(outcome.stdout.contains(told), "{}", outcome.stdout);
-    // What all images have in common is told once, and tried by those alone who read or write.
+    let message = "12 images: 12 partly";
+    assert!(outcome.stdout.contains(message), "{}", outcome.stdout);
+    // A cause that all images share is reported once, and only readers and writers retry it.
     let errors = outcome.error().matches("error: ").count();
     assert_eq!(errors, 1, "{}", outcome.error());
     let tries = outcome.stderr.matches("is tried again").count();
@@ -567,7 +580,7 @@ fn silent_destination_is_awaited_once_and_blocks_no_other() {
 #[test]
 fn missing_or_wrong_file_is_reported() {
     let missing = Run::command("mirror").fails_with(2);
-    let wrong = bulk("destinations: [gcr.io/acme]\nimage: []\n").fails_with(2);
+    let wrong = mirror_file("destinations: [gcr.io/acme]\nimage: []\n").fails_with(2);
     insta::assert_snapshot!([missing.error(), wrong.error()].join("\n"), @r"
     error: an input is missing
       `config`: there is no `gcr-push.yaml` here: say which images go where in one, or name another file (GCR_PUSH_CONFIG)

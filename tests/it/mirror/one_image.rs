@@ -1,26 +1,26 @@
-//! One source, one destination.
+//! One image to one destination.
 
 use standin::{Behaviour, Fault, FaultAction, PlainAuth, RequestKind, Standin};
 
 use super::*;
 use crate::support::docker_registry::{DockerRegistry, PASSWORD, USER};
 use crate::support::google::Google;
-use crate::support::images::{self, Packed, Picture};
+use crate::support::images::{self, LayerCompression, TestImage};
 
 /// An index of two platforms, one of them behind another index, with an attestation.
 pub(super) fn index() -> (Layout, Value) {
     let mut layout = Layout::default();
-    let amd64 = layout.image(&Picture::on("amd64", "app", 3), Packed::Gzip);
-    let arm64 = layout.image(&Picture::on("arm64", "app", 2), Packed::Gzip);
-    let proof = layout.attestation(&amd64);
+    let amd64 = layout.image(&TestImage::on("amd64", "app", 3), LayerCompression::Gzip);
+    let arm64 = layout.image(&TestImage::on("arm64", "app", 2), LayerCompression::Gzip);
+    let attestation = layout.attestation(&amd64);
     let inner = layout.index(&[arm64]);
-    let root = layout.index(&[amd64, inner, proof]);
+    let root = layout.index(&[amd64, inner, attestation]);
     (layout, root)
 }
 
 #[test]
 fn index_is_copied_byte_for_byte() {
-    let (source, home) = (DockerRegistry::start(), DockerRegistry::start());
+    let (source, destination) = (DockerRegistry::start(), DockerRegistry::start());
     let (layout, root) = index();
     let mut listed = layout.clone();
     listed.list(&root, None);
@@ -30,10 +30,10 @@ fn index_is_copied_byte_for_byte() {
         .set("image", "image.tar")
         .set("tags", &name)
         .succeeds();
-    let outcome = mirror(&name, &format!("{}/mirror/app:1.2", home.address())).succeeds();
-    assert_holds(home.address(), "mirror/app", &layout);
+    let outcome = mirror(&name, &format!("{}/mirror/app:1.2", destination.address())).succeeds();
+    assert_holds(destination.address(), "mirror/app", &layout);
     assert_eq!(
-        tagged(home.address(), "mirror/app", "1.2").unwrap(),
+        tagged(destination.address(), "mirror/app", "1.2").unwrap(),
         layout.get(&root)
     );
     assert!(outcome.stdout.contains(images::digest(&root).as_str()));
@@ -42,22 +42,22 @@ fn index_is_copied_byte_for_byte() {
 #[test]
 fn image_keeps_name_and_tag_without_tags() {
     let source = Standin::start();
-    let home = DockerRegistry::start();
+    let destination = DockerRegistry::start();
     let (layout, root) = index();
     seed(&source, PLAIN, "team/app", &layout, &root, "1.2");
     let address = source.plain_address();
     for image in [
         format!("docker://{address}/team/app:1.2"),
-        // A host with a port needs no transport before it.
+        // A host with a port needs no transport prefix.
         format!("{address}/team/app:1.2"),
         format!("{address}/team/app:1.2@{}", images::digest(&root)),
     ] {
         Run::new()
             .set("image", image)
-            .set("registry", home.address())
+            .set("registry", destination.address())
             .succeeds();
         assert_eq!(
-            tagged(home.address(), "team/app", "1.2").unwrap(),
+            tagged(destination.address(), "team/app", "1.2").unwrap(),
             layout.get(&root)
         );
     }
@@ -66,21 +66,21 @@ fn image_keeps_name_and_tag_without_tags() {
 #[test]
 fn google_registry_is_read_with_redirects_and_tokens() {
     let google = Google::start();
-    let home = DockerRegistry::start();
+    let destination = DockerRegistry::start();
     let (layout, root) = index();
     seed(&google.standin, "gcr.io", "acme/app", &layout, &root, "1.2");
     google
         .run()
         .set("image", "gcr.io/acme/app:1.2")
-        .set("tags", format!("{}/app:1.2", home.address()))
+        .set("tags", format!("{}/app:1.2", destination.address()))
         .succeeds();
-    assert_holds(home.address(), "app", &layout);
+    assert_holds(destination.address(), "app", &layout);
 }
 
 #[test]
 fn interrupted_download_is_resumed() {
     let source = Standin::start();
-    let home = DockerRegistry::start();
+    let destination = DockerRegistry::start();
     let (layout, root) = index();
     seed(&source, PLAIN, "app", &layout, &root, "1");
     let name = format!("{}/app:1", source.plain_address());
@@ -92,42 +92,42 @@ fn interrupted_download_is_resumed() {
         source.change(|behaviour| behaviour.ranges = ranges);
         source.clear_requests();
         source.fault(Fault::once(RequestKind::BlobGet, FaultAction::CutResponseAt(100)).times(3));
-        let to = format!("{}/{tag}:1", home.address());
+        let to = format!("{}/{tag}:1", destination.address());
         mirror(&name, &to).set("concurrency", "1").succeeds();
-        assert_holds(home.address(), tag, &layout);
+        assert_holds(destination.address(), tag, &layout);
         let requests = source.requests();
         let resumed = requests.iter().filter_map(|r| r.headers.get("range"));
         assert_eq!(resumed.collect::<Vec<_>>(), asked);
     }
-    assert!(given_out(&source) > blob_bytes(&layout));
+    assert!(bytes_sent(&source) > blob_bytes(&layout));
 }
 
 #[test]
 fn mirror_writes_nothing_to_disk() {
     let source = Standin::start();
-    let home = DockerRegistry::start();
+    let destination = DockerRegistry::start();
     let (layout, root) = index();
     seed(&source, PLAIN, "app", &layout, &root, "1");
     let name = format!("{}/app:1", source.plain_address());
-    mirror(&name, &format!("{}/app:1", home.address()))
+    mirror(&name, &format!("{}/app:1", destination.address()))
         .variable("TMPDIR", "/nonexistent")
-        .files_of_at_most(0)
+        .with_file_size_limit(0)
         .succeeds();
-    assert_holds(home.address(), "app", &layout);
+    assert_holds(destination.address(), "app", &layout);
 }
 
 #[test]
 fn unselected_platforms_are_not_requested() {
     let source = Standin::start();
-    let home = DockerRegistry::start();
+    let destination = DockerRegistry::start();
     let (layout, root) = index();
     seed(&source, PLAIN, "app", &layout, &root, "1");
     let name = format!("{}/app:1", source.plain_address());
-    let to = format!("{}/app:1", home.address());
+    let to = format!("{}/app:1", destination.address());
     mirror(&name, &to)
         .set("platforms", "linux/arm64")
         .succeeds();
-    // The index, the one inside it, and what that names.
+    // The index, the nested one, and their children.
     assert_eq!(
         of_kind(&source.requests(), RequestKind::ManifestGet).len(),
         3
@@ -181,7 +181,7 @@ fn missing_or_forbidden_source_is_reported() {
 fn docker_config_login_is_used_for_the_source_only() {
     use base64::Engine as _;
 
-    let (source, home) = (DockerRegistry::with_login(), Standin::start());
+    let (source, destination) = (DockerRegistry::with_login(), Standin::start());
     let (layout, root) = index();
     let mut listed = layout.clone();
     listed.list(&root, None);
@@ -197,11 +197,12 @@ fn docker_config_login_is_used_for_the_source_only() {
         .set("tags", &name)
         .set("docker_config", &config)
         .succeeds();
-    let to = format!("{}/app:1", home.plain_address());
+    let to = format!("{}/app:1", destination.plain_address());
     mirror(&name, &to).set("docker_config", &config).succeeds();
-    assert_holds(&home.plain_address(), "app", &layout);
+    assert_holds(&destination.plain_address(), "app", &layout);
     assert!(
-        home.requests()
+        destination
+            .requests()
             .iter()
             .all(|request| request.authorization.is_none())
     );

@@ -1,11 +1,11 @@
-//! Which part of an index goes along, and what a dry run tells of it.
+//! Which children of an index are copied, and what a dry run says about it.
 
 use standin::{RequestKind, Standin};
 
 use super::one_image::index;
 use super::*;
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::images::{self, Packed, Picture, classic_archive};
+use crate::support::images::{self, LayerCompression, TestImage, classic_archive};
 
 fn source_of(layout: &Layout, root: &Value) -> (Standin, String) {
     let source = Standin::start();
@@ -18,10 +18,10 @@ fn source_of(layout: &Layout, root: &Value) -> (Standin, String) {
 fn attestations_are_stripped_and_the_rest_is_unchanged() {
     let (layout, root) = index();
     let (_source, name) = source_of(&layout, &root);
-    let home = DockerRegistry::start();
-    let to = format!("{}/app:1", home.address());
+    let destination = DockerRegistry::start();
+    let to = format!("{}/app:1", destination.address());
     let outcome = mirror(&name, &to).set("attestations", "strip").succeeds();
-    let smaller = tagged(home.address(), "app", "1").unwrap();
+    let smaller = tagged(destination.address(), "app", "1").unwrap();
     let smaller: Value = serde_json::from_slice(&smaller).unwrap();
     let whole: Value = serde_json::from_slice(layout.get(&root)).unwrap();
     let kept = &whole["manifests"].as_array().unwrap()[..2];
@@ -29,10 +29,10 @@ fn attestations_are_stripped_and_the_rest_is_unchanged() {
     assert_eq!(smaller["annotations"], whole["annotations"]);
     let note = format!("note: the index {} became ", images::digest(&root));
     assert!(outcome.stdout.contains(&note), "{}", outcome.stdout);
-    // The manifest behind the inner index is there, and the attestation is not.
+    // The manifest in the nested index is copied, and the attestation is not.
     let manifest = |descriptor: &Value| {
         let digest = images::digest(descriptor).to_string();
-        tagged(home.address(), "app", &digest)
+        tagged(destination.address(), "app", &digest)
     };
     assert_eq!(manifest(&kept[1]).unwrap(), layout.get(&kept[1]));
     assert_eq!(manifest(&whole["manifests"][2]), None);
@@ -41,20 +41,20 @@ fn attestations_are_stripped_and_the_rest_is_unchanged() {
 #[test]
 fn one_platform_is_a_manifest_unless_attestation_is_kept() {
     let mut layout = Layout::default();
-    let amd64 = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
-    let proof = layout.attestation(&amd64);
-    let root = layout.index(&[amd64.clone(), proof]);
+    let amd64 = layout.image(&TestImage::on("amd64", "app", 1), LayerCompression::Gzip);
+    let attestation = layout.attestation(&amd64);
+    let root = layout.index(&[amd64.clone(), attestation]);
     let (_source, name) = source_of(&layout, &root);
-    let home = DockerRegistry::start();
+    let destination = DockerRegistry::start();
     let push = |tag: &str, settings: &[(&str, &str)]| {
-        let to = format!("{}/app:{tag}", home.address());
+        let to = format!("{}/app:{tag}", destination.address());
         let run = settings
             .iter()
             .fold(mirror(&name, &to), |run, (name, value)| {
                 run.set(name, value)
             });
         run.succeeds();
-        tagged(home.address(), "app", tag).unwrap()
+        tagged(destination.address(), "app", tag).unwrap()
     };
     let plain = layout.get(&amd64);
     assert_eq!(push("stripped", &[("attestations", "strip")]), plain);
@@ -67,10 +67,10 @@ fn one_platform_is_a_manifest_unless_attestation_is_kept() {
 #[test]
 fn plain_image_of_another_platform_is_refused() {
     let mut layout = Layout::default();
-    let root = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
+    let root = layout.image(&TestImage::on("amd64", "app", 1), LayerCompression::Gzip);
     let (_source, name) = source_of(&layout, &root);
-    let home = DockerRegistry::start();
-    let to = format!("{}/app:1", home.address());
+    let destination = DockerRegistry::start();
+    let to = format!("{}/app:1", destination.address());
     let outcome = mirror(&name, &to)
         .set("platforms", "linux/arm64")
         .fails_with(2);
@@ -79,14 +79,14 @@ fn plain_image_of_another_platform_is_refused() {
 
     hint: ask for those that are there in `platforms`; an archive may name platforms that it does not hold, and has to be saved from where they were built
     ");
-    let archive = classic_archive(&[(&Picture::on("amd64", "app", 1), &["app:1"])]);
+    let archive = classic_archive(&[(&TestImage::on("amd64", "app", 1), &["app:1"])]);
     Run::new()
         .file("image.tar", archive)
         .set("image", "image.tar")
         .set("tags", &to)
         .set("platforms", "linux/arm64")
         .fails_with(2);
-    assert!(home.is_untouched());
+    assert!(destination.is_untouched());
     mirror(&name, &to)
         .set("platforms", "linux/arm64, linux/amd64")
         .succeeds();
@@ -96,11 +96,11 @@ fn plain_image_of_another_platform_is_refused() {
 fn dry_run_shows_what_would_be_done() {
     let (layout, root) = index();
     let (source, name) = source_of(&layout, &root);
-    let home = Standin::start();
-    let address = home.plain_address();
+    let destination = Standin::start();
+    let address = destination.plain_address();
     let first = format!("{address}/app:1");
     mirror(&name, &first).succeeds();
-    home.clear_requests();
+    destination.clear_requests();
     source.clear_requests();
     let tags = format!("{first}\n{address}/app:2\n{address}/copy:1\n127.0.0.1:9/app:1");
     let outcome = mirror(&name, &tags)
@@ -121,7 +121,8 @@ fn dry_run_shows_what_would_be_done() {
     127.0.0.1:[PORT]/app       1                     missed                                                                   -        -         -
     missed: 127.0.0.1:[PORT]/app: could not connect to `127.0.0.1:[PORT]`: GET https://127.0.0.1:[PORT]/v2/: Connection refused (os error 111)
     ");
-    let kinds: std::collections::BTreeSet<_> = home.requests().iter().map(|r| r.kind).collect();
+    let kinds: std::collections::BTreeSet<_> =
+        destination.requests().iter().map(|r| r.kind).collect();
     let reading = [
         RequestKind::Ping,
         RequestKind::BlobHead,
@@ -130,7 +131,7 @@ fn dry_run_shows_what_would_be_done() {
         RequestKind::TagsList,
     ];
     assert!(kinds.iter().all(|kind| reading.contains(kind)), "{kinds:?}");
-    assert_eq!(given_out(&source), 0);
+    assert_eq!(bytes_sent(&source), 0);
     let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
     assert_eq!(report["dry_run"], true);
     assert_eq!(
@@ -141,22 +142,23 @@ fn dry_run_shows_what_would_be_done() {
 
 #[test]
 fn dry_run_of_an_archive_shows_its_digest() {
-    let home = Standin::start();
-    let archive = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
+    let destination = Standin::start();
+    let archive = classic_archive(&[(&TestImage::new("app", 2), &["app:1"])]);
     let run = || {
         Run::new()
             .file("image.tar", &archive)
             .set("image", "image.tar")
-            .set("registry", home.plain_address())
+            .set("registry", destination.plain_address())
             .set("digest_file", "digest")
     };
-    let foreseen = run().set("dry_run", "true").succeeds();
+    let dry_run = run().set("dry_run", "true").succeeds();
     assert!(
-        home.requests()
+        destination
+            .requests()
             .iter()
             .all(|r| ["GET", "HEAD"].contains(&r.method.as_str()))
     );
-    assert_eq!(foreseen.read("digest"), run().succeeds().read("digest"));
+    assert_eq!(dry_run.read("digest"), run().succeeds().read("digest"));
 }
 
 #[test]
@@ -164,7 +166,7 @@ fn docker_archive_is_not_searched_for_referrers() {
     let outcome = Run::new()
         .file(
             "image.tar",
-            classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+            classic_archive(&[(&TestImage::new("app", 1), &["app:1"])]),
         )
         .set("image", "docker-archive:image.tar")
         .set("tags", "127.0.0.1:9/app:1")

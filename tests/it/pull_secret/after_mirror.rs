@@ -1,4 +1,4 @@
-//! At the end of `mirror`: one secret for every home of the images.
+//! The pull secret of `mirror`: one for all destinations.
 
 use serde_json::Value;
 use standin::{RequestKind, Standin};
@@ -6,13 +6,16 @@ use standin::{RequestKind, Standin};
 use super::reader;
 use crate::mirror::{PLAIN, seed};
 use crate::support::google::Google;
-use crate::support::images::{Layout, Packed, Picture};
+use crate::support::images::{LayerCompression, Layout, TestImage};
 use crate::support::run::Run;
 
-/// Puts a small image, another for each name, into the plain registry of a stand-in.
+/// Puts a small image into the plain registry of a stand-in, with another content for each name.
 fn put(standin: &Standin, repository: &str) {
     let mut layout = Layout::default();
-    let root = layout.image(&Picture::on("amd64", repository, 2), Packed::Gzip);
+    let root = layout.image(
+        &TestImage::on("amd64", repository, 2),
+        LayerCompression::Gzip,
+    );
     seed(standin, PLAIN, repository, &layout, &root, "1");
 }
 
@@ -24,7 +27,7 @@ fn mirror(google: &Google, source: &Standin) -> Run {
         source.plain_address()
     );
     google
-        .reach(Run::command("mirror"))
+        .with_environment(Run::command("mirror"))
         .file("gcr-push.yaml", file)
         .set("credentials_json", &google.key)
         .set("pull_secret", "gcr-pull")
@@ -69,7 +72,7 @@ fn every_destination_gets_a_verified_entry() {
         });
         assert_ne!(as_kubelet.count(), 0, "{host}");
     }
-    // Nothing to bring, and everything there to be tried all the same.
+    // Nothing is copied, and everything is still verified.
     let outcome = mirror(&google, &source)
         .set("pull_secret_format", "dockerconfigjson")
         .succeeds();
@@ -157,10 +160,10 @@ fn failed_image_leaves_no_secret_and_is_reported() {
 #[test]
 fn other_registries_need_permission_to_use_their_login() {
     let source = source();
-    let home = Standin::start();
+    let destination = Standin::start();
     let file = format!(
         "destinations: [{}/mirror]\nimages:\n  - from: {}/team/**\n",
-        home.plain_address(),
+        destination.plain_address(),
         source.plain_address()
     );
     let outcome = Run::command("mirror")

@@ -1,4 +1,4 @@
-//! The ways to a cluster: a token, a plugin, a proxy, a pod's own service account.
+//! Access to a cluster: tokens, plugins, proxies, and a pod's own service account.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use standin::Rule;
 
-use super::{alone, applied, push, reader};
+use super::{applied, pull_secret_command, push, reader};
 use crate::support::cluster::{administrator, with};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
@@ -15,7 +15,7 @@ use crate::support::run::Run;
 const GCR_IO: &str = "gcr.io/acme/app:1";
 
 fn apply(google: &Google) -> Run {
-    alone(google, GCR_IO)
+    pull_secret_command(google, GCR_IO)
         .set("pull_secret_credentials_json", reader(google))
         .set("pull_secret_apply", "true")
 }
@@ -63,7 +63,7 @@ fn plugin_signs_in_without_standard_input() {
     assert!(!outcome.stderr.contains(&token));
 }
 
-/// Makes `name` in the run's folder a program.
+/// Creates an executable `name` in the run's folder.
 fn program(run: Run, name: &str, script: &str) -> Run {
     use std::os::unix::fs::PermissionsExt as _;
     let run = run.file(name, format!("#!/bin/sh\n{script}\n"));
@@ -85,18 +85,18 @@ fn plugin_is_run_again_after_expiry_and_may_print_yaml() {
     let run = apply(&google)
         .file("kube/config", with(&google.standin, &server, exec))
         .set("kubeconfig", "kube/config");
-    let told = run.path().join("told").display().to_string();
+    let message = run.path().join("told").display().to_string();
     let script = format!(
-        "echo \"$OWN $KUBERNETES_EXEC_INFO\" >>'{told}'\n\
+        "echo \"$OWN $KUBERNETES_EXEC_INFO\" >>'{message}'\n\
          printf 'kind: ExecCredential\\nstatus:\\n  token: {token}\\n  \
          expirationTimestamp: \"2020-01-01T00:00:00Z\"\\n'"
     );
     let run = program(run, "kube/plugin", &script);
     let outcome = run.succeeds();
     assert!(is_applied(&google));
-    let told = outcome.read("told");
-    assert!(told.lines().count() > 2, "{told}");
-    for line in told.lines() {
+    let message = outcome.read("told");
+    assert!(message.lines().count() > 2, "{message}");
+    for line in message.lines() {
         let info = line.strip_prefix("x ").unwrap();
         let info: serde_json::Value = serde_json::from_str(info).unwrap();
         assert_eq!(info["apiVersion"], "client.authentication.k8s.io/v1");
@@ -146,7 +146,7 @@ fn plugin_environment_has_none_of_our_secrets() {
 fn invalid_plugin_output_is_reported() {
     let google = start();
     let server = format!("https://{}", google.standin.tls_address());
-    for (prints, told) in [
+    for (prints, message) in [
         ("", "an answer that is no ExecCredential"),
         ("TOKEN", "an answer that is no ExecCredential"),
         (
@@ -161,13 +161,13 @@ fn invalid_plugin_output_is_reported() {
         let exec = format!("{{exec: {{command: echo, args: ['{prints}']}}}}");
         let config = with(&google.standin, &server, &exec);
         let outcome = apply(&google).set("kubeconfig", config).fails_with(3);
-        let expected = format!("`echo`, with which the kubeconfig signs in, failed: {told}");
+        let expected = format!("`echo`, with which the kubeconfig signs in, failed: {message}");
         assert!(outcome.stderr.contains(&expected), "{}", outcome.stderr);
         assert!(!outcome.stderr.contains("TOKEN"), "{}", outcome.stderr);
     }
 }
 
-/// A kubeconfig that says `insecure-skip-tls-verify` in place of its CA.
+/// A kubeconfig with `insecure-skip-tls-verify` in place of its CA.
 fn unchecked(config: &str) -> String {
     let lines = config.lines().map(|line| {
         line.split_once("certificate-authority-data")
@@ -181,7 +181,7 @@ fn unchecked(config: &str) -> String {
 #[test]
 fn insecure_skip_tls_verify_is_obeyed() {
     let google = start();
-    // Signed by an authority of its own, which nobody here knows.
+    // Its CA is unknown here.
     let other = standin::Standin::start();
     other.cluster().create_namespace("shop");
     other.cluster().allow("robot", Rule::everything());
@@ -197,7 +197,7 @@ fn insecure_skip_tls_verify_is_obeyed() {
     assert!(applied(&other, "shop", "gcr-pull")["auths"]["gcr.io"].is_object());
 }
 
-/// openssl, which asks every client for a certificate that its own authority signed.
+/// openssl as a server that requires a client certificate of its own CA.
 #[test]
 fn client_certificate_is_presented_on_request() {
     let google = start();
@@ -246,7 +246,7 @@ fn client_certificate_is_presented_on_request() {
     let outcome = apply(&google)
         .set("kubeconfig", config(&user))
         .fails_with(1);
-    // It is let in, and then is no Kubernetes.
+    // The handshake succeeds, and the server is no Kubernetes.
     assert!(
         outcome
             .stderr
@@ -326,11 +326,11 @@ fn untrusted_cluster_certificate_is_refused() {
         .lines()
         .filter(|line| !line.contains("certificate-authority-data"));
     let config: Vec<_> = lines.collect();
-    // The CA of the run holds for the cluster too, and then it is trusted.
+    // `ca_certificates` holds for the cluster too, which makes it trusted.
     apply(&google)
         .set("kubeconfig", config.join("\n"))
         .succeeds();
-    // The other way round, its own CA alone is no reason to trust another.
+    // The cluster's own CA is not used for other hosts.
     let other = standin::Standin::start();
     let server = format!("https://{}", other.tls_address());
     let config = with(&google.standin, &server, "{}");
@@ -344,7 +344,7 @@ fn untrusted_cluster_certificate_is_refused() {
     ");
 }
 
-/// Runs a program with its service account's files where a pod has them; none where no file system
+/// Runs a program with its service account's files where a pod has them. `None` if no file system
 /// can be mounted for it alone.
 fn in_a_pod(run: Run, token: &str, ca: &str) -> Option<Run> {
     let can = Command::new("unshare").args(["--mount", "true"]).status();
@@ -419,7 +419,7 @@ fn kubectl_reads_the_applied_secret() {
     };
     let read = kubectl(&["get", "secret", "gcr-pull", "--output=jsonpath={.type}"]);
     assert_eq!(read, "kubernetes.io/dockerconfigjson");
-    // kubectl's own server-side apply meets our fields as we meet others'.
+    // kubectl's server-side apply conflicts with our fields as ours does with others'.
     let manifest = kubectl(&[
         "create",
         "secret",
@@ -440,6 +440,6 @@ fn kubectl_reads_the_applied_secret() {
         .env("HOME", outcome.directory.path())
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&apply.stderr);
-    assert!(told.contains("conflict with \"gcr-push\""), "{told}");
+    let message = String::from_utf8_lossy(&apply.stderr);
+    assert!(message.contains("conflict with \"gcr-push\""), "{message}");
 }

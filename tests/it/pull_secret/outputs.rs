@@ -1,6 +1,6 @@
-//! Where it is written, in which form, and how a Pod uses it.
+//! Where the pull secret is written, in which forms, and the Pod that uses it.
 
-use super::{alone, push, reader};
+use super::{pull_secret_command, push, reader};
 use crate::support::google::Google;
 
 const GCR_IO: &str = "gcr.io/acme/app:1";
@@ -73,7 +73,8 @@ fn standard_output_holds_only_the_secret_on_request() {
         let outcome = run.variable(variable, "true").fails_with(2);
         assert_eq!(outcome.stdout, "");
     }
-    let bare = alone(&google, GCR_IO).set("pull_secret_credentials_json", reader(&google));
+    let bare =
+        pull_secret_command(&google, GCR_IO).set("pull_secret_credentials_json", reader(&google));
     let outcome = bare.fails_with(2);
     assert!(
         outcome.stderr.contains("`-` for standard output"),
@@ -88,7 +89,7 @@ fn every_form_holds_the_same_login() {
     let google = Google::start();
     push(&google, GCR_IO).succeeds();
     let written = |form: &str| {
-        alone(&google, GCR_IO)
+        pull_secret_command(&google, GCR_IO)
             .set("pull_secret_credentials_json", reader(&google))
             .set("pull_secret_labels", "team=shop")
             .set("pull_secret_file", "secret")

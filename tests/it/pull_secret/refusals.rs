@@ -1,8 +1,8 @@
-//! What a cluster refuses, in one sentence and with the way out; nothing is half applied.
+//! Refusals by a cluster: one sentence each, with the fix; nothing is applied in part.
 
 use standin::{Fault, FaultAction, RequestKind, Rule};
 
-use super::{alone, push, reader};
+use super::{pull_secret_command, push, reader};
 use crate::support::cluster::{administrator, kubeconfig, with};
 use crate::support::google::Google;
 use crate::support::run::{Outcome, Run};
@@ -20,7 +20,7 @@ fn start() -> Google {
 }
 
 fn apply(google: &Google, kubeconfig: &str) -> Run {
-    alone(google, GCR_IO)
+    pull_secret_command(google, GCR_IO)
         .set("pull_secret_credentials_json", reader(google))
         .set("pull_secret_apply", "true")
         .set("pull_secret_namespaces", "shop, staging")
@@ -28,7 +28,7 @@ fn apply(google: &Google, kubeconfig: &str) -> Run {
         .set("kubeconfig", kubeconfig)
 }
 
-/// The error; nothing is in the cluster.
+/// The error; the cluster is unchanged.
 fn refused(google: &Google, outcome: &Outcome) -> String {
     for namespace in ["shop", "staging"] {
         let cluster = google.standin.cluster();
@@ -63,7 +63,7 @@ fn missing_verb_is_reported_with_its_role() {
     hint: it may not `get` `serviceaccounts`; let it with a Role that allows `get,patch`: `kubectl create role gcr-push-serviceaccounts --verb=get,patch --resource=serviceaccounts --namespace=shop`
     hint: and bind it: `kubectl create rolebinding gcr-push-serviceaccounts --role=gcr-push-serviceaccounts --serviceaccount=ci:deployer --namespace=shop`
     "#);
-    // What may be read in one namespace is not enough for another.
+    // Read permission in one namespace does not cover another.
     cluster.allow(
         user,
         Rule::of("shop", "secrets", &["get", "patch", "create"]),
@@ -154,7 +154,7 @@ fn secrets_written_before_a_failure_are_listed() {
     hint: written before it failed: created the Secret `gcr-pull` in `shop`
     hint: the trouble is the cluster's: run this again in a few minutes
     ");
-    // Another run makes it whole.
+    // The next run completes it.
     let outcome = apply(&google, &config).succeeds();
     assert!(
         outcome.stderr.contains("in `staging`"),
@@ -197,7 +197,7 @@ fn answer_of_a_non_cluster_is_not_shown() {
     let google = start();
     let config = administrator(&google);
     apply(&google, &config).succeeds();
-    // A byte in the middle of the Secret arrives changed: it is no JSON any more.
+    // A byte in the middle of the Secret is changed, which makes it invalid JSON.
     let spoilt = FaultAction::CorruptByte(1);
     google
         .standin
@@ -283,14 +283,14 @@ fn webhook_refusal_is_no_missing_role_and_hides_quotes() {
     let outcome = apply(&google, &config)
         .variable("RUST_LOG", "trace")
         .fails_with(3);
-    Secrets::of(&google).assert_unseen(&outcome, &[]);
-    let told = refused(&google, &outcome);
+    Secrets::of(&google).assert_no_leak(&outcome, &[]);
+    let message = refused(&google, &outcome);
     assert!(
-        told.contains("403 Forbidden: admission webhook \"q\" denied the request: "),
-        "{told}"
+        message.contains("403 Forbidden: admission webhook \"q\" denied the request: "),
+        "{message}"
     );
-    assert!(told.contains("***"), "{told}");
-    let (_, hints) = told.split_once("\n\n").unwrap();
+    assert!(message.contains("***"), "{message}");
+    let (_, hints) = message.split_once("\n\n").unwrap();
     insta::assert_snapshot!(hints, @"
     hint: the cluster's admission control `q` refuses it, whatever roles there are: change what it asks for, or have who runs the cluster allow it
     ");

@@ -1,8 +1,8 @@
-//! Without a key a token is handed out, with the hour at which it stops working.
+//! Pull secrets without a key hold a token and state its expiry.
 
 use standin::{Behaviour, Fault, FaultAction, RequestKind};
 
-use super::{alone, image};
+use super::{image, pull_secret_command};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
 
@@ -10,7 +10,7 @@ const GCR_IO: &str = "gcr.io/acme/app:1";
 
 fn push(google: &Google) -> Run {
     google
-        .reach(Run::new())
+        .with_environment(Run::new())
         .set("access_token", google.standin.access_token(ACCOUNT))
         .file("image.tar", image())
         .set("image", "image.tar")
@@ -40,7 +40,7 @@ fn token_secret_states_its_expiry() {
     let report: serde_json::Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
     assert_eq!(report["pull_secret"]["expires_at"], end);
     assert_eq!(report["pull_secret"]["hosts"][0], "gcr.io");
-    // Within the twenty minutes that the token lives, and not of another day.
+    // Within the twenty minutes of the token's lifetime.
     let parsed = time(end);
     let now = std::time::SystemTime::now();
     let left = parsed.duration_since(now).unwrap().as_secs();
@@ -81,7 +81,7 @@ fn token_is_in_every_login_and_nowhere_else() {
     let google = Google::start();
     push(&google).succeeds();
     let token = google.standin.access_token(ACCOUNT);
-    let outcome = alone(&google, GCR_IO)
+    let outcome = pull_secret_command(&google, GCR_IO)
         .set("access_token", &token)
         .set("pull_secret_file", "-")
         .set("pull_secret_format", "dockerconfigjson")

@@ -1,8 +1,8 @@
-//! What is handed out pulls, and was seen to.
+//! The pull secret is verified before it is written.
 
 use standin::{Fault, FaultAction, RequestKind};
 
-use super::{READER, READS, alone, push, reader};
+use super::{READER, READS, pull_secret_command, push, reader};
 use crate::support::google::Google;
 use crate::support::run::Outcome;
 use crate::support::skopeo::pull;
@@ -43,16 +43,24 @@ fn secret_is_verified_as_a_kubelet_would_use_it() {
             .iter()
             .position(|r| r.host == host && start(r))
             .unwrap();
-        let proof: Vec<_> = requests[first..]
+        let verification: Vec<_> = requests[first..]
             .iter()
             .filter(|r| r.host == host && r.kind != RequestKind::Connect)
             .collect();
-        assert_eq!(proof[0].kind, RequestKind::Token);
-        assert!(proof[0].query.ends_with("%3Apull"), "{}", proof[0].query);
-        assert_eq!(proof[1].kind, RequestKind::ManifestGet);
-        assert!(proof[1].path.ends_with("/manifests/1"));
-        // The children, but not the attestation.
-        let of = |kind| proof.iter().filter(move |request| request.kind == kind);
+        assert_eq!(verification[0].kind, RequestKind::Token);
+        assert!(
+            verification[0].query.ends_with("%3Apull"),
+            "{}",
+            verification[0].query
+        );
+        assert_eq!(verification[1].kind, RequestKind::ManifestGet);
+        assert!(verification[1].path.ends_with("/manifests/1"));
+        // The children, without the attestation.
+        let of = |kind| {
+            verification
+                .iter()
+                .filter(move |request| request.kind == kind)
+        };
         assert_eq!(of(RequestKind::ManifestGet).count(), 3);
         // Two configs and five layers.
         assert_eq!(of(RequestKind::BlobGet).count(), 7);
@@ -69,7 +77,7 @@ fn account_without_read_permission_writes_no_secret() {
     google.standin.revoke(READER, READS, "projects/acme");
     let outcome = run.fails_with(3);
     assert!(wrote_nothing(&outcome));
-    // The image itself is there, and reported.
+    // The image itself is there and reported.
     assert!(
         outcome
             .stdout
@@ -131,7 +139,7 @@ fn missing_layer_is_noticed() {
         .unwrap();
     let digest = blob.path.rsplit('/').next().unwrap();
     google.standin.forget_blob("gcr.io", "acme/app", digest);
-    let outcome = alone(&google, GCR_IO)
+    let outcome = pull_secret_command(&google, GCR_IO)
         .set("pull_secret_credentials_json", reader(&google))
         .set("pull_secret_file", "secret.yaml")
         .fails_with(1);
@@ -158,7 +166,7 @@ fn reader_with_push_permission_is_reported() {
         "{}",
         outcome.stderr
     );
-    // Beside a request that waits, the pool of connections may open one more: no order in that.
+    // The connection pool may open one more connection for a waiting request, in any order.
     let kinds: Vec<_> = google
         .standin
         .requests()
@@ -170,7 +178,7 @@ fn reader_with_push_permission_is_reported() {
         kinds.ends_with(&[RequestKind::UploadStart, RequestKind::UploadCancel]),
         "{kinds:?}"
     );
-    // One that may only read is asked too, and not blamed.
+    // A read-only account is tested too, and not blamed.
     google
         .standin
         .revoke(READER, "roles/artifactregistry.writer", "projects/acme");
@@ -183,7 +191,7 @@ fn dry_run_checks_the_reader_and_changes_nothing() {
     let google = Google::start();
     push(&google, GCR_IO).succeeds();
     let dry = || {
-        alone(&google, GCR_IO)
+        pull_secret_command(&google, GCR_IO)
             .set("pull_secret_credentials_json", reader(&google))
             .set("pull_secret_file", "secret.yaml")
             .set("dry_run", "true")
@@ -231,7 +239,7 @@ fn pushing_key_is_used_only_when_allowed() {
 fn secret_is_written_before_the_image_exists() {
     let google = Google::start();
     push(&google, GCR_IO).succeeds();
-    let outcome = alone(&google, "gcr.io/acme/app:2")
+    let outcome = pull_secret_command(&google, "gcr.io/acme/app:2")
         .set("pull_secret_credentials_json", reader(&google))
         .set("pull_secret_file", "secret.yaml")
         .succeeds();
@@ -247,7 +255,7 @@ fn secret_is_written_before_the_image_exists() {
 fn host_without_image_is_reported_unverified() {
     let google = Google::start();
     let outcome = google
-        .reach(crate::support::run::Run::command("pull-secret"))
+        .with_environment(crate::support::run::Run::command("pull-secret"))
         .set("registry", "eu.gcr.io")
         .set("pull_secret", "gcr-pull")
         .set("pull_secret_credentials_json", reader(&google))
@@ -266,7 +274,7 @@ fn registry_out_of_order_is_retryable() {
     push(&google, GCR_IO).succeeds();
     let broken = Fault::always(RequestKind::BlobGet, FaultAction::status(503));
     google.standin.fault(broken);
-    let outcome = alone(&google, GCR_IO)
+    let outcome = pull_secret_command(&google, GCR_IO)
         .set("pull_secret_credentials_json", reader(&google))
         .set("pull_secret_file", "secret.yaml")
         .fails_with(4);

@@ -1,15 +1,15 @@
-//! The plan, the first apply, the second, and what came in between.
+//! The plan, the first apply, the second, and changes between them.
 
 use serde_json::json;
 use standin::{Project, RepositoryOptions, Switches};
 
 use super::*;
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{TestImage, classic_archive};
 
 #[test]
 fn plan_shows_what_is_missing_and_changes_nothing() {
     let cloud = Cloud::new();
-    let before = cloud.standin.picture();
+    let before = cloud.standin.snapshot();
     let outcome = cloud.setup().succeeds();
     insta::assert_snapshot!(outcome.stdout, @"
     STATE      WHAT                                                       WHY
@@ -29,7 +29,7 @@ fn plan_shows_what_is_missing_and_changes_nothing() {
 
     Nothing was changed: `setup_apply: true` carries this out.
     ");
-    assert_eq!(cloud.standin.picture(), before);
+    assert_eq!(cloud.standin.snapshot(), before);
     assert_eq!(cloud.changes(), Vec::<String>::new());
 }
 
@@ -66,7 +66,7 @@ fn first_apply_creates_everything_needed() {
             format!("roles/artifactregistry.writer serviceAccount:{PUSHER}"),
         ]
     );
-    // Nothing at the level of the project.
+    // Nothing is granted on the project.
     assert_eq!(
         cloud.granted("projects/acme"),
         [format!("roles/owner user:{ADMIN}")]
@@ -93,7 +93,7 @@ fn second_apply_changes_nothing() {
             .set("setup_gitlab", "https://gitlab.example.com/acme/api")
     };
     apply().succeeds();
-    let before = cloud.standin.picture();
+    let before = cloud.standin.snapshot();
     cloud.standin.clear_requests();
     let outcome = apply().succeeds();
     assert!(
@@ -103,12 +103,12 @@ fn second_apply_changes_nothing() {
     );
     assert!(states(&outcome).values().all(|state| state == "present"));
     assert_eq!(cloud.changes(), Vec::<String>::new());
-    assert_eq!(cloud.standin.picture(), before);
-    let shown = cloud.setup().succeeds();
+    assert_eq!(cloud.standin.snapshot(), before);
+    let plan = cloud.setup().succeeds();
     assert!(
-        shown.stdout.contains("There is nothing to do."),
+        plan.stdout.contains("There is nothing to do."),
         "{}",
-        shown.stdout
+        plan.stdout
     );
 }
 
@@ -142,7 +142,7 @@ fn setup_result_is_enough_for_a_push() {
     let cloud = Cloud::new();
     let outcome = cloud.apply().set("setup_key", "pusher:key.json").succeeds();
     let key = outcome.read("key.json");
-    let archive = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
+    let archive = classic_archive(&[(&TestImage::new("app", 2), &["app:1"])]);
     Run::new()
         .variable("HTTPS_PROXY", cloud.standin.proxy_url())
         .set("ca_certificates", cloud.standin.ca_pem())
@@ -159,7 +159,7 @@ fn manual_changes_are_corrected() {
     let cloud = Cloud::new();
     let apply = || cloud.apply().set("setup_github", "acme/api");
     apply().succeeds();
-    let before = cloud.standin.picture();
+    let before = cloud.standin.snapshot();
     cloud
         .standin
         .revoke(PUSHER, "roles/artifactregistry.writer", GCR);
@@ -171,15 +171,15 @@ fn manual_changes_are_corrected() {
         .revoke(&member, "roles/iam.workloadIdentityUser", &own);
     let parent = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github";
     let provider = format!("{parent}/providers/github-456");
-    cloud.ask(
+    cloud.request(
         "PATCH",
         &format!("{provider}?updateMask=attributeCondition"),
         &json!({"attributeCondition": "assertion.repository_owner == 'acme'"}),
     );
     let disable = format!("iam.googleapis.com/v1/projects/acme/serviceAccounts/{PULLER}:disable");
-    cloud.ask("POST", &disable, &json!({}));
-    let shown = cloud.setup().set("setup_github", "acme/api").succeeds();
-    let states = states(&shown);
+    cloud.request("POST", &disable, &json!({}));
+    let plan = cloud.setup().set("setup_github", "acme/api").succeeds();
+    let states = states(&plan);
     let differing: Vec<_> = states
         .iter()
         .filter(|(_, state)| *state != "present")
@@ -205,15 +205,15 @@ fn manual_changes_are_corrected() {
     ]
     "#);
     apply().succeeds();
-    assert_eq!(cloud.standin.picture(), before);
+    assert_eq!(cloud.standin.snapshot(), before);
 }
 
 const PROVIDER: &str = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github/providers/github-456";
 
-/// The provider as it is kept.
+/// The stored provider.
 fn provider(cloud: &Cloud) -> Value {
-    let picture = cloud.standin.picture();
-    picture["projects"]["acme"]["providers"]["gcr-push-github/github-456"].clone()
+    let test_image = cloud.standin.snapshot();
+    test_image["projects"]["acme"]["providers"]["gcr-push-github/github-456"].clone()
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn other_provider_settings_are_kept() {
     });
     let patch = |body: &Value| {
         let mask = "displayName,attributeCondition,attributeMapping,oidc,disabled";
-        cloud.ask("PATCH", &format!("{PROVIDER}?updateMask={mask}"), body);
+        cloud.request("PATCH", &format!("{PROVIDER}?updateMask={mask}"), body);
     };
     patch(&good);
     let expected = provider(&cloud);
@@ -323,9 +323,9 @@ fn plan_shows_changes_of_a_provider() {
         },
     });
     let mask = "attributeCondition,oidc,disabled";
-    cloud.ask("PATCH", &format!("{PROVIDER}?updateMask={mask}"), &body);
-    let shown = cloud.setup().set("setup_github", "acme/api").succeeds();
-    let changes = shown.stdout.split_once("Providers, ").unwrap().1;
+    cloud.request("PATCH", &format!("{PROVIDER}?updateMask={mask}"), &body);
+    let plan = cloud.setup().set("setup_github", "acme/api").succeeds();
+    let changes = plan.stdout.split_once("Providers, ").unwrap().1;
     let changes = changes.split_once("\n\n").unwrap().0;
     insta::assert_snapshot!(changes, @"
     by what would change in them:
@@ -342,12 +342,12 @@ fn deleted_pool_is_restored() {
     let cloud = Cloud::new();
     let apply = || cloud.apply().set("setup_github", "acme/api");
     apply().succeeds();
-    let before = cloud.standin.picture();
+    let before = cloud.standin.snapshot();
     let pool = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github";
     cloud.delete(&format!("{pool}/providers/github-456"));
     cloud.delete(pool);
     apply().succeeds();
-    assert_eq!(cloud.standin.picture(), before);
+    assert_eq!(cloud.standin.snapshot(), before);
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn deleted_foreign_pool_is_reported() {
     cloud.apply().succeeds();
     let parent = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools";
     let create = format!("{parent}?workloadIdentityPoolId=gcr-push-github");
-    cloud.ask("POST", &create, &json!({"displayName": "somebody's"}));
+    cloud.request("POST", &create, &json!({"displayName": "somebody's"}));
     cloud.delete(&format!("{parent}/gcr-push-github"));
     let outcome = cloud.apply().set("setup_github", "acme/api").fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
@@ -374,11 +374,11 @@ fn project_without_resource_manager_api_is_set_up() {
             .services
             .remove("cloudresourcemanager.googleapis.com");
     });
-    let shown = cloud.setup().succeeds();
+    let plan = cloud.setup().succeeds();
     assert!(
-        shown.stdout.contains("cannot be asked before"),
+        plan.stdout.contains("cannot be asked before"),
         "{}",
-        shown.stdout
+        plan.stdout
     );
     cloud.apply().succeeds();
     assert_eq!(cloud.granted(GCR).len(), 2);

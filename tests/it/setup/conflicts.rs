@@ -1,4 +1,4 @@
-//! Somebody else at the same policies at the same time.
+//! Concurrent changes of the same policies.
 
 use serde_json::json;
 use standin::{Fault, FaultAction, Project, RepositoryOptions, RequestKind};
@@ -71,11 +71,11 @@ fn write_with_lost_answer_is_checked_before_repeating() {
     let writes = requests
         .iter()
         .filter(|request| request.path.ends_with("gcr.io:setIamPolicy"));
-    // One for each account: the first was done although nobody heard of it.
+    // One for each account: the first was carried out although its answer was lost.
     assert_eq!(writes.count(), 2);
 }
 
-/// A refusal of Google's: there is one of that name already.
+/// Google's refusal for a name that already exists.
 fn exists() -> FaultAction {
     let body = json!({"error": {"code": 409, "message": "It exists.", "status": "ALREADY_EXISTS"}});
     FaultAction::Status {
@@ -88,7 +88,7 @@ fn exists() -> FaultAction {
 
 #[test]
 fn already_existing_resource_is_inspected() {
-    for (path, told) in [
+    for (path, message) in [
         (
             "POST /v1/projects/acme/locations/us/repositories",
             "could not create the repository `projects/acme/locations/us/repositories/gcr.io`",
@@ -102,8 +102,8 @@ fn already_existing_resource_is_inspected() {
         let fault = Fault::once(RequestKind::Api, exists());
         cloud.standin.fault(fault.path(path));
         let outcome = cloud.apply().set("setup_github", "acme/api").fails_with(1);
-        assert!(outcome.error().contains(told), "{}", outcome.stderr);
-        // Nobody had made it.
+        assert!(outcome.error().contains(message), "{}", outcome.stderr);
+        // It had not been created.
         cloud.apply().set("setup_github", "acme/api").succeeds();
     }
 }
@@ -122,7 +122,7 @@ fn concurrent_repository_of_another_kind_is_reported() {
     let exists = Fault::once(RequestKind::Api, exists());
     cloud.standin.fault(exists.path(path));
     let path = "GET /v1/projects/acme/locations/us/repositories/gcr.io";
-    // Before that it is not there.
+    // Before that it does not exist.
     cloud
         .standin
         .fault(Fault::always(RequestKind::Api, other).path(path).after(1));

@@ -1,17 +1,18 @@
-//! Pushing without a key: what Google is told of a repository, and what its owner pastes.
+//! Pushing without a key: the workload identity provider of a repository, and the snippet for its
+//! owner.
 
 use serde_json::json;
 use standin::{Fault, FaultAction, RequestKind};
 
 use super::*;
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{TestImage, classic_archive};
 
 #[test]
 fn github_repository_is_matched_by_id() {
     let cloud = Cloud::new();
     let outcome = cloud.apply().set("setup_github", "acme/api").succeeds();
-    let pasted = outcome.stdout.split_once("For a workflow").unwrap().1;
-    insta::assert_snapshot!(pasted, @"
+    let snippet = outcome.stdout.split_once("For a workflow").unwrap().1;
+    insta::assert_snapshot!(snippet, @"
     of acme/api:
 
        permissions:
@@ -25,8 +26,8 @@ fn github_repository_is_matched_by_id() {
              workload_identity_provider: projects/42/locations/global/workloadIdentityPools/gcr-push-github/providers/github-456
              service_account: gcr-pusher@acme.iam.gserviceaccount.com
     ");
-    let picture = cloud.standin.picture();
-    let project = &picture["projects"]["acme"];
+    let test_image = cloud.standin.snapshot();
+    let project = &test_image["projects"]["acme"];
     insta::assert_snapshot!(format!("{:#}", project["providers"]), @r#"
     {
       "gcr-push-github/github-456": {
@@ -65,8 +66,8 @@ fn self_managed_gitlab_gets_its_own_pool() {
             "https://gitlab.com/acme/api\nhttps://gitlab.example.com/acme/team/api",
         )
         .succeeds();
-    let pasted = outcome.stdout.split_once("For a job").unwrap().1;
-    insta::assert_snapshot!(pasted, @"
+    let snippet = outcome.stdout.split_once("For a job").unwrap().1;
+    insta::assert_snapshot!(snippet, @"
      of acme/api:
 
         push:
@@ -95,8 +96,8 @@ fn self_managed_gitlab_gets_its_own_pool() {
             GCR_PUSH_SERVICE_ACCOUNT: gcr-pusher@acme.iam.gserviceaccount.com
           script: gcr-push
     ");
-    let picture = cloud.standin.picture();
-    let providers = picture["projects"]["acme"]["providers"]
+    let test_image = cloud.standin.snapshot();
+    let providers = test_image["projects"]["acme"]["providers"]
         .as_object()
         .unwrap();
     let issuers: Vec<_> = providers
@@ -138,8 +139,8 @@ fn private_repository_is_given_by_ids() {
         .apply()
         .set("setup_github", "acme/secret#9/99")
         .succeeds();
-    let picture = cloud.standin.picture();
-    let providers = &picture["projects"]["acme"]["providers"];
+    let test_image = cloud.standin.snapshot();
+    let providers = &test_image["projects"]["acme"]["providers"];
     assert_eq!(
         providers["gcr-push-github/github-99"]["attributeCondition"],
         "assertion.repository_id == '99' && assertion.repository_owner_id == '9'"
@@ -163,8 +164,8 @@ fn job_knows_the_ids_of_its_repository() {
         .variable("CI_PROJECT_ID", "98")
         .variable("CI_PROJECT_NAMESPACE_ID", "8")
         .succeeds();
-    let picture = cloud.standin.picture();
-    let providers = picture["projects"]["acme"]["providers"]
+    let test_image = cloud.standin.snapshot();
+    let providers = test_image["projects"]["acme"]["providers"]
         .as_object()
         .unwrap();
     let names: Vec<_> = providers
@@ -191,9 +192,9 @@ fn second_repository_joins_the_same_pool() {
         .succeeds();
     let own = format!("projects/acme/serviceAccounts/{PUSHER}");
     assert_eq!(cloud.granted(&own).len(), 2);
-    let picture = cloud.standin.picture();
+    let test_image = cloud.standin.snapshot();
     assert_eq!(
-        picture["projects"]["acme"]["pools"]
+        test_image["projects"]["acme"]["pools"]
             .as_object()
             .unwrap()
             .len(),
@@ -201,8 +202,8 @@ fn second_repository_joins_the_same_pool() {
     );
 }
 
-/// The value of a variable in the lines that are pasted.
-fn pasted(outcome: &Outcome, name: &str) -> String {
+/// The value of a variable in the snippet.
+fn snippet(outcome: &Outcome, name: &str) -> String {
     let line = outcome.stdout.lines().map(str::trim);
     let mut values = line.filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     values.next().expect(&outcome.stdout).to_owned()
@@ -212,7 +213,7 @@ fn pasted(outcome: &Outcome, name: &str) -> String {
 fn pasted_snippet_lets_only_that_repository_push() {
     let cloud = Cloud::new();
     let outcome = cloud.apply().set("setup_github", "acme/api").succeeds();
-    let provider = pasted(&outcome, "workload_identity_provider");
+    let provider = snippet(&outcome, "workload_identity_provider");
     let push = |repository: &str, owner: &str| {
         let claims = json!({
             "sub": format!("repo:acme/api:ref:refs/heads/{}", "long".repeat(40)),
@@ -227,16 +228,16 @@ fn pasted_snippet_lets_only_that_repository_push() {
             .variable("HTTPS_PROXY", cloud.standin.proxy_url())
             .set("ca_certificates", cloud.standin.ca_pem())
             .set("workload_identity_provider", &provider)
-            .set("service_account", pasted(&outcome, "service_account"))
+            .set("service_account", snippet(&outcome, "service_account"))
             .set("oidc_token", cloud.standin.oidc_token(issuer, &claims))
             .file(
                 "image.tar",
-                classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+                classic_archive(&[(&TestImage::new("app", 1), &["app:1"])]),
             )
             .set("image", "image.tar")
             .set("tags", "gcr.io/acme/app:1")
     };
-    // Of the same name, made by somebody else after the first was deleted.
+    // A repository of the same name, created by somebody else after the first was deleted.
     let other = push("999", "123").fails_with(3);
     assert!(
         other.stderr.contains("attribute condition"),
@@ -248,7 +249,7 @@ fn pasted_snippet_lets_only_that_repository_push() {
     assert!(cloud.standin.tags("gcr.io", "acme/app").contains_key("1"));
 }
 
-/// Answers each of so many look-ups of a repository so.
+/// Answers this number of look-ups of a repository.
 fn answer(cloud: &Cloud, host: &str, times: u32, code: u16, body: &str, headers: &[(&str, &str)]) {
     let headers = headers.iter();
     let refused = FaultAction::Status {

@@ -1,4 +1,4 @@
-//! Keys, which are made on request alone.
+//! Keys, which are created on request only.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -26,7 +26,7 @@ fn key_file_is_private_and_shown_nowhere() {
     let mut secrets = Secrets::default();
     secrets.add_key(&outcome.read("puller.json"));
     secrets.add(&cloud.token);
-    secrets.assert_unseen(&outcome, &["puller.json"]);
+    secrets.assert_no_leak(&outcome, &["puller.json"]);
     assert!(
         outcome.stdout.contains("with its key"),
         "{}",
@@ -175,7 +175,7 @@ fn key_with_lost_answer_is_not_requested_twice() {
     let outcome = cloud.apply().set("setup_key", "puller.json").fails_with(4);
     assert!(!outcome.directory.path().join("puller.json").exists());
     let keys = |cloud: &Cloud| {
-        cloud.standin.picture()["projects"]["acme"]["accounts"][PULLER]["keys"].clone()
+        cloud.standin.snapshot()["projects"]["acme"]["accounts"][PULLER]["keys"].clone()
     };
     assert_eq!(keys(&cloud), json!(1));
     cloud.apply().set("setup_key", "puller.json").succeeds();

@@ -1,4 +1,4 @@
-//! The buckets of the old registry.
+//! The buckets of Container Registry.
 
 use standin::{Fault, FaultAction, RequestKind};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const BUCKET: &str = "artifacts.acme.appspot.com";
 
-fn old(redirection: Option<&str>) -> Cloud {
+fn with_legacy_bucket(redirection: Option<&str>) -> Cloud {
     let cloud = Cloud::new();
     let mut project = Project::new("42")
         .service("iam")
@@ -23,7 +23,7 @@ fn on_bucket() -> String {
 
 #[test]
 fn legacy_bucket_is_restricted_and_server_reported() {
-    let cloud = old(Some("FINALIZED"));
+    let cloud = with_legacy_bucket(Some("FINALIZED"));
     cloud.standin.create_bucket(BUCKET, "acme");
     let outcome = cloud.apply().set("setup_backend", "storage").succeeds();
     insta::assert_snapshot!(outcome.stdout, @"
@@ -62,28 +62,30 @@ fn legacy_bucket_is_restricted_and_server_reported() {
         "{}",
         again.stdout
     );
-    // Whatever is said of the backend then.
+    // This holds for any backend.
     cloud.remove().succeeds();
     assert_eq!(cloud.granted(&on_bucket()).len(), 2);
 }
 
-/// A project whose `gcr.io` names still lead to buckets, of which there is none yet.
-fn never_moved() -> Cloud {
-    old(None)
+/// A project whose `gcr.io` names still lead to buckets, without any bucket yet.
+fn unmigrated_project() -> Cloud {
+    with_legacy_bucket(None)
 }
 
 fn apply(cloud: &Cloud) -> Run {
     cloud.apply().set("setup_backend", "storage")
 }
 
-fn broad() -> String {
+fn broad_role_binding() -> String {
     format!("roles/storage.admin serviceAccount:{PUSHER}")
 }
 
-/// The bucket is there with the narrow roles, and the broad one is nobody's.
-fn is_narrow(cloud: &Cloud) -> bool {
+/// True if the bucket has the narrow roles and nobody has the broad one.
+fn is_restricted(cloud: &Cloud) -> bool {
     cloud.standin.has_bucket(BUCKET)
-        && !cloud.granted("projects/acme").contains(&broad())
+        && !cloud
+            .granted("projects/acme")
+            .contains(&broad_role_binding())
         && cloud.granted(&on_bucket()).len() == 4
 }
 
@@ -96,8 +98,8 @@ fn pushed(cloud: &Cloud) -> bool {
 
 #[test]
 fn first_push_creates_bucket_and_broad_role_is_removed() {
-    let cloud = never_moved();
-    // Who may act as the pusher, so that it is the pusher that pushes.
+    let cloud = unmigrated_project();
+    // Lets the operator impersonate the pusher, so that the pusher makes the first push.
     cloud.standin.grant(
         ADMIN,
         "roles/iam.serviceAccountTokenCreator",
@@ -135,7 +137,7 @@ fn first_push_creates_bucket_and_broad_role_is_removed() {
     gcr-pusher@acme.iam.gserviceaccount.com  gcr.io    pushes   with a token that Google lent
     gcr-puller@acme.iam.gserviceaccount.com  gcr.io    pulls    with a token that Google lent
     ");
-    assert!(is_narrow(&cloud));
+    assert!(is_restricted(&cloud));
     assert!(pushed(&cloud));
     let again = apply(&cloud).succeeds();
     assert!(
@@ -150,13 +152,14 @@ fn first_push_creates_bucket_and_broad_role_is_removed() {
 #[test]
 fn first_push_uses_the_pusher_key_or_the_operator() {
     for key in [true, false] {
-        let cloud = never_moved();
-        let run = match key {
-            true => apply(&cloud).set("setup_key", "pusher:key.json"),
-            false => apply(&cloud),
+        let cloud = unmigrated_project();
+        let run = if key {
+            apply(&cloud).set("setup_key", "pusher:key.json")
+        } else {
+            apply(&cloud)
         };
         let outcome = run.succeeds();
-        assert!(is_narrow(&cloud) && pushed(&cloud));
+        assert!(is_restricted(&cloud) && pushed(&cloud));
         let own = outcome.stderr.contains("pushing as who runs setup");
         assert_eq!(own, !key, "{}", outcome.stderr);
     }
@@ -164,11 +167,11 @@ fn first_push_uses_the_pusher_key_or_the_operator() {
 
 #[test]
 fn each_host_gets_its_bucket_with_one_temporary_grant() {
-    let cloud = never_moved();
+    let cloud = unmigrated_project();
     apply(&cloud)
         .set("registry", "gcr.io, eu.gcr.io")
         .succeeds();
-    assert!(is_narrow(&cloud));
+    assert!(is_restricted(&cloud));
     assert!(cloud.standin.has_bucket("eu.artifacts.acme.appspot.com"));
     assert_eq!(
         cloud
@@ -180,7 +183,7 @@ fn each_host_gets_its_bucket_with_one_temporary_grant() {
 
 #[test]
 fn unpropagated_role_is_waited_for() {
-    let cloud = never_moved();
+    let cloud = unmigrated_project();
     cloud.standin.grant(
         ADMIN,
         "roles/iam.serviceAccountTokenCreator",
@@ -190,7 +193,7 @@ fn unpropagated_role_is_waited_for() {
         .standin
         .change(|behaviour| behaviour.cloud.permission_delay = 3);
     let outcome = apply(&cloud).succeeds();
-    assert!(is_narrow(&cloud));
+    assert!(is_restricted(&cloud));
     assert!(
         outcome.stderr.contains("may not push to `gcr.io` yet"),
         "{}",
@@ -200,13 +203,17 @@ fn unpropagated_role_is_waited_for() {
 
 #[test]
 fn failed_first_push_leaves_no_broad_role() {
-    let cloud = never_moved();
+    let cloud = unmigrated_project();
     let refused = FaultAction::status(400);
     cloud
         .standin
         .fault(Fault::always(RequestKind::ManifestPut, refused));
     let outcome = apply(&cloud).fails_with(1);
-    assert!(!cloud.granted("projects/acme").contains(&broad()));
+    assert!(
+        !cloud
+            .granted("projects/acme")
+            .contains(&broad_role_binding())
+    );
     assert!(outcome.stderr.contains("taken back"), "{}", outcome.stderr);
     insta::assert_snapshot!(outcome.error(), @"
     error: the first push to `gcr.io`, which makes its bucket, failed
@@ -216,17 +223,21 @@ fn failed_first_push_leaves_no_broad_role() {
     ");
     cloud.standin.clear_faults();
     apply(&cloud).succeeds();
-    assert!(is_narrow(&cloud));
+    assert!(is_restricted(&cloud));
 }
 
 #[test]
 fn shut_down_registry_is_reported_without_broad_role() {
-    let cloud = never_moved();
+    let cloud = unmigrated_project();
     cloud.standin.change(|behaviour| {
         behaviour.not_migrated = standin::NotMigrated::TokenAndManifests;
     });
     let outcome = apply(&cloud).fails_with(1);
-    assert!(!cloud.granted("projects/acme").contains(&broad()));
+    assert!(
+        !cloud
+            .granted("projects/acme")
+            .contains(&broad_role_binding())
+    );
     assert!(
         outcome.error().contains("first push to `gcr.io`"),
         "{}",
@@ -236,7 +247,7 @@ fn shut_down_registry_is_reported_without_broad_role() {
 
 #[test]
 fn interrupted_run_warns_of_broad_role_and_next_removes_it() {
-    let cloud = never_moved();
+    let cloud = unmigrated_project();
     let stall = Fault::once(RequestKind::ManifestPut, FaultAction::StallResponseAt(0));
     cloud.standin.fault(stall);
     let running = apply(&cloud).start();
@@ -253,21 +264,25 @@ fn interrupted_run_warns_of_broad_role_and_next_removes_it() {
         "{}",
         outcome.stderr
     );
-    assert!(cloud.granted("projects/acme").contains(&broad()));
-    // Whoever only looks is told.
-    let shown = cloud.setup().set("setup_backend", "storage").succeeds();
+    assert!(
+        cloud
+            .granted("projects/acme")
+            .contains(&broad_role_binding())
+    );
+    // A plan alone reports it too.
+    let plan = cloud.setup().set("setup_backend", "storage").succeeds();
     assert_eq!(
-        states(&shown)["roles/storage.admin on projects/acme"],
+        states(&plan)["roles/storage.admin on projects/acme"],
         "to remove"
     );
     apply(&cloud).succeeds();
-    assert!(is_narrow(&cloud));
+    assert!(is_restricted(&cloud));
 }
 
-/// Kills a run when the request of this kind and number was carried out and its answer kept back,
-/// and runs another to its end.
+/// Kills a run when this request has been carried out and before it is answered, and completes it
+/// by another run.
 fn killed_and_completed(kind: RequestKind, number: usize) {
-    let cloud = never_moved();
+    let cloud = unmigrated_project();
     let of_kind = |request: &standin::Request| match kind {
         RequestKind::Api => request.changes(),
         kind => request.kind == kind,
@@ -283,13 +298,13 @@ fn killed_and_completed(kind: RequestKind, number: usize) {
     running.kill();
     cloud.standin.clear_faults();
     apply(&cloud).succeeds();
-    // The bucket is there from the first upload on, whatever became of the image.
-    assert!(is_narrow(&cloud), "after {kind:?} {number}");
+    // The bucket exists from the first upload on, whatever happened to the image.
+    assert!(is_restricted(&cloud), "after {kind:?} {number}");
 }
 
 #[test]
 fn run_killed_at_any_point_is_completed() {
-    let whole = never_moved();
+    let whole = unmigrated_project();
     apply(&whole).succeeds();
     let count = whole.changes().len();
     assert!(count > 6, "{count}");
@@ -308,7 +323,7 @@ fn run_killed_at_any_point_is_completed() {
 
 #[test]
 fn nothing_is_created_without_legacy_bucket() {
-    let cloud = old(Some("ENABLED"));
+    let cloud = with_legacy_bucket(Some("ENABLED"));
     let outcome = cloud.apply().set("setup_backend", "storage").succeeds();
     assert_eq!(states(&outcome)[&format!("bucket {BUCKET}")], "kept");
     assert_eq!(cloud.granted("projects/acme").len(), 1);
@@ -316,7 +331,7 @@ fn nothing_is_created_without_legacy_bucket() {
 
 #[test]
 fn concurrent_bucket_changes_are_kept() {
-    let cloud = old(Some("FINALIZED"));
+    let cloud = with_legacy_bucket(Some("FINALIZED"));
     cloud.standin.create_bucket(BUCKET, "acme");
     cloud.standin.interfere(2);
     cloud.apply().set("setup_backend", "storage").succeeds();

@@ -1,4 +1,4 @@
-//! Taking away exactly what setup made.
+//! Removing exactly what setup created.
 
 use serde_json::json;
 
@@ -49,13 +49,13 @@ fn removal_deletes_keys_first_and_only_its_own() {
     DELETE iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-pusher@acme.iam.gserviceaccount.com
     DELETE artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io
     ");
-    let picture = cloud.standin.picture();
-    assert_eq!(picture["projects"]["acme"]["accounts"], json!({}));
-    assert_eq!(picture["repositories"], json!([]));
+    let test_image = cloud.standin.snapshot();
+    assert_eq!(test_image["projects"]["acme"]["accounts"], json!({}));
+    assert_eq!(test_image["repositories"], json!([]));
     assert_eq!(
-        picture["policies"].as_object().unwrap().len(),
+        test_image["policies"].as_object().unwrap().len(),
         1,
-        "{picture:#}"
+        "{test_image:#}"
     );
     let again = cloud.remove().succeeds();
     assert!(
@@ -118,13 +118,15 @@ fn resources_older_than_setup_are_kept() {
     let states = states(&outcome);
     assert_eq!(states[&format!("repository {GCR}")], "kept");
     assert_eq!(states["roles/artifactregistry.writer on gcr.io"], "kept");
-    let picture = cloud.standin.picture();
-    let accounts = picture["projects"]["acme"]["accounts"].as_object().unwrap();
+    let test_image = cloud.standin.snapshot();
+    let accounts = test_image["projects"]["acme"]["accounts"]
+        .as_object()
+        .unwrap();
     assert_eq!(
         accounts.keys().collect::<Vec<_>>(),
         ["ci-push@acme.iam.gserviceaccount.com"]
     );
-    // What bound it to the pool is setup's own.
+    // Setup's own pool bound it.
     assert_eq!(
         cloud.granted("projects/acme/serviceAccounts/ci-push@acme.iam.gserviceaccount.com"),
         Vec::<String>::new()
@@ -136,7 +138,7 @@ fn pool_with_a_foreign_provider_is_kept() {
     let cloud = Cloud::new();
     cloud.apply().set("setup_github", "acme/api").succeeds();
     let pool = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github";
-    cloud.ask(
+    cloud.request(
         "POST",
         &format!("{pool}/providers?workloadIdentityPoolProviderId=others"),
         &json!({
@@ -149,14 +151,14 @@ fn pool_with_a_foreign_provider_is_kept() {
         states(&outcome)["workload identity pool gcr-push-github"],
         "kept"
     );
-    let picture = cloud.standin.picture();
+    let test_image = cloud.standin.snapshot();
     assert_eq!(
-        picture["projects"]["acme"]["pools"]["gcr-push-github"]["state"],
+        test_image["projects"]["acme"]["pools"]["gcr-push-github"]["state"],
         "ACTIVE"
     );
 }
 
-/// The text without ids of keys, which differ from run to run.
+/// The text without ids of keys, which differ between runs.
 fn without_ids(text: &str) -> String {
     let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
     let parts = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
@@ -168,7 +170,7 @@ fn without_ids(text: &str) -> String {
     parts.collect()
 }
 
-/// The text without the day on which a key was made, which is today.
+/// The text without the creation day of a key, which is today.
 fn without_day(text: &str) -> String {
     const MADE_ON: &str = "made on ";
 

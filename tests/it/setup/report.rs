@@ -1,4 +1,4 @@
-//! What `report_file` says of a run of setup, and what one says that is stopped.
+//! The `report_file` of a run of setup, and of one that is interrupted.
 
 use standin::{Fault, FaultAction, RequestKind};
 
@@ -8,7 +8,7 @@ fn report(outcome: &Outcome) -> Value {
     serde_json::from_str(&outcome.read("report.json")).unwrap()
 }
 
-/// How many steps came to this.
+/// The number of steps with this result.
 fn count(report: &Value, result: &str) -> usize {
     let steps = report["steps"].as_array().unwrap().iter();
     steps.filter(|step| step["result"] == result).count()
@@ -95,14 +95,14 @@ fn interrupted_run_reports_its_progress() {
 fn plan_warns_of_a_broad_role_of_the_puller() {
     let cloud = Cloud::new();
     cloud.apply().succeeds();
-    let shown = cloud.setup().succeeds();
-    assert!(!shown.stdout.contains("warning:"), "{}", shown.stdout);
+    let plan = cloud.setup().succeeds();
+    assert!(!plan.stdout.contains("warning:"), "{}", plan.stdout);
     cloud.standin.grant(PULLER, "roles/editor", "projects/acme");
     cloud
         .standin
         .grant(PULLER, "roles/artifactregistry.writer", GCR);
-    let shown = cloud.setup().succeeds();
-    let (_, warnings) = shown.stdout.split_once("warning: ").unwrap();
+    let plan = cloud.setup().succeeds();
+    let (_, warnings) = plan.stdout.split_once("warning: ").unwrap();
     let (warnings, _) = warnings.split_once("\n\nThere is").unwrap();
     insta::assert_snapshot!(warnings, @"
     gcr-puller@acme.iam.gserviceaccount.com has `roles/artifactregistry.writer` on `projects/acme/locations/us/repositories/gcr.io`: whoever reads a cluster's pull secret could replace images

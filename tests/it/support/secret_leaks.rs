@@ -1,4 +1,4 @@
-//! Looks for secrets, and for parts of them, in all that a run left behind.
+//! Searches everything that a run left behind for secrets and parts of them.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use super::google::Google;
 use super::run::Outcome;
 
-/// A part of a secret of this length is no accident.
-const PART: usize = 20;
+/// A shorter part of a secret may be a coincidence.
+const SHORTEST_PART: usize = 20;
 
-/// What must not be seen.
+/// Secrets that must not appear.
 #[derive(Default)]
 pub struct Secrets {
     parts: HashSet<Vec<u8>>,
@@ -20,11 +20,11 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// All that this Google gave out or was shown, and the private key of its key file, in every
-    /// form.
+    /// Every secret that this stand-in issued or received, and the private key of its key file in
+    /// every form.
     pub fn of(google: &Google) -> Self {
         let mut secrets = Self::default();
-        // A whole key file has in it what anybody may know, such as the account.
+        // A whole key file also holds public values, such as the account.
         let whole = |secret: &String| secret.contains("client_email");
         for secret in google.standin.secrets() {
             if !whole(&secret) {
@@ -37,15 +37,15 @@ impl Secrets {
 
     /// Adds a secret.
     pub fn add(&mut self, secret: &str) {
-        if secret.len() < PART {
+        if secret.len() < SHORTEST_PART {
             self.short.push(secret.to_owned());
         }
-        let parts = secret.as_bytes().windows(PART).map(<[u8]>::to_vec);
+        let parts = secret.as_bytes().windows(SHORTEST_PART).map(<[u8]>::to_vec);
         self.parts.extend(parts);
     }
 
-    /// Adds the private key of a key file, and the file itself in base64, wherever in a longer text
-    /// it may begin (a login is `USER:FILE`).
+    /// Adds the private key of a key file, and the file in base64 at any offset in a longer text (a
+    /// login is `USER:FILE`).
     pub fn add_key(&mut self, file: &str) {
         self.add_private_key(file);
         for before in ["", "1", "12"] {
@@ -54,7 +54,7 @@ impl Secrets {
         }
     }
 
-    /// Adds the private key of a key file, but for its start, in which all keys are the same.
+    /// Adds the private key of a key file without its start, which all keys share.
     pub fn add_private_key(&mut self, file: &str) {
         let key: serde_json::Value = serde_json::from_str(file).unwrap();
         let pem = key["private_key"].as_str().unwrap();
@@ -65,20 +65,23 @@ impl Secrets {
         }
     }
 
-    /// The first part of a secret in a text, if there is one.
+    /// The first part of a secret in a text. `None` if there is none.
     pub fn find(&self, text: &[u8]) -> Option<String> {
         let short = self.short.iter().find(|secret| {
             text.windows(secret.len())
                 .any(|part| part == secret.as_bytes())
         });
-        let part = || text.windows(PART).find(|part| self.parts.contains(*part));
+        let part = || {
+            text.windows(SHORTEST_PART)
+                .find(|part| self.parts.contains(*part))
+        };
         short
             .cloned()
             .or_else(|| part().map(|part| String::from_utf8_lossy(part).into_owned()))
     }
 
-    /// Checks standard output, standard error, and every file of the run's folder but `except`.
-    pub fn assert_unseen(&self, outcome: &Outcome, except: &[&str]) {
+    /// Checks standard output, standard error, and every file of the run's folder except `except`.
+    pub fn assert_no_leak(&self, outcome: &Outcome, except: &[&str]) {
         for (name, text) in [("stdout", &outcome.stdout), ("stderr", &outcome.stderr)] {
             if let Some(part) = self.find(text.as_bytes()) {
                 panic!("`{part}` is on {name}:\n{text}");

@@ -38,7 +38,7 @@ pub(crate) fn is_tag(tag: &str) -> bool {
             .all(|byte| word(*byte) || matches!(byte, b'.' | b'-'))
 }
 
-/// A sha256 digest in lower case: the only kind that all of Google's clients write.
+/// A sha256 digest in lower case, the only kind that Google's clients write.
 pub(crate) fn is_digest(digest: &str) -> bool {
     digest.strip_prefix("sha256:").is_some_and(|hex| {
         hex.len() == 64
@@ -48,7 +48,7 @@ pub(crate) fn is_digest(digest: &str) -> bool {
     })
 }
 
-/// Refuses what is not a digest.
+/// Refuses an invalid digest.
 pub(crate) fn check_digest(digest: &str) -> Result<(), Refusal> {
     if is_digest(digest) {
         return Ok(());

@@ -3,8 +3,8 @@
 use serde_json::json;
 use standin::{Referrers, Standin};
 
+use crate::http_client::Client;
 use crate::images::{Image, OCI_MANIFEST, descriptor, pusher, put_manifest, ready, sha256};
-use crate::wire::Client;
 
 fn pushed(standin: &Standin) {
     let client = pusher(standin);

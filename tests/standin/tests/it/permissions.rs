@@ -1,9 +1,9 @@
-//! Who may do what, in Google's words.
+//! Permissions, and Google's texts for missing ones.
 
 use standin::{Behaviour, DeniedWording, NotMigrated, RepositoryOptions, Standin};
 
+use crate::http_client::{Answer, Client};
 use crate::images::{GCR, OCI_MANIFEST, PUSHER, push_blob};
-use crate::wire::{Answer, Client};
 
 const READER: &str = "roles/artifactregistry.reader";
 const WRITER: &str = "roles/artifactregistry.writer";

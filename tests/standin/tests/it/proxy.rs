@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use standin::{Fault, FaultAction, RequestKind, Standin};
 
-use crate::wire::{Client, tunnel};
+use crate::http_client::{Client, tunnel};
 
 #[test]
 fn tunnels_open_to_impersonated_names_only() {

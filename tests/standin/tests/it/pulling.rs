@@ -2,8 +2,8 @@
 
 use standin::{BlobDownload, RequestKind};
 
+use crate::http_client::Client;
 use crate::images::{Image, OCI_MANIFEST, location, push_blob, pusher, ready, sha256};
-use crate::wire::Client;
 
 #[test]
 fn blob_get_is_redirected_within_the_host() {
@@ -24,11 +24,11 @@ fn blob_get_is_redirected_within_the_host() {
         redirect.header("x-gcr-using-artifact-registry"),
         Some("true")
     );
-    let told = redirect.header("location").unwrap();
+    let message = redirect.header("location").unwrap();
     let start = "/artifacts-downloads/namespaces/proj/repositories/gcr.io/downloads/";
-    assert!(told.starts_with(start), "{told}");
+    assert!(message.starts_with(start), "{message}");
     for reader in [&client, &client.anonymous()] {
-        let answer = reader.get(told);
+        let answer = reader.get(message);
         assert_eq!(
             (answer.status, answer.body.as_slice()),
             (200, &b"content"[..])
@@ -54,10 +54,10 @@ fn redirect_to_another_host_rejects_credentials() {
     let client = pusher(&standin);
     push_blob(&client, "proj/a", b"content");
     let redirect = client.get(&format!("/v2/proj/a/blobs/{}", sha256(b"content")));
-    let told = redirect.header("location").unwrap();
+    let message = redirect.header("location").unwrap();
     assert!(
-        told.starts_with("https://storage.googleapis.com/"),
-        "{told}"
+        message.starts_with("https://storage.googleapis.com/"),
+        "{message}"
     );
     let storage = Client::at(&standin, host);
     assert_eq!(storage.get(&location(&redirect)).body, b"content");

@@ -1,13 +1,13 @@
-//! Uploads and manifests that go well, in every form that Google and others give them.
+//! Uploads and manifests that succeed, in every form of Google and others.
 
 use serde_json::json;
 use standin::{Mount, RequestKind, Standin, Storage, UploadLocation};
 
+use crate::http_client::Client;
 use crate::images::{
     DOCKER_MANIFEST, Image, OCI_INDEX, OCI_MANIFEST, descriptor, index, location, open_upload,
     push_blob, pusher, put_manifest, put_upload, ready, sha256,
 };
-use crate::wire::Client;
 
 #[test]
 fn blob_is_uploaded_by_post_and_put_with_optional_patch() {
@@ -101,10 +101,10 @@ fn upload_location_takes_every_form() {
             behaviour.upload_token_length = length;
         });
         let answer = client.send("POST", "/v2/proj/app/blobs/uploads/", &[], b"");
-        let told = answer.header("location").unwrap().to_owned();
-        assert!(told.starts_with(start), "{form:?}: {told:.80}");
-        assert!(told.len() > length);
-        assert_eq!(told.contains('?'), query);
+        let message = answer.header("location").unwrap().to_owned();
+        assert!(message.starts_with(start), "{form:?}: {message:.80}");
+        assert!(message.len() > length);
+        assert_eq!(message.contains('?'), query);
         let bytes = format!("{form:?}");
         let digest = sha256(bytes.as_bytes());
         let path = location(&answer);

@@ -1,13 +1,13 @@
-//! Everything that a push can do wrong, and how it is told.
+//! Every mistake of a push, and its refusal.
 
 use serde_json::{Value, json};
 use standin::{RepositoryOptions, RequestKind, Standin};
 
+use crate::http_client::Client;
 use crate::images::{
     DOCKER_MANIFEST, GCR, Image, OCI_INDEX, OCI_MANIFEST, PUSHER, descriptor, index, location,
     open_upload, push_blob, pusher, put_manifest, put_upload, ready, sha256,
 };
-use crate::wire::Client;
 
 #[test]
 fn names_are_checked_before_credentials() {

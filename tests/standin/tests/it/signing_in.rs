@@ -1,4 +1,4 @@
-//! Challenges, the token endpoint, and whose credential is taken where.
+//! Challenges, the token endpoint, and where each credential is accepted.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use standin::{Behaviour, Challenge, Fault, FaultAction, RequestKind, Standin};
 
+use crate::http_client::Client;
 use crate::images::{GCR, PUSHER, prepare, ready};
-use crate::wire::Client;
 
-fn challenge(answer: &crate::wire::Answer) -> Option<&str> {
+fn challenge(answer: &crate::http_client::Answer) -> Option<&str> {
     answer.header("www-authenticate")
 }
 

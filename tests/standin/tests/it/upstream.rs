@@ -1,5 +1,5 @@
-//! A real registry behind the stand-in: Debian's docker-registry where it is installed, and
-//! a second stand-in everywhere.
+//! A real registry behind the stand-in: Debian's docker-registry where it is installed, and a
+//! second stand-in everywhere.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 
 use standin::{Fault, FaultAction, RequestKind, Standin};
 
+use crate::http_client::Client;
 use crate::images::{Image, OCI_MANIFEST, location, push_blob, sha256};
-use crate::wire::Client;
 
 #[test]
 fn upstream_requests_pass_with_log_and_faults() {
@@ -22,8 +22,8 @@ fn upstream_requests_pass_with_log_and_faults() {
     let client = Client::tls(&standin);
     let opened = client.send("POST", "/v2/a/blobs/uploads/", &[], b"");
     let own = format!("https://{}/v2/", standin.tls_address());
-    let told = opened.header("location").unwrap();
-    assert!(told.starts_with(&own), "{told}");
+    let message = opened.header("location").unwrap();
+    assert!(message.starts_with(&own), "{message}");
     let patched = client.send("PATCH", &location(&opened), &[], &vec![1; 2_000_000]);
     assert_eq!(patched.status, 202);
     let patch = standin.requests().pop().unwrap();
@@ -99,7 +99,7 @@ impl Registry {
             .spawn()
             .unwrap();
         let mut registry = Self { process, address };
-        // It says nowhere that it is ready; a connection that succeeds does.
+        // It does not announce that it is ready; a successful connection does.
         while TcpStream::connect(&registry.address).is_err() {
             assert!(
                 registry.process.try_wait().unwrap().is_none(),

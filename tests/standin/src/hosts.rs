@@ -1,16 +1,16 @@
-//! The names we stand in for, and what a repository name means on each of them.
+//! The host names that the stand-in serves, and what a repository name means on each of them.
 
 use http::{HeaderMap, header};
 
 use crate::answer::Refusal;
-use crate::connection::Front;
+use crate::connection::Endpoint;
 
-/// Which names CONNECT is answered for.
-pub(crate) struct Names {
+/// The names that CONNECT is answered for.
+pub(crate) struct ServedNames {
     extra: Vec<String>,
 }
 
-impl Names {
+impl ServedNames {
     pub(crate) fn new(extra: Vec<String>) -> Self {
         Self { extra }
     }
@@ -26,33 +26,33 @@ impl Names {
             || self.extra.iter().any(|extra| extra == name)
     }
 
-    /// What is found behind a listener or a tunnel.
-    pub(crate) fn site(&self, front: &Front, headers: &HeaderMap) -> Site {
-        match front {
-            Front::Proxy => unreachable!("the proxy answers for itself"),
-            Front::Address { secure, address } => Site {
-                host: asked(headers, address),
+    /// The host behind a listener or a tunnel.
+    pub(crate) fn site(&self, endpoint: &Endpoint, headers: &HeaderMap) -> RequestedHost {
+        match endpoint {
+            Endpoint::Proxy => unreachable!("the proxy answers for itself"),
+            Endpoint::Address { secure, address } => RequestedHost {
+                host: own_address(headers, address),
                 secure: *secure,
                 tunnel: false,
-                family: Family::Plain,
+                family: HostKind::Plain,
             },
-            Front::Name(name) => Site {
+            Endpoint::Name(name) => RequestedHost {
                 host: name.clone(),
                 secure: true,
                 tunnel: true,
                 family: if self.extra.contains(name) {
-                    Family::Plain
+                    HostKind::Plain
                 } else {
-                    Family::of(name)
+                    HostKind::of(name)
                 },
             },
         }
     }
 }
 
-/// Our own address in the words of the client, which may call it `localhost:PORT`: URLs that
-/// it is given have to stay on what it takes for the same host.
-fn asked(headers: &HeaderMap, address: &str) -> String {
+/// The address as the client calls it, which may be `localhost:PORT`: URLs in answers must stay on
+/// the same host for it.
+fn own_address(headers: &HeaderMap, address: &str) -> String {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
@@ -61,16 +61,16 @@ fn asked(headers: &HeaderMap, address: &str) -> String {
     local.unwrap_or(address).to_owned()
 }
 
-/// One host that is spoken to.
+/// A host that a client speaks to.
 #[derive(Clone, Debug)]
-pub(crate) struct Site {
+pub(crate) struct RequestedHost {
     pub(crate) host: String,
     pub(crate) secure: bool,
     pub(crate) tunnel: bool,
-    pub(crate) family: Family,
+    pub(crate) family: HostKind,
 }
 
-impl Site {
+impl RequestedHost {
     /// `https://HOST`.
     pub(crate) fn origin(&self) -> String {
         let scheme = if self.secure { "https" } else { "http" };
@@ -79,13 +79,13 @@ impl Site {
 
     /// One of Google's registry hosts.
     pub(crate) fn is_google_registry(&self) -> bool {
-        matches!(self.family, Family::Gcr { .. } | Family::Pkg { .. })
+        matches!(self.family, HostKind::Gcr { .. } | HostKind::Pkg { .. })
     }
 }
 
-/// What a host is.
+/// The kind of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
+pub(crate) enum HostKind {
     /// One of the four gcr.io names; the repository is called like the host.
     Gcr { location: &'static str },
     /// `LOCATION-docker.pkg.dev`.
@@ -96,7 +96,7 @@ pub(crate) enum Family {
     Api,
 }
 
-impl Family {
+impl HostKind {
     /// Reads a host name. The gcr.io mapping is Google's own (artifact-registry/docs/
     /// transition/gcr-repositories): mind that eu.gcr.io is in `europe`.
     pub(crate) fn of(host: &str) -> Self {
@@ -106,47 +106,47 @@ impl Family {
             "asia.gcr.io" => "asia",
             _ => {
                 return match host.strip_suffix("-docker.pkg.dev") {
-                    Some(location) if !location.is_empty() => Family::Pkg {
+                    Some(location) if !location.is_empty() => HostKind::Pkg {
                         location: location.to_owned(),
                     },
-                    _ if host.ends_with(".googleapis.com") => Family::Api,
-                    _ if host.ends_with(".gcr.io") || host.ends_with(".pkg.dev") => Family::Api,
-                    _ => Family::Plain,
+                    _ if host.ends_with(".googleapis.com") => HostKind::Api,
+                    _ if host.ends_with(".gcr.io") || host.ends_with(".pkg.dev") => HostKind::Api,
+                    _ => HostKind::Plain,
                 };
             }
         };
-        Family::Gcr { location }
+        HostKind::Gcr { location }
     }
 }
 
-/// The key of everything that the plain registry holds.
+/// The key of everything in the plain registry.
 pub(crate) const PLAIN: &str = "plain";
 
-/// Where a name on a host leads.
+/// The repository and image that a name on a host leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// The name as it was in the path.
+pub(crate) struct ImagePath {
+    /// The name as in the path.
     pub(crate) name: String,
-    /// `projects/P`, or nothing on a plain registry.
+    /// `projects/P`, or empty on a plain registry.
     pub(crate) project: String,
     /// `projects/P/locations/L/repositories/R`, or [`PLAIN`].
     pub(crate) resource: String,
-    /// The image within the repository; empty where a listing asks about a whole repository.
+    /// The image within the repository; empty if a listing is about a whole repository.
     pub(crate) image: String,
-    /// The repository belongs to the gcr.io host it was reached through.
+    /// The repository belongs to the gcr.io host of the request.
     pub(crate) through_gcr: bool,
 }
 
-impl Place {
+impl ImagePath {
     /// The last part of the resource.
     pub(crate) fn repository(&self) -> &str {
         self.resource.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Resolves a name on a host, refusing what the host would refuse on sight.
-    pub(crate) fn resolve(family: &Family, host: &str, name: &str) -> Result<Self, Refusal> {
+    /// Resolves a name on a host. Refuses what the host would refuse without a look-up.
+    pub(crate) fn resolve(family: &HostKind, host: &str, name: &str) -> Result<Self, Refusal> {
         let parts: Vec<&str> = name.split('/').collect();
-        if *family == Family::Plain {
+        if *family == HostKind::Plain {
             return Ok(Self {
                 name: name.to_owned(),
                 project: String::new(),
@@ -164,8 +164,8 @@ impl Place {
             [] => unreachable!("split gives at least one part"),
         };
         let (location, repository, image) = match (family, rest) {
-            (Family::Gcr { location }, image) => (*location, host, image),
-            (Family::Pkg { location }, [repository, image @ ..]) => {
+            (HostKind::Gcr { location }, image) => (*location, host, image),
+            (HostKind::Pkg { location }, [repository, image @ ..]) => {
                 (location.as_str(), *repository, image)
             }
             _ => {
@@ -178,7 +178,7 @@ impl Place {
             resource: format!("{project}/locations/{location}/repositories/{repository}"),
             project,
             image: image.join("/"),
-            through_gcr: matches!(family, Family::Gcr { .. }),
+            through_gcr: matches!(family, HostKind::Gcr { .. }),
         })
     }
 }

@@ -1,10 +1,10 @@
-//! The registry that is not Google's.
+//! The plain registry, which is not Google's.
 
 use serde_json::json;
 use standin::{BlobDownload, PlainAuth, Standin};
 
+use crate::http_client::Client;
 use crate::images::{Image, OCI_MANIFEST, location, open_upload, push_blob, put_upload, sha256};
-use crate::wire::Client;
 
 #[test]
 fn registry_is_the_same_with_and_without_tls() {
@@ -25,9 +25,9 @@ fn blobs_are_accepted_in_consecutive_chunks() {
     let standin = Standin::start();
     let client = Client::plain(&standin);
     let opened = client.send("POST", "/v2/a/blobs/uploads/", &[], b"");
-    let told = opened.header("location").unwrap();
+    let message = opened.header("location").unwrap();
     let own = format!("http://{}/v2/a/blobs/uploads/", standin.plain_address());
-    assert!(told.starts_with(&own), "{told}");
+    assert!(message.starts_with(&own), "{message}");
     let patch = |path: &str, range: &str, bytes: &[u8]| {
         client.send("PATCH", path, &[("content-range", range)], bytes)
     };
@@ -53,8 +53,11 @@ fn localhost_client_is_sent_to_localhost() {
     let name = format!("localhost{port}");
     let headers = [("host", name.as_str())];
     let opened = Client::tls(&standin).send("POST", "/v2/a/blobs/uploads/", &headers, b"");
-    let told = opened.header("location").unwrap();
-    assert!(told.starts_with(&format!("https://{name}/v2/a/")), "{told}");
+    let message = opened.header("location").unwrap();
+    assert!(
+        message.starts_with(&format!("https://{name}/v2/a/")),
+        "{message}"
+    );
     assert_eq!(standin.requests()[0].host, name);
 }
 

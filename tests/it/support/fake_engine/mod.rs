@@ -1,7 +1,7 @@
-//! A double of a Docker engine, for the images that it hands out.
+//! A fake Docker engine, as far as it exports images.
 //!
-//! It answers as moby does (daemon/server/router/image), and is stricter: what carries no version is
-//! refused, as moby has announced, and so is whatever it does not know.
+//! It answers as moby does (daemon/server/router/image), and is stricter: it refuses requests
+//! without a version, as moby has announced, and everything it does not know.
 
 mod moby;
 
@@ -20,10 +20,10 @@ use tokio::runtime::Runtime;
 
 use gcr_push::oci::digest::Digest;
 
-use super::images::Picture;
-use moby::{Held, State};
+use super::images::TestImage;
+use moby::{State, StoredImage};
 
-/// How the engine keeps images, and so which archives it writes.
+/// How the engine stores images, which decides the archives that it exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
     /// Before Docker 25.
@@ -34,26 +34,26 @@ pub enum Store {
     Containerd,
 }
 
-/// What the engine does wrong.
+/// A fault of the engine.
 #[derive(Clone, Debug)]
-pub enum Fault {
+pub enum EngineFault {
     None,
-    /// Answers what ends in this with a status and a body.
+    /// Answers paths that end in this with a status and a body.
     Refuses(&'static str, u16, &'static str),
-    /// Tells no version of its API.
+    /// Reports no version of its API.
     TellsNoVersion,
     /// Never answers.
     IsSilent,
-    /// Closes the connection after so many bytes of an export.
+    /// Closes the connection after this many bytes of an export.
     Cuts(usize),
-    /// Sends nothing more after so many bytes of an export.
+    /// Stalls after this many bytes of an export.
     Stalls(usize),
-    /// Puts an error behind so many bytes of an export, and ends it as if that were all.
+    /// Puts an error after this many bytes of an export, and ends it as if it were complete.
     Stops(usize, &'static str),
 }
 
-/// A running engine; it is gone when it is dropped.
-pub struct Engine {
+/// A running engine; dropping it stops it.
+pub struct FakeEngine {
     state: Arc<State>,
     folder: TempDir,
     port: u16,
@@ -61,23 +61,23 @@ pub struct Engine {
     _runtime: Runtime,
 }
 
-impl Engine {
+impl FakeEngine {
     /// An engine with these images and their tags.
-    pub fn start(store: Store, images: &[(&Picture, &[&str])]) -> Self {
-        Self::with(store, images, Fault::None)
+    pub fn start(store: Store, images: &[(&TestImage, &[&str])]) -> Self {
+        Self::with(store, images, EngineFault::None)
     }
 
     /// An engine with one classic image, `app:1`, and a fault.
-    pub fn faulty(fault: Fault) -> Self {
-        let picture = Picture::new("app", 5);
-        Self::with(Store::Classic, &[(&picture, &["app:1"])], fault)
+    pub fn faulty(fault: EngineFault) -> Self {
+        let test_image = TestImage::new("app", 5);
+        Self::with(Store::Classic, &[(&test_image, &["app:1"])], fault)
     }
 
     /// The same with a fault.
-    pub fn with(store: Store, images: &[(&Picture, &[&str])], fault: Fault) -> Self {
+    pub fn with(store: Store, images: &[(&TestImage, &[&str])], fault: EngineFault) -> Self {
         let (stalled, is_stalled) = channel();
-        let held = images.iter().map(|(picture, tags)| Held {
-            picture: (*picture).clone(),
+        let held = images.iter().map(|(test_image, tags)| StoredImage {
+            test_image: (*test_image).clone(),
             tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
         });
         let state = Arc::new(State {
@@ -134,28 +134,28 @@ impl Engine {
         format!("tcp://127.0.0.1:{}", self.port)
     }
 
-    /// What it was asked, without the version of the API.
+    /// The requests that it received, without the version of the API.
     pub fn requests(&self) -> Vec<String> {
         self.state.requests.lock().unwrap().clone()
     }
 
-    /// Waits until an export stands still.
+    /// Waits until an export stalls.
     pub fn wait_until_stalled(&self) {
         self.stalled.recv().unwrap();
     }
 
-    /// What it exports of the image that was given as the `number`th, under these names.
+    /// The export of the nth image, under these names.
     pub fn archive(&self, number: usize, names: &[&str]) -> Vec<u8> {
         let names = names.iter().map(|&name| name.to_owned()).collect();
         self.state.archive(&[(number, names)])
     }
 
-    /// The ID of the image that was given as the `number`th.
+    /// The ID of the nth image.
     pub fn id(&self, number: usize) -> Digest {
         self.state.id(number)
     }
 
-    /// The text of an error without the address of this engine.
+    /// An error without the address of this engine.
     pub fn scrub(&self, text: &str) -> String {
         let folder: &Path = self.folder.path();
         text.replace(&folder.display().to_string(), "[ENGINE]")
@@ -168,7 +168,7 @@ fn serve(connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, state
             let state = Arc::clone(&state);
             async move { Ok::<_, Infallible>(state.answer(request).await) }
         });
-        // A connection that a fault cuts ends in an error.
+        // A fault that cuts the connection makes this an error.
         let _ = http1::Builder::new()
             .serve_connection(TokioIo::new(connection), service)
             .await;

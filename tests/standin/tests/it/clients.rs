@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::images::{Image, OCI_INDEX, PUSHER, descriptor, prepare, ready, sha256};
 
-/// A command that knows the proxy and the CA and nothing of the machine it runs on.
+/// A command with the proxy and the CA, and nothing of the machine's environment.
 pub(crate) fn command(standin: &Standin, home: &TempDir, program: &str) -> Option<Command> {
     let path = format!("/usr/bin/{program}");
     if !Path::new(&path).exists() {

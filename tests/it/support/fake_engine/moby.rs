@@ -1,4 +1,4 @@
-//! How the double answers: moby's routes and its reading of names.
+//! The answers of the fake engine: moby's routes, and how it reads names.
 
 use std::cmp::Ordering;
 use std::io;
@@ -16,31 +16,31 @@ use url::Url;
 
 use gcr_push::oci::digest::Digest;
 
-use super::{Fault, Store};
+use super::{EngineFault, Store};
 use crate::support::images::{
-    Layout, Picture, classic_archive, digest, docker25_archive, docker29_layout,
+    Layout, TestImage, classic_archive, digest, docker25_archive, docker29_layout,
 };
 
-pub struct Held {
-    pub picture: Picture,
+pub struct StoredImage {
+    pub test_image: TestImage,
     pub tags: Vec<String>,
 }
 
 pub struct State {
     pub store: Store,
-    pub images: Vec<Held>,
-    pub fault: Fault,
+    pub images: Vec<StoredImage>,
+    pub fault: EngineFault,
     pub requests: Mutex<Vec<String>>,
     pub stalled: Sender<()>,
 }
 
 pub type Body = BoxBody<Bytes, io::Error>;
 
-/// A status, and what the engine says about it.
+/// A status and a message.
 type Refusal = (u16, String);
 
 const VERSION: (u32, u32) = (1, 51);
-/// Before Docker 25, and what skopeo's client still speaks.
+/// The API version of skopeo's client, before Docker 25.
 const OLDEST: (u32, u32) = (1, 12);
 
 fn page_not_found() -> Refusal {
@@ -53,14 +53,14 @@ fn no_such_image(name: &str) -> Refusal {
 
 impl State {
     pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        if matches!(self.fault, Fault::IsSilent) {
+        if matches!(self.fault, EngineFault::IsSilent) {
             return std::future::pending().await;
         }
         let mut answer = self.routed(&request).unwrap_or_else(|(status, message)| {
             let body = json!({"message": message}).to_string() + "\n";
-            whole(status, "application/json", body)
+            response(status, "application/json", body)
         });
-        if !matches!(self.fault, Fault::TellsNoVersion) {
+        if !matches!(self.fault, EngineFault::TellsNoVersion) {
             let version = format!("{}.{}", VERSION.0, VERSION.1);
             let headers = answer.headers_mut();
             headers.insert("Api-Version", version.parse().unwrap());
@@ -76,10 +76,10 @@ impl State {
         };
         let asked = format!("{} {rest}", request.method());
         self.requests.lock().unwrap().push(asked);
-        if let Fault::Refuses(end, status, body) = self.fault
+        if let EngineFault::Refuses(end, status, body) = self.fault
             && path.ends_with(end)
         {
-            return Ok(whole(status, "text/plain", body));
+            return Ok(response(status, "text/plain", body));
         }
         if request.method() != Method::GET
             && !(path == "/_ping" && request.method() == Method::HEAD)
@@ -87,14 +87,14 @@ impl State {
             return Err(page_not_found());
         }
         if path == "/_ping" {
-            return Ok(whole(200, "text/plain; charset=utf-8", "OK"));
+            return Ok(response(200, "text/plain; charset=utf-8", "OK"));
         }
         check_version(version.ok_or_else(page_not_found)?)?;
         let query = request.uri().query().unwrap_or_default();
         let parts: Vec<&str> = rest.trim_start_matches('/').split('/').collect();
         match parts.as_slice() {
             ["images", "json"] => Ok(document(self.list())),
-            // What Docker's client and skopeo ask for.
+            // The route that Docker's client and skopeo use.
             ["images", "get"] => {
                 let url = Url::parse(&format!("http://x/?{query}")).unwrap();
                 let names: Vec<String> = url.query_pairs().map(|(_, name)| name.into()).collect();
@@ -107,15 +107,15 @@ impl State {
     }
 
     fn list(&self) -> Value {
-        let images = (0..self.images.len()).map(|number| self.described(number));
+        let images = (0..self.images.len()).map(|number| self.summary_json(number));
         images.collect()
     }
 
-    fn described(&self, number: usize) -> Value {
+    fn summary_json(&self, number: usize) -> Value {
         let held = &self.images[number];
         json!({
             "Id": self.id(number), "RepoTags": held.tags, "RepoDigests": self.digests(number),
-            "Size": held.picture.layers.iter().map(Vec::len).sum::<usize>(),
+            "Size": held.test_image.layers.iter().map(Vec::len).sum::<usize>(),
         })
     }
 
@@ -136,10 +136,10 @@ impl State {
     }
 
     pub fn id(&self, number: usize) -> Digest {
-        let picture = &self.images[number].picture;
+        let test_image = &self.images[number].test_image;
         match self.store {
-            Store::Classic | Store::Docker25 => picture.id(),
-            Store::Containerd => digest(&docker29_layout(picture, "app", "1").1),
+            Store::Classic | Store::Docker25 => test_image.id(),
+            Store::Containerd => digest(&docker29_layout(test_image, "app", "1").1),
         }
     }
 
@@ -151,11 +151,11 @@ impl State {
             .or_else(|| self.find(|number| self.digests(number).contains(&name)))
             .or_else(|| self.find_id(&name));
         let number = number.ok_or_else(|| no_such_image(&name))?;
-        Ok(document(self.described(number)))
+        Ok(document(self.summary_json(number)))
     }
 
-    fn find(&self, is_it: impl Fn(usize) -> bool) -> Option<usize> {
-        (0..self.images.len()).find(|&number| is_it(number))
+    fn find(&self, matches: impl Fn(usize) -> bool) -> Option<usize> {
+        (0..self.images.len()).find(|&number| matches(number))
     }
 
     fn find_id(&self, name: &str) -> Option<usize> {
@@ -170,7 +170,7 @@ impl State {
             let name = familiar(name);
             let last = name.rsplit('/').next().unwrap();
             if !last.contains([':', '@']) {
-                // Of a name without a tag, every tag.
+                // A name without a tag means every tag.
                 for (number, held) in self.images.iter().enumerate() {
                     let tags = held.tags.iter().filter(|tag| repository(tag) == name);
                     let tags: Vec<String> = tags.cloned().collect();
@@ -188,45 +188,50 @@ impl State {
                 chosen.push((number.ok_or_else(|| no_such_image(&name))?, Vec::new()));
             }
         }
-        let body = BodyExt::boxed(StreamBody::new(self.sent(self.archive(&chosen))));
+        let body = BodyExt::boxed(StreamBody::new(self.export_stream(self.archive(&chosen))));
         let answer = Response::builder().header("Content-Type", "application/x-tar");
         Ok(answer.body(body).unwrap())
     }
 
-    /// The bytes of an export as they leave the engine.
-    fn sent(&self, archive: Vec<u8>) -> impl Stream<Item = io::Result<Frame<Bytes>>> + use<> {
-        const PIECE: usize = 32 * 1024;
+    /// The bytes of an export as the engine sends them.
+    fn export_stream(
+        &self,
+        archive: Vec<u8>,
+    ) -> impl Stream<Item = io::Result<Frame<Bytes>>> + use<> {
+        const CHUNK_SIZE: usize = 32 * 1024;
 
         let mut archive = Bytes::from(archive);
         let fault = self.fault.clone();
         let length = match fault {
-            Fault::Cuts(length) | Fault::Stalls(length) | Fault::Stops(length, _) => length,
+            EngineFault::Cuts(length)
+            | EngineFault::Stalls(length)
+            | EngineFault::Stops(length, _) => length,
             _ => archive.len(),
         };
         archive.truncate(length);
-        let pieces = std::iter::from_fn(move || {
-            let length = archive.len().min(PIECE);
+        let chunks = std::iter::from_fn(move || {
+            let length = archive.len().min(CHUNK_SIZE);
             (length > 0).then(|| Ok(archive.split_to(length)))
         });
         let stalled = self.stalled.clone();
         let end = async move {
-            // hyper sends what it has gathered when there is nothing more to be had just now.
+            // hyper flushes when the stream has nothing ready.
             tokio::task::yield_now().await;
             match fault {
-                Fault::Cuts(_) => Some(Err(io::Error::other("cut"))),
+                EngineFault::Cuts(_) => Some(Err(io::Error::other("cut"))),
                 // moby, streamformatter.FormatError
-                Fault::Stops(_, message) => {
+                EngineFault::Stops(_, message) => {
                     let line = json!({"errorDetail": {"message": message}, "error": message});
                     Some(Ok(format!("{line}\r\n").into()))
                 }
-                Fault::Stalls(_) => {
+                EngineFault::Stalls(_) => {
                     stalled.send(()).unwrap();
                     std::future::pending().await
                 }
                 _ => None,
             }
         };
-        stream::iter(pieces)
+        stream::iter(chunks)
             .chain(stream::once(end).filter_map(std::future::ready))
             .map(|piece| piece.map(Frame::data))
     }
@@ -236,10 +241,10 @@ impl State {
             .iter()
             .map(|(_, names)| names.iter().map(String::as_str).collect())
             .collect();
-        let images: Vec<(&Picture, &[&str])> = chosen
+        let images: Vec<(&TestImage, &[&str])> = chosen
             .iter()
             .zip(&names)
-            .map(|((number, _), names)| (&self.images[*number].picture, names.as_slice()))
+            .map(|((number, _), names)| (&self.images[*number].test_image, names.as_slice()))
             .collect();
         match self.store {
             Store::Classic => classic_archive(&images),
@@ -249,11 +254,11 @@ impl State {
     }
 }
 
-/// What the containerd image store exports of these images: their indexes, under their names.
-fn containerd_layout(images: &[(&Picture, &[&str])]) -> Layout {
+/// The export of the containerd image store: the indexes of these images, under their names.
+fn containerd_layout(images: &[(&TestImage, &[&str])]) -> Layout {
     let mut all = Layout::default();
-    for (picture, names) in images {
-        let (layout, index, there) = docker29_layout(picture, "app", "1");
+    for (test_image, names) in images {
+        let (layout, index, there) = docker29_layout(test_image, "app", "1");
         all.blobs.extend(layout.blobs);
         for name in *names {
             let (repository, tag) = name.rsplit_once(':').unwrap();
@@ -284,16 +289,17 @@ fn check_version(version: &str) -> Result<(), Refusal> {
     }
 }
 
-/// A name without what Docker leaves out.
+/// A name without the parts that Docker leaves out.
 fn familiar(name: &str) -> String {
     let name = name.strip_prefix("docker.io/").unwrap_or(name);
     name.strip_prefix("library/").unwrap_or(name).to_owned()
 }
 
 fn with_tag(name: &str) -> String {
-    match name.rsplit('/').next().unwrap().contains([':', '@']) {
-        true => name.to_owned(),
-        false => format!("{name}:latest"),
+    if name.rsplit('/').next().unwrap().contains([':', '@']) {
+        name.to_owned()
+    } else {
+        format!("{name}:latest")
     }
 }
 
@@ -302,10 +308,10 @@ fn repository(tag: &str) -> &str {
 }
 
 fn document(value: Value) -> Response<Body> {
-    whole(200, "application/json", value.to_string())
+    response(200, "application/json", value.to_string())
 }
 
-fn whole(status: u16, kind: &str, body: impl Into<Bytes>) -> Response<Body> {
+fn response(status: u16, kind: &str, body: impl Into<Bytes>) -> Response<Body> {
     let body = Full::new(body.into()).map_err(|never| match never {});
     Response::builder()
         .status(StatusCode::from_u16(status).unwrap())

@@ -1,5 +1,5 @@
-//! A raw HTTP/1.1 client: it sends exactly what a test says and hides nothing that comes
-//! back. One request, one connection.
+//! A raw HTTP/1.1 client: it sends exactly what a test says and shows everything that comes back.
+//! One request a connection.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -10,28 +10,28 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use standin::Standin;
 
-/// How the stand-in is reached, and as whom.
+/// The route to the stand-in, and the credential.
 #[derive(Clone)]
 pub(crate) struct Client<'a> {
     standin: &'a Standin,
-    way: Way,
+    transport: Transport,
     authorization: Option<String>,
 }
 
 #[derive(Clone)]
-enum Way {
+enum Transport {
     Plain,
     Tls,
     Name(String),
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// The body is as long as its header says.
+    /// True if the body is as long as its header says.
     pub(crate) complete: bool,
 }
 
@@ -49,13 +49,13 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
     }
 
-    /// Status and code of a refusal in the registry's envelope.
+    /// The status and code of a refusal in the registry's envelope.
     pub(crate) fn refusal(&self) -> (u16, String) {
         let code = &self.json()["errors"][0]["code"];
         (self.status, code.as_str().unwrap_or_default().to_owned())
     }
 
-    /// The sentence of a refusal in the registry's envelope.
+    /// The message of a refusal in the registry's envelope.
     pub(crate) fn message(&self) -> String {
         let message = &self.json()["errors"][0]["message"];
         message.as_str().unwrap_or_default().to_owned()
@@ -63,25 +63,25 @@ impl Answer {
 }
 
 impl<'a> Client<'a> {
-    /// Through the proxy to a name.
+    /// A client of a name behind the proxy.
     pub(crate) fn at(standin: &'a Standin, name: &str) -> Self {
-        Self::new(standin, Way::Name(name.to_owned()))
+        Self::new(standin, Transport::Name(name.to_owned()))
     }
 
-    /// The plain registry without TLS.
+    /// A client of the plain registry without TLS.
     pub(crate) fn plain(standin: &'a Standin) -> Self {
-        Self::new(standin, Way::Plain)
+        Self::new(standin, Transport::Plain)
     }
 
-    /// The plain registry over TLS.
+    /// A client of the plain registry over TLS.
     pub(crate) fn tls(standin: &'a Standin) -> Self {
-        Self::new(standin, Way::Tls)
+        Self::new(standin, Transport::Tls)
     }
 
-    fn new(standin: &'a Standin, way: Way) -> Self {
+    fn new(standin: &'a Standin, transport: Transport) -> Self {
         Self {
             standin,
-            way,
+            transport,
             authorization: None,
         }
     }
@@ -107,14 +107,14 @@ impl<'a> Client<'a> {
 
     /// The same client without a credential.
     pub(crate) fn anonymous(&self) -> Self {
-        Self::new(self.standin, self.way.clone())
+        Self::new(self.standin, self.transport.clone())
     }
 
     pub(crate) fn host(&self) -> String {
-        match &self.way {
-            Way::Plain => self.standin.plain_address(),
-            Way::Tls => self.standin.tls_address(),
-            Way::Name(name) => name.clone(),
+        match &self.transport {
+            Transport::Plain => self.standin.plain_address(),
+            Transport::Tls => self.standin.tls_address(),
+            Transport::Name(name) => name.clone(),
         }
     }
 
@@ -126,7 +126,7 @@ impl<'a> Client<'a> {
         self.send("HEAD", path, &[], b"")
     }
 
-    /// Sends a request with a body of known length; writes always say theirs.
+    /// Sends a request with a body of known length; writes always have a length.
     pub(crate) fn send(
         &self,
         method: &str,
@@ -142,7 +142,7 @@ impl<'a> Client<'a> {
         self.try_send(method, path, &all, body).unwrap()
     }
 
-    /// Sends a head and a body as they are, and reads whatever comes back.
+    /// Sends a head and a body verbatim, and reads whatever comes back.
     pub(crate) fn try_send(
         &self,
         method: &str,
@@ -163,7 +163,7 @@ impl<'a> Client<'a> {
         }
         head += "\r\n";
         stream.write_all(head.as_bytes())?;
-        // The other side may answer, or reset, before it has read everything.
+        // The server may answer or reset before it has read everything.
         let written = stream.write_all(body).and_then(|()| stream.flush());
         let mut received = Vec::new();
         match stream.read_to_end(&mut received) {
@@ -180,10 +180,10 @@ impl<'a> Client<'a> {
     /// An open connection, for tests that speak HTTP themselves.
     pub(crate) fn connect(&self) -> io::Result<Box<dyn Stream>> {
         let plain = self.standin.plain_address();
-        let (stream, name) = match &self.way {
-            Way::Plain => return Ok(Box::new(TcpStream::connect(plain)?)),
-            Way::Tls => (TcpStream::connect(self.standin.tls_address())?, "127.0.0.1"),
-            Way::Name(name) => (tunnel(self.standin, &format!("{name}:443"))?, name.as_str()),
+        let (stream, name) = match &self.transport {
+            Transport::Plain => return Ok(Box::new(TcpStream::connect(plain)?)),
+            Transport::Tls => (TcpStream::connect(self.standin.tls_address())?, "127.0.0.1"),
+            Transport::Name(name) => (tunnel(self.standin, &format!("{name}:443"))?, name.as_str()),
         };
         let ca = CertificateDer::from_pem_slice(self.standin.ca_pem().as_bytes()).unwrap();
         let mut roots = RootCertStore::empty();
@@ -204,7 +204,7 @@ impl<'a> Client<'a> {
 pub(crate) trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
-/// Asks the proxy for a tunnel; an error holds its answer.
+/// Opens a tunnel through the proxy; an error holds the proxy's answer.
 pub(crate) fn tunnel(standin: &Standin, target: &str) -> io::Result<TcpStream> {
     let proxy = standin.proxy_url();
     let mut stream = TcpStream::connect(proxy.strip_prefix("http://").unwrap())?;

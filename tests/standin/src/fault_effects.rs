@@ -1,4 +1,4 @@
-//! Carrying a fault out, as far as that happens before a request is looked at.
+//! Applying a fault before and after a request is served.
 
 use std::future::pending;
 
@@ -9,35 +9,35 @@ use http::{HeaderMap, Uri};
 use serde_json::json;
 
 use crate::answer::{self, Answer, Refusal};
-use crate::body::Spoil;
-use crate::connection::{Broken, Link};
+use crate::body::BodyFault;
+use crate::connection::{ConnectionReset, Link};
 use crate::faults::{FaultAction, usual_error};
 use crate::log::{Entry, RequestKind};
 use crate::server::Shared;
 
-/// What a fault changes before the request is looked at.
+/// The effects of a fault before a request is served.
 #[derive(Default)]
-pub(crate) struct Spoilt {
-    /// Answered in place of the real answer.
-    pub(crate) instead: Option<Answer>,
-    /// Done to the request's body.
-    pub(crate) request: Option<Spoil>,
-    /// Done to the answer's body.
-    pub(crate) response: Option<Spoil>,
+pub(crate) struct FaultEffects {
+    /// The answer in place of the real one.
+    pub(crate) replacement: Option<Answer>,
+    /// The fault of the request's body.
+    pub(crate) request: Option<BodyFault>,
+    /// The fault of the answer's body.
+    pub(crate) response: Option<BodyFault>,
 }
 
-/// Lets a fault act on a request that has just arrived.
-pub(crate) async fn befall(
+/// Applies a fault to a request that has just arrived.
+pub(crate) async fn apply_before(
     shared: &Shared,
     link: &Link,
     entry: &Entry,
     fault: Option<&FaultAction>,
     uri: &Uri,
     has_body: bool,
-) -> Result<Spoilt, Broken> {
-    let mut spoilt = Spoilt::default();
+) -> Result<FaultEffects, ConnectionReset> {
+    let mut effects = FaultEffects::default();
     let Some(fault) = fault else {
-        return Ok(spoilt);
+        return Ok(effects);
     };
     entry.faulted();
     match fault {
@@ -46,19 +46,21 @@ pub(crate) async fn befall(
             retry_after,
             body,
             headers,
-        } => spoilt.instead = Some(instead(*code, *retry_after, body.as_deref(), headers)),
-        FaultAction::Redirect { code, to } => spoilt.instead = redirect(*code, to.as_deref(), uri),
+        } => effects.replacement = Some(replacement(*code, *retry_after, body.as_deref(), headers)),
+        FaultAction::Redirect { code, to } => {
+            effects.replacement = redirect(*code, to.as_deref(), uri)
+        }
         FaultAction::ResetBeforeAnswer => {
             link.reset();
-            return Err(Broken);
+            return Err(ConnectionReset);
         }
         FaultAction::Stall => pending::<()>().await,
-        FaultAction::CutRequestAt(at) => spoilt.request = Some(Spoil::Cut(*at)),
-        FaultAction::StallRequestAt(at) => spoilt.request = Some(Spoil::Stall(*at)),
-        FaultAction::CutResponseAt(at) => spoilt.response = Some(Spoil::Cut(*at)),
-        FaultAction::StallResponseAt(at) => spoilt.response = Some(Spoil::Stall(*at)),
-        FaultAction::CorruptByte(at) if has_body => spoilt.request = Some(Spoil::Corrupt(*at)),
-        FaultAction::CorruptByte(at) => spoilt.response = Some(Spoil::Corrupt(*at)),
+        FaultAction::CutRequestAt(at) => effects.request = Some(BodyFault::Cut(*at)),
+        FaultAction::StallRequestAt(at) => effects.request = Some(BodyFault::Stall(*at)),
+        FaultAction::CutResponseAt(at) => effects.response = Some(BodyFault::Cut(*at)),
+        FaultAction::StallResponseAt(at) => effects.response = Some(BodyFault::Stall(*at)),
+        FaultAction::CorruptByte(at) if has_body => effects.request = Some(BodyFault::Corrupt(*at)),
+        FaultAction::CorruptByte(at) => effects.response = Some(BodyFault::Corrupt(*at)),
         FaultAction::ExpireTokens => shared.accounts.expire_tokens(),
         FaultAction::Delay(delay) => tokio::time::sleep(*delay).await,
         FaultAction::Quote(_)
@@ -66,11 +68,11 @@ pub(crate) async fn befall(
         | FaultAction::ResetAfterWork
         | FaultAction::Header { .. } => {}
     }
-    Ok(spoilt)
+    Ok(effects)
 }
 
-/// Lets a fault act on the answer to a request that was served.
-pub(crate) fn aftermath(answer: &mut Answer, link: &Link, fault: Option<&FaultAction>) {
+/// Applies a fault to the answer to a served request.
+pub(crate) fn apply_after(answer: &mut Answer, link: &Link, fault: Option<&FaultAction>) {
     match fault {
         Some(FaultAction::ResetAfterWork) => link.reset(),
         Some(FaultAction::Header { name, value }) => {
@@ -84,13 +86,19 @@ pub(crate) fn aftermath(answer: &mut Answer, link: &Link, fault: Option<&FaultAc
     }
 }
 
-/// A refusal that quotes what it was sent, in the form of the service that is played.
-pub(crate) fn quoting(kind: RequestKind, code: u16, headers: &HeaderMap, body: &[u8]) -> Answer {
-    let shown = headers.get(header::AUTHORIZATION);
-    let shown = shown.map_or("", |value| value.to_str().unwrap_or_default());
+/// A refusal that quotes the request, in the form of the service.
+pub(crate) fn echo_request(
+    kind: RequestKind,
+    code: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Answer {
+    let authorization = headers.get(header::AUTHORIZATION);
+    let authorization = authorization.map_or("", |value| value.to_str().unwrap_or_default());
     let body = String::from_utf8_lossy(body);
-    let encoded = BASE64_STANDARD.encode(format!("{shown} {body}"));
-    let text = format!("\"q\" denied the request: Authorization: {shown}; {body}; {encoded}");
+    let encoded = BASE64_STANDARD.encode(format!("{authorization} {body}"));
+    let text =
+        format!("\"q\" denied the request: Authorization: {authorization}; {body}; {encoded}");
     let document = match kind {
         RequestKind::Kubernetes => json!({
             "kind": "Status",
@@ -124,7 +132,7 @@ fn redirect(code: u16, to: Option<&str>, uri: &Uri) -> Option<Answer> {
     Some(answer)
 }
 
-fn instead(
+fn replacement(
     code: u16,
     retry_after: Option<u64>,
     body: Option<&str>,
