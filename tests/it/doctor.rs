@@ -557,7 +557,7 @@ fn interrupted_run_reports_its_progress() {
 }
 
 #[test]
-fn push_check_writes_and_stops_where_forbidden() {
+fn push_checks_permissions_before_uploading() {
     let mut layout = Layout::default();
     let manifest = layout.image(&TestImage::new("app", 2), LayerCompression::Gzip);
     layout.list(&manifest, Some("app:1"));

@@ -324,7 +324,7 @@ fn skipped_run_is_announced() {
 }
 
 #[test]
-fn doubt_is_a_warning() {
+fn unlistable_image_is_a_warning() {
     let google = Google::start();
     let refused = Fault::always(RequestKind::TagsList, FaultAction::status(403));
     google.standin.fault(refused);

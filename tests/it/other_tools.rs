@@ -352,10 +352,10 @@ fn layout_without_base(annotations: Value) -> (Layout, Vec<u8>) {
     let base = gzip(&test_image.layers[0]);
     let config = layout.blob(OCI_CONFIG, test_image.config.clone());
     let absent = layout.blob(&format!("{OCI_LAYER}+gzip"), base.clone());
-    let own = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&test_image.layers[1]));
+    let top_layer = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&test_image.layers[1]));
     layout.remove_blob(&absent);
     let manifest = layout.manifest(json!({
-        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [absent, own],
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [absent, top_layer],
         "annotations": annotations,
     }));
     layout.list(&manifest, None);

@@ -93,9 +93,9 @@ fn foreign_protocol_crates_are_used_in_one_file_each() {
         &mut sources,
     );
     for (name, owner) in [
-        ("yup_oauth2::", "src/auth/signer.rs"),
-        ("envy::", "src/config/inputs.rs"),
-        ("oci_distribution::", "src/manifest/mod.rs"),
+        ("yup_oauth2::", "src/auth/google/signer.rs"),
+        ("envy::", "src/config/variables.rs"),
+        ("oci_distribution::", "src/oci/manifest.rs"),
         ("kube::", "src/kubernetes/"),
     ] {
         for (path, text) in &sources {

@@ -336,7 +336,7 @@ fn each_namespace_has_its_own_document() {
 }
 
 #[test]
-fn login_file_is_the_only_content_of_the_secret() {
+fn docker_config_form_is_the_login_of_the_secret() {
     let secret = key_of(&["gcr.io"]);
     let file = secret.written(PullSecretForm::DockerConfigJson, &owned(&["staging"]));
     assert_eq!(file.expose(), secret.docker_config().expose());

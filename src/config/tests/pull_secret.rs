@@ -160,7 +160,7 @@ fn cluster_is_text_base64_path_or_environment() {
 }
 
 #[test]
-fn cluster_variables_are_ignored_without_a_cluster() {
+fn cluster_variables_are_refused_without_apply() {
     let run = asked()
         .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
         .with("GCR_PUSH_PULL_SECRET_SERVICE_ACCOUNTS", "default")
@@ -200,7 +200,7 @@ fn names_are_checked_as_in_kubernetes() {
 }
 
 #[test]
-fn variables_are_ignored_without_a_secret_name() {
+fn variables_are_refused_without_a_secret_name() {
     let run = Run::push()
         .with("GCR_PUSH_PULL_SECRET_NAMESPACES", "a")
         .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())

@@ -176,12 +176,12 @@ fn refused_key_fails_at_once_with_status_and_message() {
       caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
       caused by: 403 PERMISSION_DENIED: Request is prohibited by organization policy.
     ");
-    let asked = google.standin.requests();
-    let asked = asked
+    let requests = google.standin.requests();
+    let requests = requests
         .iter()
         .filter(|one| one.kind == RequestKind::OAuthToken);
     // Each run asks before it reads the image, and again to sign in.
-    assert_eq!(asked.count(), 4);
+    assert_eq!(requests.count(), 4);
 }
 
 #[test]

@@ -139,16 +139,16 @@ fn for_a_pull_request(google: &Google, from: &serde_json::Value, actor: &str) ->
 fn provider_without_oidc_url_is_skipped_for_forks() {
     let google = Google::start();
     let fork = json!({"full_name": "mallory/shop"});
-    let own = json!({"full_name": "acme/shop"});
+    let same_repository = json!({"full_name": "acme/shop"});
     for (from, actor) in [
         (&fork, "mallory"),
         (&json!(null), "mallory"),
-        (&own, "dependabot[bot]"),
+        (&same_repository, "dependabot[bot]"),
     ] {
         for_a_pull_request(&google, from, actor).succeeds();
     }
     // Within the repository itself it is an incomplete sign-in.
-    for_a_pull_request(&google, &own, "ada").fails_with(2);
+    for_a_pull_request(&google, &same_repository, "ada").fails_with(2);
     // Without `skip` it is an error that names forks.
     let outcome = for_a_pull_request(&google, &fork, "mallory")
         .set("missing_credentials", "fail")
@@ -172,16 +172,16 @@ fn in_github(google: &Google, event: &str, content: &serde_json::Value) -> Run {
 #[test]
 fn missing_secret_fails_where_secrets_are_expected() {
     let google = Google::start();
-    let own = json!({"repository": {"fork": false}, "pull_request": {"head": {"repo": {"full_name": "acme/shop"}}}});
+    let same_repository = json!({"repository": {"fork": false}, "pull_request": {"head": {"repo": {"full_name": "acme/shop"}}}});
     for event in ["push", "schedule", "pull_request", "workflow_dispatch"] {
-        in_github(&google, event, &own).fails_with(3);
+        in_github(&google, event, &same_repository).fails_with(3);
     }
     let protected = skipping_push(&google)
         .variable("GITLAB_CI", "true")
         .variable("CI_COMMIT_REF_PROTECTED", "true")
         .set("log_format", "plain");
     protected.fails_with(3);
-    let outcome = in_github(&google, "push", &own).fails_with(3);
+    let outcome = in_github(&google, "push", &same_repository).fails_with(3);
     insta::assert_snapshot!(outcome.error(), @"
     error: there is no credential for `gcr.io`
 
@@ -207,8 +207,8 @@ fn image_is_checked_where_no_secrets_are_given() {
         .succeeds();
     // Outside of the section that GitLab folds.
     let end = outcome.stderr.rfind("section_end").unwrap_or_default();
-    let message = outcome.stderr.find("nothing was pushed").unwrap();
-    assert!(message > end, "{}", outcome.stderr);
+    let notice = outcome.stderr.find("nothing was pushed").unwrap();
+    assert!(notice > end, "{}", outcome.stderr);
 }
 
 #[test]

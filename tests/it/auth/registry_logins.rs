@@ -85,7 +85,7 @@ fn login_kept_by_a_missing_helper_is_reported() {
 }
 
 #[test]
-fn unreadable_helper_login_for_destination_is_skipped() {
+fn missing_helper_of_home_docker_config_is_a_warning() {
     let standin = registry(&["registry.example"]);
     let helped = r#"{"auths": {"registry.example": {}}, "credsStore": "desktop"}"#;
     let run = push(&standin, "registry.example/app:1").file("home/.docker/config.json", helped);

@@ -316,10 +316,10 @@ fn gce_machine_signs_in_with_its_account_without_proxy() {
         .variable("NO_PROXY", "nothing.example");
     insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the account of the metadata server");
     let requests = google.standin.requests();
-    let mut asked = requests
+    let mut metadata_requests = requests
         .iter()
         .filter(|one| one.kind == RequestKind::Metadata);
-    assert!(asked.all(|one| !one.via_proxy));
+    assert!(metadata_requests.all(|one| !one.via_proxy));
 }
 
 #[test]

@@ -152,12 +152,12 @@ fn concurrent_requests_share_one_token() {
     assert_eq!(count(&google, RequestKind::OAuthToken), 1);
     let requests = google.standin.requests();
     for host in ["gcr.io", "us.gcr.io", "eu.gcr.io", "asia.gcr.io"] {
-        let asked: Vec<&String> = requests
+        let tokens: Vec<&String> = requests
             .iter()
             .filter(|one| one.kind == RequestKind::Token && one.host == host)
             .map(|one| &one.query)
             .collect();
-        let different: std::collections::BTreeSet<_> = asked.iter().collect();
-        assert_eq!(asked.len(), different.len(), "{host}");
+        let different: std::collections::BTreeSet<_> = tokens.iter().collect();
+        assert_eq!(tokens.len(), different.len(), "{host}");
     }
 }

@@ -29,8 +29,8 @@ fn untrusted_certificate_is_reported() {
     hint: if a company proxy or a private registry signed this certificate, give its root in `ca_certificates`
     ");
 
-    let own = format!("{}/app:1", google.standin.tls_address());
-    insta::assert_snapshot!(refused(&google, push(Run::new(), &own), 1), @"
+    let destination = format!("{}/app:1", google.standin.tls_address());
+    insta::assert_snapshot!(refused(&google, push(Run::new(), &destination), 1), @"
     error: could not connect to `127.0.0.1:[PORT]`
       caused by: GET https://127.0.0.1:[PORT]/v2/
       caused by: invalid peer certificate: UnknownIssuer

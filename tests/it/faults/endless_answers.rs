@@ -246,8 +246,8 @@ fn with_memory(run: Run) -> (Outcome, u64) {
 fn endless_upload_refusal_fills_no_memory() {
     let (_, usual) = with_memory(push(&accepting_registry(|_, _| None)));
     for method in ["POST", "PUT"] {
-        let registry = accepting_registry(move |asked, path| {
-            let is_upload = asked == method && path.contains("/uploads/");
+        let registry = accepting_registry(move |request_method, path| {
+            let is_upload = request_method == method && path.contains("/uploads/");
             is_upload.then(|| Response::Endless("503 Later".to_owned()))
         });
         let (outcome, peak) = with_memory(push(&registry));
@@ -267,8 +267,8 @@ fn endless_upload_refusal_fills_no_memory() {
 #[test]
 fn endless_head_is_reported() {
     for method in ["POST", "PUT"] {
-        let registry = accepting_registry(move |asked, path| {
-            let is_upload = asked == method && path.contains("/uploads/");
+        let registry = accepting_registry(move |request_method, path| {
+            let is_upload = request_method == method && path.contains("/uploads/");
             is_upload.then(|| Response::EndlessHead("202 Accepted".to_owned()))
         });
         let outcome = push(&registry).run();
@@ -293,14 +293,14 @@ fn endless_body_of_a_success_is_not_read() {
         ("GET", "/v2/"),
         ("GET", "/tags/list"),
     ] {
-        let registry = accepting_registry(move |asked, path| {
-            let head = match asked {
+        let registry = accepting_registry(move |request_method, path| {
+            let head = match request_method {
                 "POST" => "202 Accepted\r\nlocation: /v2/app/blobs/uploads/1",
                 "PUT" => "201 Created\r\nlocation: /v2/app/x",
                 _ => "200 OK",
             };
-            let is_it = asked == method && path.contains(part);
-            is_it.then(|| Response::Endless(head.to_owned()))
+            let is_match = request_method == method && path.contains(part);
+            is_match.then(|| Response::Endless(head.to_owned()))
         });
         let outcome = push(&registry).run();
         assert_eq!(outcome.code, 0, "{method} {part}: {}", outcome.stderr);
@@ -338,9 +338,9 @@ fn trickling_upload_and_download_are_aborted() {
         ("PUT", "/uploads/"),
         ("PUT", "/manifests/"),
     ] {
-        let registry = accepting_registry(move |asked, path| {
-            let is_it = asked == method && path.contains(part);
-            is_it.then(|| Response::Trickling("503 Later".to_owned()))
+        let registry = accepting_registry(move |request_method, path| {
+            let is_match = request_method == method && path.contains(part);
+            is_match.then(|| Response::Trickling("503 Later".to_owned()))
         });
         let outcome = push(&registry).set("stall_timeout", "1s").run();
         assert_eq!(outcome.code, 4, "{method} {part}: {}", outcome.stderr);

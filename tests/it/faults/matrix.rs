@@ -261,21 +261,21 @@ fn check_outcome(
     images: &Images,
 ) -> Result<(), String> {
     let expected = expected_code(case);
-    let message = || outcome.stderr.clone();
+    let stderr = || outcome.stderr.clone();
     if outcome.code != expected {
         return Err(format!(
             "exit code {}, not {expected}\n{}",
             outcome.code,
-            message()
+            stderr()
         ));
     }
     if outcome.stderr.contains("panicked") || outcome.stderr.contains("stopped after") {
-        return Err(message());
+        return Err(stderr());
     }
     match (expected, tagged) {
-        (0, None) => Err(format!("it is not tagged\n{}", message())),
+        (0, None) => Err(format!("it is not tagged\n{}", stderr())),
         (0, Some(digest)) if case.scenario != Scenario::Update && digest != images.oci.1 => {
-            Err(format!("{digest} is tagged\n{}", message()))
+            Err(format!("{digest} is tagged\n{}", stderr()))
         }
         _ => Ok(()),
     }

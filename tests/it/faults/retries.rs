@@ -161,7 +161,7 @@ fn slowly_committed_blob_is_sent_once() {
 fn forgotten_upload_is_restarted() {
     for code in ["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"] {
         let google = Google::start();
-        let lost = FaultAction::Status {
+        let session_lost = FaultAction::Status {
             code: 404,
             retry_after: None,
             body: Some(format!(
@@ -171,7 +171,7 @@ fn forgotten_upload_is_restarted() {
         };
         google
             .standin
-            .fault(Fault::once(RequestKind::UploadPut, lost).times(2));
+            .fault(Fault::once(RequestKind::UploadPut, session_lost).times(2));
         push(&google, &TestImage::new("app", 1), "1").succeeds();
         assert_eq!(count(&google, RequestKind::UploadStart), 4);
         assert!(complete_digest(&google.standin, "gcr.io", "acme/app", "1").is_some());

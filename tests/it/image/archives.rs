@@ -204,7 +204,7 @@ fn compressed_layers_are_recognized_by_their_bytes() {
 }
 
 #[test]
-fn foreign_layers_are_not_uploaded() {
+fn foreign_layers_have_no_content_in_an_archive() {
     let test_image = TestImage::new("app", 2);
     let base = json!({"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
         "digest": Digest::of(b"base"), "size": 4, "urls": ["https://example.com/base"]});

@@ -126,8 +126,8 @@ fn folder_of_images_shows_its_content() {
     let outcome = list(&google).set("name", "team/api").succeeds();
     assert_eq!(rows(&outcome).len(), 1);
     let requests = google.standin.requests();
-    let asked = requests.iter().any(|r| r.kind == RequestKind::TagsList);
-    assert!(!asked, "{requests:#?}");
+    let tags_requests = requests.iter().any(|r| r.kind == RequestKind::TagsList);
+    assert!(!tags_requests, "{requests:#?}");
 }
 
 #[test]
@@ -231,8 +231,8 @@ fn invalid_children_are_skipped_and_reported() {
     assert!(run.stderr.contains(warned), "{}", run.stderr);
     assert!(run.stderr.len() < 2000);
     let requests = google.standin.requests();
-    let asked = requests.iter().filter(|r| r.kind == RequestKind::TagsList);
-    assert_eq!(asked.count(), 1);
+    let tags_requests = requests.iter().filter(|r| r.kind == RequestKind::TagsList);
+    assert_eq!(tags_requests.count(), 1);
 }
 
 #[test]

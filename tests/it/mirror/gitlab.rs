@@ -59,10 +59,10 @@ fn group_gives_every_repository_over_pages() {
     }
     let requests = gitlab.requests();
     assert!(of_kind(&requests, RequestKind::Catalog).is_empty());
-    let asked = requests
+    let api_requests = requests
         .iter()
         .filter(|request| request.path.starts_with("/api/"));
-    let asked: Vec<_> = asked
+    let api_requests: Vec<_> = api_requests
         .map(|request| {
             format!(
                 "{}?{} {}",
@@ -73,7 +73,7 @@ fn group_gives_every_repository_over_pages() {
         })
         .collect();
     assert_eq!(
-        asked,
+        api_requests,
         [
             "/api/v4/groups/acme/registry/repositories?per_page=100 Bearer",
             "/api/v4/groups/acme/registry/repositories?page=2&per_page=2 Bearer",

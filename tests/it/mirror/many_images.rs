@@ -194,10 +194,10 @@ fn thousand_unchanged_repositories_cost_one_listing_each() {
     let same = "3000 images: 3000 same";
     assert!(outcome.stdout.contains(same), "{}", outcome.stderr);
     let requests = google.standin.requests();
-    let asked = requests.iter().filter(|r| r.kind != RequestKind::Connect);
-    let asked = asked.count();
-    println!("{asked} requests, {peak} KiB at most");
-    assert!(asked <= 2200, "{asked}");
+    let request_count = requests.iter().filter(|r| r.kind != RequestKind::Connect);
+    let request_count = request_count.count();
+    println!("{request_count} requests, {peak} KiB at most");
+    assert!(request_count <= 2200, "{request_count}");
     assert!(peak < 96 * 1024, "{peak} KiB");
 }
 
@@ -379,8 +379,8 @@ fn shared_blobs_are_read_once_and_sent_once() {
     let base = TestImage::on("amd64", "base", 2);
     let mut shared = BTreeSet::new();
     for number in 0..200 {
-        let own = TestImage::on("amd64", &format!("app{number}"), 1);
-        let layers = [base.layers.clone(), own.layers].concat();
+        let top_image = TestImage::on("amd64", &format!("app{number}"), 1);
+        let layers = [base.layers.clone(), top_image.layers].concat();
         let mut layout = Layout::default();
         let root = layout.image(&TestImage::of("amd64", layers), LayerCompression::Gzip);
         let repository = format!("acme/app{number}");

@@ -22,8 +22,8 @@ fn seeded(source: &Standin) -> BTreeMap<String, usize> {
     let mut bases = BTreeMap::new();
     for number in 0..40_usize {
         let base = number % 5;
-        let own = layer(&format!("app{number}"), 500 + number * number * 20);
-        let layers = vec![layer(&format!("base{base}"), 60_000), own];
+        let top_layer = layer(&format!("app{number}"), 500 + number * number * 20);
+        let layers = vec![layer(&format!("base{base}"), 60_000), top_layer];
         let mut layout = Layout::default();
         let root = layout.image(&TestImage::of("amd64", layers), LayerCompression::Tar);
         seed(

@@ -52,14 +52,14 @@ fn without_referrers_api_each_repository_is_listed_once() {
     let from = format!("{}/acme/**", source.plain_address());
     let to = format!("{}/mirror", destination.plain_address());
     let [source, destination] = unchanged(|| with_referrers(&from, &to), [&source, &destination]);
-    let asked = |kind: &str| source.get(kind).copied().unwrap_or_default();
+    let count = |kind: &str| source.get(kind).copied().unwrap_or_default();
     assert_eq!(
-        asked("ManifestHead") + asked("ManifestGet"),
+        count("ManifestHead") + count("ManifestGet"),
         9,
         "{source:?}"
     );
     // The lack of the API is detected once.
-    let others = ["Ping", "Catalog", "TagsList", "Referrers"].map(asked);
+    let others = ["Ping", "Catalog", "TagsList", "Referrers"].map(count);
     assert_eq!(others, [1, 1, 3, 1], "{source:?}");
     assert_eq!(source.values().sum::<usize>(), 9 + 6);
     insta::assert_debug_snapshot!(destination, @r#"
@@ -104,7 +104,7 @@ fn referrers_api_is_asked_once_for_each_source_manifest() {
 }
 
 #[test]
-fn google_listings_tell_all_but_api_referrers() {
+fn google_listings_spare_all_but_referrers_requests() {
     for (referrers, expected) in [
         (Referrers::Missing, 1),
         (Referrers::LoginPage, 1),

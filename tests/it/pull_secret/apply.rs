@@ -224,7 +224,7 @@ fn concurrent_runs_add_the_secret_once() {
             .start()
     });
     for run in runs {
-        let outcome = run.end();
+        let outcome = run.wait();
         assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     }
     let account = google

@@ -85,18 +85,18 @@ fn plugin_is_run_again_after_expiry_and_may_print_yaml() {
     let run = apply(&google)
         .file("kube/config", with(&google.standin, &server, exec))
         .set("kubeconfig", "kube/config");
-    let message = run.path().join("told").display().to_string();
+    let exec_info = run.path().join("exec_info").display().to_string();
     let script = format!(
-        "echo \"$OWN $KUBERNETES_EXEC_INFO\" >>'{message}'\n\
+        "echo \"$OWN $KUBERNETES_EXEC_INFO\" >>'{exec_info}'\n\
          printf 'kind: ExecCredential\\nstatus:\\n  token: {token}\\n  \
          expirationTimestamp: \"2020-01-01T00:00:00Z\"\\n'"
     );
     let run = program(run, "kube/plugin", &script);
     let outcome = run.succeeds();
     assert!(is_applied(&google));
-    let message = outcome.read("told");
-    assert!(message.lines().count() > 2, "{message}");
-    for line in message.lines() {
+    let exec_infos = outcome.read("exec_info");
+    assert!(exec_infos.lines().count() > 2, "{exec_infos}");
+    for line in exec_infos.lines() {
         let info = line.strip_prefix("x ").unwrap();
         let info: serde_json::Value = serde_json::from_str(info).unwrap();
         assert_eq!(info["apiVersion"], "client.authentication.k8s.io/v1");
@@ -135,10 +135,10 @@ fn plugin_environment_has_none_of_our_secrets() {
     for kept in ["PATH", "KEPT", "CLOUDSDK_CONFIG", "KUBERNETES_EXEC_INFO"] {
         assert!(names.contains(&kept), "{kept}: {environment}");
     }
-    let ours = |name: &&str| {
+    let is_ours = |name: &&str| {
         name.starts_with("GCR_") || name.starts_with("INPUT_") || *name == "GITHUB_TOKEN"
     };
-    assert!(!names.iter().any(ours), "{environment}");
+    assert!(!names.iter().any(is_ours), "{environment}");
     assert!(!environment.contains("PRIVATE KEY"), "{environment}");
 }
 

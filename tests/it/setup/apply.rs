@@ -163,12 +163,12 @@ fn manual_changes_are_corrected() {
     cloud
         .standin
         .revoke(PUSHER, "roles/artifactregistry.writer", GCR);
-    let own = format!("projects/acme/serviceAccounts/{PUSHER}");
-    let bound = cloud.standin.bindings(&own);
+    let pusher = format!("projects/acme/serviceAccounts/{PUSHER}");
+    let bound = cloud.standin.bindings(&pusher);
     let member = bound[0]["members"][0].as_str().unwrap().to_owned();
     cloud
         .standin
-        .revoke(&member, "roles/iam.workloadIdentityUser", &own);
+        .revoke(&member, "roles/iam.workloadIdentityUser", &pusher);
     let parent = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github";
     let provider = format!("{parent}/providers/github-456");
     cloud.request(
@@ -222,14 +222,14 @@ fn other_provider_settings_are_kept() {
     let apply = || cloud.apply().set("setup_github", "acme/api");
     apply().succeeds();
     let name = provider(&cloud)["name"].as_str().unwrap().to_owned();
-    let own = format!("https://iam.googleapis.com/{name}");
-    let ours = provider(&cloud)["attributeCondition"]
+    let pusher = format!("https://iam.googleapis.com/{name}");
+    let own_condition = provider(&cloud)["attributeCondition"]
         .as_str()
         .unwrap()
         .to_owned();
     let good = json!({
         "displayName": "Pushing",
-        "attributeCondition": format!("{ours} && assertion.ref == 'refs/heads/main'"),
+        "attributeCondition": format!("{own_condition} && assertion.ref == 'refs/heads/main'"),
         "attributeMapping": {
             "google.subject": "assertion.repository_id + ':' + assertion.run_id",
             "attribute.repository_id": "assertion.repository_id",
@@ -238,7 +238,7 @@ fn other_provider_settings_are_kept() {
         },
         "oidc": {
             "issuerUri": "https://token.actions.githubusercontent.com",
-            "allowedAudiences": [own, "https://other.example"],
+            "allowedAudiences": [pusher, "https://other.example"],
             "jwksJson": "{\"keys\":[]}",
         },
     });
@@ -301,7 +301,7 @@ fn other_provider_settings_are_kept() {
                 .unwrap()
                 .reverse(),
             "attributeCondition" => {
-                assert_eq!(after["attributeCondition"], json!(ours));
+                assert_eq!(after["attributeCondition"], json!(own_condition));
                 after["attributeCondition"] = expected["attributeCondition"].clone();
             }
             _ => {}

@@ -64,8 +64,8 @@ fn foreign_conditions_survive_removal() {
 #[test]
 fn write_with_lost_answer_is_checked_before_repeating() {
     let cloud = shared();
-    let lost = Fault::once(RequestKind::Api, FaultAction::ResetAfterWork);
-    cloud.standin.fault(lost.path("gcr.io:setIamPolicy"));
+    let answer_lost = Fault::once(RequestKind::Api, FaultAction::ResetAfterWork);
+    cloud.standin.fault(answer_lost.path("gcr.io:setIamPolicy"));
     cloud.apply().succeeds();
     let requests = cloud.standin.requests();
     let writes = requests

@@ -47,9 +47,9 @@ fn github_repository_is_matched_by_id() {
       }
     }
     "#);
-    let own = format!("projects/acme/serviceAccounts/{PUSHER}");
+    let pusher = format!("projects/acme/serviceAccounts/{PUSHER}");
     assert_eq!(
-        cloud.granted(&own),
+        cloud.granted(&pusher),
         [
             "roles/iam.workloadIdentityUser principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-github/attribute.repository_id/456"
         ]
@@ -190,8 +190,8 @@ fn second_repository_joins_the_same_pool() {
         .apply()
         .set("setup_github", "acme/web#123/457")
         .succeeds();
-    let own = format!("projects/acme/serviceAccounts/{PUSHER}");
-    assert_eq!(cloud.granted(&own).len(), 2);
+    let pusher = format!("projects/acme/serviceAccounts/{PUSHER}");
+    assert_eq!(cloud.granted(&pusher).len(), 2);
     let test_image = cloud.standin.snapshot();
     assert_eq!(
         test_image["projects"]["acme"]["pools"]
@@ -322,7 +322,7 @@ fn unavailable_forge_is_asked_again() {
 }
 
 #[test]
-fn oidc_token_is_sent_to_github_and_not_to_gitlab() {
+fn github_token_is_sent_to_github_and_not_to_gitlab() {
     let cloud = Cloud::new();
     cloud
         .setup()

@@ -99,10 +99,10 @@ fn every_step_sends_what_gcloud_sends() {
             bodies.push(own.body.clone());
             same_meaning(&own.body, &gcloud.body)
         });
-        let asked: Vec<_> = sent.iter().map(|own| &own.request).collect();
+        let own_requests: Vec<_> = sent.iter().map(|own| &own.request).collect();
         assert!(
             alike,
-            "gcloud: {} {}\nours: {bodies:#?}\nall: {asked:#?}",
+            "gcloud: {} {}\nours: {bodies:#?}\nall: {own_requests:#?}",
             gcloud.request, gcloud.body
         );
     }

@@ -170,8 +170,8 @@ fn unwritable_key_is_not_created() {
 #[test]
 fn key_with_lost_answer_is_not_requested_twice() {
     let cloud = Cloud::new();
-    let lost = Fault::once(RequestKind::Api, FaultAction::ResetAfterWork);
-    cloud.standin.fault(lost.path("/keys").changing());
+    let answer_lost = Fault::once(RequestKind::Api, FaultAction::ResetAfterWork);
+    cloud.standin.fault(answer_lost.path("/keys").changing());
     let outcome = cloud.apply().set("setup_key", "puller.json").fails_with(4);
     assert!(!outcome.directory.path().join("puller.json").exists());
     let keys = |cloud: &Cloud| {

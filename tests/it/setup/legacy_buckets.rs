@@ -160,8 +160,8 @@ fn first_push_uses_the_pusher_key_or_the_operator() {
         };
         let outcome = run.succeeds();
         assert!(is_restricted(&cloud) && pushed(&cloud));
-        let own = outcome.stderr.contains("pushing as who runs setup");
-        assert_eq!(own, !key, "{}", outcome.stderr);
+        let pushed_by_operator = outcome.stderr.contains("pushing as who runs setup");
+        assert_eq!(pushed_by_operator, !key, "{}", outcome.stderr);
     }
 }
 

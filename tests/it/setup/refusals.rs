@@ -386,8 +386,8 @@ fn service_controls_refusal_is_not_waited_for() {
     hint: the organisation's VPC Service Controls do not allow this from here: who administers them finds the request by `Ab-1_x` and can allow it with an ingress rule or an access level
     ");
     let requests = cloud.standin.requests();
-    let asked = requests.iter().filter(|one| one.path.ends_with(PUSHER));
-    assert_eq!(asked.count(), 1);
+    let account_requests = requests.iter().filter(|one| one.path.ends_with(PUSHER));
+    assert_eq!(account_requests.count(), 1);
 }
 
 #[test]

@@ -255,18 +255,6 @@ impl Running {
         Outcome::of(output, self.directory)
     }
 
-    /// Waits for its end.
-    pub fn end(self) -> Outcome {
-        drop(self.input);
-        let output = self.child.wait_with_output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-            directory: self.directory,
-        }
-    }
-
     /// Kills it with SIGKILL. Returns the folder that it started in.
     pub fn kill(mut self) -> TempDir {
         self.child.kill().unwrap();

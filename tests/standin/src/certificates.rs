@@ -39,7 +39,7 @@ impl Certificates {
             .push(DnType::CommonName, "gcr-push tests, not to be trusted");
         let ca_pem = params.self_signed(&key).expect("the CA is valid").pem();
         let leaf_key = KeyPair::generate().expect("P-256 keys can be generated");
-        let own = behaviour.self_signed.then(|| own_authority(&leaf_key));
+        let self_signed = behaviour.self_signed.then(|| own_authority(&leaf_key));
         let alpn: &[&[u8]] = if behaviour.http2 {
             &[b"h2", b"http/1.1"]
         } else {
@@ -47,8 +47,8 @@ impl Certificates {
         };
         Self {
             issuer: Issuer::new(params, key),
-            ca_pem: own.as_ref().map_or(ca_pem, Certificate::pem),
-            self_signed: own.map(|own| own.der().clone()),
+            ca_pem: self_signed.as_ref().map_or(ca_pem, Certificate::pem),
+            self_signed: self_signed.map(|self_signed| self_signed.der().clone()),
             wants_client: behaviour.wants_client_certificate,
             leaf_key,
             alpn: alpn.iter().map(|protocol| protocol.to_vec()).collect(),

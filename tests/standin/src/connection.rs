@@ -155,7 +155,7 @@ async fn respond(
     let behaviour = shared.behaviour();
     let site = shared.names.site(&endpoint, &head.headers);
     let path = head.uri.path().to_owned();
-    let asked = format!("{} {path}", head.method);
+    let method_and_path = format!("{} {path}", head.method);
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let route = route::parse(&site, &path);
     let kind = route::kind(&route, &head.method, &query);
@@ -175,7 +175,7 @@ async fn respond(
     if !behaviour.latency.is_zero() {
         tokio::time::sleep(behaviour.latency).await;
     }
-    let fault = shared.faults.take(kind, &site.host, &asked);
+    let fault = shared.faults.take(kind, &site.host, &method_and_path);
     let has_body = !incoming.is_end_stream();
     let effects = apply_before(&shared, &link, &entry, fault.as_ref(), &head.uri, has_body).await?;
     let mut body = Upload::new(incoming, Arc::clone(&entry), link.clone(), effects.request);

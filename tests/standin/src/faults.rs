@@ -179,15 +179,20 @@ impl Faults {
     }
 
     /// The fault that applies to this request, if any.
-    pub(crate) fn take(&self, kind: RequestKind, host: &str, asked: &str) -> Option<FaultAction> {
+    pub(crate) fn take(
+        &self,
+        kind: RequestKind,
+        host: &str,
+        method_and_path: &str,
+    ) -> Option<FaultAction> {
         let mut waiting = self.waiting.lock().unwrap();
         for fault in waiting.iter_mut() {
             let elsewhere = fault.host.as_deref().is_some_and(|wanted| wanted != host)
                 || fault
                     .path
                     .as_deref()
-                    .is_some_and(|part| !asked.contains(part))
-                || (fault.changing && !is_change(asked));
+                    .is_some_and(|part| !method_and_path.contains(part))
+                || (fault.changing && !is_change(method_and_path));
             if fault.on != kind || elsewhere {
                 continue;
             }

@@ -1,11 +1,11 @@
 //! A strict, in-process stand-in for gcr.io, Artifact Registry and Google's OAuth endpoint,
 //! for tests that drive the real program and have no Google account.
 //!
-//! It answers under Google's own names through a CONNECT proxy, whose certificates come
-//! from a test CA, so a client under test needs nothing but the proxy and CA settings that
-//! its users have too. The same registry is there as a plain one on two addresses, without
-//! and with TLS. What it does was written from Google's documents and from what others saw
-//! of the live services; what nobody has seen is a switch of [`Behaviour`].
+//! It answers under Google's own names through a CONNECT proxy with certificates of a test
+//! CA, so a client under test needs only the proxy and CA settings that its users have too.
+//! The same registry is a plain one on two addresses, without and with TLS. Its behaviour
+//! follows Google's documents and users' reports of the live services; what is unknown is a
+//! switch of [`Behaviour`].
 //!
 //! ```text
 //! server ─► connection ─► route ─► registry ─► storage
@@ -16,7 +16,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a stand-in that is broken shall fail the test loudly, where it broke"
+    reason = "a broken stand-in fails the test where it broke"
 )]
 
 mod accounts;

@@ -61,13 +61,16 @@ impl Request {
 }
 
 /// True if a method and path of an API change something; some reads use POST.
-pub(crate) fn is_change(asked: &str) -> bool {
+pub(crate) fn is_change(method_and_path: &str) -> bool {
     const READ_VERBS: [&str; 3] = [
         ":testIamPermissions",
         ":getIamPolicy",
         ":generateAccessToken",
     ];
-    !asked.starts_with("GET ") && !READ_VERBS.iter().any(|look| asked.ends_with(look))
+    !method_and_path.starts_with("GET ")
+        && !READ_VERBS
+            .iter()
+            .any(|look| method_and_path.ends_with(look))
 }
 
 /// The kinds of request.

@@ -75,14 +75,14 @@ fn rewrite_addresses(
 ) -> Answer {
     let (mut head, incoming) = response.into_parts();
     head.headers.remove(header::CONNECTION);
-    let theirs = format!("http://{}", upstream.authority);
+    let upstream_origin = format!("http://{}", upstream.authority);
     for name in [header::LOCATION, header::WWW_AUTHENTICATE] {
         let value = head
             .headers
             .get(&name)
             .and_then(|value| value.to_str().ok());
-        if let Some(value) = value.filter(|value| value.contains(&theirs)) {
-            let value = value.replace(&theirs, &site.origin());
+        if let Some(value) = value.filter(|value| value.contains(&upstream_origin)) {
+            let value = value.replace(&upstream_origin, &site.origin());
             let value = HeaderValue::from_str(&value).expect("a URL is plain text");
             head.headers.insert(name, value);
         }

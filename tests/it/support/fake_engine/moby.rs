@@ -74,8 +74,8 @@ impl State {
             Some((version, rest)) => (Some(version), format!("/{rest}")),
             None => (None, path.to_owned()),
         };
-        let asked = format!("{} {rest}", request.method());
-        self.requests.lock().unwrap().push(asked);
+        let requested = format!("{} {rest}", request.method());
+        self.requests.lock().unwrap().push(requested);
         if let EngineFault::Refuses(end, status, body) = self.fault
             && path.ends_with(end)
         {
@@ -275,8 +275,8 @@ fn containerd_layout(images: &[(&TestImage, &[&str])]) -> Layout {
 fn check_version(version: &str) -> Result<(), Refusal> {
     let (major, minor) = version.split_once('.').ok_or_else(page_not_found)?;
     let number = |text: &str| text.parse::<u32>().map_err(|_| page_not_found());
-    let asked = (number(major)?, number(minor)?);
-    match (asked.cmp(&OLDEST), asked.cmp(&VERSION)) {
+    let requested = (number(major)?, number(minor)?);
+    match (requested.cmp(&OLDEST), requested.cmp(&VERSION)) {
         (Ordering::Less, _) => Err((
             400,
             format!("client version {version} is too old. Minimum supported API version is 1.12"),

@@ -323,7 +323,7 @@ fn create_key(request: &ApiRequest<'_>, project: &str, email: &str) -> Result<Va
     accounts.keep_secret(&data);
     let since = now();
     with_account(request, email, |account| account.add_key(&id, &since));
-    let mut key = described_key(project, email, &id, &since);
+    let mut key = key_json(project, email, &id, &since);
     key["privateKeyType"] = "TYPE_GOOGLE_CREDENTIALS_FILE".into();
     key["privateKeyData"] = data.into();
     Ok(key)
@@ -347,13 +347,13 @@ fn keys(account: &ServiceAccount, request: &ApiRequest<'_>, project: &str, email
     let mut keys = Vec::new();
     if fits("SYSTEM_MANAGED") {
         let id = "f".repeat(40);
-        let mut own = described_key(project, email, &id, "2024-01-01T00:00:00Z");
+        let mut own = key_json(project, email, &id, "2024-01-01T00:00:00Z");
         own["keyType"] = "SYSTEM_MANAGED".into();
         keys.push(own);
     }
     if fits("USER_MANAGED") {
         let made = account.keys.iter();
-        keys.extend(made.map(|(id, since)| described_key(project, email, id, since)));
+        keys.extend(made.map(|(id, since)| key_json(project, email, id, since)));
     }
     if keys.is_empty() {
         json!({})
@@ -362,7 +362,7 @@ fn keys(account: &ServiceAccount, request: &ApiRequest<'_>, project: &str, email
     }
 }
 
-fn described_key(project: &str, email: &str, id: &str, since: &str) -> Value {
+fn key_json(project: &str, email: &str, id: &str, since: &str) -> Value {
     json!({
         "name": format!("projects/{project}/serviceAccounts/{email}/keys/{id}"),
         "validAfterTime": since,

@@ -41,8 +41,8 @@ pub(super) fn answer(request: &ApiRequest<'_>, method: &str) -> Result<Value, Re
             Ok(as_storage(bucket, set))
         }
         "buckets.testIamPermissions" => {
-            let asked = request.call.query.all("permissions");
-            let held: Vec<&str> = asked
+            let requested = request.call.query.all("permissions");
+            let held: Vec<&str> = requested
                 .filter(|permission| may(request, permission, &project, &resource))
                 .collect();
             let mut answer = json!({"kind": "storage#testIamPermissionsResponse"});

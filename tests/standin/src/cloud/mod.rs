@@ -1,5 +1,6 @@
 //! Google's six APIs around a registry: projects, services, accounts and keys, workload identity,
-//! repositories, buckets. Stateful, and strict: every request is held to the API's own description.
+//! repositories, buckets. Stateful and strict: every request is checked against the API's discovery
+//! document.
 //!
 //! ```text
 //! handle ─► discovery (method, query, body) ─► caller ─► service enabled? ─► the API's file
@@ -91,8 +92,8 @@ impl ApiRequest<'_> {
 
     /// The permissions of the body that the caller has.
     pub(crate) fn test(&self, resource: &str) -> Value {
-        let asked = self.body["permissions"].as_array().into_iter().flatten();
-        let held: Vec<&Value> = asked
+        let requested = self.body["permissions"].as_array().into_iter().flatten();
+        let held: Vec<&Value> = requested
             .filter(|permission| self.may(permission.as_str().unwrap_or_default(), resource))
             .collect();
         if held.is_empty() {
@@ -235,9 +236,9 @@ pub(crate) fn window(request: &ApiRequest<'_>) -> (usize, usize) {
     let start = request
         .query("pageToken")
         .and_then(|token| token.parse().ok());
-    let asked: Option<usize> = request.query("pageSize").and_then(|size| size.parse().ok());
-    let asked = asked.filter(|size| *size > 0);
-    let sizes = [asked, request.switches().page_size, Some(1000)];
+    let requested: Option<usize> = request.query("pageSize").and_then(|size| size.parse().ok());
+    let requested = requested.filter(|size| *size > 0);
+    let sizes = [requested, request.switches().page_size, Some(1000)];
     (
         start.unwrap_or(0),
         sizes.into_iter().flatten().min().unwrap_or(0),

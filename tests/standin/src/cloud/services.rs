@@ -45,8 +45,8 @@ pub(super) fn answer(request: &ApiRequest<'_>, method: &str) -> Result<Value, Re
             false,
         ),
         "services.batchEnable" => {
-            let asked = request.body["serviceIds"].as_array().into_iter().flatten();
-            let ids: Vec<String> = asked
+            let requested = request.body["serviceIds"].as_array().into_iter().flatten();
+            let ids: Vec<String> = requested
                 .filter_map(|id| Some(id.as_str()?.to_owned()))
                 .collect();
             if ids.is_empty() || ids.len() > 20 {

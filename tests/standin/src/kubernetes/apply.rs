@@ -86,7 +86,7 @@ pub(super) fn apply(
     force: bool,
 ) -> Result<(Value, Owners), Status> {
     let new = fields(wanted);
-    let own = (manager.to_owned(), Operation::Apply);
+    let own_key = (manager.to_owned(), Operation::Apply);
     let (mut value, mut owners) = match live {
         Some(live) => (live.value.clone(), live.owners.clone()),
         None => {
@@ -104,7 +104,7 @@ pub(super) fn apply(
         }
         let others = owners
             .iter_mut()
-            .filter(|(owner, fields)| **owner != own && fields.contains(path));
+            .filter(|(owner, fields)| **owner != own_key && fields.contains(path));
         for ((manager, _), fields) in others {
             if force {
                 fields.remove(path);
@@ -118,7 +118,7 @@ pub(super) fn apply(
     }
     // A field that was applied before and is missing now is given up, and removed with its last
     // owner.
-    let given_up = owners.remove(&own).unwrap_or_default();
+    let given_up = owners.remove(&own_key).unwrap_or_default();
     for path in given_up.difference(&new) {
         if !owners.values().any(|fields| fields.contains(path)) {
             remove(&mut value, path);
@@ -132,7 +132,7 @@ pub(super) fn apply(
         );
     }
     owners.retain(|_, fields| !fields.is_empty());
-    owners.insert(own, new);
+    owners.insert(own_key, new);
     Ok((value, owners))
 }
 
@@ -143,13 +143,15 @@ pub(super) fn merge(
     patch: &Value,
     manager: &str,
 ) -> Result<(Value, Owners), Status> {
-    let asked = &patch["metadata"]["resourceVersion"];
-    if !asked.is_null() && *asked != live.value["metadata"]["resourceVersion"] {
+    let requested_version = &patch["metadata"]["resourceVersion"];
+    if !requested_version.is_null()
+        && *requested_version != live.value["metadata"]["resourceVersion"]
+    {
         return Err(Status::modified(object_key));
     }
     let mut value = live.value.clone();
     merge_into(&mut value, patch);
-    let own = (manager.to_owned(), Operation::Update);
+    let own_key = (manager.to_owned(), Operation::Update);
     let mut owners = live.owners.clone();
     let changed: BTreeSet<Path> = fields(&value)
         .into_iter()
@@ -158,7 +160,7 @@ pub(super) fn merge(
     for fields in owners.values_mut() {
         fields.retain(|path| !changed.contains(path) && at(&value, path).is_some());
     }
-    owners.entry(own).or_default().extend(changed);
+    owners.entry(own_key).or_default().extend(changed);
     owners.retain(|_, fields| !fields.is_empty());
     Ok((value, owners))
 }

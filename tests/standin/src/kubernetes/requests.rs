@@ -172,8 +172,8 @@ fn create(
         if object_key.resource == "namespaces" {
             inner.add_namespace(&object_key.name, inner.delay);
         } else {
-            let own = (manager(call), Operation::Update);
-            let owners = Owners::from([(own, fields(&object))]);
+            let own_key = (manager(call), Operation::Update);
+            let owners = Owners::from([(own_key, fields(&object))]);
             inner.store(object_key.clone(), object.clone(), owners);
         }
     }

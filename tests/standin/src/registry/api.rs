@@ -33,11 +33,11 @@ pub(crate) fn docker_images(
             if tags.as_ref().is_none_or(|(of, _)| *of != name) {
                 tags = Some((name, image.tags_by_digest()));
             }
-            let own = tags
+            let own_tags = tags
                 .as_ref()
                 .and_then(|(_, tags)| tags.get(digest.as_str()));
-            let own = own.map_or(&[][..], Vec::as_slice);
-            docker_image(call, resource, (name, digest), manifest, own)
+            let own_tags = own_tags.map_or(&[][..], Vec::as_slice);
+            docker_image(call, resource, (name, digest), manifest, own_tags)
         });
         (described.collect(), total)
     });

@@ -57,8 +57,8 @@ pub(super) fn authorize(
     if !call.site.is_google_registry() {
         return Ok(());
     }
-    if let Some(message) = bucket::authorize(call, identity, image_path, wanted) {
-        return message;
+    if let Some(decision) = bucket::authorize(call, identity, image_path, wanted) {
+        return decision;
     }
     if call.behaviour.api_off || !enabled(call, image_path) {
         return Err(api_off(call));

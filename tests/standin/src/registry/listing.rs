@@ -118,8 +118,8 @@ fn descriptor(digest: &str, manifest: &Manifest) -> Value {
         "digest": digest,
         "size": manifest.bytes.len(),
     });
-    let own = parsed["artifactType"].as_str();
-    if let Some(kind) = own.or(parsed["config"]["mediaType"].as_str()) {
+    let artifact_type = parsed["artifactType"].as_str();
+    if let Some(kind) = artifact_type.or(parsed["config"]["mediaType"].as_str()) {
         descriptor["artifactType"] = kind.into();
     }
     if parsed["annotations"].is_object() {
@@ -261,15 +261,15 @@ fn page(
     if let Some(last) = call.query.get("last") {
         all.retain(|item| item.as_str() > last);
     }
-    let asked = match call.query.get("n").map(str::parse::<usize>) {
+    let requested_size = match call.query.get("n").map(str::parse::<usize>) {
         None => usize::MAX,
-        Some(Ok(asked)) => asked,
+        Some(Ok(requested_size)) => requested_size,
         Some(Err(_)) => {
             let message = "n is not a number";
             return Err(Refusal::registry(400, "PAGINATION_NUMBER_INVALID", message));
         }
     };
-    let size = asked.min(call.behaviour.page_limit.unwrap_or(usize::MAX));
+    let size = requested_size.min(call.behaviour.page_limit.unwrap_or(usize::MAX));
     let more = all.len() > size;
     all.truncate(size);
     let next = all.last().filter(|_| more);

@@ -167,12 +167,12 @@ fn check_reference(reference: &str) -> Result<(), Refusal> {
 /// The 412 of gcr.io names that still belong to Container Registry: plain text in place of the JSON
 /// that clients expect.
 fn not_migrated(call: &Call, name: &str, here: NotMigrated) -> Result<(), Refusal> {
-    let message = match call.behaviour.not_migrated {
+    let applies = match call.behaviour.not_migrated {
         NotMigrated::No => false,
         NotMigrated::TokenAndManifests => true,
         NotMigrated::Manifests => here == NotMigrated::Manifests,
     };
-    if !message || !matches!(call.site.family, HostKind::Gcr { .. }) {
+    if !applies || !matches!(call.site.family, HostKind::Gcr { .. }) {
         return Ok(());
     }
     let project = name.split('/').next().unwrap_or_default();

@@ -30,11 +30,11 @@ pub(super) fn parse_checked(bytes: &[u8], media_type: &str) -> Result<Value, Ref
     }
     // OCI image-spec: when set, `mediaType` must be the type it is served with. Docker's
     // own manifests always have it.
-    let own = parsed.get("mediaType").and_then(Value::as_str);
+    let declared = parsed.get("mediaType").and_then(Value::as_str);
     let docker = matches!(media_type, DOCKER_MANIFEST | DOCKER_LIST);
-    if own.map_or(docker, |own| own != media_type) {
+    if declared.map_or(docker, |declared| declared != media_type) {
         return Err(invalid(format!(
-            "mediaType is {own:?}, Content-Type {media_type}"
+            "mediaType is {declared:?}, Content-Type {media_type}"
         )));
     }
     let complete = if index {

@@ -220,8 +220,8 @@ fn gcloud_lists_images_and_tags() {
     let missing = run("container images list --repository=gcr.io/other").unwrap();
     let errors = String::from_utf8_lossy(&missing.stderr).into_owned();
     assert!(errors.contains("Access denied: gcr.io/other"), "{errors}");
-    let asked = standin.requests();
-    let token = asked
+    let requests = standin.requests();
+    let token = requests
         .iter()
         .find(|request| request.kind == RequestKind::Token);
     assert_eq!(

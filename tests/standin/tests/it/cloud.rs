@@ -93,8 +93,8 @@ fn new_account_is_visible_only_after_a_while() {
         &json!({"accountId": "ci-push"}),
     ));
     let email = made["email"].as_str().unwrap();
-    let own = format!("{url}/{email}");
-    let statuses = [(); 3].map(|()| request(&standin, "GET", &own, &Value::Null).status);
+    let resource_url = format!("{url}/{email}");
+    let statuses = [(); 3].map(|()| request(&standin, "GET", &resource_url, &Value::Null).status);
     assert_eq!(statuses, [404, 403, 200]);
     let again = request(&standin, "POST", url, &json!({"accountId": "ci-push"}));
     assert_eq!(refusal(&again), (409, "ALREADY_EXISTS".to_owned()));
@@ -171,9 +171,12 @@ fn operation_takes_time_and_finishes_without_polling() {
         &body,
     ));
     assert_eq!(begun.get("done"), None);
-    let own = format!("{parent}/gcr.io");
-    assert_eq!(request(&standin, "GET", &own, &Value::Null).status, 404);
-    ok_json(&request(&standin, "GET", &own, &Value::Null));
+    let resource_url = format!("{parent}/gcr.io");
+    assert_eq!(
+        request(&standin, "GET", &resource_url, &Value::Null).status,
+        404
+    );
+    ok_json(&request(&standin, "GET", &resource_url, &Value::Null));
     let name = begun["name"].as_str().unwrap();
     let url = format!("artifactregistry.googleapis.com/v1/{name}");
     assert_eq!(
@@ -276,20 +279,20 @@ fn deleted_pool_keeps_its_name_and_can_be_undeleted() {
         &create,
         &json!({"displayName": "CI"}),
     ));
-    let own = format!("{parent}/ci-jobs");
-    let found = ok_json(&request(&standin, "GET", &own, &Value::Null));
+    let resource_url = format!("{parent}/ci-jobs");
+    let found = ok_json(&request(&standin, "GET", &resource_url, &Value::Null));
     assert_eq!(
         found["name"],
         "projects/42/locations/global/workloadIdentityPools/ci-jobs"
     );
-    let begun = ok_json(&request(&standin, "DELETE", &own, &Value::Null));
+    let begun = ok_json(&request(&standin, "DELETE", &resource_url, &Value::Null));
     let operation = format!("iam.googleapis.com/v1/{}", begun["name"].as_str().unwrap());
     assert_eq!(
         ok_json(&request(&standin, "GET", &operation, &Value::Null))["done"],
         true
     );
     assert_eq!(
-        ok_json(&request(&standin, "GET", &own, &Value::Null))["state"],
+        ok_json(&request(&standin, "GET", &resource_url, &Value::Null))["state"],
         "DELETED"
     );
     let again = request(&standin, "POST", &create, &json!({}));
@@ -297,10 +300,10 @@ fn deleted_pool_keeps_its_name_and_can_be_undeleted() {
     ok_json(&request(
         &standin,
         "POST",
-        &format!("{own}:undelete"),
+        &format!("{resource_url}:undelete"),
         &json!({}),
     ));
-    let providers = format!("{own}/providers?workloadIdentityPoolProviderId=github");
+    let providers = format!("{resource_url}/providers?workloadIdentityPoolProviderId=github");
     let provider = json!({
         "attributeMapping": {"google.subject": "assertion.sub"},
         "oidc": {"issuerUri": "https://token.actions.githubusercontent.com"},

@@ -25,9 +25,9 @@ fn blobs_are_accepted_in_consecutive_chunks() {
     let standin = Standin::start();
     let client = Client::plain(&standin);
     let opened = client.send("POST", "/v2/a/blobs/uploads/", &[], b"");
-    let message = opened.header("location").unwrap();
+    let upload_url = opened.header("location").unwrap();
     let own = format!("http://{}/v2/a/blobs/uploads/", standin.plain_address());
-    assert!(message.starts_with(&own), "{message}");
+    assert!(upload_url.starts_with(&own), "{upload_url}");
     let patch = |path: &str, range: &str, bytes: &[u8]| {
         client.send("PATCH", path, &[("content-range", range)], bytes)
     };
@@ -53,10 +53,10 @@ fn localhost_client_is_sent_to_localhost() {
     let name = format!("localhost{port}");
     let headers = [("host", name.as_str())];
     let opened = Client::tls(&standin).send("POST", "/v2/a/blobs/uploads/", &headers, b"");
-    let message = opened.header("location").unwrap();
+    let upload_url = opened.header("location").unwrap();
     assert!(
-        message.starts_with(&format!("https://{name}/v2/a/")),
-        "{message}"
+        upload_url.starts_with(&format!("https://{name}/v2/a/")),
+        "{upload_url}"
     );
     assert_eq!(standin.requests()[0].host, name);
 }
@@ -111,9 +111,9 @@ fn basic_auth_is_required_on_every_request() {
     standin.basic_user("robot", "correct horse");
     let client = Client::tls(&standin);
     let answer = client.get("/v2/");
-    let asked = answer.header("www-authenticate");
+    let challenge = answer.header("www-authenticate");
     assert_eq!(
-        (answer.status, asked),
+        (answer.status, challenge),
         (401, Some("Basic realm=\"standin\""))
     );
     let wrong = client.clone().basic("robot", "wrong");
@@ -181,10 +181,10 @@ fn token_endpoint_can_be_on_another_host() {
     });
     standin.basic_user("robot", "secret");
     let registry = Client::at(&standin, "registry.example.com");
-    let asked = registry.get("/v2/");
+    let challenge = registry.get("/v2/");
     let expected =
         "Bearer realm=\"https://auth.example.com/token\",service=\"registry.example.com\"";
-    assert_eq!(asked.header("www-authenticate"), Some(expected));
+    assert_eq!(challenge.header("www-authenticate"), Some(expected));
     let endpoint = Client::at(&standin, "auth.example.com").basic("robot", "secret");
     let scope = "scope=repository:a:pull,push";
     for (service, status) in [("registry.example.com", 202), ("other.example.com", 401)] {

@@ -24,11 +24,11 @@ fn blob_get_is_redirected_within_the_host() {
         redirect.header("x-gcr-using-artifact-registry"),
         Some("true")
     );
-    let message = redirect.header("location").unwrap();
+    let target = redirect.header("location").unwrap();
     let start = "/artifacts-downloads/namespaces/proj/repositories/gcr.io/downloads/";
-    assert!(message.starts_with(start), "{message}");
+    assert!(target.starts_with(start), "{target}");
     for reader in [&client, &client.anonymous()] {
-        let answer = reader.get(message);
+        let answer = reader.get(target);
         assert_eq!(
             (answer.status, answer.body.as_slice()),
             (200, &b"content"[..])
@@ -54,10 +54,10 @@ fn redirect_to_another_host_rejects_credentials() {
     let client = pusher(&standin);
     push_blob(&client, "proj/a", b"content");
     let redirect = client.get(&format!("/v2/proj/a/blobs/{}", sha256(b"content")));
-    let message = redirect.header("location").unwrap();
+    let target = redirect.header("location").unwrap();
     assert!(
-        message.starts_with("https://storage.googleapis.com/"),
-        "{message}"
+        target.starts_with("https://storage.googleapis.com/"),
+        "{target}"
     );
     let storage = Client::at(&standin, host);
     assert_eq!(storage.get(&location(&redirect)).body, b"content");

@@ -101,10 +101,10 @@ fn upload_location_takes_every_form() {
             behaviour.upload_token_length = length;
         });
         let answer = client.send("POST", "/v2/proj/app/blobs/uploads/", &[], b"");
-        let message = answer.header("location").unwrap().to_owned();
-        assert!(message.starts_with(start), "{form:?}: {message:.80}");
-        assert!(message.len() > length);
-        assert_eq!(message.contains('?'), query);
+        let upload_url = answer.header("location").unwrap().to_owned();
+        assert!(upload_url.starts_with(start), "{form:?}: {upload_url:.80}");
+        assert!(upload_url.len() > length);
+        assert_eq!(upload_url.contains('?'), query);
         let bytes = format!("{form:?}");
         let digest = sha256(bytes.as_bytes());
         let path = location(&answer);

@@ -252,7 +252,7 @@ fn anonymous_token_needs_a_public_repository() {
 }
 
 #[test]
-fn registry_token_is_valid_for_all_repositories_of_the_user() {
+fn registry_token_is_valid_for_every_repository() {
     let standin = ready();
     let client = Client::at(&standin, "gcr.io");
     let buyer = client

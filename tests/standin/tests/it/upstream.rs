@@ -22,8 +22,8 @@ fn upstream_requests_pass_with_log_and_faults() {
     let client = Client::tls(&standin);
     let opened = client.send("POST", "/v2/a/blobs/uploads/", &[], b"");
     let own = format!("https://{}/v2/", standin.tls_address());
-    let message = opened.header("location").unwrap();
-    assert!(message.starts_with(&own), "{message}");
+    let upload_url = opened.header("location").unwrap();
+    assert!(upload_url.starts_with(&own), "{upload_url}");
     let patched = client.send("PATCH", &location(&opened), &[], &vec![1; 2_000_000]);
     assert_eq!(patched.status, 202);
     let patch = standin.requests().pop().unwrap();
