@@ -1,8 +1,9 @@
-//! A front for `benches/peers`: the stand-in's TLS, request log and delay before a real registry.
+//! A TLS front for `benches/peers`: it puts the stand-in's TLS, request log and delay before a real
+//! registry.
 //!
-//! `front UPSTREAM FOLDER DELAY_MS` prints the TLS address and writes the CA into the folder. Each
-//! line on standard input is answered with what has been asked for since the last: the number of
-//! requests and the bytes of their bodies.
+//! `front UPSTREAM FOLDER DELAY_MS` prints the TLS address and writes the CA into the folder. For
+//! each line on standard input it prints the number of requests since the last line and the bytes
+//! of their bodies.
 
 #![expect(clippy::print_stdout, reason = "`benches/peers` reads it")]
 

@@ -183,7 +183,7 @@ mod tests {
     /// Type-checking the targets themselves takes the whole tree once more, so that none of them
     /// falls behind is shown by what each calls, and by what that takes.
     #[test]
-    fn every_target_of_libfuzzer_s_calls_a_property_that_there_is() {
+    fn every_fuzz_target_calls_an_existing_property() {
         let of_bytes: [(&str, &str, OfBytes); 4] = [
             ("archive", "gcr_push::properties::archive", archive),
             ("config", "gcr_push::properties::config", config),
@@ -220,17 +220,17 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn any_bytes_make_a_manifest_that_keeps_them_or_an_error(bytes: Vec<u8>) {
+        fn random_manifest_keeps_its_bytes_or_is_an_error(bytes: Vec<u8>) {
             manifest(&bytes);
         }
 
         #[test]
-        fn a_changed_manifest_keeps_its_bytes_or_is_an_error(bytes in changed(MANIFEST)) {
+        fn changed_manifest_keeps_its_bytes_or_is_an_error(bytes in changed(MANIFEST)) {
             manifest(&bytes);
         }
 
         #[test]
-        fn a_reference_that_can_be_read_reads_back(
+        fn readable_reference_reads_back(
             text in prop_oneof![
                 "\\PC{0,60}",
                 "([a-z0-9.-]{1,20}(:[0-9]{1,6})?/)?[a-z0-9._/-]{1,30}(:[A-Za-z0-9._-]{0,20})?(@sha256:[0-9a-f]{60,66})?",
@@ -240,14 +240,14 @@ mod tests {
         }
 
         #[test]
-        fn any_environment_makes_a_request_or_an_error_without_a_secret(
+        fn random_environment_leaks_no_secret(
             lines in prop::collection::vec(line(), 0..8),
         ) {
             config(lines.join("\n").as_bytes());
         }
 
         #[test]
-        fn any_bytes_of_an_environment_make_a_request_or_an_error(
+        fn random_environment_bytes_are_a_request_or_an_error(
             value in prop::collection::vec(any::<u8>(), 0..40),
             name in prop::sample::select(VARIABLES.iter().map(|v| v.name).collect::<Vec<_>>()),
         ) {
@@ -256,7 +256,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_made_harmless(
+        fn any_text_is_sanitized(
             any_text in prop_oneof!["\\PC{0,40}", "[:# \\[\n\r\t\u{1b}\u{2028}a]{0,20}"],
         ) {
             text(&any_text);
@@ -267,7 +267,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(100))]
 
         #[test]
-        fn any_bytes_make_an_archive_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..1500)) {
+        fn random_bytes_are_an_archive_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..1500)) {
             archive(&bytes);
         }
     }

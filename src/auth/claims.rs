@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_expiry_of_a_jwt_is_read_with_and_without_padding() {
+    fn jwt_expiry_is_read_with_and_without_padding() {
         for payload in ["eyJleHAiOjF9", "eyJleHAiOjEwfQ=="] {
             assert!(expiry(&format!("e30.{payload}.x")).is_some(), "{payload}");
         }

@@ -329,7 +329,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_config_is_read_however_its_fields_are_written(
+        fn config_is_read_with_any_spelling_of_fields(
             text in variants::of(
                 json!({"auths": {"r.example": {"username": "a", "password": "b"}}}),
                 variants::Fields {
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_may_hold_colons() {
+    fn password_may_contain_colons() {
         assert_eq!(
             config("user:pass:word").entries(&endpoint("registry.example.com")),
             [(String::new(), Ok(login("user", "pass:word")))]
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn another_port_or_a_longer_host_is_another_server() {
+    fn other_port_or_longer_host_is_another_server() {
         for host in [
             "registry.example.com:5000",
             "registry.example.com.evil.example",
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_goes_by_the_names_that_docker_writes() {
+    fn server_matches_the_names_docker_writes() {
         for (server, host, path) in [
             ("https://index.docker.io/v1/", "docker.io", Some("")),
             ("docker.io", "registry-1.docker.io", Some("")),
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_path_comes_first() {
+    fn longest_path_comes_first() {
         let auth = |user: &str| format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(format!("{user}:p")));
         let config = DockerConfig::parse(&format!(
             r#"{{"auths":{{"r.example":{},"r.example/team":{},"r.example/team/app":{},"r.example/x":{}}}}}"#,
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_is_named() {
+    fn credential_helper_is_named() {
         assert_eq!(
             config("u:p").entries(&endpoint("gcr.io")),
             [(
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_entry_is_told_for_its_host_alone() {
+    fn broken_entry_is_reported_for_its_host_only() {
         assert_eq!(
             config("no-colon").entries(&endpoint("registry.example.com")),
             [(
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_config_is_told_by_what_it_is() {
+    fn invalid_config_error_says_what_it_is() {
         let parse = |json: &str| DockerConfig::parse(json).map(|config| config.servers());
         let other = |what| Err(DockerConfigError::Other(what));
         assert_eq!(parse(r#"{"type":"service_account"}"#), other(A_KEY));
@@ -466,7 +466,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_auth_in_lines_of_any_length_reads_back(
+        fn auth_with_line_breaks_reads_back(
             user in "[a-z$]{1,10}", password in "\\PC{0,200}", width in 1usize..90,
         ) {
             let encoded = STANDARD.encode(format!("{user}:{password}"));
@@ -480,7 +480,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_a_config_panic(text in "\\PC{0,60}") {
+        fn random_text_causes_no_panic(text in "\\PC{0,60}") {
             let _ = DockerConfig::parse(&text).map(|config| config.entries(&endpoint("r.example")));
         }
     }

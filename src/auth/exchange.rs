@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lifetime_is_bounded_whatever_is_said() {
+    fn lifetime_is_bounded() {
         for (said, expected) in [
             (json!(3599), Some(3599)),
             (json!("3599"), Some(3599)),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn whether_another_try_may_do_is_told_by_the_status_or_the_code() {
+    fn retryability_follows_from_status_or_code() {
         for (status, body, expected) in [
             (
                 429,
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_side_s_sentence_is_told_in_one_line_and_a_page_is_not() {
+    fn error_message_is_shown_in_one_line_and_a_page_is_not() {
         for (status, body, expected) in [
             (403, "No.\nNot here.\n", "403 Forbidden: No. Not here."),
             (401, r#"{"message":"No."}"#, "401 Unauthorized: No."),

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_for_a_repository_s_jobs_depends_on_the_mapping_but_in_setup_s_own_pools() {
+    fn principal_of_a_repository_follows_the_attribute_mapping() {
         let pool = "//iam.googleapis.com/projects/42/locations/global/workloadIdentityPools";
         let whose = |member: String| Identity::Federated(member).grantee().1;
         let by_name = whose(format!(
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_that_do_not_let_a_machine_push_are_told() {
+    fn scopes_too_narrow_for_a_push_are_reported() {
         let scopes = |names: &[&str]| -> Vec<String> {
             let full = |name: &&str| format!("https://www.googleapis.com/auth/{name}");
             names.iter().map(full).collect()

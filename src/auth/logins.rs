@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_covers_what_is_below_it_by_whole_components() {
+    fn path_covers_whole_components_below_it() {
         for (path, repository, covers) in [
             ("", "team/app", true),
             ("team", "team", true),

@@ -430,7 +430,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_project_of_an_account_below_a_domain_is_named_as_gcloud_names_it() {
+    fn domain_scoped_project_is_read_from_an_account() {
         for (account, project) in [
             ("ci@acme.iam.gserviceaccount.com", Some("acme")),
             (
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn the_audiences_that_a_provider_takes_are_read_out_of_the_sentence() {
+    fn accepted_audiences_are_read_from_the_message() {
         for (sentence, expected) in [
             (
                 "does not match the expected audience https://github.com/acme.",
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_service_controls_is_told_by_its_identifier() {
+    fn service_controls_refusal_is_known_by_its_identifier() {
         let sentence = "Request is prohibited by organization's policy. \
                         vpcServiceControlsUniqueIdentifier: Ab-1_x.";
         let hint = service_controls(sentence);

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_project_of_an_api_that_is_off_is_the_one_that_the_answer_names() {
+    fn disabled_api_names_the_project_of_the_answer() {
         let sentence = "X API has not been used in project 42 before or it is disabled. Enable it \
                         by visiting https://console.developers.google.com/apis/api/\
                         x.googleapis.com/overview?project=42 then retry.";

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn github_s_url_gets_the_audience_behind_the_query_that_it_has() {
+    fn audience_is_appended_to_the_query_of_the_github_url() {
         let provider = "projects/1/locations/global/workloadIdentityPools/p/providers/gh";
         let url = "https://pipelines.example/oidc?api-version=2.0";
         let Ok(SubjectSource::Url(from)) = SubjectSource::github(url, "t", provider) else {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_asked_for_in_the_clear_on_this_machine_alone() {
+    fn plain_http_token_url_is_allowed_on_loopback_only() {
         for (url, good) in [
             ("https://auth.gcp.gitlab.com/token", true),
             (
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_found_in_its_text_or_in_its_field() {
+    fn token_is_found_in_text_or_field() {
         let json = Format::Json("id_token".to_owned());
         for (format, text, token) in [
             (&Format::Text, " a.b.c\n", Some("a.b.c")),

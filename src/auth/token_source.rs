@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_renewed_before_it_dies_however_short_it_lives() {
+    fn token_is_refreshed_before_expiry_however_short() {
         for (lifetime, expected) in [(3600, 225), (600, 150), (120, 30), (4, 1), (0, 0)] {
             assert_eq!(
                 margin(Duration::from_secs(lifetime)),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_token_serves_until_its_exp() {
+    fn static_token_is_used_until_its_exp() {
         let jwt = |payload: &str| {
             use base64::Engine as _;
             use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_runner_would_cut_or_leave_out_is_printed_in_full() {
+    fn text_the_runner_would_drop_is_printed_in_full() {
         let long = format!("error: {}", "x".repeat(5000));
         let mut texts = vec![long.clone()];
         texts.extend((1..12).map(|number| format!("error: {number}\nhint: y")));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn last_words_are_cut_between_characters() {
+    fn termination_message_is_cut_between_characters() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("log");
         write_termination_message(&file, &"é".repeat(4000)).unwrap();

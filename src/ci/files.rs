@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_its_owners_alone_and_whole() {
+    fn private_file_is_owner_only_and_complete() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pull-secret.yaml");
         for _ in 0..2 {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_replaced_and_not_followed() {
+    fn link_is_replaced_and_not_followed() {
         let directory = tempfile::tempdir().unwrap();
         let public = directory.path().join("public");
         std::fs::write(&public, "public").unwrap();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_leaves_nothing_and_tells_what_a_write_would_meet() {
+    fn check_leaves_nothing_and_predicts_the_write() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("key.json");
         check(&file).unwrap();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn root_gives_it_to_the_owner_of_the_directory() {
+    fn root_gives_the_file_to_the_directory_owner() {
         let directory = tempfile::tempdir().unwrap();
         if std::os::unix::fs::chown(directory.path(), Some(1001), Some(121)).is_err() {
             println!("skipped: only root can give files away");

@@ -235,7 +235,7 @@ mod tests {
     use futures_util::stream;
 
     #[test]
-    fn a_piece_counts_while_it_runs_and_stays_only_when_it_is_done() {
+    fn chunk_counts_while_running_and_stays_when_done() {
         let progress = Progress::default();
         let first = progress.begin(Work::Send, "aaaa", 100);
         let second = progress.begin(Work::Send, "bbbb", 50);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_announced_counts_once() {
+    fn announced_bytes_count_once() {
         let progress = Progress::default();
         progress.expect(Work::Compress, [10, 20]);
         progress.begin(Work::Compress, "aaaa", 10).done();
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watched_stream_passes_on_every_byte() {
+    async fn watched_stream_passes_every_byte() {
         let progress = Progress::default();
         let meter = progress.begin(Work::Read, "aaaa", 5);
         let pieces = ["ab", "cde"].map(|piece| Ok(Bytes::from(piece)));

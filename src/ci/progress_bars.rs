@@ -284,7 +284,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn a_line_tells_what_is_done_how_fast_and_how_much_longer() {
+    fn line_shows_progress_rate_and_remaining_time() {
         let progress = Progress::default();
         let mut pace = Pace::default();
         assert_eq!(pace.line(&progress.snapshot(), OFTEN), None);
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_read_as_people_say_them() {
+    fn durations_are_human_readable() {
         let told = [1.2, 89.0, 120.0, 7200.0].map(duration);
         assert_eq!(told, ["1 s", "89 s", "2 min", "2 h"]);
     }

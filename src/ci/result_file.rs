@@ -89,7 +89,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt as _, symlink};
 
     #[test]
-    fn a_file_is_replaced_with_its_permissions() {
+    fn file_is_replaced_with_its_permissions() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("digest");
         fs::write(&file, "an earlier one").unwrap();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_replaced_and_not_followed() {
+    fn link_is_replaced_and_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let (other, link) = (folder.path().join("other"), folder.path().join("link"));
         fs::write(&other, "theirs").unwrap();
@@ -120,13 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_written_into() {
+    fn device_is_written_into() {
         write(Path::new("/dev/null"), "text").unwrap();
         assert!(!fs::symlink_metadata("/dev/null").unwrap().is_file());
     }
 
     #[test]
-    fn only_a_result_is_forgotten() {
+    fn only_a_result_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         for (name, content, stays) in [
             ("report.json", "{\"dry_run\": false}", false),

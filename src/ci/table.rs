@@ -94,7 +94,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn columns_are_as_wide_as_their_widest_cell_and_lines_end_without_blanks() {
+    fn columns_fit_their_widest_cell_without_trailing_blanks() {
         let mut table = Table::new(["DIGEST", "TAGS", "TIMESTAMP"]);
         table.row(["8a57".into(), "latest,v1".into(), String::new()]);
         assert_eq!(
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_sizes_read_as_people_write_them() {
+    fn times_and_sizes_are_human_readable() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_710_000_000);
         assert_eq!(timestamp(time), "2024-03-09T16:00:00");
         for (count, text) in [

@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nohup_is_seen() {
+    fn nohup_is_detected() {
         let status =
             |mask| format!("Name:\tgcr-push\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\n");
         assert!(is_hang_up_ignored(&status("0000000000001001")));
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn every_tag_is_told_with_what_became_of_it() {
+    fn every_tag_is_listed_with_its_state() {
         let (journal, state) = (TagLog::default(), RunState::default());
         assert_eq!(
             Interrupted::new(Interruption::Interrupted, &journal, &state).to_string(),
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_tags_tells_how_far_it_was() {
+    fn interruption_without_tags_shows_progress() {
         let state = RunState::default();
         state.set("after 3 of 4 places were listed");
         let stopped = Interrupted::new(Interruption::Interrupted, &TagLog::default(), &state);

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_word_is_a_command_or_nothing() {
+    fn only_argument_is_a_command_or_nothing() {
         assert_eq!(parsed(&[]), Ok(Invocation::Run(None)));
         assert_eq!(parsed(&[""]), Ok(Invocation::Run(None)));
         for command in CommandName::ALL {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_told_in_our_own_form() {
+    fn invalid_arguments_are_reported_in_our_format() {
         let told = [
             &["lsit"][..],
             &["frobnicate"],
@@ -208,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_not_unicode_is_refused() {
+    fn non_unicode_argument_is_refused() {
         use std::os::unix::ffi::OsStringExt as _;
         let words = [b"gcr-push".to_vec(), vec![0xff]].map(OsString::from_vec);
         assert_eq!(parse(words), Err(CliError::NotText));
     }
 
     #[test]
-    fn the_version_is_the_packages() {
+    fn version_is_the_package_version() {
         let version = format!("gcr-push {}\n", env!("CARGO_PKG_VERSION"));
         assert_eq!(
             parsed(&["--version"]),

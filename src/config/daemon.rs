@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_docker_host_is_a_socket_or_a_host_with_a_port() {
+    fn docker_host_is_a_socket_or_host_with_port() {
         for (text, printed) in [
             ("unix:///run/user/1000/docker.sock", None),
             ("unix://", Some("unix:///var/run/docker.sock")),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_cannot_be_asked_is_refused_without_its_password() {
+    fn unusable_engine_is_refused_without_its_password() {
         let faults: Vec<String> = [
             "ssh://me:hunter2@host",
             "https://host:2376",
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_called_by_name_by_digest_or_by_id() {
+    fn image_is_named_by_name_digest_or_id() {
         let digest = Digest::of(b"x");
         for reference in [
             "app",
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_image_is_told_why() {
+    fn invalid_image_name_is_reported_with_the_reason() {
         let long = "a".repeat(256);
         let faults: Vec<String> = [
             "",
@@ -271,7 +271,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_a_name_needs_no_escape_in_a_path(text in "[a-zA-Z0-9:/@._ %?#\\[\\]-]{1,24}") {
+        fn valid_name_needs_no_escape_in_a_path(text in "[a-zA-Z0-9:/@._ %?#\\[\\]-]{1,24}") {
             if check(&text).is_ok() {
                 let url = Url::parse(&format!("http://x/v1/images/{text}/get")).unwrap();
                 prop_assert_eq!(url.path(), format!("/v1/images/{text}/get"));

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_placeholder_is_named() {
+    fn placeholder_is_named() {
         for text in [
             "$GCR_KEY",
             "${GCR_KEY}",
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_looks_like_nothing_is_told_as_nothing() {
+    fn unrecognizable_text_gets_no_description() {
         for text in ["hunter2", "nonsense", "correct horse", "key.json", "~/key"] {
             assert_eq!(damage(text), None, "{text}");
         }
@@ -362,7 +362,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_damage_shows_a_secret(
+        fn damage_shows_no_secret(
             before in "[-{\\[\"'$\\\\n =:,a-z]{0,12}",
             after in "[-}\\]\"'$\\\\n =:,a-z]{0,12}",
             encoded: bool,

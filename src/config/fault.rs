@@ -186,7 +186,7 @@ mod tests {
     use crate::diagnostics::sanitize::looks_secret;
 
     #[test]
-    fn a_secret_in_the_wrong_place_is_known_by_its_look() {
+    fn misplaced_secret_is_recognized() {
         for secret in [
             "ya29.abc",
             "-----BEGIN PRIVATE KEY-----",
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quoted_value_stays_on_its_line() {
+    fn quoted_value_stays_on_one_line() {
         assert_eq!(quoted("a\n::error::b"), "`a\\n::error::b`");
         assert_eq!(quoted(&"é".repeat(100)).chars().count(), 83);
         assert_eq!(quoted("https://user:x@gcr.io"), "`https://…@gcr.io`");

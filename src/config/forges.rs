@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_of_a_repository_may_stand_behind_it() {
+    fn repository_ids_may_follow_the_name() {
         assert_eq!(with_ids("a/b"), Some(("a/b", None)));
         let ids = ForgeIds {
             owner: 1,

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn each_transport_takes_a_path_and_perhaps_a_reference() {
+    fn each_transport_takes_a_path_and_optional_reference() {
         use Transport::{Bare, DockerArchive, OciArchive, OciLayout};
 
         for (text, transport, path, reference) in [
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dash_is_standard_input_and_a_path_to_it_is_a_file() {
+    fn dash_is_standard_input_unless_a_path() {
         for (text, kind, reference) in [
             ("-", ArchiveKind::Any, None),
             ("docker-archive:-", ArchiveKind::Docker, None),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_version_cannot_read_is_refused_by_name() {
+    fn unsupported_transport_is_named() {
         for text in ["sif:app.sif", "containers-storage:app", "dir:x"] {
             assert!(
                 fault(text).starts_with("this version cannot read"),
@@ -269,14 +269,14 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_an_image_is_no_path() {
+    fn image_name_is_no_path() {
         insta::assert_snapshot!(fault("app:1.2"), @"`app:1.2` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input");
         insta::assert_snapshot!(fault("oci:"), @"there is no path after `oci:`");
         insta::assert_snapshot!(fault("oci:x:"), @"it ends in `:` with no reference behind it");
     }
 
     #[test]
-    fn a_registry_is_told_by_its_transport_or_by_a_host() {
+    fn registry_is_recognized_by_transport_or_host() {
         for (text, name) in [
             ("docker://gcr.io/p/n:1", "gcr.io/p/n:1"),
             ("docker://alpine", "docker.io/library/alpine"),
@@ -297,7 +297,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_path_never_holds_a_colon(text in "(oci:|docker-archive:|oci-archive:|)[a-z:/.-]{1,20}") {
+        fn path_never_contains_a_colon(text in "(oci:|docker-archive:|oci-archive:|)[a-z:/.-]{1,20}") {
             if let Ok(Form::Path(_, path, reference)) = parse(&text) {
                 prop_assert!(!path.is_empty() && !path.contains(':'));
                 let end = reference.map_or_else(|| path.to_owned(), |r| format!("{path}:{r}"));

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_secret_is_a_dns_subdomain() {
+    fn secret_name_is_a_dns_subdomain() {
         for good in ["gcr-pull", "a.b-c", "1", &"a".repeat(253)] {
             assert_eq!(check_subdomain(good), Ok(()), "{good}");
         }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_is_a_dns_label() {
+    fn namespace_is_a_dns_label() {
         for good in ["default", "0", "a-b", &"a".repeat(63)] {
             assert_eq!(check_label(good), Ok(()), "{good}");
         }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_is_what_kubernetes_takes_for_one() {
+    fn label_follows_kubernetes_rules() {
         for good in ["a", "A.b_c-1", "example.com/a", &"a".repeat(63)] {
             assert_eq!(check_label_key(good), Ok(()), "{good}");
         }

@@ -165,7 +165,7 @@ images:
 "#;
 
     #[test]
-    fn a_file_says_what_goes_where() {
+    fn file_maps_sources_to_destinations() {
         let request = parse(FILE).unwrap();
         let destinations: Vec<_> = request
             .destinations
@@ -199,7 +199,7 @@ images:
     }
 
     #[test]
-    fn a_tag_that_looks_like_a_number_is_taken_as_it_is_written() {
+    fn numeric_tag_is_taken_as_written() {
         let text =
             "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: [1.10, 7]\n";
         let request = parse(text).unwrap();
@@ -207,7 +207,7 @@ images:
     }
 
     #[test]
-    fn each_fault_says_where_it_is_and_what_was_meant() {
+    fn each_mistake_is_reported_with_place_and_suggestion() {
         let faults = [
             "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tgas: [a]\n",
             "destinations: [gcr.io/p]\nimages:\n  - from: r.example/a\n    tags: { newst: 3 }\n",
@@ -254,7 +254,7 @@ images:
     }
 
     #[test]
-    fn the_schema_has_the_keys_of_the_program() {
+    fn schema_has_the_keys_of_the_program() {
         let schema = include_str!("../../schema/gcr-push.schema.json");
         let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
         let image = "/properties/images/items/properties";
@@ -281,7 +281,7 @@ images:
     }
 
     #[test]
-    fn the_example_is_a_file_that_the_program_takes() {
+    fn example_file_is_valid() {
         parse(include_str!("../../deploy/gcr-push.yaml")).unwrap();
     }
 }

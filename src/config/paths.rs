@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_no_small_one_is_not_read_to_its_end() {
+    fn oversized_file_is_not_read_to_its_end() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("key.json");
         std::fs::write(&file, "{}").unwrap();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn dots_are_taken_out_of_a_path() {
+    fn dots_are_removed_from_a_path() {
         for (path, plain) in [
             ("/a/./b/../c", "/a/c"),
             ("/../a", "/../a"),

@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_s_id_is_held_to_google_s_rules() {
+    fn account_id_follows_google_rules() {
         for good in ["gcr-pusher", "a12345", "ci-push-0"] {
             assert_eq!(broken_rule(good), None, "{good}");
         }
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_of_a_domain_turns_round_in_its_accounts_addresses() {
+    fn domain_scoped_project_is_reversed_in_addresses() {
         assert_eq!(account_host("acme"), "acme.iam.gserviceaccount.com");
         assert_eq!(
             account_host("example.com:acme"),

@@ -110,13 +110,13 @@ mod tests {
     use ::base64::Engine as _;
 
     #[test]
-    fn a_list_takes_newlines_commas_and_blanks_in_any_mixture() {
+    fn list_takes_newlines_commas_and_blanks() {
         assert_eq!(list(" a,\n b ,, c\r\na\n"), ["a", "b", "c"]);
         assert!(list(" ,\n").is_empty());
     }
 
     #[test]
-    fn a_boolean_is_true_or_false_in_any_case() {
+    fn boolean_is_true_or_false_in_any_case() {
         assert_eq!(boolean("TRUE"), Ok(true));
         assert_eq!(boolean("False"), Ok(false));
         assert_eq!(
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_needs_its_unit() {
+    fn duration_needs_its_unit() {
         let bounds = Duration::from_secs(1)..=Duration::from_secs(86_400);
         for (text, seconds) in [("90s", 90), ("10m", 600), ("1h", 3600), ("5 m", 300)] {
             assert_eq!(
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_read_as_people_paste_it() {
+    fn pasted_base64_is_accepted() {
         for text in [
             "eyI/PiI6MX0=",
             "eyI/PiI6MX0",
@@ -175,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_item_of_a_list_is_trimmed_and_there_once(text in "[a-c, \n\r\t]{0,40}") {
+        fn list_items_are_trimmed_and_unique(text in "[a-c, \n\r\t]{0,40}") {
             let items = list(&text);
             for (index, item) in items.iter().enumerate() {
                 prop_assert_eq!(item.trim(), *item);
@@ -185,19 +185,19 @@ mod tests {
         }
 
         #[test]
-        fn a_joined_list_reads_back(items in proptest::collection::hash_set("[a-z/:.]{1,8}", 0..6)) {
+        fn joined_list_reads_back(items in proptest::collection::hash_set("[a-z/:.]{1,8}", 0..6)) {
             let items: Vec<&str> = items.iter().map(String::as_str).collect();
             let text = items.join(" ,\n ");
             prop_assert_eq!(list(&text), items);
         }
 
         #[test]
-        fn no_text_makes_a_duration_panic(text in "\\PC{0,12}") {
+        fn random_duration_causes_no_panic(text in "\\PC{0,12}") {
             let _ = duration(&text, Duration::ZERO..=Duration::MAX);
         }
 
         #[test]
-        fn a_duration_reads_back(seconds in 0u64..1_000_000) {
+        fn duration_reads_back(seconds in 0u64..1_000_000) {
             let bounds = Duration::ZERO..=Duration::MAX;
             prop_assert_eq!(
                 duration(&format!("{seconds}s"), bounds),

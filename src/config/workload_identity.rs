@@ -197,7 +197,7 @@ mod tests {
     const NAME: &str = "projects/123/locations/global/workloadIdentityPools/pool/providers/gh";
 
     #[test]
-    fn a_provider_is_taken_in_the_forms_that_google_prints_it_in() {
+    fn provider_is_accepted_in_every_form_google_prints() {
         for text in [
             NAME.to_owned(),
             format!("//iam.googleapis.com/{NAME}"),

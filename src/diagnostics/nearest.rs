@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_name_is_one_that_a_slip_leads_to() {
+    fn nearest_name_is_one_typo_away() {
         let names = ["tags", "name", "image", "registry", "project_id"];
         let near = |typed| nearest(typed, names);
         assert_eq!(near("tag"), Some("tags"));
@@ -59,7 +59,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn distance_is_a_measure(a in "[ab_]{0,6}", b in "[ab_]{0,6}") {
+        fn distance_is_a_metric(a in "[ab_]{0,6}", b in "[ab_]{0,6}") {
             prop_assert_eq!(distance(&a, &a), 0);
             prop_assert_eq!(distance(&a, &b), distance(&b, &a));
             prop_assert!(distance(&a, &b) >= a.len().abs_diff(b.len()));

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_can_neither_command_a_runner_nor_move_a_cursor() {
+    fn untrusted_text_is_no_command_and_moves_no_cursor() {
         assert_eq!(sanitize("::error::x"), ":\\:error::x");
         assert_eq!(
             sanitize("  ::set-output name=a::x"),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_for_a_shell_is_one_word() {
+    fn shell_word_is_one_word() {
         for (text, word) in [
             ("serviceAccount:ci@p.example", "serviceAccount:ci@p.example"),
             ("principalSet://x/*", "'principalSet://x/*'"),
@@ -147,7 +147,7 @@ mod tests {
     struct CouldNotConnect(#[source] io::Error);
 
     #[tokio::test]
-    async fn a_time_that_ran_out_is_told_in_words_that_say_for_what() {
+    async fn timeout_is_described_with_its_purpose() {
         let never = tokio::time::timeout(std::time::Duration::ZERO, std::future::pending::<()>());
         let elapsed = never.await.unwrap_err();
         let error = CouldNotConnect(io::Error::other(elapsed));

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_is_left_out_wherever_it_stands() {
+    fn login_is_removed_wherever_it_stands() {
         for (text, shown) in [
             ("https://_json_key:x@gcr.io", "https://…@gcr.io"),
             (
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_and_an_account_are_no_login() {
+    fn digest_and_account_are_no_login() {
         for text in [
             "gcr.io/acme/api@sha256:0123",
             "gcr.io/acme/api:1@sha256:0123",
@@ -127,7 +127,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_password_is_ever_shown(
+        fn password_is_never_shown(
             scheme in "(https?://|docker://|)",
             user in "[a-z_]{1,8}",
             start in "[a-zA-Z0-9/@:+=._-]{0,6}",
@@ -141,7 +141,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC{0,30}") {
+        fn random_text_causes_no_panic(text in "\\PC{0,30}") {
             let _ = without_login(&text);
         }
     }

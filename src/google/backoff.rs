@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn patience_ends_and_waits_for_nothing_past_its_end() {
+    async fn backoff_ends_and_never_waits_past_its_end() {
         assert!(!Backoff::new(Duration::ZERO).wait().await);
         let mut patience = Backoff::new(Duration::from_millis(5));
         assert!(!patience.wait_at_least(Duration::from_secs(3600)).await);

@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_that_is_off_is_told_with_the_command_that_turns_it_on() {
+    fn disabled_api_is_reported_with_the_enable_command() {
         let error = refused(
             403,
             r#"{"error":{"code":403,"message":"IAM API has not been used in project 42 before or it is disabled.","status":"PERMISSION_DENIED",
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_managed_or_custom_policy_of_an_organisation_is_told_by_its_name() {
+    fn managed_or_custom_organisation_policy_is_named() {
         for name in [
             "constraints/iam.managed.disableServiceAccountKeyCreation",
             "customConstraints/custom.noKeys",
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn an_organisation_s_policy_is_told_by_its_name() {
+    fn organisation_policy_is_named() {
         let error = refused(
             400,
             r#"{"error":{"code":400,"message":"Key creation is not allowed on this service account.","status":"FAILED_PRECONDITION",
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_service_controls_is_no_young_account() {
+    fn service_controls_refusal_is_no_new_account() {
         let error = refused(
             403,
             r#"{"error":{"code":403,"message":"Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1","status":"PERMISSION_DENIED",
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_without_a_quota_project_is_no_api_that_is_off() {
+    fn login_without_quota_project_is_no_disabled_api() {
         let error = refused(
             403,
             r#"{"error":{"code":403,"message":"Your application is authenticating by using local Application Default Credentials. The iam.googleapis.com API requires a quota project, which is not set by default.","status":"PERMISSION_DENIED",
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_is_told_apart_from_what_is_there_already() {
+    fn conflict_is_distinguished_from_already_exists() {
         let aborted = refused(409, r#"{"error":{"message":"m","status":"ABORTED"}}"#);
         assert!(aborted.is_conflict() && !aborted.is_already_there());
         let there = refused(
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_not_google_s_is_not_quoted_at_length() {
+    fn non_google_answer_is_not_quoted_at_length() {
         let page = refused(502, "<html>secret</html>");
         assert!(page.is_temporary());
         assert!(!told(&page).contains("secret"));
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_s_error_reads_as_a_refusal_of_the_request() {
+    fn operation_error_equals_a_refused_request() {
         let rpc = serde_json::from_str::<Rpc>(r#"{"code":9,"message":"no billing"}"#).unwrap();
         let url = "https://serviceusage.googleapis.com/v1/projects/acme/services/x:enable";
         let error = GoogleError::of_operation(Method::POST, url.parse().unwrap(), rpc);

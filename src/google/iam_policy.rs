@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_goes_beside_the_unconditional_members_of_its_role() {
+    fn grant_extends_the_unconditional_binding_of_its_role() {
         let (before, mut after) = (policy(), policy());
         let new = grant("roles/a", "user:x");
         assert!(!after.has(&new), "the one with a condition is another");
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_policy_has_besides_is_written_back_as_it_came() {
+    fn unknown_policy_fields_are_kept() {
         let text = serde_json::to_value(policy()).unwrap();
         assert_eq!(text["auditConfigs"][0]["service"], "allServices");
         assert_eq!(text["etag"], "BwA=");
@@ -347,7 +347,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn giving_and_taking_leaves_everybody_else_s_as_it_was(
+        fn grant_and_revoke_keep_other_members(
             held in proptest::collection::vec(("[abc]", "[xyz]", any::<bool>()), 0..8),
             role in "[abc]", member in "[xyz]", gives in any::<bool>(),
         ) {

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_drips_is_given_up_and_a_slow_one_is_not() {
+    async fn trickling_body_is_aborted_and_slow_one_is_not() {
         assert_eq!(read(2048, 600, 60).await.unwrap(), 2048 * 600);
         let error = read(1, 600, 60).await.unwrap_err();
         assert_eq!(error.to_string(), "only 60 bytes came in 60 s");
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bodies_that_share_a_slow_line_are_read_together() {
+    async fn bodies_sharing_a_slow_line_are_all_read() {
         let host = Arc::new(AtomicU64::new(0));
         let bodies = (0..8).map(|_| {
             let mut drips =

@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_found_inside_of_an_io_error() {
+    fn certificate_error_is_found_inside_an_io_error() {
         let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let nested = io::Error::other(io::Error::other(tls));
         assert_eq!(
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_certificate_is_refused_for_is_told_apart() {
+    fn certificate_errors_are_distinguished() {
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let expired = CertificateError::ExpiredContext {
             time: at(1_800_000_000),
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_files_and_a_silent_name_server_are_told() {
+    fn too_many_files_and_silent_dns_are_reported() {
         assert_eq!(
             ConnectionFailure::of(&io::Error::from_raw_os_error(24)),
             ConnectionFailure::TooManyFiles
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_s_words_are_told_apart() {
+    fn proxy_errors_are_recognized() {
         assert_eq!(
             of(&["tunnel error: unsuccessful"]),
             ConnectionFailure::ProxyRefusal

@@ -142,12 +142,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_until_somebody_was_refused() {
+    async fn nobody_waits_before_a_refusal() {
         assert_eq!(elapsed(&RateLimiter::default(), 1000).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn everybody_waits_and_then_goes_one_by_one() {
+    async fn everyone_waits_and_then_goes_one_by_one() {
         let pace = RateLimiter::default();
         let other = pace.clone();
         let wait = Duration::from_secs(30);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_that_grows_holds_those_who_wait_already() {
+    async fn extended_pause_holds_those_already_waiting() {
         let pace = RateLimiter::default();
         pace.pause(Duration::from_secs(1));
         let (waited, ()) = tokio::join!(elapsed(&pace, 1), async {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_old_pace_comes_back_with_success() {
+    async fn old_rate_returns_with_success() {
         let pace = RateLimiter::default();
         for _ in 0..10 {
             pace.pause(Duration::ZERO);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn everything_that_goes_to_one_host_shares_its_quota_and_no_other() {
+    async fn requests_to_one_host_share_one_quota() {
         let paces = RateLimiters::new(NonZeroU32::new(600));
         let host = |name: &str| name.parse::<Endpoint>().unwrap();
         let start = Instant::now();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_lowers_the_rate_of_a_quota_for_a_while() {
+    async fn refusal_lowers_the_rate_of_a_quota_for_a_while() {
         let pace = RateLimiter::within(NonZeroU32::new(60));
         let usual = elapsed(&pace, 20).await;
         pace.pause(Duration::ZERO);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_went_out_without_a_turn_counts() {
+    async fn requests_without_a_permit_count() {
         let pace = RateLimiter::within(NonZeroU32::new(60));
         for _ in 0..30 {
             pace.count();

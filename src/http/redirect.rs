@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_location_is_resolved_and_one_that_gives_something_away_is_refused() {
+    fn location_is_resolved_and_refused_if_it_leaks() {
         let base = Url::parse("https://r.example/v2/a/blobs/uploads/").unwrap();
         let next = |location| next_url(&base, location);
         assert_eq!(next("x?y").unwrap().path(), "/v2/a/blobs/uploads/x");

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_reads_is_unacknowledged_and_what_is_read_is_not() {
+    fn unread_bytes_are_unacknowledged() {
         for own in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(own) else {
                 eprintln!("{own} is not there, and not tested");
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_read() {
+    fn row_is_parsed() {
         let line = "   1: 0100007F:D96A 0100007F:8067 01 0001F400:00000010 03:00001492 00000000";
         assert_eq!(row(line), Some(("0100007F:D96A", 0x1F400)));
         assert_eq!(

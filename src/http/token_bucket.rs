@@ -79,7 +79,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_minute_has_more_requests_than_the_quota(
+        fn no_minute_exceeds_the_quota(
             limit in 1..3_000_u32,
             pauses in proptest::collection::vec(0..400_u64, 1..400),
         ) {
@@ -98,7 +98,7 @@ mod tests {
         }
 
         #[test]
-        fn what_a_quota_leaves_can_be_used(limit in 1..3_000_u32) {
+        fn unused_quota_can_be_used(limit in 1..3_000_u32) {
             let mut bucket = TokenBucket::new(NonZeroU32::new(limit).unwrap());
             let start = Instant::now();
             let last = (0..limit).map(|_| bucket.take(start)).last().unwrap();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_halves_the_rate_down_to_a_bound() {
+    fn each_refusal_halves_the_rate_down_to_a_minimum() {
         let mut bucket = TokenBucket::new(NonZeroU32::new(60).unwrap());
         let start = Instant::now();
         for expected in [2, 4, 8, 16, 16] {

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_run_image_of_buildpacks_is_named_in_every_form_of_its_label() {
+    fn buildpacks_run_image_is_read_from_every_label_form() {
         let text = r#"{"runImage":{"topLayer":"sha256:1","reference":"gcr.io/p/run@sha256:2",
             "mirrors":["r.example/run"]},"stack":{"runImage":{"image":"buildpacks/run:1"}}}"#;
         assert_eq!(

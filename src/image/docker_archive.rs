@@ -423,7 +423,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_entry_is_read_however_its_fields_are_written(
+        fn entry_is_read_with_any_spelling_of_fields(
             text in variants::of(
                 json!([{"Config": "c", "Layers": ["l"]}]),
                 variants::Fields {

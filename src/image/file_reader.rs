@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_system_holds_and_what_it_must_fetch_are_the_same_bytes() {
+    async fn cached_and_uncached_reads_give_the_same_bytes() {
         let content = some_bytes(3 * CHUNK + 17);
         for cached in [true, false] {
             // In the build's own folder, for a folder of the system may be memory, which has
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_system_that_cannot_tell_what_it_holds_is_read_all_the_same() {
+    async fn file_system_without_cache_information_is_read() {
         let path = "/proc/version";
         let content = std::fs::read(path).unwrap();
         let file = File::open(path).unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_ends_early_is_told_once() {
+    async fn truncated_file_is_reported_once() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&some_bytes(CACHED_CHUNK + 1)).unwrap();
         let mut stream = bytes(Arc::new(file), 0, 2 * CACHED_CHUNK as u64);

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_the_same_when_docker_takes_them_for_the_same() {
+    fn names_are_equal_if_docker_treats_them_so() {
         for (wanted, name) in [
             ("app", "app:latest"),
             ("app:v1", "docker.io/library/app:v1"),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_other_hosts_paths_and_tags_are_not_the_same() {
+    fn other_hosts_paths_and_tags_are_not_equal() {
         for (wanted, name) in [
             ("app", "app:v1"),
             ("app:v1", "gcr.io/library/app:v1"),

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_with_how_much_was_written() {
+    fn full_disk_is_reported_with_the_bytes_written() {
         use crate::diagnostics::Diagnostic as _;
 
         let input = io::repeat(7).take(3 * BUFFER as u64);

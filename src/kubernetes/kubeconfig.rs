@@ -313,7 +313,7 @@ contexts:
     }
 
     #[test]
-    fn the_context_must_lead_somewhere() {
+    fn context_must_name_a_cluster_and_a_user() {
         let told = |context| access().with_context(context).unwrap_err().to_string();
         assert_eq!(
             told(None),
@@ -335,7 +335,7 @@ contexts:
     }
 
     #[test]
-    fn what_is_no_kubeconfig_is_told_without_being_quoted() {
+    fn invalid_kubeconfig_is_reported_without_quoting_it() {
         for text in ["", "token", "a: [", "{}"] {
             assert_eq!(
                 ClusterAccess::parse(text, None).unwrap_err(),
@@ -347,7 +347,7 @@ contexts:
     }
 
     #[test]
-    fn a_pod_knows_its_own_cluster() {
+    fn pod_knows_its_own_cluster() {
         let access = ClusterAccess::of_pod("fd00::1", "443", Some("ci"))
             .with_context(None)
             .unwrap();

@@ -230,7 +230,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_secret_is_read_however_its_fields_are_written(
+        fn secret_is_read_with_any_spelling_of_fields(
             text in variants::of(
                 json!({"type": "a", "metadata": {"uid": "1", "labels": {"Type": "x"}}}),
                 variants::Fields {

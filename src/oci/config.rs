@@ -60,7 +60,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_config_is_read_however_its_fields_are_written(
+        fn config_is_read_with_any_spelling_of_fields(
             text in variants::of(
                 json!({"os": "linux", "architecture": "arm", "created": "2024-03-09T16:00:00Z",
                     "rootfs": {"diff_ids": [Digest::of(b"layer")]}}),
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_image_config_tells_a_platform_and_a_time() {
+    fn only_an_image_config_has_platform_and_time() {
         let config = br#"{"architecture":"arm64","variant":"v8","os":"linux","created":"2024-03-09T16:00:00.5Z"}"#;
         let told = about(config);
         assert_eq!(told.platform.unwrap().to_string(), "linux/arm64/v8");

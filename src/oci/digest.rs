@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_digest_of_nothing_is_the_known_one() {
+    fn digest_of_nothing_is_the_known_one() {
         assert_eq!(
             Digest::of(b"").to_string(),
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_that_is_short_upper_case_or_of_another_algorithm_is_refused() {
+    fn short_upper_case_or_other_digest_is_refused() {
         let good = Digest::of(b"x").to_string();
         for bad in [
             String::new(),

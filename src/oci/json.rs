@@ -430,7 +430,7 @@ mod tests {
     };
 
     #[test]
-    fn keys_of_fields_have_no_case_and_keys_of_maps_do() {
+    fn field_keys_ignore_case_and_map_keys_do_not() {
         let text = r#"{"NAME":"a","ListOf":[{"SIZE":1}],"labels":{"A":"1","a":"2"}}"#;
         let outer: Outer = from_str(text).unwrap();
         assert_eq!(outer.list_of[0].size, 1);
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_in_the_exact_case_wins_else_the_last() {
+    fn exact_case_wins_else_the_last_key() {
         for text in [
             r#"{"Name":"1","name":"2","NAME":"3"}"#,
             r#"{"Name":"1","NAME":"2"}"#,
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_absent_even_where_it_may_not_be() {
+    fn null_is_absent_even_in_a_required_field() {
         let all = r#"{"name":"a","inner":null,"listOf":null,"labels":null,"maybe":null}"#;
         let expected = Outer {
             name: "a".to_owned(),
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_may_nest_without_end_and_what_is_known_may_not() {
+    fn unknown_fields_may_nest_deeply_and_known_may_not() {
         let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let unknown = format!(r#"{{"name":"a","x":{}}}"#, deep(100_000));
         assert_eq!(from_str::<Outer>(&unknown).unwrap().name, "a");
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_no_struct_and_nothing_may_follow_a_document() {
+    fn list_is_no_struct_and_nothing_may_follow() {
         for text in [
             "[\"a\"]",
             r#"{"name":"a","inner":[1]}"#,
@@ -509,7 +509,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_document_is_the_same_in_every_case_with_nulls_and_unknown_fields(
+        fn document_is_equal_in_every_case_with_nulls_and_extras(
             text in variants::of(
                 json!({"name": "a", "listOf": [{"size": 1}, {}], "labels": {"Name": "1"},
                     "inner": {"text": "b"}}),

@@ -392,7 +392,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_manifest_and_an_index_are_read_however_their_fields_are_written(
+        fn manifest_and_index_are_read_with_any_spelling(
             manifest in variants::of(a_manifest(), FIELDS),
             index in variants::of(an_index(), FIELDS),
         ) {
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_without_media_type_is_told_by_its_fields() {
+    fn manifest_without_media_type_is_known_by_its_fields() {
         let text = format!(
             r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#,
             descriptor(media_type::OCI_CONFIG),
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_docker_config_without_media_type_makes_a_docker_manifest() {
+    fn docker_config_without_media_type_means_docker_manifest() {
         let text = format!(
             r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#,
             descriptor(media_type::DOCKER_CONFIG)
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_is_both_manifest_and_index_is_refused() {
+    fn manifest_and_index_in_one_document_is_refused() {
         let text = format!(
             r#"{{"schemaVersion":2,"config":{},"manifests":[]}}"#,
             descriptor(media_type::OCI_CONFIG)
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_json_array_is_no_manifest() {
+    fn json_array_is_no_manifest() {
         let text = Bytes::from_static(b" [2,null,null,null,[]]");
         assert!(matches!(
             AnyManifest::parse(text, None),
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn schema_1_is_refused_by_its_version_and_by_its_media_type() {
+    fn schema_1_is_refused_by_version_and_media_type() {
         for text in [
             r#"{"schemaVersion":1,"name":"x","fsLayers":[]}"#,
             r#"{"mediaType":"application/vnd.docker.distribution.manifest.v1+prettyjws"}"#,

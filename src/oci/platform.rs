@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_fits_whoever_asks_for_no_variant_and_arm64_is_v8() {
+    fn missing_variant_matches_any_and_arm64_is_v8() {
         for (has, wanted) in [
             ("linux/amd64", "linux/amd64"),
             ("linux/arm/v7", "linux/arm"),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_of_docker_are_understood() {
+    fn docker_aliases_are_understood() {
         for (text, normal) in [
             ("linux/x86_64", "linux/amd64"),
             ("Linux/AARCH64", "linux/arm64"),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn one_platform_means_its_own_variant_else_the_next() {
+    fn one_platform_prefers_its_variant_else_the_next() {
         let meant = |has: &[&str], wanted: &str| {
             let has: Vec<_> = has.iter().map(|text| platform(text)).collect();
             let meant = Platform::meant(&has, &platform(wanted));
@@ -278,7 +278,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_platform_reads_back(
+        fn platform_reads_back(
             text in "(linux|windows)/(amd64|arm|arm64)(/v[1-9])?(:10\\.0\\.[0-9]{1,5})?",
         ) {
             prop_assert_eq!(platform(&text).to_string(), text);

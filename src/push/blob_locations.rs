@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_blob_is_mounted_from_another_repository_until_that_is_refused() {
+    fn blob_is_mounted_until_a_mount_is_refused() {
         let locations = BlobLocations::default();
         let here: Endpoint = "gcr.io".parse().unwrap();
         let elsewhere: Endpoint = "eu.gcr.io".parse().unwrap();

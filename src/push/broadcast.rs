@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_taker_gets_every_byte_of_one_read() {
+    async fn every_subscriber_gets_every_byte_of_one_read() {
         let (stream, taken) = pieces(40);
         let required = vec![
             Subscriber::Required,
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_than_a_window_is_held_for_one_that_sets_the_pace_and_stands_still() {
+    async fn stalled_required_subscriber_holds_at_most_a_window() {
         let (stream, taken) = pieces(40);
         let mut shares = broadcast(stream, vec![Subscriber::Required, Subscriber::Required]);
         let slow = shares.pop().unwrap();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_only_keeps_up_leaves_when_its_patience_is_used_up() {
+    async fn lagging_best_effort_subscriber_is_dropped() {
         let (stream, _) = pieces(40);
         let patience = Duration::from_secs(1);
         let mut shares = broadcast(stream, vec![Subscriber::Required, keeps(patience)]);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_read_that_fails_fails_for_all() {
+    async fn failed_read_fails_for_all_subscribers() {
         let broken = stream::iter([
             Ok(Bytes::from_static(b"x")),
             Err(io::Error::other("broken")),

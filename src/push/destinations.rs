@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn without_tags_the_source_s_own_are_taken_and_else_latest() {
+    fn source_tags_are_used_without_tags_else_latest() {
         assert_eq!(
             printed(
                 &short(&[], None),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_that_were_given_win_and_references_come_first() {
+    fn given_tags_win_and_references_come_first() {
         let mut destinations = short(&["a", "b", "a"], None);
         destinations.references = vec!["r.example:5000/x:1".parse().unwrap()];
         assert_eq!(
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn best_effort_takes_hosts_and_repositories_and_no_part_of_one() {
+    fn best_effort_takes_whole_hosts_or_repositories() {
         let marked = |hosts: &[&str], references: &[&str]| {
             let mut destinations = short(&["a", "b"], Some("api"));
             destinations.references = vec!["r.example/x:1".parse().unwrap()];
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_alone_is_the_source_s_own_and_no_name() {
+    fn tag_alone_in_the_source_is_no_name() {
         assert_eq!(
             printed(&short(&[], Some("api")), &[":1.2"]),
             ["gcr.io/p/api:1.2", "eu.gcr.io/p/api:1.2"]
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_without_a_tag_is_pushed_by_digest_unless_another_has_one() {
+    fn reference_without_tag_is_pushed_by_digest() {
         let tags = |references: &[&str]| {
             let destinations = Destinations {
                 references: references.iter().map(|r| r.parse().unwrap()).collect(),
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn one_repository_by_two_names_is_noticed() {
+    fn repository_given_by_two_names_is_noticed() {
         let found = |references: &[&str]| {
             let destinations = Destinations {
                 references: references.iter().map(|r| r.parse().unwrap()).collect(),
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_any_name_is_told() {
+    fn image_without_any_name_is_reported() {
         assert_eq!(
             targets(&short(&["a"], None), &[]),
             Err(ReferenceError::NoName)

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_line_carries_two_and_a_fast_one_all() {
+    async fn slow_line_carries_two_uploads_and_fast_one_all() {
         const MIB: u64 = 1024 * 1024;
         assert_eq!(at_once(MIB, 16 * 1024).await, (4, 2));
         assert_eq!(at_once(64 * MIB, 128 * MIB).await, (4, 40));

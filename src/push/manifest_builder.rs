@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_makes_a_docker_manifest_and_zstd_an_oci_one() {
+    fn gzip_gives_docker_manifest_and_zstd_an_oci_one() {
         let config = Digest::of(b"{}");
         let written =
             |layers: &[Layer]| build_manifest(&config, 2, layers, Family::of(layers)).unwrap();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_layer_keeps_its_type_and_its_urls() {
+    fn foreign_layer_keeps_its_type_and_urls() {
         let foreign = LayerEncoding::Foreign {
             media_type: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip".to_owned(),
             urls: vec!["https://example.com/layer".to_owned()],

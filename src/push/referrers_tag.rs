@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_keeps_what_it_lists_and_gains_what_it_lacks_once() {
+    fn index_keeps_its_entries_and_gains_missing_ones_once() {
         let (one, two) = (
             companion("application/x-one"),
             companion("application/x-two"),

@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_ordered_by_their_numbers_and_moving_tags_come_first() {
+    fn versions_are_ordered_numerically_after_moving_tags() {
         let tags = ["1.9", "1.10", "latest", "1.2-rc1", "main", "v2"];
         let sorted = newest_first(tags.map(str::to_owned).to_vec());
         assert_eq!(sorted, ["main", "latest", "v2", "1.10", "1.9", "1.2-rc1"]);

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_again_counts_again_and_is_no_longer_mounted() {
+    fn resent_blob_counts_again_and_is_no_longer_mounted() {
         let stats = TransferStats::default();
         let [one, two] = [Digest::of(b"one"), Digest::of(b"two")];
         stats.sent(&one, 10);

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_start_of_a_range_is_read() {
+    fn range_start_is_parsed() {
         let start = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_RANGE, value.parse().unwrap());
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_not_asked_for_is_dropped_wherever_the_pieces_end() {
+    async fn bytes_outside_the_range_are_dropped() {
         for size in [1, 3, 4, 10] {
             let pieces: Vec<_> = b"0123456789".chunks(size).collect();
             let stream = stream::iter(pieces.into_iter().map(|p| Ok(Bytes::from_static(p))));

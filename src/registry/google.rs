@@ -103,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_listing_is_read_however_its_fields_are_written(
+        fn listing_is_read_with_any_spelling_of_fields(
             text in variants::of(
                 json!({"tags": ["a"], "manifest": {(Digest::of(b"x").as_str()): {"tag": ["a"]}}}),
                 variants::Fields {

@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_repository_is_found_in_every_url_of_a_push() {
+    fn repository_is_found_in_every_url_of_a_push() {
         for url in [
             "https://europe-docker.pkg.dev/v2/p/r/app/manifests/1",
             "https://europe-docker.pkg.dev/v2/p/r/tags/list",
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn who_writes_is_told_the_writer_s_role_even_where_reading_is_refused() {
+    fn writer_role_is_named_even_when_reading_is_refused() {
         let url = "https://us-docker.pkg.dev/v2/p/r/app/manifests/1"
             .parse()
             .unwrap();
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_registry_gets_no_advice_about_google() {
+    fn plain_registry_gets_no_google_hint() {
         let url = "https://r.example/v2/p/app/manifests/1".parse().unwrap();
         for status in [302, 403, 404, 405, 412] {
             let refusal = Refusal {
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_blamed_only_where_it_was_shown() {
+    fn password_is_blamed_only_where_it_was_sent() {
         let url = "https://r.example/v2/p/app/blobs/uploads/".parse().unwrap();
         for status in [401, 403] {
             for presented in [Presented::Nothing, Presented::Credential, Presented::Token] {

@@ -201,7 +201,7 @@ mod tests {
     use crate::oci::manifest::media_type;
 
     #[test]
-    fn every_type_that_a_tag_can_point_at_is_accepted() {
+    fn every_manifest_type_of_a_tag_is_accepted() {
         for kind in [
             media_type::OCI_MANIFEST,
             media_type::OCI_INDEX,

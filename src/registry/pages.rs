@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_page_is_taken_from_the_same_registry_alone() {
+    fn next_page_must_be_on_the_same_registry() {
         assert_eq!(
             next(r#"</v2/a/tags/list?last=b&n=2>; rel="next""#).unwrap(),
             "https://r.example/v2/a/tags/list?last=b&n=2"

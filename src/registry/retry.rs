@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_final_failure_is_told_at_once_and_bad_luck_is_tried_twice_more() {
+    async fn final_failure_is_immediate_and_limited_one_has_3_tries() {
         assert_eq!(fail(300, RetryKind::Never).await, (1, Duration::ZERO));
         assert_eq!(
             fail(300, RetryKind::Reauthenticate).await,
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_passes_with_time_is_tried_until_the_time_is_up_and_not_longer() {
+    async fn transient_failure_is_retried_until_the_timeout() {
         for timeout in [2, 60, 300, 3600] {
             let (tries, during) = fail(timeout, RetryKind::Transient(None)).await;
             assert!(tries > 5, "{tries} within {timeout} s");
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_that_was_there_before_is_waited_for_longer_than_one_that_never_was() {
+    async fn known_host_is_waited_for_longer_than_unreached_one() {
         assert_eq!(fail(300, RetryKind::HostDown).await.1, FIRST_CONTACT);
         assert_eq!(fail(300, RetryKind::NeverReached).await.1, FIRST_CONTACT);
         // Nobody answers, and nobody refuses either.
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_that_is_gone_is_waited_for_once_for_all_steps() {
+    async fn downtime_of_a_host_is_waited_for_once() {
         let retries = retries(300).after_contact();
         let away = || std::future::ready(Err::<(), _>(Failed(RetryKind::HostDown, 0)));
         let since = Instant::now();
@@ -320,14 +320,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_time_is_no_second_try_but_for_a_token() {
+    async fn zero_timeout_retries_a_rejected_token_only() {
         assert_eq!(fail(0, RetryKind::Transient(None)).await.0, 1);
         assert_eq!(fail(0, RetryKind::Limited).await.0, 1);
         assert_eq!(fail(0, RetryKind::Reauthenticate).await.0, 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_that_is_asked_for_is_kept_and_one_that_is_too_long_not_begun() {
+    async fn retry_after_is_obeyed_unless_beyond_the_timeout() {
         let asked = Duration::from_secs(40);
         let (tries, during) = fail(100, RetryKind::Transient(Some(asked))).await;
         assert_eq!(tries, 3);
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_step_that_takes_longer_than_the_time_allowed_is_still_tried_thrice() {
+    async fn long_step_is_still_tried_three_times() {
         let mut tries = 0;
         let failed: Result<(), _> = retries(60)
             .run(|| {
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_as_seconds_and_as_a_date() {
+    fn retry_after_is_seconds_or_a_date() {
         let read = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, text.parse().unwrap());

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_is_one_component() {
+    fn child_is_one_component() {
         for good in ["api", "my-app", "a.b", "example.com", "0", "a__b", "a---b"] {
             assert!(is_child(good), "{good}");
         }
@@ -239,7 +239,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_child_stays_below_its_parent(name in "[a-z0-9._-]{1,6}") {
+        fn child_stays_below_its_parent(name in "[a-z0-9._-]{1,6}") {
             prop_assume!(is_child(&name));
             let url = reqwest::Url::parse("https://r.example/v2/").unwrap();
             let joined = url.join(&format!("/v2/acme/{name}/tags/list")).unwrap();

@@ -231,7 +231,7 @@ mod tests {
 
     /// A connection that is full does not ask its body again, however much there is to send.
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_is_ready_is_no_excuse_for_a_connection_that_is_full() {
+    async fn ready_body_does_not_excuse_a_full_connection() {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let progress = Arc::new(UploadProgress::new(SIZE));
         let bytes = stream::poll_fn(move |context| receiver.poll_recv(context)).boxed();
@@ -248,21 +248,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_stands_still_is_given_up() {
+    async fn stalled_body_is_aborted() {
         let (stall, after) = given_up(50, 3, NEVER).await;
         assert_eq!(stall.to_string(), "nothing moved for 60 s");
         assert!((160..165).contains(&after), "{after}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_stands_still_while_others_move_has_ten_times_as_long() {
+    async fn stalled_body_gets_ten_times_as_long_while_others_move() {
         let (stall, after) = given_up(50, 3, 30).await;
         assert_eq!(stall, Stall::Body(LIMITS.stall));
         assert!((700..705).contains(&after), "{after}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_the_last_byte_the_registry_has_ten_minutes() {
+    async fn registry_has_ten_minutes_after_the_last_byte() {
         let (stall, after) = given_up(1, SIZE, NEVER).await;
         assert_eq!(
             stall.to_string(),

@@ -1,11 +1,11 @@
-//! The doctor: a table of all that can be checked, and for each thing that is wrong what mends it.
+//! `gcr-push doctor`: the table of checks, and the fix that each failed check names.
 
 use standin::{Behaviour, Fault, FaultAction, NotMigrated, RequestKind};
 
 use crate::mirror::{PLAIN, seed};
 use crate::support::docker_registry::{DockerRegistry, PASSWORD, USER};
 use crate::support::google::{ACCOUNT, Google};
-use crate::support::images::{Layout, Packed, Picture};
+use crate::support::images::{LayerCompression, Layout, TestImage};
 use crate::support::run::{Outcome, Run};
 
 const NUMBER: &str = "123456789012";
@@ -13,11 +13,11 @@ const WRITER: &str = "roles/artifactregistry.createOnPushWriter";
 
 fn doctor(google: &Google) -> Run {
     google
-        .reach(Run::command("doctor"))
+        .with_environment(Run::command("doctor"))
         .set("credentials_json", &google.key)
 }
 
-/// The table and the errors, with the time until which a token lives taken out.
+/// The table and the errors, without the expiry of a token.
 fn read(outcome: &Outcome) -> String {
     let mut text = outcome.stdout.clone();
     if let Some(start) = outcome.stderr.find("error: ") {
@@ -35,21 +35,21 @@ fn read(outcome: &Outcome) -> String {
     outcome.scrub(&(scrubbed + rest))
 }
 
-/// Google with the project `acme` described, and its `gcr.io` repository not there yet.
+/// Google with the project `acme` described, and no `gcr.io` repository yet.
 fn google() -> Google {
     let google = Google::start();
     google.describe_project(NUMBER);
     google
 }
 
-/// A run of the doctor for `gcr.io/acme/app`, which is to fail.
-fn told(google: &Google, code: i32) -> String {
+/// The output of a failing doctor run for `gcr.io/acme/app`.
+fn report_text(google: &Google, code: i32) -> String {
     let run = doctor(google).set("tags", "gcr.io/acme/app:1");
     read(&run.fails_with(code))
 }
 
 #[test]
-fn a_healthy_patient_is_told_so_for_each_destination() {
+fn healthy_setup_is_ok_for_each_destination() {
     let google = google();
     google.standin.grant(
         ACCOUNT,
@@ -93,10 +93,10 @@ fn a_healthy_patient_is_told_so_for_each_destination() {
 }
 
 #[test]
-fn no_credential_is_told() {
+fn missing_credential_is_reported() {
     let google = google();
     let run = google
-        .reach(Run::command("doctor"))
+        .with_environment(Run::command("doctor"))
         .set("tags", "gcr.io/acme/app:1");
     insta::assert_snapshot!(read(&run.fails_with(3)), @"
     CHECK       OF      RESULT  DETAIL
@@ -110,12 +110,12 @@ fn no_credential_is_told() {
 }
 
 #[test]
-fn an_expired_token_is_told() {
+fn expired_token_is_reported() {
     let google = google();
     let token = google.standin.access_token(ACCOUNT);
     google.standin.expire_tokens();
     let run = google
-        .reach(Run::command("doctor"))
+        .with_environment(Run::command("doctor"))
         .set("access_token", token)
         .set("tags", "gcr.io/acme/app:1");
     insta::assert_snapshot!(read(&run.fails_with(3)), @"
@@ -134,21 +134,21 @@ fn an_expired_token_is_told() {
 }
 
 #[test]
-fn a_token_is_told_whose_it_is_and_until_when() {
+fn token_owner_and_expiry_are_shown() {
     let google = google();
     let run = google
-        .reach(Run::command("doctor"))
+        .with_environment(Run::command("doctor"))
         .set("access_token", google.standin.access_token(ACCOUNT))
         .set("tags", "eu.gcr.io/acme/app:1");
-    let told = read(&run.run());
-    insta::assert_snapshot!(told.lines().nth(1).unwrap(), @"credential  Google               ok      as the token's owner, by the token of `access_token`, which is `ci@acme.iam.gserviceaccount.com`'s, until [TIME]");
+    let report = read(&run.run());
+    insta::assert_snapshot!(report.lines().nth(1).unwrap(), @"credential  Google               ok      as the token's owner, by the token of `access_token`, which is `ci@acme.iam.gserviceaccount.com`'s, until [TIME]");
 }
 
 #[test]
-fn a_deleted_key_is_told() {
+fn deleted_key_is_reported() {
     let google = google();
     google.standin.delete_keys(ACCOUNT);
-    insta::assert_snapshot!(told(&google, 3), @"
+    insta::assert_snapshot!(report_text(&google, 3), @"
     CHECK       OF      RESULT  DETAIL
     credential  Google  failed  invalid_grant: Invalid JWT Signature.
 
@@ -160,7 +160,7 @@ fn a_deleted_key_is_told() {
 }
 
 #[test]
-fn a_missing_role_is_told_with_its_binding() {
+fn missing_role_is_reported_with_its_binding() {
     let google = google();
     google.standin.revoke(ACCOUNT, WRITER, "projects/acme");
     google.standin.grant(
@@ -187,7 +187,7 @@ fn a_missing_role_is_told_with_its_binding() {
 }
 
 #[test]
-fn an_account_that_may_do_nothing_is_told_its_role_and_no_more_than_is_known() {
+fn account_without_permissions_is_reported_with_its_role() {
     let google = google();
     google.standin.revoke(ACCOUNT, WRITER, "projects/acme");
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/containers/app:1");
@@ -208,12 +208,12 @@ fn an_account_that_may_do_nothing_is_told_its_role_and_no_more_than_is_known() {
 }
 
 #[test]
-fn an_api_that_is_off_is_told() {
+fn disabled_api_is_reported() {
     let google = google();
     google.standin.change_project("acme", |project| {
         project.services.remove("artifactregistry.googleapis.com");
     });
-    insta::assert_snapshot!(told(&google, 1), @"
+    insta::assert_snapshot!(report_text(&google, 1), @"
     CHECK       OF               RESULT  DETAIL
     credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        gcr.io           ok      it answers as a registry
@@ -228,7 +228,7 @@ fn an_api_that_is_off_is_told() {
 }
 
 #[test]
-fn a_repository_that_is_not_there_is_told_and_where_there_is_one_of_its_name() {
+fn missing_repository_is_reported_with_its_namesakes() {
     let google = google();
     let run = doctor(&google).set("tags", "asia-docker.pkg.dev/acme/containers/app:1");
     insta::assert_snapshot!(read(&run.fails_with(1)), @"
@@ -262,13 +262,13 @@ fn a_repository_that_is_not_there_is_told_and_where_there_is_one_of_its_name() {
 }
 
 #[test]
-fn a_gcr_io_repository_that_no_push_may_make_is_told() {
+fn gcr_io_repository_not_creatable_by_push_is_reported() {
     let google = google();
     google.standin.revoke(ACCOUNT, WRITER, "projects/acme");
     google
         .standin
         .grant(ACCOUNT, "roles/artifactregistry.writer", "projects/acme");
-    insta::assert_snapshot!(told(&google, 1), @"
+    insta::assert_snapshot!(report_text(&google, 1), @"
     CHECK       OF               RESULT  DETAIL
     credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        gcr.io           ok      it answers as a registry
@@ -285,12 +285,12 @@ fn a_gcr_io_repository_that_no_push_may_make_is_told() {
 }
 
 #[test]
-fn a_project_that_never_moved_is_told() {
+fn unmigrated_project_is_reported() {
     let google = Google::with(Behaviour {
         not_migrated: NotMigrated::TokenAndManifests,
         ..Behaviour::default()
     });
-    insta::assert_snapshot!(told(&google, 1), @"
+    insta::assert_snapshot!(report_text(&google, 1), @"
     CHECK       OF               RESULT  DETAIL
     credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        gcr.io           ok      it answers as a registry
@@ -306,7 +306,7 @@ fn a_project_that_never_moved_is_told() {
 }
 
 #[test]
-fn a_path_without_repository_is_told() {
+fn path_without_repository_is_reported() {
     let google = google();
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/app:1");
     insta::assert_snapshot!(read(&run.fails_with(2)), @"
@@ -318,7 +318,7 @@ fn a_path_without_repository_is_told() {
 }
 
 #[test]
-fn a_host_that_cannot_be_reached_is_told() {
+fn unreachable_host_is_reported() {
     let google = google();
     let fault = Fault::always(RequestKind::Connect, FaultAction::status(403)).at("eu.gcr.io");
     google.standin.fault(fault);
@@ -337,13 +337,15 @@ fn a_host_that_cannot_be_reached_is_told() {
 }
 
 #[test]
-fn a_clock_that_is_wrong_is_told() {
+fn wrong_clock_is_reported() {
     let google = google();
-    let act = FaultAction::Header {
+    let action = FaultAction::Header {
         name: "date".to_owned(),
         value: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
     };
-    google.standin.fault(Fault::always(RequestKind::Ping, act));
+    google
+        .standin
+        .fault(Fault::always(RequestKind::Ping, action));
     let run = doctor(&google).set("tags", "gcr.io/acme/app:1");
     let outcome = run.fails_with(1);
     let (before, after) = outcome
@@ -360,9 +362,9 @@ fn a_clock_that_is_wrong_is_told() {
 }
 
 #[test]
-fn a_check_that_cannot_be_made_is_a_note() {
+fn impossible_check_is_a_note() {
     let google = google();
-    // Google's APIs are not to be reached from here; the registry is.
+    // Google's APIs cannot be reached from here; the registry can.
     let fault = Fault::always(RequestKind::Connect, FaultAction::status(403))
         .at("artifactregistry.googleapis.com");
     google.standin.fault(fault);
@@ -379,11 +381,11 @@ fn a_check_that_cannot_be_made_is_a_note() {
 }
 
 #[test]
-fn another_registry_is_examined_as_far_as_it_lets() {
+fn other_registry_is_checked_as_far_as_possible() {
     let google = google();
     let address = google.standin.plain_address();
     let mut layout = Layout::default();
-    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let root = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     seed(&google.standin, PLAIN, "app", &layout, &root, "1");
     let run = Run::command("doctor")
         .set("image", format!("docker://{address}/app:1"))
@@ -401,7 +403,7 @@ fn another_registry_is_examined_as_far_as_it_lets() {
 }
 
 #[test]
-fn a_password_that_is_wrong_or_missing_is_told() {
+fn wrong_or_missing_password_is_reported() {
     let registry = DockerRegistry::with_login();
     let address = registry.address();
     let wrong = run_with_login(address, "wrong");
@@ -450,7 +452,7 @@ fn run_with_login(address: &str, password: &str) -> Run {
 }
 
 #[test]
-fn a_local_image_is_looked_at() {
+fn local_image_is_checked() {
     let registry = DockerRegistry::start();
     let run = |image: &str| {
         Run::command("doctor")
@@ -474,7 +476,7 @@ fn a_local_image_is_looked_at() {
         "{}",
         none.stdout
     );
-    // A source that is a registry is read as well.
+    // A source registry is read as well.
     let source = format!("docker://{}/nothing:1", registry.address());
     let missing = run(&source).fails_with(2);
     assert!(missing.error().contains("nothing:1"), "{}", missing.stderr);
@@ -482,12 +484,12 @@ fn a_local_image_is_looked_at() {
 
 fn layout_archive() -> Vec<u8> {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     layout.list(&manifest, Some("app:1"));
     layout.archive()
 }
 
-/// A refusal of Google's: the API is off in a project that is known by its number.
+/// Google's refusal for a disabled API in a project that is named by its number.
 fn api_off(number: &str) -> FaultAction {
     let body = serde_json::json!({"error": {
         "code": 403, "status": "PERMISSION_DENIED",
@@ -505,7 +507,7 @@ fn api_off(number: &str) -> FaultAction {
 }
 
 #[test]
-fn an_api_that_a_permission_question_alone_tells_to_be_off_is_a_failure() {
+fn disabled_api_known_from_permission_test_alone_fails() {
     let google = google();
     let off = Fault::always(RequestKind::Api, api_off("777"));
     google.standin.fault(off.path(":testIamPermissions"));
@@ -515,28 +517,28 @@ fn an_api_that_a_permission_question_alone_tells_to_be_off_is_a_failure() {
         "projects/acme/locations/us/repositories/containers",
     );
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/containers/app:1");
-    let told = read(&run.fails_with(1));
-    assert!(told.contains("not enabled in `777`"), "{told}");
-    assert!(told.contains("--project=777"), "{told}");
+    let report = read(&run.fails_with(1));
+    assert!(report.contains("not enabled in `777`"), "{report}");
+    assert!(report.contains("--project=777"), "{report}");
 }
 
 #[test]
-fn a_person_s_token_is_told_with_the_person_s_binding() {
+fn user_token_is_reported_with_the_user_binding() {
     let google = google();
     let run = google
-        .reach(Run::command("doctor"))
+        .with_environment(Run::command("doctor"))
         .set(
             "access_token",
             google.standin.access_token("ann@example.com"),
         )
         .set("tags", "us-docker.pkg.dev/acme/containers/app:1");
-    let told = read(&run.fails_with(3));
-    assert!(told.contains("--member=user:ann@example.com"), "{told}");
-    assert!(!told.contains("ACCOUNT"), "{told}");
+    let report = read(&run.fails_with(3));
+    assert!(report.contains("--member=user:ann@example.com"), "{report}");
+    assert!(!report.contains("ACCOUNT"), "{report}");
 }
 
 #[test]
-fn a_stopped_run_tells_how_far_it_was() {
+fn interrupted_run_reports_its_progress() {
     let google = google();
     let stall = Fault::always(RequestKind::Token, FaultAction::StallResponseAt(0));
     google.standin.fault(stall);
@@ -555,9 +557,9 @@ fn a_stopped_run_tells_how_far_it_was() {
 }
 
 #[test]
-fn a_push_makes_one_check_more_and_stops_where_writing_is_not_allowed() {
+fn push_checks_permissions_before_uploading() {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 2), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 2), LayerCompression::Gzip);
     layout.list(&manifest, Some("app:1"));
     let google = google();
     let push = |tag: &str| {
@@ -588,7 +590,7 @@ fn a_push_makes_one_check_more_and_stops_where_writing_is_not_allowed() {
     let sent = |one: &&standin::Request| one.kind == RequestKind::UploadStart;
     assert_eq!(requests.iter().filter(sent).count(), 0);
 
-    // Where that check cannot be made, the registry itself has the word.
+    // If that check cannot be made, the registry's own answer decides.
     let fault = Fault::always(RequestKind::Connect, FaultAction::status(403))
         .at("artifactregistry.googleapis.com");
     google.standin.fault(fault);

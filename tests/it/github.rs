@@ -1,4 +1,4 @@
-//! At home in GitHub Actions: what its runner makes of what a step prints and writes.
+//! GitHub Actions: how its runner reads what a step prints and writes.
 
 use std::os::unix::fs::{MetadataExt as _, chown};
 
@@ -6,25 +6,25 @@ use standin::{Fault, FaultAction, RequestKind};
 
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::{ACCOUNT, Google};
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{TestImage, classic_archive};
 use crate::support::run::Run;
-use crate::support::runner::{Seen, Step};
-use crate::support::secrecy::Secrets;
+use crate::support::runner::{Step, StepResult};
+use crate::support::secret_leaks::Secrets;
 
 /// A step that pushes a small image to `gcr.io/acme/app:1`.
 fn push(google: &Google) -> Step {
-    Step::of(google.reach(Run::new()))
+    Step::of(google.with_environment(Run::new()))
         .file(
             "image.tar",
-            classic_archive(&[(&Picture::new("app", 2), &["app:1"])]),
+            classic_archive(&[(&TestImage::new("app", 2), &["app:1"])]),
         )
         .with("image", "docker-archive:image.tar")
         .with("credentials_json", &google.key)
 }
 
-/// Text without what differs from run to run.
-fn steady(text: &str, seen: &Seen) -> String {
-    let text = match seen.outputs.get("digest") {
+/// The text without what differs between runs.
+fn steady(text: &str, step_result: &StepResult) -> String {
+    let text = match step_result.outputs.get("digest") {
         Some(digest) => text.replace(digest, "sha256:[DIGEST]"),
         None => text.to_owned(),
     };
@@ -41,38 +41,38 @@ fn steady(text: &str, seen: &Seen) -> String {
     steady
 }
 
-/// Its digests in the form that a table shows.
+/// Digests shortened as a table shows them.
 fn short(text: &str, digest: &str) -> String {
     let digest = digest.trim_start_matches("sha256:");
     text.replace(&digest[..12], "[SHORT]")
 }
 
 #[test]
-fn a_push_leaves_outputs_and_a_summary_and_no_annotation() {
+fn push_writes_outputs_and_summary_without_annotation() {
     let google = Google::start();
-    let seen = push(&google)
+    let step_result = push(&google)
         .with("tags", "1.2, latest")
         .with("report_file", "report.json")
         .run()
         .exits_with(0);
-    let digest = &seen.outputs["digest"];
-    assert_eq!(seen.outputs["image"], "gcr.io/acme/app");
+    let digest = &step_result.outputs["digest"];
+    assert_eq!(step_result.outputs["image"], "gcr.io/acme/app");
     assert_eq!(
-        seen.outputs["reference"],
+        step_result.outputs["reference"],
         format!("gcr.io/acme/app@{digest}")
     );
     assert_eq!(
-        seen.outputs["references"],
+        step_result.outputs["references"],
         "gcr.io/acme/app:1.2\ngcr.io/acme/app:latest"
     );
-    assert_eq!(seen.outputs["report_file"], "report.json");
-    assert_ne!(seen.outputs["pushed_bytes"], "0");
-    assert_eq!(seen.outputs["skipped_bytes"], "0");
-    assert!(!seen.outputs.contains_key("pull_secret_file"));
-    assert_eq!(seen.annotations.len(), 0);
-    assert_eq!(seen.groups, ["Push the image"]);
-    assert_eq!(seen.debug, [""; 0]);
-    insta::assert_snapshot!(short(&steady(&seen.summary, &seen), digest), @"
+    assert_eq!(step_result.outputs["report_file"], "report.json");
+    assert_ne!(step_result.outputs["pushed_bytes"], "0");
+    assert_eq!(step_result.outputs["skipped_bytes"], "0");
+    assert!(!step_result.outputs.contains_key("pull_secret_file"));
+    assert_eq!(step_result.annotations.len(), 0);
+    assert_eq!(step_result.groups, ["Push the image"]);
+    assert_eq!(step_result.debug, [""; 0]);
+    insta::assert_snapshot!(short(&steady(&step_result.summary, &step_result), digest), @"
     ### gcr-push: :white_check_mark: pushed <code>gcr.io/<wbr>acme/<wbr>app</code>
 
     | Result | Image | Tags | Digest | Sent |
@@ -88,16 +88,16 @@ fn a_push_leaves_outputs_and_a_summary_and_no_annotation() {
 }
 
 #[test]
-fn what_is_wrong_with_the_inputs_is_an_annotation_and_a_summary() {
+fn wrong_inputs_are_an_annotation_and_a_summary() {
     let google = Google::start();
-    let seen = push(&google)
+    let step_result = push(&google)
         .with("verify", "maybe\n::error::x")
         .with("credentials_json", "")
         .run()
         .exits_with(2);
-    assert_eq!(seen.annotations[0].properties["title"], "gcr-push");
-    let [error] = seen.annotated("error")[..] else {
-        panic!("one error: {:?}", seen.annotations)
+    assert_eq!(step_result.annotations[0].properties["title"], "gcr-push");
+    let [error] = step_result.annotations_of("error")[..] else {
+        panic!("one error: {:?}", step_result.annotations)
     };
     insta::assert_snapshot!(error, @r"
     an input cannot be used
@@ -105,39 +105,39 @@ fn what_is_wrong_with_the_inputs_is_an_annotation_and_a_summary() {
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(seen.summary, @r"
+    insta::assert_snapshot!(step_result.summary, @r"
     ### gcr-push: :x: failed
 
     error\: an input cannot be used<br>
     \`verify\`\: it is \`maybe\\n\:\:error\:\:x\`, expected \`listing\`, \`blobs\` or \`off\` \(INPUT\_VERIFY\)<br>
     hint\: \`gcr-push --help\` tells what every variable means
     ");
-    assert!(seen.outputs.is_empty());
+    assert!(step_result.outputs.is_empty());
 }
 
 #[test]
-fn an_input_next_to_one_of_ours_is_refused_and_any_other_is_a_warning() {
+fn similar_input_is_refused_and_unknown_is_a_warning() {
     let google = Google::start();
-    let seen = push(&google)
+    let step_result = push(&google)
         .with("push", "true")
         .with("args", "")
         .with("cache-from", "type=gha")
         .run()
         .exits_with(0);
     assert_eq!(
-        seen.annotated("warning"),
+        step_result.annotations_of("warning"),
         [
             "there is no input `cache-from`: it changes nothing",
             "there is no input `push`: it changes nothing"
         ]
     );
-    let seen = push(&google)
+    let step_result = push(&google)
         .with("tag", "1.2")
         .with("project-id", "acme")
         .with("project", "acme")
         .run()
         .exits_with(2);
-    insta::assert_snapshot!(seen.annotated("error")[0], @"
+    insta::assert_snapshot!(step_result.annotations_of("error")[0], @"
     three inputs cannot be used
       `project`: there is no such input; did you mean `project_id`?
       `project-id`: there is no such input; did you mean `project_id`?
@@ -148,18 +148,18 @@ fn an_input_next_to_one_of_ours_is_refused_and_any_other_is_a_warning() {
 }
 
 #[test]
-fn a_refused_push_is_an_annotation_with_the_fix_in_it() {
+fn refused_push_is_an_annotation_with_the_fix() {
     let google = Google::start();
     let role = "roles/artifactregistry.createOnPushWriter";
     google.standin.revoke(ACCOUNT, role, "projects/acme");
-    let seen = push(&google)
+    let step_result = push(&google)
         .with(
             "tags",
             "gcr.io/acme/app:1, us-docker.pkg.dev/acme/containers/app:1",
         )
         .run()
         .exits_with(3);
-    insta::assert_snapshot!(seen.annotated("error").join("\n---\n"), @r#"
+    insta::assert_snapshot!(step_result.annotations_of("error").join("\n---\n"), @r#"
     could not push to `gcr.io/acme/app:1`
       caused by: GET https://gcr.io/v2/acme/app/manifests/1: 403 DENIED
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
@@ -174,93 +174,107 @@ fn a_refused_push_is_an_annotation_with_the_fix_in_it() {
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
     hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
     "#);
-    assert_eq!(seen.groups, ["Push the image"]);
+    assert_eq!(step_result.groups, ["Push the image"]);
 }
 
 #[test]
-fn what_was_missed_stands_in_the_summary_with_its_reason() {
+fn summary_shows_missed_destinations_with_reasons() {
     let google = Google::start();
-    let seen = push(&google)
+    let step_result = push(&google)
         .with("tags", "gcr.io/acme/app:1, us.gcr.io/other/app:1")
         .with("best_effort", "us.gcr.io")
         .run()
         .exits_with(0);
     let [title, row] = ["### ", "| :warning:"].map(|start| {
-        let line = seen.summary.lines().find(|line| line.starts_with(start));
+        let line = step_result
+            .summary
+            .lines()
+            .find(|line| line.starts_with(start));
         line.unwrap()
     });
     insta::assert_snapshot!(title, @"### gcr-push: :warning: 1 of 2 destinations has not got the image");
     insta::assert_snapshot!(row, @r#"| :warning: missed: could not push to \`us.gcr.io/<wbr>other/<wbr>app\:1\`\: GET https\:/<wbr>/<wbr>us.gcr.io/<wbr>v2/<wbr>other/<wbr>app/<wbr>manifests/<wbr>1\: 403 DENIED\: Permission \"artifactregistry.reposi<wbr>tories.downloadArtifacts<wbr>\" denied on resource \"projects/<wbr>other/<wbr>locations/<wbr>us/<wbr>repositories/<wbr>us.gcr.io\" \(or it may not exist\) | <code>us.gcr.io/<wbr>other/<wbr>app</code> | <code>1</code> | | |"#);
-    assert_eq!(seen.annotated("warning").len(), 1);
-    assert_eq!(seen.outputs["references"], "gcr.io/acme/app:1");
-    assert_eq!(seen.outputs["failed"], "us.gcr.io/other/app:1");
+    assert_eq!(step_result.annotations_of("warning").len(), 1);
+    assert_eq!(step_result.outputs["references"], "gcr.io/acme/app:1");
+    assert_eq!(step_result.outputs["failed"], "us.gcr.io/other/app:1");
 }
 
 #[test]
-fn after_a_partial_failure_the_outputs_are_of_a_required_destination_that_has_the_image() {
+fn outputs_after_partial_failure_name_a_pushed_destination() {
     let google = Google::start();
     let lost = "gcr.io/other/app:1, gcr.io/other/app:2";
     let has_it = "eu.gcr.io/acme/app:1, asia.gcr.io/acme/app:1";
-    let seen = push(&google)
+    let step_result = push(&google)
         .with("tags", format!("{lost}, {has_it}"))
         .with("best_effort", "eu.gcr.io")
         .with("report_file", "report.json")
         .run()
         .exits_with(3);
-    assert_eq!(seen.outputs["image"], "asia.gcr.io/acme/app");
-    assert!(seen.outputs["digest"].starts_with("sha256:"));
+    assert_eq!(step_result.outputs["image"], "asia.gcr.io/acme/app");
+    assert!(step_result.outputs["digest"].starts_with("sha256:"));
     assert_eq!(
-        seen.outputs["references"],
+        step_result.outputs["references"],
         "eu.gcr.io/acme/app:1\nasia.gcr.io/acme/app:1"
     );
     assert_eq!(
-        seen.outputs["failed"],
+        step_result.outputs["failed"],
         "gcr.io/other/app:1\ngcr.io/other/app:2"
     );
     let report: serde_json::Value =
-        serde_json::from_str(&seen.outcome.read("report.json")).unwrap();
+        serde_json::from_str(&step_result.outcome.read("report.json")).unwrap();
     assert_eq!(report["status"], "partial");
     let error = report["errors"][0].as_str().unwrap();
     assert!(
         error.starts_with("error: could not push to `gcr.io/other/app"),
         "{error}"
     );
-    let title = seen.summary.lines().next().unwrap();
+    let title = step_result.summary.lines().next().unwrap();
     insta::assert_snapshot!(title, @"### gcr-push: :x: failed: 1 of 3 destinations has not got the image");
-    // It is told once.
-    assert_eq!(seen.summary.matches("### ").count(), 1, "{}", seen.summary);
-    assert!(seen.summary.contains("<br>\nhint"), "{}", seen.summary);
+    // It is reported once.
+    assert_eq!(
+        step_result.summary.matches("### ").count(),
+        1,
+        "{}",
+        step_result.summary
+    );
+    assert!(
+        step_result.summary.contains("<br>\nhint"),
+        "{}",
+        step_result.summary
+    );
 }
 
 #[test]
-fn where_only_best_effort_destinations_have_the_image_no_output_names_one() {
+fn outputs_never_name_a_best_effort_destination() {
     let google = Google::start();
-    let seen = push(&google)
+    let step_result = push(&google)
         .with("tags", "gcr.io/other/app:1, eu.gcr.io/acme/app:1")
         .with("best_effort", "eu.gcr.io")
         .run()
         .exits_with(3);
-    assert!(!seen.outputs.contains_key("image") && !seen.outputs.contains_key("digest"));
-    assert_eq!(seen.outputs["references"], "eu.gcr.io/acme/app:1");
+    assert!(
+        !step_result.outputs.contains_key("image") && !step_result.outputs.contains_key("digest")
+    );
+    assert_eq!(step_result.outputs["references"], "eu.gcr.io/acme/app:1");
 }
 
 #[test]
-fn a_dry_run_has_no_outputs_of_a_push_and_says_so() {
+fn dry_run_has_no_push_outputs_and_says_so() {
     let google = Google::start();
-    let seen = push(&google)
+    let step_result = push(&google)
         .with("dry_run", "true")
         .with("report_file", "report.json")
         .with("dotenv_file", "push.env")
         .run()
         .exits_with(0);
-    let names: Vec<_> = seen.outputs.keys().collect();
+    let names: Vec<_> = step_result.outputs.keys().collect();
     assert_eq!(names, ["report_file"]);
-    assert_eq!(seen.outcome.read("push.env"), "");
+    assert_eq!(step_result.outcome.read("push.env"), "");
     let report: serde_json::Value =
-        serde_json::from_str(&seen.outcome.read("report.json")).unwrap();
+        serde_json::from_str(&step_result.outcome.read("report.json")).unwrap();
     assert_eq!(report["status"], "dry_run");
     let digest = report["destinations"][0]["digest"].as_str().unwrap();
-    insta::assert_snapshot!(short(&steady(&seen.summary, &seen), digest), @"
+    insta::assert_snapshot!(short(&steady(&step_result.summary, &step_result), digest), @"
     ### gcr-push: :information_source: dry run, nothing was sent
 
     | Result | Image | Tags | Digest | Sent |
@@ -272,13 +286,13 @@ fn a_dry_run_has_no_outputs_of_a_push_and_says_so() {
 }
 
 #[test]
-fn a_tag_that_is_kept_and_an_image_that_is_there_are_no_push() {
+fn kept_tag_and_present_image_are_no_push() {
     let google = Google::start();
     let first = push(&google).run().exits_with(0);
     let again = push(&google).run().exits_with(0);
     let title = |text: &str| text.lines().next().unwrap().to_owned();
     insta::assert_snapshot!(title(&again.summary), @"### gcr-push: :white_check_mark: <code>gcr.io/<wbr>acme/<wbr>app</code> was there already");
-    let other = classic_archive(&[(&Picture::new("other", 1), &["app:1"])]);
+    let other = classic_archive(&[(&TestImage::new("other", 1), &["app:1"])]);
     let kept = push(&google)
         .file("image.tar", other)
         .with("existing_tag", "keep")
@@ -292,9 +306,9 @@ fn a_tag_that_is_kept_and_an_image_that_is_there_are_no_push() {
 }
 
 #[test]
-fn a_run_that_is_skipped_says_so() {
+fn skipped_run_is_announced() {
     let google = Google::start();
-    let seen = push(&google)
+    let step_result = push(&google)
         .with("credentials_json", "")
         .with("missing_credentials", "skip")
         .with("project_id", "acme")
@@ -302,36 +316,40 @@ fn a_run_that_is_skipped_says_so() {
         .with("report_file", "report.json")
         .run()
         .exits_with(0);
-    let title = seen.summary.lines().next().unwrap();
+    let title = step_result.summary.lines().next().unwrap();
     insta::assert_snapshot!(title, @"### gcr-push: :information_source: skipped, nothing was pushed");
     let report: serde_json::Value =
-        serde_json::from_str(&seen.outcome.read("report.json")).unwrap();
+        serde_json::from_str(&step_result.outcome.read("report.json")).unwrap();
     assert_eq!(report["status"], "skipped");
 }
 
 #[test]
-fn a_doubt_is_a_warning() {
+fn unlistable_image_is_a_warning() {
     let google = Google::start();
     let refused = Fault::always(RequestKind::TagsList, FaultAction::status(403));
     google.standin.fault(refused);
-    let seen = push(&google).run().exits_with(0);
-    insta::assert_snapshot!(seen.annotated("warning").join("\n---\n"), @"
+    let step_result = push(&google).run().exits_with(0);
+    insta::assert_snapshot!(step_result.annotations_of("warning").join("\n---\n"), @"
     `gcr.io/acme/app` could not be listed: GET https://gcr.io/v2/acme/app/tags/list?n=10000: 403 DENIED: Permission denied; the image itself is there under its tags and its digest
     ---
     `gcr.io/acme` could not be listed: GET https://gcr.io/v2/acme/tags/list?n=10000: 403 DENIED: Permission denied; the image itself is there under its tags and its digest
     ");
-    assert!(seen.summary.contains(":warning:"), "{}", seen.summary);
+    assert!(
+        step_result.summary.contains(":warning:"),
+        "{}",
+        step_result.summary
+    );
 }
 
 #[test]
-fn with_step_debugging_details_are_debug_lines() {
+fn details_are_debug_lines_with_step_debugging() {
     let google = Google::start();
-    let seen = push(&google).variable("RUNNER_DEBUG", "1").run();
-    let line = seen
+    let step_result = push(&google).variable("RUNNER_DEBUG", "1").run();
+    let line = step_result
         .debug
         .iter()
         .find(|line| line.starts_with("PUT https://gcr.io/v2/acme/app/manifests/1: 201"));
-    assert!(line.is_some(), "{:?}", seen.debug);
+    assert!(line.is_some(), "{:?}", step_result.debug);
 }
 
 #[test]
@@ -340,7 +358,7 @@ fn every_secret_is_masked_and_nothing_else() {
         let google = Google::start();
         let key: serde_json::Value = serde_json::from_str(&google.key).unwrap();
         let key = &form(&key).unwrap();
-        let seen = push(&google)
+        let step_result = push(&google)
             .with("credentials_json", key)
             .with("pull_secret", "gcr-pull")
             .with("pull_secret_allow_push_key", "true")
@@ -348,56 +366,64 @@ fn every_secret_is_masked_and_nothing_else() {
             .variable("RUNNER_DEBUG", "1")
             .run()
             .exits_with(0);
-        // What the runner shows of the log has no secret, and it is told of each that could be.
+        // What the runner shows of the log has no secret, and every possible secret is masked.
         let secrets = Secrets::of(&google);
-        for line in seen.log.iter().chain(&seen.debug).chain([&seen.summary]) {
+        for line in step_result
+            .log
+            .iter()
+            .chain(&step_result.debug)
+            .chain([&step_result.summary])
+        {
             assert_eq!(secrets.find(line.as_bytes()), None, "{line}");
         }
         let key: serde_json::Value = serde_json::from_str(key).unwrap();
         let key = key["private_key"].as_str().unwrap();
         let body = key.lines().filter(|line| !line.starts_with("-----"));
         for secret in body.filter(|line| line.len() >= 20) {
-            assert!(seen.masks.iter().any(|mask| mask == secret), "{secret}");
+            assert!(
+                step_result.masks.iter().any(|mask| mask == secret),
+                "{secret}"
+            );
         }
         for token in google.standin.secrets() {
             if token.starts_with("ya29.") {
-                assert!(seen.masks.contains(&token), "{token}");
+                assert!(step_result.masks.contains(&token), "{token}");
             }
         }
-        for mask in &seen.masks {
+        for mask in &step_result.masks {
             assert!(mask.len() >= 8, "{mask}");
             for known in ["acme", "gcr.io", ACCOUNT, "gcr-pull", "{", "image.tar"] {
                 assert_ne!(mask, known);
             }
         }
-        // A mask hides it in whatever is printed by the steps that follow.
-        assert_eq!(seen.outputs["image"], "gcr.io/acme/app");
+        // A mask hides it in the output of all following steps.
+        assert_eq!(step_result.outputs["image"], "gcr.io/acme/app");
     }
 }
 
 #[test]
-fn outside_an_action_no_command_holds_a_secret() {
+fn no_command_holds_a_secret_outside_an_action() {
     let google = Google::start();
-    let seen = push(&google)
+    let step_result = push(&google)
         .run_as(|run| run.variable("GITHUB_WORKSPACE", "/home/runner/work/shop/shop"))
         .run()
         .exits_with(0);
-    assert_eq!(seen.masks, [""; 0]);
-    Secrets::of(&google).assert_unseen(&seen.outcome, &[]);
+    assert_eq!(step_result.masks, [""; 0]);
+    Secrets::of(&google).assert_no_leak(&step_result.outcome, &[]);
 }
 
 #[test]
-fn in_another_form_of_the_log_there_are_no_commands() {
+fn other_log_formats_print_no_commands() {
     let google = Google::start();
     for format in ["plain", "json"] {
-        let seen = push(&google)
+        let step_result = push(&google)
             .with("log_format", format)
             .with("tags", "gcr.io/other/app:1")
             .run()
             .exits_with(3);
-        assert_eq!(seen.annotations.len(), 0);
-        assert_eq!(seen.groups, [""; 0]);
-        let last = seen.outcome.stderr.lines().last().unwrap();
+        assert_eq!(step_result.annotations.len(), 0);
+        assert_eq!(step_result.groups, [""; 0]);
+        let last = step_result.outcome.stderr.lines().last().unwrap();
         if format == "json" {
             let line: serde_json::Value = serde_json::from_str(last).unwrap();
             assert_eq!(line["level"], "ERROR");
@@ -407,7 +433,7 @@ fn in_another_form_of_the_log_there_are_no_commands() {
 }
 
 #[test]
-fn what_root_writes_belongs_to_the_owner_of_the_workspace() {
+fn files_written_by_root_belong_to_workspace_owner() {
     let google = Google::start();
     let step = push(&google)
         .with("report_file", "report.json")
@@ -418,27 +444,33 @@ fn what_root_writes_belongs_to_the_owner_of_the_workspace() {
         .with("pull_secret_file", "pull-secret.yaml");
     let mut owner = (0, 0);
     let step = step.run_as(|run| {
-        // Only root can play the runner's other user.
+        // Only root can act as another user.
         let is_root = chown(run.path(), Some(1001), Some(118)).is_ok();
         let metadata = run.path().metadata().unwrap();
         owner = (metadata.uid(), metadata.gid());
         assert!(!is_root || owner == (1001, 118));
         run
     });
-    let seen = step.run().exits_with(0);
+    let step_result = step.run().exits_with(0);
     for file in ["report.json", "digest", "push.env", "pull-secret.yaml"] {
-        let metadata = seen.outcome.directory.path().join(file).metadata().unwrap();
+        let metadata = step_result
+            .outcome
+            .directory
+            .path()
+            .join(file)
+            .metadata()
+            .unwrap();
         assert_eq!((metadata.uid(), metadata.gid()), owner, "{file}");
     }
 }
 
 #[test]
-fn a_mirror_of_many_images_leaves_a_summary() {
+fn mirror_of_many_images_writes_a_summary() {
     let registry = DockerRegistry::start();
     Run::new()
         .file(
             "image.tar",
-            classic_archive(&[(&Picture::new("app", 2), &["app:1"])]),
+            classic_archive(&[(&TestImage::new("app", 2), &["app:1"])]),
         )
         .set("image", "image.tar")
         .set("tags", format!("{}/acme/api:1", registry.address()))
@@ -447,13 +479,13 @@ fn a_mirror_of_many_images_leaves_a_summary() {
         "destinations: [{0}/mirror]\nimages:\n  - from: {0}/acme/api:1\n",
         registry.address()
     );
-    let seen = Step::of(Run::new())
+    let step_result = Step::of(Run::new())
         .file("gcr-push.yaml", file)
         .with("command", "mirror")
         .run()
         .exits_with(0);
-    let summary = seen.summary.replace("\\:", ":");
-    insta::assert_snapshot!(seen.outcome.scrub(&summary), @"
+    let summary = step_result.summary.replace("\\:", ":");
+    insta::assert_snapshot!(step_result.outcome.scrub(&summary), @"
     ### gcr-push mirror: :white_check_mark: 1 image: 1 copied, 0 B sent
 
     | Result | Image | Sent |

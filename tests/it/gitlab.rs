@@ -1,7 +1,7 @@
-//! At home in GitLab CI: sections of the log, and dotenv reports, read by GitLab's own rules.
+//! GitLab CI: sections of the log, and dotenv reports, read by GitLab's own rules.
 
 use crate::support::google::Google;
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{TestImage, classic_archive};
 use crate::support::run::Run;
 
 fn push(google: &Google) -> Run {
@@ -9,15 +9,15 @@ fn push(google: &Google) -> Run {
         .run()
         .file(
             "image.tar",
-            classic_archive(&[(&Picture::new("app", 2), &["app:1"])]),
+            classic_archive(&[(&TestImage::new("app", 2), &["app:1"])]),
         )
         .variable("CI", "true")
         .variable("GITLAB_CI", "true")
         .set("image", "image.tar")
 }
 
-/// The sections of a log, in order, each with its heading and its lines; what is outside of any has
-/// no name. Panics on what GitLab would show as it stands.
+/// The sections of a log in order, each with its heading and lines; lines outside any section have
+/// no name. Panics on a marker that GitLab would show verbatim.
 fn sections(log: &str) -> Vec<(String, String)> {
     let mut sections = vec![(String::new(), String::new())];
     for line in log.split_inclusive('\n') {
@@ -29,7 +29,7 @@ fn sections(log: &str) -> Vec<(String, String)> {
         let (what, rest) = marker.split_once(':').unwrap();
         let (time, rest) = rest.split_once(':').unwrap();
         assert!(time.parse::<u64>().unwrap() > 1_700_000_000, "{line:?}");
-        let (name, shown) = rest.split_once("\r\x1b[0K").unwrap();
+        let (name, heading) = rest.split_once("\r\x1b[0K").unwrap();
         let (name, options) = name.split_once('[').unwrap_or((name, "]"));
         assert!(
             name.chars()
@@ -39,11 +39,11 @@ fn sections(log: &str) -> Vec<(String, String)> {
         match what {
             "start" => {
                 assert_eq!(options, "collapsed=true]");
-                sections.push((name.to_owned(), shown.to_owned()));
+                sections.push((name.to_owned(), heading.to_owned()));
             }
             "end" => {
                 assert_eq!(sections.last().unwrap().0, name, "it was never begun");
-                sections.push((String::new(), shown.to_owned()));
+                sections.push((String::new(), heading.to_owned()));
             }
             other => panic!("{other}"),
         }
@@ -67,7 +67,7 @@ fn dotenv(text: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn the_log_is_a_section_and_the_result_stands_below_it() {
+fn log_is_a_section_with_the_result_below() {
     let google = Google::start();
     let outcome = push(&google).succeeds();
     let sections = sections(&outcome.stderr);
@@ -85,7 +85,7 @@ fn the_log_is_a_section_and_the_result_stands_below_it() {
 }
 
 #[test]
-fn the_results_are_a_dotenv_report() {
+fn results_are_a_dotenv_report() {
     let google = Google::start();
     let outcome = push(&google)
         .set("tags", "1, 2")
@@ -109,7 +109,7 @@ fn the_results_are_a_dotenv_report() {
     assert_eq!(pairs[1].1, "gcr.io/acme/app");
     assert_eq!(pairs[2].1, format!("gcr.io/acme/app@{digest}"));
     assert_eq!(pairs[3].1, "gcr.io/acme/app:1,gcr.io/acme/app:2");
-    // A job that is given these variables can run gcr-push again.
+    // A job with these variables can run gcr-push again.
     let mut next = push(&google);
     for (name, value) in pairs {
         next = next.variable(name, value);
@@ -118,7 +118,7 @@ fn the_results_are_a_dotenv_report() {
 }
 
 #[test]
-fn a_dotenv_report_stays_below_what_gitlab_takes() {
+fn dotenv_report_stays_below_gitlab_limits() {
     let google = Google::start();
     let tags: Vec<_> = (0..200)
         .map(|number| format!("release-{number}-of-the-year"))
@@ -142,7 +142,7 @@ fn a_dotenv_report_stays_below_what_gitlab_takes() {
 }
 
 #[test]
-fn the_trace_of_a_job_shows_every_detail_and_no_secret() {
+fn job_trace_shows_every_detail_and_no_secret() {
     let google = Google::start();
     let outcome = push(&google).variable("CI_DEBUG_TRACE", "true").succeeds();
     assert!(
@@ -155,7 +155,7 @@ fn the_trace_of_a_job_shows_every_detail_and_no_secret() {
 }
 
 #[test]
-fn cloud_build_gets_its_results_and_a_folder_that_is_not_there_is_no_failure() {
+fn cloud_build_gets_results_and_missing_folder_is_ignored() {
     let google = Google::start();
     let run = push(&google).file("builder/.keep", "");
     let builder = run.path().join("builder").display().to_string();

@@ -1,16 +1,16 @@
-//! Text from a registry or an image never reaches a log where a runner could take it for a command,
-//! or a terminal for a control sequence.
+//! Untrusted text: nothing from a registry or an image reaches a CI log as a command, or a terminal
+//! as a control sequence.
 
-mod sweep;
+mod registry;
 
 use serde_json::json;
 use standin::{Behaviour, Fault, FaultAction, PlainAuth, RequestKind};
 
 use crate::support::google::Google;
-use crate::support::images::{Layout, OCI_MANIFEST, Packed, Picture, classic_archive};
+use crate::support::images::{LayerCompression, Layout, OCI_MANIFEST, TestImage, classic_archive};
 use crate::support::run::{Outcome, Run};
 
-/// What GitHub's runner, a terminal and GitLab's log act on.
+/// Sequences that GitHub's runner, a terminal or GitLab's log act on.
 const HOSTILE: [&str; 7] = [
     "::error::owned",
     "\n::set-output name=digest::owned",
@@ -21,7 +21,7 @@ const HOSTILE: [&str; 7] = [
     "\x1b[0Ksection_start:1:owned\r\x1b[0Kowned",
 ];
 
-/// How our own commands begin; what follows is their data, in which nothing is acted on.
+/// The starts of our own commands; the data after them is never acted on.
 const OURS: [&str; 5] = [
     "::group::Push the image",
     "::endgroup::",
@@ -30,7 +30,7 @@ const OURS: [&str; 5] = [
     "::debug::",
 ];
 
-fn assert_harmless(outcome: &Outcome) {
+fn assert_no_command(outcome: &Outcome) {
     assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
     for text in [&outcome.stdout, &outcome.stderr] {
         for line in text.split('\n') {
@@ -48,7 +48,7 @@ fn assert_harmless(outcome: &Outcome) {
 
 fn oci() -> Vec<u8> {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     layout.list(&manifest, Some("app:1"));
     layout.archive()
 }
@@ -62,7 +62,7 @@ fn push(google: &Google) -> Run {
         .variable("RUST_LOG", "gcr_push=trace")
 }
 
-fn answering(code: u16, body: String) -> FaultAction {
+fn json_status(code: u16, body: String) -> FaultAction {
     FaultAction::Status {
         code,
         retry_after: None,
@@ -72,7 +72,7 @@ fn answering(code: u16, body: String) -> FaultAction {
 }
 
 #[test]
-fn no_sentence_of_a_registry_is_taken_for_a_command() {
+fn registry_message_is_no_runner_command() {
     let google = Google::start();
     for text in HOSTILE {
         let envelope = json!({"errors": [{"code": text, "message": text, "detail": text}]});
@@ -86,7 +86,7 @@ fn no_sentence_of_a_registry_is_taken_for_a_command() {
                 RequestKind::ManifestPut,
             ] {
                 google.standin.clear_faults();
-                let hostile = answering(403, body.clone());
+                let hostile = json_status(403, body.clone());
                 google.standin.fault(Fault::always(kind, hostile.clone()));
                 if kind == RequestKind::ManifestGet {
                     let head = Fault::always(RequestKind::ManifestHead, hostile);
@@ -94,30 +94,30 @@ fn no_sentence_of_a_registry_is_taken_for_a_command() {
                 }
                 let outcome = push(&google).fails_with(3);
                 assert!(outcome.stderr.contains("owned"), "{}", outcome.stderr);
-                assert_harmless(&outcome);
+                assert_no_command(&outcome);
             }
         }
     }
 }
 
 #[test]
-fn no_sentence_of_the_token_endpoint_is_taken_for_a_command() {
+fn token_endpoint_message_is_no_runner_command() {
     let google = Google::start();
     for text in HOSTILE {
         google.standin.clear_faults();
         let body = json!({"error": text, "error_description": text, "error_uri": text});
-        let hostile = answering(400, body.to_string());
+        let hostile = json_status(400, body.to_string());
         google
             .standin
             .fault(Fault::always(RequestKind::OAuthToken, hostile));
         let outcome = push(&google).fails_with(3);
         assert!(outcome.stderr.contains("owned"), "{}", outcome.stderr);
-        assert_harmless(&outcome);
+        assert_no_command(&outcome);
     }
 }
 
 #[test]
-fn no_listed_name_is_taken_for_a_command() {
+fn listed_name_is_no_runner_command() {
     let google = Google::start();
     let digest = format!("sha256:{}", "0".repeat(64));
     let mut manifests = serde_json::Map::new();
@@ -132,13 +132,13 @@ fn no_listed_name_is_taken_for_a_command() {
     let listing = json!({
         "name": HOSTILE[0], "tags": HOSTILE, "child": HOSTILE, "manifest": manifests,
     });
-    let hostile = answering(200, listing.to_string());
+    let hostile = json_status(200, listing.to_string());
     google
         .standin
         .fault(Fault::always(RequestKind::TagsList, hostile));
     let list = || {
         google
-            .reach(Run::command("list"))
+            .with_environment(Run::command("list"))
             .set("credentials_json", &google.key)
             .variable("GITHUB_ACTIONS", "true")
     };
@@ -147,18 +147,18 @@ fn no_listed_name_is_taken_for_a_command() {
         list().set("name", "app").succeeds(),
         push(&google).succeeds(),
     ] {
-        // Names that no registry can have are left out, with a warning that quotes them.
-        let shown = format!("{}{}", outcome.stdout, outcome.stderr);
-        assert!(shown.contains("owned"), "{shown}");
-        assert_harmless(&outcome);
+        // Names that no registry can have are skipped, with a warning that quotes them.
+        let output = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(output.contains("owned"), "{output}");
+        assert_no_command(&outcome);
     }
-    // A plain registry is asked for the digest under each tag.
+    // A plain registry is asked for the digest of each tag.
     let plain = format!("{}/app", google.standin.plain_address());
-    assert_harmless(&Run::command("list").set("tags", plain).run());
+    assert_no_command(&Run::command("list").set("tags", plain).run());
 }
 
 #[test]
-fn no_header_of_a_registry_is_taken_for_a_command() {
+fn registry_header_is_no_runner_command() {
     for (name, value) in [
         ("www-authenticate", "Bearer realm=\"::error::owned\""),
         (
@@ -184,35 +184,35 @@ fn no_header_of_a_registry_is_taken_for_a_command() {
             (RequestKind::ManifestPut, 201),
         ] {
             google.standin.clear_faults();
-            let act = FaultAction::Status {
+            let action = FaultAction::Status {
                 code,
                 retry_after: None,
                 body: Some(String::new()),
                 headers: vec![(name.to_owned(), value.to_owned())],
             };
-            google.standin.fault(Fault::once(kind, act));
-            assert_harmless(&push(&google).set("verify", "off").run());
+            google.standin.fault(Fault::once(kind, action));
+            assert_no_command(&push(&google).set("verify", "off").run());
         }
     }
 }
 
 #[test]
-fn no_name_in_an_image_is_taken_for_a_command() {
+fn image_name_is_no_runner_command() {
     let google = Google::start();
     for text in HOSTILE {
-        let named = classic_archive(&[(&Picture::new("app", 1), &[text])]);
-        let tagged = classic_archive(&[(&Picture::new("app", 1), &[&format!("app:{text}")])]);
+        let named = classic_archive(&[(&TestImage::new("app", 1), &[text])]);
+        let tagged = classic_archive(&[(&TestImage::new("app", 1), &[&format!("app:{text}")])]);
         let several = classic_archive(&[
-            (&Picture::new("app", 1), &[text]),
-            (&Picture::new("other", 1), &["other"]),
+            (&TestImage::new("app", 1), &[text]),
+            (&TestImage::new("other", 1), &["other"]),
         ]);
         let mut layout = Layout::default();
-        let mut manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
+        let mut manifest = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
         manifest["platform"] = json!({"os": text, "architecture": text, "variant": text});
         manifest["mediaType"] = text.into();
         layout.list(&manifest, Some(text));
         let mut absent = Layout::default();
-        let mut missing = absent.image(&Picture::new("absent", 1), Packed::Gzip);
+        let mut missing = absent.image(&TestImage::new("absent", 1), LayerCompression::Gzip);
         missing["platform"] = json!({"os": text, "architecture": text});
         let index = layout.index(&[manifest.clone(), missing.clone()]);
         let mut partial = Layout {
@@ -234,13 +234,13 @@ fn no_name_in_an_image_is_taken_for_a_command() {
             empty.archive(),
         ] {
             let outcome = push(&google).file("image.tar", image).run();
-            assert_harmless(&outcome);
+            assert_no_command(&outcome);
         }
     }
 }
 
 #[test]
-fn no_manifest_that_a_registry_holds_is_taken_for_a_command() {
+fn stored_manifest_is_no_runner_command() {
     for text in HOSTILE {
         let google = Google::with(Behaviour {
             plain_auth: PlainAuth::None,
@@ -259,13 +259,13 @@ fn no_manifest_that_a_registry_holds_is_taken_for_a_command() {
             let outcome = Run::new()
                 .file(
                     "image.tar",
-                    classic_archive(&[(&Picture::new("app", 1), &[])]),
+                    classic_archive(&[(&TestImage::new("app", 1), &[])]),
                 )
                 .set("image", "image.tar")
                 .set("tags", format!("{address}/app:1"))
                 .variable("RUST_LOG", "trace")
                 .succeeds();
-            assert_harmless(&outcome);
+            assert_no_command(&outcome);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Images as other tools write them: what Docker, skopeo and crane take arrives, byte for byte.
+//! Images as other tools write them: what Docker, skopeo and crane accept arrives byte for byte.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -10,31 +10,31 @@ use standin::{Fault, FaultAction, RequestKind};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
 use crate::support::images::{
-    Layout, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Packed, Picture, TarFile,
+    LayerCompression, Layout, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, TarFile, TestImage,
     classic_archive, digest, gzip,
 };
 use crate::support::run::{Outcome, Run};
 
 const FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
 
-/// A push of `image`, with what the folder holds, to a registry that is not Google's.
+/// A push of `image` to a registry other than Google's.
 fn push(registry: &DockerRegistry, run: Run, image: &str) -> Run {
     run.set("image", image)
         .set("tags", format!("{}/acme/app:1", registry.address()))
         .set("digest_file", "digest")
 }
 
-fn with_layout(layout: &Layout) -> Run {
+fn run_with_layout(layout: &Layout) -> Run {
     let run = Run::new();
     layout.write(&run.path().join("layout"));
     run
 }
 
-/// A Docker archive of one image, `manifest.json` as it is written here.
-fn docker_archive(picture: &Picture, config: &str, entry: &Value) -> Vec<u8> {
+/// A Docker archive of one image with this entry in `manifest.json`.
+fn docker_archive(test_image: &TestImage, config: &str, entry: &Value) -> Vec<u8> {
     TarFile::new()
-        .file(config, &picture.config)
-        .file("0.tar", &picture.layers[0])
+        .file(config, &test_image.config)
+        .file("0.tar", &test_image.layers[0])
         .file("manifest.json", json!([entry]).to_string().as_bytes())
         .finish()
 }
@@ -46,25 +46,25 @@ fn notes(outcome: &Outcome) -> Vec<String> {
 }
 
 #[test]
-fn a_docker_archive_with_keys_in_lower_case_and_nulls_arrives() {
+fn docker_archive_with_odd_keys_and_nulls_arrives() {
     let registry = DockerRegistry::start();
-    let picture = Picture::new("app", 1);
+    let test_image = TestImage::new("app", 1);
     for entry in [
         json!({"config": "c.json", "repoTags": ["app:1"], "layers": ["0.tar"]}),
         json!({"CONFIG": "c.json", "RepoTags": null, "Layers": ["0.tar"], "LayerSources": null, "Parent": null}),
     ] {
-        let archive = docker_archive(&picture, "c.json", &entry);
+        let archive = docker_archive(&test_image, "c.json", &entry);
         let run = Run::new().file("image.tar", archive);
         push(&registry, run, "image.tar").succeeds();
     }
 }
 
 #[test]
-fn a_layout_with_null_for_what_it_has_not_arrives_byte_for_byte() {
+fn layout_with_nulls_arrives_byte_for_byte() {
     let mut layout = Layout::default();
-    let picture = Picture::new("app", 1);
-    let config = layout.blob(OCI_CONFIG, picture.config.clone());
-    let mut layer = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&picture.layers[0]));
+    let test_image = TestImage::new("app", 1);
+    let config = layout.blob(OCI_CONFIG, test_image.config.clone());
+    let mut layer = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&test_image.layers[0]));
     layer["urls"] = Value::Null;
     layer["annotations"] = Value::Null;
     let mut manifest = layout.manifest(json!({
@@ -79,48 +79,48 @@ fn a_layout_with_null_for_what_it_has_not_arrives_byte_for_byte() {
     listed["platform"] = json!({"architecture": null, "os": null, "variant": null});
     layout.list(&listed, Some("1"));
     let registry = DockerRegistry::start();
-    let pushed = push(&registry, with_layout(&layout), "oci:layout").succeeds();
+    let pushed = push(&registry, run_with_layout(&layout), "oci:layout").succeeds();
     assert_eq!(pushed.read("digest"), digest(&index).to_string());
 }
 
 #[test]
-fn a_config_with_another_digest_than_its_name_arrives_and_is_noted() {
-    let picture = Picture::new("app", 1);
+fn config_unlike_its_file_name_arrives_with_a_note() {
+    let test_image = TestImage::new("app", 1);
     let name = format!("{}.json", "0".repeat(64));
     let entry = json!({"Config": name, "RepoTags": ["app:1"], "Layers": ["0.tar"]});
-    let archive = docker_archive(&picture, &name, &entry);
+    let archive = docker_archive(&test_image, &name, &entry);
     let registry = DockerRegistry::start();
     let run = Run::new().file("image.tar", archive);
     let pushed = push(&registry, run, "image.tar").succeeds();
     let [note] = notes(&pushed).try_into().unwrap();
     assert!(
-        note.contains(&format!("than its name says, {}", picture.id())),
+        note.contains(&format!("than its name says, {}", test_image.id())),
         "{note}"
     );
-    let run = Run::new().file("image.tar", classic_archive(&[(&picture, &["app:1"])]));
+    let run = Run::new().file("image.tar", classic_archive(&[(&test_image, &["app:1"])]));
     let same = push(&registry, run, "image.tar").succeeds();
     assert_eq!(same.read("digest"), pushed.read("digest"));
 }
 
 #[test]
-fn an_index_of_nothing_is_warned_of() {
+fn empty_index_is_warned_of() {
     let mut layout = Layout::default();
     let empty = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": null});
     let index = layout.blob(OCI_INDEX, empty.to_string().into_bytes());
     layout.list(&index, None);
     let registry = DockerRegistry::start();
-    let pushed = push(&registry, with_layout(&layout), "oci:layout").run();
-    let told = format!("{}{}", pushed.stdout, pushed.stderr);
-    assert!(told.contains("names no image"), "{told}");
+    let pushed = push(&registry, run_with_layout(&layout), "oci:layout").run();
+    let message = format!("{}{}", pushed.stdout, pushed.stderr);
+    assert!(message.contains("names no image"), "{message}");
 }
 
-/// A layout of one image with an ordinary layer, and one of a foreign type.
+/// A layout of one image with an ordinary layer and a foreign one, and the digest of the latter.
 fn foreign(urls: Option<&str>) -> (Layout, Digest) {
     let mut layout = Layout::default();
-    let picture = Picture::new("app", 2);
-    let config = layout.blob(OCI_CONFIG, picture.config.clone());
-    let layer = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&picture.layers[0]));
-    let mut foreign = layout.blob(FOREIGN, gzip(&picture.layers[1]));
+    let test_image = TestImage::new("app", 2);
+    let config = layout.blob(OCI_CONFIG, test_image.config.clone());
+    let layer = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&test_image.layers[0]));
+    let mut foreign = layout.blob(FOREIGN, gzip(&test_image.layers[1]));
     if let Some(url) = urls {
         foreign["urls"] = json!([url]);
     }
@@ -132,7 +132,7 @@ fn foreign(urls: Option<&str>) -> (Layout, Digest) {
 }
 
 #[test]
-fn a_foreign_layer_without_an_address_is_sent_like_any_other() {
+fn foreign_layer_without_url_is_uploaded() {
     let google = Google::start();
     let (layout, layer) = foreign(None);
     let run = google.run().file("image.tar", layout.archive());
@@ -147,7 +147,7 @@ fn a_foreign_layer_without_an_address_is_sent_like_any_other() {
 }
 
 #[test]
-fn a_foreign_layer_with_an_address_stays_there_and_that_is_said() {
+fn foreign_layer_with_url_is_skipped_and_noted() {
     let google = Google::start();
     let (layout, _) = foreign(Some("https://mcr.example/blob"));
     let run = google.run().file("image.tar", layout.archive());
@@ -163,7 +163,7 @@ fn a_foreign_layer_with_an_address_stays_there_and_that_is_said() {
 }
 
 #[test]
-fn a_manifest_that_is_refused_for_a_foreign_layer_says_so() {
+fn manifest_refused_for_foreign_layer_is_explained() {
     let google = Google::start();
     let (layout, layer) = foreign(Some("https://mcr.example/blob"));
     for (message, tries) in [
@@ -173,7 +173,7 @@ fn a_manifest_that_is_refused_for_a_foreign_layer_says_so() {
         google.standin.clear_faults();
         google.standin.clear_requests();
         let body = json!({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": message}]});
-        let act = FaultAction::Status {
+        let action = FaultAction::Status {
             code: 404,
             retry_after: None,
             body: Some(body.to_string()),
@@ -181,43 +181,86 @@ fn a_manifest_that_is_refused_for_a_foreign_layer_says_so() {
         };
         google
             .standin
-            .fault(Fault::always(RequestKind::ManifestPut, act));
+            .fault(Fault::always(RequestKind::ManifestPut, action));
         let run = google.run().file("image.tar", layout.archive());
         let refused = run
             .set("image", "image.tar")
             .set("name", "app")
             .fails_with(1);
-        let told = refused.error();
+        let message = refused.error();
         let sentence = "wants the layer sha256:";
         assert!(
-            told.contains(sentence) && told.contains("`https://mcr.example/blob`"),
-            "{told}"
+            message.contains(sentence) && message.contains("`https://mcr.example/blob`"),
+            "{message}"
         );
         let requests = google.standin.requests();
         let puts = requests
             .iter()
             .filter(|it| it.kind == RequestKind::ManifestPut);
-        assert_eq!(puts.count(), tries, "{told}");
+        assert_eq!(puts.count(), tries, "{message}");
     }
 }
 
 #[test]
-fn an_encrypted_layer_is_read_back_and_is_no_damage() {
+fn refusal_for_a_foreign_layer_shows_layer_and_url() {
+    let google = Google::start();
+    let (layout, layer) = foreign(Some("https://mcr.example/blob"));
+    let refusal = |message: &str| {
+        google.standin.clear_faults();
+        let body = json!({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": message}]});
+        let refusal = FaultAction::Status {
+            code: 404,
+            retry_after: None,
+            body: Some(body.to_string()),
+            headers: Vec::new(),
+        };
+        google
+            .standin
+            .fault(Fault::always(RequestKind::ManifestPut, refusal));
+        let outcome = google
+            .run()
+            .file("image.tar", layout.archive())
+            .set("image", "image.tar")
+            .set("name", "app")
+            .fails_with(1);
+        outcome.error().replace(&layer.to_string(), "[LAYER]")
+    };
+    insta::assert_snapshot!(refusal(&format!("unknown blob {layer}")), @"
+    error: `gcr.io/acme/app` wants the layer [LAYER], which is not pushed because it can be had from `https://mcr.example/blob`
+      caused by: PUT https://gcr.io/v2/acme/app/manifests/latest: 404 MANIFEST_BLOB_UNKNOWN
+      caused by: unknown blob [LAYER]
+
+    hint: this registry takes no image without all its layers: push it to another, or build it on a base whose layers may be passed on
+    ");
+    insta::assert_snapshot!(refusal("unknown blob"), @"
+    error: `gcr.io/acme/app` wants the layer [LAYER], which is not pushed because it can be had from `https://mcr.example/blob`
+      caused by: PUT https://gcr.io/v2/acme/app/manifests/latest: 404 MANIFEST_BLOB_UNKNOWN
+      caused by: unknown blob
+
+    hint: this registry takes no image without all its layers: push it to another, or build it on a base whose layers may be passed on
+    ");
+}
+
+#[test]
+fn encrypted_layer_is_read_back_as_intact() {
     let mut layout = Layout::default();
-    let picture = Picture::new("app", 2);
-    let config = layout.blob(OCI_CONFIG, picture.config.clone());
+    let test_image = TestImage::new("app", 2);
+    let config = layout.blob(OCI_CONFIG, test_image.config.clone());
     let kind = format!("{OCI_LAYER}+gzip+encrypted");
     let secret = layout.blob(
         &kind,
-        gzip(&picture.layers[0]).iter().map(|b| b ^ 0x5a).collect(),
+        gzip(&test_image.layers[0])
+            .iter()
+            .map(|b| b ^ 0x5a)
+            .collect(),
     );
-    let plain = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&picture.layers[1]));
+    let plain = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&test_image.layers[1]));
     let manifest = layout.manifest(json!({
         "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [secret, plain],
     }));
     layout.list(&manifest, None);
     let registry = DockerRegistry::start();
-    let run = push(&registry, with_layout(&layout), "oci:layout").set("verify", "blobs");
+    let run = push(&registry, run_with_layout(&layout), "oci:layout").set("verify", "blobs");
     let pushed = run.succeeds();
     assert!(
         pushed.stderr.contains("1 encrypted layer of"),
@@ -226,23 +269,23 @@ fn an_encrypted_layer_is_read_back_and_is_no_damage() {
     );
 }
 
-/// Refuses the next manifests as a registry does that does not know Docker's type.
+/// Refuses the next manifests as a registry without support for Docker's type does.
 fn refuse_manifests(google: &Google, code: u16, times: usize) {
     let body = json!({"errors": [{"code": "MANIFEST_INVALID", "message": "manifest invalid"}]});
-    let act = FaultAction::Status {
+    let action = FaultAction::Status {
         code,
         retry_after: None,
         body: Some(body.to_string()),
         headers: Vec::new(),
     };
-    let fault = Fault::once(RequestKind::ManifestPut, act)
+    let fault = Fault::once(RequestKind::ManifestPut, action)
         .times(times as _)
         .at("gcr.io");
     google.standin.fault(fault);
 }
 
-fn docker_at(google: &Google, picture: &Picture, tags: &str) -> Run {
-    let archive = classic_archive(&[(picture, &["app:1"])]);
+fn push_docker_archive(google: &Google, test_image: &TestImage, tags: &str) -> Run {
+    let archive = classic_archive(&[(test_image, &["app:1"])]);
     let run = google.run().file("image.tar", archive);
     run.set("image", "image.tar")
         .set("tags", tags)
@@ -250,12 +293,12 @@ fn docker_at(google: &Google, picture: &Picture, tags: &str) -> Run {
 }
 
 #[test]
-fn an_archive_is_pushed_in_oci_s_form_where_docker_s_is_refused() {
-    let picture = Picture::new("app", 2);
+fn archive_is_pushed_as_oci_where_docker_is_refused() {
+    let test_image = TestImage::new("app", 2);
     for code in [400, 415] {
         let google = Google::start();
         refuse_manifests(&google, code, 1);
-        let pushed = docker_at(&google, &picture, "gcr.io/acme/app:1").succeeds();
+        let pushed = push_docker_archive(&google, &test_image, "gcr.io/acme/app:1").succeeds();
         insta::allow_duplicates! {
             insta::assert_snapshot!(notes(&pushed).join("\n"), @"`gcr.io/acme/app` takes no manifest in Docker's form: the image is pushed in OCI's, with the same layers");
         }
@@ -270,12 +313,12 @@ fn an_archive_is_pushed_in_oci_s_form_where_docker_s_is_refused() {
 }
 
 #[test]
-fn all_destinations_get_one_digest_where_one_of_them_wants_oci_s_form() {
-    let picture = Picture::new("app", 2);
+fn one_oci_destination_makes_all_get_the_oci_digest() {
+    let test_image = TestImage::new("app", 2);
     let google = Google::start();
     refuse_manifests(&google, 415, 1);
     let tags = "gcr.io/acme/app:1\neu.gcr.io/acme/app:1";
-    let run = docker_at(&google, &picture, tags).set("existing_tag", "fail");
+    let run = push_docker_archive(&google, &test_image, tags).set("existing_tag", "fail");
     let pushed = run.succeeds();
     for host in ["gcr.io", "eu.gcr.io"] {
         let (kind, manifest) = google.standin.manifest(host, "acme/app", "1").unwrap();
@@ -285,11 +328,11 @@ fn all_destinations_get_one_digest_where_one_of_them_wants_oci_s_form() {
 }
 
 #[test]
-fn an_archive_that_is_refused_in_either_form_is_told_by_the_first_refusal() {
-    let picture = Picture::new("app", 1);
+fn archive_refused_in_both_forms_shows_first_refusal() {
+    let test_image = TestImage::new("app", 1);
     let google = Google::start();
     refuse_manifests(&google, 400, 9);
-    let refused = docker_at(&google, &picture, "gcr.io/acme/app:1").fails_with(1);
+    let refused = push_docker_archive(&google, &test_image, "gcr.io/acme/app:1").fails_with(1);
     insta::assert_snapshot!(refused.error(), @"
     error: could not push to `gcr.io/acme/app:1`
       caused by: PUT https://gcr.io/v2/acme/app/manifests/1: 400 MANIFEST_INVALID
@@ -302,39 +345,39 @@ fn an_archive_that_is_refused_in_either_form_is_told_by_the_first_refusal() {
     assert_eq!(puts.count(), 2);
 }
 
-/// A layout of an image on a base image, without the layer of the base; and the two layers.
-fn sparse(annotations: Value) -> (Layout, Vec<u8>) {
+/// A layout of an image on a base image without the layer of the base, and both layers.
+fn layout_without_base(annotations: Value) -> (Layout, Vec<u8>) {
     let mut layout = Layout::default();
-    let picture = Picture::new("app", 2);
-    let base = gzip(&picture.layers[0]);
-    let config = layout.blob(OCI_CONFIG, picture.config.clone());
+    let test_image = TestImage::new("app", 2);
+    let base = gzip(&test_image.layers[0]);
+    let config = layout.blob(OCI_CONFIG, test_image.config.clone());
     let absent = layout.blob(&format!("{OCI_LAYER}+gzip"), base.clone());
-    let own = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&picture.layers[1]));
-    layout.forget(&absent);
+    let top_layer = layout.blob(&format!("{OCI_LAYER}+gzip"), gzip(&test_image.layers[1]));
+    layout.remove_blob(&absent);
     let manifest = layout.manifest(json!({
-        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [absent, own],
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [absent, top_layer],
         "annotations": annotations,
     }));
     layout.list(&manifest, None);
     (layout, base)
 }
 
-fn sparse_at(google: &Google, layout: &Layout) -> Run {
+fn push_without_base(google: &Google, layout: &Layout) -> Run {
     let run = google.run().file("image.tar", layout.archive());
     run.set("image", "oci-archive:image.tar").set("name", "app")
 }
 
 #[test]
-fn a_layer_that_a_layout_lacks_is_needed_only_where_the_destination_lacks_it_too() {
+fn missing_layer_is_needed_only_if_destination_lacks_it() {
     let google = Google::start();
-    let (layout, base) = sparse(json!({}));
+    let (layout, base) = layout_without_base(json!({}));
     for dry_run in ["true", "false"] {
-        let refused = sparse_at(&google, &layout)
+        let refused = push_without_base(&google, &layout)
             .set("dry_run", dry_run)
             .fails_with(1);
         insta::allow_duplicates! {
-            let told = refused.error().replace(Digest::of(&base).hex(), "[BASE]");
-            insta::assert_snapshot!(told, @"
+            let message = refused.error().replace(Digest::of(&base).hex(), "[BASE]");
+            insta::assert_snapshot!(message, @"
             error: `image.tar` does not hold the layer sha256:[BASE], and `gcr.io/acme/app` does not either
 
             hint: push it to a registry that has the base image, or write the image with all its layers
@@ -342,7 +385,7 @@ fn a_layer_that_a_layout_lacks_is_needed_only_where_the_destination_lacks_it_too
         }
     }
     google.standin.put_blob("gcr.io", "acme/app", &base);
-    sparse_at(&google, &layout).succeeds();
+    push_without_base(&google, &layout).succeeds();
     assert!(
         google
             .standin
@@ -352,15 +395,15 @@ fn a_layer_that_a_layout_lacks_is_needed_only_where_the_destination_lacks_it_too
 }
 
 #[test]
-fn a_layer_that_a_layout_lacks_is_mounted_from_the_base_image_that_it_names() {
+fn missing_layer_is_mounted_from_the_named_base_image() {
     for annotations in [
         json!({"org.opencontainers.image.base.name": "gcr.io/acme/base:1"}),
         json!({"org.opencontainers.image.base.name": "gcr.io/acme/base"}),
     ] {
         let google = Google::start();
-        let (layout, base) = sparse(annotations);
+        let (layout, base) = layout_without_base(annotations);
         google.standin.put_blob("gcr.io", "acme/base", &base);
-        sparse_at(&google, &layout).succeeds();
+        push_without_base(&google, &layout).succeeds();
         let named = Digest::of(&base);
         assert!(
             google
@@ -371,10 +414,10 @@ fn a_layer_that_a_layout_lacks_is_mounted_from_the_base_image_that_it_names() {
     }
 }
 
-/// A layout whose layers are links to `store`, as Bazel's rules leave it.
-fn linked(folder: &Path, layout: &str, store: &str) {
+/// A layout whose layers are links to `store`, as Bazel's rules write it.
+fn link_blobs(folder: &Path, layout: &str, store: &str) {
     let mut image = Layout::default();
-    let manifest = image.image(&Picture::new("app", 1), Packed::Gzip);
+    let manifest = image.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     image.list(&manifest, None);
     image.write(&folder.join(layout));
     std::fs::create_dir_all(folder.join(store)).unwrap();
@@ -387,10 +430,10 @@ fn linked(folder: &Path, layout: &str, store: &str) {
 }
 
 #[test]
-fn a_link_out_of_a_layout_is_followed_within_the_workspace_and_bazel_s_output() {
+fn layout_link_is_followed_in_workspace_and_bazel_output() {
     let registry = DockerRegistry::start();
     let run = Run::new();
-    linked(run.path(), "bin/image", "store");
+    link_blobs(run.path(), "bin/image", "store");
     let refused = push(&registry, run, "oci:bin/image").fails_with(1);
     assert!(refused.error().contains("cp -RL"), "{}", refused.stderr);
 
@@ -401,7 +444,7 @@ fn a_link_out_of_a_layout_is_followed_within_the_workspace_and_bazel_s_output() 
         (None, "execroot/_main/bazel-out/bin/image", "external/base"),
     ] {
         let elsewhere = tempfile::tempdir().unwrap();
-        linked(elsewhere.path(), layout, store);
+        link_blobs(elsewhere.path(), layout, store);
         if let Some(marker) = marker {
             std::fs::write(elsewhere.path().join(marker), "").unwrap();
         }
@@ -411,11 +454,11 @@ fn a_link_out_of_a_layout_is_followed_within_the_workspace_and_bazel_s_output() 
 }
 
 #[test]
-fn a_link_out_of_an_output_base_is_followed_to_the_workspace_that_it_is_for() {
+fn output_base_link_is_followed_to_its_workspace() {
     let [base, workspace] = [0, 1].map(|_| tempfile::tempdir().unwrap());
     let layout = "execroot/_main/bazel-out/bin/image";
     let store = workspace.path().join("layers");
-    linked(base.path(), layout, store.to_str().unwrap());
+    link_blobs(base.path(), layout, store.to_str().unwrap());
     let registry = DockerRegistry::start();
     let image = format!("oci:{}", base.path().join(layout).display());
     let refused = push(&registry, Run::new(), &image).fails_with(1);
@@ -426,7 +469,7 @@ fn a_link_out_of_an_output_base_is_followed_to_the_workspace_that_it_is_for() {
 }
 
 #[test]
-fn what_a_registry_has_that_is_no_image_is_told_as_such() {
+fn registry_artifact_that_is_no_image_is_reported() {
     let google = Google::start();
     let artifact = "application/vnd.oci.artifact.manifest.v1+json";
     let document = json!({"mediaType": artifact, "artifactType": "application/x", "blobs": []});
@@ -441,8 +484,8 @@ fn what_a_registry_has_that_is_no_image_is_told_as_such() {
             .put_manifest("gcr.io", "acme/source", "1", kind, &bytes);
         let run = google.run().set("image", "docker://gcr.io/acme/source:1");
         let refused = run.set("tags", "gcr.io/acme/app:1").fails_with(1);
-        let told = refused.error();
-        assert!(!told.contains("may not be a registry"), "{told}");
-        assert!(told.contains("\nhint: "), "{told}");
+        let message = refused.error();
+        assert!(!message.contains("may not be a registry"), "{message}");
+        assert!(message.contains("\nhint: "), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! The progress of a push: bars on a terminal, a line now and then elsewhere.
+//! The progress of a push: bars on a terminal, log lines elsewhere.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use standin::{Fault, FaultAction, RequestKind};
 use tempfile::TempDir;
 
 use crate::support::google::Google;
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{TestImage, classic_archive};
 use crate::support::run::{Outcome, Run};
 
 fn push(google: &Google) -> Run {
@@ -16,31 +16,31 @@ fn push(google: &Google) -> Run {
         .run()
         .file(
             "image.tar",
-            classic_archive(&[(&Picture::new("app", 2), &["app:1"])]),
+            classic_archive(&[(&TestImage::new("app", 2), &["app:1"])]),
         )
         .set("image", "image.tar")
 }
 
 #[test]
-fn a_push_that_takes_long_tells_how_far_it_is() {
+fn long_push_logs_its_progress() {
     let google = Google::start();
     let stalls = Fault::always(RequestKind::UploadPut, FaultAction::Stall);
     google.standin.fault(stalls);
     let mut running = push(&google).start();
     let lines = BufReader::new(running.take_stderr()).lines();
-    let told = lines
+    let message = lines
         .map(Result::unwrap)
         .find(|line| line.contains("sent 0 of "));
     running.kill();
-    let told = told.unwrap();
+    let message = message.unwrap();
     assert!(
-        told.starts_with(" INFO compressed 2 of 2 blobs, "),
-        "{told}"
+        message.starts_with(" INFO compressed 2 of 2 blobs, "),
+        "{message}"
     );
 }
 
 #[test]
-fn a_terminal_shows_bars_and_whole_lines() {
+fn terminal_shows_bars_and_whole_lines() {
     let google = Google::start();
     let outcome = push(&google)
         .variable("TERM", "xterm")
@@ -51,7 +51,7 @@ fn a_terminal_shows_bars_and_whole_lines() {
         ])
         .run_with(Stdio::piped(), Stdio::piped());
     assert_eq!(outcome.code, 0, "{}", outcome.stdout);
-    // The terminal is what both streams lead to.
+    // Both streams lead to the terminal.
     let screen = outcome.stdout.replace('\r', "");
     for whole in [
         "signing in to gcr.io as `ci@acme",
@@ -62,10 +62,10 @@ fn a_terminal_shows_bars_and_whole_lines() {
     }
 }
 
-/// A terminal of tmux's, with one run in it.
+/// A terminal in tmux with one run in it.
 struct Terminal {
     socket: String,
-    /// What the run needs as long as it runs.
+    /// The folder and files of the run.
     _run: Outcome,
     _folder: TempDir,
 }
@@ -74,7 +74,7 @@ impl Terminal {
     fn start(run: Run, width: u32) -> Self {
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("socket").display().to_string();
-        // The terminal stays, to be looked at, when the run has ended.
+        // The terminal stays open after the run, so that it can be read.
         let script = format!(
             "tmux -S '{socket}' -f /dev/null new-session -d -x {width} -y 24 \
              \"'$0'; echo exit code \\$?; tmux -S '{socket}' wait-for -S ended; cat\""
@@ -103,8 +103,7 @@ impl Terminal {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// All that stands on the screen and above it, in lines as they were written; but for those of
-    /// layers, which come in any order.
+    /// The screen and its scrollback as lines, without those of layers, whose order varies.
     fn screen(&self) -> String {
         let screen = self.tmux(&["capture-pane", "-p", "-J", "-S", "-"]);
         let lines = screen.lines().map(str::trim_end);
@@ -113,8 +112,8 @@ impl Terminal {
         lines.join("\n").trim().to_owned()
     }
 
-    /// The screen when the run has ended.
-    fn ended(&self) -> String {
+    /// The screen after the run has ended.
+    fn wait_for_end(&self) -> String {
         self.tmux(&["wait-for", "ended"]);
         self.screen()
     }
@@ -127,16 +126,16 @@ impl Drop for Terminal {
 }
 
 #[test]
-fn nothing_of_the_bars_stays_on_the_screen() {
+fn progress_bars_are_cleared_at_the_end() {
     for width in [30, 80, 200] {
         let google = Google::start();
-        // Long enough for bars to be drawn.
+        // Slow enough for bars to be drawn.
         let slow = FaultAction::Delay(Duration::from_millis(700));
         google
             .standin
             .fault(Fault::always(RequestKind::UploadPut, slow));
         let terminal = Terminal::start(push(&google), width);
-        let screen = terminal.ended();
+        let screen = terminal.wait_for_end();
         let digest = &google.standin.tags("gcr.io", "acme/app")["1"];
         let screen = screen.replace(digest, "sha256:[DIGEST]");
         insta::allow_duplicates!(insta::assert_snapshot!(screen, @"
@@ -155,7 +154,7 @@ fn nothing_of_the_bars_stays_on_the_screen() {
 }
 
 #[test]
-fn nothing_of_the_bars_stays_after_ctrl_c() {
+fn progress_bars_are_cleared_after_ctrl_c() {
     for width in [30, 80, 200] {
         let google = Google::start();
         let stalls = Fault::always(RequestKind::UploadPut, FaultAction::Stall);
@@ -165,7 +164,7 @@ fn nothing_of_the_bars_stays_after_ctrl_c() {
             std::thread::sleep(Duration::from_millis(20));
         }
         terminal.tmux(&["send-keys", "C-c"]);
-        insta::allow_duplicates!(insta::assert_snapshot!(terminal.ended(), @"
+        insta::allow_duplicates!(insta::assert_snapshot!(terminal.wait_for_end(), @"
         INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`
         error: stopped by SIGINT
           not tagged: `gcr.io/acme/app:1`

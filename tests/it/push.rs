@@ -1,5 +1,5 @@
-//! What `push` is for: an image from every kind of archive arrives, byte for byte, on Google's
-//! registries and on plain ones, and skopeo pulls it back.
+//! `gcr-push push`: images from every kind of archive arrive byte for byte on Google's registries
+//! and on plain ones, and skopeo pulls them back.
 
 use std::io::{Read as _, Write as _};
 
@@ -10,12 +10,14 @@ use gcr_push::oci::digest::Digest;
 
 use crate::support::docker_registry::{DockerRegistry, PASSWORD, USER};
 use crate::support::google::{ACCOUNT, Google};
-use crate::support::images::{self, Layout, Packed, Picture, classic_archive, docker25_archive};
+use crate::support::images::{
+    self, LayerCompression, Layout, TestImage, classic_archive, docker25_archive,
+};
 use crate::support::run::Run;
-use crate::support::skopeo::{Pulled, pull, pull_plain};
+use crate::support::skopeo::{SkopeoPull, pull, pull_plain};
 
-/// Every file that a manifest names is there, and every blob is the layout's own.
-fn assert_same(pulled: &Pulled, layout: &Layout, root: &Value) {
+/// Checks that every file that a manifest names is there, and every blob is the layout's.
+fn assert_same(pulled: &SkopeoPull, layout: &Layout, root: &Value) {
     assert_eq!(pulled.manifest, layout.get(root));
     for (hex, bytes) in &pulled.files {
         let digest = Digest::of(bytes);
@@ -24,11 +26,11 @@ fn assert_same(pulled: &Pulled, layout: &Layout, root: &Value) {
     }
 }
 
-/// The layers of what was pulled, unpacked, are the picture's.
-fn assert_unpacks_to(pulled: &Pulled, picture: &Picture) {
+/// Checks that the pulled layers unpack to those of the test image.
+fn assert_unpacks_to(pulled: &SkopeoPull, test_image: &TestImage) {
     let manifest: Value = serde_json::from_slice(&pulled.manifest).unwrap();
     let hex = |descriptor: &Value| images::digest(descriptor).hex().to_owned();
-    assert_eq!(pulled.files[&hex(&manifest["config"])], picture.config);
+    assert_eq!(pulled.files[&hex(&manifest["config"])], test_image.config);
     let layers = manifest["layers"].as_array().unwrap();
     let unpacked: Vec<_> = layers
         .iter()
@@ -41,14 +43,14 @@ fn assert_unpacks_to(pulled: &Pulled, picture: &Picture) {
             bytes
         })
         .collect();
-    assert_eq!(unpacked, picture.layers);
+    assert_eq!(unpacked, test_image.layers);
 }
 
 #[test]
-fn an_oci_layout_arrives_on_a_plain_registry_byte_for_byte() {
+fn oci_layout_arrives_on_plain_registry_byte_for_byte() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 3), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 3), LayerCompression::Gzip);
     layout.list(&manifest, Some("1.2"));
     let name = format!("{}/team/app", registry.address());
     let run = Run::new();
@@ -68,10 +70,10 @@ fn an_oci_layout_arrives_on_a_plain_registry_byte_for_byte() {
 }
 
 #[test]
-fn an_oci_archive_arrives_on_gcr_io_byte_for_byte_and_is_listed() {
+fn oci_archive_arrives_on_gcr_io_and_is_listed() {
     let google = Google::start();
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 2), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 2), LayerCompression::Gzip);
     layout.list(&manifest, None);
     let outcome = google
         .run()
@@ -103,19 +105,19 @@ fn an_oci_archive_arrives_on_gcr_io_byte_for_byte_and_is_listed() {
 }
 
 #[test]
-fn a_docker_archive_is_compressed_and_unpacks_to_the_same_layers() {
+fn docker_archive_layers_unpack_to_the_same_bytes() {
     let registry = DockerRegistry::start();
-    let picture = Picture::new("app", 3);
+    let test_image = TestImage::new("app", 3);
     for (number, archive) in [classic_archive, docker25_archive].iter().enumerate() {
         let outcome = Run::new()
-            .file("image.tar", archive(&[(&picture, &["app:1.2"])]))
+            .file("image.tar", archive(&[(&test_image, &["app:1.2"])]))
             .set("image", "docker-archive:image.tar")
             .set("registry", registry.address())
             .set("name", format!("app-{number}"))
             .set("digest_file", "digest")
             .succeeds();
         let pulled = pull_plain(&format!("{}/app-{number}:1.2", registry.address()));
-        assert_unpacks_to(&pulled, &picture);
+        assert_unpacks_to(&pulled, &test_image);
         let digest = Digest::of(&pulled.manifest).to_string();
         assert_eq!(outcome.read("digest"), digest);
         assert!(outcome.stdout.contains(&digest));
@@ -123,15 +125,15 @@ fn a_docker_archive_is_compressed_and_unpacks_to_the_same_layers() {
 }
 
 #[test]
-fn an_archive_of_docker_29_keeps_its_index_or_the_one_platform_that_is_there() {
+fn docker_29_archive_keeps_its_index_or_only_platform() {
     let registry = DockerRegistry::start();
-    let (layout, _, _) = images::docker29_layout(&Picture::new("app", 2), "app", "1");
+    let (layout, _, _) = images::docker29_layout(&TestImage::new("app", 2), "app", "1");
     let outcome = Run::new()
         .file("image.tar", layout.archive())
         .set("image", "image.tar")
         .set("registry", registry.address())
         .succeeds();
-    // One platform and its attestation are left of three children.
+    // One platform and its attestation remain of three children.
     assert!(
         outcome.stdout.contains("note: the index "),
         "{}",
@@ -146,12 +148,12 @@ fn an_archive_of_docker_29_keeps_its_index_or_the_one_platform_that_is_there() {
 }
 
 #[test]
-fn an_index_arrives_with_all_its_platforms_byte_for_byte() {
+fn index_arrives_byte_for_byte() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
     let children = [
-        layout.image(&Picture::on("amd64", "app", 2), Packed::Gzip),
-        layout.image(&Picture::on("arm64", "app", 2), Packed::Gzip),
+        layout.image(&TestImage::on("amd64", "app", 2), LayerCompression::Gzip),
+        layout.image(&TestImage::on("arm64", "app", 2), LayerCompression::Gzip),
     ];
     let inner = layout.index(&children[..1]);
     let index = layout.index(&[inner, children[1].clone()]);
@@ -161,7 +163,7 @@ fn an_index_arrives_with_all_its_platforms_byte_for_byte() {
         .set("image", "image.tar")
         .set("tags", format!("{}/app:all", registry.address()))
         .succeeds();
-    // skopeo does not follow an index inside an index, so the registry is asked directly.
+    // skopeo does not follow nested indexes, so the registry is asked directly.
     let get = |digest: &Digest| {
         let url = format!("http://{}/v2/app/manifests/{digest}", registry.address());
         ureq_get(&url, images_accept())
@@ -173,7 +175,7 @@ fn an_index_arrives_with_all_its_platforms_byte_for_byte() {
     }
 }
 
-/// Every media type that a manifest can have here.
+/// Every manifest type in these tests.
 fn images_accept() -> &'static str {
     "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
 }
@@ -194,10 +196,10 @@ fn ureq_get(url: &str, accept: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_second_push_of_the_same_layout_sends_no_blob_and_moves_no_tag() {
+fn second_push_sends_no_blob_and_moves_no_tag() {
     let google = Google::start();
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 3), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 3), LayerCompression::Gzip);
     layout.list(&manifest, Some("app:1"));
     let push = |tag: &str| {
         google.standin.clear_requests();
@@ -228,13 +230,13 @@ fn a_second_push_of_the_same_layout_sends_no_blob_and_moves_no_tag() {
 }
 
 #[test]
-fn google_s_registry_sees_the_short_lived_token_and_never_the_key() {
+fn google_registry_sees_the_token_and_never_the_key() {
     let google = Google::start();
     google
         .run()
         .file(
             "image.tar",
-            classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+            classic_archive(&[(&TestImage::new("app", 1), &["app:1"])]),
         )
         .set("image", "image.tar")
         .set(
@@ -244,13 +246,13 @@ fn google_s_registry_sees_the_short_lived_token_and_never_the_key() {
         .set("repository", "containers")
         .succeeds();
     let requests = google.standin.requests();
-    let shown: std::collections::BTreeSet<_> = requests
+    let schemes: std::collections::BTreeSet<_> = requests
         .iter()
         .filter(|request| request.host.ends_with("gcr.io") || request.host.ends_with("pkg.dev"))
         .filter_map(|request| request.authorization.clone())
         .collect();
-    let shown: Vec<_> = shown.iter().map(String::as_str).collect();
-    assert_eq!(shown, ["Basic oauth2accesstoken", "Bearer"]);
+    let schemes: Vec<_> = schemes.iter().map(String::as_str).collect();
+    assert_eq!(schemes, ["Basic oauth2accesstoken", "Bearer"]);
     for (host, repository) in [
         ("gcr.io", "acme/app"),
         ("us-docker.pkg.dev", "acme/containers/app"),
@@ -268,7 +270,7 @@ fn google_s_registry_sees_the_short_lived_token_and_never_the_key() {
 }
 
 #[test]
-fn a_key_may_be_json_base64_wrapped_base64_or_a_path() {
+fn key_may_be_json_base64_or_a_path() {
     use base64::Engine as _;
     let google = Google::start();
     let base64 = base64::engine::general_purpose::STANDARD.encode(&google.key);
@@ -284,11 +286,11 @@ fn a_key_may_be_json_base64_wrapped_base64_or_a_path() {
     .enumerate()
     {
         google
-            .reach(Run::new())
+            .with_environment(Run::new())
             .file("key.json", &google.key)
             .file(
                 "image.tar",
-                classic_archive(&[(&Picture::new("app", 1), &[])]),
+                classic_archive(&[(&TestImage::new("app", 1), &[])]),
             )
             .set("credentials_json", key)
             .set("image", "image.tar")
@@ -299,13 +301,13 @@ fn a_key_may_be_json_base64_wrapped_base64_or_a_path() {
 }
 
 #[test]
-fn a_ready_access_token_serves_in_place_of_a_key() {
+fn access_token_replaces_a_key() {
     let google = Google::start();
     google
-        .reach(Run::new())
+        .with_environment(Run::new())
         .file(
             "image.tar",
-            classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+            classic_archive(&[(&TestImage::new("app", 1), &["app:1"])]),
         )
         .set("access_token", google.standin.access_token(ACCOUNT))
         .set("project_id", "acme")
@@ -316,7 +318,7 @@ fn a_ready_access_token_serves_in_place_of_a_key() {
 }
 
 #[test]
-fn a_login_of_the_docker_config_opens_a_registry_that_asks_for_one() {
+fn docker_config_login_opens_the_registry() {
     use base64::Engine as _;
     let registry = DockerRegistry::with_login();
     let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
@@ -328,7 +330,7 @@ fn a_login_of_the_docker_config_opens_a_registry_that_asks_for_one() {
         Run::new()
             .file(
                 "image.tar",
-                classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+                classic_archive(&[(&TestImage::new("app", 1), &["app:1"])]),
             )
             .file("docker/config.json", &config)
             .set("image", "image.tar")
@@ -348,12 +350,12 @@ fn a_login_of_the_docker_config_opens_a_registry_that_asks_for_one() {
 }
 
 #[test]
-fn this_machine_is_never_reached_through_a_proxy() {
+fn loopback_is_never_proxied() {
     let registry = DockerRegistry::start();
     Run::new()
         .file(
             "image.tar",
-            classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+            classic_archive(&[(&TestImage::new("app", 1), &["app:1"])]),
         )
         .variable("HTTPS_PROXY", "http://127.0.0.1:9")
         .variable("HTTP_PROXY", "http://127.0.0.1:9")
@@ -362,7 +364,7 @@ fn this_machine_is_never_reached_through_a_proxy() {
         .succeeds();
 }
 
-/// True when a tool that we did not write finds these bytes whole.
+/// True if a tool that we did not write reads these bytes to the end.
 fn accepts(tool: &[&str], bytes: &[u8]) -> bool {
     let mut child = std::process::Command::new(tool[0])
         .args(&tool[1..])
@@ -374,11 +376,11 @@ fn accepts(tool: &[&str], bytes: &[u8]) -> bool {
 }
 
 #[test]
-fn zstd_makes_an_oci_image_that_zstd_s_own_tool_accepts() {
+fn zstd_image_is_oci_and_readable_by_zstd() {
     let registry = DockerRegistry::start();
-    let picture = Picture::new("app", 2);
+    let test_image = TestImage::new("app", 2);
     Run::new()
-        .file("image.tar", classic_archive(&[(&picture, &["app:1"])]))
+        .file("image.tar", classic_archive(&[(&test_image, &["app:1"])]))
         .set("image", "image.tar")
         .set("registry", registry.address())
         .set("compression", "zstd")
@@ -389,7 +391,7 @@ fn zstd_makes_an_oci_image_that_zstd_s_own_tool_accepts() {
         .as_array()
         .unwrap()
         .iter()
-        .zip(&picture.layers)
+        .zip(&test_image.layers)
     {
         assert_eq!(
             layer["mediaType"],
@@ -402,12 +404,17 @@ fn zstd_makes_an_oci_image_that_zstd_s_own_tool_accepts() {
 }
 
 #[test]
-fn platforms_choose_from_an_index_and_one_alone_is_pushed_as_its_manifest() {
+fn platforms_filter_an_index_and_one_is_a_manifest() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
     let children: Vec<_> = ["amd64", "arm64", "s390x"]
         .iter()
-        .map(|architecture| layout.image(&Picture::on(architecture, "app", 1), Packed::Gzip))
+        .map(|architecture| {
+            layout.image(
+                &TestImage::on(architecture, "app", 1),
+                LayerCompression::Gzip,
+            )
+        })
         .collect();
     let index = layout.index(&children);
     layout.list(&index, None);
@@ -443,11 +450,11 @@ fn platforms_choose_from_an_index_and_one_alone_is_pushed_as_its_manifest() {
 }
 
 #[test]
-fn one_platform_of_several_variants_is_one_plain_image() {
+fn one_platform_with_variants_is_one_plain_image() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
     let mut image = |name: &str, platform: Value| {
-        let mut image = layout.image(&Picture::new(name, 1), Packed::Gzip);
+        let mut image = layout.image(&TestImage::new(name, 1), LayerCompression::Gzip);
         image["platform"] = platform;
         image
     };
@@ -498,10 +505,10 @@ fn one_platform_of_several_variants_is_one_plain_image() {
 }
 
 #[test]
-fn a_push_by_digest_alone_sets_no_tag() {
+fn push_by_digest_sets_no_tag() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
-    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let root = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     layout.list(&root, Some("app:1"));
     let address = registry.address();
     let digest = images::digest(&root);
@@ -529,28 +536,28 @@ fn a_push_by_digest_alone_sets_no_tag() {
     );
     assert_eq!(pull_plain(&reference).manifest, layout.get(&root));
     let listed = Run::command("list").set("image", format!("{address}/acme/app"));
-    let told = listed.fails_with(1).error();
-    assert!(told.contains("there is nothing at"), "{told}");
-    // Once more, and an image whose layers have to be made.
+    let message = listed.fails_with(1).error();
+    assert!(message.contains("there is nothing at"), "{message}");
+    // Once more, and an image whose layers have to be compressed.
     push(layout.archive(), "false").succeeds();
-    let made = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
+    let made = classic_archive(&[(&TestImage::new("app", 2), &["app:1"])]);
     push(made, "false").succeeds();
 }
 
 #[test]
-fn the_ref_name_of_a_layout_is_a_tag_unless_it_is_a_whole_name() {
+fn layout_ref_name_is_a_tag_unless_a_full_name() {
     let registry = DockerRegistry::start();
     let run = |ref_name: &str| {
         let mut layout = Layout::default();
-        let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
+        let root = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
         layout.list(&root, Some(ref_name));
         Run::new()
             .file("image.tar", layout.archive())
             .set("image", "image.tar")
             .set("registry", registry.address())
     };
-    let told = run("1.2").set("tags", "v9").fails_with(2).error();
-    insta::assert_snapshot!(told, @"
+    let message = run("1.2").set("tags", "v9").fails_with(2).error();
+    insta::assert_snapshot!(message, @"
     error: cannot tell where to push the image
       caused by: the image has no name: set `name`, or give a full reference in `tags`
 
@@ -560,22 +567,22 @@ fn the_ref_name_of_a_layout_is_a_tag_unless_it_is_a_whole_name() {
     assert!(outcome.stdout.contains("/api  1.2 "), "{}", outcome.stdout);
     let outcome = run("app:1.2").succeeds();
     assert!(outcome.stdout.contains("/app  1.2 "), "{}", outcome.stdout);
-    let told = run("web:feature/login").fails_with(2).error();
+    let message = run("web:feature/login").fails_with(2).error();
     assert!(
-        told.contains("image name `web:feature/login` would be refused"),
-        "{told}"
+        message.contains("image name `web:feature/login` would be refused"),
+        "{message}"
     );
 }
 
 #[test]
-fn the_same_archive_gives_the_same_digest_on_one_core_and_on_all() {
+fn archive_has_one_digest_on_any_number_of_cores() {
     let registry = DockerRegistry::start();
-    // Larger than several blocks, so that there is something to get out of order.
+    // Larger than several blocks, so that blocks could get out of order.
     let content: Vec<u8> = (0..5_000_000_u32)
         .map(|i| (i.wrapping_mul(i) % 251) as u8)
         .collect();
     let layer = images::TarFile::new().file("data", &content).finish();
-    let archive = classic_archive(&[(&Picture::of("amd64", vec![layer]), &["app:1"])]);
+    let archive = classic_archive(&[(&TestImage::of("amd64", vec![layer]), &["app:1"])]);
     let digest = |tag: &str, command: &[&str]| {
         Run::new()
             .under(command)

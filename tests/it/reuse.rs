@@ -1,17 +1,17 @@
-//! What a second push of a `docker save` archive costs: layers that an earlier image of the
-//! repository has are neither compressed nor sent.
+//! The cost of a second push of a `docker save` archive: layers of earlier images in the repository
+//! are neither compressed nor sent.
 
 use standin::{Behaviour, Fault, FaultAction, Mount, Request, RequestKind, Standin};
 
 use crate::support::google::Google;
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{TestImage, classic_archive};
 use crate::support::run::{Outcome, Run};
 
-/// Pushes a picture under a tag, and gives what was asked of the registry for it.
-fn push(standin: &Standin, run: Run, picture: &Picture, tag: &str) -> (Vec<Request>, Outcome) {
+/// Pushes an image under a tag. Returns the requests at the registry.
+fn push(standin: &Standin, run: Run, test_image: &TestImage, tag: &str) -> (Vec<Request>, Outcome) {
     standin.clear_requests();
     let outcome = run
-        .file("image.tar", classic_archive(&[(picture, &["app:0"])]))
+        .file("image.tar", classic_archive(&[(test_image, &["app:0"])]))
         .set("image", "image.tar")
         .set("tags", tag)
         .set("verify", "off")
@@ -34,15 +34,15 @@ const BLOBS: [RequestKind; 5] = [
 ];
 
 #[test]
-fn an_unchanged_archive_costs_no_blob_request_and_four_others() {
+fn unchanged_archive_costs_four_requests() {
     let google = Google::start();
-    let picture = Picture::new("app", 3);
-    let (_, first) = push(&google.standin, google.run(), &picture, "1");
-    let (requests, second) = push(&google.standin, google.run(), &picture, "1");
+    let test_image = TestImage::new("app", 3);
+    let (_, first) = push(&google.standin, google.run(), &test_image, "1");
+    let (requests, second) = push(&google.standin, google.run(), &test_image, "1");
     assert_eq!(count(&requests, &BLOBS), 0, "{requests:#?}");
     let others: Vec<_> = requests
         .iter()
-        // What the account may do is asked beside these, and nothing waits for it.
+        // The permission check runs in parallel, and nothing waits for it.
         .filter(|request| !matches!(request.kind, RequestKind::Connect | RequestKind::Api))
         .map(|request| request.kind)
         .collect();
@@ -59,30 +59,30 @@ fn an_unchanged_archive_costs_no_blob_request_and_four_others() {
 }
 
 #[test]
-fn an_unchanged_archive_under_a_new_tag_costs_no_blob_request_on_any_registry() {
+fn new_tag_of_unchanged_archive_costs_no_blob_request() {
     let google = Google::start();
-    let picture = Picture::new("app", 3);
-    push(&google.standin, google.run(), &picture, "1");
-    let (requests, _) = push(&google.standin, google.run(), &picture, "2");
+    let test_image = TestImage::new("app", 3);
+    push(&google.standin, google.run(), &test_image, "1");
+    let (requests, _) = push(&google.standin, google.run(), &test_image, "2");
     assert_eq!(count(&requests, &BLOBS), 0, "{requests:#?}");
     assert_eq!(count(&requests, &[RequestKind::ManifestPut]), 1);
     assert_eq!(google.standin.tags("gcr.io", "acme/app").len(), 2);
 
-    // A registry that tells no upload times is asked for the tags that are likely the newest.
+    // In a registry without upload times the tags that are likely the newest are read.
     let plain = || Run::new().set("registry", google.standin.plain_address());
-    push(&google.standin, plain(), &picture, "1.9");
-    let (requests, _) = push(&google.standin, plain(), &picture, "1.10");
+    push(&google.standin, plain(), &test_image, "1.9");
+    let (requests, _) = push(&google.standin, plain(), &test_image, "1.10");
     assert_eq!(count(&requests, &BLOBS), 0, "{requests:#?}");
 }
 
 #[test]
-fn one_changed_layer_of_many_is_the_only_one_that_is_sent() {
+fn only_the_changed_layer_is_sent() {
     let google = Google::start();
-    let picture = Picture::new("app", 5);
-    push(&google.standin, google.run(), &picture, "1");
-    let mut layers = picture.layers.clone();
-    layers[2] = Picture::new("other", 1).layers[0].clone();
-    let changed = Picture::of("amd64", layers);
+    let test_image = TestImage::new("app", 5);
+    push(&google.standin, google.run(), &test_image, "1");
+    let mut layers = test_image.layers.clone();
+    layers[2] = TestImage::new("other", 1).layers[0].clone();
+    let changed = TestImage::of("amd64", layers);
     let (requests, outcome) = push(&google.standin, google.run(), &changed, "2");
     // The layer and the config.
     assert_eq!(count(&requests, &[RequestKind::UploadPut]), 2);
@@ -94,12 +94,12 @@ fn one_changed_layer_of_many_is_the_only_one_that_is_sent() {
 }
 
 #[test]
-fn switched_off_every_layer_is_made_anew_and_comes_out_the_same() {
+fn disabled_reuse_recompresses_to_the_same_digest() {
     let google = Google::start();
-    let picture = Picture::new("app", 3);
-    let (_, first) = push(&google.standin, google.run(), &picture, "1");
+    let test_image = TestImage::new("app", 3);
+    let (_, first) = push(&google.standin, google.run(), &test_image, "1");
     let run = google.run().set("layer_reuse", "off");
-    let (requests, second) = push(&google.standin, run, &picture, "2");
+    let (requests, second) = push(&google.standin, run, &test_image, "2");
     assert_eq!(first.read("digest"), second.read("digest"));
     assert_eq!(count(&requests, &[RequestKind::BlobGet]), 0);
     assert!(
@@ -110,41 +110,41 @@ fn switched_off_every_layer_is_made_anew_and_comes_out_the_same() {
 }
 
 #[test]
-fn two_destinations_of_which_one_is_empty_get_one_digest() {
+fn two_destinations_get_one_digest_though_one_is_empty() {
     let google = Google::start();
-    let picture = Picture::new("app", 3);
-    push(&google.standin, google.run(), &picture, "1");
+    let test_image = TestImage::new("app", 3);
+    push(&google.standin, google.run(), &test_image, "1");
     let run = google.run().set("registry", "gcr.io, eu.gcr.io");
-    push(&google.standin, run, &picture, "1");
+    push(&google.standin, run, &test_image, "1");
     assert_eq!(
         google.standin.tags("gcr.io", "acme/app"),
         google.standin.tags("eu.gcr.io", "acme/app")
     );
 }
 
-/// Pushes to a repository that has the image and to one that has to get it from there, because the
-/// registry mounts nothing, while something happens to what is read.
+/// Pushes to a repository that has the image and to one that gets it from there without a mount,
+/// while this fault hits the download.
 fn read_back(fault: Fault) -> Outcome {
     let behaviour = Behaviour {
         mount: Mount::Never,
         ..Behaviour::default()
     };
-    let home = Standin::builder().behaviour(behaviour).start();
-    let address = home.plain_address();
-    let picture = Picture::new("app", 2);
+    let destination = Standin::builder().behaviour(behaviour).start();
+    let address = destination.plain_address();
+    let test_image = TestImage::new("app", 2);
     let one = format!("{address}/app:1");
-    push(&home, Run::new(), &picture, &one);
-    home.fault(fault);
+    push(&destination, Run::new(), &test_image, &one);
+    destination.fault(fault);
     let both = format!("{address}/app:2\n{address}/copy:2");
     let run = Run::new().set("retry_timeout", "1s");
-    let (_, outcome) = push(&home, run, &picture, &both);
-    let tags = |repository: &str| home.tags("plain", repository);
+    let (_, outcome) = push(&destination, run, &test_image, &both);
+    let tags = |repository: &str| destination.tags("plain", repository);
     assert_eq!(tags("app")["2"], tags("copy")["2"]);
     outcome
 }
 
 #[test]
-fn a_layer_that_is_read_back_from_another_home_goes_on_where_it_broke_off() {
+fn layer_read_from_another_destination_is_resumed() {
     let cut = FaultAction::CutResponseAt(10);
     let outcome = read_back(Fault::once(RequestKind::BlobGet, cut));
     assert!(
@@ -160,12 +160,12 @@ fn a_layer_that_is_read_back_from_another_home_goes_on_where_it_broke_off() {
 }
 
 #[test]
-fn a_layer_that_cannot_be_read_back_is_made_anew_and_the_cause_is_told() {
-    for (act, cause) in [
+fn unreadable_layer_is_recompressed_with_a_note() {
+    for (action, cause) in [
         (FaultAction::status(503), "503 UNAVAILABLE"),
         (FaultAction::CutResponseAt(0), "the image could not be read"),
     ] {
-        let outcome = read_back(Fault::always(RequestKind::BlobGet, act));
+        let outcome = read_back(Fault::always(RequestKind::BlobGet, action));
         let line = outcome.stderr.lines();
         let line = line
             .filter(|line| line.contains("of an earlier image back from"))

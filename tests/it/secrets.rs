@@ -1,5 +1,5 @@
-//! With the loudest logging, no key and no token is anywhere: not on standard output or error, not in
-//! a result, not in the temporary folder.
+//! No key and no token appears anywhere at the loudest log level: not on standard output or error,
+//! not in a result, not in the temporary folder.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -11,12 +11,12 @@ use standin::{
 };
 
 use crate::support::google::{ACCOUNT, Google};
-use crate::support::images::{Layout, Packed, Picture, classic_archive};
+use crate::support::images::{LayerCompression, Layout, TestImage, classic_archive};
 use crate::support::run::{Outcome, Run};
-use crate::support::secrecy::{Secrets, files};
+use crate::support::secret_leaks::{Secrets, files};
 
-/// Everything that `RUST_LOG` can ask for: all, and each library that is known to log secrets.
-const LOUD: [&str; 3] = [
+/// The loudest values of `RUST_LOG`: everything, and each library that is known to log secrets.
+const LOUDEST: [&str; 3] = [
     "trace",
     "oci_client=trace,oci_distribution=trace,reqwest=trace,yup_oauth2=trace,hyper=trace,\
      hyper_util=trace,hyper_rustls=trace,rustls=trace,h2=trace,log=trace",
@@ -25,20 +25,20 @@ const LOUD: [&str; 3] = [
 
 fn oci() -> Vec<u8> {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 2), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 2), LayerCompression::Gzip);
     layout.list(&manifest, Some("app:1"));
     layout.archive()
 }
 
 fn docker() -> Vec<u8> {
-    classic_archive(&[(&Picture::new("app", 2), &["app:1"])])
+    classic_archive(&[(&TestImage::new("app", 2), &["app:1"])])
 }
 
-/// The same run with every kind of log; nothing secret is seen, and the temporary folder is empty
+/// Repeats the run with every kind of log. No secret is shown, and the temporary folder is empty
 /// afterwards.
-fn quietly(google: &Google, run: impl Fn() -> Run) -> Vec<Outcome> {
+fn run_loudly_without_leak(google: &Google, run: impl Fn() -> Run) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
-    for (number, loud) in LOUD.iter().enumerate() {
+    for (number, loud) in LOUDEST.iter().enumerate() {
         let run = run().file("tmp/.keep", "").variable("RUST_LOG", loud);
         let temporary = run.path().join("tmp");
         let outcome = run
@@ -46,7 +46,7 @@ fn quietly(google: &Google, run: impl Fn() -> Run) -> Vec<Outcome> {
             .set("log_format", ["plain", "json", "auto"][number])
             .run();
         assert_eq!(files(&temporary), [".keep"]);
-        Secrets::of(google).assert_unseen(&outcome, &["key.json", "ca.pem"]);
+        Secrets::of(google).assert_no_leak(&outcome, &["key.json", "ca.pem"]);
         outcomes.push(outcome);
     }
     outcomes
@@ -55,7 +55,7 @@ fn quietly(google: &Google, run: impl Fn() -> Run) -> Vec<Outcome> {
 fn push(google: &Google, image: &[u8]) -> Run {
     google
         .run()
-        // What stays refused is not waited for.
+        // A lasting refusal is not waited for.
         .set("retry_timeout", "1s")
         .file("image.tar", image)
         .set("image", "image.tar")
@@ -74,17 +74,20 @@ fn assert_codes(outcomes: &[Outcome], code: i32) {
 }
 
 #[test]
-fn a_push_that_succeeds_shows_no_secret() {
+fn push_shows_no_secret() {
     for image in [oci(), docker()] {
         let google = Google::start();
-        assert_codes(&quietly(&google, || push(&google, &image)), 0);
-        // What was there to be found was looked for.
+        assert_codes(
+            &run_loudly_without_leak(&google, || push(&google, &image)),
+            0,
+        );
+        // There were secrets to find.
         assert!(google.standin.secrets().len() > 10);
     }
 }
 
 #[test]
-fn a_key_shows_in_no_form_in_which_it_may_be_given() {
+fn key_is_shown_in_no_form() {
     let google = Google::start();
     let image = docker();
     let base64 = STANDARD.encode(&google.key);
@@ -94,38 +97,47 @@ fn a_key_shows_in_no_form_in_which_it_may_be_given() {
                 .file("key.json", &google.key)
                 .set("credentials_json", key)
         };
-        assert_codes(&quietly(&google, run), 0);
+        assert_codes(&run_loudly_without_leak(&google, run), 0);
     }
     let token = google.standin.access_token(ACCOUNT);
     let run = || {
         google
-            .reach(Run::new())
+            .with_environment(Run::new())
             .file("image.tar", &image)
             .set("image", "image.tar")
             .set("access_token", &token)
             .set("tags", "gcr.io/acme/app:1")
     };
-    assert_codes(&quietly(&google, run), 0);
+    assert_codes(&run_loudly_without_leak(&google, run), 0);
     google.standin.expire_tokens();
-    assert_codes(&quietly(&google, run), 3);
+    assert_codes(&run_loudly_without_leak(&google, run), 3);
 }
 
 #[test]
-fn a_refused_key_and_a_missing_permission_show_no_secret() {
+fn refused_key_and_missing_permission_show_no_secret() {
     let google = Google::start();
     let role = "roles/artifactregistry.createOnPushWriter";
     google.standin.revoke(ACCOUNT, role, "projects/acme");
     for image in [oci(), docker()] {
-        assert_codes(&quietly(&google, || push(&google, &image)), 3);
+        assert_codes(
+            &run_loudly_without_leak(&google, || push(&google, &image)),
+            3,
+        );
     }
     google.standin.delete_keys(ACCOUNT);
-    assert_codes(&quietly(&google, || push(&google, &oci())), 3);
+    assert_codes(
+        &run_loudly_without_leak(&google, || push(&google, &oci())),
+        3,
+    );
     google.standin.disable_account(ACCOUNT);
-    assert_codes(&quietly(&google, || push(&google, &oci())), 3);
+    assert_codes(
+        &run_loudly_without_leak(&google, || push(&google, &oci())),
+        3,
+    );
 }
 
 #[test]
-fn no_fault_of_any_request_shows_a_secret() {
+fn failed_requests_show_no_secret() {
     let kinds = [
         RequestKind::Connect,
         RequestKind::OAuthToken,
@@ -159,13 +171,13 @@ fn no_fault_of_any_request_shows_a_secret() {
                 .variable("RUST_LOG", "trace")
                 .set("verify", "off");
             let outcome = run.run();
-            Secrets::of(&google).assert_unseen(&outcome, &[]);
+            Secrets::of(&google).assert_no_leak(&outcome, &[]);
         }
     }
 }
 
 #[test]
-fn an_upload_that_goes_on_anywhere_shows_no_secret_of_its_url() {
+fn redirected_upload_shows_no_secret_of_its_url() {
     for (location, has_query) in [
         (UploadLocation::OutsideV2, true),
         (UploadLocation::UnderV2, false),
@@ -189,15 +201,18 @@ fn an_upload_that_goes_on_anywhere_shows_no_secret_of_its_url() {
             google.standin.fault(fault);
             let outcome = push(&google, &oci()).variable("RUST_LOG", "trace").run();
             assert_ne!(outcome.code, 0);
-            Secrets::of(&google).assert_unseen(&outcome, &[]);
+            Secrets::of(&google).assert_no_leak(&outcome, &[]);
         }
         google.standin.clear_faults();
-        assert_codes(&quietly(&google, || push(&google, &oci())), 0);
+        assert_codes(
+            &run_loudly_without_leak(&google, || push(&google, &oci())),
+            0,
+        );
     }
 }
 
 #[test]
-fn an_upload_that_is_led_astray_shows_no_secret_of_its_url() {
+fn misdirected_upload_shows_no_secret_of_its_url() {
     let google = Google::start();
     for location in [
         "https://storage.example/upload/hunter2-session-hunter2?sig=hunter2-signature-hunter2",
@@ -208,7 +223,7 @@ fn an_upload_that_is_led_astray_shows_no_secret_of_its_url() {
         "",
     ] {
         google.standin.clear_faults();
-        let act = FaultAction::Status {
+        let action = FaultAction::Status {
             code: 202,
             retry_after: None,
             body: Some(String::new()),
@@ -216,17 +231,17 @@ fn an_upload_that_is_led_astray_shows_no_secret_of_its_url() {
         };
         google
             .standin
-            .fault(Fault::always(RequestKind::UploadStart, act));
+            .fault(Fault::always(RequestKind::UploadStart, action));
         let outcome = push(&google, &oci()).variable("RUST_LOG", "trace").run();
         assert_ne!(outcome.code, 0, "{location}");
         let mut secrets = Secrets::of(&google);
         secrets.add("hunter2");
-        secrets.assert_unseen(&outcome, &[]);
+        secrets.assert_no_leak(&outcome, &[]);
     }
 }
 
 #[test]
-fn a_registry_that_echoes_our_token_does_not_get_it_into_the_log() {
+fn echoed_token_is_kept_out_of_the_log() {
     let google = Google::start();
     let token = google.standin.access_token(ACCOUNT);
     let basic = STANDARD.encode(format!("oauth2accesstoken:{token}"));
@@ -251,7 +266,7 @@ fn a_registry_that_echoes_our_token_does_not_get_it_into_the_log() {
                 google.standin.fault(head);
             }
             let outcome = google
-                .reach(Run::new())
+                .with_environment(Run::new())
                 .file("image.tar", oci())
                 .set("image", "image.tar")
                 .set("access_token", &token)
@@ -265,43 +280,55 @@ fn a_registry_that_echoes_our_token_does_not_get_it_into_the_log() {
                 "{}",
                 outcome.stderr
             );
-            Secrets::of(&google).assert_unseen(&outcome, &[]);
+            Secrets::of(&google).assert_no_leak(&outcome, &[]);
         }
     }
 }
 
 #[test]
-fn listing_shows_no_secret() {
+fn list_shows_no_secret() {
     let google = Google::start();
     push(&google, &oci()).succeeds();
     let list = || {
         google
-            .reach(Run::command("list"))
+            .with_environment(Run::command("list"))
             .set("credentials_json", &google.key)
     };
-    assert_codes(&quietly(&google, list), 0);
-    assert_codes(&quietly(&google, || list().set("name", "app")), 0);
-    assert_codes(&quietly(&google, || list().set("project_id", "other")), 3);
+    assert_codes(&run_loudly_without_leak(&google, list), 0);
+    assert_codes(
+        &run_loudly_without_leak(&google, || list().set("name", "app")),
+        0,
+    );
+    assert_codes(
+        &run_loudly_without_leak(&google, || list().set("project_id", "other")),
+        3,
+    );
 }
 
 #[test]
-fn a_layer_that_is_read_back_from_elsewhere_shows_no_secret_of_its_url() {
+fn layer_read_from_elsewhere_shows_no_secret_of_its_url() {
     let google = Google::with(Behaviour {
         blob_download: BlobDownload::CrossHostRedirect("us.gcr.io".to_owned()),
         ..Behaviour::default()
     });
-    // The second push reads the config of the first, to learn which layers are there.
-    assert_codes(&quietly(&google, || push(&google, &docker())), 0);
-    let changed = classic_archive(&[(&Picture::new("other", 3), &["app:1"])]);
-    assert_codes(&quietly(&google, || push(&google, &changed)), 0);
+    // The second push reads the config of the first to find reusable layers.
+    assert_codes(
+        &run_loudly_without_leak(&google, || push(&google, &docker())),
+        0,
+    );
+    let changed = classic_archive(&[(&TestImage::new("other", 3), &["app:1"])]);
+    assert_codes(
+        &run_loudly_without_leak(&google, || push(&google, &changed)),
+        0,
+    );
     let cut = Fault::always(RequestKind::BlobDownload, FaultAction::ResetBeforeAnswer);
     google.standin.fault(cut);
-    let changed = classic_archive(&[(&Picture::new("third", 3), &["app:1"])]);
-    quietly(&google, || push(&google, &changed));
+    let changed = classic_archive(&[(&TestImage::new("third", 3), &["app:1"])]);
+    run_loudly_without_leak(&google, || push(&google, &changed));
 }
 
 #[test]
-fn a_pull_secret_holds_the_reader_s_key_and_nothing_else_does() {
+fn only_the_pull_secret_holds_the_reader_key() {
     let google = Google::start();
     const READER: &str = "pull@acme.iam.gserviceaccount.com";
     let reader = google.standin.service_account(READER, "acme");
@@ -313,19 +340,20 @@ fn a_pull_secret_holds_the_reader_s_key_and_nothing_else_does() {
             .set("pull_secret_file", "secret.yaml")
     };
     let alone = || {
-        with_secret(google.reach(Run::command("pull-secret"))).set("credentials_json", &google.key)
+        with_secret(google.with_environment(Run::command("pull-secret")))
+            .set("credentials_json", &google.key)
     };
     for number in 0..2 {
-        for loud in LOUD {
+        for loud in LOUDEST {
             let run = match number {
                 0 => with_secret(push(&google, &docker())),
                 _ => alone(),
             };
             let outcome = run.variable("RUST_LOG", loud).succeeds();
-            Secrets::of(&google).assert_unseen(&outcome, &["secret.yaml"]);
+            Secrets::of(&google).assert_no_leak(&outcome, &["secret.yaml"]);
             let mut readers = Secrets::default();
             readers.add_key(&reader);
-            readers.assert_unseen(&outcome, &["secret.yaml"]);
+            readers.assert_no_leak(&outcome, &["secret.yaml"]);
 
             let path = outcome.directory.path().join("secret.yaml");
             let mode = std::fs::metadata(path).unwrap().permissions().mode();
@@ -350,7 +378,7 @@ fn a_pull_secret_holds_the_reader_s_key_and_nothing_else_does() {
 }
 
 #[test]
-fn the_logins_of_other_registries_are_not_shown() {
+fn logins_of_other_registries_are_not_shown() {
     for auth in [PlainAuth::Basic, PlainAuth::Bearer] {
         let google = Google::with(Behaviour {
             plain_auth: auth,
@@ -370,13 +398,13 @@ fn the_logins_of_other_registries_are_not_shown() {
                         .set("ca_certificates", google.standin.ca_pem())
                         .set("docker_config", &config)
                 };
-                let outcomes = quietly(&google, run);
+                let outcomes = run_loudly_without_leak(&google, run);
                 assert_codes(&outcomes, code);
                 let mut secrets = Secrets::default();
                 secrets.add(password);
                 secrets.add(&auth);
                 for outcome in &outcomes {
-                    secrets.assert_unseen(outcome, &[]);
+                    secrets.assert_no_leak(outcome, &[]);
                 }
             }
         }
@@ -384,7 +412,7 @@ fn the_logins_of_other_registries_are_not_shown() {
 }
 
 #[test]
-fn the_proxy_s_password_is_not_shown() {
+fn proxy_password_is_not_shown() {
     let google = Google::start();
     let address = google.standin.proxy_url().replace("http://", "");
     let mut secrets = Secrets::default();
@@ -407,14 +435,14 @@ fn the_proxy_s_password_is_not_shown() {
                 .fault(Fault::always(RequestKind::Connect, fault));
         }
         let run = || push(&google, &oci()).variable("HTTPS_PROXY", &proxy);
-        for outcome in quietly(&google, run) {
-            secrets.assert_unseen(&outcome, &[]);
+        for outcome in run_loudly_without_leak(&google, run) {
+            secrets.assert_no_leak(&outcome, &[]);
         }
     }
 }
 
 #[test]
-fn a_key_or_token_in_any_wrong_variable_is_not_shown() {
+fn secret_in_a_wrong_variable_is_not_shown() {
     let google = Google::start();
     let key: serde_json::Value = serde_json::from_str(&google.key).unwrap();
     let pem = key["private_key"].as_str().unwrap();
@@ -434,7 +462,7 @@ fn a_key_or_token_in_any_wrong_variable_is_not_shown() {
                 .set("retry_timeout", "1s")
                 .set(variable.name, value);
             let outcome = run.variable("RUST_LOG", "trace").run();
-            secrets.assert_unseen(&outcome, &[]);
+            secrets.assert_no_leak(&outcome, &[]);
         }
         for misplaced in [
             Run::command(value),
@@ -443,13 +471,13 @@ fn a_key_or_token_in_any_wrong_variable_is_not_shown() {
             Run::command("push").variable("HTTPS_PROXY", value),
             Run::command("push").variable("GOOGLE_CLOUD_PROJECT", value),
         ] {
-            secrets.assert_unseen(&misplaced.run(), &[]);
+            secrets.assert_no_leak(&misplaced.run(), &[]);
         }
     }
 }
 
 #[test]
-fn what_is_left_of_a_broken_key_is_not_shown() {
+fn rest_of_a_broken_key_is_not_shown() {
     let google = Google::start();
     let base64 = STANDARD.encode(&google.key);
     let third = |text: &str| text.len() / 3;
@@ -471,11 +499,11 @@ fn what_is_left_of_a_broken_key_is_not_shown() {
             .set("credentials_json", &key)
             .variable("RUST_LOG", "trace")
             .fails_with(2);
-        secrets.assert_unseen(&outcome, &[]);
+        secrets.assert_no_leak(&outcome, &[]);
     }
 }
 
-/// A part of the private key, as it stands in the file.
+/// A part of the private key as it stands in the file.
 fn pem_of(key: &str) -> &str {
     let start = key.find("PRIVATE KEY-----").unwrap();
     &key[start + 30..start + 200]

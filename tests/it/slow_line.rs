@@ -1,30 +1,31 @@
-//! A line that carries little: nothing is sent twice over it, and nothing is given up.
+//! A slow line: nothing is sent twice over it, and no upload times out.
 
 use std::process::Command;
 
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::images::{Layout, Packed, Picture};
+use crate::support::images::{LayerCompression, Layout, TestImage};
 use crate::support::run::Run;
 
-/// Runs `ip` or `tc`; what it says if it fails.
+/// Runs `ip` or `tc`. Returns its standard error if it fails.
 fn run(command: &str) -> Result<String, String> {
     let words: Vec<_> = command.split(' ').collect();
     let done = Command::new(words[0]).args(&words[1..]).output();
     let done = done.map_err(|error| format!("{command}: {error}"))?;
-    match done.status.success() {
-        true => Ok(String::from_utf8_lossy(&done.stdout).into_owned()),
-        false => Err(format!(
+    if done.status.success() {
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    } else {
+        Err(format!(
             "{command}: {}",
             String::from_utf8_lossy(&done.stderr).trim()
-        )),
+        ))
     }
 }
 
-/// A network namespace whose loopback carries so much; it is removed when it is dropped.
+/// A network namespace whose loopback is limited to a rate; dropping it removes it.
 struct SlowLine(String);
 
 impl SlowLine {
-    /// A line of `rate`, in the words of tc(8).
+    /// A line of `rate`, in the syntax of tc(8).
     fn new(rate: &str) -> Result<Self, String> {
         let line = Self(format!("gcr-push-{}-{rate}", std::process::id()));
         run(&format!("ip netns add {}", line.0))?;
@@ -34,7 +35,7 @@ impl SlowLine {
         Ok(line)
     }
 
-    /// What runs a program in it.
+    /// The command that runs a program in it.
     fn exec(&self) -> [&str; 4] {
         ["ip", "netns", "exec", &self.0]
     }
@@ -44,7 +45,7 @@ impl SlowLine {
     }
 
     /// The bytes that have passed.
-    fn carried(&self) -> u64 {
+    fn bytes_carried(&self) -> u64 {
         let file = "cat /sys/class/net/lo/statistics/tx_bytes";
         self.run(file).unwrap().trim().parse().unwrap()
     }
@@ -56,7 +57,7 @@ impl Drop for SlowLine {
     }
 }
 
-/// Bytes that no compression makes fewer.
+/// Incompressible bytes.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let step = || {
@@ -82,11 +83,11 @@ fn no_blob_is_sent_twice_over_a_slow_line() {
     };
     let registry = DockerRegistry::under(&line.exec());
     let layers = (1..=LAYERS).map(|seed| noise(seed, SIZE)).collect();
-    let picture = Picture::of("amd64", layers);
+    let test_image = TestImage::of("amd64", layers);
     let mut layout = Layout::default();
-    let root = layout.image(&picture, Packed::Tar);
+    let root = layout.image(&test_image, LayerCompression::Tar);
     layout.list(&root, None);
-    let before = line.carried();
+    let before = line.bytes_carried();
     let outcome = Run::new()
         .file("image.tar", layout.archive())
         .set("image", "image.tar")
@@ -99,8 +100,11 @@ fn no_blob_is_sent_twice_over_a_slow_line() {
         "{}",
         outcome.stderr
     );
-    // Some packets are lost, and sent again by the kernel.
+    // Some packets are lost and sent again by the kernel.
     let image = LAYERS * SIZE as u64;
-    let carried = line.carried() - before;
-    assert!(carried < image * 3 / 2, "{carried} bytes for {image}");
+    let bytes_carried = line.bytes_carried() - before;
+    assert!(
+        bytes_carried < image * 3 / 2,
+        "{bytes_carried} bytes for {image}"
+    );
 }

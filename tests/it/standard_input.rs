@@ -1,5 +1,4 @@
-//! `-`: an archive through a pipe, from the program in front of it to a registry, and nothing left
-//! behind.
+//! `-`: an archive from a pipe arrives, and nothing is left behind.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -9,11 +8,11 @@ use insta::assert_snapshot;
 use gcr_push::oci::digest::Digest;
 
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::images::{Layout, Packed, Picture, classic_archive, gzip};
+use crate::support::images::{LayerCompression, Layout, TestImage, classic_archive, gzip};
 use crate::support::run::Run;
 use crate::support::skopeo::pull_plain;
 
-/// A run whose temporary directory is the folder `spool` below the one that it starts in.
+/// A run whose temporary directory is `spool` in its folder.
 fn run() -> Run {
     let run = Run::new();
     let spool = run.path().join("spool");
@@ -27,10 +26,10 @@ fn assert_is_empty(folder: &Path) {
 }
 
 #[test]
-fn an_archive_that_is_piped_arrives_as_from_a_file_compressed_or_not() {
+fn piped_archive_arrives_like_a_file() {
     let registry = DockerRegistry::start();
-    let picture = Picture::new("app", 3);
-    let archive = classic_archive(&[(&picture, &["app:1.2"])]);
+    let test_image = TestImage::new("app", 3);
+    let archive = classic_archive(&[(&test_image, &["app:1.2"])]);
     let push = |run: Run, image: &str, name: &str| {
         let outcome = run
             .set("image", image)
@@ -63,11 +62,14 @@ fn an_archive_that_is_piped_arrives_as_from_a_file_compressed_or_not() {
 }
 
 #[test]
-fn an_oci_archive_that_is_piped_keeps_its_digest() {
+fn piped_oci_archive_keeps_its_digest() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
     for tag in ["1", "2"] {
-        let manifest = layout.image(&Picture::new(&format!("app-{tag}"), 2), Packed::Gzip);
+        let manifest = layout.image(
+            &TestImage::new(&format!("app-{tag}"), 2),
+            LayerCompression::Gzip,
+        );
         layout.list(&manifest, Some(tag));
     }
     let name = format!("{}/app:2", registry.address());
@@ -92,7 +94,7 @@ fn an_oci_archive_that_is_piped_keeps_its_digest() {
 }
 
 #[test]
-fn an_empty_pipe_points_at_the_program_in_front_of_it() {
+fn empty_pipe_error_blames_the_program_before_it() {
     let outcome = run()
         .set("image", "-")
         .set("tags", "127.0.0.1:1/app:1")
@@ -105,8 +107,8 @@ fn an_empty_pipe_points_at_the_program_in_front_of_it() {
 }
 
 #[test]
-fn a_pipe_that_ends_early_is_told_and_leaves_nothing() {
-    let archive = classic_archive(&[(&Picture::new("app", 2), &["app:1"])]);
+fn truncated_pipe_is_reported_and_leaves_nothing() {
+    let archive = classic_archive(&[(&TestImage::new("app", 2), &["app:1"])]);
     for cut in [archive.len() / 2, archive.len() - 1024] {
         let outcome = run()
             .input(&archive[..cut])
@@ -123,15 +125,15 @@ fn a_pipe_that_ends_early_is_told_and_leaves_nothing() {
 }
 
 #[test]
-fn a_disk_that_fills_up_is_told_with_the_way_out() {
-    let archive = classic_archive(&[(&Picture::new("app", 9), &["app:1"])]);
+fn full_disk_is_reported_with_the_fix() {
+    let archive = classic_archive(&[(&TestImage::new("app", 9), &["app:1"])]);
     let outcome = run()
-        .files_of_at_most(16 * 1024)
+        .with_file_size_limit(16 * 1024)
         .input(archive)
         .set("image", "-")
         .set("tags", "127.0.0.1:1/app:1")
         .fails_with(1);
-    // How much a pipe hands over at once is its own affair.
+    // How much a pipe delivers at once varies.
     let error = outcome.error();
     let (_, rest) = error.split_once("after ").unwrap();
     let (bytes, _) = rest.split_once(' ').unwrap();
@@ -145,14 +147,14 @@ fn a_disk_that_fills_up_is_told_with_the_way_out() {
 }
 
 #[test]
-fn a_run_that_is_killed_in_the_middle_leaves_nothing() {
+fn killed_run_leaves_nothing() {
     let run = run();
     let spool = run.path().join("spool");
     let mut running = run
         .set("image", "-")
         .set("tags", "127.0.0.1:1/app:1")
         .start();
-    // A pipe holds 64 KiB: when this much is gone, most of it has been copied.
+    // A pipe holds 64 KiB: when this write returns, most of it has been copied.
     running.input.write_all(&[7; 1 << 20]).unwrap();
     let directory = running.kill();
     assert!(spool.starts_with(directory.path()));

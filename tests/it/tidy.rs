@@ -1,4 +1,4 @@
-//! What several files say of the same thing, kept together.
+//! Facts that stand in several files and have to agree.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn action() -> Value {
 }
 
 #[test]
-fn the_action_has_exactly_the_variables_that_the_program_reads() {
+fn action_inputs_are_exactly_the_known_variables() {
     let action = action();
     let inputs: Vec<_> = action["inputs"].as_object().unwrap().keys().collect();
     let mut expected = variables();
@@ -35,7 +35,7 @@ fn the_action_has_exactly_the_variables_that_the_program_reads() {
 }
 
 #[test]
-fn the_action_names_its_entrypoint_and_passes_nothing_as_an_argument() {
+fn action_has_its_entrypoint_and_no_arguments() {
     let runs = &action()["runs"];
     assert_eq!(runs["using"], "docker");
     assert_eq!(runs["image"], "Dockerfile");
@@ -88,7 +88,7 @@ fn rust_version_is_the_same_everywhere() {
 }
 
 #[test]
-fn the_version_stands_in_the_changelog() {
+fn changelog_has_this_version() {
     let heading = format!("## {}", env!("CARGO_PKG_VERSION"));
     assert!(
         read("CHANGELOG.md")

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_account_stands_in_the_url_and_the_url_is_google_s() {
+    fn url_holds_the_account_and_is_google() {
         let of = |url: &str| Impersonation::at(url).map(|to| to.account);
         let good = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@p.iam.gserviceaccount.com:generateAccessToken";
         assert_eq!(of(good), Ok("ci@p.iam.gserviceaccount.com".to_owned()));

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_project_is_one_that_can_stand_in_a_header() {
+    fn quota_project_must_be_valid_in_a_header() {
         for (text, expected) in [
             (" acme-prod ", Some("acme-prod")),
             ("example.com:acme", Some("example.com:acme")),

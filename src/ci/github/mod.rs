@@ -46,7 +46,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_could_end_a_line_or_a_property_is_escaped() {
+    fn line_and_property_separators_are_escaped() {
         assert_eq!(
             command(
                 "warning",
@@ -60,7 +60,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_command_is_one_line_whatever_is_in_it(value in ".*", data in "(?s).*") {
+        fn command_is_one_line_whatever_it_holds(value in ".*", data in "(?s).*") {
             let line = command("error", &[("title", &value)], &data);
             prop_assert!(!line.contains(['\n', '\r']));
             let (head, _) = line[2..].split_once("::").unwrap();

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_of_the_container_is_told_as_the_host_calls_it() {
+    fn container_path_is_given_as_the_host_path() {
         let host = Some(Path::new("/home/runner/work/_temp"));
         for (own, told) in [
             ("/github/workspace/out/report.json", "out/report.json"),

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_is_more_than_text() {
+    fn text_is_never_markup() {
         assert_eq!(
             plain("<img src=x> `a` [b](c) | #1\n"),
             "\\<img src\\=x\\> \\`a\\` \\[b\\]\\(c\\) \\| \\#1 "
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_a_paragraph_of_its_lines() {
+    fn error_is_a_paragraph_of_its_lines() {
         let text = of_failure(&["error: <a>\n  caused by: `b`\n\nhint: c".to_owned()]);
         assert_eq!(
             text,
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_cut_at_a_line() {
+    fn long_text_is_cut_at_a_line() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("summary");
         append(&file, "start\n").unwrap();

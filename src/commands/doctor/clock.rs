@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_wrong_from_two_minutes_on_in_either_direction() {
+    fn clock_is_wrong_from_two_minutes_on_either_side() {
         let host: Endpoint = "gcr.io".parse().unwrap();
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         for (before, after, theirs, good) in [

@@ -90,7 +90,7 @@ mod tests {
     const BRACES: [char; 2] = ['{', '}'];
 
     #[test]
-    fn the_parts_of_the_source_s_name_stand_where_the_template_says() {
+    fn source_name_parts_replace_their_placeholders() {
         let apply = |template: &str| {
             NameTemplate::parse(template)
                 .unwrap()
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_filled_in_is_told() {
+    fn unknown_placeholder_is_reported() {
         let fault = |template: &str| NameTemplate::parse(template).unwrap_err();
         assert_eq!(
             fault("{nam}"),
@@ -119,7 +119,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_template_that_is_read_leaves_no_placeholder(template in "[a-z{}:/]{0,20}") {
+        fn parsed_template_leaves_no_placeholder(template in "[a-z{}:/]{0,20}") {
             if let Ok(template) = NameTemplate::parse(&template) {
                 let (path, tag) = template.apply("a/b", "c");
                 prop_assert!(![path, tag].iter().any(|part| part.contains(BRACES)));

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_that_may_be_cut_off_proves_no_absence() {
+    fn possibly_truncated_list_proves_no_absence() {
         let listing = |count| Listing {
             tags: (0..count).map(|number| format!("v{number}")).collect(),
             ..Listing::default()

@@ -50,7 +50,7 @@ mod tests {
         }
 
         #[test]
-        fn another_runner_takes_from_the_others_and_moves_nothing_else(
+        fn added_shard_moves_nothing_between_others(
             name in "[a-z/]{1,30}", total in 1..12_usize,
         ) {
             let (before, after) = (shard_of(&name, total), shard_of(&name, total + 1));
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn runners_are_counted_from_one_or_from_zero() {
+    fn shards_are_counted_from_one_or_zero() {
         let counted = |number, first| Shard::counted(number, first, 5);
         assert_eq!(counted(2, 1), Some(Shard { index: 1, total: 5 }));
         assert_eq!(counted(0, 0), Some(Shard { index: 0, total: 5 }));

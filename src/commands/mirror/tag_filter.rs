@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn globs_expressions_and_literals_choose_and_exclude() {
+    fn globs_regexes_and_literals_include_and_exclude() {
         let selection = TagFilter {
             include: patterns(&["latest", "v*", "/^[0-9]+$/"]),
             exclude: patterns(&["*-rc?"]),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_glob_takes_dots_as_dots() {
+    fn glob_matches_dots_literally() {
         let selection = TagFilter {
             include: patterns(&["1.*"]),
             ..TagFilter::all()
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn literals_alone_need_no_listing() {
+    fn literal_tags_need_no_listing() {
         let selection = TagFilter {
             include: patterns(&["latest", "1.2"]),
             ..TagFilter::all()
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_versions_of_a_range_are_ordered_by_their_numbers() {
+    fn newest_versions_of_a_range_are_ordered_numerically() {
         let selection = TagFilter {
             semver: Some(">=2.0".parse().unwrap()),
             newest: Some(3),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_by_date_need_dates() {
+    fn newest_by_date_needs_dates() {
         let selection = TagFilter {
             newest: Some(1),
             order: Order::Date,
@@ -248,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_chosen_is_listed_and_no_more_than_was_asked_for(
+        fn selected_tags_are_listed_up_to_the_limit(
             tags in proptest::collection::hash_set("v?[0-9]{1,2}(\\.[0-9]{1,2}){0,2}(-rc)?", 0..40),
             newest in 1..10_usize,
         ) {

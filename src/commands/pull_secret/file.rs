@@ -31,7 +31,7 @@ mod tests {
     use crate::diagnostics::{Diagnostic as _, ExitCode};
 
     #[test]
-    fn what_is_no_file_is_left_alone() {
+    fn unrelated_file_is_left_alone() {
         let content = Secret::new("kind: Secret\n");
         let directory = tempfile::tempdir().unwrap();
         let link = directory.path().join("null");

@@ -98,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_escaped_reads_back(text in any::<String>()) {
+        fn escaped_text_reads_back(text in any::<String>()) {
             let json = string(&text);
             let escaped = json.contains(['<', '>', '&', '\n', '\u{2028}']);
             prop_assert!(!escaped);
@@ -108,7 +108,7 @@ mod tests {
 
     /// As kubectl 1.32 writes it, which an older one on this machine may not.
     #[test]
-    fn controls_are_escaped_as_go_has_done_it_since_1_22() {
+    fn controls_are_escaped_as_in_go_1_22() {
         assert_eq!(
             string("\u{7}\u{8}\t\n\u{b}\u{c}\r\u{e}"),
             r#""\u0007\b\t\n\u000b\f\r\u000e""#
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn each_server_has_one_login_in_the_order_of_the_names() {
+    fn each_server_has_one_login_in_name_order() {
         let logins = ["us.gcr.io", "gcr.io", "us.gcr.io"]
             .map(|server| (server.to_owned(), SecretLogin::new("u", "p")));
         let json = docker_config(&logins.into());

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_image_has_a_name_that_a_container_can_have() {
+    fn every_image_gets_a_valid_container_name() {
         for (name, expected) in [
             ("shop", "shop"),
             ("my_app.v2", "my-app-v2"),

@@ -118,7 +118,7 @@ fn ours(name: &str, namespace: Option<&str>, user: &str, password: &str, form: &
 }
 
 #[test]
-fn a_real_key_gives_the_bytes_that_kubectl_gives() {
+fn real_key_gives_the_bytes_of_kubectl() {
     for form in ["yaml", "json"] {
         for namespace in [None, Some("prod")] {
             let Some(theirs) = login("gcr-pull", namespace, "_json_key", KEY_FILE, form) else {
@@ -131,7 +131,7 @@ fn a_real_key_gives_the_bytes_that_kubectl_gives() {
 }
 
 #[test]
-fn awkward_passwords_give_the_bytes_that_kubectl_gives() {
+fn awkward_passwords_give_the_bytes_of_kubectl() {
     let every_control: String = ('\u{1}'..='\u{a0}').collect();
     let long = "key ".repeat(10_000);
     for password in [
@@ -156,7 +156,7 @@ fn awkward_passwords_give_the_bytes_that_kubectl_gives() {
 }
 
 #[test]
-fn awkward_names_are_quoted_where_kubectl_quotes_them() {
+fn awkward_names_are_quoted_as_kubectl_quotes_them() {
     const NAMES: &[&str] = &[
         "gcr-pull",
         "a.b-c",
@@ -238,7 +238,7 @@ const VALUES: &[&str] = &[
 ];
 
 #[test]
-fn labels_and_the_expiry_stand_where_kubectl_puts_them() {
+fn labels_and_expiry_stand_where_kubectl_puts_them() {
     for (number, pair) in VALUES.chunks(2).enumerate() {
         let labels = [("app.kubernetes.io/part-of", pair[0]), ("Team_1", pair[1])];
         let expiry = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
@@ -286,7 +286,7 @@ fn labels_and_the_expiry_stand_where_kubectl_puts_them() {
 }
 
 #[test]
-fn several_hosts_are_held_as_they_are() {
+fn several_hosts_are_kept_as_they_are() {
     let secret = key_of(&["us.gcr.io", "gcr.io", "us-docker.pkg.dev", "gcr.io"]);
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.json");
@@ -314,7 +314,7 @@ fn several_hosts_are_held_as_they_are() {
 }
 
 #[test]
-fn each_namespace_has_a_document_of_its_own() {
+fn each_namespace_has_its_own_document() {
     let namespaces = owned(&["staging", "production"]);
     let yaml = key_of(&["gcr.io"]).written(PullSecretForm::Yaml, &namespaces);
     let json = key_of(&["gcr.io"]).written(PullSecretForm::Json, &namespaces);
@@ -336,7 +336,7 @@ fn each_namespace_has_a_document_of_its_own() {
 }
 
 #[test]
-fn the_login_file_alone_is_what_the_secret_holds() {
+fn docker_config_form_is_the_login_of_the_secret() {
     let secret = key_of(&["gcr.io"]);
     let file = secret.written(PullSecretForm::DockerConfigJson, &owned(&["staging"]));
     assert_eq!(file.expose(), secret.docker_config().expose());
@@ -345,7 +345,7 @@ fn the_login_file_alone_is_what_the_secret_holds() {
 }
 
 #[test]
-fn a_secret_that_kubernetes_would_refuse_for_its_size_is_refused_here() {
+fn secret_too_large_for_kubernetes_is_refused() {
     let logins = BTreeMap::from([(
         "gcr.io".to_owned(),
         SecretLogin::new("u", &"x".repeat(500_000)),
@@ -356,7 +356,7 @@ fn a_secret_that_kubernetes_would_refuse_for_its_size_is_refused_here() {
 }
 
 #[test]
-fn it_prints_no_secret() {
+fn debug_output_shows_no_secret() {
     let printed = format!("{:?}", key_of(&["gcr.io"]));
     assert!(!printed.contains("private_key"), "{printed}");
 }

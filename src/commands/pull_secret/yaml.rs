@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_yaml_would_take_for_something_else_is_quoted() {
+    fn ambiguous_yaml_name_is_quoted() {
         for name in [
             "123",
             "true",
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_name_cannot_add_a_line() {
+    fn invalid_name_cannot_add_a_line() {
         assert_eq!(scalar("x\ntype: Opaque"), r#""x\ntype: Opaque""#);
         assert_eq!(scalar("{}"), r#""{}""#);
         assert_eq!(scalar(""), r#""""#);

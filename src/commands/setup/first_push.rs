@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_layer_unpacks_to_what_the_config_says() {
+    fn layer_unpacks_to_the_diff_id_of_the_config() {
         let mut unpacked = Vec::new();
         flate2::read::GzDecoder::new(&LAYER[..])
             .read_to_end(&mut unpacked)

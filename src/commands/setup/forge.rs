@@ -364,7 +364,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_pools_and_providers_keep_to_google_s_rules() {
+    fn pool_and_provider_names_follow_google_rules() {
         let host = format!("gitlab.{}.example.com", "a".repeat(60));
         for kind in [
             ForgeKind::GitHub,
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_told_apart_from_what_is_forbidden() {
+    fn rate_limit_is_distinguished_from_forbidden() {
         let of = |status: u16, headers: &[(&'static str, &'static str)], body: &str| {
             let mut map = HeaderMap::new();
             for (name, value) in headers {
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_number_on_another_gitlab_is_in_another_pool() {
+    fn same_id_on_another_gitlab_has_another_pool() {
         assert_ne!(
             pool_of_gitlab("gitlab.com"),
             pool_of_gitlab("gitlab.a.example")

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_old_after_ninety_days() {
+    fn key_is_old_after_ninety_days() {
         let since = |days: u64| {
             let age = Duration::from_secs(days * 24 * 60 * 60);
             Key {

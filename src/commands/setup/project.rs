@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_permission_has_a_role_that_is_less_than_owner() {
+    fn every_permission_has_a_role_below_owner() {
         for permission in ALL.iter() {
             assert_ne!(role_with(permission), "roles/owner", "{permission}");
         }

@@ -248,7 +248,7 @@ mod tests {
         "assertion.repository_id == '456' && assertion.repository_owner_id == '123'";
 
     #[test]
-    fn a_condition_may_be_stricter_and_nothing_else() {
+    fn condition_may_only_be_stricter() {
         for stricter in [
             WANTED,
             "assertion.repository_owner_id=='123'&&assertion.repository_id  ==\t\"456\"",
@@ -280,12 +280,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_condition_is_too_odd_to_be_read(text in "[a-z'\"()|&?/ \\\\.=]{0,40}") {
+        fn any_condition_can_be_read(text in "[a-z'\"()|&?/ \\\\.=]{0,40}") {
             conjuncts(&text);
         }
 
         #[test]
-        fn further_terms_make_it_stricter(
+        fn additional_terms_make_a_condition_stricter(
             before in "[a-z.]{1,8}", after in "[a-z.]{1,8}",
         ) {
             let condition = format!("{before} && {WANTED} && {after}");
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_in_the_mask() {
+    fn mask_holds_only_what_differs() {
         let wanted = Provider {
             pool: "p".to_owned(),
             id: "github-456".to_owned(),

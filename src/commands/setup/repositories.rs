@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_two_states_leave_the_old_registry_in_place() {
+    fn only_two_states_keep_the_old_registry() {
         for state in [
             "",
             "REDIRECTION_STATE_UNSPECIFIED",

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_is_named_after_the_host_and_the_project() {
+    fn bucket_is_named_after_host_and_project() {
         let of = |project: &str, host: &str| {
             let registry = SetupRegistry {
                 host: host.parse().unwrap(),

@@ -11,7 +11,7 @@ fn help() -> String {
 }
 
 #[test]
-fn help_tells_every_variable_within_a_hundred_columns() {
+fn help_lists_every_variable_within_100_columns() {
     let help = help();
     for variable in VARIABLES {
         let heading = format!("\n  {}", variable.name);
@@ -25,7 +25,7 @@ fn help_tells_every_variable_within_a_hundred_columns() {
 }
 
 #[test]
-fn help_reads_like_this() {
+fn help_is_unchanged() {
     insta::assert_snapshot!(help(), @r#"
     gcr-push VERSION
     Push a built container image to Google's registries from any CI, with no Docker daemon.

@@ -14,7 +14,7 @@ fn key_text(run: &Run) -> String {
 }
 
 #[test]
-fn a_key_is_taken_as_json_as_base64_and_as_a_path() {
+fn key_is_accepted_as_json_base64_and_path() {
     let run = Run::push();
     assert_eq!(key_text(&run), KEY.trim_end());
     let wrapped: Vec<String> = STANDARD
@@ -43,7 +43,7 @@ fn a_key_is_taken_as_json_as_base64_and_as_a_path() {
 }
 
 #[test]
-fn a_path_whose_letters_are_base64_is_a_path_when_it_is_there() {
+fn base64_looking_path_is_a_path_if_it_exists() {
     let run = Run::push()
         .with("GCR_PUSH_CREDENTIALS_JSON", "/builds/key")
         .file("/builds/key", KEY);
@@ -51,7 +51,7 @@ fn a_path_whose_letters_are_base64_is_a_path_when_it_is_there() {
 }
 
 #[test]
-fn what_is_no_key_is_told_for_what_it_is() {
+fn invalid_key_error_says_what_it_is() {
     let told = |value: &str| {
         let run = Run::push()
             .with("GCR_PUSH_CREDENTIALS_JSON", value)
@@ -91,7 +91,7 @@ fn what_is_no_key_is_told_for_what_it_is() {
 }
 
 #[test]
-fn a_token_goes_alone_and_without_blanks() {
+fn token_is_a_single_word() {
     let run = Run::push()
         .without("GCR_PUSH_CREDENTIALS_JSON")
         .with("GCR_PUSH_PROJECT_ID", "acme")
@@ -126,7 +126,7 @@ fn a_token_goes_alone_and_without_blanks() {
 }
 
 #[test]
-fn a_plain_registry_needs_no_google_credential() {
+fn plain_registry_needs_no_google_credential() {
     let run = Run::bare()
         .with("GCR_PUSH_IMAGE", "image.tar")
         .with("GCR_PUSH_TAGS", "localhost:5000/app:1");
@@ -145,7 +145,7 @@ fn user(run: &Run) -> Option<String> {
 }
 
 #[test]
-fn docker_logins_are_taken_as_text_base64_file_or_directory() {
+fn docker_logins_are_text_base64_file_or_directory() {
     for value in [
         &docker_config(),
         &STANDARD.encode(docker_config()),
@@ -160,7 +160,7 @@ fn docker_logins_are_taken_as_text_base64_file_or_directory() {
 }
 
 #[test]
-fn the_standard_docker_config_is_read_where_it_is_needed() {
+fn default_docker_config_is_read_only_where_needed() {
     let run = Run::push()
         .with("DOCKER_CONFIG", "/kaniko/.docker")
         .file("/kaniko/.docker/config.json", docker_config());
@@ -179,7 +179,7 @@ fn the_standard_docker_config_is_read_where_it_is_needed() {
 }
 
 #[test]
-fn a_broken_docker_config_is_not_shown() {
+fn broken_docker_config_is_not_shown() {
     let told = |value: &str| {
         let text = Run::push().with("GCR_PUSH_DOCKER_CONFIG", value).refused();
         text.lines().nth(1).unwrap_or_default().to_owned()

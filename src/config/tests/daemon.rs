@@ -18,7 +18,7 @@ fn push() -> Run {
 }
 
 #[test]
-fn the_engine_answers_where_docker_s_own_programs_look() {
+fn engine_is_found_where_docker_looks() {
     let socket = |path: &str| EngineAddress::Socket(path.into());
     assert_eq!(engine(&push()), socket("/var/run/docker.sock"));
     let run = push().with("DOCKER_HOST", "unix:///run/user/1000/docker.sock");
@@ -31,7 +31,7 @@ fn the_engine_answers_where_docker_s_own_programs_look() {
 }
 
 #[test]
-fn tls_is_for_tcp_alone() {
+fn tls_is_for_tcp_only() {
     let run = push().with("DOCKER_TLS_VERIFY", "1");
     assert!(matches!(engine(&run), EngineAddress::Socket(_)));
     let run = run.with("DOCKER_HOST", "tcp://docker:2376");
@@ -44,7 +44,7 @@ fn tls_is_for_tcp_alone() {
 }
 
 #[test]
-fn an_engine_behind_ssh_is_left_to_the_docker_client() {
+fn engine_over_ssh_is_refused() {
     let run = push().with("DOCKER_HOST", "ssh://me@host");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
@@ -55,7 +55,7 @@ fn an_engine_behind_ssh_is_left_to_the_docker_client() {
 }
 
 #[test]
-fn where_an_engine_answers_does_not_matter_to_other_sources() {
+fn engine_settings_do_not_matter_to_other_sources() {
     let run = Run::push().with("DOCKER_HOST", "ssh://me@host");
     assert!(run.result().is_ok());
 }

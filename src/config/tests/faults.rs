@@ -12,7 +12,7 @@ use crate::push::upload_slots::Concurrency;
 use crate::push::verify::Verify;
 
 #[test]
-fn an_empty_environment_is_told_what_to_give() {
+fn empty_environment_error_says_what_to_set() {
     insta::assert_snapshot!(Run::bare().refused(), @"
     error: an input is missing
       `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
@@ -22,7 +22,7 @@ fn an_empty_environment_is_told_what_to_give() {
 }
 
 #[test]
-fn an_action_without_its_inputs_names_them_as_inputs() {
+fn action_without_inputs_names_them_as_inputs() {
     let run = Run::action()
         .with("INPUT_IMAGE", "")
         .with("INPUT_CREDENTIALS_JSON", "");
@@ -35,7 +35,7 @@ fn an_action_without_its_inputs_names_them_as_inputs() {
 }
 
 #[test]
-fn two_faults_are_told_together_by_the_names_that_were_typed() {
+fn two_mistakes_are_reported_by_the_typed_names() {
     let run = Run::push()
         .with("GCR_PUSH_NAME", "api")
         .with("GCR_PUSH_TAGS", "-x")
@@ -51,7 +51,7 @@ fn two_faults_are_told_together_by_the_names_that_were_typed() {
 }
 
 #[test]
-fn every_variable_tells_its_own_fault() {
+fn every_variable_reports_its_own_mistake() {
     let run = Run::push()
         .with("GCR_PUSH_IMAGE", "docker-daemon:App:1")
         .with(
@@ -103,7 +103,7 @@ fn every_variable_tells_its_own_fault() {
 }
 
 #[test]
-fn an_unknown_variable_of_ours_is_told_with_the_nearest_name() {
+fn unknown_variable_is_reported_with_the_nearest_name() {
     let run = Run::push()
         .with("GCR_PUSH_TAG", "1")
         .with("GCR_PUSH_WIBBLE", "")
@@ -118,7 +118,7 @@ fn an_unknown_variable_of_ours_is_told_with_the_nearest_name() {
 }
 
 #[test]
-fn a_variable_that_is_given_twice_must_be_the_same() {
+fn variable_given_twice_must_have_one_value() {
     let run = Run::push().with("INPUT_IMAGE", " image.tar\n");
     assert!(run.result().is_ok());
     let run = run.with("INPUT_IMAGE", "other.tar");
@@ -131,7 +131,7 @@ fn a_variable_that_is_given_twice_must_be_the_same() {
 }
 
 #[test]
-fn a_text_that_is_not_unicode_is_a_fault_in_our_variables_alone() {
+fn non_unicode_text_matters_in_our_variables_only() {
     let broken = OsString::from_vec(vec![b'a', 0xff]);
     let run = Run::push()
         .with("LESSCHARSET", broken.clone())
@@ -150,7 +150,7 @@ fn a_text_that_is_not_unicode_is_a_fault_in_our_variables_alone() {
 }
 
 #[test]
-fn a_key_in_the_wrong_variable_is_not_shown() {
+fn key_in_a_wrong_variable_is_not_shown() {
     let run = Run::push()
         .with("GCR_PUSH_TAGS", KEY)
         .with("GCR_PUSH_IMAGE", "ya29.token");
@@ -164,7 +164,7 @@ fn a_key_in_the_wrong_variable_is_not_shown() {
 }
 
 #[test]
-fn no_secret_is_shown_whatever_is_wrong_with_it() {
+fn invalid_secret_is_never_shown() {
     let nonsense = "s3cr3t";
     for variable in VARIABLES.iter().filter(|variable| variable.secret) {
         for value in [
@@ -194,7 +194,7 @@ fn no_secret_is_shown_whatever_is_wrong_with_it() {
 }
 
 #[test]
-fn an_empty_value_is_an_absent_one() {
+fn empty_value_counts_as_absent() {
     let mut run = Run::push();
     for variable in VARIABLES {
         let name = format!("INPUT_{}", variable.name.to_uppercase());
@@ -220,7 +220,7 @@ fn an_empty_value_is_an_absent_one() {
 }
 
 #[test]
-fn what_is_given_is_what_is_asked_for() {
+fn given_values_become_the_request() {
     let request = Run::push()
         .with("GCR_PUSH_COMMAND", "list")
         .with("GCR_PUSH_COMPRESSION", "gzip")
@@ -249,7 +249,7 @@ fn what_is_given_is_what_is_asked_for() {
 }
 
 #[test]
-fn a_level_has_no_meaning_without_compression() {
+fn level_needs_compression() {
     let run = Run::push().with("GCR_PUSH_COMPRESSION", "none");
     assert_eq!(run.request().options.compression, Compression::None);
     let run = run.with("GCR_PUSH_COMPRESSION_LEVEL", "9");
@@ -260,7 +260,7 @@ fn a_level_has_no_meaning_without_compression() {
 }
 
 #[test]
-fn a_ci_says_so_by_a_variable_that_is_not_false() {
+fn ci_is_detected_by_a_variable_that_is_not_false() {
     use crate::ci::Ci;
     use crate::config::fault::Faults;
     use crate::config::{console, variables};
@@ -286,7 +286,7 @@ fn a_ci_says_so_by_a_variable_that_is_not_false() {
 }
 
 #[test]
-fn a_request_prints_no_secret() {
+fn request_debug_shows_no_secret() {
     let request = Run::push()
         .with("GCR_PUSH_PULL_SECRET", "gcr-pull")
         .with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "true")

@@ -12,7 +12,7 @@ fn proxies(pairs: &[(&str, &str)]) -> Proxies {
 }
 
 #[test]
-fn proxies_are_read_as_go_reads_them() {
+fn proxies_are_parsed_as_in_go() {
     let read = proxies(&[
         ("HTTPS_PROXY", "http://upper:3128"),
         ("https_proxy", "http://lower:3128"),
@@ -25,7 +25,7 @@ fn proxies_are_read_as_go_reads_them() {
 }
 
 #[test]
-fn one_proxy_may_stand_for_all() {
+fn all_proxy_is_the_fallback() {
     let read = proxies(&[
         ("ALL_PROXY", "http://all:1"),
         ("http_proxy", "https://own:2"),
@@ -35,7 +35,7 @@ fn one_proxy_may_stand_for_all() {
 }
 
 #[test]
-fn under_cgi_a_strangers_header_is_no_proxy() {
+fn cgi_request_header_is_no_proxy() {
     let read = proxies(&[("HTTP_PROXY", "http://evil:1"), ("REQUEST_METHOD", "GET")]);
     assert_eq!(read.http, None);
     let read = proxies(&[("http_proxy", "http://own:1"), ("REQUEST_METHOD", "GET")]);
@@ -43,7 +43,7 @@ fn under_cgi_a_strangers_header_is_no_proxy() {
 }
 
 #[test]
-fn an_unusable_proxy_is_told_without_its_password() {
+fn invalid_proxy_is_reported_without_its_password() {
     let told = |value: &str| {
         let text = Run::push().with("ALL_PROXY", value).refused();
         assert!(!text.contains("hunter2"), "{text}");
@@ -67,14 +67,14 @@ fn an_unusable_proxy_is_told_without_its_password() {
 }
 
 #[test]
-fn a_password_need_not_be_escaped() {
+fn proxy_password_need_not_be_escaped() {
     let read = proxies(&[("HTTPS_PROXY", "http://u:p@ss^w%20rd@proxy:3128/")]);
     let proxy = read.https.unwrap();
     assert_eq!(proxy, "http://u:p%40ss%5Ew%20rd@proxy:3128");
 }
 
 #[test]
-fn roots_are_taken_as_text_or_as_a_path() {
+fn root_certificates_are_text_or_a_path() {
     let text = Run::push()
         .with("GCR_PUSH_CA_CERTIFICATES", "-----BEGIN CERTIFICATE-----\nx")
         .refused();
@@ -101,7 +101,7 @@ fn roots_are_taken_as_text_or_as_a_path() {
 }
 
 #[test]
-fn hosts_for_plain_http_are_listed_and_never_googles() {
+fn plain_http_hosts_are_listed_and_never_google() {
     let run = Run::push().with(
         "GCR_PUSH_INSECURE_REGISTRIES",
         "registry.example.com:5000, other.example",

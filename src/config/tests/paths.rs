@@ -11,7 +11,7 @@ fn image(run: &Run) -> ImageSource {
 }
 
 #[test]
-fn host_paths_behind_a_prefix_are_translated() {
+fn host_paths_with_a_known_prefix_are_translated() {
     for (given, seen) in [
         (
             "/home/runner/work/shop/shop/out/i.tar",
@@ -34,13 +34,13 @@ fn host_paths_behind_a_prefix_are_translated() {
 }
 
 #[test]
-fn a_directory_that_only_begins_alike_is_another() {
+fn directory_with_a_common_prefix_is_another() {
     let run = Run::action().with("INPUT_IMAGE", "oci:/home/runner/work/shop/shop-2/x");
     assert!(run.refused().contains("cannot see"));
 }
 
 #[test]
-fn what_the_container_has_of_its_own_is_used_as_it_is() {
+fn container_paths_are_unchanged() {
     let run = Run::action()
         .with("INPUT_IMAGE", "/opt/image.tar")
         .file("/opt/image.tar", "");
@@ -48,7 +48,7 @@ fn what_the_container_has_of_its_own_is_used_as_it_is() {
 }
 
 #[test]
-fn a_path_that_the_container_cannot_see_names_those_that_it_can() {
+fn unmounted_path_error_lists_mounted_ones() {
     let run = Run::action()
         .with("INPUT_IMAGE", "oci:/home/runner/layout")
         .with("INPUT_CREDENTIALS_JSON", "/home/runner/secret/key.json")
@@ -67,7 +67,7 @@ fn a_path_that_the_container_cannot_see_names_those_that_it_can() {
 }
 
 #[test]
-fn a_runner_that_does_not_mount_its_temporary_directory_is_told_apart() {
+fn unmounted_runner_temp_directory_is_recognized() {
     let run = Run::action()
         .with("RUNNER_TEMP", "/home/runner/work/_temp")
         .with("INPUT_IMAGE", "oci:/home/runner/work/_temp/layout");
@@ -80,7 +80,7 @@ fn a_runner_that_does_not_mount_its_temporary_directory_is_told_apart() {
 }
 
 #[test]
-fn files_and_results_are_translated_too() {
+fn files_and_results_are_translated() {
     let request = Run::action()
         .with("INPUT_CREDENTIALS_JSON", "/home/runner/work/_temp/key.json")
         .file("/github/runner_temp/key.json", KEY)
@@ -99,7 +99,7 @@ fn files_and_results_are_translated_too() {
 }
 
 #[test]
-fn outside_a_container_action_a_path_is_a_path() {
+fn path_is_unchanged_outside_a_container_action() {
     for run in [
         Run::push(),
         Run::push()
@@ -116,7 +116,7 @@ fn outside_a_container_action_a_path_is_a_path() {
 }
 
 #[test]
-fn a_renamed_repository_keeps_the_directory_of_its_old_name() {
+fn renamed_repository_keeps_its_old_directory() {
     let run = Run::action()
         .with("RUNNER_WORKSPACE", "/work/old")
         .with("INPUT_IMAGE", "oci:/work/old/shop/layout");
@@ -127,7 +127,7 @@ fn a_renamed_repository_keeps_the_directory_of_its_old_name() {
 }
 
 #[test]
-fn standard_input_is_read_everywhere_but_in_the_container_of_an_action() {
+fn standard_input_is_refused_in_a_container_action_only() {
     let run = Run::push().with("GCR_PUSH_IMAGE", "docker-archive:-:app:1");
     assert_eq!(
         image(&run),
@@ -143,7 +143,7 @@ fn standard_input_is_read_everywhere_but_in_the_container_of_an_action() {
 }
 
 #[test]
-fn what_is_written_above_the_workspace_of_an_action_is_refused() {
+fn result_above_the_workspace_is_refused_in_an_action() {
     let told = |path: &str| {
         let run = Run::action().with("INPUT_REPORT_FILE", path);
         run.result().map(|_| run.request().files.report)

@@ -83,7 +83,7 @@ fn bare() -> Run {
 }
 
 #[test]
-fn of_what_the_environment_has_the_best_is_taken() {
+fn best_ambient_credential_is_used() {
     for (index, (_, name)) in AMBIENT.iter().enumerate() {
         // This one and all that are worse.
         let run = AMBIENT[index..]
@@ -96,7 +96,7 @@ fn of_what_the_environment_has_the_best_is_taken() {
 }
 
 #[test]
-fn what_was_given_by_name_beats_all_that_the_environment_has() {
+fn explicit_credential_beats_ambient_ones() {
     for (give, name) in EXPLICIT {
         let run = AMBIENT.iter().fold(bare(), |run, (give, _)| give(run));
         assert_eq!(chosen(&give(run)).as_deref(), Some(name));
@@ -104,7 +104,7 @@ fn what_was_given_by_name_beats_all_that_the_environment_has() {
 }
 
 #[test]
-fn two_that_were_given_by_name_are_one_too_many() {
+fn two_explicit_credentials_are_refused() {
     for (first, (give, better)) in EXPLICIT.iter().enumerate() {
         for (give_other, worse) in &EXPLICIT[first + 1..] {
             let told = give_other(give(bare())).refused();
@@ -115,7 +115,7 @@ fn two_that_were_given_by_name_are_one_too_many() {
 }
 
 #[test]
-fn a_file_that_is_lost_gives_way_to_one_that_is_there_and_else_is_a_fault() {
+fn missing_ambient_file_is_skipped_unless_the_only_one() {
     let lost = bare().with("GOOGLE_APPLICATION_CREDENTIALS", "/lost/creds.json");
     let run = lost
         .with("GOOGLE_GHA_CREDS_PATH", "/b.json")
@@ -137,7 +137,7 @@ fn a_file_that_is_lost_gives_way_to_one_that_is_there_and_else_is_a_fault() {
 }
 
 #[test]
-fn what_the_environment_has_is_no_fault_where_google_is_not_met() {
+fn broken_ambient_credential_is_ignored_without_google() {
     let run = Run::bare()
         .with("GCR_PUSH_IMAGE", "image.tar")
         .with("GCR_PUSH_TAGS", "registry.example.com/api:1")
@@ -146,7 +146,7 @@ fn what_the_environment_has_is_no_fault_where_google_is_not_met() {
 }
 
 #[test]
-fn a_key_that_the_environment_has_brings_its_project() {
+fn ambient_key_brings_its_project() {
     let run = Run::bare()
         .with("GCR_PUSH_IMAGE", "image.tar")
         .with("GOOGLE_APPLICATION_CREDENTIALS", "/b.json")

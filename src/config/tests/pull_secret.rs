@@ -31,7 +31,7 @@ contexts: [{name: a, context: {cluster: c, user: u}}, {name: b, context: {cluste
 ";
 
 #[test]
-fn it_holds_the_readers_key_for_every_host_of_googles() {
+fn reader_key_is_held_for_every_google_host() {
     let run = asked()
         .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
         .with("GCR_PUSH_PULL_SECRET_NAMESPACES", "staging, production")
@@ -47,7 +47,7 @@ fn it_holds_the_readers_key_for_every_host_of_googles() {
 }
 
 #[test]
-fn without_a_readers_key_both_ways_out_are_told() {
+fn missing_reader_key_error_names_both_options() {
     insta::assert_snapshot!(asked().refused(), @r"
     error: an input is missing
       `pull_secret_credentials_json`: give the key of an account that may only read, or set `pull_secret_allow_push_key: true` to put the pushing key into the pull secret (GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON)
@@ -60,7 +60,7 @@ fn without_a_readers_key_both_ways_out_are_told() {
 }
 
 #[test]
-fn the_pushing_accounts_key_is_not_smuggled_in_as_a_readers() {
+fn pushing_key_is_refused_as_reader_key() {
     let run = asked().with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", KEY);
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
@@ -73,7 +73,7 @@ fn the_pushing_accounts_key_is_not_smuggled_in_as_a_readers() {
 }
 
 #[test]
-fn a_sign_in_without_a_key_gives_a_token() {
+fn sign_in_without_key_gives_a_token() {
     let run = asked()
         .without("GCR_PUSH_CREDENTIALS_JSON")
         .with("GCR_PUSH_ACCESS_TOKEN", "ya29.x")
@@ -84,7 +84,7 @@ fn a_sign_in_without_a_key_gives_a_token() {
 }
 
 #[test]
-fn under_a_ci_it_is_never_printed() {
+fn secret_is_never_printed_under_a_ci() {
     let with_key = || bare().with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key());
     let printed = with_key().with("GCR_PUSH_PULL_SECRET_FILE", "-");
     let secret = printed.request().pull_secret.unwrap();
@@ -108,7 +108,7 @@ fn under_a_ci_it_is_never_printed() {
 }
 
 #[test]
-fn a_cluster_is_found_as_text_as_base64_at_a_path_and_in_the_environment() {
+fn cluster_is_text_base64_path_or_environment() {
     use base64::Engine as _;
     let encoded = base64::engine::general_purpose::STANDARD.encode(KUBECONFIG);
     let applied = || {
@@ -160,7 +160,7 @@ fn a_cluster_is_found_as_text_as_base64_at_a_path_and_in_the_environment() {
 }
 
 #[test]
-fn what_needs_a_cluster_does_nothing_without_one() {
+fn cluster_variables_are_refused_without_apply() {
     let run = asked()
         .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
         .with("GCR_PUSH_PULL_SECRET_SERVICE_ACCOUNTS", "default")
@@ -177,7 +177,7 @@ fn what_needs_a_cluster_does_nothing_without_one() {
 }
 
 #[test]
-fn its_names_are_checked_as_kubernetes_checks_them() {
+fn names_are_checked_as_in_kubernetes() {
     let run = asked()
         .with("GCR_PUSH_PULL_SECRET", "Gcr_Pull")
         .with("GCR_PUSH_PULL_SECRET_NAMESPACES", "ok, a.b")
@@ -200,7 +200,7 @@ fn its_names_are_checked_as_kubernetes_checks_them() {
 }
 
 #[test]
-fn its_variables_do_nothing_without_its_name() {
+fn variables_are_refused_without_a_secret_name() {
     let run = Run::push()
         .with("GCR_PUSH_PULL_SECRET_NAMESPACES", "a")
         .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
@@ -222,7 +222,7 @@ fn its_variables_do_nothing_without_its_name() {
 }
 
 #[test]
-fn a_google_key_is_for_googles_registries_alone() {
+fn google_key_is_for_google_registries_only() {
     let run = asked()
         .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
         .with("GCR_PUSH_REGISTRY", "registry.example.com");
@@ -237,7 +237,7 @@ fn a_google_key_is_for_googles_registries_alone() {
 }
 
 #[test]
-fn the_command_needs_neither_image_nor_project() {
+fn command_needs_neither_image_nor_project() {
     let run = Run::bare()
         .argument(CommandName::PullSecret)
         .with("GCR_PUSH_PULL_SECRET", "gcr-pull")

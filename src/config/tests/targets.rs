@@ -21,7 +21,7 @@ fn at(destinations: &Destinations, host: &str) -> String {
 }
 
 #[test]
-fn with_nothing_said_the_image_goes_to_gcr_io_under_the_keys_project() {
+fn default_destination_is_gcr_io_in_the_key_project() {
     let destinations = Run::push().request().destinations;
     assert_eq!(texts(&destinations.endpoints), ["gcr.io"]);
     assert!(destinations.references.is_empty() && destinations.tags.is_empty());
@@ -29,7 +29,7 @@ fn with_nothing_said_the_image_goes_to_gcr_io_under_the_keys_project() {
 }
 
 #[test]
-fn full_references_and_tags_alone_may_be_mixed() {
+fn full_references_and_bare_tags_can_be_mixed() {
     let destinations = Run::push()
         .with(
             "GCR_PUSH_TAGS",
@@ -48,7 +48,7 @@ fn full_references_and_tags_alone_may_be_mixed() {
 }
 
 #[test]
-fn full_references_alone_leave_no_other_destination() {
+fn full_references_alone_are_the_only_destinations() {
     let run = Run::push().with("GCR_PUSH_TAGS", "us-docker.pkg.dev/acme/r/api:1");
     let destinations = run.request().destinations;
     assert!(destinations.endpoints.is_empty());
@@ -64,14 +64,14 @@ fn full_references_alone_leave_no_other_destination() {
 }
 
 #[test]
-fn a_digest_is_no_destination() {
+fn digest_is_no_destination() {
     let digest = crate::oci::digest::Digest::of(b"x");
     let run = Run::push().with("GCR_PUSH_TAGS", format!("gcr.io/acme/api:1@{digest}"));
     assert!(run.refused().contains("only a tag can be chosen"));
 }
 
 #[test]
-fn a_reference_with_an_at_and_no_tag_is_pushed_by_digest() {
+fn reference_ending_in_at_is_pushed_by_digest() {
     let run = |tags: &str| Run::push().with("GCR_PUSH_TAGS", tags);
     let references = run("gcr.io/acme/api@,gcr.io/acme/web")
         .request()
@@ -89,7 +89,7 @@ fn a_reference_with_an_at_and_no_tag_is_pushed_by_digest() {
 }
 
 #[test]
-fn artifact_registry_needs_a_repository_and_nothing_else_takes_one() {
+fn only_artifact_registry_needs_a_repository() {
     let run = Run::push().with("GCR_PUSH_REGISTRY", "us-docker.pkg.dev");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input is missing
@@ -113,7 +113,7 @@ fn artifact_registry_needs_a_repository_and_nothing_else_takes_one() {
 }
 
 #[test]
-fn the_project_is_the_given_one_else_the_keys_else_the_environments() {
+fn project_is_explicit_else_of_key_else_ambient() {
     let run = Run::push()
         .with("CLOUDSDK_CORE_PROJECT", "third")
         .with("GOOGLE_CLOUD_PROJECT", "second");
@@ -139,7 +139,7 @@ fn the_project_is_the_given_one_else_the_keys_else_the_environments() {
 }
 
 #[test]
-fn a_project_that_was_only_found_stays_with_google() {
+fn ambient_project_is_for_google_only() {
     let run = Run::push().with("GCR_PUSH_REGISTRY", "gcr.io,registry.example.com");
     let destinations = run.request().destinations;
     assert_eq!(at(&destinations, "gcr.io"), "gcr.io/acme/from-source");
@@ -158,7 +158,7 @@ fn a_project_that_was_only_found_stays_with_google() {
 }
 
 #[test]
-fn a_project_that_was_only_found_is_checked_where_it_is_used() {
+fn ambient_project_is_checked_where_it_is_used() {
     let run = Run::bare()
         .with("GCR_PUSH_IMAGE", "image.tar")
         .with("GCR_PUSH_ACCESS_TOKEN", "ya29.x")
@@ -175,7 +175,7 @@ fn a_project_that_was_only_found_is_checked_where_it_is_used() {
 }
 
 #[test]
-fn parts_that_a_registry_would_refuse_are_told_by_their_own_names() {
+fn invalid_parts_are_reported_by_their_own_names() {
     let run = Run::push()
         .with("GCR_PUSH_REGISTRY", "us-docker.pkg.dev")
         .with("GCR_PUSH_PROJECT_ID", "Acme")
@@ -201,7 +201,7 @@ fn parts_that_a_registry_would_refuse_are_told_by_their_own_names() {
 }
 
 #[test]
-fn a_tag_that_looks_like_an_image_gets_a_hint() {
+fn tag_that_looks_like_an_image_gets_a_hint() {
     let run = Run::push().with("GCR_PUSH_TAGS", "api:1.2");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
@@ -212,7 +212,7 @@ fn a_tag_that_looks_like_an_image_gets_a_hint() {
 }
 
 #[test]
-fn a_blank_separates_nothing() {
+fn blank_separates_nothing() {
     for tags in ["gcr.io/acme/app:1 eu.gcr.io/acme/app:1", "1 latest"] {
         let run = Run::push().with("GCR_PUSH_TAGS", tags);
         let fault = run.refused();
@@ -222,7 +222,7 @@ fn a_blank_separates_nothing() {
 }
 
 #[test]
-fn separators_alone_are_no_list() {
+fn separators_only_are_an_empty_list() {
     let run = Run::push()
         .with("GCR_PUSH_TAGS", ",")
         .with("GCR_PUSH_REGISTRY", ",,");
@@ -236,7 +236,7 @@ fn separators_alone_are_no_list() {
 }
 
 #[test]
-fn a_domain_scoped_project_is_taken() {
+fn domain_scoped_project_is_accepted() {
     let run = Run::push().with("GCR_PUSH_PROJECT_ID", "example.com:shop");
     assert_eq!(
         at(&run.request().destinations, "gcr.io"),
@@ -245,7 +245,7 @@ fn a_domain_scoped_project_is_taken() {
 }
 
 #[test]
-fn list_shows_projects_without_a_name_and_tags_with_one() {
+fn list_shows_projects_without_name_and_tags_with_one() {
     let run = Run::bare()
         .argument(CommandName::List)
         .with("GCR_PUSH_REGISTRY", "gcr.io,us-docker.pkg.dev")
@@ -273,7 +273,7 @@ fn list_shows_projects_without_a_name_and_tags_with_one() {
 }
 
 #[test]
-fn list_takes_the_images_of_full_references_once() {
+fn list_takes_each_image_of_references_once() {
     let run = Run::bare()
         .argument(CommandName::List)
         .with("GCR_PUSH_TAGS", "gcr.io/acme/api:1,gcr.io/acme/api:2");
@@ -298,7 +298,7 @@ fn list_needs_a_project_or_an_image() {
 }
 
 #[test]
-fn list_takes_any_path_of_other_registries_and_projects_without_a_repository() {
+fn list_takes_any_path_and_projects_without_repository() {
     let run = |registry: &str| {
         Run::bare()
             .argument(CommandName::List)

@@ -93,7 +93,7 @@ mod tests {
     const PEM: &str = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF\nAASCBKcwggSjAgEAAoIBAQC7VJTU\nt9w==\n-----END PRIVATE KEY-----\n";
 
     #[test]
-    fn of_a_key_over_several_lines_the_secret_alone_is_masked() {
+    fn multi_line_key_is_masked_by_its_secret_only() {
         let key = serde_json::json!({
             "type": "service_account",
             "project_id": "acme-production",
@@ -113,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn of_a_key_on_one_line_the_line_is_masked_too() {
+    fn single_line_key_is_masked_as_a_line_too() {
         let key = serde_json::json!({"private_key": PEM}).to_string();
         assert_eq!(forms(&key)[0], key);
         assert!(forms(&key).contains(&"MIIEvQIBADANBgkqhkiG9w0BAQEF".to_owned()));
     }
 
     #[test]
-    fn tokens_and_logins_are_masked_and_short_ones_are_not() {
+    fn tokens_and_logins_are_masked_unless_short() {
         assert_eq!(forms("ya29.token-token\n"), ["ya29.token-token"]);
         assert_eq!(forms("hunter2"), [""; 0]);
         let config = r#"{
@@ -133,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn of_yaml_what_is_opaque_is_masked() {
+    fn opaque_yaml_values_are_masked() {
         let yaml = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: gcr-pull-of-production-2\n  namespace: team-payments-production-2\ndata:\n  .dockerconfigjson: eyJhdXRocyI6eyJnY3IuaW8iOnt9fX0=\n";
         assert_eq!(forms(yaml), ["eyJhdXRocyI6eyJnY3IuaW8iOnt9fX0="]);
     }
 
     #[test]
-    fn no_mask_has_a_line_break_or_is_short() {
+    fn masks_are_long_and_on_one_line() {
         for text in [
             "{\n}",
             "{}",

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_prints_as_three_stars_in_every_form() {
+    fn secret_is_formatted_as_three_stars() {
         let secret = Secret::new("ya29.very-secret");
         assert_eq!(format!("{secret}"), "***");
         assert_eq!(format!("{secret:?}"), "***");

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn text_without_a_secret_stays_as_it_is() {
+    fn text_without_secret_is_unchanged() {
         for text in [
             "Permission \"artifactregistry.repositories.uploadArtifacts\" denied on resource \
              \"projects/acme/locations/us/repositories/gcr.io\" (or it may not exist)",
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_held_is_hidden_in_every_form_until_it_is_dropped() {
+    fn registered_secret_is_hidden_in_every_form_until_dropped() {
         let text = "correct horse/battery+staple\"9";
         let form = url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
         let quoted = serde_json::Value::from(text).to_string();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_key_has_besides_its_secret_is_shown() {
+    fn public_parts_of_a_key_are_shown() {
         let key =
             r#"{"client_email":"ci@acme.iam.gserviceaccount.com","private_key":"hunter2-hunter2"}"#;
         let _held = Secret::new(key);
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_secret_is_hidden_though_nobody_holds_it() {
+    fn secret_looking_text_is_hidden() {
         let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJjaUBwIn0=.c2lnbmF0dXJlLXNpZ25hdHVyZQ==";
         for text in [
             jwt.to_owned(),
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_hidden_and_what_stands_around_it_is_not() {
+    fn member_is_hidden_and_its_surroundings_are_not() {
         assert_eq!(
             redact(r#"admission webhook "w" denied: {"a":"b","token":"x\"y","c":1} is bad"#),
             r#"admission webhook "w" denied: {"a":"b","token":"***","c":1} is bad"#
@@ -369,7 +369,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_part_of_a_secret_is_left_of_any_text_that_quotes_it(
+        fn no_part_of_a_quoted_secret_remains(
             secret in "[A-Za-z0-9._~+/-]{24,200}",
             before in "[ -~]{0,40}",
             after in "[ -~]{0,40}",
@@ -393,7 +393,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_taken(text in any::<String>()) {
+        fn any_text_is_accepted(text in any::<String>()) {
             let shown = redact(&text);
             prop_assert_eq!(&redact(&shown), &shown);
         }

@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_for_an_export_grows_with_the_image() {
+    fn export_timeout_grows_with_the_image() {
         let minute = Duration::from_secs(60);
         assert_eq!(patience(minute, 0), minute);
         assert_eq!(patience(minute, 8 << 30), Duration::from_secs(60 + 1024));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_two_numbers() {
+    fn version_is_two_numbers() {
         for version in ["1.24", "1.51", "2.0"] {
             assert!(is_version(version), "{version}");
         }
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn similar_images_have_the_same_name_elsewhere_or_a_slip_less() {
+    fn similar_images_share_the_name_or_differ_by_a_typo() {
         let tags = ["api:1", "api:2", "gcr.io/acme/api:1", "web:latest"].map(str::to_owned);
         let similar = |reference| similar(reference, &tags);
         assert_eq!(similar("api:3"), ["api:1", "api:2", "gcr.io/acme/api:1"]);

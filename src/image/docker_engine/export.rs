@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_behind_an_export_is_found_however_it_was_cut() {
+    fn error_after_an_export_is_found_however_it_was_cut() {
         let long = vec![b'x'; 3 * Tail::LENGTH];
         for line in [
             r#"{"errorDetail":{"message":"no space left"},"error":"no space left"}"#,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_an_archive_is_no_error() {
+    fn end_of_archive_is_no_error() {
         let config = br#"{"errorDetail":{"message":"part of a file"}}"#;
         assert_eq!(told(&[config, &[0; 1024]]), None);
         assert_eq!(told(&[b"{\"error\": 1}"]), None);

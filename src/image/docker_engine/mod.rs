@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_exported_by_name_with_a_tag_or_by_its_whole_id() {
+    fn image_is_exported_by_tagged_name_or_full_id() {
         let named = |name: &str| (name.to_owned(), Some(name.to_owned()));
         assert_eq!(wanted("app:1", &["app:1"]), named("app:1"));
         assert_eq!(wanted("app", &["app:latest"]), named("app:latest"));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_looks_like_an_id_is_a_name_where_there_is_one() {
+    fn id_like_name_is_a_name_if_it_exists() {
         let name = "cafe:latest".to_owned();
         assert_eq!(
             wanted("cafe", &["app:1", "cafe:latest"]),

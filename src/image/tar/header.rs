@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_made_plain_and_those_that_lead_out_are_refused() {
+    fn names_are_normalized_and_refused_if_outside() {
         for (name, folder, expected) in [
             ("./a//b/", "", "a/b"),
             ("../other/layer.tar", "one", "other/layer.tar"),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_read_by_their_length_and_the_last_of_a_key_wins() {
+    fn pax_records_use_their_length_and_last_key_wins() {
         let mut extensions = Extensions::default();
         let bytes = b"9 path=a\n14 comment=\nx\n12 path=b/c\n11 size=12\n\0\0";
         extensions.extend(EntryType::XHeader, bytes).unwrap();
@@ -168,7 +168,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_reading_of_a_header_panic(
+        fn random_header_causes_no_panic(
             bytes in proptest::collection::vec(any::<u8>(), 512),
             kind in any::<u8>(),
         ) {

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_told_apart() {
+    fn hosts_are_classified() {
         let kind = |host: &str| host.parse::<Endpoint>().unwrap().kind();
         assert_eq!(kind("eu.gcr.io"), HostKind::Gcr { location: "europe" });
         assert_eq!(
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_host_forms_are_refused_with_the_known_ones() {
+    fn unknown_google_hosts_are_refused_with_known_ones() {
         for bad in [
             "https://gcr.io",
             "gcr.io/project",
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_every_spelling_of_this_machine() {
+    fn loopback_has_every_spelling_of_this_machine() {
         for host in [
             "localhost",
             "localhost:5000",

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_ends_at_a_slash() {
+    fn path_ends_at_a_slash() {
         assert!(is_at_or_below("acme/api", "acme"));
         assert!(is_at_or_below("acme", "acme"));
         assert!(is_at_or_below("anything", ""));

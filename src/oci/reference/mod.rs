@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_reference_is_read_into_its_parts() {
+    fn full_reference_is_split_into_its_parts() {
         let digest = Digest::of(b"x");
         let reference = parse(&format!("gcr.io/acme/api/v2:1.0@{digest}")).unwrap();
         assert_eq!(reference.endpoint.host(), "gcr.io");
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_scoped_project_takes_two_components() {
+    fn domain_scoped_project_has_two_components() {
         let reference = parse("gcr.io/example.com:proj/app:1").unwrap();
         assert_eq!(reference.repository, "example.com/proj/app");
         assert_eq!(reference.parent(), Some("example.com/proj"));
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_colon_elsewhere_begins_a_tag_and_a_tag_holds_no_slash() {
+    fn later_colon_starts_a_tag_and_a_tag_has_no_slash() {
         for bad in [
             "gcr.io/acme-prod/web:feature/login",
             "gcr.io/acme-prod/web:v1:latest",
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_name_yet_is_told_for_what_it_is() {
+    fn incomplete_name_is_reported_for_what_it_is() {
         let told = [
             "https://user:S3CRET@gcr.io/acme/a:1",
             "gcr.io/${PROJECT_ID}/app:1",
@@ -401,7 +401,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_name_that_is_taken_reads_back(
+        fn accepted_name_reads_back(
             host in "(gcr\\.io|us-docker\\.pkg\\.dev|localhost:5000|ghcr\\.io)",
             path in "[a-z.:/_-]{1,24}",
             tag in "(:[a-z/:.-]{1,8})?",
@@ -416,14 +416,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_prints_as_it_was_written() {
+    fn reference_prints_as_written() {
         for text in ["gcr.io/p/n", "localhost:5000/a:1", "eu.gcr.io/p/a/b:x"] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn names_that_a_registry_would_refuse_are_refused_here() {
+    fn names_a_registry_would_refuse_are_refused() {
         let long = format!("gcr.io/p/{}", "a".repeat(250));
         let long_tag = format!("gcr.io/p/n:{}", "a".repeat(129));
         for bad in [
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_make_the_path_that_each_host_asks_for() {
+    fn parts_make_the_path_each_host_needs() {
         let parts = Parts {
             project: Some("example.com:p".into()),
             repository: Some("r".into()),

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_filled_in_is_found() {
+    fn unexpanded_placeholder_is_found() {
         for (text, found) in [
             ("gcr.io/${PROJECT_ID}/app:1", "${PROJECT_ID}"),
             ("gcr.io/$PROJECT_ID/app:1", "$PROJECT_ID"),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_marks_of_yaml_and_json_are_found() {
+    fn yaml_and_json_marks_are_found() {
         for text in ["\"a", "a\"", "'a'", "[a", "a]", "- a", "[\"a\""] {
             assert!(markup(text).is_some(), "{text}");
         }
@@ -112,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_checks_panic(text in "\\PC{0,30}") {
+        fn random_text_causes_no_panic(text in "\\PC{0,30}") {
             let _ = (placeholder(&text), markup(&text), scheme(&text));
         }
     }

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_thread_and_eight_make_the_same_bytes() {
+    async fn one_thread_and_eight_give_the_same_bytes() {
         let layer: Vec<u8> = (0..20 * BLOCK + 17).map(|i| (i * i / 7) as u8).collect();
         for method in [Method::Gzip(2), Method::Gzip(6), Method::Zstd(3)] {
             let (first, bytes) = compressed(&layer, 1, method).await;
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_out_is_what_went_in() {
+    async fn compressed_layer_unpacks_to_the_same_bytes() {
         use std::io::Read as _;
 
         let layer: Vec<u8> = (0..2 * BLOCK).map(|i| (i * i / 7) as u8).collect();
@@ -195,14 +195,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_layer_of_nothing_is_still_gzip() {
+    async fn empty_layer_is_still_gzip() {
         let (compressed, bytes) = compressed(b"", 2, Method::Gzip(1)).await;
         assert_eq!(bytes[..2], [0x1f, 0x8b]);
         assert_eq!(compressed.diff_id, Digest::of(b""));
     }
 
     #[tokio::test]
-    async fn a_file_that_became_shorter_is_told() {
+    async fn shortened_file_is_reported() {
         let file = Arc::new(tempfile::tempfile().unwrap());
         let layer = FileRange::new(file, 0, 3 * BLOCK as u64);
         let error = compress(layer, Method::Gzip(1), &std::env::temp_dir(), |_| ())
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_temporary_folder_that_is_not_there_is_told() {
+    async fn missing_temporary_folder_is_reported() {
         let error = compress(
             layer(b""),
             Method::Gzip(1),

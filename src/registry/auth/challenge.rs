@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_is_read_with_and_without_service() {
+    fn challenge_is_parsed_with_and_without_service() {
         assert_eq!(
             challenge(
                 r#"Bearer realm="https://gcr.io/v2/token",service="gcr.io""#,
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_never_follow_a_realm_in_the_clear_nor_google_s_to_another_host() {
+    fn insecure_or_foreign_realm_gets_no_credential() {
         for (realm, host, is_https) in [
             ("http://r.example/token", "r.example", true),
             ("http://evil.example/token", "localhost:5000", false),

@@ -628,7 +628,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_is_read_however_its_fields_are_written(
+        fn token_is_read_with_any_spelling_of_fields(
             text in variants::of(
                 json!({"access_token": "ok"}),
                 variants::Fields {
@@ -642,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_could_not_stand_in_a_header_is_no_token() {
+    fn token_invalid_in_a_header_is_refused() {
         assert!(read_token(br#"{"token":"a\nb"}"#).is_none());
         assert!(read_token(br#"{"token":""}"#).is_none());
         assert!(read_token(br"{}").is_none());
@@ -650,7 +650,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_lifetime_is_no_fault_of_the_token() {
+    fn odd_token_lifetime_is_tolerated() {
         let left = |text: &str| {
             let body = format!(r#"{{"token":"t","expires_in":{text}}}"#);
             let renew_at = read_token(body.as_bytes()).unwrap().renew_at.unwrap();
@@ -676,7 +676,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_server_that_never_answered_is_not_waited_for_as_one_that_has() {
+    async fn never_reached_token_server_is_not_waited_for() {
         use crate::http::Network;
         use crate::registry::{RetryKind, Retryable as _};
 

@@ -247,7 +247,7 @@ mod tests {
     use crate::auth::{AuthOperation, ExchangeError};
 
     #[test]
-    fn statuses_map_to_the_exit_codes_that_ci_systems_retry_by() {
+    fn statuses_map_to_the_exit_codes_ci_systems_retry() {
         let exit = |status: u16, body: &[u8]| {
             RegistryError::refused(
                 Method::GET,
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_endpoint_that_never_answered_may_not_be_there_at_all() {
+    fn never_reached_token_endpoint_may_not_exist() {
         let failed = |words: &'static str| {
             let url = "https://gcr.io/v2/token".parse().unwrap();
             let cause = AuthError::Exchange {
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_of_an_older_kind_is_asked_for_once_and_told_how_to_renew() {
+    fn schema_1_manifest_is_not_retried_and_gets_a_hint() {
         let url = "https://r.example/v2/app/manifests/1".parse().unwrap();
         let error = RegistryError::malformed(Method::GET, url, ManifestError::Schema1, false);
         assert_eq!(error.retry(), RetryKind::Never);

@@ -62,7 +62,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_error_is_read_however_its_fields_are_written(
+        fn error_is_read_with_any_spelling_of_fields(
             text in variants::of(
                 json!({"errors": [{"message": "no"}]}),
                 variants::Fields {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_error_of_an_envelope_is_told() {
+    fn first_error_of_an_envelope_is_shown() {
         let body = br#"{"errors":[{"code":"DENIED","message":"no"},{"code":"X","message":"y"}]}"#;
         assert_eq!(
             read_envelope(body),

@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_session_is_not_shown() {
+    fn upload_session_is_not_shown() {
         assert_eq!(
             redacted(
                 &Method::PUT,

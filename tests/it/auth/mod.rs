@@ -1,27 +1,27 @@
-//! Signing in: every way in, every refusal, and tokens that run out on the way.
+//! Signing in: every credential, every refusal, and tokens that expire during a run.
 
-mod advice;
-mod damaged;
-mod files;
-mod fresh;
-mod hosts;
+mod credential_files;
+mod damaged_keys;
+mod hints;
+mod no_credential;
 mod refusals;
-mod skip;
-mod ways;
+mod registry_logins;
+mod sign_in;
+mod token_refresh;
 
 use standin::RequestKind;
 
 use crate::support::google::{ACCOUNT, Google};
-use crate::support::images::{Layout, Packed, Picture};
+use crate::support::images::{LayerCompression, Layout, TestImage};
 use crate::support::run::{Outcome, Run};
 
-/// Google's number for the project `acme`.
+/// The project number of `acme`.
 const NUMBER: &str = "123456789012";
 
 /// A small OCI archive of `app:1`.
 fn image() -> Vec<u8> {
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 2), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 2), LayerCompression::Gzip);
     layout.list(&manifest, Some("app:1"));
     layout.archive()
 }
@@ -29,13 +29,13 @@ fn image() -> Vec<u8> {
 /// A push to `gcr.io/acme/app:1` with no credential yet.
 fn push(google: &Google) -> Run {
     google
-        .reach(Run::new())
+        .with_environment(Run::new())
         .file("image.tar", image())
         .set("image", "image.tar")
         .set("tags", "gcr.io/acme/app:1")
 }
 
-/// Describes the project with what federation needs, and gives the provider for GitHub's tokens.
+/// Sets up the project for federation, and returns the provider for GitHub's tokens.
 fn github_provider(google: &Google) -> String {
     google.describe_project(NUMBER);
     google.standin.provider(
@@ -47,7 +47,7 @@ fn github_provider(google: &Google) -> String {
     )
 }
 
-/// What a token of GitHub's says for a job of this repository.
+/// The claims of GitHub's token for a job of this repository.
 fn claims(repository: &str) -> serde_json::Value {
     serde_json::json!({
         "sub": format!("repo:{repository}:ref:refs/heads/main"),
@@ -55,7 +55,7 @@ fn claims(repository: &str) -> serde_json::Value {
     })
 }
 
-/// The pool's identities of this repository, in IAM's words.
+/// The principal set of this repository in the pool.
 fn repository_set(repository: &str) -> String {
     format!(
         "principalSet://iam.googleapis.com/projects/{NUMBER}/locations/global/\
@@ -63,7 +63,7 @@ fn repository_set(repository: &str) -> String {
     )
 }
 
-/// Lets a job of `acme/shop` act as [`ACCOUNT`].
+/// Lets a job of `acme/shop` impersonate [`ACCOUNT`].
 fn may_impersonate(google: &Google) {
     google.standin.grant(
         &repository_set("acme/shop"),
@@ -81,7 +81,7 @@ fn may_push(google: &Google, repository: &str) {
     );
 }
 
-/// A run in a job of GitHub's that may ask for OIDC tokens.
+/// A run in a GitHub job that may request OIDC tokens.
 fn in_github_job(google: &Google, run: Run, repository: &str) -> Run {
     let (url, opens) = google.standin.github_job(claims(repository));
     run.variable("GITHUB_ACTIONS", "true")
@@ -90,8 +90,8 @@ fn in_github_job(google: &Google, run: Run, repository: &str) -> Run {
         .set("log_format", "plain")
 }
 
-/// How the log says that `gcr.io` was signed in to.
-fn signed_in(outcome: &Outcome) -> String {
+/// The log line about signing in to `gcr.io`.
+fn sign_in_line(outcome: &Outcome) -> String {
     let text = &outcome.stderr;
     let mut lines = text.lines().filter(|line| line.contains("signing in to"));
     let line = lines.next().unwrap_or_else(|| panic!("{text}"));
@@ -99,8 +99,8 @@ fn signed_in(outcome: &Outcome) -> String {
     outcome.scrub(line.trim())
 }
 
-/// The image is there.
-fn arrived(google: &Google) -> bool {
+/// True if the image is in the registry.
+fn has_image(google: &Google) -> bool {
     google.standin.tags("gcr.io", "acme/app").contains_key("1")
 }
 

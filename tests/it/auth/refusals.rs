@@ -1,25 +1,25 @@
-//! What is not signed in with: half of a sign-in, two of them, what cannot be used, and what Google
-//! refuses.
+//! Sign-ins that fail: incomplete or conflicting credentials, unusable ones, and Google's refusals.
 
 use standin::{Fault, FaultAction, RequestKind};
 
 use super::{
-    NUMBER, arrived, claims, github_provider, in_github_job, may_impersonate, push, repository_set,
+    NUMBER, claims, github_provider, has_image, in_github_job, may_impersonate, push,
+    repository_set,
 };
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
-use crate::support::secrecy::Secrets;
+use crate::support::secret_leaks::Secrets;
 
-/// The run fails with this code, pushes nothing, and says this.
-pub(super) fn told(google: &Google, run: Run, code: i32) -> String {
+/// The error of a run that fails with this code and pushes nothing.
+pub(super) fn error_text(google: &Google, run: Run, code: i32) -> String {
     let outcome = run.variable("RUST_LOG", "trace").fails_with(code);
     assert!(google.is_untouched());
-    Secrets::of(google).assert_unseen(&outcome, &["adc.json"]);
+    Secrets::of(google).assert_no_leak(&outcome, &["adc.json"]);
     outcome.error()
 }
 
 #[test]
-fn half_of_a_keyless_sign_in_names_the_other_half() {
+fn half_of_keyless_sign_in_names_the_other_half() {
     let google = Google::start();
     let provider = github_provider(&google);
     let on_github = |run: Run| {
@@ -27,7 +27,7 @@ fn half_of_a_keyless_sign_in_names_the_other_half() {
             .set("log_format", "plain")
     };
     let run = on_github(push(&google).set("workload_identity_provider", &provider));
-    insta::assert_snapshot!(told(&google, run, 2), @"
+    insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input is missing
       `oidc_token`: `workload_identity_provider` is half of a sign-in: GitHub gives this job no OIDC token to go with it (GCR_PUSH_OIDC_TOKEN)
 
@@ -37,21 +37,21 @@ fn half_of_a_keyless_sign_in_names_the_other_half() {
         .set("workload_identity_provider", &provider)
         .variable("GITLAB_CI", "true")
         .set("log_format", "plain");
-    insta::assert_snapshot!(told(&google, run, 2), @"
+    insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input is missing
       `oidc_token`: `workload_identity_provider` is half of a sign-in: give the CI's OIDC token, as text or as the path of a file (GCR_PUSH_OIDC_TOKEN)
 
     hint: in the job: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}`, with an audience that the provider allows
     ");
     let run = push(&google).set("service_account", ACCOUNT);
-    insta::assert_snapshot!(told(&google, run, 2), @"
+    insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input is missing
       `workload_identity_provider`: `service_account` is half of a sign-in: name the provider that the CI's OIDC token is shown to, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
     hint: `gcr-push --help` tells what every variable means
     ");
     let run = push(&google).set("oidc_token", "eyJhbGciOiJSUzI1NiJ9.e30.c2ln");
-    insta::assert_snapshot!(told(&google, run, 2), @"
+    insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input is missing
       `workload_identity_provider`: `oidc_token` is half of a sign-in: name the provider that the CI's OIDC token is shown to, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
@@ -61,7 +61,7 @@ fn half_of_a_keyless_sign_in_names_the_other_half() {
 }
 
 #[test]
-fn two_ways_at_once_are_one_too_many() {
+fn two_credentials_at_once_are_refused() {
     let google = Google::start();
     let provider = github_provider(&google);
     let run = push(&google)
@@ -69,7 +69,7 @@ fn two_ways_at_once_are_one_too_many() {
         .set("access_token", "ya29.x")
         .set("workload_identity_provider", provider);
     let run = in_github_job(&google, run, "acme/shop");
-    insta::assert_snapshot!(told(&google, run, 2), @"
+    insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: two inputs cannot be used
       `access_token`: `credentials_json` is set too: keep one (GCR_PUSH_ACCESS_TOKEN)
       `workload_identity_provider`: `credentials_json` is set too: keep one (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
@@ -79,11 +79,11 @@ fn two_ways_at_once_are_one_too_many() {
 }
 
 #[test]
-fn a_provider_that_is_none_is_told_what_is_wrong_with_it() {
+fn malformed_provider_error_says_what_is_wrong() {
     let google = Google::start();
     let with = |provider: &str| {
         let run = push(&google).set("workload_identity_provider", provider);
-        told(&google, in_github_job(&google, run, "acme/shop"), 2)
+        error_text(&google, in_github_job(&google, run, "acme/shop"), 2)
     };
     let pool = "locations/global/workloadIdentityPools/ci";
     insta::assert_snapshot!(with(&format!("projects/acme/{pool}/providers/github")), @"
@@ -111,7 +111,7 @@ fn a_provider_that_is_none_is_told_what_is_wrong_with_it() {
         )
         .set("service_account", "ci");
     let run = in_github_job(&google, run, "acme/shop");
-    insta::assert_snapshot!(told(&google, run, 2), @"
+    insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input cannot be used
       `service_account`: `ci` is no address of a service account, `NAME@PROJECT.iam.gserviceaccount.com` (GCR_PUSH_SERVICE_ACCOUNT)
 
@@ -120,12 +120,12 @@ fn a_provider_that_is_none_is_told_what_is_wrong_with_it() {
 }
 
 #[test]
-fn a_provider_that_is_not_there_is_told_with_what_looks_for_it() {
+fn missing_provider_error_shows_how_to_list_them() {
     let google = Google::start();
     let provider = github_provider(&google).replace("/github", "/gitlab");
     let run = push(&google).set("workload_identity_provider", provider);
     let run = in_github_job(&google, run, "acme/shop");
-    insta::assert_snapshot!(told(&google, run, 3), @r#"
+    insta::assert_snapshot!(error_text(&google, run, 3), @r#"
     error: could not sign in to `gcr.io`
       caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
       caused by: invalid_target: The target service indicated by the "audience" parameters is invalid. This might either be because the pool or provider is disabled or deleted or because it doesn't exist.
@@ -136,12 +136,12 @@ fn a_provider_that_is_not_there_is_told_with_what_looks_for_it() {
 }
 
 #[test]
-fn a_condition_that_refuses_this_repository_is_told_with_what_the_token_says() {
+fn condition_refusal_shows_the_claims_of_the_token() {
     let google = Google::start();
     let provider = github_provider(&google);
     let run = push(&google).set("workload_identity_provider", provider);
     let run = in_github_job(&google, run, "acme/other");
-    insta::assert_snapshot!(told(&google, run, 3), @"
+    insta::assert_snapshot!(error_text(&google, run, 3), @"
     error: could not sign in to `gcr.io`
       caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
       caused by: unauthorized_client: The given credential is rejected by the attribute condition.
@@ -152,38 +152,42 @@ fn a_condition_that_refuses_this_repository_is_told_with_what_the_token_says() {
 }
 
 #[test]
-fn a_token_for_another_audience_or_of_another_issuer_is_told() {
+fn token_of_another_audience_or_issuer_is_reported() {
     let google = Google::start();
     let provider = github_provider(&google);
     let github = "https://token.actions.githubusercontent.com";
-    let mut said = claims("acme/shop");
-    said["aud"] = "https://github.com/acme".into();
+    let mut token_claims = claims("acme/shop");
+    token_claims["aud"] = "https://github.com/acme".into();
     for issuer in [github, "https://gitlab.com"] {
         let run = push(&google)
             .set("workload_identity_provider", &provider)
-            .set("oidc_token", google.standin.oidc_token(issuer, &said));
-        let told = told(&google, run, 3);
-        match issuer == github {
-            true => insta::assert_snapshot!(told, @"
+            .set(
+                "oidc_token",
+                google.standin.oidc_token(issuer, &token_claims),
+            );
+        let message = error_text(&google, run, 3);
+        if issuer == github {
+            insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
               caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
               caused by: invalid_grant: The audience in ID Token [https://github.com/acme] does not match the expected audience.
 
             hint: the token is for `https://github.com/acme`: let the CI make it for `https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github`, or have the provider allow it: `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --allowed-audiences=https://github.com/acme`, where the list replaces the one that `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.allowedAudiences)'` shows
-            "),
-            false => insta::assert_snapshot!(told, @"
+            ");
+        } else {
+            insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
               caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
               caused by: invalid_grant: The issuer in ID Token https://gitlab.com does not match the expected ones: https://token.actions.githubusercontent.com
 
             hint: the token is `https://gitlab.com`'s, and the provider takes another's: see whose with `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.issuerUri)'`
-            "),
+            ");
         }
     }
 }
 
 #[test]
-fn an_account_that_may_not_be_acted_as_is_told_with_the_binding_that_lets() {
+fn forbidden_impersonation_is_reported_with_its_binding() {
     let google = Google::start();
     let provider = github_provider(&google);
     let keyless = || {
@@ -192,7 +196,7 @@ fn an_account_that_may_not_be_acted_as_is_told_with_the_binding_that_lets() {
             .set("service_account", ACCOUNT);
         in_github_job(&google, run, "acme/shop")
     };
-    insta::assert_snapshot!(told(&google, keyless(), 3), @"
+    insta::assert_snapshot!(error_text(&google, keyless(), 3), @"
     error: could not sign in to `gcr.io`
       caused by: could not act as `ci@acme.iam.gserviceaccount.com` at https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@acme.iam.gserviceaccount.com:generateAccessToken
       caused by: 403 PERMISSION_DENIED: Permission 'iam.serviceAccounts.getAccessToken' denied on resource 'projects/acme/serviceAccounts/ci@acme.iam.gserviceaccount.com' (or it may not exist).
@@ -204,26 +208,26 @@ fn an_account_that_may_not_be_acted_as_is_told_with_the_binding_that_lets() {
     google.standin.change_project("acme", |project| {
         project.services.remove("iamcredentials.googleapis.com");
     });
-    insta::assert_snapshot!(told(&google, keyless(), 3), @"
+    insta::assert_snapshot!(error_text(&google, keyless(), 3), @"
     error: could not sign in to `gcr.io`
       caused by: could not act as `ci@acme.iam.gserviceaccount.com` at https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@acme.iam.gserviceaccount.com:generateAccessToken
       caused by: 403 PERMISSION_DENIED: IAM Service Account Credentials API has not been used in project 123456789012 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=123456789012 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
 
     hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=123456789012`; where it was enabled just now, it takes a few minutes to be known everywhere
     ");
-    assert!(!arrived(&google));
+    assert!(!has_image(&google));
 }
 
 #[test]
-fn an_identity_without_a_role_is_told_the_binding_for_itself() {
+fn identity_without_role_is_reported_with_its_binding() {
     let google = Google::start();
     let provider = github_provider(&google);
     let run = push(&google).set("workload_identity_provider", provider);
     let run = in_github_job(&google, run, "acme/shop");
-    let told = told(&google, run, 3);
+    let message = error_text(&google, run, 3);
     let member = format!("--member={}", repository_set("acme/shop"));
-    assert!(told.contains(&member), "{told}");
-    insta::assert_snapshot!(told, @r#"
+    assert!(message.contains(&member), "{message}");
+    insta::assert_snapshot!(message, @r#"
     error: could not push to `gcr.io/acme/app:1`
       caused by: GET https://gcr.io/v2/acme/app/manifests/1: 403 DENIED
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
@@ -234,13 +238,13 @@ fn an_identity_without_a_role_is_told_the_binding_for_itself() {
 }
 
 #[test]
-fn a_job_that_may_have_no_token_any_more_is_told() {
+fn job_without_oidc_permission_is_reported() {
     let google = Google::start();
     let provider = github_provider(&google);
     let run = push(&google).set("workload_identity_provider", provider);
     let run = in_github_job(&google, run, "acme/shop")
         .variable("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "no-token-of-this-job");
-    insta::assert_snapshot!(told(&google, run, 3), @"
+    insta::assert_snapshot!(error_text(&google, run, 3), @"
     error: could not sign in to `gcr.io`
       caused by: could not get an OIDC token from https://pipelines.actions.githubusercontent.com/abc/00000000/_apis/distributedtask/idtoken
       caused by: 401 Unauthorized: The job is not known, or has ended.
@@ -250,12 +254,12 @@ fn a_job_that_may_have_no_token_any_more_is_told() {
 }
 
 #[test]
-fn a_login_that_was_revoked_is_told() {
+fn revoked_login_is_reported() {
     let google = Google::start();
     let login = google.standin.user_login("ada@example.com");
     google.standin.disable_account("ada@example.com");
     let run = push(&google).set("credentials_json", login.to_string());
-    insta::assert_snapshot!(told(&google, run, 3), @"
+    insta::assert_snapshot!(error_text(&google, run, 3), @"
     error: could not sign in to `gcr.io`
       caused by: could not get an access token for the user of the login from https://oauth2.googleapis.com/token
       caused by: invalid_grant: Token has been expired or revoked.
@@ -265,13 +269,13 @@ fn a_login_that_was_revoked_is_told() {
 }
 
 #[test]
-fn google_s_trouble_is_not_ours() {
+fn google_server_error_is_not_blamed_on_the_user() {
     let google = Google::start();
     let fault = Fault::always(RequestKind::Sts, FaultAction::status(503));
     google.standin.fault(fault);
     let run = push(&google).set("workload_identity_provider", github_provider(&google));
     let run = in_github_job(&google, run, "acme/shop");
-    insta::assert_snapshot!(told(&google, run, 4), @"
+    insta::assert_snapshot!(error_text(&google, run, 4), @"
     error: could not sign in to `gcr.io`
       caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
       caused by: the answer is 503 Service Unavailable

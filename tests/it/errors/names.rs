@@ -1,12 +1,12 @@
-//! Names that no registry takes, from variables and from the archive itself.
+//! Names that no registry accepts, from variables and from the archive.
 
 use super::{oci, refused};
 use crate::support::google::Google;
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{TestImage, classic_archive};
 use crate::support::run::Run;
 
-/// A push of a good image, which these variables spoil.
-fn with(variables: &[(&str, &str)]) -> String {
+/// A push of a valid image with these invalid variables.
+fn error_with(variables: &[(&str, &str)]) -> String {
     let google = Google::start();
     let run = google
         .run()
@@ -15,56 +15,56 @@ fn with(variables: &[(&str, &str)]) -> String {
     let run = variables
         .iter()
         .fold(run, |run: Run, (name, value)| run.set(name, value));
-    let told = refused(&google, run, 2);
+    let message = refused(&google, run, 2);
     assert!(google.standin.requests().is_empty());
-    told
+    message
 }
 
 #[test]
-fn a_host_that_is_none_of_google_s_is_told() {
-    insta::assert_snapshot!(with(&[("registry", "fr.gcr.io")]), @"
+fn non_google_host_is_reported() {
+    insta::assert_snapshot!(error_with(&[("registry", "fr.gcr.io")]), @"
     error: an input cannot be used
       `registry`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("registry", "us.pkg.dev")]), @"
+    insta::assert_snapshot!(error_with(&[("registry", "us.pkg.dev")]), @"
     error: an input cannot be used
       `registry`: `us.pkg.dev` is no registry: Artifact Registry's hosts look like `us-docker.pkg.dev` (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("registry", "https://gcr.io/")]), @"
+    insta::assert_snapshot!(error_with(&[("registry", "https://gcr.io/")]), @"
     error: an input cannot be used
       `registry`: `https://gcr.io/` is no registry: give the host alone, without `https://` (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("registry", "gcr.io/acme")]), @"
+    insta::assert_snapshot!(error_with(&[("registry", "gcr.io/acme")]), @"
     error: an input cannot be used
       `registry`: `gcr.io/acme` is no registry: give the host alone; project and name have variables of their own (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("registry", "registry.example:http")]), @"
+    insta::assert_snapshot!(error_with(&[("registry", "registry.example:http")]), @"
     error: an input cannot be used
       `registry`: `registry.example:http` is no registry: the port is no number from 1 to 65535 (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("registry", "not a host")]), @"
+    insta::assert_snapshot!(error_with(&[("registry", "not a host")]), @"
     error: an input cannot be used
       `registry`: `not a host` is no registry: it is no host name (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("tags", "fr.gcr.io/acme/app:1")]), @"
+    insta::assert_snapshot!(error_with(&[("tags", "fr.gcr.io/acme/app:1")]), @"
     error: an input cannot be used
       `tags`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_TAGS)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("tags", "acme/app:1")]), @"
+    insta::assert_snapshot!(error_with(&[("tags", "acme/app:1")]), @"
     error: an input cannot be used
       `tags`: `acme/app:1` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_TAGS)
 
@@ -73,20 +73,20 @@ fn a_host_that_is_none_of_google_s_is_told() {
 }
 
 #[test]
-fn an_artifact_registry_host_without_a_repository_is_told() {
-    insta::assert_snapshot!(with(&[("registry", "us-docker.pkg.dev")]), @"
+fn artifact_registry_host_without_repository_is_reported() {
+    insta::assert_snapshot!(error_with(&[("registry", "us-docker.pkg.dev")]), @"
     error: an input is missing
       `repository`: `us-docker.pkg.dev` needs the name of an Artifact Registry repository (GCR_PUSH_REPOSITORY)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("tags", "us-docker.pkg.dev/acme/app:1")]), @"
+    insta::assert_snapshot!(error_with(&[("tags", "us-docker.pkg.dev/acme/app:1")]), @"
     error: an input cannot be used
       `tags`: image name `acme/app` would be refused: on pkg.dev an image is named `PROJECT/REPOSITORY/NAME` (GCR_PUSH_TAGS)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("repository", "containers")]), @"
+    insta::assert_snapshot!(error_with(&[("repository", "containers")]), @"
     error: an input cannot be used
       `repository`: it is for Artifact Registry, and no item of `registry` is a `LOCATION-docker.pkg.dev` host (GCR_PUSH_REPOSITORY)
 
@@ -95,33 +95,33 @@ fn an_artifact_registry_host_without_a_repository_is_told() {
 }
 
 #[test]
-fn a_tag_that_a_registry_would_refuse_is_told() {
+fn invalid_tag_is_reported() {
     let long = "x".repeat(129);
-    insta::assert_snapshot!(with(&[("tags", &long)]), @"
+    insta::assert_snapshot!(error_with(&[("tags", &long)]), @"
     error: an input cannot be used
       `tags`: tag `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` would be refused: it is longer than 128 characters (GCR_PUSH_TAGS)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("tags", "feature/login")]), @"
+    insta::assert_snapshot!(error_with(&[("tags", "feature/login")]), @"
     error: an input cannot be used
       `tags`: `feature/login` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_TAGS)
 
     hint: a tag for a branch is `CI_COMMIT_REF_SLUG` on GitLab, and what docker/metadata-action makes on GitHub
     ");
-    insta::assert_snapshot!(with(&[("tags", "1.0+build")]), @"
+    insta::assert_snapshot!(error_with(&[("tags", "1.0+build")]), @"
     error: an input cannot be used
       `tags`: tag `1.0+build` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("tags", "-1")]), @"
+    insta::assert_snapshot!(error_with(&[("tags", "-1")]), @"
     error: an input cannot be used
       `tags`: tag `-1` would be refused: it starts with `.` or `-` (GCR_PUSH_TAGS)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("tags", "gcr.io/acme/app:größe")]), @"
+    insta::assert_snapshot!(error_with(&[("tags", "gcr.io/acme/app:größe")]), @"
     error: an input cannot be used
       `tags`: tag `größe` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
 
@@ -130,14 +130,14 @@ fn a_tag_that_a_registry_would_refuse_is_told() {
 }
 
 #[test]
-fn a_tag_with_a_slash_is_refused() {
-    insta::assert_snapshot!(with(&[("tags", "gcr.io/acme-prod/web:feature/login")]), @"
+fn tag_with_slash_is_refused() {
+    insta::assert_snapshot!(error_with(&[("tags", "gcr.io/acme-prod/web:feature/login")]), @"
     error: an input cannot be used
       `tags`: tag `feature/login` would be refused: a tag holds no `/` (GCR_PUSH_TAGS)
 
     hint: a tag for a branch is `CI_COMMIT_REF_SLUG` on GitLab, and what docker/metadata-action makes on GitHub
     ");
-    insta::assert_snapshot!(with(&[("tags", "gcr.io/acme-prod/web:v1:latest")]), @"
+    insta::assert_snapshot!(error_with(&[("tags", "gcr.io/acme-prod/web:v1:latest")]), @"
     error: an input cannot be used
       `tags`: tag `v1:latest` would be refused: a tag holds no `:`, and two tags are two items (GCR_PUSH_TAGS)
 
@@ -150,20 +150,23 @@ fn a_tag_with_a_slash_is_refused() {
         "gcr.io/acme:prod/web:1",
         "web:feature/login",
     ] {
-        let told = with(&[("tags", tags)]);
-        assert!(told.contains("an input cannot be used"), "{told}");
+        let message = error_with(&[("tags", tags)]);
+        assert!(message.contains("an input cannot be used"), "{message}");
     }
-    let told = with(&[
+    let message = error_with(&[
         ("tags", "registry.example/app:1"),
         ("image", "ghcr.io/acme/api:feature/x"),
     ]);
-    assert!(told.contains("tag `feature/x` would be refused"), "{told}");
+    assert!(
+        message.contains("tag `feature/x` would be refused"),
+        "{message}"
+    );
 }
 
 #[test]
-fn a_login_before_a_host_is_shown_nowhere() {
+fn login_before_a_host_is_never_shown() {
     const SECRET: &str = "fooledXpassw0rd";
-    insta::assert_snapshot!(with(&[("registry", "https://_json_key:fooledXpassw0rd@gcr.io")]), @"
+    insta::assert_snapshot!(error_with(&[("registry", "https://_json_key:fooledXpassw0rd@gcr.io")]), @"
     error: an input cannot be used
       `registry`: a login stands before `@gcr.io`, and is not shown: leave it out; a login goes into `docker_config`, for the image's own registry into `source_username` and `source_password`, for Google into `credentials_json` or `access_token` (GCR_PUSH_REGISTRY)
 
@@ -190,8 +193,11 @@ fn a_login_before_a_host_is_shown_nowhere() {
     ]
     .map(mirror);
     for outcome in of_files.iter().chain([&gitlab, &list]) {
-        let told = outcome.error();
-        assert!(!told.contains(SECRET) && told.contains('@'), "{told}");
+        let message = outcome.error();
+        assert!(
+            !message.contains(SECRET) && message.contains('@'),
+            "{message}"
+        );
     }
     for (name, value) in [
         ("registry", "user:fooledXpassw0rd@registry.example.com"),
@@ -224,18 +230,18 @@ fn a_login_before_a_host_is_shown_nowhere() {
             "https://user:fooledXpassw0rd@reg.example.com/a",
         ),
     ] {
-        let told = with(&[(name, value)]);
+        let message = error_with(&[(name, value)]);
         assert!(
-            !told.contains("fooled") && !told.contains("passw0rd"),
-            "{told}"
+            !message.contains("fooled") && !message.contains("passw0rd"),
+            "{message}"
         );
-        assert!(told.contains(&format!("`{name}`")), "{told}");
+        assert!(message.contains(&format!("`{name}`")), "{message}");
     }
 }
 
 #[test]
-fn a_name_that_nothing_filled_in_is_told_as_that() {
-    let told = [
+fn unexpanded_placeholder_is_reported() {
+    let message = [
         "gcr.io/${PROJECT_ID}/app:1",
         "gcr.io/[MY_PROJECT_ID]/app:1",
         "gcr.io//app:1",
@@ -247,10 +253,10 @@ fn a_name_that_nothing_filled_in_is_told_as_that() {
         "$TAG",
     ]
     .map(|tags| {
-        let told = with(&[("tags", tags)]);
-        told.lines().nth(1).unwrap_or_default().trim().to_owned()
+        let message = error_with(&[("tags", tags)]);
+        message.lines().nth(1).unwrap_or_default().trim().to_owned()
     });
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    insta::assert_snapshot!(message.join("\n"), @r#"
     `tags`: `gcr.io/${PROJECT_ID}/app:1` holds `${PROJECT_ID}`, which nothing filled in: set the variable, or write its value (GCR_PUSH_TAGS)
     `tags`: `gcr.io/[MY_PROJECT_ID]/app:1` holds `[MY_PROJECT_ID]`, which nothing filled in: set the variable, or write its value (GCR_PUSH_TAGS)
     `tags`: image name `/app` would be refused: a part of it is empty, as where a variable is not set, or a secret in the pull request of a fork (GCR_PUSH_TAGS)
@@ -261,8 +267,8 @@ fn a_name_that_nothing_filled_in_is_told_as_that() {
     `tags`: `- gcr.io/acme-prod/app:1` holds the `-` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes (GCR_PUSH_TAGS)
     `tags`: `$TAG` holds `$TAG`, which nothing filled in: set the variable, or write its value (GCR_PUSH_TAGS)
     "#);
-    let told = with(&[("project_id", "${PROJECT}"), ("name", "$NAME")]);
-    insta::assert_snapshot!(told, @"
+    let message = error_with(&[("project_id", "${PROJECT}"), ("name", "$NAME")]);
+    insta::assert_snapshot!(message, @"
     error: two inputs cannot be used
       `project_id`: project `${PROJECT}` would be refused: it holds a variable that nothing filled in (GCR_PUSH_PROJECT_ID)
       `name`: image name `$NAME` would be refused: it holds a variable that nothing filled in (GCR_PUSH_NAME)
@@ -272,63 +278,66 @@ fn a_name_that_nothing_filled_in_is_told_as_that() {
 }
 
 #[test]
-fn a_host_with_public_images_is_no_destination() {
-    insta::assert_snapshot!(with(&[("tags", "mirror.gcr.io/acme/app:1")]), @"
+fn public_image_host_is_no_destination() {
+    insta::assert_snapshot!(error_with(&[("tags", "mirror.gcr.io/acme/app:1")]), @"
     error: an input cannot be used
       `tags`: nothing can be pushed to `mirror.gcr.io`: it holds public images, which are only read (GCR_PUSH_TAGS)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    let told = with(&[("registry", "marketplace.gcr.io")]);
-    assert!(told.contains("nothing can be pushed to"), "{told}");
+    let message = error_with(&[("registry", "marketplace.gcr.io")]);
+    assert!(message.contains("nothing can be pushed to"), "{message}");
 }
 
 #[test]
-fn one_wrong_item_of_tags_is_one_fault() {
+fn one_wrong_tag_is_one_mistake() {
     for (name, value) in [
         ("registry", "us-docker.pkg.dev"),
         ("best_effort", "r.example"),
         ("dry_run", "false"),
     ] {
-        let told = with(&[("tags", "r.example/App:1"), (name, value)]);
-        assert!(told.starts_with("error: an input cannot be used"), "{told}");
-        assert_eq!(told.matches("GCR_PUSH_").count(), 1, "{told}");
+        let message = error_with(&[("tags", "r.example/App:1"), (name, value)]);
+        assert!(
+            message.starts_with("error: an input cannot be used"),
+            "{message}"
+        );
+        assert_eq!(message.matches("GCR_PUSH_").count(), 1, "{message}");
     }
 }
 
 #[test]
-fn a_name_that_a_registry_would_refuse_is_told() {
-    insta::assert_snapshot!(with(&[("name", "App")]), @"
+fn invalid_name_is_reported() {
+    insta::assert_snapshot!(error_with(&[("name", "App")]), @"
     error: an input cannot be used
       `name`: image name `App` would be refused: registries take lower case only (GCR_PUSH_NAME)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("name", "team app")]), @"
+    insta::assert_snapshot!(error_with(&[("name", "team app")]), @"
     error: an input cannot be used
       `name`: image name `team app` would be refused: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-` (GCR_PUSH_NAME)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("name", &"x".repeat(250))]), @"
+    insta::assert_snapshot!(error_with(&[("name", &"x".repeat(250))]), @"
     error: an input cannot be used
       `name`: image name `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` would be refused: with its host it is longer than 255 characters (GCR_PUSH_NAME)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("project_id", "Acme"), ("name", "a")]), @"
+    insta::assert_snapshot!(error_with(&[("project_id", "Acme"), ("name", "a")]), @"
     error: an input cannot be used
       `project_id`: project `Acme` would be refused: registries take lower case only (GCR_PUSH_PROJECT_ID)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("tags", "gcr.io/acme/App:1")]), @"
+    insta::assert_snapshot!(error_with(&[("tags", "gcr.io/acme/App:1")]), @"
     error: an input cannot be used
       `tags`: image name `acme/App` would be refused: registries take lower case only (GCR_PUSH_TAGS)
 
     hint: `gcr-push --help` tells what every variable means
     ");
-    insta::assert_snapshot!(with(&[("tags", "gcr.io/app:1")]), @"
+    insta::assert_snapshot!(error_with(&[("tags", "gcr.io/app:1")]), @"
     error: an input cannot be used
       `tags`: image name `app` would be refused: on gcr.io an image is named `PROJECT/NAME` (GCR_PUSH_TAGS)
 
@@ -337,13 +346,13 @@ fn a_name_that_a_registry_would_refuse_is_told() {
 }
 
 #[test]
-fn two_faults_at_once_are_both_told() {
-    let told = with(&[
+fn two_mistakes_are_reported_together() {
+    let message = error_with(&[
         ("tags", "UPPER!"),
         ("registry", "fr.gcr.io"),
         ("credentials_json", "{}"),
     ]);
-    insta::assert_snapshot!(told, @"
+    insta::assert_snapshot!(message, @"
     error: three inputs cannot be used
       `tags`: tag `UPPER!` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
       `registry`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
@@ -353,64 +362,64 @@ fn two_faults_at_once_are_both_told() {
     ");
 }
 
-/// A push of an archive that gives itself these names.
-fn named(names: &[&str]) -> String {
+/// A push of an archive with these names in it.
+fn error_of_archive_names(names: &[&str]) -> String {
     let google = Google::start();
     let run = google
         .run()
         .file(
             "image.tar",
-            classic_archive(&[(&Picture::new("app", 1), names)]),
+            classic_archive(&[(&TestImage::new("app", 1), names)]),
         )
         .set("image", "docker-archive:image.tar");
     refused(&google, run, 2)
 }
 
 #[test]
-fn names_in_the_archive_that_a_registry_would_refuse_are_told_with_the_way_out() {
-    insta::assert_snapshot!(named(&[]), @"
+fn invalid_archive_names_are_reported_with_the_fix() {
+    insta::assert_snapshot!(error_of_archive_names(&[]), @"
     error: cannot tell where to push the image
       caused by: the image has no name: set `name`, or give a full reference in `tags`
 
     hint: an image that is saved or asked for by its ID brings no name of its own, and an OCI layout often no more than a tag
     ");
-    insta::assert_snapshot!(named(&["App:1"]), @"
+    insta::assert_snapshot!(error_of_archive_names(&["App:1"]), @"
     error: cannot tell where to push the image
       caused by: image name `acme/App` would be refused: registries take lower case only
 
     hint: the name is the archive's own: choose another with `name`
     ");
-    insta::assert_snapshot!(named(&["app:1.0+build"]), @"
+    insta::assert_snapshot!(error_of_archive_names(&["app:1.0+build"]), @"
     error: cannot tell where to push the image
       caused by: tag `1.0+build` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag
 
     hint: the tag is the archive's own: choose another with `tags`
     ");
-    insta::assert_snapshot!(named(&[&format!("{}:1", "x".repeat(250))]), @"
+    insta::assert_snapshot!(error_of_archive_names(&[&format!("{}:1", "x".repeat(250))]), @"
     error: cannot tell where to push the image
       caused by: image name `acme/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` would be refused: with its host it is longer than 255 characters
 
     hint: the name is the archive's own: choose another with `name`
     ");
-    insta::assert_snapshot!(named(&[&format!("app:{}", "x".repeat(129))]), @"
+    insta::assert_snapshot!(error_of_archive_names(&[&format!("app:{}", "x".repeat(129))]), @"
     error: cannot tell where to push the image
       caused by: tag `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` would be refused: it is longer than 128 characters
 
     hint: the tag is the archive's own: choose another with `tags`
     ");
-    insta::assert_snapshot!(named(&["app\n::error::x:\x1b[31m"]), @r"
+    insta::assert_snapshot!(error_of_archive_names(&["app\n::error::x:\x1b[31m"]), @r"
     error: cannot tell where to push the image
       caused by: image name `acme/app\n::error::x` would be refused: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
 
     hint: the name is the archive's own: choose another with `name`
     ");
-    insta::assert_snapshot!(named(&["../../etc:1"]), @"
+    insta::assert_snapshot!(error_of_archive_names(&["../../etc:1"]), @"
     error: cannot tell where to push the image
       caused by: image name `acme/../etc` would be refused: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
 
     hint: the name is the archive's own: choose another with `name`
     ");
-    insta::assert_snapshot!(named(&[":"]), @"
+    insta::assert_snapshot!(error_of_archive_names(&[":"]), @"
     error: cannot tell where to push the image
       caused by: image name `acme/` would be refused: a part of it is empty, as where a variable is not set, or a secret in the pull request of a fork
 
@@ -419,13 +428,13 @@ fn names_in_the_archive_that_a_registry_would_refuse_are_told_with_the_way_out()
 }
 
 #[test]
-fn names_in_the_archive_do_not_matter_where_others_are_given() {
+fn archive_names_are_ignored_when_tags_are_given() {
     let google = Google::start();
     google
         .run()
         .file(
             "image.tar",
-            classic_archive(&[(&Picture::new("app", 1), &["App:!"])]),
+            classic_archive(&[(&TestImage::new("app", 1), &["App:!"])]),
         )
         .set("image", "image.tar")
         .set("name", "app")

@@ -1,11 +1,11 @@
-//! Registries that cannot be reached, or are none.
+//! Registries that cannot be reached, and hosts that are no registry.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
 use standin::{Behaviour, Fault, FaultAction, PlainAuth, RequestKind};
 
-use super::{oci, refused, told, without_digests};
+use super::{error_text, oci, refused, without_digests};
 use crate::support::google::Google;
 use crate::support::run::Run;
 
@@ -16,7 +16,7 @@ fn push(run: Run, tag: &str) -> Run {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_told() {
+fn untrusted_certificate_is_reported() {
     let google = Google::start();
     let untrusting = Run::new()
         .variable("HTTPS_PROXY", google.standin.proxy_url())
@@ -29,8 +29,8 @@ fn a_certificate_that_nobody_vouches_for_is_told() {
     hint: if a company proxy or a private registry signed this certificate, give its root in `ca_certificates`
     ");
 
-    let own = format!("{}/app:1", google.standin.tls_address());
-    insta::assert_snapshot!(refused(&google, push(Run::new(), &own), 1), @"
+    let destination = format!("{}/app:1", google.standin.tls_address());
+    insta::assert_snapshot!(refused(&google, push(Run::new(), &destination), 1), @"
     error: could not connect to `127.0.0.1:[PORT]`
       caused by: GET https://127.0.0.1:[PORT]/v2/
       caused by: invalid peer certificate: UnknownIssuer
@@ -40,14 +40,14 @@ fn a_certificate_that_nobody_vouches_for_is_told() {
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_told() {
-    // Nobody gets a port that was bound and not used, for a while.
+fn closed_port_is_reported() {
+    // A port that was bound and closed is not reused for a while.
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     let outcome = push(Run::new(), &format!("{closed}/app:1")).fails_with(4);
-    insta::assert_snapshot!(told(&outcome), @"
+    insta::assert_snapshot!(error_text(&outcome), @"
     error: could not connect to `127.0.0.1:[PORT]`
       caused by: GET https://127.0.0.1:[PORT]/v2/
       caused by: Connection refused (os error 111)
@@ -57,7 +57,7 @@ fn a_port_where_nobody_listens_is_told() {
 }
 
 #[test]
-fn a_proxy_that_is_not_there_is_told() {
+fn unreachable_proxy_is_reported() {
     let google = Google::start();
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -77,7 +77,7 @@ fn a_proxy_that_is_not_there_is_told() {
 }
 
 #[test]
-fn a_proxy_that_refuses_to_connect_is_told() {
+fn proxy_that_refuses_connect_is_reported() {
     let google = Google::start();
     let refusing = FaultAction::status(403);
     google
@@ -118,11 +118,11 @@ fn a_proxy_that_refuses_to_connect_is_told() {
 }
 
 #[test]
-fn a_host_that_no_name_server_knows_is_told() {
+fn unresolvable_host_is_reported() {
     // RFC 6761: `.invalid` never resolves.
     let outcome = push(Run::new(), "registry.invalid/app:1").fails_with(4);
-    let told = told(&outcome);
-    let (start, _) = told.split_once("dns error").expect(&told);
+    let message = error_text(&outcome);
+    let (start, _) = message.split_once("dns error").expect(&message);
     insta::assert_snapshot!(start, @"
     error: could not connect to `registry.invalid`
       caused by: GET https://registry.invalid/v2/
@@ -130,9 +130,8 @@ fn a_host_that_no_name_server_knows_is_told() {
     ");
 }
 
-/// Answers what comes on every connection with the same texts, one after the other, until the test
-/// ends.
-fn answering(answers: &'static [&'static str]) -> String {
+/// A server that sends these texts in turn on every connection.
+fn raw_server(answers: &'static [&'static str]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -149,13 +148,13 @@ fn answering(answers: &'static [&'static str]) -> String {
 }
 
 #[test]
-fn a_web_server_that_answers_a_page_to_everything_is_no_registry() {
-    let address = answering(&[
+fn web_server_that_answers_pages_is_no_registry() {
+    let address = raw_server(&[
         "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\
          Connection: close\r\n\r\n<html>Hello!</html>",
     ]);
     let outcome = push(Run::new(), &format!("{address}/app:1")).fails_with(1);
-    insta::assert_snapshot!(told(&outcome), @"
+    insta::assert_snapshot!(error_text(&outcome), @"
     error: could not connect to `127.0.0.1:[PORT]`
       caused by: GET http://127.0.0.1:[PORT]/v2/
       caused by: the answer is a web page
@@ -165,15 +164,15 @@ fn a_web_server_that_answers_a_page_to_everything_is_no_registry() {
 }
 
 #[test]
-fn a_host_that_speaks_no_tls_is_told() {
-    // A proxy that connects to whatever answers in plain text.
-    let proxy = answering(&[
+fn host_without_tls_is_reported() {
+    // A proxy whose target answers in plain text.
+    let proxy = raw_server(&[
         "HTTP/1.1 200 Connection established\r\n\r\n",
         "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
     ]);
     let run = Run::new().variable("HTTPS_PROXY", format!("http://{proxy}"));
     let outcome = push(run, "registry.example/app:1").fails_with(1);
-    insta::assert_snapshot!(told(&outcome), @"
+    insta::assert_snapshot!(error_text(&outcome), @"
     error: could not connect to `registry.example`
       caused by: GET https://registry.example/v2/
       caused by: received corrupt message of type InvalidContentType
@@ -183,7 +182,7 @@ fn a_host_that_speaks_no_tls_is_told() {
 }
 
 #[test]
-fn a_page_in_place_of_google_s_registry_is_told() {
+fn captive_page_for_google_registry_is_reported() {
     let google = Google::start();
     let page = FaultAction::Status {
         code: 200,
@@ -208,9 +207,9 @@ fn a_page_in_place_of_google_s_registry_is_told() {
             .set("retry_timeout", "0s")
             .run();
         assert!(google.is_untouched());
-        let told = format!("{}exit code {}", told(&outcome), outcome.code);
+        let message = format!("{}exit code {}", error_text(&outcome), outcome.code);
         match kind {
-            RequestKind::Ping => insta::assert_snapshot!(told, @"
+            RequestKind::Ping => insta::assert_snapshot!(message, @"
             error: could not connect to `gcr.io`
               caused by: GET https://gcr.io/v2/
               caused by: it asks for no login, as Google's registries do
@@ -218,7 +217,7 @@ fn a_page_in_place_of_google_s_registry_is_told() {
             hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
             exit code 1
             "),
-            RequestKind::Token => insta::assert_snapshot!(told, @"
+            RequestKind::Token => insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
               caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push
               caused by: the answer is a web page
@@ -226,7 +225,7 @@ fn a_page_in_place_of_google_s_registry_is_told() {
             hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
             exit code 1
             "),
-            RequestKind::OAuthToken => insta::assert_snapshot!(told, @"
+            RequestKind::OAuthToken => insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
               caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
               caused by: the answer is no OAuth token; a proxy or an outage may have answered instead
@@ -234,7 +233,7 @@ fn a_page_in_place_of_google_s_registry_is_told() {
             hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place
             exit code 4
             "),
-            _ => insta::assert_snapshot!(told, @"
+            _ => insta::assert_snapshot!(message, @"
             error: could not push to `gcr.io/acme/app:1`
               caused by: GET https://gcr.io/v2/acme/app/manifests/1
               caused by: the answer is a web page
@@ -247,7 +246,7 @@ fn a_page_in_place_of_google_s_registry_is_told() {
 }
 
 #[test]
-fn a_token_realm_on_another_host_gets_no_credential() {
+fn token_realm_on_another_host_gets_no_credential() {
     let google = Google::with(Behaviour {
         realm: Some("https://evil.example/v2/token".to_owned()),
         ..Behaviour::default()
@@ -273,7 +272,7 @@ fn a_token_realm_on_another_host_gets_no_credential() {
 }
 
 #[test]
-fn a_token_realm_without_tls_gets_no_credential() {
+fn token_realm_without_tls_gets_no_credential() {
     let google = Google::with(Behaviour {
         realm: Some("http://gcr.io/v2/token".to_owned()),
         ..Behaviour::default()
@@ -302,7 +301,7 @@ fn a_token_realm_without_tls_gets_no_credential() {
 }
 
 #[test]
-fn a_connection_that_breaks_in_the_middle_of_a_layer_is_worth_another_try() {
+fn connection_lost_within_a_layer_is_retryable() {
     let google = Google::start();
     google.standin.fault(Fault::always(
         RequestKind::UploadPut,
@@ -318,14 +317,14 @@ fn a_connection_that_breaks_in_the_middle_of_a_layer_is_worth_another_try() {
 }
 
 #[test]
-fn a_layer_that_was_changed_on_the_wire_is_told() {
+fn layer_changed_in_transit_is_reported() {
     let google = Google::start();
     google.standin.fault(Fault::always(
         RequestKind::UploadPut,
         FaultAction::CorruptByte(50),
     ));
-    let told = refused(&google, push(google.run(), "gcr.io/acme/app:1"), 4);
-    insta::assert_snapshot!(without_digests(&told), @"
+    let message = refused(&google, push(google.run(), "gcr.io/acme/app:1"), 4);
+    insta::assert_snapshot!(without_digests(&message), @"
     error: a blob was changed on the way to `gcr.io/acme/app`
       caused by: PUT https://gcr.io/artifacts-uploads/namespaces/acme/repositories/gcr.io/uploads/...?digest=[DIGEST]: 400 DIGEST_INVALID
       caused by: provided digest [DIGEST] did not match uploaded content [DIGEST]
@@ -335,7 +334,7 @@ fn a_layer_that_was_changed_on_the_wire_is_told() {
 }
 
 #[test]
-fn a_registry_that_stands_still_is_given_up() {
+fn stalled_registry_times_out() {
     let google = Google::start();
     google
         .standin

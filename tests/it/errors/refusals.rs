@@ -1,16 +1,16 @@
-//! What Google refuses, in its own sentences, with the command that mends it.
+//! Google's refusals, quoted, with the command that fixes the cause.
 
 use standin::{Behaviour, DeniedWording, Fault, FaultAction, NotMigrated, RequestKind};
 
-use super::{docker, oci, refused, told, without_digests};
+use super::{docker, error_text, oci, refused, without_digests};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::{ACCOUNT, Google};
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{TestImage, classic_archive};
 use crate::support::run::Run;
 
 const WRITER: &str = "roles/artifactregistry.writer";
 
-/// Google, where [`ACCOUNT`] may do nothing.
+/// Google without any role for [`ACCOUNT`].
 fn without_a_role() -> Google {
     let google = Google::start();
     let role = "roles/artifactregistry.createOnPushWriter";
@@ -30,7 +30,7 @@ const PKG_DEV: &str = "us-docker.pkg.dev/acme/containers/app:1";
 const GCR_IO: &str = "gcr.io/acme/app:1";
 
 #[test]
-fn an_account_without_any_role_is_told_the_one_that_it_needs() {
+fn account_without_role_is_reported_with_the_needed_role() {
     let google = without_a_role();
     insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 3), @r#"
     error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
@@ -59,7 +59,7 @@ fn an_account_without_any_role_is_told_the_one_that_it_needs() {
 }
 
 #[test]
-fn an_account_that_may_only_read_is_told_the_role_for_writing() {
+fn reader_account_is_reported_with_the_writer_role() {
     let google = without_a_role();
     let reader = "roles/artifactregistry.reader";
     google.standin.grant(ACCOUNT, reader, "projects/acme");
@@ -76,7 +76,7 @@ fn an_account_that_may_only_read_is_told_the_role_for_writing() {
 }
 
 #[test]
-fn a_missing_permission_is_told_in_google_s_newer_words_too() {
+fn newer_permission_wording_of_google_is_understood() {
     let google = without_a_role();
     google
         .standin
@@ -92,10 +92,10 @@ fn a_missing_permission_is_told_in_google_s_newer_words_too() {
 }
 
 #[test]
-fn a_missing_permission_of_an_access_token_does_not_invent_an_account() {
+fn access_token_refusal_invents_no_account() {
     let google = without_a_role();
     let run = google
-        .reach(Run::new())
+        .with_environment(Run::new())
         .file("image.tar", oci())
         .set("image", "image.tar")
         .set("tags", PKG_DEV)
@@ -111,7 +111,7 @@ fn a_missing_permission_of_an_access_token_does_not_invent_an_account() {
 }
 
 #[test]
-fn a_repository_that_is_not_there_is_told_with_the_command_that_makes_it() {
+fn missing_repository_is_reported_with_the_create_command() {
     let google = Google::start();
     google.standin.grant(ACCOUNT, WRITER, "projects/acme");
     let missing = "us-docker.pkg.dev/acme/nowhere/app:1";
@@ -132,7 +132,7 @@ fn a_repository_that_is_not_there_is_told_with_the_command_that_makes_it() {
 }
 
 #[test]
-fn gcr_io_without_the_right_to_make_its_repository_is_told() {
+fn gcr_io_without_permission_to_create_is_reported() {
     let google = without_a_role();
     google.standin.grant(ACCOUNT, WRITER, "projects/acme");
     insta::assert_snapshot!(refused(&google, push(&google, oci(), GCR_IO), 3), @"
@@ -155,7 +155,7 @@ fn gcr_io_without_the_right_to_make_its_repository_is_told() {
 }
 
 #[test]
-fn an_api_that_is_off_is_told_with_the_command_that_enables_it() {
+fn disabled_api_is_reported_with_the_enable_command() {
     let google = Google::with(Behaviour {
         api_off: true,
         ..Behaviour::default()
@@ -170,22 +170,22 @@ fn an_api_that_is_off_is_told_with_the_command_that_enables_it() {
 }
 
 #[test]
-fn gcr_io_that_was_never_moved_to_artifact_registry_is_told() {
+fn unmigrated_gcr_io_is_reported() {
     for stage in [NotMigrated::TokenAndManifests, NotMigrated::Manifests] {
         let google = Google::with(Behaviour {
             not_migrated: stage,
             ..Behaviour::default()
         });
-        let told = refused(&google, push(&google, oci(), GCR_IO), 1);
+        let message = refused(&google, push(&google, oci(), GCR_IO), 1);
         match stage {
-            NotMigrated::TokenAndManifests => insta::assert_snapshot!(told, @"
+            NotMigrated::TokenAndManifests => insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
               caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 412 Precondition Failed
               caused by: Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
 
             hint: the gcr.io names of `acme` were never moved to Artifact Registry: run `gcloud artifacts docker upgrade migrate --projects=acme --quiet`, or push to a `LOCATION-docker.pkg.dev` host
             "),
-            _ => insta::assert_snapshot!(told, @"
+            _ => insta::assert_snapshot!(message, @"
             error: could not push to `gcr.io/acme/app:1`
               caused by: GET https://gcr.io/v2/acme/app/manifests/1: 412 Precondition Failed
               caused by: Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
@@ -197,15 +197,15 @@ fn gcr_io_that_was_never_moved_to_artifact_registry_is_told() {
 }
 
 #[test]
-fn a_tag_that_may_not_move_is_told() {
+fn immutable_tag_is_reported() {
     let google = Google::with(Behaviour {
         immutable_tags: true,
         ..Behaviour::default()
     });
     push(&google, oci(), PKG_DEV).succeeds();
-    let other = classic_archive(&[(&Picture::new("other", 1), &[])]);
+    let other = classic_archive(&[(&TestImage::new("other", 1), &[])]);
     let outcome = push(&google, other, PKG_DEV).fails_with(1);
-    insta::assert_snapshot!(told(&outcome), @"
+    insta::assert_snapshot!(error_text(&outcome), @"
     error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
       caused by: PUT https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 400 MANIFEST_INVALID
       caused by: cannot update tag 1. The repository has enabled tag immutability
@@ -215,7 +215,7 @@ fn a_tag_that_may_not_move_is_told() {
 }
 
 #[test]
-fn a_quota_that_is_used_up_is_worth_another_try() {
+fn exhausted_quota_is_retryable() {
     let google = Google::start();
     let fault = FaultAction::status(429);
     google
@@ -234,7 +234,7 @@ fn a_quota_that_is_used_up_is_worth_another_try() {
 }
 
 #[test]
-fn a_registry_that_is_out_of_order_is_worth_another_try() {
+fn registry_out_of_order_is_retryable() {
     let google = Google::start();
     let down = FaultAction::status(503);
     google
@@ -297,7 +297,7 @@ fn a_registry_that_is_out_of_order_is_worth_another_try() {
         .standin
         .fault(Fault::always(RequestKind::ManifestPut, down));
     let outcome = push(&google, oci(), PKG_DEV).fails_with(4);
-    insta::assert_snapshot!(told(&outcome), @"
+    insta::assert_snapshot!(error_text(&outcome), @"
     error: could not push to `us-docker.pkg.dev/acme/containers/app:1`
       caused by: PUT https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
@@ -313,7 +313,7 @@ fn a_registry_that_is_out_of_order_is_worth_another_try() {
 }
 
 #[test]
-fn a_plain_registry_that_asks_for_a_login_is_told() {
+fn required_login_of_plain_registry_is_reported() {
     let registry = DockerRegistry::with_login();
     let push = |run: Run| {
         run.file("image.tar", oci())
@@ -321,7 +321,7 @@ fn a_plain_registry_that_asks_for_a_login_is_told() {
             .set("tags", format!("{}/app:1", registry.address()))
             .fails_with(3)
     };
-    insta::assert_snapshot!(told(&push(Run::new())), @"
+    insta::assert_snapshot!(error_text(&push(Run::new())), @"
     error: could not push to `127.0.0.1:[PORT]/app:1`
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
@@ -332,7 +332,7 @@ fn a_plain_registry_that_asks_for_a_login_is_told() {
         r#"{{"auths":{{"{}":{{"username":"robot","password":"hunter2"}}}}}}"#,
         registry.address()
     );
-    insta::assert_snapshot!(told(&push(Run::new().set("docker_config", wrong))), @"
+    insta::assert_snapshot!(error_text(&push(Run::new().set("docker_config", wrong))), @"
     error: could not push to `127.0.0.1:[PORT]/app:1`
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
@@ -343,19 +343,19 @@ fn a_plain_registry_that_asks_for_a_login_is_told() {
 }
 
 #[test]
-fn listing_what_is_not_there_or_not_allowed_is_told() {
+fn missing_or_forbidden_listing_is_reported() {
     let google = Google::start();
     let list = || {
         google
-            .reach(Run::command("list"))
+            .with_environment(Run::command("list"))
             .set("credentials_json", &google.key)
     };
-    insta::assert_snapshot!(told(&list().set("name", "nothing").fails_with(1)), @"
+    insta::assert_snapshot!(error_text(&list().set("name", "nothing").fails_with(1)), @"
     error: there is nothing at `gcr.io/acme/nothing`
 
     hint: check `image`, or `project_id`, `repository` and `name`
     ");
-    insta::assert_snapshot!(told(&list().set("project_id", "other").fails_with(3)), @r#"
+    insta::assert_snapshot!(error_text(&list().set("project_id", "other").fails_with(3)), @r#"
     error: could not list `gcr.io/other`
       caused by: GET https://gcr.io/v2/other/tags/list?n=10000: 403 DENIED
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/other/locations/us/repositories/gcr.io" (or it may not exist)

@@ -1,18 +1,18 @@
-//! Images that cannot be read, or are not what they say.
+//! Images that cannot be read, or differ from their digests.
 
 use serde_json::{Value, json};
 use standin::{Fault, FaultAction, RequestKind};
 
-use super::{docker, oci, refused, told, without_digests};
+use super::{docker, error_text, oci, refused, without_digests};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
 use crate::support::images::{
-    Layout, Packed, Picture, TarFile, classic_archive, docker25_archive, gzip,
+    LayerCompression, Layout, TarFile, TestImage, classic_archive, docker25_archive, gzip,
 };
 use crate::support::run::Run;
 
-/// What pushing these bytes as `image.tar` says, and exits with.
-fn pushing(bytes: &[u8], code: i32) -> String {
+/// The error and exit code of pushing these bytes as `image.tar`.
+fn push_error(bytes: &[u8], code: i32) -> String {
     let google = Google::start();
     let run = google
         .run()
@@ -23,7 +23,7 @@ fn pushing(bytes: &[u8], code: i32) -> String {
 }
 
 #[test]
-fn a_push_without_an_image_is_told_what_to_name() {
+fn push_without_image_says_what_to_set() {
     let google = Google::start();
     insta::assert_snapshot!(refused(&google, google.run(), 2), @"
     error: an input is missing
@@ -34,7 +34,7 @@ fn a_push_without_an_image_is_told_what_to_name() {
 }
 
 #[test]
-fn a_path_that_is_not_there_is_told_with_the_archives_beside_it() {
+fn missing_path_error_lists_archives_beside_it() {
     let google = Google::start();
     let run = google.run().set("image", "build/image.tar");
     insta::assert_snapshot!(refused(&google, run, 2), @"
@@ -61,24 +61,24 @@ fn a_path_that_is_not_there_is_told_with_the_archives_beside_it() {
 }
 
 #[test]
-fn a_file_that_is_no_archive_is_told_what_it_looks_like() {
-    insta::assert_snapshot!(pushing(b"hello, world\n", 2), @"
+fn file_that_is_no_archive_is_named_by_its_kind() {
+    insta::assert_snapshot!(push_error(b"hello, world\n", 2), @"
     error: `image.tar` is no image archive: it looks like text
 
     hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
     ");
-    insta::assert_snapshot!(pushing(b"", 2), @"
+    insta::assert_snapshot!(push_error(b"", 2), @"
     error: `image.tar` is no image archive: it is empty
 
     hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
     ");
     let files = TarFile::new().file("etc/passwd", b"root").finish();
-    insta::assert_snapshot!(pushing(&files, 2), @"
+    insta::assert_snapshot!(push_error(&files, 2), @"
     error: `image.tar` is no image archive: it is a tar file of a file system
 
     hint: `docker export` writes the files of a container; `docker save` writes an image
     ");
-    insta::assert_snapshot!(pushing(&gzip(b"hello"), 2), @"
+    insta::assert_snapshot!(push_error(&gzip(b"hello"), 2), @"
     error: `image.tar` is no image archive: it looks like text
 
     hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
@@ -86,21 +86,21 @@ fn a_file_that_is_no_archive_is_told_what_it_looks_like() {
 }
 
 #[test]
-fn an_archive_that_was_cut_is_told_wherever_it_was_cut() {
+fn truncated_archive_is_reported_at_any_length() {
     for whole in [docker(), oci()] {
         for part in [3, 5, 8] {
-            let told = pushing(&whole[..whole.len() * part / 10 + 100], 1);
-            assert!(told.contains("is cut off: at least "), "{told}");
+            let message = push_error(&whole[..whole.len() * part / 10 + 100], 1);
+            assert!(message.contains("is cut off: at least "), "{message}");
         }
     }
     let whole = docker();
-    insta::assert_snapshot!(pushing(&whole[..whole.len() / 2], 1), @"
+    insta::assert_snapshot!(push_error(&whole[..whole.len() / 2], 1), @"
     error: `image.tar` is cut off: at least 1024 bytes are missing, of its end mark
 
     hint: make the archive again: its writer or its download was stopped, or the disk was full
     ");
-    let packed = gzip(&whole);
-    insta::assert_snapshot!(pushing(&packed[..packed.len() / 2], 1), @"
+    let compression = gzip(&whole);
+    insta::assert_snapshot!(push_error(&compression[..compression.len() / 2], 1), @"
     error: cannot decompress `image.tar`: its gzip stream is cut off
       caused by: incomplete deflate stream
 
@@ -109,10 +109,10 @@ fn an_archive_that_was_cut_is_told_wherever_it_was_cut() {
 }
 
 #[test]
-fn a_layout_whose_layer_is_not_what_its_digest_says_is_damaged() {
+fn layout_layer_unlike_its_digest_is_refused() {
     let mut layout = Layout::default();
-    let picture = Picture::new("app", 2);
-    let manifest = layout.image(&picture, Packed::Gzip);
+    let test_image = TestImage::new("app", 2);
+    let manifest = layout.image(&test_image, LayerCompression::Gzip);
     layout.list(&manifest, Some("1"));
     let named: Value = serde_json::from_slice(layout.get(&manifest)).unwrap();
     let digest = crate::support::images::digest(&named["layers"][1]);
@@ -140,7 +140,7 @@ fn a_layout_whose_layer_is_not_what_its_digest_says_is_damaged() {
         .set("image", "oci:layout")
         .set("tags", format!("{}/app:1", registry.address()))
         .fails_with(1);
-    insta::assert_snapshot!(told(&outcome), @"
+    insta::assert_snapshot!(error_text(&outcome), @"
     error: `layout` is damaged: the bytes of its layer `sha256:b43a36403397ed25b79fbf8004c2f3add786868133d859a1df1ba8821b6ca2dd` hash to `sha256:1520352f77c1630971375a05e563026259081f5b5878644f4b173be8d78e72ec`
 
     hint: write the layout again; if it was handed from job to job as an artifact, it may have been damaged on the way
@@ -149,14 +149,14 @@ fn a_layout_whose_layer_is_not_what_its_digest_says_is_damaged() {
 }
 
 #[test]
-fn a_docker_archive_whose_layer_is_not_its_diff_id_is_damaged() {
-    let mut picture = Picture::new("app", 2);
-    // One is good and the other bad, whichever is compressed first.
+fn docker_archive_layer_unlike_its_diff_id_is_refused() {
+    let mut test_image = TestImage::new("app", 2);
+    // One is valid and one is not, whichever is compressed first.
     for (number, archive) in [classic_archive, docker25_archive].into_iter().enumerate() {
-        let last = picture.layers.len() - 1;
-        picture.layers[last][600] ^= 1;
-        let bytes = archive(&[(&picture, &["app:1"])]);
-        picture.layers[last][600] ^= 1;
+        let last = test_image.layers.len() - 1;
+        test_image.layers[last][600] ^= 1;
+        let bytes = archive(&[(&test_image, &["app:1"])]);
+        test_image.layers[last][600] ^= 1;
         let google = Google::start();
         let run = google
             .run()
@@ -171,7 +171,7 @@ fn a_docker_archive_whose_layer_is_not_its_diff_id_is_damaged() {
             .set("registry", registry.address())
             .fails_with(1);
         assert!(registry.is_untouched());
-        assert_eq!(told(&outcome), at_google);
+        assert_eq!(error_text(&outcome), at_google);
         match number {
             0 => insta::assert_snapshot!(at_google, @"
             error: `image.tar` is damaged: the bytes of its layer `sha256:621dd0cf3f59bb82b3ee9214dd4a505966f85d01dade6b03f37011cbad336b28` hash to `sha256:3a266228671082117f055934489ff2bee504ec718311716672291c443bcc2fa6`
@@ -188,17 +188,17 @@ fn a_docker_archive_whose_layer_is_not_its_diff_id_is_damaged() {
 }
 
 #[test]
-fn a_damaged_layer_that_goes_up_as_it_is_is_told_too() {
-    let mut picture = Picture::new("app", 2);
-    picture.layers[0][600] ^= 1;
-    let bytes = classic_archive(&[(&picture, &["app:1"])]);
+fn damaged_layer_sent_as_is_is_reported() {
+    let mut test_image = TestImage::new("app", 2);
+    test_image.layers[0][600] ^= 1;
+    let bytes = classic_archive(&[(&test_image, &["app:1"])]);
     let google = Google::start();
     let run = google
         .run()
         .file("image.tar", &bytes)
         .set("image", "image.tar")
         .set("compression", "none");
-    picture.layers[0][600] ^= 1;
+    test_image.layers[0][600] ^= 1;
     insta::assert_snapshot!(refused(&google, run, 1), @"
     error: `image.tar` is damaged: the bytes of its layer `sha256:dabe3f9a2a1433978afe46d660ebccbe47ac4529823c43b8a73b07c2adf4756d` hash to `sha256:872cf350e23afe47bcc53dffe1bc25fea1642f85f6d8a25a923baed208e88840`
 
@@ -207,33 +207,33 @@ fn a_damaged_layer_that_goes_up_as_it_is_is_told_too() {
 }
 
 #[test]
-fn an_archive_with_a_manifest_that_is_not_json_is_told() {
+fn archive_manifest_that_is_not_json_is_reported() {
     let tar = TarFile::new()
         .file("manifest.json", b"[{\"Config\": \"x")
         .finish();
-    insta::assert_snapshot!(pushing(&tar, 1), @"
+    insta::assert_snapshot!(push_error(&tar, 1), @"
     error: cannot understand `manifest.json` of `image.tar`
       caused by: EOF while parsing a string at line 1 column 14
     ");
     let tar = TarFile::new().file("manifest.json", b"{}").finish();
-    insta::assert_snapshot!(pushing(&tar, 1), @"
+    insta::assert_snapshot!(push_error(&tar, 1), @"
     error: cannot understand `manifest.json` of `image.tar`
       caused by: invalid type: map, expected a sequence
     ");
     let tar = TarFile::new().file("manifest.json", b"[]").finish();
-    insta::assert_snapshot!(pushing(&tar, 1), @"error: `image.tar` lists no image");
+    insta::assert_snapshot!(push_error(&tar, 1), @"error: `image.tar` lists no image");
 }
 
 #[test]
-fn an_archive_that_lacks_a_layer_is_told_which() {
-    let picture = Picture::new("app", 1);
+fn missing_layer_of_an_archive_is_named() {
+    let test_image = TestImage::new("app", 1);
     let entries =
         json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["gone/layer.tar"]}]);
     let tar = TarFile::new()
-        .file("c.json", &picture.config)
+        .file("c.json", &test_image.config)
         .file("manifest.json", entries.to_string().as_bytes())
         .finish();
-    insta::assert_snapshot!(pushing(&tar, 1), @"
+    insta::assert_snapshot!(push_error(&tar, 1), @"
     error: `image.tar` does not hold `gone/layer.tar`, which `manifest.json` names
 
     hint: make the archive again, with all its layers in it
@@ -241,50 +241,50 @@ fn an_archive_that_lacks_a_layer_is_told_which() {
 }
 
 #[test]
-fn an_archive_with_path_tricks_is_refused() {
-    let picture = Picture::new("app", 1);
+fn archive_with_path_traversal_is_refused() {
+    let test_image = TestImage::new("app", 1);
     let entries = |layer: &str| {
         json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": [layer]}]).to_string()
     };
     let with = |layer: &str| {
         TarFile::new()
-            .file("c.json", &picture.config)
+            .file("c.json", &test_image.config)
             .file("manifest.json", entries(layer).as_bytes())
     };
     let climbing = with("l/layer.tar")
-        .file("l/layer.tar", &picture.layers[0])
+        .file("l/layer.tar", &test_image.layers[0])
         .file("../../etc/cron.d/x", b"* * * * * root true");
-    insta::assert_snapshot!(pushing(&climbing.finish(), 1), @"
+    insta::assert_snapshot!(push_error(&climbing.finish(), 1), @"
     error: `image.tar` is refused, it holds the member `../../etc/cron.d/x`: its name climbs out of the archive
 
     hint: no image builder writes such an archive: find out who made it
     ");
-    let absolute = with("/etc/passwd").file("/etc/passwd", &picture.layers[0]);
-    insta::assert_snapshot!(pushing(&absolute.finish(), 1), @"
+    let absolute = with("/etc/passwd").file("/etc/passwd", &test_image.layers[0]);
+    insta::assert_snapshot!(push_error(&absolute.finish(), 1), @"
     error: `image.tar` is refused, it holds the member `/etc/passwd`: its name is absolute
 
     hint: no image builder writes such an archive: find out who made it
     ");
     let named_alone = with("../../../etc/passwd");
-    insta::assert_snapshot!(pushing(&named_alone.finish(), 1), @"
+    insta::assert_snapshot!(push_error(&named_alone.finish(), 1), @"
     error: `image.tar` is refused, it holds the member `../../../etc/passwd`: it leads out of the archive
 
     hint: no image builder writes such an archive: find out who made it
     ");
     let linked = with("l/layer.tar").symlink("l/layer.tar", "/etc/passwd");
-    insta::assert_snapshot!(pushing(&linked.finish(), 1), @"
+    insta::assert_snapshot!(push_error(&linked.finish(), 1), @"
     error: `image.tar` is refused: its `l/layer.tar` is a link to `/etc/passwd`
 
     hint: no image builder writes such an archive: find out who made it
     ");
     let climbing_link = with("l/layer.tar").symlink("l/layer.tar", "../../secret");
-    insta::assert_snapshot!(pushing(&climbing_link.finish(), 1), @"
+    insta::assert_snapshot!(push_error(&climbing_link.finish(), 1), @"
     error: `image.tar` is refused: its `l/layer.tar` is a link to `../../secret`
 
     hint: no image builder writes such an archive: find out who made it
     ");
     let hard = with("l/layer.tar").hard_link("l/layer.tar", "/etc/shadow");
-    insta::assert_snapshot!(pushing(&hard.finish(), 1), @"
+    insta::assert_snapshot!(push_error(&hard.finish(), 1), @"
     error: `image.tar` is refused: its `l/layer.tar` is a link to `/etc/shadow`
 
     hint: no image builder writes such an archive: find out who made it
@@ -292,10 +292,10 @@ fn an_archive_with_path_tricks_is_refused() {
 }
 
 #[test]
-fn a_layout_directory_that_links_out_of_itself_is_refused() {
+fn layout_symlink_out_of_itself_is_refused() {
     let registry = DockerRegistry::start();
     let mut layout = Layout::default();
-    let manifest = layout.image(&Picture::new("app", 1), Packed::Gzip);
+    let manifest = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
     layout.list(&manifest, Some("1"));
     let run = Run::new().file("secret", b"not for a registry");
     let folder = run.path().join("layout");
@@ -309,7 +309,7 @@ fn a_layout_directory_that_links_out_of_itself_is_refused() {
         .set("image", "oci:layout")
         .set("tags", format!("{}/app:1", registry.address()))
         .fails_with(1);
-    insta::assert_snapshot!(told(&outcome), @"
+    insta::assert_snapshot!(error_text(&outcome), @"
     error: `layout` is refused: its `blobs/sha256/bda66f45cef5c1324ee40b5a7f58037d7dfba45e2f1283bfd39ab670fae76883` is a link out of it, to `[FOLDER]/secret`
 
     hint: copy the layout with its links followed, `cp -RL`, and name the copy
@@ -318,7 +318,7 @@ fn a_layout_directory_that_links_out_of_itself_is_refused() {
 }
 
 #[test]
-fn a_layer_that_another_registry_hands_out_damaged_is_told() {
+fn damaged_layer_of_source_registry_is_reported() {
     let google = Google::start();
     google
         .run()

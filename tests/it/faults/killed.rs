@@ -1,22 +1,22 @@
-//! A run that is killed at any moment: no tag on a broken image, no spool left, and the next run
-//! succeeds.
+//! A run that is killed at any moment leaves no tag on a broken image and no spool file, and the
+//! next run succeeds.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use standin::Standin;
 
-use super::whole;
+use super::complete_digest;
 use crate::support::google::Google;
-use crate::support::images::{Picture, classic_archive, gzip};
+use crate::support::images::{TestImage, classic_archive, gzip};
 use crate::support::run::{Run, Running};
 
 const KILLS: usize = 200;
 
-/// A push makes no more requests than that, connections included.
+/// The most requests of a push, connections included.
 const REQUESTS: usize = 26;
 
-/// A number that looks random and is the same in every run of the tests.
+/// A pseudorandom number that is the same in every run of the tests.
 fn random(seed: usize) -> usize {
     let mut number = (seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     number ^= number >> 32;
@@ -24,7 +24,7 @@ fn random(seed: usize) -> usize {
     (number >> 33) as usize
 }
 
-/// Waits for a moment of a run: so many requests, or its end.
+/// Waits until the run has made some number of requests, or has ended.
 fn wait_for_moment(standin: &Standin, running: &mut Running, seed: usize) {
     let requests = random(seed) % REQUESTS;
     while standin.requests().len() < requests && !running.has_ended() {
@@ -58,19 +58,19 @@ fn kill_one(google: &Google, archive: &[u8], number: usize) {
     assert_eq!(left.count(), 1, "a spool is left");
     let repository = format!("acme/{name}");
     for tag in ["1", "2"] {
-        whole(&google.standin, "gcr.io", &repository, tag);
+        complete_digest(&google.standin, "gcr.io", &repository, tag);
     }
     run().succeeds();
     for tag in ["1", "2"] {
-        let tagged = whole(&google.standin, "gcr.io", &repository, tag);
+        let tagged = complete_digest(&google.standin, "gcr.io", &repository, tag);
         assert!(tagged.is_some(), "{tag}");
     }
 }
 
 #[test]
-fn a_kill_at_any_moment_leaves_nothing_broken_and_nothing_behind() {
-    let archive = classic_archive(&[(&Picture::new("app", 3), &["app:1"])]);
-    // One is compressed layer by layer into spools, the other is spooled as a whole as well.
+fn killed_run_leaves_nothing_broken_or_behind() {
+    let archive = classic_archive(&[(&TestImage::new("app", 3), &["app:1"])]);
+    // One is spooled layer by layer; the other is spooled as a whole as well.
     let archives = [archive.clone(), gzip(&archive)];
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {

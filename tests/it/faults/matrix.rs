@@ -1,5 +1,5 @@
-//! Every kind of request, times everything that can happen to it, times how often it happens: the
-//! push succeeds or says why, and no tag ever points at anything that is not whole.
+//! Every kind of request, every fault, every frequency: the push succeeds or says why, and no tag
+//! ever points at an incomplete image.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,25 +7,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 use standin::{Fault, FaultAction, RequestKind, Standin, Times};
 
-use super::{archive, whole};
+use super::{archive, complete_digest};
 use crate::support::google::Google;
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{TestImage, classic_archive};
 use crate::support::run::Outcome;
 
-/// What is pushed where, so that requests of every kind are made.
+/// What is pushed where, so that every kind of request is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scenario {
     /// An OCI archive to a repository that holds nothing.
     Fresh,
-    /// A `docker save` archive to a repository with an earlier image, which is learned from.
+    /// A `docker save` archive to a repository with an earlier image to reuse.
     Update,
-    /// From one registry to another; it happens at the first.
+    /// From one registry, which has the fault, to another.
     Mirror,
 }
 
-/// How often it happens.
+/// How often the fault happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Often {
+enum Frequency {
     Once,
     Twice,
     ForEver,
@@ -37,8 +37,8 @@ struct Case {
     scenario: Scenario,
     on: RequestKind,
     what: &'static str,
-    act: FaultAction,
-    often: Often,
+    action: FaultAction,
+    often: Frequency,
 }
 
 impl Case {
@@ -104,16 +104,16 @@ fn faults() -> Vec<(&'static str, FaultAction)> {
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (scenario, on) in REQUESTS {
-        for (what, act) in faults() {
-            for often in [Often::Once, Often::Twice, Often::ForEver] {
-                // Where every download takes the tokens of every upload with it, it is chance
-                // whether any of them gets through.
+        for (what, action) in faults() {
+            for often in [Frequency::Once, Frequency::Twice, Frequency::ForEver] {
+                // If every download expires the tokens of all uploads, it is chance whether one of
+                // them succeeds.
                 let is_chance = (scenario, on, what, often)
                     == (
                         Scenario::Mirror,
                         RequestKind::BlobDownload,
                         "tokens run out",
-                        Often::ForEver,
+                        Frequency::ForEver,
                     );
                 if is_chance {
                     continue;
@@ -123,7 +123,7 @@ fn cases() -> Vec<Case> {
                     scenario,
                     on,
                     what,
-                    act: act.clone(),
+                    action: action.clone(),
                     often,
                 });
             }
@@ -135,18 +135,18 @@ fn cases() -> Vec<Case> {
 /// The images of the matrix, made once.
 struct Images {
     oci: (Vec<u8>, String),
-    earlier: Earlier,
+    earlier: PreviousImage,
     docker: Vec<u8>,
 }
 
-/// An image as a push left it.
-struct Earlier {
+/// An image as an earlier push left it.
+struct PreviousImage {
     media_type: String,
     manifest: Vec<u8>,
     blobs: Vec<Vec<u8>>,
 }
 
-impl Earlier {
+impl PreviousImage {
     fn push(archive: Vec<u8>) -> Self {
         let google = Google::start();
         google
@@ -181,18 +181,18 @@ impl Earlier {
 
 impl Images {
     fn new() -> Self {
-        let picture = Picture::new("app", 2);
-        let mut layers = picture.layers.clone();
-        layers.push(Picture::new("next", 1).layers[0].clone());
+        let test_image = TestImage::new("app", 2);
+        let mut layers = test_image.layers.clone();
+        layers.push(TestImage::new("next", 1).layers[0].clone());
         Self {
-            oci: archive(&picture),
-            earlier: Earlier::push(classic_archive(&[(&picture, &["app:0"])])),
-            docker: classic_archive(&[(&Picture::of("amd64", layers), &["app:1"])]),
+            oci: archive(&test_image),
+            earlier: PreviousImage::push(classic_archive(&[(&test_image, &["app:0"])])),
+            docker: classic_archive(&[(&TestImage::of("amd64", layers), &["app:1"])]),
         }
     }
 }
 
-/// Runs one case, and tells what is wrong with what came of it.
+/// Runs one case. Returns what is wrong with its outcome.
 fn run(case: &Case, google: &Google, images: &Images) -> Result<(), String> {
     let standin = &google.standin;
     let name = format!("app-{}", case.number);
@@ -224,19 +224,19 @@ fn run(case: &Case, google: &Google, images: &Images) -> Result<(), String> {
         }
     };
     let times = match case.often {
-        Often::Once => Times::N(1),
-        Often::Twice => Times::N(2),
-        Often::ForEver => Times::Forever,
+        Frequency::Once => Times::N(1),
+        Frequency::Twice => Times::N(2),
+        Frequency::ForEver => Times::Forever,
     };
     standin.clear_requests();
     standin.fault(Fault {
         times,
-        ..Fault::once(case.on, case.act.clone()).at("gcr.io")
+        ..Fault::once(case.on, case.action.clone()).at("gcr.io")
     });
-    // Time enough for two, and little for what will not end.
+    // Long enough for two retries, and short for a lasting fault.
     let allowed = match case.often {
-        Often::Once | Often::Twice => "30s",
-        Often::ForEver => "2s",
+        Frequency::Once | Frequency::Twice => "30s",
+        Frequency::ForEver => "2s",
     };
     let stands_still = case.what.starts_with("stall");
     let outcome = run
@@ -249,53 +249,53 @@ fn run(case: &Case, google: &Google, images: &Images) -> Result<(), String> {
     if !standin.requests().iter().any(|request| request.faulted) {
         return Err("it never happened".to_owned());
     }
-    let tagged = whole(standin, host, &repository, "1");
-    judge(case, &outcome, tagged, images)
+    let tagged = complete_digest(standin, host, &repository, "1");
+    check_outcome(case, &outcome, tagged, images)
 }
 
-/// Compares what came of a case with what should have.
-fn judge(
+/// Compares the outcome of a case with the expected one.
+fn check_outcome(
     case: &Case,
     outcome: &Outcome,
     tagged: Option<String>,
     images: &Images,
 ) -> Result<(), String> {
     let expected = expected_code(case);
-    let told = || outcome.stderr.clone();
+    let stderr = || outcome.stderr.clone();
     if outcome.code != expected {
         return Err(format!(
             "exit code {}, not {expected}\n{}",
             outcome.code,
-            told()
+            stderr()
         ));
     }
     if outcome.stderr.contains("panicked") || outcome.stderr.contains("stopped after") {
-        return Err(told());
+        return Err(stderr());
     }
     match (expected, tagged) {
-        (0, None) => Err(format!("it is not tagged\n{}", told())),
+        (0, None) => Err(format!("it is not tagged\n{}", stderr())),
         (0, Some(digest)) if case.scenario != Scenario::Update && digest != images.oci.1 => {
-            Err(format!("{digest} is tagged\n{}", told()))
+            Err(format!("{digest} is tagged\n{}", stderr()))
         }
         _ => Ok(()),
     }
 }
 
-/// The exit code: what passes costs nothing; what never does costs the push, unless it was about
+/// The exit code: a transient fault costs nothing; a lasting one fails the push, unless it is about
 /// something that a push can do without.
 fn expected_code(case: &Case) -> i32 {
     use RequestKind as On;
     use Scenario::Mirror;
 
     if (case.what, case.on) == ("changed byte", On::ManifestPut) {
-        // A manifest that is refused is not put again. One that was made here is put in the other
-        // form, once.
+        // A refused manifest is not put again. One that was built here is put once in the other
+        // form.
         return match (case.scenario, case.often) {
-            (Scenario::Update, Often::Once) => 0,
+            (Scenario::Update, Frequency::Once) => 0,
             _ => 1,
         };
     }
-    if case.often != Often::ForEver {
+    if case.often != Frequency::ForEver {
         return 0;
     }
     let is_learning = matches!(case.on, On::BlobGet | On::BlobDownload | On::TagsList);
@@ -304,7 +304,7 @@ fn expected_code(case: &Case) -> i32 {
     }
     let has_body = match case.on {
         On::Token | On::ManifestGet | On::BlobDownload => true,
-        // Nobody reads the page of a 401, and the other answers have no body.
+        // The body of a 401 is not read, and the other answers have no body.
         _ => false,
     };
     match case.what {
@@ -312,28 +312,28 @@ fn expected_code(case: &Case) -> i32 {
         "reset before the answer" | "reset in place of the answer" | "stall" => 4,
         "reset within the request" if matches!(case.on, On::UploadPut | On::ManifestPut) => 4,
         "stall within the answer" if has_body => 4,
-        // Each try brings some bytes more.
+        // Each attempt reads more bytes.
         "truncated answer" if case.on == On::BlobDownload => 0,
         "truncated answer" if has_body => 4,
         "reset within the request" | "stall within the answer" | "truncated answer" => 0,
-        // The image is sound, and the next run may have a better way.
+        // The image is valid, and the next run may have a better connection.
         "changed byte" if case.on == On::UploadPut => 4,
-        // What stands under the tag is overwritten, whatever it is.
+        // The manifest under the tag is overwritten, whatever it is.
         "changed byte" if case.on == On::ManifestGet && case.scenario != Mirror => 0,
         "changed byte" if has_body => 1,
         "changed byte" => 0,
-        // The addresses of uploads and downloads are their own tokens.
+        // The URLs of uploads and downloads carry their own tokens.
         "tokens run out" if matches!(case.on, On::Ping | On::UploadPut) => 0,
         "tokens run out" if matches!(case.on, On::ManifestHead | On::BlobHead) => 0,
         "tokens run out" => 3,
-        // GET is asked instead, and tells the same.
+        // GET is used instead and gives the same answer.
         _ if matches!(case.on, On::ManifestHead | On::BlobHead) => 0,
         _ => 4,
     }
 }
 
 #[test]
-fn whatever_happens_to_a_request_the_push_succeeds_or_says_why() {
+fn push_under_any_fault_succeeds_or_explains() {
     let cases = cases();
     assert!(cases.len() >= 300, "{}", cases.len());
     let images = Images::new();

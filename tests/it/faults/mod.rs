@@ -1,43 +1,42 @@
-//! A registry that blinks is no reason for a push to fail, and a run that is stopped says where it
-//! was.
+//! Faults of a registry and of the machine: retries, kills, signals, verification.
 
-mod again;
-mod collected;
-mod endless;
+mod concurrent_pushes;
+mod endless_answers;
+mod garbage_collection;
 mod killed;
 mod matrix;
-mod proof;
-mod stopped;
-mod together;
+mod retries;
+mod signals;
+mod verification;
 
 use standin::Standin;
 
 use crate::support::google::Google;
-use crate::support::images::{Layout, Packed, Picture};
+use crate::support::images::{LayerCompression, Layout, TestImage};
 use crate::support::run::Run;
 
-/// An OCI archive of a picture, byte for byte as it is pushed, and its digest.
-fn archive(picture: &Picture) -> (Vec<u8>, String) {
+/// An OCI archive of an image, and the digest under which it arrives.
+fn archive(test_image: &TestImage) -> (Vec<u8>, String) {
     let mut layout = Layout::default();
-    let manifest = layout.image(picture, Packed::Gzip);
+    let manifest = layout.image(test_image, LayerCompression::Gzip);
     layout.list(&manifest, None);
     let digest = manifest["digest"].as_str().unwrap().to_owned();
     (layout.archive(), digest)
 }
 
-/// A push of a picture to a tag or to several.
-fn push(google: &Google, picture: &Picture, tags: &str) -> Run {
+/// A push of an image to one or several tags.
+fn push(google: &Google, test_image: &TestImage, tags: &str) -> Run {
     google
         .run()
-        .file("image.tar", archive(picture).0)
+        .file("image.tar", archive(test_image).0)
         .set("image", "image.tar")
         .set("name", "app")
         .set("tags", tags)
 }
 
-/// Fails unless what the tag points at is there with all that it names, each under its own digest.
-/// Returns the digest; none when there is no such tag.
-fn whole(standin: &Standin, host: &str, repository: &str, tag: &str) -> Option<String> {
+/// Checks that the manifest of the tag and everything it names is there, each under its own digest.
+/// Returns the digest, or `None` if there is no such tag.
+fn complete_digest(standin: &Standin, host: &str, repository: &str, tag: &str) -> Option<String> {
     use gcr_push::oci::digest::Digest;
 
     let tags = standin.tags(host, repository);

@@ -1,4 +1,4 @@
-//! The same as gcloud shows, where gcloud can show it.
+//! `list` shows what gcloud shows, where gcloud is installed.
 
 use serde_json::Value;
 
@@ -13,14 +13,14 @@ fn gcloud_shows_the_same_images_of_a_project() {
         put(&google, "gcr.io", &format!("acme/{name}"), "1");
     }
     let arguments = ["container", "images", "list", "--repository=gcr.io/acme"];
-    let Some(theirs) = gcloud(&google, &arguments) else {
+    let Some(expected) = gcloud(&google, &arguments) else {
         return;
     };
-    assert_eq!(list(&google).succeeds().stdout, theirs);
+    assert_eq!(list(&google).succeeds().stdout, expected);
 }
 
 #[test]
-fn gcloud_shows_the_same_manifests_and_tags_of_an_image() {
+fn gcloud_shows_the_same_manifests_and_tags() {
     let google = Google::start();
     put(&google, "gcr.io", "acme/app", "1");
     put_index(&google, "gcr.io", "acme/app", "2");
@@ -31,26 +31,26 @@ fn gcloud_shows_the_same_manifests_and_tags_of_an_image() {
         "gcr.io/acme/app",
         "--format=json",
     ];
-    let Some(theirs) = gcloud(&google, &arguments) else {
+    let Some(expected) = gcloud(&google, &arguments) else {
         return;
     };
-    let theirs: Vec<Value> = serde_json::from_str(&theirs).unwrap();
-    let mut theirs: Vec<_> = theirs
+    let expected: Vec<Value> = serde_json::from_str(&expected).unwrap();
+    let mut expected: Vec<_> = expected
         .iter()
         .map(|row| (row["digest"].to_string(), row["tags"].clone()))
         .collect();
-    let ours = json(list(&google).set("name", "app"));
-    let mut ours: Vec<_> = ours
+    let actual = json(list(&google).set("name", "app"));
+    let mut actual: Vec<_> = actual
         .iter()
         .map(|row| (row["digest"].to_string(), row["tags"].clone()))
         .collect();
-    theirs.sort_by(|a, b| a.0.cmp(&b.0));
-    ours.sort_by(|a, b| a.0.cmp(&b.0));
-    assert_eq!(ours, theirs);
+    expected.sort_by(|a, b| a.0.cmp(&b.0));
+    actual.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(actual, expected);
 }
 
 #[test]
-fn gcloud_shows_the_same_docker_images_of_a_repository() {
+fn gcloud_shows_the_same_images_of_a_repository() {
     let google = Google::start();
     put(&google, "us-docker.pkg.dev", "acme/containers/app", "1");
     put_index(
@@ -69,11 +69,11 @@ fn gcloud_shows_the_same_docker_images_of_a_repository() {
         "--include-tags",
         "--format=json",
     ];
-    let Some(theirs) = gcloud(&google, &arguments) else {
+    let Some(expected) = gcloud(&google, &arguments) else {
         return;
     };
-    let theirs: Vec<Value> = serde_json::from_str(&theirs).unwrap();
-    let mut theirs: Vec<_> = theirs
+    let expected: Vec<Value> = serde_json::from_str(&expected).unwrap();
+    let mut expected: Vec<_> = expected
         .iter()
         .map(|row| {
             let size = row["metadata"]["imageSizeBytes"]
@@ -89,8 +89,8 @@ fn gcloud_shows_the_same_docker_images_of_a_repository() {
             )
         })
         .collect();
-    let ours = json(containers(&google).set("list_recursive", "true"));
-    let mut ours: Vec<_> = ours
+    let actual = json(containers(&google).set("list_recursive", "true"));
+    let mut actual: Vec<_> = actual
         .iter()
         .map(|row| {
             let size = row["size_bytes"].as_u64().unwrap();
@@ -102,7 +102,7 @@ fn gcloud_shows_the_same_docker_images_of_a_repository() {
             )
         })
         .collect();
-    theirs.sort_by_key(|row| row.1.to_string());
-    ours.sort_by_key(|row| row.1.to_string());
-    assert_eq!(ours, theirs);
+    expected.sort_by_key(|row| row.1.to_string());
+    actual.sort_by_key(|row| row.1.to_string());
+    assert_eq!(actual, expected);
 }

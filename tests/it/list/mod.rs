@@ -1,22 +1,22 @@
-//! What is there: the images of a project, and what is under the tags of one.
+//! `gcr-push list`: the images of a project, and the tags and manifests of an image.
 
-mod elsewhere;
 mod gcloud;
-mod many;
+mod other_registries;
+mod pagination;
 
 use serde_json::Value;
 use standin::{Behaviour, Fault, FaultAction, RequestKind};
 
 use crate::mirror::seed;
 use crate::support::google::Google;
-use crate::support::images::{Layout, Packed, Picture};
+use crate::support::images::{LayerCompression, Layout, TestImage};
 use crate::support::run::{Outcome, Run};
 
 const HOST: &str = "us-docker.pkg.dev";
 
 fn list(google: &Google) -> Run {
     google
-        .reach(Run::command("list"))
+        .with_environment(Run::command("list"))
         .set("credentials_json", &google.key)
         .set("project_id", "acme")
 }
@@ -28,12 +28,12 @@ fn containers(google: &Google) -> Run {
         .set("repository", "containers")
 }
 
-/// Puts an image for one platform.
+/// Puts an image of one platform.
 fn put(google: &Google, host: &str, repository: &str, tag: &str) {
     let mut layout = Layout::default();
     let root = layout.image(
-        &Picture::on("amd64", &format!("{repository}{tag}"), 1),
-        Packed::Gzip,
+        &TestImage::on("amd64", &format!("{repository}{tag}"), 1),
+        LayerCompression::Gzip,
     );
     seed(&google.standin, host, repository, &layout, &root, tag);
 }
@@ -41,14 +41,20 @@ fn put(google: &Google, host: &str, repository: &str, tag: &str) {
 /// Puts an index of two platforms and an attestation.
 fn put_index(google: &Google, host: &str, repository: &str, tag: &str) {
     let mut layout = Layout::default();
-    let amd64 = layout.image(&Picture::on("amd64", repository, 1), Packed::Gzip);
-    let arm64 = layout.image(&Picture::on("arm64", repository, 1), Packed::Gzip);
+    let amd64 = layout.image(
+        &TestImage::on("amd64", repository, 1),
+        LayerCompression::Gzip,
+    );
+    let arm64 = layout.image(
+        &TestImage::on("arm64", repository, 1),
+        LayerCompression::Gzip,
+    );
     let attestation = layout.attestation(&amd64);
     let root = layout.index(&[amd64, arm64, attestation]);
     seed(&google.standin, host, repository, &layout, &root, tag);
 }
 
-/// From now on Google's API is refused, and the registry alone is there to be asked.
+/// Refuses Google's API from now on, which leaves the registry only.
 fn without_api(google: &Google) {
     let refused = FaultAction::status(403);
     google
@@ -56,7 +62,7 @@ fn without_api(google: &Google) {
         .fault(Fault::always(RequestKind::Api, refused));
 }
 
-/// The rows of a table by the words in them, without the headings.
+/// The rows of a table as words, without the headings.
 fn rows(outcome: &Outcome) -> Vec<Vec<String>> {
     let lines = outcome.stdout.lines().skip(1);
     let words = |line: &str| {
@@ -75,7 +81,7 @@ fn json(run: Run) -> Vec<Value> {
 }
 
 #[test]
-fn a_project_shows_its_images_one_level_deep_and_all_of_them_on_request() {
+fn project_is_listed_one_level_deep_or_recursively() {
     let google = Google::start();
     for name in ["app", "team/api", "team/web"] {
         put(&google, "gcr.io", &format!("acme/{name}"), "1");
@@ -96,7 +102,7 @@ fn a_project_shows_its_images_one_level_deep_and_all_of_them_on_request() {
             "gcr.io/acme/team/web"
         ]
     );
-    // An image with all that is below it.
+    // An image and everything below it.
     let below = list(&google)
         .set("name", "team")
         .set("list_recursive", "true");
@@ -104,7 +110,7 @@ fn a_project_shows_its_images_one_level_deep_and_all_of_them_on_request() {
 }
 
 #[test]
-fn a_folder_of_images_shows_what_is_in_it() {
+fn folder_of_images_shows_its_content() {
     let google = Google::start();
     for name in ["team/api", "team/web/x"] {
         put(&google, "gcr.io", &format!("acme/{name}"), "1");
@@ -115,17 +121,17 @@ fn a_folder_of_images_shows_what_is_in_it() {
         "NAME\ngcr.io/acme/team/api\ngcr.io/acme/team/web\n"
     );
     assert!(!outcome.stderr.contains("WARN"), "{}", outcome.stderr);
-    // An image in it is known to the API, by a name with a slash.
+    // The API knows an image in it by a name with a slash.
     google.standin.clear_requests();
     let outcome = list(&google).set("name", "team/api").succeeds();
     assert_eq!(rows(&outcome).len(), 1);
     let requests = google.standin.requests();
-    let asked = requests.iter().any(|r| r.kind == RequestKind::TagsList);
-    assert!(!asked, "{requests:#?}");
+    let tags_requests = requests.iter().any(|r| r.kind == RequestKind::TagsList);
+    assert!(!tags_requests, "{requests:#?}");
 }
 
 #[test]
-fn an_image_shows_its_manifests_newest_first_with_size_times_and_platforms() {
+fn image_shows_manifests_newest_first_with_details() {
     let google = Google::start();
     put(&google, HOST, "acme/containers/app", "1");
     put_index(&google, HOST, "acme/containers/app", "2");
@@ -139,7 +145,7 @@ fn an_image_shows_its_manifests_newest_first_with_size_times_and_platforms() {
             .succeeds();
         assert!(outcome.stdout.starts_with("DIGEST"), "{}", outcome.stdout);
         let rows = rows(&outcome);
-        // The index, its two images and the attestation, and the image of before.
+        // The index, its two images, the attestation, and the earlier image.
         assert_eq!(rows.len(), 5);
         let of = |tag: &str| rows.iter().find(|row| row[1] == tag).unwrap();
         assert_eq!(of("2")[5], "linux/amd64,linux/arm64");
@@ -159,7 +165,7 @@ fn an_image_shows_its_manifests_newest_first_with_size_times_and_platforms() {
 }
 
 #[test]
-fn nothing_is_read_for_platforms_unless_they_are_asked_for() {
+fn platforms_are_read_only_on_request() {
     let google = Google::start();
     put(&google, HOST, "acme/containers/app", "1");
     put_index(&google, HOST, "acme/containers/app", "2");
@@ -179,7 +185,7 @@ fn nothing_is_read_for_platforms_unless_they_are_asked_for() {
     }
 }
 
-/// Every listing of tags is this document from now on.
+/// Answers every tags listing with this document from now on.
 fn lists_always(google: &Google, document: &Value) {
     let listing = FaultAction::Status {
         code: 200,
@@ -192,7 +198,7 @@ fn lists_always(google: &Google, document: &Value) {
 }
 
 #[test]
-fn a_listing_without_end_is_told() {
+fn endless_listing_is_reported() {
     let google = Google::start();
     without_api(&google);
     lists_always(
@@ -211,7 +217,7 @@ fn a_listing_without_end_is_told() {
 }
 
 #[test]
-fn children_that_are_no_path_are_left_out_and_told() {
+fn invalid_children_are_skipped_and_reported() {
     let google = Google::start();
     without_api(&google);
     let long = "a".repeat(100 * 1024);
@@ -225,12 +231,12 @@ fn children_that_are_no_path_are_left_out_and_told() {
     assert!(run.stderr.contains(warned), "{}", run.stderr);
     assert!(run.stderr.len() < 2000);
     let requests = google.standin.requests();
-    let asked = requests.iter().filter(|r| r.kind == RequestKind::TagsList);
-    assert_eq!(asked.count(), 1);
+    let tags_requests = requests.iter().filter(|r| r.kind == RequestKind::TagsList);
+    assert_eq!(tags_requests.count(), 1);
 }
 
 #[test]
-fn json_holds_all_of_it_on_standard_output_and_in_the_report_file() {
+fn json_goes_to_standard_output_and_report_file() {
     let google = Google::start();
     put_index(&google, HOST, "acme/containers/team/app", "2");
     let run = || containers(&google).set("list_recursive", "true");
@@ -270,7 +276,7 @@ fn json_holds_all_of_it_on_standard_output_and_in_the_report_file() {
 }
 
 #[test]
-fn without_a_repository_all_of_a_location_are_listed() {
+fn location_without_repository_lists_all_repositories() {
     let google = Google::start();
     put(&google, HOST, "acme/containers/app", "1");
     put(&google, "us.gcr.io", "acme/old", "1");
@@ -287,7 +293,7 @@ fn without_a_repository_all_of_a_location_are_listed() {
 }
 
 #[test]
-fn where_the_api_cannot_be_asked_the_registry_s_own_list_is_shown_and_that_is_told() {
+fn registry_listing_is_used_when_the_api_fails() {
     let google = Google::start();
     for name in ["app", "team/api", "team/web"] {
         put(&google, "gcr.io", &format!("acme/{name}"), "1");
@@ -310,7 +316,7 @@ fn where_the_api_cannot_be_asked_the_registry_s_own_list_is_shown_and_that_is_to
 }
 
 #[test]
-fn one_that_cannot_be_listed_does_not_keep_the_others_back() {
+fn unlistable_image_does_not_stop_the_others() {
     let google = Google::start();
     put(&google, "gcr.io", "acme/app", "1");
     let outcome = list(&google)
@@ -325,21 +331,21 @@ fn one_that_cannot_be_listed_does_not_keep_the_others_back() {
 }
 
 #[test]
-fn what_anybody_may_read_is_listed_without_a_credential() {
+fn public_image_is_listed_without_credential() {
     let google = Google::with(Behaviour {
         anonymous_pull: true,
         ..Behaviour::default()
     });
     put(&google, HOST, "acme/containers/app", "1");
     let outcome = google
-        .reach(Run::command("list"))
+        .with_environment(Run::command("list"))
         .set("image", format!("{HOST}/acme/containers/app"))
         .succeeds();
     assert_eq!(rows(&outcome).len(), 1, "{}", outcome.stdout);
     let google = Google::start();
     put(&google, HOST, "acme/containers/app", "1");
     let refused = google
-        .reach(Run::command("list"))
+        .with_environment(Run::command("list"))
         .set("image", format!("{HOST}/acme/containers/app"))
         .fails_with(3);
     insta::assert_snapshot!(refused.error(), @r#"

@@ -1,50 +1,56 @@
-//! What becomes of a tag that is there with another digest, where the image is an archive whose
-//! digest nobody knows before its layers are compressed.
+//! The policy for existing tags, with archives whose digest is unknown until their layers are
+//! compressed.
 
 use standin::{RequestKind, Standin};
 
 use super::*;
-use crate::support::images::{self, Packed, Picture, classic_archive};
+use crate::support::images::{self, LayerCompression, TestImage, classic_archive};
 use crate::support::run::Outcome;
 
 /// A registry with another image as `app:1`, and that image's digest.
-fn home() -> (Standin, String) {
-    let home = Standin::start();
+fn destination() -> (Standin, String) {
+    let destination = Standin::start();
     let mut other = Layout::default();
-    let root = other.image(&Picture::new("other", 1), Packed::Gzip);
-    seed(&home, PLAIN, "app", &other, &root, "1");
-    (home, images::digest(&root).to_string())
+    let root = other.image(&TestImage::new("other", 1), LayerCompression::Gzip);
+    seed(&destination, PLAIN, "app", &other, &root, "1");
+    (destination, images::digest(&root).to_string())
 }
 
-fn push(home: &Standin, tags: &str, policy: &str) -> Run {
+fn push(destination: &Standin, tags: &str, policy: &str) -> Run {
     Run::new()
         .file(
             "image.tar",
-            classic_archive(&[(&Picture::new("app", 3), &["app:0"])]),
+            classic_archive(&[(&TestImage::new("app", 3), &["app:0"])]),
         )
         .set("image", "image.tar")
-        .set("registry", home.plain_address())
+        .set("registry", destination.plain_address())
         .set("name", "app")
         .set("tags", tags)
         .set("existing_tag", policy)
         .set("report_file", "report.json")
 }
 
-fn assert_nothing_was_made(outcome: &Outcome, home: &Standin) {
+fn assert_nothing_compressed_or_sent(outcome: &Outcome, destination: &Standin) {
     assert!(
         !outcome.stderr.contains("compressed layer"),
         "{}",
         outcome.stderr
     );
-    assert_eq!(of_kind(&home.requests(), RequestKind::UploadStart).len(), 0);
-    assert_eq!(of_kind(&home.requests(), RequestKind::ManifestPut).len(), 0);
+    assert_eq!(
+        of_kind(&destination.requests(), RequestKind::UploadStart).len(),
+        0
+    );
+    assert_eq!(
+        of_kind(&destination.requests(), RequestKind::ManifestPut).len(),
+        0
+    );
 }
 
 #[test]
-fn a_tag_that_another_image_has_fails_before_anything_is_compressed() {
+fn tag_of_another_image_fails_before_compression() {
     for (layer_reuse, tags) in [("auto", "2, 1"), ("off", "1")] {
-        let (home, other) = home();
-        let outcome = push(&home, tags, "fail")
+        let (destination, other) = destination();
+        let outcome = push(&destination, tags, "fail")
             .set("layer_reuse", layer_reuse)
             .fails_with(1);
         insta::allow_duplicates!(insta::assert_snapshot!(
@@ -53,43 +59,43 @@ fn a_tag_that_another_image_has_fails_before_anything_is_compressed() {
 
         hint: `existing_tag: fail` has it so: push under a new tag, or choose `overwrite` or `keep`
         "));
-        assert_nothing_was_made(&outcome, &home);
+        assert_nothing_compressed_or_sent(&outcome, &destination);
     }
 }
 
 #[test]
-fn a_tag_that_is_kept_costs_no_compression() {
-    let (home, other) = home();
-    let outcome = push(&home, "1", "keep").succeeds();
-    assert_nothing_was_made(&outcome, &home);
+fn kept_tag_needs_no_compression() {
+    let (destination, other) = destination();
+    let outcome = push(&destination, "1", "keep").succeeds();
+    assert_nothing_compressed_or_sent(&outcome, &destination);
     let note = format!(
         "note: the tag `{}/app:1` stays at {other}",
-        home.plain_address()
+        destination.plain_address()
     );
     assert!(outcome.stdout.contains(&note), "{}", outcome.stdout);
     let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
     assert_eq!(report["destinations"][0]["tags"][0]["kept"], other.as_str());
-    assert_eq!(home.tags(PLAIN, "app")["1"], other);
+    assert_eq!(destination.tags(PLAIN, "app")["1"], other);
 }
 
 #[test]
-fn what_is_missing_is_pushed_beside_a_tag_that_is_kept_and_the_same_image_is_no_other() {
-    let (home, other) = home();
-    push(&home, "1, 2", "keep").succeeds();
-    let tags = home.tags(PLAIN, "app");
+fn missing_content_is_pushed_beside_a_kept_tag() {
+    let (destination, other) = destination();
+    push(&destination, "1, 2", "keep").succeeds();
+    let tags = destination.tags(PLAIN, "app");
     assert_eq!(tags["1"], other);
     assert_ne!(tags["2"], other);
     for policy in ["keep", "fail"] {
-        home.clear_requests();
-        let outcome = push(&home, "2", policy).succeeds();
-        assert_nothing_was_made(&outcome, &home);
+        destination.clear_requests();
+        let outcome = push(&destination, "2", policy).succeeds();
+        assert_nothing_compressed_or_sent(&outcome, &destination);
         assert!(!outcome.stdout.contains("stays at"), "{}", outcome.stdout);
     }
 }
 
 #[test]
-fn one_home_that_keeps_its_tag_does_not_keep_the_image_from_another() {
-    let ((kept, other), empty) = (home(), Standin::start());
+fn tag_kept_at_one_destination_moves_at_the_others() {
+    let ((kept, other), empty) = (destination(), Standin::start());
     let registries = format!("{}, {}", kept.plain_address(), empty.plain_address());
     push(&kept, "1", "keep")
         .set("registry", &registries)

@@ -1,15 +1,15 @@
-//! Every repository of a group, by GitLab's API.
+//! Every repository of a GitLab group, by GitLab's API.
 
 use standin::{RequestKind, Standin};
 
-use super::bulk::{bulk, put};
+use super::many_images::{mirror_file, put};
 use super::*;
 
 const REGISTRY: &str = "registry.gitlab.com";
 const FILE: &str = "destinations: [HOME/mirror]\nimages:\n  - from: registry.gitlab.com/PATH/**\n    \
                     to: '{path}'\n";
 
-/// gitlab.com with a group, a group below it, and another.
+/// gitlab.com with a group, a subgroup and another group.
 fn gitlab() -> Standin {
     let gitlab = Standin::builder().name(REGISTRY).start();
     for repository in [
@@ -30,13 +30,13 @@ fn gitlab() -> Standin {
     gitlab
 }
 
-fn run(gitlab: &Standin, home: &Standin, path: &str, login: [&str; 2]) -> Run {
+fn run(gitlab: &Standin, destination: &Standin, path: &str, login: [&str; 2]) -> Run {
     let file = FILE
-        .replace("HOME", &home.plain_address())
+        .replace("HOME", &destination.plain_address())
         .replace("PATH", path);
     let [user, password] = login;
     let auths = serde_json::json!({"auths": {REGISTRY: {"username": user, "password": password}}});
-    bulk(&file)
+    mirror_file(&file)
         .variable("HTTPS_PROXY", gitlab.proxy_url())
         .set("ca_certificates", gitlab.ca_pem())
         .set("docker_config", auths.to_string())
@@ -45,24 +45,24 @@ fn run(gitlab: &Standin, home: &Standin, path: &str, login: [&str; 2]) -> Run {
 const MAY_ALL: [&str; 2] = ["bot", "glpat-acme-reads-all-of-it"];
 
 #[test]
-fn a_group_gives_every_repository_below_it_over_pages() {
-    let (gitlab, home) = (gitlab(), Standin::start());
-    run(&gitlab, &home, "acme", MAY_ALL).succeeds();
+fn group_gives_every_repository_over_pages() {
+    let (gitlab, destination) = (gitlab(), Standin::start());
+    run(&gitlab, &destination, "acme", MAY_ALL).succeeds();
     for (repository, is_there) in [
         ("acme/api", true),
         ("acme/api/debug", true),
         ("acme/team/web", true),
         ("acme-2/other", false),
     ] {
-        let found = home.manifest(PLAIN, &format!("mirror/{repository}"), "1");
+        let found = destination.manifest(PLAIN, &format!("mirror/{repository}"), "1");
         assert_eq!(found.is_some(), is_there, "{repository}");
     }
     let requests = gitlab.requests();
     assert!(of_kind(&requests, RequestKind::Catalog).is_empty());
-    let asked = requests
+    let api_requests = requests
         .iter()
         .filter(|request| request.path.starts_with("/api/"));
-    let asked: Vec<_> = asked
+    let api_requests: Vec<_> = api_requests
         .map(|request| {
             format!(
                 "{}?{} {}",
@@ -73,7 +73,7 @@ fn a_group_gives_every_repository_below_it_over_pages() {
         })
         .collect();
     assert_eq!(
-        asked,
+        api_requests,
         [
             "/api/v4/groups/acme/registry/repositories?per_page=100 Bearer",
             "/api/v4/groups/acme/registry/repositories?page=2&per_page=2 Bearer",
@@ -82,17 +82,17 @@ fn a_group_gives_every_repository_below_it_over_pages() {
 }
 
 #[test]
-fn a_group_below_a_group_and_a_project_are_found_by_their_whole_paths() {
+fn subgroup_and_project_are_found_by_full_path() {
     let gitlab = gitlab();
     for (path, expected) in [
         ("acme/team", &["acme/team/web"][..]),
         ("acme/api", &["acme/api", "acme/api/debug"]),
         ("acme/api/debug", &["acme/api/debug"]),
     ] {
-        let home = Standin::start();
-        run(&gitlab, &home, path, MAY_ALL).succeeds();
+        let destination = Standin::start();
+        run(&gitlab, &destination, path, MAY_ALL).succeeds();
         for repository in ["acme/api", "acme/api/debug", "acme/team/web"] {
-            let found = home.manifest(PLAIN, &format!("mirror/{repository}"), "1");
+            let found = destination.manifest(PLAIN, &format!("mirror/{repository}"), "1");
             assert_eq!(
                 found.is_some(),
                 expected.contains(&repository),
@@ -103,8 +103,8 @@ fn a_group_below_a_group_and_a_project_are_found_by_their_whole_paths() {
 }
 
 #[test]
-fn a_user_s_projects_are_found_one_by_one() {
-    let (gitlab, home) = (gitlab(), Standin::start());
+fn user_projects_are_found_one_by_one() {
+    let (gitlab, destination) = (gitlab(), Standin::start());
     for repository in ["jane/tool", "jane/tool/debug", "jane/old", "jane/other"] {
         put(&gitlab, PLAIN, repository, "1", repository);
     }
@@ -113,34 +113,39 @@ fn a_user_s_projects_are_found_one_by_one() {
     let scopes = ["read_api", "read_registry"];
     gitlab.gitlab_token("jane", "glpat-of-jane-herself", "jane", &scopes);
     let of_jane = ["jane", "glpat-of-jane-herself"];
-    run(&gitlab, &home, "jane", of_jane).succeeds();
+    run(&gitlab, &destination, "jane", of_jane).succeeds();
     for (repository, is_there) in [
         ("jane/tool", true),
         ("jane/tool/debug", true),
         ("jane/other", true),
         ("jane/old", false),
     ] {
-        let found = home.manifest(PLAIN, &format!("mirror/{repository}"), "1");
+        let found = destination.manifest(PLAIN, &format!("mirror/{repository}"), "1");
         assert_eq!(found.is_some(), is_there, "{repository}");
     }
-    run(&gitlab, &home, "jane", MAY_ALL).fails_with(3);
+    run(&gitlab, &destination, "jane", MAY_ALL).fails_with(3);
 }
 
 #[test]
-fn who_may_not_list_a_group_is_told_which_token_can() {
-    let (gitlab, home) = (gitlab(), Standin::start());
-    let told = [
-        run(&gitlab, &home, "acme", ["bot-2", "glpat-may-pull-alone"]),
+fn forbidden_group_listing_names_the_needed_token() {
+    let (gitlab, destination) = (gitlab(), Standin::start());
+    let message = [
         run(
             &gitlab,
-            &home,
+            &destination,
+            "acme",
+            ["bot-2", "glpat-may-pull-alone"],
+        ),
+        run(
+            &gitlab,
+            &destination,
             "acme",
             ["gitlab-ci-token", "glcbt-of-a-job"],
         ),
-        run(&gitlab, &home, "acme-2", MAY_ALL),
+        run(&gitlab, &destination, "acme-2", MAY_ALL),
     ]
     .map(|run| run.fails_with(3).error());
-    insta::assert_snapshot!(told.join("\n"), @r#"
+    insta::assert_snapshot!(message.join("\n"), @r#"
     error: could not list the repositories of GitLab's `registry.gitlab.com/acme`
       caused by: GET https://gitlab.com/api/v4/groups/acme/registry/repositories?per_page=...: 403 Forbidden
       caused by: {"error":"insufficient_scope","error_description":"The request requires higher privileges than provided by the access token.","scope":"api read_api"}

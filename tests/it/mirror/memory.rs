@@ -1,37 +1,37 @@
-//! What a mirror holds in memory: no more for a large blob than for a small one.
+//! The memory of a mirror does not grow with the size of a blob.
 
 use standin::{Fault, FaultAction, RequestKind, Standin};
 
-use super::many::{json, large, source_of};
+use super::many_destinations::{json, large, source_of};
 use super::*;
 
 #[test]
-fn memory_stays_below_64_mib_however_large_a_blob_is_and_however_slow_a_home() {
+fn memory_stays_below_64_mib_for_large_blob_and_slow_peer() {
     const MEBIBYTE: u64 = 1024 * 1024;
     let (layout, root) = large(48);
     let (source, name) = source_of(&layout, &root);
-    let homes = [Standin::start(), Standin::start(), Standin::start()];
-    // The last one stops reading, and the others would have all of it by the time it is given up.
+    let destinations = [Standin::start(), Standin::start(), Standin::start()];
+    // The last one stops reading; the others have all of it before it is dropped.
     let stop = FaultAction::StallRequestAt(8 * MEBIBYTE);
-    // Of the config and the layers only one has so many bytes.
+    // Only one of the config and the layers has this size.
     let blobs = layout.blobs.len() as u32 - 1;
-    homes[2].fault(Fault::once(RequestKind::UploadPut, stop).times(blobs));
-    let tags = homes
+    destinations[2].fault(Fault::once(RequestKind::UploadPut, stop).times(blobs));
+    let tags = destinations
         .each_ref()
-        .map(|home| format!("{}/app:1", home.plain_address()));
+        .map(|destination| format!("{}/app:1", destination.plain_address()));
     let (outcome, peak) = mirror(&name, &tags.join("\n"))
         .set("stall_timeout", "2s")
         .set("report_file", "report.json")
         .start()
-        .wait_and_watch();
+        .wait_with_peak_memory();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     println!("{peak} KiB at most");
     assert!((1024..64 * 1024).contains(&peak), "{peak} KiB");
-    for home in &homes {
-        assert_holds(&home.plain_address(), "app", &layout);
+    for destination in &destinations {
+        assert_holds(&destination.plain_address(), "app", &layout);
     }
-    // What it had to read again for itself is told.
+    // What it had to read again is reported.
     let third = &json(&outcome)["destinations"][2];
     assert_eq!(third["reread_blobs"], 1, "{third}");
-    assert!(given_out(&source) >= blob_bytes(&layout) + 48 * MEBIBYTE);
+    assert!(bytes_sent(&source) >= blob_bytes(&layout) + 48 * MEBIBYTE);
 }

@@ -1,13 +1,13 @@
-//! From registry to registry: one read, many homes.
+//! Copies from registry to registry.
 
-mod attached;
-mod bulk;
-mod choice;
 mod existing_tag;
 mod gitlab;
-mod many;
+mod layout_referrers;
+mod many_destinations;
+mod many_images;
 mod memory;
-mod one;
+mod one_image;
+mod platforms;
 mod quota;
 mod referrers;
 mod resumed;
@@ -20,7 +20,7 @@ use crate::support::curl;
 use crate::support::images::Layout;
 use crate::support::run::Run;
 
-/// The name that the plain registry of a stand-in goes by where a host has to be named.
+/// The name of a stand-in's plain registry where a host is required.
 pub const PLAIN: &str = "plain";
 
 /// True for a manifest or an index.
@@ -28,7 +28,7 @@ fn is_manifest(bytes: &[u8]) -> bool {
     serde_json::from_slice::<Value>(bytes).is_ok_and(|v| v.get("schemaVersion").is_some())
 }
 
-/// Puts all that a layout holds into a repository of a stand-in, and its root under a tag.
+/// Puts the content of a layout into a repository of a stand-in, and its root under a tag.
 pub fn seed(
     standin: &Standin,
     host: &str,
@@ -50,7 +50,7 @@ pub fn seed(
     standin.put_manifest(host, repository, tag, media_type, layout.get(root));
 }
 
-/// Every manifest and blob of a layout is in a repository of a registry, byte for byte.
+/// Checks that a repository holds every manifest and blob of a layout, byte for byte.
 fn assert_holds(address: &str, repository: &str, layout: &Layout) {
     for (digest, bytes) in &layout.blobs {
         let kind = if is_manifest(bytes) {
@@ -63,7 +63,7 @@ fn assert_holds(address: &str, repository: &str, layout: &Layout) {
     }
 }
 
-/// What a tag of a repository leads to.
+/// The manifest of a tag.
 fn tagged(address: &str, repository: &str, tag: &str) -> Option<Vec<u8>> {
     curl::get(&format!("http://{address}/v2/{repository}/manifests/{tag}"))
 }
@@ -82,8 +82,8 @@ fn of_kind(requests: &[Request], kind: RequestKind) -> Vec<&Request> {
         .collect()
 }
 
-/// The bytes of blobs that a registry gave out.
-fn given_out(standin: &Standin) -> u64 {
+/// The bytes of blobs that a registry sent.
+fn bytes_sent(standin: &Standin) -> u64 {
     let requests = standin.requests();
     let blobs = requests.iter().filter(|request| {
         matches!(
@@ -94,7 +94,7 @@ fn given_out(standin: &Standin) -> u64 {
     blobs.map(|request| request.sent_bytes).sum()
 }
 
-/// The bytes of all blobs of a layout, manifests left out.
+/// The bytes of all blobs of a layout, without manifests.
 fn blob_bytes(layout: &Layout) -> u64 {
     let blobs = layout.blobs.values().filter(|bytes| !is_manifest(bytes));
     blobs.map(|bytes| bytes.len() as u64).sum()

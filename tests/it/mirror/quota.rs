@@ -1,15 +1,15 @@
-//! How much is under way at once: requests in a minute, and blobs in flight.
+//! Limits on requests a minute and on concurrent blobs.
 
 use std::time::Duration;
 
 use standin::{Behaviour, Fault, FaultAction, Quota, Request, RequestKind, Standin};
 
-use super::bulk::{bulk, put};
+use super::many_images::{mirror_file, put};
 use super::*;
 
 const TAGS: usize = 30;
 
-/// A registry that takes so many requests in so many seconds, and a plan of two requests a tag.
+/// A registry with this quota, and two requests a tag.
 fn planned(quota: Quota, settle: impl Fn(Run) -> Run) -> [Vec<Request>; 2] {
     let sides = [(), ()].map(|()| {
         let standin = Standin::start();
@@ -19,11 +19,11 @@ fn planned(quota: Quota, settle: impl Fn(Run) -> Run) -> [Vec<Request>; 2] {
         standin.change(|behaviour: &mut Behaviour| behaviour.quota = Some(quota));
         standin
     });
-    let [source, home] = &sides;
+    let [source, destination] = &sides;
     let tags: Vec<_> = (0..TAGS).map(|tag| tag.to_string()).collect();
-    let run = bulk(&format!(
+    let run = mirror_file(&format!(
         "destinations: [{}/acme]\nimages:\n  - from: {}/acme/api\n    tags: [{}]\n",
-        home.plain_address(),
+        destination.plain_address(),
         source.plain_address(),
         tags.join(", ")
     ));
@@ -39,12 +39,12 @@ fn refused(requests: &[Request]) -> usize {
 }
 
 #[test]
-fn a_quota_that_was_told_is_never_met() {
+fn stated_quota_is_never_exceeded() {
     let quota = Quota {
         requests: 24,
         window: Duration::from_secs(2),
     };
-    // Five at once and five a second.
+    // Five concurrent and five a second.
     let sides = planned(quota, |run| run.set("requests_per_minute", "300"));
     for requests in sides {
         assert!(requests.len() > TAGS);
@@ -53,7 +53,7 @@ fn a_quota_that_was_told_is_never_met() {
 }
 
 #[test]
-fn a_quota_that_is_met_costs_time_and_nothing_else() {
+fn exceeded_quota_costs_only_time() {
     let quota = Quota {
         requests: 12,
         window: Duration::from_secs(1),
@@ -63,8 +63,8 @@ fn a_quota_that_is_met_costs_time_and_nothing_else() {
 }
 
 #[test]
-fn blobs_in_flight_are_counted_for_all_images_together() {
-    let (source, home) = (Standin::start(), Standin::start());
+fn concurrent_blobs_are_limited_across_all_images() {
+    let (source, destination) = (Standin::start(), Standin::start());
     for number in 0..12 {
         put(
             &source,
@@ -75,16 +75,16 @@ fn blobs_in_flight_are_counted_for_all_images_together() {
         );
     }
     let slow = FaultAction::Delay(Duration::from_millis(30));
-    home.fault(Fault::always(RequestKind::UploadPut, slow));
-    let run = bulk(&format!(
+    destination.fault(Fault::always(RequestKind::UploadPut, slow));
+    let run = mirror_file(&format!(
         "destinations: [{}/mirror]\nimages:\n  - from: {}/acme/**\n",
-        home.plain_address(),
+        destination.plain_address(),
         source.plain_address()
     ));
     let mut running = run.set("concurrency", "2").start();
     let mut most = 0;
     while !running.has_ended() {
-        let requests = home.requests();
+        let requests = destination.requests();
         let puts = of_kind(&requests, RequestKind::UploadPut);
         let unanswered = puts.iter().filter(|put| put.status == 0);
         most = most.max(unanswered.count());

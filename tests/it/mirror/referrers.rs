@@ -1,4 +1,4 @@
-//! Signatures, SBOMs and attestations go along, and still hold where they arrive.
+//! Signatures, SBOMs and attestations are copied and still verify at the destination.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,9 +10,9 @@ use gcr_push::oci::digest::Digest;
 
 use super::*;
 use crate::support::docker_registry::DockerRegistry;
-use crate::support::images::{self, OCI_INDEX, OCI_MANIFEST, Packed, Picture};
+use crate::support::images::{self, LayerCompression, OCI_INDEX, OCI_MANIFEST, TestImage};
 
-/// Puts a manifest that refers to another, with one blob.
+/// Puts a manifest with a subject and one blob.
 pub(super) fn referrer(layout: &mut Layout, about: &Value, kind: &str, bytes: &[u8]) -> Value {
     let empty = layout.blob("application/vnd.oci.empty.v1+json", b"{}".to_vec());
     let blob = layout.blob("application/octet-stream", bytes.to_vec());
@@ -29,7 +29,7 @@ pub(super) fn tag_of(descriptor: &Value, end: &str) -> String {
     format!("sha256-{}{end}", images::digest(descriptor).hex())
 }
 
-/// Lists referrers under the tag that stands in for the API.
+/// Lists referrers under the fallback tag.
 fn fall_back(standin: &Standin, about: &Value, referrers: &[&Value]) -> Vec<u8> {
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": referrers});
     let bytes = index.to_string().into_bytes();
@@ -46,7 +46,7 @@ pub(super) fn standin(referrers: Referrers) -> Standin {
 }
 
 /// An index of two platforms; an SBOM of it, a signature of the SBOM, a signature of one platform.
-pub(super) struct Signed {
+pub(super) struct SignedImage {
     pub(super) layout: Layout,
     pub(super) root: Value,
     pub(super) arm64: Value,
@@ -55,11 +55,11 @@ pub(super) struct Signed {
     pub(super) of_arm64: Value,
 }
 
-impl Signed {
+impl SignedImage {
     pub(super) fn new() -> Self {
         let mut layout = Layout::default();
-        let amd64 = layout.image(&Picture::on("amd64", "app", 1), Packed::Gzip);
-        let arm64 = layout.image(&Picture::on("arm64", "app", 1), Packed::Gzip);
+        let amd64 = layout.image(&TestImage::on("amd64", "app", 1), LayerCompression::Gzip);
+        let arm64 = layout.image(&TestImage::on("arm64", "app", 1), LayerCompression::Gzip);
         let root = layout.index(&[amd64, arm64.clone()]);
         let sbom = referrer(&mut layout, &root, "application/spdx+json", b"sbom");
         let of_sbom = referrer(
@@ -92,8 +92,8 @@ impl Signed {
 }
 
 #[test]
-fn all_that_refers_to_an_image_or_to_a_platform_goes_along_however_it_is_kept() {
-    let signed = Signed::new();
+fn referrers_of_index_and_platforms_are_copied() {
+    let signed = SignedImage::new();
     for kept in [
         Referrers::Supported,
         Referrers::Missing,
@@ -103,27 +103,30 @@ fn all_that_refers_to_an_image_or_to_a_platform_goes_along_however_it_is_kept() 
         let name = signed.at(&source);
         let original = (kept != Referrers::Supported).then(|| signed.fall_back(&source));
         let (api, plain) = (standin(Referrers::Supported), DockerRegistry::start());
-        let homes = [api.plain_address(), plain.address().to_owned()];
-        let tags = homes.clone().map(|home| format!("{home}/app:1")).join("\n");
-        let foreseen = mirror(&name, &tags)
+        let destinations = [api.plain_address(), plain.address().to_owned()];
+        let tags = destinations
+            .clone()
+            .map(|destination| format!("{destination}/app:1"))
+            .join("\n");
+        let dry_run = mirror(&name, &tags)
             .set("referrers", "true")
             .set("dry_run", "true")
             .succeeds();
         let line = format!(
             "3 manifests that refer to the image would be at `{}/app` too",
-            homes[0]
+            destinations[0]
         );
-        assert!(foreseen.stdout.contains(&line), "{}", foreseen.stdout);
+        assert!(dry_run.stdout.contains(&line), "{}", dry_run.stdout);
         let outcome = mirror(&name, &tags).set("referrers", "true").succeeds();
-        for home in &homes {
-            assert_holds(home, "app", &signed.layout);
+        for destination in &destinations {
+            assert_holds(destination, "app", &signed.layout);
         }
         let line = format!(
             "3 manifests that refer to the image are at `{}/app` too",
-            homes[0]
+            destinations[0]
         );
         assert!(outcome.stdout.contains(&line), "{}", outcome.stdout);
-        // A registry that lists them by itself gets no tag for it, one that does not gets each.
+        // A registry with the referrers API gets no fallback tag, one without gets each.
         assert_eq!(api.tags(PLAIN, "app").len(), 1);
         for (about, referrers) in [
             (&signed.root, &signed.sbom),
@@ -147,43 +150,43 @@ fn all_that_refers_to_an_image_or_to_a_platform_goes_along_however_it_is_kept() 
 }
 
 #[test]
-fn a_tag_moves_only_when_what_refers_to_the_image_is_there() {
-    let signed = Signed::new();
-    let (source, home) = (Standin::start(), Standin::start());
+fn tag_moves_only_after_the_referrers_arrive() {
+    let signed = SignedImage::new();
+    let (source, destination) = (Standin::start(), Standin::start());
     let name = signed.at(&source);
-    let to = format!("{}/app:1", home.plain_address());
+    let to = format!("{}/app:1", destination.plain_address());
     mirror(&name, &to)
         .set("referrers", "true")
         .set("verify", "off")
         .succeeds();
-    let requests = home.requests();
+    let requests = destination.requests();
     let puts = of_kind(&requests, RequestKind::ManifestPut);
     let last = puts.last().unwrap();
     assert!(last.path.ends_with("/manifests/1"), "{}", last.path);
     assert_eq!(puts.iter().filter(|put| put.path == last.path).count(), 1);
-    // Two platforms, the index by its digest, three that refer to something, and the tag.
+    // Two platforms, the index by its digest, three referrers, and the tag.
     assert_eq!(puts.len(), 7);
 }
 
 #[test]
-fn a_signature_that_came_later_goes_to_where_the_image_is_already() {
-    let signed = Signed::new();
-    let (source, home) = (Standin::start(), DockerRegistry::start());
+fn later_signature_is_copied_to_a_present_image() {
+    let signed = SignedImage::new();
+    let (source, destination) = (Standin::start(), DockerRegistry::start());
     let name = signed.at(&source);
-    let to = format!("{}/app:1", home.address());
+    let to = format!("{}/app:1", destination.address());
     for digest in [&signed.sbom, &signed.of_sbom, &signed.of_arm64] {
         source.forget_manifest(PLAIN, "app", images::digest(digest).as_str());
     }
     mirror(&name, &to).set("referrers", "true").succeeds();
     assert_eq!(
-        tagged(home.address(), "app", &tag_of(&signed.root, "")),
+        tagged(destination.address(), "app", &tag_of(&signed.root, "")),
         None
     );
     signed.at(&source);
     mirror(&name, &to).set("referrers", "true").succeeds();
-    assert_holds(home.address(), "app", &signed.layout);
+    assert_holds(destination.address(), "app", &signed.layout);
 
-    // What somebody else attached there stays listed.
+    // Referrers that somebody else attached at the destination stay listed.
     let mut later = signed.layout.clone();
     let another = referrer(
         &mut later,
@@ -196,7 +199,7 @@ fn a_signature_that_came_later_goes_to_where_the_image_is_already() {
     }
     source.put_blob(PLAIN, "app", b"another");
     mirror(&name, &to).set("referrers", "true").succeeds();
-    let index = tagged(home.address(), "app", &tag_of(&signed.root, "")).unwrap();
+    let index = tagged(destination.address(), "app", &tag_of(&signed.root, "")).unwrap();
     let index: Value = serde_json::from_slice(&index).unwrap();
     let listed: Vec<_> = index["manifests"].as_array().unwrap().iter().collect();
     assert_eq!(listed.len(), 2);
@@ -205,30 +208,35 @@ fn a_signature_that_came_later_goes_to_where_the_image_is_already() {
 }
 
 #[test]
-fn a_referrer_that_is_collected_before_it_is_listed_is_put_again() {
-    let signed = Signed::new();
-    let (source, home) = (Standin::start(), standin(Referrers::Missing));
+fn referrer_collected_before_listing_is_put_again() {
+    let signed = SignedImage::new();
+    let (source, destination) = (Standin::start(), standin(Referrers::Missing));
     let name = signed.at(&source);
     let list = format!("/manifests/{}", tag_of(&signed.root, ""));
     let collect = Fault::once(RequestKind::ManifestPut, FaultAction::ForgetBlobs);
-    home.fault(collect.path(&list));
-    mirror(&name, &format!("{}/app:1", home.plain_address()))
+    destination.fault(collect.path(&list));
+    mirror(&name, &format!("{}/app:1", destination.plain_address()))
         .set("referrers", "true")
         .succeeds();
-    assert_holds(&home.plain_address(), "app", &signed.layout);
-    let index = tagged(&home.plain_address(), "app", &tag_of(&signed.root, "")).unwrap();
+    assert_holds(&destination.plain_address(), "app", &signed.layout);
+    let index = tagged(
+        &destination.plain_address(),
+        "app",
+        &tag_of(&signed.root, ""),
+    )
+    .unwrap();
     let index: Value = serde_json::from_slice(&index).unwrap();
     assert_eq!(index["manifests"][0]["digest"], signed.sbom["digest"]);
 }
 
 #[test]
-fn without_being_asked_to_nothing_goes_along() {
-    let signed = Signed::new();
-    let (source, home) = (Standin::start(), Standin::start());
+fn referrers_are_not_copied_by_default() {
+    let signed = SignedImage::new();
+    let (source, destination) = (Standin::start(), Standin::start());
     let name = signed.at(&source);
-    mirror(&name, &format!("{}/app:1", home.plain_address())).succeeds();
+    mirror(&name, &format!("{}/app:1", destination.plain_address())).succeeds();
     let sbom = images::digest(&signed.sbom);
-    assert_eq!(home.manifest(PLAIN, "app", sbom.as_str()), None);
+    assert_eq!(destination.manifest(PLAIN, "app", sbom.as_str()), None);
     assert_eq!(of_kind(&source.requests(), RequestKind::Referrers).len(), 0);
 }
 
@@ -244,7 +252,7 @@ fn openssl(folder: &Path, arguments: &[&str]) {
 }
 
 #[test]
-fn a_signature_made_with_a_real_key_verifies_where_it_arrives() {
+fn real_signature_verifies_at_the_destination() {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
 
@@ -264,10 +272,10 @@ fn a_signature_made_with_a_real_key_verifies_where_it_arrives() {
         &["pkey", "-in", "key.pem", "-pubout", "-out", "public.pem"],
     );
 
-    // As `cosign sign` does: a statement about the digest, its signature in an annotation, under a
-    // tag that is named for the digest.
+    // As `cosign sign` does: a statement about the digest, with its signature in an annotation,
+    // under a tag that is named after the digest.
     let mut layout = Layout::default();
-    let root = layout.image(&Picture::new("app", 2), Packed::Gzip);
+    let root = layout.image(&TestImage::new("app", 2), LayerCompression::Gzip);
     let statement = json!({
         "critical": {
             "identity": {"docker-reference": "source/app"},
@@ -305,17 +313,17 @@ fn a_signature_made_with_a_real_key_verifies_where_it_arrives() {
     let tag = tag_of(&root, ".sig");
     source.put_manifest(PLAIN, "app", &tag, OCI_MANIFEST, layout.get(&signed));
 
-    let home = DockerRegistry::start();
+    let destination = DockerRegistry::start();
     let name = format!("{}/app:1", source.plain_address());
-    mirror(&name, &format!("{}/team/app:1", home.address()))
+    mirror(&name, &format!("{}/team/app:1", destination.address()))
         .set("referrers", "true")
         .succeeds();
 
-    // Whoever verifies it starts from the tag, and asks the destination alone.
-    let image = tagged(home.address(), "team/app", "1").unwrap();
+    // A verifier starts from the tag and asks the destination only.
+    let image = tagged(destination.address(), "team/app", "1").unwrap();
     let digest = Digest::of(&image);
     let found = tagged(
-        home.address(),
+        destination.address(),
         "team/app",
         &format!("sha256-{}.sig", digest.hex()),
     );
@@ -323,11 +331,11 @@ fn a_signature_made_with_a_real_key_verifies_where_it_arrives() {
     let layer = &found["layers"][0];
     let url = format!(
         "http://{}/v2/team/app/blobs/{}",
-        home.address(),
+        destination.address(),
         layer["digest"].as_str().unwrap()
     );
-    let arrived = curl::get(&url).unwrap();
-    std::fs::write(folder.join("arrived"), &arrived).unwrap();
+    let payload = curl::get(&url).unwrap();
+    std::fs::write(folder.join("arrived"), &payload).unwrap();
     let signature = layer["annotations"]["dev.cosignproject.cosign/signature"]
         .as_str()
         .unwrap();
@@ -345,7 +353,7 @@ fn a_signature_made_with_a_real_key_verifies_where_it_arrives() {
         "arrived.sig",
     ];
     openssl(folder, &[&verify[..], &["arrived"]].concat());
-    let statement: Value = serde_json::from_slice(&arrived).unwrap();
+    let statement: Value = serde_json::from_slice(&payload).unwrap();
     assert_eq!(
         statement["critical"]["image"]["docker-manifest-digest"],
         digest.as_str()

@@ -1,15 +1,15 @@
-//! A run that is killed half way, and the next one.
+//! The run after one that was killed.
 
 use std::collections::BTreeSet;
 
 use gcr_push::oci::digest::Digest;
 use standin::{Fault, FaultAction, Request, RequestKind, Standin};
 
-use super::bulk::{bulk, put};
+use super::many_images::{mirror_file, put};
 use super::*;
-use crate::support::images::{Packed, Picture};
+use crate::support::images::{LayerCompression, TestImage};
 
-/// The digests that uploads were ended for, with success.
+/// The digests of completed uploads.
 fn stored(requests: &[Request]) -> BTreeSet<String> {
     let puts = of_kind(requests, RequestKind::UploadPut).into_iter();
     let good = puts.filter(|request| request.status == 201);
@@ -21,28 +21,31 @@ fn stored(requests: &[Request]) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_next_run_does_only_what_is_missing() {
-    let (source, home) = (Standin::start(), Standin::start());
+fn next_run_copies_only_what_is_missing() {
+    let (source, destination) = (Standin::start(), Standin::start());
     let names: Vec<_> = (0..12).map(|number| format!("app{number}")).collect();
     for name in &names {
         put(&source, PLAIN, &format!("acme/{name}"), "1", name);
     }
     let mut layout = Layout::default();
     let layer = vec![7; 9 * 1024 * 1024];
-    let big = layout.image(&Picture::of("amd64", vec![layer.clone()]), Packed::Tar);
+    let big = layout.image(
+        &TestImage::of("amd64", vec![layer.clone()]),
+        LayerCompression::Tar,
+    );
     seed(&source, PLAIN, "acme/a-large-one", &layout, &big, "1");
     let file = format!(
         "destinations: [{}/mirror]\nimages:\n  - from: {}/acme/**\n",
-        home.plain_address(),
+        destination.plain_address(),
         source.plain_address()
     );
-    // Nor does the manifest of the large one get an answer, nor the sixth of the others and those
-    // after it: that is where the run hangs.
+    // The large manifest is not answered, nor are the others from the sixth on: that is where the
+    // run hangs.
     let stall = Fault::always(RequestKind::ManifestPut, FaultAction::Stall);
-    home.fault(stall.clone().path("/mirror/a-large-one/"));
-    home.fault(stall.after(5));
-    let running = bulk(&file).start();
-    home.wait_for(|requests| {
+    destination.fault(stall.clone().path("/mirror/a-large-one/"));
+    destination.fault(stall.after(5));
+    let running = mirror_file(&file).start();
+    destination.wait_for(|requests| {
         let puts = of_kind(requests, RequestKind::ManifestPut);
         let big = puts
             .iter()
@@ -52,24 +55,25 @@ fn the_next_run_does_only_what_is_missing() {
     running.kill();
 
     let has = |name: &String| {
-        home.manifest(PLAIN, &format!("mirror/{name}"), "1")
+        destination
+            .manifest(PLAIN, &format!("mirror/{name}"), "1")
             .is_some()
     };
     let before: Vec<_> = names.iter().filter(|name| has(name)).cloned().collect();
     assert_eq!(before.len(), 5);
-    let sent_before = stored(&home.requests());
-    home.clear_faults();
-    home.clear_requests();
+    let sent_before = stored(&destination.requests());
+    destination.clear_faults();
+    destination.clear_requests();
     source.clear_requests();
 
-    let outcome = bulk(&file).succeeds();
+    let outcome = mirror_file(&file).succeeds();
     assert!(
         outcome.stdout.contains("13 images: 8 brought, 5 same"),
         "{}",
         outcome.stdout
     );
     assert!(names.iter().all(has));
-    let (read, written) = (source.requests(), home.requests());
+    let (read, written) = (source.requests(), destination.requests());
     for name in &before {
         let more_than_asked = |request: &&Request| {
             let asks_whether = [RequestKind::TagsList, RequestKind::ManifestHead];
@@ -78,7 +82,7 @@ fn the_next_run_does_only_what_is_missing() {
         assert_eq!(read.iter().find(more_than_asked).map(|r| &r.path), None);
         assert_eq!(written.iter().find(more_than_asked).map(|r| &r.path), None);
     }
-    // What is small is sent again rather than asked for; what is large is neither sent nor read.
+    // Small blobs are sent again without a check; large ones are neither sent nor read.
     let layer = Digest::of(&layer).to_string();
     assert!(sent_before.contains(&layer));
     assert!(!stored(&written).contains(&layer));

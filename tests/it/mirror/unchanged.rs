@@ -1,25 +1,25 @@
-//! What an image costs with `referrers` when nothing has changed, and that a change is seen all the
-//! same.
+//! The requests that an unchanged image costs with `referrers`, and that a change is noticed all
+//! the same.
 
 use std::collections::BTreeMap;
 
 use standin::{Behaviour, Fault, FaultAction, Referrers, RequestKind, Standin};
 
-use super::bulk::{bulk, put};
-use super::referrers::{Signed, referrer, standin, tag_of};
+use super::many_images::{mirror_file, put};
+use super::referrers::{SignedImage, referrer, standin, tag_of};
 use super::*;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::google::Google;
-use crate::support::images::{self, OCI_MANIFEST, Packed, Picture};
+use crate::support::images::{self, LayerCompression, OCI_MANIFEST, TestImage};
 
-/// A file that brings whole repositories, with what refers to their images.
-fn with_referrers(from: &str, home: &str) -> Run {
-    bulk(&format!(
-        "destinations: [{home}]\ndefaults: {{ referrers: true }}\nimages:\n  - from: {from}\n"
+/// A mirror file for whole repositories with their referrers.
+fn with_referrers(from: &str, destination: &str) -> Run {
+    mirror_file(&format!(
+        "destinations: [{destination}]\ndefaults: {{ referrers: true }}\nimages:\n  - from: {from}\n"
     ))
 }
 
-/// How many requests of each kind came since the last time.
+/// The number of requests of each kind since the last call.
 fn counted(standin: &Standin) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for request in standin.requests() {
@@ -29,7 +29,8 @@ fn counted(standin: &Standin) -> BTreeMap<String, usize> {
     counts
 }
 
-/// Runs until everything is there, and once more: what the last time cost at either side.
+/// Runs until everything is copied, and once more. Returns the requests of the last run at either
+/// side.
 fn unchanged(run: impl Fn() -> Run, sides: [&Standin; 2]) -> [BTreeMap<String, usize>; 2] {
     run().succeeds();
     sides.into_iter().for_each(Standin::clear_requests);
@@ -40,8 +41,8 @@ fn unchanged(run: impl Fn() -> Run, sides: [&Standin; 2]) -> [BTreeMap<String, u
 }
 
 #[test]
-fn without_the_api_it_is_one_question_a_side_and_one_list_a_repository() {
-    let (source, home) = (standin(Referrers::Missing), standin(Referrers::Missing));
+fn without_referrers_api_each_repository_is_listed_once() {
+    let (source, destination) = (standin(Referrers::Missing), standin(Referrers::Missing));
     for repository in ["acme/api", "acme/web", "acme/team/worker"] {
         for tag in ["1", "2", "3"] {
             let content = format!("{repository}{tag}");
@@ -49,19 +50,19 @@ fn without_the_api_it_is_one_question_a_side_and_one_list_a_repository() {
         }
     }
     let from = format!("{}/acme/**", source.plain_address());
-    let to = format!("{}/mirror", home.plain_address());
-    let [source, home] = unchanged(|| with_referrers(&from, &to), [&source, &home]);
-    let asked = |kind: &str| source.get(kind).copied().unwrap_or_default();
+    let to = format!("{}/mirror", destination.plain_address());
+    let [source, destination] = unchanged(|| with_referrers(&from, &to), [&source, &destination]);
+    let count = |kind: &str| source.get(kind).copied().unwrap_or_default();
     assert_eq!(
-        asked("ManifestHead") + asked("ManifestGet"),
+        count("ManifestHead") + count("ManifestGet"),
         9,
         "{source:?}"
     );
-    // That there is no API is found out once.
-    let others = ["Ping", "Catalog", "TagsList", "Referrers"].map(asked);
+    // The lack of the API is detected once.
+    let others = ["Ping", "Catalog", "TagsList", "Referrers"].map(count);
     assert_eq!(others, [1, 1, 3, 1], "{source:?}");
     assert_eq!(source.values().sum::<usize>(), 9 + 6);
-    insta::assert_debug_snapshot!(home, @r#"
+    insta::assert_debug_snapshot!(destination, @r#"
     {
         "ManifestHead": 9,
         "Ping": 1,
@@ -70,19 +71,23 @@ fn without_the_api_it_is_one_question_a_side_and_one_list_a_repository() {
 }
 
 #[test]
-fn with_the_api_it_is_asked_once_for_each_manifest_of_the_source() {
-    let (source, home) = (standin(Referrers::Supported), standin(Referrers::Supported));
+fn referrers_api_is_asked_once_for_each_source_manifest() {
+    let (source, destination) = (standin(Referrers::Supported), standin(Referrers::Supported));
     let mut layout = Layout::default();
-    let children = ["amd64", "arm64"]
-        .map(|architecture| layout.image(&Picture::on(architecture, "api", 1), Packed::Gzip));
+    let children = ["amd64", "arm64"].map(|architecture| {
+        layout.image(
+            &TestImage::on(architecture, "api", 1),
+            LayerCompression::Gzip,
+        )
+    });
     let root = layout.index(&children);
     for tag in ["1", "latest"] {
         seed(&source, PLAIN, "acme/api", &layout, &root, tag);
     }
     let from = format!("{}/acme/api", source.plain_address());
-    let to = format!("{}/mirror", home.plain_address());
-    let [source, home] = unchanged(|| with_referrers(&from, &to), [&source, &home]);
-    insta::assert_debug_snapshot!([source, home], @r#"
+    let to = format!("{}/mirror", destination.plain_address());
+    let [source, destination] = unchanged(|| with_referrers(&from, &to), [&source, &destination]);
+    insta::assert_debug_snapshot!([source, destination], @r#"
     [
         {
             "ManifestGet": 2,
@@ -99,7 +104,7 @@ fn with_the_api_it_is_asked_once_for_each_manifest_of_the_source() {
 }
 
 #[test]
-fn google_s_listings_tell_all_but_what_its_api_alone_knows() {
+fn google_listings_spare_all_but_referrers_requests() {
     for (referrers, expected) in [
         (Referrers::Missing, 1),
         (Referrers::LoginPage, 1),
@@ -125,12 +130,12 @@ fn google_s_listings_tell_all_but_what_its_api_alone_knows() {
         let from = format!("{from}/acme/containers/**");
         let to = format!("{to}/acme/containers");
         let run = || {
-            let run = google.reach(with_referrers(&from, &to));
+            let run = google.with_environment(with_referrers(&from, &to));
             run.set("credentials_json", &google.key)
         };
         let [counts, _] = unchanged(run, [&google.standin; 2]);
         assert_eq!(counts["Referrers"], expected, "{counts:?}");
-        // The path above, and each repository on either side.
+        // The prefix, and each repository at either side.
         assert_eq!(counts["TagsList"], 1 + 4 + 4, "{counts:?}");
         let others = [
             "Connect",
@@ -146,11 +151,14 @@ fn google_s_listings_tell_all_but_what_its_api_alone_knows() {
 }
 
 #[test]
-fn of_some_platforms_it_is_one_question_a_side_too() {
-    let (source, home) = (standin(Referrers::Missing), standin(Referrers::Missing));
+fn filtered_image_costs_one_request_a_side() {
+    let (source, destination) = (standin(Referrers::Missing), standin(Referrers::Missing));
     let mut layout = Layout::default();
     let children = ["amd64", "arm64", "riscv64"].map(|architecture| {
-        let mut child = layout.image(&Picture::on(architecture, "api", 1), Packed::Gzip);
+        let mut child = layout.image(
+            &TestImage::on(architecture, "api", 1),
+            LayerCompression::Gzip,
+        );
         child["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
         child
     });
@@ -160,11 +168,11 @@ fn of_some_platforms_it_is_one_question_a_side_too() {
     let file = format!(
         "destinations: [{}/mirror]\ndefaults: {{ referrers: true, platforms: [linux/amd64, \
          linux/arm64] }}\nimages:\n  - from: {}/acme/api\n",
-        home.plain_address(),
+        destination.plain_address(),
         source.plain_address()
     );
-    let [source, home] = unchanged(|| bulk(&file), [&source, &home]);
-    insta::assert_debug_snapshot!([source, home], @r#"
+    let [source, destination] = unchanged(|| mirror_file(&file), [&source, &destination]);
+    insta::assert_debug_snapshot!([source, destination], @r#"
     [
         {
             "ManifestGet": 2,
@@ -181,9 +189,9 @@ fn of_some_platforms_it_is_one_question_a_side_too() {
 }
 
 #[test]
-fn what_is_signed_later_is_brought_to_where_the_image_is_already() {
+fn later_signature_is_copied_to_an_unchanged_image() {
     for kept in [Referrers::Supported, Referrers::Missing] {
-        let mut signed = Signed::new();
+        let mut signed = SignedImage::new();
         let source = standin(kept);
         signed.at(&source);
         if kept == Referrers::Missing {
@@ -197,15 +205,15 @@ fn what_is_signed_later_is_brought_to_where_the_image_is_already() {
             api.plain_address(),
             source.plain_address()
         );
-        let run = || bulk(&file);
+        let run = || mirror_file(&file);
         run().succeeds();
         let same = "1 image: 1 same, 0 B sent";
         assert!(run().succeeds().stdout.contains(same));
 
-        // A signature of one platform by cosign's tag, and a second of the SBOM by its subject.
+        // A signature of one platform by cosign's tag, and a second one of the SBOM by its subject.
         let cosign = signed
             .layout
-            .image(&Picture::new("signature", 1), Packed::Gzip);
+            .image(&TestImage::new("signature", 1), LayerCompression::Gzip);
         let tag = tag_of(&signed.arm64, ".sig");
         let again = referrer(
             &mut signed.layout,
@@ -213,36 +221,32 @@ fn what_is_signed_later_is_brought_to_where_the_image_is_already() {
             "application/x-again",
             b"again",
         );
-        for brought in [&cosign, &again] {
+        for copied in [&cosign, &again] {
             signed.at(&source);
-            match images::digest(brought) == images::digest(&cosign) {
-                true => {
-                    let bytes = signed.layout.get(&cosign);
-                    source.put_manifest(PLAIN, "app", &tag, OCI_MANIFEST, bytes);
-                }
-                false if kept == Referrers::Missing => {
-                    let both = serde_json::json!({
-                        "schemaVersion": 2, "mediaType": images::OCI_INDEX,
-                        "manifests": [signed.of_sbom, again],
-                    });
-                    let bytes = both.to_string().into_bytes();
-                    let tag = tag_of(&signed.sbom, "");
-                    source.put_manifest(PLAIN, "app", &tag, images::OCI_INDEX, &bytes);
-                }
-                false => {}
+            if images::digest(copied) == images::digest(&cosign) {
+                let bytes = signed.layout.get(&cosign);
+                source.put_manifest(PLAIN, "app", &tag, OCI_MANIFEST, bytes);
+            } else if kept == Referrers::Missing {
+                let both = serde_json::json!({
+                    "schemaVersion": 2, "mediaType": images::OCI_INDEX,
+                    "manifests": [signed.of_sbom, again],
+                });
+                let bytes = both.to_string().into_bytes();
+                let tag = tag_of(&signed.sbom, "");
+                source.put_manifest(PLAIN, "app", &tag, images::OCI_INDEX, &bytes);
             }
             let planned = run().set("dry_run", "true").succeeds();
             if kept == Referrers::Missing {
-                let told = "0 the same, 1 lacking referrers";
-                assert!(planned.stdout.contains(told), "{}", planned.stdout);
+                let message = "0 the same, 1 lacking referrers";
+                assert!(planned.stdout.contains(message), "{}", planned.stdout);
             }
             run().succeeds();
             let outcome = run().succeeds();
             assert!(outcome.stdout.contains(same), "{}", outcome.stdout);
         }
-        for home in [plain.address(), &api.plain_address()] {
-            assert_holds(home, "mirror/app", &signed.layout);
-            let found = tagged(home, "mirror/app", &tag).unwrap();
+        for destination in [plain.address(), &api.plain_address()] {
+            assert_holds(destination, "mirror/app", &signed.layout);
+            let found = tagged(destination, "mirror/app", &tag).unwrap();
             assert_eq!(found, signed.layout.get(&cosign));
         }
         let list = tagged(plain.address(), "mirror/app", &tag_of(&signed.sbom, ""));
@@ -252,31 +256,39 @@ fn what_is_signed_later_is_brought_to_where_the_image_is_already() {
 }
 
 #[test]
-fn a_home_that_does_not_tell_of_referrers_keeps_them_from_no_other() {
-    let signed = Signed::new();
-    let (source, homes) = (Standin::start(), [Standin::start(), Standin::start()]);
+fn destination_without_referrers_does_not_stop_the_others() {
+    let signed = SignedImage::new();
+    let (source, destinations) = (Standin::start(), [Standin::start(), Standin::start()]);
     seed(&source, PLAIN, "app", &signed.layout, &signed.root, "1");
     source.forget_manifest(PLAIN, "app", images::digest(&signed.of_sbom).as_str());
     let file = format!(
         "destinations: [{}/mirror, {}/mirror]\ndefaults: {{ referrers: true }}\nimages:\n  - from: {}/app:1\n",
-        homes[0].plain_address(),
-        homes[1].plain_address(),
+        destinations[0].plain_address(),
+        destinations[1].plain_address(),
         source.plain_address()
     );
-    let run = || bulk(&file).set("retry_timeout", "0s");
+    let run = || mirror_file(&file).set("retry_timeout", "0s");
     run().succeeds();
     signed.at(&source);
-    let trouble = FaultAction::status(503);
-    homes[0].fault(Fault::always(RequestKind::Referrers, trouble));
+    let unavailable = FaultAction::status(503);
+    destinations[0].fault(Fault::always(RequestKind::Referrers, unavailable));
     run().fails_with(4);
-    assert_holds(&homes[1].plain_address(), "mirror/app", &signed.layout);
-    homes[0].clear_faults();
+    assert_holds(
+        &destinations[1].plain_address(),
+        "mirror/app",
+        &signed.layout,
+    );
+    destinations[0].clear_faults();
     run().succeeds();
-    assert_holds(&homes[0].plain_address(), "mirror/app", &signed.layout);
+    assert_holds(
+        &destinations[0].plain_address(),
+        "mirror/app",
+        &signed.layout,
+    );
 }
 
 #[test]
-fn a_list_that_is_cut_off_is_not_believed() {
+fn truncated_list_is_not_trusted() {
     let google = Google::with(Behaviour {
         referrers: Referrers::Missing,
         listing_cap: Some(1000),
@@ -284,8 +296,8 @@ fn a_list_that_is_cut_off_is_not_believed() {
     });
     let (from, to) = ("us-docker.pkg.dev", "europe-docker.pkg.dev");
     let mut layout = Layout::default();
-    let root = layout.image(&Picture::new("app", 1), Packed::Gzip);
-    let signature = layout.image(&Picture::new("signature", 1), Packed::Gzip);
+    let root = layout.image(&TestImage::new("app", 1), LayerCompression::Gzip);
+    let signature = layout.image(&TestImage::new("signature", 1), LayerCompression::Gzip);
     let repository = "acme/containers/app";
     for number in 0..1000 {
         let tag = format!("a{number:04}");
@@ -296,7 +308,7 @@ fn a_list_that_is_cut_off_is_not_believed() {
          {from}/{repository}:a0000\n"
     );
     let run = || {
-        let run = google.reach(bulk(&file));
+        let run = google.with_environment(mirror_file(&file));
         run.set("credentials_json", &google.key)
     };
     run().succeeds();

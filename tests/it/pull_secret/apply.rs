@@ -1,10 +1,10 @@
-//! The Secret in a cluster: applied by its fields, added to service accounts, left alone when it is
-//! as it should be.
+//! Applying the Secret to a cluster: by server-side apply, with service accounts, and without a
+//! write if it is up to date.
 
 use serde_json::{Value, json};
 use standin::{Request, RequestKind, Rule};
 
-use super::{alone, applied, push, reader};
+use super::{applied, pull_secret_command, push, reader};
 use crate::support::cluster::{DEPLOYER, administrator, kubeconfig};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
@@ -20,15 +20,15 @@ fn start() -> Google {
     google
 }
 
-/// `pull-secret` with the reader's key, applied to the namespace that is current, `shop`.
+/// `pull-secret` with the reader's key, applied to the current namespace `shop`.
 fn apply(google: &Google) -> Run {
-    alone(google, GCR_IO)
+    pull_secret_command(google, GCR_IO)
         .set("pull_secret_credentials_json", reader(google))
         .set("pull_secret_apply", "true")
         .set("kubeconfig", administrator(google))
 }
 
-/// What was written into the cluster: every request that changes something and is no dry run.
+/// The writes to the cluster: every request that changes something and is no dry run.
 fn writes(google: &Google) -> Vec<String> {
     let writes = |request: &Request| {
         request.kind == RequestKind::Kubernetes
@@ -48,7 +48,7 @@ fn names(account: &Value) -> Vec<&str> {
     list.map(|entry| entry["name"].as_str().unwrap()).collect()
 }
 
-fn foreign(r#type: &str, key: &str) -> Value {
+fn foreign_object(r#type: &str, key: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -59,7 +59,7 @@ fn foreign(r#type: &str, key: &str) -> Value {
 }
 
 #[test]
-fn a_push_ends_with_the_secret_in_every_namespace() {
+fn push_writes_the_secret_to_every_namespace() {
     let google = Google::start();
     for namespace in ["staging", "production"] {
         google.standin.cluster().create_namespace(namespace);
@@ -78,8 +78,8 @@ fn a_push_ends_with_the_secret_in_every_namespace() {
             .cluster()
             .get("serviceaccounts", namespace, "default");
         assert_eq!(names(&account.unwrap()), ["gcr-pull"]);
-        let told = format!("created the Secret `gcr-pull` in `{namespace}`");
-        assert!(outcome.stderr.contains(&told), "{}", outcome.stderr);
+        let message = format!("created the Secret `gcr-pull` in `{namespace}`");
+        assert!(outcome.stderr.contains(&message), "{}", outcome.stderr);
     }
     let secret = google
         .standin
@@ -95,7 +95,7 @@ fn a_push_ends_with_the_secret_in_every_namespace() {
 }
 
 #[test]
-fn a_second_run_changes_nothing_and_says_nothing() {
+fn second_run_changes_nothing_silently() {
     let google = start();
     let key = reader(&google);
     let run = || {
@@ -121,7 +121,7 @@ fn a_second_run_changes_nothing_and_says_nothing() {
 }
 
 #[test]
-fn a_dry_run_checks_everything_and_writes_nothing() {
+fn dry_run_checks_everything_and_writes_nothing() {
     let google = start();
     let outcome = apply(&google)
         .set("pull_secret_service_accounts", "default")
@@ -130,16 +130,16 @@ fn a_dry_run_checks_everything_and_writes_nothing() {
         .succeeds();
     assert_eq!(writes(&google), Vec::<String>::new());
     assert!(!outcome.directory.path().join("secret.yaml").exists());
-    for told in [
+    for message in [
         "would have created the Secret `gcr-pull` in `shop`",
         "would have added the Secret `gcr-pull` to the service account `default` in `shop`",
     ] {
-        assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
     }
 }
 
 #[test]
-fn a_key_that_was_changed_is_renewed_in_place() {
+fn changed_key_is_updated_in_place() {
     let google = start();
     apply(&google).succeeds();
     let cluster = google.standin.cluster();
@@ -157,16 +157,16 @@ fn a_key_that_was_changed_is_renewed_in_place() {
     let secret = cluster.get("secrets", "shop", "gcr-pull").unwrap();
     assert_eq!(secret["metadata"]["uid"], uid);
     assert_eq!(secret["metadata"]["labels"]["team"], "shop");
-    // What is ours and no longer asked for goes; what others added stays.
+    // Our own fields are removed when they are no longer wanted; those of others stay.
     let merge = json!({ "metadata": { "labels": { "owner": "them" } } });
-    patch_as_them(&google, "secrets/gcr-pull", &merge);
+    patch_as_other_manager(&google, "secrets/gcr-pull", &merge);
     apply(&google).succeeds();
     let labels = cluster.get("secrets", "shop", "gcr-pull").unwrap()["metadata"]["labels"].clone();
     assert_eq!(labels, json!({ "owner": "them" }));
 }
 
-/// A change by somebody else, over the wire.
-fn patch_as_them(google: &Google, path: &str, patch: &Value) {
+/// A change by another field manager.
+fn patch_as_other_manager(google: &Google, path: &str, patch: &Value) {
     google.standin.cluster().allow("them", Rule::everything());
     let token = google.standin.cluster().user("them");
     let url = format!(
@@ -184,10 +184,10 @@ fn patch_as_them(google: &Google, path: &str, patch: &Value) {
 }
 
 #[test]
-fn an_account_keeps_the_secrets_that_it_has() {
+fn service_account_keeps_its_other_secrets() {
     let google = start();
     let others = json!({ "imagePullSecrets": [{ "name": "first" }, { "name": "second" }] });
-    patch_as_them(&google, "serviceaccounts/default", &others);
+    patch_as_other_manager(&google, "serviceaccounts/default", &others);
     apply(&google)
         .set("pull_secret_service_accounts", "default")
         .succeeds();
@@ -199,9 +199,9 @@ fn an_account_keeps_the_secrets_that_it_has() {
 }
 
 #[test]
-fn no_change_of_others_to_an_account_is_lost() {
+fn concurrent_service_account_changes_are_kept() {
     let google = start();
-    google.standin.cluster().meddle(6);
+    google.standin.cluster().interfere(6);
     apply(&google)
         .set("pull_secret_service_accounts", "default")
         .succeeds();
@@ -216,7 +216,7 @@ fn no_change_of_others_to_an_account_is_lost() {
 }
 
 #[test]
-fn two_runs_at_once_add_it_once() {
+fn concurrent_runs_add_the_secret_once() {
     let google = start();
     let runs = [(); 3].map(|()| {
         apply(&google)
@@ -224,7 +224,7 @@ fn two_runs_at_once_add_it_once() {
             .start()
     });
     for run in runs {
-        let outcome = run.end();
+        let outcome = run.wait();
         assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     }
     let account = google
@@ -236,13 +236,13 @@ fn two_runs_at_once_add_it_once() {
 }
 
 #[test]
-fn a_secret_that_kubectl_created_is_taken_over_only_when_that_is_asked_for() {
+fn secret_made_by_kubectl_is_adopted_only_on_request() {
     let google = start();
-    let theirs = foreign("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
+    let foreign_secret = foreign_object("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
     google
         .standin
         .cluster()
-        .put("secrets", "shop", theirs, "kubectl-create");
+        .put("secrets", "shop", foreign_secret, "kubectl-create");
     let outcome = apply(&google).fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
     error: the Secret `gcr-pull` in `shop` was written by `kubectl-create` (`.data..dockerconfigjson`), whose fields are not taken over unasked
@@ -254,18 +254,18 @@ fn a_secret_that_kubectl_created_is_taken_over_only_when_that_is_asked_for() {
     apply(&google).set("pull_secret_replace", "true").succeeds();
     let file = applied(&google.standin, "shop", "gcr-pull");
     assert_eq!(file["auths"]["gcr.io"]["username"], "_json_key");
-    // From then on it is ours.
+    // From then on it is managed by us.
     apply(&google).set("pull_secret_labels", "a=b").succeeds();
 }
 
 #[test]
-fn a_secret_of_another_type_is_made_anew_only_when_that_is_asked_for() {
+fn secret_of_another_type_is_replaced_only_on_request() {
     let google = start();
-    let theirs = foreign("Opaque", "something");
+    let foreign_secret = foreign_object("Opaque", "something");
     google
         .standin
         .cluster()
-        .put("secrets", "shop", theirs, "kubectl-create");
+        .put("secrets", "shop", foreign_secret, "kubectl-create");
     let outcome = apply(&google).fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
     error: the Secret `gcr-pull` in `shop` is of the type `Opaque`, which cannot be changed
@@ -294,14 +294,14 @@ fn a_secret_of_another_type_is_made_anew_only_when_that_is_asked_for() {
 }
 
 #[test]
-fn an_immutable_secret_is_made_anew_only_when_that_is_asked_for() {
+fn immutable_secret_is_replaced_only_on_request() {
     let google = start();
-    let mut theirs = foreign("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
-    theirs["immutable"] = json!(true);
+    let mut foreign_secret = foreign_object("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
+    foreign_secret["immutable"] = json!(true);
     google
         .standin
         .cluster()
-        .put("secrets", "shop", theirs, "kubectl-create");
+        .put("secrets", "shop", foreign_secret, "kubectl-create");
     let outcome = apply(&google).fails_with(2);
     assert!(
         outcome
@@ -318,13 +318,13 @@ fn an_immutable_secret_is_made_anew_only_when_that_is_asked_for() {
 }
 
 #[test]
-fn nothing_is_deleted_that_could_not_be_made_anew() {
+fn nothing_is_deleted_unless_it_can_be_recreated() {
     let google = start();
-    let theirs = foreign("Opaque", "something");
+    let foreign_secret = foreign_object("Opaque", "something");
     google
         .standin
         .cluster()
-        .put("secrets", "shop", theirs, "kubectl-create");
+        .put("secrets", "shop", foreign_secret, "kubectl-create");
     let before = google.standin.cluster().get("secrets", "shop", "gcr-pull");
     let user = "careful";
     let verbs = &["get", "patch", "delete"];
@@ -348,7 +348,7 @@ fn nothing_is_deleted_that_could_not_be_made_anew() {
 }
 
 #[test]
-fn a_namespace_that_is_missing_is_made_with_all_that_belongs_into_it() {
+fn missing_namespace_is_created_with_its_content() {
     let google = start();
     google.standin.cluster().delay_service_accounts(3);
     let run = || {
@@ -377,11 +377,11 @@ fn a_namespace_that_is_missing_is_made_with_all_that_belongs_into_it() {
 }
 
 #[test]
-fn a_token_is_renewed_well_before_it_ends_and_not_sooner() {
+fn token_is_renewed_well_before_expiry() {
     const EXPIRY: &str = "gcr-push.github.io/expires-at";
     let google = start();
     let run = || {
-        alone(&google, GCR_IO)
+        pull_secret_command(&google, GCR_IO)
             .set("access_token", google.standin.access_token(ACCOUNT))
             .set("pull_secret_apply", "true")
             .set("kubeconfig", administrator(&google))
@@ -392,11 +392,11 @@ fn a_token_is_renewed_well_before_it_ends_and_not_sooner() {
     let outcome = run().succeeds();
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""));
     assert_eq!(applied(&google.standin, "shop", "gcr-pull"), first);
-    // With half an hour left, with an end that nobody can read, and with none.
+    // An expiry in half an hour, an unreadable one, and none.
     for end in [json!("2020-01-01T00:00:00Z"), json!("soon"), Value::Null] {
         let before = applied(&google.standin, "shop", "gcr-pull");
         let older = json!({ "metadata": { "annotations": { EXPIRY: end } } });
-        patch_as_them(&google, "secrets/gcr-pull", &older);
+        patch_as_other_manager(&google, "secrets/gcr-pull", &older);
         run().set("pull_secret_replace", "true").succeeds();
         assert_ne!(
             applied(&google.standin, "shop", "gcr-pull"),
@@ -404,7 +404,7 @@ fn a_token_is_renewed_well_before_it_ends_and_not_sooner() {
             "{end}"
         );
     }
-    // A key takes its place, and the annotation goes.
+    // A key replaces it, and the annotation is removed.
     apply(&google).succeeds();
     let secret = google
         .standin

@@ -1,4 +1,4 @@
-//! The ways to a cluster: a token, a plugin, a proxy, a pod's own service account.
+//! Access to a cluster: tokens, plugins, proxies, and a pod's own service account.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use standin::Rule;
 
-use super::{alone, applied, push, reader};
+use super::{applied, pull_secret_command, push, reader};
 use crate::support::cluster::{administrator, with};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
@@ -15,7 +15,7 @@ use crate::support::run::Run;
 const GCR_IO: &str = "gcr.io/acme/app:1";
 
 fn apply(google: &Google) -> Run {
-    alone(google, GCR_IO)
+    pull_secret_command(google, GCR_IO)
         .set("pull_secret_credentials_json", reader(google))
         .set("pull_secret_apply", "true")
 }
@@ -32,7 +32,7 @@ fn is_applied(google: &Google) -> bool {
 }
 
 #[test]
-fn the_files_of_kubeconfig_are_merged() {
+fn kubeconfig_files_are_merged() {
     let google = start();
     let config = administrator(&google);
     let (context, rest) = config.split_once("clusters:").unwrap();
@@ -45,7 +45,7 @@ fn the_files_of_kubeconfig_are_merged() {
 }
 
 #[test]
-fn a_plugin_may_sign_in_and_reads_no_standard_input() {
+fn plugin_signs_in_without_standard_input() {
     let google = start();
     let token = google.standin.cluster().user("robot");
     google.standin.cluster().allow("robot", Rule::everything());
@@ -63,7 +63,7 @@ fn a_plugin_may_sign_in_and_reads_no_standard_input() {
     assert!(!outcome.stderr.contains(&token));
 }
 
-/// Makes `name` in the run's folder a program.
+/// Creates an executable `name` in the run's folder.
 fn program(run: Run, name: &str, script: &str) -> Run {
     use std::os::unix::fs::PermissionsExt as _;
     let run = run.file(name, format!("#!/bin/sh\n{script}\n"));
@@ -76,7 +76,7 @@ fn program(run: Run, name: &str, script: &str) -> Run {
 }
 
 #[test]
-fn a_plugin_whose_token_ends_is_run_again_and_may_print_yaml() {
+fn plugin_is_run_again_after_expiry_and_may_print_yaml() {
     let google = start();
     let token = google.standin.cluster().user("robot");
     google.standin.cluster().allow("robot", Rule::everything());
@@ -85,18 +85,18 @@ fn a_plugin_whose_token_ends_is_run_again_and_may_print_yaml() {
     let run = apply(&google)
         .file("kube/config", with(&google.standin, &server, exec))
         .set("kubeconfig", "kube/config");
-    let told = run.path().join("told").display().to_string();
+    let exec_info = run.path().join("exec_info").display().to_string();
     let script = format!(
-        "echo \"$OWN $KUBERNETES_EXEC_INFO\" >>'{told}'\n\
+        "echo \"$OWN $KUBERNETES_EXEC_INFO\" >>'{exec_info}'\n\
          printf 'kind: ExecCredential\\nstatus:\\n  token: {token}\\n  \
          expirationTimestamp: \"2020-01-01T00:00:00Z\"\\n'"
     );
     let run = program(run, "kube/plugin", &script);
     let outcome = run.succeeds();
     assert!(is_applied(&google));
-    let told = outcome.read("told");
-    assert!(told.lines().count() > 2, "{told}");
-    for line in told.lines() {
+    let exec_infos = outcome.read("exec_info");
+    assert!(exec_infos.lines().count() > 2, "{exec_infos}");
+    for line in exec_infos.lines() {
         let info = line.strip_prefix("x ").unwrap();
         let info: serde_json::Value = serde_json::from_str(info).unwrap();
         assert_eq!(info["apiVersion"], "client.authentication.k8s.io/v1");
@@ -107,7 +107,7 @@ fn a_plugin_whose_token_ends_is_run_again_and_may_print_yaml() {
 }
 
 #[test]
-fn a_plugin_gets_the_environment_without_our_secrets() {
+fn plugin_environment_has_none_of_our_secrets() {
     let google = start();
     let token = google.standin.cluster().user("robot");
     google.standin.cluster().allow("robot", Rule::everything());
@@ -135,18 +135,18 @@ fn a_plugin_gets_the_environment_without_our_secrets() {
     for kept in ["PATH", "KEPT", "CLOUDSDK_CONFIG", "KUBERNETES_EXEC_INFO"] {
         assert!(names.contains(&kept), "{kept}: {environment}");
     }
-    let ours = |name: &&str| {
+    let is_ours = |name: &&str| {
         name.starts_with("GCR_") || name.starts_with("INPUT_") || *name == "GITHUB_TOKEN"
     };
-    assert!(!names.iter().any(ours), "{environment}");
+    assert!(!names.iter().any(is_ours), "{environment}");
     assert!(!environment.contains("PRIVATE KEY"), "{environment}");
 }
 
 #[test]
-fn what_a_plugin_prints_that_is_no_login_is_told() {
+fn invalid_plugin_output_is_reported() {
     let google = start();
     let server = format!("https://{}", google.standin.tls_address());
-    for (prints, told) in [
+    for (prints, message) in [
         ("", "an answer that is no ExecCredential"),
         ("TOKEN", "an answer that is no ExecCredential"),
         (
@@ -161,13 +161,13 @@ fn what_a_plugin_prints_that_is_no_login_is_told() {
         let exec = format!("{{exec: {{command: echo, args: ['{prints}']}}}}");
         let config = with(&google.standin, &server, &exec);
         let outcome = apply(&google).set("kubeconfig", config).fails_with(3);
-        let expected = format!("`echo`, with which the kubeconfig signs in, failed: {told}");
+        let expected = format!("`echo`, with which the kubeconfig signs in, failed: {message}");
         assert!(outcome.stderr.contains(&expected), "{}", outcome.stderr);
         assert!(!outcome.stderr.contains("TOKEN"), "{}", outcome.stderr);
     }
 }
 
-/// A kubeconfig that says `insecure-skip-tls-verify` in place of its CA.
+/// A kubeconfig with `insecure-skip-tls-verify` in place of its CA.
 fn unchecked(config: &str) -> String {
     let lines = config.lines().map(|line| {
         line.split_once("certificate-authority-data")
@@ -179,9 +179,9 @@ fn unchecked(config: &str) -> String {
 }
 
 #[test]
-fn a_cluster_whose_certificate_is_not_to_be_checked_is_not() {
+fn insecure_skip_tls_verify_is_obeyed() {
     let google = start();
-    // Signed by an authority of its own, which nobody here knows.
+    // Its CA is unknown here.
     let other = standin::Standin::start();
     other.cluster().create_namespace("shop");
     other.cluster().allow("robot", Rule::everything());
@@ -197,9 +197,9 @@ fn a_cluster_whose_certificate_is_not_to_be_checked_is_not() {
     assert!(applied(&other, "shop", "gcr-pull")["auths"]["gcr.io"].is_object());
 }
 
-/// openssl, which asks every client for a certificate that its own authority signed.
+/// openssl as a server that requires a client certificate of its own CA.
 #[test]
-fn a_client_certificate_is_shown_to_a_server_that_asks_for_one() {
+fn client_certificate_is_presented_on_request() {
     let google = start();
     let folder = tempfile::tempdir().unwrap();
     let openssl = |arguments: &str| {
@@ -246,7 +246,7 @@ fn a_client_certificate_is_shown_to_a_server_that_asks_for_one() {
     let outcome = apply(&google)
         .set("kubeconfig", config(&user))
         .fails_with(1);
-    // It is let in, and then is no Kubernetes.
+    // The handshake succeeds, and the server is no Kubernetes.
     assert!(
         outcome
             .stderr
@@ -276,7 +276,7 @@ fn a_client_certificate_is_shown_to_a_server_that_asks_for_one() {
 }
 
 #[test]
-fn a_provider_that_kubernetes_gave_up_is_told() {
+fn removed_auth_provider_is_reported() {
     let google = start();
     let server = format!("https://{}", google.standin.tls_address());
     let user = "{auth-provider: {name: gcp, config: {cmd-path: gcloud}}}";
@@ -290,7 +290,7 @@ fn a_provider_that_kubernetes_gave_up_is_told() {
 }
 
 #[test]
-fn a_cluster_behind_the_proxy_is_met_through_it_with_the_ca_of_the_run() {
+fn cluster_is_reached_through_the_proxy_with_given_ca() {
     let standin = standin::Standin::builder().name("k8s.acme.example").start();
     standin.grant(
         ACCOUNT,
@@ -319,18 +319,18 @@ fn a_cluster_behind_the_proxy_is_met_through_it_with_the_ca_of_the_run() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_not_trusted() {
+fn untrusted_cluster_certificate_is_refused() {
     let google = start();
     let config = administrator(&google);
     let lines = config
         .lines()
         .filter(|line| !line.contains("certificate-authority-data"));
     let config: Vec<_> = lines.collect();
-    // The CA of the run holds for the cluster too, and then it is trusted.
+    // `ca_certificates` holds for the cluster too, which makes it trusted.
     apply(&google)
         .set("kubeconfig", config.join("\n"))
         .succeeds();
-    // The other way round, its own CA alone is no reason to trust another.
+    // The cluster's own CA is not used for other hosts.
     let other = standin::Standin::start();
     let server = format!("https://{}", other.tls_address());
     let config = with(&google.standin, &server, "{}");
@@ -344,7 +344,7 @@ fn a_certificate_that_nobody_vouches_for_is_not_trusted() {
     ");
 }
 
-/// Runs a program with its service account's files where a pod has them; none where no file system
+/// Runs a program with its service account's files where a pod has them. `None` if no file system
 /// can be mounted for it alone.
 fn in_a_pod(run: Run, token: &str, ca: &str) -> Option<Run> {
     let can = Command::new("unshare").args(["--mount", "true"]).status();
@@ -366,7 +366,7 @@ fn in_a_pod(run: Run, token: &str, ca: &str) -> Option<Run> {
 }
 
 #[test]
-fn a_pod_applies_to_its_own_cluster_as_its_service_account() {
+fn pod_applies_as_its_service_account() {
     let google = start();
     let user = "system:serviceaccount:shop:pull-secret";
     let token = google.standin.cluster().user(user);
@@ -387,7 +387,7 @@ fn a_pod_applies_to_its_own_cluster_as_its_service_account() {
 }
 
 #[test]
-fn kubectl_reads_what_was_applied() {
+fn kubectl_reads_the_applied_secret() {
     if Command::new("kubectl")
         .arg("version")
         .arg("--client")
@@ -419,7 +419,7 @@ fn kubectl_reads_what_was_applied() {
     };
     let read = kubectl(&["get", "secret", "gcr-pull", "--output=jsonpath={.type}"]);
     assert_eq!(read, "kubernetes.io/dockerconfigjson");
-    // kubectl's own server-side apply meets our fields as we meet others'.
+    // kubectl's server-side apply conflicts with our fields as ours does with others'.
     let manifest = kubectl(&[
         "create",
         "secret",
@@ -440,6 +440,6 @@ fn kubectl_reads_what_was_applied() {
         .env("HOME", outcome.directory.path())
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&apply.stderr);
-    assert!(told.contains("conflict with \"gcr-push\""), "{told}");
+    let message = String::from_utf8_lossy(&apply.stderr);
+    assert!(message.contains("conflict with \"gcr-push\""), "{message}");
 }

@@ -1,5 +1,5 @@
-//! `deploy/pull-secret-refresher.yaml`: what Kubernetes' types read of it, the rights that it needs
-//! and no others, and what it does when it runs.
+//! `deploy/pull-secret-refresher.yaml`: valid by Kubernetes' types, with exactly the permissions
+//! that it needs.
 
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -42,18 +42,18 @@ fn refresher() -> Refresher {
     }
 }
 
-/// An object of Kubernetes; what its type does not know is lost on the way, and noticed.
+/// An object of Kubernetes; a field that its type does not know is lost and noticed.
 fn typed<T: DeserializeOwned + Serialize>(document: Value) -> T {
     let object: T = serde_json::from_value(document.clone()).unwrap();
     assert_eq!(serde_json::to_value(&object).unwrap(), document);
     object
 }
 
-/// The cluster's own tokens, as its API server signs them.
+/// The issuer of the cluster's own tokens.
 const ISSUER: &str = "https://k8s.acme.example";
 
-/// A run with the environment of the CronJob's container, and the token that the cluster would put
-/// into its volume; the project is ours.
+/// A run with the environment of the CronJob's container and the token that the cluster would
+/// mount. The project is the test's.
 fn run(google: &Google, kubeconfig: &str) -> Outcome {
     let job = refresher().job.spec.unwrap().job_template.spec.unwrap();
     let pod = job.template.spec.unwrap();
@@ -71,7 +71,7 @@ fn run(google: &Google, kubeconfig: &str) -> Outcome {
     let token = google.standin.oidc_token(ISSUER, &claims);
     let mount = &container.volume_mounts.as_ref().unwrap()[0].mount_path;
     let mut run = google
-        .reach(Run::command(&command[1]))
+        .with_environment(Run::command(&command[1]))
         .file(&projected.path, token)
         .set("kubeconfig", kubeconfig);
     for variable in container.env.as_ref().unwrap() {
@@ -85,8 +85,8 @@ fn run(google: &Google, kubeconfig: &str) -> Outcome {
     run.run()
 }
 
-/// Google with the image and a provider for the cluster's tokens, and a cluster where the refresher
-/// has these rights.
+/// Google with the image and a provider for the cluster's tokens, and a cluster that grants the
+/// refresher these rules.
 fn start(rules: &[PolicyRule]) -> (Google, String) {
     const PULLER: &str = "gcr-puller@acme.iam.gserviceaccount.com";
     let google = Google::start();
@@ -116,7 +116,7 @@ fn start(rules: &[PolicyRule]) -> (Google, String) {
 }
 
 #[test]
-fn its_rights_are_enough_and_it_is_quiet_when_nothing_changes() {
+fn refresher_permissions_suffice_and_rerun_is_quiet() {
     let (google, config) = start(&refresher().role.rules.unwrap());
     let outcome = run(&google, &config);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
@@ -135,7 +135,7 @@ fn its_rights_are_enough_and_it_is_quiet_when_nothing_changes() {
 }
 
 #[test]
-fn none_of_its_rights_can_be_spared() {
+fn every_refresher_permission_is_needed() {
     let rules = refresher().role.rules.unwrap();
     let mut spared = 0;
     for (number, rule) in rules.iter().enumerate() {
@@ -152,7 +152,7 @@ fn none_of_its_rights_can_be_spared() {
 }
 
 #[test]
-fn its_parts_belong_together() {
+fn refresher_manifests_fit_together() {
     let Refresher {
         account,
         role,
@@ -180,7 +180,7 @@ fn its_parts_belong_together() {
     let job = job.spec.unwrap().job_template.spec.unwrap();
     let pod = job.template.spec.unwrap();
     assert_eq!(pod.service_account_name.as_deref(), name);
-    // The token that the cluster gives is for the provider that is asked.
+    // The audience of the cluster's token is the provider.
     let variables = pod.containers[0].env.clone().unwrap();
     let value = |name: &str| {
         let mut variables = variables.iter();

@@ -1,12 +1,12 @@
-//! What a cluster refuses, in one sentence and with the way out; nothing is half applied.
+//! Refusals by a cluster: one sentence each, with the fix; nothing is applied in part.
 
 use standin::{Fault, FaultAction, RequestKind, Rule};
 
-use super::{alone, push, reader};
+use super::{pull_secret_command, push, reader};
 use crate::support::cluster::{administrator, kubeconfig, with};
 use crate::support::google::Google;
 use crate::support::run::{Outcome, Run};
-use crate::support::secrecy::Secrets;
+use crate::support::secret_leaks::Secrets;
 
 const GCR_IO: &str = "gcr.io/acme/app:1";
 
@@ -20,7 +20,7 @@ fn start() -> Google {
 }
 
 fn apply(google: &Google, kubeconfig: &str) -> Run {
-    alone(google, GCR_IO)
+    pull_secret_command(google, GCR_IO)
         .set("pull_secret_credentials_json", reader(google))
         .set("pull_secret_apply", "true")
         .set("pull_secret_namespaces", "shop, staging")
@@ -28,7 +28,7 @@ fn apply(google: &Google, kubeconfig: &str) -> Run {
         .set("kubeconfig", kubeconfig)
 }
 
-/// The error; nothing is in the cluster.
+/// The error; the cluster is unchanged.
 fn refused(google: &Google, outcome: &Outcome) -> String {
     for namespace in ["shop", "staging"] {
         let cluster = google.standin.cluster();
@@ -42,7 +42,7 @@ fn refused(google: &Google, outcome: &Outcome) -> String {
 }
 
 #[test]
-fn a_verb_that_is_missing_is_told_with_the_role_that_has_it() {
+fn missing_verb_is_reported_with_its_role() {
     let google = start();
     let user = "system:serviceaccount:ci:deployer";
     let config = kubeconfig(&google, user);
@@ -63,7 +63,7 @@ fn a_verb_that_is_missing_is_told_with_the_role_that_has_it() {
     hint: it may not `get` `serviceaccounts`; let it with a Role that allows `get,patch`: `kubectl create role gcr-push-serviceaccounts --verb=get,patch --resource=serviceaccounts --namespace=shop`
     hint: and bind it: `kubectl create rolebinding gcr-push-serviceaccounts --role=gcr-push-serviceaccounts --serviceaccount=ci:deployer --namespace=shop`
     "#);
-    // What may be read in one namespace is not enough for another.
+    // Read permission in one namespace does not cover another.
     cluster.allow(
         user,
         Rule::of("shop", "secrets", &["get", "patch", "create"]),
@@ -85,7 +85,7 @@ fn a_verb_that_is_missing_is_told_with_the_role_that_has_it() {
 }
 
 #[test]
-fn a_namespace_that_may_not_be_made_is_told_with_the_cluster_role() {
+fn forbidden_namespace_is_reported_with_its_cluster_role() {
     let google = start();
     let config = kubeconfig(&google, "jane");
     let cluster = google.standin.cluster();
@@ -108,7 +108,7 @@ fn a_namespace_that_may_not_be_made_is_told_with_the_cluster_role() {
 }
 
 #[test]
-fn everything_that_is_missing_is_told_at_once() {
+fn all_missing_permissions_are_reported_at_once() {
     let google = start();
     let config = administrator(&google);
     google.standin.cluster().terminate_namespace("staging");
@@ -137,7 +137,7 @@ fn everything_that_is_missing_is_told_at_once() {
 }
 
 #[test]
-fn what_was_written_before_a_failure_is_listed() {
+fn secrets_written_before_a_failure_are_listed() {
     let google = start();
     let config = administrator(&google);
     // Two namespaces are read and tried (twice four requests), then written.
@@ -154,7 +154,7 @@ fn what_was_written_before_a_failure_is_listed() {
     hint: written before it failed: created the Secret `gcr-pull` in `shop`
     hint: the trouble is the cluster's: run this again in a few minutes
     ");
-    // Another run makes it whole.
+    // The next run completes it.
     let outcome = apply(&google, &config).succeeds();
     assert!(
         outcome.stderr.contains("in `staging`"),
@@ -164,7 +164,7 @@ fn what_was_written_before_a_failure_is_listed() {
 }
 
 #[test]
-fn a_cluster_that_cannot_be_reached_is_told_by_its_address() {
+fn unreachable_cluster_is_reported_by_address() {
     let google = start();
     let config = with(&google.standin, "https://127.0.0.1:1", "{}");
     let outcome = apply(&google, &config).fails_with(4);
@@ -178,7 +178,7 @@ fn a_cluster_that_cannot_be_reached_is_told_by_its_address() {
 }
 
 #[test]
-fn a_login_that_the_cluster_does_not_take_is_told_once() {
+fn rejected_cluster_login_is_reported_once() {
     let google = start();
     let server = format!("https://{}", google.standin.tls_address());
     let config = with(&google.standin, &server, "{token: wrong}");
@@ -193,11 +193,11 @@ fn a_login_that_the_cluster_does_not_take_is_told_once() {
 }
 
 #[test]
-fn what_is_no_cluster_is_told_and_its_answer_kept_back() {
+fn answer_of_a_non_cluster_is_not_shown() {
     let google = start();
     let config = administrator(&google);
     apply(&google, &config).succeeds();
-    // A byte in the middle of the Secret arrives changed: it is no JSON any more.
+    // A byte in the middle of the Secret is changed, which makes it invalid JSON.
     let spoilt = FaultAction::CorruptByte(1);
     google
         .standin
@@ -224,7 +224,7 @@ fn what_is_no_cluster_is_told_and_its_answer_kept_back() {
 }
 
 #[test]
-fn a_plugin_that_is_not_there_is_told_with_another_way() {
+fn missing_plugin_is_reported_with_an_alternative() {
     let google = start();
     let server = format!("https://{}", google.standin.tls_address());
     let exec = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: gke-gcloud-auth-plugin-nowhere, interactiveMode: IfAvailable}}";
@@ -239,7 +239,7 @@ fn a_plugin_that_is_not_there_is_told_with_another_way() {
 }
 
 #[test]
-fn a_plugin_that_fails_is_quoted_by_its_own_error_alone() {
+fn failed_plugin_is_quoted_by_stderr_only() {
     let google = start();
     let server = format!("https://{}", google.standin.tls_address());
     let exec = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: sh, args: [-c, 'echo TOKEN; echo please log in >&2; exit 7']}}";
@@ -254,7 +254,7 @@ fn a_plugin_that_fails_is_quoted_by_its_own_error_alone() {
 }
 
 #[test]
-fn what_is_too_large_for_a_secret_is_told_before_anything_is_pushed() {
+fn oversized_secret_is_reported_before_any_push() {
     let google = start();
     let key = reader(&google).replacen('{', &format!("{{\"note\":\"{}\",", "x".repeat(600_000)), 1);
     google.standin.clear_requests();
@@ -273,7 +273,7 @@ fn what_is_too_large_for_a_secret_is_told_before_anything_is_pushed() {
 }
 
 #[test]
-fn an_admission_webhook_s_refusal_is_no_lack_of_a_role_and_what_it_quotes_is_not_shown() {
+fn webhook_refusal_is_no_missing_role_and_hides_quotes() {
     let google = start();
     let config = administrator(&google);
     let quoting = Fault::always(RequestKind::Kubernetes, FaultAction::Quote(403));
@@ -283,14 +283,14 @@ fn an_admission_webhook_s_refusal_is_no_lack_of_a_role_and_what_it_quotes_is_not
     let outcome = apply(&google, &config)
         .variable("RUST_LOG", "trace")
         .fails_with(3);
-    Secrets::of(&google).assert_unseen(&outcome, &[]);
-    let told = refused(&google, &outcome);
+    Secrets::of(&google).assert_no_leak(&outcome, &[]);
+    let message = refused(&google, &outcome);
     assert!(
-        told.contains("403 Forbidden: admission webhook \"q\" denied the request: "),
-        "{told}"
+        message.contains("403 Forbidden: admission webhook \"q\" denied the request: "),
+        "{message}"
     );
-    assert!(told.contains("***"), "{told}");
-    let (_, hints) = told.split_once("\n\n").unwrap();
+    assert!(message.contains("***"), "{message}");
+    let (_, hints) = message.split_once("\n\n").unwrap();
     insta::assert_snapshot!(hints, @"
     hint: the cluster's admission control `q` refuses it, whatever roles there are: change what it asks for, or have who runs the cluster allow it
     ");

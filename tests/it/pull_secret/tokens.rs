@@ -1,8 +1,8 @@
-//! Without a key a token is handed out, with the hour at which it stops working.
+//! Pull secrets without a key hold a token and state its expiry.
 
 use standin::{Behaviour, Fault, FaultAction, RequestKind};
 
-use super::{alone, image};
+use super::{image, pull_secret_command};
 use crate::support::google::{ACCOUNT, Google};
 use crate::support::run::Run;
 
@@ -10,7 +10,7 @@ const GCR_IO: &str = "gcr.io/acme/app:1";
 
 fn push(google: &Google) -> Run {
     google
-        .reach(Run::new())
+        .with_environment(Run::new())
         .set("access_token", google.standin.access_token(ACCOUNT))
         .file("image.tar", image())
         .set("image", "image.tar")
@@ -20,7 +20,7 @@ fn push(google: &Google) -> Run {
 }
 
 #[test]
-fn a_token_secret_names_its_end_in_an_annotation_and_in_the_log() {
+fn token_secret_states_its_expiry() {
     let google = Google::with(Behaviour {
         oauth_lifetime: std::time::Duration::from_secs(1200),
         ..Behaviour::default()
@@ -40,7 +40,7 @@ fn a_token_secret_names_its_end_in_an_annotation_and_in_the_log() {
     let report: serde_json::Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
     assert_eq!(report["pull_secret"]["expires_at"], end);
     assert_eq!(report["pull_secret"]["hosts"][0], "gcr.io");
-    // Within the twenty minutes that the token lives, and not of another day.
+    // Within the twenty minutes of the token's lifetime.
     let parsed = time(end);
     let now = std::time::SystemTime::now();
     let left = parsed.duration_since(now).unwrap().as_secs();
@@ -63,7 +63,7 @@ fn time(text: &str) -> std::time::SystemTime {
 }
 
 #[test]
-fn a_token_whose_end_google_does_not_tell_is_said_to_live_an_hour_at_most() {
+fn token_without_known_expiry_is_said_to_last_an_hour() {
     let google = Google::start();
     let silent = Fault::always(RequestKind::TokenInfo, FaultAction::status(400));
     google.standin.fault(silent);
@@ -77,11 +77,11 @@ fn a_token_whose_end_google_does_not_tell_is_said_to_live_an_hour_at_most() {
 }
 
 #[test]
-fn the_token_is_in_the_login_for_every_host_and_nowhere_else() {
+fn token_is_in_every_login_and_nowhere_else() {
     let google = Google::start();
     push(&google).succeeds();
     let token = google.standin.access_token(ACCOUNT);
-    let outcome = alone(&google, GCR_IO)
+    let outcome = pull_secret_command(&google, GCR_IO)
         .set("access_token", &token)
         .set("pull_secret_file", "-")
         .set("pull_secret_format", "dockerconfigjson")

@@ -1,4 +1,4 @@
-//! Somebody else at the same policies at the same time.
+//! Concurrent changes of the same policies.
 
 use serde_json::json;
 use standin::{Fault, FaultAction, Project, RepositoryOptions, RequestKind};
@@ -31,7 +31,7 @@ fn shared() -> Cloud {
 }
 
 #[test]
-fn nobody_else_s_binding_is_lost_when_somebody_is_faster() {
+fn concurrent_bindings_are_kept() {
     let cloud = shared();
     cloud.standin.interfere(3);
     let outcome = cloud.apply().succeeds();
@@ -53,7 +53,7 @@ fn nobody_else_s_binding_is_lost_when_somebody_is_faster() {
 }
 
 #[test]
-fn conditions_of_others_outlive_removal_too() {
+fn foreign_conditions_survive_removal() {
     let cloud = shared();
     let before = cloud.standin.bindings(GCR);
     cloud.apply().succeeds();
@@ -62,20 +62,20 @@ fn conditions_of_others_outlive_removal_too() {
 }
 
 #[test]
-fn a_write_whose_answer_is_lost_is_looked_at_and_not_repeated_blindly() {
+fn write_with_lost_answer_is_checked_before_repeating() {
     let cloud = shared();
-    let lost = Fault::once(RequestKind::Api, FaultAction::ResetAfterWork);
-    cloud.standin.fault(lost.path("gcr.io:setIamPolicy"));
+    let answer_lost = Fault::once(RequestKind::Api, FaultAction::ResetAfterWork);
+    cloud.standin.fault(answer_lost.path("gcr.io:setIamPolicy"));
     cloud.apply().succeeds();
     let requests = cloud.standin.requests();
     let writes = requests
         .iter()
         .filter(|request| request.path.ends_with("gcr.io:setIamPolicy"));
-    // One for each account: the first was done although nobody heard of it.
+    // One for each account: the first was carried out although its answer was lost.
     assert_eq!(writes.count(), 2);
 }
 
-/// A refusal of Google's: there is one of that name already.
+/// Google's refusal for a name that already exists.
 fn exists() -> FaultAction {
     let body = json!({"error": {"code": 409, "message": "It exists.", "status": "ALREADY_EXISTS"}});
     FaultAction::Status {
@@ -87,8 +87,8 @@ fn exists() -> FaultAction {
 }
 
 #[test]
-fn what_is_said_to_exist_at_its_creation_is_looked_at() {
-    for (path, told) in [
+fn already_existing_resource_is_inspected() {
+    for (path, message) in [
         (
             "POST /v1/projects/acme/locations/us/repositories",
             "could not create the repository `projects/acme/locations/us/repositories/gcr.io`",
@@ -102,14 +102,14 @@ fn what_is_said_to_exist_at_its_creation_is_looked_at() {
         let fault = Fault::once(RequestKind::Api, exists());
         cloud.standin.fault(fault.path(path));
         let outcome = cloud.apply().set("setup_github", "acme/api").fails_with(1);
-        assert!(outcome.error().contains(told), "{}", outcome.stderr);
-        // Nobody had made it.
+        assert!(outcome.error().contains(message), "{}", outcome.stderr);
+        // It had not been created.
         cloud.apply().set("setup_github", "acme/api").succeeds();
     }
 }
 
 #[test]
-fn a_repository_of_another_kind_that_was_made_meanwhile_is_told() {
+fn concurrent_repository_of_another_kind_is_reported() {
     let cloud = Cloud::new();
     let found = json!({"name": GCR, "format": "NPM", "mode": "STANDARD_REPOSITORY"});
     let other = FaultAction::Status {
@@ -122,7 +122,7 @@ fn a_repository_of_another_kind_that_was_made_meanwhile_is_told() {
     let exists = Fault::once(RequestKind::Api, exists());
     cloud.standin.fault(exists.path(path));
     let path = "GET /v1/projects/acme/locations/us/repositories/gcr.io";
-    // Before that it is not there.
+    // Before that it does not exist.
     cloud
         .standin
         .fault(Fault::always(RequestKind::Api, other).path(path).after(1));
@@ -137,7 +137,7 @@ fn a_repository_of_another_kind_that_was_made_meanwhile_is_told() {
 }
 
 #[test]
-fn refusals_for_now_are_tried_again() {
+fn transient_refusals_are_retried() {
     let cloud = shared();
     for (status, path) in [
         (503, "POST /v1/projects/acme/serviceAccounts"),

@@ -1,17 +1,18 @@
-//! Pushing without a key: what Google is told of a repository, and what its owner pastes.
+//! Pushing without a key: the workload identity provider of a repository, and the snippet for its
+//! owner.
 
 use serde_json::json;
 use standin::{Fault, FaultAction, RequestKind};
 
 use super::*;
-use crate::support::images::{Picture, classic_archive};
+use crate::support::images::{TestImage, classic_archive};
 
 #[test]
-fn a_github_repository_is_known_by_its_numbers_alone() {
+fn github_repository_is_matched_by_id() {
     let cloud = Cloud::new();
     let outcome = cloud.apply().set("setup_github", "acme/api").succeeds();
-    let pasted = outcome.stdout.split_once("For a workflow").unwrap().1;
-    insta::assert_snapshot!(pasted, @"
+    let snippet = outcome.stdout.split_once("For a workflow").unwrap().1;
+    insta::assert_snapshot!(snippet, @"
     of acme/api:
 
        permissions:
@@ -25,8 +26,8 @@ fn a_github_repository_is_known_by_its_numbers_alone() {
              workload_identity_provider: projects/42/locations/global/workloadIdentityPools/gcr-push-github/providers/github-456
              service_account: gcr-pusher@acme.iam.gserviceaccount.com
     ");
-    let picture = cloud.standin.picture();
-    let project = &picture["projects"]["acme"];
+    let test_image = cloud.standin.snapshot();
+    let project = &test_image["projects"]["acme"];
     insta::assert_snapshot!(format!("{:#}", project["providers"]), @r#"
     {
       "gcr-push-github/github-456": {
@@ -46,9 +47,9 @@ fn a_github_repository_is_known_by_its_numbers_alone() {
       }
     }
     "#);
-    let own = format!("projects/acme/serviceAccounts/{PUSHER}");
+    let pusher = format!("projects/acme/serviceAccounts/{PUSHER}");
     assert_eq!(
-        cloud.granted(&own),
+        cloud.granted(&pusher),
         [
             "roles/iam.workloadIdentityUser principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-github/attribute.repository_id/456"
         ]
@@ -56,7 +57,7 @@ fn a_github_repository_is_known_by_its_numbers_alone() {
 }
 
 #[test]
-fn a_project_of_one_s_own_gitlab_has_a_pool_of_its_own() {
+fn self_managed_gitlab_gets_its_own_pool() {
     let cloud = Cloud::new();
     let outcome = cloud
         .apply()
@@ -65,8 +66,8 @@ fn a_project_of_one_s_own_gitlab_has_a_pool_of_its_own() {
             "https://gitlab.com/acme/api\nhttps://gitlab.example.com/acme/team/api",
         )
         .succeeds();
-    let pasted = outcome.stdout.split_once("For a job").unwrap().1;
-    insta::assert_snapshot!(pasted, @"
+    let snippet = outcome.stdout.split_once("For a job").unwrap().1;
+    insta::assert_snapshot!(snippet, @"
      of acme/api:
 
         push:
@@ -95,8 +96,8 @@ fn a_project_of_one_s_own_gitlab_has_a_pool_of_its_own() {
             GCR_PUSH_SERVICE_ACCOUNT: gcr-pusher@acme.iam.gserviceaccount.com
           script: gcr-push
     ");
-    let picture = cloud.standin.picture();
-    let providers = picture["projects"]["acme"]["providers"]
+    let test_image = cloud.standin.snapshot();
+    let providers = test_image["projects"]["acme"]["providers"]
         .as_object()
         .unwrap();
     let issuers: Vec<_> = providers
@@ -110,7 +111,7 @@ fn a_project_of_one_s_own_gitlab_has_a_pool_of_its_own() {
 }
 
 #[test]
-fn a_private_repository_is_given_with_its_numbers() {
+fn private_repository_is_given_by_ids() {
     let cloud = Cloud::new();
     let refused = cloud
         .setup()
@@ -138,8 +139,8 @@ fn a_private_repository_is_given_with_its_numbers() {
         .apply()
         .set("setup_github", "acme/secret#9/99")
         .succeeds();
-    let picture = cloud.standin.picture();
-    let providers = &picture["projects"]["acme"]["providers"];
+    let test_image = cloud.standin.snapshot();
+    let providers = &test_image["projects"]["acme"]["providers"];
     assert_eq!(
         providers["gcr-push-github/github-99"]["attributeCondition"],
         "assertion.repository_id == '99' && assertion.repository_owner_id == '9'"
@@ -147,7 +148,7 @@ fn a_private_repository_is_given_with_its_numbers() {
 }
 
 #[test]
-fn a_job_knows_the_numbers_of_its_own_repository() {
+fn job_knows_the_ids_of_its_repository() {
     let cloud = Cloud::new();
     cloud
         .apply()
@@ -163,8 +164,8 @@ fn a_job_knows_the_numbers_of_its_own_repository() {
         .variable("CI_PROJECT_ID", "98")
         .variable("CI_PROJECT_NAMESPACE_ID", "8")
         .succeeds();
-    let picture = cloud.standin.picture();
-    let providers = picture["projects"]["acme"]["providers"]
+    let test_image = cloud.standin.snapshot();
+    let providers = test_image["projects"]["acme"]["providers"]
         .as_object()
         .unwrap();
     let names: Vec<_> = providers
@@ -182,18 +183,18 @@ fn a_job_knows_the_numbers_of_its_own_repository() {
 }
 
 #[test]
-fn a_second_repository_joins_the_first_one_s_pool() {
+fn second_repository_joins_the_same_pool() {
     let cloud = Cloud::new();
     cloud.apply().set("setup_github", "acme/api").succeeds();
     cloud
         .apply()
         .set("setup_github", "acme/web#123/457")
         .succeeds();
-    let own = format!("projects/acme/serviceAccounts/{PUSHER}");
-    assert_eq!(cloud.granted(&own).len(), 2);
-    let picture = cloud.standin.picture();
+    let pusher = format!("projects/acme/serviceAccounts/{PUSHER}");
+    assert_eq!(cloud.granted(&pusher).len(), 2);
+    let test_image = cloud.standin.snapshot();
     assert_eq!(
-        picture["projects"]["acme"]["pools"]
+        test_image["projects"]["acme"]["pools"]
             .as_object()
             .unwrap()
             .len(),
@@ -201,18 +202,18 @@ fn a_second_repository_joins_the_first_one_s_pool() {
     );
 }
 
-/// The value of a variable in the lines that are pasted.
-fn pasted(outcome: &Outcome, name: &str) -> String {
+/// The value of a variable in the snippet.
+fn snippet(outcome: &Outcome, name: &str) -> String {
     let line = outcome.stdout.lines().map(str::trim);
     let mut values = line.filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     values.next().expect(&outcome.stdout).to_owned()
 }
 
 #[test]
-fn a_job_of_that_repository_pushes_by_what_is_pasted_and_no_other_job_does() {
+fn pasted_snippet_lets_only_that_repository_push() {
     let cloud = Cloud::new();
     let outcome = cloud.apply().set("setup_github", "acme/api").succeeds();
-    let provider = pasted(&outcome, "workload_identity_provider");
+    let provider = snippet(&outcome, "workload_identity_provider");
     let push = |repository: &str, owner: &str| {
         let claims = json!({
             "sub": format!("repo:acme/api:ref:refs/heads/{}", "long".repeat(40)),
@@ -227,16 +228,16 @@ fn a_job_of_that_repository_pushes_by_what_is_pasted_and_no_other_job_does() {
             .variable("HTTPS_PROXY", cloud.standin.proxy_url())
             .set("ca_certificates", cloud.standin.ca_pem())
             .set("workload_identity_provider", &provider)
-            .set("service_account", pasted(&outcome, "service_account"))
+            .set("service_account", snippet(&outcome, "service_account"))
             .set("oidc_token", cloud.standin.oidc_token(issuer, &claims))
             .file(
                 "image.tar",
-                classic_archive(&[(&Picture::new("app", 1), &["app:1"])]),
+                classic_archive(&[(&TestImage::new("app", 1), &["app:1"])]),
             )
             .set("image", "image.tar")
             .set("tags", "gcr.io/acme/app:1")
     };
-    // Of the same name, made by somebody else after the first was deleted.
+    // A repository of the same name, created by somebody else after the first was deleted.
     let other = push("999", "123").fails_with(3);
     assert!(
         other.stderr.contains("attribute condition"),
@@ -248,7 +249,7 @@ fn a_job_of_that_repository_pushes_by_what_is_pasted_and_no_other_job_does() {
     assert!(cloud.standin.tags("gcr.io", "acme/app").contains_key("1"));
 }
 
-/// Answers each of so many look-ups of a repository so.
+/// Answers this number of look-ups of a repository.
 fn answer(cloud: &Cloud, host: &str, times: u32, code: u16, body: &str, headers: &[(&str, &str)]) {
     let headers = headers.iter();
     let refused = FaultAction::Status {
@@ -264,7 +265,7 @@ fn answer(cloud: &Cloud, host: &str, times: u32, code: u16, body: &str, headers:
 }
 
 #[test]
-fn a_forge_s_limit_is_no_private_repository() {
+fn forge_rate_limit_does_not_mean_private_repository() {
     let limit = r#"{"message":"API rate limit exceeded for 192.0.2.1.","documentation_url":"x"}"#;
     let cloud = Cloud::new();
     let used_up = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")];
@@ -309,7 +310,7 @@ fn a_forge_s_limit_is_no_private_repository() {
 }
 
 #[test]
-fn a_forge_that_cannot_tell_for_now_is_asked_again() {
+fn unavailable_forge_is_asked_again() {
     let cloud = Cloud::new();
     answer(&cloud, "api.github.com", 2, 503, "", &[]);
     answer(&cloud, "gitlab.com", 1, 429, "", &[("retry-after", "1")]);
@@ -321,7 +322,7 @@ fn a_forge_that_cannot_tell_for_now_is_asked_again() {
 }
 
 #[test]
-fn github_is_shown_its_token_and_a_gitlab_is_not() {
+fn github_token_is_sent_to_github_and_not_to_gitlab() {
     let cloud = Cloud::new();
     cloud
         .setup()

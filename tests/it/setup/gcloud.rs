@@ -1,5 +1,5 @@
-//! The requests for each step beside those that gcloud sends for the tutorial's commands, recorded
-//! once from gcloud 528: the same method and path, and bodies that mean the same.
+//! The requests of each step compared with those that gcloud sends for the tutorial's commands,
+//! recorded from gcloud 528: the same method and path, and bodies of the same meaning.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,14 +7,14 @@ use std::process::Command;
 
 use super::*;
 
-/// What gcloud sent for one command: `METHOD HOST/PATH`, and its body.
-struct Recorded {
+/// A request that gcloud sent: `METHOD HOST/PATH`, and its body.
+struct RecordedRequest {
     request: String,
     body: Value,
 }
 
-/// The recording: a block a command, `METHOD URL` and the body below it.
-fn recorded() -> Vec<Recorded> {
+/// The recording: a block for each command, with `METHOD URL` and the body below it.
+fn recorded() -> Vec<RecordedRequest> {
     let text = include_str!("../../fixtures/gcloud-requests.txt");
     let blocks = text.split("\n\n").filter(|block| !block.starts_with('#'));
     blocks
@@ -22,7 +22,7 @@ fn recorded() -> Vec<Recorded> {
             let mut lines = block.lines().skip_while(|line| line.starts_with("$ "));
             let request = lines.next().unwrap().to_owned();
             let body = lines.collect::<String>();
-            Recorded {
+            RecordedRequest {
                 request,
                 body: serde_json::from_str(&body).unwrap_or(Value::Null),
             }
@@ -30,8 +30,8 @@ fn recorded() -> Vec<Recorded> {
         .collect()
 }
 
-/// A request of ours in the same words.
-fn sent(cloud: &Cloud) -> Vec<Recorded> {
+/// Our requests in the same form.
+fn sent(cloud: &Cloud) -> Vec<RecordedRequest> {
     let requests = cloud.standin.requests();
     let api = requests
         .iter()
@@ -41,7 +41,7 @@ fn sent(cloud: &Cloud) -> Vec<Recorded> {
             "" => String::new(),
             query => format!("?{query}"),
         };
-        Recorded {
+        RecordedRequest {
             request: format!("{} {}{}{query}", request.method, request.host, request.path),
             body: serde_json::from_str(request.body.as_deref().unwrap_or_default())
                 .unwrap_or(Value::Null),
@@ -50,7 +50,7 @@ fn sent(cloud: &Cloud) -> Vec<Recorded> {
     .collect()
 }
 
-/// The names of all fields that a body has, at every depth.
+/// The names of all fields of a body, at every depth.
 fn fields(body: &Value, at: &str, into: &mut BTreeSet<String>) {
     match body {
         Value::Object(map) => {
@@ -66,7 +66,7 @@ fn fields(body: &Value, at: &str, into: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn every_step_is_asked_for_as_gcloud_asks_for_it() {
+fn every_step_sends_what_gcloud_sends() {
     let cloud = Cloud::new();
     let project = Project::new("42")
         .service("iam")
@@ -99,16 +99,16 @@ fn every_step_is_asked_for_as_gcloud_asks_for_it() {
             bodies.push(own.body.clone());
             same_meaning(&own.body, &gcloud.body)
         });
-        let asked: Vec<_> = sent.iter().map(|own| &own.request).collect();
+        let own_requests: Vec<_> = sent.iter().map(|own| &own.request).collect();
         assert!(
             alike,
-            "gcloud: {} {}\nours: {bodies:#?}\nall: {asked:#?}",
+            "gcloud: {} {}\nours: {bodies:#?}\nall: {own_requests:#?}",
             gcloud.request, gcloud.body
         );
     }
 }
 
-/// The same method and path; ours has the accounts' own names, ids, and may ask for more.
+/// True for the same method and path; ours has its own account names and ids, and may ask for more.
 fn same_request(own: &str, gcloud: &str) -> bool {
     let (own_path, own_query) = own.split_once('?').unwrap_or((own, ""));
     let (path, query) = gcloud.split_once('?').unwrap_or((gcloud, ""));
@@ -123,17 +123,17 @@ fn same_request(own: &str, gcloud: &str) -> bool {
     same_path && (query.is_empty() || query.split('&').all(|pair| own_query.contains(&pair)))
 }
 
-/// Every field that gcloud sends is there; where ours has more, it is what the commands leave out.
+/// True if every field of gcloud is there; ours may add what the commands leave out.
 fn same_meaning(own: &Value, gcloud: &Value) -> bool {
-    let (mut ours, mut theirs) = (BTreeSet::new(), BTreeSet::new());
-    fields(own, "", &mut ours);
-    fields(gcloud, "", &mut theirs);
-    // A name that the path has already, and the storage API's kind of thing.
-    theirs.remove(".name");
-    theirs.is_subset(&ours)
+    let (mut own_fields, mut gcloud_fields) = (BTreeSet::new(), BTreeSet::new());
+    fields(own, "", &mut own_fields);
+    fields(gcloud, "", &mut gcloud_fields);
+    // The path has the name already, and the storage API has its own `kind`.
+    gcloud_fields.remove(".name");
+    gcloud_fields.is_subset(&own_fields)
 }
 
-/// Runs one of gcloud's own commands as the owner of the project; false where there is no gcloud.
+/// Runs a gcloud command as the owner of the project. False if gcloud is not installed.
 fn gcloud(cloud: &Cloud, home: &Path, words: &str) -> bool {
     const GCLOUD: &str = "/usr/bin/gcloud";
     if !Path::new(GCLOUD).exists() {
@@ -159,14 +159,14 @@ fn gcloud(cloud: &Cloud, home: &Path, words: &str) -> bool {
         .env("CLOUDSDK_AUTH_ACCESS_TOKEN", &cloud.token)
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "gcloud {words}: {told}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "gcloud {words}: {message}");
     true
 }
 
 #[test]
-fn gcloud_s_own_commands_leave_the_same_behind() {
-    let (by_hand, ours) = (Cloud::new(), Cloud::new());
+fn gcloud_commands_leave_the_same_state() {
+    let (by_hand, own_fields) = (Cloud::new(), Cloud::new());
     let home = tempfile::tempdir().unwrap();
     let pool = "--location=global --workload-identity-pool=gcr-push-github";
     let principals = "principalSet://iam.googleapis.com/projects/42/locations/global/\
@@ -188,9 +188,12 @@ fn gcloud_s_own_commands_leave_the_same_behind() {
             return;
         }
     }
-    ours.apply().set("setup_github", "acme/api").succeeds();
-    assert_eq!(by_hand.standin.picture(), ours.standin.picture());
-    // And setup finds nothing to do after them.
+    own_fields
+        .apply()
+        .set("setup_github", "acme/api")
+        .succeeds();
+    assert_eq!(by_hand.standin.snapshot(), own_fields.standin.snapshot());
+    // Setup finds nothing to do after them.
     let after = by_hand.apply().set("setup_github", "acme/api").succeeds();
     assert!(
         after.stdout.contains("There was nothing to do."),

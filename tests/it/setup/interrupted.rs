@@ -1,18 +1,17 @@
-//! A run that dies at any point, and the next one.
+//! The run after one that was killed at any request.
 
 use standin::{Fault, FaultAction, RequestKind};
 
 use super::*;
 
-/// What is set up in these tests: one of each kind, but keys.
-fn all(run: Run) -> Run {
+/// The options of these tests: one of each kind, without keys.
+fn with_all_options(run: Run) -> Run {
     run.set("registry", "us-docker.pkg.dev")
         .set("repository", "containers")
         .set("setup_github", "acme/api")
 }
 
-/// Kills a run when the request of this number among those that change something was carried out,
-/// and its answer is kept back: it can neither end nor go on.
+/// Kills a run when its nth changing request has been carried out and before it is answered.
 fn kill_after(cloud: &Cloud, run: Run, number: usize) {
     let stall = Fault::once(RequestKind::Api, FaultAction::StallResponseAt(0));
     let skip = u32::try_from(number).unwrap();
@@ -28,25 +27,25 @@ fn kill_after(cloud: &Cloud, run: Run, number: usize) {
     cloud.standin.clear_faults();
 }
 
-/// How many requests of a whole run change something, and what they leave.
-fn whole(prepare: impl Fn(&Cloud), run: impl Fn(&Cloud) -> Run) -> (usize, Value) {
+/// The number of changing requests of a whole run, and the state after it.
+fn uninterrupted_run(prepare: impl Fn(&Cloud), run: impl Fn(&Cloud) -> Run) -> (usize, Value) {
     let cloud = Cloud::new();
     prepare(&cloud);
     cloud.standin.clear_requests();
     run(&cloud).succeeds();
-    (cloud.changes().len(), cloud.standin.picture())
+    (cloud.changes().len(), cloud.standin.snapshot())
 }
 
 #[test]
-fn an_apply_that_died_after_any_request_is_completed_by_the_next() {
-    let run = |cloud: &Cloud| all(cloud.apply());
-    let (count, expected) = whole(|_| {}, run);
+fn apply_killed_after_any_request_is_completed() {
+    let run = |cloud: &Cloud| with_all_options(cloud.apply());
+    let (count, expected) = uninterrupted_run(|_| {}, run);
     assert!(count > 7, "{count}");
     for number in 0..count {
         let cloud = Cloud::new();
         kill_after(&cloud, run(&cloud), number);
         run(&cloud).succeeds();
-        assert_eq!(cloud.standin.picture(), expected, "after request {number}");
+        assert_eq!(cloud.standin.snapshot(), expected, "after request {number}");
         cloud.standin.clear_requests();
         run(&cloud).succeeds();
         assert_eq!(
@@ -58,10 +57,10 @@ fn an_apply_that_died_after_any_request_is_completed_by_the_next() {
 }
 
 #[test]
-fn a_removal_that_died_after_any_request_is_completed_by_the_next() {
-    let run = |cloud: &Cloud| all(cloud.remove());
-    let prepare = |cloud: &Cloud| drop(all(cloud.apply()).succeeds());
-    let (count, expected) = whole(prepare, run);
+fn removal_killed_after_any_request_is_completed() {
+    let run = |cloud: &Cloud| with_all_options(cloud.remove());
+    let prepare = |cloud: &Cloud| drop(with_all_options(cloud.apply()).succeeds());
+    let (count, expected) = uninterrupted_run(prepare, run);
     assert!(count > 6, "{count}");
     for number in 0..count {
         let cloud = Cloud::new();
@@ -69,6 +68,6 @@ fn a_removal_that_died_after_any_request_is_completed_by_the_next() {
         cloud.standin.clear_requests();
         kill_after(&cloud, run(&cloud), number);
         run(&cloud).succeeds();
-        assert_eq!(cloud.standin.picture(), expected, "after request {number}");
+        assert_eq!(cloud.standin.snapshot(), expected, "after request {number}");
     }
 }

@@ -1,4 +1,4 @@
-//! Keys, which are made on request alone.
+//! Keys, which are created on request only.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -6,10 +6,10 @@ use serde_json::json;
 use standin::{Fault, FaultAction, RequestKind};
 
 use super::*;
-use crate::support::secrecy::Secrets;
+use crate::support::secret_leaks::Secrets;
 
 #[test]
-fn a_key_is_its_owner_s_alone_and_seen_nowhere_else() {
+fn key_file_is_private_and_shown_nowhere() {
     let cloud = Cloud::new();
     let outcome = cloud
         .apply()
@@ -26,7 +26,7 @@ fn a_key_is_its_owner_s_alone_and_seen_nowhere_else() {
     let mut secrets = Secrets::default();
     secrets.add_key(&outcome.read("puller.json"));
     secrets.add(&cloud.token);
-    secrets.assert_unseen(&outcome, &["puller.json"]);
+    secrets.assert_no_leak(&outcome, &["puller.json"]);
     assert!(
         outcome.stdout.contains("with its key"),
         "{}",
@@ -35,7 +35,7 @@ fn a_key_is_its_owner_s_alone_and_seen_nowhere_else() {
 }
 
 #[test]
-fn a_key_that_is_there_is_kept_and_one_that_is_dead_is_replaced() {
+fn live_key_is_kept_and_dead_key_is_replaced() {
     let cloud = Cloud::new();
     let first = cloud
         .apply()
@@ -68,7 +68,7 @@ fn a_key_that_is_there_is_kept_and_one_that_is_dead_is_replaced() {
 }
 
 #[test]
-fn what_is_no_key_of_that_account_is_not_written_over() {
+fn file_that_is_not_that_key_is_not_overwritten() {
     let cloud = Cloud::new();
     let outcome = cloud
         .apply()
@@ -85,7 +85,7 @@ fn what_is_no_key_of_that_account_is_not_written_over() {
 }
 
 #[test]
-fn an_organisation_that_forbids_keys_is_told_and_no_file_is_left() {
+fn forbidden_keys_are_reported_and_leave_no_file() {
     let cloud = Cloud::new();
     cloud.standin.change_project("acme", |project| {
         project
@@ -104,7 +104,7 @@ fn an_organisation_that_forbids_keys_is_told_and_no_file_is_left() {
 }
 
 #[test]
-fn a_managed_policy_that_forbids_keys_is_told_and_not_taken_for_ten_keys() {
+fn managed_key_policy_is_not_mistaken_for_key_limit() {
     let cloud = Cloud::new();
     cloud.apply().succeeds();
     for number in 0..10 {
@@ -128,7 +128,7 @@ fn a_managed_policy_that_forbids_keys_is_told_and_not_taken_for_ten_keys() {
 }
 
 #[test]
-fn the_limit_of_ten_keys_is_told_as_such() {
+fn limit_of_ten_keys_is_reported() {
     let cloud = Cloud::new();
     cloud.apply().succeeds();
     for number in 0..10 {
@@ -148,7 +148,7 @@ fn the_limit_of_ten_keys_is_told_as_such() {
 }
 
 #[test]
-fn a_key_that_cannot_be_written_is_not_made() {
+fn unwritable_key_is_not_created() {
     let cloud = Cloud::new();
     let outcome = cloud
         .apply()
@@ -168,14 +168,14 @@ fn a_key_that_cannot_be_written_is_not_made() {
 }
 
 #[test]
-fn a_key_whose_answer_was_lost_is_not_asked_for_twice_in_one_run() {
+fn key_with_lost_answer_is_not_requested_twice() {
     let cloud = Cloud::new();
-    let lost = Fault::once(RequestKind::Api, FaultAction::ResetAfterWork);
-    cloud.standin.fault(lost.path("/keys").changing());
+    let answer_lost = Fault::once(RequestKind::Api, FaultAction::ResetAfterWork);
+    cloud.standin.fault(answer_lost.path("/keys").changing());
     let outcome = cloud.apply().set("setup_key", "puller.json").fails_with(4);
     assert!(!outcome.directory.path().join("puller.json").exists());
     let keys = |cloud: &Cloud| {
-        cloud.standin.picture()["projects"]["acme"]["accounts"][PULLER]["keys"].clone()
+        cloud.standin.snapshot()["projects"]["acme"]["accounts"][PULLER]["keys"].clone()
     };
     assert_eq!(keys(&cloud), json!(1));
     cloud.apply().set("setup_key", "puller.json").succeeds();

@@ -1,15 +1,15 @@
-//! `gcr-push setup` against the stand-in's Google: what it shows, makes, finds again and takes away.
+//! `gcr-push setup` against the stand-in: what it plans, creates, finds again and removes.
 
-mod applying;
+mod apply;
 mod conflicts;
 mod federation;
 mod gcloud;
 mod interrupted;
 mod keys;
+mod legacy_buckets;
 mod refusals;
-mod removing;
+mod remove;
 mod report;
-mod storage;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -24,8 +24,8 @@ const PUSHER: &str = "gcr-pusher@acme.iam.gserviceaccount.com";
 const PULLER: &str = "gcr-puller@acme.iam.gserviceaccount.com";
 const GCR: &str = "projects/acme/locations/us/repositories/gcr.io";
 
-/// Google with the project `acme` as a person has just made it: billing, no API on, nothing in it;
-/// [`ADMIN`] owns it.
+/// Google with the project `acme` as a user has just created it: billing, no API enabled, nothing
+/// in it; [`ADMIN`] owns it.
 struct Cloud {
     standin: Standin,
     token: String,
@@ -74,8 +74,8 @@ impl Cloud {
             .collect()
     }
 
-    /// What somebody else does meanwhile, as the owner and by another program.
-    fn ask(&self, method: &str, url: &str, body: &Value) -> Value {
+    /// A request of another program of the owner.
+    fn request(&self, method: &str, url: &str, body: &Value) -> Value {
         let folder = tempfile::tempdir().unwrap();
         let ca = folder.path().join("ca.pem");
         std::fs::write(&ca, self.standin.ca_pem()).unwrap();
@@ -97,18 +97,18 @@ impl Cloud {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Somebody else deletes something.
+    /// Another program deletes something.
     fn delete(&self, url: &str) {
-        self.ask("DELETE", url, &Value::Null);
+        self.request("DELETE", url, &Value::Null);
     }
 
-    /// Somebody else makes an account.
+    /// Another program creates an account.
     fn account(&self, id: &str) {
         let url = "iam.googleapis.com/v1/projects/acme/serviceAccounts";
-        self.ask("POST", url, &json!({"accountId": id}));
+        self.request("POST", url, &json!({"accountId": id}));
     }
 
-    /// Who has which role on a resource, `ROLE MEMBER` each, in order.
+    /// The bindings of a resource, `ROLE MEMBER` each, sorted.
     fn granted(&self, resource: &str) -> Vec<String> {
         granted(&self.standin.bindings(resource))
     }
@@ -133,7 +133,7 @@ fn granted(bindings: &Value) -> Vec<String> {
     granted
 }
 
-/// The rows of the plan by what they are about, each with its state.
+/// The state of each row of the plan, by its subject.
 fn states(outcome: &Outcome) -> BTreeMap<String, String> {
     let rows = outcome.stdout.lines().skip(1);
     rows.take_while(|line| !line.is_empty())

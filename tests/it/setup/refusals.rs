@@ -1,16 +1,16 @@
-//! What keeps the Google side from being set up: one sentence each, with the way out.
+//! What prevents the setup: one sentence each, with the fix.
 
 use serde_json::json;
 use standin::{Fault, FaultAction, RequestKind, Switches};
 
 use super::*;
 
-fn told(run: Run, code: i32) -> String {
+fn error_text(run: Run, code: i32) -> String {
     run.fails_with(code).error()
 }
 
 #[test]
-fn names_that_google_would_refuse_are_told_before_anything_is_sent() {
+fn invalid_names_are_reported_before_any_request() {
     let cloud = Cloud::new();
     let run = cloud
         .setup()
@@ -23,7 +23,7 @@ fn names_that_google_would_refuse_are_told_before_anything_is_sent() {
         .set("setup_remove", "true")
         .set("registry", "us-docker.pkg.dev, registry.example.com")
         .set("repository", "Containers");
-    insta::assert_snapshot!(told(run, 2), @"
+    insta::assert_snapshot!(error_text(run, 2), @"
     error: eight inputs cannot be used
       `registry`: `registry.example.com` is not Google's: there is nothing to set up there (GCR_PUSH_REGISTRY)
       `repository`: repository `Containers` would be refused: registries take lower case only (GCR_PUSH_REPOSITORY)
@@ -39,7 +39,7 @@ fn names_that_google_would_refuse_are_told_before_anything_is_sent() {
     let other = cloud
         .setup()
         .set("setup_pusher", "ci-push@other.iam.gserviceaccount.com");
-    insta::assert_snapshot!(told(other, 2), @"
+    insta::assert_snapshot!(error_text(other, 2), @"
     error: an input cannot be used
       `setup_pusher`: `ci-push@other.iam.gserviceaccount.com` is no account of the project `acme`: its address would end in `@acme.iam.gserviceaccount.com` (GCR_PUSH_SETUP_PUSHER)
 
@@ -49,7 +49,7 @@ fn names_that_google_would_refuse_are_told_before_anything_is_sent() {
         .setup()
         .set("setup_pusher", "ci-push")
         .set("setup_puller", "ci-push");
-    insta::assert_snapshot!(told(same, 2), @"
+    insta::assert_snapshot!(error_text(same, 2), @"
     error: an input cannot be used
       `setup_puller`: it is the account of `setup_pusher`: who pulls would be able to push (GCR_PUSH_SETUP_PULLER)
 
@@ -59,9 +59,9 @@ fn names_that_google_would_refuse_are_told_before_anything_is_sent() {
 }
 
 #[test]
-fn a_project_s_number_is_refused_before_anything_is_sent() {
+fn project_number_is_refused_before_any_request() {
     let cloud = Cloud::new();
-    insta::assert_snapshot!(told(cloud.setup().set("project_id", "123456789012"), 2), @"
+    insta::assert_snapshot!(error_text(cloud.setup().set("project_id", "123456789012"), 2), @"
     error: an input cannot be used
       `project_id`: `123456789012` is a project's number, and accounts and images are named by its id: `gcloud projects describe 123456789012 --format='value(projectId)'` prints it (GCR_PUSH_PROJECT_ID)
 
@@ -71,16 +71,16 @@ fn a_project_s_number_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn a_run_without_a_credential_is_told_which_one_is_usual() {
+fn missing_credential_is_reported_with_the_usual_one() {
     let cloud = Cloud::new();
     let run = Run::command("setup")
         .variable("HTTPS_PROXY", cloud.standin.proxy_url())
         .set("ca_certificates", cloud.standin.ca_pem())
         .set("project_id", "acme")
-        // No machine of Google's is looked for.
+        // The metadata server is not looked for.
         .variable("GCE_METADATA_HOST", "127.0.0.1:1");
-    let told = told(run, 3);
-    insta::assert_snapshot!(told, @"
+    let message = error_text(run, 3);
+    insta::assert_snapshot!(message, @"
     error: there is no token for Google's APIs
 
     hint: give `access_token`, as `gcloud auth print-access-token` prints it, or `credentials_json` (a service-account key)
@@ -88,10 +88,10 @@ fn a_run_without_a_credential_is_told_which_one_is_usual() {
 }
 
 #[test]
-fn a_token_that_is_not_valid_is_told() {
+fn invalid_token_is_reported() {
     let cloud = Cloud::new();
     cloud.standin.expire_tokens();
-    insta::assert_snapshot!(told(cloud.setup(), 3), @"
+    insta::assert_snapshot!(error_text(cloud.setup(), 3), @"
     error: could not look at the project `acme`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 401 UNAUTHENTICATED
       caused by: Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.
@@ -101,9 +101,9 @@ fn a_token_that_is_not_valid_is_told() {
 }
 
 #[test]
-fn a_project_that_is_not_there_or_deleted_is_told() {
+fn missing_or_deleted_project_is_reported() {
     let cloud = Cloud::new();
-    insta::assert_snapshot!(told(cloud.setup().set("project_id", "acne"), 3), @"
+    insta::assert_snapshot!(error_text(cloud.setup().set("project_id", "acne"), 3), @"
     error: could not look at the project `acne`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acne/services:batchGet: 403 PERMISSION_DENIED
       caused by: Permission 'serviceusage.services.get' denied on resource 'projects/acne' (or it may not exist).
@@ -114,7 +114,7 @@ fn a_project_that_is_not_there_or_deleted_is_told() {
     cloud
         .standin
         .change_project("acme", |project| project.deleted = true);
-    insta::assert_snapshot!(told(cloud.setup(), 3), @"
+    insta::assert_snapshot!(error_text(cloud.setup(), 3), @"
     error: could not look at the project `acme`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 403 PERMISSION_DENIED
       caused by: Project 'acme' not found or deleted.
@@ -124,12 +124,12 @@ fn a_project_that_is_not_there_or_deleted_is_told() {
 }
 
 #[test]
-fn a_project_without_billing_is_told_with_what_gives_it_some() {
+fn project_without_billing_is_reported_with_the_fix() {
     let cloud = Cloud::new();
     cloud
         .standin
         .change_project("acme", |project| project.billing = false);
-    insta::assert_snapshot!(told(cloud.apply(), 1), @r#"
+    insta::assert_snapshot!(error_text(cloud.apply(), 1), @r#"
     error: could not enable artifactregistry.googleapis.com, iam.googleapis.com
       caused by: POST https://serviceusage.googleapis.com/v1/projects/acme/services:batchEnable: 400 FAILED_PRECONDITION
       caused by: Billing account for project '42' is not found. Billing must be enabled for activation of service(s) 'artifactregistry.googleapis.com' to proceed.\nHelp Token: AXAmt_standin
@@ -139,7 +139,7 @@ fn a_project_without_billing_is_told_with_what_gives_it_some() {
 }
 
 #[test]
-fn permissions_that_are_missing_are_told_before_the_first_change() {
+fn missing_permissions_are_reported_before_any_change() {
     let cloud = Cloud::new();
     cloud.standin.revoke(ADMIN, "roles/owner", "projects/acme");
     cloud.standin.grant(ADMIN, "roles/viewer", "projects/acme");
@@ -148,7 +148,7 @@ fn permissions_that_are_missing_are_told_before_the_first_change() {
             .services
             .extend(["iam", "artifactregistry"].map(|api| format!("{api}.googleapis.com")));
     });
-    insta::assert_snapshot!(told(cloud.apply().set("setup_github", "acme/api"), 3), @"
+    insta::assert_snapshot!(error_text(cloud.apply().set("setup_github", "acme/api"), 3), @"
     error: permissions are missing in `acme`, so nothing was changed:
       `artifactregistry.repositories.create` is in `roles/artifactregistry.admin`
       `artifactregistry.repositories.setIamPolicy` is in `roles/artifactregistry.admin`
@@ -163,12 +163,12 @@ fn permissions_that_are_missing_are_told_before_the_first_change() {
     hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/iam.workloadIdentityPoolAdmin --condition=None`
     hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/serviceusage.serviceUsageAdmin --condition=None`
     ");
-    // The plan is shown, and then what would stop it.
-    let shown = cloud.setup().fails_with(3);
-    assert!(shown.stdout.contains("to create"), "{}", shown.stdout);
+    // The plan is shown, and then the reason that would stop it.
+    let plan = cloud.setup().fails_with(3);
+    assert!(plan.stdout.contains("to create"), "{}", plan.stdout);
     assert_eq!(cloud.changes(), Vec::<String>::new());
     cloud.standin.revoke(ADMIN, "roles/viewer", "projects/acme");
-    insta::assert_snapshot!(told(cloud.apply(), 3), @"
+    insta::assert_snapshot!(error_text(cloud.apply(), 3), @"
     error: could not look at the project `acme`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 403 PERMISSION_DENIED
       caused by: Permission 'serviceusage.services.get' denied on resource 'projects/acme' (or it may not exist).
@@ -179,12 +179,12 @@ fn permissions_that_are_missing_are_told_before_the_first_change() {
 }
 
 #[test]
-fn the_api_that_enables_the_others_may_be_off_itself() {
+fn service_usage_api_may_be_disabled() {
     let cloud = Cloud::new();
     cloud.standin.change_project("acme", |project| {
         project.services.remove("serviceusage.googleapis.com");
     });
-    insta::assert_snapshot!(told(cloud.apply(), 3), @"
+    insta::assert_snapshot!(error_text(cloud.apply(), 3), @"
     error: could not look at the project `acme`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 403 PERMISSION_DENIED
       caused by: Service Usage API has not been used in project 42 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/serviceusage.googleapis.com/overview?project=42 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
@@ -194,12 +194,12 @@ fn the_api_that_enables_the_others_may_be_off_itself() {
 }
 
 #[test]
-fn a_batch_that_is_done_and_failed_for_one_is_told() {
+fn partly_failed_batch_is_reported() {
     let cloud = Cloud::with(Switches {
         enable_fails: Some("iam.googleapis.com".to_owned()),
         ..Switches::default()
     });
-    insta::assert_snapshot!(told(cloud.apply(), 4), @"
+    insta::assert_snapshot!(error_text(cloud.apply(), 4), @"
     error: could not enable
       `iam.googleapis.com`: Internal error encountered.
 
@@ -212,7 +212,7 @@ fn a_batch_that_is_done_and_failed_for_one_is_told() {
 }
 
 #[test]
-fn policies_of_an_organisation_are_told_by_their_names() {
+fn organisation_policies_are_named() {
     for constraint in [
         "gcp.restrictServiceUsage",
         "iam.disableServiceAccountCreation",
@@ -223,10 +223,10 @@ fn policies_of_an_organisation_are_told_by_their_names() {
             project.constraints.insert(constraint.to_owned());
         });
         let outcome = cloud.apply().set("setup_github", "acme/api").fails_with(1);
-        let told = outcome.error();
+        let message = outcome.error();
         assert!(
-            told.contains(&format!("`constraints/{constraint}`")),
-            "{told}"
+            message.contains(&format!("`constraints/{constraint}`")),
+            "{message}"
         );
         if constraint == "iam.workloadIdentityPoolProviders" {
             insta::assert_snapshot!(outcome.scrub(&outcome.stderr), @"
@@ -251,12 +251,12 @@ fn policies_of_an_organisation_are_told_by_their_names() {
 }
 
 #[test]
-fn a_limit_that_no_waiting_lifts_is_told_at_once() {
+fn permanent_limit_is_reported_at_once() {
     let cloud = Cloud::with(Switches {
         account_limit: Some(1),
         ..Switches::default()
     });
-    insta::assert_snapshot!(told(cloud.apply(), 1), @"
+    insta::assert_snapshot!(error_text(cloud.apply(), 1), @"
     error: could not create the account `gcr-puller`
       caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 429 RESOURCE_EXHAUSTED
       caused by: Maximum number of service accounts on project reached.
@@ -266,7 +266,7 @@ fn a_limit_that_no_waiting_lifts_is_told_at_once() {
 }
 
 #[test]
-fn a_quota_that_is_used_up_for_longer_than_is_waited_is_told() {
+fn long_exhausted_quota_is_reported() {
     let cloud = Cloud::new();
     let limit = json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED",
         "message": "Quota exceeded for quota metric 'Write requests' and limit 'Write requests per minute' of service 'iam.googleapis.com' for consumer 'project_number:42'."}});
@@ -279,7 +279,7 @@ fn a_quota_that_is_used_up_for_longer_than_is_waited_is_told() {
     cloud.standin.fault(
         Fault::always(RequestKind::Api, refused).path("POST /v1/projects/acme/serviceAccounts"),
     );
-    insta::assert_snapshot!(told(cloud.apply(), 4), @"
+    insta::assert_snapshot!(error_text(cloud.apply(), 4), @"
     error: could not create the account `gcr-pusher`
       caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 429 RESOURCE_EXHAUSTED
       caused by: Quota exceeded for quota metric 'Write requests' and limit 'Write requests per minute' of service 'iam.googleapis.com' for consumer 'project_number:42'.
@@ -289,7 +289,7 @@ fn a_quota_that_is_used_up_for_longer_than_is_waited_is_told() {
 }
 
 #[test]
-fn a_repository_of_another_kind_is_told() {
+fn repository_of_another_kind_is_reported() {
     let cloud = Cloud::new();
     let project = Project::new("42")
         .service("iam")
@@ -306,7 +306,7 @@ fn a_repository_of_another_kind_is_told() {
         Fault::always(RequestKind::Api, other)
             .path("GET /v1/projects/acme/locations/us/repositories/gcr.io"),
     );
-    insta::assert_snapshot!(told(cloud.apply(), 2), @"
+    insta::assert_snapshot!(error_text(cloud.apply(), 2), @"
     error: the repository `projects/acme/locations/us/repositories/gcr.io` is there, and takes no pushed images: it is DOCKER REMOTE_REPOSITORY
 
     hint: name another in `repository`, or another location in `registry`
@@ -314,13 +314,13 @@ fn a_repository_of_another_kind_is_told() {
 }
 
 #[test]
-fn a_refusal_that_quotes_the_token_is_told_without_it() {
+fn refusal_that_quotes_the_token_is_redacted() {
     let cloud = Cloud::new();
-    let told = json!({"error": {"code": 400, "message": format!("What is {}?", cloud.token)}});
+    let message = json!({"error": {"code": 400, "message": format!("What is {}?", cloud.token)}});
     let refused = FaultAction::Status {
         code: 400,
         retry_after: None,
-        body: Some(told.to_string()),
+        body: Some(message.to_string()),
         headers: Vec::new(),
     };
     cloud
@@ -336,7 +336,7 @@ fn a_refusal_that_quotes_the_token_is_told_without_it() {
 }
 
 #[test]
-fn an_answer_that_is_not_google_s_is_told_as_such() {
+fn answer_that_is_not_from_google_is_reported() {
     let cloud = Cloud::new();
     let page = FaultAction::Status {
         code: 200,
@@ -345,7 +345,7 @@ fn an_answer_that_is_not_google_s_is_told_as_such() {
         headers: Vec::new(),
     };
     cloud.standin.fault(Fault::always(RequestKind::Api, page));
-    insta::assert_snapshot!(told(cloud.setup(), 1), @"
+    insta::assert_snapshot!(error_text(cloud.setup(), 1), @"
     error: could not look at the project `acme`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet
       caused by: the answer is no JSON
@@ -355,7 +355,7 @@ fn an_answer_that_is_not_google_s_is_told_as_such() {
 }
 
 #[test]
-fn a_refusal_of_service_controls_is_told_at_once_and_is_no_young_account() {
+fn service_controls_refusal_is_not_waited_for() {
     let cloud = Cloud::new();
     let body = json!({"error": {
         "code": 403,
@@ -378,7 +378,7 @@ fn a_refusal_of_service_controls_is_told_at_once_and_is_no_young_account() {
     cloud
         .standin
         .fault(Fault::always(RequestKind::Api, refused).path(&path));
-    insta::assert_snapshot!(told(cloud.apply(), 3), @"
+    insta::assert_snapshot!(error_text(cloud.apply(), 3), @"
     error: could not look at the account `gcr-pusher@acme.iam.gserviceaccount.com`
       caused by: GET https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-pusher@acme.iam.gserviceaccount.com: 403 PERMISSION_DENIED
       caused by: Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1_x.
@@ -386,12 +386,12 @@ fn a_refusal_of_service_controls_is_told_at_once_and_is_no_young_account() {
     hint: the organisation's VPC Service Controls do not allow this from here: who administers them finds the request by `Ab-1_x` and can allow it with an ingress rule or an access level
     ");
     let requests = cloud.standin.requests();
-    let asked = requests.iter().filter(|one| one.path.ends_with(PUSHER));
-    assert_eq!(asked.count(), 1);
+    let account_requests = requests.iter().filter(|one| one.path.ends_with(PUSHER));
+    assert_eq!(account_requests.count(), 1);
 }
 
 #[test]
-fn an_account_that_this_run_did_not_make_is_not_waited_for() {
+fn foreign_account_is_not_waited_for() {
     let cloud = Cloud::new();
     cloud.apply().succeeds();
     let body = json!({"error": {
@@ -409,7 +409,7 @@ fn an_account_that_this_run_did_not_make_is_not_waited_for() {
     cloud
         .standin
         .fault(Fault::always(RequestKind::Api, refused).path(&path));
-    insta::assert_snapshot!(told(cloud.apply(), 3), @"
+    insta::assert_snapshot!(error_text(cloud.apply(), 3), @"
     error: could not look at the account `gcr-pusher@acme.iam.gserviceaccount.com`
       caused by: GET https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-pusher@acme.iam.gserviceaccount.com: 403 PERMISSION_DENIED
       caused by: Permission 'iam.serviceAccounts.get' denied on resource (or it may not exist).

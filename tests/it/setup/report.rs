@@ -1,4 +1,4 @@
-//! What `report_file` says of a run of setup, and what one says that is stopped.
+//! The `report_file` of a run of setup, and of one that is interrupted.
 
 use standin::{Fault, FaultAction, RequestKind};
 
@@ -8,14 +8,14 @@ fn report(outcome: &Outcome) -> Value {
     serde_json::from_str(&outcome.read("report.json")).unwrap()
 }
 
-/// How many steps came to this.
+/// The number of steps with this result.
 fn count(report: &Value, result: &str) -> usize {
     let steps = report["steps"].as_array().unwrap().iter();
     steps.filter(|step| step["result"] == result).count()
 }
 
 #[test]
-fn the_report_holds_the_plan_and_what_was_done() {
+fn report_holds_the_plan_and_the_changes() {
     let cloud = Cloud::new();
     let outcome = cloud.setup().set("report_file", "report.json").succeeds();
     let plan = report(&outcome);
@@ -44,7 +44,7 @@ fn the_report_holds_the_plan_and_what_was_done() {
 }
 
 #[test]
-fn a_run_that_fails_leaves_its_report() {
+fn failed_run_writes_its_report() {
     let cloud = Cloud::new();
     cloud.standin.change_project("acme", |project| {
         project
@@ -65,7 +65,7 @@ fn a_run_that_fails_leaves_its_report() {
 }
 
 #[test]
-fn a_run_that_is_stopped_says_how_far_it_was() {
+fn interrupted_run_reports_its_progress() {
     let cloud = Cloud::new();
     let stall = Fault::once(RequestKind::Api, FaultAction::StallResponseAt(0));
     cloud
@@ -92,17 +92,17 @@ fn a_run_that_is_stopped_says_how_far_it_was() {
 }
 
 #[test]
-fn a_broad_role_of_the_account_that_pulls_is_warned_of_in_the_plan() {
+fn plan_warns_of_a_broad_role_of_the_puller() {
     let cloud = Cloud::new();
     cloud.apply().succeeds();
-    let shown = cloud.setup().succeeds();
-    assert!(!shown.stdout.contains("warning:"), "{}", shown.stdout);
+    let plan = cloud.setup().succeeds();
+    assert!(!plan.stdout.contains("warning:"), "{}", plan.stdout);
     cloud.standin.grant(PULLER, "roles/editor", "projects/acme");
     cloud
         .standin
         .grant(PULLER, "roles/artifactregistry.writer", GCR);
-    let shown = cloud.setup().succeeds();
-    let (_, warnings) = shown.stdout.split_once("warning: ").unwrap();
+    let plan = cloud.setup().succeeds();
+    let (_, warnings) = plan.stdout.split_once("warning: ").unwrap();
     let (warnings, _) = warnings.split_once("\n\nThere is").unwrap();
     insta::assert_snapshot!(warnings, @"
     gcr-puller@acme.iam.gserviceaccount.com has `roles/artifactregistry.writer` on `projects/acme/locations/us/repositories/gcr.io`: whoever reads a cluster's pull secret could replace images
@@ -112,7 +112,7 @@ fn a_broad_role_of_the_account_that_pulls_is_warned_of_in_the_plan() {
 }
 
 #[test]
-fn an_api_that_is_off_is_not_told_as_a_missing_right() {
+fn disabled_api_is_not_reported_as_missing_permission() {
     let cloud = Cloud::new();
     let outcome = cloud.apply().succeeds();
     assert!(

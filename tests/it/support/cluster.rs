@@ -1,4 +1,4 @@
-//! The stand-in's cluster, as a kubeconfig tells of it.
+//! Kubeconfigs for the stand-in's cluster.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,7 @@ use standin::Rule;
 
 use super::google::Google;
 
-/// Who applies, where nothing else is said.
+/// The default user of the tests.
 pub const DEPLOYER: &str = "deployer";
 
 /// A kubeconfig for a user who may do anything.
@@ -15,7 +15,7 @@ pub fn administrator(google: &Google) -> String {
     kubeconfig(google, DEPLOYER)
 }
 
-/// A kubeconfig for a user, with whatever they may do.
+/// A kubeconfig for a user with the permissions that the test grants.
 pub fn kubeconfig(google: &Google, user: &str) -> String {
     let token = google.standin.cluster().user(user);
     let server = format!("https://{}", google.standin.tls_address());

@@ -1,4 +1,4 @@
-//! curl, which asks a registry without our own code.
+//! curl, which reads from a registry without any of our code.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ const ACCEPT: &str = "Accept: application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// The body of a 200; none for any other status.
+/// The body of a 200. `None` for any other status.
 pub fn get(url: &str) -> Option<Vec<u8>> {
     let output = Command::new("curl")
         .args(["--silent", "--fail", "--location", "--header", ACCEPT, url])

@@ -5,14 +5,14 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-/// Whom [`DockerRegistry::with_login`] lets in.
+/// The user of [`DockerRegistry::with_login`].
 pub const USER: &str = "robot";
-/// Their password, with a colon in it as tokens may have.
+/// Its password, with a colon in it as tokens may have.
 pub const PASSWORD: &str = "correct:horse";
-/// bcrypt of [`PASSWORD`], the one form that the registry takes.
+/// bcrypt of [`PASSWORD`], the only form that the registry accepts.
 const PASSWORD_HASH: &str = "$2b$04$gVbAeyOg5UYD1C79MLlMp.ChfMUt19Znjy6ri/lJoYbfAMdDj3KQ.";
 
-/// A running registry on a port of its own; it stops when it is dropped.
+/// A running registry on its own port; dropping it stops it.
 pub struct DockerRegistry {
     process: Child,
     address: String,
@@ -20,7 +20,7 @@ pub struct DockerRegistry {
 }
 
 impl DockerRegistry {
-    /// Starts one that lets anybody in.
+    /// Starts one without a login.
     pub fn start() -> Self {
         Self::with("")
     }
@@ -30,7 +30,7 @@ impl DockerRegistry {
         Self::with("auth: {htpasswd: {realm: test, path: HTPASSWD}}\n")
     }
 
-    /// Starts one under another program: `ip netns exec`.
+    /// Starts one under another program, such as `ip netns exec`.
     pub fn under(command: &[&str]) -> Self {
         Self::start_with("", command)
     }
@@ -70,7 +70,7 @@ impl DockerRegistry {
                 break rest.split('"').next().unwrap().trim().to_owned();
             }
         };
-        // Its log must be read on, or it stops when the pipe is full.
+        // Its log has to be read, or it blocks when the pipe is full.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         Self {
             process,
@@ -79,11 +79,11 @@ impl DockerRegistry {
         }
     }
 
-    /// No manifest was ever put, and so no tag.
+    /// True if no manifest was ever put.
     pub fn is_untouched(&self) -> bool {
         let mut folders = vec![self.storage.path().to_owned()];
         while let Some(folder) = folders.pop() {
-            // It may be removing what is left of an upload.
+            // It may be removing an unfinished upload.
             let Ok(entries) = std::fs::read_dir(folder) else {
                 continue;
             };

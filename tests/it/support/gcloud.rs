@@ -1,4 +1,4 @@
-//! Google's own gcloud, where it is installed, led to the stand-in.
+//! Google's own gcloud, where it is installed, pointed at the stand-in.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::google::{ACCOUNT, Google};
 
-/// What `gcloud ARGUMENTS` prints; none, with the reason told, where there is no gcloud.
+/// The output of `gcloud ARGUMENTS`. `None`, with a note, if gcloud is not installed.
 pub fn gcloud(google: &Google, arguments: &[&str]) -> Option<String> {
     let path = Path::new("/usr/bin/gcloud");
     if !path.exists() {
@@ -34,7 +34,7 @@ pub fn gcloud(google: &Google, arguments: &[&str]) -> Option<String> {
         )
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}");
     Some(String::from_utf8(output.stdout).unwrap())
 }

@@ -1,4 +1,4 @@
-//! The stand-in for Google, and a run that meets it as users behind a proxy meet Google.
+//! The stand-in for Google, and a run that reaches it through a proxy.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use super::run::Run;
 /// The account that pushes.
 pub const ACCOUNT: &str = "ci@acme.iam.gserviceaccount.com";
 
-/// Google with the project `acme`: `gcr.io` is created by the first push, the repository
-/// `containers` is there in `us` and `europe`, and [`ACCOUNT`] may push to both.
+/// Google with the project `acme`: the first push creates `gcr.io`, the repository `containers`
+/// exists in `us` and `europe`, and [`ACCOUNT`] may push to both.
 pub struct Google {
     pub standin: Standin,
     pub key: String,
@@ -26,7 +26,7 @@ impl Google {
         Self::of(Standin::builder().behaviour(behaviour).start())
     }
 
-    /// Makes one of a stand-in that nobody has touched yet.
+    /// Wraps a fresh stand-in.
     pub fn of(standin: Standin) -> Self {
         standin.grant(
             ACCOUNT,
@@ -41,7 +41,7 @@ impl Google {
         Self { standin, key }
     }
 
-    /// Describes the project to Google's APIs: its number, and what a push needs of it enabled.
+    /// Describes the project to Google's APIs: its number, and the APIs that a push needs.
     pub fn describe_project(&self, number: &str) {
         let project = Project::new(number)
             .service("artifactregistry")
@@ -51,16 +51,17 @@ impl Google {
 
     /// A run that reaches it, signed in with the key.
     pub fn run(&self) -> Run {
-        self.reach(Run::new()).set("credentials_json", &self.key)
+        self.with_environment(Run::new())
+            .set("credentials_json", &self.key)
     }
 
-    /// Lets a run reach it: proxy and CA, as a company's network asks for.
-    pub fn reach(&self, run: Run) -> Run {
+    /// Gives a run the proxy and CA that lead to the stand-in, as a company's network does.
+    pub fn with_environment(&self, run: Run) -> Run {
         run.variable("HTTPS_PROXY", self.standin.proxy_url())
             .set("ca_certificates", self.standin.ca_pem())
     }
 
-    /// The variables that lead Go programs here, with the CA in a file of `folder`.
+    /// The variables that lead Go programs to the stand-in, with the CA in a file of `folder`.
     pub fn environment(&self, folder: &Path) -> Vec<(String, String)> {
         let ca = folder.join("ca.pem");
         std::fs::write(&ca, self.standin.ca_pem()).unwrap();
@@ -70,7 +71,7 @@ impl Google {
         ]
     }
 
-    /// Waits until so many requests of a kind have come.
+    /// Waits until this number of requests of a kind has come.
     pub fn wait_for(&self, kind: RequestKind, count: usize) {
         let came = || {
             let requests = self.standin.requests();
@@ -83,7 +84,7 @@ impl Google {
         }
     }
 
-    /// No manifest was put and no tag moved.
+    /// True if no manifest was put and no tag moved.
     pub fn is_untouched(&self) -> bool {
         let requests = self.standin.requests();
         let put = |request: &&standin::Request| request.kind == RequestKind::ManifestPut;

@@ -1,13 +1,13 @@
-//! What the tests share.
+//! Code that the tests share.
 
 pub mod cluster;
 pub mod curl;
 pub mod docker_registry;
-pub mod engine;
+pub mod fake_engine;
 pub mod gcloud;
 pub mod google;
 pub mod images;
 pub mod run;
 pub mod runner;
-pub mod secrecy;
+pub mod secret_leaks;
 pub mod skopeo;

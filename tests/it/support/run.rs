@@ -1,4 +1,4 @@
-//! The built program in an empty environment and a fresh folder.
+//! Running the built program in an empty environment and a fresh folder.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// One run of the program, put together like a sentence.
+/// A run of the program, under construction.
 pub struct Run {
-    /// The program that runs it, with its first arguments; nothing where it runs by itself.
+    /// The program that it runs under, with its first arguments. Empty if it runs by itself.
     before: Vec<String>,
     arguments: Vec<String>,
     variables: BTreeMap<String, String>,
@@ -18,14 +18,14 @@ pub struct Run {
     input: Vec<u8>,
 }
 
-/// A run that has not ended.
+/// A run in progress.
 pub struct Running {
     child: Child,
     pub input: ChildStdin,
     directory: TempDir,
 }
 
-/// What a run left.
+/// The result of a run.
 pub struct Outcome {
     pub code: i32,
     pub stdout: String,
@@ -34,13 +34,13 @@ pub struct Outcome {
 }
 
 impl Run {
-    /// `gcr-push` with nothing set. Nothing of the test's own environment gets in, so that a run
+    /// `gcr-push` with no variables. The test's own environment is not inherited, so that a run
     /// under a real CI is the same.
     pub fn new() -> Self {
         Self {
             before: Vec::new(),
             arguments: Vec::new(),
-            // A machine in a cloud has an account of its own, which is no part of the test.
+            // Hides the metadata server of a cloud machine that runs the tests.
             variables: BTreeMap::from([("GCE_METADATA_HOST".into(), "127.0.0.1:9".into())]),
             directory: TempDir::new().unwrap(),
             input: Vec::new(),
@@ -87,8 +87,8 @@ impl Run {
         self
     }
 
-    /// Lets no file of the program grow larger, as if its disk were full then.
-    pub fn files_of_at_most(self, bytes: u64) -> Self {
+    /// Limits the size of files that the program writes, as if its disk were full then.
+    pub fn with_file_size_limit(self, bytes: u64) -> Self {
         // `ulimit` counts blocks of 512 bytes (POSIX); without the signal a write fails.
         let script = format!(
             "trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"",
@@ -97,8 +97,8 @@ impl Run {
         self.under(&["sh", "-c", &script])
     }
 
-    /// Takes away what lets root open everything, if it is root that tests; none where that cannot
-    /// be done.
+    /// Drops root's permission to open every file, if the tests run as root. `None` if that is not
+    /// possible.
     pub fn without_root(self) -> Option<Self> {
         const SETPRIV: [&str; 3] = ["setpriv", "--bounding-set", "-dac_override"];
 
@@ -112,9 +112,9 @@ impl Run {
         can.then(|| self.under(&SETPRIV))
     }
 
-    /// Makes it the first process of a container, which gets no signal that it does not ask for;
-    /// none where no process namespace can be made.
-    pub fn in_a_container(self) -> Option<Self> {
+    /// Makes it the first process of a container, which gets only the signals that it handles.
+    /// `None` if no process namespace can be created.
+    pub fn as_pid_1(self) -> Option<Self> {
         const UNSHARE: [&str; 4] = ["unshare", "--pid", "--fork", "--kill-child"];
 
         let [program, arguments @ ..] = UNSHARE;
@@ -128,7 +128,7 @@ impl Run {
         self.directory.path()
     }
 
-    /// Starts it with a pipe for its input, which is left to the test.
+    /// Starts it. The test owns its standard input.
     pub fn start(self) -> Running {
         let mut child = self.process().spawn().unwrap();
         Running {
@@ -143,7 +143,7 @@ impl Run {
         self.run_with(Stdio::piped(), Stdio::piped())
     }
 
-    /// The same, with its standard output and error led elsewhere.
+    /// Runs it to its end with standard output and error redirected.
     pub fn run_with(self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Outcome {
         let mut child = self
             .process()
@@ -153,7 +153,7 @@ impl Run {
             .unwrap();
         let mut pipe = child.stdin.take().unwrap();
         let input = self.input;
-        // A program that does not read to the end closes the pipe, which is its right.
+        // A program may close the pipe before it has read everything.
         let writer = std::thread::spawn(move || pipe.write_all(&input).ok());
         let output = child.wait_with_output().unwrap();
         writer.join().unwrap();
@@ -183,8 +183,7 @@ impl Run {
         outcome
     }
 
-    /// Runs it and expects this exit code; unless the test says otherwise the first failure is the
-    /// last.
+    /// Runs it and expects this exit code. Nothing is retried unless the test sets `retry_timeout`.
     pub fn fails_with(mut self, code: i32) -> Outcome {
         const RETRIES: &str = "GCR_PUSH_RETRY_TIMEOUT";
         let retries = self.variables.entry(RETRIES.to_owned());
@@ -196,32 +195,32 @@ impl Run {
 }
 
 impl Running {
-    /// Its standard error, to be read while it runs.
+    /// Takes its standard error, to be read while it runs.
     pub fn take_stderr(&mut self) -> ChildStderr {
         self.child.stderr.take().unwrap()
     }
 
-    /// Its standard output, to be read while it runs.
+    /// Takes its standard output, to be read while it runs.
     pub fn take_stdout(&mut self) -> ChildStdout {
         self.child.stdout.take().unwrap()
     }
 
-    /// The number of its process.
+    /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The most memory that it has held so far, in KiB; none once it has ended.
+    /// The peak memory so far in KiB. `None` once it has ended.
     pub fn peak_memory(&self) -> Option<u64> {
         peak_memory(self.child.id())
     }
 
-    /// Waits for its end, and tells the most memory that it held, in KiB.
-    pub fn wait_and_watch(self) -> (Outcome, u64) {
+    /// Waits for its end. Returns the outcome and the peak memory in KiB.
+    pub fn wait_with_peak_memory(self) -> (Outcome, u64) {
         let id = self.child.id();
         let watch = std::thread::spawn(move || {
             let mut peak = 0;
-            // The peak is the kernel's own, so that only the last moments can be missed.
+            // The kernel counts the peak, so that only the last moments can be missed.
             while let Some(more) = peak_memory(id) {
                 peak = more;
                 std::thread::sleep(Duration::from_millis(2));
@@ -231,7 +230,7 @@ impl Running {
         (self.wait(), watch.join().unwrap())
     }
 
-    /// True when it has ended by itself.
+    /// True if it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
@@ -241,7 +240,7 @@ impl Running {
         send_signal(name, &self.child.id().to_string());
     }
 
-    /// Sends a signal to the one process that it started.
+    /// Sends a signal to its only child process.
     pub fn signal_child(&self, name: &str) {
         let id = self.child.id();
         let children = format!("/proc/{id}/task/{id}/children");
@@ -256,19 +255,7 @@ impl Running {
         Outcome::of(output, self.directory)
     }
 
-    /// Waits for its end.
-    pub fn end(self) -> Outcome {
-        drop(self.input);
-        let output = self.child.wait_with_output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-            directory: self.directory,
-        }
-    }
-
-    /// Kills it at once, with no chance to clean up, and gives the folder that it started in.
+    /// Kills it with SIGKILL. Returns the folder that it started in.
     pub fn kill(mut self) -> TempDir {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -277,7 +264,7 @@ impl Running {
 }
 
 fn send_signal(name: &str, process: &str) {
-    // The shell's own, for not every system has a program of that name.
+    // The shell's builtin, because not every system has `kill`.
     let script = format!("kill -s {name} {process}");
     let sent = Command::new("sh").args(["-c", &script]).status();
     // It may have ended already.
@@ -294,15 +281,14 @@ impl Outcome {
         }
     }
 
-    /// The error as a user reads it: what follows the log lines, with what differs from run to run
-    /// taken out.
+    /// The error as a user reads it: what follows the log lines, without what differs between runs.
     pub fn error(&self) -> String {
         let start = self.stderr.find("error: ").expect(&self.stderr);
         let text = &self.stderr[start..];
         self.scrub(text)
     }
 
-    /// Text without what differs from run to run: the folder, and ports of this machine.
+    /// Text without what differs between runs: the folder, and ports of this machine.
     pub fn scrub(&self, text: &str) -> String {
         let directory = self.directory.path().display().to_string();
         let text = text.replace(&directory, "[FOLDER]");
@@ -317,7 +303,7 @@ impl Outcome {
         scrubbed + rest
     }
 
-    /// A file that the run wrote.
+    /// The content of a file that the run wrote.
     pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.directory.path().join(name)).unwrap()
     }
@@ -328,7 +314,7 @@ pub fn program() -> PathBuf {
     assert_cmd::cargo::cargo_bin!("gcr-push").to_path_buf()
 }
 
-/// The most memory that a process has held so far, in KiB; none once it has ended.
+/// The peak memory of a process so far in KiB. `None` once it has ended.
 fn peak_memory(id: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let mut lines = status.lines();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-/// What skopeo pulled: every file of its `dir:` form, blobs under their hex digest.
-pub struct Pulled {
+/// An image as skopeo pulled it: every file of its `dir:` form, blobs by hex digest.
+pub struct SkopeoPull {
     /// The manifest's exact bytes.
     pub manifest: Vec<u8>,
     /// Blobs, and the manifests below an index, by hex digest.
@@ -13,7 +13,7 @@ pub struct Pulled {
 }
 
 /// Pulls `reference` with everything below it.
-pub fn pull(reference: &str, environment: &[(String, String)], extra: &[&str]) -> Pulled {
+pub fn pull(reference: &str, environment: &[(String, String)], extra: &[&str]) -> SkopeoPull {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new("skopeo")
         .args(["copy", "--all", "--quiet", "--insecure-policy"])
@@ -33,11 +33,11 @@ pub fn pull(reference: &str, environment: &[(String, String)], extra: &[&str]) -
 }
 
 /// Pulls from a registry on this machine over plain HTTP.
-pub fn pull_plain(reference: &str) -> Pulled {
+pub fn pull_plain(reference: &str) -> SkopeoPull {
     pull(reference, &[], &["--src-tls-verify=false"])
 }
 
-fn read(folder: &Path) -> Pulled {
+fn read(folder: &Path) -> SkopeoPull {
     let mut manifest = Vec::new();
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -54,5 +54,5 @@ fn read(folder: &Path) -> Pulled {
             }
         }
     }
-    Pulled { manifest, files }
+    SkopeoPull { manifest, files }
 }

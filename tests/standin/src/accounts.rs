@@ -1,4 +1,4 @@
-//! Accounts, their keys, and every token that was given out.
+//! Accounts, their keys, and every token that was issued.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -13,10 +13,10 @@ use crate::call;
 use crate::keys::Key;
 use crate::random::{hex, number, opaque};
 
-/// Who a caller turned out to be.
+/// The identity of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Identity {
-    /// Nobody in particular.
+    /// A caller without a credential.
     Anonymous,
     /// A service account or a user, by e-mail address.
     Account(String),
@@ -42,15 +42,15 @@ pub(crate) struct RegistryToken {
     pub(crate) scopes: Vec<String>,
     /// The host it is for.
     pub(crate) host: String,
-    /// The OAuth token that bought it.
-    bought_with: Option<String>,
+    /// The OAuth token that it was issued for.
+    issued_for: Option<String>,
     expires: Instant,
 }
 
 struct Account {
     disabled: bool,
     keys: BTreeMap<String, Arc<Key>>,
-    /// So many assertions are refused yet, because a new key is not known everywhere.
+    /// How many assertions are still refused because a new key has not propagated.
     unknown_keys: u32,
 }
 
@@ -62,9 +62,9 @@ struct Inner {
     registry_tokens: HashMap<String, RegistryToken>,
     refresh_tokens: HashMap<String, String>,
     users: HashMap<String, String>,
-    /// The path that a user is kept to.
+    /// The path that a user is restricted to.
     paths: HashMap<String, String>,
-    /// Whose login each refresh token of the plain registry stands for.
+    /// The user of each refresh token of the plain registry.
     identity_tokens: HashMap<String, String>,
     secrets: BTreeSet<String>,
 }
@@ -76,8 +76,8 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    /// Makes a key for a service account and gives its file, in the form that `gcloud iam
-    /// service-accounts keys create` writes.
+    /// Creates a key for a service account. Returns its file in the form of `gcloud iam
+    /// service-accounts keys create`.
     pub(crate) fn key_file(&self, email: &str, project: &str) -> String {
         let mut inner = self.inner.lock().unwrap();
         let key = Key::nth(inner.keys_made);
@@ -87,7 +87,7 @@ impl Accounts {
         for form in [pem.clone(), pem.replace('\n', "\\n"), pem.replace('\n', "")] {
             inner.secrets.insert(form);
         }
-        // The first line of the key itself, in case something logs only a part.
+        // The first line of the key, in case something logs only a part.
         inner.secrets.extend(pem.lines().nth(1).map(str::to_owned));
         let account = inner.account(email);
         account.keys.insert(id.clone(), key);
@@ -114,7 +114,7 @@ impl Accounts {
         format!("{{\n{}\n}}\n", lines.join(",\n"))
     }
 
-    /// Makes the account if it is not there yet, and gives it an OAuth token.
+    /// Creates the account if it does not exist. Returns an OAuth token for it.
     pub(crate) fn access_token(&self, email: &str, lifetime: Duration) -> String {
         let mut inner = self.inner.lock().unwrap();
         inner.account(email);
@@ -127,7 +127,7 @@ impl Accounts {
         token
     }
 
-    /// Gives a person a refresh token.
+    /// Issues a refresh token to a user.
     pub(crate) fn refresh_token(&self, email: &str) -> String {
         let token = format!("1//{}", opaque(60));
         let mut inner = self.inner.lock().unwrap();
@@ -147,7 +147,7 @@ impl Accounts {
         Some(email.clone())
     }
 
-    /// Whose OAuth token this is, while it is valid.
+    /// The owner of an OAuth token. `None` if it is not valid.
     pub(crate) fn access_token_owner(&self, token: &str) -> Option<String> {
         let inner = self.inner.lock().unwrap();
         let (email, expires) = inner.access_tokens.get(token)?;
@@ -158,7 +158,7 @@ impl Accounts {
         (enabled && Instant::now() < *expires).then(|| email.clone())
     }
 
-    /// For how many seconds an OAuth token is still valid.
+    /// The remaining lifetime of an OAuth token in seconds.
     pub(crate) fn access_token_lifetime(&self, token: &str) -> Option<u64> {
         self.access_token_owner(token)?;
         let inner = self.inner.lock().unwrap();
@@ -166,14 +166,14 @@ impl Accounts {
         Some(expires.saturating_duration_since(Instant::now()).as_secs())
     }
 
-    /// Gives out a registry token. It is opaque to clients, but has the make of Google's:
-    /// base64 of JSON, and no JWT.
+    /// Issues a registry token. It is opaque to clients, but has the form of Google's: base64 of
+    /// JSON, and no JWT.
     pub(crate) fn registry_token(
         &self,
         identity: Identity,
         scopes: Vec<String>,
         host: String,
-        bought_with: Option<String>,
+        issued_for: Option<String>,
         lifetime: Duration,
     ) -> String {
         let inside = opaque(64);
@@ -192,7 +192,7 @@ impl Accounts {
                 identity,
                 scopes,
                 host,
-                bought_with,
+                issued_for,
                 expires: Instant::now() + lifetime,
             },
         );
@@ -208,13 +208,13 @@ impl Accounts {
         let valid = Instant::now() < found.expires;
         let backed = outlives
             || found
-                .bought_with
+                .issued_for
                 .as_ref()
                 .is_none_or(|bought| self.access_token_owner(bought).is_some());
         (valid && backed).then_some(found)
     }
 
-    /// Every token stops working now.
+    /// Makes every token invalid now.
     pub(crate) fn expire_tokens(&self) {
         let mut inner = self.inner.lock().unwrap();
         inner.access_tokens.clear();
@@ -225,12 +225,12 @@ impl Accounts {
         self.inner.lock().unwrap().account(email).disabled = true;
     }
 
-    /// The account is there, whatever it was before.
+    /// Enables the account, whatever its state was.
     pub(crate) fn revive(&self, email: &str) {
         self.inner.lock().unwrap().account(email).disabled = false;
     }
 
-    /// So many times none of the account's keys is known.
+    /// Makes the account's keys unknown for this number of uses.
     pub(crate) fn delay_key(&self, email: &str, times: u32) {
         self.inner.lock().unwrap().account(email).unknown_keys = times;
     }
@@ -243,7 +243,7 @@ impl Accounts {
         self.inner.lock().unwrap().account(email).keys.clear();
     }
 
-    /// Whether this is the file of a key that still works, as `_json_key` sends it.
+    /// The account of a key file, as `_json_key` sends it. `None` if the key no longer works.
     pub(crate) fn owner_of_key_file(&self, file: &str) -> Option<String> {
         let file: Value = serde_json::from_str(file).ok()?;
         let email = file["client_email"].as_str()?;
@@ -256,7 +256,7 @@ impl Accounts {
         (file["private_key"].as_str() == Some(key.pem.as_str())).then(|| email.to_owned())
     }
 
-    /// The state of an account, for the OAuth endpoint.
+    /// True if the account exists and is enabled, for the OAuth endpoint.
     pub(crate) fn is_enabled(&self, email: &str) -> bool {
         let inner = self.inner.lock().unwrap();
         inner
@@ -299,19 +299,19 @@ impl Accounts {
         inner.users.get(user).is_some_and(|known| known == password)
     }
 
-    pub(crate) fn confine_user(&self, user: &str, path: &str) {
+    pub(crate) fn restrict_user(&self, user: &str, path: &str) {
         let mut inner = self.inner.lock().unwrap();
         inner.paths.insert(user.to_owned(), path.to_owned());
     }
 
-    /// Whether a user of the plain registry has anything to do with a repository.
-    pub(crate) fn may_enter(&self, user: &str, repository: &str) -> bool {
+    /// True if a user of the plain registry may access a repository.
+    pub(crate) fn can_access(&self, user: &str, repository: &str) -> bool {
         let inner = self.inner.lock().unwrap();
         let path = inner.paths.get(user);
         path.is_none_or(|path| repository == path || repository.starts_with(&format!("{path}/")))
     }
 
-    /// A refresh token that works once.
+    /// Issues a refresh token that works once.
     pub(crate) fn identity_token(&self, user: &str) -> String {
         let token = opaque(48);
         let mut inner = self.inner.lock().unwrap();
@@ -320,13 +320,13 @@ impl Accounts {
         token
     }
 
-    /// Whose refresh token it was, which is used up now.
-    pub(crate) fn use_up(&self, token: &str) -> Option<String> {
+    /// The owner of a refresh token, which is consumed.
+    pub(crate) fn consume(&self, token: &str) -> Option<String> {
         self.inner.lock().unwrap().identity_tokens.remove(token)
     }
 
-    /// Remembers a credential that a request showed.
-    pub(crate) fn saw(&self, headers: &HeaderMap) {
+    /// Remembers a credential that a request carried.
+    pub(crate) fn record_secrets(&self, headers: &HeaderMap) {
         let values = headers.get_all(header::AUTHORIZATION);
         for value in values.iter().filter_map(|value| value.to_str().ok()) {
             let (_, credential) = value.split_once(' ').unwrap_or(("", value));
@@ -337,7 +337,7 @@ impl Accounts {
         }
     }
 
-    /// Adds to what must never be seen in a log.
+    /// Adds a secret that must never appear in a log.
     pub(crate) fn keep_secret(&self, secret: &str) {
         if !secret.is_empty() {
             self.inner.lock().unwrap().secrets.insert(secret.to_owned());

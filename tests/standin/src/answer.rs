@@ -1,20 +1,20 @@
-//! Answers and refusals in the forms that Google's services give them.
+//! Answers and refusals in the forms of Google's services.
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::body::{Broken, Outgoing, Source};
+use crate::body::{BodyBroken, Outgoing, Source};
 
-/// What a handler hands back to the connection.
+/// What a handler returns to the connection.
 pub(crate) type Answer = Response<Outgoing>;
 
-/// An answer of the given status with nothing in it.
+/// An answer with this status and no body.
 pub(crate) fn empty(status: u16) -> Answer {
     with_source(status, Source::Empty)
 }
 
-/// An answer whose body is already at hand.
+/// An answer with this body.
 pub(crate) fn bytes(status: u16, content_type: &str, body: impl Into<bytes::Bytes>) -> Answer {
     let mut answer = with_source(status, Source::Whole(body.into()));
     set(&mut answer, header::CONTENT_TYPE, content_type);
@@ -26,7 +26,7 @@ pub(crate) fn json_body(status: u16, value: &Value) -> Answer {
     bytes(status, "application/json", value.to_string())
 }
 
-/// An answer with any body; its length is told, so that a HEAD can keep the header alone.
+/// An answer with any body. It has a length, so that a HEAD can keep the header.
 pub(crate) fn with_source(status: u16, source: Source) -> Answer {
     let length = source.length();
     let mut answer = Response::new(Outgoing::new(source));
@@ -53,29 +53,29 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// In the registry's envelope (OCI distribution-spec, "Error Codes").
+    /// A refusal in the registry's envelope (OCI distribution-spec, "Error Codes").
     pub(crate) fn registry(status: u16, code: &str, message: impl Into<String>) -> Self {
         let envelope = json!({"errors": [{"code": code, "message": message.into()}]});
         Self::new(status, "application/json", envelope.to_string())
     }
 
-    /// In any other envelope.
+    /// A refusal in any other envelope.
     pub(crate) fn json(status: u16, body: &Value) -> Self {
         Self::new(status, "application/json; charset=UTF-8", body.to_string())
     }
 
-    /// In the envelope of OAuth 2.0 (RFC 6749, section 5.2).
+    /// A refusal in the envelope of OAuth 2.0 (RFC 6749, section 5.2).
     pub(crate) fn oauth(status: u16, error: &str, description: &str) -> Self {
         let body = json!({"error": error, "error_description": description});
         Self::new(status, "application/json; charset=utf-8", body.to_string())
     }
 
-    /// As a sentence, which is how Google answers 412 for a project that never moved.
+    /// A refusal in plain text, as Google's 412 for an unmigrated project.
     pub(crate) fn text(status: u16, body: impl Into<String>) -> Self {
         Self::new(status, "text/plain; charset=utf-8", body)
     }
 
-    /// As the page of a front end that never asked the service behind it.
+    /// The page of a front end that did not reach the service behind it.
     pub(crate) fn page(status: u16, title: &str) -> Self {
         let body = format!(
             "<!DOCTYPE html>\n<html lang=en>\n<title>Error {status} ({title})!!1</title>\n"
@@ -109,8 +109,8 @@ impl From<Refusal> for Answer {
     }
 }
 
-impl From<Broken> for Refusal {
-    fn from(_: Broken) -> Self {
+impl From<BodyBroken> for Refusal {
+    fn from(_: BodyBroken) -> Self {
         Self::registry(
             400,
             "BLOB_UPLOAD_INVALID",

@@ -1,70 +1,70 @@
-//! The switches: what the stand-in does where Google's behaviour is a matter of host, of
-//! project set-up, of luck, or simply not known. `Default` is Google as its documents and
-//! the reports of others describe it.
+//! The switches: what the stand-in does where Google's behaviour depends on the host or the
+//! project, varies, or is unknown. `Default` is Google as its documents and user reports describe
+//! it.
 
 use std::time::Duration;
 
 use crate::cloud::Switches;
 use crate::quota::Quota;
 
-/// Every switch of a stand-in. Change it before the start with `Builder::behaviour`, or
-/// while it runs with `Standin::change`.
+/// Every switch of a stand-in. Set it before the start with `Builder::behaviour`, or while it runs
+/// with `Standin::change`.
 #[derive(Clone, Debug)]
 pub struct Behaviour {
-    /// What `GET /v2/` without a credential says.
+    /// The challenge of `GET /v2/` without a credential.
     pub ping_challenge: Challenge,
-    /// What any other registry request without a credential says.
+    /// The challenge of any other registry request without a credential.
     pub data_challenge: Challenge,
-    /// Named as the realm instead of the registry's own token endpoint (a hostile registry).
+    /// The realm in place of the registry's own token endpoint (a hostile registry).
     pub realm: Option<String>,
-    /// Named as the service instead of the host.
+    /// The service in place of the host.
     pub service: Option<String>,
-    /// How long an OAuth access token works.
+    /// The lifetime of an OAuth access token.
     pub oauth_lifetime: Duration,
-    /// How long a CI's OIDC token works.
+    /// The lifetime of a CI's OIDC token.
     pub oidc_lifetime: Duration,
-    /// The machine of Google's that this is, with its metadata server at the plain address.
+    /// Makes the plain address the metadata server of this Google machine.
     pub machine: Option<Machine>,
-    /// How long a token of a registry's token endpoint works.
+    /// The lifetime of a token of a registry's token endpoint.
     pub registry_token_lifetime: Duration,
-    /// Whether a registry token works on after the OAuth token that bought it has expired.
-    /// Nobody has said which is true of Google.
+    /// A registry token stays valid after the OAuth token that it was issued for has expired.
+    /// Whether Google does so is unknown.
     pub registry_token_outlives_oauth: bool,
-    /// A registry token of one of Google's hosts works on the others. Whether it does is not
-    /// known, and no client should try.
+    /// A registry token of one of Google's hosts is valid on the others. Whether it is in reality
+    /// is unknown, and no client should rely on it.
     pub registry_token_travels: bool,
-    /// Takes a self-signed JWT of a service account where an OAuth token is expected, as
-    /// docker-credential-gcr uses it. Which audience Google wants is not known.
+    /// Accepts a self-signed JWT of a service account in place of an OAuth token, as
+    /// docker-credential-gcr uses it. Which audience Google wants is unknown.
     pub self_signed_jwt: bool,
-    /// Takes a `_json_key_base64` password that has line breaks in it.
+    /// Accepts a `_json_key_base64` password with line breaks.
     pub wrapped_json_key_base64: bool,
-    /// Every repository on Google's hosts may be read without an account.
+    /// Every repository on Google's hosts is public.
     pub anonymous_pull: bool,
-    /// Who may speak to the plain registry.
+    /// The authentication of the plain registry.
     pub plain_auth: PlainAuth,
-    /// The plain registry hands pulling tokens to callers without an account.
+    /// The plain registry issues anonymous pull tokens.
     pub plain_anonymous_pull: bool,
-    /// Which of Google's two sentences a refused permission gets.
+    /// Which of Google's two texts reports a missing permission.
     pub denied_wording: DeniedWording,
-    /// The Artifact Registry API is not enabled.
+    /// The Artifact Registry API is disabled.
     pub api_off: bool,
-    /// The project never moved its gcr.io names to Artifact Registry.
+    /// The project never migrated its gcr.io names to Artifact Registry.
     pub not_migrated: NotMigrated,
-    /// A first push through a gcr.io name makes the repository, for those who may.
+    /// A first push through a gcr.io name creates the repository, if permitted.
     pub create_on_push: bool,
-    /// Where an upload continues.
+    /// The form of an upload's `Location`.
     pub upload_location: UploadLocation,
-    /// Length of the secret token in an upload's URL. Real ones have been seen past 20 KB.
+    /// Length of the secret token in an upload's URL. Real ones exceed 20 KB.
     pub upload_token_length: usize,
     /// The upload's URL has a query of its own, so that `digest=` comes after `&`.
     pub upload_location_has_query: bool,
-    /// Google's front ends refuse (411) a POST, PUT or PATCH that says nothing of its length.
+    /// Google's front ends refuse (411) a POST, PUT or PATCH without a length.
     pub length_required: bool,
-    /// A body in chunked transfer coding is taken (Google's front ends do).
+    /// Bodies in chunked transfer coding are accepted (as by Google's front ends).
     pub chunked_coding: bool,
     /// `POST …/blobs/uploads/?digest=` with the blob as its body stores it at once.
     pub single_post: bool,
-    /// What becomes of `?mount=&from=`.
+    /// The result of `?mount=&from=`.
     pub mount: Mount,
     /// How Google's hosts answer a blob GET.
     pub blob_download: BlobDownload,
@@ -72,49 +72,49 @@ pub struct Behaviour {
     pub plain_blob_download: BlobDownload,
     /// `Range` on a blob is honoured; otherwise the whole blob comes with 200.
     pub ranges: bool,
-    /// No `Docker-Content-Digest` on manifest answers.
+    /// Manifest answers have no `Docker-Content-Digest`.
     pub omit_content_digest: bool,
     /// A stored manifest whose type is not in `Accept` is answered 404, as some registries do.
     pub strict_accept: bool,
     /// Larger manifests are refused with 413.
     pub manifest_limit: usize,
-    /// Tags of every repository can be made but not moved.
+    /// Tags of every repository can be created but not moved.
     pub immutable_tags: bool,
-    /// With immutable tags, putting the same digest to its tag again is refused as well.
+    /// With immutable tags, putting the same digest to its tag again is refused too.
     pub immutable_refuses_repeat: bool,
     /// Deleting the last manifest that names a blob removes the blob.
     pub collect_blobs: bool,
     /// Google's hosts answer `tags/list` with Google's extra fields.
     pub google_listing: bool,
-    /// That many listings of a name still show its state of before a change.
+    /// This number of listings of a name still shows the state before a change.
     pub listing_lag: u32,
-    /// At most so many manifests and children are listed, the rest is left out silently.
+    /// Listings silently leave out everything after this many manifests and children.
     pub listing_cap: Option<usize>,
     /// `timeUploadedMs` is among the listed fields.
     pub time_uploaded: bool,
-    /// An image that does not exist is listed as an empty one instead of refused (404).
+    /// A missing image is listed as an empty one instead of refused (404).
     pub lists_missing_images: bool,
     /// Largest page of the plain registry's `tags/list` and `_catalog`.
     pub page_limit: Option<usize>,
-    /// What the referrers API is today.
+    /// The state of the referrers API.
     pub referrers: Referrers,
-    /// Status numbers that are not known for sure.
+    /// Statuses that are not known for sure.
     pub statuses: Statuses,
-    /// A refusal is sent without reading the rest of the request's body. The connection is
-    /// then reset under a client that is still sending, which may cost it the answer.
+    /// A refusal is sent without reading the rest of the request's body. The connection is then
+    /// reset under a client that is still sending, which may lose the answer.
     pub answers_early: bool,
-    /// Time that passes before any request is looked at.
+    /// The delay before each request is served.
     pub latency: Duration,
     /// HTTP/2 is offered over TLS. Read at the start only.
     pub http2: bool,
-    /// The TLS address asks for a certificate of the test CA's. Read at the start only.
+    /// The TLS address requires a certificate of the test CA. Read at the start only.
     pub wants_client_certificate: bool,
-    /// The TLS address has a certificate that is its own authority, as `openssl req -x509` makes
-    /// it. Read at the start only.
+    /// The TLS address has a self-signed certificate, as `openssl req -x509` makes it. Read at the
+    /// start only.
     pub self_signed: bool,
-    /// How many requests a host takes; none is any number.
+    /// The request quota of a host; `None` is unlimited.
     pub quota: Option<Quota>,
-    /// What the APIs of projects, accounts and repositories do.
+    /// The switches of the APIs of projects, accounts and repositories.
     pub cloud: Switches,
 }
 
@@ -178,40 +178,41 @@ impl Default for Behaviour {
 /// The `WWW-Authenticate` header of a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Challenge {
-    /// As seen. Ping: gcr.io names a service, pkg.dev does not. Other requests: pkg.dev
-    /// names service and scope, gcr.io sends no challenge at all.
+    /// As observed. Ping: gcr.io names a service, pkg.dev does not. Other requests: pkg.dev names
+    /// service and scope, gcr.io sends no challenge at all.
     ByHost,
     /// Realm, service and (where there is one) scope.
     WithService,
     /// Realm only.
     WithoutService,
-    /// No such header.
+    /// No challenge.
     Absent,
 }
 
 /// A machine in a cloud.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// The service account that it has.
+    /// Its service account.
     pub account: Option<String>,
-    /// What its tokens are for, by the ends of their names.
+    /// The scopes of its tokens, by the last parts of their names.
     pub scopes: Vec<&'static str>,
-    /// Its metadata server says that it is Google's; other clouds have one at the same address.
+    /// The metadata server identifies itself as Google's; other clouds have one at the same
+    /// address.
     pub flavor: bool,
 }
 
-/// Who may speak to the plain registry.
+/// The authentication of the plain registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlainAuth {
-    /// Everybody.
+    /// No authentication.
     None,
-    /// Holders of a token from its `/token`, good for the scopes asked for.
+    /// Tokens from its `/token`, limited to their scopes.
     Bearer,
-    /// Users named with `Standin::basic_user`, on every request.
+    /// Basic authentication on every request, with the users of `Standin::basic_user`.
     Basic,
 }
 
-/// The sentence of a refused permission.
+/// The text for a missing permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeniedWording {
     /// The older one, which names the resource.
@@ -223,9 +224,9 @@ pub enum DeniedWording {
 /// A project whose gcr.io names still belong to the old Container Registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotMigrated {
-    /// It moved.
+    /// Migrated.
     No,
-    /// 412 in plain text from the token endpoint and from manifests, as reported.
+    /// 412 in plain text from the token endpoint and from manifests, as users reported.
     TokenAndManifests,
     /// The same from manifests only.
     Manifests,
@@ -240,17 +241,17 @@ pub enum UploadLocation {
     UnderV2,
     /// The whole URL on the same host.
     Absolute,
-    /// Nothing but the last component of the path (RFC 3986, section 4.2).
+    /// Only the last component of the path (RFC 3986, section 4.2).
     LastComponent,
     /// `//HOST/PATH`, without a scheme.
     WithoutScheme,
-    /// The whole URL, with `http` whatever was spoken.
+    /// The whole URL with `http`, whatever the client used.
     PlainHttp,
     /// The whole URL on another host, where an `Authorization` header is an error.
     OtherHost(String),
 }
 
-/// What becomes of a cross-repository mount.
+/// The result of a cross-repository mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mount {
     /// Mounted (201) from any repository of the host that the caller may read.
@@ -266,18 +267,18 @@ pub enum Mount {
 pub enum BlobDownload {
     /// 302 to a path of the same host.
     RelativeRedirect,
-    /// 302 to another of our names, which refuses a request that has `Authorization`.
+    /// 302 to another of the stand-in's names, which refuses requests with `Authorization`.
     CrossHostRedirect(String),
     /// 200 at once.
     Direct,
 }
 
-/// What the referrers API is.
+/// The state of the referrers API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Referrers {
-    /// There, filter included.
+    /// With filters.
     Supported,
-    /// There, but it ignores `artifactType`.
+    /// Without the `artifactType` filter.
     Unfiltered,
     /// 404, as in a registry of OCI 1.0.
     Missing,
@@ -285,16 +286,16 @@ pub enum Referrers {
     LoginPage,
 }
 
-/// Status numbers of refusals whose text is known and whose number is not.
+/// Statuses of refusals whose text is known and whose number is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statuses {
     /// Create-on-push without the permission.
     pub create_on_push: u16,
-    /// The API is off.
+    /// The API is disabled.
     pub api_off: u16,
     /// A tag that cannot be moved.
     pub immutable: u16,
-    /// A manifest that names what the repository does not hold.
+    /// A manifest that names what is not in the repository.
     pub unknown_reference: u16,
     /// A second PATCH of one upload.
     pub second_patch: u16,

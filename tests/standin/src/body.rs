@@ -1,4 +1,4 @@
-//! Bodies on their way in and out: counted for the log, and spoilt when a fault says so.
+//! Request and response bodies: counted for the log, and damaged by faults.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,24 +19,24 @@ const CHUNK: usize = 256 * 1024;
 
 /// The client's body could not be read to its end.
 #[derive(Debug)]
-pub(crate) struct Broken;
+pub(crate) struct BodyBroken;
 
-impl std::fmt::Display for Broken {
+impl std::fmt::Display for BodyBroken {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("the body broke off")
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for BodyBroken {}
 
-/// What a fault does to a body.
+/// A fault of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spoil {
-    /// The connection ends after so many bytes.
+pub(crate) enum BodyFault {
+    /// The connection ends after this many bytes.
     Cut(u64),
-    /// Nothing more passes after so many bytes, and the connection stays open.
+    /// The body stalls after this many bytes, and the connection stays open.
     Stall(u64),
-    /// The byte at this offset arrives changed.
+    /// The byte at this offset is changed.
     Corrupt(u64),
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Upload {
     incoming: Incoming,
     entry: Arc<Entry>,
     link: Link,
-    spoil: Option<Spoil>,
+    body_fault: Option<BodyFault>,
     received: u64,
 }
 
@@ -54,24 +54,24 @@ impl Upload {
         incoming: Incoming,
         entry: Arc<Entry>,
         link: Link,
-        spoil: Option<Spoil>,
+        body_fault: Option<BodyFault>,
     ) -> Self {
         Self {
             incoming,
             entry,
             link,
-            spoil,
+            body_fault,
             received: 0,
         }
     }
 
     /// Keeps the body's text in the log.
     pub(crate) fn note(&self, text: &str) {
-        self.entry.said(text);
+        self.entry.set_body(text);
     }
 
-    /// The next piece, or `None` at the end.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
+    /// The next chunk. `None` at the end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, BodyBroken> {
         match self.frame().await {
             Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
             Some(Err(broken)) => Err(broken),
@@ -79,8 +79,8 @@ impl Upload {
         }
     }
 
-    /// The whole body, or `None` when it is longer than `limit`.
-    pub(crate) async fn whole(&mut self, limit: usize) -> Result<Option<Vec<u8>>, Broken> {
+    /// The whole body. `None` if it is longer than `limit`.
+    pub(crate) async fn whole(&mut self, limit: usize) -> Result<Option<Vec<u8>>, BodyBroken> {
         let mut whole = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             if whole.len() + chunk.len() > limit {
@@ -91,9 +91,9 @@ impl Upload {
         Ok(Some(whole))
     }
 
-    /// Reads what the answer did not need. Closing a connection with unread bytes resets
-    /// it, and the client may lose the answer; whether it does is a matter of timing, which
-    /// tests can do without. `early` leaves it to chance, as real front ends may.
+    /// Reads the rest that the answer did not need. Closing a connection with unread bytes resets
+    /// it, and the client may lose the answer, depending on timing, which tests can do without.
+    /// `early` skips this, as real front ends may.
     pub(crate) async fn drain(&mut self, early: bool) {
         while !early && matches!(self.chunk().await, Ok(Some(_))) {}
     }
@@ -101,32 +101,34 @@ impl Upload {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = BodyBroken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match self.spoil {
-            Some(Spoil::Cut(at)) if self.received >= at => {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        match self.body_fault {
+            Some(BodyFault::Cut(at)) if self.received >= at => {
                 self.link.reset();
-                return Poll::Ready(Some(Err(Broken)));
+                return Poll::Ready(Some(Err(BodyBroken)));
             }
-            Some(Spoil::Stall(at)) if self.received >= at => return Poll::Pending,
+            Some(BodyFault::Stall(at)) if self.received >= at => return Poll::Pending,
             _ => {}
         }
         let frame = match Pin::new(&mut self.incoming).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => frame,
-            Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Broken))),
+            Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(BodyBroken))),
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Pending => return Poll::Pending,
         };
         let Ok(mut data) = frame.into_data() else {
             return Poll::Ready(Some(Ok(Frame::data(Bytes::new()))));
         };
-        match self.spoil {
-            Some(Spoil::Cut(at) | Spoil::Stall(at)) => data = shortened(data, at - self.received),
-            Some(Spoil::Corrupt(at)) => data = corrupted(data, self.received, at),
+        match self.body_fault {
+            Some(BodyFault::Cut(at) | BodyFault::Stall(at)) => {
+                data = shortened(data, at - self.received)
+            }
+            Some(BodyFault::Corrupt(at)) => data = corrupted(data, self.received, at),
             None => {}
         }
         self.received += data.len() as u64;
@@ -135,7 +137,7 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.spoil.is_none() && self.incoming.is_end_stream()
+        self.body_fault.is_none() && self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -145,18 +147,18 @@ impl Body for Upload {
 
 /// Where an answer's body comes from.
 pub(crate) enum Source {
-    /// Nowhere: there is none.
+    /// No body.
     Empty,
     /// Memory.
     Whole(Bytes),
     /// A part of a stored file.
     File { file: File, left: u64 },
-    /// A real registry behind us.
+    /// A real registry behind the stand-in.
     Upstream(Incoming),
 }
 
 impl Source {
-    /// How many bytes it will give; 0 when only the upstream knows.
+    /// The length in bytes; 0 if only the upstream knows it.
     pub(crate) fn length(&self) -> u64 {
         match self {
             Source::Empty | Source::Upstream(_) => 0,
@@ -175,8 +177,7 @@ impl Source {
             }
             Source::File { left: 0, .. } => Poll::Ready(None),
             Source::File { file, left } => {
-                // A read from the page cache is short; handing it to another thread and back
-                // would cost more than it.
+                // A read from the page cache is short; a blocking thread would cost more.
                 let mut piece = vec![0; usize::try_from(*left).unwrap_or(CHUNK).min(CHUNK)];
                 Poll::Ready(Some(file.read_exact(&mut piece).map(|()| {
                     *left -= piece.len() as u64;
@@ -199,7 +200,7 @@ impl Source {
 pub(crate) struct Outgoing {
     source: Source,
     entry: Option<Arc<Entry>>,
-    spoil: Option<Spoil>,
+    body_fault: Option<BodyFault>,
     sent: u64,
     flushed: bool,
 }
@@ -209,7 +210,7 @@ impl Outgoing {
         Self {
             source,
             entry: None,
-            spoil: None,
+            body_fault: None,
             sent: 0,
             flushed: false,
         }
@@ -220,9 +221,9 @@ impl Outgoing {
         self.entry = Some(entry);
     }
 
-    /// Spoils what is sent.
-    pub(crate) fn spoil(&mut self, spoil: Spoil) {
-        self.spoil = Some(spoil);
+    /// Applies a fault to what is sent.
+    pub(crate) fn body_fault(&mut self, body_fault: BodyFault) {
+        self.body_fault = Some(body_fault);
     }
 }
 
@@ -235,18 +236,18 @@ impl Body for Outgoing {
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        match &this.spoil {
-            Some(Spoil::Cut(at)) if this.sent >= *at => {
+        match &this.body_fault {
+            Some(BodyFault::Cut(at)) if this.sent >= *at => {
                 if this.flushed {
                     return Poll::Ready(Some(Err(io::Error::other("cut as told"))));
                 }
-                // hyper writes what it holds whenever a body has nothing for it; only then
-                // have the bytes before the cut left.
+                // hyper flushes when a body has nothing ready; only then have the bytes before the
+                // cut been sent.
                 this.flushed = true;
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Some(Spoil::Stall(at)) if this.sent >= *at => return Poll::Pending,
+            Some(BodyFault::Stall(at)) if this.sent >= *at => return Poll::Pending,
             _ => {}
         }
         let mut data = match this.source.poll_next(context) {
@@ -255,9 +256,11 @@ impl Body for Outgoing {
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Pending => return Poll::Pending,
         };
-        match &this.spoil {
-            Some(Spoil::Cut(at) | Spoil::Stall(at)) => data = shortened(data, at - this.sent),
-            Some(Spoil::Corrupt(at)) => data = corrupted(data, this.sent, *at),
+        match &this.body_fault {
+            Some(BodyFault::Cut(at) | BodyFault::Stall(at)) => {
+                data = shortened(data, at - this.sent)
+            }
+            Some(BodyFault::Corrupt(at)) => data = corrupted(data, this.sent, *at),
             None => {}
         }
         this.sent += data.len() as u64;

@@ -1,4 +1,4 @@
-//! How a stand-in is put together before it starts.
+//! Configuring a stand-in before it starts.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +9,7 @@ use crate::certificates::Certificates;
 use crate::cloud::Cloud;
 use crate::faults::Faults;
 use crate::gitlab::GitLab;
+use crate::hosts::ServedNames;
 use crate::iam::Grants;
 use crate::issuers::Issuers;
 use crate::kubernetes::Cluster;
@@ -16,7 +17,6 @@ use crate::log::Log;
 use crate::quota::Counted;
 use crate::registry::Store;
 use crate::server::{Server, Shared};
-use crate::site::Names;
 use crate::storage::Storage;
 use crate::upstream::Upstream;
 
@@ -38,7 +38,7 @@ impl Builder {
         self
     }
 
-    /// Says where blobs are kept.
+    /// Sets where blobs are stored.
     pub fn storage(mut self, storage: Storage) -> Self {
         self.storage = storage;
         self
@@ -56,7 +56,7 @@ impl Builder {
         self
     }
 
-    /// Puts the real registry behind this name of the proxy's as well.
+    /// Puts the real registry behind this name of the proxy as well.
     pub fn upstream_name(mut self, name: &str) -> Self {
         self.upstream_names.push(name.to_owned());
         self
@@ -73,7 +73,7 @@ impl Builder {
             behaviour: Mutex::new(Arc::new(self.behaviour)),
             log: Log::default(),
             faults: Faults::default(),
-            names: Names::new(names),
+            names: ServedNames::new(names),
             accounts: Accounts::default(),
             issuers: Issuers::default(),
             grants: Grants::default(),

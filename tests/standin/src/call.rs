@@ -1,5 +1,4 @@
-//! One request in the hands of a service: its parts, and how credentials and queries are
-//! read from them.
+//! One request as a service gets it: its parts, its credentials and its query.
 
 use std::sync::Arc;
 
@@ -9,14 +8,14 @@ use http::{HeaderMap, Method, header};
 
 use crate::behaviour::Behaviour;
 use crate::body::Upload;
+use crate::hosts::RequestedHost;
 use crate::server::Shared;
-use crate::site::Site;
 
 /// A request and everything that is needed to answer it.
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
     pub(crate) behaviour: Arc<Behaviour>,
-    pub(crate) site: Site,
+    pub(crate) site: RequestedHost,
     pub(crate) method: Method,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
@@ -31,22 +30,22 @@ impl Call {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Whether anything says how long the body is, or that it comes in chunks.
-    pub(crate) fn tells_length(&self) -> bool {
+    /// True if a header gives the length of the body, or says that it is chunked.
+    pub(crate) fn has_length(&self) -> bool {
         self.headers.contains_key(header::CONTENT_LENGTH)
             || (self.behaviour.chunked_coding
                 && self.headers.contains_key(header::TRANSFER_ENCODING))
     }
 
     /// The `Host` header names another host than the one the tunnel was opened to.
-    pub(crate) fn misdirected(&self) -> bool {
+    pub(crate) fn is_sent_to_wrong_host(&self) -> bool {
         let host = self.header(header::HOST).unwrap_or_default();
         let host = host.strip_suffix(":443").unwrap_or(host);
         self.site.tunnel && !host.is_empty() && host != self.site.host
     }
 }
 
-/// A query, decoded, in its order and with its repetitions.
+/// A decoded query, in order and with repetitions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
 

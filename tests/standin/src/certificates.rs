@@ -1,4 +1,4 @@
-//! The test CA and the certificates it gives to the names we answer for.
+//! The test CA and the certificates it issues for the names of the stand-in.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,11 +16,11 @@ use rustls::{RootCertStore, ServerConfig};
 
 use crate::behaviour::Behaviour;
 
-/// Makes certificates, one for each set of names, and keeps them.
+/// Issues certificates, one for each set of names, and caches them.
 pub(crate) struct Certificates {
     issuer: Issuer<'static, KeyPair>,
     ca_pem: String,
-    /// One key for all leaves: they prove nothing to anybody but the tests.
+    /// One key for all leaves, because only the tests rely on them.
     leaf_key: KeyPair,
     alpn: Vec<Vec<u8>>,
     wants_client: bool,
@@ -39,7 +39,7 @@ impl Certificates {
             .push(DnType::CommonName, "gcr-push tests, not to be trusted");
         let ca_pem = params.self_signed(&key).expect("the CA is valid").pem();
         let leaf_key = KeyPair::generate().expect("P-256 keys can be generated");
-        let own = behaviour.self_signed.then(|| own_authority(&leaf_key));
+        let self_signed = behaviour.self_signed.then(|| own_authority(&leaf_key));
         let alpn: &[&[u8]] = if behaviour.http2 {
             &[b"h2", b"http/1.1"]
         } else {
@@ -47,8 +47,8 @@ impl Certificates {
         };
         Self {
             issuer: Issuer::new(params, key),
-            ca_pem: own.as_ref().map_or(ca_pem, Certificate::pem),
-            self_signed: own.map(|own| own.der().clone()),
+            ca_pem: self_signed.as_ref().map_or(ca_pem, Certificate::pem),
+            self_signed: self_signed.map(|self_signed| self_signed.der().clone()),
             wants_client: behaviour.wants_client_certificate,
             leaf_key,
             alpn: alpn.iter().map(|protocol| protocol.to_vec()).collect(),
@@ -60,7 +60,7 @@ impl Certificates {
         &self.ca_pem
     }
 
-    /// A certificate that the server takes, and its key, in one text.
+    /// A client certificate that the server accepts, and its key, in one text.
     pub(crate) fn client_pem(&self) -> String {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -87,20 +87,20 @@ impl Certificates {
             .push(DnType::CommonName, names[0].as_str());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        // OpenSSL in its strict mode, which newer Pythons use, asks for it.
+        // OpenSSL in its strict mode, which newer Pythons use, requires it.
         params.use_authority_key_identifier_extension = true;
         let certificate = params
             .signed_by(&self.leaf_key, &self.issuer)
             .expect("the CA can sign");
-        let shown = self.self_signed.clone();
-        let shown = shown.unwrap_or_else(|| certificate.der().clone());
+        let certificate_der = self.self_signed.clone();
+        let certificate_der = certificate_der.unwrap_or_else(|| certificate.der().clone());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf_key.serialize_der()));
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("aws-lc-rs has the default protocol versions")
             .with_client_cert_verifier(self.client_verifier())
-            .with_single_cert(vec![shown], key)
+            .with_single_cert(vec![certificate_der], key)
             .expect("the key belongs to the certificate");
         config.alpn_protocols.clone_from(&self.alpn);
         config
@@ -121,7 +121,7 @@ impl Certificates {
     }
 }
 
-/// A certificate for this machine that is its own authority.
+/// A self-signed certificate for this machine.
 fn own_authority(key: &KeyPair) -> Certificate {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let mut params = CertificateParams::new(names).expect("names are DNS names or addresses");

@@ -1,5 +1,5 @@
-//! One connection: HTTP on it, the tunnel that CONNECT opens inside it, and each request's
-//! way from arrival over faults to its answer.
+//! One connection: HTTP, the tunnel that CONNECT opens in it, and each request from its faults to
+//! its answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,15 +19,15 @@ use tokio_rustls::TlsAcceptor;
 use crate::answer::Answer;
 use crate::body::Upload;
 use crate::call::{Call, Query};
+use crate::fault_effects::{apply_after, apply_before, echo_request};
 use crate::faults::FaultAction;
 use crate::log::{self, Arrival, Entry};
-use crate::mishap::{aftermath, befall, quoting};
 use crate::server::Shared;
 use crate::{call, proxy, route, upstream};
 
-/// What a listener, or a tunnel, is there for.
+/// What a client connected to.
 #[derive(Clone, Debug)]
-pub(crate) enum Front {
+pub(crate) enum Endpoint {
     /// The proxy: CONNECT only.
     Proxy,
     /// The plain registry under our own address.
@@ -36,7 +36,7 @@ pub(crate) enum Front {
     Name(String),
 }
 
-/// The connection itself, as far as faults need it.
+/// The connection, as far as faults need it.
 #[derive(Clone)]
 pub(crate) struct Link {
     number: u64,
@@ -45,12 +45,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Counts connections.
+    /// The number of the connection.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// The same connection for one request of it: over HTTP/2 a reset ends one stream only.
+    /// The same connection for one request: over HTTP/2 a reset ends one stream only.
     fn for_request(&self) -> Self {
         Self {
             reset: Arc::default(),
@@ -58,7 +58,7 @@ impl Link {
         }
     }
 
-    /// Makes the closing of the connection a reset (RST instead of FIN).
+    /// Closes the connection by a reset (RST instead of FIN).
     pub(crate) fn reset(&self) {
         let _ = self.socket.set_linger(Some(Duration::ZERO));
         self.reset.store(true, Ordering::SeqCst);
@@ -69,20 +69,20 @@ impl Link {
     }
 }
 
-/// Ends a connection in the middle of a request: hyper closes it when a service fails.
+/// Ends a connection within a request: hyper closes it when a service fails.
 #[derive(Debug)]
-pub(crate) struct Broken;
+pub(crate) struct ConnectionReset;
 
-impl std::fmt::Display for Broken {
+impl std::fmt::Display for ConnectionReset {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("a fault ended the connection")
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for ConnectionReset {}
 
 /// Serves one accepted connection to its end.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, front: Front) {
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, endpoint: Endpoint) {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     let _ = stream.set_nodelay(true);
     let Ok(socket) = SockRef::from(&stream).try_clone() else {
@@ -93,12 +93,12 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, front: Front) 
         socket: Arc::new(socket),
         reset: Arc::default(),
     };
-    match &front {
-        Front::Address { secure: true, .. } => {
+    match &endpoint {
+        Endpoint::Address { secure: true, .. } => {
             let names = &["localhost", "127.0.0.1"];
-            serve_tls(shared, stream, link, front.clone(), names).await;
+            serve_tls(shared, stream, link, endpoint.clone(), names).await;
         }
-        _ => serve_http(shared, stream, link, front, false).await,
+        _ => serve_http(shared, stream, link, endpoint, false).await,
     }
 }
 
@@ -107,35 +107,35 @@ pub(crate) async fn serve_tls<Io>(
     shared: Arc<Shared>,
     io: Io,
     link: Link,
-    front: Front,
+    endpoint: Endpoint,
     names: &[&str],
 ) where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let acceptor = TlsAcceptor::from(shared.certificates.server_config(names));
-    // A client that does not trust us ends the handshake; that is its business.
+    // A client that does not trust the certificate ends the handshake.
     if let Ok(stream) = acceptor.accept(io).await {
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        serve_http(shared, stream, link, front, http2).await;
+        serve_http(shared, stream, link, endpoint, http2).await;
     }
 }
 
-async fn serve_http<Io>(shared: Arc<Shared>, io: Io, link: Link, front: Front, http2: bool)
+async fn serve_http<Io>(shared: Arc<Shared>, io: Io, link: Link, endpoint: Endpoint, http2: bool)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| {
-        let (shared, link, front) = (Arc::clone(&shared), link.for_request(), front.clone());
+        let (shared, link, endpoint) = (Arc::clone(&shared), link.for_request(), endpoint.clone());
         async move {
-            if matches!(front, Front::Proxy) {
+            if matches!(endpoint, Endpoint::Proxy) {
                 proxy::respond(shared, link, request).await
             } else {
-                respond(shared, link, front, request).await
+                respond(shared, link, endpoint, request).await
             }
         }
     });
     let io = TokioIo::new(io);
-    // Errors here are clients that went away, or our own faults.
+    // Errors here are clients that disconnected, or our own faults.
     if http2 {
         let server = http2::Builder::new(TokioExecutor::new());
         let _ = server.serve_connection(io, service).await;
@@ -148,46 +148,46 @@ where
 async fn respond(
     shared: Arc<Shared>,
     link: Link,
-    front: Front,
+    endpoint: Endpoint,
     request: Request<Incoming>,
-) -> Result<Answer, Broken> {
+) -> Result<Answer, ConnectionReset> {
     let (head, incoming) = request.into_parts();
     let behaviour = shared.behaviour();
-    let site = shared.names.site(&front, &head.headers);
+    let site = shared.names.site(&endpoint, &head.headers);
     let path = head.uri.path().to_owned();
-    let asked = format!("{} {path}", head.method);
+    let method_and_path = format!("{} {path}", head.method);
     let query = Query::parse(head.uri.query().unwrap_or_default());
     let route = route::parse(&site, &path);
     let kind = route::kind(&route, &head.method, &query);
-    shared.accounts.saw(&head.headers);
+    shared.accounts.record_secrets(&head.headers);
     let entry = shared.log.open(Arrival {
         method: head.method.to_string(),
         host: site.host.clone(),
         path,
         query: head.uri.query().unwrap_or_default().to_owned(),
         kind,
-        authorization: described(&head.headers),
-        via_proxy: matches!(front, Front::Name(_)),
+        authorization: describe_authorization(&head.headers),
+        via_proxy: matches!(endpoint, Endpoint::Name(_)),
         connection: link.number,
         http2: head.version == Version::HTTP_2,
-        headers: log::kept(&head.headers),
+        headers: log::logged_headers(&head.headers),
     });
     if !behaviour.latency.is_zero() {
         tokio::time::sleep(behaviour.latency).await;
     }
-    let fault = shared.faults.strike(kind, &site.host, &asked);
+    let fault = shared.faults.take(kind, &site.host, &method_and_path);
     let has_body = !incoming.is_end_stream();
-    let spoilt = befall(&shared, &link, &entry, fault.as_ref(), &head.uri, has_body).await?;
-    let mut body = Upload::new(incoming, Arc::clone(&entry), link.clone(), spoilt.request);
+    let effects = apply_before(&shared, &link, &entry, fault.as_ref(), &head.uri, has_body).await?;
+    let mut body = Upload::new(incoming, Arc::clone(&entry), link.clone(), effects.request);
     let waits = head.headers.contains_key(header::EXPECT);
     let early = behaviour.answers_early || waits;
     let mut answer = if let Some(FaultAction::Quote(code)) = fault {
         let sent = body.whole(64 * 1024).await.ok().flatten();
-        quoting(kind, code, &head.headers, &sent.unwrap_or_default())
-    } else if let Some(answer) = spoilt.instead {
+        echo_request(kind, code, &head.headers, &sent.unwrap_or_default())
+    } else if let Some(answer) = effects.replacement {
         body.drain(early).await;
         answer
-    } else if let Some(upstream) = shared.upstream_for(&front) {
+    } else if let Some(upstream) = shared.upstream_for(&endpoint) {
         upstream::forward(upstream, &site, head, body).await
     } else {
         let mut call = Call {
@@ -204,25 +204,25 @@ async fn respond(
         call.body.drain(early).await;
         answer
     };
-    aftermath(&mut answer, &link, fault.as_ref());
+    apply_after(&mut answer, &link, fault.as_ref());
     if link.is_reset() {
-        return Err(Broken);
+        return Err(ConnectionReset);
     }
-    if let Some(spoil) = spoilt.response {
-        answer.body_mut().spoil(spoil);
+    if let Some(body_fault) = effects.response {
+        answer.body_mut().body_fault(body_fault);
     }
     Ok(finish(answer, &entry))
 }
 
-/// Notes the answer in the log before any byte of it can reach the client.
+/// Logs the answer before any byte of it can reach the client.
 pub(crate) fn finish(mut answer: Answer, entry: &Arc<Entry>) -> Answer {
     entry.answered(answer.status().as_u16());
     answer.body_mut().count(Arc::clone(entry));
     answer
 }
 
-/// The credential's scheme, and the user where the scheme shows one.
-fn described(headers: &HeaderMap) -> Option<String> {
+/// The credential's scheme, and the user if the scheme shows one.
+fn describe_authorization(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or("?");
     let (scheme, _) = value.split_once(' ').unwrap_or((value, ""));
     Some(match call::basic(headers) {

@@ -1,33 +1,33 @@
-//! Faults: what goes wrong on purpose, on which requests, and how often.
+//! Faults: what goes wrong on purpose, at which requests, and how often.
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::log::{RequestKind, is_change};
 
-/// One thing that goes wrong. Of several that fit a request the first that is not used up
-/// acts; those before it that still let requests pass count it.
+/// One fault. Of several that match a request the first that is not used up applies; those before
+/// it that still skip requests count it.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// The kind of request it waits for.
+    /// The kind of request that it applies to.
     pub on: RequestKind,
-    /// Only on this host.
+    /// Applies on this host only.
     pub host: Option<String>,
-    /// Only where the method and the path, as in `POST /v1/x`, have this in them.
+    /// Applies only if the method and the path, as in `POST /v1/x`, contain this.
     pub path: Option<String>,
-    /// Only for requests to Google's APIs that change something.
+    /// Applies only to requests to Google's APIs that change something.
     pub changing: bool,
-    /// So many requests that fit pass unharmed first.
+    /// The number of matching requests to skip.
     pub skip: u32,
-    /// How often it acts.
+    /// How often it applies.
     pub times: Times,
     /// What it does.
-    pub act: FaultAction,
+    pub action: FaultAction,
 }
 
 impl Fault {
-    /// Acts once, on the next request of this kind.
-    pub fn once(on: RequestKind, act: FaultAction) -> Self {
+    /// Applies once, to the next request of this kind.
+    pub fn once(on: RequestKind, action: FaultAction) -> Self {
         Self {
             on,
             host: None,
@@ -35,47 +35,47 @@ impl Fault {
             changing: false,
             skip: 0,
             times: Times::N(1),
-            act,
+            action,
         }
     }
 
-    /// Acts on every request of this kind.
-    pub fn always(on: RequestKind, act: FaultAction) -> Self {
+    /// Applies to every request of this kind.
+    pub fn always(on: RequestKind, action: FaultAction) -> Self {
         Self {
             times: Times::Forever,
-            ..Self::once(on, act)
+            ..Self::once(on, action)
         }
     }
 
-    /// Acts so many times.
+    /// Applies this number of times.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
         self.times = Times::N(times);
         self
     }
 
-    /// Lets so many requests pass first.
+    /// Skips this number of requests.
     #[must_use]
     pub fn after(mut self, skip: u32) -> Self {
         self.skip = skip;
         self
     }
 
-    /// Only where the method and the path, as in `POST /v1/x`, have this in them.
+    /// Applies only if the method and the path, as in `POST /v1/x`, contain this.
     #[must_use]
     pub fn path(mut self, part: &str) -> Self {
         self.path = Some(part.to_owned());
         self
     }
 
-    /// Only for requests to Google's APIs that change something.
+    /// Applies only to requests to Google's APIs that change something.
     #[must_use]
     pub fn changing(mut self) -> Self {
         self.changing = true;
         self
     }
 
-    /// Only on this host.
+    /// Applies on this host only.
     #[must_use]
     pub fn at(mut self, host: &str) -> Self {
         self.host = Some(host.to_owned());
@@ -83,10 +83,10 @@ impl Fault {
     }
 }
 
-/// How often a fault acts.
+/// How often a fault applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
-    /// That many times.
+    /// This number of times.
     N(u32),
     /// Without end.
     Forever,
@@ -95,7 +95,7 @@ pub enum Times {
 /// What a fault does.
 #[derive(Clone, Debug)]
 pub enum FaultAction {
-    /// Answers with this status instead of doing anything. Without `body`, the registry's
+    /// Answers with this status instead of serving the request. Without `body`, the registry's
     /// envelope with the code that fits the status.
     Status {
         /// The status.
@@ -107,47 +107,47 @@ pub enum FaultAction {
         /// More headers.
         headers: Vec<(String, String)>,
     },
-    /// Redirects once to the same path and query, at this `scheme://host` or else where it is, and
-    /// lets the request pass that comes from there.
+    /// Redirects once to the same path and query, at this `scheme://host` or the same one, and
+    /// serves the redirected request.
     Redirect {
         /// The status.
         code: u16,
         /// Another scheme and host.
         to: Option<String>,
     },
-    /// Resets the connection as soon as the head of the request was read.
+    /// Resets the connection when the head of the request has been read.
     ResetBeforeAnswer,
-    /// Does what was asked, then resets the connection instead of answering.
+    /// Serves the request, then resets the connection instead of answering.
     ResetAfterWork,
-    /// Resets the connection when so many bytes of the request's body were read.
+    /// Resets the connection after this many bytes of the request's body.
     CutRequestAt(u64),
-    /// Closes the connection when so many bytes of the answer's body were sent.
+    /// Closes the connection after this many bytes of the answer's body.
     CutResponseAt(u64),
     /// Never answers, and does not read the body.
     Stall,
-    /// Stops reading after so many bytes of the request's body.
+    /// Stops reading after this many bytes of the request's body.
     StallRequestAt(u64),
-    /// Stops sending after so many bytes of the answer's body.
+    /// Stops sending after this many bytes of the answer's body.
     StallResponseAt(u64),
     /// Changes the byte at this offset: of the request's body if it has one, otherwise of
     /// the answer's.
     CorruptByte(u64),
-    /// Does what was asked, then sets a header of the answer, or takes it away.
+    /// Serves the request, then sets or removes a header of the answer.
     Header {
         /// The header's name.
         name: String,
-        /// Its value; `None` takes it away.
+        /// Its value; `None` removes it.
         value: Option<String>,
     },
-    /// Refuses with this status, and quotes all that it was sent: the `Authorization` and the body,
-    /// as they came and in base64.
+    /// Refuses with this status, and quotes the whole request: the `Authorization` and the body,
+    /// verbatim and in base64.
     Quote(u16),
-    /// Every token given out so far stops working, this request's included.
+    /// Expires every token issued so far, this request's included.
     ExpireTokens,
-    /// For a manifest PUT: the repository forgets the blobs and children that it names, which
+    /// For a manifest PUT: removes the blobs and children that it names from the repository, which
     /// is how Artifact Registry's garbage collection looks from outside.
     ForgetBlobs,
-    /// Waits before doing what was asked.
+    /// Waits before serving the request.
     Delay(Duration),
 }
 
@@ -163,7 +163,7 @@ impl FaultAction {
     }
 }
 
-/// The faults that wait for their request.
+/// The faults of a stand-in.
 #[derive(Default)]
 pub(crate) struct Faults {
     waiting: Mutex<Vec<Fault>>,
@@ -178,16 +178,21 @@ impl Faults {
         self.waiting.lock().unwrap().clear();
     }
 
-    /// What is to go wrong with this request, if anything.
-    pub(crate) fn strike(&self, kind: RequestKind, host: &str, asked: &str) -> Option<FaultAction> {
+    /// The fault that applies to this request, if any.
+    pub(crate) fn take(
+        &self,
+        kind: RequestKind,
+        host: &str,
+        method_and_path: &str,
+    ) -> Option<FaultAction> {
         let mut waiting = self.waiting.lock().unwrap();
         for fault in waiting.iter_mut() {
             let elsewhere = fault.host.as_deref().is_some_and(|wanted| wanted != host)
                 || fault
                     .path
                     .as_deref()
-                    .is_some_and(|part| !asked.contains(part))
-                || (fault.changing && !is_change(asked));
+                    .is_some_and(|part| !method_and_path.contains(part))
+                || (fault.changing && !is_change(method_and_path));
             if fault.on != kind || elsewhere {
                 continue;
             }
@@ -201,7 +206,7 @@ impl Faults {
             if let Times::N(left) = &mut fault.times {
                 *left -= 1;
             }
-            return Some(fault.act.clone());
+            return Some(fault.action.clone());
         }
         None
     }
@@ -213,7 +218,7 @@ pub(crate) fn usual_error(status: u16) -> (&'static str, &'static str) {
         401 => ("UNAUTHORIZED", "authentication failed"),
         403 => ("DENIED", "Permission denied"),
         404 => ("NOT_FOUND", "not found"),
-        // Google's sentence, as people paste it.
+        // Google's text, as users pasted it.
         429 => (
             "TOOMANYREQUESTS",
             "Quota exceeded for quota metric 'Requests per project per region' and limit \

@@ -1,5 +1,5 @@
-//! The public part of GitHub's and GitLab's APIs that tells the numbers of a repository, which stay
-//! when it is renamed: docs.github.com/rest/repos/repos, docs.gitlab.com/api/projects.
+//! The public part of GitHub's and GitLab's APIs that gives the id of a repository, which survives
+//! a rename: docs.github.com/rest/repos/repos, docs.gitlab.com/api/projects.
 
 use serde_json::json;
 
@@ -7,12 +7,12 @@ use crate::answer::{self, Answer, Refusal};
 use crate::call::Call;
 use crate::gitlab;
 
-/// A host that repositories are on.
+/// True for a host of repositories.
 pub(crate) fn is_forge(host: &str) -> bool {
     host == "api.github.com" || host == "gitlab.com" || host.starts_with("gitlab.")
 }
 
-/// Answers for the one repository that there is: `acme/api`, and on GitLab `acme/team/api` too.
+/// Answers for the only repository: `acme/api`, and on GitLab `acme/team/api` too.
 pub(crate) fn answer(call: &Call, path: &str) -> Result<Answer, Refusal> {
     if call.header(http::header::USER_AGENT).is_none() {
         return Err(Refusal::json(403, &json!({"message": "Request forbidden"})));

@@ -1,4 +1,4 @@
-//! GitLab, as far as its registry and the API beside it go: docs.gitlab.com/api/container_registry,
+//! GitLab's registry and the API beside it: docs.gitlab.com/api/container_registry,
 //! docs.gitlab.com/api/rest, lib/api/group_container_repositories.rb of gitlabhq/gitlabhq.
 
 use std::collections::{BTreeSet, HashMap};
@@ -13,17 +13,18 @@ use crate::issuers;
 use crate::registry;
 use crate::{PlainAuth, Standin};
 
-/// What GitLab names the registry in its challenges.
+/// The service name of the registry in its challenges.
 pub(crate) const SERVICE: &str = "container_registry";
 
 /// The host of the registry.
 pub(crate) const REGISTRY: &str = "registry.gitlab.com";
 
-/// Where its tokens are had.
+/// The realm of its tokens.
 pub(crate) const REALM: &str = "https://gitlab.com/jwt/auth";
 
 impl Standin {
-    /// Makes a user of the GitLab whose projects are no group's; the registry of one is switched off.
+    /// Creates a user of the GitLab whose projects are in no group; the registry of one is
+    /// disabled.
     pub fn gitlab_user(&self, name: &str, without_registry: &str) {
         self.shared.gitlab.add_user(name);
         self.shared.gitlab.switch_registry_off(without_registry);
@@ -42,15 +43,15 @@ impl Standin {
         });
     }
 
-    /// An access token of GitLab's, for a group and all below it, with these scopes. Its registry
-    /// takes it beside this user name.
+    /// Creates an access token for a group and everything below it, with these scopes. Its registry
+    /// accepts it with this user name.
     pub fn gitlab_token(&self, user: &str, token: &str, group: &str, scopes: &[&str]) {
         self.shared.gitlab.add_token(token, group, scopes);
         self.basic_user(user, token);
     }
 
-    /// A job of GitLab's with `identity: google_cloud`: the URL that it asks, and the token that it
-    /// shows there.
+    /// Creates a GitLab job with `identity: google_cloud`. Returns the URL of its ID token, and the
+    /// token that it authenticates with there.
     pub fn gitlab_job(&self, issuer: &str, claims: Value) -> (String, String) {
         let opens = self.shared.issuers.job(issuer, claims);
         self.shared.accounts.keep_secret(&opens);
@@ -58,14 +59,14 @@ impl Standin {
     }
 }
 
-/// Projects, and who may see what of them.
+/// Projects, and who may see them.
 #[derive(Default)]
 pub(crate) struct GitLab {
     projects: Mutex<BTreeSet<String>>,
     tokens: Mutex<HashMap<String, Token>>,
-    /// Those that are no group, for all that they have projects.
+    /// Users, who have projects but are no groups.
     users: Mutex<BTreeSet<String>>,
-    /// Projects whose registry is switched off.
+    /// Projects whose registry is disabled.
     without_registry: Mutex<BTreeSet<String>>,
 }
 
@@ -119,7 +120,7 @@ fn is_at_or_below(path: &str, place: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Answers `/jwt/auth`, and the listings of the API; none for another path.
+/// Answers `/jwt/auth` and the listings of the API. `None` for another path.
 pub(crate) fn answer(call: &Call, path: &str) -> Option<Result<Answer, Refusal>> {
     if path == "/jwt/auth" {
         return Some(registry::token(call));
@@ -138,7 +139,7 @@ fn refuse(status: u16, message: &str) -> Refusal {
 }
 
 fn listing(call: &Call, kind: &str, place: &str) -> Result<Answer, Refusal> {
-    // A slash that is not escaped makes another route of it.
+    // An unescaped slash makes it another route.
     if place.contains('/') || !["groups", "projects"].contains(&kind) {
         return Err(Refusal::json(404, &json!({"error": "404 Not Found"})));
     }
@@ -166,7 +167,7 @@ fn listing(call: &Call, kind: &str, place: &str) -> Result<Answer, Refusal> {
             _ => projects.contains(&path),
         }
     };
-    // What a caller may not see is not there.
+    // What a caller may not see does not exist for it.
     let is_shown = token.is_some_and(|token| is_at_or_below(&path, &token.group));
     if !is_there || !is_shown {
         let what = if kind == "groups" { "Group" } else { "Project" };
@@ -224,7 +225,7 @@ fn projects_of(call: &Call, user: &str) -> Result<Answer, Refusal> {
     )
 }
 
-/// The token of a request that may read the API; none of one that comes without.
+/// The token of a request that may read the API. `None` for an anonymous request.
 fn authorized(call: &Call) -> Result<Option<Token>, Refusal> {
     let gitlab = &call.shared.gitlab;
     let shown = match call.headers.get("private-token") {

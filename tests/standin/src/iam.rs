@@ -1,5 +1,4 @@
-//! Who may do what: IAM policies on projects and on what is in them, and what Google's predefined
-//! roles allow.
+//! Permissions: IAM policies on projects and their resources, and Google's predefined roles.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -8,7 +7,7 @@ use serde_json::Value;
 
 use crate::cloud::policy::{Policy, is_member};
 
-/// What a caller of the registry wants to do, in IAM's words.
+/// A permission that a caller of the registry needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
     Download,
@@ -18,8 +17,8 @@ pub(crate) enum Permission {
 }
 
 impl Permission {
-    /// The name that error texts show. Which method needs which one is in Artifact
-    /// Registry's audit-logging table.
+    /// The name in error texts. Artifact Registry's audit-logging table says which method needs
+    /// which one.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Permission::Download => "artifactregistry.repositories.downloadArtifacts",
@@ -30,9 +29,9 @@ impl Permission {
     }
 }
 
-/// What a role allows (cloud.google.com/iam/docs/roles-permissions), as far as anything here asks
-/// for it: permissions, and with `.*` all below a name. A role that has none of these is there all
-/// the same.
+/// The permissions of a role (cloud.google.com/iam/docs/roles-permissions), as far as the stand-in
+/// checks them; `.*` means everything below a name. A role without any of these exists all the
+/// same.
 fn permissions(role: &str) -> Option<&'static [&'static str]> {
     Some(match role {
         "roles/owner" => &[
@@ -198,7 +197,7 @@ fn permissions(role: &str) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Whether there is such a role.
+/// True if the role exists.
 pub(crate) fn is_role(role: &str) -> bool {
     permissions(role).is_some()
 }
@@ -206,11 +205,11 @@ pub(crate) fn is_role(role: &str) -> bool {
 /// Everybody, with or without an account.
 pub(crate) const ALL_USERS: &str = "allUsers";
 
-/// All policies there are, by the resource that they are on.
+/// All policies by resource.
 #[derive(Default)]
 pub(crate) struct Grants {
     policies: Mutex<BTreeMap<String, Policy>>,
-    /// The sets that a federated identity belongs to.
+    /// The principal sets of a federated identity.
     sets: Mutex<BTreeMap<String, Vec<String>>>,
 }
 
@@ -218,38 +217,38 @@ impl Grants {
     pub(crate) fn add(&self, member: &str, role: &str, resource: &str) {
         assert!(is_role(role), "the stand-in knows no role {role}");
         assert!(is_resource(resource), "{resource} has no policy");
-        self.change(resource, |policy| policy.add(&written(member), role));
+        self.change(resource, |policy| policy.add(&policy_form(member), role));
     }
 
     pub(crate) fn remove(&self, member: &str, role: &str, resource: &str) {
-        self.change(resource, |policy| policy.remove(&written(member), role));
+        self.change(resource, |policy| policy.remove(&policy_form(member), role));
     }
 
-    /// Looks at a policy, or changes it; every resource has one, if only an empty one.
+    /// Reads or changes a policy; every resource has one, if only an empty one.
     pub(crate) fn change<T>(&self, resource: &str, change: impl FnOnce(&mut Policy) -> T) -> T {
         let mut policies = self.policies.lock().unwrap();
         change(policies.entry(resource.to_owned()).or_default())
     }
 
-    /// A federated identity is in these sets.
-    pub(crate) fn also(&self, principal: &str, sets: Vec<String>) {
+    /// Adds a federated identity to these sets.
+    pub(crate) fn add_principal_sets(&self, principal: &str, sets: Vec<String>) {
         self.sets.lock().unwrap().insert(principal.to_owned(), sets);
     }
 
-    /// The resource is gone, and its policy with it.
+    /// Removes a resource's policy.
     pub(crate) fn forget(&self, resource: &str) {
         self.policies.lock().unwrap().remove(resource);
     }
 
-    /// A member goes by another name from now on, in every policy.
+    /// Renames a member in every policy.
     pub(crate) fn rename(&self, member: &str, to: &str) {
         for policy in self.policies.lock().unwrap().values_mut() {
             policy.rename(member, to);
         }
     }
 
-    /// Every policy with a binding by its resource, in an order that does not depend on who came
-    /// first.
+    /// Every policy with a binding, by its resource, in an order that does not depend on the order
+    /// of grants.
     pub(crate) fn all(&self) -> BTreeMap<String, Value> {
         let policies = self.policies.lock().unwrap();
         let bound = policies.iter().filter(|(_, p)| !p.bindings.is_empty());
@@ -267,8 +266,8 @@ impl Grants {
             .collect()
     }
 
-    /// Whether a member (an e-mail address, or `None` without an account) has a permission
-    /// on a resource of a registry.
+    /// True if a member (an e-mail address, or `None` without an account) has a permission on a
+    /// resource of a registry.
     pub(crate) fn allow(&self, member: Option<&str>, wanted: Permission, resource: &str) -> bool {
         self.allow_named(member, wanted.name(), resource)
     }
@@ -281,9 +280,9 @@ impl Grants {
         let mut policies = self.policies.lock().unwrap();
         policies.iter_mut().any(|(on, policy)| {
             covers(on, resource) && {
-                let bindings = in_force(policy);
+                let bindings = effective_bindings(policy);
                 bindings.iter().any(|binding| {
-                    // What a condition says is not looked at: one is never met.
+                    // Conditions are not evaluated: a conditional binding never applies.
                     binding["condition"].is_null()
                         && allows(binding["role"].as_str().unwrap_or_default(), wanted)
                         && members(binding).any(|held| is_member(held, member) || in_set(held))
@@ -292,7 +291,7 @@ impl Grants {
         })
     }
 
-    /// Whether somebody has a role on exactly this resource.
+    /// True if somebody has a role on exactly this resource.
     pub(crate) fn has_role(&self, member: &str, role: &str, resource: &str) -> bool {
         let policies = self.policies.lock().unwrap();
         let Some(policy) = policies.get(resource) else {
@@ -305,8 +304,8 @@ impl Grants {
     }
 }
 
-/// The bindings that are looked at now: a change takes its time.
-fn in_force(policy: &mut Policy) -> Vec<Value> {
+/// The bindings that apply now: a change propagates only after a while.
+fn effective_bindings(policy: &mut Policy) -> Vec<Value> {
     if let Some((before, left)) = &mut policy.settling {
         if *left > 0 {
             *left -= 1;
@@ -330,8 +329,8 @@ fn allows(role: &str, wanted: &str) -> bool {
     })
 }
 
-/// A member as a policy has it: an address with its kind.
-fn written(member: &str) -> String {
+/// A member in the form of a policy: an address with its kind.
+fn policy_form(member: &str) -> String {
     if member == ALL_USERS || member.contains(':') {
         member.to_owned()
     } else if member.ends_with("gserviceaccount.com") {

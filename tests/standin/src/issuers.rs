@@ -1,5 +1,5 @@
-//! OIDC issuers: the CIs whose tokens Google takes in trade, each with a key of its own, and the two
-//! URLs that hand such tokens out.
+//! OIDC issuers: the CIs whose tokens Google accepts, each with its own key, and the two URLs that
+//! issue such tokens.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,27 +15,27 @@ use crate::call::{self, Call};
 use crate::keys::Key;
 use crate::random::opaque;
 
-/// Where GitHub's jobs ask for their tokens. The real host is one of many below this name.
+/// Where GitHub's jobs request their tokens. The real host is one of many below this name.
 pub(crate) const GITHUB: &str = "pipelines.actions.githubusercontent.com";
 /// Where GitLab's jobs with `identity: google_cloud` do.
 pub(crate) const GITLAB: &str = "auth.gcp.gitlab.com";
 
-/// Who says so in a token of GitHub's.
+/// The issuer of GitHub's tokens.
 pub(crate) const GITHUB_ISSUER: &str = "https://token.actions.githubusercontent.com";
 
-/// Every issuer that gave out a token, and the jobs that may ask for one.
+/// Every issuer of a token, and the jobs that may request one.
 #[derive(Default)]
 pub(crate) struct Issuers {
     keys: Mutex<BTreeMap<String, Arc<Key>>>,
-    /// What the token of a job says, by what opens the URL for it.
+    /// The claims of each job's token, by the credential for its URL.
     jobs: Mutex<BTreeMap<String, (String, Value)>>,
 }
 
-/// Keys of issuers lie behind those of accounts in the pool of the process.
+/// Keys of issuers come after those of accounts in the key pool of the process.
 const FIRST_KEY: usize = 2;
 
 impl Issuers {
-    /// A token of this issuer: its claims, and the times that every token has.
+    /// Issues a token with these claims and the times of every token.
     pub(crate) fn token(&self, issuer: &str, claims: &Value, lifetime: Duration) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.expect("the clock is past 1970").as_secs();
@@ -58,14 +58,14 @@ impl Issuers {
         format!("{text}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// Whether this issuer signed that.
+    /// True if this issuer made the signature.
     pub(crate) fn signed(&self, issuer: &str, text: &str, signature: &[u8]) -> bool {
         let keys = self.keys.lock().unwrap();
         let key = keys.get(issuer);
         key.is_some_and(|key| key.signed(text, signature))
     }
 
-    /// Lets a job ask for tokens with these claims; gives what it has to show.
+    /// Lets a job request tokens with these claims. Returns its credential.
     pub(crate) fn job(&self, issuer: &str, claims: Value) -> String {
         let opens = opaque(60);
         let mut jobs = self.jobs.lock().unwrap();
@@ -83,12 +83,13 @@ impl Issuers {
     }
 }
 
-/// Answers a URL that hands out tokens.
+/// Answers a URL that issues tokens.
 pub(crate) fn answer(call: &Call, path: &str) -> Result<Answer, Refusal> {
     let is_github = call.site.host == GITHUB;
-    let known = match is_github {
-        true => path.ends_with("/idtoken"),
-        false => path == "/token",
+    let known = if is_github {
+        path.ends_with("/idtoken")
+    } else {
+        path == "/token"
     };
     if call.method != Method::GET || !known {
         return Err(Refusal::page(404, "Not Found"));
@@ -102,7 +103,7 @@ pub(crate) fn answer(call: &Call, path: &str) -> Result<Answer, Refusal> {
     let job = issuers.jobs.lock().unwrap().get(opens).cloned();
     let (issuer, mut claims) = job.ok_or_else(refused)?;
     if is_github {
-        // The URL has a query of its own, which the audience goes behind.
+        // The URL has a query of its own, and the audience is appended to it.
         let audiences: Vec<&str> = call.query.all("audience").collect();
         if call.query.get("api-version") != Some("2.0") || audiences.len() > 1 {
             return Err(Refusal::json(400, &json!({"message": "Bad Request"})));
@@ -113,9 +114,10 @@ pub(crate) fn answer(call: &Call, path: &str) -> Result<Answer, Refusal> {
     let lifetime = call.behaviour.oidc_lifetime;
     let token = issuers.token(&issuer, &claims, lifetime);
     call.shared.accounts.keep_secret(&token);
-    let body = match is_github {
-        true => json!({"count": token.len(), "value": token}),
-        false => json!({"token": token}),
+    let body = if is_github {
+        json!({"count": token.len(), "value": token})
+    } else {
+        json!({"token": token})
     };
     Ok(answer::json_body(200, &body))
 }

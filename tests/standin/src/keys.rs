@@ -11,14 +11,14 @@ use aws_lc_rs::signature::{
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-/// A key pair: the private half as its owner gets it, the public half to check with.
+/// A key pair: the private half for its owner, the public half for checks.
 pub(crate) struct Key {
     public: Vec<u8>,
     pub(crate) pem: String,
 }
 
 impl Key {
-    /// The n-th key pair of this process. Making one takes a tenth of a second, so stand-ins of
+    /// The nth key pair of this process. Generating one takes a tenth of a second, so stand-ins of
     /// one process share them: within one stand-in no two accounts have the same.
     pub(crate) fn nth(n: usize) -> Arc<Self> {
         static MADE: Mutex<Vec<Arc<Key>>> = Mutex::new(Vec::new());
@@ -54,7 +54,7 @@ impl Key {
         signature
     }
 
-    /// Whether this is the key's RS256 signature of the text.
+    /// True if this is the key's RS256 signature of the text.
     pub(crate) fn signed(&self, text: &str, signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &self.public)
             .verify(text.as_bytes(), signature)

@@ -1,11 +1,11 @@
 //! A strict, in-process stand-in for gcr.io, Artifact Registry and Google's OAuth endpoint,
 //! for tests that drive the real program and have no Google account.
 //!
-//! It answers under Google's own names through a CONNECT proxy, whose certificates come
-//! from a test CA, so a client under test needs nothing but the proxy and CA settings that
-//! its users have too. The same registry is there as a plain one on two addresses, without
-//! and with TLS. What it does was written from Google's documents and from what others saw
-//! of the live services; what nobody has seen is a switch of [`Behaviour`].
+//! It answers under Google's own names through a CONNECT proxy with certificates of a test
+//! CA, so a client under test needs only the proxy and CA settings that its users have too.
+//! The same registry is a plain one on two addresses, without and with TLS. Its behaviour
+//! follows Google's documents and users' reports of the live services; what is unknown is a
+//! switch of [`Behaviour`].
 //!
 //! ```text
 //! server ─► connection ─► route ─► registry ─► storage
@@ -16,7 +16,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a stand-in that is broken shall fail the test loudly, where it broke"
+    reason = "a broken stand-in fails the test where it broke"
 )]
 
 mod accounts;
@@ -28,16 +28,17 @@ mod call;
 mod certificates;
 mod cloud;
 mod connection;
+mod fault_effects;
 mod faults;
 mod forges;
 mod gitlab;
+mod hosts;
 mod iam;
 mod issuers;
 mod keys;
 mod kubernetes;
 mod log;
 mod metadata;
-mod mishap;
 mod oauth;
 mod proxy;
 mod quota;
@@ -45,7 +46,6 @@ mod random;
 mod registry;
 mod route;
 mod server;
-mod site;
 mod storage;
 mod sts;
 mod upstream;
@@ -66,10 +66,10 @@ pub use quota::Quota;
 pub use registry::RepositoryOptions;
 pub use storage::Storage;
 
+use hosts::{HostKind, ImagePath};
 use server::{Server, Shared};
-use site::{Family, Place};
 
-/// A running stand-in. It lives on threads of its own and stops when it is dropped.
+/// A running stand-in on its own threads. Dropping it stops it.
 pub struct Standin {
     shared: Arc<Shared>,
     server: Server,
@@ -81,7 +81,7 @@ impl Standin {
         Self::builder().start()
     }
 
-    /// Starts one in steps.
+    /// Configures one before it starts.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -107,25 +107,25 @@ impl Standin {
         self.shared.certificates.ca_pem()
     }
 
-    /// A certificate that the TLS address takes where it asks for one, and its key, as PEM.
+    /// A client certificate that the TLS address accepts, and its key, as PEM.
     pub fn client_pem(&self) -> String {
         self.shared.certificates.client_pem()
     }
 
-    /// Makes a service account's key (RSA 2048) and gives its file in Google's form. A
-    /// second call for the same account makes a second key. Key pairs are made once in a
-    /// process and used again by other stand-ins, under other ids.
+    /// Creates a service account's key (RSA 2048). Returns its file in Google's form. A second call
+    /// for the same account creates a second key. Key pairs are generated once in a process and
+    /// shared by its stand-ins under other ids.
     pub fn service_account(&self, email: &str, project: &str) -> String {
         self.shared.accounts.key_file(email, project)
     }
 
-    /// An OAuth token for this account, which is made if it is not there.
+    /// Issues an OAuth token to this account, which is created if it does not exist.
     pub fn access_token(&self, email: &str) -> String {
         let lifetime = self.shared.behaviour().oauth_lifetime;
         self.shared.accounts.access_token(email, lifetime)
     }
 
-    /// The login of a person, in the form that `gcloud auth application-default login` leaves it.
+    /// A user's login in the form of `gcloud auth application-default login`.
     pub fn user_login(&self, email: &str) -> serde_json::Value {
         serde_json::json!({
             "type": "authorized_user",
@@ -137,9 +137,9 @@ impl Standin {
         })
     }
 
-    /// A workload identity provider, `POOL/PROVIDER`, in a project that was described: it takes
-    /// tokens of this issuer, for these audiences (none is its own name), on this condition. Gives
-    /// its full name.
+    /// Creates a workload identity provider, `POOL/PROVIDER`, in a described project: it accepts
+    /// tokens of this issuer for these audiences (by default its own name) on this condition.
+    /// Returns its full name.
     pub fn provider(
         &self,
         project: &str,
@@ -149,7 +149,9 @@ impl Standin {
         condition: &str,
     ) -> String {
         let mut state = self.shared.cloud.state();
-        let held = state.held(project).expect("the project was described");
+        let held = state
+            .project_state(project)
+            .expect("the project was described");
         let (pool, provider) = id.split_once('/').expect("a pool and a provider");
         let pool_name = format!(
             "projects/{}/locations/global/workloadIdentityPools/{pool}",
@@ -176,7 +178,7 @@ impl Standin {
         name
     }
 
-    /// A job of GitHub's that may have OIDC tokens with these claims: its
+    /// Creates a GitHub job that may request OIDC tokens with these claims. Returns its
     /// `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN`.
     pub fn github_job(&self, claims: serde_json::Value) -> (String, String) {
         let opens = self.shared.issuers.job(issuers::GITHUB_ISSUER, claims);
@@ -196,7 +198,7 @@ impl Standin {
         token
     }
 
-    /// Disables or deletes an account: its keys and tokens work no more.
+    /// Disables or deletes an account: its keys and tokens become invalid.
     pub fn disable_account(&self, email: &str) {
         self.shared.accounts.disable(email);
     }
@@ -206,7 +208,7 @@ impl Standin {
         self.shared.accounts.delete_keys(email);
     }
 
-    /// Makes every token that was given out stop working.
+    /// Expires every token issued so far.
     pub fn expire_tokens(&self) {
         self.shared.accounts.expire_tokens();
     }
@@ -216,12 +218,12 @@ impl Standin {
         self.shared.accounts.add_user(user, password);
     }
 
-    /// Keeps a user of the plain registry to what is below a path.
-    pub fn confine_user(&self, user: &str, path: &str) {
-        self.shared.accounts.confine_user(user, path);
+    /// Restricts a user of the plain registry to what is below a path.
+    pub fn restrict_user(&self, user: &str, path: &str) {
+        self.shared.accounts.restrict_user(user, path);
     }
 
-    /// A refresh token of a user of the plain registry; each use of it gives another one for it.
+    /// Issues a refresh token to a user of the plain registry; each use returns another one.
     pub fn identity_token(&self, user: &str) -> String {
         self.shared.accounts.identity_token(user)
     }
@@ -232,24 +234,24 @@ impl Standin {
         self.shared.grants.add(email, role, resource);
     }
 
-    /// Takes a grant back.
+    /// Revokes a role.
     pub fn revoke(&self, email: &str, role: &str, resource: &str) {
         self.shared.grants.remove(email, role, resource);
     }
 
-    /// Makes a repository, `projects/P/locations/L/repositories/R`.
+    /// Creates a repository, `projects/P/locations/L/repositories/R`.
     pub fn create_repository(&self, name: &str, options: RepositoryOptions) {
         let valid = iam::is_resource(name) && name.contains("/repositories/");
         assert!(valid, "{name} is no repository name");
         self.shared.store.create(name, options);
     }
 
-    /// Whether a repository is there, made by us or by a push.
+    /// True if a repository exists, created by a test or by a push.
     pub fn has_repository(&self, name: &str) -> bool {
         self.shared.store.has_repository(name)
     }
 
-    /// Describes a project to the APIs; what is in it already stays.
+    /// Describes a project to the APIs; what is in it already is kept.
     pub fn project(&self, id: &str, project: Project) {
         self.shared.cloud.state().set_project(id, project);
     }
@@ -257,34 +259,39 @@ impl Standin {
     /// Changes a project.
     pub fn change_project(&self, id: &str, change: impl FnOnce(&mut Project)) {
         let mut state = self.shared.cloud.state();
-        change(&mut state.held(id).expect("the project was described").project);
+        change(
+            &mut state
+                .project_state(id)
+                .expect("the project was described")
+                .project,
+        );
     }
 
-    /// Makes a bucket, with the policy that Google gives to new ones.
+    /// Creates a bucket, with the policy that Google gives to new ones.
     pub fn create_bucket(&self, name: &str, project: &str) {
         self.shared.create_bucket(name, project);
     }
 
-    /// Whether a bucket is there.
+    /// True if a bucket exists.
     pub fn has_bucket(&self, name: &str) -> bool {
         self.shared.cloud.state().buckets.contains_key(name)
     }
 
-    /// Adds a key to a service account that somebody made at this time (RFC 3339).
+    /// Adds a key to a service account with this creation time (RFC 3339).
     pub fn add_old_key(&self, email: &str, id: &str, since: &str) {
         let mut state = self.shared.cloud.state();
         let account = state.account(email).expect("the account was made");
         account.add_key(id, since);
     }
 
-    /// The bindings of a policy, whoever made them.
+    /// The bindings of a policy, whoever set them.
     pub fn bindings(&self, resource: &str) -> serde_json::Value {
         self.shared
             .grants
             .change(resource, |policy| policy.bindings.clone().into())
     }
 
-    /// Replaces the bindings of a policy, conditions and all.
+    /// Replaces the bindings of a policy, including conditions.
     pub fn set_bindings(&self, resource: &str, bindings: serde_json::Value) {
         let bindings = bindings.as_array().expect("bindings are a list").clone();
         self.shared
@@ -292,29 +299,29 @@ impl Standin {
             .change(resource, |policy| policy.replace(bindings));
     }
 
-    /// The next so many policies that are written were changed by somebody else just before.
+    /// Changes this number of policies concurrently, just before they are written.
     pub fn interfere(&self, times: u32) {
         self.shared.cloud.state().interfere(times);
     }
 
-    /// Everything that the APIs hold, in a form that can be compared: services, accounts with the
-    /// number of their keys, pools, repositories, policies.
-    pub fn picture(&self) -> serde_json::Value {
-        let mut picture = self.shared.cloud.state().picture();
-        picture["policies"] = serde_json::json!(self.shared.grants.all());
+    /// Everything that the APIs hold, in a comparable form: services, accounts with the number of
+    /// their keys, pools, repositories, policies.
+    pub fn snapshot(&self) -> serde_json::Value {
+        let mut snapshot = self.shared.cloud.state().snapshot();
+        snapshot["policies"] = serde_json::json!(self.shared.grants.all());
         let repositories = self.shared.store.repositories("projects/");
-        picture["repositories"] = serde_json::json!(repositories);
-        picture
+        snapshot["repositories"] = serde_json::json!(repositories);
+        snapshot
     }
 
-    /// Waits until the log fulfils a condition, and gives it; it is looked at again whenever a
+    /// Waits until the log meets a condition, and returns it; the condition is checked whenever a
     /// request arrives or is answered.
     pub fn wait_for(&self, condition: impl Fn(&[Request]) -> bool) -> Vec<Request> {
         self.shared.log.wait_for(condition)
     }
 
-    /// The cluster that stands behind `plain_address` and `tls_address`, and behind the names that
-    /// were added to the builder.
+    /// The cluster behind `plain_address` and `tls_address`, and behind the names that were added
+    /// to the builder.
     pub fn cluster(&self) -> &Cluster {
         &self.shared.cluster
     }
@@ -329,17 +336,17 @@ impl Standin {
         self.shared.log.clear();
     }
 
-    /// Arms a fault.
+    /// Adds a fault.
     pub fn fault(&self, fault: Fault) {
         self.shared.faults.add(fault);
     }
 
-    /// Disarms all faults.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         self.shared.faults.clear();
     }
 
-    /// Changes switches while it runs; requests that are under way keep the old ones.
+    /// Changes switches of a running stand-in; requests in progress keep the old ones.
     pub fn change(&self, change: impl FnOnce(&mut Behaviour)) {
         let mut behaviour = self.shared.behaviour.lock().unwrap();
         change(Arc::make_mut(&mut behaviour));
@@ -353,29 +360,31 @@ impl Standin {
         repository: &str,
         reference: &str,
     ) -> Option<(String, Vec<u8>)> {
-        let place = place(host, repository);
-        self.shared.store.manifest(&place, reference)
+        let image_path = image_path(host, repository);
+        self.shared.store.manifest(&image_path, reference)
     }
 
-    /// The bytes of a blob, if this repository has it.
+    /// The bytes of a blob. `None` if this repository does not have it.
     pub fn blob(&self, host: &str, repository: &str, digest: &str) -> Option<Vec<u8>> {
-        self.shared.store.blob(&place(host, repository), digest)
+        self.shared
+            .store
+            .blob(&image_path(host, repository), digest)
     }
 
-    /// Tags and the digests they stand for.
+    /// Tags and their digests.
     pub fn tags(&self, host: &str, repository: &str) -> BTreeMap<String, String> {
-        self.shared.store.tags(&place(host, repository))
+        self.shared.store.tags(&image_path(host, repository))
     }
 
-    /// Puts a blob there without a request; gives its digest. The repository of Artifact
-    /// Registry is made if need be.
+    /// Puts a blob without a request. Returns its digest. The repository of Artifact Registry is
+    /// created if necessary.
     pub fn put_blob(&self, host: &str, repository: &str, bytes: &[u8]) -> String {
-        let place = place(host, repository);
-        self.shared.store.add_blob(&place, bytes)
+        let image_path = image_path(host, repository);
+        self.shared.store.add_blob(&image_path, bytes)
     }
 
-    /// Puts a manifest there without a request and unchecked, under a tag or (with any
-    /// text that has a `:`) under its digest only; gives its digest.
+    /// Puts a manifest without a request or a check, under a tag or (with any text that contains
+    /// `:`) under its digest only. Returns its digest.
     pub fn put_manifest(
         &self,
         host: &str,
@@ -384,31 +393,31 @@ impl Standin {
         media_type: &str,
         bytes: &[u8],
     ) -> String {
-        let place = place(host, repository);
+        let image_path = image_path(host, repository);
         let store = &self.shared.store;
-        store.add_manifest(&place, reference, media_type, bytes)
+        store.add_manifest(&image_path, reference, media_type, bytes)
     }
 
-    /// Makes a repository forget a blob.
+    /// Removes a blob from a repository.
     pub fn forget_blob(&self, host: &str, repository: &str, digest: &str) {
-        let place = place(host, repository);
-        self.shared.store.forget_blob(&place, digest);
+        let image_path = image_path(host, repository);
+        self.shared.store.forget_blob(&image_path, digest);
     }
 
-    /// Makes a repository forget a tag, or a manifest with all its tags.
+    /// Removes a tag, or a manifest with all its tags, from a repository.
     pub fn forget_manifest(&self, host: &str, repository: &str, reference: &str) {
-        let place = place(host, repository);
-        self.shared.store.forget_manifest(&place, reference);
+        let image_path = image_path(host, repository);
+        self.shared.store.forget_manifest(&image_path, reference);
     }
 
-    /// Every token and private key it gave out, every credential it was shown, and the
+    /// Every token and private key that it issued, every credential that it received, and the
     /// secrets in the URLs of uploads and downloads: what no log may contain.
     pub fn secrets(&self) -> Vec<String> {
         self.shared.accounts.secrets()
     }
 }
 
-fn place(host: &str, repository: &str) -> Place {
-    let place = Place::resolve(&Family::of(host), host, repository);
-    place.unwrap_or_else(|_| panic!("{host} has no repository {repository}"))
+fn image_path(host: &str, repository: &str) -> ImagePath {
+    let image_path = ImagePath::resolve(&HostKind::of(host), host, repository);
+    image_path.unwrap_or_else(|_| panic!("{host} has no repository {repository}"))
 }

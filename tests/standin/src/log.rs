@@ -1,13 +1,12 @@
-//! The request log: what arrived, and what became of it.
+//! The request log: each request and its result.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
-/// Headers that tests ask about. `Authorization` is not among them: see
-/// [`Request::authorization`].
-const KEPT: &[&str] = &[
+/// The logged headers. `Authorization` is not among them: see [`Request::authorization`].
+const LOGGED_HEADERS: &[&str] = &[
     "accept",
     "content-length",
     "content-range",
@@ -24,54 +23,57 @@ const KEPT: &[&str] = &[
 pub struct Request {
     /// `GET`, `PUT`, …
     pub method: String,
-    /// The host that was asked: a name of Google's, or our own address with its port.
+    /// The requested host: a name of Google's, or the stand-in's own address with its port.
     pub host: String,
     /// The path, without the query.
     pub path: String,
     /// The query, without `?`, empty if there was none.
     pub query: String,
-    /// What it is in terms of the protocol.
+    /// The kind of request.
     pub kind: RequestKind,
-    /// The status of the answer; 0 while there is none, or when a fault kept it back.
+    /// The status of the answer; 0 before it, or if a fault withheld it.
     pub status: u16,
-    /// Bytes of the request's body that were read so far.
+    /// Bytes of the request's body read so far.
     pub received_bytes: u64,
-    /// Bytes of the answer's body that were written so far.
+    /// Bytes of the answer's body written so far.
     pub sent_bytes: u64,
     /// The scheme, and for Basic the user: `Bearer`, `Basic oauth2accesstoken`.
     pub authorization: Option<String>,
     /// It came through a CONNECT tunnel (for `Connect` itself: always true).
     pub via_proxy: bool,
-    /// Counts connections, so that their reuse can be seen.
+    /// The number of the connection, which shows reuse.
     pub connection: u64,
     /// It came over HTTP/2.
     pub http2: bool,
     /// A fault was applied to it.
     pub faulted: bool,
-    /// The headers of interest, names in lower case.
+    /// The logged headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The text of the body, of a request to one of the APIs.
+    /// The body as text, of a request to one of the APIs.
     pub body: Option<String>,
 }
 
 impl Request {
-    /// Whether it is a request to one of Google's APIs that changes something.
+    /// True for a request to one of Google's APIs that changes something.
     pub fn changes(&self) -> bool {
         self.kind == RequestKind::Api && is_change(&format!("{} {}", self.method, self.path))
     }
 }
 
-/// Whether a method and path of an API are for a change; some are only asked with POST.
-pub(crate) fn is_change(asked: &str) -> bool {
-    const LOOKS: [&str; 3] = [
+/// True if a method and path of an API change something; some reads use POST.
+pub(crate) fn is_change(method_and_path: &str) -> bool {
+    const READ_VERBS: [&str; 3] = [
         ":testIamPermissions",
         ":getIamPolicy",
         ":generateAccessToken",
     ];
-    !asked.starts_with("GET ") && !LOOKS.iter().any(|look| asked.ends_with(look))
+    !method_and_path.starts_with("GET ")
+        && !READ_VERBS
+            .iter()
+            .any(|look| method_and_path.ends_with(look))
 }
 
-/// What a request is in terms of the protocol.
+/// The kinds of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RequestKind {
     /// `GET /v2/`.
@@ -82,15 +84,15 @@ pub enum RequestKind {
     OAuthToken,
     /// Google's Security Token Service.
     Sts,
-    /// A URL that hands a CI's token to its job.
+    /// A URL that issues a CI's token to its job.
     Oidc,
     /// The metadata server.
     Metadata,
     /// One of the APIs of projects, accounts and repositories.
     Api,
-    /// Google's endpoint that tells about a token.
+    /// Google's endpoint that describes a token.
     TokenInfo,
-    /// Anything that an API server of Kubernetes is asked.
+    /// Any request to a Kubernetes API server.
     Kubernetes,
     /// HEAD of a blob.
     BlobHead,
@@ -130,7 +132,7 @@ pub enum RequestKind {
     Other,
 }
 
-/// Facts about a request that do not change once it was received.
+/// The facts about a request that are known when it arrives.
 pub(crate) struct Arrival {
     pub(crate) method: String,
     pub(crate) host: String,
@@ -144,7 +146,7 @@ pub(crate) struct Arrival {
     pub(crate) headers: BTreeMap<String, String>,
 }
 
-/// A request in the log; its counters move while it is served.
+/// A request in the log; its counters change while it is served.
 pub(crate) struct Entry {
     arrival: Arrival,
     status: AtomicU16,
@@ -152,19 +154,19 @@ pub(crate) struct Entry {
     sent: AtomicU64,
     faulted: AtomicBool,
     body: OnceLock<String>,
-    bell: Arc<Bell>,
+    changed: Arc<ChangeSignal>,
 }
 
-/// Rings whenever something happens to the log.
+/// Notifies waiters of every change of the log.
 #[derive(Default)]
-struct Bell {
-    rung: Mutex<u64>,
+struct ChangeSignal {
+    changes_seen: Mutex<u64>,
     heard: Condvar,
 }
 
-impl Bell {
-    fn ring(&self) {
-        *self.rung.lock().unwrap() += 1;
+impl ChangeSignal {
+    fn notify(&self) {
+        *self.changes_seen.lock().unwrap() += 1;
         self.heard.notify_all();
     }
 }
@@ -180,12 +182,12 @@ impl Entry {
 
     pub(crate) fn answered(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
-        self.bell.ring();
+        self.changed.notify();
     }
 
     /// Keeps the text of the body.
-    pub(crate) fn said(&self, text: &str) {
-        // One request, one body: there is nothing to set twice.
+    pub(crate) fn set_body(&self, text: &str) {
+        // One request has one body, so this is set once.
         let _ = self.body.set(text.to_owned());
     }
 
@@ -219,11 +221,11 @@ impl Entry {
 #[derive(Default)]
 pub(crate) struct Log {
     entries: Mutex<Vec<Arc<Entry>>>,
-    bell: Arc<Bell>,
+    changed: Arc<ChangeSignal>,
 }
 
 impl Log {
-    /// Writes a request down before anything is done about it.
+    /// Logs a request before it is served.
     pub(crate) fn open(&self, arrival: Arrival) -> Arc<Entry> {
         let entry = Arc::new(Entry {
             arrival,
@@ -232,10 +234,10 @@ impl Log {
             sent: AtomicU64::new(0),
             faulted: AtomicBool::new(false),
             body: OnceLock::new(),
-            bell: Arc::clone(&self.bell),
+            changed: Arc::clone(&self.changed),
         });
         self.entries.lock().unwrap().push(Arc::clone(&entry));
-        self.bell.ring();
+        self.changed.notify();
         entry
     }
 
@@ -244,22 +246,24 @@ impl Log {
         entries.iter().map(|entry| entry.request()).collect()
     }
 
-    /// Waits until a condition is met, for a minute at most: what has not come by then does not
-    /// come, and the test that waits for it shall say so.
+    /// Waits until a condition is met, for a minute at most, after which the test reports the
+    /// failure.
     pub(crate) fn wait_for(&self, condition: impl Fn(&[Request]) -> bool) -> Vec<Request> {
         loop {
-            let before = *self.bell.rung.lock().unwrap();
+            let before = *self.changed.changes_seen.lock().unwrap();
             let requests = self.requests();
             if condition(&requests) {
                 return requests;
             }
-            let rung = self.bell.rung.lock().unwrap();
-            let (rung, waited) = self
-                .bell
+            let changes_seen = self.changed.changes_seen.lock().unwrap();
+            let (changes_seen, waited) = self
+                .changed
                 .heard
-                .wait_timeout_while(rung, Duration::from_secs(60), |rung| *rung == before)
+                .wait_timeout_while(changes_seen, Duration::from_secs(60), |changes_seen| {
+                    *changes_seen == before
+                })
                 .unwrap();
-            drop(rung);
+            drop(changes_seen);
             assert!(
                 !waited.timed_out(),
                 "what is waited for has not come: {requests:#?}"
@@ -272,10 +276,10 @@ impl Log {
     }
 }
 
-/// The headers worth keeping.
-pub(crate) fn kept(headers: &http::HeaderMap) -> BTreeMap<String, String> {
+/// The headers to log.
+pub(crate) fn logged_headers(headers: &http::HeaderMap) -> BTreeMap<String, String> {
     let mut kept = BTreeMap::new();
-    for name in KEPT {
+    for name in LOGGED_HEADERS {
         let values: Vec<_> = headers.get_all(*name).iter().map(text).collect();
         if !values.is_empty() {
             kept.insert((*name).to_owned(), values.join(", "));

@@ -1,4 +1,4 @@
-//! The metadata server of a machine of Google's, on our own plain address.
+//! The metadata server of a Google machine, on the plain address.
 //! cloud.google.com/compute/docs/metadata/querying-metadata
 
 use http::{HeaderName, Method};
@@ -9,7 +9,7 @@ use crate::call::Call;
 
 const FLAVOR: HeaderName = HeaderName::from_static("metadata-flavor");
 
-/// Answers it; nothing is there on a machine that is not Google's.
+/// Answers a request; a machine that is not Google's has no such server.
 pub(crate) fn answer(call: &Call, path: &str) -> Result<Answer, Refusal> {
     let Some(machine) = &call.behaviour.machine else {
         return Err(Refusal::page(404, "Not Found"));
@@ -29,8 +29,7 @@ fn of_machine(
     path: &str,
     machine: &crate::behaviour::Machine,
 ) -> Result<Answer, Refusal> {
-    // A request that somebody else was talked into would not have it, and one that a proxy passed
-    // on has another.
+    // A forged request lacks this header, and one that a proxy passed on has another.
     let asks = call.headers.get(&FLAVOR).is_some_and(|it| it == "Google");
     if !asks || call.headers.contains_key("x-forwarded-for") || call.site.tunnel {
         return Err(Refusal::page(403, "Forbidden"));

@@ -1,5 +1,5 @@
-//! `oauth2.googleapis.com/token`: a signed assertion of a service account buys an OAuth
-//! token (RFC 7523; developers.google.com/identity/protocols/oauth2/service-account).
+//! `oauth2.googleapis.com/token`: a signed assertion of a service account gets an OAuth token (RFC
+//! 7523; developers.google.com/identity/protocols/oauth2/service-account).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ use crate::call::{Call, Query};
 /// The audience an assertion must name.
 const ENDPOINT: &str = "https://oauth2.googleapis.com/token";
 
-/// The one client that people log in with.
+/// The only client that users log in with.
 pub(crate) const CLIENT_ID: &str = "764086051850-standin.apps.googleusercontent.com";
 pub(crate) const CLIENT_SECRET: &str = "d-FL95Q19q7MQmFpd7hHD0Ty-standin";
 
@@ -25,7 +25,7 @@ const SKEW: u64 = 300;
 const SHORT_LIVED: &str = "Invalid JWT: Token must be a short-lived token (60 minutes) and in a \
                            reasonable timeframe. Check your iat and exp values in the JWT claim.";
 
-/// Tells how long a token still works
+/// Returns the remaining lifetime of a token
 /// (cloud.google.com/docs/authentication/token-types#access-contents).
 pub(crate) async fn token_info(call: &mut Call) -> Result<Answer, Refusal> {
     let body = call.body.whole(64 * 1024).await?.unwrap_or_default();
@@ -59,7 +59,7 @@ pub(crate) async fn token(call: &mut Call) -> Result<Answer, Refusal> {
     if call.method != Method::POST {
         return Err(Refusal::page(404, "Not Found"));
     }
-    if !call.tells_length() {
+    if !call.has_length() {
         return Err(Refusal::page(411, "Length Required"));
     }
     let form = call.header(header::CONTENT_TYPE).unwrap_or_default();
@@ -70,7 +70,7 @@ pub(crate) async fn token(call: &mut Call) -> Result<Answer, Refusal> {
     let form = Query::parse(&String::from_utf8_lossy(&body));
     let grant = form.get("grant_type").unwrap_or_default();
     if grant == "refresh_token" {
-        return refreshed(call, &form);
+        return refresh(call, &form);
     }
     if grant != "urn:ietf:params:oauth:grant-type:jwt-bearer" {
         let description = format!("Invalid grant_type: {grant}");
@@ -95,8 +95,8 @@ pub(crate) async fn token(call: &mut Call) -> Result<Answer, Refusal> {
     Ok(answer)
 }
 
-/// A person's refresh token, shown by the client that it was given to (RFC 6749, section 6).
-fn refreshed(call: &Call, form: &Query) -> Result<Answer, Refusal> {
+/// A user's refresh token, sent by the client that it was issued to (RFC 6749, section 6).
+fn refresh(call: &Call, form: &Query) -> Result<Answer, Refusal> {
     let field = |name: &str| form.get(name).unwrap_or_default();
     let accounts = &call.shared.accounts;
     let (id, secret) = (field("client_id"), field("client_secret"));
@@ -121,7 +121,7 @@ fn refreshed(call: &Call, form: &Query) -> Result<Answer, Refusal> {
     ))
 }
 
-/// Checks a JWT of a service account and gives its account and claims.
+/// Checks a JWT of a service account. Returns its account and claims.
 pub(crate) fn verified(
     accounts: &Accounts,
     jwt: &str,
@@ -130,8 +130,8 @@ pub(crate) fn verified(
     let malformed = || invalid_grant("Bad Request");
     let (signed, signature) = jwt.rsplit_once('.').ok_or_else(malformed)?;
     let (head, claims) = signed.split_once('.').ok_or_else(malformed)?;
-    let head = decoded_json(head).ok_or_else(malformed)?;
-    let claims = decoded_json(claims).ok_or_else(malformed)?;
+    let head = decode_json(head).ok_or_else(malformed)?;
+    let claims = decode_json(claims).ok_or_else(malformed)?;
     if head["alg"] != "RS256" {
         return Err(invalid_grant("Invalid JWT Signature."));
     }
@@ -139,7 +139,7 @@ pub(crate) fn verified(
     if !accounts.is_enabled(email) {
         return Err(invalid_grant("Invalid grant: account not found"));
     }
-    let signature = decoded(signature).ok_or_else(malformed)?;
+    let signature = decode(signature).ok_or_else(malformed)?;
     if !accounts.signed(email, head["kid"].as_str(), signed, &signature) {
         return Err(invalid_grant("Invalid JWT Signature."));
     }
@@ -159,7 +159,7 @@ pub(crate) fn verified(
     Ok((email.to_owned(), claims))
 }
 
-/// A registry needs one of these; a token for anything else would not work there.
+/// A registry needs one of these scopes; a token without them would not work there.
 fn check_scope(claims: &Value) -> Result<(), Refusal> {
     let scopes = claims["scope"].as_str().unwrap_or_default();
     let useful = |scope: &str| {
@@ -169,8 +169,8 @@ fn check_scope(claims: &Value) -> Result<(), Refusal> {
     if scopes.split(' ').any(useful) {
         return Ok(());
     }
-    // Also what an ID token request gets (`target_audience` in place of `scope`), which
-    // gcloud makes first and whose failure it ignores.
+    // An ID token request gets this too (`target_audience` in place of `scope`). gcloud makes one
+    // first and ignores its failure.
     let description = "Invalid OAuth scope or ID token audience provided.";
     Err(Refusal::oauth(400, "invalid_scope", description))
 }
@@ -179,12 +179,12 @@ fn invalid_grant(description: &str) -> Refusal {
     Refusal::oauth(400, "invalid_grant", description)
 }
 
-fn decoded_json(part: &str) -> Option<Value> {
-    serde_json::from_slice(&decoded(part)?).ok()
+fn decode_json(part: &str) -> Option<Value> {
+    serde_json::from_slice(&decode(part)?).ok()
 }
 
 /// Base64url, with the padding that yup-oauth2 leaves on and RFC 7515 forbids.
-fn decoded(part: &str) -> Option<Vec<u8>> {
+fn decode(part: &str) -> Option<Vec<u8>> {
     BASE64_URL_SAFE_NO_PAD
         .decode(part.trim_end_matches('='))
         .ok()

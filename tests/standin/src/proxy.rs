@@ -1,4 +1,4 @@
-//! The proxy: CONNECT for the names we stand in for, and a plain no to everything else.
+//! The proxy: CONNECT for the names that the stand-in serves, and a refusal for all others.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,19 +8,18 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
 use crate::answer::{self, Answer, Refusal};
-use crate::connection::{self, Broken, Front, Link, finish};
+use crate::connection::{self, ConnectionReset, Endpoint, Link, finish};
+use crate::fault_effects::apply_before;
 use crate::log::{self, Arrival, RequestKind};
-use crate::mishap::befall;
 use crate::server::Shared;
 
-/// Answers the proxy's clients. Only CONNECT to port 443 of a name we stand in for opens a
-/// tunnel; a client that asks for anything else has forgotten a `NO_PROXY` rule, or would
-/// have reached the real network.
+/// Answers the proxy's clients. Only CONNECT to port 443 of a served name opens a tunnel; a client
+/// that asks for anything else lacks a `NO_PROXY` rule, or would have reached the real network.
 pub(crate) async fn respond(
     shared: Arc<Shared>,
     link: Link,
     request: Request<Incoming>,
-) -> Result<Answer, Broken> {
+) -> Result<Answer, ConnectionReset> {
     let authority = request.uri().authority().cloned();
     let host = authority.as_ref().map_or("", |authority| authority.host());
     let connect = request.method() == Method::CONNECT;
@@ -39,12 +38,12 @@ pub(crate) async fn respond(
         via_proxy: true,
         connection: link.number(),
         http2: false,
-        headers: log::kept(request.headers()),
+        headers: log::logged_headers(request.headers()),
     });
-    let fault = shared.faults.strike(kind, host, "CONNECT");
-    if let Some(answer) = befall(&shared, &link, &entry, fault.as_ref(), request.uri(), false)
+    let fault = shared.faults.take(kind, host, "CONNECT");
+    if let Some(answer) = apply_before(&shared, &link, &entry, fault.as_ref(), request.uri(), false)
         .await?
-        .instead
+        .replacement
     {
         return Ok(finish(answer, &entry));
     }
@@ -62,8 +61,8 @@ pub(crate) async fn respond(
     Ok(finish(answer, &entry))
 }
 
-/// Serves the name behind a tunnel. Boxed, because a connection may hold a tunnel which is
-/// a connection itself.
+/// Serves the name behind a tunnel. Boxed, because a connection may hold a tunnel, which is a
+/// connection itself.
 fn tunnel(
     shared: Arc<Shared>,
     link: Link,
@@ -73,8 +72,8 @@ fn tunnel(
     Box::pin(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
             let io = TokioIo::new(upgraded);
-            let front = Front::Name(name.clone());
-            connection::serve_tls(shared, io, link, front, &[&name]).await;
+            let endpoint = Endpoint::Name(name.clone());
+            connection::serve_tls(shared, io, link, endpoint, &[&name]).await;
         }
     })
 }

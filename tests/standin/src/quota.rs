@@ -1,4 +1,4 @@
-//! A quota: so many requests to a host within a stretch of time, and 429 for more, as
+//! A quota: so many requests to a host within a period, and 429 for more, as
 //! cloud.google.com/artifact-registry/quotas counts them by the minute.
 
 use std::collections::{HashMap, VecDeque};
@@ -9,16 +9,16 @@ use crate::answer::Refusal;
 use crate::call::Call;
 use crate::faults::usual_error;
 
-/// What a host takes.
+/// The quota of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// So many requests, those that are refused left out.
+    /// The number of requests, refused ones left out.
     pub requests: usize,
-    /// Within any stretch of that length.
+    /// The period.
     pub window: Duration,
 }
 
-/// When each host was asked.
+/// The times of the requests to each host.
 #[derive(Default)]
 pub(crate) struct Counted(Mutex<HashMap<String, VecDeque<Instant>>>);
 

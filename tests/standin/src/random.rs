@@ -12,7 +12,7 @@ pub(crate) fn opaque(length: usize) -> String {
     text
 }
 
-/// So many random bytes in hexadecimal.
+/// This many random bytes in hexadecimal.
 pub(crate) fn hex(bytes: usize) -> String {
     let mut random = vec![0_u8; bytes];
     aws_lc_rs::rand::fill(&mut random).expect("the system has randomness");

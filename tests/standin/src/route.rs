@@ -1,4 +1,4 @@
-//! From a path to what is meant by it, and from there to the service that answers.
+//! Routing: from a path to the service that answers it.
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -6,11 +6,11 @@ use percent_encoding::percent_decode_str;
 use crate::answer::{Answer, Refusal};
 use crate::call::{Call, Query};
 use crate::cloud::{self, discovery};
+use crate::hosts::{HostKind, RequestedHost};
 use crate::log::RequestKind;
-use crate::site::{Family, Site};
 use crate::{forges, issuers, kubernetes, metadata, oauth, registry, sts};
 
-/// What a path asks for.
+/// The meaning of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     Ping,
@@ -34,7 +34,7 @@ pub(crate) enum Route {
     Uploads {
         name: String,
     },
-    /// An upload by its secret; `name` only where the path has it.
+    /// An upload by its secret; `name` only if the path has it.
     Upload {
         name: Option<String>,
         secret: String,
@@ -47,7 +47,7 @@ pub(crate) enum Route {
     Sts {
         path: String,
     },
-    /// A URL that hands a CI's token to its job.
+    /// A URL that issues a CI's token to its job.
     Oidc {
         path: String,
     },
@@ -60,21 +60,21 @@ pub(crate) enum Route {
     Kubernetes {
         path: String,
     },
-    /// One of the APIs that a discovery document describes; the path as it came, because what is
-    /// escaped in it is one variable.
+    /// One of the APIs that a discovery document describes; the path is unparsed, because an
+    /// escaped part is one variable.
     Api {
         path: String,
     },
-    /// GitHub or GitLab; the path as it came, because what is escaped in it is one name.
+    /// GitHub or GitLab; the path is unparsed, because an escaped part is one name.
     Forge {
         path: String,
     },
     Unknown,
 }
 
-/// Reads a path. Names are not checked here, so that a bad one gets the registry's answer
-/// and not a bare 404.
-pub(crate) fn parse(site: &Site, path: &str) -> Route {
+/// Parses a path. Names are not checked here, so that a bad one gets the registry's answer and not
+/// a bare 404.
+pub(crate) fn parse(site: &RequestedHost, path: &str) -> Route {
     if forges::is_forge(&site.host) {
         return Route::Forge {
             path: path.to_owned(),
@@ -93,7 +93,7 @@ pub(crate) fn parse(site: &Site, path: &str) -> Route {
     match site.host.as_str() {
         "sts.googleapis.com" => return Route::Sts { path: owned() },
         issuers::GITHUB | issuers::GITLAB => return Route::Oidc { path: owned() },
-        _ if site.family == Family::Plain && path.starts_with("/computeMetadata/") => {
+        _ if site.family == HostKind::Plain && path.starts_with("/computeMetadata/") => {
             return Route::Metadata { path: owned() };
         }
         _ => {}
@@ -113,16 +113,16 @@ pub(crate) fn parse(site: &Site, path: &str) -> Route {
             path: escaped.to_owned(),
         };
     }
-    if site.family == Family::Api {
+    if site.family == HostKind::Api {
         return Route::Unknown;
     }
     let first = path.split('/').nth(1).unwrap_or_default();
-    if site.family == Family::Plain && matches!(first, "api" | "apis" | "version") {
+    if site.family == HostKind::Plain && matches!(first, "api" | "apis" | "version") {
         return Route::Kubernetes {
             path: path.into_owned(),
         };
     }
-    let token = if site.family == Family::Plain {
+    let token = if site.family == HostKind::Plain {
         "/token"
     } else {
         "/v2/token"
@@ -136,8 +136,8 @@ pub(crate) fn parse(site: &Site, path: &str) -> Route {
     path.strip_prefix("/v2/").map_or(Route::Unknown, named)
 }
 
-/// Takes apart `NAME/tags/list`, `NAME/manifests/REFERENCE` and so on. The name may itself
-/// hold any of these words, so the reading goes from the end.
+/// Parses `NAME/tags/list`, `NAME/manifests/REFERENCE` and so on. The name may itself contain any
+/// of these words, so it parses from the end.
 fn named(rest: &str) -> Route {
     if let Some(name) = rest.strip_suffix("/tags/list") {
         return Route::Tags {
@@ -182,7 +182,7 @@ fn secret(rest: &str, word: &str) -> Option<String> {
     Some(secret.to_owned())
 }
 
-/// The name of a request in the log and for faults.
+/// The kind of a request, for the log and for faults.
 pub(crate) fn kind(route: &Route, method: &Method, query: &Query) -> RequestKind {
     use RequestKind as Kind;
     match (route, method.as_str()) {
@@ -215,11 +215,11 @@ pub(crate) fn kind(route: &Route, method: &Method, query: &Query) -> RequestKind
     }
 }
 
-/// Hands the request to its service. Another of Google's APIs is one more arm here and one
-/// more file.
+/// Passes the request to its service. Another of Google's APIs is one more arm here and one more
+/// file.
 pub(crate) async fn handle(call: &mut Call, route: Route) -> Answer {
-    // Strictness: behind one certificate there is one name.
-    if call.misdirected() {
+    // Strictness: each certificate is for one name only.
+    if call.is_sent_to_wrong_host() {
         return Refusal::page(421, "Misdirected Request").into();
     }
     let answered = match route {

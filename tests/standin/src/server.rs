@@ -1,4 +1,4 @@
-//! What all connections share, and the three listeners.
+//! The state that all connections share, and the three listeners.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -9,16 +9,16 @@ use crate::accounts::Accounts;
 use crate::behaviour::Behaviour;
 use crate::certificates::Certificates;
 use crate::cloud::Cloud;
-use crate::connection::{self, Front};
+use crate::connection::{self, Endpoint};
 use crate::faults::Faults;
 use crate::gitlab::GitLab;
+use crate::hosts::ServedNames;
 use crate::iam::Grants;
 use crate::issuers::Issuers;
 use crate::kubernetes::Cluster;
 use crate::log::Log;
 use crate::quota::Counted;
 use crate::registry::Store;
-use crate::site::Names;
 use crate::upstream::Upstream;
 
 /// The state of a running stand-in.
@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) log: Log,
     pub(crate) faults: Faults,
     pub(crate) certificates: Certificates,
-    pub(crate) names: Names,
+    pub(crate) names: ServedNames,
     pub(crate) accounts: Accounts,
     pub(crate) issuers: Issuers,
     pub(crate) grants: Grants,
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Makes a bucket, with the policy that Google gives to new ones.
+    /// Creates a bucket, with the policy that Google gives to new ones.
     pub(crate) fn create_bucket(&self, name: &str, project: &str) {
         let mut state = self.cloud.state();
         state.buckets.insert(name.to_owned(), project.to_owned());
@@ -53,18 +53,18 @@ impl Shared {
         }
     }
 
-    /// The switches as they are now; a request keeps to the ones it began with.
+    /// The current switches; a request keeps those it started with.
     pub(crate) fn behaviour(&self) -> Arc<Behaviour> {
         Arc::clone(&self.behaviour.lock().unwrap())
     }
 
     /// The real registry that answers for this listener or tunnel, if any.
-    pub(crate) fn upstream_for(&self, front: &Front) -> Option<&Upstream> {
+    pub(crate) fn upstream_for(&self, endpoint: &Endpoint) -> Option<&Upstream> {
         let upstream = self.upstream.as_ref()?;
-        match front {
-            Front::Address { .. } => Some(upstream),
-            Front::Name(name) => upstream.answers_for(name).then_some(upstream),
-            Front::Proxy => None,
+        match endpoint {
+            Endpoint::Address { .. } => Some(upstream),
+            Endpoint::Name(name) => upstream.answers_for(name).then_some(upstream),
+            Endpoint::Proxy => None,
         }
     }
 }
@@ -78,8 +78,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Opens the listeners on free ports of the loopback interface and serves them on
-    /// threads of their own, so that callers need no runtime.
+    /// Opens the listeners on free ports of the loopback interface and serves them on threads of
+    /// their own, so that callers need no runtime.
     pub(crate) fn start(shared: &Arc<Shared>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -87,7 +87,7 @@ impl Server {
             .enable_all()
             .build()
             .expect("a runtime can be built");
-        let listen = |front: fn(String) -> Front| {
+        let listen = |endpoint: fn(String) -> Endpoint| {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
             listener
                 .set_nonblocking(true)
@@ -95,17 +95,17 @@ impl Server {
             let address = listener
                 .local_addr()
                 .expect("bound listeners have an address");
-            let front = front(address.to_string());
-            runtime.spawn(accept(Arc::clone(shared), listener, front));
+            let endpoint = endpoint(address.to_string());
+            runtime.spawn(accept(Arc::clone(shared), listener, endpoint));
             address
         };
         Self {
-            proxy: listen(|_| Front::Proxy),
-            plain: listen(|address| Front::Address {
+            proxy: listen(|_| Endpoint::Proxy),
+            plain: listen(|address| Endpoint::Address {
                 secure: false,
                 address,
             }),
-            tls: listen(|address| Front::Address {
+            tls: listen(|address| Endpoint::Address {
                 secure: true,
                 address,
             }),
@@ -123,15 +123,15 @@ impl Drop for Server {
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: TcpListener, front: Front) {
+async fn accept(shared: Arc<Shared>, listener: TcpListener, endpoint: Endpoint) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("a listener of ours");
     loop {
-        // Running out of file descriptors is the caller's to see: its connections hang.
+        // Running out of file descriptors shows as hanging connections.
         if let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(connection::serve(
                 Arc::clone(&shared),
                 stream,
-                front.clone(),
+                endpoint.clone(),
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! Where blobs are kept: in memory, or in a directory when they are large.
+//! Blob storage: in memory, or in a directory for large blobs.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -12,8 +12,8 @@ use tempfile::NamedTempFile;
 
 use crate::body::Source;
 
-/// Where a stand-in keeps blobs. What it knows about them (repositories, tags, manifests)
-/// is in memory in either case.
+/// Where a stand-in stores blobs. Its metadata (repositories, tags, manifests) is in memory in
+/// either case.
 #[derive(Clone, Debug, Default)]
 pub enum Storage {
     /// In memory.
@@ -23,14 +23,14 @@ pub enum Storage {
     Directory(PathBuf),
 }
 
-/// All blobs by digest. Which repository has which is not known here.
+/// All blobs by digest. The repositories that have them are stored elsewhere.
 pub(crate) struct Blobs {
     directory: Option<PathBuf>,
-    held: Mutex<HashMap<String, Held>>,
+    held: Mutex<HashMap<String, StoredBlob>>,
 }
 
 #[derive(Clone)]
-enum Held {
+enum StoredBlob {
     Memory(Bytes),
     File { path: PathBuf, length: u64 },
 }
@@ -50,7 +50,7 @@ impl Blobs {
         }
     }
 
-    /// Begins a blob.
+    /// Starts a blob.
     pub(crate) fn writer(&self) -> Writer {
         let sink = match &self.directory {
             None => Sink::Memory(Vec::new()),
@@ -66,17 +66,17 @@ impl Blobs {
         }
     }
 
-    /// Keeps a finished blob under its digest.
+    /// Stores a finished blob under its digest.
     pub(crate) fn keep(&self, digest: &str, writer: Writer) {
         let length = writer.length;
         let held = match writer.sink {
-            Sink::Memory(bytes) => Held::Memory(bytes.into()),
+            Sink::Memory(bytes) => StoredBlob::Memory(bytes.into()),
             Sink::File(file) => {
                 let directory = self.directory.as_deref().unwrap_or(Path::new("."));
                 let path = directory.join(digest.replace(':', "-"));
                 file.persist(&path)
                     .expect("files can be renamed within a directory");
-                Held::File { path, length }
+                StoredBlob::File { path, length }
             }
         };
         self.held.lock().unwrap().insert(digest.to_owned(), held);
@@ -84,21 +84,21 @@ impl Blobs {
 
     pub(crate) fn length(&self, digest: &str) -> Option<u64> {
         match self.held.lock().unwrap().get(digest)? {
-            Held::Memory(bytes) => Some(bytes.len() as u64),
-            Held::File { length, .. } => Some(*length),
+            StoredBlob::Memory(bytes) => Some(bytes.len() as u64),
+            StoredBlob::File { length, .. } => Some(*length),
         }
     }
 
-    /// A part of a blob, to be sent.
+    /// A part of a blob.
     pub(crate) fn open(&self, digest: &str, start: u64, length: u64) -> Option<Source> {
         let held = self.held.lock().unwrap().get(digest)?.clone();
         Some(match held {
-            Held::Memory(bytes) => {
+            StoredBlob::Memory(bytes) => {
                 let start = usize::try_from(start).ok()?;
                 let end = start + usize::try_from(length).ok()?;
                 Source::Whole(bytes.slice(start..end))
             }
-            Held::File { path, .. } => {
+            StoredBlob::File { path, .. } => {
                 let mut file = File::open(path).expect("stored blobs can be read");
                 file.seek(SeekFrom::Start(start))
                     .expect("files can be positioned");
@@ -111,14 +111,14 @@ impl Blobs {
     pub(crate) fn bytes(&self, digest: &str) -> Option<Vec<u8>> {
         let held = self.held.lock().unwrap().get(digest)?.clone();
         Some(match held {
-            Held::Memory(bytes) => bytes.to_vec(),
-            Held::File { path, .. } => fs::read(path).expect("stored blobs can be read"),
+            StoredBlob::Memory(bytes) => bytes.to_vec(),
+            StoredBlob::File { path, .. } => fs::read(path).expect("stored blobs can be read"),
         })
     }
 }
 
-/// A blob that is being written. It hashes with aws-lc and not with the crate the client
-/// uses, so that the two check each other.
+/// A blob in progress. It hashes with aws-lc and not with the crate of the program, so that the two
+/// check each other.
 pub(crate) struct Writer {
     hash: Context,
     length: u64,
@@ -131,7 +131,7 @@ enum Sink {
 }
 
 impl Writer {
-    /// Adds to it. Writes to the page cache are short enough for an asynchronous task.
+    /// Appends bytes. Writes to the page cache are short enough for an asynchronous task.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
         self.length += bytes.len() as u64;
@@ -145,18 +145,18 @@ impl Writer {
         self.length
     }
 
-    /// The digest of what was written so far.
+    /// The digest of the bytes so far.
     pub(crate) fn digest(&self) -> String {
-        written(self.hash.clone().finish().as_ref())
+        hex(self.hash.clone().finish().as_ref())
     }
 }
 
 /// The digest of bytes.
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    written(aws_lc_rs::digest::digest(&SHA256, bytes).as_ref())
+    hex(aws_lc_rs::digest::digest(&SHA256, bytes).as_ref())
 }
 
-fn written(hash: &[u8]) -> String {
+fn hex(hash: &[u8]) -> String {
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }

@@ -1,6 +1,6 @@
-//! `sts.googleapis.com`: a token of another issuer buys one of Google's (RFC 8693), where a provider
-//! lets it in. cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token; the texts of refusals
-//! are those that users pasted.
+//! `sts.googleapis.com`: exchanges a token of another issuer for one of Google's (RFC 8693), if a
+//! provider accepts it. cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token; the texts
+//! of refusals are those that users pasted.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ const SCOPES: [&str; 2] = [
     "https://www.googleapis.com/auth/iam",
 ];
 
-/// Answers it.
+/// Answers a request.
 pub(crate) async fn answer(call: &mut Call, path: &str) -> Result<Answer, Refusal> {
     if call.method != Method::POST {
         return Err(Refusal::page(404, "Not Found"));
@@ -34,7 +34,7 @@ pub(crate) async fn answer(call: &mut Call, path: &str) -> Result<Answer, Refusa
     }
 }
 
-/// The fields of a request, which may be a form or JSON in camel case.
+/// The fields of a request, as a form or as JSON in camel case.
 fn fields(call: &Call, text: &str) -> Result<BTreeMap<&'static str, String>, Refusal> {
     const NAMES: [(&str, &str); 7] = [
         ("grant_type", "grantType"),
@@ -88,8 +88,8 @@ fn token(call: &Call, text: &str) -> Result<Answer, Refusal> {
     }
     let provider = Provider::find(call, field("audience"))?;
     let claims = provider.claims(call, subject)?;
-    let principal = provider.admit(call, &claims)?;
-    // It lives no longer than what bought it.
+    let principal = provider.apply_mapping(call, &claims)?;
+    // It lives no longer than the token that it was exchanged for.
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = since.expect("the clock is past 1970").as_secs();
     let left = claims["exp"].as_u64().unwrap_or(0).saturating_sub(now);
@@ -109,7 +109,7 @@ fn token(call: &Call, text: &str) -> Result<Answer, Refusal> {
     ))
 }
 
-/// What gcloud asks to learn whom a token belongs to.
+/// gcloud's request for the owner of a token.
 fn introspect(call: &Call, text: &str) -> Result<Answer, Refusal> {
     let form = Query::parse(text);
     let token = form.get("token").unwrap_or_default();
@@ -125,7 +125,7 @@ fn refused(error: &str, description: &str) -> Refusal {
     Refusal::oauth(400, error, description)
 }
 
-/// A provider that the APIs hold.
+/// A stored provider.
 struct Provider {
     /// `//iam.googleapis.com/projects/NUMBER/…/workloadIdentityPools/POOL`.
     pool: String,
@@ -148,15 +148,15 @@ impl Provider {
             provider,
         ] = parts.as_slice()
         else {
-            let told = "Invalid value for \"audience\". This value should be the full resource \
+            let message = "Invalid value for \"audience\". This value should be the full resource \
                         name of the Identity Provider. See \
                         https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token for \
                         the list of possible formats.";
-            return Err(refused("invalid_request", told));
+            return Err(refused("invalid_request", message));
         };
         let mut state = call.shared.cloud.state();
         let mut projects = state.projects.values_mut();
-        // By its number alone: a project's id is not known here.
+        // By its number only: the audience does not have the project's id.
         let held = projects.find(|held| held.project.number == *number);
         let held = held.and_then(|held| {
             let pool = held.pools.get(*pool)?;
@@ -165,7 +165,7 @@ impl Provider {
             let active = pool["state"] == "ACTIVE" && provider["state"] == "ACTIVE";
             (active && provider["disabled"] != true).then(|| provider.clone())
         });
-        let told = "The target service indicated by the \"audience\" parameters is invalid. This \
+        let message = "The target service indicated by the \"audience\" parameters is invalid. This \
                     might either be because the pool or provider is disabled or deleted or because \
                     it doesn't exist.";
         Ok(Self {
@@ -173,11 +173,11 @@ impl Provider {
                 "//iam.googleapis.com/projects/{number}/locations/global/workloadIdentityPools/{pool}"
             ),
             audience: audience.to_owned(),
-            held: held.ok_or_else(|| refused("invalid_target", told))?,
+            held: held.ok_or_else(|| refused("invalid_target", message))?,
         })
     }
 
-    /// Checks the token that is to be traded.
+    /// Checks the token to exchange.
     fn claims(&self, call: &Call, token: &str) -> Result<Value, Refusal> {
         let malformed = || refused("invalid_grant", "The subject token is not a valid JWT.");
         let (signed, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
@@ -189,15 +189,16 @@ impl Provider {
         let wanted = self.held["oidc"]["issuerUri"].as_str().unwrap_or_default();
         let issuer = claims["iss"].as_str().unwrap_or_default();
         if issuer != wanted {
-            let told = format!(
+            let message = format!(
                 "The issuer in ID Token {issuer} does not match the expected ones: {wanted}"
             );
-            return Err(refused("invalid_grant", &told));
+            return Err(refused("invalid_grant", &message));
         }
         let signature = decode(signature).ok_or_else(malformed)?;
         if !call.shared.issuers.signed(issuer, signed, &signature) {
-            let told = "Error connecting to the given credential's issuer: its key signed another.";
-            return Err(refused("invalid_grant", told));
+            let message =
+                "Error connecting to the given credential's issuer: its key signed another.";
+            return Err(refused("invalid_grant", message));
         }
         let allowed = self.held["oidc"]["allowedAudiences"].as_array();
         let allowed: Vec<String> = match allowed {
@@ -209,35 +210,35 @@ impl Provider {
         };
         let audience = claims["aud"].as_str().unwrap_or_default();
         if !allowed.iter().any(|one| one == audience) {
-            let told = format!(
+            let message = format!(
                 "The audience in ID Token [{audience}] does not match the expected audience."
             );
-            return Err(refused("invalid_grant", &told));
+            return Err(refused("invalid_grant", &message));
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = since.expect("the clock is past 1970").as_secs();
         if claims["exp"].as_u64().is_none_or(|exp| exp <= now) {
-            let told = "ID Token issued has expired: it is stale to sign-in.";
-            return Err(refused("invalid_grant", told));
+            let message = "ID Token issued has expired: it is stale to sign-in.";
+            return Err(refused("invalid_grant", message));
         }
         Ok(claims)
     }
 
-    /// Maps the claims to an identity, and asks the condition.
-    fn admit(&self, call: &Call, claims: &Value) -> Result<String, Refusal> {
+    /// Maps the claims to an identity, and evaluates the condition.
+    fn apply_mapping(&self, call: &Call, claims: &Value) -> Result<String, Refusal> {
         let condition = self.held["attributeCondition"].as_str().unwrap_or_default();
-        if !holds(condition, claims) {
-            let told = "The given credential is rejected by the attribute condition.";
-            return Err(refused("unauthorized_client", told));
+        if !condition_holds(condition, claims) {
+            let message = "The given credential is rejected by the attribute condition.";
+            return Err(refused("unauthorized_client", message));
         }
         let mapping = self.held["attributeMapping"].as_object();
         let mut subject = String::new();
         let mut sets = vec![format!("principalSet:{}/*", self.pool)];
         for (name, expression) in mapping.into_iter().flatten() {
-            let value = evaluated(expression.as_str().unwrap_or_default(), claims);
+            let value = evaluate(expression.as_str().unwrap_or_default(), claims);
             if value.len() > 127 {
-                let told = "The size of mapped attribute exceeds the 127 bytes limit.";
-                return Err(refused("invalid_grant", told));
+                let message = "The size of mapped attribute exceeds the 127 bytes limit.";
+                return Err(refused("invalid_grant", message));
             }
             match name.as_str() {
                 "google.subject" => subject = value,
@@ -245,22 +246,22 @@ impl Provider {
             }
         }
         let principal = format!("principal:{}/subject/{subject}", self.pool);
-        call.shared.grants.also(&principal, sets);
+        call.shared.grants.add_principal_sets(&principal, sets);
         Ok(principal)
     }
 }
 
-/// As much of CEL as conditions of providers are made of: comparisons with a text, joined by `&&`.
-fn holds(condition: &str, claims: &Value) -> bool {
+/// The part of CEL that conditions of providers use: comparisons with a string, joined by `&&`.
+fn condition_holds(condition: &str, claims: &Value) -> bool {
     let mut parts = condition.split("&&").map(str::trim);
     parts.all(|part| match part.split_once("==") {
-        Some((left, right)) => evaluated(left, claims) == evaluated(right, claims),
+        Some((left, right)) => evaluate(left, claims) == evaluate(right, claims),
         None => part.is_empty(),
     })
 }
 
-/// A claim, a text in quotes, or several joined by `+`.
-fn evaluated(expression: &str, claims: &Value) -> String {
+/// A claim, a quoted string, or several joined by `+`.
+fn evaluate(expression: &str, claims: &Value) -> String {
     let parts = expression.split('+').map(str::trim);
     parts
         .map(|part| match part.strip_prefix("assertion.") {

@@ -1,5 +1,5 @@
-//! A real registry behind the stand-in: requests pass through unbuffered, with the log and
-//! the faults on the way.
+//! A real registry behind the stand-in: requests are passed on unbuffered, with the log and the
+//! faults.
 
 use http::request::Parts;
 use http::{HeaderValue, Response, Uri, header};
@@ -9,12 +9,12 @@ use hyper_util::rt::TokioExecutor;
 
 use crate::answer::{Answer, Refusal};
 use crate::body::{Outgoing, Source, Upload};
-use crate::site::Site;
+use crate::hosts::RequestedHost;
 
-/// The registry behind, spoken to over plain HTTP/1.1.
+/// The upstream registry, over plain HTTP/1.1.
 pub(crate) struct Upstream {
     authority: String,
-    /// Names behind CONNECT that it answers for as well.
+    /// Names behind CONNECT that it answers for too.
     names: Vec<String>,
     client: Client<HttpConnector, Upload>,
 }
@@ -41,10 +41,10 @@ impl Upstream {
     }
 }
 
-/// Passes a request on and its answer back.
+/// Passes a request on, and returns its answer.
 pub(crate) async fn forward(
     upstream: &Upstream,
-    site: &Site,
+    site: &RequestedHost,
     mut head: Parts,
     body: Upload,
 ) -> Answer {
@@ -62,23 +62,27 @@ pub(crate) async fn forward(
     head.headers.remove(header::CONNECTION);
     let request = http::Request::from_parts(head, body);
     match upstream.client.request(request).await {
-        Ok(response) => ours(upstream, site, response),
+        Ok(response) => rewrite_addresses(upstream, site, response),
         Err(error) => Refusal::text(502, format!("the upstream failed: {error}\n")).into(),
     }
 }
 
 /// The upstream's answer, with its own address replaced where a client would follow it.
-fn ours(upstream: &Upstream, site: &Site, response: Response<hyper::body::Incoming>) -> Answer {
+fn rewrite_addresses(
+    upstream: &Upstream,
+    site: &RequestedHost,
+    response: Response<hyper::body::Incoming>,
+) -> Answer {
     let (mut head, incoming) = response.into_parts();
     head.headers.remove(header::CONNECTION);
-    let theirs = format!("http://{}", upstream.authority);
+    let upstream_origin = format!("http://{}", upstream.authority);
     for name in [header::LOCATION, header::WWW_AUTHENTICATE] {
         let value = head
             .headers
             .get(&name)
             .and_then(|value| value.to_str().ok());
-        if let Some(value) = value.filter(|value| value.contains(&theirs)) {
-            let value = value.replace(&theirs, &site.origin());
+        if let Some(value) = value.filter(|value| value.contains(&upstream_origin)) {
+            let value = value.replace(&upstream_origin, &site.origin());
             let value = HeaderValue::from_str(&value).expect("a URL is plain text");
             head.headers.insert(name, value);
         }

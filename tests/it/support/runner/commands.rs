@@ -1,11 +1,11 @@
-//! Workflow commands, found and taken apart as the runner does it: `ActionCommand.cs`,
-//! `ActionCommandManager.cs`, `OutputManager.cs`.
+//! Workflow commands, parsed as the runner does: `ActionCommand.cs`, `ActionCommandManager.cs`,
+//! `OutputManager.cs`.
 
 use std::collections::BTreeMap;
 
 use super::masks::Masker;
 
-/// What is shown beside the workflow.
+/// An annotation of the workflow run.
 #[derive(Debug)]
 pub struct Annotation {
     pub kind: String,
@@ -23,11 +23,11 @@ pub struct Commands {
     group_is_open: bool,
 }
 
-/// The runner keeps no more of a message.
+/// The runner truncates longer messages.
 const LONGEST: usize = 4096;
 
 impl Commands {
-    /// Takes the next line of output.
+    /// Reads the next line of output.
     pub fn read(&mut self, line: &str, masker: &mut Masker) {
         let Some((name, properties, data)) = modern(line).or_else(|| legacy(line)) else {
             self.log.push(masker.hide(line));
@@ -52,7 +52,7 @@ impl Commands {
                 let kept: String = data.chars().take(LONGEST).collect();
                 let kind = name.clone();
                 let mut count = self.annotations.iter().filter(|a| a.kind == kind);
-                // Beyond ten of a kind it is a line of the log and no more.
+                // After ten of a kind the runner only logs it.
                 if count.nth(9).is_none() {
                     self.annotations.push(Annotation {
                         kind,
@@ -69,7 +69,7 @@ impl Commands {
     }
 }
 
-/// `::name key=value,key=value::data`, with blanks before it or not.
+/// Parses `::name key=value,key=value::data` with optional blanks before it.
 fn modern(line: &str) -> Option<(String, BTreeMap<String, String>, String)> {
     let rest = line.trim_start().strip_prefix("::")?;
     let (head, data) = rest.split_once("::")?;
@@ -88,7 +88,7 @@ fn modern(line: &str) -> Option<(String, BTreeMap<String, String>, String)> {
     ))
 }
 
-/// `##[name key=value;key=value]data`, anywhere in a line.
+/// Parses `##[name key=value;key=value]data` anywhere in a line.
 fn legacy(line: &str) -> Option<(String, BTreeMap<String, String>, String)> {
     let (_, rest) = line.split_once("##[")?;
     let (head, data) = rest.split_once(']')?;
@@ -96,7 +96,7 @@ fn legacy(line: &str) -> Option<(String, BTreeMap<String, String>, String)> {
     Some((name.to_lowercase(), BTreeMap::new(), data.to_owned()))
 }
 
-/// The runner's own order: `%25` last.
+/// Unescapes in the runner's order: `%25` last.
 fn unescape(text: &str, is_property: bool) -> String {
     let mut text = text.replace("%0D", "\r").replace("%0A", "\n");
     if is_property {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// The pairs of a file; none where the runner would fail the step.
+/// The pairs of a file. `None` if the runner would fail the step.
 pub fn pairs(text: &str) -> Option<BTreeMap<String, String>> {
     let mut pairs = BTreeMap::new();
     let mut rest = text;
@@ -48,7 +48,7 @@ fn until(rest: &mut &str, delimiter: &str) -> Option<String> {
     }
 }
 
-/// The next line, and whether a line break ended it. On Linux a carriage return is no line break.
+/// The next line, and whether a line break ended it. A carriage return is no line break on Linux.
 fn next_line<'a>(rest: &mut &'a str) -> Option<(&'a str, bool)> {
     if rest.is_empty() {
         return None;
@@ -64,7 +64,7 @@ fn next_line<'a>(rest: &mut &'a str) -> Option<(&'a str, bool)> {
 }
 
 #[test]
-fn the_double_reads_as_the_runner_does() {
+fn fake_runner_parses_files_as_the_real_one() {
     let read = |text: &str| pairs(text).map(|pairs| pairs.into_iter().collect::<Vec<_>>());
     let one = |name: &str, value: &str| Some(vec![(name.to_owned(), value.to_owned())]);
     assert_eq!(read("a=b<<c\n"), one("a", "b<<c"));

@@ -1,17 +1,17 @@
-//! What the runner hides in a log: `SecretMasker.cs`, `ValueEncoders.cs`.
+//! The masks of the runner: `SecretMasker.cs`, `ValueEncoders.cs`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 #[derive(Default)]
 pub struct Masker {
-    /// The masks as they were given, line by line.
+    /// The masks in the order they were added.
     pub values: Vec<String>,
     hidden: Vec<String>,
 }
 
 impl Masker {
-    /// A mask: the whole, and each of its lines.
+    /// Adds a mask: the whole value, and each of its lines.
     pub fn add(&mut self, value: &str) {
         let lines = value.split(['\r', '\n']).map(str::trim);
         for value in lines.filter(|line| !line.is_empty()).chain([value]) {
@@ -38,7 +38,7 @@ impl Masker {
             .sort_by_key(|value| std::cmp::Reverse(value.len()));
     }
 
-    /// A line as people see it.
+    /// A line with masked text hidden.
     pub fn hide(&self, line: &str) -> String {
         let mut line = line.to_owned();
         for value in &self.hidden {

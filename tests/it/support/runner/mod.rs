@@ -1,5 +1,5 @@
-//! GitHub's runner as the container of an action meets it: what it sets, and how it reads what a
-//! step prints and writes. Written from actions/runner, and no line of our own code helps it.
+//! A fake of GitHub's runner for a container action: what it sets, and how it reads what a step
+//! prints and writes. Written from actions/runner, without any of our own code.
 
 mod commands;
 mod files;
@@ -23,15 +23,15 @@ pub struct Step {
     files: TempDir,
 }
 
-/// What the runner made of a step.
-pub struct Seen {
+/// What the runner read from a step.
+pub struct StepResult {
     pub code: i32,
-    /// What people see, with what was masked hidden.
+    /// The log with masked text hidden.
     pub log: Vec<String>,
     pub annotations: Vec<Annotation>,
     /// The headings of groups.
     pub groups: Vec<String>,
-    /// What is shown with step debugging alone.
+    /// Lines that only step debugging shows.
     pub debug: Vec<String>,
     /// Every mask, one line each.
     pub masks: Vec<String>,
@@ -40,7 +40,7 @@ pub struct Seen {
     pub outcome: Outcome,
 }
 
-/// Every input of action.yml, as the runner gives those that the workflow does not: empty.
+/// Every input of action.yml; inputs that the workflow does not set are empty, as in the runner.
 fn inputs() -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/action.yml")).unwrap();
     let action: serde_json::Value = serde_yaml::from_str(&text).unwrap();
@@ -52,7 +52,7 @@ fn inputs() -> BTreeMap<String, String> {
 }
 
 impl Step {
-    /// A step with no `with:`. `run` brings the network that the test needs.
+    /// A step without `with:`. `run` has the network of the test.
     pub fn of(run: Run) -> Self {
         let files = TempDir::new().unwrap();
         let mut run = run
@@ -67,7 +67,7 @@ impl Step {
             .variable("RUNNER_TEMP", "/github/runner_temp")
             .variable("RUNNER_WORKSPACE", "/home/runner/work/shop")
             .variable("RUNNER_TOOL_CACHE", "/opt/hostedtoolcache");
-        // Fresh files a step, made by the runner's user.
+        // Fresh files for each step, created by the runner's user.
         for (variable, name) in [
             ("GITHUB_OUTPUT", "set_output"),
             ("GITHUB_ENV", "set_env"),
@@ -106,14 +106,14 @@ impl Step {
         self
     }
 
-    /// The run itself, for what a test needs besides.
+    /// Changes the underlying run.
     pub fn run_as(mut self, change: impl FnOnce(Run) -> Run) -> Self {
         self.run = change(self.run);
         self
     }
 
-    /// Runs it, and reads all that it left.
-    pub fn run(self) -> Seen {
+    /// Runs it, and reads everything that it left.
+    pub fn run(self) -> StepResult {
         let mut run = self.run;
         for (name, value) in &self.inputs {
             // Only blanks are replaced (Handler.cs, AddInputsToEnvironment).
@@ -130,14 +130,14 @@ impl Step {
         assert!(summary.len() <= 1024 * 1024, "the runner would drop it");
         let mut masker = Masker::default();
         let mut commands = Commands::default();
-        // Two pipes, which the runner reads side by side; each in its own order.
+        // The runner reads both pipes in parallel; each keeps its order.
         for text in [&outcome.stderr, &outcome.stdout] {
             for line in text.split('\n') {
                 commands.read(line, &mut masker);
             }
         }
         assert_eq!(commands.unknown, [""; 0], "the runner would warn of these");
-        Seen {
+        StepResult {
             code: outcome.code,
             log: commands.log,
             annotations: commands.annotations,
@@ -151,15 +151,15 @@ impl Step {
     }
 }
 
-impl Seen {
-    /// The same, which must have ended in this exit code.
+impl StepResult {
+    /// Runs it and checks the exit code.
     pub fn exits_with(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{}", self.log.join("\n"));
         self
     }
 
     /// Annotations of one kind.
-    pub fn annotated(&self, kind: &str) -> Vec<&str> {
+    pub fn annotations_of(&self, kind: &str) -> Vec<&str> {
         let of_kind = self.annotations.iter().filter(|one| one.kind == kind);
         of_kind.map(|one| one.message.as_str()).collect()
     }

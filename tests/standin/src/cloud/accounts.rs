@@ -1,4 +1,4 @@
-//! iam v1: service accounts, slow to be seen everywhere, and their keys.
+//! iam v1: service accounts, which are visible only after a while, and their keys.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::services::violated;
-use super::{Ask, error};
+use super::{ApiRequest, error};
 use crate::answer::Refusal;
 
 /// A service account.
@@ -16,16 +16,16 @@ pub(crate) struct ServiceAccount {
     display_name: String,
     description: String,
     disabled: bool,
-    /// By id, with the time from which each is valid.
+    /// The start of validity of each key, by id.
     keys: BTreeMap<String, String>,
-    /// So many reads find nothing, and then so many are forbidden.
+    /// The number of reads that find nothing, and then of reads that are forbidden.
     unseen: (u32, u32),
-    /// So many policies that name it are refused.
+    /// The number of policies with it that are refused.
     pub(super) unbindable: u32,
 }
 
 impl ServiceAccount {
-    pub(super) fn picture(&self) -> Value {
+    pub(super) fn snapshot(&self) -> Value {
         json!({
             "displayName": self.display_name,
             "description": self.description,
@@ -34,12 +34,12 @@ impl ServiceAccount {
         })
     }
 
-    /// Adds a key that somebody made long ago.
+    /// Adds a key with an earlier creation time.
     pub(crate) fn add_key(&mut self, id: &str, since: &str) {
         self.keys.insert(id.to_owned(), since.to_owned());
     }
 
-    fn described(&self, project: &str, email: &str) -> Value {
+    fn to_json(&self, project: &str, email: &str) -> Value {
         let mut described = json!({
             "name": format!("projects/{project}/serviceAccounts/{email}"),
             "projectId": project,
@@ -63,48 +63,48 @@ impl ServiceAccount {
     }
 }
 
-pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
+pub(super) fn answer(request: &ApiRequest<'_>, method: &str) -> Result<Value, Refusal> {
     let method = method
         .strip_prefix("projects.serviceAccounts.")
         .expect("the document has no other methods");
-    let wildcard = ask.variable("projectsId") == "-";
+    let wildcard = request.variable("projectsId") == "-";
     let project = if wildcard {
-        of_email(ask.variable("serviceAccountsId"))
+        of_email(request.variable("serviceAccountsId"))
     } else {
-        ask.project("projectsId")
+        request.project("projectsId")
     };
-    super::need_service(ask, &project)?;
+    super::need_service(request, &project)?;
     if matches!(method, "create" | "list") {
         let resource = format!("projects/{project}");
-        ask.need(&format!("iam.serviceAccounts.{method}"), &resource)?;
+        request.need(&format!("iam.serviceAccounts.{method}"), &resource)?;
         return match method {
-            "create" => create(ask, &project),
-            _ => Ok(list(ask, &project)),
+            "create" => create(request, &project),
+            _ => Ok(list(request, &project)),
         };
     }
-    let email = ask.variable("serviceAccountsId").to_owned();
+    let email = request.variable("serviceAccountsId").to_owned();
     let resource = format!("projects/{project}/serviceAccounts/{email}");
     let permission = match method.strip_prefix("keys.") {
         Some(method) => format!("iam.serviceAccountKeys.{method}"),
         None => format!("iam.serviceAccounts.{method}"),
     };
     if method != "testIamPermissions" {
-        ask.need(&permission, &resource)?;
+        request.need(&permission, &resource)?;
     }
-    exists(ask, &project, &email, wildcard, method)?;
+    exists(request, &project, &email, wildcard, method)?;
     match method {
         "getIamPolicy" => {
-            let version = ask.query("options.requestedPolicyVersion");
-            Ok(ask.get_policy(&resource, version.and_then(|v| v.parse().ok())))
+            let version = request.query("options.requestedPolicyVersion");
+            Ok(request.get_policy(&resource, version.and_then(|v| v.parse().ok())))
         }
-        "setIamPolicy" => ask.set_policy(&resource, &ask.body["policy"], 409),
-        "testIamPermissions" => Ok(ask.test(&resource)),
-        "keys.create" => create_key(ask, &project, &email),
-        "keys.delete" => delete_key(ask, &email),
-        "delete" => Ok(delete(ask, &project, &email)),
-        _ => Ok(with_account(ask, &email, |account| match method {
-            "get" => account.described(&project, &email),
-            "keys.list" => keys(account, ask, &project, &email),
+        "setIamPolicy" => request.set_policy(&resource, &request.body["policy"], 409),
+        "testIamPermissions" => Ok(request.test(&resource)),
+        "keys.create" => create_key(request, &project, &email),
+        "keys.delete" => delete_key(request, &email),
+        "delete" => Ok(delete(request, &project, &email)),
+        _ => Ok(with_account(request, &email, |account| match method {
+            "get" => account.to_json(&project, &email),
+            "keys.list" => keys(account, request, &project, &email),
             "enable" | "disable" => {
                 account.disabled = method == "disable";
                 json!({})
@@ -114,7 +114,7 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     }
 }
 
-/// The project of an account. One of a domain, `example.com:p`, turns itself round in addresses.
+/// The project of an account. A domain-scoped one, `example.com:p`, is reversed in addresses.
 pub(super) fn of_email(email: &str) -> String {
     let host = email.split_once('@').map_or("", |(_, host)| host);
     let project = host.strip_suffix(".iam.gserviceaccount.com");
@@ -133,14 +133,18 @@ fn address(id: &str, project: &str) -> String {
     format!("{id}@{project}.iam.gserviceaccount.com")
 }
 
-fn with_account<T>(ask: &Ask<'_>, email: &str, look: impl FnOnce(&mut ServiceAccount) -> T) -> T {
-    let mut state = ask.state();
-    look(state.account(email).expect("it was looked for before"))
+fn with_account<T>(
+    request: &ApiRequest<'_>,
+    email: &str,
+    change: impl FnOnce(&mut ServiceAccount) -> T,
+) -> T {
+    let mut state = request.state();
+    change(state.account(email).expect("it was looked for before"))
 }
 
-/// Refuses what is not there, and what was made just now as if it were not.
+/// Refuses an account that does not exist or is not visible yet.
 fn exists(
-    ask: &Ask<'_>,
+    request: &ApiRequest<'_>,
     project: &str,
     email: &str,
     wildcard: bool,
@@ -150,9 +154,9 @@ fn exists(
     let resource = format!("projects/{project}/serviceAccounts/{email}");
     let denied = || error::denied(&permission, &resource);
     let missing = || error::not_found(&format!("Unknown service account: {email}"));
-    let mut state = ask.state();
+    let mut state = request.state();
     let Some(account) = state.account(email) else {
-        // Behind the wildcard nobody learns which accounts there are.
+        // The wildcard project does not reveal which accounts exist.
         let hides = wildcard || method == "keys.create";
         return Err(if hides { denied() } else { missing() });
     };
@@ -169,14 +173,14 @@ fn exists(
     }
 }
 
-fn create(ask: &Ask<'_>, project: &str) -> Result<Value, Refusal> {
-    let id = ask.body["accountId"].as_str().unwrap_or_default();
+fn create(request: &ApiRequest<'_>, project: &str) -> Result<Value, Refusal> {
+    let id = request.body["accountId"].as_str().unwrap_or_default();
     if !is_account_id(id) {
-        let told = format!("Invalid service account id: {id}");
-        return Err(error::invalid(&told));
+        let message = format!("Invalid service account id: {id}");
+        return Err(error::invalid(&message));
     }
     let text = |field: &str, longest: usize| {
-        let text = ask.body["serviceAccount"][field]
+        let text = request.body["serviceAccount"][field]
             .as_str()
             .unwrap_or_default();
         if text.len() <= longest {
@@ -188,11 +192,11 @@ fn create(ask: &Ask<'_>, project: &str) -> Result<Value, Refusal> {
     };
     let (display_name, description) = (text("displayName", 100)?, text("description", 256)?);
     let email = address(id, project);
-    let delay = ask.switches().account_delay;
-    let unbindable = ask.switches().binding_delay;
-    let mut state = ask.state();
+    let delay = request.switches().account_delay;
+    let unbindable = request.switches().binding_delay;
+    let mut state = request.state();
     let unique_id = format!("1{:020}", state.next());
-    let Some(held) = state.held(project) else {
+    let Some(held) = state.project_state(project) else {
         return Err(error::denied("iam.serviceAccounts.create", project));
     };
     if held
@@ -200,24 +204,24 @@ fn create(ask: &Ask<'_>, project: &str) -> Result<Value, Refusal> {
         .constraints
         .contains("iam.disableServiceAccountCreation")
     {
-        let told = "Service account creation is not allowed on this project.";
+        let message = "Service account creation is not allowed on this project.";
         let details = violated("iam.disableServiceAccountCreation", project);
-        return Err(error::precondition(told, details));
+        return Err(error::precondition(message, details));
     }
     if held.accounts.contains_key(&email) {
-        let told =
+        let message =
             format!("Service account {id} already exists within project projects/{project}.");
         let name = format!("projects/{project}/serviceAccounts/{email}");
         let info = json!({
             "@type": "type.googleapis.com/google.rpc.ResourceInfo",
             "resourceName": name,
         });
-        return Err(error::rpc(409, "ALREADY_EXISTS", &told, json!([info])));
+        return Err(error::rpc(409, "ALREADY_EXISTS", &message, json!([info])));
     }
-    let limit = ask.switches().account_limit;
+    let limit = request.switches().account_limit;
     if limit.is_some_and(|limit| held.accounts.len() >= limit) {
-        let told = "Maximum number of service accounts on project reached.";
-        return Err(error::rpc(429, "RESOURCE_EXHAUSTED", told, json!([])));
+        let message = "Maximum number of service accounts on project reached.";
+        return Err(error::rpc(429, "RESOURCE_EXHAUSTED", message, json!([])));
     }
     let account = ServiceAccount {
         unique_id,
@@ -228,14 +232,14 @@ fn create(ask: &Ask<'_>, project: &str) -> Result<Value, Refusal> {
         unseen: (delay, delay),
         unbindable,
     };
-    let described = account.described(project, &email);
+    let described = account.to_json(project, &email);
     held.accounts.insert(email.clone(), account);
     drop(state);
-    ask.call.shared.accounts.revive(&email);
+    request.call.shared.accounts.revive(&email);
     Ok(described)
 }
 
-/// 6 to 30 letters, digits and hyphens, a letter first and no hyphen last.
+/// 6 to 30 letters, digits and hyphens, starting with a letter and not ending with a hyphen.
 fn is_account_id(id: &str) -> bool {
     let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (6..=30).contains(&id.len())
@@ -244,27 +248,27 @@ fn is_account_id(id: &str) -> bool {
         && !id.ends_with('-')
 }
 
-fn list(ask: &Ask<'_>, project: &str) -> Value {
-    let mut state = ask.state();
-    let Some(held) = state.held(project) else {
+fn list(request: &ApiRequest<'_>, project: &str) -> Value {
+    let mut state = request.state();
+    let Some(held) = state.project_state(project) else {
         return json!({});
     };
     let accounts: Vec<Value> = held
         .accounts
         .iter()
-        .map(|(email, account)| account.described(project, email))
+        .map(|(email, account)| account.to_json(project, email))
         .collect();
-    super::paged(ask, "accounts", accounts)
+    super::paged(request, "accounts", accounts)
 }
 
-fn delete(ask: &Ask<'_>, project: &str, email: &str) -> Value {
-    let mut state = ask.state();
+fn delete(request: &ApiRequest<'_>, project: &str, email: &str) -> Value {
+    let mut state = request.state();
     let gone = state
-        .held(project)
+        .project_state(project)
         .and_then(|held| held.accounts.remove(email));
     drop(state);
     let uid = gone.map(|account| account.unique_id).unwrap_or_default();
-    let shared = &ask.call.shared;
+    let shared = &request.call.shared;
     shared.accounts.disable(email);
     shared.accounts.delete_keys(email);
     let (from, to) = (
@@ -277,12 +281,12 @@ fn delete(ask: &Ask<'_>, project: &str, email: &str) -> Value {
     json!({})
 }
 
-fn create_key(ask: &Ask<'_>, project: &str, email: &str) -> Result<Value, Refusal> {
-    let kind = ask.body["privateKeyType"].as_str();
+fn create_key(request: &ApiRequest<'_>, project: &str, email: &str) -> Result<Value, Refusal> {
+    let kind = request.body["privateKeyType"].as_str();
     if kind != Some("TYPE_GOOGLE_CREDENTIALS_FILE") {
         return Err(error::invalid("Only JSON keys are served."));
     }
-    for (constraint, told) in [
+    for (constraint, message) in [
         (
             "iam.disableServiceAccountKeyCreation",
             "Key creation is not allowed on this service account.",
@@ -294,22 +298,22 @@ fn create_key(ask: &Ask<'_>, project: &str, email: &str) -> Result<Value, Refusa
         ),
     ] {
         let forbidden = {
-            let mut state = ask.state();
-            let held = state.held(project);
+            let mut state = request.state();
+            let held = state.project_state(project);
             held.is_some_and(|held| held.project.constraints.contains(constraint))
         };
         if forbidden {
             let details = violated(constraint, email);
-            return Err(error::precondition(told, details));
+            return Err(error::precondition(message, details));
         }
     }
-    if with_account(ask, email, |account| account.keys.len()) >= 10 {
-        // With no detail at all: googleapis/google-api-dotnet-client#2027.
+    if with_account(request, email, |account| account.keys.len()) >= 10 {
+        // Without details: googleapis/google-api-dotnet-client#2027.
         return Err(error::precondition("Precondition check failed.", json!([])));
     }
-    let accounts = &ask.call.shared.accounts;
+    let accounts = &request.call.shared.accounts;
     let file = accounts.key_file(email, project);
-    accounts.delay_key(email, ask.switches().key_delay);
+    accounts.delay_key(email, request.switches().key_delay);
     let read: Value = serde_json::from_str(&file).expect("key files are JSON");
     let id = read["private_key_id"]
         .as_str()
@@ -318,38 +322,38 @@ fn create_key(ask: &Ask<'_>, project: &str, email: &str) -> Result<Value, Refusa
     let data = BASE64_STANDARD.encode(&file);
     accounts.keep_secret(&data);
     let since = now();
-    with_account(ask, email, |account| account.add_key(&id, &since));
-    let mut key = described_key(project, email, &id, &since);
+    with_account(request, email, |account| account.add_key(&id, &since));
+    let mut key = key_json(project, email, &id, &since);
     key["privateKeyType"] = "TYPE_GOOGLE_CREDENTIALS_FILE".into();
     key["privateKeyData"] = data.into();
     Ok(key)
 }
 
-fn delete_key(ask: &Ask<'_>, email: &str) -> Result<Value, Refusal> {
-    let id = ask.variable("keysId");
-    let gone = with_account(ask, email, |account| account.keys.remove(id));
+fn delete_key(request: &ApiRequest<'_>, email: &str) -> Result<Value, Refusal> {
+    let id = request.variable("keysId");
+    let gone = with_account(request, email, |account| account.keys.remove(id));
     if gone.is_none() {
         return Err(error::not_found(&format!(
             "Service account key {id} does not exist."
         )));
     }
-    ask.call.shared.accounts.delete_key(email, id);
+    request.call.shared.accounts.delete_key(email, id);
     Ok(json!({}))
 }
 
-fn keys(account: &ServiceAccount, ask: &Ask<'_>, project: &str, email: &str) -> Value {
-    let wanted: Vec<&str> = ask.call.query.all("keyTypes").collect();
+fn keys(account: &ServiceAccount, request: &ApiRequest<'_>, project: &str, email: &str) -> Value {
+    let wanted: Vec<&str> = request.call.query.all("keyTypes").collect();
     let fits = |kind: &str| wanted.is_empty() || wanted.contains(&kind);
     let mut keys = Vec::new();
     if fits("SYSTEM_MANAGED") {
         let id = "f".repeat(40);
-        let mut own = described_key(project, email, &id, "2024-01-01T00:00:00Z");
+        let mut own = key_json(project, email, &id, "2024-01-01T00:00:00Z");
         own["keyType"] = "SYSTEM_MANAGED".into();
         keys.push(own);
     }
     if fits("USER_MANAGED") {
         let made = account.keys.iter();
-        keys.extend(made.map(|(id, since)| described_key(project, email, id, since)));
+        keys.extend(made.map(|(id, since)| key_json(project, email, id, since)));
     }
     if keys.is_empty() {
         json!({})
@@ -358,7 +362,7 @@ fn keys(account: &ServiceAccount, ask: &Ask<'_>, project: &str, email: &str) -> 
     }
 }
 
-fn described_key(project: &str, email: &str, id: &str, since: &str) -> Value {
+fn key_json(project: &str, email: &str, id: &str, since: &str) -> Value {
     json!({
         "name": format!("projects/{project}/serviceAccounts/{email}/keys/{id}"),
         "validAfterTime": since,
@@ -369,7 +373,7 @@ fn described_key(project: &str, email: &str, id: &str, since: &str) -> Value {
     })
 }
 
-/// The time of now as Google writes it, to the second.
+/// The current time as Google writes it, to the second.
 pub(super) fn now() -> String {
     let now = time::OffsetDateTime::now_utc().replace_nanosecond(0);
     let now = now.expect("no nanoseconds is a number of them");

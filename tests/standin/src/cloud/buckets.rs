@@ -1,28 +1,28 @@
-//! The storage JSON API, as far as a bucket that was once a registry is concerned.
+//! The storage JSON API, for the buckets of Container Registry.
 
 use serde_json::{Value, json};
 
-use super::{Ask, error};
+use super::{ApiRequest, error};
 use crate::answer::Refusal;
 
-pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
-    let bucket = ask.variable("bucket");
-    let project = ask.state().buckets.get(bucket).cloned();
+pub(super) fn answer(request: &ApiRequest<'_>, method: &str) -> Result<Value, Refusal> {
+    let bucket = request.variable("bucket");
+    let project = request.state().buckets.get(bucket).cloned();
     let Some(project) = project else {
-        let told = "The specified bucket does not exist.";
-        return Err(error::storage(404, "notFound", told));
+        let message = "The specified bucket does not exist.";
+        return Err(error::storage(404, "notFound", message));
     };
     let resource = format!("projects/{project}/buckets/{bucket}");
     let need = |permission: &str| {
-        if may(ask, permission, &project, &resource) {
+        if may(request, permission, &project, &resource) {
             return Ok(());
         }
-        let told = format!(
+        let message = format!(
             "{} does not have {permission} access to the Google Cloud Storage bucket. Permission \
              '{permission}' denied on resource (or it may not exist).",
-            ask.member
+            request.member
         );
-        Err(error::storage(403, "forbidden", &told))
+        Err(error::storage(403, "forbidden", &message))
     };
     match method {
         "buckets.get" => {
@@ -31,19 +31,19 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
         }
         "buckets.getIamPolicy" => {
             need("storage.buckets.getIamPolicy")?;
-            let version = ask.query("optionsRequestedPolicyVersion");
+            let version = request.query("optionsRequestedPolicyVersion");
             let version = version.and_then(|version| version.parse().ok());
-            Ok(as_storage(bucket, ask.get_policy(&resource, version)))
+            Ok(as_storage(bucket, request.get_policy(&resource, version)))
         }
         "buckets.setIamPolicy" => {
             need("storage.buckets.setIamPolicy")?;
-            let set = ask.set_policy(&resource, &ask.body, 412)?;
+            let set = request.set_policy(&resource, &request.body, 412)?;
             Ok(as_storage(bucket, set))
         }
         "buckets.testIamPermissions" => {
-            let asked = ask.call.query.all("permissions");
-            let held: Vec<&str> = asked
-                .filter(|permission| may(ask, permission, &project, &resource))
+            let requested = request.call.query.all("permissions");
+            let held: Vec<&str> = requested
+                .filter(|permission| may(request, permission, &project, &resource))
                 .collect();
             let mut answer = json!({"kind": "storage#testIamPermissionsResponse"});
             if !held.is_empty() {
@@ -59,18 +59,18 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     }
 }
 
-/// A bucket's own policy speaks of the project's owners as such.
-fn may(ask: &Ask<'_>, permission: &str, project: &str, resource: &str) -> bool {
-    if ask.may(permission, resource) {
+/// A bucket's own policy names the project's owners as such.
+fn may(request: &ApiRequest<'_>, permission: &str, project: &str, resource: &str) -> bool {
+    if request.may(permission, resource) {
         return true;
     }
-    let grants = &ask.call.shared.grants;
+    let grants = &request.call.shared.grants;
     let on = format!("projects/{project}");
     [("Owner", "roles/owner"), ("Editor", "roles/editor")]
         .iter()
         .any(|(name, role)| {
             let stands_for = format!("project{name}:{project}");
-            grants.has_role(&ask.member, role, &on)
+            grants.has_role(&request.member, role, &on)
                 && grants.allow_named(Some(&stands_for), permission, resource)
         })
 }

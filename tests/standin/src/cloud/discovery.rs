@@ -1,5 +1,5 @@
-//! What Google's discovery documents say of a method: every request is held to it, and so is
-//! every answer of ours. The documents are in `discovery/`, trimmed by the script beside them.
+//! Google's discovery documents: every request is checked against them, and so is every answer of
+//! ours. The documents are in `discovery/`, trimmed by the script beside them.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -33,7 +33,7 @@ pub(crate) struct Method {
 /// A part of a path between slashes.
 enum Segment {
     Word(String),
-    /// A variable, and what follows it after a colon.
+    /// A variable, and the verb after its colon.
     Variable(String, Option<String>),
 }
 
@@ -51,12 +51,12 @@ fn documents() -> &'static [Document] {
     READ.get_or_init(|| DOCUMENTS.map(Document::read).into())
 }
 
-/// Whether this host is one of the APIs.
+/// True if this host is one of the APIs.
 pub(crate) fn is_api(host: &str) -> bool {
     documents().iter().any(|document| document.host == host)
 }
 
-/// The method that a request calls, with the variables of its path, decoded.
+/// The method that a request calls, with the decoded variables of its path.
 pub(crate) fn find(
     host: &str,
     verb: &str,
@@ -64,7 +64,7 @@ pub(crate) fn find(
 ) -> Option<(&'static Method, BTreeMap<String, String>)> {
     let document = documents().iter().find(|document| document.host == host)?;
     let found = document.methods.iter().filter(|method| method.verb == verb);
-    // `projects/example.com:p` fits `{projectId}` too, so what ends in a verb goes first.
+    // `projects/example.com:p` matches `{projectId}` too, so paths with a verb come first.
     let mut found: Vec<_> = found
         .filter_map(|method| Some((method, method.variables(path)?)))
         .collect();
@@ -143,7 +143,7 @@ impl Method {
         documents.find(own).expect("a method is of a document")
     }
 
-    /// What is wrong with a query, in Google's words.
+    /// The errors of a query, in Google's words.
     pub(crate) fn check_query(&self, query: &Query) -> Result<(), String> {
         let common = &self.document().common;
         for (name, value) in query.pairs() {
@@ -172,17 +172,17 @@ impl Method {
         Ok(())
     }
 
-    /// What is wrong with a request's body.
+    /// The errors of a request's body.
     pub(crate) fn check_request(&self, body: Option<&Value>) -> Result<(), String> {
         match (&self.request, body) {
             (Some(schema), Some(body)) => self.check(schema, body, ""),
-            // An empty body stands for an empty message.
+            // An empty body is an empty message.
             (Some(_) | None, None) => Ok(()),
             (None, Some(_)) => Err("the method takes no body".to_owned()),
         }
     }
 
-    /// What is wrong with an answer of ours.
+    /// The errors of one of our answers.
     pub(crate) fn check_response(&self, body: &Value) -> Result<(), String> {
         match &self.response {
             Some(schema) => self.check(schema, body, ""),
@@ -200,7 +200,7 @@ impl Method {
             Err(format!("Invalid value at '{at}' ({kind}), {value}"))
         };
         if value.is_null() && !at.is_empty() {
-            // In proto's JSON, null is an absent field.
+            // In proto3 JSON null is an absent field.
             return Ok(());
         }
         match schema["type"].as_str() {
@@ -269,12 +269,14 @@ impl Segment {
 }
 
 fn unknown(name: &str, at: &str) -> String {
-    let place = if at.is_empty() {
+    let image_path = if at.is_empty() {
         String::new()
     } else {
         format!(" at '{at}'")
     };
-    format!("Invalid JSON payload received. Unknown name \"{name}\"{place}: Cannot find field.")
+    format!(
+        "Invalid JSON payload received. Unknown name \"{name}\"{image_path}: Cannot find field."
+    )
 }
 
 fn text_of(value: &Value) -> String {
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_is_found_by_its_verb_and_path() {
+    fn method_is_found_by_verb_and_path() {
         for (host, verb, path, id) in [
             (
                 "cloudresourcemanager.googleapis.com",
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_held_to_its_schema() {
+    fn body_is_checked_against_its_schema() {
         let create = method(
             "iam.googleapis.com",
             "POST",
@@ -346,7 +348,7 @@ mod tests {
         );
         let good = json!({"accountId": "a", "serviceAccount": {"displayName": "A"}});
         assert_eq!(create.check_request(Some(&good)), Ok(()));
-        for (bad, told) in [
+        for (bad, message) in [
             (json!({"account": "a"}), "Unknown name \"account\""),
             (json!({"accountId": 1}), "Invalid value at 'accountId'"),
             (
@@ -356,7 +358,7 @@ mod tests {
             (json!([]), "Invalid value"),
         ] {
             let error = create.check_request(Some(&bad)).unwrap_err();
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(message), "{error}");
         }
         let set = method(
             "iam.googleapis.com",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::answer::Refusal;
 
-/// `{"error":{"code","message","status","details"}}`; without details, none are there.
+/// `{"error":{"code","message","status","details"}}`; `details` is left out if there are none.
 pub(crate) fn rpc(code: u16, status: &str, message: &str, details: Value) -> Refusal {
     let mut error = json!({"code": code, "message": message, "status": status});
     if details
@@ -44,7 +44,7 @@ pub(crate) fn storage(code: u16, reason: &str, message: &str) -> Refusal {
     Refusal::json(code, &json!({"error": error}))
 }
 
-/// No permission, or nothing there to have it on.
+/// A missing permission, or a missing resource.
 pub(crate) fn denied(permission: &str, resource: &str) -> Refusal {
     let message =
         format!("Permission '{permission}' denied on resource '{resource}' (or it may not exist).");
@@ -57,7 +57,7 @@ pub(crate) fn denied(permission: &str, resource: &str) -> Refusal {
     rpc(403, "PERMISSION_DENIED", &message, json!([info]))
 }
 
-/// An API that the project has not enabled, or not for long.
+/// An API that is disabled or has not propagated.
 pub(crate) fn disabled(service: &str, number: &str) -> Refusal {
     let title = match service {
         "artifactregistry.googleapis.com" => "Artifact Registry API",
@@ -89,7 +89,7 @@ pub(crate) fn disabled(service: &str, number: &str) -> Refusal {
     rpc(403, "PERMISSION_DENIED", &message, json!([info]))
 }
 
-/// No credential, or one that nobody knows.
+/// No credential, or an unknown one.
 pub(crate) fn unauthenticated() -> Refusal {
     rpc(
         401,

@@ -1,5 +1,6 @@
 //! Google's six APIs around a registry: projects, services, accounts and keys, workload identity,
-//! repositories, buckets. Stateful, and strict: every request is held to the API's own description.
+//! repositories, buckets. Stateful and strict: every request is checked against the API's discovery
+//! document.
 //!
 //! ```text
 //! handle ─► discovery (method, query, body) ─► caller ─► service enabled? ─► the API's file
@@ -34,8 +35,8 @@ pub use state::Project;
 pub(crate) use state::{Cloud, State};
 pub use switches::Switches;
 
-/// One call of a method, checked against its description.
-pub(crate) struct Ask<'a> {
+/// One call of a method that fits its description.
+pub(crate) struct ApiRequest<'a> {
     pub(crate) call: &'a Call,
     /// The caller's e-mail address.
     pub(crate) member: String,
@@ -45,7 +46,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) body: Value,
 }
 
-impl Ask<'_> {
+impl ApiRequest<'_> {
     /// A variable of the path.
     pub(crate) fn variable(&self, name: &str) -> &str {
         let value = self.variables.get(name);
@@ -67,7 +68,7 @@ impl Ask<'_> {
         &self.call.behaviour.cloud
     }
 
-    /// The project of the path, by its id even where the path has its number.
+    /// The project of the path, by its id even if the path has its number.
     pub(crate) fn project(&self, variable: &str) -> String {
         let named = self.variable(variable);
         let state = self.state();
@@ -76,7 +77,7 @@ impl Ask<'_> {
         found.map_or_else(|| named.to_owned(), |(id, _)| id.clone())
     }
 
-    /// Refuses who has not this permission on that resource.
+    /// Refuses a caller without this permission on that resource.
     pub(crate) fn need(&self, permission: &str, resource: &str) -> Result<(), Refusal> {
         if self.may(permission, resource) {
             return Ok(());
@@ -89,10 +90,10 @@ impl Ask<'_> {
         grants.allow_named(Some(&self.member), permission, resource)
     }
 
-    /// Which of the permissions in the body the caller has.
+    /// The permissions of the body that the caller has.
     pub(crate) fn test(&self, resource: &str) -> Value {
-        let asked = self.body["permissions"].as_array().into_iter().flatten();
-        let held: Vec<&Value> = asked
+        let requested = self.body["permissions"].as_array().into_iter().flatten();
+        let held: Vec<&Value> = requested
             .filter(|permission| self.may(permission.as_str().unwrap_or_default(), resource))
             .collect();
         if held.is_empty() {
@@ -108,7 +109,7 @@ impl Ask<'_> {
         grants.change(resource, |policy| policy.get(version.unwrap_or(0)))
     }
 
-    /// Replaces a policy; `stale` is the status of an etag that is out of date.
+    /// Replaces a policy; `stale` is the status for an outdated etag.
     pub(crate) fn set_policy(
         &self,
         resource: &str,
@@ -134,7 +135,7 @@ impl Ask<'_> {
             })
     }
 
-    /// A service account that does not exist, or is not known everywhere yet, cannot be bound.
+    /// A service account that does not exist or has not propagated cannot be bound.
     fn check_members(&self, sent: &Value) -> Result<(), Refusal> {
         let bindings = sent["bindings"].as_array().into_iter().flatten();
         let members = bindings.flat_map(|binding| binding["members"].as_array());
@@ -143,8 +144,8 @@ impl Ask<'_> {
             if let Some(email) = member.strip_prefix("serviceAccount:")
                 && !state.can_be_bound(email)
             {
-                let told = format!("Service account {email} does not exist.");
-                return Err(error::invalid(&told));
+                let message = format!("Service account {email} does not exist.");
+                return Err(error::invalid(&message));
             }
         }
         Ok(())
@@ -157,7 +158,7 @@ pub(crate) async fn handle(call: &mut Call, path: &str) -> Result<Answer, Refusa
     let Some((method, variables)) = discovery::find(&call.site.host, &verb, path) else {
         return Err(Refusal::page(404, "Not Found"));
     };
-    if verb != "GET" && verb != "DELETE" && !call.tells_length() {
+    if verb != "GET" && verb != "DELETE" && !call.has_length() {
         return Err(Refusal::page(411, "Length Required"));
     }
     let body = call.body.whole(1024 * 1024).await?.unwrap_or_default();
@@ -168,7 +169,7 @@ pub(crate) async fn handle(call: &mut Call, path: &str) -> Result<Answer, Refusa
     let member = member.ok_or_else(error::unauthenticated)?;
     method
         .check_query(&call.query)
-        .map_err(|told| error::invalid(&told))?;
+        .map_err(|message| error::invalid(&message))?;
     let body =
         match body.as_slice() {
             [] => None,
@@ -178,9 +179,9 @@ pub(crate) async fn handle(call: &mut Call, path: &str) -> Result<Answer, Refusa
         };
     method
         .check_request(body.as_ref())
-        .map_err(|told| error::invalid(&told))?;
+        .map_err(|message| error::invalid(&message))?;
     call.shared.cloud.state().advance();
-    let ask = Ask {
+    let request = ApiRequest {
         call,
         member,
         method,
@@ -188,10 +189,10 @@ pub(crate) async fn handle(call: &mut Call, path: &str) -> Result<Answer, Refusa
         path,
         body: body.unwrap_or_else(|| json!({})),
     };
-    let answer = answered(&ask)?;
-    if let Err(told) = method.check_response(&answer) {
+    let answer = answered(&request)?;
+    if let Err(message) = method.check_response(&answer) {
         panic!(
-            "{}: the stand-in answers what Google would not: {told}: {answer}",
+            "{}: the stand-in answers what Google would not: {message}: {answer}",
             method.id
         );
     }
@@ -201,49 +202,57 @@ pub(crate) async fn handle(call: &mut Call, path: &str) -> Result<Answer, Refusa
     Ok(answer::json_body(200, &answer))
 }
 
-fn answered(ask: &Ask<'_>) -> Result<Value, Refusal> {
-    let (api, rest) = ask.method.id.split_once('.').expect("ids have parts");
+fn answered(request: &ApiRequest<'_>) -> Result<Value, Refusal> {
+    let (api, rest) = request.method.id.split_once('.').expect("ids have parts");
     match api {
-        "serviceusage" => services::answer(ask, rest),
-        "cloudresourcemanager" => projects::answer(ask, rest),
-        "iam" if rest.contains("workloadIdentityPools") => pools::answer(ask, rest),
-        "iam" => accounts::answer(ask, rest),
-        "iamcredentials" => credentials::answer(ask),
-        "artifactregistry" => repositories::answer(ask, rest),
-        "storage" => buckets::answer(ask, rest),
+        "serviceusage" => services::answer(request, rest),
+        "cloudresourcemanager" => projects::answer(request, rest),
+        "iam" if rest.contains("workloadIdentityPools") => pools::answer(request, rest),
+        "iam" => accounts::answer(request, rest),
+        "iamcredentials" => credentials::answer(request),
+        "artifactregistry" => repositories::answer(request, rest),
+        "storage" => buckets::answer(request, rest),
         _ => unreachable!("there is no other document"),
     }
 }
 
-/// Refuses what needs a service that the project has not.
-pub(crate) fn need_service(ask: &Ask<'_>, project: &str) -> Result<(), Refusal> {
-    ask.state().need_service(project, &ask.call.site.host)
+/// Refuses a request for a service that the project has not enabled.
+pub(crate) fn need_service(request: &ApiRequest<'_>, project: &str) -> Result<(), Refusal> {
+    request
+        .state()
+        .need_service(project, &request.call.site.host)
 }
 
-/// One page of a list that is all there.
-pub(crate) fn paged(ask: &Ask<'_>, field: &str, items: Vec<Value>) -> Value {
-    let (start, count) = window(ask);
+/// One page of a complete list.
+pub(crate) fn paged(request: &ApiRequest<'_>, field: &str, items: Vec<Value>) -> Value {
+    let (start, count) = window(request);
     let total = items.len();
     let items = items.into_iter().skip(start).take(count).collect();
-    page(ask, field, items, total)
+    page(request, field, items, total)
 }
 
-/// Where the page that is asked for starts, and how much it holds at most: none of the lists gives
-/// more than 1000 at once.
-pub(crate) fn window(ask: &Ask<'_>) -> (usize, usize) {
-    let start = ask.query("pageToken").and_then(|token| token.parse().ok());
-    let asked: Option<usize> = ask.query("pageSize").and_then(|size| size.parse().ok());
-    let asked = asked.filter(|size| *size > 0);
-    let sizes = [asked, ask.switches().page_size, Some(1000)];
+/// The start and the size of the requested page: no list returns more than 1000 items at once.
+pub(crate) fn window(request: &ApiRequest<'_>) -> (usize, usize) {
+    let start = request
+        .query("pageToken")
+        .and_then(|token| token.parse().ok());
+    let requested: Option<usize> = request.query("pageSize").and_then(|size| size.parse().ok());
+    let requested = requested.filter(|size| *size > 0);
+    let sizes = [requested, request.switches().page_size, Some(1000)];
     (
         start.unwrap_or(0),
         sizes.into_iter().flatten().min().unwrap_or(0),
     )
 }
 
-/// The page that [`window`] tells. A page's token is where the next one starts.
-pub(crate) fn page(ask: &Ask<'_>, field: &str, items: Vec<Value>, total: usize) -> Value {
-    let (start, _) = window(ask);
+/// The page of [`window`]. A page token is the start of the next one.
+pub(crate) fn page(
+    request: &ApiRequest<'_>,
+    field: &str,
+    items: Vec<Value>,
+    total: usize,
+) -> Value {
+    let (start, _) = window(request);
     let end = start + items.len();
     let mut answer = json!({});
     if !items.is_empty() {

@@ -1,5 +1,4 @@
-//! IAM policies: bindings under an etag, conditions that need version 3, and changes that somebody
-//! else makes in between.
+//! IAM policies: bindings with an etag, conditions that need version 3, and concurrent changes.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -14,15 +13,15 @@ use crate::iam;
 pub(crate) struct Policy {
     /// `{"role","members","condition"}`, in order.
     pub(crate) bindings: Vec<Value>,
-    /// `auditConfigs` of a project, which nobody of ours may touch.
+    /// The `auditConfigs` of a project, which our tools must not change.
     pub(crate) audit: Value,
     serial: u64,
-    /// What still holds for so many checks, because a change takes its time.
+    /// The previous bindings and the number of checks that still use them.
     pub(crate) settling: Option<(Vec<Value>, u32)>,
 }
 
 impl Policy {
-    /// It as an answer: conditional bindings only for who knows of them.
+    /// The policy as an answer: conditional bindings only for callers that understand them.
     pub(crate) fn get(&self, version: i64) -> Value {
         let shown = |binding: &&Value| version == 3 || binding["condition"].is_null();
         let bindings: Vec<Value> = self.bindings.iter().filter(shown).cloned().collect();
@@ -40,7 +39,7 @@ impl Policy {
         policy
     }
 
-    /// Replaces it by what a client sent, refusing what Google refuses.
+    /// Replaces it with a client's policy. Refuses what Google refuses.
     pub(crate) fn set(&mut self, sent: &Value, stale: u16) -> Result<(), Refusal> {
         let etag = sent["etag"].as_str();
         if let Some(etag) = etag.filter(|etag| *etag != self.etag()) {
@@ -65,8 +64,8 @@ impl Policy {
         for binding in &sent {
             let role = binding["role"].as_str().unwrap_or_default();
             if !iam::is_role(role) {
-                let told = format!("Role {role} is not supported for this resource.");
-                return Err(error::invalid(&told));
+                let message = format!("Role {role} is not supported for this resource.");
+                return Err(error::invalid(&message));
             }
             for member in binding["members"].as_array().into_iter().flatten() {
                 check_member(member.as_str().unwrap_or_default())?;
@@ -82,14 +81,14 @@ impl Policy {
         self.serial += 1;
     }
 
-    /// Adds a member, as a test or somebody else does.
+    /// Adds a member, as a test or another caller does.
     pub(crate) fn add(&mut self, member: &str, role: &str) {
         let mut bindings = self.bindings.clone();
         bindings.push(json!({"role": role, "members": [member]}));
         self.replace(merged(bindings));
     }
 
-    /// Takes a member away.
+    /// Removes a member.
     pub(crate) fn remove(&mut self, member: &str, role: &str) {
         let mut bindings = self.bindings.clone();
         for binding in &mut bindings {
@@ -102,7 +101,7 @@ impl Policy {
         self.replace(merged(bindings));
     }
 
-    /// A deleted account stays in policies under a name that nobody can have again.
+    /// A deleted account stays in policies under a name that cannot be reused.
     pub(crate) fn rename(&mut self, member: &str, to: &str) {
         let mut bindings = self.bindings.clone();
         let mut found = false;
@@ -129,7 +128,7 @@ impl Policy {
     }
 }
 
-/// One binding for each role and condition, without the empty ones.
+/// One binding for each role and condition, without empty ones.
 fn merged(bindings: Vec<Value>) -> Vec<Value> {
     let mut merged: Vec<Value> = Vec::new();
     for binding in bindings {
@@ -173,11 +172,11 @@ fn check_member(member: &str) -> Result<(), Refusal> {
     if KINDS.iter().any(|kind| member.starts_with(kind)) {
         return Ok(());
     }
-    let told = format!("Invalid argument: '{member}' is no member.");
-    Err(error::invalid(&told))
+    let message = format!("Invalid argument: '{member}' is no member.");
+    Err(error::invalid(&message))
 }
 
-/// Whether a binding's member is this caller: an e-mail address, or a whole principal.
+/// True if the member of a binding is this caller: an e-mail address, or a whole principal.
 pub(crate) fn is_member(held: &str, caller: Option<&str>) -> bool {
     match (held, caller) {
         ("allUsers", _) | ("allAuthenticatedUsers", Some(_)) => true,
@@ -191,13 +190,13 @@ pub(crate) fn is_member(held: &str, caller: Option<&str>) -> bool {
 }
 
 fn concurrent(status: u16, sent: &str, current: &str) -> Refusal {
-    let told = format!(
+    let message = format!(
         "There were concurrent policy changes. Please retry the whole read-modify-write with \
          exponential backoff. The request's ETag '{sent}' did not match the current policy's ETag \
          '{current}'."
     );
     if status == 412 {
-        return error::storage(412, "conditionNotMet", &told);
+        return error::storage(412, "conditionNotMet", &message);
     }
-    error::rpc(409, "ABORTED", &told, json!([]))
+    error::rpc(409, "ABORTED", &message, json!([]))
 }

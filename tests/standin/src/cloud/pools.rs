@@ -1,10 +1,10 @@
-//! iam v1: workload identity pools and their providers. What is deleted stays for thirty days, can
-//! be brought back, and keeps its name from being used again.
+//! iam v1: workload identity pools and their providers. A deleted one stays for thirty days, can be
+//! undeleted, and keeps its name reserved.
 
 use serde_json::{Value, json};
 
-use super::state::{Held, State};
-use super::{Ask, error};
+use super::state::{ProjectState, State};
+use super::{ApiRequest, error};
 use crate::answer::Refusal;
 
 /// A pool, or a provider in one.
@@ -16,13 +16,13 @@ struct Kind {
 }
 
 impl Kind {
-    fn read(ask: &Ask<'_>, rest: &str) -> Self {
+    fn read(request: &ApiRequest<'_>, rest: &str) -> Self {
         let is_provider = rest.starts_with("providers.");
         let of_path = |name: &str, query: &str, creates: bool| {
             if creates {
-                ask.query(query).unwrap_or_default().to_owned()
+                request.query(query).unwrap_or_default().to_owned()
             } else {
-                ask.variable(name).to_owned()
+                request.variable(name).to_owned()
             }
         };
         let creates = rest.ends_with("create");
@@ -39,7 +39,7 @@ impl Kind {
         };
         Self {
             is_provider,
-            project: ask.project("projectsId"),
+            project: request.project("projectsId"),
             pool,
             id,
         }
@@ -53,7 +53,10 @@ impl Kind {
         }
     }
 
-    fn map<'a>(&self, held: &'a mut Held) -> &'a mut std::collections::BTreeMap<String, Value> {
+    fn map<'a>(
+        &self,
+        held: &'a mut ProjectState,
+    ) -> &'a mut std::collections::BTreeMap<String, Value> {
         if self.is_provider {
             &mut held.providers
         } else {
@@ -70,11 +73,11 @@ impl Kind {
     }
 
     fn found<'a>(&self, state: &'a mut State) -> Option<&'a mut Value> {
-        let held = state.held(&self.project)?;
+        let held = state.project_state(&self.project)?;
         self.map(held).get_mut(&self.key())
     }
 
-    /// Its name, which has the project's number whatever the request had.
+    /// Its resource name, which has the project number whatever the request used.
     fn name(&self, state: &State) -> String {
         let number = state.projects.get(&self.project);
         let number = number.map_or("0", |held| &held.project.number);
@@ -90,50 +93,50 @@ impl Kind {
     }
 }
 
-pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
+pub(super) fn answer(request: &ApiRequest<'_>, method: &str) -> Result<Value, Refusal> {
     let rest = method
         .strip_prefix("projects.locations.workloadIdentityPools.")
         .expect("the document has no other methods");
-    super::need_service(ask, &ask.project("projectsId"))?;
-    if ask.variable("locationsId") != "global" {
+    super::need_service(request, &request.project("projectsId"))?;
+    if request.variable("locationsId") != "global" {
         return Err(error::invalid("Pools are in the location `global`."));
     }
     if rest.ends_with("operations.get") {
-        let (_, name) = ask.path.split_once("/v1/").unwrap_or_default();
-        let project = ask.project("projectsId");
+        let (_, name) = request.path.split_once("/v1/").unwrap_or_default();
+        let project = request.project("projectsId");
         let by_number = {
-            let state = ask.state();
+            let state = request.state();
             let number = state.projects.get(&project);
             let number = number.map_or("0", |held| &held.project.number);
             let (_, after) = name.split_once("/locations/").unwrap_or_default();
             format!("projects/{number}/locations/{after}")
         };
-        return ask.state().operation(&by_number);
+        return request.state().operation(&by_number);
     }
-    let kind = Kind::read(ask, rest);
+    let kind = Kind::read(request, rest);
     let action = rest.rsplit('.').next().unwrap_or_default();
     let permission = match action {
         "patch" => "update",
         other => other,
     };
     let permission = format!("iam.{}.{permission}", kind.noun());
-    ask.need(&permission, &format!("projects/{}", kind.project))?;
+    request.need(&permission, &format!("projects/{}", kind.project))?;
     match action {
-        "create" => create(ask, &kind),
+        "create" => create(request, &kind),
         "get" => {
-            let mut state = ask.state();
+            let mut state = request.state();
             let found = kind.found(&mut state).cloned();
             found.ok_or_else(|| error::not_found("Requested entity was not found."))
         }
-        "list" => Ok(list(ask, &kind)),
-        "patch" => patch(ask, &kind),
-        "delete" => change_state(ask, &kind, "ACTIVE", "DELETED"),
-        "undelete" => change_state(ask, &kind, "DELETED", "ACTIVE"),
+        "list" => Ok(list(request, &kind)),
+        "patch" => patch(request, &kind),
+        "delete" => change_state(request, &kind, "ACTIVE", "DELETED"),
+        "undelete" => change_state(request, &kind, "DELETED", "ACTIVE"),
         other => unreachable!("{other} is in no document"),
     }
 }
 
-/// 4 to 32 letters, digits and hyphens; what begins with `gcp-` is Google's.
+/// 4 to 32 letters, digits and hyphens; the prefix `gcp-` is reserved.
 fn check_id(id: &str) -> Result<(), Refusal> {
     let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let good = (4..=32).contains(&id.len()) && id.bytes().all(inside) && !id.starts_with("gcp-");
@@ -141,12 +144,12 @@ fn check_id(id: &str) -> Result<(), Refusal> {
         .ok_or_else(|| error::invalid(&format!("Invalid id: {id}")))
 }
 
-fn create(ask: &Ask<'_>, kind: &Kind) -> Result<Value, Refusal> {
+fn create(request: &ApiRequest<'_>, kind: &Kind) -> Result<Value, Refusal> {
     check_id(&kind.id)?;
-    check(ask, kind, &ask.body)?;
-    let mut state = ask.state();
+    check(request, kind, &request.body)?;
+    let mut state = request.state();
     if kind.is_provider {
-        let held = state.held(&kind.project);
+        let held = state.project_state(&kind.project);
         let pool = held.and_then(|held| held.pools.get(&kind.pool));
         if pool.is_none_or(|pool| pool["state"] != "ACTIVE") {
             return Err(error::not_found("Requested entity was not found."));
@@ -156,17 +159,17 @@ fn create(ask: &Ask<'_>, kind: &Kind) -> Result<Value, Refusal> {
         return Err(error::exists("Requested entity already exists"));
     }
     let name = kind.name(&state);
-    let mut made = ask.body.clone();
+    let mut made = request.body.clone();
     made["name"] = name.clone().into();
     made["state"] = "ACTIVE".into();
-    // What is proto's default is left out of its JSON.
+    // proto3 JSON omits default values.
     if let Some(fields) = made.as_object_mut() {
         fields.retain(|_, value| *value != false);
     }
     let (project, key, is_provider) = (kind.project.clone(), kind.key(), kind.is_provider);
     let result = made.clone();
-    begin(ask, &mut state, &name, result, move |state| {
-        if let Some(held) = state.held(&project) {
+    begin(request, &mut state, &name, result, move |state| {
+        if let Some(held) = state.project_state(&project) {
             let map = if is_provider {
                 &mut held.providers
             } else {
@@ -178,20 +181,20 @@ fn create(ask: &Ask<'_>, kind: &Kind) -> Result<Value, Refusal> {
 }
 
 fn begin(
-    ask: &Ask<'_>,
+    request: &ApiRequest<'_>,
     state: &mut State,
     name: &str,
     result: Value,
     effect: impl FnOnce(&mut State) + Send + 'static,
 ) -> Result<Value, Refusal> {
     let operation = format!("{name}/operations/op{}", state.next());
-    let delay = ask.switches().operation_delay;
+    let delay = request.switches().operation_delay;
     Ok(state.begin(&operation, delay, Ok(result), effect))
 }
 
-/// What a provider must have: an issuer that can be asked over HTTPS, a subject, and, where
-/// everybody in the world can have a token of the issuer, a condition on its claims.
-fn check(ask: &Ask<'_>, kind: &Kind, body: &Value) -> Result<(), Refusal> {
+/// What a provider needs: an issuer with an HTTPS URL, a subject, and, if anybody can get a token
+/// of the issuer, a condition on its claims.
+fn check(request: &ApiRequest<'_>, kind: &Kind, body: &Value) -> Result<(), Refusal> {
     if let Some(long) = body["description"].as_str().filter(|text| text.len() > 256) {
         return Err(error::invalid(&format!(
             "description is too long: {}",
@@ -212,15 +215,15 @@ fn check(ask: &Ask<'_>, kind: &Kind, body: &Value) -> Result<(), Refusal> {
         return Err(error::invalid("Issuer URI must be a valid https URL."));
     }
     let constraints = {
-        let mut state = ask.state();
-        let held = state.held(&kind.project);
+        let mut state = request.state();
+        let held = state.project_state(&kind.project);
         held.map(|held| held.project.constraints.clone())
             .unwrap_or_default()
     };
     if constraints.contains("iam.workloadIdentityPoolProviders") {
-        let told = format!("Org Policy violated for value: '{issuer}'.");
+        let message = format!("Org Policy violated for value: '{issuer}'.");
         let details = super::services::violated("iam.workloadIdentityPoolProviders", &kind.project);
-        return Err(error::precondition(&told, details));
+        return Err(error::precondition(&message, details));
     }
     let mapping = body["attributeMapping"].as_object();
     if mapping.is_none_or(|mapping| !mapping.contains_key("google.subject")) {
@@ -242,10 +245,10 @@ fn check(ask: &Ask<'_>, kind: &Kind, body: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn list(ask: &Ask<'_>, kind: &Kind) -> Value {
-    let deleted = ask.query("showDeleted") == Some("true");
-    let mut state = ask.state();
-    let Some(held) = state.held(&kind.project) else {
+fn list(request: &ApiRequest<'_>, kind: &Kind) -> Value {
+    let deleted = request.query("showDeleted") == Some("true");
+    let mut state = request.state();
+    let Some(held) = state.project_state(&kind.project) else {
         return json!({});
     };
     let start = format!("{}/", kind.pool);
@@ -253,16 +256,16 @@ fn list(ask: &Ask<'_>, kind: &Kind) -> Value {
         (deleted || one["state"] != "DELETED") && (!kind.is_provider || key.starts_with(&start))
     });
     let items: Vec<Value> = shown.map(|(_, one)| one.clone()).collect();
-    super::paged(ask, kind.noun(), items)
+    super::paged(request, kind.noun(), items)
 }
 
-fn patch(ask: &Ask<'_>, kind: &Kind) -> Result<Value, Refusal> {
-    let mask = ask.query("updateMask").unwrap_or_default().to_owned();
+fn patch(request: &ApiRequest<'_>, kind: &Kind) -> Result<Value, Refusal> {
+    let mask = request.query("updateMask").unwrap_or_default().to_owned();
     if mask.is_empty() {
         return Err(error::invalid("The update mask is empty."));
     }
     let mut changed = {
-        let mut state = ask.state();
+        let mut state = request.state();
         let found = kind.found(&mut state).cloned();
         found.ok_or_else(|| error::not_found("Requested entity was not found."))?
     };
@@ -270,15 +273,15 @@ fn patch(ask: &Ask<'_>, kind: &Kind) -> Result<Value, Refusal> {
         return Err(error::precondition("The entity is deleted.", json!([])));
     }
     for field in mask.split(',') {
-        apply(&mut changed, &ask.body, field);
+        apply(&mut changed, &request.body, field);
     }
-    check(ask, kind, &changed)?;
-    let mut state = ask.state();
+    check(request, kind, &changed)?;
+    let mut state = request.state();
     let name = kind.name(&state);
-    replace(ask, kind, &mut state, &name, changed)
+    replace(request, kind, &mut state, &name, changed)
 }
 
-/// Takes one field of a mask out of what was sent, `oidc.issuerUri` too.
+/// Copies one field of a mask from the request, nested ones such as `oidc.issuerUri` too.
 fn apply(changed: &mut Value, sent: &Value, field: &str) {
     let (first, rest) = match field.split_once('.') {
         Some((first, rest)) => (first, Some(rest)),
@@ -286,14 +289,14 @@ fn apply(changed: &mut Value, sent: &Value, field: &str) {
     };
     match (sent.get(first), rest) {
         (sent, Some(rest)) => apply(&mut changed[first], sent.unwrap_or(&Value::Null), rest),
-        // What is proto's default is left out of its JSON.
+        // proto3 JSON omits default values.
         (Some(value), None) if *value != false => changed[first] = value.clone(),
         (_, None) => drop(changed.as_object_mut().map(|all| all.remove(first))),
     }
 }
 
 fn replace(
-    ask: &Ask<'_>,
+    request: &ApiRequest<'_>,
     kind: &Kind,
     state: &mut State,
     name: &str,
@@ -301,8 +304,8 @@ fn replace(
 ) -> Result<Value, Refusal> {
     let (project, key, is_provider) = (kind.project.clone(), kind.key(), kind.is_provider);
     let result = value.clone();
-    begin(ask, state, name, result, move |state| {
-        if let Some(held) = state.held(&project) {
+    begin(request, state, name, result, move |state| {
+        if let Some(held) = state.project_state(&project) {
             let map = if is_provider {
                 &mut held.providers
             } else {
@@ -313,13 +316,18 @@ fn replace(
     })
 }
 
-fn change_state(ask: &Ask<'_>, kind: &Kind, from: &str, to: &str) -> Result<Value, Refusal> {
-    let mut state = ask.state();
+fn change_state(
+    request: &ApiRequest<'_>,
+    kind: &Kind,
+    from: &str,
+    to: &str,
+) -> Result<Value, Refusal> {
+    let mut state = request.state();
     let found = kind.found(&mut state).cloned();
     let mut changed = found.ok_or_else(|| error::not_found("Requested entity was not found."))?;
     if changed["state"] != from {
-        let told = format!("The entity is not in the state {from}.");
-        return Err(error::precondition(&told, json!([])));
+        let message = format!("The entity is not in the state {from}.");
+        return Err(error::precondition(&message, json!([])));
     }
     changed["state"] = to.into();
     match to {
@@ -327,5 +335,5 @@ fn change_state(ask: &Ask<'_>, kind: &Kind, from: &str, to: &str) -> Result<Valu
         _ => drop(changed.as_object_mut().map(|all| all.remove("expireTime"))),
     }
     let name = kind.name(&state);
-    replace(ask, kind, &mut state, &name, changed)
+    replace(request, kind, &mut state, &name, changed)
 }

@@ -1,31 +1,31 @@
-//! artifactregistry v1: repositories, their policies, what is in them, and where a project's
-//! gcr.io names lead.
+//! artifactregistry v1: repositories, their policies and content, and where a project's gcr.io
+//! names lead.
 
 use serde_json::{Value, json};
 
-use super::{Ask, error};
+use super::{ApiRequest, error};
 use crate::answer::Refusal;
 use crate::registry::{self, RepositoryOptions};
 
-pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
-    let project = ask.project("projectsId");
+pub(super) fn answer(request: &ApiRequest<'_>, method: &str) -> Result<Value, Refusal> {
+    let project = request.project("projectsId");
     let on = format!("projects/{project}");
     if let Some(method) = method.strip_prefix("projects.") {
         match method {
             "getProjectSettings" | "updateProjectSettings" => {
-                return settings(ask, method, &project);
+                return settings(request, method, &project);
             }
             _ => {}
         }
     }
-    let location = ask.variable("locationsId");
+    let location = request.variable("locationsId");
     let method = method
         .strip_prefix("projects.locations.")
         .expect("the document has no other methods");
     if method == "operations.get" {
-        let id = ask.variable("operationsId");
+        let id = request.variable("operationsId");
         let name = format!("{on}/locations/{location}/operations/{id}");
-        return ask.state().operation(&name);
+        return request.state().operation(&name);
     }
     let method = method
         .strip_prefix("repositories.")
@@ -33,22 +33,22 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     let resource = |id: &str| format!("{on}/locations/{location}/repositories/{id}");
     match method {
         "create" => {
-            ask.need("artifactregistry.repositories.create", &on)?;
-            super::need_service(ask, &project)?;
-            let id = ask.query("repositoryId").unwrap_or_default();
-            return create(ask, location, id, &resource(id));
+            request.need("artifactregistry.repositories.create", &on)?;
+            super::need_service(request, &project)?;
+            let id = request.query("repositoryId").unwrap_or_default();
+            return create(request, location, id, &resource(id));
         }
         "list" => {
-            ask.need("artifactregistry.repositories.list", &on)?;
-            super::need_service(ask, &project)?;
+            request.need("artifactregistry.repositories.list", &on)?;
+            super::need_service(request, &project)?;
             let start = format!("{on}/locations/{location}/repositories/");
-            let names = ask.call.shared.store.repositories(&start);
-            let repositories = names.iter().map(|name| described(ask, name)).collect();
-            return Ok(super::paged(ask, "repositories", repositories));
+            let names = request.call.shared.store.repositories(&start);
+            let repositories = names.iter().map(|name| to_json(request, name)).collect();
+            return Ok(super::paged(request, "repositories", repositories));
         }
         _ => {}
     }
-    let resource = resource(ask.variable("repositoriesId"));
+    let resource = resource(request.variable("repositoriesId"));
     let permission = match method {
         "packages.list" => "artifactregistry.packages.list".to_owned(),
         "packages.versions.list" => "artifactregistry.versions.list".to_owned(),
@@ -57,22 +57,22 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
         other => format!("artifactregistry.repositories.{other}"),
     };
     if !permission.is_empty() {
-        ask.need(&permission, &resource)?;
+        request.need(&permission, &resource)?;
     }
-    super::need_service(ask, &project)?;
-    if !ask.call.shared.store.has_repository(&resource) {
+    super::need_service(request, &project)?;
+    if !request.call.shared.store.has_repository(&resource) {
         return Err(error::not_found("Requested entity was not found."));
     }
     match method {
-        "get" => Ok(described(ask, &resource)),
+        "get" => Ok(to_json(request, &resource)),
         "getIamPolicy" => {
-            let version = ask.query("options.requestedPolicyVersion");
-            Ok(ask.get_policy(&resource, version.and_then(|v| v.parse().ok())))
+            let version = request.query("options.requestedPolicyVersion");
+            Ok(request.get_policy(&resource, version.and_then(|v| v.parse().ok())))
         }
-        "setIamPolicy" => ask.set_policy(&resource, &ask.body["policy"], 409),
-        "testIamPermissions" => Ok(ask.test(&resource)),
+        "setIamPolicy" => request.set_policy(&resource, &request.body["policy"], 409),
+        "testIamPermissions" => Ok(request.test(&resource)),
         "packages.list" => {
-            let images = ask.call.shared.store.images(&resource);
+            let images = request.call.shared.store.images(&resource);
             let packages = images
                 .iter()
                 .map(|image| {
@@ -80,27 +80,27 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
                     json!({"name": format!("{resource}/packages/{id}")})
                 })
                 .collect();
-            Ok(super::paged(ask, "packages", packages))
+            Ok(super::paged(request, "packages", packages))
         }
         "dockerImages.list" => {
-            let (start, count) = super::window(ask);
-            let (images, total) = registry::docker_images(ask.call, &resource, start, count);
-            Ok(super::page(ask, "dockerImages", images, total))
+            let (start, count) = super::window(request);
+            let (images, total) = registry::docker_images(request.call, &resource, start, count);
+            Ok(super::page(request, "dockerImages", images, total))
         }
         "packages.versions.list" => {
-            let window = super::window(ask);
-            let package = ask.variable("packagesId");
-            let full = ask.query("view") == Some("FULL");
-            let found = registry::versions(ask.call, &resource, package, full, window);
+            let window = super::window(request);
+            let package = request.variable("packagesId");
+            let full = request.query("view") == Some("FULL");
+            let found = registry::versions(request.call, &resource, package, full, window);
             let (versions, total) =
                 found.ok_or_else(|| error::not_found("Requested entity was not found."))?;
-            Ok(super::page(ask, "versions", versions, total))
+            Ok(super::page(request, "versions", versions, total))
         }
         "delete" => {
-            let mut state = ask.state();
+            let mut state = request.state();
             let name = format!("{on}/locations/{location}/operations/{}", state.next());
-            let shared = std::sync::Arc::clone(&ask.call.shared);
-            let delay = ask.switches().operation_delay;
+            let shared = std::sync::Arc::clone(&request.call.shared);
+            let delay = request.switches().operation_delay;
             Ok(state.begin(&name, delay, Ok(json!({})), move |state| {
                 shared.store.remove(&resource);
                 shared.grants.forget(&resource);
@@ -111,23 +111,23 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     }
 }
 
-fn settings(ask: &Ask<'_>, method: &str, project: &str) -> Result<Value, Refusal> {
+fn settings(request: &ApiRequest<'_>, method: &str, project: &str) -> Result<Value, Refusal> {
     let on = format!("projects/{project}");
     let permission = match method {
         "getProjectSettings" => "artifactregistry.projectsettings.get",
         _ => "artifactregistry.projectsettings.update",
     };
-    ask.need(permission, &on)?;
-    super::need_service(ask, project)?;
-    let mut state = ask.state();
-    let Some(held) = state.held(project) else {
+    request.need(permission, &on)?;
+    super::need_service(request, project)?;
+    let mut state = request.state();
+    let Some(held) = state.project_state(project) else {
         return Err(error::denied(permission, &on));
     };
     if method == "updateProjectSettings" {
-        if ask.query("updateMask") != Some("legacy_redirection_state") {
+        if request.query("updateMask") != Some("legacy_redirection_state") {
             return Err(error::invalid("Unknown update mask."));
         }
-        let wanted = ask.body["legacyRedirectionState"].as_str();
+        let wanted = request.body["legacyRedirectionState"].as_str();
         held.project.redirection = wanted.map(str::to_owned);
     }
     let mut settings = json!({"name": format!("{on}/projectSettings")});
@@ -137,9 +137,9 @@ fn settings(ask: &Ask<'_>, method: &str, project: &str) -> Result<Value, Refusal
     Ok(settings)
 }
 
-/// The four dotted names belong each to one location; all others are plain.
+/// The four dotted names belong to one location each; all others are plain.
 fn check_id(id: &str, location: &str) -> Result<(), Refusal> {
-    let home = match id {
+    let required_location = match id {
         "gcr.io" | "us.gcr.io" => Some("us"),
         "eu.gcr.io" => Some("europe"),
         "asia.gcr.io" => Some("asia"),
@@ -150,46 +150,51 @@ fn check_id(id: &str, location: &str) -> Result<(), Refusal> {
         && !id.ends_with('-')
         && id.bytes().all(inside)
         && id.len() <= 63;
-    let good = match home {
-        Some(home) => home == location,
+    let good = match required_location {
+        Some(required_location) => required_location == location,
         None => plain,
     };
     good.then_some(())
         .ok_or_else(|| error::invalid("Request contains an invalid argument."))
 }
 
-fn create(ask: &Ask<'_>, location: &str, id: &str, resource: &str) -> Result<Value, Refusal> {
+fn create(
+    request: &ApiRequest<'_>,
+    location: &str,
+    id: &str,
+    resource: &str,
+) -> Result<Value, Refusal> {
     check_id(id, location)?;
-    if ask.body["format"] != "DOCKER" {
+    if request.body["format"] != "DOCKER" {
         return Err(error::invalid("Only Docker repositories are served."));
     }
-    if ask.call.shared.store.has_repository(resource) {
+    if request.call.shared.store.has_repository(resource) {
         return Err(error::exists("the repository already exists"));
     }
     let mut made = json!({"createTime": super::accounts::now()});
     for field in ["description", "labels", "dockerConfig"] {
-        if let Some(value) = ask.body.get(field) {
+        if let Some(value) = request.body.get(field) {
             made[field] = value.clone();
         }
     }
     let options = RepositoryOptions {
-        immutable_tags: ask.body["dockerConfig"]["immutableTags"] == true,
+        immutable_tags: request.body["dockerConfig"]["immutableTags"] == true,
     };
-    let mut state = ask.state();
+    let mut state = request.state();
     let (parent, _) = resource.split_once("/repositories/").expect("a repository");
     let name = format!("{parent}/operations/{}", state.next());
     let kind = "type.googleapis.com/google.devtools.artifactregistry.v1.Repository";
     let response = json!({"@type": kind, "name": resource, "format": "DOCKER"});
-    let (resource, delay) = (resource.to_owned(), ask.switches().operation_delay);
-    let shared = std::sync::Arc::clone(&ask.call.shared);
+    let (resource, delay) = (resource.to_owned(), request.switches().operation_delay);
+    let shared = std::sync::Arc::clone(&request.call.shared);
     Ok(state.begin(&name, delay, Ok(response), move |state| {
         shared.store.create(&resource, options);
         state.repositories.insert(resource, made);
     }))
 }
 
-fn described(ask: &Ask<'_>, resource: &str) -> Value {
-    let state = ask.state();
+fn to_json(request: &ApiRequest<'_>, resource: &str) -> Value {
+    let state = request.state();
     let mut described = state.repositories.get(resource).cloned();
     let described = described.get_or_insert_with(|| json!({"createTime": "2024-01-01T00:00:00Z"}));
     let parts: Vec<&str> = resource.split('/').collect();

@@ -1,13 +1,12 @@
-//! serviceusage v1: which APIs a project has, and enabling them, one or several at once.
+//! serviceusage v1: the enabled APIs of a project, and enabling one or several.
 
 use serde_json::{Value, json};
 
 use super::state::State;
-use super::{Ask, error};
+use super::{ApiRequest, error};
 use crate::answer::Refusal;
 
-/// The services that there are, as far as anything here asks for them, and whether one needs
-/// billing.
+/// The services that the stand-in knows, and whether they need billing.
 const SERVICES: [(&str, bool); 9] = [
     ("artifactregistry.googleapis.com", true),
     ("cloudresourcemanager.googleapis.com", false),
@@ -20,34 +19,34 @@ const SERVICES: [(&str, bool); 9] = [
     ("sts.googleapis.com", false),
 ];
 
-pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
+pub(super) fn answer(request: &ApiRequest<'_>, method: &str) -> Result<Value, Refusal> {
     if method == "operations.get" {
-        let name = format!("operations/{}", ask.variable("operationsId"));
-        return ask.state().operation(&name);
+        let name = format!("operations/{}", request.variable("operationsId"));
+        return request.state().operation(&name);
     }
-    if ask.variable("v1Id") != "projects" {
+    if request.variable("v1Id") != "projects" {
         return Err(error::invalid("Only projects are served."));
     }
-    let project = ask.project("v1Id1");
+    let project = request.project("v1Id1");
     let resource = format!("projects/{project}");
     let permission = match method {
         "services.enable" | "services.batchEnable" => "serviceusage.services.enable",
         "services.list" => "serviceusage.services.list",
         _ => "serviceusage.services.get",
     };
-    ask.need(permission, &resource)?;
-    check_project(ask, &project)?;
-    super::need_service(ask, &project)?;
+    request.need(permission, &resource)?;
+    check_project(request, &project)?;
+    super::need_service(request, &project)?;
     match method {
         "services.enable" => enable(
-            ask,
+            request,
             &project,
-            &[ask.variable("servicesId").to_owned()],
+            &[request.variable("servicesId").to_owned()],
             false,
         ),
         "services.batchEnable" => {
-            let asked = ask.body["serviceIds"].as_array().into_iter().flatten();
-            let ids: Vec<String> = asked
+            let requested = request.body["serviceIds"].as_array().into_iter().flatten();
+            let ids: Vec<String> = requested
                 .filter_map(|id| Some(id.as_str()?.to_owned()))
                 .collect();
             if ids.is_empty() || ids.len() > 20 {
@@ -55,29 +54,31 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
                     "Between 1 and 20 services can be enabled at once.",
                 ));
             }
-            enable(ask, &project, &ids, true)
+            enable(request, &project, &ids, true)
         }
         "services.get" => {
-            let service = ask.variable("servicesId");
+            let service = request.variable("servicesId");
             known(service)?;
-            Ok(described(&ask.state(), &project, service))
+            Ok(to_json(&request.state(), &project, service))
         }
         "services.batchGet" => {
-            let start = format!("projects/{}/services/", ask.variable("v1Id1"));
+            let start = format!("projects/{}/services/", request.variable("v1Id1"));
             let mut services = Vec::new();
-            for name in ask.call.query.all("names") {
+            for name in request.call.query.all("names") {
                 let service = name
                     .strip_prefix(&start)
                     .ok_or_else(|| error::invalid("names are of another project"))?;
                 known(service)?;
-                services.push(described(&ask.state(), &project, service));
+                services.push(to_json(&request.state(), &project, service));
             }
             Ok(json!({"services": services}))
         }
         "services.list" => {
-            let state = ask.state();
-            let described = SERVICES.map(|(name, _)| described(&state, &project, name));
-            let wanted = ask.query("filter").and_then(|f| f.strip_prefix("state:"));
+            let state = request.state();
+            let described = SERVICES.map(|(name, _)| to_json(&state, &project, name));
+            let wanted = request
+                .query("filter")
+                .and_then(|f| f.strip_prefix("state:"));
             let fits = |service: &Value| wanted.is_none_or(|state| service["state"] == state);
             let services: Vec<Value> = described.into_iter().filter(fits).collect();
             Ok(json!({"services": services}))
@@ -86,9 +87,9 @@ pub(super) fn answer(ask: &Ask<'_>, method: &str) -> Result<Value, Refusal> {
     }
 }
 
-fn check_project(ask: &Ask<'_>, project: &str) -> Result<(), Refusal> {
-    let mut state = ask.state();
-    let held = state.held(project);
+fn check_project(request: &ApiRequest<'_>, project: &str) -> Result<(), Refusal> {
+    let mut state = request.state();
+    let held = state.project_state(project);
     let deleted = held.is_none_or(|held| held.project.deleted);
     if !deleted {
         return Ok(());
@@ -99,8 +100,13 @@ fn check_project(ask: &Ask<'_>, project: &str) -> Result<(), Refusal> {
         "domain": "googleapis.com",
         "metadata": {"consumer": format!("projects/{project}")},
     });
-    let told = format!("Project '{project}' not found or deleted.");
-    Err(error::rpc(403, "PERMISSION_DENIED", &told, json!([info])))
+    let message = format!("Project '{project}' not found or deleted.");
+    Err(error::rpc(
+        403,
+        "PERMISSION_DENIED",
+        &message,
+        json!([info]),
+    ))
 }
 
 fn known(service: &str) -> Result<bool, Refusal> {
@@ -109,18 +115,18 @@ fn known(service: &str) -> Result<bool, Refusal> {
     found
         .map(|(_, needs_billing)| *needs_billing)
         .ok_or_else(|| {
-            let told = format!("Not found or permission denied for service(s): {service}.");
+            let message = format!("Not found or permission denied for service(s): {service}.");
             let info = json!({
                 "@type": "type.googleapis.com/google.rpc.ErrorInfo",
                 "reason": "SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED",
                 "domain": "serviceusage.googleapis.com",
                 "metadata": {"services": service},
             });
-            error::rpc(403, "PERMISSION_DENIED", &told, json!([info]))
+            error::rpc(403, "PERMISSION_DENIED", &message, json!([info]))
         })
 }
 
-fn described(state: &State, project: &str, service: &str) -> Value {
+fn to_json(state: &State, project: &str, service: &str) -> Value {
     let held = &state.projects[project];
     let on = held.project.services.contains(service);
     let number = &held.project.number;
@@ -132,8 +138,13 @@ fn described(state: &State, project: &str, service: &str) -> Value {
     })
 }
 
-fn enable(ask: &Ask<'_>, project: &str, ids: &[String], batch: bool) -> Result<Value, Refusal> {
-    let mut state = ask.state();
+fn enable(
+    request: &ApiRequest<'_>,
+    project: &str,
+    ids: &[String],
+    batch: bool,
+) -> Result<Value, Refusal> {
+    let mut state = request.state();
     let (number, billing, constraints) = {
         let held = &state.projects[project];
         let project = &held.project;
@@ -153,14 +164,14 @@ fn enable(ask: &Ask<'_>, project: &str, ids: &[String], batch: bool) -> Result<V
         return Err(without_billing(&number, &unpaid.join(",")));
     }
     if constraints.contains("gcp.restrictServiceUsage") {
-        let told = "Request is disallowed by organization's constraints/gcp.restrictServiceUsage \
+        let message = "Request is disallowed by organization's constraints/gcp.restrictServiceUsage \
                     constraint.";
         return Err(error::precondition(
-            told,
+            message,
             violated("gcp.restrictServiceUsage", project),
         ));
     }
-    let switches = ask.switches();
+    let switches = request.switches();
     let fails = |id: &String| batch && switches.enable_fails.as_ref() == Some(id);
     let (failing, rest): (Vec<&String>, Vec<&String>) = ids.iter().partition(|id| fails(id));
     let fresh: Vec<String> = rest
@@ -199,7 +210,7 @@ fn enable(ask: &Ask<'_>, project: &str, ids: &[String], batch: bool) -> Result<V
         switches.operation_delay,
         Ok(response),
         move |state| {
-            if let Some(held) = state.held(&id) {
+            if let Some(held) = state.project_state(&id) {
                 for service in fresh {
                     held.settling.insert(service.clone(), settling);
                     held.project.services.insert(service);
@@ -211,7 +222,7 @@ fn enable(ask: &Ask<'_>, project: &str, ids: &[String], batch: bool) -> Result<V
 
 /// As pasted in kyegomez/zeta#71.
 fn without_billing(number: &str, services: &str) -> Refusal {
-    let told = format!(
+    let message = format!(
         "Billing account for project '{number}' is not found. Billing must be enabled for \
          activation of service(s) '{services}' to proceed.\nHelp Token: AXAmt_standin"
     );
@@ -228,12 +239,12 @@ fn without_billing(number: &str, services: &str) -> Refusal {
             "metadata": {"project": number, "services": services},
         },
     ]);
-    error::precondition(&told, details)
+    error::precondition(&message, details)
 }
 
-/// The detail of a constraint that is in the way.
+/// The detail of a violated constraint.
 ///
-/// Managed constraints have a form of their own, in which the sentence names them too.
+/// Managed constraints have their own form, in which the message names them too.
 pub(super) fn violated(constraint: &str, subject: &str) -> Value {
     if constraint.contains(".managed.") {
         return json!([{

@@ -1,5 +1,5 @@
-//! What there is: projects with their services, accounts, pools and settings, buckets, and the
-//! operations that are under way.
+//! The state: projects with their services, accounts, pools and settings, buckets, and running
+//! operations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -15,22 +15,22 @@ use crate::answer::Refusal;
 pub struct Project {
     /// Its number.
     pub number: String,
-    /// It is deleted, and can still be brought back.
+    /// The project is deleted, and can still be restored.
     pub deleted: bool,
-    /// It has a billing account.
+    /// The project has a billing account.
     pub billing: bool,
-    /// The APIs that are enabled.
+    /// The enabled APIs.
     pub services: BTreeSet<String>,
-    /// Constraints of the organisation that hold: `iam.disableServiceAccountKeyCreation`, ….
+    /// The enforced constraints of the organisation: `iam.disableServiceAccountKeyCreation`, ….
     pub constraints: BTreeSet<String>,
-    /// `legacyRedirectionState`; none is what Google leaves out.
+    /// `legacyRedirectionState`; `None` if Google leaves it out.
     pub redirection: Option<String>,
 }
 
 impl Project {
     /// An active project with billing and nothing else.
     pub fn new(number: &str) -> Self {
-        // Resource Manager and Service Usage are on in every project that a person made.
+        // Resource Manager and Service Usage are enabled in every project that a user creates.
         let services = ["cloudresourcemanager", "serviceusage"];
         Self {
             number: number.to_owned(),
@@ -42,7 +42,7 @@ impl Project {
         }
     }
 
-    /// With an API enabled, by the first part of its name.
+    /// Enables an API, by the first part of its name.
     #[must_use]
     pub fn service(mut self, name: &str) -> Self {
         self.services.insert(full(name));
@@ -54,20 +54,20 @@ fn full(name: &str) -> String {
     format!("{name}.googleapis.com")
 }
 
-/// A project with all that is in it.
-pub(crate) struct Held {
+/// A project with everything in it.
+pub(crate) struct ProjectState {
     pub(crate) project: Project,
-    /// Services that are on and not known everywhere yet, with how many uses are still refused.
+    /// Enabled services that have not propagated, with the number of uses that are still refused.
     pub(crate) settling: BTreeMap<String, u32>,
     /// By e-mail address.
     pub(crate) accounts: BTreeMap<String, ServiceAccount>,
-    /// Workload identity pools by id, as they are answered.
+    /// Workload identity pools by id, in their JSON form.
     pub(crate) pools: BTreeMap<String, Value>,
     /// Providers by `POOL/ID`.
     pub(crate) providers: BTreeMap<String, Value>,
 }
 
-/// What an operation does when its time has come.
+/// The effect of an operation when it is done.
 type Effect = Box<dyn FnOnce(&mut State) + Send>;
 
 struct Running {
@@ -76,11 +76,11 @@ struct Running {
     result: Result<Value, Value>,
 }
 
-/// Everything.
+/// The state of all projects.
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) projects: BTreeMap<String, Held>,
-    /// Repositories that the API made, by resource, as they are answered.
+    pub(crate) projects: BTreeMap<String, ProjectState>,
+    /// Repositories that the API created, by resource, in their JSON form.
     pub(crate) repositories: BTreeMap<String, Value>,
     /// The project of each bucket.
     pub(crate) buckets: BTreeMap<String, String>,
@@ -89,7 +89,7 @@ pub(crate) struct State {
     interferences: u32,
 }
 
-/// The cloud that a stand-in plays.
+/// The cloud of a stand-in.
 #[derive(Default)]
 pub(crate) struct Cloud {
     state: Mutex<State>,
@@ -97,7 +97,7 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // A handler that panicked has failed its test already; others may still be looked at.
+        // A handler that panicked has failed its test already; others may still read the state.
         self.state
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -105,24 +105,27 @@ impl Cloud {
 }
 
 impl State {
-    /// Makes a project, or sets one up anew with all that is in it kept.
+    /// Creates a project, or replaces its description and keeps what is in it.
     pub(crate) fn set_project(&mut self, id: &str, project: Project) {
-        let held = self.projects.entry(id.to_owned()).or_insert_with(|| Held {
-            project: project.clone(),
-            settling: BTreeMap::new(),
-            accounts: BTreeMap::new(),
-            pools: BTreeMap::new(),
-            providers: BTreeMap::new(),
-        });
+        let held = self
+            .projects
+            .entry(id.to_owned())
+            .or_insert_with(|| ProjectState {
+                project: project.clone(),
+                settling: BTreeMap::new(),
+                accounts: BTreeMap::new(),
+                pools: BTreeMap::new(),
+                providers: BTreeMap::new(),
+            });
         held.project = project;
     }
 
-    /// A project that is there, deleted or not.
-    pub(crate) fn held(&mut self, id: &str) -> Option<&mut Held> {
+    /// A project, deleted or not.
+    pub(crate) fn project_state(&mut self, id: &str) -> Option<&mut ProjectState> {
         self.projects.get_mut(id)
     }
 
-    /// Refuses what needs a service that the project has not, or not for long.
+    /// Refuses a request for a service that is disabled or has not propagated.
     pub(crate) fn need_service(&mut self, id: &str, service: &str) -> Result<(), Refusal> {
         let Some(held) = self.projects.get_mut(id) else {
             return Ok(());
@@ -139,14 +142,14 @@ impl State {
         Err(error::disabled(service, &held.project.number))
     }
 
-    /// An account by its address, whichever project it is in.
+    /// An account by its address, in any project.
     pub(crate) fn account(&mut self, email: &str) -> Option<&mut ServiceAccount> {
         let mut projects = self.projects.values_mut();
         projects.find_map(|held| held.accounts.get_mut(email))
     }
 
-    /// Whether a policy may name this account. Those of projects that nobody described are taken
-    /// on trust.
+    /// True if a policy may name this account. Accounts of projects that no test described are
+    /// accepted.
     pub(crate) fn can_be_bound(&mut self, email: &str) -> bool {
         let known = self
             .projects
@@ -161,12 +164,12 @@ impl State {
         }
     }
 
-    /// The next policies are changed by somebody else just before they are written.
+    /// Changes this number of policies concurrently, just before they are written.
     pub(crate) fn interfere(&mut self, times: u32) {
         self.interferences = times;
     }
 
-    /// Who changes a policy now, before the caller does.
+    /// The concurrent change to make before the caller's, if any.
     pub(crate) fn interferes(&mut self) -> Option<String> {
         if self.interferences == 0 {
             return None;
@@ -175,13 +178,14 @@ impl State {
         Some(format!("user:somebody-{}@example.com", self.interferences))
     }
 
-    /// A number that was not given before.
+    /// A unique number.
     pub(crate) fn next(&mut self) -> u32 {
         self.serial += 1;
         self.serial
     }
 
-    /// Begins an operation; with no delay its effect is there at once, but a client has to ask.
+    /// Starts an operation. Without a delay its effect is immediate, but a client still has to
+    /// poll.
     pub(crate) fn begin(
         &mut self,
         name: &str,
@@ -201,7 +205,7 @@ impl State {
         json!({"name": name})
     }
 
-    /// Every request brings every operation a step forward: they go on with nobody asking.
+    /// Advances every operation: each request does so, polling or not.
     pub(crate) fn advance(&mut self) {
         let names: Vec<String> = self.operations.keys().cloned().collect();
         for name in names {
@@ -223,7 +227,7 @@ impl State {
         }
     }
 
-    /// An operation as it is answered.
+    /// An operation in its JSON form.
     pub(crate) fn operation(&self, name: &str) -> Result<Value, Refusal> {
         if name == "operations/noop.DONE_OPERATION" {
             return Ok(json!({"name": name, "done": true}));
@@ -239,8 +243,8 @@ impl State {
         })
     }
 
-    /// All that a test may compare: everything but what changes with every run.
-    pub(crate) fn picture(&self) -> Value {
+    /// Everything that a test may compare, without what differs between runs.
+    pub(crate) fn snapshot(&self) -> Value {
         let projects: BTreeMap<&String, Value> = self
             .projects
             .iter()
@@ -248,15 +252,15 @@ impl State {
                 let accounts: BTreeMap<&String, Value> = held
                     .accounts
                     .iter()
-                    .map(|(email, account)| (email, account.picture()))
+                    .map(|(email, account)| (email, account.snapshot()))
                     .collect();
-                let picture = json!({
+                let snapshot = json!({
                     "services": held.project.services,
                     "accounts": accounts,
                     "pools": held.pools,
                     "providers": held.providers,
                 });
-                (id, picture)
+                (id, snapshot)
             })
             .collect();
         json!({"projects": projects, "repositories": self.repositories})

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::object::{Object, Operation, Owners, Path, Place};
+use super::object::{Object, ObjectKey, Operation, Owners, Path};
 use super::status::Status;
 
-/// What identifies an object, and what the server alone writes, is owned by nobody.
+/// Fields without an owner: those that identify an object, and those that only the server writes.
 const UNOWNED: [&[&str]; 9] = [
     &["apiVersion"],
     &["kind"],
@@ -21,7 +21,7 @@ const UNOWNED: [&[&str]; 9] = [
     &["metadata", "managedFields"],
 ];
 
-/// Every field of an object that a manager can own. Maps are taken apart, all else is one field:
+/// Every field of an object that a manager can own. Maps are split, all else is one field:
 /// `imagePullSecrets` too, which is atomic in the schema.
 pub(super) fn fields(object: &Value) -> BTreeSet<Path> {
     let mut found = BTreeSet::new();
@@ -63,7 +63,7 @@ fn set(value: &mut Value, path: &[String], new: Value) {
     *node = new;
 }
 
-/// Takes a field out, and every map that is empty without it: Go leaves those out (`omitempty`).
+/// Removes a field, and every map that is empty without it: Go omits those (`omitempty`).
 fn remove(value: &mut Value, path: &[String]) {
     let ([first, rest @ ..], Some(map)) = (path, value.as_object_mut()) else {
         return;
@@ -78,7 +78,7 @@ fn remove(value: &mut Value, path: &[String]) {
     }
 }
 
-/// What becomes of an object, and of the owners of its fields, when `manager` applies `wanted`.
+/// The object and the owners of its fields after `manager` applies `wanted`.
 pub(super) fn apply(
     live: Option<&Object>,
     wanted: &Value,
@@ -86,7 +86,7 @@ pub(super) fn apply(
     force: bool,
 ) -> Result<(Value, Owners), Status> {
     let new = fields(wanted);
-    let own = (manager.to_owned(), Operation::Apply);
+    let own_key = (manager.to_owned(), Operation::Apply);
     let (mut value, mut owners) = match live {
         Some(live) => (live.value.clone(), live.owners.clone()),
         None => {
@@ -104,7 +104,7 @@ pub(super) fn apply(
         }
         let others = owners
             .iter_mut()
-            .filter(|(owner, fields)| **owner != own && fields.contains(path));
+            .filter(|(owner, fields)| **owner != own_key && fields.contains(path));
         for ((manager, _), fields) in others {
             if force {
                 fields.remove(path);
@@ -116,8 +116,9 @@ pub(super) fn apply(
     if !conflicts.is_empty() {
         return Err(Status::apply_conflict(&conflicts));
     }
-    // What was applied before and is no longer is given up, and goes with its last owner.
-    let given_up = owners.remove(&own).unwrap_or_default();
+    // A field that was applied before and is missing now is given up, and removed with its last
+    // owner.
+    let given_up = owners.remove(&own_key).unwrap_or_default();
     for path in given_up.difference(&new) {
         if !owners.values().any(|fields| fields.contains(path)) {
             remove(&mut value, path);
@@ -131,24 +132,26 @@ pub(super) fn apply(
         );
     }
     owners.retain(|_, fields| !fields.is_empty());
-    owners.insert(own, new);
+    owners.insert(own_key, new);
     Ok((value, owners))
 }
 
-/// What becomes of them by a merge patch (RFC 7396): lists are replaced as a whole.
+/// The same for a merge patch (RFC 7396): lists are replaced as a whole.
 pub(super) fn merge(
-    place: &Place,
+    object_key: &ObjectKey,
     live: &Object,
     patch: &Value,
     manager: &str,
 ) -> Result<(Value, Owners), Status> {
-    let asked = &patch["metadata"]["resourceVersion"];
-    if !asked.is_null() && *asked != live.value["metadata"]["resourceVersion"] {
-        return Err(Status::modified(place));
+    let requested_version = &patch["metadata"]["resourceVersion"];
+    if !requested_version.is_null()
+        && *requested_version != live.value["metadata"]["resourceVersion"]
+    {
+        return Err(Status::modified(object_key));
     }
     let mut value = live.value.clone();
     merge_into(&mut value, patch);
-    let own = (manager.to_owned(), Operation::Update);
+    let own_key = (manager.to_owned(), Operation::Update);
     let mut owners = live.owners.clone();
     let changed: BTreeSet<Path> = fields(&value)
         .into_iter()
@@ -157,7 +160,7 @@ pub(super) fn merge(
     for fields in owners.values_mut() {
         fields.retain(|path| !changed.contains(path) && at(&value, path).is_some());
     }
-    owners.entry(own).or_default().extend(changed);
+    owners.entry(own_key).or_default().extend(changed);
     owners.retain(|_, fields| !fields.is_empty());
     Ok((value, owners))
 }

@@ -1,8 +1,8 @@
-//! What a client of Kubernetes asks before anything else: what is there at all.
+//! Kubernetes' discovery API.
 
 use serde_json::{Value, json};
 
-/// The answer to a path of discovery.
+/// The answer to a discovery path. `None` for another path.
 pub(super) fn answer(path: &str) -> Option<Value> {
     Some(match path {
         "/version" => json!({ "major": "1", "minor": "32", "gitVersion": "v1.32.4" }),

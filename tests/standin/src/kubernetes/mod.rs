@@ -1,8 +1,8 @@
-//! An API server of Kubernetes, as far as pull secrets need one: namespaces, Secrets and service
+//! A Kubernetes API server, as far as pull secrets need one: namespaces, Secrets and service
 //! accounts, with server-side apply, field owners, dry runs, optimistic locking and RBAC.
 //!
-//! It was written from Kubernetes' documents and the text of kube-apiserver's own handlers; where
-//! it is narrower than that, it refuses.
+//! Written from Kubernetes' documents and the text of kube-apiserver's own handlers; what it does
+//! not implement it refuses.
 
 mod apply;
 mod discovery;
@@ -17,25 +17,25 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use object::{Object, Operation, Place};
+use object::{Object, ObjectKey, Operation};
 pub use rbac::Rule;
 use rbac::Users;
 pub(crate) use requests::handle;
 
-/// A cluster. It has the namespaces `default` and `kube-system` from the start.
+/// A cluster. It starts with the namespaces `default` and `kube-system`.
 pub struct Cluster {
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 pub(crate) struct Inner {
-    objects: BTreeMap<Place, Object>,
+    objects: BTreeMap<ObjectKey, Object>,
     users: Users,
     version: u64,
     made: u64,
-    /// How many reads of a service account others still follow with a change of their own.
+    /// The number of service account reads that a concurrent change follows.
     meddling: u32,
-    /// How many reads it takes until a new namespace has its service account.
+    /// The number of reads until a new namespace has its service account.
     delay: u32,
 }
 
@@ -52,45 +52,43 @@ impl Default for Cluster {
 }
 
 impl Cluster {
-    /// Makes a user without any rights, and the bearer token of it; a service account is called
+    /// Creates a user without permissions. Returns its bearer token; a service account is named
     /// `system:serviceaccount:NAMESPACE:NAME`.
     pub fn user(&self, name: &str) -> String {
         self.inner.lock().unwrap().users.add(name)
     }
 
-    /// Allows a user something.
+    /// Grants a rule to a user.
     pub fn allow(&self, user: &str, rule: Rule) {
         self.inner.lock().unwrap().users.allow(user, rule);
     }
 
-    /// Takes back all that a user was allowed.
+    /// Revokes everything from a user.
     pub fn forbid(&self, user: &str) {
         self.inner.lock().unwrap().users.forbid(user);
     }
 
-    /// Makes a namespace, with the service account that each has.
+    /// Creates a namespace with its default service account.
     pub fn create_namespace(&self, name: &str) {
         self.inner.lock().unwrap().add_namespace(name, 0);
     }
 
-    /// A namespace that is made by a request has its service account only when somebody has looked
-    /// for it so often in vain.
-    pub fn delay_service_accounts(&self, looks: u32) {
-        self.inner.lock().unwrap().delay = looks;
+    /// Delays the service account of a namespace that a request creates, by this number of reads.
+    pub fn delay_service_accounts(&self, reads: u32) {
+        self.inner.lock().unwrap().delay = reads;
     }
 
-    /// Marks a namespace as one that is being deleted.
+    /// Marks a namespace as terminating.
     pub fn terminate_namespace(&self, name: &str) {
         let mut inner = self.inner.lock().unwrap();
-        let namespace = inner.objects.get_mut(&Place::namespace(name)).unwrap();
+        let namespace = inner.objects.get_mut(&ObjectKey::namespace(name)).unwrap();
         namespace.value["status"] = json!({ "phase": "Terminating" });
     }
 
-    /// Puts an object there as another client would (`kubectl-create`, …), by an update and not by
-    /// apply.
+    /// Puts an object as another client would (`kubectl-create`, …), by an update and not by apply.
     pub fn put(&self, resource: &'static str, namespace: &str, object: Value, manager: &str) {
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
-        let place = Place {
+        let object_key = ObjectKey {
             resource,
             namespace: namespace.to_owned(),
             name,
@@ -98,56 +96,56 @@ impl Cluster {
         let mut inner = self.inner.lock().unwrap();
         let fields = apply::fields(&object);
         let owners = BTreeMap::from([((manager.to_owned(), Operation::Update), fields)]);
-        inner.store(place, object, owners);
+        inner.store(object_key, object, owners);
     }
 
-    /// An object as it is now, with its metadata.
+    /// An object with its metadata.
     pub fn get(&self, resource: &'static str, namespace: &str, name: &str) -> Option<Value> {
-        let place = Place {
+        let object_key = ObjectKey {
             resource,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         };
         let inner = self.inner.lock().unwrap();
-        inner.objects.get(&place).map(Object::shown)
+        inner.objects.get(&object_key).map(Object::document)
     }
 
     /// Has somebody else add a pull secret of their own to a service account right after it was
-    /// read, so many times.
-    pub fn meddle(&self, times: u32) {
+    /// read, this number of times.
+    pub fn interfere(&self, times: u32) {
         self.inner.lock().unwrap().meddling = times;
     }
 }
 
 impl Inner {
     fn add_namespace(&mut self, name: &str, delay: u32) {
-        let place = Place::namespace(name);
+        let object_key = ObjectKey::namespace(name);
         let object = json!({
             "apiVersion": "v1",
             "kind": "Namespace",
             "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
             "status": { "phase": "Active" },
         });
-        self.store(place, object, BTreeMap::new());
+        self.store(object_key, object, BTreeMap::new());
         let account = json!({
             "apiVersion": "v1",
             "kind": "ServiceAccount",
             "metadata": { "name": "default", "namespace": name },
         });
-        let place = Place {
+        let object_key = ObjectKey {
             resource: "serviceaccounts",
             namespace: name.to_owned(),
             name: "default".to_owned(),
         };
-        self.store(place.clone(), account, BTreeMap::new());
-        self.objects.get_mut(&place).unwrap().hidden_for = delay;
+        self.store(object_key.clone(), account, BTreeMap::new());
+        self.objects.get_mut(&object_key).unwrap().hidden_for = delay;
     }
 
-    /// Stores an object under a new version, and as a new one where there was none.
-    fn store(&mut self, place: Place, mut value: Value, owners: object::Owners) {
+    /// Stores an object under a new version, and as a new one if there was none.
+    fn store(&mut self, object_key: ObjectKey, mut value: Value, owners: object::Owners) {
         self.version += 1;
         let metadata = &mut value["metadata"];
-        let known = self.objects.get(&place);
+        let known = self.objects.get(&object_key);
         match known.map(|known| &known.value["metadata"]) {
             Some(old) => {
                 metadata["uid"] = old["uid"].clone();
@@ -160,14 +158,14 @@ impl Inner {
             }
         }
         metadata["resourceVersion"] = json!(self.version.to_string());
-        if place.resource != "namespaces" {
-            metadata["namespace"] = json!(place.namespace);
+        if object_key.resource != "namespaces" {
+            metadata["namespace"] = json!(object_key.namespace);
         }
         let object = Object {
             value,
             owners,
             hidden_for: 0,
         };
-        self.objects.insert(place, object);
+        self.objects.insert(object_key, object);
     }
 }

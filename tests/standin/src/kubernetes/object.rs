@@ -1,19 +1,19 @@
-//! One stored object, and who owns which of its fields.
+//! One stored object, and the owners of its fields.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-/// Which object is meant.
+/// The key of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct ObjectKey {
     pub(super) resource: &'static str,
     /// Empty for a namespace itself.
     pub(super) namespace: String,
     pub(super) name: String,
 }
 
-impl Place {
+impl ObjectKey {
     pub(super) fn namespace(name: &str) -> Self {
         Self {
             resource: "namespaces",
@@ -22,7 +22,7 @@ impl Place {
         }
     }
 
-    /// What an object of this resource is called in its own `kind`.
+    /// The `kind` of an object of this resource.
     pub(super) fn kind(&self) -> &'static str {
         match self.resource {
             "secrets" => "Secret",
@@ -39,7 +39,7 @@ pub(super) enum Operation {
     Update,
 }
 
-/// The path of a field that is owned as a whole: a text, a number, a list.
+/// The path of a field that is owned as a whole: a string, a number, a list.
 pub(super) type Path = Vec<String>;
 
 /// The fields of each manager.
@@ -50,19 +50,19 @@ pub(super) type Owners = BTreeMap<(String, Operation), BTreeSet<Path>>;
 pub(super) struct Object {
     pub(super) value: Value,
     pub(super) owners: Owners,
-    /// How many more reads do not find it.
+    /// The number of reads that still do not find it.
     pub(super) hidden_for: u32,
 }
 
 impl Object {
-    /// As it is answered, with `managedFields`.
-    pub(super) fn shown(&self) -> Value {
-        let mut shown = self.value.clone();
+    /// The object as it is answered, with `managedFields`.
+    pub(super) fn document(&self) -> Value {
+        let mut document = self.value.clone();
         let managed: Vec<Value> = self.owners.iter().map(managed).collect();
         if !managed.is_empty() {
-            shown["metadata"]["managedFields"] = json!(managed);
+            document["metadata"]["managedFields"] = json!(managed);
         }
-        shown
+        document
     }
 }
 

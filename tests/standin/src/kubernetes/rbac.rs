@@ -9,10 +9,10 @@ use super::status::Status;
 use crate::call::bearer;
 use crate::random::opaque;
 
-/// A rule of a Role, where it is bound in one namespace, or of a ClusterRole.
+/// A rule of a Role in one namespace, or of a ClusterRole.
 #[derive(Clone, Debug, Default)]
 pub struct Rule {
-    /// None means everywhere, and what has no namespace.
+    /// `None` means all namespaces, and resources without one.
     pub namespace: Option<String>,
     /// `get`, `create`, …
     pub verbs: Vec<String>,
@@ -45,16 +45,16 @@ impl Rule {
     fn allows(&self, wanted: &Access<'_>) -> bool {
         let has =
             |list: &[String], wanted: &str| list.iter().any(|item| item == "*" || item == wanted);
-        let place = self.namespace.as_deref();
-        place.is_none_or(|namespace| namespace == wanted.namespace)
+        let object_key = self.namespace.as_deref();
+        object_key.is_none_or(|namespace| namespace == wanted.namespace)
             && has(&self.verbs, wanted.verb)
             && has(&self.resources, wanted.resource)
-            // A request that names no object, such as a POST, meets no rule for certain names.
+            // A request without an object name, such as a POST, matches no rule with names.
             && (self.names.is_empty() || self.names.iter().any(|name| name == wanted.name))
     }
 }
 
-/// What is wanted.
+/// The access that a request needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access<'a> {
     pub(super) verb: &'a str,
@@ -84,7 +84,7 @@ impl Users {
         self.rules.retain(|(holder, _)| holder != user);
     }
 
-    /// Who asks. Whoever shows nothing is `system:anonymous`, who may do nothing.
+    /// The user of a request. Without a credential it is `system:anonymous`, who may do nothing.
     pub(super) fn of(&self, headers: &HeaderMap) -> Result<String, Status> {
         match bearer(headers) {
             None => Ok("system:anonymous".to_owned()),
@@ -102,9 +102,10 @@ impl Users {
     }
 
     pub(super) fn check(&self, user: &str, wanted: Access<'_>) -> Result<(), Status> {
-        match self.may(user, wanted) {
-            true => Ok(()),
-            false => Err(Status::forbidden(user, wanted)),
+        if self.may(user, wanted) {
+            Ok(())
+        } else {
+            Err(Status::forbidden(user, wanted))
         }
     }
 }

@@ -1,11 +1,11 @@
-//! From a request to what is done with an object.
+//! Requests for objects: routing, authorization, and the verbs.
 
 use http::{Method, header};
 use serde_json::{Value, json};
 
 use super::Inner;
 use super::apply::{apply, fields, merge};
-use super::object::{Object, Operation, Owners, Place};
+use super::object::{Object, ObjectKey, Operation, Owners};
 use super::rbac::Access;
 use super::status::Status;
 use super::{discovery, validation};
@@ -35,7 +35,7 @@ fn answer_to(inner: &mut Inner, call: &Call, path: &str, body: &[u8]) -> Result<
     if path == REVIEWS && call.method == Method::POST {
         return review(inner, &user, &parse(body)?);
     }
-    let (place, names_one) = place(path).ok_or_else(Status::no_such_path)?;
+    let (object_key, names_one) = object_key(path).ok_or_else(Status::no_such_path)?;
     let verb = match (call.method.as_str(), names_one) {
         ("GET", true) => "get",
         ("POST", false) => "create",
@@ -43,17 +43,17 @@ fn answer_to(inner: &mut Inner, call: &Call, path: &str, body: &[u8]) -> Result<
         ("DELETE", true) => "delete",
         _ => return Err(Status::no_such_method()),
     };
-    inner.users.check(&user, access(&place, verb))?;
+    inner.users.check(&user, access(&object_key, verb))?;
     match verb {
-        "get" => get(inner, &place),
-        "create" => create(inner, call, place, parse(body)?),
-        "patch" => patch(inner, call, &user, &place, &parse(body)?),
-        _ => delete(inner, &place, &parse(body).unwrap_or_default()),
+        "get" => get(inner, &object_key),
+        "create" => create(inner, call, object_key, parse(body)?),
+        "patch" => patch(inner, call, &user, &object_key, &parse(body)?),
+        _ => delete(inner, &object_key, &parse(body).unwrap_or_default()),
     }
 }
 
-/// What a path names, and whether that is one object.
-fn place(path: &str) -> Option<(Place, bool)> {
+/// The object or collection of a path. True for an object.
+fn object_key(path: &str) -> Option<(ObjectKey, bool)> {
     let rest = path.strip_prefix("/api/v1/namespaces")?;
     let parts: Vec<&str> = rest.split('/').skip(1).collect();
     let resource = |name: &str| {
@@ -61,38 +61,38 @@ fn place(path: &str) -> Option<(Place, bool)> {
         known.into_iter().find(|known| *known == name)
     };
     Some(match parts.as_slice() {
-        [] => (Place::namespace(""), false),
-        [name] => (Place::namespace(name), true),
+        [] => (ObjectKey::namespace(""), false),
+        [name] => (ObjectKey::namespace(name), true),
         [namespace, kind] => {
-            let place = Place {
+            let object_key = ObjectKey {
                 resource: resource(kind)?,
                 namespace: (*namespace).to_owned(),
                 name: String::new(),
             };
-            (place, false)
+            (object_key, false)
         }
         [namespace, kind, name] => {
-            let place = Place {
+            let object_key = ObjectKey {
                 resource: resource(kind)?,
                 namespace: (*namespace).to_owned(),
                 name: (*name).to_owned(),
             };
-            (place, true)
+            (object_key, true)
         }
         _ => return None,
     })
 }
 
-/// A namespace is in itself, where RBAC is concerned (apiserver, `requestinfo.go`).
-fn access<'a>(place: &'a Place, verb: &'a str) -> Access<'a> {
+/// RBAC treats a namespace as being in itself (apiserver, `requestinfo.go`).
+fn access<'a>(object_key: &'a ObjectKey, verb: &'a str) -> Access<'a> {
     Access {
         verb,
-        resource: place.resource,
-        namespace: match place.resource {
-            "namespaces" => &place.name,
-            _ => &place.namespace,
+        resource: object_key.resource,
+        namespace: match object_key.resource {
+            "namespaces" => &object_key.name,
+            _ => &object_key.namespace,
         },
-        name: &place.name,
+        name: &object_key.name,
     }
 }
 
@@ -120,29 +120,29 @@ fn review(inner: &Inner, user: &str, review: &Value) -> Result<Answer, Status> {
     Ok(answer::json_body(201, &review))
 }
 
-fn get(inner: &mut Inner, place: &Place) -> Result<Answer, Status> {
-    let missing = || Status::not_found(place.resource, &place.name);
-    let object = inner.objects.get_mut(place).ok_or_else(missing)?;
+fn get(inner: &mut Inner, object_key: &ObjectKey) -> Result<Answer, Status> {
+    let missing = || Status::not_found(object_key.resource, &object_key.name);
+    let object = inner.objects.get_mut(object_key).ok_or_else(missing)?;
     if object.hidden_for > 0 {
         object.hidden_for -= 1;
         return Err(missing());
     }
-    let answer = answer::json_body(200, &object.shown());
-    if place.resource == "serviceaccounts" && inner.meddling > 0 {
+    let answer = answer::json_body(200, &object.document());
+    if object_key.resource == "serviceaccounts" && inner.meddling > 0 {
         inner.meddling -= 1;
-        let mut changed = inner.objects[place].clone();
+        let mut changed = inner.objects[object_key].clone();
         let list = &mut changed.value["imagePullSecrets"];
         if list.is_null() {
             *list = json!([]);
         }
         let name = format!("somebody-else-{}", inner.meddling);
         list.as_array_mut().unwrap().push(json!({ "name": name }));
-        inner.store(place.clone(), changed.value, changed.owners);
+        inner.store(object_key.clone(), changed.value, changed.owners);
     }
     Ok(answer)
 }
 
-/// `dryRun=All` and nothing else is a dry run.
+/// True for `dryRun=All` only.
 fn is_dry_run(call: &Call) -> Result<bool, Status> {
     match call.query.get("dryRun") {
         None => Ok(false),
@@ -151,32 +151,40 @@ fn is_dry_run(call: &Call) -> Result<bool, Status> {
     }
 }
 
-fn create(inner: &mut Inner, call: &Call, place: Place, object: Value) -> Result<Answer, Status> {
+fn create(
+    inner: &mut Inner,
+    call: &Call,
+    object_key: ObjectKey,
+    object: Value,
+) -> Result<Answer, Status> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let place = Place {
+    let object_key = ObjectKey {
         name: name.to_owned(),
-        ..place
+        ..object_key
     };
-    validation::check_kind(&place, &object)?;
-    check_namespace(inner, &place)?;
-    validation::check(&place, &object, None)?;
-    if inner.objects.contains_key(&place) {
-        return Err(Status::already_exists(&place));
+    validation::check_kind(&object_key, &object)?;
+    check_namespace(inner, &object_key)?;
+    validation::check(&object_key, &object, None)?;
+    if inner.objects.contains_key(&object_key) {
+        return Err(Status::already_exists(&object_key));
     }
     if !is_dry_run(call)? {
-        if place.resource == "namespaces" {
-            inner.add_namespace(&place.name, inner.delay);
+        if object_key.resource == "namespaces" {
+            inner.add_namespace(&object_key.name, inner.delay);
         } else {
-            let own = (manager(call), Operation::Update);
-            let owners = Owners::from([(own, fields(&object))]);
-            inner.store(place.clone(), object.clone(), owners);
+            let own_key = (manager(call), Operation::Update);
+            let owners = Owners::from([(own_key, fields(&object))]);
+            inner.store(object_key.clone(), object.clone(), owners);
         }
     }
-    let stored = inner.objects.get(&place).map_or(object, Object::shown);
+    let stored = inner
+        .objects
+        .get(&object_key)
+        .map_or(object, Object::document);
     Ok(answer::json_body(201, &stored))
 }
 
-/// The manager, or what stands before the slash of the client's own name.
+/// The field manager, or the client's name up to the slash.
 fn manager(call: &Call) -> String {
     let agent = call.header(header::USER_AGENT).unwrap_or("unknown");
     let fallback = agent.split('/').next().unwrap_or(agent);
@@ -186,15 +194,18 @@ fn manager(call: &Call) -> String {
         .to_owned()
 }
 
-/// Nothing new comes into a namespace that is not there, or is going (NamespaceLifecycle).
-fn check_namespace(inner: &Inner, place: &Place) -> Result<(), Status> {
-    if place.resource == "namespaces" {
+/// Refuses new objects in a namespace that is missing or terminating (NamespaceLifecycle).
+fn check_namespace(inner: &Inner, object_key: &ObjectKey) -> Result<(), Status> {
+    if object_key.resource == "namespaces" {
         return Ok(());
     }
-    match inner.objects.get(&Place::namespace(&place.namespace)) {
-        None => Err(Status::not_found("namespaces", &place.namespace)),
+    match inner
+        .objects
+        .get(&ObjectKey::namespace(&object_key.namespace))
+    {
+        None => Err(Status::not_found("namespaces", &object_key.namespace)),
         Some(found) if found.value["status"]["phase"] == "Terminating" => {
-            Err(Status::terminating(place))
+            Err(Status::terminating(object_key))
         }
         Some(_) => Ok(()),
     }
@@ -204,7 +215,7 @@ fn patch(
     inner: &mut Inner,
     call: &Call,
     user: &str,
-    place: &Place,
+    object_key: &ObjectKey,
     patch: &Value,
 ) -> Result<Answer, Status> {
     let content_type = call.header(header::CONTENT_TYPE).unwrap_or_default();
@@ -215,7 +226,7 @@ fn patch(
         |field: &str, what: &str| Err(Status::invalid("PatchOptions.meta.k8s.io", "", field, what));
     let live = inner
         .objects
-        .get(place)
+        .get(object_key)
         .filter(|object| object.hidden_for == 0);
     let (value, owners) = match content_type {
         "application/apply-patch+yaml" => {
@@ -225,11 +236,11 @@ fn patch(
                     "Required value: is required for apply patch",
                 );
             };
-            validation::check_applied(place, patch)?;
+            validation::check_applied(object_key, patch)?;
             if live.is_none() {
-                // The handler asks again, for `create` and with the name (apiserver, `patch.go`).
-                inner.users.check(user, access(place, "create"))?;
-                check_namespace(inner, place)?;
+                // The handler checks again for `create` with the name (apiserver, `patch.go`).
+                inner.users.check(user, access(object_key, "create"))?;
+                check_namespace(inner, object_key)?;
             }
             apply(live, patch, manager, force == Some("true"))?
         }
@@ -240,32 +251,32 @@ fn patch(
                     "Forbidden: may not be specified for non-apply patch",
                 );
             }
-            let missing = || Status::not_found(place.resource, &place.name);
-            merge(place, live.ok_or_else(missing)?, patch, &manager(call))?
+            let missing = || Status::not_found(object_key.resource, &object_key.name);
+            merge(object_key, live.ok_or_else(missing)?, patch, &manager(call))?
         }
         _ => return Err(Status::unsupported_media_type()),
     };
     let is_new = live.is_none();
     let old = live.cloned();
-    validation::check(place, &value, old.as_ref().map(|old| &old.value))?;
+    validation::check(object_key, &value, old.as_ref().map(|old| &old.value))?;
     let is_same = old.is_some_and(|old| old.value == value && old.owners == owners);
-    let shown = if dry_run || is_same {
+    let document = if dry_run || is_same {
         Object {
             value,
             owners,
             hidden_for: 0,
         }
-        .shown()
+        .document()
     } else {
-        inner.store(place.clone(), value, owners);
-        inner.objects[place].shown()
+        inner.store(object_key.clone(), value, owners);
+        inner.objects[object_key].document()
     };
-    Ok(answer::json_body(if is_new { 201 } else { 200 }, &shown))
+    Ok(answer::json_body(if is_new { 201 } else { 200 }, &document))
 }
 
-fn delete(inner: &mut Inner, place: &Place, options: &Value) -> Result<Answer, Status> {
-    let missing = || Status::not_found(place.resource, &place.name);
-    let object = inner.objects.get(place).ok_or_else(missing)?;
+fn delete(inner: &mut Inner, object_key: &ObjectKey, options: &Value) -> Result<Answer, Status> {
+    let missing = || Status::not_found(object_key.resource, &object_key.name);
+    let object = inner.objects.get(object_key).ok_or_else(missing)?;
     for (field, name) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
         let (asked, has) = (
             &options["preconditions"][field],
@@ -276,13 +287,13 @@ fn delete(inner: &mut Inner, place: &Place, options: &Value) -> Result<Answer, S
                 "the {name} in the precondition ({asked}) does not match the {name} in record \
                  ({has}). The object might have been modified"
             );
-            return Err(Status::conflict(place, &why));
+            return Err(Status::conflict(object_key, &why));
         }
     }
     if options["dryRun"] != json!(["All"]) {
-        inner.objects.remove(place);
+        inner.objects.remove(object_key);
     }
-    let details = json!({ "name": place.name, "kind": place.resource });
+    let details = json!({ "name": object_key.name, "kind": object_key.resource });
     let done = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
         "details": details,

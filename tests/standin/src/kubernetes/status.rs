@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::object::{Path, Place};
+use super::object::{ObjectKey, Path};
 use super::rbac::Access;
 use crate::answer::{self, Answer};
 
-/// A `Status` of failure.
+/// A `Status` of a failure.
 #[derive(Debug)]
 pub(super) struct Status {
     code: u16,
@@ -56,12 +56,12 @@ impl Status {
         )
     }
 
-    pub(super) fn terminating(place: &Place) -> Self {
-        let Place {
+    pub(super) fn terminating(object_key: &ObjectKey) -> Self {
+        let ObjectKey {
             resource,
             namespace,
             name,
-        } = place;
+        } = object_key;
         let why = format!("namespace {namespace} is being terminated");
         let message = format!(
             "{resource} \"{name}\" is forbidden: unable to create new content in namespace \
@@ -94,22 +94,25 @@ impl Status {
         Self::new(405, "MethodNotAllowed", message, json!({}))
     }
 
-    pub(super) fn already_exists(place: &Place) -> Self {
-        let message = format!("{} \"{}\" already exists", place.resource, place.name);
-        let details = json!({ "name": place.name, "kind": place.resource });
+    pub(super) fn already_exists(object_key: &ObjectKey) -> Self {
+        let message = format!(
+            "{} \"{}\" already exists",
+            object_key.resource, object_key.name
+        );
+        let details = json!({ "name": object_key.name, "kind": object_key.resource });
         Self::new(409, "AlreadyExists", message, details)
     }
 
-    pub(super) fn modified(place: &Place) -> Self {
+    pub(super) fn modified(object_key: &ObjectKey) -> Self {
         Self::conflict(
-            place,
+            object_key,
             "the object has been modified; please apply your changes to the latest version and \
              try again",
         )
     }
 
-    pub(super) fn conflict(place: &Place, why: &str) -> Self {
-        let Place { resource, name, .. } = place;
+    pub(super) fn conflict(object_key: &ObjectKey, why: &str) -> Self {
+        let ObjectKey { resource, name, .. } = object_key;
         let message = format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}");
         Self::new(
             409,
@@ -163,18 +166,18 @@ impl Status {
     }
 
     /// A field that is not in the schema.
-    pub(super) fn undeclared(place: &Place, field: &str) -> Self {
+    pub(super) fn undeclared(object_key: &ObjectKey, field: &str) -> Self {
         let message = format!(
             "failed to create typed patch object ({}/{}; /v1, Kind={}): .{field}: field not \
              declared in schema",
-            place.namespace,
-            place.name,
-            place.kind()
+            object_key.namespace,
+            object_key.name,
+            object_key.kind()
         );
         Self::new(500, "InternalError", message, Value::Null)
     }
 
-    /// A value that a field does not take.
+    /// An invalid value of a field.
     pub(super) fn invalid(kind: &str, name: &str, field: &str, what: &str) -> Self {
         let message = format!("{kind} \"{name}\" is invalid: {field}: {what}");
         let cause = json!({ "reason": "FieldValueInvalid", "message": what, "field": field });

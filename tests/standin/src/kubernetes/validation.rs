@@ -1,32 +1,43 @@
-//! What an object must be before it is stored (kubernetes, `pkg/apis/core/validation`).
+//! Validation of objects before they are stored (kubernetes, `pkg/apis/core/validation`).
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
-use super::object::Place;
+use super::object::ObjectKey;
 use super::status::Status;
 
-/// The most that all values of a Secret may have together.
+/// The maximum size of all values of a Secret together.
 const LARGEST_SECRET: usize = 1 << 20;
 
-/// Checks an object that is to be stored, and, where it replaces one, what may not change.
-pub(super) fn check(place: &Place, new: &Value, old: Option<&Value>) -> Result<(), Status> {
-    let invalid =
-        |field: &str, what: &str| Err(Status::invalid(place.kind(), &place.name, field, what));
-    let longest = if place.resource == "namespaces" {
+/// Checks an object before it is stored, and that immutable fields of the one it replaces are
+/// unchanged.
+pub(super) fn check(
+    object_key: &ObjectKey,
+    new: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let invalid = |field: &str, what: &str| {
+        Err(Status::invalid(
+            object_key.kind(),
+            &object_key.name,
+            field,
+            what,
+        ))
+    };
+    let longest = if object_key.resource == "namespaces" {
         63
     } else {
         253
     };
-    let dots = place.resource != "namespaces";
-    if !is_name(&place.name, longest, dots) {
+    let dots = object_key.resource != "namespaces";
+    if !is_name(&object_key.name, longest, dots) {
         return invalid(
             "metadata.name",
             "Invalid value: a lowercase RFC 1123 name is needed",
         );
     }
-    if place.resource != "secrets" {
+    if object_key.resource != "secrets" {
         return Ok(());
     }
     let kind = |object: &Value| object["type"].as_str().unwrap_or("Opaque").to_owned();
@@ -72,18 +83,17 @@ pub(super) fn check(place: &Place, new: &Value, old: Option<&Value>) -> Result<(
     Ok(())
 }
 
-/// Checks that a configuration that is applied says what it is, and nothing that is not in the
-/// schema.
-pub(super) fn check_applied(place: &Place, applied: &Value) -> Result<(), Status> {
-    check_kind(place, applied)?;
+/// Checks that an applied configuration has its kind, and only fields of the schema.
+pub(super) fn check_applied(object_key: &ObjectKey, applied: &Value) -> Result<(), Status> {
+    check_kind(object_key, applied)?;
     let name = applied["metadata"]["name"].as_str();
-    if name.is_some_and(|name| name != place.name) {
+    if name.is_some_and(|name| name != object_key.name) {
         return Err(Status::bad_request(
             "the name of the object does not match the name on the URL",
         ));
     }
     let namespace = applied["metadata"]["namespace"].as_str();
-    if namespace.is_some_and(|namespace| namespace != place.namespace) {
+    if namespace.is_some_and(|namespace| namespace != object_key.namespace) {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
@@ -91,7 +101,7 @@ pub(super) fn check_applied(place: &Place, applied: &Value) -> Result<(), Status
     if !applied["metadata"]["managedFields"].is_null() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    let declared: &[&str] = match place.resource {
+    let declared: &[&str] = match object_key.resource {
         "secrets" => &[
             "apiVersion",
             "kind",
@@ -115,19 +125,20 @@ pub(super) fn check_applied(place: &Place, applied: &Value) -> Result<(), Status
         .flatten()
         .map(|(key, _)| key);
     match keys.find(|key| !declared.contains(&key.as_str())) {
-        Some(key) => Err(Status::undeclared(place, key)),
+        Some(key) => Err(Status::undeclared(object_key, key)),
         None => Ok(()),
     }
 }
 
-/// Checks that an object says what it is.
-pub(super) fn check_kind(place: &Place, object: &Value) -> Result<(), Status> {
+/// Checks the `kind` and `apiVersion` of an object.
+pub(super) fn check_kind(object_key: &ObjectKey, object: &Value) -> Result<(), Status> {
     let says = |key: &str, expected: &str| object[key].as_str() == Some(expected);
-    match says("apiVersion", "v1") && says("kind", place.kind()) {
-        true => Ok(()),
-        false => Err(Status::bad_request(
+    if says("apiVersion", "v1") && says("kind", object_key.kind()) {
+        Ok(())
+    } else {
+        Err(Status::bad_request(
             "apiVersion and kind must be set and match the path",
-        )),
+        ))
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a repository holds, as artifactregistry v1 tells it: docker images, and versions of a package.
+//! The content of a repository as artifactregistry v1 shows it: docker images, and versions of a
+//! package.
 
 use std::time::SystemTime;
 
@@ -10,8 +11,8 @@ use super::contents::{Image, Manifest};
 use super::listing::{created_ms, image_size};
 use crate::call::Call;
 
-/// Every manifest of a repository, as `dockerImages.list` answers it: those from `start` on, at most
-/// `count`, and how many there are.
+/// The manifests of a repository, as `dockerImages.list` answers them: at most `count` from `start`
+/// on, and the total number.
 pub(crate) fn docker_images(
     call: &Call,
     resource: &str,
@@ -28,15 +29,15 @@ pub(crate) fn docker_images(
         let page = all.skip(start).take(count);
         let mut tags = None;
         let described = page.map(|(name, image, digest, manifest)| {
-            // The manifests of an image stand together, so its tags are sorted out once.
+            // The manifests of an image are adjacent, so its tags are grouped once.
             if tags.as_ref().is_none_or(|(of, _)| *of != name) {
                 tags = Some((name, image.tags_by_digest()));
             }
-            let own = tags
+            let own_tags = tags
                 .as_ref()
                 .and_then(|(_, tags)| tags.get(digest.as_str()));
-            let own = own.map_or(&[][..], Vec::as_slice);
-            docker_image(call, resource, (name, digest), manifest, own)
+            let own_tags = own_tags.map_or(&[][..], Vec::as_slice);
+            docker_image(call, resource, (name, digest), manifest, own_tags)
         });
         (described.collect(), total)
     });
@@ -60,7 +61,7 @@ fn docker_image(
         "updateTime": rfc3339(manifest.uploaded),
         "mediaType": manifest.media_type,
     });
-    // Empty lists and fields without a value are left out.
+    // Empty lists and fields without a value are omitted.
     if !tags.is_empty() {
         described["tags"] = json!(tags);
     }
@@ -88,7 +89,7 @@ fn image_manifest(child: &Value) -> Value {
     described
 }
 
-/// The versions of a package, as `packages.versions.list` answers them; none when there is no such
+/// The versions of a package, as `packages.versions.list` answers them. `None` if there is no such
 /// package. Without `full` they have neither metadata nor tags.
 pub(crate) fn versions(
     call: &Call,

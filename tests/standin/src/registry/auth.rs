@@ -1,5 +1,5 @@
-//! Signing in: the challenge, and what an identity may do. Google answers both differently
-//! from a plain registry.
+//! Authentication and authorization: the challenge, and what an identity may do. Google answers
+//! both differently from a plain registry.
 
 use http::{Method, header};
 
@@ -10,8 +10,8 @@ use crate::accounts::Identity;
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::{Challenge, DeniedWording};
 use crate::call::Call;
+use crate::hosts::{HostKind, ImagePath};
 use crate::iam::Permission;
-use crate::site::{Family, Place};
 
 /// `GET /v2/`.
 pub(super) fn ping(call: &Call) -> Result<Answer, Refusal> {
@@ -24,43 +24,43 @@ pub(super) fn ping(call: &Call) -> Result<Answer, Refusal> {
             let challenge = call.behaviour.ping_challenge;
             return Err(unauthorized(call, challenge, message, None));
         }
-        // Nothing, in HTML: seen on the live service.
+        // An empty HTML answer, as observed on the live service.
         return Ok(answer::bytes(200, "text/html; charset=UTF-8", ""));
     }
     plain_identity(call, None)?;
     Ok(answer::bytes(200, "application/json", "{}"))
 }
 
-/// The caller, or the 401 that asks who it is.
+/// The identity of the caller, or a 401 with a challenge.
 pub(super) fn identify(
     call: &Call,
-    place: &Place,
+    image_path: &ImagePath,
     wanted: Permission,
 ) -> Result<Identity, Refusal> {
     if !call.site.is_google_registry() {
-        return plain_identity(call, Some((place, wanted)));
+        return plain_identity(call, Some((image_path, wanted)));
     }
     google_identity(call)?.ok_or_else(|| {
         let message = "not authenticated: No valid credential was supplied.";
-        let scope = google_scope(call, place);
+        let scope = google_scope(call, image_path);
         unauthorized(call, call.behaviour.data_challenge, message, Some(scope))
     })
 }
 
-/// Whether this identity may do that there; makes the repository where a push may make it.
+/// Checks a permission of this identity; creates the repository if a push may create it.
 pub(super) fn authorize(
     call: &Call,
     identity: &Identity,
-    place: &Place,
+    image_path: &ImagePath,
     wanted: Permission,
 ) -> Result<(), Refusal> {
     if !call.site.is_google_registry() {
         return Ok(());
     }
-    if let Some(told) = bucket::authorize(call, identity, place, wanted) {
-        return told;
+    if let Some(decision) = bucket::authorize(call, identity, image_path, wanted) {
+        return decision;
     }
-    if call.behaviour.api_off || !enabled(call, place) {
+    if call.behaviour.api_off || !enabled(call, image_path) {
         return Err(api_off(call));
     }
     let allowed = |permission, resource: &str| {
@@ -71,18 +71,18 @@ pub(super) fn authorize(
                 .grants
                 .allow(identity.member(), permission, resource)
     };
-    if !allowed(wanted, &place.resource) {
-        return Err(denied(call, identity, place, wanted));
+    if !allowed(wanted, &image_path.resource) {
+        return Err(denied(call, identity, image_path, wanted));
     }
-    if call.shared.store.has_repository(&place.resource) {
+    if call.shared.store.has_repository(&image_path.resource) {
         return Ok(());
     }
-    if wanted != Permission::Upload || !place.through_gcr || !call.behaviour.create_on_push {
-        let message = format!("Repository \"{}\" not found", place.repository());
+    if wanted != Permission::Upload || !image_path.through_gcr || !call.behaviour.create_on_push {
+        let message = format!("Repository \"{}\" not found", image_path.repository());
         return Err(Refusal::registry(404, "NAME_UNKNOWN", message));
     }
-    if !allowed(Permission::CreateOnPush, &place.resource) {
-        // The text says gcr.io for all four hosts, as far as anybody has pasted it.
+    if !allowed(Permission::CreateOnPush, &image_path.resource) {
+        // The text says gcr.io for all four hosts, in every report so far.
         return Err(Refusal::registry(
             call.behaviour.statuses.create_on_push,
             "DENIED",
@@ -91,24 +91,24 @@ pub(super) fn authorize(
         ));
     }
     let options = RepositoryOptions::default();
-    call.shared.store.create(&place.resource, options);
+    call.shared.store.create(&image_path.resource, options);
     Ok(())
 }
 
-/// Whether the caller may read another image, for a mount.
-pub(super) fn may_read(call: &Call, from: &Place) -> bool {
+/// True if the caller may read another image, for a mount.
+pub(super) fn may_read(call: &Call, from: &ImagePath) -> bool {
     let identity = identify(call, from, Permission::Download);
     identity.is_ok_and(|identity| authorize(call, &identity, from, Permission::Download).is_ok())
 }
 
-/// The refusal of a permission.
+/// The refusal for a missing permission.
 pub(super) fn denied(
     call: &Call,
     identity: &Identity,
-    place: &Place,
+    image_path: &ImagePath,
     wanted: Permission,
 ) -> Refusal {
-    let (permission, resource) = (wanted.name(), &place.resource);
+    let (permission, resource) = (wanted.name(), &image_path.resource);
     let message = match (identity, call.behaviour.denied_wording) {
         (Identity::Anonymous, _) => format!(
             "Unauthenticated request. Unauthenticated requests do not have permission \
@@ -126,11 +126,11 @@ pub(super) fn denied(
     Refusal::registry(403, "DENIED", message)
 }
 
-/// Whether the project has the API; one that no test described has it.
-fn enabled(call: &Call, place: &Place) -> bool {
-    let project = place.project.trim_start_matches("projects/");
+/// True if the project has enabled the API; projects that no test described have.
+fn enabled(call: &Call, image_path: &ImagePath) -> bool {
+    let project = image_path.project.trim_start_matches("projects/");
     let mut state = call.shared.cloud.state();
-    let held = state.held(project);
+    let held = state.project_state(project);
     held.is_none_or(|held| {
         let services = &held.project.services;
         services.contains("artifactregistry.googleapis.com")
@@ -149,17 +149,17 @@ fn api_off(call: &Call) -> Refusal {
     )
 }
 
-/// The scope of Google's challenge: `pull,push` for all that writes, DELETE included, and
-/// `pkg` in place of an image that was not named.
-fn google_scope(call: &Call, place: &Place) -> String {
+/// The scope of Google's challenge: `pull,push` for all writes, DELETE included, and `pkg` in place
+/// of a missing image name.
+fn google_scope(call: &Call, image_path: &ImagePath) -> String {
     let reads = matches!(call.method, Method::GET | Method::HEAD);
     let actions = if reads { "pull" } else { "pull,push" };
-    let unnamed = place.image.is_empty() && matches!(call.site.family, Family::Pkg { .. });
+    let unnamed = image_path.image.is_empty() && matches!(call.site.family, HostKind::Pkg { .. });
     let image = if unnamed { "/pkg" } else { "" };
-    format!("repository:{}{image}:{actions}", place.name)
+    format!("repository:{}{image}:{actions}", image_path.name)
 }
 
-/// The refusal that asks for a credential.
+/// The refusal with a challenge.
 pub(super) fn unauthorized(
     call: &Call,
     challenge: Challenge,
@@ -168,9 +168,9 @@ pub(super) fn unauthorized(
 ) -> Refusal {
     let refusal = Refusal::registry(401, "UNAUTHORIZED", message);
     let challenge = match (challenge, &call.site.family, &scope) {
-        // gcr.io, in the words of the client that met it: "no challenge on real requests".
-        (Challenge::ByHost, Family::Gcr { .. }, Some(_)) => Challenge::Absent,
-        (Challenge::ByHost, Family::Pkg { .. }, None) => Challenge::WithoutService,
+        // gcr.io, as a client reported it: "no challenge on real requests".
+        (Challenge::ByHost, HostKind::Gcr { .. }, Some(_)) => Challenge::Absent,
+        (Challenge::ByHost, HostKind::Pkg { .. }, None) => Challenge::WithoutService,
         (Challenge::ByHost, _, _) => Challenge::WithService,
         (other, _, _) => other,
     };

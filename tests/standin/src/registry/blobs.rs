@@ -7,13 +7,13 @@ use super::{CONTENT_DIGEST, unsupported};
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::BlobDownload;
 use crate::call::Call;
+use crate::hosts::ImagePath;
 use crate::random::opaque;
-use crate::site::Place;
 
 /// HEAD and GET.
-pub(super) fn get(call: &Call, place: &Place, digest: &str) -> Result<Answer, Refusal> {
+pub(super) fn get(call: &Call, image_path: &ImagePath, digest: &str) -> Result<Answer, Refusal> {
     let store = &call.shared.store;
-    if !store.has_blob(place, digest) {
+    if !store.has_blob(image_path, digest) {
         return Err(unknown());
     }
     let length = store.blobs.length(digest).ok_or_else(unknown)?;
@@ -41,7 +41,7 @@ pub(super) fn get(call: &Call, place: &Place, digest: &str) -> Result<Answer, Re
             answer::set(&mut answer, CONTENT_DIGEST, digest);
             return Ok(answer);
         }
-        // Relative and on the same host: gcr.io was measured so in 2026.
+        // Relative and on the same host, as measured at gcr.io in 2026.
         BlobDownload::RelativeRedirect => String::new(),
         BlobDownload::CrossHostRedirect(host) => format!("https://{host}"),
     };
@@ -57,7 +57,7 @@ pub(super) fn get(call: &Call, place: &Place, digest: &str) -> Result<Answer, Re
         .unwrap()
         .insert(secret.clone(), download);
     let mut answer = answer::empty(302);
-    let (project, repository) = namespace(place);
+    let (project, repository) = namespace(image_path);
     let path = format!("/artifacts-downloads/namespaces/{project}/repositories/{repository}");
     let location = format!("{origin}{path}/downloads/{secret}");
     answer::set(&mut answer, header::LOCATION, &location);
@@ -68,8 +68,8 @@ pub(super) fn get(call: &Call, place: &Place, digest: &str) -> Result<Answer, Re
     Ok(answer)
 }
 
-/// The second hop of a GET. Its URL is the permission, and on another host than the
-/// registry a credential must not come along: signed storage URLs refuse two of them.
+/// The second request of a GET. Its URL is the permission, and a credential must not be sent to
+/// another host than the registry: signed storage URLs refuse two of them.
 pub(super) fn download(call: &Call, secret: &str) -> Result<Answer, Refusal> {
     if !matches!(call.method, Method::GET | Method::HEAD) {
         return Err(unsupported());
@@ -77,13 +77,13 @@ pub(super) fn download(call: &Call, secret: &str) -> Result<Answer, Refusal> {
     let store = &call.shared.store;
     let found = store.downloads.lock().unwrap().get(secret).cloned();
     let download = found.ok_or_else(|| Refusal::page(404, "Not Found"))?;
-    stay_home(call, &download.host)?;
+    check_host(call, &download.host)?;
     let length = store.blobs.length(&download.digest).ok_or_else(unknown)?;
     content(call, &download.digest, length)
 }
 
-/// Refuses a credential that was carried to another host.
-pub(super) fn stay_home(call: &Call, host: &str) -> Result<(), Refusal> {
+/// Refuses a credential that was sent to another host.
+pub(super) fn check_host(call: &Call, host: &str) -> Result<(), Refusal> {
     if call.site.host == host || !call.headers.contains_key(header::AUTHORIZATION) {
         return Ok(());
     }
@@ -91,19 +91,22 @@ pub(super) fn stay_home(call: &Call, host: &str) -> Result<(), Refusal> {
     Err(Refusal::text(400, text))
 }
 
-/// DELETE, as far as Artifact Registry's audit log knows it.
-pub(super) fn delete(call: &Call, place: &Place, digest: &str) -> Result<Answer, Refusal> {
-    if !call.shared.store.has_blob(place, digest) {
+/// DELETE, as in Artifact Registry's audit log.
+pub(super) fn delete(call: &Call, image_path: &ImagePath, digest: &str) -> Result<Answer, Refusal> {
+    if !call.shared.store.has_blob(image_path, digest) {
         return Err(unknown());
     }
-    call.shared.store.forget_blob(place, digest);
+    call.shared.store.forget_blob(image_path, digest);
     Ok(answer::empty(202))
 }
 
 /// Project and repository as the URLs outside `/v2/` show them.
-pub(super) fn namespace(place: &Place) -> (&str, &str) {
-    let project = place.project.strip_prefix("projects/");
-    (project.unwrap_or(&place.resource), place.repository())
+pub(super) fn namespace(image_path: &ImagePath) -> (&str, &str) {
+    let project = image_path.project.strip_prefix("projects/");
+    (
+        project.unwrap_or(&image_path.resource),
+        image_path.repository(),
+    )
 }
 
 fn content(call: &Call, digest: &str, length: u64) -> Result<Answer, Refusal> {
@@ -133,12 +136,12 @@ fn content(call: &Call, digest: &str, length: u64) -> Result<Answer, Refusal> {
     Ok(answer)
 }
 
-/// A `Range` header against a length: start and the byte past the end.
+/// A `Range` header for a length: the start and the byte past the end.
 #[derive(Debug, PartialEq, Eq)]
 enum Range {
     Part(u64, u64),
     Outside,
-    /// Not understood, or of several parts: RFC 9110 lets a server ignore those.
+    /// Invalid, or of several parts: RFC 9110 lets a server ignore those.
     Ignored,
 }
 
@@ -170,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_read_as_rfc_9110_has_them() {
+    fn ranges_are_parsed_as_in_rfc_9110() {
         for (text, expected) in [
             ("bytes=0-0", Range::Part(0, 1)),
             ("bytes=3-", Range::Part(3, 10)),

@@ -1,20 +1,23 @@
-//! The old Container Registry: `gcr.io` names of a project that was never moved, kept in a bucket of
-//! the project, which the first push makes. What may be done there is told by roles on the bucket.
+//! Container Registry: `gcr.io` names of an unmigrated project, stored in a bucket of the project,
+//! which the first push creates. Roles on the bucket decide who may read and write.
 //! <https://cloud.google.com/container-registry/docs/access-control>
 
 use crate::accounts::Identity;
 use crate::answer::Refusal;
 use crate::call::Call;
+use crate::hosts::ImagePath;
 use crate::iam::Permission;
 use crate::registry::RepositoryOptions;
-use crate::site::Place;
 
-/// Whether images at this place are still kept in a bucket; its name, and the project's.
-fn behind(call: &Call, place: &Place) -> Option<(String, String)> {
-    let project = place.project.trim_start_matches("projects/").to_owned();
+/// The bucket and project of images that are still stored in a bucket. `None` otherwise.
+fn legacy_bucket(call: &Call, image_path: &ImagePath) -> Option<(String, String)> {
+    let project = image_path
+        .project
+        .trim_start_matches("projects/")
+        .to_owned();
     let region = call.site.host.strip_suffix("gcr.io")?;
     let mut state = call.shared.cloud.state();
-    let held = state.held(&project)?;
+    let held = state.project_state(&project)?;
     let is_old = held.project.redirection.is_none()
         && held
             .project
@@ -29,18 +32,18 @@ fn may_push(call: &Call, identity: &Identity, project: &str, bucket: &str) -> bo
     grants.allow_named(identity.member(), "storage.objects.create", &resource)
 }
 
-/// Whether this identity may do that there; makes the bucket where a push may make it. None where
+/// Checks a permission of this identity; creates the bucket if a push may create it. `None` if
 /// Artifact Registry decides.
 pub(super) fn authorize(
     call: &Call,
     identity: &Identity,
-    place: &Place,
+    image_path: &ImagePath,
     wanted: Permission,
 ) -> Option<Result<(), Refusal>> {
-    let (bucket, project) = behind(call, place)?;
+    let (bucket, project) = legacy_bucket(call, image_path)?;
     let is_there = call.shared.cloud.state().buckets.contains_key(&bucket);
-    // Who may make the bucket may look whether there is one. By Google's page the role that pushes
-    // pulls too, although it has no `storage.objects.get`.
+    // A caller that may create the bucket may check whether it exists. By Google's page the role
+    // that pushes pulls too, although it has no `storage.objects.get`.
     let (permission, on) = match (wanted, is_there) {
         (Permission::Download, true) if may_push(call, identity, &project, &bucket) => {
             ("storage.objects.create", true)
@@ -49,9 +52,10 @@ pub(super) fn authorize(
         (_, true) => ("storage.objects.create", true),
         (_, false) => ("storage.buckets.create", false),
     };
-    let resource = match on {
-        true => format!("projects/{project}/buckets/{bucket}"),
-        false => format!("projects/{project}"),
+    let resource = if on {
+        format!("projects/{project}/buckets/{bucket}")
+    } else {
+        format!("projects/{project}")
     };
     let grants = &call.shared.grants;
     let member = identity.member();
@@ -74,9 +78,9 @@ pub(super) fn authorize(
     if !is_there && wanted == Permission::Upload {
         call.shared.create_bucket(&bucket, &project);
     }
-    if !call.shared.store.has_repository(&place.resource) {
+    if !call.shared.store.has_repository(&image_path.resource) {
         let options = RepositoryOptions::default();
-        call.shared.store.create(&place.resource, options);
+        call.shared.store.create(&image_path.resource, options);
     }
     Some(Ok(()))
 }

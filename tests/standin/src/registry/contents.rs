@@ -1,4 +1,4 @@
-//! What the repositories hold, and the uploads and downloads that are under way.
+//! The content of the repositories, and uploads and downloads in progress.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -8,17 +8,17 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::uploads::Session;
-use crate::site::{PLAIN, Place};
+use crate::hosts::{ImagePath, PLAIN};
 use crate::storage::{self, Blobs, Storage};
 
-/// How a repository of Artifact Registry is set up.
+/// The settings of a repository of Artifact Registry.
 #[derive(Clone, Debug, Default)]
 pub struct RepositoryOptions {
-    /// Its tags can be made but neither moved nor deleted (`dockerConfig.immutableTags`).
+    /// Tags can be created but neither moved nor deleted (`dockerConfig.immutableTags`).
     pub immutable_tags: bool,
 }
 
-/// Everything that is stored.
+/// Everything in the registry.
 pub(crate) struct Store {
     pub(crate) blobs: Blobs,
     /// By resource name; the plain registry is one of them.
@@ -54,16 +54,16 @@ pub(super) struct Manifest {
     pub(super) uploaded: SystemTime,
 }
 
-/// Where a redirected blob GET may go on.
+/// The target of a redirected blob GET.
 #[derive(Clone)]
 pub(super) struct Download {
     pub(super) digest: String,
-    /// The host the blob was asked from.
+    /// The host of the original request.
     pub(super) host: String,
 }
 
 impl Image {
-    /// The digest that a tag or a digest stands for here.
+    /// The digest of a tag or a digest.
     pub(super) fn resolve<'a>(&'a self, reference: &'a str) -> Option<&'a str> {
         let digest = match self.tags.get(reference) {
             Some(digest) => digest,
@@ -101,7 +101,7 @@ impl Store {
         }
     }
 
-    /// Makes a repository; one that is there only gets the options.
+    /// Creates a repository, or sets the options of an existing one.
     pub(crate) fn create(&self, resource: &str, options: RepositoryOptions) {
         let mut repositories = self.repositories.lock().unwrap();
         repositories.entry(resource.to_owned()).or_default().options = options;
@@ -111,14 +111,14 @@ impl Store {
         self.repositories.lock().unwrap().contains_key(resource)
     }
 
-    /// The names of all repositories that begin so.
+    /// The names of all repositories with this prefix.
     pub(crate) fn repositories(&self, start: &str) -> Vec<String> {
         let repositories = self.repositories.lock().unwrap();
         let names = repositories.keys().filter(|name| name.starts_with(start));
         names.cloned().collect()
     }
 
-    /// The names of the images in a repository; blobs alone make none.
+    /// The names of the images in a repository; blobs alone are none.
     pub(crate) fn images(&self, resource: &str) -> Vec<String> {
         let names = self.repository(resource, |repository| {
             let images = repository.images.iter();
@@ -128,56 +128,69 @@ impl Store {
         names.unwrap_or_default()
     }
 
-    /// Removes a repository with all that is in it.
+    /// Removes a repository and everything in it.
     pub(crate) fn remove(&self, resource: &str) {
         self.repositories.lock().unwrap().remove(resource);
     }
 
-    /// Looks at a repository.
+    /// Reads a repository.
     pub(super) fn repository<T>(
         &self,
         resource: &str,
-        look: impl FnOnce(&Repository) -> T,
+        read: impl FnOnce(&Repository) -> T,
     ) -> Option<T> {
-        self.repositories.lock().unwrap().get(resource).map(look)
+        self.repositories.lock().unwrap().get(resource).map(read)
     }
 
-    /// Looks at an image.
-    pub(super) fn image<T>(&self, place: &Place, look: impl FnOnce(&Image) -> T) -> Option<T> {
+    /// Reads an image.
+    pub(super) fn image<T>(
+        &self,
+        image_path: &ImagePath,
+        read: impl FnOnce(&Image) -> T,
+    ) -> Option<T> {
         let repositories = self.repositories.lock().unwrap();
         let image = repositories
-            .get(&place.resource)?
+            .get(&image_path.resource)?
             .images
-            .get(&place.image)?;
-        Some(look(image))
+            .get(&image_path.image)?;
+        Some(read(image))
     }
 
-    /// Changes an image, which is made by its first blob or manifest.
-    pub(super) fn change<T>(&self, place: &Place, change: impl FnOnce(&mut Image) -> T) -> T {
+    /// Changes an image, which its first blob or manifest creates.
+    pub(super) fn change<T>(
+        &self,
+        image_path: &ImagePath,
+        change: impl FnOnce(&mut Image) -> T,
+    ) -> T {
         let mut repositories = self.repositories.lock().unwrap();
-        let repository = repositories.entry(place.resource.clone()).or_default();
-        change(repository.images.entry(place.image.clone()).or_default())
+        let repository = repositories.entry(image_path.resource.clone()).or_default();
+        change(
+            repository
+                .images
+                .entry(image_path.image.clone())
+                .or_default(),
+        )
     }
 
-    pub(super) fn has_blob(&self, place: &Place, digest: &str) -> bool {
-        let known = self.image(place, |image| image.blobs.contains(digest));
+    pub(super) fn has_blob(&self, image_path: &ImagePath, digest: &str) -> bool {
+        let known = self.image(image_path, |image| image.blobs.contains(digest));
         known.unwrap_or(false)
     }
 
-    /// Puts a blob there without a request; gives its digest.
-    pub(crate) fn add_blob(&self, place: &Place, bytes: &[u8]) -> String {
+    /// Puts a blob without a request. Returns its digest.
+    pub(crate) fn add_blob(&self, image_path: &ImagePath, bytes: &[u8]) -> String {
         let mut writer = self.blobs.writer();
         writer.write(bytes);
         let digest = writer.digest();
         self.blobs.keep(&digest, writer);
-        self.change(place, |image| image.blobs.insert(digest.clone()));
+        self.change(image_path, |image| image.blobs.insert(digest.clone()));
         digest
     }
 
-    /// Puts a manifest there without a request and without any check; gives its digest.
+    /// Puts a manifest without a request and without any check. Returns its digest.
     pub(crate) fn add_manifest(
         &self,
-        place: &Place,
+        image_path: &ImagePath,
         reference: &str,
         media_type: &str,
         bytes: &[u8],
@@ -189,7 +202,7 @@ impl Store {
             parsed: serde_json::from_slice(bytes).unwrap_or_default(),
             uploaded: SystemTime::now(),
         };
-        self.change(place, |image| {
+        self.change(image_path, |image| {
             image.manifests.insert(digest.clone(), manifest);
             if !reference.contains(':') {
                 image.tags.insert(reference.to_owned(), digest.clone());
@@ -199,33 +212,37 @@ impl Store {
     }
 
     /// A manifest's type and bytes.
-    pub(crate) fn manifest(&self, place: &Place, reference: &str) -> Option<(String, Vec<u8>)> {
-        self.image(place, |image| {
+    pub(crate) fn manifest(
+        &self,
+        image_path: &ImagePath,
+        reference: &str,
+    ) -> Option<(String, Vec<u8>)> {
+        self.image(image_path, |image| {
             let manifest = image.manifests.get(image.resolve(reference)?)?;
             Some((manifest.media_type.clone(), manifest.bytes.to_vec()))
         })?
     }
 
-    /// A blob's bytes, if this image has it.
-    pub(crate) fn blob(&self, place: &Place, digest: &str) -> Option<Vec<u8>> {
-        self.has_blob(place, digest)
+    /// A blob's bytes. `None` if this image does not have it.
+    pub(crate) fn blob(&self, image_path: &ImagePath, digest: &str) -> Option<Vec<u8>> {
+        self.has_blob(image_path, digest)
             .then(|| self.blobs.bytes(digest))?
     }
 
     /// Tags and their digests.
-    pub(crate) fn tags(&self, place: &Place) -> BTreeMap<String, String> {
-        let tags = self.image(place, |image| image.tags.clone());
+    pub(crate) fn tags(&self, image_path: &ImagePath) -> BTreeMap<String, String> {
+        let tags = self.image(image_path, |image| image.tags.clone());
         tags.unwrap_or_default()
     }
 
     /// Removes a blob from an image.
-    pub(crate) fn forget_blob(&self, place: &Place, digest: &str) {
-        self.change(place, |image| image.blobs.remove(digest));
+    pub(crate) fn forget_blob(&self, image_path: &ImagePath, digest: &str) {
+        self.change(image_path, |image| image.blobs.remove(digest));
     }
 
-    /// Removes a manifest with its tags, or one tag, without asking who refers to it.
-    pub(crate) fn forget_manifest(&self, place: &Place, reference: &str) {
-        self.change(place, |image| {
+    /// Removes a manifest with its tags, or one tag, without any check.
+    pub(crate) fn forget_manifest(&self, image_path: &ImagePath, reference: &str) {
+        self.change(image_path, |image| {
             if image.tags.remove(reference).is_none() {
                 image.manifests.remove(reference);
                 image.tags.retain(|_, digest| digest != reference);

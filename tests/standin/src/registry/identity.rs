@@ -1,4 +1,4 @@
-//! Whose credential it is that a request shows.
+//! The identity behind the credential of a request.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -10,12 +10,12 @@ use crate::accounts::{Identity, RegistryToken};
 use crate::answer::Refusal;
 use crate::behaviour::PlainAuth;
 use crate::call::{self, Call};
+use crate::hosts::ImagePath;
 use crate::iam::Permission;
 use crate::oauth;
-use crate::site::Place;
 
-/// Whose credential a request to Google's data plane has; `None` if it has none. A bad one
-/// is refused without a challenge.
+/// The identity of a request to Google's data plane; `None` if it has no credential. A bad one is
+/// refused without a challenge.
 pub(super) fn google_identity(call: &Call) -> Result<Option<Identity>, Refusal> {
     if !call.headers.contains_key(header::AUTHORIZATION) {
         return Ok(None);
@@ -38,14 +38,14 @@ pub(super) fn google_identity(call: &Call) -> Result<Option<Identity>, Refusal> 
     identity.map(Some).ok_or_else(refused)
 }
 
-/// Whether a token may be used on this host.
+/// True if a token may be used on this host.
 fn is_for(call: &Call, token: &RegistryToken) -> bool {
     let travels = call.site.is_google_registry() && call.behaviour.registry_token_travels;
     let service = call.behaviour.service.as_deref();
     token.host == service.unwrap_or(&call.site.host) || travels
 }
 
-/// The account behind a user name and password, with the OAuth token if that was it. The
+/// The account of a user name and password, with the OAuth token if that was the password. The
 /// names are those that Google documents and those that Google's own tools send.
 pub(super) fn account(
     call: &Call,
@@ -97,10 +97,10 @@ fn key_from_base64(password: &str, wrapped: bool) -> Option<String> {
     String::from_utf8(decoded).ok()
 }
 
-/// Whose credential a request to the plain registry has, where one is needed.
+/// The identity of a request to the plain registry, if it needs one.
 pub(super) fn plain_identity(
     call: &Call,
-    wanted: Option<(&Place, Permission)>,
+    wanted: Option<(&ImagePath, Permission)>,
 ) -> Result<Identity, Refusal> {
     let accounts = &call.shared.accounts;
     match call.behaviour.plain_auth {
@@ -108,7 +108,9 @@ pub(super) fn plain_identity(
         PlainAuth::Basic => match call::basic(&call.headers) {
             Some((user, password))
                 if accounts.is_user(&user, &password)
-                    && wanted.is_none_or(|(place, _)| accounts.may_enter(&user, &place.name)) =>
+                    && wanted.is_none_or(|(image_path, _)| {
+                        accounts.can_access(&user, &image_path.name)
+                    }) =>
             {
                 Ok(Identity::User(user))
             }
@@ -118,13 +120,13 @@ pub(super) fn plain_identity(
             ),
         },
         PlainAuth::Bearer => {
-            let scope = wanted.map(|(place, permission)| {
+            let scope = wanted.map(|(image_path, permission)| {
                 let actions = match permission {
                     Permission::Download => "pull",
                     Permission::Delete => "delete",
                     Permission::Upload | Permission::CreateOnPush => "pull,push",
                 };
-                format!("repository:{}:{actions}", place.name)
+                format!("repository:{}:{actions}", image_path.name)
             });
             let token = call::bearer(&call.headers);
             let found = token.and_then(|token| accounts.find_registry_token(token, true));
@@ -140,7 +142,7 @@ pub(super) fn plain_identity(
     }
 }
 
-/// Whether the scopes of a token (distribution, "Token Scope Documentation") hold one.
+/// True if the scopes of a token (distribution, "Token Scope Documentation") include this one.
 fn covers(held: &[String], wanted: Option<&str>) -> bool {
     let Some((name, actions)) = wanted.and_then(repository_scope) else {
         return true;

@@ -13,44 +13,44 @@ use super::{auth, unsupported};
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::Referrers;
 use crate::call::Call;
-use crate::site::{PLAIN, Place};
+use crate::hosts::{ImagePath, PLAIN};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// What a lagging listing showed last.
+/// The last state that a lagging listing showed.
 pub(crate) struct View {
     shown: Value,
     left: u32,
 }
 
 /// `GET /v2/NAME/tags/list`.
-pub(super) fn tags(call: &Call, place: &Place) -> Result<Answer, Refusal> {
+pub(super) fn tags(call: &Call, image_path: &ImagePath) -> Result<Answer, Refusal> {
     if call.method != Method::GET {
         return Err(unsupported());
     }
     if call.site.is_google_registry() && call.behaviour.google_listing {
-        return google_tags(call, place);
+        return google_tags(call, image_path);
     }
-    let tags = call.shared.store.image(place, |image| {
+    let tags = call.shared.store.image(image_path, |image| {
         let tags: Vec<String> = image.tags.keys().cloned().collect();
         tags
     });
-    let Some(tags) = tags.filter(|_| !place.image.is_empty()) else {
-        return Err(unknown(place));
+    let Some(tags) = tags.filter(|_| !image_path.image.is_empty()) else {
+        return Err(unknown(image_path));
     };
-    let path = format!("/v2/{}/tags/list", place.name);
+    let path = format!("/v2/{}/tags/list", image_path.name);
     let (page, next) = page(call, &path, tags)?;
-    let body = json!({"name": place.name, "tags": page});
+    let body = json!({"name": image_path.name, "tags": page});
     Ok(linked(answer::json_body(200, &body), next))
 }
 
-/// `GET /v2/_catalog`. What Google's hosts answer today is not known, so they do not.
+/// `GET /v2/_catalog`. How Google's hosts answer it today is unknown, so they refuse it.
 pub(super) fn catalog(call: &Call) -> Result<Answer, Refusal> {
     if call.method != Method::GET || call.site.is_google_registry() {
         return Err(unsupported());
     }
     auth::ping(call)?;
-    // GitLab shows it to administrators alone.
+    // GitLab shows it to administrators only.
     if call.behaviour.service.is_some() {
         let message = "access forbidden";
         return Err(Refusal::registry(403, "DENIED", message));
@@ -71,7 +71,11 @@ pub(super) fn plain_names(call: &Call) -> Vec<String> {
 }
 
 /// `GET /v2/NAME/referrers/DIGEST` (OCI distribution-spec 1.1).
-pub(super) fn referrers(call: &Call, place: &Place, digest: &str) -> Result<Answer, Refusal> {
+pub(super) fn referrers(
+    call: &Call,
+    image_path: &ImagePath,
+    digest: &str,
+) -> Result<Answer, Refusal> {
     if call.method != Method::GET {
         return Err(unsupported());
     }
@@ -86,7 +90,7 @@ pub(super) fn referrers(call: &Call, place: &Place, digest: &str) -> Result<Answ
     }
     let supported = call.behaviour.referrers == Referrers::Supported;
     let wanted = call.query.get("artifactType").filter(|_| supported);
-    let found = call.shared.store.image(place, |image| {
+    let found = call.shared.store.image(image_path, |image| {
         let pointing = image.manifests.iter();
         pointing
             .filter(|(_, manifest)| manifest.parsed["subject"]["digest"] == digest)
@@ -114,8 +118,8 @@ fn descriptor(digest: &str, manifest: &Manifest) -> Value {
         "digest": digest,
         "size": manifest.bytes.len(),
     });
-    let own = parsed["artifactType"].as_str();
-    if let Some(kind) = own.or(parsed["config"]["mediaType"].as_str()) {
+    let artifact_type = parsed["artifactType"].as_str();
+    if let Some(kind) = artifact_type.or(parsed["config"]["mediaType"].as_str()) {
         descriptor["artifactType"] = kind.into();
     }
     if parsed["annotations"].is_object() {
@@ -124,47 +128,50 @@ fn descriptor(digest: &str, manifest: &Manifest) -> Value {
     descriptor
 }
 
-/// Google's form. A name may be an image, a folder of images, or a whole repository
-/// (`gcr.io/P`, `pkg.dev/P/R`): its direct children are told, one level deep.
-fn google_tags(call: &Call, place: &Place) -> Result<Answer, Refusal> {
-    let found = call.shared.store.repository(&place.resource, |repository| {
-        let children = children(repository.images.iter(), &place.image);
-        let image = repository.images.get(&place.image);
-        let manifests = image.map(|image| google_manifests(call, image));
-        let tags = image.map(|image| image.tags.keys().cloned().collect::<Vec<_>>());
-        (
-            children,
-            manifests.unwrap_or_default(),
-            tags.unwrap_or_default(),
-        )
-    });
-    let (children, manifests, tags) = found.ok_or_else(|| unknown(place))?;
+/// Google's form. A name may be an image, a folder of images, or a whole repository (`gcr.io/P`,
+/// `pkg.dev/P/R`): its direct children are listed, one level deep.
+fn google_tags(call: &Call, image_path: &ImagePath) -> Result<Answer, Refusal> {
+    let found = call
+        .shared
+        .store
+        .repository(&image_path.resource, |repository| {
+            let children = children(repository.images.iter(), &image_path.image);
+            let image = repository.images.get(&image_path.image);
+            let manifests = image.map(|image| google_manifests(call, image));
+            let tags = image.map(|image| image.tags.keys().cloned().collect::<Vec<_>>());
+            (
+                children,
+                manifests.unwrap_or_default(),
+                tags.unwrap_or_default(),
+            )
+        });
+    let (children, manifests, tags) = found.ok_or_else(|| unknown(image_path))?;
     let empty = children.is_empty() && manifests.is_empty();
     let cap = call.behaviour.listing_cap.unwrap_or(usize::MAX);
     let current = json!({
         "child": children.into_iter().take(cap).collect::<Vec<_>>(),
         "manifest": manifests.into_iter().take(cap).collect::<Map<_, _>>(),
-        "name": place.name,
+        "name": image_path.name,
         "tags": tags.into_iter().take(cap).collect::<Vec<_>>(),
     });
-    let missing = empty && !place.image.is_empty() && !call.behaviour.lists_missing_images;
+    let missing = empty && !image_path.image.is_empty() && !call.behaviour.lists_missing_images;
     let shown = if call.behaviour.listing_lag > 0 {
-        lagging(call, place, current)
+        lagging(call, image_path, current)
     } else if missing {
-        return Err(unknown(place));
+        return Err(unknown(image_path));
     } else {
         current
     };
     Ok(answer::json_body(200, &shown))
 }
 
-/// The state of some listings ago.
-fn lagging(call: &Call, place: &Place, current: Value) -> Value {
+/// An earlier state of a listing.
+fn lagging(call: &Call, image_path: &ImagePath, current: Value) -> Value {
     let lag = call.behaviour.listing_lag;
-    let key = format!("{}/{}", place.resource, place.image);
+    let key = format!("{}/{}", image_path.resource, image_path.image);
     let mut views = call.shared.store.views.lock().unwrap();
     let view = views.entry(key).or_insert_with(|| View {
-        shown: json!({"child": [], "manifest": {}, "name": place.name, "tags": []}),
+        shown: json!({"child": [], "manifest": {}, "name": image_path.name, "tags": []}),
         left: lag,
     });
     if view.shown == current || view.left == 0 {
@@ -254,15 +261,15 @@ fn page(
     if let Some(last) = call.query.get("last") {
         all.retain(|item| item.as_str() > last);
     }
-    let asked = match call.query.get("n").map(str::parse::<usize>) {
+    let requested_size = match call.query.get("n").map(str::parse::<usize>) {
         None => usize::MAX,
-        Some(Ok(asked)) => asked,
+        Some(Ok(requested_size)) => requested_size,
         Some(Err(_)) => {
             let message = "n is not a number";
             return Err(Refusal::registry(400, "PAGINATION_NUMBER_INVALID", message));
         }
     };
-    let size = asked.min(call.behaviour.page_limit.unwrap_or(usize::MAX));
+    let size = requested_size.min(call.behaviour.page_limit.unwrap_or(usize::MAX));
     let more = all.len() > size;
     all.truncate(size);
     let next = all.last().filter(|_| more);
@@ -277,11 +284,11 @@ fn linked(mut answer: Answer, next: Option<String>) -> Answer {
     answer
 }
 
-fn unknown(place: &Place) -> Refusal {
-    let message = if place.resource == PLAIN {
+fn unknown(image_path: &ImagePath) -> Refusal {
+    let message = if image_path.resource == PLAIN {
         "repository name not known to registry".to_owned()
     } else {
-        format!("Repository \"{}\" not found", place.name)
+        format!("Repository \"{}\" not found", image_path.name)
     };
     Refusal::registry(404, "NAME_UNKNOWN", message)
 }

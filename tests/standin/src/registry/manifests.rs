@@ -8,20 +8,20 @@ use http::header::HeaderName;
 use http::{Method, header};
 
 use super::contents::{Image, Manifest};
-use super::references::{Part, check_references, checked_form, named};
+use super::references::{Part, check_references, named_parts, parse_checked};
 use super::{CONTENT_DIGEST, located, names};
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::Referrers;
 use crate::call::Call;
-use crate::site::Place;
+use crate::hosts::ImagePath;
 use crate::storage;
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
-/// HEAD and GET. The stored type is answered even when `Accept` does not name it: gcloud
-/// finds out whether something is an index by asking for indexes only.
-pub(super) fn get(call: &Call, place: &Place, reference: &str) -> Result<Answer, Refusal> {
-    let found = call.shared.store.image(place, |image| {
+/// HEAD and GET. The stored type is answered even when `Accept` does not name it: gcloud detects an
+/// index by asking for indexes only.
+pub(super) fn get(call: &Call, image_path: &ImagePath, reference: &str) -> Result<Answer, Refusal> {
+    let found = call.shared.store.image(image_path, |image| {
         let digest = image.resolve(reference)?;
         Some((digest.to_owned(), image.manifests[digest].clone()))
     });
@@ -40,13 +40,13 @@ pub(super) fn get(call: &Call, place: &Place, reference: &str) -> Result<Answer,
     Ok(answer)
 }
 
-/// PUT under a tag or a digest.
+/// PUT by tag or digest.
 pub(super) async fn put(
     call: &mut Call,
-    place: &Place,
+    image_path: &ImagePath,
     reference: &str,
 ) -> Result<Answer, Refusal> {
-    if call.site.is_google_registry() && call.behaviour.length_required && !call.tells_length() {
+    if call.site.is_google_registry() && call.behaviour.length_required && !call.has_length() {
         return Err(Refusal::page(411, "Length Required"));
     }
     let limit = call.behaviour.manifest_limit;
@@ -64,17 +64,17 @@ pub(super) async fn put(
         .header(header::CONTENT_TYPE)
         .unwrap_or_default()
         .to_owned();
-    let parsed = checked_form(&bytes, &media_type)?;
+    let parsed = parse_checked(&bytes, &media_type)?;
     if call.forget_blobs {
-        for (part, digest, _) in named(&parsed) {
+        for (part, digest, _) in named_parts(&parsed) {
             match part {
-                Part::Child => call.shared.store.forget_manifest(place, digest),
-                Part::Config | Part::Layer => call.shared.store.forget_blob(place, digest),
+                Part::Child => call.shared.store.forget_manifest(image_path, digest),
+                Part::Config | Part::Layer => call.shared.store.forget_blob(image_path, digest),
             }
         }
     }
-    check_references(call, place, &parsed)?;
-    check_tag(call, place, tag, &digest)?;
+    check_references(call, image_path, &parsed)?;
+    check_tag(call, image_path, tag, &digest)?;
     let subject = parsed["subject"]["digest"].as_str().map(str::to_owned);
     let manifest = Manifest {
         media_type,
@@ -82,15 +82,15 @@ pub(super) async fn put(
         parsed,
         uploaded: SystemTime::now(),
     };
-    call.shared.store.change(place, |image| {
-        // The time of a manifest that is put again stays that of its first arrival.
+    call.shared.store.change(image_path, |image| {
+        // A manifest that is put again keeps the time of its first upload.
         image.manifests.entry(digest.clone()).or_insert(manifest);
         if let Some(tag) = tag {
             image.tags.insert(tag.to_owned(), digest.clone());
         }
     });
     let mut answer = answer::empty(201);
-    located(&mut answer, &place.name, "manifests", reference);
+    located(&mut answer, &image_path.name, "manifests", reference);
     if !call.behaviour.omit_content_digest {
         answer::set(&mut answer, CONTENT_DIGEST, &digest);
     }
@@ -104,12 +104,16 @@ pub(super) async fn put(
     Ok(answer)
 }
 
-/// DELETE of a tag, or of a manifest that nothing refers to any more.
-pub(super) fn delete(call: &Call, place: &Place, reference: &str) -> Result<Answer, Refusal> {
+/// DELETE of a tag, or of a manifest that nothing refers to.
+pub(super) fn delete(
+    call: &Call,
+    image_path: &ImagePath,
+    reference: &str,
+) -> Result<Answer, Refusal> {
     let google = call.site.is_google_registry();
-    let (immutable, collect) = (is_immutable(call, place), call.behaviour.collect_blobs);
+    let (immutable, collect) = (is_immutable(call, image_path), call.behaviour.collect_blobs);
     let by_tag = !names::is_digest(reference);
-    let deleted = call.shared.store.image(place, |image| {
+    let deleted = call.shared.store.image(image_path, |image| {
         let digest = image.resolve(reference).ok_or_else(|| unknown(reference))?;
         match google {
             true if by_tag && immutable => Err(immutable_refusal(call, reference)),
@@ -118,15 +122,14 @@ pub(super) fn delete(call: &Call, place: &Place, reference: &str) -> Result<Answ
         }
     });
     deleted.unwrap_or_else(|| Err(unknown(reference)))?;
-    call.shared.store.forget_manifest(place, reference);
+    call.shared.store.forget_manifest(image_path, reference);
     if google && collect && !by_tag {
-        call.shared.store.change(place, collect_blobs);
+        call.shared.store.change(image_path, collect_blobs);
     }
     Ok(answer::empty(202))
 }
 
-/// Google's order: tags first, then what contains it, then what refers to it. None of
-/// these codes is OCI's.
+/// Google's order: tags, then parents, then referrers. None of these codes is OCI's.
 fn check_dangling(image: &Image, digest: &str) -> Result<(), Refusal> {
     let refusal = |code, message| Err(Refusal::registry(400, code, message));
     if let Some(tag) = image.tags_of(digest).first() {
@@ -151,25 +154,30 @@ fn check_dangling(image: &Image, digest: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Drops the blobs that no manifest names any more, which Artifact Registry does at once
+/// Removes the blobs that no manifest names any more, which Artifact Registry does at once
 /// (cloudfoundry/korifi#2381).
 fn collect_blobs(image: &mut Image) {
     let manifests = image.manifests.values();
     let named: Vec<&str> = manifests
-        .flat_map(|manifest| named(&manifest.parsed))
+        .flat_map(|manifest| named_parts(&manifest.parsed))
         .map(|(_, digest, _)| digest)
         .collect();
     image.blobs.retain(|blob| named.contains(&blob.as_str()));
 }
 
-fn check_tag(call: &Call, place: &Place, tag: Option<&str>, digest: &str) -> Result<(), Refusal> {
-    let Some(tag) = tag.filter(|_| is_immutable(call, place)) else {
+fn check_tag(
+    call: &Call,
+    image_path: &ImagePath,
+    tag: Option<&str>,
+    digest: &str,
+) -> Result<(), Refusal> {
+    let Some(tag) = tag.filter(|_| is_immutable(call, image_path)) else {
         return Ok(());
     };
     let old = call
         .shared
         .store
-        .image(place, |image| image.tags.get(tag).cloned());
+        .image(image_path, |image| image.tags.get(tag).cloned());
     match old.flatten() {
         None => Ok(()),
         Some(old) if old == digest && !call.behaviour.immutable_refuses_repeat => Ok(()),
@@ -177,9 +185,9 @@ fn check_tag(call: &Call, place: &Place, tag: Option<&str>, digest: &str) -> Res
     }
 }
 
-fn is_immutable(call: &Call, place: &Place) -> bool {
+fn is_immutable(call: &Call, image_path: &ImagePath) -> bool {
     let store = &call.shared.store;
-    let set = store.repository(&place.resource, |repository| {
+    let set = store.repository(&image_path.resource, |repository| {
         repository.options.immutable_tags
     });
     let google = call.site.is_google_registry();

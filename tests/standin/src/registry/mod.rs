@@ -1,5 +1,5 @@
-//! The registry: one implementation of the OCI distribution API, with Google's ways on
-//! Google's hosts and plain ones elsewhere.
+//! The registry: one implementation of the OCI distribution API, with Google's behaviour on
+//! Google's hosts and plain behaviour elsewhere.
 
 mod api;
 mod auth;
@@ -24,9 +24,9 @@ pub(crate) use contents::Store;
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::NotMigrated;
 use crate::call::Call;
+use crate::hosts::{HostKind, ImagePath};
 use crate::iam::Permission;
 use crate::route::Route;
-use crate::site::{Family, Place};
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -56,13 +56,13 @@ async fn answered(call: &mut Call, route: Route) -> Result<Answer, Refusal> {
         Route::Catalog => listing::catalog(call),
         Route::Download { secret } => blobs::download(call, &secret),
         Route::Tags { name } => {
-            let place = enter(call, &name, Permission::Download)?;
-            listing::tags(call, &place)
+            let image_path = enter(call, &name, Permission::Download)?;
+            listing::tags(call, &image_path)
         }
         Route::Referrers { name, digest } => {
             names::check_digest(&digest)?;
-            let place = enter_image(call, &name, Permission::Download)?;
-            listing::referrers(call, &place, &digest)
+            let image_path = enter_image(call, &name, Permission::Download)?;
+            listing::referrers(call, &image_path, &digest)
         }
         Route::Manifest { name, reference } => {
             check_reference(&reference)?;
@@ -70,20 +70,20 @@ async fn answered(call: &mut Call, route: Route) -> Result<Answer, Refusal> {
             if wanted == Permission::Download {
                 not_migrated(call, &name, NotMigrated::Manifests)?;
             }
-            let place = enter_image(call, &name, wanted)?;
+            let image_path = enter_image(call, &name, wanted)?;
             match wanted {
-                Permission::Upload => manifests::put(call, &place, &reference).await,
-                Permission::Delete => manifests::delete(call, &place, &reference),
-                _ => manifests::get(call, &place, &reference),
+                Permission::Upload => manifests::put(call, &image_path, &reference).await,
+                Permission::Delete => manifests::delete(call, &image_path, &reference),
+                _ => manifests::get(call, &image_path, &reference),
             }
         }
         Route::Blob { name, digest } => {
             names::check_digest(&digest)?;
             let wanted = permission(&call.method)?;
-            let place = enter_image(call, &name, wanted)?;
+            let image_path = enter_image(call, &name, wanted)?;
             match wanted {
-                Permission::Delete => blobs::delete(call, &place, &digest),
-                Permission::Download => blobs::get(call, &place, &digest),
+                Permission::Delete => blobs::delete(call, &image_path, &digest),
+                Permission::Download => blobs::get(call, &image_path, &digest),
                 _ => Err(unsupported()),
             }
         }
@@ -91,12 +91,12 @@ async fn answered(call: &mut Call, route: Route) -> Result<Answer, Refusal> {
             if call.method != Method::POST {
                 return Err(unsupported());
             }
-            let place = enter_image(call, &name, Permission::Upload)?;
-            uploads::start(call, place).await
+            let image_path = enter_image(call, &name, Permission::Upload)?;
+            uploads::start(call, image_path).await
         }
         Route::Upload { name, secret } => {
-            // The URL outside `/v2/` carries its own permission: docker sends it without
-            // any Authorization (seen in proxies that others put in front of Google).
+            // The URL outside `/v2/` carries its own permission: docker sends it without any
+            // Authorization (observed in proxies before Google).
             if let Some(name) = &name {
                 enter_image(call, name, Permission::Upload)?;
             }
@@ -114,7 +114,7 @@ async fn answered(call: &mut Call, route: Route) -> Result<Answer, Refusal> {
     }
 }
 
-/// What a method on a manifest or a blob needs.
+/// The permission that a method on a manifest or a blob needs.
 fn permission(method: &Method) -> Result<Permission, Refusal> {
     match method.as_str() {
         "GET" | "HEAD" => Ok(Permission::Download),
@@ -124,33 +124,33 @@ fn permission(method: &Method) -> Result<Permission, Refusal> {
     }
 }
 
-/// Everything that comes before the work itself: is the name one, who is calling, and may
-/// they. The order is Google's: a bad name is told before a credential is asked for.
-fn enter(call: &Call, name: &str, wanted: Permission) -> Result<Place, Refusal> {
-    let place = resolve(call, name)?;
-    admit(call, place, wanted)
+/// The checks before a request is served: the name, the caller, and its permission. The order is
+/// Google's: an invalid name is refused before a credential is asked for.
+fn enter(call: &Call, name: &str, wanted: Permission) -> Result<ImagePath, Refusal> {
+    let image_path = resolve(call, name)?;
+    admit(call, image_path, wanted)
 }
 
-/// The same where an image has to be named; Google refuses a push to `P/R` with 400.
-fn enter_image(call: &Call, name: &str, wanted: Permission) -> Result<Place, Refusal> {
-    let place = resolve(call, name)?;
-    if place.image.is_empty() {
+/// The same if an image has to be named; Google refuses a push to `P/R` with 400.
+fn enter_image(call: &Call, name: &str, wanted: Permission) -> Result<ImagePath, Refusal> {
+    let image_path = resolve(call, name)?;
+    if image_path.image.is_empty() {
         let parts = name.split('/').count();
         let message = format!("invalid number of path components: {parts}");
         return Err(Refusal::registry(400, "NAME_INVALID", message));
     }
-    admit(call, place, wanted)
+    admit(call, image_path, wanted)
 }
 
-fn resolve(call: &Call, name: &str) -> Result<Place, Refusal> {
+fn resolve(call: &Call, name: &str) -> Result<ImagePath, Refusal> {
     names::check_name(name)?;
-    Place::resolve(&call.site.family, &call.site.host, name)
+    ImagePath::resolve(&call.site.family, &call.site.host, name)
 }
 
-fn admit(call: &Call, place: Place, wanted: Permission) -> Result<Place, Refusal> {
-    let identity = auth::identify(call, &place, wanted)?;
-    auth::authorize(call, &identity, &place, wanted)?;
-    Ok(place)
+fn admit(call: &Call, image_path: ImagePath, wanted: Permission) -> Result<ImagePath, Refusal> {
+    let identity = auth::identify(call, &image_path, wanted)?;
+    auth::authorize(call, &identity, &image_path, wanted)?;
+    Ok(image_path)
 }
 
 fn check_reference(reference: &str) -> Result<(), Refusal> {
@@ -164,15 +164,15 @@ fn check_reference(reference: &str) -> Result<(), Refusal> {
     Err(Refusal::registry(400, "TAG_INVALID", message))
 }
 
-/// The 412 of gcr.io names that still belong to the old Container Registry: plain text in
-/// place of the JSON that clients expect.
+/// The 412 of gcr.io names that still belong to Container Registry: plain text in place of the JSON
+/// that clients expect.
 fn not_migrated(call: &Call, name: &str, here: NotMigrated) -> Result<(), Refusal> {
-    let told = match call.behaviour.not_migrated {
+    let applies = match call.behaviour.not_migrated {
         NotMigrated::No => false,
         NotMigrated::TokenAndManifests => true,
         NotMigrated::Manifests => here == NotMigrated::Manifests,
     };
-    if !told || !matches!(call.site.family, Family::Gcr { .. }) {
+    if !applies || !matches!(call.site.family, HostKind::Gcr { .. }) {
         return Ok(());
     }
     let project = name.split('/').next().unwrap_or_default();

@@ -38,7 +38,7 @@ pub(crate) fn is_tag(tag: &str) -> bool {
             .all(|byte| word(*byte) || matches!(byte, b'.' | b'-'))
 }
 
-/// A sha256 digest in lower case: the only kind that all of Google's clients write.
+/// A sha256 digest in lower case, the only kind that Google's clients write.
 pub(crate) fn is_digest(digest: &str) -> bool {
     digest.strip_prefix("sha256:").is_some_and(|hex| {
         hex.len() == 64
@@ -48,7 +48,7 @@ pub(crate) fn is_digest(digest: &str) -> bool {
     })
 }
 
-/// Refuses what is not a digest.
+/// Refuses an invalid digest.
 pub(crate) fn check_digest(digest: &str) -> Result<(), Refusal> {
     if is_digest(digest) {
         return Ok(());
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_grammar_of_the_specification() {
+    fn names_follow_the_specification() {
         let long = format!("p/{}", "a".repeat(254));
         for good in [
             "a",
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_follow_the_grammar_of_the_specification() {
+    fn tags_follow_the_specification() {
         let (longest, longer) = ("t".repeat(128), "t".repeat(129));
         for good in ["latest", "_", "1.0-rc_1", "V1", longest.as_str()] {
             assert!(is_tag(good), "{good}");
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_are_sha256_in_lower_case() {
+    fn digests_are_lower_case_sha256() {
         let hex = "a".repeat(64);
         assert!(is_digest(&format!("sha256:{hex}")));
         for bad in [

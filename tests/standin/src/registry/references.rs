@@ -1,22 +1,22 @@
-//! What a manifest is made of: its form, and the blobs and children it names.
+//! The parts of a manifest: its form, and the blobs and children that it names.
 
 use serde_json::Value;
 
 use super::names;
 use crate::answer::Refusal;
 use crate::call::Call;
-use crate::site::Place;
+use crate::hosts::ImagePath;
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// The digest of nothing. Artifact Registry refuses it as a config (oras-project/oras#184).
+/// The digest of no bytes. Artifact Registry refuses it as a config (oras-project/oras#184).
 const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// The manifest as JSON, if it is one of the four kinds and says so itself.
-pub(super) fn checked_form(bytes: &[u8], media_type: &str) -> Result<Value, Refusal> {
+/// The manifest as JSON, if it is one of the four kinds and says so.
+pub(super) fn parse_checked(bytes: &[u8], media_type: &str) -> Result<Value, Refusal> {
     let invalid = |message: String| Refusal::registry(400, "MANIFEST_INVALID", message);
     let parsed: Value = serde_json::from_slice(bytes)
         .map_err(|error| invalid(format!("manifest is not JSON: {error}")))?;
@@ -30,11 +30,11 @@ pub(super) fn checked_form(bytes: &[u8], media_type: &str) -> Result<Value, Refu
     }
     // OCI image-spec: when set, `mediaType` must be the type it is served with. Docker's
     // own manifests always have it.
-    let own = parsed.get("mediaType").and_then(Value::as_str);
+    let declared = parsed.get("mediaType").and_then(Value::as_str);
     let docker = matches!(media_type, DOCKER_MANIFEST | DOCKER_LIST);
-    if own.map_or(docker, |own| own != media_type) {
+    if declared.map_or(docker, |declared| declared != media_type) {
         return Err(invalid(format!(
-            "mediaType is {own:?}, Content-Type {media_type}"
+            "mediaType is {declared:?}, Content-Type {media_type}"
         )));
     }
     let complete = if index {
@@ -48,7 +48,7 @@ pub(super) fn checked_form(bytes: &[u8], media_type: &str) -> Result<Value, Refu
     Ok(parsed)
 }
 
-/// What a manifest names.
+/// A part of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Config,
@@ -56,8 +56,8 @@ pub(super) enum Part {
     Child,
 }
 
-/// Everything a manifest names that has to be in the same repository, with its size.
-pub(super) fn named(parsed: &Value) -> Vec<(Part, &str, Option<u64>)> {
+/// Every blob and child that has to be in the same repository, with its size.
+pub(super) fn named_parts(parsed: &Value) -> Vec<(Part, &str, Option<u64>)> {
     let list = |key: &str| parsed[key].as_array().map_or(&[][..], Vec::as_slice);
     let config = parsed
         .get("config")
@@ -76,24 +76,28 @@ pub(super) fn named(parsed: &Value) -> Vec<(Part, &str, Option<u64>)> {
         .collect()
 }
 
-/// Layers that are fetched from elsewhere (Windows base images) need not be here.
+/// True for a layer that is fetched from elsewhere (Windows base images) and need not be here.
 fn is_foreign(layer: &Value) -> bool {
     let media_type = layer["mediaType"].as_str().unwrap_or_default();
     media_type.contains("nondistributable") || media_type.contains(".foreign.")
 }
 
-/// Every blob and child has to be there, in this repository and in the size that is told.
-pub(super) fn check_references(call: &Call, place: &Place, parsed: &Value) -> Result<(), Refusal> {
+/// Checks that every blob and child is in this repository, with the size of its descriptor.
+pub(super) fn check_references(
+    call: &Call,
+    image_path: &ImagePath,
+    parsed: &Value,
+) -> Result<(), Refusal> {
     let store = &call.shared.store;
     let status = call.behaviour.statuses.unknown_reference;
     let mut missing = Vec::new();
-    for (part, digest, size) in named(parsed) {
+    for (part, digest, size) in named_parts(parsed) {
         if !names::is_digest(digest) {
             let message = format!("descriptor with digest {digest:?}");
             return Err(Refusal::registry(400, "MANIFEST_INVALID", message));
         }
         if part == Part::Child {
-            let child = store.image(place, |image| {
+            let child = store.image(image_path, |image| {
                 image
                     .manifests
                     .get(digest)
@@ -109,7 +113,7 @@ pub(super) fn check_references(call: &Call, place: &Place, parsed: &Value) -> Re
         let length = store
             .blobs
             .length(digest)
-            .filter(|_| store.has_blob(place, digest));
+            .filter(|_| store.has_blob(image_path, digest));
         match length {
             None => missing.push(digest),
             Some(length) => check_size(digest, size, length)?,
@@ -130,10 +134,10 @@ pub(super) fn check_references(call: &Call, place: &Place, parsed: &Value) -> Re
     Err(Refusal::registry(status, "BLOB_UNKNOWN", message))
 }
 
-fn check_size(digest: &str, told: Option<u64>, is: u64) -> Result<(), Refusal> {
-    if told == Some(is) {
+fn check_size(digest: &str, message: Option<u64>, is: u64) -> Result<(), Refusal> {
+    if message == Some(is) {
         return Ok(());
     }
-    let message = format!("{digest} has {is} bytes, its descriptor says {told:?}");
+    let message = format!("{digest} has {is} bytes, its descriptor says {message:?}");
     Err(Refusal::registry(400, "MANIFEST_INVALID", message))
 }

@@ -1,5 +1,5 @@
-//! The token endpoint of a registry: a credential buys a token, or nobody gets one for what
-//! is public.
+//! The token endpoint of a registry: a token for a credential, or an anonymous one for public
+//! repositories.
 
 use http::{Method, header};
 use serde_json::json;
@@ -11,21 +11,26 @@ use crate::accounts::Identity;
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::NotMigrated;
 use crate::call::{self, Call, Query};
+use crate::hosts::ImagePath;
 use crate::iam::Permission;
-use crate::site::Place;
 
 /// Answers the token endpoint.
 pub(super) async fn answer(call: &mut Call) -> Result<Answer, Refusal> {
-    match call.method == Method::POST && !call.site.is_google_registry() {
-        true => post(call).await,
-        false => get(call),
+    if call.method == Method::POST && !call.site.is_google_registry() {
+        post(call).await
+    } else {
+        get(call)
     }
 }
 
-/// The OAuth2 form: a refresh token buys a token, and another refresh token.
+/// The OAuth2 form: exchanges a refresh token for a token and another refresh token.
 /// <https://distribution.github.io/distribution/spec/auth/oauth/>
 async fn post(call: &mut Call) -> Result<Answer, Refusal> {
-    let body = call.body.whole(64 * 1024).await.map_err(|_| failed())?;
+    let body = call
+        .body
+        .whole(64 * 1024)
+        .await
+        .map_err(|_| bad_credential())?;
     let form = Query::parse(&String::from_utf8_lossy(&body.unwrap_or_default()));
     let needed = [
         "grant_type",
@@ -40,7 +45,7 @@ async fn post(call: &mut Call) -> Result<Answer, Refusal> {
     }
     let accounts = &call.shared.accounts;
     let used = form.get("refresh_token").unwrap_or_default();
-    let user = accounts.use_up(used).ok_or_else(failed)?;
+    let user = accounts.consume(used).ok_or_else(bad_credential)?;
     let scopes: Vec<String> = form
         .all("scope")
         .flat_map(str::split_whitespace)
@@ -71,25 +76,29 @@ pub(super) fn get(call: &Call) -> Result<Answer, Refusal> {
         .map(str::to_owned)
         .collect();
     let google = call.site.is_google_registry();
-    let (identity, bought_with) = match call::basic(&call.headers) {
-        Some((user, password)) if google => account(call, &user, &password).ok_or_else(failed)?,
+    let (identity, issued_for) = match call::basic(&call.headers) {
+        Some((user, password)) if google => {
+            account(call, &user, &password).ok_or_else(bad_credential)?
+        }
         Some((user, password)) => {
             let known = call.shared.accounts.is_user(&user, &password);
             (
-                known.then_some(Identity::User(user)).ok_or_else(failed)?,
+                known
+                    .then_some(Identity::User(user))
+                    .ok_or_else(bad_credential)?,
                 None,
             )
         }
-        None if call.headers.contains_key(header::AUTHORIZATION) => return Err(failed()),
+        None if call.headers.contains_key(header::AUTHORIZATION) => return Err(bad_credential()),
         None => (Identity::Anonymous, None),
     };
-    // The token is one for what the user may enter alone.
+    // The token is limited to what the user may access.
     let scopes: Vec<String> = match &identity {
         Identity::User(user) => scopes
             .into_iter()
             .filter(|scope| {
                 let scope = repository_scope(scope);
-                scope.is_none_or(|(name, _)| call.shared.accounts.may_enter(user, name))
+                scope.is_none_or(|(name, _)| call.shared.accounts.can_access(user, name))
             })
             .collect(),
         _ => scopes,
@@ -102,10 +111,10 @@ pub(super) fn get(call: &Call) -> Result<Answer, Refusal> {
     }
     let lifetime = call.behaviour.registry_token_lifetime;
     let accounts = &call.shared.accounts;
-    // Elsewhere the token endpoint may be a host of its own, and serve several registries.
+    // Elsewhere the token endpoint may be on its own host, and serve several registries.
     let service = call.query.get("service").filter(|_| !google);
     let host = service.unwrap_or(&call.site.host).to_owned();
-    let token = accounts.registry_token(identity, scopes, host, bought_with, lifetime);
+    let token = accounts.registry_token(identity, scopes, host, issued_for, lifetime);
     let mut body = json!({"token": token, "expires_in": lifetime.as_secs()});
     if !google {
         body["access_token"] = token.into();
@@ -113,19 +122,23 @@ pub(super) fn get(call: &Call) -> Result<Answer, Refusal> {
     Ok(answer::json_body(200, &body))
 }
 
-/// The one text for every credential that the token endpoint does not like.
-fn failed() -> Refusal {
+/// The refusal of the token endpoint for every bad credential.
+fn bad_credential() -> Refusal {
     Refusal::registry(401, "UNAUTHORIZED", "authentication failed")
 }
 
-/// A token for nobody is given for what everybody may do.
+/// An anonymous token is issued only for what everybody may do.
 fn check_anonymous(call: &Call, name: &str, actions: &str) -> Result<(), Refusal> {
     let push = actions.split(',').any(|action| action != "pull");
     if !call.site.is_google_registry() {
         let refused = push || !call.behaviour.plain_anonymous_pull;
-        return if refused { Err(failed()) } else { Ok(()) };
+        return if refused {
+            Err(bad_credential())
+        } else {
+            Ok(())
+        };
     }
-    let Ok(place) = Place::resolve(&call.site.family, &call.site.host, name) else {
+    let Ok(image_path) = ImagePath::resolve(&call.site.family, &call.site.host, name) else {
         return Ok(());
     };
     let wanted = if push {
@@ -134,13 +147,13 @@ fn check_anonymous(call: &Call, name: &str, actions: &str) -> Result<(), Refusal
         Permission::Download
     };
     let public = wanted == Permission::Download && call.behaviour.anonymous_pull;
-    if public || call.shared.grants.allow(None, wanted, &place.resource) {
+    if public || call.shared.grants.allow(None, wanted, &image_path.resource) {
         return Ok(());
     }
-    Err(denied(call, &Identity::Anonymous, &place, wanted))
+    Err(denied(call, &Identity::Anonymous, &image_path, wanted))
 }
 
-/// `repository:NAME:ACTIONS` in its parts.
+/// Parses `repository:NAME:ACTIONS`.
 pub(super) fn repository_scope(scope: &str) -> Option<(&str, &str)> {
     scope.strip_prefix("repository:")?.rsplit_once(':')
 }

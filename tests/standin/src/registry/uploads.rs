@@ -8,15 +8,15 @@ use super::{CONTENT_DIGEST, auth, blobs, located, names, unsupported};
 use crate::answer::{self, Answer, Refusal};
 use crate::behaviour::{Mount, UploadLocation};
 use crate::call::Call;
+use crate::hosts::{ImagePath, PLAIN};
 use crate::random::opaque;
-use crate::site::{PLAIN, Place};
 use crate::storage::Writer;
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
-/// An upload under way.
+/// An upload in progress.
 pub(super) struct Session {
-    place: Place,
+    image_path: ImagePath,
     /// The host it was opened on.
     host: String,
     google: bool,
@@ -25,11 +25,11 @@ pub(super) struct Session {
 }
 
 /// POST `…/blobs/uploads/`.
-pub(super) async fn start(call: &mut Call, place: Place) -> Result<Answer, Refusal> {
+pub(super) async fn start(call: &mut Call, image_path: ImagePath) -> Result<Answer, Refusal> {
     require_length(call)?;
     if let Some(digest) = call.query.get("mount") {
         names::check_digest(digest)?;
-        if let Some(answer) = mounted(call, &place, digest) {
+        if let Some(answer) = mounted(call, &image_path, digest) {
             return Ok(answer);
         }
     }
@@ -38,7 +38,7 @@ pub(super) async fn start(call: &mut Call, place: Place) -> Result<Answer, Refus
         google: call.site.is_google_registry(),
         writer: call.shared.store.blobs.writer(),
         patched: false,
-        place,
+        image_path,
     };
     if call.behaviour.single_post
         && let Some(digest) = call.query.get("digest").map(str::to_owned)
@@ -48,7 +48,7 @@ pub(super) async fn start(call: &mut Call, place: Place) -> Result<Answer, Refus
         return finish(call, session, &digest);
     }
     let mut answer = answer::empty(202);
-    go_on(call, &mut answer, session);
+    continue_upload(call, &mut answer, session);
     Ok(answer)
 }
 
@@ -61,11 +61,11 @@ pub(super) async fn resume(
     if !matches!(call.method.as_str(), "PATCH" | "PUT" | "GET" | "DELETE") {
         return Err(unsupported());
     }
-    // Out of the table while it is worked on: a second request meanwhile finds nothing.
+    // Removed from the table while it is served: a concurrent request finds nothing.
     let found = call.shared.store.uploads.lock().unwrap().remove(secret);
     let mut session = found.ok_or_else(unknown)?;
-    let misplaced = name.is_some_and(|name| name != session.place.name);
-    let refused = match blobs::stay_home(call, &session.host) {
+    let misplaced = name.is_some_and(|name| name != session.image_path.name);
+    let refused = match blobs::check_host(call, &session.host) {
         Err(refusal) => Some(refusal),
         Ok(()) if misplaced => Some(unknown()),
         Ok(()) => refuse(call, &session),
@@ -78,19 +78,19 @@ pub(super) async fn resume(
         "DELETE" => Ok(answer::empty(204)),
         "GET" => {
             let mut answer = answer::empty(204);
-            go_on(call, &mut answer, session);
+            continue_upload(call, &mut answer, session);
             Ok(answer)
         }
         "PATCH" => {
             session.patched = true;
             let received = receive(call, &mut session).await;
             if let Err(broken) = received {
-                // What did arrive counts: a client may ask with GET and go on from there.
+                // The bytes that arrived count: a client may ask with GET and continue from there.
                 keep(call, secret, session);
                 return Err(broken);
             }
             let mut answer = answer::empty(202);
-            go_on(call, &mut answer, session);
+            continue_upload(call, &mut answer, session);
             Ok(answer)
         }
         _ => {
@@ -106,7 +106,7 @@ pub(super) async fn resume(
     }
 }
 
-/// What is refused before the body is read.
+/// Refusals before the body is read.
 fn refuse(call: &Call, session: &Session) -> Option<Refusal> {
     if !matches!(call.method, Method::PATCH | Method::PUT) {
         return None;
@@ -140,31 +140,31 @@ fn second_chunk(call: &Call) -> Refusal {
     Refusal::registry(status, "UNSUPPORTED", "chunked uploads are not supported")
 }
 
-/// Google's front ends turn away a write that does not say how long it is; HTTP/1.1 alone
-/// would take it for an empty body (RFC 9112, section 6.3).
+/// Google's front ends refuse a write without a length; HTTP/1.1 alone would read it as an empty
+/// body (RFC 9112, section 6.3).
 fn require_length(call: &Call) -> Result<(), Refusal> {
     let strict = call.site.is_google_registry() && call.behaviour.length_required;
-    if strict && !call.tells_length() {
+    if strict && !call.has_length() {
         return Err(Refusal::page(411, "Length Required"));
     }
     Ok(())
 }
 
-fn mounted(call: &Call, place: &Place, digest: &str) -> Option<Answer> {
+fn mounted(call: &Call, image_path: &ImagePath, digest: &str) -> Option<Answer> {
     let from = call.query.get("from")?;
     names::check_name(from).ok()?;
-    let from = Place::resolve(&call.site.family, &call.site.host, from).ok()?;
+    let from = ImagePath::resolve(&call.site.family, &call.site.host, from).ok()?;
     let within = match call.behaviour.mount {
         Mount::Never => false,
-        Mount::SameRepository => from.resource == place.resource,
+        Mount::SameRepository => from.resource == image_path.resource,
         Mount::SameHost => true,
     };
     let store = &call.shared.store;
     if !within || !store.has_blob(&from, digest) || !auth::may_read(call, &from) {
         return None;
     }
-    store.change(place, |image| image.blobs.insert(digest.to_owned()));
-    Some(created(place, digest))
+    store.change(image_path, |image| image.blobs.insert(digest.to_owned()));
+    Some(created(image_path, digest))
 }
 
 async fn receive(call: &mut Call, session: &mut Session) -> Result<(), Refusal> {
@@ -182,30 +182,30 @@ fn finish(call: &Call, session: Session, digest: &str) -> Result<Answer, Refusal
     }
     let store = &call.shared.store;
     store.blobs.keep(digest, session.writer);
-    store.change(&session.place, |image| {
+    store.change(&session.image_path, |image| {
         image.blobs.insert(digest.to_owned())
     });
-    Ok(created(&session.place, digest))
+    Ok(created(&session.image_path, digest))
 }
 
-fn created(place: &Place, digest: &str) -> Answer {
+fn created(image_path: &ImagePath, digest: &str) -> Answer {
     let mut answer = answer::empty(201);
-    located(&mut answer, &place.name, "blobs", digest);
+    located(&mut answer, &image_path.name, "blobs", digest);
     answer::set(&mut answer, CONTENT_DIGEST, digest);
     answer
 }
 
-/// Gives an upload a new secret and tells the client where it continues; the URL it had
-/// before is dead, as it is with Google after a PATCH.
-fn go_on(call: &Call, answer: &mut Answer, session: Session) {
+/// Gives an upload a new secret and tells the client where it continues; the URL it had before is
+/// invalid, as with Google after a PATCH.
+fn continue_upload(call: &Call, answer: &mut Answer, session: Session) {
     let secret = opaque(call.behaviour.upload_token_length.max(22));
     call.shared.accounts.keep_secret(&secret);
-    let (project, repository) = blobs::namespace(&session.place);
+    let (project, repository) = blobs::namespace(&session.image_path);
     let outside = format!(
         "/artifacts-uploads/namespaces/{project}/repositories/{repository}/uploads/{secret}"
     );
-    let under = format!("/v2/{}/blobs/uploads/{secret}", session.place.name);
-    let plain = session.place.resource == PLAIN;
+    let under = format!("/v2/{}/blobs/uploads/{secret}", session.image_path.name);
+    let plain = session.image_path.resource == PLAIN;
     let mut location = match &call.behaviour.upload_location {
         UploadLocation::OutsideV2 if plain => format!("{}{under}", call.site.origin()),
         UploadLocation::OutsideV2 => outside,
@@ -228,7 +228,7 @@ fn go_on(call: &Call, answer: &mut Answer, session: Session) {
     keep(call, &secret, session);
 }
 
-/// `0-LAST`, which for nothing at all is written `0-0`.
+/// `0-LAST`, which for no bytes is written `0-0`.
 fn range_of(length: u64) -> String {
     format!("0-{}", length.saturating_sub(1))
 }

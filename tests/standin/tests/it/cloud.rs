@@ -1,11 +1,11 @@
-//! Google's APIs, by raw requests: strict, stateful, and slow where Google is.
+//! Google's APIs by raw requests: strict, stateful, and with Google's delays.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use standin::{Behaviour, Project, Standin, Switches};
 
-use crate::wire::{Answer, Client};
+use crate::http_client::{Answer, Client};
 
 const ADMIN: &str = "admin@example.com";
 const REPOSITORY: &str = "projects/acme/locations/us/repositories/gcr.io";
@@ -24,7 +24,7 @@ fn ready(switches: Switches) -> Standin {
     standin
 }
 
-fn ask(standin: &Standin, method: &str, url: &str, body: &Value) -> Answer {
+fn request(standin: &Standin, method: &str, url: &str, body: &Value) -> Answer {
     let (host, path) = url.split_once('/').unwrap();
     let client = Client::at(standin, host).bearer(&standin.access_token(ADMIN));
     let body = match body {
@@ -35,7 +35,7 @@ fn ask(standin: &Standin, method: &str, url: &str, body: &Value) -> Answer {
     client.send(method, &format!("/{path}"), &headers, body.as_bytes())
 }
 
-fn good(answer: &Answer) -> Value {
+fn ok_json(answer: &Answer) -> Value {
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
 }
@@ -47,7 +47,7 @@ fn refusal(answer: &Answer) -> (u16, String) {
 }
 
 #[test]
-fn a_request_is_held_to_the_api_s_own_description() {
+fn request_is_checked_against_the_discovery_document() {
     let standin = ready(Switches::default());
     let url = "iam.googleapis.com/v1/projects/acme/serviceAccounts";
     for (method, url, body) in [
@@ -55,52 +55,52 @@ fn a_request_is_held_to_the_api_s_own_description() {
         ("POST", format!("{url}?accountId=ci-push"), json!({})),
         ("GET", format!("{url}?pageSize=many"), Value::Null),
     ] {
-        let answer = ask(&standin, method, &url, &body);
+        let answer = request(&standin, method, &url, &body);
         let expected = (400, "INVALID_ARGUMENT".to_owned());
         assert_eq!(refusal(&answer), expected, "{}", answer.text());
     }
-    assert_eq!(ask(&standin, "PUT", url, &json!({})).status, 404);
+    assert_eq!(request(&standin, "PUT", url, &json!({})).status, 404);
     let nobody =
         Client::at(&standin, "iam.googleapis.com").get("/v1/projects/acme/serviceAccounts");
     assert_eq!(refusal(&nobody).1, "UNAUTHENTICATED");
 }
 
 #[test]
-fn who_has_no_permission_is_told_which() {
+fn missing_permission_is_named() {
     let standin = ready(Switches::default());
     standin.revoke(ADMIN, "roles/owner", "projects/acme");
     standin.grant(ADMIN, "roles/viewer", "projects/acme");
     let url = "iam.googleapis.com/v1/projects/acme/serviceAccounts";
-    good(&ask(&standin, "GET", url, &Value::Null));
-    let answer = ask(&standin, "POST", url, &json!({"accountId": "ci-push"}));
+    ok_json(&request(&standin, "GET", url, &Value::Null));
+    let answer = request(&standin, "POST", url, &json!({"accountId": "ci-push"}));
     assert_eq!(refusal(&answer), (403, "PERMISSION_DENIED".to_owned()));
     let detail = &answer.json()["error"]["details"][0]["metadata"];
     assert_eq!(detail["permission"], "iam.serviceAccounts.create");
 }
 
 #[test]
-fn a_new_account_is_not_seen_at_once() {
+fn new_account_is_visible_only_after_a_while() {
     let standin = ready(Switches {
         account_delay: 1,
         binding_delay: 1,
         ..Switches::default()
     });
     let url = "iam.googleapis.com/v1/projects/acme/serviceAccounts";
-    let made = good(&ask(
+    let made = ok_json(&request(
         &standin,
         "POST",
         url,
         &json!({"accountId": "ci-push"}),
     ));
     let email = made["email"].as_str().unwrap();
-    let own = format!("{url}/{email}");
-    let statuses = [(); 3].map(|()| ask(&standin, "GET", &own, &Value::Null).status);
+    let resource_url = format!("{url}/{email}");
+    let statuses = [(); 3].map(|()| request(&standin, "GET", &resource_url, &Value::Null).status);
     assert_eq!(statuses, [404, 403, 200]);
-    let again = ask(&standin, "POST", url, &json!({"accountId": "ci-push"}));
+    let again = request(&standin, "POST", url, &json!({"accountId": "ci-push"}));
     assert_eq!(refusal(&again), (409, "ALREADY_EXISTS".to_owned()));
     let policy = "cloudresourcemanager.googleapis.com/v1/projects/acme";
     let body = json!({"options": {"requestedPolicyVersion": 3}});
-    let read = good(&ask(
+    let read = ok_json(&request(
         &standin,
         "POST",
         &format!("{policy}:getIamPolicy"),
@@ -110,23 +110,23 @@ fn a_new_account_is_not_seen_at_once() {
     let binding = json!({"role": "roles/viewer", "members": [format!("serviceAccount:{email}")]});
     set["bindings"].as_array_mut().unwrap().push(binding);
     let set = json!({"policy": set});
-    let answer = ask(&standin, "POST", &format!("{policy}:setIamPolicy"), &set);
+    let answer = request(&standin, "POST", &format!("{policy}:setIamPolicy"), &set);
     assert_eq!(
         answer.json()["error"]["message"],
         format!("Service account {email} does not exist.")
     );
-    good(&ask(
+    ok_json(&request(
         &standin,
         "POST",
         &format!("{policy}:setIamPolicy"),
         &set,
     ));
-    let stale = ask(&standin, "POST", &format!("{policy}:setIamPolicy"), &set);
+    let stale = request(&standin, "POST", &format!("{policy}:setIamPolicy"), &set);
     assert_eq!(refusal(&stale), (409, "ABORTED".to_owned()));
 }
 
 #[test]
-fn conditional_bindings_are_for_who_knows_of_them() {
+fn conditional_bindings_need_policy_version_3() {
     let standin = ready(Switches::default());
     let condition =
         json!({"title": "t", "expression": "request.time < timestamp('2030-01-01T00:00:00Z')"});
@@ -138,10 +138,10 @@ fn conditional_bindings_are_for_who_knows_of_them() {
         ]),
     );
     let url = "cloudresourcemanager.googleapis.com/v1/projects/acme:getIamPolicy";
-    let plain = good(&ask(&standin, "POST", url, &json!({})));
+    let plain = ok_json(&request(&standin, "POST", url, &json!({})));
     assert_eq!(plain["bindings"].as_array().unwrap().len(), 1);
     let options = json!({"options": {"requestedPolicyVersion": 3}});
-    let whole = good(&ask(&standin, "POST", url, &options));
+    let whole = ok_json(&request(&standin, "POST", url, &options));
     assert_eq!(
         (
             whole["bindings"].as_array().unwrap().len(),
@@ -152,35 +152,38 @@ fn conditional_bindings_are_for_who_knows_of_them() {
     let url = "cloudresourcemanager.googleapis.com/v1/projects/acme:setIamPolicy";
     let mut older = whole.clone();
     older["version"] = json!(1);
-    let answer = ask(&standin, "POST", url, &json!({"policy": older}));
+    let answer = request(&standin, "POST", url, &json!({"policy": older}));
     assert_eq!(refusal(&answer).1, "INVALID_ARGUMENT");
 }
 
 #[test]
-fn an_operation_takes_its_time_and_goes_on_with_nobody_asking() {
+fn operation_takes_time_and_finishes_without_polling() {
     let standin = ready(Switches {
         operation_delay: 2,
         ..Switches::default()
     });
     let parent = "artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories";
     let body = json!({"format": "DOCKER"});
-    let begun = good(&ask(
+    let begun = ok_json(&request(
         &standin,
         "POST",
         &format!("{parent}?repositoryId=gcr.io"),
         &body,
     ));
     assert_eq!(begun.get("done"), None);
-    let own = format!("{parent}/gcr.io");
-    assert_eq!(ask(&standin, "GET", &own, &Value::Null).status, 404);
-    good(&ask(&standin, "GET", &own, &Value::Null));
+    let resource_url = format!("{parent}/gcr.io");
+    assert_eq!(
+        request(&standin, "GET", &resource_url, &Value::Null).status,
+        404
+    );
+    ok_json(&request(&standin, "GET", &resource_url, &Value::Null));
     let name = begun["name"].as_str().unwrap();
     let url = format!("artifactregistry.googleapis.com/v1/{name}");
     assert_eq!(
-        good(&ask(&standin, "GET", &url, &Value::Null))["done"],
+        ok_json(&request(&standin, "GET", &url, &Value::Null))["done"],
         true
     );
-    let again = ask(
+    let again = request(
         &standin,
         "POST",
         &format!("{parent}?repositoryId=gcr.io"),
@@ -188,7 +191,7 @@ fn an_operation_takes_its_time_and_goes_on_with_nobody_asking() {
     );
     assert_eq!(refusal(&again), (409, "ALREADY_EXISTS".to_owned()));
     let elsewhere = parent.replace("/us/", "/europe/");
-    let answer = ask(
+    let answer = request(
         &standin,
         "POST",
         &format!("{elsewhere}?repositoryId=gcr.io"),
@@ -198,10 +201,10 @@ fn an_operation_takes_its_time_and_goes_on_with_nobody_asking() {
 }
 
 #[test]
-fn a_key_that_the_api_made_signs_in_to_the_registry() {
+fn created_key_signs_in_to_the_registry() {
     let standin = ready(Switches::default());
     let url = "iam.googleapis.com/v1/projects/acme/serviceAccounts";
-    good(&ask(
+    ok_json(&request(
         &standin,
         "POST",
         url,
@@ -209,7 +212,7 @@ fn a_key_that_the_api_made_signs_in_to_the_registry() {
     ));
     let keys = format!("{url}/ci-push@acme.iam.gserviceaccount.com/keys");
     let kind = json!({"privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE"});
-    let key = good(&ask(&standin, "POST", &keys, &kind));
+    let key = ok_json(&request(&standin, "POST", &keys, &kind));
     let file = BASE64_STANDARD
         .decode(key["privateKeyData"].as_str().unwrap())
         .unwrap();
@@ -219,7 +222,7 @@ fn a_key_that_the_api_made_signs_in_to_the_registry() {
         client.get("/v2/token?service=gcr.io").status
     };
     assert_eq!(token(&file), 200);
-    let listed = good(&ask(
+    let listed = ok_json(&request(
         &standin,
         "GET",
         &format!("{keys}?keyTypes=USER_MANAGED"),
@@ -227,13 +230,13 @@ fn a_key_that_the_api_made_signs_in_to_the_registry() {
     ));
     assert_eq!(listed["keys"].as_array().unwrap().len(), 1);
     for _ in 1..10 {
-        good(&ask(&standin, "POST", &keys, &kind));
+        ok_json(&request(&standin, "POST", &keys, &kind));
     }
-    let answer = ask(&standin, "POST", &keys, &kind);
+    let answer = request(&standin, "POST", &keys, &kind);
     assert_eq!(refusal(&answer), (400, "FAILED_PRECONDITION".to_owned()));
     assert!(answer.json()["error"].get("details").is_none());
     let name = key["name"].as_str().unwrap();
-    good(&ask(
+    ok_json(&request(
         &standin,
         "DELETE",
         &format!("iam.googleapis.com/v1/{name}"),
@@ -243,10 +246,10 @@ fn a_key_that_the_api_made_signs_in_to_the_registry() {
 }
 
 #[test]
-fn a_deleted_account_stays_in_policies_under_a_dead_name() {
+fn deleted_account_stays_in_policies_as_deleted() {
     let standin = ready(Switches::default());
     let url = "iam.googleapis.com/v1/projects/acme/serviceAccounts";
-    good(&ask(
+    ok_json(&request(
         &standin,
         "POST",
         url,
@@ -254,7 +257,7 @@ fn a_deleted_account_stays_in_policies_under_a_dead_name() {
     ));
     let email = "ci-push@acme.iam.gserviceaccount.com";
     standin.grant(email, "roles/artifactregistry.writer", REPOSITORY);
-    good(&ask(
+    ok_json(&request(
         &standin,
         "DELETE",
         &format!("{url}/{email}"),
@@ -266,46 +269,46 @@ fn a_deleted_account_stays_in_policies_under_a_dead_name() {
 }
 
 #[test]
-fn a_pool_that_was_deleted_keeps_its_name_and_can_be_brought_back() {
+fn deleted_pool_keeps_its_name_and_can_be_undeleted() {
     let standin = ready(Switches::default());
     let parent = "iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools";
     let create = format!("{parent}?workloadIdentityPoolId=ci-jobs");
-    good(&ask(
+    ok_json(&request(
         &standin,
         "POST",
         &create,
         &json!({"displayName": "CI"}),
     ));
-    let own = format!("{parent}/ci-jobs");
-    let found = good(&ask(&standin, "GET", &own, &Value::Null));
+    let resource_url = format!("{parent}/ci-jobs");
+    let found = ok_json(&request(&standin, "GET", &resource_url, &Value::Null));
     assert_eq!(
         found["name"],
         "projects/42/locations/global/workloadIdentityPools/ci-jobs"
     );
-    let begun = good(&ask(&standin, "DELETE", &own, &Value::Null));
+    let begun = ok_json(&request(&standin, "DELETE", &resource_url, &Value::Null));
     let operation = format!("iam.googleapis.com/v1/{}", begun["name"].as_str().unwrap());
     assert_eq!(
-        good(&ask(&standin, "GET", &operation, &Value::Null))["done"],
+        ok_json(&request(&standin, "GET", &operation, &Value::Null))["done"],
         true
     );
     assert_eq!(
-        good(&ask(&standin, "GET", &own, &Value::Null))["state"],
+        ok_json(&request(&standin, "GET", &resource_url, &Value::Null))["state"],
         "DELETED"
     );
-    let again = ask(&standin, "POST", &create, &json!({}));
+    let again = request(&standin, "POST", &create, &json!({}));
     assert_eq!(refusal(&again), (409, "ALREADY_EXISTS".to_owned()));
-    good(&ask(
+    ok_json(&request(
         &standin,
         "POST",
-        &format!("{own}:undelete"),
+        &format!("{resource_url}:undelete"),
         &json!({}),
     ));
-    let providers = format!("{own}/providers?workloadIdentityPoolProviderId=github");
+    let providers = format!("{resource_url}/providers?workloadIdentityPoolProviderId=github");
     let provider = json!({
         "attributeMapping": {"google.subject": "assertion.sub"},
         "oidc": {"issuerUri": "https://token.actions.githubusercontent.com"},
     });
-    let answer = ask(&standin, "POST", &providers, &provider);
+    let answer = request(&standin, "POST", &providers, &provider);
     let message = answer.json()["error"]["message"].to_string();
     assert!(message.contains("attribute condition"), "{message}");
 }

@@ -7,7 +7,7 @@ use crate::images::{
 };
 
 #[test]
-fn a_manifest_is_deleted_only_when_nothing_refers_to_it() {
+fn referenced_manifest_cannot_be_deleted() {
     let standin = ready();
     let client = pusher(&standin);
     let image = Image::new("a");
@@ -58,7 +58,7 @@ fn a_manifest_is_deleted_only_when_nothing_refers_to_it() {
 }
 
 #[test]
-fn blobs_go_with_the_last_manifest_that_names_them() {
+fn blobs_are_deleted_with_their_last_manifest() {
     for collect in [true, false] {
         let standin = ready();
         standin.change(|behaviour| behaviour.collect_blobs = collect);
@@ -75,7 +75,7 @@ fn blobs_go_with_the_last_manifest_that_names_them() {
 }
 
 #[test]
-fn a_blob_can_be_deleted_by_itself() {
+fn blob_can_be_deleted_by_itself() {
     let standin = ready();
     let client = pusher(&standin);
     crate::images::push_blob(&client, "proj/a", b"x");

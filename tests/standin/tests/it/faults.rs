@@ -1,36 +1,36 @@
-//! Every fault, on both bodies and both ends of a connection.
+//! Every fault, on request and response bodies, on client and server.
 
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use standin::{BlobDownload, Fault, FaultAction, RequestKind, Standin};
 
+use crate::http_client::{Client, Stream};
 use crate::images::{
     Image, OCI_MANIFEST, open_upload, push_blob, pusher, put_manifest, ready, sha256,
 };
-use crate::wire::{Client, Stream};
 
 const START: &str = "/v2/proj/a/blobs/uploads/";
 
-/// The statuses of so many uploads being opened.
-fn starts(client: &Client<'_>, count: usize) -> Vec<u16> {
+/// The statuses of opening this number of uploads.
+fn start_uploads(client: &Client<'_>, count: usize) -> Vec<u16> {
     let start = |_| client.send("POST", START, &[], b"").status;
     (0..count).map(start).collect()
 }
 
 #[test]
-fn a_fault_acts_on_its_kind_after_its_skip_for_its_times() {
+fn fault_applies_to_its_kind_after_skip_for_its_count() {
     let standin = ready();
     let client = pusher(&standin);
-    let act = FaultAction::status(503);
+    let action = FaultAction::status(503);
     standin.fault(
-        Fault::once(RequestKind::UploadStart, act.clone())
+        Fault::once(RequestKind::UploadStart, action.clone())
             .after(1)
             .times(2),
     );
-    standin.fault(Fault::always(RequestKind::TagsList, act.clone()));
-    standin.fault(Fault::always(RequestKind::UploadStart, act).at("eu.gcr.io"));
-    assert_eq!(starts(&client, 4), [202, 503, 503, 202]);
+    standin.fault(Fault::always(RequestKind::TagsList, action.clone()));
+    standin.fault(Fault::always(RequestKind::UploadStart, action).at("eu.gcr.io"));
+    assert_eq!(start_uploads(&client, 4), [202, 503, 503, 202]);
     for _ in 0..2 {
         assert_eq!(client.get("/v2/proj/a/tags/list").status, 503);
     }
@@ -42,7 +42,7 @@ fn a_fault_acts_on_its_kind_after_its_skip_for_its_times() {
 }
 
 #[test]
-fn statuses_come_in_the_registry_s_envelope_or_as_told() {
+fn status_faults_use_the_error_envelope_or_given_body() {
     let standin = ready();
     let client = pusher(&standin);
     standin.fault(Fault::once(
@@ -83,12 +83,12 @@ fn statuses_come_in_the_registry_s_envelope_or_as_told() {
 }
 
 #[test]
-fn a_reset_comes_before_the_answer_or_after_the_work() {
+fn reset_comes_before_the_answer_or_after_the_work() {
     let standin = ready();
     let client = pusher(&standin);
-    let put = |act: FaultAction, bytes: &[u8]| {
+    let put = |action: FaultAction, bytes: &[u8]| {
         let opened = open_upload(&client, "proj/a");
-        standin.fault(Fault::once(RequestKind::UploadPut, act));
+        standin.fault(Fault::once(RequestKind::UploadPut, action));
         let target = format!("{opened}?digest={}", sha256(bytes));
         let length = bytes.len().to_string();
         let headers = [("content-length", length.as_str())];
@@ -106,7 +106,7 @@ fn a_reset_comes_before_the_answer_or_after_the_work() {
 }
 
 #[test]
-fn a_request_can_be_cut_in_its_body() {
+fn request_body_can_be_cut() {
     let standin = ready();
     let client = pusher(&standin);
     let opened = open_upload(&client, "proj/a");
@@ -127,7 +127,7 @@ fn a_request_can_be_cut_in_its_body() {
 }
 
 #[test]
-fn an_answer_can_be_cut_or_changed_in_its_body() {
+fn answer_body_can_be_cut_or_corrupted() {
     let standin = ready();
     standin.change(|behaviour| behaviour.blob_download = BlobDownload::Direct);
     let client = pusher(&standin);
@@ -159,7 +159,7 @@ fn an_answer_can_be_cut_or_changed_in_its_body() {
 }
 
 #[test]
-fn a_byte_can_change_on_its_way_in() {
+fn uploaded_byte_can_be_corrupted() {
     let standin = ready();
     let client = pusher(&standin);
     standin.fault(Fault::once(
@@ -171,8 +171,8 @@ fn a_byte_can_change_on_its_way_in() {
     assert_eq!(push_blob(&client, "proj/a", b"content").status, 201);
 }
 
-/// Stops the stand-in and gives what a stalled connection had got by then. Before that,
-/// other requests are served, so that an answer had every chance to come.
+/// Stops the stand-in. Returns what a stalled connection had received. Before that, other requests
+/// are served, so that an answer had every chance to come.
 fn received_until_the_end(standin: Standin, mut stream: Box<dyn Stream>, until: &[u8]) -> Vec<u8> {
     let mut received = Vec::new();
     while !received.ends_with(until) {
@@ -189,14 +189,14 @@ fn received_until_the_end(standin: Standin, mut stream: Box<dyn Stream>, until: 
 }
 
 #[test]
-fn an_answer_can_stall_before_or_within_its_body() {
-    for (act, body) in [
+fn answer_can_stall_before_or_within_its_body() {
+    for (action, body) in [
         (FaultAction::Stall, &b""[..]),
         (FaultAction::StallResponseAt(4), b"cont"),
     ] {
         let standin = Standin::start();
         standin.put_blob("plain", "a", b"content");
-        standin.fault(Fault::once(RequestKind::BlobGet, act));
+        standin.fault(Fault::once(RequestKind::BlobGet, action));
         let mut stream = Client::plain(&standin).connect().unwrap();
         let path = format!("/v2/a/blobs/{}", sha256(b"content"));
         let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -212,12 +212,12 @@ fn an_answer_can_stall_before_or_within_its_body() {
 }
 
 #[test]
-fn a_request_can_stall_within_its_body() {
+fn request_body_can_stall() {
     let standin = ready();
     let client = pusher(&standin);
     let opened = open_upload(&client, "proj/a");
-    let act = FaultAction::StallRequestAt(3);
-    standin.fault(Fault::once(RequestKind::UploadPut, act));
+    let action = FaultAction::StallRequestAt(3);
+    standin.fault(Fault::once(RequestKind::UploadPut, action));
     let mut stream = client.anonymous().connect().unwrap();
     let target = format!("{opened}?digest={}", sha256(b"content"));
     let head = format!("PUT {target} HTTP/1.1\r\nhost: gcr.io\r\ncontent-length: 7\r\n\r\n");
@@ -238,15 +238,15 @@ fn a_request_can_stall_within_its_body() {
 }
 
 #[test]
-fn headers_of_an_answer_can_be_changed_or_lost() {
+fn answer_headers_can_be_changed_or_removed() {
     let standin = ready();
     let client = pusher(&standin);
     for value in [None, Some("https://evil.example/x".to_owned())] {
-        let act = FaultAction::Header {
+        let action = FaultAction::Header {
             name: "Location".to_owned(),
             value: value.clone(),
         };
-        standin.fault(Fault::once(RequestKind::UploadStart, act));
+        standin.fault(Fault::once(RequestKind::UploadStart, action));
         let answer = client.send("POST", START, &[], b"");
         assert_eq!(answer.status, 202);
         assert_eq!(answer.header("location"), value.as_deref());
@@ -254,17 +254,17 @@ fn headers_of_an_answer_can_be_changed_or_lost() {
 }
 
 #[test]
-fn a_delay_changes_nothing_else() {
+fn delay_changes_nothing_else() {
     let standin = ready();
     let client = pusher(&standin);
-    let act = FaultAction::Delay(Duration::from_millis(1));
-    standin.fault(Fault::once(RequestKind::UploadStart, act));
+    let action = FaultAction::Delay(Duration::from_millis(1));
+    standin.fault(Fault::once(RequestKind::UploadStart, action));
     standin.change(|behaviour| behaviour.latency = Duration::from_millis(1));
-    assert_eq!(starts(&client, 2), [202, 202]);
+    assert_eq!(start_uploads(&client, 2), [202, 202]);
 }
 
 #[test]
-fn blobs_can_vanish_between_the_check_and_the_manifest() {
+fn blobs_can_vanish_between_check_and_manifest() {
     let standin = ready();
     let client = pusher(&standin);
     let image = Image::new("a");

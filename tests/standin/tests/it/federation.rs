@@ -1,18 +1,19 @@
-//! A CI's token for Google's: the issuers, the trade, what is refused, and gcloud as its judge.
+//! Exchanging a CI's token for Google's: the issuers, the exchange, its refusals, and gcloud as a
+//! client.
 
 use std::process::Command;
 
 use serde_json::{Value, json};
 use standin::{Behaviour, Machine, Project, Standin};
 
+use crate::clients::{command, succeeded};
+use crate::http_client::{Answer, Client};
 use crate::images::{PUSHER, ready};
-use crate::peers::{command, succeeded};
-use crate::wire::{Answer, Client};
 
 const NUMBER: &str = "123456789012";
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
 
-/// A stand-in with the provider `ci/github`, whose name is given.
+/// A stand-in with the provider `ci/github`, and the provider's name.
 fn with_provider(condition: &str) -> (Standin, String) {
     let standin = ready();
     let project = Project::new(NUMBER).service("iamcredentials");
@@ -61,7 +62,7 @@ fn fields(provider: &str, token: &str) -> Vec<(&'static str, &'static str, Strin
     ]
 }
 
-fn trade_form(standin: &Standin, provider: &str, token: &str) -> Answer {
+fn exchange_form(standin: &Standin, provider: &str, token: &str) -> Answer {
     let encoded: Vec<String> = fields(provider, token)
         .iter()
         .map(|(name, _, value)| {
@@ -74,7 +75,7 @@ fn trade_form(standin: &Standin, provider: &str, token: &str) -> Answer {
     client.send("POST", "/v1/token", &headers, encoded.join("&").as_bytes())
 }
 
-fn trade_json(standin: &Standin, provider: &str, token: &str) -> Answer {
+fn exchange_json(standin: &Standin, provider: &str, token: &str) -> Answer {
     let mut body = json!({});
     for (_, name, value) in fields(provider, token) {
         body[name] = value.into();
@@ -93,12 +94,12 @@ fn refusal(answer: &Answer) -> (u16, String) {
 }
 
 #[test]
-fn a_token_is_traded_by_form_and_by_json_and_lives_no_longer_than_what_bought_it() {
+fn token_exchange_takes_form_and_json_and_caps_lifetime() {
     let (standin, provider) = with_provider("assertion.repository == 'acme/shop'");
     let token = standin.oidc_token(GITHUB, &claims(&provider));
     for answer in [
-        trade_form(&standin, &provider, &token),
-        trade_json(&standin, &provider, &token),
+        exchange_form(&standin, &provider, &token),
+        exchange_json(&standin, &provider, &token),
     ] {
         assert_eq!(answer.status, 200);
         let body = answer.json();
@@ -113,13 +114,13 @@ fn a_token_is_traded_by_form_and_by_json_and_lives_no_longer_than_what_bought_it
 }
 
 #[test]
-fn what_is_not_let_in_is_refused_in_google_s_words() {
+fn rejected_sign_in_uses_google_wording() {
     let (standin, provider) = with_provider("assertion.repository == 'acme/shop'");
     let with = |name: &str, value: Value| {
         let mut claims = claims(&provider);
         claims[name] = value;
         let token = standin.oidc_token(GITHUB, &claims);
-        refusal(&trade_form(&standin, &provider, &token))
+        refusal(&exchange_form(&standin, &provider, &token))
     };
     let grant = (400, "invalid_grant".to_owned());
     assert_eq!(with("aud", "https://github.com/acme".into()), grant);
@@ -130,7 +131,7 @@ fn what_is_not_let_in_is_refused_in_google_s_words() {
     assert_eq!(with("repository", "acme/other".into()), condition);
 
     let token = standin.oidc_token(GITHUB, &claims(&provider));
-    // Somebody who is not the issuer signed it.
+    // Signed by another key than the issuer's.
     let mut forged = token.clone();
     let last = if forged.pop() == Some('A') { 'Q' } else { 'A' };
     forged.push(last);
@@ -138,7 +139,7 @@ fn what_is_not_let_in_is_refused_in_google_s_words() {
     let unsigned = format!("{head}.AAAA");
     for bad in [unsigned.as_str(), "nonsense", ""] {
         assert_eq!(
-            refusal(&trade_form(&standin, &provider, bad)),
+            refusal(&exchange_form(&standin, &provider, bad)),
             grant,
             "{bad}"
         );
@@ -147,22 +148,22 @@ fn what_is_not_let_in_is_refused_in_google_s_words() {
     for name in [
         provider.replace("/github", "/other"),
         provider.replace(NUMBER, "1"),
-        // The project by its id, which is what people write.
+        // With the project's id, as users write it.
         provider.replace(NUMBER, "proj"),
     ] {
         assert_eq!(
-            refusal(&trade_form(&standin, &name, &token)),
+            refusal(&exchange_form(&standin, &name, &token)),
             target,
             "{name}"
         );
     }
     let request = (400, "invalid_request".to_owned());
     let pool = provider.replace("/providers/github", "");
-    assert_eq!(refusal(&trade_form(&standin, &pool, &token)), request);
+    assert_eq!(refusal(&exchange_form(&standin, &pool, &token)), request);
 }
 
 #[test]
-fn github_and_gitlab_hand_out_tokens_to_the_job_alone() {
+fn github_and_gitlab_give_tokens_to_their_job_only() {
     let (standin, provider) = with_provider("");
     let (url, opens) = standin.github_job(claims(&provider));
     let path = url
@@ -170,16 +171,16 @@ fn github_and_gitlab_hand_out_tokens_to_the_job_alone() {
         .unwrap();
     let client = Client::at(&standin, "pipelines.actions.githubusercontent.com");
     let bearer = format!("Bearer {opens}");
-    let ask =
+    let request =
         |path: &str, bearer: &str| client.send("GET", path, &[("authorization", bearer)], b"");
-    let answer = ask(&format!("{path}&audience=x"), &bearer);
+    let answer = request(&format!("{path}&audience=x"), &bearer);
     assert_eq!(answer.status, 200);
     assert_eq!(
         answer.json()["value"].as_str().unwrap().split('.').count(),
         3
     );
-    assert_eq!(ask(path, "Bearer other").status, 401);
-    assert_eq!(ask("/x/idtoken?audience=x", &bearer).status, 400);
+    assert_eq!(request(path, "Bearer other").status, 401);
+    assert_eq!(request("/x/idtoken?audience=x", &bearer).status, 400);
 
     let (url, opens) = standin.gitlab_job("https://auth.gcp.gitlab.com/oidc/acme", json!({}));
     assert_eq!(url, "https://auth.gcp.gitlab.com/token");
@@ -193,7 +194,7 @@ fn github_and_gitlab_hand_out_tokens_to_the_job_alone() {
 }
 
 #[test]
-fn the_metadata_server_answers_who_asks_as_its_own_machine_does() {
+fn metadata_server_answers_like_a_google_machine() {
     let machine = Machine {
         account: Some(PUSHER.to_owned()),
         scopes: vec!["cloud-platform"],
@@ -216,7 +217,7 @@ fn the_metadata_server_answers_who_asks_as_its_own_machine_does() {
     assert_eq!(client.send("GET", path, &proxied, b"").status, 403);
 }
 
-/// gcloud signed in with a credential file, asked for a token.
+/// Signs gcloud in with a credential file and returns its token.
 fn gcloud_token(standin: &Standin, file: &Value) -> Option<String> {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("credentials.json");
@@ -230,7 +231,7 @@ fn gcloud_token(standin: &Standin, file: &Value) -> Option<String> {
 }
 
 #[test]
-fn gcloud_signs_in_with_what_a_job_of_github_s_has() {
+fn gcloud_signs_in_with_github_federation() {
     let (standin, provider) = with_provider("assertion.repository == 'acme/shop'");
     standin.grant(
         &format!(
@@ -265,7 +266,7 @@ fn gcloud_signs_in_with_what_a_job_of_github_s_has() {
 }
 
 #[test]
-fn gcloud_signs_in_with_a_person_s_login() {
+fn gcloud_signs_in_with_a_user_login() {
     let (standin, _) = with_provider("");
     let Some(token) = gcloud_token(&standin, &standin.user_login("ada@example.com")) else {
         return;

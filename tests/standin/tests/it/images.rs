@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use standin::Standin;
 
-use crate::wire::{Answer, Client};
+use crate::http_client::{Answer, Client};
 
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -13,14 +13,14 @@ pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.ma
 pub(crate) const PUSHER: &str = "ci@proj.iam.gserviceaccount.com";
 pub(crate) const GCR: &str = "projects/proj/locations/us/repositories/gcr.io";
 
-/// A stand-in with the repository behind gcr.io and an account that may do everything there.
+/// A stand-in with the repository behind gcr.io and an account with every permission there.
 pub(crate) fn ready() -> Standin {
     let standin = Standin::start();
     prepare(&standin);
     standin
 }
 
-/// Gives a stand-in that repository and that account.
+/// Adds that repository and that account to a stand-in.
 pub(crate) fn prepare(standin: &Standin) {
     standin.create_repository(GCR, standin::RepositoryOptions::default());
     standin.grant(PUSHER, "roles/artifactregistry.repoAdmin", "projects/proj");
@@ -49,7 +49,7 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// An image like no other of another name.
+    /// An image with unique content for its name.
     pub(crate) fn new(name: &str) -> Self {
         let config = json!({
             "architecture": "amd64",
@@ -58,7 +58,7 @@ impl Image {
             "config": {"Labels": {"name": name}},
         });
         let config = config.to_string().into_bytes();
-        // skopeo takes a layer as it is when it begins like gzip, and compresses it if not.
+        // skopeo copies a layer as it is if it starts like gzip, and compresses it otherwise.
         let layer = [b"\x1f\x8b\x08", name.as_bytes()].concat();
         let manifest = json!({
             "schemaVersion": 2,
@@ -106,7 +106,7 @@ pub(crate) fn index(manifests: &[&[u8]]) -> Vec<u8> {
     index.to_string().into_bytes()
 }
 
-/// Opens an upload and gives the path where it continues.
+/// Opens an upload. Returns the path where it continues.
 pub(crate) fn open_upload(client: &Client<'_>, name: &str) -> String {
     let answer = client.send("POST", &format!("/v2/{name}/blobs/uploads/"), &[], b"");
     assert_eq!(answer.status, 202, "{}", answer.text());
@@ -122,7 +122,7 @@ pub(crate) fn location(answer: &Answer) -> String {
     }
 }
 
-/// One POST and one PUT.
+/// Pushes a blob by one POST and one PUT.
 pub(crate) fn push_blob(client: &Client<'_>, name: &str, bytes: &[u8]) -> Answer {
     let location = open_upload(client, name);
     put_upload(client, &location, bytes, &sha256(bytes))

@@ -3,8 +3,8 @@
 use serde_json::json;
 use standin::{Referrers, Standin};
 
+use crate::http_client::Client;
 use crate::images::{Image, OCI_MANIFEST, descriptor, pusher, put_manifest, ready, sha256};
-use crate::wire::Client;
 
 fn pushed(standin: &Standin) {
     let client = pusher(standin);
@@ -15,7 +15,7 @@ fn pushed(standin: &Standin) {
 }
 
 #[test]
-fn an_image_is_listed_with_numbers_as_strings() {
+fn image_is_listed_with_numbers_as_strings() {
     let standin = ready();
     pushed(&standin);
     let answer = pusher(&standin).get("/v2/proj/app/tags/list").json();
@@ -61,7 +61,7 @@ fn folders_are_listed_one_level_deep() {
 }
 
 #[test]
-fn a_missing_image_is_refused_or_empty() {
+fn missing_image_is_refused_or_empty() {
     let standin = ready();
     let client = pusher(&standin);
     let path = "/v2/proj/none/tags/list";
@@ -78,7 +78,7 @@ fn a_missing_image_is_refused_or_empty() {
 }
 
 #[test]
-fn a_listing_may_lag_behind_and_be_capped() {
+fn listing_may_lag_and_be_capped() {
     let standin = ready();
     standin.change(|behaviour| behaviour.listing_lag = 2);
     let client = pusher(&standin);
@@ -104,7 +104,7 @@ fn a_listing_may_lag_behind_and_be_capped() {
 }
 
 #[test]
-fn without_the_extension_the_answer_is_plain() {
+fn listing_without_extension_is_plain() {
     let standin = ready();
     pushed(&standin);
     standin.change(|behaviour| behaviour.google_listing = false);
@@ -116,7 +116,7 @@ fn without_the_extension_the_answer_is_plain() {
 }
 
 #[test]
-fn referrers_are_listed_refused_or_a_page_in_html() {
+fn referrers_are_listed_refused_or_an_html_page() {
     let standin = ready();
     let client = pusher(&standin);
     let image = Image::new("a");

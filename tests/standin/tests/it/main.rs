@@ -7,20 +7,20 @@
     reason = "tests fail by panicking, and say why they skip"
 )]
 
+mod clients;
 mod cloud;
 mod deleting;
 mod faults;
 mod federation;
+mod http_client;
 mod images;
 mod listing;
 mod oauth;
-mod peers;
 mod permissions;
-mod plain;
+mod plain_registry;
 mod proxy;
 mod pulling;
 mod pushing;
 mod refusals;
 mod signing_in;
 mod upstream;
-mod wire;

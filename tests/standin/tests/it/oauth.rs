@@ -1,4 +1,4 @@
-//! The OAuth token endpoint: what buys a token, and every refusal.
+//! The OAuth token endpoint: what gets a token, and every refusal.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,8 +10,8 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use standin::{RequestKind, Standin};
 
+use crate::http_client::{Answer, Client};
 use crate::images::PUSHER;
-use crate::wire::{Answer, Client};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -28,12 +28,15 @@ fn claims() -> Value {
     })
 }
 
-/// A JWT signed with the key of this file; with padding, as yup-oauth2 writes it, or
-/// without, as the standard does.
+/// A JWT signed with the key of this file, with padding as yup-oauth2 writes it, or without, as the
+/// standard does.
 fn signed(key: &str, head: &Value, claims: &Value, padded: bool) -> String {
-    let encode = |bytes: &[u8]| match padded {
-        true => BASE64_URL_SAFE.encode(bytes),
-        false => BASE64_URL_SAFE_NO_PAD.encode(bytes),
+    let encode = |bytes: &[u8]| {
+        if padded {
+            BASE64_URL_SAFE.encode(bytes)
+        } else {
+            BASE64_URL_SAFE_NO_PAD.encode(bytes)
+        }
     };
     let file: Value = serde_json::from_str(key).unwrap();
     let pem = file["private_key"].as_str().unwrap();
@@ -49,7 +52,7 @@ fn signed(key: &str, head: &Value, claims: &Value, padded: bool) -> String {
     format!("{text}.{}", encode(&signature))
 }
 
-fn ask(standin: &Standin, assertion: &str) -> Answer {
+fn request(standin: &Standin, assertion: &str) -> Answer {
     let (grant, assertion) = (GRANT.replace(':', "%3A"), assertion.replace('=', "%3D"));
     post(
         standin,
@@ -71,14 +74,14 @@ fn error(answer: &Answer) -> (u16, String, String) {
 }
 
 #[test]
-fn a_signed_assertion_buys_a_token_that_the_registry_takes() {
+fn signed_assertion_gets_a_token_for_the_registry() {
     let standin = crate::images::ready();
     let key = standin.service_account(PUSHER, "proj");
     let file: Value = serde_json::from_str(&key).unwrap();
     let with_id = json!({"alg": "RS256", "typ": "JWT", "kid": file["private_key_id"]});
     let without = json!({"alg": "RS256", "typ": "JWT"});
     for (head, padded) in [(&with_id, false), (&without, true)] {
-        let answer = ask(&standin, &signed(&key, head, &claims(), padded));
+        let answer = request(&standin, &signed(&key, head, &claims(), padded));
         assert_eq!(answer.status, 200, "{}", answer.text());
         let json = answer.json();
         assert_eq!(json["expires_in"], 3599);
@@ -93,7 +96,7 @@ fn a_signed_assertion_buys_a_token_that_the_registry_takes() {
 }
 
 #[test]
-fn key_files_have_google_s_fields_in_google_s_order() {
+fn key_file_has_google_fields_in_google_order() {
     let standin = Standin::start();
     let key = standin.service_account(PUSHER, "proj");
     let names: Vec<&str> = key
@@ -126,7 +129,7 @@ fn key_files_have_google_s_fields_in_google_s_order() {
 }
 
 #[test]
-fn assertions_are_refused_in_google_s_words() {
+fn rejected_assertion_uses_google_wording() {
     const SHORT: &str = "Invalid JWT: Token must be a short-lived token (60 minutes) and in a \
                          reasonable timeframe. Check your iat and exp values in the JWT claim.";
     const SIGNATURE: &str = "Invalid JWT Signature.";
@@ -183,22 +186,22 @@ fn assertions_are_refused_in_google_s_words() {
         ("no JWT", "abc".to_owned(), "Bad Request"),
     ] {
         let expected = (400, "invalid_grant".to_owned(), description.to_owned());
-        assert_eq!(error(&ask(&standin, &assertion)), expected, "{what}");
+        assert_eq!(error(&request(&standin, &assertion)), expected, "{what}");
     }
-    let scope = ask(
+    let scope = request(
         &standin,
         &with("scope", json!("https://www.googleapis.com/auth/iam")),
     );
     assert_eq!(error(&scope).1, "invalid_scope");
     let good = signed(&key, &head, &claims(), false);
     standin.delete_keys(PUSHER);
-    assert_eq!(error(&ask(&standin, &good)).2, SIGNATURE);
+    assert_eq!(error(&request(&standin, &good)).2, SIGNATURE);
     standin.disable_account(PUSHER);
-    assert_eq!(error(&ask(&standin, &good)).2, ACCOUNT);
+    assert_eq!(error(&request(&standin, &good)).2, ACCOUNT);
 }
 
 #[test]
-fn only_a_form_post_with_the_jwt_bearer_grant_is_read() {
+fn only_jwt_bearer_form_posts_are_accepted() {
     let standin = Standin::start();
     let answer = post(&standin, "application/json", "{}");
     assert_eq!(error(&answer).1, "invalid_request");
@@ -214,7 +217,7 @@ fn only_a_form_post_with_the_jwt_bearer_grant_is_read() {
 }
 
 #[test]
-fn a_self_signed_jwt_is_taken_as_a_token_by_switch_only() {
+fn self_signed_jwt_is_a_token_only_if_enabled() {
     let standin = crate::images::ready();
     let key = standin.service_account(PUSHER, "proj");
     let jwt = signed(&key, &json!({"alg": "RS256"}), &claims(), false);

@@ -1,9 +1,9 @@
-//! Who may do what, in Google's words.
+//! Permissions, and Google's texts for missing ones.
 
 use standin::{Behaviour, DeniedWording, NotMigrated, RepositoryOptions, Standin};
 
+use crate::http_client::{Answer, Client};
 use crate::images::{GCR, OCI_MANIFEST, PUSHER, push_blob};
-use crate::wire::{Answer, Client};
 
 const READER: &str = "roles/artifactregistry.reader";
 const WRITER: &str = "roles/artifactregistry.writer";
@@ -19,7 +19,7 @@ fn start_upload(standin: &Standin, host: &str, name: &str) -> Answer {
 }
 
 #[test]
-fn each_method_asks_for_its_own_permission() {
+fn each_method_needs_its_own_permission() {
     let standin = Standin::start();
     standin.create_repository(GCR, RepositoryOptions::default());
     standin.put_manifest("gcr.io", "proj/i", "t", OCI_MANIFEST, b"{}");
@@ -58,7 +58,7 @@ fn each_method_asks_for_its_own_permission() {
 }
 
 #[test]
-fn the_newer_wording_names_no_resource() {
+fn newer_wording_names_no_resource() {
     let behaviour = Behaviour {
         denied_wording: DeniedWording::Troubleshooter,
         ..Behaviour::default()
@@ -72,7 +72,7 @@ fn the_newer_wording_names_no_resource() {
 }
 
 #[test]
-fn each_host_leads_to_its_own_location_and_repository() {
+fn each_host_has_its_location_and_repository() {
     let standin = Standin::start();
     for (host, name, resource) in [
         (
@@ -140,7 +140,7 @@ fn gcr_io_and_its_pkg_dev_name_show_the_same_images() {
 }
 
 #[test]
-fn a_missing_repository_is_told_only_to_those_who_may_use_it() {
+fn missing_repository_is_reported_to_authorized_users_only() {
     let standin = Standin::start();
     let denied = start_upload(&standin, "us-docker.pkg.dev", "proj/r/i");
     assert_eq!(denied.refusal(), (403, "DENIED".to_owned()));
@@ -154,7 +154,7 @@ fn a_missing_repository_is_told_only_to_those_who_may_use_it() {
 }
 
 #[test]
-fn a_first_push_makes_the_repository_only_for_those_who_may_and_only_on_gcr_io() {
+fn first_push_creates_gcr_io_repository_if_permitted() {
     let standin = Standin::start();
     standin.grant(PUSHER, WRITER, "projects/proj");
     let refused = start_upload(&standin, "gcr.io", "proj/i");
@@ -179,7 +179,7 @@ fn a_first_push_makes_the_repository_only_for_those_who_may_and_only_on_gcr_io()
 }
 
 #[test]
-fn a_project_whose_api_is_off_says_how_to_enable_it() {
+fn disabled_api_error_says_how_to_enable_it() {
     let standin = crate::images::ready();
     standin.change(|behaviour| behaviour.api_off = true);
     let answer = start_upload(&standin, "gcr.io", "proj/i");
@@ -192,7 +192,7 @@ fn a_project_whose_api_is_off_says_how_to_enable_it() {
 }
 
 #[test]
-fn a_project_that_never_moved_is_answered_412_in_plain_text() {
+fn unmigrated_project_answers_412_in_plain_text() {
     let standin = crate::images::ready();
     let client = client(&standin, "gcr.io");
     let token = "/v2/token?scope=repository:proj/i:pull";

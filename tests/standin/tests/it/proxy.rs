@@ -5,10 +5,10 @@ use std::net::TcpStream;
 
 use standin::{Fault, FaultAction, RequestKind, Standin};
 
-use crate::wire::{Client, tunnel};
+use crate::http_client::{Client, tunnel};
 
 #[test]
-fn tunnels_open_to_the_names_we_stand_in_for_and_to_no_others() {
+fn tunnels_open_to_impersonated_names_only() {
     let standin = Standin::builder().name("registry.example.com").start();
     for (target, opens) in [
         ("gcr.io:443", true),
@@ -33,7 +33,7 @@ fn tunnels_open_to_the_names_we_stand_in_for_and_to_no_others() {
 }
 
 #[test]
-fn a_request_without_tunnel_is_refused_and_logged() {
+fn request_without_tunnel_is_refused_and_logged() {
     let standin = Standin::start();
     let proxy = standin.proxy_url();
     let mut stream = TcpStream::connect(proxy.strip_prefix("http://").unwrap()).unwrap();
@@ -52,7 +52,7 @@ fn a_request_without_tunnel_is_refused_and_logged() {
 }
 
 #[test]
-fn a_tunnel_leads_to_its_own_name_only() {
+fn tunnel_leads_to_its_own_name_only() {
     let standin = Standin::start();
     let client = Client::at(&standin, "gcr.io");
     let answer = client.send("GET", "/v2/", &[("host", "eu.gcr.io")], b"");
@@ -62,7 +62,7 @@ fn a_tunnel_leads_to_its_own_name_only() {
 }
 
 #[test]
-fn names_without_a_service_are_not_found() {
+fn names_without_service_are_not_found() {
     let standin = Standin::start();
     for host in ["storage.googleapis.com", "mirror.gcr.io", "maven.pkg.dev"] {
         assert_eq!(Client::at(&standin, host).get("/v2/").status, 404, "{host}");
@@ -70,7 +70,7 @@ fn names_without_a_service_are_not_found() {
 }
 
 #[test]
-fn the_proxy_itself_can_fail() {
+fn proxy_can_fail() {
     let standin = Standin::start();
     let status = FaultAction::status(502);
     standin.fault(Fault::once(RequestKind::Connect, status).at("gcr.io"));
@@ -84,7 +84,7 @@ fn the_proxy_itself_can_fail() {
 }
 
 #[test]
-fn requests_are_logged_with_what_tests_ask_about_and_without_credentials() {
+fn requests_are_logged_without_credentials() {
     let standin = Standin::start();
     let client = Client::at(&standin, "gcr.io").basic("_json_key", "a secret");
     let headers = [

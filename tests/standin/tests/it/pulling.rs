@@ -2,11 +2,11 @@
 
 use standin::{BlobDownload, RequestKind};
 
+use crate::http_client::Client;
 use crate::images::{Image, OCI_MANIFEST, location, push_blob, pusher, ready, sha256};
-use crate::wire::Client;
 
 #[test]
-fn a_blob_get_is_redirected_to_a_path_of_the_same_host() {
+fn blob_get_is_redirected_within_the_host() {
     let standin = ready();
     let client = pusher(&standin);
     push_blob(&client, "proj/a", b"content");
@@ -24,11 +24,11 @@ fn a_blob_get_is_redirected_to_a_path_of_the_same_host() {
         redirect.header("x-gcr-using-artifact-registry"),
         Some("true")
     );
-    let told = redirect.header("location").unwrap();
+    let target = redirect.header("location").unwrap();
     let start = "/artifacts-downloads/namespaces/proj/repositories/gcr.io/downloads/";
-    assert!(told.starts_with(start), "{told}");
+    assert!(target.starts_with(start), "{target}");
     for reader in [&client, &client.anonymous()] {
-        let answer = reader.get(told);
+        let answer = reader.get(target);
         assert_eq!(
             (answer.status, answer.body.as_slice()),
             (200, &b"content"[..])
@@ -45,7 +45,7 @@ fn a_blob_get_is_redirected_to_a_path_of_the_same_host() {
 }
 
 #[test]
-fn a_redirect_to_another_host_must_not_carry_the_credential() {
+fn redirect_to_another_host_rejects_credentials() {
     let standin = ready();
     let host = "storage.googleapis.com";
     standin.change(|behaviour| {
@@ -54,10 +54,10 @@ fn a_redirect_to_another_host_must_not_carry_the_credential() {
     let client = pusher(&standin);
     push_blob(&client, "proj/a", b"content");
     let redirect = client.get(&format!("/v2/proj/a/blobs/{}", sha256(b"content")));
-    let told = redirect.header("location").unwrap();
+    let target = redirect.header("location").unwrap();
     assert!(
-        told.starts_with("https://storage.googleapis.com/"),
-        "{told}"
+        target.starts_with("https://storage.googleapis.com/"),
+        "{target}"
     );
     let storage = Client::at(&standin, host);
     assert_eq!(storage.get(&location(&redirect)).body, b"content");
@@ -69,7 +69,7 @@ fn a_redirect_to_another_host_must_not_carry_the_credential() {
 }
 
 #[test]
-fn a_part_of_a_blob_can_be_read_unless_ranges_are_switched_off() {
+fn blob_range_can_be_read_unless_disabled() {
     let standin = ready();
     standin.change(|behaviour| behaviour.blob_download = BlobDownload::Direct);
     let client = pusher(&standin);
@@ -91,7 +91,7 @@ fn a_part_of_a_blob_can_be_read_unless_ranges_are_switched_off() {
 }
 
 #[test]
-fn manifests_come_with_their_stored_type_whatever_is_accepted() {
+fn manifests_have_their_stored_type_whatever_is_accepted() {
     let standin = ready();
     let client = pusher(&standin);
     let image = Image::new("a");

@@ -1,16 +1,16 @@
-//! Uploads and manifests that go well, in every form that Google and others give them.
+//! Uploads and manifests that succeed, in every form of Google and others.
 
 use serde_json::json;
 use standin::{Mount, RequestKind, Standin, Storage, UploadLocation};
 
+use crate::http_client::Client;
 use crate::images::{
     DOCKER_MANIFEST, Image, OCI_INDEX, OCI_MANIFEST, descriptor, index, location, open_upload,
     push_blob, pusher, put_manifest, put_upload, ready, sha256,
 };
-use crate::wire::Client;
 
 #[test]
-fn a_blob_goes_up_by_post_and_put_or_with_one_patch_between() {
+fn blob_is_uploaded_by_post_and_put_with_optional_patch() {
     let standin = ready();
     let client = pusher(&standin);
     let answer = push_blob(&client, "proj/app", b"one");
@@ -56,7 +56,7 @@ fn a_blob_goes_up_by_post_and_put_or_with_one_patch_between() {
 }
 
 #[test]
-fn the_upload_url_needs_no_credential() {
+fn upload_url_needs_no_credential() {
     let standin = ready();
     let client = pusher(&standin);
     let opened = open_upload(&client, "proj/app");
@@ -65,7 +65,7 @@ fn the_upload_url_needs_no_credential() {
 }
 
 #[test]
-fn the_location_of_an_upload_takes_every_form() {
+fn upload_location_takes_every_form() {
     let standin = ready();
     let client = pusher(&standin);
     for (form, query, length, start) in [
@@ -101,10 +101,10 @@ fn the_location_of_an_upload_takes_every_form() {
             behaviour.upload_token_length = length;
         });
         let answer = client.send("POST", "/v2/proj/app/blobs/uploads/", &[], b"");
-        let told = answer.header("location").unwrap().to_owned();
-        assert!(told.starts_with(start), "{form:?}: {told:.80}");
-        assert!(told.len() > length);
-        assert_eq!(told.contains('?'), query);
+        let upload_url = answer.header("location").unwrap().to_owned();
+        assert!(upload_url.starts_with(start), "{form:?}: {upload_url:.80}");
+        assert!(upload_url.len() > length);
+        assert_eq!(upload_url.contains('?'), query);
         let bytes = format!("{form:?}");
         let digest = sha256(bytes.as_bytes());
         let path = location(&answer);
@@ -128,7 +128,7 @@ fn the_location_of_an_upload_takes_every_form() {
 }
 
 #[test]
-fn a_mount_is_answered_201_where_it_works_and_202_elsewhere() {
+fn mount_answers_201_if_possible_else_202() {
     let standin = ready();
     standin.create_repository(
         "projects/proj/locations/us/repositories/us.gcr.io",
@@ -166,7 +166,7 @@ fn a_mount_is_answered_201_where_it_works_and_202_elsewhere() {
 }
 
 #[test]
-fn a_mount_between_repositories_can_be_switched_off() {
+fn mounts_between_repositories_can_be_disabled() {
     let standin = ready();
     let resource = "projects/proj/locations/us/repositories/other";
     standin.create_repository(resource, standin::RepositoryOptions::default());
@@ -182,7 +182,7 @@ fn a_mount_between_repositories_can_be_switched_off() {
 }
 
 #[test]
-fn a_post_with_the_whole_blob_stores_it_by_switch_only() {
+fn monolithic_post_is_accepted_only_if_enabled() {
     let standin = ready();
     let client = pusher(&standin);
     let path = format!("/v2/proj/app/blobs/uploads/?digest={}", sha256(b"x"));
@@ -194,7 +194,7 @@ fn a_post_with_the_whole_blob_stores_it_by_switch_only() {
 }
 
 #[test]
-fn uploads_can_be_asked_about_and_cancelled() {
+fn upload_can_be_queried_and_cancelled() {
     let standin = ready();
     let client = pusher(&standin);
     let opened = open_upload(&client, "proj/app");
@@ -207,7 +207,7 @@ fn uploads_can_be_asked_about_and_cancelled() {
 }
 
 #[test]
-fn manifests_are_stored_byte_for_byte_under_tag_and_digest() {
+fn manifests_are_stored_byte_for_byte_by_tag_and_digest() {
     let standin = ready();
     let client = pusher(&standin);
     let image = Image::new("app");
@@ -239,7 +239,7 @@ fn manifests_are_stored_byte_for_byte_under_tag_and_digest() {
 }
 
 #[test]
-fn docker_manifests_and_foreign_layers_are_taken() {
+fn docker_manifests_and_foreign_layers_are_accepted() {
     let standin = ready();
     let client = pusher(&standin);
     push_blob(&client, "proj/app", b"{}");
@@ -264,7 +264,7 @@ fn docker_manifests_and_foreign_layers_are_taken() {
 }
 
 #[test]
-fn a_manifest_with_a_subject_is_acknowledged() {
+fn manifest_with_subject_is_acknowledged() {
     let standin = ready();
     let client = pusher(&standin);
     push_blob(&client, "proj/app", b"{}");
@@ -314,7 +314,7 @@ fn blobs_can_be_kept_in_a_directory() {
 }
 
 #[test]
-fn a_body_in_chunked_coding_is_taken_and_logged() {
+fn chunked_transfer_coding_is_accepted_and_logged() {
     let standin = ready();
     let client = pusher(&standin);
     let opened = open_upload(&client, "proj/app");

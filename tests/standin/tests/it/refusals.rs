@@ -1,13 +1,13 @@
-//! Everything that a push can do wrong, and how it is told.
+//! Every mistake of a push, and its refusal.
 
 use serde_json::{Value, json};
 use standin::{RepositoryOptions, RequestKind, Standin};
 
+use crate::http_client::Client;
 use crate::images::{
     DOCKER_MANIFEST, GCR, Image, OCI_INDEX, OCI_MANIFEST, PUSHER, descriptor, index, location,
     open_upload, push_blob, pusher, put_manifest, put_upload, ready, sha256,
 };
-use crate::wire::Client;
 
 #[test]
 fn names_are_checked_before_credentials() {
@@ -79,7 +79,7 @@ fn tags_and_digests_are_checked() {
 }
 
 #[test]
-fn what_is_not_there_is_told_by_its_own_code() {
+fn missing_objects_have_their_own_error_codes() {
     let standin = ready();
     let client = pusher(&standin);
     let digest = sha256(b"nothing like it");
@@ -123,7 +123,7 @@ fn what_is_not_there_is_told_by_its_own_code() {
 }
 
 #[test]
-fn methods_that_the_protocol_does_not_have_are_refused() {
+fn unknown_methods_are_refused() {
     let standin = ready();
     let client = pusher(&standin);
     let digest = sha256(b"");
@@ -147,7 +147,7 @@ fn methods_that_the_protocol_does_not_have_are_refused() {
 }
 
 #[test]
-fn google_takes_no_blob_in_pieces() {
+fn google_refuses_chunked_uploads() {
     let standin = ready();
     let client = pusher(&standin);
     let range = [("content-range", "0-2")];
@@ -166,7 +166,7 @@ fn google_takes_no_blob_in_pieces() {
 }
 
 #[test]
-fn google_s_front_ends_want_to_know_the_length() {
+fn google_front_end_requires_content_length() {
     let standin = ready();
     let client = pusher(&standin);
     let opened = open_upload(&client, "proj/a");
@@ -193,7 +193,7 @@ fn google_s_front_ends_want_to_know_the_length() {
 }
 
 #[test]
-fn content_that_does_not_fit_its_digest_is_refused() {
+fn content_unlike_its_digest_is_refused() {
     let standin = ready();
     let client = pusher(&standin);
     let opened = open_upload(&client, "proj/a");
@@ -209,7 +209,7 @@ fn content_that_does_not_fit_its_digest_is_refused() {
 }
 
 #[test]
-fn manifests_that_are_none_are_refused() {
+fn invalid_manifests_are_refused() {
     let standin = ready();
     let client = pusher(&standin);
     let image = Image::new("a");
@@ -272,7 +272,7 @@ fn manifests_that_are_none_are_refused() {
 }
 
 #[test]
-fn what_a_manifest_names_has_to_be_in_the_same_repository() {
+fn blobs_of_a_manifest_must_be_in_the_repository() {
     let standin = ready();
     let client = pusher(&standin);
     let image = Image::new("a");
@@ -295,7 +295,7 @@ fn what_a_manifest_names_has_to_be_in_the_same_repository() {
 }
 
 #[test]
-fn an_empty_blob_cannot_be_a_config_on_google_s_hosts() {
+fn empty_config_blob_is_refused_on_google_hosts() {
     let standin = ready();
     let manifest = json!({
         "schemaVersion": 2,
@@ -325,7 +325,7 @@ fn large_manifests_are_refused() {
 }
 
 #[test]
-fn immutable_tags_can_be_made_but_not_moved_or_deleted() {
+fn immutable_tags_can_be_created_but_not_moved() {
     let standin = Standin::start();
     let options = RepositoryOptions {
         immutable_tags: true,
@@ -354,7 +354,7 @@ fn immutable_tags_can_be_made_but_not_moved_or_deleted() {
 }
 
 #[test]
-fn a_refused_request_is_read_to_its_end_and_counted() {
+fn refused_request_is_read_to_its_end_and_counted() {
     let standin = ready();
     let client = Client::at(&standin, "gcr.io").bearer("nonsense");
     let body = vec![0; 1_000_000];

@@ -1,4 +1,4 @@
-//! Challenges, the token endpoint, and whose credential is taken where.
+//! Challenges, the token endpoint, and where each credential is accepted.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use standin::{Behaviour, Challenge, Fault, FaultAction, RequestKind, Standin};
 
+use crate::http_client::Client;
 use crate::images::{GCR, PUSHER, prepare, ready};
-use crate::wire::Client;
 
-fn challenge(answer: &crate::wire::Answer) -> Option<&str> {
+fn challenge(answer: &crate::http_client::Answer) -> Option<&str> {
     answer.header("www-authenticate")
 }
 
 #[test]
-fn a_ping_without_credential_names_the_service_on_gcr_io_only() {
+fn anonymous_ping_names_the_service_on_gcr_io_only() {
     let standin = ready();
     for (host, expected) in [
         (
@@ -45,7 +45,7 @@ fn a_ping_without_credential_names_the_service_on_gcr_io_only() {
 }
 
 #[test]
-fn other_requests_are_challenged_with_a_scope_on_pkg_dev_and_not_at_all_on_gcr_io() {
+fn challenge_has_a_scope_on_pkg_dev_only() {
     let standin = ready();
     let digest = crate::images::sha256(b"");
     let blob = format!("/v2/p/r/i/blobs/{digest}");
@@ -96,7 +96,7 @@ fn other_requests_are_challenged_with_a_scope_on_pkg_dev_and_not_at_all_on_gcr_i
 }
 
 #[test]
-fn challenges_and_their_realm_are_switches() {
+fn challenge_and_realm_can_be_configured() {
     let standin = ready();
     let client = Client::at(&standin, "gcr.io");
     standin.change(|behaviour| {
@@ -115,7 +115,7 @@ fn challenges_and_their_realm_are_switches() {
 }
 
 #[test]
-fn every_user_name_that_google_s_tools_send_buys_a_token() {
+fn every_user_name_of_google_tools_gets_a_token() {
     let standin = ready();
     let key = standin.service_account(PUSHER, "proj");
     let token = standin.access_token(PUSHER);
@@ -159,7 +159,7 @@ fn every_user_name_that_google_s_tools_send_buys_a_token() {
 }
 
 #[test]
-fn bad_credentials_are_refused_with_one_text_by_the_token_endpoint() {
+fn bad_credentials_get_one_text_from_the_token_endpoint() {
     let standin = ready();
     let key = standin.service_account(PUSHER, "proj");
     let token = standin.access_token(PUSHER);
@@ -205,7 +205,7 @@ fn bad_credentials_are_refused_with_one_text_by_the_token_endpoint() {
 }
 
 #[test]
-fn the_token_endpoint_takes_get_only() {
+fn token_endpoint_accepts_get_only() {
     let standin = ready();
     let client = Client::at(&standin, "gcr.io").basic("_token", &standin.access_token(PUSHER));
     assert_eq!(client.send("POST", "/v2/token", &[], b"").status, 405);
@@ -213,7 +213,7 @@ fn the_token_endpoint_takes_get_only() {
 }
 
 #[test]
-fn nobody_gets_a_token_for_what_is_not_public() {
+fn anonymous_token_needs_a_public_repository() {
     let standin = ready();
     let client = Client::at(&standin, "gcr.io");
     assert_eq!(client.get("/v2/token").status, 200);
@@ -252,7 +252,7 @@ fn nobody_gets_a_token_for_what_is_not_public() {
 }
 
 #[test]
-fn a_registry_token_is_good_for_other_repositories_of_the_same_identity() {
+fn registry_token_is_valid_for_every_repository() {
     let standin = ready();
     let client = Client::at(&standin, "gcr.io");
     let buyer = client
@@ -268,7 +268,7 @@ fn a_registry_token_is_good_for_other_repositories_of_the_same_identity() {
 }
 
 #[test]
-fn a_registry_token_is_for_the_host_that_gave_it() {
+fn registry_token_is_valid_for_its_host_only() {
     let standin = ready();
     let buyer = Client::at(&standin, "gcr.io").basic("_token", &standin.access_token(PUSHER));
     let json = buyer.get("/v2/token").json();
@@ -282,7 +282,7 @@ fn a_registry_token_is_for_the_host_that_gave_it() {
 }
 
 #[test]
-fn an_oauth_token_works_as_bearer_without_exchange() {
+fn oauth_token_works_as_bearer_without_exchange() {
     let standin = ready();
     let client = crate::images::pusher(&standin);
     let answer = client.get("/v2/");
@@ -295,7 +295,7 @@ fn an_oauth_token_works_as_bearer_without_exchange() {
 }
 
 #[test]
-fn tokens_end_with_their_lifetime() {
+fn tokens_expire_after_their_lifetime() {
     let behaviour = Behaviour {
         oauth_lifetime: Duration::ZERO,
         ..Behaviour::default()
@@ -324,7 +324,7 @@ fn tokens_end_with_their_lifetime() {
 }
 
 #[test]
-fn whether_a_registry_token_outlives_its_oauth_token_is_a_switch() {
+fn registry_token_may_outlive_its_oauth_token() {
     let standin = ready();
     let client = Client::at(&standin, "gcr.io");
     let account = "short@proj.iam.gserviceaccount.com";
@@ -343,7 +343,7 @@ fn whether_a_registry_token_outlives_its_oauth_token_is_a_switch() {
 }
 
 #[test]
-fn expired_tokens_are_refused_from_the_request_that_expires_them_on() {
+fn tokens_can_be_expired_at_a_given_request() {
     let standin = ready();
     let client = crate::images::pusher(&standin);
     let expire = Fault::once(RequestKind::UploadStart, FaultAction::ExpireTokens).after(1);
@@ -357,7 +357,7 @@ fn expired_tokens_are_refused_from_the_request_that_expires_them_on() {
 }
 
 #[test]
-fn everything_secret_is_told_to_tests_that_look_for_leaks() {
+fn all_secrets_are_listed_for_leak_tests() {
     let standin = ready();
     let key = standin.service_account(PUSHER, "proj");
     let token = standin.access_token(PUSHER);

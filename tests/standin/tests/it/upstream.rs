@@ -1,5 +1,5 @@
-//! A real registry behind the stand-in: Debian's docker-registry where it is installed, and
-//! a second stand-in everywhere.
+//! A real registry behind the stand-in: Debian's docker-registry where it is installed, and a
+//! second stand-in everywhere.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -8,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 
 use standin::{Fault, FaultAction, RequestKind, Standin};
 
+use crate::http_client::Client;
 use crate::images::{Image, OCI_MANIFEST, location, push_blob, sha256};
-use crate::wire::Client;
 
 #[test]
-fn requests_pass_to_the_registry_behind_with_log_and_faults() {
+fn upstream_requests_pass_with_log_and_faults() {
     let behind = Standin::start();
     let url = format!("http://{}", behind.plain_address());
     let standin = Standin::builder()
@@ -22,8 +22,8 @@ fn requests_pass_to_the_registry_behind_with_log_and_faults() {
     let client = Client::tls(&standin);
     let opened = client.send("POST", "/v2/a/blobs/uploads/", &[], b"");
     let own = format!("https://{}/v2/", standin.tls_address());
-    let told = opened.header("location").unwrap();
-    assert!(told.starts_with(&own), "{told}");
+    let upload_url = opened.header("location").unwrap();
+    assert!(upload_url.starts_with(&own), "{upload_url}");
     let patched = client.send("PATCH", &location(&opened), &[], &vec![1; 2_000_000]);
     assert_eq!(patched.status, 202);
     let patch = standin.requests().pop().unwrap();
@@ -63,7 +63,7 @@ fn requests_pass_to_the_registry_behind_with_log_and_faults() {
 }
 
 #[test]
-fn a_dead_registry_behind_is_a_bad_gateway() {
+fn dead_upstream_registry_is_a_bad_gateway() {
     let standin = Standin::builder().upstream("http://127.0.0.1:1").start();
     assert_eq!(Client::tls(&standin).get("/v2/").status, 502);
 }
@@ -99,7 +99,7 @@ impl Registry {
             .spawn()
             .unwrap();
         let mut registry = Self { process, address };
-        // It says nowhere that it is ready; a connection that succeeds does.
+        // It does not announce that it is ready; a successful connection does.
         while TcpStream::connect(&registry.address).is_err() {
             assert!(
                 registry.process.try_wait().unwrap().is_none(),
@@ -119,7 +119,7 @@ impl Drop for Registry {
 }
 
 #[test]
-fn debian_s_registry_takes_an_image_through_us() {
+fn debian_registry_takes_an_image_through_the_proxy() {
     let directory = tempfile::tempdir().unwrap();
     let Some(registry) = Registry::start(directory.path()) else {
         eprintln!("skipped: no /usr/bin/docker-registry");
