@@ -128,7 +128,7 @@ fn failing_destination_does_not_stop_the_others() {
     assert!(failed.contains("failed"), "{failed}");
     let report = json(&outcome);
     assert_eq!(report["missed"][0]["best_effort"], false);
-    let why = report["missed"][0]["why"].as_str().unwrap();
+    let why = report["missed"][0]["error"].as_str().unwrap();
     assert!(why.starts_with("could not push to "), "{why}");
     let _ = source;
 }

@@ -69,7 +69,7 @@ fn only_missing_and_outdated_images_are_copied() {
             .contains("3 images: 2 missing, 1 different, 0 the same")
     );
     assert!(
-        outcome.stdout.contains("3 images: 3 brought, "),
+        outcome.stdout.contains("3 images: 3 copied, "),
         "{}",
         outcome.stdout
     );
@@ -84,14 +84,14 @@ fn only_missing_and_outdated_images_are_copied() {
         );
     }
     let report: Value = serde_json::from_str(&outcome.read("report.json")).unwrap();
-    assert_eq!(report["images"][0]["result"], "brought");
+    assert_eq!(report["images"][0]["result"], "copied");
 
     for standin in [&source, &destination] {
         standin.clear_requests();
     }
     let outcome = mirror_file(&file).succeeds();
     assert!(
-        outcome.stdout.contains("3 images: 3 same, 0 B sent"),
+        outcome.stdout.contains("3 images: 3 unchanged, 0 B sent"),
         "{}",
         outcome.stdout
     );
@@ -144,14 +144,14 @@ fn unchanged_filtered_image_costs_one_request() {
         };
         let outcome = run().succeeds();
         assert!(
-            outcome.stdout.contains("1 image: 1 brought"),
+            outcome.stdout.contains("1 image: 1 copied"),
             "{}",
             outcome.stdout
         );
         destination.clear_requests();
         let outcome = run().succeeds();
         assert!(
-            outcome.stdout.contains("1 image: 1 same"),
+            outcome.stdout.contains("1 image: 1 unchanged"),
             "{}",
             outcome.stdout
         );
@@ -191,7 +191,7 @@ fn thousand_unchanged_repositories_cost_one_listing_each() {
         .start()
         .wait_with_peak_memory();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-    let same = "3000 images: 3000 same";
+    let same = "3000 images: 3000 unchanged";
     assert!(outcome.stdout.contains(same), "{}", outcome.stderr);
     let requests = google.standin.requests();
     let request_count = requests.iter().filter(|r| r.kind != RequestKind::Connect);
@@ -225,7 +225,7 @@ fn google_listing_gives_all_digests_of_a_repository() {
     google.standin.clear_requests();
     let outcome = run().succeeds();
     assert!(
-        outcome.stdout.contains("6 images: 6 same"),
+        outcome.stdout.contains("6 images: 6 unchanged"),
         "{}",
         outcome.stdout
     );
@@ -323,7 +323,7 @@ fn failed_image_does_not_stop_the_others() {
     ");
     assert!(manifest(&destination, "mirror/api", "1").is_some());
     let outcome = mirror_file(&file(true)).succeeds();
-    let message = "2 images: 1 same, 1 missed, 0 B sent";
+    let message = "2 images: 1 unchanged, 1 skipped, 0 B sent";
     assert!(outcome.stdout.contains(message), "{}", outcome.stdout);
     let outcome = mirror_file(&file(false))
         .set("dry_run", "true")
@@ -356,11 +356,11 @@ fn shards_are_disjoint_and_complete() {
             .variable("CIRCLE_NODE_TOTAL", "3"),
     ] {
         let outcome = run.succeeds();
-        assert!(!outcome.stdout.contains("same"), "{}", outcome.stdout);
+        assert!(!outcome.stdout.contains("unchanged"), "{}", outcome.stdout);
         copied += outcome
             .stdout
             .lines()
-            .filter(|line| line.contains("  brought"))
+            .filter(|line| line.contains("  copied"))
             .count();
     }
     assert_eq!(copied, names.len());
@@ -496,7 +496,7 @@ fn image_chosen_twice_is_copied_once_unless_forms_differ() {
     "#);
     assert!(destination.is_untouched());
     let outcome = file("best_effort: true").succeeds();
-    let message = "1 image: 1 brought";
+    let message = "1 image: 1 copied";
     assert!(outcome.stdout.contains(message), "{}", outcome.stdout);
 }
 
@@ -514,7 +514,7 @@ fn prefix_copies_matching_tags_of_each_repository() {
     };
     // Both would have one name if both had the tag.
     let run = || file("[latest]", "all:{tag}").set("report_file", "report.json");
-    assert!(run().succeeds().stdout.contains("1 image: 1 brought"));
+    assert!(run().succeeds().stdout.contains("1 image: 1 copied"));
     let report = run().succeeds().read("report.json");
     let report: Value = serde_json::from_str(&report).unwrap();
     let there = &report["images"][0]["destinations"][0];
@@ -531,7 +531,7 @@ fn prefix_copies_matching_tags_of_each_repository() {
         source.fault(refuse.path(repository));
     }
     let outcome = file("[latest]", "{name}").fails_with(3);
-    let message = "1 image: 1 brought";
+    let message = "1 image: 1 copied";
     assert!(outcome.stdout.contains(message), "{}", outcome.stdout);
     let message = format!("could not list `{}/acme/secret`", source.plain_address());
     assert!(outcome.stderr.contains(&message), "{}", outcome.stderr);
@@ -566,7 +566,7 @@ fn silent_destination_is_awaited_once_and_blocks_no_other() {
             "{name}"
         );
     }
-    let message = "12 images: 12 partly";
+    let message = "12 images: 12 partial";
     assert!(outcome.stdout.contains(message), "{}", outcome.stdout);
     // A cause that all images share is reported once, and only readers and writers retry it.
     let errors = outcome.error().matches("error: ").count();

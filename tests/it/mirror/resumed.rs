@@ -68,7 +68,7 @@ fn next_run_copies_only_what_is_missing() {
 
     let outcome = mirror_file(&file).succeeds();
     assert!(
-        outcome.stdout.contains("13 images: 8 brought, 5 same"),
+        outcome.stdout.contains("13 images: 8 copied, 5 unchanged"),
         "{}",
         outcome.stdout
     );

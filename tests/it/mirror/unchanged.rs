@@ -36,7 +36,7 @@ fn unchanged(run: impl Fn() -> Run, sides: [&Standin; 2]) -> [BTreeMap<String, u
     sides.into_iter().for_each(Standin::clear_requests);
     let outcome = run().succeeds();
     let summary = outcome.stdout.lines().last().unwrap_or_default().to_owned();
-    assert!(summary.ends_with("same, 0 B sent"), "{}", outcome.stdout);
+    assert!(summary.ends_with("unchanged, 0 B sent"), "{}", outcome.stdout);
     sides.map(counted)
 }
 
@@ -207,7 +207,7 @@ fn later_signature_is_copied_to_an_unchanged_image() {
         );
         let run = || mirror_file(&file);
         run().succeeds();
-        let same = "1 image: 1 same, 0 B sent";
+        let same = "1 image: 1 unchanged, 0 B sent";
         assert!(run().succeeds().stdout.contains(same));
 
         // A signature of one platform by cosign's tag, and a second one of the SBOM by its subject.

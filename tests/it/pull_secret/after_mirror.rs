@@ -77,7 +77,7 @@ fn every_destination_gets_a_verified_entry() {
         .set("pull_secret_format", "dockerconfigjson")
         .succeeds();
     assert!(
-        outcome.stdout.contains("2 images: 2 same"),
+        outcome.stdout.contains("2 images: 2 unchanged"),
         "{}",
         outcome.stdout
     );
@@ -139,7 +139,7 @@ fn mirror_standard_output_holds_only_the_secret() {
     let secret: Value = serde_yaml::from_str(&outcome.stdout).unwrap();
     assert_eq!(secret["kind"], "Secret");
     assert!(
-        outcome.stderr.contains("2 images: 2 brought"),
+        outcome.stderr.contains("2 images: 2 copied"),
         "{}",
         outcome.stderr
     );
