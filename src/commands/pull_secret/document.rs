@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::{KEY, PullSecret, TYPE};
+use crate::kubernetes::{KEY, PullSecret, TYPE};
 
 /// One object, for one namespace or for whichever is current. It has no `Debug`: base64 hides
 /// nothing.
@@ -36,15 +36,15 @@ pub(super) struct Metadata<'a> {
 
 impl<'a> Document<'a> {
     pub(super) fn of(secret: &'a PullSecret, namespace: Option<&'a str>) -> Self {
-        let data = STANDARD.encode(secret.docker_config.expose());
+        let data = STANDARD.encode(secret.docker_config().expose());
         Self {
             kind: "Secret",
             api_version: "v1",
             metadata: Metadata {
-                name: &secret.name,
+                name: secret.name(),
                 namespace,
                 creation_timestamp: (),
-                labels: &secret.labels,
+                labels: secret.labels(),
                 annotations: secret.annotations(),
             },
             data: BTreeMap::from([(KEY, data)]),

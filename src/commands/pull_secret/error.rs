@@ -3,16 +3,16 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{LARGEST, VerificationError};
+use super::VerificationError;
 use crate::auth::AuthError;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::kubernetes::KubernetesError;
+use crate::kubernetes::{KubernetesError, MAX_SECRET_SIZE};
 
 /// A pull secret that cannot be made, proven, written or applied.
 #[derive(Debug, thiserror::Error)]
 pub enum PullSecretError {
     /// Larger than Kubernetes takes.
-    #[error("the pull secret would hold {0} bytes, and Kubernetes takes {LARGEST}")]
+    #[error("the pull secret would hold {0} bytes, and Kubernetes takes {MAX_SECRET_SIZE}")]
     TooLarge(usize),
     /// A login for it cannot be had.
     #[error("could not get the login for the pull secret")]

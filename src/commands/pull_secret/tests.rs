@@ -14,7 +14,7 @@ fn secret(name: &str, hosts: &[&str], user: &str, password: &str) -> PullSecret 
         .iter()
         .map(|host| ((*host).to_owned(), Login::new(user, password)))
         .collect();
-    PullSecret::new(name, &BTreeMap::new(), &logins, None).unwrap()
+    build(name, &BTreeMap::new(), &logins, None).unwrap()
 }
 
 fn key_of(hosts: &[&str]) -> PullSecret {
@@ -113,8 +113,12 @@ fn ours(name: &str, namespace: Option<&str>, user: &str, password: &str, form: &
         _ => PullSecretForm::Yaml,
     };
     let namespaces: Vec<_> = namespace.map(str::to_owned).into_iter().collect();
-    let written = secret(name, &["gcr.io"], user, password).written(form, &namespaces);
-    written.expose().to_owned()
+    let text = written(
+        &secret(name, &["gcr.io"], user, password),
+        form,
+        &namespaces,
+    );
+    text.expose().to_owned()
 }
 
 #[test]
@@ -243,17 +247,16 @@ fn labels_and_the_expiry_stand_where_kubectl_puts_them() {
         let labels = [("app.kubernetes.io/part-of", pair[0]), ("Team_1", pair[1])];
         let expiry = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
         let mut secret = secret("gcr-pull", &["gcr.io"], "u", "p");
-        let plain = secret.written(PullSecretForm::Yaml, &[]);
+        let plain = written(&secret, PullSecretForm::Yaml, &[]);
         let own = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        secret.labels = own.into();
-        if number % 2 == 0 {
-            secret.expires_at = Some(expiry);
-        }
+        let docker_config = secret.docker_config().clone();
+        let expiry = (number % 2 == 0).then_some(expiry);
+        secret = PullSecret::new("gcr-pull", &own.into(), docker_config, expiry);
         for (form, name) in [
             (PullSecretForm::Yaml, "yaml"),
             (PullSecretForm::Json, "json"),
         ] {
-            let ours = secret.written(form, &[]);
+            let ours = written(&secret, form, &[]);
             let given = labels.map(|(key, value)| format!("{key}={value}"));
             let common = ["--local", "--filename=-", "--output"];
             let mut arguments = vec!["label"];
@@ -305,7 +308,7 @@ fn several_hosts_are_held_as_they_are() {
     let Some(theirs) = kubectl(&arguments, "") else {
         return;
     };
-    let ours = secret.written(PullSecretForm::Yaml, &owned(&["prod"]));
+    let ours = written(&secret, PullSecretForm::Yaml, &owned(&["prod"]));
     assert_eq!(ours.expose(), theirs);
     let hosts: Vec<usize> = ["\"gcr.io\"", "\"us-docker.pkg.dev\"", "\"us.gcr.io\""]
         .map(|host| secret.docker_config().expose().find(host).unwrap())
@@ -316,8 +319,8 @@ fn several_hosts_are_held_as_they_are() {
 #[test]
 fn each_namespace_has_a_document_of_its_own() {
     let namespaces = owned(&["staging", "production"]);
-    let yaml = key_of(&["gcr.io"]).written(PullSecretForm::Yaml, &namespaces);
-    let json = key_of(&["gcr.io"]).written(PullSecretForm::Json, &namespaces);
+    let yaml = written(&key_of(&["gcr.io"]), PullSecretForm::Yaml, &namespaces);
+    let json = written(&key_of(&["gcr.io"]), PullSecretForm::Json, &namespaces);
     let list: serde_json::Value = serde_json::from_str(json.expose()).unwrap();
     assert_eq!(
         (&list["kind"], &list["apiVersion"]),
@@ -338,7 +341,11 @@ fn each_namespace_has_a_document_of_its_own() {
 #[test]
 fn the_login_file_alone_is_what_the_secret_holds() {
     let secret = key_of(&["gcr.io"]);
-    let file = secret.written(PullSecretForm::DockerConfigJson, &owned(&["staging"]));
+    let file = written(
+        &secret,
+        PullSecretForm::DockerConfigJson,
+        &owned(&["staging"]),
+    );
     assert_eq!(file.expose(), secret.docker_config().expose());
     let file: serde_json::Value = serde_json::from_str(file.expose()).unwrap();
     assert_eq!(file["auths"]["gcr.io"]["password"], KEY_FILE);
@@ -347,7 +354,7 @@ fn the_login_file_alone_is_what_the_secret_holds() {
 #[test]
 fn a_secret_that_kubernetes_would_refuse_for_its_size_is_refused_here() {
     let logins = BTreeMap::from([("gcr.io".to_owned(), Login::new("u", &"x".repeat(500_000)))]);
-    let error = PullSecret::new("x", &BTreeMap::new(), &logins, None).unwrap_err();
+    let error = build("x", &BTreeMap::new(), &logins, None).unwrap_err();
     assert!(matches!(error, PullSecretError::TooLarge(_)));
     assert_eq!(error.exit_code(), ExitCode::Usage);
 }
