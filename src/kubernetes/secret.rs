@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1;
+use kube::core::ObjectMeta;
+
 use crate::ci::table::timestamp;
 use crate::diagnostics::secret::Secret;
 
@@ -63,6 +67,24 @@ impl PullSecret {
             .into_iter()
             .map(|time| (EXPIRY.to_owned(), time))
             .collect()
+    }
+
+    /// The object for one namespace, or for whichever is current. Its `Debug` hides nothing.
+    pub(crate) fn object(&self, namespace: Option<&str>) -> v1::Secret {
+        let content = ByteString(self.docker_config.expose().into());
+        let expiry = self.expires_at.map(|time| (EXPIRY.to_owned(), utc(time)));
+        v1::Secret {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                namespace: namespace.map(str::to_owned),
+                labels: (!self.labels.is_empty()).then(|| self.labels.clone()),
+                annotations: expiry.map(|entry| [entry].into()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(TYPE.to_owned()),
+            data: Some([(KEY.to_owned(), content)].into()),
+            ..v1::Secret::default()
+        }
     }
 
     /// When the logins in it stop working, where that is known.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::logins::{Logins, Plan};
 use super::pod::pod;
 use super::verify::{PulledImage, Verification, WriteProbe, verify};
-use super::{PullSecretError, build, file, utc, written};
+use super::{PullSecretError, build, file, forms, utc};
 use crate::auth::{AuthError, Credential, CredentialSource, Credentials, GoogleCredential};
 use crate::commands::pull_secret::request::{PullCredential, PullSecretOutput, PullSecretRequest};
 use crate::google::Google;
@@ -210,7 +210,7 @@ fn write(
     let Some(output) = &asked.output else {
         return Ok(None);
     };
-    let content = written(secret, asked.form, &asked.namespaces);
+    let content = forms::render(secret, asked.form, &asked.namespaces);
     match output {
         PullSecretOutput::File(path) => {
             file::write(&content, path)?;

@@ -1,13 +1,11 @@
 //! The Kubernetes Secret with which a cluster pulls what was pushed: put together, proven as a
-//! kubelet would use it, written byte for byte as kubectl would write it, and applied.
+//! kubelet would use it, written as the object that kubectl would make, and applied.
 
-mod document;
 mod error;
 mod file;
-mod json;
+mod forms;
 mod logins;
 mod pod;
-mod yaml;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -18,12 +16,10 @@ pub use verify::{PulledImage, VerificationError, one_a_repository};
 
 use crate::auth::StaticCredential;
 use crate::auth::google::key::ServiceAccountKey;
-use crate::commands::pull_secret::request::PullSecretForm;
 use crate::diagnostics::secret::Secret;
 pub(crate) use crate::kubernetes::utc;
 use crate::kubernetes::{MAX_SECRET_SIZE, PullSecret};
 use crate::oci::reference::Endpoint;
-use document::Document;
 use logins::Login;
 
 /// The Secret that holds one login for each server; `expires_at` is when they stop working.
@@ -37,36 +33,12 @@ fn build(
     logins: &BTreeMap<String, Login>,
     expires_at: Option<SystemTime>,
 ) -> Result<PullSecret, PullSecretError> {
-    let docker_config = json::docker_config(logins);
+    let docker_config = forms::docker_config(logins);
     if docker_config.len() > MAX_SECRET_SIZE {
         return Err(PullSecretError::TooLarge(docker_config.len()));
     }
     let docker_config = Secret::new(docker_config);
     Ok(PullSecret::new(name, labels, docker_config, expires_at))
-}
-
-/// The Secret in one of its forms, for each of `namespaces`; without one it goes to whichever
-/// is current where it is applied.
-///
-/// YAML and JSON are what `kubectl create secret docker-registry --dry-run=client` prints, with
-/// a document or an item of a list for each namespace.
-fn written(secret: &PullSecret, form: PullSecretForm, namespaces: &[String]) -> Secret {
-    let documents: Vec<_> = if namespaces.is_empty() {
-        vec![Document::of(secret, None)]
-    } else {
-        let namespaces = namespaces.iter().map(String::as_str);
-        namespaces
-            .map(|namespace| Document::of(secret, Some(namespace)))
-            .collect()
-    };
-    Secret::new(match form {
-        PullSecretForm::Yaml => {
-            let documents: Vec<_> = documents.iter().map(yaml::document).collect();
-            documents.join("---\n")
-        }
-        PullSecretForm::Json => json::documents(&documents),
-        PullSecretForm::DockerConfigJson => secret.docker_config().expose().to_owned(),
-    })
 }
 
 /// The bytes of a pull secret with a key for each of `hosts`, where they are more than Kubernetes
@@ -78,7 +50,7 @@ pub(crate) fn too_large<'a>(
     let login = StaticCredential::key_file(key).shown().clone();
     let login = |host: &Endpoint| (host.host().to_owned(), Login::from(login.clone()));
     let logins = hosts.map(login).collect();
-    Some(json::docker_config(&logins).len()).filter(|size| *size > MAX_SECRET_SIZE)
+    Some(forms::docker_config(&logins).len()).filter(|size| *size > MAX_SECRET_SIZE)
 }
 
 pub mod create;
