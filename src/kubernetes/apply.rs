@@ -9,7 +9,7 @@ use super::KubernetesError;
 use super::check::{CheckedWrites, WriteStep};
 use super::client::{ApiRequest, Cluster};
 use super::objects::{AccountAt, SecretAt, ServiceAccount, create_namespace, namespace_task};
-use crate::commands::pull_secret::PullSecret;
+use super::secret::PullSecret;
 
 /// Something that was written into a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]

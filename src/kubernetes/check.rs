@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::client::{ApiRequest, Cluster};
 use super::failed_request::{Refusal, RequestError, Task};
 use super::objects::{AccountAt, FoundSecret, SecretAt, create_namespace, namespace_task};
+use super::secret::{PullSecret, TYPE};
 use super::state::{ClusterState, NamespaceState};
 use super::{DesiredState, KubernetesError};
-use crate::commands::pull_secret::{PullSecret, TYPE};
 use crate::diagnostics::sanitize::sanitize;
 
 /// What a cluster was found to take, in the order in which it is done.

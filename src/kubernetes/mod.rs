@@ -14,6 +14,7 @@ mod failed_request;
 pub mod kubeconfig;
 mod objects;
 mod plugin;
+mod secret;
 pub mod state;
 mod tls;
 
@@ -23,6 +24,8 @@ pub use client::Cluster;
 pub use error::KubernetesError;
 pub use kubeconfig::{AccessError, ClusterAccess, POD_NAMESPACE, POD_TOKEN};
 pub use objects::FoundSecret;
+pub(crate) use secret::utc;
+pub use secret::{EXPIRY, KEY, MAX_SECRET_SIZE, PullSecret, TYPE};
 pub use state::ClusterState;
 
 /// Who we are in `metadata.managedFields`.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::ApiRequest;
 use super::failed_request::Task;
-use crate::commands::pull_secret::{KEY, PullSecret, TYPE};
+use super::secret::{KEY, PullSecret, TYPE};
 use crate::diagnostics::secret::Secret;
 
 /// A Secret that is in the cluster.

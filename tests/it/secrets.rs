@@ -367,7 +367,7 @@ fn only_the_pull_secret_holds_the_reader_key() {
             let mut pushers = Secrets::default();
             pushers.add_private_key(&google.key);
             assert_eq!(pushers.find(&config), None);
-            assert_eq!(yaml.lines().count(), 8, "{yaml}");
+            assert_eq!(yaml.lines().count(), 7, "{yaml}");
             let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
             for (_, login) in config["auths"].as_object().unwrap() {
                 assert_eq!(login["password"], reader.trim());

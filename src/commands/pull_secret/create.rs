@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime};
 use super::logins::{LoginPlan, SecretLogins};
 use super::pod::pod;
 use super::verify::{PulledImage, Verification, WriteProbe, verify};
-use super::{EXPIRY, KEY, PullSecret, PullSecretError, TYPE, file, utc};
+use super::{PullSecretError, build, file, forms, utc};
 use crate::auth::{AuthError, Credential, CredentialSource, Credentials, GoogleCredential};
 use crate::commands::pull_secret::request::{PullCredential, PullSecretOptions, PullSecretOutput};
 use crate::google::Google;
 use crate::http::Network;
-use crate::kubernetes::{self, Cluster, ClusterState, FoundSecret, WriteKind};
+use crate::kubernetes::{
+    self, Cluster, ClusterState, EXPIRY, FoundSecret, KEY, PullSecret, TYPE, WriteKind,
+};
 use crate::oci::reference::Endpoint;
 
 /// How long a token in a cluster must still work to be left there: less than a new one lives (an
@@ -100,8 +102,7 @@ pub async fn create_pull_secret(
 
     let logins = plan.gather(credentials).await.map_err(one)?;
     let expires_at = logins.token.and_then(|token| token.expires_at);
-    let secret =
-        PullSecret::new(&asked.name, &asked.labels, &logins.written, expires_at).map_err(one)?;
+    let secret = build(&asked.name, &asked.labels, &logins.written, expires_at).map_err(one)?;
     // Of a pushing key nobody needs to be told that it can push.
     let is_push_key = matches!(
         asked.credential,
@@ -128,7 +129,7 @@ pub async fn create_pull_secret(
         }
         return Ok(None);
     }
-    let written = write(asked, &secret, stdout).map_err(one)?;
+    let file = write(asked, &secret, stdout).map_err(one)?;
     let changes = match changes {
         Some(changes) => changes
             .carry_out(&secret)
@@ -144,7 +145,7 @@ pub async fn create_pull_secret(
         name: asked.name.clone(),
         hosts: logins.written.into_keys().collect(),
         expires_at,
-        file: written,
+        file,
         changes: changes.iter().map(WriteKind::to_string).collect(),
         pod: images
             .first()
@@ -209,7 +210,7 @@ fn write(
     let Some(output) = &asked.output else {
         return Ok(None);
     };
-    let content = secret.written(asked.form, &asked.namespaces);
+    let content = forms::render(secret, asked.form, &asked.namespaces);
     match output {
         PullSecretOutput::File(path) => {
             file::write(&content, path)?;

@@ -3,11 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{LARGEST, VerificationError};
+use super::VerificationError;
 use crate::auth::AuthError;
 use crate::ci::output::OutputError;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::kubernetes::KubernetesError;
+use crate::kubernetes::{KubernetesError, MAX_SECRET_SIZE};
 
 /// A pull secret that cannot be made, proven, written or applied.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ pub enum PullSecretError {
     #[error(transparent)]
     Output(#[from] OutputError),
     /// Larger than Kubernetes takes.
-    #[error("the pull secret would hold {0} bytes, and Kubernetes takes {LARGEST}")]
+    #[error("the pull secret would hold {0} bytes, and Kubernetes takes {MAX_SECRET_SIZE}")]
     TooLarge(usize),
     /// A login for it cannot be had.
     #[error("could not get the login for the pull secret")]

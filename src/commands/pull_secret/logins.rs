@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::PullSecretError;
+use super::forms::read_docker_config;
 use super::verify::PulledImage;
 use crate::auth::logins::PasswordKind;
 use crate::auth::{AuthError, BasicAuth, Credential, Credentials, StaticCredential};
@@ -131,7 +132,7 @@ impl LoginPlan {
     /// True when `docker_config` has a login for the very same hosts, and they are the same ones,
     /// but for tokens, which are never the same twice.
     pub(super) async fn is_met_by(&self, docker_config: &str) -> bool {
-        let Some(found) = read(docker_config) else {
+        let Some(found) = read_docker_config(docker_config) else {
             return false;
         };
         let mut expected = 0;
@@ -228,31 +229,4 @@ async fn fresh_token(credentials: &Credentials) -> Result<StaticCredential, Auth
         )),
         _ => Err(AuthError::NoToken),
     }
-}
-
-/// Reads back what [`super::json::docker_config`] writes; none for anything else.
-fn read(docker_config: &str) -> Option<BTreeMap<String, SecretLogin>> {
-    #[derive(serde::Deserialize)]
-    struct File {
-        auths: BTreeMap<String, Entry>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Entry {
-        username: String,
-        password: String,
-    }
-    let file: File = serde_json::from_str(docker_config).ok()?;
-    let logins: BTreeMap<_, _> = file
-        .auths
-        .into_iter()
-        .map(|(server, entry)| {
-            let login = SecretLogin {
-                user: entry.username,
-                password: Secret::new(entry.password),
-            };
-            (server, login)
-        })
-        .collect();
-    // What else stands in it, or in another form, is not ours.
-    (super::json::docker_config(&logins) == docker_config).then_some(logins)
 }

@@ -1,7 +1,7 @@
 //! A Pod that uses the image and the secret, to be pasted.
 
+use super::forms::scalar;
 use super::verify::PulledImage;
-use super::yaml::scalar;
 
 /// The manifest of a Pod with one container, which pulls `image` by its first tag with the Secret
 /// `secret`.

@@ -36,7 +36,11 @@ fn unchanged(run: impl Fn() -> Run, sides: [&Standin; 2]) -> [BTreeMap<String, u
     sides.into_iter().for_each(Standin::clear_requests);
     let outcome = run().succeeds();
     let summary = outcome.stdout.lines().last().unwrap_or_default().to_owned();
-    assert!(summary.ends_with("unchanged, 0 B sent"), "{}", outcome.stdout);
+    assert!(
+        summary.ends_with("unchanged, 0 B sent"),
+        "{}",
+        outcome.stdout
+    );
     sides.map(counted)
 }
 

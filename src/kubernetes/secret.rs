@@ -1,0 +1,104 @@
+//! The Secret with which a cluster pulls.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1;
+use kube::core::ObjectMeta;
+
+use crate::ci::table::timestamp;
+use crate::diagnostics::secret::Secret;
+
+/// The type of a Secret that holds registry logins.
+/// <https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets>
+pub const TYPE: &str = "kubernetes.io/dockerconfigjson";
+
+/// The one key of its data.
+pub const KEY: &str = ".dockerconfigjson";
+
+/// The annotation that says when the token in a Secret stops working: RFC 3339, in UTC.
+pub const EXPIRY: &str = "gcr-push.github.io/expires-at";
+
+/// The most bytes that a Secret may hold.
+/// <https://kubernetes.io/docs/concepts/configuration/secret/#restriction-data-size>
+pub const MAX_SECRET_SIZE: usize = 1 << 20;
+
+/// A Secret of type `kubernetes.io/dockerconfigjson`.
+#[derive(Clone, Debug)]
+pub struct PullSecret {
+    name: String,
+    labels: BTreeMap<String, String>,
+    expires_at: Option<SystemTime>,
+    docker_config: Secret,
+}
+
+impl PullSecret {
+    /// The Secret that holds the login file `docker_config`; `expires_at` is when the logins in it
+    /// stop working.
+    pub fn new(
+        name: &str,
+        labels: &BTreeMap<String, String>,
+        docker_config: Secret,
+        expires_at: Option<SystemTime>,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            labels: labels.clone(),
+            expires_at,
+            docker_config,
+        }
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `metadata.labels`.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    /// `metadata.annotations`.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        let expiry = self.expires_at.map(utc);
+        expiry
+            .into_iter()
+            .map(|time| (EXPIRY.to_owned(), time))
+            .collect()
+    }
+
+    /// The object for one namespace, or for whichever is current. Its `Debug` hides nothing.
+    pub(crate) fn object(&self, namespace: Option<&str>) -> v1::Secret {
+        let content = ByteString(self.docker_config.expose().into());
+        let expiry = self.expires_at.map(|time| (EXPIRY.to_owned(), utc(time)));
+        v1::Secret {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                namespace: namespace.map(str::to_owned),
+                labels: (!self.labels.is_empty()).then(|| self.labels.clone()),
+                annotations: expiry.map(|entry| [entry].into()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(TYPE.to_owned()),
+            data: Some([(KEY.to_owned(), content)].into()),
+            ..v1::Secret::default()
+        }
+    }
+
+    /// When the logins in it stop working, where that is known.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at
+    }
+
+    /// What stands under `.dockerconfigjson`, decoded.
+    pub fn docker_config(&self) -> &Secret {
+        &self.docker_config
+    }
+}
+
+/// A time as Kubernetes writes one: RFC 3339 to the second, in UTC.
+pub(crate) fn utc(time: SystemTime) -> String {
+    format!("{}Z", timestamp(time))
+}
