@@ -226,7 +226,9 @@ async fn push_once(
     locations: &Arc<BlobLocations>,
 ) -> Result<Outcome, PushError> {
     if settings.referrers {
-        source.check_companions().map_err(PushError::Source)?;
+        source
+            .check_referrers_supported()
+            .map_err(PushError::Source)?;
     }
     match existing_manifests(source.image(), settings) {
         Ok(tree) => {
@@ -236,7 +238,7 @@ async fn push_once(
             notes.extend(notes::of_tree(&part.tree));
             let companions = match settings.referrers {
                 true => source
-                    .companions(&part.tree)
+                    .referrers(&part.tree)
                     .await
                     .map_err(PushError::Source)?,
                 false => Referrers::default(),
