@@ -80,9 +80,10 @@ impl HelperCall {
         if answer.secret.is_empty() {
             return Ok(None);
         }
-        let kind = match answer.username == TOKEN_USER {
-            true => PasswordKind::IdentityToken,
-            false => PasswordKind::Password,
+        let kind = if answer.username == TOKEN_USER {
+            PasswordKind::IdentityToken
+        } else {
+            PasswordKind::Password
         };
         Ok(Some(Login {
             origin: self.origin,
@@ -117,9 +118,10 @@ impl HelperCall {
             return Ok(Some(printed));
         }
         // The one sentence of the protocol that is no failure.
-        match String::from_utf8_lossy(&printed).contains("credentials not found") {
-            true => Ok(None),
-            false => Err(self.failed(status)),
+        if String::from_utf8_lossy(&printed).contains("credentials not found") {
+            Ok(None)
+        } else {
+            Err(self.failed(status))
         }
     }
 

@@ -136,9 +136,10 @@ impl DockerConfig {
         let file: File = json::from_str(text).map_err(|_| DockerConfigError::NotJson)?;
         let is_config =
             file.auths.is_some() || file.cred_helpers.is_some() || file.creds_store.is_some();
-        let auths = match is_config {
-            true => file.auths.unwrap_or_default(),
-            false => of_dockercfg(text)?,
+        let auths = if is_config {
+            file.auths.unwrap_or_default()
+        } else {
+            of_dockercfg(text)?
         };
         let logins = auths.into_iter().map(|(server, entry)| {
             let stored = entry.map_or(Stored::Empty, StoredEntry::read);
@@ -283,9 +284,10 @@ const HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
 /// The name that `docker login` keeps a server's login under.
 fn server_of(endpoint: &Endpoint) -> String {
-    match endpoint.is_docker_hub() {
-        true => "https://index.docker.io/v1/".to_owned(),
-        false => endpoint.host().to_owned(),
+    if endpoint.is_docker_hub() {
+        "https://index.docker.io/v1/".to_owned()
+    } else {
+        endpoint.host().to_owned()
     }
 }
 

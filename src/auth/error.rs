@@ -203,9 +203,10 @@ impl Diagnostic for AuthError {
             } => match cause {
                 ExchangeError::Refused(refused) => {
                     let hints = refusal::hints(step, refused);
-                    match hints.is_empty() && refused.is_temporary() {
-                        true => vec![LATER.to_owned()],
-                        false => hints,
+                    if hints.is_empty() && refused.is_temporary() {
+                        vec![LATER.to_owned()]
+                    } else {
+                        hints
                     }
                 }
                 ExchangeError::Connection(cause) => {

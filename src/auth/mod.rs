@@ -247,9 +247,10 @@ impl Credentials {
         if let Some(credential) = Credential::of_logins(logins) {
             return Ok(Some(credential));
         }
-        let machine = match endpoint.is_google() {
-            true => self.of_machine().await,
-            false => None,
+        let machine = if endpoint.is_google() {
+            self.of_machine().await
+        } else {
+            None
         };
         match (machine, helper) {
             (Some(tokens), _) => Ok(Some(Credential::Tokens(tokens))),

@@ -83,13 +83,14 @@ impl Network {
             roots.add(root.clone()).map_err(NetworkError::Tls)?;
         }
         let provider = Arc::new(default_provider());
-        let chains = match roots.is_empty() {
-            true => None,
-            false => Some(
+        let chains = if roots.is_empty() {
+            None
+        } else {
+            Some(
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
                     .build()
                     .map_err(|error| NetworkError::Tls(Error::General(error.to_string())))?,
-            ),
+            )
         };
         Ok(Arc::new(Verifier {
             chains,

@@ -63,9 +63,10 @@ pub(crate) fn key_of<'a>(
     field: &'a str,
 ) -> Option<&'a str> {
     let mut keys = object.keys().map(String::as_str);
-    match object.contains_key(field) {
-        true => Some(field),
-        false => keys.rfind(|key| key.eq_ignore_ascii_case(field)),
+    if object.contains_key(field) {
+        Some(field)
+    } else {
+        keys.rfind(|key| key.eq_ignore_ascii_case(field))
     }
 }
 

@@ -67,9 +67,10 @@ impl Registry {
             _ => return Err(self.refusal(Method::GET, url, answer).await),
         };
         let body = answer.bytes_stream().map_err(|error| {
-            let kind = match error.is_timeout() {
-                true => io::ErrorKind::TimedOut,
-                false => io::ErrorKind::ConnectionAborted,
+            let kind = if error.is_timeout() {
+                io::ErrorKind::TimedOut
+            } else {
+                io::ErrorKind::ConnectionAborted
             };
             io::Error::new(kind, error.without_url())
         });

@@ -58,9 +58,10 @@ impl Registry {
                 return Ok(Some(found));
             }
         }
-        match path.contains('/') {
-            true => Ok(None),
-            false => self.user_repositories(&api, path).await,
+        if path.contains('/') {
+            Ok(None)
+        } else {
+            self.user_repositories(&api, path).await
         }
     }
 

@@ -268,9 +268,10 @@ fn who_is_not_known(host: &str, asker: Option<&Requester>) -> String {
              check that it is a registry, and that no proxy changes its answers"
         ),
         (Identity::Anonymous, _) => {
-            let variables = match asker.writes {
-                true => "`username` and `password`, or in `docker_config`",
-                false => "`docker_config`",
+            let variables = if asker.writes {
+                "`username` and `password`, or in `docker_config`"
+            } else {
+                "`docker_config`"
             };
             format!("give a login for `{host}` in {variables}")
         }

@@ -142,9 +142,10 @@ impl Registry {
         let retries = RetryPolicy::new(network, endpoint);
         let is_own_container = network.in_action && endpoint.is_loopback();
         // Nothing is started in there that would be worth a wait.
-        let opening = match is_own_container {
-            true => retries.at_once(),
-            false => retries.clone(),
+        let opening = if is_own_container {
+            retries.at_once()
+        } else {
+            retries.clone()
         };
         let realms = |scheme: &str| Realms {
             endpoint: endpoint.clone(),
@@ -174,9 +175,12 @@ impl Registry {
                 }
             })
             .await
-            .map_err(|error| match is_own_container && error.is_unreachable() {
-                true => OpenError::InAction(error),
-                false => OpenError::Registry(error),
+            .map_err(|error| {
+                if is_own_container && error.is_unreachable() {
+                    OpenError::InAction(error)
+                } else {
+                    OpenError::Registry(error)
+                }
             })?;
         if root.scheme() == "http" {
             tracing::info!("{endpoint} is spoken to over plain HTTP");
@@ -187,9 +191,10 @@ impl Registry {
             None => retries.pace.clone(),
         };
         let stall_timeout = network.stall_timeout;
-        let form_client = match credential.has_identity_token() {
-            true => Some(network.exchange_client()?),
-            false => None,
+        let form_client = if credential.has_identity_token() {
+            Some(network.exchange_client()?)
+        } else {
+            None
         };
         Ok(Self {
             tokens: TokenCache::new(

@@ -124,9 +124,10 @@ impl RetryPolicy {
             let text = one_line(&error);
             let wait_text = seconds(wait);
             let is_routine = error.retry() == RetryKind::Reauthenticate;
-            match !is_routine && self.silence.is_news(&text, error.retry()) {
-                true => tracing::info!("{text}; trying again in {wait_text}"),
-                false => tracing::debug!("{text}; trying again in {wait_text}"),
+            if !is_routine && self.silence.is_news(&text, error.retry()) {
+                tracing::info!("{text}; trying again in {wait_text}")
+            } else {
+                tracing::debug!("{text}; trying again in {wait_text}")
             }
             tokio::time::sleep(wait).await;
         }

@@ -99,14 +99,16 @@ impl Registry {
             listing.manifests.extend(new);
             // With the extension the first page is all that Google has given so far, and one that
             // gives the same again has no end.
-            match whole && listing.len() == before {
-                true => PageControl::Stop,
-                false => PageControl::On,
+            if whole && listing.len() == before {
+                PageControl::Stop
+            } else {
+                PageControl::On
             }
         };
-        let (repository, access) = match self.endpoint.is_google() && self.tokens.are_googles() {
-            true => ("", Access::List),
-            false => (path, Access::Pull),
+        let (repository, access) = if self.endpoint.is_google() && self.tokens.are_googles() {
+            ("", Access::List)
+        } else {
+            (path, Access::Pull)
         };
         let is_there = self
             .pages(url, repository, access, "list of tags", retries, take)
@@ -152,9 +154,10 @@ impl Registry {
             return Ok(());
         }
         let url = self.url(&format!("/v2/{path}/tags/list"));
-        let endless = match depth > MAX_DEPTH {
-            true => format!("what is listed below it goes deeper than {MAX_DEPTH} levels"),
-            false => format!("what is listed below it is more than {MAX_PATHS} paths"),
+        let endless = if depth > MAX_DEPTH {
+            format!("what is listed below it goes deeper than {MAX_DEPTH} levels")
+        } else {
+            format!("what is listed below it is more than {MAX_PATHS} paths")
         };
         Err(RegistryError::unexpected(Method::GET, url, endless))
     }

@@ -93,9 +93,10 @@ impl Transport {
 /// What the log shows of where a request goes: of a redirect the host alone, because its path and
 /// query may be all that it takes to read a blob.
 fn shown(method: &Method, url: &Url, at: &Url) -> String {
-    match at == url {
-        true => redacted(method, url),
-        false => format!("{}://{}/...", at.scheme(), host(at)),
+    if at == url {
+        redacted(method, url)
+    } else {
+        format!("{}://{}/...", at.scheme(), host(at))
     }
 }
 

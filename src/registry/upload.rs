@@ -204,17 +204,17 @@ impl Registry {
             repository, size, ..
         } = upload;
         let is_own = url.origin() == self.root.origin();
-        let shown = match is_own {
-            true => {
-                self.tokens
-                    .authorization(repository, Access::PullPush)
-                    .await?
-            }
-            false => Authorization::None,
+        let shown = if is_own {
+            self.tokens
+                .authorization(repository, Access::PullPush)
+                .await?
+        } else {
+            Authorization::None
         };
-        let hold = match self.redirected.may_come_from(url) {
-            true => HOLD,
-            false => Duration::ZERO,
+        let hold = if self.redirected.may_come_from(url) {
+            HOLD
+        } else {
+            Duration::ZERO
         };
         let mut request = self
             .transport
@@ -226,9 +226,10 @@ impl Registry {
             request = request.header(AUTHORIZATION, header);
         }
         self.retries.pace.acquire().await;
-        let address = match is_own {
-            true => redacted(&Method::PUT, url),
-            false => format!("{}://{}/...", url.scheme(), host(url)),
+        let address = if is_own {
+            redacted(&Method::PUT, url)
+        } else {
+            format!("{}://{}/...", url.scheme(), host(url))
         };
         let client = self.transport.uploads();
         let sent = tokio::select! {
@@ -349,9 +350,10 @@ impl Registry {
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> RegistryError {
         let is_own = host(url) == host(&self.root);
-        let shown = match is_own {
-            true => self.uploads(upload.repository),
-            false => self.shown_url(upload, url),
+        let shown = if is_own {
+            self.uploads(upload.repository)
+        } else {
+            self.shown_url(upload, url)
         };
         RegistryError::broken(Method::PUT, shown, cause).at(url)
     }

@@ -75,9 +75,10 @@ impl ServiceAccountKey {
         match file.r#type {
             None => return Err(KeyError::Missing("type")),
             Some(kind) if kind != "service_account" => {
-                return Err(match printable_type(&kind) {
-                    true => KeyError::OtherType(kind),
-                    false => KeyError::Missing("type"),
+                return Err(if printable_type(&kind) {
+                    KeyError::OtherType(kind)
+                } else {
+                    KeyError::Missing("type")
                 });
             }
             Some(_) => {}

@@ -81,9 +81,10 @@ impl Endpoint {
     /// The root of the registry's API, `SCHEME://HOST/v2/`. Docker Hub's images are named for a host
     /// that is none of its registry's.
     pub fn url(&self, scheme: &str) -> url::Url {
-        let host = match self.is_docker_hub() {
-            true => "registry-1.docker.io",
-            false => self.host(),
+        let host = if self.is_docker_hub() {
+            "registry-1.docker.io"
+        } else {
+            self.host()
         };
         #[expect(
             clippy::expect_used,

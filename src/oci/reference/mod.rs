@@ -107,9 +107,10 @@ impl FromStr for Reference {
         let (host, path) =
             split_host(rest).ok_or_else(|| ReferenceError::NoHost(text.to_owned()))?;
         let endpoint: Endpoint = host.parse()?;
-        let path = match endpoint.is_google() {
-            true => domain_scoped(path),
-            false => path.to_owned(),
+        let path = if endpoint.is_google() {
+            domain_scoped(path)
+        } else {
+            path.to_owned()
         };
         let (repository, tag) = match path.split_once(':') {
             Some((repository, tag)) => (repository, Some(tag.to_owned())),

@@ -521,9 +521,10 @@ impl TokenCache {
 
     /// A failure, told as that of a server that has not answered yet where it has not.
     fn first_contact(&self, broken: RegistryError) -> RegistryError {
-        match self.is_reached.load(Ordering::Relaxed) {
-            true => broken,
-            false => broken.at_first_contact(),
+        if self.is_reached.load(Ordering::Relaxed) {
+            broken
+        } else {
+            broken.at_first_contact()
         }
     }
 
@@ -535,9 +536,10 @@ impl TokenCache {
         credential.basic().await.map_err(|error| {
             let shown = lock(&self.shown);
             let failed = RegistryError::not_signed_in(Method::GET, url, error);
-            match shown.is_empty() {
-                true => failed.at_first_contact(),
-                false => failed,
+            if shown.is_empty() {
+                failed.at_first_contact()
+            } else {
+                failed
             }
         })
     }

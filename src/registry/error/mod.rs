@@ -211,9 +211,10 @@ impl RegistryError {
     ) -> Self {
         // What says of itself that it is of an older kind was not changed on the way.
         let is_older = matches!(cause, ManifestError::Schema1 | ManifestError::Artifact);
-        let outcome = match is_what_it_has || is_older {
-            true => Kind::Protocol,
-            false => Kind::Corrupt,
+        let outcome = if is_what_it_has || is_older {
+            Kind::Protocol
+        } else {
+            Kind::Corrupt
         };
         Self::with_cause(method, url, outcome, cause)
     }
