@@ -130,7 +130,7 @@ fn clock(at: SystemTime) -> String {
 
 impl AuthError {
     /// What a connection to where tokens are sold failed on, if it was that.
-    pub(crate) fn trouble(&self) -> Option<ConnectionFailure> {
+    pub(crate) fn connection_failure(&self) -> Option<ConnectionFailure> {
         match self {
             Self::Exchange {
                 cause: ExchangeError::Connection(cause),
@@ -210,8 +210,8 @@ impl Diagnostic for AuthError {
                     }
                 }
                 ExchangeError::Connection(cause) => {
-                    let trouble = ConnectionFailure::of(&**cause);
-                    vec![trouble.hint(host(endpoint))]
+                    let connection_failure = ConnectionFailure::of(&**cause);
+                    vec![connection_failure.hint(host(endpoint))]
                 }
                 ExchangeError::TimedOut => {
                     vec!["the other side or the network stood still: try again".to_owned()]

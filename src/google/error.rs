@@ -218,7 +218,7 @@ impl GoogleError {
         matches!(*self.outcome, GoogleErrorKind::Broken)
     }
 
-    fn trouble(&self) -> ConnectionFailure {
+    fn connection_failure(&self) -> ConnectionFailure {
         match &self.cause {
             Some(cause) => ConnectionFailure::of(&**cause),
             None => ConnectionFailure::Broken,
@@ -272,7 +272,7 @@ impl Diagnostic for GoogleError {
                 _ if refused.is_temporary() => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
-            GoogleErrorKind::Broken => self.trouble().exit_code(),
+            GoogleErrorKind::Broken => self.connection_failure().exit_code(),
             GoogleErrorKind::NotSignedIn => self
                 .auth_error()
                 .map_or(ExitCode::Denied, AuthError::exit_code),
@@ -286,7 +286,7 @@ impl Diagnostic for GoogleError {
             GoogleErrorKind::Refused(refused) => refused.hints(),
             GoogleErrorKind::Broken => {
                 let host = self.url.host_str().unwrap_or_default();
-                vec![self.trouble().hint(host)]
+                vec![self.connection_failure().hint(host)]
             }
             GoogleErrorKind::NotSignedIn => {
                 self.auth_error().map(Diagnostic::hints).unwrap_or_default()

@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod rate_limit;
 mod redirect;
 mod request_log;
+mod retry_after;
 mod send_queue;
 mod tls;
 pub mod token_bucket;
@@ -37,6 +38,7 @@ pub(crate) use rate_limit::RateLimiter;
 pub use rate_limit::RateLimiters;
 pub(crate) use redirect::{MAX_REDIRECTS, RedirectError, has_login, redirect_target};
 pub(crate) use request_log::{send_logged, send_upload_logged};
+pub(crate) use retry_after::retry_after;
 pub(crate) use upload_client::{UploadClient, UploadError};
 
 /// What holds for every connection.
