@@ -138,7 +138,7 @@ impl Retryable for RegistryError {
                 RetryKind::Limited
             }
             Kind::Connection(_) | Kind::Auth(_) if self.exit_code() == ExitCode::Temporary => {
-                RetryKind::Transient(None)
+                RetryKind::Transient(self.auth_error().and_then(AuthError::retry_after))
             }
             Kind::Corrupt => RetryKind::Limited,
             Kind::Status { .. }
