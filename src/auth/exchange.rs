@@ -157,7 +157,7 @@ async fn read_body(response: Response) -> Result<Bytes, ExchangeError> {
     let body = read_bounded(response, MAX_RESPONSE, WINDOW).await;
     body.map_err(|error| match error {
         BodyError::Broken(error) => ExchangeError::Connection(Box::new(error)),
-        BodyError::Drips(error) => ExchangeError::Connection(Box::new(error)),
+        BodyError::TooSlow(error) => ExchangeError::Connection(Box::new(error)),
         BodyError::TooLong(_) => ExchangeError::Answer,
     })
 }

@@ -224,7 +224,7 @@ impl RegistryError {
     /// A response whose body could not be read completely.
     pub(super) fn incomplete_body(method: Method, url: Url, cause: BodyError) -> Self {
         let kind = match cause {
-            BodyError::Broken(_) | BodyError::Drips(_) => Kind::Connection(Contact::Established),
+            BodyError::Broken(_) | BodyError::TooSlow(_) => Kind::Connection(Contact::Established),
             BodyError::TooLong(_) => Kind::Protocol,
         };
         Self::with_cause(method, url, kind, cause)
@@ -283,7 +283,7 @@ impl RegistryError {
     pub(super) fn may_be_plain_http(&self) -> bool {
         let connection_failure = self.connection_failure();
         self.is_broken()
-            && !connection_failure.is_of_tls()
+            && !connection_failure.is_tls_failure()
             && connection_failure != ConnectionFailure::Redirect
     }
 
