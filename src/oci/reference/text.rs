@@ -1,12 +1,11 @@
-//! What is wrong with a text before it is read as a name: a login in it, a variable that nothing
-//! filled in, a scheme, quotes and brackets around it.
+//! Detects common mistakes in a text before it is parsed as a name: a login, a placeholder that was
+//! not replaced, a scheme, quotes and brackets.
 
 use std::borrow::Cow;
 
-/// The text without a login that stands before a host: `https://…@gcr.io` for
-/// `https://user:password@gcr.io`.
+/// Removes a login before a host: `https://user:password@gcr.io` becomes `https://…@gcr.io`.
 ///
-/// A name before the `@` that has no password, as in an e-mail address, stays.
+/// A name before the `@` without a password, as in an e-mail address, is kept.
 pub(crate) fn without_login(text: &str) -> Cow<'_, str> {
     let Some((start, end)) = userinfo(text) else {
         return Cow::Borrowed(text);
@@ -20,20 +19,20 @@ pub(crate) fn without_login(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}…{}", &text[..start], &text[end..]))
 }
 
-/// The same for the text of a message, word by word.
+/// The same for each word of a message.
 pub(crate) fn without_logins(message: &str) -> String {
     let words = message.split_inclusive(char::is_whitespace);
     words.map(without_login).collect()
 }
 
-/// What follows the login before a host; None if there is no login.
+/// Returns the text after a login. `None` if there is no login.
 pub(super) fn after_login(text: &str) -> Option<&str> {
     userinfo(text).map(|(_, end)| &text[end + 1..])
 }
 
-/// Where the login before a host begins, and where the `@` behind it is.
+/// Returns the position of a login before a host, and of the `@` after it.
 ///
-/// A password may hold any character, so it ends at the last `@` that begins no digest.
+/// A password may contain any character, so it ends at the last `@` that does not start a digest.
 fn userinfo(text: &str) -> Option<(usize, usize)> {
     let start = match text.split_once("://") {
         Some((scheme, _)) if is_scheme(scheme) => scheme.len() + 3,
@@ -53,8 +52,8 @@ fn is_scheme(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-/// True where the `@` between these stands behind the name of an image and not behind a login: a
-/// digest follows, or nothing, or what was meant as a digest.
+/// True if this `@` follows the name of an image and not a login: it is followed by a digest, by
+/// nothing, or by what was meant to be a digest.
 fn is_end_of_name(before: &str, after: &str) -> bool {
     let host = before.split_once('/').map(|(host, _)| host);
     let is_word = after
@@ -74,22 +73,22 @@ fn is_end_of_name(before: &str, after: &str) -> bool {
     }
 }
 
-/// The scheme of a URL, `https://`; None if the text has none.
+/// Returns the scheme of a URL, such as `https://`. `None` if there is none.
 pub(crate) fn scheme(text: &str) -> Option<&str> {
     let (scheme, _) = text.split_once("://")?;
     is_scheme(scheme).then(|| &text[..scheme.len() + 3])
 }
 
-/// What stands for a value in the text, because nothing filled it in: `${NAME}`, `$NAME`,
-/// `{{ name }}`, `[NAME]`, `<name>`, `%NAME%`.
+/// Returns a placeholder that was not replaced: `${NAME}`, `$NAME`, `{{ name }}`, `[NAME]`,
+/// `<name>`, `%NAME%`.
 pub(crate) fn placeholder(text: &str) -> Option<&str> {
     let enclosed = |open: &str, close: &str| {
         let start = text.find(open)?;
         let end = text[start..].find(close)? + start + close.len();
         Some(&text[start..end])
     };
-    let inside = |found: &&str, is: fn(u8) -> bool| {
-        let inner = found.trim_matches(['[', ']', '<', '>', '%']);
+    let inside = |enclosed: &&str, is: fn(u8) -> bool| {
+        let inner = enclosed.trim_matches(['[', ']', '<', '>', '%']);
         !inner.is_empty() && inner.bytes().all(is)
     };
     enclosed("${{", "}}")
@@ -97,16 +96,16 @@ pub(crate) fn placeholder(text: &str) -> Option<&str> {
         .or_else(|| enclosed("$(", ")"))
         .or_else(|| enclosed("{{", "}}"))
         .or_else(|| dollar(text))
-        .or_else(|| enclosed("[", "]").filter(|found| inside(found, is_of_constant)))
-        .or_else(|| enclosed("<", ">").filter(|found| inside(found, is_of_words)))
-        .or_else(|| percent(text).filter(|found| inside(found, is_of_constant)))
+        .or_else(|| enclosed("[", "]").filter(|found| inside(found, is_constant_byte)))
+        .or_else(|| enclosed("<", ">").filter(|found| inside(found, is_word_byte)))
+        .or_else(|| percent(text).filter(|found| inside(found, is_constant_byte)))
 }
 
-fn is_of_constant(byte: u8) -> bool {
+fn is_constant_byte(byte: u8) -> bool {
     byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
 }
 
-fn is_of_words(byte: u8) -> bool {
+fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b' ')
 }
 
@@ -123,7 +122,7 @@ fn percent(text: &str) -> Option<&str> {
     Some(&text[start..end])
 }
 
-/// The quote, bracket or dash of YAML or JSON that is taken for a part of the text.
+/// Returns a quote, bracket or dash of YAML or JSON at the edge of the text.
 pub(crate) fn markup(text: &str) -> Option<&str> {
     const MARKS: [char; 3] = ['"', '\'', '`'];
     if text.starts_with("- ") {
@@ -138,7 +137,7 @@ pub(crate) fn markup(text: &str) -> Option<&str> {
     ends.then(|| &text[last..])
 }
 
-/// True where the brackets are those of an IPv6 address.
+/// True if the brackets are those of an IPv6 address.
 fn is_address(text: &str) -> bool {
     let inner = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     inner.is_some_and(|(address, _)| address.parse::<std::net::Ipv6Addr>().is_ok())
@@ -152,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_login_is_left_out_wherever_it_stands() {
-        for (text, shown) in [
+        for (text, for_message) in [
             ("https://_json_key:x@gcr.io", "https://…@gcr.io"),
             (
                 "user:x@registry.example.com/a:1",
@@ -170,7 +169,7 @@ mod tests {
             ("\"https://user:x@gcr.io\"", "…@gcr.io\""),
             ("user:x@", "…@"),
         ] {
-            assert_eq!(without_login(text), shown);
+            assert_eq!(without_login(text), for_message);
         }
     }
 
