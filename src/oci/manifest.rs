@@ -65,8 +65,7 @@ fn blob_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error
 /// Deserializes a platform. `None` for an empty one, which .NET writes.
 fn platform<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Platform>, D::Error> {
     let platform = Option::<Platform>::deserialize(deserializer)?;
-    Ok(platform
-        .filter(|platform| !(platform.os.is_empty() && platform.archplatformecture.is_empty())))
+    Ok(platform.filter(|platform| !(platform.os.is_empty() && platform.architecture.is_empty())))
 }
 
 /// The media type, digest and size of content.
