@@ -14,9 +14,11 @@ use crate::oci::digest::Digest;
 /// A manifest in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedManifest {
+    /// The digest of the manifest.
     pub digest: Digest,
     /// The tags that point at it, sorted.
     pub tags: Vec<String>,
+    /// The media type of the manifest.
     pub media_type: String,
     /// The size of the image in bytes, as counted by the registry.
     pub size: Option<u64>,

@@ -25,7 +25,9 @@ pub struct Reference {
     pub endpoint: Endpoint,
     /// The repository: `project/name` on `gcr.io`, `project/repository/name` on `pkg.dev`.
     pub repository: String,
+    /// The tag, if the name states one.
     pub tag: Option<String>,
+    /// The digest, if the name states one.
     pub digest: Option<Digest>,
 }
 
