@@ -60,15 +60,15 @@ impl FileError {
                  `oidc_token`, with `workload_identity_provider`",
             ),
             Self::Source("AWS's", _) => Some(
-                "let a step before buy the token: `gcloud auth login --cred-file=FILE`, then give \
+                "let an earlier step get the token: `gcloud auth login --cred-file=FILE`, then give \
                  `access_token` what `gcloud auth print-access-token` prints",
             ),
             Self::Source("a certificate", _) => Some(
-                "let a step before buy the token with Google's own libraries, and give it in \
+                "let an earlier step get the token with Google's own libraries, and give it in \
                  `access_token`",
             ),
             Self::UnknownType(_) => Some(
-                "a token that such a credential buys can be given in `access_token`: `gcloud auth \
+                "a token of such a credential can be given in `access_token`: `gcloud auth \
                  print-access-token`",
             ),
             _ => None,

@@ -81,6 +81,7 @@ pub enum DockerConfigError {
 }
 
 impl DockerConfigError {
+    /// The hint for the error.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotJson => None,

@@ -154,8 +154,8 @@ const LATER: &str = "the trouble is not ours: run this again in a few minutes";
 
 /// Hints for an OIDC token that expires too early.
 const OIDC_LIVES_LONGER: [&str; 2] = [
-    "with `service_account` the token that it buys lives an hour, whatever becomes of the OIDC \
-     token; on GitLab the OIDC token itself lives as long as the job's `timeout`",
+    "with `service_account` the access token lives an hour, even if the OIDC token expires; on \
+     GitLab the OIDC token itself lives as long as the job's `timeout`",
     "on GitHub leave `oidc_token` out and give the job `permissions: id-token: write`: then the \
      token is asked for anew each time",
 ];

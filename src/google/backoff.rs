@@ -49,9 +49,9 @@ mod tests {
     #[tokio::test]
     async fn patience_ends_and_waits_for_nothing_past_its_end() {
         assert!(!Backoff::new(Duration::ZERO).wait().await);
-        let mut patience = Backoff::new(Duration::from_millis(5));
-        assert!(!patience.wait_at_least(Duration::from_secs(3600)).await);
-        assert!(patience.wait().await);
-        assert!(!patience.wait().await);
+        let mut backoff = Backoff::new(Duration::from_millis(5));
+        assert!(!backoff.wait_at_least(Duration::from_secs(3600)).await);
+        assert!(backoff.wait().await);
+        assert!(!backoff.wait().await);
     }
 }

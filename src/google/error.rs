@@ -331,7 +331,7 @@ mod tests {
         )
     }
 
-    fn told(error: &GoogleError) -> String {
+    fn render(error: &GoogleError) -> String {
         let mut text = Vec::new();
         crate::diagnostics::render::write_chain(&mut text, error, &error.hints()).unwrap();
         String::from_utf8(text).unwrap()
@@ -347,7 +347,7 @@ mod tests {
         );
         assert!(error.is_service_disabled());
         assert_eq!(error.metadata("consumer"), Some("projects/42"));
-        insta::assert_snapshot!(told(&error), @"
+        insta::assert_snapshot!(render(&error), @"
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 403 PERMISSION_DENIED
           caused by: IAM API has not been used in project 42 before or it is disabled.
 
@@ -387,7 +387,7 @@ mod tests {
             {"type":"constraints/iam.disableServiceAccountKeyCreation","subject":"s","description":"d"}]}]}}"#,
         );
         assert_eq!(error.violations().len(), 1);
-        insta::assert_snapshot!(told(&error), @"
+        insta::assert_snapshot!(render(&error), @"
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 400 FAILED_PRECONDITION
           caused by: Key creation is not allowed on this service account.
 
@@ -404,7 +404,7 @@ mod tests {
         );
         assert!(!error.may_be_young());
         assert_eq!(error.exit_code(), ExitCode::Denied);
-        insta::assert_snapshot!(told(&error), @"
+        insta::assert_snapshot!(render(&error), @"
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 403 PERMISSION_DENIED
           caused by: Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1
 
@@ -426,7 +426,7 @@ mod tests {
             "metadata":{"service":"iam.googleapis.com","consumer":"projects/764086051850"}}]}}"#,
         );
         assert!(!error.is_service_disabled());
-        insta::assert_snapshot!(told(&error), @"
+        insta::assert_snapshot!(render(&error), @"
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 403 PERMISSION_DENIED
           caused by: Your application is authenticating by using local Application Default Credentials. The iam.googleapis.com API requires a quota project, which is not set by default.
 
@@ -455,7 +455,7 @@ mod tests {
     fn an_answer_that_is_not_google_s_is_not_quoted_at_length() {
         let page = api_error(502, "<html>secret</html>");
         assert!(page.is_temporary());
-        assert!(!told(&page).contains("secret"));
+        assert!(!render(&page).contains("secret"));
         let text = api_error(400, &"x".repeat(5000));
         assert_eq!(text.message().len(), 1000);
         assert_eq!(api_error(404, "").message(), "");

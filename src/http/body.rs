@@ -20,7 +20,7 @@ pub(crate) enum BodyError {
     #[error("the answer is longer than {0} bytes, which nobody sends here")]
     TooLong(usize),
     /// The body is below the minimum throughput.
-    #[error("the answer comes in drips")]
+    #[error("the answer is too slow")]
     TooSlow(#[source] io::Error),
 }
 
@@ -121,9 +121,9 @@ mod tests {
 
     use super::*;
 
-    /// How much of a body of so many pieces is read, one coming every second.
-    async fn read(size: usize, pieces: usize, window: u64) -> io::Result<usize> {
-        let mut body = stream::iter(0..pieces)
+    /// Reads a body whose chunks arrive one per second.
+    async fn read(size: usize, chunks: usize, window: u64) -> io::Result<usize> {
+        let mut body = stream::iter(0..chunks)
             .then(async |_| {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 Ok::<_, io::Error>(Bytes::from(vec![0; size]))
@@ -133,7 +133,7 @@ mod tests {
         let mut read = 0;
         while let Some(chunk) = throughput.next(&mut body).await? {
             read += chunk?.len();
-            // What the reader does in between is not the peer's.
+            // The time that the reader takes does not count.
             tokio::time::sleep(Duration::from_secs(1000)).await;
         }
         Ok(read)
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(read(2048, 600, 60).await.unwrap(), 2048 * 600);
         let error = read(1, 600, 60).await.unwrap_err();
         assert_eq!(error.to_string(), "only 60 bytes came in 60 s");
-        // One that ends before is read, however slow it was.
+        // A body that ends within the window is read at any speed.
         assert_eq!(read(1, 59, 60).await.unwrap(), 59);
     }
 

@@ -365,7 +365,7 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 mod tests {
     use super::*;
 
-    /// A cause in words, above another.
+    /// An error with a text and a cause.
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
     struct Words(&'static str, #[source] Option<Box<Words>>);

@@ -134,10 +134,10 @@ impl RateLimiter {
 mod tests {
     use super::*;
 
-    async fn elapsed(pace: &RateLimiter, turns: u32) -> Duration {
+    async fn elapsed(limiter: &RateLimiter, turns: u32) -> Duration {
         let start = Instant::now();
         for _ in 0..turns {
-            pace.acquire().await;
+            limiter.acquire().await;
         }
         start.elapsed()
     }
@@ -149,36 +149,36 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn everybody_waits_and_then_goes_one_by_one() {
-        let pace = RateLimiter::default();
-        let other = pace.clone();
+        let limiter = RateLimiter::default();
+        let other = limiter.clone();
         let wait = Duration::from_secs(30);
-        assert!(pace.pause(wait));
-        assert!(!pace.pause(Duration::from_secs(1)));
+        assert!(limiter.pause(wait));
+        assert!(!limiter.pause(Duration::from_secs(1)));
         assert_eq!(elapsed(&other, 3).await, wait + 2 * FIRST_GAP);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_grows_holds_those_who_wait_already() {
-        let pace = RateLimiter::default();
-        pace.pause(Duration::from_secs(1));
-        let (waited, ()) = tokio::join!(elapsed(&pace, 1), async {
-            pace.pause(Duration::from_secs(9));
+        let limiter = RateLimiter::default();
+        limiter.pause(Duration::from_secs(1));
+        let (waited, ()) = tokio::join!(elapsed(&limiter, 1), async {
+            limiter.pause(Duration::from_secs(9));
         });
         assert!(waited >= Duration::from_secs(9), "{waited:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_old_pace_comes_back_with_success() {
-        let pace = RateLimiter::default();
+        let limiter = RateLimiter::default();
         for _ in 0..10 {
-            pace.pause(Duration::ZERO);
+            limiter.pause(Duration::ZERO);
         }
-        assert!(elapsed(&pace, 3).await >= MAX_GAP);
+        assert!(elapsed(&limiter, 3).await >= MAX_GAP);
         for _ in 0..100 {
-            pace.recover();
+            limiter.recover();
         }
-        pace.acquire().await;
-        assert_eq!(elapsed(&pace, 100).await, Duration::ZERO);
+        limiter.acquire().await;
+        assert_eq!(elapsed(&limiter, 100).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
@@ -197,25 +197,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_lowers_the_rate_of_a_quota_for_a_while() {
-        let pace = RateLimiter::with_quota(NonZeroU32::new(60));
-        let usual = elapsed(&pace, 20).await;
-        pace.pause(Duration::ZERO);
-        let slowed = elapsed(&pace, 20).await;
+        let limiter = RateLimiter::with_quota(NonZeroU32::new(60));
+        let usual = elapsed(&limiter, 20).await;
+        limiter.pause(Duration::ZERO);
+        let slowed = elapsed(&limiter, 20).await;
         assert!(slowed >= usual * 3 / 2, "{slowed:?} after {usual:?}");
         tokio::time::sleep(Duration::from_secs(120)).await;
         for _ in 0..100 {
-            pace.recover();
+            limiter.recover();
         }
-        let again = elapsed(&pace, 20).await;
+        let again = elapsed(&limiter, 20).await;
         assert!(again <= usual, "{again:?} after {usual:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_went_out_without_a_turn_counts() {
-        let pace = RateLimiter::with_quota(NonZeroU32::new(60));
+        let limiter = RateLimiter::with_quota(NonZeroU32::new(60));
         for _ in 0..30 {
-            pace.count();
+            limiter.count();
         }
-        assert!(elapsed(&pace, 1).await >= Duration::from_secs(29));
+        assert!(elapsed(&limiter, 1).await >= Duration::from_secs(29));
     }
 }

@@ -89,7 +89,7 @@ mod tests {
             let mut now = Instant::now();
             let mut turns = Vec::new();
             for pause in pauses {
-                // Most come as fast as they can.
+                // Most requests arrive as fast as possible.
                 now += Duration::from_millis(pause.saturating_sub(300) * 20);
                 turns.push(bucket.take(now));
             }

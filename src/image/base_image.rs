@@ -53,8 +53,8 @@ impl Source {
         let Ok(bytes) = self.open_blob(&config.digest, 0).await else {
             return Vec::new();
         };
-        let pieces: Vec<bytes::Bytes> = bytes.try_collect().await.unwrap_or_default();
-        let document: Document = json::from_slice(&pieces.concat()).unwrap_or_default();
+        let chunks: Vec<bytes::Bytes> = bytes.try_collect().await.unwrap_or_default();
+        let document: Document = json::from_slice(&chunks.concat()).unwrap_or_default();
         let labels = document.config.labels;
         let buildpacks = labels.get(BUILDPACKS).map(|text| run_images(text));
         let mut names = buildpacks.unwrap_or_default();

@@ -231,9 +231,9 @@ mod tests {
                     .map_err(|error| error.to_string()),
             );
         }
-        let told = "the file became shorter while it was read".to_owned();
+        let expected = "the file became shorter while it was read".to_owned();
         assert_eq!(read.first(), Some(&Ok(CACHED_CHUNK)));
-        assert_eq!(read.last(), Some(&Err(told)));
+        assert_eq!(read.last(), Some(&Err(expected)));
         assert!(read[..read.len() - 1].iter().all(Result::is_ok));
     }
 }

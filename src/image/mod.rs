@@ -366,8 +366,8 @@ impl Source {
             let mut hasher = Hasher::default();
             let mut bytes = self.open_blob(digest, 0).await?;
             let read = async {
-                while let Some(piece) = bytes.try_next().await? {
-                    hasher.update(&piece);
+                while let Some(chunk) = bytes.try_next().await? {
+                    hasher.update(&chunk);
                 }
                 Ok(hasher.finish())
             };

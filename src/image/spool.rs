@@ -115,7 +115,7 @@ fn read_error(what: &str, compression: Option<Compression>, cause: io::Error) ->
 mod tests {
     use super::*;
 
-    /// A disk with a number of free bytes.
+    /// A disk with this number of free bytes.
     struct Disk(usize);
 
     impl Write for Disk {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn full_disk_error_states_how_much_was_written() {
+    fn a_full_disk_is_told_with_how_much_was_written() {
         use crate::diagnostics::Diagnostic as _;
 
         let input = io::repeat(7).take(3 * BUFFER as u64);

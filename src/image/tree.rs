@@ -109,7 +109,7 @@ impl Tree {
     /// Builds the tree of an index as if all its children were in the source. Only the digests of
     /// the children are known, so the tree predicts which index will be pushed, but cannot be
     /// pushed itself. `None` if a child is an index too.
-    pub fn supposed(index: &Index) -> Option<Self> {
+    pub fn predicted(index: &Index) -> Option<Self> {
         let child = |child: &Descriptor| {
             let manifest = Manifest {
                 bytes: Bytes::new(),

@@ -81,10 +81,13 @@ mod tests {
     #[test]
     fn only_an_image_config_tells_a_platform_and_a_time() {
         let config = br#"{"architecture":"arm64","variant":"v8","os":"linux","created":"2024-03-09T16:00:00.5Z"}"#;
-        let told = about(config);
-        assert_eq!(told.platform.unwrap().to_string(), "linux/arm64/v8");
+        let config_fields = about(config);
+        assert_eq!(
+            config_fields.platform.unwrap().to_string(),
+            "linux/arm64/v8"
+        );
         let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_710_000_000_500);
-        assert_eq!(told.created, Some(time));
+        assert_eq!(config_fields.created, Some(time));
         for other in [
             &b"{}"[..],
             b"not json",

@@ -4,7 +4,7 @@
 //! Most programs that read these documents are written in Go, so the rules of Go's `encoding/json`
 //! apply:
 //! - The case of keys is ignored. If several keys name one field, the key in the exact case counts,
-//! else the last one.
+//!   else the last one.
 //! - A member that is `null` counts as absent.
 //! - Unknown fields are ignored, whatever they contain.
 //!
@@ -473,10 +473,10 @@ mod tests {
             ..Outer::default()
         };
         assert_eq!(from_str::<Outer>(all).unwrap(), expected);
-        let told = |text: &str| from_str::<Outer>(text).unwrap_err().to_string();
-        assert_eq!(told(r#"{"name":null}"#), "missing field `name`");
+        let error_text = |text: &str| from_str::<Outer>(text).unwrap_err().to_string();
+        assert_eq!(error_text(r#"{"name":null}"#), "missing field `name`");
         assert_eq!(
-            told("null"),
+            error_text("null"),
             "invalid type: null, expected an object at line 1 column 4"
         );
         assert_eq!(from_str::<Option<Outer>>("null").unwrap(), None);

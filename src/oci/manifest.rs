@@ -514,7 +514,7 @@ mod tests {
             panic!("an image manifest");
         };
         let digests: Vec<_> = manifest.blobs().iter().map(|b| b.digest.clone()).collect();
-        // One without an address can be had nowhere else.
+        // A layer without `urls` is not available elsewhere.
         assert_eq!(
             digests,
             [&b"config"[..], b"abc", b"nowhere"].map(Digest::of)

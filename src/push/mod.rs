@@ -203,7 +203,7 @@ pub async fn resulting_digest(source: &Source, settings: &Settings) -> Option<Di
 /// which of it and of its children that is, without an index that is made anew. None where the index
 /// alone does not tell, because it names another one, or nothing that is asked for.
 pub fn predict_index(index: &Index, settings: &Settings) -> Option<(Digest, Vec<Digest>)> {
-    let part = selection::of_index(&Tree::supposed(index)?, settings).ok()?;
+    let part = selection::of_index(&Tree::predicted(index)?, settings).ok()?;
     let root = part.tree.root.digest().clone();
     let is_kept = |digest: &&Digest| **digest == root || part.tree.children.contains_key(*digest);
     let children = index.manifests.iter().map(|child| &child.digest);

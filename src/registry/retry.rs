@@ -216,7 +216,7 @@ mod tests {
         }
     }
 
-    /// How often a step that fails for ever is tried, and for how long.
+    /// How often a step that always fails is tried, and for how long.
     async fn fail(timeout: u64, retry: RetryKind) -> (u32, Duration) {
         let start = Instant::now();
         let failed: Result<(), _> = retries(timeout)
@@ -250,7 +250,7 @@ mod tests {
     async fn a_host_that_was_there_before_is_waited_for_longer_than_one_that_never_was() {
         assert_eq!(fail(300, RetryKind::HostDown).await.1, FIRST_CONTACT);
         assert_eq!(fail(300, RetryKind::NeverReached).await.1, FIRST_CONTACT);
-        // Nobody answers, and nobody refuses either.
+        // The connection is neither accepted nor refused.
         let since = Instant::now();
         let downtime = || async {
             tokio::time::sleep(FIRST_CONTACT).await;
@@ -271,12 +271,12 @@ mod tests {
             drop(retries(300).run(step).await);
             since.elapsed().as_secs()
         };
-        // An answer of any kind, or a connection that broke, and then nobody.
+        // After any response, or a connection that broke, the host goes down.
         assert_eq!(
             fail_once_reached(vec![RetryKind::Transient(None), RetryKind::HostDown]).await,
             300
         );
-        // A host of its own that tokens are had from.
+        // A separate host of the token server.
         assert_eq!(
             fail_once_reached(vec![RetryKind::Transient(None), RetryKind::NeverReached]).await,
             FIRST_CONTACT.as_secs()
@@ -299,7 +299,7 @@ mod tests {
             assert_eq!(retries.clone().run(away).await.unwrap_err().1, 1);
         }
         assert_eq!(since.elapsed().as_secs(), 300);
-        // It came back, and is gone again.
+        // The host comes back and goes down again.
         let back = || std::future::ready(Ok::<_, Failed>(()));
         retries.run(back).await.unwrap();
         drop(retries.run(away).await);

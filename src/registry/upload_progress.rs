@@ -198,15 +198,15 @@ mod tests {
 
     const SIZE: u64 = 10;
 
-    /// When an upload is given up that takes a byte of its body every so many seconds, `pieces` in
-    /// all, while its registry takes a byte of others every `others` seconds.
-    async fn given_up(every: u64, pieces: u64, others: u64) -> (Stall, u64) {
+    /// Returns when an upload is given up that sends a byte every `every` seconds, `bytes` in all,
+    /// while other uploads to the registry send a byte every `others` seconds.
+    async fn given_up(every: u64, bytes: u64, others: u64) -> (Stall, u64) {
         let host = Arc::new(AtomicU64::new(0));
         let progress = Arc::new(UploadProgress::new(SIZE));
-        let bytes = stream::repeat_with(|| Ok(Bytes::from_static(b"x"))).boxed();
-        let mut body = progress.watch(bytes, Arc::clone(&host));
+        let content = stream::repeat_with(|| Ok(Bytes::from_static(b"x"))).boxed();
+        let mut body = progress.watch(content, Arc::clone(&host));
         tokio::spawn(async move {
-            for _ in 0..pieces {
+            for _ in 0..bytes {
                 body.next().await;
                 tokio::time::sleep(Duration::from_secs(every)).await;
             }
@@ -230,7 +230,7 @@ mod tests {
 
     const NEVER: u64 = 1_000_000;
 
-    /// A connection that is full does not ask its body again, however much there is to send.
+    /// A saturated connection does not poll its body again, even if the body has data.
     #[tokio::test(start_paused = true)]
     async fn a_body_that_is_ready_is_no_excuse_for_a_connection_that_is_full() {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();

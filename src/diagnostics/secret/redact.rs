@@ -271,7 +271,7 @@ mod tests {
     use super::*;
     use crate::diagnostics::secret::Secret;
 
-    /// No part of a secret of this length may be left.
+    /// No part of a secret of this length may remain.
     fn assert_hidden(text: &str, secret: &str) {
         let shown = redact(text);
         for part in secret.as_bytes().windows(20) {
@@ -378,11 +378,11 @@ mod tests {
         ) {
             let _held = Secret::new(secret.as_str());
             assert_hidden(&format!("{before}{secret}{after}"), &secret);
-            // A part of it.
+            // A part of the secret.
             assert_hidden(&format!("{before} {}", &secret[start..start + 16]), &secret);
             for engine in [&BASE64, &URL_SAFE_NO_PAD] {
                 let whole = engine.encode(format!("{before}{secret}{after}"));
-                // Cut off, and begun anywhere.
+                // Cut off at both ends.
                 let cut = &whole[..whole.len() - after.len()];
                 let begun = &cut[start.min(before.len())..];
                 for text in [&whole, cut, begun] {

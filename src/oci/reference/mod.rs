@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_name_yet_is_told_for_what_it_is() {
-        let told = [
+        let errors = [
             "https://user:S3CRET@gcr.io/acme/a:1",
             "gcr.io/${PROJECT_ID}/app:1",
             "\"gcr.io/acme/app:1\"",
@@ -385,7 +385,7 @@ mod tests {
             "gcr.io/acme/app:",
         ]
         .map(|text| parse(text).unwrap_err().to_string());
-        insta::assert_snapshot!(told.join("\n"), @r#"
+        insta::assert_snapshot!(errors.join("\n"), @r#"
         a login stands before `@gcr.io/acme/a:1`, and is not shown: leave it out; a login goes into `docker_config`, for the image's own registry into `source_username` and `source_password`, for Google into `credentials_json` or `access_token`
         `gcr.io/${PROJECT_ID}/app:1` holds `${PROJECT_ID}`, which nothing filled in: set the variable, or write its value
         `"gcr.io/acme/app:1"` holds the `"` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes

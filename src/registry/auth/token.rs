@@ -703,7 +703,7 @@ mod tests {
         use crate::http::Network;
         use crate::registry::{RetryKind, Retryable as _};
 
-        // The port that discards what it gets is served by nobody any more.
+        // No server listens on the discard port.
         let away: Url = "http://127.0.0.1:9/token".parse().unwrap();
         let endpoint: Endpoint = "127.0.0.1:5000".parse().unwrap();
         let tokens = |root: &str| {
@@ -726,7 +726,7 @@ mod tests {
         };
         for (root, expected) in [
             ("http://127.0.0.1:5000/v2/", RetryKind::NeverReached),
-            // The registry has answered there already.
+            // The registry itself has answered at this address.
             ("http://127.0.0.1:9/v2/", RetryKind::HostDown),
         ] {
             let failed = tokens(root).authorization("app", Access::Pull).await;

@@ -294,7 +294,7 @@ mod tests {
                 failed("dns error").at_first_contact(),
                 RetryKind::NeverReached,
             ),
-            // There was somebody.
+            // The host was reached.
             (
                 failed("connection reset").at_first_contact(),
                 RetryKind::Transient(None),

@@ -81,7 +81,7 @@ fn a_token_that_was_given_as_text_serves_until_its_end_and_then_says_what_lives_
         error.contains("the OIDC token in `oidc_token` ran out at 20"),
         "{error}"
     );
-    assert!(error.contains("hint: with `service_account` the token that it buys lives an hour"));
+    assert!(error.contains("hint: with `service_account` the access token lives an hour"));
     assert!(!arrived(&google));
 }
 
@@ -99,7 +99,7 @@ fn tokens_that_ran_out_long_ago_are_told_without_asking_anybody() {
     error: could not sign in to `gcr.io`
       caused by: the OIDC token in `oidc_token` ran out at 2023-11-14 22:13:20 UTC
 
-    hint: with `service_account` the token that it buys lives an hour, whatever becomes of the OIDC token; on GitLab the OIDC token itself lives as long as the job's `timeout`
+    hint: with `service_account` the access token lives an hour, even if the OIDC token expires; on GitLab the OIDC token itself lives as long as the job's `timeout`
     hint: on GitHub leave `oidc_token` out and give the job `permissions: id-token: write`: then the token is asked for anew each time
     ");
     let outcome = push(&google).set("access_token", &token).fails_with(3);

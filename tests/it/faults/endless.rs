@@ -308,7 +308,7 @@ fn an_answer_in_drips_is_given_up_whatever_it_is_for() {
     let drips = |head: &str| Answer::Drips(head.to_owned());
     // (what drips, its status, what is told)
     for (part, head, told) in [
-        ("/tags/list", "200 OK", "the answer comes in drips"),
+        ("/tags/list", "200 OK", "the answer is too slow"),
         ("/tags/list", "500 Oh", "500"),
         ("/v2/", "500 Oh", "500"),
     ] {
