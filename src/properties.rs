@@ -8,7 +8,7 @@ use std::path::Path;
 
 use futures_util::TryStreamExt as _;
 
-use crate::config::{self, Files, VARIABLES};
+use crate::config::{self, FileSystem, VARIABLES};
 use crate::diagnostics::render::write_chain;
 use crate::diagnostics::sanitize::sanitize;
 use crate::image::{Content, Source};
@@ -19,7 +19,7 @@ use crate::oci::reference::Reference;
 /// A machine without a file.
 struct Nothing;
 
-impl Files for Nothing {
+impl FileSystem for Nothing {
     fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
         Err(io::ErrorKind::NotFound.into())
     }

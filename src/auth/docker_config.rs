@@ -34,7 +34,7 @@ enum Stored {
 
 /// A login for an endpoint, or the helper that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum AuthEntry {
     Login {
         user: String,
         password: Secret,
@@ -160,7 +160,7 @@ impl DockerConfig {
     pub(super) fn entries(
         &self,
         endpoint: &Endpoint,
-    ) -> Vec<(String, Result<Entry, DockerConfigError>)> {
+    ) -> Vec<(String, Result<AuthEntry, DockerConfigError>)> {
         let host = endpoint.host();
         let mut entries: Vec<_> = self
             .logins
@@ -183,13 +183,13 @@ impl DockerConfig {
                 let entry = match (stored, &self.store) {
                     // Docker uses only the helper.
                     _ if is_whole && helper.is_some() => return None,
-                    (Stored::Login(user, password, kind), _) => Ok(Entry::Login {
+                    (Stored::Login(user, password, kind), _) => Ok(AuthEntry::Login {
                         user: user.clone(),
                         password: password.clone(),
                         kind: *kind,
                     }),
                     (Stored::Broken, _) => Err(DockerConfigError::Auth(endpoint.clone())),
-                    (Stored::Empty, Some(store)) => Ok(Entry::Helper {
+                    (Stored::Empty, Some(store)) => Ok(AuthEntry::Helper {
                         program: store.clone(),
                         server: (*server).clone(),
                         is_sure: true,
@@ -206,7 +206,7 @@ impl DockerConfig {
             (None, _) => None,
         };
         if let Some((server, program, is_sure)) = program {
-            let entry = Entry::Helper {
+            let entry = AuthEntry::Helper {
                 program: program.clone(),
                 server,
                 is_sure,
@@ -363,8 +363,8 @@ mod tests {
         host.parse().unwrap()
     }
 
-    fn login(user: &str, password: &str) -> Entry {
-        Entry::Login {
+    fn login(user: &str, password: &str) -> AuthEntry {
+        AuthEntry::Login {
             user: user.to_owned(),
             password: Secret::new(password),
             kind: PasswordKind::Password,
@@ -428,7 +428,7 @@ mod tests {
             config("u:p").entries(&endpoint("gcr.io")),
             [(
                 String::new(),
-                Ok(Entry::Helper {
+                Ok(AuthEntry::Helper {
                     program: "gcloud".to_owned(),
                     server: "gcr.io".to_owned(),
                     is_sure: true

@@ -34,7 +34,7 @@ pub enum AuthError {
     #[error("could not {step} {} {endpoint}", step.preposition())]
     Exchange {
         /// The step that failed.
-        step: Operation,
+        step: AuthOperation,
         /// The URL of the request.
         endpoint: String,
         /// The error of the request.
@@ -68,7 +68,7 @@ pub enum AuthError {
 
 /// The step of a token exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub enum AuthOperation {
     /// Requesting a token with a service account's key.
     Key(String),
     /// Requesting a token with a user's refresh token.
@@ -93,7 +93,7 @@ pub enum Operation {
     Metadata(String),
 }
 
-impl std::fmt::Display for Operation {
+impl std::fmt::Display for AuthOperation {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Key(account) | Self::Metadata(account) => {
@@ -111,7 +111,7 @@ impl std::fmt::Display for Operation {
     }
 }
 
-impl Operation {
+impl AuthOperation {
     fn preposition(&self) -> &'static str {
         match self {
             Self::Federation { .. } | Self::Impersonation { .. } => "at",
@@ -224,7 +224,9 @@ impl Diagnostic for AuthError {
                 ExchangeError::TimedOut => {
                     vec!["the other side or the network stood still: try again".to_owned()]
                 }
-                ExchangeError::Status(..) if *step == Operation::Subject => hints::subject_hints(),
+                ExchangeError::Status(..) if *step == AuthOperation::Subject => {
+                    hints::subject_hints()
+                }
                 ExchangeError::Status(..) if !cause.is_temporary() => vec![format!(
                     "check that no proxy or firewall refuses `{}`: this is not how Google answers",
                     host(endpoint)

@@ -2,7 +2,7 @@
 //! reports; each gets the command or the setting that resolves it.
 
 use super::claims::JwtClaims;
-use super::error::Operation;
+use super::error::AuthOperation;
 use super::error_response::ErrorResponse;
 use super::google::quota;
 use super::identity::Identity;
@@ -10,21 +10,23 @@ use crate::diagnostics::render::shell_word;
 use crate::diagnostics::sanitize::sanitize;
 
 /// Returns the hints for an error, the most useful first. Empty if the message is not known.
-pub(super) fn exchange_hints(step: &Operation, response: &ErrorResponse) -> Vec<String> {
+pub(super) fn exchange_hints(step: &AuthOperation, response: &ErrorResponse) -> Vec<String> {
     let general = service_controls(&response.description)
         .or_else(|| quota::hint(&response.description, response.reason.as_deref()));
     if let Some(hint) = general {
         return vec![hint];
     }
     match step {
-        Operation::Key(account) => key_hints(account, response),
-        Operation::User => user_hints(response),
-        Operation::Subject => subject_hints(),
-        Operation::Federation { audience, claims } => federation_hints(audience, claims, response),
-        Operation::Impersonation { account, member } => {
+        AuthOperation::Key(account) => key_hints(account, response),
+        AuthOperation::User => user_hints(response),
+        AuthOperation::Subject => subject_hints(),
+        AuthOperation::Federation { audience, claims } => {
+            federation_hints(audience, claims, response)
+        }
+        AuthOperation::Impersonation { account, member } => {
             impersonation_hints(account, member.as_deref(), response)
         }
-        Operation::Metadata(account) => metadata_hints(account, response),
+        AuthOperation::Metadata(account) => metadata_hints(account, response),
     }
 }
 

@@ -2,7 +2,7 @@
 //! variables, and from a CI for its own registry.
 
 use super::credential_helper::HelperCall;
-use super::docker_config::{DockerConfig, DockerConfigError, Entry};
+use super::docker_config::{AuthEntry, DockerConfig, DockerConfigError};
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
 
@@ -96,7 +96,7 @@ impl Logins {
         for (origin, config) in &self.docker {
             for (path, entry) in config.entries(endpoint) {
                 found.push(match entry {
-                    Ok(Entry::Login {
+                    Ok(AuthEntry::Login {
                         user,
                         password,
                         kind,
@@ -108,7 +108,7 @@ impl Logins {
                         password,
                         kind,
                     }),
-                    Ok(Entry::Helper {
+                    Ok(AuthEntry::Helper {
                         program,
                         server,
                         is_sure,

@@ -38,7 +38,7 @@ use google::key::ServiceAccountKey;
 use google::metadata::MetadataServer;
 use logins::{HOME_FILE, HostEntry, Login, Logins, PasswordKind};
 
-pub use error::{AuthError, Operation};
+pub use error::{AuthError, AuthOperation};
 pub use exchange::ExchangeError;
 pub use google::user::AuthorizedUser;
 pub(crate) use hints::service_controls;

@@ -8,7 +8,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::claims::expiry;
-use super::error::{AuthError, Operation};
+use super::error::{AuthError, AuthOperation};
 use super::exchange::{Exchange, ExchangeError};
 use crate::diagnostics::secret::Secret;
 
@@ -97,7 +97,7 @@ impl SubjectSource {
                 .token(exchange)
                 .await
                 .map_err(|cause| AuthError::Exchange {
-                    step: Operation::Subject,
+                    step: AuthOperation::Subject,
                     endpoint: without_query(&from.url),
                     cause,
                 }),

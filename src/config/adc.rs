@@ -29,7 +29,7 @@ const WELL_KNOWN: &str = "application_default_credentials.json";
 pub(super) fn google(
     given: &Environment,
     paths: &Paths<'_>,
-) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<Fault>> {
+) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<AdcFault>> {
     let mut lost = Vec::new();
     for variable in FILES {
         let Some(text) = given.ambient(variable) else {
@@ -40,7 +40,7 @@ pub(super) fn google(
             return of_content(variable, text);
         }
         let Some(path) = path else {
-            lost.push(Fault {
+            lost.push(AdcFault {
                 variable,
                 text: format!("there is no file {}", quoted(text)),
                 hints: given
@@ -54,7 +54,7 @@ pub(super) fn google(
         let origin = CredentialSource::Variable(variable);
         return match read(&path, paths) {
             Ok(credential) => Ok(Some((origin, credential))),
-            Err((text, hints)) => Err(vec![Fault {
+            Err((text, hints)) => Err(vec![AdcFault {
                 variable,
                 text,
                 hints,
@@ -75,7 +75,7 @@ pub(super) fn google(
     }
     match read(&path, paths) {
         Ok(credential) => Ok(Some((CredentialSource::WellKnownFile(path), credential))),
-        Err((text, hints)) => Err(vec![Fault {
+        Err((text, hints)) => Err(vec![AdcFault {
             variable: match given.ambient("CLOUDSDK_CONFIG") {
                 Some(_) => "CLOUDSDK_CONFIG",
                 None => "HOME",
@@ -96,7 +96,7 @@ fn is_content(text: &str) -> bool {
 fn of_content(
     variable: &'static str,
     text: &str,
-) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<Fault>> {
+) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<AdcFault>> {
     // It is masked before anything is told of it.
     drop(Secret::new(text));
     let json = decoded(text.to_owned());
@@ -107,7 +107,7 @@ fn of_content(
             "`{variable}` names a file: on GitLab make it a variable of type File, or give the \
              content in `credentials_json`"
         );
-        vec![Fault {
+        vec![AdcFault {
             variable,
             text: format!(
                 "it holds a file's content, not its path, and {what}; its value is not shown"
@@ -124,13 +124,13 @@ const LOST: &str = "google-github-actions/auth leaves its file in the workspace:
 
 /// A fault of a variable that is not ours, not yet told.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct AdcFault {
     variable: &'static str,
     text: String,
     hints: Vec<String>,
 }
 
-impl Fault {
+impl AdcFault {
     pub(super) fn tell(self, faults: &mut Faults) {
         faults.unusable(self.variable, self.text);
         for hint in self.hints {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::fault::Faults;
-use super::paths::{Files, Paths};
+use super::paths::{FileSystem, Paths};
 use super::values::word;
 use super::variables::{self, Environment};
 use crate::ci::console::Console;
@@ -18,7 +18,7 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Learns how to talk. What cannot be read counts as absent: [`super::request`] tells of it.
 pub fn console(
     environment: impl Iterator<Item = (OsString, OsString)>,
-    files: &dyn Files,
+    files: &dyn FileSystem,
 ) -> Console {
     let mut level = None;
     let mut no_color = false;

@@ -1,7 +1,7 @@
 //! The one way to sign in to Google: what was given by name, else what the environment has.
 
 use super::damage::{self, Damage, damage, is_placeholder};
-use super::document::{Document, document, looks_like_a_path};
+use super::document::{ObjectDocument, document, looks_like_a_path};
 use super::fault::Faults;
 use super::paths::Paths;
 use super::variables::Environment;
@@ -114,7 +114,7 @@ fn file(
 fn refuse(
     variable: &'static str,
     text: &str,
-    document: &Document,
+    document: &ObjectDocument,
     fault: &FileError,
     faults: &mut Faults,
 ) {

@@ -7,7 +7,7 @@ use super::paths::Paths;
 use crate::diagnostics::sanitize::base64;
 
 /// A JSON document that a variable gave, in whichever form.
-pub(super) struct Document {
+pub(super) struct ObjectDocument {
     /// Its text; perhaps not JSON at all, which its reader tells.
     pub(super) json: String,
     pub(super) from_file: bool,
@@ -21,9 +21,9 @@ pub(super) fn document(
     in_directory: &str,
     paths: &Paths<'_>,
     faults: &mut Faults,
-) -> Option<Document> {
+) -> Option<ObjectDocument> {
     if text.starts_with('{') {
-        return Some(Document {
+        return Some(ObjectDocument {
             json: decoded(text.to_owned()),
             from_file: false,
         });
@@ -38,7 +38,7 @@ pub(super) fn document(
                     path
                 };
                 return match read_text(&path, paths) {
-                    Ok(content) => Some(Document {
+                    Ok(content) => Some(ObjectDocument {
                         json: decoded(content),
                         from_file: true,
                     }),
@@ -59,7 +59,7 @@ pub(super) fn document(
             Err(_) => {}
         }
     }
-    Some(Document {
+    Some(ObjectDocument {
         json: decoded(text.to_owned()),
         from_file: false,
     })

@@ -8,7 +8,7 @@ use super::fault::Faults;
 use super::paths::Paths;
 use super::variables::Environment;
 use crate::diagnostics::sanitize::base64;
-use crate::kubernetes::{Access, AccessError, POD_NAMESPACE, POD_TOKEN};
+use crate::kubernetes::{AccessError, ClusterAccess, POD_NAMESPACE, POD_TOKEN};
 
 const VARIABLE: &str = "kubeconfig";
 
@@ -17,7 +17,7 @@ pub(super) fn access(
     given: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
-) -> Option<Access> {
+) -> Option<ClusterAccess> {
     let context = given.inputs.kubeconfig_context.as_deref();
     let (variable, access) = match given.inputs.kubeconfig.as_deref() {
         Some(text) => (VARIABLE, of_text(text, paths, faults)?),
@@ -38,7 +38,7 @@ pub(super) fn access(
 }
 
 /// The YAML itself, its base64, or a path.
-fn of_text(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access> {
+fn of_text(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<ClusterAccess> {
     let is_path = text.len() < 4096 && !text.contains(['\n', '\0', '{']);
     if is_path {
         match paths.input(text) {
@@ -62,15 +62,15 @@ fn of_text(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access>
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .filter(|decoded| decoded.contains(':'));
     let yaml = decoded.as_deref().unwrap_or(text);
-    let parsed =
-        Access::parse(yaml, None).map_err(|fault| format!("{fault}; its value is not shown"));
+    let parsed = ClusterAccess::parse(yaml, None)
+        .map_err(|fault| format!("{fault}; its value is not shown"));
     faults.take(VARIABLE, parsed)
 }
 
 /// The files of `KUBECONFIG`; those that are not there are passed over, as kubectl does.
-fn of_files(files: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access> {
+fn of_files(files: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<ClusterAccess> {
     const KUBECONFIG: &str = "KUBECONFIG";
-    let mut all: Option<Access> = None;
+    let mut all: Option<ClusterAccess> = None;
     for file in files.split(':').filter(|file| !file.is_empty()) {
         let Ok(path) = paths.input(file) else {
             continue;
@@ -90,25 +90,30 @@ fn of_files(files: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<Acces
     all
 }
 
-fn of_file(variable: &str, path: &Path, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access> {
+fn of_file(
+    variable: &str,
+    path: &Path,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<ClusterAccess> {
     let text = read_text(path, paths)
         .map_err(|fault| format!("the file that it names cannot be read: {fault}"));
     let text = faults.take(variable, text)?;
-    let parsed = Access::parse(&text, path.parent())
+    let parsed = ClusterAccess::parse(&text, path.parent())
         .map_err(|fault| format!("the file that it names cannot be used: {fault}"));
     faults.take(variable, parsed)
 }
 
 /// What a pod is given for its own cluster.
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>
-fn of_pod(given: &Environment, paths: &Paths<'_>, faults: &mut Faults) -> Option<Access> {
+fn of_pod(given: &Environment, paths: &Paths<'_>, faults: &mut Faults) -> Option<ClusterAccess> {
     let host = given.ambient("KUBERNETES_SERVICE_HOST");
     let port = given.ambient("KUBERNETES_SERVICE_PORT");
     match (host, port) {
         (Some(host), Some(port)) if paths.files().exists(Path::new(POD_TOKEN)) => {
             let namespace = read_text(Path::new(POD_NAMESPACE), paths).ok();
             let namespace = namespace.as_deref().map(str::trim);
-            Some(Access::of_pod(host, port, namespace))
+            Some(ClusterAccess::of_pod(host, port, namespace))
         }
         _ => {
             faults.missing(

@@ -44,7 +44,7 @@ use std::time::Duration;
 use crate::auth::SignIn;
 use crate::ci::Ci;
 use crate::commands::list::request::ListFormat;
-use crate::commands::list::request::Listing;
+use crate::commands::list::request::ListTarget;
 use crate::commands::mirror::MirrorRequest;
 use crate::commands::session::MissingCredentials;
 use crate::http::Network;
@@ -60,8 +60,8 @@ pub use command::{Command, UnknownCommand};
 pub use console::console;
 pub use fault::ConfigError;
 pub use parse::request;
-pub use paths::{Disk, Files};
-pub use variables::{Group, VARIABLES, Variable};
+pub use paths::{Disk, FileSystem};
+pub use variables::{VARIABLES, Variable, VariableGroup};
 
 /// What the process was asked to do, complete and free of contradictions: nothing is left to
 /// parse, and nothing below reads the environment.
@@ -100,7 +100,7 @@ pub struct Request {
     /// How the result is checked.
     pub verify: Verify,
     /// What `list` shows; empty for the other commands.
-    pub listings: Vec<Listing>,
+    pub listings: Vec<ListTarget>,
     /// Whether `list` shows all that is below as well.
     pub list_recursive: bool,
     /// Whether `list` reads what it takes to show the platforms of every image.

@@ -9,7 +9,7 @@ use crate::oci::platform::PlatformError;
 use crate::push::compress::Method;
 
 use super::fault::{ConfigError, Faults};
-use super::paths::{Files, Paths};
+use super::paths::{FileSystem, Paths};
 use super::pull_secret::{PushContext, pull_secret};
 use super::setup::setup;
 use super::values::{any_of, list, number, word};
@@ -45,7 +45,7 @@ use crate::push::verify::Verify;
 pub fn request(
     argument: Option<Command>,
     environment: impl Iterator<Item = (OsString, OsString)>,
-    files: &dyn Files,
+    files: &dyn FileSystem,
 ) -> Result<Request, ConfigError> {
     let mut faults = Faults::default();
     let given = variables::read(environment, &mut faults);

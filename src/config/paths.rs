@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use super::variables::Environment;
 
 /// The files that variables name, so that tests need none.
-pub trait Files {
+pub trait FileSystem {
     /// The content of a small file.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ pub trait Files {
 #[derive(Clone, Copy, Debug)]
 pub struct Disk;
 
-impl Files for Disk {
+impl FileSystem for Disk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         // Keys, logins and certificates are small; an image that was named by mistake is not.
         const LARGEST: u64 = 4 << 20;
@@ -106,7 +106,7 @@ const TEMP: &str = "/github/runner_temp";
 
 /// How the paths of this run are to be read.
 pub(super) struct Paths<'a> {
-    files: &'a dyn Files,
+    files: &'a dyn FileSystem,
     action: Option<Mounts>,
 }
 
@@ -124,7 +124,7 @@ pub(super) fn temporary_directory(given: &Environment) -> PathBuf {
 }
 
 impl<'a> Paths<'a> {
-    pub(super) fn new(given: &Environment, files: &'a dyn Files) -> Self {
+    pub(super) fn new(given: &Environment, files: &'a dyn FileSystem) -> Self {
         // The runner sets the first for every step, and the second to this path for a container
         // action alone.
         let in_action = given.ambient("GITHUB_ACTIONS") == Some("true")
@@ -136,7 +136,7 @@ impl<'a> Paths<'a> {
     }
 
     /// The files that paths lead to.
-    pub(super) fn files(&self) -> &'a dyn Files {
+    pub(super) fn files(&self) -> &'a dyn FileSystem {
         self.files
     }
 

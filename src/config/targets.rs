@@ -5,7 +5,7 @@ use super::values::list;
 use super::variables::{Environment, PROJECT};
 use super::{Command, defaults};
 use crate::auth::{CredentialSource, GoogleCredential};
-use crate::commands::list::request::Listing;
+use crate::commands::list::request::ListTarget;
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::{
     Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag, placeholder,
@@ -471,10 +471,10 @@ fn check_endpoints(
 }
 
 /// What `list` shows: the tags of each image that is named, else the images of each project.
-pub(super) fn listings(destinations: &Destinations) -> Vec<Listing> {
-    let mut listings: Vec<Listing> = Vec::new();
+pub(super) fn listings(destinations: &Destinations) -> Vec<ListTarget> {
+    let mut listings: Vec<ListTarget> = Vec::new();
     for reference in &destinations.references {
-        let image = Listing::Tags(Reference {
+        let image = ListTarget::Tags(Reference {
             tag: None,
             ..reference.clone()
         });
@@ -484,8 +484,8 @@ pub(super) fn listings(destinations: &Destinations) -> Vec<Listing> {
     }
     for endpoint in &destinations.endpoints {
         let listing = match &destinations.parts.name {
-            Some(_) => destinations.at(endpoint, None).ok().map(Listing::Tags),
-            None => path(destinations, endpoint).map(|path| Listing::Images {
+            Some(_) => destinations.at(endpoint, None).ok().map(ListTarget::Tags),
+            None => path(destinations, endpoint).map(|path| ListTarget::Images {
                 endpoint: endpoint.clone(),
                 path,
             }),

@@ -15,7 +15,7 @@ use crate::diagnostics::sanitize::looks_secret;
 
 /// What a variable is about, in the order of `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
+pub enum VariableGroup {
     /// What is pushed.
     Image,
     /// Where it goes.
@@ -38,7 +38,7 @@ pub enum Group {
     Results,
 }
 
-impl Group {
+impl VariableGroup {
     /// Every group, in the order of `--help`.
     pub const ALL: [Self; 10] = [
         Self::Image,
@@ -78,7 +78,7 @@ pub struct Variable {
     /// What it is, its form with an example, its default, and what it excludes.
     pub meaning: &'static str,
     /// What it is about.
-    pub group: Group,
+    pub group: VariableGroup,
     /// True when its value is never shown.
     pub secret: bool,
 }
@@ -92,7 +92,7 @@ macro_rules! variables {
             Variable {
                 name: stringify!($name),
                 meaning: $meaning,
-                group: Group::$group,
+                group: VariableGroup::$group,
                 secret: variables!(@is_secret $($secret)?),
             },
         )*)*];

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::error::{SourceError, display_path, quoted};
-use super::files::{ByteRange, Files};
+use super::files::{ByteRange, SourceFiles};
 
 /// A directory whose files are read in place.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ fn workspace_of(output_base: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(text.trim())).filter(|path| path.is_absolute())
 }
 
-impl Files for Directory {
+impl SourceFiles for Directory {
     fn what(&self) -> &str {
         &self.what
     }

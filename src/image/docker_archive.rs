@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use super::error::{SourceError, quoted};
-use super::file_kind::Compression;
+use super::file_kind::CompressionFormat;
 use super::files::{ByteRange, Documents};
 use super::names;
-use super::oci_layout::{Layers, Layout, Listed, Loaded, parse, source_index};
+use super::oci_layout::{IndexEntry, Layers, Layout, Loaded, parse, source_index};
 use super::{Content, Image, LayerFormat, Opened, UncompressedImage, UncompressedLayer};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
@@ -41,7 +41,7 @@ struct Candidate {
 /// An image of the layout and its manifests. An error in `loaded` matters only if this image is
 /// selected.
 struct LayoutImage {
-    listed: Listed,
+    listed: IndexEntry,
     loaded: Result<Loaded, SourceError>,
 }
 
@@ -381,10 +381,10 @@ fn layer_format(
     let start = range.start(16).map_err(|cause| {
         SourceError::read(&format!("{} of {}", quoted(path), documents.what()), cause)
     })?;
-    match Compression::of(&start) {
+    match CompressionFormat::of(&start) {
         None => Ok(LayerFormat::Tar),
-        Some(Compression::Gzip) => Ok(LayerFormat::Gzip),
-        Some(Compression::Zstd) => Ok(LayerFormat::Zstd),
+        Some(CompressionFormat::Gzip) => Ok(LayerFormat::Gzip),
+        Some(CompressionFormat::Zstd) => Ok(LayerFormat::Zstd),
         Some(other) => Err(SourceError::LayerForm {
             what: documents.what(),
             layer: quoted(path),

@@ -28,14 +28,14 @@ pub(super) fn start_of(file: &File) -> io::Result<Vec<u8>> {
 
 /// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
+pub(super) enum CompressionFormat {
     Gzip,
     Zstd,
     Xz,
     Bzip2,
 }
 
-impl Compression {
+impl CompressionFormat {
     /// Detects the format by its magic number.
     pub(super) fn of(start: &[u8]) -> Option<Self> {
         let zstd_skippable =
@@ -103,7 +103,7 @@ pub enum FileKind {
 impl FileKind {
     /// Detects the kind by the first bytes of a file that is not an archive.
     pub(super) fn of(start: &[u8]) -> Self {
-        if let Some(packing) = Compression::of(start) {
+        if let Some(packing) = CompressionFormat::of(start) {
             return Self::Compressed(packing.name());
         }
         if is_tar(start) {

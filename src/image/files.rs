@@ -21,7 +21,7 @@ pub(super) const MAX_DOCUMENT: u64 = MAX_MANIFEST_SIZE;
 const MAX_DOCUMENTS: u64 = 32 * 1024 * 1024;
 
 /// A container of files. Names are relative, and `/` separates their parts.
-pub(super) trait Files {
+pub(super) trait SourceFiles {
     /// The name of the container in messages: a path in backticks, or `standard input`.
     fn what(&self) -> &str;
 
@@ -97,14 +97,14 @@ impl ByteRange {
 /// Reads the JSON documents of a source, within limits.
 pub(super) struct Documents<'a> {
     /// The files that contain the documents.
-    pub(super) files: &'a dyn Files,
+    pub(super) files: &'a dyn SourceFiles,
     /// The source as `image` names it in front of a reference: `docker-archive:app.tar`.
     pub(super) address: String,
     remaining: Cell<u64>,
 }
 
 impl<'a> Documents<'a> {
-    pub(super) fn new(files: &'a dyn Files, address: String) -> Self {
+    pub(super) fn new(files: &'a dyn SourceFiles, address: String) -> Self {
         Self {
             files,
             address,

@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use super::SourceError;
-use super::files::{ByteRange, Documents, Files};
-use super::oci_layout::{Layers, Layout, Listed};
+use super::files::{ByteRange, Documents, SourceFiles};
+use super::oci_layout::{IndexEntry, Layers, Layout};
 use super::referrers::{COSIGN, ReferrerStore, fallback_tag, subject};
 use super::tree::Tree;
 use crate::oci::digest::Digest;
@@ -17,7 +17,7 @@ use crate::oci::platform::Platforms;
 
 /// A layout that stays open after its image was read.
 pub(super) struct OpenLayout {
-    pub(super) files: Box<dyn Files + Send + Sync>,
+    pub(super) files: Box<dyn SourceFiles + Send + Sync>,
     pub(super) address: String,
     pub(super) layout: Layout,
 }
@@ -61,7 +61,7 @@ impl OpenLayout {
     }
 }
 
-impl Listed {
+impl IndexEntry {
     /// True for an entry whose tag or kind marks it as a referrer or a signature.
     pub(super) fn is_referrer(&self) -> bool {
         let is_tag = |alias: &String| referrer_tag_of(alias).is_some();
@@ -115,7 +115,7 @@ impl LayoutReferrers {
         &mut self,
         layout: &Layout,
         documents: &Documents<'_>,
-        listed: &Listed,
+        listed: &IndexEntry,
     ) -> Result<(), SourceError> {
         let digest = &listed.root.digest;
         let subject_digest = match layout.load(documents, listed, Layers::Required) {

@@ -33,7 +33,7 @@ const NAMES: [&str; 2] = [
 pub(super) struct Layout {
     bytes: Bytes,
     /// The images in the order of the file. Each digest occurs once.
-    pub(super) images: Vec<Listed>,
+    pub(super) images: Vec<IndexEntry>,
     /// The entries whose digests are of other algorithms than SHA-256.
     unsupported: Vec<UnsupportedEntry>,
 }
@@ -48,7 +48,7 @@ struct UnsupportedEntry {
 
 /// An image of a layout.
 #[derive(Clone, Debug)]
-pub(super) struct Listed {
+pub(super) struct IndexEntry {
     /// The descriptor of its manifest or index.
     pub(super) root: Descriptor,
     /// Its names: the full names that containerd writes, or else the values of
@@ -106,7 +106,7 @@ impl Layout {
             .read("index.json")?
             .ok_or_else(|| documents.absent("index.json", "every OCI layout has"))?;
         let listing: Listing = parse(documents, "index.json", &bytes)?;
-        let mut images: Vec<Listed> = Vec::new();
+        let mut images: Vec<IndexEntry> = Vec::new();
         let mut unsupported = Vec::new();
         let mut indexes: HashMap<Digest, usize> = HashMap::new();
         for (position, entry) in listing.manifests.into_iter().enumerate() {
@@ -132,7 +132,7 @@ impl Layout {
                 }
                 None => {
                     indexes.insert(root.digest.clone(), images.len());
-                    images.push(Listed {
+                    images.push(IndexEntry {
                         names: full.clone().or(short.clone()).into_iter().collect(),
                         aliases: aliases.collect(),
                         positions: vec![position],
@@ -158,7 +158,7 @@ impl Layout {
         &self,
         documents: &Documents<'_>,
         reference: Option<&str>,
-    ) -> Result<Listed, SourceError> {
+    ) -> Result<IndexEntry, SourceError> {
         if let Some(unsupported_entry) = self.unsupported_entry(reference) {
             return Err(unsupported_entry.error(documents));
         }
@@ -170,11 +170,11 @@ impl Layout {
         if reference == Some(WHOLE) {
             return Ok(self.whole());
         }
-        let fits = |image: &&Listed| match reference {
+        let fits = |image: &&IndexEntry| match reference {
             Some(wanted) => image.is_named_by(wanted),
             None => true,
         };
-        let mut matching: Vec<&Listed> = self.images.iter().filter(fits).collect();
+        let mut matching: Vec<&IndexEntry> = self.images.iter().filter(fits).collect();
         // An entry of an unknown media type is not an image (`image-layout.md`, "index.json").
         if reference.is_none() && matching.iter().any(|image| image.root.may_be_manifest()) {
             matching.retain(|image| image.root.may_be_manifest());
@@ -186,7 +186,7 @@ impl Layout {
             matching.retain(|image| !image.names.is_empty());
         }
         if matching.len() > 1 && reference.is_none() {
-            let refers = |image: &&Listed| {
+            let refers = |image: &&IndexEntry| {
                 let manifest = self.manifest(documents, image);
                 manifest.as_ref().and_then(subject).is_some()
             };
@@ -204,14 +204,14 @@ impl Layout {
             ([], Some(reference)) => Err(SourceError::NoSuchImage {
                 what: documents.what(),
                 reference: quoted(reference),
-                choices: self.images.iter().map(Listed::choice).collect(),
+                choices: self.images.iter().map(IndexEntry::choice).collect(),
             }),
             (several, _) => {
                 let is_alone = |name: &String| {
                     let named = several.iter().filter(|image| image.is_named_by(name));
                     named.count() == 1
                 };
-                let choice = |image: &&Listed| {
+                let choice = |image: &&IndexEntry| {
                     if !image.names.iter().any(is_alone) && !image.names.is_empty() {
                         image.choice_by_digest()
                     } else {
@@ -247,8 +247,8 @@ impl Layout {
     }
 
     /// Returns `index.json` itself as an image.
-    fn whole(&self) -> Listed {
-        Listed {
+    fn whole(&self) -> IndexEntry {
+        IndexEntry {
             root: Descriptor {
                 media_type: media_type::OCI_INDEX.to_owned(),
                 digest: Digest::of(&self.bytes),
@@ -267,7 +267,7 @@ impl Layout {
     pub(super) fn manifest(
         &self,
         documents: &Documents<'_>,
-        listed: &Listed,
+        listed: &IndexEntry,
     ) -> Option<AnyManifest> {
         let bytes = documents.blob(&listed.root).ok()??;
         parse_manifest(documents, &listed.root, bytes).ok()
@@ -277,7 +277,7 @@ impl Layout {
     pub(super) fn load(
         &self,
         documents: &Documents<'_>,
-        listed: &Listed,
+        listed: &IndexEntry,
         layers: Layers,
     ) -> Result<Loaded, SourceError> {
         let root = &listed.root;
@@ -325,7 +325,7 @@ impl Layout {
     }
 }
 
-impl Listed {
+impl IndexEntry {
     pub(super) fn is_named_by(&self, wanted: &str) -> bool {
         names::means_digest(wanted, &self.root.digest)
             || source_index(wanted).is_some_and(|index| self.positions.contains(&index))

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use super::directory::Directory;
 use super::error::{SourceError, display_path};
-use super::file_kind::{Compression, FileKind, start_of};
-use super::files::{Documents, Files};
+use super::file_kind::{CompressionFormat, FileKind, start_of};
+use super::files::{Documents, SourceFiles};
 use super::layout_referrers::OpenLayout;
-use super::oci_layout::{Layers, Layout, Listed, Loaded};
+use super::oci_layout::{IndexEntry, Layers, Layout, Loaded};
 use super::spool::spool;
 use super::tar::header::is_tar;
 use super::tar::index::TarIndex;
@@ -62,15 +62,15 @@ fn select(
     documents: &Documents<'_>,
     layout: &Layout,
     reference: Option<&str>,
-) -> Result<(Listed, Loaded), SourceError> {
+) -> Result<(IndexEntry, Loaded), SourceError> {
     let listed = layout.select(documents, reference)?;
     let loaded = layout.load(documents, &listed, Layers::MayBeElsewhere)?;
     Ok((listed, loaded))
 }
 
 fn open_layout_image(
-    (listed, loaded): (Listed, Loaded),
-    files: Box<dyn Files + Send + Sync>,
+    (listed, loaded): (IndexEntry, Loaded),
+    files: Box<dyn SourceFiles + Send + Sync>,
     address: String,
     layout: Layout,
 ) -> Opened {
@@ -177,7 +177,8 @@ impl Archive {
         let metadata = file
             .metadata()
             .map_err(|cause| SourceError::read(&self.what, cause))?;
-        let is_in_place = metadata.is_file() && Compression::of(&self.start(&file)?).is_none();
+        let is_in_place =
+            metadata.is_file() && CompressionFormat::of(&self.start(&file)?).is_none();
         if !is_in_place {
             file = spool(file, &self.what, spool_directory)?;
         }

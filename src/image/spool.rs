@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use super::error::{Fault, SourceError, display_path};
-use super::file_kind::Compression;
+use super::file_kind::CompressionFormat;
 
 /// The size of the copy buffer.
 const BUFFER: usize = 256 * 1024;
@@ -43,7 +43,7 @@ fn copy(
         .take(16)
         .read_to_end(&mut start)
         .map_err(|cause| SourceError::read(what, cause))?;
-    let compression = Compression::of(&start);
+    let compression = CompressionFormat::of(&start);
     let input = BufReader::with_capacity(BUFFER, start.as_slice().chain(input));
     let mut input = decoder(input, compression).map_err(|cause| SourceError::read(what, cause))?;
     let mut buffer = vec![0; BUFFER];
@@ -76,15 +76,15 @@ pub(crate) fn decompress(input: impl Read, output: &mut impl Write) -> Result<()
 /// write.
 fn decoder<'a>(
     input: impl BufRead + 'a,
-    compression: Option<Compression>,
+    compression: Option<CompressionFormat>,
 ) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         None => Box::new(input),
-        Some(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-        Some(Compression::Bzip2) => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
+        Some(CompressionFormat::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Some(CompressionFormat::Bzip2) => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
         // libzstd refuses windows over 128 MiB by default.
-        Some(Compression::Zstd) => Box::new(zstd::Decoder::with_buffer(input)?),
-        Some(Compression::Xz) => Box::new(lzma_rust2::XzReader::new_mem_limit(
+        Some(CompressionFormat::Zstd) => Box::new(zstd::Decoder::with_buffer(input)?),
+        Some(CompressionFormat::Xz) => Box::new(lzma_rust2::XzReader::new_mem_limit(
             input,
             true,
             // The decoder counts its own buffers as well.
@@ -93,7 +93,7 @@ fn decoder<'a>(
     })
 }
 
-fn read_error(what: &str, compression: Option<Compression>, cause: io::Error) -> SourceError {
+fn read_error(what: &str, compression: Option<CompressionFormat>, cause: io::Error) -> SourceError {
     match compression {
         None => SourceError::read(what, cause),
         Some(compression) => SourceError::Unpack {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::KubernetesError;
-use super::check::{Checked, WriteStep};
+use super::check::{CheckedWrites, WriteStep};
 use super::client::{ApiRequest, Cluster};
 use super::objects::{AccountAt, SecretAt, ServiceAccount, create_namespace, namespace_task};
 use crate::commands::pull_secret::PullSecret;
@@ -65,7 +65,7 @@ const ATTEMPTS: u32 = 20;
 const LOOKS: u32 = 120;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
-impl Checked {
+impl CheckedWrites {
     /// What [`Self::carry_out`] would write.
     pub fn planned(&self) -> impl Iterator<Item = WriteKind> {
         self.steps.iter().map(|step| match step {

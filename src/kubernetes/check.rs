@@ -11,7 +11,7 @@ use crate::commands::pull_secret::{PullSecret, TYPE};
 use crate::diagnostics::sanitize::sanitize;
 
 /// What a cluster was found to take, in the order in which it is done.
-pub struct Checked {
+pub struct CheckedWrites {
     pub(super) cluster: Cluster,
     pub(super) secret_name: String,
     pub(super) replaces: bool,
@@ -37,7 +37,7 @@ impl ClusterState<'_> {
     /// # Errors
     ///
     /// Everything that the cluster would refuse.
-    pub async fn check(self, secret: &PullSecret) -> Result<Checked, Vec<KubernetesError>> {
+    pub async fn check(self, secret: &PullSecret) -> Result<CheckedWrites, Vec<KubernetesError>> {
         let mut steps = Vec::new();
         let mut errors = Vec::new();
         let wanted = self.wanted;
@@ -52,7 +52,7 @@ impl ClusterState<'_> {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Checked {
+        Ok(CheckedWrites {
             cluster: self.cluster,
             secret_name: wanted.name.to_owned(),
             replaces: wanted.replaces,

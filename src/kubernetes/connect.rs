@@ -9,7 +9,7 @@ use kube::config::{KubeConfigOptions, KubeconfigError};
 use super::KubernetesError;
 use super::auth::ClusterAuth;
 use super::client::Cluster;
-use super::kubeconfig::Access;
+use super::kubeconfig::ClusterAccess;
 use super::tls::client_config;
 use crate::http::{Network, ProxyConnector, ProxyMode};
 
@@ -19,7 +19,10 @@ impl Cluster {
     /// # Errors
     ///
     /// When the kubeconfig cannot be used as it is, or its plugin cannot be run.
-    pub async fn connect(access: &Access, network: &Network) -> Result<Self, KubernetesError> {
+    pub async fn connect(
+        access: &ClusterAccess,
+        network: &Network,
+    ) -> Result<Self, KubernetesError> {
         let unusable =
             |cause: Box<dyn std::error::Error + Send + Sync>| KubernetesError::Kubeconfig(cause);
         let options = KubeConfigOptions::default();

@@ -20,7 +20,7 @@ const POD_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 /// A kubeconfig with the one context in it that is used. `Debug` shows no more than its name,
 /// because tokens and keys stand in it.
 #[derive(Clone)]
-pub struct Access {
+pub struct ClusterAccess {
     pub(super) kubeconfig: Kubeconfig,
     /// True in a pod of the cluster, from where no proxy leads to it.
     pub(super) is_own_cluster: bool,
@@ -28,7 +28,7 @@ pub struct Access {
     pub(super) withheld: Vec<OsString>,
 }
 
-impl fmt::Debug for Access {
+impl fmt::Debug for ClusterAccess {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Access")
@@ -76,7 +76,7 @@ fn known(contexts: &[String]) -> String {
     format!(": it has {}", names.join(", "))
 }
 
-impl Access {
+impl ClusterAccess {
     /// Reads a kubeconfig. Paths in it are relative to `directory`, where its file is.
     ///
     /// # Errors
@@ -295,8 +295,8 @@ contexts:
   - {name: d, context: {cluster: e}}
 ";
 
-    fn access() -> Access {
-        Access::parse(YAML, Some(Path::new("/etc/kube"))).unwrap()
+    fn access() -> ClusterAccess {
+        ClusterAccess::parse(YAML, Some(Path::new("/etc/kube"))).unwrap()
     }
 
     #[test]
@@ -337,7 +337,10 @@ contexts:
     #[test]
     fn what_is_no_kubeconfig_is_told_without_being_quoted() {
         for text in ["", "token", "a: [", "{}"] {
-            assert_eq!(Access::parse(text, None).unwrap_err(), AccessError::NotYaml);
+            assert_eq!(
+                ClusterAccess::parse(text, None).unwrap_err(),
+                AccessError::NotYaml
+            );
         }
         let shown = format!("{:?}", access());
         assert!(!shown.contains("example"), "{shown}");
@@ -345,7 +348,7 @@ contexts:
 
     #[test]
     fn a_pod_knows_its_own_cluster() {
-        let access = Access::of_pod("fd00::1", "443", Some("ci"))
+        let access = ClusterAccess::of_pod("fd00::1", "443", Some("ci"))
             .with_context(None)
             .unwrap();
         assert_eq!(

@@ -18,10 +18,10 @@ pub mod state;
 mod tls;
 
 pub use apply::WriteKind;
-pub use check::Checked;
+pub use check::CheckedWrites;
 pub use client::Cluster;
 pub use error::KubernetesError;
-pub use kubeconfig::{Access, AccessError, POD_NAMESPACE, POD_TOKEN};
+pub use kubeconfig::{AccessError, ClusterAccess, POD_NAMESPACE, POD_TOKEN};
 pub use objects::FoundSecret;
 pub use state::ClusterState;
 

@@ -9,7 +9,7 @@ use reqwest::header::CONTENT_TYPE;
 use super::impersonation::Impersonation;
 use super::user::{FORM, form};
 use crate::auth::claims::JwtClaims;
-use crate::auth::error::{AuthError, Operation};
+use crate::auth::error::{AuthError, AuthOperation};
 use crate::auth::exchange::{Exchange, IssuedToken, SCOPE};
 use crate::auth::identity::SETUP_POOL;
 use crate::auth::subject::SubjectSource;
@@ -147,7 +147,7 @@ impl ExternalAccount {
         ];
         pairs.extend(options.as_deref().map(|options| ("options", options)));
         let failed = |cause| AuthError::Exchange {
-            step: Operation::Federation {
+            step: AuthOperation::Federation {
                 audience: self.audience.clone(),
                 claims: Box::new(JwtClaims::of(subject.expose()).unwrap_or_default()),
             },

@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::key::check_google_url;
 use super::quota::USER_PROJECT;
-use crate::auth::error::{AuthError, Operation};
+use crate::auth::error::{AuthError, AuthOperation};
 use crate::auth::exchange::{Exchange, ExchangeError, IssuedToken, SCOPE, issued};
 use crate::diagnostics::secret::Secret;
 
@@ -102,7 +102,7 @@ impl Impersonation {
         member: Option<String>,
     ) -> Result<IssuedToken, AuthError> {
         let failed = |cause| AuthError::Exchange {
-            step: Operation::Impersonation {
+            step: AuthOperation::Impersonation {
                 account: self.account.clone(),
                 member: member.clone(),
             },

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::quota;
 use super::signer::Signer;
 use super::user::{FORM, form};
-use crate::auth::error::{AuthError, Operation};
+use crate::auth::error::{AuthError, AuthOperation};
 use crate::auth::exchange::{Exchange, IssuedToken};
 use crate::diagnostics::secret::Secret;
 
@@ -172,7 +172,7 @@ impl KeyIssuer {
         response
             .and_then(|response| response.oauth_token())
             .map_err(|cause| AuthError::Exchange {
-                step: Operation::Key(self.key.client_email.clone()),
+                step: AuthOperation::Key(self.key.client_email.clone()),
                 endpoint: self.key.token_uri.clone(),
                 cause,
             })

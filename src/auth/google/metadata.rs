@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
-use crate::auth::error::{AuthError, Operation};
+use crate::auth::error::{AuthError, AuthOperation};
 use crate::auth::exchange::{Exchange, ExchangeError, IssuedToken};
 use crate::auth::identity::{Identity, is_limited};
 
@@ -125,7 +125,7 @@ impl Machine {
     pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<IssuedToken, AuthError> {
         let url = self.server.url("instance/service-accounts/default/token");
         let failed = |cause: ExchangeError| AuthError::Exchange {
-            step: Operation::Metadata(self.account.clone()),
+            step: AuthOperation::Metadata(self.account.clone()),
             endpoint: url.to_string(),
             cause,
         };

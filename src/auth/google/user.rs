@@ -4,7 +4,7 @@ use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 
 use super::key::TOKEN_URI;
-use crate::auth::error::{AuthError, Operation};
+use crate::auth::error::{AuthError, AuthOperation};
 use crate::auth::exchange::{Exchange, IssuedToken};
 use crate::diagnostics::secret::Secret;
 
@@ -28,7 +28,7 @@ impl AuthorizedUser {
             ("refresh_token", self.refresh_token.expose()),
         ]);
         let failed = |cause| AuthError::Exchange {
-            step: Operation::User,
+            step: AuthOperation::User,
             endpoint: TOKEN_URI.to_owned(),
             cause,
         };

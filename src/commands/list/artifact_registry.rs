@@ -21,7 +21,7 @@ use crate::registry::ListedManifest;
 const PAGE: &str = "1000";
 
 /// One of its repositories, as images of it are named at `endpoint`.
-pub(super) struct Repository<'a> {
+pub(super) struct ListedRepository<'a> {
     pub(super) google: &'a Google,
     pub(super) endpoint: &'a Endpoint,
     pub(super) place: ArtifactRegistryRepository,
@@ -50,7 +50,7 @@ pub(super) async fn repositories(
     Ok(found)
 }
 
-impl Repository<'_> {
+impl ListedRepository<'_> {
     /// The names of all its images, at whatever depth.
     pub(super) async fn names(&self) -> Result<Vec<String>, GoogleError> {
         #[derive(Deserialize)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{AT_ONCE, Found, ListError, ListedImage, first_level};
+use super::{AT_ONCE, Contents, ListError, ListedImage, first_level};
 use crate::oci::reference::is_at_or_below;
 use crate::registry::{ListedManifest, Listing, Registry, RegistryError};
 
@@ -84,13 +84,13 @@ pub(super) async fn below(registry: &Registry, path: &str) -> Result<Vec<ListedI
 /// # Errors
 ///
 /// As for [`names`].
-pub(super) async fn image(registry: &Registry, repository: &str) -> Result<Found, ListError> {
+pub(super) async fn image(registry: &Registry, repository: &str) -> Result<Contents, ListError> {
     let listing = fetch(registry, repository).await?;
     if listing.manifests.is_empty() && listing.tags.is_empty() && !listing.children.is_empty() {
-        return Ok(Found::Names(first_level(repository, listing.children)));
+        return Ok(Contents::Names(first_level(repository, listing.children)));
     }
     let found = manifests(registry, repository, listing).await?;
-    Ok(Found::Image(found))
+    Ok(Contents::Image(found))
 }
 
 /// The names right below a path that is no image; None where there are none, or where a registry

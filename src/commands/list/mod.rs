@@ -17,14 +17,14 @@ use std::sync::Arc;
 pub use error::ListError;
 
 use crate::auth::{Credential, Credentials};
-use crate::commands::list::request::Listing;
+use crate::commands::list::request::ListTarget;
 use crate::google::{Google, GoogleError};
 use crate::http::Network;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint, HostKind, is_at_or_below};
 use crate::registry::{ListedManifest, Registry};
-use artifact_registry::Repository;
+use artifact_registry::ListedRepository;
 
 /// Questions that are under way at once.
 const AT_ONCE: usize = 16;
@@ -35,12 +35,12 @@ pub struct Listed {
     /// The registry.
     pub endpoint: Endpoint,
     /// What it holds.
-    pub found: Found,
+    pub found: Contents,
 }
 
 /// Names, or all that is known under them.
 #[derive(Clone, Debug)]
-pub enum Found {
+pub enum Contents {
     /// The paths of images, or of folders of them, sorted.
     Names(Vec<String>),
     /// The manifests of one image, newest first.
@@ -80,7 +80,7 @@ pub struct ListOptions {
 pub async fn list(
     registry: &Registry,
     google: Option<&Google>,
-    asked: &Listing,
+    asked: &ListTarget,
     options: ListOptions,
 ) -> Result<Listed, ListError> {
     let ListOptions {
@@ -121,9 +121,13 @@ pub async fn list(
         }
     };
     let found = match found {
-        Found::Names(names) => Found::Names(names),
-        Found::Image(images) => Found::Image(complete(registry, images, parts, platforms).await),
-        Found::Images(images) => Found::Images(complete(registry, images, parts, platforms).await),
+        Contents::Names(names) => Contents::Names(names),
+        Contents::Image(images) => {
+            Contents::Image(complete(registry, images, parts, platforms).await)
+        }
+        Contents::Images(images) => {
+            Contents::Images(complete(registry, images, parts, platforms).await)
+        }
     };
     Ok(Listed {
         endpoint: endpoint.clone(),
@@ -151,10 +155,10 @@ pub async fn google(
 /// What Artifact Registry's API tells; none where the registry has to say whether there is anything.
 async fn by_api(
     google: &Google,
-    asked: &Listing,
+    asked: &ListTarget,
     recursive: bool,
     parts: &mut Parts,
-) -> Result<Option<Found>, GoogleError> {
+) -> Result<Option<Contents>, GoogleError> {
     let (endpoint, path) = (asked.endpoint(), asked.path());
     let Some(place) = ArtifactRegistryRepository::of(endpoint, path) else {
         return every_repository(google, endpoint, path, recursive, parts).await;
@@ -164,28 +168,28 @@ async fn by_api(
         .strip_prefix(&root)
         .unwrap_or_default()
         .trim_start_matches('/');
-    let repository = Repository {
+    let repository = ListedRepository {
         google,
         endpoint,
         place,
     };
     Ok(match (asked, recursive) {
-        (Listing::Images { .. }, false) => {
+        (ListTarget::Images { .. }, false) => {
             let names = repository.names().await?;
-            Some(Found::Names(first_level(&root, names)))
+            Some(Contents::Names(first_level(&root, names)))
         }
-        (Listing::Images { .. }, true) => {
-            Some(Found::Images(repository.images(|_| true, parts).await?))
+        (ListTarget::Images { .. }, true) => {
+            Some(Contents::Images(repository.images(|_| true, parts).await?))
         }
-        (Listing::Tags(_), false) => {
+        (ListTarget::Tags(_), false) => {
             let versions = repository.versions(below).await?;
-            (!versions.is_empty()).then_some(Found::Image(versions))
+            (!versions.is_empty()).then_some(Contents::Image(versions))
         }
-        (Listing::Tags(_), true) => {
+        (ListTarget::Tags(_), true) => {
             let images = repository
                 .images(|image| is_at_or_below(image, below), parts)
                 .await?;
-            (!images.is_empty()).then_some(Found::Images(images))
+            (!images.is_empty()).then_some(Contents::Images(images))
         }
     })
 }
@@ -197,7 +201,7 @@ async fn every_repository(
     path: &str,
     recursive: bool,
     parts: &mut Parts,
-) -> Result<Option<Found>, GoogleError> {
+) -> Result<Option<Contents>, GoogleError> {
     let HostKind::ArtifactRegistry { location } = endpoint.kind() else {
         return Ok(None);
     };
@@ -208,11 +212,11 @@ async fn every_repository(
     };
     let ids = artifact_registry::repositories(google, &project, &location).await?;
     if !recursive {
-        return Ok(Some(Found::Names(first_level(path, ids))));
+        return Ok(Some(Contents::Names(first_level(path, ids))));
     }
     let mut found = Vec::new();
     for id in ids {
-        let repository = Repository {
+        let repository = ListedRepository {
             google,
             endpoint,
             place: ArtifactRegistryRepository {
@@ -223,29 +227,31 @@ async fn every_repository(
         };
         found.extend(repository.images(|_| true, parts).await?);
     }
-    Ok(Some(Found::Images(found)))
+    Ok(Some(Contents::Images(found)))
 }
 
 async fn by_registry(
     registry: &Registry,
-    asked: &Listing,
+    asked: &ListTarget,
     recursive: bool,
-) -> Result<Found, ListError> {
+) -> Result<Contents, ListError> {
     let path = asked.path();
     Ok(match (asked, recursive) {
-        (Listing::Images { .. }, false) => {
+        (ListTarget::Images { .. }, false) => {
             let names = distribution::names(registry, path).await?;
-            Found::Names(first_level(path, names))
+            Contents::Names(first_level(path, names))
         }
-        (Listing::Images { .. }, true) => Found::Images(distribution::below(registry, path).await?),
-        (Listing::Tags(_), false) => match distribution::image(registry, path).await {
+        (ListTarget::Images { .. }, true) => {
+            Contents::Images(distribution::below(registry, path).await?)
+        }
+        (ListTarget::Tags(_), false) => match distribution::image(registry, path).await {
             Err(nothing @ ListError::Nothing(_)) => {
                 let names = distribution::folder(registry, path).await;
-                Found::Names(first_level(path, names.ok_or(nothing)?))
+                Contents::Names(first_level(path, names.ok_or(nothing)?))
             }
             found => found?,
         },
-        (Listing::Tags(_), true) => Found::Images(distribution::below(registry, path).await?),
+        (ListTarget::Tags(_), true) => Contents::Images(distribution::below(registry, path).await?),
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::ci::table::{Table, bytes, timestamp};
-use crate::commands::list::{Found, Listed, ListedImage};
+use crate::commands::list::{Contents, Listed, ListedImage};
 use crate::commands::pull_secret::utc;
 use crate::diagnostics::sanitize::sanitize;
 use crate::oci::reference::Endpoint;
@@ -23,9 +23,9 @@ impl fmt::Display for ListTable<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Listed { endpoint, found } in self.0 {
             let table = match found {
-                Found::Names(names) => of_names(endpoint, names),
-                Found::Image(images) => of_images(endpoint, images).without("IMAGE"),
-                Found::Images(images) => of_images(endpoint, images),
+                Contents::Names(names) => of_names(endpoint, names),
+                Contents::Image(images) => of_images(endpoint, images).without("IMAGE"),
+                Contents::Images(images) => of_images(endpoint, images),
             };
             write!(formatter, "{table}")?;
         }
@@ -82,13 +82,13 @@ impl fmt::Display for ListJson<'_> {
         let mut before = "[\n  ";
         for Listed { endpoint, found } in self.0 {
             match found {
-                Found::Names(names) => {
+                Contents::Names(names) => {
                     for name in names {
                         let image = format!("{endpoint}/{name}");
                         write_line(formatter, &mut before, &Name { image })?;
                     }
                 }
-                Found::Image(images) | Found::Images(images) => {
+                Contents::Image(images) | Contents::Images(images) => {
                     for image in images {
                         write_line(formatter, &mut before, &Item::of(endpoint, image))?;
                     }

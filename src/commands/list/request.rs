@@ -3,7 +3,7 @@ use crate::oci::reference::Reference;
 
 /// One thing that `list` shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listing {
+pub enum ListTarget {
     /// The images below `path`: a project on `gcr.io`, project and repository on `pkg.dev` or the
     /// project alone, and elsewhere any path or none.
     Images {
@@ -16,7 +16,7 @@ pub enum Listing {
     Tags(Reference),
 }
 
-impl Listing {
+impl ListTarget {
     /// The registry that is asked.
     pub fn endpoint(&self) -> &Endpoint {
         match self {

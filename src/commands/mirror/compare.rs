@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::MirrorError;
 use super::item::{PlannedImage, SyncState};
 use super::plan::{Planner, list_error};
-use super::referrers::{ReferrerCheck, ReferrerTags, Repository};
+use super::referrers::{MirrorRepository, ReferrerCheck, ReferrerTags};
 use crate::error::Error;
 use crate::image::Source;
 use crate::oci::digest::Digest;
@@ -200,7 +200,7 @@ impl Planner<'_> {
         let Some(companions) = companions.await? else {
             return Ok(SyncState::Unknown);
         };
-        let home = Repository {
+        let home = MirrorRepository {
             // Elsewhere a list costs more than the few questions that it answers.
             tags: match home.endpoint().is_google() {
                 true => self.companion_tags(home, path).await,
@@ -228,7 +228,7 @@ impl Planner<'_> {
         let key = (registry.endpoint().clone(), path.to_owned(), image.clone());
         let cell = self.companions.of(key);
         let found = cell.get_or_try_init(|| async {
-            let repository = Repository {
+            let repository = MirrorRepository {
                 registry,
                 path,
                 tags: self.companion_tags(registry, path).await,

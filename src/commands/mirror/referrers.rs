@@ -55,13 +55,13 @@ pub(super) struct ReferrerCheck {
 }
 
 /// A repository, and what is known of it already.
-pub(super) struct Repository<'a> {
+pub(super) struct MirrorRepository<'a> {
     pub(super) registry: &'a Registry,
     pub(super) path: &'a str,
     pub(super) tags: Option<Arc<ReferrerTags>>,
 }
 
-impl Repository<'_> {
+impl MirrorRepository<'_> {
     /// What goes along with an image, of which these are all the manifests. None where digests alone do
     /// not tell, because an index refers to it.
     pub(super) async fn companions(

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::logins::{Logins, Plan};
+use super::logins::{LoginPlan, SecretLogins};
 use super::pod::pod;
 use super::verify::{PulledImage, Verification, WriteProbe, verify};
 use super::{EXPIRY, KEY, PullSecret, PullSecretError, TYPE, file, utc};
@@ -67,7 +67,7 @@ pub async fn create_pull_secret(
         images,
         dry_run,
     } = wanted;
-    let plan = Plan::new(asked, hosts, images, credentials)
+    let plan = LoginPlan::new(asked, hosts, images, credentials)
         .await
         .map_err(one)?;
     let state = match &asked.apply {
@@ -170,7 +170,7 @@ async fn as_reader(
 }
 
 /// True when a Secret of the cluster can stay as it is.
-async fn is_up_to_date(found: &FoundSecret, asked: &PullSecretRequest, plan: &Plan) -> bool {
+async fn is_up_to_date(found: &FoundSecret, asked: &PullSecretRequest, plan: &LoginPlan) -> bool {
     let labelled = asked
         .labels
         .iter()
@@ -231,7 +231,7 @@ fn write(
 }
 
 /// Tells what whoever hands it out should know.
-fn warn(asked: &PullSecretRequest, logins: &Logins, proof: &Verification, is_push_key: bool) {
+fn warn(asked: &PullSecretRequest, logins: &SecretLogins, proof: &Verification, is_push_key: bool) {
     let name = &asked.name;
     if is_push_key {
         tracing::warn!(

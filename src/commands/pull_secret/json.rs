@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::document::Document;
-use super::logins::Login;
+use super::logins::SecretLogin;
 
 /// One login for every server, sorted by their names as Go sorts the keys of a map.
-pub(super) fn docker_config(logins: &BTreeMap<String, Login>) -> String {
+pub(super) fn docker_config(logins: &BTreeMap<String, SecretLogin>) -> String {
     let entries: Vec<String> = logins
         .iter()
         .map(|(server, login)| {
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn each_server_has_one_login_in_the_order_of_the_names() {
         let logins = ["us.gcr.io", "gcr.io", "us.gcr.io"]
-            .map(|server| (server.to_owned(), Login::new("u", "p")));
+            .map(|server| (server.to_owned(), SecretLogin::new("u", "p")));
         let json = docker_config(&logins.into());
         assert_eq!(
             json,

@@ -13,12 +13,12 @@ use crate::oci::reference::Endpoint;
 
 /// User and password for one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Login {
+pub(super) struct SecretLogin {
     pub(super) user: String,
     pub(super) password: Secret,
 }
 
-impl From<BasicAuth> for Login {
+impl From<BasicAuth> for SecretLogin {
     fn from(shown: BasicAuth) -> Self {
         Self {
             user: shown.user,
@@ -27,7 +27,7 @@ impl From<BasicAuth> for Login {
     }
 }
 
-impl Login {
+impl SecretLogin {
     #[cfg(test)]
     pub(super) fn new(user: &str, password: &str) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl Login {
 }
 
 /// What each host is going to be shown; a token is not bought yet.
-pub(super) struct Plan(BTreeMap<Endpoint, Source>);
+pub(super) struct LoginPlan(BTreeMap<Endpoint, Source>);
 
 enum Source {
     /// It is known already.
@@ -48,11 +48,11 @@ enum Source {
 }
 
 /// Every login of a pull secret.
-pub(super) struct Logins {
+pub(super) struct SecretLogins {
     /// By host, as a registry is shown it.
     pub(super) credentials: BTreeMap<Endpoint, Credential>,
     /// By host, as it is written.
-    pub(super) written: BTreeMap<String, Login>,
+    pub(super) written: BTreeMap<String, SecretLogin>,
     /// What runs out.
     pub(super) token: Option<Token>,
 }
@@ -63,7 +63,7 @@ pub(super) struct Token {
     pub(super) expires_at: Option<SystemTime>,
 }
 
-impl Plan {
+impl LoginPlan {
     /// Decides for every host.
     ///
     /// # Errors
@@ -167,8 +167,11 @@ impl Plan {
     /// # Errors
     ///
     /// When it is not sold.
-    pub(super) async fn gather(self, credentials: &Credentials) -> Result<Logins, PullSecretError> {
-        let mut logins = Logins {
+    pub(super) async fn gather(
+        self,
+        credentials: &Credentials,
+    ) -> Result<SecretLogins, PullSecretError> {
+        let mut logins = SecretLogins {
             credentials: BTreeMap::new(),
             written: BTreeMap::new(),
             token: None,
@@ -196,7 +199,7 @@ impl Plan {
 
 /// What stands in the file for one host: a login for all of it, or one for each path, which a
 /// kubelet finds by the longest name that fits.
-fn servers(host: &Endpoint, credential: &Credential) -> Vec<(String, Login)> {
+fn servers(host: &Endpoint, credential: &Credential) -> Vec<(String, SecretLogin)> {
     let of_login = |login: &crate::auth::logins::Login| {
         let server = match login.path.as_str() {
             "" => host.host().to_owned(),
@@ -204,13 +207,13 @@ fn servers(host: &Endpoint, credential: &Credential) -> Vec<(String, Login)> {
         };
         let user = login.user.clone();
         let password = login.password.clone();
-        (login.kind == PasswordKind::Password).then_some((server, Login { user, password }))
+        (login.kind == PasswordKind::Password).then_some((server, SecretLogin { user, password }))
     };
     match credential {
         Credential::Login(login) => of_login(login).into_iter().collect(),
         Credential::Paths(logins) => logins.iter().filter_map(of_login).collect(),
         Credential::Given(given) => {
-            let login = Login::from(given.shown().clone());
+            let login = SecretLogin::from(given.shown().clone());
             vec![(host.host().to_owned(), login)]
         }
         Credential::Anonymous | Credential::Tokens(_) => Vec::new(),
@@ -228,7 +231,7 @@ async fn fresh_token(credentials: &Credentials) -> Result<StaticCredential, Auth
 }
 
 /// Reads back what [`super::json::docker_config`] writes; none for anything else.
-fn read(docker_config: &str) -> Option<BTreeMap<String, Login>> {
+fn read(docker_config: &str) -> Option<BTreeMap<String, SecretLogin>> {
     #[derive(serde::Deserialize)]
     struct File {
         auths: BTreeMap<String, Entry>,
@@ -243,7 +246,7 @@ fn read(docker_config: &str) -> Option<BTreeMap<String, Login>> {
         .auths
         .into_iter()
         .map(|(server, entry)| {
-            let login = Login {
+            let login = SecretLogin {
                 user: entry.username,
                 password: Secret::new(entry.password),
             };

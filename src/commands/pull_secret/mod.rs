@@ -23,7 +23,7 @@ use crate::commands::pull_secret::request::PullSecretForm;
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
 use document::Document;
-use logins::Login;
+use logins::SecretLogin;
 
 /// The type of a Secret that holds registry logins.
 /// <https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets>
@@ -57,7 +57,7 @@ impl PullSecret {
     fn new(
         name: &str,
         labels: &BTreeMap<String, String>,
-        logins: &BTreeMap<String, Login>,
+        logins: &BTreeMap<String, SecretLogin>,
         expires_at: Option<SystemTime>,
     ) -> Result<Self, PullSecretError> {
         let docker_config = json::docker_config(logins);
@@ -133,7 +133,7 @@ pub(crate) fn too_large<'a>(
     key: &ServiceAccountKey,
 ) -> Option<usize> {
     let login = StaticCredential::key_file(key).shown().clone();
-    let login = |host: &Endpoint| (host.host().to_owned(), Login::from(login.clone()));
+    let login = |host: &Endpoint| (host.host().to_owned(), SecretLogin::from(login.clone()));
     let logins = hosts.map(login).collect();
     Some(json::docker_config(&logins).len()).filter(|size| *size > LARGEST)
 }

@@ -1,5 +1,5 @@
 use crate::auth::google::key::ServiceAccountKey;
-use crate::kubernetes::Access;
+use crate::kubernetes::ClusterAccess;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -72,7 +72,7 @@ pub enum PullSecretForm {
 #[derive(Clone, Debug)]
 pub struct ApplyRequest {
     /// Which cluster, and how to sign in to it.
-    pub access: Access,
+    pub access: ClusterAccess,
     /// The service accounts whose pods are to pull with it.
     pub service_accounts: Vec<String>,
     /// Whether a namespace that is missing is made.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::logins::Logins;
+use super::logins::SecretLogins;
 use crate::auth::{Credential, Identity};
 use crate::commands::doctor;
 use crate::diagnostics::{Diagnostic, ExitCode};
@@ -123,7 +123,7 @@ impl WriteProbe {
 ///
 /// When one of them cannot be pulled.
 pub(super) async fn verify(
-    logins: &Logins,
+    logins: &SecretLogins,
     images: &[PulledImage],
     question: &WriteProbe,
     network: &Network,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::names::{self, is_ours};
-use super::plan::{PlanStep, ResourceState, Work};
+use super::plan::{PlanStep, ResourceState, StepAction};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::commands::setup::request::Role;
@@ -56,7 +56,7 @@ impl Setup<'_> {
             let email = self.email(role);
             let what = format!("account {email}");
             let create = |why: &str| {
-                let work = Work::CreateAccount(role, self.id(role).to_owned());
+                let work = StepAction::CreateAccount(role, self.id(role).to_owned());
                 PlanStep::new(ResourceState::Create, what.clone(), why, Some(work))
             };
             let purpose = match role {
@@ -70,7 +70,7 @@ impl Setup<'_> {
             steps.push(match self.account(&email).await? {
                 None => create(purpose),
                 Some(account) if account.disabled => {
-                    let work = Work::EnableAccount(email.clone());
+                    let work = StepAction::EnableAccount(email.clone());
                     PlanStep::new(ResourceState::Change, what, "it is disabled", Some(work))
                 }
                 Some(account) if account.is_ours() => {

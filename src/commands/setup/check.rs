@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::names;
-use super::plan::Plan;
+use super::plan::SetupPlan;
 use super::repositories;
 use super::services::Services;
 use super::storage;
@@ -22,7 +22,7 @@ use crate::google::{Api, Backoff, Google, GoogleError, Grant, Policy, Resource};
 
 /// What the check found, a row for each account and repository, and sentences on what is too much.
 #[derive(Debug, Default)]
-pub(super) struct Checked {
+pub(super) struct AccountChecks {
     pub(super) rows: Vec<[String; 4]>,
     pub(super) warnings: Vec<String>,
 }
@@ -43,8 +43,8 @@ const ACCOUNT_PROPAGATION: Duration = Duration::from_secs(2 * 60);
 
 impl Setup<'_> {
     /// Checks both accounts on every repository, or on the buckets that are a registry still.
-    pub(super) async fn check(&self, services: &Services) -> Result<Checked, SetupError> {
-        let mut checked = Checked::default();
+    pub(super) async fn check(&self, services: &Services) -> Result<AccountChecks, SetupError> {
+        let mut checked = AccountChecks::default();
         let is_asked = match self.request.backend {
             Backend::ArtifactRegistry => true,
             Backend::Storage => {
@@ -71,7 +71,11 @@ impl Setup<'_> {
         }
     }
 
-    async fn check_account(&self, role: Role, checked: &mut Checked) -> Result<(), SetupError> {
+    async fn check_account(
+        &self,
+        role: Role,
+        checked: &mut AccountChecks,
+    ) -> Result<(), SetupError> {
         let email = self.email(role);
         let (credential, how) = match self.credential_of(role).await? {
             Ok(found) => found,
@@ -172,7 +176,7 @@ impl Setup<'_> {
     }
 
     /// What both accounts may do in the whole project besides, for the plan.
-    pub(super) async fn plan_warnings(&self, services: &Services, plan: &mut Plan) {
+    pub(super) async fn plan_warnings(&self, services: &Services, plan: &mut SetupPlan) {
         if !services.has(Api::ResourceManager) {
             return;
         }
@@ -370,7 +374,7 @@ fn broad(role: &str) -> Option<&'static str> {
     })
 }
 
-impl fmt::Display for Checked {
+impl fmt::Display for AccountChecks {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.rows.is_empty() {
             return Ok(());

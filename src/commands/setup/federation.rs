@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::forge::Trust;
 use super::names::is_ours;
-use super::plan::{PlanStep, ResourceState, Work};
+use super::plan::{PlanStep, ResourceState, StepAction};
 use super::provider_change::ProviderChange;
 use super::services::Services;
 use super::{Setup, SetupError};
@@ -124,7 +124,7 @@ impl Setup<'_> {
             steps.push(if policy.has(&grant) {
                 PlanStep::present(what, why)
             } else {
-                let work = Work::Policy(resource.clone(), PolicyChange::Grant, grant);
+                let work = StepAction::Policy(resource.clone(), PolicyChange::Grant, grant);
                 PlanStep::new(ResourceState::Create, what, why, Some(work))
             });
         }
@@ -133,7 +133,7 @@ impl Setup<'_> {
 
     async fn plan_pool(&self, services: &Services, pool: &Pool) -> Result<PlanStep, SetupError> {
         let what = format!("workload identity pool {}", pool.id);
-        let create = Work::CreatePool(pool.clone());
+        let create = StepAction::CreatePool(pool.clone());
         if !services.has(Api::Iam) {
             let why = "it cannot be seen before its API is on";
             return Ok(PlanStep::new(
@@ -155,7 +155,7 @@ impl Setup<'_> {
                 return Err(SetupError::ForeignPool(pool.id.clone(), project));
             }
             Some(found) if found.is_deleted() => {
-                let work = Work::RestorePool(pool.clone());
+                let work = StepAction::RestorePool(pool.clone());
                 PlanStep::new(
                     ResourceState::Change,
                     what,
@@ -164,7 +164,7 @@ impl Setup<'_> {
                 )
             }
             Some(found) if found.disabled => {
-                let work = Work::EnablePool(pool.clone());
+                let work = StepAction::EnablePool(pool.clone());
                 PlanStep::new(ResourceState::Change, what, "it is disabled", Some(work))
             }
             Some(_) => PlanStep::present(what, pool.purpose.clone()),
@@ -178,7 +178,7 @@ impl Setup<'_> {
     ) -> Result<PlanStep, SetupError> {
         let provider = &trust.provider;
         let what = format!("provider {}/{}", provider.pool, provider.id);
-        let create = Work::CreateProvider(provider.clone());
+        let create = StepAction::CreateProvider(provider.clone());
         if !services.has(Api::Iam) {
             let why = "it cannot be seen before its API is on";
             return Ok(PlanStep::new(
@@ -202,7 +202,7 @@ impl Setup<'_> {
                     }
                     (false, false) => {
                         let why = change.why();
-                        let work = Work::AlterProvider(provider.clone(), change);
+                        let work = StepAction::AlterProvider(provider.clone(), change);
                         PlanStep::new(ResourceState::Change, what, why, Some(work))
                     }
                     (true, is_right) => {
@@ -210,7 +210,7 @@ impl Setup<'_> {
                         if !is_right {
                             why = format!("{why}; {}", change.why());
                         }
-                        let work = Work::RestoreProvider(provider.clone(), change);
+                        let work = StepAction::RestoreProvider(provider.clone(), change);
                         PlanStep::new(ResourceState::Change, what, why, Some(work))
                     }
                 }

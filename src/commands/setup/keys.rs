@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::plan::{PlanStep, ResourceState, Work};
+use super::plan::{PlanStep, ResourceState, StepAction};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::auth::google::key::ServiceAccountKey;
@@ -73,7 +73,7 @@ impl Setup<'_> {
         for (role, file) in &self.request.keys {
             let email = self.email(*role);
             let what = format!("key {}", file.display());
-            let order = Work::CreateKey(KeyOrder {
+            let order = StepAction::CreateKey(KeyOrder {
                 email: email.clone(),
                 file: file.clone(),
             });

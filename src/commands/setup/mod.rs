@@ -37,12 +37,12 @@ use crate::error::Error;
 use crate::google::Google;
 use crate::http::Network;
 use forge::Trust;
-use project::Permissions;
+use project::ProjectPermissions;
 use record::Record;
 use services::Services;
 
 pub use error::SetupError;
-pub use plan::{Plan, PlanStep, ResourceState};
+pub use plan::{PlanStep, ResourceState, SetupPlan};
 
 /// One run of setup.
 struct Setup<'a> {
@@ -162,7 +162,10 @@ impl Setup<'_> {
     }
 
     /// Looks at everything, in the order in which it would be made.
-    async fn plan(&self, trusts: &[Trust]) -> Result<(Plan, Services, Permissions), SetupError> {
+    async fn plan(
+        &self,
+        trusts: &[Trust],
+    ) -> Result<(SetupPlan, Services, ProjectPermissions), SetupError> {
         let services = self.services().await?;
         let held = self.project(&services).await?;
         self.need(self.reads(), &held)?;
@@ -170,9 +173,9 @@ impl Setup<'_> {
         let redirected = redirection
             .as_deref()
             .is_some_and(repositories::is_redirected);
-        let mut plan = Plan {
+        let mut plan = SetupPlan {
             steps: self.plan_services(&services, redirected),
-            ..Plan::default()
+            ..SetupPlan::default()
         };
         if held.is_none() {
             plan.notes.push(

@@ -47,7 +47,7 @@ pub struct PlanStep {
     /// Why.
     pub why: String,
     /// What there is to do; none where there is nothing.
-    pub(super) work: Option<Work>,
+    pub(super) work: Option<StepAction>,
 }
 
 impl PlanStep {
@@ -60,7 +60,7 @@ impl PlanStep {
         verdict: ResourceState,
         what: impl Into<String>,
         why: impl Into<String>,
-        work: Option<Work>,
+        work: Option<StepAction>,
     ) -> Self {
         Self {
             verdict,
@@ -73,10 +73,10 @@ impl PlanStep {
     /// What would change in a policy or a provider, a line each.
     pub(super) fn changes(&self) -> Vec<String> {
         match &self.work {
-            Some(Work::Policy(_, change, grant)) => {
+            Some(StepAction::Policy(_, change, grant)) => {
                 vec![format!("{} {} {}", sign(*change), grant.role, grant.member)]
             }
-            Some(Work::AlterProvider(_, change) | Work::RestoreProvider(_, change)) => {
+            Some(StepAction::AlterProvider(_, change) | StepAction::RestoreProvider(_, change)) => {
                 let lines = change.to_string();
                 lines.lines().map(|line| line.trim().to_owned()).collect()
             }
@@ -87,7 +87,7 @@ impl PlanStep {
 
 /// What can be done, each by one request or a few that belong together.
 #[derive(Clone, Debug)]
-pub(super) enum Work {
+pub(super) enum StepAction {
     /// Enable an API.
     Enable(String),
     CreateRepository(SetupRegistry),
@@ -109,7 +109,7 @@ pub(super) enum Work {
     DeleteKey(String),
 }
 
-impl Work {
+impl StepAction {
     /// The permission without which it cannot be done.
     pub(super) fn permission(&self) -> Option<&'static str> {
         Some(match self {
@@ -144,7 +144,7 @@ impl Work {
 
 /// All steps, in the order in which they are taken.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
+pub struct SetupPlan {
     /// The steps.
     pub steps: Vec<PlanStep>,
     /// What else is to be said, a sentence each.
@@ -155,13 +155,13 @@ pub struct Plan {
     pub(super) missing: Vec<&'static str>,
 }
 
-impl Plan {
+impl SetupPlan {
     /// True when there is nothing to do.
     pub fn is_done(&self) -> bool {
         self.steps.iter().all(|step| step.work.is_none())
     }
 
-    pub(super) fn works(&self) -> impl Iterator<Item = &Work> {
+    pub(super) fn works(&self) -> impl Iterator<Item = &StepAction> {
         self.steps.iter().filter_map(|step| step.work.as_ref())
     }
 }
@@ -173,7 +173,7 @@ fn sign(change: PolicyChange) -> char {
     }
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for SetupPlan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(["STATE", "WHAT", "WHY"]);
         for step in &self.steps {
@@ -183,7 +183,7 @@ impl fmt::Display for Plan {
         write!(formatter, "{table}")?;
         let mut last = None;
         for work in self.works() {
-            let Work::Policy(resource, change, grant) = work else {
+            let StepAction::Policy(resource, change, grant) = work else {
                 continue;
             };
             if last.is_none() {
@@ -198,8 +198,8 @@ impl fmt::Display for Plan {
         }
         let mut is_first = true;
         for work in self.works() {
-            let (Work::AlterProvider(provider, change) | Work::RestoreProvider(provider, change)) =
-                work
+            let (StepAction::AlterProvider(provider, change)
+            | StepAction::RestoreProvider(provider, change)) = work
             else {
                 continue;
             };

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::plan::Plan;
+use super::plan::SetupPlan;
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::google::Api;
 
 /// What may be done in the project; none where it could not be asked.
-pub(super) type Permissions = Option<BTreeSet<String>>;
+pub(super) type ProjectPermissions = Option<BTreeSet<String>>;
 
 /// Everything that reading and doing may need, so that one question is enough.
 const ALL: &[&str] = &[
@@ -51,7 +51,10 @@ const ALL: &[&str] = &[
 
 impl Setup<'_> {
     /// Looks at the project and asks what may be done in it.
-    pub(super) async fn project(&self, services: &Services) -> Result<Permissions, SetupError> {
+    pub(super) async fn project(
+        &self,
+        services: &Services,
+    ) -> Result<ProjectPermissions, SetupError> {
         if !services.has(Api::ResourceManager) {
             return Ok(None);
         }
@@ -86,8 +89,8 @@ impl Setup<'_> {
     /// Refuses, before the first change, what could not be done to its end.
     pub(super) fn check_permissions(
         &self,
-        plan: &Plan,
-        held: &Permissions,
+        plan: &SetupPlan,
+        held: &ProjectPermissions,
     ) -> Result<(), SetupError> {
         if !plan.missing.is_empty() {
             return Err(SetupError::Permissions {
@@ -97,7 +100,7 @@ impl Setup<'_> {
         }
         let needed: BTreeSet<&'static str> = plan
             .works()
-            .filter_map(super::plan::Work::permission)
+            .filter_map(super::plan::StepAction::permission)
             .collect();
         self.need(needed, held)
     }
@@ -106,7 +109,7 @@ impl Setup<'_> {
     pub(super) fn need(
         &self,
         needed: impl IntoIterator<Item = &'static str>,
-        held: &Permissions,
+        held: &ProjectPermissions,
     ) -> Result<(), SetupError> {
         let Some(held) = held else {
             return Ok(());

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use super::check::Checked;
-use super::plan::{Plan, ResourceState};
+use super::check::AccountChecks;
+use super::plan::{ResourceState, SetupPlan};
 use super::{SetupError, SetupRequest};
 use crate::commands::interrupt::RunState;
 use crate::commands::push::report;
@@ -101,7 +101,7 @@ impl<'a> Record<'a> {
     }
 
     /// Takes a plan. What an earlier one has done already stays so.
-    pub(super) fn plan(&self, plan: &Plan) {
+    pub(super) fn plan(&self, plan: &SetupPlan) {
         let mut document = self.document();
         let row = |step: &super::PlanStep| {
             let done = document.steps.iter().find(|row| {
@@ -149,7 +149,7 @@ impl<'a> Record<'a> {
     }
 
     /// What the check at the end found.
-    pub(super) fn checked(&self, checked: &Checked) {
+    pub(super) fn checked(&self, checked: &AccountChecks) {
         let mut document = self.document();
         let rows = checked.rows.iter().cloned();
         document.checks = rows

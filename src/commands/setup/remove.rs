@@ -2,7 +2,7 @@
 //! so it is found whatever the variables say today.
 
 use super::names;
-use super::plan::{Plan, PlanStep, ResourceState, Work};
+use super::plan::{PlanStep, ResourceState, SetupPlan, StepAction};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::commands::setup::request::Role;
@@ -10,8 +10,8 @@ use crate::google::{Api, Grant, PolicyChange, Resource};
 
 impl Setup<'_> {
     /// What there is to take away.
-    pub(super) async fn plan_removal(&self, services: &Services) -> Result<Plan, SetupError> {
-        let mut plan = Plan::default();
+    pub(super) async fn plan_removal(&self, services: &Services) -> Result<SetupPlan, SetupError> {
+        let mut plan = SetupPlan::default();
         if !services.has(Api::Iam) {
             plan.notes
                 .push("the IAM API is off, so there is no account of setup's".to_owned());
@@ -26,7 +26,7 @@ impl Setup<'_> {
                 .await?;
             self.plan_federation_removal(&mut plan).await?;
             for email in accounts {
-                let work = Work::DeleteAccount(email.clone());
+                let work = StepAction::DeleteAccount(email.clone());
                 plan.steps.push(PlanStep::new(
                     ResourceState::Remove,
                     format!("account {email}"),
@@ -52,13 +52,13 @@ impl Setup<'_> {
         &self,
         services: &Services,
         accounts: &[String],
-        plan: &mut Plan,
+        plan: &mut SetupPlan,
     ) -> Result<(), SetupError> {
         for email in accounts {
             for key in self.keys(email).await? {
                 let what = format!("key {} of {email}", key.id());
                 let why = format!("made on {}", key.day());
-                let work = Work::DeleteKey(key.name.clone());
+                let work = StepAction::DeleteKey(key.name.clone());
                 plan.steps
                     .push(PlanStep::new(ResourceState::Remove, what, why, Some(work)));
             }
@@ -85,7 +85,7 @@ impl Setup<'_> {
                         continue;
                     }
                     let what = format!("{} on {}", grant.role, short(&resource));
-                    let work = Work::Policy(resource.clone(), PolicyChange::Revoke, grant);
+                    let work = StepAction::Policy(resource.clone(), PolicyChange::Revoke, grant);
                     let why = format!("of {email}");
                     plan.steps
                         .push(PlanStep::new(ResourceState::Remove, what, why, Some(work)));
@@ -127,7 +127,7 @@ impl Setup<'_> {
 
     /// Providers before their pool; a pool that has another's provider stays. Where the pusher was
     /// there before setup, what binds it to the pool goes.
-    async fn plan_federation_removal(&self, plan: &mut Plan) -> Result<(), SetupError> {
+    async fn plan_federation_removal(&self, plan: &mut SetupPlan) -> Result<(), SetupError> {
         let pools = self.own_pools().await?;
         let project = &self.request.project;
         let pusher = self.email(Role::Pusher);
@@ -146,7 +146,7 @@ impl Setup<'_> {
                 if pools.iter().any(|(pool, _)| of_pool(&pool.name)) {
                     let what = format!("{} on {pusher}", grant.role);
                     let why = format!("of {}", grant.member);
-                    let work = Work::Policy(account.clone(), PolicyChange::Revoke, grant);
+                    let work = StepAction::Policy(account.clone(), PolicyChange::Revoke, grant);
                     plan.steps
                         .push(PlanStep::new(ResourceState::Remove, what, why, Some(work)));
                 }
@@ -157,7 +157,7 @@ impl Setup<'_> {
             for provider in providers.iter().filter(|provider| !provider.is_deleted()) {
                 let what = format!("provider {}", last_two(&provider.name));
                 if provider.is_ours() {
-                    let work = Work::DeleteProvider(provider.name.clone());
+                    let work = StepAction::DeleteProvider(provider.name.clone());
                     plan.steps.push(PlanStep::new(
                         ResourceState::Remove,
                         what,
@@ -178,7 +178,7 @@ impl Setup<'_> {
             plan.steps.push(if others {
                 PlanStep::new(ResourceState::Keep, what, "it has another's provider", None)
             } else {
-                let work = Work::DeletePool(pool.name.clone());
+                let work = StepAction::DeletePool(pool.name.clone());
                 PlanStep::new(ResourceState::Remove, what, "made by setup", Some(work))
             });
         }

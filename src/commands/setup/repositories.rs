@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::check::puller_s_broad_roles;
 use super::names::{self, is_ours};
-use super::plan::{Plan, PlanStep, ResourceState, Work};
+use super::plan::{PlanStep, ResourceState, SetupPlan, StepAction};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::commands::setup::request::{Role, SetupRegistry};
@@ -18,7 +18,7 @@ use crate::oci::reference::HostKind;
 /// A repository as the API tells it, as far as it matters here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Repository {
+pub(super) struct ExistingRepository {
     #[serde(default)]
     format: String,
     #[serde(default)]
@@ -27,7 +27,7 @@ pub(super) struct Repository {
     description: String,
 }
 
-impl Repository {
+impl ExistingRepository {
     /// Refuses one that takes no pushed images.
     fn check(&self, name: &str) -> Result<(), SetupError> {
         let is_pushed_to = !matches!(
@@ -121,13 +121,13 @@ impl Setup<'_> {
                     "for `{}`; it cannot be seen before its API is on",
                     registry.host
                 );
-                let work = Work::CreateRepository(registry.clone());
+                let work = StepAction::CreateRepository(registry.clone());
                 steps.push(PlanStep::new(ResourceState::Create, what, why, Some(work)));
                 continue;
             }
             match self.repository(&name).await? {
                 None => {
-                    let work = Work::CreateRepository(registry.clone());
+                    let work = StepAction::CreateRepository(registry.clone());
                     let why = format!("for `{}`", registry.host);
                     steps.push(PlanStep::new(ResourceState::Create, what, why, Some(work)));
                 }
@@ -149,7 +149,10 @@ impl Setup<'_> {
     }
 
     /// A repository; none where there is none.
-    pub(super) async fn repository(&self, name: &str) -> Result<Option<Repository>, SetupError> {
+    pub(super) async fn repository(
+        &self,
+        name: &str,
+    ) -> Result<Option<ExistingRepository>, SetupError> {
         let url = Api::ArtifactRegistry.url(&format!("v1/{name}"));
         match self.google.get(url).await {
             Ok(found) => Ok(Some(found)),
@@ -165,7 +168,7 @@ impl Setup<'_> {
     pub(super) async fn plan_roles(
         &self,
         services: &Services,
-        plan: &mut Plan,
+        plan: &mut SetupPlan,
     ) -> Result<(), SetupError> {
         for registry in &self.request.registries {
             let resource = names::repository_resource(&self.request.project, registry);
@@ -195,7 +198,7 @@ impl Setup<'_> {
                 plan.steps.push(if policy.has(&grant) {
                     PlanStep::present(what, why)
                 } else {
-                    let work = Work::Policy(resource.clone(), PolicyChange::Grant, grant);
+                    let work = StepAction::Policy(resource.clone(), PolicyChange::Grant, grant);
                     PlanStep::new(ResourceState::Create, what, why, Some(work))
                 });
             }
@@ -288,7 +291,7 @@ impl Setup<'_> {
             } else if self.holds_something(&name).await? {
                 PlanStep::new(ResourceState::Keep, what, "it holds images", None)
             } else {
-                let work = Work::DeleteRepository(name);
+                let work = StepAction::DeleteRepository(name);
                 PlanStep::new(ResourceState::Remove, what, "it is empty", Some(work))
             });
         }

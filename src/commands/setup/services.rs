@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::plan::{PlanStep, ResourceState, Work};
+use super::plan::{PlanStep, ResourceState, StepAction};
 use super::{Setup, SetupError};
 use crate::commands::setup::request::Backend;
 use crate::google::{Api, Operation};
@@ -121,7 +121,7 @@ impl Setup<'_> {
                 if services.enabled.contains(name) {
                     PlanStep::present(what, why)
                 } else {
-                    let work = Work::Enable(name.to_owned());
+                    let work = StepAction::Enable(name.to_owned());
                     PlanStep::new(ResourceState::Create, what, why, Some(work))
                 }
             })

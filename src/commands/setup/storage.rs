@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::check::puller_s_broad_roles;
 use super::first_push::{self, FirstPush};
 use super::names;
-use super::plan::{Plan, PlanStep, ResourceState, Work};
+use super::plan::{PlanStep, ResourceState, SetupPlan, StepAction};
 use super::repositories::{is_redirected, redirection};
 use super::services::Services;
 use super::{Setup, SetupError};
@@ -25,9 +25,9 @@ use crate::oci::reference::HostKind;
 pub(super) const TEMPORARY_ROLE: &str = "roles/storage.admin";
 
 /// Whether a step gives the temporary role or takes it; none where it is about something else.
-pub(super) fn is_temporary(work: &Work) -> Option<PolicyChange> {
+pub(super) fn is_temporary(work: &StepAction) -> Option<PolicyChange> {
     match work {
-        Work::Policy(Resource::Project(_), change, grant) if grant.role == TEMPORARY_ROLE => {
+        StepAction::Policy(Resource::Project(_), change, grant) if grant.role == TEMPORARY_ROLE => {
             Some(*change)
         }
         _ => None,
@@ -75,7 +75,7 @@ impl Setup<'_> {
         &self,
         services: &Services,
         redirected: Option<&str>,
-        plan: &mut Plan,
+        plan: &mut SetupPlan,
     ) -> Result<(), SetupError> {
         let state = redirected.unwrap_or_default();
         let is_redirected = is_redirected(state);
@@ -105,7 +105,7 @@ impl Setup<'_> {
         };
         let has_temporary = project_policy.has(&temporary);
         let mut pushes = Vec::new();
-        let mut roles = Plan::default();
+        let mut roles = SetupPlan::default();
         for registry in &self.request.registries {
             let name = bucket(&self.request.project, registry);
             let resource = Resource::Bucket(name.clone());
@@ -133,14 +133,14 @@ impl Setup<'_> {
                         registry: registry.clone(),
                         bucket: name,
                     };
-                    let work = Work::FirstPush(order);
+                    let work = StepAction::FirstPush(order);
                     pushes.push(PlanStep::new(ResourceState::Create, what, why, Some(work)));
                     self.plan_bucket_roles(&resource, &Policy::default(), &mut roles);
                 }
             }
         }
         let what = format!("{TEMPORARY_ROLE} on {project}");
-        let policy = |change| Work::Policy(project.clone(), change, temporary.clone());
+        let policy = |change| StepAction::Policy(project.clone(), change, temporary.clone());
         if !pushes.is_empty() {
             let why = "for the pusher, until its first push has made the bucket";
             plan.steps.push(match has_temporary {
@@ -185,7 +185,12 @@ impl Setup<'_> {
     }
 
     /// The roles on one bucket; true where one is to be given.
-    fn plan_bucket_roles(&self, resource: &Resource, policy: &Policy, plan: &mut Plan) -> bool {
+    fn plan_bucket_roles(
+        &self,
+        resource: &Resource,
+        policy: &Policy,
+        plan: &mut SetupPlan,
+    ) -> bool {
         let mut gives = false;
         let puller = self.email(Role::Puller);
         plan.warnings
@@ -202,7 +207,7 @@ impl Setup<'_> {
                 PlanStep::present(what, why)
             } else {
                 gives = true;
-                let work = Work::Policy(resource.clone(), PolicyChange::Grant, grant);
+                let work = StepAction::Policy(resource.clone(), PolicyChange::Grant, grant);
                 PlanStep::new(ResourceState::Create, what, why, Some(work))
             });
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{Command, Group, VARIABLES};
+use crate::config::{Command, VARIABLES, VariableGroup};
 use crate::diagnostics::ExitCode;
 
 /// How wide the text is.
@@ -26,7 +26,7 @@ pub(crate) fn variables() -> String {
          a GitHub action from its input `x` (INPUT_X). A list takes newlines or commas; an empty \
          variable is an absent one. The values of those marked * are secret and never shown.",
     );
-    for group in Group::ALL {
+    for group in VariableGroup::ALL {
         let _ = write!(text, "\n{}:\n", group.title());
         for variable in VARIABLES.iter().filter(|variable| variable.group == group) {
             let mark = if variable.secret { " *" } else { "" };

@@ -1,6 +1,6 @@
 //! One image of the mirror file: where it is read from, which of its tags, under which name it arrives.
 
-use super::file::{By, Image, Options, Tags, Wanted};
+use super::file::{By, ImageEntry, Options, Tags, Wanted};
 use crate::commands::mirror::name_template::NameTemplate;
 use crate::commands::mirror::tag_filter::{Order, Pattern, TagFilter};
 use crate::commands::mirror::{Entry, MirrorSource};
@@ -11,7 +11,7 @@ use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference, ReferenceError, check_tag, looks_like_host};
 
 /// An image of the list, with what it leaves to the defaults.
-pub(super) fn entry(image: Image, defaults: &Options) -> Result<Entry, String> {
+pub(super) fn entry(image: ImageEntry, defaults: &Options) -> Result<Entry, String> {
     let (origin, tags) = origin(&image.from, image.tags)?;
     let to = match image.to.as_deref() {
         Some(text) => rename(text).map_err(|fault| format!("`to`: {fault}"))?,

@@ -12,7 +12,7 @@ pub(super) struct File {
     pub(super) destinations: Vec<String>,
     #[serde(default)]
     pub(super) defaults: Options,
-    pub(super) images: Vec<Image>,
+    pub(super) images: Vec<ImageEntry>,
 }
 
 /// What may be said for all images and for each.
@@ -29,7 +29,7 @@ pub(super) struct Options {
     deny_unknown_fields,
     expecting = "an image, as in `from: registry.example.com/team/api`"
 )]
-pub(super) struct Image {
+pub(super) struct ImageEntry {
     pub(super) from: String,
     pub(super) to: Option<String>,
     pub(super) tags: Option<Tags>,

@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Command, ConfigError, Files, Request, request};
+use super::{Command, ConfigError, FileSystem, Request, request};
 use crate::diagnostics::render::write_chain;
 use crate::diagnostics::{Diagnostic as _, ExitCode};
 
@@ -28,9 +28,9 @@ fn reader_key() -> String {
 
 /// Files that are there for one test.
 #[derive(Default)]
-struct Shelf(HashMap<PathBuf, Vec<u8>>);
+struct FakeFiles(HashMap<PathBuf, Vec<u8>>);
 
-impl Files for Shelf {
+impl FileSystem for FakeFiles {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         if self.is_directory(path) {
             return Err(io::ErrorKind::IsADirectory.into());
@@ -53,7 +53,7 @@ impl Files for Shelf {
 struct Run {
     argument: Option<Command>,
     environment: Vec<(OsString, OsString)>,
-    files: Shelf,
+    files: FakeFiles,
 }
 
 impl Run {

@@ -1,6 +1,6 @@
 //! Destinations, and what `list` shows.
 
-use crate::commands::list::request::Listing;
+use crate::commands::list::request::ListTarget;
 use crate::config::tests::*;
 use crate::oci::reference::Endpoint;
 use crate::push::destinations::Destinations;
@@ -251,7 +251,7 @@ fn list_shows_projects_without_a_name_and_tags_with_one() {
         .with("GCR_PUSH_REGISTRY", "gcr.io,us-docker.pkg.dev")
         .with("GCR_PUSH_PROJECT_ID", "example.com:shop")
         .with("GCR_PUSH_REPOSITORY", "r");
-    let images = |host: &str, path: &str| Listing::Images {
+    let images = |host: &str, path: &str| ListTarget::Images {
         endpoint: endpoint(host),
         path: path.to_owned(),
     };
@@ -263,7 +263,7 @@ fn list_shows_projects_without_a_name_and_tags_with_one() {
         ]
     );
     let run = run.with("GCR_PUSH_NAME", "api");
-    let Listing::Tags(image) = &run.request().listings[1] else {
+    let ListTarget::Tags(image) = &run.request().listings[1] else {
         panic!("tags were asked for");
     };
     assert_eq!(
@@ -279,7 +279,7 @@ fn list_takes_the_images_of_full_references_once() {
         .with("GCR_PUSH_TAGS", "gcr.io/acme/api:1,gcr.io/acme/api:2");
     assert_eq!(
         run.request().listings,
-        [Listing::Tags("gcr.io/acme/api".parse().unwrap())]
+        [ListTarget::Tags("gcr.io/acme/api".parse().unwrap())]
     );
 }
 

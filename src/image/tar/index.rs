@@ -13,7 +13,7 @@ use tar::{EntryType, Header};
 
 use super::header::{BLOCK, Extensions, has_no_bytes, is_checksum_valid, is_extension, normalize};
 use crate::image::error::{SourceError, quoted};
-use crate::image::files::{ByteRange, Files};
+use crate::image::files::{ByteRange, SourceFiles};
 
 /// The maximum number of members. An image archive has a few for each of at most 127 layers and
 /// each platform; a directory of a million files is not an image.
@@ -293,7 +293,7 @@ impl TarIndex {
     }
 }
 
-impl Files for TarIndex {
+impl SourceFiles for TarIndex {
     fn what(&self) -> &str {
         &self.what
     }

@@ -104,9 +104,11 @@ async fn compress_with(
     .await;
     match done {
         Ok(Ok(compressed)) => Ok(compressed),
-        Ok(Err(pipeline::Failure::Read(cause))) => Err(CompressError::Read(cause)),
-        Ok(Err(pipeline::Failure::Write(cause))) => Err(spool(cause)),
-        Ok(Err(pipeline::Failure::Compress(cause))) => Err(CompressError::Compressor(cause)),
+        Ok(Err(pipeline::CompressFailure::Read(cause))) => Err(CompressError::Read(cause)),
+        Ok(Err(pipeline::CompressFailure::Write(cause))) => Err(spool(cause)),
+        Ok(Err(pipeline::CompressFailure::Compress(cause))) => {
+            Err(CompressError::Compressor(cause))
+        }
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

@@ -24,7 +24,7 @@ pub(super) const BLOCK: usize = 1024 * 1024;
 const SPARE: usize = 2;
 
 /// What kept a layer from being compressed.
-pub(super) enum Failure {
+pub(super) enum CompressFailure {
     Read(io::Error),
     Write(io::Error),
     Compress(io::Error),
@@ -48,7 +48,7 @@ pub(super) fn run(
     file: File,
     workers: usize,
     goes_on: &(dyn Fn(u64) -> bool + Sync),
-) -> Result<Compressed, Failure> {
+) -> Result<Compressed, CompressFailure> {
     let blocks = layer.size().div_ceil(BLOCK as u64).max(1);
     let workers = workers.min(usize::try_from(blocks).unwrap_or(usize::MAX));
     let (give_back, free) = channel();
@@ -65,12 +65,12 @@ pub(super) fn run(
         let thread = || thread::Builder::new().name("compress".to_owned());
         let reading = thread()
             .spawn_scoped(scope, move || read(layer, &free, &to_workers, goes_on))
-            .map_err(Failure::Compress)?;
+            .map_err(CompressFailure::Compress)?;
         for _ in 0..workers {
             let (jobs, to_writer) = (&jobs, to_writer.clone());
             thread()
                 .spawn_scoped(scope, move || work(method, jobs, &to_writer))
-                .map_err(Failure::Compress)?;
+                .map_err(CompressFailure::Compress)?;
         }
         drop(to_writer);
         let written = write(file, &results, give_back);
@@ -79,7 +79,7 @@ pub(super) fn run(
         let read = reading
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let diff_id = read.map_err(Failure::Read)?;
+        let diff_id = read.map_err(CompressFailure::Read)?;
         let (file, digest, size) = written?;
         Ok(Compressed {
             digest,
@@ -147,17 +147,17 @@ fn write(
     mut file: File,
     results: &Receiver<io::Result<Block>>,
     give_back: Sender<Block>,
-) -> Result<(File, Digest, u64), Failure> {
+) -> Result<(File, Digest, u64), CompressFailure> {
     let mut hasher = Hasher::default();
     let mut size = 0;
     let mut next = 0;
     let mut early = BTreeMap::new();
     for result in results {
-        let block = result.map_err(Failure::Compress)?;
+        let block = result.map_err(CompressFailure::Compress)?;
         early.insert(block.number, block);
         while let Some(block) = early.remove(&next) {
             let member = &block.output[..block.size];
-            file.write_all(member).map_err(Failure::Write)?;
+            file.write_all(member).map_err(CompressFailure::Write)?;
             hasher.update(member);
             size += member.len() as u64;
             next += 1;

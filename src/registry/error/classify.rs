@@ -253,7 +253,7 @@ mod tests {
     use reqwest::Method;
 
     use super::*;
-    use crate::auth::{ExchangeError, Operation};
+    use crate::auth::{AuthOperation, ExchangeError};
 
     #[test]
     fn statuses_map_to_the_exit_codes_that_ci_systems_retry_by() {
@@ -282,7 +282,7 @@ mod tests {
         let failed = |words: &'static str| {
             let url = "https://gcr.io/v2/token".parse().unwrap();
             let cause = AuthError::Exchange {
-                step: Operation::User,
+                step: AuthOperation::User,
                 endpoint: "https://oauth2.googleapis.com/token".to_owned(),
                 cause: ExchangeError::Connection(words.into()),
             };
