@@ -1,4 +1,4 @@
-//! What an OIDC token says of itself. Its signature is Google's to check.
+//! Claims of an OIDC token. Google verifies the signature.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,34 +6,34 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-/// What a token says, as far as advice depends on it.
+/// The claims that hints depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JwtClaims {
-    /// Who gave it out.
+    /// The `iss` claim.
     pub issuer: String,
-    /// Whom it is about.
+    /// The `sub` claim.
     pub subject: String,
-    /// Whom it is for.
+    /// The `aud` claim.
     pub audience: String,
-    /// GitHub's repository, `OWNER/NAME`.
+    /// GitHub's `repository` claim, `OWNER/NAME`.
     pub repository: String,
-    /// The number of GitHub's repository.
+    /// GitHub's `repository_id` claim.
     pub repository_id: String,
-    /// GitLab's project, `GROUP/NAME`.
+    /// GitLab's `project_path` claim, `GROUP/NAME`.
     pub project_path: String,
-    /// The number of GitLab's project.
+    /// GitLab's `project_id` claim.
     pub project_id: String,
 }
 
 impl JwtClaims {
-    /// Reads them from a JWT.
+    /// Decodes the claims of a JWT.
     pub fn of(token: &str) -> Option<Self> {
         let claims = payload(token)?;
         let text = |name: &str| {
             let text = match claims.get(name) {
                 Some(Value::String(text)) => text.clone(),
                 Some(Value::Number(number)) => number.to_string(),
-                // Several audiences, the first of which is the one that is asked for.
+                // Of several audiences the first is the requested one.
                 Some(Value::Array(all)) => {
                     let first = all.first().and_then(Value::as_str);
                     first.unwrap_or_default().to_owned()
@@ -54,10 +54,10 @@ impl JwtClaims {
     }
 }
 
-/// The last second that a calendar of four-digit years holds.
+/// The last second of the year 9999.
 const LAST: u64 = 253_402_300_799;
 
-/// When a JWT stops working; none where it is no JWT or does not say.
+/// Returns when a JWT expires. `None` if it is not a JWT or has no `exp` claim.
 pub(crate) fn expiry(token: &str) -> Option<SystemTime> {
     let seconds = payload(token)?.get("exp")?.as_u64()?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds.min(LAST)))

@@ -1,4 +1,4 @@
-//! Credential files as Google's tools write them, told apart by their `type`.
+//! Parses credential files of Google's tools. Their `type` selects the format.
 //! <https://google.aip.dev/auth/4110>
 
 use std::collections::HashMap;
@@ -17,42 +17,42 @@ use super::google::user::AuthorizedUser;
 use super::subject::{Format, SubjectSource, SubjectUrl, check_subject_url, header_map};
 use crate::diagnostics::secret::Secret;
 
-/// A text that is no credential file that can be used. No message quotes a secret.
+/// Why a text is not a usable credential file. No message quotes a secret.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FileError {
-    /// A service-account key with a fault, or nothing that is known at all.
+    /// A service-account key with an error, or no credential at all.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A kind of credential that no way leads from.
+    /// A type of credential that is not supported.
     #[error("it is a credential of type `{0}`, which gcr-push cannot use")]
     UnknownType(String),
-    /// A field that the type needs.
+    /// A required field of this type is missing.
     #[error("it is of type `{0}`, but `{1}` is missing in it")]
     Missing(&'static str, &'static str),
-    /// A URL that a secret would go to.
+    /// A URL that would receive a secret is not Google's.
     #[error("its `{0}` is not `https` at a Google host, so it is not used")]
     NotGoogle(&'static str),
-    /// A URL that the subject token is asked for at.
+    /// The URL for the subject token cannot be used.
     #[error("its `credential_source.url` cannot be used: {0}")]
     SubjectUrl(&'static str),
-    /// A way to a subject token that is not gone here.
+    /// A source of subject tokens that is not supported.
     #[error("its `credential_source` is {0}, which gcr-push does not {1}")]
     Source(&'static str, &'static str),
-    /// File and URL at once, which Google's own libraries refuse too.
+    /// Both a file and a URL, which Google's own libraries refuse as well.
     #[error("its `credential_source` has both `file` and `url`: one of them is too many")]
     TwoSources,
-    /// A format of the subject token that is not known.
+    /// A format of the subject token that is not supported.
     #[error(
         "its `credential_source.format` is not understood: expected `text`, or `json` with `subject_token_field_name`"
     )]
     Format,
-    /// Another cloud than the public one.
+    /// A universe domain other than the public cloud.
     #[error("its `universe_domain` is not `googleapis.com`")]
     Universe,
 }
 
 impl FileError {
-    /// The way out, where the type itself is what cannot be used.
+    /// What to do if the type is not supported.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Source("an executable", _) => Some(
@@ -60,15 +60,15 @@ impl FileError {
                  `oidc_token`, with `workload_identity_provider`",
             ),
             Self::Source("AWS's", _) => Some(
-                "let a step before buy the token: `gcloud auth login --cred-file=FILE`, then give \
+                "let an earlier step get the token: `gcloud auth login --cred-file=FILE`, then give \
                  `access_token` what `gcloud auth print-access-token` prints",
             ),
             Self::Source("a certificate", _) => Some(
-                "let a step before buy the token with Google's own libraries, and give it in \
+                "let an earlier step get the token with Google's own libraries, and give it in \
                  `access_token`",
             ),
             Self::UnknownType(_) => Some(
-                "a token that such a credential buys can be given in `access_token`: `gcloud auth \
+                "a token of such a credential can be given in `access_token`: `gcloud auth \
                  print-access-token`",
             ),
             _ => None,
@@ -118,11 +118,11 @@ struct SourceFormat {
     subject_token_field_name: Option<String>,
 }
 
-/// Reads the JSON text of a credential file of any type.
+/// Parses a credential file of any type.
 ///
 /// # Errors
 ///
-/// When no token can be bought with it.
+/// If no token can be obtained with it.
 pub fn parse(json: &str) -> Result<GoogleCredential, FileError> {
     let file: File = serde_json::from_str(json).map_err(|_| KeyError::NotJson)?;
     let Some(kind) = file.r#type.as_deref() else {
@@ -168,7 +168,7 @@ fn external(file: File) -> Result<ExternalAccount, FileError> {
         .service_account_impersonation_url
         .map(|url| impersonation(&url))
         .transpose()?
-        .map(|account| account.living(lifetime));
+        .map(|account| account.with_lifetime(lifetime));
     Ok(ExternalAccount {
         audience: file.audience.ok_or(missing("audience"))?,
         subject_token_type: file
@@ -238,8 +238,8 @@ fn impersonated(file: File) -> Result<GoogleCredential, FileError> {
     }
     let quota_project = file.quota_project_id.as_deref().and_then(quota::project);
     let account = impersonation(&url)?
-        .through(file.delegates.unwrap_or_default())
-        .counted_for(quota_project);
+        .with_delegates(file.delegates.unwrap_or_default())
+        .with_quota_project(quota_project);
     Ok(GoogleCredential::Impersonated(Box::new(source), account))
 }
 

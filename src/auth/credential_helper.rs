@@ -1,5 +1,5 @@
-//! Credential helpers of a Docker config, which keep logins in a keychain or get them from a cloud.
-//! <https://docs.docker.com/reference/cli/docker/login/#credential-helper-protocol>
+//! Runs credential helpers of a Docker config, which store logins in a keychain or request them
+//! from a cloud. <https://docs.docker.com/reference/cli/docker/login/#credential-helper-protocol>
 
 use std::ffi::OsString;
 use std::process::Stdio;
@@ -15,49 +15,49 @@ use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
 
-/// How long a helper may take: some open a browser, some ask a cloud.
+/// How long a helper may run. Some open a browser, and some send requests to a cloud.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The most bytes that a helper may print.
+/// The maximum size of a helper's output.
 const MAX_OUTPUT: u64 = 256 * 1024;
 
-/// The user name that stands for an identity token.
+/// The user name that marks an identity token.
 const TOKEN_USER: &str = "<token>";
 
-/// Which helper is asked for what.
+/// A call of a credential helper.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct HelperCall {
-    /// The variable, or the file, that names the helper.
+    /// The variable or file that names the helper.
     pub(super) origin: &'static str,
     pub(super) host: Endpoint,
     /// `docker-credential-PROGRAM`.
     pub(super) program: String,
     pub(super) server: String,
-    /// True when the config says that the helper has a login for this very server.
+    /// True if the config states that the helper has a login for this server.
     pub(super) is_sure: bool,
 }
 
 impl HelperCall {
-    /// The login that the helper has; none where it has none and nothing says that it should.
+    /// Returns the helper's login. `None` if it has none and the config does not state that it has.
     ///
     /// # Errors
     ///
-    /// When the helper is not here, fails, does not end or prints something else. No error holds
-    /// what it printed on its standard output.
+    /// If the helper is missing, fails, runs too long or prints something else. No error contains
+    /// its standard output.
     pub(super) async fn login(
         &self,
         withheld: &[OsString],
     ) -> Result<Option<Login>, DockerConfigError> {
-        match self.ask(withheld).await {
+        match self.get(withheld).await {
             Err(_) if !self.is_sure => Ok(None),
-            answer => answer,
+            result => result,
         }
     }
 
-    async fn ask(&self, withheld: &[OsString]) -> Result<Option<Login>, DockerConfigError> {
+    async fn get(&self, withheld: &[OsString]) -> Result<Option<Login>, DockerConfigError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Answer {
+        struct Output {
             username: String,
             secret: String,
         }
@@ -69,57 +69,62 @@ impl HelperCall {
             return Err(self.failed("its name is none that a program can have"));
         }
         let running = self.run(withheld);
-        let printed = tokio::time::timeout(TIMEOUT, running)
+        let output_bytes = tokio::time::timeout(TIMEOUT, running)
             .await
             .map_err(|_| self.failed(format!("it did not end within {} s", TIMEOUT.as_secs())))??;
-        let Some(printed) = printed else {
+        let Some(output_bytes) = output_bytes else {
             return Ok(None);
         };
-        let answer: Answer = serde_json::from_slice(&printed)
+        let output: Output = serde_json::from_slice(&output_bytes)
             .map_err(|_| self.failed("it printed something else than JSON with a login"))?;
-        if answer.secret.is_empty() {
+        if output.secret.is_empty() {
             return Ok(None);
         }
-        let kind = match answer.username == TOKEN_USER {
-            true => PasswordKind::IdentityToken,
-            false => PasswordKind::Password,
+        let kind = if output.username == TOKEN_USER {
+            PasswordKind::IdentityToken
+        } else {
+            PasswordKind::Password
         };
         Ok(Some(Login {
             origin: self.origin,
             host: self.host.clone(),
             path: String::new(),
-            user: answer.username,
-            password: Secret::new(answer.secret),
+            user: output.username,
+            password: Secret::new(output.secret),
             kind,
         }))
     }
 
-    /// What the helper prints; none where it says that it has no login.
+    /// Runs the helper and returns its output. `None` if it states that it has no login.
     async fn run(&self, withheld: &[OsString]) -> Result<Option<Vec<u8>>, DockerConfigError> {
         let mut child = self.spawn(withheld)?;
         let failed = |error: std::io::Error| self.failed(error);
         if let Some(mut input) = child.stdin.take() {
-            // One that does not read what it is asked has its reason, which its status tells.
+            // A helper that does not read its input reports the reason by its status.
             let _ = input
                 .write_all(format!("{}\n", self.server).as_bytes())
                 .await;
         }
-        let mut printed = Vec::new();
+        let mut output_bytes = Vec::new();
         if let Some(output) = child.stdout.take() {
             let mut output = output.take(MAX_OUTPUT + 1);
-            output.read_to_end(&mut printed).await.map_err(failed)?;
+            output
+                .read_to_end(&mut output_bytes)
+                .await
+                .map_err(failed)?;
         }
-        if printed.len() as u64 > MAX_OUTPUT {
+        if output_bytes.len() as u64 > MAX_OUTPUT {
             return Err(self.failed("it printed too much"));
         }
         let status = child.wait().await.map_err(failed)?;
         if status.success() {
-            return Ok(Some(printed));
+            return Ok(Some(output_bytes));
         }
-        // The one sentence of the protocol that is no failure.
-        match String::from_utf8_lossy(&printed).contains("credentials not found") {
-            true => Ok(None),
-            false => Err(self.failed(status)),
+        // The only message of the protocol that is not a failure.
+        if String::from_utf8_lossy(&output_bytes).contains("credentials not found") {
+            Ok(None)
+        } else {
+            Err(self.failed(status))
         }
     }
 

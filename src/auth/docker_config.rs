@@ -1,4 +1,4 @@
-//! Logins of a Docker `config.json`, for registries that are not Google's.
+//! Reads logins from a Docker `config.json`, for registries other than Google's.
 //! <https://docs.docker.com/reference/cli/docker/login/>,
 //! <https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md>
 
@@ -15,7 +15,7 @@ use crate::diagnostics::secret::Secret;
 use crate::oci::json;
 use crate::oci::reference::Endpoint;
 
-/// The logins (`auths`) of a Docker config, by the server's name as it stands there.
+/// The logins (`auths`) of a Docker config, by the name of the server in it.
 #[derive(Clone, Debug, Default)]
 pub struct DockerConfig {
     logins: BTreeMap<String, Stored>,
@@ -23,16 +23,16 @@ pub struct DockerConfig {
     store: Option<String>,
 }
 
-/// What a Docker config says about one server.
+/// The entry of a server in a Docker config.
 #[derive(Clone, Debug)]
 enum Stored {
     Login(String, Secret, PasswordKind),
-    /// An entry with nothing in it: a credential helper or store has the secret.
+    /// An empty entry, whose secret is in a credential helper or store.
     Empty,
     Broken,
 }
 
-/// One login for an endpoint, or where it is had.
+/// A login for an endpoint, or the helper that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AuthEntry {
     Login {
@@ -40,39 +40,39 @@ pub(super) enum AuthEntry {
         password: Secret,
         kind: PasswordKind,
     },
-    /// A credential helper has it: `docker-credential-PROGRAM`.
+    /// The credential helper `docker-credential-PROGRAM` has the login.
     Helper {
         program: String,
         server: String,
-        /// True when the config says that the helper has a login for this very server.
+        /// True if the config states that the helper has a login for this server.
         is_sure: bool,
     },
 }
 
-/// A Docker config that cannot be used. No message quotes a secret.
+/// Why a Docker config cannot be used. No message quotes a secret.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum DockerConfigError {
-    /// Not the JSON of a config.
+    /// It is not the JSON of a config.
     #[error("it is no Docker config: expected JSON with `auths`")]
     NotJson,
-    /// JSON of something else.
+    /// It is JSON of another kind.
     #[error("it is no Docker config, but {0}: expected JSON with `auths`")]
     Other(&'static str),
-    /// The login is kept by a program that is not here.
+    /// The credential helper that has the login is not installed.
     #[error(
         "the login for `{0}` is kept by the credential helper `docker-credential-{1}`, which is not on PATH here"
     )]
     Helper(Endpoint, String),
-    /// The program that keeps the login failed.
+    /// The credential helper failed.
     #[error(
         "the credential helper `docker-credential-{helper}` gives no login for `{server}`: {why}"
     )]
     HelperFailed {
-        /// The helper's name.
+        /// The name of the helper.
         helper: String,
-        /// What it was asked for.
+        /// The server that it was called for.
         server: String,
-        /// What became of it.
+        /// The reason.
         why: String,
     },
     /// An `auth` that is not base64 of `user:password`.
@@ -81,7 +81,7 @@ pub enum DockerConfigError {
 }
 
 impl DockerConfigError {
-    /// What to do about it.
+    /// The hint for the error.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotJson => None,
@@ -120,11 +120,11 @@ struct StoredEntry {
 }
 
 impl DockerConfig {
-    /// Reads the JSON text of a Docker config, or of the `.dockercfg` that came before it.
+    /// Parses a Docker config, or the older format `.dockercfg`.
     ///
     /// # Errors
     ///
-    /// When it is no such JSON. Single broken entries are told when they are needed.
+    /// If it is neither. Invalid entries are reported only when they are needed.
     pub fn parse(text: &str) -> Result<Self, DockerConfigError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -136,9 +136,10 @@ impl DockerConfig {
         let file: File = json::from_str(text).map_err(|_| DockerConfigError::NotJson)?;
         let is_config =
             file.auths.is_some() || file.cred_helpers.is_some() || file.creds_store.is_some();
-        let auths = match is_config {
-            true => file.auths.unwrap_or_default(),
-            false => of_dockercfg(text)?,
+        let auths = if is_config {
+            file.auths.unwrap_or_default()
+        } else {
+            parse_dockercfg(text)?
         };
         let logins = auths.into_iter().map(|(server, entry)| {
             let stored = entry.map_or(Stored::Empty, StoredEntry::read);
@@ -151,10 +152,10 @@ impl DockerConfig {
         })
     }
 
-    /// The logins for `endpoint` and for paths below it, the longest path first.
+    /// Returns the logins for `endpoint` and for paths below it, the longest path first.
     ///
-    /// A server may be written bare, with a scheme, or with `/v1/` or `/v2/` behind it, as
-    /// `docker login` has written it over the years; what else stands behind it is a path
+    /// A server may be written bare, with a scheme, or with a trailing `/v1/` or `/v2/`, as
+    /// versions of `docker login` do. Anything else after the host is a path
     /// (containers-auth.json(5)).
     pub(super) fn entries(
         &self,
@@ -166,7 +167,8 @@ impl DockerConfig {
             .iter()
             .filter_map(|(server, stored)| Some((path_at(server, host)?, server, stored)))
             .collect();
-        // The bare name first, so that of two entries for one server always the same is taken.
+        // The bare name comes first, so that the choice between two entries for one server is
+        // stable.
         entries.sort_by_key(|(path, server, _)| {
             (std::cmp::Reverse(path.len()), *server != host, *server)
         });
@@ -179,7 +181,7 @@ impl DockerConfig {
             .filter_map(|(path, server, stored)| {
                 let is_whole = path.is_empty();
                 let entry = match (stored, &self.store) {
-                    // Docker asks the helper alone.
+                    // Docker uses only the helper.
                     _ if is_whole && helper.is_some() => return None,
                     (Stored::Login(user, password, kind), _) => Ok(AuthEntry::Login {
                         user: user.clone(),
@@ -214,7 +216,7 @@ impl DockerConfig {
         found
     }
 
-    /// The servers that it has logins for, as they stand in it.
+    /// The names of the servers in the config.
     pub(super) fn servers(&self) -> Vec<String> {
         let mut servers: Vec<_> = self.logins.keys().chain(self.helpers.keys()).collect();
         servers.sort();
@@ -254,8 +256,9 @@ impl StoredEntry {
     }
 }
 
-/// The form before `auths`: servers at the top. Whatever else is JSON is told by name.
-fn of_dockercfg(text: &str) -> Result<BTreeMap<String, Option<StoredEntry>>, DockerConfigError> {
+/// Parses the format before `auths`, with servers at the top level. Other JSON is identified in the
+/// error.
+fn parse_dockercfg(text: &str) -> Result<BTreeMap<String, Option<StoredEntry>>, DockerConfigError> {
     let object: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(text).map_err(|_| DockerConfigError::NotJson)?;
     if object.contains_key("kind") && object.contains_key("apiVersion") {
@@ -267,7 +270,7 @@ fn of_dockercfg(text: &str) -> Result<BTreeMap<String, Option<StoredEntry>>, Doc
     let entries = object.into_iter().filter_map(|(server, value)| {
         let is_server = server.contains(['.', ':']) || server == "localhost";
         let has_login = value.get("auth").is_some() || value.get("username").is_some();
-        // What else a config holds, as `HttpHeaders`, is none of ours.
+        // Other fields of a config, such as `HttpHeaders`, are ignored.
         (is_server && has_login).then_some((server, value))
     });
     entries
@@ -278,18 +281,19 @@ fn of_dockercfg(text: &str) -> Result<BTreeMap<String, Option<StoredEntry>>, Doc
         .collect()
 }
 
-/// The names that Docker Hub goes by; `docker login` writes the second.
+/// The names of Docker Hub. `docker login` writes the second.
 const HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
-/// The name that `docker login` keeps a server's login under.
+/// The name under which `docker login` stores a server's login.
 fn server_of(endpoint: &Endpoint) -> String {
-    match endpoint.is_docker_hub() {
-        true => "https://index.docker.io/v1/".to_owned(),
-        false => endpoint.host().to_owned(),
+    if endpoint.is_docker_hub() {
+        "https://index.docker.io/v1/".to_owned()
+    } else {
+        endpoint.host().to_owned()
     }
 }
 
-/// The path below this host that a server's name in a config means; none for another host.
+/// Returns the path in the name of a server if it is on this host.
 fn path_at<'a>(server: &'a str, host: &str) -> Option<&'a str> {
     let server = server
         .strip_prefix("https://")
@@ -304,7 +308,7 @@ fn path_at<'a>(server: &'a str, host: &str) -> Option<&'a str> {
     })
 }
 
-/// Line breaks are passed over, as Go's decoder does.
+/// Decodes an `auth` value. Line breaks are ignored, as in Go's decoder.
 fn decode(auth: &str) -> Option<(String, Secret)> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,

@@ -1,7 +1,7 @@
-//! What keeps us from signing in, and what to do about it.
+//! The errors of authentication, with their exit codes and hints.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -9,87 +9,87 @@ use time::macros::format_description;
 use super::claims::JwtClaims;
 use super::docker_config::DockerConfigError;
 use super::exchange::ExchangeError;
-use super::refusal;
+use super::hints;
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::http::{ConnectionFailure, NetworkError};
 use crate::oci::reference::Endpoint;
 
-/// Signing in failed.
+/// Why authentication failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// A Google host and nothing to show it.
+    /// There is no credential for a Google host.
     #[error("there is no credential for `{0}`")]
     NoCredential(Endpoint, Vec<String>),
-    /// An API of Google's and no token to show it.
+    /// There is no token for a Google API.
     #[error("there is no token for Google's APIs")]
     NoToken,
-    /// The Docker config's entry cannot be used.
+    /// An entry of the Docker config cannot be used.
     #[error("could not take the login from the Docker config in `{0}`")]
     DockerConfig(&'static str, #[source] DockerConfigError),
-    /// The key signs nothing.
+    /// The key cannot sign.
     #[error("could not make the service-account key ready to sign")]
     Key(#[source] std::io::Error),
-    /// No token was sold.
+    /// No token was issued.
     #[error("could not {step} {} {endpoint}", step.preposition())]
     Exchange {
-        /// What was being done.
+        /// The step that failed.
         step: AuthOperation,
-        /// Where.
+        /// The URL of the request.
         endpoint: String,
-        /// What the other side said.
+        /// The error of the request.
         #[source]
         cause: ExchangeError,
     },
-    /// The OIDC token that was given has run out.
+    /// The OIDC token in a variable has expired.
     #[error("the OIDC token in `{variable}` ran out at {}", clock(*.at))]
     OidcExpired {
-        /// The variable that it was given in.
+        /// The variable.
         variable: &'static str,
-        /// When it ran out, by its own words.
+        /// The time in its `exp` claim.
         at: SystemTime,
     },
-    /// The access token that was given has run out.
+    /// The access token in a variable has expired.
     #[error("`access_token` ran out at {}", clock(*.at))]
     TokenExpired {
-        /// When it ran out, by its own words.
+        /// The time in its `exp` claim.
         at: SystemTime,
     },
-    /// The file that the CI's token is in cannot be read.
+    /// The file with the CI's token cannot be read.
     #[error("could not read the OIDC token from {}", .0.display())]
     SubjectFile(PathBuf, #[source] std::io::Error),
     /// The HTTP client could not be built.
     #[error("could not make ready to sign in")]
     Network(#[source] NetworkError),
-    /// A URL that is no URL.
+    /// A URL is invalid.
     #[error("could not make ready to sign in")]
     Url(#[source] url::ParseError),
 }
 
-/// What was being done when an exchange failed.
+/// The step of a token exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthOperation {
-    /// A service account's key was to buy a token.
+    /// Requesting a token with a service account's key.
     Key(String),
-    /// A person's refresh token was.
+    /// Requesting a token with a user's refresh token.
     User,
-    /// The CI was asked for its OIDC token.
+    /// Requesting an OIDC token from the CI.
     Subject,
-    /// That token was to be traded for Google's.
+    /// Exchanging the OIDC token for a Google token.
     Federation {
-        /// The provider that vouches for it.
+        /// The workload identity provider.
         audience: String,
-        /// What the token says of itself.
+        /// The claims of the OIDC token.
         claims: Box<JwtClaims>,
     },
-    /// A service account was to be acted as.
+    /// Impersonating a service account.
     Impersonation {
         /// The service account.
         account: String,
-        /// Who wants to act as it, in IAM's words.
+        /// The IAM member that impersonates it.
         member: Option<String>,
     },
-    /// The metadata server was asked for its account's token.
+    /// Requesting a token from the metadata server.
     Metadata(String),
 }
 
@@ -120,7 +120,7 @@ impl AuthOperation {
     }
 }
 
-/// A time as it may stand in a sentence.
+/// Formats a time for messages.
 fn clock(at: SystemTime) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
     OffsetDateTime::from(at)
@@ -129,8 +129,16 @@ fn clock(at: SystemTime) -> String {
 }
 
 impl AuthError {
-    /// What a connection to where tokens are sold failed on, if it was that.
-    pub(crate) fn trouble(&self) -> Option<ConnectionFailure> {
+    /// The wait that the token endpoint requests before another try.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Exchange { cause, .. } => cause.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// The connection failure of the token request, if that is what failed.
+    pub(crate) fn connection_failure(&self) -> Option<ConnectionFailure> {
         match self {
             Self::Exchange {
                 cause: ExchangeError::Connection(cause),
@@ -141,13 +149,13 @@ impl AuthError {
     }
 }
 
-/// What helps against a refusal that passes.
+/// The hint for a temporary error.
 const LATER: &str = "the trouble is not ours: run this again in a few minutes";
 
-/// What lives longer than a token that is given as text.
+/// Hints for an OIDC token that expires too early.
 const OIDC_LIVES_LONGER: [&str; 2] = [
-    "with `service_account` the token that it buys lives an hour, whatever becomes of the OIDC \
-     token; on GitLab the OIDC token itself lives as long as the job's `timeout`",
+    "with `service_account` the access token lives an hour, even if the OIDC token expires; on \
+     GitLab the OIDC token itself lives as long as the job's `timeout`",
     "on GitHub leave `oidc_token` out and give the job `permissions: id-token: write`: then the \
      token is asked for anew each time",
 ];
@@ -201,28 +209,29 @@ impl Diagnostic for AuthError {
                 endpoint,
                 cause,
             } => match cause {
-                ExchangeError::Refused(refused) => {
-                    let hints = refusal::hints(step, refused);
-                    match hints.is_empty() && refused.is_temporary() {
-                        true => vec![LATER.to_owned()],
-                        false => hints,
+                ExchangeError::ErrorResponse(response) => {
+                    let hints = hints::exchange_hints(step, response);
+                    if hints.is_empty() && response.is_temporary() {
+                        vec![LATER.to_owned()]
+                    } else {
+                        hints
                     }
                 }
                 ExchangeError::Connection(cause) => {
-                    let trouble = ConnectionFailure::of(&**cause);
-                    vec![trouble.hint(host(endpoint))]
+                    let connection_failure = ConnectionFailure::of(&**cause);
+                    vec![connection_failure.hint(host(endpoint))]
                 }
                 ExchangeError::TimedOut => {
                     vec!["the other side or the network stood still: try again".to_owned()]
                 }
-                ExchangeError::Status(_) if *step == AuthOperation::Subject => {
-                    refusal::of_subject()
+                ExchangeError::Status(..) if *step == AuthOperation::Subject => {
+                    hints::subject_hints()
                 }
-                ExchangeError::Status(_) if !cause.is_temporary() => vec![format!(
+                ExchangeError::Status(..) if !cause.is_temporary() => vec![format!(
                     "check that no proxy or firewall refuses `{}`: this is not how Google answers",
                     host(endpoint)
                 )],
-                ExchangeError::Answer | ExchangeError::Status(_) => vec![
+                ExchangeError::Answer | ExchangeError::Status(..) => vec![
                     "run this again in a few minutes; where it stays so, check that no proxy or \
                      sign-in page answers in Google's place"
                         .to_owned(),
@@ -232,7 +241,7 @@ impl Diagnostic for AuthError {
     }
 }
 
-/// The host of an URL that was checked to have one.
+/// Returns the host of a URL that is known to have one.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split(['/', ':']).next().unwrap_or(rest)

@@ -1,8 +1,8 @@
-//! One request to a token endpoint, and what is understood of the answer.
+//! Sends requests to token endpoints and parses their responses.
 //!
-//! Three services of Google sell tokens, in two dialects of error: OAuth's (RFC 6749, section 5.2),
-//! and that of Google's APIs (<https://google.aip.dev/193>). Whoever else answers is a proxy or an
-//! outage.
+//! Three services of Google issue tokens, with two formats of errors: OAuth's (RFC 6749, section
+//! 5.2), and that of Google's APIs (<https://google.aip.dev/193>). Any other response is from a
+//! proxy, or shows an outage.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,38 +15,38 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::AuthError;
-use super::refused::TokenRefusal;
+use super::error_response::ErrorResponse;
 use crate::diagnostics::secret::{self, Secret};
-use crate::http::{BodyError, Network, WINDOW, read_bounded};
+use crate::http::{BodyError, Network, WINDOW, read_bounded, retry_after};
 
-/// The one OAuth scope that Artifact Registry documents for pushing and pulling.
+/// The only OAuth scope that Artifact Registry documents for pushing and pulling.
 /// <https://cloud.google.com/artifact-registry/docs/docker/authentication>
 pub(super) const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
-/// How long one exchange may take.
+/// The maximum time of one exchange.
 pub(super) const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The most bytes of an answer: a token is a few KiB.
-const MAX_ANSWER: usize = 256 * 1024;
+/// The maximum size of a response. A token has a few KiB.
+const MAX_RESPONSE: usize = 256 * 1024;
 
-/// The ways to a token endpoint.
+/// The HTTP clients for token endpoints.
 #[derive(Clone)]
 pub(crate) struct Exchange {
     http: reqwest::Client,
-    neighbour: reqwest::Client,
+    link_local: reqwest::Client,
 }
 
-/// A token that was just sold.
-pub(crate) struct Issued {
+/// A token that was just issued.
+pub(crate) struct IssuedToken {
     pub(super) secret: Secret,
-    /// For how long it works, from now on; none where nobody said.
+    /// The remaining lifetime. `None` if the response does not state it.
     pub(super) lifetime: Option<Duration>,
 }
 
-/// An answer that grants.
-pub(super) struct Granted {
+/// A successful response.
+pub(super) struct TokenResponse {
     pub(super) body: Bytes,
-    /// The other side's clock.
+    /// The server's `Date`.
     pub(super) date: Option<SystemTime>,
 }
 
@@ -54,75 +54,75 @@ impl Exchange {
     pub(super) fn new(network: &Network) -> Result<Self, AuthError> {
         Ok(Self {
             http: network.exchange_client().map_err(AuthError::Network)?,
-            neighbour: network.link_local_client().map_err(AuthError::Network)?,
+            link_local: network.link_local_client().map_err(AuthError::Network)?,
         })
     }
 
-    /// The client for a URL: plain HTTP is spoken to this machine and its neighbours alone, and
+    /// The client for a URL. Plain HTTP is used only for this machine and link-local addresses, and
     /// never through a proxy.
     pub(super) fn client(&self, url: &Url) -> &reqwest::Client {
         if url.scheme() == "http" {
-            &self.neighbour
+            &self.link_local
         } else {
             &self.http
         }
     }
 
-    /// Sends a request and gives the answer if it grants.
-    pub(super) async fn ask(request: RequestBuilder) -> Result<Granted, ExchangeError> {
-        let asking = async {
-            let answer = request.send().await.map_err(broken)?;
-            let status = answer.status();
-            let date = date(&answer);
-            let body = bounded(answer).await?;
+    /// Sends a request and returns the response if it is successful.
+    pub(super) async fn send(request: RequestBuilder) -> Result<TokenResponse, ExchangeError> {
+        let exchange = async {
+            let response = request.send().await.map_err(connection_failed)?;
+            let status = response.status();
+            let (date, retry_after) = (date(&response), retry_after(response.headers()));
+            let body = read_body(response).await?;
             if status.is_success() {
-                Ok(Granted { body, date })
+                Ok(TokenResponse { body, date })
             } else {
-                Err(ExchangeError::of_answer(status, &body))
+                Err(ExchangeError::from_response(status, retry_after, &body))
             }
         };
-        tokio::time::timeout(EXCHANGE_TIMEOUT, asking)
+        tokio::time::timeout(EXCHANGE_TIMEOUT, exchange)
             .await
             .map_err(|_| ExchangeError::TimedOut)?
     }
 
-    /// What an answer that was looked at already says in plain text.
-    pub(super) async fn sentence(answer: Response) -> Option<String> {
-        sentence(&bounded(answer).await.ok()?)
+    /// Reads the plain-text message of a response whose status was already checked.
+    pub(super) async fn message(response: Response) -> Option<String> {
+        message(&read_body(response).await.ok()?)
     }
 
-    /// The JSON of an answer that was looked at already.
-    pub(super) async fn read<T: DeserializeOwned>(answer: Response) -> Result<T, ExchangeError> {
-        let body = bounded(answer).await?;
+    /// Reads the JSON of a response whose status was already checked.
+    pub(super) async fn read<T: DeserializeOwned>(response: Response) -> Result<T, ExchangeError> {
+        let body = read_body(response).await?;
         serde_json::from_slice(&body).map_err(|_| ExchangeError::Answer)
     }
 }
 
-impl Granted {
-    /// The answer's JSON.
+impl TokenResponse {
+    /// Parses the body as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ExchangeError> {
         serde_json::from_slice(&self.body).map_err(|_| ExchangeError::Answer)
     }
 
-    /// The token of an OAuth answer (RFC 6749, section 5.1).
-    pub(super) fn oauth_token(&self) -> Result<Issued, ExchangeError> {
+    /// Parses an OAuth token response (RFC 6749, section 5.1).
+    pub(super) fn oauth_token(&self) -> Result<IssuedToken, ExchangeError> {
         #[derive(Deserialize)]
         struct Answer {
             access_token: String,
             #[serde(default)]
             expires_in: Value,
         }
-        let answer: Answer = self.json()?;
-        issued(answer.access_token, seconds(&answer.expires_in))
+        let response: Answer = self.json()?;
+        issued(response.access_token, seconds(&response.expires_in))
     }
 }
 
-/// The longest that a token is taken to live, whatever is said: Google's longest live twelve hours,
-/// and no clock or calendar overflows by it.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// The maximum lifetime that is assumed, whatever a response states. Google's tokens live twelve
+/// hours at most, and with this limit no clock or calendar overflows.
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A number of seconds, within what a token may live; none for what is no number. Some servers
-/// write it as text; Google's own library takes both.
+/// Parses a number of seconds, limited to the maximum lifetime. `None` if it is not a number. Some
+/// servers write it as text; Google's own library accepts both.
 pub(super) fn seconds(value: &Value) -> Option<Duration> {
     let seconds = match value {
         Value::Number(number) => number.as_f64(),
@@ -131,80 +131,86 @@ pub(super) fn seconds(value: &Value) -> Option<Duration> {
     };
     let seconds = seconds.filter(|seconds: &f64| !seconds.is_nan())?;
     Some(Duration::from_secs_f64(
-        seconds.clamp(0.0, LONGEST.as_secs_f64()),
+        seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64()),
     ))
 }
 
-/// A token as it may go into a header.
-pub(super) fn issued(token: String, lifetime: Option<Duration>) -> Result<Issued, ExchangeError> {
+/// Checks that a token can be sent in a header.
+pub(super) fn issued(
+    token: String,
+    lifetime: Option<Duration>,
+) -> Result<IssuedToken, ExchangeError> {
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(ExchangeError::Answer);
     }
-    Ok(Issued {
+    Ok(IssuedToken {
         secret: Secret::new(token),
-        lifetime: lifetime.map(|lifetime| lifetime.min(LONGEST)),
+        lifetime: lifetime.map(|lifetime| lifetime.min(MAX_LIFETIME)),
     })
 }
 
-fn broken(error: reqwest::Error) -> ExchangeError {
+fn connection_failed(error: reqwest::Error) -> ExchangeError {
     ExchangeError::Connection(Box::new(error.without_url()))
 }
 
-async fn bounded(answer: Response) -> Result<Bytes, ExchangeError> {
-    let body = read_bounded(answer, MAX_ANSWER, WINDOW).await;
+async fn read_body(response: Response) -> Result<Bytes, ExchangeError> {
+    let body = read_bounded(response, MAX_RESPONSE, WINDOW).await;
     body.map_err(|error| match error {
         BodyError::Broken(error) => ExchangeError::Connection(Box::new(error)),
-        BodyError::Drips(error) => ExchangeError::Connection(Box::new(error)),
+        BodyError::TooSlow(error) => ExchangeError::Connection(Box::new(error)),
         BodyError::TooLong(_) => ExchangeError::Answer,
     })
 }
 
-/// The `Date` of an answer (RFC 9110, section 6.6.1).
-fn date(answer: &Response) -> Option<SystemTime> {
-    let text = answer.headers().get(reqwest::header::DATE)?.to_str().ok()?;
+/// Parses the `Date` of a response (RFC 9110, section 6.6.1).
+fn date(response: &Response) -> Option<SystemTime> {
+    let text = response
+        .headers()
+        .get(reqwest::header::DATE)?
+        .to_str()
+        .ok()?;
     OffsetDateTime::parse(text, &Rfc2822)
         .ok()
         .map(SystemTime::from)
 }
 
-/// The sentence of an answer in plain text, as the metadata server's are; none of a web page, and of
-/// what is no text.
-fn sentence(body: &[u8]) -> Option<String> {
+/// Returns the message of a plain-text response, such as the metadata server's. `None` for a web
+/// page, JSON or binary data.
+fn message(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?.trim();
     let is_text = !text.is_empty() && !text.starts_with(['<', '{', '[']) && !text.contains('\0');
-    is_text.then(|| bounded_sentence(text))
+    is_text.then(|| bounded_message(text))
 }
 
-/// A text of the other side as it may be told: in one line, of bounded length, and without what it
-/// was shown.
-fn bounded_sentence(text: &str) -> String {
+/// Prepares text of a server for messages: on one line, shortened, and without secrets.
+fn bounded_message(text: &str) -> String {
     let text: String = text.chars().take(16 * 1024).collect();
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     secret::redact(&line).chars().take(1000).collect()
 }
 
-/// Why no token was sold.
+/// Why no token was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// The other side's own words.
+    /// The server refused with a message.
     #[error("{0}")]
-    Refused(Box<TokenRefusal>),
-    /// An answer that is neither a token nor a refusal in words.
+    ErrorResponse(Box<ErrorResponse>),
+    /// A response that is neither a token nor a message, with its `Retry-After`.
     #[error("the answer is {0}")]
-    Status(StatusCode),
-    /// No answer in time.
+    Status(StatusCode, Option<Duration>),
+    /// No response in time.
     #[error("no answer within {} s", EXCHANGE_TIMEOUT.as_secs())]
     TimedOut,
-    /// No connection.
+    /// The connection failed.
     #[error("the connection failed")]
     Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// An answer that is not OAuth's.
+    /// A response that is not OAuth's.
     #[error("the answer is no OAuth token; a proxy or an outage may have answered instead")]
     Answer,
 }
 
 impl ExchangeError {
-    fn of_answer(status: StatusCode, body: &[u8]) -> Self {
+    fn from_response(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Self {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Document {
@@ -216,7 +222,7 @@ impl ExchangeError {
                 #[serde(default)]
                 error_description: Option<String>,
             },
-            // GitHub's and GitLab's.
+            // The format of GitHub and GitLab.
             Message {
                 message: String,
             },
@@ -230,42 +236,52 @@ impl ExchangeError {
             #[serde(default)]
             details: Vec<Value>,
         }
-        let refused = |code: &str, description: &str, details: &[Value]| {
-            Self::Refused(Box::new(TokenRefusal::new(
+        let error_response = |code: &str, description: &str, details: &[Value]| {
+            Self::ErrorResponse(Box::new(ErrorResponse::new(
                 status,
-                &bounded_sentence(code),
-                bounded_sentence(description),
+                retry_after,
+                &bounded_message(code),
+                bounded_message(description),
                 details,
             )))
         };
         match serde_json::from_slice(body) {
             Ok(Document::Google { error }) => {
-                refused(&error.status, &error.message, &error.details)
+                error_response(&error.status, &error.message, &error.details)
             }
             Ok(Document::OAuth {
                 error,
                 error_description,
-            }) => refused(&error, &error_description.unwrap_or_default(), &[]),
-            Ok(Document::Message { message }) => refused("", &message, &[]),
-            Err(_) => match sentence(body) {
-                Some(sentence) => refused("", &sentence, &[]),
-                None => Self::Status(status),
+            }) => error_response(&error, &error_description.unwrap_or_default(), &[]),
+            Ok(Document::Message { message }) => error_response("", &message, &[]),
+            Err(_) => match message(body) {
+                Some(message) => error_response("", &message, &[]),
+                None => Self::Status(status, retry_after),
             },
         }
     }
 
-    /// True where another try may do.
+    /// True if a retry may succeed.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
-            Self::Refused(refused) => refused.is_temporary(),
-            Self::Status(status) => is_temporary(*status),
+            Self::ErrorResponse(error_response) => error_response.is_temporary(),
+            Self::Status(status, _) => is_temporary(*status),
             Self::TimedOut | Self::Answer => true,
             Self::Connection(_) => false,
         }
     }
+
+    /// The wait that the server requests before another try.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::ErrorResponse(response) => response.retry_after,
+            Self::Status(_, retry_after) => *retry_after,
+            Self::TimedOut | Self::Connection(_) | Self::Answer => None,
+        }
+    }
 }
 
-/// True for a status that another try may do without.
+/// True for a status that may be temporary.
 pub(super) fn is_temporary(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 429)
 }
@@ -320,7 +336,7 @@ mod tests {
             (404, "Unable to generate access token", false),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
-            let error = ExchangeError::of_answer(status, body.as_bytes());
+            let error = ExchangeError::from_response(status, None, body.as_bytes());
             assert_eq!(error.is_temporary(), expected, "{status} {body}");
         }
     }
@@ -340,7 +356,7 @@ mod tests {
             (502, "", "the answer is 502 Bad Gateway"),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
-            let error = ExchangeError::of_answer(status, body.as_bytes());
+            let error = ExchangeError::from_response(status, None, body.as_bytes());
             assert_eq!(error.to_string(), expected);
         }
     }

@@ -1,36 +1,36 @@
-//! Whom the other side knows us as.
+//! The identity that a server knows for a credential.
 
 use std::fmt;
 
 use crate::diagnostics::render::shell_word;
 use crate::diagnostics::sanitize::sanitize;
 
-/// Whom the other side knows us as: what a refusal is about.
+/// The identity that a server knows for a credential. An error message names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// Nobody in particular.
+    /// No credential.
     Anonymous,
-    /// A user with a password, out of a variable.
+    /// A user name with a password, and the variable that it is from.
     Login(String, &'static str),
-    /// Whoever the given access token belongs to.
+    /// The unknown owner of an access token.
     AccessToken,
-    /// A person with a Google account, whose address the login does not tell.
+    /// A user with a Google account whose address is not known.
     User,
-    /// A service account, or a person by the address that Google tells of a token.
+    /// A service account, or a user whose address Google stated for the token.
     Account(String),
-    /// A machine's service account whose tokens may do less than its roles, and their scopes.
+    /// A machine's service account whose tokens are limited by their scopes.
     LimitedAccount {
         /// Its e-mail address.
         account: String,
-        /// What its tokens are for.
+        /// The scopes of its tokens.
         scopes: Vec<String>,
     },
-    /// An identity of another provider, in IAM's words: `principal://…`, `principalSet://…`.
+    /// A federated identity as an IAM member: `principal://…`, `principalSet://…`.
     Federated(String),
 }
 
 impl Identity {
-    /// Whom a role would be granted to, in IAM's words; none where that is not known.
+    /// The IAM member for a role grant. `None` if it is not known.
     pub fn member(&self) -> Option<String> {
         match self {
             Self::Account(account) if !account.ends_with("gserviceaccount.com") => {
@@ -46,8 +46,8 @@ impl Identity {
 }
 
 impl Identity {
-    /// The same for a command that grants a role, with what to say of it: of a blank that is left in
-    /// it, and of what it depends on.
+    /// The IAM member for a command that grants a role, with a note on its placeholder or on what
+    /// it depends on.
     pub fn grantee(&self) -> (String, String) {
         match (self, self.member()) {
             (_, Some(member)) => {
@@ -66,7 +66,7 @@ impl Identity {
         }
     }
 
-    /// What to do where the scopes of a machine's tokens do not let it write, or read.
+    /// The hint if the scopes of a machine's tokens do not permit writing, or reading.
     pub fn lacks_scope(&self, writes: bool) -> Option<String> {
         let Self::LimitedAccount { account, scopes } = self else {
             return None;
@@ -90,7 +90,7 @@ impl Identity {
     }
 }
 
-/// True where tokens of these scopes cannot write to a registry, or not even read.
+/// True if tokens with these scopes cannot write to a registry, or cannot even read.
 /// <https://cloud.google.com/artifact-registry/docs/access-control#compute>
 pub(super) fn is_limited(scopes: &[String], writes: bool) -> bool {
     const WRITE: [&str; 3] = [
@@ -108,8 +108,8 @@ pub(super) fn is_limited(scopes: &[String], writes: bool) -> bool {
     !(has(&WRITE) || (!writes && has(&READ)))
 }
 
-/// What a set of federated identities depends on: that the provider maps the attribute which it goes
-/// by. Those that setup makes are known to.
+/// The note that a set of federated identities requires an attribute mapping in the provider.
+/// `None` for the providers of setup, whose mappings are known.
 fn mapping(member: &str) -> Option<String> {
     let (_, rest) = member.split_once("/projects/")?;
     let (project, rest) = rest.split_once('/')?;
@@ -129,7 +129,7 @@ fn mapping(member: &str) -> Option<String> {
     ))
 }
 
-/// How the names of the pools begin that setup makes.
+/// The prefix of the pools that setup creates.
 pub(super) const SETUP_POOL: &str = "gcr-push-";
 
 impl fmt::Display for Identity {

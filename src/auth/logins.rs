@@ -1,69 +1,69 @@
-//! User names and passwords for registries, each for its host, or for a path below it: out of Docker
-//! configs, out of variables, out of what a CI has for its own registry.
+//! User names and passwords for registries or for paths in them: from Docker configs, from
+//! variables, and from a CI for its own registry.
 
 use super::credential_helper::HelperCall;
 use super::docker_config::{AuthEntry, DockerConfig, DockerConfigError};
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
 
-/// The Docker config that nobody has named: where `docker login` writes by itself.
+/// The default Docker config, which `docker login` writes.
 pub const HOME_FILE: &str = "~/.docker/config.json";
 
-/// Every login of a run.
+/// All logins of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Logins {
-    /// For the host of `image`, and to read from it alone.
+    /// The login for the host of `image`, used only for reading.
     pub source: Option<Login>,
-    /// For the destination that is not Google's.
+    /// The login for the destination that is not Google's.
     pub destination: Option<Login>,
-    /// Docker configs with the variables, or the file, that they are from, best first.
+    /// The Docker configs with the variables or files that they are from, the preferred one first.
     pub docker: Vec<(&'static str, DockerConfig)>,
-    /// What the CI has for its own registry.
+    /// The CI's logins for its own registry.
     pub ci: Vec<Login>,
 }
 
-/// A user name and a password for one registry, or for a path below it.
+/// A user name and a password for a registry, or for a path in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// The variable that it is from.
     pub origin: &'static str,
-    /// The registry.
+    /// The host and port of the registry.
     pub host: Endpoint,
-    /// The path below the registry that it is for; empty for all of it.
+    /// The path in the registry. Empty for the whole registry.
     pub path: String,
     /// The user name.
     pub user: String,
-    /// The password, or a token that stands for it.
+    /// The password, or a token in place of one.
     pub password: Secret,
-    /// What the password is.
+    /// The kind of password.
     pub kind: PasswordKind,
 }
 
-/// What a password is, which says how it is sent.
+/// The kind of a password, which decides how it is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PasswordKind {
     /// It is sent with the user name.
     #[default]
     Password,
-    /// A refresh token, which is traded for registry tokens.
+    /// A refresh token, which is exchanged for registry tokens.
     /// <https://distribution.github.io/distribution/spec/auth/oauth/>
     IdentityToken,
-    /// A registry token, which is sent as it is.
+    /// A registry token, which is sent unchanged.
     RegistryToken,
 }
 
-/// What is known about one host.
+/// An entry for a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum FoundLogin {
+pub(super) enum HostEntry {
     Login(Login),
-    /// A program has the login.
+    /// A credential helper has the login.
     Helper(HelperCall),
-    /// An entry for this path that cannot be used; an empty path is the whole host.
+    /// An entry for this path that cannot be used. An empty path is the whole host.
     Unusable(&'static str, String, DockerConfigError),
 }
 
 impl Login {
-    /// True when it is for this repository.
+    /// True if it applies to this repository.
     pub fn covers(&self, repository: &str) -> bool {
         match repository.strip_prefix(&self.path) {
             Some(rest) => self.path.is_empty() || rest.is_empty() || rest.starts_with('/'),
@@ -73,25 +73,25 @@ impl Login {
 }
 
 impl Logins {
-    /// The user of the best login for all of a host.
+    /// The user name of the preferred login for a whole host.
     #[cfg(test)]
     pub(crate) fn user(&self, endpoint: &Endpoint) -> Option<String> {
-        let mut found = self.of_host(endpoint, false).into_iter();
-        found.find_map(|found| match found {
-            FoundLogin::Login(login) => Some(login.user),
-            FoundLogin::Helper(_) | FoundLogin::Unusable(..) => None,
+        let mut entries = self.for_host(endpoint, false).into_iter();
+        entries.find_map(|entry| match entry {
+            HostEntry::Login(login) => Some(login.user),
+            HostEntry::Helper(_) | HostEntry::Unusable(..) => None,
         })
     }
 
-    /// What is known about a host, best first: within one Docker config the longest path stands
-    /// first, and what stands first counts for a repository that it covers.
-    pub(super) fn of_host(&self, endpoint: &Endpoint, is_source: bool) -> Vec<FoundLogin> {
+    /// Returns the entries for a host, the preferred one first. Within one Docker config the
+    /// longest path comes first. The first entry that applies to a repository is used.
+    pub(super) fn for_host(&self, endpoint: &Endpoint, is_source: bool) -> Vec<HostEntry> {
         let of_source = self.source.iter().filter(|_| is_source);
-        let given = of_source.chain(&self.destination);
-        let mut found: Vec<_> = given
+        let explicit = of_source.chain(&self.destination);
+        let mut found: Vec<_> = explicit
             .filter(|login| login.host == *endpoint)
             .cloned()
-            .map(FoundLogin::Login)
+            .map(HostEntry::Login)
             .collect();
         for (origin, config) in &self.docker {
             for (path, entry) in config.entries(endpoint) {
@@ -100,7 +100,7 @@ impl Logins {
                         user,
                         password,
                         kind,
-                    }) => FoundLogin::Login(Login {
+                    }) => HostEntry::Login(Login {
                         origin,
                         host: endpoint.clone(),
                         path,
@@ -112,38 +112,37 @@ impl Logins {
                         program,
                         server,
                         is_sure,
-                    }) => FoundLogin::Helper(HelperCall {
+                    }) => HostEntry::Helper(HelperCall {
                         origin,
                         host: endpoint.clone(),
                         program,
                         server,
                         is_sure,
                     }),
-                    Err(error) => FoundLogin::Unusable(origin, path, error),
+                    Err(error) => HostEntry::Unusable(origin, path, error),
                 });
             }
         }
         let own = self.ci.iter().filter(|login| login.host == *endpoint);
-        found.extend(own.cloned().map(FoundLogin::Login));
+        found.extend(own.cloned().map(HostEntry::Login));
         found
     }
 
-    /// The servers that the Docker configs which somebody named have logins for, where there are
-    /// any.
-    pub(super) fn others(&self) -> Option<String> {
+    /// Describes the servers in the Docker configs that the user named. `None` if there are none.
+    pub(super) fn describe_servers(&self) -> Option<String> {
         let named = self
             .docker
             .iter()
             .filter(|(origin, _)| *origin != HOME_FILE);
-        let told: Vec<_> = named
+        let descriptions: Vec<_> = named
             .filter_map(|(origin, config)| {
                 let servers = config.servers();
-                let servers: Vec<_> = servers.iter().map(|one| format!("`{one}`")).collect();
+                let servers: Vec<_> = servers.iter().map(|name| format!("`{name}`")).collect();
                 (!servers.is_empty())
                     .then(|| format!("`{origin}` has logins for {} alone", servers.join(", ")))
             })
             .collect();
-        (!told.is_empty()).then(|| told.join("; "))
+        (!descriptions.is_empty()).then(|| descriptions.join("; "))
     }
 }
 

@@ -1,20 +1,20 @@
-//! Signing in: which credential an endpoint is shown, and where it comes from.
+//! Credentials: which one is used for an endpoint, and where it comes from.
 //!
-//! `config` chooses the one way to sign in to Google and gathers the logins for other registries;
-//! here tokens are bought with it, kept fresh, and handed to whom they are for.
+//! `config` selects one credential for Google and collects the logins for other registries. Here
+//! tokens are obtained with them, renewed, and used only for the hosts that they are for.
 
 pub mod claims;
 pub mod credential_file;
 pub mod credential_helper;
 pub mod docker_config;
 mod error;
+mod error_response;
 mod exchange;
 pub mod google;
+mod hints;
 mod identity;
 pub mod logins;
 pub mod once_map;
-mod refusal;
-mod refused;
 pub mod subject;
 mod token_info;
 pub mod token_source;
@@ -37,65 +37,65 @@ use google::federation::ExternalAccount;
 use google::impersonation::Impersonation;
 use google::key::ServiceAccountKey;
 use google::metadata::MetadataServer;
-use logins::{FoundLogin, HOME_FILE, Login, Logins, PasswordKind};
+use logins::{HOME_FILE, HostEntry, Login, Logins, PasswordKind};
 
 pub use error::{AuthError, AuthOperation};
 pub use exchange::ExchangeError;
 pub use google::user::AuthorizedUser;
+pub(crate) use hints::service_controls;
 pub use identity::Identity;
-pub(crate) use refusal::service_controls;
 pub use token_source::{AccessToken, TokenSource};
 
-/// The user name that Google's registries take an OAuth token under.
+/// The user name for an OAuth token at Google's registries.
 /// <https://cloud.google.com/artifact-registry/docs/docker/authentication#token>
 pub(crate) const TOKEN_USER: &str = "oauth2accesstoken";
 
-/// The user whose password is a whole key file.
+/// The user name for a whole key file as the password.
 /// <https://cloud.google.com/artifact-registry/docs/docker/authentication#json-key>
 const KEY_FILE_USER: &str = "_json_key";
 
-/// All that a run may sign in with.
+/// All credentials of a run, before they are used.
 #[derive(Clone, Debug)]
 pub struct SignIn {
-    /// The one way to sign in to Google that was chosen; none where the machine itself may have one.
+    /// The selected credential for Google. `None` if only the machine may have one.
     pub google: Option<(CredentialSource, GoogleCredential)>,
     /// Logins for registries.
     pub logins: Logins,
-    /// Where the machine's own account would be found.
+    /// The metadata server for the machine's own account.
     pub metadata: MetadataServer,
-    /// What helps here, in this shell or CI, where a Google host has no credential.
+    /// Hints for this shell or CI if a Google host has no credential.
     pub advice: Vec<String>,
-    /// Variables that no program is given that is run to sign in.
+    /// Variables that are removed from the environment of credential helpers.
     pub withheld: Vec<OsString>,
-    /// The project whose quota requests to Google's APIs count for, whatever a credential says.
+    /// The quota project for requests to Google's APIs. It overrides that of a credential.
     pub quota_project: Option<String>,
 }
 
-/// A way to sign in to Google.
+/// A credential for Google.
 #[derive(Clone, Debug)]
 pub enum GoogleCredential {
-    /// A service-account key, which buys short-lived tokens.
+    /// A service-account key, which is exchanged for short-lived tokens.
     Key(ServiceAccountKey),
-    /// A ready OAuth access token.
+    /// An OAuth access token.
     AccessToken(Secret),
-    /// An identity of another provider, which the CI vouches for.
+    /// A federated identity, with a token of the CI.
     External(Box<ExternalAccount>),
-    /// A person's login.
+    /// The credentials of a user.
     User(AuthorizedUser),
-    /// One of these, to act as a service account.
+    /// Another credential that impersonates a service account.
     Impersonated(Box<GoogleCredential>, Impersonation),
 }
 
-/// Where a way to sign in was found.
+/// Where a credential was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialSource {
     /// In this variable.
     Variable(&'static str),
-    /// In the file that gcloud leaves.
+    /// In the file that gcloud writes.
     WellKnownFile(PathBuf),
-    /// On the machine itself.
+    /// At the metadata server.
     MetadataServer,
-    /// Setup has just made it, or was lent it.
+    /// Created by setup, or an impersonation of setup.
     Setup,
 }
 
@@ -110,7 +110,7 @@ impl fmt::Display for CredentialSource {
     }
 }
 
-/// Every credential of a run, and the rule that says which host is shown which.
+/// All credentials of a run, and the rules which host receives which.
 pub struct Credentials {
     google: Option<Arc<TokenSource>>,
     logins: Logins,
@@ -124,17 +124,19 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Makes the credentials of a request ready; nothing is sent yet.
+    /// Prepares the credentials. Nothing is sent yet.
     ///
     /// # Errors
     ///
-    /// When the key cannot sign or the HTTP client for it cannot be built.
+    /// If the key cannot sign, or the HTTP client cannot be built.
     pub async fn new(sign_in: SignIn, network: &Network) -> Result<Self, AuthError> {
         let exchange = Exchange::new(network)?;
         let google = match sign_in.google {
             Some((origin, credential)) => {
                 let tokens = TokenSource::new(origin, credential, exchange.clone()).await?;
-                Some(Arc::new(tokens.counted_for(sign_in.quota_project.clone())))
+                Some(Arc::new(
+                    tokens.with_quota_project(sign_in.quota_project.clone()),
+                ))
             }
             None => None,
         };
@@ -151,11 +153,11 @@ impl Credentials {
         })
     }
 
-    /// One sign-in to Google and nothing else.
+    /// Creates the credentials of one token source for Google and nothing else.
     ///
     /// # Errors
     ///
-    /// When the HTTP client cannot be built.
+    /// If the HTTP client cannot be built.
     pub fn of_google(tokens: Arc<TokenSource>, network: &Network) -> Result<Self, AuthError> {
         Ok(Self {
             google: Some(tokens),
@@ -170,38 +172,38 @@ impl Credentials {
         })
     }
 
-    /// What a destination is shown: Google's credentials on Google's hosts and nowhere else, a login
-    /// for the host on the others.
+    /// Returns the credential for a destination. Google's hosts, and only they, receive Google
+    /// credentials; other hosts receive their login.
     ///
     /// # Errors
     ///
-    /// When a Google host has no credential, or the Docker config's entry cannot be used.
+    /// If there is no credential for a Google host, or the entry in the Docker config cannot be
+    /// used.
     pub async fn for_destination(&self, endpoint: &Endpoint) -> Result<Credential, AuthError> {
         match self.find(endpoint, false).await? {
             Some(credential) => Ok(credential),
             None if endpoint.is_google() => {
-                let others = self.logins.others();
-                let advice = others.into_iter().chain(self.advice.iter().cloned());
+                let servers = self.logins.describe_servers();
+                let advice = servers.into_iter().chain(self.advice.iter().cloned());
                 Err(AuthError::NoCredential(endpoint.clone(), advice.collect()))
             }
             None => {
-                if let Some(others) = self.logins.others() {
-                    tracing::info!("there is no login for `{endpoint}`: {others}");
+                if let Some(servers) = self.logins.describe_servers() {
+                    tracing::info!("there is no login for `{endpoint}`: {servers}");
                 }
                 Ok(Credential::Anonymous)
             }
         }
     }
 
-    /// Checks that there is something to show to each of these destinations, before anything is read
-    /// for them.
+    /// Checks that there is a credential for each destination, before anything is read for them.
     ///
     /// # Errors
     ///
-    /// When a Google host has no credential.
+    /// If there is no credential for a Google host.
     pub async fn check(&self, destinations: &[Endpoint]) -> Result<(), AuthError> {
         for endpoint in destinations {
-            // What else keeps us from one does not keep us from the others.
+            // Other errors of one destination do not affect the others.
             if let Err(error @ AuthError::NoCredential(..)) = self.for_destination(endpoint).await {
                 return Err(error);
             }
@@ -209,26 +211,26 @@ impl Credentials {
         Ok(())
     }
 
-    /// What a source is shown: the same, but its own login first, and nothing where there is none,
-    /// for what is public is given to anybody.
+    /// Returns the credential for a source: first its own login, then the same as for a
+    /// destination, else none, because the image may be public.
     ///
     /// # Errors
     ///
-    /// When the Docker config's entry cannot be used.
+    /// If the entry in the Docker config cannot be used.
     pub async fn for_source(&self, endpoint: &Endpoint) -> Result<Credential, AuthError> {
         let found = self.find(endpoint, true).await?;
         Ok(found.unwrap_or(Credential::Anonymous))
     }
 
-    /// What Google's own APIs are shown.
+    /// Returns the credential for Google's APIs.
     ///
     /// # Errors
     ///
-    /// When there is no way to sign in to Google.
+    /// If there is no credential for Google.
     pub async fn for_google(&self) -> Result<Credential, AuthError> {
         let tokens = match &self.google {
             Some(tokens) => Some(Arc::clone(tokens)),
-            None => self.of_machine().await,
+            None => self.machine_tokens().await,
         };
         tokens.map(Credential::Tokens).ok_or(AuthError::NoToken)
     }
@@ -248,9 +250,10 @@ impl Credentials {
         if let Some(credential) = Credential::of_logins(logins) {
             return Ok(Some(credential));
         }
-        let machine = match endpoint.is_google() {
-            true => self.of_machine().await,
-            false => None,
+        let machine = if endpoint.is_google() {
+            self.machine_tokens().await
+        } else {
+            None
         };
         match (machine, helper) {
             (Some(tokens), _) => Ok(Some(Credential::Tokens(tokens))),
@@ -259,38 +262,38 @@ impl Credentials {
         }
     }
 
-    /// The logins for a host and for paths below it, best first; and what keeps a credential helper
-    /// from giving one for a host of Google's, which may be signed in to by other means.
+    /// Returns the logins for a host and for paths in it, the preferred one first. For Google's
+    /// hosts, which may have another credential, an error of a credential helper is returned beside
+    /// them.
     async fn logins_of(
         &self,
         endpoint: &Endpoint,
         is_source: bool,
     ) -> Result<(Vec<Login>, Option<AuthError>), AuthError> {
         let mut logins = Vec::new();
-        for found in self.logins.of_host(endpoint, is_source) {
+        for found in self.logins.for_host(endpoint, is_source) {
             let login = match found {
-                FoundLogin::Login(login) => login,
-                FoundLogin::Unusable(origin, path, error) if !path.is_empty() => {
+                HostEntry::Login(login) => login,
+                HostEntry::Unusable(origin, path, error) if !path.is_empty() => {
                     tracing::warn!("{error}: `{path}` goes without (`{origin}`)");
                     continue;
                 }
-                FoundLogin::Unusable(origin, _, error) => {
+                HostEntry::Unusable(origin, _, error) => {
                     return Err(AuthError::DockerConfig(origin, error));
                 }
-                FoundLogin::Helper(call) => {
+                HostEntry::Helper(call) => {
                     let origin = call.origin;
                     match self.ask_helper(call).await {
                         Ok(Some(login)) => login,
                         Ok(None) => continue,
-                        // `gcloud auth configure-docker` leaves such entries wherever Google is
-                        // signed in to by other means.
+                        // `gcloud auth configure-docker` leaves such entries even if another
+                        // credential is used for Google.
                         Err(error) if endpoint.is_google() => {
                             return Ok((logins, Some(AuthError::DockerConfig(origin, error))));
                         }
-                        // Public hosts of Google's need no login at all.
+                        // Google's public hosts need no login.
                         Err(_) if endpoint.is_read_only() => continue,
-                        // Nobody pointed us there, and most images of public registries need no
-                        // login.
+                        // The user did not name this config, and most public images need no login.
                         Err(error) if origin == HOME_FILE => {
                             tracing::warn!("{error}: going on without (`{origin}`)");
                             continue;
@@ -308,40 +311,43 @@ impl Credentials {
         Ok((logins, None))
     }
 
-    /// Each helper is asked once for each server.
+    /// Runs each helper once for each server.
     async fn ask_helper(&self, call: HelperCall) -> Result<Option<Login>, DockerConfigError> {
         let cell = self.helpers.of(call.clone());
         let asked = cell.get_or_init(|| async { call.login(&self.withheld).await });
         asked.await.clone()
     }
 
-    /// The machine's own account, which is looked for once.
-    async fn of_machine(&self) -> Option<Arc<TokenSource>> {
+    /// Returns the tokens of the machine's own account, which is looked up once.
+    async fn machine_tokens(&self) -> Option<Arc<TokenSource>> {
         let found = self.machine.get_or_init(|| async {
             let machine = Box::pin(self.metadata.machine(&self.exchange)).await?;
             let tokens = TokenSource::of_machine(machine, self.exchange.clone());
-            Some(Arc::new(tokens.counted_for(self.quota_project.clone())))
+            Some(Arc::new(
+                tokens.with_quota_project(self.quota_project.clone()),
+            ))
         });
         found.await.clone()
     }
 }
 
-/// What one endpoint is shown when it asks who is there.
+/// The credential for one endpoint.
 #[derive(Clone)]
 pub enum Credential {
-    /// Nothing.
+    /// No credential.
     Anonymous,
-    /// User and password.
+    /// A user name and a password.
     Login(Login),
-    /// Logins for paths, best first: each repository is shown the first that covers it, or nothing.
+    /// Logins for paths, the preferred one first. A repository uses the first that applies to it,
+    /// or none.
     Paths(Arc<Vec<Login>>),
-    /// A token of Google's, fresh whenever it is asked for.
+    /// OAuth tokens of Google, which are renewed when needed.
     Tokens(Arc<TokenSource>),
-    /// What a cluster is given, as it is: nothing of it is ever renewed.
+    /// The credential of a pull secret. It is never renewed.
     Given(Box<StaticCredential>),
 }
 
-/// A login that is handed on, and whose it is.
+/// A fixed login and its identity.
 #[derive(Clone)]
 pub struct StaticCredential {
     shown: BasicAuth,
@@ -362,7 +368,7 @@ impl StaticCredential {
         }
     }
 
-    /// A token, and whose it is.
+    /// A token and its identity.
     pub fn token(token: AccessToken, identity: Identity) -> Self {
         Self {
             shown: token.into(),
@@ -370,13 +376,13 @@ impl StaticCredential {
         }
     }
 
-    /// User and password.
+    /// The user name and the password.
     pub fn shown(&self) -> &BasicAuth {
         &self.shown
     }
 }
 
-/// User and password as a registry is shown them.
+/// A user name and a password.
 #[derive(Clone)]
 pub struct BasicAuth {
     /// The user name.
@@ -385,7 +391,7 @@ pub struct BasicAuth {
     pub password: Secret,
     /// What the password is.
     pub kind: PasswordKind,
-    /// When it stops working; none for what lives on.
+    /// When it expires. `None` if it does not.
     pub expires_at: Option<std::time::SystemTime>,
 }
 
@@ -398,7 +404,8 @@ impl Credential {
         }
     }
 
-    /// What requests about one repository show; an empty name is none in particular.
+    /// Returns the credential for requests to one repository. An empty name means no particular
+    /// repository.
     pub fn for_repository(&self, repository: &str) -> Self {
         match self {
             Self::Paths(logins) => {
@@ -410,7 +417,7 @@ impl Credential {
         }
     }
 
-    /// True when a login in it is a refresh token.
+    /// True if any login is a refresh token.
     pub(crate) fn has_identity_token(&self) -> bool {
         let logins = match self {
             Self::Login(login) => std::slice::from_ref(login),
@@ -422,8 +429,7 @@ impl Credential {
             .any(|login| login.kind == PasswordKind::IdentityToken)
     }
 
-    /// The same with no login that none of these repositories is shown; with all where none is
-    /// named.
+    /// Keeps only the logins that one of these repositories uses, or all if no repository is named.
     pub fn for_repositories<'a>(&self, repositories: impl Iterator<Item = &'a str>) -> Self {
         let Self::Paths(logins) = self else {
             return self.clone();
@@ -440,11 +446,11 @@ impl Credential {
         Self::Paths(Arc::new(logins.map(|(_, login)| login.clone()).collect()))
     }
 
-    /// The tokens of one way to sign in, whatever else the run has.
+    /// Creates the tokens of one credential, without any others of the run.
     ///
     /// # Errors
     ///
-    /// When a key cannot sign or the HTTP client cannot be built.
+    /// If a key cannot sign, or the HTTP client cannot be built.
     pub async fn of(
         origin: CredentialSource,
         credential: GoogleCredential,
@@ -455,11 +461,11 @@ impl Credential {
         Ok(Self::Tokens(Arc::new(tokens)))
     }
 
-    /// User and password as they are shown now; none when there is nothing to show.
+    /// Returns the current user name and password. `None` if there is no credential.
     ///
     /// # Errors
     ///
-    /// When a token has to be bought and is not sold.
+    /// If a token is needed and cannot be obtained.
     pub async fn basic(&self) -> Result<Option<BasicAuth>, AuthError> {
         Ok(match self {
             Self::Anonymous | Self::Paths(_) => None,
@@ -474,12 +480,11 @@ impl Credential {
         })
     }
 
-    /// The same in place of a password that was refused; none when there is nothing to buy another
-    /// with.
+    /// Returns a replacement for a password that was refused. `None` if there is none.
     ///
     /// # Errors
     ///
-    /// When the token is not sold.
+    /// If no new token can be obtained.
     pub async fn renewed(&self, refused: &Secret) -> Result<Option<BasicAuth>, AuthError> {
         Ok(match self {
             Self::Anonymous | Self::Login(_) | Self::Paths(_) | Self::Given(_) => None,
@@ -487,7 +492,7 @@ impl Credential {
         })
     }
 
-    /// The project whose quota requests to Google's APIs count for.
+    /// The quota project for requests to Google's APIs.
     pub fn quota_project(&self) -> Option<&str> {
         match self {
             Self::Tokens(tokens) => tokens.quota_project(),
@@ -495,7 +500,7 @@ impl Credential {
         }
     }
 
-    /// Whom the other side knows us as.
+    /// The identity that the server knows for this credential.
     pub fn identity(&self) -> Identity {
         match self {
             Self::Anonymous | Self::Paths(_) => Identity::Anonymous,

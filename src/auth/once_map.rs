@@ -1,4 +1,4 @@
-//! What is found out once for each of many, however many ask for it at the same time.
+//! A map whose values are computed once, even if several tasks request one at the same time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-/// A value for each key, which one makes while the others that want it wait.
+/// A map in which one task computes a value while others that need it wait.
 #[derive(Debug)]
 pub struct OnceMap<K, V>(Mutex<HashMap<K, Arc<OnceCell<V>>>>);
 
@@ -17,7 +17,7 @@ impl<K, V> Default for OnceMap<K, V> {
 }
 
 impl<K: Eq + Hash, V> OnceMap<K, V> {
-    /// Where the value for `key` is, or will be.
+    /// Returns the cell for the value of `key`.
     pub fn of(&self, key: K) -> Arc<OnceCell<V>> {
         let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(cells.entry(key).or_default())

@@ -1,4 +1,4 @@
-//! The CI's own OIDC token: given as text, in a file, or at a URL.
+//! The OIDC token of the CI: from a variable, a file, or a URL.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -12,18 +12,18 @@ use super::error::{AuthError, AuthOperation};
 use super::exchange::{Exchange, ExchangeError};
 use crate::diagnostics::secret::Secret;
 
-/// Where the CI's token comes from.
+/// Where the OIDC token of the CI comes from.
 #[derive(Clone, Debug)]
 pub enum SubjectSource {
-    /// It was given as text, by this variable, and serves until it runs out.
+    /// The value of this variable, which is used until it expires.
     Given(&'static str, Secret),
-    /// It is read from a file, anew each time.
+    /// A file, which is read each time.
     File(PathBuf, Format),
-    /// It is asked for at a URL, anew each time.
+    /// A URL, which is requested each time.
     Url(SubjectUrl),
 }
 
-/// A URL that hands out tokens to whoever shows the right headers.
+/// A URL that returns tokens for requests with the right headers.
 #[derive(Clone)]
 pub struct SubjectUrl {
     pub(super) url: Url,
@@ -31,33 +31,33 @@ pub struct SubjectUrl {
     pub(super) format: Format,
 }
 
-/// How a token lies in what holds it.
+/// How a token is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// It is the whole text.
+    /// The whole text is the token.
     Text,
-    /// It is this field of a JSON object.
+    /// The token is this field of a JSON object.
     Json(String),
 }
 
-/// The field of GitHub's answer that holds the token.
+/// The field of the token in GitHub's response.
 const GITHUB_FIELD: &str = "value";
 
 impl std::fmt::Debug for SubjectUrl {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The headers hold what opens the URL.
-        write!(formatter, "{}", shown(&self.url))
+        // The headers contain the secret that opens the URL.
+        write!(formatter, "{}", without_query(&self.url))
     }
 }
 
 impl SubjectSource {
-    /// GitHub's request URL, which gives a token for an audience to whoever shows the job's own
-    /// token. GitHub appends to the query that the URL has
+    /// Creates GitHub's request URL, which returns a token for an audience in exchange for the
+    /// job's own token. GitHub appends to the query of the URL
     /// (<https://github.com/actions/toolkit>, `oidc-utils.ts`).
     ///
     /// # Errors
     ///
-    /// The sentence that says what is wrong with the URL or the token.
+    /// Returns what is wrong with the URL or the token.
     pub fn github(url: &str, token: &str, provider: &str) -> Result<Self, &'static str> {
         let mut url: Url = url.parse().map_err(|_| "it is no URL")?;
         check_subject_url(&url)?;
@@ -74,8 +74,8 @@ impl SubjectSource {
         }))
     }
 
-    /// The error of a token that was given and has run out.
-    pub(super) fn ran_out(&self) -> Option<AuthError> {
+    /// The error of a token in a variable that has expired.
+    pub(super) fn expired_error(&self) -> Option<AuthError> {
         let Self::Given(variable, token) = self else {
             return None;
         };
@@ -83,10 +83,10 @@ impl SubjectSource {
         (at <= SystemTime::now()).then_some(AuthError::OidcExpired { variable, at })
     }
 
-    /// The token as it is now.
+    /// Returns the current token.
     pub(super) async fn token(&self, exchange: &Exchange) -> Result<Secret, AuthError> {
         match self {
-            Self::Given(_, token) => match self.ran_out() {
+            Self::Given(_, token) => match self.expired_error() {
                 Some(error) => Err(error),
                 None => Ok(token.clone()),
             },
@@ -98,7 +98,7 @@ impl SubjectSource {
                 .await
                 .map_err(|cause| AuthError::Exchange {
                     step: AuthOperation::Subject,
-                    endpoint: shown(&from.url),
+                    endpoint: without_query(&from.url),
                     cause,
                 }),
         }
@@ -111,18 +111,19 @@ impl SubjectUrl {
             .client(&self.url)
             .get(self.url.clone())
             .headers(self.headers.clone());
-        // What opens the URL is a secret for as long as the answer may quote it.
-        let held: Vec<Secret> = self
+        // The secrets in the headers stay registered for redaction while the response may quote
+        // them.
+        let registered: Vec<Secret> = self
             .headers
             .values()
             .filter_map(|value| value.to_str().ok())
             .map(|value| Secret::new(value.rsplit(' ').next().unwrap_or(value)))
             .filter(|secret| secret.expose().len() > 8)
             .collect();
-        let granted = Exchange::ask(request).await;
-        drop(held);
-        let granted = granted?;
-        let text = std::str::from_utf8(&granted.body).map_err(|_| ExchangeError::Answer)?;
+        let response = Exchange::send(request).await;
+        drop(registered);
+        let response = response?;
+        let text = std::str::from_utf8(&response.body).map_err(|_| ExchangeError::Answer)?;
         self.format.token(text).ok_or(ExchangeError::Answer)
     }
 }
@@ -156,8 +157,8 @@ async fn read(path: &Path, format: &Format) -> std::io::Result<Secret> {
     })
 }
 
-/// A URL that a token may be asked for at: over HTTPS, or over HTTP on this machine or at the
-/// address of a cloud's metadata server.
+/// Checks a URL that tokens are requested from. It must use HTTPS, or HTTP on this machine or at
+/// the address of a metadata server.
 pub(super) fn check_subject_url(url: &Url) -> Result<(), &'static str> {
     let is_near = match url.host() {
         Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_link_local(),
@@ -172,7 +173,7 @@ pub(super) fn check_subject_url(url: &Url) -> Result<(), &'static str> {
     }
 }
 
-/// Headers of a credential file, all of them as secret as the token that most hold.
+/// Builds the headers of a credential file. All of them are marked as sensitive.
 pub(super) fn header_map<N: AsRef<str>, V: AsRef<str>>(
     pairs: impl IntoIterator<Item = (N, V)>,
 ) -> Result<HeaderMap, &'static str> {
@@ -192,8 +193,8 @@ pub(super) fn header_map<N: AsRef<str>, V: AsRef<str>>(
     Ok(headers)
 }
 
-/// A URL without its query, which may say more than a log needs to know.
-fn shown(url: &Url) -> String {
+/// Formats a URL without its query, which may contain secrets.
+fn without_query(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     // Both fail only on URLs that cannot have a user.

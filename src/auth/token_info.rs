@@ -1,4 +1,5 @@
-//! Whose a token is that was given as text, and how long it still works, which only Google can say.
+//! The owner and the remaining lifetime of an access token from a variable, which only Google
+//! knows.
 
 use std::time::Duration;
 
@@ -9,29 +10,30 @@ use url::Url;
 use super::exchange::{Exchange, seconds};
 use crate::diagnostics::secret::Secret;
 
-/// Where Google tells about its tokens.
+/// Google's endpoint for information about tokens.
 /// <https://cloud.google.com/docs/authentication/token-types#access-contents>
 const TOKEN_INFO: &str = "https://oauth2.googleapis.com/tokeninfo";
 
-/// What Google tells of a token.
+/// Google's information about a token.
 #[derive(Clone, Debug)]
 pub struct TokenInfo {
-    /// For how long it still works.
+    /// The remaining lifetime.
     pub lifetime: Duration,
-    /// The account that it is for, where the token is allowed to tell (the scope
-    /// `userinfo.email`, which gcloud's tokens have).
+    /// The account of the token, if the token has the scope `userinfo.email`, as gcloud's tokens
+    /// do.
     pub email: Option<String>,
 }
 
-/// Asks for `token`; none where Google does not say, as of a federated token or a dead one.
-pub(super) async fn ask(token: &Secret, exchange: &Exchange) -> Option<TokenInfo> {
+/// Requests information about `token`. `None` if Google has none, as for a federated or an expired
+/// token.
+pub(super) async fn request(token: &Secret, exchange: &Exchange) -> Option<TokenInfo> {
     #[derive(Deserialize)]
     struct Answer {
         expires_in: serde_json::Value,
         email: Option<String>,
     }
     let url = Url::parse(TOKEN_INFO).ok()?;
-    // In the body, because URLs are logged on the way.
+    // The token is in the body, because proxies log URLs.
     let body = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("access_token", token.expose())
         .finish();
@@ -40,7 +42,7 @@ pub(super) async fn ask(token: &Secret, exchange: &Exchange) -> Option<TokenInfo
         .post(url)
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(body);
-    let answer: Answer = Exchange::ask(request).await.ok()?.json().ok()?;
+    let answer: Answer = Exchange::send(request).await.ok()?.json().ok()?;
     Some(TokenInfo {
         lifetime: seconds(&answer.expires_in)?,
         email: answer.email,

@@ -1,5 +1,5 @@
-//! Tokens of Google's, kept fresh: bought when they are needed, again before they run out, and once
-//! for all requests that wait.
+//! Google OAuth tokens, which are obtained when needed, renewed before they expire, and shared by
+//! all requests that wait for one.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use super::claims::expiry;
 use super::error::AuthError;
-use super::exchange::{Exchange, Issued};
+use super::exchange::{Exchange, IssuedToken};
 use super::google::federation::ExternalAccount;
 use super::google::impersonation::Impersonation;
 use super::google::key::KeyIssuer;
@@ -24,27 +24,27 @@ use crate::diagnostics::secret::Secret;
 pub struct AccessToken {
     /// The token itself.
     pub secret: Secret,
-    /// When it stops working, by this machine's clock; none where nobody said.
+    /// When it expires, by this machine's clock. `None` if the issuer did not state it.
     pub expires_at: Option<SystemTime>,
 }
 
-/// The tokens of one way to sign in.
+/// A source of tokens for one credential.
 pub struct TokenSource {
     origin: CredentialSource,
     issuer: TokenIssuer,
     exchange: Exchange,
     quota_project: Option<String>,
-    held: Mutex<Option<CachedToken>>,
+    cached: Mutex<Option<CachedToken>>,
 }
 
-/// Who sells tokens, made ready.
+/// The issuer of the tokens.
 enum TokenIssuer {
-    /// Nobody: there is the one that was given.
+    /// None. There is only the token in a variable.
     Given(Secret),
     Key(KeyIssuer),
     User(AuthorizedUser),
     External(Box<ExternalAccount>),
-    /// The last is the project whose quota the acting counts for.
+    /// The last field is the quota project of the impersonating credential.
     Impersonated(Box<TokenIssuer>, Impersonation, Option<String>),
     Machine(Machine),
 }
@@ -52,7 +52,7 @@ enum TokenIssuer {
 struct CachedToken {
     token: AccessToken,
     renew_at: Option<Instant>,
-    dies_at: Option<Instant>,
+    valid_until: Option<Instant>,
 }
 
 impl CachedToken {
@@ -60,19 +60,19 @@ impl CachedToken {
         self.renew_at.is_some_and(|at| at <= Instant::now())
     }
 
-    fn is_dead(&self) -> bool {
-        self.dies_at.is_some_and(|at| at <= Instant::now())
+    fn is_expired(&self) -> bool {
+        self.valid_until.is_some_and(|at| at <= Instant::now())
     }
 }
 
-impl From<Issued> for CachedToken {
-    fn from(issued: Issued) -> Self {
+impl From<IssuedToken> for CachedToken {
+    fn from(issued: IssuedToken) -> Self {
         let after = |lifetime| Instant::now().checked_add(lifetime);
         Self {
             renew_at: issued
                 .lifetime
                 .and_then(|lifetime| after(lifetime.saturating_sub(margin(lifetime)))),
-            dies_at: issued.lifetime.and_then(after),
+            valid_until: issued.lifetime.and_then(after),
             token: AccessToken {
                 expires_at: issued
                     .lifetime
@@ -83,14 +83,14 @@ impl From<Issued> for CachedToken {
     }
 }
 
-/// How long before its end a token is renewed: as long as Google's libraries take, but no more than
-/// a quarter of its life, for some live two minutes.
+/// How long before its expiry a token is renewed: as in Google's libraries, but at most a quarter
+/// of its lifetime, because some live only two minutes.
 fn margin(lifetime: Duration) -> Duration {
     (lifetime / 4).min(Duration::from_secs(225))
 }
 
 impl TokenSource {
-    /// Makes ready to buy; nothing is sent yet.
+    /// Prepares the source. Nothing is sent yet.
     pub(super) async fn new(
         origin: CredentialSource,
         credential: GoogleCredential,
@@ -98,7 +98,7 @@ impl TokenSource {
     ) -> Result<Self, AuthError> {
         let quota_project = quota::of_file(&credential).map(str::to_owned);
         let issuer = TokenIssuer::of(credential).await?;
-        Ok(Self::with(origin, issuer, exchange).counted_for(quota_project))
+        Ok(Self::with(origin, issuer, exchange).with_quota_project(quota_project))
     }
 
     /// The tokens of the machine's own account.
@@ -116,61 +116,60 @@ impl TokenSource {
             issuer,
             exchange,
             quota_project: None,
-            held: Mutex::default(),
+            cached: Mutex::default(),
         }
     }
 
-    /// The same, with requests to Google's APIs counted for the quota of this project, if one is
-    /// given.
+    /// Sets the quota project for requests to Google's APIs, unless `project` is `None`.
     #[must_use]
-    pub(super) fn counted_for(mut self, project: Option<String>) -> Self {
+    pub(super) fn with_quota_project(mut self, project: Option<String>) -> Self {
         self.quota_project = project.or(self.quota_project);
         self
     }
 
-    /// The project whose quota requests to Google's APIs count for.
+    /// The quota project for requests to Google's APIs.
     pub fn quota_project(&self) -> Option<&str> {
         self.quota_project.as_deref()
     }
 
-    /// Where the way to sign in was found.
+    /// Where the credential was found.
     pub fn origin(&self) -> &CredentialSource {
         &self.origin
     }
 
-    /// A token that works now: the one in hand while it lasts, else a new one. Whoever asks while
-    /// one is bought waits for that one.
+    /// Returns a valid token: the cached one, or a new one. Concurrent callers wait for the same
+    /// token.
     ///
     /// # Errors
     ///
-    /// When none is sold.
+    /// If no token is issued.
     pub async fn token(&self) -> Result<AccessToken, AuthError> {
-        let mut held = self.held.lock().await;
-        if let Some(held) = held.as_ref().filter(|held| !held.is_due()) {
-            return Ok(held.token.clone());
+        let mut cached = self.cached.lock().await;
+        if let Some(cached) = cached.as_ref().filter(|cached| !cached.is_due()) {
+            return Ok(cached.token.clone());
         }
         match self.issuer.issue(&self.exchange).await {
-            Ok(issued) => Ok(held.insert(issued.into()).token.clone()),
-            // It was renewed ahead of time, so there may be time for another try.
-            Err(error) => match held.as_mut().filter(|held| !held.is_dead()) {
-                Some(held) => {
+            Ok(issued) => Ok(cached.insert(issued.into()).token.clone()),
+            // The renewal was early, so the cached token may still be valid for another try.
+            Err(error) => match cached.as_mut().filter(|cached| !cached.is_expired()) {
+                Some(cached) => {
                     tracing::warn!("{error}: the token in hand is used while it lasts");
-                    let left = held.dies_at.map_or(Duration::ZERO, |at| {
+                    let left = cached.valid_until.map_or(Duration::ZERO, |at| {
                         at.saturating_duration_since(Instant::now())
                     });
-                    held.renew_at = Instant::now().checked_add(left / 2);
-                    Ok(held.token.clone())
+                    cached.renew_at = Instant::now().checked_add(left / 2);
+                    Ok(cached.token.clone())
                 }
                 None => Err(error),
             },
         }
     }
 
-    /// A token in place of one that a registry refused; none where there is nothing to buy one with.
+    /// Returns a replacement for a token that a registry refused. `None` if there is none.
     ///
     /// # Errors
     ///
-    /// When none is sold.
+    /// If no token is issued.
     pub async fn replace_rejected(
         &self,
         refused: &Secret,
@@ -178,42 +177,43 @@ impl TokenSource {
         if let TokenIssuer::Given(_) = self.issuer {
             return Ok(None);
         }
-        let mut held = self.held.lock().await;
-        let other = held
+        let mut cached = self.cached.lock().await;
+        let other = cached
             .as_ref()
-            .filter(|held| held.token.secret != *refused && !held.is_due());
+            .filter(|cached| cached.token.secret != *refused && !cached.is_due());
         if let Some(other) = other {
             return Ok(Some(other.token.clone()));
         }
         let issued = self.issuer.issue(&self.exchange).await?;
-        Ok(Some(held.insert(issued.into()).token.clone()))
+        Ok(Some(cached.insert(issued.into()).token.clone()))
     }
 
-    /// A token with as much of its life left as can be had, to be handed on.
+    /// Obtains a new token, whose remaining lifetime is as long as possible.
     ///
     /// # Errors
     ///
-    /// When none is sold.
+    /// If no token is issued.
     pub async fn fresh(&self) -> Result<AccessToken, AuthError> {
-        let mut held = self.held.lock().await;
+        let mut cached = self.cached.lock().await;
         let mut issued = self.issuer.issue(&self.exchange).await?;
         if issued.lifetime.is_none() {
-            let info = token_info::ask(&issued.secret, &self.exchange).await;
+            let info = token_info::request(&issued.secret, &self.exchange).await;
             issued.lifetime = info.map(|info| info.lifetime);
         }
-        Ok(held.insert(issued.into()).token.clone())
+        Ok(cached.insert(issued.into()).token.clone())
     }
 
-    /// What Google tells of `token`, where it does not tell of itself whose it is and until when.
+    /// Returns Google's information about `token`, if its owner or its expiry is not known
+    /// otherwise.
     pub async fn info(&self, token: &AccessToken) -> Option<TokenInfo> {
         let is_known = !matches!(self.identity(), Identity::AccessToken | Identity::User);
         if is_known && token.expires_at.is_some() {
             return None;
         }
-        token_info::ask(&token.secret, &self.exchange).await
+        token_info::request(&token.secret, &self.exchange).await
     }
 
-    /// What the tokens are had with, in words.
+    /// Describes the credential, for messages.
     pub fn describe(&self) -> &'static str {
         match &self.issuer {
             TokenIssuer::Given(_) => "the token",
@@ -225,7 +225,7 @@ impl TokenSource {
         }
     }
 
-    /// Whom the tokens belong to.
+    /// The identity of the tokens.
     pub fn identity(&self) -> Identity {
         self.issuer.identity()
     }
@@ -246,11 +246,14 @@ impl TokenIssuer {
         })
     }
 
-    /// A new token. Whoever asks for one need not know what that takes.
-    fn issue<'a>(&'a self, exchange: &'a Exchange) -> BoxFuture<'a, Result<Issued, AuthError>> {
+    /// Obtains a new token, whatever that takes for this issuer.
+    fn issue<'a>(
+        &'a self,
+        exchange: &'a Exchange,
+    ) -> BoxFuture<'a, Result<IssuedToken, AuthError>> {
         Box::pin(async move {
             match self {
-                Self::Given(token) => given(token),
+                Self::Given(token) => fixed_token(token),
                 Self::Key(key) => key.issue(exchange).await,
                 Self::User(user) => user.issue(exchange).await,
                 Self::External(account) => account.issue(exchange).await,
@@ -280,9 +283,9 @@ impl TokenIssuer {
     }
 }
 
-/// A token that was given as text serves until it runs out, where it says when that is: Google's own
+/// Returns the token from a variable until it expires, if its expiry is known. Google's own tokens
 /// are opaque, but a service account may sign a JWT in place of one.
-fn given(token: &Secret) -> Result<Issued, AuthError> {
+fn fixed_token(token: &Secret) -> Result<IssuedToken, AuthError> {
     let lifetime = match expiry(token.expose()) {
         Some(at) => match at.duration_since(SystemTime::now()) {
             Ok(lifetime) if !lifetime.is_zero() => Some(lifetime),
@@ -290,7 +293,7 @@ fn given(token: &Secret) -> Result<Issued, AuthError> {
         },
         None => None,
     };
-    Ok(Issued {
+    Ok(IssuedToken {
         secret: token.clone(),
         lifetime,
     })
@@ -319,12 +322,12 @@ mod tests {
             Secret::new(format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(payload)))
         };
         assert!(matches!(
-            given(&jwt(r#"{"exp":1700000000}"#)),
+            fixed_token(&jwt(r#"{"exp":1700000000}"#)),
             Err(AuthError::TokenExpired { .. })
         ));
-        let issued = given(&jwt(r#"{"exp":99999999999}"#)).map(|issued| issued.lifetime);
+        let issued = fixed_token(&jwt(r#"{"exp":99999999999}"#)).map(|issued| issued.lifetime);
         assert!(issued.is_ok_and(|lifetime| lifetime.is_some()));
-        let opaque = given(&Secret::new("ya29.c.opaque")).map(|issued| issued.lifetime);
+        let opaque = fixed_token(&Secret::new("ya29.c.opaque")).map(|issued| issued.lifetime);
         assert!(opaque.is_ok_and(|lifetime| lifetime.is_none()));
     }
 }

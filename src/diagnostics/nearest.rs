@@ -1,7 +1,7 @@
-//! The right name for a mistyped one.
+//! Suggests the right name for a mistyped one.
 
-/// How many single edits (a letter more, less, other, or two swapped) lead from one name to
-/// another: the optimal string alignment distance.
+/// The number of single edits (a letter added, removed, replaced, or two swapped) between two
+/// names: the optimal string alignment distance.
 fn distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
@@ -26,17 +26,17 @@ fn distance(from: &str, to: &str) -> usize {
     rows[from.len()][to.len()]
 }
 
-/// The name that `typed` was most likely meant to be; none when nothing is close.
+/// Returns the name that is closest to `typed`. `None` if none is close.
 pub(crate) fn nearest<'a>(
     typed: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // A third of the letters wrong is no longer a slip.
-    let most = (typed.chars().count() / 3).max(1);
+    // With more than a third of the letters wrong it is probably another name.
+    let max_edits = (typed.chars().count() / 3).max(1);
     names
         .into_iter()
         .map(|name| (distance(typed, name), name))
-        .filter(|(edits, _)| *edits <= most)
+        .filter(|(edits, _)| *edits <= max_edits)
         .min_by_key(|(edits, _)| *edits)
         .map(|(_, name)| name)
 }

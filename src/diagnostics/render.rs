@@ -1,15 +1,15 @@
-//! How an error is written: its chain of causes and its hints, in text that is fit for any log.
+//! Formats an error: its chain of causes and its hints, in text that is safe for any log.
 
 use std::io::{self, Write};
 
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
 
-/// Writes an error, its chain of causes and its hints, as a person reads them at the end of a log.
+/// Writes an error, its chain of causes and its hints, for the end of a log.
 ///
 /// # Errors
 ///
-/// When `out` cannot be written.
+/// If `out` cannot be written to.
 pub fn write_chain(
     out: &mut dyn Write,
     error: &dyn std::error::Error,
@@ -18,9 +18,9 @@ pub fn write_chain(
     writeln!(out, "{}", chain(error, hints))
 }
 
-/// The same as a text without a line break at its end.
+/// The same as a text without a final line break.
 ///
-/// Every line passes through [`sanitize`], because causes quote registries.
+/// Every line is sanitized, because causes quote registries.
 pub(crate) fn chain(error: &dyn std::error::Error, hints: &[String]) -> String {
     let mut lines = vec![format!("error: {}", indented(&redact(&error.to_string())))];
     let causes = causes(error);
@@ -36,7 +36,7 @@ pub(crate) fn chain(error: &dyn std::error::Error, hints: &[String]) -> String {
     lines.join("\n")
 }
 
-/// The texts of an error's causes, outermost first, without those that tell nothing of their own.
+/// Returns the texts of an error's causes, the outermost first, without those that add nothing.
 pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
     let mut texts = Vec::new();
     let mut last = error.to_string();
@@ -44,23 +44,23 @@ pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
     while let Some(cause) = next {
         let text = cause.to_string();
         next = cause.source();
-        // Some libraries repeat their cause in their own text.
+        // Some libraries repeat the cause in their own text.
         let is_repeated = last.ends_with(&text);
         if !(is_repeated || next.is_some() && is_wrapping(&text)) {
-            texts.push(redact(without_wrapping(&text)));
+            texts.push(redact(describe_timeout(&text)));
         }
         last = text;
     }
     texts
 }
 
-/// An error and its causes in one line, which need not hold all that is told at the end.
+/// Formats an error and its causes on one line, shortened.
 pub(crate) fn one_line(error: &dyn std::error::Error) -> String {
-    const LONGEST: usize = 240;
+    const MAX_LENGTH: usize = 240;
     let mut text = sanitize(&redact(&error.to_string()));
     for cause in causes(error) {
         text += ": ";
-        match cause.char_indices().nth(LONGEST) {
+        match cause.char_indices().nth(MAX_LENGTH) {
             Some((end, _)) => text += &(sanitize(&cause[..end]) + "..."),
             None => text += &sanitize(&cause),
         }
@@ -68,17 +68,17 @@ pub(crate) fn one_line(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What a library says of a time that ran out, in words that tell for what.
-fn without_wrapping(text: &str) -> &str {
+/// Replaces the text of a library for a timeout by one that states what timed out.
+fn describe_timeout(text: &str) -> &str {
     match text {
-        // tokio's own, in reqwest of nothing but connections.
+        // The text of tokio. In reqwest it occurs only for connections.
         "deadline has elapsed" => "no connection was made in time",
         "operation timed out" => "nothing came in time",
         other => other,
     }
 }
 
-/// What reqwest, hyper and yup-oauth2 wrap around the cause that tells something.
+/// True for texts that reqwest, hyper and yup-oauth2 wrap around the actual cause.
 fn is_wrapping(text: &str) -> bool {
     matches!(
         text,
@@ -98,18 +98,19 @@ fn is_wrapping(text: &str) -> bool {
     )
 }
 
-/// Further lines of a message are indented, so that none starts at the margin.
+/// Indents all lines of a message but the first, so that none starts at the margin.
 pub(crate) fn indented(text: &str) -> String {
     text.lines().map(sanitize).collect::<Vec<_>>().join("\n  ")
 }
 
-/// A word as it may stand in a command for a shell, quoted where it has to be.
+/// Formats a word for a shell command, quoted if necessary.
 pub(crate) fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
     let text = sanitize(text);
-    match !text.is_empty() && text.chars().all(is_plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', r"'\''")),
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 

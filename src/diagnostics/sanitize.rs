@@ -1,21 +1,22 @@
-use crate::diagnostics::userinfo::without_login;
+//! Makes untrusted text safe for terminals and CI logs.
+
 use base64::Engine as _;
 use base64::alphabet;
-use base64::engine::DecodePaddingMode;
-use base64::engine::GeneralPurpose;
-use base64::engine::GeneralPurposeConfig;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// A value as a message may quote it: on one line, and not longer than a line.
+use crate::diagnostics::userinfo::without_login;
+
+/// Quotes a value for a message: on one line, and shortened.
 ///
-/// For values that are no secret only; a value that looks like one in spite of that is kept back.
+/// Only for values that are not secret. A value that nevertheless looks like a secret is not shown.
 pub(crate) fn quoted(value: &str) -> String {
-    const LONGEST: usize = 80;
+    const MAX_LENGTH: usize = 80;
     if looks_secret(value) {
         return "a value that looks like a secret and is not shown".to_owned();
     }
     let value = without_login(value);
     let mut characters = value.chars();
-    let start: String = characters.by_ref().take(LONGEST).collect();
+    let start: String = characters.by_ref().take(MAX_LENGTH).collect();
     let more = if characters.next().is_some() {
         "…"
     } else {
@@ -24,11 +25,11 @@ pub(crate) fn quoted(value: &str) -> String {
     format!("`{}{more}`", start.escape_debug())
 }
 
-/// True for a text that is, by its look, a key or a token that landed in the wrong variable.
+/// True if a value looks like a key or a token that was put into the wrong variable.
 pub(crate) fn looks_secret(value: &str) -> bool {
-    // Perhaps in quotes, or behind the dashes of an option.
+    // It may be in quotes, or follow the dashes of an option.
     let bare = value.trim_start_matches(['-', '"', '\'', '`']);
-    // A key file in base64, or a JWT, whose first part is such JSON.
+    // A key file in base64, or a JWT, whose first part is JSON in base64.
     let first = bare.split('.').next().unwrap_or_default();
     let encoded = first.len() >= 20 && base64(first).is_some_and(|text| text.starts_with(b"{"));
     encoded
@@ -37,11 +38,11 @@ pub(crate) fn looks_secret(value: &str) -> bool {
         || bare.starts_with("ya29.")
 }
 
-/// Text that came from elsewhere, made fit for a terminal and for a CI log: control characters are
-/// shown as escapes, and what GitHub's runner would take for a command is broken up.
+/// Makes untrusted text safe for terminals and CI logs: control characters are escaped, and text
+/// that GitHub's runner would interpret as a command is changed.
 ///
-/// The runner acts on `::` at the start of a line and on `##[` anywhere in it
-/// (actions/runner, `ActionCommand.cs`).
+/// The runner interprets `::` at the start of a line, and `##[` anywhere in it (actions/runner,
+/// `ActionCommand.cs`).
 pub fn sanitize(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
@@ -59,13 +60,13 @@ pub fn sanitize(text: &str) -> String {
     }
 }
 
-/// True for what ends a line without being a control character, or has text read backwards
-/// (<https://trojansource.codes>).
+/// True for characters that end a line without being control characters, or reverse the direction
+/// of text (<https://trojansource.codes>).
 pub(crate) fn is_bidi_or_line_separator(character: char) -> bool {
     matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Base64 as people paste it: either alphabet, with or without padding, with line breaks.
+/// Decodes base64 leniently: either alphabet, with or without padding, with line breaks.
 pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,

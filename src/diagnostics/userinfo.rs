@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
-/// The text without a login that stands before a host: `https://…@gcr.io` for
-/// `https://user:password@gcr.io`.
+/// Removes a login before a host: `https://user:password@gcr.io` becomes `https://…@gcr.io`.
 ///
-/// A name before the `@` that has no password, as in an e-mail address, stays.
+/// A name before the `@` without a password, as in an e-mail address, is kept.
 pub(crate) fn without_login(text: &str) -> Cow<'_, str> {
     let Some((start, end)) = userinfo(text) else {
         return Cow::Borrowed(text);
@@ -19,20 +18,20 @@ pub(crate) fn without_login(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}…{}", &text[..start], &text[end..]))
 }
 
-/// The same for the text of a message, word by word.
+/// The same for each word of a message.
 pub(crate) fn without_logins(message: &str) -> String {
     let words = message.split_inclusive(char::is_whitespace);
     words.map(without_login).collect()
 }
 
-/// What follows the login before a host; `None` if there is no login.
+/// Returns the text after a login. `None` if there is no login.
 pub(crate) fn after_login(text: &str) -> Option<&str> {
     userinfo(text).map(|(_, end)| &text[end + 1..])
 }
 
-/// Where the login before a host begins, and where the `@` behind it is.
+/// Returns the position of a login before a host, and of the `@` after it.
 ///
-/// A password may hold any character, so it ends at the last `@` that begins no digest.
+/// A password may contain any character, so it ends at the last `@` that does not start a digest.
 fn userinfo(text: &str) -> Option<(usize, usize)> {
     let start = match text.split_once("://") {
         Some((scheme, _)) if is_scheme(scheme) => scheme.len() + 3,
@@ -48,12 +47,13 @@ fn userinfo(text: &str) -> Option<(usize, usize)> {
     None
 }
 
+/// True if the text can be the scheme of a URL.
 pub(crate) fn is_scheme(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-/// True where the `@` between these stands behind the name of an image and not behind a login: a
-/// digest follows, or nothing, or what was meant as a digest.
+/// True if this `@` follows the name of an image and not a login: it is followed by a digest, by
+/// nothing, or by what was meant to be a digest.
 fn is_end_of_name(before: &str, after: &str) -> bool {
     let host = before.split_once('/').map(|(host, _)| host);
     let is_word = after
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn login_is_removed_wherever_it_stands() {
-        for (text, shown) in [
+        for (text, for_message) in [
             ("https://_json_key:x@gcr.io", "https://…@gcr.io"),
             (
                 "user:x@registry.example.com/a:1",
@@ -99,7 +99,7 @@ mod tests {
             ("\"https://user:x@gcr.io\"", "…@gcr.io\""),
             ("user:x@", "…@"),
         ] {
-            assert_eq!(without_login(text), shown);
+            assert_eq!(without_login(text), for_message);
         }
     }
 

@@ -1,10 +1,10 @@
-//! Waiting for what Google has promised and does not show yet, with a bound.
+//! Waits with an upper bound until a change that Google has accepted becomes visible.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long something may still take: each wait is longer than the one before.
+/// Waits of increasing length, up to a total limit.
 #[derive(Debug)]
 pub struct Backoff {
     end: Instant,
@@ -15,7 +15,7 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(200);
     const LONGEST: Duration = Duration::from_secs(10);
 
-    /// Patience for so long, from now.
+    /// Starts now, with this limit.
     pub fn new(limit: Duration) -> Self {
         Self {
             end: Instant::now() + limit,
@@ -23,17 +23,17 @@ impl Backoff {
         }
     }
 
-    /// Waits, and says whether another look is worth it; false when the time is over.
+    /// Waits. False if the limit is reached, so that another try is pointless.
     pub async fn wait(&mut self) -> bool {
         self.wait_at_least(Duration::ZERO).await
     }
 
-    /// The same where the other side said how long to wait at least. What it asks for past the end
-    /// is not waited for.
-    pub async fn wait_at_least(&mut self, asked: Duration) -> bool {
+    /// The same with a minimum that the server requests. It does not wait at all if that exceeds
+    /// the limit.
+    pub async fn wait_at_least(&mut self, minimum: Duration) -> bool {
         let now = Instant::now();
-        let pause = self.pause.max(asked);
-        if now >= self.end || now + asked > self.end {
+        let pause = self.pause.max(minimum);
+        if now >= self.end || now + minimum > self.end {
             return false;
         }
         tokio::time::sleep(pause.min(self.end - now)).await;
@@ -49,9 +49,9 @@ mod tests {
     #[tokio::test]
     async fn backoff_ends_and_never_waits_past_its_end() {
         assert!(!Backoff::new(Duration::ZERO).wait().await);
-        let mut patience = Backoff::new(Duration::from_millis(5));
-        assert!(!patience.wait_at_least(Duration::from_secs(3600)).await);
-        assert!(patience.wait().await);
-        assert!(!patience.wait().await);
+        let mut backoff = Backoff::new(Duration::from_millis(5));
+        assert!(!backoff.wait_at_least(Duration::from_secs(3600)).await);
+        assert!(backoff.wait().await);
+        assert!(!backoff.wait().await);
     }
 }

@@ -1,105 +1,105 @@
-//! Whatever one of Google's APIs refuses, in one form: method, URL, status, Google's own code,
-//! reason and sentence, and what to do about it.
+//! The error of a request to a Google API: method, URL, status, and Google's code, reason and
+//! message, with hints.
 
 use std::fmt;
 
 use reqwest::{Method, StatusCode, Url};
 
-use super::refusal::{GoogleRefusal, Rpc, Violation, read};
+use super::refusal::{ApiError, Rpc, Violation, parse_error};
 use crate::auth::AuthError;
 use crate::auth::google::quota;
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::http::ConnectionFailure;
 
-/// A request to one of Google's APIs that did not do what it was sent for.
+/// A request to a Google API that failed.
 #[derive(Debug, thiserror::Error)]
 pub struct GoogleError {
     method: Method,
     url: Box<Url>,
-    outcome: Box<GoogleErrorKind>,
+    kind: Box<GoogleErrorKind>,
     #[source]
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What came of the request.
+/// How the request failed.
 #[derive(Debug)]
 enum GoogleErrorKind {
-    /// An answer that refuses, or an operation that ended so.
-    Refused(GoogleRefusal),
-    /// No answer, or one that broke off.
-    Broken,
-    /// A token for the request could not be had; the cause says why.
-    NotSignedIn,
-    /// An answer that the API's own description does not allow.
-    Unexpected,
-    /// An operation that is not done in time.
-    Unfinished(String),
+    /// An error response, or an operation that ended in an error.
+    Status(ApiError),
+    /// No response, or an incomplete one.
+    Connection,
+    /// No token could be obtained for the request. The cause says why.
+    Auth,
+    /// A response that the API does not define.
+    Protocol,
+    /// An operation that was not done in time.
+    NotDone(String),
 }
 
-/// A sentence that stands as the cause of an error.
+/// The text of a cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", sanitize(.0))]
-struct GoogleMessage(String);
+struct CauseText(String);
 
 impl GoogleError {
-    /// An answer that refuses, with the body that says why.
-    pub(super) fn refused(method: Method, url: Url, status: StatusCode, body: &[u8]) -> Self {
-        Self::with_refusal(method, url, read(status, body))
+    /// An error status, with the body of the response.
+    pub(super) fn from_response(method: Method, url: Url, status: StatusCode, body: &[u8]) -> Self {
+        Self::with_refusal(method, url, parse_error(status, body))
     }
 
-    fn with_refusal(method: Method, url: Url, refused: GoogleRefusal) -> Self {
-        let sentence = Some(refused.message.clone()).filter(|text| !text.trim().is_empty());
+    fn with_refusal(method: Method, url: Url, error: ApiError) -> Self {
+        let sentence = Some(error.message.clone()).filter(|text| !text.trim().is_empty());
         Self {
             method,
             url: Box::new(url),
-            outcome: Box::new(GoogleErrorKind::Refused(refused)),
-            cause: sentence.map(|text| Box::new(GoogleMessage(text)) as Box<_>),
+            kind: Box::new(GoogleErrorKind::Status(error)),
+            cause: sentence.map(|text| Box::new(CauseText(text)) as Box<_>),
         }
     }
 
-    /// An operation that ended in an error, told as if the request had.
-    pub(super) fn of_operation(method: Method, url: Url, rpc: Rpc) -> Self {
-        Self::with_refusal(method, url, GoogleRefusal::of_operation(rpc))
+    /// An operation that ended in an error, presented as an error of the request.
+    pub(super) fn from_operation(method: Method, url: Url, rpc: Rpc) -> Self {
+        Self::with_refusal(method, url, ApiError::from_operation(rpc))
     }
 
-    /// No answer, or one that broke off.
-    pub(super) fn broken(
+    /// No response, or an incomplete one.
+    pub(super) fn connection_failed(
         method: Method,
         url: Url,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::with_cause(method, url, GoogleErrorKind::Broken, cause)
+        Self::with_cause(method, url, GoogleErrorKind::Connection, cause)
     }
 
-    /// An answer that is not what the API says it is.
-    pub(super) fn unexpected(method: Method, url: Url, cause: serde_json::Error) -> Self {
+    /// A response that the API does not define.
+    pub(super) fn malformed(method: Method, url: Url, cause: serde_json::Error) -> Self {
         let what = if cause.is_data() {
             "the answer is JSON, but not what was asked for"
         } else {
             "the answer is no JSON"
         };
-        let cause = GoogleMessage(what.to_owned());
-        Self::with_cause(method, url, GoogleErrorKind::Unexpected, cause)
+        let cause = CauseText(what.to_owned());
+        Self::with_cause(method, url, GoogleErrorKind::Protocol, cause)
     }
 
-    /// A list whose pages lead on for ever.
+    /// A list whose pages never end.
     pub(super) fn endless(method: Method, url: Url) -> Self {
-        let cause = GoogleMessage("the list has no last page".to_owned());
-        Self::with_cause(method, url, GoogleErrorKind::Unexpected, cause)
+        let cause = CauseText("the list has no last page".to_owned());
+        Self::with_cause(method, url, GoogleErrorKind::Protocol, cause)
     }
 
-    /// No token for the request.
-    pub(super) fn not_signed_in(method: Method, url: Url, cause: AuthError) -> Self {
-        Self::with_cause(method, url, GoogleErrorKind::NotSignedIn, cause)
+    /// No token could be obtained for the request.
+    pub(super) fn auth_failed(method: Method, url: Url, cause: AuthError) -> Self {
+        Self::with_cause(method, url, GoogleErrorKind::Auth, cause)
     }
 
-    /// An operation that is not done in time.
-    pub(super) fn unfinished(method: Method, url: Url, name: String) -> Self {
+    /// An operation that was not done in time.
+    pub(super) fn not_done(method: Method, url: Url, name: String) -> Self {
         Self {
             method,
             url: Box::new(url),
-            outcome: Box::new(GoogleErrorKind::Unfinished(name)),
+            kind: Box::new(GoogleErrorKind::NotDone(name)),
             cause: None,
         }
     }
@@ -107,81 +107,80 @@ impl GoogleError {
     fn with_cause(
         method: Method,
         url: Url,
-        outcome: GoogleErrorKind,
+        kind: GoogleErrorKind,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self {
             method,
             url: Box::new(url),
-            outcome: Box::new(outcome),
+            kind: Box::new(kind),
             cause: Some(cause.into()),
         }
     }
 
-    fn refusal(&self) -> Option<&GoogleRefusal> {
-        match &*self.outcome {
-            GoogleErrorKind::Refused(refused) => Some(refused),
+    fn refusal(&self) -> Option<&ApiError> {
+        match &*self.kind {
+            GoogleErrorKind::Status(error) => Some(error),
             _ => None,
         }
     }
 
-    /// The HTTP status of a refusal, or what it would have been where an operation was refused.
+    /// The HTTP status of an error response, or the equivalent status of an operation's error.
     pub fn status(&self) -> Option<u16> {
-        self.refusal().map(|refused| refused.status)
+        self.refusal().map(|error| error.status)
     }
 
-    /// Google's code for a refusal: `PERMISSION_DENIED`, `ALREADY_EXISTS`, ….
+    /// The code of an error: `PERMISSION_DENIED`, `ALREADY_EXISTS`, ….
     pub fn code(&self) -> Option<&str> {
         self.refusal()?.code.as_deref()
     }
 
-    /// Why, in one word: `SERVICE_DISABLED`, `UREQ_PROJECT_BILLING_NOT_FOUND`, ….
+    /// The reason of an error: `SERVICE_DISABLED`, `UREQ_PROJECT_BILLING_NOT_FOUND`, ….
     pub fn reason(&self) -> Option<&str> {
         self.refusal()?.reason.as_deref()
     }
 
-    /// What else a refusal tells, by name: `service`, `permission`, `consumer`, ….
+    /// The metadata of an error, by name: `service`, `permission`, `consumer`, ….
     pub fn metadata(&self, name: &str) -> Option<&str> {
         let value = self.refusal()?.metadata.get(name)?;
         Some(value)
     }
 
-    /// The API's own sentence; empty where it gave none.
+    /// The API's message. Empty if there is none.
     pub fn message(&self) -> &str {
-        self.refusal()
-            .map_or("", |refused| refused.message.as_str())
+        self.refusal().map_or("", |error| error.message.as_str())
     }
 
-    /// The conditions that were not met.
+    /// The preconditions that failed.
     pub fn violations(&self) -> &[Violation] {
         self.refusal()
-            .map_or(&[], |refused| refused.violations.as_slice())
+            .map_or(&[], |error| error.violations.as_slice())
     }
 
-    /// The constraint of an organisation that forbids it, where one does.
+    /// The constraint of the organisation policy that forbids the request.
     pub fn constraint(&self) -> Option<&str> {
         self.refusal()?.constraint()
     }
 
-    /// True for what is not there.
+    /// True if the resource does not exist.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(404)
     }
 
-    /// True for what is there already.
+    /// True if the resource already exists.
     pub fn is_already_there(&self) -> bool {
         self.status() == Some(409) && self.code() != Some("ABORTED")
     }
 
-    /// True where somebody else changed the same thing meanwhile: what was read is out of date.
-    /// The storage API says so with a status of its own.
+    /// True if the resource was changed concurrently, so that the read state is outdated. The
+    /// storage API has a separate status for it.
     pub fn is_conflict(&self) -> bool {
         self.status() == Some(412)
             || (self.status() == Some(409)
                 && matches!(self.code(), Some("ABORTED" | "conflict" | "aborted")))
     }
 
-    /// True where the API is not enabled, or is not known to be everywhere yet.
+    /// True if the API is disabled, or was enabled so recently that not all servers know it.
     pub fn is_service_disabled(&self) -> bool {
         !quota::is_missing(self.message())
             && (self.reason() == Some("SERVICE_DISABLED")
@@ -189,7 +188,7 @@ impl GoogleError {
                     && self.message().contains("has not been used in project")))
     }
 
-    /// True where the token was made for less than the request takes.
+    /// True if the scopes of the token do not permit the request.
     pub fn is_of_narrow_scopes(&self) -> bool {
         self.reason() == Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
             || (self.status() == Some(403)
@@ -198,8 +197,8 @@ impl GoogleError {
                     .contains("insufficient authentication scopes"))
     }
 
-    /// True where what is asked about may be there and not be shown yet, because it was made just
-    /// now: not where it is told that something else forbids the request.
+    /// True if the resource may have been created so recently that it is not visible yet. False if
+    /// another reason forbids the request.
     pub fn may_be_young(&self) -> bool {
         matches!(self.status(), Some(403 | 404))
             && !self.is_service_disabled()
@@ -207,24 +206,29 @@ impl GoogleError {
             && !quota::is_missing(self.message())
             && !self
                 .refusal()
-                .is_some_and(GoogleRefusal::is_of_service_controls)
+                .is_some_and(ApiError::is_blocked_by_service_controls)
     }
 
-    /// True where the same request may do better later.
+    /// True if a later retry may succeed.
     pub fn is_temporary(&self) -> bool {
         self.exit_code() == ExitCode::Temporary
     }
 
-    /// True when no answer came, or one that broke off.
+    /// True if there was no response, or an incomplete one.
     pub fn is_broken(&self) -> bool {
-        matches!(*self.outcome, GoogleErrorKind::Broken)
+        matches!(*self.kind, GoogleErrorKind::Connection)
     }
 
-    fn trouble(&self) -> ConnectionFailure {
+    fn connection_failure(&self) -> ConnectionFailure {
         match &self.cause {
             Some(cause) => ConnectionFailure::of(&**cause),
             None => ConnectionFailure::Broken,
         }
+    }
+
+    /// The wait that the token endpoint requests before another try.
+    pub(super) fn auth_retry_after(&self) -> Option<std::time::Duration> {
+        self.auth_error()?.retry_after()
     }
 
     fn auth_error(&self) -> Option<&AuthError> {
@@ -234,7 +238,7 @@ impl GoogleError {
 
 impl fmt::Display for GoogleError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (GoogleErrorKind::NotSignedIn, Some(cause)) = (&*self.outcome, &self.cause) {
+        if let (GoogleErrorKind::Auth, Some(cause)) = (&*self.kind, &self.cause) {
             // The request was never sent.
             return write!(formatter, "{cause}");
         }
@@ -245,18 +249,18 @@ impl fmt::Display for GoogleError {
             self.method,
             sanitize(path)
         )?;
-        match &*self.outcome {
-            GoogleErrorKind::Refused(refused) => {
-                write!(formatter, ": {}", refused.status)?;
-                let known = StatusCode::from_u16(refused.status).ok();
+        match &*self.kind {
+            GoogleErrorKind::Status(error) => {
+                write!(formatter, ": {}", error.status)?;
+                let known = StatusCode::from_u16(error.status).ok();
                 let reason = known.and_then(|status| status.canonical_reason());
-                match (&refused.code, reason) {
+                match (&error.code, reason) {
                     (Some(code), _) => write!(formatter, " {}", sanitize(code)),
                     (None, Some(reason)) => write!(formatter, " {reason}"),
                     (None, None) => Ok(()),
                 }
             }
-            GoogleErrorKind::Unfinished(name) => write!(
+            GoogleErrorKind::NotDone(name) => write!(
                 formatter,
                 ": its operation `{}` is not done yet",
                 sanitize(name)
@@ -267,36 +271,44 @@ impl fmt::Display for GoogleError {
 }
 
 impl Diagnostic for GoogleError {
+    fn diagnostic_source(&self) -> Option<&dyn Diagnostic> {
+        match &*self.kind {
+            GoogleErrorKind::Auth => self.auth_error().map(|error| error as &dyn Diagnostic),
+            _ => None,
+        }
+    }
+
     fn exit_code(&self) -> ExitCode {
-        match &*self.outcome {
-            GoogleErrorKind::Refused(refused) => match refused.status {
+        match &*self.kind {
+            GoogleErrorKind::Status(error) => match error.status {
                 401 | 403 => ExitCode::Denied,
-                _ if refused.is_temporary() => ExitCode::Temporary,
+                _ if error.is_temporary() => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
-            GoogleErrorKind::Broken => self.trouble().exit_code(),
-            GoogleErrorKind::NotSignedIn => self
-                .auth_error()
-                .map_or(ExitCode::Denied, AuthError::exit_code),
-            GoogleErrorKind::Unexpected => ExitCode::Failed,
-            GoogleErrorKind::Unfinished(_) => ExitCode::Temporary,
+            GoogleErrorKind::Connection => self.connection_failure().exit_code(),
+            GoogleErrorKind::Auth => self
+                .diagnostic_source()
+                .map_or(ExitCode::Denied, Diagnostic::exit_code),
+            GoogleErrorKind::Protocol => ExitCode::Failed,
+            GoogleErrorKind::NotDone(_) => ExitCode::Temporary,
         }
     }
 
     fn hints(&self) -> Vec<String> {
-        match &*self.outcome {
-            GoogleErrorKind::Refused(refused) => refused.hints(),
-            GoogleErrorKind::Broken => {
+        match &*self.kind {
+            GoogleErrorKind::Status(error) => error.hints(),
+            GoogleErrorKind::Connection => {
                 let host = self.url.host_str().unwrap_or_default();
-                vec![self.trouble().hint(host)]
+                vec![self.connection_failure().hint(host)]
             }
-            GoogleErrorKind::NotSignedIn => {
-                self.auth_error().map(Diagnostic::hints).unwrap_or_default()
-            }
-            GoogleErrorKind::Unexpected => {
+            GoogleErrorKind::Auth => self
+                .diagnostic_source()
+                .map(Diagnostic::hints)
+                .unwrap_or_default(),
+            GoogleErrorKind::Protocol => {
                 vec!["check that no proxy or sign-in page answers in Google's place".to_owned()]
             }
-            GoogleErrorKind::Unfinished(_) => {
+            GoogleErrorKind::NotDone(_) => {
                 vec!["Google goes on with it: run this again in a few minutes".to_owned()]
             }
         }
@@ -309,9 +321,9 @@ mod tests {
 
     use super::*;
 
-    fn refused(status: u16, body: &str) -> GoogleError {
+    fn api_error(status: u16, body: &str) -> GoogleError {
         let url = "https://iam.googleapis.com/v1/projects/acme/serviceAccounts?pageToken=x";
-        GoogleError::refused(
+        GoogleError::from_response(
             Method::POST,
             url.parse().unwrap(),
             StatusCode::from_u16(status).unwrap(),
@@ -319,7 +331,7 @@ mod tests {
         )
     }
 
-    fn told(error: &GoogleError) -> String {
+    fn render(error: &GoogleError) -> String {
         let mut text = Vec::new();
         crate::diagnostics::render::write_chain(&mut text, error, &error.hints()).unwrap();
         String::from_utf8(text).unwrap()
@@ -327,7 +339,7 @@ mod tests {
 
     #[test]
     fn disabled_api_is_reported_with_the_enable_command() {
-        let error = refused(
+        let error = api_error(
             403,
             r#"{"error":{"code":403,"message":"IAM API has not been used in project 42 before or it is disabled.","status":"PERMISSION_DENIED",
             "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"SERVICE_DISABLED","domain":"googleapis.com",
@@ -335,7 +347,7 @@ mod tests {
         );
         assert!(error.is_service_disabled());
         assert_eq!(error.metadata("consumer"), Some("projects/42"));
-        insta::assert_snapshot!(told(&error), @"
+        insta::assert_snapshot!(render(&error), @"
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 403 PERMISSION_DENIED
           caused by: IAM API has not been used in project 42 before or it is disabled.
 
@@ -357,25 +369,25 @@ mod tests {
                         "reason": "CUSTOM_ORG_POLICY_VIOLATION", "domain": "googleapis.com",
                         "metadata": metadata}],
                 }});
-                let error = refused(400, &body.to_string());
+                let error = api_error(400, &body.to_string());
                 assert_eq!(error.constraint(), Some(name));
                 assert!(error.hints()[0].contains(&format!("policy `{name}`")));
             }
         }
         let other = r#"{"error":{"code":400,"message":"Precondition check failed.","status":"FAILED_PRECONDITION"}}"#;
-        assert_eq!(refused(400, other).constraint(), None);
+        assert_eq!(api_error(400, other).constraint(), None);
     }
 
     #[test]
     fn organisation_policy_is_named() {
-        let error = refused(
+        let error = api_error(
             400,
             r#"{"error":{"code":400,"message":"Key creation is not allowed on this service account.","status":"FAILED_PRECONDITION",
             "details":[{"@type":"type.googleapis.com/google.rpc.PreconditionFailure","violations":[
             {"type":"constraints/iam.disableServiceAccountKeyCreation","subject":"s","description":"d"}]}]}}"#,
         );
         assert_eq!(error.violations().len(), 1);
-        insta::assert_snapshot!(told(&error), @"
+        insta::assert_snapshot!(render(&error), @"
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 400 FAILED_PRECONDITION
           caused by: Key creation is not allowed on this service account.
 
@@ -385,20 +397,20 @@ mod tests {
 
     #[test]
     fn service_controls_refusal_is_no_new_account() {
-        let error = refused(
+        let error = api_error(
             403,
             r#"{"error":{"code":403,"message":"Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1","status":"PERMISSION_DENIED",
             "details":[{"@type":"type.googleapis.com/google.rpc.PreconditionFailure","violations":[{"type":"VPC_SERVICE_CONTROLS","description":"Ab-1"}]}]}}"#,
         );
         assert!(!error.may_be_young());
         assert_eq!(error.exit_code(), ExitCode::Denied);
-        insta::assert_snapshot!(told(&error), @"
+        insta::assert_snapshot!(render(&error), @"
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 403 PERMISSION_DENIED
           caused by: Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1
 
         hint: the organisation's VPC Service Controls do not allow this from here: who administers them finds the request by `Ab-1` and can allow it with an ingress rule or an access level
         ");
-        let young = refused(
+        let young = api_error(
             403,
             r#"{"error":{"message":"denied (or it may not exist)"}}"#,
         );
@@ -407,14 +419,14 @@ mod tests {
 
     #[test]
     fn login_without_quota_project_is_no_disabled_api() {
-        let error = refused(
+        let error = api_error(
             403,
             r#"{"error":{"code":403,"message":"Your application is authenticating by using local Application Default Credentials. The iam.googleapis.com API requires a quota project, which is not set by default.","status":"PERMISSION_DENIED",
             "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"SERVICE_DISABLED","domain":"googleapis.com",
             "metadata":{"service":"iam.googleapis.com","consumer":"projects/764086051850"}}]}}"#,
         );
         assert!(!error.is_service_disabled());
-        insta::assert_snapshot!(told(&error), @"
+        insta::assert_snapshot!(render(&error), @"
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 403 PERMISSION_DENIED
           caused by: Your application is authenticating by using local Application Default Credentials. The iam.googleapis.com API requires a quota project, which is not set by default.
 
@@ -424,14 +436,14 @@ mod tests {
 
     #[test]
     fn conflict_is_distinguished_from_already_exists() {
-        let aborted = refused(409, r#"{"error":{"message":"m","status":"ABORTED"}}"#);
+        let aborted = api_error(409, r#"{"error":{"message":"m","status":"ABORTED"}}"#);
         assert!(aborted.is_conflict() && !aborted.is_already_there());
-        let there = refused(
+        let there = api_error(
             409,
             r#"{"error":{"message":"m","status":"ALREADY_EXISTS"}}"#,
         );
         assert!(!there.is_conflict() && there.is_already_there());
-        let storage = refused(
+        let storage = api_error(
             412,
             r#"{"error":{"code":412,"message":"m","errors":[{"reason":"conditionNotMet","message":"m"}]}}"#,
         );
@@ -441,19 +453,19 @@ mod tests {
 
     #[test]
     fn non_google_answer_is_not_quoted_at_length() {
-        let page = refused(502, "<html>secret</html>");
+        let page = api_error(502, "<html>secret</html>");
         assert!(page.is_temporary());
-        assert!(!told(&page).contains("secret"));
-        let text = refused(400, &"x".repeat(5000));
+        assert!(!render(&page).contains("secret"));
+        let text = api_error(400, &"x".repeat(5000));
         assert_eq!(text.message().len(), 1000);
-        assert_eq!(refused(404, "").message(), "");
+        assert_eq!(api_error(404, "").message(), "");
     }
 
     #[test]
     fn operation_error_equals_a_refused_request() {
         let rpc = serde_json::from_str::<Rpc>(r#"{"code":9,"message":"no billing"}"#).unwrap();
         let url = "https://serviceusage.googleapis.com/v1/projects/acme/services/x:enable";
-        let error = GoogleError::of_operation(Method::POST, url.parse().unwrap(), rpc);
+        let error = GoogleError::from_operation(Method::POST, url.parse().unwrap(), rpc);
         assert_eq!(
             (error.status(), error.code()),
             (Some(400), Some("FAILED_PRECONDITION"))

@@ -1,6 +1,5 @@
-//! IAM policies: read, changed and written back as a whole, with the etag that keeps two who do so
-//! at once from losing each other's change.
-//! <https://cloud.google.com/iam/docs/policies>
+//! IAM policies. A policy is read, changed and written as a whole, and its etag prevents concurrent
+//! writers from losing each other's changes. <https://cloud.google.com/iam/docs/policies>
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,17 +11,17 @@ use serde_json::{Map, Value, json};
 
 use super::{Api, Backoff, Google, GoogleError};
 
-/// Who may do what on one resource.
+/// The IAM policy of a resource.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     bindings: Vec<Binding>,
-    /// What else there is, the etag too, is given back as it came.
+    /// All other fields, including the etag, which are written back unchanged.
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
 
-/// A role, and who has it.
+/// A role and its members.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Binding {
     role: String,
@@ -38,14 +37,14 @@ impl Binding {
     }
 }
 
-/// What has a policy.
+/// A resource with an IAM policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// A project, by its id.
+    /// A project, by its ID.
     Project(String),
-    /// A service account, by its project and its address.
+    /// A service account, by its project and its e-mail address.
     Account(String, String),
-    /// A repository of Artifact Registry, by its whole name.
+    /// A repository of Artifact Registry, by its full resource name.
     Repository(String),
     /// A bucket, by its name.
     Bucket(String),
@@ -62,26 +61,26 @@ impl fmt::Display for Resource {
     }
 }
 
-/// One role of one member, without a condition: all that is ever given or taken here.
+/// A role of a member, without a condition. Only such grants are added or removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The role, `roles/artifactregistry.writer`.
     pub role: String,
-    /// Who has it, `serviceAccount:…`.
+    /// The member, `serviceAccount:…`.
     pub member: String,
 }
 
-/// What is done with a grant.
+/// Whether a grant is added or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyChange {
-    /// It is given.
+    /// Add the grant.
     Grant,
-    /// It is taken away.
+    /// Remove the grant.
     Revoke,
 }
 
 impl Policy {
-    /// True where the member has the role, whatever happens.
+    /// True if the member has the role unconditionally.
     pub fn has(&self, grant: &Grant) -> bool {
         self.bindings.iter().any(|binding| {
             binding.role == grant.role
@@ -90,7 +89,7 @@ impl Policy {
         })
     }
 
-    /// Every role with each of its members, conditional ones too.
+    /// All pairs of a role and a member, including conditional ones.
     pub fn grants(&self) -> impl Iterator<Item = Grant> {
         self.bindings.iter().flat_map(|binding| {
             binding.members.iter().map(|member| Grant {
@@ -100,8 +99,8 @@ impl Policy {
         })
     }
 
-    /// Gives or takes one grant; nothing of anybody else's is touched. False where there was
-    /// nothing to do.
+    /// Adds or removes a grant, and leaves everything else unchanged. False if there was nothing to
+    /// do.
     fn change(&mut self, change: PolicyChange, grant: &Grant) -> bool {
         if self.has(grant) == (change == PolicyChange::Grant) {
             return false;
@@ -127,13 +126,14 @@ impl Policy {
         true
     }
 
-    /// What stands in `after` and not here, and the other way round, a line each.
+    /// Returns the differences to `after`, one line each.
     pub fn diff(&self, after: &Self) -> Vec<String> {
         let (old, new) = (self.lines(), after.lines());
-        let gone = old.iter().filter(|line| !new.contains(line));
-        let come = new.iter().filter(|line| !old.contains(line));
-        gone.map(|line| format!("- {line}"))
-            .chain(come.map(|line| format!("+ {line}")))
+        let removed = old.iter().filter(|line| !new.contains(line));
+        let added = new.iter().filter(|line| !old.contains(line));
+        removed
+            .map(|line| format!("- {line}"))
+            .chain(added.map(|line| format!("+ {line}")))
             .collect()
     }
 
@@ -152,16 +152,16 @@ impl Policy {
     }
 }
 
-/// How long a change is tried again: by then an account that was made just now is known
-/// everywhere, and whoever changes the same policy is done.
+/// How long a change is retried. In this time a new account becomes known to all servers, and
+/// concurrent changes end.
 const LIMIT: Duration = Duration::from_secs(5 * 60);
 
 impl Google {
-    /// Reads a policy, its conditional bindings too. Each API has its own way to ask for it.
+    /// Reads a policy, including conditional bindings. Each API has a different request for it.
     ///
     /// # Errors
     ///
-    /// When the API refuses.
+    /// If the API refuses the request.
     pub async fn policy(&self, resource: &Resource) -> Result<Policy, GoogleError> {
         const OPTION: &str = "options.requestedPolicyVersion";
         match resource {
@@ -190,48 +190,48 @@ impl Google {
         }
     }
 
-    /// Which of these permissions there are, by a `:testIamPermissions` URL: a question that takes no
-    /// permission itself.
+    /// Returns which of these permissions the caller has, with a `:testIamPermissions` URL. The
+    /// request itself requires no permission.
     ///
     /// # Errors
     ///
-    /// When the API refuses.
+    /// If the API refuses the request.
     pub async fn test_iam_permissions(
         &self,
         url: Url,
         wanted: &[&str],
     ) -> Result<BTreeSet<String>, GoogleError> {
         #[derive(Deserialize)]
-        struct Held {
-            // Where there is none, the field is left out.
+        struct Granted {
+            // The field is missing if there are none.
             #[serde(default)]
             permissions: BTreeSet<String>,
         }
-        let held: Held = self.post(url, &json!({"permissions": wanted})).await?;
-        Ok(held.permissions)
+        let granted: Granted = self.post(url, &json!({"permissions": wanted})).await?;
+        Ok(granted.permissions)
     }
 
-    /// Gives or takes a grant, and tells the difference, a line each; no line where there was
+    /// Adds or removes a grant, and returns the differences, one line each. Empty if there was
     /// nothing to do.
     ///
-    /// The whole of reading, changing and writing is done again when somebody else was faster, and
-    /// when an account that was made just now is not known yet.
+    /// Reading, changing and writing is repeated if another writer was faster, or if a new account
+    /// is not known yet.
     ///
     /// # Errors
     ///
-    /// When the API refuses for another reason, or for too long.
+    /// If the API refuses the request for another reason, or for too long.
     pub async fn change_policy(
         &self,
         resource: &Resource,
         change: PolicyChange,
         grant: &Grant,
     ) -> Result<Vec<String>, GoogleError> {
-        let mut patience = Backoff::new(LIMIT);
+        let mut backoff = Backoff::new(LIMIT);
         loop {
             let before = match self.policy(resource).await {
                 Ok(before) => before,
-                // An account that was made just now is not shown everywhere.
-                Err(error) if self.is_young(resource, change, &error) && patience.wait().await => {
+                // A new account is not visible on all servers.
+                Err(error) if self.is_young(resource, change, &error) && backoff.wait().await => {
                     tracing::info!("{}", waiting(&error, true, resource));
                     continue;
                 }
@@ -241,28 +241,28 @@ impl Google {
             if !after.change(change, grant) {
                 return Ok(Vec::new());
             }
-            // Only version 3 keeps conditional bindings.
+            // Only version 3 preserves conditional bindings.
             after.rest.insert("version".to_owned(), 3.into());
             let error = match self.write_policy(resource, &after).await {
                 Ok(()) => return Ok(before.diff(&after)),
                 Err(error) => error,
             };
             let unknown = error.status() == Some(400) && error.message().contains("does not exist");
-            // A POST whose answer was lost may have done its work, which reading it will show.
+            // A POST without a response may have succeeded, which reading the policy will show.
             let again = error.is_conflict() || unknown || error.is_broken();
-            if !again || !patience.wait().await {
+            if !again || !backoff.wait().await {
                 return Err(error);
             }
             tracing::info!("{}", waiting(&error, unknown, resource));
         }
     }
 
-    /// True for the policy of an account that was made just now, and is not shown everywhere.
+    /// True for the policy of a new account that is not visible yet.
     fn is_young(&self, resource: &Resource, change: PolicyChange, error: &GoogleError) -> bool {
         let Resource::Account(_, email) = resource else {
             return false;
         };
-        change == PolicyChange::Grant && error.may_be_young() && self.expects_account(email)
+        change == PolicyChange::Grant && error.may_be_young() && self.is_new_account(email)
     }
 
     async fn write_policy(&self, resource: &Resource, policy: &Policy) -> Result<(), GoogleError> {

@@ -1,5 +1,5 @@
-//! Google's REST APIs: one client for all of them, with their one form of error, their pages and
-//! their long-running operations. What each API is asked for stands where it is needed.
+//! A client for Google's REST APIs, with their error format, pagination and long-running
+//! operations. The requests to each API are where they are needed.
 
 pub mod backoff;
 mod error;
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::auth::google::quota::USER_PROJECT;
 use crate::auth::{AuthError, BasicAuth, Credential};
 use crate::diagnostics::secret::Secret;
-use crate::http::{Network, NetworkError, WINDOW, read_bounded};
+use crate::http::{Network, NetworkError, WINDOW, read_bounded, retry_after};
 
 pub use backoff::Backoff;
 pub use error::GoogleError;
@@ -29,7 +29,7 @@ pub use iam_policy::{Grant, Policy, PolicyChange, Resource};
 pub use operation::Operation;
 pub use refusal::Violation;
 
-/// One of Google's APIs.
+/// A Google API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Api {
     /// Repositories and their policies.
@@ -38,16 +38,16 @@ pub enum Api {
     ResourceManager,
     /// Service accounts, their keys, workload identity pools.
     Iam,
-    /// Tokens of service accounts for others.
+    /// Impersonation of service accounts.
     IamCredentials,
-    /// Which APIs a project has.
+    /// The APIs that are enabled in a project.
     ServiceUsage,
     /// Buckets.
     Storage,
 }
 
 impl Api {
-    /// Its name as a service that a project enables, which is its host too.
+    /// Its service name, which is also its host.
     pub fn service(self) -> &'static str {
         match self {
             Self::ArtifactRegistry => "artifactregistry.googleapis.com",
@@ -59,7 +59,7 @@ impl Api {
         }
     }
 
-    /// A URL of it; `path` begins with the version, as in `v1/projects/acme`.
+    /// Builds a URL. `path` starts with the version, as in `v1/projects/acme`.
     pub fn url(self, path: &str) -> Url {
         #[expect(clippy::expect_used, reason = "the hosts are written above")]
         let mut url = Url::parse(&format!("https://{}/", self.service())).expect("a host");
@@ -68,146 +68,154 @@ impl Api {
     }
 }
 
-/// A client of Google's APIs, signed in.
+/// An authenticated client for Google's APIs.
 pub struct Google {
     http: reqwest::Client,
     credential: Credential,
-    /// How long a request is tried again that failed for now.
+    /// How long temporary failures are retried.
     retry_for: Duration,
-    /// The APIs that are known to be on, whatever they say themselves.
-    expected: Mutex<BTreeSet<String>>,
-    /// The accounts that were made just now, by their addresses.
+    /// The services that are known to be enabled, even if they still report otherwise.
+    enabled_services: Mutex<BTreeSet<String>>,
+    /// The e-mail addresses of new accounts.
     new_accounts: Mutex<BTreeSet<String>>,
 }
 
-/// The most bytes of an answer: policies hold 1500 members, lists come in pages.
+/// The maximum size of a response. Policies have up to 1500 members, and lists are paginated.
 const MAX_BODY: usize = 8 * 1024 * 1024;
 
-/// How long a request is tried again that failed for now.
+/// How long temporary failures are retried.
 const RETRY_FOR: Duration = Duration::from_secs(60);
 
-/// How long an API that is enabled may say that it is not: "wait a few minutes", as it says itself.
+/// How long an API that was enabled may report that it is disabled. Its message says "wait a few
+/// minutes".
 const ENABLED_WITHIN: Duration = Duration::from_secs(10 * 60);
 
-/// How many pages of one list are read; more is an API that turns in circles.
+/// The maximum number of pages of a list, in case an API repeats them.
 const MAX_PAGES: usize = 1000;
 
 impl Google {
-    /// A client that shows `credential`'s token; nothing is sent yet.
+    /// Creates a client with the token of `credential`. Nothing is sent yet.
     ///
     /// # Errors
     ///
-    /// When the HTTP client cannot be built.
+    /// If the HTTP client cannot be built.
     pub fn new(credential: Credential, network: &Network) -> Result<Self, NetworkError> {
         Ok(Self {
             http: network.http_client()?,
             credential,
             retry_for: RETRY_FOR,
-            expected: Mutex::default(),
+            enabled_services: Mutex::default(),
             new_accounts: Mutex::default(),
         })
     }
 
-    /// The same, but each request is sent once: for what is only asked to know more.
+    /// Disables retries, for optional requests.
     #[must_use]
     pub fn short_retries(mut self) -> Self {
         self.retry_for = Duration::ZERO;
         self
     }
 
-    /// Whom the APIs know us as.
+    /// The credential of the client.
     pub fn credential(&self) -> &Credential {
         &self.credential
     }
 
-    /// From now on this service is waited for where it says that it is disabled: one that was enabled
-    /// just now is not known everywhere.
-    pub fn expect(&self, service: &str) {
-        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        expected.insert(service.to_owned());
+    /// Marks a service as enabled. If it still reports that it is disabled, the request is retried,
+    /// because not all servers know a change at once.
+    pub fn mark_enabled(&self, service: &str) {
+        let mut enabled_services = self
+            .enabled_services
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        enabled_services.insert(service.to_owned());
     }
 
-    /// From now on this account is waited for where it is not shown: one that was made just now is
-    /// not known everywhere.
-    pub fn expect_account(&self, email: &str) {
+    /// Marks an account as new. If it is not found, the request is retried, because not all servers
+    /// know it at once.
+    pub fn mark_account_new(&self, email: &str) {
         let accounts = self.new_accounts.lock();
         let mut accounts = accounts.unwrap_or_else(PoisonError::into_inner);
         accounts.insert(email.to_owned());
     }
 
-    /// True for an account that was made just now.
-    pub fn expects_account(&self, email: &str) -> bool {
+    /// True for a new account.
+    pub fn is_new_account(&self, email: &str) -> bool {
         let accounts = self.new_accounts.lock();
         let accounts = accounts.unwrap_or_else(PoisonError::into_inner);
         accounts.contains(email)
     }
 
     fn is_just_enabled(&self, error: &GoogleError) -> bool {
-        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        let enabled_services = self
+            .enabled_services
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         error.is_service_disabled()
             && error
                 .metadata("service")
-                .is_some_and(|service| expected.contains(service))
+                .is_some_and(|service| enabled_services.contains(service))
     }
 
-    /// Reads.
+    /// Sends a GET request.
     ///
     /// # Errors
     ///
-    /// When the API refuses, or its answer is no `T`. So for all that follow.
+    /// If the API refuses the request, or the response is not a `T`. This applies to all following
+    /// methods.
     pub async fn get<T: DeserializeOwned>(&self, url: Url) -> Result<T, GoogleError> {
-        self.ask(Method::GET, url, None).await
+        self.request(Method::GET, url, None).await
     }
 
-    /// Sends `body` with POST, which may be tried again: a second time it must do no harm.
+    /// Sends a POST request, which must be safe to repeat.
     pub async fn post<T: DeserializeOwned>(
         &self,
         url: Url,
         body: &(impl Serialize + Sync),
     ) -> Result<T, GoogleError> {
-        self.ask(Method::POST, url, Some(json(body))).await
+        self.request(Method::POST, url, Some(json(body))).await
     }
 
-    /// Asks with POST where there is nothing to send.
+    /// Sends a POST request without a body.
     pub async fn post_nothing<T: DeserializeOwned>(&self, url: Url) -> Result<T, GoogleError> {
-        self.ask(Method::POST, url, None).await
+        self.request(Method::POST, url, None).await
     }
 
-    /// Sends `body` with POST, exactly once whatever becomes of it.
+    /// Sends a POST request exactly once.
     pub async fn post_once<T: DeserializeOwned>(
         &self,
         url: Url,
         body: &(impl Serialize + Sync),
     ) -> Result<T, GoogleError> {
         let (method, body) = (Method::POST, json(body));
-        let answer = self.signed_in(&method, &url, Some(&body)).await?;
-        read(method, url, answer).await
+        let response = self.send_authenticated(&method, &url, Some(&body)).await?;
+        parse_response(method, url, response).await
     }
 
-    /// Replaces.
+    /// Sends a PUT request.
     pub async fn put<T: DeserializeOwned>(
         &self,
         url: Url,
         body: &(impl Serialize + Sync),
     ) -> Result<T, GoogleError> {
-        self.ask(Method::PUT, url, Some(json(body))).await
+        self.request(Method::PUT, url, Some(json(body))).await
     }
 
-    /// Changes the fields that the URL's `updateMask` names.
+    /// Sends a PATCH request for the fields in the URL's `updateMask`.
     pub async fn patch<T: DeserializeOwned>(
         &self,
         url: Url,
         body: &(impl Serialize + Sync),
     ) -> Result<T, GoogleError> {
-        self.ask(Method::PATCH, url, Some(json(body))).await
+        self.request(Method::PATCH, url, Some(json(body))).await
     }
 
-    /// Deletes.
+    /// Sends a DELETE request.
     pub async fn delete<T: DeserializeOwned>(&self, url: Url) -> Result<T, GoogleError> {
-        self.ask(Method::DELETE, url, None).await
+        self.request(Method::DELETE, url, None).await
     }
 
-    /// Every item of a list that comes in pages; `field` is what the items are called.
+    /// Returns all items of a paginated list. `field` is the name of the items.
     pub async fn pages<T: DeserializeOwned>(
         &self,
         url: Url,
@@ -218,22 +226,22 @@ impl Google {
         Ok(items)
     }
 
-    /// Gives `take` every item of a list that comes in pages, so that no more than one page is held.
+    /// Calls `visit` for each item of a paginated list, so that only one page is in memory.
     pub async fn each<T: DeserializeOwned>(
         &self,
         url: Url,
         field: &str,
-        mut take: impl FnMut(T),
+        mut visit: impl FnMut(T),
     ) -> Result<(), GoogleError> {
         let mut next = url.clone();
         for _ in 0..MAX_PAGES {
             let mut page: Value = self.get(next.clone()).await?;
-            let found = match page.get_mut(field).map(Value::take) {
-                Some(found) => serde_json::from_value::<Vec<T>>(found)
-                    .map_err(|error| GoogleError::unexpected(Method::GET, next.clone(), error))?,
+            let items = match page.get_mut(field).map(Value::take) {
+                Some(items) => serde_json::from_value::<Vec<T>>(items)
+                    .map_err(|error| GoogleError::malformed(Method::GET, next.clone(), error))?,
                 None => Vec::new(),
             };
-            found.into_iter().for_each(&mut take);
+            items.into_iter().for_each(&mut visit);
             match page.get("nextPageToken").and_then(Value::as_str) {
                 Some(token) if !token.is_empty() => {
                     next = url.clone();
@@ -245,57 +253,63 @@ impl Google {
         Err(GoogleError::endless(Method::GET, url))
     }
 
-    /// Sends a request, again while it fails for now, and reads its answer.
-    async fn ask<T: DeserializeOwned>(
+    /// Sends a request, retries temporary failures, and parses the response.
+    async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
         url: Url,
         body: Option<Vec<u8>>,
     ) -> Result<T, GoogleError> {
-        let mut patience = Backoff::new(self.retry_for);
+        let mut backoff = Backoff::new(self.retry_for);
         let mut settling = Backoff::new(ENABLED_WITHIN);
         loop {
-            let sent = self.signed_in(&method, &url, body.as_deref()).await;
-            let (error, asked) = match sent {
-                Ok(answer) => {
-                    let asked = retry_after(&answer);
-                    match read(method.clone(), url.clone(), answer).await {
-                        Ok(read) => return Ok(read),
-                        Err(error) => (error, asked),
+            let sent = self
+                .send_authenticated(&method, &url, body.as_deref())
+                .await;
+            let (error, wait) = match sent {
+                Ok(response) => {
+                    let wait = retry_after(response.headers());
+                    match parse_response(method.clone(), url.clone(), response).await {
+                        Ok(parsed) => return Ok(parsed),
+                        Err(error) => (error, wait),
                     }
                 }
-                Err(error) => (error, Duration::ZERO),
+                Err(error) => {
+                    let wait = error.auth_retry_after();
+                    (error, wait)
+                }
             };
             if self.is_just_enabled(&error) && settling.wait().await {
                 tracing::info!("{} was enabled just now; waiting for it", url.authority());
                 continue;
             }
-            // Where a connection broke, a POST may have done its work: who sent it must look.
+            // A POST over a broken connection may have succeeded, so the caller must check.
             let again = error.is_temporary() && (method != Method::POST || !error.is_broken());
-            if !again || !patience.wait_at_least(asked).await {
+            if !again || !backoff.wait_at_least(wait.unwrap_or_default()).await {
                 return Err(error);
             }
             tracing::info!("{error}; trying again");
         }
     }
 
-    /// Sends a request once; a token that is refused is bought anew where it can be.
-    async fn signed_in(
+    /// Sends a request once, and repeats it with a new token if the token was refused and can be
+    /// replaced.
+    async fn send_authenticated(
         &self,
         method: &Method,
         url: &Url,
         body: Option<&[u8]>,
     ) -> Result<Response, GoogleError> {
-        let refused = |error| GoogleError::not_signed_in(method.clone(), url.clone(), error);
-        let shown = self.credential.basic().await.map_err(refused)?;
-        let token = bearer(shown).map_err(refused)?;
-        let answer = self.send(method, url, body, &token).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
+        let auth_failed = |error| GoogleError::auth_failed(method.clone(), url.clone(), error);
+        let login = self.credential.basic().await.map_err(auth_failed)?;
+        let token = access_token(login).map_err(auth_failed)?;
+        let response = self.send(method, url, body, &token).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
         }
-        match self.credential.renewed(&token).await.map_err(refused)? {
-            Some(shown) => self.send(method, url, body, &shown.password).await,
-            None => Ok(answer),
+        match self.credential.renewed(&token).await.map_err(auth_failed)? {
+            Some(login) => self.send(method, url, body, &login.password).await,
+            None => Ok(response),
         }
     }
 
@@ -319,21 +333,20 @@ impl Google {
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.to_vec());
         } else if *method == Method::POST {
-            // Google's front ends refuse one that says nothing of its length (411).
+            // Google's front ends refuse a POST without a length (411).
             request = request.header(CONTENT_LENGTH, 0);
         }
         tracing::debug!("{method} {}{}", url.authority(), url.path());
-        request
-            .send()
-            .await
-            .map_err(|error| GoogleError::broken(method.clone(), url.clone(), error.without_url()))
+        request.send().await.map_err(|error| {
+            GoogleError::connection_failed(method.clone(), url.clone(), error.without_url())
+        })
     }
 }
 
-/// Only a token opens the APIs: neither a user with a password nor nobody.
-fn bearer(shown: Option<BasicAuth>) -> Result<Secret, AuthError> {
-    match shown {
-        Some(shown) => Ok(shown.password),
+/// Returns the access token. The APIs accept neither passwords nor anonymous requests.
+fn access_token(login: Option<BasicAuth>) -> Result<Secret, AuthError> {
+    match login {
+        Some(login) => Ok(login.password),
         None => Err(AuthError::NoToken),
     }
 }
@@ -346,28 +359,21 @@ fn json(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("a body is JSON")
 }
 
-/// Reads an answer: a `T`, or the refusal that it is, without the token should it quote that.
-async fn read<T: DeserializeOwned>(
+/// Parses a response as a `T` or as an error.
+async fn parse_response<T: DeserializeOwned>(
     method: Method,
     url: Url,
-    answer: Response,
+    response: Response,
 ) -> Result<T, GoogleError> {
-    let status = answer.status();
-    let body = match read_bounded(answer, MAX_BODY, WINDOW).await {
+    let status = response.status();
+    let body = match read_bounded(response, MAX_BODY, WINDOW).await {
         Ok(body) => body,
-        Err(error) => return Err(GoogleError::broken(method, url, error)),
+        Err(error) => return Err(GoogleError::connection_failed(method, url, error)),
     };
     if !status.is_success() {
-        return Err(GoogleError::refused(method, url, status, &body));
+        return Err(GoogleError::from_response(method, url, status, &body));
     }
-    // Deletions of the storage API are answered with nothing at all.
+    // The storage API answers a deletion with an empty body.
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
-    serde_json::from_slice(body).map_err(|error| GoogleError::unexpected(method, url, error))
-}
-
-/// What a refusal asks to be waited for, in seconds; nobody sends dates here.
-fn retry_after(answer: &Response) -> Duration {
-    let header = answer.headers().get(RETRY_AFTER);
-    let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    Duration::from_secs(seconds.unwrap_or(0))
+    serde_json::from_slice(body).map_err(|error| GoogleError::malformed(method, url, error))
 }

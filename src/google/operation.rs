@@ -1,6 +1,5 @@
-//! Long-running operations: polled until they are done, and their errors told as if the request
-//! itself had been refused.
-//! <https://google.aip.dev/151>
+//! Long-running operations. They are polled until they are done, and their errors are presented as
+//! errors of the request. <https://google.aip.dev/151>
 
 use std::time::Duration;
 
@@ -12,10 +11,10 @@ use super::error::GoogleError;
 use super::refusal::Rpc;
 use super::{Api, Backoff, Google};
 
-/// What an API gives in place of a result that takes a while.
+/// A long-running operation of an API.
 #[derive(Debug, Deserialize)]
 pub struct Operation {
-    /// The operation's path below `v1/`.
+    /// The path of the operation below `v1/`.
     pub name: String,
     #[serde(default)]
     done: bool,
@@ -23,34 +22,34 @@ pub struct Operation {
     response: Option<Value>,
 }
 
-/// How long an operation may take. gcloud waits half an hour; none of ours has been seen to take
-/// more than a minute.
+/// The time limit of an operation. gcloud waits half an hour; the operations used here have not
+/// been seen to take more than a minute.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 impl Google {
-    /// Waits until `operation` of `api` is done, and gives its result; `asked` is the request that
-    /// began it.
+    /// Waits until `operation` of `api` is done, and returns its result. `request` is the request
+    /// that started it.
     ///
     /// # Errors
     ///
-    /// When it ends in an error, or not in time.
+    /// If it ends in an error, or is not done in time.
     pub async fn wait_operation(
         &self,
         api: Api,
         mut operation: Operation,
-        asked: (Method, Url),
+        request: (Method, Url),
     ) -> Result<Value, GoogleError> {
-        let mut patience = Backoff::new(LIMIT);
+        let mut backoff = Backoff::new(LIMIT);
         while !operation.done {
-            if !patience.wait().await {
-                let (method, url) = asked;
-                return Err(GoogleError::unfinished(method, url, operation.name));
+            if !backoff.wait().await {
+                let (method, url) = request;
+                return Err(GoogleError::not_done(method, url, operation.name));
             }
             let url = api.url(&format!("v1/{}", operation.name));
             operation = self.get(url).await?;
         }
         match operation.error {
-            Some(error) => Err(GoogleError::of_operation(asked.0, asked.1, error)),
+            Some(error) => Err(GoogleError::from_operation(request.0, request.1, error)),
             None => Ok(operation.response.unwrap_or_default()),
         }
     }

@@ -1,4 +1,4 @@
-//! What Google's APIs say when they refuse, read out of their envelopes, and what to do about it.
+//! Parses the error responses of Google's APIs, and provides hints for them.
 
 use std::collections::BTreeMap;
 
@@ -11,31 +11,31 @@ use crate::auth::service_controls;
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
 
-/// An error in Google's own form (<https://google.aip.dev/193>).
+/// An error in Google's format (<https://google.aip.dev/193>).
 #[derive(Debug, Default)]
-pub(super) struct GoogleRefusal {
+pub(super) struct ApiError {
     pub(super) status: u16,
-    /// `PERMISSION_DENIED`, …; in the storage API's older form, its reason.
+    /// `PERMISSION_DENIED`, …, or in the storage API's older format the reason.
     pub(super) code: Option<String>,
     pub(super) message: String,
-    /// `SERVICE_DISABLED`, …, where the error tells one.
+    /// `SERVICE_DISABLED`, …, if the error states one.
     pub(super) reason: Option<String>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) violations: Vec<Violation>,
 }
 
-/// A condition that was not met: an organisation's policy, missing billing.
+/// A precondition that failed, such as an organisation policy or missing billing.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Violation {
-    /// What kind of condition it is: `constraints/iam.disableServiceAccountKeyCreation`, ….
+    /// The type of the precondition: `constraints/iam.disableServiceAccountKeyCreation`, ….
     #[serde(default, rename = "type")]
     pub kind: String,
-    /// What it is about.
+    /// The resource that it applies to.
     #[serde(default)]
     pub subject: String,
 }
 
-/// `google.rpc.Status`, as it ends an operation.
+/// `google.rpc.Status`, the error of an operation.
 #[derive(Debug, Deserialize)]
 pub(super) struct Rpc {
     #[serde(default)]
@@ -46,10 +46,9 @@ pub(super) struct Rpc {
     details: Vec<Value>,
 }
 
-impl GoogleRefusal {
-    /// True where the organisation's VPC Service Controls forbid the request, which no waiting
-    /// changes.
-    pub(super) fn is_of_service_controls(&self) -> bool {
+impl ApiError {
+    /// True if VPC Service Controls forbid the request, which no retry changes.
+    pub(super) fn is_blocked_by_service_controls(&self) -> bool {
         service_controls(&self.message).is_some()
             || self.reason.as_deref() == Some("SECURITY_POLICY_VIOLATED")
             || self
@@ -58,20 +57,20 @@ impl GoogleRefusal {
                 .any(|violation| violation.kind == "VPC_SERVICE_CONTROLS")
     }
 
-    /// The error of an operation, told as if the request had been refused.
-    pub(super) fn of_operation(rpc: Rpc) -> Self {
-        let (status, code) = meaning(rpc.code);
-        let mut refused = Self {
+    /// The error of an operation, presented as an error of the request.
+    pub(super) fn from_operation(rpc: Rpc) -> Self {
+        let (status, code) = http_status(rpc.code);
+        let mut error = Self {
             status,
             code: Some(code.to_owned()),
             message: redact(&rpc.message),
             ..Self::default()
         };
-        refused.take_details(rpc.details);
-        refused
+        error.read_details(rpc.details);
+        error
     }
 
-    /// True where the same request may do better later; a limit that is reached stays so.
+    /// True if a later retry may succeed. A limit stays exceeded.
     pub(super) fn is_temporary(&self) -> bool {
         match self.status {
             429 => !self.message.starts_with(LIMIT),
@@ -80,8 +79,8 @@ impl GoogleRefusal {
         }
     }
 
-    /// Takes what is of use out of an error's details (<https://google.aip.dev/193#errorinfo>).
-    fn take_details(&mut self, details: Vec<Value>) {
+    /// Reads the useful details of an error (<https://google.aip.dev/193#errorinfo>).
+    fn read_details(&mut self, details: Vec<Value>) {
         for mut detail in details {
             let kind = detail["@type"].as_str().unwrap_or_default();
             if kind.ends_with("google.rpc.ErrorInfo") && self.reason.is_none() {
@@ -96,9 +95,10 @@ impl GoogleRefusal {
         }
     }
 
-    /// The constraint of an organisation that forbids it, where one does.
+    /// The constraint of the organisation policy that forbids the request.
     ///
-    /// Predefined ones are told as a violation, managed and custom ones by a reason of their own.
+    /// Predefined constraints are in a violation; managed and custom ones have a reason of their
+    /// own.
     /// <https://cloud.google.com/resource-manager/docs/organization-policy/creating-managing-custom-constraints>
     pub(super) fn constraint(&self) -> Option<&str> {
         let is_name = |name: &&str| {
@@ -109,15 +109,16 @@ impl GoogleRefusal {
             return Some(name);
         }
         const MANAGED: &str = "CUSTOM_ORG_POLICY_VIOLATION";
-        let told = self.metadata.get("customConstraints").map(String::as_str);
-        // Where no detail names it, the sentence does.
+        let in_metadata = self.metadata.get("customConstraints").map(String::as_str);
+        // If the details do not name it, the message does.
         let is_outside = |c: char| c.is_whitespace() || "\"'`[](),:;".contains(c);
         let mut words = self.message.split(is_outside);
-        let named = told.or_else(|| words.find(is_name).map(|name| name.trim_end_matches('.')));
+        let named =
+            in_metadata.or_else(|| words.find(is_name).map(|name| name.trim_end_matches('.')));
         named.or_else(|| self.reason.as_deref().filter(|reason| *reason == MANAGED))
     }
 
-    /// What to do about it, most useful first.
+    /// Returns hints, the most useful first.
     pub(super) fn hints(&self) -> Vec<String> {
         let of = |name: &str| self.metadata.get(name).map(|text| sanitize(text));
         let says = |words: &str| self.message.contains(words);
@@ -191,12 +192,12 @@ impl GoogleRefusal {
     }
 }
 
-/// How Google begins to tell of a limit that no waiting lifts.
+/// The start of Google's message for a limit that waiting does not lift.
 const LIMIT: &str = "Maximum number of ";
 
-/// Reads `{"error":{"code","message","status","details"}}`, and the storage API's older form of it
+/// Parses `{"error":{"code","message","status","details"}}`, and the storage API's older format
 /// with `errors`.
-pub(super) fn read(status: StatusCode, body: &[u8]) -> GoogleRefusal {
+pub(super) fn parse_error(status: StatusCode, body: &[u8]) -> ApiError {
     #[derive(Deserialize)]
     struct Envelope {
         error: Error,
@@ -211,9 +212,9 @@ pub(super) fn read(status: StatusCode, body: &[u8]) -> GoogleRefusal {
         #[serde(default)]
         errors: Vec<Value>,
     }
-    let mut refused = GoogleRefusal {
+    let mut refusal = ApiError {
         status: status.as_u16(),
-        ..GoogleRefusal::default()
+        ..ApiError::default()
     };
     match serde_json::from_slice::<Envelope>(body) {
         Ok(Envelope { error }) => {
@@ -221,24 +222,24 @@ pub(super) fn read(status: StatusCode, body: &[u8]) -> GoogleRefusal {
                 .errors
                 .first()
                 .and_then(|first| first["reason"].as_str());
-            refused.code = error.status.or(older.map(str::to_owned));
-            refused.message = redact(&error.message);
-            refused.take_details(error.details);
+            refusal.code = error.status.or(older.map(str::to_owned));
+            refusal.message = redact(&error.message);
+            refusal.read_details(error.details);
         }
         Err(_) if body.trim_ascii_start().starts_with(b"<") => {
-            refused.message = "the answer is a web page".to_owned();
+            refusal.message = "the answer is a web page".to_owned();
         }
         Err(_) => {
             let text = redact(&String::from_utf8_lossy(body));
-            refused.message = text.trim().chars().take(1000).collect();
+            refusal.message = text.trim().chars().take(1000).collect();
         }
     }
-    refused
+    refusal
 }
 
-/// `google.rpc.Code` as the HTTP status that it maps to, and its name.
+/// Maps `google.rpc.Code` to its HTTP status and its name.
 /// <https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>
-fn meaning(code: u16) -> (u16, &'static str) {
+fn http_status(code: u16) -> (u16, &'static str) {
     match code {
         3 => (400, "INVALID_ARGUMENT"),
         4 => (504, "DEADLINE_EXCEEDED"),

@@ -1,4 +1,4 @@
-//! Bodies of answers, which nobody may make longer than they have to be, nor take longer for.
+//! Reads the bodies of responses, with limits on their size and a minimum speed.
 
 use std::io;
 use std::sync::Arc;
@@ -10,103 +10,107 @@ use futures_util::{Stream, StreamExt as _};
 use reqwest::Response;
 use tokio::time::Instant;
 
-/// A body that could not be read whole.
+/// Why a body could not be read completely.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     /// The connection broke.
     #[error("the answer broke off")]
     Broken(#[source] reqwest::Error),
-    /// The peer sends without end.
+    /// The body is longer than the limit.
     #[error("the answer is longer than {0} bytes, which nobody sends here")]
     TooLong(usize),
-    /// The peer sends so little at a time that nobody would wait for the end.
-    #[error("the answer comes in drips")]
-    Drips(#[source] io::Error),
+    /// The body is below the minimum throughput.
+    #[error("the answer is too slow")]
+    TooSlow(#[source] io::Error),
 }
 
-/// The fewest bytes that a body has to bring in a second, on average over a window: less is a peer
-/// that holds a run up, for every network that an image is pushed over is faster.
-const LEAST_A_SECOND: u64 = 1024;
+/// The minimum throughput in bytes per second, averaged over a window. A slower server blocks a
+/// run, because every network that images are pushed over is faster.
+const MIN_BYTES_PER_SECOND: u64 = 1024;
 
-/// The window for answers of services that are not registries.
+/// The window for services other than registries.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
-/// Watches how fast a body comes. Only the time that is spent waiting for it counts, not what its
-/// reader does between the pieces.
+/// Measures the throughput of a body. Only the time spent waiting for the body counts, not the time
+/// that its reader takes between chunks.
 pub(crate) struct MinimumThroughput {
     window: Duration,
     waited: Duration,
-    came: u64,
-    /// Counts what comes from the same host in all bodies: they may share a slow line.
+    received: u64,
+    /// The bytes of all bodies from the same host, because they may share a slow line.
     host: Arc<AtomicU64>,
-    /// Where the counter stood when the window began.
+    /// The value of `host` at the start of the window.
     host_before: u64,
 }
 
 impl MinimumThroughput {
-    /// For a body whose speed is taken over so long at a time.
+    /// Measures one body over windows of this length.
     pub(crate) fn new(window: Duration) -> Self {
         Self::from_host(window, Arc::default())
     }
 
-    /// For one of several bodies from a host, which count what comes in `host`.
+    /// Measures one of several bodies from a host, which add their bytes to `host`.
     pub(crate) fn from_host(window: Duration, host: Arc<AtomicU64>) -> Self {
         Self {
             window,
             waited: Duration::ZERO,
-            came: 0,
+            received: 0,
             host_before: host.load(Ordering::Relaxed),
             host,
         }
     }
 
-    /// The next piece of a body.
+    /// Returns the next chunk of a body.
     ///
     /// # Errors
     ///
-    /// When a window has passed in which too little came.
+    /// If the throughput over a window was too low.
     pub(crate) async fn next<E>(
         &mut self,
         body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
     ) -> io::Result<Option<Result<Bytes, E>>> {
         let since = Instant::now();
-        let piece = body.next().await;
+        let chunk = body.next().await;
         self.waited += since.elapsed();
-        if let Some(Ok(piece)) = &piece {
-            self.came += piece.len() as u64;
-            self.host.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        if let Some(Ok(chunk)) = &chunk {
+            self.received += chunk.len() as u64;
+            self.host.fetch_add(chunk.len() as u64, Ordering::Relaxed);
         }
-        if piece.is_some() && self.waited >= self.window {
+        if chunk.is_some() && self.waited >= self.window {
             let from_host = self.host.load(Ordering::Relaxed) - self.host_before;
-            if from_host < LEAST_A_SECOND * self.window.as_secs() {
+            if from_host < MIN_BYTES_PER_SECOND * self.window.as_secs() {
                 let text = format!(
                     "only {} bytes came in {} s",
-                    self.came,
+                    self.received,
                     self.waited.as_secs()
                 );
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             *self = Self::from_host(self.window, Arc::clone(&self.host));
         }
-        Ok(piece)
+        Ok(chunk)
     }
 }
 
-/// Reads a body of at most `limit` bytes, which may not come in drips over any `window`.
+/// Reads a body of at most `limit` bytes, with the minimum throughput over each `window`.
 pub(crate) async fn read_bounded(
-    answer: Response,
+    response: Response,
     limit: usize,
     window: Duration,
 ) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
-    let mut stream = answer.bytes_stream();
-    let mut drips = MinimumThroughput::new(window);
-    while let Some(piece) = drips.next(&mut stream).await.map_err(BodyError::Drips)? {
-        let piece = piece.map_err(|error| BodyError::Broken(error.without_url()))?;
-        if body.len() + piece.len() > limit {
+    let mut stream = response.bytes_stream();
+    let mut throughput = MinimumThroughput::new(window);
+    while let Some(chunk) = throughput
+        .next(&mut stream)
+        .await
+        .map_err(BodyError::TooSlow)?
+    {
+        let chunk = chunk.map_err(|error| BodyError::Broken(error.without_url()))?;
+        if body.len() + chunk.len() > limit {
             return Err(BodyError::TooLong(limit));
         }
-        body.extend_from_slice(&piece);
+        body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
 }
@@ -117,19 +121,19 @@ mod tests {
 
     use super::*;
 
-    /// How much of a body of so many pieces is read, one coming every second.
-    async fn read(size: usize, pieces: usize, window: u64) -> io::Result<usize> {
-        let mut body = stream::iter(0..pieces)
+    /// Reads a body whose chunks arrive one per second.
+    async fn read(size: usize, chunks: usize, window: u64) -> io::Result<usize> {
+        let mut body = stream::iter(0..chunks)
             .then(async |_| {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 Ok::<_, io::Error>(Bytes::from(vec![0; size]))
             })
             .boxed();
-        let mut drips = MinimumThroughput::new(Duration::from_secs(window));
+        let mut throughput = MinimumThroughput::new(Duration::from_secs(window));
         let mut read = 0;
-        while let Some(piece) = drips.next(&mut body).await? {
-            read += piece?.len();
-            // What the reader does in between is not the peer's.
+        while let Some(chunk) = throughput.next(&mut body).await? {
+            read += chunk?.len();
+            // The time that the reader takes does not count.
             tokio::time::sleep(Duration::from_secs(1000)).await;
         }
         Ok(read)
@@ -140,7 +144,7 @@ mod tests {
         assert_eq!(read(2048, 600, 60).await.unwrap(), 2048 * 600);
         let error = read(1, 600, 60).await.unwrap_err();
         assert_eq!(error.to_string(), "only 60 bytes came in 60 s");
-        // One that ends before is read, however slow it was.
+        // A body that ends within the window is read at any speed.
         assert_eq!(read(1, 59, 60).await.unwrap(), 59);
     }
 
@@ -148,7 +152,7 @@ mod tests {
     async fn bodies_sharing_a_slow_line_are_all_read() {
         let host = Arc::new(AtomicU64::new(0));
         let bodies = (0..8).map(|_| {
-            let mut drips =
+            let mut throughput =
                 MinimumThroughput::from_host(Duration::from_secs(60), Arc::clone(&host));
             async move {
                 let mut body = stream::iter(0..200)
@@ -157,7 +161,7 @@ mod tests {
                         Ok::<_, io::Error>(Bytes::from_static(&[0; 256]))
                     })
                     .boxed();
-                while drips.next(&mut body).await?.is_some() {}
+                while throughput.next(&mut body).await?.is_some() {}
                 io::Result::Ok(())
             }
         });

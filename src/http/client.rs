@@ -1,4 +1,4 @@
-//! The HTTP clients that are built from a [`Network`] for requests of our own.
+//! Builds the HTTP clients for a [`Network`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::upload_client::UploadClient;
 use super::{Network, Proxies};
 use crate::oci::reference::Endpoint;
 
-/// How we introduce ourselves.
+/// The `User-Agent` of all requests.
 pub const USER_AGENT: &str = concat!("gcr-push/", env!("CARGO_PKG_VERSION"));
 
-/// A client that could not be built.
+/// Why a client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// reqwest refused the settings.
@@ -24,29 +24,29 @@ pub enum NetworkError {
     /// rustls refused the settings.
     #[error("could not set up TLS")]
     Tls(#[source] rustls::Error),
-    /// A `certs.d` folder holds what cannot be used.
+    /// A file in a `certs.d` directory cannot be used.
     #[error(transparent)]
     CertsD(#[from] CertsDError),
 }
 
-/// The clients for one registry. Neither follows a redirect by itself.
+/// The clients for one registry. Neither follows redirects.
 #[derive(Clone)]
 pub(crate) struct RegistryClients {
-    /// For all requests but those that send a blob.
+    /// The client for all requests but uploads of blobs.
     pub(crate) requests: reqwest::Client,
-    /// For blobs.
+    /// The client for uploads of blobs.
     pub(crate) uploads: UploadClient,
 }
 
 impl Network {
-    /// The client for services that are no registries.
+    /// The client for services other than registries.
     ///
-    /// It follows a few redirects, never from HTTPS to HTTP; reqwest takes the `Authorization`
-    /// header off when the host or the port changes.
+    /// It follows a few redirects, but never from HTTPS to HTTP. reqwest removes the
+    /// `Authorization` header if the host or the port changes.
     ///
     /// # Errors
     ///
-    /// When a proxy's address or a certificate cannot be used.
+    /// If the address of a proxy or a certificate cannot be used.
     pub fn http_client(&self) -> Result<reqwest::Client, NetworkError> {
         self.client_builder()?
             .redirect(Policy::custom(follow))
@@ -56,11 +56,11 @@ impl Network {
             .map_err(NetworkError::Http)
     }
 
-    /// The clients for the registry at `host`, with the certificates that are for it.
+    /// The clients for the registry at `host`, with its certificates.
     ///
     /// # Errors
     ///
-    /// When a proxy's address or a certificate cannot be used.
+    /// If the address of a proxy or a certificate cannot be used.
     pub(crate) fn registry_clients(
         &self,
         host: &Endpoint,
@@ -85,7 +85,7 @@ impl Network {
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(self.connect_timeout)
-            // reqwest's own, 30 s, would end what `stall_timeout` allows.
+            // reqwest's default of 30 s would end connections before `stall_timeout`.
             .tcp_user_timeout(None)
             .pool_idle_timeout(Duration::from_secs(30))
             .no_proxy();
@@ -95,18 +95,18 @@ impl Network {
         Ok(builder)
     }
 
-    /// The client for a Docker engine, over its `socket` or over TCP. It follows no redirect, and
-    /// waits for an answer for ever: only who asks knows how long an engine may take.
+    /// The client for a Docker engine, over its `socket` or over TCP. It follows no redirects and
+    /// has no timeout, because only the caller knows how long an engine may take.
     ///
     /// # Errors
     ///
-    /// When a proxy's address cannot be used.
+    /// If the address of a proxy cannot be used.
     pub fn engine_client(&self, socket: Option<&Path>) -> Result<reqwest::Client, NetworkError> {
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .redirect(Policy::none())
             .connect_timeout(self.connect_timeout)
-            // reqwest's own, 30 s, would end what `stall_timeout` allows.
+            // reqwest's default of 30 s would end connections before `stall_timeout`.
             .tcp_user_timeout(None)
             .tls_certs_only([])
             .no_proxy();

@@ -1,5 +1,5 @@
-//! The certificate that we show to a registry that asks for one: `client_certificate`, or what
-//! Docker and Podman keep for a host in their `certs.d` folders.
+//! Client certificates for registries that require one: `client_certificate`, or the files in
+//! Docker's and Podman's `certs.d` directories.
 //! <https://docs.docker.com/engine/security/certificates/>,
 //! <https://github.com/containers/image/blob/main/docs/containers-certs.d.5.md>
 
@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::{Certificates, CertificatesError};
 use crate::oci::reference::Endpoint;
 
-/// A certificate with those that lead up to its root, and its key.
+/// A certificate chain and its private key.
 #[derive(PartialEq, Eq)]
 pub struct ClientIdentity {
     pub(super) chain: Vec<CertificateDer<'static>>,
@@ -29,29 +29,29 @@ impl fmt::Debug for ClientIdentity {
     }
 }
 
-/// A certificate or a key that cannot be used. No text of it is quoted: it may be a key.
+/// Why a certificate or a key cannot be used. No text of it is quoted, because it may be a key.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The certificate is none.
+    /// It contains no valid certificate.
     #[error(transparent)]
     Certificate(#[from] CertificatesError),
-    /// There is no key.
+    /// It contains no private key.
     #[error("there is no PEM private key in it")]
     NoKey,
-    /// The key needs a passphrase.
+    /// The private key requires a passphrase.
     #[error("the private key in it is encrypted: give it without a passphrase")]
     Encrypted,
-    /// The key is of another certificate, or of a kind that TLS does not use.
+    /// The private key belongs to another certificate, or its type is not supported in TLS.
     #[error("the private key is not that of the certificate")]
     Mismatch,
 }
 
 impl ClientIdentity {
-    /// Reads both from PEM texts, which may be one and the same.
+    /// Parses both from PEM texts, which may be the same text.
     ///
     /// # Errors
     ///
-    /// When one of them cannot be used, or they do not belong together.
+    /// If one of them cannot be used, or they do not belong together.
     pub fn parse(certificate: &str, key: &str) -> Result<Self, IdentityError> {
         let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
             .collect::<Result<Vec<_>, _>>()
@@ -83,14 +83,14 @@ impl ClientIdentity {
     }
 }
 
-/// What `certs.d` folders hold for one host.
+/// The certificates for one host in `certs.d` directories.
 #[derive(Debug, Default)]
 pub(super) struct HostCertificates {
     pub(super) roots: Vec<CertificateDer<'static>>,
     pub(super) identity: Option<Arc<ClientIdentity>>,
 }
 
-/// A file of a `certs.d` folder that cannot be used.
+/// Why a file in a `certs.d` directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("could not use `{}`", file.display())]
 pub struct CertsDError {
@@ -100,12 +100,12 @@ pub struct CertsDError {
 }
 
 impl HostCertificates {
-    /// Reads what the first of `folders` holds that has a folder for `host`: authorities in
-    /// `*.crt`, and a pair of `NAME.cert` and `NAME.key`.
+    /// Reads the first of `folders` that has a directory for `host`: authorities in `*.crt`, and a
+    /// pair of `NAME.cert` and `NAME.key`.
     ///
     /// # Errors
     ///
-    /// When a file of it cannot be read or used.
+    /// If one of its files cannot be read or used.
     pub(super) fn read(folders: &[PathBuf], host: &Endpoint) -> Result<Self, CertsDError> {
         let folder = folders.iter().map(|folder| folder.join(host.host()));
         let Some((folder, mut files)) = folder.into_iter().find_map(|folder| {
@@ -117,27 +117,27 @@ impl HostCertificates {
         };
         files.sort();
         tracing::debug!("certificates for {host} are read from {}", folder.display());
-        let mut found = Self::default();
+        let mut certificates = Self::default();
         for file in files {
             match file.extension().and_then(|extension| extension.to_str()) {
                 Some("crt") => {
-                    let roots = parsed(&file, Certificates::parse)?;
-                    found.roots.extend(roots.own().cloned());
+                    let roots = read_with(&file, Certificates::parse)?;
+                    certificates.roots.extend(roots.own().cloned());
                 }
-                Some("cert") if found.identity.is_none() => {
+                Some("cert") if certificates.identity.is_none() => {
                     let key_file = file.with_extension("key");
-                    let key = text(&key_file)?;
-                    let identity = parsed(&file, |pem| ClientIdentity::parse(pem, &key))?;
-                    found.identity = Some(Arc::new(identity));
+                    let key = read_text(&key_file)?;
+                    let identity = read_with(&file, |pem| ClientIdentity::parse(pem, &key))?;
+                    certificates.identity = Some(Arc::new(identity));
                 }
                 _ => {}
             }
         }
-        Ok(found)
+        Ok(certificates)
     }
 }
 
-fn text(file: &Path) -> Result<String, CertsDError> {
+fn read_text(file: &Path) -> Result<String, CertsDError> {
     let read = || -> io::Result<String> {
         Ok(String::from_utf8_lossy(&std::fs::read(file)?).into_owned())
     };
@@ -147,11 +147,11 @@ fn text(file: &Path) -> Result<String, CertsDError> {
     })
 }
 
-fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
+fn read_with<T, E: std::error::Error + Send + Sync + 'static>(
     file: &Path,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, CertsDError> {
-    parse(&text(file)?).map_err(|cause| CertsDError {
+    parse(&read_text(file)?).map_err(|cause| CertsDError {
         file: file.to_owned(),
         cause: cause.into(),
     })

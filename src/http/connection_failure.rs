@@ -1,4 +1,4 @@
-//! What a connection failed on, told by the chain of causes that an HTTP client leaves.
+//! Classifies why a connection failed, by the chain of causes in the error of an HTTP client.
 
 use std::error::Error;
 use std::io;
@@ -11,73 +11,73 @@ use super::redirect::RedirectError;
 use super::tls::{NoRoots, is_authority};
 use crate::diagnostics::ExitCode;
 
-/// What a connection failed on.
+/// Why a connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionFailure {
-    /// Nobody that is trusted signed the certificate.
+    /// No trusted authority signed the certificate.
     Certificate,
-    /// The certificate is its own authority, and is none of those that were given.
+    /// The certificate is self-signed and not one of the given authorities.
     SelfSigned,
     /// The certificate is for another host.
     CertificateName,
-    /// The certificate was valid until then, where that is known.
+    /// The certificate has expired, at this time if it is known.
     Expired(Option<UnixTime>),
-    /// The certificate is valid from then on, where that is known.
+    /// The certificate is not valid before this time, if it is known.
     NotYetValid(Option<UnixTime>),
-    /// This system trusts nobody.
+    /// The system has no trusted authorities.
     NoRoots,
-    /// The other side asks for a certificate of ours.
+    /// The server requires a client certificate.
     ClientCertificate,
-    /// The other side and we have no version or cipher of TLS in common.
+    /// There is no common TLS version or cipher.
     Handshake,
-    /// What answers speaks no TLS.
+    /// The server does not speak TLS.
     NoTls,
-    /// What answers speaks no HTTP that can be read.
+    /// The server does not speak valid HTTP.
     NoHttp,
-    /// No name server knows the host.
+    /// The name of the host cannot be resolved.
     Name,
     /// The name server does not answer.
     NameServer,
-    /// This process may open no more files.
+    /// The process has too many open files.
     TooManyFiles,
     /// The request cannot be sent as it is.
     InvalidRequest,
-    /// The proxy asks who we are.
+    /// The proxy requires authentication.
     ProxyLogin,
-    /// The proxy does not connect us.
+    /// The proxy refused to connect to the host.
     ProxyRefusal,
-    /// The proxy itself cannot be reached.
-    ProxyAway,
-    /// Nothing came for too long.
+    /// The proxy cannot be reached.
+    ProxyUnreachable,
+    /// Nothing was received for too long.
     Stalled,
-    /// It leads to where it must not be followed.
+    /// A redirect that must not be followed.
     Redirect,
-    /// There is no connection.
+    /// No connection could be opened.
     Unreachable,
-    /// There was a connection, and it broke.
+    /// The connection was opened and broke.
     Broken,
 }
 
 impl ConnectionFailure {
-    /// Looks for what is known in a chain of causes.
+    /// Classifies a chain of causes.
     pub fn of(error: &(dyn Error + 'static)) -> Self {
-        let mut trouble = Self::Broken;
+        let mut failure = Self::Broken;
         for cause in chain(error) {
-            if let Some(found) = Self::of_one(cause) {
-                // The deeper the cause, the more it tells; only a proxy's own failure is told
-                // apart by what stands above it.
-                match (trouble, found) {
-                    (Self::ProxyAway, _) => return trouble,
-                    // A connection that takes too long to be made is none.
+            if let Some(known) = Self::of_cause(cause) {
+                // The deepest known cause is the most specific. Only an unreachable proxy is
+                // identified by an outer error.
+                match (failure, known) {
+                    (Self::ProxyUnreachable, _) => return failure,
+                    // A connection that times out while it is opened is unreachable.
                     (Self::Unreachable, Self::Stalled) => {}
-                    _ => trouble = found,
+                    _ => failure = known,
                 }
             }
         }
-        trouble
+        failure
     }
 
-    fn of_one(error: &(dyn Error + 'static)) -> Option<Self> {
+    fn of_cause(error: &(dyn Error + 'static)) -> Option<Self> {
         if let Some(error) = error.downcast_ref::<rustls::Error>() {
             return Self::of_tls(error);
         }
@@ -106,14 +106,14 @@ impl ConnectionFailure {
         if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
             return error.is_connect().then_some(Self::Unreachable);
         }
-        // The types of these two are private to hyper-util; a test has their texts.
+        // The types of these two errors are private to hyper-util. A test checks their texts.
         let text = error.to_string();
         if text.starts_with("dns error") {
             return Some(Self::Name);
         }
         match text.strip_prefix("tunnel error: ")? {
             "proxy authorization required" => Some(Self::ProxyLogin),
-            "failed to create underlying connection" => Some(Self::ProxyAway),
+            "failed to create underlying connection" => Some(Self::ProxyUnreachable),
             _ => Some(Self::ProxyRefusal),
         }
     }
@@ -124,7 +124,7 @@ impl ConnectionFailure {
             rustls::Error::InvalidMessage(_) => Some(Self::NoTls),
             rustls::Error::PeerIncompatible(_) => Some(Self::Handshake),
             rustls::Error::AlertReceived(alert) => match alert {
-                // Which of them it is depends on the version of TLS and on the server.
+                // The alert depends on the TLS version and on the server.
                 AlertDescription::CertificateRequired
                 | AlertDescription::BadCertificate
                 | AlertDescription::UnsupportedCertificate
@@ -173,15 +173,15 @@ impl ConnectionFailure {
         if error.kind() == io::ErrorKind::TimedOut {
             return Some(Self::Stalled);
         }
-        // What `getaddrinfo` says for EAI_AGAIN, in glibc and in musl.
+        // The text of `getaddrinfo` for EAI_AGAIN, in glibc and in musl.
         let text = error.to_string();
         let again = ["Temporary failure in name resolution", "Try again"];
         (text.starts_with("failed to lookup address") && again.iter().any(|a| text.contains(a)))
             .then_some(Self::NameServer)
     }
 
-    /// True when a certificate or the handshake is at fault, which plain HTTP is no way around.
-    pub(crate) fn is_of_tls(self) -> bool {
+    /// True if a certificate or the handshake failed, so that plain HTTP must not be used instead.
+    pub(crate) fn is_tls_failure(self) -> bool {
         matches!(
             self,
             Self::Certificate
@@ -195,19 +195,19 @@ impl ConnectionFailure {
         )
     }
 
-    /// True when there may be nobody there, or no way to them.
+    /// True if the host may be down or not reachable.
     pub(crate) fn is_unreachable(self) -> bool {
         matches!(
             self,
             Self::Name
                 | Self::NameServer
                 | Self::Unreachable
-                | Self::ProxyAway
+                | Self::ProxyUnreachable
                 | Self::ProxyRefusal
         )
     }
 
-    /// What the process exits with.
+    /// The exit code of the process.
     pub fn exit_code(self) -> ExitCode {
         match self {
             Self::Certificate
@@ -227,14 +227,14 @@ impl ConnectionFailure {
             | Self::NameServer
             | Self::TooManyFiles
             | Self::ProxyRefusal
-            | Self::ProxyAway
+            | Self::ProxyUnreachable
             | Self::Stalled
             | Self::Unreachable
             | Self::Broken => ExitCode::Temporary,
         }
     }
 
-    /// What to do about it, where `host` was to be met.
+    /// The hint for a failed connection to `host`.
     pub fn hint(self, host: &str) -> String {
         match self {
             Self::Certificate => {
@@ -306,7 +306,7 @@ impl ConnectionFailure {
                 "the proxy in `HTTPS_PROXY` does not connect to `{host}`: have it allowed there, \
                  or name the host in `NO_PROXY`"
             ),
-            Self::ProxyAway => {
+            Self::ProxyUnreachable => {
                 "the proxy in `HTTPS_PROXY` cannot be reached: check its address".to_owned()
             }
             Self::Stalled => "the other side or the network stood still: try again; \
@@ -327,10 +327,10 @@ impl ConnectionFailure {
     }
 }
 
-/// The end of the year 9999.
+/// The last second of the year 9999.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// A time in a certificate.
+/// Formats a time in a certificate.
 fn date(time: Option<UnixTime>) -> String {
     let Some(time) = time else {
         return "another day".to_owned();
@@ -346,8 +346,8 @@ fn now() -> String {
     httpdate::fmt_http_date(SystemTime::now())
 }
 
-/// An error and its causes, outermost first. What stands inside an [`io::Error`] is a cause too,
-/// although `source` passes over it.
+/// Returns an error and its causes, the outermost first. The error inside an [`io::Error`] is
+/// included, which `source` skips.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| {
         let error: &'a (dyn Error + 'static) = *error;
@@ -365,7 +365,7 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 mod tests {
     use super::*;
 
-    /// A cause in words, above another.
+    /// An error with a text and a cause.
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
     struct Words(&'static str, #[source] Option<Box<Words>>);
@@ -474,7 +474,7 @@ mod tests {
                 "tunnel error: failed to create underlying connection",
                 "dns error"
             ]),
-            ConnectionFailure::ProxyAway
+            ConnectionFailure::ProxyUnreachable
         );
         assert_eq!(of(&["dns error: no such host"]), ConnectionFailure::Name);
         assert_eq!(of(&["anything else"]), ConnectionFailure::Broken);

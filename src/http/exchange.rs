@@ -1,16 +1,17 @@
-//! The clients for exchanges that carry secrets in their bodies, and for this machine's neighbours.
+//! The HTTP clients for token exchanges, whose bodies contain secrets, and for link-local
+//! addresses.
 
 use reqwest::redirect::Policy;
 
 use super::{Network, NetworkError, USER_AGENT};
 
 impl Network {
-    /// The client for token endpoints. It follows no redirect: a 307 would carry the body, and with
-    /// it the secret, to wherever it says.
+    /// The client for token endpoints. It follows no redirects, because a 307 would send the body
+    /// with its secret to any address.
     ///
     /// # Errors
     ///
-    /// When a proxy's address or a certificate cannot be used.
+    /// If the address of a proxy or a certificate cannot be used.
     pub fn exchange_client(&self) -> Result<reqwest::Client, NetworkError> {
         let mut builder = self.bare_client();
         for proxy in self.proxies.for_reqwest().map_err(NetworkError::Http)? {
@@ -20,12 +21,12 @@ impl Network {
         builder.build().map_err(NetworkError::Http)
     }
 
-    /// The client for what is spoken to over plain HTTP on this very machine or right beside it, as
-    /// the metadata server is: it never goes through a proxy, and follows no redirect.
+    /// The client for plain HTTP on this machine or at a link-local address, such as the metadata
+    /// server. It uses no proxy and follows no redirects.
     ///
     /// # Errors
     ///
-    /// When the client cannot be built.
+    /// If the client cannot be built.
     pub fn link_local_client(&self) -> Result<reqwest::Client, NetworkError> {
         let builder = self.bare_client().tls_certs_only([]);
         builder.build().map_err(NetworkError::Http)
@@ -36,7 +37,7 @@ impl Network {
             .user_agent(USER_AGENT)
             .redirect(Policy::none())
             .connect_timeout(self.connect_timeout)
-            // reqwest's own, 30 s, would end what `stall_timeout` allows.
+            // reqwest's default of 30 s would end connections before `stall_timeout`.
             .tcp_user_timeout(None)
             .read_timeout(self.stall_timeout)
             .no_proxy()

@@ -1,7 +1,7 @@
-//! The one way out: proxies, trusted roots, plain-HTTP hosts and time-outs for every connection.
+//! Builds all HTTP clients: proxies, trusted roots, plain-HTTP hosts and timeouts.
 //!
-//! Two HTTP stacks leave this process (reqwest's and yup-oauth2's). Each client is built here from
-//! the same [`Network`], so that what a company's network asks for holds for all of them.
+//! The process uses two HTTP stacks, reqwest and hyper. All clients are built from the same
+//! [`Network`], so that the same network settings apply to all of them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod rate_limit;
 mod redirect;
 mod request_log;
+mod retry_after;
 mod send_queue;
 mod tls;
 pub mod token_bucket;
@@ -37,37 +38,38 @@ pub(crate) use rate_limit::RateLimiter;
 pub use rate_limit::RateLimiters;
 pub(crate) use redirect::{MAX_REDIRECTS, RedirectError, has_login, redirect_target};
 pub(crate) use request_log::{send_logged, send_upload_logged};
+pub(crate) use retry_after::retry_after;
 pub(crate) use upload_client::{UploadClient, UploadError};
 
-/// What holds for every connection.
+/// The settings for all connections.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     pub proxies: Proxies,
-    /// Roots that are trusted besides the system's.
+    /// Trusted roots in addition to the system's.
     pub ca_certificates: Certificates,
-    /// What is shown to a registry that asks for a certificate; never to Google's.
+    /// The client certificate for registries that require one. It is never used for Google's.
     pub client_identity: Option<Arc<ClientIdentity>>,
-    /// Docker's and Podman's `certs.d` folders, the first one first.
+    /// The `certs.d` directories of Docker and Podman, in order of precedence.
     pub certs_d: Vec<PathBuf>,
-    /// Hosts (`host` or `host:port`) that may be spoken to over plain HTTP.
+    /// Hosts (`host` or `host:port`) that may be accessed over plain HTTP.
     pub insecure_registries: Vec<Endpoint>,
-    /// How long a connection may take to be made.
+    /// The time limit for opening a connection.
     pub connect_timeout: Duration,
-    /// How long a body may stand still.
+    /// How long a body may make no progress.
     pub stall_timeout: Duration,
     /// How long a registry may take to answer after the last byte of a blob.
     pub finish_timeout: Duration,
-    /// How long what failed for now is tried again.
+    /// How long temporary failures are retried.
     pub retry_timeout: Duration,
-    /// True in the container of a GitHub action, to which `localhost` is the container itself.
+    /// True in the container of a GitHub action, where `localhost` is the container itself.
     pub in_action: bool,
-    /// How fast requests may follow each other, for each host.
+    /// The rate limiters of all hosts.
     pub paces: RateLimiters,
 }
 
 impl Default for Network {
-    /// No proxy, the system's roots alone, and the time-outs that hold when nothing is said.
+    /// No proxy, only the system's roots, and the default timeouts.
     fn default() -> Self {
         Self {
             proxies: Proxies::default(),
@@ -77,9 +79,9 @@ impl Default for Network {
             insecure_registries: Vec::new(),
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(60),
-            // On an object store a registry may copy a large blob before it answers.
+            // A registry on an object store may copy a large blob before it answers.
             finish_timeout: Duration::from_secs(10 * 60),
-            // Some times the minute that Google counts a quota over.
+            // Several times the minute over which Google counts a quota.
             retry_timeout: Duration::from_secs(5 * 60),
             in_action: false,
             paces: RateLimiters::default(),
@@ -87,15 +89,15 @@ impl Default for Network {
     }
 }
 
-/// The proxies of the environment, as curl and Go read them. `Debug` shows none of their addresses,
-/// because one may hold a password.
+/// The proxies of the environment, as curl and Go read them. `Debug` omits their addresses, which
+/// may contain a password.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// For `https://` URLs.
+    /// The proxy for `https://` URLs.
     pub https: Option<String>,
-    /// For `http://` URLs.
+    /// The proxy for `http://` URLs.
     pub http: Option<String>,
-    /// Hosts, domains and networks that are met directly.
+    /// Hosts, domains and networks that are accessed directly.
     pub no_proxy: Option<String>,
 }
 
@@ -111,7 +113,7 @@ impl fmt::Debug for Proxies {
 }
 
 impl Proxies {
-    /// `NO_PROXY` with this machine added: loopback is never proxied.
+    /// Returns `NO_PROXY` with this machine added, because loopback is never proxied.
     pub(crate) fn direct(&self) -> String {
         let own = "localhost,127.0.0.0/8,::1";
         match self.no_proxy.as_deref() {
@@ -121,30 +123,30 @@ impl Proxies {
     }
 }
 
-/// Certificates in PEM, checked to be readable.
+/// Certificates in PEM that were parsed.
 #[derive(Clone, Debug, Default)]
 pub struct Certificates(Arc<Vec<CertificateDer<'static>>>);
 
-/// A text that holds no usable certificate.
+/// Why a text contains no usable certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificatesError {
-    /// No `-----BEGIN CERTIFICATE-----` in it.
+    /// It has no `-----BEGIN CERTIFICATE-----`.
     #[error("there is no PEM certificate in it")]
     None,
-    /// A block that cannot be decoded.
+    /// A block cannot be decoded.
     #[error("a certificate in it cannot be read")]
     Pem(#[source] rustls::pki_types::pem::Error),
-    /// A block that decodes to no X.509 certificate.
+    /// A block is not an X.509 certificate.
     #[error("certificate {0} in it is no X.509 certificate that can be a root")]
     NotARoot(usize),
 }
 
 impl Certificates {
-    /// Reads every certificate of a PEM text.
+    /// Parses all certificates of a PEM text.
     ///
     /// # Errors
     ///
-    /// When there is none, or one of them cannot be a trusted root.
+    /// If there is none, or one of them cannot be a trusted root.
     pub fn parse(pem: &str) -> Result<Self, CertificatesError> {
         let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
             .collect::<Result<Vec<_>, _>>()

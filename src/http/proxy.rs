@@ -1,4 +1,4 @@
-//! Connections for kube's hyper client: direct, or through a proxy by `CONNECT`.
+//! Opens connections for hyper clients: directly, or through a proxy with `CONNECT`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,31 +29,31 @@ pub(crate) struct ProxyConnector {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A connection to a host, or to the proxy before it.
+/// A connection to a host, or to the proxy in front of it.
 pub(super) type ProxiedStream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 type Connecting = Pin<Box<dyn Future<Output = Result<ProxiedStream, BoxError>> + Send>>;
 
-/// How many bytes the kernel may hold that are not sent yet: enough for a millisecond of 1 Gbit/s.
-const UNSENT: u32 = 128 * 1024;
+/// How many unsent bytes the kernel may buffer: enough for a millisecond at 1 Gbit/s.
+const MAX_UNSENT: u32 = 128 * 1024;
 
-/// How long a connection is quiet before it is asked whether anybody is there.
+/// After how much idle time a connection is probed.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Which way a connection takes.
+/// How a connection is opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ProxyMode<'a> {
-    /// By the proxies of the environment.
+    /// Through the proxies of the environment.
     Environment,
-    /// By this proxy.
+    /// Through this proxy.
     Proxy(&'a str),
-    /// By none.
+    /// Without a proxy.
     Direct,
 }
 
 impl ProxyConnector {
-    /// Makes ready to connect.
-    pub(crate) fn new(network: &Network, way: ProxyMode<'_>) -> Result<Self, NetworkError> {
+    /// Prepares the connector. Nothing is opened yet.
+    pub(crate) fn new(network: &Network, mode: ProxyMode<'_>) -> Result<Self, NetworkError> {
         let mut direct = HttpConnector::new();
         direct.enforce_http(false);
         direct.set_connect_timeout(Some(network.connect_timeout));
@@ -62,7 +62,7 @@ impl ProxyConnector {
         direct.set_keepalive_interval(Some(KEEPALIVE));
         direct.set_keepalive_retries(Some(3));
         let proxies = &network.proxies;
-        let matcher = match way {
+        let matcher = match mode {
             ProxyMode::Environment => Matcher::builder()
                 .https(proxies.https.clone().unwrap_or_default())
                 .http(proxies.http.clone().unwrap_or_default())
@@ -82,13 +82,13 @@ impl ProxyConnector {
         })
     }
 
-    /// Which proxies there are, and for what.
+    /// The proxies and the hosts that they are for.
     pub(super) fn proxies(&self) -> &Arc<Matcher> {
         &self.matcher
     }
 
-    /// Connects to the proxy that forwards requests to a host over plain HTTP; `None` if the host is
-    /// met directly or over TLS.
+    /// Connects to the proxy that forwards plain-HTTP requests to a host. `None` if the host is
+    /// accessed directly or over TLS.
     pub(super) fn forwarding(&self, destination: &Uri) -> Option<Connecting> {
         let is_plain = destination.scheme() == Some(&Scheme::HTTP);
         let proxy = self.matcher.intercept(destination).filter(|_| is_plain)?;
@@ -101,7 +101,7 @@ impl ProxyConnector {
     }
 }
 
-/// The connection below, to the host or to the proxy.
+/// The TCP connection to the host or the proxy.
 pub(super) fn tcp(stream: &ProxiedStream) -> &TcpStream {
     match stream {
         MaybeHttpsStream::Http(tcp) => tcp.inner(),
@@ -109,9 +109,9 @@ pub(super) fn tcp(stream: &ProxiedStream) -> &TcpStream {
     }
 }
 
-/// Keeps the kernel from holding more than [`UNSENT`] bytes that wait for the line.
+/// Limits the unsent bytes in the kernel to [`MAX_UNSENT`].
 fn bound_unsent(tcp: &TcpStream) {
-    if let Err(error) = SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT) {
+    if let Err(error) = SockRef::from(tcp).set_tcp_notsent_lowat(MAX_UNSENT) {
         tracing::debug!("the kernel does not bound what waits to be sent: {error}");
     }
 }

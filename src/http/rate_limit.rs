@@ -1,5 +1,5 @@
-//! How fast requests to one host may follow each other: all at once, until the host says that it is
-//! too much, or no faster than a quota allows.
+//! Limits the rate of requests to each host: no limit until the host answers 429, or the quota that
+//! the user sets.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep_until};
 use super::token_bucket::TokenBucket;
 use crate::oci::reference::Endpoint;
 
-/// The distance between two requests after the first 429; each further one doubles it.
+/// The interval between requests after the first 429. Each further one doubles it.
 const FIRST_GAP: Duration = Duration::from_millis(20);
 
-/// The largest distance between two requests: Artifact Registry's quota is three orders of
-/// magnitude above it (<https://cloud.google.com/artifact-registry/quotas>).
-const LARGEST_GAP: Duration = Duration::from_secs(1);
+/// The maximum interval between requests. Artifact Registry's quota is three orders of magnitude
+/// higher (<https://cloud.google.com/artifact-registry/quotas>).
+const MAX_GAP: Duration = Duration::from_secs(1);
 
-/// The paces of a run, one a host; clones share them.
+/// The rate limiters of a run, one per host. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct RateLimiters {
     requests_per_minute: Option<NonZeroU32>,
@@ -26,7 +26,7 @@ pub struct RateLimiters {
 }
 
 impl RateLimiters {
-    /// No host gets more requests in any minute than that; none is as many as there are.
+    /// Limits each host to this number of requests in any minute. `None` is no limit.
     pub fn new(requests_per_minute: Option<NonZeroU32>) -> Self {
         Self {
             requests_per_minute,
@@ -34,32 +34,32 @@ impl RateLimiters {
         }
     }
 
-    /// The pace that everything keeps that is sent to a host.
+    /// The rate limiter for a host.
     pub(crate) fn of(&self, host: &Endpoint) -> RateLimiter {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || RateLimiter::within(self.requests_per_minute);
+        let new = || RateLimiter::with_quota(self.requests_per_minute);
         hosts.entry(host.clone()).or_insert_with(new).clone()
     }
 }
 
-/// The pace that all requests to one host keep; clones share it.
+/// The rate limiter for all requests to one host. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RateLimiter(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What a quota leaves.
+    /// The remaining quota.
     bucket: Option<TokenBucket>,
-    /// No request is sent before.
-    held_until: Option<Instant>,
-    /// The next request's turn, where they have to queue.
+    /// No request is sent before this time.
+    paused_until: Option<Instant>,
+    /// The earliest time of the next request, if requests are spaced.
     next: Option<Instant>,
-    /// How far apart they are sent.
+    /// The interval between requests.
     gap: Duration,
 }
 
 impl RateLimiter {
-    fn within(requests_per_minute: Option<NonZeroU32>) -> Self {
+    fn with_quota(requests_per_minute: Option<NonZeroU32>) -> Self {
         Self(Arc::new(Mutex::new(State {
             bucket: requests_per_minute.map(TokenBucket::new),
             ..State::default()
@@ -68,33 +68,33 @@ impl RateLimiter {
 
     /// Waits until the next request may be sent.
     pub(crate) async fn acquire(&self) {
-        while let Some(turn) = self.take_turn() {
-            sleep_until(turn).await;
+        while let Some(slot) = self.reserve() {
+            sleep_until(slot).await;
             let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.held_until.is_none_or(|until| until <= turn) {
+            if state.paused_until.is_none_or(|until| until <= slot) {
                 return;
             }
         }
     }
 
-    /// When the next request may be sent; none for at once.
-    fn take_turn(&self) -> Option<Instant> {
+    /// Reserves the time of the next request. `None` if it may be sent at once.
+    fn reserve(&self) -> Option<Instant> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let earliest = [state.held_until, state.next]
+        let earliest = [state.paused_until, state.next]
             .into_iter()
             .flatten()
             .fold(now, Instant::max);
-        let turn = match &mut state.bucket {
+        let slot = match &mut state.bucket {
             Some(bucket) => bucket.take(earliest),
             None => earliest,
         };
-        state.next = (!state.gap.is_zero()).then(|| turn + state.gap);
-        (turn > now).then_some(turn)
+        state.next = (!state.gap.is_zero()).then(|| slot + state.gap);
+        (slot > now).then_some(slot)
     }
 
-    /// Counts a request that went out without a turn of its own: a redirect that was followed, or
-    /// the second of two that one call makes.
+    /// Counts a request that was sent without a reservation: a followed redirect, or the second of
+    /// two requests in one call.
     pub(crate) fn count(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = &mut state.bucket {
@@ -102,24 +102,25 @@ impl RateLimiter {
         }
     }
 
-    /// Lets nobody send for so long, and all more slowly after that: a 429 is about everything that
-    /// a client does, not about the one request that got it. Tells whether nobody was held before.
+    /// Stops all requests for `wait`, and slows them down afterwards. A 429 applies to everything
+    /// that a client sends, not only to the request that received it. True if requests were not
+    /// stopped before.
     pub(crate) fn pause(&self, wait: Duration) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let is_new = state.held_until.is_none_or(|until| until <= now);
-        // What was in flight at the same time is refused for the same reason.
+        let is_new = state.paused_until.is_none_or(|until| until <= now);
+        // Requests that were sent at the same time are refused for the same reason.
         if is_new {
-            state.gap = (state.gap * 2).clamp(FIRST_GAP, LARGEST_GAP);
+            state.gap = (state.gap * 2).clamp(FIRST_GAP, MAX_GAP);
             if let Some(bucket) = &mut state.bucket {
                 bucket.slow_down(now + wait);
             }
         }
-        state.held_until = state.held_until.max(Some(now + wait));
+        state.paused_until = state.paused_until.max(Some(now + wait));
         is_new
     }
 
-    /// A request was let pass: the next ones may follow a little faster.
+    /// Records a request that was not refused, so that the following ones may be slightly faster.
     pub(crate) fn recover(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.gap = match state.gap * 9 / 10 {
@@ -133,10 +134,10 @@ impl RateLimiter {
 mod tests {
     use super::*;
 
-    async fn elapsed(pace: &RateLimiter, turns: u32) -> Duration {
+    async fn elapsed(limiter: &RateLimiter, turns: u32) -> Duration {
         let start = Instant::now();
         for _ in 0..turns {
-            pace.acquire().await;
+            limiter.acquire().await;
         }
         start.elapsed()
     }
@@ -148,36 +149,36 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn everyone_waits_and_then_goes_one_by_one() {
-        let pace = RateLimiter::default();
-        let other = pace.clone();
+        let limiter = RateLimiter::default();
+        let other = limiter.clone();
         let wait = Duration::from_secs(30);
-        assert!(pace.pause(wait));
-        assert!(!pace.pause(Duration::from_secs(1)));
+        assert!(limiter.pause(wait));
+        assert!(!limiter.pause(Duration::from_secs(1)));
         assert_eq!(elapsed(&other, 3).await, wait + 2 * FIRST_GAP);
     }
 
     #[tokio::test(start_paused = true)]
     async fn extended_pause_holds_those_already_waiting() {
-        let pace = RateLimiter::default();
-        pace.pause(Duration::from_secs(1));
-        let (waited, ()) = tokio::join!(elapsed(&pace, 1), async {
-            pace.pause(Duration::from_secs(9));
+        let limiter = RateLimiter::default();
+        limiter.pause(Duration::from_secs(1));
+        let (waited, ()) = tokio::join!(elapsed(&limiter, 1), async {
+            limiter.pause(Duration::from_secs(9));
         });
         assert!(waited >= Duration::from_secs(9), "{waited:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn old_rate_returns_with_success() {
-        let pace = RateLimiter::default();
+        let limiter = RateLimiter::default();
         for _ in 0..10 {
-            pace.pause(Duration::ZERO);
+            limiter.pause(Duration::ZERO);
         }
-        assert!(elapsed(&pace, 3).await >= LARGEST_GAP);
+        assert!(elapsed(&limiter, 3).await >= MAX_GAP);
         for _ in 0..100 {
-            pace.recover();
+            limiter.recover();
         }
-        pace.acquire().await;
-        assert_eq!(elapsed(&pace, 100).await, Duration::ZERO);
+        limiter.acquire().await;
+        assert_eq!(elapsed(&limiter, 100).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
@@ -196,25 +197,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refusal_lowers_the_rate_of_a_quota_for_a_while() {
-        let pace = RateLimiter::within(NonZeroU32::new(60));
-        let usual = elapsed(&pace, 20).await;
-        pace.pause(Duration::ZERO);
-        let slowed = elapsed(&pace, 20).await;
+        let limiter = RateLimiter::with_quota(NonZeroU32::new(60));
+        let usual = elapsed(&limiter, 20).await;
+        limiter.pause(Duration::ZERO);
+        let slowed = elapsed(&limiter, 20).await;
         assert!(slowed >= usual * 3 / 2, "{slowed:?} after {usual:?}");
         tokio::time::sleep(Duration::from_secs(120)).await;
         for _ in 0..100 {
-            pace.recover();
+            limiter.recover();
         }
-        let again = elapsed(&pace, 20).await;
+        let again = elapsed(&limiter, 20).await;
         assert!(again <= usual, "{again:?} after {usual:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn requests_without_a_permit_count() {
-        let pace = RateLimiter::within(NonZeroU32::new(60));
+        let limiter = RateLimiter::with_quota(NonZeroU32::new(60));
         for _ in 0..30 {
-            pace.count();
+            limiter.count();
         }
-        assert!(elapsed(&pace, 1).await >= Duration::from_secs(29));
+        assert!(elapsed(&limiter, 1).await >= Duration::from_secs(29));
     }
 }

@@ -1,43 +1,44 @@
-//! Where an answer redirects a request, and which redirects are not followed.
+//! Resolves redirects, and decides which are followed.
 
 use reqwest::header::LOCATION;
 use reqwest::{Method, Response, StatusCode, Url};
 
-/// The most redirects of one request.
+/// The maximum number of redirects of one request.
 pub(crate) const MAX_REDIRECTS: usize = 5;
 
-/// A redirect that is not followed.
+/// Why a redirect is not followed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RedirectError {
-    /// It would send what was encrypted in the clear.
+    /// It would downgrade from HTTPS to plain HTTP.
     #[error("the registry redirects from HTTPS to plain HTTP, which is not followed")]
     Downgrade,
-    /// It has no end.
+    /// There are too many redirects.
     #[error("the registry redirects more than five times")]
     TooMany,
-    /// It leads to no address of HTTP.
+    /// The target is not an HTTP URL.
     #[error("the registry redirects to what is no HTTP URL")]
     NoUrl,
-    /// It brings a user or a password of its own.
+    /// The target contains a user or a password.
     #[error("the registry redirects to a URL with a login in it, which is not followed")]
     Login,
-    /// It would make a read of a write.
+    /// It would turn a write into a read.
     #[error("the registry answers the {0} with 303 See Other, which stores nothing")]
     SeeOther(Method),
 }
 
-/// Where an answer to `method` redirects; `None` if it does not. The method is kept, also where
-/// browsers make a GET of it (RFC 9110, section 15.4.2 leaves the choice for POST alone).
+/// Returns the target of a redirected request. `None` if the response is not a redirect. The method
+/// is kept, even where browsers change it to GET (RFC 9110, section 15.4.2, permits that only for
+/// POST).
 ///
 /// # Errors
 ///
-/// When the redirect must not be followed.
+/// If the redirect must not be followed.
 pub(crate) fn redirect_target(
     method: &Method,
-    answer: &Response,
+    response: &Response,
 ) -> Result<Option<Url>, RedirectError> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
-    match answer.status() {
+    match response.status() {
         StatusCode::SEE_OTHER if !reads => {
             return Err(RedirectError::SeeOther(method.clone()));
         }
@@ -48,14 +49,14 @@ pub(crate) fn redirect_target(
         | StatusCode::PERMANENT_REDIRECT => {}
         _ => return Ok(None),
     }
-    let Some(location) = answer.headers().get(LOCATION) else {
+    let Some(location) = response.headers().get(LOCATION) else {
         return Ok(None);
     };
     let location = location.to_str().map_err(|_| RedirectError::NoUrl)?;
-    next_url(answer.url(), location).map(Some)
+    next_url(response.url(), location).map(Some)
 }
 
-/// The URL of a `Location` in an answer from `base`.
+/// Resolves the `Location` of a response from `base`.
 fn next_url(base: &Url, location: &str) -> Result<Url, RedirectError> {
     let next = base.join(location).map_err(|_| RedirectError::NoUrl)?;
     if !matches!(next.scheme(), "http" | "https") || !next.has_host() {
@@ -70,7 +71,7 @@ fn next_url(base: &Url, location: &str) -> Result<Url, RedirectError> {
     Ok(next)
 }
 
-/// True when a URL has a user or a password in it.
+/// True if a URL contains a user or a password.
 pub(crate) fn has_login(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }

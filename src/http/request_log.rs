@@ -1,4 +1,4 @@
-//! Requests, each with a line in the log at `debug`.
+//! Logs requests at `debug`, one line each.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use reqwest::{Request, RequestBuilder, Response};
 
 use super::{UploadClient, UploadError};
 
-/// Sends a request once and logs it, with `address` in place of its URL, in which secrets may stand.
+/// Sends a request once and logs it. `address` replaces its URL, which may contain secrets.
 pub(crate) async fn send_logged(
     request: RequestBuilder,
     address: &str,
@@ -19,7 +19,7 @@ pub(crate) async fn send_logged(
     logged(&line, sent, client.execute(request)).await
 }
 
-/// The same for a request that sends a blob.
+/// The same for an upload of a blob.
 pub(crate) async fn send_upload_logged(
     client: &UploadClient,
     request: RequestBuilder,
@@ -31,29 +31,29 @@ pub(crate) async fn send_upload_logged(
     logged(&line, sent, client.execute(request)).await
 }
 
-/// Waits for an answer to the request that `line` names, with a body of `sent` bytes, and logs it.
+/// Waits for the response to the request in `line`, whose body has `sent` bytes, and logs it.
 pub(crate) async fn logged<E>(
     line: &str,
     sent: u64,
     sending: impl Future<Output = Result<Response, E>>,
 ) -> Result<Response, E> {
     let start = Instant::now();
-    let answer = sending.await;
+    let response = sending.await;
     let milliseconds = start.elapsed().as_millis();
-    match &answer {
-        Ok(answer) => {
-            let received = match answer.content_length() {
+    match &response {
+        Ok(response) => {
+            let received = match response.content_length() {
                 Some(length) => format!("{length} bytes"),
                 None => "bytes without a stated number".to_owned(),
             };
-            let status = answer.status().as_u16();
+            let status = response.status().as_u16();
             tracing::debug!(
                 "{line}: {status}, {sent} bytes sent, {received} received, {milliseconds} ms"
             );
         }
         Err(_) => tracing::debug!("{line}: no answer after {milliseconds} ms"),
     }
-    answer
+    response
 }
 
 fn body_length(request: &Request) -> u64 {

@@ -1,26 +1,26 @@
-//! What connections have sent and the other side has not acknowledged.
+//! Measures the bytes that connections have sent and the other side has not acknowledged.
 //!
-//! The kernel tells it of one socket by SIOCOUTQ, which no safe function gives, and of all of them
-//! in `/proc/net/tcp` (proc(5)).
+//! The kernel reports them for one socket with SIOCOUTQ, which no safe function provides, and for
+//! all sockets in `/proc/net/tcp` (proc(5)).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where the connections of this network namespace are listed.
+/// The lists of the connections of this network namespace.
 const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 
-/// Connections, by their own addresses.
+/// A set of connections, by their local addresses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SendQueues(Arc<Mutex<Vec<String>>>);
 
 impl SendQueues {
-    /// Adds a connection from `own`.
+    /// Adds the connection with this local address.
     pub(super) fn add(&self, own: SocketAddr) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(table_address(own));
     }
 
-    /// How many bytes the other side has not acknowledged; 0 if the system does not tell.
+    /// The number of unacknowledged bytes. 0 if the system does not report it.
     pub(crate) fn unacknowledged(&self) -> u64 {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.is_empty() {
@@ -31,7 +31,7 @@ impl SendQueues {
             .filter_map(|table| std::fs::read_to_string(table).ok())
             .collect();
         let rows: Vec<_> = text.lines().filter_map(row).collect();
-        // A connection that has ended is not looked for again.
+        // Connections that have ended are removed.
         all.retain(|own| rows.iter().any(|(address, _)| address == own));
         let own = rows
             .iter()
@@ -40,7 +40,7 @@ impl SendQueues {
     }
 }
 
-/// An address as the tables write it: each 32 bits in the machine's byte order.
+/// Formats an address as in the tables: each 32 bits in the machine's byte order.
 fn table_address(address: SocketAddr) -> String {
     let octets = match address.ip() {
         IpAddr::V4(ip) => ip.octets().to_vec(),
@@ -54,7 +54,7 @@ fn table_address(address: SocketAddr) -> String {
     format!("{words}:{:04X}", address.port())
 }
 
-/// The own address of a row, and how many bytes wait in it to be acknowledged.
+/// Returns the local address in a row and its number of unacknowledged bytes.
 fn row(line: &str) -> Option<(&str, u64)> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let own = fields.next()?;

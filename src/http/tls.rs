@@ -1,5 +1,5 @@
-//! Whom we trust: the system's roots, read once a process, and those of `ca_certificates`; and the
-//! certificate that we show to a registry that asks for one.
+//! TLS settings: the trusted roots, which are the system's and those of `ca_certificates`, and the
+//! client certificate for a registry.
 
 use std::sync::{Arc, LazyLock};
 
@@ -17,39 +17,39 @@ use rustls::{
 use super::client_identity::ClientIdentity;
 use super::{Certificates, Network, NetworkError};
 
-/// The system's roots. A client that reads them itself opens hundreds of files, and there are
-/// several clients in this process.
-static SYSTEM: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
-    let found = rustls_native_certs::load_native_certs();
-    for error in found.errors {
+/// The system's roots, loaded once per process. A client that loads them itself opens hundreds of
+/// files, and this process has several clients.
+static SYSTEM_ROOTS: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
+    let loaded = rustls_native_certs::load_native_certs();
+    for error in loaded.errors {
         tracing::warn!("could not read a certificate authority of the system: {error}");
     }
     let mut store = RootCertStore::empty();
-    let mut roots = found.certs;
-    // An expired or odd one among a hundred is nobody's fault here.
+    let mut roots = loaded.certs;
+    // An expired or invalid certificate among a hundred is ignored.
     roots.retain(|root| store.add(root.clone()).is_ok());
     roots
 });
 
-/// Nobody can be trusted.
+/// There are no trusted roots.
 #[derive(Debug, thiserror::Error)]
 #[error("this system has no certificate authorities")]
 pub(crate) struct NoRoots;
 
 impl Certificates {
-    /// The roots that were given.
+    /// The certificates.
     pub(crate) fn own(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         self.0.iter()
     }
 }
 
 impl Network {
-    /// The TLS of every client that can be handed one.
+    /// The TLS settings of a client without a client certificate.
     pub(crate) fn tls(&self) -> Result<ClientConfig, NetworkError> {
         self.tls_with(&[], None)
     }
 
-    /// The same with further roots, and a certificate to be shown to who asks for one.
+    /// The same with additional roots and a client certificate.
     pub(super) fn tls_with(
         &self,
         roots: &[CertificateDer<'static>],
@@ -68,7 +68,7 @@ impl Network {
         }
     }
 
-    /// The same trust for a client that has a TLS of its own.
+    /// The certificate verifier for a client with TLS settings of its own.
     pub(crate) fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, NetworkError> {
         self.verifier_with(&[])
     }
@@ -77,40 +77,41 @@ impl Network {
         &self,
         further: &[CertificateDer<'static>],
     ) -> Result<Arc<dyn ServerCertVerifier>, NetworkError> {
-        let given: Vec<_> = self.ca_certificates.own().chain(further).cloned().collect();
+        let own: Vec<_> = self.ca_certificates.own().chain(further).cloned().collect();
         let mut roots = RootCertStore::empty();
-        for root in given.iter().chain(SYSTEM.iter()) {
+        for root in own.iter().chain(SYSTEM_ROOTS.iter()) {
             roots.add(root.clone()).map_err(NetworkError::Tls)?;
         }
         let provider = Arc::new(default_provider());
-        let chains = match roots.is_empty() {
-            true => None,
-            false => Some(
+        let chains = if roots.is_empty() {
+            None
+        } else {
+            Some(
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
                     .build()
                     .map_err(|error| NetworkError::Tls(Error::General(error.to_string())))?,
-            ),
+            )
         };
-        Ok(Arc::new(Verifier {
+        Ok(Arc::new(RootVerifier {
             chains,
-            given,
+            own,
             provider,
         }))
     }
 }
 
-/// Trusts what one of the roots signed, and a certificate that is itself one of those given, as
-/// curl, crane and skopeo do: `openssl req -x509` makes a server's certificate that is its own
-/// authority, which webpki refuses for a server.
+/// Trusts certificates that a root signed, and certificates that are themselves in
+/// `ca_certificates`, as curl, crane and skopeo do: `openssl req -x509` creates a server
+/// certificate that is its own authority, which webpki refuses for a server.
 #[derive(Debug)]
-struct Verifier {
+struct RootVerifier {
     /// `None` if there are no roots. Plain HTTP needs none.
     chains: Option<Arc<WebPkiServerVerifier>>,
-    given: Vec<CertificateDer<'static>>,
+    own: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for RootVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -124,15 +125,15 @@ impl ServerCertVerifier for Verifier {
             return Err(Error::InvalidCertificate(CertificateError::Other(none)));
         };
         match chains.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            // webpki looks at the dates before it looks for an issuer.
+            // webpki checks the dates before it looks for an issuer.
             Err(Error::InvalidCertificate(fault))
                 if (is_authority(&fault) || fault == CertificateError::UnknownIssuer)
-                    && self.given.contains(certificate) =>
+                    && self.own.contains(certificate) =>
             {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
                 Ok(ServerCertVerified::assertion())
             }
-            verdict => verdict,
+            result => result,
         }
     }
 
@@ -162,8 +163,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// True when a certificate was refused for being an authority's. The type of the cause is webpki's
-/// own, which is no dependency of ours; a test has its text.
+/// True if a certificate was refused because it is an authority. The type of the cause is private
+/// to webpki, which is not a dependency. A test checks its text.
 pub(super) fn is_authority(fault: &CertificateError) -> bool {
     matches!(fault, CertificateError::Other(cause) if cause.to_string() == "CaUsedAsEndEntity")
 }

@@ -1,42 +1,44 @@
-//! A token bucket: how many requests a quota of so many a minute leaves.
+//! A token bucket for a quota of requests per minute.
 //!
-//! It is kept as the time when the bucket would be full again (the generic cell rate algorithm,
-//! ITU-T I.371), so that a request takes its turn without a clock of its own.
+//! Its state is the time at which it would be full again (the generic cell rate algorithm, ITU-T
+//! I.371), so no timer is needed.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What quotas count over. <https://cloud.google.com/artifact-registry/quotas>
+/// The period over which quotas count. <https://cloud.google.com/artifact-registry/quotas>
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// How long after a 429 the rate stays lowered: until what was sent before it counts no more.
-const SLOWED: Duration = WINDOW;
+/// How long the rate stays reduced after a 429: until the earlier requests no longer count.
+const SLOWED_FOR: Duration = WINDOW;
 
-/// The lowest rate, as a part of the usual one.
-const LOWEST: u32 = 16;
+/// The maximum factor by which the rate is reduced.
+const MAX_FACTOR: u32 = 16;
 
-/// The tokens of one host.
+/// The bucket of one host.
 #[derive(Clone, Debug)]
 pub(super) struct TokenBucket {
-    /// How long one token takes to come back.
+    /// The time in which one token is refilled.
     interval: Duration,
-    /// How much earlier than its token is back a request may go: what is in the bucket at the start.
+    /// The capacity of the bucket as a time: how much earlier than its token is refilled a request
+    /// may be sent.
     tolerance: Duration,
-    /// When all tokens are back.
+    /// When the bucket is full again.
     full_at: Option<Instant>,
-    /// What part of the rate is left, and until when.
+    /// The factor by which the rate is reduced, and until when.
     slowed: Option<(u32, Instant)>,
 }
 
 impl TokenBucket {
-    /// One that lets no more requests pass in any minute.
+    /// Creates a bucket that never permits more requests in any minute.
     pub(super) fn new(requests_per_minute: NonZeroU32) -> Self {
         let limit = requests_per_minute.get();
-        // A second's worth may go at once; what the bucket holds at the start is taken off the rate.
+        // Requests of one second may be sent at once, so the capacity of the bucket is subtracted
+        // from the rate.
         let burst = (limit / 60).max(1);
-        // Rounded up: not one too many.
+        // Rounded up, so that there is never one request too many.
         let interval = WINDOW / (limit - burst + 1) + Duration::from_nanos(1);
         Self {
             interval,
@@ -46,28 +48,28 @@ impl TokenBucket {
         }
     }
 
-    /// Takes a token: when the request may go, `earliest` or later.
+    /// Takes a token. Returns when the request may be sent, which is `earliest` or later.
     pub(super) fn take(&mut self, earliest: Instant) -> Instant {
         let full_at = self.full_at.unwrap_or(earliest);
-        let turn = full_at
+        let time = full_at
             .checked_sub(self.tolerance)
-            .map_or(earliest, |turn| turn.max(earliest));
-        let part = match self.slowed {
-            Some((part, until)) if turn < until => part,
+            .map_or(earliest, |time| time.max(earliest));
+        let factor = match self.slowed {
+            Some((factor, until)) if time < until => factor,
             _ => 1,
         };
-        self.full_at = Some(full_at.max(turn) + self.interval * part);
-        turn
+        self.full_at = Some(full_at.max(time) + self.interval * factor);
+        time
     }
 
-    /// Halves the rate for a while that begins `at` the end of what a 429 asks to wait, and again
-    /// where it is lowered already.
+    /// Halves the rate for some time from `at`, the end of the wait that a 429 requests. If it is
+    /// already reduced, halves it again.
     pub(super) fn slow_down(&mut self, at: Instant) {
-        let part = match self.slowed {
-            Some((part, until)) if Instant::now() < until => (part * 2).min(LOWEST),
+        let factor = match self.slowed {
+            Some((factor, until)) if Instant::now() < until => (factor * 2).min(MAX_FACTOR),
             _ => 2,
         };
-        self.slowed = Some((part, at + SLOWED));
+        self.slowed = Some((factor, at + SLOWED_FOR));
     }
 }
 
@@ -87,12 +89,12 @@ mod tests {
             let mut now = Instant::now();
             let mut turns = Vec::new();
             for pause in pauses {
-                // Most come as fast as they can.
+                // Most requests arrive as fast as possible.
                 now += Duration::from_millis(pause.saturating_sub(300) * 20);
                 turns.push(bucket.take(now));
             }
-            for (index, turn) in turns.iter().enumerate() {
-                let within = turns[index..].iter().take_while(|later| **later < *turn + WINDOW);
+            for (index, time) in turns.iter().enumerate() {
+                let within = turns[index..].iter().take_while(|later| **later < *time + WINDOW);
                 prop_assert!(within.count() <= limit as usize);
             }
         }

@@ -1,8 +1,8 @@
-//! The client that sends blobs.
+//! The HTTP client for uploads of blobs.
 //!
-//! What it takes of a body is on the line, or nearly. hyper and the kernel otherwise hold up to some
-//! megabytes of each body, which on a slow line is minutes: nobody could tell a line that is slow
-//! from one that is dead, nor how much it carries.
+//! Bytes that it takes from a body are on the network, or nearly so. Otherwise hyper and the kernel
+//! buffer several megabytes of each body, which on a slow network is minutes. Then a slow
+//! connection could not be distinguished from a dead one, nor its throughput be measured.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -26,10 +26,10 @@ use super::proxy::{ProxiedStream, ProxyConnector, ProxyMode, tcp};
 use super::send_queue::SendQueues;
 use super::{Network, NetworkError};
 
-/// How many bytes of a body hyper may hold before more is taken from it.
+/// How many bytes of a body hyper may buffer before it reads more.
 const BUFFER: usize = 64 * 1024;
 
-/// A request that was not answered.
+/// Why a request got no response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UploadError {
     /// The request cannot be sent as it is.
@@ -40,7 +40,7 @@ pub(crate) enum UploadError {
     Connection(#[from] hyper_util::client::legacy::Error),
 }
 
-/// Sends requests with large bodies. It follows no redirect and knows no time-out.
+/// Sends requests with large bodies. It follows no redirects and has no timeout.
 #[derive(Clone)]
 pub(crate) struct UploadClient {
     client: Client<HttpsConnector<UploadConnector>, Body>,
@@ -49,11 +49,11 @@ pub(crate) struct UploadClient {
 }
 
 impl UploadClient {
-    /// A client that trusts whom `tls` trusts.
+    /// Creates a client with these TLS settings.
     ///
     /// # Errors
     ///
-    /// When the certificate authorities cannot be loaded.
+    /// If the certificate authorities cannot be loaded.
     pub(crate) fn new(network: &Network, tls: rustls::ClientConfig) -> Result<Self, NetworkError> {
         let send_queues = SendQueues::default();
         let connector = UploadConnector {
@@ -79,7 +79,7 @@ impl UploadClient {
         })
     }
 
-    /// What of its requests the other side has not acknowledged yet.
+    /// The unacknowledged bytes of its connections.
     pub(crate) fn send_queues(&self) -> &SendQueues {
         &self.send_queues
     }
@@ -88,7 +88,7 @@ impl UploadClient {
     ///
     /// # Errors
     ///
-    /// When no answer comes.
+    /// If there is no response.
     pub(crate) async fn execute(&self, request: Request) -> Result<Response, UploadError> {
         let url = request.url().clone();
         let mut request = http::Request::<Body>::try_from(request)?;
@@ -101,18 +101,18 @@ impl UploadClient {
             .entry(USER_AGENT)
             .or_insert(HeaderValue::from_static(super::USER_AGENT));
         let (head, body) = self.client.request(request).await?.into_parts();
-        let mut answer = http::Response::builder()
+        let mut response = http::Response::builder()
             .status(head.status)
             .version(head.version)
             .url(url)
             .body(Body::wrap(body))
-            // A status that was read can be written.
+            // Cannot fail, because the status was parsed before.
             .unwrap_or_default();
-        *answer.headers_mut() = head.headers;
-        Ok(answer.into())
+        *response.headers_mut() = head.headers;
+        Ok(response.into())
     }
 
-    /// What a proxy is shown that forwards a request over plain HTTP; a tunnel shows it by itself.
+    /// The credentials for a proxy that forwards a plain-HTTP request. A tunnel sends them itself.
     fn login_for(&self, uri: &Uri) -> Option<HeaderValue> {
         let is_plain = uri.scheme() == Some(&http::uri::Scheme::HTTP);
         let proxy = self.proxies.intercept(uri).filter(|_| is_plain)?;
@@ -120,7 +120,7 @@ impl UploadClient {
     }
 }
 
-/// Connects to a host, or to the proxy that forwards requests to it over plain HTTP.
+/// Connects to a host, or to the proxy that forwards plain-HTTP requests to it.
 #[derive(Clone)]
 struct UploadConnector {
     connector: ProxyConnector,
@@ -154,7 +154,7 @@ impl Service<Uri> for UploadConnector {
     }
 }
 
-/// A connection that tells hyper whether a proxy forwards what is sent on it.
+/// A connection that tells hyper whether a proxy forwards its requests.
 struct UploadStream {
     stream: ProxiedStream,
     is_forwarded: bool,

@@ -1,5 +1,5 @@
-//! The repositories that an image says it was built from: a registry may have the layers there that
-//! the image itself was written without.
+//! Finds the base images of an image. A registry may have layers in those repositories that the
+//! image was saved without.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,22 @@ use crate::oci::json;
 use crate::oci::manifest::{AnyManifest, MAX_MANIFEST_SIZE, Manifest};
 use crate::oci::reference::Reference;
 
+/// The annotation that names the base image.
 /// <https://specs.opencontainers.org/image-spec/annotations/>
 const BASE_NAME: &str = "org.opencontainers.image.base.name";
 
+/// The label in which Buildpacks describes the build.
 /// <https://github.com/buildpacks/spec/blob/main/platform.md#iobuildpackslifecyclemetadata-json>
 const BUILDPACKS: &str = "io.buildpacks.lifecycle.metadata";
 
 impl Source {
-    /// The base images that the annotations of the image and the labels of its config name.
+    /// Returns the base images that the annotations of the image and the labels of its config name.
     pub(crate) async fn base_images(&self, tree: &Tree) -> Vec<Reference> {
         let mut names = Vec::new();
         for manifest in std::iter::once(&tree.root).chain(tree.children.values()) {
-            names.extend(annotated(manifest));
+            names.extend(base_names_in_annotations(manifest));
             if let AnyManifest::Manifest(manifest) = manifest {
-                names.extend(self.labelled(manifest).await);
+                names.extend(self.base_names_in_labels(manifest).await);
             }
         }
         let references = names
@@ -33,7 +35,7 @@ impl Source {
         references.collect()
     }
 
-    async fn labelled(&self, manifest: &Manifest) -> Vec<String> {
+    async fn base_names_in_labels(&self, manifest: &Manifest) -> Vec<String> {
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Document {
@@ -51,8 +53,8 @@ impl Source {
         let Ok(bytes) = self.open_blob(&config.digest, 0).await else {
             return Vec::new();
         };
-        let pieces: Vec<bytes::Bytes> = bytes.try_collect().await.unwrap_or_default();
-        let document: Document = json::from_slice(&pieces.concat()).unwrap_or_default();
+        let chunks: Vec<bytes::Bytes> = bytes.try_collect().await.unwrap_or_default();
+        let document: Document = json::from_slice(&chunks.concat()).unwrap_or_default();
         let labels = document.config.labels;
         let buildpacks = labels.get(BUILDPACKS).map(|text| run_images(text));
         let mut names = buildpacks.unwrap_or_default();
@@ -61,7 +63,7 @@ impl Source {
     }
 }
 
-fn annotated(manifest: &AnyManifest) -> Vec<String> {
+fn base_names_in_annotations(manifest: &AnyManifest) -> Vec<String> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Document {
@@ -75,11 +77,12 @@ fn annotated(manifest: &AnyManifest) -> Vec<String> {
     };
     let children = children
         .iter()
-        .filter_map(|it| it.annotations.get(BASE_NAME).cloned());
+        .filter_map(|child| child.annotations.get(BASE_NAME).cloned());
     own.into_iter().chain(children).collect()
 }
 
-/// What Buildpacks writes down of the image that an application runs on.
+/// Returns the names of the run image in the label of Buildpacks. A run image is the base image of
+/// an application.
 fn run_images(metadata: &str) -> Vec<String> {
     #[derive(Default, Deserialize)]
     #[serde(default, rename_all = "camelCase")]

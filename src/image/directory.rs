@@ -1,29 +1,29 @@
-//! The files of a layout directory, none of them outside it.
+//! A directory with an OCI layout. Files outside of it are refused.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::error::{SourceError, quoted, shown};
+use super::error::{SourceError, display_path, quoted};
 use super::files::{ByteRange, SourceFiles};
 
-/// A directory whose files are read where they are.
+/// A directory whose files are read in place.
 #[derive(Debug)]
 pub(super) struct Directory {
-    /// With every symbolic link followed, so that what is inside can be told from what is not.
+    /// The path with all symbolic links resolved, to tell files inside from files outside.
     root: PathBuf,
     what: String,
-    /// Where the links of its blobs may lead besides.
-    surroundings: Vec<PathBuf>,
+    /// Other directories that links of its blobs may lead to.
+    link_roots: Vec<PathBuf>,
 }
 
 impl Directory {
-    /// The directory at `path`, which may itself be a link.
+    /// Opens the directory at `path`, which may be a link itself.
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
-        let what = shown(path);
+        let what = display_path(path);
         match path.canonicalize() {
             Ok(root) => Ok(Self {
-                surroundings: surroundings(path, &root),
+                link_roots: link_roots(path, &root),
                 root,
                 what,
             }),
@@ -32,7 +32,7 @@ impl Directory {
     }
 }
 
-/// What marks the topmost folder of a workspace.
+/// Files that mark the root of a workspace.
 const WORKSPACE: [&str; 5] = [
     "MODULE.bazel",
     "REPO.bazel",
@@ -41,9 +41,10 @@ const WORKSPACE: [&str; 5] = [
     ".git",
 ];
 
-/// Where a build may keep the blobs of a layout that it links to: the workspace that the layout is
-/// in, and Bazel's output base with the workspace that it is for. <https://bazel.build/remote/output-directories>
-fn surroundings(path: &Path, root: &Path) -> Vec<PathBuf> {
+/// Returns the directories in which a build may keep the blobs that a layout links to: the
+/// workspace of the layout, and Bazel's output base with the workspace that it belongs to.
+/// <https://bazel.build/remote/output-directories>
+fn link_roots(path: &Path, root: &Path) -> Vec<PathBuf> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let above = |path: &Path| -> Option<PathBuf> {
         let is_workspace = |folder: &&Path| WORKSPACE.iter().any(|it| folder.join(it).exists());
@@ -61,18 +62,18 @@ fn surroundings(path: &Path, root: &Path) -> Vec<PathBuf> {
             found.extend(workspace_of(parent));
         }
     }
-    // The root of all files is near to everything.
+    // Everything is below the root directory, so it cannot be allowed.
     let found = found
         .into_iter()
-        .filter_map(|near| near.canonicalize().ok());
-    found.filter(|near| near.parent().is_some()).collect()
+        .filter_map(|root| root.canonicalize().ok());
+    found.filter(|root| root.parent().is_some()).collect()
 }
 
-/// The workspace that an output base of Bazel's is for.
+/// Returns the workspace that an output base of Bazel belongs to.
 fn workspace_of(output_base: &Path) -> Option<PathBuf> {
     let note = output_base.join("DO_NOT_BUILD_HERE");
     let mut text = String::new();
-    // Opening a named pipe would wait for ever.
+    // Opening a named pipe would block.
     note.metadata().ok().filter(std::fs::Metadata::is_file)?;
     let file = File::open(note).ok()?;
     file.take(4096).read_to_string(&mut text).ok()?;
@@ -89,30 +90,30 @@ impl SourceFiles for Directory {
     }
 
     fn find(&self, name: &str) -> Result<Option<ByteRange>, SourceError> {
-        let found = self.root.join(name).canonicalize().and_then(|path| {
+        let resolved = self.root.join(name).canonicalize().and_then(|path| {
             let metadata = path.symlink_metadata()?;
             Ok((path, metadata))
         });
-        let (path, metadata) = match found {
-            Ok(found) => found,
+        let (path, metadata) = match resolved {
+            Ok(resolved) => resolved,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(cause) => {
                 let what = format!("{} of {}", quoted(name), self.what);
                 return Err(SourceError::read(&what, cause));
             }
         };
-        // A blob is what its digest says wherever it lies, and is compared with it.
+        // A blob may be outside of the layout: its content is compared with its digest.
         let may_be_linked = name.starts_with("blobs/");
-        let is_near = || self.surroundings.iter().any(|near| path.starts_with(near));
-        if !(path.starts_with(&self.root) || may_be_linked && is_near()) {
+        let is_allowed = || self.link_roots.iter().any(|root| path.starts_with(root));
+        if !(path.starts_with(&self.root) || may_be_linked && is_allowed()) {
             return Err(SourceError::Outside {
                 what: self.what.clone(),
                 name: quoted(name),
-                target: shown(&path),
+                target: display_path(&path),
             });
         }
         if !metadata.is_file() {
-            // Opening a named pipe would wait for ever, and a device has no size.
+            // Opening a named pipe would block, and a device has no size.
             return Err(SourceError::NotRegular {
                 what: self.what.clone(),
                 name: quoted(name),

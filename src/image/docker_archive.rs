@@ -1,8 +1,8 @@
-//! What `docker save` and its likes write: a tar file whose `manifest.json` lists configs and
-//! layers, and in which, since Docker 25, an OCI layout lies as well.
+//! Reads the archives that `docker save` and similar tools write: a tar file whose `manifest.json`
+//! lists configs and layers. Since Docker 25 it contains an OCI layout as well.
 //!
-//! `manifest.json` was never specified; the one writer that counts is moby's
-//! `image/tarexport/save.go`, and since Docker 29 containerd's `images/archive/exporter.go`.
+//! `manifest.json` was never specified. The reference is moby's `image/tarexport/save.go`, and
+//! since Docker 29 containerd's `images/archive/exporter.go`.
 
 use std::collections::HashMap;
 
@@ -17,39 +17,39 @@ use super::{Content, Image, LayerFormat, Opened, UncompressedImage, Uncompressed
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
 
-/// An image as `manifest.json` lists it.
+/// An entry of `manifest.json`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
     config: String,
-    /// `null` where the image was saved by its ID.
+    /// `null` if the image was saved by its ID.
     repo_tags: Option<Vec<String>>,
     layers: Option<Vec<String>>,
-    /// The descriptors that layers came with, by diff ID; moby writes those of foreign layers.
+    /// The descriptors of layers, by diff ID. moby writes those of foreign layers.
     layer_sources: Option<HashMap<Digest, Descriptor>>,
 }
 
-/// An image as it may be chosen: what the two lists say about it.
+/// An image that may be selected, with its entries in `manifest.json` and in the layout.
 struct Candidate {
     names: Vec<String>,
-    /// Where `manifest.json` lists it, counted from 0.
+    /// Its positions in `manifest.json`, counted from 0.
     positions: Vec<usize>,
     entry: Option<Entry>,
-    layout: Option<Saved>,
+    layout: Option<LayoutImage>,
 }
 
-/// An image of the layout, and its manifests; or why they cannot be read, which matters only if
-/// this is the image that is chosen.
-struct Saved {
+/// An image of the layout and its manifests. An error in `loaded` matters only if this image is
+/// selected.
+struct LayoutImage {
     listed: IndexEntry,
     loaded: Result<Loaded, SourceError>,
 }
 
-/// Opens the image that `reference` means, or the only one.
+/// Opens the image that `reference` selects, or the only one.
 ///
-/// Where the archive has an OCI manifest for the image, with compressed layers, the image is that
-/// manifest or its index, byte for byte. Where the layers are uncompressed, as the classic image
-/// store saves them, it is [`Content::Unpacked`], because they are to be compressed.
+/// If the archive has an OCI manifest with compressed layers for the image, the image is that
+/// manifest or its index, byte for byte. If the layers are uncompressed, as the classic image store
+/// saves them, the image is [`Content::Unpacked`], because its layers are to be compressed.
 pub(super) fn open(
     documents: &Documents<'_>,
     reference: Option<&str>,
@@ -59,22 +59,22 @@ pub(super) fn open(
         None => None,
     };
     let candidates = candidates(documents, entries.unwrap_or_default())?;
-    let chosen = choose(documents, candidates, reference)?;
-    let Some(saved) = chosen.layout else {
-        let entry = chosen.entry.ok_or_else(|| SourceError::Empty {
+    let selected = select(documents, candidates, reference)?;
+    let Some(layout_image) = selected.layout else {
+        let entry = selected.entry.ok_or_else(|| SourceError::Empty {
             what: documents.what(),
         })?;
-        return unpacked(documents, &entry, chosen.names);
+        return open_uncompressed(documents, &entry, selected.names);
     };
-    let loaded = saved.loaded?;
-    if let (Some(entry), AnyManifest::Manifest(manifest)) = (&chosen.entry, &loaded.tree.root)
+    let loaded = layout_image.loaded?;
+    if let (Some(entry), AnyManifest::Manifest(manifest)) = (&selected.entry, &loaded.tree.root)
         && manifest.layers.iter().all(is_uncompressed)
     {
-        let mut opened = unpacked(documents, entry, chosen.names)?;
-        // Docker 25.0.0 wrote manifests without layers (moby/moby#47065): such a one is worth
-        // nothing beside `manifest.json`, and is not handed on.
+        let mut opened = open_uncompressed(documents, entry, selected.names)?;
+        // Docker 25.0.0 wrote manifests without layers (moby/moby#47065). Such a manifest is
+        // ignored in favour of `manifest.json`.
         if let Content::Unpacked(image) = &mut opened.image.content
-            && is_of(manifest, image)
+            && describes(manifest, image)
         {
             image.manifest = Some(manifest.clone());
         }
@@ -82,7 +82,7 @@ pub(super) fn open(
     }
     Ok(Opened {
         image: Image {
-            names: chosen.names,
+            names: selected.names,
             notes: Vec::new(),
             content: Content::Manifests(loaded.tree),
         },
@@ -91,10 +91,10 @@ pub(super) fn open(
     })
 }
 
-/// Every image that either list has, each once.
+/// Returns every image that either list has, each once.
 ///
 /// The lists differ: `index.json` lacks images that were saved by ID (moby/moby#47210, #51389), and
-/// `manifest.json` has one platform of an index at most.
+/// `manifest.json` has at most one platform of an index.
 fn candidates(
     documents: &Documents<'_>,
     entries: Vec<Entry>,
@@ -109,7 +109,7 @@ fn candidates(
                 names: Vec::new(),
                 positions: Vec::new(),
                 entry: None,
-                layout: Some(Saved {
+                layout: Some(LayoutImage {
                     listed: listed.clone(),
                     loaded: layout.load(documents, listed, Layers::Required),
                 }),
@@ -117,9 +117,9 @@ fn candidates(
             .collect(),
     };
     let mut by_config: HashMap<Digest, usize> = HashMap::new();
-    for (place, candidate) in candidates.iter().enumerate() {
+    for (position, candidate) in candidates.iter().enumerate() {
         for config in candidate.configs() {
-            by_config.entry(config).or_insert(place);
+            by_config.entry(config).or_insert(position);
         }
     }
     let mut by_files: HashMap<(String, Option<Vec<String>>), usize> = HashMap::new();
@@ -130,8 +130,8 @@ fn candidates(
         let known = stated_digest(&entry.config)
             .and_then(|config| by_config.get(&config))
             .or_else(|| by_files.get(&files));
-        if let Some(place) = known {
-            let known = &mut candidates[*place];
+        if let Some(index) = known {
+            let known = &mut candidates[*index];
             known.names.extend(names);
             known.positions.push(position);
             known.entry.get_or_insert(entry);
@@ -146,44 +146,45 @@ fn candidates(
         }
     }
     for candidate in &mut candidates {
-        if let (true, Some(saved)) = (candidate.names.is_empty(), &candidate.layout) {
-            let own = saved.listed.names.iter().cloned();
+        if let (true, Some(layout_image)) = (candidate.names.is_empty(), &candidate.layout) {
+            let own = layout_image.listed.names.iter().cloned();
             candidate.names = own.map(names::of_layout).collect();
         }
     }
     Ok(candidates)
 }
 
-fn choose(
+fn select(
     documents: &Documents<'_>,
     candidates: Vec<Candidate>,
     reference: Option<&str>,
 ) -> Result<Candidate, SourceError> {
     let what = documents.what();
     let choices: Vec<String> = candidates.iter().map(Candidate::choice).collect();
-    // As for Docker, a name wins over an ID that begins like it.
-    let is_named = |candidate: &Candidate| reference.is_none_or(|name| candidate.is_meant_by(name));
+    // As in Docker, a name takes precedence over an ID that starts with the same text.
+    let is_named = |candidate: &Candidate| reference.is_none_or(|name| candidate.is_named_by(name));
     let is_by_id = |candidate: &Candidate| reference.is_some_and(|id| candidate.has_id(id));
     let any_named = candidates.iter().any(is_named);
-    let mut fitting: Vec<Candidate> = candidates
+    let mut matching: Vec<Candidate> = candidates
         .into_iter()
         .filter(|candidate| is_named(candidate) || !any_named && is_by_id(candidate))
         .collect();
-    // A manifest that cannot be read cannot be told to belong to an entry of `manifest.json`, so
-    // both are there; the reason is worth more than a choice between them.
-    if let Some(broken) = fitting.iter().position(Candidate::is_broken) {
-        return Ok(fitting.swap_remove(broken));
+    // A manifest that cannot be read cannot be matched with an entry of `manifest.json`, so the
+    // image is a candidate twice. The error that explains it is more useful than a choice between
+    // the two.
+    if let Some(broken) = matching.iter().position(Candidate::is_broken) {
+        return Ok(matching.swap_remove(broken));
     }
-    if fitting.len() > 1 {
+    if matching.len() > 1 {
         return Err(SourceError::Ambiguous {
             what,
             address: documents.address.clone(),
             reference: reference.map(quoted),
-            count: fitting.len(),
-            choices: distinct(&fitting),
+            count: matching.len(),
+            choices: distinct(&matching),
         });
     }
-    match (fitting.pop(), reference) {
+    match (matching.pop(), reference) {
         (Some(one), _) => Ok(one),
         (None, Some(reference)) if !choices.is_empty() => Err(SourceError::NoSuchImage {
             what,
@@ -194,27 +195,30 @@ fn choose(
     }
 }
 
-/// How each of several images is written: by its digest or its place where a name means several.
+/// Returns how to refer to each of several images: by digest or position if its name is ambiguous.
 fn distinct(candidates: &[Candidate]) -> Vec<String> {
     let is_alone = |name: &String| {
-        let meant = candidates.iter().filter(|one| one.is_meant_by(name));
-        meant.count() == 1
+        let named = candidates.iter().filter(|one| one.is_named_by(name));
+        named.count() == 1
     };
-    let choice = |candidate: &Candidate| match candidate.names.iter().any(is_alone) {
-        false if !candidate.names.is_empty() => candidate.choice_without_name(),
-        _ => candidate.choice(),
+    let choice = |candidate: &Candidate| {
+        if !candidate.names.iter().any(is_alone) && !candidate.names.is_empty() {
+            candidate.choice_without_name()
+        } else {
+            candidate.choice()
+        }
     };
     candidates.iter().map(choice).collect()
 }
 
 impl Candidate {
     fn is_broken(&self) -> bool {
-        matches!(&self.layout, Some(saved) if saved.loaded.is_err())
+        matches!(&self.layout, Some(layout_image) if layout_image.loaded.is_err())
     }
 
-    /// The configs of every manifest that the layout has for this image.
+    /// Returns the config digests of all manifests that the layout has for this image.
     fn configs(&self) -> Vec<Digest> {
-        let Some(Saved {
+        let Some(LayoutImage {
             loaded: Ok(loaded), ..
         }) = &self.layout
         else {
@@ -229,7 +233,7 @@ impl Candidate {
             .collect()
     }
 
-    fn is_meant_by(&self, wanted: &str) -> bool {
+    fn is_named_by(&self, wanted: &str) -> bool {
         if let Some(index) = source_index(wanted) {
             return self.positions.contains(&index);
         }
@@ -238,20 +242,23 @@ impl Candidate {
             || self
                 .layout
                 .as_ref()
-                .is_some_and(|saved| saved.listed.is_meant_by(wanted))
+                .is_some_and(|layout_image| layout_image.listed.is_named_by(wanted))
     }
 
-    /// True when `start` is the start of an image ID, as `docker images` prints it: of the config's
-    /// digest, or with the containerd image store of the root's.
+    /// True if `start` is the start of an image ID as `docker images` prints it. That is the digest
+    /// of the config, or with the containerd image store the digest of the root.
     fn has_id(&self, start: &str) -> bool {
         const SHORTEST: usize = 4;
         let hex = start.strip_prefix("sha256:").unwrap_or(start);
-        let root = self.layout.as_ref().map(|saved| &saved.listed.root.digest);
+        let root = self
+            .layout
+            .as_ref()
+            .map(|layout_image| &layout_image.listed.root.digest);
         let mut ids = self.id().into_iter().chain(root.cloned());
         hex.len() >= SHORTEST && ids.any(|id| id.hex().starts_with(hex))
     }
 
-    /// The image ID, the digest of the config, as the config's name states it.
+    /// The image ID, which is the digest of the config, as stated in the config's file name.
     fn id(&self) -> Option<Digest> {
         stated_digest(&self.entry.as_ref()?.config)
     }
@@ -262,14 +269,17 @@ impl Candidate {
             return names.join(" or ");
         }
         match (&self.layout, self.id()) {
-            (Some(saved), _) => saved.listed.choice(),
+            (Some(layout_image), _) => layout_image.listed.choice(),
             (None, Some(id)) => format!("`{id}`"),
             (None, None) => self.choice_without_name(),
         }
     }
 
     fn choice_without_name(&self) -> String {
-        let root = self.layout.as_ref().map(|saved| &saved.listed.root.digest);
+        let root = self
+            .layout
+            .as_ref()
+            .map(|layout_image| &layout_image.listed.root.digest);
         match (root, self.id(), self.positions.first()) {
             (Some(digest), _, _) => format!("`@{digest}`"),
             (None, Some(id), _) => format!("`@{id}`"),
@@ -279,7 +289,7 @@ impl Candidate {
 }
 
 /// Opens an image by its config and its layer files.
-fn unpacked(
+fn open_uncompressed(
     documents: &Documents<'_>,
     entry: &Entry,
     names: Vec<String>,
@@ -293,16 +303,16 @@ fn unpacked(
         diff_ids: Option<Vec<Digest>>,
     }
 
-    let needed = |name: &str| -> Result<ByteRange, SourceError> {
-        let found = documents.files.find(name)?;
-        found.ok_or_else(|| documents.absent(name, "`manifest.json` names"))
+    let require = |name: &str| -> Result<ByteRange, SourceError> {
+        let range = documents.files.find(name)?;
+        range.ok_or_else(|| documents.absent(name, "`manifest.json` names"))
     };
-    let config_place = needed(&entry.config)?;
+    let config_range = require(&entry.config)?;
     let bytes = documents
         .read(&entry.config)?
         .ok_or_else(|| documents.absent(&entry.config, "`manifest.json` names"))?;
     let actual = Digest::of(&bytes);
-    // Tools that change a config leave its name as it was, and Docker never compares the two.
+    // Tools that change a config may keep its file name, and Docker never compares the two.
     let is_misnamed = stated_digest(&entry.config).is_some_and(|stated| stated != actual);
     let notes = is_misnamed.then(|| {
         format!(
@@ -322,7 +332,7 @@ fn unpacked(
             diff_ids: diff_ids.len(),
         });
     }
-    let mut blobs = HashMap::from([(actual, config_place)]);
+    let mut blobs = HashMap::from([(actual, config_range)]);
     let mut layers = Vec::with_capacity(paths.len());
     for (path, diff_id) in paths.iter().zip(diff_ids) {
         let foreign = entry
@@ -333,10 +343,10 @@ fn unpacked(
         let (form, size) = match foreign {
             Some(source) => (LayerFormat::Foreign(source.clone()), source.size),
             None => {
-                let place = needed(path)?;
-                let form = form(documents, path, &place)?;
-                let size = place.size;
-                blobs.insert(diff_id.clone(), place);
+                let range = require(path)?;
+                let form = layer_format(documents, path, &range)?;
+                let size = range.size;
+                blobs.insert(diff_id.clone(), range);
                 (form, size)
             }
         };
@@ -361,14 +371,14 @@ fn unpacked(
     })
 }
 
-/// How a layer is stored, by its first bytes: `manifest.json` does not say. Docker, podman and
-/// skopeo store plain tar files; kaniko, jib and Bazel compressed ones.
-fn form(
+/// Detects the format of a layer by its first bytes, because `manifest.json` does not state it.
+/// Docker, podman and skopeo store plain tar files; kaniko, jib and Bazel store compressed ones.
+fn layer_format(
     documents: &Documents<'_>,
     path: &str,
-    place: &ByteRange,
+    range: &ByteRange,
 ) -> Result<LayerFormat, SourceError> {
-    let start = place.start(16).map_err(|cause| {
+    let start = range.start(16).map_err(|cause| {
         SourceError::read(&format!("{} of {}", quoted(path), documents.what()), cause)
     })?;
     match CompressionFormat::of(&start) {
@@ -383,7 +393,8 @@ fn form(
     }
 }
 
-/// The digest that a config's name states: `HEX.json`, `sha256:HEX`, or `blobs/sha256/HEX`.
+/// Returns the digest in the file name of a config: `HEX.json`, `sha256:HEX`, or
+/// `blobs/sha256/HEX`.
 fn stated_digest(name: &str) -> Option<Digest> {
     let name = name.strip_prefix("./").unwrap_or(name);
     let hex = name
@@ -398,8 +409,8 @@ fn is_uncompressed(layer: &Descriptor) -> bool {
     layer.media_type.ends_with(".tar") || layer.is_foreign()
 }
 
-/// True when the manifest names this very config and these very layers.
-fn is_of(manifest: &Manifest, image: &UncompressedImage) -> bool {
+/// True if the manifest names exactly this config and these layers.
+fn describes(manifest: &Manifest, image: &UncompressedImage) -> bool {
     manifest.config.digest == Digest::of(&image.config)
         && manifest.layers.len() == image.layers.len()
         && manifest

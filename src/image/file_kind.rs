@@ -1,4 +1,4 @@
-//! What a file is by its first bytes, and what it looks like when it is no image.
+//! Detects what a file is by its first bytes.
 
 use std::fmt;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 
 use super::tar::header::is_tar;
 
-/// How many bytes of a file are looked at.
+/// The number of bytes of a file that are examined.
 pub(super) const START: usize = 4096;
 
 /// Reads as much of the start of `file` as there is, at most [`START`] bytes.
@@ -26,7 +26,7 @@ pub(super) fn start_of(file: &File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// How bytes are packed.
+/// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CompressionFormat {
     Gzip,
@@ -36,7 +36,7 @@ pub(super) enum CompressionFormat {
 }
 
 impl CompressionFormat {
-    /// Tells the packing by its magic number.
+    /// Detects the format by its magic number.
     pub(super) fn of(start: &[u8]) -> Option<Self> {
         let zstd_skippable =
             start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18];
@@ -58,7 +58,7 @@ impl CompressionFormat {
         }
     }
 
-    /// The program's name.
+    /// The name of the format and of its command-line program.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -69,12 +69,12 @@ impl CompressionFormat {
     }
 }
 
-/// What something that is no image looks like.
+/// What a file that is not an image looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is described by its text, right below")]
 pub enum FileKind {
     Empty,
-    /// Standard input that was at its end at once.
+    /// Standard input was at its end at once.
     NoInput,
     Terminal,
     Zeros,
@@ -94,14 +94,14 @@ pub enum FileKind {
     LayoutInFolder,
     /// A tar file of another kind.
     OtherTar,
-    /// What Docker wrote before 1.10.
+    /// The format that Docker wrote before 1.10.
     OldSave,
     /// Compressed twice.
     Compressed(&'static str),
 }
 
 impl FileKind {
-    /// Tells by the first bytes of a file that is no archive.
+    /// Detects the kind by the first bytes of a file that is not an archive.
     pub(super) fn of(start: &[u8]) -> Self {
         if let Some(packing) = CompressionFormat::of(start) {
             return Self::Compressed(packing.name());
@@ -125,7 +125,7 @@ impl FileKind {
         } else if magic(b"#!") {
             return Self::Script;
         }
-        // The start may end in the middle of a character.
+        // The examined bytes may end in the middle of a character.
         let text = match std::str::from_utf8(start) {
             Ok(text) => text,
             Err(error) if error.error_len().is_none() => {
@@ -154,7 +154,8 @@ impl FileKind {
         }
     }
 
-    /// Tells by the names in a tar file that has no image at its top.
+    /// Detects the kind by the names of the members of a tar file without an image at its top
+    /// level.
     pub(super) fn of_names<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let mut looks = Self::OtherTar;
         let mut empty = true;

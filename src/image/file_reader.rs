@@ -1,4 +1,4 @@
-//! The bytes of a blob as a stream, read at positions, so that any number of readers share a file.
+//! Streams the bytes of a blob. Reads are positional, so any number of readers can share a file.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -14,25 +14,25 @@ use super::range::read_exact_at;
 use crate::oci::blob::ByteStream;
 use crate::oci::digest::{Digest, Hasher};
 
-/// How much is read at once by another thread: large enough that the hop to it does not count, small
-/// enough that many streams at once stay small.
+/// The number of bytes that a background thread reads at once: large enough that the switch to the
+/// thread costs little, small enough that many streams fit into memory.
 pub(super) const CHUNK: usize = 512 * 1024;
 
-/// How much is taken at once of what the system holds in memory: it should still be in the core's
-/// own cache when it is encrypted and sent.
+/// The number of bytes that are read at once from the page cache. They should still be in the CPU's
+/// own cache when they are encrypted and sent.
 const CACHED_CHUNK: usize = 64 * 1024;
 
-/// The bytes of `file` from `position` to `end`.
+/// Streams the bytes of `file` from `position` to `end`.
 ///
-/// What the system has in memory, as it has an image that was just built, is taken from there at
-/// once. From the first bytes on that it must fetch, another thread reads one chunk ahead while the
-/// one before it is used; a stream that nobody polls reads nothing.
+/// Pages that are in the page cache, as those of an image that was just built, are read directly.
+/// From the first miss on, a background thread reads one chunk ahead while the previous one is
+/// used. A stream that is not polled reads nothing.
 pub(crate) fn bytes(file: Arc<File>, position: u64, end: u64) -> ByteStream {
     let reader = Reader {
         file,
         position,
         end,
-        buffers: Arc::default(),
+        pool: Arc::default(),
         ahead: None,
     };
     stream::unfold(reader, |mut reader| async move {
@@ -42,13 +42,13 @@ pub(crate) fn bytes(file: Arc<File>, position: u64, end: u64) -> ByteStream {
     .boxed()
 }
 
-/// A stream's way through its file.
+/// The state of a stream.
 struct Reader {
     file: Arc<File>,
     position: u64,
     end: u64,
-    buffers: Arc<Buffers>,
-    /// What another thread reads at `position`.
+    pool: Arc<BufferPool>,
+    /// The read of the chunk at `position` on a background thread.
     ahead: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
@@ -60,10 +60,7 @@ impl Reader {
         let ahead = match self.ahead.take() {
             Some(ahead) => ahead,
             None => {
-                if let Some(bytes) = self
-                    .buffers
-                    .read_cached(&self.file, self.position, self.end)
-                {
+                if let Some(bytes) = self.pool.read_cached(&self.file, self.position, self.end) {
                     self.position += bytes.len() as u64;
                     return Some(Ok(bytes));
                 }
@@ -84,13 +81,13 @@ impl Reader {
     }
 
     fn read_ahead(&self) -> JoinHandle<io::Result<Bytes>> {
-        let (file, buffers) = (Arc::clone(&self.file), Arc::clone(&self.buffers));
+        let (file, pool) = (Arc::clone(&self.file), Arc::clone(&self.pool));
         let (position, end) = (self.position, self.end);
-        spawn_blocking(move || buffers.read(&file, position, end))
+        spawn_blocking(move || pool.read(&file, position, end))
     }
 }
 
-/// The digest of the bytes of `file` from `position` to `end`.
+/// Computes the digest of the bytes of `file` from `position` to `end`.
 pub(super) fn hash(file: &File, mut position: u64, end: u64) -> io::Result<Digest> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; CHUNK];
@@ -103,36 +100,35 @@ pub(super) fn hash(file: &File, mut position: u64, end: u64) -> io::Result<Diges
     Ok(hasher.finish())
 }
 
-/// The buffers of one stream, which go round: to clear a new one for each chunk, and have the system
-/// map it, took a tenth of the CPU of a push.
+/// The reusable buffers of one stream. Clearing a new buffer for each chunk, and having the system
+/// map it, took a tenth of the CPU time of a push.
 #[derive(Default)]
-struct Buffers(Mutex<Vec<Vec<u8>>>);
+struct BufferPool(Mutex<Vec<Vec<u8>>>);
 
-/// A chunk, whose buffer goes back when nobody needs it any more.
-struct Chunk {
+/// A chunk whose buffer returns to the pool when it is dropped.
+struct PooledChunk {
     buffer: Vec<u8>,
     length: usize,
-    home: Arc<Buffers>,
+    pool: Arc<BufferPool>,
 }
 
-impl Buffers {
+impl BufferPool {
     fn read(self: &Arc<Self>, file: &File, position: u64, end: u64) -> io::Result<Bytes> {
         let length = (end - position).min(CHUNK as u64) as usize;
         let mut buffer = self.take(length);
         read_exact_at(file, &mut buffer[..length], position)?;
-        Ok(self.lend(buffer, length))
+        Ok(self.wrap(buffer, length))
     }
 
-    /// What the system can give without waiting for a disk, if anything; nothing as well where its
-    /// file system cannot tell.
+    /// Reads what is in the page cache. `None` if nothing is, or if the file system cannot tell.
     /// <https://man7.org/linux/man-pages/man2/readv.2.html> (`RWF_NOWAIT`)
     fn read_cached(self: &Arc<Self>, file: &File, position: u64, end: u64) -> Option<Bytes> {
         let length = (end - position).min(CACHED_CHUNK as u64) as usize;
         let mut buffer = self.take(length);
-        let place = &mut [IoSliceMut::new(&mut buffer[..length])];
-        match preadv2(file, place, position, ReadWriteFlags::NOWAIT) {
-            Ok(length) if length > 0 => Some(self.lend(buffer, length)),
-            // Reading it properly says what is wrong, if anything is.
+        let slices = &mut [IoSliceMut::new(&mut buffer[..length])];
+        match preadv2(file, slices, position, ReadWriteFlags::NOWAIT) {
+            Ok(length) if length > 0 => Some(self.wrap(buffer, length)),
+            // A blocking read reports an error, if there is one.
             _ => {
                 self.free().push(buffer);
                 None
@@ -148,11 +144,11 @@ impl Buffers {
         buffer
     }
 
-    fn lend(self: &Arc<Self>, buffer: Vec<u8>, length: usize) -> Bytes {
-        Bytes::from_owner(Chunk {
+    fn wrap(self: &Arc<Self>, buffer: Vec<u8>, length: usize) -> Bytes {
+        Bytes::from_owner(PooledChunk {
             buffer,
             length,
-            home: Arc::clone(self),
+            pool: Arc::clone(self),
         })
     }
 
@@ -161,15 +157,15 @@ impl Buffers {
     }
 }
 
-impl AsRef<[u8]> for Chunk {
+impl AsRef<[u8]> for PooledChunk {
     fn as_ref(&self) -> &[u8] {
         &self.buffer[..self.length]
     }
 }
 
-impl Drop for Chunk {
+impl Drop for PooledChunk {
     fn drop(&mut self) {
-        self.home.free().push(std::mem::take(&mut self.buffer));
+        self.pool.free().push(std::mem::take(&mut self.buffer));
     }
 }
 
@@ -235,9 +231,9 @@ mod tests {
                     .map_err(|error| error.to_string()),
             );
         }
-        let told = "the file became shorter while it was read".to_owned();
+        let expected = "the file became shorter while it was read".to_owned();
         assert_eq!(read.first(), Some(&Ok(CACHED_CHUNK)));
-        assert_eq!(read.last(), Some(&Err(told)));
+        assert_eq!(read.last(), Some(&Err(expected)));
         assert!(read[..read.len() - 1].iter().all(Result::is_ok));
     }
 }

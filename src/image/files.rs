@@ -1,4 +1,4 @@
-//! Named files, wherever they lie: members of a tar file, or files of a directory.
+//! Access to named files: members of a tar file, or files of a directory.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -13,48 +13,48 @@ use super::error::{SourceError, quoted};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{Descriptor, MAX_MANIFEST_SIZE};
 
-/// The most bytes that one JSON document of an image may have.
+/// The maximum size of a JSON document of an image.
 pub(super) const MAX_DOCUMENT: u64 = MAX_MANIFEST_SIZE;
 
-/// The most bytes of all documents of one source together, so that an index of a thousand large
+/// The maximum size of all documents of one source together, so that an index of a thousand large
 /// manifests does not fill the memory.
 const MAX_DOCUMENTS: u64 = 32 * 1024 * 1024;
 
-/// A place that holds files by name. Names are relative and have `/` between their parts.
+/// A container of files. Names are relative, and `/` separates their parts.
 pub(super) trait SourceFiles {
-    /// How the place is called in messages: a path in backticks, or `standard input`.
+    /// The name of the container in messages: a path in backticks, or `standard input`.
     fn what(&self) -> &str;
 
     /// True for a directory, false for an archive.
     fn is_directory(&self) -> bool;
 
-    /// Where the bytes of `name` are; none when there is no such file.
+    /// Returns the bytes of `name`. `None` if the file does not exist.
     fn find(&self, name: &str) -> Result<Option<ByteRange>, SourceError>;
 }
 
-/// Where some bytes are.
+/// A range of bytes in a file.
 #[derive(Clone, Debug)]
 pub(super) struct ByteRange {
-    holder: Holder,
-    /// The first byte, counted from the start of the file that holds it.
+    file: RangeFile,
+    /// The position of the first byte in the file.
     pub(super) offset: u64,
-    /// How many bytes there are.
+    /// The number of bytes.
     pub(super) size: u64,
 }
 
 #[derive(Clone, Debug)]
-enum Holder {
-    /// An archive, open once for all.
+enum RangeFile {
+    /// An archive, which is open.
     Open(Arc<File>),
-    /// A file of its own, opened when it is needed, for there may be thousands.
-    Closed(PathBuf),
+    /// A separate file, which is opened when needed, because there may be thousands.
+    Path(PathBuf),
 }
 
 impl ByteRange {
-    /// Part of an open file.
+    /// A range of an open file.
     pub(super) fn within(file: &Arc<File>, offset: u64, size: u64) -> Self {
         Self {
-            holder: Holder::Open(Arc::clone(file)),
+            file: RangeFile::Open(Arc::clone(file)),
             offset,
             size,
         }
@@ -63,17 +63,17 @@ impl ByteRange {
     /// The whole of the file at `path`.
     pub(super) fn whole(path: PathBuf, size: u64) -> Self {
         Self {
-            holder: Holder::Closed(path),
+            file: RangeFile::Path(path),
             offset: 0,
             size,
         }
     }
 
-    /// The file that holds the bytes, open.
+    /// Opens the file.
     pub(super) fn open(&self) -> io::Result<Arc<File>> {
-        match &self.holder {
-            Holder::Open(file) => Ok(Arc::clone(file)),
-            Holder::Closed(path) => {
+        match &self.file {
+            RangeFile::Open(file) => Ok(Arc::clone(file)),
+            RangeFile::Path(path) => {
                 let file = File::open(path)?;
                 let metadata = file.metadata()?;
                 if !metadata.is_file() || metadata.len() != self.size {
@@ -86,7 +86,7 @@ impl ByteRange {
         }
     }
 
-    /// The first bytes, at most `length`.
+    /// Reads the first bytes, at most `length`.
     pub(super) fn start(&self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.size.min(length as u64) as usize];
         self.open()?.read_exact_at(&mut bytes, self.offset)?;
@@ -94,13 +94,13 @@ impl ByteRange {
     }
 }
 
-/// Reads the JSON documents of a source, within bounds.
+/// Reads the JSON documents of a source, within limits.
 pub(super) struct Documents<'a> {
-    /// Where the documents are.
+    /// The files that contain the documents.
     pub(super) files: &'a dyn SourceFiles,
-    /// How `image` names the place when a reference is put behind it: `docker-archive:app.tar`.
+    /// The source as `image` names it in front of a reference: `docker-archive:app.tar`.
     pub(super) address: String,
-    left: Cell<u64>,
+    remaining: Cell<u64>,
 }
 
 impl<'a> Documents<'a> {
@@ -108,46 +108,46 @@ impl<'a> Documents<'a> {
         Self {
             files,
             address,
-            left: Cell::new(MAX_DOCUMENTS),
+            remaining: Cell::new(MAX_DOCUMENTS),
         }
     }
 
-    /// The place's name in messages.
+    /// The name of the source in messages.
     pub(super) fn what(&self) -> String {
         self.files.what().to_owned()
     }
 
-    /// The bytes of the document `name`; none when there is no such file.
+    /// Reads the document `name`. `None` if the file does not exist.
     pub(super) fn read(&self, name: &str) -> Result<Option<Bytes>, SourceError> {
         match self.files.find(name)? {
-            Some(place) => self.read_place(name, &place).map(Some),
+            Some(range) => self.read_range(name, &range).map(Some),
             None => Ok(None),
         }
     }
 
-    /// The bytes of a small blob, checked against its descriptor; none when it is not there.
+    /// Reads a small blob and checks it against its descriptor. `None` if it does not exist.
     pub(super) fn blob(&self, descriptor: &Descriptor) -> Result<Option<Bytes>, SourceError> {
-        let Some(place) = self.place(descriptor)? else {
+        let Some(range) = self.blob_range(descriptor)? else {
             return Ok(None);
         };
         let name = blob_name(&descriptor.digest);
-        let bytes = self.read_place(&name, &place)?;
+        let bytes = self.read_range(&name, &range)?;
         self.check(&name, &descriptor.digest, &bytes)?;
         Ok(Some(bytes))
     }
 
-    fn read_place(&self, name: &str, place: &ByteRange) -> Result<Bytes, SourceError> {
-        let limit = MAX_DOCUMENT.min(self.left.get());
-        if place.size > limit {
+    fn read_range(&self, name: &str, range: &ByteRange) -> Result<Bytes, SourceError> {
+        let limit = MAX_DOCUMENT.min(self.remaining.get());
+        if range.size > limit {
             return Err(SourceError::TooLarge {
                 what: self.what(),
                 document: quoted(name),
-                size: place.size,
+                size: range.size,
                 limit,
             });
         }
-        self.left.set(self.left.get() - place.size);
-        match place.start(place.size as usize) {
+        self.remaining.set(self.remaining.get() - range.size);
+        match range.start(range.size as usize) {
             Ok(bytes) => Ok(bytes.into()),
             Err(cause) => {
                 let what = format!("{} of {}", quoted(name), self.what());
@@ -156,7 +156,7 @@ impl<'a> Documents<'a> {
         }
     }
 
-    /// Compares the hash of a document with the digest that it was promised to have.
+    /// Compares the digest of a document with the expected one.
     pub(super) fn check(
         &self,
         name: &str,
@@ -176,22 +176,25 @@ impl<'a> Documents<'a> {
         })
     }
 
-    /// Where a blob is, its size checked against its descriptor; none when it is not there.
-    pub(super) fn place(&self, descriptor: &Descriptor) -> Result<Option<ByteRange>, SourceError> {
+    /// Locates a blob and checks its size against its descriptor. `None` if it does not exist.
+    pub(super) fn blob_range(
+        &self,
+        descriptor: &Descriptor,
+    ) -> Result<Option<ByteRange>, SourceError> {
         let name = blob_name(&descriptor.digest);
         match self.files.find(&name)? {
-            Some(place) if place.size != descriptor.size => Err(SourceError::WrongSize {
+            Some(range) if range.size != descriptor.size => Err(SourceError::WrongSize {
                 what: self.what(),
                 blob: quoted(&name),
                 promised: descriptor.size,
-                actual: place.size,
+                actual: range.size,
                 is_directory: self.files.is_directory(),
             }),
-            found => Ok(found),
+            range => Ok(range),
         }
     }
 
-    /// The error for a file that is needed and is not there.
+    /// The error for a required file that does not exist.
     pub(super) fn absent(&self, name: &str, needed_by: &str) -> SourceError {
         SourceError::Absent {
             what: self.what(),
@@ -202,8 +205,8 @@ impl<'a> Documents<'a> {
     }
 }
 
-/// Where a layout keeps a blob (OCI image spec, `image-layout.md`, "Blobs"): only ever made from a
-/// digest that was checked to be one.
+/// The path of a blob in a layout (OCI image spec, `image-layout.md`, "Blobs"). It is built only
+/// from a valid digest.
 pub(super) fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }

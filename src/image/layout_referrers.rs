@@ -1,7 +1,7 @@
-//! What an OCI layout holds beside its image: manifests that refer to it, as oras copies them, the
+//! Finds the referrers in an OCI layout: manifests with a subject, as oras copies them, the
 //! fallback tags that regctl writes, and the tags and kinds of cosign.
 //!
-//! A layout has no API to ask, but it lists what it holds in `index.json`, so all of that is read.
+//! A layout has no referrers API, but `index.json` lists everything, so all of it is read.
 //! <https://github.com/opencontainers/image-spec/blob/main/image-layout.md#indexjson-file>
 
 use std::collections::HashMap;
@@ -22,55 +22,56 @@ pub(super) struct OpenLayout {
     pub(super) layout: Layout,
 }
 
-/// Everything that a layout lists.
+/// All manifests that a layout lists.
 pub(super) struct LayoutReferrers {
     what: String,
-    /// Every manifest that is there, whole.
+    /// Every manifest whose content is complete.
     manifests: HashMap<Digest, AnyManifest>,
-    /// The manifests that name a subject, by that.
+    /// The descriptors of manifests that have a subject, by that subject.
     referring: HashMap<Digest, Vec<Descriptor>>,
-    /// What is named like a tag of referrers or of cosign.
+    /// The manifests under fallback tags and tags of cosign.
     tagged: HashMap<String, Digest>,
-    /// Where the blobs of all of it are.
-    pub(super) places: HashMap<Digest, ByteRange>,
+    /// The location of their blobs.
+    pub(super) blobs: HashMap<Digest, ByteRange>,
 }
 
 impl OpenLayout {
-    /// Reads all that the layout lists beside the image with this root.
-    pub(super) fn attached(&self, root: &Digest) -> Result<LayoutReferrers, SourceError> {
+    /// Reads everything that the layout lists in addition to the image with this root.
+    pub(super) fn referrers(&self, root: &Digest) -> Result<LayoutReferrers, SourceError> {
         let documents = Documents::new(&*self.files, self.address.clone());
-        let mut attached = LayoutReferrers {
+        let mut referrers = LayoutReferrers {
             what: documents.what(),
             manifests: HashMap::new(),
             referring: HashMap::new(),
             tagged: HashMap::new(),
-            places: HashMap::new(),
+            blobs: HashMap::new(),
         };
         let image = self
             .layout
             .images
             .iter()
-            .find(|one| one.root.digest == *root);
+            .find(|listed| listed.root.digest == *root);
         for listed in &self.layout.images {
-            attached.read(&self.layout, &documents, listed)?;
-            for tag in listed.companion_tags(image) {
-                attached.tagged.insert(tag, listed.root.digest.clone());
+            referrers.read(&self.layout, &documents, listed)?;
+            for tag in listed.referrer_tags(image) {
+                referrers.tagged.insert(tag, listed.root.digest.clone());
             }
         }
-        Ok(attached)
+        Ok(referrers)
     }
 }
 
 impl IndexEntry {
-    /// True for what is listed by a tag or a kind that only referrers and signatures have.
-    pub(super) fn is_companion(&self) -> bool {
-        let is_tag = |alias: &String| fallback(alias).is_some();
-        self.kind().is_some() || !self.aliases.is_empty() && self.aliases.iter().all(is_tag)
+    /// True for an entry whose tag or kind marks it as a referrer or a signature.
+    pub(super) fn is_referrer(&self) -> bool {
+        let is_tag = |alias: &String| referrer_tag_of(alias).is_some();
+        self.cosign_suffix().is_some()
+            || !self.aliases.is_empty() && self.aliases.iter().all(is_tag)
     }
 
-    /// The end of the tag that cosign would give it: `cosign save` writes a kind instead.
+    /// The suffix of the tag that cosign would use. `cosign save` writes a kind instead.
     /// <https://github.com/sigstore/cosign/blob/main/pkg/oci/layout/write.go>
-    fn kind(&self) -> Option<&'static str> {
+    fn cosign_suffix(&self) -> Option<&'static str> {
         let kind = self.root.annotations.get("kind")?;
         match kind.strip_prefix("dev.cosignproject.cosign/")? {
             "sigs" => Some("sig"),
@@ -80,12 +81,15 @@ impl IndexEntry {
         }
     }
 
-    /// The tags that it is looked for by, where it goes along with an image. What has a kind goes
-    /// with the image of its name, or where it has none with the one that is pushed.
-    fn companion_tags(&self, image: Option<&Self>) -> Vec<String> {
-        let tags = self.aliases.iter().filter_map(|alias| fallback(alias));
+    /// The tags under which it is found as a referrer. An entry with a kind belongs to the image of
+    /// the same name, and without a name to the image that is pushed.
+    fn referrer_tags(&self, image: Option<&Self>) -> Vec<String> {
+        let tags = self
+            .aliases
+            .iter()
+            .filter_map(|alias| referrer_tag_of(alias));
         let mut tags: Vec<_> = tags.map(str::to_owned).collect();
-        if let (Some(end), Some(image)) = (self.kind(), image) {
+        if let (Some(end), Some(image)) = (self.cosign_suffix(), image) {
             let shares = |alias: &String| image.aliases.contains(alias);
             if self.aliases.is_empty() || self.aliases.iter().any(shares) {
                 tags.push(format!("{}.{end}", fallback_tag(&image.root.digest)));
@@ -95,8 +99,8 @@ impl IndexEntry {
     }
 }
 
-/// The tag in a name, where it is one that stands in for the referrers API, or one of cosign's.
-fn fallback(name: &str) -> Option<&str> {
+/// Returns the tag in a name if it is a fallback tag of the referrers API or a tag of cosign.
+fn referrer_tag_of(name: &str) -> Option<&str> {
     let tag = name.rsplit(':').next()?;
     let (hex, end) = match tag.strip_prefix("sha256-")?.split_once('.') {
         Some((hex, end)) => (hex, Some(end)),
@@ -114,23 +118,24 @@ impl LayoutReferrers {
         listed: &IndexEntry,
     ) -> Result<(), SourceError> {
         let digest = &listed.root.digest;
-        let about = match layout.load(documents, listed, Layers::Required) {
+        let subject_digest = match layout.load(documents, listed, Layers::Required) {
             Ok(loaded) => {
-                let about = subject(&loaded.tree.root);
-                self.places.extend(loaded.blobs);
+                let subject_digest = subject(&loaded.tree.root);
+                self.blobs.extend(loaded.blobs);
                 self.manifests.extend(loaded.tree.children);
                 self.manifests.insert(digest.clone(), loaded.tree.root);
-                about
+                subject_digest
             }
             Err(error @ SourceError::TooLarge { .. }) => return Err(error),
-            // Another image of the layout may be broken; what refers to this one is told as such.
+            // Another image of the layout may be broken. A broken referrer of this image is
+            // reported as such.
             Err(_) => layout
                 .manifest(documents, listed)
                 .as_ref()
                 .and_then(subject),
         };
-        if let Some(about) = about {
-            let referring = self.referring.entry(about).or_default();
+        if let Some(subject_digest) = subject_digest {
+            let referring = self.referring.entry(subject_digest).or_default();
             referring.push(listed.root.clone());
         }
         Ok(())
@@ -165,27 +170,34 @@ impl ReferrerStore for LayoutReferrers {
         &self.what
     }
 
-    /// None where an index under the fallback tag lists all of them: then that is what is kept.
+    /// `None` if an index under the fallback tag lists all of them, because that index is then
+    /// copied.
     async fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, SourceError> {
-        let mut found = self.referring.get(digest).cloned().unwrap_or_default();
+        let mut referrers = self.referring.get(digest).cloned().unwrap_or_default();
         if let Some(AnyManifest::Index(index)) = self.find(&fallback_tag(digest)) {
-            let lists = |one: &Descriptor| index.manifests.iter().any(|it| it.digest == one.digest);
-            if found.iter().all(lists) {
+            let contains = |list: &[Descriptor], wanted: &Descriptor| {
+                list.iter().any(|entry| entry.digest == wanted.digest)
+            };
+            if referrers
+                .iter()
+                .all(|referrer| contains(&index.manifests, referrer))
+            {
                 return Ok(None);
             }
-            let more = index.manifests.iter();
-            let more = more.filter(|one| found.iter().all(|it| it.digest != one.digest));
-            let more: Vec<_> = more.cloned().collect();
-            found.extend(more);
+            for entry in &index.manifests {
+                if !contains(&referrers, entry) {
+                    referrers.push(entry.clone());
+                }
+            }
         }
-        Ok(Some(found))
+        Ok(Some(referrers))
     }
 
     async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
         Ok(self.find(reference).cloned())
     }
 
-    async fn readable(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
+    async fn manifest_if_valid(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
         self.manifest(reference).await
     }
 

@@ -1,23 +1,26 @@
-use crate::oci::reference::Reference;
+//! The locations that an image can be read from.
+
 use std::fmt;
 use std::path::PathBuf;
 
-/// An image that a Docker engine holds.
+use crate::oci::reference::Reference;
+
+/// An image of a Docker engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DaemonImage {
-    /// Where the engine answers.
+    /// The address of the engine.
     pub engine: EngineAddress,
-    /// What the engine calls the image, by the grammar of such names: a name, perhaps with a tag or
-    /// a digest, or an image ID, perhaps only its start.
+    /// The reference as Docker's grammar allows it: a name with an optional tag or digest, or an
+    /// image ID or the start of one.
     pub reference: String,
 }
 
-/// Where a Docker engine answers. It is printed as `DOCKER_HOST` has it.
+/// The address of a Docker engine. It is displayed in the form of `DOCKER_HOST`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineAddress {
-    /// A socket of this machine.
+    /// A Unix socket of this machine.
     Socket(PathBuf),
-    /// A host and its port, spoken to without TLS.
+    /// A host and a port, without TLS.
     Tcp(String, u16),
 }
 
@@ -30,40 +33,40 @@ impl fmt::Display for EngineAddress {
     }
 }
 
-/// Where an image is read from, in the words of containers-transports(5).
+/// The location of an image, in the transports of containers-transports(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageOrigin {
-    /// This machine.
+    /// On this machine.
     Local(ImageSource),
-    /// `docker://REF`, or a bare reference: what a registry holds.
+    /// `docker://REF`, or a bare reference: an image in a registry.
     Registry(Reference),
 }
 
-/// What this machine holds.
+/// An image on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageSource {
-    /// `docker-archive:PATH[:REF]`: what `docker save` writes.
+    /// `docker-archive:PATH[:REF]`: an archive in the format of `docker save`.
     DockerArchive(PathBuf, Option<String>),
     /// `oci-archive:PATH[:REF]`: an OCI layout in a tar file.
     OciArchive(PathBuf, Option<String>),
     /// `oci:DIR[:REF]`: an OCI image layout.
     OciLayout(PathBuf, Option<String>),
-    /// A bare path, told apart by content.
+    /// A bare path. Its content tells the format.
     Path(PathBuf),
     /// `-`, `docker-archive:-[:REF]` or `oci-archive:-[:REF]`: an archive on standard input. A file
-    /// of that name is `./-`.
+    /// with the name `-` is written as `./-`.
     StandardInput(ArchiveKind, Option<String>),
-    /// `docker-daemon:REF`: what a Docker engine holds.
+    /// `docker-daemon:REF`: an image of a Docker engine.
     DockerDaemon(DaemonImage),
 }
 
-/// What `image` says that an archive is.
+/// The format of an archive as `image` states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArchiveKind {
-    /// What `docker save` writes.
+    /// The format of `docker save`.
     Docker,
     /// An OCI layout in a tar file.
     Oci,
-    /// Nothing; its content tells.
+    /// Not stated. The content tells the format.
     Any,
 }

@@ -1,8 +1,8 @@
-//! Where an image is read from: archives and layouts on disk, archives on standard input, what a
-//! Docker engine exports, and other registries.
+//! Reads images: archives and layouts on disk, archives on standard input, exports of a Docker
+//! engine, and registries.
 //!
-//! A source answers two questions and keeps no policy: which image is in it ([`Image`]), and what
-//! the bytes of a blob are ([`Source::open_blob`], any blob, from any offset, as often as asked).
+//! A source answers two questions and decides nothing: which image it has ([`Image`]), and what the
+//! bytes of a blob are ([`Source::open_blob`], any blob, from any offset, any number of times).
 
 mod base_image;
 mod directory;
@@ -43,7 +43,7 @@ pub use file_kind::FileKind;
 pub(crate) use file_reader::bytes as read_range;
 pub use range::FileRange;
 pub use referrers::{Referrer, Referrers, cosign_tags, fallback_tag};
-pub(crate) use spool::unpacked;
+pub(crate) use spool::decompress;
 pub use tree::{RewrittenIndex, Selection, Tree, attestation_subject};
 
 use crate::http::Network;
@@ -59,94 +59,95 @@ use layout_referrers::OpenLayout;
 use referrers::ReferrerStore as _;
 use registry::Remote;
 
-/// How deep indexes may be nested. Docker nests one; nothing is known to nest more than two.
+/// The maximum depth of nested indexes. Docker nests one level, and no tool is known to nest more
+/// than two.
 pub const MAX_DEPTH: usize = 8;
 
-/// What a source holds, once it has been opened and checked.
+/// The image of a source, after it was opened and checked.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// The names that the source itself gives the image, as `docker save` writes them
-    /// (`RepoTags`), or as an OCI layout annotates them; in the source's order, perhaps none.
+    /// The names of the image in the source: `RepoTags` of `docker save`, or the annotations of an
+    /// OCI layout. They are in the order of the source, and may be empty.
     pub names: Vec<String>,
-    /// What is odd about it and keeps nobody from pushing it, as sentences.
+    /// Findings that do not prevent a push, as sentences.
     pub notes: Vec<String>,
-    /// The image's content.
+    /// The manifests or the config and layers.
     pub content: Content,
 }
 
-/// An image that has manifests, or one whose manifest has yet to be made.
+/// An image with manifests, or one whose manifest is yet to be built.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// The source has manifests with their layers as they are: these bytes are what is pushed.
+    /// The source has manifests. Their exact bytes are pushed.
     Manifests(Tree),
-    /// The source has a config and layers, most of them uncompressed: a manifest must be made for
+    /// The source has a config and layers, most of them uncompressed. A manifest must be built for
     /// them.
     Unpacked(UncompressedImage),
 }
 
-/// An image as `docker save` wrote it for decades: a config, and layers that are plain tar files.
+/// An image in the classic format of `docker save`: a config, and layers that are plain tar files.
 #[derive(Clone, Debug)]
 pub struct UncompressedImage {
-    /// The image config's exact bytes.
+    /// The exact bytes of the image config.
     pub config: Bytes,
-    /// The layers, lowest first, as the config's `rootfs.diff_ids` orders them.
+    /// The layers from lowest to highest, in the order of `rootfs.diff_ids`.
     pub layers: Vec<UncompressedLayer>,
-    /// The OCI manifest that the source has for this config with these layers as they are, which
-    /// is what is to be pushed when nothing is to be compressed. Docker 25 and later write one.
+    /// The OCI manifest of the source for this config and these uncompressed layers. It is pushed
+    /// if nothing is to be compressed. Docker 25 and later write one.
     pub manifest: Option<Manifest>,
 }
 
-/// One layer of an [`UncompressedImage`] image; [`Source::open_blob`] takes its `diff_id` as the digest.
+/// A layer of an [`UncompressedImage`]. [`Source::open_blob`] accepts its `diff_id` as the digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UncompressedLayer {
-    /// The digest of the uncompressed tar, as the config states it.
+    /// The digest of the uncompressed tar file, as the config states it.
     pub diff_id: Digest,
-    /// The bytes that the source holds, whatever their form.
+    /// The number of bytes in the source, in the source's format.
     pub size: u64,
-    /// How the source holds it.
+    /// The format in the source.
     pub form: LayerFormat,
 }
 
-/// How a layer of an [`UncompressedImage`] image is held.
+/// The format of a layer of an [`UncompressedImage`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LayerFormat {
-    /// As an uncompressed tar: what its bytes hash to is the diff ID.
+    /// An uncompressed tar file. The digest of its bytes is the diff ID.
     Tar,
-    /// In gzip, as kaniko, jib and Bazel store layers. It can be sent as it is; its digest is that
-    /// of these bytes, and nobody has told it yet ([`Source::hash`] does).
+    /// A gzip stream, as kaniko, jib and Bazel store layers. It can be uploaded unchanged. Its
+    /// digest is not known until [`Source::hash`] computes it.
     Gzip,
-    /// In zstd, likewise.
+    /// A zstd stream, uploaded unchanged as well.
     Zstd,
-    /// Not at all, or not to be passed on: the manifest is to name it by this descriptor.
+    /// Not in the source, or not to be uploaded. The manifest names it by this descriptor.
     Foreign(Descriptor),
 }
 
-/// An opened image: what is in it, and a way to its bytes. Cheap to clone.
+/// An opened image with access to its bytes. Cheap to clone.
 #[derive(Clone)]
 pub struct Source {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    /// The source's name in messages.
+    /// The name of the source in messages.
     what: String,
     image: Image,
     blobs: Blobs,
 }
 
-/// Where the bytes of the blobs are.
+/// The location of the blobs.
 enum Blobs {
-    /// On this machine; with the layout, where it is one.
-    Places(RwLock<HashMap<Digest, ByteRange>>, Option<Arc<OpenLayout>>),
-    /// In a registry, each with its size.
+    /// On this machine, with the layout if the source is one.
+    Local(RwLock<HashMap<Digest, ByteRange>>, Option<Arc<OpenLayout>>),
+    /// In a registry, with the size of each.
     Remote(Remote, RwLock<HashMap<Digest, u64>>),
 }
 
-/// What each kind of source makes.
+/// The result of opening a source of any kind.
 struct Opened {
     image: Image,
     blobs: HashMap<Digest, ByteRange>,
-    /// Where what refers to the image may lie as well.
+    /// The layout, which may contain referrers of the image.
     layout: Option<OpenLayout>,
 }
 
@@ -161,15 +162,15 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
-    /// Opens an image, and checks everything about it but the bytes of its layers.
+    /// Opens an image, and checks everything but the bytes of its layers.
     ///
-    /// What has to be unpacked or copied first (an archive that is compressed as a whole, a pipe, an
-    /// engine's export) goes to an unnamed file in `spool_directory`, which is gone when the last
-    /// clone of the source is.
+    /// A source that cannot be read in place (a compressed archive, a pipe, an engine's export) is
+    /// copied to an unnamed file in `spool_directory`. The file is removed when the last clone of
+    /// the source is dropped.
     ///
     /// # Errors
     ///
-    /// When there is no image, or not one that can be pushed: see [`SourceError`].
+    /// If there is no image, or it cannot be pushed: see [`SourceError`].
     pub async fn open(
         source: &ImageSource,
         network: &Network,
@@ -179,27 +180,29 @@ impl Source {
         match source.clone() {
             ImageSource::DockerDaemon(image) => docker_engine::open(&image, network, spool).await,
             ImageSource::DockerArchive(path, reference) => {
-                Self::opened(move || {
+                Self::open_on_thread(move || {
                     open::archive_file(path, ArchiveKind::Docker, reference, &spool)
                 })
                 .await
             }
             ImageSource::OciArchive(path, reference) => {
-                Self::opened(move || open::archive_file(path, ArchiveKind::Oci, reference, &spool))
-                    .await
+                Self::open_on_thread(move || {
+                    open::archive_file(path, ArchiveKind::Oci, reference, &spool)
+                })
+                .await
             }
             ImageSource::OciLayout(path, reference) => {
-                Self::opened(move || open::layout(&path, reference)).await
+                Self::open_on_thread(move || open::layout(&path, reference)).await
             }
-            ImageSource::Path(path) => Self::opened(move || open::path(path, &spool)).await,
+            ImageSource::Path(path) => Self::open_on_thread(move || open::path(path, &spool)).await,
             ImageSource::StandardInput(kind, reference) => {
-                Self::opened(move || open::standard_input(kind, reference, &spool)).await
+                Self::open_on_thread(move || open::standard_input(kind, reference, &spool)).await
             }
         }
     }
 
-    /// Opens an archive that is no file: a reader that gives the bytes of any kind of archive,
-    /// compressed or not. `what` names it in messages; `reference` is as for an archive file.
+    /// Opens an archive from a reader. The archive may be of any kind, compressed or not. `what`
+    /// names it in messages; `reference` has the same meaning as for an archive file.
     ///
     /// # Errors
     ///
@@ -217,19 +220,19 @@ impl Source {
             reference: reference.map(str::to_owned),
         };
         let spool_directory = spool_directory.to_owned();
-        Self::opened(move || archive.copied(input, &spool_directory)).await
+        Self::open_on_thread(move || archive.copied(input, &spool_directory)).await
     }
 
-    /// On a thread of its own, which may wait for a pipe for ever: a runtime that is shut down
-    /// would wait for its blocking threads.
-    async fn opened(
+    /// Opens a source on a separate thread. A blocking task of the runtime would delay its
+    /// shutdown, because a read of a pipe may block without end.
+    async fn open_on_thread(
         open: impl FnOnce() -> Result<(String, Opened), SourceError> + Send + 'static,
     ) -> Result<Self, SourceError> {
         let (send, receive) = oneshot::channel();
         let failed = |cause| SourceError::read("the image", cause);
         thread::Builder::new()
             .name("open image".to_owned())
-            // Nobody may be waiting any more.
+            // The receiver may be gone.
             .spawn(move || send.send(open()).is_ok())
             .map_err(failed)?;
         let (what, opened) = receive
@@ -239,17 +242,17 @@ impl Source {
             inner: Arc::new(Inner {
                 what,
                 image: opened.image,
-                blobs: Blobs::Places(RwLock::new(opened.blobs), opened.layout.map(Arc::new)),
+                blobs: Blobs::Local(RwLock::new(opened.blobs), opened.layout.map(Arc::new)),
             }),
         })
     }
 
-    /// Opens what a registry holds: the image's manifests are read now, without those of platforms
-    /// that are not wanted, and its blobs as they are needed. Nothing touches the disk.
+    /// Opens an image in a registry. The manifests are read now, except those of platforms that are
+    /// not wanted. The blobs are read when needed, without a copy on disk.
     ///
     /// # Errors
     ///
-    /// When there is no such image, or the registry does not hand it out.
+    /// If the image does not exist, or the registry does not return it.
     pub async fn open_remote(
         registry: Arc<Registry>,
         reference: &Reference,
@@ -269,47 +272,47 @@ impl Source {
         })
     }
 
-    /// What is in it.
+    /// The image of the source.
     pub fn image(&self) -> &Image {
         &self.inner.image
     }
 
-    /// How messages call the source: its path in backticks, or `standard input`.
+    /// The name of the source in messages: its path in backticks, or `standard input`.
     pub fn what(&self) -> &str {
         &self.inner.what
     }
 
-    /// Where a blob is on this machine.
-    fn place(&self, digest: &Digest) -> Option<ByteRange> {
+    /// Locates a blob on this machine.
+    fn range(&self, digest: &Digest) -> Option<ByteRange> {
         match &self.inner.blobs {
-            Blobs::Places(places, _) => {
-                let places = places.read().unwrap_or_else(PoisonError::into_inner);
-                places.get(digest).cloned()
+            Blobs::Local(ranges, _) => {
+                let ranges = ranges.read().unwrap_or_else(PoisonError::into_inner);
+                ranges.get(digest).cloned()
             }
             Blobs::Remote(..) => None,
         }
     }
 
-    /// The registry and the repository that it is in; none for what is on this machine.
+    /// The registry and the repository of the image. `None` for a source on this machine.
     pub fn repository(&self) -> Option<(&Endpoint, &str)> {
         match &self.inner.blobs {
-            Blobs::Places(..) => None,
+            Blobs::Local(..) => None,
             Blobs::Remote(remote, _) => Some(remote.repository()),
         }
     }
 
-    /// True for a directory.
+    /// True for a layout directory.
     pub(crate) fn is_directory(&self) -> bool {
         match &self.inner.blobs {
-            Blobs::Places(_, Some(layout)) => layout.files.is_directory(),
-            Blobs::Places(_, None) | Blobs::Remote(..) => false,
+            Blobs::Local(_, Some(layout)) => layout.files.is_directory(),
+            Blobs::Local(_, None) | Blobs::Remote(..) => false,
         }
     }
 
-    /// How many bytes the source holds of a blob; none when it does not hold it.
+    /// The size of a blob in the source. `None` if the source does not have it.
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
         match &self.inner.blobs {
-            Blobs::Places(..) => self.place(digest).map(|place| place.size),
+            Blobs::Local(..) => self.range(digest).map(|range| range.size),
             Blobs::Remote(_, sizes) => {
                 let sizes = sizes.read().unwrap_or_else(PoisonError::into_inner);
                 sizes.get(digest).copied()
@@ -317,61 +320,61 @@ impl Source {
         }
     }
 
-    /// The bytes of a blob from `offset` on: a config or layer by its digest, a layer of an
-    /// [`UncompressedImage`] image by its diff ID. Readers do not disturb each other.
+    /// Streams the bytes of a blob from `offset` on. A config or layer is named by its digest, a
+    /// layer of an [`UncompressedImage`] by its diff ID. Any number of streams can be open at the
+    /// same time.
     ///
     /// # Errors
     ///
-    /// When the image has no such blob, or not that many bytes of it; when its file cannot be
-    /// opened. What goes wrong later is an error of the stream.
+    /// If the image has no such blob, or fewer bytes than `offset`, or if its file cannot be
+    /// opened. Later errors are errors of the stream.
     pub async fn open_blob(&self, digest: &Digest, offset: u64) -> Result<ByteStream, SourceError> {
         let size = self.blob_size(digest).filter(|size| offset <= *size);
         let size = size.ok_or_else(|| self.no_blob(digest, offset))?;
         if let Blobs::Remote(remote, _) = &self.inner.blobs {
             return remote.open_blob(digest, offset, size).await;
         }
-        let place = self.place(digest);
-        let place = place.ok_or_else(|| self.no_blob(digest, offset))?;
-        let (start, end) = (place.offset + offset, place.offset + place.size);
-        let file = self.file(place, digest).await?;
+        let range = self.range(digest);
+        let range = range.ok_or_else(|| self.no_blob(digest, offset))?;
+        let (start, end) = (range.offset + offset, range.offset + range.size);
+        let file = self.file(range, digest).await?;
         Ok(file_reader::bytes(file, start, end))
     }
 
-    /// Where a layer of an [`UncompressedImage`] image lies, by its diff ID, for readers that want to choose
-    /// their own positions.
+    /// Locates a layer of an [`UncompressedImage`] by its diff ID, for positional reads.
     ///
     /// # Errors
     ///
-    /// When the image has no such layer, or its file cannot be opened.
+    /// If the image has no such layer, or its file cannot be opened.
     pub async fn layer(&self, diff_id: &Digest) -> Result<FileRange, SourceError> {
-        let place = self.place(diff_id);
-        let place = place.ok_or_else(|| self.no_blob(diff_id, 0))?;
-        let (offset, size) = (place.offset, place.size);
-        let file = self.file(place, diff_id).await?;
+        let range = self.range(diff_id);
+        let range = range.ok_or_else(|| self.no_blob(diff_id, 0))?;
+        let (offset, size) = (range.offset, range.size);
+        let file = self.file(range, diff_id).await?;
         Ok(FileRange::new(file, offset, size))
     }
 
-    /// What the bytes of a blob hash to, now: to tell who is wrong when a registry says that a
-    /// digest does not match.
+    /// Computes the digest of the current bytes of a blob. It tells whether the source or the
+    /// registry is wrong when a registry rejects a digest.
     ///
     /// # Errors
     ///
-    /// When the image has no such blob, or its bytes cannot be read.
+    /// If the image has no such blob, or its bytes cannot be read.
     pub async fn hash(&self, digest: &Digest) -> Result<Digest, SourceError> {
-        let Some(place) = self.place(digest) else {
-            // A blob that is not there is told by who opens it.
+        let Some(range) = self.range(digest) else {
+            // The blob is in a registry, or `open_blob` fails because it does not exist.
             let mut hasher = Hasher::default();
             let mut bytes = self.open_blob(digest, 0).await?;
             let read = async {
-                while let Some(piece) = bytes.try_next().await? {
-                    hasher.update(&piece);
+                while let Some(chunk) = bytes.try_next().await? {
+                    hasher.update(&chunk);
                 }
                 Ok(hasher.finish())
             };
             return read.await.map_err(|cause| self.read_error(digest, cause));
         };
-        let (start, end) = (place.offset, place.offset + place.size);
-        let file = self.file(place, digest).await?;
+        let (start, end) = (range.offset, range.offset + range.size);
+        let file = self.file(range, digest).await?;
         spawn_blocking(move || file_reader::hash(&file, start, end))
             .await
             .map_err(std::io::Error::other)
@@ -379,8 +382,8 @@ impl Source {
             .map_err(|cause| self.read_error(digest, cause))
     }
 
-    async fn file(&self, place: ByteRange, digest: &Digest) -> Result<Arc<File>, SourceError> {
-        spawn_blocking(move || place.open())
+    async fn file(&self, range: ByteRange, digest: &Digest) -> Result<Arc<File>, SourceError> {
+        spawn_blocking(move || range.open())
             .await
             .map_err(std::io::Error::other)
             .and_then(|result| result)

@@ -1,24 +1,25 @@
-//! When a name that the user wrote means a name that an archive holds.
+//! Compares a name that the user wrote with the names in an archive.
 
 use crate::oci::digest::Digest;
 use crate::oci::reference::split_host;
 
-/// True when `wanted` means `name`: the same text, or the same image once both are written out in
-/// full, as Docker does (`app` is `docker.io/library/app:latest`).
+/// True if `wanted` refers to `name`: the texts are equal, or their full forms are, as in Docker
+/// (`app` is `docker.io/library/app:latest`).
 pub(super) fn means(wanted: &str, name: &str) -> bool {
     wanted == name || in_full(wanted) == in_full(name)
 }
 
-/// The name of an image in a layout, where most tools write the tag alone
-/// (`org.opencontainers.image.ref.name`): that is no name, and is told with a `:` in front.
+/// Formats the name of an image in a layout. Most tools write only the tag to
+/// `org.opencontainers.image.ref.name`; it is shown with a `:` in front.
 pub(super) fn of_layout(name: String) -> String {
-    match name.contains(['/', ':', '@']) {
-        true => name,
-        false => format!(":{name}"),
+    if name.contains(['/', ':', '@']) {
+        name
+    } else {
+        format!(":{name}")
     }
 }
 
-/// True when `wanted` is, or ends in, this digest.
+/// True if `wanted` is this digest or ends in `@` and this digest.
 pub(super) fn means_digest(wanted: &str, digest: &Digest) -> bool {
     wanted == digest.as_str()
         || wanted
@@ -26,21 +27,23 @@ pub(super) fn means_digest(wanted: &str, digest: &Digest) -> bool {
             .is_some_and(|(_, d)| d == digest.as_str())
 }
 
-/// A familiar name with everything written out that Docker leaves out.
+/// Expands a familiar name to its full form.
 fn in_full(name: &str) -> String {
     let (host, path) = match name.split_once('/') {
         Some(("index.docker.io", path)) => ("docker.io", path),
         _ => split_host(name).unwrap_or(("docker.io", name)),
     };
-    let library = match host == "docker.io" && !path.contains('/') {
-        true => "library/",
-        false => "",
+    let library = if host == "docker.io" && !path.contains('/') {
+        "library/"
+    } else {
+        ""
     };
     // After the last slash a colon starts a tag.
     let last = path.rsplit('/').next().unwrap_or(path);
-    let tag = match last.contains([':', '@']) {
-        true => "",
-        false => ":latest",
+    let tag = if last.contains([':', '@']) {
+        ""
+    } else {
+        ":latest"
     };
     format!("{host}/{library}{path}{tag}")
 }

@@ -1,4 +1,4 @@
-//! OCI image layouts, in a directory or in a tar file: which images there are, and their manifests.
+//! Reads OCI image layouts from a directory or a tar file: the list of images, and their manifests.
 //!
 //! <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>
 
@@ -19,28 +19,28 @@ use crate::oci::digest::{Digest, other_algorithm};
 use crate::oci::json;
 use crate::oci::manifest::{AnyManifest, Descriptor, Index, ManifestError, media_type};
 
-/// The reference that stands for `index.json` itself.
+/// The reference that selects `index.json` itself.
 const WHOLE: &str = "index.json";
 
-/// The annotations that name an image: in full as containerd writes it, and OCI's.
+/// The annotations that name an image: containerd's, with the full name, and OCI's.
 const NAMES: [&str; 2] = [
     "io.containerd.image.name",
     "org.opencontainers.image.ref.name",
 ];
 
-/// What `index.json` lists.
+/// The content of `index.json`.
 #[derive(Debug)]
 pub(super) struct Layout {
     bytes: Bytes,
-    /// The images, each once, in the order of the file.
+    /// The images in the order of the file. Each digest occurs once.
     pub(super) images: Vec<IndexEntry>,
-    /// The entries by digests of other algorithms than SHA-256.
-    others: Vec<Other>,
+    /// The entries whose digests are of other algorithms than SHA-256.
+    unsupported: Vec<UnsupportedEntry>,
 }
 
-/// An entry of `index.json` whose content cannot be checked.
+/// An entry of `index.json` with a digest of another algorithm, whose content cannot be checked.
 #[derive(Debug)]
-struct Other {
+struct UnsupportedEntry {
     digest: String,
     names: Vec<String>,
     position: usize,
@@ -49,28 +49,28 @@ struct Other {
 /// An image of a layout.
 #[derive(Clone, Debug)]
 pub(super) struct IndexEntry {
-    /// Its manifest or index.
+    /// The descriptor of its manifest or index.
     pub(super) root: Descriptor,
-    /// Its names: full ones as containerd writes them, where there are, else what
-    /// `org.opencontainers.image.ref.name` says.
+    /// Its names: the full names that containerd writes, or else the values of
+    /// `org.opencontainers.image.ref.name`.
     pub(super) names: Vec<String>,
-    /// Everything that can be written to mean it.
+    /// All references that select it.
     pub(super) aliases: Vec<String>,
-    /// Where `index.json` lists it, counted from 0.
+    /// Its positions in `index.json`, counted from 0.
     positions: Vec<usize>,
 }
 
-/// Whether an image may lack layers.
+/// Whether layers of an image may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layers {
-    /// All of them must be there.
+    /// All layers must be in the source.
     Required,
-    /// The registry that it goes to may have them: Buildpacks leaves those of the base image out.
+    /// The destination registry may have them. Buildpacks omits the layers of the base image.
     /// <https://github.com/buildpacks/rfcs/blob/main/text/0119-export-to-oci.md>
     MayBeElsewhere,
 }
 
-/// A tree, and where its blobs are.
+/// A tree of manifests and the location of its blobs.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) tree: Tree,
@@ -78,7 +78,7 @@ pub(super) struct Loaded {
 }
 
 impl Layout {
-    /// Reads `oci-layout` and `index.json`; none when the first is not there.
+    /// Reads `oci-layout` and `index.json`. `None` if `oci-layout` does not exist.
     pub(super) fn read(documents: &Documents<'_>) -> Result<Option<Self>, SourceError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -107,14 +107,14 @@ impl Layout {
             .ok_or_else(|| documents.absent("index.json", "every OCI layout has"))?;
         let listing: Listing = parse(documents, "index.json", &bytes)?;
         let mut images: Vec<IndexEntry> = Vec::new();
-        let mut others = Vec::new();
-        let mut places: HashMap<Digest, usize> = HashMap::new();
+        let mut unsupported = Vec::new();
+        let mut indexes: HashMap<Digest, usize> = HashMap::new();
         for (position, entry) in listing.manifests.into_iter().enumerate() {
             let root: Descriptor = match json::from_value(entry.clone()) {
                 Ok(root) => root,
-                Err(cause) => match Other::of(entry, position) {
-                    Some(other) => {
-                        others.push(other);
+                Err(cause) => match UnsupportedEntry::of(entry, position) {
+                    Some(unsupported_entry) => {
+                        unsupported.push(unsupported_entry);
                         continue;
                     }
                     None => return Err(not_understood(documents, "index.json", cause)),
@@ -123,15 +123,15 @@ impl Layout {
             let annotation = |key: &str| root.annotations.get(key).cloned();
             let [full, short] = NAMES.map(annotation);
             let aliases = full.iter().chain(&short).cloned();
-            match places.get(&root.digest) {
-                Some(place) => {
-                    let listed = &mut images[*place];
+            match indexes.get(&root.digest) {
+                Some(index) => {
+                    let listed = &mut images[*index];
                     listed.names.extend(full.clone().or(short.clone()));
                     listed.aliases.extend(aliases);
                     listed.positions.push(position);
                 }
                 None => {
-                    places.insert(root.digest.clone(), images.len());
+                    indexes.insert(root.digest.clone(), images.len());
                     images.push(IndexEntry {
                         names: full.clone().or(short.clone()).into_iter().collect(),
                         aliases: aliases.collect(),
@@ -144,23 +144,23 @@ impl Layout {
         Ok(Some(Self {
             bytes,
             images,
-            others,
+            unsupported,
         }))
     }
 
-    /// The image that `reference` means, or the one that there is.
+    /// Selects the image that `reference` names, or the only one.
     ///
-    /// Without a reference, images that are named win over those that are not: a layout lists
-    /// signatures and other referrers without a name, or under one of theirs. Several manifests without names are several
-    /// images, as they are for skopeo and crane, even if their platforms differ; the reference
-    /// `index.json` makes one image of them.
-    pub(super) fn choose(
+    /// Without a reference, images with a name take precedence: a layout lists signatures and other
+    /// referrers without a name, or under a tag that only they have. Several manifests without
+    /// names are several images, as in skopeo and crane, even if their platforms differ. The
+    /// reference `index.json` selects all of them as one image.
+    pub(super) fn select(
         &self,
         documents: &Documents<'_>,
         reference: Option<&str>,
     ) -> Result<IndexEntry, SourceError> {
-        if let Some(other) = self.other(reference) {
-            return Err(other.error(documents));
+        if let Some(unsupported_entry) = self.unsupported_entry(reference) {
+            return Err(unsupported_entry.error(documents));
         }
         if self.images.is_empty() {
             return Err(SourceError::Empty {
@@ -171,31 +171,35 @@ impl Layout {
             return Ok(self.whole());
         }
         let fits = |image: &&IndexEntry| match reference {
-            Some(wanted) => image.is_meant_by(wanted),
+            Some(wanted) => image.is_named_by(wanted),
             None => true,
         };
-        let mut fitting: Vec<&IndexEntry> = self.images.iter().filter(fits).collect();
-        // What is of a type that nobody knows here is no image (`image-layout.md`, "index.json").
-        if reference.is_none() && fitting.iter().any(|image| image.root.may_be_manifest()) {
-            fitting.retain(|image| image.root.may_be_manifest());
+        let mut matching: Vec<&IndexEntry> = self.images.iter().filter(fits).collect();
+        // An entry of an unknown media type is not an image (`image-layout.md`, "index.json").
+        if reference.is_none() && matching.iter().any(|image| image.root.may_be_manifest()) {
+            matching.retain(|image| image.root.may_be_manifest());
         }
-        if fitting.iter().any(|image| !image.is_companion()) {
-            fitting.retain(|image| !image.is_companion());
+        if matching.iter().any(|image| !image.is_referrer()) {
+            matching.retain(|image| !image.is_referrer());
         }
-        if reference.is_none() && fitting.iter().any(|image| !image.names.is_empty()) {
-            fitting.retain(|image| !image.names.is_empty());
+        if reference.is_none() && matching.iter().any(|image| !image.names.is_empty()) {
+            matching.retain(|image| !image.names.is_empty());
         }
-        if fitting.len() > 1 && reference.is_none() {
+        if matching.len() > 1 && reference.is_none() {
             let refers = |image: &&IndexEntry| {
                 let manifest = self.manifest(documents, image);
                 manifest.as_ref().and_then(subject).is_some()
             };
-            let images: Vec<_> = fitting.iter().copied().filter(|one| !refers(one)).collect();
+            let images: Vec<_> = matching
+                .iter()
+                .copied()
+                .filter(|one| !refers(one))
+                .collect();
             if !images.is_empty() {
-                fitting = images;
+                matching = images;
             }
         }
-        match (fitting.as_slice(), reference) {
+        match (matching.as_slice(), reference) {
             ([one], _) => Ok((*one).clone()),
             ([], Some(reference)) => Err(SourceError::NoSuchImage {
                 what: documents.what(),
@@ -204,12 +208,15 @@ impl Layout {
             }),
             (several, _) => {
                 let is_alone = |name: &String| {
-                    let meant = several.iter().filter(|image| image.is_meant_by(name));
-                    meant.count() == 1
+                    let named = several.iter().filter(|image| image.is_named_by(name));
+                    named.count() == 1
                 };
-                let choice = |image: &&IndexEntry| match image.names.iter().any(is_alone) {
-                    false if !image.names.is_empty() => image.choice_by_digest(),
-                    _ => image.choice(),
+                let choice = |image: &&IndexEntry| {
+                    if !image.names.iter().any(is_alone) && !image.names.is_empty() {
+                        image.choice_by_digest()
+                    } else {
+                        image.choice()
+                    }
                 };
                 let mut choices: Vec<String> = several.iter().map(choice).collect();
                 if several.iter().all(|image| image.names.is_empty()) {
@@ -226,16 +233,20 @@ impl Layout {
         }
     }
 
-    /// The entry by another algorithm that is meant; that is the first where there is nothing else.
-    fn other(&self, reference: Option<&str>) -> Option<&Other> {
+    /// Returns the entry of another algorithm that is selected. Without a reference, that is the
+    /// first one if there are no other images.
+    fn unsupported_entry(&self, reference: Option<&str>) -> Option<&UnsupportedEntry> {
         match reference {
-            Some(wanted) => self.others.iter().find(|other| other.is_meant_by(wanted)),
-            None if self.images.is_empty() => self.others.first(),
+            Some(wanted) => self
+                .unsupported
+                .iter()
+                .find(|unsupported_entry| unsupported_entry.is_named_by(wanted)),
+            None if self.images.is_empty() => self.unsupported.first(),
             None => None,
         }
     }
 
-    /// `index.json` as an image.
+    /// Returns `index.json` itself as an image.
     fn whole(&self) -> IndexEntry {
         IndexEntry {
             root: Descriptor {
@@ -252,7 +263,7 @@ impl Layout {
         }
     }
 
-    /// The manifest of an image alone; none when it cannot be read.
+    /// Reads only the top manifest of an image. `None` if that fails.
     pub(super) fn manifest(
         &self,
         documents: &Documents<'_>,
@@ -262,7 +273,7 @@ impl Layout {
         parse_manifest(documents, &listed.root, bytes).ok()
     }
 
-    /// Reads every manifest of an image, and finds its blobs.
+    /// Reads all manifests of an image and locates its blobs.
     pub(super) fn load(
         &self,
         documents: &Documents<'_>,
@@ -270,12 +281,13 @@ impl Layout {
         layers: Layers,
     ) -> Result<Loaded, SourceError> {
         let root = &listed.root;
-        // `index.json` is no blob, and it is the only root that need not be one.
-        let bytes = match root.digest == Digest::of(&self.bytes) {
-            true => self.bytes.clone(),
-            false => documents
+        // `index.json` is not a blob, and no other root may lack its blob.
+        let bytes = if root.digest == Digest::of(&self.bytes) {
+            self.bytes.clone()
+        } else {
+            documents
                 .blob(root)?
-                .ok_or_else(|| documents.absent(&blob_name(&root.digest), "`index.json` names"))?,
+                .ok_or_else(|| documents.absent(&blob_name(&root.digest), "`index.json` names"))?
         };
         let mut loading = Loading {
             documents,
@@ -314,13 +326,13 @@ impl Layout {
 }
 
 impl IndexEntry {
-    pub(super) fn is_meant_by(&self, wanted: &str) -> bool {
+    pub(super) fn is_named_by(&self, wanted: &str) -> bool {
         names::means_digest(wanted, &self.root.digest)
             || source_index(wanted).is_some_and(|index| self.positions.contains(&index))
             || self.aliases.iter().any(|alias| names::means(wanted, alias))
     }
 
-    /// How the image is offered when one has to be chosen.
+    /// How the image is listed in a choice of several.
     pub(super) fn choice(&self) -> String {
         let names = match self.names.as_slice() {
             [] => format!("`{}`", self.root.digest),
@@ -333,7 +345,7 @@ impl IndexEntry {
         self.with_platform(names)
     }
 
-    /// The same where its names do not tell it from another.
+    /// The same for an image whose names are ambiguous.
     fn choice_by_digest(&self) -> String {
         self.with_platform(format!("`@{}`", self.root.digest))
     }
@@ -346,8 +358,8 @@ impl IndexEntry {
     }
 }
 
-impl Other {
-    /// Reads an entry that is none by SHA-256; `None` where it is none at all.
+impl UnsupportedEntry {
+    /// Parses an entry whose digest is not SHA-256. `None` if it is invalid.
     fn of(entry: Value, position: usize) -> Option<Self> {
         #[derive(Deserialize)]
         struct Entry {
@@ -371,7 +383,7 @@ impl Other {
         })
     }
 
-    fn is_meant_by(&self, wanted: &str) -> bool {
+    fn is_named_by(&self, wanted: &str) -> bool {
         wanted.ends_with(&self.digest)
             || source_index(wanted) == Some(self.position)
             || self.names.iter().any(|name| names::means(wanted, name))
@@ -386,7 +398,7 @@ impl Other {
     }
 }
 
-/// The number in `@NUMBER`, which means an image by its place in the list of all
+/// Returns the number in `@NUMBER`, which selects an image by its position
 /// (containers-transports(5), `docker-archive:` and `oci:`).
 pub(super) fn source_index(reference: &str) -> Option<usize> {
     let digits = reference.strip_prefix('@')?;
@@ -400,12 +412,12 @@ struct Loading<'a> {
     children: HashMap<Digest, AnyManifest>,
     blobs: HashMap<Digest, ByteRange>,
     absent: Vec<Descriptor>,
-    /// The digests of `absent`, and of indexes that have nothing but those.
+    /// The digests in `absent`, and of indexes whose children are all absent.
     gone: HashSet<Digest>,
 }
 
 impl Loading<'_> {
-    /// Reads the children of an index; false when none of them is there.
+    /// Reads the children of an index. False if none of them is in the source.
     fn descend(&mut self, index: &Index, depth: usize) -> Result<bool, SourceError> {
         if depth > MAX_DEPTH {
             return Err(SourceError::TooDeep {
@@ -415,9 +427,9 @@ impl Loading<'_> {
         }
         let mut any = index.manifests.is_empty();
         for child in &index.manifests {
-            let there = self.child(child, depth)?;
-            // An attestation is nothing without what it is about.
-            any |= there && attestation_subject(child).is_none();
+            let is_present = self.child(child, depth)?;
+            // An attestation alone is not an image.
+            any |= is_present && attestation_subject(child).is_none();
         }
         Ok(any)
     }
@@ -434,21 +446,19 @@ impl Loading<'_> {
             return Ok(false);
         };
         let manifest = parse_manifest(self.documents, child, bytes)?;
-        let there = match &manifest {
+        let is_present = match &manifest {
             AnyManifest::Index(index) => self.descend(index, depth + 1)?,
             AnyManifest::Manifest(_) => self.blobs_of(&manifest, false)?.is_none(),
         };
-        match (there, &manifest) {
-            (true, _) => {
-                self.children.insert(child.digest.clone(), manifest);
-            }
-            // What is absent of it was noted below it.
-            (false, AnyManifest::Index(_)) => {
-                self.gone.insert(child.digest.clone());
-            }
-            (false, AnyManifest::Manifest(_)) => self.lose(child),
+        if is_present {
+            self.children.insert(child.digest.clone(), manifest);
+        } else if matches!(manifest, AnyManifest::Index(_)) {
+            // Its absent children are already recorded.
+            self.gone.insert(child.digest.clone());
+        } else {
+            self.lose(child);
         }
-        Ok(there)
+        Ok(is_present)
     }
 
     fn lose(&mut self, child: &Descriptor) {
@@ -456,10 +466,11 @@ impl Loading<'_> {
         self.absent.push(child.clone());
     }
 
-    /// Finds the blobs of a manifest; the first that is missing, if the image is none without it.
+    /// Locates the blobs of a manifest. Returns the first missing one if the image is unusable
+    /// without it.
     ///
-    /// An image that lacks layers has its config all the same. Below an index it has some of its
-    /// layers too: one without any is of a platform that was not saved.
+    /// An image may lack layers, but not its config. Below an index it must have at least one
+    /// layer: an image without any belongs to a platform that was not saved.
     fn blobs_of(
         &mut self,
         manifest: &AnyManifest,
@@ -471,9 +482,13 @@ impl Loading<'_> {
         let mut found = HashMap::new();
         let mut missing = None;
         for blob in manifest.blobs() {
-            match self.documents.place(blob)? {
-                Some(place) => drop(found.insert(blob.digest.clone(), place)),
-                None => drop(missing.get_or_insert_with(|| blob.digest.clone())),
+            match self.documents.blob_range(blob)? {
+                Some(range) => {
+                    found.insert(blob.digest.clone(), range);
+                }
+                None => {
+                    missing.get_or_insert_with(|| blob.digest.clone());
+                }
             }
         }
         let has_config = found.contains_key(&manifest.config.digest);
@@ -515,7 +530,7 @@ fn parse_manifest(
     })
 }
 
-/// Reads a document's JSON.
+/// Parses a JSON document.
 pub(super) fn parse<T: DeserializeOwned>(
     documents: &Documents<'_>,
     name: &str,

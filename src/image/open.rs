@@ -1,4 +1,4 @@
-//! From a path to an opened image: told by content where `image` does not say.
+//! Opens an image at a path. The content tells the format if `image` does not.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::directory::Directory;
-use super::error::{SourceError, shown};
+use super::error::{SourceError, display_path};
 use super::file_kind::{CompressionFormat, FileKind, start_of};
 use super::files::{Documents, SourceFiles};
 use super::layout_referrers::OpenLayout;
@@ -18,11 +18,12 @@ use super::tar::index::TarIndex;
 use super::{Content, Image, Opened, docker_archive, names};
 use crate::image::location::ArchiveKind;
 
-/// Opens what a bare path leads to: a directory is a layout, anything else an archive.
+/// Opens a bare path: a directory as a layout, anything else as an archive.
 pub(super) fn path(path: PathBuf, spool_directory: &Path) -> Result<(String, Opened), SourceError> {
-    match path.is_dir() {
-        true => layout(&path, None),
-        false => archive_file(path, ArchiveKind::Any, None, spool_directory),
+    if path.is_dir() {
+        layout(&path, None)
+    } else {
+        archive_file(path, ArchiveKind::Any, None, spool_directory)
     }
 }
 
@@ -31,7 +32,7 @@ pub(super) fn layout(
     path: &Path,
     reference: Option<String>,
 ) -> Result<(String, Opened), SourceError> {
-    let what = shown(path);
+    let what = display_path(path);
     let metadata = std::fs::metadata(path).map_err(|cause| no_access(path, cause))?;
     if !metadata.is_dir() {
         return Err(SourceError::WrongKind {
@@ -49,25 +50,25 @@ pub(super) fn layout(
         lacks: "oci-layout",
         advice: advice_for_directory(path),
     })?;
-    let chosen = choose(&documents, &layout, reference.as_deref())?;
+    let selected = select(&documents, &layout, reference.as_deref())?;
     let address = documents.address;
     Ok((
         what,
-        of_layout(chosen, Box::new(directory), address, layout),
+        open_layout_image(selected, Box::new(directory), address, layout),
     ))
 }
 
-fn choose(
+fn select(
     documents: &Documents<'_>,
     layout: &Layout,
     reference: Option<&str>,
 ) -> Result<(IndexEntry, Loaded), SourceError> {
-    let listed = layout.choose(documents, reference)?;
+    let listed = layout.select(documents, reference)?;
     let loaded = layout.load(documents, &listed, Layers::MayBeElsewhere)?;
     Ok((listed, loaded))
 }
 
-fn of_layout(
+fn open_layout_image(
     (listed, loaded): (IndexEntry, Loaded),
     files: Box<dyn SourceFiles + Send + Sync>,
     address: String,
@@ -88,7 +89,7 @@ fn of_layout(
     }
 }
 
-/// Opens an archive file, or a named pipe.
+/// Opens an archive file or a named pipe.
 pub(super) fn archive_file(
     path: PathBuf,
     kind: ArchiveKind,
@@ -96,7 +97,7 @@ pub(super) fn archive_file(
     spool_directory: &Path,
 ) -> Result<(String, Opened), SourceError> {
     let archive = Archive {
-        what: shown(&path),
+        what: display_path(&path),
         path: path.display().to_string(),
         kind,
         reference,
@@ -114,8 +115,8 @@ pub(super) fn archive_file(
     archive.open(file, spool_directory)
 }
 
-/// Opens what comes on standard input: a pipe, or a file that it is redirected from (`< app.tar`),
-/// which is read in place like any other.
+/// Opens an archive on standard input: a pipe, or a redirected file (`< app.tar`), which is read in
+/// place.
 pub(super) fn standard_input(
     kind: ArchiveKind,
     reference: Option<String>,
@@ -146,19 +147,19 @@ pub(super) fn standard_input(
         })
 }
 
-/// An archive as it was asked for.
+/// An archive to be opened.
 pub(super) struct Archive {
     /// Its name in messages.
     pub(super) what: String,
-    /// What stands for it in `image`, behind the transport.
+    /// Its path as written in `image`, after the transport.
     pub(super) path: String,
     pub(super) kind: ArchiveKind,
-    /// Which of its images.
+    /// The reference that selects one of its images.
     pub(super) reference: Option<String>,
 }
 
 impl Archive {
-    /// Opens it from a reader, whose bytes are copied first.
+    /// Copies the bytes of a reader, and opens the copy.
     pub(super) fn copied(
         self,
         input: impl Read,
@@ -168,10 +169,10 @@ impl Archive {
         self.read(file)
     }
 
-    /// Opens it from a file of any kind: one that cannot be read in place is copied first.
+    /// Opens a file of any kind. It is copied first if it cannot be read in place.
     fn open(self, mut file: File, spool_directory: &Path) -> Result<(String, Opened), SourceError> {
         if file.is_terminal() {
-            return Err(self.is_none(FileKind::Terminal));
+            return Err(self.not_an_image(FileKind::Terminal));
         }
         let metadata = file
             .metadata()
@@ -184,7 +185,7 @@ impl Archive {
         self.read(file)
     }
 
-    /// Opens it from a tar file.
+    /// Opens a tar file.
     fn read(self, file: File) -> Result<(String, Opened), SourceError> {
         let opened = self.of_tar(file)?;
         Ok((self.what, opened))
@@ -193,21 +194,22 @@ impl Archive {
     fn of_tar(&self, file: File) -> Result<Opened, SourceError> {
         let start = self.start(&file)?;
         if !is_tar(&start) {
-            return Err(self.is_none(FileKind::of(&start)));
+            return Err(self.not_an_image(FileKind::of(&start)));
         }
         let index = TarIndex::scan(Arc::new(file), self.what.clone())?;
         let has = |name: &str| Ok(index.find(name)?.is_some());
         let (is_docker, is_layout) = (has("manifest.json")?, has("oci-layout")?);
         if !is_docker && !is_layout {
-            return Err(self.is_none(FileKind::of_names(index.names())));
+            return Err(self.not_an_image(FileKind::of_names(index.names())));
         }
-        index.refuse_tricks()?;
-        // containerd's exporter writes no `manifest.json` where it resolves no manifest of an
-        // index, so a Docker archive may be a layout alone.
+        index.refuse_hostile()?;
+        // containerd's exporter writes no `manifest.json` if it resolves no manifest of an index,
+        // so a Docker archive may contain only a layout.
         let is_docker = is_docker && self.kind != ArchiveKind::Oci;
-        let transport = match is_docker {
-            true => "docker-archive",
-            false => "oci-archive",
+        let transport = if is_docker {
+            "docker-archive"
+        } else {
+            "oci-archive"
         };
         let documents = Documents::new(&index, format!("{transport}:{}", self.path));
         if is_docker {
@@ -215,9 +217,14 @@ impl Archive {
         }
         match Layout::read(&documents)? {
             Some(layout) => {
-                let chosen = choose(&documents, &layout, self.reference.as_deref())?;
+                let selected = select(&documents, &layout, self.reference.as_deref())?;
                 let address = documents.address;
-                Ok(of_layout(chosen, Box::new(index), address, layout))
+                Ok(open_layout_image(
+                    selected,
+                    Box::new(index),
+                    address,
+                    layout,
+                ))
             }
             None => Err(SourceError::WrongKind {
                 what: self.what.clone(),
@@ -233,7 +240,7 @@ impl Archive {
         start_of(file).map_err(|cause| SourceError::read(&self.what, cause))
     }
 
-    fn is_none(&self, looks: FileKind) -> SourceError {
+    fn not_an_image(&self, looks: FileKind) -> SourceError {
         SourceError::NotImage {
             what: self.what.clone(),
             looks,
@@ -254,15 +261,15 @@ impl ArchiveKind {
 fn no_access(path: &Path, cause: io::Error) -> SourceError {
     if cause.kind() == io::ErrorKind::NotFound {
         SourceError::Missing {
-            what: shown(path),
+            what: display_path(path),
             similar: similar(path),
         }
     } else {
-        SourceError::read(&shown(path), cause)
+        SourceError::read(&display_path(path), cause)
     }
 }
 
-/// What to do with a directory that is no layout, where it can be told what it is.
+/// Returns a hint for a directory that is not a layout, if its format is known.
 fn advice_for_directory(path: &Path) -> Option<String> {
     let has = |name: &str| path.join(name).exists();
     if has("manifest.json") && has("version") {
@@ -280,7 +287,7 @@ fn advice_for_directory(path: &Path) -> Option<String> {
     }
 }
 
-/// The files of the folder of `path` that look like images, at most five.
+/// Returns the files next to `path` that look like images, at most five.
 fn similar(path: &Path) -> Vec<String> {
     const ENDINGS: [&str; 9] = [
         ".tar", ".tgz", ".tar.gz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".oci",
@@ -294,14 +301,14 @@ fn similar(path: &Path) -> Vec<String> {
     };
     let mut found: Vec<String> = entries
         .filter_map(Result::ok)
-        // A folder of a million files is not searched to its end for the sake of a hint.
+        // Limits the search, because it only serves a hint.
         .take(10_000)
         .filter(|entry| {
             let name = entry.file_name().to_string_lossy().to_lowercase();
             ENDINGS.iter().any(|ending| name.ends_with(ending))
                 || entry.path().join("oci-layout").is_file()
         })
-        .map(|entry| shown(&path.with_file_name(entry.file_name())))
+        .map(|entry| display_path(&path.with_file_name(entry.file_name())))
         .collect();
     found.sort();
     found.truncate(5);

@@ -1,11 +1,11 @@
-//! Part of a file, read at positions, so that any number of readers share it.
+//! A part of a file. Reads are positional, so any number of readers can share it.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-/// Some bytes of an open file.
+/// A range of an open file.
 #[derive(Clone, Debug)]
 pub struct FileRange {
     file: Arc<File>,
@@ -19,16 +19,16 @@ impl FileRange {
         Self { file, offset, size }
     }
 
-    /// How many bytes there are.
+    /// The number of bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Fills `buffer` with the bytes from `position` on, counted within the range.
+    /// Fills `buffer` with the bytes from `position` on, counted from the start of the range.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or has become shorter.
+    /// If the file cannot be read, or has become shorter.
     pub fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
         read_exact_at(&self.file, buffer, self.offset + position)
     }

@@ -1,9 +1,8 @@
-//! What goes along with an image: signatures, SBOMs and attestations that refer to it or to a
-//! manifest below it, and what refers to those in turn.
+//! Collects the referrers of an image: signatures, SBOMs and attestations that refer to it or to a
+//! manifest below it, and referrers of those in turn.
 //!
-//! They are found in each of the three ways in which they are kept: by the referrers API of OCI 1.1,
-//! by the fallback tag that stands in for it (`sha256-HEX`), and by the tags of cosign
-//! (`sha256-HEX.sig`, `.att`, `.sbom`).
+//! They are found in all three places where tools keep them: the referrers API of OCI 1.1, its
+//! fallback tag (`sha256-HEX`), and the tags of cosign (`sha256-HEX.sig`, `.att`, `.sbom`).
 //! <https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md>
 
 use std::collections::{HashMap, HashSet};
@@ -13,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 
-use super::registry::{AT_ONCE, MAX_MANIFESTS};
+use super::registry::{CONCURRENT_REQUESTS, MAX_MANIFESTS};
 use super::tree::Tree;
 use super::{Blobs, Content, MAX_DEPTH, Source, SourceError};
 use crate::oci::digest::Digest;
@@ -21,130 +20,130 @@ use crate::oci::json;
 use crate::oci::manifest::{AnyManifest, Descriptor, Index};
 use crate::oci::platform::Platforms;
 
-/// Where companions are kept.
+/// A registry or layout that holds referrers.
 pub(crate) trait ReferrerStore {
-    /// How messages call the image there.
+    /// The name of the image in messages.
     fn what(&self) -> &str;
 
-    /// What refers to a manifest; none where that is told by the fallback tag alone.
+    /// Lists the referrers of a manifest. `None` if only the fallback tag lists them.
     async fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, SourceError>;
 
-    /// The manifest under a tag or digest; none when there is no such.
+    /// Reads the manifest under a tag or digest. `None` if it does not exist.
     async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError>;
 
-    /// The same, and none for what is no manifest that can be pushed.
-    async fn readable(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError>;
+    /// The same, but `None` as well for a manifest that is invalid and cannot be pushed.
+    async fn manifest_if_valid(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError>;
 
-    /// A manifest with all below it that is wanted.
+    /// Reads the manifests below `root`, except those of platforms that are not wanted.
     async fn tree(&self, root: AnyManifest, wanted: &Platforms) -> Result<Tree, SourceError>;
 }
 
-/// The ends of cosign's tags.
+/// The suffixes of cosign's tags.
 pub(super) const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 
-/// The most companions of one image: beyond that somebody has made something else of referrers.
+/// The maximum number of referrers of an image. No plausible image has more.
 const MAX_REFERRERS: usize = 10_000;
 
-/// One of those that go along with an image.
+/// A referrer of an image.
 #[derive(Clone, Debug)]
 pub struct Referrer {
-    /// Its manifest, and what is below it.
+    /// Its manifest, with all manifests below it.
     pub tree: Tree,
-    /// The manifest that it refers to, as it says itself.
+    /// The `subject` in its manifest.
     pub subject: Option<Digest>,
-    /// The tag that it is found by; one with a subject needs none.
+    /// The tag under which it is found. `None` if it is found by its subject.
     pub tag: Option<String>,
 }
 
-/// What goes along with an image.
+/// The referrers of an image.
 #[derive(Clone, Debug, Default)]
 pub struct Referrers {
-    /// In an order in which nothing comes before what it refers to.
+    /// The referrers. Each comes after the manifest that it refers to.
     pub all: Vec<Referrer>,
-    /// The indexes under the fallback tags of the source, as they are there, by their subjects.
+    /// The indexes under the fallback tags of the source, each with its subject.
     pub fallbacks: Vec<(Digest, Index)>,
-    /// What could not be carried, as sentences.
+    /// What could not be copied, as sentences.
     pub notes: Vec<String>,
 }
 
 impl Referrers {
-    /// Their manifests and all below them.
+    /// Returns their manifests and all manifests below them.
     pub fn manifests(&self) -> impl Iterator<Item = &AnyManifest> {
-        let trees = self.all.iter().map(|companion| &companion.tree);
+        let trees = self.all.iter().map(|referrer| &referrer.tree);
         trees.flat_map(|tree| std::iter::once(&tree.root).chain(tree.children.values()))
     }
 }
 
-/// The tag that stands in for the referrers API (distribution spec, "Referrers Tag Schema").
+/// The fallback tag of the referrers API (distribution spec, "Referrers Tag Schema").
 pub fn fallback_tag(digest: &Digest) -> String {
     format!("sha256-{}", digest.hex())
 }
 
-/// The tags that cosign keeps what goes along with a manifest under.
+/// The tags of cosign for a manifest.
 pub fn cosign_tags(digest: &Digest) -> impl Iterator<Item = String> {
     let tag = fallback_tag(digest);
     COSIGN.into_iter().map(move |end| format!("{tag}.{end}"))
 }
 
-/// What was found at one manifest.
-struct Found {
-    companions: Vec<(AnyManifest, Option<String>)>,
+/// The referrers of one manifest.
+struct ManifestReferrers {
+    referrers: Vec<(AnyManifest, Option<String>)>,
     fallback: Option<(Digest, Index)>,
     notes: Vec<String>,
 }
 
 impl Source {
-    /// Refuses what cannot keep anything that refers to its image.
+    /// Checks that the source can hold referrers.
     ///
     /// # Errors
     ///
-    /// When it is neither a registry nor an OCI layout.
-    pub fn check_companions(&self) -> Result<(), SourceError> {
+    /// If it is neither a registry nor an OCI layout.
+    pub fn check_referrers_supported(&self) -> Result<(), SourceError> {
         match &self.inner.blobs {
-            Blobs::Remote(..) | Blobs::Places(_, Some(_)) => Ok(()),
-            Blobs::Places(_, None) => Err(SourceError::NoCompanions {
+            Blobs::Remote(..) | Blobs::Local(_, Some(_)) => Ok(()),
+            Blobs::Local(_, None) => Err(SourceError::ReferrersUnsupported {
                 what: self.inner.what.clone(),
             }),
         }
     }
 
-    /// What goes along with the image of `tree`, a part of this one: whatever refers to it, or to a
-    /// manifest below it. A registry keeps such things, and an OCI layout does.
+    /// Reads the referrers of `tree`, which is a part of this image, and of all manifests below it.
+    /// Only registries and OCI layouts have referrers.
     ///
     /// # Errors
     ///
-    /// When they cannot be read.
-    pub async fn companions(&self, tree: &Tree) -> Result<Referrers, SourceError> {
-        let (found, places) = match &self.inner.blobs {
-            Blobs::Remote(remote, _) => (of(remote, tree).await?, HashMap::new()),
-            Blobs::Places(_, None) => return Ok(Referrers::default()),
-            Blobs::Places(_, Some(layout)) => {
+    /// If they cannot be read.
+    pub async fn referrers(&self, tree: &Tree) -> Result<Referrers, SourceError> {
+        let (referrers, ranges) = match &self.inner.blobs {
+            Blobs::Remote(remote, _) => (collect_referrers(remote, tree).await?, HashMap::new()),
+            Blobs::Local(_, None) => return Ok(Referrers::default()),
+            Blobs::Local(_, Some(layout)) => {
                 let (layout, root) = (Arc::clone(layout), self.root().cloned());
                 let root = root.unwrap_or_else(|| tree.root.digest().clone());
-                let reading = tokio::task::spawn_blocking(move || layout.attached(&root)).await;
-                let attached = reading.map_err(|cause| {
+                let reading = tokio::task::spawn_blocking(move || layout.referrers(&root)).await;
+                let in_layout = reading.map_err(|cause| {
                     SourceError::read(&self.inner.what, io::Error::other(cause))
                 })??;
-                (of(&attached, tree).await?, attached.places)
+                (collect_referrers(&in_layout, tree).await?, in_layout.blobs)
             }
         };
-        let trees = found.all.iter().map(|companion| &companion.tree);
+        let trees = referrers.all.iter().map(|referrer| &referrer.tree);
         let blobs = trees.flat_map(Tree::blobs);
         match &self.inner.blobs {
             Blobs::Remote(_, sizes) => {
                 let mut sizes = sizes.write().unwrap_or_else(PoisonError::into_inner);
                 sizes.extend(blobs.map(|blob| (blob.digest.clone(), blob.size)));
             }
-            Blobs::Places(known, _) => {
+            Blobs::Local(known, _) => {
                 let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
-                let found = blobs.filter_map(|blob| places.get_key_value(&blob.digest));
-                known.extend(found.map(|(digest, place)| (digest.clone(), place.clone())));
+                let located = blobs.filter_map(|blob| ranges.get_key_value(&blob.digest));
+                known.extend(located.map(|(digest, range)| (digest.clone(), range.clone())));
             }
         }
-        Ok(found)
+        Ok(referrers)
     }
 
-    /// The manifest or index that the image is, as the source has it.
+    /// The digest of the image's manifest or index in the source.
     fn root(&self) -> Option<&Digest> {
         match &self.inner.image.content {
             Content::Manifests(tree) => Some(tree.root.digest()),
@@ -153,31 +152,34 @@ impl Source {
     }
 }
 
-/// Finds all that goes along with the image of `tree`.
-async fn of(shelf: &impl ReferrerStore, tree: &Tree) -> Result<Referrers, SourceError> {
-    let mut companions = Referrers::default();
+/// Collects all referrers of the image of `tree`.
+async fn collect_referrers(
+    store: &impl ReferrerStore,
+    tree: &Tree,
+) -> Result<Referrers, SourceError> {
+    let mut referrers = Referrers::default();
     let mut seen: HashSet<Digest> = digests(tree).collect();
-    let mut asked: Vec<Digest> = seen.iter().cloned().collect();
+    let mut pending: Vec<Digest> = seen.iter().cloned().collect();
     let mut total = 0;
     for _ in 0..MAX_DEPTH {
-        let mut found = stream::iter(asked)
-            .map(|digest| async move { referrers_of(shelf, &digest).await })
-            .buffered(AT_ONCE);
+        let mut found = stream::iter(pending)
+            .map(|digest| async move { referrers_of(store, &digest).await })
+            .buffered(CONCURRENT_REQUESTS);
         let mut next = Vec::new();
         while let Some(found) = found.try_next().await? {
-            companions.notes.extend(found.notes);
-            companions.fallbacks.extend(found.fallback);
-            for (manifest, tag) in found.companions {
-                // One that is found twice is one, but each of its tags counts.
+            referrers.notes.extend(found.notes);
+            referrers.fallbacks.extend(found.fallback);
+            for (manifest, tag) in found.referrers {
+                // A manifest that is found twice is one referrer, but each of its tags counts.
                 let is_new = seen.insert(manifest.digest().clone());
                 if !is_new && tag.is_none() {
                     continue;
                 }
                 total += manifest.bytes().len();
                 let subject = subject(&manifest);
-                let tree = shelf.tree(manifest, &Platforms::All).await?;
+                let tree = store.tree(manifest, &Platforms::All).await?;
                 if !tree.absent.is_empty() {
-                    companions.notes.push(format!(
+                    referrers.notes.push(format!(
                         "{}, which refers to the image, is not there as a whole and is left out",
                         tree.root.digest()
                     ));
@@ -186,11 +188,11 @@ async fn of(shelf: &impl ReferrerStore, tree: &Tree) -> Result<Referrers, Source
                 if is_new {
                     next.extend(digests(&tree));
                 }
-                companions.all.push(Referrer { tree, subject, tag });
+                referrers.all.push(Referrer { tree, subject, tag });
             }
-            if companions.all.len() > MAX_REFERRERS || total > MAX_MANIFESTS {
-                return Err(SourceError::TooManyCompanions {
-                    what: shelf.what().to_owned(),
+            if referrers.all.len() > MAX_REFERRERS || total > MAX_MANIFESTS {
+                return Err(SourceError::TooManyReferrers {
+                    what: store.what().to_owned(),
                     limit: MAX_REFERRERS,
                 });
             }
@@ -199,9 +201,9 @@ async fn of(shelf: &impl ReferrerStore, tree: &Tree) -> Result<Referrers, Source
             break;
         }
         seen.extend(next.iter().cloned());
-        asked = next;
+        pending = next;
     }
-    Ok(companions)
+    Ok(referrers)
 }
 
 fn digests(tree: &Tree) -> impl Iterator<Item = Digest> {
@@ -209,7 +211,7 @@ fn digests(tree: &Tree) -> impl Iterator<Item = Digest> {
     manifests.map(|manifest| manifest.digest().clone())
 }
 
-/// The `subject` that a manifest names (OCI image spec, `manifest.md`).
+/// The `subject` of a manifest (OCI image spec, `manifest.md`).
 pub(super) fn subject(manifest: &AnyManifest) -> Option<Digest> {
     #[derive(Deserialize)]
     struct Fields {
@@ -223,29 +225,32 @@ pub(super) fn subject(manifest: &AnyManifest) -> Option<Digest> {
     fields.subject.map(|subject| subject.digest)
 }
 
-/// What refers to one manifest.
-async fn referrers_of(shelf: &impl ReferrerStore, digest: &Digest) -> Result<Found, SourceError> {
-    let mut found = Found {
-        companions: Vec::new(),
+/// Finds the referrers of one manifest.
+async fn referrers_of(
+    store: &impl ReferrerStore,
+    digest: &Digest,
+) -> Result<ManifestReferrers, SourceError> {
+    let mut found = ManifestReferrers {
+        referrers: Vec::new(),
         fallback: None,
         notes: Vec::new(),
     };
     let tag = fallback_tag(digest);
-    let descriptors = match shelf.referrers(digest).await? {
+    let descriptors = match store.referrers(digest).await? {
         Some(descriptors) => descriptors,
-        None => match shelf.manifest(&tag).await? {
+        None => match store.manifest(&tag).await? {
             Some(AnyManifest::Index(index)) => {
                 let descriptors = index.manifests.clone();
                 found.fallback = Some((digest.clone(), index));
                 descriptors
             }
-            // Anything may be tagged so, but only an index lists referrers.
+            // Anything may have this tag, but only an index lists referrers.
             Some(AnyManifest::Manifest(_)) | None => Vec::new(),
         },
     };
     for descriptor in descriptors {
-        match shelf.readable(descriptor.digest.as_str()).await? {
-            Some(manifest) => found.companions.push((manifest, None)),
+        match store.manifest_if_valid(descriptor.digest.as_str()).await? {
+            Some(manifest) => found.referrers.push((manifest, None)),
             None => found.notes.push(format!(
                 "{}, which refers to {digest}, is not there or is no manifest that can be pushed, and is left out",
                 descriptor.digest
@@ -253,8 +258,8 @@ async fn referrers_of(shelf: &impl ReferrerStore, digest: &Digest) -> Result<Fou
         }
     }
     for tag in cosign_tags(digest) {
-        if let Some(manifest) = shelf.readable(&tag).await? {
-            found.companions.push((manifest, Some(tag)));
+        if let Some(manifest) = store.manifest_if_valid(&tag).await? {
+            found.referrers.push((manifest, Some(tag)));
         }
     }
     Ok(found)

@@ -1,5 +1,5 @@
-//! An image in a registry: its manifests are read when it is opened, its blobs as streams that
-//! touch no disk.
+//! Reads an image from a registry. Its manifests are read when it is opened, and its blobs are
+//! streamed without a copy on disk.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference};
 use crate::registry::{Registry, RegistryError};
 
-/// The repository that an image's blobs are read from.
+/// The repository of an image.
 #[derive(Clone)]
 pub(super) struct Remote {
     registry: Arc<Registry>,
@@ -25,14 +25,14 @@ pub(super) struct Remote {
     what: String,
 }
 
-/// The most bytes of all manifests of one image together.
+/// The maximum size of all manifests of one image together.
 pub(super) const MAX_MANIFESTS: usize = 32 * 1024 * 1024;
 
-/// Manifests that are asked for at once.
-pub(super) const AT_ONCE: usize = 8;
+/// The number of manifests that are requested concurrently.
+pub(super) const CONCURRENT_REQUESTS: usize = 8;
 
-/// Reads the manifests of an image, without those of platforms that are not `wanted`: a pull of a
-/// manifest counts on registries that limit pulls
+/// Reads the manifests of an image, except those of platforms that are not `wanted`. Registries
+/// with pull limits count each pull of a manifest
 /// (<https://docs.docker.com/docker-hub/usage/pulls/>).
 pub(super) async fn open(
     registry: Arc<Registry>,
@@ -73,20 +73,20 @@ impl ReferrerStore for Remote {
 
     async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
         let found = self.registry.get_manifest(&self.repository, reference);
-        found.await.map_err(|cause| self.failed(cause))
+        found.await.map_err(|cause| self.error(cause))
     }
 
-    async fn readable(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
+    async fn manifest_if_valid(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
         let found = self.registry.get_manifest(&self.repository, reference);
         match found.await {
             Err(error) if error.is_malformed() => Ok(None),
-            found => found.map_err(|cause| self.failed(cause)),
+            found => found.map_err(|cause| self.error(cause)),
         }
     }
 
     async fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, SourceError> {
         let found = self.registry.referrers(&self.repository, digest);
-        found.await.map_err(|cause| self.failed(cause))
+        found.await.map_err(|cause| self.error(cause))
     }
 
     async fn tree(&self, root: AnyManifest, wanted: &Platforms) -> Result<Tree, SourceError> {
@@ -99,19 +99,19 @@ impl ReferrerStore for Remote {
 }
 
 impl Remote {
-    /// Where it is.
+    /// The registry and the name of the repository.
     pub(super) fn repository(&self) -> (&Endpoint, &str) {
         (self.registry.endpoint(), &self.repository)
     }
 
-    fn failed(&self, cause: RegistryError) -> SourceError {
+    fn error(&self, cause: RegistryError) -> SourceError {
         SourceError::Registry {
             what: self.what.clone(),
             cause: Box::new(cause),
         }
     }
 
-    /// Reads what an index names, level by level.
+    /// Reads the manifests below an index, one level at a time.
     async fn descend(
         &self,
         index: Index,
@@ -124,10 +124,10 @@ impl Remote {
         for _ in 0..MAX_DEPTH {
             let mut level = Vec::new();
             for index in &indexes {
-                let (asked, unread) = chosen(index, wanted);
-                tree.skipped.extend(unread);
+                let (wanted, skipped) = select_children(index, wanted);
+                tree.skipped.extend(skipped);
                 level.extend(
-                    asked
+                    wanted
                         .into_iter()
                         .filter(|child| seen.insert(child.digest.clone())),
                 );
@@ -138,7 +138,7 @@ impl Remote {
                     let manifest = self.manifest(child.digest.as_str()).await?;
                     Ok::<_, SourceError>((child, manifest))
                 })
-                .buffered(AT_ONCE);
+                .buffered(CONCURRENT_REQUESTS);
             while let Some((child, manifest)) = found.try_next().await? {
                 let Some(manifest) = manifest else {
                     tree.absent.push(child);
@@ -168,13 +168,14 @@ impl Remote {
         })
     }
 
-    /// An index of which nothing is there cannot be pushed; some tools leave such ones behind.
+    /// Checks that at least one child is in the registry. An index without any cannot be pushed;
+    /// some tools leave such indexes behind.
     fn check_any(&self, index: &Index, tree: &Tree) -> Result<(), SourceError> {
-        let is_there = tree
+        let has_image = tree
             .children
             .values()
             .any(|child| matches!(child, AnyManifest::Manifest(_)));
-        if is_there || tree.absent.is_empty() {
+        if has_image || tree.absent.is_empty() {
             return Ok(());
         }
         let platforms: Vec<_> = tree.absent.iter().map(label).collect();
@@ -185,7 +186,7 @@ impl Remote {
         })
     }
 
-    /// The bytes of a blob of `size` bytes from `offset` on.
+    /// Streams the bytes of a blob of `size` bytes from `offset` on.
     pub(super) async fn open_blob(
         &self,
         digest: &Digest,
@@ -195,15 +196,15 @@ impl Remote {
         let body = self
             .registry
             .read_blob(&self.repository, digest, offset, size);
-        body.await.map_err(|cause| self.failed(cause))
+        body.await.map_err(|cause| self.error(cause))
     }
 }
 
-/// The children of an index that are to be read, and the digests of the others.
+/// Returns the children of an index that are to be read, and the digests of the others.
 ///
-/// What names no platform is read where no platform is asked for; an index may hold any; an
-/// attestation goes with the manifest that it is about.
-fn chosen(index: &Index, wanted: &Platforms) -> (Vec<Descriptor>, Vec<Digest>) {
+/// A child without a platform is read only if all platforms are wanted. A nested index is always
+/// read, because it may have any platform. An attestation is read if its subject is.
+fn select_children(index: &Index, wanted: &Platforms) -> (Vec<Descriptor>, Vec<Digest>) {
     let Platforms::Only(wanted) = wanted else {
         return (index.manifests.clone(), Vec::new());
     };
@@ -213,14 +214,14 @@ fn chosen(index: &Index, wanted: &Platforms) -> (Vec<Descriptor>, Vec<Digest>) {
     };
     let kept = index.manifests.iter().filter(|child| fits(child));
     let kept: HashSet<_> = kept.map(|child| child.digest.as_str()).collect();
-    let (asked, unread): (Vec<_>, Vec<_>) =
+    let (wanted, skipped): (Vec<_>, Vec<_>) =
         index
             .manifests
             .iter()
             .partition(|child| match attestation_subject(child) {
-                Some(about) => kept.contains(about),
+                Some(subject) => kept.contains(subject),
                 None => kept.contains(child.digest.as_str()),
             });
-    let unread = unread.into_iter().map(|child| child.digest.clone());
-    (asked.into_iter().cloned().collect(), unread.collect())
+    let skipped = skipped.into_iter().map(|child| child.digest.clone());
+    (wanted.into_iter().cloned().collect(), skipped.collect())
 }

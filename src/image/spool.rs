@@ -1,29 +1,29 @@
-//! What cannot be read in place is written down first: archives that are compressed as a whole, and
-//! everything that comes through a pipe.
+//! Copies archives to disk that cannot be read in place: archives that are compressed as a whole, and
+//! input from a pipe.
 //!
-//! The copy is a file without a name, so that it is gone when it is closed, whatever happens. It
-//! may grow as large as its disk; memory does not grow with it.
+//! The copy is an unnamed file, so it is removed when it is closed, whatever happens. Its size is
+//! limited only by the disk. Memory use does not grow with it.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
-use super::error::{Fault, SourceError, shown};
+use super::error::{Fault, SourceError, display_path};
 use super::file_kind::CompressionFormat;
 
-/// How much is copied at once.
+/// The size of the copy buffer.
 const BUFFER: usize = 256 * 1024;
 
-/// The most memory that a stream may ask for to be decompressed, in KiB: what zstd itself allows
-/// unless it is told otherwise, and twice what `xz -9` asks for. What needs more says so at its
-/// start, and is refused before anything is allocated.
-const MEMORY: u32 = 128 * 1024;
+/// The maximum memory for decompressing a stream, in KiB: the default limit of zstd, and twice what
+/// `xz -9` needs. A stream that needs more states so at its start, and is refused before anything is
+/// allocated.
+const MAX_MEMORY: u32 = 128 * 1024;
 
 /// Writes `input` to an unnamed file in `directory`, decompressed if it is compressed.
 pub(super) fn spool(input: impl Read, what: &str, directory: &Path) -> Result<File, SourceError> {
     let mut file = tempfile::tempfile_in(directory).map_err(|cause| SourceError::Spool {
         what: what.to_owned(),
-        directory: shown(directory),
+        directory: display_path(directory),
         written: 0,
         cause,
     })?;
@@ -37,15 +37,15 @@ fn copy(
     directory: &Path,
     output: &mut impl Write,
 ) -> Result<(), SourceError> {
-    // A pipe hands out pieces of any length, so the start is gathered.
+    // A read from a pipe may return fewer bytes than requested.
     let mut start = Vec::new();
     (&mut input)
         .take(16)
         .read_to_end(&mut start)
         .map_err(|cause| SourceError::read(what, cause))?;
-    let packing = CompressionFormat::of(&start);
+    let compression = CompressionFormat::of(&start);
     let input = BufReader::with_capacity(BUFFER, start.as_slice().chain(input));
-    let mut input = unpack(input, packing).map_err(|cause| SourceError::read(what, cause))?;
+    let mut input = decoder(input, compression).map_err(|cause| SourceError::read(what, cause))?;
     let mut buffer = vec![0; BUFFER];
     let mut written = 0;
     loop {
@@ -53,12 +53,12 @@ fn copy(
             Ok(0) => return Ok(()),
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(cause) => return Err(unreadable(what, packing, cause)),
+            Err(cause) => return Err(read_error(what, compression, cause)),
         };
         if let Err(cause) = output.write_all(&buffer[..length]) {
             return Err(SourceError::Spool {
                 what: what.to_owned(),
-                directory: shown(directory),
+                directory: display_path(directory),
                 written,
                 cause,
             });
@@ -67,42 +67,42 @@ fn copy(
     }
 }
 
-/// Writes to `output` what a layer of any form holds.
-pub(crate) fn unpacked(input: impl Read, output: &mut impl Write) -> Result<(), SourceError> {
+/// Writes the decompressed bytes of a layer to `output`.
+pub(crate) fn decompress(input: impl Read, output: &mut impl Write) -> Result<(), SourceError> {
     copy(input, "the layer", Path::new(""), output)
 }
 
-/// The bytes that `input` stands for; each decoder takes several streams one after the other, as
-/// the parallel compressors write them.
-fn unpack<'a>(
+/// Decompresses `input`. Each decoder accepts several concatenated streams, which parallel compressors
+/// write.
+fn decoder<'a>(
     input: impl BufRead + 'a,
-    packing: Option<CompressionFormat>,
+    compression: Option<CompressionFormat>,
 ) -> io::Result<Box<dyn Read + 'a>> {
-    Ok(match packing {
+    Ok(match compression {
         None => Box::new(input),
         Some(CompressionFormat::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
         Some(CompressionFormat::Bzip2) => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
-        // libzstd refuses windows over 128 MiB by itself.
+        // libzstd refuses windows over 128 MiB by default.
         Some(CompressionFormat::Zstd) => Box::new(zstd::Decoder::with_buffer(input)?),
         Some(CompressionFormat::Xz) => Box::new(lzma_rust2::XzReader::new_mem_limit(
             input,
             true,
             // The decoder counts its own buffers as well.
-            MEMORY + 1024,
+            MAX_MEMORY + 1024,
         )),
     })
 }
 
-fn unreadable(what: &str, packing: Option<CompressionFormat>, cause: io::Error) -> SourceError {
-    match packing {
+fn read_error(what: &str, compression: Option<CompressionFormat>, cause: io::Error) -> SourceError {
+    match compression {
         None => SourceError::read(what, cause),
-        Some(packing) => SourceError::Unpack {
+        Some(compression) => SourceError::Unpack {
             what: what.to_owned(),
-            form: packing.name(),
+            form: compression.name(),
             fault: match cause.kind() {
                 io::ErrorKind::UnexpectedEof => Fault::Cut,
                 io::ErrorKind::OutOfMemory => Fault::Memory,
-                // libzstd's `ZSTD_error_frameParameter_windowTooLarge` has no kind of its own.
+                // libzstd's `ZSTD_error_frameParameter_windowTooLarge` has no error kind of its own.
                 _ if cause.to_string().contains("too much memory") => Fault::Memory,
                 _ => Fault::Damaged,
             },
@@ -115,7 +115,7 @@ fn unreadable(what: &str, packing: Option<CompressionFormat>, cause: io::Error) 
 mod tests {
     use super::*;
 
-    /// A disk with room for so many bytes.
+    /// A disk with this number of free bytes.
     struct Disk(usize);
 
     impl Write for Disk {

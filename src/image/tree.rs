@@ -1,4 +1,4 @@
-//! A manifest or index with all below it, and what is left of it when children are left out.
+//! A manifest or index with all manifests below it, and its filtering by platform.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -13,42 +13,42 @@ use crate::oci::json;
 use crate::oci::manifest::{AnyManifest, Descriptor, Index, Manifest};
 use crate::oci::platform::Platform;
 
-/// A manifest or index, with every manifest below it.
+/// A manifest or index, with all manifests below it.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    /// What a tag will point at.
+    /// The manifest or index that a tag will point at.
     pub root: AnyManifest,
-    /// Every manifest below an index, by digest, children before the indexes that name them being
-    /// the caller's concern; empty under a plain manifest.
+    /// Every manifest below the root, by digest. Empty if the root is a plain manifest. The caller
+    /// must push children before the indexes that name them.
     pub children: HashMap<Digest, AnyManifest>,
-    /// Children of an index that the source does not hold, or not whole, each once: `docker save`
-    /// of an image that was pulled for one platform has its whole index and one child of it. They
-    /// are not in `children`.
+    /// Children of an index that are not in the source, or not completely, each once. `docker save`
+    /// of an image that was pulled for one platform writes the whole index and one child. They are
+    /// not in `children`.
     pub absent: Vec<Descriptor>,
-    /// Children that the source holds and that were not read, because their platforms are not
-    /// wanted. They are not in `children` either.
+    /// Children that are in the source but were not read, because their platforms are not wanted.
+    /// They are not in `children` either.
     pub skipped: HashSet<Digest>,
 }
 
-/// Part of a [`Tree`]: what [`Tree::keep`] and [`Tree::present`] return.
+/// A part of a [`Tree`], returned by [`Tree::keep`] and [`Tree::present`].
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// The tree that is left, with nothing absent in it.
+    /// The remaining tree. Nothing is absent in it.
     pub tree: Tree,
-    /// How it came to be; none when it is the whole tree, byte for byte.
+    /// How the index was rewritten. `None` if the tree is unchanged, byte for byte.
     pub smaller: Option<RewrittenIndex>,
 }
 
-/// What became of an index that lost children: the one case in which a manifest is written anew.
+/// An index that lost children. This is the only case in which a manifest is rewritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewrittenIndex {
-    /// The digest of the index as the source has it.
+    /// The digest of the index in the source.
     pub from: Digest,
-    /// The digest of what takes its place.
+    /// The digest of its replacement.
     pub to: Digest,
-    /// The platforms that are left, or short digests where a child names none.
+    /// The remaining platforms, or short digests for children without one.
     pub kept: Vec<String>,
-    /// The platforms that are gone, likewise.
+    /// The platforms that were left out, in the same form.
     pub left_out: Vec<String>,
 }
 
@@ -65,8 +65,8 @@ impl fmt::Display for RewrittenIndex {
     }
 }
 
-/// The manifest that an attestation is about, when `descriptor` is an attestation as BuildKit
-/// writes them into an index (docs.docker.com/build/metadata/attestations/attestation-storage).
+/// Returns the manifest that an attestation describes, if `descriptor` is an attestation that
+/// BuildKit added to an index (docs.docker.com/build/metadata/attestations/attestation-storage).
 pub fn attestation_subject(descriptor: &Descriptor) -> Option<&str> {
     let annotations = &descriptor.annotations;
     if annotations.get("vnd.docker.reference.type")? != "attestation-manifest" {
@@ -77,7 +77,7 @@ pub fn attestation_subject(descriptor: &Descriptor) -> Option<&str> {
         .map(String::as_str)
 }
 
-/// How a child is called in messages: by its platform where it has one.
+/// Returns the name of a child in messages: its platform, if it has one.
 pub(super) fn label(descriptor: &Descriptor) -> String {
     let text = match (&descriptor.platform, attestation_subject(descriptor)) {
         (Some(platform), None) => platform.to_string(),
@@ -96,7 +96,7 @@ fn kind(descriptor: &Descriptor) -> &'static str {
 }
 
 impl Tree {
-    /// A tree of one manifest.
+    /// Builds a tree of one manifest.
     pub fn of(root: AnyManifest) -> Self {
         Self {
             root,
@@ -106,10 +106,10 @@ impl Tree {
         }
     }
 
-    /// The tree of an index if all its children were there, of which nothing but their digests is
-    /// known: what would become of it can be told by it, but nothing be pushed. None where a child is
-    /// an index too.
-    pub fn supposed(index: &Index) -> Option<Self> {
+    /// Builds the tree of an index as if all its children were in the source. Only the digests of
+    /// the children are known, so the tree predicts which index will be pushed, but cannot be
+    /// pushed itself. `None` if a child is an index too.
+    pub fn predicted(index: &Index) -> Option<Self> {
         let child = |child: &Descriptor| {
             let manifest = Manifest {
                 bytes: Bytes::new(),
@@ -127,7 +127,8 @@ impl Tree {
         })
     }
 
-    /// Every blob that its manifests name; one that several name comes several times.
+    /// Returns every blob that its manifests name. A blob that several manifests name is returned
+    /// several times.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         std::iter::once(&self.root)
             .chain(self.children.values())
@@ -138,20 +139,19 @@ impl Tree {
             .flatten()
     }
 
-    /// The images that the indexes name and that are in the source, in their order; attestations are
-    /// none.
+    /// Returns the images in the source in the order of the indexes, without attestations.
     pub fn images(&self) -> Vec<&Descriptor> {
         let mut images = Vec::new();
         let mut seen = HashSet::new();
-        let mut waiting = match &self.root {
+        let mut pending = match &self.root {
             AnyManifest::Index(index) => index.manifests.iter().rev().collect(),
             AnyManifest::Manifest(_) => Vec::new(),
         };
-        while let Some(child) = waiting.pop() {
+        while let Some(child) = pending.pop() {
             match self.children.get(&child.digest) {
-                // One index may be named many times.
+                // An index may be named several times.
                 Some(AnyManifest::Index(index)) if seen.insert(&child.digest) => {
-                    waiting.extend(index.manifests.iter().rev());
+                    pending.extend(index.manifests.iter().rev());
                 }
                 Some(AnyManifest::Manifest(_)) if attestation_subject(child).is_none() => {
                     images.push(child)
@@ -167,8 +167,8 @@ impl Tree {
         images
     }
 
-    /// The platforms that are in the source, each once: those that the indexes name for the
-    /// manifests that are there. A plain manifest names none.
+    /// Returns the platforms in the source, each once, as the indexes state them. A plain manifest
+    /// states none.
     pub fn platforms(&self) -> Vec<Platform> {
         let mut platforms: Vec<Platform> = Vec::new();
         for platform in self
@@ -183,11 +183,12 @@ impl Tree {
         platforms
     }
 
-    /// The part of the tree that is in the source.
+    /// Returns the part of the tree that is in the source.
     ///
-    /// A registry takes no index whose children it does not have, so an index with absent children
-    /// cannot be pushed as it is: with one child left, that child takes its place; with several, a
-    /// smaller index does. An index with nothing absent stays as it is, byte for byte.
+    /// A registry refuses an index whose children it does not have, so an index with absent
+    /// children cannot be pushed unchanged. If one child is left, it replaces the index; if several
+    /// are left, a smaller index does. An index without absent children stays unchanged, byte for
+    /// byte.
     pub fn present(&self) -> Selection {
         // An index without any child in the source was refused when it was opened.
         self.keep(|_| true).unwrap_or_else(|| Selection {
@@ -196,11 +197,11 @@ impl Tree {
         })
     }
 
-    /// The part of the tree whose manifests are `wanted` and in the source; none when that is
-    /// nothing. A manifest that is the root is always kept.
+    /// Returns the part of the tree whose manifests are `wanted` and in the source. `None` if
+    /// nothing is left. A manifest that is the root is always kept.
     ///
-    /// `wanted` is asked about the children that are no indexes. An attestation goes with the
-    /// manifest that it is about: it is kept if that is, and if it is wanted as well.
+    /// `wanted` is called for children that are not indexes. An attestation is kept if it is wanted
+    /// and its subject is kept.
     pub fn keep(&self, wanted: impl Fn(&Descriptor) -> bool) -> Option<Selection> {
         let whole = || Selection {
             tree: self.clone(),
@@ -209,7 +210,7 @@ impl Tree {
         let AnyManifest::Index(index) = &self.root else {
             return Some(whole());
         };
-        let mut pruning = Pruning {
+        let mut filter = IndexFilter {
             tree: self,
             wanted: &wanted,
             done: HashMap::new(),
@@ -217,19 +218,19 @@ impl Tree {
             kept: Vec::new(),
             left_out: Vec::new(),
         };
-        let root = match pruning.prune(index) {
+        let root = match filter.filter_index(index) {
             Kept::Whole => return Some(whole()),
             Kept::Nothing => return None,
             Kept::Smaller(index) => AnyManifest::Index(index),
-            Kept::One(child) => pruning.children.get(&child.descriptor.digest)?.clone(),
+            Kept::One(child) => filter.children.get(&child.descriptor.digest)?.clone(),
         };
         let smaller = RewrittenIndex {
             from: index.digest.clone(),
             to: root.digest().clone(),
-            kept: pruning.kept,
-            left_out: pruning.left_out,
+            kept: filter.kept,
+            left_out: filter.left_out,
         };
-        let mut children = pruning.children;
+        let mut children = filter.children;
         children.remove(root.digest());
         Some(Selection {
             tree: Self {
@@ -243,7 +244,7 @@ impl Tree {
     }
 }
 
-/// What is left of an index.
+/// What remains of an index.
 #[derive(Clone)]
 enum Kept {
     Whole,
@@ -252,34 +253,35 @@ enum Kept {
     One(Child),
 }
 
-/// An entry of an index: as it is read, and as it is written.
+/// An entry of an index: parsed, and as JSON.
 #[derive(Clone)]
 struct Child {
     descriptor: Descriptor,
     json: Value,
 }
 
-struct Pruning<'a, W> {
+struct IndexFilter<'a, W> {
     tree: &'a Tree,
     wanted: &'a W,
-    /// Indexes that were seen before: one may be named many times.
+    /// The results for indexes that were filtered before, because an index may be named several
+    /// times.
     done: HashMap<Digest, Kept>,
     children: HashMap<Digest, AnyManifest>,
     kept: Vec<String>,
     left_out: Vec<String>,
 }
 
-impl<W: Fn(&Descriptor) -> bool> Pruning<'_, W> {
-    fn prune(&mut self, index: &Index) -> Kept {
+impl<W: Fn(&Descriptor) -> bool> IndexFilter<'_, W> {
+    fn filter_index(&mut self, index: &Index) -> Kept {
         if let Some(kept) = self.done.get(&index.digest) {
             return kept.clone();
         }
-        let kept = self.prune_anew(index);
+        let kept = self.filter_new_index(index);
         self.done.insert(index.digest.clone(), kept.clone());
         kept
     }
 
-    fn prune_anew(&mut self, index: &Index) -> Kept {
+    fn filter_new_index(&mut self, index: &Index) -> Kept {
         let Ok(Value::Object(mut document)) = serde_json::from_slice(&index.bytes) else {
             return Kept::Whole;
         };
@@ -299,7 +301,7 @@ impl<W: Fn(&Descriptor) -> bool> Pruning<'_, W> {
                 children.push(Some(child));
                 continue;
             }
-            let (child, differs) = self.child(child);
+            let (child, differs) = self.filter_child(child);
             changed |= differs;
             if child.is_some() {
                 kept.insert(descriptor.digest.as_str());
@@ -308,16 +310,16 @@ impl<W: Fn(&Descriptor) -> bool> Pruning<'_, W> {
             }
             children.push(child);
         }
-        // Only now is it known which of the others are kept.
+        // The attestations come second, because they depend on which other children are kept.
         for child in &mut children {
             let Some(Child { descriptor, .. }) = child else {
                 continue;
             };
-            let Some(about) = attestation_subject(descriptor) else {
+            let Some(subject) = attestation_subject(descriptor) else {
                 continue;
             };
             match self.tree.children.get(&descriptor.digest) {
-                Some(manifest) if kept.contains(about) && (self.wanted)(descriptor) => {
+                Some(manifest) if kept.contains(subject) && (self.wanted)(descriptor) => {
                     self.children
                         .insert(descriptor.digest.clone(), manifest.clone());
                 }
@@ -332,7 +334,7 @@ impl<W: Fn(&Descriptor) -> bool> Pruning<'_, W> {
         if !changed {
             return Kept::Whole;
         }
-        // The same image under the same platform twice is one.
+        // Entries with the same digest and the same platform are one image.
         let is_one = children.windows(2).all(|pair| {
             let [one, other] = [&pair[0].descriptor, &pair[1].descriptor];
             one.digest == other.digest && one.platform == other.platform
@@ -341,14 +343,14 @@ impl<W: Fn(&Descriptor) -> bool> Pruning<'_, W> {
             (true, Some(only)) => Kept::One(only),
             (_, Some(last)) => {
                 children.push(last);
-                Kept::Smaller(rewritten(index, document, children))
+                Kept::Smaller(rewrite_index(index, document, children))
             }
             (_, None) => Kept::Nothing,
         }
     }
 
-    /// What is left of one child that is no attestation, and whether that differs from it.
-    fn child(&mut self, mut child: Child) -> (Option<Child>, bool) {
+    /// Filters one child that is not an attestation. The flag is true if the child changed.
+    fn filter_child(&mut self, mut child: Child) -> (Option<Child>, bool) {
         let digest = child.descriptor.digest.clone();
         match self.tree.children.get(&digest) {
             Some(manifest @ AnyManifest::Manifest(_)) if (self.wanted)(&child.descriptor) => {
@@ -360,7 +362,7 @@ impl<W: Fn(&Descriptor) -> bool> Pruning<'_, W> {
                 (Some(child), false)
             }
             Some(AnyManifest::Manifest(_)) | None => (None, true),
-            Some(whole @ AnyManifest::Index(index)) => match self.prune(index) {
+            Some(whole @ AnyManifest::Index(index)) => match self.filter_index(index) {
                 Kept::Nothing => (None, true),
                 Kept::Whole => {
                     self.children.insert(digest, whole.clone());
@@ -381,7 +383,7 @@ impl<W: Fn(&Descriptor) -> bool> Pruning<'_, W> {
     }
 }
 
-fn rewritten(
+fn rewrite_index(
     index: &Index,
     mut document: serde_json::Map<String, Value>,
     children: Vec<Child>,

@@ -1,5 +1,7 @@
+//! The bytes of a blob.
+
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-/// The bytes of a blob, in pieces, as they are read.
+/// The bytes of a blob, in chunks as they are read.
 pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;

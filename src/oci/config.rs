@@ -1,4 +1,4 @@
-//! What is read of an image's config, which is kept as the bytes that it is.
+//! Reads fields of an image config. The config itself is kept as bytes.
 
 use std::time::SystemTime;
 
@@ -10,7 +10,8 @@ use super::platform::Platform;
 use crate::oci::digest::Digest;
 use crate::oci::json;
 
-/// `rootfs.diff_ids` of an image config (OCI image spec, `config.md`); empty for anything else.
+/// Returns `rootfs.diff_ids` of an image config (OCI image spec, `config.md`). Empty if it is
+/// another document.
 pub(crate) fn diff_ids(config: &[u8]) -> Vec<Digest> {
     #[derive(Deserialize)]
     struct Config {
@@ -25,17 +26,17 @@ pub(crate) fn diff_ids(config: &[u8]) -> Vec<Digest> {
         .unwrap_or_default()
 }
 
-/// What an image config tells about the image (OCI image spec, `config.md`); nothing where it is a
-/// config of something else.
+/// The fields of an image config that are shown to users (OCI image spec, `config.md`). Empty if it
+/// is another document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct About {
-    /// Where it runs.
+    /// The platform of the image.
     pub(crate) platform: Option<Platform>,
-    /// When it was built.
+    /// The build time.
     pub(crate) created: Option<SystemTime>,
 }
 
-/// Reads [`About`].
+/// Reads the fields of an image config.
 pub(crate) fn about(config: &[u8]) -> About {
     #[derive(Deserialize)]
     struct Config {
@@ -80,10 +81,13 @@ mod tests {
     #[test]
     fn only_an_image_config_has_platform_and_time() {
         let config = br#"{"architecture":"arm64","variant":"v8","os":"linux","created":"2024-03-09T16:00:00.5Z"}"#;
-        let told = about(config);
-        assert_eq!(told.platform.unwrap().to_string(), "linux/arm64/v8");
+        let config_fields = about(config);
+        assert_eq!(
+            config_fields.platform.unwrap().to_string(),
+            "linux/arm64/v8"
+        );
         let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_710_000_000_500);
-        assert_eq!(told.created, Some(time));
+        assert_eq!(config_fields.created, Some(time));
         for other in [
             &b"{}"[..],
             b"not json",

@@ -1,4 +1,4 @@
-//! The identity of content: what its bytes hash to.
+//! Content digests.
 
 use std::fmt;
 use std::io;
@@ -7,18 +7,18 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// The identity of some bytes: `sha256:` and 64 hexadecimal digits.
+/// A digest: `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Computes the digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self::from_hash(Sha256::digest(bytes).into())
     }
 
-    /// The digest that a finished SHA-256 stands for.
+    /// Builds the digest from a SHA-256 hash.
     pub fn from_hash(hash: [u8; 32]) -> Self {
         use fmt::Write as _;
         let mut text = String::with_capacity(7 + 64);
@@ -29,35 +29,36 @@ impl Digest {
         Self(text)
     }
 
-    /// The whole digest, `sha256:…`.
+    /// The digest with its algorithm, `sha256:…`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The 64 hexadecimal digits alone.
+    /// The 64 hexadecimal digits.
     pub fn hex(&self) -> &str {
         &self.0["sha256:".len()..]
     }
 
-    /// The first 12 hexadecimal digits, as people write a digest.
+    /// The first 12 hexadecimal digits, the usual short form.
     pub fn short(&self) -> &str {
         &self.hex()[..12]
     }
 }
 
-/// A text that is no digest of the one algorithm in use.
+/// Why a text is not a SHA-256 digest.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DigestError {
-    /// No digest at all, or one whose hash has not the length that it should have.
+    /// It is not a digest, or its hash has the wrong length.
     #[error("`{}` is no digest: expected `sha256:` and 64 hexadecimal digits", .0.escape_debug())]
     NoDigest(String),
-    /// One of another algorithm (OCI image spec, `descriptor.md`, "Registered algorithms").
+    /// It is a digest of another algorithm (OCI image spec, `descriptor.md`, "Registered
+    /// algorithms").
     #[error("a digest by `{0}` is not understood, only one by `sha256`")]
     OtherAlgorithm(String),
 }
 
-/// The algorithm of a digest, where it is another one than SHA-256 (OCI image spec,
-/// `descriptor.md`, "Digests").
+/// Returns the algorithm of a digest if it is not SHA-256 (OCI image spec, `descriptor.md`,
+/// "Digests").
 pub(crate) fn other_algorithm(digest: &str) -> Option<&str> {
     let (algorithm, hash) = digest.split_once(':')?;
     let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+._-".contains(&b);
@@ -73,8 +74,8 @@ pub(crate) fn other_algorithm(digest: &str) -> Option<&str> {
 impl FromStr for Digest {
     type Err = DigestError;
 
-    /// Reads `sha256:` and 64 lower-case hexadecimal digits, the only form that the registries
-    /// here speak (OCI image spec, `descriptor.md`, "Registered algorithms").
+    /// Parses `sha256:` and 64 lower-case hexadecimal digits, the only form that registries support
+    /// here (OCI image spec, `descriptor.md`, "Registered algorithms").
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let valid = text.strip_prefix("sha256:").is_some_and(|hex| {
             hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -116,17 +117,17 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Hashes bytes as they pass, in pieces of any length.
+/// Computes a digest incrementally.
 #[derive(Clone, Default)]
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all the bytes taken.
+    /// Returns the digest of all bytes.
     pub fn finish(self) -> Digest {
         Digest::from_hash(self.0.finalize().into())
     }

@@ -1,14 +1,15 @@
-//! How documents of others are decoded: those of images, the answers of registries, Docker configs
-//! and the objects of Kubernetes.
+//! Decodes JSON documents of other programs: of images, responses of registries, Docker configs and
+//! objects of Kubernetes.
 //!
-//! Most programs that read them are written in Go, so what Go's `encoding/json` takes is taken here:
-//! - a key names a field without regard to case. Where several keys name one field, the one in the
-//!   exact case counts, else the last one;
-//! - a member that is `null` is as good as absent;
-//! - an unknown field is passed over, whatever it holds.
+//! Most programs that read these documents are written in Go, so the rules of Go's `encoding/json`
+//! apply:
+//! - The case of keys is ignored. If several keys name one field, the key in the exact case counts,
+//!   else the last one.
+//! - A member that is `null` counts as absent.
+//! - Unknown fields are ignored, whatever they contain.
 //!
-//! Only the keys of structs are names. Those of maps (annotations, labels, the servers of `auths`)
-//! are data, and stay as they are.
+//! This applies only to the fields of structs. The keys of maps (annotations, labels, the servers
+//! of `auths`) are data and keep their case.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,14 +22,14 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Value};
 
-/// The most bytes of one document: more than any that is read here has.
+/// The maximum size of a document. No document that is read here is larger.
 const MAX_SIZE: usize = 64 * 1024 * 1024;
 
 /// Decodes a document from its bytes.
 ///
 /// # Errors
 ///
-/// When it is no JSON, not of this type, too large, or nested too deep where it is read.
+/// If it is not JSON, not of this type, too large, or nested too deep.
 pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     if bytes.len() > MAX_SIZE {
         return Err(Error::custom(format!(
@@ -52,24 +53,25 @@ pub(crate) fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
 ///
 /// # Errors
 ///
-/// When it is not of this type.
+/// If it is not of this type.
 pub(crate) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
     T::deserialize(Part(value))
 }
 
-/// The key that names `field` in an object that is kept as it is; `None` if there is no such.
+/// Returns the key of `field` in an object. `None` if there is none.
 pub(crate) fn key_of<'a>(
     object: &'a serde_json::Map<String, Value>,
     field: &'a str,
 ) -> Option<&'a str> {
     let mut keys = object.keys().map(String::as_str);
-    match object.contains_key(field) {
-        true => Some(field),
-        false => keys.rfind(|key| key.eq_ignore_ascii_case(field)),
+    if object.contains_key(field) {
+        Some(field)
+    } else {
+        keys.rfind(|key| key.eq_ignore_ascii_case(field))
     }
 }
 
-/// A whole document. What no field of its outermost struct holds is never built up in memory.
+/// A whole document. Unknown fields of its outermost struct are never built in memory.
 struct Document<'a>(&'a [u8]);
 
 impl Document<'_> {
@@ -128,7 +130,7 @@ impl<'de> Deserializer<'de> for Document<'_> {
     }
 }
 
-/// A part of a document that was read already.
+/// A part of a document that was already parsed.
 struct Part(Value);
 
 impl<'de> Deserializer<'de> for Part {
@@ -200,7 +202,7 @@ impl<'de> Deserializer<'de> for Part {
                 }
                 visitor.visit_map(members)
             }
-            // A struct that is derived would take its fields by their positions.
+            // A derived struct would read its fields by position.
             Value::Array(_) => Err(Error::invalid_type(Unexpected::Seq, &visitor)),
             plain => plain.deserialize_any(visitor),
         }
@@ -220,7 +222,7 @@ impl IntoDeserializer<'_, Error> for Part {
     }
 }
 
-/// Which field of a struct a key names.
+/// The field of a struct that a key names.
 #[derive(Clone, Copy)]
 struct FieldName {
     position: usize,
@@ -239,7 +241,7 @@ impl FieldName {
     }
 }
 
-/// The members of an object that are fields of a struct, to be handed on under the fields' names.
+/// The members of an object that are fields of a struct, under the names of the fields.
 struct Members {
     fields: &'static [&'static str],
     values: Vec<Option<(bool, Value)>>,
@@ -256,11 +258,11 @@ impl Members {
     }
 
     fn add(&mut self, name: FieldName, value: Value) {
-        if let Some(place) = self.values.get_mut(name.position)
+        if let Some(member) = self.values.get_mut(name.position)
             && !value.is_null()
-            && (name.is_exact || !matches!(place, Some((true, _))))
+            && (name.is_exact || !matches!(member, Some((true, _))))
         {
-            *place = Some((name.is_exact, value));
+            *member = Some((name.is_exact, value));
         }
     }
 }
@@ -311,22 +313,22 @@ impl<'de> Visitor<'de> for ReadMembers {
     }
 }
 
-/// Documents as other programs may write them, for the tests of every type that is decoded here.
+/// Generates documents as other programs may write them, for the tests of all types that are
+/// decoded here.
 #[cfg(test)]
 pub(crate) mod variants {
     use proptest::prelude::*;
     use serde_json::{Map, Value};
 
-    /// What a type has fields of, at any depth of a document: those that must be there, and those
-    /// that need not.
+    /// The fields of a type at any depth of a document, and which of them are optional.
     #[derive(Clone, Copy)]
     pub(crate) struct Fields {
         pub(crate) all: &'static [&'static str],
         pub(crate) optional: &'static [&'static str],
     }
 
-    /// The same document with the keys of fields in another case, `null` for optional fields that
-    /// are not there, and unknown fields.
+    /// The same document with keys in another case, `null` for absent optional fields, and unknown
+    /// fields.
     pub(crate) fn of(document: Value, fields: Fields) -> impl Strategy<Value = String> {
         any::<u64>().prop_map(move |seed| {
             let mut random = Random(seed);
@@ -471,10 +473,10 @@ mod tests {
             ..Outer::default()
         };
         assert_eq!(from_str::<Outer>(all).unwrap(), expected);
-        let told = |text: &str| from_str::<Outer>(text).unwrap_err().to_string();
-        assert_eq!(told(r#"{"name":null}"#), "missing field `name`");
+        let error_text = |text: &str| from_str::<Outer>(text).unwrap_err().to_string();
+        assert_eq!(error_text(r#"{"name":null}"#), "missing field `name`");
         assert_eq!(
-            told("null"),
+            error_text("null"),
             "invalid type: null, expected an object at line 1 column 4"
         );
         assert_eq!(from_str::<Option<Outer>>("null").unwrap(), None);

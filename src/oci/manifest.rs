@@ -1,6 +1,6 @@
-//! Descriptors, manifests and indexes, read from their bytes; the bytes are kept.
+//! Descriptors, manifests and indexes, with the bytes that they were parsed from.
 //!
-//! Nothing here re-serialises what was read: a manifest leaves with the bytes that it came with,
+//! Nothing is re-serialised: a manifest is pushed with the exact bytes that it was read with,
 //! because its digest is the digest of those bytes (OCI image spec, `descriptor.md`).
 
 use crate::oci::platform::Platform;
@@ -13,7 +13,8 @@ use crate::oci::json;
 
 /// Media types of the OCI image spec and of Docker's image manifest v2, schema 2.
 pub mod media_type {
-    /// What a draft of OCI 1.1 kept artifacts in; the final text has image manifests for them.
+    /// The artifact manifest of a draft of OCI 1.1. The final version uses image manifests for
+    /// artifacts.
     pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
     /// An OCI image config.
     pub use oci_distribution::manifest::IMAGE_CONFIG_MEDIA_TYPE as OCI_CONFIG;
@@ -37,21 +38,21 @@ pub mod media_type {
     pub use oci_distribution::manifest::IMAGE_MANIFEST_LIST_MEDIA_TYPE as DOCKER_LIST;
     /// A Docker image manifest, schema 2.
     pub use oci_distribution::manifest::IMAGE_MANIFEST_MEDIA_TYPE as DOCKER_MANIFEST;
-    /// What a schema 1 manifest starts with; it has no config blob and cannot be pushed as it is.
+    /// The prefix of schema 1 manifests, which have no config blob and cannot be pushed.
     pub const DOCKER_SCHEMA1_PREFIX: &str = "application/vnd.docker.distribution.manifest.v1";
 }
 
-/// The most bytes that a manifest or an index may have.
+/// The maximum size of a manifest or an index.
 ///
-/// The distribution spec (`Pushing Manifests`) asks registries to take at least 4 MiB; larger ones
-/// are refused by most, and a peer that sends more is not sending a manifest.
+/// The distribution spec (`Pushing Manifests`) asks registries to accept at least 4 MiB. Most
+/// refuse larger ones, and a server that sends more does not send a manifest.
 pub const MAX_MANIFEST_SIZE: u64 = 4 * 1024 * 1024;
 
-/// The most bytes that a blob may be said to have: far more than any registry takes, and so few that
-/// the sizes of all that a tree of manifests can name have a sum.
+/// The maximum size of a blob in a descriptor. It is far beyond what any registry accepts, and the
+/// sizes of all blobs in a tree of manifests can be added without overflow.
 pub const MAX_BLOB_SIZE: u64 = 4 << 40;
 
-/// Reads the size of a blob that there can be.
+/// Deserializes the size of a blob and checks its limit.
 fn blob_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     match u64::deserialize(deserializer)? {
         size if size > MAX_BLOB_SIZE => Err(D::Error::custom(format!(
@@ -61,58 +62,58 @@ fn blob_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error
     }
 }
 
-/// Reads a platform; one that names nothing is none, as .NET writes it.
+/// Deserializes a platform. `None` for an empty one, which .NET writes.
 fn platform<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Platform>, D::Error> {
     let platform = Option::<Platform>::deserialize(deserializer)?;
-    Ok(platform.filter(|it| !(it.os.is_empty() && it.architecture.is_empty())))
+    Ok(platform.filter(|platform| !(platform.os.is_empty() && platform.architecture.is_empty())))
 }
 
-/// The media type, digest and size of content that is found elsewhere.
+/// The media type, digest and size of content.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What the content is.
+    /// The media type of the content.
     #[serde(default)]
     pub media_type: String,
-    /// What its bytes hash to.
+    /// The digest of the content.
     pub digest: Digest,
-    /// How many bytes it has, at most [`MAX_BLOB_SIZE`].
+    /// The size of the content in bytes, at most [`MAX_BLOB_SIZE`].
     #[serde(deserialize_with = "blob_size")]
     pub size: u64,
-    /// Where it can be had besides the registry; only foreign layers have any.
+    /// Other locations of the content. Only foreign layers have any.
     #[serde(default)]
     pub urls: Vec<String>,
     /// The platform of a child of an index.
     #[serde(default, deserialize_with = "platform")]
     pub platform: Option<Platform>,
-    /// Free text by key.
+    /// The annotations.
     #[serde(default)]
     pub annotations: std::collections::BTreeMap<String, String>,
 }
 
 impl Descriptor {
-    /// True for a layer that its owner does not allow to be passed on: it stays where its `urls`
-    /// say (OCI image spec, `layer.md`, "Non-Distributable Layers"). One without `urls` can be had
-    /// nowhere else, and is a layer like any other.
+    /// True for a layer that must not be distributed. It stays at its `urls` (OCI image spec,
+    /// `layer.md`, "Non-Distributable Layers"). A layer without `urls` is not available elsewhere,
+    /// and is treated like any other.
     pub fn is_foreign(&self) -> bool {
         let kind = &self.media_type;
         !self.urls.is_empty() && (kind.contains(".nondistributable.") || kind.contains(".foreign."))
     }
 
-    /// True for a layer that is a tar file in a form that is understood, so that what it unpacks to
-    /// is what a diff ID tells. One that is encrypted is not.
+    /// True for a tar layer in a supported compression, so that the digest of its content is the
+    /// diff ID. False for encrypted layers.
     pub fn is_tar(&self) -> bool {
         const FORMS: [&str; 5] = [".tar", ".tar+gzip", ".tar.gzip", ".tar+zstd", ".tar.zstd"];
         FORMS.iter().any(|form| self.media_type.ends_with(form))
     }
 
-    /// True for a layer that only the holder of a key can read (`+encrypted`, as ocicrypt writes it).
+    /// True for an encrypted layer (`+encrypted`, as ocicrypt writes it).
     pub fn is_encrypted(&self) -> bool {
         self.media_type.ends_with("+encrypted")
     }
 
-    /// True for what can be the media type of a manifest or an index, of any age; a place that says
-    /// nothing leaves it open.
+    /// True if the media type may be that of a manifest or an index, including old types. An empty
+    /// media type may be any.
     pub fn may_be_manifest(&self) -> bool {
         let kind = self.media_type.as_str();
         let known = [
@@ -126,7 +127,7 @@ impl Descriptor {
             || kind.starts_with(media_type::DOCKER_SCHEMA1_PREFIX)
     }
 
-    /// True for a child that is itself an index.
+    /// True for an index.
     pub fn is_index(&self) -> bool {
         is_index(&self.media_type)
     }
@@ -136,14 +137,14 @@ fn is_index(media_type: &str) -> bool {
     matches!(media_type, media_type::OCI_INDEX | media_type::DOCKER_LIST)
 }
 
-/// The manifest of one image (or artifact), with the exact bytes that it was read from.
+/// An image manifest (of an image or an artifact), with the exact bytes that it was parsed from.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// The bytes, never re-serialised.
+    /// The exact bytes.
     pub bytes: Bytes,
-    /// What the bytes hash to.
+    /// The digest of the bytes.
     pub digest: Digest,
-    /// How the bytes are announced to a registry.
+    /// The media type for the registry.
     pub media_type: String,
     /// The config blob.
     pub config: Descriptor,
@@ -152,12 +153,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The layers that are not passed on.
+    /// The layers that must not be distributed.
     pub fn foreign_layers(&self) -> impl Iterator<Item = &Descriptor> {
         self.layers.iter().filter(|layer| layer.is_foreign())
     }
 
-    /// Every blob that a registry must hold before it takes this manifest, each once.
+    /// The blobs that a registry requires before it accepts this manifest, each once.
     pub fn blobs(&self) -> Vec<&Descriptor> {
         let mut seen = std::collections::HashSet::new();
         std::iter::once(&self.config)
@@ -167,53 +168,53 @@ impl Manifest {
     }
 }
 
-/// Several manifests under one digest, usually one a platform, with the exact bytes.
+/// An image index, with the exact bytes that it was parsed from.
 #[derive(Clone, Debug)]
 pub struct Index {
-    /// The bytes, never re-serialised.
+    /// The exact bytes.
     pub bytes: Bytes,
-    /// What the bytes hash to.
+    /// The digest of the bytes.
     pub digest: Digest,
-    /// How the bytes are announced to a registry.
+    /// The media type for the registry.
     pub media_type: String,
-    /// The children.
+    /// The descriptors of the children.
     pub manifests: Vec<Descriptor>,
 }
 
-/// Whatever a tag can point at.
+/// A manifest or an index, which a tag can point at.
 #[derive(Clone, Debug)]
 pub enum AnyManifest {
-    /// One image or artifact.
+    /// An image manifest.
     Manifest(Manifest),
-    /// An index of manifests.
+    /// An image index.
     Index(Index),
 }
 
-/// Bytes that are no manifest that can be pushed.
+/// Why a document is not a manifest that can be pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// Not the JSON of a manifest or an index.
+    /// It is not the JSON of a manifest or an index.
     #[error("it is no manifest")]
     Json(#[source] serde_json::Error),
-    /// More than [`MAX_MANIFEST_SIZE`] bytes.
+    /// It has more than [`MAX_MANIFEST_SIZE`] bytes.
     #[error("it has {0} bytes, more than the {MAX_MANIFEST_SIZE} that registries take")]
     TooLarge(u64),
-    /// Docker's schema 1, which has no config blob.
+    /// It is of Docker's schema 1, which has no config blob.
     #[error("it is a Docker schema 1 manifest, which Google's registries no longer take")]
     Schema1,
-    /// What a draft of OCI 1.1 kept artifacts in.
+    /// It is an artifact manifest of a draft of OCI 1.1.
     #[error("it is an OCI artifact manifest, which the final OCI 1.1 does not have")]
     Artifact,
-    /// Not even a JSON object.
+    /// It is not a JSON object.
     #[error("it is no manifest: it is no JSON object")]
     NoObject,
-    /// A JSON object that is neither a manifest nor an index.
+    /// It is a JSON object, but neither a manifest nor an index.
     #[error("it is neither an image manifest nor an index: {0}")]
     Unknown(&'static str),
 }
 
 impl ManifestError {
-    /// True for JSON that is another document than a manifest that can be pushed.
+    /// True for JSON that is not a manifest that can be pushed.
     pub(crate) fn is_another_document(&self) -> bool {
         match self {
             Self::Json(cause) => cause.is_data(),
@@ -222,7 +223,7 @@ impl ManifestError {
         }
     }
 
-    /// What to do about it, where that is the same wherever the document comes from.
+    /// The hint, if it does not depend on where the document comes from.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Artifact => Some(
@@ -239,15 +240,16 @@ impl ManifestError {
 }
 
 impl AnyManifest {
-    /// Reads a manifest or an index.
+    /// Parses a manifest or an index.
     ///
-    /// `media_type` is what the place it came from calls it (a descriptor, a `Content-Type`). The
-    /// document's own `mediaType` wins, and where neither says (it is optional in OCI manifests)
-    /// the fields tell: only an index has `manifests`.
+    /// `media_type` is the type stated by a descriptor or `Content-Type`. The document's own
+    /// `mediaType` takes precedence. If neither is present (it is optional in OCI manifests), the
+    /// fields decide: only an index has `manifests`.
     ///
     /// # Errors
     ///
-    /// When the bytes are too many, no JSON, Docker's schema 1, or neither of the two documents.
+    /// If the document is too large, not JSON, of Docker's schema 1, or neither a manifest nor an
+    /// index.
     pub fn parse(bytes: Bytes, media_type: Option<&str>) -> Result<Self, ManifestError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -279,8 +281,8 @@ impl AnyManifest {
         }
         let digest = Digest::of(&bytes);
         match (fields.manifests, fields.config) {
-            // A document that is both could be read as either by a registry and a client
-            // (CVE-2021-41190), so the distribution spec says to refuse it.
+            // A registry and a client could interpret such a document differently (CVE-2021-41190),
+            // so the distribution spec requires refusing it.
             (Some(_), Some(_)) => Err(ManifestError::Unknown(
                 "it has both `manifests` and `config`",
             )),
@@ -310,7 +312,7 @@ impl AnyManifest {
                     layers: fields.layers.unwrap_or_default(),
                 }))
             }
-            // Go writes a list of nothing as `null`.
+            // Go encodes an empty list as `null`.
             (None, None) if is_index(&stated) => Ok(Self::Index(Index {
                 media_type: stated,
                 bytes,
@@ -339,7 +341,7 @@ impl AnyManifest {
         }
     }
 
-    /// How the bytes are announced to a registry.
+    /// The media type for the registry.
     pub fn media_type(&self) -> &str {
         match self {
             Self::Manifest(manifest) => &manifest.media_type,
@@ -512,7 +514,7 @@ mod tests {
             panic!("an image manifest");
         };
         let digests: Vec<_> = manifest.blobs().iter().map(|b| b.digest.clone()).collect();
-        // One without an address can be had nowhere else.
+        // A layer without `urls` is not available elsewhere.
         assert_eq!(
             digests,
             [&b"config"[..], b"abc", b"nowhere"].map(Digest::of)

@@ -1,4 +1,4 @@
-//!
+//! Types of the OCI image and distribution specifications, without I/O.
 
 pub mod blob;
 pub mod config;

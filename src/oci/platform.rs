@@ -1,12 +1,12 @@
-//! Where an image runs, and which of several images is the one that was asked for.
+//! Platforms, and the selection of images by platform.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
 
-/// Where an image runs: operating system, architecture and its variant, and on Windows the version
-/// that it was built on.
+/// The platform of an image: operating system, architecture and variant, and on Windows the version
+/// of the operating system.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Platform {
     /// `linux`, `windows`, …
@@ -36,19 +36,19 @@ impl fmt::Display for Platform {
     }
 }
 
-/// An empty text says as little as none.
+/// Returns the text, or `None` if it is empty.
 fn present(part: &Option<String>) -> Option<&str> {
     part.as_deref().filter(|part| !part.is_empty())
 }
 
-/// A text that names no platform.
+/// A text that is not a platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlatformError;
 
 impl FromStr for Platform {
     type Err = PlatformError;
 
-    /// Reads `os/architecture[/variant][:os.version]`, with the words that Docker takes for these.
+    /// Parses `os/architecture[/variant][:os.version]`, with the aliases that Docker accepts.
     fn from_str(text: &str) -> Result<Self, PlatformError> {
         let (text, os_version) = match text.split_once(':') {
             Some((text, version)) => (text, Some(version)),
@@ -89,7 +89,7 @@ impl FromStr for Platform {
     }
 }
 
-/// Go's word for an architecture that is known by others, and the variant that these imply.
+/// Returns Go's name of an architecture, and the variant that an alias implies.
 /// <https://github.com/containerd/platforms/blob/main/database.go>
 fn known_as(architecture: &str) -> (&str, &'static str) {
     match architecture {
@@ -103,21 +103,21 @@ fn known_as(architecture: &str) -> (&str, &'static str) {
 }
 
 impl Platform {
-    /// True for what can run somewhere: attestations are for `unknown/unknown`
+    /// True for a real platform. Attestations have `unknown/unknown`
     /// (<https://docs.docker.com/build/metadata/attestations/attestation-storage/>).
     pub fn is_known(&self) -> bool {
         !self.os.is_empty() && self.os != "unknown"
     }
 
-    /// True when an image for `self` may be the one that was asked for as `wanted`: a variant that
-    /// is not asked for does not matter, and `arm64` is `arm64/v8`.
+    /// True if an image of this platform may be selected by `wanted`. Without a variant in `wanted`
+    /// any variant fits, and `arm64` is `arm64/v8`.
     pub fn fits(&self, wanted: &Self) -> bool {
         self.distance(wanted).is_some()
     }
 
-    /// Those of `platforms` that are meant by `wanted`: the very one where it is there, else the one
-    /// whose variant is next to the baseline. Several are left where they differ in the version of
-    /// their system alone.
+    /// Selects the platforms that `wanted` refers to: the exact one, or else the one whose variant
+    /// is closest to the baseline. Several are returned if they differ only in the version of their
+    /// operating system.
     pub fn meant<'a>(platforms: &'a [Self], wanted: &Self) -> Vec<&'a Self> {
         let distances = platforms.iter().map(|platform| platform.distance(wanted));
         let least = distances.clone().flatten().min();
@@ -131,8 +131,7 @@ impl Platform {
         }
     }
 
-    /// How far the variant of `self` is from the one that is asked for; None if it is another
-    /// platform.
+    /// The distance of the variant from the wanted one. `None` if the platform differs.
     fn distance(&self, wanted: &Self) -> Option<u32> {
         let is_same = self.os == wanted.os
             && self.architecture == wanted.architecture
@@ -142,7 +141,7 @@ impl Platform {
         }
         match (self.normal_variant(), wanted.normal_variant()) {
             (own, asked) if own == asked => Some(0),
-            // A v9 does not run on what is sold as arm64.
+            // A v9 image does not run on typical arm64 machines.
             (Some(own), None) if wanted.variant.is_none() && wanted.architecture != "arm64" => {
                 let baseline = if wanted.architecture == "arm" { 7 } else { 1 };
                 let number: Option<u32> = own.trim_start_matches('v').parse().ok();
@@ -152,8 +151,8 @@ impl Platform {
         }
     }
 
-    /// The variant, None if it is the baseline: `amd64/v1`, `arm64/v8`, `arm/v7` are what is meant
-    /// without one (containerd, `platforms.Normalize`).
+    /// The variant. `None` for the baseline: `amd64/v1`, `arm64/v8` and `arm/v7` are the defaults
+    /// (containerd, `platforms.Normalize`).
     fn normal_variant(&self) -> Option<&str> {
         match (&*self.architecture, present(&self.variant)) {
             ("arm64", Some("v8" | "8")) | ("amd64", Some("v1")) | ("arm", Some("v7" | "7")) => None,
@@ -161,7 +160,7 @@ impl Platform {
         }
     }
 
-    /// True where the version of the system is the one that is asked for, or begins with its parts.
+    /// True if the version of the operating system is the wanted one or starts with its components.
     fn has_version(&self, wanted: Option<&str>) -> bool {
         let Some(wanted) = wanted else {
             return true;
@@ -171,12 +170,12 @@ impl Platform {
     }
 }
 
-/// Which platforms of an index are pushed.
+/// The platforms of an index that are pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Platforms {
-    /// All that are there.
+    /// All of them.
     All,
-    /// Those that are named.
+    /// Only these.
     Only(Vec<Platform>),
 }
 

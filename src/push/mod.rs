@@ -171,7 +171,7 @@ pub async fn resulting_digest(source: &Source, settings: &Settings) -> Option<Di
 /// which of it and of its children that is, without an index that is made anew. None where the index
 /// alone does not tell, because it names another one, or nothing that is asked for.
 pub fn predict_index(index: &Index, settings: &Settings) -> Option<(Digest, Vec<Digest>)> {
-    let part = selection::of_index(&Tree::supposed(index)?, settings).ok()?;
+    let part = selection::of_index(&Tree::predicted(index)?, settings).ok()?;
     let root = part.tree.root.digest().clone();
     let is_kept = |digest: &&Digest| **digest == root || part.tree.children.contains_key(*digest);
     let children = index.manifests.iter().map(|child| &child.digest);
@@ -194,7 +194,9 @@ async fn push_once(
     locations: &Arc<BlobLocations>,
 ) -> Result<Outcome, PushError> {
     if settings.referrers {
-        source.check_companions().map_err(PushError::Source)?;
+        source
+            .check_referrers_supported()
+            .map_err(PushError::Source)?;
     }
     match existing_manifests(source.image(), settings) {
         Ok(tree) => {
@@ -204,7 +206,7 @@ async fn push_once(
             notes.extend(notes::of_tree(&part.tree));
             let companions = match settings.referrers {
                 true => source
-                    .companions(&part.tree)
+                    .referrers(&part.tree)
                     .await
                     .map_err(PushError::Source)?,
                 false => Referrers::default(),

@@ -1,4 +1,4 @@
-//! Blobs of one registry: is it there, and the bytes of a small one.
+//! Checks whether blobs exist, and reads small ones.
 
 use bytes::Bytes;
 use reqwest::{Method, StatusCode};
@@ -9,58 +9,58 @@ use crate::oci::digest::Digest;
 use crate::oci::manifest::MAX_MANIFEST_SIZE;
 
 impl Registry {
-    /// True when `repository` holds the blob.
+    /// True if `repository` has the blob.
     ///
     /// # Errors
     ///
-    /// When the registry refuses to say.
+    /// If the registry refuses the request.
     pub async fn has_blob(&self, repository: &str, digest: &Digest) -> Result<bool, RegistryError> {
         self.retries
             .run(|| self.has_blob_once(repository, digest))
             .await
     }
 
-    /// The same question, asked once.
+    /// The same without retries.
     pub(crate) async fn has_blob_once(
         &self,
         repository: &str,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
         let url = self.blob_url(repository, digest);
-        let answer = self
+        let response = self
             .send(Method::HEAD, url.clone(), repository, self.access, |r| r)
             .await?;
-        match answer.status() {
+        match response.status() {
             status if status.is_success() => return Ok(true),
             StatusCode::NOT_FOUND => return Ok(false),
             _ => {}
         }
-        // A HEAD has no body, so the same question is asked again with GET to hear why; a blob that
-        // comes after all is not read.
-        let answer = self
+        // The response to HEAD has no body, so GET is used to read the error. If the blob is
+        // returned after all, it is not read.
+        let response = self
             .send(Method::GET, url.clone(), repository, self.access, |r| r)
             .await?;
-        match answer.status() {
+        match response.status() {
             status if status.is_success() => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(self.refusal(Method::GET, url, answer).await),
+            _ => Err(self.refusal(Method::GET, url, response).await),
         }
     }
 
-    /// The bytes of a small blob, a config; none when it is not there.
+    /// Reads a small blob, such as a config. `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// When the registry refuses, or sends more than [`MAX_MANIFEST_SIZE`] bytes or other ones than
-    /// the digest names.
+    /// If the registry refuses, or sends more than [`MAX_MANIFEST_SIZE`] bytes or bytes that do not
+    /// match the digest.
     pub async fn get_config(
         &self,
         repository: &str,
         digest: &Digest,
     ) -> Result<Option<Bytes>, RegistryError> {
-        // What a config tells only saves work.
+        // A config only saves work, so it is not retried for long.
         self.retries
-            .brief()
+            .short()
             .run(|| self.get_config_once(repository, digest))
             .await
     }
@@ -71,23 +71,23 @@ impl Registry {
         digest: &Digest,
     ) -> Result<Option<Bytes>, RegistryError> {
         let url = self.blob_url(repository, digest);
-        let answer = self
+        let response = self
             .send(Method::GET, url.clone(), repository, self.access, |r| r)
             .await?;
-        match answer.status() {
+        match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(self.refusal(Method::GET, url, answer).await),
+            _ => return Err(self.refusal(Method::GET, url, response).await),
         }
         let limit = usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX);
-        let body = read_bounded(answer, limit, self.stall_timeout)
+        let body = read_bounded(response, limit, self.stall_timeout)
             .await
-            .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
+            .map_err(|error| RegistryError::incomplete_body(Method::GET, url.clone(), error))?;
         if Digest::of(&body) == *digest {
             Ok(Some(body))
         } else {
             let what = format!("it sent a blob whose digest is {}", Digest::of(&body));
-            Err(RegistryError::garbled(Method::GET, url, what))
+            Err(RegistryError::corrupt(Method::GET, url, what))
         }
     }
 }

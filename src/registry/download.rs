@@ -1,7 +1,7 @@
-//! The bytes of a blob, from any offset on.
+//! Downloads a blob from any offset.
 //!
-//! They go by reqwest and not by oci-client, whose download loses what a refusal says and hashes
-//! what the destination hashes as well.
+//! reqwest is used instead of oci-client, whose download drops the text of a refusal and computes a
+//! digest that the destination computes as well.
 
 use std::io;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
 
 impl Registry {
-    /// The bytes of a blob from `offset` on. They are not checked against the digest.
+    /// Streams the bytes of a blob from `offset` on. They are not checked against the digest.
     ///
-    /// A registry that does not honour `Range` (RFC 9110, section 14.2, leaves it the choice) sends
-    /// the blob from its start, and what was not asked for is dropped here.
+    /// A registry that ignores `Range` (which RFC 9110, section 14.2, allows) sends the blob from
+    /// its start, and the bytes before `offset` are dropped.
     ///
     /// # Errors
     ///
-    /// When the registry refuses, does not have the blob, or sends another part of it. What goes
-    /// wrong later is an error of the stream.
+    /// If the registry refuses, does not have the blob, or sends another range. Later errors are
+    /// errors of the stream.
     pub async fn get_blob(
         &self,
         repository: &str,
@@ -45,7 +45,7 @@ impl Registry {
         offset: u64,
     ) -> Result<ByteStream, RegistryError> {
         let url = self.blob_url(repository, digest);
-        let answer = self
+        let response = self
             .send(
                 Method::GET,
                 url.clone(),
@@ -57,25 +57,27 @@ impl Registry {
                 },
             )
             .await?;
-        let surplus = match answer.status() {
+        let surplus = match response.status() {
             StatusCode::OK => offset,
-            StatusCode::PARTIAL_CONTENT if starts_at(answer.headers()) == Some(offset) => 0,
+            StatusCode::PARTIAL_CONTENT if starts_at(response.headers()) == Some(offset) => 0,
             StatusCode::PARTIAL_CONTENT => {
                 let what = "it sent another part of the blob than was asked for";
-                return Err(RegistryError::unexpected(Method::GET, url, what));
+                return Err(RegistryError::protocol_violation(Method::GET, url, what));
             }
-            _ => return Err(self.refusal(Method::GET, url, answer).await),
+            _ => return Err(self.refusal(Method::GET, url, response).await),
         };
-        let body = answer.bytes_stream().map_err(|error| {
-            let kind = match error.is_timeout() {
-                true => io::ErrorKind::TimedOut,
-                false => io::ErrorKind::ConnectionAborted,
+        let body = response.bytes_stream().map_err(|error| {
+            let kind = if error.is_timeout() {
+                io::ErrorKind::TimedOut
+            } else {
+                io::ErrorKind::ConnectionAborted
             };
             io::Error::new(kind, error.without_url())
         });
-        let drips = MinimumThroughput::from_host(self.stall_timeout, Arc::clone(&self.received));
-        let body = steady(body.boxed(), drips);
-        Ok(without_first(body, surplus))
+        let throughput =
+            MinimumThroughput::from_host(self.stall_timeout, Arc::clone(&self.received));
+        let body = with_minimum_throughput(body.boxed(), throughput);
+        Ok(skip_bytes(body, surplus))
     }
 
     pub(super) fn blob_url(&self, repository: &str, digest: &Digest) -> Url {
@@ -83,19 +85,19 @@ impl Registry {
     }
 }
 
-/// The first position of `Content-Range: bytes FIRST-LAST/SIZE`.
+/// Parses the first position of `Content-Range: bytes FIRST-LAST/SIZE`.
 pub(super) fn starts_at(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     let (first, _) = range.trim().strip_prefix("bytes ")?.split_once('-')?;
     first.trim().parse().ok()
 }
 
-/// A stream that ends in an error when it comes in drips.
-fn steady(body: ByteStream, drips: MinimumThroughput) -> ByteStream {
-    stream::unfold(Some((body, drips)), |state| async move {
-        let (mut body, mut drips) = state?;
-        match drips.next(&mut body).await {
-            Ok(Some(Ok(piece))) => Some((Ok(piece), Some((body, drips)))),
+/// Ends a stream with an error if it falls below the minimum throughput.
+fn with_minimum_throughput(body: ByteStream, throughput: MinimumThroughput) -> ByteStream {
+    stream::unfold(Some((body, throughput)), |state| async move {
+        let (mut body, mut throughput) = state?;
+        match throughput.next(&mut body).await {
+            Ok(Some(Ok(chunk))) => Some((Ok(chunk), Some((body, throughput)))),
             Ok(Some(Err(error))) | Err(error) => Some((Err(error), None)),
             Ok(None) => None,
         }
@@ -103,17 +105,17 @@ fn steady(body: ByteStream, drips: MinimumThroughput) -> ByteStream {
     .boxed()
 }
 
-/// A stream without its first bytes.
-fn without_first(stream: ByteStream, mut surplus: u64) -> ByteStream {
+/// Drops the first bytes of a stream.
+fn skip_bytes(stream: ByteStream, mut surplus: u64) -> ByteStream {
     if surplus == 0 {
         return stream;
     }
     stream
-        .try_filter_map(move |mut piece: Bytes| {
-            let dropped = surplus.min(piece.len() as u64);
+        .try_filter_map(move |mut chunk: Bytes| {
+            let dropped = surplus.min(chunk.len() as u64);
             surplus -= dropped;
-            piece.advance(dropped as usize);
-            ready(Ok((!piece.is_empty()).then_some(piece)))
+            chunk.advance(dropped as usize);
+            ready(Ok((!chunk.is_empty()).then_some(chunk)))
         })
         .boxed()
 }
@@ -140,10 +142,7 @@ mod tests {
         for size in [1, 3, 4, 10] {
             let pieces: Vec<_> = b"0123456789".chunks(size).collect();
             let stream = stream::iter(pieces.into_iter().map(|p| Ok(Bytes::from_static(p))));
-            let rest: Vec<Bytes> = without_first(stream.boxed(), 4)
-                .try_collect()
-                .await
-                .unwrap();
+            let rest: Vec<Bytes> = skip_bytes(stream.boxed(), 4).try_collect().await.unwrap();
             assert_eq!(rest.concat(), b"456789", "{size}");
         }
     }

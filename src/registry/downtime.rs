@@ -1,4 +1,4 @@
-//! How long a step may go on failing, and how long nobody at all is waited for.
+//! How long a failing step is retried, and for how long a host may be down.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,123 +8,124 @@ use tokio::time::Instant;
 
 use super::retry::{RetryKind, Retryable};
 
-/// The longest wait between two tries. A quota of Google's counts by the minute, and where
-/// `RetryKind-After` cannot be seen the wait has to grow past that by itself.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(75);
+/// The maximum wait between two tries. Google's quotas count by the minute, so without a readable
+/// `Retry-After` the waits must grow past that.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(75);
 
-/// How many times a step that a wait may mend is tried at least, however long each try takes: a
-/// blob of some gigabytes may need longer than the whole time-out once.
-const LEAST_TRIES: u32 = 3;
+/// The minimum number of tries for a temporary failure, however long each takes. A blob of several
+/// gigabytes may need longer than the whole timeout for one try.
+const MIN_TRIES: u32 = 3;
 
-/// How many times more a step is tried whose answer was garbled, or whose token was refused.
-const FEW: u32 = 2;
+/// How many more times a step is tried after a corrupt response or a refused token.
+const MAX_LIMITED_RETRIES: u32 = 2;
 
-/// How long a host that has not answered yet is waited for: it takes a registry that long to start,
-/// and no wait mends a name that is spelt wrongly, or a proxy that is not named.
+/// How long a host that has never answered is retried. A registry may take that long to start, and
+/// no wait corrects a misspelled name or a missing proxy setting.
 pub(super) const FIRST_CONTACT: Duration = Duration::from_secs(30);
 
-/// Since when nobody is there, as all steps together know it: the time that is allowed is that of a
-/// host, so that of a thousand images not each waits for it anew.
+/// Since when a host is down. All steps of a host share it, so that not each of a thousand images
+/// waits for the full timeout.
 #[derive(Clone, Debug, Default)]
-pub(super) struct HostDowntime(Arc<Mutex<Lasting>>);
+pub(super) struct HostDowntime(Arc<Mutex<DowntimeState>>);
 
 #[derive(Debug, Default)]
-struct Lasting {
+struct DowntimeState {
     since: Option<Instant>,
-    /// What the log said last of why a step is tried again.
+    /// The last reason for a retry that was logged.
     logged: Option<String>,
 }
 
 impl HostDowntime {
-    /// How long it has lasted; it begins now if it had not.
-    fn lasts(&self) -> Duration {
-        let mut lasting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lasting.since.get_or_insert_with(Instant::now).elapsed()
+    /// Returns how long the host has been down. The downtime starts now if it had not started.
+    fn elapsed(&self) -> Duration {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.since.get_or_insert_with(Instant::now).elapsed()
     }
 
-    pub(super) fn ends(&self) {
-        let mut lasting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lasting.since = None;
+    pub(super) fn end(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.since = None;
     }
 
-    /// Notes that a step succeeded, so that the next failure is told anew.
-    pub(super) fn is_over(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Lasting::default();
+    /// Records that a step succeeded, so that the next failure is logged again.
+    pub(super) fn reset(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = DowntimeState::default();
     }
 
-    /// True where the log has not said this yet since a step last succeeded: of one host that is
-    /// down each blob has the same to tell, and each of its tries.
-    pub(super) fn is_news(&self, text: &str, retry: RetryKind) -> bool {
-        let mut lasting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// True if this message has not been logged since a step last succeeded. If a host is down,
+    /// each try of each blob fails with the same message.
+    pub(super) fn is_new_message(&self, text: &str, retry: RetryKind) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_down = matches!(retry, RetryKind::HostDown | RetryKind::NeverReached);
         let text = if is_down { "down" } else { text };
-        let is_news = lasting.logged.as_deref() != Some(text);
-        lasting.logged = Some(text.to_owned());
-        is_news
+        let is_new_message = state.logged.as_deref() != Some(text);
+        state.logged = Some(text.to_owned());
+        is_new_message
     }
 }
 
-/// How often a step has failed, for how long, and how long it may go on.
+/// The state of the retries of one step.
 pub(crate) struct RetryState {
     timeout: Duration,
     is_reached: bool,
-    silence: HostDowntime,
+    downtime: HostDowntime,
     waits: ExponentialBackoff,
     tries: u32,
-    /// How many of the tries failed in a way that no wait mends.
-    unlucky: u32,
+    /// How many tries failed in a way that a wait does not correct.
+    limited_failures: u32,
     began: Instant,
     during: Duration,
     failed_first: Option<Instant>,
 }
 
 impl RetryState {
-    /// With a step that has not failed yet. `is_reached` says that the host has answered before.
+    /// Creates the state of a step that has not failed yet. `is_reached` is true if the host has
+    /// answered before.
     pub(super) fn new(
         timeout: Duration,
         is_reached: bool,
-        silence: HostDowntime,
+        downtime: HostDowntime,
         waits: ExponentialBackoff,
     ) -> Self {
         Self {
             timeout,
             is_reached,
-            silence,
+            downtime,
             waits,
             tries: 0,
-            unlucky: 0,
+            limited_failures: 0,
             began: Instant::now(),
             during: Duration::ZERO,
             failed_first: None,
         }
     }
 
-    /// The last error, knowing how often it was tried to avoid it.
+    /// Adds the number of tries to the last error.
     pub(crate) fn give_up<E: Retryable>(&self, error: E) -> E {
         error.tried(self.tries, self.during)
     }
 
-    /// How long to wait after a failure before the next try; none when there is to be no other.
+    /// Returns the wait before the next try after a failure. `None` if the step is not tried again.
     pub(crate) fn after(&mut self, retry: RetryKind) -> Option<Duration> {
         self.tries += 1;
         self.during = self.failed_first.get_or_insert_with(Instant::now).elapsed();
-        self.unlucky += u32::from(matches!(
+        self.limited_failures += u32::from(matches!(
             retry,
             RetryKind::Reauthenticate | RetryKind::Limited
         ));
         self.is_reached |= !matches!(retry, RetryKind::HostDown | RetryKind::NeverReached);
         let before = match retry {
-            RetryKind::HostDown => self.silence.lasts().saturating_sub(self.during),
+            RetryKind::HostDown => self.downtime.elapsed().saturating_sub(self.during),
             RetryKind::NeverReached => Duration::ZERO,
             _ => {
-                self.silence.ends();
+                self.downtime.end();
                 Duration::ZERO
             }
         };
         let (tries, during) = (self.tries, self.during);
-        let wait = self.waits.next().unwrap_or(LONGEST_WAIT);
-        // A connection that is not made may take all of that time for one try.
-        let to_meet = || {
+        let wait = self.waits.next().unwrap_or(MAX_WAIT);
+        // One try may use all of that time to open a connection.
+        let first_contact_wait = || {
             let limit = self.timeout.min(FIRST_CONTACT);
             let left = limit.saturating_sub(self.began.elapsed());
             (!left.is_zero()).then_some(wait.min(left))
@@ -139,21 +140,23 @@ impl RetryState {
             }
         };
         match retry {
-            RetryKind::Reauthenticate => (self.unlucky <= FEW).then_some(Duration::ZERO),
+            RetryKind::Reauthenticate => {
+                (self.limited_failures <= MAX_LIMITED_RETRIES).then_some(Duration::ZERO)
+            }
             RetryKind::Never => None,
             _ if self.timeout.is_zero() => None,
-            RetryKind::Limited => (self.unlucky <= FEW).then_some(wait),
-            RetryKind::NeverReached => to_meet(),
-            RetryKind::HostDown if !self.is_reached => to_meet(),
-            // Others have waited long enough before this step began.
+            RetryKind::Limited => (self.limited_failures <= MAX_LIMITED_RETRIES).then_some(wait),
+            RetryKind::NeverReached => first_contact_wait(),
+            RetryKind::HostDown if !self.is_reached => first_contact_wait(),
+            // Other steps have already waited long enough for this host.
             RetryKind::HostDown if before >= self.timeout => None,
-            RetryKind::HostDown => within(self.timeout.saturating_sub(before), LEAST_TRIES),
+            RetryKind::HostDown => within(self.timeout.saturating_sub(before), MIN_TRIES),
             RetryKind::Transient(asked) | RetryKind::RateLimited(asked) => {
                 let asked = asked.unwrap_or_default();
                 if asked > self.timeout.saturating_sub(during) {
                     return None;
                 }
-                within(self.timeout, LEAST_TRIES).map(|wait| wait.max(asked))
+                within(self.timeout, MIN_TRIES).map(|wait| wait.max(asked))
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Google's extension of `tags/list`: the images below a path, and the manifest under each tag.
+//! Google's extension of `tags/list`: the repositories below a path, and the manifest of each tag.
 //!
-//! Every number is a JSON string. What `gcloud container images list` prints is `child` of the
-//! project's own path; what `list-tags` prints is `manifest`.
+//! All numbers are JSON strings. `gcloud container images list` prints `child` of the project's
+//! path; `list-tags` prints `manifest`.
 //! <https://github.com/google/go-containerregistry/blob/main/pkg/v1/google/list.go>
 
 use std::collections::BTreeMap;
@@ -11,30 +11,30 @@ use serde::Deserialize;
 
 use crate::oci::digest::Digest;
 
-/// A manifest as the registry's listing shows it.
+/// A manifest in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedManifest {
-    /// Its digest.
+    /// The digest of the manifest.
     pub digest: Digest,
     /// The tags that point at it, sorted.
     pub tags: Vec<String>,
-    /// Its media type.
+    /// The media type of the manifest.
     pub media_type: String,
-    /// The bytes of the image, as the registry counts them.
+    /// The size of the image in bytes, as counted by the registry.
     pub size: Option<u64>,
-    /// When it was built, as its config says; none where that is not told.
+    /// The build time in the image config. `None` if it is not stated.
     pub created: Option<SystemTime>,
-    /// When it was uploaded.
+    /// The upload time.
     pub uploaded: Option<SystemTime>,
 }
 
-/// One answer with the extension's fields, as they stand in the JSON.
+/// The fields of a response with the extension, as they are in the JSON.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Extension {
-    /// Direct sub-paths.
+    /// The next path components below.
     #[serde(default)]
     pub(super) child: Vec<String>,
-    /// What every registry lists.
+    /// The tags, which every registry lists.
     #[serde(default)]
     pub(super) tags: Vec<String>,
     #[serde(default)]
@@ -57,12 +57,12 @@ struct Entry {
 }
 
 impl Extension {
-    /// True when the answer came from a registry that knows the extension and used it.
+    /// True if the registry supports the extension and used it.
     pub(super) fn is_present(&self) -> bool {
         !self.child.is_empty() || !self.manifest.is_empty()
     }
 
-    /// The manifests; an entry that is under no digest is left out.
+    /// The manifests. Entries whose key is not a digest are left out.
     pub(super) fn manifests(self) -> Vec<ListedManifest> {
         self.manifest
             .into_iter()
@@ -81,13 +81,13 @@ impl Extension {
     }
 }
 
-/// Sorts by the time of the upload.
+/// Sorts by upload time.
 pub(super) fn newest_first(manifests: &mut [ListedManifest]) {
     manifests.sort_by_key(|manifest| std::cmp::Reverse(manifest.uploaded));
 }
 
-/// Milliseconds since 1970 as text. `0` and Go's zero time, which lies before 1970, mean that the
-/// time is not known.
+/// Parses milliseconds since 1970. `0` and Go's zero time, which is before 1970, mean that the time
+/// is unknown.
 fn time(milliseconds: &str) -> Option<SystemTime> {
     let milliseconds: u64 = milliseconds.parse().ok().filter(|ms| *ms > 0)?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds))

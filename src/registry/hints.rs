@@ -1,4 +1,5 @@
-//! What to do about a refusal: Google's few sentences, each with the command that mends it.
+//! Hints for error responses of registries. Google's known messages each get the command that
+//! resolves them.
 
 use reqwest::Url;
 
@@ -7,65 +8,65 @@ use crate::auth::{Identity, service_controls};
 use crate::http::ConnectionFailure;
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint};
 
-/// Who was refused, and what they came for: it decides which advice helps.
+/// Who sent a refused request, and for what purpose. The hints depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Requester {
     pub(super) identity: Identity,
-    /// What the refused request showed of it.
+    /// The credential in the refused request.
     pub(super) presented: Presented,
-    /// True where the registry was opened to be written to.
+    /// True if the registry was opened for writing.
     pub(super) writes: bool,
 }
 
-/// What a request shows in its `Authorization` header.
+/// The credential in the `Authorization` header of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Presented {
-    /// Nothing.
+    /// None.
     #[default]
     Nothing,
-    /// The credential itself.
+    /// The login or OAuth token itself.
     Credential,
-    /// A registry token that the credential was traded for.
+    /// A registry token that was issued for the credential.
     Token,
 }
 
-/// A refusal as far as advice depends on it.
+/// The parts of an error response that hints depend on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Refusal<'a> {
     pub(super) url: &'a Url,
     pub(super) status: u16,
     pub(super) code: &'a str,
-    pub(super) sentence: &'a str,
-    /// The other host that the registry sent the request on to.
-    pub(super) sent_on_to: Option<&'a str>,
+    pub(super) message: &'a str,
+    /// The other host that the registry redirected the request to.
+    pub(super) redirected_to: Option<&'a str>,
 }
 
-/// How Docker Hub says that too much was pulled.
-/// <https://docs.docker.com/docker-hub/usage/pulls/>
+/// The text of Docker Hub's pull limit. <https://docs.docker.com/docker-hub/usage/pulls/>
 pub(super) const PULL_LIMIT: &str = "pull rate limit";
 
-/// What to do where something else than a registry seems to answer.
+/// The hint if the server does not seem to be a registry.
 pub(super) const NO_REGISTRY: &str = "this may not be a registry that answers: check the host, \
     and that no proxy or sign-in page answers in its place";
 
-/// The advice, most useful first; none where there is nothing to be said that the registry did not.
-pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Requester>) -> Vec<String> {
-    let says = |words: &str| refusal.sentence.contains(words);
-    if let Some(other) = refusal.sent_on_to {
-        return elsewhere(&refusal, other);
+/// Returns the hints, the most useful first. Empty if there is nothing to add to the registry's
+/// message.
+pub(super) fn hints_for(refusal: Refusal<'_>, requester: Option<&Requester>) -> Vec<String> {
+    let contains = |words: &str| refusal.message.contains(words);
+    if let Some(other) = refusal.redirected_to {
+        return redirect_hints(&refusal, other);
     }
-    if let Some(place) = place(refusal.url)
-        && let Some(hints) = of_google(&refusal, &place, asker)
+    if let Some(repository) = artifact_registry_repository(refusal.url)
+        && let Some(hints) = google_hints(&refusal, &repository, requester)
     {
         return hints;
     }
     let host = host(refusal.url);
     let hint = match refusal.status {
-        _ if refusal.sentence == NO_CLIENT_CERTIFICATE => {
+        _ if refusal.message == NO_CLIENT_CERTIFICATE => {
             ConnectionFailure::ClientCertificate.hint(&host)
         }
-        401 => who_is_not_known(&host, asker),
-        _ if says("immutab") => {
+        401 => unauthorized_hint(&host, requester),
+        _ if contains("immutab") => {
             "the repository lets no tag move: push under a new tag, or leave this one where it is \
              with `existing_tag: keep`"
                 .to_owned()
@@ -75,12 +76,12 @@ pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Requester>) -> Vec<Str
              and check that no proxy or sign-in page answers in its place"
         ),
         403 if is_google(refusal.url) => return Vec::new(),
-        403 => who_may_not(&host, asker),
+        403 => forbidden_hint(&host, requester),
         405 => format!(
             "`{host}` takes no such request: it may be a mirror or a proxy that can only be read, \
              or a path that is no repository"
         ),
-        429 if says(PULL_LIMIT) => match asker.map(|asker| &asker.identity) {
+        429 if contains(PULL_LIMIT) => match requester.map(|requester| &requester.identity) {
             Some(Identity::Login(user, _)) => format!(
                 "`{user}` has pulled as much as the plan allows: wait for the hour that it counts \
                  over, or pull from a mirror"
@@ -95,14 +96,14 @@ pub(super) fn advice(refusal: Refusal<'_>, asker: Option<&Requester>) -> Vec<Str
             "`{host}`, or the proxy in front of it, takes no body of this size: have its limit \
              raised (nginx: `client_max_body_size`)"
         ),
-        _ if refusal.url.path() == "/v2/" || refusal.sentence == PAGE => NO_REGISTRY.to_owned(),
+        _ if refusal.url.path() == "/v2/" || refusal.message == PAGE => NO_REGISTRY.to_owned(),
         _ => return Vec::new(),
     };
     vec![hint]
 }
 
-/// What helps where the registry sent the request on to another host, which sees no login of ours.
-fn elsewhere(refusal: &Refusal<'_>, other: &str) -> Vec<String> {
+/// The hint if the registry redirected the request to another host, which receives no credential.
+fn redirect_hints(refusal: &Refusal<'_>, other: &str) -> Vec<String> {
     let host = host(refusal.url);
     vec![match refusal.status {
         401 | 403 => format!(
@@ -119,9 +120,9 @@ fn is_google(url: &Url) -> bool {
     endpoint.is_some_and(|endpoint| endpoint.is_ok_and(|endpoint| endpoint.is_google()))
 }
 
-/// What to do about a 403 that is none of Google's.
-fn who_may_not(host: &str, asker: Option<&Requester>) -> String {
-    match asker {
+/// The hint for a 403 of a registry that is not Google's.
+fn forbidden_hint(host: &str, requester: Option<&Requester>) -> String {
+    match requester {
         Some(Requester {
             identity: Identity::Login(user, _),
             presented: Presented::Credential | Presented::Token,
@@ -139,14 +140,15 @@ fn who_may_not(host: &str, asker: Option<&Requester>) -> String {
     }
 }
 
-/// What helps against Google's own refusals; none where it would be the same anywhere else.
-fn of_google(
+/// Returns hints for errors specific to Google. `None` for errors that have the same meaning at
+/// other registries.
+fn google_hints(
     refusal: &Refusal<'_>,
-    place: &ArtifactRegistryRepository,
-    asker: Option<&Requester>,
+    repository: &ArtifactRegistryRepository,
+    requester: Option<&Requester>,
 ) -> Option<Vec<String>> {
-    let says = |words: &str| refusal.sentence.contains(words);
-    let project = &place.project;
+    let contains = |words: &str| refusal.message.contains(words);
+    let project = &repository.project;
     if refusal.status == 412 {
         return Some(vec![format!(
             "the gcr.io names of `{project}` were never moved to Artifact Registry: run `gcloud \
@@ -154,44 +156,46 @@ fn of_google(
              `LOCATION-docker.pkg.dev` host"
         )]);
     }
-    if says("has not been used in project") {
+    if contains("has not been used in project") {
         return Some(vec![format!(
             "enable the API: `gcloud services enable artifactregistry.googleapis.com \
              --project={project}`"
         )]);
     }
-    if let Some(hint) = service_controls(refusal.sentence) {
+    if let Some(hint) = service_controls(refusal.message) {
         return Some(vec![hint]);
     }
-    let identity = asker.map_or(&Identity::Anonymous, |asker| &asker.identity);
+    let identity = requester.map_or(&Identity::Anonymous, |requester| &requester.identity);
     let (member, whose) = identity.grantee();
-    if says("createOnPush") {
+    if contains("createOnPush") {
         return Some(vec![
-            format!("create the repository once: {}", place.create()),
+            format!("create the repository once: {}", repository.create()),
             format!(
                 "or let the push create it: {}{whose}",
-                place.let_create(&member)
+                repository.let_create(&member)
             ),
         ]);
     }
     if (refusal.status, refusal.code) == (404, "NAME_UNKNOWN") {
         return Some(vec![format!(
             "create the repository once: {}",
-            place.create()
+            repository.create()
         )]);
     }
-    if refusal.status == 403 && says("ermission") {
+    if refusal.status == 403 && contains("ermission") {
         let ArtifactRegistryRepository {
             location,
-            repository,
+            repository: name,
             ..
-        } = place;
-        // Whoever may not even read is told so first, and would be told of writing next.
-        let writes = asker.is_some_and(|asker| asker.writes) || says("uploadArtifacts");
+        } = repository;
+        // The permission to read is checked first, so a writer who lacks it would next lack the
+        // permission to write.
+        let writes =
+            requester.is_some_and(|requester| requester.writes) || contains("uploadArtifacts");
         let role = if writes { "writer" } else { "reader" };
-        let grant = place.grant(&member, role);
+        let grant = repository.grant(&member, role);
         let mut hints: Vec<String> = identity.lacks_scope(writes).into_iter().collect();
-        if asker.is_some_and(|asker| asker.identity == Identity::Anonymous) {
+        if requester.is_some_and(|requester| requester.identity == Identity::Anonymous) {
             hints.push(format!(
                 "nothing was shown to `{}`: give `credentials_json` (a service-account key), \
                  `access_token`, or `workload_identity_provider`",
@@ -204,8 +208,8 @@ fn of_google(
             hints.push(format!("grant the role: {grant}{whose}"));
         }
         hints.push(format!(
-            "if there is no repository `{repository}` in `{location}` yet, create it once: {}",
-            place.create()
+            "if there is no repository `{name}` in `{location}` yet, create it once: {}",
+            repository.create()
         ));
         return Some(hints);
     }
@@ -221,11 +225,11 @@ pub(super) fn host(url: &Url) -> String {
     }
 }
 
-fn who_is_not_known(host: &str, asker: Option<&Requester>) -> String {
-    let Some(asker) = asker else {
+fn unauthorized_hint(host: &str, requester: Option<&Requester>) -> String {
+    let Some(requester) = requester else {
         return format!("give a login for `{host}` in `docker_config`");
     };
-    match (&asker.identity, asker.presented) {
+    match (&requester.identity, requester.presented) {
         (
             Identity::Account(account)
             | Identity::LimitedAccount { account, .. }
@@ -268,17 +272,18 @@ fn who_is_not_known(host: &str, asker: Option<&Requester>) -> String {
              check that it is a registry, and that no proxy changes its answers"
         ),
         (Identity::Anonymous, _) => {
-            let variables = match asker.writes {
-                true => "`username` and `password`, or in `docker_config`",
-                false => "`docker_config`",
+            let variables = if requester.writes {
+                "`username` and `password`, or in `docker_config`"
+            } else {
+                "`docker_config`"
             };
             format!("give a login for `{host}` in {variables}")
         }
     }
 }
 
-/// The repository that a URL of a Google registry leads to.
-fn place(url: &Url) -> Option<ArtifactRegistryRepository> {
+/// Returns the Artifact Registry repository in a URL of a Google registry.
+fn artifact_registry_repository(url: &Url) -> Option<ArtifactRegistryRepository> {
     let endpoint: Endpoint = url.host_str()?.parse().ok()?;
     let scope = url
         .query_pairs()
@@ -287,7 +292,7 @@ fn place(url: &Url) -> Option<ArtifactRegistryRepository> {
     let upload = url.path().strip_prefix("/artifacts-uploads/namespaces/");
     let name = match (scope, upload) {
         (Some(name), _) => name,
-        // An upload goes on at `PROJECT/repositories/REPOSITORY/uploads/…`.
+        // An upload session is at `PROJECT/repositories/REPOSITORY/uploads/…`.
         (None, Some(rest)) => rest.replacen("/repositories/", "/", 1),
         (None, None) => url.path().strip_prefix("/v2/")?.to_owned(),
     };
@@ -299,8 +304,12 @@ mod tests {
     use super::*;
 
     fn parts(url: &str) -> Option<(String, String, String)> {
-        let place = place(&url.parse().unwrap())?;
-        Some((place.project, place.location, place.repository))
+        let repository = artifact_registry_repository(&url.parse().unwrap())?;
+        Some((
+            repository.project,
+            repository.location,
+            repository.repository,
+        ))
     }
 
     #[test]
@@ -338,8 +347,8 @@ mod tests {
             url: &url,
             status: 403,
             code: "DENIED",
-            sentence: "Permission \"artifactregistry.repositories.downloadArtifacts\" denied",
-            sent_on_to: None,
+            message: "Permission \"artifactregistry.repositories.downloadArtifacts\" denied",
+            redirected_to: None,
         };
         for (writes, role) in [
             (true, "artifactregistry.writer"),
@@ -347,12 +356,12 @@ mod tests {
         ] {
             let identity = Identity::Account("ci@p.iam.gserviceaccount.com".to_owned());
             let presented = Presented::Token;
-            let asker = Requester {
+            let requester = Requester {
                 identity,
                 presented,
                 writes,
             };
-            let hints = advice(refusal, Some(&asker));
+            let hints = hints_for(refusal, Some(&requester));
             assert!(hints[0].contains(role), "{hints:?}");
             assert!(hints[0].contains("serviceAccount:ci@p.iam"), "{hints:?}");
         }
@@ -366,10 +375,10 @@ mod tests {
                 url: &url,
                 status,
                 code: "NAME_UNKNOWN",
-                sentence: "Permission denied",
-                sent_on_to: None,
+                message: "Permission denied",
+                redirected_to: None,
             };
-            let hints = advice(refusal, None);
+            let hints = hints_for(refusal, None);
             assert!(
                 hints.iter().all(|hint| !hint.contains("gcloud")),
                 "{hints:?}"
@@ -387,15 +396,15 @@ mod tests {
                     url: &url,
                     status,
                     code: "UNAUTHORIZED",
-                    sentence: "authentication required",
-                    sent_on_to: None,
+                    message: "authentication required",
+                    redirected_to: None,
                 };
-                let asker = Requester {
+                let requester = Requester {
                     identity: Identity::Login("ci".to_owned(), "docker_config"),
                     presented,
                     writes: true,
                 };
-                let hints = advice(refusal, Some(&asker));
+                let hints = hints_for(refusal, Some(&requester));
                 assert_eq!(
                     hints[0].contains("password"),
                     status == 401 && presented == Presented::Credential,

@@ -1,5 +1,5 @@
-//! Requests to one registry: signed in, in their turn, replayed when a token was refused, bodies
-//! bounded.
+//! Sends requests to a registry: authenticated, rate-limited, repeated if a token was refused, and
+//! with bounded bodies.
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
@@ -7,29 +7,29 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use super::Registry;
 use super::auth::scope::{Access, Authorization};
 use super::error::{MAX_ERROR_BODY, RegistryError};
-use super::transport::Ask;
+use super::transport::RegistryRequest;
 pub(super) use crate::http::{BodyError, read_bounded};
 
-/// How often a request is sent again with a new token: the second one may run out as well.
-const REPLAYS: u32 = 2;
+/// How often a request is repeated with a new token. The second token may expire as well.
+const MAX_REPEATS: u32 = 2;
 
-/// The media type that an answer states, without its parameters.
-pub(super) fn stated_type(answer: &Response) -> Option<&str> {
-    let stated = answer.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+/// The media type in `Content-Type`, without parameters.
+pub(super) fn stated_type(response: &Response) -> Option<&str> {
+    let stated = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
     stated.split(';').next().map(str::trim)
 }
 
 impl Registry {
-    /// A URL below this registry's root.
+    /// Builds a URL at this registry's root.
     pub(super) fn url(&self, path: &str) -> Url {
         let mut url = self.root.clone();
         url.set_path(path);
         url
     }
 
-    /// Sends one request about `repository`. A 401 forgets the token, takes up what the registry asks
-    /// for now, and asks once more; a 429 slows down all that is sent after it; otherwise the status is
-    /// the caller's to judge.
+    /// Sends a request about `repository`. On a 401 it drops the token, stores the new challenge,
+    /// and repeats the request. On a 429 it slows down all later requests. The caller checks the
+    /// status.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -38,61 +38,63 @@ impl Registry {
         access: Access,
         complete: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
-        let mut shown = self.tokens.authorization(repository, access).await?;
-        let mut replays = 0;
+        let mut sent = self.tokens.authorization(repository, access).await?;
+        let mut repeats = 0;
         loop {
-            self.retries.pace.acquire().await;
-            let ask = Ask {
+            self.retries.rate_limiter.acquire().await;
+            let request = RegistryRequest {
                 method: method.clone(),
                 url: &url,
-                authorization: shown.header(),
+                authorization: sent.header(),
             };
-            let mut answer = self
+            let mut response = self
                 .transport
-                .send(ask, &self.retries.pace, &complete)
+                .send(request, &self.retries.rate_limiter, &complete)
                 .await?;
-            self.retries.observe(&answer);
-            let is_own = answer.url().origin() == url.origin();
-            answer
+            self.retries.observe(&response);
+            let is_own = response.url().origin() == url.origin();
+            response
                 .extensions_mut()
-                .insert(self.tokens.presented(repository, &shown, is_own));
-            if answer.status() != StatusCode::UNAUTHORIZED || replays == REPLAYS || !is_own {
-                return Ok(answer);
+                .insert(self.tokens.presented(repository, &sent, is_own));
+            if response.status() != StatusCode::UNAUTHORIZED || repeats == MAX_REPEATS || !is_own {
+                return Ok(response);
             }
-            // The API of the GitLab that a registry belongs to is elsewhere.
+            // A GitLab API may be at another origin than the registry.
             if url.origin() == self.root.origin() {
                 self.tokens
-                    .challenged(repository, answer.headers())
-                    .map_err(|what| RegistryError::unexpected(method.clone(), url.clone(), what))?;
+                    .update_challenge(repository, response.headers())
+                    .map_err(|what| {
+                        RegistryError::protocol_violation(method.clone(), url.clone(), what)
+                    })?;
             }
-            self.tokens.refused(repository, access, &shown);
+            self.tokens.forget(repository, access, &sent);
             let next = self.tokens.authorization(repository, access).await?;
-            if next == Authorization::None && shown == Authorization::None {
-                return Ok(answer);
+            if next == Authorization::None && sent == Authorization::None {
+                return Ok(response);
             }
-            shown = next;
-            replays += 1;
+            sent = next;
+            repeats += 1;
         }
     }
 
-    /// Turns an answer that refuses into the error that tells so.
+    /// Builds the error for a response with an error status.
     pub(super) async fn refusal(
         &self,
         method: Method,
         url: Url,
-        answer: Response,
+        response: Response,
     ) -> RegistryError {
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let presented = answer.extensions().get().copied().unwrap_or_default();
-        let at = answer.url().clone();
-        let asker = self.tokens.asker_at(self.access, presented, &url);
-        let body = read_bounded(answer, MAX_ERROR_BODY, self.stall_timeout)
+        let (status, headers) = (response.status(), response.headers().clone());
+        let presented = response.extensions().get().copied().unwrap_or_default();
+        let at = response.url().clone();
+        let requester = self.tokens.requester_for(self.access, presented, &url);
+        let body = read_bounded(response, MAX_ERROR_BODY, self.stall_timeout)
             .await
             .unwrap_or_default();
         let body = self.tokens.without_secrets(&body);
-        RegistryError::refused(method, url, status, &body)
+        RegistryError::from_response(method, url, status, &body)
             .with_headers(&headers)
             .at(&at)
-            .of(asker)
+            .of(requester)
     }
 }

@@ -1,4 +1,4 @@
-//! Manifests of one registry: is it there, what are its bytes, put it there.
+//! Checks, reads and writes manifests.
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
@@ -13,19 +13,18 @@ use crate::oci::manifest::{AnyManifest, MAX_MANIFEST_SIZE};
 
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
-/// Everything that can stand behind a tag here; a registry answers 404 for a type that it is not
-/// asked for.
+/// All supported manifest types. A registry answers 404 for a type that is not in `Accept`.
 const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.docker.distribution.manifest.list.v2+json";
 
 impl Registry {
-    /// The digest under a tag or digest of `repository`; none when there is no such manifest.
+    /// Returns the digest of the manifest under a tag or digest. `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// When the registry refuses or answers without a digest.
+    /// If the registry refuses the request or states no digest.
     pub async fn head_manifest(
         &self,
         repository: &str,
@@ -42,7 +41,7 @@ impl Registry {
         reference: &str,
     ) -> Result<Option<Digest>, RegistryError> {
         let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
-        let answer = self
+        let response = self
             .send(
                 Method::HEAD,
                 url.clone(),
@@ -51,10 +50,10 @@ impl Registry {
                 |request| request.header(ACCEPT, ACCEPTED),
             )
             .await?;
-        match answer.status() {
+        match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            // A HEAD has no body, so the same question is asked again with GET to hear why.
+            // The response to HEAD has no body, so GET is used to read the error.
             _ => {
                 return self
                     .get_manifest_once(repository, reference)
@@ -62,7 +61,7 @@ impl Registry {
                     .map(|found| found.map(|manifest| manifest.digest().clone()));
             }
         }
-        match content_digest(&answer) {
+        match content_digest(&response) {
             Some(digest) => Ok(Some(digest)),
             // The header is optional (distribution spec, "Pulling manifests").
             None => Ok(self
@@ -72,11 +71,11 @@ impl Registry {
         }
     }
 
-    /// The manifest under a tag or digest of `repository`, bytes kept; none when there is no such.
+    /// Reads the manifest under a tag or digest, with its exact bytes. `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// When the registry refuses, or what it sends is no manifest or not the one asked for.
+    /// If the registry refuses the request, or returns something else than the requested manifest.
     pub async fn get_manifest(
         &self,
         repository: &str,
@@ -93,7 +92,7 @@ impl Registry {
         reference: &str,
     ) -> Result<Option<AnyManifest>, RegistryError> {
         let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
-        let answer = self
+        let response = self
             .send(
                 Method::GET,
                 url.clone(),
@@ -102,38 +101,38 @@ impl Registry {
                 |request| request.header(ACCEPT, ACCEPTED),
             )
             .await?;
-        match answer.status() {
+        match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(self.refusal(Method::GET, url, answer).await),
+            _ => return Err(self.refusal(Method::GET, url, response).await),
         }
-        let stated = stated_type(&answer).map(str::to_owned);
-        // A tag has no digest of its own, but a registry says which one it stands for.
-        let digest = reference.parse().ok().or_else(|| content_digest(&answer));
+        let stated = stated_type(&response).map(str::to_owned);
+        // A tag states no digest, but the registry does in a header.
+        let digest = reference.parse().ok().or_else(|| content_digest(&response));
         let limit = usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX);
-        let body = read_bounded(answer, limit, self.stall_timeout)
+        let body = read_bounded(response, limit, self.stall_timeout)
             .await
-            .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
+            .map_err(|error| RegistryError::incomplete_body(Method::GET, url.clone(), error))?;
         if is_page(&body) {
-            return Err(RegistryError::unexpected(Method::GET, url, PAGE));
+            return Err(RegistryError::protocol_violation(Method::GET, url, PAGE));
         }
         let actual = Digest::of(&body);
         if digest.as_ref().is_some_and(|digest| *digest != actual) {
             let what = format!("it sent a manifest whose digest is {actual}");
-            return Err(RegistryError::garbled(Method::GET, url, what));
+            return Err(RegistryError::corrupt(Method::GET, url, what));
         }
         let manifest = AnyManifest::parse(body, stated.as_deref()).map_err(|error| {
-            let is_what_it_has = digest.is_some();
-            RegistryError::malformed(Method::GET, url, error, is_what_it_has)
+            let is_stored = digest.is_some();
+            RegistryError::malformed(Method::GET, url, error, is_stored)
         })?;
         Ok(Some(manifest))
     }
 
-    /// Puts a manifest's exact bytes under a tag or under its own digest.
+    /// Uploads the exact bytes of a manifest under a tag or under its digest.
     ///
     /// # Errors
     ///
-    /// When the registry refuses it, or says that it stored another digest.
+    /// If the registry refuses it, or states that it stored another digest.
     pub async fn put_manifest(
         &self,
         repository: &str,
@@ -153,7 +152,7 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
         let body: Bytes = manifest.bytes().clone();
-        let answer = self
+        let response = self
             .send(
                 Method::PUT,
                 url.clone(),
@@ -166,27 +165,27 @@ impl Registry {
                 },
             )
             .await?;
-        if !answer.status().is_success() {
-            return Err(self.refusal(Method::PUT, url, answer).await);
+        if !response.status().is_success() {
+            return Err(self.refusal(Method::PUT, url, response).await);
         }
-        match content_digest(&answer) {
-            Some(stored) if stored != *manifest.digest() => Err(RegistryError::garbled(
+        match content_digest(&response) {
+            Some(stored) if stored != *manifest.digest() => Err(RegistryError::corrupt(
                 Method::PUT,
                 url,
                 format!("it stored {stored} instead of {}", manifest.digest()),
             )),
-            // A sign-in page took it, and nobody would know where nothing is verified.
-            None if stated_type(&answer).is_some_and(|kind| kind.starts_with("text/html")) => {
-                Err(RegistryError::unexpected(Method::PUT, url, PAGE))
+            // A sign-in page accepted the request, which would go unnoticed if nothing is verified.
+            None if stated_type(&response).is_some_and(|kind| kind.starts_with("text/html")) => {
+                Err(RegistryError::protocol_violation(Method::PUT, url, PAGE))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// The digest that a registry says its answer is about.
-fn content_digest(answer: &Response) -> Option<Digest> {
-    answer
+/// The digest that the response states.
+fn content_digest(response: &Response) -> Option<Digest> {
+    response
         .headers()
         .get(CONTENT_DIGEST)?
         .to_str()

@@ -1,4 +1,4 @@
-//! One registry, met with the credential it was opened with.
+//! A client for one registry, which uses one credential.
 
 pub mod auth;
 mod blobs;
@@ -37,16 +37,16 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode, Url};
 
 use crate::auth::Credential;
-use crate::diagnostics::{Diagnostic, ExitCode};
+use crate::diagnostics::Diagnostic;
 use crate::http::{Network, NetworkError};
 use crate::oci::reference::Endpoint;
 use auth::challenge::{Challenge, Realms};
 use auth::scope::Access;
 use auth::token::TokenCache;
-use transport::{Ask, Transport};
+use transport::{RegistryRequest, Transport};
 use upload::Redirected;
 
-/// A registry that answered, with the way to sign in to it.
+/// An opened registry.
 pub struct Registry {
     endpoint: Endpoint,
     root: Url,
@@ -55,23 +55,23 @@ pub struct Registry {
     access: Access,
     stall_timeout: Duration,
     finish_timeout: Duration,
-    /// The bytes of blobs that were sent.
+    /// The number of blob bytes that were sent.
     moved: Arc<AtomicU64>,
-    /// The bytes of blobs that came.
+    /// The number of blob bytes that were received.
     received: Arc<AtomicU64>,
-    /// What is known of uploads that are redirected.
+    /// What is known about redirected uploads.
     redirected: Redirected,
     retries: RetryPolicy,
     referrers_api: referrers::ReferrersApi,
 }
 
-/// A registry that could not be opened.
+/// Why a registry could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It did not answer as a registry does.
+    /// It does not answer as a registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// Nobody is there on this machine, which is no more than the container of an action.
+    /// No server listens on `localhost`, which is the container of a GitHub action.
     #[error(transparent)]
     InAction(RegistryError),
     /// The HTTP client could not be built.
@@ -80,7 +80,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// What could not be done at `endpoint`.
+    /// Describes what failed at `endpoint`.
     pub(crate) fn headline(&self, endpoint: &Endpoint) -> String {
         match self {
             Self::Registry(error) if error.status().is_some() => {
@@ -94,38 +94,38 @@ impl OpenError {
 }
 
 impl Diagnostic for OpenError {
-    fn exit_code(&self) -> ExitCode {
+    fn diagnostic_source(&self) -> Option<&dyn Diagnostic> {
         match self {
-            Self::Registry(error) | Self::InAction(error) => error.exit_code(),
-            Self::Network(_) => ExitCode::Failed,
+            Self::Registry(error) | Self::InAction(error) => Some(error),
+            Self::Network(_) => None,
         }
     }
 
     fn hints(&self) -> Vec<String> {
-        match self {
-            Self::Registry(error) => error.hints(),
-            Self::InAction(_) => vec![IN_ACTION.to_owned()],
-            Self::Network(_) => Vec::new(),
+        if let Self::InAction(_) = self {
+            return vec![IN_ACTION.to_owned()];
         }
+        let source = self.diagnostic_source();
+        source.map_or_else(Vec::new, Diagnostic::hints)
     }
 }
 
+/// The hint for `localhost` in the container of an action.
 /// <https://docs.github.com/en/actions/concepts/workflows-and-actions/about-communicating-with-docker-service-containers>
 const IN_ACTION: &str = "in the container of an action `localhost` is that container: name the \
     registry by the label of its service and its own port, such as `registry:5000`, and in \
     `insecure_registries` too where it has no TLS";
 
 impl Registry {
-    /// Finds out how `endpoint` is spoken to and what it asks for; nothing is shown to it yet.
+    /// Pings `endpoint` to find its scheme and its challenge. No credential is sent yet.
     ///
-    /// HTTPS is tried first. Plain HTTP is tried when HTTPS is not spoken, and only on this machine
-    /// or where `insecure_registries` names the host; a certificate that is not trusted is never a
-    /// reason to.
+    /// HTTPS is tried first. Plain HTTP is tried only if the server does not speak TLS, and only
+    /// for this machine and the hosts in `insecure_registries`. An untrusted certificate is never a
+    /// reason for plain HTTP.
     ///
     /// # Errors
     ///
-    /// When nothing answers, or what answers is no registry or asks for a login that cannot be
-    /// given.
+    /// If no registry answers, or if its challenge cannot be met.
     pub async fn open(
         endpoint: &Endpoint,
         credential: Credential,
@@ -133,25 +133,26 @@ impl Registry {
         for_writing: bool,
     ) -> Result<Self, OpenError> {
         let transport = Transport::new(network.registry_clients(endpoint)?);
-        let may_be_plain = endpoint.is_loopback()
+        let may_use_plain_http = endpoint.is_loopback()
             || network
                 .insecure_registries
                 .iter()
                 .any(|plain| plain == endpoint || plain.host() == endpoint.host_name());
         let retries = RetryPolicy::new(network, endpoint);
         let is_own_container = network.in_action && endpoint.is_loopback();
-        // Nothing is started in there that would be worth a wait.
-        let opening = match is_own_container {
-            true => retries.at_once(),
-            false => retries.clone(),
+        // No server is starting in the container of an action, so waiting does not help.
+        let opening = if is_own_container {
+            retries.at_once()
+        } else {
+            retries.clone()
         };
         let realms = |scheme: &str| Realms {
             endpoint: endpoint.clone(),
             is_https: scheme == "https",
             insecure_registries: network.insecure_registries.clone(),
         };
-        let ask = async |scheme: &str| {
-            retries.pace.acquire().await;
+        let open_with = async |scheme: &str| {
+            retries.rate_limiter.acquire().await;
             let ping = Ping {
                 transport: &transport,
                 realms: realms(scheme),
@@ -162,33 +163,37 @@ impl Registry {
         };
         let (root, challenge) = opening
             .run(|| async {
-                match ask("https").await {
-                    Err(error) if may_be_plain && error.may_speak_plainly() => {
-                        match ask("http").await {
-                            Err(plain) if error.outweighs(&plain) => Err(error),
-                            answer => answer,
+                match open_with("https").await {
+                    Err(error) if may_use_plain_http && error.may_be_plain_http() => {
+                        match open_with("http").await {
+                            Err(plain) if error.explains_more_than(&plain) => Err(error),
+                            response => response,
                         }
                     }
-                    answer => answer,
+                    response => response,
                 }
             })
             .await
-            .map_err(|error| match is_own_container && error.is_unreachable() {
-                true => OpenError::InAction(error),
-                false => OpenError::Registry(error),
+            .map_err(|error| {
+                if is_own_container && error.is_unreachable() {
+                    OpenError::InAction(error)
+                } else {
+                    OpenError::Registry(error)
+                }
             })?;
         if root.scheme() == "http" {
             tracing::info!("{endpoint} is spoken to over plain HTTP");
         }
         tracing::info!("signing in to {endpoint} {credential}");
-        let pace = match challenge.server() {
+        let rate_limiter = match challenge.server() {
             Some(server) => network.paces.of(&server),
-            None => retries.pace.clone(),
+            None => retries.rate_limiter.clone(),
         };
         let stall_timeout = network.stall_timeout;
-        let form_client = match credential.has_identity_token() {
-            true => Some(network.exchange_client()?),
-            false => None,
+        let form_client = if credential.has_identity_token() {
+            Some(network.exchange_client()?)
+        } else {
+            None
         };
         Ok(Self {
             tokens: TokenCache::new(
@@ -197,7 +202,7 @@ impl Registry {
                 transport.clone(),
                 realms(root.scheme()),
                 challenge,
-                pace,
+                rate_limiter,
                 stall_timeout,
             )
             .with_form_client(form_client),
@@ -219,22 +224,23 @@ impl Registry {
         })
     }
 
-    /// Where this registry is.
+    /// The host and port of the registry.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The bytes of blobs that were sent so far, by whomever: whether anything moves.
+    /// The number of blob bytes that all uploads have sent so far. It shows whether there is any
+    /// progress.
     pub fn moved_bytes(&self) -> u64 {
         self.moved.load(Ordering::Relaxed)
     }
 
-    /// Asks for the token that `repository` will be written with, so that a refusal is told before
-    /// anything is read or sent.
+    /// Obtains the token for writing to `repository`, so that a refusal is reported before anything
+    /// is read or sent.
     ///
     /// # Errors
     ///
-    /// When there is no token to be had.
+    /// If no token can be obtained.
     pub async fn sign_in(&self, repository: &str) -> Result<(), RegistryError> {
         self.retries
             .without_downtime()
@@ -243,13 +249,13 @@ impl Registry {
             .map(drop)
     }
 
-    /// How steps that fail at this registry are repeated.
+    /// The retry policy for steps at this registry.
     pub(crate) fn retries(&self) -> &RetryPolicy {
         &self.retries
     }
 }
 
-/// `GET /v2/`, which every registry answers (distribution spec, "Determining Support").
+/// `GET /v2/`, which every registry supports (distribution spec, "Determining Support").
 struct Ping<'a> {
     transport: &'a Transport,
     realms: Realms,
@@ -259,36 +265,46 @@ struct Ping<'a> {
 
 impl Ping<'_> {
     async fn send(&self, url: Url) -> Result<(Url, Challenge), RegistryError> {
-        let ask = Ask {
+        let request = RegistryRequest {
             method: Method::GET,
             url: &url,
             authorization: None,
         };
-        let answer = self.transport.send(ask, &self.retries.pace, |r| r).await?;
-        let challenge = match answer.status() {
+        let response = self
+            .transport
+            .send(request, &self.retries.rate_limiter, |r| r)
+            .await?;
+        let challenge = match response.status() {
             StatusCode::OK if self.realms.endpoint.is_google() => {
                 let what = "it asks for no login, as Google's registries do";
-                return Err(RegistryError::unexpected(Method::GET, url, what));
+                return Err(RegistryError::protocol_violation(Method::GET, url, what));
             }
             StatusCode::OK => {
-                let body = http::read_bounded(answer, error::MAX_ERROR_BODY, self.stall_timeout);
+                let body = http::read_bounded(response, error::MAX_ERROR_BODY, self.stall_timeout);
                 if body.await.is_ok_and(|body| error::is_page(&body)) {
-                    return Err(RegistryError::unexpected(Method::GET, url, error::PAGE));
+                    return Err(RegistryError::protocol_violation(
+                        Method::GET,
+                        url,
+                        error::PAGE,
+                    ));
                 }
                 Challenge::None
             }
             StatusCode::UNAUTHORIZED => {
-                auth::challenge::read_challenge(answer.headers(), &self.realms)
-                    .map_err(|what| RegistryError::unexpected(Method::GET, url.clone(), what))?
+                auth::challenge::parse_challenge(response.headers(), &self.realms).map_err(
+                    |what| RegistryError::protocol_violation(Method::GET, url.clone(), what),
+                )?
             }
             status => {
-                let (headers, at) = (answer.headers().clone(), answer.url().clone());
-                let body = http::read_bounded(answer, error::MAX_ERROR_BODY, self.stall_timeout)
+                let (headers, at) = (response.headers().clone(), response.url().clone());
+                let body = http::read_bounded(response, error::MAX_ERROR_BODY, self.stall_timeout)
                     .await
                     .unwrap_or_default();
-                return Err(RegistryError::refused(Method::GET, url, status, &body)
-                    .with_headers(&headers)
-                    .at(&at));
+                return Err(
+                    RegistryError::from_response(Method::GET, url, status, &body)
+                        .with_headers(&headers)
+                        .at(&at),
+                );
             }
         };
         Ok((url, challenge))

@@ -1,21 +1,21 @@
-//! Mounting a blob that another repository of the same registry holds: no byte of it moves.
+//! Mounts a blob from another repository of the same registry, without sending its bytes.
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#mounting-a-blob-from-another-repository>
 
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Method, RequestBuilder, StatusCode};
 
-use super::transport::Ask;
+use super::transport::RegistryRequest;
 use super::{Registry, RegistryError};
 use crate::oci::digest::Digest;
 
 impl Registry {
-    /// Asks for a blob of the repository `from` to be in `repository` too. False when the registry
-    /// would rather have it sent, which is its right and the usual answer across projects.
+    /// Mounts a blob of the repository `from` into `repository`. False if the registry asks for an
+    /// upload instead, which the specification allows and which is usual across projects.
     ///
     /// # Errors
     ///
-    /// When there is no token for both repositories, or the registry refuses. It can be sent then
-    /// all the same.
+    /// If there is no token for both repositories, or the registry refuses. The blob can still be
+    /// uploaded.
     pub async fn mount_blob(
         &self,
         repository: &str,
@@ -26,24 +26,27 @@ impl Registry {
         url.query_pairs_mut()
             .append_pair("mount", digest.as_str())
             .append_pair("from", from);
-        let shown = self.tokens.authorization_to_mount(repository, from).await?;
-        self.retries.pace.acquire().await;
-        let ask = Ask {
+        let authorization = self.tokens.authorization_to_mount(repository, from).await?;
+        self.retries.rate_limiter.acquire().await;
+        let request = RegistryRequest {
             method: Method::POST,
             url: &url,
-            authorization: shown.header(),
+            authorization: authorization.header(),
         };
         let empty = |request: RequestBuilder| request.header(CONTENT_LENGTH, 0);
-        let mut answer = self.transport.send(ask, &self.retries.pace, empty).await?;
-        self.retries.observe(&answer);
-        answer
+        let mut response = self
+            .transport
+            .send(request, &self.retries.rate_limiter, empty)
+            .await?;
+        self.retries.observe(&response);
+        response
             .extensions_mut()
-            .insert(self.tokens.presented(repository, &shown, true));
-        match answer.status() {
+            .insert(self.tokens.presented(repository, &authorization, true));
+        match response.status() {
             StatusCode::CREATED => Ok(true),
-            // An upload was begun, which registries drop by themselves.
+            // An upload session was opened. Registries discard it.
             StatusCode::ACCEPTED => Ok(false),
-            _ => Err(self.refusal(Method::POST, url, answer).await),
+            _ => Err(self.refusal(Method::POST, url, response).await),
         }
     }
 }

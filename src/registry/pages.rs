@@ -1,4 +1,6 @@
-//! Listings that come in pages.
+//! Reads paginated lists.
+
+use std::ops::ControlFlow;
 
 use reqwest::header::{HeaderMap, LINK};
 use reqwest::{Method, StatusCode, Url};
@@ -10,32 +12,26 @@ use super::http::read_bounded;
 use super::{Registry, RegistryError, RetryPolicy};
 use crate::oci::json;
 
-/// The most bytes of one page: ten thousand of Google's entries are about 4 MB.
+/// The maximum size of a page. Ten thousand of Google's entries have about 4 MB.
 const MAX_PAGE: usize = 64 * 1024 * 1024;
 
-/// The most pages that are followed, so that a registry that always names another one ends too.
+/// The maximum number of pages, in case a registry always names another one.
 const MAX_PAGES: usize = 2_000;
 
-/// The most bytes of all pages together.
+/// The maximum size of all pages together.
 const MAX_LISTING: usize = 256 * 1024 * 1024;
 
 /// A page that was read.
 struct Page<P> {
     content: P,
     size: usize,
-    /// Where the next one is.
+    /// The URL of the next page.
     next: Option<Url>,
 }
 
-/// Whether a page is followed by the next that the registry names.
-pub(super) enum PageControl {
-    On,
-    Stop,
-}
-
 impl Registry {
-    /// Gives `take` one page after another, from the one at `url` on; false when there is nothing at
-    /// that place. `what` is what a page should be. Each page is a step of its own for `retries`.
+    /// Calls `visit` for each page from `url` on. False if the list does not exist. `what` names
+    /// the expected content. Each page is a separate step for `retries`.
     pub(super) async fn pages<P: DeserializeOwned>(
         &self,
         mut url: Url,
@@ -43,7 +39,7 @@ impl Registry {
         access: Access,
         what: &str,
         retries: &RetryPolicy,
-        mut take: impl FnMut(P) -> PageControl,
+        mut visit: impl FnMut(P) -> ControlFlow<()>,
     ) -> Result<bool, RegistryError> {
         let mut total = 0;
         for _ in 0..MAX_PAGES {
@@ -55,16 +51,16 @@ impl Registry {
             if total > MAX_LISTING {
                 break;
             }
-            match (take(page.content), page.next) {
-                (PageControl::On, Some(next)) => url = next,
+            match (visit(page.content), page.next) {
+                (ControlFlow::Continue(()), Some(next)) => url = next,
                 _ => return Ok(true),
             }
         }
         let endless = "the listing has no end";
-        Err(RegistryError::unexpected(Method::GET, url, endless))
+        Err(RegistryError::protocol_violation(Method::GET, url, endless))
     }
 
-    /// One page; none when there is nothing at that place.
+    /// Reads one page. `None` if it does not exist.
     async fn page<P: DeserializeOwned>(
         &self,
         url: &Url,
@@ -72,36 +68,39 @@ impl Registry {
         access: Access,
         what: &str,
     ) -> Result<Option<Page<P>>, RegistryError> {
-        let answer = self
+        let response = self
             .send(Method::GET, url.clone(), repository, access, |r| r)
             .await?;
-        match answer.status() {
+        match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(self.refusal(Method::GET, url.clone(), answer).await),
+            _ => return Err(self.refusal(Method::GET, url.clone(), response).await),
         }
-        let next = next_page(answer.headers(), url);
-        let body = read_bounded(answer, MAX_PAGE, self.stall_timeout)
+        let next = next_page(response.headers(), url);
+        let body = read_bounded(response, MAX_PAGE, self.stall_timeout)
             .await
-            .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
+            .map_err(|error| RegistryError::incomplete_body(Method::GET, url.clone(), error))?;
         match json::from_slice(&body) {
             Ok(content) => Ok(Some(Page {
                 content,
                 size: body.len(),
                 next,
             })),
-            Err(_) if is_page(&body) => {
-                Err(RegistryError::unexpected(Method::GET, url.clone(), PAGE))
-            }
+            Err(_) if is_page(&body) => Err(RegistryError::protocol_violation(
+                Method::GET,
+                url.clone(),
+                PAGE,
+            )),
             Err(_) => {
                 let what = format!("the answer is no {what}");
-                Err(RegistryError::garbled(Method::GET, url.clone(), what))
+                Err(RegistryError::corrupt(Method::GET, url.clone(), what))
             }
         }
     }
 }
 
-/// The next page's URL from `Link: <…>; rel="next"` (RFC 8288), on the same registry only.
+/// Returns the URL of the next page from `Link: <…>; rel="next"` (RFC 8288), if it is at the same
+/// registry.
 pub(super) fn next_page(headers: &HeaderMap, current: &Url) -> Option<Url> {
     headers
         .get_all(LINK)

@@ -1,19 +1,19 @@
-//! What holds for every header that a registry may send.
+//! Properties that hold for every header a registry may send.
 
 use reqwest::Url;
 use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, LINK, RETRY_AFTER, WWW_AUTHENTICATE};
 
-use super::auth::challenge::{Challenge, Realms, read_challenge};
+use super::auth::challenge::{Challenge, Realms, parse_challenge};
 use super::download::starts_at;
 use super::pages::next_page;
-use super::retry::retry_after;
+use crate::http::retry_after;
 
-/// A header of any bytes is read without a panic, leads no credential away from Google's host and
-/// no listing to another registry.
+/// Parses headers of any bytes. Parsing must not panic, must not send credentials away from
+/// Google's host, and must not continue a list at another registry.
 ///
 /// # Panics
 ///
-/// When it does.
+/// If a property does not hold.
 pub fn headers(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else {
         return;
@@ -30,7 +30,7 @@ pub fn headers(bytes: &[u8]) {
             insecure_registries: Vec::new(),
         })
     };
-    let realm = |host| match read_challenge(&headers, &realms(host)?) {
+    let realm = |host| match parse_challenge(&headers, &realms(host)?) {
         Ok(Challenge::Bearer { realm, .. }) => Some(realm),
         Ok(Challenge::None | Challenge::Basic) | Err(_) => None,
     };

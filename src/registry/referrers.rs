@@ -1,4 +1,4 @@
-//! What refers to a manifest: the referrers API of OCI distribution 1.1.
+//! The referrers API of OCI distribution 1.1.
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers>
 
 use std::collections::HashMap;
@@ -14,86 +14,86 @@ use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE, media_type};
 use crate::oci::reference::ArtifactRegistryRepository;
 
-/// The most pages that are followed.
+/// The maximum number of pages.
 const MAX_PAGES: usize = 1000;
 
-/// Which parts of a registry have the API, as far as that is known.
+/// Which parts of a registry support the API, as far as it is known.
 #[derive(Default)]
 pub(super) struct ReferrersApi {
-    parts: Mutex<HashMap<String, bool>>,
-    /// Held by who asks a part for the first time, so that one asks and the others hear of it.
+    roots: Mutex<HashMap<String, bool>>,
+    /// Held during the first request to a part, so that one request finds out and the others wait.
     first: tokio::sync::Mutex<()>,
 }
 
 impl ReferrersApi {
-    /// Whether a part may have it; none before it was asked.
-    fn known(&self, part: &str) -> Option<bool> {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.get(part).copied()
+    /// Whether a part may support the API. `None` if it was not requested yet.
+    fn support(&self, api_root: &str) -> Option<bool> {
+        let roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        roots.get(api_root).copied()
     }
 
-    /// Notes what a first answer told.
-    fn note(&self, part: String, may_be_there: bool) {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.entry(part).or_insert(may_be_there);
+    /// Records the result of the first request.
+    fn record(&self, api_root: String, may_exist: bool) {
+        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        roots.entry(api_root).or_insert(may_exist);
     }
 }
 
-/// What an answer tells.
-enum Answer {
-    /// What refers to the manifest.
+/// The result of a request.
+enum ReferrersResponse {
+    /// The referrers of the manifest.
     Referrers(Vec<Descriptor>),
-    /// That there is no such API here.
+    /// The API is not supported.
     NoApi,
-    /// Neither.
+    /// Neither is certain.
     Unclear,
 }
 
 impl Registry {
-    /// The manifests of `repository` that name this one as their subject; none where the registry
-    /// has no such API.
+    /// Lists the manifests of `repository` whose subject is this manifest. `None` if the registry
+    /// does not support the API.
     ///
-    /// Only an index is believed: registries of OCI 1.0 answer 404, or as Artifact Registry once
-    /// did 200 with a page to sign in at (google/go-containerregistry#1968).
+    /// Only an index counts as support: registries of OCI 1.0 answer 404, and Artifact Registry
+    /// once answered 200 with a sign-in page (google/go-containerregistry#1968).
     ///
-    /// A part that has it not is not asked again.
+    /// A part without support is not asked again.
     ///
     /// # Errors
     ///
-    /// When the registry is in trouble, so that it cannot be told which it is.
+    /// If the registry fails in a way that leaves support unknown.
     pub async fn referrers(
         &self,
         repository: &str,
         digest: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
-        let part = self.part(repository);
+        let api_root = self.api_root(repository);
         let mut first = None;
-        if self.referrers_api.known(&part).is_none() {
+        if self.referrers_api.support(&api_root).is_none() {
             first = Some(self.referrers_api.first.lock().await);
         }
-        if self.referrers_api.known(&part) == Some(false) {
+        if self.referrers_api.support(&api_root) == Some(false) {
             return Ok(None);
         }
-        let question = || self.referrers_once(repository, digest);
-        let answer = self.retries.run(question).await?;
-        let may_be_there = !matches!(answer, Answer::NoApi);
-        self.referrers_api.note(part, may_be_there);
+        let request = || self.referrers_once(repository, digest);
+        let response = self.retries.run(request).await?;
+        let may_exist = !matches!(response, ReferrersResponse::NoApi);
+        self.referrers_api.record(api_root, may_exist);
         drop(first);
-        Ok(match answer {
-            Answer::Referrers(found) => Some(found),
-            Answer::NoApi | Answer::Unclear => None,
+        Ok(match response {
+            ReferrersResponse::Referrers(referrers) => Some(referrers),
+            ReferrersResponse::NoApi | ReferrersResponse::Unclear => None,
         })
     }
 
-    /// True where it is known that `repository` has no such API.
+    /// True if `repository` is known not to support the API.
     pub fn has_no_referrers(&self, repository: &str) -> bool {
-        self.referrers_api.known(&self.part(repository)) == Some(false)
+        self.referrers_api.support(&self.api_root(repository)) == Some(false)
     }
 
-    /// What a repository shares its API with: Google's repositories are kinds of their own, and others
-    /// that join several registries under one host do it by the first component of the path, as
-    /// Harbor, Artifactory and Nexus do.
-    fn part(&self, repository: &str) -> String {
+    /// Returns the part of the registry that shares its API with a repository. Each of Google's
+    /// repositories may be of another type. Registries that serve several under one host, such as
+    /// Harbor, Artifactory and Nexus, separate them by the first path component.
+    fn api_root(&self, repository: &str) -> String {
         match ArtifactRegistryRepository::of(&self.endpoint, repository) {
             Some(place) => place.resource(),
             None => match repository.split_once('/') {
@@ -107,11 +107,11 @@ impl Registry {
         &self,
         repository: &str,
         digest: &Digest,
-    ) -> Result<Answer, RegistryError> {
+    ) -> Result<ReferrersResponse, RegistryError> {
         let mut url = self.url(&format!("/v2/{repository}/referrers/{digest}"));
-        let mut found = Vec::new();
+        let mut referrers = Vec::new();
         for page in 0..MAX_PAGES {
-            let answer = self
+            let response = self
                 .send(
                     Method::GET,
                     url.clone(),
@@ -120,49 +120,50 @@ impl Registry {
                     |request| request.header(ACCEPT, media_type::OCI_INDEX),
                 )
                 .await?;
-            let is_index = stated_type(&answer) == Some(media_type::OCI_INDEX);
-            let status = answer.status();
+            let is_index = stated_type(&response) == Some(media_type::OCI_INDEX);
+            let status = response.status();
             if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-                return Err(self.refusal(Method::GET, url, answer).await);
+                return Err(self.refusal(Method::GET, url, response).await);
             }
             if status != StatusCode::OK || !is_index {
-                // Past the first page it has the API, and what it told so far is what it tells.
+                // After the first page the API is known to exist, and the result is what was listed
+                // so far.
                 return Ok(match page {
-                    0 => self.without_referrers(url, answer).await,
-                    _ => Answer::Referrers(found),
+                    0 => self.without_referrers(url, response).await,
+                    _ => ReferrersResponse::Referrers(referrers),
                 });
             }
-            let next = next_page(answer.headers(), &url);
+            let next = next_page(response.headers(), &url);
             let limit = usize::try_from(MAX_MANIFEST_SIZE).unwrap_or(usize::MAX);
-            let body = read_bounded(answer, limit, self.stall_timeout)
+            let body = read_bounded(response, limit, self.stall_timeout)
                 .await
-                .map_err(|error| RegistryError::unfinished(Method::GET, url.clone(), error))?;
+                .map_err(|error| RegistryError::incomplete_body(Method::GET, url.clone(), error))?;
             match AnyManifest::parse(body, Some(media_type::OCI_INDEX)) {
-                Ok(AnyManifest::Index(index)) => found.extend(index.manifests),
-                _ if page > 0 => return Ok(Answer::Referrers(found)),
-                _ => return Ok(Answer::Unclear),
+                Ok(AnyManifest::Index(index)) => referrers.extend(index.manifests),
+                _ if page > 0 => return Ok(ReferrersResponse::Referrers(referrers)),
+                _ => return Ok(ReferrersResponse::Unclear),
             }
             match next {
                 Some(next) => url = next,
                 None => break,
             }
         }
-        Ok(Answer::Referrers(found))
+        Ok(ReferrersResponse::Referrers(referrers))
     }
 
-    /// Whether an answer that lists nothing means that there is no API: a registry that has it answers
-    /// 200 for a manifest that is there, but some answer 404 for one that is not.
-    async fn without_referrers(&self, url: Url, answer: Response) -> Answer {
-        match answer.status() {
-            StatusCode::OK | StatusCode::METHOD_NOT_ALLOWED => Answer::NoApi,
+    /// Decides whether a response without a list means that the API is not supported. A registry
+    /// with the API answers 200 for an existing manifest, but some answer 404 for a missing one.
+    async fn without_referrers(&self, url: Url, response: Response) -> ReferrersResponse {
+        match response.status() {
+            StatusCode::OK | StatusCode::METHOD_NOT_ALLOWED => ReferrersResponse::NoApi,
             StatusCode::NOT_FOUND => {
-                let refusal = self.refusal(Method::GET, url, answer).await;
+                let refusal = self.refusal(Method::GET, url, response).await;
                 match refusal.code() {
-                    Some("NAME_UNKNOWN" | "MANIFEST_UNKNOWN") => Answer::Unclear,
-                    _ => Answer::NoApi,
+                    Some("NAME_UNKNOWN" | "MANIFEST_UNKNOWN") => ReferrersResponse::Unclear,
+                    _ => ReferrersResponse::NoApi,
                 }
             }
-            _ => Answer::Unclear,
+            _ => ReferrersResponse::Unclear,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The bytes of a blob to their end: where they break off, they go on from there.
+//! Downloads a blob and resumes the download if it breaks off.
 
 use std::io;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
 
 impl Registry {
-    /// The bytes of a blob of `size` bytes from `offset` on, asked for again where they break off.
-    /// They are not checked against the digest.
+    /// Streams a blob of `size` bytes from `offset` on, and resumes where the connection breaks
+    /// off. The bytes are not checked against the digest.
     ///
     /// # Errors
     ///
-    /// As for [`Self::get_blob`]. What goes wrong later is an error of the stream.
+    /// As for [`Self::get_blob`]. Later errors are errors of the stream.
     pub async fn read_blob(
         self: &Arc<Self>,
         repository: &str,
@@ -25,8 +25,8 @@ impl Registry {
         offset: u64,
         size: u64,
     ) -> Result<ByteStream, RegistryError> {
-        let asked = self.get_blob(repository, digest, offset);
-        let body = asked.boxed().await?;
+        let request = self.get_blob(repository, digest, offset);
+        let body = request.boxed().await?;
         let download = Download {
             registry: Arc::clone(self),
             repository: repository.to_owned(),
@@ -35,17 +35,17 @@ impl Registry {
             size,
             body: Some(body),
             resumed_at: offset,
-            patience: None,
+            retry_state: None,
         };
         Ok(download.into_stream())
     }
 }
 
-/// How many bytes have to come before a download counts as one that gets on, of a blob that is not
-/// small: a peer that gives fewer again and again would never come to an end.
-const PROGRESS: u64 = 64 * 1024;
+/// The number of bytes after which a resumed download counts as making progress, unless the blob is
+/// small. A server that sends fewer each time would never finish.
+const MIN_PROGRESS: u64 = 64 * 1024;
 
-/// A blob on its way.
+/// A download in progress.
 struct Download {
     registry: Arc<Registry>,
     repository: String,
@@ -53,67 +53,67 @@ struct Download {
     position: u64,
     size: u64,
     body: Option<ByteStream>,
-    /// From where on it was asked for last.
+    /// The offset of the last request.
     resumed_at: u64,
-    /// What is left of the patience since it last got on; none where it never stopped.
-    patience: Option<RetryState>,
+    /// The retries since the download last made progress. `None` if it did not break off since.
+    retry_state: Option<RetryState>,
 }
 
 impl Download {
     fn into_stream(self) -> ByteStream {
         stream::unfold(Some(self), |download| async move {
             let mut download = download?;
-            match download.piece().await {
-                Ok(piece) => piece.map(|piece| (Ok(piece), Some(download))),
+            match download.next_chunk().await {
+                Ok(next_chunk) => next_chunk.map(|next_chunk| (Ok(next_chunk), Some(download))),
                 Err(error) => Some((Err(io::Error::other(error)), None)),
             }
         })
         .boxed()
     }
 
-    /// The next piece; none at the end of the blob.
-    async fn piece(&mut self) -> Result<Option<Bytes>, RegistryError> {
+    /// Returns the next chunk. `None` at the end of the blob.
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
         while self.position < self.size {
             let body = match &mut self.body {
                 Some(body) => body,
                 None => {
-                    let asked =
+                    let request =
                         self.registry
                             .get_blob(&self.repository, &self.digest, self.position);
                     self.resumed_at = self.position;
-                    self.body.insert(asked.await?)
+                    self.body.insert(request.await?)
                 }
             };
-            let broken = match body.next().await {
-                Some(Ok(piece)) => {
-                    self.position += piece.len() as u64;
-                    if self.position - self.resumed_at >= PROGRESS.min(self.size / 100) {
-                        self.patience = None;
+            let connection_failed = match body.next().await {
+                Some(Ok(next_chunk)) => {
+                    self.position += next_chunk.len() as u64;
+                    if self.position - self.resumed_at >= MIN_PROGRESS.min(self.size / 100) {
+                        self.retry_state = None;
                     }
                     if self.position > self.size {
                         return Err(self.too_long());
                     }
-                    return Ok(Some(piece));
+                    return Ok(Some(next_chunk));
                 }
                 Some(Err(error)) => error,
                 None => io::ErrorKind::UnexpectedEof.into(),
             };
             self.body = None;
-            self.wait(broken).await?;
+            self.wait(connection_failed).await?;
         }
         Ok(None)
     }
 
-    /// Waits before the download goes on.
-    async fn wait(&mut self, broken: io::Error) -> Result<(), RegistryError> {
+    /// Waits before the download is resumed.
+    async fn wait(&mut self, connection_failed: io::Error) -> Result<(), RegistryError> {
         let registry = &self.registry;
         let url = registry.blob_url(&self.repository, &self.digest);
-        let error = RegistryError::broken(Method::GET, url, broken);
-        let patience = self
-            .patience
-            .get_or_insert_with(|| registry.retries().patience());
-        let Some(wait) = patience.after(error.retry()) else {
-            return Err(patience.give_up(error));
+        let error = RegistryError::connection_failed(Method::GET, url, connection_failed);
+        let retry_state = self
+            .retry_state
+            .get_or_insert_with(|| registry.retries().retry_state());
+        let Some(wait) = retry_state.after(error.retry()) else {
+            return Err(retry_state.give_up(error));
         };
         tracing::info!(
             "the download of {} broke off at {} of {} bytes; it goes on from there",
@@ -128,6 +128,6 @@ impl Download {
     fn too_long(&self) -> RegistryError {
         let url = self.registry.blob_url(&self.repository, &self.digest);
         let what = format!("it sends more than the {} bytes of the blob", self.size);
-        RegistryError::unexpected(Method::GET, url, what)
+        RegistryError::protocol_violation(Method::GET, url, what)
     }
 }

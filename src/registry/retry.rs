@@ -1,61 +1,62 @@
-//! The one retry layer: which steps are done again, after what wait, and for how long.
+//! The only retry layer: which steps are repeated, after what wait, and for how long.
 //!
-//! A step is what can be repeated from its start: a request with its answer read to the end, or a
-//! blob with its POST and its PUT. Steps do not nest, so nothing is repeated by two of them.
+//! A step is anything that can be repeated from its start: a request including its complete
+//! response, or a blob with its POST and PUT. Steps are not nested, so nothing is repeated by two
+//! of them.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 
-use super::downtime::{HostDowntime, LONGEST_WAIT, RetryState};
+use super::downtime::{HostDowntime, MAX_WAIT, RetryState};
 use crate::diagnostics::render::one_line;
-use crate::http::{Network, RateLimiter};
+use crate::http::{Network, RateLimiter, retry_after};
 use crate::oci::reference::Endpoint;
 
-/// The first wait, unless the time allowed is short.
+/// The first wait, unless the timeout is short.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// How long what need not be known is waited for.
-const BRIEF: Duration = Duration::from_secs(15);
+/// The maximum retry time for optional steps.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Whether it helps to do a failed step again.
+/// Whether a retry of a failed step helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryKind {
     /// It would fail in the same way.
     Never,
-    /// A new token is to be shown: twice, whatever time is allowed.
+    /// A new token is needed. Retried twice, regardless of the timeout.
     Reauthenticate,
-    /// It was bad luck, or it is none: twice.
+    /// It may have been an accident. Retried twice.
     Limited,
-    /// Nobody is there: as what passes with time where somebody was before, else not for long.
+    /// The host is down. Retried like a temporary failure if it answered before, and otherwise only
+    /// for a short time.
     HostDown,
-    /// Nobody is there, and nobody ever was: not for long.
+    /// The host has never answered. Retried only for a short time.
     NeverReached,
-    /// It passes with time; the other side may have said after how much.
+    /// A temporary failure, with the time of `Retry-After`.
     Transient(Option<Duration>),
-    /// Likewise, but it is about all that is sent.
+    /// The same, but it applies to all requests.
     RateLimited(Option<Duration>),
 }
 
-/// An error of a step.
+/// The error of a step.
 pub(crate) trait Retryable: std::error::Error {
-    /// Whether it helps to do the step again.
+    /// Whether a retry of the step helps.
     fn retry(&self) -> RetryKind;
 
-    /// The same error, knowing how often and how long the step was tried.
+    /// Adds the number and the duration of the tries.
     fn tried(self, times: u32, during: Duration) -> Self;
 }
 
-/// How failed steps are repeated, and the pace that all requests to the registry keep.
+/// How failed steps are repeated, and the rate limiter for all requests to the registry.
 #[derive(Clone, Debug)]
 pub(crate) struct RetryPolicy {
     timeout: Duration,
-    /// True when the host has answered before.
+    /// True if the host has answered before.
     is_reached: bool,
-    silence: HostDowntime,
-    pub(super) pace: RateLimiter,
+    downtime: HostDowntime,
+    pub(super) rate_limiter: RateLimiter,
 }
 
 impl RetryPolicy {
@@ -63,12 +64,12 @@ impl RetryPolicy {
         Self {
             timeout: network.retry_timeout,
             is_reached: false,
-            silence: HostDowntime::default(),
-            pace: network.paces.of(host),
+            downtime: HostDowntime::default(),
+            rate_limiter: network.paces.of(host),
         }
     }
 
-    /// The same once the host has answered.
+    /// The policy once the host has answered.
     pub(super) fn after_contact(self) -> Self {
         Self {
             is_reached: true,
@@ -76,15 +77,16 @@ impl RetryPolicy {
         }
     }
 
-    /// The same for a step that may be done without asking the host, and so tells nothing of it.
+    /// The policy for a step that may succeed without a request to the host, so that its success
+    /// says nothing about the host.
     pub(super) fn without_downtime(&self) -> Self {
         Self {
-            silence: HostDowntime::default(),
+            downtime: HostDowntime::default(),
             ..self.clone()
         }
     }
 
-    /// The same for a step whose first failure is told at once.
+    /// The policy for a step that is not retried.
     pub(super) fn at_once(&self) -> Self {
         Self {
             timeout: Duration::ZERO,
@@ -92,31 +94,31 @@ impl RetryPolicy {
         }
     }
 
-    /// The same for a step that a run can do without.
-    pub(super) fn brief(&self) -> Self {
+    /// The policy for an optional step.
+    pub(super) fn short(&self) -> Self {
         Self {
-            timeout: self.timeout.min(BRIEF),
+            timeout: self.timeout.min(SHORT_TIMEOUT),
             ..self.clone()
         }
     }
 
-    /// Does a step until it succeeds, until its failure is final, or until the time is up. A wait
-    /// that the other side asks for and that is longer than the time left is not begun.
+    /// Runs a step until it succeeds, fails finally, or the timeout expires. If the server requests
+    /// a wait that is longer than the remaining time, the step fails at once.
     pub(crate) async fn run<T, E: Retryable, F: Future<Output = Result<T, E>>>(
         &self,
         mut step: impl FnMut() -> F,
     ) -> Result<T, E> {
-        let mut patience = self.patience();
+        let mut state = self.retry_state();
         loop {
             let error = match step().await {
                 Ok(done) => {
-                    self.silence.is_over();
+                    self.downtime.reset();
                     return Ok(done);
                 }
                 Err(error) => error,
             };
-            let Some(wait) = patience.after(error.retry()) else {
-                return Err(patience.give_up(error));
+            let Some(wait) = state.after(error.retry()) else {
+                return Err(state.give_up(error));
             };
             if let RetryKind::RateLimited(_) = error.retry() {
                 self.slow_down(wait);
@@ -124,48 +126,49 @@ impl RetryPolicy {
             let text = one_line(&error);
             let wait_text = seconds(wait);
             let is_routine = error.retry() == RetryKind::Reauthenticate;
-            match !is_routine && self.silence.is_news(&text, error.retry()) {
-                true => tracing::info!("{text}; trying again in {wait_text}"),
-                false => tracing::debug!("{text}; trying again in {wait_text}"),
+            if !is_routine && self.downtime.is_new_message(&text, error.retry()) {
+                tracing::info!("{text}; trying again in {wait_text}")
+            } else {
+                tracing::debug!("{text}; trying again in {wait_text}")
             }
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// What is left of the patience with a step that has not failed yet.
-    pub(crate) fn patience(&self) -> RetryState {
-        let silence = self.silence.clone();
-        RetryState::new(self.timeout, self.is_reached, silence, self.waits())
+    /// The state of a step that has not failed yet.
+    pub(crate) fn retry_state(&self) -> RetryState {
+        let downtime = self.downtime.clone();
+        RetryState::new(self.timeout, self.is_reached, downtime, self.waits())
     }
 
-    /// Exponential waits with jitter, so that many who failed together do not come back together.
+    /// Exponential waits with jitter, so that steps that failed together are not retried together.
     fn waits(&self) -> ExponentialBackoff {
         ExponentialBuilder::default()
             .with_min_delay(self.first_wait())
-            .with_max_delay(LONGEST_WAIT)
+            .with_max_delay(MAX_WAIT)
             .with_factor(2.0)
             .without_max_times()
             .with_jitter()
             .build()
     }
 
-    /// Slows everybody down after a 429, and lets them be faster again after anything else.
-    pub(super) fn observe(&self, answer: &Response) {
-        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
-            let asked = retry_after(answer.headers()).unwrap_or_else(|| self.first_wait());
-            // Nobody waits for what is not waited for.
+    /// Slows down all requests after a 429, and lets the rate recover after any other response.
+    pub(super) fn observe(&self, response: &Response) {
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            let asked = retry_after(response.headers()).unwrap_or_else(|| self.first_wait());
+            // A wait beyond the timeout would never be waited for.
             self.slow_down(if asked > self.timeout {
                 Duration::ZERO
             } else {
                 asked
             });
         } else {
-            self.pace.recover();
+            self.rate_limiter.recover();
         }
     }
 
     fn slow_down(&self, wait: Duration) {
-        if self.pace.pause(wait) {
+        if self.rate_limiter.pause(wait) {
             tracing::info!(
                 "the registry asks for fewer requests: nothing is sent for {}",
                 seconds(wait)
@@ -173,7 +176,7 @@ impl RetryPolicy {
         }
     }
 
-    /// Several tries fit into any time that is allowed.
+    /// The first wait is short enough for several tries within the timeout.
     fn first_wait(&self) -> Duration {
         FIRST_WAIT.min(self.timeout / 60)
     }
@@ -181,22 +184,6 @@ impl RetryPolicy {
 
 fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
-}
-
-/// How long an answer asks to wait: seconds or a date (RFC 9110, section 10.2.3).
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => {
-            let at = httpdate::parse_http_date(text).ok()?;
-            // A date that has passed asks for nothing.
-            Some(
-                at.duration_since(std::time::SystemTime::now())
-                    .unwrap_or_default(),
-            )
-        }
-    }
 }
 
 #[cfg(test)]
@@ -224,12 +211,12 @@ mod tests {
         RetryPolicy {
             timeout: Duration::from_secs(timeout),
             is_reached: false,
-            silence: HostDowntime::default(),
-            pace: RateLimiter::default(),
+            downtime: HostDowntime::default(),
+            rate_limiter: RateLimiter::default(),
         }
     }
 
-    /// How often a step that fails for ever is tried, and for how long.
+    /// How often a step that always fails is tried, and for how long.
     async fn fail(timeout: u64, retry: RetryKind) -> (u32, Duration) {
         let start = Instant::now();
         let failed: Result<(), _> = retries(timeout)
@@ -263,13 +250,13 @@ mod tests {
     async fn known_host_is_waited_for_longer_than_unreached_one() {
         assert_eq!(fail(300, RetryKind::HostDown).await.1, FIRST_CONTACT);
         assert_eq!(fail(300, RetryKind::NeverReached).await.1, FIRST_CONTACT);
-        // Nobody answers, and nobody refuses either.
+        // The connection is neither accepted nor refused.
         let since = Instant::now();
-        let silence = || async {
+        let downtime = || async {
             tokio::time::sleep(FIRST_CONTACT).await;
             Err::<(), _>(Failed(RetryKind::HostDown, 0))
         };
-        drop(retries(300).run(silence).await);
+        drop(retries(300).run(downtime).await);
         assert_eq!(since.elapsed(), FIRST_CONTACT);
         let fail_once_reached = async |mut kinds: Vec<RetryKind>| {
             let since = Instant::now();
@@ -284,12 +271,12 @@ mod tests {
             drop(retries(300).run(step).await);
             since.elapsed().as_secs()
         };
-        // An answer of any kind, or a connection that broke, and then nobody.
+        // After any response, or a connection that broke, the host goes down.
         assert_eq!(
             fail_once_reached(vec![RetryKind::Transient(None), RetryKind::HostDown]).await,
             300
         );
-        // A host of its own that tokens are had from.
+        // A separate host of the token server.
         assert_eq!(
             fail_once_reached(vec![RetryKind::Transient(None), RetryKind::NeverReached]).await,
             FIRST_CONTACT.as_secs()
@@ -312,7 +299,7 @@ mod tests {
             assert_eq!(retries.clone().run(away).await.unwrap_err().1, 1);
         }
         assert_eq!(since.elapsed().as_secs(), 300);
-        // It came back, and is gone again.
+        // The host comes back and goes down again.
         let back = || std::future::ready(Ok::<_, Failed>(()));
         retries.run(back).await.unwrap();
         drop(retries.run(away).await);
@@ -350,21 +337,5 @@ mod tests {
             .await;
         assert_eq!(failed.unwrap_err().1, 3);
         assert_eq!(tries, 3);
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, text.parse().unwrap());
-            retry_after(&headers)
-        };
-        assert_eq!(read("120"), Some(Duration::from_secs(120)));
-        assert_eq!(read(" 0 "), Some(Duration::ZERO));
-        assert_eq!(read("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert!(read("Tue, 31 Dec 2999 23:59:59 GMT").unwrap() > Duration::from_secs(1_000_000));
-        for other in ["soon", "-1", "1.5", ""] {
-            assert_eq!(read(other), None, "{other}");
-        }
     }
 }

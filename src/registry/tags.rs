@@ -1,38 +1,40 @@
-//! `tags/list`: the tags of a repository, with Google's extension where there is one; and the
-//! catalog of repositories.
+//! Lists the tags of a repository (`tags/list`), with Google's extension if it is supported, and
+//! the catalog of repositories.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use reqwest::Method;
 use serde::Deserialize;
 
 use super::auth::scope::Access;
 use super::google::{self, Extension, ListedManifest};
-use super::pages::PageControl;
 use super::{Registry, RegistryError, RetryPolicy};
 use crate::diagnostics::sanitize::sanitize;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{check_tag, is_component};
 
-/// What a registry lists below a path.
+/// What a registry lists at a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// The tags of the path itself.
+    /// The tags of the repository at the path.
     pub tags: Vec<String>,
-    /// The next component of each path below; Google's registries alone tell.
+    /// The next component of each path below. Only Google's registries list them.
     pub children: Vec<String>,
-    /// The manifests of the path; Google's registries alone tell.
+    /// The manifests of the repository. Only Google's registries list them.
     pub manifests: Vec<ListedManifest>,
 }
 
-/// Numbers at which lists are cut off without a word.
-const CUTS: [usize; 2] = [1_000, 10_000];
+/// Sizes at which lists are known to be cut off silently.
+const KNOWN_LIMITS: [usize; 2] = [1_000, 10_000];
 
 impl Listing {
-    /// At how many entries it was cut off, for all that can be seen; none where it is whole.
+    /// The size at which the list seems to be cut off. `None` if it seems complete.
     pub fn cut(&self) -> Option<usize> {
         let counts = [self.children.len(), self.manifests.len(), self.tags.len()];
-        counts.into_iter().find(|count| CUTS.contains(count))
+        counts
+            .into_iter()
+            .find(|count| KNOWN_LIMITS.contains(count))
     }
 
     fn len(&self) -> usize {
@@ -40,7 +42,7 @@ impl Listing {
     }
 }
 
-/// What earlier pages have told.
+/// The entries of earlier pages.
 #[derive(Default)]
 struct Seen {
     tags: HashSet<String>,
@@ -48,31 +50,30 @@ struct Seen {
     manifests: HashSet<Digest>,
 }
 
-/// Google answers with everything at once up to this many; go-containerregistry asks the same.
+/// The maximum page size of Google's registries. go-containerregistry uses the same.
 const GOOGLE_PAGE: u32 = 10_000;
 
 impl Registry {
-    /// Lists what is at `path`: a repository, or a project on Google's registries. None when the
-    /// registry knows nothing there.
+    /// Lists the repository at `path`, or a project on Google's registries. `None` if the registry
+    /// has nothing there.
     ///
     /// # Errors
     ///
-    /// When the registry refuses, or what it sends is no listing.
+    /// If the registry refuses the request, or returns something else than a list.
     pub async fn list(&self, path: &str) -> Result<Option<Listing>, RegistryError> {
-        self.list_patiently(path, &self.retries).await
+        self.list_with(path, &self.retries).await
     }
 
-    /// The same for a listing that a run can do without: a registry that is in trouble is not
-    /// waited for as long.
+    /// The same for an optional list. Failures are not retried for long.
     ///
     /// # Errors
     ///
     /// As for [`Self::list`].
     pub async fn list_if_available(&self, path: &str) -> Result<Option<Listing>, RegistryError> {
-        self.list_patiently(path, &self.retries.brief()).await
+        self.list_with(path, &self.retries.short()).await
     }
 
-    async fn list_patiently(
+    async fn list_with(
         &self,
         path: &str,
         retries: &RetryPolicy,
@@ -84,7 +85,7 @@ impl Registry {
                 .append_pair("n", &GOOGLE_PAGE.to_string());
         }
         let mut seen = Seen::default();
-        let take = |mut page: Extension| {
+        let visit = |mut page: Extension| {
             let before = listing.len();
             let tags = std::mem::take(&mut page.tags).into_iter();
             listing
@@ -97,39 +98,41 @@ impl Registry {
             let manifests = page.manifests().into_iter();
             let new = manifests.filter(|manifest| seen.manifests.insert(manifest.digest.clone()));
             listing.manifests.extend(new);
-            // With the extension the first page is all that Google has given so far, and one that
-            // gives the same again has no end.
-            match whole && listing.len() == before {
-                true => PageControl::Stop,
-                false => PageControl::On,
+            // With the extension, the first page has been the complete list so far. A page that
+            // repeats the same entries would never end.
+            if whole && listing.len() == before {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
             }
         };
-        let (repository, access) = match self.endpoint.is_google() && self.tokens.are_googles() {
-            true => ("", Access::List),
-            false => (path, Access::Pull),
-        };
-        let is_there = self
-            .pages(url, repository, access, "list of tags", retries, take)
+        let (repository, access) =
+            if self.endpoint.is_google() && self.tokens.is_google_credential() {
+                ("", Access::List)
+            } else {
+                (path, Access::Pull)
+            };
+        let exists = self
+            .pages(url, repository, access, "list of tags", retries, visit)
             .await?;
         google::newest_first(&mut listing.manifests);
         let below = format!("below `{path}`");
-        listing.children = self.plausible(listing.children, &below, is_child);
+        listing.children = self.valid_names(listing.children, &below, is_child);
         let under = format!("as tags of `{path}`");
-        listing.tags = self.plausible(listing.tags, &under, |tag| check_tag(tag).is_ok());
-        Ok(is_there.then_some(listing))
+        listing.tags = self.valid_names(listing.tags, &under, |tag| check_tag(tag).is_ok());
+        Ok(exists.then_some(listing))
     }
 
-    /// The names that could be there. The others would lead to other places of the registry, and are
-    /// left out.
-    fn plausible(
+    /// Keeps the names that are valid. Others would point to other resources of the registry.
+    fn valid_names(
         &self,
         names: Vec<String>,
         place: &str,
-        is_plausible: impl Fn(&str) -> bool,
+        is_valid: impl Fn(&str) -> bool,
     ) -> Vec<String> {
-        let (kept, left): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_plausible(name));
+        let (kept, left): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_valid(name));
         if let Some(first) = left.first() {
-            let start: String = first.chars().take(SHOWN).collect();
+            let start: String = first.chars().take(MAX_LOGGED).collect();
             let more = if start.len() < first.len() { "…" } else { "" };
             tracing::warn!(
                 "{} lists {} names {place} that no registry allows, which are left out: `{}{more}`{}",
@@ -142,33 +145,34 @@ impl Registry {
         kept
     }
 
-    /// Checks how deep and how wide a walk through the listings below `path` has become.
+    /// Checks the depth and the size of a walk through the lists below `path`.
     ///
     /// # Errors
     ///
-    /// When it is more than any registry holds.
+    /// If they are beyond any real registry.
     pub fn check_walk(&self, path: &str, depth: usize, count: usize) -> Result<(), RegistryError> {
         if depth <= MAX_DEPTH && count <= MAX_PATHS {
             return Ok(());
         }
         let url = self.url(&format!("/v2/{path}/tags/list"));
-        let endless = match depth > MAX_DEPTH {
-            true => format!("what is listed below it goes deeper than {MAX_DEPTH} levels"),
-            false => format!("what is listed below it is more than {MAX_PATHS} paths"),
+        let endless = if depth > MAX_DEPTH {
+            format!("what is listed below it goes deeper than {MAX_DEPTH} levels")
+        } else {
+            format!("what is listed below it is more than {MAX_PATHS} paths")
         };
-        Err(RegistryError::unexpected(Method::GET, url, endless))
+        Err(RegistryError::protocol_violation(Method::GET, url, endless))
     }
 
-    /// Every repository of the registry, over pages; none where it has no such list.
+    /// Lists all repositories of the registry. `None` if it has no catalog.
     /// <https://distribution.github.io/distribution/spec/api/#listing-repositories>
     ///
     /// # Errors
     ///
-    /// When the registry refuses, or what it sends is no listing.
+    /// If the registry refuses the request, or returns something else than a list.
     pub async fn catalog(&self) -> Result<Option<Vec<String>>, RegistryError> {
         #[derive(Deserialize)]
         struct Page {
-            // Go writes a list of nothing as `null`.
+            // Go encodes an empty list as `null`.
             #[serde(default)]
             repositories: Vec<String>,
         }
@@ -176,33 +180,33 @@ impl Registry {
         let mut repositories = Vec::new();
         let mut url = self.url("/v2/_catalog");
         url.query_pairs_mut().append_pair("n", "1000");
-        let take = |page: Page| {
+        let visit = |page: Page| {
             repositories.extend(page.repositories);
-            PageControl::On
+            ControlFlow::Continue(())
         };
-        let is_there = self
-            .pages(url, "", Access::Catalog, "catalog", &self.retries, take)
+        let exists = self
+            .pages(url, "", Access::Catalog, "catalog", &self.retries, visit)
             .await?;
-        let repositories = self.plausible(repositories, "in its catalog", |name| {
+        let repositories = self.valid_names(repositories, "in its catalog", |name| {
             name.len() <= MAX_NAME && name.split('/').all(is_component)
         });
-        Ok(is_there.then_some(repositories))
+        Ok(exists.then_some(repositories))
     }
 }
 
-/// The most characters of a path, as registries allow it with their host.
+/// The maximum length of a repository name, which registries count with their host.
 const MAX_NAME: usize = 255;
 
-/// How deep below a path is looked: GitLab nests twenty groups.
+/// The maximum depth of a walk. GitLab nests twenty groups.
 const MAX_DEPTH: usize = 32;
 
-/// How many paths are looked at below one.
+/// The maximum number of paths in a walk.
 const MAX_PATHS: usize = 100_000;
 
-/// How much of a name that cannot be one is shown.
-const SHOWN: usize = 60;
+/// How much of an invalid name is logged.
+const MAX_LOGGED: usize = 60;
 
-/// True for what can be the next component of a path.
+/// True if `name` can be the next component of a path.
 fn is_child(name: &str) -> bool {
     name.len() <= MAX_NAME && is_component(name)
 }

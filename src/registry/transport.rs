@@ -1,6 +1,6 @@
-//! Requests on their way to a registry. Redirects are followed here and not by reqwest, so that a
-//! PUT stays a PUT, a login goes to the registry's own host and port alone, and an error names the
-//! host that it is about.
+//! Sends requests to a registry and follows redirects. reqwest does not follow them, so that a PUT
+//! stays a PUT, credentials are sent only to the registry's own host and port, and an error names
+//! the host that failed.
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, Url};
@@ -13,15 +13,15 @@ use crate::http::{
     send_logged,
 };
 
-/// How often a request is sent again that the connection was closed for before it went out.
-const RESENDS: u32 = 2;
+/// How often a request is repeated if the connection was closed before it was sent.
+const MAX_RESENDS: u32 = 2;
 
-/// The clients for one registry.
+/// The HTTP clients for one registry.
 #[derive(Clone)]
 pub(super) struct Transport(RegistryClients);
 
-/// One request, but for its body and its further headers.
-pub(super) struct Ask<'a> {
+/// A request without its body and its other headers.
+pub(super) struct RegistryRequest<'a> {
     pub(super) method: Method,
     pub(super) url: &'a Url,
     pub(super) authorization: Option<HeaderValue>,
@@ -32,32 +32,32 @@ impl Transport {
         Self(clients)
     }
 
-    /// The client for blobs that are sent.
+    /// The client for uploads of blobs.
     pub(super) fn uploads(&self) -> &UploadClient {
         &self.0.uploads
     }
 
-    /// A request that sends a blob, for [`Self::uploads`].
+    /// Builds an upload request, for [`Self::uploads`].
     pub(super) fn upload_request(&self, url: Url) -> RequestBuilder {
         self.0.requests.put(url)
     }
 
-    /// Sends a request to where it leads in the end; the status is the caller's to judge.
+    /// Sends a request and follows redirects. The caller checks the status.
     ///
     /// # Errors
     ///
-    /// When there is no answer, or it redirects to where must not be followed.
+    /// If there is no response, or a redirect must not be followed.
     pub(super) async fn send(
         &self,
-        ask: Ask<'_>,
-        pace: &RateLimiter,
+        request: RegistryRequest<'_>,
+        rate_limiter: &RateLimiter,
         complete: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
-        let Ask {
+        let RegistryRequest {
             method,
             url,
             authorization,
-        } = ask;
+        } = request;
         let mut at = url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let mut request = self.0.requests.request(method.clone(), at.clone());
@@ -66,23 +66,30 @@ impl Transport {
             {
                 request = request.header(AUTHORIZATION, header.clone());
             }
-            let answer = deliver(complete(request), &shown(&method, url, &at))
+            let response = send_once(complete(request), &logged_url(&method, url, &at))
                 .await
                 .map_err(|cause| {
-                    RegistryError::broken(method.clone(), url.clone(), cause.without_url()).at(&at)
+                    RegistryError::connection_failed(
+                        method.clone(),
+                        url.clone(),
+                        cause.without_url(),
+                    )
+                    .at(&at)
                 })?;
-            match redirect_target(&method, &answer) {
-                Ok(None) => return Ok(answer),
+            match redirect_target(&method, &response) {
+                Ok(None) => return Ok(response),
                 Ok(Some(next)) => at = next,
                 Err(cause) => {
-                    return Err(RegistryError::broken(method, url.clone(), cause).at(&at));
+                    return Err(
+                        RegistryError::connection_failed(method, url.clone(), cause).at(&at)
+                    );
                 }
             }
             if at.origin() == url.origin() {
-                pace.count();
+                rate_limiter.count();
             }
         }
-        Err(RegistryError::broken(
+        Err(RegistryError::connection_failed(
             method,
             url.clone(),
             RedirectError::TooMany,
@@ -90,31 +97,32 @@ impl Transport {
     }
 }
 
-/// What the log shows of where a request goes: of a redirect the host alone, because its path and
-/// query may be all that it takes to read a blob.
-fn shown(method: &Method, url: &Url, at: &Url) -> String {
-    match at == url {
-        true => redacted(method, url),
-        false => format!("{}://{}/...", at.scheme(), host(at)),
+/// The URL of a request in the log. After a redirect it is only the host, because the path and
+/// query may permit reading the blob.
+fn logged_url(method: &Method, url: &Url, at: &Url) -> String {
+    if at == url {
+        redacted(method, url)
+    } else {
+        format!("{}://{}/...", at.scheme(), host(at))
     }
 }
 
-/// Sends a request once, and again where the connection was closed before any of it went out.
-async fn deliver(request: RequestBuilder, address: &str) -> reqwest::Result<Response> {
+/// Sends a request, and repeats it if the connection was closed before any of it was sent.
+async fn send_once(request: RequestBuilder, address: &str) -> reqwest::Result<Response> {
     let mut resends = 0;
     loop {
         let Some(again) = request.try_clone() else {
             return send_logged(request, address).await;
         };
         match send_logged(again, address).await {
-            Err(error) if resends < RESENDS && was_not_sent(&error) => resends += 1,
-            answer => return answer,
+            Err(error) if resends < MAX_RESENDS && was_not_sent(&error) => resends += 1,
+            response => return response,
         }
     }
 }
 
-/// True when hyper says that it had not begun to send, and no cause says why: a server that ends
-/// the connection at once has its reason told by the next one.
+/// True if hyper had not started to send, and no other cause explains the failure. If a server
+/// closes every connection at once, the next try reports the reason.
 fn was_not_sent(error: &reqwest::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {

@@ -1,5 +1,5 @@
-//! Sending a blob: one POST and one PUT, because Artifact Registry does not take chunks.
-//! <https://cloud.google.com/artifact-registry/docs/reference/docker-api>
+//! Uploads a blob with one POST and one PUT, because Artifact Registry does not support chunked
+//! uploads. <https://cloud.google.com/artifact-registry/docs/reference/docker-api>
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -17,65 +17,65 @@ use reqwest::{Body, Method, Response, StatusCode, Url};
 use super::auth::scope::{Access, Authorization};
 use super::error::redacted;
 use super::hints::host;
-use super::upload_progress::{Stall, Taken, UploadLimits, UploadProgress};
+use super::upload_progress::{HostProgress, Stall, UploadLimits, UploadProgress};
 use super::{Registry, RegistryError};
 use crate::http::{UploadError, has_login, redirect_target, send_upload_logged};
 use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
 
-/// How long the body of an upload is held back where uploads are known to be redirected, so that
-/// the redirect comes before a byte of it is sent.
-const HOLD: Duration = Duration::from_secs(1);
+/// How long the body of an upload is delayed if the host is known to redirect uploads, so that the
+/// redirect arrives before any byte is sent.
+const BODY_DELAY: Duration = Duration::from_secs(1);
 
-/// A `Location` that an upload cannot go to.
+/// Why the `Location` of an upload session cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LocationError {
-    /// There is none.
+    /// It is missing.
     #[error("its answer names no `Location`")]
     Absent,
-    /// It cannot be read.
+    /// It cannot be parsed.
     #[error("its answer names a `Location` that is no URL")]
     NoUrl,
-    /// It brings a user or a password of its own.
+    /// It contains a user or a password.
     #[error("its answer names a `Location` with a login in it, which is not followed")]
     Login,
-    /// What came by TLS would go on in the clear.
+    /// It would downgrade the upload from TLS to plain HTTP.
     #[error("its answer names an upload address without TLS, at `{0}`, where nothing is sent")]
     WithoutTls(String),
 }
 
-/// What is known of uploads that are redirected.
+/// What is known about redirected uploads.
 #[derive(Default)]
 pub(super) struct Redirected {
-    /// Hosts and ports that redirect uploads.
+    /// The hosts and ports that redirect uploads.
     hosts: Mutex<HashSet<String>>,
-    /// Where an upload goes on whose body was spent when it was redirected.
+    /// The redirect targets of uploads whose body was already consumed.
     next: Mutex<HashMap<(String, Digest), Url>>,
 }
 
 impl Redirected {
-    fn note(&self, from: &Url) {
+    fn record_host(&self, from: &Url) {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         hosts.insert(host(from));
     }
 
-    fn may_come_from(&self, url: &Url) -> bool {
+    fn is_known_from(&self, url: &Url) -> bool {
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         hosts.contains(&host(url))
     }
 
-    fn leave(&self, upload: &Upload<'_>, next: Url) {
-        let mut all = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(upload.key(), next);
+    fn store_target(&self, upload: &Upload<'_>, next: Url) {
+        let mut targets = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        targets.insert(upload.key(), next);
     }
 
-    fn take(&self, upload: &Upload<'_>) -> Option<Url> {
-        let mut all = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        all.remove(&upload.key())
+    fn take_target(&self, upload: &Upload<'_>) -> Option<Url> {
+        let mut targets = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        targets.remove(&upload.key())
     }
 }
 
-/// A blob that is sent.
+/// A blob to be uploaded.
 #[derive(Clone, Copy)]
 struct Upload<'a> {
     repository: &'a str,
@@ -89,30 +89,30 @@ impl Upload<'_> {
     }
 }
 
-/// The bytes of a blob on their way, and what is seen of them there.
+/// The body of an upload in progress.
 struct Outgoing {
-    /// `None` once the upload has ended. A connection that hangs may keep its end of the body, which
-    /// others that share the read must not wait for.
+    /// `None` once the upload has ended. A hanging connection may keep its end of the body, and
+    /// other subscribers of the same source must not wait for it.
     body: Arc<Mutex<Option<ByteStream>>>,
     /// True once the body is being sent.
     is_spent: Arc<AtomicBool>,
     progress: Arc<UploadProgress>,
-    /// What the source failed with.
-    unreadable: Arc<Mutex<Option<io::Error>>>,
+    /// The error of reading the source.
+    read_error: Arc<Mutex<Option<io::Error>>>,
 }
 
 impl Registry {
-    /// Sends a blob of `size` bytes, in one POST and one PUT.
+    /// Uploads a blob of `size` bytes with one POST and one PUT.
     ///
-    /// The registry checks the digest. This is one try, because the stream can be read but once: the
-    /// retry layer repeats it, each time with a stream of its own. After a 401 the token is forgotten,
-    /// so that the next try shows a new one; after a redirect that came when bytes were sent already,
-    /// the next try goes where it leads.
+    /// The registry checks the digest. This is a single try, because the stream can be read only
+    /// once. The retry layer repeats it with a new stream. After a 401 the token is dropped, so
+    /// that the next try uses a new one. After a redirect that arrived when bytes were already
+    /// sent, the next try goes to its target.
     ///
     /// # Errors
     ///
-    /// When the registry refuses, the connection breaks, or the body stands still for the
-    /// stall time-out.
+    /// If the registry refuses, the connection breaks, or the body makes no progress for the stall
+    /// timeout.
     pub async fn put_blob(
         &self,
         repository: &str,
@@ -125,52 +125,56 @@ impl Registry {
             digest,
             size,
         };
-        let mut url = match self.redirected.take(&upload) {
+        let mut url = match self.redirected.take_target(&upload) {
             Some(url) => url,
             None => self.upload_url(repository, digest).await?,
         };
         let outgoing = Outgoing::new(body, size, Arc::clone(&self.moved));
         let mut redirects = 0;
         loop {
-            let answer = self.send_body(upload, &url, &outgoing).await?;
-            let next = redirect_target(&Method::PUT, &answer);
-            let next = next.map_err(|cause| self.broken_upload(&upload, &url, cause))?;
+            let response = self.send_body(upload, &url, &outgoing).await?;
+            let next = redirect_target(&Method::PUT, &response);
+            let next = next.map_err(|cause| self.upload_error(&upload, &url, cause))?;
             let Some(next) = next else {
-                return self.judge(upload, &url, answer).await;
+                return self.check_response(upload, &url, response).await;
             };
-            self.redirected.note(&url);
+            self.redirected.record_host(&url);
             redirects += 1;
             if redirects > crate::http::MAX_REDIRECTS {
                 let endless = crate::http::RedirectError::TooMany;
-                return Err(self.broken_upload(&upload, &url, endless));
+                return Err(self.upload_error(&upload, &url, endless));
             }
             if outgoing.is_spent() {
-                self.redirected.leave(&upload, next);
-                let (shown, status) = (self.shown_url(&upload, &url), answer.status());
-                let refusal = RegistryError::refused(Method::PUT, shown, status, &[]);
-                return Err(refusal.at(&url).worth_sending_again());
+                self.redirected.store_target(&upload, next);
+                let (logged, status) = (self.logged_url(&upload, &url), response.status());
+                let refusal = RegistryError::from_response(Method::PUT, logged, status, &[]);
+                return Err(refusal.at(&url).repeatable_now());
             }
             url = next;
         }
     }
 
-    /// Begins an upload: where its bytes go.
+    /// Opens an upload session and returns the URL for its bytes.
     async fn upload_url(&self, repository: &str, digest: &Digest) -> Result<Url, RegistryError> {
-        let answer = self.start_upload(repository).await?;
+        let response = self.start_upload(repository).await?;
         let uploads = self.uploads(repository);
-        if answer.status() != StatusCode::ACCEPTED {
-            let status = answer.status();
+        if response.status() != StatusCode::ACCEPTED {
+            let status = response.status();
             let what = format!("Expected HTTP Status 202 Accepted, got {status} instead");
-            return Err(RegistryError::unexpected(Method::POST, uploads, what));
+            return Err(RegistryError::protocol_violation(
+                Method::POST,
+                uploads,
+                what,
+            ));
         }
         let mut url = self
-            .location(answer.url(), answer.headers())
+            .location(response.url(), response.headers())
             .map_err(|cause| RegistryError::unusable_location(uploads, cause))?;
         url.query_pairs_mut().append_pair("digest", digest.as_str());
         Ok(url)
     }
 
-    /// The `Location` in an answer from `base`, resolved as RFC 3986 says.
+    /// Resolves the `Location` of a response from `base`, by RFC 3986.
     fn location(&self, base: &Url, headers: &HeaderMap) -> Result<Url, LocationError> {
         let location = headers.get(LOCATION).ok_or(LocationError::Absent)?;
         let location = location.to_str().map_err(|_| LocationError::NoUrl)?;
@@ -183,7 +187,7 @@ impl Registry {
         }
         url.set_fragment(None);
         if url.scheme() == "http" && base.scheme() == "https" {
-            // A proxy that ends the TLS in front of a registry has not told it so.
+            // A proxy terminates TLS in front of a registry that does not know it.
             let is_own = url.host() == self.root.host()
                 && url.port_or_known_default().filter(|port| *port != 80) == self.root.port();
             if !is_own || url.set_scheme("https").is_err() {
@@ -193,7 +197,7 @@ impl Registry {
         Ok(url)
     }
 
-    /// Sends the bytes to `url`, the login with them where it is the registry's own.
+    /// Sends the bytes to `url`, with credentials only if it is the registry's own origin.
     async fn send_body(
         &self,
         upload: Upload<'_>,
@@ -204,68 +208,70 @@ impl Registry {
             repository, size, ..
         } = upload;
         let is_own = url.origin() == self.root.origin();
-        let shown = match is_own {
-            true => {
-                self.tokens
-                    .authorization(repository, Access::PullPush)
-                    .await?
-            }
-            false => Authorization::None,
+        let authorization = if is_own {
+            self.tokens
+                .authorization(repository, Access::PullPush)
+                .await?
+        } else {
+            Authorization::None
         };
-        let hold = match self.redirected.may_come_from(url) {
-            true => HOLD,
-            false => Duration::ZERO,
+        let delay = if self.redirected.is_known_from(url) {
+            BODY_DELAY
+        } else {
+            Duration::ZERO
         };
         let mut request = self
             .transport
             .upload_request(url.clone())
             .header(CONTENT_LENGTH, size)
             .header(CONTENT_TYPE, "application/octet-stream")
-            .body(outgoing.body(hold));
-        if let Some(header) = shown.header() {
+            .body(outgoing.body(delay));
+        if let Some(header) = authorization.header() {
             request = request.header(AUTHORIZATION, header);
         }
-        self.retries.pace.acquire().await;
-        let address = match is_own {
-            true => redacted(&Method::PUT, url),
-            false => format!("{}://{}/...", url.scheme(), host(url)),
+        self.retries.rate_limiter.acquire().await;
+        let address = if is_own {
+            redacted(&Method::PUT, url)
+        } else {
+            format!("{}://{}/...", url.scheme(), host(url))
         };
         let client = self.transport.uploads();
         let sent = tokio::select! {
             sent = send_upload_logged(client, request, &address) => sent,
             stall = self.stalled(upload.digest, outgoing) => {
-                return Err(self.broken_upload(&upload, url, io::Error::from(stall)));
+                return Err(self.upload_error(&upload, url, io::Error::from(stall)));
             }
         };
-        if let Some(cause) = outgoing.fault() {
+        if let Some(cause) = outgoing.source_error() {
             let url = self.uploads(repository);
-            return Err(RegistryError::unreadable(Method::PUT, url, cause));
+            return Err(RegistryError::source_failed(Method::PUT, url, cause));
         }
-        let mut answer = match sent {
-            Ok(answer) => answer,
-            Err(cause) => return Err(self.unanswered(&upload, url, cause).await),
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(cause) => return Err(self.no_response_error(&upload, url, cause).await),
         };
-        self.retries.observe(&answer);
-        if answer.status() == StatusCode::UNAUTHORIZED && is_own {
-            // What it asks for is taken up by the next try, whose POST asks for it again.
-            if answer.headers().contains_key(WWW_AUTHENTICATE) {
-                drop(self.tokens.challenged(repository, answer.headers()));
+        self.retries.observe(&response);
+        if response.status() == StatusCode::UNAUTHORIZED && is_own {
+            // The next try starts with a POST, which meets the challenge.
+            if response.headers().contains_key(WWW_AUTHENTICATE) {
+                drop(self.tokens.update_challenge(repository, response.headers()));
             }
-            self.tokens.refused(repository, Access::PullPush, &shown);
+            self.tokens
+                .forget(repository, Access::PullPush, &authorization);
         }
-        answer
+        response
             .extensions_mut()
-            .insert(self.tokens.presented(repository, &shown, is_own));
-        Ok(answer)
+            .insert(self.tokens.presented(repository, &authorization, is_own));
+        Ok(response)
     }
 
-    /// Ends when an upload is to be given up.
+    /// Resolves when an upload must be given up.
     async fn stalled(&self, digest: &Digest, outgoing: &Outgoing) -> Stall {
         let limits = UploadLimits {
             stall: self.stall_timeout,
             finish: self.finish_timeout,
         };
-        let taken = || Taken {
+        let taken = || HostProgress {
             handed_over: self.moved_bytes(),
             unacknowledged: self.transport.uploads().send_queues().unacknowledged(),
         };
@@ -279,38 +285,38 @@ impl Registry {
         outgoing.progress.stalled(taken, limits, finishing).await
     }
 
-    /// Whether an answer says that the blob is there now.
-    async fn judge(
+    /// Checks whether a response means that the blob is stored.
+    async fn check_response(
         &self,
         upload: Upload<'_>,
         url: &Url,
-        answer: Response,
+        response: Response,
     ) -> Result<(), RegistryError> {
         let Upload {
             repository, digest, ..
         } = upload;
-        let status = answer.status();
+        let status = response.status();
         if status == StatusCode::CREATED {
             return Ok(());
         }
         if !status.is_success() {
             let refusal = tokio::time::timeout(
                 self.stall_timeout,
-                self.refusal(Method::PUT, self.shown_url(&upload, url), answer),
+                self.refusal(Method::PUT, self.logged_url(&upload, url), response),
             );
             let Ok(refusal) = refusal.await else {
                 let text = "the answer to the upload stands still";
                 let stalled = io::Error::new(io::ErrorKind::TimedOut, text);
-                return Err(self.broken_upload(&upload, url, stalled));
+                return Err(self.upload_error(&upload, url, stalled));
             };
             return Err(match status {
                 StatusCode::UNAUTHORIZED if url.origin() == self.root.origin() => {
-                    refusal.worth_sending_again()
+                    refusal.repeatable_now()
                 }
                 _ => refusal,
             });
         }
-        // Some registries take a blob with another status.
+        // Some registries answer a successful upload with another status.
         if self
             .has_blob_once(repository, digest)
             .await
@@ -320,44 +326,45 @@ impl Registry {
         }
         let what = format!("Expected HTTP Status 201 Created, got {status} instead");
         let url = self.uploads(repository);
-        Err(RegistryError::unexpected(Method::PUT, url, what))
+        Err(RegistryError::protocol_violation(Method::PUT, url, what))
     }
 
-    /// The error of an upload that got no answer.
-    async fn unanswered(
+    /// Builds the error of an upload without a response.
+    async fn no_response_error(
         &self,
         upload: &Upload<'_>,
         url: &Url,
         cause: UploadError,
     ) -> RegistryError {
-        let broken = self.broken_upload(upload, url, cause);
+        let connection_failed = self.upload_error(upload, url, cause);
         if url.origin() != self.root.origin() {
-            return broken;
+            return connection_failed;
         }
-        // A registry that refuses while we still send may close before we can read why; the same
-        // question without a body lets it say so.
+        // A registry that refuses during the upload may close the connection before the response
+        // can be read. The same request without a body shows the reason.
         match self.start_upload(upload.repository).await {
             Err(refusal) if refusal.status().is_some() => refusal,
-            _ => broken,
+            _ => connection_failed,
         }
     }
 
-    fn broken_upload(
+    fn upload_error(
         &self,
         upload: &Upload<'_>,
         url: &Url,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> RegistryError {
         let is_own = host(url) == host(&self.root);
-        let shown = match is_own {
-            true => self.uploads(upload.repository),
-            false => self.shown_url(upload, url),
+        let logged = if is_own {
+            self.uploads(upload.repository)
+        } else {
+            self.logged_url(upload, url)
         };
-        RegistryError::broken(Method::PUT, shown, cause).at(url)
+        RegistryError::connection_failed(Method::PUT, logged, cause).at(url)
     }
 
-    /// The URL that an error names: the registry's own, also where the bytes go elsewhere.
-    fn shown_url(&self, upload: &Upload<'_>, url: &Url) -> Url {
+    /// The URL in an error. It is always at the registry, even if the bytes are sent elsewhere.
+    fn logged_url(&self, upload: &Upload<'_>, url: &Url) -> Url {
         if host(url) == host(&self.root) {
             return url.clone();
         }
@@ -371,10 +378,10 @@ impl Registry {
         self.url(&format!("/v2/{repository}/blobs/uploads/"))
     }
 
-    /// Opens an upload session and leaves it; registries drop it by themselves.
+    /// Opens an upload session. Registries discard it if it is not used.
     pub(super) async fn start_upload(&self, repository: &str) -> Result<Response, RegistryError> {
         let url = self.uploads(repository);
-        let answer = self
+        let response = self
             .send(
                 Method::POST,
                 url.clone(),
@@ -383,10 +390,10 @@ impl Registry {
                 |r| r.header(CONTENT_LENGTH, 0),
             )
             .await?;
-        if answer.status().is_success() {
-            Ok(answer)
+        if response.status().is_success() {
+            Ok(response)
         } else {
-            Err(self.refusal(Method::POST, url, answer).await)
+            Err(self.refusal(Method::POST, url, response).await)
         }
     }
 }
@@ -405,28 +412,28 @@ impl Drop for Outgoing {
 impl Outgoing {
     fn new(body: ByteStream, size: u64, total: Arc<AtomicU64>) -> Self {
         let progress = Arc::new(UploadProgress::new(size));
-        let unreadable = Arc::new(Mutex::new(None));
-        let fault = Arc::clone(&unreadable);
+        let read_error = Arc::new(Mutex::new(None));
+        let source_error = Arc::clone(&read_error);
         let body = progress.watch(body, total).map_err(move |error| {
-            // hyper tells of a body that fails as of a connection that breaks.
+            // hyper reports a failing body as a broken connection.
             let copy = io::Error::new(error.kind(), error.to_string());
-            *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            *source_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             copy
         });
         Self {
             body: Arc::new(Mutex::new(Some(body.boxed()))),
             is_spent: Arc::default(),
             progress,
-            unreadable,
+            read_error,
         }
     }
 
-    /// A body that takes up the bytes after `hold`, unless the answer comes before.
-    fn body(&self, hold: Duration) -> Body {
+    /// Builds a body that starts after `delay`, unless the response arrives before.
+    fn body(&self, delay: Duration) -> Body {
         let (body, is_spent) = (Arc::clone(&self.body), Arc::clone(&self.is_spent));
         let bytes = stream::once(async move {
-            if !hold.is_zero() {
-                tokio::time::sleep(hold).await;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
             }
             is_spent.store(true, Ordering::Relaxed);
             stream::poll_fn(move |context| {
@@ -444,11 +451,11 @@ impl Outgoing {
         self.is_spent.load(Ordering::Relaxed)
     }
 
-    fn fault(&self) -> Option<io::Error> {
-        let mut fault = self
-            .unreadable
+    fn source_error(&self) -> Option<io::Error> {
+        let mut source_error = self
+            .read_error
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        fault.take()
+        source_error.take()
     }
 }

@@ -1,4 +1,5 @@
-//! Whether a blob that is being sent still gets on, and when its registry takes too long to finish it.
+//! Detects whether an upload makes progress, and whether the registry takes too long to answer
+//! after its last byte.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,20 +11,20 @@ use tokio::time::Instant;
 
 use crate::oci::blob::ByteStream;
 
-/// How many times `stall_timeout` one body may stand still while others to the same registry do not:
-/// on a line that is full, one connection may starve for long.
-const STARVED: u32 = 10;
+/// How many times `stall_timeout` one body may make no progress while others to the same registry
+/// do. On a saturated line one connection may starve for long.
+const STARVATION_FACTOR: u32 = 10;
 
-/// The longest time between two looks.
-const LONGEST_TICK: Duration = Duration::from_secs(1);
+/// The maximum interval between two checks.
+const MAX_TICK: Duration = Duration::from_secs(1);
 
-/// After what time without an answer the log says that the registry is finishing a blob.
-const QUIET: Duration = Duration::from_secs(10);
+/// After this time without a response the log says that the registry is finishing a blob.
+const FINISHING_AFTER: Duration = Duration::from_secs(10);
 
-/// How long what may take.
+/// The time limits of an upload.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct UploadLimits {
-    /// How long a body may stand still.
+    /// How long a body may make no progress.
     pub(super) stall: Duration,
     /// How long the registry may take to answer after the last byte.
     pub(super) finish: Duration,
@@ -32,10 +33,10 @@ pub(super) struct UploadLimits {
 /// Why an upload is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Stall {
-    /// Its body stood still for that long.
+    /// The body made no progress for that long.
     #[error("nothing moved for {} s", .0.as_secs())]
     Body(Duration),
-    /// Its answer did not come for that long.
+    /// There was no response for that long.
     #[error("the registry did not answer within {} s (`finish_timeout`) after the last byte", .0.as_secs())]
     Answer(Duration),
 }
@@ -46,17 +47,17 @@ impl From<Stall> for std::io::Error {
     }
 }
 
-/// How far the body of one upload is.
+/// The progress of the body of one upload.
 #[derive(Debug)]
 pub(super) struct UploadProgress {
     size: u64,
     taken: AtomicU64,
-    /// True while it is the body that is waited for, and not the registry.
+    /// True while the upload waits for the body and not for the registry.
     is_starved: AtomicBool,
 }
 
 impl UploadProgress {
-    /// Of a body of `size` bytes.
+    /// Creates the progress of a body of `size` bytes.
     pub(super) fn new(size: u64) -> Self {
         Self {
             size,
@@ -65,7 +66,7 @@ impl UploadProgress {
         }
     }
 
-    /// The same body; what is taken of it is counted here and in `host`.
+    /// Wraps the body, so that bytes that are read from it are counted here and in `host`.
     pub(super) fn watch(
         self: &Arc<Self>,
         mut body: ByteStream,
@@ -73,7 +74,7 @@ impl UploadProgress {
     ) -> ByteStream {
         let progress = Arc::clone(self);
         stream::poll_fn(move |context| {
-            // Set before the body is asked, so that a wake-up in between is not lost.
+            // Set before the body is polled, so that a wake-up in between is not lost.
             progress.is_starved.store(true, Ordering::Relaxed);
             let waker = Waker::from(Arc::new(BodyWaker {
                 progress: Arc::clone(&progress),
@@ -83,8 +84,8 @@ impl UploadProgress {
             if polled.is_ready() {
                 progress.is_starved.store(false, Ordering::Relaxed);
             }
-            if let Poll::Ready(Some(Ok(piece))) = &polled {
-                let length = piece.len() as u64;
+            if let Poll::Ready(Some(Ok(chunk))) = &polled {
+                let length = chunk.len() as u64;
                 host.fetch_add(length, Ordering::Relaxed);
                 progress.taken.fetch_add(length, Ordering::Relaxed);
             }
@@ -93,31 +94,31 @@ impl UploadProgress {
         .boxed()
     }
 
-    /// Ends when the upload is to be given up. `host` tells what its registry has taken of all
-    /// bodies; `finishing` is called once where the registry takes long to answer.
+    /// Resolves when the upload must be given up. `host` returns the progress of all uploads to the
+    /// registry. `finishing` is called once if the registry takes long to answer.
     pub(super) async fn stalled(
         &self,
-        host: impl Fn() -> Taken,
+        host: impl Fn() -> HostProgress,
         limits: UploadLimits,
         finishing: impl FnOnce(),
     ) -> Stall {
-        let tick = (limits.stall / 8).min(LONGEST_TICK);
+        let tick = (limits.stall / 8).min(MAX_TICK);
         let mut finishing = Some(finishing);
         let (mut own, mut all) = (LastChange::new(), LastChange::new());
         loop {
             tokio::time::sleep(tick).await;
             let own_taken = self.taken.load(Ordering::Relaxed);
-            let still = own.look(own_taken);
+            let still = own.observe(own_taken);
             if still.is_zero() {
                 continue;
             }
             let taken = host();
-            let host_still = all.look(taken.handed_over.saturating_sub(taken.unacknowledged));
+            let host_still = all.observe(taken.handed_over.saturating_sub(taken.unacknowledged));
             if own_taken >= self.size {
                 if still >= limits.finish {
                     return Stall::Answer(limits.finish);
                 }
-                let quiet = QUIET.min(limits.stall);
+                let quiet = FINISHING_AFTER.min(limits.stall);
                 if still >= quiet
                     && (taken.unacknowledged == 0 || host_still >= quiet)
                     && let Some(finishing) = finishing.take()
@@ -125,9 +126,9 @@ impl UploadProgress {
                     finishing();
                 }
             } else if self.is_starved.load(Ordering::Relaxed) {
-                own.forget();
+                own.restart();
             } else if still >= limits.stall
-                && (host_still >= limits.stall || still >= limits.stall * STARVED)
+                && (host_still >= limits.stall || still >= limits.stall * STARVATION_FACTOR)
             {
                 return Stall::Body(limits.stall);
             }
@@ -135,7 +136,7 @@ impl UploadProgress {
     }
 }
 
-/// Notices that a body can go on, even where a connection that is full does not ask it again.
+/// Records that the body has data again, even if a saturated connection does not poll it.
 struct BodyWaker {
     progress: Arc<UploadProgress>,
     waker: Waker,
@@ -148,16 +149,16 @@ impl Wake for BodyWaker {
     }
 }
 
-/// What a registry has taken of all bodies that are sent to it.
+/// The progress of all uploads to a registry.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Taken {
-    /// What its connections have been given.
+pub(super) struct HostProgress {
+    /// The bytes that were passed to its connections.
     pub(super) handed_over: u64,
-    /// What of that it has not acknowledged.
+    /// The bytes of those that it has not acknowledged.
     pub(super) unacknowledged: u64,
 }
 
-/// Since when a counter stands where it stands.
+/// The last change of a counter.
 struct LastChange {
     value: Option<u64>,
     at: Instant,
@@ -171,15 +172,15 @@ impl LastChange {
         }
     }
 
-    /// Takes a look; how long the counter has not changed.
-    fn look(&mut self, value: u64) -> Duration {
+    /// Reads the counter, and returns how long it has not changed.
+    fn observe(&mut self, value: u64) -> Duration {
         if self.value.replace(value) != Some(value) {
             self.at = Instant::now();
         }
         self.at.elapsed()
     }
 
-    fn forget(&mut self) {
+    fn restart(&mut self) {
         self.at = Instant::now();
     }
 }
@@ -197,15 +198,15 @@ mod tests {
 
     const SIZE: u64 = 10;
 
-    /// When an upload is given up that takes a byte of its body every so many seconds, `pieces` in
-    /// all, while its registry takes a byte of others every `others` seconds.
-    async fn given_up(every: u64, pieces: u64, others: u64) -> (Stall, u64) {
+    /// Returns when an upload is given up that sends a byte every `every` seconds, `bytes` in all,
+    /// while other uploads to the registry send a byte every `others` seconds.
+    async fn given_up(every: u64, bytes: u64, others: u64) -> (Stall, u64) {
         let host = Arc::new(AtomicU64::new(0));
         let progress = Arc::new(UploadProgress::new(SIZE));
-        let bytes = stream::repeat_with(|| Ok(Bytes::from_static(b"x"))).boxed();
-        let mut body = progress.watch(bytes, Arc::clone(&host));
+        let content = stream::repeat_with(|| Ok(Bytes::from_static(b"x"))).boxed();
+        let mut body = progress.watch(content, Arc::clone(&host));
         tokio::spawn(async move {
-            for _ in 0..pieces {
+            for _ in 0..bytes {
                 body.next().await;
                 tokio::time::sleep(Duration::from_secs(every)).await;
             }
@@ -219,7 +220,7 @@ mod tests {
             }
         });
         let start = Instant::now();
-        let taken = || Taken {
+        let taken = || HostProgress {
             handed_over: host.load(Ordering::Relaxed),
             unacknowledged: 0,
         };
@@ -229,7 +230,7 @@ mod tests {
 
     const NEVER: u64 = 1_000_000;
 
-    /// A connection that is full does not ask its body again, however much there is to send.
+    /// A saturated connection does not poll its body again, even if the body has data.
     #[tokio::test(start_paused = true)]
     async fn ready_body_does_not_excuse_a_full_connection() {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
@@ -239,7 +240,7 @@ mod tests {
         let asked = tokio::time::timeout(Duration::from_millis(1), body.next()).await;
         assert!(asked.is_err());
         sender.send(Ok(Bytes::from_static(b"x"))).unwrap();
-        let taken = || Taken {
+        let taken = || HostProgress {
             handed_over: 0,
             unacknowledged: 0,
         };

@@ -1,4 +1,4 @@
-//! Workload identity federation: the CI's own OIDC token is traded for Google's.
+//! Workload identity federation: exchanges the CI's OIDC token for a Google token.
 //! <https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token>
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +10,12 @@ use super::impersonation::Impersonation;
 use super::user::{FORM, form};
 use crate::auth::claims::JwtClaims;
 use crate::auth::error::{AuthError, AuthOperation};
-use crate::auth::exchange::{Exchange, Issued, SCOPE};
+use crate::auth::exchange::{Exchange, IssuedToken, SCOPE};
 use crate::auth::identity::SETUP_POOL;
 use crate::auth::subject::SubjectSource;
 use crate::diagnostics::secret::Secret;
 
-/// An identity of another provider that Google lets in.
+/// An identity of an external provider that Google accepts.
 #[derive(Clone, Debug)]
 pub struct ExternalAccount {
     /// `//iam.googleapis.com/projects/NUMBER/…/providers/PROVIDER`.
@@ -23,28 +23,29 @@ pub struct ExternalAccount {
     pub(crate) subject_token_type: String,
     pub(crate) token_url: Url,
     pub(crate) subject: SubjectSource,
-    /// The service account that is acted as; none where the identity itself has the rights.
+    /// The service account to impersonate. `None` if the identity itself has the roles.
     pub impersonation: Option<Impersonation>,
-    /// The project that a workforce identity is billed to.
+    /// The project that is billed for a workforce identity.
     pub(crate) user_project: Option<String>,
-    /// The project whose quota requests to Google's APIs count for.
+    /// The quota project for requests to Google's APIs.
     pub(crate) quota_project: Option<String>,
-    /// What the last token of the CI's said of itself.
+    /// The claims of the last OIDC token.
     pub(crate) claims: Arc<Mutex<JwtClaims>>,
 }
 
 /// Google's Security Token Service.
 const STS: &str = "https://sts.googleapis.com/v1/token";
 
-/// What `subject_token_type` says of an OIDC token.
+/// The `subject_token_type` of an OIDC token.
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 impl ExternalAccount {
-    /// Of a provider, `projects/NUMBER/…/providers/PROVIDER`, which was checked.
+    /// Creates the identity for a provider, `projects/NUMBER/…/providers/PROVIDER`, which must be
+    /// valid.
     ///
     /// # Errors
     ///
-    /// Never: the URL of the token service is Google's own.
+    /// Never: the URL of the token service is a constant.
     pub fn of_provider(
         provider: &str,
         subject: SubjectSource,
@@ -62,15 +63,15 @@ impl ExternalAccount {
         })
     }
 
-    /// The identity in IAM's words, as narrow as what is known of it: by its repository or project,
-    /// where the last token told one, else by its subject, else the whole pool. Of what the provider
-    /// maps nothing is known, unless setup made it.
+    /// The identity as an IAM member, as narrow as it is known: by the repository or project of the
+    /// last token, else by its subject, else the whole pool. The attribute mapping of the provider
+    /// is not known, unless setup created the provider.
     pub fn member(&self) -> String {
         let name = self.audience.trim_start_matches("//iam.googleapis.com/");
         let pool = name.split("/providers/").next().unwrap_or(name);
         let pool = format!("//iam.googleapis.com/{pool}");
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        // What setup maps are numbers, for names can be given up and taken by somebody else.
+        // Setup maps the numeric IDs, because names can be released and claimed by others.
         let is_setups = pool
             .rsplit('/')
             .next()
@@ -100,15 +101,15 @@ impl ExternalAccount {
         }
     }
 
-    /// A new token: the CI's is fetched, traded, and where a service account is acted as, traded
-    /// again.
-    pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
+    /// Obtains a new token: it requests the CI's token, exchanges it, and impersonates the service
+    /// account if there is one.
+    pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<IssuedToken, AuthError> {
         let subject = self.subject.token(exchange).await?;
         let claims = JwtClaims::of(subject.expose()).unwrap_or_default();
         *self.claims.lock().unwrap_or_else(PoisonError::into_inner) = claims;
-        let federated = self.trade(exchange, &subject).await;
-        // It may have run out on the way.
-        let federated = federated.map_err(|error| self.subject.ran_out().unwrap_or(error))?;
+        let federated = self.exchange_token(exchange, &subject).await;
+        // The token may have expired in the meantime.
+        let federated = federated.map_err(|error| self.subject.expired_error().unwrap_or(error))?;
         match &self.impersonation {
             Some(account) => {
                 let member = Some(self.member());
@@ -120,8 +121,12 @@ impl ExternalAccount {
         }
     }
 
-    /// The OIDC token for Google's (RFC 8693).
-    async fn trade(&self, exchange: &Exchange, subject: &Secret) -> Result<Issued, AuthError> {
+    /// Exchanges the OIDC token for a Google token (RFC 8693).
+    async fn exchange_token(
+        &self,
+        exchange: &Exchange,
+        subject: &Secret,
+    ) -> Result<IssuedToken, AuthError> {
         let options = self
             .user_project
             .as_ref()
@@ -154,9 +159,9 @@ impl ExternalAccount {
             .post(self.token_url.clone())
             .header(CONTENT_TYPE, FORM)
             .body(form(&pairs));
-        let granted = Exchange::ask(request).await;
-        granted
-            .and_then(|granted| granted.oauth_token())
+        let response = Exchange::send(request).await;
+        response
+            .and_then(|response| response.oauth_token())
             .map_err(failed)
     }
 }

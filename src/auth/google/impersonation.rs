@@ -1,4 +1,4 @@
-//! Acting as a service account: one token buys another at the IAM Credentials API.
+//! Impersonates a service account with the IAM Credentials API.
 //! <https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken>
 
 use std::time::{Duration, SystemTime};
@@ -13,46 +13,45 @@ use time::format_description::well_known::Rfc3339;
 use super::key::check_google_url;
 use super::quota::USER_PROJECT;
 use crate::auth::error::{AuthError, AuthOperation};
-use crate::auth::exchange::{Exchange, ExchangeError, Issued, SCOPE, issued};
+use crate::auth::exchange::{Exchange, ExchangeError, IssuedToken, SCOPE, issued};
 use crate::diagnostics::secret::Secret;
 
-/// The service account that is acted as.
+/// The service account to impersonate.
 #[derive(Clone, Debug)]
 pub struct Impersonation {
     /// Its e-mail address.
     pub account: String,
     url: Url,
-    /// The accounts between, each of which may act as the next.
+    /// The chain of delegates, each of which may impersonate the next.
     delegates: Vec<String>,
-    /// How long a token is asked for.
+    /// The requested lifetime of tokens.
     lifetime: Duration,
-    /// The project whose quota requests to Google's APIs count for.
+    /// The quota project for requests to Google's APIs.
     pub(crate) quota_project: Option<String>,
 }
 
-/// What a token lives that is asked for without a word: also the longest that needs no
-/// organisation policy.
+/// The default lifetime of a token, which is also the maximum without an organisation policy.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Where service accounts lend their tokens.
+/// The IAM Credentials API.
 const API: &str = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/";
 const METHOD: &str = ":generateAccessToken";
 
 impl Impersonation {
-    /// Of a service account by its e-mail address, which was checked.
+    /// Creates it for the e-mail address of a service account, which must be valid.
     ///
     /// # Errors
     ///
-    /// When the address makes no URL.
+    /// If the address does not form a URL.
     pub fn of(account: &str) -> Result<Self, BadUrl> {
         Self::at(&format!("{API}{account}{METHOD}"))
     }
 
-    /// By the URL that a credential file gives.
+    /// Creates it for the URL in a credential file.
     ///
     /// # Errors
     ///
-    /// When it is not Google's, or names no account.
+    /// If the URL is not Google's, or names no account.
     pub fn at(text: &str) -> Result<Self, BadUrl> {
         check_google_url(text).map_err(|()| BadUrl)?;
         let url: Url = text.parse().map_err(|_| BadUrl)?;
@@ -73,35 +72,35 @@ impl Impersonation {
         })
     }
 
-    /// The same for tokens of another lifetime.
+    /// Sets the lifetime of tokens.
     #[must_use]
-    pub fn living(mut self, lifetime: Option<Duration>) -> Self {
+    pub fn with_lifetime(mut self, lifetime: Option<Duration>) -> Self {
         self.lifetime = lifetime.unwrap_or(LIFETIME);
         self
     }
 
-    /// The same, with its requests counted for the quota of this project.
+    /// Sets the quota project.
     #[must_use]
-    pub fn counted_for(mut self, project: Option<String>) -> Self {
+    pub fn with_quota_project(mut self, project: Option<String>) -> Self {
         self.quota_project = project;
         self
     }
 
-    /// The same by way of other accounts.
+    /// Sets the chain of delegates.
     #[must_use]
-    pub fn through(mut self, delegates: Vec<String>) -> Self {
+    pub fn with_delegates(mut self, delegates: Vec<String>) -> Self {
         self.delegates = delegates;
         self
     }
 
-    /// A new token of the account, for the token of somebody who may act as it, and the project
-    /// whose quota that counts for: `member`, where that is known.
+    /// Obtains a token of the account with the token of an identity that may impersonate it, and
+    /// the quota project of that identity. `member` is the identity for messages, if it is known.
     pub(crate) async fn issue(
         &self,
         exchange: &Exchange,
         (token, quota_project): (&Secret, Option<&str>),
         member: Option<String>,
-    ) -> Result<Issued, AuthError> {
+    ) -> Result<IssuedToken, AuthError> {
         let failed = |cause| AuthError::Exchange {
             step: AuthOperation::Impersonation {
                 account: self.account.clone(),
@@ -133,24 +132,24 @@ impl Impersonation {
             access_token: String,
             expire_time: Option<String>,
         }
-        let granted = Exchange::ask(request).await.map_err(failed)?;
-        let answer: Answer = granted.json().map_err(failed)?;
-        let expires = answer
+        let response = Exchange::send(request).await.map_err(failed)?;
+        let response_body: Answer = response.json().map_err(failed)?;
+        let expires = response_body
             .expire_time
             .and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok())
             .map(SystemTime::from);
-        // By the clock that set it, for ours may be wrong.
-        let now = granted.date.unwrap_or_else(SystemTime::now);
+        // The server's clock set the time, and this machine's clock may be wrong.
+        let now = response.date.unwrap_or_else(SystemTime::now);
         let lifetime = expires.map(|at| at.duration_since(now).unwrap_or_default());
-        issued(answer.access_token, lifetime).map_err(failed)
+        issued(response_body.access_token, lifetime).map_err(failed)
     }
 }
 
-/// A URL that tokens are not shown to.
+/// A URL that must not receive a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadUrl;
 
-/// True for what may be the address of a service account.
+/// True if `text` may be the e-mail address of a service account.
 pub(crate) fn is_account(text: &str) -> bool {
     text.split_once('@').is_some_and(|(name, domain)| {
         !name.is_empty()

@@ -1,4 +1,4 @@
-//! Service-account keys, and the tokens that they buy.
+//! Service-account keys, and the exchange of their assertions for tokens.
 
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
@@ -8,58 +8,58 @@ use super::quota;
 use super::signer::Signer;
 use super::user::{FORM, form};
 use crate::auth::error::{AuthError, AuthOperation};
-use crate::auth::exchange::{Exchange, Issued};
+use crate::auth::exchange::{Exchange, IssuedToken};
 use crate::diagnostics::secret::Secret;
 
-/// A service-account key file, checked as far as that can be done without the network.
+/// A service-account key file, validated as far as possible without the network.
 #[derive(Clone, Debug)]
 pub struct ServiceAccountKey {
-    /// The account.
+    /// The e-mail address of the account.
     pub client_email: String,
-    /// The account's own project.
+    /// The project of the account.
     pub project_id: Option<String>,
-    /// Where a signed assertion is traded for a token.
+    /// The URL that exchanges an assertion for a token.
     pub token_uri: String,
     private_key_id: Option<String>,
     pub(crate) private_key: Secret,
-    /// The project whose quota requests to Google's APIs count for.
+    /// The quota project for requests to Google's APIs.
     pub(crate) quota_project: Option<String>,
-    /// The file's text, byte for byte, as `_json_key` takes it.
+    /// The exact text of the file, which is the password of `_json_key`.
     json: Secret,
 }
 
-/// Where Google's keys say that tokens are bought, and where a key without a `token_uri` goes.
+/// The token endpoint in Google's keys, and the default for a key without a `token_uri`.
 pub(crate) const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 
-/// The grant that an assertion is shown for.
+/// The grant type for an assertion.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// A text that is no usable service-account key. No message quotes the text.
+/// Why a text is not a usable service-account key. No message quotes the text.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyError {
-    /// Not JSON, and not base64 of it.
+    /// It is neither JSON nor base64 of JSON.
     #[error("it is neither JSON nor base64 of JSON")]
     NotJson,
-    /// JSON, of another kind of credential.
+    /// It is another type of credential.
     #[error("it is a credential of type `{0}`, not a `service_account` key")]
     OtherType(String),
-    /// JSON that is no credential at all.
+    /// It is JSON, but not a credential.
     #[error("it is JSON, but no service-account key: `{0}` is missing")]
     Missing(&'static str),
-    /// A private key that nothing can be signed with.
+    /// The private key cannot sign.
     #[error("its `private_key` is no RSA key in PEM; it may have been cut or its line breaks lost")]
     PrivateKey,
-    /// A token endpoint that is not Google's: the key would sign in to a stranger.
+    /// The token endpoint is not Google's, so it must not receive an assertion.
     #[error("its `token_uri` is not `https` at a Google host, so it is not used")]
     TokenUri,
 }
 
 impl ServiceAccountKey {
-    /// Reads the JSON text of a key file.
+    /// Parses a key file.
     ///
     /// # Errors
     ///
-    /// When the text is no key that tokens can be bought with.
+    /// If no token can be obtained with it.
     pub fn parse(json: &str) -> Result<Self, KeyError> {
         #[derive(Deserialize)]
         struct File {
@@ -75,9 +75,10 @@ impl ServiceAccountKey {
         match file.r#type {
             None => return Err(KeyError::Missing("type")),
             Some(kind) if kind != "service_account" => {
-                return Err(match printable_type(&kind) {
-                    true => KeyError::OtherType(kind),
-                    false => KeyError::Missing("type"),
+                return Err(if printable_type(&kind) {
+                    KeyError::OtherType(kind)
+                } else {
+                    KeyError::Missing("type")
                 });
             }
             Some(_) => {}
@@ -98,18 +99,19 @@ impl ServiceAccountKey {
         })
     }
 
-    /// The key's own id, where the file has it.
+    /// The ID of the key, if the file states it.
     pub fn id(&self) -> Option<&str> {
         self.private_key_id.as_deref()
     }
 
-    /// The file's text, as the password of the user `_json_key`.
+    /// The text of the file, which is the password of the user `_json_key`.
     pub fn json(&self) -> &Secret {
         &self.json
     }
 }
 
-/// yup-oauth2 signs with RSA alone; the same library reads the key here, before anything is sent.
+/// Checks that the key can sign, before anything is sent. yup-oauth2 supports only RSA and uses the
+/// same library.
 fn check_private_key(pem: &str) -> Result<(), KeyError> {
     use rustls::pki_types::PrivateKeyDer;
     use rustls::pki_types::pem::PemObject as _;
@@ -119,13 +121,12 @@ fn check_private_key(pem: &str) -> Result<(), KeyError> {
         .map_err(|_| KeyError::PrivateKey)
 }
 
-/// True for a `type` that is a word, and so may be quoted.
+/// True if a `type` is a single word, so that it can be quoted.
 pub(crate) fn printable_type(kind: &str) -> bool {
     kind.len() <= 40 && kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Only Google is shown an assertion or a token to trade: anywhere else it would be handed to a
-/// stranger.
+/// Only Google may receive an assertion or a token for an exchange.
 pub(crate) fn check_google_url(url: &str) -> Result<(), ()> {
     let url = url::Url::parse(url).map_err(|_| ())?;
     let google = url
@@ -138,7 +139,7 @@ pub(crate) fn check_google_url(url: &str) -> Result<(), ()> {
     }
 }
 
-/// Buys tokens with a service-account key: a signed assertion for each (RFC 7523).
+/// Requests tokens with a service-account key, each with a signed assertion (RFC 7523).
 pub(crate) struct KeyIssuer {
     key: ServiceAccountKey,
     token_uri: Url,
@@ -146,7 +147,7 @@ pub(crate) struct KeyIssuer {
 }
 
 impl KeyIssuer {
-    /// Makes ready to buy; nothing is sent yet.
+    /// Prepares the key. Nothing is sent yet.
     pub(crate) async fn new(key: ServiceAccountKey) -> Result<Self, AuthError> {
         Ok(Self {
             token_uri: key.token_uri.parse().map_err(AuthError::Url)?,
@@ -155,8 +156,8 @@ impl KeyIssuer {
         })
     }
 
-    /// A new token.
-    pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
+    /// Obtains a new token.
+    pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<IssuedToken, AuthError> {
         let assertion = self.signer.assertion().await.map_err(AuthError::Key)?;
         let form = form(&[
             ("grant_type", JWT_BEARER),
@@ -167,9 +168,9 @@ impl KeyIssuer {
             .post(self.token_uri.clone())
             .header(CONTENT_TYPE, FORM)
             .body(form);
-        let granted = Exchange::ask(request).await;
-        granted
-            .and_then(|granted| granted.oauth_token())
+        let response = Exchange::send(request).await;
+        response
+            .and_then(|response| response.oauth_token())
             .map_err(|cause| AuthError::Exchange {
                 step: AuthOperation::Key(self.key.client_email.clone()),
                 endpoint: self.key.token_uri.clone(),
@@ -177,7 +178,7 @@ impl KeyIssuer {
             })
     }
 
-    /// The account that the key belongs to.
+    /// The e-mail address of the account.
     pub(crate) fn account(&self) -> &str {
         &self.key.client_email
     }

@@ -1,4 +1,4 @@
-//! The metadata server of Google's own machines: Compute Engine, GKE, Cloud Build, Cloud Run.
+//! The metadata server of Google's machines: Compute Engine, GKE, Cloud Build, Cloud Run.
 //! <https://cloud.google.com/compute/docs/metadata/querying-metadata>
 
 use std::time::Duration;
@@ -7,48 +7,48 @@ use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
 use crate::auth::error::{AuthError, AuthOperation};
-use crate::auth::exchange::{Exchange, ExchangeError, Issued};
+use crate::auth::exchange::{Exchange, ExchangeError, IssuedToken};
 use crate::auth::identity::{Identity, is_limited};
 
-/// Where the metadata server is, if there is one.
+/// The address of the metadata server, if there is one.
 #[derive(Clone, Debug)]
 pub struct MetadataServer {
     root: Url,
 }
 
 impl Default for MetadataServer {
-    /// Where Google has it.
+    /// The standard address.
     fn default() -> Self {
         #[expect(clippy::expect_used, reason = "the address is written here")]
         Self::at(ADDRESS).expect("an address makes a URL")
     }
 }
 
-/// The account of a machine.
+/// The service account of a machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     server: MetadataServer,
     /// Its e-mail address.
     pub(crate) account: String,
-    /// What its tokens are for; none where that is not told.
+    /// The scopes of its tokens. `None` if the server does not state them.
     scopes: Option<Vec<String>>,
 }
 
-/// The address on every machine of Google's; no name, so that no name server has to be waited for.
+/// The address on every Google machine. It is not a name, so that no DNS lookup delays the request.
 const ADDRESS: &str = "169.254.169.254";
 
-/// How long an answer is waited for. On a machine that is not Google's most often nothing answers.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the server may take to answer. On other machines usually nothing answers.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The header that every request must have, and every answer has.
+/// The header that every request and every response must have.
 const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 
 impl MetadataServer {
-    /// At `host` or `host:port`, as `GCE_METADATA_HOST` gives it.
+    /// Creates it for `host` or `host:port`, as in `GCE_METADATA_HOST`.
     ///
     /// # Errors
     ///
-    /// When that is no host.
+    /// If that is not a host.
     pub fn at(host: &str) -> Result<Self, url::ParseError> {
         Url::parse(&format!("http://{host}/computeMetadata/v1/")).map(|root| Self { root })
     }
@@ -61,8 +61,8 @@ impl MetadataServer {
         url
     }
 
-    /// The machine's account; none where no metadata server of Google's answers, or the machine has
-    /// no account.
+    /// Returns the service account of the machine. `None` if no Google metadata server answers, or
+    /// the machine has no account.
     pub(crate) async fn machine(&self, exchange: &Exchange) -> Option<Machine> {
         #[derive(Deserialize)]
         struct Account {
@@ -70,20 +70,20 @@ impl MetadataServer {
             scopes: Option<Vec<String>>,
         }
         let url = self.url("instance/service-accounts/default/?recursive=true");
-        let answer = exchange
+        let response = exchange
             .client(&url)
             .get(url)
             .header(FLAVOR.0, FLAVOR.1)
-            .timeout(PATIENCE)
+            .timeout(LOOKUP_TIMEOUT)
             .send()
             .await
             .ok()?;
-        // Azure and Amazon have servers at the same address.
-        let flavor = answer.headers().get(FLAVOR.0)?;
+        // Azure and Amazon have metadata servers at the same address.
+        let flavor = response.headers().get(FLAVOR.0)?;
         if flavor != FLAVOR.1 {
             return None;
         }
-        let status = answer.status();
+        let status = response.status();
         if status == StatusCode::NOT_FOUND {
             tracing::info!(
                 "the metadata server answers, but this machine has no service account ({status})"
@@ -91,15 +91,15 @@ impl MetadataServer {
             return None;
         }
         if !status.is_success() {
-            let told = Exchange::sentence(answer).await;
-            let told = told.map_or(String::new(), |told| format!(": {told}"));
+            let message = Exchange::message(response).await;
+            let message = message.map_or(String::new(), |message| format!(": {message}"));
             tracing::warn!(
                 "the metadata server does not tell this machine's service account, which is not \
-                 used: {status}{told}"
+                 used: {status}{message}"
             );
             return None;
         }
-        let account: Account = Exchange::read(answer).await.ok()?;
+        let account: Account = Exchange::read(response).await.ok()?;
         Some(Machine {
             server: self.clone(),
             account: account.email,
@@ -109,7 +109,7 @@ impl MetadataServer {
 }
 
 impl Machine {
-    /// Whom its tokens belong to, and what they are for where that is too little to push with.
+    /// The identity of its tokens, with their scopes if these do not permit a push.
     pub(crate) fn identity(&self) -> Identity {
         let account = self.account.clone();
         match &self.scopes {
@@ -121,8 +121,8 @@ impl Machine {
         }
     }
 
-    /// A new token.
-    pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
+    /// Obtains a new token.
+    pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<IssuedToken, AuthError> {
         let url = self.server.url("instance/service-accounts/default/token");
         let failed = |cause: ExchangeError| AuthError::Exchange {
             step: AuthOperation::Metadata(self.account.clone()),
@@ -133,9 +133,9 @@ impl Machine {
             .client(&url)
             .get(url.clone())
             .header(FLAVOR.0, FLAVOR.1);
-        let granted = Exchange::ask(request).await;
-        granted
-            .and_then(|granted| granted.oauth_token())
+        let response = Exchange::send(request).await;
+        response
+            .and_then(|response| response.oauth_token())
             .map_err(failed)
     }
 }

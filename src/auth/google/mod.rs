@@ -1,4 +1,5 @@
-//!
+//! The credentials of Google: keys, users, federated identities, impersonation and the metadata
+//! server.
 
 pub mod federation;
 pub mod impersonation;

@@ -1,20 +1,20 @@
-//! The project whose quota requests to Google's APIs count for, as Google's libraries tell it:
-//! `quota_project_id` in a credential file, or the environment's `GOOGLE_CLOUD_QUOTA_PROJECT`.
+//! The quota project for requests to Google's APIs, as in Google's libraries: `quota_project_id` in
+//! a credential file, or `GOOGLE_CLOUD_QUOTA_PROJECT` in the environment.
 //! <https://cloud.google.com/docs/quotas/set-quota-project>
 
 use crate::auth::GoogleCredential;
 
-/// The header that names the project.
+/// The header that names the quota project.
 pub(crate) const USER_PROJECT: &str = "x-goog-user-project";
 
-/// The project as it may stand in a header; none of what is no project's id.
+/// Returns the project ID if it can be sent in a header.
 pub(crate) fn project(text: &str) -> Option<String> {
     let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b':');
     let text = text.trim();
     (!text.is_empty() && text.bytes().all(is_name)).then(|| text.to_owned())
 }
 
-/// What the file of a credential says.
+/// Returns the quota project in a credential file.
 pub(crate) fn of_file(credential: &GoogleCredential) -> Option<&str> {
     match credential {
         GoogleCredential::Key(key) => key.quota_project.as_deref(),
@@ -28,15 +28,15 @@ pub(crate) fn of_file(credential: &GoogleCredential) -> Option<&str> {
     }
 }
 
-/// True where a person's login was shown to an API with no project that it could count for. The
-/// answer has the reason of an API that is off, in a project of Google's own.
+/// True if the credentials of a user were sent to an API without a quota project. The error states
+/// the reason of a disabled API, in a project of Google's own.
 /// <https://cloud.google.com/docs/authentication/adc-troubleshooting/user-creds>
-pub(crate) fn is_missing(sentence: &str) -> bool {
-    sentence.contains("quota project") || sentence.contains("quota_project")
+pub(crate) fn is_missing(message: &str) -> bool {
+    message.contains("quota project") || message.contains("quota_project")
 }
 
-/// What to do where there is no such project, or where it may not be used; none where neither is so.
-pub(crate) fn hint(sentence: &str, reason: Option<&str>) -> Option<String> {
+/// The hint for a missing quota project, or one that must not be used. `None` for other errors.
+pub(crate) fn hint(message: &str, reason: Option<&str>) -> Option<String> {
     if reason == Some("USER_PROJECT_DENIED") {
         return Some(
             "requests are counted for a project that whoever signs in may not use: `gcloud projects \
@@ -46,7 +46,7 @@ pub(crate) fn hint(sentence: &str, reason: Option<&str>) -> Option<String> {
                 .to_owned(),
         );
     }
-    is_missing(sentence).then(|| {
+    is_missing(message).then(|| {
         "a person's login counts for no project by itself: name one with `gcloud auth \
          application-default set-quota-project PROJECT`, or in GOOGLE_CLOUD_QUOTA_PROJECT"
             .to_owned()

@@ -1,8 +1,9 @@
-//! The signed assertion of a service-account key. This is the file that knows yup-oauth2.
+//! Signs the assertion of a service-account key. This is the only file that uses yup-oauth2.
 //!
-//! yup-oauth2 signs, and no more: its own exchange reads an answer of any length, panics on a lifetime
-//! that no calendar holds, and drops the status and the text of a refusal. So it is given a connection
-//! that leads nowhere, and what it would send is sent by the client that every other exchange has.
+//! yup-oauth2 is only used to sign. Its own exchange reads responses of any length, panics on a
+//! lifetime that no calendar can hold, and drops the status and the text of an error. So it gets a
+//! connection that leads nowhere, and the assertion that it writes to it is sent by the HTTP client
+//! of all other exchanges.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -24,12 +25,12 @@ use crate::diagnostics::secret::Secret;
 
 /// Signs with one key.
 pub(crate) struct Signer {
-    authenticator: Authenticator<Nowhere>,
+    authenticator: Authenticator<AssertionCapture>,
     sent: Arc<Mutex<Option<Secret>>>,
 }
 
 impl Signer {
-    /// Reads the key.
+    /// Loads the key.
     pub(crate) async fn new(key: &ServiceAccountKey) -> io::Result<Self> {
         let key = yup_oauth2::ServiceAccountKey {
             key_type: Some("service_account".to_owned()),
@@ -44,7 +45,7 @@ impl Signer {
             client_x509_cert_url: None,
         };
         let sent = Arc::default();
-        let nowhere = Nowhere {
+        let nowhere = AssertionCapture {
             sent: Arc::clone(&sent),
         };
         let client = Client::builder(TokioExecutor::new())
@@ -58,9 +59,9 @@ impl Signer {
         })
     }
 
-    /// An assertion that is good for the next hour.
+    /// Signs an assertion that is valid for an hour.
     pub(crate) async fn assertion(&self) -> io::Result<Secret> {
-        // What it makes of the answer says nothing: the answer is ours.
+        // The result is ignored, because no real server answers.
         let _ = self.authenticator.force_refreshed_token(&[SCOPE]).await;
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.take()
@@ -68,13 +69,13 @@ impl Signer {
     }
 }
 
-/// Connects to nobody: takes a request and keeps the assertion that is in it.
+/// A connector that opens no connection. It receives a request and stores the assertion in it.
 #[derive(Clone)]
-struct Nowhere {
+struct AssertionCapture {
     sent: Arc<Mutex<Option<Secret>>>,
 }
 
-impl Service<Uri> for Nowhere {
+impl Service<Uri> for AssertionCapture {
     type Response = TokioIo<UnixStream>;
     type Error = io::Error;
     type Future = Ready<io::Result<Self::Response>>;
@@ -94,7 +95,7 @@ impl Service<Uri> for Nowhere {
                 let mut pairs = url::form_urlencoded::parse(&form);
                 let assertion = pairs.find(|(name, _)| name == "assertion");
                 let assertion = assertion.map(|(_, value)| Secret::new(value));
-                // Before the connection ends, for then it is asked for.
+                // The assertion must be stored before the connection ends, because it is read then.
                 *sent.lock().unwrap_or_else(PoisonError::into_inner) = assertion;
             });
             TokioIo::new(ours)

@@ -1,26 +1,26 @@
-//! A person's own login, as `gcloud auth application-default login` leaves it.
+//! The credentials of a user, as `gcloud auth application-default login` stores them.
 
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 
 use super::key::TOKEN_URI;
 use crate::auth::error::{AuthError, AuthOperation};
-use crate::auth::exchange::{Exchange, Issued};
+use crate::auth::exchange::{Exchange, IssuedToken};
 use crate::diagnostics::secret::Secret;
 
-/// A refresh token, and the client that it was given to.
+/// A refresh token, and the OAuth client that it was issued to.
 #[derive(Clone, Debug)]
 pub struct AuthorizedUser {
     pub(crate) client_id: String,
     pub(crate) client_secret: Secret,
     pub(crate) refresh_token: Secret,
-    /// The project whose quota requests to Google's APIs count for.
+    /// The quota project for requests to Google's APIs.
     pub(crate) quota_project: Option<String>,
 }
 
 impl AuthorizedUser {
-    /// A new token (RFC 6749, section 6).
-    pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<Issued, AuthError> {
+    /// Obtains a new token (RFC 6749, section 6).
+    pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<IssuedToken, AuthError> {
         let form = form(&[
             ("grant_type", "refresh_token"),
             ("client_id", &self.client_id),
@@ -38,17 +38,17 @@ impl AuthorizedUser {
             .post(url)
             .header(CONTENT_TYPE, FORM)
             .body(form);
-        let granted = Exchange::ask(request).await;
-        granted
-            .and_then(|granted| granted.oauth_token())
+        let response = Exchange::send(request).await;
+        response
+            .and_then(|response| response.oauth_token())
             .map_err(failed)
     }
 }
 
-/// The type of a form's body.
+/// The media type of a form.
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
-/// A form's body.
+/// Encodes a form.
 pub(crate) fn form(pairs: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs)

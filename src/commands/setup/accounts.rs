@@ -108,7 +108,7 @@ impl Setup<'_> {
 
     /// True for the refusals that an account meets which this run has just made.
     pub(super) fn is_young(&self, email: &str, error: &GoogleError) -> bool {
-        self.google.expects_account(email) && error.may_be_young()
+        self.google.is_new_account(email) && error.may_be_young()
     }
 
     /// Makes an account.
@@ -133,12 +133,12 @@ impl Setup<'_> {
         };
         match made {
             Ok(_) => {
-                self.google.expect_account(&self.email(role));
+                self.google.mark_account_new(&self.email(role));
                 Ok(())
             }
             // It was made by a run that was stopped, and is not shown everywhere yet.
             Err(error) if error.is_already_there() => {
-                self.google.expect_account(&self.email(role));
+                self.google.mark_account_new(&self.email(role));
                 self.existing_account(id, error).await
             }
             Err(cause) => {

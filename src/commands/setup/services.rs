@@ -104,7 +104,7 @@ impl Setup<'_> {
             services.number = parts.next().unwrap_or_default().to_owned();
             let name = parts.nth(1).unwrap_or_default().to_owned();
             if service.state == "ENABLED" {
-                self.google.expect(&name);
+                self.google.mark_enabled(&name);
                 services.enabled.insert(name);
             }
         }
@@ -167,7 +167,7 @@ impl Setup<'_> {
             ));
         }
         for name in names {
-            self.google.expect(name);
+            self.google.mark_enabled(name);
         }
         Ok(())
     }

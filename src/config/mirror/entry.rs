@@ -8,7 +8,7 @@ use crate::config::parse::PLATFORM_FORMS;
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::platform::Platform;
 use crate::oci::platform::Platforms;
-use crate::oci::reference::{Endpoint, Reference, ReferenceError, check_tag, is_told_as_host};
+use crate::oci::reference::{Endpoint, Reference, ReferenceError, check_tag, looks_like_host};
 
 /// An image of the list, with what it leaves to the defaults.
 pub(super) fn entry(image: ImageEntry, defaults: &Options) -> Result<MirrorEntry, String> {
@@ -61,7 +61,7 @@ fn source(from: &str, tags: Option<Tags>) -> Result<(MirrorSource, TagFilter), S
     }
     if let Some(path) = name.strip_suffix("/**") {
         let (host, path) = path.split_once('/').unwrap_or((path, ""));
-        let endpoint = Some(host).filter(|host| is_told_as_host(host));
+        let endpoint = Some(host).filter(|host| looks_like_host(host));
         let endpoint = endpoint.and_then(|host| host.parse::<Endpoint>().ok());
         let endpoint = endpoint.ok_or_else(|| {
             format!(

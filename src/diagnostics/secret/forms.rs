@@ -1,15 +1,16 @@
-//! What of a secret is to be hidden: the secret members of a key, the lines of a private key.
+//! The strings that are redacted for a secret: the secret members of a key, the lines of a private
+//! key.
 
 use serde_json::Value;
 
-/// Below this more than the secret would be hidden: parts of words, a whole number here and there.
-pub(super) const SHORTEST: usize = 8;
+/// The minimum length of a string that is redacted. Shorter ones would match parts of words and
+/// numbers.
+pub(super) const MIN_LENGTH: usize = 8;
 
-/// The same for a piece of a larger text, which is a secret by its look alone.
-const SHORTEST_PIECE: usize = 20;
+/// The minimum length of a word in a larger text that is considered a secret.
+const MIN_WORD_LENGTH: usize = 20;
 
-/// The members of a key, a credential file, a token's answer or a Docker `config.json` that hold a
-/// secret.
+/// The members with secrets in keys, credential files, token responses and Docker configs.
 pub(super) const MEMBERS: [&str; 13] = [
     "access_token",
     "accesstoken",
@@ -26,9 +27,9 @@ pub(super) const MEMBERS: [&str; 13] = [
     "token",
 ];
 
-/// What is to be hidden of a secret: each a single line, none of them short, and nothing that is no
-/// secret, such as the project in a key. A mask of several lines would have each of its lines
-/// masked, `{` among them.
+/// Returns the strings that are redacted for a secret. Each is a single line, none is short, and
+/// none is public, such as the project in a key. A CI masks each line of a multi-line mask, which
+/// would include `{`.
 pub fn forms(text: &str) -> Vec<String> {
     let mut forms = Vec::new();
     collect(text, &mut forms);
@@ -38,11 +39,11 @@ pub fn forms(text: &str) -> Vec<String> {
 fn collect(text: &str, forms: &mut Vec<String>) {
     let text = text.trim();
     if !text.contains(['\n', '\r']) {
-        if text.len() >= SHORTEST {
+        if text.len() >= MIN_LENGTH {
             forms.push(text.to_owned());
         }
     } else if !text.starts_with('{') {
-        // A private key, or YAML with one inside.
+        // A private key, or YAML that contains one.
         let escaped = text.replace('\n', "\\n");
         if text.starts_with("-----BEGIN") {
             forms.push(escaped);
@@ -55,8 +56,8 @@ fn collect(text: &str, forms: &mut Vec<String>) {
     }
 }
 
-/// The secrets inside a key, a credential file or a Docker `config.json`, by the names of their
-/// members.
+/// Collects the secrets in a key, a credential file or a Docker `config.json`, by the names of
+/// their members.
 fn collect_from(document: &Value, forms: &mut Vec<String>) {
     match document {
         Value::Object(members) => {
@@ -75,11 +76,11 @@ fn collect_from(document: &Value, forms: &mut Vec<String>) {
     }
 }
 
-/// True for a word that is data, not language: a line of PEM, base64 inside YAML. Names of projects,
-/// hosts and namespaces have no capitals.
+/// True for a word that is data and not language: a line of PEM, or base64 in YAML. Names of
+/// projects, hosts and namespaces have no capitals.
 fn is_opaque(word: &str) -> bool {
     let is_data = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
-    word.len() >= SHORTEST_PIECE
+    word.len() >= MIN_WORD_LENGTH
         && word.bytes().all(is_data)
         && word.bytes().any(|byte| byte.is_ascii_uppercase())
         && word.bytes().any(|byte| byte.is_ascii_lowercase())
@@ -150,7 +151,7 @@ mod tests {
             "{\"token\":\"x\"}",
         ] {
             for form in forms(text) {
-                assert!(form.len() >= SHORTEST && !form.contains('\n'), "{form}");
+                assert!(form.len() >= MIN_LENGTH && !form.contains('\n'), "{form}");
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Text that must not be seen: it prints as `***`, is handed out only by name, is masked in the log
-//! of a CI that can do so, and is taken out of whatever another side says.
+//! Secrets. They are printed as `***`, accessed only by name, masked in the logs of CIs that
+//! support it, and redacted from the text of servers.
 
 mod forms;
 mod known;
@@ -11,24 +11,24 @@ use std::sync::{Arc, OnceLock};
 pub use forms::forms;
 pub use redact::redact;
 
-/// A key, a token or a password from the moment it is read.
+/// A key, a token or a password, from the moment it is read.
 ///
-/// `Debug` and `Display` print `***`, so that no log line and no error can hold the value by
-/// accident; [`Secret::expose`] is the one way to it, and easy to search for.
+/// `Debug` and `Display` print `***`, so that no log line and no error contains the value by
+/// accident. [`Secret::expose`] is the only access to it, and easy to search for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
-/// Told of every secret there is, from when it is one.
+/// The function that is called for every secret.
 static WATCHER: OnceLock<fn(&str)> = OnceLock::new();
 
-/// Has `watcher` told of every secret from now on, so that a CI can mask it before anything is
-/// printed. The first watcher of a process stays.
+/// Calls `watcher` for every secret from now on, so that a CI can mask it before anything is
+/// printed. Only the first watcher of a process is used.
 pub fn watch(watcher: fn(&str)) {
     let _ = WATCHER.set(watcher);
 }
 
 impl Secret {
-    /// Takes `text` into custody.
+    /// Registers `text` as a secret.
     pub fn new(text: impl Into<String>) -> Self {
         let text: Arc<str> = text.into().into();
         if let Some(watcher) = WATCHER.get() {
@@ -38,7 +38,7 @@ impl Secret {
         Self(text)
     }
 
-    /// The value itself, for the one place that must send it.
+    /// The value, for the place that must send it.
     pub fn expose(&self) -> &str {
         &self.0
     }

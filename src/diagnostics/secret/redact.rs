@@ -1,9 +1,9 @@
-//! Text of another side without what it was shown: the one way in which anything that a server, a
-//! proxy or a program says gets into an error or a log.
+//! Redacts secrets from the text of servers, proxies and programs. All such text passes through
+//! here before it gets into an error or a log.
 //!
-//! Some quote a request in their errors: OAuth's servers an assertion, admission webhooks the token
-//! or the Secret that they were sent. What the process holds is found in the forms in which it is
-//! sent and in base64 of them; what it does not hold, by its look.
+//! Some servers quote a request in their errors: OAuth servers an assertion, admission webhooks the
+//! token or the Secret that they received. The secrets of the process are found in the forms in
+//! which they are sent and in base64 of these. Other secrets are found by their format.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -12,32 +12,32 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use super::forms::MEMBERS;
 use super::known;
 
-/// What stands in the place of a secret.
+/// The replacement for a secret.
 const HIDDEN: &str = "***";
 
-/// A part of a secret of this length is no accident.
-const PART: usize = 16;
+/// A common part of this length is not accidental.
+const MIN_COMMON: usize = 16;
 
-/// How often base64 may be in base64: a login in a Docker config in a Secret.
-const DEPTH: u32 = 3;
+/// How often base64 may be nested: a login in a Docker config in a Secret.
+const MAX_DEPTH: u32 = 3;
 
-/// Takes every secret out of a text, and whatever looks like one.
+/// Redacts all secrets of the process, and everything that looks like a secret.
 pub fn redact(text: &str) -> String {
-    let held = known::all();
+    let secrets = known::all();
     let mut text = without_private_keys(text);
-    for form in held.iter().flat_map(|forms| forms.iter()) {
+    for form in secrets.iter().flat_map(|forms| forms.iter()) {
         if text.contains(form.as_str()) {
             text = text.replace(form.as_str(), HIDDEN);
         }
     }
-    let held: Vec<&str> = held
+    let secrets: Vec<&str> = secrets
         .iter()
         .flat_map(|forms| forms.iter().map(String::as_str))
         .collect();
-    without_words(&without_members(&text), &held)
+    without_words(&without_members(&text), &secrets)
 }
 
-/// Without PEM's private keys, whatever their line breaks have become.
+/// Redacts private keys in PEM, even if their line breaks were changed.
 fn without_private_keys(text: &str) -> String {
     const BEGIN: &str = "-----BEGIN ";
     const END: &str = "-----END ";
@@ -61,11 +61,11 @@ fn without_private_keys(text: &str) -> String {
     kept + rest
 }
 
-/// Without the values of the members of a JSON text that hold a secret.
+/// Redacts the values of secret members in JSON.
 fn without_members(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
-    // A name in quotes, which may be escaped themselves where JSON stands in JSON.
+    // A quoted name. The quotes are escaped if the JSON is inside JSON.
     while let Some(end) = [rest.find("\":"), rest.find("\" :")]
         .into_iter()
         .flatten()
@@ -89,7 +89,7 @@ fn without_members(text: &str) -> String {
         };
         let value = &value[quote.len()..];
         let Some(close) = closing(value, quote) else {
-            // It is cut off.
+            // The value is cut off.
             kept.push_str(&after[..after.len() - value.len()]);
             kept.push_str(HIDDEN);
             return kept;
@@ -101,7 +101,7 @@ fn without_members(text: &str) -> String {
     kept + rest
 }
 
-/// Where the quote stands that ends a text which began with the same.
+/// Returns the position of the quote that closes a text.
 fn closing(value: &str, quote: &str) -> Option<usize> {
     let mut from = 0;
     while let Some(at) = value[from..].find(quote) {
@@ -115,16 +115,17 @@ fn closing(value: &str, quote: &str) -> Option<usize> {
     None
 }
 
-/// Without the words that are a secret, hold a part of one, or look like one.
-fn without_words(text: &str, held: &[&str]) -> String {
+/// Redacts words that are a secret, contain a part of one, or look like one.
+fn without_words(text: &str, secrets: &[&str]) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
     let mut last = "";
     while !rest.is_empty() {
-        let end = rest.find(|c| !is_of_word(c)).unwrap_or(rest.len());
+        let end = rest.find(|c| !is_word_char(c)).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
-        let is_shown = matches!(last, "Bearer" | "bearer" | "Basic" | "basic") && is_mixed(word);
-        if is_shown || is_secret(word, held, DEPTH) {
+        let is_authorization =
+            matches!(last, "Bearer" | "bearer" | "Basic" | "basic") && is_mixed(word);
+        if is_authorization || is_secret(word, secrets, MAX_DEPTH) {
             kept.push_str(HIDDEN);
         } else {
             kept.push_str(word);
@@ -132,49 +133,49 @@ fn without_words(text: &str, held: &[&str]) -> String {
         if !word.is_empty() {
             last = word;
         }
-        let next = after.find(is_of_word).unwrap_or(after.len());
+        let next = after.find(is_word_char).unwrap_or(after.len());
         kept.push_str(&after[..next]);
         rest = &after[next..];
     }
     kept
 }
 
-/// True for what tokens, base64 and percent-encoding are made of. An `=` is, as padding.
-fn is_of_word(c: char) -> bool {
+/// True for the characters of tokens, base64 and percent-encoding. `=` is used as padding.
+fn is_word_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '+' | '/' | '=' | '%')
 }
 
-/// True for what is data, not language.
+/// True for a word that is data and not language.
 fn is_mixed(word: &str) -> bool {
-    word.len() >= PART
+    word.len() >= MIN_COMMON
         && word.bytes().any(|byte| byte.is_ascii_digit())
         && word.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
-/// True for a word that has a secret in it.
-fn is_secret(word: &str, held: &[&str], depth: u32) -> bool {
-    if word.len() < PART {
+/// True for a word that contains a secret.
+fn is_secret(word: &str, secrets: &[&str], depth: u32) -> bool {
+    if word.len() < MIN_COMMON {
         return false;
     }
     looks_secret(word)
-        || held.iter().any(|form| shares_a_part(word, form))
-        || (word.contains('%') && holds_a_secret(&unescaped(word), held, depth))
-        || decoded(word).any(|text| holds_a_secret(&text, held, depth))
+        || secrets.iter().any(|form| has_common_part(word, form))
+        || (word.contains('%') && contains_secret(&unescaped(word), secrets, depth))
+        || decoded(word).any(|text| contains_secret(&text, secrets, depth))
 }
 
-/// True for text, out of base64, that has a secret in it.
-fn holds_a_secret(text: &str, held: &[&str], depth: u32) -> bool {
+/// True for decoded text that contains a secret.
+fn contains_secret(text: &str, secrets: &[&str], depth: u32) -> bool {
     text.contains("PRIVATE KEY-----")
-        || held.iter().any(|form| text.contains(form))
+        || secrets.iter().any(|form| text.contains(form))
         || without_members(text) != text
         || (depth > 0
             && text
-                .split(|c| !is_of_word(c))
-                .any(|word| is_secret(word, held, depth - 1)))
+                .split(|c| !is_word_char(c))
+                .any(|word| is_secret(word, secrets, depth - 1)))
 }
 
-/// The starts of tokens that are known by them: Google's, GitHub's and GitLab's.
-const STARTS: [&str; 13] = [
+/// The prefixes of tokens of Google, GitHub and GitLab.
+const TOKEN_PREFIXES: [&str; 13] = [
     "ya29.",
     "1//0",
     "GOCSPX-",
@@ -190,18 +191,18 @@ const STARTS: [&str; 13] = [
     "glrt-",
 ];
 
-/// True for what is a token by its look.
+/// True for a word that looks like a token.
 fn looks_secret(word: &str) -> bool {
     // `name=value`, as in a form.
     let value = match word.trim_end_matches('=').rsplit_once('=') {
         Some((_, value)) => value,
         None => word,
     };
-    let is_token = STARTS.iter().any(|start| value.starts_with(start));
-    (is_token && value.len() >= PART) || has_jwt(word)
+    let is_token = TOKEN_PREFIXES.iter().any(|start| value.starts_with(start));
+    (is_token && value.len() >= MIN_COMMON) || has_jwt(word)
 }
 
-/// True where two parts of a JWT stand in it: JSON objects in base64, with a point between them.
+/// True if the word contains two parts of a JWT: JSON objects in base64, separated by a point.
 fn has_jwt(word: &str) -> bool {
     let (parts, mut from) = ("eyJ", 0);
     while let Some(at) = word[from..].find(parts) {
@@ -217,19 +218,19 @@ fn has_jwt(word: &str) -> bool {
     false
 }
 
-/// True where the two have that much in common. What is no single word, such as a whole key, has in
-/// it what anybody may know.
-fn shares_a_part(word: &str, form: &str) -> bool {
-    form.len() >= PART
-        && form.chars().all(is_of_word)
+/// True if the word and the form have a common part of [`MIN_COMMON`] bytes. Forms of several
+/// words, such as a whole key, contain public text and are excluded.
+fn has_common_part(word: &str, form: &str) -> bool {
+    form.len() >= MIN_COMMON
+        && form.chars().all(is_word_char)
         && word
             .as_bytes()
-            .windows(PART)
+            .windows(MIN_COMMON)
             .filter_map(|part| std::str::from_utf8(part).ok())
             .any(|part| form.contains(part))
 }
 
-/// The texts that a word may be base64 of, wherever in the whole of it the word may have begun.
+/// Decodes a word as base64, for all possible positions of its start in the encoded text.
 fn decoded(word: &str) -> impl Iterator<Item = String> {
     let engine = GeneralPurpose::new(
         &STANDARD,
@@ -240,10 +241,10 @@ fn decoded(word: &str) -> impl Iterator<Item = String> {
     let word = word.trim_end_matches('=');
     let word = word.rsplit('=').next().unwrap_or(word);
     let word = word.replace('-', "+").replace('_', "/");
-    let is_base64 = word.len() >= PART && !word.contains(['.', '~', '%']);
+    let is_base64 = word.len() >= MIN_COMMON && !word.contains(['.', '~', '%']);
     (0..4).filter_map(move |skipped| {
         let part = word.get(skipped..).filter(|_| is_base64)?;
-        // One letter left over is half of a byte.
+        // A single remaining character is not a complete byte.
         let part = match part.len() % 4 {
             1 => &part[..part.len() - 1],
             _ => part,
@@ -253,7 +254,7 @@ fn decoded(word: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// Without percent-encoding.
+/// Decodes percent-encoding.
 fn unescaped(word: &str) -> String {
     let pairs = url::form_urlencoded::parse(word.as_bytes());
     let parts: Vec<String> = pairs
@@ -270,7 +271,7 @@ mod tests {
     use super::*;
     use crate::diagnostics::secret::Secret;
 
-    /// No part of a secret of this length may be left.
+    /// No part of a secret of this length may remain.
     fn assert_hidden(text: &str, secret: &str) {
         let shown = redact(text);
         for part in secret.as_bytes().windows(20) {
@@ -377,11 +378,11 @@ mod tests {
         ) {
             let _held = Secret::new(secret.as_str());
             assert_hidden(&format!("{before}{secret}{after}"), &secret);
-            // A part of it.
+            // A part of the secret.
             assert_hidden(&format!("{before} {}", &secret[start..start + 16]), &secret);
             for engine in [&BASE64, &URL_SAFE_NO_PAD] {
                 let whole = engine.encode(format!("{before}{secret}{after}"));
-                // Cut off, and begun anywhere.
+                // Cut off at both ends.
                 let cut = &whole[..whole.len() - after.len()];
                 let begun = &cut[start.min(before.len())..];
                 for text in [&whole, cut, begun] {

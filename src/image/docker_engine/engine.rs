@@ -1,4 +1,4 @@
-//! A Docker engine, and the four things that it is asked.
+//! A client of the Docker Engine API, with the four requests that are needed.
 //! <https://docs.docker.com/reference/api/engine/>
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::error::{EngineError, io_error, nothing_came};
+use super::error::{EngineError, io_error, timeout_error};
 use super::export::Export;
 use crate::diagnostics::nearest::nearest;
 use crate::http::Network;
@@ -16,28 +16,28 @@ use crate::image::location::EngineAddress;
 use crate::image::names;
 use crate::oci::json;
 
-/// The most bytes of an answer that are read: some thousand images in a list.
-const MAX_ANSWER: usize = 16 * 1024 * 1024;
+/// The maximum size of a response. It is enough for a list of several thousand images.
+const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 
-/// How many bytes of an image an engine writes down in a second, at the least. The classic image
-/// store copies all layers before it sends the first byte, so the wait for that byte grows with the
-/// image.
-const SLOWEST: u64 = 8 * 1024 * 1024;
+/// The minimum rate, in bytes per second, at which an engine prepares an export. The classic image
+/// store copies all layers before it sends the first byte, so the time until that byte grows with
+/// the image.
+const MIN_EXPORT_RATE: u64 = 8 * 1024 * 1024;
 
-/// How many images are named to who asked for one that is not there.
-const MOST_SIMILAR: usize = 5;
+/// The maximum number of similar images that are named if an image does not exist.
+const MAX_SIMILAR: usize = 5;
 
-/// An engine that has answered.
+/// A Docker engine that has answered a ping.
 pub(super) struct Engine {
-    /// As messages call it.
+    /// The address as messages show it.
     address: String,
     http: Client,
-    /// `http://HOST`, and from the first answer on the version of the API behind it.
+    /// `http://HOST`, followed by the API version once it is known.
     root: String,
     stall_timeout: Duration,
 }
 
-/// What the engine knows of an image.
+/// What the engine returns about an image.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ImageMatch {
@@ -56,18 +56,17 @@ impl ImageMatch {
         }
     }
 
-    /// The image ID.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 
-    /// The bytes of the image; 0 when the engine does not say.
+    /// The size of the image in bytes. 0 if the engine does not state it.
     pub(super) fn size(&self) -> u64 {
         self.size.and_then(|size| size.try_into().ok()).unwrap_or(0)
     }
 
-    /// True when `reference` is the start of the ID, and no name of the image.
-    pub(super) fn is_meant_by_id(&self, reference: &str) -> bool {
+    /// True if `reference` is the start of the image ID and not one of its names.
+    pub(super) fn is_id_prefix(&self, reference: &str) -> bool {
         let hex = |text: &str| text.strip_prefix("sha256:").unwrap_or(text).to_owned();
         let mut tags = self.repo_tags.iter().flatten();
         hex(&self.id).starts_with(&hex(reference)) && !tags.any(|tag| names::means(reference, tag))
@@ -75,10 +74,9 @@ impl ImageMatch {
 }
 
 impl Engine {
-    /// Asks whether an engine is there, and which version of the API it speaks. Requests without a
-    /// version are deprecated, and the newest one is what they would mean; what is asked here has
-    /// been the same in all of them.
-    pub(super) async fn meet(
+    /// Pings the engine and reads the API version that it supports. Requests without a version are
+    /// deprecated and mean the newest version. The requests made here are the same in all versions.
+    pub(super) async fn connect(
         address: &EngineAddress,
         network: &Network,
     ) -> Result<Self, EngineError> {
@@ -96,17 +94,17 @@ impl Engine {
             },
             stall_timeout: network.stall_timeout,
         };
-        let answer = engine
+        let response = engine
             .get("/_ping", engine.stall_timeout)
             .await
             .map_err(|error| error.of_socket(socket))?;
-        let version = answer
+        let version = response
             .headers()
             .get("Api-Version")
             .and_then(|version| version.to_str().ok())
             .filter(|version| is_version(version));
         let Some(version) = version else {
-            return Err(EngineError::Stranger {
+            return Err(EngineError::NotAnEngine {
                 engine: engine.address,
             });
         };
@@ -115,7 +113,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Looks up what `reference` means.
+    /// Looks up the image that `reference` names.
     pub(super) async fn find(&self, reference: &str) -> Result<ImageMatch, EngineError> {
         let path = format!("/images/{reference}/json");
         match self.get_json(&path).await {
@@ -131,26 +129,26 @@ impl Engine {
         }
     }
 
-    /// Asks for the export of an image of `size` bytes, and waits until it begins.
+    /// Requests the export of an image of `size` bytes, and waits for the response to start.
     pub(super) async fn export(&self, reference: &str, size: u64) -> Result<Export, EngineError> {
         tracing::info!(
             "exporting `{reference}` from the Docker engine at {}",
             self.address
         );
-        let patience = patience(self.stall_timeout, size);
-        let answer = self
-            .get(&format!("/images/{reference}/get"), patience)
+        let first_byte_timeout = first_byte_timeout(self.stall_timeout, size);
+        let response = self
+            .get(&format!("/images/{reference}/get"), first_byte_timeout)
             .await?;
         Ok(Export {
             engine: self.address.clone(),
             reference: reference.to_owned(),
-            answer,
+            response,
             stall_timeout: self.stall_timeout,
         })
     }
 
-    /// Names of the engine's images that are like `reference`; none when they cannot be had, for
-    /// they are only advice.
+    /// Returns names of the engine's images that are similar to `reference`. Empty if they cannot
+    /// be listed, because they are only a hint.
     async fn similar(&self, reference: &str) -> Vec<String> {
         let images: Vec<ImageMatch> = self.get_json("/images/json").await.unwrap_or_default();
         let mut tags: Vec<String> = images
@@ -163,8 +161,8 @@ impl Engine {
     }
 
     async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
-        let answer = self.get(path, self.stall_timeout).await?;
-        let body = self.read(path, answer).await?;
+        let response = self.get(path, self.stall_timeout).await?;
+        let body = self.read(path, response).await?;
         json::from_slice(&body).map_err(|cause| EngineError::Unexpected {
             engine: self.address.clone(),
             path: path.to_owned(),
@@ -172,17 +170,17 @@ impl Engine {
         })
     }
 
-    /// Sends a request, and waits for the head of its answer, which must be that it was done.
-    async fn get(&self, path: &str, patience: Duration) -> Result<Response, EngineError> {
+    /// Sends a request and waits for the response headers. Any status but 200 is an error.
+    async fn get(&self, path: &str, first_byte_timeout: Duration) -> Result<Response, EngineError> {
         let url = format!("{}{path}", self.root);
         tracing::debug!("GET {url}");
-        let no_answer = |cause| EngineError::NoAnswer {
+        let no_response = |cause| EngineError::NoResponse {
             engine: self.address.clone(),
             path: path.to_owned(),
             cause,
         };
-        let answer = match timeout(patience, self.http.get(url).send()).await {
-            Ok(Ok(answer)) => answer,
+        let response = match timeout(first_byte_timeout, self.http.get(url).send()).await {
+            Ok(Ok(response)) => response,
             Ok(Err(error)) if error.is_connect() => {
                 return Err(EngineError::Unreachable {
                     engine: self.address.clone(),
@@ -190,19 +188,19 @@ impl Engine {
                     cause: io_error(error),
                 });
             }
-            Ok(Err(error)) => return Err(no_answer(io_error(error))),
-            Err(_) => return Err(no_answer(nothing_came(patience))),
+            Ok(Err(error)) => return Err(no_response(io_error(error))),
+            Err(_) => return Err(no_response(timeout_error(first_byte_timeout))),
         };
-        let status = answer.status();
+        let status = response.status();
         if status == StatusCode::OK {
-            return Ok(answer);
+            return Ok(response);
         }
-        let body = self.read(path, answer).await.unwrap_or_default();
+        let body = self.read(path, response).await.unwrap_or_default();
         Err(EngineError::refused(&self.address, path, status, &body))
     }
 
-    /// Reads a body of bounded length.
-    async fn read(&self, path: &str, mut answer: Response) -> Result<Vec<u8>, EngineError> {
+    /// Reads a body of at most [`MAX_RESPONSE`] bytes.
+    async fn read(&self, path: &str, mut response: Response) -> Result<Vec<u8>, EngineError> {
         let unexpected = |cause| EngineError::Unexpected {
             engine: self.address.clone(),
             path: path.to_owned(),
@@ -210,29 +208,29 @@ impl Engine {
         };
         let mut body = Vec::new();
         loop {
-            match timeout(self.stall_timeout, answer.chunk()).await {
+            match timeout(self.stall_timeout, response.chunk()).await {
                 Ok(Ok(None)) => return Ok(body),
-                Ok(Ok(Some(piece))) if body.len() + piece.len() <= MAX_ANSWER => {
-                    body.extend_from_slice(&piece);
+                Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= MAX_RESPONSE => {
+                    body.extend_from_slice(&chunk);
                 }
                 Ok(Ok(Some(_))) => {
                     return Err(unexpected(
-                        format!("it is longer than {MAX_ANSWER} bytes").into(),
+                        format!("it is longer than {MAX_RESPONSE} bytes").into(),
                     ));
                 }
                 Ok(Err(error)) => return Err(unexpected(io_error(error).into())),
-                Err(_) => return Err(unexpected(nothing_came(self.stall_timeout).into())),
+                Err(_) => return Err(unexpected(timeout_error(self.stall_timeout).into())),
             }
         }
     }
 }
 
-/// How long the first byte of an export may take.
-fn patience(stall_timeout: Duration, size: u64) -> Duration {
-    stall_timeout.saturating_add(Duration::from_secs(size / SLOWEST))
+/// Returns how long the first byte of an export may take.
+fn first_byte_timeout(stall_timeout: Duration, size: u64) -> Duration {
+    stall_timeout.saturating_add(Duration::from_secs(size / MIN_EXPORT_RATE))
 }
 
-/// `1.51`, and nothing that could lead a request elsewhere.
+/// True for a version such as `1.51`. Nothing else may become a part of the request path.
 fn is_version(text: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     text.len() < 10
@@ -241,8 +239,8 @@ fn is_version(text: &str) -> bool {
             .is_some_and(|(major, minor)| is_number(major) && is_number(minor))
 }
 
-/// The tags of the repository that `reference` names, wherever it lies; else the one name that it
-/// may have been meant to be.
+/// Returns the tags of the repository that `reference` names, in any namespace. If there are none,
+/// returns the tag whose spelling is closest.
 fn similar(reference: &str, tags: &[String]) -> Vec<String> {
     fn own_name(name: &str) -> &str {
         let last = name.rsplit('/').next().unwrap_or(name);
@@ -254,7 +252,7 @@ fn similar(reference: &str, tags: &[String]) -> Vec<String> {
         .filter(|tag| own_name(tag) == wanted)
         .cloned()
         .collect();
-    same.truncate(MOST_SIMILAR);
+    same.truncate(MAX_SIMILAR);
     if same.is_empty() {
         same.extend(nearest(reference, tags.iter().map(String::as_str)).map(str::to_owned));
     }
@@ -268,9 +266,12 @@ mod tests {
     #[test]
     fn export_timeout_grows_with_the_image() {
         let minute = Duration::from_secs(60);
-        assert_eq!(patience(minute, 0), minute);
-        assert_eq!(patience(minute, 8 << 30), Duration::from_secs(60 + 1024));
-        assert!(patience(Duration::MAX, u64::MAX) == Duration::MAX);
+        assert_eq!(first_byte_timeout(minute, 0), minute);
+        assert_eq!(
+            first_byte_timeout(minute, 8 << 30),
+            Duration::from_secs(60 + 1024)
+        );
+        assert!(first_byte_timeout(Duration::MAX, u64::MAX) == Duration::MAX);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Why an engine does not hand out an image, and what to do about it.
+//! The errors of a Docker engine, with their exit codes and hints.
 
 use std::error::Error;
 use std::io;
@@ -15,53 +15,54 @@ use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::http::NetworkError;
 use crate::oci::json;
 
-/// Why an engine does not hand out an image. `engine` is its address, as `DOCKER_HOST` has it.
+/// Why a Docker engine does not export an image. `engine` is its address in the form of
+/// `DOCKER_HOST`.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum EngineError {
     /// The HTTP client could not be built.
     #[error(transparent)]
     Setup(NetworkError),
-    /// Nobody is there, or nobody who lets us in.
+    /// No engine listens at the address, or access is denied.
     #[error("no Docker engine answers at `{engine}`")]
     Unreachable {
         engine: String,
-        /// False for a path that is there and is no socket.
+        /// False if the path exists but is not a socket.
         is_socket: bool,
         #[source]
         cause: io::Error,
     },
-    /// A connection, and no answer on it.
+    /// The connection was opened, but no response arrived.
     #[error("the Docker engine at `{engine}` did not answer `GET {path}`")]
-    NoAnswer {
+    NoResponse {
         engine: String,
         path: String,
         #[source]
         cause: io::Error,
     },
-    /// Somebody else.
+    /// The server is not a Docker engine.
     #[error("what answers at `{engine}` is no Docker engine: it tells no version of its API")]
-    Stranger { engine: String },
-    /// An engine that is spoken to over TLS.
+    NotAnEngine { engine: String },
+    /// The engine requires TLS.
     #[error("the Docker engine at `{engine}` wants TLS, which is not spoken to engines")]
     Tls { engine: String },
-    /// No such image; `similar` are images that it has.
+    /// The image does not exist. `similar` lists images that do.
     #[error("the Docker engine at `{engine}` has no image `{reference}`")]
     NoImage {
         engine: String,
         reference: String,
         similar: Vec<String>,
     },
-    /// Any other refusal, with what the engine says about it.
+    /// Any other error status, with the engine's message.
     #[error("the Docker engine at `{engine}` refused `GET {path}`: {status}")]
     Refused {
         engine: String,
         path: String,
         status: StatusCode,
         #[source]
-        cause: Option<Sentence>,
+        cause: Option<EngineMessage>,
     },
-    /// An answer that no engine gives.
+    /// A response that is not as the API specifies.
     #[error("cannot understand how the Docker engine at `{engine}` answered `GET {path}`")]
     Unexpected {
         engine: String,
@@ -69,7 +70,7 @@ pub enum EngineError {
         #[source]
         cause: Box<dyn Error + Send + Sync>,
     },
-    /// An export without its end.
+    /// The export ended early.
     #[error(
         "the Docker engine at `{engine}` broke off the export of `{reference}` after {received} bytes"
     )]
@@ -80,7 +81,7 @@ pub enum EngineError {
         #[source]
         cause: io::Error,
     },
-    /// An export with an error for its end.
+    /// The export ended with an error message of the engine.
     #[error(
         "the Docker engine at `{engine}` gave up the export of `{reference}` after {received} bytes"
     )]
@@ -89,18 +90,18 @@ pub enum EngineError {
         reference: String,
         received: u64,
         #[source]
-        cause: Sentence,
+        cause: EngineMessage,
     },
 }
 
-/// What an engine says.
+/// An error message of an engine.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", sanitize(&redact(.0)))]
-pub struct Sentence(pub(super) String);
+pub struct EngineMessage(pub(super) String);
 
 impl EngineError {
-    /// An answer other than 200, with its body: `{"message":"…"}` from an engine, a line of text
-    /// from what stands in front of one.
+    /// Builds the error for a status other than 200. The body is `{"message":"…"}` from an engine,
+    /// and a line of text from a proxy in front of one.
     pub(super) fn refused(engine: &str, path: &str, status: StatusCode, body: &[u8]) -> Self {
         #[derive(Deserialize)]
         struct Body {
@@ -114,7 +115,7 @@ impl EngineError {
                 .map(|line| line.trim().chars().take(200).collect::<String>())
                 .find(|line| !line.is_empty()),
         };
-        // Go's own words, in net/http/server.go.
+        // This text is in Go's net/http/server.go.
         let wants_tls = |text: &String| text.contains("HTTP request to an HTTPS server");
         if message.as_ref().is_some_and(wants_tls) {
             return Self::Tls {
@@ -125,11 +126,11 @@ impl EngineError {
             engine: engine.to_owned(),
             path: path.to_owned(),
             status,
-            cause: message.map(Sentence),
+            cause: message.map(EngineMessage),
         }
     }
 
-    /// The same, where nobody answered at a path that is no socket.
+    /// Marks an unreachable address whose path is not a socket.
     pub(super) fn of_socket(self, socket: Option<&Path>) -> Self {
         let is_other = |path: &Path| {
             path.metadata()
@@ -153,7 +154,7 @@ impl Diagnostic for EngineError {
             Self::Unreachable {
                 is_socket: false, ..
             }
-            | Self::Stranger { .. }
+            | Self::NotAnEngine { .. }
             | Self::Tls { .. }
             | Self::NoImage { .. } => ExitCode::Usage,
             Self::Unreachable { cause, .. } => match cause.kind() {
@@ -168,7 +169,7 @@ impl Diagnostic for EngineError {
                 | StatusCode::GATEWAY_TIMEOUT => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
-            Self::NoAnswer { .. } | Self::Broken { .. } => ExitCode::Temporary,
+            Self::NoResponse { .. } | Self::Broken { .. } => ExitCode::Temporary,
             Self::Setup(_) | Self::Unexpected { .. } | Self::Stopped { .. } => ExitCode::Failed,
         }
     }
@@ -200,7 +201,7 @@ impl Diagnostic for EngineError {
                     ];
                 }
             },
-            Self::Stranger { .. } => ADDRESS.to_owned(),
+            Self::NotAnEngine { .. } => ADDRESS.to_owned(),
             Self::Tls { .. } => {
                 "let the Docker client do the talking: `docker save --output image.tar NAME`, and \
                  name `docker-archive:image.tar`"
@@ -218,7 +219,7 @@ impl Diagnostic for EngineError {
                  them, hands the image over only with `--load` (`load: true`)"
                     .to_owned()
             }
-            Self::Broken { .. } | Self::NoAnswer { .. } => {
+            Self::Broken { .. } | Self::NoResponse { .. } => {
                 "the engine's own log may tell why: it may have been stopped, or its disk be full"
                     .to_owned()
             }
@@ -228,25 +229,25 @@ impl Diagnostic for EngineError {
     }
 }
 
-/// What stands for a time-out in a chain of causes.
-pub(super) fn nothing_came(patience: Duration) -> io::Error {
-    let text = format!("nothing came for {} s", patience.as_secs());
+/// The cause of a timeout in an error chain.
+pub(super) fn timeout_error(limit: Duration) -> io::Error {
+    let text = format!("nothing came for {} s", limit.as_secs());
     io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
-/// What lies at the ground of reqwest's error: what the system said, or else hyper. What is above
-/// it only says that a request was sent.
+/// Returns the innermost cause of a reqwest error: an error of the operating system, or of hyper.
+/// The outer errors only say that a request was sent.
 pub(super) fn io_error(error: reqwest::Error) -> io::Error {
     let error = error.without_url();
-    let mut ground: &(dyn Error + 'static) = &error;
+    let mut innermost: &(dyn Error + 'static) = &error;
     let mut kind = io::ErrorKind::Other;
     loop {
-        if let Some(io) = ground.downcast_ref::<io::Error>() {
+        if let Some(io) = innermost.downcast_ref::<io::Error>() {
             kind = io.kind();
         }
-        match ground.source() {
-            Some(source) => ground = source,
-            None => return io::Error::new(kind, ground.to_string()),
+        match innermost.source() {
+            Some(source) => innermost = source,
+            None => return io::Error::new(kind, innermost.to_string()),
         }
     }
 }

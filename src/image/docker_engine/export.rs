@@ -1,4 +1,5 @@
-//! An export as it comes from the engine, handed over from the connection to whoever writes it down.
+//! The body of an engine's export, passed in chunks from the connection to the thread that writes
+//! it to disk.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -9,59 +10,59 @@ use serde::Deserialize;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::timeout;
 
-use super::error::{EngineError, Sentence, io_error, nothing_came};
+use super::error::{EngineError, EngineMessage, io_error, timeout_error};
 use crate::oci::json;
 
-type Piece = io::Result<Bytes>;
+type Chunk = io::Result<Bytes>;
 
-/// An export that has begun.
+/// An export whose response has started.
 pub(super) struct Export {
     pub(super) engine: String,
     pub(super) reference: String,
-    pub(super) answer: Response,
+    pub(super) response: Response,
     pub(super) stall_timeout: Duration,
 }
 
 impl Export {
-    /// Sends the export on, piece by piece, to its end or until nobody takes the pieces any more.
-    pub(super) async fn send_to(mut self, pieces: Sender<Piece>) -> Result<(), EngineError> {
-        let result = self.send(&pieces).await;
+    /// Sends the export to the channel in chunks, until its end or until the receiver is dropped.
+    pub(super) async fn send_to(mut self, chunks: Sender<Chunk>) -> Result<(), EngineError> {
+        let result = self.send(&chunks).await;
         if result.is_err() {
-            // What has come so far must not be taken for the whole.
+            // The receiver must not mistake a part of the export for the whole.
             let broken = io::Error::other("the engine's export broke off");
-            let _ = pieces.send(Err(broken)).await;
+            let _ = chunks.send(Err(broken)).await;
         }
         result
     }
 
-    async fn send(&mut self, pieces: &Sender<Piece>) -> Result<(), EngineError> {
+    async fn send(&mut self, chunks: &Sender<Chunk>) -> Result<(), EngineError> {
         let mut received = 0;
         let mut tail = Tail::default();
         loop {
-            let piece = match timeout(self.stall_timeout, self.answer.chunk()).await {
-                Ok(Ok(Some(piece))) => piece,
+            let chunk = match timeout(self.stall_timeout, self.response.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => break,
-                Ok(Err(error)) => return Err(self.broken_off(received, io_error(error))),
-                Err(_) => return Err(self.broken_off(received, nothing_came(self.stall_timeout))),
+                Ok(Err(error)) => return Err(self.error_after(received, io_error(error))),
+                Err(_) => return Err(self.error_after(received, timeout_error(self.stall_timeout))),
             };
-            received += piece.len() as u64;
-            tail.keep(&piece);
-            if pieces.send(Ok(piece)).await.is_err() {
+            received += chunk.len() as u64;
+            tail.push(&chunk);
+            if chunks.send(Ok(chunk)).await.is_err() {
                 return Ok(());
             }
         }
-        match tail.told() {
+        match tail.error_message() {
             Some(message) => Err(EngineError::Stopped {
                 engine: self.engine.clone(),
                 reference: self.reference.clone(),
                 received,
-                cause: Sentence(message),
+                cause: EngineMessage(message),
             }),
             None => Ok(()),
         }
     }
 
-    fn broken_off(&self, received: u64, cause: io::Error) -> EngineError {
+    fn error_after(&self, received: u64, cause: io::Error) -> EngineError {
         EngineError::Broken {
             engine: self.engine.clone(),
             reference: self.reference.clone(),
@@ -71,23 +72,23 @@ impl Export {
     }
 }
 
-/// The last bytes of an export. An engine that fails in the middle has promised success already, and
-/// puts its error behind what it has sent, as a line of JSON
-/// (moby, daemon/server/router/image/image_routes.go, `getImagesGet`).
+/// The last bytes of an export. An engine that fails in the middle has already sent status 200, and
+/// appends its error as a line of JSON (moby, daemon/server/router/image/image_routes.go,
+/// `getImagesGet`).
 #[derive(Default)]
 struct Tail(Vec<u8>);
 
 impl Tail {
     const LENGTH: usize = 8 * 1024;
 
-    fn keep(&mut self, piece: &[u8]) {
+    fn push(&mut self, chunk: &[u8]) {
         self.0
-            .extend_from_slice(&piece[piece.len().saturating_sub(Self::LENGTH)..]);
+            .extend_from_slice(&chunk[chunk.len().saturating_sub(Self::LENGTH)..]);
         self.0.drain(..self.0.len().saturating_sub(Self::LENGTH));
     }
 
-    /// The engine's error; none at the end of an archive, which is zeros.
-    fn told(&self) -> Option<String> {
+    /// Returns the engine's error message. `None` at the end of a tar file, which is zeros.
+    fn error_message(&self) -> Option<String> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Line {
@@ -111,31 +112,31 @@ impl Tail {
     }
 }
 
-/// The pieces of an export as a reader, for a thread that may block.
-pub(super) struct Pieces {
-    pieces: Receiver<Piece>,
-    piece: Bytes,
+/// Reads the chunks of an export from a thread that may block.
+pub(super) struct ChunkReader {
+    chunks: Receiver<Chunk>,
+    chunk: Bytes,
 }
 
-impl From<Receiver<Piece>> for Pieces {
-    fn from(pieces: Receiver<Piece>) -> Self {
+impl From<Receiver<Chunk>> for ChunkReader {
+    fn from(chunks: Receiver<Chunk>) -> Self {
         Self {
-            pieces,
-            piece: Bytes::new(),
+            chunks,
+            chunk: Bytes::new(),
         }
     }
 }
 
-impl Read for Pieces {
+impl Read for ChunkReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.pieces.blocking_recv() {
-                Some(piece) => self.piece = piece?,
+        while self.chunk.is_empty() {
+            match self.chunks.blocking_recv() {
+                Some(chunk) => self.chunk = chunk?,
                 None => return Ok(0),
             }
         }
-        let length = buffer.len().min(self.piece.len());
-        self.piece.copy_to_slice(&mut buffer[..length]);
+        let length = buffer.len().min(self.chunk.len());
+        self.chunk.copy_to_slice(&mut buffer[..length]);
         Ok(length)
     }
 }
@@ -144,12 +145,12 @@ impl Read for Pieces {
 mod tests {
     use super::*;
 
-    fn told(pieces: &[&[u8]]) -> Option<String> {
+    fn error_message(chunks: &[&[u8]]) -> Option<String> {
         let mut tail = Tail::default();
-        for piece in pieces {
-            tail.keep(piece);
+        for chunk in chunks {
+            tail.push(chunk);
         }
-        tail.told()
+        tail.error_message()
     }
 
     #[test]
@@ -164,8 +165,12 @@ mod tests {
             for cut in [0, 1, 20, line.len()] {
                 let (start, end) = line.as_bytes().split_at(cut);
                 for before in [&b""[..], b"{\"error\":\"", &long] {
-                    let told = told(&[before, start, end]);
-                    assert_eq!(told.as_deref(), Some("no space left"), "{line} {cut}");
+                    let error_message = error_message(&[before, start, end]);
+                    assert_eq!(
+                        error_message.as_deref(),
+                        Some("no space left"),
+                        "{line} {cut}"
+                    );
                 }
             }
         }
@@ -174,8 +179,8 @@ mod tests {
     #[test]
     fn end_of_archive_is_no_error() {
         let config = br#"{"errorDetail":{"message":"part of a file"}}"#;
-        assert_eq!(told(&[config, &[0; 1024]]), None);
-        assert_eq!(told(&[b"{\"error\": 1}"]), None);
-        assert_eq!(told(&[]), None);
+        assert_eq!(error_message(&[config, &[0; 1024]]), None);
+        assert_eq!(error_message(&[b"{\"error\": 1}"]), None);
+        assert_eq!(error_message(&[]), None);
     }
 }

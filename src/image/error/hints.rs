@@ -1,4 +1,4 @@
-//! What to do about an image that cannot be read.
+//! Exit codes and hints for images that cannot be read.
 
 use std::io;
 
@@ -9,6 +9,14 @@ use crate::image::file_kind::FileKind;
 use crate::oci::manifest::ManifestError;
 
 impl Diagnostic for SourceError {
+    fn diagnostic_source(&self) -> Option<&dyn Diagnostic> {
+        match self {
+            Self::Registry { cause, .. } => Some(&**cause),
+            Self::Engine(error) => Some(error),
+            _ => None,
+        }
+    }
+
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Missing { .. }
@@ -18,10 +26,10 @@ impl Diagnostic for SourceError {
             | Self::Ambiguous { .. }
             | Self::NoSuchImage { .. }
             | Self::NoImage { .. }
-            | Self::NoCompanions { .. } => ExitCode::Usage,
-            Self::Registry { cause, .. } => cause.exit_code(),
-            Self::Engine(error) => error.exit_code(),
-            _ => ExitCode::Failed,
+            | Self::ReferrersUnsupported { .. } => ExitCode::Usage,
+            _ => self
+                .diagnostic_source()
+                .map_or(ExitCode::Failed, Diagnostic::exit_code),
         }
     }
 
@@ -115,14 +123,15 @@ impl Diagnostic for SourceError {
                 pushes it there ran before"
                     .to_owned()
             }
-            Self::NoCompanions { .. } => {
+            Self::ReferrersUnsupported { .. } => {
                 "`referrers: true` takes what can hold signatures: `docker://NAME`, `oci:DIR` or \
                  `oci-archive:FILE`"
                     .to_owned()
             }
-            Self::Registry { cause, .. } => return cause.hints(),
-            Self::Engine(error) => return error.hints(),
-            _ => return Vec::new(),
+            _ => {
+                let source = self.diagnostic_source();
+                return source.map_or_else(Vec::new, Diagnostic::hints);
+            }
         };
         vec![hint]
     }

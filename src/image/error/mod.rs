@@ -1,4 +1,4 @@
-//! Why an image cannot be read.
+//! The errors of reading an image.
 
 mod hints;
 
@@ -16,32 +16,32 @@ use crate::registry::RegistryError;
 
 /// Why an image cannot be read from its source.
 ///
-/// `what` is the source as messages call it: its path in backticks, or `standard input`. All text
-/// that came out of an archive is made harmless before it gets here.
+/// `what` is the source as messages show it: its path in backticks, or `standard input`. All text
+/// from an archive is sanitized before it is stored here.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum SourceError {
-    /// The path does not exist; `similar` are files near it that look like archives.
+    /// The path does not exist. `similar` lists files next to it that look like archives.
     #[error("there is no file or directory {what}")]
     Missing { what: String, similar: Vec<String> },
-    /// The operating system would not let us read.
+    /// The operating system refused to open or read it.
     #[error("cannot read {what}")]
     Read {
         what: String,
         #[source]
         cause: io::Error,
     },
-    /// A file that is no archive, or an archive that is no image.
+    /// A file that is not an archive, or an archive that is not an image.
     #[error("{what} is no image archive: it {looks}")]
     NotImage { what: String, looks: FileKind },
-    /// A directory that is no layout.
+    /// A directory that is not an OCI layout.
     #[error("{what} is no OCI layout: it has no `{lacks}`")]
     NotLayout {
         what: String,
         lacks: &'static str,
         advice: Option<String>,
     },
-    /// Something of another kind than `image` says.
+    /// The path is not of the kind that the transport in `image` reads.
     #[error("{what} is {found}, but `{transport}` takes {expected}")]
     WrongKind {
         what: String,
@@ -57,47 +57,47 @@ pub enum SourceError {
         missing: u64,
         at: String,
     },
-    /// The archive's structure cannot be followed.
+    /// The structure of the archive is invalid.
     #[error("{what} is damaged at byte {position}: {why}")]
     Damaged {
         what: String,
         position: u64,
         why: &'static str,
     },
-    /// A member's name leads elsewhere.
+    /// The name of a member points outside of the archive.
     #[error("{what} is refused, it holds the member {member}: {why}")]
     Hostile {
         what: String,
         member: String,
         why: &'static str,
     },
-    /// A link leads elsewhere.
+    /// A link points outside of the archive.
     #[error("{what} is refused: its {member} is a link to {target}")]
     HostileLink {
         what: String,
         member: String,
         target: String,
     },
-    /// A link out of a layout directory.
+    /// A link points outside of a layout directory.
     #[error("{what} is refused: its {name} is a link out of it, to {target}")]
     Outside {
         what: String,
         name: String,
         target: String,
     },
-    /// A pipe, a device or a directory where a file should be.
+    /// A pipe, a device or a directory in place of a file.
     #[error("{name} of {what} is no regular file")]
     NotRegular { what: String, name: String },
-    /// A document that says which image this is is there twice.
+    /// A document that identifies the image occurs twice.
     #[error("{what} is refused: it holds `{member}` twice, and readers disagree on which counts")]
     Repeated { what: String, member: String },
-    /// Sparse members cannot be read in place.
+    /// A sparse member, which cannot be read in place.
     #[error("{what} has the sparse member {member}, which cannot be read in place")]
     Sparse { what: String, member: String },
-    /// Not an image, and not worth the memory.
+    /// The archive has too many members to be an image.
     #[error("{what} has more than {limit}, which no image archive has")]
     TooManyMembers { what: String, limit: String },
-    /// A document past the bounds.
+    /// A document is larger than allowed.
     #[error("{document} of {what} has {size} bytes, more than the {limit} that are read")]
     TooLarge {
         what: String,
@@ -105,7 +105,7 @@ pub enum SourceError {
         size: u64,
         limit: u64,
     },
-    /// A document that is not the JSON it should be.
+    /// A document is not the expected JSON.
     #[error("cannot understand {document} of {what}")]
     Json {
         what: String,
@@ -113,7 +113,7 @@ pub enum SourceError {
         #[source]
         cause: serde_json::Error,
     },
-    /// A layout of a version that does not exist yet.
+    /// The version of the layout is not supported.
     #[error("{what} is an OCI layout of version {version}, and only 1.0.0 is known")]
     LayoutVersion { what: String, version: String },
     /// A manifest that cannot be pushed.
@@ -124,7 +124,7 @@ pub enum SourceError {
         #[source]
         cause: ManifestError,
     },
-    /// Something that is named and is not there.
+    /// A file or blob that is named but does not exist.
     #[error("{what} does not hold {name}, which {needed_by}")]
     Absent {
         what: String,
@@ -132,17 +132,17 @@ pub enum SourceError {
         needed_by: String,
         is_directory: bool,
     },
-    /// An index of platforms none of which is there.
+    /// None of the platforms of an index is in the source.
     #[error("{what} holds none of the platforms of its index {digest}: {platforms}")]
     AllAbsent {
         what: String,
         digest: Digest,
         platforms: String,
     },
-    /// Indexes that name indexes without end.
+    /// Indexes are nested too deep.
     #[error("{what} has indexes nested more than {limit} deep")]
     TooDeep { what: String, limit: usize },
-    /// A blob that is longer or shorter than was promised.
+    /// The size of a blob differs from its descriptor.
     #[error("{blob} of {what} is damaged: it has {actual} bytes and should have {promised}")]
     WrongSize {
         what: String,
@@ -151,7 +151,7 @@ pub enum SourceError {
         actual: u64,
         is_directory: bool,
     },
-    /// A document that is not what its digest says.
+    /// The digest of a document differs from its descriptor.
     #[error("{blob} of {what} is damaged: its digest is {actual} and should be {promised}")]
     WrongDigest {
         what: String,
@@ -160,7 +160,7 @@ pub enum SourceError {
         actual: Digest,
         is_directory: bool,
     },
-    /// A config and layers that do not belong together.
+    /// The config and the layers do not belong together.
     #[error(
         "{what} names {} for an image whose config has {}",
         count(*layers, "layer"),
@@ -171,42 +171,42 @@ pub enum SourceError {
         layers: usize,
         diff_ids: usize,
     },
-    /// A layer in a form that no registry takes.
+    /// The compression of a layer is not one that registries accept.
     #[error("the layer {layer} of {what} is compressed with {form}, which images cannot have")]
     LayerForm {
         what: String,
         layer: String,
         form: &'static str,
     },
-    /// Several images, and nothing says which.
-    #[error("{what} holds {count} images{}, and `image` does not say which", under(.reference.as_deref()))]
+    /// There are several images, and `image` does not select one.
+    #[error("{what} holds {count} images{}, and `image` does not say which", under_reference(.reference.as_deref()))]
     Ambiguous {
         what: String,
         address: String,
-        /// What `image` does say, in backticks.
+        /// The reference in `image`, in backticks.
         reference: Option<String>,
         count: usize,
-        /// How each of them is written, and what else may be.
+        /// How to refer to each of them, and other values that are possible.
         choices: Vec<String>,
     },
-    /// An image that is named by a digest that cannot be checked here.
+    /// The image is named by a digest of an algorithm that is not supported.
     #[error("{what} names its image {image} by {algorithm}, and only sha256 is understood")]
     OtherAlgorithm {
         what: String,
         image: String,
         algorithm: String,
     },
-    /// No image of that name.
+    /// There is no image of that name.
     #[error("{what} holds no image {reference}")]
     NoSuchImage {
         what: String,
         reference: String,
         choices: Vec<String>,
     },
-    /// No image at all.
+    /// There is no image at all.
     #[error("{what} lists no image")]
     Empty { what: String },
-    /// A copy that could not be written, after so many bytes.
+    /// A copy could not be written. It stopped after `written` bytes.
     #[error("cannot copy {what} to {directory}, after {written} bytes")]
     Spool {
         what: String,
@@ -215,7 +215,7 @@ pub enum SourceError {
         #[source]
         cause: io::Error,
     },
-    /// A compressed archive that ends early, is damaged, or asks for too much.
+    /// A compressed archive ends early, is damaged, or needs too much memory.
     #[error("cannot decompress {what}: its {form} stream {fault}")]
     Unpack {
         what: String,
@@ -224,26 +224,26 @@ pub enum SourceError {
         #[source]
         cause: io::Error,
     },
-    /// A registry has no such image.
+    /// The registry has no such image.
     #[error("there is no image {what}")]
     NoImage { what: String },
-    /// More things refer to it than anybody attaches to an image.
+    /// More manifests refer to the image than is plausible.
     #[error("more than {limit} manifests refer to {what}")]
-    TooManyCompanions { what: String, limit: usize },
-    /// What refers to an image is asked of what keeps no such thing.
+    TooManyReferrers { what: String, limit: usize },
+    /// Referrers were requested of a source that cannot hold any.
     #[error("{what} holds nothing that refers to an image, as nothing that Docker saves does")]
-    NoCompanions { what: String },
-    /// A registry does not hand it out.
+    ReferrersUnsupported { what: String },
+    /// The registry did not return it.
     #[error("could not read {what}")]
     Registry {
         what: String,
         #[source]
         cause: Box<RegistryError>,
     },
-    /// A Docker engine does not hand it out.
+    /// The Docker engine did not export it.
     #[error(transparent)]
     Engine(EngineError),
-    /// A blob that the opened image does not have.
+    /// The opened image has no such blob.
     #[error("{what} has no blob {digest}, or not {offset} bytes of it")]
     NoBlob {
         what: String,
@@ -255,11 +255,11 @@ pub enum SourceError {
 /// What is wrong with a compressed stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It ends early.
+    /// The stream ends early.
     Cut,
-    /// It cannot be followed.
+    /// The stream is invalid.
     Damaged,
-    /// It was made to be decompressed with more memory than it gets.
+    /// Decompressing needs more memory than is allowed.
     Memory,
 }
 
@@ -273,7 +273,7 @@ impl fmt::Display for Fault {
     }
 }
 
-fn under(reference: Option<&str>) -> String {
+fn under_reference(reference: Option<&str>) -> String {
     reference.map_or(String::new(), |name| format!(" under {name}"))
 }
 
@@ -290,10 +290,10 @@ impl SourceError {
     }
 }
 
-/// How many of a kind are listed; an archive with hundreds of images would fill the log.
+/// The maximum number of entries in a list. An archive with hundreds of images would fill the log.
 const MAX_LISTED: usize = 20;
 
-/// Some of many, with how many more there are.
+/// Joins the first entries of a list, and adds how many more there are.
 pub(super) fn list(choices: &[String]) -> String {
     let mut text = choices
         .iter()
@@ -307,17 +307,17 @@ pub(super) fn list(choices: &[String]) -> String {
     text
 }
 
-/// Text from an archive in backticks, made harmless and of bounded length.
+/// Quotes text from an archive in backticks, sanitized and shortened.
 pub(super) fn quoted(text: &str) -> String {
-    const MOST: usize = 200;
+    const MAX_LENGTH: usize = 200;
     let safe = sanitize(&without_login(text));
-    match safe.char_indices().nth(MOST) {
+    match safe.char_indices().nth(MAX_LENGTH) {
         Some((end, _)) => format!("`{}…`", &safe[..end]),
         None => format!("`{safe}`"),
     }
 }
 
-/// A path as messages show it.
-pub(super) fn shown(path: &Path) -> String {
+/// Formats a path for messages.
+pub(super) fn display_path(path: &Path) -> String {
     quoted(&path.to_string_lossy())
 }

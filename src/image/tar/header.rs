@@ -1,12 +1,12 @@
-//! One header of a tar file, and the extensions that stand before it: what POSIX calls ustar and pax,
-//! and GNU's long names.
+//! Parses headers of a tar file and the extension headers before them: the ustar and pax formats of
+//! POSIX, and GNU's long names.
 
 use tar::{EntryType, Header};
 
-/// The unit of a tar file.
+/// The block size of a tar file.
 pub(crate) const BLOCK: u64 = 512;
 
-/// What the headers before a member say about it.
+/// The values in the extension headers before a member.
 #[derive(Default)]
 pub(crate) struct Extensions {
     pub(crate) name: Option<Vec<u8>>,
@@ -15,16 +15,16 @@ pub(crate) struct Extensions {
     pub(crate) sparse: bool,
 }
 
-/// True when `block` is the header of a tar file's first member.
+/// True if `block` is the header of the first member of a tar file.
 pub(crate) fn is_tar(block: &[u8]) -> bool {
     block.len() >= BLOCK as usize && {
         let block = &block[..BLOCK as usize];
-        block.iter().any(|byte| *byte != 0) && sum_is_right(Header::from_byte_slice(block))
+        block.iter().any(|byte| *byte != 0) && is_checksum_valid(Header::from_byte_slice(block))
     }
 }
 
-/// True when the checksum is that of the header's bytes.
-pub(crate) fn sum_is_right(header: &Header) -> bool {
+/// True if the checksum in the header is correct.
+pub(crate) fn is_checksum_valid(header: &Header) -> bool {
     let bytes = header.as_bytes();
     let sum = |of: &dyn Fn(u8) -> i64| -> i64 {
         let outside: i64 = bytes[..148]
@@ -35,7 +35,7 @@ pub(crate) fn sum_is_right(header: &Header) -> bool {
         outside + 8 * i64::from(b' ')
     };
     match header.cksum() {
-        // Some historic writers summed signed bytes.
+        // Some historic programs summed the bytes as signed numbers.
         Ok(stated) => {
             let stated = i64::from(stated);
             stated == sum(&i64::from) || stated == sum(&|byte| i64::from(byte as i8))
@@ -44,7 +44,7 @@ pub(crate) fn sum_is_right(header: &Header) -> bool {
     }
 }
 
-/// True for a header that only says something about the next.
+/// True for a header that describes the next one.
 pub(crate) fn is_extension(kind: EntryType) -> bool {
     kind.is_gnu_longname()
         || kind.is_gnu_longlink()
@@ -52,7 +52,7 @@ pub(crate) fn is_extension(kind: EntryType) -> bool {
         || kind.is_pax_global_extensions()
 }
 
-/// True for a member that has no bytes, whatever its size field says.
+/// True for a member that has no content, whatever its size field states.
 pub(crate) fn has_no_bytes(kind: EntryType) -> bool {
     kind.is_hard_link()
         || kind.is_symlink()
@@ -63,7 +63,7 @@ pub(crate) fn has_no_bytes(kind: EntryType) -> bool {
 }
 
 impl Extensions {
-    /// Takes up the bytes of an extension header; none when they are malformed.
+    /// Parses the content of an extension header. `None` if it is malformed.
     pub(crate) fn extend(&mut self, kind: EntryType, bytes: &[u8]) -> Option<()> {
         let until_nul = bytes.split(|byte| *byte == 0).next().map(<[u8]>::to_vec);
         if kind.is_gnu_longname() {
@@ -71,17 +71,17 @@ impl Extensions {
         } else if kind.is_gnu_longlink() {
             self.link = until_nul;
         } else if kind.is_pax_local_extensions() {
-            return pax(bytes, self);
+            return parse_pax(bytes, self);
         }
-        // Global PAX headers hold comments and times (`git archive` writes one); no reader takes
+        // Global PAX headers contain comments and times (`git archive` writes one). No reader takes
         // names from them.
         Some(())
     }
 }
 
-/// Reads PAX records, `LENGTH KEY=VALUE\n`; by their lengths, because values may hold line ends
-/// (POSIX, `pax`, "pax Extended Header"). None when they are malformed.
-fn pax(mut bytes: &[u8], extensions: &mut Extensions) -> Option<()> {
+/// Parses PAX records, `LENGTH KEY=VALUE\n`. Their lengths delimit them, because values may contain
+/// line ends (POSIX, `pax`, "pax Extended Header"). `None` if they are malformed.
+fn parse_pax(mut bytes: &[u8], extensions: &mut Extensions) -> Option<()> {
     while !bytes.is_empty() && bytes[0] != 0 {
         let space = bytes.iter().position(|byte| *byte == b' ')?;
         let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
@@ -100,8 +100,9 @@ fn pax(mut bytes: &[u8], extensions: &mut Extensions) -> Option<()> {
     Some(())
 }
 
-/// `name` seen from `folder`, without `.`, `..` and doubled slashes; or why it is refused.
-pub(crate) fn plain(name: &str, folder: &str) -> Result<String, &'static str> {
+/// Resolves `name` against `folder`, without `.`, `..` and doubled slashes. The error says why the
+/// name is refused.
+pub(crate) fn normalize(name: &str, folder: &str) -> Result<String, &'static str> {
     if name.starts_with('/') {
         return Err("its name is absolute");
     }
@@ -132,10 +133,10 @@ mod tests {
             ("a/../b", "", "b"),
             ("", "", ""),
         ] {
-            assert_eq!(plain(name, folder).as_deref(), Ok(expected), "{name}");
+            assert_eq!(normalize(name, folder).as_deref(), Ok(expected), "{name}");
         }
         for (name, folder) in [("/a", ""), ("..", ""), ("a/../../b", ""), ("../../b", "a")] {
-            assert!(plain(name, folder).is_err(), "{name}");
+            assert!(normalize(name, folder).is_err(), "{name}");
         }
     }
 
@@ -161,9 +162,9 @@ mod tests {
     proptest! {
         #[test]
         fn plain_names_stay_inside(name in "[a./]{0,12}", folder in "[ab]{0,2}(/[ab]{1,2})?") {
-            if let Ok(plain) = plain(&name, &folder) {
-                prop_assert!(!plain.starts_with('/'));
-                prop_assert!(plain.split('/').all(|part| part != ".." && part != "."));
+            if let Ok(normalize) = normalize(&name, &folder) {
+                prop_assert!(!normalize.starts_with('/'));
+                prop_assert!(normalize.split('/').all(|part| part != ".." && part != "."));
             }
         }
 

@@ -1,7 +1,8 @@
-//! Where each member of a tar file lies: one walk over the headers, nothing unpacked.
+//! An index of the members of a tar file, built from one pass over the headers. Nothing is
+//! unpacked.
 //!
-//! The headers are the `tar` crate's, the walk is ours. The crate's own walk reads a long name of
-//! any length into memory, and of a file that is cut it cannot tell how much is missing.
+//! The headers are parsed by the `tar` crate, but its iterator is not used: it reads long names of
+//! any length into memory, and does not tell how much of a truncated file is missing.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,33 +11,34 @@ use std::sync::Arc;
 
 use tar::{EntryType, Header};
 
-use super::header::{BLOCK, Extensions, has_no_bytes, is_extension, plain, sum_is_right};
+use super::header::{BLOCK, Extensions, has_no_bytes, is_checksum_valid, is_extension, normalize};
 use crate::image::error::{SourceError, quoted};
 use crate::image::files::{ByteRange, SourceFiles};
 
-/// The most members that are looked at. An image archive has a few for each of at most 127 layers
-/// and each platform; a directory of a million files is no image.
+/// The maximum number of members. An image archive has a few for each of at most 127 layers and
+/// each platform; a directory of a million files is not an image.
 const MAX_MEMBERS: usize = 100_000;
 
-/// The most bytes of a long name or of a PAX header: far over `PATH_MAX`, far under harm.
+/// The maximum size of a long name or a PAX header. It is far above `PATH_MAX`, and harmless.
 const MAX_EXTENSION: u64 = 64 * 1024;
 
-/// How many links may lead to one member, as the kernel bounds symbolic links.
+/// The maximum number of links that are followed to a member. It is the kernel's limit for symbolic
+/// links.
 const MAX_LINKS: usize = 40;
 
-/// The most bytes of all names together, which are kept.
+/// The maximum size of all names together, which are kept in memory.
 const MAX_NAMES: usize = 32 * 1024 * 1024;
 
-/// The names of a tar file, and where their bytes are in it.
+/// The members of a tar file, by name.
 #[derive(Debug)]
 pub(crate) struct TarIndex {
     file: Arc<File>,
     what: String,
     members: HashMap<String, Member>,
-    /// How many bytes the names have.
+    /// The total length of the names in bytes.
     names: usize,
-    /// The first link that is absolute or climbs out; judged when it is known that this is an
-    /// image archive, for a file system has many.
+    /// The first link that is absolute or points outside of the archive. It is an error only in an
+    /// image archive; a file system has many such links.
     hostile_link: Option<(String, String)>,
     repeated: Option<String>,
 }
@@ -48,7 +50,7 @@ enum Member {
 }
 
 impl TarIndex {
-    /// Walks the headers of `file`; `what` names it in messages.
+    /// Reads the headers of `file`. `what` names it in messages.
     pub(crate) fn scan(file: Arc<File>, what: String) -> Result<Self, SourceError> {
         let length = file
             .metadata()
@@ -77,10 +79,12 @@ impl TarIndex {
             let here = &mut block[..BLOCK.min(length - position) as usize];
             self.read(here, position)?;
             if here.iter().all(|byte| *byte == 0) {
-                // One block of zeros ends the archive for every reader, although two are written.
-                return match extended {
-                    true => Err(self.cut(BLOCK, after(&last))),
-                    false => Ok(()),
+                // All readers take one block of zeros as the end of the archive, although writers
+                // write two.
+                return if extended {
+                    Err(self.cut(BLOCK, after(&last)))
+                } else {
+                    Ok(())
                 };
             }
             if (here.len() as u64) < BLOCK {
@@ -91,7 +95,7 @@ impl TarIndex {
                 return Err(self.too_many(format!("{MAX_MEMBERS} members")));
             }
             let header = Header::from_byte_slice(&block);
-            if !sum_is_right(header) {
+            if !is_checksum_valid(header) {
                 return Err(self.damaged(position, "the checksum of a header is wrong"));
             }
             let kind = header.entry_type();
@@ -129,11 +133,12 @@ impl TarIndex {
             }
             position = next;
         }
-        // Every writer ends its archive; without an end nobody can tell what else is missing.
+        // Every writer ends its archive with zeros. Without them it is unknown what else is
+        // missing.
         Err(self.cut(2 * BLOCK, "its end mark".to_owned()))
     }
 
-    /// Takes up one member, its name and links made plain.
+    /// Adds a member, with its name and link target normalized.
     fn add(
         &mut self,
         header: &Header,
@@ -142,7 +147,7 @@ impl TarIndex {
         offset: u64,
         size: u64,
     ) -> Result<(), SourceError> {
-        let name = match plain(raw, "") {
+        let name = match normalize(raw, "") {
             Ok(name) => name,
             Err(why) => {
                 return Err(SourceError::Hostile {
@@ -164,8 +169,8 @@ impl TarIndex {
             });
         }
         if has_no_bytes(kind) && size > 0 {
-            // Some readers would skip that many bytes and some would not, and each would see
-            // another archive.
+            // Some readers would skip that many bytes and others would not, so they would see
+            // different archives.
             return Err(self.damaged(offset - BLOCK, "a link or directory has a size"));
         }
         let member = if kind.is_hard_link() || kind.is_symlink() {
@@ -174,11 +179,12 @@ impl TarIndex {
                 .or_else(|| header.link_name_bytes().map(|link| link.into_owned()))
                 .unwrap_or_default();
             let target = String::from_utf8_lossy(&target).into_owned();
-            let folder = match kind.is_symlink() {
-                true => name.rsplit_once('/').map_or("", |(folder, _)| folder),
-                false => "",
+            let folder = if kind.is_symlink() {
+                name.rsplit_once('/').map_or("", |(folder, _)| folder)
+            } else {
+                ""
             };
-            match plain(&target, folder) {
+            match normalize(&target, folder) {
                 Ok(target) => Member::Link(target),
                 Err(_) => {
                     self.hostile_link.get_or_insert((name, target));
@@ -194,9 +200,9 @@ impl TarIndex {
         } else {
             return Ok(());
         };
-        // The later of two members of one name wins, as it does for `tar -x` and `docker load`.
-        // What the name promises by its digest is checked by whoever reads it; the few names that
-        // say which image this is must be there once, for readers disagree on which of two counts.
+        // The later of two members of the same name wins, as in `tar -x` and `docker load`. The
+        // content of a blob is checked against the digest in its name later. The documents that
+        // identify the image must be unique, because readers disagree on which of two counts.
         if self.members.insert(name.clone(), member).is_some()
             && ["manifest.json", "index.json", "oci-layout"].contains(&name.as_str())
         {
@@ -223,7 +229,8 @@ impl TarIndex {
         Ok(())
     }
 
-    /// The size field; links and directories have none that counts, and some write it blank.
+    /// Returns the size field. It is ignored for links and directories, and some writers leave it
+    /// blank there.
     fn stated_size(&self, header: &Header, position: u64) -> Result<u64, SourceError> {
         match header.entry_size() {
             Ok(size) => Ok(size),
@@ -261,8 +268,9 @@ impl TarIndex {
         }
     }
 
-    /// Refuses an archive that plays tricks; to be called when it is known to be an image.
-    pub(crate) fn refuse_tricks(&self) -> Result<(), SourceError> {
+    /// Refuses an archive with a hostile link or a repeated document. It is called once the archive
+    /// is known to be an image.
+    pub(crate) fn refuse_hostile(&self) -> Result<(), SourceError> {
         if let Some((member, target)) = &self.hostile_link {
             return Err(SourceError::HostileLink {
                 what: self.what.clone(),
@@ -279,7 +287,7 @@ impl TarIndex {
         }
     }
 
-    /// The names of all members that have bytes, in no order.
+    /// The names of all members with content, in no particular order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.members.keys().map(String::as_str)
     }
@@ -294,9 +302,9 @@ impl SourceFiles for TarIndex {
         false
     }
 
-    /// Follows hard and symbolic links between members.
+    /// Resolves hard and symbolic links between members.
     fn find(&self, name: &str) -> Result<Option<ByteRange>, SourceError> {
-        let Ok(mut name) = plain(name, "") else {
+        let Ok(mut name) = normalize(name, "") else {
             return Err(SourceError::Hostile {
                 what: self.what.clone(),
                 member: quoted(name),

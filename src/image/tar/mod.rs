@@ -1,4 +1,4 @@
-//!
+//! Reads tar files in place.
 
 pub mod header;
 pub mod index;

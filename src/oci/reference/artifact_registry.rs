@@ -1,27 +1,27 @@
-//! Where in Google Cloud an image lives: the Artifact Registry repository behind its name.
+//! Artifact Registry repositories, derived from the names of images.
 
 use super::{Endpoint, HostKind};
 use crate::diagnostics::render::shell_word;
 
-/// An Artifact Registry repository, as its own name has it.
+/// An Artifact Registry repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ArtifactRegistryRepository {
-    /// The project's id.
+    /// The project ID.
     pub project: String,
-    /// The location, which the host tells.
+    /// The location, which the host implies.
     pub location: String,
-    /// The repository; on `gcr.io` names it is called like the host.
+    /// The repository ID. For `gcr.io` names it is the host.
     pub repository: String,
 }
 
 impl ArtifactRegistryRepository {
-    /// The repository that a path at a Google host leads to; none at other hosts, or where the path
+    /// Returns the repository of a path at a Google host. `None` for other hosts, or if the path
     /// names no repository.
     pub fn of(endpoint: &Endpoint, path: &str) -> Option<Self> {
         let mut parts = path.split('/').filter(|part| !part.is_empty());
         let mut project = parts.next()?.to_owned();
         if project.contains('.') {
-            // A domain-scoped project is `example.com:project` everywhere but in a path.
+            // A domain-scoped project is written `example.com:project` everywhere else.
             // <https://cloud.google.com/artifact-registry/docs/docker/names#domain>
             project = format!("{project}:{}", parts.next()?);
         }
@@ -37,7 +37,7 @@ impl ArtifactRegistryRepository {
         })
     }
 
-    /// Its name in Google's APIs.
+    /// Its resource name in Google's APIs.
     pub fn resource(&self) -> String {
         let Self {
             project,
@@ -47,7 +47,7 @@ impl ArtifactRegistryRepository {
         format!("projects/{project}/locations/{location}/repositories/{repository}")
     }
 
-    /// The path below `endpoint` that its images are under.
+    /// The path of its images at `endpoint`.
     pub fn path(&self, endpoint: &Endpoint) -> String {
         let project = self.project.replace(':', "/");
         match endpoint.kind() {
@@ -56,7 +56,7 @@ impl ArtifactRegistryRepository {
         }
     }
 
-    /// The command that makes it.
+    /// The command that creates it.
     pub fn create(&self) -> String {
         let Self {
             project,
@@ -69,7 +69,7 @@ impl ArtifactRegistryRepository {
         )
     }
 
-    /// The command that gives `member` a role of Artifact Registry's on it: `writer`, `reader`.
+    /// The command that grants `member` a role of Artifact Registry on it: `writer`, `reader`.
     pub fn grant(&self, member: &str, role: &str) -> String {
         let Self {
             project,
@@ -84,7 +84,8 @@ impl ArtifactRegistryRepository {
         )
     }
 
-    /// The command that lets `member` make the project's `gcr.io` repositories by pushing to them.
+    /// The command that lets `member` create the project's `gcr.io` repositories by pushing to
+    /// them.
     pub fn let_create(&self, member: &str) -> String {
         format!(
             "`gcloud projects add-iam-policy-binding {} --member={} \

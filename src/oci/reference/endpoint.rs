@@ -1,19 +1,19 @@
-//! Registries by their hosts, and what Google's host forms say about them.
+//! Registry hosts, and the kinds of Google's hosts.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::ReferenceError;
 
-/// A registry: `host` or `host:port`, and what kind of registry that makes it.
+/// A registry: `host` or `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint(String);
 
-/// What a host's name says about the registry behind it.
+/// The kind of a registry by its host name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostKind {
-    /// `gcr.io` and its regional forms, served by Artifact Registry today; `location` is where the
-    /// repository of the same name lives (`gcr.io` → `us`, `eu.gcr.io` → `europe`).
+    /// `gcr.io` and its regional hosts, which Artifact Registry serves. `location` is that of the
+    /// repository with the same name (`gcr.io` → `us`, `eu.gcr.io` → `europe`).
     /// <https://cloud.google.com/artifact-registry/docs/transition/gcr-repositories>
     Gcr {
         /// The Artifact Registry location.
@@ -24,7 +24,7 @@ pub enum HostKind {
         /// The Artifact Registry location.
         location: String,
     },
-    /// Any other registry that speaks the distribution spec.
+    /// Any other registry.
     Other,
 }
 
@@ -35,7 +35,7 @@ const GCR_LOCATIONS: [(&str, &str); 4] = [
     ("asia.gcr.io", "asia"),
 ];
 
-/// Google's hosts with public images that nobody else pushes to, and that need no login.
+/// Google's hosts with public images, which only Google can push to and which need no login.
 /// <https://cloud.google.com/artifact-registry/docs/pull-cached-dockerhub-images>
 const PUBLIC: [&str; 11] = [
     "mirror.gcr.io",
@@ -65,7 +65,7 @@ impl Endpoint {
         }
     }
 
-    /// True for Docker Hub, by any of its names.
+    /// True for Docker Hub under any of its names.
     pub fn is_docker_hub(&self) -> bool {
         matches!(
             self.host(),
@@ -73,17 +73,18 @@ impl Endpoint {
         )
     }
 
-    /// True for those that are known to list no repositories: each image has to be named there.
+    /// True for registries that are known to have no catalog, so that each image must be named.
     pub fn has_no_catalog(&self) -> bool {
         self.is_docker_hub() || self.host() == "ghcr.io"
     }
 
-    /// The root of the registry's API, `SCHEME://HOST/v2/`. Docker Hub's images are named for a host
-    /// that is none of its registry's.
+    /// The root of the registry's API, `SCHEME://HOST/v2/`. Docker Hub's API has another host than
+    /// the names of its images.
     pub fn url(&self, scheme: &str) -> url::Url {
-        let host = match self.is_docker_hub() {
-            true => "registry-1.docker.io",
-            false => self.host(),
+        let host = if self.is_docker_hub() {
+            "registry-1.docker.io"
+        } else {
+            self.host()
         };
         #[expect(
             clippy::expect_used,
@@ -92,7 +93,7 @@ impl Endpoint {
         url::Url::parse(&format!("{scheme}://{host}/v2/")).expect("a checked host makes a URL")
     }
 
-    /// What the name says about the registry.
+    /// The kind of the registry.
     pub fn kind(&self) -> HostKind {
         if let Some((_, location)) = GCR_LOCATIONS.iter().find(|(host, _)| *host == self.0) {
             return HostKind::Gcr { location };
@@ -105,18 +106,17 @@ impl Endpoint {
         }
     }
 
-    /// True for the registries that take Google's credentials and list as Google does.
+    /// True for registries that accept Google credentials and have Google's list extension.
     pub fn is_google(&self) -> bool {
         self.kind() != HostKind::Other
     }
 
-    /// True for a host of Google's with public images, which are read without a login and where
-    /// nothing can be pushed.
+    /// True for Google's hosts with public images, which need no login and cannot be pushed to.
     pub fn is_read_only(&self) -> bool {
         PUBLIC.contains(&self.host())
     }
 
-    /// True for this machine, where plain HTTP is tried when HTTPS is not spoken.
+    /// True for this machine. Plain HTTP is tried there if the server does not speak TLS.
     pub fn is_loopback(&self) -> bool {
         let name = self.host_name().trim_matches(['[', ']']);
         name == "localhost"
@@ -136,15 +136,17 @@ impl FromStr for Endpoint {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let fault = |reason| Err(ReferenceError::Host(text.to_owned(), reason));
+        let error = |reason| Err(ReferenceError::Host(text.to_owned(), reason));
         if let Some(error) = ReferenceError::of_text(text) {
             return Err(match error {
-                ReferenceError::Scheme(_) => ReferenceError::Host(text.to_owned(), without(text)),
+                ReferenceError::Scheme(_) => {
+                    ReferenceError::Host(text.to_owned(), without_scheme(text))
+                }
                 other => other,
             });
         }
         if text.contains('/') {
-            return fault("give the host alone; project and name have variables of their own");
+            return error("give the host alone; project and name have variables of their own");
         }
         let host = text.to_ascii_lowercase();
         let (name, port) = match host.rsplit_once(':') {
@@ -154,15 +156,15 @@ impl FromStr for Endpoint {
             _ => (host.as_str(), None),
         };
         if port.is_some_and(|port| port.parse::<u16>().map_or(true, |port| port == 0)) {
-            return fault("the port is no number from 1 to 65535");
+            return error("the port is no number from 1 to 65535");
         }
         if !is_host_name(name) {
-            return fault("it is no host name");
+            return error("it is no host name");
         }
         if port.is_none() && name.ends_with("gcr.io") && name != "gcr.io" {
             let mut known = GCR_LOCATIONS.iter().map(|(host, _)| host).chain(&PUBLIC);
             if name.ends_with(".gcr.io") && !known.any(|host| *host == name) {
-                return fault(
+                return error(
                     "Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io`",
                 );
             }
@@ -170,15 +172,15 @@ impl FromStr for Endpoint {
         if let Some(location) = name.strip_suffix(".pkg.dev") {
             let location = location.strip_suffix("-docker").filter(|l| is_location(l));
             if location.is_none() || port.is_some() {
-                return fault("Artifact Registry's hosts look like `us-docker.pkg.dev`");
+                return error("Artifact Registry's hosts look like `us-docker.pkg.dev`");
             }
         }
         Ok(Self(host))
     }
 }
 
-/// The fault of a host with a scheme.
-fn without(text: &str) -> &'static str {
+/// The error for a host with a scheme.
+fn without_scheme(text: &str) -> &'static str {
     match super::text::scheme(text) {
         Some("http://") => "give the host alone, without `http://`",
         Some("docker://") => "give the host alone, without `docker://`",

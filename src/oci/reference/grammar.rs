@@ -1,79 +1,80 @@
-//! What a tag and a repository's path may be.
+//! The grammar of tags and repository names.
 
 use super::{Endpoint, HostKind, ReferenceError};
 
-/// Checks a tag by the grammar of the distribution spec:
-/// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` ("Pulling manifests").
+/// Checks a tag against the grammar of the distribution spec: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`
+/// ("Pulling manifests").
 ///
 /// # Errors
 ///
-/// When a registry would refuse it.
+/// If a registry would refuse it.
 pub fn check_tag(tag: &str) -> Result<(), ReferenceError> {
-    let fault = |reason| Err(ReferenceError::Tag(tag.to_owned(), reason));
+    let error = |reason| Err(ReferenceError::Tag(tag.to_owned(), reason));
     if tag.is_empty() {
-        return fault("it is empty, as where a variable is not set in this run");
+        return error("it is empty, as where a variable is not set in this run");
     }
     if tag.contains('/') {
-        return fault("a tag holds no `/`");
+        return error("a tag holds no `/`");
     }
     if tag.contains(':') {
-        return fault("a tag holds no `:`, and two tags are two items");
+        return error("a tag holds no `:`, and two tags are two items");
     }
     if tag.len() > 128 {
-        return fault("it is longer than 128 characters");
+        return error("it is longer than 128 characters");
     }
     if tag.starts_with(['.', '-']) {
-        return fault("it starts with `.` or `-`");
+        return error("it starts with `.` or `-`");
     }
     if !tag
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
     {
-        return fault("only letters, digits, `_`, `.` and `-` may stand in a tag");
+        return error("only letters, digits, `_`, `.` and `-` may stand in a tag");
     }
     Ok(())
 }
 
-/// What is wrong with `gcr.io//app`.
+/// The error for a name such as `gcr.io//app`.
 pub(super) const EMPTY_PART: &str = "a part of it is empty, as where a variable is not set, or a secret in the \
     pull request of a fork";
 
-/// Checks a repository's path: the grammar of the distribution spec for each component, the 255
-/// characters that most registries allow with the host, and the components that Google asks for.
+/// Checks a repository name: the grammar of the distribution spec for each component, the limit of
+/// 255 characters including the host in most registries, and the number of components that Google
+/// requires.
 pub(super) fn check_repository(endpoint: &Endpoint, path: &str) -> Result<(), ReferenceError> {
-    let fault = |reason| Err(ReferenceError::Repository(path.to_owned(), reason));
+    let error = |reason| Err(ReferenceError::Repository(path.to_owned(), reason));
     if path.is_empty() {
-        return fault("it is empty");
+        return error("it is empty");
     }
     if path.split('/').any(str::is_empty) {
-        return fault(EMPTY_PART);
+        return error(EMPTY_PART);
     }
     if path.bytes().any(|b| b.is_ascii_uppercase()) {
-        return fault("registries take lower case only");
+        return error("registries take lower case only");
     }
     if endpoint.host().len() + 1 + path.len() > 255 {
-        return fault("with its host it is longer than 255 characters");
+        return error("with its host it is longer than 255 characters");
     }
     if !path.split('/').all(is_component) {
-        return fault(
+        return error(
             "each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`",
         );
     }
-    // A domain-scoped project takes one component more.
+    // A domain-scoped project has one more component.
     let domain = usize::from(path.split('/').next().is_some_and(|c| c.contains('.')));
     let components = path.split('/').count() - domain.min(path.split('/').count());
     match endpoint.kind() {
         HostKind::Gcr { .. } if components < 2 => {
-            fault("on gcr.io an image is named `PROJECT/NAME`")
+            error("on gcr.io an image is named `PROJECT/NAME`")
         }
         HostKind::ArtifactRegistry { .. } if components < 3 => {
-            fault("on pkg.dev an image is named `PROJECT/REPOSITORY/NAME`")
+            error("on pkg.dev an image is named `PROJECT/REPOSITORY/NAME`")
         }
         _ => Ok(()),
     }
 }
 
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, the distribution spec's component of a name.
+/// True for a component of a name by the distribution spec: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`.
 pub(crate) fn is_component(component: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let edges = component.bytes().next().is_some_and(alphanumeric)
@@ -86,17 +87,17 @@ pub(crate) fn is_component(component: &str) -> bool {
             })
 }
 
-/// True for a first component that Docker takes for a host: any other begins a path on Docker Hub.
+/// True if Docker takes a first component for a host. Otherwise it is part of a path on Docker Hub.
 /// <https://github.com/distribution/reference/blob/main/normalize.go>
-pub(crate) fn is_told_as_host(component: &str) -> bool {
+pub(crate) fn looks_like_host(component: &str) -> bool {
     component.contains(['.', ':']) || component == "localhost"
 }
 
-/// The host in front of a path; None where it begins with no host, as `web:feature` is none.
+/// Splits a name into host and path. `None` if it does not start with a host, as in `web:feature`.
 pub(crate) fn split_host(text: &str) -> Option<(&str, &str)> {
     let (host, path) = text
         .split_once('/')
-        .filter(|(host, _)| is_told_as_host(host))?;
+        .filter(|(host, _)| looks_like_host(host))?;
     let is_tag = match host.split_once(':') {
         Some((name, port)) => {
             !name.contains(['.', '[']) && !port.bytes().all(|b| b.is_ascii_digit())
@@ -106,7 +107,7 @@ pub(crate) fn split_host(text: &str) -> Option<(&str, &str)> {
     (!is_tag).then_some((host, path))
 }
 
-/// True when `repository` is `path`, or stands below it; everything stands below the empty path.
+/// True if `repository` is `path` or below it. Everything is below the empty path.
 pub(crate) fn is_at_or_below(repository: &str, path: &str) -> bool {
     let rest = repository.strip_prefix(path);
     path.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,5 +1,4 @@
-//! The names of what is in a registry: full references, and destinations put together from their
-//! parts.
+//! Names in a registry: full references, and destinations that are built from parts.
 
 pub mod artifact_registry;
 mod endpoint;
@@ -17,30 +16,29 @@ pub(crate) use endpoint::is_host_name;
 pub use endpoint::{Endpoint, HostKind};
 use grammar::check_repository;
 pub use grammar::check_tag;
-pub(crate) use grammar::{is_at_or_below, is_component, is_told_as_host, split_host};
+pub(crate) use grammar::{is_at_or_below, is_component, looks_like_host, split_host};
 pub(crate) use text::placeholder;
 
-/// The name of an image: a repository at an endpoint, with a tag, a digest, or both.
+/// The name of an image: a repository of a registry, with a tag, a digest, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reference {
     /// The registry.
     pub endpoint: Endpoint,
-    /// The path below the registry: `project/name` on `gcr.io`, `project/repository/name` on
-    /// `pkg.dev`.
+    /// The repository: `project/name` on `gcr.io`, `project/repository/name` on `pkg.dev`.
     pub repository: String,
-    /// The tag.
+    /// The tag, if the name states one.
     pub tag: Option<String>,
-    /// The digest.
+    /// The digest, if the name states one.
     pub digest: Option<Digest>,
 }
 
 impl Reference {
-    /// `host/repository`, with neither tag nor digest.
+    /// `host/repository`, without tag and digest.
     pub fn name(&self) -> String {
         format!("{}/{}", self.endpoint, self.repository)
     }
 
-    /// The same repository under a tag.
+    /// The same repository with this tag.
     pub fn with_tag(&self, tag: &str) -> Self {
         Self {
             tag: Some(tag.to_owned()),
@@ -49,11 +47,11 @@ impl Reference {
         }
     }
 
-    /// The path under which `gcloud container images list` finds this image: the project on
-    /// `gcr.io`, project and repository on `pkg.dev`; none on other registries, or where the image
-    /// has no parent to list.
+    /// The path under which `gcloud container images list` lists this image: the project on
+    /// `gcr.io`, project and repository on `pkg.dev`. `None` on other registries, or if the image
+    /// has no parent.
     ///
-    /// A project of a domain (`example.com:project`) takes two components of the path.
+    /// A domain-scoped project (`example.com:project`) has two components.
     /// <https://cloud.google.com/artifact-registry/docs/docker/names#domain>
     pub fn parent(&self) -> Option<&str> {
         let project = if self.repository.split('/').next()?.contains('.') {
@@ -87,9 +85,9 @@ impl fmt::Display for Reference {
 impl FromStr for Reference {
     type Err = ReferenceError;
 
-    /// Reads `host/repository[:tag][@digest]`. The host must be told: a first component counts as
-    /// one only with a `.`, a `:` or as `localhost`, so that a mistyped path is never taken for an
-    /// image on somebody's registry.
+    /// Parses `host/repository[:tag][@digest]`. The host is required: a first component is a host
+    /// only if it contains a `.` or a `:`, or is `localhost`, so that a mistyped path never names
+    /// an image of another registry.
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         if let Some(error) = ReferenceError::of_text(text) {
             return Err(error);
@@ -108,9 +106,10 @@ impl FromStr for Reference {
         let (host, path) =
             split_host(rest).ok_or_else(|| ReferenceError::NoHost(text.to_owned()))?;
         let endpoint: Endpoint = host.parse()?;
-        let path = match endpoint.is_google() {
-            true => domain_scoped(path),
-            false => path.to_owned(),
+        let path = if endpoint.is_google() {
+            domain_scoped(path)
+        } else {
+            path.to_owned()
         };
         let (repository, tag) = match path.split_once(':') {
             Some((repository, tag)) => (repository, Some(tag.to_owned())),
@@ -130,16 +129,16 @@ impl FromStr for Reference {
 }
 
 impl Reference {
-    /// Reads a name as Docker does: without a host it is Docker Hub's, and without a namespace
-    /// there it is one of the official images (`alpine` is `docker.io/library/alpine`).
+    /// Parses a name as Docker does: without a host it is on Docker Hub, and without a namespace it
+    /// is an official image (`alpine` is `docker.io/library/alpine`).
     /// <https://github.com/distribution/reference/blob/main/normalize.go>
     ///
     /// # Errors
     ///
-    /// When it is no name of an image.
+    /// If it is not the name of an image.
     pub fn familiar(text: &str) -> Result<Self, ReferenceError> {
         let host = text.split_once('/').map(|(host, _)| host);
-        match host.filter(|host| is_told_as_host(host)) {
+        match host.filter(|host| looks_like_host(host)) {
             Some("docker.io" | "index.docker.io") => {
                 let (_, path) = text.split_once('/').unwrap_or_default();
                 Self::on_docker_hub(path)
@@ -155,8 +154,8 @@ impl Reference {
     }
 }
 
-/// A path with its first part as Google writes it: `example.com:project` is `example.com/project`
-/// in the name of an image. Any other colon begins a tag.
+/// Converts a domain-scoped project to its form in image names: `example.com:project` becomes
+/// `example.com/project`. Any other colon starts a tag.
 /// <https://cloud.google.com/artifact-registry/docs/docker/names#domain>
 fn domain_scoped(path: &str) -> String {
     let first = path.split('/').next().unwrap_or_default();
@@ -169,23 +168,23 @@ fn domain_scoped(path: &str) -> String {
     }
 }
 
-/// The parts of a destination that the variables `project_id`, `repository` and `name` give.
+/// The parts of a destination in the variables `project_id`, `repository` and `name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
     /// The Google Cloud project.
     pub project: Option<String>,
-    /// The Artifact Registry repository; only on `pkg.dev`.
+    /// The Artifact Registry repository, only for `pkg.dev`.
     pub repository: Option<String>,
-    /// The image's own name.
+    /// The name of the image.
     pub name: Option<String>,
 }
 
 impl Parts {
-    /// The repository that the parts make at `endpoint`, as a reference without a tag.
+    /// Builds the reference at `endpoint`, without a tag.
     ///
     /// # Errors
     ///
-    /// Names the part that is missing or does not belong, or the name that no registry takes.
+    /// If a part is missing or not allowed, or if the name is invalid.
     pub fn at(&self, endpoint: &Endpoint) -> Result<Reference, ReferenceError> {
         let name = self.name.as_deref().ok_or(ReferenceError::NoName)?;
         let project = self
@@ -221,13 +220,13 @@ impl Parts {
     }
 }
 
-/// A name as a message shows it: on one line, and of a length that fits a log.
-fn shown(text: &str) -> String {
-    const LONGEST: usize = 150;
+/// Formats a name for messages: on one line, shortened, and without a login.
+fn for_message(text: &str) -> String {
+    const MAX_LENGTH: usize = 150;
     let text = without_login(text);
     let mut characters = text.chars();
-    let start = characters.by_ref().take(LONGEST);
-    // Quotes are no harm, and hard to read with a backslash.
+    let start = characters.by_ref().take(MAX_LENGTH);
+    // Quotes are harmless, and hard to read with a backslash.
     let start = start.map(|character| match character {
         '"' | '\'' => character.to_string(),
         other => other.escape_debug().to_string(),
@@ -242,12 +241,12 @@ fn shown(text: &str) -> String {
 }
 
 impl ReferenceError {
-    /// The fault of a text with a login before its host; None if there is no login in it.
+    /// The error for a text with a login before the host. `None` if there is none.
     pub(crate) fn login(text: &str) -> Option<Self> {
         after_login(text).map(|host| Self::Login(host.to_owned()))
     }
 
-    /// What is wrong with a text before it is taken apart; None if nothing is.
+    /// Checks a text before it is parsed. `None` if it is not obviously wrong.
     pub(crate) fn of_text(text: &str) -> Option<Self> {
         if let Some(error) = Self::login(text) {
             return Some(error);
@@ -266,54 +265,54 @@ impl ReferenceError {
     }
 }
 
-/// A name that cannot be a destination or a source.
+/// Why a name cannot be a destination or a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
-    /// Not a host that can be talked to.
-    #[error("`{text}` is no registry: {reason}", text = shown(.0), reason = .1)]
+    /// The host is invalid.
+    #[error("`{text}` is no registry: {reason}", text = for_message(.0), reason = .1)]
     Host(String, &'static str),
-    /// A login in front of the host; only what follows it is kept.
-    #[error("a login stands before `@{}`, and is not shown: leave it out; a login goes into `docker_config`, for the image's own registry into `source_username` and `source_password`, for Google into `credentials_json` or `access_token`", shown(.0))]
+    /// There is a login before the host. Only the text after it is kept.
+    #[error("a login stands before `@{}`, and is not shown: leave it out; a login goes into `docker_config`, for the image's own registry into `source_username` and `source_password`, for Google into `credentials_json` or `access_token`", for_message(.0))]
     Login(String),
-    /// A variable in it that nothing filled in.
-    #[error("`{}` holds `{}`, which nothing filled in: set the variable, or write its value", shown(.0), shown(.1))]
+    /// A placeholder was not replaced.
+    #[error("`{}` holds `{}`, which nothing filled in: set the variable, or write its value", for_message(.0), for_message(.1))]
     Unfilled(String, String),
-    /// A mark of YAML or JSON that is taken for a part of it.
-    #[error("`{}` holds the `{}` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes", shown(.0), .1)]
+    /// It contains syntax of YAML or JSON.
+    #[error("`{}` holds the `{}` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes", for_message(.0), .1)]
     Markup(String, String),
-    /// A URL in place of a name.
-    #[error("`{}` is no name of an image: leave out `{}`", shown(.0), text::scheme(.0).unwrap_or_default())]
+    /// It is a URL.
+    #[error("`{}` is no name of an image: leave out `{}`", for_message(.0), text::scheme(.0).unwrap_or_default())]
     Scheme(String),
-    /// An empty part in front.
-    #[error("`{}` begins with nothing: {}", shown(.0), grammar::EMPTY_PART)]
+    /// It starts with an empty part.
+    #[error("`{}` begins with nothing: {}", for_message(.0), grammar::EMPTY_PART)]
     EmptyPart(String),
-    /// No host in front of the path.
-    #[error("`{}` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/`", shown(.0))]
+    /// There is no host before the path.
+    #[error("`{}` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/`", for_message(.0))]
     NoHost(String),
-    /// Not a tag.
-    #[error("tag `{text}` would be refused: {reason}", text = shown(.0), reason = .1)]
+    /// The tag is invalid.
+    #[error("tag `{text}` would be refused: {reason}", text = for_message(.0), reason = .1)]
     Tag(String, &'static str),
-    /// Not a repository path.
-    #[error("image name `{text}` would be refused: {reason}", text = shown(.0), reason = .1)]
+    /// The repository name is invalid.
+    #[error("image name `{text}` would be refused: {reason}", text = for_message(.0), reason = .1)]
     Repository(String, &'static str),
-    /// What follows `@` is no digest.
-    #[error("`{}` ends in no digest: expected `@sha256:` and 64 hexadecimal digits", shown(.0))]
+    /// The text after `@` is not a digest.
+    #[error("`{}` ends in no digest: expected `@sha256:` and 64 hexadecimal digits", for_message(.0))]
     Digest(String),
-    /// No image name.
+    /// There is no image name.
     #[error("the image has no name: set `name`, or give a full reference in `tags`")]
     NoName,
-    /// An item of `best_effort` that is no destination.
+    /// An item of `best_effort` is not a destination.
     #[error("`{0}` in `best_effort` is no destination")]
     NoDestination(String),
-    /// An item of `best_effort` with one tag of several.
+    /// An item of `best_effort` names one of several tags.
     #[error(
         "`{0}` in `best_effort` is not the only tag that its repository gets, and they arrive together: name the repository without a tag"
     )]
     PartOfRepository(String),
-    /// No project for a Google host.
+    /// There is no project for a Google host.
     #[error("`{0}` needs a project: set `project_id`")]
     NoProject(Endpoint),
-    /// No repository for an Artifact Registry host.
+    /// There is no repository for an Artifact Registry host.
     #[error(
         "`{0}` needs a repository: set `repository` to the Artifact Registry repository's name"
     )]
@@ -376,7 +375,7 @@ mod tests {
 
     #[test]
     fn incomplete_name_is_reported_for_what_it_is() {
-        let told = [
+        let errors = [
             "https://user:S3CRET@gcr.io/acme/a:1",
             "gcr.io/${PROJECT_ID}/app:1",
             "\"gcr.io/acme/app:1\"",
@@ -387,7 +386,7 @@ mod tests {
             "gcr.io/acme/app:",
         ]
         .map(|text| parse(text).unwrap_err().to_string());
-        insta::assert_snapshot!(told.join("\n"), @r#"
+        insta::assert_snapshot!(errors.join("\n"), @r#"
         a login stands before `@gcr.io/acme/a:1`, and is not shown: leave it out; a login goes into `docker_config`, for the image's own registry into `source_username` and `source_password`, for Google into `credentials_json` or `access_token`
         `gcr.io/${PROJECT_ID}/app:1` holds `${PROJECT_ID}`, which nothing filled in: set the variable, or write its value
         `"gcr.io/acme/app:1"` holds the `"` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes

@@ -1,24 +1,24 @@
-//! What is wrong with a text before it is read as a name: a login in it, a variable that nothing
-//! filled in, a scheme, quotes and brackets around it.
+//! Detects common mistakes in a text before it is parsed as a name: a login, a placeholder that was
+//! not replaced, a scheme, quotes and brackets.
 
 use crate::diagnostics::userinfo::is_scheme;
 
-/// The scheme of a URL, `https://`; None if the text has none.
+/// Returns the scheme of a URL, such as `https://`. `None` if there is none.
 pub(crate) fn scheme(text: &str) -> Option<&str> {
     let (scheme, _) = text.split_once("://")?;
     is_scheme(scheme).then(|| &text[..scheme.len() + 3])
 }
 
-/// What stands for a value in the text, because nothing filled it in: `${NAME}`, `$NAME`,
-/// `{{ name }}`, `[NAME]`, `<name>`, `%NAME%`.
+/// Returns a placeholder that was not replaced: `${NAME}`, `$NAME`, `{{ name }}`, `[NAME]`,
+/// `<name>`, `%NAME%`.
 pub(crate) fn placeholder(text: &str) -> Option<&str> {
     let enclosed = |open: &str, close: &str| {
         let start = text.find(open)?;
         let end = text[start..].find(close)? + start + close.len();
         Some(&text[start..end])
     };
-    let inside = |found: &&str, is: fn(u8) -> bool| {
-        let inner = found.trim_matches(['[', ']', '<', '>', '%']);
+    let inside = |enclosed: &&str, is: fn(u8) -> bool| {
+        let inner = enclosed.trim_matches(['[', ']', '<', '>', '%']);
         !inner.is_empty() && inner.bytes().all(is)
     };
     enclosed("${{", "}}")
@@ -26,16 +26,16 @@ pub(crate) fn placeholder(text: &str) -> Option<&str> {
         .or_else(|| enclosed("$(", ")"))
         .or_else(|| enclosed("{{", "}}"))
         .or_else(|| dollar(text))
-        .or_else(|| enclosed("[", "]").filter(|found| inside(found, is_of_constant)))
-        .or_else(|| enclosed("<", ">").filter(|found| inside(found, is_of_words)))
-        .or_else(|| percent(text).filter(|found| inside(found, is_of_constant)))
+        .or_else(|| enclosed("[", "]").filter(|found| inside(found, is_constant_byte)))
+        .or_else(|| enclosed("<", ">").filter(|found| inside(found, is_word_byte)))
+        .or_else(|| percent(text).filter(|found| inside(found, is_constant_byte)))
 }
 
-fn is_of_constant(byte: u8) -> bool {
+fn is_constant_byte(byte: u8) -> bool {
     byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
 }
 
-fn is_of_words(byte: u8) -> bool {
+fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b' ')
 }
 
@@ -52,7 +52,7 @@ fn percent(text: &str) -> Option<&str> {
     Some(&text[start..end])
 }
 
-/// The quote, bracket or dash of YAML or JSON that is taken for a part of the text.
+/// Returns a quote, bracket or dash of YAML or JSON at the edge of the text.
 pub(crate) fn markup(text: &str) -> Option<&str> {
     const MARKS: [char; 3] = ['"', '\'', '`'];
     if text.starts_with("- ") {
@@ -67,7 +67,7 @@ pub(crate) fn markup(text: &str) -> Option<&str> {
     ends.then(|| &text[last..])
 }
 
-/// True where the brackets are those of an IPv6 address.
+/// True if the brackets are those of an IPv6 address.
 fn is_address(text: &str) -> bool {
     let inner = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     inner.is_some_and(|(address, _)| address.parse::<std::net::Ipv6Addr>().is_ok())

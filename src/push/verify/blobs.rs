@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::VerifyError;
-use crate::image::{Source, Tree, unpacked};
+use crate::image::{Source, Tree, decompress};
 use crate::oci::config::diff_ids;
 use crate::oci::digest::{Digest, Hasher};
 use crate::oci::manifest::{AnyManifest, Manifest};
@@ -164,7 +164,7 @@ async fn read(
         let mut content = Hasher::default();
         let mut pieces = Pieces(receive, Bytes::new());
         if is_layer {
-            let unpacked = unpacked(BufReader::new(&mut pieces), &mut content);
+            let unpacked = decompress(BufReader::new(&mut pieces), &mut content);
             // What cannot be unpacked is no layer that its diff ID could be compared with.
             let is_whole = unpacked.is_ok();
             io::copy(&mut pieces, &mut io::sink())?;

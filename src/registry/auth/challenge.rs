@@ -1,4 +1,4 @@
-//! What a registry asks for before it lets anybody in, and where it may send us for it.
+//! Parses the authentication challenge of a registry, and checks where it may send credentials.
 //! <https://distribution.github.io/distribution/spec/auth/token/>
 
 use http_auth::ChallengeParser;
@@ -8,34 +8,34 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use crate::http::has_login;
 use crate::oci::reference::Endpoint;
 
-/// Where a registry may send us for tokens.
+/// Checks the token realm of a registry.
 #[derive(Clone, Debug)]
 pub(crate) struct Realms {
     pub(crate) endpoint: Endpoint,
-    /// True when the registry is spoken to by TLS.
+    /// True if the registry is accessed over TLS.
     pub(crate) is_https: bool,
-    /// Hosts that may be spoken to over plain HTTP.
+    /// Hosts that may be accessed over plain HTTP.
     pub(crate) insecure_registries: Vec<Endpoint>,
 }
 
-/// What a registry asks for.
+/// How a registry requires requests to be authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Challenge {
-    /// Nothing.
+    /// No authentication.
     None,
-    /// User and password on every request.
+    /// User name and password in every request.
     Basic,
-    /// A token from a realm.
+    /// A token from a token server.
     Bearer {
-        /// Where tokens are had.
+        /// The URL of the token server.
         realm: Url,
-        /// What the token is for; pkg.dev names none at `/v2/`.
+        /// The `service` parameter. pkg.dev states none at `/v2/`.
         service: Option<String>,
     },
 }
 
 impl Challenge {
-    /// The host that tokens are had from.
+    /// The host of the token server.
     pub(crate) fn server(&self) -> Option<Endpoint> {
         let Self::Bearer { realm, .. } = self else {
             return None;
@@ -48,13 +48,13 @@ impl Challenge {
     }
 }
 
-/// Reads the challenge of a 401.
+/// Parses the challenge of a 401.
 ///
 /// # Errors
 ///
-/// The sentence that says why it cannot be answered: no scheme that is known here, or a realm that
-/// credentials must not go to.
-pub(crate) fn read_challenge(headers: &HeaderMap, realms: &Realms) -> Result<Challenge, String> {
+/// Returns the text of an error if no scheme is supported, or if credentials must not be sent to
+/// the realm.
+pub(crate) fn parse_challenge(headers: &HeaderMap, realms: &Realms) -> Result<Challenge, String> {
     let mut basic = false;
     for value in headers.get_all(WWW_AUTHENTICATE) {
         let Ok(text) = value.to_str() else { continue };
@@ -84,8 +84,9 @@ pub(crate) fn read_challenge(headers: &HeaderMap, realms: &Realms) -> Result<Cha
 }
 
 impl Realms {
-    /// Credentials go to the realm, so it must be the registry's own: for Google's hosts the very
-    /// host and port; for others any host over HTTPS, as Docker Hub's is, but named in the log.
+    /// Checks a realm before credentials are sent to it. Google's registries must name their own
+    /// host and port. Other registries may name any HTTPS host, as Docker Hub does, and that host
+    /// is logged.
     fn check(&self, realm: &str) -> Result<Url, String> {
         let endpoint = &self.endpoint;
         let url =
@@ -98,26 +99,28 @@ impl Realms {
         }
         let own = endpoint.url(url.scheme());
         let is_own = url.host() == own.host() && url.port() == own.port();
-        let shown = crate::diagnostics::sanitize::sanitize(&crate::registry::hints::host(&url));
-        if url.scheme() != "https" && (self.is_https || !(is_own || self.may_be_plain(&url))) {
+        let other_host =
+            crate::diagnostics::sanitize::sanitize(&crate::registry::hints::host(&url));
+        if url.scheme() != "https" && (self.is_https || !(is_own || self.may_use_plain_http(&url)))
+        {
             return Err(format!(
-                "the registry asks to send the credentials to `{shown}` without TLS, which is not \
+                "the registry asks to send the credentials to `{other_host}` without TLS, which is not \
                  done"
             ));
         }
         if !is_own && endpoint.is_google() {
             return Err(format!(
-                "the registry asks to send the credentials to `{shown}`, which is not `{endpoint}`"
+                "the registry asks to send the credentials to `{other_host}`, which is not `{endpoint}`"
             ));
         }
         if !is_own {
-            tracing::info!("tokens for {endpoint} come from {shown}");
+            tracing::info!("tokens for {endpoint} come from {other_host}");
         }
         Ok(url)
     }
 
-    /// True when `insecure_registries` names the very host and port.
-    fn may_be_plain(&self, url: &Url) -> bool {
+    /// True if `insecure_registries` names this host and port.
+    fn may_use_plain_http(&self, url: &Url) -> bool {
         let host = crate::registry::hints::host(url);
         url.scheme() == "http"
             && self
@@ -139,7 +142,7 @@ mod tests {
             is_https,
             insecure_registries: vec!["auth.example:5001".parse().unwrap()],
         };
-        read_challenge(&headers, &realms)
+        parse_challenge(&headers, &realms)
     }
 
     #[test]

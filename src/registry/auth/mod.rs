@@ -1,4 +1,4 @@
-//!
+//! Authentication at a registry, by the token specification of the distribution project.
 
 pub mod challenge;
 pub mod scope;

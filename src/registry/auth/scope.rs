@@ -1,4 +1,4 @@
-//! What a request shows of who asks, and what it may do with it.
+//! The `Authorization` header of a request, and the scope of a token.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,19 +6,19 @@ use reqwest::header::HeaderValue;
 
 use crate::diagnostics::secret::Secret;
 
-/// What a request shows in its `Authorization` header.
+/// The content of the `Authorization` header.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Authorization {
-    /// Nothing.
+    /// No header.
     None,
-    /// User and password.
+    /// User name and password.
     Basic(String, Secret),
     /// A registry token.
     Bearer(Secret),
 }
 
 impl Authorization {
-    /// The header's value, marked so that no debug output shows it.
+    /// The header value, marked as sensitive so that debug output omits it.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
         let text = match self {
             Self::None => return None,
@@ -34,24 +34,24 @@ impl Authorization {
     }
 }
 
-/// What may be done with a token.
+/// What a token permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Access {
-    /// Read alone.
+    /// Read only.
     Pull,
     /// Read and write.
     PullPush,
     /// Read the names of all repositories.
     Catalog,
-    /// List on one of Google's registries, which takes the OAuth token itself: no token has to be
-    /// bought for each repository; or by GitLab's API, which takes the login's token likewise.
+    /// List at a Google registry, which accepts the OAuth token itself, so that no token exchange
+    /// per repository is needed; or in GitLab's API, which accepts the login's token.
     /// <https://cloud.google.com/artifact-registry/docs/reference/docker-api>,
     /// <https://docs.gitlab.com/api/rest/authentication/>
     List,
 }
 
 impl Access {
-    /// The scope that a token server is asked for.
+    /// The `scope` parameter for the token server.
     /// <https://distribution.github.io/distribution/spec/auth/scope/>
     pub(crate) fn scope(self, repository: &str) -> String {
         match self {
@@ -62,13 +62,13 @@ impl Access {
     }
 }
 
-/// What a token is for.
+/// The repositories and the access of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Scope {
     pub(crate) repository: String,
     pub(crate) access: Access,
-    /// Another repository that may be read with it, to mount from.
-    pub(crate) and_read: Option<String>,
+    /// Another repository that may be read, as the source of a mount.
+    pub(crate) mount_from: Option<String>,
 }
 
 impl Scope {
@@ -76,7 +76,7 @@ impl Scope {
         Self {
             repository: repository.to_owned(),
             access,
-            and_read: None,
+            mount_from: None,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Signing in to a registry: the token exchange, and one current token a repository.
+//! Authenticates to a registry: the token exchange, and a cache of one token per scope.
 //!
-//! oci-client's own sign-in is not used: it sends Basic to whatever realm a challenge names, loses
-//! a refusal's text and keeps the first credential of a host for ever.
+//! oci-client's own authentication is not used: it sends Basic credentials to whatever realm a
+//! challenge names, drops the text of a refusal, and keeps the first credential of a host for ever.
 //! <https://distribution.github.io/distribution/spec/auth/token/>
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +16,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-use super::challenge::{Challenge, Realms, read_challenge};
+use super::challenge::{Challenge, Realms, parse_challenge};
 use super::scope::{Access, Authorization, Scope};
 use crate::auth::logins::PasswordKind;
 use crate::auth::{BasicAuth, Credential, Identity};
@@ -27,35 +27,35 @@ use crate::oci::reference::Endpoint;
 use crate::registry::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
 use crate::registry::hints::{Presented, Requester};
 use crate::registry::http::read_bounded;
-use crate::registry::transport::{Ask, Transport};
+use crate::registry::transport::{RegistryRequest, Transport};
 
-/// The current token of each repository, bought when it is first needed.
+/// The current token of each scope, requested when it is first needed.
 pub(crate) struct TokenCache {
     root: Url,
     credential: Credential,
     transport: Transport,
-    /// Sends identity tokens; none where the credential has none.
+    /// The client that sends identity tokens. `None` if the credential has none.
     form_http: Option<reqwest::Client>,
     realms: Realms,
-    /// What `/v2/` asks for.
+    /// The challenge of `/v2/`.
     challenge: Challenge,
-    /// What single repositories ask for, where it is something else.
+    /// The challenges of repositories that differ from it.
     challenges: Mutex<HashMap<String, Challenge>>,
-    /// The pace of where tokens are bought.
-    pace: RateLimiter,
+    /// The rate limiter of the token server.
+    rate_limiter: RateLimiter,
     stall_timeout: Duration,
-    /// True when where they are bought has answered, as the registry itself has.
+    /// True once the token server, which may be the registry itself, has answered.
     is_reached: AtomicBool,
-    current: Mutex<HashMap<Scope, Shared>>,
-    /// All that was shown to the registry, in the forms in which it was.
-    shown: Mutex<HashSet<String>>,
-    /// Refresh tokens that took the place of earlier ones; held for as long as one is traded, because
-    /// some work once.
+    current: Mutex<HashMap<Scope, SharedToken>>,
+    /// All secrets that were sent to the registry, in the forms in which they were sent.
+    sent_secrets: Mutex<HashSet<String>>,
+    /// Refresh tokens that replaced earlier ones. The lock is held during an exchange, because some
+    /// refresh tokens can be used only once.
     refresh_tokens: tokio::sync::Mutex<HashMap<String, Secret>>,
 }
 
-/// A token that one request buys while the others wait for it.
-type Shared = Arc<OnceCell<Token>>;
+/// A token that one request obtains while the others wait for it.
+type SharedToken = Arc<OnceCell<Token>>;
 
 #[derive(Clone)]
 struct Token {
@@ -69,16 +69,17 @@ impl Token {
     }
 }
 
-/// What the distribution token spec says a token without `expires_in` lives.
+/// The lifetime of a token without `expires_in`, by the distribution token specification.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Whom the token server is told that it talks to.
+/// The `client_id` in requests to a token server.
 const CLIENT_ID: &str = "gcr-push";
 
-/// How often a new token is bought for one that is refused where it should buy another.
-const RENEWALS: u32 = 2;
+/// How often the exchange is repeated with a new credential if the token server refuses the current
+/// one.
+const MAX_RENEWALS: u32 = 2;
 
-/// The most bytes of a token answer: Google's are a few KiB.
+/// The maximum size of a token response. Google's have a few KiB.
 const MAX_TOKEN_BODY: usize = 1024 * 1024;
 
 impl TokenCache {
@@ -88,7 +89,7 @@ impl TokenCache {
         transport: Transport,
         realms: Realms,
         challenge: Challenge,
-        pace: RateLimiter,
+        rate_limiter: RateLimiter,
         stall_timeout: Duration,
     ) -> Self {
         let is_elsewhere = match &challenge {
@@ -103,16 +104,16 @@ impl TokenCache {
             realms,
             challenge,
             challenges: Mutex::default(),
-            pace,
+            rate_limiter,
             stall_timeout,
             is_reached: AtomicBool::new(!is_elsewhere),
             current: Mutex::default(),
-            shown: Mutex::default(),
+            sent_secrets: Mutex::default(),
             refresh_tokens: tokio::sync::Mutex::default(),
         }
     }
 
-    /// The same with a client that identity tokens are sent by.
+    /// Sets the client that sends identity tokens.
     pub(crate) fn with_form_client(self, client: Option<reqwest::Client>) -> Self {
         Self {
             form_http: client,
@@ -120,12 +121,12 @@ impl TokenCache {
         }
     }
 
-    /// An answer's text without what the registry was shown: some servers, and proxies more than
-    /// they, quote a request in their errors.
+    /// Removes secrets that were sent to the registry from the text of a response. Some servers,
+    /// and proxies even more, quote the request in their errors.
     pub(crate) fn without_secrets(&self, text: &[u8]) -> Vec<u8> {
-        let shown = lock(&self.shown);
+        let sent_secrets = lock(&self.sent_secrets);
         let mut text = String::from_utf8_lossy(text).into_owned();
-        for secret in shown.iter().filter(|secret| !secret.is_empty()) {
+        for secret in sent_secrets.iter().filter(|secret| !secret.is_empty()) {
             if text.contains(secret.as_str()) {
                 text = text.replace(secret.as_str(), "***");
             }
@@ -134,18 +135,20 @@ impl TokenCache {
     }
 
     fn remember(&self, authorization: &Authorization) {
-        let mut shown = lock(&self.shown);
+        let mut sent_secrets = lock(&self.sent_secrets);
         match authorization {
             Authorization::None => {}
-            Authorization::Bearer(token) => drop(shown.insert(token.expose().to_owned())),
+            Authorization::Bearer(token) => {
+                sent_secrets.insert(token.expose().to_owned());
+            }
             Authorization::Basic(user, password) => {
-                shown.insert(password.expose().to_owned());
-                shown.insert(STANDARD.encode(format!("{user}:{}", password.expose())));
+                sent_secrets.insert(password.expose().to_owned());
+                sent_secrets.insert(STANDARD.encode(format!("{user}:{}", password.expose())));
             }
         }
     }
 
-    /// Where tokens are had, and what they are for, where the registry names it.
+    /// The token server and the service, if the registry names them.
     pub(crate) fn server(&self) -> Option<(&Url, Option<&str>)> {
         match &self.challenge {
             Challenge::Bearer { realm, service } => Some((realm, service.as_deref())),
@@ -153,21 +156,21 @@ impl TokenCache {
         }
     }
 
-    /// True where listing shows the credential itself: Google's registries give anybody a token
-    /// who has none.
-    fn shows_itself(&self) -> bool {
+    /// True if listing sends the credential itself. A Google registry gives anonymous users a token
+    /// instead.
+    fn lists_with_credential(&self) -> bool {
         let host = self.root.host_str().and_then(|host| host.parse().ok());
         let is_google = host.is_some_and(|host: Endpoint| host.is_google());
         !(is_google && matches!(self.credential, Credential::Anonymous))
     }
 
-    /// True where the credential is an OAuth token of Google's.
-    pub(crate) fn are_googles(&self) -> bool {
+    /// True if the credential is an OAuth token of Google.
+    pub(crate) fn is_google_credential(&self) -> bool {
         matches!(self.credential, Credential::Tokens(_))
     }
 
-    /// Who is refused when a request about `repository` with this access is that showed this.
-    pub(super) fn asker(
+    /// Describes the sender of a request about `repository`, for the hints of an error.
+    pub(super) fn requester(
         &self,
         access: Access,
         presented: Presented,
@@ -181,33 +184,33 @@ impl TokenCache {
     }
 
     /// The same for a request to this URL, which names the repository.
-    pub(in crate::registry) fn asker_at(
+    pub(in crate::registry) fn requester_for(
         &self,
         access: Access,
         presented: Presented,
         url: &Url,
     ) -> Requester {
-        self.asker(access, presented, repository_of(url))
+        self.requester(access, presented, repository_of(url))
     }
 
-    /// Whom the registry knows us as in a repository.
+    /// The identity that is used for a repository.
     pub(crate) fn identity(&self, repository: &str) -> Identity {
         self.credential.for_repository(repository).identity()
     }
 
-    /// What an answer about `repository` is about. Where it `is_own`, it comes from the registry
-    /// itself; to another host nothing was shown.
+    /// What the response to a request says about the credential. If it is not `is_own`, it comes
+    /// from another host, which received no credential.
     pub(in crate::registry) fn presented(
         &self,
         repository: &str,
-        shown: &Authorization,
+        sent: &Authorization,
         is_own: bool,
     ) -> Presented {
         let credential = self.credential.for_repository(repository);
-        match shown {
+        match sent {
             Authorization::None => Presented::Nothing,
             _ if !is_own => Presented::Nothing,
-            // A token that was bought with nothing tells nothing.
+            // A token that was issued to an anonymous user says nothing about a credential.
             Authorization::Bearer(_) if credential.identity() == Identity::Anonymous => {
                 Presented::Nothing
             }
@@ -216,23 +219,26 @@ impl TokenCache {
         }
     }
 
-    /// Takes up what the 401 of a request about `repository` asks for: a registry may be open at
-    /// `/v2/`, or for reading, and ask on a write.
+    /// Stores the challenge in the 401 of a request about `repository`. A registry may be open at
+    /// `/v2/`, or for reading, and require authentication only for writing.
     ///
     /// # Errors
     ///
-    /// The sentence that says why it cannot be answered, where nothing else is known that it asks
-    /// for.
-    pub(crate) fn challenged(&self, repository: &str, headers: &HeaderMap) -> Result<(), String> {
+    /// Returns the text of an error if the challenge is not supported and no earlier one is known.
+    pub(crate) fn update_challenge(
+        &self,
+        repository: &str,
+        headers: &HeaderMap,
+    ) -> Result<(), String> {
         let known = self.challenge(repository);
-        let asked = match read_challenge(headers, &self.realms) {
+        let asked = match parse_challenge(headers, &self.realms) {
             Ok(asked) => asked,
             Err(what) if headers.contains_key(WWW_AUTHENTICATE) && known == Challenge::None => {
                 return Err(what);
             }
             Err(_) => return Ok(()),
         };
-        if self.leads_away(&known, &asked) {
+        if self.moves_realm(&known, &asked) {
             return Ok(());
         }
         if asked != known {
@@ -245,9 +251,9 @@ impl TokenCache {
         Ok(())
     }
 
-    /// True for a challenge that sends the login to another host than the one that is known already: a
-    /// registry that has said where it is shown does not move it elsewhere with a later answer.
-    fn leads_away(&self, known: &Challenge, asked: &Challenge) -> bool {
+    /// True if a challenge would send the credential to another host than the known challenge does.
+    /// A registry that has named a realm must not move it with a later response.
+    fn moves_realm(&self, known: &Challenge, asked: &Challenge) -> bool {
         let Challenge::Bearer { realm, .. } = asked else {
             return false;
         };
@@ -264,8 +270,8 @@ impl TokenCache {
         own.unwrap_or_else(|| self.challenge.clone())
     }
 
-    /// What a request to `repository` shows now. All requests that find no token wait for the one
-    /// exchange that the first of them makes.
+    /// Returns the authorization for a request to `repository`. If no token is cached, one request
+    /// performs the exchange and the others wait for it.
     pub(crate) async fn authorization(
         &self,
         repository: &str,
@@ -274,14 +280,14 @@ impl TokenCache {
         self.authorization_for(Scope::of(repository, access)).await
     }
 
-    /// What a request shows that mounts a blob of `from` into `repository`.
+    /// Returns the authorization for mounting a blob of `from` into `repository`.
     pub(crate) async fn authorization_to_mount(
         &self,
         repository: &str,
         from: &str,
     ) -> Result<Authorization, RegistryError> {
         let scope = Scope {
-            and_read: Some(from.to_owned()),
+            mount_from: Some(from.to_owned()),
             ..Scope::of(repository, Access::PullPush)
         };
         self.authorization_for(scope).await
@@ -306,11 +312,11 @@ impl TokenCache {
         Ok(token.authorization.clone())
     }
 
-    /// Forgets a token that the registry refused, unless another request already has.
-    pub(crate) fn refused(&self, repository: &str, access: Access, shown: &Authorization) {
+    /// Drops a token that the registry refused, unless another request already replaced it.
+    pub(crate) fn forget(&self, repository: &str, access: Access, sent: &Authorization) {
         let mut current = lock(&self.current);
         if let Some(cell) = current.get_mut(&Scope::of(repository, access))
-            && cell.get().is_some_and(|t| t.authorization == *shown)
+            && cell.get().is_some_and(|t| t.authorization == *sent)
         {
             *cell = Arc::default();
         }
@@ -330,17 +336,17 @@ impl TokenCache {
             }
             Challenge::Basic => {
                 return self
-                    .login_itself(&credential, |shown| match shown.kind {
-                        PasswordKind::RegistryToken => Authorization::Bearer(shown.password),
+                    .token_from_login(&credential, |login| match login.kind {
+                        PasswordKind::RegistryToken => Authorization::Bearer(login.password),
                         PasswordKind::Password | PasswordKind::IdentityToken => {
-                            Authorization::Basic(shown.user, shown.password)
+                            Authorization::Basic(login.user, login.password)
                         }
                     })
                     .await;
             }
-            Challenge::Bearer { .. } if *access == Access::List && self.shows_itself() => {
+            Challenge::Bearer { .. } if *access == Access::List && self.lists_with_credential() => {
                 return self
-                    .login_itself(&credential, |shown| Authorization::Bearer(shown.password))
+                    .token_from_login(&credential, |login| Authorization::Bearer(login.password))
                     .await;
             }
             Challenge::Bearer { realm, service } => (realm, service),
@@ -349,15 +355,17 @@ impl TokenCache {
         url.query_pairs_mut()
             .extend_pairs(service.as_deref().map(|service| ("service", service)))
             .append_pair("scope", &access.scope(repository));
-        if let Some(other) = &scope.and_read {
+        if let Some(other) = &scope.mount_from {
             url.query_pairs_mut()
                 .append_pair("scope", &Access::Pull.scope(other));
         }
         let mut login = self.basic(&credential, url.clone()).await?;
         match &login {
             Some(login) if login.kind == PasswordKind::IdentityToken => {
-                let traded = self.trade(&realm, service.as_deref(), scope, login).await?;
-                if let Some(token) = traded {
+                let token = self
+                    .exchange_identity_token(&realm, service.as_deref(), scope, login)
+                    .await?;
+                if let Some(token) = token {
                     return Ok(token);
                 }
             }
@@ -369,17 +377,17 @@ impl TokenCache {
             }
             _ => {}
         }
-        let mut answer = self.ask(&url, login.as_ref()).await?;
-        for _ in 0..RENEWALS {
-            let (StatusCode::UNAUTHORIZED, Some(refused)) = (answer.status(), &login) else {
+        let mut response = self.request_token(&url, login.as_ref()).await?;
+        for _ in 0..MAX_RENEWALS {
+            let (StatusCode::UNAUTHORIZED, Some(rejected)) = (response.status(), &login) else {
                 break;
             };
-            // The token in hand may have been revoked, or this machine's clock may be slow.
-            let renewed = credential.renewed(&refused.password).await;
+            // The OAuth token may have been revoked, or this machine's clock may be slow.
+            let renewed = credential.renewed(&rejected.password).await;
             let renewed = renewed
-                .map_err(|error| RegistryError::not_signed_in(Method::GET, url.clone(), error))?;
+                .map_err(|error| RegistryError::auth_failed(Method::GET, url.clone(), error))?;
             if renewed.is_some() {
-                answer = self.ask(&url, renewed.as_ref()).await?;
+                response = self.request_token(&url, renewed.as_ref()).await?;
                 login = renewed;
             }
         }
@@ -388,57 +396,57 @@ impl TokenCache {
             None => Presented::Nothing,
         };
         let body = self
-            .granted(Method::GET, url.clone(), answer, scope, presented)
+            .read_granted(Method::GET, url.clone(), response, scope, presented)
             .await?;
-        let mut token = read_token(&body).ok_or_else(|| no_token(Method::GET, url, &body))?;
-        // Nobody says whether it outlives what bought it.
-        if let Some(end) = login.as_ref().and_then(renewal) {
+        let mut token = parse_token(&body).ok_or_else(|| no_token(Method::GET, url, &body))?;
+        // The registry token may not outlive the credential that it was issued for.
+        if let Some(end) = login.as_ref().and_then(renewal_time) {
             token.renew_at = Some(token.renew_at.map_or(end, |at| at.min(end)));
         }
         Ok(token)
     }
 
-    /// The body of a token server's answer, if it grants.
-    async fn granted(
+    /// Returns the body of a token response, or the error if it is a refusal.
+    async fn read_granted(
         &self,
         method: Method,
         url: Url,
-        answer: Response,
+        response: Response,
         scope: &Scope,
         presented: Presented,
     ) -> Result<Vec<u8>, RegistryError> {
-        let status = answer.status();
+        let status = response.status();
         if status != StatusCode::OK {
-            let (headers, at) = (answer.headers().clone(), answer.url().clone());
-            let body = read_bounded(answer, MAX_ERROR_BODY, self.stall_timeout)
+            let (headers, at) = (response.headers().clone(), response.url().clone());
+            let body = read_bounded(response, MAX_ERROR_BODY, self.stall_timeout)
                 .await
                 .unwrap_or_default();
             let body = self.without_secrets(&body);
-            return Err(RegistryError::refused(method, url, status, &body)
+            return Err(RegistryError::from_response(method, url, status, &body)
                 .with_headers(&headers)
                 .at(&at)
-                .of(self.asker(scope.access, presented, &scope.repository)));
+                .of(self.requester(scope.access, presented, &scope.repository)));
         }
-        let body = read_bounded(answer, MAX_TOKEN_BODY, self.stall_timeout).await;
+        let body = read_bounded(response, MAX_TOKEN_BODY, self.stall_timeout).await;
         body.map(Into::into)
-            .map_err(|error| RegistryError::unfinished(method, url, error))
+            .map_err(|error| RegistryError::incomplete_body(method, url, error))
     }
 
-    /// Trades an identity token for a registry token; none where the token server has no such
-    /// exchange, and the user name of the login may stand beside it instead.
+    /// Exchanges an identity token for a registry token. `None` if the token server does not
+    /// support this grant and the login has a user name, so that Basic authentication can be used.
     /// <https://distribution.github.io/distribution/spec/auth/oauth/>
-    async fn trade(
+    async fn exchange_identity_token(
         &self,
         realm: &Url,
         service: Option<&str>,
         scope: &Scope,
         login: &BasicAuth,
     ) -> Result<Option<Token>, RegistryError> {
-        let mut newer = self.refresh_tokens.lock().await;
-        let newest = newer.get(login.password.expose());
-        let refresh_token = newest.unwrap_or(&login.password).clone();
+        let mut replacements = self.refresh_tokens.lock().await;
+        let replacement = replacements.get(login.password.expose());
+        let refresh_token = replacement.unwrap_or(&login.password).clone();
         let mut scopes = scope.access.scope(&scope.repository);
-        if let Some(other) = &scope.and_read {
+        if let Some(other) = &scope.mount_from {
             scopes = format!("{scopes} {}", Access::Pull.scope(other));
         }
         let form = url::form_urlencoded::Serializer::new(String::new())
@@ -454,14 +462,18 @@ impl TokenCache {
         };
         let request = client.post(realm.clone());
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        self.pace.acquire().await;
-        let answer = request.body(form).send().await.map_err(|error| {
+        self.rate_limiter.acquire().await;
+        let response = request.body(form).send().await.map_err(|error| {
             let error = error.without_url();
-            self.first_contact(RegistryError::broken(Method::POST, realm.clone(), error))
+            self.mark_first_contact(RegistryError::connection_failed(
+                Method::POST,
+                realm.clone(),
+                error,
+            ))
         })?;
         self.is_reached.store(true, Ordering::Relaxed);
         let is_unknown = matches!(
-            answer.status(),
+            response.status(),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
         );
         if is_unknown && !matches!(login.user.as_str(), "" | "<token>") {
@@ -469,61 +481,70 @@ impl TokenCache {
         }
         let url = realm.clone();
         let body = self
-            .granted(
+            .read_granted(
                 Method::POST,
                 url.clone(),
-                answer,
+                response,
                 scope,
                 Presented::Credential,
             )
             .await?;
-        let token = read_token(&body).ok_or_else(|| no_token(Method::POST, url, &body))?;
-        if let Some(next) = read_refresh_token(&body) {
+        let token = parse_token(&body).ok_or_else(|| no_token(Method::POST, url, &body))?;
+        if let Some(next) = parse_refresh_token(&body) {
             self.remember(&Authorization::Bearer(next.clone()));
-            newer.insert(login.password.expose().to_owned(), next);
+            replacements.insert(login.password.expose().to_owned(), next);
         }
         Ok(Some(token))
     }
 
-    /// What is shown where the registry takes the login itself.
-    async fn login_itself(
+    /// Builds a token from the login, for a registry that accepts it without an exchange.
+    async fn token_from_login(
         &self,
         credential: &Credential,
         form: impl FnOnce(BasicAuth) -> Authorization,
     ) -> Result<Token, RegistryError> {
-        let shown = self.basic(credential, self.root.clone()).await?;
+        let login = self.basic(credential, self.root.clone()).await?;
         Ok(Token {
-            renew_at: shown.as_ref().and_then(renewal),
-            authorization: shown.map_or(Authorization::None, form),
+            renew_at: login.as_ref().and_then(renewal_time),
+            authorization: login.map_or(Authorization::None, form),
         })
     }
 
-    /// One request for a registry token.
-    async fn ask(&self, url: &Url, login: Option<&BasicAuth>) -> Result<Response, RegistryError> {
-        let shown = login.map_or(Authorization::None, |login| {
+    /// Sends a request for a registry token.
+    async fn request_token(
+        &self,
+        url: &Url,
+        login: Option<&BasicAuth>,
+    ) -> Result<Response, RegistryError> {
+        let authorization = login.map_or(Authorization::None, |login| {
             Authorization::Basic(login.user.clone(), login.password.clone())
         });
-        self.remember(&shown);
-        self.pace.acquire().await;
-        let ask = Ask {
+        self.remember(&authorization);
+        self.rate_limiter.acquire().await;
+        let request = RegistryRequest {
             method: Method::GET,
             url,
-            authorization: shown.header(),
+            authorization: authorization.header(),
         };
-        match self.transport.send(ask, &self.pace, |r| r).await {
-            Ok(answer) => {
+        match self
+            .transport
+            .send(request, &self.rate_limiter, |r| r)
+            .await
+        {
+            Ok(response) => {
                 self.is_reached.store(true, Ordering::Relaxed);
-                Ok(answer)
+                Ok(response)
             }
-            Err(broken) => Err(self.first_contact(broken)),
+            Err(connection_failed) => Err(self.mark_first_contact(connection_failed)),
         }
     }
 
-    /// A failure, told as that of a server that has not answered yet where it has not.
-    fn first_contact(&self, broken: RegistryError) -> RegistryError {
-        match self.is_reached.load(Ordering::Relaxed) {
-            true => broken,
-            false => broken.at_first_contact(),
+    /// Marks a failure as first contact if the token server has not answered before.
+    fn mark_first_contact(&self, connection_failed: RegistryError) -> RegistryError {
+        if self.is_reached.load(Ordering::Relaxed) {
+            connection_failed
+        } else {
+            connection_failed.at_first_contact()
         }
     }
 
@@ -533,11 +554,12 @@ impl TokenCache {
         url: Url,
     ) -> Result<Option<BasicAuth>, RegistryError> {
         credential.basic().await.map_err(|error| {
-            let shown = lock(&self.shown);
-            let failed = RegistryError::not_signed_in(Method::GET, url, error);
-            match shown.is_empty() {
-                true => failed.at_first_contact(),
-                false => failed,
+            let sent_secrets = lock(&self.sent_secrets);
+            let failed = RegistryError::auth_failed(Method::GET, url, error);
+            if sent_secrets.is_empty() {
+                failed.at_first_contact()
+            } else {
+                failed
             }
         })
     }
@@ -547,21 +569,21 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// When what was shown has lived nine tenths of what it has left.
-fn renewal(shown: &BasicAuth) -> Option<Instant> {
-    let left = shown.expires_at?.duration_since(SystemTime::now());
+/// Returns the time at which a credential has used nine tenths of its remaining lifetime.
+fn renewal_time(login: &BasicAuth) -> Option<Instant> {
+    let left = login.expires_at?.duration_since(SystemTime::now());
     Instant::now().checked_add(left.unwrap_or_default() * 9 / 10)
 }
 
 fn no_token(method: Method, url: Url, body: &[u8]) -> RegistryError {
     if is_page(body) {
-        RegistryError::unexpected(method, url, PAGE)
+        RegistryError::protocol_violation(method, url, PAGE)
     } else {
-        RegistryError::garbled(method, url, "the answer holds no registry token")
+        RegistryError::corrupt(method, url, "the answer holds no registry token")
     }
 }
 
-/// The repository that a URL of the distribution API is about; empty where it is about none.
+/// Returns the repository that a URL of the distribution API names. Empty if it names none.
 fn repository_of(url: &Url) -> &str {
     let name = url.path().strip_prefix("/v2/").unwrap_or_default();
     let ends = ["/manifests/", "/blobs/", "/tags/", "/referrers/"]
@@ -570,47 +592,48 @@ fn repository_of(url: &Url) -> &str {
     ends.max().map_or("", |end| &name[..end])
 }
 
-/// The refresh token that an answer puts in the place of the one that it was asked with.
-fn read_refresh_token(body: &[u8]) -> Option<Secret> {
+/// Returns the refresh token that replaces the one in the request.
+fn parse_refresh_token(body: &[u8]) -> Option<Secret> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct TokenResponse {
         refresh_token: Option<String>,
     }
-    let answer: Answer = json::from_slice(body).ok()?;
-    let token = answer.refresh_token.filter(|token| !token.is_empty())?;
+    let response: TokenResponse = json::from_slice(body).ok()?;
+    let token = response.refresh_token.filter(|token| !token.is_empty())?;
     Some(Secret::new(token))
 }
 
-/// Reads `token` or `access_token` and `expires_in`; a token that cannot stand in a header is none.
-fn read_token(body: &[u8]) -> Option<Token> {
+/// Parses `token` or `access_token`, and `expires_in`. `None` if the token cannot be sent in a
+/// header.
+fn parse_token(body: &[u8]) -> Option<Token> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct TokenResponse {
         token: Option<String>,
         access_token: Option<String>,
         expires_in: Option<serde_json::Value>,
     }
-    let answer: Answer = json::from_slice(body).ok()?;
-    let token = [answer.token, answer.access_token]
+    let response: TokenResponse = json::from_slice(body).ok()?;
+    let token = [response.token, response.access_token]
         .into_iter()
         .flatten()
         .find(|token| !token.is_empty())?;
     let authorization = Authorization::Bearer(Secret::new(token));
     authorization.header()?;
-    let lifetime = answer
+    let lifetime = response
         .expires_in
         .as_ref()
-        .and_then(lifetime)
+        .and_then(parse_lifetime)
         .unwrap_or(DEFAULT_LIFETIME);
-    // A tenth of its life is left for the request that shows it.
+    // The rest of the lifetime is for the requests that use it.
     Some(Token {
         authorization,
         renew_at: Instant::now().checked_add(lifetime * 9 / 10),
     })
 }
 
-/// The seconds of `expires_in`, which some servers write as text or with a fraction; none where
-/// they are no time that is left.
-fn lifetime(expires_in: &serde_json::Value) -> Option<Duration> {
+/// Parses `expires_in`, which some servers send as text or with a fraction. `None` if it is not
+/// positive.
+fn parse_lifetime(expires_in: &serde_json::Value) -> Option<Duration> {
     let seconds = match expires_in {
         serde_json::Value::String(text) => text.trim().parse().ok()?,
         other => other.as_f64()?,
@@ -637,23 +660,23 @@ mod tests {
                 },
             )
         ) {
-            prop_assert!(read_token(text.as_bytes()).is_some());
+            prop_assert!(parse_token(text.as_bytes()).is_some());
         }
     }
 
     #[test]
     fn token_invalid_in_a_header_is_refused() {
-        assert!(read_token(br#"{"token":"a\nb"}"#).is_none());
-        assert!(read_token(br#"{"token":""}"#).is_none());
-        assert!(read_token(br"{}").is_none());
-        assert!(read_token(br#"{"access_token":"ok","expires_in":43200}"#).is_some());
+        assert!(parse_token(br#"{"token":"a\nb"}"#).is_none());
+        assert!(parse_token(br#"{"token":""}"#).is_none());
+        assert!(parse_token(br"{}").is_none());
+        assert!(parse_token(br#"{"access_token":"ok","expires_in":43200}"#).is_some());
     }
 
     #[test]
     fn odd_token_lifetime_is_tolerated() {
         let left = |text: &str| {
             let body = format!(r#"{{"token":"t","expires_in":{text}}}"#);
-            let renew_at = read_token(body.as_bytes()).unwrap().renew_at.unwrap();
+            let renew_at = parse_token(body.as_bytes()).unwrap().renew_at.unwrap();
             (renew_at - Instant::now()).as_secs_f64().round()
         };
         for (text, expected) in [
@@ -680,7 +703,7 @@ mod tests {
         use crate::http::Network;
         use crate::registry::{RetryKind, Retryable as _};
 
-        // The port that discards what it gets is served by nobody any more.
+        // No server listens on the discard port.
         let away: Url = "http://127.0.0.1:9/token".parse().unwrap();
         let endpoint: Endpoint = "127.0.0.1:5000".parse().unwrap();
         let tokens = |root: &str| {
@@ -703,7 +726,7 @@ mod tests {
         };
         for (root, expected) in [
             ("http://127.0.0.1:5000/v2/", RetryKind::NeverReached),
-            // The registry has answered there already.
+            // The registry itself has answered at this address.
             ("http://127.0.0.1:9/v2/", RetryKind::HostDown),
         ] {
             let failed = tokens(root).authorization("app", Access::Pull).await;

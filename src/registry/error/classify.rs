@@ -1,5 +1,4 @@
-//! What follows from a request that failed: the exit code, whether it helps to try again, and what
-//! to do.
+//! Classifies a failed request: its exit code, whether a retry helps, and hints.
 
 use std::time::Duration;
 
@@ -10,41 +9,43 @@ use crate::auth::AuthError;
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::http::ConnectionFailure;
 use crate::oci::manifest::ManifestError;
-use crate::registry::hints::{NO_REGISTRY, PULL_LIMIT, Refusal, advice, host};
+use crate::registry::hints::{NO_REGISTRY, PULL_LIMIT, Refusal, hints_for, host};
 use crate::registry::retry::{RetryKind, Retryable};
 use crate::registry::upload::LocationError;
 
-/// The codes of refusals that pass, whatever their status: a quota, and an upload session that has
-/// run out. go-containerregistry counts `UNKNOWN` and `UNAVAILABLE` among them, which here do not
-/// outweigh a status that says more.
+/// The error codes of temporary refusals, whatever their status: a quota, and an expired upload
+/// session. go-containerregistry includes `UNKNOWN` and `UNAVAILABLE`, which here do not override a
+/// more specific status.
 /// <https://github.com/google/go-containerregistry/blob/main/pkg/v1/remote/transport/error.go>
-const PASSING: [&str; 3] = [
+const TEMPORARY_CODES: [&str; 3] = [
     "TOOMANYREQUESTS",
     "BLOB_UPLOAD_INVALID",
     "BLOB_UPLOAD_UNKNOWN",
 ];
 
-/// What to do where a registry holds something else than an image.
+/// The hint for a document that is not an image.
 const NO_IMAGE: &str = "what is there is no image that can be pushed: check the tag or the digest";
 
-/// The codes for a manifest that names what the registry does not have: the spec's, and Google's.
-const INCOMPLETE: [&str; 2] = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
+/// The error codes for a manifest that names a missing blob or manifest: the one of the
+/// specification, and Google's.
+const INCOMPLETE_CODES: [&str; 2] = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
 
 impl RegistryError {
-    /// True when a manifest was refused because the registry lacks something that it names.
+    /// True if a manifest was refused because the registry lacks something that it names.
     pub(crate) fn is_incomplete(&self) -> bool {
-        self.code().is_some_and(|code| INCOMPLETE.contains(&code))
+        self.code()
+            .is_some_and(|code| INCOMPLETE_CODES.contains(&code))
     }
 
-    /// True when a manifest was refused for what it is, and not for what it names or for its tag.
+    /// True if a manifest was refused for its content, and not for what it names or for its tag.
     pub(crate) fn refuses_manifest(&self) -> bool {
         let Kind::Status {
-            status, sentence, ..
-        } = &*self.outcome
+            status, message, ..
+        } = &*self.kind
         else {
             return false;
         };
-        let says = |word: &str| sentence.as_ref().is_some_and(|text| text.contains(word));
+        let contains = |word: &str| message.as_ref().is_some_and(|text| text.contains(word));
         let code = self.code();
         *self.method == reqwest::Method::PUT
             && self.url.path().contains("/manifests/")
@@ -54,23 +55,23 @@ impl RegistryError {
                     matches!(
                         code,
                         None | Some("MANIFEST_INVALID" | "UNSUPPORTED" | "UNKNOWN")
-                    ) && !says("immutab")
+                    ) && !contains("immutab")
                 }
                 _ => false,
             }
     }
 
-    /// What the registry said that an image was being read from.
+    /// The error of the source registry, if the upload failed because reading from it did.
     fn source_error(&self) -> Option<&Self> {
         let cause = self.cause.as_ref()?.downcast_ref::<std::io::Error>()?;
         cause.get_ref()?.downcast_ref()
     }
 
-    pub(super) fn trouble(&self) -> ConnectionFailure {
-        match (&*self.outcome, &self.cause) {
+    pub(super) fn connection_failure(&self) -> ConnectionFailure {
+        match (&*self.kind, &self.cause) {
             (Kind::Auth(_), _) => self
                 .auth_error()
-                .and_then(AuthError::trouble)
+                .and_then(AuthError::connection_failure)
                 .unwrap_or(ConnectionFailure::Broken),
             (_, Some(cause)) => ConnectionFailure::of(&**cause),
             (_, None) => ConnectionFailure::Broken,
@@ -97,23 +98,21 @@ impl RegistryError {
 
 impl Retryable for RegistryError {
     fn retry(&self) -> RetryKind {
-        match &*self.outcome {
+        match &*self.kind {
             Kind::Status {
-                has_another_way: true,
+                can_repeat_now: true,
                 ..
             } => RetryKind::Reauthenticate,
-            // The same bytes again would be refused again: what is missing has to be sent.
+            // The same bytes would be refused again, because the missing blob must be uploaded
+            // first.
             Kind::Status { .. } if self.is_incomplete() => RetryKind::Never,
-            // What was read here without fault may have been changed on the way.
+            // The bytes were correct when they were read, so they may have been changed in transit.
             Kind::Status { .. } if self.code() == Some("DIGEST_INVALID") => RetryKind::Limited,
-            // It counts over hours.
-            Kind::Status { sentence, .. }
-                if sentence
-                    .as_deref()
-                    .is_some_and(|says| says.contains(PULL_LIMIT)) =>
-            {
-                RetryKind::Never
-            }
+            // Docker Hub counts pulls over hours.
+            Kind::Status {
+                message: Some(message),
+                ..
+            } if message.contains(PULL_LIMIT) => RetryKind::Never,
             Kind::Status {
                 status,
                 retry_after,
@@ -126,18 +125,20 @@ impl Retryable for RegistryError {
             Kind::Status { retry_after, .. } if self.exit_code() == ExitCode::Temporary => {
                 RetryKind::Transient(*retry_after)
             }
-            Kind::Connection(peer) | Kind::Auth(peer) if self.trouble().is_unreachable() => {
-                match peer {
+            Kind::Connection(contact) | Kind::Auth(contact)
+                if self.connection_failure().is_unreachable() =>
+            {
+                match contact {
                     Contact::Established => RetryKind::HostDown,
                     Contact::First => RetryKind::NeverReached,
                 }
             }
-            // Some byte may have been changed on the way.
-            Kind::Connection(_) if self.trouble() == ConnectionFailure::NoHttp => {
+            // A byte may have been changed in transit.
+            Kind::Connection(_) if self.connection_failure() == ConnectionFailure::NoHttp => {
                 RetryKind::Limited
             }
             Kind::Connection(_) | Kind::Auth(_) if self.exit_code() == ExitCode::Temporary => {
-                RetryKind::Transient(None)
+                RetryKind::Transient(self.auth_error().and_then(AuthError::retry_after))
             }
             Kind::Corrupt => RetryKind::Limited,
             Kind::Status { .. }
@@ -155,35 +156,40 @@ impl Retryable for RegistryError {
 }
 
 impl Diagnostic for RegistryError {
+    fn diagnostic_source(&self) -> Option<&dyn Diagnostic> {
+        match &*self.kind {
+            Kind::Auth(_) => self.auth_error().map(|error| error as &dyn Diagnostic),
+            Kind::Source => self.source_error().map(|error| error as &dyn Diagnostic),
+            Kind::Status { .. } | Kind::Connection(_) | Kind::Protocol | Kind::Corrupt => None,
+        }
+    }
+
     fn exit_code(&self) -> ExitCode {
-        match &*self.outcome {
+        match &*self.kind {
             Kind::Status { status, code, .. } => match (status.as_u16(), code.as_deref()) {
                 (401 | 403, _) => ExitCode::Denied,
                 (408 | 429 | 500.., _) => ExitCode::Temporary,
-                (_, Some(code)) if PASSING.contains(&code) => ExitCode::Temporary,
+                (_, Some(code)) if TEMPORARY_CODES.contains(&code) => ExitCode::Temporary,
                 (400 | 404 | 412 | 413, _) if !self.is_incomplete() => ExitCode::Failed,
                 (_, Some("UNKNOWN" | "UNAVAILABLE")) => ExitCode::Temporary,
-                // It had all of it a moment ago.
+                // All of it was present a moment ago.
                 _ if self.is_incomplete() => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
-            Kind::Connection(_) => self.trouble().exit_code(),
-            Kind::Auth(_) => self
-                .auth_error()
-                .map_or(ExitCode::Denied, AuthError::exit_code),
-            Kind::Source => self
-                .source_error()
-                .map_or(ExitCode::Failed, Self::exit_code),
+            Kind::Connection(_) => self.connection_failure().exit_code(),
+            Kind::Auth(_) | Kind::Source => self
+                .diagnostic_source()
+                .map_or(ExitCode::Failed, Diagnostic::exit_code),
             Kind::Protocol | Kind::Corrupt => ExitCode::Failed,
         }
     }
 
     fn hints(&self) -> Vec<String> {
-        match &*self.outcome {
+        match &*self.kind {
             Kind::Status {
                 status,
                 code,
-                sentence,
+                message,
                 retry_after,
                 ..
             } => {
@@ -191,27 +197,30 @@ impl Diagnostic for RegistryError {
                     url: &self.url,
                     status: status.as_u16(),
                     code: code.as_deref().unwrap_or_default(),
-                    sentence: sentence.as_deref().unwrap_or_default(),
-                    sent_on_to: self.sent_on_to.as_deref(),
+                    message: message.as_deref().unwrap_or_default(),
+                    redirected_to: self.redirected_to.as_deref(),
                 };
-                let mut hints = advice(refusal, self.asker.as_deref());
+                let mut hints = hints_for(refusal, self.requester.as_deref());
                 if let Some(asked) = retry_after {
                     let seconds = asked.as_secs();
                     hints.insert(0, format!("the registry asks to be left alone for {seconds} s; `retry_timeout` says how long is waited"));
                 }
                 hints
             }
-            Kind::Connection(_) => match &self.sent_on_to {
+            Kind::Connection(_) => match &self.redirected_to {
                 Some(other) => vec![
-                    self.trouble().hint(other),
+                    self.connection_failure().hint(other),
                     format!(
                         "`{}` keeps its blobs at `{other}`, which has to be reached from here too",
                         host(&self.url)
                     ),
                 ],
-                None => vec![self.trouble().hint(&host(&self.url))],
+                None => vec![self.connection_failure().hint(&host(&self.url))],
             },
-            Kind::Auth(_) => self.auth_error().map(Diagnostic::hints).unwrap_or_default(),
+            Kind::Auth(_) => self
+                .diagnostic_source()
+                .map(Diagnostic::hints)
+                .unwrap_or_default(),
             Kind::Protocol if self.is_of_schema_1() => vec![
                 "pull the image with a current Docker and push it there again, or copy it with \
                  `skopeo copy --format v2s2`"
@@ -229,7 +238,7 @@ impl Diagnostic for RegistryError {
                     None => vec![NO_REGISTRY.to_owned()],
                 }
             }
-            Kind::Source => match self.source_error() {
+            Kind::Source => match self.diagnostic_source() {
                 Some(error) => error.hints(),
                 None => vec![
                     "another process may have changed the file: push it when it is done".to_owned(),
@@ -249,7 +258,7 @@ mod tests {
     #[test]
     fn statuses_map_to_the_exit_codes_ci_systems_retry() {
         let exit = |status: u16, body: &[u8]| {
-            RegistryError::refused(
+            RegistryError::from_response(
                 Method::GET,
                 "https://gcr.io/v2/".parse().unwrap(),
                 StatusCode::from_u16(status).unwrap(),
@@ -277,7 +286,7 @@ mod tests {
                 endpoint: "https://oauth2.googleapis.com/token".to_owned(),
                 cause: ExchangeError::Connection(words.into()),
             };
-            RegistryError::not_signed_in(Method::GET, url, cause)
+            RegistryError::auth_failed(Method::GET, url, cause)
         };
         for (error, expected) in [
             (failed("dns error: no such host"), RetryKind::HostDown),
@@ -285,7 +294,7 @@ mod tests {
                 failed("dns error").at_first_contact(),
                 RetryKind::NeverReached,
             ),
-            // There was somebody.
+            // The host was reached.
             (
                 failed("connection reset").at_first_contact(),
                 RetryKind::Transient(None),

@@ -1,11 +1,11 @@
-//! What a registry says in the body of a refusal.
+//! Parses the body of an error response.
 
 use serde::Deserialize;
 
 use crate::oci::json;
 
-/// Reads `{"errors":[{"code","message"}]}` (distribution spec, "Error Codes"); text that is no such
-/// JSON is the sentence itself, as Google's 412 is, unless it is a page for a browser.
+/// Parses `{"errors":[{"code","message"}]}` (distribution spec, "Error Codes"). A body that is not
+/// such JSON is the message itself, as in Google's 412, unless it is a web page.
 pub(super) fn read_envelope(body: &[u8]) -> (Option<String>, Option<String>) {
     #[derive(Deserialize)]
     struct Envelope {
@@ -40,14 +40,14 @@ pub(super) fn read_envelope(body: &[u8]) -> (Option<String>, Option<String>) {
     }
 }
 
-/// What is said of a page for a browser, whose text is for no log.
+/// The message for a web page, whose text is not logged.
 pub(in crate::registry) const PAGE: &str = "the answer is a web page";
 
-/// What nginx says, in a page with status 400, to who shows no certificate.
+/// The text in nginx's page with status 400 for a client without a certificate.
 /// <https://nginx.org/en/docs/http/ngx_http_ssl_module.html#errors>
 pub(in crate::registry) const NO_CLIENT_CERTIFICATE: &str = "No required SSL certificate was sent";
 
-/// True for a page for a browser, in place of whatever else was asked for.
+/// True for a web page in place of the expected response.
 pub(in crate::registry) fn is_page(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }

@@ -1,4 +1,4 @@
-//! Whatever a registry refuses, in one form: method, redacted URL, status, code, its own sentence.
+//! The error of a registry request: method, redacted URL, status, code, and the registry's message.
 
 pub(super) mod classify;
 mod envelope;
@@ -11,76 +11,76 @@ use reqwest::{Method, StatusCode, Url};
 
 use super::hints::{Requester, host};
 use super::http::BodyError;
-use super::retry::retry_after;
 use super::upload::LocationError;
 use crate::auth::AuthError;
 use crate::diagnostics::sanitize::sanitize;
-use crate::http::ConnectionFailure;
+use crate::http::{ConnectionFailure, retry_after};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::ManifestError;
 use envelope::read_envelope;
 pub(super) use envelope::{NO_CLIENT_CERTIFICATE, PAGE, is_page};
 pub(super) use redacted::redacted;
 
-/// A request to a registry that did not do what it was sent for.
+/// A registry request that failed.
 #[derive(Debug, thiserror::Error)]
 pub struct RegistryError {
     method: Box<Method>,
     url: Box<Url>,
-    asker: Option<Box<Requester>>,
-    /// The other host that the registry sent the request on to.
-    sent_on_to: Option<Box<str>>,
-    /// How often it was tried and for how long, where more than once.
+    requester: Option<Box<Requester>>,
+    /// The other host that the registry redirected the request to.
+    redirected_to: Option<Box<str>>,
+    /// The number of tries and their duration, if there was more than one.
     tries: Option<Box<(u32, Duration)>>,
-    outcome: Box<Kind>,
+    kind: Box<Kind>,
     #[source]
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What came of the request.
+/// How the request failed.
 #[derive(Clone, Debug)]
 enum Kind {
-    /// An answer that refuses.
+    /// The response has an error status.
     Status {
         /// The HTTP status.
         status: StatusCode,
-        /// The first code of the error envelope: `DENIED`, `MANIFEST_UNKNOWN`, …
+        /// The first code in the error response: `DENIED`, `MANIFEST_UNKNOWN`, …
         code: Option<String>,
-        /// The registry's own sentence.
-        sentence: Option<String>,
-        /// After how long it asks to be asked again.
+        /// The registry's message.
+        message: Option<String>,
+        /// The value of `Retry-After`.
         retry_after: Option<Duration>,
-        /// True when it helps to send the same at once: with another token, or to another place.
-        has_another_way: bool,
+        /// True if the request can be repeated at once: with another token, or at another address.
+        can_repeat_now: bool,
     },
-    /// No answer, or one that broke off.
+    /// No response, or an incomplete one.
     Connection(Contact),
-    /// A token for the request could not be had; the cause says why.
+    /// No token could be obtained for the request. The cause says why.
     Auth(Contact),
-    /// An answer that the distribution spec does not allow.
+    /// A response that the distribution specification does not allow.
     Protocol,
-    /// An answer whose body is not what was asked for, as when bytes change on the way.
+    /// A response with another body than requested, for example because bytes were changed in
+    /// transit.
     Corrupt,
-    /// What was to be sent could not be read.
+    /// The source of an upload could not be read.
     Source,
 }
 
-/// Whom a connection was to be made to.
+/// Whether the host has answered before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Contact {
-    /// Somebody who has answered before, or about whom the step knows by itself.
+    /// The host has answered before, or the step knows the host by other means.
     Established,
-    /// Somebody who never has: perhaps nobody is there.
+    /// The host has never answered and may not exist.
     First,
 }
 
 impl std::fmt::Display for RegistryError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let (Kind::Auth(_), Some(cause)) = (&*self.outcome, &self.cause) {
+        if let (Kind::Auth(_), Some(cause)) = (&*self.kind, &self.cause) {
             // The request was never sent.
             return write!(formatter, "{cause}");
         }
-        if let Kind::Source = &*self.outcome {
+        if let Kind::Source = &*self.kind {
             return formatter.write_str("the image could not be read while it was sent");
         }
         write!(
@@ -89,10 +89,10 @@ impl std::fmt::Display for RegistryError {
             self.method,
             redacted(&self.method, &self.url)
         )?;
-        if let Some(host) = &self.sent_on_to {
+        if let Some(host) = &self.redirected_to {
             write!(formatter, " (sent on to `{}`)", sanitize(host))?;
         }
-        if let Kind::Status { status, code, .. } = &*self.outcome {
+        if let Kind::Status { status, code, .. } = &*self.kind {
             write!(formatter, ": {}", status.as_u16())?;
             match (code, status.canonical_reason()) {
                 (Some(code), _) => write!(formatter, " {}", sanitize(code))?,
@@ -110,62 +110,59 @@ impl std::fmt::Display for RegistryError {
     }
 }
 
-/// A sentence that stands as the cause of an error.
+/// The text of a cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", sanitize(.0))]
 struct Message(String);
 
-/// The most bytes of an error's body that are read: enough for any sentence.
+/// The maximum size of an error body that is read.
 pub(super) const MAX_ERROR_BODY: usize = 64 * 1024;
 
 impl RegistryError {
-    /// An answer that refuses, with the body that says why.
-    pub(super) fn refused(method: Method, url: Url, status: StatusCode, body: &[u8]) -> Self {
-        let (code, sentence) = read_envelope(body);
+    /// An error status, with the body of the response.
+    pub(super) fn from_response(method: Method, url: Url, status: StatusCode, body: &[u8]) -> Self {
+        let (code, message) = read_envelope(body);
         Self {
             method: Box::new(method),
             url: Box::new(url),
-            asker: None,
-            sent_on_to: None,
+            requester: None,
+            redirected_to: None,
             tries: None,
-            cause: sentence
+            cause: message
                 .clone()
                 .map(|text| Box::new(Message(text)) as Box<_>),
-            outcome: Box::new(Kind::Status {
+            kind: Box::new(Kind::Status {
                 status,
                 code,
-                sentence,
+                message,
                 retry_after: None,
-                has_another_way: false,
+                can_repeat_now: false,
             }),
         }
     }
 
-    /// The same refusal, with what its headers say of another try.
+    /// Adds `Retry-After` from the headers.
     pub(super) fn with_headers(mut self, headers: &HeaderMap) -> Self {
         if let Kind::Status {
             retry_after: asked, ..
-        } = &mut *self.outcome
+        } = &mut *self.kind
         {
             *asked = retry_after(headers);
         }
         self
     }
 
-    /// The same refusal of an upload, which goes another way when it is sent again: with a new
-    /// token, or to where the registry redirects it.
-    pub(super) fn worth_sending_again(mut self) -> Self {
-        if let Kind::Status {
-            has_another_way, ..
-        } = &mut *self.outcome
-        {
-            *has_another_way = true;
+    /// Marks an upload that can be repeated at once: with a new token, or at the address of a
+    /// redirect.
+    pub(super) fn repeatable_now(mut self) -> Self {
+        if let Kind::Status { can_repeat_now, .. } = &mut *self.kind {
+            *can_repeat_now = true;
         }
         self
     }
 
-    /// No answer, or one that broke off.
-    pub(super) fn broken(
+    /// No response, or an incomplete one.
+    pub(super) fn connection_failed(
         method: Method,
         url: Url,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -173,160 +170,164 @@ impl RegistryError {
         Self::with_cause(method, url, Kind::Connection(Contact::Established), cause)
     }
 
-    /// The same failure, at `at`, which is told where its host is another.
+    /// Records the URL that failed, if its host differs from the registry's.
     pub(super) fn at(mut self, at: &Url) -> Self {
         if host(at) != host(&self.url) {
-            self.sent_on_to = Some(host(at).into());
-            // That the registry answers says nothing of the other host.
+            self.redirected_to = Some(host(at).into());
+            // A response of the registry says nothing about the other host.
             return self.at_first_contact();
         }
         self
     }
 
-    /// The same failure, of a host that has never answered.
+    /// Marks the host as one that has never answered.
     pub(super) fn at_first_contact(mut self) -> Self {
-        if let Kind::Connection(peer) | Kind::Auth(peer) = &mut *self.outcome {
-            *peer = Contact::First;
+        if let Kind::Connection(contact) | Kind::Auth(contact) = &mut *self.kind {
+            *contact = Contact::First;
         }
         self
     }
 
-    /// An answer that the distribution spec does not allow.
-    pub(super) fn unexpected(method: Method, url: Url, what: impl Into<String>) -> Self {
+    /// A response that the distribution specification does not allow.
+    pub(super) fn protocol_violation(method: Method, url: Url, what: impl Into<String>) -> Self {
         Self::with_cause(method, url, Kind::Protocol, Message(what.into()))
     }
 
-    /// An upload was begun that cannot go on.
+    /// An upload session whose `Location` cannot be used.
     pub(super) fn unusable_location(url: Url, cause: LocationError) -> Self {
         Self::with_cause(Method::POST, url, Kind::Protocol, cause)
     }
 
-    /// An answer that is not the document that it should be; where its digest is right, it is what
-    /// the registry has.
+    /// A response that is not the expected document. If `is_stored`, its digest is correct, so it
+    /// was not changed in transit.
     pub(super) fn malformed(
         method: Method,
         url: Url,
         cause: ManifestError,
-        is_what_it_has: bool,
+        is_stored: bool,
     ) -> Self {
-        // What says of itself that it is of an older kind was not changed on the way.
+        // A document that states that it is of an older type was not changed in transit.
         let is_older = matches!(cause, ManifestError::Schema1 | ManifestError::Artifact);
-        let outcome = match is_what_it_has || is_older {
-            true => Kind::Protocol,
-            false => Kind::Corrupt,
+        let kind = if is_stored || is_older {
+            Kind::Protocol
+        } else {
+            Kind::Corrupt
         };
-        Self::with_cause(method, url, outcome, cause)
+        Self::with_cause(method, url, kind, cause)
     }
 
-    /// An answer whose bytes are not those that were asked for.
-    pub(super) fn garbled(method: Method, url: Url, what: impl Into<String>) -> Self {
+    /// A response whose bytes are not the requested ones.
+    pub(super) fn corrupt(method: Method, url: Url, what: impl Into<String>) -> Self {
         Self::with_cause(method, url, Kind::Corrupt, Message(what.into()))
     }
 
-    /// An answer whose body could not be read whole.
-    pub(super) fn unfinished(method: Method, url: Url, cause: BodyError) -> Self {
-        let outcome = match cause {
-            BodyError::Broken(_) | BodyError::Drips(_) => Kind::Connection(Contact::Established),
+    /// A response whose body could not be read completely.
+    pub(super) fn incomplete_body(method: Method, url: Url, cause: BodyError) -> Self {
+        let kind = match cause {
+            BodyError::Broken(_) | BodyError::TooSlow(_) => Kind::Connection(Contact::Established),
             BodyError::TooLong(_) => Kind::Protocol,
         };
-        Self::with_cause(method, url, outcome, cause)
+        Self::with_cause(method, url, kind, cause)
     }
 
-    /// What was to be sent could not be read.
-    pub(super) fn unreadable(method: Method, url: Url, cause: std::io::Error) -> Self {
+    /// The source of an upload could not be read.
+    pub(super) fn source_failed(method: Method, url: Url, cause: std::io::Error) -> Self {
         Self::with_cause(method, url, Kind::Source, cause)
     }
 
-    /// No token for the request.
-    pub(super) fn not_signed_in(method: Method, url: Url, cause: AuthError) -> Self {
+    /// No token could be obtained for the request.
+    pub(super) fn auth_failed(method: Method, url: Url, cause: AuthError) -> Self {
         Self::with_cause(method, url, Kind::Auth(Contact::Established), cause)
     }
 
     fn with_cause(
         method: Method,
         url: Url,
-        outcome: Kind,
+        kind: Kind,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self {
             method: Box::new(method),
             url: Box::new(url),
-            asker: None,
-            sent_on_to: None,
+            requester: None,
+            redirected_to: None,
             tries: None,
-            outcome: Box::new(outcome),
+            kind: Box::new(kind),
             cause: Some(cause.into()),
         }
     }
 
-    /// The same error, knowing who was refused.
-    pub(super) fn of(mut self, asker: Requester) -> Self {
-        self.asker = Some(Box::new(asker));
+    /// Adds who sent the request.
+    pub(super) fn of(mut self, requester: Requester) -> Self {
+        self.requester = Some(Box::new(requester));
         self
     }
 
-    /// The HTTP status of a refusal.
+    /// The HTTP status of an error response.
     pub fn status(&self) -> Option<StatusCode> {
-        match &*self.outcome {
+        match &*self.kind {
             Kind::Status { status, .. } => Some(*status),
             _ => None,
         }
     }
 
-    /// The registry's code for a refusal (`DENIED`, `NAME_UNKNOWN`, …).
+    /// The error code of the registry (`DENIED`, `NAME_UNKNOWN`, …).
     pub fn code(&self) -> Option<&str> {
-        match &*self.outcome {
+        match &*self.kind {
             Kind::Status { code, .. } => code.as_deref(),
             _ => None,
         }
     }
 
-    /// True when nothing that speaks HTTP answered, for another reason than a handshake in which
-    /// TLS was spoken.
-    pub(super) fn may_speak_plainly(&self) -> bool {
-        let trouble = self.trouble();
-        self.is_broken() && !trouble.is_of_tls() && trouble != ConnectionFailure::Redirect
+    /// True if no HTTP server answered and TLS was not spoken either, so that plain HTTP may work.
+    pub(super) fn may_be_plain_http(&self) -> bool {
+        let connection_failure = self.connection_failure();
+        self.is_broken()
+            && !connection_failure.is_tls_failure()
+            && connection_failure != ConnectionFailure::Redirect
     }
 
-    /// True when this is the better story of a host that was then asked over plain HTTP, and failed
-    /// there as `plain` says.
-    pub(super) fn outweighs(&self, plain: &Self) -> bool {
-        let speaks_no_tls = self.trouble() == ConnectionFailure::NoTls;
-        plain.is_broken() && !speaks_no_tls && plain.trouble() != ConnectionFailure::Stalled
+    /// True if this HTTPS error explains more than the error `plain` of the same request over plain
+    /// HTTP.
+    pub(super) fn explains_more_than(&self, plain: &Self) -> bool {
+        let speaks_no_tls = self.connection_failure() == ConnectionFailure::NoTls;
+        plain.is_broken()
+            && !speaks_no_tls
+            && plain.connection_failure() != ConnectionFailure::Stalled
     }
 
-    /// True when there may be nobody there, or no way to them.
+    /// True if the host may be down or not reachable.
     pub(super) fn is_unreachable(&self) -> bool {
-        self.is_broken() && self.trouble().is_unreachable()
+        self.is_broken() && self.connection_failure().is_unreachable()
     }
 
-    /// True when the registry answered, but not with the document that was asked for.
+    /// True if the registry answered with another document than the requested one.
     pub(crate) fn is_malformed(&self) -> bool {
-        matches!(*self.outcome, Kind::Protocol | Kind::Corrupt)
+        matches!(*self.kind, Kind::Protocol | Kind::Corrupt)
     }
 
-    /// True when no answer came, or one that broke off.
+    /// True if there was no response, or an incomplete one.
     pub(crate) fn is_broken(&self) -> bool {
-        matches!(*self.outcome, Kind::Connection(_))
+        matches!(*self.kind, Kind::Connection(_))
     }
 
-    /// True when it was what should be sent that could not be read.
+    /// True if the source of an upload could not be read.
     pub(crate) fn is_unreadable(&self) -> bool {
-        matches!(*self.outcome, Kind::Source)
+        matches!(*self.kind, Kind::Source)
     }
 
-    /// Notes how often it was tried.
+    /// Records the number of tries.
     pub(crate) fn note_tries(&mut self, times: u32, during: Duration) {
         self.tries = (times > 1).then(|| Box::new((times, during)));
     }
 
-    /// True when the registry's sentence names this digest.
+    /// True if the registry's message names this digest.
     pub(crate) fn names(&self, digest: &Digest) -> bool {
-        match &*self.outcome {
+        match &*self.kind {
             Kind::Status {
-                sentence: Some(sentence),
+                message: Some(message),
                 ..
-            } => sentence.contains(digest.as_str()),
+            } => message.contains(digest.as_str()),
             _ => false,
         }
     }

@@ -1,34 +1,34 @@
-//! URLs as they may stand in a log.
+//! Redacts URLs for logs.
 
 use reqwest::{Method, Url};
 
 use crate::diagnostics::sanitize::sanitize;
 
-/// A URL as it may stand in a log: no user, no value of a query but the harmless ones, and no
-/// upload session, which is a permission to write in itself.
+/// Formats a URL without a user, without query values except known harmless ones, and without the
+/// upload session, which is a permission to write.
 pub(in crate::registry) fn redacted(method: &Method, url: &Url) -> String {
-    const SHOWN: [&str; 8] = [
+    const KEPT_PARAMETERS: [&str; 8] = [
         "scope", "service", "mount", "from", "digest", "n", "last", "account",
     ];
-    let mut shown = url.clone();
-    // Both fail only on URLs that cannot have a user, which then have none to hide.
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    shown.set_query(None);
+    let mut redacted = url.clone();
+    // Both fail only for URLs that cannot have a user.
+    let _ = redacted.set_username("");
+    let _ = redacted.set_password(None);
+    redacted.set_query(None);
     let path = url.path();
     let session = path.find("/uploads/").map(|at| at + "/uploads/".len());
     if let Some(at) = session.filter(|at| *at < path.len()) {
-        shown.set_path(&format!("{}...", &path[..at]));
+        redacted.set_path(&format!("{}...", &path[..at]));
     } else if *method == Method::PUT && !path.starts_with("/v2/") {
-        // An upload may go on anywhere, and its path is the registry's own affair.
-        shown.set_path("/...");
+        // An upload may continue at any address, whose path is private to the registry.
+        redacted.set_path("/...");
     }
-    let mut text = shown.to_string();
+    let mut text = redacted.to_string();
     for (index, (key, value)) in url.query_pairs().enumerate() {
         text.push(if index == 0 { '?' } else { '&' });
         text.push_str(&sanitize(&key));
         text.push('=');
-        text.push_str(&if SHOWN.contains(&&*key) {
+        text.push_str(&if KEPT_PARAMETERS.contains(&&*key) {
             sanitize(&value)
         } else {
             "...".to_owned()

@@ -69,12 +69,12 @@ fn unusable_credential_file_error_names_it_and_the_fix() {
     error: an input cannot be used
       `credentials_json`: its `credential_source` is AWS's, which gcr-push does not sign requests for (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: let a step before buy the token: `gcloud auth login --cred-file=FILE`, then give `access_token` what `gcloud auth print-access-token` prints
+    hint: let an earlier step get the token: `gcloud auth login --cred-file=FILE`, then give `access_token` what `gcloud auth print-access-token` prints
 
     error: an input cannot be used
       `credentials_json`: its `credential_source` is a certificate, which gcr-push does not show (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: let a step before buy the token with Google's own libraries, and give it in `access_token`
+    hint: let an earlier step get the token with Google's own libraries, and give it in `access_token`
 
     error: an input cannot be used
       `credentials_json`: its `credential_source` has both `file` and `url`: one of them is too many (GCR_PUSH_CREDENTIALS_JSON)
@@ -119,7 +119,7 @@ fn unusable_credential_file_error_names_it_and_the_fix() {
     error: an input cannot be used
       `credentials_json`: it is a credential of type `external_account_authorized_user`, which gcr-push cannot use (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: a token that such a credential buys can be given in `access_token`: `gcloud auth print-access-token`
+    hint: a token of such a credential can be given in `access_token`: `gcloud auth print-access-token`
     ");
     assert!(google.standin.requests().is_empty());
 }
@@ -149,7 +149,7 @@ fn missing_file_from_environment_is_reported() {
     error: an input cannot be used
       `GOOGLE_APPLICATION_CREDENTIALS`: the file that it names cannot be used: it is a credential of type `nonsense`, which gcr-push cannot use
 
-    hint: a token that such a credential buys can be given in `access_token`: `gcloud auth print-access-token`
+    hint: a token of such a credential can be given in `access_token`: `gcloud auth print-access-token`
     ");
 }
 

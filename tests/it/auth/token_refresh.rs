@@ -81,7 +81,7 @@ fn token_given_as_text_is_used_until_it_expires() {
         error.contains("the OIDC token in `oidc_token` ran out at 20"),
         "{error}"
     );
-    assert!(error.contains("hint: with `service_account` the token that it buys lives an hour"));
+    assert!(error.contains("hint: with `service_account` the access token lives an hour"));
     assert!(!has_image(&google));
 }
 
@@ -99,7 +99,7 @@ fn expired_tokens_are_reported_without_any_request() {
     error: could not sign in to `gcr.io`
       caused by: the OIDC token in `oidc_token` ran out at 2023-11-14 22:13:20 UTC
 
-    hint: with `service_account` the token that it buys lives an hour, whatever becomes of the OIDC token; on GitLab the OIDC token itself lives as long as the job's `timeout`
+    hint: with `service_account` the access token lives an hour, even if the OIDC token expires; on GitLab the OIDC token itself lives as long as the job's `timeout`
     hint: on GitHub leave `oidc_token` out and give the job `permissions: id-token: write`: then the token is asked for anew each time
     ");
     let outcome = push(&google).set("access_token", &token).fails_with(3);

@@ -69,7 +69,7 @@ fn credential_of_another_type_is_named_by_type() {
     error: an input cannot be used
       `credentials_json`: it is a credential of type `gdch_service_account`, which gcr-push cannot use (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: a token that such a credential buys can be given in `access_token`: `gcloud auth print-access-token`
+    hint: a token of such a credential can be given in `access_token`: `gcloud auth print-access-token`
     ");
     let federated = r#"{"type": "external_account", "audience": "//iam.googleapis.com/x",
         "token_url": "https://sts.googleapis.com/v1/token"}"#;

@@ -312,7 +312,7 @@ fn trickling_answer_is_aborted_for_any_request() {
     let drips = |head: &str| Response::Trickling(head.to_owned());
     // (what trickles, its status, the message)
     for (part, head, message) in [
-        ("/tags/list", "200 OK", "the answer comes in drips"),
+        ("/tags/list", "200 OK", "the answer is too slow"),
         ("/tags/list", "500 Oh", "500"),
         ("/v2/", "500 Oh", "500"),
     ] {

@@ -1,6 +1,6 @@
 //! Transient failures are retried for as long as is allowed; permanent ones are reported at once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use standin::{Fault, FaultAction, RequestKind};
 
@@ -60,6 +60,36 @@ fn too_many_requests_pauses_all_requests() {
         .succeeds();
     let message = "the registry asks for fewer requests: nothing is sent for 1.0 s";
     assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
+}
+
+#[test]
+fn retry_after_of_a_token_endpoint_is_obeyed() {
+    let google = Google::start();
+    google
+        .standin
+        .fault(Fault::once(RequestKind::OAuthToken, busy(Some(3))).times(2));
+    let start = Instant::now();
+    push(&google, &TestImage::new("app", 1), "1")
+        .set("credentials_json", &google.key)
+        .set("retry_timeout", "20s")
+        .succeeds();
+    assert!(start.elapsed() >= Duration::from_secs(3));
+}
+
+#[test]
+fn retry_after_of_a_token_endpoint_beyond_retry_timeout_ends_the_run() {
+    let google = Google::start();
+    google
+        .standin
+        .fault(Fault::always(RequestKind::OAuthToken, busy(Some(3600))));
+    let start = Instant::now();
+    push(&google, &TestImage::new("app", 1), "1")
+        .set("credentials_json", &google.key)
+        .set("retry_timeout", "20s")
+        .fails_with(4);
+    assert!(start.elapsed() < Duration::from_secs(15));
+    // One for the check before the image is read, and one for the push.
+    assert_eq!(count(&google, RequestKind::OAuthToken), 2);
 }
 
 #[test]

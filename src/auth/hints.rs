@@ -1,38 +1,40 @@
-//! What Google's few sentences about a refused sign-in mean, as far as they are known from its
-//! documents and from reports, each with the command or the setting that mends it.
+//! Hints for errors of token exchanges. Google's messages are known from its documentation and from
+//! reports; each gets the command or the setting that resolves it.
 
 use super::claims::JwtClaims;
 use super::error::AuthOperation;
+use super::error_response::ErrorResponse;
 use super::google::quota;
 use super::identity::Identity;
-use super::refused::TokenRefusal;
 use crate::diagnostics::render::shell_word;
 use crate::diagnostics::sanitize::sanitize;
 
-/// The advice for a refusal, most useful first; none where the sentence is not known.
-pub(super) fn hints(step: &AuthOperation, refused: &TokenRefusal) -> Vec<String> {
-    let general = service_controls(&refused.description)
-        .or_else(|| quota::hint(&refused.description, refused.reason.as_deref()));
+/// Returns the hints for an error, the most useful first. Empty if the message is not known.
+pub(super) fn exchange_hints(step: &AuthOperation, response: &ErrorResponse) -> Vec<String> {
+    let general = service_controls(&response.description)
+        .or_else(|| quota::hint(&response.description, response.reason.as_deref()));
     if let Some(hint) = general {
         return vec![hint];
     }
     match step {
-        AuthOperation::Key(account) => of_key(account, refused),
-        AuthOperation::User => of_user(refused),
-        AuthOperation::Subject => of_subject(),
-        AuthOperation::Federation { audience, claims } => of_federation(audience, claims, refused),
-        AuthOperation::Impersonation { account, member } => {
-            of_impersonation(account, member.as_deref(), refused)
+        AuthOperation::Key(account) => key_hints(account, response),
+        AuthOperation::User => user_hints(response),
+        AuthOperation::Subject => subject_hints(),
+        AuthOperation::Federation { audience, claims } => {
+            federation_hints(audience, claims, response)
         }
-        AuthOperation::Metadata(account) => of_metadata(account, refused),
+        AuthOperation::Impersonation { account, member } => {
+            impersonation_hints(account, member.as_deref(), response)
+        }
+        AuthOperation::Metadata(account) => metadata_hints(account, response),
     }
 }
 
-/// What to do where VPC Service Controls forbid a request; none where they do not.
+/// The hint if VPC Service Controls forbid a request.
 /// <https://cloud.google.com/vpc-service-controls/docs/troubleshooting>
-pub(crate) fn service_controls(sentence: &str) -> Option<String> {
+pub(crate) fn service_controls(message: &str) -> Option<String> {
     const WORD: &str = "vpcServiceControlsUniqueIdentifier";
-    let (_, rest) = sentence.split_once(WORD)?;
+    let (_, rest) = message.split_once(WORD)?;
     let id: String = rest
         .trim_start_matches([':', ' ', '='])
         .chars()
@@ -44,20 +46,20 @@ pub(crate) fn service_controls(sentence: &str) -> Option<String> {
     ))
 }
 
-/// Known from googleapis/google-cloud-php#3622 and google-api-ruby-client#720.
-fn of_key(account: &str, refused: &TokenRefusal) -> Vec<String> {
+/// The messages are known from googleapis/google-cloud-php#3622 and google-api-ruby-client#720.
+fn key_hints(account: &str, response: &ErrorResponse) -> Vec<String> {
     let account = shell_word(account);
-    let hint = if refused.says("account not found") || refused.says("disabled") {
+    let hint = if response.contains("account not found") || response.contains("disabled") {
         format!(
             "the account was deleted or disabled; where it is disabled, `gcloud iam \
              service-accounts enable {account}` brings it back"
         )
-    } else if refused.says("Invalid JWT Signature") {
+    } else if response.contains("Invalid JWT Signature") {
         format!(
             "this key was deleted, or is not the account's: make a new one with `gcloud iam \
              service-accounts keys create key.json --iam-account={account}`"
         )
-    } else if refused.says("reasonable timeframe") {
+    } else if response.contains("reasonable timeframe") {
         "the clock of this machine is wrong: Google takes an assertion within an hour of its time"
             .to_owned()
     } else {
@@ -66,8 +68,8 @@ fn of_key(account: &str, refused: &TokenRefusal) -> Vec<String> {
     vec![hint]
 }
 
-fn of_user(refused: &TokenRefusal) -> Vec<String> {
-    if refused.is_temporary() {
+fn user_hints(response: &ErrorResponse) -> Vec<String> {
+    if response.is_temporary() {
         return Vec::new();
     }
     vec![
@@ -77,7 +79,7 @@ fn of_user(refused: &TokenRefusal) -> Vec<String> {
     ]
 }
 
-pub(super) fn of_subject() -> Vec<String> {
+pub(super) fn subject_hints() -> Vec<String> {
     vec![
         "on GitHub the job needs `permissions: id-token: write`, and the URL serves for as long as \
          the job runs"
@@ -85,17 +87,17 @@ pub(super) fn of_subject() -> Vec<String> {
     ]
 }
 
-fn of_federation(audience: &str, claims: &JwtClaims, refused: &TokenRefusal) -> Vec<String> {
+fn federation_hints(audience: &str, claims: &JwtClaims, response: &ErrorResponse) -> Vec<String> {
     let provider = Provider::of(audience);
-    let says = |words: &str| refused.says(words);
-    if let Some(enable) = refused.enable() {
+    let contains = |words: &str| response.contains(words);
+    if let Some(enable) = response.enable() {
         return vec![enable];
     }
-    if says("attribute condition") {
+    if contains("attribute condition") {
         return vec![
             format!(
                 "the provider's condition refuses this token: {}; see the condition with {}",
-                told(claims),
+                claims_summary(claims),
                 provider.describe("attributeCondition")
             ),
             "a condition on `assertion.sub` fails where a repository was made or renamed after \
@@ -103,7 +105,9 @@ fn of_federation(audience: &str, claims: &JwtClaims, refused: &TokenRefusal) -> 
                 .to_owned(),
         ];
     }
-    if refused.code.as_deref() == Some("invalid_target") || says("Invalid value for \"audience\"") {
+    if response.code.as_deref() == Some("invalid_target")
+        || contains("Invalid value for \"audience\"")
+    {
         return vec![
             format!(
                 "there is no such provider, or it is disabled; `workload_identity_provider` is \
@@ -114,7 +118,7 @@ fn of_federation(audience: &str, claims: &JwtClaims, refused: &TokenRefusal) -> 
             "a provider that was just made may take five minutes to be known everywhere".to_owned(),
         ];
     }
-    if says("Could not obtain a value for") || says("google.subject") {
+    if contains("Could not obtain a value for") || contains("google.subject") {
         return vec![
             format!(
                 "the provider's mapping makes no subject out of this token: see it with {}",
@@ -127,27 +131,27 @@ fn of_federation(audience: &str, claims: &JwtClaims, refused: &TokenRefusal) -> 
             ),
         ];
     }
-    if is_about_the_issuers_keys(refused) {
-        return issuer_not_reached(&provider, claims);
+    if is_about_issuer_keys(response) {
+        return issuer_hints(&provider, claims);
     }
-    if says("issuer") && says("match") {
+    if contains("issuer") && contains("match") {
         return vec![format!(
             "the token is {}'s, and the provider takes another's: see whose with {}",
             quoted(&claims.issuer),
             provider.describe("oidc.issuerUri")
         )];
     }
-    if says("audience") {
-        return vec![of_audience(audience, &provider, claims, refused)];
+    if contains("audience") {
+        return vec![audience_hint(audience, &provider, claims, response)];
     }
-    if says("127 bytes") {
+    if contains("127 bytes") {
         return vec![
             "the provider maps a claim that is too long for Google, a long branch name for \
              example: map `google.subject` to a shorter one, such as `assertion.repository_id`"
                 .to_owned(),
         ];
     }
-    if says("expired") || says("stale") || says("lifetime") {
+    if contains("expired") || contains("stale") || contains("lifetime") {
         return vec![
             "the OIDC token is too old, or the clock of the CI is wrong: let it be made anew, \
              right before it is used"
@@ -157,9 +161,9 @@ fn of_federation(audience: &str, claims: &JwtClaims, refused: &TokenRefusal) -> 
     Vec::new()
 }
 
-/// True where Google could not check the token with what the issuer publishes.
-fn is_about_the_issuers_keys(refused: &TokenRefusal) -> bool {
-    let text = refused.description.to_lowercase();
+/// True if Google could not verify the token with the keys that the issuer publishes.
+fn is_about_issuer_keys(response: &ErrorResponse) -> bool {
+    let text = response.description.to_lowercase();
     (text.contains("connecting to") && text.contains("issuer"))
         || [
             "jwk",
@@ -172,7 +176,7 @@ fn is_about_the_issuers_keys(refused: &TokenRefusal) -> bool {
         .any(|word| text.contains(word))
 }
 
-fn issuer_not_reached(provider: &Provider, claims: &JwtClaims) -> Vec<String> {
+fn issuer_hints(provider: &Provider, claims: &JwtClaims) -> Vec<String> {
     let (issuer, address) = match claims.issuer.as_str() {
         "" => ("the token's issuer".to_owned(), "its address".to_owned()),
         issuer => (format!("`{}`", sanitize(issuer)), sanitize(issuer)),
@@ -191,17 +195,17 @@ fn issuer_not_reached(provider: &Provider, claims: &JwtClaims) -> Vec<String> {
     ]
 }
 
-/// Either side can be changed: the token, unless it is made for this provider already, or what the
-/// provider takes.
-fn of_audience(
+/// Either side can be changed: the audience of the token, unless it is already made for this
+/// provider, or the audiences that the provider allows.
+fn audience_hint(
     audience: &str,
     provider: &Provider,
     claims: &JwtClaims,
-    refused: &TokenRefusal,
+    response: &ErrorResponse,
 ) -> String {
     let own = format!("https:{audience}");
-    // A list that is set replaces the one before.
-    let mut allowed = expected_audiences(&refused.description);
+    // Setting a list replaces the previous one.
+    let mut allowed = expected_audiences(&response.description);
     if !claims.audience.is_empty() && !allowed.contains(&claims.audience) {
         allowed.push(claims.audience.clone());
     }
@@ -223,11 +227,9 @@ fn of_audience(
     )
 }
 
-/// The audiences that a provider takes, as far as the sentence names them.
-fn expected_audiences(sentence: &str) -> Vec<String> {
-    let (_, rest) = sentence
-        .rsplit_once("expected audience")
-        .unwrap_or_default();
+/// Returns the audiences that the message names as expected.
+fn expected_audiences(message: &str) -> Vec<String> {
+    let (_, rest) = message.rsplit_once("expected audience").unwrap_or_default();
     let rest = rest.trim_start_matches(['s', ':', ' ']);
     let list = rest.split(['[', ']', ',', ' ', '"', '\'']);
     list.map(|one| one.trim_end_matches('.'))
@@ -236,13 +238,17 @@ fn expected_audiences(sentence: &str) -> Vec<String> {
         .collect()
 }
 
-/// Known from google-github-actions/auth#77 and its TROUBLESHOOTING.md.
-fn of_impersonation(account: &str, member: Option<&str>, refused: &TokenRefusal) -> Vec<String> {
-    let says = |words: &str| refused.says(words);
-    if let Some(enable) = refused.enable() {
+/// The messages are known from google-github-actions/auth#77 and its TROUBLESHOOTING.md.
+fn impersonation_hints(
+    account: &str,
+    member: Option<&str>,
+    response: &ErrorResponse,
+) -> Vec<String> {
+    let contains = |words: &str| response.contains(words);
+    if let Some(enable) = response.enable() {
         return vec![enable];
     }
-    if says("has not been used in project") {
+    if contains("has not been used in project") {
         let project = project_of(account);
         let project = project.as_deref().unwrap_or("PROJECT");
         return vec![format!(
@@ -250,14 +256,14 @@ fn of_impersonation(account: &str, member: Option<&str>, refused: &TokenRefusal)
              --project={project}`"
         )];
     }
-    if says("lifetime cannot exceed") {
+    if contains("lifetime cannot exceed") {
         return vec![
             "ask for an hour at most: `token_lifetime_seconds` in the credential file is too large"
                 .to_owned(),
         ];
     }
-    if refused.reason.as_deref() == Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
-        || says("insufficient authentication scopes")
+    if response.reason.as_deref() == Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
+        || contains("insufficient authentication scopes")
     {
         return vec![
             "the token that is shown was made for less: it needs the scope \
@@ -265,10 +271,10 @@ fn of_impersonation(account: &str, member: Option<&str>, refused: &TokenRefusal)
                 .to_owned(),
         ];
     }
-    if is_no_account(refused) {
+    if is_no_account(response) {
         return vec![no_account(account)];
     }
-    if !says("ermission") {
+    if !contains("ermission") {
         return Vec::new();
     }
     let (role, (member, depends)) = match member {
@@ -298,12 +304,12 @@ fn of_impersonation(account: &str, member: Option<&str>, refused: &TokenRefusal)
     ]
 }
 
-/// GKE's metadata server passes on what IAM says, in plain text.
-fn of_metadata(account: &str, refused: &TokenRefusal) -> Vec<String> {
-    let mut hints: Vec<String> = refused.enable().into_iter().collect();
-    if is_no_account(refused) {
+/// GKE's metadata server passes on IAM's message as plain text.
+fn metadata_hints(account: &str, response: &ErrorResponse) -> Vec<String> {
+    let mut hints: Vec<String> = response.enable().into_iter().collect();
+    if is_no_account(response) {
         hints.push(no_account(account));
-    } else if matches!(refused.status.as_u16(), 401 | 403) {
+    } else if matches!(response.status.as_u16(), 401 | 403) {
         hints.push(format!(
             "let the pod's Kubernetes service account act as it: {}",
             bind(
@@ -313,7 +319,7 @@ fn of_metadata(account: &str, refused: &TokenRefusal) -> Vec<String> {
             )
         ));
     }
-    if refused.is_temporary() {
+    if response.is_temporary() {
         return hints;
     }
     hints.push(
@@ -324,9 +330,9 @@ fn of_metadata(account: &str, refused: &TokenRefusal) -> Vec<String> {
     hints
 }
 
-/// True where there is no account of that address.
-fn is_no_account(refused: &TokenRefusal) -> bool {
-    refused.says("Gaia id not found") || refused.code.as_deref() == Some("NOT_FOUND")
+/// True if the account does not exist.
+fn is_no_account(response: &ErrorResponse) -> bool {
+    response.contains("Gaia id not found") || response.code.as_deref() == Some("NOT_FOUND")
 }
 
 fn no_account(account: &str) -> String {
@@ -339,8 +345,8 @@ fn no_account(account: &str) -> String {
     )
 }
 
-/// The command that gives somebody a role on an account. Without `--condition` gcloud asks for one
-/// where the policy has any.
+/// The command that grants a role on an account. Without `--condition` gcloud prompts for one if
+/// the policy has any.
 fn bind(account: &str, role: &str, member: &str) -> String {
     format!(
         "`gcloud iam service-accounts add-iam-policy-binding {} --role={role} --member={} \
@@ -350,8 +356,8 @@ fn bind(account: &str, role: &str, member: &str) -> String {
     )
 }
 
-/// The project of a service account, where its address tells; one below a domain is `example.com:p`
-/// everywhere but there.
+/// Returns the project in the address of a service account. A project in a domain is written
+/// `example.com:p` everywhere else.
 fn project_of(account: &str) -> Option<String> {
     let (_, domain) = account.split_once('@')?;
     let name = domain.strip_suffix(".iam.gserviceaccount.com")?;
@@ -361,18 +367,18 @@ fn project_of(account: &str) -> Option<String> {
     })
 }
 
-/// What a token says of itself, in a sentence.
-fn told(claims: &JwtClaims) -> String {
-    let mut told = format!("its subject is {}", quoted(&claims.subject));
+/// Describes the claims of a token.
+fn claims_summary(claims: &JwtClaims) -> String {
+    let mut summary = format!("its subject is {}", quoted(&claims.subject));
     for (name, value) in [
         ("repository", &claims.repository),
         ("project", &claims.project_path),
     ] {
         if !value.is_empty() {
-            told.push_str(&format!(", its {name} {}", quoted(value)));
+            summary.push_str(&format!(", its {name} {}", quoted(value)));
         }
     }
-    told
+    summary
 }
 
 fn quoted(text: &str) -> String {
@@ -382,7 +388,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// A provider in its parts.
+/// The parts of the name of a provider.
 struct Provider {
     project: String,
     pool: String,
@@ -445,7 +451,7 @@ mod tests {
 
     #[test]
     fn accepted_audiences_are_read_from_the_message() {
-        for (sentence, expected) in [
+        for (message, expected) in [
             (
                 "does not match the expected audience https://github.com/acme.",
                 &["https://github.com/acme"][..],
@@ -457,15 +463,15 @@ mod tests {
             ("does not match the expected audience.", &[]),
             ("no.", &[]),
         ] {
-            assert_eq!(expected_audiences(sentence), expected, "{sentence}");
+            assert_eq!(expected_audiences(message), expected, "{message}");
         }
     }
 
     #[test]
     fn service_controls_refusal_is_known_by_its_identifier() {
-        let sentence = "Request is prohibited by organization's policy. \
+        let message = "Request is prohibited by organization's policy. \
                         vpcServiceControlsUniqueIdentifier: Ab-1_x.";
-        let hint = service_controls(sentence);
+        let hint = service_controls(message);
         assert!(hint.is_some_and(|hint| hint.contains("`Ab-1_x`")));
         assert_eq!(service_controls("Permission denied"), None);
     }

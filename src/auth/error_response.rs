@@ -1,6 +1,7 @@
-//! What another side says when it gives no token, as far as advice depends on it.
+//! Error responses of token endpoints, as far as hints depend on them.
 
 use std::fmt;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -9,24 +10,27 @@ use super::exchange::is_temporary;
 use super::google::quota;
 use crate::diagnostics::sanitize::sanitize;
 
-/// A refusal in words.
+/// An error response with a message.
 #[derive(Debug)]
-pub struct TokenRefusal {
+pub struct ErrorResponse {
     pub(super) status: StatusCode,
-    /// `invalid_grant`, `PERMISSION_DENIED`, …; none where the answer has no code.
+    /// The wait that `Retry-After` requests.
+    pub(super) retry_after: Option<Duration>,
+    /// `invalid_grant`, `PERMISSION_DENIED`, … `None` if the response has no code.
     pub(super) code: Option<String>,
-    /// `error_description`, the `message`, or the whole of a plain text.
+    /// `error_description`, `message`, or the whole of a plain text.
     pub(super) description: String,
-    /// `SERVICE_DISABLED`, …, where the answer is one of Google's APIs'
+    /// `SERVICE_DISABLED`, … in a response of a Google API
     /// (<https://google.aip.dev/193#errorinfo>).
     pub(super) reason: Option<String>,
-    /// The service and the project that an API is off in.
-    off: Option<(String, String)>,
+    /// The disabled API, and the project that it is disabled in.
+    disabled_api: Option<(String, String)>,
 }
 
-impl TokenRefusal {
+impl ErrorResponse {
     pub(super) fn new(
         status: StatusCode,
+        retry_after: Option<Duration>,
         code: &str,
         description: String,
         details: &[Value],
@@ -43,21 +47,22 @@ impl TokenRefusal {
             let project = consumer.strip_prefix("projects/")?;
             Some((metadata["service"].as_str()?.to_owned(), project.to_owned()))
         };
-        let off = match reason.as_deref() {
+        let disabled_api = match reason.as_deref() {
             _ if quota::is_missing(&description) => None,
             Some("SERVICE_DISABLED") => named().or_else(|| disabled_service(&description)),
             _ => disabled_service(&description),
         };
         Self {
             status,
+            retry_after,
             code: Some(code.chars().take(100).collect()).filter(|code: &String| !code.is_empty()),
             description,
             reason,
-            off,
+            disabled_api,
         }
     }
 
-    /// True where another try may do (RFC 6749 knows two such codes; the third is Google's).
+    /// True if a retry may succeed. RFC 6749 defines two such codes; the others are Google's.
     pub(super) fn is_temporary(&self) -> bool {
         let code = self.code.as_deref().unwrap_or_default();
         is_temporary(self.status)
@@ -73,14 +78,14 @@ impl TokenRefusal {
             )
     }
 
-    /// True where these words are in the sentence.
-    pub(super) fn says(&self, words: &str) -> bool {
+    /// True if the message contains these words.
+    pub(super) fn contains(&self, words: &str) -> bool {
         self.description.contains(words)
     }
 
-    /// The command that turns the API on that is off, where one is.
+    /// The command that enables the API, if it is disabled.
     pub(super) fn enable(&self) -> Option<String> {
-        let (service, project) = self.off.as_ref()?;
+        let (service, project) = self.disabled_api.as_ref()?;
         Some(format!(
             "enable the API: `gcloud services enable {} --project={}`; where it was enabled just \
              now, it takes a few minutes to be known everywhere",
@@ -90,10 +95,10 @@ impl TokenRefusal {
     }
 }
 
-impl fmt::Display for TokenRefusal {
+impl fmt::Display for ErrorResponse {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.code {
-            // What every refusal of OAuth has.
+            // Every OAuth error has this status.
             Some(code) if self.status == StatusCode::BAD_REQUEST => {
                 formatter.write_str(&sanitize(code))?;
             }
@@ -107,9 +112,9 @@ impl fmt::Display for TokenRefusal {
     }
 }
 
-/// The service that is off, and the project that it is off in, out of Google's own sentence.
-fn disabled_service(sentence: &str) -> Option<(String, String)> {
-    if !sentence.contains("has not been used in project") {
+/// Returns the disabled service and its project from Google's message.
+fn disabled_service(message: &str) -> Option<(String, String)> {
+    if !message.contains("has not been used in project") {
         return None;
     }
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':');
@@ -117,8 +122,8 @@ fn disabled_service(sentence: &str) -> Option<(String, String)> {
         let name: String = rest.chars().take_while(|c| is_name(*c)).collect();
         Some(name).filter(|name| !name.is_empty())
     };
-    let (_, address) = sentence.split_once("/apis/api/")?;
-    let (_, project) = sentence.split_once("has not been used in project ")?;
+    let (_, address) = message.split_once("/apis/api/")?;
+    let (_, project) = message.split_once("has not been used in project ")?;
     Some((name(address)?, name(project)?))
 }
 
@@ -130,7 +135,7 @@ mod tests {
 
     #[test]
     fn disabled_api_names_the_project_of_the_answer() {
-        let sentence = "X API has not been used in project 42 before or it is disabled. Enable it \
+        let message = "X API has not been used in project 42 before or it is disabled. Enable it \
                         by visiting https://console.developers.google.com/apis/api/\
                         x.googleapis.com/overview?project=42 then retry.";
         let details = json!([{
@@ -144,9 +149,12 @@ mod tests {
             (details.as_slice(), Some(("y.googleapis.com", "43"))),
         ] {
             let refused =
-                TokenRefusal::new(StatusCode::FORBIDDEN, "", sentence.to_owned(), details);
-            let off = refused.off.as_ref();
-            assert_eq!(off.map(|(a, b)| (a.as_str(), b.as_str())), expected);
+                ErrorResponse::new(StatusCode::FORBIDDEN, None, "", message.to_owned(), details);
+            let disabled_api = refused.disabled_api.as_ref();
+            assert_eq!(
+                disabled_api.map(|(a, b)| (a.as_str(), b.as_str())),
+                expected
+            );
         }
         assert_eq!(disabled_service("no."), None);
     }
