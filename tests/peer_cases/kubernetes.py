@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import threading
@@ -235,7 +236,9 @@ def kubernetes():
         with check(peer, what):
             holds(secret)
     for resource, verb in [(kind, verb) for kind, verbs in readme_rules() for verb in verbs]:
-        with check(peer, f"without `{verb}` on {resource} nothing is written"):
+        with check(
+            peer, f"without `{verb}` on {resource} nothing is written, and the hint mends it"
+        ):
             one_verb_less(secret, resource, verb)
 
 
@@ -600,19 +603,30 @@ def role_of_the_readme(secret):
 
 
 def one_verb_less(secret, resource, verb):
-    rules = readme_rules()
     less = [
-        (kind, [one for one in verbs if (kind, one) != (resource, verb)]) for kind, verbs in rules
+        (kind, [one for one in verbs if (kind, one) != (resource, verb)])
+        for kind, verbs in readme_rules()
     ]
-    namespace = f"no-{verb}-{resource}"
-    kubeconfig = deployer_in(secret.cluster, namespace, less)
-    before = version_of(secret.cluster.get("serviceaccount", namespace, "default"))
-    refused = secret.run(kubeconfig=kubeconfig, pull_secret_service_accounts="default", code=3)
-    for told in (verb, resource):
-        expect(told in refused.stderr, f"`{told}` is not told: {refused.stderr}")
+    cluster, namespace = secret.cluster, f"no-{verb}-{resource}"
+    kubeconfig = deployer_in(cluster, namespace, less)
+    before = version_of(cluster.get("serviceaccount", namespace, "default"))
+
+    def apply(code):
+        return secret.run(kubeconfig=kubeconfig, pull_secret_service_accounts="default", code=code)
+
+    refused = apply(3).stderr
+    for told in (f'cannot {verb} resource "{resource}"', f"it may not `{verb}` `{resource}`"):
+        expect(told in refused, f"`{told}` is not told: {refused}")
     expect_same(secret.get(namespace), None, "the Secret")
-    account = secret.cluster.get("serviceaccount", namespace, "default")
+    account = cluster.get("serviceaccount", namespace, "default")
     expect_same(version_of(account), before, "the service account's version")
+    # What the hints say is done as it stands there.
+    commands = re.findall(r"`kubectl ([^`]+)`", refused)
+    expect_same(len(commands), 2, "how many commands are given as a hint")
+    for command in commands:
+        cluster.kubectl(*shlex.split(command))
+    apply(0)
+    secret.expect_in(namespace)
 
 
 def role_of_the_refresher(secret):

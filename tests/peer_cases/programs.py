@@ -129,6 +129,7 @@ def go_program(name):
         if name in ("kube-apiserver", "kubectl"):
             # A vendor folder of which the module has nothing but a note about its owners.
             shutil.rmtree(pathlib.Path(source) / "vendor", ignore_errors=True)
+        # What the Go at hand can build is not to wait for another one.
         edits = ["-toolchain=none"]
         for replaced in json.loads(go("mod", "edit", "-json", folder=source)).get("Replace") or []:
             # Modules that lie beside this one in its repository, and are modules of their own here.
