@@ -137,8 +137,8 @@ def containerd_pulls(registry, sample, login_file, peer, programs):
         return runs(programs()[1], f"--address={address}", "--namespace=peers", *words)
 
     def by_itself(command):
-        """A later ctr would leave the work to a service: that one knows no `--plain-http`, and on a
-        busy machine an export ends before all of it is in the file."""
+        """A later ctr leaves the work to a service, which knows no `--plain-http`, and whose export
+        was once seen to be cut off, on a busy machine."""
         return ("--local",) if "--local" in ctr("images", command, "--help") else ()
 
     with check(peer, "it runs"):
