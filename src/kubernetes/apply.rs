@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::KubernetesError;
 use super::check::{CheckedWrites, WriteStep};
-use super::client::{ApiRequest, Cluster};
-use super::objects::{AccountAt, SecretAt, ServiceAccount, create_namespace, namespace_task};
+use super::client::Cluster;
+use super::objects::{ObjectRef, ServiceAccount};
 use super::secret::PullSecret;
 
 /// Something that was written into a cluster.
@@ -69,7 +69,7 @@ impl CheckedWrites {
     /// What [`Self::carry_out`] would write.
     pub fn planned(&self) -> impl Iterator<Item = WriteKind> {
         self.steps.iter().map(|step| match step {
-            WriteStep::CreateNamespace(name) => WriteKind::Namespace(name.clone()),
+            WriteStep::CreateNamespace(at) => WriteKind::Namespace(at.name.clone()),
             WriteStep::Apply(at, true) => at.change("created"),
             WriteStep::Apply(at, false) => at.change("updated"),
             WriteStep::Delete(at, _) => at.change("deleted"),
@@ -77,11 +77,11 @@ impl CheckedWrites {
         })
     }
 
-    fn added(&self, account: &AccountAt) -> WriteKind {
+    fn added(&self, account: &ObjectRef) -> WriteKind {
         WriteKind::ServiceAccount {
             secret: self.secret_name.clone(),
             name: account.name.clone(),
-            namespace: account.namespace.clone(),
+            namespace: account.namespace_name(),
         }
     }
 
@@ -113,11 +113,12 @@ impl CheckedWrites {
         secret: &PullSecret,
     ) -> Result<Option<WriteKind>, KubernetesError> {
         match step {
-            WriteStep::CreateNamespace(name) => {
-                let ask = create_namespace(name, false);
-                let made = self.cluster.ask::<Value>(namespace_task(name), ask).await;
-                match made {
-                    Ok(_) => Ok(Some(WriteKind::Namespace(name.clone()))),
+            WriteStep::CreateNamespace(at) => {
+                let made = self
+                    .cluster
+                    .ask::<Value>(at.task("create"), at.create(false));
+                match made.await {
+                    Ok(_) => Ok(Some(WriteKind::Namespace(at.name.clone()))),
                     // Another run was faster.
                     Err(error) if error.refusal().is_some_and(|r| r.code == 409) => Ok(None),
                     Err(error) => Err(error),
@@ -144,12 +145,12 @@ impl CheckedWrites {
     }
 }
 
-impl SecretAt {
+impl ObjectRef {
     fn change(&self, done: &'static str) -> WriteKind {
         WriteKind::Secret {
             done,
             name: self.name.clone(),
-            namespace: self.namespace.clone(),
+            namespace: self.namespace_name(),
         }
     }
 }
@@ -159,7 +160,7 @@ impl Cluster {
     /// false when it was there by then.
     async fn add(
         &self,
-        account: &AccountAt,
+        account: &ObjectRef,
         secret: &str,
         is_to_come: bool,
     ) -> Result<bool, KubernetesError> {
@@ -186,16 +187,13 @@ impl Cluster {
     /// Reads an account, and waits for one that is to come.
     async fn account(
         &self,
-        account: &AccountAt,
+        account: &ObjectRef,
         is_to_come: bool,
     ) -> Result<ServiceAccount, KubernetesError> {
         let mut looks = 0;
         loop {
             looks += 1;
-            match self
-                .ask(account.task("get"), ApiRequest::get(account.path()))
-                .await
-            {
+            match self.ask(account.task("get"), account.get()).await {
                 Err(error)
                     if is_to_come
                         && looks < LOOKS

@@ -1,10 +1,12 @@
 //! Every check before the first write: each write is tried without being carried out.
 
+use kube::api::PostParams;
+use kube::core::{Request, Status};
 use serde_json::{Value, json};
 
-use super::client::{ApiRequest, Cluster};
-use super::failed_request::{Refusal, RequestError, Task};
-use super::objects::{AccountAt, FoundSecret, SecretAt, create_namespace, namespace_task};
+use super::client::Cluster;
+use super::failed_request::{RequestError, Task};
+use super::objects::{FoundSecret, ObjectRef};
 use super::secret::{PullSecret, TYPE};
 use super::state::{ClusterState, NamespaceState};
 use super::{DesiredState, KubernetesError};
@@ -20,13 +22,13 @@ pub struct CheckedWrites {
 
 /// One write.
 pub(super) enum WriteStep {
-    CreateNamespace(String),
+    CreateNamespace(ObjectRef),
     /// Server-side apply; whether the Secret is new.
-    Apply(SecretAt, bool),
+    Apply(ObjectRef, bool),
     /// Delete exactly what was found.
-    Delete(SecretAt, FoundSecret),
+    Delete(ObjectRef, FoundSecret),
     /// Add the Secret to the account's; whether the account is still to come, with its namespace.
-    Add(AccountAt, bool),
+    Add(ObjectRef, bool),
 }
 
 impl ClusterState<'_> {
@@ -114,8 +116,8 @@ impl Check<'_> {
                     }
                 }
                 None => errors.push(KubernetesError::NoServiceAccount {
+                    namespace: account.namespace_name(),
                     name: account.name,
-                    namespace: account.namespace,
                 }),
             }
         }
@@ -123,12 +125,12 @@ impl Check<'_> {
 
     async fn secret(
         &self,
-        at: SecretAt,
+        at: ObjectRef,
         found: Option<FoundSecret>,
     ) -> Result<Vec<WriteStep>, KubernetesError> {
         if let Some(found) = found
             .as_ref()
-            .filter(|f| f.r#type != TYPE || f.is_immutable)
+            .filter(|f| f.r#type() != TYPE || f.is_immutable())
         {
             return self.replacement(at, found).await;
         }
@@ -138,14 +140,14 @@ impl Check<'_> {
             return Ok(vec![WriteStep::Apply(at, found.is_none())]);
         };
         match error.refusal() {
-            Some(refusal) if refusal.code == 404 && refusal.about == "namespaces" => {
+            Some(refusal) if refusal.code == 404 && is_about(refusal, "namespaces") => {
                 self.new_namespace(at).await
             }
             Some(refusal) if is_conflict(&error) && !managers(refusal).is_empty() => {
                 Err(KubernetesError::Conflict {
                     managers: managers(refusal),
+                    namespace: at.namespace_name(),
                     name: at.name,
-                    namespace: at.namespace,
                 })
             }
             _ => Err(error),
@@ -155,17 +157,17 @@ impl Check<'_> {
     /// A type, and anything about a Secret that is immutable, can be changed only by making it anew.
     async fn replacement(
         &self,
-        at: SecretAt,
+        at: ObjectRef,
         found: &FoundSecret,
     ) -> Result<Vec<WriteStep>, KubernetesError> {
         if !self.wanted.replaces {
-            let what = match found.is_immutable {
+            let what = match found.is_immutable() {
                 true => "immutable".to_owned(),
-                false => format!("of the type `{}`", sanitize(&found.r#type)),
+                false => format!("of the type `{}`", sanitize(found.r#type())),
             };
             return Err(KubernetesError::Fixed {
+                namespace: at.namespace_name(),
                 name: at.name,
-                namespace: at.namespace,
                 what,
             });
         }
@@ -181,19 +183,20 @@ impl Check<'_> {
         ])
     }
 
-    async fn new_namespace(&self, at: SecretAt) -> Result<Vec<WriteStep>, KubernetesError> {
+    async fn new_namespace(&self, at: ObjectRef) -> Result<Vec<WriteStep>, KubernetesError> {
         if !self.wanted.creates_namespaces {
-            return Err(KubernetesError::NoNamespace(at.namespace));
+            return Err(KubernetesError::NoNamespace(at.namespace_name()));
         }
-        let tried = create_namespace(&at.namespace, true);
-        let task = namespace_task(&at.namespace);
+        let namespace = ObjectRef::namespace(&at.namespace_name());
+        let tried = namespace.create(true);
+        let task = namespace.task("create");
         self.cluster.ask::<Value>(task, tried).await?;
         // In a namespace that is not there nothing can be tried, but rights can be asked for.
         for verb in ["patch", "create"] {
             self.may(at.task(verb)).await?;
         }
         Ok(vec![
-            WriteStep::CreateNamespace(at.namespace.clone()),
+            WriteStep::CreateNamespace(namespace),
             WriteStep::Apply(at, true),
         ])
     }
@@ -201,30 +204,27 @@ impl Check<'_> {
     /// Asks whether we may; a cluster that does not say so is believed to let us.
     /// <https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access>
     async fn may(&self, task: Task) -> Result<(), KubernetesError> {
+        let object = &task.object;
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
             "spec": { "resourceAttributes": {
-                "namespace": task.namespace,
+                "namespace": object.namespace,
                 "verb": task.verb,
-                "resource": task.resource,
-                "name": task.name,
+                "resource": object.resource,
+                "name": object.name,
                 "version": "v1",
             } },
         });
-        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".to_owned();
-        let asked = ApiRequest::create(path, &review);
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let asked = Request::new(path).create(&PostParams::default(), review.to_string().into());
         let answer = self.cluster.ask::<Value>(task.clone(), asked).await;
         match answer {
             Ok(review) if review["status"]["allowed"] == false => {
-                let refusal = Refusal {
-                    code: 403,
-                    reason: "Forbidden".to_owned(),
-                    message: format!("`{}` of `{}` is not allowed", task.verb, task.resource),
-                    about: task.resource.to_owned(),
-                    causes: Vec::new(),
-                };
-                Err(self.cluster.failed(task, RequestError::Refused(refusal)))
+                let message = format!("`{}` of `{}` is not allowed", task.verb, object.resource);
+                let refusal = Status::failure(&message, "Forbidden").with_code(403);
+                let refusal = RequestError::Refused(refusal.boxed());
+                Err(self.cluster.failed(task, refusal))
             }
             _ => Ok(()),
         }
@@ -235,11 +235,14 @@ fn is_conflict(error: &KubernetesError) -> bool {
     error.refusal().is_some_and(|refusal| refusal.code == 409)
 }
 
+fn is_about(refusal: &Status, kind: &str) -> bool {
+    refusal.details.as_ref().is_some_and(|d| d.kind == kind)
+}
+
 /// Who owns which field, in the server's words: `conflict with "kubectl-create" using v1`.
-fn managers(refusal: &Refusal) -> Vec<String> {
-    let mut managers: Vec<String> = refusal
-        .causes
-        .iter()
+fn managers(refusal: &Status) -> Vec<String> {
+    let causes = refusal.details.iter().flat_map(|d| &d.causes);
+    let mut managers: Vec<String> = causes
         .filter(|cause| cause.reason == "FieldManagerConflict")
         .map(|cause| {
             let manager = cause.message.split('"').nth(1).unwrap_or(&cause.message);

@@ -1,133 +1,124 @@
-//! Asking an API server, and reading what it answers.
+//! kube's client for the cluster of a kubeconfig, and what is asked of it.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::HttpsConnector;
+use http_body_util::{BodyExt as _, Limited};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use kube::Config;
+use kube::client::middleware::AuthLayer;
+use kube::client::retry::RetryPolicy;
+use kube::client::{AuthError, Body, ConfigExt as _};
+use kube::config::{AuthInfo, ExecInteractiveMode, KubeConfigOptions};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use tower::retry::RetryLayer;
+use tower::{BoxError, ServiceBuilder};
 
-use super::auth::ClusterAuth;
 use super::error::KubernetesError;
-use super::failed_request::{FailedRequest, Refusal, RequestError, Task};
-use crate::http::ProxyConnector;
+use super::failed_request::{FailedRequest, RequestError, Task, refusal};
+use super::kubeconfig::ClusterAccess;
+use super::objects::ApiRequest;
+use crate::diagnostics::secret::Secret;
+use crate::http::{Network, ProxyConnector, ProxyMode};
 use crate::oci::json;
 
 /// The most bytes of an answer: an object has at most 1.5 MiB, which is what etcd takes.
 const LARGEST: usize = 4 << 20;
 
-/// How often a request is tried again that the cluster has no time for.
-const RETRIES: usize = 4;
+/// How often a request is tried again that the cluster has no time for, and after how long: kube
+/// does so for 429, 503 and 504, or when the server says.
+const RETRIES: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+/// How long a program that signs in may take.
+const PLUGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A cluster that was found; nothing is asked of it yet.
 pub struct Cluster {
-    pub(super) client: Client<HttpsConnector<ProxyConnector>, Full<Bytes>>,
-    pub(super) sign_in: ClusterAuth,
+    client: kube::Client,
+    /// The program that signs in.
+    plugin: Option<String>,
     pub(super) server: String,
     pub(super) namespace: String,
-    pub(super) stall_timeout: Duration,
-}
-
-/// A request as the API server takes it.
-pub(super) struct ApiRequest {
-    method: http::Method,
-    path: String,
-    query: Vec<(&'static str, &'static str)>,
-    content_type: &'static str,
-    body: Bytes,
-}
-
-impl ApiRequest {
-    pub(super) fn get(path: String) -> Self {
-        Self::new(http::Method::GET, path, "application/json", Vec::new())
-    }
-
-    pub(super) fn create(path: String, object: &Value) -> Self {
-        let body = object.to_string().into_bytes();
-        Self::new(http::Method::POST, path, "application/json", body)
-    }
-
-    pub(super) fn delete(path: String, options: &Value) -> Self {
-        let body = options.to_string().into_bytes();
-        Self::new(http::Method::DELETE, path, "application/json", body)
-    }
-
-    /// Server-side apply; JSON is YAML.
-    pub(super) fn apply(path: String, object: &Value) -> Self {
-        let body = object.to_string().into_bytes();
-        Self::new(
-            http::Method::PATCH,
-            path,
-            "application/apply-patch+yaml",
-            body,
-        )
-    }
-
-    /// A merge patch (RFC 7396).
-    pub(super) fn merge(path: String, patch: &Value) -> Self {
-        let body = patch.to_string().into_bytes();
-        Self::new(
-            http::Method::PATCH,
-            path,
-            "application/merge-patch+json",
-            body,
-        )
-    }
-
-    fn new(method: http::Method, path: String, content_type: &'static str, body: Vec<u8>) -> Self {
-        Self {
-            method,
-            path,
-            query: Vec::new(),
-            content_type,
-            body: body.into(),
-        }
-    }
-
-    /// Adds a parameter, where it is wanted.
-    pub(super) fn with(mut self, wanted: bool, name: &'static str, value: &'static str) -> Self {
-        if wanted {
-            self.query.push((name, value));
-        }
-        self
-    }
-
-    /// As us, and only tried where `dry_run` says so: everything is checked then, and nothing
-    /// written.
-    pub(super) fn writing(self, dry_run: bool) -> Self {
-        self.with(true, "fieldManager", super::FIELD_MANAGER)
-            .with(dry_run, "dryRun", "All")
-    }
-
-    /// The request at `server`, whose address may have a path of its own.
-    fn request(
-        &self,
-        server: &str,
-        signed: HeaderMap,
-    ) -> Result<Request<Full<Bytes>>, http::Error> {
-        let query: Vec<_> = self.query.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        let separator = if query.is_empty() { "" } else { "?" };
-        let uri = format!("{server}{}{separator}{}", self.path, query.join("&"));
-        let mut request = Request::builder()
-            .method(&self.method)
-            .uri(uri)
-            .header(ACCEPT, "application/json")
-            .header(CONTENT_TYPE, self.content_type)
-            .header(USER_AGENT, crate::http::USER_AGENT)
-            .body(Full::new(self.body.clone()))?;
-        request.headers_mut().extend(signed);
-        Ok(request)
-    }
+    stall_timeout: Duration,
 }
 
 impl Cluster {
+    /// Makes ready to ask the cluster; a program that the kubeconfig signs in with is run here.
+    ///
+    /// # Errors
+    ///
+    /// When the kubeconfig cannot be used as it is, or its program cannot be run.
+    pub async fn connect(
+        access: &ClusterAccess,
+        network: &Network,
+    ) -> Result<Self, KubernetesError> {
+        let options = KubeConfigOptions::default();
+        let mut config = Config::from_custom_kubeconfig(access.kubeconfig.clone(), &options)
+            .await
+            .map_err(KubernetesError::of_kubeconfig)?;
+        check_login(&mut config.auth_info, access)?;
+        config.headers = headers(&config.auth_info)?;
+        let plugin = config.auth_info.exec.as_ref();
+        let plugin = plugin.map(|exec| exec.command.clone().unwrap_or_default());
+        // The roots of the kubeconfig take the place of the system's, and those of
+        // `ca_certificates` hold as well.
+        let own_roots = config.root_cert.is_some();
+        let given = network.ca_certificates.own().map(|root| root.to_vec());
+        config.root_cert.get_or_insert_default().extend(given);
+        let server_name = config.tls_server_name.clone();
+
+        let (config, auth, mut tls) = sign_in(config, plugin.as_deref()).await?;
+        if !own_roots && !config.accept_invalid_certs {
+            let verifier = network.verifier().map_err(KubernetesError::unusable)?;
+            tls.dangerous().set_certificate_verifier(verifier);
+        }
+        let own_proxy = access
+            .cluster()
+            .and_then(|cluster| cluster.proxy_url.as_deref());
+        let way = match own_proxy.filter(|url| !url.is_empty()) {
+            _ if access.is_own_cluster => ProxyMode::Direct,
+            Some(url) => ProxyMode::Proxy(url),
+            None => ProxyMode::Environment,
+        };
+        let proxy = ProxyConnector::new(network, way).map_err(KubernetesError::unusable)?;
+        let connector = connector(tls, server_name, proxy)?;
+        // kube's own stack, but for its log, which shows more than is told here.
+        let retries = RetryPolicy::new(FIRST_PAUSE, LONGEST_PAUSE, RETRIES, true);
+        let sent = SentLogin::default();
+        let service = ServiceBuilder::new()
+            .layer(config.base_uri_layer())
+            .option_layer(retries.ok().map(RetryLayer::new))
+            .option_layer(auth)
+            .layer(
+                config
+                    .extra_headers_layer()
+                    .map_err(KubernetesError::unusable)?,
+            )
+            .map_request(move |request| sent.remember(request))
+            .map_err(BoxError::from)
+            .service(Client::builder(TokioExecutor::new()).build::<_, Body>(connector));
+        let server = config.cluster_url.to_string();
+        Ok(Self {
+            client: kube::Client::new(service, config.default_namespace.clone()),
+            plugin,
+            server: server.trim_end_matches('/').to_owned(),
+            namespace: config.default_namespace,
+            stall_timeout: network.stall_timeout,
+        })
+    }
+
     /// Where it is, as messages call it.
     pub fn server(&self) -> &str {
         &self.server
@@ -141,62 +132,179 @@ impl Cluster {
         }))
     }
 
-    /// Asks, and reads the object that is answered. The text of an answer stays here: it may hold a
-    /// secret.
+    /// Asks, and reads the object that is answered. kube would log the text of an answer that it
+    /// cannot read; here it goes nowhere, because it may hold a secret.
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         task: Task,
-        ask: ApiRequest,
+        request: ApiRequest,
     ) -> Result<T, KubernetesError> {
         let failed = |cause| self.failed(task.clone(), cause);
-        tracing::debug!("{} {}", ask.method, ask.path);
-        let answering = tokio::time::timeout(self.stall_timeout, self.answer(&ask));
-        let (status, body) = match answering.await {
+        let request = request.map_err(|error| failed(RequestError::Broken(Box::new(error))))?;
+        tracing::debug!("{} {}", request.method(), request.uri().path());
+        let answering = self.answer(request.map(Body::from));
+        let (status, body) = match tokio::time::timeout(self.stall_timeout, answering).await {
             Err(_) => return Err(failed(RequestError::TimedOut(self.stall_timeout.as_secs()))),
             Ok(Ok(answer)) => answer,
-            Ok(Err(SendError::NotSignedIn(error))) => return Err(error),
-            Ok(Err(SendError::Broken(cause))) => return Err(failed(RequestError::Broken(cause))),
+            Ok(Err(cause)) => {
+                return Err(match cause.downcast::<AuthError>() {
+                    Ok(error) => KubernetesError::of_login(self.plugin.as_deref(), *error),
+                    Err(cause) => failed(RequestError::Broken(cause)),
+                });
+            }
         };
         if !status.is_success() {
-            return Err(failed(RequestError::Refused(Refusal::of(status, &body))));
+            let refusal = refusal(status, &body);
+            return Err(failed(RequestError::Refused(Box::new(refusal))));
         }
         json::from_slice(&body).map_err(|_| failed(RequestError::Unreadable))
     }
 
-    /// Sends the request and reads its answer. Only what asks for patience is tried again: 429, 503
-    /// and 504, within seconds or when the server says so.
-    async fn answer(&self, ask: &ApiRequest) -> Result<(StatusCode, Bytes), SendError> {
-        let broken = |cause: Cause| SendError::Broken(cause);
-        let mut pauses = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(Duration::from_secs(5))
-            .with_max_times(RETRIES)
-            .with_jitter()
-            .build();
-        loop {
-            let signed = self.sign_in.headers().await;
-            let request = ask
-                .request(&self.server, signed.map_err(SendError::NotSignedIn)?)
-                .map_err(|error| broken(Box::new(error)))?;
-            let answer = self.client.request(request).await;
-            let answer = answer.map_err(|error| broken(Box::new(error)))?;
-            let status = answer.status();
-            if matches!(status.as_u16(), 429 | 503 | 504)
-                && let Some(pause) = pauses.next()
-            {
-                let asked = answer.headers().get(RETRY_AFTER);
-                let asked = asked.and_then(|seconds| seconds.to_str().ok()?.parse().ok());
-                tokio::time::sleep(asked.map_or(pause, Duration::from_secs)).await;
-                continue;
-            }
-            let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-            return Ok((status, body.map_err(broken)?.to_bytes()));
-        }
+    async fn answer(&self, request: Request<Body>) -> Result<(StatusCode, Bytes), BoxError> {
+        let answer = self
+            .client
+            .send(request)
+            .await
+            .map_err(|error| match error {
+                kube::Error::Service(cause) => cause,
+                other => other.into(),
+            })?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), LARGEST).collect().await?;
+        Ok((status, body.to_bytes()))
     }
 }
 
-/// Why there is no answer.
-enum SendError {
-    NotSignedIn(KubernetesError),
-    Broken(Cause),
+/// Has kube sign in and make TLS ready. That runs a program, if the user has one, and again if what
+/// it printed was no token but may be a certificate.
+async fn sign_in(
+    mut config: Config,
+    plugin: Option<&str>,
+) -> Result<(Config, Option<AuthLayer>, ClientConfig), KubernetesError> {
+    let signing_in = tokio::task::spawn_blocking(move || {
+        let auth = config.auth_layer()?;
+        if auth.is_some() {
+            config.auth_info.exec = None;
+        }
+        let tls = config.rustls_client_config()?;
+        Ok::<_, kube::Error>((config, auth, tls))
+    });
+    let command = || plugin.unwrap_or_default().to_owned();
+    let (config, auth, tls) = match tokio::time::timeout(PLUGIN_TIMEOUT, signing_in).await {
+        Ok(Ok(signed)) => signed.map_err(|error| KubernetesError::of_kube(plugin, error))?,
+        // kube panics at a token that no header can hold.
+        Ok(Err(_)) => return Err(KubernetesError::bad_plugin(command(), "an unusable token")),
+        Err(_) => {
+            return Err(KubernetesError::PluginStalled {
+                command: command(),
+                seconds: PLUGIN_TIMEOUT.as_secs(),
+            });
+        }
+    };
+    if plugin.is_some() && auth.is_none() && !tls.client_auth_cert_resolver.has_certs() {
+        let printed = "an ExecCredential with no token and no certificate";
+        return Err(KubernetesError::bad_plugin(command(), printed));
+    }
+    Ok((config, auth, tls))
+}
+
+/// What kubectl takes and kube does not, what kube would do and we do not, and which variables a
+/// program does not get: one that signs in to a cluster needs no credential of a registry.
+fn check_login(user: &mut AuthInfo, access: &ClusterAccess) -> Result<(), KubernetesError> {
+    if let Some(provider) = &user.auth_provider
+        && !(provider.name == "oidc" && provider.config.contains_key("id-token"))
+    {
+        return Err(KubernetesError::Provider(provider.name.clone()));
+    }
+    // kube takes a token from a file as it is, and there may be a line break at its end.
+    if let Some(path) = user.token_file.as_ref().filter(|_| user.token.is_none()) {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| KubernetesError::unreadable(path, cause))?;
+        if text.trim() != text {
+            user.token = Some(text.trim().into());
+        }
+    }
+    // It sets a key and a certificate side by side.
+    if let Some(data) = &user.client_key_data
+        && let Ok(mut key) = STANDARD.decode(data.expose_secret())
+        && !key.is_empty()
+    {
+        key.push(b'\n');
+        user.client_key_data = Some(STANDARD.encode(key).into());
+    }
+    let provider = user.auth_provider.as_ref();
+    let id_token = provider.and_then(|provider| provider.config.get("id-token"));
+    let token = user.token.as_ref().map(|token| token.expose_secret());
+    for token in id_token.map(String::as_str).into_iter().chain(token) {
+        if HeaderValue::try_from(token).is_err() {
+            let what = "its user's login has characters that no HTTP header may have";
+            return Err(KubernetesError::Kubeconfig(what.into()));
+        }
+    }
+    if let Some(exec) = &mut user.exec {
+        // Standard input may be an image.
+        exec.interactive_mode = Some(ExecInteractiveMode::Never);
+        let withheld = access.withheld.iter();
+        let names = withheld.filter_map(|name| name.clone().into_string().ok());
+        exec.drop_env = Some(names.collect());
+    }
+    Ok(())
+}
+
+/// Who we are, and of whom the user acts as what kube does not send itself.
+/// <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation>
+fn headers(user: &AuthInfo) -> Result<Vec<(HeaderName, HeaderValue)>, KubernetesError> {
+    let agent = HeaderValue::from_static(crate::http::USER_AGENT);
+    let mut headers = vec![(USER_AGENT, agent)];
+    let mut add = |name: &str, value: &str| -> Result<(), http::Error> {
+        headers.push((HeaderName::try_from(name)?, HeaderValue::try_from(value)?));
+        Ok(())
+    };
+    let uid = user.impersonate_uid.iter();
+    let extra = user.impersonate_user_extra.iter().flatten();
+    let mut all = uid
+        .map(|uid| add("impersonate-uid", uid))
+        .collect::<Vec<_>>();
+    for (key, values) in extra {
+        let name = format!("impersonate-extra-{key}");
+        all.extend(values.iter().map(|value| add(&name, value)));
+    }
+    let all: Result<(), http::Error> = all.into_iter().collect();
+    all.map_err(KubernetesError::unusable)?;
+    Ok(headers)
+}
+
+/// TLS over a connection that a proxy may carry; a kubeconfig may name the server otherwise than its
+/// address does.
+fn connector(
+    tls: ClientConfig,
+    server_name: Option<String>,
+    proxy: ProxyConnector,
+) -> Result<HttpsConnector<ProxyConnector>, KubernetesError> {
+    let mut builder = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http();
+    if let Some(name) = server_name {
+        let name = ServerName::try_from(name).map_err(KubernetesError::unusable)?;
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    Ok(builder.enable_http1().wrap_connector(proxy))
+}
+
+/// The login that was sent last: while it is held here, nobody who quotes it is quoted with it.
+#[derive(Clone, Default)]
+struct SentLogin(Arc<Mutex<Option<Secret>>>);
+
+impl SentLogin {
+    fn remember(&self, request: Request<Body>) -> Request<Body> {
+        let header = request.headers().get(AUTHORIZATION);
+        let login = header.and_then(|header| header.to_str().ok()?.split_once(' '));
+        if let Some((_, login)) = login {
+            let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.as_ref().is_none_or(|last| last.expose() != login) {
+                *last = Some(Secret::new(login));
+            }
+        }
+        request
+    }
 }

@@ -2,8 +2,13 @@
 
 use std::io;
 
-use super::failed_request::{FailedRequest, Refusal, RequestError};
+use kube::client::AuthError;
+use kube::config::{KubeconfigError, LoadDataError};
+use kube::core::Status;
+
+use super::failed_request::{FailedRequest, RequestError};
 use crate::diagnostics::sanitize::sanitize;
+use crate::diagnostics::secret::redact;
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::http::ConnectionFailure;
 
@@ -99,8 +104,75 @@ fn told(said: &str) -> String {
 }
 
 impl KubernetesError {
+    /// Something that the kubeconfig holds or names does not serve.
+    pub(super) fn unusable(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Kubeconfig(Box::new(cause))
+    }
+
+    pub(super) fn unreadable(path: &str, cause: io::Error) -> Self {
+        Self::Kubeconfig(format!("`{}` cannot be read: {cause}", sanitize(path)).into())
+    }
+
+    pub(super) fn of_kubeconfig(error: KubeconfigError) -> Self {
+        use LoadDataError::NoBase64DataOrFile;
+        match error {
+            KubeconfigError::LoadClientCertificate(NoBase64DataOrFile) => {
+                Self::Kubeconfig("its user has a client key and no certificate".into())
+            }
+            KubeconfigError::LoadClientKey(NoBase64DataOrFile) => {
+                Self::Kubeconfig("its user has a client certificate and no key".into())
+            }
+            other => Self::unusable(other),
+        }
+    }
+
+    /// What kube says when it signs in and makes TLS ready.
+    pub(super) fn of_kube(plugin: Option<&str>, error: kube::Error) -> Self {
+        match error {
+            kube::Error::Auth(error) => Self::of_login(plugin, error),
+            kube::Error::InferKubeconfig(error) => Self::of_kubeconfig(error),
+            kube::Error::RustlsTls(error) => Self::unusable(error),
+            other => Self::unusable(other),
+        }
+    }
+
+    /// What kube says when it signs in. It quotes all that a program prints, and that may be a token.
+    pub(super) fn of_login(plugin: Option<&str>, error: AuthError) -> Self {
+        let Some(command) = plugin.map(str::to_owned) else {
+            return Self::unusable(error);
+        };
+        match error {
+            AuthError::AuthExecStart(cause) => Self::NoPlugin { command, cause },
+            AuthError::AuthExecRun { status, out, .. } => {
+                let said = String::from_utf8_lossy(&out.stderr);
+                Self::Plugin {
+                    command,
+                    status: status.to_string(),
+                    said: redact(said.trim()).chars().take(500).collect(),
+                }
+            }
+            AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed => {
+                Self::bad_plugin(command, "an answer that is no ExecCredential")
+            }
+            AuthError::MalformedTokenExpirationDate(_) => Self::bad_plugin(
+                command,
+                "an `expirationTimestamp` that is no time of RFC 3339",
+            ),
+            other => Self::unusable(other),
+        }
+    }
+
+    /// The program that signs in printed something else than a login.
+    pub(super) fn bad_plugin(command: String, printed: &str) -> Self {
+        Self::Plugin {
+            command,
+            status: printed.to_owned(),
+            said: String::new(),
+        }
+    }
+
     /// The refusal that it is, if it is one.
-    pub(super) fn refusal(&self) -> Option<&Refusal> {
+    pub(super) fn refusal(&self) -> Option<&Status> {
         match self {
             Self::Request(failed) => match &failed.cause {
                 RequestError::Refused(refusal) => Some(refusal),

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use http::StatusCode;
-use serde::Deserialize;
+use kube::core::Status;
 
+use super::objects::ObjectRef;
 use crate::diagnostics::Diagnostic;
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
@@ -12,33 +13,30 @@ use crate::http::ConnectionFailure;
 use crate::oci::json;
 
 /// What is being done to which object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Task {
     /// The verb, as RBAC calls it.
     pub(super) verb: &'static str,
-    /// The resource, as RBAC calls it.
-    pub(super) resource: &'static str,
-    /// The object's name.
-    pub(super) name: String,
-    /// Its namespace; a namespace itself has none.
-    pub(super) namespace: Option<String>,
+    /// The object.
+    pub(super) object: ObjectRef,
 }
 
 impl fmt::Display for Task {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let object = &self.object;
         let verb = match self.verb {
             "get" => "read",
-            "patch" if self.resource == "secrets" => "apply",
+            "patch" if object.resource == "secrets" => "apply",
             "patch" => "change",
             other => other,
         };
-        let kind = match self.resource {
+        let kind = match object.resource {
             "secrets" => "Secret",
             "serviceaccounts" => "service account",
             _ => "namespace",
         };
-        write!(formatter, "{verb} the {kind} `{}`", self.name)?;
-        match &self.namespace {
+        write!(formatter, "{verb} the {kind} `{}`", object.name)?;
+        match &object.namespace {
             Some(namespace) => write!(formatter, " in `{namespace}`"),
             None => Ok(()),
         }
@@ -62,8 +60,8 @@ pub struct FailedRequest {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
     /// It was answered with a refusal.
-    #[error(transparent)]
-    Refused(Refusal),
+    #[error("{} {}: {}", .0.code, sanitize(&.0.reason), sanitize(&.0.message))]
+    Refused(Box<Status>),
     /// No answer, or one that broke off.
     #[error("there is no answer")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -75,89 +73,49 @@ pub(super) enum RequestError {
     Unreadable,
 }
 
-/// What an API server says when it refuses (a `Status`).
+/// Reads the body of a refusal; one that is no `Status` is a proxy's or a gateway's.
 /// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>
-#[derive(Debug, thiserror::Error)]
-#[error("{code} {}: {}", sanitize(reason), sanitize(message))]
-pub(super) struct Refusal {
-    pub(super) code: u16,
-    pub(super) reason: String,
-    pub(super) message: String,
-    /// What the refusal is about: the kind, in plural, of the object that is missing.
-    pub(super) about: String,
-    pub(super) causes: Vec<Cause>,
-}
-
-/// One of the causes of a refusal.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Cause {
-    pub(super) reason: String,
-    pub(super) field: String,
-    pub(super) message: String,
-}
-
-impl Refusal {
-    /// Reads the body of a refusal; one that is no `Status` is a proxy's or a gateway's.
-    pub(super) fn of(code: StatusCode, body: &[u8]) -> Self {
-        #[derive(Default, Deserialize)]
-        struct Status {
-            #[serde(default)]
-            message: String,
-            #[serde(default)]
-            reason: String,
-            #[serde(default)]
-            details: Option<Details>,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Details {
-            kind: String,
-            causes: Vec<Cause>,
-        }
-        let status: Status = json::from_slice(body).unwrap_or_default();
-        let details = status.details.unwrap_or_default();
-        let or = |text: String, other: &str| match text.as_str() {
-            "" => other.to_owned(),
-            _ => text,
-        };
-        Self {
-            code: code.as_u16(),
-            reason: or(status.reason, code.canonical_reason().unwrap_or("refused")),
-            message: or(redacted(&status.message), "no reason is given"),
-            about: details.kind,
-            causes: details
-                .causes
-                .into_iter()
-                .map(|cause| Cause {
-                    message: redacted(&cause.message),
-                    ..cause
-                })
-                .collect(),
-        }
+pub(super) fn refusal(code: StatusCode, body: &[u8]) -> Status {
+    let mut status: Status = json::from_slice(body).unwrap_or_default();
+    status.code = code.as_u16();
+    if status.reason.is_empty() {
+        status.reason = code.canonical_reason().unwrap_or("refused").to_owned();
     }
+    status.message = match status.message.as_str() {
+        "" => "no reason is given".to_owned(),
+        message => redacted(message),
+    };
+    for cause in status.details.iter_mut().flat_map(|d| &mut d.causes) {
+        cause.message = redacted(&cause.message);
+    }
+    status
+}
 
+/// Who refuses, by the words of a refusal.
+struct Refusal<'a>(&'a str);
+
+impl<'a> Refusal<'a> {
     /// True where it is RBAC that refuses: where a role is missing.
     /// The API server names the user and what it cannot do; an access review names neither.
     fn is_of_rbac(&self) -> bool {
-        let is_reviewed = self.message.starts_with('`') && self.message.ends_with("is not allowed");
-        is_reviewed || self.user().is_some() && self.message.contains(" cannot ")
+        let is_reviewed = self.0.starts_with('`') && self.0.ends_with("is not allowed");
+        is_reviewed || self.user().is_some() && self.0.contains(" cannot ")
     }
 
     /// The admission webhook or policy that refuses, where it is one.
-    fn admission(&self) -> Option<&str> {
+    fn admission(&self) -> Option<&'a str> {
         ["admission webhook \"", "ValidatingAdmissionPolicy '"]
             .into_iter()
             .find_map(|start| {
-                let (_, rest) = self.message.split_once(start)?;
+                let (_, rest) = self.0.split_once(start)?;
                 rest.split(['"', '\'']).next()
             })
-            .filter(|_| self.message.contains("denied"))
+            .filter(|_| self.0.contains("denied"))
     }
 
     /// Whom the server knows us as, out of its own sentence.
-    fn user(&self) -> Option<&str> {
-        let (_, rest) = self.message.split_once("User \"")?;
+    fn user(&self) -> Option<&'a str> {
+        let (_, rest) = self.0.split_once("User \"")?;
         rest.split_once('"').map(|(user, _)| user)
     }
 }
@@ -169,8 +127,8 @@ impl Diagnostic for FailedRequest {
             task,
             cause,
         } = self;
-        let refusal = match cause {
-            RequestError::Refused(refusal) => refusal,
+        let status = match cause {
+            RequestError::Refused(status) => status,
             RequestError::Broken(cause) => {
                 let trouble = ConnectionFailure::of(&**cause);
                 return vec![match trouble {
@@ -199,6 +157,7 @@ impl Diagnostic for FailedRequest {
                 )];
             }
         };
+        let refusal = Refusal(&status.message);
         if let Some(name) = refusal.admission() {
             return vec![format!(
                 "the cluster's admission control `{}` refuses it, whatever roles there are: change \
@@ -206,16 +165,14 @@ impl Diagnostic for FailedRequest {
                 sanitize(name)
             )];
         }
-        match refusal.code {
+        let mut causes = status.details.iter().flat_map(|d| &d.causes);
+        match status.code {
             401 => vec![
             "the cluster does not take the kubeconfig's login: its token or certificate may have \
              run out"
                 .to_owned(),
         ],
-            403 if refusal
-                .causes
-                .iter()
-                .any(|cause| cause.reason == "NamespaceTerminating") =>
+            403 if causes.any(|cause| cause.reason == "NamespaceTerminating") =>
             {
                 vec!["wait until the namespace is gone, and create it again".to_owned()]
             }
@@ -251,12 +208,12 @@ fn role(task: &Task, user: Option<&str>) -> Vec<String> {
         Some((user, None)) => format!("--user='{user}'"),
         None => "--user=USER".to_owned(),
     };
-    let Task {
-        verb,
+    let Task { verb, object } = task;
+    let ObjectRef {
         resource,
         namespace,
         ..
-    } = task;
+    } = object;
     let verbs = match (*resource, *verb) {
         ("secrets", "delete") => "get,create,patch,delete",
         ("secrets", _) => "get,create,patch",

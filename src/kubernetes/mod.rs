@@ -1,22 +1,17 @@
 //! A Kubernetes cluster, as far as a pull secret needs one. This folder alone knows kube.
 //!
-//! kube reads kubeconfigs; what is asked and answered is written here. kube's own client logs the
-//! whole text of an answer that it cannot read, and our answers hold secrets; and with it come a
-//! second YAML library, JSONPath and a clock, which are a tenth of the binary.
+//! kube signs in, connects and makes the requests. Answers are read here, because kube logs those
+//! that it cannot read, and ours hold secrets.
 
 pub mod apply;
-pub mod auth;
 mod check;
 mod client;
-mod connect;
 mod error;
 mod failed_request;
 pub mod kubeconfig;
 mod objects;
-mod plugin;
 mod secret;
 pub mod state;
-mod tls;
 
 pub use apply::WriteKind;
 pub use check::CheckedWrites;

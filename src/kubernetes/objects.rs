@@ -1,224 +1,191 @@
-//! The few objects of Kubernetes that are read and written, as far as they are.
+//! The few objects of Kubernetes that are read and written, and the requests for them.
 
-use std::collections::BTreeMap;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Deserializer};
+use k8s_openapi::api::core::v1;
+use kube::Resource;
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::{ObjectMeta, Request, request};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::ApiRequest;
+use super::FIELD_MANAGER;
 use super::failed_request::Task;
-use super::secret::{KEY, PullSecret, TYPE};
+use super::secret::{KEY, PullSecret};
 use crate::diagnostics::secret::Secret;
 
-/// A Secret that is in the cluster.
-#[derive(Clone, Debug)]
-pub struct FoundSecret {
+/// A request as kube makes it.
+pub(super) type ApiRequest = Result<http::Request<Vec<u8>>, request::Error>;
+
+/// A Secret that is in the cluster. It has no `Debug`, because the object's own hides nothing.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct FoundSecret(v1::Secret);
+
+impl FoundSecret {
     /// What kind of Secret it is.
-    pub r#type: String,
-    /// Its data, decoded, as far as it is text.
-    pub data: BTreeMap<String, Secret>,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Its annotations.
-    pub annotations: BTreeMap<String, String>,
-    /// True when nothing about its data can be changed.
-    pub(super) is_immutable: bool,
-    /// Which object it is, whatever it is called.
-    pub(super) uid: String,
-    /// Which state of it this is.
-    pub(super) version: String,
-}
-
-impl<'de> Deserialize<'de> for FoundSecret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Object {
-            metadata: Metadata,
-            #[serde(default)]
-            r#type: String,
-            #[serde(default)]
-            data: Option<BTreeMap<String, Secret64>>,
-            #[serde(default)]
-            immutable: bool,
-        }
-        let object = Object::deserialize(deserializer)?;
-        let data = object.data.unwrap_or_default();
-        Ok(Self {
-            r#type: object.r#type,
-            data: data
-                .into_iter()
-                .map(|(key, value)| (key, value.0))
-                .collect(),
-            labels: object.metadata.labels.unwrap_or_default(),
-            annotations: object.metadata.annotations.unwrap_or_default(),
-            is_immutable: object.immutable,
-            uid: object.metadata.uid,
-            version: object.metadata.resource_version,
-        })
+    pub fn r#type(&self) -> &str {
+        self.0.type_.as_deref().unwrap_or_default()
     }
-}
 
-/// A value of a Secret's `data`; what is no text in it is none that we wrote.
-struct Secret64(Secret);
-
-impl<'de> Deserialize<'de> for Secret64 {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let bytes = STANDARD.decode(text).unwrap_or_default();
-        Ok(Self(Secret::new(
-            String::from_utf8(bytes).unwrap_or_default(),
-        )))
+    /// One of its labels.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let labels = self.0.metadata.labels.as_ref()?;
+        labels.get(key).map(String::as_str)
     }
-}
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Metadata {
-    #[serde(default)]
-    uid: String,
-    #[serde(default)]
-    pub(super) resource_version: String,
-    #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
+    /// One of its annotations.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        let annotations = self.0.metadata.annotations.as_ref()?;
+        annotations.get(key).map(String::as_str)
+    }
+
+    /// The login file in it; `None` if it has none, or one that is no text.
+    pub fn docker_config(&self) -> Option<Secret> {
+        let content = self.0.data.as_ref()?.get(KEY)?;
+        std::str::from_utf8(&content.0).ok().map(Secret::new)
+    }
+
+    /// True if nothing about its data can be changed.
+    pub(super) fn is_immutable(&self) -> bool {
+        self.0.immutable == Some(true)
+    }
 }
 
 /// A service account, as far as pods pull with it.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ServiceAccount {
-    pub(super) metadata: Metadata,
-    #[serde(default)]
-    image_pull_secrets: Option<Vec<Value>>,
-}
+#[serde(transparent)]
+pub(super) struct ServiceAccount(v1::ServiceAccount);
 
 impl ServiceAccount {
-    /// True when its pods pull with the Secret `name` already.
+    /// True if its pods pull with the Secret `name` already.
     pub(super) fn has(&self, name: &str) -> bool {
-        let listed = self.image_pull_secrets.iter().flatten();
-        listed.into_iter().any(|entry| entry["name"] == name)
+        let mut listed = self.0.image_pull_secrets.iter().flatten();
+        listed.any(|entry| entry.name == name)
     }
 
     /// The patch that adds it. Every kind of patch replaces the list as a whole (it is atomic in
     /// the schema), so the list goes with the state that it was read in, and a change in between
     /// is a conflict.
-    pub(super) fn with(&self, name: &str) -> Value {
-        let mut list = self.image_pull_secrets.clone().unwrap_or_default();
-        list.push(json!({ "name": name }));
+    fn with(&self, name: &str) -> Value {
+        let mut list = self.0.image_pull_secrets.clone().unwrap_or_default();
+        list.push(v1::LocalObjectReference {
+            name: name.to_owned(),
+        });
         json!({
-            "metadata": { "resourceVersion": self.metadata.resource_version },
+            "metadata": { "resourceVersion": self.0.metadata.resource_version },
             "imagePullSecrets": list,
         })
     }
 }
 
-/// A Secret in a namespace, and what is done to it.
+/// An object by its kind, its name and its namespace, and what is done to it.
 #[derive(Clone, Debug)]
-pub(super) struct SecretAt {
-    pub(super) namespace: String,
+pub(super) struct ObjectRef {
+    /// The kind, in plural, as RBAC calls it.
+    pub(super) resource: &'static str,
     pub(super) name: String,
+    /// A namespace itself has none.
+    pub(super) namespace: Option<String>,
+    requests: Request,
 }
 
-impl SecretAt {
+impl ObjectRef {
+    pub(super) fn secret(namespace: &str, name: &str) -> Self {
+        Self::of::<v1::Secret>(Some(namespace), name)
+    }
+
+    pub(super) fn service_account(namespace: &str, name: &str) -> Self {
+        Self::of::<v1::ServiceAccount>(Some(namespace), name)
+    }
+
+    pub(super) fn namespace(name: &str) -> Self {
+        Self::of::<v1::Namespace>(None, name)
+    }
+
+    fn of<K: k8s_openapi::Resource + Resource<DynamicType = ()>>(
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Self {
+        Self {
+            resource: K::URL_PATH_SEGMENT,
+            name: name.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            requests: Request::new(K::url_path(&(), namespace)),
+        }
+    }
+
+    /// The namespace as messages call it.
+    pub(super) fn namespace_name(&self) -> String {
+        self.namespace.clone().unwrap_or_default()
+    }
+
+    /// What is done, with the verb as RBAC calls it.
     pub(super) fn task(&self, verb: &'static str) -> Task {
-        Task {
-            verb,
-            resource: "secrets",
-            name: self.name.clone(),
-            namespace: Some(self.namespace.clone()),
-        }
+        let object = self.clone();
+        Task { verb, object }
     }
 
-    pub(super) fn path(&self) -> String {
-        let Self { namespace, name } = self;
-        format!("/api/v1/namespaces/{namespace}/secrets/{name}")
+    pub(super) fn get(&self) -> ApiRequest {
+        self.requests.get(&self.name, &GetParams::default())
     }
 
-    /// Server-side apply of exactly what is ours in it.
+    /// Server-side apply of exactly what is ours in the Secret.
     pub(super) fn apply(&self, secret: &PullSecret, force: bool, dry_run: bool) -> ApiRequest {
-        let mut metadata = json!({ "name": self.name, "namespace": self.namespace });
-        for (field, entries) in [
-            ("labels", secret.labels().clone()),
-            ("annotations", secret.annotations()),
-        ] {
-            if !entries.is_empty() {
-                metadata[field] = json!(entries);
-            }
-        }
-        let object = json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": metadata,
-            "type": TYPE,
-            "data": { KEY: STANDARD.encode(secret.docker_config().expose()) },
-        });
-        ApiRequest::apply(self.path(), &object)
-            .writing(dry_run)
-            .with(force, "force", "true")
+        let object = secret.object(self.namespace.as_deref());
+        let params = PatchParams {
+            force,
+            ..patch_params(dry_run)
+        };
+        let patch = Patch::Apply(object);
+        self.requests.patch(&self.name, &params, &patch)
     }
 
     /// Deletes exactly the object that was looked at.
     pub(super) fn delete(&self, found: &FoundSecret, dry_run: bool) -> ApiRequest {
-        let mut options = json!({
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "preconditions": { "uid": found.uid, "resourceVersion": found.version },
-        });
-        if dry_run {
-            options["dryRun"] = json!(["All"]);
-        }
-        ApiRequest::delete(self.path(), &options)
-    }
-}
-
-/// A service account in a namespace, and what is done to it.
-#[derive(Clone, Debug)]
-pub(super) struct AccountAt {
-    pub(super) namespace: String,
-    pub(super) name: String,
-}
-
-impl AccountAt {
-    pub(super) fn task(&self, verb: &'static str) -> Task {
-        Task {
-            verb,
-            resource: "serviceaccounts",
-            name: self.name.clone(),
-            namespace: Some(self.namespace.clone()),
-        }
+        let ObjectMeta {
+            uid,
+            resource_version,
+            ..
+        } = found.0.metadata.clone();
+        let params = DeleteParams {
+            dry_run,
+            preconditions: Some(Preconditions {
+                uid,
+                resource_version,
+            }),
+            ..DeleteParams::default()
+        };
+        self.requests.delete(&self.name, &params)
     }
 
-    pub(super) fn path(&self) -> String {
-        let Self { namespace, name } = self;
-        format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}")
-    }
-
+    /// Adds a Secret to what the pods of the service account pull with.
     pub(super) fn add(&self, found: &ServiceAccount, secret: &str, dry_run: bool) -> ApiRequest {
-        ApiRequest::merge(self.path(), &found.with(secret)).writing(dry_run)
+        let patch = Patch::Merge(found.with(secret));
+        self.requests
+            .patch(&self.name, &patch_params(dry_run), &patch)
+    }
+
+    /// Makes the namespace.
+    pub(super) fn create(&self, dry_run: bool) -> ApiRequest {
+        let object = json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": { "name": self.name },
+        });
+        let params = PostParams {
+            dry_run,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+        };
+        self.requests.create(&params, object.to_string().into())
     }
 }
 
-/// What is done to make a namespace.
-pub(super) fn namespace_task(name: &str) -> Task {
-    Task {
-        verb: "create",
-        resource: "namespaces",
-        name: name.to_owned(),
-        namespace: None,
+/// As us, and only tried if `dry_run` says so: everything is checked then, and nothing written.
+fn patch_params(dry_run: bool) -> PatchParams {
+    PatchParams {
+        dry_run,
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
     }
-}
-
-/// Makes a namespace.
-pub(super) fn create_namespace(name: &str, dry_run: bool) -> ApiRequest {
-    let object = json!({
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": { "name": name },
-    });
-    ApiRequest::create("/api/v1/namespaces".to_owned(), &object).writing(dry_run)
 }
 
 #[cfg(test)]
@@ -240,9 +207,40 @@ mod tests {
             )
         ) {
             let secret: FoundSecret = json::from_str(&text).unwrap();
-            prop_assert_eq!(&secret.r#type, "a");
-            prop_assert_eq!(&secret.labels["Type"], "x");
-            prop_assert!(secret.data.is_empty() && !secret.is_immutable);
+            prop_assert_eq!(secret.r#type(), "a");
+            prop_assert_eq!(secret.label("Type"), Some("x"));
+            prop_assert!(secret.docker_config().is_none() && !secret.is_immutable());
         }
+    }
+
+    fn query(request: ApiRequest) -> String {
+        request.unwrap().uri().query().unwrap().to_owned()
+    }
+
+    #[test]
+    fn every_write_can_be_tried_and_is_ours() {
+        let secret = PullSecret::new("s", &[].into(), Secret::new("{}"), None);
+        let (at, account) = (
+            ObjectRef::secret("ns", "s"),
+            ObjectRef::service_account("ns", "a"),
+        );
+        let found = ServiceAccount(v1::ServiceAccount::default());
+        for dry_run in [true, false] {
+            let queries = [
+                query(at.apply(&secret, false, dry_run)),
+                query(account.add(&found, "s", dry_run)),
+                query(ObjectRef::namespace("ns").create(dry_run)),
+            ];
+            for query in queries {
+                assert!(query.contains("fieldManager=gcr-push"), "{query}");
+                assert_eq!(query.contains("dryRun=All"), dry_run, "{query}");
+                assert!(!query.contains("force=true"), "{query}");
+            }
+            let found = FoundSecret(v1::Secret::default());
+            let delete = at.delete(&found, dry_run).unwrap();
+            let options: Value = serde_json::from_slice(delete.body()).unwrap();
+            assert_eq!(options["dryRun"] == json!(["All"]), dry_run);
+        }
+        assert!(query(at.apply(&secret, true, false)).contains("force=true"));
     }
 }

@@ -55,20 +55,6 @@ impl PullSecret {
         &self.name
     }
 
-    /// `metadata.labels`.
-    pub fn labels(&self) -> &BTreeMap<String, String> {
-        &self.labels
-    }
-
-    /// `metadata.annotations`.
-    pub fn annotations(&self) -> BTreeMap<String, String> {
-        let expiry = self.expires_at.map(utc);
-        expiry
-            .into_iter()
-            .map(|time| (EXPIRY.to_owned(), time))
-            .collect()
-    }
-
     /// The object for one namespace, or for whichever is current. Its `Debug` hides nothing.
     pub(crate) fn object(&self, namespace: Option<&str>) -> v1::Secret {
         let content = ByteString(self.docker_config.expose().into());

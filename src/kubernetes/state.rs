@@ -1,7 +1,7 @@
 //! What a cluster holds already.
 
-use super::client::{ApiRequest, Cluster};
-use super::objects::{AccountAt, FoundSecret, SecretAt, ServiceAccount};
+use super::client::Cluster;
+use super::objects::{FoundSecret, ObjectRef, ServiceAccount};
 use super::{DesiredState, KubernetesError};
 
 /// What a cluster holds already of what is wanted.
@@ -13,11 +13,11 @@ pub struct ClusterState<'a> {
 
 /// One namespace.
 pub(super) struct NamespaceState {
-    pub(super) secret: SecretAt,
+    pub(super) secret: ObjectRef,
     pub(super) found: Option<FoundSecret>,
     /// True when the Secret can stay as it is.
     pub(super) is_current: bool,
-    pub(super) accounts: Vec<(AccountAt, Option<ServiceAccount>)>,
+    pub(super) accounts: Vec<(ObjectRef, Option<ServiceAccount>)>,
 }
 
 impl Cluster {
@@ -58,13 +58,8 @@ impl Cluster {
         wanted: DesiredState<'_>,
         errors: &mut Vec<KubernetesError>,
     ) -> Result<NamespaceState, KubernetesError> {
-        let secret = SecretAt {
-            namespace: namespace.to_owned(),
-            name: wanted.name.to_owned(),
-        };
-        let answer = self
-            .ask(secret.task("get"), ApiRequest::get(secret.path()))
-            .await;
+        let secret = ObjectRef::secret(namespace, wanted.name);
+        let answer = self.ask(secret.task("get"), secret.get()).await;
         let mut space = NamespaceState {
             found: keep(answer, errors)?,
             secret,
@@ -72,13 +67,8 @@ impl Cluster {
             accounts: Vec::new(),
         };
         for name in wanted.service_accounts {
-            let account = AccountAt {
-                namespace: namespace.to_owned(),
-                name: name.clone(),
-            };
-            let answer = self
-                .ask(account.task("get"), ApiRequest::get(account.path()))
-                .await;
+            let account = ObjectRef::service_account(namespace, name);
+            let answer = self.ask(account.task("get"), account.get()).await;
             let found = keep(answer, errors)?;
             space.accounts.push((account, found));
         }

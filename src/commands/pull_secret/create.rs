@@ -13,7 +13,7 @@ use crate::commands::pull_secret::request::{PullCredential, PullSecretOptions, P
 use crate::google::Google;
 use crate::http::Network;
 use crate::kubernetes::{
-    self, Cluster, ClusterState, EXPIRY, FoundSecret, KEY, PullSecret, TYPE, WriteKind,
+    self, Cluster, ClusterState, EXPIRY, FoundSecret, PullSecret, TYPE, WriteKind,
 };
 use crate::oci::reference::Endpoint;
 
@@ -175,19 +175,14 @@ async fn is_up_to_date(found: &FoundSecret, asked: &PullSecretOptions, plan: &Lo
     let labelled = asked
         .labels
         .iter()
-        .all(|(key, value)| found.labels.get(key) == Some(value));
-    if found.r#type != TYPE || !labelled {
+        .all(|(key, value)| found.label(key) == Some(value));
+    if found.r#type() != TYPE || !labelled {
         return false;
     }
-    if plan.has_token()
-        && found
-            .annotations
-            .get(EXPIRY)
-            .is_none_or(|time| is_due(time))
-    {
+    if plan.has_token() && found.annotation(EXPIRY).is_none_or(is_due) {
         return false;
     }
-    match found.data.get(KEY) {
+    match found.docker_config() {
         Some(docker_config) => plan.is_met_by(docker_config.expose()).await,
         None => false,
     }

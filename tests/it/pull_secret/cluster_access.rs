@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use standin::Rule;
+use standin::{Fault, FaultAction, RequestKind, Rule};
 
 use super::{applied, pull_secret_command, push, reader};
 use crate::support::cluster::{administrator, with};
@@ -104,6 +104,79 @@ fn plugin_is_run_again_after_expiry_and_may_print_yaml() {
         assert_eq!(info["spec"]["interactive"], false);
         assert_eq!(info["spec"]["cluster"]["server"], server);
     }
+}
+
+#[test]
+fn failure_of_a_plugin_with_an_expired_token_is_reported() {
+    let google = start();
+    let server = format!("https://{}", google.standin.tls_address());
+    let exec = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin}}";
+    let run = apply(&google)
+        .file("kube/config", with(&google.standin, &server, exec))
+        .set("kubeconfig", "kube/config");
+    let ran = run.path().join("ran").display().to_string();
+    let script = format!(
+        "if [ -e '{ran}' ]; then echo please log in >&2; exit 7; fi\n>'{ran}'\n\
+         printf 'status: {{token: TOKEN, expirationTimestamp: \"2020-01-01T00:00:00Z\"}}\\n'"
+    );
+    let outcome = program(run, "kube/plugin", &script).fails_with(3);
+    let told =
+        "/plugin`, with which the kubeconfig signs in, failed: exit status: 7: please log in";
+    assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("TOKEN"), "{}", outcome.stderr);
+}
+
+#[test]
+fn quoted_token_of_a_plugin_is_not_shown() {
+    let google = start();
+    let token = google.standin.cluster().user("robot");
+    let server = format!("https://{}", google.standin.tls_address());
+    let answer = format!(r#"{{"status": {{"token": "{token}"}}}}"#);
+    let exec = format!("{{exec: {{command: echo, args: ['{answer}']}}}}");
+    google.standin.fault(Fault::always(
+        RequestKind::Kubernetes,
+        FaultAction::Quote(403),
+    ));
+    let outcome = apply(&google)
+        .set("kubeconfig", with(&google.standin, &server, &exec))
+        .variable("RUST_LOG", "trace")
+        .fails_with(3);
+    assert!(outcome.stderr.contains("***"), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains(&token), "{}", outcome.stderr);
+}
+
+#[test]
+fn token_file_may_end_with_a_line_break() {
+    let google = start();
+    let token = google.standin.cluster().user("robot");
+    google.standin.cluster().allow("robot", Rule::everything());
+    let server = format!("https://{}", google.standin.tls_address());
+    let config = with(&google.standin, &server, "{tokenFile: token}");
+    for end in ["", "\n"] {
+        apply(&google)
+            .file("kube/token", format!("{token}{end}"))
+            .file("kube/config", &config)
+            .set("kubeconfig", "kube/config")
+            .succeeds();
+    }
+    assert!(is_applied(&google));
+}
+
+#[test]
+fn token_that_no_header_can_hold_is_reported() {
+    let google = start();
+    let server = format!("https://{}", google.standin.tls_address());
+    let config = with(&google.standin, &server, r#"{token: "TOK\nEN"}"#);
+    let outcome = apply(&google).set("kubeconfig", config).fails_with(2);
+    let told = "its user's login has characters that no HTTP header may have";
+    assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("TOK"), "{}", outcome.stderr);
+    let exec = r#"{exec: {command: echo, args: ['{"status": {"token": "TOK\nEN"}}']}}"#;
+    let config = with(&google.standin, &server, exec);
+    let outcome = apply(&google).set("kubeconfig", config).fails_with(3);
+    let told = "`echo`, with which the kubeconfig signs in, failed: an unusable token";
+    assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("TOK"), "{}", outcome.stderr);
 }
 
 #[test]
@@ -314,7 +387,7 @@ fn cluster_is_reached_through_the_proxy_with_given_ca() {
     let requests = google.standin.requests();
     let mut of_cluster = requests
         .iter()
-        .filter(|r| r.kind == standin::RequestKind::Kubernetes);
+        .filter(|r| r.kind == RequestKind::Kubernetes);
     assert!(of_cluster.all(|request| request.via_proxy && request.host == "k8s.acme.example"));
 }
 
