@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use tokio::sync::OnceCell;
 
@@ -19,7 +21,7 @@ impl<K, V> Default for OnceMap<K, V> {
 impl<K: Eq + Hash, V> OnceMap<K, V> {
     /// Returns the cell for the value of `key`.
     pub fn of(&self, key: K) -> Arc<OnceCell<V>> {
-        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cells = self.0.lock();
         Arc::clone(cells.entry(key).or_default())
     }
 }

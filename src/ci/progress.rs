@@ -4,8 +4,10 @@
 //! shows them looks when it likes. Nothing is called back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
@@ -173,7 +175,7 @@ impl Progress {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics half way through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

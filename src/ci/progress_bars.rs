@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::JoinHandle;
@@ -59,7 +61,7 @@ static BARS: Mutex<Option<Bars>> = Mutex::new(None);
 
 fn bars() -> MutexGuard<'static, Option<Bars>> {
     // What a panic leaves of them is cleared as well as anything else.
-    BARS.lock().unwrap_or_else(PoisonError::into_inner)
+    BARS.lock()
 }
 
 fn has_bars(format: LogFormat) -> bool {

@@ -8,9 +8,11 @@ use std::fmt;
 use std::future::pending;
 use std::io::{self, IsTerminal as _};
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -246,14 +248,11 @@ pub struct RunState(Arc<Mutex<String>>);
 impl RunState {
     /// How far it is now, as the end of a sentence that begins with what stopped it.
     pub fn set(&self, how_far: impl Into<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = how_far.into();
+        *self.0.lock() = how_far.into();
     }
 
     fn get(&self) -> String {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().clone()
     }
 }
 

@@ -9,8 +9,10 @@ pub mod preflight;
 mod refusal;
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
@@ -124,33 +126,23 @@ impl Google {
     /// Marks a service as enabled. If it still reports that it is disabled, the request is retried,
     /// because not all servers know a change at once.
     pub fn mark_enabled(&self, service: &str) {
-        let mut enabled_services = self
-            .enabled_services
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut enabled_services = self.enabled_services.lock();
         enabled_services.insert(service.to_owned());
     }
 
     /// Marks an account as new. If it is not found, the request is retried, because not all servers
     /// know it at once.
     pub fn mark_account_new(&self, email: &str) {
-        let accounts = self.new_accounts.lock();
-        let mut accounts = accounts.unwrap_or_else(PoisonError::into_inner);
-        accounts.insert(email.to_owned());
+        self.new_accounts.lock().insert(email.to_owned());
     }
 
     /// True for a new account.
     pub fn is_new_account(&self, email: &str) -> bool {
-        let accounts = self.new_accounts.lock();
-        let accounts = accounts.unwrap_or_else(PoisonError::into_inner);
-        accounts.contains(email)
+        self.new_accounts.lock().contains(email)
     }
 
     fn is_just_enabled(&self, error: &GoogleError) -> bool {
-        let enabled_services = self
-            .enabled_services
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let enabled_services = self.enabled_services.lock();
         error.is_service_disabled()
             && error
                 .metadata("service")

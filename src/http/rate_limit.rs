@@ -3,8 +3,10 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use tokio::time::{Instant, sleep_until};
 
@@ -36,7 +38,7 @@ impl RateLimiters {
 
     /// The rate limiter for a host.
     pub(crate) fn of(&self, host: &Endpoint) -> RateLimiter {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.hosts.lock();
         let new = || RateLimiter::with_quota(self.requests_per_minute);
         hosts.entry(host.clone()).or_insert_with(new).clone()
     }
@@ -70,7 +72,7 @@ impl RateLimiter {
     pub(crate) async fn acquire(&self) {
         while let Some(slot) = self.reserve() {
             sleep_until(slot).await;
-            let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = self.0.lock();
             if state.paused_until.is_none_or(|until| until <= slot) {
                 return;
             }
@@ -79,7 +81,7 @@ impl RateLimiter {
 
     /// Reserves the time of the next request. `None` if it may be sent at once.
     fn reserve(&self) -> Option<Instant> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         let now = Instant::now();
         let earliest = [state.paused_until, state.next]
             .into_iter()
@@ -96,7 +98,7 @@ impl RateLimiter {
     /// Counts a request that was sent without a reservation: a followed redirect, or the second of
     /// two requests in one call.
     pub(crate) fn count(&self) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         if let Some(bucket) = &mut state.bucket {
             bucket.take(Instant::now());
         }
@@ -106,7 +108,7 @@ impl RateLimiter {
     /// that a client sends, not only to the request that received it. True if requests were not
     /// stopped before.
     pub(crate) fn pause(&self, wait: Duration) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         let now = Instant::now();
         let is_new = state.paused_until.is_none_or(|until| until <= now);
         // Requests that were sent at the same time are refused for the same reason.
@@ -122,7 +124,7 @@ impl RateLimiter {
 
     /// Records a request that was not refused, so that the following ones may be slightly faster.
     pub(crate) fn recover(&self) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.gap = match state.gap * 9 / 10 {
             gap if gap < Duration::from_millis(1) => Duration::ZERO,
             gap => gap,

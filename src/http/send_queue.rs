@@ -4,7 +4,9 @@
 //! all sockets in `/proc/net/tcp` (proc(5)).
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// The lists of the connections of this network namespace.
 const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
@@ -16,13 +18,13 @@ pub(crate) struct SendQueues(Arc<Mutex<Vec<String>>>);
 impl SendQueues {
     /// Adds the connection with this local address.
     pub(super) fn add(&self, own: SocketAddr) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.push(table_address(own));
     }
 
     /// The number of unacknowledged bytes. 0 if the system does not report it.
     pub(crate) fn unacknowledged(&self) -> u64 {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if all.is_empty() {
             return 0;
         }

@@ -29,7 +29,9 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 use std::thread;
 
 use bytes::Bytes;
@@ -286,7 +288,7 @@ impl Source {
     fn range(&self, digest: &Digest) -> Option<ByteRange> {
         match &self.inner.blobs {
             Blobs::Local(ranges, _) => {
-                let ranges = ranges.read().unwrap_or_else(PoisonError::into_inner);
+                let ranges = ranges.read();
                 ranges.get(digest).cloned()
             }
             Blobs::Remote(..) => None,
@@ -314,7 +316,7 @@ impl Source {
         match &self.inner.blobs {
             Blobs::Local(..) => self.range(digest).map(|range| range.size),
             Blobs::Remote(_, sizes) => {
-                let sizes = sizes.read().unwrap_or_else(PoisonError::into_inner);
+                let sizes = sizes.read();
                 sizes.get(digest).copied()
             }
         }

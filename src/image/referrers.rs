@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
@@ -131,11 +131,11 @@ impl Source {
         let blobs = trees.flat_map(Tree::blobs);
         match &self.inner.blobs {
             Blobs::Remote(_, sizes) => {
-                let mut sizes = sizes.write().unwrap_or_else(PoisonError::into_inner);
+                let mut sizes = sizes.write();
                 sizes.extend(blobs.map(|blob| (blob.digest.clone(), blob.size)));
             }
             Blobs::Local(known, _) => {
-                let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+                let mut known = known.write();
                 let located = blobs.filter_map(|blob| ranges.get_key_value(&blob.digest));
                 known.extend(located.map(|(digest, range)| (digest.clone(), range.clone())));
             }

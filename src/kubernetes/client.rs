@@ -1,7 +1,9 @@
 //! kube's client for the cluster of a kubeconfig, and what is asked of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -300,7 +302,7 @@ impl SentLogin {
         let header = request.headers().get(AUTHORIZATION);
         let login = header.and_then(|header| header.to_str().ok()?.split_once(' '));
         if let Some((_, login)) = login {
-            let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = self.0.lock();
             if last.as_ref().is_none_or(|last| last.expose() != login) {
                 *last = Some(Secret::new(login));
             }

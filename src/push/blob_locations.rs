@@ -2,7 +2,8 @@
 //! mounted, and what was read of the source. It is shared by all pushes of one process.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::oci::digest::Digest;
 use crate::oci::reference::Endpoint;
@@ -25,7 +26,7 @@ struct Known {
 
 impl BlobLocations {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Notes that a repository holds a blob.

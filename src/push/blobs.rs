@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -82,11 +84,7 @@ impl BlobReader {
         key: &Digest,
         size: u64,
     ) -> Result<ByteStream, PushError> {
-        let shared = self
-            .shared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let shared = self.shared.lock().take();
         if let Some(shared) = shared {
             return Ok(shared);
         }

@@ -5,9 +5,11 @@
 //! for itself later.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -44,11 +46,11 @@ impl StallBudget {
     }
 
     fn left(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).time
+        self.0.lock().time
     }
 
     fn charge(&self, since: Instant) {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.0.lock();
         let now = Instant::now();
         let spent = now.saturating_duration_since(since.max(left.spent_until));
         left.time = left.time.saturating_sub(spent);
@@ -220,7 +222,7 @@ mod tests {
         let taken = Arc::new(Mutex::new(0));
         let counter = Arc::clone(&taken);
         let stream = stream::iter(0..count).map(move |number| {
-            *counter.lock().unwrap() += 1;
+            *counter.lock() += 1;
             Ok(Bytes::from(vec![number as u8; WINDOW / 4]))
         });
         (stream.boxed(), taken)
@@ -249,7 +251,7 @@ mod tests {
         for whole in futures_util::future::join_all(shares).await {
             assert_eq!(whole.unwrap(), 10 * WINDOW);
         }
-        assert_eq!(*taken.lock().unwrap(), 40);
+        assert_eq!(*taken.lock(), 40);
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,7 +262,7 @@ mod tests {
         let fast = tokio::spawn(length(shares.pop().unwrap().bytes));
         tokio::time::sleep(Duration::from_secs(3600)).await;
         // A window, and the piece that waits for room.
-        assert_eq!(*taken.lock().unwrap(), 5);
+        assert_eq!(*taken.lock(), 5);
         drop(slow);
         assert_eq!(fast.await.unwrap().unwrap(), 10 * WINDOW);
     }

@@ -1,7 +1,9 @@
 //! Whether a push may write, asked once for each of Google's repositories.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::destinations::Target;
 use crate::google::preflight::{MissingRole, preflight};
@@ -28,7 +30,7 @@ impl Preflight {
             return Ok(());
         };
         let is_first = {
-            let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut asked = self.0.lock();
             asked.insert(repository.clone())
         };
         if !is_first {

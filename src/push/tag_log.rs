@@ -1,6 +1,8 @@
 //! What has become of every tag of a run so far, for the last words of one that is stopped.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::destinations::Target;
 
@@ -22,7 +24,7 @@ pub struct TagLog(Arc<Mutex<Vec<(String, TagState)>>>);
 impl TagLog {
     /// Adds a tag that is to be set, as `host/repository:tag`.
     pub fn expect(&self, tag: &str) {
-        let mut tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tags = self.0.lock();
         if !tags.iter().any(|(known, _)| known == tag) {
             tags.push((tag.to_owned(), TagState::Pending));
         }
@@ -37,7 +39,7 @@ impl TagLog {
 
     /// Notes what has become of a tag.
     pub fn note(&self, tag: &str, state: TagState) {
-        let mut tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tags = self.0.lock();
         match tags.iter_mut().find(|(known, _)| known == tag) {
             Some((_, is)) => *is = state,
             None => tags.push((tag.to_owned(), state)),
@@ -46,7 +48,7 @@ impl TagLog {
 
     /// Every tag, and what has become of it.
     pub fn tags(&self) -> Vec<(String, TagState)> {
-        let tags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let tags = self.0.lock();
         tags.clone()
     }
 }

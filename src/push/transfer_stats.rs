@@ -3,7 +3,9 @@
 //! A push may begin anew, and a blob may have to be sent again: what was done before counts as well.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::oci::digest::Digest;
 
@@ -23,7 +25,7 @@ struct Counts {
 
 impl TransferStats {
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// A blob was sent.

@@ -3,8 +3,10 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
@@ -77,7 +79,7 @@ impl DestinationUpload {
     }
 
     fn done(&self) -> MutexGuard<'_, UploadResult> {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+        self.done.lock()
     }
 
     fn is_required(&self) -> bool {
@@ -220,9 +222,7 @@ pub(super) async fn send(
             .for_each(std::future::ready)
             .await;
     }
-    background_uploads
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
+    background_uploads.into_inner()
 }
 
 /// Takes out the smallest blob of each registry that might mount one: by it is learned whether the
@@ -322,9 +322,7 @@ async fn send_one(
         if is_waited_for {
             required.push(sending);
         } else {
-            let mut background_uploads = background_uploads
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut background_uploads = background_uploads.lock();
             background_uploads.spawn(sending);
         }
     }

@@ -1,7 +1,9 @@
 //! How long a failing step is retried, and for how long a host may be down.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use backon::ExponentialBackoff;
 use tokio::time::Instant;
@@ -38,24 +40,24 @@ struct DowntimeState {
 impl HostDowntime {
     /// Returns how long the host has been down. The downtime starts now if it had not started.
     fn elapsed(&self) -> Duration {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.since.get_or_insert_with(Instant::now).elapsed()
     }
 
     pub(super) fn end(&self) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.since = None;
     }
 
     /// Records that a step succeeded, so that the next failure is logged again.
     pub(super) fn reset(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = DowntimeState::default();
+        *self.0.lock() = DowntimeState::default();
     }
 
     /// True if this message has not been logged since a step last succeeded. If a host is down,
     /// each try of each blob fails with the same message.
     pub(super) fn is_new_message(&self, text: &str, retry: RetryKind) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         let is_down = matches!(retry, RetryKind::HostDown | RetryKind::NeverReached);
         let text = if is_down { "down" } else { text };
         let is_new_message = state.logged.as_deref() != Some(text);

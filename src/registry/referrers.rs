@@ -2,7 +2,8 @@
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers>
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use reqwest::header::ACCEPT;
 use reqwest::{Method, Response, StatusCode, Url};
@@ -28,13 +29,13 @@ pub(super) struct ReferrersApi {
 impl ReferrersApi {
     /// Whether a part may support the API. `None` if it was not requested yet.
     fn support(&self, api_root: &str) -> Option<bool> {
-        let roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        let roots = self.roots.lock();
         roots.get(api_root).copied()
     }
 
     /// Records the result of the first request.
     fn record(&self, api_root: String, may_exist: bool) {
-        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut roots = self.roots.lock();
         roots.entry(api_root).or_insert(may_exist);
     }
 }

@@ -3,10 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::header::{
@@ -55,22 +57,22 @@ pub(super) struct Redirected {
 
 impl Redirected {
     fn record_host(&self, from: &Url) {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.hosts.lock();
         hosts.insert(host(from));
     }
 
     fn is_known_from(&self, url: &Url) -> bool {
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = self.hosts.lock();
         hosts.contains(&host(url))
     }
 
     fn store_target(&self, upload: &Upload<'_>, next: Url) {
-        let mut targets = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut targets = self.next.lock();
         targets.insert(upload.key(), next);
     }
 
     fn take_target(&self, upload: &Upload<'_>) -> Option<Url> {
-        let mut targets = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut targets = self.next.lock();
         targets.remove(&upload.key())
     }
 }
@@ -400,12 +402,7 @@ impl Registry {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        drop(
-            self.body
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(self.body.lock().take());
     }
 }
 
@@ -417,7 +414,7 @@ impl Outgoing {
         let body = progress.watch(body, total).map_err(move |error| {
             // hyper reports a failing body as a broken connection.
             let copy = io::Error::new(error.kind(), error.to_string());
-            *source_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            *source_error.lock() = Some(error);
             copy
         });
         Self {
@@ -437,7 +434,7 @@ impl Outgoing {
             }
             is_spent.store(true, Ordering::Relaxed);
             stream::poll_fn(move |context| {
-                let mut body = body.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut body = body.lock();
                 match &mut *body {
                     Some(body) => body.poll_next_unpin(context),
                     None => Poll::Ready(None),
@@ -452,10 +449,7 @@ impl Outgoing {
     }
 
     fn source_error(&self) -> Option<io::Error> {
-        let mut source_error = self
-            .read_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut source_error = self.read_error.lock();
         source_error.take()
     }
 }

@@ -35,8 +35,8 @@ const TOP: [(&str, &[&str]); 4] = [
 
 /// Every entry of `[dependencies]`, and the rooms or files that may name it. An empty list stands for a crate
 /// that is there for its features alone.
-const CRATES: [(&str, &[&str]); 44] = [
-    ("backon", &["registry", "kubernetes"]),
+const CRATES: [(&str, &[&str]); 46] = [
+    ("backon", &["registry"]),
     (
         "base64",
         &["diagnostics", "auth", "registry", "kubernetes", "commands"],
@@ -69,16 +69,31 @@ const CRATES: [(&str, &[&str]); 44] = [
     ),
     ("http-auth", &["registry"]),
     ("http-body-util", &["kubernetes"]),
-    ("httpdate", &["http", "registry"]),
+    ("httpdate", &["http"]),
     ("hyper", &["http", "registry"]),
     ("hyper-rustls", &["http", "kubernetes"]),
     ("hyper-util", &["http", "auth", "kubernetes", "config"]),
     ("indicatif", &["ci"]),
-    ("k8s-openapi", &[]),
+    ("k8s-openapi", &["kubernetes"]),
     ("kube", &["kubernetes"]),
     ("libdeflater", &["push"]),
     ("lzma-rust2", &["image"]),
     ("oci-distribution", &["oci/manifest.rs"]),
+    (
+        "parking_lot",
+        &[
+            "diagnostics",
+            "ci",
+            "http",
+            "auth",
+            "registry",
+            "google",
+            "kubernetes",
+            "image",
+            "push",
+            "commands",
+        ],
+    ),
     ("regex-lite", &["commands"]),
     (
         "reqwest",
@@ -120,7 +135,7 @@ const CRATES: [(&str, &[&str]); 44] = [
             "config",
         ],
     ),
-    ("serde_yaml", &["kubernetes", "config"]),
+    ("serde_yaml", &["commands", "config"]),
     ("sha2", &["oci", "commands"]),
     ("socket2", &["http"]),
     ("tar", &["image"]),
@@ -142,7 +157,7 @@ const CRATES: [(&str, &[&str]); 44] = [
             "error.rs",
         ],
     ),
-    ("time", &["oci", "ci", "auth", "kubernetes", "commands"]),
+    ("time", &["oci", "ci", "auth", "commands"]),
     (
         "tokio",
         &[
@@ -157,6 +172,7 @@ const CRATES: [(&str, &[&str]); 44] = [
             "commands",
         ],
     ),
+    ("tower", &["kubernetes"]),
     ("tower-service", &["http", "auth"]),
     (
         "tracing",

@@ -1,7 +1,9 @@
 //! Workload identity federation: exchanges the CI's OIDC token for a Google token.
 //! <https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token>
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
@@ -70,7 +72,7 @@ impl ExternalAccount {
         let name = self.audience.trim_start_matches("//iam.googleapis.com/");
         let pool = name.split("/providers/").next().unwrap_or(name);
         let pool = format!("//iam.googleapis.com/{pool}");
-        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let claims = self.claims.lock();
         // Setup maps the numeric IDs, because names can be released and claimed by others.
         let is_setups = pool
             .rsplit('/')
@@ -106,7 +108,7 @@ impl ExternalAccount {
     pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<IssuedToken, AuthError> {
         let subject = self.subject.token(exchange).await?;
         let claims = JwtClaims::of(subject.expose()).unwrap_or_default();
-        *self.claims.lock().unwrap_or_else(PoisonError::into_inner) = claims;
+        *self.claims.lock() = claims;
         let federated = self.exchange_token(exchange, &subject).await;
         // The token may have expired in the meantime.
         let federated = federated.map_err(|error| self.subject.expired_error().unwrap_or(error))?;

@@ -7,8 +7,10 @@
 
 use std::future::{Ready, ready};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
 
 use http::Uri;
 use hyper_util::client::legacy::Client;
@@ -63,7 +65,7 @@ impl Signer {
     pub(crate) async fn assertion(&self) -> io::Result<Secret> {
         // The result is ignored, because no real server answers.
         let _ = self.authenticator.force_refreshed_token(&[SCOPE]).await;
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = self.sent.lock();
         sent.take()
             .ok_or_else(|| io::Error::other("the key signs nothing"))
     }
@@ -96,7 +98,7 @@ impl Service<Uri> for AssertionCapture {
                 let assertion = pairs.find(|(name, _)| name == "assertion");
                 let assertion = assertion.map(|(_, value)| Secret::new(value));
                 // The assertion must be stored before the connection ends, because it is read then.
-                *sent.lock().unwrap_or_else(PoisonError::into_inner) = assertion;
+                *sent.lock() = assertion;
             });
             TokioIo::new(ours)
         }))

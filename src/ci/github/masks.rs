@@ -6,7 +6,8 @@
 
 use std::collections::HashSet;
 use std::io::Write as _;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::command;
 use crate::diagnostics::secret;
@@ -18,7 +19,7 @@ use crate::diagnostics::secret;
 pub fn start() {
     secret::watch(|text| {
         static MASKED: Mutex<Option<HashSet<String>>> = Mutex::new(None);
-        let mut masked = MASKED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut masked = MASKED.lock();
         let masked = masked.get_or_insert_default();
         let mut lines = String::new();
         for form in secret::forms(text) {

@@ -1,40 +1,39 @@
-//! Images that are brought at once and share blobs take turns with them, so that the second finds
-//! what the first has brought and takes it from there.
+//! Locks on blobs, so that images copied at once that share a blob copy it once: the second finds what
+//! the first has copied.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::oci::digest::Digest;
 
-/// Who is bringing which blob.
+/// One lock for each blob that is being copied.
 #[derive(Default)]
-pub(super) struct BlobLocks(SyncMutex<HashMap<Digest, Arc<Mutex<()>>>>);
+pub(super) struct BlobLocks(parking_lot::Mutex<HashMap<Digest, Arc<Mutex<()>>>>);
 
 impl BlobLocks {
-    /// Waits until nobody else brings any of `blobs`, and keeps them until the guards are dropped.
-    /// One that `is_there` by then needs no keeping.
-    pub(super) async fn take(
+    /// Waits until no other image copies any of `blobs`, and locks those that do not `exist` by then.
+    pub(super) async fn acquire(
         &self,
         blobs: BTreeSet<Digest>,
-        is_there: impl Fn(&Digest) -> bool,
+        exists: impl Fn(&Digest) -> bool,
     ) -> Vec<OwnedMutexGuard<()>> {
-        let mut taken = Vec::new();
-        // Everybody takes them in one order, so that no two wait for each other.
+        let mut guards = Vec::new();
+        // A set has one order for all, so that no two images wait for each other.
         for digest in blobs {
-            if is_there(&digest) {
+            if exists(&digest) {
                 continue;
             }
-            let claim = {
-                let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let lock = {
+                let mut locks = self.0.lock();
                 Arc::clone(locks.entry(digest.clone()).or_default())
             };
-            let guard = claim.lock_owned().await;
-            if !is_there(&digest) {
-                taken.push(guard);
+            let guard = lock.lock_owned().await;
+            if !exists(&digest) {
+                guards.push(guard);
             }
         }
-        taken
+        guards
     }
 }

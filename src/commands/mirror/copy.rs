@@ -131,7 +131,7 @@ impl MirrorRun<'_> {
             let mut targets = targets.iter();
             targets.all(|target| self.locations.are_known_at(&target.endpoint, digest))
         };
-        let locks = self.locks.take(blobs(&source), exists).await;
+        let locks = self.locks.acquire(blobs(&source), exists).await;
         let outcome = job.run(&targets).await;
         drop(locks);
         match outcome.failure {

@@ -2,7 +2,8 @@
 //! when it is stopped.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use serde::Serialize;
 
@@ -96,7 +97,7 @@ impl<'a> Record<'a> {
     }
 
     fn document(&self) -> MutexGuard<'_, Document> {
-        self.document.lock().unwrap_or_else(PoisonError::into_inner)
+        self.document.lock()
     }
 
     /// Takes a plan. What an earlier one has done already stays so.

@@ -1,6 +1,8 @@
 //! All secrets of the process, in the forms in which a server may quote them.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 use super::forms::forms;
 
@@ -26,7 +28,7 @@ pub(super) fn add(secret: &Arc<str>) {
         secret: Arc::downgrade(secret),
         forms: forms.into(),
     };
-    let mut registry = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut registry = SECRETS.lock();
     let (all, limit) = &mut *registry;
     if all.len() >= *limit {
         all.retain(|known| known.secret.strong_count() > 0);
@@ -37,7 +39,7 @@ pub(super) fn add(secret: &Arc<str>) {
 
 /// Returns the forms of all current secrets.
 pub(super) fn all() -> Vec<Arc<[String]>> {
-    let registry = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
+    let registry = SECRETS.lock();
     let alive = registry
         .0
         .iter()

@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+
+use parking_lot::Mutex;
 
 use super::encoder::Encoder;
 use super::{Compressed, Method};
@@ -127,7 +129,7 @@ fn work(method: Method, jobs: &Mutex<Receiver<Block>>, to_writer: &Sender<io::Re
         Err(error) => return drop(to_writer.send(Err(error))),
     };
     loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let job = jobs.lock().recv();
         let Ok(mut block) = job else { return };
         let result = match encoder.encode(&block.input, &mut block.output) {
             Ok(size) => {

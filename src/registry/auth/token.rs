@@ -5,9 +5,11 @@
 //! <https://distribution.github.io/distribution/spec/auth/token/>
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -124,7 +126,7 @@ impl TokenCache {
     /// Removes secrets that were sent to the registry from the text of a response. Some servers,
     /// and proxies even more, quote the request in their errors.
     pub(crate) fn without_secrets(&self, text: &[u8]) -> Vec<u8> {
-        let sent_secrets = lock(&self.sent_secrets);
+        let sent_secrets = self.sent_secrets.lock();
         let mut text = String::from_utf8_lossy(text).into_owned();
         for secret in sent_secrets.iter().filter(|secret| !secret.is_empty()) {
             if text.contains(secret.as_str()) {
@@ -135,7 +137,7 @@ impl TokenCache {
     }
 
     fn remember(&self, authorization: &Authorization) {
-        let mut sent_secrets = lock(&self.sent_secrets);
+        let mut sent_secrets = self.sent_secrets.lock();
         match authorization {
             Authorization::None => {}
             Authorization::Bearer(token) => {
@@ -243,10 +245,12 @@ impl TokenCache {
         }
         if asked != known {
             tracing::debug!("{repository} asks for another login than the registry's root does");
-            let mut challenges = lock(&self.challenges);
+            let mut challenges = self.challenges.lock();
             challenges.insert(repository.to_owned(), asked);
             drop(challenges);
-            lock(&self.current).retain(|scope, _| scope.repository != repository);
+            self.current
+                .lock()
+                .retain(|scope, _| scope.repository != repository);
         }
         Ok(())
     }
@@ -266,7 +270,7 @@ impl TokenCache {
     }
 
     fn challenge(&self, repository: &str) -> Challenge {
-        let own = lock(&self.challenges).get(repository).cloned();
+        let own = self.challenges.lock().get(repository).cloned();
         own.unwrap_or_else(|| self.challenge.clone())
     }
 
@@ -295,7 +299,7 @@ impl TokenCache {
 
     async fn authorization_for(&self, scope: Scope) -> Result<Authorization, RegistryError> {
         let cell = {
-            let mut current = lock(&self.current);
+            let mut current = self.current.lock();
             let cell = current.entry(scope.clone()).or_default();
             if cell.get().is_some_and(Token::is_due) {
                 *cell = Arc::default();
@@ -314,7 +318,7 @@ impl TokenCache {
 
     /// Drops a token that the registry refused, unless another request already replaced it.
     pub(crate) fn forget(&self, repository: &str, access: Access, sent: &Authorization) {
-        let mut current = lock(&self.current);
+        let mut current = self.current.lock();
         if let Some(cell) = current.get_mut(&Scope::of(repository, access))
             && cell.get().is_some_and(|t| t.authorization == *sent)
         {
@@ -554,7 +558,7 @@ impl TokenCache {
         url: Url,
     ) -> Result<Option<BasicAuth>, RegistryError> {
         credential.basic().await.map_err(|error| {
-            let sent_secrets = lock(&self.sent_secrets);
+            let sent_secrets = self.sent_secrets.lock();
             let failed = RegistryError::auth_failed(Method::GET, url, error);
             if sent_secrets.is_empty() {
                 failed.at_first_contact()
@@ -563,10 +567,6 @@ impl TokenCache {
             }
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the time at which a credential has used nine tenths of its remaining lifetime.
