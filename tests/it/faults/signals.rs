@@ -111,7 +111,7 @@ fn signal_stops_a_run_in_any_wait() {
 #[test]
 fn signal_stops_pid_1_of_a_container() {
     let google = Google::start();
-    let Some(run) = stalled_push(&google).as_pid_1() else {
+    let Some(run) = stalled_push(&google).under_pid_namespace() else {
         eprintln!("no process namespace can be made here: not tested");
         return;
     };

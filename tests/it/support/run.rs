@@ -114,7 +114,7 @@ impl Run {
 
     /// Makes it the first process of a container, which gets only the signals that it handles.
     /// `None` if no process namespace can be created.
-    pub fn as_pid_1(self) -> Option<Self> {
+    pub fn under_pid_namespace(self) -> Option<Self> {
         const UNSHARE: [&str; 4] = ["unshare", "--pid", "--fork", "--kill-child"];
 
         let [program, arguments @ ..] = UNSHARE;
