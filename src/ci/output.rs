@@ -71,14 +71,10 @@ impl ResultFiles {
     /// One error for each file, and for each of `others`, whose directory does not exist, so that it
     /// is found before anything is done.
     pub fn check<'a>(&'a self, others: impl IntoIterator<Item = &'a Path>) -> Vec<OutputError> {
-        let own = [
-            &self.report,
-            &self.digest,
-            &self.dotenv,
-            &self.github_output,
-        ];
+        let own = [&self.report, &self.digest, &self.dotenv];
         let own = own.into_iter().flatten().map(PathBuf::as_path);
         own.chain(others)
+            .chain(self.github_output.as_deref())
             .filter_map(|file| {
                 let directory = match file.parent() {
                     Some(directory) if directory != Path::new("") => directory,
