@@ -118,7 +118,7 @@ impl Destination {
         Ok(())
     }
 
-    /// [`Self::look`], and where the image is missing [`Self::learn`].
+    /// [`Self::probe_tags`], and where the image is missing [`Self::read_previous_manifest`].
     pub(super) async fn probe(&self, digest: &Digest) -> Result<DestinationState, PushError> {
         let mut state = self.probe_tags(digest).await?;
         if !state.image_is_present {
