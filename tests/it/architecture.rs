@@ -35,7 +35,7 @@ const TOP: [(&str, &[&str]); 4] = [
 
 /// Every entry of `[dependencies]`, and the rooms or files that may name it. An empty list stands for a crate
 /// that is there for its features alone.
-const CRATES: [(&str, &[&str]); 46] = [
+const CRATES: [(&str, &[&str]); 47] = [
     ("backon", &["registry"]),
     (
         "base64",
@@ -138,6 +138,7 @@ const CRATES: [(&str, &[&str]); 46] = [
     ("serde_yaml", &["commands", "config"]),
     ("sha2", &["oci", "commands"]),
     ("socket2", &["http"]),
+    ("strsim", &["diagnostics"]),
     ("tar", &["image"]),
     ("tempfile", &["ci", "image", "push", "commands"]),
     (
