@@ -44,7 +44,7 @@ pub use error::{Fault, SourceError};
 pub use file_kind::FileKind;
 pub(crate) use file_reader::bytes as read_range;
 pub use range::FileRange;
-pub use referrers::{Referrer, Referrers, cosign_tags, fallback_tag};
+pub use referrers::{Referrer, Referrers, cosign_tags, fallback_tag, is_referrer_tag};
 pub(crate) use spool::decompress;
 pub use tree::{RewrittenIndex, Selection, Tree, attestation_subject};
 

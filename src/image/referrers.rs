@@ -85,6 +85,18 @@ pub fn cosign_tags(digest: &Digest) -> impl Iterator<Item = String> {
     COSIGN.into_iter().map(move |end| format!("{tag}.{end}"))
 }
 
+/// True for a tag by which referrers are found: the fallback tag or one of cosign's.
+pub fn is_referrer_tag(tag: &str) -> bool {
+    let Some(rest) = tag.strip_prefix("sha256-") else {
+        return false;
+    };
+    let (hex, end) = match rest.split_once('.') {
+        Some((hex, end)) => (hex, Some(end)),
+        None => (rest, None),
+    };
+    format!("sha256:{hex}").parse::<Digest>().is_ok() && end.is_none_or(|end| COSIGN.contains(&end))
+}
+
 /// The referrers of one manifest.
 struct ManifestReferrers {
     referrers: Vec<(AnyManifest, Option<String>)>,
@@ -263,4 +275,27 @@ async fn referrers_of(
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_of_referrers_are_told_from_others() {
+        let digest = Digest::of(b"image");
+        let fallback = fallback_tag(&digest);
+        assert!(is_referrer_tag(&fallback));
+        assert!(cosign_tags(&digest).all(|tag| is_referrer_tag(&tag)));
+        for other in [
+            digest.hex(),
+            &fallback[..70],
+            &format!("{fallback}0"),
+            &format!("{fallback}.txt"),
+            &format!("{fallback}.sig.1"),
+            "sha256-1.2.sig",
+        ] {
+            assert!(!is_referrer_tag(other), "{other}");
+        }
+    }
 }

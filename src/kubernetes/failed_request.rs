@@ -113,6 +113,15 @@ impl<'a> Refusal<'a> {
             .filter(|_| self.0.contains("denied"))
     }
 
+    /// The verb that is refused, out of the server's own sentence. It need not be the request's: a
+    /// PATCH that applies a new object needs `create` too.
+    fn verb(&self) -> Option<&'a str> {
+        let (_, rest) = self.0.split_once("\" cannot ")?;
+        let (verb, _) = rest.split_once(" resource")?;
+        let is_verb = !verb.is_empty() && verb.bytes().all(|byte| byte.is_ascii_lowercase());
+        is_verb.then_some(verb)
+    }
+
     /// Whom the server knows us as, out of its own sentence.
     fn user(&self) -> Option<&'a str> {
         let (_, rest) = self.0.split_once("User \"")?;
@@ -176,7 +185,7 @@ impl Diagnostic for FailedRequest {
             {
                 vec!["wait until the namespace is gone, and create it again".to_owned()]
             }
-            403 if refusal.is_of_rbac() => role(task, refusal.user()),
+            403 if refusal.is_of_rbac() => role(task, &refusal),
             403 => vec![
                 "it is no role that is missing, by what the cluster says: who runs it knows its rules"
                     .to_owned(),
@@ -202,13 +211,17 @@ fn host(server: &str) -> &str {
 
 /// The role that is missing and its binding, as commands: all that is done to this resource, so that
 /// nobody is sent round once a verb.
-fn role(task: &Task, user: Option<&str>) -> Vec<String> {
-    let subject = match user.map(|user| (user, user.strip_prefix("system:serviceaccount:"))) {
+fn role(task: &Task, refusal: &Refusal<'_>) -> Vec<String> {
+    let subject = match refusal
+        .user()
+        .map(|user| (user, user.strip_prefix("system:serviceaccount:")))
+    {
         Some((_, Some(account))) => format!("--serviceaccount={account}"),
         Some((user, None)) => format!("--user='{user}'"),
         None => "--user=USER".to_owned(),
     };
     let Task { verb, object } = task;
+    let refused = refusal.verb().unwrap_or(verb);
     let ObjectRef {
         resource,
         namespace,
@@ -227,7 +240,7 @@ fn role(task: &Task, user: Option<&str>) -> Vec<String> {
     };
     vec![
         format!(
-            "it may not `{verb}` `{resource}`; let it with a {} that allows `{verbs}`: `kubectl \
+            "it may not `{refused}` `{resource}`; let it with a {} that allows `{verbs}`: `kubectl \
              create {kind} {name} --verb={verbs} --resource={resource}{place}`",
             if namespace.is_some() {
                 "Role"

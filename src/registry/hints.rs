@@ -6,6 +6,7 @@ use reqwest::Url;
 use super::error::{NO_CLIENT_CERTIFICATE, PAGE};
 use crate::auth::{Identity, service_controls};
 use crate::http::ConnectionFailure;
+use crate::oci::manifest::media_type::{DOCKER_LIST, DOCKER_MANIFEST};
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint};
 
 /// Who sent a refused request, and for what purpose. The hints depend on it.
@@ -37,6 +38,8 @@ pub(super) struct Refusal<'a> {
     pub(super) status: u16,
     pub(super) code: &'a str,
     pub(super) message: &'a str,
+    /// The media type of the manifest that was sent.
+    pub(super) media_type: Option<&'a str>,
     /// The other host that the registry redirected the request to.
     pub(super) redirected_to: Option<&'a str>,
 }
@@ -95,6 +98,10 @@ pub(super) fn hints_for(refusal: Refusal<'_>, requester: Option<&Requester>) -> 
         413 => format!(
             "`{host}`, or the proxy in front of it, takes no body of this size: have its limit \
              raised (nginx: `client_max_body_size`)"
+        ),
+        415 if matches!(refusal.media_type, Some(DOCKER_MANIFEST | DOCKER_LIST)) => format!(
+            "`{host}` takes OCI manifests only; this image has Docker's, and a copy keeps its \
+             bytes: convert it first, or allow it there (zot: `http.compat: [docker2s2]`)"
         ),
         _ if refusal.url.path() == "/v2/" || refusal.message == PAGE => NO_REGISTRY.to_owned(),
         _ => return Vec::new(),
@@ -348,6 +355,7 @@ mod tests {
             status: 403,
             code: "DENIED",
             message: "Permission \"artifactregistry.repositories.downloadArtifacts\" denied",
+            media_type: None,
             redirected_to: None,
         };
         for (writes, role) in [
@@ -376,6 +384,7 @@ mod tests {
                 status,
                 code: "NAME_UNKNOWN",
                 message: "Permission denied",
+                media_type: None,
                 redirected_to: None,
             };
             let hints = hints_for(refusal, None);
@@ -397,6 +406,7 @@ mod tests {
                     status,
                     code: "UNAUTHORIZED",
                     message: "authentication required",
+                    media_type: None,
                     redirected_to: None,
                 };
                 let requester = Requester {

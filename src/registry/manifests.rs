@@ -166,7 +166,8 @@ impl Registry {
             )
             .await?;
         if !response.status().is_success() {
-            return Err(self.refusal(Method::PUT, url, response).await);
+            let refusal = self.refusal(Method::PUT, url, response).await;
+            return Err(refusal.of_manifest(manifest.media_type()));
         }
         match content_digest(&response) {
             Some(stored) if stored != *manifest.digest() => Err(RegistryError::corrupt(

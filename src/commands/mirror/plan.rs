@@ -10,6 +10,7 @@ use super::referrers::{ReferrerCheck, ReferrerTags};
 use super::tag_filter::{ListedTag, NoDates};
 use super::{MirrorEntry, MirrorError, MirrorFile, MirrorSource, repositories};
 use crate::auth::once_map::OnceMap;
+use crate::image::is_referrer_tag;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Endpoint, Reference, check_tag};
 use crate::push::Settings;
@@ -161,7 +162,13 @@ impl Planner<'_> {
                     }
                 };
                 let no_dates = |NoDates| MirrorError::NoDates(reference.name());
-                let chosen = entry.tags.choose(&listed(&listing));
+                let mut listed = listed(&listing);
+                if entry.referrers {
+                    // Referrers arrive with their image. As an image, the index under a fallback
+                    // tag would replace the destination's own instead of being merged into it.
+                    listed.retain(|tag| !is_referrer_tag(&tag.name) || entry.tags.names(&tag.name));
+                }
+                let chosen = entry.tags.choose(&listed);
                 chosen.map_err(no_dates)?
             }
         };

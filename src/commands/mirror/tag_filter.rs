@@ -114,6 +114,12 @@ impl TagFilter {
         is_literal.then(|| include.iter().map(|pattern| pattern.text.clone()).collect())
     }
 
+    /// True if one of the patterns is this very tag.
+    pub fn names(&self, tag: &str) -> bool {
+        let mut literals = self.include.iter().filter(|p| p.expression.is_none());
+        literals.any(|pattern| pattern.text == tag)
+    }
+
     /// The wanted ones of `tags`; the newest first where that was asked for, else in their order.
     ///
     /// # Errors

@@ -198,6 +198,7 @@ impl Diagnostic for RegistryError {
                     status: status.as_u16(),
                     code: code.as_deref().unwrap_or_default(),
                     message: message.as_deref().unwrap_or_default(),
+                    media_type: self.media_type.as_deref(),
                     redirected_to: self.redirected_to.as_deref(),
                 };
                 let mut hints = hints_for(refusal, self.requester.as_deref());

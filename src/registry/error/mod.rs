@@ -29,6 +29,8 @@ pub struct RegistryError {
     requester: Option<Box<Requester>>,
     /// The other host that the registry redirected the request to.
     redirected_to: Option<Box<str>>,
+    /// The media type of the manifest that was sent.
+    media_type: Option<Box<str>>,
     /// The number of tries and their duration, if there was more than one.
     tries: Option<Box<(u32, Duration)>>,
     kind: Box<Kind>,
@@ -127,6 +129,7 @@ impl RegistryError {
             url: Box::new(url),
             requester: None,
             redirected_to: None,
+            media_type: None,
             tries: None,
             cause: message
                 .clone()
@@ -251,6 +254,7 @@ impl RegistryError {
             url: Box::new(url),
             requester: None,
             redirected_to: None,
+            media_type: None,
             tries: None,
             kind: Box::new(kind),
             cause: Some(cause.into()),
@@ -260,6 +264,12 @@ impl RegistryError {
     /// Adds who sent the request.
     pub(super) fn of(mut self, requester: Requester) -> Self {
         self.requester = Some(Box::new(requester));
+        self
+    }
+
+    /// Adds the media type of the manifest that was sent.
+    pub(super) fn of_manifest(mut self, media_type: &str) -> Self {
+        self.media_type = Some(media_type.into());
         self
     }
 

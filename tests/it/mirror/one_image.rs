@@ -207,3 +207,33 @@ fn docker_config_login_is_used_for_the_source_only() {
             .all(|request| request.authorization.is_none())
     );
 }
+
+#[test]
+fn oci_only_registry_is_named_when_it_refuses_dockers_manifest() {
+    const DOCKER: &str = "application/vnd.docker";
+    let mut layout = Layout::default();
+    let config = layout.blob(&format!("{DOCKER}.container.image.v1+json"), b"{}".to_vec());
+    let manifest = layout.manifest(serde_json::json!({
+        "schemaVersion": 2, "mediaType": format!("{DOCKER}.distribution.manifest.v2+json"),
+        "config": config, "layers": [],
+    }));
+    let (source, destination) = (Standin::start(), Standin::start());
+    seed(&source, PLAIN, "app", &layout, &manifest, "1");
+    let body = r#"{"errors": [{"code": "MANIFEST_INVALID", "message": "manifest invalid"}]}"#;
+    let refused = FaultAction::Status {
+        code: 415,
+        retry_after: None,
+        body: Some(body.to_owned()),
+        headers: Vec::new(),
+    };
+    destination.fault(Fault::always(RequestKind::ManifestPut, refused));
+    let name = format!("{}/app:1", source.plain_address());
+    let outcome = mirror(&name, &format!("{}/app:1", destination.plain_address())).fails_with(1);
+    insta::assert_snapshot!(outcome.error(), @"
+    error: could not push to `127.0.0.1:[PORT]/app:1`
+      caused by: PUT http://127.0.0.1:[PORT]/v2/app/manifests/1: 415 MANIFEST_INVALID
+      caused by: manifest invalid
+
+    hint: `127.0.0.1:[PORT]` takes OCI manifests only; this image has Docker's, and a copy keeps its bytes: convert it first, or allow it there (zot: `http.compat: [docker2s2]`)
+    ");
+}

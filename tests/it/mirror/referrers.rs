@@ -8,6 +8,7 @@ use standin::{Behaviour, Fault, FaultAction, Referrers, RequestKind, Standin};
 
 use gcr_push::oci::digest::Digest;
 
+use super::many_images::mirror_file;
 use super::*;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::images::{self, LayerCompression, OCI_INDEX, OCI_MANIFEST, TestImage};
@@ -30,10 +31,10 @@ pub(super) fn tag_of(descriptor: &Value, end: &str) -> String {
 }
 
 /// Lists referrers under the fallback tag.
-fn fall_back(standin: &Standin, about: &Value, referrers: &[&Value]) -> Vec<u8> {
+fn fall_back(standin: &Standin, repository: &str, about: &Value, referrers: &[&Value]) -> Vec<u8> {
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": referrers});
     let bytes = index.to_string().into_bytes();
-    standin.put_manifest(PLAIN, "app", &tag_of(about, ""), OCI_INDEX, &bytes);
+    standin.put_manifest(PLAIN, repository, &tag_of(about, ""), OCI_INDEX, &bytes);
     bytes
 }
 
@@ -85,9 +86,9 @@ impl SignedImage {
     }
 
     pub(super) fn fall_back(&self, source: &Standin) -> Vec<u8> {
-        fall_back(source, &self.sbom, &[&self.of_sbom]);
-        fall_back(source, &self.arm64, &[&self.of_arm64]);
-        fall_back(source, &self.root, &[&self.sbom])
+        fall_back(source, "app", &self.sbom, &[&self.of_sbom]);
+        fall_back(source, "app", &self.arm64, &[&self.of_arm64]);
+        fall_back(source, "app", &self.root, &[&self.sbom])
     }
 }
 
@@ -205,6 +206,49 @@ fn later_signature_is_copied_to_a_present_image() {
     assert_eq!(listed.len(), 2);
     assert_eq!(listed[1]["digest"], another["digest"]);
     assert_eq!(listed[1]["artifactType"], "application/x-another");
+}
+
+#[test]
+fn mirror_of_all_tags_keeps_the_destinations_referrers() {
+    let signed = SignedImage::new();
+    let (source, destination) = (standin(Referrers::Missing), standin(Referrers::Missing));
+    signed.at(&source);
+    signed.fall_back(&source);
+    // The fallback tag and cosign's lead to no image.
+    let sig = tag_of(&signed.root, ".sig");
+    let bytes = signed.layout.get(&signed.of_arm64);
+    source.put_manifest(PLAIN, "app", &sig, OCI_MANIFEST, bytes);
+    let mut own = signed.layout.clone();
+    let another = referrer(&mut own, &signed.root, "application/x-another", b"another");
+    seed(&destination, PLAIN, "m/app", &own, &signed.root, "1");
+    fall_back(&destination, "m/app", &signed.root, &[&another]);
+
+    let address = destination.plain_address();
+    let file = |tags: &str| {
+        format!(
+            "destinations: [{address}/m]\ndefaults: {{ referrers: true }}\nimages:\n  \
+             - from: {}/app\n{tags}",
+            source.plain_address()
+        )
+    };
+    let outcome = mirror_file(&file("")).succeeds();
+    let stdout = &outcome.stdout;
+    assert!(stdout.contains("1 image: "), "{stdout}");
+    let index = tagged(&address, "m/app", &tag_of(&signed.root, "")).unwrap();
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    let listed: Vec<_> = index["manifests"].as_array().unwrap().iter().collect();
+    assert_eq!(listed.len(), 2);
+    assert_eq!(listed[0]["digest"], another["digest"]);
+    assert_eq!(listed[1]["digest"], signed.sbom["digest"]);
+    assert!(tagged(&address, "m/app", &sig).is_some());
+
+    // One that is named is an image like any other.
+    let named = format!("    tags: ['1', '{sig}', '*']\n");
+    let outcome = mirror_file(&file(&named)).set("dry_run", "true").succeeds();
+    let stdout = &outcome.stdout;
+    let is_planned = |tag: &str| stdout.contains(&format!("/app:{tag} "));
+    assert!(is_planned("1") && is_planned(&sig), "{stdout}");
+    assert!(!is_planned(&tag_of(&signed.root, "")), "{stdout}");
 }
 
 #[test]

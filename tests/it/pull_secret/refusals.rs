@@ -85,6 +85,26 @@ fn missing_verb_is_reported_with_its_role() {
 }
 
 #[test]
+fn hint_names_the_verb_that_the_cluster_refuses() {
+    let google = start();
+    let config = kubeconfig(&google, "jane");
+    let cluster = google.standin.cluster();
+    cluster.allow("jane", Rule::of("shop", "secrets", &["get", "patch"]));
+    let outcome = apply(&google, &config)
+        .set("pull_secret_namespaces", "shop")
+        .set("pull_secret_service_accounts", "")
+        .fails_with(3);
+    // A new Secret is applied with a PATCH, for which the cluster wants `create` too.
+    insta::assert_snapshot!(refused(&google, &outcome), @r#"
+    error: could not apply the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
+      caused by: 403 Forbidden: secrets "gcr-pull" is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "shop"
+
+    hint: it may not `create` `secrets`; let it with a Role that allows `get,create,patch`: `kubectl create role gcr-push-secrets --verb=get,create,patch --resource=secrets --namespace=shop`
+    hint: and bind it: `kubectl create rolebinding gcr-push-secrets --role=gcr-push-secrets --user='jane' --namespace=shop`
+    "#);
+}
+
+#[test]
 fn forbidden_namespace_is_reported_with_its_cluster_role() {
     let google = start();
     let config = kubeconfig(&google, "jane");
