@@ -1,5 +1,5 @@
-//! What a run has learned of repositories: which of them hold a blob, between which nothing can be
-//! mounted, and what was read of the source. It is shared by all pushes of one process.
+//! The known locations of blobs: which repositories have a blob, between which repositories mounts
+//! are refused, and which blobs were read from the source. All pushes of one process share them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,19 +8,19 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::oci::digest::Digest;
 use crate::oci::reference::Endpoint;
 
-/// What is known of every repository of a run.
+/// The known locations of the blobs of a run.
 #[derive(Debug, Default)]
 pub struct BlobLocations(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The repositories that hold a blob, by registry.
+    /// The repositories that have a blob, by registry.
     holders: HashMap<(Endpoint, Digest), Vec<String>>,
-    /// The repositories that may hold one, because an image says so.
-    supposed: HashMap<(Endpoint, Digest), Vec<String>>,
-    /// From which repository to which a registry has refused to mount.
+    /// The repositories that may have a blob: those of base images.
+    candidates: HashMap<(Endpoint, Digest), Vec<String>>,
+    /// The registry, the source repository and the target repository of refused mounts.
     refused: HashSet<(Endpoint, String, String)>,
-    /// What was read of a source once.
+    /// The blobs that were read from a source before.
     read: HashSet<Digest>,
 }
 
@@ -29,7 +29,7 @@ impl BlobLocations {
         self.0.lock()
     }
 
-    /// Notes that a repository holds a blob.
+    /// Records that a repository has a blob.
     pub(super) fn note(&self, endpoint: &Endpoint, repository: &str, digest: &Digest) {
         let mut known = self.known();
         let key = (endpoint.clone(), digest.clone());
@@ -39,22 +39,22 @@ impl BlobLocations {
         }
     }
 
-    /// Notes that a repository may hold a blob, so that it is tried to mount it from there.
-    pub(super) fn suppose(&self, endpoint: &Endpoint, repository: &str, digest: &Digest) {
+    /// Records that a repository may have a blob, so that a mount from it is tried.
+    pub(super) fn record_candidate(&self, endpoint: &Endpoint, repository: &str, digest: &Digest) {
         let mut known = self.known();
         let key = (endpoint.clone(), digest.clone());
-        let supposed = known.supposed.entry(key).or_default();
-        supposed.push(repository.to_owned());
+        let candidates = known.candidates.entry(key).or_default();
+        candidates.push(repository.to_owned());
     }
 
-    /// True when the repository is known to hold the blob.
+    /// Returns whether the repository is known to have the blob.
     pub(super) fn has(&self, endpoint: &Endpoint, repository: &str, digest: &Digest) -> bool {
         let known = self.known();
         let holders = known.holders.get(&(endpoint.clone(), digest.clone()));
         holders.is_some_and(|holders| holders.iter().any(|known| known == repository))
     }
 
-    /// True when any repository of the registry is known to hold the blob.
+    /// Returns whether any repository of the registry is known to have the blob.
     pub fn are_known_at(&self, endpoint: &Endpoint, digest: &Digest) -> bool {
         let known = self.known();
         known
@@ -62,7 +62,7 @@ impl BlobLocations {
             .contains_key(&(endpoint.clone(), digest.clone()))
     }
 
-    /// Another repository of the same registry that the blob may be mounted from.
+    /// Returns another repository of the same registry that the blob may be mounted from.
     pub(super) fn mount_source(
         &self,
         endpoint: &Endpoint,
@@ -71,7 +71,7 @@ impl BlobLocations {
     ) -> Option<String> {
         let known = self.known();
         let key = (endpoint.clone(), digest.clone());
-        let holders = [&known.holders, &known.supposed].map(|all| all.get(&key));
+        let holders = [&known.holders, &known.candidates].map(|all| all.get(&key));
         let holders = holders.into_iter().flatten().flatten();
         let mut others = holders.filter(|holder| *holder != repository);
         others
@@ -79,18 +79,18 @@ impl BlobLocations {
             .cloned()
     }
 
-    /// Whether nothing is known against mounting between two repositories.
+    /// Returns whether the registry has not refused a mount between two repositories.
     pub(super) fn can_mount(&self, endpoint: &Endpoint, from: &str, to: &str) -> bool {
         !self.known().is_refused(endpoint, from, to)
     }
 
-    /// Notes that a registry does not mount between two repositories.
+    /// Records that a registry refused a mount between two repositories.
     pub(super) fn record_mount_refused(&self, endpoint: &Endpoint, from: &str, to: &str) {
         let pair = (endpoint.clone(), from.to_owned(), to.to_owned());
         self.known().refused.insert(pair);
     }
 
-    /// Notes that a blob is read; true when it was read before.
+    /// Records that a blob is read from the source. Returns whether it was read before.
     pub(super) fn read(&self, digest: &Digest) -> bool {
         !self.known().read.insert(digest.clone())
     }

@@ -1,4 +1,4 @@
-//! A blob, where its bytes come from, and how it is sent to one destination.
+//! A blob, the source of its bytes, and its upload to one destination.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -23,33 +23,35 @@ use crate::registry::{Registry, RegistryError};
 /// The blobs of an image, each once.
 pub(super) type Blobs = Vec<Blob>;
 
-/// A blob and where its bytes come from; it may be opened as often as it takes.
+/// A blob and the source of its bytes, which may be opened many times.
 #[derive(Clone)]
 pub(super) struct Blob {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) origin: BlobSource,
-    /// The destination's place in a read that it may share.
+    /// The destination's reader in a broadcast. `None` if the blob is read for this destination
+    /// only.
     pub(super) place: Option<Arc<BlobReader>>,
 }
 
 /// Where the bytes of a blob come from.
 #[derive(Clone)]
 pub(super) enum BlobSource {
-    /// The source, as it is there, under the digest that the source knows it by.
+    /// The source stores it unchanged under this digest, which is the diff ID for an uncompressed
+    /// layer.
     Source(Source, Digest),
-    /// A layer that was compressed.
+    /// A compressed layer in a temporary file.
     File(Arc<File>),
-    /// A config.
+    /// A config in memory.
     Memory(Bytes),
-    /// Every destination has it, as an earlier image of the same repository says.
+    /// Every destination has it, according to an earlier image of the same repository.
     AlreadyPresent,
-    /// Another destination has it.
+    /// A repository of another destination has it.
     OtherRepository(Arc<Registry>, String),
 }
 
-/// A destination's place in the read of one blob: what it gets of a shared read, and what it reads
-/// for itself, which is counted where it was read before.
+/// Reads one blob for one destination: from the broadcast at first, and from the source after that.
+/// It counts the bytes that are read from the source again.
 pub(super) struct BlobReader {
     shared: Mutex<Option<ByteStream>>,
     is_behind: Option<Arc<AtomicBool>>,
@@ -58,12 +60,15 @@ pub(super) struct BlobReader {
 }
 
 impl BlobReader {
+    /// Creates a reader. Without a subscription it reads from the source only.
     pub(super) fn new(
-        share: Option<Subscription>,
+        subscription: Option<Subscription>,
         stats: TransferStats,
         locations: &Arc<BlobLocations>,
     ) -> Arc<Self> {
-        let (bytes, is_behind) = share.map(|share| (share.bytes, share.is_behind)).unzip();
+        let (bytes, is_behind) = subscription
+            .map(|subscription| (subscription.bytes, subscription.is_behind))
+            .unzip();
         Arc::new(Self {
             shared: Mutex::new(bytes),
             is_behind,
@@ -72,12 +77,13 @@ impl BlobReader {
         })
     }
 
-    /// True once the destination has fallen behind the others.
+    /// Returns whether the destination has fallen behind in the broadcast.
     pub(super) fn is_behind(&self) -> bool {
         let is_behind = self.is_behind.as_ref();
         is_behind.is_some_and(|is_behind| is_behind.load(Ordering::Acquire))
     }
 
+    /// Opens the broadcast the first time, and the source after that.
     async fn open(
         &self,
         source: &Source,
@@ -89,7 +95,7 @@ impl BlobReader {
             return Ok(shared);
         }
         if self.is_behind() {
-            return Err(PushError::Behind);
+            return Err(PushError::Lagging);
         }
         if self.locations.read(key) {
             self.stats.read_again(size);
@@ -108,16 +114,17 @@ impl Blob {
         }
     }
 
-    /// A blob that every destination has.
+    /// Creates a blob that every destination has.
     pub(super) fn already_present(blob: &Descriptor) -> Self {
         Self::new(blob.digest.clone(), blob.size, BlobSource::AlreadyPresent)
     }
 
-    /// True when the image was written without it, for a registry that has it.
+    /// Returns whether the source lacks the blob, because the image was written without it.
     pub(super) fn is_absent(&self) -> bool {
         matches!(&self.origin, BlobSource::Source(source, key) if source.blob_size(key).is_none())
     }
 
+    /// Opens the bytes of the blob.
     async fn open(&self) -> Result<ByteStream, PushError> {
         match &self.origin {
             BlobSource::Source(source, key) => match &self.place {
@@ -136,6 +143,7 @@ impl Blob {
         }
     }
 
+    /// Creates the error for a blob that cannot be read from another repository.
     fn not_read_back(
         &self,
         registry: &Registry,
@@ -149,30 +157,31 @@ impl Blob {
         }
     }
 
-    /// Sends this blob to one destination, again from its start while that may help.
+    /// Uploads the blob to one destination, and retries from the beginning after a temporary error.
     pub(super) async fn send(
         &self,
         destination: &Destination,
         progress: &Progress,
     ) -> Result<(), PushError> {
-        let answer_was_lost = AtomicBool::new(false);
-        let step = || async {
-            // What went up whole need not go up again because nobody heard that it did.
-            if answer_was_lost.swap(false, Ordering::Relaxed) && self.exists_at(destination).await {
+        let response_was_lost = AtomicBool::new(false);
+        let attempt = || async {
+            // The upload may have succeeded although the response was lost.
+            if response_was_lost.swap(false, Ordering::Relaxed) && self.exists_at(destination).await
+            {
                 return Ok(());
             }
             let sent = self.send_once(destination, progress).await;
             if let Err(PushError::Registry { cause, .. }) = &sent {
-                answer_was_lost.store(cause.is_broken(), Ordering::Relaxed);
+                response_was_lost.store(cause.is_broken(), Ordering::Relaxed);
             }
             sent
         };
-        destination.registry.retries().run(step).await?;
+        destination.registry.retries().run(attempt).await?;
         destination.stats.sent(&self.digest, self.size);
         Ok(())
     }
 
-    /// The error for a blob that neither the image nor the destination has.
+    /// Creates the error for a blob that neither the image nor the destination has.
     pub(super) fn absent_everywhere(&self, destination: &Destination) -> PushError {
         let what = match &self.origin {
             BlobSource::Source(source, _) => source.what().to_owned(),
@@ -185,13 +194,15 @@ impl Blob {
         }
     }
 
+    /// Returns whether the destination has the blob; false if it does not answer.
     async fn exists_at(&self, destination: &Destination) -> bool {
-        let asked = destination
+        let has_blob = destination
             .registry
             .has_blob_once(&destination.repository, &self.digest);
-        asked.await.unwrap_or(false)
+        has_blob.await.unwrap_or(false)
     }
 
+    /// Uploads the blob once. If the registry reports a wrong digest, it checks the source's bytes.
     async fn send_once(
         &self,
         destination: &Destination,
@@ -215,11 +226,11 @@ impl Blob {
         {
             return Err(self.not_read_back(registry, repository, error));
         }
-        let blames_digest = matches!(
+        let reports_digest = matches!(
             error.code(),
             Some("DIGEST_INVALID" | "BLOB_UPLOAD_INVALID" | "SIZE_INVALID")
         );
-        if !blames_digest {
+        if !reports_digest {
             return Err(destination.failed(None, error));
         }
         // Compressed layers and configs were hashed when they were made.
@@ -239,7 +250,7 @@ impl Blob {
     }
 }
 
-/// The blobs of the source that manifests name, each once.
+/// Returns the blobs of the source for these descriptors, each once.
 pub(super) fn named<'a>(
     descriptors: impl Iterator<Item = &'a Descriptor>,
     source: &Source,
@@ -254,6 +265,7 @@ pub(super) fn named<'a>(
         .collect()
 }
 
-/// From here on a blob takes as long as its bytes take; a smaller one takes as long as the registry
-/// needs to answer, so that many of them may be in flight.
+/// The size of a large blob, whose transfer time depends on its size. The transfer time of a
+/// smaller one depends on the response time of the registry, so many of them may be transferred at
+/// once.
 pub(super) const LARGE: u64 = 1024 * 1024;

@@ -1,10 +1,10 @@
-//! From what was asked for to repositories and tags, with the defaults that only the source knows.
+//! Resolves the requested destinations to repositories and tags, with defaults from the source.
 
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::oci::reference::Parts;
 use crate::oci::reference::{Endpoint, HostKind, Reference, ReferenceError, check_tag, split_host};
 
-/// The names of the image and the request make no destination.
+/// The destination cannot be determined from the request and the names of the image.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot tell where to push the image")]
 pub struct TargetError(#[source] pub ReferenceError);
@@ -30,21 +30,21 @@ impl Diagnostic for TargetError {
     }
 }
 
-/// A repository at an endpoint, and the tags that the image gets there.
+/// A repository that the image is pushed to, and its tags there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The registry.
     pub endpoint: Endpoint,
-    /// The path below it.
+    /// The repository path, without the host.
     pub repository: String,
-    /// The tags, each once; none where the image is pushed by digest alone.
+    /// The tags, each once. Empty if the image is pushed by digest only.
     pub tags: Vec<String>,
-    /// True where nobody waits for it and its failure fails nothing.
+    /// Whether other destinations do not wait for it and its failure does not fail the run.
     pub best_effort: bool,
 }
 
 impl Target {
-    /// `host/repository:tag`, one for each tag; `host/repository@` where there is none.
+    /// Returns `host/repository:tag` for each tag, or `host/repository@` if there is none.
     pub fn names(&self) -> Vec<String> {
         names(
             &format!("{}/{}", self.endpoint, self.repository),
@@ -53,7 +53,7 @@ impl Target {
     }
 }
 
-/// The tags at a repository as they are told: `name:tag`, or `name@` where there is none.
+/// Returns `repository:tag` for each tag, or `repository@` if there is none.
 pub(crate) fn names(repository: &str, tags: &[String]) -> Vec<String> {
     match tags {
         [] => vec![format!("{repository}@")],
@@ -64,13 +64,13 @@ pub(crate) fn names(repository: &str, tags: &[String]) -> Vec<String> {
     }
 }
 
-/// Every repository that the image goes to, in the order in which they were given: full references
-/// first, then the short tags at each registry. `names` are the source's own (`RepoTags`); one that
-/// begins with `:` is a tag alone.
+/// Returns the repositories that the image is pushed to, in the order of the request: full
+/// references first, then the short tags at each registry. `names` are the names of the source
+/// (`RepoTags`); one that begins with `:` is a tag without a name.
 ///
 /// # Errors
 ///
-/// When a part is missing, or a name that the source gives would be refused.
+/// If a part of a reference is missing, or a name of the source is invalid.
 pub fn targets(
     destinations: &Destinations,
     names: &[String],
@@ -79,42 +79,45 @@ pub fn targets(
     for reference in &destinations.references {
         add(&mut targets, reference, reference.tag.as_deref());
     }
-    let own: Vec<_> = names.iter().map(|name| split(name)).collect();
-    let own_name = own.iter().find_map(|(name, _)| *name);
-    let own_tags: Vec<_> = own
+    let source_names: Vec<_> = names.iter().map(|name| split(name)).collect();
+    let source_name = source_names.iter().find_map(|(name, _)| *name);
+    let source_tags: Vec<_> = source_names
         .iter()
-        .filter(|(name, _)| name.is_none() || *name == own_name)
+        .filter(|(name, _)| name.is_none() || *name == source_name)
         .filter_map(|(_, tag)| *tag)
         .collect();
-    let given: Vec<_> = destinations.tags.iter().map(String::as_str).collect();
-    let tags = match (given.is_empty(), own_tags.is_empty()) {
-        (false, _) => given,
-        (true, false) => own_tags,
-        (true, true) => vec!["latest"],
+    let requested: Vec<_> = destinations.tags.iter().map(String::as_str).collect();
+    let tags = if !requested.is_empty() {
+        requested
+    } else if !source_tags.is_empty() {
+        source_tags
+    } else {
+        vec!["latest"]
     };
     for endpoint in &destinations.endpoints {
-        let reference = destinations.at(endpoint, own_name)?;
+        let reference = destinations.at(endpoint, source_name)?;
         for tag in &tags {
             check_tag(tag)?;
             add(&mut targets, &reference, Some(tag));
         }
     }
-    for (one, other) in same_places(&targets) {
+    for (one, other) in same_repositories(&targets) {
         tracing::warn!(
             "`{one}` and `{other}` are one repository by two names: one of them is enough"
         );
     }
-    mark(&mut targets, &destinations.best_effort)?;
+    mark_best_effort(&mut targets, &destinations.best_effort)?;
     Ok(targets)
 }
 
-/// Pairs of targets that are one repository: `gcr.io/P/…` lives at `us-docker.pkg.dev/P/gcr.io/…`.
+/// Returns pairs of targets that are the same repository: `gcr.io/P/…` is an alias of
+/// `us-docker.pkg.dev/P/gcr.io/…`.
 /// <https://cloud.google.com/artifact-registry/docs/transition/gcr-repositories>
-fn same_places(targets: &[Target]) -> Vec<(String, String)> {
-    let place = |target: &Target| match target.endpoint.kind() {
+fn same_repositories(targets: &[Target]) -> Vec<(String, String)> {
+    let canonical = |target: &Target| match target.endpoint.kind() {
         HostKind::Gcr { location } => {
             let parts: Vec<_> = target.repository.split('/').collect();
-            // A project of a domain takes two components.
+            // A domain-scoped project ID has two components.
             let project = if parts[0].contains('.') { 2 } else { 1 };
             let (project, name) = parts.split_at(project.min(parts.len()));
             let host = [target.endpoint.host()];
@@ -128,14 +131,17 @@ fn same_places(targets: &[Target]) -> Vec<(String, String)> {
     for (number, other) in targets.iter().enumerate() {
         let same = targets[..number]
             .iter()
-            .find(|one| place(one) == place(other));
+            .find(|one| canonical(one) == canonical(other));
         pairs.extend(same.map(|one| (name(one), name(other))));
     }
     pairs
 }
 
-/// Marks those whose failure fails nothing. The tags of a repository arrive together or not at all.
-fn mark(targets: &mut [Target], best_effort: &BestEffort) -> Result<(), ReferenceError> {
+/// Marks the best-effort targets. All tags of a repository have to be best-effort, or none.
+fn mark_best_effort(
+    targets: &mut [Target],
+    best_effort: &BestEffort,
+) -> Result<(), ReferenceError> {
     for target in targets.iter_mut() {
         target.best_effort = best_effort.hosts.contains(&target.endpoint);
     }
@@ -146,8 +152,8 @@ fn mark(targets: &mut [Target], best_effort: &BestEffort) -> Result<(), Referenc
         let target = targets.iter_mut().find(same);
         let target = target.ok_or_else(|| ReferenceError::NoDestination(reference.to_string()))?;
         let tagged = |tag: &String| {
-            let mut given = best_effort.references.iter();
-            given.any(|r| r.name() == reference.name() && r.tag.as_ref() == Some(tag))
+            let mut references = best_effort.references.iter();
+            references.any(|r| r.name() == reference.name() && r.tag.as_ref() == Some(tag))
         };
         if reference.tag.is_some() && !target.tags.iter().all(tagged) {
             return Err(ReferenceError::PartOfRepository(reference.to_string()));
@@ -157,6 +163,7 @@ fn mark(targets: &mut [Target], best_effort: &BestEffort) -> Result<(), Referenc
     Ok(())
 }
 
+/// Adds a repository, or adds the tag to the target of the same repository.
 fn add(targets: &mut Vec<Target>, reference: &Reference, tag: Option<&str>) {
     let same = |target: &&mut Target| {
         target.endpoint == reference.endpoint && target.repository == reference.repository
@@ -175,8 +182,8 @@ fn add(targets: &mut Vec<Target>, reference: &Reference, tag: Option<&str>) {
     }
 }
 
-/// `docker.io/library/app:1` is the image `app` with tag `1`: host and `library/` say where it came
-/// from, not what it is.
+/// Splits a name of the source into name and tag, without the host and `library/`:
+/// `docker.io/library/app:1` is the image `app` with the tag `1`.
 fn split(name: &str) -> (Option<&str>, Option<&str>) {
     if let Some(tag) = name.strip_prefix(':').filter(|tag| !tag.is_empty()) {
         return (None, Some(tag));
@@ -190,33 +197,32 @@ fn split(name: &str) -> (Option<&str>, Option<&str>) {
     (Some(path.strip_prefix("library/").unwrap_or(path)), tag)
 }
 
-/// Where an image goes: full references, and short tags under each endpoint's repository.
+/// The requested destinations: full references, and short tags for a repository at each endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Destinations {
     /// Items of `tags` that are full references.
     pub references: Vec<Reference>,
-    /// Items of `tags` without `/`; empty means the source's own tags, else `latest`.
+    /// Items of `tags` without `/`. If empty, the tags of the source are used, or `latest`.
     pub tags: Vec<String>,
-    /// The hosts that short tags go to.
+    /// The registries that the short tags are pushed to.
     pub endpoints: Vec<Endpoint>,
-    /// `project_id`, `repository` and `name`, with the defaults that `config` can know; a missing
-    /// `name` is the source's.
+    /// `project_id`, `repository` and `name`, with the defaults from `config`. If there is no
+    /// `name`, the name of the source is used.
     pub parts: Parts,
-    /// Those whose failure fails nothing.
+    /// The destinations whose failure does not fail the run.
     pub best_effort: BestEffort,
-    /// True when `parts.project` was not given but found: in the key, or in a variable of Google's.
+    /// Whether `parts.project` is a default from the key file or from a Google variable.
     pub project_is_default: bool,
 }
 
 impl Destinations {
-    /// Where an image named `name` lives at `endpoint`; without a `name`, the one that was given.
+    /// Returns the repository at `endpoint`. `name` is used if the request has no name.
     ///
-    /// A project that was only found, not given, is Google's business: elsewhere it is no part of
-    /// the path.
+    /// A default project is part of the path on Google's registries only.
     ///
     /// # Errors
     ///
-    /// Names the part that is missing, or the name that no registry takes.
+    /// If a part is missing, or the name is invalid.
     pub fn at(&self, endpoint: &Endpoint, name: Option<&str>) -> Result<Reference, ReferenceError> {
         let mut parts = self.parts.clone();
         if self.project_is_default && !endpoint.is_google() {
@@ -228,21 +234,23 @@ impl Destinations {
         parts.at(endpoint)
     }
 
-    /// The registries that have to be reached: all but those whose failure fails nothing, unless
-    /// there are no others.
+    /// Returns the registries that have to be reachable: those without a best-effort destination,
+    /// or all if there are no others.
     pub fn required(&self) -> Vec<Endpoint> {
         let BestEffort { hosts, references } = &self.best_effort;
-        let is_extra = |host: &Endpoint| {
+        let is_best_effort = |host: &Endpoint| {
             hosts.contains(host) || references.iter().any(|one| one.endpoint == *host)
         };
         let all = self.hosts();
-        if all.iter().all(is_extra) {
+        if all.iter().all(is_best_effort) {
             return all;
         }
-        all.into_iter().filter(|host| !is_extra(host)).collect()
+        all.into_iter()
+            .filter(|host| !is_best_effort(host))
+            .collect()
     }
 
-    /// Every registry that is a destination, once, in the order in which they were given.
+    /// Returns every destination registry once, in the order of the request.
     pub fn hosts(&self) -> Vec<Endpoint> {
         let mut hosts: Vec<Endpoint> = Vec::new();
         let references = self.references.iter().map(|reference| &reference.endpoint);
@@ -255,12 +263,12 @@ impl Destinations {
     }
 }
 
-/// The destinations that nobody waits for, and whose failure fails nothing.
+/// The destinations that the others do not wait for, and whose failure does not fail the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BestEffort {
     /// Every destination on these hosts.
     pub hosts: Vec<Endpoint>,
-    /// These repositories; with a tag, those that get no other.
+    /// These repositories. A reference with a tag requires that the repository gets no other tags.
     pub references: Vec<Reference>,
 }
 
@@ -383,12 +391,12 @@ mod tests {
 
     #[test]
     fn repository_given_by_two_names_is_noticed() {
-        let found = |references: &[&str]| {
+        let aliases = |references: &[&str]| {
             let destinations = Destinations {
                 references: references.iter().map(|r| r.parse().unwrap()).collect(),
                 ..Destinations::default()
             };
-            same_places(&targets(&destinations, &[]).unwrap()).len()
+            same_repositories(&targets(&destinations, &[]).unwrap()).len()
         };
         for (one, other, same) in [
             ("gcr.io/p/a:1", "us-docker.pkg.dev/p/gcr.io/a:2", 1),
@@ -401,7 +409,7 @@ mod tests {
             ("gcr.io/p/a:1", "us-docker.pkg.dev/p/containers/a:1", 0),
             ("gcr.io/p/a:1", "gcr.io/p/a:2", 0),
         ] {
-            assert_eq!(found(&[one, other]), same, "{one} {other}");
+            assert_eq!(aliases(&[one, other]), same, "{one} {other}");
         }
     }
 

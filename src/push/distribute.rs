@@ -1,8 +1,9 @@
-//! One image to all its destinations.
+//! Distributes one image to all its destinations.
 //!
-//! Those that count set the pace and are done as soon as they can be. Those whose failure the user
-//! can live with (`best_effort`) keep up, or follow when the others are done; a dead one costs the
-//! others a moment, and the run no more than the time that nothing moves.
+//! Required destinations never wait long for the best-effort ones (`best_effort`). A best-effort
+//! destination shares the reads while it is fast enough, and gets the missing blobs later
+//! otherwise. One that does not respond delays the required ones by at most `BEST_EFFORT_GRACE` at
+//! each step, and is cancelled when nothing is transferred for `best_effort_timeout`.
 
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -25,77 +26,81 @@ use crate::ci::progress::Work;
 use crate::image::{Referrers, Tree};
 use crate::oci::digest::Digest;
 
-/// How long those who are not waited for may take to say what they have, once the others have.
+/// How long the best-effort destinations may take for a step once the required ones have finished
+/// it.
 const BEST_EFFORT_GRACE: Duration = Duration::from_secs(1);
 
-/// Finds out how a destination stands.
-pub(super) type Probing<'a> = BoxFuture<'a, Result<DestinationState, PushError>>;
+/// The pending probe of a destination's state.
+pub(super) type Probe<'a> = BoxFuture<'a, Result<DestinationState, PushError>>;
 
-/// An image on its way.
+/// An image to push, and what the pushes to all its destinations share.
 pub(super) struct PushPlan<'a> {
     pub(super) tree: &'a Tree,
-    pub(super) companions: &'a Referrers,
+    pub(super) referrers: &'a Referrers,
     pub(super) blobs: &'a Blobs,
     pub(super) settings: &'a Settings,
     pub(super) locations: &'a Arc<BlobLocations>,
 }
 
-/// A destination and what it lacks.
+/// The state of a destination, and the blobs that it lacks.
 struct Probed {
     state: DestinationState,
     missing: HashSet<Digest>,
 }
 
-/// A destination whose blobs are under way.
+/// A destination with its upload in progress.
 struct UploadTarget {
     index: usize,
     state: DestinationState,
     upload: Arc<DestinationUpload>,
 }
 
-/// True for each destination that the others wait for: those that count, or all where none does.
+/// Returns which destinations are required: those that are not best-effort, or all if there are no
+/// others.
 pub(super) fn required(destinations: &[Destination]) -> Vec<bool> {
-    let all = destinations
+    let none_required = destinations
         .iter()
         .all(|destination| destination.best_effort);
     let required = destinations
         .iter()
-        .map(|destination| all || !destination.best_effort);
+        .map(|destination| none_required || !destination.best_effort);
     required.collect()
 }
 
-/// Those of `chosen` that are the first of their registry: the others can take blobs from there.
-pub(super) fn first_of_registry(destinations: &[Destination], chosen: &[bool]) -> Vec<bool> {
+/// Returns which of the `selected` destinations are the first of their registry. The others can
+/// mount blobs from there.
+pub(super) fn first_of_registry(destinations: &[Destination], selected: &[bool]) -> Vec<bool> {
     let mut seen = HashSet::new();
-    let pairs = destinations.iter().zip(chosen);
-    let is_first = |(destination, chosen): (&Destination, &bool)| {
-        *chosen && seen.insert(destination.registry.endpoint().clone())
+    let pairs = destinations.iter().zip(selected);
+    let is_first = |(destination, selected): (&Destination, &bool)| {
+        *selected && seen.insert(destination.registry.endpoint().clone())
     };
     pairs.map(is_first).collect()
 }
 
-/// Brings the image everywhere; one result a destination, in their order.
+/// Pushes the image to all destinations. Returns one result per destination, in their order.
 pub(super) async fn distribute(
     plan: &PushPlan<'_>,
     destinations: &[Destination],
-    looking: Vec<Probing<'_>>,
+    probes: Vec<Probe<'_>>,
 ) -> Vec<Result<Pushed, PushError>> {
     let required = required(destinations);
     let slots: Vec<OnceLock<_>> = destinations.iter().map(|_| OnceLock::new()).collect();
     let results = &slots;
-    let sights = looking.into_iter().enumerate().map(|(index, looking)| {
+    let probes = probes.into_iter().enumerate().map(|(index, probe)| {
         let destination = &destinations[index];
-        async move { (index, plan.probed(destination, looking).await) }
+        async move { (index, plan.find_missing(destination, probe).await) }
     });
-    let mut sights: FuturesUnordered<_> = sights.collect();
-    let in_time = match plan.settings.dry_run {
-        // Nobody waits for anybody.
-        true => wait_for_required(&mut sights, &vec![true; required.len()]).await,
-        false => wait_for_required(&mut sights, &required).await,
+    let mut probes: FuturesUnordered<_> = probes.collect();
+    let probed = if plan.settings.dry_run {
+        // A dry run sends nothing, so it waits for all destinations.
+        wait_for_required(&mut probes, &vec![true; required.len()]).await
+    } else {
+        wait_for_required(&mut probes, &required).await
     };
 
     let mut targets = Vec::new();
-    for (index, probed) in in_time {
+    for (index, probed) in probed {
         match probed {
             Ok(probed) => {
                 targets.push(plan.target(index, &destinations[index], probed, required[index]))
@@ -110,28 +115,28 @@ pub(super) async fn distribute(
         }
         return plan.results(slots, destinations);
     }
-    let background_uploads = plan.send(&targets).await;
-    let (waited_for, others): (Vec<_>, Vec<_>) = targets
+    let background_uploads = plan.announce_and_upload(&targets).await;
+    let (required_targets, best_effort_targets): (Vec<_>, Vec<_>) = targets
         .into_iter()
         .partition(|target| required[target.index]);
 
-    let arrive = |target: UploadTarget| async move {
+    let publish_target = |target: UploadTarget| async move {
         let index = target.index;
-        let _ = results[index].set(plan.arrive(&destinations[index], target).await);
+        let _ = results[index].set(plan.publish(&destinations[index], target).await);
     };
-    let (finishing, finished) = oneshot::channel::<()>();
-    let first = async {
-        join_all(waited_for.into_iter().map(arrive)).await;
-        drop(finishing);
+    let (required_pending, required_finished) = oneshot::channel::<()>();
+    let publish_required = async {
+        join_all(required_targets.into_iter().map(publish_target)).await;
+        drop(required_pending);
     };
-    let keeping_up = async {
+    let finish_background = async {
         background_uploads.join_all().await;
-        let again = others.into_iter().filter_map(|mut target| {
+        let retried = best_effort_targets.into_iter().filter_map(|mut target| {
             let UploadTarget { index, .. } = target;
             match target.state.add(target.upload.take_done()) {
                 Ok(()) => {
                     let probed = Probed {
-                        missing: plan.lacked(&target.state),
+                        missing: plan.missing_blobs(&target.state),
                         state: target.state,
                     };
                     Some(plan.target(index, &destinations[index], probed, true))
@@ -142,72 +147,74 @@ pub(super) async fn distribute(
                 }
             }
         });
-        let again: Vec<_> = again.collect();
-        // What they lack was announced when they were to share the reads.
-        plan.carry(&again).await;
-        join_all(again.into_iter().map(arrive)).await;
+        let retried: Vec<_> = retried.collect();
+        // The progress display counts these blobs since the first attempt.
+        plan.upload(&retried).await;
+        join_all(retried.into_iter().map(publish_target)).await;
     };
-    let late = sights.for_each_concurrent(None, |(index, probed)| async move {
+    let push_late = probes.for_each_concurrent(None, |(index, probed)| async move {
         match probed {
             Ok(probed) => {
                 let target = [plan.target(index, &destinations[index], probed, true)];
-                plan.send(&target).await;
+                plan.announce_and_upload(&target).await;
                 let [target] = target;
-                arrive(target).await;
+                publish_target(target).await;
             }
             Err(error) => drop(results[index].set(Err(error))),
         }
     });
-    let following = async {
-        let mount_after = destinations
+    let publish_best_effort = async {
+        let best_effort = destinations
             .iter()
             .zip(&required)
             .filter(|(_, required)| !**required);
-        let mount_after = mount_after.map(|(destination, _)| destination).collect();
-        let stand_still =
-            wait_until_stalled(finished, mount_after, plan.settings.best_effort_timeout);
+        let best_effort = best_effort.map(|(destination, _)| destination).collect();
+        let timeout = plan.settings.best_effort_timeout;
+        let stalled = wait_until_stalled(required_finished, best_effort, timeout);
         tokio::select! {
-            _ = async { tokio::join!(keeping_up, late) } => {}
-            () = stand_still => {}
+            _ = async { tokio::join!(finish_background, push_late) } => {}
+            () = stalled => {}
         }
     };
-    tokio::join!(first, following);
+    tokio::join!(publish_required, publish_best_effort);
     plan.results(slots, destinations)
 }
 
-/// What all who are waited for said, and what the others said within a moment of that; in order.
+/// Waits for the results of all required futures, then up to `BEST_EFFORT_GRACE` for the others.
+/// Returns the results by index. The futures that have not finished stay in `pending`.
 pub(crate) async fn wait_for_required<T>(
-    saying: &mut FuturesUnordered<impl Future<Output = (usize, T)>>,
+    pending: &mut FuturesUnordered<impl Future<Output = (usize, T)>>,
     required: &[bool],
 ) -> Vec<(usize, T)> {
-    let mut said = Vec::new();
-    let mut waited_for = required.iter().filter(|required| **required).count();
-    while waited_for > 0
-        && let Some((index, what)) = saying.next().await
+    let mut finished = Vec::new();
+    let mut required_left = required.iter().filter(|required| **required).count();
+    while required_left > 0
+        && let Some((index, result)) = pending.next().await
     {
-        waited_for -= usize::from(required[index]);
-        said.push((index, what));
+        required_left -= usize::from(required[index]);
+        finished.push((index, result));
     }
     let end = Instant::now() + BEST_EFFORT_GRACE;
-    while let Ok(Some(more)) = timeout_at(end, saying.next()).await {
-        said.push(more);
+    while let Ok(Some(result)) = timeout_at(end, pending.next()).await {
+        finished.push(result);
     }
-    said.sort_by_key(|(index, _)| *index);
-    said
+    finished.sort_by_key(|(index, _)| *index);
+    finished
 }
 
-/// Ends when, after the others have finished, nothing has moved to the followers for so long.
+/// Waits for the required destinations, and then until nothing was transferred to the best-effort
+/// ones for `stall_timeout`.
 async fn wait_until_stalled(
-    finished: oneshot::Receiver<()>,
-    mount_after: Vec<&Destination>,
-    patience: Duration,
+    required_finished: oneshot::Receiver<()>,
+    best_effort: Vec<&Destination>,
+    stall_timeout: Duration,
 ) {
-    // Nothing is ever sent: it is dropped.
-    let _ = finished.await;
-    let moved = || -> u64 { mount_after.iter().map(|d| d.registry.moved_bytes()).sum() };
+    // No value is sent: the sender is dropped.
+    let _ = required_finished.await;
+    let moved = || -> u64 { best_effort.iter().map(|d| d.registry.moved_bytes()).sum() };
     loop {
         let before = moved();
-        sleep(patience).await;
+        sleep(stall_timeout).await;
         if moved() == before {
             return;
         }
@@ -215,7 +222,7 @@ async fn wait_until_stalled(
 }
 
 impl PushPlan<'_> {
-    /// What came of each; who has no result was given up.
+    /// Returns the result of each destination. One without a result was cancelled by the timeout.
     fn results(
         &self,
         slots: Vec<OnceLock<Result<Pushed, PushError>>>,
@@ -224,7 +231,7 @@ impl PushPlan<'_> {
         let slots = slots.into_iter().zip(destinations);
         let result = |(slot, destination): (OnceLock<_>, &Destination)| {
             slot.into_inner().unwrap_or_else(|| {
-                Err(PushError::Late {
+                Err(PushError::TimedOut {
                     destination: destination.name(),
                     after: self.settings.best_effort_timeout,
                 })
@@ -233,7 +240,7 @@ impl PushPlan<'_> {
         slots.map(result).collect()
     }
 
-    /// What a push would do at a destination, if every registry mounted what it can.
+    /// Returns what a push would do at a destination, if the registries accept all mounts.
     fn dry_run_result(
         &self,
         destination: &Destination,
@@ -260,13 +267,13 @@ impl PushPlan<'_> {
         Ok(pushed(destination, self, tags))
     }
 
-    /// How a destination stands, and what it lacks.
-    async fn probed(
+    /// Finds the blobs that a destination lacks, unless the tag policy rejects or skips the push.
+    async fn find_missing(
         &self,
         destination: &Destination,
-        looking: Probing<'_>,
+        probe: Probe<'_>,
     ) -> Result<Probed, PushError> {
-        let mut state = looking.await?;
+        let mut state = probe.await?;
         let policy = self.settings.existing_tag;
         let digest = self.tree.root.digest();
         destination.check_tags(&state, digest, policy)?;
@@ -278,7 +285,7 @@ impl PushPlan<'_> {
             state.mark_present(self.tree);
         }
         destination
-            .probe_referrers(self.companions, &mut state)
+            .probe_referrers(self.referrers, &mut state)
             .await?;
         let (endpoint, repository) = (destination.registry.endpoint(), &destination.repository);
         for blob in self.blobs {
@@ -300,12 +307,13 @@ impl PushPlan<'_> {
         Ok(Probed { state, missing })
     }
 
-    /// The blobs that a destination lacks for all that is known of it.
-    fn lacked(&self, state: &DestinationState) -> HashSet<Digest> {
+    /// Returns the blobs that a destination is not known to have.
+    fn missing_blobs(&self, state: &DestinationState) -> HashSet<Digest> {
         let all = self.blobs.iter().map(|blob| &blob.digest);
         all.filter(|blob| !state.has(blob)).cloned().collect()
     }
 
+    /// Creates the upload of the missing blobs of a destination.
     fn target(
         &self,
         index: usize,
@@ -327,19 +335,20 @@ impl PushPlan<'_> {
         }
     }
 
-    /// Announces what is to be sent, and sends it.
-    async fn send(&self, targets: &[UploadTarget]) -> JoinSet<()> {
+    /// Adds the missing blobs to the progress display, and uploads them.
+    async fn announce_and_upload(&self, targets: &[UploadTarget]) -> JoinSet<()> {
         let sizes = self.blobs.iter().flat_map(|blob| {
-            let lacking = targets
+            let lacking_it = targets
                 .iter()
                 .filter(|target| target.upload.needs(&blob.digest));
-            lacking.map(|_| blob.size)
+            lacking_it.map(|_| blob.size)
         });
         self.settings.progress.expect(Work::Send, sizes);
-        self.carry(targets).await
+        self.upload(targets).await
     }
 
-    async fn carry(&self, targets: &[UploadTarget]) -> JoinSet<()> {
+    /// Uploads the missing blobs. The uploads that it returns continue in the background.
+    async fn upload(&self, targets: &[UploadTarget]) -> JoinSet<()> {
         let uploads: Vec<_> = targets
             .iter()
             .map(|target| Arc::clone(&target.upload))
@@ -347,8 +356,8 @@ impl PushPlan<'_> {
         upload::send(self.blobs, &uploads, &self.settings.slots).await
     }
 
-    /// The manifests and the tags, once the blobs are there.
-    async fn arrive(
+    /// Publishes the manifests and tags at a destination after the upload of its blobs.
+    async fn publish(
         &self,
         destination: &Destination,
         target: UploadTarget,
@@ -361,9 +370,9 @@ impl PushPlan<'_> {
     }
 }
 
-/// The same blobs for a destination that was not asked what it has: what every other one has is
-/// read from one of those.
-pub(super) fn already_elsewhere(blobs: &Blobs, mount_source: &Destination) -> Blobs {
+/// Returns the blobs for destinations that were not probed. Blobs that all probed destinations have
+/// are read from `mount_source` instead.
+pub(super) fn read_present_from(blobs: &Blobs, mount_source: &Destination) -> Blobs {
     let blobs = blobs.iter().cloned().map(|blob| match blob.origin {
         BlobSource::AlreadyPresent => {
             let (registry, repository) = (
@@ -380,7 +389,7 @@ pub(super) fn already_elsewhere(blobs: &Blobs, mount_source: &Destination) -> Bl
     blobs.collect()
 }
 
-/// The looking of one that has been looked at.
-pub(super) fn known_state<'a>(state: Result<DestinationState, PushError>) -> Probing<'a> {
+/// Returns a probe that yields a known state.
+pub(super) fn known_state<'a>(state: Result<DestinationState, PushError>) -> Probe<'a> {
     std::future::ready(state).boxed()
 }

@@ -1,4 +1,4 @@
-//! Why an image did not arrive, and what to do about it.
+//! The errors of a push, with their exit codes and hints.
 
 use std::io;
 use std::time::Duration;
@@ -10,86 +10,85 @@ use crate::oci::manifest::ManifestError;
 use crate::push::compress::CompressError;
 use crate::registry::{RegistryError, RetryKind, Retryable};
 
-/// Where bytes came from that are not what they should be.
+/// The kind of source that returned bytes with the wrong digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DamagedIn {
-    /// An archive, or an engine's export.
+    /// An archive, or the export of a container engine.
     Archive,
-    /// A layout in a directory.
+    /// An OCI layout in a directory.
     Directory,
     /// A registry.
     Registry,
 }
 
-/// An image that did not arrive.
+/// Why an image could not be pushed to a destination.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
-    /// The registry refused, or the connection did not hold.
+    /// The registry refused a request, or the connection failed.
     #[error("could not push to `{destination}`")]
     Registry {
-        /// `host/repository`, with the tag where one was being put.
+        /// `host/repository`, followed by the tag or digest if the request named one.
         destination: String,
-        /// What the registry said.
+        /// The error of the registry.
         #[source]
         cause: RegistryError,
     },
     /// The source could not be read.
     #[error("could not read the image")]
     Source(#[source] SourceError),
-    /// A platform was asked for that the image does not have.
+    /// The image does not have a requested platform.
     #[error("the image is not there for {}, only for {}", .missing.join(", "), .present.join(", "))]
     NoPlatform {
-        /// What was asked for.
+        /// The requested platforms that the source does not have.
         missing: Vec<String>,
-        /// What the source holds.
+        /// The platforms of the source.
         present: Vec<String>,
     },
-    /// The one platform that was asked for is that of several images.
+    /// The only requested platform matches several images.
     #[error("`{wanted}` means several images here: {}", .present.join(", "))]
     SeveralPlatforms {
-        /// What was asked for.
+        /// The requested platform.
         wanted: String,
-        /// What the source holds of it.
+        /// The platforms of the source that match it.
         present: Vec<String>,
     },
-    /// A layer's bytes are not the ones that the image names.
+    /// The bytes of a layer do not have the digest that the image states.
     #[error("{what} is damaged: the bytes of its layer `{stated}` hash to `{actual}`")]
     Damaged {
         /// The source, as messages call it.
         what: String,
-        /// What the image says.
+        /// The digest that the image states.
         stated: Digest,
-        /// What the bytes are.
+        /// The digest of the bytes.
         actual: Digest,
-        /// Where they came from.
+        /// The kind of source that returned the bytes.
         origin: DamagedIn,
     },
-    /// What arrived is not what was sent.
+    /// The registry received other bytes than were sent.
     #[error("a blob was changed on the way to `{destination}`")]
     Changed {
         /// `host/repository`.
         destination: String,
-        /// What the registry said.
+        /// The error of the registry.
         #[source]
         cause: RegistryError,
     },
-    /// A blob that an earlier image names is not there after all.
+    /// A blob of an earlier image is no longer in the registry.
     #[error("the blob {0} of an earlier image is gone from the registry")]
     Vanished(Digest),
-    /// A blob of an earlier image could not be read from a registry that has it, for one that
-    /// lacks it.
+    /// A blob of an earlier image could not be read from the registry that has it, to send it to
+    /// another.
     #[error("could not read the blob {digest} of an earlier image back from `{holder}`")]
     NotReadBack {
         /// The blob.
         digest: Digest,
         /// `host/repository`.
         holder: String,
-        /// What the registry said.
+        /// The error of the registry.
         #[source]
         cause: Box<RegistryError>,
     },
-    /// A layer that the image was written without, because a registry has it, and that this one does
-    /// not have.
+    /// The source was written without this layer, and the destination does not have it either.
     #[error("{what} does not hold the layer {digest}, and `{destination}` does not either")]
     Absent {
         /// The source, as messages call it.
@@ -99,7 +98,7 @@ pub enum PushError {
         /// `host/repository`.
         destination: String,
     },
-    /// A manifest that is refused because a layer is not there that its owner lets nobody pass on.
+    /// The registry refuses the manifest because it lacks a foreign (non-distributable) layer.
     #[error(
         "`{destination}` wants the layer {digest}, which is not pushed because it can be had from `{from}`"
     )]
@@ -108,37 +107,37 @@ pub enum PushError {
         destination: String,
         /// The layer.
         digest: Digest,
-        /// Where the manifest says that it is.
+        /// The URLs of the layer in the manifest.
         from: String,
-        /// What the registry said.
+        /// The error of the registry.
         #[source]
         cause: Box<RegistryError>,
     },
-    /// A tag that is there with another digest, where that was not to be.
+    /// The tag points at another digest, and `existing_tag` is `fail`.
     #[error("`{reference}` is there already, as {found}, {}", other_than(.digest.as_ref()))]
     TagExists {
         /// The tag with its repository.
         reference: String,
-        /// Where it points.
+        /// The digest that it points at.
         found: Digest,
-        /// Where it was to point, if the image had been made by then.
+        /// The digest of the image. `None` if its manifest is not built yet.
         digest: Option<Digest>,
     },
-    /// A destination that nobody waits for fell behind the others; it gets the blob later.
+    /// A best-effort destination fell behind in a broadcast. It reads the blob by itself later.
     #[error("it fell behind the others")]
-    Behind,
-    /// A destination that nobody waits for was given up.
+    Lagging,
+    /// A best-effort destination made no progress, so the push to it was cancelled.
     #[error(
         "`{destination}` was given up: nothing had moved for {} s since the others were done",
         after.as_secs()
     )]
-    Late {
+    TimedOut {
         /// `host/repository`.
         destination: String,
-        /// How long it stood still.
+        /// How long it made no progress.
         after: Duration,
     },
-    /// The manifest that the image needs is none that a registry takes.
+    /// The manifest of the image cannot be built, or exceeds the limits of a registry.
     #[error("could not write a manifest for the image")]
     Manifest(#[source] ManifestError),
     /// A layer could not be compressed.
@@ -146,7 +145,7 @@ pub enum PushError {
     Compress {
         /// The layer's diff ID.
         diff_id: Digest,
-        /// Why.
+        /// Why the compression failed.
         #[source]
         cause: CompressError,
     },
@@ -160,7 +159,7 @@ fn other_than(digest: Option<&Digest>) -> String {
 }
 
 impl PushError {
-    /// A layer of `source` whose bytes do not hash to what the image says.
+    /// Creates the error for a layer of `source` whose bytes do not have the stated digest.
     pub(crate) fn damaged(source: &Source, stated: Digest, actual: Digest) -> Self {
         Self::Damaged {
             what: source.what().to_owned(),
@@ -174,13 +173,13 @@ impl PushError {
         }
     }
 
-    /// True when it may be the media type of Docker's manifest that was refused.
-    pub(super) fn may_be_of_form(&self) -> bool {
+    /// Returns whether the registry may have refused the media type of a Docker manifest.
+    pub(super) fn may_reject_docker_manifest(&self) -> bool {
         matches!(self, Self::Registry { cause, .. } if cause.refuses_manifest())
     }
 
-    /// True when it would not have happened without layers of earlier images.
-    pub(super) fn is_of_reuse(&self) -> bool {
+    /// Returns whether reusing the layers of earlier images caused the error.
+    pub(super) fn is_caused_by_reuse(&self) -> bool {
         matches!(self, Self::Vanished(_) | Self::NotReadBack { .. })
     }
 }
@@ -189,7 +188,7 @@ impl Retryable for PushError {
     fn retry(&self) -> RetryKind {
         match self {
             Self::Registry { cause, .. } => cause.retry(),
-            // The image is sound, so it was changed on the way.
+            // The source has the right bytes, so they were changed in transit.
             Self::Changed { .. } => RetryKind::Limited,
             _ => RetryKind::Never,
         }
@@ -216,7 +215,7 @@ impl Diagnostic for PushError {
             Self::NoPlatform { .. } | Self::SeveralPlatforms { .. } => ExitCode::Usage,
             Self::TagExists { .. } | Self::Absent { .. } | Self::Foreign { .. } => ExitCode::Failed,
             Self::NotReadBack { cause, .. } => cause.exit_code(),
-            Self::Vanished(_) | Self::Changed { .. } | Self::Behind | Self::Late { .. } => {
+            Self::Vanished(_) | Self::Changed { .. } | Self::Lagging | Self::TimedOut { .. } => {
                 ExitCode::Temporary
             }
         }
@@ -294,8 +293,8 @@ impl Diagnostic for PushError {
                 "`existing_tag: fail` has it so: push under a new tag, or choose `overwrite` or `keep`"
                     .to_owned(),
             ],
-            Self::Late { .. } => vec!["run this again when it answers".to_owned()],
-            Self::Manifest(_) | Self::Compress { .. } | Self::Behind => Vec::new(),
+            Self::TimedOut { .. } => vec!["run this again when it answers".to_owned()],
+            Self::Manifest(_) | Self::Compress { .. } | Self::Lagging => Vec::new(),
         }
     }
 }

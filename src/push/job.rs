@@ -1,5 +1,5 @@
-//! One image to all of its destinations: opens each registry, pushes, and verifies. A destination
-//! that fails does not stop the others.
+//! Pushes one image to its destinations: opens the registries, pushes, and verifies. A failed
+//! destination does not stop the others.
 
 use std::sync::Arc;
 
@@ -14,34 +14,34 @@ use crate::ci::table::bytes;
 use crate::image::{Source, Tree};
 use crate::registry::pool::RegistryPool;
 
-/// What it takes to push an image.
+/// The inputs of a push of one image.
 pub struct PushJob<'a> {
     /// The image.
     pub source: &'a Source,
     /// The registries of the run.
     pub registries: &'a RegistryPool<'a>,
-    /// How it is pushed.
+    /// The settings of the run.
     pub settings: &'a Settings,
-    /// What is known of the repositories.
+    /// The known locations of blobs.
     pub locations: &'a Arc<BlobLocations>,
 }
 
-/// What came of an image.
+/// The results of pushing one image.
 #[derive(Debug, Default)]
 pub struct PushOutcome {
-    /// One result a target, in their order. Empty if the source failed.
+    /// One result per target, in their order. Empty if the source failed.
     pub results: Vec<Result<PushedImage, FailedDestination>>,
-    /// What was changed in the source's manifests, and what is unusual, as sentences.
+    /// Changes to the source's manifests and what is unusual, as sentences.
     pub notes: Vec<String>,
-    /// Why the source itself could not be pushed anywhere.
+    /// The error of the source itself, which fails all destinations.
     pub failure: Option<PushError>,
 }
 
-/// The number of a target with its destination, or why it could not be opened.
+/// The index of a target with its destination, or with the error of opening it.
 type Opened = (usize, Result<Destination, Arc<DestinationError>>);
 
 impl PushJob<'_> {
-    /// Pushes the image to every target.
+    /// Pushes the image to every target, and verifies it there.
     pub async fn run(&self, targets: &[Target]) -> PushOutcome {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for (number, target) in targets.iter().enumerate() {
@@ -51,9 +51,10 @@ impl PushJob<'_> {
                 None => groups.push(vec![number]),
             }
         }
-        let all = targets.iter().all(|target| target.best_effort);
-        let counts = |group: &Vec<usize>| all || group.iter().any(|n| !targets[*n].best_effort);
-        let required: Vec<_> = groups.iter().map(counts).collect();
+        let none_required = targets.iter().all(|target| target.best_effort);
+        let is_required =
+            |group: &Vec<usize>| none_required || group.iter().any(|n| !targets[*n].best_effort);
+        let required: Vec<_> = groups.iter().map(is_required).collect();
         let opening = groups
             .iter()
             .enumerate()
@@ -76,8 +77,8 @@ impl PushJob<'_> {
         outcome
     }
 
-    /// Opens one registry and signs in to its repositories, so that nothing is read for one that
-    /// cannot be pushed to.
+    /// Opens one registry, signs in to the repositories of the group, and checks the permissions.
+    /// The source is not read for a repository that cannot be pushed to.
     async fn open(&self, targets: &[Target], group: &[usize]) -> Vec<Opened> {
         let Some(first) = group.first() else {
             return Vec::new();
@@ -88,10 +89,10 @@ impl PushJob<'_> {
             Ok(registry) => registry,
             Err(error) => {
                 let error = Arc::new(DestinationError::Open(error));
-                let all = group
+                let failed = group
                     .iter()
                     .map(|number| (*number, Err(Arc::clone(&error))));
-                return all.collect();
+                return failed.collect();
             }
         };
         let mut opened = Vec::new();
@@ -117,7 +118,7 @@ impl PushJob<'_> {
         opened
     }
 
-    /// Pushes to what was opened, and verifies it.
+    /// Pushes to the opened destinations, and verifies each.
     async fn push(&self, groups: Vec<(usize, Vec<Opened>)>) -> Batch {
         let mut batch = Batch::default();
         let mut numbered = Vec::new();
@@ -160,7 +161,7 @@ impl PushJob<'_> {
         batch
     }
 
-    /// Checks one destination, unless `verify` is off.
+    /// Verifies the image at one destination, unless `verify` is off.
     async fn verify(
         &self,
         destination: &Destination,
@@ -183,7 +184,7 @@ impl PushJob<'_> {
     }
 }
 
-/// What came of the targets of one push.
+/// The results of one call of [`super::push`], by the index of the target.
 #[derive(Default)]
 struct Batch {
     results: Vec<(usize, Result<PushedImage, Arc<DestinationError>>)>,
@@ -191,7 +192,7 @@ struct Batch {
     failure: Option<PushError>,
 }
 
-/// What the reader of a report would not expect.
+/// Returns notes about kept tags, blobs that were read again, and pushed referrers.
 fn push_notes(pushed: &Pushed, dry_run: bool) -> Vec<String> {
     let kept = pushed.tags.iter().filter_map(|tag| {
         let kept = tag.kept.as_ref()?;
@@ -201,7 +202,7 @@ fn push_notes(pushed: &Pushed, dry_run: bool) -> Vec<String> {
         ))
     });
     let (blobs, size) = pushed.reread;
-    let reread = (blobs > 0).then(|| {
+    let read_again = (blobs > 0).then(|| {
         let noun = if blobs == 1 { "blob" } else { "blobs" };
         format!(
             "{blobs} {noun}, {}, had to be read from the source again for `{}`",
@@ -218,5 +219,5 @@ fn push_notes(pushed: &Pushed, dry_run: bool) -> Vec<String> {
         let (count, name) = (pushed.referrers, &pushed.name);
         format!("{count} {noun} to the image {verb} at `{name}` too")
     });
-    kept.chain(reread).chain(referrers).collect()
+    kept.chain(read_again).chain(referrers).collect()
 }

@@ -1,7 +1,7 @@
-//! How many blobs share the line: no more than it carries.
+//! Limits the concurrent uploads to the bandwidth of the network connection (the line).
 //!
-//! A few connections fill any line. On a slow one, more of them only starve each other until the
-//! other side, or something on the way, gives one of them up.
+//! A few uploads use the full bandwidth. On a slow line, further ones slow each other down until
+//! the registry or a proxy closes a connection because of a timeout.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -14,52 +14,53 @@ use tokio::time::{Instant, timeout};
 
 use crate::ci::progress::{Progress, Work};
 
-/// What a large blob counts at most; a smaller one counts its size.
+/// The most bytes that one blob counts for; a smaller blob counts its size.
 const LARGEST_SHARE: u64 = 256 * 1024;
 
-/// What is under way while nothing is known of the line.
-const AT_FIRST: u64 = 4 * LARGEST_SHARE;
+/// The budget in bytes before the bandwidth is measured.
+const INITIAL_BUDGET: u64 = 4 * LARGEST_SHARE;
 
-/// What is under way on the slowest line: while one blob is finished or begun, the other is sent.
-const AT_LEAST: u64 = 2 * LARGEST_SHARE;
+/// The smallest budget: two blobs, so that one is sent while the other is started or finished.
+const MIN_BUDGET: u64 = 2 * LARGEST_SHARE;
 
-/// What the line carries in that time is under way.
+/// The budget is what the line transfers in this time.
 const WINDOW: Duration = Duration::from_secs(8);
 
-/// How often the line is looked at while a blob waits.
+/// How often the bandwidth is measured while a blob waits.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Bounds what is under way.
+/// Limits the bytes of the uploads in progress to the bandwidth.
 #[derive(Debug)]
 pub(super) struct Line {
     progress: Progress,
     state: Mutex<State>,
-    /// Lets one blob wait at a time, in their order.
+    /// Admits the waiting blobs in their order.
     queue: tokio::sync::Mutex<()>,
     freed: Notify,
 }
 
 #[derive(Debug)]
 struct State {
-    under_way: u64,
+    /// The bytes of the uploads in progress.
+    in_flight: u64,
     budget: u64,
     samples: VecDeque<(Instant, u64)>,
 }
 
-/// What one blob takes of the line, until it is dropped.
+/// The part of the budget that one upload uses until this is dropped.
 pub(super) struct LineShare<'a> {
     line: &'a Line,
     share: u64,
 }
 
 impl Line {
-    /// A line of which `progress` says how much it carries.
+    /// Creates a limiter that measures the bandwidth from the bytes that `progress` counts.
     pub(super) fn new(progress: Progress) -> Self {
         Self {
             progress,
             state: Mutex::new(State {
-                under_way: 0,
-                budget: AT_FIRST,
+                in_flight: 0,
+                budget: INITIAL_BUDGET,
                 samples: VecDeque::new(),
             }),
             queue: tokio::sync::Mutex::default(),
@@ -67,22 +68,23 @@ impl Line {
         }
     }
 
-    /// Waits until the line carries a blob of `size` bytes beside what is under way.
+    /// Waits until the budget allows a blob of `size` bytes in addition to the uploads in progress.
     pub(super) async fn share(&self, size: u64) -> LineShare<'_> {
         let share = size.min(LARGEST_SHARE);
         let _first = self.queue.lock().await;
-        while !self.takes(share) {
-            // Whichever comes first.
+        while !self.try_reserve(share) {
+            // A freed share or the end of the tick, whichever is first.
             let _ = timeout(TICK, self.freed.notified()).await;
         }
         LineShare { line: self, share }
     }
 
-    fn takes(&self, share: u64) -> bool {
+    /// Reserves `share` if the budget allows it.
+    fn try_reserve(&self, share: u64) -> bool {
         let snapshot = self.progress.snapshot();
         let sent = snapshot.total(Work::Send).moved;
-        // What is sent and waits for its answer is not on the line any more. To several destinations
-        // a blob is under way more than once, and counts once.
+        // A blob that is sent and waits for the response uses no bandwidth. A blob that is sent to
+        // several destinations counts once.
         let mut finishing = HashSet::new();
         let finishing: u64 = snapshot
             .running
@@ -92,11 +94,11 @@ impl Line {
             .map(|piece| piece.size.min(LARGEST_SHARE))
             .sum();
         let mut state = self.state();
-        let on_the_line = state.under_way.saturating_sub(finishing);
-        if on_the_line > 0 && on_the_line + share > state.budget(sent, Instant::now()) {
+        let sending = state.in_flight.saturating_sub(finishing);
+        if sending > 0 && sending + share > state.budget(sent, Instant::now()) {
             return false;
         }
-        state.under_way += share;
+        state.in_flight += share;
         true
     }
 
@@ -106,11 +108,11 @@ impl Line {
 }
 
 impl State {
-    /// What may be under way at `now`, when `sent` bytes have been sent in all.
+    /// Returns the budget at `now`, after `sent` bytes in total.
     fn budget(&mut self, sent: u64, now: Instant) -> u64 {
         let last = self.samples.back().map(|(at, _)| now - *at);
         if last.is_some_and(|since| since > 4 * TICK) {
-            // Nobody waited in between, so that it was not the line that bounded what was sent.
+            // No blob waited in between, so the samples do not show the bandwidth.
             self.samples.clear();
         }
         self.samples.push_back((now, sent));
@@ -122,12 +124,13 @@ impl State {
             self.samples.pop_front();
         }
         if let Some((since, before)) = self.samples.front() {
-            let carried = sent.saturating_sub(*before);
-            let least = match now - *since >= WINDOW {
-                true => AT_LEAST,
-                false => self.budget,
+            let transferred = sent.saturating_sub(*before);
+            let least = if now - *since >= WINDOW {
+                MIN_BUDGET
+            } else {
+                self.budget
             };
-            self.budget = carried.max(least);
+            self.budget = transferred.max(least);
         }
         self.budget
     }
@@ -135,7 +138,7 @@ impl State {
 
 impl Drop for LineShare<'_> {
     fn drop(&mut self) {
-        self.line.state().under_way -= self.share;
+        self.line.state().in_flight -= self.share;
         self.line.freed.notify_one();
     }
 }
@@ -147,9 +150,9 @@ mod tests {
 
     use super::*;
 
-    /// How many of 40 blobs are under way at once at first, and later, on a line that carries so
-    /// many bytes a second, all of them at the same pace.
-    async fn at_once(size: u64, carries: u64) -> (usize, usize) {
+    /// Returns how many of 40 blobs are uploaded at once at first, and later, on a line with this
+    /// bandwidth in bytes per second, which the uploads share equally.
+    async fn at_once(size: u64, bandwidth: u64) -> (usize, usize) {
         let progress = Progress::default();
         let line = Arc::new(Line::new(progress.clone()));
         let running = Arc::new(AtomicUsize::new(0));
@@ -163,7 +166,7 @@ mod tests {
                 let mut left = size;
                 while left > 0 {
                     tokio::time::sleep(Duration::from_millis(50)).await;
-                    let moved = carries / 20 / running.load(Ordering::Relaxed) as u64;
+                    let moved = bandwidth / 20 / running.load(Ordering::Relaxed) as u64;
                     let moved = moved.clamp(1, left);
                     meter.add(moved);
                     left -= moved;
@@ -190,7 +193,7 @@ mod tests {
         const MIB: u64 = 1024 * 1024;
         assert_eq!(at_once(MIB, 16 * 1024).await, (4, 2));
         assert_eq!(at_once(64 * MIB, 128 * MIB).await, (4, 40));
-        // Small ones are as many as they are.
+        // All small blobs are uploaded at once.
         assert_eq!(at_once(20_000, 16 * 1024).await.0, 40);
     }
 }

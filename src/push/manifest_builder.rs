@@ -1,25 +1,25 @@
-//! Writes the manifest of an image that had none.
+//! Builds the manifest of an image whose source has none, in Docker's or OCI's media types.
 
 use serde::Serialize;
 
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, ManifestError, media_type};
 
-/// A layer as the manifest will name it.
+/// A layer for the manifest.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
-    pub(super) form: LayerEncoding,
+    pub(super) encoding: LayerEncoding,
     pub(super) digest: Digest,
     pub(super) size: u64,
 }
 
-/// What the bytes of a layer are, in either family of media types.
+/// The encoding of a layer, independent of the family of media types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LayerEncoding {
     Tar,
     Gzip,
     Zstd,
-    /// Not to be passed on: named by its own media type and by where it can be had.
+    /// A foreign (non-distributable) layer, with its own media type and URLs.
     Foreign {
         media_type: String,
         urls: Vec<String>,
@@ -27,7 +27,8 @@ pub(super) enum LayerEncoding {
 }
 
 impl LayerEncoding {
-    /// The form that a descriptor's media type tells; none for what is no layer of an image.
+    /// Returns the encoding for a descriptor's media type. `None` for other media types than
+    /// layers.
     pub(super) fn of(descriptor: &Descriptor) -> Option<Self> {
         match descriptor.media_type.as_str() {
             media_type::OCI_LAYER | media_type::DOCKER_LAYER => Some(Self::Tar),
@@ -38,30 +39,35 @@ impl LayerEncoding {
     }
 }
 
-/// The two families of media types that a manifest may have.
+/// The family of media types of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
-    /// Docker's schema 2, which `docker push` makes of the same archive.
+    /// Docker's schema 2, which `docker push` would use for the same archive.
     Docker,
-    /// OCI's.
+    /// The OCI image specification.
     Oci,
 }
 
 impl Family {
-    /// Docker's, unless a layer is in zstd, which it has no media type for.
+    /// Returns Docker's family, unless a layer is compressed with zstd: Docker has no media type
+    /// for it.
     pub(super) fn of(layers: &[Layer]) -> Self {
-        match layers.iter().any(|layer| layer.form == LayerEncoding::Zstd) {
-            true => Self::Oci,
-            false => Self::Docker,
+        if layers
+            .iter()
+            .any(|layer| layer.encoding == LayerEncoding::Zstd)
+        {
+            Self::Oci
+        } else {
+            Self::Docker
         }
     }
 }
 
-/// Writes the manifest of an image.
+/// Builds the manifest of an image from its config and layers.
 ///
 /// # Errors
 ///
-/// When the layers are so many that no registry takes the manifest.
+/// If there are so many layers that the manifest exceeds the size limit of registries.
 pub(super) fn build_manifest(
     config: &Digest,
     config_size: u64,
@@ -85,15 +91,18 @@ pub(super) fn build_manifest(
         #[serde(skip_serializing_if = "<[String]>::is_empty")]
         urls: &'a [String],
     }
-    let family = |oci: &'static str, docker: &'static str| match family {
+    let media_type_of = |oci: &'static str, docker: &'static str| match family {
         Family::Oci => oci,
         Family::Docker => docker,
     };
     let layers = layers.iter().map(|layer| {
-        let (media_type, urls): (&str, &[String]) = match &layer.form {
-            LayerEncoding::Tar => (family(media_type::OCI_LAYER, media_type::DOCKER_LAYER), &[]),
+        let (media_type, urls): (&str, &[String]) = match &layer.encoding {
+            LayerEncoding::Tar => (
+                media_type_of(media_type::OCI_LAYER, media_type::DOCKER_LAYER),
+                &[],
+            ),
             LayerEncoding::Gzip => (
-                family(media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP),
+                media_type_of(media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP),
                 &[],
             ),
             LayerEncoding::Zstd => (media_type::OCI_LAYER_ZSTD, &[]),
@@ -108,9 +117,9 @@ pub(super) fn build_manifest(
     });
     let document = Document {
         schema_version: 2,
-        media_type: family(media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST),
+        media_type: media_type_of(media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST),
         config: Entry {
-            media_type: family(media_type::OCI_CONFIG, media_type::DOCKER_CONFIG),
+            media_type: media_type_of(media_type::OCI_CONFIG, media_type::DOCKER_CONFIG),
             size: config_size,
             digest: config,
             urls: &[],
@@ -129,9 +138,9 @@ pub(super) fn build_manifest(
 mod tests {
     use super::*;
 
-    fn layer(form: LayerEncoding) -> Layer {
+    fn layer(encoding: LayerEncoding) -> Layer {
         Layer {
-            form,
+            encoding,
             digest: Digest::of(b"layer"),
             size: 5,
         }
@@ -140,11 +149,11 @@ mod tests {
     #[test]
     fn gzip_gives_docker_manifest_and_zstd_an_oci_one() {
         let config = Digest::of(b"{}");
-        let written =
+        let built =
             |layers: &[Layer]| build_manifest(&config, 2, layers, Family::of(layers)).unwrap();
-        let docker = written(&[layer(LayerEncoding::Gzip), layer(LayerEncoding::Tar)]);
+        let docker = built(&[layer(LayerEncoding::Gzip), layer(LayerEncoding::Tar)]);
         assert_eq!(docker.media_type(), media_type::DOCKER_MANIFEST);
-        let oci = written(&[layer(LayerEncoding::Gzip), layer(LayerEncoding::Zstd)]);
+        let oci = built(&[layer(LayerEncoding::Gzip), layer(LayerEncoding::Zstd)]);
         assert_eq!(oci.media_type(), media_type::OCI_MANIFEST);
         let AnyManifest::Manifest(oci) = oci else {
             panic!("an image manifest")

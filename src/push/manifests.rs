@@ -1,4 +1,4 @@
-//! Puts manifests: children before the indexes that name them, the root under each tag, last.
+//! Publishes manifests: children before their indexes, then referrers, then the tags.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::image::{Referrers, Tree};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 
-/// Puts the manifests at a destination that has all the blobs, and moves its tags.
+/// Puts the manifests at a destination that has all blobs, and moves its tags.
 pub(super) async fn publish(
     destination: &Destination,
     plan: &PushPlan<'_>,
@@ -26,15 +26,15 @@ pub(super) async fn publish(
         return Ok(destination.unchanged(other.unwrap_or(digest).clone(), kept));
     }
     destination.check_tags(&state, digest, settings.existing_tag)?;
-    let delivery = ManifestPublisher::new(destination, plan);
+    let publisher = ManifestPublisher::new(destination, plan);
     if !state.image_is_present {
-        delivery.put_children(tree).await?;
-        // What refers to it comes before its tags, so that nobody finds it unsigned.
-        if !plan.companions.all.is_empty() || destination.tags.is_empty() {
-            delivery.put(digest.as_str(), &tree.root).await?;
+        publisher.put_children(tree).await?;
+        // Referrers are pushed before the tags, so that a tag never points at an unsigned image.
+        if !plan.referrers.all.is_empty() || destination.tags.is_empty() {
+            publisher.put(digest.as_str(), &tree.root).await?;
         }
     }
-    push_referrers(&delivery, plan.companions, &state).await?;
+    push_referrers(&publisher, plan.referrers, &state).await?;
     if destination.tags.is_empty() {
         let name = format!("{}@", destination.name());
         destination.tag_log.note(&name, TagState::Updated);
@@ -45,7 +45,7 @@ pub(super) async fn publish(
         let name = format!("{}:{}", destination.name(), tag.tag);
         if tag.moved {
             destination.tag_log.note(&name, TagState::Requested);
-            delivery.put(&tag.tag, &tree.root).await?;
+            publisher.put(&tag.tag, &tree.root).await?;
             destination.stats.tagged(&tag.tag, digest);
         }
         tag.moved = destination.stats.has_tagged(&tag.tag, digest);
@@ -54,23 +54,23 @@ pub(super) async fn publish(
     Ok(pushed(destination, plan, tags))
 }
 
-/// Puts what refers to the image, each after what it refers to.
+/// Puts the referrers that the destination lacks, each after its subject.
 async fn push_referrers(
-    delivery: &ManifestPublisher<'_>,
-    companions: &Referrers,
+    publisher: &ManifestPublisher<'_>,
+    referrers: &Referrers,
     state: &DestinationState,
 ) -> Result<(), PushError> {
-    let pairs = companions.all.iter().zip(&state.companions);
-    for (companion, _) in pairs.filter(|(_, is_there)| !**is_there) {
-        let root = &companion.tree.root;
-        delivery.put_children(&companion.tree).await?;
-        let reference = companion.tag.as_deref().unwrap_or(root.digest().as_str());
-        delivery.put(reference, root).await?;
+    let pairs = referrers.all.iter().zip(&state.referrers);
+    for (referrer, _) in pairs.filter(|(_, is_present)| !**is_present) {
+        let root = &referrer.tree.root;
+        publisher.put_children(&referrer.tree).await?;
+        let reference = referrer.tag.as_deref().unwrap_or(root.digest().as_str());
+        publisher.put(reference, root).await?;
     }
-    referrers_tag::update_referrers_tag(delivery, companions).await
+    referrers_tag::update_referrers_tag(publisher, referrers).await
 }
 
-/// What a push did at a destination.
+/// Creates the result of a push at a destination.
 pub(super) fn pushed(
     destination: &Destination,
     plan: &PushPlan<'_>,
@@ -82,10 +82,10 @@ pub(super) fn pushed(
         counted.map(|blob| blob.size).sum()
     };
     let stats = &destination.stats;
-    let companions = &plan.companions.all;
-    let tagged = companions.iter().filter_map(|companion| {
-        let tag = companion.tag.clone()?;
-        Some((tag, companion.tree.root.digest().clone()))
+    let referrers = &plan.referrers.all;
+    let tagged = referrers.iter().filter_map(|referrer| {
+        let tag = referrer.tag.clone()?;
+        Some((tag, referrer.tree.root.digest().clone()))
     });
     Pushed {
         name: destination.name(),
@@ -95,12 +95,13 @@ pub(super) fn pushed(
         mounted_bytes: bytes(&|digest| stats.has_mounted(digest)),
         present_bytes: bytes(&|digest| !stats.has_sent(digest) && !stats.has_mounted(digest)),
         reread: stats.rereads(),
-        referrers: companions.len(),
+        referrers: referrers.len(),
         referrer_tags: tagged.collect(),
     }
 }
 
 impl Destination {
+    /// Puts one manifest under a tag or digest.
     pub(super) async fn put(
         &self,
         reference: &str,
@@ -114,7 +115,7 @@ impl Destination {
     }
 }
 
-/// The manifests below the root, each once, each after everything that it names.
+/// Returns the child manifests of the tree, each once, and each after the manifests that it names.
 pub(super) fn children_first(tree: &Tree) -> Vec<&AnyManifest> {
     fn walk<'a>(
         manifest: &'a AnyManifest,

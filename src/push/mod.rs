@@ -1,7 +1,7 @@
-//! Puts one image where it should be: blobs first, then manifests, then indexes, tags last.
+//! Pushes one image to its destinations: blobs, then manifests, then indexes, then tags.
 //!
-//! No manifest is put before every blob and child that it names is known to be there, so a run that
-//! dies leaves no tag on a broken image.
+//! A manifest is put only after all blobs and child manifests that it names are at the destination.
+//! An interrupted run therefore leaves no tag on an incomplete image.
 
 pub mod blob_locations;
 mod blobs;
@@ -55,50 +55,51 @@ use blobs::Blobs;
 use distribute::PushPlan;
 use selection::{check_platform, existing_manifests, select_platforms};
 
-/// One repository that the image goes to, and the tags that it gets there.
+/// A repository that the image is pushed to, and its tags there.
 #[derive(Clone)]
 pub struct Destination {
     /// The registry.
     pub registry: Arc<Registry>,
-    /// The path below it.
+    /// The repository path, without the host.
     pub repository: String,
-    /// The tags; none where the image is pushed by digest alone.
+    /// The tags. Empty if the image is pushed by digest only.
     pub tags: Vec<String>,
-    /// True where nobody waits for it and its failure fails nothing.
+    /// Whether other destinations do not wait for it and its failure does not fail the run.
     pub best_effort: bool,
-    /// What has become of them.
+    /// The state of every tag of the run.
     pub tag_log: TagLog,
-    /// What this push does there.
+    /// Counts what this push transfers to the destination.
     pub stats: TransferStats,
 }
 
 impl Destination {
-    /// `host/repository`.
+    /// Returns `host/repository`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry.endpoint(), self.repository)
     }
 }
 
-/// What a push did at one destination.
+/// The result of a push at one destination.
 #[derive(Clone, Debug)]
 pub struct Pushed {
     /// `host/repository`.
     pub name: String,
-    /// Every tag that points at the image now, and whether this push moved it there.
+    /// The tags of the destination, and whether this push moved each.
     pub tags: Vec<PushedTag>,
-    /// What the tags point at.
+    /// The digest that the tags point at.
     pub digest: Digest,
-    /// The bytes of blobs that were sent, as often as they were.
+    /// The bytes of the blobs that were sent. A blob that was sent twice counts twice.
     pub sent_bytes: u64,
-    /// The bytes of blobs that were mounted from another repository of the registry.
+    /// The bytes of the blobs that were mounted from another repository of the registry.
     pub mounted_bytes: u64,
-    /// The bytes of blobs that were there already.
+    /// The bytes of the blobs that the repository already had.
     pub present_bytes: u64,
-    /// The blobs, and their bytes, that had to be read from the source again for it.
+    /// The number of blobs that were read from the source again for this destination, and their
+    /// bytes.
     pub reread: (u64, u64),
-    /// How many manifests that refer to the image are there too, or would be.
+    /// The number of referrers of the image at the destination; in a dry run, after a real push.
     pub referrers: usize,
-    /// The tags that some of those are found by, and their digests.
+    /// The tags of those referrers that have one, with their digests.
     pub referrer_tags: Vec<(String, Digest)>,
 }
 
@@ -107,35 +108,34 @@ pub struct Pushed {
 pub struct PushedTag {
     /// The tag.
     pub tag: String,
-    /// False when it already pointed at this digest, or stays where it is.
+    /// Whether this push moved the tag. False if it pointed at the digest before, or is kept.
     pub moved: bool,
-    /// The other digest that it stays at, where `existing_tag` has it kept.
+    /// The other digest that it still points at, if `existing_tag` is `keep`.
     pub kept: Option<Digest>,
 }
 
-/// What was pushed, and what came of each destination, in their order.
+/// The pushed manifests, and the result at each destination.
 pub struct Outcome {
-    /// The manifests as they were pushed, with those that refer to the image among the children;
-    /// none when every destination failed before they were made.
+    /// The pushed manifests; the referrers are among the children. `None` if every destination
+    /// failed before the manifests were built.
     pub tree: Option<Tree>,
-    /// What had to become of the source's manifests, as sentences.
+    /// Changes to the source's manifests and what is unusual about the image, as sentences.
     pub notes: Vec<String>,
-    /// One result a destination.
+    /// One result per destination, in their order.
     pub destinations: Vec<Result<Pushed, PushError>>,
 }
 
-/// Pushes the image of `source` to every destination. One that fails does not stop the others.
+/// Pushes the image of `source` to every destination. A failed destination does not stop the
+/// others.
 ///
-/// It may be called many times in one process, with the same registries: `locations` keeps what is
-/// learned of them.
+/// Several pushes of one process share `locations`, which records the blobs of each repository.
 ///
-/// A layer that was taken over from an earlier image may have been collected since, or may not be
-/// read back from where it is: then every layer is made anew, for all destinations, so that they get one digest.
+/// A reused layer of an earlier image may have been garbage-collected, or may not be readable. All
+/// layers are then compressed again for all destinations, so that they get the same digest.
 ///
 /// # Errors
 ///
-/// When the source cannot be read or its layers cannot be made ready: then nothing was tagged
-/// anywhere.
+/// If the source cannot be read or its layers cannot be compressed. No tag is set in that case.
 pub async fn push(
     source: &Source,
     destinations: &[Destination],
@@ -148,7 +148,7 @@ pub async fn push(
         .destinations
         .iter()
         .filter_map(|it| it.as_ref().err());
-    let Some(error) = failed.find(|error| error.is_of_reuse()) else {
+    let Some(error) = failed.find(|error| error.is_caused_by_reuse()) else {
         return Ok(outcome);
     };
     tracing::info!("{}; every layer is made anew", one_line(error));
@@ -159,21 +159,23 @@ pub async fn push(
     Box::pin(push_once(source, destinations, &settings, locations)).await
 }
 
-/// The digest that the tags of an image get; none where that is known only when it is made, or cannot
-/// be.
+/// Returns the digest that the tags will point at. `None` if the manifest has to be built first, or
+/// the image cannot be read.
 pub async fn resulting_digest(source: &Source, settings: &Settings) -> Option<Digest> {
     let tree = existing_manifests(source.image(), settings).ok()?;
-    let part = select_platforms(source, &tree, settings).await.ok()?;
-    Some(part.tree.root.digest().clone())
+    let selected = select_platforms(source, &tree, settings).await.ok()?;
+    Some(selected.tree.root.digest().clone())
 }
 
-/// What would be pushed of an index if all that it names were there: the digest that its tags get, and
-/// which of it and of its children that is, without an index that is made anew. None where the index
-/// alone does not tell, because it names another one, or nothing that is asked for.
+/// Predicts what a push of `index` selects if all its children exist: the digest that the tags will
+/// point at, and the digests of the existing manifests (the index and its children) that are
+/// pushed. `None` if the index alone does not determine that: it names another index, or no
+/// requested image.
 pub fn predict_index(index: &Index, settings: &Settings) -> Option<(Digest, Vec<Digest>)> {
-    let part = selection::of_index(&Tree::predicted(index)?, settings).ok()?;
-    let root = part.tree.root.digest().clone();
-    let is_kept = |digest: &&Digest| **digest == root || part.tree.children.contains_key(*digest);
+    let selected = selection::select_from_index(&Tree::predicted(index)?, settings).ok()?;
+    let root = selected.tree.root.digest().clone();
+    let is_kept =
+        |digest: &&Digest| **digest == root || selected.tree.children.contains_key(*digest);
     let children = index.manifests.iter().map(|child| &child.digest);
     let kept = std::iter::once(&index.digest)
         .chain(children)
@@ -182,11 +184,12 @@ pub fn predict_index(index: &Index, settings: &Settings) -> Option<(Digest, Vec<
     Some((root, kept))
 }
 
-/// True where an image goes as it is, with all its platforms and attestations.
+/// Returns whether an image is pushed unchanged, with all its platforms and attestations.
 pub fn is_unfiltered(settings: &Settings) -> bool {
     settings.platforms == Platforms::All && settings.attestations != Some(Attestations::Strip)
 }
 
+/// Pushes without the second attempt of [`push`].
 async fn push_once(
     source: &Source,
     destinations: &[Destination],
@@ -200,170 +203,179 @@ async fn push_once(
     }
     match existing_manifests(source.image(), settings) {
         Ok(tree) => {
-            let part = select_platforms(source, &tree, settings).await?;
+            let selected = select_platforms(source, &tree, settings).await?;
             let mut notes = source.image().notes.clone();
-            notes.extend(part.smaller.iter().map(RewrittenIndex::to_string));
-            notes.extend(notes::of_tree(&part.tree));
-            let companions = match settings.referrers {
-                true => source
-                    .referrers(&part.tree)
+            notes.extend(selected.smaller.iter().map(RewrittenIndex::to_string));
+            notes.extend(notes::of_tree(&selected.tree));
+            let referrers = if settings.referrers {
+                source
+                    .referrers(&selected.tree)
                     .await
-                    .map_err(PushError::Source)?,
-                false => Referrers::default(),
+                    .map_err(PushError::Source)?
+            } else {
+                Referrers::default()
             };
-            notes.extend(part.smaller.filter(|_| settings.referrers).map(|smaller| {
+            let rewritten = selected.smaller.filter(|_| settings.referrers);
+            notes.extend(rewritten.map(|rewritten| {
                 format!(
                     "what refers to the index {} itself stays behind",
-                    smaller.from
+                    rewritten.from
                 )
             }));
-            notes.extend(companions.notes.iter().cloned());
-            let trees = companions.all.iter().map(|companion| &companion.tree);
-            let named = part.tree.blobs().chain(trees.flat_map(Tree::blobs));
+            notes.extend(referrers.notes.iter().cloned());
+            let trees = referrers.all.iter().map(|referrer| &referrer.tree);
+            let named = selected.tree.blobs().chain(trees.flat_map(Tree::blobs));
             let blobs = blobs::named(named, source);
             if let Some((endpoint, repository)) = source.repository() {
                 for blob in &blobs {
                     locations.note(endpoint, repository, &blob.digest);
                 }
             }
-            suppose_absent(source, &part.tree, &blobs, locations).await;
+            record_base_images(source, &selected.tree, &blobs, locations).await;
             let plan = PushPlan {
-                tree: &part.tree,
-                companions: &companions,
+                tree: &selected.tree,
+                referrers: &referrers,
                 blobs: &blobs,
                 settings,
                 locations,
             };
-            let digest = part.tree.root.digest();
-            let looking = destinations
+            let digest = selected.tree.root.digest();
+            let probes = destinations
                 .iter()
                 .map(|destination| destination.probe(digest).boxed());
-            let looking = looking.collect();
-            let destinations = distribute::distribute(&plan, destinations, looking).await;
-            let mut tree = part.tree;
-            let carried = companions.manifests();
+            let probes = probes.collect();
+            let destinations = distribute::distribute(&plan, destinations, probes).await;
+            let mut tree = selected.tree;
+            let manifests = referrers.manifests();
             tree.children
-                .extend(carried.map(|one| (one.digest().clone(), one.clone())));
+                .extend(manifests.map(|one| (one.digest().clone(), one.clone())));
             Ok(Outcome {
                 tree: Some(tree),
                 notes,
                 destinations,
             })
         }
-        Err(unpacked) => push_unpacked(source, unpacked, destinations, settings, locations).await,
+        Err(image) => push_uncompressed(source, image, destinations, settings, locations).await,
     }
 }
 
-/// Notes where the layers may be that the image was written without.
-async fn suppose_absent(source: &Source, tree: &Tree, blobs: &Blobs, locations: &BlobLocations) {
+/// Records the base images' repositories as possible locations of the layers that the source lacks.
+async fn record_base_images(
+    source: &Source,
+    tree: &Tree,
+    blobs: &Blobs,
+    locations: &BlobLocations,
+) {
     let absent: Vec<_> = blobs.iter().filter(|blob| blob.is_absent()).collect();
     if absent.is_empty() {
         return;
     }
     for base in source.base_images(tree).await {
         for blob in &absent {
-            locations.suppose(&base.endpoint, &base.repository, &blob.digest);
+            locations.record_candidate(&base.endpoint, &base.repository, &blob.digest);
         }
     }
 }
 
-/// The same for an image that has to be made first. What decides how it is made is what the first
-/// repository of each registry has, of those that are waited for; the others take it from there.
-async fn push_unpacked(
+/// Pushes an image whose layers are compressed first. The layers to reuse depend on the first
+/// required repository of each registry. The other repositories mount or read the blobs from there.
+async fn push_uncompressed(
     source: &Source,
-    unpacked: &UncompressedImage,
+    image: &UncompressedImage,
     destinations: &[Destination],
     settings: &Settings,
     locations: &Arc<BlobLocations>,
 ) -> Result<Outcome, PushError> {
-    check_platform(&unpacked.config, &settings.platforms)?;
-    let settling = tag_policy::apply_tag_policy(unpacked, destinations, settings.existing_tag);
-    let settled = settling.boxed().await;
-    if settled.iter().any(Option::is_some) {
-        let is_settled: Vec<_> = settled.iter().map(Option::is_some).collect();
-        let open = destinations.iter().zip(&is_settled).filter(|(_, is)| !**is);
+    check_platform(&image.config, &settings.platforms)?;
+    let policy = tag_policy::apply_tag_policy(image, destinations, settings.existing_tag);
+    let decided = policy.boxed().await;
+    if decided.iter().any(Option::is_some) {
+        let is_decided: Vec<_> = decided.iter().map(Option::is_some).collect();
+        let open = destinations.iter().zip(&is_decided).filter(|(_, is)| !**is);
         let open: Vec<_> = open.map(|(destination, _)| destination.clone()).collect();
-        let rest = match open.is_empty() {
-            true => None,
-            false => {
-                let rest = push_unpacked(source, unpacked, &open, settings, locations);
-                Some(Box::pin(rest).await?)
-            }
+        let rest = if open.is_empty() {
+            None
+        } else {
+            let rest = push_uncompressed(source, image, &open, settings, locations);
+            Some(Box::pin(rest).await?)
         };
         return Ok(merge_outcomes(
-            &is_settled,
-            settled.into_iter().flatten(),
+            &is_decided,
+            decided.into_iter().flatten(),
             rest,
         ));
     }
-    let first = distribute::required(destinations);
-    let first = distribute::first_of_registry(destinations, &first);
-    let pairs = destinations.iter().zip(&first);
-    let (waited_for, others): (Vec<_>, Vec<_>) = pairs.partition(|(_, is_first)| **is_first);
+    let required = distribute::required(destinations);
+    let is_primary = distribute::first_of_registry(destinations, &required);
+    let pairs = destinations.iter().zip(&is_primary);
+    let (primary, others): (Vec<_>, Vec<_>) = pairs.partition(|(_, is_primary)| **is_primary);
     let clones = |pairs: Vec<(&Destination, &bool)>| -> Vec<Destination> {
         pairs
             .into_iter()
             .map(|(destination, _)| destination.clone())
             .collect()
     };
-    let (waited_for, others) = (clones(waited_for), clones(others));
-    let packed = prepare::compress_and_upload(source, unpacked, &waited_for, settings).await?;
+    let (primary, others) = (clones(primary), clones(others));
+    let compressed = prepare::compress_and_upload(source, image, &primary, settings).await?;
     let is_reached =
         |(destination, state): (_, &Result<_, _>)| state.is_ok().then_some(destination);
-    let mount_source = waited_for
+    let mount_source = primary
         .iter()
-        .zip(&packed.states)
+        .zip(&compressed.states)
         .find_map(is_reached)
         .cloned();
-    let mut states = packed.states.into_iter();
-    let (Some((tree, blobs)), Some(mount_source)) = (packed.image, mount_source) else {
+    let mut states = compressed.states.into_iter();
+    let (Some((tree, blobs)), Some(mount_source)) = (compressed.image, mount_source) else {
         let failed = states.filter_map(Result::err).map(Err);
-        let rest = match others.is_empty() {
-            true => None,
-            false => {
-                let rest = push_unpacked(source, unpacked, &others, settings, locations);
-                Some(Box::pin(rest).await?)
-            }
+        let rest = if others.is_empty() {
+            None
+        } else {
+            let rest = push_uncompressed(source, image, &others, settings, locations);
+            Some(Box::pin(rest).await?)
         };
-        return Ok(merge_outcomes(&first, failed, rest));
+        return Ok(merge_outcomes(&is_primary, failed, rest));
     };
-    let blobs = match others.is_empty() {
-        true => blobs,
-        false => distribute::already_elsewhere(&blobs, &mount_source),
+    let blobs = if others.is_empty() {
+        blobs
+    } else {
+        distribute::read_present_from(&blobs, &mount_source)
     };
     let plan = PushPlan {
         tree: &tree,
-        companions: &Referrers::default(),
+        referrers: &Referrers::default(),
         blobs: &blobs,
         settings,
         locations,
     };
     let digest = tree.root.digest();
-    let looking = destinations
+    let probes = destinations
         .iter()
-        .zip(&first)
+        .zip(&is_primary)
         .map(
-            |(destination, is_first)| match is_first.then(|| states.next()).flatten() {
+            |(destination, is_primary)| match is_primary.then(|| states.next()).flatten() {
                 Some(state) => distribute::known_state(state),
                 None => destination.probe(digest).boxed(),
             },
         );
-    let looking = looking.collect();
-    let mut results = distribute::distribute(&plan, destinations, looking).await;
+    let probes = probes.collect();
+    let mut results = distribute::distribute(&plan, destinations, probes).await;
     let mut notes = source.image().notes.clone();
     notes.extend(notes::of_tree(&tree));
-    let in_oci_form = match packed.in_oci_form {
-        Some(oci) => {
-            let plan = PushPlan { tree: &oci, ..plan };
-            let note = in_oci_form(&plan, destinations, &mut results).await;
-            note.map(|note| (oci, note))
+    let oci_push = match compressed.oci_tree {
+        Some(oci_tree) => {
+            let plan = PushPlan {
+                tree: &oci_tree,
+                ..plan
+            };
+            let note = retry_as_oci(&plan, destinations, &mut results).await;
+            note.map(|note| (oci_tree, note))
         }
         None => None,
     };
-    let tree = match in_oci_form {
-        Some((oci, note)) => {
+    let tree = match oci_push {
+        Some((oci_tree, note)) => {
             notes.push(note);
-            oci
+            oci_tree
         }
         None => tree,
     };
@@ -374,47 +386,53 @@ async fn push_unpacked(
     })
 }
 
-/// Brings an image that was refused as Docker's manifest in OCI's form, to those who refused it and,
-/// if one of them takes it, to those who have it in the other form, so that all get one digest. What
-/// is to be said of that; `None` if it is as it was.
-async fn in_oci_form(
+/// Pushes the OCI manifest to the destinations that refused the Docker manifest. If one of them
+/// accepts it, the other destinations get the OCI manifest too, so that all have the same digest.
+/// Returns a note about it. `None` if nothing changed.
+async fn retry_as_oci(
     plan: &PushPlan<'_>,
     destinations: &[Destination],
     results: &mut [Result<Pushed, PushError>],
 ) -> Option<String> {
-    let may_be_of_form =
-        |result: &Result<Pushed, PushError>| matches!(result, Err(error) if error.may_be_of_form());
+    let may_be_refused = |result: &Result<Pushed, PushError>| {
+        let error = result.as_ref().err();
+        error.is_some_and(PushError::may_reject_docker_manifest)
+    };
     let refused: Vec<_> = (0..results.len())
-        .filter(|index| may_be_of_form(&results[*index]))
+        .filter(|index| may_be_refused(&results[*index]))
         .collect();
-    let arrived: Vec<_> = (0..results.len())
+    let succeeded: Vec<_> = (0..results.len())
         .filter(|index| results[*index].is_ok())
         .collect();
-    let mut takers = Vec::new();
-    for (index, result) in bring_to(plan, destinations, &refused).await {
-        // The first refusal says what is wrong with an image that is taken in no form.
-        if result.is_ok() || !may_be_of_form(&result) {
-            takers.push(format!("`{}`", destinations[index].name()));
+    let mut accepted_by = Vec::new();
+    for (index, result) in distribute_to(plan, destinations, &refused).await {
+        // If the registry refuses the OCI manifest too, the first error is reported.
+        if result.is_ok() || !may_be_refused(&result) {
+            accepted_by.push(format!("`{}`", destinations[index].name()));
             results[index] = result;
         }
     }
-    if takers.is_empty() {
+    if accepted_by.is_empty() {
         return None;
     }
-    for (index, result) in bring_to(plan, destinations, &arrived).await {
+    for (index, result) in distribute_to(plan, destinations, &succeeded).await {
         results[index] = result;
     }
-    let verb = if takers.len() == 1 { "takes" } else { "take" };
+    let verb = if accepted_by.len() == 1 {
+        "takes"
+    } else {
+        "take"
+    };
     let note = format!(
         "{} {verb} no manifest in Docker's form: the image is pushed in OCI's, with the same layers",
-        takers.join(", ")
+        accepted_by.join(", ")
     );
     tracing::info!("{note}");
     Some(note)
 }
 
-/// Brings an image to some of the destinations; each with its place among all.
-async fn bring_to(
+/// Pushes an image to the destinations with these indexes. Returns each result with its index.
+async fn distribute_to(
     plan: &PushPlan<'_>,
     destinations: &[Destination],
     indexes: &[usize],
@@ -422,29 +440,33 @@ async fn bring_to(
     if indexes.is_empty() {
         return Vec::new();
     }
-    let chosen: Vec<_> = indexes
+    let selected: Vec<_> = indexes
         .iter()
         .map(|index| destinations[*index].clone())
         .collect();
     let digest = plan.tree.root.digest();
-    let looking = chosen
+    let probes = selected
         .iter()
         .map(|destination| destination.probe(digest).boxed());
-    let looking = looking.collect();
-    let results = distribute::distribute(plan, &chosen, looking).await;
+    let probes = probes.collect();
+    let results = distribute::distribute(plan, &selected, probes).await;
     indexes.iter().copied().zip(results).collect()
 }
 
-/// What came of the first ones and of the others, in the order of all.
+/// Merges the results of the destinations that are marked in `first` with those of the others, in
+/// the order of all destinations.
 fn merge_outcomes(
     first: &[bool],
     mut results: impl Iterator<Item = Result<Pushed, PushError>>,
     mut rest: Option<Outcome>,
 ) -> Outcome {
     let mut others = rest.iter_mut().flat_map(|rest| rest.destinations.drain(..));
-    let destinations = first.iter().filter_map(|is_first| match is_first {
-        true => results.next(),
-        false => others.next(),
+    let destinations = first.iter().filter_map(|is_first| {
+        if *is_first {
+            results.next()
+        } else {
+            others.next()
+        }
     });
     let destinations = destinations.collect();
     drop(others);

@@ -1,4 +1,4 @@
-//! What is said of an image that is pushed as it is, but may not be what its owner thinks.
+//! Notes about unusual images: an index without manifests, and foreign layers.
 
 use std::collections::BTreeSet;
 
@@ -6,16 +6,19 @@ use crate::diagnostics::sanitize::sanitize;
 use crate::image::Tree;
 use crate::oci::manifest::{AnyManifest, Manifest};
 
-/// What the manifests of an image give reason to say.
+/// Returns the notes about the manifests of an image, and logs them.
 pub(super) fn of_tree(tree: &Tree) -> Vec<String> {
-    let notes: Vec<_> = empty_index(tree).into_iter().chain(foreign(tree)).collect();
+    let notes: Vec<_> = empty_index(tree)
+        .into_iter()
+        .chain(foreign_layers(tree))
+        .collect();
     for note in &notes {
         tracing::info!("{note}");
     }
     notes
 }
 
-/// Nobody can pull an index of nothing.
+/// Returns a note if the root is an index without manifests.
 fn empty_index(tree: &Tree) -> Option<String> {
     match &tree.root {
         AnyManifest::Index(index) if index.manifests.is_empty() => Some(format!(
@@ -26,7 +29,8 @@ fn empty_index(tree: &Tree) -> Option<String> {
     }
 }
 
-fn foreign(tree: &Tree) -> Option<String> {
+/// Returns a note if the image has foreign (non-distributable) layers, which are not pushed.
+fn foreign_layers(tree: &Tree) -> Option<String> {
     let manifests = std::iter::once(&tree.root).chain(tree.children.values());
     let images = manifests.filter_map(|manifest| match manifest {
         AnyManifest::Manifest(image) => Some(image),
@@ -49,9 +53,10 @@ fn foreign(tree: &Tree) -> Option<String> {
         1 => ("1 layer is".to_owned(), "it"),
         count => (format!("{count} layers are"), "them"),
     };
-    let from = match hosts.is_empty() {
-        true => "from where its manifest says".to_owned(),
-        false => format!("from {}", hosts.into_iter().collect::<Vec<_>>().join(", ")),
+    let from = if hosts.is_empty() {
+        "from where its manifest says".to_owned()
+    } else {
+        format!("from {}", hosts.into_iter().collect::<Vec<_>>().join(", "))
     };
     Some(format!(
         "{what} not pushed, because of a type that is not to be passed on: who pulls the image gets \

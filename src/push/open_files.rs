@@ -1,11 +1,11 @@
-//! How many files and connections this process may have open.
+//! The limit of open files, which bounds the concurrency of uploads.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::push::upload_slots::Concurrency;
 
-/// The concurrency that the limit of open files leaves. The limit is raised first as far as the
-/// system lets it, as Go's programs do.
+/// Returns the concurrency that the limit of open files allows. It first raises the soft limit to
+/// the hard limit, as the Go runtime does.
 pub(crate) fn bounded(wanted: Concurrency) -> Concurrency {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

@@ -1,4 +1,4 @@
-//! How an image is pushed: what a user asked for, and what the images of a run share.
+//! The options of a push, and the settings that the images of a run share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,31 +14,31 @@ use super::{TagLog, UploadSlots, open_files};
 use crate::ci::progress::Progress;
 use crate::oci::platform::Platforms;
 
-/// How an image is pushed, as a user asks for it.
+/// The options that a user sets for a push.
 #[derive(Clone, Debug)]
 pub struct PushOptions {
     /// Which platforms of an index are pushed.
     pub platforms: Platforms,
-    /// What happens to BuildKit's attestations. `None` keeps them, but for an image of one platform
-    /// that was asked for by name.
+    /// Whether BuildKit's attestations are pushed. `None` keeps them, unless exactly one platform
+    /// is requested.
     pub attestations: Option<Attestations>,
-    /// Whether the image's referrers are pushed with it.
+    /// Whether the referrers of the image are pushed too.
     pub referrers: bool,
-    /// Whether it is only found out what would be done.
+    /// Whether the push only reports what it would do.
     pub dry_run: bool,
-    /// What happens to a tag that points at another digest.
+    /// What to do with a tag that points at another digest.
     pub existing_tag: ExistingTag,
     /// How uncompressed layers are compressed.
     pub compression: Compression,
-    /// Whether layers of the destination's earlier images are reused by their diff IDs.
+    /// Whether to reuse layers of the destination's earlier images that have the same diff IDs.
     pub layer_reuse: bool,
-    /// How the result is checked.
+    /// How the pushed image is verified.
     pub verify: Verify,
-    /// Blobs in flight at once.
+    /// How many blobs are transferred at once.
     pub concurrency: Concurrency,
 }
 
-/// How the images of a run are pushed.
+/// The settings that all images of a run share.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// As in [`PushOptions`].
@@ -55,24 +55,24 @@ pub struct Settings {
     pub compression: Compression,
     /// As in [`PushOptions`].
     pub layer_reuse: bool,
-    /// As in [`PushOptions`]; off in a dry run.
+    /// As in [`PushOptions`]; [`Verify::Off`] in a dry run.
     pub verify: Verify,
-    /// Blobs in flight at once, of all images of a run together.
+    /// Limits how many blobs of all images of the run are transferred at once.
     pub slots: Arc<UploadSlots>,
-    /// How long a best-effort destination may stand still once the required ones are done.
+    /// How long a best-effort destination may make no progress once the required ones are done.
     pub best_effort_timeout: Duration,
-    /// Where compressed layers are spooled.
+    /// The folder of the temporary files with compressed layers.
     pub temporary_directory: PathBuf,
-    /// Counts the bytes for a progress display.
+    /// Counts the transferred bytes for the progress display.
     pub progress: Progress,
-    /// What has become of every tag.
+    /// The state of every tag of the run.
     pub tag_log: TagLog,
-    /// The repositories that were asked already whether they may be written to.
+    /// Checks the write permission once per repository.
     pub preflight: Preflight,
 }
 
 impl Settings {
-    /// The settings of a run with these options.
+    /// Creates the settings of a run from its options.
     pub fn new(
         options: &PushOptions,
         best_effort_timeout: Duration,

@@ -1,4 +1,4 @@
-//! Whether a push may write, asked once for each of Google's repositories.
+//! Checks the write permission, once for each Artifact Registry repository of a run.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use crate::google::preflight::{MissingRole, preflight};
 use crate::oci::reference::ArtifactRegistryRepository;
 use crate::registry::pool::RegistryPool;
 
-/// The repositories that were asked about already.
+/// The repositories that were checked before; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Preflight(Arc<Mutex<HashSet<ArtifactRegistryRepository>>>);
 
 impl Preflight {
-    /// Asks, if this is the first push to the target's repository.
+    /// Checks the permissions if this is the first push to the target's repository.
     ///
     /// # Errors
     ///
-    /// When it is known that the credential may not write there.
+    /// If Google reports that the credential may not write to the repository.
     pub(super) async fn check(
         &self,
         target: &Target,
@@ -30,8 +30,8 @@ impl Preflight {
             return Ok(());
         };
         let is_first = {
-            let mut asked = self.0.lock();
-            asked.insert(repository.clone())
+            let mut checked = self.0.lock();
+            checked.insert(repository.clone())
         };
         if !is_first {
             return Ok(());

@@ -1,5 +1,5 @@
-//! Makes an image of uncompressed layers fit for a registry: takes the layers that the destinations
-//! have, compresses the others, and sends each as soon as it is ready.
+//! Compresses an image of uncompressed layers: reuses the layers that the destinations have,
+//! compresses the others, and uploads each as soon as it is compressed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,24 +19,25 @@ use crate::oci::manifest::{AnyManifest, Manifest};
 use crate::push::compress::Compression;
 use crate::push::compress::{Method, compress};
 
-/// What packing leaves: the manifest and every blob, unless every destination failed before that;
-/// and what is known of each destination.
+/// A compressed image, and the states of the destinations that its layers were uploaded to.
 pub(super) struct CompressedImage {
+    /// The manifest and all blobs. `None` if every destination failed.
     pub(super) image: Option<(Tree, Blobs)>,
-    /// The same image in OCI's form, where its manifest was written in Docker's.
-    pub(super) in_oci_form: Option<Tree>,
+    /// The same image with an OCI manifest. `None` unless `image` has a Docker manifest.
+    pub(super) oci_tree: Option<Tree>,
+    /// One state per destination, or the error that ended the upload.
     pub(super) states: Vec<Result<DestinationState, PushError>>,
 }
 
-/// Layers that are compressed but not sent yet: one may wait while another is on the wire.
+/// How many compressed layers may wait for the upload: one waits while another is sent.
 const QUEUE: usize = 2;
 
-/// Finds what the destinations have, compresses each other layer once, and sends it to every
-/// destination while the next is compressed.
+/// Finds the layers that the destinations have, compresses each other layer once, and uploads it to
+/// every destination while the next is compressed.
 ///
 /// # Errors
 ///
-/// When a layer cannot be read or compressed, or does not have the diff ID that the config states.
+/// If a layer cannot be read or compressed, or does not have the diff ID that the config states.
 pub(super) async fn compress_and_upload(
     source: &Source,
     image: &UncompressedImage,
@@ -48,16 +49,18 @@ pub(super) async fn compress_and_upload(
         image.config.len() as u64,
         BlobSource::Memory(image.config.clone()),
     );
-    let finding = destinations.iter().map(|destination| async {
+    let searches = destinations.iter().map(|destination| async {
         if settings.layer_reuse {
-            destination.find(image, settings.existing_tag).await
+            destination
+                .find_reusable(image, settings.existing_tag)
+                .await
         } else {
             let state = destination.probe_tags(&config.digest).await?;
             Ok(ReusableLayers::from(state))
         }
     });
-    let mut found: Vec<_> = join_all(finding).await;
-    if let Some(manifest) = same_image(&mut found, settings.compression) {
+    let mut reusable: Vec<_> = join_all(searches).await;
+    if let Some(manifest) = same_image(&mut reusable, settings.compression) {
         tracing::info!("the image is there already: nothing has to be compressed");
         let mut blobs: Blobs = manifest
             .blobs()
@@ -68,40 +71,40 @@ pub(super) async fn compress_and_upload(
         blobs.push(config);
         return Ok(CompressedImage {
             image: Some((Tree::of(AnyManifest::Manifest(manifest)), blobs)),
-            in_oci_form: None,
-            states: states(found),
+            oci_tree: None,
+            states: states(reusable),
         });
     }
-    let mut packed = reuse_layers(image, destinations, &mut found, settings).await;
-    let mut blobs: Blobs = packed
+    let mut layers_by_diff_id = reuse_layers(image, destinations, &mut reusable, settings).await;
+    let mut blobs: Blobs = layers_by_diff_id
         .values()
         .map(|layer| Blob::new(layer.digest.clone(), layer.size, BlobSource::AlreadyPresent))
         .collect();
-    let states = states(found);
+    let states = states(reusable);
 
     if let Compression::With(_) = settings.compression {
         let mut seen = HashSet::new();
         let to_compress = image.layers.iter().filter(|layer| {
             layer.form == LayerFormat::Tar
-                && !packed.contains_key(&layer.diff_id)
+                && !layers_by_diff_id.contains_key(&layer.diff_id)
                 && seen.insert(&layer.diff_id)
         });
         let sizes = to_compress.map(|layer| layer.size);
         settings.progress.expect(Work::Compress, sizes);
     }
     let (ready, waiting) = mpsc::channel::<Blob>(QUEUE);
-    let packing = async {
-        // Moved in, so that the other end sees the last layer go.
+    let compression = async {
+        // Moved in, so that the channel is closed after the last layer.
         let ready = ready;
-        // The largest first: what is compressed last is sent with nothing beside it.
+        // The largest layer first, because the last upload runs alone.
         let mut layers: Vec<_> = image.layers.iter().collect();
         layers.sort_by_key(|layer| std::cmp::Reverse(layer.size));
         for layer in layers {
-            if packed.contains_key(&layer.diff_id) {
+            if layers_by_diff_id.contains_key(&layer.diff_id) {
                 continue;
             }
-            let (named, blob) = compress_layers(source, layer, settings).await?;
-            packed.insert(layer.diff_id.clone(), named);
+            let (compressed, blob) = compress_layer(source, layer, settings).await?;
+            layers_by_diff_id.insert(layer.diff_id.clone(), compressed);
             let is_new = |blob: &Blob| !blobs.iter().any(|known| known.digest == blob.digest);
             if let Some(blob) = blob.filter(is_new) {
                 blobs.push(blob.clone());
@@ -110,28 +113,31 @@ pub(super) async fn compress_and_upload(
                 }
             }
         }
-        Ok::<_, PushError>(Some((packed, blobs)))
+        Ok::<_, PushError>(Some((layers_by_diff_id, blobs)))
     };
-    let (packed, states) = tokio::join!(packing, send(waiting, destinations, states, settings));
-    let Some((packed, mut blobs)) = packed? else {
+    let (compressed, states) = tokio::join!(
+        compression,
+        upload_layers(waiting, destinations, states, settings)
+    );
+    let Some((layers_by_diff_id, mut blobs)) = compressed? else {
         return Ok(CompressedImage {
             image: None,
-            in_oci_form: None,
+            oci_tree: None,
             states,
         });
     };
     let layers = image
         .layers
         .iter()
-        .map(|layer| packed[&layer.diff_id].clone());
+        .map(|layer| layers_by_diff_id[&layer.diff_id].clone());
     let layers: Vec<_> = layers.collect();
-    let write = |family| {
+    let build = |family| {
         build_manifest(&config.digest, config.size, &layers, family).map_err(PushError::Manifest)
     };
     let family = Family::of(&layers);
-    let manifest = write(family)?;
-    let in_oci_form = match family {
-        Family::Docker => Some(Tree::of(write(Family::Oci)?)),
+    let manifest = build(family)?;
+    let oci_tree = match family {
+        Family::Docker => Some(Tree::of(build(Family::Oci)?)),
         Family::Oci => None,
     };
     if !blobs.iter().any(|blob| blob.digest == config.digest) {
@@ -139,133 +145,140 @@ pub(super) async fn compress_and_upload(
     }
     Ok(CompressedImage {
         image: Some((Tree::of(manifest), blobs)),
-        in_oci_form,
+        oci_tree,
         states,
     })
 }
 
+/// Returns the states of the destinations without the reusable layers.
 fn states(
-    found: Vec<Result<ReusableLayers, PushError>>,
+    reusable: Vec<Result<ReusableLayers, PushError>>,
 ) -> Vec<Result<DestinationState, PushError>> {
-    let state = |found: ReusableLayers| found.state;
-    found.into_iter().map(|found| found.map(state)).collect()
+    let state = |reusable: ReusableLayers| reusable.state;
+    reusable
+        .into_iter()
+        .map(|reusable| reusable.map(state))
+        .collect()
 }
 
-/// The image as an earlier push left it, when it is the same one at every destination that can be
-/// reached, in the compression that is asked for.
+/// Returns the manifest of an previous push of the same image. `None` unless every reachable
+/// destination has it, with the requested compression.
 fn same_image(
-    found: &mut [Result<ReusableLayers, PushError>],
+    reusable: &mut [Result<ReusableLayers, PushError>],
     compression: Compression,
 ) -> Option<Manifest> {
-    let mut reached = found.iter_mut().filter_map(|found| found.as_mut().ok());
+    let mut reached = reusable
+        .iter_mut()
+        .filter_map(|reusable| reusable.as_mut().ok());
     let first = reached.next()?.image.clone()?;
-    let fits = |layer| LayerEncoding::of(layer) == Some(LayerEncoding::from(compression));
-    let same = |found: &mut ReusableLayers| {
-        found
+    let has_encoding = |layer| LayerEncoding::of(layer) == Some(LayerEncoding::from(compression));
+    let same = |reusable: &mut ReusableLayers| {
+        reusable
             .image
             .as_ref()
             .is_some_and(|i| i.digest == first.digest)
     };
-    if !first.layers.iter().all(fits) || !reached.all(same) {
+    if !first.layers.iter().all(has_encoding) || !reached.all(same) {
         return None;
     }
-    for found in found.iter_mut().flatten() {
-        found.state.image_is_present = true;
+    for reusable in reusable.iter_mut().flatten() {
+        reusable.state.image_is_present = true;
     }
     Some(first)
 }
 
-/// The layers that every destination that can be reached has, in one and the same blob each, so
-/// that all of them get one digest. A layer that only some have is made anew for all.
+/// Returns the layers that every reachable destination has as the same blob, by diff ID, so that
+/// all destinations get the same digest. A layer that only some have is compressed again for all.
 async fn reuse_layers(
     image: &UncompressedImage,
     destinations: &[Destination],
-    found: &mut [Result<ReusableLayers, PushError>],
+    reusable: &mut [Result<ReusableLayers, PushError>],
     settings: &Settings,
 ) -> HashMap<Digest, Layer> {
-    let mut taken = HashMap::new();
+    let mut reused = HashMap::new();
     for layer in &image.layers {
-        let earlier = found.iter().flatten().find_map(|found| {
-            let earlier = found.layers.get(&layer.diff_id)?;
-            (LayerEncoding::of(earlier)? == LayerEncoding::from(settings.compression))
-                .then_some(earlier)
+        let previous = reusable.iter().flatten().find_map(|reusable| {
+            let previous = reusable.layers.get(&layer.diff_id)?;
+            (LayerEncoding::of(previous)? == LayerEncoding::from(settings.compression))
+                .then_some(previous)
         });
-        let Some(earlier) = earlier.filter(|_| layer.form == LayerFormat::Tar).cloned() else {
+        let Some(previous) = previous.filter(|_| layer.form == LayerFormat::Tar).cloned() else {
             continue;
         };
         let mut is_everywhere = true;
-        for (destination, found) in destinations.iter().zip(found.iter_mut()) {
-            let Ok(found) = found else { continue };
-            // A destination that cannot say gets the layer anew.
-            let has = found.state.has(&earlier.digest)
-                || destination.has(&earlier.digest).await.unwrap_or(false);
+        for (destination, reusable) in destinations.iter().zip(reusable.iter_mut()) {
+            let Ok(reusable) = reusable else { continue };
+            // The layer is compressed again if a destination does not answer.
+            let has = reusable.state.has(&previous.digest)
+                || destination.has(&previous.digest).await.unwrap_or(false);
             if has {
-                found.state.present.insert(earlier.digest.clone());
+                reusable.state.present.insert(previous.digest.clone());
             }
             is_everywhere &= has;
         }
         if is_everywhere {
-            let form = LayerEncoding::from(settings.compression);
-            taken.insert(
+            let encoding = LayerEncoding::from(settings.compression);
+            reused.insert(
                 layer.diff_id.clone(),
                 Layer {
-                    form,
-                    digest: earlier.digest,
-                    size: earlier.size,
+                    encoding,
+                    digest: previous.digest,
+                    size: previous.size,
                 },
             );
         }
     }
-    if !taken.is_empty() {
+    if !reused.is_empty() {
         tracing::info!(
             "{} of {} layers are there already and need not be compressed",
-            taken.len(),
+            reused.len(),
             image.layers.len()
         );
     }
-    taken
+    reused
 }
 
-/// One layer as it will be named, and its blob unless it stays elsewhere.
-async fn compress_layers(
+/// Compresses one layer if necessary. Returns the layer for the manifest, and its blob. There is no
+/// blob for a foreign (non-distributable) layer, which is not pushed.
+async fn compress_layer(
     source: &Source,
     layer: &UncompressedLayer,
     settings: &Settings,
 ) -> Result<(Layer, Option<Blob>), PushError> {
     let diff_id = &layer.diff_id;
-    let as_it_is = |digest| {
+    let unchanged = |digest| {
         let origin = BlobSource::Source(source.clone(), diff_id.clone());
         Blob::new(digest, layer.size, origin)
     };
-    // Compressed already: it goes up as it is, under the digest that its bytes have.
+    // A layer that is compressed in the source is pushed unchanged, with the digest of its bytes.
     let hashed = async || source.hash(diff_id).await.map_err(PushError::Source);
-    let (form, blob) = match (&layer.form, settings.compression) {
+    let (encoding, blob) = match (&layer.form, settings.compression) {
         (LayerFormat::Foreign(descriptor), _) => {
-            let form = LayerEncoding::Foreign {
+            let encoding = LayerEncoding::Foreign {
                 media_type: descriptor.media_type.clone(),
                 urls: descriptor.urls.clone(),
             };
-            let named = Layer {
-                form,
+            let foreign = Layer {
+                encoding,
                 digest: descriptor.digest.clone(),
                 size: descriptor.size,
             };
-            return Ok((named, None));
+            return Ok((foreign, None));
         }
         (LayerFormat::Tar, Compression::With(method)) => {
-            let blob = compressed(source, layer, method, settings).await?;
+            let blob = compress_tar(source, layer, method, settings).await?;
             (LayerEncoding::from(settings.compression), blob)
         }
-        (LayerFormat::Tar, Compression::None) => (LayerEncoding::Tar, as_it_is(diff_id.clone())),
-        (LayerFormat::Gzip, _) => (LayerEncoding::Gzip, as_it_is(hashed().await?)),
-        (LayerFormat::Zstd, _) => (LayerEncoding::Zstd, as_it_is(hashed().await?)),
+        (LayerFormat::Tar, Compression::None) => (LayerEncoding::Tar, unchanged(diff_id.clone())),
+        (LayerFormat::Gzip, _) => (LayerEncoding::Gzip, unchanged(hashed().await?)),
+        (LayerFormat::Zstd, _) => (LayerEncoding::Zstd, unchanged(hashed().await?)),
     };
-    let named = Layer {
-        form,
+    let layer = Layer {
+        encoding,
         digest: blob.digest.clone(),
         size: blob.size,
     };
-    Ok((named, Some(blob)))
+    Ok((layer, Some(blob)))
 }
 
 impl From<Compression> for LayerEncoding {
@@ -278,7 +291,8 @@ impl From<Compression> for LayerEncoding {
     }
 }
 
-async fn compressed(
+/// Compresses an uncompressed layer into a temporary file, and checks its diff ID.
+async fn compress_tar(
     source: &Source,
     layer: &UncompressedLayer,
     method: Method,
@@ -313,9 +327,10 @@ async fn compressed(
     ))
 }
 
-/// Sends the layers as they come to every destination. A destination that fails gets no more, and
-/// its error; the others go on, and when none is left the layers are no longer taken.
-async fn send(
+/// Uploads the layers from the channel to every destination. A destination that fails gets no
+/// further layers, and its error becomes its state. If all destinations have failed, the channel is
+/// closed.
+async fn upload_layers(
     mut waiting: mpsc::Receiver<Blob>,
     destinations: &[Destination],
     mut states: Vec<Result<DestinationState, PushError>>,
@@ -329,7 +344,7 @@ async fn send(
         return states;
     }
     let layers = stream::poll_fn(|context| waiting.poll_recv(context));
-    let mut sending = layers
+    let mut uploads = layers
         .map(|blob| {
             let attempts = destinations.iter().zip(&is_empty);
             let attempts: Vec<_> = attempts
@@ -339,23 +354,23 @@ async fn send(
                         let Some(is_empty) = is_empty else {
                             return Ok(false);
                         };
-                        let is_there = !is_empty && destination.has(&blob.digest).await?;
-                        match (is_there, settings.dry_run) {
-                            (true, _) => {}
-                            (false, true) => destination.stats.sent(&blob.digest, blob.size),
-                            (false, false) => blob.send(destination, &settings.progress).await?,
+                        let is_present = !is_empty && destination.has(&blob.digest).await?;
+                        if !is_present && settings.dry_run {
+                            destination.stats.sent(&blob.digest, blob.size);
+                        } else if !is_present {
+                            blob.send(destination, &settings.progress).await?;
                         }
-                        Ok::<_, PushError>(is_there)
+                        Ok::<_, PushError>(is_present)
                     }
                 })
                 .collect();
             async move {
-                let _turn = settings.slots.acquire(blob.size).await;
+                let _slot = settings.slots.acquire(blob.size).await;
                 (blob.digest, join_all(attempts).await)
             }
         })
         .buffer_unordered(settings.slots.large());
-    while let Some((digest, results)) = sending.next().await {
+    while let Some((digest, results)) = uploads.next().await {
         for (state, result) in states.iter_mut().zip(results) {
             match (state.as_mut(), result) {
                 (Ok(state), Ok(true)) => drop(state.present.insert(digest.clone())),
@@ -368,6 +383,6 @@ async fn send(
             break;
         }
     }
-    drop(sending);
+    drop(uploads);
     states
 }

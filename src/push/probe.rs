@@ -1,4 +1,4 @@
-//! What a destination already has, found out with as few requests as it takes.
+//! Finds what a destination already has, with as few requests as possible.
 
 use std::collections::HashSet;
 
@@ -12,45 +12,50 @@ use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 use crate::registry::RegistryError;
 
-/// What is known of one destination.
+/// The known state of one destination.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DestinationState {
-    /// Where each tag pointed before the push, in the destination's order.
+    /// The digest of each tag before the push, in the destination's order. `None` if the tag is
+    /// new.
     pub(super) tags: Vec<Option<Digest>>,
-    /// True when the image itself is there. A registry takes a manifest only when all that it names
-    /// is there, so the manifest stands for its blobs.
+    /// Whether the image's manifest is at the destination. A registry accepts a manifest only if it
+    /// has everything that the manifest names, so all blobs are there too.
     pub(super) image_is_present: bool,
     /// Blobs that this push sent.
     pub(super) sent: HashSet<Digest>,
-    /// Blobs that this push had mounted from another repository.
+    /// Blobs that this push mounted from another repository.
     pub(super) mounted: HashSet<Digest>,
-    /// Which of the companions of the image are there.
-    pub(super) companions: Vec<bool>,
-    /// Blobs that were found there.
+    /// For each referrer of the image, whether it is at the destination.
+    pub(super) referrers: Vec<bool>,
+    /// Blobs that the destination had before the push.
     pub(super) present: HashSet<Digest>,
-    /// True when the repository has no image yet, and so hardly a blob worth asking for.
+    /// Whether the repository has no image yet, so that it is unlikely to have any blob.
     pub(super) is_empty: bool,
 }
 
 impl DestinationState {
-    /// True when the blob need not be sent.
+    /// Returns whether the destination has the blob, so that it need not be sent.
     pub(super) fn has(&self, digest: &Digest) -> bool {
         [&self.sent, &self.mounted, &self.present]
             .iter()
             .any(|blobs| blobs.contains(digest))
     }
 
-    /// Notes what became of blobs; the error that ended it, if one did.
+    /// Adds the blobs that an upload has sent or mounted.
+    ///
+    /// # Errors
+    ///
+    /// The error that ended the upload.
     pub(super) fn add(&mut self, done: UploadResult) -> Result<(), PushError> {
         self.sent.extend(done.sent);
         self.mounted.extend(done.mounted);
         done.error.map_or(Ok(()), Err)
     }
 
-    /// Notes the blobs of what is there.
+    /// Records the blobs of a tree whose manifest is at the destination.
     pub(super) fn mark_present(&mut self, tree: &Tree) {
-        let there: Vec<_> = tree.blobs().map(|blob| &blob.digest).collect();
-        for digest in there {
+        let digests: Vec<_> = tree.blobs().map(|blob| &blob.digest).collect();
+        for digest in digests {
             if !self.has(digest) {
                 self.present.insert(digest.clone());
             }
@@ -58,15 +63,16 @@ impl DestinationState {
     }
 }
 
-/// Below this a blob that the last image did not have is sent without asking whether it is there:
-/// to ask costs as much as to send.
-const ASK_FROM: u64 = 1024 * 1024;
+/// The smallest blob for which a HEAD request is sent before the upload, if the previous image did
+/// not have it. The request costs as much as the upload of a smaller blob.
+const CHECK_MIN_SIZE: u64 = 1024 * 1024;
 
-/// The same where the repository has no image yet: a run that was stopped may have left blobs there.
-const ASK_ANYWAY_FROM: u64 = 8 * 1024 * 1024;
+/// The same size for a repository without images: an interrupted run may have left blobs there.
+const CHECK_MIN_SIZE_IF_EMPTY: u64 = 8 * 1024 * 1024;
 
 impl Destination {
-    /// Asks where a tag points, or whether a digest is there.
+    /// Sends a HEAD request for a tag or digest. Returns the digest, or `None` if there is no
+    /// manifest.
     pub(super) async fn head(&self, reference: &str) -> Result<Option<Digest>, PushError> {
         let found = self.registry.head_manifest(&self.repository, reference);
         found
@@ -74,7 +80,7 @@ impl Destination {
             .map_err(|cause| self.failed(Some(reference), cause))
     }
 
-    /// Asks where the tags point, and whether the image with this digest is there.
+    /// Finds where the tags point, and whether the destination has the manifest with this digest.
     pub(super) async fn probe_tags(&self, digest: &Digest) -> Result<DestinationState, PushError> {
         let tags: Vec<_> = stream::iter(self.tags.clone())
             .map(|tag| async move { self.head(&tag).await })
@@ -90,35 +96,31 @@ impl Destination {
         })
     }
 
-    /// Asks which of the companions of an image are there: each by its tag, or by its digest.
+    /// Finds which referrers of the image the destination has: each by its tag, or by its digest.
     pub(super) async fn probe_referrers(
         &self,
-        companions: &Referrers,
+        referrers: &Referrers,
         state: &mut DestinationState,
     ) -> Result<(), PushError> {
-        let there: Vec<_> = stream::iter(&companions.all)
-            .map(|companion| async move {
-                let digest = companion.tree.root.digest();
-                let reference = companion.tag.as_deref().unwrap_or(digest.as_str());
+        let present: Vec<_> = stream::iter(&referrers.all)
+            .map(|referrer| async move {
+                let digest = referrer.tree.root.digest();
+                let reference = referrer.tag.as_deref().unwrap_or(digest.as_str());
                 let found = self.head(reference).await?;
                 Ok::<_, PushError>(found.as_ref() == Some(digest))
             })
             .buffered(8)
             .try_collect()
             .await?;
-        for (companion, _) in companions
-            .all
-            .iter()
-            .zip(&there)
-            .filter(|(_, there)| **there)
-        {
-            state.mark_present(&companion.tree);
+        let pairs = referrers.all.iter().zip(&present);
+        for (referrer, _) in pairs.filter(|(_, is_present)| **is_present) {
+            state.mark_present(&referrer.tree);
         }
-        state.companions = there;
+        state.referrers = present;
         Ok(())
     }
 
-    /// [`Self::probe_tags`], and where the image is missing [`Self::read_previous_manifest`].
+    /// Probes the tags and, if the image is missing, reads a previous manifest of the repository.
     pub(super) async fn probe(&self, digest: &Digest) -> Result<DestinationState, PushError> {
         let mut state = self.probe_tags(digest).await?;
         if !state.image_is_present {
@@ -127,23 +129,24 @@ impl Destination {
         Ok(state)
     }
 
-    /// Learns what an earlier image of the repository tells about the blobs that are there. What
-    /// cannot be learned is asked for blob by blob.
+    /// Records the blobs of a previous image of the repository as present: the image under one of
+    /// the tags, or the newest. The other blobs are checked one by one.
     async fn read_previous_manifest(&self, state: &mut DestinationState) -> Result<(), PushError> {
         let tagged = state.tags.iter().flatten().next().map(Digest::to_string);
-        let earlier = match tagged {
+        let previous = match tagged {
             Some(digest) => Some(digest),
             None => self.previous_images(state).await.into_iter().next(),
         };
-        if let Some(earlier) = earlier
-            && let Some(manifest) = self.manifest(&earlier).await?
+        if let Some(previous) = previous
+            && let Some(manifest) = self.manifest(&previous).await?
         {
             state.mark_present(&Tree::of(manifest));
         }
         Ok(())
     }
 
-    /// The blobs that are not there.
+    /// Returns the blobs that the destination lacks. It does not send a HEAD request for small
+    /// blobs.
     pub(super) async fn missing<'a>(
         &self,
         blobs: &'a Blobs,
@@ -151,19 +154,20 @@ impl Destination {
         concurrency: usize,
     ) -> Result<Vec<&'a Blob>, PushError> {
         let unknown = blobs.iter().filter(|blob| !state.has(&blob.digest));
-        let ask_from = match state.is_empty {
-            true => ASK_ANYWAY_FROM,
-            false => ASK_FROM,
+        let min_size = if state.is_empty {
+            CHECK_MIN_SIZE_IF_EMPTY
+        } else {
+            CHECK_MIN_SIZE
         };
-        let (ask, mut missing): (Vec<_>, Vec<_>) =
-            unknown.partition(|blob| blob.size >= ask_from || blob.is_absent());
-        let answers: Vec<_> = stream::iter(ask)
+        let (to_check, mut missing): (Vec<_>, Vec<_>) =
+            unknown.partition(|blob| blob.size >= min_size || blob.is_absent());
+        let checked: Vec<_> = stream::iter(to_check)
             .map(|blob| async move { Ok::<_, PushError>((blob, self.has(&blob.digest).await?)) })
             .buffered(concurrency)
             .try_collect()
             .await?;
-        for (blob, is_there) in answers {
-            if is_there {
+        for (blob, is_present) in checked {
+            if is_present {
                 state.present.insert(blob.digest.clone());
             } else {
                 missing.push(blob);
@@ -172,7 +176,7 @@ impl Destination {
         Ok(missing)
     }
 
-    /// True when the blob is there.
+    /// Returns whether the destination has the blob, by a HEAD request.
     pub(super) async fn has(&self, digest: &Digest) -> Result<bool, PushError> {
         self.registry
             .has_blob(&self.repository, digest)
@@ -180,7 +184,7 @@ impl Destination {
             .map_err(|cause| self.failed(None, cause))
     }
 
-    /// The manifest under a tag or digest; none when there is no such, or none that can be read.
+    /// Returns the manifest under a tag or digest. `None` if there is none, or it is malformed.
     pub(super) async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, PushError> {
         match self
             .registry
@@ -188,13 +192,13 @@ impl Destination {
             .await
         {
             Ok(manifest) => Ok(manifest),
-            // What stands there may be anything; it will be overwritten.
+            // A malformed manifest is treated as missing, and is overwritten.
             Err(error) if error.is_malformed() => Ok(None),
             Err(cause) => Err(self.failed(Some(reference), cause)),
         }
     }
 
-    /// The error of a request that was made for this destination.
+    /// Creates the error for a failed request to this destination.
     pub(super) fn failed(&self, reference: Option<&str>, cause: RegistryError) -> PushError {
         let name = self.name();
         PushError::Registry {

@@ -1,7 +1,7 @@
-//! Puts manifests at a registry that may have lost what they name a moment ago.
+//! Puts manifests, and sends blobs again that the registry has garbage-collected in the meantime.
 //!
-//! Artifact Registry collects a blob as soon as the last manifest that names it is deleted, and other
-//! registries do so when they like: <https://github.com/cloudfoundry/korifi/issues/2381>.
+//! Artifact Registry deletes a blob as soon as the last manifest that names it is deleted, and
+//! other registries do so at any time: <https://github.com/cloudfoundry/korifi/issues/2381>.
 
 use super::blobs::{Blob, BlobReader};
 use super::distribute::PushPlan;
@@ -13,17 +13,17 @@ use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
 use crate::registry::RegistryError;
 
-/// How often what a manifest names is sent again before the registry is believed.
+/// How often the blobs of a refused manifest are sent again before the push fails.
 const ROUNDS: u32 = 2;
 
-/// An image at one destination, which says what it lacks of it.
+/// Puts the manifests of an image at one destination.
 pub(super) struct ManifestPublisher<'a> {
     pub(super) destination: &'a Destination,
     plan: &'a PushPlan<'a>,
 }
 
-/// The layers of a manifest that are not passed on.
-fn foreign(manifest: &AnyManifest) -> impl Iterator<Item = &Descriptor> {
+/// Returns the foreign (non-distributable) layers of a manifest.
+fn foreign_layers(manifest: &AnyManifest) -> impl Iterator<Item = &Descriptor> {
     let image = match manifest {
         AnyManifest::Manifest(image) => Some(image),
         AnyManifest::Index(_) => None,
@@ -31,17 +31,18 @@ fn foreign(manifest: &AnyManifest) -> impl Iterator<Item = &Descriptor> {
     image.into_iter().flat_map(Manifest::foreign_layers)
 }
 
-fn blames_foreign(manifest: &AnyManifest, refusal: &RegistryError) -> bool {
-    foreign(manifest).any(|layer| refusal.names(&layer.digest))
+/// Returns whether the registry's error names a foreign layer of the manifest.
+fn names_foreign_layer(manifest: &AnyManifest, refusal: &RegistryError) -> bool {
+    foreign_layers(manifest).any(|layer| refusal.names(&layer.digest))
 }
 
 impl<'a> ManifestPublisher<'a> {
-    /// Nothing is lacking yet.
+    /// Creates a publisher for one destination.
     pub(super) fn new(destination: &'a Destination, plan: &'a PushPlan<'a>) -> Self {
         Self { destination, plan }
     }
 
-    /// Puts what is below the root of a tree.
+    /// Puts the child manifests of a tree, without its root.
     pub(super) async fn put_children(&self, tree: &Tree) -> Result<(), PushError> {
         for child in children_first(tree) {
             self.put(child.digest().as_str(), child).await?;
@@ -49,7 +50,7 @@ impl<'a> ManifestPublisher<'a> {
         Ok(())
     }
 
-    /// Puts a manifest; what the registry then says it lacks is sent again.
+    /// Puts a manifest. If the registry reports missing blobs or children, it sends them again.
     pub(super) async fn put(
         &self,
         reference: &str,
@@ -58,9 +59,9 @@ impl<'a> ManifestPublisher<'a> {
         for _ in 0..ROUNDS {
             match self.destination.put(reference, manifest).await {
                 Err(PushError::Registry { cause, .. })
-                    if cause.is_incomplete() && blames_foreign(manifest, &cause) =>
+                    if cause.is_incomplete() && names_foreign_layer(manifest, &cause) =>
                 {
-                    return Err(self.foreign(manifest, cause));
+                    return Err(self.foreign_layer_error(manifest, cause));
                 }
                 Err(PushError::Registry { cause, .. }) if cause.is_incomplete() => {
                     tracing::info!(
@@ -74,21 +75,21 @@ impl<'a> ManifestPublisher<'a> {
             }
         }
         match self.destination.put(reference, manifest).await {
-            // All else was sent again, so that it is what was never sent that it lacks.
+            // All other blobs were sent again, so the registry lacks the foreign layer.
             Err(PushError::Registry { cause, .. })
-                if cause.is_incomplete() && foreign(manifest).next().is_some() =>
+                if cause.is_incomplete() && foreign_layers(manifest).next().is_some() =>
             {
-                Err(self.foreign(manifest, cause))
+                Err(self.foreign_layer_error(manifest, cause))
             }
             done => done,
         }
     }
 
-    /// The error for a manifest that is refused because of a layer that is not passed on.
-    fn foreign(&self, manifest: &AnyManifest, cause: RegistryError) -> PushError {
-        let layer = foreign(manifest)
+    /// Creates the error for a manifest that is refused because a foreign layer is missing.
+    fn foreign_layer_error(&self, manifest: &AnyManifest, cause: RegistryError) -> PushError {
+        let layer = foreign_layers(manifest)
             .find(|layer| cause.names(&layer.digest))
-            .or_else(|| foreign(manifest).next());
+            .or_else(|| foreign_layers(manifest).next());
         let destination = self.destination.name();
         match layer {
             Some(layer) => PushError::Foreign {
@@ -101,22 +102,23 @@ impl<'a> ManifestPublisher<'a> {
         }
     }
 
-    /// Sends what the refusal names; all that the manifest names where it names nothing.
+    /// Sends the blobs and child manifests that the error names; all of the manifest if it names
+    /// none.
     async fn send_again(
         &self,
         manifest: &AnyManifest,
         refusal: &RegistryError,
     ) -> Result<(), PushError> {
-        let names: Vec<&Digest> = match manifest {
+        let all: Vec<&Digest> = match manifest {
             AnyManifest::Manifest(image) => image.blobs().iter().map(|b| &b.digest).collect(),
             AnyManifest::Index(index) => index.manifests.iter().map(|m| &m.digest).collect(),
         };
-        let blamed: Vec<_> = names
+        let named: Vec<_> = all
             .iter()
             .copied()
-            .filter(|name| refusal.names(name))
+            .filter(|digest| refusal.names(digest))
             .collect();
-        for digest in if blamed.is_empty() { names } else { blamed } {
+        for digest in if named.is_empty() { all } else { named } {
             if let Some(child) = self.manifest(digest) {
                 Box::pin(self.put(digest.as_str(), child)).await?;
             } else if let Some(blob) = self.plan.blobs.iter().find(|b| b.digest == *digest) {
@@ -132,12 +134,12 @@ impl<'a> ManifestPublisher<'a> {
         Ok(())
     }
 
-    /// The manifest with this digest, of the image or of what refers to it.
+    /// Returns the manifest with this digest, from the image or its referrers.
     fn manifest(&self, digest: &Digest) -> Option<&'a AnyManifest> {
         let PushPlan {
-            tree, companions, ..
+            tree, referrers, ..
         } = self.plan;
         let of_image = tree.children.get(digest);
-        of_image.or_else(|| companions.manifests().find(|one| one.digest() == digest))
+        of_image.or_else(|| referrers.manifests().find(|one| one.digest() == digest))
     }
 }

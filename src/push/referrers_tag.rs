@@ -1,4 +1,4 @@
-//! The index that lists what refers to a manifest, on registries that have no API for it.
+//! The referrers tag: an index of a manifest's referrers, for registries without the referrers API.
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#referrers-tag-schema>
 
 use std::collections::HashSet;
@@ -11,17 +11,17 @@ use crate::image::{Referrer, Referrers, fallback_tag};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Index, media_type};
 
-/// Lists the companions at a destination whose registry does not list them by itself.
+/// Adds the referrers to the referrers tags, if the registry has no referrers API.
 pub(super) async fn update_referrers_tag(
-    delivery: &ManifestPublisher<'_>,
-    companions: &Referrers,
+    publisher: &ManifestPublisher<'_>,
+    referrers: &Referrers,
 ) -> Result<(), PushError> {
-    let destination = delivery.destination;
+    let destination = publisher.destination;
     let mut subjects: Vec<&Digest> = Vec::new();
-    for subject in companions
+    for subject in referrers
         .all
         .iter()
-        .filter_map(|companion| companion.subject.as_ref())
+        .filter_map(|referrer| referrer.subject.as_ref())
     {
         if !subjects.contains(&subject) {
             subjects.push(subject);
@@ -40,46 +40,46 @@ pub(super) async fn update_referrers_tag(
     }
     for subject in subjects {
         let tag = fallback_tag(subject);
-        let there = destination.manifest(&tag).await?;
-        let referring = companions.all.iter();
-        let referring = referring.filter(|one| one.subject.as_ref() == Some(subject));
-        let referring: Vec<_> = referring.collect();
-        let original = companions.fallbacks.iter().find(|(of, _)| of == subject);
-        let index = match there {
-            Some(AnyManifest::Index(there)) => merge(&there, &referring),
+        let existing = destination.manifest(&tag).await?;
+        let of_subject = referrers.all.iter();
+        let of_subject = of_subject.filter(|one| one.subject.as_ref() == Some(subject));
+        let of_subject: Vec<_> = of_subject.collect();
+        let original = referrers.fallbacks.iter().find(|(of, _)| of == subject);
+        let index = match existing {
+            Some(AnyManifest::Index(existing)) => merge(&existing, &of_subject),
             _ => Some(match original {
-                // What the source has is what the destination gets, where it has all of it.
-                Some((_, index)) if lists_exactly(index, &referring) => {
+                // The source's index is pushed unchanged if it lists exactly these referrers.
+                Some((_, index)) if lists_exactly(index, &of_subject) => {
                     AnyManifest::Index(index.clone())
                 }
-                _ => build_index(Vec::new(), &referring)?,
+                _ => build_index(Vec::new(), &of_subject)?,
             }),
         };
         if let Some(index) = index {
-            delivery.put(&tag, &index).await?;
+            publisher.put(&tag, &index).await?;
         }
     }
     Ok(())
 }
 
-/// True when the index lists these and nothing else.
-fn lists_exactly(index: &Index, referring: &[&Referrer]) -> bool {
+/// Returns whether the index lists these referrers and no others.
+fn lists_exactly(index: &Index, referrers: &[&Referrer]) -> bool {
     let listed: HashSet<_> = index.manifests.iter().map(|child| &child.digest).collect();
-    let carried: HashSet<_> = referring.iter().map(|one| one.tree.root.digest()).collect();
-    listed == carried
+    let expected: HashSet<_> = referrers.iter().map(|one| one.tree.root.digest()).collect();
+    listed == expected
 }
 
-/// The index with those added that it does not list; none where it lists them all.
-fn merge(there: &Index, referring: &[&Referrer]) -> Option<AnyManifest> {
-    let lacks = |one: &&&Referrer| {
-        let mut listed = there.manifests.iter();
+/// Returns the index with the missing referrers added. `None` if it lists all of them.
+fn merge(existing: &Index, referrers: &[&Referrer]) -> Option<AnyManifest> {
+    let is_missing = |one: &&&Referrer| {
+        let mut listed = existing.manifests.iter();
         !listed.any(|child| child.digest == *one.tree.root.digest())
     };
-    let missing: Vec<&Referrer> = referring.iter().filter(lacks).copied().collect();
+    let missing: Vec<&Referrer> = referrers.iter().filter(is_missing).copied().collect();
     if missing.is_empty() {
         return None;
     }
-    let document: Value = serde_json::from_slice(&there.bytes).ok()?;
+    let document: Value = serde_json::from_slice(&existing.bytes).ok()?;
     let listed = document["manifests"]
         .as_array()
         .cloned()
@@ -87,9 +87,9 @@ fn merge(there: &Index, referring: &[&Referrer]) -> Option<AnyManifest> {
     build_index(listed, &missing).ok()
 }
 
-/// An index of what is listed already and of these.
-fn build_index(mut listed: Vec<Value>, referring: &[&Referrer]) -> Result<AnyManifest, PushError> {
-    listed.extend(referring.iter().map(|one| descriptor(&one.tree.root)));
+/// Builds an index of the listed descriptors and of these referrers.
+fn build_index(mut listed: Vec<Value>, referrers: &[&Referrer]) -> Result<AnyManifest, PushError> {
+    listed.extend(referrers.iter().map(|one| descriptor(&one.tree.root)));
     let index = json!({
         "schemaVersion": 2,
         "mediaType": media_type::OCI_INDEX,
@@ -98,7 +98,7 @@ fn build_index(mut listed: Vec<Value>, referring: &[&Referrer]) -> Result<AnyMan
     AnyManifest::parse(index.to_string().into(), None).map_err(PushError::Manifest)
 }
 
-/// The descriptor of a referrer: as the API would list it, with its type and its annotations
+/// Returns the descriptor of a referrer as the API lists it, with artifact type and annotations
 /// (distribution spec, "Listing Referrers").
 fn descriptor(manifest: &AnyManifest) -> Value {
     let document: Value = serde_json::from_slice(manifest.bytes()).unwrap_or_default();
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::image::Tree;
 
-    fn companion(kind: &str) -> Referrer {
+    fn referrer(kind: &str) -> Referrer {
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": media_type::OCI_MANIFEST,
@@ -143,10 +143,7 @@ mod tests {
 
     #[test]
     fn index_keeps_its_entries_and_gains_missing_ones_once() {
-        let (one, two) = (
-            companion("application/x-one"),
-            companion("application/x-two"),
-        );
+        let (one, two) = (referrer("application/x-one"), referrer("application/x-two"));
         let AnyManifest::Index(first) = build_index(Vec::new(), &[&one]).unwrap() else {
             panic!("an index")
         };

@@ -1,4 +1,4 @@
-//! What came of a push at each of its destinations.
+//! The result of a push at each destination, and its errors.
 
 use std::sync::Arc;
 
@@ -14,39 +14,39 @@ use crate::push::{PushError, Pushed};
 use crate::registry::RegistryError;
 use crate::registry::pool::PoolError;
 
-/// What came of an image at one destination, or at all of them.
+/// The result for an image at one destination, or at all destinations together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Nothing was done; the rest says what would be.
+    /// A dry run: nothing was written.
     DryRun,
-    /// There was no credential to push with, which fails nothing.
+    /// There was no credential to push with, and the options allow that.
     Skipped,
-    /// It is there, under a tag that did not point at it before.
+    /// The image was pushed, or a tag was moved to it.
     Pushed,
-    /// It was there under all its tags already.
+    /// All tags pointed at the image before.
     Unchanged,
-    /// Every tag stays at another image, as `existing_tag` says.
+    /// Every tag still points at another image, because `existing_tag` is `keep`.
     Kept,
-    /// It is at some of the destinations alone, or something else failed after it was there.
+    /// Only some destinations have the image, or a later step failed.
     Partial,
-    /// It is nowhere.
+    /// No destination has the image.
     Failed,
 }
 
-/// An image at one destination, and what the registry said afterwards.
+/// A pushed image at one destination, with the result of the verification.
 #[derive(Clone, Debug)]
 pub struct PushedImage {
-    /// What was pushed.
+    /// The result of the push.
     pub pushed: Pushed,
-    /// What was checked. `None` when `verify` is `off`.
+    /// The result of the verification. `None` if `verify` is `off`.
     pub verified: Option<Verified>,
-    /// True if the push would not have failed without it.
+    /// Whether it is a best-effort destination, whose failure does not fail the run.
     pub best_effort: bool,
 }
 
 impl PushedImage {
-    /// What came of it here, or in a dry run would.
+    /// Returns the status at this destination; in a dry run, the status after a real push.
     pub fn status(&self) -> Status {
         let tags = &self.pushed.tags;
         if tags.is_empty() || tags.iter().any(|tag| tag.moved) {
@@ -59,21 +59,21 @@ impl PushedImage {
     }
 }
 
-/// A destination that did not get the image.
+/// A destination where the push failed.
 #[derive(Clone, Debug)]
 pub struct FailedDestination {
     /// `host/repository`.
     pub name: String,
-    /// The tags that it was to get.
+    /// The tags that should have been set.
     pub tags: Vec<String>,
-    /// True if its failure fails nothing.
+    /// Whether its failure does not fail the run.
     pub best_effort: bool,
-    /// Why, shared by all destinations that fail for the same reason.
+    /// The error; destinations that fail for the same reason share it.
     pub error: SharedError,
 }
 
 impl FailedDestination {
-    /// The failure of `target`.
+    /// Creates the failure of `target`.
     pub fn new(target: &Target, error: SharedError) -> Self {
         Self {
             name: format!("{}/{}", target.endpoint, target.repository),
@@ -83,7 +83,7 @@ impl FailedDestination {
         }
     }
 
-    /// The error and its causes in one line.
+    /// Returns the error and its causes as one line.
     pub fn reason(&self) -> String {
         let causes = causes(&self.error).into_iter();
         causes.fold(self.error.to_string(), |text, cause| {
@@ -92,22 +92,22 @@ impl FailedDestination {
     }
 }
 
-/// Why a destination did not get the image.
+/// Why the push to a destination failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DestinationError {
-    /// Its registry could not be opened.
+    /// The registry could not be opened.
     #[error(transparent)]
     Open(Arc<PoolError>),
-    /// Its registry refuses the credential.
+    /// The registry refuses the credential.
     #[error("could not sign in to `{0}`")]
     SignIn(Endpoint, #[source] RegistryError),
-    /// Google says that the credential may not push there.
+    /// Google reports that the credential may not write to the repository.
     #[error(transparent)]
     MissingRole(Box<MissingRole>),
-    /// The push failed.
+    /// The image could not be pushed.
     #[error(transparent)]
     Push(PushError),
-    /// The image is not there afterwards.
+    /// The verification after the push failed.
     #[error(transparent)]
     Verify(VerifyError),
 }

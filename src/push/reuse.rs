@@ -1,10 +1,10 @@
-//! Layers that a destination already has, found without compressing anything.
+//! Finds layers that a destination already has, by diff ID, without compressing anything.
 //!
-//! An earlier image of the repository says in its config which diff IDs it has, and in its manifest
-//! which blobs hold them, in the same order. A layer of a `docker save` archive is known by its diff
-//! ID, so the blob that holds it is known too. Only images of the same repository are believed, and
-//! only those whose config and layers pair one to one: whoever can write there could lie to us
-//! about a layer, but could replace the tag as well.
+//! The config of a previous image lists its diff IDs, and its manifest lists the layer blobs in the
+//! same order. An uncompressed layer of a `docker save` archive has a diff ID, so its blob is
+//! known. Only images of the same repository are used, and only if they have as many diff IDs as
+//! layers. Somebody with write access to the repository could state a wrong diff ID, but could also
+//! replace the tag.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,17 +18,17 @@ use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
 use crate::push::tag_policy::ExistingTag;
 
-/// How many earlier images are looked at, besides those under the tags that are pushed.
+/// How many previous images are read, besides those under the tags that are pushed.
 const PREVIOUS_IMAGES: usize = 8;
 
-/// What one destination has of an image.
+/// The parts of an image that one destination has.
 #[derive(Default)]
 pub(super) struct ReusableLayers {
-    /// The image itself, as it stands there: the same config over as many layers.
+    /// The manifest of the same image: one with the same config and the same number of layers.
     pub(super) image: Option<Manifest>,
-    /// The blob that holds each layer, by diff ID.
+    /// The blobs of the layers, by diff ID.
     pub(super) layers: HashMap<Digest, Descriptor>,
-    /// What is known of the destination.
+    /// The state of the destination.
     pub(super) state: DestinationState,
 }
 
@@ -42,6 +42,7 @@ impl From<DestinationState> for ReusableLayers {
 }
 
 impl ReusableLayers {
+    /// Returns whether the whole image, or a blob of every layer, is reusable.
     fn is_complete(&self, image: &UncompressedImage) -> bool {
         self.image.is_some()
             || image
@@ -52,9 +53,9 @@ impl ReusableLayers {
 }
 
 impl Destination {
-    /// Looks at the tags, and for the layers of `image` in the earlier images of the repository:
-    /// under the same tags, then the newest.
-    pub(super) async fn find(
+    /// Probes the tags, and finds the layers of `image` in the previous images of the repository:
+    /// the images under the same tags, then the newest.
+    pub(super) async fn find_reusable(
         &self,
         image: &UncompressedImage,
         policy: ExistingTag,
@@ -65,45 +66,45 @@ impl Destination {
             .buffered(8)
             .try_collect()
             .await?;
-        let mut found = ReusableLayers::default();
-        found.state.tags = tagged
+        let mut reusable = ReusableLayers::default();
+        reusable.state.tags = tagged
             .iter()
             .map(|manifest| manifest.as_ref().map(|manifest| manifest.digest().clone()))
             .collect();
         if policy != ExistingTag::Overwrite {
-            // What cannot be read may have a tag all the same, which is not to be moved.
-            let tags = self.tags.iter().zip(&mut found.state.tags);
+            // A malformed manifest may have the tag, which must not be moved.
+            let tags = self.tags.iter().zip(&mut reusable.state.tags);
             for (tag, digest) in tags.filter(|(_, digest)| digest.is_none()) {
                 *digest = self.head(tag).await?;
             }
         }
         let mut seen = HashSet::new();
         for manifest in tagged.into_iter().flatten() {
-            self.collect_layers(manifest, &config, image, &mut seen, &mut found)
+            self.collect_layers(manifest, &config, image, &mut seen, &mut reusable)
                 .await?;
         }
-        if found.is_complete(image) {
-            return Ok(found);
+        if reusable.is_complete(image) {
+            return Ok(reusable);
         }
-        let earlier = self.previous_images(&mut found.state).await;
-        let mut manifests = stream::iter(earlier)
+        let previous = self.previous_images(&mut reusable.state).await;
+        let mut manifests = stream::iter(previous)
             .map(|reference| async move { self.manifest(&reference).await })
             .buffered(PREVIOUS_IMAGES);
         while let Some(manifest) = manifests.next().await {
             if let Some(manifest) = manifest? {
-                self.collect_layers(manifest, &config, image, &mut seen, &mut found)
+                self.collect_layers(manifest, &config, image, &mut seen, &mut reusable)
                     .await?;
             }
-            if found.is_complete(image) {
+            if reusable.is_complete(image) {
                 break;
             }
         }
         drop(manifests);
-        Ok(found)
+        Ok(reusable)
     }
 
-    /// The newest images of the repository, as references. A listing that is refused is no reason
-    /// not to push.
+    /// Returns references of the newest images of the repository. Empty if the registry refuses to
+    /// list them, which does not fail the push.
     pub(super) async fn previous_images(&self, state: &mut DestinationState) -> Vec<String> {
         let listing = match self.registry.list_if_available(&self.repository).await {
             Ok(Some(listing)) => listing,
@@ -124,28 +125,34 @@ impl Destination {
         references
     }
 
-    /// Takes from a manifest, or from the children of an index, what it tells about the layers.
+    /// Collects the layers of a manifest, or of the children of an index.
     async fn collect_layers(
         &self,
         manifest: AnyManifest,
         config: &Digest,
         image: &UncompressedImage,
         seen: &mut HashSet<Digest>,
-        found: &mut ReusableLayers,
+        reusable: &mut ReusableLayers,
     ) -> Result<(), PushError> {
         let mut manifests = vec![manifest];
         while let Some(manifest) = manifests.pop() {
-            if !seen.insert(manifest.digest().clone()) || found.is_complete(image) {
+            if !seen.insert(manifest.digest().clone()) || reusable.is_complete(image) {
                 continue;
             }
             match manifest {
                 AnyManifest::Manifest(manifest) => {
-                    self.learn_from_image(manifest, config, image, found)
+                    self.collect_from_image(manifest, config, image, reusable)
                         .await?;
                 }
                 AnyManifest::Index(index) => {
-                    let runs = |child: &&Descriptor| child.platform.is_some() && !child.is_index();
-                    for child in index.manifests.iter().filter(runs).take(PREVIOUS_IMAGES) {
+                    let is_image =
+                        |child: &&Descriptor| child.platform.is_some() && !child.is_index();
+                    for child in index
+                        .manifests
+                        .iter()
+                        .filter(is_image)
+                        .take(PREVIOUS_IMAGES)
+                    {
                         manifests.extend(self.manifest(child.digest.as_str()).await?);
                     }
                 }
@@ -154,20 +161,21 @@ impl Destination {
         Ok(())
     }
 
-    async fn learn_from_image(
+    /// Collects the layers of an image manifest by the diff IDs of its config.
+    async fn collect_from_image(
         &self,
         manifest: Manifest,
         config: &Digest,
         image: &UncompressedImage,
-        found: &mut ReusableLayers,
+        reusable: &mut ReusableLayers,
     ) -> Result<(), PushError> {
-        found
+        reusable
             .state
             .present
             .extend(manifest.blobs().into_iter().map(|blob| blob.digest.clone()));
         if manifest.config.digest == *config {
             if manifest.layers.len() == image.layers.len() {
-                found.image = Some(manifest);
+                reusable.image = Some(manifest);
             }
             return Ok(());
         }
@@ -175,15 +183,15 @@ impl Destination {
             .registry
             .get_config(&self.repository, &manifest.config.digest)
             .await;
-        // An artifact has a config of another kind, and a config may be gone: neither is ours to
-        // complain about.
+        // An artifact has another kind of config, and a config may be deleted. Neither fails the
+        // push.
         let Ok(Some(config)) = config else {
             return Ok(());
         };
         let diff_ids = diff_ids(&config);
         if diff_ids.len() == manifest.layers.len() {
             let pairs = diff_ids.into_iter().zip(manifest.layers);
-            found
+            reusable
                 .layers
                 .extend(pairs.filter(|(_, layer)| !layer.is_foreign()));
         }
@@ -191,16 +199,17 @@ impl Destination {
     }
 }
 
-/// Tags in the order in which they are likely to have been made, newest first: names that move with
-/// every build before versions, and versions by their numbers.
+/// Sorts tags by their likely age, newest first: tags that move with every build before versions,
+/// and versions by their numbers.
 fn newest_first(mut tags: Vec<String>) -> Vec<String> {
     tags.sort_by_cached_key(|tag| {
-        let moves = ["latest", "main", "master", "edge", "nightly"].contains(&tag.as_str());
-        std::cmp::Reverse((moves, numbers(tag), tag.clone()))
+        let is_moving = ["latest", "main", "master", "edge", "nightly"].contains(&tag.as_str());
+        std::cmp::Reverse((is_moving, numbers(tag), tag.clone()))
     });
     tags
 }
 
+/// Returns the numbers in a tag, in their order.
 fn numbers(tag: &str) -> Vec<u64> {
     tag.split(|c: char| !c.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())

@@ -1,5 +1,5 @@
-//! Which part of the source is pushed: its own manifests or new ones, which platforms, and whether
-//! with their attestations.
+//! Selects what is pushed: the source's manifests or built ones, the platforms, and the
+//! attestations.
 
 use futures_util::TryStreamExt as _;
 
@@ -14,23 +14,24 @@ use crate::oci::platform::Platform;
 use crate::oci::platform::Platforms;
 use crate::push::compress::Compression;
 
-/// The image's own manifests, where they can be pushed; else the layers that need a manifest.
+/// Returns the manifests of the source if they can be pushed; otherwise, as the error, the layers
+/// for which a manifest has to be built.
 pub(super) fn existing_manifests<'a>(
     image: &'a Image,
     settings: &Settings,
 ) -> Result<Tree, &'a UncompressedImage> {
     match &image.content {
         Content::Manifests(tree) => Ok(tree.clone()),
-        Content::Unpacked(unpacked) => match (&unpacked.manifest, settings.compression) {
+        Content::Unpacked(image) => match (&image.manifest, settings.compression) {
             (Some(manifest), Compression::None) => {
                 Ok(Tree::of(AnyManifest::Manifest(manifest.clone())))
             }
-            _ => Err(unpacked),
+            _ => Err(image),
         },
     }
 }
 
-/// The part of the image that is there and asked for.
+/// Selects the requested platforms of the image, as far as the source has them.
 pub(super) async fn select_platforms(
     source: &Source,
     tree: &Tree,
@@ -43,76 +44,80 @@ pub(super) async fn select_platforms(
         }
         return Ok(tree.present());
     }
-    of_index(tree, settings)
+    select_from_index(tree, settings)
 }
 
-/// The same of an index, which tells of itself what is for which platform.
-pub(super) fn of_index(tree: &Tree, settings: &Settings) -> Result<Selection, PushError> {
+/// Selects the requested platforms of an index by the platforms of its descriptors.
+pub(super) fn select_from_index(tree: &Tree, settings: &Settings) -> Result<Selection, PushError> {
     let wanted = match &settings.platforms {
         Platforms::All => None,
         Platforms::Only(wanted) => Some(wanted.as_slice()),
     };
-    let strips = match settings.attestations {
+    let strip_attestations = match settings.attestations {
         Some(attestations) => attestations == Attestations::Strip,
         None => wanted.is_some_and(|wanted| wanted.len() == 1),
     };
     let present = tree.platforms();
-    let meant: Vec<&Platform> = wanted
+    let matched: Vec<&Platform> = wanted
         .into_iter()
         .flatten()
         .flat_map(|wanted| Platform::meant(&present, wanted))
         .collect();
-    // One platform makes one plain image, so that it has to be clear which.
-    let alone = match wanted {
-        Some([wanted]) if meant.len() > 1 => {
+    // One platform selects one image manifest, so it must not match several images.
+    let single = match wanted {
+        Some([wanted]) if matched.len() > 1 => {
             return Err(PushError::SeveralPlatforms {
                 wanted: wanted.to_string(),
-                present: shown(meant.into_iter()),
+                present: platform_names(matched.into_iter()),
             });
         }
         Some([_]) => {
             let mut images = tree.images().into_iter();
-            images.find(|image| image.platform.as_ref() == meant.first().copied())
+            images.find(|image| image.platform.as_ref() == matched.first().copied())
         }
         _ => None,
     };
-    // What names no platform is no image for one, but an attestation goes with its image.
+    // A descriptor without a platform is no image of a requested one. Attestations are kept with
+    // their images.
     let is_wanted = |child: &Descriptor| match (attestation_subject(child), wanted) {
-        (Some(_), _) => !strips,
+        (Some(_), _) => !strip_attestations,
         (None, None) => true,
         (None, Some(_)) => {
-            let is_meant = |has| meant.contains(&has);
-            child.platform.as_ref().is_some_and(is_meant)
-                && alone.is_none_or(|image| image.digest == child.digest)
+            let matches_any = |has| matched.contains(&has);
+            child.platform.as_ref().is_some_and(matches_any)
+                && single.is_none_or(|image| image.digest == child.digest)
         }
     };
-    let part = tree.keep(is_wanted);
+    let selected = tree.keep(is_wanted);
     let Some(wanted) = wanted else {
-        return Ok(part.unwrap_or_else(|| tree.present()));
+        return Ok(selected.unwrap_or_else(|| tree.present()));
     };
     let missing: Vec<_> = wanted
         .iter()
         .filter(|wanted| Platform::meant(&present, wanted).is_empty())
         .map(Platform::to_string)
         .collect();
-    match part {
-        Some(part) if missing.is_empty() => Ok(part),
+    match selected {
+        Some(selected) if missing.is_empty() => Ok(selected),
         _ => Err(PushError::NoPlatform {
             missing,
-            present: shown(present.iter()),
+            present: platform_names(present.iter()),
         }),
     }
 }
 
-/// An image tells its platforms itself.
-fn shown<'a>(platforms: impl Iterator<Item = &'a Platform>) -> Vec<String> {
+/// Returns the names of platforms, sanitized because they come from the image.
+fn platform_names<'a>(platforms: impl Iterator<Item = &'a Platform>) -> Vec<String> {
     platforms
         .map(|platform| sanitize(&platform.to_string()))
         .collect()
 }
 
-/// Refuses an image that says in its config that it is for another platform than those that are
-/// asked for.
+/// Checks that the platform in an image's config is one of the requested ones.
+///
+/// # Errors
+///
+/// If the config states another platform.
 pub(super) fn check_platform(config: &[u8], platforms: &Platforms) -> Result<(), PushError> {
     let (Platforms::Only(wanted), Ok(has)) = (platforms, json::from_slice::<Platform>(config))
     else {
@@ -127,7 +132,7 @@ pub(super) fn check_platform(config: &[u8], platforms: &Platforms) -> Result<(),
     })
 }
 
-/// The bytes of a blob of the source that is no larger than a manifest; none of another.
+/// Reads a blob of the source. Empty if it is larger than the size limit of a manifest.
 async fn small_blob(source: &Source, blob: &Descriptor) -> Result<Vec<u8>, PushError> {
     if blob.size > MAX_MANIFEST_SIZE {
         return Ok(Vec::new());
@@ -143,11 +148,12 @@ async fn small_blob(source: &Source, blob: &Descriptor) -> Result<Vec<u8>, PushE
     Ok(pieces.concat())
 }
 
-/// What is done to the attestations that BuildKit adds to an index.
+/// Whether the attestations that BuildKit adds to an index are pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attestations {
-    /// They go with their images.
+    /// Attestations are pushed with their images.
     Keep,
-    /// They are left out, which makes another index, or of an index of one image that image.
+    /// Attestations are removed. The index is rewritten, or replaced by its image if it has only
+    /// one.
     Strip,
 }

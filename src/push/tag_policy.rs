@@ -1,4 +1,4 @@
-//! What `existing_tag` decides about tags that are there with another digest.
+//! Applies `existing_tag`, the policy for tags that point at another digest.
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -10,91 +10,98 @@ use crate::image::UncompressedImage;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 
-/// What stands under a tag, as far as it can be told before the image's own digest is known.
+/// What a tag points at, as far as it is known before the digest of the image.
 enum TagStatus {
+    /// Nothing, or a manifest that this push put there.
     Free,
     /// Another image.
     OtherImage(Digest),
-    /// An image with the same config: the same one, unless its layers were compressed otherwise.
+    /// An image with the same config: the same image, unless its layers are compressed differently.
     MaybeSame(Digest),
 }
 
-/// What is decided already about destinations before anything is compressed for them; none for one
-/// that the image has to be made for. Who is not waited for is asked when the others are done.
+/// Applies the policy to the required destinations before any layer is compressed. Returns one
+/// result per destination, `None` if the image has to be pushed there. The best-effort destinations
+/// are checked later.
 pub(super) async fn apply_tag_policy(
     image: &UncompressedImage,
     destinations: &[Destination],
     policy: ExistingTag,
 ) -> Vec<Option<Result<Pushed, PushError>>> {
     let config = Digest::of(&image.config);
-    let asking = destinations.iter().zip(required(destinations));
-    let asking = asking.map(|(destination, required)| {
+    let pairs = destinations.iter().zip(required(destinations));
+    let decisions = pairs.map(|(destination, required)| {
         let config = &config;
         async move {
             match policy {
                 ExistingTag::Keep | ExistingTag::Fail if required => {
-                    destination.settled(config, policy).await.transpose()
+                    destination.decide(config, policy).await.transpose()
                 }
                 _ => None,
             }
         }
     });
-    join_all(asking).await
+    join_all(decisions).await
 }
 
 impl Destination {
-    async fn settled(
+    /// Applies the policy to one destination. `None` if the image has to be pushed there.
+    async fn decide(
         &self,
         config: &Digest,
         policy: ExistingTag,
     ) -> Result<Option<Pushed>, PushError> {
-        let found: Vec<_> = stream::iter(self.tags.clone())
-            .map(|tag| async move { self.under(&tag, config).await })
+        let statuses: Vec<_> = stream::iter(self.tags.clone())
+            .map(|tag| async move { self.tag_status(&tag, config).await })
             .buffered(8)
             .try_collect()
             .await?;
-        let others = self
+        let first_other = self
             .tags
             .iter()
-            .zip(&found)
-            .find_map(|(tag, under)| match under {
+            .zip(&statuses)
+            .find_map(|(tag, status)| match status {
                 TagStatus::OtherImage(digest) => Some((tag, digest)),
                 TagStatus::Free | TagStatus::MaybeSame(_) => None,
             });
-        let Some((tag, other)) = others else {
+        let Some((tag, other)) = first_other else {
             return Ok(None);
         };
         if policy == ExistingTag::Fail {
-            return Err(self.taken(tag, other, None));
+            return Err(self.tag_exists_error(tag, other, None));
         }
-        if found.iter().any(|under| matches!(under, TagStatus::Free)) {
+        if statuses
+            .iter()
+            .any(|status| matches!(status, TagStatus::Free))
+        {
             return Ok(None);
         }
-        // Every tag is there and one of them is another image's: none of them moves.
+        // All tags exist, and one of them points at another image, so no tag is moved.
         let other = other.clone();
-        let kept = found.into_iter().map(|under| match under {
+        let kept = statuses.into_iter().map(|status| match status {
             TagStatus::Free => None,
             TagStatus::OtherImage(digest) | TagStatus::MaybeSame(digest) => Some(digest),
         });
         Ok(Some(self.unchanged(other, kept)))
     }
 
-    async fn under(&self, tag: &str, config: &Digest) -> Result<TagStatus, PushError> {
-        let found = self.head(tag).await?;
-        let Some(digest) = found.filter(|found| !self.stats.has_tagged(tag, found)) else {
+    /// Finds what a tag points at.
+    async fn tag_status(&self, tag: &str, config: &Digest) -> Result<TagStatus, PushError> {
+        let current = self.head(tag).await?;
+        let Some(digest) = current.filter(|digest| !self.stats.has_tagged(tag, digest)) else {
             return Ok(TagStatus::Free);
         };
         Ok(match self.manifest(digest.as_str()).await? {
-            Some(AnyManifest::Manifest(there)) if there.config.digest == *config => {
+            Some(AnyManifest::Manifest(existing)) if existing.config.digest == *config => {
                 TagStatus::MaybeSame(digest)
             }
             _ => TagStatus::OtherImage(digest),
         })
     }
 
-    /// The digest that a tag points at, where that is neither the image's nor one that this very
-    /// push put there before it had to begin anew.
-    fn other<'a>(
+    /// Returns the other digest that a tag points at. `None` if it is the digest of the image, or
+    /// this push put it there in an earlier attempt.
+    fn other_digest<'a>(
         &self,
         tag: &str,
         current: &'a Option<Digest>,
@@ -105,7 +112,11 @@ impl Destination {
             .filter(|current| *current != digest && !self.stats.has_tagged(tag, current))
     }
 
-    /// Refuses what `existing_tag: fail` does: a tag that is there with another digest.
+    /// Applies `existing_tag: fail`.
+    ///
+    /// # Errors
+    ///
+    /// If the policy is `fail` and a tag points at another digest.
     pub(super) fn check_tags(
         &self,
         state: &DestinationState,
@@ -113,14 +124,18 @@ impl Destination {
         policy: ExistingTag,
     ) -> Result<(), PushError> {
         let mut tags = self.tags.iter().zip(&state.tags);
-        let taken = tags.find_map(|(tag, current)| Some((tag, self.other(tag, current, digest)?)));
-        match (policy, taken) {
-            (ExistingTag::Fail, Some((tag, found))) => Err(self.taken(tag, found, Some(digest))),
+        let conflict =
+            tags.find_map(|(tag, current)| Some((tag, self.other_digest(tag, current, digest)?)));
+        match (policy, conflict) {
+            (ExistingTag::Fail, Some((tag, found))) => {
+                Err(self.tag_exists_error(tag, found, Some(digest)))
+            }
             _ => Ok(()),
         }
     }
 
-    fn taken(&self, tag: &str, found: &Digest, digest: Option<&Digest>) -> PushError {
+    /// Creates the error for a tag that points at another digest.
+    fn tag_exists_error(&self, tag: &str, found: &Digest, digest: Option<&Digest>) -> PushError {
         PushError::TagExists {
             reference: format!("{}:{tag}", self.name()),
             found: found.clone(),
@@ -128,7 +143,7 @@ impl Destination {
         }
     }
 
-    /// True when every tag stays where it is, so that the image is not wanted there.
+    /// Returns whether `existing_tag: keep` keeps every tag, so that nothing is pushed.
     pub(super) fn keeps_all(
         &self,
         state: &DestinationState,
@@ -138,10 +153,10 @@ impl Destination {
         let mut tags = self.tags.iter().zip(&state.tags);
         policy == ExistingTag::Keep
             && state.tags.iter().all(Option::is_some)
-            && tags.any(|(tag, current)| self.other(tag, current, digest).is_some())
+            && tags.any(|(tag, current)| self.other_digest(tag, current, digest).is_some())
     }
 
-    /// What becomes of each tag.
+    /// Returns for each tag whether it is moved or kept.
     pub(super) fn tag_updates(
         &self,
         state: &DestinationState,
@@ -150,7 +165,7 @@ impl Destination {
     ) -> Vec<PushedTag> {
         let tags = self.tags.iter().zip(&state.tags);
         let tags = tags.map(|(tag, current)| {
-            let other = self.other(tag, current, digest);
+            let other = self.other_digest(tag, current, digest);
             let kept = other.filter(|_| policy == ExistingTag::Keep).cloned();
             PushedTag {
                 tag: tag.clone(),
@@ -161,8 +176,8 @@ impl Destination {
         tags.collect()
     }
 
-    /// What is told of a destination all of whose tags are there and stay where they are: `kept`
-    /// holds where, for those that point at another digest than the image's.
+    /// Returns the result for a destination that keeps all its tags. `kept` has the digest of each
+    /// tag that points at another image.
     pub(super) fn unchanged(
         &self,
         digest: Digest,
@@ -188,14 +203,14 @@ impl Destination {
     }
 }
 
-/// What is done to a tag that is there with another digest.
+/// What to do with a tag that points at another digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExistingTag {
-    /// It is moved to the image.
+    /// The tag is moved to the image.
     #[default]
     Overwrite,
-    /// It stays where it is.
+    /// The tag is kept unchanged.
     Keep,
-    /// The push to that destination fails before anything is sent.
+    /// The push to this destination fails before anything is sent.
     Fail,
 }

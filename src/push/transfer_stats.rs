@@ -1,6 +1,6 @@
-//! What one push did at one destination, counted where it happens.
+//! Counts what one push transfers to one destination.
 //!
-//! A push may begin anew, and a blob may have to be sent again: what was done before counts as well.
+//! The counts continue if a push starts again or a blob is sent again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,17 +9,19 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::oci::digest::Digest;
 
-/// The count of one destination; clones share it.
+/// The transfers to one destination; clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct TransferStats(Arc<Mutex<Counts>>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// The bytes that were sent of each blob, all times together.
+    /// The bytes that were sent of each blob, over all attempts.
     sent: HashMap<Digest, u64>,
+    /// The blobs that were mounted from another repository.
     mounted: HashSet<Digest>,
-    /// The blobs that were read from the source again, and their bytes.
-    reread: (u64, u64),
+    /// The number of blobs that were read from the source again, and their bytes.
+    read_again: (u64, u64),
+    /// The digests that this push put under the tags.
     tags: HashMap<String, Digest>,
 }
 
@@ -28,52 +30,52 @@ impl TransferStats {
         self.0.lock()
     }
 
-    /// A blob was sent.
+    /// Records that a blob was sent.
     pub(super) fn sent(&self, digest: &Digest, size: u64) {
         *self.counts().sent.entry(digest.clone()).or_default() += size;
     }
 
-    /// A blob was mounted from another repository.
+    /// Records that a blob was mounted from another repository.
     pub(super) fn mounted(&self, digest: &Digest) {
         self.counts().mounted.insert(digest.clone());
     }
 
-    /// A blob was read from the source again.
+    /// Records that a blob was read from the source again.
     pub(super) fn read_again(&self, size: u64) {
         let mut counts = self.counts();
-        counts.reread.0 += 1;
-        counts.reread.1 += size;
+        counts.read_again.0 += 1;
+        counts.read_again.1 += size;
     }
 
-    /// A tag was set.
+    /// Records that a tag was set.
     pub(super) fn tagged(&self, tag: &str, digest: &Digest) {
         self.counts().tags.insert(tag.to_owned(), digest.clone());
     }
 
-    /// True when it was this push that sent the blob.
+    /// Returns whether this push sent the blob.
     pub(super) fn has_sent(&self, digest: &Digest) -> bool {
         self.counts().sent.contains_key(digest)
     }
 
-    /// True when it was this push that had the blob mounted, and never had to send it.
+    /// Returns whether this push mounted the blob and did not send it.
     pub(super) fn has_mounted(&self, digest: &Digest) -> bool {
         let counts = self.counts();
         counts.mounted.contains(digest) && !counts.sent.contains_key(digest)
     }
 
-    /// True when it was this push that put the digest under the tag.
+    /// Returns whether this push put the digest under the tag.
     pub(super) fn has_tagged(&self, tag: &str, digest: &Digest) -> bool {
         self.counts().tags.get(tag) == Some(digest)
     }
 
-    /// The bytes of blobs that were sent.
+    /// Returns the bytes of the blobs that were sent, over all attempts.
     pub(super) fn sent_bytes(&self) -> u64 {
         self.counts().sent.values().sum()
     }
 
-    /// The blobs that had to be read from the source again, and their bytes.
+    /// Returns the number of blobs that were read from the source again, and their bytes.
     pub(super) fn rereads(&self) -> (u64, u64) {
-        self.counts().reread
+        self.counts().read_again
     }
 }
 

@@ -1,7 +1,7 @@
-//! Whose turn it is to move: what bounds the blobs that are in flight, whichever images they are of.
+//! Limits how many blobs of a run are uploaded at once, over all images.
 //!
-//! With it goes the memory of a run. A blob in flight holds a window of its bytes for each of its
-//! destinations, so that neither the number of images nor their size counts.
+//! This also bounds the memory: an upload buffers a window of bytes for each destination, whatever
+//! the number and size of the images.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -9,7 +9,7 @@ use super::blobs::LARGE;
 use super::line::{Line, LineShare};
 use crate::ci::progress::Progress;
 
-/// The turns of a run.
+/// The upload slots of a run.
 #[derive(Debug)]
 pub struct UploadSlots {
     concurrency: Concurrency,
@@ -18,7 +18,7 @@ pub struct UploadSlots {
     line: Line,
 }
 
-/// A turn, until it is dropped.
+/// A slot for one upload. Dropping it frees the slot.
 pub(super) struct UploadSlot<'a> {
     _line: LineShare<'a>,
     _large: Option<SemaphorePermit<'a>>,
@@ -26,8 +26,8 @@ pub(super) struct UploadSlot<'a> {
 }
 
 impl UploadSlots {
-    /// As many as may be in flight at once, and fewer where `progress` shows that the line carries
-    /// fewer.
+    /// Creates the slots for this concurrency. Fewer are free if `progress` shows that the
+    /// bandwidth is too low for all of them.
     pub fn new(concurrency: Concurrency, progress: Progress) -> Self {
         Self {
             line: Line::new(progress),
@@ -37,22 +37,23 @@ impl UploadSlots {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of slots for all blobs.
     pub(super) fn all(&self) -> usize {
         self.concurrency.all
     }
 
-    /// How many there are of large blobs.
+    /// Returns the number of slots for large blobs.
     pub(super) fn large(&self) -> usize {
         self.concurrency.large
     }
 
-    /// Waits for the turn of a blob of `size` bytes.
+    /// Waits for a slot for a blob of `size` bytes.
     pub(super) async fn acquire(&self, size: u64) -> UploadSlot<'_> {
-        // A semaphore that is never closed always gives.
-        let large = match size >= LARGE {
-            true => self.large.acquire().await.ok(),
-            false => None,
+        // The semaphores are never closed, so `acquire` does not fail.
+        let large = if size >= LARGE {
+            self.large.acquire().await.ok()
+        } else {
+            None
         };
         let any = self.all.acquire().await.ok();
         UploadSlot {
@@ -63,19 +64,19 @@ impl UploadSlots {
     }
 }
 
-/// How many blobs are in flight at once.
+/// How many blobs are transferred at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Concurrency {
-    /// Of those that take as long as their bytes take.
+    /// How many blobs of at least 1 MiB, whose transfer time depends on their size.
     pub large: usize,
-    /// Of all together. A small blob takes as long as the registry needs to answer, whatever else
-    /// is under way.
+    /// How many blobs in total. The transfer time of a small blob depends on the response time of
+    /// the registry, not on the other transfers.
     pub all: usize,
 }
 
 impl Concurrency {
-    /// What fits where this process may open `files` files: a blob in flight has its source, its
-    /// connection and those of other destinations, and some are open beside.
+    /// Lowers the concurrency to what `files` open files allow: each transfer has its source, its
+    /// connection and those of other destinations, and some other files are open.
     #[must_use]
     pub fn within(self, files: usize) -> Self {
         let most = (files.saturating_sub(24) / 4).max(1);

@@ -1,4 +1,4 @@
-//! One block as a gzip member or a zstd frame.
+//! Compresses one block into a gzip member or a zstd frame.
 
 use std::io;
 
@@ -6,13 +6,14 @@ use libdeflater::{CompressionLvl, Compressor};
 
 use super::Method;
 
-/// A compressor with its tables, made once for many blocks.
+/// A compressor that is reused for many blocks.
 pub(super) enum Encoder {
     Gzip(Compressor),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
 impl Encoder {
+    /// Creates a compressor for the method and its level.
     pub(super) fn new(method: Method) -> io::Result<Self> {
         Ok(match method {
             Method::Gzip(level) => {
@@ -23,8 +24,8 @@ impl Encoder {
         })
     }
 
-    /// Writes the compressed block to the beginning of `output`, which is made large enough, and
-    /// says how long it is.
+    /// Writes the compressed block to the beginning of `output`, which it enlarges if necessary.
+    /// Returns the compressed length.
     pub(super) fn encode(&mut self, block: &[u8], output: &mut Vec<u8>) -> io::Result<usize> {
         let bound = match self {
             Self::Gzip(compressor) => compressor.gzip_compress_bound(block.len()),

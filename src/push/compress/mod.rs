@@ -1,8 +1,8 @@
-//! Compresses a layer on all cores into one stream that depends on its input alone.
+//! Compresses a layer on all cores, with the same output on any number of cores.
 //!
-//! The input is cut into blocks of a fixed size, each becomes a gzip member or a zstd frame of its
-//! own (RFC 1952, section 2.2, and RFC 8878, section 3, let them follow each other), and these are
-//! put together in order: the bytes are the same on any number of cores.
+//! The input is split into blocks of a fixed size. Each block becomes a gzip member or a zstd
+//! frame, and these are concatenated in order (allowed by RFC 1952, section 2.2, and RFC 8878,
+//! section 3).
 
 mod encoder;
 mod pipeline;
@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use crate::image::FileRange;
 use crate::oci::digest::Digest;
 
-/// How a layer is compressed, with the level.
+/// The compression format and its level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// gzip, at libdeflate's level: 1 (fast) to 12 (small).
@@ -28,16 +28,16 @@ pub enum Method {
     Zstd(u8),
 }
 
-/// A compressed layer in a file that has no name and is gone when it is closed.
+/// A compressed layer in an unnamed temporary file, which is deleted when it is closed.
 #[derive(Clone, Debug)]
 pub struct Compressed {
-    /// What the compressed bytes hash to.
+    /// The digest of the compressed bytes.
     pub digest: Digest,
-    /// How many there are.
+    /// The number of compressed bytes.
     pub size: u64,
-    /// What the bytes before compression hash to.
+    /// The digest of the uncompressed bytes.
     pub diff_id: Digest,
-    /// Where the compressed bytes are.
+    /// The temporary file with the compressed bytes.
     pub file: Arc<File>,
 }
 
@@ -47,29 +47,29 @@ pub enum CompressError {
     /// The layer could not be read.
     #[error("could not read the layer")]
     Read(#[source] io::Error),
-    /// The temporary file could not be made or written.
+    /// The temporary file could not be created or written.
     #[error("could not write the compressed layer to a temporary file in `{directory}`")]
     Spool {
         /// The folder of the temporary file.
         directory: String,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         cause: io::Error,
     },
-    /// The system gave no threads, or the library no memory, to compress with.
+    /// The threads could not be started, or the compression library failed.
     #[error("could not run the compressor")]
     Compressor(#[source] io::Error),
 }
 
-/// More threads than this would need more memory than they are worth: two blocks each.
+/// The maximum number of threads: each needs the memory of two blocks.
 const MAX_WORKERS: usize = 16;
 
-/// Compresses `layer` into a temporary file in `directory`; `count` is told how many bytes were
-/// read, block by block.
+/// Compresses `layer` into a temporary file in `directory`. `count` is called with the length of
+/// each block that was read.
 ///
 /// # Errors
 ///
-/// When the layer cannot be read or the temporary file cannot be written.
+/// If the layer cannot be read or the temporary file cannot be written.
 pub async fn compress(
     layer: FileRange,
     method: Method,
@@ -80,6 +80,7 @@ pub async fn compress(
     compress_with(workers.min(MAX_WORKERS), layer, method, directory, count).await
 }
 
+/// Compresses with this number of threads.
 async fn compress_with(
     workers: usize,
     layer: FileRange,
@@ -92,8 +93,8 @@ async fn compress_with(
         cause,
     };
     let file = tempfile::tempfile_in(directory).map_err(&spool)?;
-    let wanted = Wanted::default();
-    let is_wanted = Arc::clone(&wanted.0);
+    let stop_on_drop = StopOnDrop::default();
+    let is_wanted = Arc::clone(&stop_on_drop.0);
     let done = spawn_blocking(move || {
         let goes_on = |bytes| {
             count(bytes);
@@ -113,27 +114,27 @@ async fn compress_with(
     }
 }
 
-/// Tells the threads to stop when nobody waits for them any more.
-struct Wanted(Arc<AtomicBool>);
+/// Stops the threads when the future of the compression is dropped.
+struct StopOnDrop(Arc<AtomicBool>);
 
-impl Default for Wanted {
+impl Default for StopOnDrop {
     fn default() -> Self {
         Self(Arc::new(AtomicBool::new(true)))
     }
 }
 
-impl Drop for Wanted {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
     }
 }
 
-/// What is done to layers that the source holds uncompressed.
+/// Whether uncompressed layers of the source are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// They are compressed.
+    /// Layers are compressed with this method.
     With(Method),
-    /// They are left as they are.
+    /// Layers are pushed uncompressed.
     None,
 }
 

@@ -1,8 +1,8 @@
-//! The threads of a compression: one reads and hashes, some compress, one puts the results in order.
+//! The threads of a compression: one reads and hashes, several compress, one writes the output.
 //!
-//! Blocks go round: the reader takes one that is free, and gets it back when its result is written.
-//! So memory is bounded, nothing is allocated on the way, and the earliest block always has its
-//! place.
+//! The threads reuse a fixed number of blocks: the reader fills a free block, and the writer frees
+//! it after writing its output. This bounds the memory and avoids allocations, and the block that
+//! is written next is always in progress.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,32 +18,32 @@ use super::{Compressed, Method};
 use crate::image::FileRange;
 use crate::oci::digest::{Digest, Hasher};
 
-/// How much is compressed at once. Larger blocks lose less at their edges, smaller ones keep more
-/// cores busy; at 1 MiB the edges cost under 1 % of a real layer.
+/// The bytes of a block. Larger blocks compress better, smaller ones use more cores; at 1 MiB the
+/// block boundaries cost less than 1 % of a real layer.
 pub(super) const BLOCK: usize = 1024 * 1024;
 
-/// Blocks that are being read or written while every worker has one.
+/// The number of blocks for the reader and the writer while every worker has one.
 const SPARE: usize = 2;
 
-/// What kept a layer from being compressed.
+/// The step of a compression that failed.
 pub(super) enum CompressFailure {
     Read(io::Error),
     Write(io::Error),
     Compress(io::Error),
 }
 
-/// A block on its way round, with its two buffers.
+/// A block with its input and output buffers.
 #[derive(Default)]
 struct Block {
     number: u64,
     input: Vec<u8>,
     output: Vec<u8>,
-    /// How much of `output` is the compressed block.
+    /// The length of the compressed block in `output`.
     size: usize,
 }
 
-/// Compresses `layer` into `file`. `goes_on` is told how many bytes were read, block by block, and
-/// says whether the rest is still wanted.
+/// Compresses `layer` into `file`. `goes_on` is called with the length of each block that was read,
+/// and returns whether to continue.
 pub(super) fn run(
     layer: &FileRange,
     method: Method,
@@ -53,17 +53,17 @@ pub(super) fn run(
 ) -> Result<Compressed, CompressFailure> {
     let blocks = layer.size().div_ceil(BLOCK as u64).max(1);
     let workers = workers.min(usize::try_from(blocks).unwrap_or(usize::MAX));
-    let (give_back, free) = channel();
+    let (to_reader, free) = channel();
     for _ in 0..workers + SPARE {
-        // Its receiver is here.
-        let _ = give_back.send(Block::default());
+        // The receiver exists, so sending does not fail.
+        let _ = to_reader.send(Block::default());
     }
     let (to_workers, jobs) = channel();
     let jobs = Mutex::new(jobs);
     let (to_writer, results) = channel();
     thread::scope(|scope| {
-        // Gone with this closure, however it ends, or the reader would wait for it.
-        let give_back = give_back;
+        // Dropped when this closure ends, so that the reader does not wait for free blocks.
+        let to_reader = to_reader;
         let thread = || thread::Builder::new().name("compress".to_owned());
         let reading = thread()
             .spawn_scoped(scope, move || read(layer, &free, &to_workers, goes_on))
@@ -75,8 +75,8 @@ pub(super) fn run(
                 .map_err(CompressFailure::Compress)?;
         }
         drop(to_writer);
-        let written = write(file, &results, give_back);
-        // The workers go when the reader does, and the reader when nobody gives blocks back.
+        let written = write(file, &results, to_reader);
+        // The reader ends when no blocks are freed any more, and the workers end after it.
         drop(results);
         let read = reading
             .join()
@@ -92,7 +92,7 @@ pub(super) fn run(
     })
 }
 
-/// Cuts the layer into blocks, hashing each while it is in the cache.
+/// Reads the layer in blocks, and hashes each while it is in the CPU cache. Returns the diff ID.
 fn read(
     layer: &FileRange,
     free: &Receiver<Block>,
@@ -102,7 +102,7 @@ fn read(
     let mut hasher = Hasher::default();
     let mut position = 0;
     let mut number = 0;
-    // An empty layer is still one block, or it would be no gzip at all.
+    // An empty layer is one empty block, because an empty file is not valid gzip.
     while number == 0 || position < layer.size() {
         let Ok(mut block) = free.recv() else { break };
         block.number = number;
@@ -122,7 +122,7 @@ fn read(
     Ok(hasher.finish())
 }
 
-/// Compresses one block after another, as long as there are any.
+/// Compresses blocks until the reader has ended.
 fn work(method: Method, jobs: &Mutex<Receiver<Block>>, to_writer: &Sender<io::Result<Block>>) {
     let mut encoder = match Encoder::new(method) {
         Ok(encoder) => encoder,
@@ -144,11 +144,12 @@ fn work(method: Method, jobs: &Mutex<Receiver<Block>>, to_writer: &Sender<io::Re
     }
 }
 
-/// Writes the compressed blocks in the order of their numbers, and gives each back.
+/// Writes the compressed blocks in the order of their numbers, and frees each. Returns the file
+/// with its digest and size.
 fn write(
     mut file: File,
     results: &Receiver<io::Result<Block>>,
-    give_back: Sender<Block>,
+    to_reader: Sender<Block>,
 ) -> Result<(File, Digest, u64), CompressFailure> {
     let mut hasher = Hasher::default();
     let mut size = 0;
@@ -163,8 +164,8 @@ fn write(
             hasher.update(member);
             size += member.len() as u64;
             next += 1;
-            // The reader may have read everything and be gone.
-            let _ = give_back.send(block);
+            // Sending fails if the reader has ended, which is no error.
+            let _ = to_reader.send(block);
         }
     }
     Ok((file, hasher.finish(), size))

@@ -1,4 +1,4 @@
-//! `verify: blobs`: the image is read back, and every byte of it hashed.
+//! `verify: blobs`: reads an image back, and compares the digest of every blob.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Read};
@@ -18,14 +18,14 @@ use crate::oci::platform::Platforms;
 use crate::oci::reference::Reference;
 use crate::push::{Destination, Pushed};
 
-/// Blobs that are read at once.
-const AT_ONCE: usize = 4;
+/// How many blobs are read at once.
+const CONCURRENCY: usize = 4;
 
-/// Pieces of a blob that wait to be unpacked.
+/// How many chunks of a blob may wait for decompression.
 const QUEUE: usize = 4;
 
-/// How often a blob is read whose bytes are not the right ones: they may have changed on the way.
-const READINGS: u32 = 3;
+/// How often a blob with a wrong digest is read: its bytes may have been changed in transit.
+const MAX_READS: u32 = 3;
 
 /// Reads back every manifest and every blob of an image, compares each with its digest, and each
 /// layer with the diff ID that the image's config states. Returns what could not be compared, as
@@ -33,7 +33,7 @@ const READINGS: u32 = 3;
 ///
 /// # Errors
 ///
-/// When something is not there, or is not what it was when it was sent.
+/// If a manifest or blob is missing, or has other bytes than were sent.
 pub(super) async fn read_back(
     destination: &Destination,
     pushed: &Pushed,
@@ -50,14 +50,14 @@ pub(super) async fn read_back(
         cause: Box::new(cause),
     };
     let registry = Arc::clone(&destination.registry);
-    // Every manifest is compared with its digest as it comes.
+    // Opening the source compares every manifest with its digest.
     let source = Source::open_remote(registry, &reference, &Platforms::All)
         .await
         .map_err(unreadable)?;
     let mut stated = HashMap::new();
     for manifest in std::iter::once(&tree.root).chain(tree.children.values()) {
         if let AnyManifest::Manifest(manifest) = manifest {
-            stated.extend(layers_of(&source, manifest).await);
+            stated.extend(diff_ids_of(&source, manifest).await);
         }
     }
     let stated = &stated;
@@ -69,13 +69,13 @@ pub(super) async fn read_back(
             let source = &source;
             async move { check(source, &digest, stated.get(&digest), pushed).await }
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENCY)
         .try_collect::<()>()
         .await?;
     Ok(encrypted(tree, &pushed.name).into_iter().collect())
 }
 
-/// What is said of layers whose content nobody can compare without the key.
+/// Returns a note about encrypted layers, whose content cannot be compared without the key.
 fn encrypted(tree: &Tree, name: &str) -> Option<String> {
     let encrypted = tree.blobs().filter(|blob| blob.is_encrypted());
     let digests: HashSet<_> = encrypted.map(|blob| &blob.digest).collect();
@@ -89,18 +89,19 @@ fn encrypted(tree: &Tree, name: &str) -> Option<String> {
     ))
 }
 
-/// The diff ID of each layer that can be unpacked, where the config tells them; what else a config
-/// may hold is no fault of the image.
-async fn layers_of(source: &Source, manifest: &Manifest) -> HashMap<Digest, Digest> {
+/// Returns the diff IDs of the layers that can be decompressed, by layer digest. Empty if the
+/// config does not state one diff ID per layer, as that of an artifact.
+async fn diff_ids_of(source: &Source, manifest: &Manifest) -> HashMap<Digest, Digest> {
     let config = async {
         let bytes = source.open_blob(&manifest.config.digest, 0).await.ok()?;
-        let pieces: Vec<Bytes> = bytes.try_collect().await.ok()?;
-        Some(diff_ids(&pieces.concat()))
+        let chunks: Vec<Bytes> = bytes.try_collect().await.ok()?;
+        Some(diff_ids(&chunks.concat()))
     };
     let is_small = manifest.config.size <= crate::oci::manifest::MAX_MANIFEST_SIZE;
-    let diff_ids = match is_small {
-        true => config.await.unwrap_or_default(),
-        false => Vec::new(),
+    let diff_ids = if is_small {
+        config.await.unwrap_or_default()
+    } else {
+        Vec::new()
     };
     if diff_ids.len() != manifest.layers.len() {
         return HashMap::new();
@@ -112,13 +113,14 @@ async fn layers_of(source: &Source, manifest: &Manifest) -> HashMap<Digest, Dige
         .collect()
 }
 
+/// Reads a blob back, and compares its digest and, for a layer, its diff ID (`stated`).
 async fn check(
     source: &Source,
     digest: &Digest,
     stated: Option<&Digest>,
     pushed: &Pushed,
 ) -> Result<(), VerifyError> {
-    let mut readings = 1;
+    let mut reads = 1;
     let (found, content) = loop {
         let read = read(source, digest, stated.is_some()).await;
         let read = read.map_err(|cause| VerifyError::UnreadableBlob {
@@ -126,10 +128,10 @@ async fn check(
             digest: digest.clone(),
             cause,
         })?;
-        if read.0 == *digest || readings == READINGS {
+        if read.0 == *digest || reads == MAX_READS {
             break read;
         }
-        readings += 1;
+        reads += 1;
     };
     if found != *digest {
         return Err(VerifyError::Blob {
@@ -149,7 +151,7 @@ async fn check(
     }
 }
 
-/// What a blob hashes to, and what it unpacks to hashes to.
+/// Returns the digest of a blob and, if it is a layer, the digest of its uncompressed content.
 async fn read(
     source: &Source,
     digest: &Digest,
@@ -160,38 +162,38 @@ async fn read(
         .await
         .map_err(io::Error::other)?;
     let (send, receive) = mpsc::channel(QUEUE);
-    let unpacking = spawn_blocking(move || {
+    let decompression = spawn_blocking(move || {
         let mut content = Hasher::default();
-        let mut pieces = Pieces(receive, Bytes::new());
+        let mut chunks = ChunkReader(receive, Bytes::new());
         if is_layer {
-            let unpacked = decompress(BufReader::new(&mut pieces), &mut content);
-            // What cannot be unpacked is no layer that its diff ID could be compared with.
-            let is_whole = unpacked.is_ok();
-            io::copy(&mut pieces, &mut io::sink())?;
+            let result = decompress(BufReader::new(&mut chunks), &mut content);
+            // A layer that cannot be decompressed has no content to compare with a diff ID.
+            let is_whole = result.is_ok();
+            io::copy(&mut chunks, &mut io::sink())?;
             return Ok(Some(content.finish()).filter(|_| is_whole));
         }
-        io::copy(&mut pieces, &mut io::sink())?;
+        io::copy(&mut chunks, &mut io::sink())?;
         Ok::<_, io::Error>(None)
     });
     let mut hasher = Hasher::default();
-    while let Some(piece) = bytes.try_next().await? {
-        hasher.update(&piece);
-        // It reads to the end.
-        let _ = send.send(piece).await;
+    while let Some(chunk) = bytes.try_next().await? {
+        hasher.update(&chunk);
+        // The receiver reads to the end, so sending only fails if the thread has failed.
+        let _ = send.send(chunk).await;
     }
     drop(send);
-    let content = unpacking.await.map_err(io::Error::other)??;
+    let content = decompression.await.map_err(io::Error::other)??;
     Ok((hasher.finish(), content))
 }
 
-/// The pieces of a stream, to be read on a thread that may wait.
-struct Pieces(mpsc::Receiver<Bytes>, Bytes);
+/// A blocking reader of the chunks of a stream.
+struct ChunkReader(mpsc::Receiver<Bytes>, Bytes);
 
-impl Read for Pieces {
+impl Read for ChunkReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.1.is_empty() {
             match self.0.blocking_recv() {
-                Some(piece) => self.1 = piece,
+                Some(chunk) => self.1 = chunk,
                 None => return Ok(0),
             }
         }

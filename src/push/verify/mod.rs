@@ -1,8 +1,7 @@
-//! Proves that an image arrived, by asking the registry afterwards.
+//! Verifies a pushed image with requests to the registry.
 //!
-//! HEAD by tag and by digest decides. The listing that people look at (`gcloud container images
-//! list`) is checked as well, but one that is refused, capped or behind is a warning: a check that
-//! cannot be made never fails a push.
+//! HEAD requests by tag and by digest have to succeed. The listing (`gcloud container images list`)
+//! is checked too, but a listing that is refused, limited or outdated is only a warning.
 
 mod blobs;
 
@@ -19,20 +18,20 @@ use crate::oci::reference::Reference;
 use crate::push::{Destination, Pushed, PushedTag};
 use crate::registry::{Listing, RegistryError};
 
-/// What a registry reported about an image after the push.
+/// What the registry reports about an image after the push.
 #[derive(Clone, Debug, Default)]
 pub struct Verified {
     /// The images of the project (on `pkg.dev`: of the repository), as `gcloud container images
-    /// list` prints them; none on registries that do not tell.
+    /// list` prints them. Empty if the registry does not list them.
     pub images: Vec<String>,
-    /// Every tag that was pushed, with the digest that the registry lists under it.
+    /// Every pushed tag with its digest at the registry.
     pub tags: Vec<(String, Digest)>,
-    /// What the listing could not confirm, as sentences.
+    /// What the listing or the blobs did not confirm, as sentences.
     pub doubts: Vec<String>,
 }
 
-/// How often a registry that lags behind itself is asked again, and how long it is given each time.
-const PATIENCE: [Duration; 5] = [
+/// The delays before the retries of a check, for registries that are eventually consistent.
+const RETRY_DELAYS: [Duration; 5] = [
     Duration::from_millis(250),
     Duration::from_millis(500),
     Duration::from_secs(1),
@@ -40,12 +39,12 @@ const PATIENCE: [Duration; 5] = [
     Duration::from_secs(4),
 ];
 
-/// Checks one destination of a push; `reads_blobs` reads the whole image back as well.
+/// Verifies the image at one destination. With `reads_blobs`, it also reads the whole image back.
 ///
 /// # Errors
 ///
-/// When the registry has no such image, or another one, under a tag or digest that was pushed; when
-/// a blob is not what it was when it was sent.
+/// If a pushed tag or digest does not exist or is another image, or a blob has other bytes than
+/// were sent.
 pub async fn verify(
     destination: &Destination,
     pushed: &Pushed,
@@ -77,10 +76,11 @@ pub async fn verify(
         .buffer_unordered(8)
         .try_collect::<()>();
     let listing = async {
-        match pushed.tags.is_empty() {
-            // Most registries list what has a tag, and nothing else.
-            true => Verified::default(),
-            false => patiently_listed(destination, pushed).await,
+        if pushed.tags.is_empty() {
+            // Most registries list only images with a tag.
+            Verified::default()
+        } else {
+            check_listings_with_retries(destination, pushed).await
         }
     };
     let (checked, mut verified) = tokio::join!(checks, listing);
@@ -92,33 +92,33 @@ pub async fn verify(
     Ok(verified)
 }
 
-/// The listings, asked again while they lag.
-async fn patiently_listed(destination: &Destination, pushed: &Pushed) -> Verified {
-    let mut patience = PATIENCE.iter();
+/// Checks the listings, and retries while they may be outdated.
+async fn check_listings_with_retries(destination: &Destination, pushed: &Pushed) -> Verified {
+    let mut delays = RETRY_DELAYS.iter();
     loop {
-        let (verified, may_lag) = listed(destination, pushed).await;
-        match patience.next() {
+        let (verified, may_lag) = check_listings(destination, pushed).await;
+        match delays.next() {
             Some(delay) if may_lag => tokio::time::sleep(*delay).await,
             _ => return verified,
         }
     }
 }
 
-/// HEAD by tag or digest, asked again while the registry does not know it yet.
+/// Checks a tag or digest with HEAD requests, and retries while the registry may be outdated.
 async fn check(
     destination: &Destination,
     reference: String,
     expected: String,
 ) -> Result<(), VerifyError> {
-    let mut patience = PATIENCE.iter();
+    let mut delays = RETRY_DELAYS.iter();
     loop {
         let found = destination
             .registry
             .head_manifest(&destination.repository, &reference)
             .await;
-        let name = || match reference.contains(':') {
-            true => format!("{}@{reference}", destination.name()),
-            false => format!("{}:{reference}", destination.name()),
+        let name = || {
+            let separator = if reference.contains(':') { '@' } else { ':' };
+            format!("{}{separator}{reference}", destination.name())
         };
         let error = match found {
             Ok(Some(found)) if found.as_str() == expected => return Ok(()),
@@ -136,18 +136,18 @@ async fn check(
                 cause,
             },
         };
-        // What the registry cannot tell was asked often enough.
+        // A failed request was retried by the registry client.
         let may_lag = !matches!(error, VerifyError::Registry { .. });
-        match patience.next() {
+        match delays.next() {
             Some(delay) if may_lag => tokio::time::sleep(*delay).await,
             _ => return Err(error),
         }
     }
 }
 
-/// Compares the registry's listings with what was pushed; tells as well whether they may show it
-/// later, as one that was refused never will.
-async fn listed(destination: &Destination, pushed: &Pushed) -> (Verified, bool) {
+/// Compares the registry's listings with the push. Also returns whether they may be outdated; a
+/// listing that is refused is not.
+async fn check_listings(destination: &Destination, pushed: &Pushed) -> (Verified, bool) {
     let mut verified = Verified::default();
     let mut refused = 0;
     let reference = Reference {
@@ -156,7 +156,7 @@ async fn listed(destination: &Destination, pushed: &Pushed) -> (Verified, bool) 
         tag: None,
         digest: None,
     };
-    let (own, above) = tokio::join!(
+    let (own, parent_listing) = tokio::join!(
         destination
             .registry
             .list_if_available(&destination.repository),
@@ -180,38 +180,39 @@ async fn listed(destination: &Destination, pushed: &Pushed) -> (Verified, bool) 
             verified.doubts.push(unlistable(&pushed.name, &error));
         }
     }
-    let Some((parent, above)) = above else {
+    let Some((parent, parent_listing)) = parent_listing else {
         let may_lag = verified.doubts.len() > refused;
         return (verified, may_lag);
     };
-    let place = format!("{}/{parent}", reference.endpoint);
-    match above {
+    let parent_name = format!("{}/{parent}", reference.endpoint);
+    match parent_listing {
         Ok(Some(listing)) => {
             let below = destination.repository[parent.len() + 1..].split('/').next();
             let child = below.unwrap_or_default();
             if !listing.children.iter().any(|listed| listed == child) {
-                verified
-                    .doubts
-                    .push(format!("the listing of `{place}` does not show `{child}`"));
+                verified.doubts.push(format!(
+                    "the listing of `{parent_name}` does not show `{child}`"
+                ));
             }
             verified.images = listing
                 .children
                 .iter()
-                .map(|child| format!("{place}/{}", sanitize(child)))
+                .map(|child| format!("{parent_name}/{}", sanitize(child)))
                 .collect();
         }
         Ok(None) => verified
             .doubts
-            .push(format!("the registry lists nothing at `{place}`")),
+            .push(format!("the registry lists nothing at `{parent_name}`")),
         Err(error) => {
             refused += 1;
-            verified.doubts.push(unlistable(&place, &error));
+            verified.doubts.push(unlistable(&parent_name, &error));
         }
     }
     let may_lag = verified.doubts.len() > refused;
     (verified, may_lag)
 }
 
+/// Compares the tags of a repository's listing with the push.
 fn check_tags(listing: &Listing, pushed: &Pushed, verified: &mut Verified) {
     let tags = pushed.tags.iter().filter(|tag| tag.kept.is_none());
     for tag in tags.map(|tag| &tag.tag) {
@@ -232,24 +233,25 @@ fn check_tags(listing: &Listing, pushed: &Pushed, verified: &mut Verified) {
                 "the listing of `{}` shows {found} under tag `{tag}`, not {}",
                 pushed.name, pushed.digest
             )),
-            // A plain registry lists names alone; the HEAD has told the digest.
+            // Most registries list only the names; the HEAD request has confirmed the digest.
             _ => verified.tags.push((tag.clone(), pushed.digest.clone())),
         }
     }
 }
 
-fn unlistable(place: &str, error: &RegistryError) -> String {
+/// Returns the sentence for a listing that failed.
+fn unlistable(name: &str, error: &RegistryError) -> String {
     let causes: String = causes(error)
         .iter()
         .map(|cause| format!(": {cause}"))
         .collect();
-    format!("`{place}` could not be listed: {error}{causes}")
+    format!("`{name}` could not be listed: {error}{causes}")
 }
 
-/// An image that the registry does not have after all.
+/// Why the verification of a pushed image failed.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// Nothing there.
+    /// The registry does not have the tag or digest.
     #[error("`{name}` is not there after the push of {expected}")]
     Missing {
         /// The reference.
@@ -257,22 +259,22 @@ pub enum VerifyError {
         /// The digest that was pushed.
         expected: String,
     },
-    /// Something else there.
+    /// The tag points at another digest.
     #[error("`{name}` is {found} after the push, not {expected}")]
     Other {
         /// The reference.
         name: String,
         /// The digest that was pushed.
         expected: String,
-        /// The digest that is there.
+        /// The digest that the tag points at.
         found: Digest,
     },
-    /// No telling.
+    /// The request failed.
     #[error("could not check `{name}` after the push")]
     Registry {
         /// The reference.
         name: String,
-        /// What the registry said.
+        /// The error of the registry.
         #[source]
         cause: RegistryError,
     },
@@ -296,17 +298,17 @@ pub enum VerifyError {
         #[source]
         cause: std::io::Error,
     },
-    /// A blob has other bytes.
+    /// The bytes of a blob do not have its digest.
     #[error("the blob {expected} of `{name}` has other bytes after the push: they hash to {found}")]
     Blob {
         /// `host/repository`.
         name: String,
         /// The digest that it is stored under.
         expected: Digest,
-        /// What its bytes hash to.
+        /// The digest of its bytes.
         found: Digest,
     },
-    /// A layer holds something else than the image's config says.
+    /// The content of a layer does not have the diff ID in the image's config.
     #[error(
         "the layer {digest} of `{name}` is not what the image's config says: it unpacks to {found}, \
          not {expected}"
@@ -318,12 +320,12 @@ pub enum VerifyError {
         digest: Digest,
         /// The diff ID that the config states.
         expected: Digest,
-        /// What its content hashes to.
+        /// The digest of its uncompressed content.
         found: Digest,
     },
 }
 
-/// What a registry said, in an error of a stream.
+/// Returns the error of the registry in an error of a stream. `None` if there is none.
 fn registry_error(error: &std::io::Error) -> Option<&RegistryError> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.get_ref()?);
     while let Some(error) = cause {
@@ -383,13 +385,13 @@ impl Diagnostic for VerifyError {
     }
 }
 
-/// How the result is checked.
+/// How a pushed image is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// By digest, by tag and by the registry's own listing.
+    /// By HEAD requests for digests and tags, and by the registry's listing.
     Listing,
-    /// Likewise, and every blob is read back.
+    /// As `Listing`, and every blob is read back.
     Blobs,
-    /// Not at all.
+    /// No verification.
     Off,
 }
