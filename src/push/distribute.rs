@@ -92,7 +92,7 @@ pub(super) async fn distribute(
         async move { (index, plan.find_missing(destination, probe).await) }
     });
     let mut probes: FuturesUnordered<_> = probes.collect();
-    let probed = if plan.settings.dry_run {
+    let probed = if plan.settings.options.dry_run {
         // A dry run sends nothing, so it waits for all destinations.
         wait_for_required(&mut probes, &vec![true; required.len()]).await
     } else {
@@ -108,7 +108,7 @@ pub(super) async fn distribute(
             Err(error) => drop(results[index].set(Err(error))),
         }
     }
-    if plan.settings.dry_run {
+    if plan.settings.options.dry_run {
         for target in &targets {
             let predicted = plan.dry_run_result(&destinations[target.index], target);
             let _ = results[target.index].set(predicted);
@@ -262,7 +262,7 @@ impl PushPlan<'_> {
             }
             self.locations.note(endpoint, repository, &blob.digest);
         }
-        let (digest, policy) = (self.tree.root.digest(), self.settings.existing_tag);
+        let (digest, policy) = (self.tree.root.digest(), self.settings.options.existing_tag);
         let tags = destination.tag_updates(&target.state, digest, policy);
         Ok(pushed(destination, self, tags))
     }
@@ -274,7 +274,7 @@ impl PushPlan<'_> {
         probe: Probe<'_>,
     ) -> Result<Probed, PushError> {
         let mut state = probe.await?;
-        let policy = self.settings.existing_tag;
+        let policy = self.settings.options.existing_tag;
         let digest = self.tree.root.digest();
         destination.check_tags(&state, digest, policy)?;
         if destination.keeps_all(&state, digest, policy) {

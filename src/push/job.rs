@@ -153,7 +153,7 @@ impl PushJob<'_> {
                 Err(error) => Err(DestinationError::Push(error)),
             };
             if let Ok(image) = &result {
-                let notes = push_notes(&image.pushed, self.settings.dry_run);
+                let notes = push_notes(&image.pushed, self.settings.options.dry_run);
                 batch.notes.extend(notes);
             }
             batch.results.push((number, result.map_err(Arc::new)));
@@ -168,9 +168,9 @@ impl PushJob<'_> {
         pushed: Pushed,
         tree: Option<&Tree>,
     ) -> Result<PushedImage, DestinationError> {
-        let verified = match (self.settings.verify, tree) {
+        let verified = match (self.settings.options.verify, tree) {
             (Verify::Listing | Verify::Blobs, Some(tree)) => {
-                let reads_blobs = self.settings.verify == Verify::Blobs;
+                let reads_blobs = self.settings.options.verify == Verify::Blobs;
                 let verified = verify::verify(destination, &pushed, tree, reads_blobs).await;
                 Some(verified.map_err(DestinationError::Verify)?)
             }

@@ -19,13 +19,13 @@ pub(super) async fn publish(
 ) -> Result<Pushed, PushError> {
     let PushPlan { tree, settings, .. } = plan;
     let digest = tree.root.digest();
-    if destination.keeps_all(&state, digest, settings.existing_tag) {
+    if destination.keeps_all(&state, digest, settings.options.existing_tag) {
         let others = state.tags.iter().flatten();
         let other = others.clone().find(|found| *found != digest);
         let kept = others.map(|found| (found != digest).then(|| found.clone()));
         return Ok(destination.unchanged(other.unwrap_or(digest).clone(), kept));
     }
-    destination.check_tags(&state, digest, settings.existing_tag)?;
+    destination.check_tags(&state, digest, settings.options.existing_tag)?;
     let publisher = ManifestPublisher::new(destination, plan);
     if !state.image_is_present {
         publisher.put_children(tree).await?;
@@ -40,7 +40,7 @@ pub(super) async fn publish(
         destination.tag_log.note(&name, TagState::Updated);
     }
 
-    let mut tags = destination.tag_updates(&state, digest, settings.existing_tag);
+    let mut tags = destination.tag_updates(&state, digest, settings.options.existing_tag);
     for tag in tags.iter_mut().filter(|tag| tag.kept.is_none()) {
         let name = format!("{}:{}", destination.name(), tag.tag);
         if tag.moved {

@@ -152,10 +152,8 @@ pub async fn push(
         return Ok(outcome);
     };
     tracing::info!("{}; every layer is made anew", one_line(error));
-    let settings = Settings {
-        layer_reuse: false,
-        ..settings.clone()
-    };
+    let mut settings = settings.clone();
+    settings.options.layer_reuse = false;
     Box::pin(push_once(source, destinations, &settings, locations)).await
 }
 
@@ -186,7 +184,8 @@ pub fn predict_index(index: &Index, settings: &Settings) -> Option<(Digest, Vec<
 
 /// Returns whether an image is pushed unchanged, with all its platforms and attestations.
 pub fn is_unfiltered(settings: &Settings) -> bool {
-    settings.platforms == Platforms::All && settings.attestations != Some(Attestations::Strip)
+    settings.options.platforms == Platforms::All
+        && settings.options.attestations != Some(Attestations::Strip)
 }
 
 /// Pushes without the second attempt of [`push`].
@@ -196,7 +195,7 @@ async fn push_once(
     settings: &Settings,
     locations: &Arc<BlobLocations>,
 ) -> Result<Outcome, PushError> {
-    if settings.referrers {
+    if settings.options.referrers {
         source
             .check_referrers_supported()
             .map_err(PushError::Source)?;
@@ -207,7 +206,7 @@ async fn push_once(
             let mut notes = source.image().notes.clone();
             notes.extend(selected.smaller.iter().map(RewrittenIndex::to_string));
             notes.extend(notes::of_tree(&selected.tree));
-            let referrers = if settings.referrers {
+            let referrers = if settings.options.referrers {
                 source
                     .referrers(&selected.tree)
                     .await
@@ -215,7 +214,7 @@ async fn push_once(
             } else {
                 Referrers::default()
             };
-            let rewritten = selected.smaller.filter(|_| settings.referrers);
+            let rewritten = selected.smaller.filter(|_| settings.options.referrers);
             notes.extend(rewritten.map(|rewritten| {
                 format!(
                     "what refers to the index {} itself stays behind",
@@ -286,8 +285,8 @@ async fn push_uncompressed(
     settings: &Settings,
     locations: &Arc<BlobLocations>,
 ) -> Result<Outcome, PushError> {
-    check_platform(&image.config, &settings.platforms)?;
-    let policy = tag_policy::apply_tag_policy(image, destinations, settings.existing_tag);
+    check_platform(&image.config, &settings.options.platforms)?;
+    let policy = tag_policy::apply_tag_policy(image, destinations, settings.options.existing_tag);
     let decided = policy.boxed().await;
     if decided.iter().any(Option::is_some) {
         let is_decided: Vec<_> = decided.iter().map(Option::is_some).collect();

@@ -41,22 +41,8 @@ pub struct PushOptions {
 /// The settings that all images of a run share.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// As in [`PushOptions`].
-    pub platforms: Platforms,
-    /// As in [`PushOptions`].
-    pub attestations: Option<Attestations>,
-    /// As in [`PushOptions`].
-    pub referrers: bool,
-    /// As in [`PushOptions`].
-    pub dry_run: bool,
-    /// As in [`PushOptions`].
-    pub existing_tag: ExistingTag,
-    /// As in [`PushOptions`].
-    pub compression: Compression,
-    /// As in [`PushOptions`].
-    pub layer_reuse: bool,
-    /// As in [`PushOptions`]; [`Verify::Off`] in a dry run.
-    pub verify: Verify,
+    /// What the user asked for, without verification in a dry run.
+    pub options: PushOptions,
     /// Limits how many blobs of all images of the run are transferred at once.
     pub slots: Arc<UploadSlots>,
     /// How long a best-effort destination may make no progress once the required ones are done.
@@ -82,17 +68,13 @@ impl Settings {
         let progress = Progress::default();
         let concurrency = open_files::bounded(options.concurrency);
         Self {
-            platforms: options.platforms.clone(),
-            attestations: options.attestations,
-            referrers: options.referrers,
-            dry_run: options.dry_run,
-            existing_tag: options.existing_tag,
-            compression: options.compression,
-            layer_reuse: options.layer_reuse,
-            verify: if options.dry_run {
-                Verify::Off
-            } else {
-                options.verify
+            options: PushOptions {
+                verify: if options.dry_run {
+                    Verify::Off
+                } else {
+                    options.verify
+                },
+                ..options.clone()
             },
             slots: Arc::new(UploadSlots::new(concurrency, progress.clone())),
             best_effort_timeout,

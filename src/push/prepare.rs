@@ -50,9 +50,9 @@ pub(super) async fn compress_and_upload(
         BlobSource::Memory(image.config.clone()),
     );
     let searches = destinations.iter().map(|destination| async {
-        if settings.layer_reuse {
+        if settings.options.layer_reuse {
             destination
-                .find_reusable(image, settings.existing_tag)
+                .find_reusable(image, settings.options.existing_tag)
                 .await
         } else {
             let state = destination.probe_tags(&config.digest).await?;
@@ -60,7 +60,7 @@ pub(super) async fn compress_and_upload(
         }
     });
     let mut reusable: Vec<_> = join_all(searches).await;
-    if let Some(manifest) = same_image(&mut reusable, settings.compression) {
+    if let Some(manifest) = same_image(&mut reusable, settings.options.compression) {
         tracing::info!("the image is there already: nothing has to be compressed");
         let mut blobs: Blobs = manifest
             .blobs()
@@ -82,7 +82,7 @@ pub(super) async fn compress_and_upload(
         .collect();
     let states = states(reusable);
 
-    if let Compression::With(_) = settings.compression {
+    if let Compression::With(_) = settings.options.compression {
         let mut seen = HashSet::new();
         let to_compress = image.layers.iter().filter(|layer| {
             layer.form == LayerFormat::Tar
@@ -199,7 +199,7 @@ async fn reuse_layers(
     for layer in &image.layers {
         let previous = reusable.iter().flatten().find_map(|reusable| {
             let previous = reusable.layers.get(&layer.diff_id)?;
-            (LayerEncoding::of(previous)? == LayerEncoding::from(settings.compression))
+            (LayerEncoding::of(previous)? == LayerEncoding::from(settings.options.compression))
                 .then_some(previous)
         });
         let Some(previous) = previous.filter(|_| layer.form == LayerFormat::Tar).cloned() else {
@@ -217,7 +217,7 @@ async fn reuse_layers(
             is_everywhere &= has;
         }
         if is_everywhere {
-            let encoding = LayerEncoding::from(settings.compression);
+            let encoding = LayerEncoding::from(settings.options.compression);
             reused.insert(
                 layer.diff_id.clone(),
                 Layer {
@@ -252,7 +252,7 @@ async fn compress_layer(
     };
     // A layer that is compressed in the source is pushed unchanged, with the digest of its bytes.
     let hashed = async || source.hash(diff_id).await.map_err(PushError::Source);
-    let (encoding, blob) = match (&layer.form, settings.compression) {
+    let (encoding, blob) = match (&layer.form, settings.options.compression) {
         (LayerFormat::Foreign(descriptor), _) => {
             let encoding = LayerEncoding::Foreign {
                 media_type: descriptor.media_type.clone(),
@@ -267,7 +267,7 @@ async fn compress_layer(
         }
         (LayerFormat::Tar, Compression::With(method)) => {
             let blob = compress_tar(source, layer, method, settings).await?;
-            (LayerEncoding::from(settings.compression), blob)
+            (LayerEncoding::from(settings.options.compression), blob)
         }
         (LayerFormat::Tar, Compression::None) => (LayerEncoding::Tar, unchanged(diff_id.clone())),
         (LayerFormat::Gzip, _) => (LayerEncoding::Gzip, unchanged(hashed().await?)),
@@ -355,7 +355,7 @@ async fn upload_layers(
                             return Ok(false);
                         };
                         let is_present = !is_empty && destination.has(&blob.digest).await?;
-                        if !is_present && settings.dry_run {
+                        if !is_present && settings.options.dry_run {
                             destination.stats.sent(&blob.digest, blob.size);
                         } else if !is_present {
                             blob.send(destination, &settings.progress).await?;

@@ -22,7 +22,7 @@ pub(super) fn existing_manifests<'a>(
 ) -> Result<Tree, &'a UncompressedImage> {
     match &image.content {
         Content::Manifests(tree) => Ok(tree.clone()),
-        Content::Unpacked(image) => match (&image.manifest, settings.compression) {
+        Content::Unpacked(image) => match (&image.manifest, settings.options.compression) {
             (Some(manifest), Compression::None) => {
                 Ok(Tree::of(AnyManifest::Manifest(manifest.clone())))
             }
@@ -38,9 +38,9 @@ pub(super) async fn select_platforms(
     settings: &Settings,
 ) -> Result<Selection, PushError> {
     if let AnyManifest::Manifest(manifest) = &tree.root {
-        if matches!(settings.platforms, Platforms::Only(_)) {
+        if matches!(settings.options.platforms, Platforms::Only(_)) {
             let config = small_blob(source, &manifest.config).await?;
-            check_platform(&config, &settings.platforms)?;
+            check_platform(&config, &settings.options.platforms)?;
         }
         return Ok(tree.present());
     }
@@ -49,11 +49,11 @@ pub(super) async fn select_platforms(
 
 /// Selects the requested platforms of an index by the platforms of its descriptors.
 pub(super) fn select_from_index(tree: &Tree, settings: &Settings) -> Result<Selection, PushError> {
-    let wanted = match &settings.platforms {
+    let wanted = match &settings.options.platforms {
         Platforms::All => None,
         Platforms::Only(wanted) => Some(wanted.as_slice()),
     };
-    let strip_attestations = match settings.attestations {
+    let strip_attestations = match settings.options.attestations {
         Some(attestations) => attestations == Attestations::Strip,
         None => wanted.is_some_and(|wanted| wanted.len() == 1),
     };

@@ -9,9 +9,9 @@ use crate::diagnostics::SharedError;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::Reference;
-use crate::push::Settings;
 use crate::push::destinations::Target;
 use crate::push::result::FailedDestination;
+use crate::push::{PushOptions, Settings};
 
 /// One image: where it is read, where it goes, and why.
 #[derive(Clone, Debug)]
@@ -58,8 +58,11 @@ impl PlannedImage {
     /// The settings of its push, out of those of the run.
     pub(super) fn settings(&self, run: &Settings) -> Settings {
         Settings {
-            platforms: self.platforms.clone(),
-            referrers: self.referrers,
+            options: PushOptions {
+                platforms: self.platforms.clone(),
+                referrers: self.referrers,
+                ..run.options.clone()
+            },
             ..run.clone()
         }
     }

@@ -70,7 +70,7 @@ pub async fn run(
         tag_log.clone(),
     );
     let (plan, mut errors) = plan::plan(&request.file, &registries, &settings).await?;
-    if settings.dry_run {
+    if settings.options.dry_run {
         errors.extend(
             print(stdout, PlanReport(&plan))
                 .err()

@@ -67,7 +67,7 @@ pub(super) async fn plan(
             Ok((item, unasked)) => {
                 plan.images.push(item);
                 // Who brings the image tells it too.
-                if settings.dry_run {
+                if settings.options.dry_run {
                     errors.extend(unasked);
                 }
             }
