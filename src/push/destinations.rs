@@ -33,7 +33,7 @@ impl Diagnostic for TargetError {
 /// A repository that the image is pushed to, and its tags there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The registry.
+    /// The host of the registry.
     pub endpoint: Endpoint,
     /// The repository path, without the host.
     pub repository: String,

@@ -80,7 +80,7 @@ pub enum PushError {
     /// another.
     #[error("could not read the blob {digest} of an earlier image back from `{holder}`")]
     NotReadBack {
-        /// The blob.
+        /// The digest of the blob.
         digest: Digest,
         /// `host/repository`.
         holder: String,
@@ -93,7 +93,7 @@ pub enum PushError {
     Absent {
         /// The source, as messages call it.
         what: String,
-        /// The layer.
+        /// The digest of the layer.
         digest: Digest,
         /// `host/repository`.
         destination: String,
@@ -105,7 +105,7 @@ pub enum PushError {
     Foreign {
         /// `host/repository`.
         destination: String,
-        /// The layer.
+        /// The digest of the layer.
         digest: Digest,
         /// The URLs of the layer in the manifest.
         from: String,

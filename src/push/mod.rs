@@ -58,7 +58,7 @@ use selection::{check_platform, existing_manifests, select_platforms};
 /// A repository that the image is pushed to, and its tags there.
 #[derive(Clone)]
 pub struct Destination {
-    /// The registry.
+    /// The client of the destination's registry.
     pub registry: Arc<Registry>,
     /// The repository path, without the host.
     pub repository: String,
@@ -68,7 +68,7 @@ pub struct Destination {
     pub best_effort: bool,
     /// The state of every tag of the run.
     pub tag_log: TagLog,
-    /// Counts what this push transfers to the destination.
+    /// The transfers of this push to the destination.
     pub stats: TransferStats,
 }
 
@@ -106,7 +106,7 @@ pub struct Pushed {
 /// A tag after the push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushedTag {
-    /// The tag.
+    /// The tag, without the repository.
     pub tag: String,
     /// Whether this push moved the tag. False if it pointed at the digest before, or is kept.
     pub moved: bool,

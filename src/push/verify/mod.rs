@@ -254,7 +254,7 @@ pub enum VerifyError {
     /// The registry does not have the tag or digest.
     #[error("`{name}` is not there after the push of {expected}")]
     Missing {
-        /// The reference.
+        /// The checked reference, with a tag or digest.
         name: String,
         /// The digest that was pushed.
         expected: String,
@@ -262,7 +262,7 @@ pub enum VerifyError {
     /// The tag points at another digest.
     #[error("`{name}` is {found} after the push, not {expected}")]
     Other {
-        /// The reference.
+        /// The checked reference, with a tag or digest.
         name: String,
         /// The digest that was pushed.
         expected: String,
@@ -272,7 +272,7 @@ pub enum VerifyError {
     /// The request failed.
     #[error("could not check `{name}` after the push")]
     Registry {
-        /// The reference.
+        /// The checked reference, with a tag or digest.
         name: String,
         /// The error of the registry.
         #[source]
@@ -281,9 +281,9 @@ pub enum VerifyError {
     /// The manifests cannot be read back.
     #[error("could not read `{name}` back after the push")]
     Unreadable {
-        /// The reference.
+        /// The checked reference, with a tag or digest.
         name: String,
-        /// Why.
+        /// Why the read failed.
         #[source]
         cause: Box<SourceError>,
     },
@@ -292,9 +292,9 @@ pub enum VerifyError {
     UnreadableBlob {
         /// `host/repository`.
         name: String,
-        /// The blob.
+        /// The digest of the blob.
         digest: Digest,
-        /// Why.
+        /// Why the read failed.
         #[source]
         cause: std::io::Error,
     },
@@ -316,7 +316,7 @@ pub enum VerifyError {
     Layer {
         /// `host/repository`.
         name: String,
-        /// The layer.
+        /// The digest of the layer.
         digest: Digest,
         /// The diff ID that the config states.
         expected: Digest,
