@@ -25,8 +25,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// Begins a group. `name` consists of letters, digits and `_`. No other group may be open, because
-    /// neither GitHub nor GitLab nests groups.
+    /// Begins a group. `name` consists of letters, digits and `_`. No other group may be open,
+    /// because neither GitHub nor GitLab nests groups.
     pub fn open(format: LogFormat, name: &str, title: &str) -> Self {
         let (start, end) = match format {
             LogFormat::GitHub => (
@@ -127,8 +127,8 @@ fn render(texts: &[String], failure: &Failure<impl Diagnostic>, console: &Consol
     }
 }
 
-/// Renders one annotation for each error. The runner shows annotations in the log as well. An error that
-/// is too long for one, or beyond the number that the runner keeps, is also printed in full.
+/// Renders one annotation for each error. The runner shows annotations in the log as well. An error
+/// that is too long for one, or beyond the number that the runner keeps, is also printed in full.
 fn annotations(texts: &[String]) -> String {
     let mut lines = String::new();
     for (number, text) in texts.iter().enumerate() {
@@ -146,8 +146,8 @@ fn annotations(texts: &[String]) -> String {
     lines
 }
 
-/// Writes text to standard error in a single write, so that lines of other threads do not mix with it.
-/// Errors are ignored, because there is no other place to report them.
+/// Writes text to standard error in a single write, so that lines of other threads do not mix with
+/// it. Errors are ignored, because there is no other place to report them.
 fn say(text: &str) {
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
@@ -163,8 +163,8 @@ pub struct Console {
     pub no_color: bool,
     /// True if the user turned on debug logging in the CI.
     pub is_verbose: bool,
-    /// True in the container of a GitHub action. There only the runner reads the output, and the process
-    /// is root while the files belong to another user.
+    /// True in the container of a GitHub action. There only the runner reads the output, and the
+    /// process is root while the files belong to another user.
     pub is_action: bool,
     /// The file for GitHub's step summary.
     pub step_summary: Option<PathBuf>,
@@ -172,7 +172,8 @@ pub struct Console {
     pub termination_log: Option<PathBuf>,
     /// The path of `report_file`. `None` if it is not set or not usable.
     pub report_file: Option<PathBuf>,
-    /// The paths of `report_file`, `digest_file` and `dotenv_file`, without those that are not usable.
+    /// The paths of `report_file`, `digest_file` and `dotenv_file`, without those that are not
+    /// usable.
     pub result_files: Vec<PathBuf>,
 }
 

@@ -18,8 +18,8 @@ pub fn check(file: &Path) -> io::Result<()> {
         .map_err(|error| error.kind().into())
 }
 
-/// Writes `content` to `file`. An existing file is replaced as a whole, so that no process has it open
-/// already or reads a part of it.
+/// Writes `content` to `file`. An existing file is replaced as a whole, so that no process has it
+/// open already or reads a part of it.
 ///
 /// # Errors
 ///
@@ -67,9 +67,9 @@ fn folder(file: &Path) -> &Path {
     }
 }
 
-/// Changes the owner of a file to that of its directory. A container action runs as root but later steps
-/// do not, so a file that only its owner may read must belong to the runner's user. Other users than
-/// root cannot change owners, and do not have to
+/// Changes the owner of a file to that of its directory. A container action runs as root but later
+/// steps do not, so a file that only its owner may read must belong to the runner's user. Other
+/// users than root cannot change owners, and do not have to
 /// (<https://github.com/actions/runner/issues/1282>).
 fn chown_to_owner_of(folder: &Path, file: &std::fs::File) {
     if let Ok(owner) = std::fs::metadata(folder)

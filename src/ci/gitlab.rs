@@ -26,9 +26,9 @@ fn now() -> u64 {
         .map_or(0, |time| time.as_secs())
 }
 
-/// Renders the results as a dotenv report: `NAME=value` lines without quotes, blank lines or comments,
-/// which GitLab does not support. Several references are separated by commas. They are left out if the
-/// report would be larger than GitLab accepts.
+/// Renders the results as a dotenv report: `NAME=value` lines without quotes, blank lines or
+/// comments, which GitLab does not support. Several references are separated by commas. They are
+/// left out if the report would be larger than GitLab accepts.
 ///
 /// No name begins with `GCR_PUSH_`, because the variables of a report are set in later jobs, where
 /// gcr-push would read them as settings.

@@ -1,8 +1,8 @@
 //! The log on standard error, as plain text, for a CI or as JSON.
 //!
 //! `RUST_LOG` raises the level of our own crate only. Every dependency is capped at `info`, because
-//! several log tokens and self-authenticating upload URLs at `debug`. Records of the `log` crate are not
-//! collected at all, because yup-oauth2 writes whole token responses to it.
+//! several log tokens and self-authenticating upload URLs at `debug`. Records of the `log` crate
+//! are not collected at all, because yup-oauth2 writes whole token responses to it.
 
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -60,8 +60,8 @@ pub fn start(console: &Console) {
     }
 }
 
-/// Formats an event as a line with level and message or, for GitHub's runner, as a workflow command that
-/// makes warnings annotations and shows debug lines only on request.
+/// Formats an event as a line with level and message or, for GitHub's runner, as a workflow command
+/// that makes warnings annotations and shows debug lines only on request.
 struct Lines {
     for_github: bool,
 }

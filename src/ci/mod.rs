@@ -1,5 +1,5 @@
-//! Input and output for terminals and CIs: log, progress, annotations and result files. No module here
-//! depends on a command.
+//! Input and output for terminals and CIs: log, progress, annotations and result files. No module
+//! here depends on a command.
 
 pub mod console;
 pub mod files;

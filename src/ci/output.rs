@@ -62,14 +62,14 @@ pub struct ResultFiles {
     pub github_output: Option<PathBuf>,
     /// Cloud Build's file for the step's results.
     pub builder_output: Option<PathBuf>,
-    /// The host's path of the temporary directory that is mounted into the container of a GitHub action.
-    /// `None` outside such a container.
+    /// The host's path of the temporary directory that is mounted into the container of a GitHub
+    /// action. `None` outside such a container.
     pub temporary_directory_on_host: Option<PathBuf>,
 }
 
 impl ResultFiles {
-    /// Checks before any work that the directory of each file, and of each of `others`, exists. Returns
-    /// one error for each that does not.
+    /// Checks before any work that the directory of each file, and of each of `others`, exists.
+    /// Returns one error for each that does not.
     pub fn check<'a>(&'a self, others: impl IntoIterator<Item = &'a Path>) -> Vec<OutputError> {
         let own = [
             &self.report,

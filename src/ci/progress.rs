@@ -1,7 +1,7 @@
 //! Progress counters.
 //!
-//! Code that moves bytes adds them to a [`Meter`], at the cost of one atomic addition per chunk. The
-//! display polls a [`Snapshot`]; there are no callbacks.
+//! Code that moves bytes adds them to a [`Meter`], at the cost of one atomic addition per chunk.
+//! The display polls a [`Snapshot`]; there are no callbacks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -121,8 +121,8 @@ impl Progress {
         }
     }
 
-    /// Begins a piece of `size` bytes, announced or not. If the meter is dropped without [`Meter::done`],
-    /// the piece counts as announced again, and its bytes as not moved.
+    /// Begins a piece of `size` bytes, announced or not. If the meter is dropped without
+    /// [`Meter::done`], the piece counts as announced again, and its bytes as not moved.
     pub fn begin(&self, work: Work, name: &str, size: u64) -> Meter {
         let counter = Arc::new(Counter {
             work,

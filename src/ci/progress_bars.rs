@@ -15,7 +15,8 @@ use crate::ci::LogFormat;
 use crate::ci::console::Console;
 use crate::ci::progress::{Progress, Snapshot, Work};
 
-/// The interval between log lines in the first minute. Later lines are rarer, to keep the log short.
+/// The interval between log lines in the first minute. Later lines are rarer, to keep the log
+/// short.
 const OFTEN: Duration = Duration::from_secs(5);
 const RARELY: Duration = Duration::from_secs(30);
 const FIRST: Duration = Duration::from_secs(60);
@@ -188,14 +189,15 @@ impl Bars {
     }
 }
 
-/// Moves the cursor to the start of its line. A line of bars is as wide as the terminal, so the `^C` that
-/// the terminal prints would start a new line, and the group would clear one line too few.
+/// Moves the cursor to the start of its line. A line of bars is as wide as the terminal, so the
+/// `^C` that the terminal prints would start a new line, and the group would clear one line too
+/// few.
 fn rest_cursor() {
     let _ = io::stderr().write_all(b"\r");
 }
 
-/// Creates a bar that draws nothing until it is in a group. The group would never clear what the bar drew
-/// before.
+/// Creates a bar that draws nothing until it is in a group. The group would never clear what the
+/// bar drew before.
 fn hidden(length: u64) -> ProgressBar {
     ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden())
 }

@@ -27,7 +27,8 @@ pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
     }
     let kept = there.filter(fs::Metadata::is_file);
     match replace(path, text, kept.as_ref().map(fs::Metadata::permissions)) {
-        // The directory may not be writable, or the file may be a mount of its own, as in containers.
+        // The directory may not be writable, or the file may be a mount of its own, as in
+        // containers.
         Err(error) if kept.is_some() && is_of_place(&error) => overwrite(path, text),
         replaced => replaced,
     }
@@ -65,8 +66,8 @@ fn is_of_system(path: &Path) -> bool {
     path.starts_with("/dev") || path.starts_with("/proc")
 }
 
-/// Removes the result of an earlier run, so that it is not mistaken for that of a run that fails. A file
-/// that does not begin as a result does is left alone.
+/// Removes the result of an earlier run, so that it is not mistaken for that of a run that fails. A
+/// file that does not begin as a result does is left alone.
 pub(crate) fn forget(path: &Path) {
     const BEGINNINGS: [&[u8]; 5] = [b"{", b"[", b"sha256:", b"sha512:", b"PUSH"];
 
@@ -77,7 +78,8 @@ pub(crate) fn forget(path: &Path) {
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(7).read_to_end(&mut start));
     if read.is_ok() && BEGINNINGS.iter().any(|it| start.starts_with(it)) {
-        // A file that cannot be removed may still be writable, which is tried when there is a result.
+        // A file that cannot be removed may still be writable, which is tried when there is a
+        // result.
         let _ = fs::remove_file(path);
     }
 }

@@ -93,8 +93,8 @@ pub(super) fn google(
     }
 }
 
-/// True if the text is the content of a file instead of its path, as when a GitLab variable is not of
-/// type File. Such a text is never quoted.
+/// True if the text is the content of a file instead of its path, as when a GitLab variable is not
+/// of type File. Such a text is never quoted.
 fn is_content(text: &str) -> bool {
     let decoded = decoded(text.to_owned());
     decoded.starts_with(['{', '[']) || text.contains('\n') || text.starts_with("-----BEGIN")

@@ -44,8 +44,8 @@ pub(super) fn apply_request(
     })
 }
 
-/// Reports variables that have no effect without `pull_secret_apply`. A kubeconfig is accepted, because
-/// it may be set for other jobs.
+/// Reports variables that have no effect without `pull_secret_apply`. A kubeconfig is accepted,
+/// because it may be set for other jobs.
 pub(super) fn without_apply(environment: &Environment, faults: &mut Faults) {
     let inputs = &environment.inputs;
     let accounts = inputs.pull_secret_service_accounts.is_some();

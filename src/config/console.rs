@@ -15,8 +15,8 @@ use crate::ci::{Ci, LogFormat};
 /// <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// Reads the settings. A value that cannot be parsed counts as absent, and [`super::request`] reports
-/// it.
+/// Reads the settings. A value that cannot be parsed counts as absent, and [`super::request`]
+/// reports it.
 pub fn console(
     environment: impl Iterator<Item = (OsString, OsString)>,
     files: &dyn FileSystem,

@@ -1,4 +1,5 @@
-//! The credential for Google that our own variables name. [`super::adc`] reads those of other tools.
+//! The credential for Google that our own variables name. [`super::adc`] reads those of other
+//! tools.
 
 use super::damage::{self, Damage, damage, is_placeholder};
 use super::document::{ObjectDocument, document, looks_like_a_path};
@@ -70,8 +71,8 @@ pub(super) fn is_given(environment: &Environment) -> bool {
     .any(|value| value.is_some())
 }
 
-/// Makes a [`Secret`] of every secret value, which masks it in all later output. The path of a file is
-/// not a secret; the content becomes one when the file is read.
+/// Makes a [`Secret`] of every secret value, which masks it in all later output. The path of a file
+/// is not a secret; the content becomes one when the file is read.
 pub(super) fn register_secrets(environment: &Environment, paths: &Paths<'_>) {
     for text in &environment.secrets {
         let names_a_file = text.len() < 4096

@@ -98,8 +98,8 @@ fn tcp(text: &str) -> Option<EngineAddress> {
     (is_host && port > 0).then_some(EngineAddress::Tcp(host, port))
 }
 
-/// Checks an engine's reference: `NAME`, `NAME:TAG`, `NAME@DIGEST`, or an image ID, which has the form
-/// of a name or, with `sha256:` in front, that of a name with a tag.
+/// Checks an engine's reference: `NAME`, `NAME:TAG`, `NAME@DIGEST`, or an image ID, which has the
+/// form of a name or, with `sha256:` in front, that of a name with a tag.
 /// <https://github.com/distribution/reference/blob/main/regexp.go>
 fn check(reference: &str) -> Result<(), String> {
     if reference.is_empty() {

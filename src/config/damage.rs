@@ -1,5 +1,5 @@
-//! Diagnoses a text that should be a key's JSON but is not: the usual ways in which a key is damaged on
-//! its way into a variable, and the fix for each.
+//! Diagnoses a text that should be a key's JSON but is not: the usual ways in which a key is
+//! damaged on its way into a variable, and the fix for each.
 //!
 //! Messages quote no part of the text, except the name of a variable that was not replaced.
 
@@ -38,7 +38,8 @@ pub(super) fn damage(text: &str) -> Option<Damage> {
         .or_else(|| of_base64(text))
 }
 
-/// Recognizes other kinds of JSON, without `type` or not an object. `None` if it is of no known kind.
+/// Recognizes other kinds of JSON, without `type` or not an object. `None` if it is of no known
+/// kind.
 pub(super) fn other_json(text: &str) -> Option<Damage> {
     let json: serde_json::Value = serde_json::from_str(text).ok()?;
     let has = |member: &str| json.get(member).is_some();
@@ -127,8 +128,8 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(is_letter)
 }
 
-/// True for a reference to a variable that a CI or a shell should have replaced, which is no secret. A
-/// bare `$NAME` has to be in upper case, because a password may look like `$name`.
+/// True for a reference to a variable that a CI or a shell should have replaced, which is no
+/// secret. A bare `$NAME` has to be in upper case, because a password may look like `$name`.
 pub(super) fn is_placeholder(text: &str) -> bool {
     const LONGEST: usize = 120;
     let inner = |before: &str, after: &str| text.strip_prefix(before)?.strip_suffix(after);

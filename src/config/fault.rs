@@ -1,5 +1,5 @@
-//! The faults of a request, reported together, under the names that the user typed and without secret
-//! values.
+//! The faults of a request, reported together, under the names that the user typed and without
+//! secret values.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -121,8 +121,8 @@ impl Faults {
             .unwrap_or(false)
     }
 
-    /// Does the same as [`Self::accept`] for a path, and adds a hint. `text` is the path as the user typed
-    /// it.
+    /// Does the same as [`Self::accept`] for a path, and adds a hint. `text` is the path as the
+    /// user typed it.
     pub(super) fn accept_path(
         &mut self,
         variable: &str,

@@ -1,5 +1,5 @@
-//! The repositories of GitHub and GitLab that may push without a key: their names and, if set, their
-//! numeric IDs.
+//! The repositories of GitHub and GitLab that may push without a key: their names and, if set,
+//! their numeric IDs.
 
 use super::variables::Environment;
 use crate::commands::setup::request::Forge;

@@ -1,4 +1,5 @@
-//! The event that started a GitHub workflow or a GitLab pipeline, and whether such runs get secrets.
+//! The event that started a GitHub workflow or a GitLab pipeline, and whether such runs get
+//! secrets.
 
 use std::path::Path;
 
@@ -29,8 +30,8 @@ pub(super) fn with_secrets(environment: &Environment, paths: &Paths<'_>) -> Opti
     }
 }
 
-/// True for pull requests of forks and of Dependabot, which get neither secrets nor OIDC tokens from
-/// GitHub.
+/// True for pull requests of forks and of Dependabot, which get neither secrets nor OIDC tokens
+/// from GitHub.
 /// <https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows#pull_request>
 pub(super) fn has_no_secrets(environment: &Environment, paths: &Paths<'_>) -> bool {
     if environment.ambient("GITHUB_ACTIONS").is_none() {

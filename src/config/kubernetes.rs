@@ -1,5 +1,5 @@
-//! The access to the cluster that a pull secret is applied to: a kubeconfig as text, base64 or a path,
-//! the files of `KUBECONFIG`, or the pod's own cluster.
+//! The access to the cluster that a pull secret is applied to: a kubeconfig as text, base64 or a
+//! path, the files of `KUBECONFIG`, or the pod's own cluster.
 
 use std::path::Path;
 

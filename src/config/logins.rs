@@ -16,8 +16,8 @@ use crate::oci::reference::Endpoint;
 const FILE: &str = "config.json";
 
 /// Reads all logins. The Docker configs of other tools are read only if they are `needed`: for a
-/// registry that is not Google's, or if there is no other credential for Google. A run that does not
-/// use them must not fail because of them.
+/// registry that is not Google's, or if there is no other credential for Google. A run that does
+/// not use them must not fail because of them.
 pub(super) fn logins(
     environment: &Environment,
     source: Option<&Endpoint>,
@@ -60,8 +60,8 @@ fn explicit(
     }
 }
 
-/// Reads the Docker configs of other tools: GitLab's variable, Docker's directory (in which Cloud Build
-/// puts logins for Google, and Tekton those of the service account), and skopeo's file.
+/// Reads the Docker configs of other tools: GitLab's variable, Docker's directory (in which Cloud
+/// Build puts logins for Google, and Tekton those of the service account), and skopeo's file.
 fn ambient(
     environment: &Environment,
     paths: &Paths<'_>,
@@ -255,7 +255,8 @@ fn of_source(
     })
 }
 
-/// The logins that a CI provides: GitLab's job token for its registry, and GitHub's token for ghcr.io.
+/// The logins that a CI provides: GitLab's job token for its registry, and GitHub's token for
+/// ghcr.io.
 fn of_ci(environment: &Environment) -> Vec<Login> {
     let gitlab = || {
         Some(Login {

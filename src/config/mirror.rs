@@ -100,8 +100,8 @@ fn parse(text: &str) -> Result<MirrorFile, Vec<String>> {
     }
 }
 
-/// The parser's message without logins, because it may quote any value. For a mistyped key it suggests
-/// the nearest one.
+/// The parser's message without logins, because it may quote any value. For a mistyped key it
+/// suggests the nearest one.
 fn with_advice(error: &str) -> String {
     let error = &without_logins(error);
     let names: Vec<_> = error.split('`').skip(1).step_by(2).collect();

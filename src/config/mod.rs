@@ -50,8 +50,8 @@ pub use parse::request;
 pub use paths::{Disk, FileSystem};
 pub use variables::{VARIABLES, Variable, VariableGroup};
 
-/// The request of a run, complete and without contradictions. Nothing is left to parse, and no other
-/// module reads the environment.
+/// The request of a run, complete and without contradictions. Nothing is left to parse, and no
+/// other module reads the environment.
 #[derive(Debug)]
 pub struct Request {
     /// The command, with its own request.

@@ -1,4 +1,5 @@
-//! Settings for every connection: proxies, certificates, plain-HTTP hosts, timeouts and rate limits.
+//! Settings for every connection: proxies, certificates, plain-HTTP hosts, timeouts and rate
+//! limits.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};

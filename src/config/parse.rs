@@ -1,5 +1,5 @@
-//! Builds the request from the environment. Each group of variables has its own module, and all faults
-//! are reported together.
+//! Builds the request from the environment. Each group of variables has its own module, and all
+//! faults are reported together.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,8 @@ use crate::push::tag_policy::ExistingTag;
 use crate::push::upload_slots::Concurrency;
 use crate::push::verify::Verify;
 
-/// Reads the whole request. `argument` is the command word of the command line, which takes precedence
-/// over the variable `command`.
+/// Reads the whole request. `argument` is the command word of the command line, which takes
+/// precedence over the variable `command`.
 ///
 /// # Errors
 ///

@@ -2,9 +2,8 @@
 //! host have other names.
 //!
 //! GitHub's runner translates a variable's value only where the whole of it is a path below a
-//! mounted directory. It translates neither paths behind a prefix such as `docker-archive:` nor those
-//! inside lists; this module does
-//! (actions/runner, `ContainerInfo.TranslateToContainerPath`).
+//! mounted directory. It translates neither paths behind a prefix such as `docker-archive:` nor
+//! those inside lists; this module does (actions/runner, `ContainerInfo.TranslateToContainerPath`).
 
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
@@ -93,8 +92,8 @@ impl PathFault {
     }
 }
 
-/// Directories that the runner mounts into the container in addition, so that files in them persist.
-/// (actions/runner, `ContainerActionHandler`)
+/// Directories that the runner mounts into the container in addition, so that files in them
+/// persist. (actions/runner, `ContainerActionHandler`)
 const SHARED: [&str; 4] = [
     "/github/home",
     "/github/workflow",
@@ -126,8 +125,8 @@ pub(super) fn temporary_directory(environment: &Environment) -> PathBuf {
 
 impl<'a> Paths<'a> {
     pub(super) fn new(environment: &Environment, files: &'a dyn FileSystem) -> Self {
-        // The runner sets `GITHUB_ACTIONS` for every step, but `GITHUB_WORKSPACE` has this value in a
-        // container action only.
+        // The runner sets `GITHUB_ACTIONS` for every step, but `GITHUB_WORKSPACE` has this value in
+        // a container action only.
         let in_action = environment.ambient("GITHUB_ACTIONS") == Some("true")
             && environment.ambient("GITHUB_WORKSPACE") == Some(WORKSPACE);
         Self {
@@ -200,9 +199,10 @@ impl Mounts {
     fn new(environment: &Environment) -> Self {
         let mut workspaces = Vec::new();
         let mut temps = Vec::new();
-        // `RUNNER_WORKSPACE` keeps its host's form, `…/REPO`; the workspace is `…/REPO/REPO` and the
-        // temporary directory `…/_temp`. In a job that runs in a container of its own, the parent is
-        // `/__w` (actions/runner, ContainerOperationProvider.cs), so such paths occur as well.
+        // `RUNNER_WORKSPACE` keeps its host's form, `…/REPO`; the workspace is `…/REPO/REPO` and
+        // the temporary directory `…/_temp`. In a job that runs in a container of its own, the
+        // parent is `/__w` (actions/runner, ContainerOperationProvider.cs), so such paths occur as
+        // well.
         if let Some(runner) = environment.ambient("RUNNER_WORKSPACE").map(Path::new)
             && let (Some(work), Some(directory)) = (runner.parent(), runner.file_name())
         {
@@ -232,7 +232,8 @@ impl Mounts {
     }
 }
 
-/// Removes `.` and `..` from a path without reading the disk, because the path is of another machine.
+/// Removes `.` and `..` from a path without reading the disk, because the path is of another
+/// machine.
 fn without_dots(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {

@@ -1,5 +1,5 @@
-//! The options of the pull secret: names, checked by Kubernetes' rules, the credential in it, and the
-//! output.
+//! The options of the pull secret: names, checked by Kubernetes' rules, the credential in it, and
+//! the output.
 
 use std::collections::BTreeMap;
 
@@ -236,8 +236,8 @@ pub(super) fn form(environment: &Environment, faults: &mut Faults) -> PullSecret
         .unwrap_or(PullSecretForm::Yaml)
 }
 
-/// The output for the Secret. It is never standard output in a CI, because everyone who may read the
-/// log would see it.
+/// The output for the Secret. It is never standard output in a CI, because everyone who may read
+/// the log would see it.
 pub(super) fn output(
     environment: &Environment,
     ci: Option<Ci>,

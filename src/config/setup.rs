@@ -1,5 +1,5 @@
-//! The request of `setup`: service accounts and repositories, checked by Google's rules, keys, and the
-//! repositories that may push without one.
+//! The request of `setup`: service accounts and repositories, checked by Google's rules, keys, and
+//! the repositories that may push without one.
 
 use std::path::PathBuf;
 
@@ -117,7 +117,8 @@ pub(super) fn action(environment: &Environment, faults: &mut Faults) -> SetupAct
     }
 }
 
-/// Checks an account's ID by Google's rules, or its full address in this project, and returns the ID.
+/// Checks an account's ID by Google's rules, or its full address in this project, and returns the
+/// ID.
 /// <https://cloud.google.com/iam/docs/service-accounts-create>
 fn account(variable: &'static str, text: &str, project: &str, faults: &mut Faults) -> String {
     let (id, host) = match text.split_once('@') {

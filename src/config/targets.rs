@@ -15,8 +15,8 @@ use crate::push::destinations::{BestEffort, Destinations};
 /// Reads `tags`, `registry`, `project_id`, `repository` and `name`. The project may come from the
 /// credential.
 ///
-/// Reports every fault that can be found without the image: invalid items, and parts that are missing
-/// or have no use.
+/// Reports every fault that can be found without the image: invalid items, and parts that are
+/// missing or have no use.
 pub(super) fn destinations(
     environment: &Environment,
     command: CommandName,
@@ -351,8 +351,8 @@ fn endpoints(
     endpoints
 }
 
-/// Checks each part by itself, so that the error names the right variable. `origin` is the variable of
-/// the project. True if all parts are valid.
+/// Checks each part by itself, so that the error names the right variable. `origin` is the variable
+/// of the project. True if all parts are valid.
 fn check_parts(destinations: &Destinations, origin: &'static str, faults: &mut Faults) -> bool {
     let mut good = true;
     let mut fault = |variable, text: String| {

@@ -83,7 +83,8 @@ pub struct Variable {
     pub secret: bool,
 }
 
-/// Generates the table and the struct with one field for each row, so that both have the same names.
+/// Generates the table and the struct with one field for each row, so that both have the same
+/// names.
 macro_rules! variables {
     ($($group:ident { $($name:ident $(($secret:ident))?: $meaning:literal;)* })*) => {
         /// Every variable of gcr-push, group by group.
@@ -280,8 +281,8 @@ pub(super) struct Environment {
     pub(super) inputs: RawInputs,
     /// The values of our secret variables, not yet checked.
     pub(super) secrets: Vec<String>,
-    /// The names of our variables and of those that hold the same secrets. They are removed from the
-    /// environment of every program that is started.
+    /// The names of our variables and of those that hold the same secrets. They are removed from
+    /// the environment of every program that is started.
     pub(super) withheld: Vec<OsString>,
     ambient: HashMap<&'static str, String>,
 }
@@ -298,7 +299,8 @@ pub(super) fn read(
     environment: impl Iterator<Item = (OsString, OsString)>,
     faults: &mut Faults,
 ) -> Environment {
-    // The runner upper-cases an input's name (actions/runner, Handler.cs), so only that form is read.
+    // The runner upper-cases an input's name (actions/runner, Handler.cs), so only that form is
+    // read.
     let mut own: HashMap<String, OsString> = HashMap::new();
     let mut ambient = HashMap::new();
     let environment: Vec<_> = environment.collect();
@@ -320,8 +322,9 @@ pub(super) fn read(
         }
     }
 
-    // Errors name a missing variable as the user has to type it. A container action gets every input
-    // that its action.yml declares, if only as an empty text, which shows that inputs are in use.
+    // Errors name a missing variable as the user has to type it. A container action gets every
+    // input that its action.yml declares, if only as an empty text, which shows that inputs are in
+    // use.
     let in_action = VARIABLES
         .iter()
         .any(|variable| own.contains_key(&format!("{GITHUBS}{}", variable.name.to_uppercase())));
@@ -373,8 +376,8 @@ pub(super) fn read(
         check_inputs(inputs, faults);
     }
     Environment {
-        // Every field is optional text, so envy cannot fail. If it did, every variable would count as
-        // absent, and the required ones would be reported as missing.
+        // Every field is optional text, so envy cannot fail. If it did, every variable would count
+        // as absent, and the required ones would be reported as missing.
         inputs: envy::from_iter(pairs).unwrap_or_default(),
         secrets,
         withheld,
@@ -457,9 +460,9 @@ const OTHER_WORDS: [(&str, &str); 5] = [
     ("token", "access_token"),
 ];
 
-/// Checks inputs that are not in the table. The runner passes on everything in `with`, whether or not
-/// `action.yml` declares it. A name close to one of ours is an error; any other name may be a habit
-/// from another action and gets a warning.
+/// Checks inputs that are not in the table. The runner passes on everything in `with`, whether or
+/// not `action.yml` declares it. A name close to one of ours is an error; any other name may be a
+/// habit from another action and gets a warning.
 fn check_inputs(mut unknown: Vec<String>, faults: &mut Faults) {
     unknown.sort_unstable();
     for name in unknown {

@@ -1,5 +1,5 @@
-//! Output for GitHub Actions: workflow commands, which the runner reads in the output of a step, and the
-//! files that it provides to a step.
+//! Output for GitHub Actions: workflow commands, which the runner reads in the output of a step,
+//! and the files that it provides to a step.
 //!
 //! <https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions>
 
@@ -7,7 +7,8 @@ pub mod masks;
 pub mod outputs;
 pub mod summary;
 
-/// The largest message of an annotation that the runner keeps (actions/runner, `ActionCommandManager.cs`).
+/// The largest message of an annotation that the runner keeps (actions/runner,
+/// `ActionCommandManager.cs`).
 pub const LONGEST_ANNOTATION: usize = 4096;
 
 /// The number of annotations of one kind that the runner keeps for a step.
@@ -15,8 +16,8 @@ pub const MOST_ANNOTATIONS: usize = 10;
 
 /// Renders a workflow command without a line break: `::NAME KEY=VALUE::DATA`.
 ///
-/// Characters that could end the line or the property early are escaped as in the runner's own toolkit
-/// (actions/toolkit, `command.ts`).
+/// Characters that could end the line or the property early are escaped as in the runner's own
+/// toolkit (actions/toolkit, `command.ts`).
 pub fn command(name: &str, properties: &[(&str, &str)], data: &str) -> String {
     let mut line = format!("::{name}");
     for (number, (key, value)) in properties.iter().enumerate() {

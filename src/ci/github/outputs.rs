@@ -8,8 +8,8 @@ use std::path::Path;
 
 /// Appends outputs to the runner's file.
 ///
-/// Each value is between lines of a random delimiter, so that no value can end early and set another
-/// output.
+/// Each value is between lines of a random delimiter, so that no value can end early and set
+/// another output.
 ///
 /// # Errors
 ///
@@ -28,8 +28,8 @@ pub fn write(file: &Path, outputs: &[(&str, String)]) -> io::Result<()> {
 }
 
 /// Translates a path for the other steps of the job: relative to the workspace, or below the host's
-/// temporary directory. The runner does not translate paths in outputs, and `/github` exists only in the
-/// container of an action.
+/// temporary directory. The runner does not translate paths in outputs, and `/github` exists only
+/// in the container of an action.
 pub fn path(path: &Path, temporary_directory_on_host: Option<&Path>) -> String {
     let path = match path.strip_prefix("/github/workspace") {
         Ok(relative) => relative.to_owned(),

@@ -86,8 +86,8 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Splits a word where a line may break, so that a table is no wider than its page: after each `/`, and
-/// within longer pieces.
+/// Splits a word where a line may break, so that a table is no wider than its page: after each `/`,
+/// and within longer pieces.
 fn pieces(word: &str) -> Vec<&str> {
     const LONGEST: usize = 24;
 

@@ -1,3 +1,5 @@
+//! Tests of the text of `--help`.
+
 use std::ffi::OsString;
 
 use crate::config::cli::Invocation;

@@ -11,8 +11,8 @@ const SHARD: &str = "shard";
 /// <https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode>
 const KUBERNETES: &str = "JOB_COMPLETION_INDEX";
 
-/// The variables of engines that run parallel jobs: the job's index, the first index, and the number
-/// of jobs. GitLab counts from 1, the others from 0.
+/// The variables of engines that run parallel jobs: the job's index, the first index, and the
+/// number of jobs. GitLab counts from 1, the others from 0.
 /// <https://docs.gitlab.com/ci/variables/predefined_variables/>
 /// <https://circleci.com/docs/reference/variables/>
 /// <https://buildkite.com/docs/pipelines/configure/environment-variables>
@@ -39,8 +39,8 @@ pub(super) fn shard(environment: &Environment, faults: &mut Faults) -> Option<Sh
     faults.accept(SHARD, parsed)
 }
 
-/// Reads the shard from the variables of the CI. `None` if there are none. Invalid values are a fault,
-/// because a runner that ignored them would do the work of all.
+/// Reads the shard from the variables of the CI. `None` if there are none. Invalid values are a
+/// fault, because a runner that ignored them would do the work of all.
 fn of_ci(environment: &Environment, faults: &mut Faults) -> Option<Shard> {
     for (index_name, first, total_name) in ENGINES {
         let Some(index) = environment.ambient(index_name) else {

@@ -8,8 +8,8 @@ const USER: &str =
 /// A credential: how a run sets it, and its source if it is used.
 type Way = (fn(Run) -> Run, &'static str);
 
-/// All credentials in order of precedence. The first three exclude each other, so only one of them is
-/// set at a time.
+/// All credentials in order of precedence. The first three exclude each other, so only one of them
+/// is set at a time.
 const EXPLICIT: [Way; 3] = [
     (
         |run| run.with("GCR_PUSH_CREDENTIALS_JSON", KEY),
