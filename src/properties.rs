@@ -1,5 +1,5 @@
-//! What holds for every input, however odd: the same functions serve the tests of this crate, with
-//! inputs that proptest makes up, and the targets in `fuzz/`, with those that libFuzzer does.
+//! Properties that hold for every input. The tests of this crate call these functions with inputs
+//! from proptest, and the targets in `fuzz/` with inputs from libFuzzer.
 
 use std::ffi::OsString;
 use std::io::{self, Cursor};
@@ -16,7 +16,7 @@ use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 use crate::oci::reference::Reference;
 
-/// A machine without a file.
+/// A file system without files.
 struct Nothing;
 
 impl FileSystem for Nothing {
@@ -33,11 +33,11 @@ impl FileSystem for Nothing {
     }
 }
 
-/// A manifest that can be read keeps its bytes, and is known by them.
+/// Checks that a parsed manifest keeps its bytes, and has the digest of them.
 ///
 /// # Panics
 ///
-/// When it does not.
+/// If it does not.
 pub fn manifest(bytes: &[u8]) {
     if let Ok(manifest) = AnyManifest::parse(bytes.to_vec().into(), None) {
         assert_eq!(manifest.bytes(), bytes);
@@ -45,11 +45,11 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
-/// A reference that can be read is written so that it reads back as the same.
+/// Checks that a parsed reference is the same after it is written and parsed again.
 ///
 /// # Panics
 ///
-/// When it is not.
+/// If it is not.
 pub fn reference(text: &str) {
     if let Ok(reference) = text.parse::<Reference>() {
         let written = reference.to_string();
@@ -58,11 +58,12 @@ pub fn reference(text: &str) {
     }
 }
 
-/// A line `NAME=VALUE` for each variable makes a request or an error, and no error shows a secret.
+/// Checks that an environment, a line `NAME=VALUE` for each variable, gives a request or an error,
+/// and that no error shows a secret.
 ///
 /// # Panics
 ///
-/// When one does.
+/// If an error shows a secret.
 pub fn config(bytes: &[u8]) {
     let mut secrets = Vec::new();
     let environment: Vec<(OsString, OsString)> = bytes
@@ -74,7 +75,7 @@ pub fn config(bytes: &[u8]) {
                 let upper = variable.name.to_uppercase();
                 variable.secret && name.ends_with(upper.as_bytes())
             });
-            // What is short stands in any sentence.
+            // A short value may be part of any message by chance.
             if is_secret && value.len() >= 20 {
                 secrets.extend(std::str::from_utf8(value).ok().map(str::trim));
             }
@@ -83,22 +84,22 @@ pub fn config(bytes: &[u8]) {
         })
         .collect();
     if let Err(error) = config::request(None, environment.into_iter(), &Nothing) {
-        let mut told = Vec::new();
-        let _ = write_chain(&mut told, &error, &[]);
-        let told = String::from_utf8_lossy(&told);
+        let mut rendered = Vec::new();
+        let _ = write_chain(&mut rendered, &error, &[]);
+        let rendered = String::from_utf8_lossy(&rendered);
         assert!(
-            !secrets.iter().any(|secret| told.contains(secret)),
-            "{told}"
+            !secrets.iter().any(|secret| rendered.contains(secret)),
+            "{rendered}"
         );
     }
 }
 
-/// An archive is an error or an image all of whose blobs can be read, as long as they are said to
-/// be.
+/// Checks that an archive gives an error, or an image whose blobs can all be read and have the
+/// declared size.
 ///
 /// # Panics
 ///
-/// When one cannot.
+/// If a blob cannot be read or has another size.
 #[expect(
     clippy::expect_used,
     reason = "without threads and a temporary folder nothing is found out here"
@@ -128,16 +129,16 @@ pub fn archive(bytes: &[u8]) {
     });
 }
 
-/// Text that was made harmless is no command of a CI and no control sequence.
+/// Checks that sanitized text is neither a command of a CI nor a control sequence.
 ///
 /// # Panics
 ///
-/// When it is.
+/// If it is.
 pub fn text(text: &str) {
-    let shown = sanitize(text);
-    assert!(!shown.contains(char::is_control), "{shown:?}");
-    assert!(!shown.trim_start().starts_with("::"), "{shown:?}");
-    assert!(!shown.contains("##["), "{shown:?}");
+    let sanitized = sanitize(text);
+    assert!(!sanitized.contains(char::is_control), "{sanitized:?}");
+    assert!(!sanitized.trim_start().starts_with("::"), "{sanitized:?}");
+    assert!(!sanitized.contains("##["), "{sanitized:?}");
 }
 
 #[cfg(test)]
@@ -148,7 +149,7 @@ mod tests {
 
     const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}]}"#;
 
-    /// A text with some of its bytes changed.
+    /// Generates a text with some bytes changed.
     fn changed(text: &'static str) -> impl Strategy<Value = Vec<u8>> {
         let change = (any::<prop::sample::Index>(), any::<u8>());
         prop::collection::vec(change, 0..4).prop_map(move |changes| {
@@ -180,8 +181,8 @@ mod tests {
     type OfBytes = fn(&[u8]);
     type OfText = fn(&str);
 
-    /// Type-checking the targets themselves takes the whole tree once more, so that none of them
-    /// falls behind is shown by what each calls, and by what that takes.
+    /// Building the targets would compile the whole tree once more. Instead this checks that each
+    /// target calls an existing function, and that the function has the right signature.
     #[test]
     fn every_fuzz_target_calls_an_existing_property() {
         let of_bytes: [(&str, &str, OfBytes); 4] = [

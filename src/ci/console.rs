@@ -1,4 +1,4 @@
-//! How a run talks besides its log lines: groups of them, and the failure at its end.
+//! Output besides log lines: groups, notices, and the error at the end of a run.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -14,19 +14,19 @@ use crate::ci::LogFormat;
 use crate::diagnostics::{Diagnostic, Failure};
 use std::path::PathBuf;
 
-/// How much Kubernetes keeps of a container's last words.
+/// The largest termination message that Kubernetes keeps, in bytes.
 /// <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
 pub(crate) const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 
-/// Log lines that a CI shows under one heading, folded. It ends when this is dropped.
+/// A group of log lines that a CI folds under one heading. Dropping it ends the group.
 #[derive(Debug)]
 pub struct Group {
     end: Option<String>,
 }
 
 impl Group {
-    /// Begins a group; `name` has letters, digits and `_` alone. No group may be open: neither
-    /// GitHub nor GitLab folds one inside another.
+    /// Begins a group. `name` consists of letters, digits and `_`. No other group may be open,
+    /// because neither GitHub nor GitLab nests groups.
     pub fn open(format: LogFormat, name: &str, title: &str) -> Self {
         let (start, end) = match format {
             LogFormat::GitHub => (
@@ -52,7 +52,7 @@ impl Drop for Group {
     }
 }
 
-/// Tells what is worth knowing and is no fault.
+/// Prints a notice, which is neither a warning nor an error.
 pub fn notice(format: LogFormat, text: &str) {
     match format {
         LogFormat::GitHub => say(&github::annotation("notice", text)),
@@ -60,11 +60,11 @@ pub fn notice(format: LogFormat, text: &str) {
     }
 }
 
-/// Tells how a run failed, in the log and wherever else it is looked for. What cannot be written is
-/// left: the exit code says the same.
+/// Prints the error of a run to the log, the step summary, the termination message and the report
+/// file. Write errors are ignored, because the exit code shows the failure as well.
 pub fn print_failure(failure: &Failure<impl Diagnostic>, console: &Console) {
     let texts = failure.texts();
-    say(&told(&texts, failure, console));
+    say(&render(&texts, failure, console));
     if let Some(file) = &console.step_summary
         && !failure.is_reported()
     {
@@ -73,7 +73,7 @@ pub fn print_failure(failure: &Failure<impl Diagnostic>, console: &Console) {
     if let Some(file) = &console.termination_log {
         let _ = write_termination_message(file, &texts.join("\n\n"));
     }
-    // What is there already is this run's own report, which says more, or no report of ours.
+    // An existing file is this run's own report, which has more details, or not a report of ours.
     if let Some(path) = &console.report_file
         && !path.exists()
     {
@@ -81,11 +81,11 @@ pub fn print_failure(failure: &Failure<impl Diagnostic>, console: &Console) {
     }
 }
 
-/// Writes the last words of a container, as many as are kept.
+/// Writes the termination message of a container, up to [`TERMINATION_MESSAGE_LIMIT`].
 ///
 /// # Errors
 ///
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub(crate) fn write_termination_message(file: &Path, text: &str) -> io::Result<()> {
     let mut end = text.len().min(TERMINATION_MESSAGE_LIMIT);
     while !text.is_char_boundary(end) {
@@ -94,12 +94,13 @@ pub(crate) fn write_termination_message(file: &Path, text: &str) -> io::Result<(
     std::fs::write(file, &text[..end])
 }
 
-/// The report as JSON of a run that wrote none of its own.
+/// The JSON report of a failed run that wrote no report of its own.
 fn failure_report(errors: &[String]) -> String {
     output::json(&json!({"status": "failed", "errors": errors}))
 }
 
-fn told(texts: &[String], failure: &Failure<impl Diagnostic>, console: &Console) -> String {
+/// Renders the errors in the format of the log.
+fn render(texts: &[String], failure: &Failure<impl Diagnostic>, console: &Console) -> String {
     match console.log_format {
         LogFormat::Plain => texts.join("\n\n"),
         LogFormat::GitLab if console.no_color => texts.join("\n\n"),
@@ -126,8 +127,8 @@ fn told(texts: &[String], failure: &Failure<impl Diagnostic>, console: &Console)
     }
 }
 
-/// One annotation an error, which the runner shows in the log as well; what it would cut or leave
-/// out is printed in full.
+/// Renders one annotation for each error. The runner shows annotations in the log as well. An error
+/// that is too long for one, or beyond the number that the runner keeps, is also printed in full.
 fn annotations(texts: &[String]) -> String {
     let mut lines = String::new();
     for (number, text) in texts.iter().enumerate() {
@@ -145,38 +146,39 @@ fn annotations(texts: &[String]) -> String {
     lines
 }
 
-/// One write, so that no line of another thread gets in between. With standard error gone there is
-/// nobody to say it to.
+/// Writes text to standard error in a single write, so that lines of other threads do not mix with
+/// it. Errors are ignored, because there is no other place to report them.
 fn say(text: &str) {
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
-/// How the process talks, and to whom.
+/// The settings of the log and of error output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Console {
-    /// The form of the log.
+    /// The format of the log.
     pub log_format: LogFormat,
-    /// The text of `RUST_LOG`.
+    /// The value of `RUST_LOG`.
     pub level: Option<String>,
-    /// True where nothing is to be coloured (<https://no-color.org>).
+    /// True if output must have no colours (<https://no-color.org>).
     pub no_color: bool,
-    /// True when the CI was asked for a log with every detail.
+    /// True if the user turned on debug logging in the CI.
     pub is_verbose: bool,
-    /// True in the container of a GitHub action: there the runner, and nobody else, reads what we
-    /// print, and we are root among files of another user.
+    /// True in the container of a GitHub action. There only the runner reads the output, and the
+    /// process is root while the files belong to another user.
     pub is_action: bool,
-    /// GitHub's file for the summary of the step.
+    /// The file for GitHub's step summary.
     pub step_summary: Option<PathBuf>,
-    /// Kubernetes' file for the last words of a container.
+    /// The file for Kubernetes' termination message.
     pub termination_log: Option<PathBuf>,
-    /// `report_file`, where it can be one.
+    /// The path of `report_file`. `None` if it is not set or not usable.
     pub report_file: Option<PathBuf>,
-    /// `report_file`, `digest_file` and `dotenv_file`, as far as they can be files.
+    /// The paths of `report_file`, `digest_file` and `dotenv_file`, without those that are not
+    /// usable.
     pub result_files: Vec<PathBuf>,
 }
 
 impl Console {
-    /// Removes the results of an earlier run where this one is to leave its own.
+    /// Removes the result files of an earlier run, which this run will write anew.
     pub fn forget_earlier_results(&self) {
         for path in &self.result_files {
             result_file::forget(path);

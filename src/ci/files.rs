@@ -1,4 +1,4 @@
-//! A file for a secret: its owner alone may read it, and it is there whole or not at all.
+//! Files for secrets, which only the owner may read and which are replaced as a whole.
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -6,36 +6,36 @@ use std::path::Path;
 
 use crate::diagnostics::secret::Secret;
 
-/// Tells what could not be written, before there is anything to write.
+/// Checks that `file` can be written, before there is anything to write.
 ///
 /// # Errors
 ///
-/// When no file can be made in its folder.
+/// If no file can be created in its directory.
 pub fn check(file: &Path) -> io::Result<()> {
-    // The name of what was tried is chance, and tells nobody anything.
+    // The message would name a random temporary file.
     new_beside(file)
         .map(drop)
         .map_err(|error| error.kind().into())
 }
 
-/// Writes `content` to `file`. What was there before is replaced as a whole, so that nobody can have
-/// opened it beforehand or been given a half of it.
+/// Writes `content` to `file`. An existing file is replaced as a whole, so that no process has it
+/// open already or reads a part of it.
 ///
 /// # Errors
 ///
-/// When its folder cannot be written to.
+/// If the directory is not writable.
 pub fn replace(content: &Secret, file: &Path) -> io::Result<()> {
     put(new_beside(file)?, content.expose().as_bytes(), file)
 }
 
-/// Fills a new file, gives it to whoever its folder belongs to, and puts it in the place of `file`.
+/// Writes a new file, changes its owner to that of the directory, and renames it to `file`.
 ///
 /// # Errors
 ///
-/// When it cannot be written, or the place cannot be taken; nothing of it is left then.
+/// If the file cannot be written or renamed. The new file is then removed.
 pub(crate) fn put(mut new: tempfile::NamedTempFile, content: &[u8], file: &Path) -> io::Result<()> {
     new.write_all(content)?;
-    give_to_owner_of(folder(file), new.as_file());
+    chown_to_owner_of(folder(file), new.as_file());
     new.as_file().sync_all()?;
     new.persist(file)?;
     Ok(())
@@ -45,11 +45,11 @@ fn new_beside(file: &Path) -> io::Result<tempfile::NamedTempFile> {
     new_with(std::fs::Permissions::from_mode(0o600), file)
 }
 
-/// A new file in the folder of `file`; the umask takes its share of `permissions`.
+/// Creates a new file in the directory of `file`. The umask applies to `permissions`.
 ///
 /// # Errors
 ///
-/// When no file can be made there.
+/// If no file can be created there.
 pub(crate) fn new_with(
     permissions: std::fs::Permissions,
     file: &Path,
@@ -67,14 +67,15 @@ fn folder(file: &Path) -> &Path {
     }
 }
 
-/// A container action runs as root, and the steps after it do not: what only its owner may read
-/// must be theirs. Whoever is not root cannot give files away, and need not
+/// Changes the owner of a file to that of its directory. A container action runs as root but later
+/// steps do not, so a file that only its owner may read must belong to the runner's user. Other
+/// users than root cannot change owners, and do not have to
 /// (<https://github.com/actions/runner/issues/1282>).
-fn give_to_owner_of(folder: &Path, file: &std::fs::File) {
+fn chown_to_owner_of(folder: &Path, file: &std::fs::File) {
     if let Ok(owner) = std::fs::metadata(folder)
         && file.metadata().is_ok_and(|own| own.uid() != owner.uid())
     {
-        // Refused, the file is as it would be without this, which is what it is everywhere else.
+        // An error leaves the owner unchanged, as outside a container action.
         let _ = std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()));
     }
 }
@@ -99,7 +100,7 @@ mod tests {
             replace(&content(), &file).unwrap();
             assert_eq!(mode(&file), 0o600);
             assert_eq!(std::fs::read_to_string(&file).unwrap(), content().expose());
-            // Whatever was there, and whoever might read it.
+            // An existing file with other content and permissions does not matter.
             std::fs::write(&file, "an earlier file, longer ".repeat(1000)).unwrap();
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
         }
@@ -127,11 +128,11 @@ mod tests {
         check(&file).unwrap();
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
         let nowhere = directory.path().join("missing/key.json");
-        let told = check(&nowhere).unwrap_err();
-        let met = replace(&content(), &nowhere).unwrap_err();
+        let checked = check(&nowhere).unwrap_err();
+        let replaced = replace(&content(), &nowhere).unwrap_err();
         assert_eq!(
-            (told.kind(), met.kind()),
-            (io::ErrorKind::NotFound, told.kind())
+            (checked.kind(), replaced.kind()),
+            (io::ErrorKind::NotFound, checked.kind())
         );
     }
 

@@ -1,12 +1,12 @@
-//! GitLab's language: sections of the log, and dotenv reports.
+//! Output in GitLab's formats: log sections and dotenv reports.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The largest dotenv report that GitLab takes unless its administrator allows more.
+/// The largest dotenv report that GitLab accepts by default, in bytes.
 /// <https://docs.gitlab.com/ci/yaml/artifacts_reports/#artifactsreportsdotenv>
 const LARGEST: usize = 5 * 1024;
 
-/// The line that begins a section, which is shown folded; `name` has letters, digits and `_` alone.
+/// The line that begins a collapsed section. `name` consists of letters, digits and `_`.
 /// <https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections>
 pub fn section_start(name: &str, title: &str) -> String {
     format!(
@@ -15,7 +15,7 @@ pub fn section_start(name: &str, title: &str) -> String {
     )
 }
 
-/// The line that ends it.
+/// The line that ends a section.
 pub fn section_end(name: &str) -> String {
     format!("\x1b[0Ksection_end:{}:{name}\r\x1b[0K", now())
 }
@@ -26,12 +26,12 @@ fn now() -> u64 {
         .map_or(0, |time| time.as_secs())
 }
 
-/// The results as a dotenv report: `NAME=value` lines with no quotes, blank lines or comments, of
-/// which GitLab knows none. Several references are separated by commas, and left out where the
-/// report would grow larger than GitLab takes.
+/// Renders the results as a dotenv report: `NAME=value` lines without quotes, blank lines or
+/// comments, which GitLab does not support. Several references are separated by commas. They are
+/// left out if the report would be larger than GitLab accepts.
 ///
-/// No name begins with `GCR_PUSH_`: the variables of a report are set in the jobs that follow, where
-/// ours would be read as settings.
+/// No name begins with `GCR_PUSH_`, because the variables of a report are set in later jobs, where
+/// gcr-push would read them as settings.
 pub fn dotenv(results: impl IntoIterator<Item = (&'static str, String)>) -> String {
     let mut lines: Vec<_> = results
         .into_iter()

@@ -1,8 +1,8 @@
-//! The log: what is being done, on standard error, for people, for a CI or as JSON.
+//! The log on standard error, as plain text, for a CI or as JSON.
 //!
-//! `RUST_LOG` opens our own crate only. Every dependency is capped at `info`, because several log
-//! tokens and self-authenticating upload URLs at `debug`; records of the `log` crate, which
-//! yup-oauth2 writes whole token answers to, are not collected at all.
+//! `RUST_LOG` raises the level of our own crate only. Every dependency is capped at `info`, because
+//! several log tokens and self-authenticating upload URLs at `debug`. Records of the `log` crate
+//! are not collected at all, because yup-oauth2 writes whole token responses to it.
 
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -23,8 +23,7 @@ use crate::ci::progress_bars::StderrAboveProgress;
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
 
-/// Starts logging for the life of the process. A `RUST_LOG` that cannot be read counts as absent,
-/// and is told.
+/// Starts logging for the rest of the process. An invalid `RUST_LOG` is ignored with a warning.
 pub fn start(console: &Console) {
     let parsed = console.level.as_deref().map(str::parse::<Targets>);
     let unreadable = matches!(parsed, Some(Err(_)));
@@ -43,7 +42,7 @@ pub fn start(console: &Console) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| StderrAboveProgress)
         .with_ansi(has_colours && !console.no_color)
-        // It would be told on standard error, by a macro that panics when that is gone.
+        // Internal errors are printed with a macro that panics if standard error is closed.
         .log_internal_errors(false);
     let layer: Box<dyn Layer<_> + Send + Sync> = match console.log_format {
         LogFormat::Json => lines.json().boxed(),
@@ -52,7 +51,7 @@ pub fn start(console: &Console) {
             lines.event_format(Lines { for_github: false }).boxed()
         }
     };
-    // A second start in one process (the demo's) keeps the first one's settings.
+    // A second start in one process, as in the demo, keeps the first settings.
     let _ = tracing_subscriber::registry()
         .with(capped(layer, targets))
         .try_init();
@@ -61,8 +60,8 @@ pub fn start(console: &Console) {
     }
 }
 
-/// A line an event: its level and its message, or for GitHub's runner the command that shows a
-/// warning beside the workflow and a detail only on request.
+/// Formats an event as a line with level and message or, for GitHub's runner, as a workflow command
+/// that makes warnings annotations and shows debug lines only on request.
 struct Lines {
     for_github: bool,
 }
@@ -80,7 +79,7 @@ where
     ) -> fmt::Result {
         let mut message = Message::default();
         event.record(&mut message);
-        // Most of what is told quotes somebody.
+        // Most messages quote text from outside.
         let text = sanitize(&redact(&message.text));
         let level = *event.metadata().level();
         if self.for_github {
@@ -108,11 +107,11 @@ where
     }
 }
 
-/// The message of an event, and whatever else it carries.
+/// The message of an event with its other fields.
 #[derive(Default)]
 struct Message {
     text: String,
-    /// An event with the field `notice` is worth showing beside the workflow.
+    /// True for an event with the field `notice`, which becomes an annotation.
     is_notice: bool,
 }
 
@@ -128,7 +127,7 @@ impl Visit for Message {
     #[expect(clippy::use_debug, reason = "a message's `Debug` is its text")]
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         use fmt::Write as _;
-        // Writing into a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = if field.name() == "message" {
             write!(self.text, "{value:?}")
         } else {
@@ -151,7 +150,7 @@ where
 
 fn may_be_shown(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    // kube warns of an answer that it cannot read by logging the whole of it, a Secret perhaps.
+    // kube logs the whole of a response that it cannot parse, which may be a Secret.
     if target.starts_with("kube") {
         return false;
     }

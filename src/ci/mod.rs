@@ -1,4 +1,5 @@
-//! What terminals and CIs read and write. Nothing here knows a command.
+//! Input and output for terminals and CIs: log, progress, annotations and result files. No module
+//! here depends on a command.
 
 pub mod console;
 pub mod files;
@@ -11,27 +12,27 @@ pub mod progress_bars;
 pub mod result_file;
 pub mod table;
 
-/// The form of the log.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Plain text.
     #[default]
     Plain,
-    /// Lines for people, and what GitHub's runner makes annotations and groups of.
+    /// Plain text with the workflow commands of GitHub for annotations and groups.
     GitHub,
-    /// Lines for people, and what GitLab makes sections of.
+    /// Plain text with the markers of GitLab for sections.
     GitLab,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// A CI whose log keeps what is printed.
+/// A CI, which keeps everything that is printed in its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ci {
     /// GitHub Actions, in a container action or a job.
     GitHub,
     /// GitLab CI.
     GitLab,
-    /// Any other that sets `CI`.
+    /// Any other CI that sets `CI`.
     Other,
 }

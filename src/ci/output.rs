@@ -1,4 +1,4 @@
-//! What a run leaves where it was asked for: text on standard output, and files of results.
+//! Results on standard output and in result files.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -10,13 +10,13 @@ use crate::diagnostics::{Diagnostic, ExitCode};
 /// A result that could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// Standard output takes no more.
+    /// Standard output cannot be written.
     #[error("could not write the result to standard output")]
     Stdout(#[source] io::Error),
-    /// A file that was asked for cannot be written.
+    /// A result file cannot be written.
     #[error("could not write `{}`", .0.display())]
     File(PathBuf, #[source] io::Error),
-    /// A file was asked for in a directory that does not exist.
+    /// The directory of a result file does not exist.
     #[error("`{}` could not be written: there is no folder `{}`", file.display(), directory.display())]
     NoDirectory {
         /// The file.
@@ -40,7 +40,7 @@ impl Diagnostic for OutputError {
             Self::File(..) => vec![
                 "the push itself is done; only what it was to leave here is missing".to_owned(),
             ],
-            // A file of that name is in the way, and is the user's to judge.
+            // A file has the name of the directory. The user has to decide what to do with it.
             Self::NoDirectory { directory, .. } if directory.exists() => Vec::new(),
             Self::NoDirectory { directory, .. } => {
                 vec![format!("make it first: `mkdir -p {}`", directory.display())]
@@ -49,27 +49,27 @@ impl Diagnostic for OutputError {
     }
 }
 
-/// Where a run leaves its results for the next step or job.
+/// The files in which a run leaves its results for the next step or job.
 #[derive(Clone, Debug, Default)]
 pub struct ResultFiles {
-    /// The report as JSON.
+    /// The file for the JSON report.
     pub report: Option<PathBuf>,
-    /// The digest of the first destination.
+    /// The file for the digest of the first destination.
     pub digest: Option<PathBuf>,
-    /// The results as `NAME=value` lines, for GitLab's dotenv reports.
+    /// The file for the results as `NAME=value` lines, for GitLab's dotenv reports.
     pub dotenv: Option<PathBuf>,
     /// GitHub's file for the step's outputs.
     pub github_output: Option<PathBuf>,
     /// Cloud Build's file for the step's results.
     pub builder_output: Option<PathBuf>,
-    /// In the container of a GitHub action, what its runner calls the temporary directory that both
-    /// share.
+    /// The host's path of the temporary directory that is mounted into the container of a GitHub
+    /// action. `None` outside such a container.
     pub temporary_directory_on_host: Option<PathBuf>,
 }
 
 impl ResultFiles {
-    /// One error for each file, and for each of `others`, whose directory does not exist, so that it
-    /// is found before anything is done.
+    /// Checks before any work that the directory of each file, and of each of `others`, exists.
+    /// Returns one error for each that does not.
     pub fn check<'a>(&'a self, others: impl IntoIterator<Item = &'a Path>) -> Vec<OutputError> {
         let own = [&self.report, &self.digest, &self.dotenv];
         let own = own.into_iter().flatten().map(PathBuf::as_path);
@@ -89,11 +89,11 @@ impl ResultFiles {
     }
 }
 
-/// Prints what was asked for. Whoever closes the other end early (`| head`) has seen enough.
+/// Prints a result. A pipe that is closed early (`| head`) is no error.
 ///
 /// # Errors
 ///
-/// When `out` cannot be written for another reason.
+/// If `out` cannot be written for another reason.
 pub fn print(out: &mut dyn Write, text: impl fmt::Display) -> Result<(), OutputError> {
     match write!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -101,16 +101,16 @@ pub fn print(out: &mut dyn Write, text: impl fmt::Display) -> Result<(), OutputE
     }
 }
 
-/// Writes a file that was asked for.
+/// Writes a result file.
 ///
 /// # Errors
 ///
-/// When it cannot be written.
+/// If the file cannot be written.
 pub fn write_file(path: &Path, text: &str) -> Result<(), OutputError> {
     result_file::write(path, text).map_err(|error| OutputError::File(path.to_owned(), error))
 }
 
-/// A document as JSON with a newline at its end.
+/// Serializes a document as JSON with a final newline.
 pub(crate) fn json(document: &impl serde::Serialize) -> String {
     #[expect(
         clippy::expect_used,

@@ -1,7 +1,7 @@
-//! How far the work is: counters that are written on the way of the bytes and read from outside.
+//! Progress counters.
 //!
-//! Whoever moves bytes adds them to a [`Meter`], which costs one atomic addition a piece; whoever
-//! shows them looks when it likes. Nothing is called back.
+//! Code that moves bytes adds them to a [`Meter`], at the cost of one atomic addition per chunk.
+//! The display polls a [`Snapshot`]; there are no callbacks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use crate::oci::blob::ByteStream;
 
-/// What is done with bytes.
+/// A kind of work on bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Work {
-    /// They are read, from a registry or into a spool.
+    /// Reading, from a registry or into a temporary file.
     Read,
-    /// They are compressed; counted before compression.
+    /// Compressing. Counts uncompressed bytes.
     Compress,
-    /// They are sent.
+    /// Sending to a registry.
     Send,
 }
 
 impl Work {
-    /// Every kind, in the order in which an image goes through them.
+    /// Every kind, in the order in which they are applied to an image.
     pub const ALL: [Self; 3] = [Self::Read, Self::Compress, Self::Send];
 }
 
-/// The bytes of one run. Clones count together.
+/// The counters of one run. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Mutex<State>>);
 
@@ -41,7 +41,7 @@ struct State {
     done: [Amount; 3],
 }
 
-/// Pieces and their bytes.
+/// A number of pieces and their total bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Amount {
     pieces: u64,
@@ -54,7 +54,7 @@ impl Amount {
         self.bytes += bytes;
     }
 
-    /// What was never announced is not taken away either.
+    /// Removes one piece. Stays at zero if the piece was not announced.
     fn take(&mut self, bytes: u64) {
         self.pieces = self.pieces.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -69,51 +69,51 @@ struct Counter {
     moved: AtomicU64,
 }
 
-/// How much of one kind of work there is, as far as it is known, and how much is done.
+/// The known amount of one kind of work, and how much of it is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Total {
-    /// The pieces that are done, under way or announced.
+    /// The pieces that are done, running or announced.
     pub pieces: u64,
     /// The pieces that are done.
     pub done: u64,
     /// The bytes of all pieces.
     pub bytes: u64,
-    /// The bytes that are done, those of running pieces included.
+    /// The bytes that are done, including those of running pieces.
     pub moved: u64,
 }
 
-/// A piece of work that is under way.
+/// A running piece of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
-    /// Tells pieces apart for as long as the run lasts.
+    /// The unique ID of the piece within the run.
     pub id: u64,
-    /// What is done with it.
+    /// The kind of work.
     pub work: Work,
-    /// What people call it: a digest's first digits.
+    /// The name for people: the first digits of the digest.
     pub name: String,
-    /// Its bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// How many of them are done.
+    /// The bytes that are done.
     pub moved: u64,
 }
 
-/// What all counters stand at.
+/// The values of all counters at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// What is under way, in the order in which it was begun.
+    /// The running pieces, in the order of their start.
     pub running: Vec<Running>,
     totals: [Total; 3],
 }
 
 impl Snapshot {
-    /// One kind of work.
+    /// The total of one kind of work.
     pub fn total(&self, work: Work) -> Total {
         self.totals[work as usize]
     }
 }
 
 impl Progress {
-    /// Announces pieces that will be begun later.
+    /// Announces pieces that will begin later.
     pub fn expect(&self, work: Work, sizes: impl IntoIterator<Item = u64>) {
         let mut state = self.state();
         for size in sizes {
@@ -121,8 +121,8 @@ impl Progress {
         }
     }
 
-    /// Begins a piece of `size` bytes, announced or not. Unless it ends in [`Meter::done`], it waits
-    /// again for another try, and its bytes count as not moved.
+    /// Begins a piece of `size` bytes, announced or not. If the meter is dropped without
+    /// [`Meter::done`], the piece counts as announced again, and its bytes as not moved.
     pub fn begin(&self, work: Work, name: &str, size: u64) -> Meter {
         let counter = Arc::new(Counter {
             work,
@@ -143,7 +143,7 @@ impl Progress {
         }
     }
 
-    /// What all counters stand at now.
+    /// Reads all counters.
     pub fn snapshot(&self) -> Snapshot {
         let state = self.state();
         let mut totals = [Total::default(); 3];
@@ -174,12 +174,11 @@ impl Progress {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in here panics half way through a change.
         self.0.lock()
     }
 }
 
-/// The counter of one piece of work. It may be dropped at any time.
+/// The meter of one piece of work. It may be dropped at any time.
 #[derive(Debug)]
 pub struct Meter {
     progress: Progress,
@@ -194,7 +193,7 @@ impl Meter {
         self.counter()(bytes);
     }
 
-    /// What counts bytes as moved from wherever they move.
+    /// Returns a function that counts bytes as moved and can be sent to another thread.
     pub fn counter(&self) -> impl Fn(u64) + Send + Sync + use<> {
         let counter = Arc::clone(&self.counter);
         move |bytes| {
@@ -202,7 +201,7 @@ impl Meter {
         }
     }
 
-    /// The same stream; what passes through it is counted.
+    /// Wraps a stream so that its bytes are counted.
     pub fn watch(&self, stream: ByteStream) -> ByteStream {
         let count = self.counter();
         stream
@@ -210,7 +209,7 @@ impl Meter {
             .boxed()
     }
 
-    /// The piece is done.
+    /// Marks the piece as done.
     pub fn done(mut self) {
         self.is_done = true;
     }

@@ -1,4 +1,4 @@
-//! How far the run is, while it runs: bars on a terminal, else a line now and then.
+//! The progress display: bars on a terminal, else occasional log lines.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write};
@@ -15,15 +15,16 @@ use crate::ci::LogFormat;
 use crate::ci::console::Console;
 use crate::ci::progress::{Progress, Snapshot, Work};
 
-/// A line comes this often in the first minute, and rarely after it: a log is kept.
+/// The interval between log lines in the first minute. Later lines are rarer, to keep the log
+/// short.
 const OFTEN: Duration = Duration::from_secs(5);
 const RARELY: Duration = Duration::from_secs(30);
 const FIRST: Duration = Duration::from_secs(60);
 
-/// How often the bars are drawn.
+/// The interval between two frames of the bars.
 const FRAME: Duration = Duration::from_millis(100);
 
-/// More bars than these push the log off a small terminal.
+/// The largest number of bars. More would fill a small terminal.
 const MOST_BARS: usize = 8;
 
 /// Shows the progress of a run until it is dropped.
@@ -33,14 +34,14 @@ pub struct Display {
 }
 
 impl Display {
-    /// Starts to show `progress`, within a tokio runtime.
+    /// Starts to show `progress`. Must be called within a tokio runtime.
     pub fn start(progress: &Progress, console: &Console) -> Self {
         let progress = progress.clone();
         let task = if has_bars(console.log_format) {
             *bars() = Some(Bars::new());
             tokio::spawn(draw(progress))
         } else {
-            tokio::spawn(tell(progress))
+            tokio::spawn(log(progress))
         };
         Self { task }
     }
@@ -49,18 +50,18 @@ impl Display {
 impl Drop for Display {
     fn drop(&mut self) {
         self.task.abort();
-        // A frame that is being drawn is waited for, and none follows: it would stay on the screen.
+        // Taking the lock waits for a frame in progress. No frame follows, which would stay on the
+        // screen.
         if let Some(bars) = bars().take() {
             bars.clear();
         }
     }
 }
 
-/// The bars of the terminal, while there are any.
+/// The bars on the terminal. `None` if no display is running.
 static BARS: Mutex<Option<Bars>> = Mutex::new(None);
 
 fn bars() -> MutexGuard<'static, Option<Bars>> {
-    // What a panic leaves of them is cleared as well as anything else.
     BARS.lock()
 }
 
@@ -68,7 +69,7 @@ fn has_bars(format: LogFormat) -> bool {
     format == LogFormat::Plain && io::stderr().is_terminal()
 }
 
-/// Standard error for the log: a line goes above the bars, not through them.
+/// A writer to standard error that prints log lines above the bars.
 #[derive(Clone, Copy, Debug)]
 pub struct StderrAboveProgress;
 
@@ -89,7 +90,8 @@ impl Write for StderrAboveProgress {
     }
 }
 
-async fn tell(progress: Progress) {
+/// Logs the progress at intervals.
+async fn log(progress: Progress) {
     let started = Instant::now();
     let mut pace = Pace::default();
     loop {
@@ -106,6 +108,7 @@ async fn tell(progress: Progress) {
     }
 }
 
+/// Draws the bars until they are removed.
 async fn draw(progress: Progress) {
     let mut frames = tokio::time::interval(FRAME);
     loop {
@@ -117,7 +120,7 @@ async fn draw(progress: Progress) {
     }
 }
 
-/// A bar for each of the largest pieces that are under way, and a line with all of them below.
+/// One bar for each of the largest running pieces, and below them a line with the sum of all.
 struct Bars {
     group: MultiProgress,
     sum: ProgressBar,
@@ -166,7 +169,7 @@ impl Bars {
                 bytes(running.size)
             ));
         }
-        // A rate over a tenth of a second jumps too much to be read.
+        // A rate measured over a tenth of a second changes too fast to be read.
         if self.last.elapsed() >= Duration::from_secs(1) {
             if let Some(line) = self.pace.line(snapshot, self.last.elapsed()) {
                 self.sum.set_message(line);
@@ -177,24 +180,24 @@ impl Bars {
         rest_cursor();
     }
 
-    /// Takes everything off the screen.
+    /// Removes all bars from the screen.
     fn clear(self) {
-        // Nothing is left of them on a terminal that is gone.
+        // An error means that the terminal is gone.
         let _ = self.group.clear();
-        // A bar that is dropped draws itself once more.
+        // A bar draws itself once more when it is dropped.
         self.group.set_draw_target(ProgressDrawTarget::hidden());
     }
 }
 
-/// Puts the cursor at the start of its line. A line of bars is as wide as the terminal, so that the
-/// `^C` that the terminal itself prints would go to a line of its own, and the group would clear one
-/// line too few.
+/// Moves the cursor to the start of its line. A line of bars is as wide as the terminal, so the
+/// `^C` that the terminal prints would start a new line, and the group would clear one line too
+/// few.
 fn rest_cursor() {
     let _ = io::stderr().write_all(b"\r");
 }
 
-/// A bar that draws nothing before it is put into a group: what it drew by itself, the group would
-/// not know of and never clear.
+/// Creates a bar that draws nothing until it is in a group. The group would never clear what the
+/// bar drew before.
 fn hidden(length: u64) -> ProgressBar {
     ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden())
 }
@@ -213,12 +216,12 @@ fn verb(work: Work) -> &'static str {
     }
 }
 
-/// Tells rates, which are of the time since the line before.
+/// Computes rates since the previous line.
 #[derive(Debug, Default)]
 struct Pace(Snapshot);
 
 impl Pace {
-    /// `snapshot` in words, `elapsed` after the one before; none before anything is known.
+    /// Renders `snapshot`, taken `elapsed` after the previous one. `None` if there is no work yet.
     fn line(&mut self, snapshot: &Snapshot, elapsed: Duration) -> Option<String> {
         let mut parts = Vec::new();
         let mut seconds_left: Option<f64> = None;
@@ -250,7 +253,7 @@ impl Pace {
                     reason = "bytes a second are whole, and never negative"
                 )]
                 part.push_str(&format!(" at {}/s", bytes(rate as u64)));
-                // What is done side by side lasts as long as the slowest.
+                // The kinds of work run in parallel, so the slowest one decides.
                 if rate > 0.0 {
                     let needs = left / rate;
                     seconds_left = Some(seconds_left.map_or(needs, |other| other.max(needs)));
@@ -270,7 +273,7 @@ impl Pace {
     }
 }
 
-/// `9 s`, `4 min`, `2 h`.
+/// Renders a duration: `9 s`, `4 min`, `2 h`.
 fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 90.0 => format!("{s:.0} s"),
@@ -308,14 +311,14 @@ mod tests {
             "compressed 2 of 2 blobs, 40.0 MiB of 40.0 MiB; \
              sent 0 of 1 blobs, 2.0 MiB of 12.0 MiB at 409.6 KiB/s, about 25 s left"
         );
-        // Nothing moves: no rate can tell how long that lasts.
+        // Nothing moves, so there is no estimate.
         let line = pace.line(&progress.snapshot(), OFTEN).unwrap();
         assert!(line.ends_with("2.0 MiB of 12.0 MiB at 0 B/s"), "{line}");
     }
 
     #[test]
     fn durations_are_human_readable() {
-        let told = [1.2, 89.0, 120.0, 7200.0].map(duration);
-        assert_eq!(told, ["1 s", "89 s", "2 min", "2 h"]);
+        let rendered = [1.2, 89.0, 120.0, 7200.0].map(duration);
+        assert_eq!(rendered, ["1 s", "89 s", "2 min", "2 h"]);
     }
 }

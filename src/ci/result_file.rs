@@ -1,4 +1,4 @@
-//! The files of results: each is there whole or not at all, and never where a link leads.
+//! Writes result files. A file is replaced as a whole, and links are not followed.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -9,12 +9,11 @@ use rustix::fs::OFlags;
 
 use crate::ci::files;
 
-/// Writes a file. One that is there is replaced, and so is a link; a pipe and a device are written
-/// into.
+/// Writes a file. An existing file or link is replaced; a pipe or device is written to.
 ///
 /// # Errors
 ///
-/// When it cannot be written; what was there before is there still.
+/// If the file cannot be written. A file that existed before is then left unchanged.
 pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
     let there = fs::symlink_metadata(path).ok();
     let is_special = there
@@ -28,7 +27,8 @@ pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
     }
     let kept = there.filter(fs::Metadata::is_file);
     match replace(path, text, kept.as_ref().map(fs::Metadata::permissions)) {
-        // Its folder is not ours, or it is a mount of its own, as files of containers are.
+        // The directory may not be writable, or the file may be a mount of its own, as in
+        // containers.
         Err(error) if kept.is_some() && is_of_place(&error) => overwrite(path, text),
         replaced => replaced,
     }
@@ -36,7 +36,7 @@ pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
 
 fn replace(path: &Path, text: &str, kept: Option<Permissions>) -> io::Result<()> {
     let new = files::new_with(Permissions::from_mode(0o666), path)
-        // The name of what was tried is chance, and tells nobody anything.
+        // The message would name a random temporary file.
         .map_err(|error| io::Error::from(error.kind()))?;
     if let Some(permissions) = kept {
         new.as_file().set_permissions(permissions)?;
@@ -61,13 +61,13 @@ fn is_of_place(error: &io::Error) -> bool {
     )
 }
 
-/// `/dev/stdout` and the like: links that are meant to be followed.
+/// True for `/dev/stdout` and similar links, which are meant to be followed.
 fn is_of_system(path: &Path) -> bool {
     path.starts_with("/dev") || path.starts_with("/proc")
 }
 
-/// Takes an earlier run's result away, so that it is not mistaken for this one's where this one gets
-/// none. What does not begin as a result does is somebody else's, and stays.
+/// Removes the result of an earlier run, so that it is not mistaken for that of a run that fails. A
+/// file that does not begin as a result does is left alone.
 pub(crate) fn forget(path: &Path) {
     const BEGINNINGS: [&[u8]; 5] = [b"{", b"[", b"sha256:", b"sha512:", b"PUSH"];
 
@@ -78,7 +78,8 @@ pub(crate) fn forget(path: &Path) {
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(7).read_to_end(&mut start));
     if read.is_ok() && BEGINNINGS.iter().any(|it| start.starts_with(it)) {
-        // One that cannot be taken away can perhaps be written: that is tried when there is a result.
+        // A file that cannot be removed may still be writable, which is tried when there is a
+        // result.
         let _ = fs::remove_file(path);
     }
 }

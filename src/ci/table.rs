@@ -1,4 +1,4 @@
-//! Tables as gcloud prints them: a row of headings, columns two blanks apart.
+//! Tables in gcloud's format: a row of headings, and columns separated by two spaces.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -6,26 +6,26 @@ use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// Rows under headings.
+/// A table with headings.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with its headings and no rows.
+    /// Creates a table without rows.
     pub fn new<const N: usize>(headings: [&str; N]) -> Self {
         Self {
             rows: vec![headings.iter().map(|&heading| heading.to_owned()).collect()],
         }
     }
 
-    /// Adds a row; a cell that the headings do not foresee is shown all the same.
+    /// Adds a row. Cells beyond the last heading are shown as well.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into());
     }
 
-    /// The table without the column under a heading.
+    /// Removes the column of a heading.
     #[must_use]
     pub fn without(mut self, heading: &str) -> Self {
         let headings = self.rows.first();
@@ -38,7 +38,7 @@ impl Table {
         self
     }
 
-    /// True when there is nothing below the headings.
+    /// True if the table has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.len() < 2
     }
@@ -63,7 +63,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// A time to the second, in UTC: `2024-03-09T16:00:00`.
+/// Formats a time in UTC, to the second: `2024-03-09T16:00:00`.
 pub fn timestamp(time: SystemTime) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
     OffsetDateTime::from(time)
@@ -71,7 +71,7 @@ pub fn timestamp(time: SystemTime) -> String {
         .unwrap_or_default()
 }
 
-/// Bytes as people read them: `0 B`, `512 B`, `1.5 KiB`, `2.3 GiB`.
+/// Formats a number of bytes for people: `0 B`, `512 B`, `1.5 KiB`, `2.3 GiB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut unit = 0;

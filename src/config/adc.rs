@@ -1,5 +1,5 @@
-//! What the environment has to sign in to Google with, where nothing was given by name: the files
-//! that google-github-actions/auth, GitLab and gcloud leave.
+//! Application Default Credentials: the credential files of google-github-actions/auth, GitLab and
+//! gcloud, which are read if none of our own variables names a credential.
 //! <https://google.aip.dev/auth/4110>
 
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use crate::auth::{CredentialSource, GoogleCredential};
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
 
-/// The variables that name a credential file, best first: Google's own, then those that
-/// google-github-actions/auth sets beside it.
+/// The variables that name a credential file, in order of precedence: Google's own, then those that
+/// google-github-actions/auth sets in addition.
 const FILES: [&str; 3] = [
     "GOOGLE_APPLICATION_CREDENTIALS",
     "GOOGLE_GHA_CREDS_PATH",
@@ -24,28 +24,32 @@ const FILES: [&str; 3] = [
 
 const WELL_KNOWN: &str = "application_default_credentials.json";
 
-/// What was found, or the faults that kept it from being read. Whether they matter is for the
-/// caller to say: a run that meets no host of Google's must not fail by them.
+/// Finds and reads a credential.
+///
+/// # Errors
+///
+/// If a credential file cannot be read. The caller decides whether to report that: a run without a
+/// host of Google's must not fail because of it.
 pub(super) fn google(
-    given: &Environment,
+    environment: &Environment,
     paths: &Paths<'_>,
 ) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<AdcFault>> {
-    let mut lost = Vec::new();
+    let mut missing = Vec::new();
     for variable in FILES {
-        let Some(text) = given.ambient(variable) else {
+        let Some(text) = environment.ambient(variable) else {
             continue;
         };
-        let path = find(text, given, paths);
+        let path = find(text, environment, paths);
         if path.is_none() && is_content(text) {
             return of_content(variable, text);
         }
         let Some(path) = path else {
-            lost.push(AdcFault {
+            missing.push(AdcFault {
                 variable,
                 text: format!("there is no file {}", quoted(text)),
-                hints: given
+                hints: environment
                     .ambient("GITHUB_ACTIONS")
-                    .map(|_| LOST.to_owned())
+                    .map(|_| MISSING_FILE.to_owned())
                     .into_iter()
                     .collect(),
             });
@@ -61,10 +65,13 @@ pub(super) fn google(
             }]),
         };
     }
-    if let Some(fault) = lost.into_iter().next() {
+    if let Some(fault) = missing.into_iter().next() {
         return Err(vec![fault]);
     }
-    let directory = match (given.ambient("CLOUDSDK_CONFIG"), given.ambient("HOME")) {
+    let directory = match (
+        environment.ambient("CLOUDSDK_CONFIG"),
+        environment.ambient("HOME"),
+    ) {
         (Some(directory), _) => PathBuf::from(directory),
         (None, Some(home)) => Path::new(home).join(".config/gcloud"),
         (None, None) => return Ok(None),
@@ -76,7 +83,7 @@ pub(super) fn google(
     match read(&path, paths) {
         Ok(credential) => Ok(Some((CredentialSource::WellKnownFile(path), credential))),
         Err((text, hints)) => Err(vec![AdcFault {
-            variable: match given.ambient("CLOUDSDK_CONFIG") {
+            variable: match environment.ambient("CLOUDSDK_CONFIG") {
                 Some(_) => "CLOUDSDK_CONFIG",
                 None => "HOME",
             },
@@ -86,8 +93,8 @@ pub(super) fn google(
     }
 }
 
-/// True for what is a file's content and no path to it, as where a CI's variable is not of the type
-/// that makes a file. What may be one is never quoted.
+/// True if the text is the content of a file instead of its path, as when a GitLab variable is not
+/// of type File. Such a text is never quoted.
 fn is_content(text: &str) -> bool {
     let decoded = decoded(text.to_owned());
     decoded.starts_with(['{', '[']) || text.contains('\n') || text.starts_with("-----BEGIN")
@@ -97,12 +104,12 @@ fn of_content(
     variable: &'static str,
     text: &str,
 ) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<AdcFault>> {
-    // It is masked before anything is told of it.
+    // Masks the text before any message about it.
     drop(Secret::new(text));
     let json = decoded(text.to_owned());
     let parsed = credential_file::parse(&json);
     let parsed = parsed.map_err(|fault| {
-        let (what, fix) = credentials::told(&json, &fault);
+        let (what, fix) = credentials::describe(&json, &fault);
         let as_file = format!(
             "`{variable}` names a file: on GitLab make it a variable of type File, or give the \
              content in `credentials_json`"
@@ -118,11 +125,11 @@ fn of_content(
     Ok(Some((CredentialSource::Variable(variable), parsed?)))
 }
 
-/// What google-github-actions/auth needs for its file to be seen by a later step.
-const LOST: &str = "google-github-actions/auth leaves its file in the workspace: check the \
+/// The hint for a file of google-github-actions/auth that a later step does not have.
+const MISSING_FILE: &str = "google-github-actions/auth leaves its file in the workspace: check the \
     repository out before that step, not after it, and leave `create_credentials_file` on";
 
-/// A fault of a variable that is not ours, not yet told.
+/// A fault of another tool's variable that is not reported yet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct AdcFault {
     variable: &'static str,
@@ -131,7 +138,7 @@ pub(super) struct AdcFault {
 }
 
 impl AdcFault {
-    pub(super) fn tell(self, faults: &mut Faults) {
+    pub(super) fn report(self, faults: &mut Faults) {
         faults.unusable(self.variable, self.text);
         for hint in self.hints {
             faults.hint(hint);
@@ -139,15 +146,15 @@ impl AdcFault {
     }
 }
 
-/// Where the file is: at the path that is given, or, in a job that the runner has given another
-/// name for it, at the same name in the workspace.
-fn find(text: &str, given: &Environment, paths: &Paths<'_>) -> Option<PathBuf> {
-    let there = |path: &PathBuf| paths.files().exists(path);
-    let as_given = paths.input(text).ok().filter(there);
-    as_given.or_else(|| {
-        let workspace = Path::new(given.ambient("GITHUB_WORKSPACE")?);
+/// Finds the file at its path, or by the same name in the workspace, for which the runner may use
+/// another path in this job. `None` if it is at neither.
+fn find(text: &str, environment: &Environment, paths: &Paths<'_>) -> Option<PathBuf> {
+    let exists = |path: &PathBuf| paths.files().exists(path);
+    let at_path = paths.input(text).ok().filter(exists);
+    at_path.or_else(|| {
+        let workspace = Path::new(environment.ambient("GITHUB_WORKSPACE")?);
         let name = Path::new(text).file_name()?;
-        Some(workspace.join(name)).filter(there)
+        Some(workspace.join(name)).filter(exists)
     })
 }
 
@@ -162,7 +169,7 @@ fn read(path: &Path, paths: &Paths<'_>) -> Result<GoogleCredential, (String, Vec
     })?;
     let json = decoded(json);
     credential_file::parse(&json).map_err(|fault| {
-        let (what, fix) = credentials::told(&json, &fault);
+        let (what, fix) = credentials::describe(&json, &fault);
         (
             format!("the file that it names cannot be used: {what}"),
             fix.into_iter().collect(),

@@ -1,4 +1,4 @@
-//! What helps where a Google host has no credential: it depends on who runs us.
+//! Hints for a missing Google credential, which depend on the CI.
 
 use super::console::ci;
 use super::github_event;
@@ -9,9 +9,9 @@ use crate::ci::Ci;
 const SKIP: &str = "for pull requests of forks, `missing_credentials: skip` checks the image and \
     pushes nothing";
 
-/// The advice, most useful first.
-pub(super) fn missing_credential(given: &Environment, paths: &Paths<'_>) -> Vec<String> {
-    let (first, rest): (_, &[&str]) = match ci(given) {
+/// The hints, most useful first.
+pub(super) fn missing_credential(environment: &Environment, paths: &Paths<'_>) -> Vec<String> {
+    let (first, rest): (_, &[&str]) = match ci(environment) {
         None => (
             of_shell(),
             &[
@@ -52,8 +52,8 @@ pub(super) fn missing_credential(given: &Environment, paths: &Paths<'_>) -> Vec<
             &[SKIP],
         ),
     };
-    let skips = given.inputs.missing_credentials.as_deref() == Some("skip");
-    let event = github_event::with_secrets(given, paths).filter(|_| skips);
+    let skips = environment.inputs.missing_credentials.as_deref() == Some("skip");
+    let event = github_event::with_secrets(environment, paths).filter(|_| skips);
     let not_here = event.map(|event| {
         format!(
             "`missing_credentials: skip` is for runs that get no secrets, as those for pull \

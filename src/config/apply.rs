@@ -1,4 +1,4 @@
-//! How a pull secret goes into a cluster, as it is asked for.
+//! The options for applying a pull secret to a cluster.
 
 use super::fault::Faults;
 use super::kubernetes;
@@ -9,14 +9,14 @@ use super::variables::Environment;
 use crate::commands::pull_secret::request::ApplyRequest;
 use crate::diagnostics::sanitize::quoted;
 
-/// Reads what says how it is applied.
+/// Reads the variables that need `pull_secret_apply`.
 pub(super) fn apply_request(
-    given: &Environment,
+    environment: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<ApplyRequest> {
     const ACCOUNTS: &str = "pull_secret_service_accounts";
-    let inputs = &given.inputs;
+    let inputs = &environment.inputs;
     let mut service_accounts = Vec::new();
     for name in list(inputs.pull_secret_service_accounts.as_deref().unwrap_or("")) {
         match check_subdomain(name) {
@@ -37,16 +37,17 @@ pub(super) fn apply_request(
     );
     let replace = faults.switch("pull_secret_replace", inputs.pull_secret_replace.as_deref());
     Some(ApplyRequest {
-        access: kubernetes::access(given, paths, faults)?,
+        access: kubernetes::access(environment, paths, faults)?,
         service_accounts,
         create_namespace,
         replace,
     })
 }
 
-/// What is set for nothing where nothing is applied. A kubeconfig may be there for other jobs.
-pub(super) fn without_apply(given: &Environment, faults: &mut Faults) {
-    let inputs = &given.inputs;
+/// Reports variables that have no effect without `pull_secret_apply`. A kubeconfig is accepted,
+/// because it may be set for other jobs.
+pub(super) fn without_apply(environment: &Environment, faults: &mut Faults) {
+    let inputs = &environment.inputs;
     let accounts = inputs.pull_secret_service_accounts.is_some();
     let create = inputs.pull_secret_create_namespace.as_deref();
     let replace = inputs.pull_secret_replace.as_deref();

@@ -1,4 +1,5 @@
-//! The command line: one optional word, `--help` and `--version`; everything else is environment.
+//! The command line: one optional command word, `--help` and `--version`. All other settings are
+//! environment variables.
 
 use std::ffi::OsString;
 
@@ -11,25 +12,25 @@ use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::{Diagnostic, ExitCode};
 
-/// What the command line asks for.
+/// The parsed command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Invocation {
-    /// To run, with the command word if there was one.
+    /// Run, with the command word if there is one.
     Run(Option<CommandName>),
-    /// To print this text on standard output, and nothing more.
+    /// Print this text on standard output and exit.
     Print(String),
 }
 
-/// A command line that is not understood.
+/// An invalid command line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CliError {
-    /// A word that is no command.
+    /// A word that is not a command.
     #[error("{} is no command, expected {}", quoted(.0), any_of(&CommandName::ALL.map(CommandName::word)))]
     Command(String),
     /// An option other than `--help` and `--version`.
     #[error("there is no option {}", quoted(.0))]
     Option(String),
-    /// More words than one. They are not shown, for what they are is not known.
+    /// More than one word. They are not shown, because they may be secrets.
     #[error("there is more than one word on the command line")]
     Surplus,
     /// A word that is not UTF-8.
@@ -65,13 +66,13 @@ impl Diagnostic for CliError {
 ///
 /// # Errors
 ///
-/// When there is more on it than one known word.
+/// If there is anything but one known word or option.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, CliError> {
     let error = match command_line().try_get_matches_from(args) {
         Ok(matches) => {
             let word = matches.get_one::<String>("command").map(String::as_str);
             return match word {
-                // A workflow's empty expression arrives as an empty argument.
+                // An empty expression in a workflow is passed as an empty argument.
                 None | Some("") => Ok(Invocation::Run(None)),
                 Some(word) => word
                     .parse()
@@ -143,7 +144,7 @@ mod tests {
         parse(["gcr-push"].iter().chain(words).map(OsString::from))
     }
 
-    fn told(words: &[&str]) -> String {
+    fn rendered(words: &[&str]) -> String {
         let error = parsed(words).unwrap_err();
         let mut text = Vec::new();
         write_chain(&mut text, &error, &error.hints()).unwrap();
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn invalid_arguments_are_reported_in_our_format() {
-        let told = [
+        let rendered = [
             &["lsit"][..],
             &["frobnicate"],
             &["--credentials-json=hunter2"],
@@ -173,10 +174,10 @@ mod tests {
             &["push", "hunter2"],
             &["--", "push", "hunter2"],
         ]
-        .map(told)
+        .map(rendered)
         .join("\n");
-        assert!(!told.contains("hunter2"));
-        insta::assert_snapshot!(told, @r"
+        assert!(!rendered.contains("hunter2"));
+        insta::assert_snapshot!(rendered, @r"
         error: `lsit` is no command, expected `push`, `mirror`, `list`, `pull-secret`, `setup` or `doctor`
 
         hint: did you mean `gcr-push list`?

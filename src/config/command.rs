@@ -1,21 +1,21 @@
-//! The one word of the command line.
+//! The command word, from the command line or the variable `command`.
 
 use std::str::FromStr;
 
-/// What the process is to do.
+/// The name of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandName {
     /// Push one image.
     Push,
-    /// Push many images, by a file.
+    /// Copy the images that a mirror file lists.
     Mirror,
     /// List a project's images or an image's tags.
     List,
-    /// Write the pull secret.
+    /// Write or apply the pull secret.
     PullSecret,
-    /// Set up the Google side.
+    /// Set up APIs, repositories, accounts and roles in Google Cloud.
     Setup,
-    /// Check all that can be checked before a push.
+    /// Run every check that is possible before a push.
     Doctor,
 }
 
@@ -30,7 +30,7 @@ impl CommandName {
         Self::Doctor,
     ];
 
-    /// The word for it.
+    /// The command as it is written on the command line.
     pub fn word(self) -> &'static str {
         match self {
             Self::Push => "push",
@@ -42,7 +42,7 @@ impl CommandName {
         }
     }
 
-    /// What it does, for `--help`.
+    /// The description of the command for `--help`.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Push => {
@@ -71,7 +71,7 @@ impl CommandName {
     }
 }
 
-/// A word that is no command.
+/// The error for a word that is not a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownCommand;
 

@@ -1,5 +1,5 @@
-//! How the process talks, and to whom: known before the request is, because what is wrong with the
-//! request has to be told too.
+//! The settings of the log and of error output. They are read before the request, because errors in
+//! the request have to be printed too.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,12 @@ use super::variables::{self, Environment};
 use crate::ci::console::Console;
 use crate::ci::{Ci, LogFormat};
 
-/// Where Kubernetes reads a container's last words unless its Pod says otherwise.
+/// The default path of a container's termination message in Kubernetes.
 /// <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// Learns how to talk. What cannot be read counts as absent: [`super::request`] tells of it.
+/// Reads the settings. A value that cannot be parsed counts as absent, and [`super::request`]
+/// reports it.
 pub fn console(
     environment: impl Iterator<Item = (OsString, OsString)>,
     files: &dyn FileSystem,
@@ -29,31 +30,35 @@ pub fn console(
             no_color = !value.is_empty();
         }
     });
-    let given = variables::read(environment, &mut Faults::default());
-    let mut console = of(&given, &Paths::new(&given, files));
+    let environment = variables::read(environment, &mut Faults::default());
+    let mut console = of(&environment, &Paths::new(&environment, files));
     console.level = level;
     console.no_color = no_color;
     console
 }
 
-/// The same out of what was read already, without `RUST_LOG` and `NO_COLOR`.
-pub(super) fn of(given: &Environment, paths: &Paths<'_>) -> Console {
-    let ci = ci(given);
+/// Builds the settings from variables that are read already, without `RUST_LOG` and `NO_COLOR`.
+pub(super) fn of(environment: &Environment, paths: &Paths<'_>) -> Console {
+    let ci = ci(environment);
     let termination_log = Path::new(TERMINATION_LOG);
     let file = |path: &Option<String>| paths.output(path.as_deref()?).ok();
-    let inputs = &given.inputs;
+    let inputs = &environment.inputs;
     let report_file = file(&inputs.report_file);
     let others = [file(&inputs.digest_file), file(&inputs.dotenv_file)];
     let result_files = [report_file.clone()].into_iter().chain(others);
     Console {
-        log_format: log_format(given, &mut Faults::default()),
+        log_format: log_format(environment, &mut Faults::default()),
         level: None,
         no_color: false,
-        is_verbose: given.ambient("RUNNER_DEBUG") == Some("1")
-            || given.ambient("CI_DEBUG_TRACE") == Some("true"),
+        is_verbose: environment.ambient("RUNNER_DEBUG") == Some("1")
+            || environment.ambient("CI_DEBUG_TRACE") == Some("true"),
         is_action: paths.are_of_action(),
         step_summary: (ci == Some(Ci::GitHub))
-            .then(|| given.ambient("GITHUB_STEP_SUMMARY").map(PathBuf::from))
+            .then(|| {
+                environment
+                    .ambient("GITHUB_STEP_SUMMARY")
+                    .map(PathBuf::from)
+            })
             .flatten(),
         termination_log: paths
             .files()
@@ -64,9 +69,9 @@ pub(super) fn of(given: &Environment, paths: &Paths<'_>) -> Console {
     }
 }
 
-/// The form that was asked for, else the one that the CI at hand understands.
-pub(super) fn log_format(given: &Environment, faults: &mut Faults) -> LogFormat {
-    let auto = match ci(given) {
+/// The format of `log_format`, else the one of the detected CI.
+pub(super) fn log_format(environment: &Environment, faults: &mut Faults) -> LogFormat {
+    let auto = match ci(environment) {
         Some(Ci::GitHub) => LogFormat::GitHub,
         Some(Ci::GitLab) => LogFormat::GitLab,
         Some(Ci::Other) | None => LogFormat::Plain,
@@ -78,16 +83,16 @@ pub(super) fn log_format(given: &Environment, faults: &mut Faults) -> LogFormat 
         ("gitlab", LogFormat::GitLab),
         ("json", LogFormat::Json),
     ];
-    let text = given.inputs.log_format.as_deref();
-    text.and_then(|text| faults.take("log_format", word(text, &words)))
+    let text = environment.inputs.log_format.as_deref();
+    text.and_then(|text| faults.accept("log_format", word(text, &words)))
         .unwrap_or(auto)
 }
 
-/// The CI that runs us. Each says so by a variable that is `true`; tools that play a CI on a desk
-/// set the same variable to `false` (gitlab-ci-local).
-pub(super) fn ci(given: &Environment) -> Option<Ci> {
+/// Detects the CI by the variable that each one sets to `true`. `None` outside a CI. Tools that run
+/// pipelines locally set the same variable to `false` (gitlab-ci-local).
+pub(super) fn ci(environment: &Environment) -> Option<Ci> {
     let is_on = |name| {
-        given
+        environment
             .ambient(name)
             .is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
     };

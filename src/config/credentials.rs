@@ -1,4 +1,5 @@
-//! The one way to sign in to Google: what was given by name, else what the environment has.
+//! The credential for Google that our own variables name. [`super::adc`] reads those of other
+//! tools.
 
 use super::damage::{self, Damage, damage, is_placeholder};
 use super::document::{ObjectDocument, document, looks_like_a_path};
@@ -15,12 +16,12 @@ use crate::diagnostics::secret::Secret;
 /// Reads `credentials_json`, `access_token` and `workload_identity_provider`, which exclude each
 /// other.
 pub(super) fn google(
-    given: &Environment,
+    environment: &Environment,
     missing: MissingCredentials,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<(CredentialSource, GoogleCredential)> {
-    let inputs = &given.inputs;
+    let inputs = &environment.inputs;
     let file = inputs
         .credentials_json
         .as_deref()
@@ -28,8 +29,8 @@ pub(super) fn google(
     let token = inputs
         .access_token
         .as_deref()
-        .and_then(|token| faults.take("access_token", check_token(token)));
-    let keyless = workload_identity::workload_identity(given, missing, paths, faults);
+        .and_then(|token| faults.accept("access_token", check_token(token)));
+    let federated = workload_identity::workload_identity(environment, missing, paths, faults);
     let ways = [
         ("credentials_json", inputs.credentials_json.is_some(), file),
         (
@@ -40,7 +41,7 @@ pub(super) fn google(
         (
             workload_identity::PROVIDER,
             inputs.workload_identity_provider.is_some(),
-            keyless.map(|account| GoogleCredential::External(Box::new(account))),
+            federated.map(|account| GoogleCredential::External(Box::new(account))),
         ),
     ];
     let mut chosen = ways.into_iter().filter(|(_, is_given, _)| *is_given);
@@ -55,9 +56,10 @@ pub(super) fn google(
     credential.map(|credential| (CredentialSource::Variable(name), credential))
 }
 
-/// True where one of the three was given, whatever came of it: then the environment is not asked.
-pub(super) fn is_given(given: &Environment) -> bool {
-    let inputs = &given.inputs;
+/// True if one of these variables is set, even to an invalid value. Then the credentials of other
+/// tools are not read.
+pub(super) fn is_given(environment: &Environment) -> bool {
+    let inputs = &environment.inputs;
     [
         &inputs.credentials_json,
         &inputs.access_token,
@@ -69,10 +71,10 @@ pub(super) fn is_given(given: &Environment) -> bool {
     .any(|value| value.is_some())
 }
 
-/// Makes a [`Secret`] of every secret value, before anything can be told of it: that is what masks
-/// it. A path to a file is none; its content becomes one when it is read.
-pub(super) fn register_secrets(given: &Environment, paths: &Paths<'_>) {
-    for text in &given.secrets {
+/// Makes a [`Secret`] of every secret value, which masks it in all later output. The path of a file
+/// is not a secret; the content becomes one when the file is read.
+pub(super) fn register_secrets(environment: &Environment, paths: &Paths<'_>) {
+    for text in &environment.secrets {
         let names_a_file = text.len() < 4096
             && !text.contains(['\n', '\0'])
             && paths
@@ -118,32 +120,32 @@ fn refuse(
     fault: &FileError,
     faults: &mut Faults,
 ) {
-    let (told, fix) = told(&document.json, fault);
-    let told = match fault {
+    let (what, fix) = describe(&document.json, fault);
+    let text = match fault {
         FileError::Key(KeyError::NotJson) if document.from_file => {
-            format!("in the file that it names: {told}")
+            format!("in the file that it names: {what}")
         }
         FileError::Key(KeyError::NotJson) if looks_like_a_path(text) => {
-            let told = "no file is there, if it is meant as a path; its value is not shown";
-            faults.unusable(variable, told);
+            let text = "no file is there, if it is meant as a path; its value is not shown";
+            faults.unusable(variable, text);
             return;
         }
-        FileError::Key(KeyError::NotJson) if is_placeholder(text) => told,
-        FileError::Key(KeyError::NotJson) => format!("{told}; its value is not shown"),
-        _ => told,
+        FileError::Key(KeyError::NotJson) if is_placeholder(text) => what,
+        FileError::Key(KeyError::NotJson) => format!("{what}; its value is not shown"),
+        _ => what,
     };
-    faults.unusable(variable, told);
+    faults.unusable(variable, text);
     if let Some(fix) = fix {
         faults.hint(fix);
     }
 }
 
-/// The forms that a key may have.
+/// The hint with the forms that a key may have.
 const FORMS: &str = "give the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path \
     to it";
 
-/// Why a text is no credential file, and the fix. No part of the text is shown.
-pub(super) fn told(json: &str, fault: &FileError) -> (String, Option<String>) {
+/// Describes why a text is no credential file, and the fix. It quotes no part of the text.
+pub(super) fn describe(json: &str, fault: &FileError) -> (String, Option<String>) {
     let damage = match fault {
         FileError::Key(KeyError::NotJson) => damage::other_json(json).or_else(|| damage(json)),
         FileError::Key(KeyError::Missing("type")) => damage::other_json(json),
@@ -159,7 +161,7 @@ pub(super) fn told(json: &str, fault: &FileError) -> (String, Option<String>) {
     }
 }
 
-/// A token goes into a header, where a space or a line break would end it.
+/// Checks an access token. It goes into a header, where a space or a line break would end it.
 fn check_token(token: &str) -> Result<Secret, &'static str> {
     if token.starts_with('{') {
         return Err("it is JSON, not a token; a key belongs into `credentials_json`");

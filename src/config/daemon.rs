@@ -1,4 +1,4 @@
-//! `docker-daemon:REF`: which of an engine's images, and where that engine answers.
+//! The source `docker-daemon:REF`: the image of a Docker engine, and the engine's address.
 
 use url::Url;
 
@@ -10,30 +10,30 @@ use crate::image::location::EngineAddress;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{check_tag, is_component, is_host_name};
 
-/// Where Docker's own programs look when `DOCKER_HOST` is not set.
+/// Docker's default socket, if `DOCKER_HOST` is not set.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
-/// The ports that IANA has for Docker.
+/// The port that IANA assigned to Docker without TLS.
 const PORT: u16 = 2375;
 
 const CLIENT: &str = "let the Docker client do the talking: `docker save --output image.tar NAME`, and name \
      `docker-archive:image.tar`";
 
-/// The image that `reference`, behind `docker-daemon:`, stands for.
+/// Parses the reference behind `docker-daemon:`, and reads the engine's address.
 pub(super) fn image(
     reference: &str,
-    given: &Environment,
+    environment: &Environment,
     faults: &mut Faults,
 ) -> Option<DaemonImage> {
-    let checked = faults.take("image", check(reference));
+    let checked = faults.accept("image", check(reference));
     Some(DaemonImage {
-        engine: address(given, faults)?,
+        engine: address(environment, faults)?,
         reference: checked.map(|()| reference.to_owned())?,
     })
 }
 
-/// Where the engine answers, as Docker's own programs are told.
-fn address(given: &Environment, faults: &mut Faults) -> Option<EngineAddress> {
-    let Some(text) = given.ambient("DOCKER_HOST") else {
+/// The address of the engine, from the variables that Docker's own programs read.
+fn address(environment: &Environment, faults: &mut Faults) -> Option<EngineAddress> {
+    let Some(text) = environment.ambient("DOCKER_HOST") else {
         return Some(EngineAddress::Socket(DEFAULT_SOCKET.into()));
     };
     let address = parse(text)
@@ -42,8 +42,10 @@ fn address(given: &Environment, faults: &mut Faults) -> Option<EngineAddress> {
             faults.hint(CLIENT);
         })
         .ok()?;
-    // To Docker every value means yes, `0` too.
-    if matches!(address, EngineAddress::Tcp(..)) && given.ambient("DOCKER_TLS_VERIFY").is_some() {
+    // For Docker every value means yes, even `0`.
+    if matches!(address, EngineAddress::Tcp(..))
+        && environment.ambient("DOCKER_TLS_VERIFY").is_some()
+    {
         faults.unusable(
             "DOCKER_TLS_VERIFY",
             "an engine that wants TLS cannot be asked",
@@ -54,7 +56,7 @@ fn address(given: &Environment, faults: &mut Faults) -> Option<EngineAddress> {
     Some(address)
 }
 
-/// Reads `DOCKER_HOST`. No fault quotes what may hold a user and a password.
+/// Parses `DOCKER_HOST`. No error quotes a part that may hold a user and a password.
 fn parse(text: &str) -> Result<EngineAddress, String> {
     const FORMS: &str = "`unix:///PATH` or `tcp://HOST:PORT`";
     let Some((scheme, rest)) = text.split_once("://") else {
@@ -78,7 +80,7 @@ fn parse(text: &str) -> Result<EngineAddress, String> {
     }
 }
 
-/// `HOST:PORT`; what is left out is what Docker takes for it.
+/// Parses `HOST:PORT`, with Docker's defaults for either. `None` if it is invalid.
 fn tcp(text: &str) -> Option<EngineAddress> {
     let text = text.strip_suffix('/').unwrap_or(text);
     let (host, port) = match text.rsplit_once(':') {
@@ -89,15 +91,15 @@ fn tcp(text: &str) -> Option<EngineAddress> {
         "" => "localhost".to_owned(),
         host => host.to_lowercase(),
     };
-    // Compose gives services names with `_` in them, which `is_host_name` takes for none.
+    // Names of Compose services may have `_`, which `is_host_name` does not accept.
     let is_plain = is_host_name(&host.replace('_', "-"));
-    // That `999.999.999.999` is no address is known by who will make a URL of it.
+    // The URL parser refuses invalid addresses such as `999.999.999.999`.
     let is_host = is_plain && Url::parse(&format!("http://{host}:{port}")).is_ok();
     (is_host && port > 0).then_some(EngineAddress::Tcp(host, port))
 }
 
-/// Checks what an engine may call an image: `NAME`, `NAME:TAG`, `NAME@DIGEST`, or an image ID, which
-/// has the form of a name or, with `sha256:` in front, that of a name with a tag.
+/// Checks an engine's reference: `NAME`, `NAME:TAG`, `NAME@DIGEST`, or an image ID, which has the
+/// form of a name or, with `sha256:` in front, that of a name with a tag.
 /// <https://github.com/distribution/reference/blob/main/regexp.go>
 fn check(reference: &str) -> Result<(), String> {
     if reference.is_empty() {

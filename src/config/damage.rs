@@ -1,11 +1,12 @@
-//! What a text is that should be a key's JSON and is not: the usual ways in which a key is damaged
-//! between its file and its variable, and the fix of each. No part of the text is ever shown, but
-//! for the name of a variable that nothing replaced.
+//! Diagnoses a text that should be a key's JSON but is not: the usual ways in which a key is
+//! damaged on its way into a variable, and the fix for each.
+//!
+//! Messages quote no part of the text, except the name of a variable that was not replaced.
 
 use super::document::{looks_like_a_path, text_of};
 use crate::diagnostics::sanitize::base64;
 
-/// What is wrong with a text, and the fix where there is one.
+/// The description of a damaged text, and the fix if there is one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Damage {
     pub(super) what: String,
@@ -21,13 +22,13 @@ impl Damage {
     }
 }
 
-/// A form that survives shells, YAML and web forms.
+/// The fix for keys that shells, YAML or web forms change.
 const AS_BASE64: &str =
     "store it as base64, which nothing changes on the way: `base64 -w0 key.json`";
 const WHOLE_FILE: &str = "give the whole JSON file, as `gcloud iam service-accounts keys create \
     key.json --iam-account=ACCOUNT` writes it";
 
-/// Says what a text is that cannot be read as JSON; none where it looks like nothing that is known.
+/// Diagnoses a text that is not valid JSON. `None` if it matches no known damage.
 pub(super) fn damage(text: &str) -> Option<Damage> {
     let text = text.trim();
     of_placeholder(text)
@@ -37,7 +38,8 @@ pub(super) fn damage(text: &str) -> Option<Damage> {
         .or_else(|| of_base64(text))
 }
 
-/// Says what JSON is that has no `type`, or is no object.
+/// Recognizes other kinds of JSON, without `type` or not an object. `None` if it is of no known
+/// kind.
 pub(super) fn other_json(text: &str) -> Option<Damage> {
     let json: serde_json::Value = serde_json::from_str(text).ok()?;
     let has = |member: &str| json.get(member).is_some();
@@ -69,7 +71,7 @@ pub(super) fn other_json(text: &str) -> Option<Damage> {
     None
 }
 
-/// Says why a `private_key` is no key.
+/// Diagnoses a `private_key` that cannot be parsed. `None` if the damage is not known.
 pub(super) fn of_private_key(json: &str) -> Option<Damage> {
     const BEGIN: &str = "-----BEGIN";
     #[derive(serde::Deserialize)]
@@ -105,7 +107,7 @@ fn of_placeholder(text: &str) -> Option<Damage> {
             FIX,
         ));
     }
-    // What stands in these may be a secret all the same.
+    // The text in these forms may still be a secret, so it is not quoted.
     if text.starts_with("$(") && text.ends_with(')') {
         return Some(Damage::new(
             "it is a command in `$(…)`, which no shell ran",
@@ -126,8 +128,8 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(is_letter)
 }
 
-/// True for the name of a variable that a CI or a shell should have replaced, which is no secret. A
-/// password may look like `$name`, so that a bare name has to be in upper case.
+/// True for a reference to a variable that a CI or a shell should have replaced, which is no
+/// secret. A bare `$NAME` has to be in upper case, because a password may look like `$name`.
 pub(super) fn is_placeholder(text: &str) -> bool {
     const LONGEST: usize = 120;
     let inner = |before: &str, after: &str| text.strip_prefix(before)?.strip_suffix(after);
@@ -174,7 +176,7 @@ fn of_prefix(text: &str) -> Option<Damage> {
     })
 }
 
-/// Why a text that begins as JSON is none.
+/// Diagnoses a text that begins as JSON but is invalid.
 fn of_json(text: &str) -> Damage {
     use serde_json::error::Category;
 
@@ -220,9 +222,10 @@ fn of_json(text: &str) -> Damage {
         );
     }
     if !text.contains('"') {
-        let what = match text.contains('\'') {
-            true => "its quotes are single ones, where JSON has double ones",
-            false => "its quotes are gone: a shell or a template took them away",
+        let what = if text.contains('\'') {
+            "its quotes are single ones, where JSON has double ones"
+        } else {
+            "its quotes are gone: a shell or a template took them away"
         };
         return Damage::new(what, AS_BASE64);
     }
@@ -253,9 +256,10 @@ fn of_other_text(text: &str) -> Option<Damage> {
         yaml.iter()
             .any(|member| line.trim_start().starts_with(member))
     }) {
-        let what = match text.contains("\"type\":") {
-            true => "its JSON has lost its braces",
-            false => "it is YAML",
+        let what = if text.contains("\"type\":") {
+            "its JSON has lost its braces"
+        } else {
+            "it is YAML"
         };
         return Some(Damage::new(what, WHOLE_FILE));
     }
@@ -287,7 +291,7 @@ fn of_other_text(text: &str) -> Option<Damage> {
 }
 
 fn of_base64(text: &str) -> Option<Damage> {
-    // Any short word is base64 as well.
+    // Any short word is valid base64.
     const SHORTEST: usize = 8;
     if text.len() < SHORTEST || looks_like_a_path(text) {
         return None;

@@ -1,12 +1,13 @@
-//! The bounds that hold when nothing is said.
+//! Default values of variables.
 
 use crate::push::upload_slots::Concurrency;
 
-/// Blobs in flight at once.
+/// The number of concurrent blob uploads: of large blobs, and of all.
 pub const CONCURRENCY: Concurrency = Concurrency { large: 8, all: 24 };
-/// The registry that short tags go to.
+/// The registry for tags without a registry.
 pub const REGISTRY: &str = "gcr.io";
-/// libdeflate's level for gzip: the fastest that sends no more than skopeo does (`docs/speed.md`).
+/// The level of libdeflate for gzip: the fastest whose output is no larger than skopeo's
+/// (`docs/speed.md`).
 pub const GZIP_LEVEL: u8 = 2;
-/// zstd's own default.
+/// The level for zstd, which is zstd's own default.
 pub const ZSTD_LEVEL: u8 = 3;

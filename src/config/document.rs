@@ -1,4 +1,4 @@
-//! Documents that a variable gives in whichever form: JSON text, base64 of it, or a path.
+//! JSON documents that a variable holds as text, as base64, or as the path of a file.
 
 use std::path::Path;
 
@@ -6,15 +6,17 @@ use super::fault::Faults;
 use super::paths::Paths;
 use crate::diagnostics::sanitize::base64;
 
-/// A JSON document that a variable gave, in whichever form.
+/// The document of a variable, decoded.
 pub(super) struct ObjectDocument {
-    /// Its text; perhaps not JSON at all, which its reader tells.
+    /// The text of the document. It is not checked to be JSON.
     pub(super) json: String,
     pub(super) from_file: bool,
 }
 
-/// A text that starts with `{` is the document itself; what is on disk is a file; all else is
-/// base64. A directory stands for the file in it that is called `in_directory`.
+/// Reads the document of a variable.
+///
+/// A text that starts with `{` is the document itself. A path that exists is read as a file; for a
+/// directory, the file `in_directory` in it is read. Anything else is decoded as base64.
 pub(super) fn document(
     variable: &'static str,
     text: &str,
@@ -28,7 +30,7 @@ pub(super) fn document(
             from_file: false,
         });
     }
-    // What has line breaks, or is longer than a path can be, is not looked for on disk.
+    // A text with line breaks, or one longer than a path can be, is not a path.
     if text.len() < 4096 && !text.contains(['\n', '\0']) {
         match paths.input(text) {
             Ok(path) if paths.files().exists(&path) => {
@@ -50,7 +52,7 @@ pub(super) fn document(
                 };
             }
             Ok(_) => {}
-            // Base64 may start with `/`, so only what is no base64 is surely meant as a path.
+            // Base64 may start with `/`, so only a text that is not base64 is certain to be a path.
             Err(fault) if base64(text).is_none() || looks_like_a_path(text) => {
                 faults.unusable(variable, fault.about("the file that it names"));
                 faults.hint(fault.hint());
@@ -65,11 +67,11 @@ pub(super) fn document(
     })
 }
 
-/// The JSON that a text stands for: without a byte order mark, quotes that a shell or a YAML file
-/// left around it, and base64, which some encode twice. A text that stands for no JSON is given as
-/// it is.
+/// Decodes a text to JSON: removes a byte order mark, the quotes that a shell or a YAML file left
+/// around it, and base64, which may be applied twice. A text that does not decode to JSON is
+/// returned unchanged.
 pub(super) fn decoded(text: String) -> String {
-    /// Base64 of base64 in quotes, and a mark in front.
+    /// Enough for base64 of base64 in quotes, with a byte order mark.
     const DEPTH: usize = 5;
     let mut inner = text.clone();
     for _ in 0..DEPTH {
@@ -78,13 +80,14 @@ pub(super) fn decoded(text: String) -> String {
             None => break,
         }
     }
-    match inner.trim_start().starts_with(['{', '[']) {
-        true => inner,
-        false => text,
+    if inner.trim_start().starts_with(['{', '[']) {
+        inner
+    } else {
+        text
     }
 }
 
-/// The same without its outermost wrapping; none where there is none.
+/// Removes the outermost encoding. `None` if there is none.
 fn unwrapped(text: &str) -> Option<String> {
     if let Some(rest) = text.strip_prefix(MARK) {
         return Some(rest.to_owned());
@@ -116,10 +119,11 @@ fn without_quotes(text: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// The byte order mark.
 const MARK: char = '\u{feff}';
 
-/// The text in UTF-8 or, as PowerShell writes it, UTF-16, which JSON's first sign tells where no
-/// byte order mark does.
+/// Decodes UTF-8 or UTF-16, which PowerShell writes. UTF-16 is recognized by its byte order mark or
+/// by the first character of JSON. `None` if the bytes are neither.
 pub(super) fn text_of(bytes: Vec<u8>) -> Option<String> {
     let units = |read: fn([u8; 2]) -> u16| {
         let (pairs, rest) = bytes.as_chunks::<2>();
@@ -131,7 +135,7 @@ pub(super) fn text_of(bytes: Vec<u8>) -> Option<String> {
         Some([0xfe, 0xff] | [0, b'{']) => units(u16::from_be_bytes),
         _ => String::from_utf8(bytes).ok(),
     };
-    // JSON allows no mark (RFC 8259, 8.1).
+    // JSON must not begin with a byte order mark (RFC 8259, 8.1).
     text.map(|text| match text.strip_prefix(MARK) {
         Some(rest) => rest.to_owned(),
         None => text,

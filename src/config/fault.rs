@@ -1,4 +1,5 @@
-//! Every fault of a request at once, by the names that the user typed, without a secret's value.
+//! The faults of a request, reported together, under the names that the user typed and without
+//! secret values.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +12,7 @@ use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::oci::reference::ReferenceError;
 
-/// A request that cannot be carried out as it was given: all of its faults, not only the first.
+/// An invalid request, with all of its faults.
 #[derive(Debug)]
 pub struct ConfigError {
     faults: Vec<Fault>,
@@ -20,9 +21,9 @@ pub struct ConfigError {
 
 #[derive(Debug)]
 struct Fault {
-    /// The variable's own name, or, for a variable that is not ours, its name in the environment.
+    /// The name in the table or, for another tool's variable, in the environment.
     variable: String,
-    /// The name in the environment, where that is another.
+    /// The name in the environment, if it is different.
     typed: Option<String>,
     text: String,
     missing: bool,
@@ -78,7 +79,7 @@ fn in_words(count: usize) -> String {
     }
 }
 
-/// Gathers faults while everything else is still read.
+/// Collects faults while the rest of the request is read.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     faults: Vec<Fault>,
@@ -87,17 +88,17 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// Remembers under which name of the environment a variable was, or would be, given.
+    /// Records the name under which a variable is, or would be, set in the environment.
     pub(super) fn typed(&mut self, variable: &'static str, environment: String) {
         self.typed.insert(variable, environment);
     }
 
-    /// The variable's value cannot be used; `text` says why, and never quotes a secret.
+    /// Reports a value that cannot be used. `text` is the reason and never quotes a secret.
     pub(super) fn unusable(&mut self, variable: &str, text: impl fmt::Display) {
         self.push(variable, text.to_string(), false);
     }
 
-    /// The variable is needed and not there; where it is there and faulty, that was told already.
+    /// Reports a required variable that is missing, unless it has a fault already.
     pub(super) fn missing(&mut self, variable: &str, text: impl fmt::Display) {
         if self.faults.iter().any(|fault| fault.variable == variable) {
             return;
@@ -105,8 +106,8 @@ impl Faults {
         self.push(variable, text.to_string(), true);
     }
 
-    /// The value, or none and a fault the more.
-    pub(super) fn take<T>(
+    /// Returns the value. Reports an error and returns `None` if there is one.
+    pub(super) fn accept<T>(
         &mut self,
         variable: &str,
         value: Result<T, impl fmt::Display>,
@@ -114,15 +115,15 @@ impl Faults {
         value.map_err(|fault| self.unusable(variable, fault)).ok()
     }
 
-    /// A boolean, which is false where it is not given, or faulty.
+    /// Parses a boolean. It is false if the variable is absent or faulty.
     pub(super) fn switch(&mut self, variable: &str, text: Option<&str>) -> bool {
-        text.and_then(|text| self.take(variable, boolean(text)))
+        text.and_then(|text| self.accept(variable, boolean(text)))
             .unwrap_or(false)
     }
 
-    /// The same as [`Self::take`] for a path, whose faults come with advice; `text` is how it was
-    /// given.
-    pub(super) fn take_path(
+    /// Does the same as [`Self::accept`] for a path, and adds a hint. `text` is the path as the
+    /// user typed it.
+    pub(super) fn accept_path(
         &mut self,
         variable: &str,
         text: &str,
@@ -135,8 +136,8 @@ impl Faults {
         .ok()
     }
 
-    /// True where a login stands in one of the items of a list. That is told, and nothing else of
-    /// the list: a password may hold what separates two items.
+    /// Reports a login in an item of a list. Returns true if there is one; then the caller reports
+    /// nothing else of the list, because a password may contain the separator.
     pub(super) fn refuse_login(&mut self, variable: &str, items: &[&str]) -> bool {
         let found = items.iter().find_map(|item| ReferenceError::login(item));
         let is_one = found.is_some();
@@ -155,7 +156,7 @@ impl Faults {
         });
     }
 
-    /// Adds advice, once.
+    /// Adds a hint, unless it is there already.
     pub(super) fn hint(&mut self, text: impl Into<String>) {
         let text = text.into();
         if !self.hints.contains(&text) {
@@ -163,12 +164,12 @@ impl Faults {
         }
     }
 
-    /// `read`, unless there was a fault; without one there is always something that was read.
+    /// Returns `read` if there is no fault. It is never `None` without a fault.
     pub(super) fn check<T>(mut self, read: Option<T>) -> Result<T, ConfigError> {
         if let (true, Some(read)) = (self.faults.is_empty(), read) {
             return Ok(read);
         }
-        // In the order of the table, which is that of the documentation; what is not in it, last.
+        // In the order of the table and of the documentation. Other tools' variables come last.
         self.faults.sort_by_key(|fault| {
             let place = VARIABLES.iter().position(|v| v.name == fault.variable);
             place.unwrap_or(VARIABLES.len())

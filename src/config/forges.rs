@@ -1,5 +1,5 @@
-//! The repositories of GitHub and GitLab that may push without a key: their names, and their numbers
-//! as far as they are told.
+//! The repositories of GitHub and GitLab that may push without a key: their names and, if set,
+//! their numeric IDs.
 
 use super::variables::Environment;
 use crate::commands::setup::request::Forge;
@@ -8,8 +8,8 @@ use crate::commands::setup::request::ForgeKind;
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::Endpoint;
 
-/// `OWNER/REPO`, with `#OWNER_ID/REPO_ID` where GitHub does not tell them to everybody.
-pub(super) fn github(item: &str, given: &Environment) -> Result<Forge, String> {
+/// Parses `OWNER/REPO`, with `#OWNER_ID/REPO_ID` for a private repository.
+pub(super) fn github(item: &str, environment: &Environment) -> Result<Forge, String> {
     let expected = || {
         format!(
             "{} is no repository of GitHub: expected `OWNER/REPO`, or with its numbers `OWNER/REPO#OWNER_ID/REPO_ID`",
@@ -24,8 +24,8 @@ pub(super) fn github(item: &str, given: &Environment) -> Result<Forge, String> {
         _ => return Err(expected()),
     }
     let own = ids_of_run(
-        given,
-        given.ambient("GITHUB_REPOSITORY") == Some(path),
+        environment,
+        environment.ambient("GITHUB_REPOSITORY") == Some(path),
         ["GITHUB_REPOSITORY_OWNER_ID", "GITHUB_REPOSITORY_ID"],
     );
     Ok(Forge {
@@ -35,8 +35,8 @@ pub(super) fn github(item: &str, given: &Environment) -> Result<Forge, String> {
     })
 }
 
-/// `https://HOST/GROUP/PROJECT`, with `#NAMESPACE_ID/PROJECT_ID` where GitLab does not tell them.
-pub(super) fn gitlab(item: &str, given: &Environment) -> Result<Forge, String> {
+/// Parses `https://HOST/GROUP/PROJECT`, with `#NAMESPACE_ID/PROJECT_ID` for a private project.
+pub(super) fn gitlab(item: &str, environment: &Environment) -> Result<Forge, String> {
     let expected = || {
         format!(
             "{} is no project of a GitLab: expected `https://HOST/GROUP/PROJECT`, or with its numbers `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID`",
@@ -56,8 +56,8 @@ pub(super) fn gitlab(item: &str, given: &Environment) -> Result<Forge, String> {
         return Err(expected());
     }
     let own = ids_of_run(
-        given,
-        given.ambient("CI_PROJECT_URL") == Some(url),
+        environment,
+        environment.ambient("CI_PROJECT_URL") == Some(url),
         ["CI_PROJECT_NAMESPACE_ID", "CI_PROJECT_ID"],
     );
     Ok(Forge {
@@ -67,9 +67,9 @@ pub(super) fn gitlab(item: &str, given: &Environment) -> Result<Forge, String> {
     })
 }
 
-/// A job knows the numbers of the repository that it runs for.
-fn ids_of_run(given: &Environment, is_own: bool, names: [&str; 2]) -> Option<ForgeIds> {
-    let number = |name| given.ambient(name)?.parse().ok();
+/// The IDs of the job's own repository, from the variables `names`. `None` for another repository.
+fn ids_of_run(environment: &Environment, is_own: bool, names: [&str; 2]) -> Option<ForgeIds> {
+    let number = |name| environment.ambient(name)?.parse().ok();
     is_own.then(|| {
         Some(ForgeIds {
             owner: number(names[0])?,
@@ -78,7 +78,7 @@ fn ids_of_run(given: &Environment, is_own: bool, names: [&str; 2]) -> Option<For
     })?
 }
 
-/// Parts `TEXT#OWNER/REPOSITORY`; none where what follows `#` is no pair of numbers.
+/// Splits `TEXT#OWNER/REPOSITORY`. `None` if the part after `#` is not a pair of numbers.
 fn with_ids(item: &str) -> Option<(&str, Option<ForgeIds>)> {
     let Some((text, ids)) = item.split_once('#') else {
         return Some((item, None));

@@ -1,4 +1,5 @@
-//! What the event says that a workflow of GitHub's, or a pipeline of GitLab's, runs for.
+//! The event that started a GitHub workflow or a GitLab pipeline, and whether such runs get
+//! secrets.
 
 use std::path::Path;
 
@@ -9,38 +10,38 @@ use super::paths::Paths;
 use super::variables::Environment;
 use crate::ci::Ci;
 
-/// What the run was started by, where runs of that kind get their secrets; none where they do not,
-/// or nobody says.
+/// The event that started this run, if runs of that kind get secrets. `None` if they do not, or if
+/// that is unknown.
 ///
 /// <https://docs.github.com/en/actions/concepts/security/secrets>,
 /// <https://docs.gitlab.com/ci/variables/#protect-a-cicd-variable>
-pub(super) fn with_secrets(given: &Environment, paths: &Paths<'_>) -> Option<String> {
-    match ci(given)? {
+pub(super) fn with_secrets(environment: &Environment, paths: &Paths<'_>) -> Option<String> {
+    match ci(environment)? {
         Ci::GitHub => {
-            let event = given.ambient("GITHUB_EVENT_NAME")?;
-            let is_without = has_no_secrets(given, paths) || is_in_fork(given, paths);
+            let event = environment.ambient("GITHUB_EVENT_NAME")?;
+            let is_without = has_no_secrets(environment, paths) || is_in_fork(environment, paths);
             (!is_without).then(|| format!("`{event}`"))
         }
         Ci::GitLab => {
-            let is_protected = given.ambient("CI_COMMIT_REF_PROTECTED") == Some("true");
+            let is_protected = environment.ambient("CI_COMMIT_REF_PROTECTED") == Some("true");
             is_protected.then(|| "a protected branch or tag".to_owned())
         }
         Ci::Other => None,
     }
 }
 
-/// True for the pull request of a fork and for Dependabot's, which GitHub gives neither secrets nor
-/// OIDC tokens.
+/// True for pull requests of forks and of Dependabot, which get neither secrets nor OIDC tokens
+/// from GitHub.
 /// <https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows#pull_request>
-pub(super) fn has_no_secrets(given: &Environment, paths: &Paths<'_>) -> bool {
-    if given.ambient("GITHUB_ACTIONS").is_none() {
+pub(super) fn has_no_secrets(environment: &Environment, paths: &Paths<'_>) -> bool {
+    if environment.ambient("GITHUB_ACTIONS").is_none() {
         return false;
     }
-    given.ambient("GITHUB_ACTOR") == Some("dependabot[bot]") || is_of_fork(given, paths)
+    environment.ambient("GITHUB_ACTOR") == Some("dependabot[bot]") || is_of_fork(environment, paths)
 }
 
-/// True where the whole repository is a fork, whose own pushes find none of its parent's secrets.
-fn is_in_fork(given: &Environment, paths: &Paths<'_>) -> bool {
+/// True if the repository itself is a fork. Its runs do not get the secrets of the parent.
+fn is_in_fork(environment: &Environment, paths: &Paths<'_>) -> bool {
     #[derive(Deserialize)]
     struct Event {
         repository: Repository,
@@ -49,17 +50,20 @@ fn is_in_fork(given: &Environment, paths: &Paths<'_>) -> bool {
     struct Repository {
         fork: bool,
     }
-    let event: Option<Event> = read_event(given, paths);
+    let event: Option<Event> = read_event(environment, paths);
     event.is_some_and(|event| event.repository.fork)
 }
 
-fn read_event<T: serde::de::DeserializeOwned>(given: &Environment, paths: &Paths<'_>) -> Option<T> {
-    let file = given.ambient("GITHUB_EVENT_PATH")?;
+fn read_event<T: serde::de::DeserializeOwned>(
+    environment: &Environment,
+    paths: &Paths<'_>,
+) -> Option<T> {
+    let file = environment.ambient("GITHUB_EVENT_PATH")?;
     let content = paths.files().read(Path::new(file)).ok()?;
     serde_json::from_slice(&content).ok()
 }
 
-fn is_of_fork(given: &Environment, paths: &Paths<'_>) -> bool {
+fn is_of_fork(environment: &Environment, paths: &Paths<'_>) -> bool {
     #[derive(Deserialize)]
     struct Event {
         pull_request: PullRequest,
@@ -70,7 +74,7 @@ fn is_of_fork(given: &Environment, paths: &Paths<'_>) -> bool {
     }
     #[derive(Deserialize)]
     struct Head {
-        // None where the fork was deleted meanwhile.
+        // `None` if the fork was deleted.
         repo: Option<Repository>,
     }
     #[derive(Deserialize)]
@@ -78,15 +82,15 @@ fn is_of_fork(given: &Environment, paths: &Paths<'_>) -> bool {
         full_name: String,
     }
     let Some("pull_request" | "pull_request_review" | "pull_request_review_comment") =
-        given.ambient("GITHUB_EVENT_NAME")
+        environment.ambient("GITHUB_EVENT_NAME")
     else {
         return false;
     };
-    let event: Option<Event> = read_event(given, paths);
+    let event: Option<Event> = read_event(environment, paths);
     let Some(event) = event else {
         return false;
     };
-    let own = given.ambient("GITHUB_REPOSITORY");
+    let own = environment.ambient("GITHUB_REPOSITORY");
     event
         .pull_request
         .head

@@ -1,4 +1,4 @@
-//! The source of an image, from the words of containers-transports(5).
+//! The source of an image, in the syntax of containers-transports(5).
 
 use std::path::{Path, PathBuf};
 
@@ -18,14 +18,14 @@ const EXAMPLES: &str = "`docker-archive:image.tar`, `oci-archive:image.tar`, `oc
 const NAMES: &str = "an image that a Docker engine holds is `docker-daemon:NAME`; one that a registry holds begins \
      with the registry, as in `ghcr.io/acme/api:1.2`";
 
-/// Reads `image`.
+/// Reads the variable `image`.
 pub(super) fn image(
-    given: &Environment,
+    environment: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<ImageOrigin> {
     const VARIABLE: &str = "image";
-    let Some(text) = given.inputs.image.as_deref() else {
+    let Some(text) = environment.inputs.image.as_deref() else {
         faults.missing(VARIABLE, format!("say what to push: {EXAMPLES}"));
         return None;
     };
@@ -42,7 +42,7 @@ pub(super) fn image(
         form => form,
     };
     match form {
-        // `docker run` without `--interactive`, as the runner calls it, attaches none
+        // The runner calls `docker run` without `--interactive`, which attaches no standard input
         // (actions/runner, DockerCommandManager.cs).
         Ok(Form::StandardInput(..)) if paths.are_of_action() => {
             faults.unusable(VARIABLE, "the container of an action has no standard input");
@@ -57,12 +57,12 @@ pub(super) fn image(
             Some(ImageOrigin::Local(input))
         }
         Ok(Form::Daemon(reference)) => {
-            let image = daemon::image(reference, given, faults)?;
+            let image = daemon::image(reference, environment, faults)?;
             Some(ImageOrigin::Local(ImageSource::DockerDaemon(image)))
         }
         Ok(Form::Registry(reference)) => Some(ImageOrigin::Registry(reference)),
         Ok(Form::Path(transport, path, reference)) => faults
-            .take_path(VARIABLE, path, paths.input(path))
+            .accept_path(VARIABLE, path, paths.input(path))
             .map(|path| ImageOrigin::Local(transport.at(path, reference))),
         Err(fault) => {
             faults.unusable(VARIABLE, fault);
@@ -74,7 +74,7 @@ pub(super) fn image(
     }
 }
 
-/// What `image` says, before its path is looked at.
+/// The parsed value of `image`, before its path is resolved.
 #[derive(Debug, PartialEq, Eq)]
 enum Form<'a> {
     Path(Transport, &'a str, Option<String>),
@@ -83,8 +83,8 @@ enum Form<'a> {
     Registry(Reference),
 }
 
-/// True for a bare path that is one: something is there, or its name is that of an archive. What is
-/// neither may be the name of an image, for `out.d/app` could be both.
+/// True if a bare path exists or ends as an archive does. Otherwise it may be the name of an image:
+/// `out.d/app` could be either.
 fn is_file(path: &str, paths: &Paths<'_>) -> bool {
     const ENDINGS: [&str; 7] = ["tar", "gz", "tgz", "zst", "xz", "bz2", "oci"];
     let ending = Path::new(path)
@@ -114,7 +114,7 @@ impl Transport {
         }
     }
 
-    /// The archive that may come on standard input; a layout is a directory and cannot.
+    /// The kind of archive on standard input. `None` for a layout, which is a directory.
     fn archive(self) -> Option<ArchiveKind> {
         match self {
             Self::DockerArchive => Some(ArchiveKind::Docker),
@@ -141,7 +141,7 @@ const TRANSPORTS: [(&str, Transport); 3] = [
 const DAEMON: &str = "docker-daemon:";
 const REGISTRY: &str = "docker://";
 
-/// What other tools read from, and this one does not.
+/// Transports of other tools that are not supported.
 const OTHERS: [&str; 4] = ["containers-storage:", "dir:", "sif:", "ostree:"];
 
 fn parse(text: &str) -> Result<Form<'_>, String> {
@@ -179,8 +179,7 @@ fn parse(text: &str) -> Result<Form<'_>, String> {
             "this version cannot read from `{other}`, only from {EXAMPLES}"
         ));
     }
-    // Only what begins with a host is taken for the name of an image, so that a mistyped path never
-    // pulls a stranger's.
+    // A name needs a host here, so that a mistyped path never pulls a stranger's image.
     if text.contains([':', '@']) {
         return match text.parse() {
             Ok(reference) => Ok(Form::Registry(reference)),
@@ -198,7 +197,7 @@ fn no_path(text: &str) -> String {
     )
 }
 
-/// True for what was meant as the name of an image, not of a file.
+/// True if the text was probably meant as the name of an image, not of a file.
 fn is_name(text: &str) -> bool {
     let mut known = TRANSPORTS.iter().map(|(prefix, _)| prefix).chain(&OTHERS);
     text.contains(':') && !known.any(|prefix| text.starts_with(prefix))

@@ -1,5 +1,5 @@
-//! The cluster that a pull secret is applied to: a kubeconfig as text, base64 or a path, the files of
-//! `KUBECONFIG`, or the pod's own cluster.
+//! The access to the cluster that a pull secret is applied to: a kubeconfig as text, base64 or a
+//! path, the files of `KUBECONFIG`, or the pod's own cluster.
 
 use std::path::Path;
 
@@ -12,21 +12,23 @@ use crate::kubernetes::{AccessError, ClusterAccess, POD_NAMESPACE, POD_TOKEN};
 
 const VARIABLE: &str = "kubeconfig";
 
-/// Reads `kubeconfig` and `kubeconfig_context`, or what stands in for them.
+/// Reads `kubeconfig` and `kubeconfig_context`, or their defaults.
 pub(super) fn access(
-    given: &Environment,
+    environment: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<ClusterAccess> {
-    let context = given.inputs.kubeconfig_context.as_deref();
-    let (variable, access) = match given.inputs.kubeconfig.as_deref() {
+    let context = environment.inputs.kubeconfig_context.as_deref();
+    let (variable, access) = match environment.inputs.kubeconfig.as_deref() {
         Some(text) => (VARIABLE, of_text(text, paths, faults)?),
-        None => match given.ambient("KUBECONFIG") {
+        None => match environment.ambient("KUBECONFIG") {
             Some(files) => ("KUBECONFIG", of_files(files, paths, faults)?),
-            None => (VARIABLE, of_pod(given, paths, faults)?),
+            None => (VARIABLE, of_pod(environment, paths, faults)?),
         },
     };
-    let chosen = access.withholding(&given.withheld).with_context(context);
+    let chosen = access
+        .withholding(&environment.withheld)
+        .with_context(context);
     chosen
         .map_err(|fault| match fault {
             AccessError::UnknownContext { .. } if context.is_some() => {
@@ -37,7 +39,7 @@ pub(super) fn access(
         .ok()
 }
 
-/// The YAML itself, its base64, or a path.
+/// Reads a kubeconfig from its YAML, its base64, or its path.
 fn of_text(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<ClusterAccess> {
     let is_path = text.len() < 4096 && !text.contains(['\n', '\0', '{']);
     if is_path {
@@ -64,10 +66,10 @@ fn of_text(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<Cluster
     let yaml = decoded.as_deref().unwrap_or(text);
     let parsed = ClusterAccess::parse(yaml, None)
         .map_err(|fault| format!("{fault}; its value is not shown"));
-    faults.take(VARIABLE, parsed)
+    faults.accept(VARIABLE, parsed)
 }
 
-/// The files of `KUBECONFIG`; those that are not there are passed over, as kubectl does.
+/// Reads the files of `KUBECONFIG`. Missing files are skipped, as in kubectl.
 fn of_files(files: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<ClusterAccess> {
     const KUBECONFIG: &str = "KUBECONFIG";
     let mut all: Option<ClusterAccess> = None;
@@ -80,7 +82,7 @@ fn of_files(files: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<Clust
         }
         let next = of_file(KUBECONFIG, &path, paths, faults)?;
         all = match all {
-            Some(first) => Some(faults.take(KUBECONFIG, first.merge(next))?),
+            Some(first) => Some(faults.accept(KUBECONFIG, first.merge(next))?),
             None => Some(next),
         };
     }
@@ -98,17 +100,21 @@ fn of_file(
 ) -> Option<ClusterAccess> {
     let text = read_text(path, paths)
         .map_err(|fault| format!("the file that it names cannot be read: {fault}"));
-    let text = faults.take(variable, text)?;
+    let text = faults.accept(variable, text)?;
     let parsed = ClusterAccess::parse(&text, path.parent())
         .map_err(|fault| format!("the file that it names cannot be used: {fault}"));
-    faults.take(variable, parsed)
+    faults.accept(variable, parsed)
 }
 
-/// What a pod is given for its own cluster.
+/// The access of a pod to its own cluster.
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>
-fn of_pod(given: &Environment, paths: &Paths<'_>, faults: &mut Faults) -> Option<ClusterAccess> {
-    let host = given.ambient("KUBERNETES_SERVICE_HOST");
-    let port = given.ambient("KUBERNETES_SERVICE_PORT");
+fn of_pod(
+    environment: &Environment,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Option<ClusterAccess> {
+    let host = environment.ambient("KUBERNETES_SERVICE_HOST");
+    let port = environment.ambient("KUBERNETES_SERVICE_PORT");
     match (host, port) {
         (Some(host), Some(port)) if paths.files().exists(Path::new(POD_TOKEN)) => {
             let namespace = read_text(Path::new(POD_NAMESPACE), paths).ok();

@@ -1,6 +1,7 @@
-//! What Kubernetes takes for the name of an object, of a namespace, and for a label.
+//! Kubernetes' rules for names of objects and namespaces, and for labels.
 
-/// A name by RFC 1123 as Kubernetes reads it: labels joined by dots, at most 253 characters.
+/// Checks the name of a Secret: an RFC 1123 subdomain of labels joined by dots, at most 253
+/// characters.
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>
 pub(super) fn check_subdomain(name: &str) -> Result<(), &'static str> {
     if name.len() > 253 {
@@ -15,7 +16,7 @@ pub(super) fn check_subdomain(name: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The same for a single label of at most 63 characters, which a namespace is.
+/// Checks the name of a namespace: a single label of at most 63 characters.
 pub(super) fn check_label(name: &str) -> Result<(), &'static str> {
     if name.len() > 63 {
         Err("is no namespace: it is longer than 63 characters")
@@ -28,7 +29,7 @@ pub(super) fn check_label(name: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The key of a label: a name, perhaps behind the domain of whoever it belongs to and a slash.
+/// Checks the key of a label: a name, optionally after the domain of its owner and a slash.
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>
 pub(super) fn check_label_key(key: &str) -> Result<(), &'static str> {
     let (domain, name) = match key.split_once('/') {
@@ -44,7 +45,7 @@ pub(super) fn check_label_key(key: &str) -> Result<(), &'static str> {
     check_label_value(name)
 }
 
-/// The value of a label, which may be empty.
+/// Checks the value of a label, which may be empty.
 pub(super) fn check_label_value(value: &str) -> Result<(), &'static str> {
     let alphanumeric = |b: u8| b.is_ascii_alphanumeric();
     if value.len() > 63 {

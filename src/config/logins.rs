@@ -1,4 +1,4 @@
-//! Logins for registries: of Docker configs, of variables, and what a CI has for its own registry.
+//! Logins for registries, from Docker configs, from variables, and from the CI.
 
 use std::path::Path;
 
@@ -15,27 +15,27 @@ use crate::oci::reference::Endpoint;
 /// The file in a Docker config's directory.
 const FILE: &str = "config.json";
 
-/// Reads all of them. What the environment has is read only where a registry that is not Google's
-/// is met, or Google is not signed in to by better means (`needed`), for a run that has no use for
-/// it must not fail by it.
+/// Reads all logins. The Docker configs of other tools are read only if they are `needed`: for a
+/// registry that is not Google's, or if there is no other credential for Google. A run that does
+/// not use them must not fail because of them.
 pub(super) fn logins(
-    given: &Environment,
+    environment: &Environment,
     source: Option<&Endpoint>,
     destinations: &[Endpoint],
     needed: bool,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Logins {
-    let docker = match given.inputs.docker_config.as_deref() {
+    let docker = match environment.inputs.docker_config.as_deref() {
         Some(text) => explicit(text, paths, faults).into_iter().collect(),
-        None if needed => ambient(given, paths, faults),
+        None if needed => ambient(environment, paths, faults),
         None => Vec::new(),
     };
     Logins {
-        source: of_source(given, source, faults),
-        destination: of_destination(given, destinations, faults),
+        source: of_source(environment, source, faults),
+        destination: of_destination(environment, destinations, faults),
         docker,
-        ci: of_ci(given),
+        ci: of_ci(environment),
     }
 }
 
@@ -49,26 +49,26 @@ fn explicit(
     match DockerConfig::parse(&document.json) {
         Ok(config) => Some((VARIABLE, config)),
         Err(fault) => {
-            let told = if !document.from_file && looks_like_a_path(text) {
+            let text = if !document.from_file && looks_like_a_path(text) {
                 "no file is there, if it is meant as a path; its value is not shown".to_owned()
             } else {
                 format!("{fault}; its value is not shown")
             };
-            refuse(VARIABLE, told, &fault, faults);
+            refuse(VARIABLE, text, &fault, faults);
             None
         }
     }
 }
 
-/// What other tools read: GitLab's variable, Docker's directory (which Cloud Build fills with Google's
-/// own logins, and Tekton with those of the service account), and skopeo's file.
+/// Reads the Docker configs of other tools: GitLab's variable, Docker's directory (in which Cloud
+/// Build puts logins for Google, and Tekton those of the service account), and skopeo's file.
 fn ambient(
-    given: &Environment,
+    environment: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Vec<(&'static str, DockerConfig)> {
     let mut configs = Vec::new();
-    if let Some(text) = given.ambient("DOCKER_AUTH_CONFIG") {
+    if let Some(text) = environment.ambient("DOCKER_AUTH_CONFIG") {
         match DockerConfig::parse(&decoded(text.to_owned())) {
             Ok(config) => configs.push(("DOCKER_AUTH_CONFIG", config)),
             Err(fault) => refuse(
@@ -79,17 +79,19 @@ fn ambient(
             ),
         }
     }
-    let home = given.ambient("HOME").map(|home| format!("{home}/.docker"));
-    let docker = match given.ambient("DOCKER_CONFIG") {
+    let home = environment
+        .ambient("HOME")
+        .map(|home| format!("{home}/.docker"));
+    let docker = match environment.ambient("DOCKER_CONFIG") {
         Some(directory) => ("DOCKER_CONFIG", Some(directory), Some(FILE)),
         None => (HOME_FILE, home.as_deref(), Some(FILE)),
     };
-    let podman = given.ambient("REGISTRY_AUTH_FILE");
+    let podman = environment.ambient("REGISTRY_AUTH_FILE");
     for (variable, text, file) in [docker, ("REGISTRY_AUTH_FILE", podman, None)] {
         let Some(text) = text else {
             continue;
         };
-        // What the host has and the container does not is as good as none.
+        // A file that is not mounted into the container counts as absent.
         let Ok(mut path) = paths.input(text) else {
             continue;
         };
@@ -129,22 +131,22 @@ fn of_file(
     None
 }
 
-fn refuse(variable: &str, told: String, fault: &DockerConfigError, faults: &mut Faults) {
-    faults.unusable(variable, told);
+fn refuse(variable: &str, text: String, fault: &DockerConfigError, faults: &mut Faults) {
+    faults.unusable(variable, text);
     if let Some(hint) = fault.hint() {
         faults.hint(hint);
     }
 }
 
-/// `username` and `password`, for the one destination that is not Google's.
+/// The login of `username` and `password`, for the one destination that is not Google's.
 fn of_destination(
-    given: &Environment,
+    environment: &Environment,
     destinations: &[Endpoint],
     faults: &mut Faults,
 ) -> Option<Login> {
     const USER: &str = "username";
     const PASSWORD: &str = "password";
-    let inputs = &given.inputs;
+    let inputs = &environment.inputs;
     let pair = [(USER, &inputs.username), (PASSWORD, &inputs.password)];
     let (user, password) = login(pair, faults)?;
     let mut hosts: Vec<_> = destinations
@@ -155,7 +157,7 @@ fn of_destination(
     hosts.dedup();
     let host = match hosts.as_slice() {
         [host] => *host,
-        // What `setup` makes is Google's, whatever else is set for other commands.
+        // `setup` has no destination; the login may be set for other commands.
         [] if destinations.is_empty() => return None,
         [] if user.starts_with("_json_key") => {
             faults.unusable(USER, "Google's registries are signed in to without it");
@@ -193,7 +195,7 @@ fn of_destination(
     })
 }
 
-/// Both halves of a login.
+/// Checks that user name and password are both set. `None` if they are not.
 fn login(
     [(user_name, user), (password_name, password)]: [(&'static str, &Option<String>); 2],
     faults: &mut Faults,
@@ -217,11 +219,15 @@ fn login(
     }
 }
 
-/// `source_username` and `source_password`, for the one host of `image`.
-fn of_source(given: &Environment, source: Option<&Endpoint>, faults: &mut Faults) -> Option<Login> {
+/// The login of `source_username` and `source_password`, for the registry of `image`.
+fn of_source(
+    environment: &Environment,
+    source: Option<&Endpoint>,
+    faults: &mut Faults,
+) -> Option<Login> {
     const USER: &str = "source_username";
     const PASSWORD: &str = "source_password";
-    let inputs = &given.inputs;
+    let inputs = &environment.inputs;
     let pair = [
         (USER, &inputs.source_username),
         (PASSWORD, &inputs.source_password),
@@ -249,15 +255,16 @@ fn of_source(given: &Environment, source: Option<&Endpoint>, faults: &mut Faults
     })
 }
 
-/// GitLab's job has a login for its own registry, and GitHub's token opens ghcr.io.
-fn of_ci(given: &Environment) -> Vec<Login> {
+/// The logins that a CI provides: GitLab's job token for its registry, and GitHub's token for
+/// ghcr.io.
+fn of_ci(environment: &Environment) -> Vec<Login> {
     let gitlab = || {
         Some(Login {
             origin: "CI_REGISTRY_PASSWORD",
-            host: given.ambient("CI_REGISTRY")?.parse().ok()?,
+            host: environment.ambient("CI_REGISTRY")?.parse().ok()?,
             path: String::new(),
-            user: given.ambient("CI_REGISTRY_USER")?.to_owned(),
-            password: Secret::new(given.ambient("CI_REGISTRY_PASSWORD")?),
+            user: environment.ambient("CI_REGISTRY_USER")?.to_owned(),
+            password: Secret::new(environment.ambient("CI_REGISTRY_PASSWORD")?),
             kind: PasswordKind::Password,
         })
     };
@@ -266,9 +273,12 @@ fn of_ci(given: &Environment) -> Vec<Login> {
             origin: "github_token",
             host: "ghcr.io".parse().ok()?,
             path: String::new(),
-            // GitHub looks at the token alone, but wants a name beside it.
-            user: given.ambient("GITHUB_ACTOR").unwrap_or("github").to_owned(),
-            password: Secret::new(given.inputs.github_token.as_deref()?),
+            // GitHub checks the token only, but requires some user name.
+            user: environment
+                .ambient("GITHUB_ACTOR")
+                .unwrap_or("github")
+                .to_owned(),
+            password: Secret::new(environment.inputs.github_token.as_deref()?),
             kind: PasswordKind::Password,
         })
     };

@@ -1,4 +1,4 @@
-//! The mirror file: which images go where.
+//! The mirror file: its images and destinations.
 
 mod entry;
 mod file;
@@ -21,20 +21,20 @@ use file::File;
 const VARIABLE: &str = "config";
 const DEFAULT_FILE: &str = "gcr-push.yaml";
 
-/// Reads the file that `config` names, and which part of it is this runner's.
+/// Reads the file that `config` names, and the shard of this runner.
 pub(super) fn mirror(
-    given: &Environment,
+    environment: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<MirrorFile> {
-    let shard = shard::shard(given, faults);
-    let name = given.inputs.config.as_deref().unwrap_or(DEFAULT_FILE);
-    let path = faults.take_path(VARIABLE, name, paths.input(name))?;
+    let shard = shard::shard(environment, faults);
+    let name = environment.inputs.config.as_deref().unwrap_or(DEFAULT_FILE);
+    let path = faults.accept_path(VARIABLE, name, paths.input(name))?;
     let text = match paths.files().read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => {
             let what = quoted(name);
-            if error.kind() == io::ErrorKind::NotFound && given.inputs.config.is_none() {
+            if error.kind() == io::ErrorKind::NotFound && environment.inputs.config.is_none() {
                 faults.missing(VARIABLE, format!("there is no {what} here: say which images go where in one, or name another file"));
             } else {
                 faults.unusable(VARIABLE, format!("could not read {what}: {error}"));
@@ -44,8 +44,8 @@ pub(super) fn mirror(
     };
     match parse(&text) {
         Ok(request) => Some(MirrorFile { shard, ..request }),
-        Err(found) => {
-            for fault in found {
+        Err(errors) => {
+            for fault in errors {
                 faults.unusable(VARIABLE, format!("{}: {fault}", quoted(name)));
             }
             None
@@ -53,7 +53,11 @@ pub(super) fn mirror(
     }
 }
 
-/// Reads the text of a mirror file, for every runner together; else all of its faults.
+/// Parses a mirror file, without a shard.
+///
+/// # Errors
+///
+/// With all faults of the file.
 fn parse(text: &str) -> Result<MirrorFile, Vec<String>> {
     let file: File =
         serde_yaml::from_str(text).map_err(|error| vec![with_advice(&error.to_string())])?;
@@ -85,17 +89,19 @@ fn parse(text: &str) -> Result<MirrorFile, Vec<String>> {
             }
         }
     }
-    match faults.is_empty() {
-        true => Ok(MirrorFile {
+    if faults.is_empty() {
+        Ok(MirrorFile {
             destinations,
             entries,
             shard: None,
-        }),
-        false => Err(faults),
+        })
+    } else {
+        Err(faults)
     }
 }
 
-/// The parser's own words, with the right name for a mistyped key. They may quote any value.
+/// The parser's message without logins, because it may quote any value. For a mistyped key it
+/// suggests the nearest one.
 fn with_advice(error: &str) -> String {
     let error = &without_logins(error);
     let names: Vec<_> = error.split('`').skip(1).step_by(2).collect();
@@ -108,7 +114,7 @@ fn with_advice(error: &str) -> String {
     error.to_owned()
 }
 
-/// `HOST/PATH`: what images are put below.
+/// Parses a destination `HOST/PATH`.
 fn destination(text: &str) -> Result<MirrorDestination, String> {
     let fault = || {
         format!(
@@ -120,14 +126,14 @@ fn destination(text: &str) -> Result<MirrorDestination, String> {
         return Err(fault.to_string());
     }
     let (host, path) = text.split_once('/').ok_or_else(fault)?;
-    // Only the project of a domain has a colon: `example.com:project`.
+    // Only a domain-scoped project has a colon: `example.com:project`.
     if path
         .split_once(':')
         .is_some_and(|(domain, _)| !domain.contains('.'))
     {
         return Err(fault());
     }
-    // Whether a name may stand below it is asked with one.
+    // An example name shows whether a name is valid below the path.
     let below: Reference = format!("{host}/{path}/name")
         .parse()
         .map_err(|error| match error {
@@ -226,11 +232,11 @@ images:
             "images: 3\n",
             "",
         ];
-        let told: Vec<_> = faults
+        let rendered: Vec<_> = faults
             .iter()
             .flat_map(|text| parse(text).unwrap_err())
             .collect();
-        insta::assert_snapshot!(told.join("\n"), @r#"
+        insta::assert_snapshot!(rendered.join("\n"), @r#"
         images[0]: unknown field `tgas`, expected one of `from`, `to`, `tags`, `platforms`, `referrers`, `best_effort` at line 4 column 5; did you mean `tags`?
         images[0].tags: unknown field `newst`, expected one of `include`, `exclude`, `semver`, `newest`, `by` at line 4 column 13; did you mean `newest`?
         `gcr.io/p:1` is no destination: expected a registry and a path, such as `eu.gcr.io/acme-prod`

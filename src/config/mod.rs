@@ -1,4 +1,6 @@
-//! From text to a checked request: the only place that knows variables, and the last that parses.
+//! Parses the command line and the environment into a checked [`Request`].
+//!
+//! No other module reads environment variables.
 
 pub mod adc;
 mod advice;
@@ -48,29 +50,29 @@ pub use parse::request;
 pub use paths::{Disk, FileSystem};
 pub use variables::{VARIABLES, Variable, VariableGroup};
 
-/// What the process is asked to do, complete and free of contradictions: nothing is left to parse,
-/// and nothing below reads the environment.
+/// The request of a run, complete and without contradictions. Nothing is left to parse, and no
+/// other module reads the environment.
 #[derive(Debug)]
 pub struct Request {
-    /// The command.
+    /// The command, with its own request.
     pub command: Command,
-    /// How long the whole run may take. `None` if there is no limit.
+    /// The time limit for the whole run. `None` if there is no limit.
     pub timeout: Option<Duration>,
 }
 
-/// A command and all that it needs.
+/// A command with its request.
 #[derive(Debug)]
 pub enum Command {
     /// Push one image.
     Push(Box<PushRequest>),
-    /// Push many images, by a file.
+    /// Copy the images that a mirror file lists.
     Mirror(Box<MirrorRequest>),
     /// List a project's images or an image's tags.
     List(Box<ListRequest>),
-    /// Write the pull secret.
+    /// Write or apply the pull secret.
     PullSecret(Box<PullSecretRequest>),
-    /// Set up the Google side.
+    /// Set up APIs, repositories, accounts and roles in Google Cloud.
     Setup(Box<SetupRequest>),
-    /// Check all that can be checked before a push.
+    /// Run every check that is possible before a push.
     Doctor(Box<DoctorRequest>),
 }

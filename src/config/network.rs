@@ -1,4 +1,5 @@
-//! What holds for every connection: proxies, trusted roots, plain-HTTP hosts, time-outs.
+//! Settings for every connection: proxies, certificates, plain-HTTP hosts, timeouts and rate
+//! limits.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -16,77 +17,93 @@ use crate::diagnostics::secret::Secret;
 use crate::http::{Certificates, ClientIdentity, IdentityError, Network, Proxies, RateLimiters};
 use crate::oci::reference::Endpoint;
 
-/// Reads all of it.
-pub(super) fn network(given: &Environment, paths: &Paths<'_>, faults: &mut Faults) -> Network {
-    let stall_timeout = given.inputs.stall_timeout.as_deref().and_then(|text| {
-        let bounds = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
-        faults.take("stall_timeout", duration(text, bounds))
-    });
-    let finish_timeout = given.inputs.finish_timeout.as_deref().and_then(|text| {
-        let bounds = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
-        faults.take("finish_timeout", duration(text, bounds))
-    });
+/// Reads the settings for every connection.
+pub(super) fn network(
+    environment: &Environment,
+    paths: &Paths<'_>,
+    faults: &mut Faults,
+) -> Network {
+    let stall_timeout = environment
+        .inputs
+        .stall_timeout
+        .as_deref()
+        .and_then(|text| {
+            let bounds = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
+            faults.accept("stall_timeout", duration(text, bounds))
+        });
+    let finish_timeout = environment
+        .inputs
+        .finish_timeout
+        .as_deref()
+        .and_then(|text| {
+            let bounds = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
+            faults.accept("finish_timeout", duration(text, bounds))
+        });
     let default = Network::default();
     let stall_timeout = stall_timeout.unwrap_or(default.stall_timeout);
-    let retry_timeout = given.inputs.retry_timeout.as_deref().and_then(|text| {
-        let bounds = Duration::ZERO..=Duration::from_secs(60 * 60);
-        faults.take("retry_timeout", duration(text, bounds))
-    });
+    let retry_timeout = environment
+        .inputs
+        .retry_timeout
+        .as_deref()
+        .and_then(|text| {
+            let bounds = Duration::ZERO..=Duration::from_secs(60 * 60);
+            faults.accept("retry_timeout", duration(text, bounds))
+        });
     Network {
-        proxies: proxies(given, faults),
-        ca_certificates: certificates(given, paths, faults).unwrap_or_default(),
-        client_identity: client_identity(given, paths, faults).map(Arc::new),
-        certs_d: certs_d(given),
-        insecure_registries: insecure_registries(given, faults),
+        proxies: proxies(environment, faults),
+        ca_certificates: certificates(environment, paths, faults).unwrap_or_default(),
+        client_identity: client_identity(environment, paths, faults).map(Arc::new),
+        certs_d: certs_d(environment),
+        insecure_registries: insecure_registries(environment, faults),
         stall_timeout,
         finish_timeout: finish_timeout.unwrap_or(default.finish_timeout.max(stall_timeout)),
         retry_timeout: retry_timeout.unwrap_or(default.retry_timeout),
         in_action: paths.are_of_action(),
-        paces: RateLimiters::new(requests_per_minute(given, faults)),
+        paces: RateLimiters::new(requests_per_minute(environment, faults)),
         ..default
     }
 }
 
-/// Google's own quota is 60,000 for a project and region; a larger number would be a slip.
-fn requests_per_minute(given: &Environment, faults: &mut Faults) -> Option<NonZeroU32> {
-    let text = given.inputs.requests_per_minute.as_deref()?;
-    let number = faults.take("requests_per_minute", number(text, 1..=1_000_000))?;
+/// The upper bound catches mistakes: Google's own quota is 60,000 for a project and region.
+fn requests_per_minute(environment: &Environment, faults: &mut Faults) -> Option<NonZeroU32> {
+    let text = environment.inputs.requests_per_minute.as_deref()?;
+    let number = faults.accept("requests_per_minute", number(text, 1..=1_000_000))?;
     NonZeroU32::new(number)
 }
 
-/// How long the whole run may take.
-pub(super) fn timeout(given: &Environment, faults: &mut Faults) -> Option<Duration> {
-    let text = given.inputs.timeout.as_deref()?;
+/// The time limit for the whole run. `None` if there is no limit.
+pub(super) fn timeout(environment: &Environment, faults: &mut Faults) -> Option<Duration> {
+    let text = environment.inputs.timeout.as_deref()?;
     let bounds = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
-    faults.take("timeout", duration(text, bounds))
+    faults.accept("timeout", duration(text, bounds))
 }
 
-/// The variables that curl and Go read, in upper case before lower case as Go does.
+/// Reads the proxy variables of curl and Go, upper case before lower case, as Go does.
 /// <https://pkg.go.dev/golang.org/x/net/http/httpproxy#FromEnvironment>
-fn proxies(given: &Environment, faults: &mut Faults) -> Proxies {
+fn proxies(environment: &Environment, faults: &mut Faults) -> Proxies {
     let first = |names: [&'static str; 2]| {
         names
             .into_iter()
-            .find_map(|name| Some((name, given.ambient(name)?)))
+            .find_map(|name| Some((name, environment.ambient(name)?)))
     };
-    // To a CGI program a request's header `Proxy` is `HTTP_PROXY`: a stranger could set it
+    // In a CGI program `HTTP_PROXY` holds the request's header `Proxy`, which anyone can set
     // (<https://httpoxy.org>).
-    let http = if given.ambient("REQUEST_METHOD").is_some() {
+    let http = if environment.ambient("REQUEST_METHOD").is_some() {
         first(["http_proxy", "http_proxy"])
     } else {
         first(["HTTP_PROXY", "http_proxy"])
     };
     let https = first(["HTTPS_PROXY", "https_proxy"]);
     let all = first(["ALL_PROXY", "all_proxy"]);
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let mut url = |chosen: Option<(&'static str, &str)>| {
         let (name, text) = chosen.or(all)?;
         proxy_url(text)
             .map_err(|fault| {
-                // `ALL_PROXY` stands in twice.
-                if !told.contains(&name) {
+                // `ALL_PROXY` may replace both of the others.
+                if !reported.contains(&name) {
                     faults.unusable(name, fault);
-                    told.push(name);
+                    reported.push(name);
                 }
             })
             .ok()
@@ -98,7 +115,8 @@ fn proxies(given: &Environment, faults: &mut Faults) -> Proxies {
     }
 }
 
-/// A proxy's URL, `http://` where no scheme is given. No fault quotes it: it may hold a password.
+/// Parses a proxy's URL; the default scheme is `http://`. No error quotes it, because it may hold a
+/// password.
 fn proxy_url(text: &str) -> Result<String, String> {
     let full = if text.contains("://") {
         text.to_owned()
@@ -116,10 +134,9 @@ fn proxy_url(text: &str) -> Result<String, String> {
         }
         _ => return Err("a proxy's URL starts with `http://` or `https://`".to_owned()),
     }
-    // Written anew by `url`, what a password has left unescaped is escaped, so that everyone after
-    // it reads the same.
+    // `url` escapes special characters of a password, so that every later parser reads the same.
     let normal = url.as_str().trim_end_matches('/').to_owned();
-    // One matcher decides for every connection, and what it cannot read it leaves out in silence.
+    // One matcher decides for every connection, and it silently ignores a URL that it cannot parse.
     let met = Matcher::builder()
         .all(normal.as_str())
         .build()
@@ -131,29 +148,29 @@ fn proxy_url(text: &str) -> Result<String, String> {
 }
 
 fn certificates(
-    given: &Environment,
+    environment: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<Certificates> {
     const VARIABLE: &str = "ca_certificates";
     let pem = pem(
         VARIABLE,
-        given.inputs.ca_certificates.as_deref()?,
+        environment.inputs.ca_certificates.as_deref()?,
         paths,
         faults,
     )?;
-    faults.take(VARIABLE, Certificates::parse(&pem))
+    faults.accept(VARIABLE, Certificates::parse(&pem))
 }
 
-/// The certificate for registries that ask for one, and its key, which may stand in one text.
+/// The client certificate and its key, which may be in the same text.
 fn client_identity(
-    given: &Environment,
+    environment: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<ClientIdentity> {
     const CERTIFICATE: &str = "client_certificate";
     const KEY: &str = "client_key";
-    let inputs = &given.inputs;
+    let inputs = &environment.inputs;
     let (certificate, key) = match (&inputs.client_certificate, &inputs.client_key) {
         (Some(certificate), key) => (certificate, key),
         (None, Some(_)) => {
@@ -171,17 +188,17 @@ fn client_identity(
             return None;
         }
     };
-    // What is a secret is masked in every log from here on.
+    // A `Secret` is masked in every log from here on.
     let key = Secret::new(key);
     let identity = ClientIdentity::parse(&certificate, key.expose());
     let variable = match &identity {
         Err(IdentityError::Certificate(_)) => CERTIFICATE,
         _ => KEY,
     };
-    faults.take(variable, identity)
+    faults.accept(variable, identity)
 }
 
-/// The text of a PEM file, given as itself or as a path.
+/// Reads PEM, either from the text itself or from the file at that path.
 fn pem(
     variable: &'static str,
     text: &str,
@@ -191,30 +208,36 @@ fn pem(
     if text.contains("-----BEGIN") {
         return Some(text.to_owned());
     }
-    let path = faults.take_path(variable, text, paths.input(text))?;
+    let path = faults.accept_path(variable, text, paths.input(text))?;
     let content = paths
         .files()
         .read(&path)
         .map_err(|fault| format!("{} cannot be read: {fault}", quoted(text)));
-    let content = faults.take(variable, content)?;
-    // Bundles carry names of authorities between the blocks, in any encoding.
+    let content = faults.accept(variable, content)?;
+    // Bundles may have names of authorities between the blocks, in any encoding.
     Some(String::from_utf8_lossy(&content).into_owned())
 }
 
-/// Where Podman and Docker keep the certificates of single hosts, in the order in which Podman looks.
+/// The directories with certificates for single hosts, in Podman's order.
 /// <https://github.com/containers/image/blob/main/docs/containers-certs.d.5.md>
-fn certs_d(given: &Environment) -> Vec<PathBuf> {
-    let own = given
+fn certs_d(environment: &Environment) -> Vec<PathBuf> {
+    let own = environment
         .ambient("HOME")
         .map(|home| Path::new(home).join(".config/containers/certs.d"));
     let systems = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
     own.into_iter().chain(systems).collect()
 }
 
-fn insecure_registries(given: &Environment, faults: &mut Faults) -> Vec<Endpoint> {
+fn insecure_registries(environment: &Environment, faults: &mut Faults) -> Vec<Endpoint> {
     const VARIABLE: &str = "insecure_registries";
     let mut endpoints = Vec::new();
-    let items = list(given.inputs.insecure_registries.as_deref().unwrap_or(""));
+    let items = list(
+        environment
+            .inputs
+            .insecure_registries
+            .as_deref()
+            .unwrap_or(""),
+    );
     if faults.refuse_login(VARIABLE, &items) {
         return endpoints;
     }

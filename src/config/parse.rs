@@ -1,5 +1,5 @@
-//! A request out of the environment: each group of variables is read by its own file, and all
-//! faults are told together.
+//! Builds the request from the environment. Each group of variables has its own module, and all
+//! faults are reported together.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -41,29 +41,29 @@ use crate::push::tag_policy::ExistingTag;
 use crate::push::upload_slots::Concurrency;
 use crate::push::verify::Verify;
 
-/// Reads the whole request: `argument` is the command word of the command line, and wins over the
-/// variable `command`.
+/// Reads the whole request. `argument` is the command word of the command line, which takes
+/// precedence over the variable `command`.
 ///
 /// # Errors
 ///
-/// With every fault that can be told without the network and without opening the image.
+/// With every fault that can be found without the network and without opening the image.
 pub fn request(
     argument: Option<CommandName>,
     environment: impl Iterator<Item = (OsString, OsString)>,
     files: &dyn FileSystem,
 ) -> Result<Request, ConfigError> {
     let mut faults = Faults::default();
-    let given = variables::read(environment, &mut faults);
-    let paths = Paths::new(&given, files);
-    let ci = console::ci(&given);
-    credentials::register_secrets(&given, &paths);
-    let command = command(argument, &given, &mut faults);
+    let environment = variables::read(environment, &mut faults);
+    let paths = Paths::new(&environment, files);
+    let ci = console::ci(&environment);
+    credentials::register_secrets(&environment, &paths);
+    let command = command(argument, &environment, &mut faults);
 
     let image = match command {
-        CommandName::Push => image::image(&given, &paths, &mut faults),
-        // What is not given is not looked at.
-        CommandName::Doctor if given.inputs.image.is_some() => {
-            image::image(&given, &paths, &mut faults)
+        CommandName::Push => image::image(&environment, &paths, &mut faults),
+        // `doctor` checks an image only if one is set.
+        CommandName::Doctor if environment.inputs.image.is_some() => {
+            image::image(&environment, &paths, &mut faults)
         }
         CommandName::Mirror
         | CommandName::List
@@ -71,30 +71,30 @@ pub fn request(
         | CommandName::Setup
         | CommandName::Doctor => None,
     };
-    let advice = advice::missing_credential(&given, &paths);
-    let missing_credentials = match missing_credentials(&given, &mut faults) {
-        // There, a secret that is missing is a mistake.
-        MissingCredentials::Skip if github_event::with_secrets(&given, &paths).is_some() => {
+    let advice = advice::missing_credential(&environment, &paths);
+    let missing_credentials = match missing_credentials(&environment, &mut faults) {
+        // Such events get secrets, so a missing one is a mistake.
+        MissingCredentials::Skip if github_event::with_secrets(&environment, &paths).is_some() => {
             MissingCredentials::Fail
         }
         asked => asked,
     };
-    let mut google = credentials::google(&given, missing_credentials, &paths, &mut faults);
+    let mut google = credentials::google(&environment, missing_credentials, &paths, &mut faults);
     let mut unread = Vec::new();
-    if !credentials::is_given(&given) {
-        match adc::google(&given, &paths) {
-            Ok(found) => google = found,
+    if !credentials::is_given(&environment) {
+        match adc::google(&environment, &paths) {
+            Ok(credential) => google = credential,
             Err(faults) => unread = faults,
         }
     }
     let mirror = match command {
-        CommandName::Mirror => mirror::mirror(&given, &paths, &mut faults),
+        CommandName::Mirror => mirror::mirror(&environment, &paths, &mut faults),
         _ => None,
     };
     let destinations = match command {
-        // Its file says where.
+        // The mirror file names the destinations.
         CommandName::Mirror => Destinations::default(),
-        _ => targets::destinations(&given, command, google.as_ref(), &mut faults),
+        _ => targets::destinations(&environment, command, google.as_ref(), &mut faults),
     };
     let source = match &image {
         Some(ImageOrigin::Registry(reference)) => Some(reference.endpoint.clone()),
@@ -107,7 +107,9 @@ pub fn request(
         .chain(mirror.iter().flat_map(MirrorFile::all_hosts))
         .collect();
     if command != CommandName::PullSecret && hosts.iter().any(Endpoint::is_google) {
-        unread.into_iter().for_each(|fault| fault.tell(&mut faults));
+        unread
+            .into_iter()
+            .for_each(|fault| fault.report(&mut faults));
     }
     let needs_logins = google.is_none() || hosts.iter().any(|host| !host.is_google());
     let pushed_to = match &mirror {
@@ -116,66 +118,72 @@ pub fn request(
     };
     let source_host = source.as_ref();
     let logins = logins::logins(
-        &given,
+        &environment,
         source_host,
         &pushed_to,
         needs_logins,
         &paths,
         &mut faults,
     );
-    let bearings = PushContext {
+    let context = PushContext {
         command,
         google: google.as_ref().map(|(_, credential)| credential),
         hosts: &pushed_to,
         ci,
     };
-    // Where nothing will be pushed, nothing is written either.
-    let mut own = Faults::default();
+    // A run that pushes nothing writes no pull secret either, so its faults do not matter.
+    let mut ignored = Faults::default();
     let may_skip = missing_credentials == MissingCredentials::Skip
         && google.is_none()
         && logins.docker.is_empty();
-    let faults_of_secret = if may_skip { &mut own } else { &mut faults };
+    let faults_of_secret = if may_skip { &mut ignored } else { &mut faults };
     let pull_secret = match command {
         CommandName::Setup => None,
-        _ => pull_secret(&given, &bearings, &paths, faults_of_secret),
+        _ => pull_secret(&environment, &context, &paths, faults_of_secret),
     };
     let session = Session {
         sign_in: SignIn {
             google,
             logins,
-            metadata: metadata_server(&given, &mut faults),
+            metadata: metadata_server(&environment, &mut faults),
             advice,
-            withheld: given.withheld.clone(),
-            quota_project: given
+            withheld: environment.withheld.clone(),
+            quota_project: environment
                 .ambient("GOOGLE_CLOUD_QUOTA_PROJECT")
                 .and_then(crate::auth::google::quota::project),
         },
-        network: network::network(&given, &paths, &mut faults),
+        network: network::network(&environment, &paths, &mut faults),
         console: Console {
-            log_format: console::log_format(&given, &mut faults),
-            ..console::of(&given, &paths)
+            log_format: console::log_format(&environment, &mut faults),
+            ..console::of(&environment, &paths)
         },
-        temporary_directory: super::paths::temporary_directory(&given),
+        temporary_directory: super::paths::temporary_directory(&environment),
     };
-    let timeout = network::timeout(&given, &mut faults);
+    let timeout = network::timeout(&environment, &mut faults);
     let options = PushOptions {
-        platforms: platforms(&given, &mut faults),
-        attestations: attestations(&given, &mut faults),
-        referrers: referrers(&given, image.as_ref(), &mut faults),
-        dry_run: faults.switch("dry_run", given.inputs.dry_run.as_deref()),
-        existing_tag: existing_tag(&given, &mut faults),
-        compression: compression(&given, &mut faults),
-        layer_reuse: layer_reuse(&given, &mut faults),
-        verify: verify(&given, &mut faults),
-        concurrency: concurrency(&given, &mut faults),
+        platforms: platforms(&environment, &mut faults),
+        attestations: attestations(&environment, &mut faults),
+        referrers: referrers(&environment, image.as_ref(), &mut faults),
+        dry_run: faults.switch("dry_run", environment.inputs.dry_run.as_deref()),
+        existing_tag: existing_tag(&environment, &mut faults),
+        compression: compression(&environment, &mut faults),
+        layer_reuse: layer_reuse(&environment, &mut faults),
+        verify: verify(&environment, &mut faults),
+        concurrency: concurrency(&environment, &mut faults),
     };
     let list_options = ListOptions {
-        recursive: faults.switch("list_recursive", given.inputs.list_recursive.as_deref()),
-        platforms: faults.switch("list_platforms", given.inputs.list_platforms.as_deref()),
+        recursive: faults.switch(
+            "list_recursive",
+            environment.inputs.list_recursive.as_deref(),
+        ),
+        platforms: faults.switch(
+            "list_platforms",
+            environment.inputs.list_platforms.as_deref(),
+        ),
     };
-    let list_format = list_format(&given, &mut faults);
-    let files = result_files(&given, ci, &paths, &mut faults);
-    // `None` only where a fault says why.
+    let list_format = list_format(&environment, &mut faults);
+    let files = result_files(&environment, ci, &paths, &mut faults);
+    // `None` only if there is a fault.
     let command = match command {
         CommandName::Push => image.map(|image| {
             Command::Push(Box::new(PushRequest {
@@ -215,7 +223,14 @@ pub fn request(
             }))
         }),
         CommandName::Setup => {
-            let request = setup(&given, &destinations, session, files, &paths, &mut faults);
+            let request = setup(
+                &environment,
+                &destinations,
+                session,
+                files,
+                &paths,
+                &mut faults,
+            );
             Some(Command::Setup(Box::new(request)))
         }
         CommandName::Doctor => Some(Command::Doctor(Box::new(DoctorRequest {
@@ -230,16 +245,16 @@ pub fn request(
     Ok(Request { command, timeout })
 }
 
-/// Where the results go.
+/// The files for the results.
 fn result_files(
-    given: &Environment,
+    environment: &Environment,
     ci: Option<Ci>,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> ResultFiles {
-    let inputs = &given.inputs;
-    let github_output = given.ambient("GITHUB_OUTPUT").map(PathBuf::from);
-    let builder_output = given.ambient("BUILDER_OUTPUT");
+    let inputs = &environment.inputs;
+    let github_output = environment.ambient("GITHUB_OUTPUT").map(PathBuf::from);
+    let builder_output = environment.ambient("BUILDER_OUTPUT");
     ResultFiles {
         report: output("report_file", &inputs.report_file, paths, faults),
         digest: output("digest_file", &inputs.digest_file, paths, faults),
@@ -250,8 +265,12 @@ fn result_files(
     }
 }
 
-fn command(argument: Option<CommandName>, given: &Environment, faults: &mut Faults) -> CommandName {
-    let named = given.inputs.command.as_deref().and_then(|word| {
+fn command(
+    argument: Option<CommandName>,
+    environment: &Environment,
+    faults: &mut Faults,
+) -> CommandName {
+    let named = environment.inputs.command.as_deref().and_then(|word| {
         word.parse::<CommandName>()
             .map_err(|_| {
                 let (name, known) = (quoted(word), CommandName::ALL.map(CommandName::word));
@@ -266,11 +285,11 @@ fn command(argument: Option<CommandName>, given: &Environment, faults: &mut Faul
     argument.or(named).unwrap_or(CommandName::Push)
 }
 
-/// `GCE_METADATA_HOST` moves the metadata server, as it does for Google's own libraries.
-fn metadata_server(given: &Environment, faults: &mut Faults) -> MetadataServer {
+/// The metadata server. `GCE_METADATA_HOST` replaces its host, as in Google's own libraries.
+fn metadata_server(environment: &Environment, faults: &mut Faults) -> MetadataServer {
     const VARIABLE: &str = "GCE_METADATA_HOST";
-    let moved = given.ambient(VARIABLE).and_then(|host| {
-        faults.take(
+    let moved = environment.ambient(VARIABLE).and_then(|host| {
+        faults.accept(
             VARIABLE,
             MetadataServer::at(host).map_err(|_| "it is no host"),
         )
@@ -278,28 +297,28 @@ fn metadata_server(given: &Environment, faults: &mut Faults) -> MetadataServer {
     moved.unwrap_or_default()
 }
 
-fn missing_credentials(given: &Environment, faults: &mut Faults) -> MissingCredentials {
+fn missing_credentials(environment: &Environment, faults: &mut Faults) -> MissingCredentials {
     const VARIABLE: &str = "missing_credentials";
     let words = [
         ("fail", MissingCredentials::Fail),
         ("skip", MissingCredentials::Skip),
     ];
-    let text = given.inputs.missing_credentials.as_deref();
-    text.and_then(|text| faults.take(VARIABLE, word(text, &words)))
+    let text = environment.inputs.missing_credentials.as_deref();
+    text.and_then(|text| faults.accept(VARIABLE, word(text, &words)))
         .unwrap_or_default()
 }
 
-fn compression(given: &Environment, faults: &mut Faults) -> Compression {
+fn compression(environment: &Environment, faults: &mut Faults) -> Compression {
     const LEVEL: &str = "compression_level";
-    let inputs = &given.inputs;
+    let inputs = &environment.inputs;
     let words = [("gzip", "gzip"), ("zstd", "zstd"), ("none", "none")];
     let chosen = inputs
         .compression
         .as_deref()
-        .and_then(|text| faults.take("compression", word(text, &words)));
+        .and_then(|text| faults.accept("compression", word(text, &words)));
     let mut level = |largest: u8, default: u8| {
         let text = inputs.compression_level.as_deref();
-        text.and_then(|text| faults.take(LEVEL, number(text, 1..=largest.into())))
+        text.and_then(|text| faults.accept(LEVEL, number(text, 1..=largest.into())))
             .and_then(|level| u8::try_from(level).ok())
             .unwrap_or(default)
     };
@@ -315,12 +334,12 @@ fn compression(given: &Environment, faults: &mut Faults) -> Compression {
     }
 }
 
-/// How a platform is written.
+/// The syntax of a platform, for messages.
 pub(super) const PLATFORM_FORMS: &str = "`OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64`, or with a version as in `windows/amd64:10.0.17763`";
 
-fn platforms(given: &Environment, faults: &mut Faults) -> Platforms {
+fn platforms(environment: &Environment, faults: &mut Faults) -> Platforms {
     const VARIABLE: &str = "platforms";
-    let Some(text) = given
+    let Some(text) = environment
         .inputs
         .platforms
         .as_deref()
@@ -334,39 +353,39 @@ fn platforms(given: &Environment, faults: &mut Faults) -> Platforms {
         })
     });
     let parsed: Vec<_> = parsed
-        .filter_map(|item| faults.take(VARIABLE, item))
+        .filter_map(|item| faults.accept(VARIABLE, item))
         .collect();
     Platforms::Only(parsed)
 }
 
-fn verify(given: &Environment, faults: &mut Faults) -> Verify {
+fn verify(environment: &Environment, faults: &mut Faults) -> Verify {
     let words = [
         ("listing", Verify::Listing),
         ("blobs", Verify::Blobs),
         ("off", Verify::Off),
     ];
-    let text = given.inputs.verify.as_deref();
-    text.and_then(|text| faults.take("verify", word(text, &words)))
+    let text = environment.inputs.verify.as_deref();
+    text.and_then(|text| faults.accept("verify", word(text, &words)))
         .unwrap_or(Verify::Listing)
 }
 
-fn list_format(given: &Environment, faults: &mut Faults) -> ListFormat {
+fn list_format(environment: &Environment, faults: &mut Faults) -> ListFormat {
     let words = [("table", ListFormat::Table), ("json", ListFormat::Json)];
-    let text = given.inputs.list_format.as_deref();
-    text.and_then(|text| faults.take("list_format", word(text, &words)))
+    let text = environment.inputs.list_format.as_deref();
+    text.and_then(|text| faults.accept("list_format", word(text, &words)))
         .unwrap_or_default()
 }
 
-fn attestations(given: &Environment, faults: &mut Faults) -> Option<Attestations> {
+fn attestations(environment: &Environment, faults: &mut Faults) -> Option<Attestations> {
     let words = [("keep", Attestations::Keep), ("strip", Attestations::Strip)];
-    let text = given.inputs.attestations.as_deref()?;
-    faults.take("attestations", word(text, &words))
+    let text = environment.inputs.attestations.as_deref()?;
+    faults.accept("attestations", word(text, &words))
 }
 
-fn referrers(given: &Environment, image: Option<&ImageOrigin>, faults: &mut Faults) -> bool {
+fn referrers(environment: &Environment, image: Option<&ImageOrigin>, faults: &mut Faults) -> bool {
     const VARIABLE: &str = "referrers";
-    let is_on = faults.switch(VARIABLE, given.inputs.referrers.as_deref());
-    // What a path or standard input is shows when it is opened.
+    let is_on = faults.switch(VARIABLE, environment.inputs.referrers.as_deref());
+    // The kind of a bare path or of standard input is known only when it is opened.
     let is_of_docker = matches!(
         image,
         Some(ImageOrigin::Local(
@@ -385,27 +404,27 @@ fn referrers(given: &Environment, image: Option<&ImageOrigin>, faults: &mut Faul
     is_on
 }
 
-fn existing_tag(given: &Environment, faults: &mut Faults) -> ExistingTag {
+fn existing_tag(environment: &Environment, faults: &mut Faults) -> ExistingTag {
     let words = [
         ("overwrite", ExistingTag::Overwrite),
         ("keep", ExistingTag::Keep),
         ("fail", ExistingTag::Fail),
     ];
-    let text = given.inputs.existing_tag.as_deref();
-    text.and_then(|text| faults.take("existing_tag", word(text, &words)))
+    let text = environment.inputs.existing_tag.as_deref();
+    text.and_then(|text| faults.accept("existing_tag", word(text, &words)))
         .unwrap_or_default()
 }
 
-fn layer_reuse(given: &Environment, faults: &mut Faults) -> bool {
+fn layer_reuse(environment: &Environment, faults: &mut Faults) -> bool {
     let words = [("auto", true), ("off", false)];
-    let text = given.inputs.layer_reuse.as_deref();
-    text.and_then(|text| faults.take("layer_reuse", word(text, &words)))
+    let text = environment.inputs.layer_reuse.as_deref();
+    text.and_then(|text| faults.accept("layer_reuse", word(text, &words)))
         .unwrap_or(true)
 }
 
-fn concurrency(given: &Environment, faults: &mut Faults) -> Concurrency {
-    let text = given.inputs.concurrency.as_deref();
-    text.and_then(|text| faults.take("concurrency", number(text, 1..=64)))
+fn concurrency(environment: &Environment, faults: &mut Faults) -> Concurrency {
+    let text = environment.inputs.concurrency.as_deref();
+    text.and_then(|text| faults.accept("concurrency", number(text, 1..=64)))
         .map(|number| Concurrency {
             large: number,
             all: number,
@@ -420,5 +439,5 @@ fn output(
     faults: &mut Faults,
 ) -> Option<PathBuf> {
     let text = value.as_deref()?;
-    faults.take_path(variable, text, paths.output(text))
+    faults.accept_path(variable, text, paths.output(text))
 }

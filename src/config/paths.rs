@@ -1,38 +1,38 @@
-//! Paths as a runner gives them: what a host calls a directory, the container of an action calls
-//! something else.
+//! Paths of a run, translated into the container of a GitHub action, where the directories of the
+//! host have other names.
 //!
 //! GitHub's runner translates a variable's value only where the whole of it is a path below a
-//! mounted directory; behind a prefix such as `docker-archive:`, and inside lists, it is left to us
-//! (actions/runner, `ContainerInfo.TranslateToContainerPath`).
+//! mounted directory. It translates neither paths behind a prefix such as `docker-archive:` nor
+//! those inside lists; this module does (actions/runner, `ContainerInfo.TranslateToContainerPath`).
 
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::variables::Environment;
 
-/// The files that variables name, so that tests need none.
+/// Access to the files that variables name; tests implement it without a disk.
 pub trait FileSystem {
-    /// The content of a small file.
+    /// Reads the content of a small file.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or is no small file.
+    /// If the file cannot be read or is too large.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
-    /// True when something is there.
+    /// True if the path exists.
     fn exists(&self, path: &Path) -> bool;
 
-    /// True when a directory is there.
+    /// True if the path is a directory.
     fn is_directory(&self, path: &Path) -> bool;
 }
 
-/// The files of this machine.
+/// The file system of this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Disk;
 
 impl FileSystem for Disk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        // Keys, logins and certificates are small; an image that was named by mistake is not.
+        // Keys, logins and certificates are small. A larger file is most likely an image.
         const LARGEST: u64 = 4 << 20;
         let mut content = Vec::new();
         let read = std::fs::File::open(path)?
@@ -56,19 +56,19 @@ impl FileSystem for Disk {
     }
 }
 
-/// A path that the container of the action does not have.
+/// The reason why a path cannot be used in the container of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PathFault {
-    /// To be read, but not mounted.
+    /// An input that is not mounted into the container.
     Unseen,
-    /// To be written, to where nobody will find it.
+    /// An output that would be lost with the container.
     Lost,
-    /// In the runner's temporary directory, which a runner before 2.329 does not mount.
+    /// A path in the runner's temporary directory, which a runner before 2.329 does not mount.
     OldRunner,
 }
 
 impl PathFault {
-    /// The fault in words; `path` is what the user gave, already quoted, or what to call it.
+    /// Describes the fault. `path` is the user's path in quotes, or a description of it.
     pub(super) fn about(self, path: &str) -> String {
         match self {
             Self::Unseen => format!("the action's container cannot see {path}"),
@@ -81,7 +81,7 @@ impl PathFault {
         }
     }
 
-    /// What to do about it.
+    /// The hint for the fault.
     pub(super) fn hint(self) -> &'static str {
         match self {
             Self::Unseen | Self::Lost => {
@@ -92,8 +92,8 @@ impl PathFault {
     }
 }
 
-/// What the runner mounts into the container besides, and where what is written stays.
-/// (actions/runner, `ContainerActionHandler`)
+/// Directories that the runner mounts into the container in addition, so that files in them
+/// persist. (actions/runner, `ContainerActionHandler`)
 const SHARED: [&str; 4] = [
     "/github/home",
     "/github/workflow",
@@ -104,48 +104,49 @@ const SHARED: [&str; 4] = [
 const WORKSPACE: &str = "/github/workspace";
 const TEMP: &str = "/github/runner_temp";
 
-/// How the paths of this run are to be read.
+/// Resolves the paths of this run.
 pub(super) struct Paths<'a> {
     files: &'a dyn FileSystem,
     action: Option<Mounts>,
 }
 
-/// What the container of an action sees of its host.
+/// The directories of the host that are mounted into the container of an action.
 struct Mounts {
-    /// Directories by their name on the host and in the container.
+    /// Each directory's path on the host and in the container.
     translations: Vec<(PathBuf, PathBuf)>,
-    /// The runner's temporary directory by its names on the host, where it is not mounted.
+    /// The paths of the runner's temporary directory on the host. Empty if it is mounted.
     unmounted_temp: Vec<PathBuf>,
 }
 
-/// Where files go that are of no use after the run.
-pub(super) fn temporary_directory(given: &Environment) -> PathBuf {
-    given.ambient("TMPDIR").unwrap_or("/tmp").into()
+/// The directory for temporary files.
+pub(super) fn temporary_directory(environment: &Environment) -> PathBuf {
+    environment.ambient("TMPDIR").unwrap_or("/tmp").into()
 }
 
 impl<'a> Paths<'a> {
-    pub(super) fn new(given: &Environment, files: &'a dyn FileSystem) -> Self {
-        // The runner sets the first for every step, and the second to this path for a container
-        // action alone.
-        let in_action = given.ambient("GITHUB_ACTIONS") == Some("true")
-            && given.ambient("GITHUB_WORKSPACE") == Some(WORKSPACE);
+    pub(super) fn new(environment: &Environment, files: &'a dyn FileSystem) -> Self {
+        // The runner sets `GITHUB_ACTIONS` for every step, but `GITHUB_WORKSPACE` has this value in
+        // a container action only.
+        let in_action = environment.ambient("GITHUB_ACTIONS") == Some("true")
+            && environment.ambient("GITHUB_WORKSPACE") == Some(WORKSPACE);
         Self {
             files,
-            action: in_action.then(|| Mounts::new(given)),
+            action: in_action.then(|| Mounts::new(environment)),
         }
     }
 
-    /// The files that paths lead to.
+    /// The file system that the paths refer to.
     pub(super) fn files(&self) -> &'a dyn FileSystem {
         self.files
     }
 
-    /// True in the container of an action.
+    /// True if the run is in the container of an action.
     pub(super) fn are_of_action(&self) -> bool {
         self.action.is_some()
     }
 
-    /// What the other steps of the job call the temporary directory that they share with us.
+    /// The host's path of the temporary directory that all steps of the job share. `None` if it is
+    /// not mounted.
     pub(super) fn temporary_directory_on_host(&self) -> Option<PathBuf> {
         let mounts = self.action.as_ref()?;
         let temp = mounts
@@ -155,7 +156,7 @@ impl<'a> Paths<'a> {
         temp.map(|(host, _)| host.clone())
     }
 
-    /// Where a path to be read leads.
+    /// Resolves the path of an input.
     pub(super) fn input(&self, path: &str) -> Result<PathBuf, PathFault> {
         match self.translated(path)? {
             (path, false) if !self.files.exists(&path) => Err(PathFault::Unseen),
@@ -163,7 +164,7 @@ impl<'a> Paths<'a> {
         }
     }
 
-    /// Where a path to be written leads.
+    /// Resolves the path of an output.
     pub(super) fn output(&self, path: &str) -> Result<PathBuf, PathFault> {
         match self.translated(path)? {
             (_, false) => Err(PathFault::Lost),
@@ -171,14 +172,14 @@ impl<'a> Paths<'a> {
         }
     }
 
-    /// The path in this container, and whether it is known to be a good one.
+    /// Returns the path in this container, and whether it is known to be usable.
     fn translated(&self, path: &str) -> Result<(PathBuf, bool), PathFault> {
-        let given = PathBuf::from(path);
+        let original = PathBuf::from(path);
         let Some(mounts) = &self.action else {
-            return Ok((given, true));
+            return Ok((original, true));
         };
-        // The container starts in the workspace.
-        let plain = without_dots(&Path::new(WORKSPACE).join(&given));
+        // The working directory of the container is the workspace.
+        let plain = without_dots(&Path::new(WORKSPACE).join(&original));
         for (host, container) in &mounts.translations {
             if let Ok(rest) = plain.strip_prefix(host) {
                 return Ok((container.join(rest), true));
@@ -190,21 +191,22 @@ impl<'a> Paths<'a> {
         let mounted = mounts.translations.iter().map(|(_, own)| own.as_path());
         let mut shared = mounted.chain(SHARED.iter().map(Path::new));
         let is_shared = shared.any(|own| plain.starts_with(own)) || plain.starts_with(WORKSPACE);
-        Ok((given, is_shared))
+        Ok((original, is_shared))
     }
 }
 
 impl Mounts {
-    fn new(given: &Environment) -> Self {
+    fn new(environment: &Environment) -> Self {
         let mut workspaces = Vec::new();
         let mut temps = Vec::new();
-        // `RUNNER_WORKSPACE` keeps its host's form, `…/REPO`; the workspace is `…/REPO/REPO` and the
-        // temporary directory `…/_temp`. A job that runs in a container of its own calls the parent
-        // `/__w` (actions/runner, ContainerOperationProvider.cs), and such names reach us too.
-        if let Some(runner) = given.ambient("RUNNER_WORKSPACE").map(Path::new)
+        // `RUNNER_WORKSPACE` keeps its host's form, `…/REPO`; the workspace is `…/REPO/REPO` and
+        // the temporary directory `…/_temp`. In a job that runs in a container of its own, the
+        // parent is `/__w` (actions/runner, ContainerOperationProvider.cs), so such paths occur as
+        // well.
+        if let Some(runner) = environment.ambient("RUNNER_WORKSPACE").map(Path::new)
             && let (Some(work), Some(directory)) = (runner.parent(), runner.file_name())
         {
-            let repository = given
+            let repository = environment
                 .ambient("GITHUB_REPOSITORY")
                 .and_then(|repository| Path::new(repository).file_name());
             for parent in [work, Path::new("/__w")] {
@@ -218,7 +220,7 @@ impl Mounts {
             .into_iter()
             .map(|host| (host, PathBuf::from(WORKSPACE)))
             .collect();
-        let mounted = given.ambient("RUNNER_TEMP") == Some(TEMP);
+        let mounted = environment.ambient("RUNNER_TEMP") == Some(TEMP);
         if mounted {
             let temps = temps.drain(..).map(|host| (host, PathBuf::from(TEMP)));
             translations.extend(temps);
@@ -230,8 +232,8 @@ impl Mounts {
     }
 }
 
-/// The path with `.` and `..` taken out by their letters, which is how far a name can be followed
-/// on a machine that is not ours.
+/// Removes `.` and `..` from a path without reading the disk, because the path is of another
+/// machine.
 fn without_dots(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {

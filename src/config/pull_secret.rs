@@ -1,5 +1,5 @@
-//! The pull secret as it is asked for: its names by Kubernetes' rules, a login that may go into it,
-//! where it goes.
+//! The options of the pull secret: names, checked by Kubernetes' rules, the credential in it, and
+//! the output.
 
 use std::collections::BTreeMap;
 
@@ -20,56 +20,56 @@ use crate::commands::pull_secret::too_large;
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::Endpoint;
 
-/// What else of the request bears on the pull secret.
+/// The parts of the request that the pull secret depends on.
 pub(super) struct PushContext<'a> {
     pub(super) command: CommandName,
     pub(super) google: Option<&'a GoogleCredential>,
-    /// Every registry that is pushed to; empty where that is not known yet.
+    /// Every registry that is pushed to. Empty if they are not known yet.
     pub(super) hosts: &'a [Endpoint],
     pub(super) ci: Option<Ci>,
 }
 
-/// Reads every `pull_secret*` variable, and the cluster's.
+/// Reads every `pull_secret*` variable, and those of the cluster.
 pub(super) fn pull_secret(
-    given: &Environment,
-    bearings: &PushContext<'_>,
+    environment: &Environment,
+    context: &PushContext<'_>,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<PullSecretOptions> {
-    let inputs = &given.inputs;
+    let inputs = &environment.inputs;
     let allow_push_key = inputs.pull_secret_allow_push_key.as_deref().map(|text| {
         boolean(text).unwrap_or_else(|fault| {
             faults.unusable("pull_secret_allow_push_key", fault);
-            // Told once is enough: not also that there is no key.
+            // One error is enough, so the missing key is not reported as well.
             true
         })
     });
     let apply = faults.switch("pull_secret_apply", inputs.pull_secret_apply.as_deref());
     let Some(name) = inputs.pull_secret.as_deref() else {
-        if bearings.command == CommandName::PullSecret {
+        if context.command == CommandName::PullSecret {
             faults.missing("pull_secret", "name the Secret, such as `gcr-pull`");
             return None;
         }
-        without_its_name(given, allow_push_key, apply, faults);
+        without_its_name(environment, allow_push_key, apply, faults);
         return None;
     };
     if let Err(fault) = check_subdomain(name) {
         faults.unusable("pull_secret", format!("{} {fault}", quoted(name)));
     }
-    let namespaces = namespaces(given, faults);
-    let labels = labels(given, faults);
-    let form = form(given, faults);
-    let output = output(given, bearings.ci, apply, paths, faults);
+    let namespaces = namespaces(environment, faults);
+    let labels = labels(environment, faults);
+    let form = form(environment, faults);
+    let output = output(environment, context.ci, apply, paths, faults);
     let apply = if apply {
-        apply_request(given, paths, faults).map(Some)
+        apply_request(environment, paths, faults).map(Some)
     } else {
-        without_apply(given, faults);
+        without_apply(environment, faults);
         Some(None)
     };
     let allow_push_key = allow_push_key.unwrap_or(false);
-    let hosts = bearings.hosts;
+    let hosts = context.hosts;
     let credential = if hosts.is_empty() || hosts.iter().any(Endpoint::is_google) {
-        let credential = credential(given, bearings, allow_push_key, paths, faults);
+        let credential = credential(environment, context, allow_push_key, paths, faults);
         let credential = credential?;
         if let PullCredential::Key { key, .. } = &credential
             && let Some(size) = too_large(hosts.iter().filter(|host| host.is_google()), key)
@@ -101,14 +101,14 @@ pub(super) fn pull_secret(
     })
 }
 
-/// What is set for nothing.
+/// Reports variables that have no effect without `pull_secret`.
 fn without_its_name(
-    given: &Environment,
+    environment: &Environment,
     allow_push_key: Option<bool>,
     apply: bool,
     faults: &mut Faults,
 ) {
-    let inputs = &given.inputs;
+    let inputs = &environment.inputs;
     for (variable, is_set) in [
         (
             "pull_secret_namespaces",
@@ -133,20 +133,20 @@ fn without_its_name(
     }
 }
 
-/// What the cluster signs in to Google with.
+/// The credential with which the cluster signs in to Google.
 pub(super) fn credential(
-    given: &Environment,
-    bearings: &PushContext<'_>,
+    environment: &Environment,
+    context: &PushContext<'_>,
     allow_push_key: bool,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<PullCredential> {
     const VARIABLE: &str = "pull_secret_credentials_json";
-    let push_key = match bearings.google {
+    let push_key = match context.google {
         Some(GoogleCredential::Key(key)) => Some(key),
         _ => None,
     };
-    if let Some(text) = given.inputs.pull_secret_credentials_json.as_deref() {
+    if let Some(text) = environment.inputs.pull_secret_credentials_json.as_deref() {
         let key = credentials::key(VARIABLE, text, paths, faults)?;
         // Another key of the same account has the same rights.
         let pushes = push_key.is_some_and(|push| push.client_email == key.client_email);
@@ -159,7 +159,7 @@ pub(super) fn credential(
         return Some(PullCredential::Key { key, pushes });
     }
     match push_key {
-        // Whether there is any other sign-in is told when it is needed.
+        // A missing credential is reported when the token is needed.
         None => Some(PullCredential::Token),
         Some(key) if allow_push_key => Some(PullCredential::Key {
             key: key.clone(),
@@ -175,10 +175,16 @@ pub(super) fn credential(
     }
 }
 
-pub(super) fn namespaces(given: &Environment, faults: &mut Faults) -> Vec<String> {
+pub(super) fn namespaces(environment: &Environment, faults: &mut Faults) -> Vec<String> {
     const VARIABLE: &str = "pull_secret_namespaces";
     let mut namespaces = Vec::new();
-    for namespace in list(given.inputs.pull_secret_namespaces.as_deref().unwrap_or("")) {
+    for namespace in list(
+        environment
+            .inputs
+            .pull_secret_namespaces
+            .as_deref()
+            .unwrap_or(""),
+    ) {
         match check_label(namespace) {
             Ok(()) => namespaces.push(namespace.to_owned()),
             Err(fault) => faults.unusable(VARIABLE, format!("{} {fault}", quoted(namespace))),
@@ -187,10 +193,16 @@ pub(super) fn namespaces(given: &Environment, faults: &mut Faults) -> Vec<String
     namespaces
 }
 
-pub(super) fn labels(given: &Environment, faults: &mut Faults) -> BTreeMap<String, String> {
+pub(super) fn labels(environment: &Environment, faults: &mut Faults) -> BTreeMap<String, String> {
     const VARIABLE: &str = "pull_secret_labels";
     let mut labels = BTreeMap::new();
-    for item in list(given.inputs.pull_secret_labels.as_deref().unwrap_or("")) {
+    for item in list(
+        environment
+            .inputs
+            .pull_secret_labels
+            .as_deref()
+            .unwrap_or(""),
+    ) {
         let Some((key, value)) = item.split_once('=') else {
             let fault = format!("{} is no label: expected `KEY=VALUE`", quoted(item));
             faults.unusable(VARIABLE, fault);
@@ -206,34 +218,35 @@ pub(super) fn labels(given: &Environment, faults: &mut Faults) -> BTreeMap<Strin
     labels
 }
 
-pub(super) fn form(given: &Environment, faults: &mut Faults) -> PullSecretForm {
+pub(super) fn form(environment: &Environment, faults: &mut Faults) -> PullSecretForm {
     const VARIABLE: &str = "pull_secret_format";
     let words = [
         ("yaml", PullSecretForm::Yaml),
         ("json", PullSecretForm::Json),
         ("dockerconfigjson", PullSecretForm::DockerConfigJson),
     ];
-    let Some(text) = given.inputs.pull_secret_format.as_deref() else {
+    let Some(text) = environment.inputs.pull_secret_format.as_deref() else {
         return PullSecretForm::Yaml;
     };
-    if given.inputs.pull_secret_file.is_none() {
+    if environment.inputs.pull_secret_file.is_none() {
         faults.unusable(VARIABLE, "it does nothing without `pull_secret_file`");
     }
     faults
-        .take(VARIABLE, word(text, &words))
+        .accept(VARIABLE, word(text, &words))
         .unwrap_or(PullSecretForm::Yaml)
 }
 
-/// Where it is written. A CI keeps what is printed for everyone who may read the log.
+/// The output for the Secret. It is never standard output in a CI, because everyone who may read
+/// the log would see it.
 pub(super) fn output(
-    given: &Environment,
+    environment: &Environment,
     ci: Option<Ci>,
     apply: bool,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<PullSecretOutput> {
     const VARIABLE: &str = "pull_secret_file";
-    match given.inputs.pull_secret_file.as_deref() {
+    match environment.inputs.pull_secret_file.as_deref() {
         Some("-") if ci.is_some() => {
             faults.unusable(
                 VARIABLE,
@@ -243,7 +256,7 @@ pub(super) fn output(
         }
         Some("-") => Some(PullSecretOutput::Stdout),
         Some(text) => faults
-            .take_path(VARIABLE, text, paths.output(text))
+            .accept_path(VARIABLE, text, paths.output(text))
             .map(PullSecretOutput::File),
         None => {
             if !apply && ci.is_some() {

@@ -1,5 +1,5 @@
-//! The Google side as it is asked for: accounts and repositories by Google's own rules, keys, and
-//! who may push without one.
+//! The request of `setup`: service accounts and repositories, checked by Google's rules, keys, and
+//! the repositories that may push without one.
 
 use std::path::PathBuf;
 
@@ -21,21 +21,21 @@ use crate::diagnostics::secret::Secret;
 use crate::oci::reference::HostKind;
 use crate::push::destinations::Destinations;
 
-/// What the accounts are called when nothing else is said.
+/// The default IDs of the service accounts.
 const PUSHER: &str = "gcr-pusher";
 const PULLER: &str = "gcr-puller";
 
 /// Reads every `setup_*` variable.
 pub(super) fn setup(
-    given: &Environment,
+    environment: &Environment,
     destinations: &Destinations,
     session: Session,
     files: ResultFiles,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> SetupRequest {
-    let inputs = &given.inputs;
-    let action = action(given, faults);
+    let inputs = &environment.inputs;
+    let action = action(environment, faults);
     let words = [
         ("artifact-registry", Backend::ArtifactRegistry),
         ("storage", Backend::Storage),
@@ -43,7 +43,7 @@ pub(super) fn setup(
     let backend = inputs
         .setup_backend
         .as_deref()
-        .and_then(|text| faults.take("setup_backend", word(text, &words)))
+        .and_then(|text| faults.accept("setup_backend", word(text, &words)))
         .unwrap_or(Backend::ArtifactRegistry);
     let project = destinations.parts.project.clone().unwrap_or_default();
     if !project.is_empty() && project.bytes().all(|b| b.is_ascii_digit()) {
@@ -76,15 +76,15 @@ pub(super) fn setup(
     let mut forges = Vec::new();
     if let Some(text) = inputs.setup_github.as_deref() {
         for item in list(text) {
-            forges.extend(faults.take("setup_github", github(item, given)));
+            forges.extend(faults.accept("setup_github", github(item, environment)));
         }
     }
     if let Some(text) = inputs.setup_gitlab.as_deref() {
         for item in list(text) {
-            forges.extend(faults.take("setup_gitlab", gitlab(item, given)));
+            forges.extend(faults.accept("setup_gitlab", gitlab(item, environment)));
         }
     }
-    // What is neither is told by who reads it for every command.
+    // An invalid value is reported where `dry_run` is read for every command.
     let dry_run = inputs.dry_run.as_deref().map(boolean);
     SetupRequest {
         session,
@@ -97,13 +97,13 @@ pub(super) fn setup(
         pusher,
         puller,
         forges,
-        keys: keys(given, paths, faults),
+        keys: keys(environment, paths, faults),
         github_token: inputs.github_token.as_deref().map(Secret::new),
     }
 }
 
-pub(super) fn action(given: &Environment, faults: &mut Faults) -> SetupAction {
-    let inputs = &given.inputs;
+pub(super) fn action(environment: &Environment, faults: &mut Faults) -> SetupAction {
+    let inputs = &environment.inputs;
     let apply = faults.switch("setup_apply", inputs.setup_apply.as_deref());
     let remove = faults.switch("setup_remove", inputs.setup_remove.as_deref());
     match (apply, remove) {
@@ -117,7 +117,8 @@ pub(super) fn action(given: &Environment, faults: &mut Faults) -> SetupAction {
     }
 }
 
-/// An account's id by Google's rules, or its whole address in this project.
+/// Checks an account's ID by Google's rules, or its full address in this project, and returns the
+/// ID.
 /// <https://cloud.google.com/iam/docs/service-accounts-create>
 fn account(variable: &'static str, text: &str, project: &str, faults: &mut Faults) -> String {
     let (id, host) = match text.split_once('@') {
@@ -204,10 +205,10 @@ pub(super) fn registries(
     registries
 }
 
-/// What gcloud holds the names of new repositories to.
+/// The rule of gcloud for names of new repositories that a name breaks. `None` if it breaks none.
 fn broken_repository_rule(id: &str) -> Option<&'static str> {
     let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    // That it is missing, or no path at all, is told elsewhere.
+    // A missing or invalid name is reported by `targets`.
     let is_part = id.bytes().all(|b| inside(b) || matches!(b, b'.' | b'_'));
     if id.is_empty()
         || !is_part
@@ -224,21 +225,21 @@ fn broken_repository_rule(id: &str) -> Option<&'static str> {
     )
 }
 
-/// `FILE` for the puller's key, `pusher:FILE` for the pusher's.
+/// Reads `setup_key`: `FILE` for the puller's key, `pusher:FILE` for the pusher's.
 pub(super) fn keys(
-    given: &Environment,
+    environment: &Environment,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Vec<(Role, PathBuf)> {
     const VARIABLE: &str = "setup_key";
     let mut keys: Vec<(Role, PathBuf)> = Vec::new();
-    for item in list(given.inputs.setup_key.as_deref().unwrap_or("")) {
+    for item in list(environment.inputs.setup_key.as_deref().unwrap_or("")) {
         let (role, file) = match item.split_once(':') {
             Some(("pusher", file)) => (Role::Pusher, file),
             Some(("puller", file)) => (Role::Puller, file),
             _ => (Role::Puller, item),
         };
-        let Some(file) = faults.take_path(VARIABLE, file, paths.output(file)) else {
+        let Some(file) = faults.accept_path(VARIABLE, file, paths.output(file)) else {
             continue;
         };
         if keys

@@ -1,4 +1,4 @@
-//! Destinations: full references, and tags under a repository that is put together from its parts.
+//! Destinations: full references, and tags in a repository that is built from its parts.
 
 use super::fault::Faults;
 use super::values::list;
@@ -12,36 +12,37 @@ use crate::oci::reference::{
 };
 use crate::push::destinations::{BestEffort, Destinations};
 
-/// Reads `tags`, `registry`, `project_id`, `repository` and `name`; the credential may know the
-/// project.
+/// Reads `tags`, `registry`, `project_id`, `repository` and `name`. The project may come from the
+/// credential.
 ///
-/// All that can be told without the image is told here: an item that no registry takes, a part that
-/// is missing or has no place.
+/// Reports every fault that can be found without the image: invalid items, and parts that are
+/// missing or have no use.
 pub(super) fn destinations(
-    given: &Environment,
+    environment: &Environment,
     command: CommandName,
     google: Option<&(CredentialSource, GoogleCredential)>,
     faults: &mut Faults,
 ) -> Destinations {
-    // What is set up is told by `registry` and `repository` alone.
+    // `setup` uses `registry` and `repository` only.
     let Items {
         mut references,
         tags,
         is_sound,
     } = match command {
         CommandName::Setup => Items::default(),
-        _ => items(given, command, faults),
+        _ => items(environment, command, faults),
     };
     if command == CommandName::List {
-        references.extend(shown(given, faults));
+        references.extend(listed_image(environment, faults));
     }
-    let endpoints = match is_sound || given.inputs.registry.is_some() {
-        true => endpoints(given, command, &references, &tags, is_sound, faults),
-        // What would have gone where is not known.
-        false => Vec::new(),
+    let endpoints = if is_sound || environment.inputs.registry.is_some() {
+        endpoints(environment, command, &references, &tags, is_sound, faults)
+    } else {
+        // An unusable item may have been a tag or a full reference.
+        Vec::new()
     };
-    let inputs = &given.inputs;
-    let project = project(given, google);
+    let inputs = &environment.inputs;
+    let project = project(environment, google);
     let destinations = Destinations {
         references,
         tags,
@@ -55,18 +56,18 @@ pub(super) fn destinations(
         best_effort: BestEffort::default(),
     };
     let destinations = Destinations {
-        best_effort: best_effort(given, &destinations.hosts(), is_sound, faults),
+        best_effort: best_effort(environment, &destinations.hosts(), is_sound, faults),
         ..destinations
     };
     let origin = project.map_or("project_id", |(origin, _)| origin);
     if check_parts(&destinations, origin, faults) && is_sound && command != CommandName::PullSecret
     {
-        check_endpoints(&destinations, command, given, faults);
-        // A key brings its project: while there is none, or a faulty one, it is not the project
-        // that is missing.
+        check_endpoints(&destinations, command, environment, faults);
+        // A key names its project. If the key is missing or faulty, the project is not reported as
+        // well.
         let key_may_come = google.is_none()
             && (matches!(command, CommandName::Push | CommandName::Doctor)
-                || given.inputs.credentials_json.is_some());
+                || environment.inputs.credentials_json.is_some());
         let mut endpoints = destinations.endpoints.iter();
         if destinations.parts.project.is_none()
             && !key_may_come
@@ -78,13 +79,13 @@ pub(super) fn destinations(
     destinations
 }
 
-/// The project and the variable that it is from: `project_id`, else the key, else what the rest of
-/// the world calls it.
+/// The project and the variable that it is from: `project_id`, else the key, else the variables of
+/// other tools. `None` if no project is known.
 fn project<'a>(
-    given: &'a Environment,
+    environment: &'a Environment,
     google: Option<&'a (CredentialSource, GoogleCredential)>,
 ) -> Option<(&'static str, &'a str)> {
-    let explicit = given.inputs.project_id.as_deref();
+    let explicit = environment.inputs.project_id.as_deref();
     let of_key = google.and_then(|(origin, credential)| match (origin, credential) {
         (CredentialSource::Variable(name), GoogleCredential::Key(key)) => {
             Some((*name, key.project_id.as_deref()?))
@@ -94,7 +95,7 @@ fn project<'a>(
     });
     let ambient = || {
         let mut names = PROJECT.iter();
-        names.find_map(|name| Some((*name, given.ambient(name)?)))
+        names.find_map(|name| Some((*name, environment.ambient(name)?)))
     };
     explicit
         .map(|project| ("project_id", project))
@@ -104,10 +105,10 @@ fn project<'a>(
 
 /// The items of `tags`: full references, and tags alone.
 struct Items {
-    /// Each with a tag, but for those that are pushed by digest alone.
+    /// Each has a tag, except those that are pushed by digest.
     references: Vec<Reference>,
     tags: Vec<String>,
-    /// False where an item cannot be used, so that it is not known what was meant.
+    /// False if an item cannot be used, so that the list is incomplete.
     is_sound: bool,
 }
 
@@ -123,10 +124,10 @@ impl Default for Items {
 
 const BRANCH: &str = "a tag for a branch is `CI_COMMIT_REF_SLUG` on GitLab, and what docker/metadata-action makes on GitHub";
 
-fn items(given: &Environment, command: CommandName, faults: &mut Faults) -> Items {
+fn items(environment: &Environment, command: CommandName, faults: &mut Faults) -> Items {
     const VARIABLE: &str = "tags";
     let mut found = Items::default();
-    let Some(text) = given.inputs.tags.as_deref() else {
+    let Some(text) = environment.inputs.tags.as_deref() else {
         return found;
     };
     let items = list(text);
@@ -155,9 +156,9 @@ fn items(given: &Environment, command: CommandName, faults: &mut Faults) -> Item
             Err(fault) => {
                 found.is_sound = false;
                 let is_markup = matches!(fault, ItemFault::Name(ReferenceError::Markup(..)));
-                // Every item of such a list has marks, and it is one slip.
+                // Every item of such a list has the same markup, so it is reported once.
                 if !(is_markup && has_markup) {
-                    fault.tell(item, faults);
+                    fault.report(item, faults);
                 }
                 has_markup |= is_markup;
             }
@@ -177,7 +178,7 @@ enum ItemFault {
 }
 
 impl ItemFault {
-    fn tell(self, item: &str, faults: &mut Faults) {
+    fn report(self, item: &str, faults: &mut Faults) {
         const VARIABLE: &str = "tags";
         match self {
             Self::Text(text) => faults.unusable(VARIABLE, text),
@@ -238,7 +239,7 @@ fn one_item(item: &str) -> Result<Item, ItemFault> {
             )));
         }
         (Some(_), None) => {}
-        // As `docker push` reads it.
+        // `docker push` has the same default.
         (None, _) => {
             reference.tag.get_or_insert_with(|| "latest".to_owned());
         }
@@ -246,31 +247,31 @@ fn one_item(item: &str) -> Result<Item, ItemFault> {
     Ok(Item::Reference(reference))
 }
 
-/// Why nothing is pushed to a host with public images.
+/// The message for a host that only holds public images.
 pub(super) fn read_only(endpoint: &Endpoint) -> String {
     format!("nothing can be pushed to `{endpoint}`: it holds public images, which are only read")
 }
 
-/// What `list` is to show of `image`: what a registry holds under that name.
-fn shown(given: &Environment, faults: &mut Faults) -> Option<Reference> {
-    let text = given.inputs.image.as_deref()?;
+/// The image that `list` shows, from `image`. `None` if it is not set or invalid.
+fn listed_image(environment: &Environment, faults: &mut Faults) -> Option<Reference> {
+    let text = environment.inputs.image.as_deref()?;
     let name = text.strip_prefix("docker://").unwrap_or(text);
     let reference = name.parse().map_err(|fault: ReferenceError| {
         format!("`list` shows what registries hold, as in `gcr.io/acme/api`: {fault}")
     });
-    faults.take("image", reference)
+    faults.accept("image", reference)
 }
 
-/// The items of `best_effort`: hosts, and repositories on them.
+/// Reads the items of `best_effort`: hosts, and references on them.
 fn best_effort(
-    given: &Environment,
+    environment: &Environment,
     hosts: &[Endpoint],
     is_sound: bool,
     faults: &mut Faults,
 ) -> BestEffort {
     const VARIABLE: &str = "best_effort";
     let mut found = BestEffort::default();
-    let Some(text) = given.inputs.best_effort.as_deref() else {
+    let Some(text) = environment.inputs.best_effort.as_deref() else {
         return found;
     };
     let items = list(text);
@@ -304,9 +305,9 @@ fn best_effort(
     found
 }
 
-/// The hosts that tags alone go to: `registry`, or its default where something would go there.
+/// The hosts for tags without `/`: `registry`, or its default if there is something to push to it.
 fn endpoints(
-    given: &Environment,
+    environment: &Environment,
     command: CommandName,
     references: &[Reference],
     tags: &[String],
@@ -314,9 +315,9 @@ fn endpoints(
     faults: &mut Faults,
 ) -> Vec<Endpoint> {
     const VARIABLE: &str = "registry";
-    let is_named = command == CommandName::List && given.inputs.image.is_some();
+    let is_named = command == CommandName::List && environment.inputs.image.is_some();
     let only_full = tags.is_empty() && (is_named || !references.is_empty());
-    let Some(text) = given.inputs.registry.as_deref() else {
+    let Some(text) = environment.inputs.registry.as_deref() else {
         if only_full {
             return Vec::new();
         }
@@ -350,8 +351,8 @@ fn endpoints(
     endpoints
 }
 
-/// Checks each part by itself, so that the variable that is wrong is the one that is named; the
-/// project is from `origin`.
+/// Checks each part by itself, so that the error names the right variable. `origin` is the variable
+/// of the project. True if all parts are valid.
 fn check_parts(destinations: &Destinations, origin: &'static str, faults: &mut Faults) -> bool {
     let mut good = true;
     let mut fault = |variable, text: String| {
@@ -411,9 +412,9 @@ fn check_parts(destinations: &Destinations, origin: &'static str, faults: &mut F
 
 const UNFILLED: &str = "it holds a variable that nothing filled in";
 
-/// Why no registry would take these parts.
+/// The reason why no registry would accept these parts. `None` if they are valid.
 fn refused(parts: Parts) -> Option<&'static str> {
-    // A registry that asks for nothing but the grammar.
+    // A registry that checks nothing but the grammar.
     let plain: Endpoint = "registry.example".parse().ok()?;
     match parts.at(&plain) {
         Err(ReferenceError::Repository(_, reason)) => Some(reason),
@@ -421,11 +422,11 @@ fn refused(parts: Parts) -> Option<&'static str> {
     }
 }
 
-/// Checks that each endpoint gets the parts that it needs, and that no part is without an endpoint.
+/// Checks that each endpoint has the parts that it needs, and that an endpoint uses each part.
 fn check_endpoints(
     destinations: &Destinations,
     command: CommandName,
-    given: &Environment,
+    environment: &Environment,
     faults: &mut Faults,
 ) {
     let parts = &destinations.parts;
@@ -435,15 +436,15 @@ fn check_endpoints(
     };
     let artifact_registry = of_kind(|kind| matches!(kind, HostKind::ArtifactRegistry { .. }));
     match (artifact_registry, &parts.repository) {
-        // Without it all repositories of the project are listed.
+        // Without a repository, `list` shows all repositories of the project.
         (Some(_), None) if command == CommandName::List && parts.name.is_none() => {}
         (Some(endpoint), None) => faults.missing(
             "repository",
             format!("`{endpoint}` needs the name of an Artifact Registry repository"),
         ),
-        // Where `registry` is at fault, it is not known what would have been used.
+        // If `registry` is faulty, the hosts that would use it are not known.
         (None, Some(_))
-            if given.inputs.registry.is_none() || !destinations.endpoints.is_empty() =>
+            if environment.inputs.registry.is_none() || !destinations.endpoints.is_empty() =>
         {
             faults.unusable(
                 "repository",
@@ -464,7 +465,7 @@ fn check_endpoints(
         }
         return;
     }
-    // Together the parts may still be too long.
+    // The combined name may still be too long.
     for endpoint in &destinations.endpoints {
         if let Err(fault @ ReferenceError::Repository(..)) = destinations.at(endpoint, None) {
             faults.unusable("name", fault);
@@ -472,7 +473,7 @@ fn check_endpoints(
     }
 }
 
-/// What `list` shows: the tags of each image that is named, else the images of each project.
+/// The targets of `list`: the tags of each named image, else the images of each project.
 pub(super) fn listings(destinations: &Destinations) -> Vec<ListTarget> {
     let mut listings: Vec<ListTarget> = Vec::new();
     for reference in &destinations.references {
@@ -497,13 +498,13 @@ pub(super) fn listings(destinations: &Destinations) -> Vec<ListTarget> {
     listings
 }
 
-/// What the images of a project are below, at an endpoint.
+/// The path that holds the images of a project at an endpoint. `None` if it is not known.
 fn path(destinations: &Destinations, endpoint: &Endpoint) -> Option<String> {
     let parts = &destinations.parts;
     if matches!(endpoint.kind(), HostKind::ArtifactRegistry { .. }) && parts.repository.is_none() {
         return Some(parts.project.as_ref()?.replace(':', "/"));
     }
-    // Any image will do: what stands before its name is what is listed.
+    // The path is the part of any image before its name.
     let image = destinations.at(endpoint, Some("name")).ok()?;
     let path = image.repository.strip_suffix("name")?;
     Some(path.trim_end_matches('/').to_owned())

@@ -1,4 +1,4 @@
-//! The small forms that values take: lists, booleans, durations, numbers, words, base64.
+//! Parsers for simple values: lists, booleans, durations, numbers and keywords.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crate::diagnostics::sanitize::quoted;
 
-/// The items of a list: separated by newlines or commas, blanks trimmed, empty ones dropped, each
-/// once.
+/// Splits a list at newlines and commas. Items are trimmed; empty and repeated ones are dropped.
 pub(super) fn list(text: &str) -> Vec<&str> {
     let mut items = Vec::new();
     for item in text.split(['\n', ',']).map(str::trim) {
@@ -19,7 +18,7 @@ pub(super) fn list(text: &str) -> Vec<&str> {
     items
 }
 
-/// `true` or `false`, in any case.
+/// Parses `true` or `false`, in any case.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" => Ok(true),
@@ -31,7 +30,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A whole number of seconds, minutes or hours with its unit: `90s`, `10m`, `1h`.
+/// Parses a whole number of seconds, minutes or hours with its unit: `90s`, `10m`, `1h`.
 pub(super) fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, String> {
     let fault = || {
         format!(
@@ -59,7 +58,7 @@ pub(super) fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<D
         .ok_or_else(fault)
 }
 
-/// A number within bounds.
+/// Parses a number within bounds.
 pub(super) fn number<N>(text: &str, bounds: RangeInclusive<N>) -> Result<N, String>
 where
     N: FromStr + PartialOrd + Display,
@@ -77,7 +76,7 @@ where
         })
 }
 
-/// One of several words.
+/// Parses one of several keywords.
 pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     words
         .iter()
@@ -89,7 +88,7 @@ pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String
         })
 }
 
-/// `` `a`, `b` or `c` ``.
+/// Lists words for a message: `` `a`, `b` or `c` ``.
 pub(crate) fn any_of(words: &[&str]) -> String {
     match words {
         [] => String::new(),

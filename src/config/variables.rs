@@ -1,7 +1,7 @@
-//! The one table of variables: their names, what they mean, which are secret, and their raw values.
+//! The table of all variables: names, descriptions, which are secret, and their raw values.
 //!
-//! `--help`, `action.yml` and `docs/variables.md` say what stands here and nothing else. Values are
-//! only gathered in this file; the files beside it decide what they mean.
+//! `--help`, `action.yml` and `docs/variables.md` are generated from this table or checked against
+//! it. This module only collects the values; the other modules of `config` parse them.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -13,28 +13,28 @@ use super::fault::Faults;
 use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::looks_secret;
 
-/// What a variable is about, in the order of `--help`.
+/// A group of variables, in the order of `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VariableGroup {
-    /// What is pushed.
+    /// The image to push.
     Image,
-    /// Where it goes.
+    /// The destinations.
     Target,
-    /// With whose rights.
+    /// Credentials for Google and for other registries.
     Credentials,
-    /// How it is checked.
+    /// The verification of a push.
     Verify,
-    /// What a cluster pulls with.
+    /// The pull secret of a cluster.
     PullSecret,
-    /// Many images at once.
+    /// The command `mirror`.
     Mirror,
-    /// What is there.
+    /// The command `list`.
     List,
-    /// What is made on Google's side.
+    /// The command `setup`.
     Setup,
-    /// How the work is done.
+    /// Concurrency, timeouts, compression and other behaviour.
     Behaviour,
-    /// What is left for the next job.
+    /// Files with the results of the run.
     Results,
 }
 
@@ -53,7 +53,7 @@ impl VariableGroup {
         Self::Results,
     ];
 
-    /// The heading above its variables.
+    /// The heading of the group in `--help`.
     pub fn title(self) -> &'static str {
         match self {
             Self::Image => "Image",
@@ -73,18 +73,18 @@ impl VariableGroup {
 /// One variable: `INPUT_X` for a GitHub action, `GCR_PUSH_X` everywhere else.
 #[derive(Clone, Copy, Debug)]
 pub struct Variable {
-    /// Its name in lower case, as an action's input.
+    /// The name in lower case, as the input of the action.
     pub name: &'static str,
-    /// What it is, its form with an example, its default, and what it excludes.
+    /// The description: form, example, default, and which variables it excludes or needs.
     pub meaning: &'static str,
-    /// What it is about.
+    /// The group in `--help`.
     pub group: VariableGroup,
-    /// True when its value is never shown.
+    /// True if the value is never shown.
     pub secret: bool,
 }
 
-/// Makes the table and the struct that holds a value for each of its rows, so that neither can have
-/// a row that the other lacks.
+/// Generates the table and the struct with one field for each row, so that both have the same
+/// names.
 macro_rules! variables {
     ($($group:ident { $($name:ident $(($secret:ident))?: $meaning:literal;)* })*) => {
         /// Every variable of gcr-push, group by group.
@@ -97,8 +97,7 @@ macro_rules! variables {
             },
         )*)*];
 
-        /// Every variable as it was given: text, or absent. It has no `Debug`, because some of the
-        /// texts are secrets.
+        /// The raw text of every variable. It has no `Debug`, because some values are secrets.
         #[derive(Default, Deserialize)]
         pub(super) struct RawInputs {
             $($(pub(super) $name: Option<String>,)*)*
@@ -200,7 +199,7 @@ variables! {
     }
 }
 
-/// Variables that are not ours but are read, by the name that the rest of the world gave them.
+/// Variables of other tools that are read as well.
 pub(super) const AMBIENT: &[&str] = &[
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     "ACTIONS_ID_TOKEN_REQUEST_URL",
@@ -262,8 +261,8 @@ pub(super) const AMBIENT: &[&str] = &[
     "no_proxy",
 ];
 
-/// Where a project is told when `project_id` is not, best first: what Google's libraries and
-/// gcloud read, and what GitLab's Artifact Registry integration sets.
+/// The variables that name a project if `project_id` is not set, in order of precedence: those that
+/// Google's libraries and gcloud read, and the one of GitLab's Artifact Registry integration.
 pub(super) const PROJECT: &[&str] = &[
     "GOOGLE_CLOUD_PROJECT",
     "GCP_PROJECT",
@@ -276,31 +275,32 @@ pub(super) const PROJECT: &[&str] = &[
 const OURS: &str = "GCR_PUSH_";
 const GITHUBS: &str = "INPUT_";
 
-/// All that the environment says to us, trimmed; empty is absent.
+/// The variables that gcr-push reads. Values are trimmed, and empty ones count as absent.
 pub(super) struct Environment {
-    /// Our own variables.
+    /// The values of our own variables.
     pub(super) inputs: RawInputs,
-    /// The values of ours that are secret, whatever they are worth.
+    /// The values of our secret variables, not yet checked.
     pub(super) secrets: Vec<String>,
-    /// The variables that hold our values, ours and those that they came from: no other program is
-    /// given them.
+    /// The names of our variables and of those that hold the same secrets. They are removed from
+    /// the environment of every program that is started.
     pub(super) withheld: Vec<OsString>,
     ambient: HashMap<&'static str, String>,
 }
 
 impl Environment {
-    /// A variable of [`AMBIENT`] or [`PROJECT`].
+    /// The value of a variable of [`AMBIENT`] or [`PROJECT`].
     pub(super) fn ambient(&self, name: &str) -> Option<&str> {
         self.ambient.get(name).map(String::as_str)
     }
 }
 
-/// Sorts the environment into what is ours, what is read besides, and what is not our concern.
+/// Reads our own variables, and those of other tools, from the environment.
 pub(super) fn read(
     environment: impl Iterator<Item = (OsString, OsString)>,
     faults: &mut Faults,
 ) -> Environment {
-    // The runner upper-cases an input's name (actions/runner, Handler.cs); we read that form alone.
+    // The runner upper-cases an input's name (actions/runner, Handler.cs), so only that form is
+    // read.
     let mut own: HashMap<String, OsString> = HashMap::new();
     let mut ambient = HashMap::new();
     let environment: Vec<_> = environment.collect();
@@ -322,8 +322,9 @@ pub(super) fn read(
         }
     }
 
-    // What is missing is named as it would have to be typed: a container action is given every
-    // input that its action.yml declares, if only as an empty text.
+    // Errors name a missing variable as the user has to type it. A container action gets every
+    // input that its action.yml declares, if only as an empty text, which shows that inputs are in
+    // use.
     let in_action = VARIABLES
         .iter()
         .any(|variable| own.contains_key(&format!("{GITHUBS}{}", variable.name.to_uppercase())));
@@ -375,8 +376,8 @@ pub(super) fn read(
         check_inputs(inputs, faults);
     }
     Environment {
-        // Every field is optional text, which envy cannot fail to read; were it to, everything
-        // would be absent, and what is needed would be told as missing.
+        // Every field is optional text, so envy cannot fail. If it did, every variable would count
+        // as absent, and the required ones would be reported as missing.
         inputs: envy::from_iter(pairs).unwrap_or_default(),
         secrets,
         withheld,
@@ -384,12 +385,12 @@ pub(super) fn read(
     }
 }
 
-/// The names of all variables that are ours, and of those that one of our secrets came from, as
-/// where a pipeline says `GCR_PUSH_CREDENTIALS_JSON: $GCR_KEY`.
+/// The names of our own variables, and of those that one of our secrets was copied from, as in
+/// `GCR_PUSH_CREDENTIALS_JSON: $GCR_KEY` of a pipeline.
 fn withheld(environment: &[(OsString, OsString)]) -> Vec<OsString> {
-    /// A shorter value may be that of any variable.
+    /// A shorter value may equal that of an unrelated variable.
     const SHORTEST: usize = 6;
-    /// A longer one is not part of another by chance.
+    /// A value of at least this length is not part of another by chance.
     const UNIQUE: usize = 16;
     let is_ours = |name: &str| name.starts_with(OURS) || name.starts_with(GITHUBS);
     let is_secret = |name: &str| {
@@ -403,7 +404,7 @@ fn withheld(environment: &[(OsString, OsString)]) -> Vec<OsString> {
         .iter()
         .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?.trim())));
     let plain = |value: &str| decoded(value.to_owned()).trim().to_owned();
-    // A path leads other programs to their own credentials as well.
+    // Other programs may need the same path for their own credentials.
     let secrets: Vec<_> = texts
         .filter(|(name, value)| is_secret(name) && value.len() >= SHORTEST)
         .filter(|(_, value)| !looks_like_a_path(value))
@@ -431,7 +432,7 @@ fn is_blank(value: &Option<OsString>) -> bool {
         .is_none_or(|value| value.to_str().is_some_and(|text| text.trim().is_empty()))
 }
 
-/// Our own prefix is ours to guard.
+/// Reports every variable with the prefix `GCR_PUSH_` that is not in the table.
 fn refuse_unknown(mut unknown: Vec<String>, faults: &mut Faults) {
     unknown.sort_unstable();
     for name in unknown {
@@ -447,10 +448,10 @@ fn refuse_unknown(mut unknown: Vec<String>, faults: &mut Faults) {
     }
 }
 
-/// Inputs of the runner's own, for every action that is a container.
+/// Inputs that the runner itself defines for every container action.
 const OF_RUNNER: [&str; 2] = ["args", "entrypoint"];
 
-/// What other actions and people call our variables.
+/// Other common names of our variables.
 const OTHER_WORDS: [(&str, &str); 5] = [
     ("credentials", "credentials_json"),
     ("json_key", "credentials_json"),
@@ -459,8 +460,9 @@ const OTHER_WORDS: [(&str, &str); 5] = [
     ("token", "access_token"),
 ];
 
-/// The runner passes on what `with` holds, whether or not `action.yml` has it. What is next to one of
-/// ours was meant for it; anything else may be another action's habit, and changes nothing.
+/// Checks inputs that are not in the table. The runner passes on everything in `with`, whether or
+/// not `action.yml` declares it. A name close to one of ours is an error; any other name may be a
+/// habit from another action and gets a warning.
 fn check_inputs(mut unknown: Vec<String>, faults: &mut Faults) {
     unknown.sort_unstable();
     for name in unknown {
@@ -468,18 +470,18 @@ fn check_inputs(mut unknown: Vec<String>, faults: &mut Faults) {
         if OF_RUNNER.contains(&typed.as_str()) {
             continue;
         }
-        let shown = typed.escape_debug().to_string();
+        let escaped = typed.escape_debug().to_string();
         match meant(&typed) {
             Some(near) => faults.unusable(
-                &shown,
+                &escaped,
                 format!("there is no such input; did you mean `{near}`?"),
             ),
-            None => tracing::warn!("there is no input `{shown}`: it changes nothing"),
+            None => tracing::warn!("there is no input `{escaped}`: it changes nothing"),
         }
     }
 }
 
-/// The variable that a name was most likely meant to be.
+/// The variable that a mistyped name most likely means. `None` if no name is close.
 fn meant(typed: &str) -> Option<&'static str> {
     let typed = typed.replace('-', "_");
     let other = OTHER_WORDS.iter().find(|(word, _)| *word == typed);

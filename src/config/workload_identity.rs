@@ -1,4 +1,4 @@
-//! Workload identity: a provider of Google's, and the OIDC token of the CI that it vouches for.
+//! Workload identity federation: Google's provider and the OIDC token of the CI.
 
 use super::document::looks_like_a_path;
 use super::fault::Faults;
@@ -20,12 +20,12 @@ const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
 /// Reads `workload_identity_provider`, `service_account` and `oidc_token`; each needs the first.
 pub(super) fn workload_identity(
-    given: &Environment,
+    environment: &Environment,
     missing: MissingCredentials,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<ExternalAccount> {
-    let inputs = &given.inputs;
+    let inputs = &environment.inputs;
     let Some(provider) = inputs.workload_identity_provider.as_deref() else {
         for (variable, value) in [
             (ACCOUNT, &inputs.service_account),
@@ -40,10 +40,11 @@ pub(super) fn workload_identity(
         }
         return None;
     };
-    let is_without_token = inputs.oidc_token.is_none() && given.ambient(REQUEST_URL).is_none();
+    let is_without_token =
+        inputs.oidc_token.is_none() && environment.ambient(REQUEST_URL).is_none();
     if missing == MissingCredentials::Skip
         && is_without_token
-        && github_event::has_no_secrets(given, paths)
+        && github_event::has_no_secrets(environment, paths)
     {
         return None;
     }
@@ -56,9 +57,10 @@ pub(super) fn workload_identity(
     };
     let account = inputs.service_account.as_deref();
     let impersonation = account.map(|account| {
-        let checked = match is_account(account) {
-            true => Impersonation::of(account).map_err(|_| ()),
-            false => Err(()),
+        let checked = if is_account(account) {
+            Impersonation::of(account).map_err(|_| ())
+        } else {
+            Err(())
         };
         checked.map_err(|()| {
             format!(
@@ -75,28 +77,31 @@ pub(super) fn workload_identity(
         }
         None => None,
     };
-    let subject = subject(given, provider.unwrap_or_default(), paths, faults)?;
+    let subject = subject(environment, provider.unwrap_or_default(), paths, faults)?;
     ExternalAccount::of_provider(provider?, subject, impersonation).ok()
 }
 
-/// Where the OIDC token comes from: what was given, else GitHub.
+/// The source of the OIDC token: `oidc_token`, else GitHub.
 fn subject(
-    given: &Environment,
+    environment: &Environment,
     provider: &str,
     paths: &Paths<'_>,
     faults: &mut Faults,
 ) -> Option<SubjectSource> {
-    if let Some(text) = given.inputs.oidc_token.as_deref() {
+    if let Some(text) = environment.inputs.oidc_token.as_deref() {
         return token(text, paths, faults);
     }
-    match (given.ambient(REQUEST_URL), given.ambient(REQUEST_TOKEN)) {
+    match (
+        environment.ambient(REQUEST_URL),
+        environment.ambient(REQUEST_TOKEN),
+    ) {
         (Some(url), Some(token)) => {
             let source = SubjectSource::github(url, token, provider);
             source
                 .map_err(|fault| faults.unusable(REQUEST_URL, fault))
                 .ok()
         }
-        _ if given.ambient("GITHUB_ACTIONS").is_some() => {
+        _ if environment.ambient("GITHUB_ACTIONS").is_some() => {
             faults.missing(
                 TOKEN,
                 format!("`{PROVIDER}` is half of a sign-in: GitHub gives this job no OIDC token to go with it"),
@@ -109,7 +114,7 @@ fn subject(
                 TOKEN,
                 format!("`{PROVIDER}` is half of a sign-in: give the CI's OIDC token, as text or as the path of a file"),
             );
-            if given.ambient("GITLAB_CI").is_some() {
+            if environment.ambient("GITLAB_CI").is_some() {
                 faults.hint("in the job: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}`, with an audience that the provider allows");
             }
             None
@@ -117,7 +122,7 @@ fn subject(
     }
 }
 
-/// An OIDC token as text, or as the path of a file that holds it.
+/// Parses an OIDC token, or the path of a file that holds one.
 fn token(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<SubjectSource> {
     let is_token = text.split('.').count() == 3
         && text
@@ -141,15 +146,16 @@ fn token(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<SubjectSo
     }
     faults.unusable(
         TOKEN,
-        match looks_like_a_path(text) {
-            true => "no file is there, if it is meant as a path; its value is not shown",
-            false => "it is neither a JWT nor the path of a file; its value is not shown",
+        if looks_like_a_path(text) {
+            "no file is there, if it is meant as a path; its value is not shown"
+        } else {
+            "it is neither a JWT nor the path of a file; its value is not shown"
         },
     );
     None
 }
 
-/// The provider's full name, without what some put before it.
+/// Checks a provider and returns its full name, without the prefix that some tools print before it.
 fn check_provider(text: &str) -> Result<&str, String> {
     let name = text
         .strip_prefix("https:")

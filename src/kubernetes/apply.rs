@@ -1,4 +1,4 @@
-//! The writes themselves, after everything was checked.
+//! Writes the checked changes to a cluster.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use super::client::Cluster;
 use super::objects::{ObjectRef, ServiceAccount};
 use super::secret::PullSecret;
 
-/// Something that was written into a cluster.
+/// A change in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteKind {
-    /// A namespace was made.
+    /// A namespace was created.
     Namespace(String),
-    /// A Secret was made, renewed or deleted.
+    /// A Secret was created, updated or deleted.
     Secret {
-        /// What was done: `created`, `updated` or `deleted`.
+        /// The kind of change: `created`, `updated` or `deleted`.
         done: &'static str,
         /// Its name.
         name: String,
         /// Its namespace.
         namespace: String,
     },
-    /// A Secret was added to the ones that the pods of a service account pull with.
+    /// A Secret was added to the pull secrets of a service account.
     ServiceAccount {
         /// The Secret.
         secret: String,
@@ -57,16 +57,16 @@ impl fmt::Display for WriteKind {
     }
 }
 
-/// How often an account that others change at the same time is read again.
+/// The number of attempts for an account that others change at the same time.
 const ATTEMPTS: u32 = 20;
 
-/// How often a service account that is to come is looked for, and how long is waited in between:
-/// half a minute together.
+/// The number of polls for a service account that Kubernetes creates, and the pause between them:
+/// half a minute in total.
 const LOOKS: u32 = 120;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 impl CheckedWrites {
-    /// What [`Self::carry_out`] would write.
+    /// The changes that [`Self::carry_out`] would make.
     pub fn planned(&self) -> impl Iterator<Item = WriteKind> {
         self.steps.iter().map(|step| match step {
             WriteStep::CreateNamespace(at) => WriteKind::Namespace(at.name.clone()),
@@ -85,11 +85,11 @@ impl CheckedWrites {
         }
     }
 
-    /// Writes, step by step.
+    /// Makes the changes in their order.
     ///
     /// # Errors
     ///
-    /// The first that fails, with what was written before it.
+    /// With the first write that fails, and the changes before it.
     pub async fn carry_out(self, secret: &PullSecret) -> Result<Vec<WriteKind>, KubernetesError> {
         let mut changes: Vec<WriteKind> = Vec::new();
         for step in &self.steps {
@@ -119,7 +119,7 @@ impl CheckedWrites {
                     .ask::<Value>(at.task("create"), at.create(false));
                 match made.await {
                     Ok(_) => Ok(Some(WriteKind::Namespace(at.name.clone()))),
-                    // Another run was faster.
+                    // Another run created it first.
                     Err(error) if error.refusal().is_some_and(|r| r.code == 409) => Ok(None),
                     Err(error) => Err(error),
                 }
@@ -156,8 +156,8 @@ impl ObjectRef {
 }
 
 impl Cluster {
-    /// Adds the Secret to what the account's pods pull with, on the state that is read just before;
-    /// false when it was there by then.
+    /// Reads the account and adds the Secret to its pull secrets. Returns false if it is there
+    /// already.
     async fn add(
         &self,
         account: &ObjectRef,
@@ -184,7 +184,7 @@ impl Cluster {
         }
     }
 
-    /// Reads an account, and waits for one that is to come.
+    /// Reads an account, and waits for it if Kubernetes has yet to create it.
     async fn account(
         &self,
         account: &ObjectRef,

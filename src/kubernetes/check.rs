@@ -1,4 +1,4 @@
-//! Every check before the first write: each write is tried without being carried out.
+//! Checks every write with a server-side dry run, before the first one is made.
 
 use kube::api::PostParams;
 use kube::core::{Request, Status};
@@ -12,7 +12,7 @@ use super::state::{ClusterState, NamespaceState};
 use super::{DesiredState, KubernetesError};
 use crate::diagnostics::sanitize::sanitize;
 
-/// What a cluster was found to take, in the order in which it is done.
+/// The writes that a cluster accepts, in their order.
 pub struct CheckedWrites {
     pub(super) cluster: Cluster,
     pub(super) secret_name: String,
@@ -23,22 +23,23 @@ pub struct CheckedWrites {
 /// One write.
 pub(super) enum WriteStep {
     CreateNamespace(ObjectRef),
-    /// Server-side apply; whether the Secret is new.
+    /// Apply the Secret on the server side. The flag is true if the Secret is new.
     Apply(ObjectRef, bool),
-    /// Delete exactly what was found.
+    /// Delete exactly the Secret that was read.
     Delete(ObjectRef, Box<FoundSecret>),
-    /// Add the Secret to the account's; whether the account is still to come, with its namespace.
+    /// Add the Secret to the service account. The flag is true if the account will be created
+    /// together with its namespace.
     Add(ObjectRef, bool),
 }
 
 impl ClusterState<'_> {
-    /// Has the cluster check every write that is to be done (`dryRun=All`): rights, names, sizes,
-    /// owners of fields, admission.
+    /// Lets the cluster check every write (`dryRun=All`): permissions, names, sizes, owners of
+    /// fields and admission.
     /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>
     ///
     /// # Errors
     ///
-    /// Everything that the cluster would refuse.
+    /// With one error for each write that the cluster would refuse.
     pub async fn check(self, secret: &PullSecret) -> Result<CheckedWrites, Vec<KubernetesError>> {
         let mut steps = Vec::new();
         let mut errors = Vec::new();
@@ -101,16 +102,16 @@ impl Check<'_> {
                         .await;
                     match answer {
                         Ok(_) => steps.push(WriteStep::Add(account, false)),
-                        // It was changed in between, and is read again when its turn comes.
+                        // The account was changed in between. It is read again before the write.
                         Err(error) if is_conflict(&error) => {
                             steps.push(WriteStep::Add(account, false))
                         }
                         Err(error) => errors.push(error),
                     }
                 }
-                // Every namespace gets this one, a moment after it was made.
+                // Kubernetes creates the account `default` in every new namespace, after a moment.
                 None if is_new && account.name == "default" => {
-                    match self.may(account.task("patch")).await {
+                    match self.check_access(account.task("patch")).await {
                         Ok(()) => steps.push(WriteStep::Add(account, true)),
                         Err(error) => errors.push(error),
                     }
@@ -154,16 +155,18 @@ impl Check<'_> {
         }
     }
 
-    /// A type, and anything about a Secret that is immutable, can be changed only by making it anew.
+    /// Checks the replacement of a Secret whose type differs or that is immutable. Such a Secret
+    /// has to be deleted and created again.
     async fn replacement(
         &self,
         at: ObjectRef,
         found: &FoundSecret,
     ) -> Result<Vec<WriteStep>, KubernetesError> {
         if !self.wanted.replaces {
-            let what = match found.is_immutable() {
-                true => "immutable".to_owned(),
-                false => format!("of the type `{}`", sanitize(found.r#type())),
+            let what = if found.is_immutable() {
+                "immutable".to_owned()
+            } else {
+                format!("of the type `{}`", sanitize(found.r#type()))
             };
             return Err(KubernetesError::Fixed {
                 namespace: at.namespace_name(),
@@ -173,9 +176,10 @@ impl Check<'_> {
         }
         let tried = at.delete(found, true);
         self.cluster.ask::<Value>(at.task("delete"), tried).await?;
-        // Asked before it is deleted, because afterwards there would be none.
+        // Checked before the deletion, because without the permissions there would be no Secret
+        // afterwards.
         for verb in ["patch", "create"] {
-            self.may(at.task(verb)).await?;
+            self.check_access(at.task(verb)).await?;
         }
         Ok(vec![
             WriteStep::Delete(at.clone(), Box::new(found.clone())),
@@ -191,9 +195,9 @@ impl Check<'_> {
         let tried = namespace.create(true);
         let task = namespace.task("create");
         self.cluster.ask::<Value>(task, tried).await?;
-        // In a namespace that is not there nothing can be tried, but rights can be asked for.
+        // A missing namespace allows no dry run, but permissions can be checked.
         for verb in ["patch", "create"] {
-            self.may(at.task(verb)).await?;
+            self.check_access(at.task(verb)).await?;
         }
         Ok(vec![
             WriteStep::CreateNamespace(namespace),
@@ -201,9 +205,10 @@ impl Check<'_> {
         ])
     }
 
-    /// Asks whether we may; a cluster that does not say so is believed to let us.
+    /// Checks a permission with an access review. A cluster that does not answer it counts as
+    /// allowing the task.
     /// <https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access>
-    async fn may(&self, task: Task) -> Result<(), KubernetesError> {
+    async fn check_access(&self, task: Task) -> Result<(), KubernetesError> {
         let object = &task.object;
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1",
@@ -239,7 +244,7 @@ fn is_about(refusal: &Status, kind: &str) -> bool {
     refusal.details.as_ref().is_some_and(|d| d.kind == kind)
 }
 
-/// Who owns which field, in the server's words: `conflict with "kubectl-create" using v1`.
+/// The owners of fields, in the server's words: `conflict with "kubectl-create" using v1`.
 fn managers(refusal: &Status) -> Vec<String> {
     let causes = refusal.details.iter().flat_map(|d| &d.causes);
     let mut managers: Vec<String> = causes

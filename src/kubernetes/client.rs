@@ -1,4 +1,4 @@
-//! kube's client for the cluster of a kubeconfig, and what is asked of it.
+//! kube's client for the cluster of a kubeconfig.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,22 +34,22 @@ use crate::diagnostics::secret::Secret;
 use crate::http::{Network, ProxyConnector, ProxyMode};
 use crate::oci::json;
 
-/// The most bytes of an answer: an object has at most 1.5 MiB, which is what etcd takes.
+/// The largest response in bytes. etcd limits an object to 1.5 MiB.
 const LARGEST: usize = 4 << 20;
 
-/// How often a request is tried again that the cluster has no time for, and after how long: kube
-/// does so for 429, 503 and 504, or when the server says.
+/// The number of retries and the pauses between them, for a cluster that is overloaded. kube
+/// retries on 429, 503 and 504, or after the time that the server asks for.
 const RETRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long a program that signs in may take.
+/// The time limit for a login program.
 const PLUGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A cluster that was found; nothing is asked of it yet.
+/// A client for one cluster.
 pub struct Cluster {
     client: kube::Client,
-    /// The program that signs in.
+    /// The login program. `None` if there is none.
     plugin: Option<String>,
     pub(super) server: String,
     pub(super) namespace: String,
@@ -57,11 +57,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes ready to ask the cluster; a program that the kubeconfig signs in with is run here.
+    /// Creates the client. Runs the login program of the kubeconfig, if it has one, but sends no
+    /// request.
     ///
     /// # Errors
     ///
-    /// When the kubeconfig cannot be used as it is, or its program cannot be run.
+    /// If the kubeconfig cannot be used, or its login program fails.
     pub async fn connect(
         access: &ClusterAccess,
         network: &Network,
@@ -74,11 +75,11 @@ impl Cluster {
         config.headers = headers(&config.auth_info)?;
         let plugin = config.auth_info.exec.as_ref();
         let plugin = plugin.map(|exec| exec.command.clone().unwrap_or_default());
-        // The roots of the kubeconfig take the place of the system's, and those of
-        // `ca_certificates` hold as well.
+        // The root certificates of the kubeconfig replace those of the system. Those of
+        // `ca_certificates` are added.
         let own_roots = config.root_cert.is_some();
-        let given = network.ca_certificates.own().map(|root| root.to_vec());
-        config.root_cert.get_or_insert_default().extend(given);
+        let extra = network.ca_certificates.own().map(|root| root.to_vec());
+        config.root_cert.get_or_insert_default().extend(extra);
         let server_name = config.tls_server_name.clone();
 
         let (config, auth, mut tls) = sign_in(config, plugin.as_deref()).await?;
@@ -96,7 +97,7 @@ impl Cluster {
         };
         let proxy = ProxyConnector::new(network, way).map_err(KubernetesError::unusable)?;
         let connector = connector(tls, server_name, proxy)?;
-        // kube's own stack, but for its log, which shows more than is told here.
+        // kube's own stack without its logging, which would reveal too much.
         let retries = RetryPolicy::new(FIRST_PAUSE, LONGEST_PAUSE, RETRIES, true);
         let sent = SentLogin::default();
         let service = ServiceBuilder::new()
@@ -121,7 +122,7 @@ impl Cluster {
         })
     }
 
-    /// Where it is, as messages call it.
+    /// The URL of the cluster, for messages.
     pub fn server(&self) -> &str {
         &self.server
     }
@@ -134,8 +135,8 @@ impl Cluster {
         }))
     }
 
-    /// Asks, and reads the object that is answered. kube would log the text of an answer that it
-    /// cannot read; here it goes nowhere, because it may hold a secret.
+    /// Sends a request and parses the object in the response. kube would log a response that it
+    /// cannot parse; this does not, because it may hold a secret.
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         task: Task,
@@ -177,8 +178,8 @@ impl Cluster {
     }
 }
 
-/// Has kube sign in and make TLS ready. That runs a program, if the user has one, and again if what
-/// it printed was no token but may be a certificate.
+/// Lets kube sign in and configure TLS. That runs the user's login program, if there is one, and
+/// runs it again if it printed no token but possibly a certificate.
 async fn sign_in(
     mut config: Config,
     plugin: Option<&str>,
@@ -194,7 +195,7 @@ async fn sign_in(
     let command = || plugin.unwrap_or_default().to_owned();
     let (config, auth, tls) = match tokio::time::timeout(PLUGIN_TIMEOUT, signing_in).await {
         Ok(Ok(signed)) => signed.map_err(|error| KubernetesError::of_kube(plugin, error))?,
-        // kube panics at a token that no header can hold.
+        // kube panics at a token that is not valid in a header.
         Ok(Err(_)) => return Err(KubernetesError::bad_plugin(command(), "an unusable token")),
         Err(_) => {
             return Err(KubernetesError::PluginStalled {
@@ -210,15 +211,16 @@ async fn sign_in(
     Ok((config, auth, tls))
 }
 
-/// What kubectl takes and kube does not, what kube would do and we do not, and which variables a
-/// program does not get: one that signs in to a cluster needs no credential of a registry.
+/// Adapts the login of a user: accepts what kubectl accepts but kube does not, refuses what
+/// gcr-push does not support, and removes variables from the environment of a login program, which
+/// needs no credential of a registry.
 fn check_login(user: &mut AuthInfo, access: &ClusterAccess) -> Result<(), KubernetesError> {
     if let Some(provider) = &user.auth_provider
         && !(provider.name == "oidc" && provider.config.contains_key("id-token"))
     {
         return Err(KubernetesError::Provider(provider.name.clone()));
     }
-    // kube takes a token from a file as it is, and there may be a line break at its end.
+    // kube does not trim a token from a file, which may end in a line break.
     if let Some(path) = user.token_file.as_ref().filter(|_| user.token.is_none()) {
         let text = std::fs::read_to_string(path)
             .map_err(|cause| KubernetesError::unreadable(path, cause))?;
@@ -226,7 +228,7 @@ fn check_login(user: &mut AuthInfo, access: &ClusterAccess) -> Result<(), Kubern
             user.token = Some(text.trim().into());
         }
     }
-    // It sets a key and a certificate side by side.
+    // kube concatenates key and certificate without a line break.
     if let Some(data) = &user.client_key_data
         && let Ok(mut key) = STANDARD.decode(data.expose_secret())
         && !key.is_empty()
@@ -244,7 +246,7 @@ fn check_login(user: &mut AuthInfo, access: &ClusterAccess) -> Result<(), Kubern
         }
     }
     if let Some(exec) = &mut user.exec {
-        // Standard input may be an image.
+        // Standard input may be the image.
         exec.interactive_mode = Some(ExecInteractiveMode::Never);
         let withheld = access.withheld.iter();
         let names = withheld.filter_map(|name| name.clone().into_string().ok());
@@ -253,7 +255,7 @@ fn check_login(user: &mut AuthInfo, access: &ClusterAccess) -> Result<(), Kubern
     Ok(())
 }
 
-/// Who we are, and of whom the user acts as what kube does not send itself.
+/// The headers that kube does not send itself: the user agent, and impersonation of users.
 /// <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation>
 fn headers(user: &AuthInfo) -> Result<Vec<(HeaderName, HeaderValue)>, KubernetesError> {
     let agent = HeaderValue::from_static(crate::http::USER_AGENT);
@@ -276,8 +278,8 @@ fn headers(user: &AuthInfo) -> Result<Vec<(HeaderName, HeaderValue)>, Kubernetes
     Ok(headers)
 }
 
-/// TLS over a connection that a proxy may carry; a kubeconfig may name the server otherwise than its
-/// address does.
+/// Creates the TLS connector, with a proxy if there is one. A kubeconfig may set a server name that
+/// differs from the host of its URL.
 fn connector(
     tls: ClientConfig,
     server_name: Option<String>,
@@ -293,7 +295,8 @@ fn connector(
     Ok(builder.enable_http1().wrap_connector(proxy))
 }
 
-/// The login that was sent last: while it is held here, nobody who quotes it is quoted with it.
+/// The login that was sent last. While this holds it as a [`Secret`], it is masked in every message
+/// that quotes it.
 #[derive(Clone, Default)]
 struct SentLogin(Arc<Mutex<Option<Secret>>>);
 

@@ -1,4 +1,4 @@
-//! What a cluster refuses, in one form, with what to do about it.
+//! The errors of a cluster, with hints.
 
 use std::io;
 
@@ -12,91 +12,92 @@ use crate::diagnostics::secret::redact;
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::http::ConnectionFailure;
 
-/// A cluster that does not do what it was asked for.
+/// An error of a cluster or of its kubeconfig.
 #[derive(Debug, thiserror::Error)]
 pub enum KubernetesError {
-    /// Something that the kubeconfig names cannot be used.
+    /// A part of the kubeconfig, or a file that it names, cannot be used.
     #[error("could not use the kubeconfig")]
     Kubeconfig(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A way to sign in that kubectl itself has given up.
+    /// An auth provider that Kubernetes has removed.
     #[error("the kubeconfig signs in with the auth provider `{0}`, which Kubernetes has given up")]
     Provider(String),
-    /// The program that signs in is not there.
+    /// The login program cannot be run.
     #[error("the kubeconfig signs in with the program `{command}`, which cannot be run here")]
     NoPlugin {
         /// The program.
         command: String,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         cause: io::Error,
     },
-    /// The program that signs in failed.
+    /// The login program failed.
     #[error(
         "`{command}`, with which the kubeconfig signs in, failed: {status}{}",
-        told(said)
+        details(said)
     )]
     Plugin {
         /// The program.
         command: String,
-        /// How it ended.
+        /// The exit status.
         status: String,
-        /// What it said on standard error.
+        /// The text on standard error.
         said: String,
     },
-    /// The program that signs in does not end.
+    /// The login program did not end in time.
     #[error("`{command}`, with which the kubeconfig signs in, did not end within {seconds} s")]
     PluginStalled {
         /// The program.
         command: String,
-        /// How long it was given.
+        /// The time limit in seconds.
         seconds: u64,
     },
-    /// A request that was not answered as it should be.
+    /// A failed request.
     #[error(transparent)]
     Request(Box<FailedRequest>),
-    /// A namespace that is not there.
+    /// The namespace does not exist.
     #[error("there is no namespace `{0}` in the cluster")]
     NoNamespace(String),
-    /// A service account that is not there.
+    /// The service account does not exist.
     #[error("there is no service account `{name}` in the namespace `{namespace}`")]
     NoServiceAccount {
         /// Its name.
         name: String,
-        /// Where it was looked for.
+        /// Its namespace.
         namespace: String,
     },
-    /// Others wrote what would be written.
+    /// Other field managers own fields that would be written.
     #[error("the Secret `{name}` in `{namespace}` was written by {}, whose fields are not taken over unasked", managers.join(", "))]
     Conflict {
         /// The Secret.
         name: String,
         /// Its namespace.
         namespace: String,
-        /// Who owns which field.
+        /// The owners of the fields.
         managers: Vec<String>,
     },
-    /// Something about a Secret that can be changed only by making it anew.
+    /// The Secret has to be replaced, because its type differs or it is immutable.
     #[error("the Secret `{name}` in `{namespace}` is {what}, which cannot be changed")]
     Fixed {
         /// The Secret.
         name: String,
         /// Its namespace.
         namespace: String,
-        /// What it is.
+        /// The property that cannot be changed.
         what: String,
     },
-    /// It failed after something was written.
+    /// A write failed after others succeeded.
     #[error("the pull secret is applied in part only")]
     Partly {
-        /// What was written before, as sentences.
+        /// The writes that succeeded, as sentences.
         written: Vec<String>,
-        /// What failed then.
+        /// The error of the failed write.
         #[source]
         cause: Box<KubernetesError>,
     },
 }
 
-fn told(said: &str) -> String {
+/// Renders the standard error of a program for the end of a message.
+fn details(said: &str) -> String {
     match said {
         "" => String::new(),
         said => format!(": {}", sanitize(said)),
@@ -104,7 +105,7 @@ fn told(said: &str) -> String {
 }
 
 impl KubernetesError {
-    /// Something that the kubeconfig holds or names does not serve.
+    /// Wraps the error of a part of the kubeconfig, or of a file that it names.
     pub(super) fn unusable(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Kubeconfig(Box::new(cause))
     }
@@ -126,7 +127,7 @@ impl KubernetesError {
         }
     }
 
-    /// What kube says when it signs in and makes TLS ready.
+    /// Converts an error of kube from signing in and configuring TLS.
     pub(super) fn of_kube(plugin: Option<&str>, error: kube::Error) -> Self {
         match error {
             kube::Error::Auth(error) => Self::of_login(plugin, error),
@@ -136,7 +137,8 @@ impl KubernetesError {
         }
     }
 
-    /// What kube says when it signs in. It quotes all that a program prints, and that may be a token.
+    /// Converts an error of kube from signing in. kube's message quotes the whole output of a
+    /// program, which may be a token.
     pub(super) fn of_login(plugin: Option<&str>, error: AuthError) -> Self {
         let Some(command) = plugin.map(str::to_owned) else {
             return Self::unusable(error);
@@ -162,7 +164,7 @@ impl KubernetesError {
         }
     }
 
-    /// The program that signs in printed something else than a login.
+    /// The error for a login program whose output is no login.
     pub(super) fn bad_plugin(command: String, printed: &str) -> Self {
         Self::Plugin {
             command,
@@ -171,7 +173,7 @@ impl KubernetesError {
         }
     }
 
-    /// The refusal that it is, if it is one.
+    /// The status that the server answered. `None` if this is another error.
     pub(super) fn refusal(&self) -> Option<&Status> {
         match self {
             Self::Request(failed) => match &failed.cause {

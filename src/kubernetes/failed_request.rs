@@ -1,4 +1,4 @@
-//! A request to an API server that failed: what it was for, what came of it, and what to do.
+//! A failed request to an API server: its purpose, its error and the hints.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use crate::diagnostics::secret::redact;
 use crate::http::ConnectionFailure;
 use crate::oci::json;
 
-/// What is being done to which object.
+/// A verb and the object that it is applied to.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
-    /// The verb, as RBAC calls it.
+    /// A verb of RBAC.
     pub(super) verb: &'static str,
     /// The object.
     pub(super) object: ObjectRef,
@@ -43,37 +43,37 @@ impl fmt::Display for Task {
     }
 }
 
-/// A request that was not answered as it should be.
+/// A failed request.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {task} at {server}")]
 pub struct FailedRequest {
-    /// Where the cluster is.
+    /// The URL of the cluster.
     pub(super) server: String,
-    /// What was being done.
+    /// The purpose of the request.
     pub(super) task: Task,
-    /// What came of it.
+    /// The error.
     #[source]
     pub(super) cause: RequestError,
 }
 
-/// What came of a request.
+/// The error of a request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
-    /// It was answered with a refusal.
+    /// The server refused the request.
     #[error("{} {}: {}", .0.code, sanitize(&.0.reason), sanitize(&.0.message))]
     Refused(Box<Status>),
-    /// No answer, or one that broke off.
+    /// There is no response, or an incomplete one.
     #[error("there is no answer")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No answer in time.
+    /// There is no response in time.
     #[error("there is no answer within {0} s")]
     TimedOut(u64),
-    /// An answer that is not Kubernetes'.
+    /// The response is not one of Kubernetes.
     #[error("the answer is not one of Kubernetes")]
     Unreadable,
 }
 
-/// Reads the body of a refusal; one that is no `Status` is a proxy's or a gateway's.
+/// Parses the body of a refusal. A body that is no `Status` comes from a proxy or a gateway.
 /// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>
 pub(super) fn refusal(code: StatusCode, body: &[u8]) -> Status {
     let mut status: Status = json::from_slice(body).unwrap_or_default();
@@ -91,18 +91,18 @@ pub(super) fn refusal(code: StatusCode, body: &[u8]) -> Status {
     status
 }
 
-/// Who refuses, by the words of a refusal.
+/// The message of a refusal, which shows what refused the request.
 struct Refusal<'a>(&'a str);
 
 impl<'a> Refusal<'a> {
-    /// True where it is RBAC that refuses: where a role is missing.
+    /// True if RBAC refused the request because a role is missing.
     /// The API server names the user and what it cannot do; an access review names neither.
     fn is_of_rbac(&self) -> bool {
         let is_reviewed = self.0.starts_with('`') && self.0.ends_with("is not allowed");
         is_reviewed || self.user().is_some() && self.0.contains(" cannot ")
     }
 
-    /// The admission webhook or policy that refuses, where it is one.
+    /// The admission webhook or policy that refused the request. `None` if it was neither.
     fn admission(&self) -> Option<&'a str> {
         ["admission webhook \"", "ValidatingAdmissionPolicy '"]
             .into_iter()
@@ -113,8 +113,8 @@ impl<'a> Refusal<'a> {
             .filter(|_| self.0.contains("denied"))
     }
 
-    /// The verb that is refused, out of the server's own sentence. It need not be the request's: a
-    /// PATCH that applies a new object needs `create` too.
+    /// The refused verb in the message of the server. It need not be the request's: a PATCH that
+    /// applies a new object needs `create` too.
     fn verb(&self) -> Option<&'a str> {
         let (_, rest) = self.0.split_once("\" cannot ")?;
         let (verb, _) = rest.split_once(" resource")?;
@@ -122,7 +122,7 @@ impl<'a> Refusal<'a> {
         is_verb.then_some(verb)
     }
 
-    /// Whom the server knows us as, out of its own sentence.
+    /// Our user name in the message of the server. `None` if the message has none.
     fn user(&self) -> Option<&'a str> {
         let (_, rest) = self.0.split_once("User \"")?;
         rest.split_once('"').map(|(user, _)| user)
@@ -198,7 +198,7 @@ impl Diagnostic for FailedRequest {
     }
 }
 
-/// What another side says as it may be told: some quote what they were sent.
+/// Redacts and shortens text of the server, which may quote secrets from the request.
 fn redacted(text: &str) -> String {
     let text: String = text.chars().take(16 * 1024).collect();
     redact(&text).chars().take(1000).collect()
@@ -209,8 +209,8 @@ fn host(server: &str) -> &str {
     rest.split(['/', ':']).next().unwrap_or(rest)
 }
 
-/// The role that is missing and its binding, as commands: all that is done to this resource, so that
-/// nobody is sent round once a verb.
+/// The hints with the commands that create the missing role and its binding. The role allows every
+/// verb that gcr-push uses on the resource, so that the next run does not miss another.
 fn role(task: &Task, refusal: &Refusal<'_>) -> Vec<String> {
     let subject = match refusal
         .user()

@@ -1,4 +1,4 @@
-//! Where a cluster is and how to sign in to it: a kubeconfig, or what a pod is given.
+//! The address of a cluster and the login to it, from a kubeconfig or from the files of a pod.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,22 +9,22 @@ use kube::config::{
     NamedContext,
 };
 
-/// Where a pod finds the token with which it may sign in to its own cluster.
+/// The path of the token with which a pod signs in to its own cluster.
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api>
 pub const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-/// Where it finds the name of its namespace.
+/// The path of the file with the pod's namespace.
 pub const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-/// Where it finds who signs the cluster's certificate.
+/// The path of the certificate authority of the pod's cluster.
 const POD_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 
-/// A kubeconfig with the one context in it that is used. `Debug` shows no more than its name,
-/// because tokens and keys stand in it.
+/// A kubeconfig and the one context of it that is used. `Debug` shows only the name of the type,
+/// because a kubeconfig holds tokens and keys.
 #[derive(Clone)]
 pub struct ClusterAccess {
     pub(super) kubeconfig: Kubeconfig,
-    /// True in a pod of the cluster, from where no proxy leads to it.
+    /// True in a pod of the cluster, which is reached without a proxy.
     pub(super) is_own_cluster: bool,
-    /// Variables that no program is given that the kubeconfig signs in with.
+    /// Variables that are removed from the environment of the kubeconfig's login program.
     pub(super) withheld: Vec<OsString>,
 }
 
@@ -37,33 +37,33 @@ impl fmt::Debug for ClusterAccess {
     }
 }
 
-/// A text that gives no access to a cluster. No message quotes it.
+/// An error in a kubeconfig. No message quotes its text.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AccessError {
-    /// Not the YAML of a kubeconfig.
+    /// The text is not the YAML of a kubeconfig.
     #[error("it is no kubeconfig: expected YAML with `clusters`, `users` and `contexts`")]
     NotYaml,
-    /// Several files, of different kinds.
+    /// Several files have different kinds or versions.
     #[error("its files are of different kinds and cannot be merged")]
     Different,
-    /// Nothing says which context to take.
+    /// Neither the kubeconfig nor the user chooses a context.
     #[error("it has no `current-context`: choose one in `kubeconfig_context`{}", known(.0))]
     NoContext(Vec<String>),
-    /// A context that is not there.
+    /// The chosen context does not exist.
     #[error("it has no context `{name}`{}", known(contexts))]
     UnknownContext {
-        /// The one that was asked for.
+        /// The chosen context.
         name: String,
-        /// Those that are there.
+        /// The existing contexts.
         contexts: Vec<String>,
     },
-    /// A context that leads nowhere.
+    /// The cluster of the context does not exist.
     #[error("its context `{0}` names the cluster `{1}`, which is not in it")]
     UnknownCluster(String, String),
-    /// A context without rights.
+    /// The user of the context does not exist.
     #[error("its context `{0}` names the user `{1}`, which is not in it")]
     UnknownUser(String, String),
-    /// A cluster that cannot be reached.
+    /// The cluster has no valid URL.
     #[error("its cluster `{0}` has no `server` that is a URL")]
     NoServer(String),
 }
@@ -77,14 +77,14 @@ fn known(contexts: &[String]) -> String {
 }
 
 impl ClusterAccess {
-    /// Reads a kubeconfig. Paths in it are relative to `directory`, where its file is.
+    /// Parses a kubeconfig. Paths in it are relative to `directory`, the directory of its file.
     ///
     /// # Errors
     ///
-    /// When it is none.
+    /// If the text is not a kubeconfig.
     pub fn parse(yaml: &str, directory: Option<&Path>) -> Result<Self, AccessError> {
         let mut kubeconfig = read(yaml)?;
-        // One of several files may hold no more than the name of a context.
+        // One of several files may contain only the name of a context.
         let is_empty = kubeconfig.clusters.is_empty()
             && kubeconfig.auth_infos.is_empty()
             && kubeconfig.contexts.is_empty()
@@ -104,12 +104,13 @@ impl ClusterAccess {
         })
     }
 
-    /// What a pod has: the cluster that it runs in, as its service account.
+    /// The access of a pod to its own cluster, as its service account.
     pub fn of_pod(host: &str, port: &str, namespace: Option<&str>) -> Self {
-        // An IPv6 address stands in brackets in a URL.
-        let host = match host.contains(':') {
-            true => format!("[{host}]"),
-            false => host.to_owned(),
+        // An IPv6 address is in brackets in a URL.
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
         };
         let name = "pod".to_owned();
         let cluster = Cluster {
@@ -152,11 +153,12 @@ impl ClusterAccess {
         }
     }
 
-    /// Adds what another file has and this one has not, as kubectl merges the files of `KUBECONFIG`.
+    /// Adds the entries of another file that this one does not have, as kubectl merges the files of
+    /// `KUBECONFIG`.
     ///
     /// # Errors
     ///
-    /// When they are of different kinds.
+    /// If the files have different kinds or versions.
     pub fn merge(self, next: Self) -> Result<Self, AccessError> {
         Ok(Self {
             kubeconfig: self
@@ -167,7 +169,7 @@ impl ClusterAccess {
         })
     }
 
-    /// The same, with variables that no program is given that the kubeconfig signs in with.
+    /// Sets the variables that are removed from the environment of the kubeconfig's login program.
     pub fn withholding(self, withheld: &[OsString]) -> Self {
         Self {
             withheld: withheld.to_vec(),
@@ -175,11 +177,11 @@ impl ClusterAccess {
         }
     }
 
-    /// Settles which context is used: the one that is named, or the current one.
+    /// Selects the context that is used: the named one, else the current one.
     ///
     /// # Errors
     ///
-    /// When there is no such context, or it leads nowhere.
+    /// If the context, its cluster or its user does not exist.
     pub fn with_context(mut self, named: Option<&str>) -> Result<Self, AccessError> {
         let known = || {
             let contexts = self.kubeconfig.contexts.iter();
@@ -228,7 +230,7 @@ impl ClusterAccess {
         Ok(self)
     }
 
-    /// The cluster of the context that is used.
+    /// The cluster of the context that is used. `None` if there is none.
     pub(super) fn cluster(&self) -> Option<&Cluster> {
         let name = self.kubeconfig.current_context.as_deref()?;
         let mut contexts = self.kubeconfig.contexts.iter();
@@ -241,7 +243,7 @@ impl ClusterAccess {
     }
 }
 
-/// The documents of a kubeconfig as one.
+/// Parses the documents of a kubeconfig and merges them.
 fn read(yaml: &str) -> Result<Kubeconfig, AccessError> {
     Kubeconfig::from_yaml(yaml).map_err(|error| match error {
         KubeconfigError::KindMismatch | KubeconfigError::ApiVersionMismatch => {
@@ -251,8 +253,8 @@ fn read(yaml: &str) -> Result<Kubeconfig, AccessError> {
     })
 }
 
-/// Every path that is read relative to the file which it stands in. A plugin is one only when it has
-/// a slash, like any command.
+/// Every path of the kubeconfig that is relative to its file. The command of a plugin is a path
+/// only if it has a slash.
 fn paths(kubeconfig: &mut Kubeconfig) -> Vec<&mut String> {
     let mut paths = Vec::new();
     for cluster in kubeconfig
@@ -311,21 +313,21 @@ contexts:
 
     #[test]
     fn context_must_name_a_cluster_and_a_user() {
-        let told = |context| access().with_context(context).unwrap_err().to_string();
+        let message = |context| access().with_context(context).unwrap_err().to_string();
         assert_eq!(
-            told(None),
+            message(None),
             "it has no `current-context`: choose one in `kubeconfig_context`: it has `a`, `b`, `d`"
         );
         assert_eq!(
-            told(Some("x")),
+            message(Some("x")),
             "it has no context `x`: it has `a`, `b`, `d`"
         );
         assert_eq!(
-            told(Some("b")),
+            message(Some("b")),
             "its context `b` names the user `w`, which is not in it"
         );
         assert_eq!(
-            told(Some("d")),
+            message(Some("d")),
             "its context `d` names the cluster `e`, which is not in it"
         );
         assert!(access().with_context(Some("a")).is_ok());
@@ -339,8 +341,8 @@ contexts:
                 AccessError::NotYaml
             );
         }
-        let shown = format!("{:?}", access());
-        assert!(!shown.contains("example"), "{shown}");
+        let debug = format!("{:?}", access());
+        assert!(!debug.contains("example"), "{debug}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! A Kubernetes cluster, as far as a pull secret needs one. This folder alone knows kube.
+//! A Kubernetes client for pull secrets. Only this module depends on kube.
 //!
-//! kube signs in, connects and makes the requests. Answers are read here, because kube logs those
-//! that it cannot read, and ours hold secrets.
+//! kube signs in, connects and builds the requests. Responses are parsed here, because kube logs
+//! those that it cannot parse, and they may hold secrets.
 
 pub mod apply;
 mod check;
@@ -23,21 +23,21 @@ pub(crate) use secret::utc;
 pub use secret::{EXPIRY, KEY, MAX_SECRET_SIZE, PullSecret, TYPE};
 pub use state::ClusterState;
 
-/// Who we are in `metadata.managedFields`.
+/// Our name in `metadata.managedFields`.
 /// <https://kubernetes.io/docs/reference/using-api/server-side-apply/#managers>
 const FIELD_MANAGER: &str = "gcr-push";
 
-/// What a cluster is to hold, but for the content of the Secret.
+/// The desired state of a cluster, without the content of the Secret.
 #[derive(Clone, Copy, Debug)]
 pub struct DesiredState<'a> {
-    /// The Secret's name.
+    /// The name of the Secret.
     pub name: &'a str,
-    /// Where it is to be; none means the namespace that is current.
+    /// The namespaces of the Secret. Empty for the current namespace.
     pub namespaces: &'a [String],
-    /// The service accounts of each namespace whose pods are to pull with it.
+    /// The service accounts of each namespace whose pods pull with the Secret.
     pub service_accounts: &'a [String],
-    /// Whether a namespace that is missing is made.
+    /// True if missing namespaces are created.
     pub creates_namespaces: bool,
-    /// Whether what others wrote into the Secret is taken over.
+    /// True if fields of the Secret that others wrote are overwritten.
     pub replaces: bool,
 }

@@ -1,4 +1,4 @@
-//! The few objects of Kubernetes that are read and written, and the requests for them.
+//! The Kubernetes objects that are read and written, and the requests for them.
 
 use k8s_openapi::api::core::v1;
 use kube::Resource;
@@ -12,59 +12,59 @@ use super::failed_request::Task;
 use super::secret::{KEY, PullSecret};
 use crate::diagnostics::secret::Secret;
 
-/// A request as kube makes it.
+/// A request that kube has built.
 pub(super) type ApiRequest = Result<http::Request<Vec<u8>>, request::Error>;
 
-/// A Secret that is in the cluster. It has no `Debug`, because the object's own hides nothing.
+/// An existing Secret. It has no `Debug`, because that of the inner object does not hide the data.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub struct FoundSecret(v1::Secret);
 
 impl FoundSecret {
-    /// What kind of Secret it is.
+    /// The type of the Secret.
     pub fn r#type(&self) -> &str {
         self.0.type_.as_deref().unwrap_or_default()
     }
 
-    /// One of its labels.
+    /// The value of a label. `None` if there is none.
     pub fn label(&self, key: &str) -> Option<&str> {
         let labels = self.0.metadata.labels.as_ref()?;
         labels.get(key).map(String::as_str)
     }
 
-    /// One of its annotations.
+    /// The value of an annotation. `None` if there is none.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         let annotations = self.0.metadata.annotations.as_ref()?;
         annotations.get(key).map(String::as_str)
     }
 
-    /// The login file in it; `None` if it has none, or one that is no text.
+    /// The Docker config in the Secret. `None` if there is none, or if it is not UTF-8.
     pub fn docker_config(&self) -> Option<Secret> {
         let content = self.0.data.as_ref()?.get(KEY)?;
         std::str::from_utf8(&content.0).ok().map(Secret::new)
     }
 
-    /// True if nothing about its data can be changed.
+    /// True if the data cannot be changed.
     pub(super) fn is_immutable(&self) -> bool {
         self.0.immutable == Some(true)
     }
 }
 
-/// A service account, as far as pods pull with it.
+/// An existing service account, of which only the pull secrets are used.
 #[derive(Deserialize)]
 #[serde(transparent)]
 pub(super) struct ServiceAccount(v1::ServiceAccount);
 
 impl ServiceAccount {
-    /// True if its pods pull with the Secret `name` already.
+    /// True if its pods already pull with the Secret `name`.
     pub(super) fn has(&self, name: &str) -> bool {
         let mut listed = self.0.image_pull_secrets.iter().flatten();
         listed.any(|entry| entry.name == name)
     }
 
-    /// The patch that adds it. Every kind of patch replaces the list as a whole (it is atomic in
-    /// the schema), so the list goes with the state that it was read in, and a change in between
-    /// is a conflict.
+    /// Builds the patch that adds the Secret `name`. Every kind of patch replaces the whole list
+    /// (it is atomic in the schema), so the patch includes the resource version that was read, and
+    /// a change in between is a conflict.
     fn with(&self, name: &str) -> Value {
         let mut list = self.0.image_pull_secrets.clone().unwrap_or_default();
         list.push(v1::LocalObjectReference {
@@ -77,13 +77,13 @@ impl ServiceAccount {
     }
 }
 
-/// An object by its kind, its name and its namespace, and what is done to it.
+/// A reference to an object by kind, name and namespace, which builds the requests for it.
 #[derive(Clone, Debug)]
 pub(super) struct ObjectRef {
-    /// The kind, in plural, as RBAC calls it.
+    /// The resource in the plural, as in RBAC.
     pub(super) resource: &'static str,
     pub(super) name: String,
-    /// A namespace itself has none.
+    /// `None` for a namespace.
     pub(super) namespace: Option<String>,
     requests: Request,
 }
@@ -113,12 +113,12 @@ impl ObjectRef {
         }
     }
 
-    /// The namespace as messages call it.
+    /// The namespace for messages. Empty if there is none.
     pub(super) fn namespace_name(&self) -> String {
         self.namespace.clone().unwrap_or_default()
     }
 
-    /// What is done, with the verb as RBAC calls it.
+    /// Describes a request to this object. `verb` is a verb of RBAC.
     pub(super) fn task(&self, verb: &'static str) -> Task {
         let object = self.clone();
         Task { verb, object }
@@ -128,7 +128,7 @@ impl ObjectRef {
         self.requests.get(&self.name, &GetParams::default())
     }
 
-    /// Server-side apply of exactly what is ours in the Secret.
+    /// Builds the server-side apply of our fields of the Secret.
     pub(super) fn apply(&self, secret: &PullSecret, force: bool, dry_run: bool) -> ApiRequest {
         let object = secret.object(self.namespace.as_deref());
         let params = PatchParams {
@@ -139,7 +139,7 @@ impl ObjectRef {
         self.requests.patch(&self.name, &params, &patch)
     }
 
-    /// Deletes exactly the object that was looked at.
+    /// Builds the deletion of exactly the object that was read.
     pub(super) fn delete(&self, found: &FoundSecret, dry_run: bool) -> ApiRequest {
         let ObjectMeta {
             uid,
@@ -157,14 +157,14 @@ impl ObjectRef {
         self.requests.delete(&self.name, &params)
     }
 
-    /// Adds a Secret to what the pods of the service account pull with.
+    /// Builds the patch that adds a Secret to the pull secrets of the service account.
     pub(super) fn add(&self, found: &ServiceAccount, secret: &str, dry_run: bool) -> ApiRequest {
         let patch = Patch::Merge(found.with(secret));
         self.requests
             .patch(&self.name, &patch_params(dry_run), &patch)
     }
 
-    /// Makes the namespace.
+    /// Builds the creation of the namespace.
     pub(super) fn create(&self, dry_run: bool) -> ApiRequest {
         let object = json!({
             "apiVersion": "v1",
@@ -179,7 +179,8 @@ impl ObjectRef {
     }
 }
 
-/// As us, and only tried if `dry_run` says so: everything is checked then, and nothing written.
+/// The parameters of a patch with our field manager. With `dry_run` the server checks everything
+/// but writes nothing.
 fn patch_params(dry_run: bool) -> PatchParams {
     PatchParams {
         dry_run,

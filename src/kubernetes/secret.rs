@@ -1,4 +1,4 @@
-//! The Secret with which a cluster pulls.
+//! The pull secret: a Kubernetes Secret with registry logins.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -14,13 +14,13 @@ use crate::diagnostics::secret::Secret;
 /// <https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets>
 pub const TYPE: &str = "kubernetes.io/dockerconfigjson";
 
-/// The one key of its data.
+/// The only key in the data of such a Secret.
 pub const KEY: &str = ".dockerconfigjson";
 
-/// The annotation that says when the token in a Secret stops working: RFC 3339, in UTC.
+/// The annotation with the time at which the token in a Secret expires: RFC 3339, in UTC.
 pub const EXPIRY: &str = "gcr-push.github.io/expires-at";
 
-/// The most bytes that a Secret may hold.
+/// The largest data of a Secret, in bytes.
 /// <https://kubernetes.io/docs/concepts/configuration/secret/#restriction-data-size>
 pub const MAX_SECRET_SIZE: usize = 1 << 20;
 
@@ -34,8 +34,8 @@ pub struct PullSecret {
 }
 
 impl PullSecret {
-    /// The Secret that holds the login file `docker_config`; `expires_at` is when the logins in it
-    /// stop working.
+    /// Creates a Secret with the Docker config `docker_config`. `expires_at` is the time at which
+    /// the logins in it expire.
     pub fn new(
         name: &str,
         labels: &BTreeMap<String, String>,
@@ -55,7 +55,8 @@ impl PullSecret {
         &self.name
     }
 
-    /// The object for one namespace, or for whichever is current. Its `Debug` hides nothing.
+    /// Builds the object for a namespace, or for the current one if `namespace` is `None`. Its
+    /// `Debug` does not hide the data.
     pub(crate) fn object(&self, namespace: Option<&str>) -> v1::Secret {
         let content = ByteString(self.docker_config.expose().into());
         let expiry = self.expires_at.map(|time| (EXPIRY.to_owned(), utc(time)));
@@ -73,18 +74,18 @@ impl PullSecret {
         }
     }
 
-    /// When the logins in it stop working, where that is known.
+    /// The time at which the logins expire. `None` if they do not, or if it is not known.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.expires_at
     }
 
-    /// What stands under `.dockerconfigjson`, decoded.
+    /// The Docker config, which is the decoded value of `.dockerconfigjson`.
     pub fn docker_config(&self) -> &Secret {
         &self.docker_config
     }
 }
 
-/// A time as Kubernetes writes one: RFC 3339 to the second, in UTC.
+/// Formats a time as Kubernetes does: RFC 3339 in UTC, to the second.
 pub(crate) fn utc(time: SystemTime) -> String {
     format!("{}Z", timestamp(time))
 }

@@ -1,31 +1,32 @@
-//! What a cluster holds already.
+//! The current state of a cluster, as far as the pull secret needs it.
 
 use super::client::Cluster;
 use super::objects::{FoundSecret, ObjectRef, ServiceAccount};
 use super::{DesiredState, KubernetesError};
 
-/// What a cluster holds already of what is wanted.
+/// The current state of a cluster next to the desired one.
 pub struct ClusterState<'a> {
     pub(super) cluster: Cluster,
     pub(super) wanted: DesiredState<'a>,
     pub(super) spaces: Vec<NamespaceState>,
 }
 
-/// One namespace.
+/// The current state of one namespace.
 pub(super) struct NamespaceState {
     pub(super) secret: ObjectRef,
     pub(super) found: Option<FoundSecret>,
-    /// True when the Secret can stay as it is.
+    /// True if the Secret needs no change.
     pub(super) is_current: bool,
     pub(super) accounts: Vec<(ObjectRef, Option<ServiceAccount>)>,
 }
 
 impl Cluster {
-    /// Reads what is there.
+    /// Reads the current state.
     ///
     /// # Errors
     ///
-    /// Everything that may not be read; only the first when the cluster does not answer.
+    /// With one error for each object that may not be read, or only the first error if the cluster
+    /// does not answer.
     pub async fn state(
         self,
         wanted: DesiredState<'_>,
@@ -76,7 +77,8 @@ impl Cluster {
     }
 }
 
-/// An object, or none where there is none; a refusal is remembered, and silence ends it all.
+/// Returns the object, or `None` if it does not exist or may not be read; the latter is added to
+/// `errors`. Any other error is returned.
 fn keep<T>(
     answer: Result<T, KubernetesError>,
     errors: &mut Vec<KubernetesError>,
@@ -85,7 +87,7 @@ fn keep<T>(
         Ok(object) => Ok(Some(object)),
         Err(error) => match error.refusal().map(|refusal| refusal.code) {
             Some(404) => Ok(None),
-            // Who is not known is not known anywhere.
+            // A failed login fails for every other object as well.
             Some(401) | None => Err(error),
             Some(_) => {
                 errors.push(error);
@@ -96,13 +98,13 @@ fn keep<T>(
 }
 
 impl ClusterState<'_> {
-    /// Every Secret that was found, with whether it can stay as it is.
+    /// The existing Secrets, each with the flag that it needs no change.
     pub fn secrets(&mut self) -> impl Iterator<Item = (&FoundSecret, &mut bool)> {
         let spaces = self.spaces.iter_mut();
         spaces.filter_map(|space| Some((space.found.as_ref()?, &mut space.is_current)))
     }
 
-    /// True when there is nothing to be done.
+    /// True if nothing has to be written.
     pub fn is_up_to_date(&self) -> bool {
         let has = |account: &Option<ServiceAccount>| {
             let account = account.as_ref();

@@ -1,8 +1,8 @@
-//! Masks: what GitHub's runner is to hide in the log of the job from now on.
+//! Masks, which make GitHub's runner hide a secret in the log of the job.
 //!
-//! A key from a repository's secrets is masked by the runner itself; the tokens that it buys, and
-//! what is inside a key that came as base64, are not. The runner makes more forms of each mask by
-//! itself: base64, JSON, URI and XML escapes (actions/runner, `ValueEncoders.cs`).
+//! The runner itself masks the repository's secrets, but neither the tokens that are issued for a
+//! key nor the content of a key in base64. It adds other encodings of each mask by itself: base64,
+//! JSON, URI and XML escapes (actions/runner, `ValueEncoders.cs`).
 
 use std::collections::HashSet;
 use std::io::Write as _;
@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use super::command;
 use crate::diagnostics::secret;
 
-/// Masks every secret from when it is known, for the life of the process.
+/// Masks every secret as soon as it is known, for the rest of the process.
 ///
-/// Only for the container of an action, whose output the runner alone reads: elsewhere it may lead
-/// into a file, and the command would be what shows the secret.
+/// This is only for the container of an action, whose output only the runner reads. Elsewhere the
+/// output may go to a file, where the command itself would reveal the secret.
 pub fn start() {
     secret::watch(|text| {
         static MASKED: Mutex<Option<HashSet<String>>> = Mutex::new(None);
@@ -29,7 +29,7 @@ pub fn start() {
                 masked.insert(form);
             }
         }
-        // One write, so that no line of another thread gets in between.
+        // A single write, so that lines of other threads do not mix with it.
         let _ = std::io::stderr().write_all(lines.as_bytes());
     });
 }

@@ -1,5 +1,5 @@
-//! GitHub's language: workflow commands, which its runner reads in what a step prints, and the
-//! files that it leaves to a step.
+//! Output for GitHub Actions: workflow commands, which the runner reads in the output of a step,
+//! and the files that it provides to a step.
 //!
 //! <https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions>
 
@@ -7,16 +7,17 @@ pub mod masks;
 pub mod outputs;
 pub mod summary;
 
-/// How much of a message the runner keeps (actions/runner, `ActionCommandManager.cs`).
+/// The largest message of an annotation that the runner keeps (actions/runner,
+/// `ActionCommandManager.cs`).
 pub const LONGEST_ANNOTATION: usize = 4096;
 
-/// How many annotations of one kind the runner keeps for a step.
+/// The number of annotations of one kind that the runner keeps for a step.
 pub const MOST_ANNOTATIONS: usize = 10;
 
-/// One workflow command as a line, without its line break: `::NAME KEY=VALUE::DATA`.
+/// Renders a workflow command without a line break: `::NAME KEY=VALUE::DATA`.
 ///
-/// Everything that could end the line or the property early is escaped, as the runner's own toolkit
-/// does it (actions/toolkit, `command.ts`).
+/// Characters that could end the line or the property early are escaped as in the runner's own
+/// toolkit (actions/toolkit, `command.ts`).
 pub fn command(name: &str, properties: &[(&str, &str)], data: &str) -> String {
     let mut line = format!("::{name}");
     for (number, (key, value)) in properties.iter().enumerate() {
@@ -29,7 +30,7 @@ pub fn command(name: &str, properties: &[(&str, &str)], data: &str) -> String {
     line
 }
 
-/// An annotation: `kind` is `notice`, `warning` or `error`.
+/// Renders an annotation. `kind` is `notice`, `warning` or `error`.
 pub fn annotation(kind: &str, text: &str) -> String {
     command(kind, &[("title", "gcr-push")], text)
 }

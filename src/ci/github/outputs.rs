@@ -8,12 +8,12 @@ use std::path::Path;
 
 /// Appends outputs to the runner's file.
 ///
-/// Each value stands between lines of a random delimiter, so that no value can end early and set
+/// Each value is between lines of a random delimiter, so that no value can end early and set
 /// another output.
 ///
 /// # Errors
 ///
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub fn write(file: &Path, outputs: &[(&str, String)]) -> io::Result<()> {
     let mut text = String::new();
     for (name, value) in outputs {
@@ -27,9 +27,9 @@ pub fn write(file: &Path, outputs: &[(&str, String)]) -> io::Result<()> {
         .write_all(text.as_bytes())
 }
 
-/// A path as the other steps of the job know it: relative to the workspace, or below the host's
-/// temporary directory. The runner does not translate what an action writes, and `/github` exists
-/// nowhere else.
+/// Translates a path for the other steps of the job: relative to the workspace, or below the host's
+/// temporary directory. The runner does not translate paths in outputs, and `/github` exists only
+/// in the container of an action.
 pub fn path(path: &Path, temporary_directory_on_host: Option<&Path>) -> String {
     let path = match path.strip_prefix("/github/workspace") {
         Ok(relative) => relative.to_owned(),
@@ -44,7 +44,7 @@ pub fn path(path: &Path, temporary_directory_on_host: Option<&Path>) -> String {
     path.display().to_string()
 }
 
-/// A line that no value holds: 128 bits from the system.
+/// Generates a delimiter that no value contains: 128 random bits.
 fn delimiter() -> io::Result<String> {
     let mut random = [0_u8; 16];
     rustls::crypto::aws_lc_rs::default_provider()
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn container_path_is_given_as_the_host_path() {
         let host = Some(Path::new("/home/runner/work/_temp"));
-        for (own, told) in [
+        for (own, expected) in [
             ("/github/workspace/out/report.json", "out/report.json"),
             (
                 "/github/runner_temp/r.json",
@@ -71,7 +71,7 @@ mod tests {
             ("report.json", "report.json"),
             ("/github/workspaces/x", "/github/workspaces/x"),
         ] {
-            assert_eq!(path(Path::new(own), host), told);
+            assert_eq!(path(Path::new(own), host), expected);
         }
     }
 }

@@ -6,17 +6,17 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// The most that a step may write; one byte more, and the runner drops the whole summary.
+/// The largest summary of a step, in bytes. The runner drops a larger one completely.
 const LARGEST: u64 = 1024 * 1024;
 
-/// Left for what another part of the run may add.
+/// The bytes that are reserved for other parts of the run.
 const RESERVE: usize = 64 * 1024;
 
-/// Appends to the runner's file as much of `text` as it takes, by whole lines.
+/// Appends as many lines of `text` as fit to the runner's file.
 ///
 /// # Errors
 ///
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub fn append(file: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).open(file)?;
     let room = LARGEST.saturating_sub(file.metadata()?.len());
@@ -31,7 +31,7 @@ pub fn append(file: &Path, text: &str) -> io::Result<()> {
     file.write_all(start)
 }
 
-/// Adds the rows of a table, as many as leave room for the rest.
+/// Appends the rows of a table that fit, without the reserve.
 pub(crate) fn push_rows(text: &mut String, rows: &[String]) {
     for (number, row) in rows.iter().enumerate() {
         if text.len() + row.len() + RESERVE > LARGEST as usize {
@@ -42,13 +42,12 @@ pub(crate) fn push_rows(text: &mut String, rows: &[String]) {
     }
 }
 
-/// The summary of a run that failed, whatever came of its parts: the errors as the log has them.
+/// The summary of a failed run, with the same errors as in the log.
 pub fn of_failure(texts: &[String]) -> String {
     format!("### gcr-push: :x: failed\n{}\n", errors(texts))
 }
 
-/// Errors with their causes and hints, each as a paragraph: a block of code would have to be
-/// scrolled to be read.
+/// Renders errors with their causes and hints as paragraphs. A code block would not wrap its lines.
 pub(crate) fn errors(texts: &[String]) -> String {
     let paragraph = |text: &String| {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -58,12 +57,12 @@ pub(crate) fn errors(texts: &[String]) -> String {
     texts.iter().map(paragraph).collect()
 }
 
-/// A name as code; what stands in it is text all the same, and a line may end in it.
+/// Renders a name as inline code, escaped and with line break opportunities.
 pub(crate) fn code(name: &str) -> String {
     format!("<code>{}</code>", plain(name))
 }
 
-/// Text from anywhere as nothing but text: Markdown lets every ASCII punctuation be escaped.
+/// Escapes untrusted text. Markdown allows every ASCII punctuation character to be escaped.
 pub(crate) fn plain(text: &str) -> String {
     let words = text.split(' ').map(|word| {
         let pieces: Vec<_> = pieces(word).into_iter().map(escaped).collect();
@@ -87,8 +86,8 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// A word in pieces between which a line may end, so that a table stays as wide as its page: after
-/// each `/`, and within what is long all the same.
+/// Splits a word where a line may break, so that a table is no wider than its page: after each `/`,
+/// and within longer pieces.
 fn pieces(word: &str) -> Vec<&str> {
     const LONGEST: usize = 24;
 

@@ -1,14 +1,14 @@
-//! The text of `--help`: commands, the table of variables, exit codes, examples.
+//! The text of `--help`: commands, variables, exit codes and examples.
 
 use std::fmt::Write as _;
 
 use crate::config::{CommandName, VARIABLES, VariableGroup};
 use crate::diagnostics::ExitCode;
 
-/// How wide the text is.
+/// The width of the text in characters.
 const WIDTH: usize = 100;
 
-/// What each command word does.
+/// The section with the commands.
 pub(crate) fn commands() -> String {
     let mut text = "Commands:\n".to_owned();
     for command in CommandName::ALL {
@@ -17,7 +17,7 @@ pub(crate) fn commands() -> String {
     text
 }
 
-/// The table of variables, group by group.
+/// The section with the variables, group by group.
 pub(crate) fn variables() -> String {
     let mut text = String::new();
     paragraph(
@@ -43,7 +43,7 @@ pub(crate) fn variables() -> String {
     text
 }
 
-/// What the process exits with.
+/// The section with the exit codes.
 pub(crate) fn exit_codes() -> String {
     let mut text = "\nExit codes:\n".to_owned();
     for (code, meaning) in [
@@ -58,7 +58,7 @@ pub(crate) fn exit_codes() -> String {
     text
 }
 
-/// Commands to copy.
+/// The section with examples.
 pub(crate) fn examples() -> String {
     let mut text = "\nExamples:\n".to_owned();
     for (what, command) in [
@@ -83,7 +83,7 @@ pub(crate) fn examples() -> String {
     text
 }
 
-/// A name and what it means, in two columns.
+/// Appends a name and its description in two columns.
 fn entry(text: &mut String, name: &str, column: usize, meaning: &str) {
     let _ = write!(text, "  {name:column$}");
     wrap(text, meaning, 0, column + 2);

@@ -1,6 +1,6 @@
-//! One image of the mirror file: where it is read from, which of its tags, under which name it arrives.
+//! One image of the mirror file: its source, its tag filter and its name at the destinations.
 
-use super::file::{By, ImageEntry, Options, Tags, Wanted};
+use super::file::{By, ImageEntry, Options, PlatformList, Tags};
 use crate::commands::mirror::name_template::NameTemplate;
 use crate::commands::mirror::tag_filter::{Order, Pattern, TagFilter};
 use crate::commands::mirror::{MirrorEntry, MirrorSource};
@@ -10,21 +10,21 @@ use crate::oci::platform::Platform;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference, ReferenceError, check_tag, looks_like_host};
 
-/// An image of the list, with what it leaves to the defaults.
+/// Checks an image of the list and fills in the defaults.
 pub(super) fn entry(image: ImageEntry, defaults: &Options) -> Result<MirrorEntry, String> {
     let (source, tags) = source(&image.from, image.tags)?;
     let to = match image.to.as_deref() {
-        Some(text) => rename(text).map_err(|fault| format!("`to`: {fault}"))?,
+        Some(text) => name_template(text).map_err(|fault| format!("`to`: {fault}"))?,
         None => NameTemplate::default(),
     };
     let platforms = match image.platforms.as_ref().or(defaults.platforms.as_ref()) {
         None => Platforms::All,
-        Some(Wanted(wanted)) => match wanted.as_slice() {
+        Some(PlatformList(names)) => match names.as_slice() {
             [] => return Err("`platforms` is empty: leave it out, or say `all`".to_owned()),
             [all] if all == "all" => Platforms::All,
-            wanted => {
-                let wanted = wanted.iter().map(|text| platform(text));
-                Platforms::Only(wanted.collect::<Result<_, _>>()?)
+            names => {
+                let platforms = names.iter().map(|text| platform(text));
+                Platforms::Only(platforms.collect::<Result<_, _>>()?)
             }
         },
     };
@@ -38,14 +38,14 @@ pub(super) fn entry(image: ImageEntry, defaults: &Options) -> Result<MirrorEntry
     })
 }
 
-/// A template, and whether what it says itself can stand in a name.
-fn rename(text: &str) -> Result<NameTemplate, String> {
-    let rename = NameTemplate::parse(text).map_err(|fault| fault.to_string())?;
-    let (path, tag) = rename.apply("name", "tag");
+/// Parses a name template and checks that its literal parts are valid in a name.
+fn name_template(text: &str) -> Result<NameTemplate, String> {
+    let template = NameTemplate::parse(text).map_err(|fault| fault.to_string())?;
+    let (path, tag) = template.apply("name", "tag");
     let name: Result<Reference, _> = format!("registry.example.com/{path}").parse();
     let checked = name.and_then(|_| check_tag(&tag));
     checked.map_err(|fault| fault.to_string())?;
-    Ok(rename)
+    Ok(template)
 }
 
 fn platform(text: &str) -> Result<Platform, String> {
@@ -53,7 +53,7 @@ fn platform(text: &str) -> Result<Platform, String> {
         .map_err(|_| format!("{} is no platform: expected {PLATFORM_FORMS}", quoted(text)))
 }
 
-/// Where images are read from, and which of their tags.
+/// Parses the source of the images, and which of their tags are copied.
 fn source(from: &str, tags: Option<Tags>) -> Result<(MirrorSource, TagFilter), String> {
     let name = from.strip_prefix("docker://").unwrap_or(from);
     if let Some(fault) = ReferenceError::of_text(name) {
@@ -76,7 +76,7 @@ fn source(from: &str, tags: Option<Tags>) -> Result<(MirrorSource, TagFilter), S
         }
         return Ok((
             MirrorSource::Prefix(endpoint, path.to_owned()),
-            selection(tags)?,
+            tag_filter(tags)?,
         ));
     }
     let reference = Reference::familiar(name).map_err(|fault| match fault {
@@ -87,7 +87,7 @@ fn source(from: &str, tags: Option<Tags>) -> Result<(MirrorSource, TagFilter), S
     })?;
     let (tag, digest) = (reference.tag.is_some(), reference.digest.is_some());
     match (tag, digest, tags) {
-        (false, false, tags) => Ok((MirrorSource::Repository(reference), selection(tags)?)),
+        (false, false, tags) => Ok((MirrorSource::Repository(reference), tag_filter(tags)?)),
         (true, _, None) => Ok((MirrorSource::Image(reference), TagFilter::all())),
         (false, true, _) => Err(
             "a digest alone has no tag to arrive under: add it, as in `api:1.2@sha256:…`"
@@ -99,7 +99,7 @@ fn source(from: &str, tags: Option<Tags>) -> Result<(MirrorSource, TagFilter), S
     }
 }
 
-fn selection(tags: Option<Tags>) -> Result<TagFilter, String> {
+fn tag_filter(tags: Option<Tags>) -> Result<TagFilter, String> {
     let rules = match tags {
         None => return Ok(TagFilter::all()),
         Some(Tags::List(include)) => {

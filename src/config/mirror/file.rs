@@ -1,4 +1,4 @@
-//! The mirror file as it is written.
+//! The YAML schema of the mirror file, before its values are checked.
 
 use std::fmt;
 
@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
+/// The whole file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "`destinations` and `images`")]
 pub(super) struct File {
@@ -15,15 +16,16 @@ pub(super) struct File {
     pub(super) images: Vec<ImageEntry>,
 }
 
-/// What may be said for all images and for each.
+/// The default options for all images. Each image may override them.
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "options such as `referrers: true`")]
 pub(super) struct Options {
-    pub(super) platforms: Option<Wanted>,
+    pub(super) platforms: Option<PlatformList>,
     pub(super) referrers: Option<bool>,
     pub(super) best_effort: Option<bool>,
 }
 
+/// One item of `images`.
 #[derive(Deserialize)]
 #[serde(
     deny_unknown_fields,
@@ -33,12 +35,12 @@ pub(super) struct ImageEntry {
     pub(super) from: String,
     pub(super) to: Option<String>,
     pub(super) tags: Option<Tags>,
-    pub(super) platforms: Option<Wanted>,
+    pub(super) platforms: Option<PlatformList>,
     pub(super) referrers: Option<bool>,
     pub(super) best_effort: Option<bool>,
 }
 
-/// A list of patterns, or rules by name.
+/// The value of `tags`: a list of patterns, or rules.
 pub(super) enum Tags {
     List(Vec<String>),
     Rules(Rules),
@@ -56,9 +58,9 @@ pub(super) struct Rules {
     pub(super) by: Option<By>,
 }
 
-/// Platforms, or `all` of them.
+/// The value of `platforms`: a list of platforms, or `all`.
 #[derive(Clone)]
-pub(super) struct Wanted(pub(super) Vec<String>);
+pub(super) struct PlatformList(pub(super) Vec<String>);
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,7 +70,7 @@ pub(super) enum By {
 }
 
 impl<'de> Deserialize<'de> for Tags {
-    /// By hand, because an untagged enum loses where the fault is.
+    /// Written by hand, because an untagged enum loses the position of an error.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
 
@@ -92,23 +94,23 @@ impl<'de> Deserialize<'de> for Tags {
     }
 }
 
-impl<'de> Deserialize<'de> for Wanted {
+impl<'de> Deserialize<'de> for PlatformList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
 
         impl<'de> Visitor<'de> for Either {
-            type Value = Wanted;
+            type Value = PlatformList;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a list of platforms such as `linux/amd64`, or `all`")
             }
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Wanted, E> {
-                Ok(Wanted(vec![text.to_owned()]))
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<PlatformList, E> {
+                Ok(PlatformList(vec![text.to_owned()]))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Wanted, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(items)).map(Wanted)
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<PlatformList, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(items)).map(PlatformList)
             }
         }
 

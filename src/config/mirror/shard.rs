@@ -1,4 +1,4 @@
-//! Which part of the work of `mirror` is this runner's.
+//! The shard of `mirror`: which part of the work this runner does.
 
 use crate::commands::mirror::shard::Shard;
 use crate::config::fault::Faults;
@@ -7,12 +7,12 @@ use crate::diagnostics::sanitize::quoted;
 
 const SHARD: &str = "shard";
 
-/// The index of a Pod of an Indexed Job, which is not told how many there are.
+/// The index of a Pod of an Indexed Job. Kubernetes has no variable with the number of Pods.
 /// <https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode>
 const KUBERNETES: &str = "JOB_COMPLETION_INDEX";
 
-/// What an engine that runs several jobs of one kind tells each of them: its number, the first of
-/// these, and how many there are. GitLab counts from 1, the others from 0.
+/// The variables of engines that run parallel jobs: the job's index, the first index, and the
+/// number of jobs. GitLab counts from 1, the others from 0.
 /// <https://docs.gitlab.com/ci/variables/predefined_variables/>
 /// <https://circleci.com/docs/reference/variables/>
 /// <https://buildkite.com/docs/pipelines/configure/environment-variables>
@@ -22,10 +22,10 @@ const ENGINES: [(&str, usize, &str); 3] = [
     ("BUILDKITE_PARALLEL_JOB", 0, "BUILDKITE_PARALLEL_JOB_COUNT"),
 ];
 
-/// Reads `shard`, else what the CI says of itself.
-pub(super) fn shard(given: &Environment, faults: &mut Faults) -> Option<Shard> {
-    let Some(text) = given.inputs.shard.as_deref() else {
-        return told(given, faults);
+/// Reads `shard`, else the variables of the CI.
+pub(super) fn shard(environment: &Environment, faults: &mut Faults) -> Option<Shard> {
+    let Some(text) = environment.inputs.shard.as_deref() else {
+        return of_ci(environment, faults);
     };
     let parsed = match text.split_once('/') {
         Some((index, total)) => index
@@ -34,19 +34,19 @@ pub(super) fn shard(given: &Environment, faults: &mut Faults) -> Option<Shard> {
             .zip(total.parse().ok())
             .and_then(|(index, total)| Shard::counted(index, 1, total))
             .ok_or_else(|| no_shard(text)),
-        None => one_of(text, given),
+        None => one_of(text, environment),
     };
-    faults.take(SHARD, parsed)
+    faults.accept(SHARD, parsed)
 }
 
-/// What the CI tells by itself. What makes no sense is a fault: a runner that took no notice of it
-/// would do the work of all.
-fn told(given: &Environment, faults: &mut Faults) -> Option<Shard> {
+/// Reads the shard from the variables of the CI. `None` if there are none. Invalid values are a
+/// fault, because a runner that ignored them would do the work of all.
+fn of_ci(environment: &Environment, faults: &mut Faults) -> Option<Shard> {
     for (index_name, first, total_name) in ENGINES {
-        let Some(index) = given.ambient(index_name) else {
+        let Some(index) = environment.ambient(index_name) else {
             continue;
         };
-        let Some(total) = given.ambient(total_name) else {
+        let Some(total) = environment.ambient(total_name) else {
             let text = format!(
                 "{index_name} is {}, and {total_name} does not tell how many runners there are: set it to \
                  that number, as in `4`",
@@ -65,9 +65,9 @@ fn told(given: &Environment, faults: &mut Faults) -> Option<Shard> {
                 quoted(total)
             )
         });
-        return faults.take(SHARD, shard);
+        return faults.accept(SHARD, shard);
     }
-    if given.ambient(KUBERNETES).is_some() {
+    if environment.ambient(KUBERNETES).is_some() {
         let text = format!(
             "this is one of the Pods of an Indexed Job ({KUBERNETES}), which are not told how many they are: \
              set it to that number, as in `4`"
@@ -84,8 +84,8 @@ fn no_shard(text: &str) -> String {
     )
 }
 
-/// The number of runners alone: which of them this is, the engine tells.
-fn one_of(text: &str, given: &Environment) -> Result<Shard, String> {
+/// Parses a value that is only the number of runners. The index comes from the engine's variables.
+fn one_of(text: &str, environment: &Environment) -> Result<Shard, String> {
     let total: usize = text
         .parse()
         .ok()
@@ -96,17 +96,17 @@ fn one_of(text: &str, given: &Environment) -> Result<Shard, String> {
     }
     let engines = ENGINES.iter();
     let engines = engines.map(|(index, first, total)| (*index, *first, Some(*total)));
-    let told = engines
+    let found = engines
         .chain([(KUBERNETES, 0, None)])
-        .find_map(|(name, first, total)| Some((name, first, total, given.ambient(name)?)));
-    let Some((name, first, total_name, index)) = told else {
+        .find_map(|(name, first, total)| Some((name, first, total, environment.ambient(name)?)));
+    let Some((name, first, total_name, index)) = found else {
         return Err(format!(
             "it says that there are {total} runners, and nothing tells which of them this is: expected `2/{total}`, the second of them"
         ));
     };
-    // With fewer runners than parts, nobody would do the rest.
+    // With fewer runners than shards, some shards would be left out.
     if let Some(name) = total_name
-        && let Some(other) = given.ambient(name)
+        && let Some(other) = environment.ambient(name)
         && other.parse() != Ok(total)
     {
         return Err(format!(

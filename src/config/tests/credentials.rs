@@ -1,4 +1,4 @@
-//! Keys, tokens and Docker logins.
+//! Tests of keys, tokens and Docker logins.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -52,7 +52,7 @@ fn base64_looking_path_is_a_path_if_it_exists() {
 
 #[test]
 fn invalid_key_error_says_what_it_is() {
-    let told = |value: &str| {
+    let rendered = |value: &str| {
         let run = Run::push()
             .with("GCR_PUSH_CREDENTIALS_JSON", value)
             .with("GCR_PUSH_PROJECT_ID", "acme")
@@ -75,7 +75,7 @@ fn invalid_key_error_says_what_it_is() {
         "image.json",
         "binary",
         "folder",
-    ].map(told).join("\n"), @"
+    ].map(rendered).join("\n"), @"
     `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it begins as JSON and ends too early (line 1, column 1): it was cut off; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is JSON, but no service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
@@ -101,7 +101,7 @@ fn token_is_a_single_word() {
         panic!("no token");
     };
     assert_eq!(token.expose(), "ya29.token");
-    let told = |value: &str| {
+    let rendered = |value: &str| {
         let text = Run::push()
             .without("GCR_PUSH_CREDENTIALS_JSON")
             .with("GCR_PUSH_PROJECT_ID", "acme")
@@ -109,7 +109,7 @@ fn token_is_a_single_word() {
             .refused();
         text.lines().nth(1).unwrap_or_default().to_owned()
     };
-    insta::assert_snapshot!(["Bearer ya29.x", "a\nb", "a\u{7f}", "é", KEY].map(told).join("\n"), @r"
+    insta::assert_snapshot!(["Bearer ya29.x", "a\nb", "a\u{7f}", "é", KEY].map(rendered).join("\n"), @r"
     `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
     `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
     `access_token`: it has characters that no token has; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
@@ -180,11 +180,11 @@ fn default_docker_config_is_read_only_where_needed() {
 
 #[test]
 fn broken_docker_config_is_not_shown() {
-    let told = |value: &str| {
+    let rendered = |value: &str| {
         let text = Run::push().with("GCR_PUSH_DOCKER_CONFIG", value).refused();
         text.lines().nth(1).unwrap_or_default().to_owned()
     };
-    insta::assert_snapshot!(["hunter2", "{hunter2", "./hunter2"].map(told).join("\n"), @r"
+    insta::assert_snapshot!(["hunter2", "{hunter2", "./hunter2"].map(rendered).join("\n"), @r"
     `docker_config`: it is no Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
     `docker_config`: it is no Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
     `docker_config`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_DOCKER_CONFIG)

@@ -1,4 +1,4 @@
-//! Which engine is asked for `docker-daemon:REF`.
+//! Tests of the engine's address for `docker-daemon:REF`.
 
 use crate::config::tests::*;
 use crate::image::location::{DaemonImage, EngineAddress, ImageOrigin, ImageSource};
@@ -25,7 +25,7 @@ fn engine_is_found_where_docker_looks() {
     assert_eq!(engine(&run), socket("/run/user/1000/docker.sock"));
     let run = push().with("DOCKER_HOST", "tcp://docker:2375");
     assert_eq!(engine(&run), EngineAddress::Tcp("docker".to_owned(), 2375));
-    // The runner mounts the socket under the name that it has on the host.
+    // The runner mounts the socket under its path on the host.
     let run = Run::action().with("INPUT_IMAGE", "docker-daemon:team/app:1");
     assert_eq!(engine(&run), socket("/var/run/docker.sock"));
 }

@@ -1,4 +1,4 @@
-//! How faults are told: all at once, by the names that were typed, no secret shown.
+//! Tests of error reports: all faults at once, under the typed names, without secrets.
 
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -186,7 +186,7 @@ fn invalid_secret_is_never_shown() {
                 .without("INPUT_CREDENTIALS_JSON")
                 .with(&name, value.as_str());
             let text = run.refused();
-            // The type of a credential is no secret, and is told so that the mistake can be seen.
+            // The type of a credential is no secret, and the error names it.
             let text = text.replace(&format!("a credential of type `{nonsense}`"), "");
             assert!(!text.contains(nonsense), "{name}={value:?}\n{text}");
         }
@@ -269,8 +269,8 @@ fn ci_is_detected_by_a_variable_that_is_not_false() {
         for (name, value) in pairs {
             run = run.with(name, *value);
         }
-        let given = variables::read(run.environment.into_iter(), &mut Faults::default());
-        console::ci(&given)
+        let environment = variables::read(run.environment.into_iter(), &mut Faults::default());
+        console::ci(&environment)
     };
     assert_eq!(
         ci(&[("GITHUB_ACTIONS", "true"), ("CI", "true")]),

@@ -1,4 +1,4 @@
-//! Whole requests and whole error texts, from environments that are made up.
+//! Tests of whole requests and whole error texts, with made-up environments.
 
 mod credentials;
 mod daemon;
@@ -20,15 +20,15 @@ use crate::commands::push::PushRequest;
 use crate::diagnostics::render::write_chain;
 use crate::diagnostics::{Diagnostic as _, ExitCode};
 
-/// A service-account key as Google writes it; the account exists nowhere.
+/// A service-account key in Google's format, of an account that does not exist.
 const KEY: &str = include_str!("../../../tests/fixtures/service-account-key.json");
 
-/// The same for an account that would only read.
+/// The same key for an account that may only read.
 fn reader_key() -> String {
     KEY.replace("pusher", "reader")
 }
 
-/// Files that are there for one test.
+/// The file system of one test.
 #[derive(Default)]
 struct FakeFiles(HashMap<PathBuf, Vec<u8>>);
 
@@ -59,19 +59,19 @@ struct Run {
 }
 
 impl Run {
-    /// Nothing at all.
+    /// An empty environment.
     fn bare() -> Self {
         Self::default()
     }
 
-    /// The least that a push needs.
+    /// The minimum for a push.
     fn push() -> Self {
         Self::bare()
             .with("GCR_PUSH_IMAGE", "image.tar")
             .with("GCR_PUSH_CREDENTIALS_JSON", KEY)
     }
 
-    /// The least that a push needs, as a container action on GitHub is given it.
+    /// The minimum for a push in a container action on GitHub.
     fn action() -> Self {
         Self::bare()
             .with("GITHUB_ACTIONS", "true")
@@ -89,7 +89,7 @@ impl Run {
         self
     }
 
-    /// Sets a variable, or sets it anew.
+    /// Sets or replaces a variable.
     fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self = self.without(name);
         self.environment.push((name.into(), value.into()));
@@ -128,7 +128,7 @@ impl Run {
         }
     }
 
-    /// The whole error as a user reads it.
+    /// The rendered error of an invalid request.
     fn refused(&self) -> String {
         let error = self.result().unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::Usage);

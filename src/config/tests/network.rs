@@ -1,4 +1,4 @@
-//! Proxies, roots and plain-HTTP hosts.
+//! Tests of proxies, root certificates and plain-HTTP hosts.
 
 use crate::config::tests::*;
 use crate::http::Proxies;
@@ -44,7 +44,7 @@ fn cgi_request_header_is_no_proxy() {
 
 #[test]
 fn invalid_proxy_is_reported_without_its_password() {
-    let told = |value: &str| {
+    let rendered = |value: &str| {
         let text = Run::push().with("ALL_PROXY", value).refused();
         assert!(!text.contains("hunter2"), "{text}");
         text.lines().skip(1).take(1).collect::<String>()
@@ -56,7 +56,7 @@ fn invalid_proxy_is_reported_without_its_password() {
         "http://u:hunter2@proxy:99999",
         "http://u:hunter2/x@proxy:1",
         "http://",
-    ].map(told).join("\n"), @r"
+    ].map(rendered).join("\n"), @r"
     `ALL_PROXY`: SOCKS proxies are not supported, only `http://` and `https://`
     `ALL_PROXY`: a proxy's URL starts with `http://` or `https://`
     `ALL_PROXY`: it is no URL of a proxy: invalid international domain name; its value is not shown

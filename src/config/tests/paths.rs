@@ -1,4 +1,4 @@
-//! Paths as a runner gives them.
+//! Tests of path translation in a container action.
 
 use crate::config::tests::*;
 use crate::image::location::{ArchiveKind, ImageOrigin, ImageSource};
@@ -144,7 +144,7 @@ fn standard_input_is_refused_in_a_container_action_only() {
 
 #[test]
 fn result_above_the_workspace_is_refused_in_an_action() {
-    let told = |path: &str| {
+    let rendered = |path: &str| {
         let run = Run::action().with("INPUT_REPORT_FILE", path);
         run.result().map(|_| run.request().files.report)
     };
@@ -158,7 +158,7 @@ fn result_above_the_workspace_is_refused_in_an_action() {
         "/tmp/report.json",
         "..",
     ] {
-        let error = told(path).unwrap_err().to_string();
+        let error = rendered(path).unwrap_err().to_string();
         assert!(error.contains("vanish with it"), "{path}: {error}");
     }
     for path in [
@@ -169,9 +169,9 @@ fn result_above_the_workspace_is_refused_in_an_action() {
         "/github/home/report.json",
         "/github/workspace/out/report.json",
     ] {
-        assert!(told(path).unwrap().is_some(), "{path}");
+        assert!(rendered(path).unwrap().is_some(), "{path}");
     }
-    // Elsewhere it is where it says.
+    // Outside a container action the path is used unchanged.
     let run = Run::push().with("GCR_PUSH_REPORT_FILE", "../report.json");
     assert!(run.request().files.report.is_some());
 }

@@ -1,14 +1,15 @@
-//! Of several ways to sign in to Google, the best that is there is taken.
+//! Tests of the precedence of credentials for Google.
 
 use crate::config::tests::*;
 
 const USER: &str =
     r#"{"type":"authorized_user","client_id":"x","client_secret":"y","refresh_token":"z"}"#;
 
-/// A way to sign in: how it is given, and what it is called when it was chosen.
+/// A credential: how a run sets it, and its source if it is used.
 type Way = (fn(Run) -> Run, &'static str);
 
-/// Best first. The first three exclude each other, so that one of them is given at a time.
+/// All credentials in order of precedence. The first three exclude each other, so only one of them
+/// is set at a time.
 const EXPLICIT: [Way; 3] = [
     (
         |run| run.with("GCR_PUSH_CREDENTIALS_JSON", KEY),
@@ -85,7 +86,7 @@ fn bare() -> Run {
 #[test]
 fn best_ambient_credential_is_used() {
     for (index, (_, name)) in AMBIENT.iter().enumerate() {
-        // This one and all that are worse.
+        // This one and all of lower precedence.
         let run = AMBIENT[index..]
             .iter()
             .rev()
@@ -107,9 +108,9 @@ fn explicit_credential_beats_ambient_ones() {
 fn two_explicit_credentials_are_refused() {
     for (first, (give, better)) in EXPLICIT.iter().enumerate() {
         for (give_other, worse) in &EXPLICIT[first + 1..] {
-            let told = give_other(give(bare())).refused();
+            let rendered = give_other(give(bare())).refused();
             let expected = format!("{worse}: {better} is set too: keep one");
-            assert!(told.contains(&expected), "{told}");
+            assert!(rendered.contains(&expected), "{rendered}");
         }
     }
 }
@@ -126,7 +127,7 @@ fn missing_ambient_file_is_skipped_unless_the_only_one() {
         lost.refused()
             .contains("there is no file `/lost/creds.json`")
     );
-    // The same name in the workspace is the same file.
+    // A file of the same name in the workspace is used instead.
     let run = lost
         .with("GITHUB_WORKSPACE", "/work")
         .file("/work/creds.json", USER);

@@ -1,4 +1,4 @@
-//! The pull secret as it is asked for.
+//! Tests of the options of the pull secret.
 
 use crate::config::tests::*;
 
@@ -8,12 +8,12 @@ fn asked() -> Run {
     bare().with("GCR_PUSH_PULL_SECRET_FILE", "pull-secret.yaml")
 }
 
-/// Without a word on where it goes.
+/// A run without an output for the Secret.
 fn bare() -> Run {
     Run::push().with("GCR_PUSH_PULL_SECRET", "gcr-pull")
 }
 
-/// The account whose key it holds, and whether that pushes; none for a token.
+/// The account of the key in the Secret, and whether it pushes. `None` for a token.
 fn key(run: &Run) -> Option<(String, bool)> {
     match run.request().pull_secret.unwrap().credential.unwrap() {
         PullCredential::Key { key, pushes } => Some((key.client_email, pushes)),
@@ -133,7 +133,7 @@ fn cluster_is_text_base64_path_or_environment() {
         assert_eq!(secret.output, None);
         assert!(!format!("{secret:?}").contains("SECRET-TOKEN"));
     }
-    let told = [
+    let rendered = [
         applied(),
         applied().with("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
         applied().with("GCR_PUSH_KUBECONFIG", "kube/missing.yaml"),
@@ -144,11 +144,11 @@ fn cluster_is_text_base64_path_or_environment() {
             .with("GCR_PUSH_KUBECONFIG", KUBECONFIG)
             .with("GCR_PUSH_KUBECONFIG_CONTEXT", "c"),
     ];
-    let told: Vec<_> = told
+    let rendered: Vec<_> = rendered
         .iter()
         .map(|run| run.refused().lines().nth(1).unwrap().to_owned())
         .collect();
-    insta::assert_snapshot!(told.join("\n"), @"
+    insta::assert_snapshot!(rendered.join("\n"), @"
     `kubeconfig`: `pull_secret_apply` needs a cluster: give a kubeconfig here or in `KUBECONFIG`; in a pod its service account is taken (GCR_PUSH_KUBECONFIG)
     `kubeconfig`: `pull_secret_apply` needs a cluster: give a kubeconfig here or in `KUBECONFIG`; in a pod its service account is taken (GCR_PUSH_KUBECONFIG)
     `kubeconfig`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_KUBECONFIG)

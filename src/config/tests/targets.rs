@@ -1,4 +1,4 @@
-//! Destinations, and what `list` shows.
+//! Tests of destinations, and of the targets of `list`.
 
 use crate::commands::list::ListTarget;
 use crate::config::tests::*;
@@ -216,8 +216,9 @@ fn blank_separates_nothing() {
     for tags in ["gcr.io/acme/app:1 eu.gcr.io/acme/app:1", "1 latest"] {
         let run = Run::push().with("GCR_PUSH_TAGS", tags);
         let fault = run.refused();
-        let told = format!("`tags`: `{tags}` is one item: put a comma or a line break between two");
-        assert!(fault.contains(&told), "{fault}");
+        let expected =
+            format!("`tags`: `{tags}` is one item: put a comma or a line break between two");
+        assert!(fault.contains(&expected), "{fault}");
     }
 }
 
