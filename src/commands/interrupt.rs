@@ -39,8 +39,8 @@ pub const GRACE: Duration = Duration::from_secs(1);
 /// Signals an interruption to the run.
 pub type Stop = oneshot::Receiver<()>;
 
-/// Runs `work` in its own thread until it is done or interrupted. A blocked write or open does not delay
-/// the handling of a signal. A thread that does not end within [`GRACE`] is abandoned.
+/// Runs `work` in its own thread until it is done or interrupted. A blocked write or open does not
+/// delay the handling of a signal. A thread that does not end within [`GRACE`] is abandoned.
 ///
 /// # Errors
 ///

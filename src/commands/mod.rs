@@ -1,4 +1,5 @@
-//! The commands, one folder for each, with its request, its error and its report; and what they share.
+//! The commands, one folder for each, with its request, its error and its report; and what they
+//! share.
 
 pub mod doctor;
 pub mod interrupt;

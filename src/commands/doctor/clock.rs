@@ -9,8 +9,8 @@ use super::{CheckResult, Problem};
 use crate::http::Network;
 use crate::oci::reference::Endpoint;
 
-/// The largest accepted difference. Google accepts signatures that are up to five minutes off, and an OIDC
-/// token lives as long.
+/// The largest accepted difference. Google accepts signatures that are up to five minutes off, and
+/// an OIDC token lives as long.
 const MAX_DIFFERENCE: Duration = Duration::from_secs(120);
 
 /// Compares the `Date` header of a response with the local time.
@@ -33,7 +33,8 @@ pub(super) async fn compare(endpoint: &Endpoint, network: &Network) -> CheckResu
     }
 }
 
-/// Checks the time `theirs` of a response that was made between `before` and `after` by the local clock.
+/// Checks the time `theirs` of a response that was made between `before` and `after` by the local
+/// clock.
 fn check(
     host: &Endpoint,
     before: SystemTime,

@@ -1,5 +1,5 @@
-//! `doctor`: checks the image, the credentials and the destinations before a push. Every failure has hints
-//! that fix it.
+//! `doctor`: checks the image, the credentials and the destinations before a push. Every failure
+//! has hints that fix it.
 //!
 //! A check that cannot be made is a note. Only a known problem is a failure.
 
@@ -254,8 +254,8 @@ impl DoctorReport {
         }
     }
 
-    /// Checks that the registry accepts the credential, with the requests of a push. At Google only the
-    /// token exchange is checked, because an upload could create a repository.
+    /// Checks that the registry accepts the credential, with the requests of a push. At Google only
+    /// the token exchange is checked, because an upload could create a repository.
     async fn sign_in(&mut self, registry: &Registry, side: &Side<'_>) -> bool {
         let name = side.name();
         if let Err(cause) = registry.sign_in(side.repository).await {
@@ -303,8 +303,8 @@ impl DoctorReport {
         }
     }
 
-    /// Checks the credential, and reports its identity and expiry once for each token source. `None` if it
-    /// has no token.
+    /// Checks the credential, and reports its identity and expiry once for each token source.
+    /// `None` if it has no token.
     async fn credential(
         &mut self,
         endpoint: &Endpoint,

@@ -1,5 +1,5 @@
-//! Lists repositories through Artifact Registry's API. Its lists are paged and complete, and contain the
-//! platforms of every index.
+//! Lists repositories through Artifact Registry's API. Its lists are paged and complete, and
+//! contain the platforms of every index.
 //! <https://cloud.google.com/artifact-registry/docs/reference/rest>
 
 use std::collections::HashMap;
@@ -68,7 +68,8 @@ impl ListedRepository<'_> {
         Ok(names)
     }
 
-    /// Every manifest of the images that are `wanted`. Adds the platforms of the children of their indexes.
+    /// Every manifest of the images that are `wanted`. Adds the platforms of the children of their
+    /// indexes.
     pub(super) async fn images(
         &self,
         wanted: impl Fn(&str) -> bool,

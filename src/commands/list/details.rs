@@ -1,5 +1,5 @@
-//! Reads details from the manifests that the listing lacks: the platforms of images, and on registries
-//! that list tags only, their size and creation time too.
+//! Reads details from the manifests that the listing lacks: the platforms of images, and on
+//! registries that list tags only, their size and creation time too.
 
 use std::collections::HashMap;
 
@@ -25,8 +25,8 @@ struct Details {
     created: Option<std::time::SystemTime>,
 }
 
-/// Adds the missing details, in the order of `images`. Manifests that cannot be read are skipped. If only
-/// the platforms are missing, they are read only if `wants_platforms`.
+/// Adds the missing details, in the order of `images`. Manifests that cannot be read are skipped.
+/// If only the platforms are missing, they are read only if `wants_platforms`.
 pub(super) async fn complete(
     registry: &Registry,
     images: &mut [ListedImage],
@@ -132,8 +132,8 @@ async fn read(
     }
 }
 
-/// Reads the details of a manifest; for an image also from its config. The children of an index are only
-/// read if `reads_size`. `None` if the manifest does not exist.
+/// Reads the details of a manifest; for an image also from its config. The children of an index are
+/// only read if `reads_size`. `None` if the manifest does not exist.
 async fn read_details(
     registry: &Registry,
     repository: &str,
@@ -177,8 +177,8 @@ async fn read_details(
 }
 
 impl Details {
-    /// Reads the size and the creation time of an index: the size of all distinct blobs of its children, and
-    /// the latest time.
+    /// Reads the size and the creation time of an index: the size of all distinct blobs of its
+    /// children, and the latest time.
     async fn read_children(
         &mut self,
         registry: &Registry,

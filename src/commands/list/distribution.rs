@@ -1,5 +1,5 @@
-//! Lists through the registry: Google's with its extension of `tags/list`, others with their tags and their
-//! catalog, if they have one.
+//! Lists through the registry: Google's with its extension of `tags/list`, others with their tags
+//! and their catalog, if they have one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -79,8 +79,8 @@ pub(super) async fn below(registry: &Registry, path: &str) -> Result<Vec<ListedI
     }
 }
 
-/// Every tagged manifest of one image, and on Google's registries the untagged ones too. For a folder of
-/// images, the names in it.
+/// Every tagged manifest of one image, and on Google's registries the untagged ones too. For a
+/// folder of images, the names in it.
 ///
 /// # Errors
 ///
@@ -94,8 +94,8 @@ pub(super) async fn image(registry: &Registry, repository: &str) -> Result<Conte
     Ok(Contents::Image(found))
 }
 
-/// The names directly below a path that is no image. `None` if there are none, or if the registry does not
-/// list them.
+/// The names directly below a path that is no image. `None` if there are none, or if the registry
+/// does not list them.
 pub(super) async fn folder(registry: &Registry, path: &str) -> Option<Vec<String>> {
     let endpoint = registry.endpoint();
     // Google's registries list a folder like an image.

@@ -1,7 +1,7 @@
 //! `list`: lists the images of a project, or all manifests of an image with their tags, newest first.
 //!
-//! Artifact Registry's API is used first, because its lists are paged and complete. If it fails, and on
-//! all other registries, the lists of the registry are used.
+//! Artifact Registry's API is used first, because its lists are paged and complete. If it fails,
+//! and on all other registries, the lists of the registry are used.
 
 mod artifact_registry;
 mod details;
@@ -182,8 +182,8 @@ async fn list(
     })
 }
 
-/// A client of Google's APIs with the credential for `endpoint`. `None` if the host is not Google's, or if
-/// the credential is a password, which the APIs do not accept.
+/// A client of Google's APIs with the credential for `endpoint`. `None` if the host is not
+/// Google's, or if the credential is a password, which the APIs do not accept.
 async fn google(
     endpoint: &Endpoint,
     credentials: &Credentials,

@@ -22,8 +22,9 @@ struct SourceSummary {
 }
 
 impl Planner<'_> {
-    /// Determines the state of an image at each destination. Returns the unchanged image, and either the
-    /// image with its states and the errors of required destinations, or the error of the source.
+    /// Determines the state of an image at each destination. Returns the unchanged image, and
+    /// either the image with its states and the errors of required destinations, or the error of
+    /// the source.
     pub(super) async fn diff(
         &self,
         image: PlannedImage,
@@ -113,8 +114,8 @@ impl Planner<'_> {
         Ok((image, errors))
     }
 
-    /// The registry of a destination and the digest of its tag. The digest is `None` if the tag does not
-    /// exist.
+    /// The registry of a destination and the digest of its tag. The digest is `None` if the tag
+    /// does not exist.
     async fn destination_digest(
         &self,
         target: &Target,
@@ -127,8 +128,8 @@ impl Planner<'_> {
         Ok((registry, digest))
     }
 
-    /// Resolves the digest that the image will have at the destinations. `None` if that needs the child
-    /// manifests.
+    /// Resolves the digest that the image will have at the destinations. `None` if that needs the
+    /// child manifests.
     async fn summarize(
         &self,
         registry: &Arc<Registry>,
@@ -273,8 +274,8 @@ impl Planner<'_> {
         tags.await.clone()
     }
 
-    /// The digest of a tag. It is taken from the listing of the repository if the registry lists digests,
-    /// else from a HEAD request. `None` if the tag does not exist.
+    /// The digest of a tag. It is taken from the listing of the repository if the registry lists
+    /// digests, else from a HEAD request. `None` if the tag does not exist.
     async fn digest(
         &self,
         registry: &Arc<Registry>,

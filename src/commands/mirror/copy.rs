@@ -15,8 +15,8 @@ use crate::push::result::{FailedDestination, PushedImage};
 use crate::push::{BlobLocations, Settings};
 use crate::registry::pool::RegistryPool;
 
-/// The images that are copied at once. An image itself holds only its manifests in memory. The blobs in
-/// flight are limited by [`crate::push::UploadSlots`] for all images together.
+/// The images that are copied at once. An image itself holds only its manifests in memory. The
+/// blobs in flight are limited by [`crate::push::UploadSlots`] for all images together.
 const IMAGES_AT_ONCE: usize = 16;
 
 /// The result of one image.

@@ -43,8 +43,8 @@ use report::{MirrorReport, PlanReport};
 ///
 /// # Errors
 ///
-/// One error for each failure: of an entry of the file, of an image, of the pull secret, or of a result
-/// that could not be written.
+/// One error for each failure: of an entry of the file, of an image, of the pull secret, or of a
+/// result that could not be written.
 pub async fn run(
     request: &MirrorRequest,
     tag_log: &TagLog,

@@ -1,6 +1,7 @@
 //! The name of an image below each destination.
 
-/// A template for a path and a tag. `{name}`, `{path}` and `{tag}` are replaced by those of the source.
+/// A template for a path and a tag. `{name}`, `{path}` and `{tag}` are replaced by those of the
+/// source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameTemplate {
     path: String,

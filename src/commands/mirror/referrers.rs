@@ -1,9 +1,10 @@
-//! Compares the referrers of an image at the source and at the destinations, by digest and with as few
-//! requests as the protocol allows: with `referrers`, an unchanged image costs these requests.
+//! Compares the referrers of an image at the source and at the destinations, by digest and with as
+//! few requests as the protocol allows: with `referrers`, an unchanged image costs these requests.
 //!
 //! Referrers that are found by tags (cosign's tags, and the fallback tags of registries without the
-//! referrers API) are known for all images from one tag list of the repository. The referrers API takes
-//! one request for each manifest. Google's listing is not known to include what that API returns.
+//! referrers API) are known for all images from one tag list of the repository. The referrers API
+//! takes one request for each manifest. Google's listing is not known to include what that API
+//! returns.
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers>
 
 use std::collections::{HashMap, HashSet};
@@ -19,8 +20,8 @@ use crate::registry::{Listing, Registry, RegistryError};
 /// The concurrent requests for one image.
 const AT_ONCE: usize = 8;
 
-/// The tags of a repository that are named after a digest. The value is the digest of the tag, or `None`
-/// if the registry does not list it.
+/// The tags of a repository that are named after a digest. The value is the digest of the tag, or
+/// `None` if the registry does not list it.
 pub(super) struct ReferrerTags(HashMap<String, Option<Digest>>);
 
 impl ReferrerTags {
@@ -63,8 +64,8 @@ pub(super) struct MirrorRepository<'a> {
 }
 
 impl MirrorRepository<'_> {
-    /// All referrers of an image that has these manifests, with their own referrers. `None` if an index
-    /// is among them, because its digest alone is not enough.
+    /// All referrers of an image that has these manifests, with their own referrers. `None` if an
+    /// index is among them, because its digest alone is not enough.
     pub(super) async fn all_referrers(
         &self,
         manifests: Vec<Digest>,

@@ -1,11 +1,11 @@
 //! Assigns the images to several runners.
 //!
-//! Runners start at different times and see different states of a registry, so a shard is decided by the
-//! each name to the shard whose hash with it is the highest. No two do the same, together they do
-//! name of the source's repository alone: rendezvous hashing (Thaler and Ravishankar, 1998) gives
-//! each name to the shard whose hash with it is the highest. No two do the same, together they do
-//! each name to the shard whose hash with it is the highest. Every repository has exactly one shard,
-//! and an added repository moves no other.
+//! Runners start at different times and see different states of a registry, so a shard is decided
+//! by the each name to the shard whose hash with it is the highest. No two do the same, together
+//! they do name of the source's repository alone: rendezvous hashing (Thaler and Ravishankar, 1998)
+//! gives each name to the shard whose hash with it is the highest. No two do the same, together
+//! they do each name to the shard whose hash with it is the highest. Every repository has exactly
+//! one shard, and an added repository moves no other.
 
 use crate::oci::digest::Digest;
 
@@ -19,8 +19,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// The shard of the runner `number`, if the first runner has the number `first`. `None` if `number`
-    /// is out of range.
+    /// The shard of the runner `number`, if the first runner has the number `first`. `None` if
+    /// `number` is out of range.
     pub fn counted(number: usize, first: usize, total: usize) -> Option<Self> {
         let index = number.checked_sub(first)?;
         (index < total).then_some(Self { index, total })

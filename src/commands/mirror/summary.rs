@@ -7,8 +7,8 @@ use crate::commands::pull_secret::report::pull_secret_summary;
 use crate::commands::summary::{COLUMNS, failed_row, sign};
 use crate::push::result::Status;
 
-/// The summary of all images: first the failed destinations with the reason, then the images that are not
-/// unchanged.
+/// The summary of all images: first the failed destinations with the reason, then the images that
+/// are not unchanged.
 pub(super) fn of(report: &MirrorReport<'_>) -> String {
     let outcomes = report.outcomes;
     let sign = sign(report.status(), &report.errors);

@@ -97,7 +97,8 @@ impl TagFilter {
         }
     }
 
-    /// The tags themselves, if the filter consists of literals only. `None` if the tags must be listed.
+    /// The tags themselves, if the filter consists of literals only. `None` if the tags must be
+    /// listed.
     pub fn literal(&self) -> Option<Vec<String>> {
         let Self {
             include,

@@ -1,4 +1,5 @@
-//! Creates a pull secret: collects the logins, verifies that they pull, writes the Secret and applies it.
+//! Creates a pull secret: collects the logins, verifies that they pull, writes the Secret and
+//! applies it.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,8 +18,8 @@ use crate::kubernetes::{
 };
 use crate::oci::reference::Endpoint;
 
-/// The remaining lifetime below which a token in a cluster is renewed. It is shorter than the lifetime of
-/// a new token (at most an hour), and long enough for a few failed renewals.
+/// The remaining lifetime below which a token in a cluster is renewed. It is shorter than the
+/// lifetime of a new token (at most an hour), and long enough for a few failed renewals.
 const RENEW_BEFORE: Duration = Duration::from_secs(40 * 60);
 
 /// A created pull secret.

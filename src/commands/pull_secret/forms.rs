@@ -102,7 +102,8 @@ fn yaml(object: &impl Serialize) -> String {
 
 /// A name or a label of Kubernetes as a YAML scalar, quoted if YAML 1.1 may not read it as a string.
 ///
-/// serde_yaml writes YAML 1.2. kubectl reads YAML 1.1, in which `no` is false and `1_000` is a number.
+/// serde_yaml writes YAML 1.2. kubectl reads YAML 1.1, in which `no` is false and `1_000` is a
+/// number.
 pub(super) fn scalar(text: &str) -> String {
     const WORDS: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"];
     let is_word = WORDS.contains(&text.to_ascii_lowercase().as_str());

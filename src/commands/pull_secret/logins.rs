@@ -129,8 +129,8 @@ impl LoginPlan {
         Ok(Self(sources))
     }
 
-    /// True if `docker_config` has the same logins for the same hosts. Tokens are not compared, because
-    /// every token is different.
+    /// True if `docker_config` has the same logins for the same hosts. Tokens are not compared,
+    /// because every token is different.
     pub(super) async fn is_current(&self, docker_config: &str) -> bool {
         let Some(found) = read_docker_config(docker_config) else {
             return false;
@@ -198,8 +198,8 @@ impl LoginPlan {
     }
 }
 
-/// The entries of the Docker config for one host: one login for the host, or one for each path. A kubelet
-/// uses the entry with the longest matching path.
+/// The entries of the Docker config for one host: one login for the host, or one for each path. A
+/// kubelet uses the entry with the longest matching path.
 fn servers(host: &Endpoint, credential: &Credential) -> Vec<(String, SecretLogin)> {
     let of_login = |login: &crate::auth::logins::Login| {
         let server = match login.path.as_str() {

@@ -1,5 +1,5 @@
-//! `pull-secret`: the Kubernetes Secret that a cluster pulls the images with. It is verified as a kubelet
-//! uses it, written as the object that kubectl creates, and applied to the cluster.
+//! `pull-secret`: the Kubernetes Secret that a cluster pulls the images with. It is verified as a
+//! kubelet uses it, written as the object that kubectl creates, and applied to the cluster.
 
 mod error;
 mod file;
@@ -81,8 +81,8 @@ fn build(
     Ok(PullSecret::new(name, labels, docker_config, expires_at))
 }
 
-/// The size of a pull secret with this key for each of `hosts`, if it is larger than Kubernetes accepts.
-/// `None` if it is not.
+/// The size of a pull secret with this key for each of `hosts`, if it is larger than Kubernetes
+/// accepts. `None` if it is not.
 pub(crate) fn too_large<'a>(
     hosts: impl Iterator<Item = &'a Endpoint>,
     key: &ServiceAccountKey,

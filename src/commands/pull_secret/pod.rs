@@ -3,7 +3,8 @@
 use super::forms::scalar;
 use super::verify::PulledImage;
 
-/// The YAML of a Pod with one container, which pulls `image` by its first tag with the Secret `secret`.
+/// The YAML of a Pod with one container, which pulls `image` by its first tag with the Secret
+/// `secret`.
 pub(super) fn pod(image: &PulledImage, secret: &str, namespace: Option<&str>) -> String {
     let last = image.repository.rsplit('/').next().unwrap_or_default();
     let name = label(last);

@@ -65,7 +65,8 @@ pub enum PullCredential {
         /// True if it is a key of the account that pushes, which causes a warning.
         pushes: bool,
     },
-    /// An access token of the run's own sign-in, for sign-ins without a key. It works for an hour at most.
+    /// An access token of the run's own sign-in, for sign-ins without a key. It works for an hour
+    /// at most.
     Token,
 }
 

@@ -31,8 +31,8 @@ fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// The object that kubectl prints for these arguments. `None`, with a printed notice, if kubectl is not
-/// installed.
+/// The object that kubectl prints for these arguments. `None`, with a printed notice, if kubectl is
+/// not installed.
 fn kubectl(arguments: &[&str], input: &str) -> Option<Value> {
     let started = Command::new("kubectl")
         .args(arguments)
@@ -56,8 +56,8 @@ fn kubectl(arguments: &[&str], input: &str) -> Option<Value> {
     Some(comparable(serde_json::from_slice(&output.stdout).unwrap()))
 }
 
-/// The object without the empty time that kubectl omits since 1.34, and with its Docker config decoded,
-/// because Go escapes more characters than JSON requires.
+/// The object without the empty time that kubectl omits since 1.34, and with its Docker config
+/// decoded, because Go escapes more characters than JSON requires.
 fn comparable(mut object: Value) -> Value {
     let metadata = object["metadata"].as_object_mut().unwrap();
     if metadata.get("creationTimestamp") == Some(&Value::Null) {

@@ -1,5 +1,5 @@
-//! Verifies that the logins of a pull secret can pull, with the requests of a kubelet: the token exchange,
-//! the manifest by tag, and the first byte of every blob.
+//! Verifies that the logins of a pull secret can pull, with the requests of a kubelet: the token
+//! exchange, the manifest by tag, and the first byte of every blob.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -66,7 +66,8 @@ impl PulledImage {
     }
 }
 
-/// The first image of each repository that permissions are granted on: images with the same parent path.
+/// The first image of each repository that permissions are granted on: images with the same parent
+/// path.
 pub fn one_a_repository(images: impl Iterator<Item = PulledImage>) -> Vec<PulledImage> {
     let mut seen = HashSet::new();
     let place = |image: &PulledImage| {
@@ -98,8 +99,8 @@ pub(super) enum WriteProbe {
     Skip,
     /// By opening an upload and cancelling it at once.
     Upload,
-    /// By the permissions of the account, which changes nothing at the registry. `None` if the sign-in as
-    /// that account failed.
+    /// By the permissions of the account, which changes nothing at the registry. `None` if the
+    /// sign-in as that account failed.
     Permissions(Option<Google>),
 }
 

@@ -1,4 +1,5 @@
-//! `push`: pushes one image to all of its destinations, verifies it, and creates the requested pull secret.
+//! `push`: pushes one image to all of its destinations, verifies it, and creates the requested pull
+//! secret.
 
 mod error;
 mod json;
@@ -144,8 +145,8 @@ async fn open(
     Ok(Source::open_remote(registry, reference, &request.options.platforms).await?)
 }
 
-/// Writes the requested files and those that the CI or builder reads. Returns the errors of those that
-/// failed.
+/// Writes the requested files and those that the CI or builder reads. Returns the errors of those
+/// that failed.
 fn write_results(report: &Report, request: &PushRequest) -> Vec<crate::ci::output::OutputError> {
     let files = &request.files;
     let mut results = Vec::new();

@@ -85,8 +85,9 @@ impl Report {
         }
     }
 
-    /// The destination whose digest is an output: the first required one, or else the first best-effort
-    /// one. `None` if there is none, or if a required destination failed and no other was pushed to.
+    /// The destination whose digest is an output: the first required one, or else the first
+    /// best-effort one. `None` if there is none, or if a required destination failed and no
+    /// required one succeeded.
     pub fn first(&self) -> Option<&PushedImage> {
         let required = self.pushed.iter().find(|image| !image.best_effort);
         let needs_none = self.failed.iter().all(|failed| failed.best_effort);
@@ -146,7 +147,8 @@ impl Report {
         }
     }
 
-    /// The table with one row for each destination. The column of mounted bytes is omitted if all are zero.
+    /// The table with one row for each destination. The column of mounted bytes is omitted if all
+    /// are zero.
     fn table(&self) -> Table {
         let [sent, mounted] = if self.dry_run {
             ["TO SEND", "TO MOUNT"]

@@ -30,8 +30,8 @@ impl Account {
     }
 }
 
-/// The time that a new account may take to propagate. Reads have been seen to fail for about ten seconds
-/// (GoogleCloudPlatform/magic-modules#10813).
+/// The time that a new account may take to propagate. Reads have been seen to fail for about ten
+/// seconds (GoogleCloudPlatform/magic-modules#10813).
 const ACCOUNT_PROPAGATION: Duration = Duration::from_secs(2 * 60);
 
 impl Setup<'_> {
@@ -83,8 +83,8 @@ impl Setup<'_> {
         Ok(steps)
     }
 
-    /// Reads an account. `None` if it does not exist. Waits for an account that this run created and that
-    /// is not visible yet.
+    /// Reads an account. `None` if it does not exist. Waits for an account that this run created
+    /// and that is not visible yet.
     pub(super) async fn account(&self, email: &str) -> Result<Option<Account>, SetupError> {
         let path = format!(
             "v1/projects/{}/serviceAccounts/{email}",
@@ -107,7 +107,8 @@ impl Setup<'_> {
         }
     }
 
-    /// True if the error may come from an account that this run created and that has not propagated yet.
+    /// True if the error may come from an account that this run created and that has not propagated
+    /// yet.
     pub(super) fn may_be_propagating(&self, email: &str, error: &GoogleError) -> bool {
         self.google.is_new_account(email) && error.may_be_young()
     }
@@ -149,8 +150,8 @@ impl Setup<'_> {
         }
     }
 
-    /// Reads an account that was created in the meantime or by an interrupted run. It may not be visible
-    /// yet, and may be disabled.
+    /// Reads an account that was created in the meantime or by an interrupted run. It may not be
+    /// visible yet, and may be disabled.
     async fn existing_account(&self, id: &str, conflict: GoogleError) -> Result<(), SetupError> {
         let email = names::email(id, &self.request.project);
         let mut backoff = Backoff::new(ACCOUNT_PROPAGATION);

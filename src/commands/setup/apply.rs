@@ -1,13 +1,13 @@
-//! Applies the plan, one step after the other. If a step fails, the finished steps stay and the next run
-//! continues from there. Only the temporary role for the first push is revoked again.
+//! Applies the plan, one step after the other. If a step fails, the finished steps stay and the
+//! next run continues from there. Only the temporary role for the first push is revoked again.
 
 use super::plan::{SetupPlan, StepAction};
 use super::{Setup, SetupError, storage};
 use crate::google::PolicyChange;
 
 impl Setup<'_> {
-    /// Does every action of the plan; the APIs are enabled already. The temporary role is revoked even if
-    /// a step fails.
+    /// Does every action of the plan; the APIs are enabled already. The temporary role is revoked
+    /// even if a step fails.
     pub(super) async fn apply_plan(&self, plan: &SetupPlan) -> Result<(), SetupError> {
         let mut grant_guard = TemporaryGrant::of(plan);
         let result = self.apply_steps(plan, &mut grant_guard).await;
@@ -114,8 +114,8 @@ impl Setup<'_> {
     }
 }
 
-/// The temporary role of the first push. If the run ends while it is granted, even by a signal, a warning
-/// is logged.
+/// The temporary role of the first push. If the run ends while it is granted, even by a signal, a
+/// warning is logged.
 struct TemporaryGrant<'a> {
     revoke: Option<&'a StepAction>,
     is_granted: bool,

@@ -1,5 +1,5 @@
-//! The final check: tests the permissions of each account with its own token, and warns of overprivileged
-//! accounts.
+//! The final check: tests the permissions of each account with its own token, and warns of
+//! overprivileged accounts.
 
 use std::collections::BTreeSet;
 use std::fmt;

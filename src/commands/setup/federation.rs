@@ -1,5 +1,5 @@
-//! Workload identity federation: a pool for each CI and a provider for each repository, so that jobs push
-//! without a key.
+//! Workload identity federation: a pool for each CI and a provider for each repository, so that
+//! jobs push without a key.
 //! <https://cloud.google.com/iam/docs/workload-identity-federation>
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! The first push to a registry of Container Registry, which creates its bucket. A tiny image is pushed
-//! like any other image.
+//! The first push to a registry of Container Registry, which creates its bucket. A tiny image is
+//! pushed like any other image.
 //! <https://cloud.google.com/container-registry/docs/pushing-and-pulling#add-registry>
 
 use std::io;
@@ -60,8 +60,8 @@ const LAYER: [u8; 32] = [
 ];
 
 impl Setup<'_> {
-    /// Pushes the image as the pusher if a key or a token of it is available, else as the caller. Then waits
-    /// until the bucket exists.
+    /// Pushes the image as the pusher if a key or a token of it is available, else as the caller.
+    /// Then waits until the bucket exists.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! GitHub and GitLab: reads the ids of a repository, and builds the pool and the provider for its jobs.
+//! GitHub and GitLab: reads the ids of a repository, and builds the pool and the provider for its
+//! jobs.
 //!
 //! A name can be reused by another owner, an id cannot. So conditions and bindings contain ids only.
 //! <https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines>
@@ -211,9 +212,9 @@ pub enum ForgeError {
     Limited {
         /// The HTTP status.
         status: StatusCode,
-        /// The forge's own sentence.
+        /// The forge's message.
         said: String,
-        /// After how long it may be asked again.
+        /// The time after which a retry is allowed. `None` if it is unknown.
         retry_after: Option<Duration>,
     },
     /// Another error response.
@@ -221,9 +222,9 @@ pub enum ForgeError {
     Refused {
         /// The HTTP status.
         status: StatusCode,
-        /// The forge's own sentence.
+        /// The forge's message.
         said: String,
-        /// After how long it may be asked again.
+        /// The time after which a retry is allowed. `None` if it is unknown.
         retry_after: Option<Duration>,
     },
     /// There is no response, or an incomplete one.

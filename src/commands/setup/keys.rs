@@ -1,5 +1,5 @@
-//! Service-account keys. They are only created on request, written to files that only their owner can read,
-//! and never printed.
+//! Service-account keys. They are only created on request, written to files that only their owner
+//! can read, and never printed.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -123,8 +123,8 @@ impl Setup<'_> {
         }
     }
 
-    /// Creates a key and writes it to its file. If the file cannot be written, the key is deleted again, so
-    /// that no unknown key is left.
+    /// Creates a key and writes it to its file. If the file cannot be written, the key is deleted
+    /// again, so that no unknown key is left.
     pub(super) async fn create_key(&self, order: &KeyOrder) -> Result<(), SetupError> {
         let KeyOrder { email, file } = order;
         let answer = self.new_key(email).await?;
@@ -147,7 +147,8 @@ impl Setup<'_> {
         let body = json!({"privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE"});
         let mut backoff = Backoff::new(ACCOUNT_PROPAGATION);
         loop {
-            // A second request would create a second key, so it is only sent again after an error response.
+            // A second request would create a second key, so it is only sent again after an error
+            // response.
             let error = match self.google.post_once(url.clone(), &body).await {
                 Ok(key) => return Ok(key),
                 Err(error) => error,
@@ -162,8 +163,8 @@ impl Setup<'_> {
         }
     }
 
-    /// The error of a key that was not created. Google names a violated policy, but not the limit: that is
-    /// recognized by the number of keys.
+    /// The error of a key that was not created. Google names a violated policy, but not the limit:
+    /// that is recognized by the number of keys.
     async fn key_error(&self, email: &str, error: GoogleError) -> SetupError {
         let names_cause = !error.violations().is_empty() || error.constraint().is_some();
         if error.code() == Some("FAILED_PRECONDITION") && !names_cause {
@@ -211,8 +212,8 @@ struct NewKey {
     private_key_data: String,
 }
 
-/// Reads the key of an account from a file. `None` if the file does not exist. Any other content is an
-/// error, because it must not be replaced.
+/// Reads the key of an account from a file. `None` if the file does not exist. Any other content is
+/// an error, because it must not be replaced.
 fn read_key_file(file: &Path, email: &str) -> Result<Option<ServiceAccountKey>, SetupError> {
     let in_the_way = || SetupError::InTheWay(file.to_owned(), email.to_owned());
     let text = match std::fs::read_to_string(file) {

@@ -1,11 +1,12 @@
-//! `setup`: plans, creates or removes the resources of a Google Cloud project that pushes and pulls need.
+//! `setup`: plans, creates or removes the resources of a Google Cloud project that pushes and pulls
+//! need.
 //!
 //! ```text
 //! services ─► project ─► plan (reads each existing resource) ─► permissions ─► apply ─► check
 //! ```
 //!
-//! A run can be interrupted after every step. No local state is kept: the next run reads the resources
-//! again and continues from there.
+//! A run can be interrupted after every step. No local state is kept: the next run reads the
+//! resources again and continues from there.
 
 mod accounts;
 mod apply;

@@ -11,8 +11,8 @@ pub(super) fn is_ours(description: &str) -> bool {
     description.contains(MARK)
 }
 
-/// The description of a resource with this purpose. It is shortened, because Google accepts 256 bytes and
-/// the path of a GitLab project can be longer.
+/// The description of a resource with this purpose. It is shortened, because Google accepts 256
+/// bytes and the path of a GitLab project can be longer.
 pub(super) fn description(purpose: &str) -> String {
     let mut end = purpose.len().min(200);
     while !purpose.is_char_boundary(end) {

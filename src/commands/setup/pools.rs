@@ -85,8 +85,8 @@ impl Setup<'_> {
             .await
     }
 
-    /// Updates a provider. The change is computed from its current state, not from that of the plan, so that
-    /// changes in between are kept.
+    /// Updates a provider. The change is computed from its current state, not from that of the
+    /// plan, so that changes in between are kept.
     pub(super) async fn alter_provider(&self, provider: &Provider) -> Result<(), SetupError> {
         let path = self.provider_path(provider);
         let found = self.existing(&path).await?.unwrap_or_default();
@@ -118,8 +118,8 @@ impl Setup<'_> {
         self.wait_finished(begun, (Method::POST, url), doing).await
     }
 
-    /// Creates a pool or a provider, and waits while its new parent propagates. Returns the error of Google
-    /// if the name exists already, else `None`.
+    /// Creates a pool or a provider, and waits while its new parent propagates. Returns the error
+    /// of Google if the name exists already, else `None`.
     async fn create(
         &self,
         url: Url,

@@ -1,5 +1,5 @@
-//! The changes to an existing provider: only the fields that prevent the repository's jobs from pushing.
-//! Other settings are kept.
+//! The changes to an existing provider: only the fields that prevent the repository's jobs from
+//! pushing. Other settings are kept.
 
 use std::fmt;
 
@@ -23,12 +23,13 @@ struct FieldChange {
     why: &'static str,
     /// The lines of the old value.
     removed: Vec<String>,
+    /// The lines of the new value.
     added: Vec<String>,
 }
 
 impl ProviderChange {
-    /// The fields in which `found` differs from `wanted`. Empty if it accepts the repository's jobs, and no
-    /// identity that `wanted` does not accept.
+    /// The fields in which `found` differs from `wanted`. Empty if it accepts the repository's
+    /// jobs, and no identity that `wanted` does not accept.
     pub(super) fn between(found: &ExistingProvider, wanted: &Provider) -> Self {
         let fields = [
             disabled(found),
@@ -147,8 +148,8 @@ fn mapping(found: &ExistingProvider, wanted: &Provider) -> Option<FieldChange> {
     })
 }
 
-/// The change of the allowed audiences. Without a list, only the provider's own name is accepted, which is
-/// the audience of a job's token.
+/// The change of the allowed audiences. Without a list, only the provider's own name is accepted,
+/// which is the audience of a job's token.
 fn audiences(found: &ExistingProvider) -> Option<FieldChange> {
     let own = format!("https://iam.googleapis.com/{}", found.name);
     let before = &found.oidc.allowed_audiences;
@@ -169,8 +170,8 @@ fn named(field: &str, value: &str) -> Option<String> {
     (!value.is_empty()).then(|| format!("{field}: {value}"))
 }
 
-/// True if `condition` is `wanted` with optional further terms, joined by `&&`. Then it accepts no other
-/// jobs, and a restriction such as one to some branches is kept.
+/// True if `condition` is `wanted` with optional further terms, joined by `&&`. Then it accepts no
+/// other jobs, and a restriction such as one to some branches is kept.
 fn requires(condition: &str, wanted: &str) -> bool {
     let Some(terms) = conjuncts(condition) else {
         return false;
@@ -178,8 +179,8 @@ fn requires(condition: &str, wanted: &str) -> bool {
     conjuncts(wanted).is_some_and(|wanted| wanted.iter().all(|one| terms.contains(one)))
 }
 
-/// The terms of a CEL expression that are joined by `&&`, with normalized white space and quotes. `None`
-/// if they are joined by another operator, or cannot be parsed.
+/// The terms of a CEL expression that are joined by `&&`, with normalized white space and quotes.
+/// `None` if they are joined by another operator, or cannot be parsed.
 fn conjuncts(expression: &str) -> Option<Vec<String>> {
     let mut terms = vec![String::new()];
     let mut rest = expression.chars().peekable();

@@ -1,5 +1,5 @@
-//! The JSON report of setup for `report_file`. It is written at the end of a run, even if the run fails or
-//! is interrupted.
+//! The JSON report of setup for `report_file`. It is written at the end of a run, even if the run
+//! fails or is interrupted.
 
 use std::path::{Path, PathBuf};
 

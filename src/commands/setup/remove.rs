@@ -1,5 +1,5 @@
-//! Plans the removal of the resources that setup created, keys first. They are found by the mark in their
-//! descriptions, independent of the current configuration.
+//! Plans the removal of the resources that setup created, keys first. They are found by the mark in
+//! their descriptions, independent of the current configuration.
 
 use super::names;
 use super::plan::{PlanStep, ResourceState, SetupPlan, StepAction};
@@ -46,8 +46,8 @@ impl Setup<'_> {
         Ok(plan)
     }
 
-    /// Adds the steps for the keys and roles of the accounts that setup created. They are removed before the
-    /// accounts, because a policy would keep the names of deleted accounts.
+    /// Adds the steps for the keys and roles of the accounts that setup created. They are removed
+    /// before the accounts, because a policy would keep the names of deleted accounts.
     async fn plan_accounts_removal(
         &self,
         services: &Services,
@@ -133,8 +133,9 @@ impl Setup<'_> {
         policies
     }
 
-    /// Adds the steps for providers, then their pools. A pool with a provider that setup did not create is
-    /// kept. The pusher's bindings to the pools are removed too, for a pusher that setup did not create.
+    /// Adds the steps for providers, then their pools. A pool with a provider that setup did not
+    /// create is kept. The pusher's bindings to the pools are removed too, for a pusher that setup
+    /// did not create.
     async fn plan_federation_removal(&self, plan: &mut SetupPlan) -> Result<(), SetupError> {
         let pools = self.own_pools().await?;
         let project = &self.request.project;

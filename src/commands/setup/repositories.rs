@@ -86,7 +86,8 @@ impl Setup<'_> {
         }
     }
 
-    /// The step that explains the redirection. It has no action. `None` if there is nothing to explain.
+    /// The step that explains the redirection. It has no action. `None` if there is nothing to
+    /// explain.
     pub(super) fn explain_redirection(&self, state: Option<&str>) -> Option<PlanStep> {
         let of_gcr =
             |registry: &SetupRegistry| matches!(registry.host.kind(), HostKind::Gcr { .. });
@@ -244,8 +245,8 @@ impl Setup<'_> {
         }
     }
 
-    /// Checks the kind of a repository that was created in the meantime or by an interrupted run. Any other
-    /// error is returned.
+    /// Checks the kind of a repository that was created in the meantime or by an interrupted run.
+    /// Any other error is returned.
     async fn existing_repository(&self, name: &str, error: GoogleError) -> Result<(), SetupError> {
         let found = if error.is_already_there() {
             self.repository(name).await?

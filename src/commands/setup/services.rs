@@ -74,8 +74,8 @@ impl Setup<'_> {
         needed
     }
 
-    /// Reads which APIs are enabled. If an enabled API still responds that it is disabled, requests wait for
-    /// it, because a new state takes time to propagate.
+    /// Reads which APIs are enabled. If an enabled API still responds that it is disabled, requests
+    /// wait for it, because a new state takes time to propagate.
     pub(super) async fn services(&self) -> Result<Services, SetupError> {
         let project = &self.request.project;
         let mut url = Api::ServiceUsage.url(&format!("v1/projects/{project}/services:batchGet"));

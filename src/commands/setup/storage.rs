@@ -1,9 +1,10 @@
-//! The buckets of Container Registry, in the order of Google's tutorial: the pusher gets a broad role for
-//! the first push, which creates the bucket, and then narrow roles on the bucket instead. Both happen in
-//! one run, so that the broad role is only granted during the push.
+//! The buckets of Container Registry, in the order of Google's tutorial: the pusher gets a broad
+//! role for the first push, which creates the bucket, and then narrow roles on the bucket instead.
+//! Both happen in one run, so that the broad role is only granted during the push.
 //!
 //! Google has moved every project to Artifact Registry, where bucket roles have no effect. So the
-//! redirection is read first, and for redirected projects only the roles on left-over buckets are set.
+//! redirection is read first, and for redirected projects only the roles on left-over buckets are
+//! set.
 //! <https://cloud.google.com/artifact-registry/docs/transition/changes-gcr>
 
 use std::collections::BTreeSet;
@@ -43,8 +44,8 @@ pub(super) fn bucket_role(role: Role) -> &'static str {
     }
 }
 
-/// The bucket of a `gcr.io` host. For a project of a domain, such as `example.com:acme`, the parts are
-/// reversed.
+/// The bucket of a `gcr.io` host. For a project of a domain, such as `example.com:acme`, the parts
+/// are reversed.
 fn bucket(project: &str, registry: &SetupRegistry) -> String {
     let region = registry
         .host
@@ -181,8 +182,8 @@ impl Setup<'_> {
         Ok(())
     }
 
-    /// The permission to set a bucket's policy, if it is missing. It is tested on the bucket, because its
-    /// owners do not have it on the project.
+    /// The permission to set a bucket's policy, if it is missing. It is tested on the bucket,
+    /// because its owners do not have it on the project.
     async fn missing_on_bucket(&self, name: &str) -> Result<Option<&'static str>, SetupError> {
         const NEEDED: &str = "storage.buckets.setIamPolicy";
         let held = test_bucket_permissions(self.google, name, &[NEEDED])
