@@ -1,8 +1,8 @@
-//! What ends a run before it is done: a signal, or the end of the time that `timeout` allows.
+//! Interrupts a run: by a signal, or when `timeout` expires.
 //!
-//! A CI that cancels a job sends SIGINT or SIGTERM and SIGKILL some seconds later; a terminal that is
-//! closed sends SIGHUP. A container's first process gets none of them unless it asks for them
-//! (pid_namespaces(7)), and this one does.
+//! A CI that cancels a job sends SIGINT or SIGTERM, and SIGKILL some seconds later. A closed terminal
+//! sends SIGHUP. The first process of a container only receives the signals that it has a handler for
+//! (pid_namespaces(7)), so this module installs one for each.
 
 use std::fmt;
 use std::future::pending;
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::diagnostics::{Diagnostic, ExitCode, Failure};
 use crate::push::{TagLog, TagState};
 
-/// Why a run was ended.
+/// The cause of an interruption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interruption {
     /// SIGTERM.
@@ -29,43 +29,41 @@ pub enum Interruption {
     Interrupted,
     /// SIGHUP.
     HungUp,
-    /// Its time is up.
+    /// The `timeout` of this length expired.
     Timeout(Duration),
 }
 
-/// How long a run that was stopped may take to put its things away, or to say its last words to
-/// somebody who may not listen.
+/// The time that an interrupted run has to clean up, or to write its final output.
 pub const GRACE: Duration = Duration::from_secs(1);
 
-/// Tells a run that it is stopped.
+/// Signals an interruption to the run.
 pub type Stop = oneshot::Receiver<()>;
 
-/// Runs `work` in a thread of its own until it is done or there is a cause to stop it. No write that
-/// nobody reads, and no file that cannot be opened, keeps a signal from being heard; a thread that
-/// does not end within [`GRACE`] is left behind.
+/// Runs `work` in its own thread until it is done or interrupted. A blocked write or open does not
+/// delay the handling of a signal. A thread that does not end within [`GRACE`] is abandoned.
 ///
 /// # Errors
 ///
-/// When the system does not give the thread.
+/// If the system cannot start the thread.
 pub fn supervise<T: Send + 'static>(
     timeout: Option<Duration>,
     work: impl FnOnce(Stop) -> T + Send + 'static,
 ) -> io::Result<Result<T, Interruption>> {
-    /// What the first thread of a process has on most systems; the futures of a push nest deep.
+    /// The default of a main thread on most systems. The futures of a push are deeply nested.
     const STACK: usize = 8 << 20;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let context = runtime.enter();
-    // From here on no signal ends the process by itself.
+    // From here on the signals no longer end the process by default.
     let signals = Signals::listen();
     drop(context);
     let (stop, stopped) = oneshot::channel();
     let (done, mut result) = oneshot::channel();
     let thread = thread::Builder::new()
         .stack_size(STACK)
-        // Nobody waits any more for what comes too late.
+        // A result after the grace time has no receiver.
         .spawn(move || drop(done.send(work(stopped))))?;
     let ended = runtime.block_on(async {
         tokio::select! {
@@ -80,7 +78,7 @@ pub fn supervise<T: Send + 'static>(
     });
     match ended {
         Ok(ended) => Ok(ended),
-        // It went without a word, which only a panic does.
+        // The thread ended without a result, which only a panic does.
         Err(_) => match thread.join() {
             Err(panic) => resume_unwind(panic),
             Ok(()) => Err(io::ErrorKind::Other.into()),
@@ -88,27 +86,27 @@ pub fn supervise<T: Send + 'static>(
     }
 }
 
-/// What a run tells whoever ends it before it is done.
+/// The progress of a run, for the message of an interruption.
 #[derive(Clone, Debug, Default)]
 pub struct RunProgress {
-    /// What has become of every tag.
+    /// The state of every tag.
     pub tag_log: TagLog,
-    /// How far it is, if tags do not say it.
+    /// The progress of commands that do not push tags.
     pub state: RunState,
 }
 
-/// The system does not give the threads that a run needs.
+/// The system cannot start the threads of a run.
 #[derive(Debug, thiserror::Error)]
 #[error("could not start")]
 pub struct StartError(#[from] io::Error);
 
 impl Diagnostic for StartError {}
 
-/// Runs a command until it is done, a signal comes, or `timeout` is over.
+/// Runs a command until it is done, a signal arrives, or `timeout` expires.
 ///
 /// # Errors
 ///
-/// Those of the command, or what became of the tags when it was ended.
+/// Those of the command, or [`Interrupted`] with the progress of the run.
 pub fn run<E>(
     timeout: Option<Duration>,
     command: impl AsyncFnOnce(&RunProgress) -> Result<(), Failure<E>> + Send + 'static,
@@ -126,12 +124,12 @@ where
         let done = runtime.block_on(async {
             tokio::select! {
                 biased;
-                // The error of a run that is ended is made below.
+                // The error of an interrupted run is created below.
                 _ = stop => Ok(()),
                 done = command(&own) => done.map_err(RunError::Command),
             }
         });
-        // Threads that still read or compress for a run that was ended are not waited for.
+        // Does not wait for threads that still read or compress.
         runtime.shutdown_background();
         done
     };
@@ -157,7 +155,7 @@ impl<E> From<StartError> for RunError<E> {
     }
 }
 
-/// The signals that end a run; none where the system does not hand them out.
+/// The signals that interrupt a run. Each is `None` if it cannot be handled.
 struct Signals {
     terminate: Option<Signal>,
     interrupt: Option<Signal>,
@@ -165,39 +163,39 @@ struct Signals {
 }
 
 impl Signals {
-    /// Begins to listen, within a tokio runtime.
+    /// Installs the handlers. Requires a tokio runtime.
     fn listen() -> Self {
-        // `nohup` means it, and what listens is no longer ignored.
+        // A handler would override `nohup`, which ignores SIGHUP on purpose.
         let is_nohup = ignores_hang_up();
         Self {
             terminate: signal(SignalKind::terminate()).ok(),
             interrupt: signal(SignalKind::interrupt()).ok(),
-            hang_up: match is_nohup {
-                true => None,
-                false => signal(SignalKind::hangup()).ok(),
+            hang_up: if is_nohup {
+                None
+            } else {
+                signal(SignalKind::hangup()).ok()
             },
         }
     }
 
-    /// Waits for the first cause.
+    /// Waits for the first interruption.
     async fn wait(self, timeout: Option<Duration>) -> Interruption {
         tokio::select! {
             () = received(self.terminate) => Interruption::Terminated,
             () = received(self.interrupt) => Interruption::Interrupted,
             () = received(self.hang_up) => Interruption::HungUp,
-            cause = time_up(timeout) => cause,
+            cause = timed_out(timeout) => cause,
         }
     }
 }
 
-/// True where whoever started this process had it ignore SIGHUP, as `nohup` does; false where the
-/// system does not tell.
+/// True if this process was started with SIGHUP ignored, as by `nohup`. False if that is unknown.
 fn ignores_hang_up() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     is_hang_up_ignored(&status)
 }
 
-/// The same out of the text of proc_pid_status(5): SIGHUP is the first of the mask.
+/// Reads the same from the text of proc_pid_status(5). SIGHUP is the lowest bit of the mask.
 fn is_hang_up_ignored(status: &str) -> bool {
     let mut lines = status.lines();
     let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"));
@@ -220,10 +218,10 @@ impl fmt::Display for Interruption {
     }
 }
 
-/// The most tags that are named for each state.
-const MOST_SHOWN: usize = 50;
+/// The maximum number of tags that are listed for each state.
+const MAX_LISTED: usize = 50;
 
-/// Ends when the signal came; never where it is not listened for.
+/// Waits for the signal. Never returns if there is no handler.
 async fn received(signal: Option<Signal>) {
     match signal {
         Some(mut signal) => drop(signal.recv().await),
@@ -231,7 +229,8 @@ async fn received(signal: Option<Signal>) {
     }
 }
 
-async fn time_up(timeout: Option<Duration>) -> Interruption {
+/// Waits for the timeout. Never returns if there is none.
+async fn timed_out(timeout: Option<Duration>) -> Interruption {
     match timeout {
         Some(timeout) => {
             tokio::time::sleep(timeout).await;
@@ -241,14 +240,14 @@ async fn time_up(timeout: Option<Duration>) -> Interruption {
     }
 }
 
-/// How far a run is whose work is not told by tags; empty where it is.
+/// The progress of a run that pushes no tags. Empty for a run that does.
 #[derive(Clone, Debug, Default)]
 pub struct RunState(Arc<Mutex<String>>);
 
 impl RunState {
-    /// How far it is now, as the end of a sentence that begins with what stopped it.
-    pub fn set(&self, how_far: impl Into<String>) {
-        *self.0.lock() = how_far.into();
+    /// Sets the progress, as the end of a sentence that begins with the cause of the interruption.
+    pub fn set(&self, progress: impl Into<String>) {
+        *self.0.lock() = progress.into();
     }
 
     fn get(&self) -> String {
@@ -256,21 +255,21 @@ impl RunState {
     }
 }
 
-/// A run that was ended, and what had become of its tags, or how far it was.
+/// The error of an interrupted run: the cause, and the states of its tags or its progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interrupted {
     cause: Interruption,
     tags: Vec<(String, TagState)>,
-    how_far: String,
+    progress: String,
 }
 
 impl Interrupted {
-    /// The end of a run whose tags stand in `journal`, or which was as far as `state` says.
-    pub fn new(cause: Interruption, journal: &TagLog, state: &RunState) -> Self {
+    /// The error with the tags in `tag_log`, or with the progress in `state`.
+    pub fn new(cause: Interruption, tag_log: &TagLog, state: &RunState) -> Self {
         Self {
             cause,
-            tags: journal.tags(),
-            how_far: state.get(),
+            tags: tag_log.tags(),
+            progress: state.get(),
         }
     }
 }
@@ -284,8 +283,8 @@ impl std::error::Error for Interrupted {}
 impl fmt::Display for Interrupted {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.cause)?;
-        if !self.how_far.is_empty() {
-            return write!(formatter, " {}", self.how_far);
+        if !self.progress.is_empty() {
+            return write!(formatter, " {}", self.progress);
         }
         if self.tags.is_empty() {
             return formatter.write_str(" before anything was tagged");
@@ -300,12 +299,12 @@ impl fmt::Display for Interrupted {
         ] {
             let tags = self.tags.iter().filter(|(_, is)| *is == state);
             let tags: Vec<_> = tags.map(|(tag, _)| format!("`{tag}`")).collect();
-            let shown = &tags[..tags.len().min(MOST_SHOWN)];
+            let shown = &tags[..tags.len().min(MAX_LISTED)];
             if !tags.is_empty() {
                 write!(formatter, "\n{words}: {}", shown.join(", "))?;
             }
-            if tags.len() > MOST_SHOWN {
-                write!(formatter, " and {} more", tags.len() - MOST_SHOWN)?;
+            if tags.len() > MAX_LISTED {
+                write!(formatter, " and {} more", tags.len() - MAX_LISTED)?;
             }
         }
         Ok(())
@@ -315,7 +314,7 @@ impl fmt::Display for Interrupted {
 impl Diagnostic for Interrupted {
     fn exit_code(&self) -> ExitCode {
         match self.cause {
-            // A shell tells by this that it was its user who ended it.
+            // A shell recognizes Ctrl-C by this exit code.
             Interruption::Interrupted if is_at_terminal() => ExitCode::Interrupted,
             Interruption::Interrupted
             | Interruption::Terminated
@@ -325,9 +324,10 @@ impl Diagnostic for Interrupted {
     }
 
     fn hints(&self) -> Vec<String> {
-        let again = match self.how_far.is_empty() {
-            true => "run this again: what has arrived is not sent again".to_owned(),
-            false => "run this again".to_owned(),
+        let again = if self.progress.is_empty() {
+            "run this again: what has arrived is not sent again".to_owned()
+        } else {
+            "run this again".to_owned()
         };
         match self.cause {
             Interruption::Timeout(_) => vec![again, "or allow more time with `timeout`".to_owned()],
@@ -353,18 +353,18 @@ mod tests {
 
     #[test]
     fn every_tag_is_listed_with_its_state() {
-        let (journal, state) = (TagLog::default(), RunState::default());
+        let (tag_log, state) = (TagLog::default(), RunState::default());
         assert_eq!(
-            Interrupted::new(Interruption::Interrupted, &journal, &state).to_string(),
+            Interrupted::new(Interruption::Interrupted, &tag_log, &state).to_string(),
             "stopped by SIGINT before anything was tagged"
         );
         for tag in ["r/a:1", "r/a:2", "r/b:1"] {
-            journal.expect(tag);
+            tag_log.expect(tag);
         }
-        journal.note("r/a:1", TagState::Updated);
-        journal.note("r/a:2", TagState::Requested);
+        tag_log.note("r/a:1", TagState::Updated);
+        tag_log.note("r/a:2", TagState::Requested);
         assert_eq!(
-            Interrupted::new(Interruption::Terminated, &journal, &state).to_string(),
+            Interrupted::new(Interruption::Terminated, &tag_log, &state).to_string(),
             "stopped by SIGTERM\ntagged: `r/a:1`\nperhaps tagged, for the answer was not heard: \
              `r/a:2`\nnot tagged: `r/b:1`"
         );

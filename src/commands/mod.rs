@@ -1,4 +1,5 @@
-//! What the program does: one folder a command, each with its story, its error and its report.
+//! The commands, one folder for each, with its request, its error and its report; and what they
+//! share.
 
 pub mod doctor;
 pub mod interrupt;

@@ -1,4 +1,4 @@
-//! What `push`, `mirror` and `pull-secret` leave for the next step or job, whichever CI it is.
+//! The outputs of `push`, `mirror` and `pull-secret` for the next step or job of a CI.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -14,11 +14,11 @@ use crate::diagnostics::{Diagnostic, Failure};
 use crate::push::Pushed;
 use crate::push::result::PushedImage;
 
-/// Checks, before anything is done, that every file that was asked for has a directory.
+/// Checks that the directory of every requested file exists, before anything is done.
 ///
 /// # Errors
 ///
-/// When a directory does not exist.
+/// If a directory does not exist.
 pub(super) fn check<E: Diagnostic + From<OutputError>>(
     files: &ResultFiles,
     pull_secret: Option<&PullSecretOptions>,
@@ -28,7 +28,7 @@ pub(super) fn check<E: Diagnostic + From<OutputError>>(
     Failure::check(errors.into_iter().map(E::from).collect())
 }
 
-/// Prints a report: to `stdout`, or to standard error if the pull secret goes to `stdout`.
+/// Prints a report to `stdout`, or to standard error if the pull secret is printed to `stdout`.
 pub(super) fn print_beside_secret(
     report: impl fmt::Display,
     pull_secret: Option<&PullSecretOptions>,
@@ -42,8 +42,8 @@ pub(super) fn print_beside_secret(
     }
 }
 
-/// Leaves the report where the machine at hand looks for one. Nobody asked for it, so that it fails
-/// nothing.
+/// Writes the files that the CI or builder reads although nobody requested them: the step summary,
+/// the termination message and the builder output. A failure is only a warning.
 pub(super) fn write_unasked(
     summary: &str,
     pushed: &[&PushedImage],
@@ -74,11 +74,11 @@ pub(super) fn write_unasked(
     }
 }
 
-/// Writes the outputs of a GitHub step; the files that were written are among them.
+/// Writes the outputs of a GitHub step, with the paths of the written files.
 ///
 /// # Errors
 ///
-/// When the runner's file cannot be written.
+/// If the runner's file cannot be written.
 pub(super) fn write_step_outputs(
     mut values: Vec<(&'static str, String)>,
     secret: Option<&PullSecretResult>,
@@ -104,7 +104,7 @@ pub(super) fn write_step_outputs(
     outputs::write(file, &values).map_err(|error| OutputError::File(file.clone(), error))
 }
 
-/// The bytes of all images and destinations together.
+/// The outputs with the byte totals of all images and destinations.
 pub(super) fn byte_totals(pushed: &[&PushedImage]) -> [(&'static str, String); 2] {
     let sum = |of: fn(&Pushed) -> u64| {
         let bytes = pushed.iter().map(|image| of(&image.pushed));
@@ -119,7 +119,7 @@ pub(super) fn byte_totals(pushed: &[&PushedImage]) -> [(&'static str, String); 2
     ]
 }
 
-/// One line a destination, as many whole lines as `limit` bytes hold.
+/// One line for each destination, up to `limit` bytes of whole lines.
 fn lines(pushed: &[&PushedImage], limit: usize) -> String {
     let mut text = String::new();
     for PushedImage { pushed, .. } in pushed {

@@ -1,4 +1,4 @@
-//! What every command starts with: how it signs in, connects and talks.
+//! The session that every command starts with: sign-in, network and console.
 
 use std::path::PathBuf;
 
@@ -6,16 +6,16 @@ use crate::auth::{AuthError, Credentials, SignIn};
 use crate::ci::console::Console;
 use crate::http::Network;
 
-/// What every command needs to know.
+/// The settings that every command needs.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Everything that may be signed in with.
+    /// The configured credentials.
     pub sign_in: SignIn,
     /// Proxies, trusted roots, plain-HTTP hosts and time-outs, for every connection.
     pub network: Network,
-    /// How the process talks, and to whom.
+    /// The log format, and the CI that reads the output.
     pub console: Console,
-    /// Where what has to be spooled is spooled.
+    /// The directory for temporary files.
     pub temporary_directory: PathBuf,
 }
 
@@ -24,13 +24,13 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When what was given makes no credential.
+    /// If the configured credentials are invalid.
     pub async fn credentials(&self) -> Result<Credentials, AuthError> {
         Credentials::new(self.sign_in.clone(), &self.network).await
     }
 }
 
-/// What happens if a Google host has no credential at all.
+/// The behaviour if a Google host has no credential.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissingCredentials {
     /// The run fails.
@@ -40,6 +40,6 @@ pub enum MissingCredentials {
     Skip,
 }
 
-/// Why nothing was done, in the words of a notice.
+/// The reason in the notice of a skipped run.
 pub(super) const NO_CREDENTIAL: &str = "there is no credential here, as in a pull request of a fork, \
                                         and `missing_credentials` is `skip`";

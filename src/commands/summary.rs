@@ -1,13 +1,13 @@
-//! What the step summaries of several commands have in common.
+//! The common parts of the GitHub step summaries.
 
 use crate::ci::github::summary::{code, plain};
 use crate::push::result::{FailedDestination, Status};
 
-/// The head of every table: the result first, and no more columns than can be read side by side.
+/// The head of the table of destinations. The result comes first, and all columns fit on a page.
 pub(super) const COLUMNS: &str =
     "| Result | Image | Tags | Digest | Sent |\n| --- | --- | --- | --- | ---: |\n";
 
-/// The sign before a headline.
+/// The emoji before a headline.
 pub(super) fn sign(status: Status, errors: &[String]) -> &'static str {
     match status {
         _ if !errors.is_empty() => ":x:",

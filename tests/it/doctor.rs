@@ -67,12 +67,12 @@ fn healthy_setup_is_ok_for_each_destination() {
     CHECK       OF                                     RESULT  DETAIL
     credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        gcr.io                                 ok      it answers as a registry
-    clock       gcr.io                                 ok      it goes as the host's
+    clock       gcr.io                                 ok      clock is in sync
     sign-in     gcr.io/acme/app                        ok      the registry takes the credential
     API         acme                                   ok      Artifact Registry is enabled
     repository  gcr.io/gcr.io                          ok      it is not there yet; the first push makes it
     host        us-docker.pkg.dev                      ok      it answers as a registry
-    clock       us-docker.pkg.dev                      ok      it goes as the host's
+    clock       us-docker.pkg.dev                      ok      clock is in sync
     sign-in     us-docker.pkg.dev/acme/containers/app  ok      the registry takes the credential
     API         acme                                   ok      Artifact Registry is enabled
     repository  us-docker.pkg.dev/containers           ok      it is there
@@ -122,7 +122,7 @@ fn expired_token_is_reported() {
     CHECK       OF               RESULT  DETAIL
     credential  Google           ok      as the token's owner, by the token of `access_token`, until nobody says when
     host        gcr.io           ok      it answers as a registry
-    clock       gcr.io           ok      it goes as the host's
+    clock       gcr.io           ok      clock is in sync
     sign-in     gcr.io/acme/app  failed  authentication failed
 
     error: could not sign in to `gcr.io`
@@ -173,7 +173,7 @@ fn missing_role_is_reported_with_its_binding() {
     CHECK       OF                                     RESULT  DETAIL
     credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        us-docker.pkg.dev                      ok      it answers as a registry
-    clock       us-docker.pkg.dev                      ok      it goes as the host's
+    clock       us-docker.pkg.dev                      ok      clock is in sync
     sign-in     us-docker.pkg.dev/acme/containers/app  ok      the registry takes the credential
     API         acme                                   ok      Artifact Registry is enabled
     repository  us-docker.pkg.dev/containers           ok      it is there
@@ -195,7 +195,7 @@ fn account_without_permissions_is_reported_with_its_role() {
     CHECK       OF                                     RESULT  DETAIL
     credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        us-docker.pkg.dev                      ok      it answers as a registry
-    clock       us-docker.pkg.dev                      ok      it goes as the host's
+    clock       us-docker.pkg.dev                      ok      clock is in sync
     sign-in     us-docker.pkg.dev/acme/containers/app  ok      the registry takes the credential
     repository  us-docker.pkg.dev/containers           note    not looked at: Permission 'artifactregistry.repositories.get' denied on resource 'projects/acme/locations/us/repositories/containers' (or it may not exist).
     upload      us-docker.pkg.dev/containers           failed  pushing to `containers` in `us` of `acme` is not allowed as `ci@acme.iam.gserviceaccount.com`
@@ -217,7 +217,7 @@ fn disabled_api_is_reported() {
     CHECK       OF               RESULT  DETAIL
     credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        gcr.io           ok      it answers as a registry
-    clock       gcr.io           ok      it goes as the host's
+    clock       gcr.io           ok      clock is in sync
     sign-in     gcr.io/acme/app  ok      the registry takes the credential
     API         123456789012     failed  the Artifact Registry API is not enabled in `123456789012`
 
@@ -235,7 +235,7 @@ fn missing_repository_is_reported_with_its_namesakes() {
     CHECK       OF                                       RESULT  DETAIL
     credential  Google                                   ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        asia-docker.pkg.dev                      ok      it answers as a registry
-    clock       asia-docker.pkg.dev                      ok      it goes as the host's
+    clock       asia-docker.pkg.dev                      ok      clock is in sync
     sign-in     asia-docker.pkg.dev/acme/containers/app  ok      the registry takes the credential
     API         acme                                     ok      Artifact Registry is enabled
     repository  asia-docker.pkg.dev/containers           failed  there is no repository `containers` in the location `asia` of `acme`
@@ -250,7 +250,7 @@ fn missing_repository_is_reported_with_its_namesakes() {
     CHECK       OF                                  RESULT  DETAIL
     credential  Google                              ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        us-docker.pkg.dev                   ok      it answers as a registry
-    clock       us-docker.pkg.dev                   ok      it goes as the host's
+    clock       us-docker.pkg.dev                   ok      clock is in sync
     sign-in     us-docker.pkg.dev/acme/nothing/app  ok      the registry takes the credential
     API         acme                                ok      Artifact Registry is enabled
     repository  us-docker.pkg.dev/nothing           failed  there is no repository `nothing` in the location `us` of `acme`
@@ -272,7 +272,7 @@ fn gcr_io_repository_not_creatable_by_push_is_reported() {
     CHECK       OF               RESULT  DETAIL
     credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        gcr.io           ok      it answers as a registry
-    clock       gcr.io           ok      it goes as the host's
+    clock       gcr.io           ok      clock is in sync
     sign-in     gcr.io/acme/app  ok      the registry takes the credential
     API         acme             ok      Artifact Registry is enabled
     repository  gcr.io/gcr.io    failed  there is no repository `gcr.io` in the location `us` of `acme`
@@ -294,7 +294,7 @@ fn unmigrated_project_is_reported() {
     CHECK       OF               RESULT  DETAIL
     credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host        gcr.io           ok      it answers as a registry
-    clock       gcr.io           ok      it goes as the host's
+    clock       gcr.io           ok      clock is in sync
     sign-in     gcr.io/acme/app  failed  Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
 
     error: could not sign in to `gcr.io`
@@ -373,7 +373,7 @@ fn impossible_check_is_a_note() {
     CHECK        OF               RESULT  DETAIL
     credential   Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
     host         gcr.io           ok      it answers as a registry
-    clock        gcr.io           ok      it goes as the host's
+    clock        gcr.io           ok      clock is in sync
     sign-in      gcr.io/acme/app  ok      the registry takes the credential
     repository   gcr.io/gcr.io    note    not looked at: GET https://artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io: tunnel error: unsuccessful
     permissions  gcr.io/gcr.io    note    not looked at: POST https://artifactregistry.googleapis.com/v1/projects/acme/locations/us/repositories/gcr.io:testIamPermissions: tunnel error: unsuccessful

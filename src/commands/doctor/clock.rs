@@ -1,4 +1,4 @@
-//! This machine's clock against that of a host.
+//! Compares the clock of this machine with that of a host.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,50 +9,52 @@ use super::{CheckResult, Problem};
 use crate::http::Network;
 use crate::oci::reference::Endpoint;
 
-/// From where on a clock is wrong: Google lets what is signed be five minutes off, and an OIDC token
-/// lives as long.
-const MOST: Duration = Duration::from_secs(120);
+/// The largest accepted difference. Google accepts signatures that are up to five minutes off, and
+/// an OIDC token lives as long.
+const MAX_DIFFERENCE: Duration = Duration::from_secs(120);
 
-/// Compares the `Date` of an answer with now.
+/// Compares the `Date` header of a response with the local time.
 pub(super) async fn compare(endpoint: &Endpoint, network: &Network) -> CheckResult {
-    let cannot = || CheckResult::Note("it could not be compared".to_owned());
+    let unknown = || CheckResult::Note("it could not be compared".to_owned());
     let Ok(client) = network.exchange_client() else {
-        return cannot();
+        return unknown();
     };
     let before = SystemTime::now();
-    let Ok(answer) = client.get(endpoint.url("https")).send().await else {
-        return cannot();
+    let Ok(response) = client.get(endpoint.url("https")).send().await else {
+        return unknown();
     };
-    let date = answer.headers().get(reqwest::header::DATE);
+    let date = response.headers().get(reqwest::header::DATE);
     let date = date
         .and_then(|date| OffsetDateTime::parse(date.to_str().ok()?, &Rfc2822).ok())
         .map(SystemTime::from);
     match date {
-        Some(theirs) => judge(endpoint, before, SystemTime::now(), theirs),
-        None => cannot(),
+        Some(theirs) => check(endpoint, before, SystemTime::now(), theirs),
+        None => unknown(),
     }
 }
 
-/// The answer was made between `before` and `after`, by our own clock, whatever time that took.
-fn judge(
+/// Checks the time `theirs` of a response that was made between `before` and `after` by the local
+/// clock.
+fn check(
     host: &Endpoint,
     before: SystemTime,
     after: SystemTime,
     theirs: SystemTime,
 ) -> CheckResult {
-    let (off, is_ahead) = match (before.duration_since(theirs), theirs.duration_since(after)) {
+    let (difference, is_ahead) = match (before.duration_since(theirs), theirs.duration_since(after))
+    {
         (Ok(ahead), _) if !ahead.is_zero() => (ahead, true),
         (_, Ok(behind)) => (behind, false),
         _ => (Duration::ZERO, false),
     };
-    if off > MOST {
+    if difference > MAX_DIFFERENCE {
         CheckResult::found(Problem::Clock {
             host: host.clone(),
-            seconds: off.as_secs(),
+            seconds: difference.as_secs(),
             is_ahead,
         })
     } else {
-        CheckResult::Ok("it goes as the host's".to_owned())
+        CheckResult::Ok("clock is in sync".to_owned())
     }
 }
 
@@ -66,14 +68,14 @@ mod tests {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         for (before, after, theirs, good) in [
             (1000, 1001, 1000, true),
-            // `Date` has whole seconds, and a slow answer is no wrong clock.
+            // `Date` has whole seconds, and a slow response is no wrong clock.
             (1000, 1500, 1200, true),
             (1000, 1001, 1100, true),
             (1000, 1001, 1130, false),
             (1130, 1131, 1000, false),
         ] {
-            let verdict = judge(&host, at(before), at(after), at(theirs));
-            assert_eq!(matches!(verdict, CheckResult::Ok(_)), good, "{theirs}");
+            let result = check(&host, at(before), at(after), at(theirs));
+            assert_eq!(matches!(result, CheckResult::Ok(_)), good, "{theirs}");
         }
     }
 }

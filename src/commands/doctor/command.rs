@@ -1,4 +1,4 @@
-//! The command: checks what a request names, prints the table, and fails by what is wrong.
+//! Runs `doctor`: makes the checks, prints the table, and returns the problems.
 
 use std::io::Write;
 
@@ -12,30 +12,30 @@ use crate::image::location::ImageOrigin;
 use crate::oci::platform::Platforms;
 use crate::push::destinations::{self, Destinations, TargetError};
 
-/// What `doctor` is asked to do.
+/// The input of `doctor`.
 #[derive(Debug)]
 pub struct DoctorRequest {
-    /// How it signs in, connects and talks.
+    /// Sign-in, network and console.
     pub session: Session,
     /// The image. `None` if only the destinations are checked.
     pub image: Option<ImageOrigin>,
-    /// Where it would go.
+    /// The destinations of the image.
     pub destinations: Destinations,
-    /// Which platforms of it.
+    /// The platforms of the image.
     pub platforms: Platforms,
-    /// Where the results go.
+    /// The files that the results are written to.
     pub files: ResultFiles,
 }
 
-/// What `doctor` can end with.
+/// An error of `doctor`.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub enum DoctorError {
-    /// What was given makes no credential.
+    /// The configured credentials are invalid.
     Auth(#[from] AuthError),
-    /// The names make no destination.
+    /// The destinations are invalid.
     Target(#[from] TargetError),
-    /// A check found something wrong.
+    /// A check found a problem.
     Problem(SharedError),
     /// The report could not be written.
     Output(#[from] OutputError),
@@ -52,11 +52,11 @@ impl Diagnostic for DoctorError {
     }
 }
 
-/// Checks all that can be checked, prints the table of it, and fails by what is wrong.
+/// Makes every check, prints the table, and returns the problems as errors.
 ///
 /// # Errors
 ///
-/// Everything that was found wrong.
+/// One error for each problem.
 pub async fn run(
     request: &DoctorRequest,
     state: &RunState,
@@ -70,7 +70,7 @@ pub async fn run(
     let mut report = DoctorReport::new(state);
     let mut names = report.local_image(request).await;
     if names.is_empty() {
-        // The image may have a name that only it knows.
+        // Without a name from the image, the checks use that of the request, or a placeholder.
         let name = request.destinations.parts.name.as_deref();
         names.push(name.unwrap_or("image").to_owned());
     }

@@ -1,7 +1,7 @@
-//! `doctor`: every check that can be made before the first byte of a push, each failure with what
-//! mends it.
+//! `doctor`: checks the image, the credentials and the destinations before a push. Every failure
+//! has hints that fix it.
 //!
-//! A check that cannot be made is a note: only what is known to be wrong is a failure.
+//! A check that cannot be made is a note. Only a known problem is a failure.
 
 mod clock;
 mod command;
@@ -37,55 +37,55 @@ use crate::registry::pool::PoolError;
 pub use command::{DoctorError, DoctorRequest, run};
 use problem::Problem;
 
-/// All that was looked at.
+/// The results of all checks.
 #[derive(Debug, Default)]
 pub struct DoctorReport {
     checks: Vec<Check>,
-    /// What is being checked, for whoever stops the run.
+    /// The subject of the current check, for the message of an interrupted run.
     current: String,
     state: RunState,
 }
 
-/// One thing that was looked at.
+/// One check: what was checked, of which subject, and its result.
 #[derive(Debug)]
 struct Check {
     what: &'static str,
     of: String,
-    verdict: CheckResult,
+    result: CheckResult,
 }
 
-/// What came of it.
+/// The result of a check.
 #[derive(Debug)]
 enum CheckResult {
-    /// It is as it should be.
+    /// The check passed.
     Ok(String),
-    /// It could not be looked at, or is for the user to judge.
+    /// The check could not be made, or the user decides.
     Note(String),
-    /// It would keep a push from being done.
+    /// The check found a problem that would make a push fail.
     Failed(SharedError),
 }
 
-/// What is examined.
+/// The input of the checks.
 pub struct DoctorInput<'a> {
     /// The credentials of the run.
     pub credentials: &'a Credentials,
-    /// Where an image would go; its name may be made up.
+    /// The destinations of the image. Its name may be a placeholder.
     pub targets: &'a [Target],
-    /// What was asked for.
+    /// The request.
     pub request: &'a DoctorRequest,
 }
 
-/// What is known of a host: the registry there, or nothing where it was not reached.
+/// The registry of each host, and whether it is a source. `None` if the host could not be reached.
 type Hosts = BTreeMap<(Endpoint, bool), Option<Arc<Registry>>>;
 
-/// Whose each way to sign in is; none where it does not work.
+/// The identity of each token source. `None` if it has no token.
 type SignedIn = BTreeMap<*const TokenSource, Option<Identity>>;
 
-/// Where an image goes, or is from.
+/// The destination or the source of the image.
 struct Side<'a> {
     endpoint: &'a Endpoint,
     repository: &'a str,
-    /// The image that is read; none where one is written.
+    /// The image that is read. `None` for a destination.
     source: Option<&'a Reference>,
 }
 
@@ -100,7 +100,7 @@ impl Side<'_> {
 }
 
 impl DoctorReport {
-    /// Nothing is looked at yet.
+    /// A report without checks.
     fn new(state: &RunState) -> Self {
         Self {
             state: state.clone(),
@@ -108,7 +108,7 @@ impl DoctorReport {
         }
     }
 
-    /// Opens an image on this machine as a push does, and gives its own names.
+    /// Opens a local image as a push does, and returns its names.
     async fn local_image(&mut self, request: &DoctorRequest) -> Vec<String> {
         let Some(ImageOrigin::Local(image)) = &request.image else {
             return Vec::new();
@@ -131,20 +131,20 @@ impl DoctorReport {
         {
             Ok(source) => {
                 let what = source.what().trim_matches('`');
-                self.good("image", what, &described(source.image()));
+                self.pass("image", what, &image_detail(source.image()));
                 source.image().names.clone()
             }
             Err(error) => {
-                self.bad("image", "this machine".to_owned(), error);
+                self.fail("image", "this machine".to_owned(), error);
                 Vec::new()
             }
         }
     }
 
-    /// Makes every check of the destinations and of a source that is a registry.
-    async fn run_checks(&mut self, patient: &DoctorInput<'_>) {
+    /// Makes every check of the destinations and of a remote source.
+    async fn run_checks(&mut self, input: &DoctorInput<'_>) {
         let (mut signed_in, mut hosts) = (SignedIn::new(), Hosts::new());
-        let source = match &patient.request.image {
+        let source = match &input.request.image {
             Some(ImageOrigin::Registry(reference)) => Some(Side {
                 endpoint: &reference.endpoint,
                 repository: &reference.repository,
@@ -152,23 +152,26 @@ impl DoctorReport {
             }),
             Some(ImageOrigin::Local(_)) | None => None,
         };
-        let targets = patient.targets.iter().map(|target| Side {
+        let targets = input.targets.iter().map(|target| Side {
             endpoint: &target.endpoint,
             repository: &target.repository,
             source: None,
         });
         for side in targets.chain(source) {
             self.begin(format!("`{}`", side.name()));
-            self.side(patient, &side, &mut signed_in, &mut hosts).await;
+            self.check_side(input, &side, &mut signed_in, &mut hosts)
+                .await;
         }
     }
 
+    /// Sets the subject of the next checks.
     fn begin(&mut self, what: String) {
         self.current = what;
-        self.tell_state();
+        self.update_state();
     }
 
-    fn tell_state(&self) {
+    /// Updates the message that an interrupted run would have.
+    fn update_state(&self) {
         let checks = match self.checks.len() {
             0 => "no check".to_owned(),
             1 => "one check".to_owned(),
@@ -180,29 +183,31 @@ impl DoctorReport {
         ));
     }
 
-    async fn side(
+    /// Makes every check of one destination or source. Stops at the first problem.
+    async fn check_side(
         &mut self,
-        patient: &DoctorInput<'_>,
+        input: &DoctorInput<'_>,
         side: &Side<'_>,
         signed_in: &mut SignedIn,
         hosts: &mut Hosts,
     ) {
         let endpoint = side.endpoint;
-        let found = match side.is_source() {
-            true => patient.credentials.for_source(endpoint).await,
-            false => patient.credentials.for_destination(endpoint).await,
+        let found = if side.is_source() {
+            input.credentials.for_source(endpoint).await
+        } else {
+            input.credentials.for_destination(endpoint).await
         };
         let credential = match found {
             Ok(credential) => credential,
             Err(error) => {
-                self.bad("credential", endpoint.to_string(), error);
+                self.fail("credential", endpoint.to_string(), error);
                 return;
             }
         };
         let Some(identity) = self.credential(endpoint, &credential, signed_in).await else {
             return;
         };
-        let network = &patient.request.session.network;
+        let network = &input.request.session.network;
         let registry = match hosts.entry((endpoint.clone(), side.is_source())) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
@@ -218,17 +223,25 @@ impl DoctorReport {
             return;
         }
         if let Some(reference) = side.source {
-            self.image(registry, reference, &patient.request.platforms)
+            self.image(registry, reference, &input.request.platforms)
                 .await;
         }
-        let Some(place) = ArtifactRegistryRepository::of(endpoint, side.repository) else {
+        let Some(repository) = ArtifactRegistryRepository::of(endpoint, side.repository) else {
             return;
         };
         match (Google::new(credential.clone(), network), &credential) {
             (Ok(google), Credential::Tokens(_)) => {
                 let google = google.short_retries();
                 let is_source = side.is_source();
-                repository::examine(self, &google, &identity, endpoint, &place, is_source).await;
+                repository::check_repository(
+                    self,
+                    &google,
+                    &identity,
+                    endpoint,
+                    &repository,
+                    is_source,
+                )
+                .await;
             }
             (Err(error), Credential::Tokens(_)) => {
                 self.note("repository", &side.name(), &error.to_string());
@@ -241,43 +254,43 @@ impl DoctorReport {
         }
     }
 
-    /// Whether the registry takes the credential, by what a push would send it. At Google that is
-    /// the token for pushing: an upload could make a repository there.
+    /// Checks that the registry accepts the credential, with the requests of a push. At Google only
+    /// the token exchange is checked, because an upload could create a repository.
     async fn sign_in(&mut self, registry: &Registry, side: &Side<'_>) -> bool {
         let name = side.name();
         if let Err(cause) = registry.sign_in(side.repository).await {
             let error = DestinationError::SignIn(side.endpoint.clone(), cause);
-            self.bad("sign-in", name, error);
+            self.fail("sign-in", name, error);
             return false;
         }
         if side.is_source() {
-            // Reading the image tells.
+            // Reading the image checks it.
             return true;
         }
         if side.endpoint.is_google() {
-            self.good("sign-in", &name, "the registry takes the credential");
+            self.pass("sign-in", &name, "the registry takes the credential");
             return true;
         }
         match registry.probe_upload(side.repository).await {
             Ok(()) => {
-                self.good("sign-in", &name, "the registry takes the credential");
-                self.good("upload", &name, "it may be pushed to");
+                self.pass("sign-in", &name, "the registry takes the credential");
+                self.pass("upload", &name, "it may be pushed to");
                 true
             }
             Err(cause) if cause.status().is_some_and(|status| status == 401) => {
                 let error = DestinationError::SignIn(side.endpoint.clone(), cause);
-                self.bad("sign-in", name, error);
+                self.fail("sign-in", name, error);
                 false
             }
             Err(cause) => {
                 let error = Problem::Upload(name.clone(), cause);
-                self.bad("upload", name, error);
+                self.fail("upload", name, error);
                 false
             }
         }
     }
 
-    /// Reads the image that is to be pushed out of its registry, as a push does.
+    /// Reads the remote source image as a push does.
     async fn image(
         &mut self,
         registry: Arc<Registry>,
@@ -285,12 +298,13 @@ impl DoctorReport {
         platforms: &Platforms,
     ) {
         match Source::open_remote(registry, reference, platforms).await {
-            Ok(_) => self.good("image", &reference.to_string(), "it can be read"),
-            Err(error) => self.bad("image", reference.to_string(), error),
+            Ok(_) => self.pass("image", &reference.to_string(), "it can be read"),
+            Err(error) => self.fail("image", reference.to_string(), error),
         }
     }
 
-    /// Who we are, and until when; once for each way to sign in. None where it does not work.
+    /// Checks the credential, and reports its identity and expiry once for each token source.
+    /// `None` if it has no token.
     async fn credential(
         &mut self,
         endpoint: &Endpoint,
@@ -298,7 +312,7 @@ impl DoctorReport {
         signed_in: &mut SignedIn,
     ) -> Option<Identity> {
         let Credential::Tokens(tokens) = credential else {
-            self.good("credential", endpoint.host(), &credential.to_string());
+            self.pass("credential", endpoint.host(), &credential.to_string());
             return Some(credential.identity());
         };
         if let Some(known) = signed_in.get(&Arc::as_ptr(tokens)) {
@@ -312,16 +326,16 @@ impl DoctorReport {
                 let whose = owner
                     .as_ref()
                     .map_or(String::new(), |email| format!(", which is `{email}`'s"));
-                let told = info.and_then(|info| SystemTime::now().checked_add(info.lifetime));
-                let until = match token.expires_at.or(told) {
+                let expiry = info.and_then(|info| SystemTime::now().checked_add(info.lifetime));
+                let until = match token.expires_at.or(expiry) {
                     Some(at) => format!("until {}Z", timestamp(at)),
                     None => "until nobody says when".to_owned(),
                 };
-                self.good("credential", &of, &format!("{credential}{whose}, {until}"));
+                self.pass("credential", &of, &format!("{credential}{whose}, {until}"));
                 Some(with_owner(credential.identity(), owner))
             }
             Err(error) => {
-                self.bad("credential", of, error);
+                self.fail("credential", of, error);
                 None
             }
         };
@@ -329,7 +343,7 @@ impl DoctorReport {
         identity
     }
 
-    /// Whether the host is reached, and by whose clock.
+    /// Checks that the host is a registry, and at Google its clock. `None` if it cannot be reached.
     async fn host(
         &mut self,
         endpoint: &Endpoint,
@@ -339,7 +353,7 @@ impl DoctorReport {
     ) -> Option<Arc<Registry>> {
         match Registry::open(endpoint, credential, network, !is_source).await {
             Ok(registry) => {
-                self.good("host", endpoint.host(), "it answers as a registry");
+                self.pass("host", endpoint.host(), "it answers as a registry");
                 if endpoint.is_google() {
                     self.push(
                         "clock",
@@ -351,21 +365,21 @@ impl DoctorReport {
             }
             Err(cause) => {
                 let error = PoolError::Connect(endpoint.clone(), cause);
-                self.bad("host", endpoint.to_string(), error);
+                self.fail("host", endpoint.to_string(), error);
                 None
             }
         }
     }
 
-    fn good(&mut self, what: &'static str, of: &str, told: &str) {
-        self.push(what, of.to_owned(), CheckResult::Ok(told.to_owned()));
+    fn pass(&mut self, what: &'static str, of: &str, detail: &str) {
+        self.push(what, of.to_owned(), CheckResult::Ok(detail.to_owned()));
     }
 
-    fn note(&mut self, what: &'static str, of: &str, told: &str) {
-        self.push(what, of.to_owned(), CheckResult::Note(told.to_owned()));
+    fn note(&mut self, what: &'static str, of: &str, detail: &str) {
+        self.push(what, of.to_owned(), CheckResult::Note(detail.to_owned()));
     }
 
-    fn bad(
+    fn fail(
         &mut self,
         what: &'static str,
         of: String,
@@ -374,24 +388,24 @@ impl DoctorReport {
         self.push(what, of, CheckResult::Failed(Arc::new(error)));
     }
 
-    fn push(&mut self, what: &'static str, of: String, verdict: CheckResult) {
-        self.checks.push(Check { what, of, verdict });
-        self.tell_state();
+    fn push(&mut self, what: &'static str, of: String, result: CheckResult) {
+        self.checks.push(Check { what, of, result });
+        self.update_state();
     }
 
-    /// What was found wrong, in the order in which it was looked at.
+    /// The problems, in the order of the checks.
     fn errors(self) -> Vec<DoctorError> {
-        let bad = self
+        let failures = self
             .checks
             .into_iter()
-            .filter_map(|check| match check.verdict {
+            .filter_map(|check| match check.result {
                 CheckResult::Failed(error) => Some(DoctorError::Problem(error)),
                 CheckResult::Ok(_) | CheckResult::Note(_) => None,
             });
-        bad.collect()
+        failures.collect()
     }
 
-    /// All of it as a JSON document with a newline at its end.
+    /// The results as one JSON document with a newline at its end.
     pub fn json(&self) -> String {
         #[derive(Serialize)]
         struct Document<'a> {
@@ -408,9 +422,9 @@ impl DoctorReport {
         let checks = self.checks.iter().map(|check| Row {
             check: check.what,
             of: &check.of,
-            result: check.verdict.word(),
-            detail: check.verdict.detail(),
-            hints: match &check.verdict {
+            result: check.result.word(),
+            detail: check.result.detail(),
+            hints: match &check.result {
                 CheckResult::Failed(error) => error.hints(),
                 CheckResult::Ok(_) | CheckResult::Note(_) => Vec::new(),
             },
@@ -434,10 +448,10 @@ impl CheckResult {
         }
     }
 
-    /// It in a sentence; of a failure its innermost cause, which is what the other side said.
+    /// The detail of the result in one sentence. For a failure, that is the innermost cause.
     fn detail(&self) -> String {
         match self {
-            Self::Ok(told) | Self::Note(told) => told.clone(),
+            Self::Ok(detail) | Self::Note(detail) => detail.clone(),
             Self::Failed(error) => causes(error).pop().unwrap_or_else(|| error.to_string()),
         }
     }
@@ -450,16 +464,16 @@ impl fmt::Display for DoctorReport {
             table.row([
                 check.what.to_owned(),
                 check.of.clone(),
-                check.verdict.word().to_owned(),
-                crate::diagnostics::sanitize::sanitize(&check.verdict.detail()),
+                check.result.word().to_owned(),
+                crate::diagnostics::sanitize::sanitize(&check.result.detail()),
             ]);
         }
         write!(formatter, "{table}")
     }
 }
 
-/// What an image is, in a few words.
-fn described(image: &Image) -> String {
+/// The detail of an image that can be read, with its names.
+fn image_detail(image: &Image) -> String {
     match image.names.as_slice() {
         [] => "it can be read".to_owned(),
         names => format!("it can be read, and calls itself {}", names.join(", ")),

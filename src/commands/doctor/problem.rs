@@ -1,4 +1,4 @@
-//! What the checks find wrong, each with the command or the setting that mends it.
+//! The problems that the checks find, each with the command or the setting that fixes it.
 
 use crate::auth::Identity;
 use crate::diagnostics::{Diagnostic, ExitCode};
@@ -6,57 +6,57 @@ use crate::google::preflight::MissingRole;
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint};
 use crate::registry::RegistryError;
 
-/// Something that would keep a push from being done.
+/// A problem that would make a push fail.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
-    /// The API is not enabled in this project, which may be another than the repository's.
+    /// The API is not enabled in this project, which may differ from the repository's.
     #[error("the Artifact Registry API is not enabled in `{0}`")]
     ApiOff(String),
-    /// The registry opens no upload.
+    /// The registry refused to open an upload.
     #[error("could not open an upload at `{0}`")]
     Upload(String, #[source] RegistryError),
-    /// There is no such repository, and this push does not make it.
+    /// The repository does not exist, and this push does not create it.
     #[error("there is no repository `{}` in the location `{}` of `{}`", place.repository, place.location, place.project)]
     NoRepository {
-        /// What was looked for.
+        /// The missing repository.
         place: ArtifactRegistryRepository,
-        /// Where a repository of that name is.
+        /// Another location with a repository of that name. `None` if none was found.
         elsewhere: Option<String>,
-        /// True for a `gcr.io` name, whose repository a push may make.
+        /// True for a `gcr.io` name, whose repository a push can create.
         is_made_by_push: bool,
-        /// Who would have to be allowed to make it.
+        /// The identity that needs the permission to create it.
         identity: Identity,
     },
-    /// A repository of another kind.
+    /// The repository does not take pushed images.
     #[error("`{}` in `{}` of `{}` takes no images: {what}", place.repository, place.location, place.project)]
     OtherKind {
         /// The repository.
         place: ArtifactRegistryRepository,
-        /// What it is.
+        /// The kind of the repository.
         what: String,
     },
-    /// A role that is missing.
+    /// A role is missing.
     #[error(transparent)]
     Role(#[from] MissingRole),
-    /// A token that was made for less than a push takes.
+    /// The scopes of the token are not enough for a push.
     #[error("the token that is shown {identity} was made for less than a push takes")]
     Scopes {
-        /// Whose it is.
+        /// The identity of the token.
         identity: Identity,
-        /// True where it is writing that is wanted, false for reading.
+        /// True if the scope for writing is missing, false for reading.
         writes: bool,
     },
-    /// This machine's clock is wrong.
+    /// The clock of this machine is wrong.
     #[error(
         "the clock of this machine is {seconds} s {} that of `{host}`",
         if *.is_ahead { "ahead of" } else { "behind" }
     )]
     Clock {
-        /// Whose clock it was compared with.
+        /// The host that it was compared with.
         host: Endpoint,
-        /// By how much.
+        /// The difference in seconds.
         seconds: u64,
-        /// In which direction.
+        /// True if it is ahead of the host, false if it is behind.
         is_ahead: bool,
     },
 }

@@ -1,4 +1,4 @@
-//! An Artifact Registry repository, asked about at Google's APIs.
+//! Checks an Artifact Registry repository through Google's APIs.
 //! <https://cloud.google.com/artifact-registry/docs/reference/rest/v1/projects.locations.repositories>
 
 use serde::Deserialize;
@@ -29,9 +29,9 @@ struct DockerConfig {
     immutable_tags: bool,
 }
 
-/// Whether the API is on, the repository there, and what may be done with it.
-pub(super) async fn examine(
-    into: &mut DoctorReport,
+/// Checks that the API is enabled, that the repository exists, and the permissions on it.
+pub(super) async fn check_repository(
+    report: &mut DoctorReport,
     google: &Google,
     identity: &Identity,
     endpoint: &Endpoint,
@@ -44,40 +44,44 @@ pub(super) async fn examine(
         .await;
     match found {
         Ok(repository) => {
-            into.good("API", &place.project, "Artifact Registry is enabled");
-            let verdict = of_kind(place, &repository, is_source);
-            let is_bad = matches!(verdict, CheckResult::Failed(_));
-            into.push("repository", of, verdict);
-            if is_bad {
+            report.pass("API", &place.project, "Artifact Registry is enabled");
+            let result = check_kind(place, &repository, is_source);
+            let is_failed = matches!(result, CheckResult::Failed(_));
+            report.push("repository", of, result);
+            if is_failed {
                 return;
             }
         }
         Err(error) if error.is_service_disabled() => {
-            api_off(into, &error, place);
+            report_disabled_api(report, &error, place);
             return;
         }
         Err(error) if error.is_not_found() => {
-            into.good("API", &place.project, "Artifact Registry is enabled");
-            let verdict = missing(google, identity, endpoint, place).await;
-            into.push("repository", of, verdict);
+            report.pass("API", &place.project, "Artifact Registry is enabled");
+            let result = missing(google, identity, endpoint, place).await;
+            report.push("repository", of, result);
             return;
         }
         Err(error) if is_too_narrow(google, &error) => {
-            into.push("token", of, narrow(google, is_source));
+            report.push("token", of, narrow_scopes(google, is_source));
             return;
         }
-        // It takes a permission that who pushes may not have.
-        Err(error) => into.note(
+        // A pusher may lack the permission to read the repository's description.
+        Err(error) => report.note(
             "repository",
             &of,
-            &format!("not looked at: {}", told(&error)),
+            &format!("not looked at: {}", message_of(&error)),
         ),
     }
-    permissions(into, google, identity, endpoint, place, is_source).await;
+    permissions(report, google, identity, endpoint, place, is_source).await;
 }
 
-/// The API is off in the project that Google says it asked, which may be the quota project.
-fn api_off(into: &mut DoctorReport, error: &GoogleError, place: &ArtifactRegistryRepository) {
+/// Reports that the API is disabled in the project that Google names, which may be the quota project.
+fn report_disabled_api(
+    report: &mut DoctorReport,
+    error: &GoogleError,
+    place: &ArtifactRegistryRepository,
+) {
     let is_project = |name: &&str| {
         let inside = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b':');
         !name.is_empty() && name.bytes().all(inside)
@@ -86,10 +90,10 @@ fn api_off(into: &mut DoctorReport, error: &GoogleError, place: &ArtifactRegistr
     let consumer = consumer.and_then(|name| name.strip_prefix("projects/"));
     let project = consumer.filter(is_project).unwrap_or(&place.project);
     let off = CheckResult::found(Problem::ApiOff(project.to_owned()));
-    into.push("API", project.to_owned(), off);
+    report.push("API", project.to_owned(), off);
 }
 
-fn of_kind(
+fn check_kind(
     place: &ArtifactRegistryRepository,
     repository: &Repository,
     is_source: bool,
@@ -102,11 +106,10 @@ fn of_kind(
                 .docker_config
                 .as_ref()
                 .is_some_and(|config| config.immutable_tags);
-            return match is_fixed {
-                true => {
-                    CheckResult::Note("it is there; a tag that exists cannot be moved".to_owned())
-                }
-                false => CheckResult::Ok("it is there".to_owned()),
+            return if is_fixed {
+                CheckResult::Note("it is there; a tag that exists cannot be moved".to_owned())
+            } else {
+                CheckResult::Ok("it is there".to_owned())
             };
         }
         _ => "its format is not Docker",
@@ -117,7 +120,7 @@ fn of_kind(
     })
 }
 
-/// A repository that is not there: whether this push makes it, or it is somewhere else.
+/// The result for a missing repository: whether a push creates it, or where else it exists.
 async fn missing(
     google: &Google,
     identity: &Identity,
@@ -128,8 +131,8 @@ async fn missing(
     if is_gcr {
         let path = format!("v1/projects/{}:testIamPermissions", place.project);
         let url = Api::ResourceManager.url(&path);
-        let may = google.test_iam_permissions(url, &[CREATE_ON_PUSH]).await;
-        match may {
+        let permissions = google.test_iam_permissions(url, &[CREATE_ON_PUSH]).await;
+        match permissions {
             Ok(held) if !held.is_empty() => {
                 return CheckResult::Ok("it is not there yet; the first push makes it".to_owned());
             }
@@ -137,7 +140,7 @@ async fn missing(
             Err(error) => {
                 return CheckResult::Note(format!(
                     "it is not there; whether a push may make it cannot be told: {}",
-                    told(&error)
+                    message_of(&error)
                 ));
             }
         }
@@ -165,7 +168,7 @@ async fn missing(
 }
 
 async fn permissions(
-    into: &mut DoctorReport,
+    report: &mut DoctorReport,
     google: &Google,
     identity: &Identity,
     endpoint: &Endpoint,
@@ -173,46 +176,51 @@ async fn permissions(
     is_source: bool,
 ) {
     let of = format!("{}/{}", endpoint, place.repository);
-    let may = match Permissions::of(google, place).await {
-        Ok(may) => may,
+    let permissions = match Permissions::of(google, place).await {
+        Ok(permissions) => permissions,
         Err(error) if is_too_narrow(google, &error) => {
-            into.push("token", of, narrow(google, is_source));
+            report.push("token", of, narrow_scopes(google, is_source));
             return;
         }
         Err(error) if error.is_service_disabled() => {
-            api_off(into, &error, place);
+            report_disabled_api(report, &error, place);
             return;
         }
         Err(error) => {
-            into.note(
+            report.note(
                 "permissions",
                 &of,
-                &format!("not looked at: {}", told(&error)),
+                &format!("not looked at: {}", message_of(&error)),
             );
             return;
         }
     };
-    let lacks =
-        |writes| CheckResult::found(Problem::Role(may.missing_role(place, identity, writes)));
-    let good = |text: &str| CheckResult::Ok(text.to_owned());
+    let lacks = |writes| {
+        CheckResult::found(Problem::Role(
+            permissions.missing_role(place, identity, writes),
+        ))
+    };
+    let pass = |text: &str| CheckResult::Ok(text.to_owned());
     if !is_source {
-        let verdict = match may.write {
-            true => good("it may be pushed to"),
-            false => lacks(true),
+        let result = if permissions.write {
+            pass("it may be pushed to")
+        } else {
+            lacks(true)
         };
-        into.push("upload", of.clone(), verdict);
+        report.push("upload", of.clone(), result);
     }
-    if may.read || is_source || may.write {
-        let verdict = match may.read {
-            true => good("it may be pulled and listed from"),
-            false => lacks(false),
+    if permissions.read || is_source || permissions.write {
+        let result = if permissions.read {
+            pass("it may be pulled and listed from")
+        } else {
+            lacks(false)
         };
-        into.push("download", of, verdict);
+        report.push("download", of, result);
     }
 }
 
-/// True where the token was made for less than this request takes. Scopes of a machine that let it
-/// push all the same do not count: the registry takes more of them than the API.
+/// True if the scopes of the token are too narrow for this request. The scopes of a machine may still
+/// allow a push, because the registry accepts more of them than the API: they are not reported.
 fn is_too_narrow(google: &Google, error: &GoogleError) -> bool {
     let knows = matches!(
         google.credential().identity(),
@@ -221,15 +229,15 @@ fn is_too_narrow(google: &Google, error: &GoogleError) -> bool {
     error.is_of_narrow_scopes() && knows
 }
 
-fn narrow(google: &Google, is_source: bool) -> CheckResult {
+fn narrow_scopes(google: &Google, is_source: bool) -> CheckResult {
     CheckResult::found(Problem::Scopes {
         identity: google.credential().identity(),
         writes: !is_source,
     })
 }
 
-/// What an API said, in one sentence; where it said nothing, what kept the request from it.
-fn told(error: &GoogleError) -> String {
+/// The API's message, or the innermost cause if there is no message.
+fn message_of(error: &GoogleError) -> String {
     match (error.message(), causes(error).pop()) {
         ("", Some(cause)) => format!("{error}: {cause}"),
         ("", None) => error.to_string(),

@@ -1,5 +1,5 @@
-//! What Artifact Registry's API tells of its repositories: in pages, complete however much there is,
-//! and with the platforms of every index.
+//! Lists repositories through Artifact Registry's API. Its lists are paged and complete, and
+//! contain the platforms of every index.
 //! <https://cloud.google.com/artifact-registry/docs/reference/rest>
 
 use std::collections::HashMap;
@@ -10,24 +10,24 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{ListedImage, Parts};
+use super::{ChildPlatforms, ListedImage};
 use crate::google::{Api, Google, GoogleError};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint};
 use crate::registry::ListedManifest;
 
-/// The largest page that is given.
+/// The largest page size of the API.
 const PAGE: &str = "1000";
 
-/// One of its repositories, as images of it are named at `endpoint`.
+/// A repository of Artifact Registry, whose images are named below `endpoint`.
 pub(super) struct ListedRepository<'a> {
     pub(super) google: &'a Google,
     pub(super) endpoint: &'a Endpoint,
     pub(super) place: ArtifactRegistryRepository,
 }
 
-/// The Docker repositories of a project in a location, by their ids.
+/// The ids of the Docker repositories of a project in a location.
 pub(super) async fn repositories(
     google: &Google,
     project: &str,
@@ -51,7 +51,7 @@ pub(super) async fn repositories(
 }
 
 impl ListedRepository<'_> {
-    /// The names of all its images, at whatever depth.
+    /// The names of all its images, with their folders.
     pub(super) async fn names(&self) -> Result<Vec<String>, GoogleError> {
         #[derive(Deserialize)]
         struct Item {
@@ -68,11 +68,12 @@ impl ListedRepository<'_> {
         Ok(names)
     }
 
-    /// Every manifest of the images that are `wanted`, and what their indexes tell of their parts.
+    /// Every manifest of the images that are `wanted`. Adds the platforms of the children of their
+    /// indexes.
     pub(super) async fn images(
         &self,
         wanted: impl Fn(&str) -> bool,
-        parts: &mut Parts,
+        child_platforms: &mut ChildPlatforms,
     ) -> Result<Vec<ListedImage>, GoogleError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -81,7 +82,7 @@ impl ListedRepository<'_> {
             #[serde(default)]
             tags: Vec<String>,
             #[serde(flatten)]
-            facts: Facts,
+            fields: CommonFields,
             upload_time: Option<String>,
             #[serde(default)]
             image_manifests: Vec<Child>,
@@ -99,11 +100,11 @@ impl ListedRepository<'_> {
             let repository = names
                 .entry(image)
                 .or_insert_with_key(|image| self.path(image));
-            let platforms = told(item.image_manifests, parts);
+            let platforms = platforms_of(item.image_manifests, child_platforms);
             let uploaded = item.upload_time.as_deref().and_then(time);
             found.push(ListedImage {
                 repository: Arc::clone(repository),
-                manifest: item.facts.manifest(digest, item.tags, uploaded),
+                manifest: item.fields.manifest(digest, item.tags, uploaded),
                 platforms,
             });
         };
@@ -119,7 +120,7 @@ impl ListedRepository<'_> {
             name: String,
             create_time: Option<String>,
             #[serde(default)]
-            metadata: Facts,
+            metadata: CommonFields,
             #[serde(default)]
             related_tags: Vec<Tag>,
         }
@@ -153,15 +154,15 @@ impl ListedRepository<'_> {
         Ok(found)
     }
 
-    /// The path below the endpoint that an image is at.
+    /// The repository path of an image below the endpoint.
     fn path(&self, image: &str) -> Arc<str> {
         format!("{}/{image}", self.place.path(self.endpoint)).into()
     }
 
-    /// Image and digest of `HOST/PROJECT/REPOSITORY/IMAGE@DIGEST`.
+    /// The image and the digest of `HOST/PROJECT/REPOSITORY/IMAGE@DIGEST`.
     fn split(&self, uri: &str) -> Option<(String, Digest)> {
         let (path, digest) = uri.split_once('@')?;
-        // A project of a domain is two parts of a path.
+        // The project of a domain is two components of a path.
         let before = if self.place.project.contains(':') {
             4
         } else {
@@ -172,16 +173,16 @@ impl ListedRepository<'_> {
     }
 }
 
-/// What is told of a manifest alike wherever it is listed.
+/// The fields of a manifest that several lists have in common.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Facts {
+struct CommonFields {
     image_size_bytes: String,
     media_type: String,
     build_time: String,
 }
 
-impl Facts {
+impl CommonFields {
     fn manifest(
         self,
         digest: Digest,
@@ -200,7 +201,7 @@ impl Facts {
     }
 }
 
-/// A child of an index.
+/// A child manifest of an index.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Child {
@@ -210,8 +211,8 @@ struct Child {
     variant: String,
 }
 
-/// The platforms of an index, which are kept as those of its children, too.
-fn told(children: Vec<Child>, parts: &mut Parts) -> Vec<Platform> {
+/// The platforms of an index. Adds them to those of its children.
+fn platforms_of(children: Vec<Child>, child_platforms: &mut ChildPlatforms) -> Vec<Platform> {
     let mut platforms = Vec::new();
     for child in children {
         let platform = Platform {
@@ -222,7 +223,7 @@ fn told(children: Vec<Child>, parts: &mut Parts) -> Vec<Platform> {
         };
         if platform.is_known() {
             if let Ok(digest) = child.digest.parse() {
-                parts.insert(digest, platform.clone());
+                child_platforms.insert(digest, platform.clone());
             }
             platforms.push(platform);
         }
@@ -236,7 +237,7 @@ fn paged(path: &str) -> url::Url {
     url
 }
 
-/// An id as it is: a slash in it is escaped.
+/// The id of a package without the escapes of its slashes.
 fn unescaped(id: &str) -> String {
     id.replace("%2F", "/").replace("%2f", "/")
 }

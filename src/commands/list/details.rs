@@ -1,11 +1,11 @@
-//! What no listing tells is read from the manifests: the platforms of images, and on registries
-//! that list tags alone their size and age as well.
+//! Reads details from the manifests that the listing lacks: the platforms of images, and on
+//! registries that list tags only, their size and creation time too.
 
 use std::collections::HashMap;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::{AT_ONCE, ListedImage, Parts};
+use super::{AT_ONCE, ChildPlatforms, ListedImage};
 use crate::image::attestation_subject;
 use crate::oci::config::{About, about};
 use crate::oci::digest::Digest;
@@ -13,63 +13,63 @@ use crate::oci::manifest::{AnyManifest, Manifest, media_type};
 use crate::oci::platform::Platform;
 use crate::registry::{Registry, RegistryError};
 
-/// How many manifests are read beside a listing that tells all but the platforms.
-const MOST: usize = 1_000;
+/// The maximum number of manifests that are read if only the platforms are missing.
+const MAX_READS: usize = 1_000;
 
-/// What a manifest tells, and the config that it names.
+/// The details of a manifest and its config.
 #[derive(Default)]
-struct Told {
+struct Details {
     media_type: String,
     size: u64,
     children: Vec<(Digest, Platform)>,
     created: Option<std::time::SystemTime>,
 }
 
-/// Fills in what is missing, newest first where the age is known; leaves what cannot be read. Where
-/// the listing told all but the platforms, they are read only if they are `asked` for.
+/// Adds the missing details, in the order of `images`. Manifests that cannot be read are skipped.
+/// If only the platforms are missing, they are read only if `wants_platforms`.
 pub(super) async fn complete(
     registry: &Registry,
     images: &mut [ListedImage],
-    mut parts: Parts,
-    asked: bool,
+    mut child_platforms: ChildPlatforms,
+    wants_platforms: bool,
 ) {
-    // There every read counts as a pull, of which few are free.
+    // Every read counts as a pull, and Docker Hub limits free pulls.
     if registry.endpoint().is_docker_hub() {
         tracing::info!("Docker Hub counts what is read as pulls, so digests alone are listed");
         return;
     }
     let is_sized = images.iter().all(|image| image.manifest.size.is_some());
-    let most = match (is_sized, asked) {
-        (true, true) => MOST,
+    let limit = match (is_sized, wants_platforms) {
+        (true, true) => MAX_READS,
         (true, false) => 0,
         (false, _) => usize::MAX,
     };
-    let indexes = lacking(images, |image| !is_image(&image.manifest.media_type));
-    let (now, later) = indexes.split_at(indexes.len().min(most));
-    read(registry, images, now, &mut parts).await;
+    let indexes = without_platforms(images, |image| !is_image(&image.manifest.media_type));
+    let (now, later) = indexes.split_at(indexes.len().min(limit));
+    read(registry, images, now, &mut child_platforms).await;
     for image in images.iter_mut().filter(|image| image.platforms.is_empty()) {
         image
             .platforms
-            .extend(parts.get(&image.manifest.digest).cloned());
+            .extend(child_platforms.get(&image.manifest.digest).cloned());
     }
-    let mut single = lacking(images, |image| is_image(&image.manifest.media_type));
+    let mut single = without_platforms(images, |image| is_image(&image.manifest.media_type));
     single.retain(|number| now.binary_search(number).is_err());
-    let (now, left) = single.split_at(single.len().min(most - now.len()));
-    read(registry, images, now, &mut parts).await;
+    let (now, left) = single.split_at(single.len().min(limit - now.len()));
+    read(registry, images, now, &mut child_platforms).await;
     let unread = later.len() + left.len();
-    if asked && unread > 0 {
+    if wants_platforms && unread > 0 {
         tracing::warn!(
             "the platforms of {unread} older manifests are not shown: the listing does not tell \
-             them, and {MOST} were read"
+             them, and {MAX_READS} were read"
         );
     }
 }
 
-/// Those without platforms, of some kind.
-fn lacking(images: &[ListedImage], kind: impl Fn(&ListedImage) -> bool) -> Vec<usize> {
+/// The indexes of the images without platforms that match `kind`.
+fn without_platforms(images: &[ListedImage], kind: impl Fn(&ListedImage) -> bool) -> Vec<usize> {
     let numbered = images.iter().enumerate();
-    let lacking = numbered.filter(|(_, image)| image.platforms.is_empty() && kind(image));
-    lacking.map(|(number, _)| number).collect()
+    let without_platforms = numbered.filter(|(_, image)| image.platforms.is_empty() && kind(image));
+    without_platforms.map(|(number, _)| number).collect()
 }
 
 fn is_image(media_type: &str) -> bool {
@@ -83,7 +83,7 @@ async fn read(
     registry: &Registry,
     images: &mut [ListedImage],
     numbers: &[usize],
-    parts: &mut Parts,
+    child_platforms: &mut ChildPlatforms,
 ) {
     let questions: Vec<_> = numbers
         .iter()
@@ -98,30 +98,33 @@ async fn read(
         })
         .collect();
     let mut answers = stream::iter(questions)
-        .map(|(number, repository, digest, whole)| async move {
-            (number, told(registry, &repository, &digest, whole).await)
+        .map(|(number, repository, digest, reads_size)| async move {
+            (
+                number,
+                read_details(registry, &repository, &digest, reads_size).await,
+            )
         })
         .buffer_unordered(AT_ONCE);
     let mut failures = 0;
-    while let Some((number, told)) = answers.next().await {
-        let (Some(image), Ok(told)) = (images.get_mut(number), &told) else {
-            if let Err(error) = told {
+    while let Some((number, details)) = answers.next().await {
+        let (Some(image), Ok(details)) = (images.get_mut(number), &details) else {
+            if let Err(error) = details {
                 tracing::debug!("a manifest could not be read: {error}");
                 failures += 1;
-                // A registry in trouble is not waited for once more with each manifest.
+                // A failing registry is not retried for each manifest.
                 if failures == AT_ONCE {
                     break;
                 }
             }
             continue;
         };
-        let Some(told) = told else { continue };
-        image.manifest.media_type.clone_from(&told.media_type);
-        image.manifest.size.get_or_insert(told.size);
-        image.manifest.created = image.manifest.created.or(told.created);
-        for (digest, platform) in &told.children {
+        let Some(details) = details else { continue };
+        image.manifest.media_type.clone_from(&details.media_type);
+        image.manifest.size.get_or_insert(details.size);
+        image.manifest.created = image.manifest.created.or(details.created);
+        for (digest, platform) in &details.children {
             image.platforms.push(platform.clone());
-            parts.insert(digest.clone(), platform.clone());
+            child_platforms.insert(digest.clone(), platform.clone());
         }
     }
     if failures > 0 {
@@ -129,20 +132,20 @@ async fn read(
     }
 }
 
-/// Reads a manifest, and of an image its config; none where it is gone. Of an index its platforms are
-/// read where `whole` asks for its size and age.
-async fn told(
+/// Reads the details of a manifest; for an image also from its config. The children of an index are
+/// only read if `reads_size`. `None` if the manifest does not exist.
+async fn read_details(
     registry: &Registry,
     repository: &str,
     digest: &Digest,
-    whole: bool,
-) -> Result<Option<Told>, RegistryError> {
+    reads_size: bool,
+) -> Result<Option<Details>, RegistryError> {
     let Some(manifest) = registry.get_manifest(repository, digest.as_str()).await? else {
         return Ok(None);
     };
-    let mut told = Told {
+    let mut details = Details {
         media_type: manifest.media_type().to_owned(),
-        ..Told::default()
+        ..Details::default()
     };
     match manifest {
         AnyManifest::Index(index) => {
@@ -154,28 +157,29 @@ async fn told(
                 let platform = child.platform.clone().filter(Platform::is_known)?;
                 Some((child.digest.clone(), platform))
             });
-            told.children = children.collect();
-            if whole {
-                told.take_parts(registry, repository).await?;
+            details.children = children.collect();
+            if reads_size {
+                details.read_children(registry, repository).await?;
             }
         }
         AnyManifest::Manifest(manifest) => {
             let (blobs, about) = image(registry, repository, &manifest).await?;
-            told.size = blobs.values().sum();
-            told.created = about.created;
-            told.children = about
+            details.size = blobs.values().sum();
+            details.created = about.created;
+            details.children = about
                 .platform
                 .into_iter()
                 .map(|p| (digest.clone(), p))
                 .collect();
         }
     }
-    Ok(Some(told))
+    Ok(Some(details))
 }
 
-impl Told {
-    /// Size and age of an index: all blobs of its platforms, each once, and the newest of them.
-    async fn take_parts(
+impl Details {
+    /// Reads the size and the creation time of an index: the size of all distinct blobs of its
+    /// children, and the latest time.
+    async fn read_children(
         &mut self,
         registry: &Registry,
         repository: &str,
@@ -183,7 +187,7 @@ impl Told {
         let mut all = HashMap::new();
         for (digest, _) in &self.children {
             let child = registry.get_manifest(repository, digest.as_str()).await?;
-            // A platform may be left out on purpose, and an index in an index is not followed.
+            // A child may be missing on purpose. An index in an index is not read.
             let Some(AnyManifest::Manifest(child)) = child else {
                 continue;
             };
@@ -196,7 +200,7 @@ impl Told {
     }
 }
 
-/// The blobs of an image with their sizes, and what its config tells.
+/// The blobs of an image with their sizes, and the contents of its config.
 async fn image(
     registry: &Registry,
     repository: &str,
@@ -209,9 +213,10 @@ async fn image(
         config.media_type.as_str(),
         media_type::OCI_CONFIG | media_type::DOCKER_CONFIG
     );
-    let config = match is_image {
-        true => registry.get_config(repository, &config.digest).await?,
-        false => None,
+    let config = if is_image {
+        registry.get_config(repository, &config.digest).await?
+    } else {
+        None
     };
     let mut about = config.map(|config| about(&config)).unwrap_or_default();
     about.created = about

@@ -1,5 +1,5 @@
-//! What a registry itself lists: Google's with its extension of `tags/list`, others with their tags
-//! and, where they have one, their catalog.
+//! Lists through the registry: Google's with its extension of `tags/list`, others with their tags
+//! and their catalog, if they have one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use super::{AT_ONCE, Contents, ListError, ListedImage, first_level};
 use crate::oci::reference::is_at_or_below;
 use crate::registry::{ListedManifest, Listing, Registry, RegistryError};
 
-/// The names right below `path`, or all of them where they are listed at once.
+/// The names directly below `path`, or at any depth if the registry lists them so.
 ///
 /// # Errors
 ///
-/// When the registry refuses, or lists nothing.
+/// If the registry returns an error or lists nothing.
 pub(super) async fn names(registry: &Registry, path: &str) -> Result<Vec<String>, ListError> {
     if registry.endpoint().is_google() {
         let listing = fetch(registry, path).await?;
@@ -26,9 +26,10 @@ pub(super) async fn names(registry: &Registry, path: &str) -> Result<Vec<String>
         path => name.strip_prefix(path)?.strip_prefix('/'),
     });
     let below: Vec<_> = below.map(str::to_owned).collect();
-    match below.is_empty() && !path.is_empty() {
-        true => Err(nothing(registry, path)),
-        false => Ok(below),
+    if below.is_empty() && !path.is_empty() {
+        Err(nothing(registry, path))
+    } else {
+        Ok(below)
     }
 }
 
@@ -39,14 +40,13 @@ pub(super) async fn names(registry: &Registry, path: &str) -> Result<Vec<String>
 /// As for [`names`].
 pub(super) async fn below(registry: &Registry, path: &str) -> Result<Vec<ListedImage>, ListError> {
     let mut found = Vec::new();
-    let mut waiting = match registry.endpoint().is_google() {
-        true => vec![path.to_owned()],
-        false => {
-            let all = catalog(registry).await?;
-            all.into_iter()
-                .filter(|name| is_at_or_below(name, path))
-                .collect()
-        }
+    let mut waiting = if registry.endpoint().is_google() {
+        vec![path.to_owned()]
+    } else {
+        let all = catalog(registry).await?;
+        all.into_iter()
+            .filter(|name| is_at_or_below(name, path))
+            .collect()
     };
     let is_there = !waiting.is_empty();
     let (mut depth, mut count) = (0, 0);
@@ -65,21 +65,22 @@ pub(super) async fn below(registry: &Registry, path: &str) -> Result<Vec<ListedI
             .await?;
         waiting = Vec::new();
         for (path, listing) in listings {
-            // One that was deleted meanwhile is no failure, but what was asked for is.
+            // A repository that was deleted in the meantime is not an error.
             let Some(listing) = listing else { continue };
             let children = listing.children.iter();
             waiting.extend(children.map(|child| format!("{path}/{child}")));
             found.extend(manifests(registry, &path, listing).await?);
         }
     }
-    match is_there {
-        true => Ok(found),
-        false => Err(nothing(registry, path)),
+    if is_there {
+        Ok(found)
+    } else {
+        Err(nothing(registry, path))
     }
 }
 
-/// Every manifest of one image that has a tag, and on Google's registries the others, too; of a
-/// folder of images the names in it.
+/// Every tagged manifest of one image, and on Google's registries the untagged ones too. For a
+/// folder of images, the names in it.
 ///
 /// # Errors
 ///
@@ -93,11 +94,11 @@ pub(super) async fn image(registry: &Registry, repository: &str) -> Result<Conte
     Ok(Contents::Image(found))
 }
 
-/// The names right below a path that is no image; None where there are none, or where a registry
-/// does not tell.
+/// The names directly below a path that is no image. `None` if there are none, or if the registry
+/// does not list them.
 pub(super) async fn folder(registry: &Registry, path: &str) -> Option<Vec<String>> {
     let endpoint = registry.endpoint();
-    // Google's lists a folder as it lists an image.
+    // Google's registries list a folder like an image.
     if endpoint.is_google() || endpoint.has_no_catalog() {
         return None;
     }
@@ -139,7 +140,7 @@ async fn fetch(registry: &Registry, path: &str) -> Result<Listing, ListError> {
     found.ok_or_else(|| nothing(registry, path))
 }
 
-/// The manifests of a listing; where it has tags alone, each is asked for what is under it.
+/// The manifests of a listing. If it has tags only, the digest of each tag is requested.
 async fn manifests(
     registry: &Registry,
     path: &str,
@@ -161,20 +162,22 @@ async fn manifests(
             Ok::<_, ListError>(digest.map(|digest| (digest, tag)))
         })
         .buffer_unordered(AT_ONCE);
-    let mut under: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    let mut tags_by_digest: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
     let tags: Vec<_> = tags.try_collect().await?;
-    // A tag that was deleted meanwhile leads nowhere.
+    // A tag that was deleted in the meantime has no digest.
     for (digest, tag) in tags.into_iter().flatten() {
-        under.entry(digest).or_default().insert(tag);
+        tags_by_digest.entry(digest).or_default().insert(tag);
     }
-    let manifests = under.into_iter().map(|(digest, tags)| ListedManifest {
-        digest,
-        tags: tags.into_iter().collect(),
-        media_type: String::new(),
-        size: None,
-        created: None,
-        uploaded: None,
-    });
+    let manifests = tags_by_digest
+        .into_iter()
+        .map(|(digest, tags)| ListedManifest {
+            digest,
+            tags: tags.into_iter().collect(),
+            media_type: String::new(),
+            size: None,
+            created: None,
+            uploaded: None,
+        });
     Ok(manifests.map(listed).collect())
 }
 

@@ -1,4 +1,4 @@
-//! A listing that could not be had.
+//! The errors of `list`.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::google::GoogleError;
 use crate::registry::RegistryError;
 use crate::registry::pool::PoolError;
 
-/// A listing that could not be had.
+/// An error of `list`.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// There is no credential for a registry.
@@ -21,16 +21,16 @@ pub enum ListError {
     /// The list could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// The registry refused.
+    /// The registry returned an error.
     #[error("could not list `{0}`")]
     Registry(String, #[source] RegistryError),
-    /// Artifact Registry's API refused, and nobody else can be asked.
+    /// Artifact Registry's API returned an error, and the registry cannot list the path either.
     #[error("could not list the repositories of `{0}`")]
     Api(String, #[source] Box<GoogleError>),
-    /// The registry knows nothing there.
+    /// The registry has nothing at the path.
     #[error("there is nothing at `{0}`")]
     Nothing(String),
-    /// It has no list of its repositories, or keeps it to itself.
+    /// The registry has no catalog, or denies access to it.
     #[error("`{0}` does not list its images")]
     NoCatalog(String, #[source] Option<RegistryError>),
 }
@@ -48,7 +48,8 @@ impl Diagnostic for ListError {
     }
 
     fn hints(&self) -> Vec<String> {
-        let name = "name the image in `name`, or in `tags` with its registry, to list its tags";
+        let name_hint =
+            "name the image in `name`, or in `tags` with its registry, to list its tags";
         let source = self.diagnostic_source();
         let mut hints = source.map_or_else(Vec::new, Diagnostic::hints);
         match self {
@@ -58,9 +59,9 @@ impl Diagnostic for ListError {
             Self::Nothing(_) => {
                 hints.push("check `image`, or `project_id`, `repository` and `name`".to_owned());
             }
-            Self::NoCatalog(_, None) => hints.push(name.to_owned()),
+            Self::NoCatalog(_, None) => hints.push(name_hint.to_owned()),
             Self::NoCatalog(_, Some(_)) => {
-                let hint = format!("many registries keep that list to themselves: {name}");
+                let hint = format!("many registries keep that list to themselves: {name_hint}");
                 hints.insert(0, hint);
             }
             Self::Registry(..) | Self::Auth(_) | Self::Open(_) | Self::Output(_) => {}

@@ -1,8 +1,7 @@
-//! `list`: the images of a project, or the manifests of an image with their tags, complete however
-//! many there are, newest first.
+//! `list`: lists the images of a project, or all manifests of an image with their tags, newest first.
 //!
-//! Artifact Registry's API is asked first, which gives its lists in pages; where it cannot be, and on
-//! all other registries, the registry's own lists are taken.
+//! Artifact Registry's API is used first, because its lists are paged and complete. If it fails,
+//! and on all other registries, the lists of the registry are used.
 
 mod artifact_registry;
 mod details;
@@ -32,19 +31,19 @@ use crate::registry::{ListedManifest, Registry};
 use artifact_registry::ListedRepository;
 use report::{ListJson, ListTable};
 
-/// Questions that are under way at once.
+/// The concurrent requests.
 const AT_ONCE: usize = 16;
 
-/// What was found at one registry.
+/// The listing of one target.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// The registry.
     pub endpoint: Endpoint,
-    /// What it holds.
+    /// The contents of the target.
     pub found: Contents,
 }
 
-/// Names, or all that is known under them.
+/// The contents of a target: names or manifests.
 #[derive(Clone, Debug)]
 pub enum Contents {
     /// The paths of images, or of folders of them, sorted.
@@ -55,26 +54,25 @@ pub enum Contents {
     Images(Vec<ListedImage>),
 }
 
-/// A manifest in a list.
+/// A listed manifest.
 #[derive(Clone, Debug)]
 pub struct ListedImage {
-    /// The path below the registry that it is at.
+    /// The repository of the manifest.
     pub repository: Arc<str>,
     /// The manifest.
     pub manifest: ListedManifest,
-    /// Where it runs; several for an index, none where that is not known.
+    /// The platforms: several for an index, empty if they are unknown.
     pub platforms: Vec<Platform>,
 }
 
-/// The platform of each child of an index.
-type Parts = HashMap<Digest, Platform>;
+/// The platforms of the children of indexes, by digest.
+type ChildPlatforms = HashMap<Digest, Platform>;
 
-/// Lists everything that was asked for, and prints it. A registry that cannot be listed does not stop
-/// the others.
+/// Lists every target and prints the results. A target that fails does not stop the others.
 ///
 /// # Errors
 ///
-/// One error for each that could not be listed, and for each result that could not be written.
+/// One error for each target that could not be listed, and for each result that could not be written.
 pub async fn run(
     request: &ListRequest,
     state: &RunState,
@@ -121,49 +119,49 @@ pub async fn run(
     Failure::check(errors)
 }
 
-/// Lists one repository, or what is below a path.
+/// Lists one target, through Artifact Registry's API or the registry.
 ///
 /// # Errors
 ///
-/// When the registry refuses or knows nothing there.
+/// If the registry returns an error or has nothing at the path.
 async fn list(
     registry: &Registry,
     google: Option<&Google>,
-    asked: &ListTarget,
+    target: &ListTarget,
     options: ListOptions,
 ) -> Result<Listed, ListError> {
     let ListOptions {
         recursive,
         platforms,
     } = options;
-    let mut parts = Parts::new();
-    let mut why = None;
+    let mut child_platforms = ChildPlatforms::new();
+    let mut api_error = None;
     let endpoint = registry.endpoint();
-    let told = match google {
-        Some(google) => match by_api(google, asked, recursive, &mut parts).await {
-            Ok(told) => told,
-            // No path of the registry leads there.
-            Err(error) if ArtifactRegistryRepository::of(endpoint, asked.path()).is_none() => {
-                let what = format!("{endpoint}/{}", asked.path());
+    let contents = match google {
+        Some(google) => match by_api(google, target, recursive, &mut child_platforms).await {
+            Ok(contents) => contents,
+            // The registry cannot list the path either.
+            Err(error) if ArtifactRegistryRepository::of(endpoint, target.path()).is_none() => {
+                let what = format!("{endpoint}/{}", target.path());
                 return Err(ListError::Api(what, Box::new(error)));
             }
-            // The registry may still know more: a folder of images, or what was never moved.
+            // The registry may still list a folder of images, or images that were not migrated.
             Err(error) if error.is_not_found() => None,
             Err(error) => {
-                why = Some(error);
+                api_error = Some(error);
                 None
             }
         },
         None => None,
     };
-    let found = match told {
-        Some(told) => told,
+    let found = match contents {
+        Some(contents) => contents,
         None => {
-            let listed = by_registry(registry, asked, recursive).await?;
-            if let Some(why) = why {
+            let listed = by_registry(registry, target, recursive).await?;
+            if let Some(api_error) = api_error {
                 tracing::warn!(
                     "this is what `{endpoint}` itself lists, which may be cut off at 10000, because \
-                     Artifact Registry's API could not be asked: {why}"
+                     Artifact Registry's API could not be asked: {api_error}"
                 );
             }
             listed
@@ -172,10 +170,10 @@ async fn list(
     let found = match found {
         Contents::Names(names) => Contents::Names(names),
         Contents::Image(images) => {
-            Contents::Image(complete(registry, images, parts, platforms).await)
+            Contents::Image(complete(registry, images, child_platforms, platforms).await)
         }
         Contents::Images(images) => {
-            Contents::Images(complete(registry, images, parts, platforms).await)
+            Contents::Images(complete(registry, images, child_platforms, platforms).await)
         }
     };
     Ok(Listed {
@@ -184,8 +182,8 @@ async fn list(
     })
 }
 
-/// Google's API with the credential for `endpoint`; none where it is not Google's, or the credential
-/// is a password, which the API does not take.
+/// A client of Google's APIs with the credential for `endpoint`. `None` if the host is not
+/// Google's, or if the credential is a password, which the APIs do not accept.
 async fn google(
     endpoint: &Endpoint,
     credentials: &Credentials,
@@ -201,16 +199,16 @@ async fn google(
     }
 }
 
-/// What Artifact Registry's API tells; none where the registry has to say whether there is anything.
+/// Lists a target through Artifact Registry's API. `None` if the registry must be listed instead.
 async fn by_api(
     google: &Google,
-    asked: &ListTarget,
+    target: &ListTarget,
     recursive: bool,
-    parts: &mut Parts,
+    child_platforms: &mut ChildPlatforms,
 ) -> Result<Option<Contents>, GoogleError> {
-    let (endpoint, path) = (asked.endpoint(), asked.path());
+    let (endpoint, path) = (target.endpoint(), target.path());
     let Some(place) = ArtifactRegistryRepository::of(endpoint, path) else {
-        return every_repository(google, endpoint, path, recursive, parts).await;
+        return every_repository(google, endpoint, path, recursive, child_platforms).await;
     };
     let root = place.path(endpoint);
     let below = path
@@ -222,34 +220,34 @@ async fn by_api(
         endpoint,
         place,
     };
-    Ok(match (asked, recursive) {
+    Ok(match (target, recursive) {
         (ListTarget::Images { .. }, false) => {
             let names = repository.names().await?;
             Some(Contents::Names(first_level(&root, names)))
         }
-        (ListTarget::Images { .. }, true) => {
-            Some(Contents::Images(repository.images(|_| true, parts).await?))
-        }
+        (ListTarget::Images { .. }, true) => Some(Contents::Images(
+            repository.images(|_| true, child_platforms).await?,
+        )),
         (ListTarget::Tags(_), false) => {
             let versions = repository.versions(below).await?;
             (!versions.is_empty()).then_some(Contents::Image(versions))
         }
         (ListTarget::Tags(_), true) => {
             let images = repository
-                .images(|image| is_at_or_below(image, below), parts)
+                .images(|image| is_at_or_below(image, below), child_platforms)
                 .await?;
             (!images.is_empty()).then_some(Contents::Images(images))
         }
     })
 }
 
-/// A project on a `pkg.dev` host without a repository: all its repositories there.
+/// Lists all repositories of a project on a `pkg.dev` host. `None` for another host.
 async fn every_repository(
     google: &Google,
     endpoint: &Endpoint,
     path: &str,
     recursive: bool,
-    parts: &mut Parts,
+    child_platforms: &mut ChildPlatforms,
 ) -> Result<Option<Contents>, GoogleError> {
     let HostKind::ArtifactRegistry { location } = endpoint.kind() else {
         return Ok(None);
@@ -274,18 +272,19 @@ async fn every_repository(
                 repository: id,
             },
         };
-        found.extend(repository.images(|_| true, parts).await?);
+        found.extend(repository.images(|_| true, child_platforms).await?);
     }
     Ok(Some(Contents::Images(found)))
 }
 
+/// Lists a target through the registry.
 async fn by_registry(
     registry: &Registry,
-    asked: &ListTarget,
+    target: &ListTarget,
     recursive: bool,
 ) -> Result<Contents, ListError> {
-    let path = asked.path();
-    Ok(match (asked, recursive) {
+    let path = target.path();
+    Ok(match (target, recursive) {
         (ListTarget::Images { .. }, false) => {
             let names = distribution::names(registry, path).await?;
             Contents::Names(first_level(path, names))
@@ -304,7 +303,7 @@ async fn by_registry(
     })
 }
 
-/// The paths one level below `root`, sorted, each once.
+/// The paths one level below `root`, sorted and without duplicates.
 fn first_level(root: &str, names: Vec<String>) -> Vec<String> {
     let first = names.iter().filter_map(|name| name.split('/').next());
     let first: BTreeSet<_> = first.collect();
@@ -315,15 +314,15 @@ fn first_level(root: &str, names: Vec<String>) -> Vec<String> {
     paths.collect()
 }
 
-/// Newest first, with what is not known yet.
+/// Reads the missing details of the manifests, and sorts them newest first.
 async fn complete(
     registry: &Registry,
     mut images: Vec<ListedImage>,
-    parts: Parts,
+    child_platforms: ChildPlatforms,
     platforms: bool,
 ) -> Vec<ListedImage> {
     newest_first(&mut images);
-    details::complete(registry, &mut images, parts, platforms).await;
+    details::complete(registry, &mut images, child_platforms, platforms).await;
     newest_first(&mut images);
     images
 }

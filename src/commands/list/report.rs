@@ -1,4 +1,4 @@
-//! What `list` found: a table as gcloud prints one, or JSON.
+//! The output of `list`: a table in the style of gcloud, or JSON.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -11,11 +11,11 @@ use crate::commands::pull_secret::utc;
 use crate::diagnostics::sanitize::sanitize;
 use crate::oci::reference::Endpoint;
 
-/// One table for each place that was asked.
+/// One table for each target.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ListTable<'a>(pub &'a [Listed]);
 
-/// One JSON array with all of it, an object a line.
+/// One JSON array of all targets, with one object per line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ListJson<'a>(pub &'a [Listed]);
 
@@ -23,9 +23,9 @@ impl fmt::Display for ListTable<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Listed { endpoint, found } in self.0 {
             let table = match found {
-                Contents::Names(names) => of_names(endpoint, names),
-                Contents::Image(images) => of_images(endpoint, images).without("IMAGE"),
-                Contents::Images(images) => of_images(endpoint, images),
+                Contents::Names(names) => names_table(endpoint, names),
+                Contents::Image(images) => images_table(endpoint, images).without("IMAGE"),
+                Contents::Images(images) => images_table(endpoint, images),
             };
             write!(formatter, "{table}")?;
         }
@@ -33,7 +33,7 @@ impl fmt::Display for ListTable<'_> {
     }
 }
 
-fn of_names(endpoint: &Endpoint, names: &[String]) -> Table {
+fn names_table(endpoint: &Endpoint, names: &[String]) -> Table {
     let mut table = Table::new(["NAME"]);
     for name in names {
         table.row([format!("{endpoint}/{}", sanitize(name))]);
@@ -41,7 +41,7 @@ fn of_names(endpoint: &Endpoint, names: &[String]) -> Table {
     table
 }
 
-fn of_images(endpoint: &Endpoint, images: &[ListedImage]) -> Table {
+fn images_table(endpoint: &Endpoint, images: &[ListedImage]) -> Table {
     let headings = [
         "IMAGE",
         "DIGEST",
@@ -54,25 +54,25 @@ fn of_images(endpoint: &Endpoint, images: &[ListedImage]) -> Table {
     let mut table = Table::new(headings);
     for image in images {
         let manifest = &image.manifest;
-        let time = |time: Option<SystemTime>| shown(time.map(timestamp));
+        let time = |time: Option<SystemTime>| cell(time.map(timestamp));
         let platforms = image.platforms.iter().map(|one| sanitize(&one.to_string()));
         table.row([
             format!("{endpoint}/{}", sanitize(&image.repository)),
             manifest.digest.short().to_owned(),
-            shown(Some(sanitize(&manifest.tags.join(",")))),
+            cell(Some(sanitize(&manifest.tags.join(",")))),
             time(manifest.created),
             time(manifest.uploaded),
-            shown(manifest.size.map(bytes)),
-            shown(Some(platforms.collect::<Vec<_>>().join(","))),
+            cell(manifest.size.map(bytes)),
+            cell(Some(platforms.collect::<Vec<_>>().join(","))),
         ]);
     }
     table
 }
 
-/// A cell is never empty, so that columns can be counted.
-fn shown(cell: Option<String>) -> String {
-    match cell {
-        Some(cell) if !cell.is_empty() => cell,
+/// The text of a cell. An empty cell is `-`, so that columns can be counted.
+fn cell(text: Option<String>) -> String {
+    match text {
+        Some(text) if !text.is_empty() => text,
         _ => "-".to_owned(),
     }
 }
@@ -95,7 +95,7 @@ impl fmt::Display for ListJson<'_> {
                 }
             }
         }
-        // Nothing was written: the bracket is still open.
+        // If no item was written, the opening bracket was not written either.
         formatter.write_str(if before.starts_with('[') {
             "[]\n"
         } else {

@@ -1,32 +1,34 @@
+//! The request of `list`: the paths and images to list, and the options.
+
 use crate::ci::output::ResultFiles;
 use crate::commands::session::Session;
 use crate::oci::reference::{Endpoint, Reference};
 
-/// What `list` is asked to do.
+/// The input of `list`.
 #[derive(Debug)]
 pub struct ListRequest {
-    /// How it signs in, connects and talks.
+    /// Sign-in, network and console.
     pub session: Session,
-    /// What is listed.
+    /// The targets that are listed.
     pub listings: Vec<ListTarget>,
-    /// How much of it.
+    /// What is listed of each target.
     pub options: ListOptions,
-    /// What is printed.
+    /// The format of the output.
     pub format: ListFormat,
-    /// Where the results go.
+    /// The files that the results are written to.
     pub files: ResultFiles,
 }
 
-/// How much is listed.
+/// What is listed of a target.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ListOptions {
-    /// All that is below as well.
+    /// True if everything below a path is listed too.
     pub recursive: bool,
-    /// The platforms of every image, where it takes reading the image to know them.
+    /// True if images are read to determine their platforms.
     pub platforms: bool,
 }
 
-/// One thing that `list` shows.
+/// A target of `list`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListTarget {
     /// The images below `path`: a project on `gcr.io`, project and repository on `pkg.dev` or the
@@ -42,7 +44,7 @@ pub enum ListTarget {
 }
 
 impl ListTarget {
-    /// The registry that is asked.
+    /// The registry of the target.
     pub fn endpoint(&self) -> &Endpoint {
         match self {
             Self::Images { endpoint, .. } => endpoint,
@@ -50,7 +52,7 @@ impl ListTarget {
         }
     }
 
-    /// What is listed there.
+    /// The path of the target in its registry.
     pub fn path(&self) -> &str {
         match self {
             Self::Images { path, .. } => path,
@@ -59,7 +61,7 @@ impl ListTarget {
     }
 }
 
-/// What `list` prints.
+/// The output format of `list`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListFormat {
     /// A table for people.

@@ -1,5 +1,5 @@
-//! Locks on blobs, so that images copied at once that share a blob copy it once: the second finds what
-//! the first has copied.
+//! Locks on blobs. Images that share a blob and are copied at the same time copy it once: the second
+//! image waits and finds the blob at the destination.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::oci::digest::Digest;
 pub(super) struct BlobLocks(parking_lot::Mutex<HashMap<Digest, Arc<Mutex<()>>>>);
 
 impl BlobLocks {
-    /// Waits until no other image copies any of `blobs`, and locks those that do not `exist` by then.
+    /// Waits until no other image copies any of `blobs`, and locks those that do not exist by then.
     pub(super) async fn acquire(
         &self,
         blobs: BTreeSet<Digest>,
         exists: impl Fn(&Digest) -> bool,
     ) -> Vec<OwnedMutexGuard<()>> {
         let mut guards = Vec::new();
-        // A set has one order for all, so that no two images wait for each other.
+        // All images lock in the order of the set, so that no two wait for each other.
         for digest in blobs {
             if exists(&digest) {
                 continue;

@@ -1,4 +1,4 @@
-//! Whether an image is at its homes already, told by digests.
+//! Compares the images of the plan with the destinations, by digest.
 
 use std::sync::Arc;
 
@@ -13,56 +13,58 @@ use crate::push::destinations::Target;
 use crate::push::{self, Settings};
 use crate::registry::{ListedManifest, Registry};
 
-/// What becomes of an image, told by one question or none.
+/// The result of an image at the destinations, resolved with at most one request.
 struct SourceSummary {
-    /// What its tags lead to, if the source has all that it names.
+    /// The digest that the tags will have, if the source has every manifest of the index.
     digest: Digest,
-    /// Which of its manifests anything may refer to; none where one question does not tell.
+    /// The manifests that can have referrers. `None` if that needs the child manifests.
     manifests: Option<Vec<Digest>>,
 }
 
 impl Planner<'_> {
-    /// The item with what it needs, and the errors of homes that could not be asked and count; or the
-    /// error that kept us from finding out.
+    /// Determines the state of an image at each destination. Returns the unchanged image, and
+    /// either the image with its states and the errors of required destinations, or the error of
+    /// the source.
     pub(super) async fn diff(
         &self,
-        item: PlannedImage,
+        image: PlannedImage,
     ) -> (
         PlannedImage,
         Result<(PlannedImage, Vec<MirrorError>), MirrorError>,
     ) {
-        let compared = self.compare(&item).await;
-        (item, compared)
+        let result = self.compare(&image).await;
+        (image, result)
     }
 
     async fn compare(
         &self,
-        item: &PlannedImage,
+        image: &PlannedImage,
     ) -> Result<(PlannedImage, Vec<MirrorError>), MirrorError> {
-        let registry = self.registries.source(&item.source.endpoint).await?;
-        let settings = item.settings(self.settings);
-        let Some(mut summary) = self.summarize(&registry, item, &settings).await? else {
-            // Why not is told when it is brought.
-            return Ok((item.clone(), Vec::new()));
+        let registry = self.registries.source(&image.source.endpoint).await?;
+        let settings = image.settings(self.settings);
+        let Some(mut summary) = self.summarize(&registry, image, &settings).await? else {
+            // The push reads the manifest again and reports the error.
+            return Ok((image.clone(), Vec::new()));
         };
-        let (mut found, mut unasked) = (Vec::new(), Vec::new());
-        for (target, _) in &item.destinations {
-            match self.at(target).await {
+        let (mut found, mut errors) = (Vec::new(), Vec::new());
+        for (target, _) in &image.destinations {
+            match self.destination_digest(target).await {
                 Ok(there) => found.push((target, Some(there))),
-                // One that is in trouble keeps the image from no other.
+                // A failing destination does not affect the others.
                 Err(error) => {
                     found.push((target, None));
                     if !target.best_effort {
-                        unasked.push(error);
+                        errors.push(error);
                     }
                 }
             }
         }
-        let mut there = found.iter().filter_map(|(_, there)| there.as_ref());
-        let is_anywhere_else = there.any(|(_, digest)| digest.as_ref() != Some(&summary.digest));
-        if is_anywhere_else && !push::is_unfiltered(&settings) {
-            // What is not there, or for another platform, only the manifests tell.
-            let source = Source::open_remote(Arc::clone(&registry), &item.source, &item.platforms);
+        let mut existing = found.iter().filter_map(|(_, there)| there.as_ref());
+        let differs = existing.any(|(_, digest)| digest.as_ref() != Some(&summary.digest));
+        if differs && !push::is_unfiltered(&settings) {
+            // A missing child or a platform filter changes the index: only the manifests show it.
+            let source =
+                Source::open_remote(Arc::clone(&registry), &image.source, &image.platforms);
             let digest = match &source.await {
                 Ok(source) => push::resulting_digest(source, &settings).await,
                 Err(_) => None,
@@ -75,42 +77,49 @@ impl Planner<'_> {
                         manifests: None,
                     };
                 }
-                None => return Ok((item.clone(), unasked)),
+                None => return Ok((image.clone(), errors)),
             }
         }
         let mut destinations = Vec::new();
         for (target, there) in found {
-            let need = match there {
+            let state = match there {
                 None => SyncState::Unknown,
                 Some((_, None)) => SyncState::Missing,
                 Some((_, Some(digest))) if digest != summary.digest => SyncState::Outdated,
-                Some(_) if !item.referrers => SyncState::UpToDate,
-                Some((home, Some(_))) => {
+                Some(_) if !image.referrers => SyncState::UpToDate,
+                Some((registry_there, Some(_))) => {
                     let summary = (&registry, &summary);
                     let path = &target.repository;
-                    match self.referrers_at(summary, item, &home, path).await {
-                        Ok(need) => need,
+                    match self
+                        .referrers_at(summary, image, &registry_there, path)
+                        .await
+                    {
+                        Ok(state) => state,
                         Err(error) => {
                             if !target.best_effort {
-                                unasked.push(error);
+                                errors.push(error);
                             }
                             SyncState::Unknown
                         }
                     }
                 }
             };
-            destinations.push((target.clone(), need));
+            destinations.push((target.clone(), state));
         }
-        let item = PlannedImage {
+        let image = PlannedImage {
             destinations,
             digest: Some(summary.digest),
-            ..item.clone()
+            ..image.clone()
         };
-        Ok((item, unasked))
+        Ok((image, errors))
     }
 
-    /// The registry of a target, and what its tag leads to.
-    async fn at(&self, target: &Target) -> Result<(Arc<Registry>, Option<Digest>), MirrorError> {
+    /// The registry of a destination and the digest of its tag. The digest is `None` if the tag
+    /// does not exist.
+    async fn destination_digest(
+        &self,
+        target: &Target,
+    ) -> Result<(Arc<Registry>, Option<Digest>), MirrorError> {
         let registries = self.registries;
         let registry = registries.destination(&target.endpoint, target.best_effort);
         let registry = registry.await?;
@@ -119,17 +128,18 @@ impl Planner<'_> {
         Ok((registry, digest))
     }
 
-    /// Asks what an image becomes; none where one question does not tell.
+    /// Resolves the digest that the image will have at the destinations. `None` if that needs the
+    /// child manifests.
     async fn summarize(
         &self,
         registry: &Arc<Registry>,
-        item: &PlannedImage,
+        image: &PlannedImage,
         settings: &Settings,
     ) -> Result<Option<SourceSummary>, MirrorError> {
-        let (source, takes_all) = (&item.source, push::is_unfiltered(settings));
+        let (source, is_unfiltered) = (&image.source, push::is_unfiltered(settings));
         let repository = &source.repository;
         let tag = source.tag.as_deref().unwrap_or("latest");
-        let no_image = || MirrorError::NoImage(item.name.clone());
+        let no_image = || MirrorError::NoImage(image.name.clone());
         let listed = self.listed(registry, repository, |manifest| match &source.digest {
             Some(digest) => manifest.digest == *digest,
             None => manifest.tags.iter().any(|known| known == tag),
@@ -149,9 +159,9 @@ impl Planner<'_> {
         let known = listed
             .map(|listed| listed.digest)
             .or_else(|| source.digest.clone());
-        let has_no_companions =
-            !item.referrers || self.has_no_companions(registry, repository).await;
-        if takes_all && has_no_companions {
+        let has_no_referrers =
+            !image.referrers || self.has_no_referrers(registry, repository).await;
+        if is_unfiltered && has_no_referrers {
             let digest = match known {
                 Some(digest) => Some(digest),
                 None => self.digest(registry, repository, tag).await?,
@@ -161,8 +171,8 @@ impl Planner<'_> {
                 manifests: Some(Vec::new()),
             }));
         }
-        let named = known.as_ref().map_or(tag, Digest::as_str);
-        let Ok(manifest) = registry.get_manifest(repository, named).await else {
+        let reference = known.as_ref().map_or(tag, Digest::as_str);
+        let Ok(manifest) = registry.get_manifest(repository, reference).await else {
             return Ok(None);
         };
         Ok(match manifest.ok_or_else(no_image)? {
@@ -175,7 +185,7 @@ impl Planner<'_> {
                     digest,
                     manifests: Some(manifests),
                 }),
-                None => takes_all.then_some(SourceSummary {
+                None => is_unfiltered.then_some(SourceSummary {
                     digest: index.digest,
                     manifests: None,
                 }),
@@ -183,47 +193,49 @@ impl Planner<'_> {
         })
     }
 
-    /// True where it is known that nothing refers to any image of a source's repository.
-    async fn has_no_companions(&self, registry: &Arc<Registry>, repository: &str) -> bool {
-        let tags = self.companion_tags(registry, repository).await;
+    /// True if it is known that no image of the repository has referrers.
+    async fn has_no_referrers(&self, registry: &Arc<Registry>, repository: &str) -> bool {
+        let tags = self.referrer_tags(registry, repository).await;
         registry.has_no_referrers(repository) && tags.is_some_and(|tags| tags.is_empty())
     }
 
-    /// What is lacking at a home that has the image itself.
+    /// The state of a destination that has the image: whether it has all referrers too.
     async fn referrers_at(
         &self,
         (registry, summary): (&Arc<Registry>, &SourceSummary),
-        item: &PlannedImage,
-        home: &Arc<Registry>,
+        image: &PlannedImage,
+        destination: &Arc<Registry>,
         path: &str,
     ) -> Result<SyncState, MirrorError> {
         let Some(manifests) = &summary.manifests else {
             return Ok(SyncState::Unknown);
         };
-        let repository = &item.source.repository;
-        let companions = self.companions_of(registry, repository, &summary.digest, manifests);
-        let Some(companions) = companions.await? else {
+        let repository = &image.source.repository;
+        let referrers = self.referrers_of(registry, repository, &summary.digest, manifests);
+        let Some(referrers) = referrers.await? else {
             return Ok(SyncState::Unknown);
         };
-        let home = MirrorRepository {
-            // Elsewhere a list costs more than the few questions that it answers.
-            tags: match home.endpoint().is_google() {
-                true => self.companion_tags(home, path).await,
-                false => None,
+        let there = MirrorRepository {
+            // On other registries, listing all tags costs more than the few requests that it saves.
+            tags: if destination.endpoint().is_google() {
+                self.referrer_tags(destination, path).await
+            } else {
+                None
             },
-            registry: home,
+            registry: destination,
             path,
         };
-        let has_all = home.has(&companions).await;
-        let failed = |cause| list_error(home.registry.endpoint(), path, cause);
-        Ok(match has_all.map_err(failed)? {
-            true => SyncState::UpToDate,
-            false => SyncState::ReferrersMissing,
+        let has_all = there.has_all(&referrers).await;
+        let failed = |cause| list_error(there.registry.endpoint(), path, cause);
+        Ok(if has_all.map_err(failed)? {
+            SyncState::UpToDate
+        } else {
+            SyncState::ReferrersMissing
         })
     }
 
-    /// What goes along with an image of the source, found out once however many tags and homes it has.
-    async fn companions_of(
+    /// The referrers of an image of the source. They are read once for all tags and destinations.
+    async fn referrers_of(
         &self,
         registry: &Arc<Registry>,
         path: &str,
@@ -236,18 +248,18 @@ impl Planner<'_> {
             let repository = MirrorRepository {
                 registry,
                 path,
-                tags: self.companion_tags(registry, path).await,
+                tags: self.referrer_tags(registry, path).await,
             };
-            let found = repository.companions(manifests.to_vec()).await;
+            let found = repository.all_referrers(manifests.to_vec()).await;
             let found = found.map_err(|cause| list_error(registry.endpoint(), path, cause))?;
             Ok::<_, MirrorError>(found.map(Arc::new))
         });
         found.await.cloned()
     }
 
-    /// The tags of a repository that companions are found by; none where they are not all listed, and
-    /// have to be asked for one by one.
-    async fn companion_tags(
+    /// The tags of a repository that name referrers. `None` if the listing may be incomplete, so that
+    /// each tag must be requested.
+    async fn referrer_tags(
         &self,
         registry: &Arc<Registry>,
         repository: &str,
@@ -262,16 +274,16 @@ impl Planner<'_> {
         tags.await.clone()
     }
 
-    /// What a tag points at: one listing tells it for a whole repository where the registry lists
-    /// digests, else it is asked for by itself.
+    /// The digest of a tag. It is taken from the listing of the repository if the registry lists
+    /// digests, else from a HEAD request. `None` if the tag does not exist.
     async fn digest(
         &self,
         registry: &Arc<Registry>,
         repository: &str,
         tag: &str,
     ) -> Result<Option<Digest>, MirrorError> {
-        let is_it = |manifest: &ListedManifest| manifest.tags.iter().any(|known| known == tag);
-        if let Some(listed) = self.listed(registry, repository, is_it).await? {
+        let matches = |manifest: &ListedManifest| manifest.tags.iter().any(|known| known == tag);
+        if let Some(listed) = self.listed(registry, repository, matches).await? {
             return Ok(Some(listed.digest));
         }
         let found = registry.head_manifest(repository, tag).await;
@@ -279,19 +291,20 @@ impl Planner<'_> {
             .map_err(|cause| list_error(registry.endpoint(), &format!("{repository}:{tag}"), cause))
     }
 
-    /// A manifest of a repository, where the registry lists those.
+    /// The first listed manifest that matches. `None` if there is none, or if the registry lists no
+    /// manifests.
     async fn listed(
         &self,
         registry: &Arc<Registry>,
         repository: &str,
-        is_it: impl Fn(&ListedManifest) -> bool,
+        matches: impl Fn(&ListedManifest) -> bool,
     ) -> Result<Option<ListedManifest>, MirrorError> {
         if !registry.endpoint().is_google() {
             return Ok(None);
         }
         let listing = self.listing(registry, repository).await?;
         let manifests = listing.iter().flat_map(|listing| &listing.manifests);
-        let mut found = manifests.filter(|manifest| is_it(manifest));
+        let mut found = manifests.filter(|manifest| matches(manifest));
         Ok(found.next().cloned())
     }
 }

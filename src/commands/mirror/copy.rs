@@ -1,4 +1,4 @@
-//! Copies the images of a plan, many at once.
+//! Copies the images of a plan, several at once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use crate::push::result::{FailedDestination, PushedImage};
 use crate::push::{BlobLocations, Settings};
 use crate::registry::pool::RegistryPool;
 
-/// Images that are copied at once. What costs memory are the blobs in flight, which
-/// [`crate::push::UploadSlots`] bounds for all images together; an image by itself holds its manifests.
+/// The images that are copied at once. An image itself holds only its manifests in memory. The
+/// blobs in flight are limited by [`crate::push::UploadSlots`] for all images together.
 const IMAGES_AT_ONCE: usize = 16;
 
-/// What came of one image.
+/// The result of one image.
 #[derive(Debug)]
 pub struct ImageOutcome {
-    /// What was planned.
+    /// The image as it was planned.
     pub image: PlannedImage,
-    /// The destinations that it was pushed to.
+    /// The result of each destination that the image was pushed to.
     pub pushed: Vec<PushedImage>,
-    /// The destinations that did not get it.
+    /// The error of each destination that failed.
     pub failed: Vec<FailedDestination>,
 }
 
 impl ImageOutcome {
-    /// Where a cluster can pull it from now.
+    /// The image at every destination that has it now.
     pub fn pulled(&self) -> impl Iterator<Item = PulledImage> {
         let pushed = self.pushed.iter();
         let pushed = pushed.filter_map(|image| PulledImage::of(&image.pushed));
@@ -43,9 +43,9 @@ impl ImageOutcome {
     }
 }
 
-/// Copies every image of the plan that a destination lacks. Returns one outcome an image, and the
-/// errors of those that are required. Images that could not be planned come first; their errors are
-/// those of the plan.
+/// Copies every image to the destinations that lack it. Returns one outcome for each image, and the
+/// errors of the required destinations. The images that could not be planned come first; their errors
+/// were reported by the plan.
 pub(super) async fn copy_all(
     plan: MirrorPlan,
     registries: &RegistryPool<'_>,
@@ -76,7 +76,7 @@ pub(super) async fn copy_all(
     (outcomes, errors)
 }
 
-/// What the images of a run share.
+/// The state that all images of a run share.
 struct MirrorRun<'a> {
     registries: &'a RegistryPool<'a>,
     settings: &'a Settings,
@@ -110,7 +110,7 @@ impl MirrorRun<'_> {
         }
     }
 
-    /// One result a pending destination, or what kept the image from being read.
+    /// Pushes the image to its pending destinations. Returns one result for each of them.
     async fn push(
         &self,
         image: &PlannedImage,
@@ -141,7 +141,7 @@ impl MirrorRun<'_> {
     }
 }
 
-/// Every blob of an image.
+/// The digests of all blobs of an image.
 fn blobs(source: &Source) -> BTreeSet<Digest> {
     match &source.image().content {
         Content::Manifests(tree) => tree.blobs().map(|blob| blob.digest.clone()).collect(),

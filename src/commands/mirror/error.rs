@@ -1,4 +1,4 @@
-//! What keeps a mirror from being planned.
+//! The errors of `mirror`.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::push::PushError;
 use crate::registry::RegistryError;
 use crate::registry::pool::PoolError;
 
-/// A plan that could not be made.
+/// An error of `mirror`.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
     /// There is no credential for a destination.
@@ -25,94 +25,94 @@ pub enum MirrorError {
     /// An image cannot be read.
     #[error(transparent)]
     Source(SourceError),
-    /// An image could not be pushed anywhere.
+    /// An image could not be pushed to any destination.
     #[error(transparent)]
     Push(PushError),
     /// A destination did not get an image.
     #[error(transparent)]
     Destination(SharedError),
-    /// The pull secret could not be made.
+    /// The pull secret could not be created.
     #[error(transparent)]
     PullSecret(#[from] PullSecretError),
     /// A result could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// A registry does not list what it was asked for.
+    /// A registry did not list a path.
     #[error("could not list `{what}`")]
     List {
         /// `host/path`.
         what: String,
-        /// What the registry said.
+        /// The registry's error.
         #[source]
         cause: RegistryError,
     },
-    /// GitLab does not list what a group has.
+    /// GitLab did not list the repositories of a group.
     #[error("could not list the repositories of GitLab's `{what}`")]
     Group {
         /// `host/path`.
         what: String,
-        /// What GitLab said.
+        /// GitLab's error.
         #[source]
         cause: RegistryError,
     },
-    /// GitLab has no such group, project or user, or does not show it.
+    /// GitLab has no such group, project or user, or the login cannot see it.
     #[error("GitLab shows no group, project or user `{0}` to this login")]
     NoGroup(String),
-    /// The login is a job's own, which lists no group.
+    /// The login is a job token, which cannot list a group.
     #[error("the login for GitLab's `{0}` is the job's own token, which lists no group")]
     JobToken(String),
-    /// There is nothing below a path.
+    /// There is no repository below a path.
     #[error("there is no repository below `{0}`")]
     NothingBelow(String),
-    /// There is no such repository.
+    /// The repository does not exist.
     #[error("the repository `{0}` does not exist")]
     NoRepository(String),
-    /// No such tag.
+    /// The image does not exist.
     #[error("`{0}` does not exist")]
     NoImage(String),
-    /// The newest by date are wanted of a registry that tells no dates.
+    /// The newest by date are requested of a registry that reports no dates.
     #[error("`{0}` cannot be ordered by date: its registry does not tell when a tag was uploaded")]
     NoDates(String),
-    /// Two images would arrive under one name.
+    /// Two images would have the same name at the destination.
     #[error("both `{first}` and `{second}` would become `{target}`")]
     Collision {
         /// One of them.
         first: String,
         /// The other.
         second: String,
-        /// What both are to be called.
+        /// The name of both.
         target: String,
     },
-    /// One image would arrive under one name in two forms.
+    /// Two entries select the same image with different platforms.
     #[error("two entries bring `{image}` to `{target}`, each with other platforms")]
     Platforms {
         /// The image.
         image: String,
-        /// What it is to be called.
+        /// Its name at the destination.
         target: String,
     },
-    /// An image could not be read, or not as it is wanted.
+    /// An image could not be read or pushed.
     #[error("could not mirror `{image}`")]
     Image {
         /// The image.
         image: String,
-        /// Why.
+        /// The reason.
         #[source]
         cause: Box<Self>,
     },
-    /// A name that no registry takes.
+    /// The name at the destination is invalid.
     #[error("`{source_name}` cannot be put there")]
     Name {
         /// The image.
         source_name: String,
-        /// What is wrong with its new name.
+        /// The error of the new name.
         #[source]
         cause: ReferenceError,
     },
 }
 
 impl MirrorError {
-    /// Why an image could not be copied to any destination.
+    /// The error of an image that could not be copied to any destination.
     pub(super) fn of_image(image: &PlannedImage, cause: Self) -> Self {
         match cause {
             Self::Source(SourceError::NoImage { .. }) => Self::NoImage(image.source.to_string()),

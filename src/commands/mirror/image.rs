@@ -1,7 +1,6 @@
-//! An image of the plan, and its state at each destination.
+//! The images of a mirror plan, and the state of each at its destinations.
 
 use std::fmt;
-
 use std::sync::Arc;
 
 use super::{ImageOutcome, MirrorError};
@@ -13,49 +12,50 @@ use crate::push::destinations::Target;
 use crate::push::result::FailedDestination;
 use crate::push::{PushOptions, Settings};
 
-/// One image: where it is read, where it goes, and why.
+/// An image of the plan: its source, and its state at each destination.
 #[derive(Clone, Debug)]
 pub struct PlannedImage {
-    /// The image, by its tag or by the digest that it is pinned to.
+    /// The reference that the image is read by: a tag, or the digest that it is pinned to.
     pub source: Reference,
-    /// The name that reports call it by: with its tag.
+    /// The name in reports, with the tag.
     pub name: String,
-    /// Where it goes, and what has to be done there.
+    /// The destinations, each with its state.
     pub destinations: Vec<(Target, SyncState)>,
-    /// Which of its platforms.
+    /// The platforms that are copied.
     pub platforms: Platforms,
-    /// Whether what refers to it comes along.
+    /// True if its referrers are copied too.
     pub referrers: bool,
-    /// What its tags lead to where it is already; none while that is not known.
+    /// The digest of its tags at the destinations. `None` if it is not known yet.
     pub digest: Option<Digest>,
 }
 
 impl PlannedImage {
-    /// The state of the destination that lags furthest behind.
+    /// The state of the destination that needs the most work.
     pub fn state(&self) -> SyncState {
         let states = self.destinations.iter().map(|(_, state)| *state);
         states.min().unwrap_or(SyncState::UpToDate)
     }
 
-    /// The destinations that lack something.
+    /// The destinations that are not up to date.
     pub fn pending(&self) -> impl Iterator<Item = &Target> {
         self.targets(|state| state != SyncState::UpToDate)
     }
 
-    /// The destinations that have the image already.
+    /// The destinations that are up to date.
     pub fn up_to_date(&self) -> impl Iterator<Item = &Target> {
         self.targets(|state| state == SyncState::UpToDate)
     }
 
-    fn targets(&self, is_wanted: impl Fn(SyncState) -> bool) -> impl Iterator<Item = &Target> {
-        let wanted = self
+    /// The destinations whose state matches.
+    fn targets(&self, matches: impl Fn(SyncState) -> bool) -> impl Iterator<Item = &Target> {
+        let matching = self
             .destinations
             .iter()
-            .filter(move |(_, state)| is_wanted(*state));
-        wanted.map(|(target, _)| target)
+            .filter(move |(_, state)| matches(*state));
+        matching.map(|(target, _)| target)
     }
 
-    /// The settings of its push, out of those of the run.
+    /// The settings of the run with the options of this image.
     pub(super) fn settings(&self, run: &Settings) -> Settings {
         Settings {
             options: PushOptions {
@@ -67,14 +67,14 @@ impl PlannedImage {
         }
     }
 
-    /// True if its failure fails nothing.
+    /// True if its failure does not fail the run.
     pub fn best_effort(&self) -> bool {
         self.destinations
             .iter()
             .all(|(target, _)| target.best_effort)
     }
 
-    /// The outcome of an image that one error keeps from all of its pending destinations.
+    /// The outcome if `error` fails all pending destinations.
     pub(super) fn failed(self, error: Arc<MirrorError>) -> ImageOutcome {
         let failed = self.pending();
         let failed = failed.map(|target| {
@@ -89,36 +89,36 @@ impl PlannedImage {
     }
 }
 
-/// How an image is at a destination, in the order in which it is worked on.
+/// The state of an image at a destination, in the order in which images are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SyncState {
-    /// It is missing.
+    /// The destination does not have the image.
     Missing,
-    /// There is another.
+    /// The tag is another image at the destination.
     Outdated,
-    /// It is there, but not all that refers to it.
+    /// The destination has the image, but not all of its referrers.
     ReferrersMissing,
-    /// Digests alone do not tell.
+    /// Digests alone are not enough to know the state.
     Unknown,
-    /// It is there, the same.
+    /// The destination has the same image.
     UpToDate,
 }
 
-/// What is to be done, in the order in which it will be.
+/// The images in the order in which they are copied.
 #[derive(Debug, Default)]
 pub struct MirrorPlan {
-    /// The images.
+    /// The planned images.
     pub images: Vec<PlannedImage>,
-    /// Those of which it could not be found out, and why, as what came of them.
+    /// The images whose state could not be determined, each with its error.
     pub unplanned: Vec<ImageOutcome>,
 }
 
 impl fmt::Display for MirrorPlan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |need| {
+        let count = |state| {
             self.images
                 .iter()
-                .filter(|image| image.state() == need)
+                .filter(|image| image.state() == state)
                 .count()
         };
         let (missing, differing) = (count(SyncState::Missing), count(SyncState::Outdated));

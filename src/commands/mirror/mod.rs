@@ -1,8 +1,8 @@
-//! `mirror`: many images, by a file that says what goes where.
+//! `mirror`: copies many images, as a file lists them.
 //!
-//! A plan comes first, made of digests alone: which images are the same everywhere, which differ and
-//! which are missing. Then the images are copied, the missing ones first. An image that fails does not
-//! stop the others, and a run that was stopped is continued by the next, which plans anew.
+//! The plan is made first, by comparing digests: it says which images are up to date, which are
+//! outdated and which are missing. Then the images are copied, the missing ones first. A failed image
+//! does not stop the others. The run after an interrupted one makes a new plan and copies the rest.
 
 mod blob_locks;
 mod compare;
@@ -39,12 +39,12 @@ use crate::push::{Settings, TagLog};
 use crate::registry::pool::RegistryPool;
 use report::{MirrorReport, PlanReport};
 
-/// Plans, copies what a destination lacks, and reports a line an image.
+/// Makes the plan, copies the images that a destination lacks, and prints one line for each image.
 ///
 /// # Errors
 ///
-/// One error for each thing that failed: an entry of the file, an image, the pull secret, a result
-/// that could not be written.
+/// One error for each failure: of an entry of the file, of an image, of the pull secret, or of a
+/// result that could not be written.
 pub async fn run(
     request: &MirrorRequest,
     tag_log: &TagLog,
@@ -89,12 +89,12 @@ pub async fn run(
         pull_secret: None,
         errors: Vec::new(),
     };
-    // A cluster is not told to pull an image that is not there.
-    if let Some(asked) = &request.pull_secret
+    // The pull secret is only created if every image exists at the destinations.
+    if let Some(options) = &request.pull_secret
         && errors.is_empty()
     {
         let input = PullSecretInput {
-            asked,
+            options,
             hosts: &hosts,
             images: &one_a_repository(outcomes.iter().flat_map(ImageOutcome::pulled)),
             dry_run: false,
@@ -109,7 +109,7 @@ pub async fn run(
     Failure::check_reported(errors, unwritten.map(MirrorError::Output).collect())
 }
 
-/// Prints the report and writes the files that were asked for. Returns what could not be written.
+/// Prints the report and writes the requested files. Returns the errors of those that failed.
 fn write_results(
     report: &MirrorReport<'_>,
     request: &MirrorRequest,
@@ -142,7 +142,7 @@ fn write_results(
     results.into_iter().filter_map(Result::err).collect()
 }
 
-/// Prints which images would be mirrored and where to, for a run without a credential.
+/// Prints the sources and the destinations of a run that has no credential.
 fn print_without_credentials(
     request: &MirrorRequest,
     stdout: &mut dyn Write,

@@ -1,19 +1,20 @@
-//! Under which name an image arrives below each destination.
+//! The name of an image below each destination.
 
-/// A template for a path and a tag: `{name}`, `{path}` and `{tag}` stand for the source's own.
+/// A template for a path and a tag. `{name}`, `{path}` and `{tag}` are replaced by those of the
+/// source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameTemplate {
     path: String,
     tag: String,
 }
 
-/// A template that cannot be filled in.
+/// An invalid template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameTemplateError {
-    /// A `{…}` that is none of the three, or a brace without its other.
+    /// An unknown placeholder, or an unmatched brace.
     #[error("`{0}` is none of `{{name}}`, `{{path}}` and `{{tag}}`")]
     Unknown(String),
-    /// `{tag}` in the path, where every tag would make a repository of its own.
+    /// `{tag}` in the path. Each tag would become a repository of its own.
     #[error("`{{tag}}` stands in the path; put it behind `:`")]
     TagInPath,
 }
@@ -29,11 +30,11 @@ impl Default for NameTemplate {
 }
 
 impl NameTemplate {
-    /// Reads `PATH` or `PATH:TAG`.
+    /// Parses `PATH` or `PATH:TAG`.
     ///
     /// # Errors
     ///
-    /// When it holds a placeholder that there is not, or that has no place there.
+    /// If a placeholder is unknown or not allowed there.
     pub fn parse(text: &str) -> Result<Self, NameTemplateError> {
         let (path, tag) = text.split_once(':').unwrap_or((text, "{tag}"));
         if path.contains("{tag}") {
@@ -55,10 +56,10 @@ impl NameTemplate {
         })
     }
 
-    /// Path and tag for an image of the repository at `path` under `tag`.
+    /// The new path and tag of an image of the repository `path` with the tag `tag`.
     pub fn apply(&self, path: &str, tag: &str) -> (String, String) {
         let name = path.rsplit('/').next().unwrap_or(path);
-        // One pass, so that nothing in a source's name is taken for a placeholder.
+        // One pass, so that a replaced value is not taken for a placeholder.
         let fill = |template: &str| {
             let mut filled = String::new();
             let mut rest = template;

@@ -1,9 +1,10 @@
-//! Whether what goes along with an image is at its homes too, told by digests and with as few
-//! questions as the protocol allows: with `referrers`, that is what an unchanged image costs.
+//! Compares the referrers of an image at the source and at the destinations, by digest and with as
+//! few requests as the protocol allows: with `referrers`, an unchanged image costs these requests.
 //!
-//! Where it is kept by tags, as cosign does and as registries without the referrers API need it, one
-//! list of a repository's tags tells of all its images. The API has no such list: it is asked for one
-//! manifest at a time, and Google's listing is not known to show what only the API tells of.
+//! Referrers that are found by tags (cosign's tags, and the fallback tags of registries without the
+//! referrers API) are known for all images from one tag list of the repository. The referrers API
+//! takes one request for each manifest. Google's listing is not known to include what that API
+//! returns.
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers>
 
 use std::collections::{HashMap, HashSet};
@@ -16,45 +17,46 @@ use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor};
 use crate::registry::{Listing, Registry, RegistryError};
 
-/// Questions about one image that are under way at once.
+/// The concurrent requests for one image.
 const AT_ONCE: usize = 8;
 
-/// The tags of a repository that are named for a digest, with what is under each where that is listed.
+/// The tags of a repository that are named after a digest. The value is the digest of the tag, or
+/// `None` if the registry does not list it.
 pub(super) struct ReferrerTags(HashMap<String, Option<Digest>>);
 
 impl ReferrerTags {
-    /// Those of a listing; none where that may not be whole.
+    /// The referrer tags of a listing. `None` if the listing may be incomplete.
     pub(super) fn of(listing: &Listing) -> Option<Self> {
         if listing.cut().is_some() {
             return None;
         }
-        let is_one = |tag: &&String| tag.starts_with("sha256-");
-        let tags = listing.tags.iter().filter(is_one);
+        let is_referrer_tag = |tag: &&String| tag.starts_with("sha256-");
+        let tags = listing.tags.iter().filter(is_referrer_tag);
         let mut tags: HashMap<_, _> = tags.map(|tag| (tag.clone(), None)).collect();
         for manifest in &listing.manifests {
-            for tag in manifest.tags.iter().filter(is_one) {
+            for tag in manifest.tags.iter().filter(is_referrer_tag) {
                 tags.insert(tag.clone(), Some(manifest.digest.clone()));
             }
         }
         Some(Self(tags))
     }
 
-    /// True where no image has anything that is found by a tag.
+    /// True if no image has referrers that are found by a tag.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// What goes along with an image.
+/// The referrers that a destination must have.
 #[derive(Debug, Default)]
 pub(super) struct ReferrerCheck {
-    /// What names a manifest as its subject.
-    referring: Vec<(Digest, HashSet<Digest>)>,
-    /// What cosign finds by a tag.
-    tagged: Vec<(String, Digest)>,
+    /// Each subject with the digests of the manifests that refer to it.
+    by_subject: Vec<(Digest, HashSet<Digest>)>,
+    /// Cosign's tags, each with its digest.
+    by_tag: Vec<(String, Digest)>,
 }
 
-/// A repository, and what is known of it already.
+/// A repository, with its referrer tags if they are known.
 pub(super) struct MirrorRepository<'a> {
     pub(super) registry: &'a Registry,
     pub(super) path: &'a str,
@@ -62,64 +64,64 @@ pub(super) struct MirrorRepository<'a> {
 }
 
 impl MirrorRepository<'_> {
-    /// What goes along with an image, of which these are all the manifests. None where digests alone do
-    /// not tell, because an index refers to it.
-    pub(super) async fn companions(
+    /// All referrers of an image that has these manifests, with their own referrers. `None` if an
+    /// index is among them, because its digest alone is not enough.
+    pub(super) async fn all_referrers(
         &self,
         manifests: Vec<Digest>,
     ) -> Result<Option<ReferrerCheck>, RegistryError> {
-        let mut companions = ReferrerCheck::default();
+        let mut check = ReferrerCheck::default();
         let mut seen: HashSet<Digest> = manifests.iter().cloned().collect();
-        let mut asked = manifests;
+        let mut pending = manifests;
         for _ in 0..MAX_DEPTH {
-            let found: Vec<_> = stream::iter(asked)
+            let found: Vec<_> = stream::iter(pending)
                 .map(|digest| async move {
-                    let referring = self.referring(&digest).await?;
-                    let tagged = self.tagged_for(&digest).await?;
-                    Ok::<_, RegistryError>((digest, referring, tagged))
+                    let by_subject = self.referrers(&digest).await?;
+                    let by_tag = self.cosign_tags_of(&digest).await?;
+                    Ok::<_, RegistryError>((digest, by_subject, by_tag))
                 })
                 .buffered(AT_ONCE)
                 .try_collect()
                 .await?;
-            asked = Vec::new();
-            for (digest, referring, tagged) in found {
-                if referring.iter().any(Descriptor::is_index) {
+            pending = Vec::new();
+            for (digest, by_subject, by_tag) in found {
+                if by_subject.iter().any(Descriptor::is_index) {
                     return Ok(None);
                 }
-                let referring: HashSet<_> = referring.into_iter().map(|one| one.digest).collect();
-                let all = referring.iter().chain(tagged.iter().map(|(_, one)| one));
-                asked.extend(all.filter(|one| seen.insert((*one).clone())).cloned());
-                companions.tagged.extend(tagged);
-                if !referring.is_empty() {
-                    companions.referring.push((digest, referring));
+                let by_subject: HashSet<_> = by_subject.into_iter().map(|one| one.digest).collect();
+                let all = by_subject.iter().chain(by_tag.iter().map(|(_, one)| one));
+                pending.extend(all.filter(|one| seen.insert((*one).clone())).cloned());
+                check.by_tag.extend(by_tag);
+                if !by_subject.is_empty() {
+                    check.by_subject.push((digest, by_subject));
                 }
             }
-            if asked.is_empty() {
+            if pending.is_empty() {
                 break;
             }
         }
-        Ok(Some(companions))
+        Ok(Some(check))
     }
 
-    /// True when all of `companions` are here, and found here.
-    pub(super) async fn has(&self, companions: &ReferrerCheck) -> Result<bool, RegistryError> {
-        for (tag, digest) in &companions.tagged {
-            if self.under(tag).await?.as_ref() != Some(digest) {
+    /// True if the repository has all of `expected`, by the same tags and subjects.
+    pub(super) async fn has_all(&self, expected: &ReferrerCheck) -> Result<bool, RegistryError> {
+        for (tag, digest) in &expected.by_tag {
+            if self.digest_of_tag(tag).await?.as_ref() != Some(digest) {
                 return Ok(false);
             }
         }
-        for (subject, wanted) in &companions.referring {
-            let there = self.referring(subject).await?;
-            let there: HashSet<_> = there.into_iter().map(|one| one.digest).collect();
-            if !wanted.is_subset(&there) {
+        for (subject, wanted) in &expected.by_subject {
+            let actual = self.referrers(subject).await?;
+            let actual: HashSet<_> = actual.into_iter().map(|one| one.digest).collect();
+            if !wanted.is_subset(&actual) {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// What refers to a manifest, by the API or by the tag that stands in for it.
-    async fn referring(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
+    /// The referrers of a manifest, from the referrers API or from the fallback tag.
+    async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
         if let Some(found) = self.registry.referrers(self.path, subject).await? {
             return Ok(found);
         }
@@ -133,18 +135,22 @@ impl MirrorRepository<'_> {
         }
     }
 
-    /// What cosign's tags for a manifest lead to.
-    async fn tagged_for(&self, digest: &Digest) -> Result<Vec<(String, Digest)>, RegistryError> {
+    /// Cosign's tags of a manifest, each with its digest.
+    async fn cosign_tags_of(
+        &self,
+        digest: &Digest,
+    ) -> Result<Vec<(String, Digest)>, RegistryError> {
         let mut found = Vec::new();
         for tag in cosign_tags(digest) {
-            if let Some(digest) = self.under(&tag).await? {
+            if let Some(digest) = self.digest_of_tag(&tag).await? {
                 found.push((tag, digest));
             }
         }
         Ok(found)
     }
 
-    async fn under(&self, tag: &str) -> Result<Option<Digest>, RegistryError> {
+    /// The digest of a tag. `None` if the tag does not exist.
+    async fn digest_of_tag(&self, tag: &str) -> Result<Option<Digest>, RegistryError> {
         let listed = self.tags.as_deref().and_then(|tags| tags.0.get(tag));
         match listed {
             Some(Some(digest)) => Ok(Some(digest.clone())),
@@ -153,7 +159,7 @@ impl MirrorRepository<'_> {
         }
     }
 
-    /// False for a tag that is known not to be there.
+    /// False if the tag is known not to exist.
     fn may_have(&self, tag: &str) -> bool {
         let tags = self.tags.as_deref();
         tags.is_none_or(|tags| tags.0.contains_key(tag))

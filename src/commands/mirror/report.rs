@@ -1,4 +1,4 @@
-//! The report of many images: a line an image, and what did not arrive with its reason.
+//! The reports of `mirror`: the plan of a dry run, the table of the results, and JSON.
 
 use std::fmt;
 
@@ -13,14 +13,14 @@ use crate::diagnostics::sanitize::sanitize;
 use crate::oci::digest::Digest;
 use crate::push::result::Status;
 
-/// The report of `mirror`, as it is printed.
+/// The printed report of `mirror`: one line for each image, then the failed destinations.
 #[derive(Clone, Debug)]
 pub(super) struct MirrorReport<'a> {
-    /// What came of each image.
+    /// The outcome of each image.
     pub outcomes: &'a [ImageOutcome],
-    /// What became of the pull secret, when it was given out.
+    /// The created pull secret. `None` if none was created.
     pub pull_secret: Option<PullSecretResult>,
-    /// What failed, each with its causes and hints.
+    /// The errors, each with its causes and hints.
     pub errors: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for PlanReport<'_> {
     }
 }
 
-/// What came of an image at all of its destinations together.
+/// The result of an image for all of its destinations together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ImageResult {
@@ -63,11 +63,11 @@ pub(super) enum ImageResult {
     Copied,
     /// Every destination had it.
     Unchanged,
-    /// Some destinations did not get it.
+    /// Some destinations failed.
     Partial,
-    /// No destination got it, which fails nothing.
+    /// All destinations failed, and none of them is required.
     Skipped,
-    /// No destination got it.
+    /// All destinations failed.
     Failed,
 }
 
@@ -135,7 +135,7 @@ impl fmt::Display for MirrorReport<'_> {
 }
 
 impl MirrorReport<'_> {
-    /// What came of all images together.
+    /// The counts of the results and the sent bytes, in one line.
     pub(super) fn sum(&self) -> String {
         let counts = ImageResult::ALL.map(|result| (self.count(result), result.word()));
         let counts: Vec<_> = counts
@@ -162,7 +162,7 @@ impl MirrorReport<'_> {
         results.filter(|of_image| *of_image == result).count()
     }
 
-    /// Each image's name, what came of it, and how many bytes were sent for it.
+    /// The name, the result and the sent bytes of each image.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&str, ImageResult, u64)> {
         self.outcomes.iter().map(|outcome| {
             let result = ImageResult::of(outcome);
@@ -235,7 +235,7 @@ impl MirrorReport<'_> {
         })
     }
 
-    /// What came of all images together.
+    /// The status of the whole run.
     pub(super) fn status(&self) -> Status {
         use ImageResult::{Copied, Partial, Unchanged};
         let [copied, unchanged, partial] = [Copied, Unchanged, Partial].map(|r| self.count(r));
@@ -253,7 +253,7 @@ impl MirrorReport<'_> {
     }
 }
 
-/// The report as JSON of a run without a credential.
+/// The JSON report of a run that was skipped because there is no credential.
 pub(super) fn skipped_json(notice: &str) -> String {
     json(&serde_json::json!({
         "status": Status::Skipped,

@@ -1,4 +1,4 @@
-//! Which repositories there are below a path.
+//! Finds the repositories below a path.
 
 use std::collections::BTreeSet;
 
@@ -20,13 +20,12 @@ impl Planner<'_> {
             self.walk(endpoint, path).await?
         } else {
             let registry = self.registries.source(endpoint).await?;
-            let listed = match registry.is_gitlabs() && !path.is_empty() {
-                true => of_gitlab(&registry, path).await?,
-                false => {
-                    let catalog = registry.catalog().await;
-                    let catalog = catalog.map_err(|cause| list_error(endpoint, path, cause))?;
-                    catalog.unwrap_or_default()
-                }
+            let listed = if registry.is_gitlabs() && !path.is_empty() {
+                gitlab_repositories(&registry, path).await?
+            } else {
+                let catalog = registry.catalog().await;
+                let catalog = catalog.map_err(|cause| list_error(endpoint, path, cause))?;
+                catalog.unwrap_or_default()
             };
             let below = |repository: &String| is_at_or_below(repository, path);
             listed.into_iter().filter(below).collect()
@@ -38,8 +37,8 @@ impl Planner<'_> {
         Ok(found)
     }
 
-    /// Google's listing tells the children of a path, and what is a repository has manifests. The
-    /// listings are kept: the plan is made of them.
+    /// Walks the children that Google's listings name. A path with manifests or tags is a repository.
+    /// The listings are cached, because the plan needs them again.
     async fn walk(&self, endpoint: &Endpoint, path: &str) -> Result<BTreeSet<String>, MirrorError> {
         let registry = self.registries.source(endpoint).await?;
         let mut found = BTreeSet::new();
@@ -75,9 +74,9 @@ impl Planner<'_> {
     }
 }
 
-/// What GitLab's API tells of a group, or of the project that the path is in. Its registry's own
-/// catalog is for administrators.
-async fn of_gitlab(registry: &Registry, path: &str) -> Result<Vec<String>, MirrorError> {
+/// The repositories of a GitLab group, or of the project that the path is in, from GitLab's API. The
+/// catalog of its registry is for administrators only.
+async fn gitlab_repositories(registry: &Registry, path: &str) -> Result<Vec<String>, MirrorError> {
     let what = name(registry.endpoint(), path);
     if registry.has_job_token() {
         return Err(MirrorError::JobToken(what));
@@ -89,7 +88,7 @@ async fn of_gitlab(registry: &Registry, path: &str) -> Result<Vec<String>, Mirro
     }
 }
 
-/// `host/repository`, by which runners share the work; the host alone for all of its repositories.
+/// `host/repository`, which decides the shard, or `host` if `repository` is empty.
 pub(super) fn name(endpoint: &Endpoint, repository: &str) -> String {
     match repository {
         "" => endpoint.to_string(),

@@ -1,3 +1,5 @@
+//! The request of `mirror`: the entries of its file, the destinations and the options.
+
 use std::fmt;
 
 use super::name_template::NameTemplate;
@@ -10,46 +12,46 @@ use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference};
 use crate::push::PushOptions;
 
-/// What `mirror` is asked to do.
+/// The input of `mirror`.
 #[derive(Debug)]
 pub struct MirrorRequest {
-    /// How it signs in, connects and talks.
+    /// Sign-in, network and console.
     pub session: Session,
-    /// What is mirrored.
+    /// The images and their destinations.
     pub file: MirrorFile,
     /// How the images are pushed.
     pub options: PushOptions,
-    /// What happens if there is no credential.
+    /// The behaviour if there is no credential.
     pub missing_credentials: MissingCredentials,
-    /// The pull secret. `None` if none is asked for.
+    /// The pull secret. `None` if none is requested.
     pub pull_secret: Option<PullSecretOptions>,
-    /// Where the results go.
+    /// The files that the results are written to.
     pub files: ResultFiles,
 }
 
-/// What is to be mirrored.
+/// A mirror file: the images and the destinations that each of them is copied to.
 #[derive(Clone, Debug)]
 pub struct MirrorFile {
-    /// What the images are put below, each image below each of them.
+    /// The prefixes that the images are copied below: every image below every prefix.
     pub destinations: Vec<MirrorDestination>,
-    /// The images.
+    /// The entries that select the images.
     pub entries: Vec<MirrorEntry>,
-    /// This runner's share. `None` if it does everything.
+    /// The shard of this runner. `None` if it copies all images.
     pub shard: Option<Shard>,
 }
 
 impl MirrorFile {
-    /// The registries that are written to, each once.
+    /// The registries of the destinations, without duplicates.
     pub fn hosts(&self) -> Vec<Endpoint> {
         distinct(self.destinations.iter().map(|one| &one.endpoint))
     }
 
-    /// Every registry that is read from or written to.
+    /// The registries of the destinations and of the sources.
     pub fn all_hosts(&self) -> Vec<Endpoint> {
         [self.hosts(), self.source_hosts()].concat()
     }
 
-    /// The registries that are read from, each once.
+    /// The registries of the sources, without duplicates.
     pub fn source_hosts(&self) -> Vec<Endpoint> {
         distinct(self.entries.iter().map(|entry| match &entry.source {
             MirrorSource::Repository(reference) | MirrorSource::Image(reference) => {
@@ -70,7 +72,7 @@ fn distinct<'a>(endpoints: impl Iterator<Item = &'a Endpoint>) -> Vec<Endpoint> 
     seen
 }
 
-/// A registry and a path that images are put below.
+/// A registry and a path that images are copied below.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorDestination {
     /// The registry.
@@ -85,31 +87,31 @@ impl fmt::Display for MirrorDestination {
     }
 }
 
-/// One line of the file: images from one place.
+/// One entry of the file: images of one source.
 #[derive(Clone, Debug)]
 pub struct MirrorEntry {
-    /// Where they are.
+    /// The source of the images.
     pub source: MirrorSource,
-    /// What they are called below each destination.
+    /// The name of each image below a destination.
     pub to: NameTemplate,
-    /// Which tags.
+    /// The tags that are mirrored.
     pub tags: TagFilter,
-    /// Which platforms.
+    /// The platforms that are mirrored.
     pub platforms: Platforms,
-    /// Whether signatures, SBOMs and attestations come along.
+    /// True if signatures, SBOMs and attestations are copied too.
     pub referrers: bool,
-    /// True where a failure fails nothing.
+    /// True if a failure does not fail the run.
     pub best_effort: bool,
 }
 
-/// Where images are read from.
+/// The source of images.
 #[derive(Clone, Debug)]
 pub enum MirrorSource {
-    /// One image, by its tag, perhaps pinned to a digest.
+    /// One image, by its tag and optionally its digest.
     Image(Reference),
-    /// The chosen tags of one repository.
+    /// The selected tags of one repository.
     Repository(Reference),
-    /// The chosen tags of every repository below a path.
+    /// The selected tags of every repository below a path.
     Prefix(Endpoint, String),
 }
 

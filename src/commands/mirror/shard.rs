@@ -1,30 +1,32 @@
-//! Which of several runners does which images.
+//! Assigns the images to several runners.
 //!
-//! Runners start at different times and see a registry that moves, so a shard is decided by the
-//! name of the source's repository alone: rendezvous hashing (Thaler and Ravishankar, 1998) gives
-//! each name to the shard whose hash with it is the highest. No two do the same, together they do
-//! all, and an image that is added moves no other.
+//! Runners start at different times and see different states of a registry, so a shard is decided
+//! by the each name to the shard whose hash with it is the highest. No two do the same, together
+//! they do name of the source's repository alone: rendezvous hashing (Thaler and Ravishankar, 1998)
+//! gives each name to the shard whose hash with it is the highest. No two do the same, together
+//! they do each name to the shard whose hash with it is the highest. Every repository has exactly
+//! one shard, and an added repository moves no other.
 
 use crate::oci::digest::Digest;
 
-/// One of several runners.
+/// The part of the work that one of several runners does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Its number, from 0.
+    /// The index of the runner, from 0.
     pub index: usize,
-    /// How many there are, at least 1.
+    /// The number of runners, at least 1.
     pub total: usize,
 }
 
 impl Shard {
-    /// The runner of a number, where the first has the number `first`; none where there are not that
-    /// many.
+    /// The shard of the runner `number`, if the first runner has the number `first`. `None` if
+    /// `number` is out of range.
     pub fn counted(number: usize, first: usize, total: usize) -> Option<Self> {
         let index = number.checked_sub(first)?;
         (index < total).then_some(Self { index, total })
     }
 
-    /// True when the images of `repository` (`host/path`) are this runner's.
+    /// True if this runner copies the images of `repository` (`host/path`).
     pub fn has(self, repository: &str) -> bool {
         let weight = |index: &usize| Digest::of(format!("{index} {repository}").as_bytes());
         (0..self.total).max_by_key(weight) == Some(self.index)

@@ -1,4 +1,4 @@
-//! The step summary of a mirror run: first what did not arrive everywhere, with the reason.
+//! The GitHub step summary of a mirror run.
 
 use super::report::{ImageResult, MirrorReport};
 use crate::ci::github::summary::{code, errors, plain, push_rows};
@@ -7,7 +7,8 @@ use crate::commands::pull_secret::report::pull_secret_summary;
 use crate::commands::summary::{COLUMNS, failed_row, sign};
 use crate::push::result::Status;
 
-/// The summary of many images: first those that did not arrive everywhere, with the reason.
+/// The summary of all images: first the failed destinations with the reason, then the images that
+/// are not unchanged.
 pub(super) fn of(report: &MirrorReport<'_>) -> String {
     let outcomes = report.outcomes;
     let sign = sign(report.status(), &report.errors);

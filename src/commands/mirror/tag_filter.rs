@@ -1,4 +1,4 @@
-//! Which tags of a repository are mirrored.
+//! Selects the tags of a repository that are mirrored.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -12,7 +12,7 @@ use semver::{Version, VersionReq};
 pub struct ListedTag {
     /// Its name.
     pub name: String,
-    /// When what it points at was uploaded; not every registry tells.
+    /// The upload time of its manifest. `None` if the registry does not report it.
     pub uploaded: Option<SystemTime>,
 }
 
@@ -20,16 +20,16 @@ pub struct ListedTag {
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
-    /// None for a literal.
+    /// `None` for a literal.
     expression: Option<Regex>,
 }
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
     ///
-    /// When it is an expression that is none.
+    /// If the regular expression is invalid.
     pub fn parse(text: &str) -> Result<Self, regex_lite::Error> {
         let inner = text.strip_prefix('/').and_then(|t| t.strip_suffix('/'));
         let expression = match inner {
@@ -61,32 +61,32 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// What makes one tag newer than another.
+/// The order that decides which tags are newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Its version.
+    /// By version.
     Semver,
-    /// When it was uploaded.
+    /// By upload time.
     Date,
 }
 
-/// Which tags are wanted.
+/// The conditions that a mirrored tag meets.
 #[derive(Clone, Debug)]
 pub struct TagFilter {
-    /// A tag must fit one of these; empty lets every tag pass.
+    /// A tag must match one of these. If there is none, every tag matches.
     pub include: Vec<Pattern>,
-    /// A tag that fits one of these is left out.
+    /// A tag that matches one of these is excluded.
     pub exclude: Vec<Pattern>,
     /// A tag must be a version in this range.
     pub semver: Option<VersionReq>,
-    /// Only so many, the newest.
+    /// The maximum number of tags; the newest are taken.
     pub newest: Option<usize>,
-    /// What is newest.
+    /// The order for `newest`.
     pub order: Order,
 }
 
 impl TagFilter {
-    /// Every tag.
+    /// A filter that every tag passes.
     pub fn all() -> Self {
         Self {
             include: Vec::new(),
@@ -97,7 +97,8 @@ impl TagFilter {
         }
     }
 
-    /// The tags themselves, where nothing has to be listed to know them.
+    /// The tags themselves, if the filter consists of literals only. `None` if the tags must be
+    /// listed.
     pub fn literal(&self) -> Option<Vec<String>> {
         let Self {
             include,
@@ -120,11 +121,11 @@ impl TagFilter {
         literals.any(|pattern| pattern.text == tag)
     }
 
-    /// The wanted ones of `tags`; the newest first where that was asked for, else in their order.
+    /// The tags that pass the filter: the newest first if `newest` is set, else in their order.
     ///
     /// # Errors
     ///
-    /// When the newest by date are wanted and the registry tells no dates.
+    /// If the newest by date are requested and the registry reports no dates.
     pub fn choose(&self, tags: &[ListedTag]) -> Result<Vec<String>, NoDates> {
         let fits = |tag: &&ListedTag| {
             let name = &tag.name;
@@ -142,7 +143,7 @@ impl TagFilter {
                     return Err(NoDates);
                 }
                 Order::Date => chosen.sort_by_key(|tag| (Reverse(tag.uploaded), tag.name.clone())),
-                // What is no version is older than all that are.
+                // A tag that is no version is older than every version.
                 Order::Semver => {
                     chosen.sort_by_cached_key(|tag| Reverse((version(&tag.name), &tag.name)));
                 }
@@ -153,12 +154,11 @@ impl TagFilter {
     }
 }
 
-/// A registry that does not tell when a tag was uploaded.
+/// The error for a registry that does not report upload times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoDates;
 
-/// The version that a tag names: with or without `v`, and with what is missing of three numbers
-/// taken as zero, as tags such as `v2.1` are meant.
+/// The version that a tag names, with or without `v`. Missing numbers are zero: `v2.1` is 2.1.0.
 fn version(tag: &str) -> Option<Version> {
     let text = tag.strip_prefix('v').unwrap_or(tag);
     let end = text.find(['-', '+']).unwrap_or(text.len());

@@ -1,4 +1,5 @@
-//! The whole story of a pull secret: what each host gets, that it pulls, where it goes.
+//! Creates a pull secret: collects the logins, verifies that they pull, writes the Secret and
+//! applies it.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,119 +18,124 @@ use crate::kubernetes::{
 };
 use crate::oci::reference::Endpoint;
 
-/// How long a token in a cluster must still work to be left there: less than a new one lives (an
-/// hour at most), and long enough for a few failed renewals.
+/// The remaining lifetime below which a token in a cluster is renewed. It is shorter than the
+/// lifetime of a new token (at most an hour), and long enough for a few failed renewals.
 const RENEW_BEFORE: Duration = Duration::from_secs(40 * 60);
 
-/// What became of a pull secret.
+/// A created pull secret.
 #[derive(Clone, Debug)]
 pub struct PullSecretResult {
     /// The Secret's name.
     pub name: String,
-    /// The servers that it has a login for.
+    /// The servers of its logins.
     pub hosts: Vec<String>,
-    /// When it stops working, where it does and that is known.
+    /// When its token expires. `None` if it has no token or the time is unknown.
     pub expires_at: Option<SystemTime>,
-    /// The file that was written.
+    /// The written file. `None` if none was written.
     pub file: Option<PathBuf>,
-    /// What was changed in the cluster, as sentences.
+    /// The changes in the cluster, as sentences.
     pub changes: Vec<String>,
-    /// A Pod that uses the image and the secret, as YAML.
+    /// The YAML of a Pod that uses the image and the secret. `None` without an image.
     pub pod: Option<String>,
 }
 
-/// What is to be given out.
+/// The input of [`create_pull_secret`].
 #[derive(Clone, Copy, Debug)]
 pub struct PullSecretInput<'a> {
-    /// How, and whereto.
-    pub asked: &'a PullSecretOptions,
-    /// The hosts that it gets a login for.
+    /// The Secret that is requested, and where it goes.
+    pub options: &'a PullSecretOptions,
+    /// The hosts that need a login.
     pub hosts: &'a [Endpoint],
-    /// The images that a cluster is going to pull from them, as far as they are known.
+    /// The images that a cluster will pull from them, as far as they are known.
     pub images: &'a [PulledImage],
-    /// True where everything is checked and nothing written.
+    /// True if everything is checked and nothing is written.
     pub dry_run: bool,
 }
 
-/// Makes the pull secret, proves that it pulls, writes it and applies it. None when everything is in
-/// the cluster already: then nothing is said either.
+/// Creates the pull secret, verifies that it pulls, writes it and applies it. `None` if nothing was
+/// written: in a dry run, or if the cluster is up to date.
 ///
 /// # Errors
 ///
-/// Everything that is in the way; nothing was written then, or the error tells what.
+/// All errors that were found. Nothing was written then, unless the error says so.
 pub async fn create_pull_secret(
-    wanted: PullSecretInput<'_>,
+    input: PullSecretInput<'_>,
     credentials: &Credentials,
     network: &Network,
     stdout: &mut dyn Write,
 ) -> Result<Option<PullSecretResult>, Vec<PullSecretError>> {
     let PullSecretInput {
-        asked,
+        options,
         hosts,
         images,
         dry_run,
-    } = wanted;
-    let plan = LoginPlan::new(asked, hosts, images, credentials)
+    } = input;
+    let plan = LoginPlan::new(options, hosts, images, credentials)
         .await
         .map_err(one)?;
-    let state = match &asked.apply {
+    let state = match &options.apply {
         Some(apply) => {
             let cluster = Cluster::connect(&apply.access, network)
                 .await
                 .map_err(|error| one(PullSecretError::Kubernetes(error)))?;
-            let wanted = kubernetes::DesiredState {
-                name: &asked.name,
-                namespaces: &asked.namespaces,
+            let desired = kubernetes::DesiredState {
+                name: &options.name,
+                namespaces: &options.namespaces,
                 service_accounts: &apply.service_accounts,
                 creates_namespaces: apply.create_namespace,
                 replaces: apply.replace,
             };
-            let mut state = cluster.state(wanted).await.map_err(several)?;
+            let mut state = cluster.state(desired).await.map_err(several)?;
             for (found, is_current) in state.secrets() {
-                *is_current = is_up_to_date(found, asked, &plan).await;
+                *is_current = is_up_to_date(found, options, &plan).await;
             }
             Some(state)
         }
         None => None,
     };
-    if asked.output.is_none() && state.as_ref().is_some_and(ClusterState::is_up_to_date) {
+    if options.output.is_none() && state.as_ref().is_some_and(ClusterState::is_up_to_date) {
         tracing::debug!(
             "the pull secret `{}` is in the cluster as it should be",
-            asked.name
+            options.name
         );
         return Ok(None);
     }
 
     let logins = plan.gather(credentials).await.map_err(one)?;
     let expires_at = logins.token.and_then(|token| token.expires_at);
-    let secret = build(&asked.name, &asked.labels, &logins.written, expires_at).map_err(one)?;
-    // Of a pushing key nobody needs to be told that it can push.
+    let secret = build(&options.name, &options.labels, &logins.written, expires_at).map_err(one)?;
+    // A pushing key needs no probe of whether it can push.
     let is_push_key = matches!(
-        asked.credential,
+        options.credential,
         Some(PullCredential::Key { pushes: true, .. })
     );
-    let question = match (is_push_key, dry_run) {
-        (true, _) => WriteProbe::Unasked,
+    let write_probe = match (is_push_key, dry_run) {
+        (true, _) => WriteProbe::Skip,
         (false, false) => WriteProbe::Upload,
-        (false, true) => WriteProbe::Permissions(as_reader(asked, credentials, network).await.ok()),
+        (false, true) => {
+            WriteProbe::Permissions(google_as_puller(options, credentials, network).await.ok())
+        }
     };
-    let proof = verify(&logins, images, &question, network)
+    let verification = verify(&logins, images, &write_probe, network)
         .await
-        .map_err(|error| one(PullSecretError::Proof(Box::new(error))))?;
+        .map_err(|error| one(PullSecretError::Verification(Box::new(error))))?;
     let changes = match state {
         Some(state) => Some(state.check(&secret).await.map_err(several)?),
         None => None,
     };
 
-    warn(asked, &logins, &proof, is_push_key);
+    warn(options, &logins, &verification, is_push_key);
     if dry_run {
-        tracing::info!("the pull secret `{}` pulls, and is not written", asked.name);
+        tracing::info!(
+            "the pull secret `{}` pulls, and is not written",
+            options.name
+        );
         for change in changes.iter().flat_map(|changes| changes.planned()) {
             tracing::info!("would have {change}");
         }
         return Ok(None);
     }
-    let file = write(asked, &secret, stdout).map_err(one)?;
+    let file = write(options, &secret, stdout).map_err(one)?;
     let changes = match changes {
         Some(changes) => changes
             .carry_out(&secret)
@@ -140,26 +146,26 @@ pub async fn create_pull_secret(
     for change in &changes {
         tracing::info!("{change}");
     }
-    let namespace = asked.namespaces.first().map(String::as_str);
+    let namespace = options.namespaces.first().map(String::as_str);
     Ok(Some(PullSecretResult {
-        name: asked.name.clone(),
+        name: options.name.clone(),
         hosts: logins.written.into_keys().collect(),
         expires_at,
         file,
         changes: changes.iter().map(WriteKind::to_string).collect(),
         pod: images
             .first()
-            .map(|image| pod(image, &asked.name, namespace)),
+            .map(|image| pod(image, &options.name, namespace)),
     }))
 }
 
-/// Google's APIs as the account in the pull secret.
-async fn as_reader(
-    asked: &PullSecretOptions,
+/// A client of Google's APIs that is signed in as the account in the pull secret.
+async fn google_as_puller(
+    options: &PullSecretOptions,
     credentials: &Credentials,
     network: &Network,
 ) -> Result<Google, AuthError> {
-    let credential = match &asked.credential {
+    let credential = match &options.credential {
         Some(PullCredential::Key { key, .. }) => {
             let origin = CredentialSource::Variable("pull_secret_credentials_json");
             Credential::of(origin, GoogleCredential::Key(key.clone()), network).await?
@@ -170,9 +176,9 @@ async fn as_reader(
     Ok(google.short_retries())
 }
 
-/// True when a Secret of the cluster can stay as it is.
-async fn is_up_to_date(found: &FoundSecret, asked: &PullSecretOptions, plan: &LoginPlan) -> bool {
-    let labelled = asked
+/// True if a Secret of the cluster needs no update.
+async fn is_up_to_date(found: &FoundSecret, options: &PullSecretOptions, plan: &LoginPlan) -> bool {
+    let labelled = options
         .labels
         .iter()
         .all(|(key, value)| found.label(key) == Some(value));
@@ -183,12 +189,12 @@ async fn is_up_to_date(found: &FoundSecret, asked: &PullSecretOptions, plan: &Lo
         return false;
     }
     match found.docker_config() {
-        Some(docker_config) => plan.is_met_by(docker_config.expose()).await,
+        Some(docker_config) => plan.is_current(docker_config.expose()).await,
         None => false,
     }
 }
 
-/// True when a token that works until `time` is to be replaced, or nobody can tell.
+/// True if a token that expires at `time` must be renewed, or if `time` is invalid.
 fn is_due(time: &str) -> bool {
     use time::format_description::well_known::Rfc3339;
     time::OffsetDateTime::parse(time, &Rfc3339).map_or(true, |time| {
@@ -196,22 +202,22 @@ fn is_due(time: &str) -> bool {
     })
 }
 
-/// Writes it where it was asked for.
+/// Writes the Secret to the requested output. Returns the path if that is a file.
 fn write(
-    asked: &PullSecretOptions,
+    options: &PullSecretOptions,
     secret: &PullSecret,
     stdout: &mut dyn Write,
 ) -> Result<Option<PathBuf>, PullSecretError> {
-    let Some(output) = &asked.output else {
+    let Some(output) = &options.output else {
         return Ok(None);
     };
-    let content = forms::render(secret, asked.form, &asked.namespaces);
+    let content = forms::render(secret, options.form, &options.namespaces);
     match output {
         PullSecretOutput::File(path) => {
             file::write(&content, path)?;
             tracing::info!(
                 "wrote the pull secret `{}` to {}",
-                asked.name,
+                options.name,
                 path.display()
             );
             Ok(Some(path.clone()))
@@ -226,9 +232,14 @@ fn write(
     }
 }
 
-/// Tells what whoever hands it out should know.
-fn warn(asked: &PullSecretOptions, logins: &SecretLogins, proof: &Verification, is_push_key: bool) {
-    let name = &asked.name;
+/// Logs a warning for each risk and for each missing verification.
+fn warn(
+    options: &PullSecretOptions,
+    logins: &SecretLogins,
+    verification: &Verification,
+    is_push_key: bool,
+) {
+    let name = &options.name;
     if is_push_key {
         tracing::warn!(
             "the pull secret `{name}` holds the pushing key: whoever reads it can push; give a \
@@ -246,25 +257,25 @@ fn warn(asked: &PullSecretOptions, logins: &SecretLogins, proof: &Verification, 
              a reader's key in `pull_secret_credentials_json`"
         );
     }
-    for place in &proof.can_push {
+    for place in &verification.can_push {
         tracing::warn!(
             "the key in the pull secret `{name}` can push to `{place}` too: give it \
              `roles/artifactregistry.reader` alone"
         );
     }
-    for place in &proof.unasked {
+    for place in &verification.unknown_push {
         tracing::warn!(
             "whether the login in the pull secret `{name}` can push to `{place}` could not be found \
              out"
         );
     }
-    for image in &proof.absent {
+    for image in &verification.absent {
         tracing::warn!(
             "`{image}` is not there, so the pull secret `{name}` could only be proven as far as \
              that it may read there"
         );
     }
-    for host in &proof.untried {
+    for host in &verification.untried {
         tracing::warn!(
             "no image at `{host}` was named, so it was not tried whether the pull secret `{name}` \
              pulls from there: name one in `tags`"

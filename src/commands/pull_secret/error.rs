@@ -1,4 +1,4 @@
-//! A pull secret that cannot be made, proven, written or applied.
+//! The errors of `pull-secret`.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,43 +9,43 @@ use crate::ci::output::OutputError;
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::kubernetes::{KubernetesError, MAX_SECRET_SIZE};
 
-/// A pull secret that cannot be made, proven, written or applied.
+/// An error of creating, verifying, writing or applying a pull secret.
 #[derive(Debug, thiserror::Error)]
 pub enum PullSecretError {
-    /// What was given makes no credential.
+    /// The configured credentials are invalid.
     #[error(transparent)]
     Auth(#[from] AuthError),
     /// A result could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// Larger than Kubernetes takes.
+    /// The Secret is larger than Kubernetes accepts.
     #[error("the pull secret would hold {0} bytes, and Kubernetes takes {MAX_SECRET_SIZE}")]
     TooLarge(usize),
-    /// A login for it cannot be had.
+    /// A login could not be obtained.
     #[error("could not get the login for the pull secret")]
     Login(#[source] AuthError),
-    /// There is nothing to put into it.
+    /// No destination has a login.
     #[error("the pull secret would be empty: no destination has a login")]
     NoLogin,
-    /// What is in it does not pull.
+    /// The logins in it do not pull an image.
     #[error(transparent)]
-    Proof(Box<VerificationError>),
-    /// A directory, a device or a pipe.
+    Verification(Box<VerificationError>),
+    /// The output is a directory, a device or a pipe.
     #[error("could not write the pull secret to `{}`: it is there, and no regular file", .0.display())]
     NoFile(PathBuf),
-    /// The file system refused.
+    /// The file could not be written.
     #[error("could not write the pull secret to `{}`", file.display())]
     Write {
-        /// The file that was to be written.
+        /// The output file.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         cause: io::Error,
     },
-    /// Standard output is gone.
+    /// Standard output could not be written.
     #[error("could not print the pull secret")]
     Print(#[source] io::Error),
-    /// The cluster does not take it.
+    /// The Secret could not be applied to the cluster.
     #[error(transparent)]
     Kubernetes(KubernetesError),
 }
@@ -56,7 +56,7 @@ impl Diagnostic for PullSecretError {
             Self::TooLarge(_) | Self::NoLogin | Self::NoFile(_) => ExitCode::Usage,
             Self::Auth(error) | Self::Login(error) => error.exit_code(),
             Self::Output(error) => error.exit_code(),
-            Self::Proof(error) => error.exit_code(),
+            Self::Verification(error) => error.exit_code(),
             Self::Kubernetes(error) => error.exit_code(),
             Self::Write { .. } | Self::Print(_) => ExitCode::Failed,
         }
@@ -74,7 +74,7 @@ impl Diagnostic for PullSecretError {
             ],
             Self::Auth(error) | Self::Login(error) => error.hints(),
             Self::Output(error) => error.hints(),
-            Self::Proof(error) => error.hints(),
+            Self::Verification(error) => error.hints(),
             Self::Kubernetes(error) => error.hints(),
             Self::NoFile(_) => {
                 vec!["name a file in `pull_secret_file`, such as `pull-secret.yaml`".to_owned()]

@@ -1,4 +1,4 @@
-//! The file that a pull secret is written to.
+//! Writes a pull secret to a file.
 
 use std::path::Path;
 
@@ -6,17 +6,17 @@ use super::PullSecretError;
 use crate::ci::files;
 use crate::diagnostics::secret::Secret;
 
-/// Writes `content` to `file`, for its owner alone.
+/// Writes `content` to `file`, which only its owner can read.
 ///
 /// # Errors
 ///
-/// When the directory cannot be written to, or something else than a file has that name.
+/// If the directory cannot be written to, or `file` exists and is no regular file.
 pub(super) fn write(content: &Secret, file: &Path) -> Result<(), PullSecretError> {
     match std::fs::metadata(file) {
-        Ok(there) if !there.is_file() => {
+        Ok(metadata) if !metadata.is_file() => {
             return Err(PullSecretError::NoFile(file.to_owned()));
         }
-        // What cannot be looked at is told by the attempt to write it.
+        // If the metadata cannot be read, the write reports the error.
         Ok(_) | Err(_) => {}
     }
     files::replace(content, file).map_err(|cause| PullSecretError::Write {

@@ -1,4 +1,4 @@
-//! The forms in which a pull secret is written: the object as YAML or JSON, or the login file in it.
+//! The formats of a pull secret: the object as YAML or JSON, or the Docker config in it.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::commands::pull_secret::request::PullSecretForm;
 use crate::diagnostics::secret::Secret;
 use crate::kubernetes::PullSecret;
 
-/// Writes the Secret in one of its forms, for each of `namespaces`; without one it goes to whichever
-/// is current where it is applied.
+/// Renders the Secret in one format, once for each of `namespaces`. Without a namespace the field is
+/// omitted, so that kubectl uses its current namespace.
 ///
-/// YAML has a document for each namespace and JSON a list, as kubectl reads them.
+/// For several namespaces YAML has several documents, and JSON is a list. kubectl reads both.
 pub(super) fn render(secret: &PullSecret, form: PullSecretForm, namespaces: &[String]) -> Secret {
     let mut objects: Vec<_> = namespaces
         .iter()
@@ -38,7 +38,7 @@ pub(super) fn render(secret: &PullSecret, form: PullSecretForm, namespaces: &[St
     })
 }
 
-/// A login file as Docker writes it.
+/// A Docker config file, as Docker writes it.
 #[derive(Deserialize, Serialize)]
 struct DockerConfig {
     auths: BTreeMap<String, Entry>,
@@ -51,7 +51,7 @@ struct Entry {
     auth: String,
 }
 
-/// The login file with one login for each server.
+/// The text of a Docker config with one login for each server.
 pub(super) fn docker_config(logins: &BTreeMap<String, SecretLogin>) -> String {
     let entry = |(server, login): (&String, &SecretLogin)| {
         let (username, password) = (login.user.clone(), login.password.expose().to_owned());
@@ -67,7 +67,7 @@ pub(super) fn docker_config(logins: &BTreeMap<String, SecretLogin>) -> String {
     json!(DockerConfig { auths }).to_string()
 }
 
-/// Reads back what [`docker_config`] writes; `None` if anything else stands in it.
+/// Parses the text that [`docker_config`] writes. `None` if it contains anything else.
 pub(super) fn read_docker_config(text: &str) -> Option<BTreeMap<String, SecretLogin>> {
     let file: DockerConfig = serde_json::from_str(text).ok()?;
     let login = |(server, entry): (String, Entry)| {
@@ -82,7 +82,7 @@ pub(super) fn read_docker_config(text: &str) -> Option<BTreeMap<String, SecretLo
     (parse(&docker_config(&logins)) == parse(text)).then_some(logins)
 }
 
-/// An object in which every scalar is a string, as YAML that kubectl reads so too.
+/// Renders an object whose scalars are all strings, as YAML in which kubectl reads strings too.
 fn yaml(object: &impl Serialize) -> String {
     #[expect(clippy::expect_used, reason = "strings and maps always make YAML")]
     let yaml = serde_yaml::to_string(object).expect("an object is YAML");
@@ -100,15 +100,17 @@ fn yaml(object: &impl Serialize) -> String {
     yaml.lines().map(line).collect()
 }
 
-/// A name or a label of Kubernetes as YAML, in quotes where YAML 1.1 may take it for something else.
+/// A name or a label of Kubernetes as a YAML scalar, quoted if YAML 1.1 may not read it as a string.
 ///
-/// serde_yaml knows YAML 1.2. kubectl reads YAML 1.1, to which `no` is false and `1_000` a number.
+/// serde_yaml writes YAML 1.2. kubectl reads YAML 1.1, in which `no` is false and `1_000` is a
+/// number.
 pub(super) fn scalar(text: &str) -> String {
     const WORDS: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"];
     let is_word = WORDS.contains(&text.to_ascii_lowercase().as_str());
-    match is_word || text.starts_with(|c: char| c.is_ascii_digit()) {
-        true => format!("\"{text}\""),
-        false => text.to_owned(),
+    if is_word || text.starts_with(|c: char| c.is_ascii_digit()) {
+        format!("\"{text}\"")
+    } else {
+        text.to_owned()
     }
 }
 
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_file_is_ours_however_it_is_laid_out_and_only_if_nothing_else_stands_in_it() {
+    fn docker_config_with_unknown_fields_is_rejected() {
         let logins = BTreeMap::from([("gcr.io".to_owned(), SecretLogin::new("u", "p<>&\u{2028}"))]);
         let mut value: serde_json::Value = serde_json::from_str(&docker_config(&logins)).unwrap();
         assert_eq!(read_docker_config(&format!("{value:#}")), Some(logins));

@@ -1,4 +1,4 @@
-//! Which login each host gets, and how long it works.
+//! The logins of a pull secret, one for each host or path, and their expiry.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ use crate::commands::pull_secret::request::{PullCredential, PullSecretOptions};
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::Endpoint;
 
-/// User and password for one server.
+/// The user and the password for one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SecretLogin {
     pub(super) user: String,
@@ -20,10 +20,10 @@ pub(super) struct SecretLogin {
 }
 
 impl From<BasicAuth> for SecretLogin {
-    fn from(shown: BasicAuth) -> Self {
+    fn from(basic: BasicAuth) -> Self {
         Self {
-            user: shown.user,
-            password: shown.password,
+            user: basic.user,
+            password: basic.password,
         }
     }
 }
@@ -38,47 +38,47 @@ impl SecretLogin {
     }
 }
 
-/// What each host is going to be shown; a token is not bought yet.
+/// The source of the login of each host. A token is not requested yet.
 pub(super) struct LoginPlan(BTreeMap<Endpoint, Source>);
 
 enum Source {
-    /// It is known already.
+    /// A credential that is known already.
     Ready(Credential),
-    /// A token of the sign-in to Google.
+    /// An access token of the sign-in to Google.
     Token,
 }
 
-/// Every login of a pull secret.
+/// The logins of a pull secret.
 pub(super) struct SecretLogins {
-    /// By host, as a registry is shown it.
+    /// The credentials by host, for the registry client.
     pub(super) credentials: BTreeMap<Endpoint, Credential>,
-    /// By host, as it is written.
+    /// The logins by server, as they are written.
     pub(super) written: BTreeMap<String, SecretLogin>,
-    /// What runs out.
+    /// The token among them. `None` if there is none.
     pub(super) token: Option<Token>,
 }
 
-/// That a token is among the logins, and when it stops working, as far as that is known.
+/// The token among the logins, and its expiry if that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) expires_at: Option<SystemTime>,
 }
 
 impl LoginPlan {
-    /// Decides for every host.
+    /// Chooses the source of the login for every host.
     ///
     /// # Errors
     ///
-    /// When there is no host that a login is known for, or the Docker config's cannot be used.
+    /// If no host has a login, or a login of the Docker config cannot be read.
     pub(super) async fn new(
-        asked: &PullSecretOptions,
+        options: &PullSecretOptions,
         hosts: &[Endpoint],
         images: &[PulledImage],
         credentials: &Credentials,
     ) -> Result<Self, PullSecretError> {
         let mut sources = BTreeMap::new();
         for host in hosts {
-            let source = match &asked.credential {
+            let source = match &options.credential {
                 Some(credential) if host.is_google() => match credential {
                     PullCredential::Key { key, .. } => {
                         Source::Ready(Credential::Given(Box::new(StaticCredential::key_file(key))))
@@ -92,7 +92,7 @@ impl LoginPlan {
                     .map_err(PullSecretError::Login)?
                 {
                     login @ (Credential::Login(_) | Credential::Paths(_))
-                        if asked.allow_push_key =>
+                        if options.allow_push_key =>
                     {
                         let images = images.iter().filter(|image| image.endpoint == *host);
                         let pulled = images.map(|image| image.repository.as_str());
@@ -101,7 +101,7 @@ impl LoginPlan {
                             tracing::warn!(
                                 "the pull secret `{}` has no login for `{host}`: a cluster trades \
                                  no identity token",
-                                asked.name
+                                options.name
                             );
                             continue;
                         }
@@ -115,7 +115,7 @@ impl LoginPlan {
                         tracing::warn!(
                             "the pull secret `{}` has no login for `{host}`: the one that pushes \
                              there goes into it with `pull_secret_allow_push_key: true`",
-                            asked.name
+                            options.name
                         );
                         continue;
                     }
@@ -129,9 +129,9 @@ impl LoginPlan {
         Ok(Self(sources))
     }
 
-    /// True when `docker_config` has a login for the very same hosts, and they are the same ones,
-    /// but for tokens, which are never the same twice.
-    pub(super) async fn is_met_by(&self, docker_config: &str) -> bool {
+    /// True if `docker_config` has the same logins for the same hosts. Tokens are not compared,
+    /// because every token is different.
+    pub(super) async fn is_current(&self, docker_config: &str) -> bool {
         let Some(found) = read_docker_config(docker_config) else {
             return false;
         };
@@ -157,17 +157,17 @@ impl LoginPlan {
         found.len() == expected
     }
 
-    /// True when one of them is a token.
+    /// True if a login is a token.
     pub(super) fn has_token(&self) -> bool {
         let mut sources = self.0.values();
         sources.any(|source| matches!(source, Source::Token))
     }
 
-    /// Buys the token, if one is needed, as fresh as it can be had.
+    /// Obtains a fresh token if one is needed, and returns all logins.
     ///
     /// # Errors
     ///
-    /// When it is not sold.
+    /// If no token can be obtained.
     pub(super) async fn gather(
         self,
         credentials: &Credentials,
@@ -183,12 +183,12 @@ impl LoginPlan {
                 (Source::Ready(credential), _) => credential,
                 (Source::Token, Some(token)) => Credential::Given(Box::new(token.clone())),
                 (Source::Token, None) => {
-                    let given = fresh_token(credentials)
+                    let credential = fresh_token(credentials)
                         .await
                         .map_err(PullSecretError::Login)?;
-                    let expires_at = given.shown().expires_at;
+                    let expires_at = credential.shown().expires_at;
                     logins.token = Some(Token { expires_at });
-                    Credential::Given(Box::new(token.insert(given).clone()))
+                    Credential::Given(Box::new(token.insert(credential).clone()))
                 }
             };
             logins.written.extend(servers(&host, &credential));
@@ -198,8 +198,8 @@ impl LoginPlan {
     }
 }
 
-/// What stands in the file for one host: a login for all of it, or one for each path, which a
-/// kubelet finds by the longest name that fits.
+/// The entries of the Docker config for one host: one login for the host, or one for each path. A
+/// kubelet uses the entry with the longest matching path.
 fn servers(host: &Endpoint, credential: &Credential) -> Vec<(String, SecretLogin)> {
     let of_login = |login: &crate::auth::logins::Login| {
         let server = match login.path.as_str() {
@@ -213,8 +213,8 @@ fn servers(host: &Endpoint, credential: &Credential) -> Vec<(String, SecretLogin
     match credential {
         Credential::Login(login) => of_login(login).into_iter().collect(),
         Credential::Paths(logins) => logins.iter().filter_map(of_login).collect(),
-        Credential::Given(given) => {
-            let login = SecretLogin::from(given.shown().clone());
+        Credential::Given(credential) => {
+            let login = SecretLogin::from(credential.shown().clone());
             vec![(host.host().to_owned(), login)]
         }
         Credential::Anonymous | Credential::Tokens(_) => Vec::new(),

@@ -1,5 +1,5 @@
-//! The Kubernetes Secret with which a cluster pulls what was pushed: put together, proven as a
-//! kubelet would use it, written as the object that kubectl would make, and applied.
+//! `pull-secret`: the Kubernetes Secret that a cluster pulls the images with. It is verified as a
+//! kubelet uses it, written as the object that kubectl creates, and applied to the cluster.
 
 mod error;
 mod file;
@@ -28,11 +28,11 @@ use crate::push::destinations::targets;
 use logins::SecretLogin;
 use request::PullSecretRequest;
 
-/// Makes the pull secret for the images that are named, writes it and applies it. Pushes nothing.
+/// Creates the pull secret for the named images, writes it and applies it. Pushes nothing.
 ///
 /// # Errors
 ///
-/// Everything that is in the way of it.
+/// All errors that were found.
 pub async fn run(
     request: &PullSecretRequest,
     state: &RunState,
@@ -42,11 +42,11 @@ pub async fn run(
     outputs::check(&request.files, Some(&request.options))?;
     let session = &request.session;
     let credentials = session.credentials().await.map_err(PullSecretError::Auth)?;
-    // Without the name of an image there are hosts all the same.
+    // The hosts are known even if no image is named.
     let targets = targets(&request.destinations, &[]).unwrap_or_default();
     let images: Vec<_> = targets.into_iter().map(PulledImage::from).collect();
     let input = PullSecretInput {
-        asked: &request.options,
+        options: &request.options,
         hosts: &request.destinations.hosts(),
         images: &images,
         dry_run: request.dry_run,
@@ -62,11 +62,11 @@ pub async fn run(
     }
 }
 
-/// The Secret that holds one login for each server; `expires_at` is when they stop working.
+/// Builds the Secret with one login for each server. `expires_at` is the expiry of the token in it.
 ///
 /// # Errors
 ///
-/// When it would be larger than Kubernetes takes.
+/// If it is larger than Kubernetes accepts.
 fn build(
     name: &str,
     labels: &BTreeMap<String, String>,
@@ -81,8 +81,8 @@ fn build(
     Ok(PullSecret::new(name, labels, docker_config, expires_at))
 }
 
-/// The bytes of a pull secret with a key for each of `hosts`, where they are more than Kubernetes
-/// takes.
+/// The size of a pull secret with this key for each of `hosts`, if it is larger than Kubernetes
+/// accepts. `None` if it is not.
 pub(crate) fn too_large<'a>(
     hosts: impl Iterator<Item = &'a Endpoint>,
     key: &ServiceAccountKey,

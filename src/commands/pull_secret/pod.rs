@@ -1,9 +1,9 @@
-//! A Pod that uses the image and the secret, to be pasted.
+//! The manifest of a Pod that uses the image and the pull secret.
 
 use super::forms::scalar;
 use super::verify::PulledImage;
 
-/// The manifest of a Pod with one container, which pulls `image` by its first tag with the Secret
+/// The YAML of a Pod with one container, which pulls `image` by its first tag with the Secret
 /// `secret`.
 pub(super) fn pod(image: &PulledImage, secret: &str, namespace: Option<&str>) -> String {
     let last = image.repository.rsplit('/').next().unwrap_or_default();
@@ -21,8 +21,7 @@ pub(super) fn pod(image: &PulledImage, secret: &str, namespace: Option<&str>) ->
     )
 }
 
-/// The nearest name that a Pod and a container can have: a DNS label of at most 63 characters (RFC
-/// 1123).
+/// The closest valid name of a Pod and a container: a DNS label of at most 63 characters (RFC 1123).
 fn label(name: &str) -> String {
     let mut label: String = name
         .chars()

@@ -1,4 +1,4 @@
-//! What became of the pull secret, and how a Pod uses it.
+//! The pull secret in the reports: as a table, as JSON and in the step summary.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::ci::github::summary::code;
 use crate::ci::table::Table;
 use crate::commands::pull_secret::{PullSecretResult, utc};
 
-/// A pull secret that was given out, set apart from what stands before it.
+/// The table of a created pull secret and a Pod that uses it, after an empty line.
 pub(crate) struct PullSecretTable<'a>(pub(crate) &'a PullSecretResult);
 
 impl fmt::Display for PullSecretTable<'_> {
@@ -30,7 +30,7 @@ impl fmt::Display for PullSecretTable<'_> {
     }
 }
 
-/// What became of the pull secret, in the reports as JSON.
+/// A created pull secret in the JSON reports.
 #[derive(Serialize)]
 pub(crate) struct PullSecretJson<'a> {
     name: &'a str,
@@ -57,7 +57,7 @@ impl<'a> From<&'a PullSecretResult> for PullSecretJson<'a> {
     }
 }
 
-/// What a cluster pulls with, and a Pod to be pasted.
+/// A created pull secret in the step summary, with a Pod to be copied.
 pub(crate) fn pull_secret_summary(secret: &PullSecretResult) -> String {
     let hosts: Vec<_> = secret.hosts.iter().map(|host| code(host)).collect();
     let end = match secret.expires_at {

@@ -1,4 +1,4 @@
-//! What a pull secret is made of, and where it goes.
+//! The request of `pull-secret`: the logins of the Secret, and where it goes.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,44 +9,44 @@ use crate::commands::session::Session;
 use crate::kubernetes::ClusterAccess;
 use crate::push::destinations::Destinations;
 
-/// What `pull-secret` is asked to do.
+/// The input of `pull-secret`.
 #[derive(Debug)]
 pub struct PullSecretRequest {
-    /// How it signs in, connects and talks.
+    /// Sign-in, network and console.
     pub session: Session,
-    /// The images that a cluster is going to pull, as far as they are named.
+    /// The images that a cluster will pull, as far as they are named.
     pub destinations: Destinations,
     /// The pull secret.
     pub options: PullSecretOptions,
-    /// Whether it is only found out what would be done.
+    /// True if everything is checked and nothing is written.
     pub dry_run: bool,
-    /// Where the results go.
+    /// The files that the results are written to.
     pub files: ResultFiles,
 }
 
-/// The pull secret that is asked for.
+/// The requested pull secret.
 #[derive(Clone, Debug)]
 pub struct PullSecretOptions {
     /// `metadata.name`.
     pub name: String,
-    /// `metadata.namespace`; several make several Secrets, none leaves it out.
+    /// `metadata.namespace`: one Secret for each. If there is none, the field is omitted.
     pub namespaces: Vec<String>,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
-    /// What signs in to Google's hosts; none when no destination is Google's.
+    /// The credential for Google's hosts. `None` if no destination is Google's.
     pub credential: Option<PullCredential>,
-    /// Whether a login that can push may go into it.
+    /// True if it may contain a login that can push.
     pub allow_push_key: bool,
-    /// Where it is written; none when it is only applied.
+    /// The output. `None` if it is only applied.
     pub output: Option<PullSecretOutput>,
-    /// How it is written.
+    /// The format of the output.
     pub form: PullSecretForm,
-    /// The cluster that it goes to, and how.
+    /// How it is applied to a cluster. `None` if it is only written.
     pub apply: Option<ApplyRequest>,
 }
 
 impl PullSecretOptions {
-    /// The file that it is written to.
+    /// The output file. `None` for standard output, and if it is only applied.
     pub fn file(&self) -> Option<&PathBuf> {
         match &self.output {
             Some(PullSecretOutput::File(file)) => Some(file),
@@ -55,49 +55,50 @@ impl PullSecretOptions {
     }
 }
 
-/// What a pull secret signs in to Google's registries with.
+/// The credential of a pull secret for Google's registries.
 #[derive(Clone, Debug)]
 pub enum PullCredential {
-    /// A key, which works until it is deleted.
+    /// A service-account key, which works until it is deleted.
     Key {
         /// The key.
         key: ServiceAccountKey,
-        /// True when it is a key of the account that pushes, which is worth a warning.
+        /// True if it is a key of the account that pushes, which causes a warning.
         pushes: bool,
     },
-    /// A token of the run's own sign-in, which has no key: it works for an hour at most.
+    /// An access token of the run's own sign-in, for sign-ins without a key. It works for an hour
+    /// at most.
     Token,
 }
 
-/// Where a pull secret is written.
+/// The output of a pull secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PullSecretOutput {
-    /// A file, for its owner alone.
+    /// A file that only its owner can read.
     File(PathBuf),
-    /// Standard output, which is asked for by `-` and which no CI gets.
+    /// Standard output, requested by `-`. It is refused in a CI.
     Stdout,
 }
 
-/// How a pull secret is written.
+/// The format of a written pull secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PullSecretForm {
     /// A Secret as YAML.
     Yaml,
     /// A Secret as JSON.
     Json,
-    /// The login file in the Secret alone.
+    /// Only the Docker config in the Secret.
     DockerConfigJson,
 }
 
-/// How a pull secret goes into a cluster.
+/// How a pull secret is applied to a cluster.
 #[derive(Clone, Debug)]
 pub struct ApplyRequest {
-    /// Which cluster, and how to sign in to it.
+    /// The cluster, and how to sign in to it.
     pub access: ClusterAccess,
-    /// The service accounts whose pods are to pull with it.
+    /// The service accounts whose pods pull with it.
     pub service_accounts: Vec<String>,
-    /// Whether a namespace that is missing is made.
+    /// True if a missing namespace is created.
     pub create_namespace: bool,
-    /// Whether what others wrote into a Secret of that name is taken over.
+    /// True if fields that others wrote into a Secret of that name are overwritten.
     pub replace: bool,
 }

@@ -1,4 +1,4 @@
-//! The Secret against kubectl: what kubectl reads of ours is the object that it would have made.
+//! Compares the Secret with the object that kubectl creates.
 
 use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
@@ -31,13 +31,13 @@ fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// The object that kubectl prints for these arguments; none, with the reason told, where there is no
-/// kubectl.
+/// The object that kubectl prints for these arguments. `None`, with a printed notice, if kubectl is
+/// not installed.
 fn kubectl(arguments: &[&str], input: &str) -> Option<Value> {
     let started = Command::new("kubectl")
         .args(arguments)
         .arg("--output=json")
-        // No configuration: a cluster that somebody is signed in to has no part in this.
+        // No configuration, so that no real cluster is used.
         .env("KUBECONFIG", "/dev/null")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -49,15 +49,15 @@ fn kubectl(arguments: &[&str], input: &str) -> Option<Value> {
         }
         started => started.unwrap(),
     };
-    // Some arguments make it read nothing.
+    // With some arguments kubectl reads no input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     Some(comparable(serde_json::from_slice(&output.stdout).unwrap()))
 }
 
-/// The object without the empty time that kubectl has left out since 1.34, and with its login file
-/// decoded: Go escapes more in it than JSON asks for.
+/// The object without the empty time that kubectl omits since 1.34, and with its Docker config
+/// decoded, because Go escapes more characters than JSON requires.
 fn comparable(mut object: Value) -> Value {
     let metadata = object["metadata"].as_object_mut().unwrap();
     if metadata.get("creationTimestamp") == Some(&Value::Null) {
@@ -69,7 +69,7 @@ fn comparable(mut object: Value) -> Value {
     object
 }
 
-/// What `kubectl create` makes of the same.
+/// The Secret that `kubectl create` makes for the same input.
 fn theirs(name: &str, namespace: Option<&str>, user: &str, password: &str) -> Option<Value> {
     let user = format!("--docker-username={user}");
     let password = format!("--docker-password={password}");
@@ -86,7 +86,7 @@ fn theirs(name: &str, namespace: Option<&str>, user: &str, password: &str) -> Op
     kubectl(&arguments, "")
 }
 
-/// Ours in both forms, as kubectl reads them.
+/// Our Secret as kubectl reads it, from YAML and from JSON.
 fn ours(secret: &PullSecret, namespace: Option<&str>) -> Option<[Value; 2]> {
     let namespaces: Vec<_> = namespace.map(str::to_owned).into_iter().collect();
     let read = |form| {
@@ -135,7 +135,7 @@ fn awkward_passwords_give_the_object_of_kubectl() {
     }
 }
 
-/// Names that YAML 1.1 or 1.2 may take for something else.
+/// Names that YAML 1.1 or 1.2 may not read as strings.
 const NAMES: &[&str] = &[
     "a.b-c",
     "123",
@@ -180,7 +180,7 @@ fn awkward_names_are_read_as_names() {
     }
 }
 
-/// Values of labels, and keys, that YAML may take for something else.
+/// Labels and keys that YAML may not read as strings.
 const VALUES: &[&str] = &[
     "", "shop", "True", "TRUE", "tRUE", "NO", "Null", "Y", "1_000", "1_0.5", "0X1f", "0x_1", "0O7",
     "0b_1", "1E3", "1__2", "12e03", "2001-1-1", "a.b_c-D", "00_1",

@@ -1,5 +1,5 @@
-//! Proves that a pull secret pulls, by doing with it what a kubelet would: token exchange, manifest
-//! by tag, first byte of every blob.
+//! Verifies that the logins of a pull secret can pull, with the requests of a kubelet: the token
+//! exchange, the manifest by tag, and the first byte of every blob.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -19,16 +19,16 @@ use crate::push::Pushed;
 use crate::push::destinations::Target;
 use crate::registry::{OpenError, Registry, RegistryError};
 
-/// An image that a cluster is going to pull.
+/// An image that a cluster will pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PulledImage {
-    /// Where it is.
+    /// The registry.
     pub endpoint: Endpoint,
-    /// The path below that.
+    /// The repository.
     pub repository: String,
-    /// Its tags, or its digest where it has none; nothing where that is not known yet.
+    /// The tags, or the digest of an untagged image. Empty if neither is known yet.
     pub tags: Vec<String>,
-    /// True when it must be there, because it was pushed just now.
+    /// True if the image must exist, because it was just pushed.
     pub is_sure: bool,
 }
 
@@ -44,7 +44,7 @@ impl From<Target> for PulledImage {
 }
 
 impl PulledImage {
-    /// What a push has just brought to its place.
+    /// An image that was just pushed. `None` if its name is invalid.
     pub fn of(pushed: &Pushed) -> Option<Self> {
         let (host, repository) = pushed.name.split_once('/')?;
         Some(Self {
@@ -66,7 +66,8 @@ impl PulledImage {
     }
 }
 
-/// Of many images, the first of each place that rights are given for: those of one parent.
+/// The first image of each repository that permissions are granted on: images with the same parent
+/// path.
 pub fn one_a_repository(images: impl Iterator<Item = PulledImage>) -> Vec<PulledImage> {
     let mut seen = HashSet::new();
     let place = |image: &PulledImage| {
@@ -76,38 +77,38 @@ pub fn one_a_repository(images: impl Iterator<Item = PulledImage>) -> Vec<Pulled
     images.filter(|image| seen.insert(place(image))).collect()
 }
 
-/// What was found besides that it pulls.
+/// The result of a verification, besides that the logins pull.
 #[derive(Debug, Default)]
 pub(super) struct Verification {
-    /// `host/repository` that it can push to as well.
+    /// `host/repository` that a login can push to as well.
     pub(super) can_push: Vec<String>,
-    /// `host/repository` of which that was not found out.
-    pub(super) unasked: Vec<String>,
-    /// Images that nobody has pushed yet, so that pulling them could not be tried to the end.
+    /// `host/repository` for which that is unknown.
+    pub(super) unknown_push: Vec<String>,
+    /// Images that do not exist yet, so that no blob could be pulled.
     pub(super) absent: Vec<String>,
-    /// Hosts for which no image was named.
+    /// Hosts without a named image, which were not verified.
     pub(super) untried: Vec<String>,
 }
 
-/// How many blobs are asked for at once.
+/// The concurrent requests for blobs.
 const AT_ONCE: usize = 8;
 
-/// How it is found out whether a login could push as well.
+/// How to determine whether a login can push as well.
 pub(super) enum WriteProbe {
-    /// Not at all.
-    Unasked,
-    /// By an upload, opened and given up at once.
+    /// It is not determined.
+    Skip,
+    /// By opening an upload and cancelling it at once.
     Upload,
-    /// By the permissions of the account in it, which changes nothing at the registry; none where
-    /// nobody is signed in as that account.
+    /// By the permissions of the account, which changes nothing at the registry. `None` if the
+    /// sign-in as that account failed.
     Permissions(Option<Google>),
 }
 
 impl WriteProbe {
-    /// Whether the login of `registry` could push `image`; none where that was not found out.
-    async fn ask(&self, registry: &Registry, image: &PulledImage) -> Option<bool> {
+    /// True if the login of `registry` can push `image`. `None` if that is unknown.
+    async fn can_push(&self, registry: &Registry, image: &PulledImage) -> Option<bool> {
         match self {
-            Self::Unasked => Some(false),
+            Self::Skip => Some(false),
             Self::Upload => Some(registry.can_push(&image.repository).await),
             Self::Permissions(google) => {
                 let place = ArtifactRegistryRepository::of(&image.endpoint, &image.repository)?;
@@ -117,22 +118,22 @@ impl WriteProbe {
     }
 }
 
-/// Pulls every image with the login of its host, and asks whether Google's could push.
+/// Pulls every image with the login of its host, and probes whether Google's logins can push.
 ///
 /// # Errors
 ///
-/// When one of them cannot be pulled.
+/// If an image cannot be pulled.
 pub(super) async fn verify(
     logins: &SecretLogins,
     images: &[PulledImage],
-    question: &WriteProbe,
+    write_probe: &WriteProbe,
     network: &Network,
 ) -> Result<Verification, VerificationError> {
-    let mut proof = Verification::default();
+    let mut verification = Verification::default();
     for (host, credential) in &logins.credentials {
         let images: Vec<_> = images.iter().filter(|i| i.endpoint == *host).collect();
         let Some(first) = images.first() else {
-            proof.untried.push(host.to_string());
+            verification.untried.push(host.to_string());
             continue;
         };
         let failed = |image: String, cause| VerificationError {
@@ -145,15 +146,15 @@ pub(super) async fn verify(
             .map_err(|cause| failed(first.name(), Cause::Open(cause)))?;
         for image in images {
             if image.tags.is_empty() {
-                proof.absent.push(image.name());
+                verification.absent.push(image.name());
                 continue;
             }
             let pulled = pull(&registry, image).await;
             match pulled {
                 Ok(()) => {}
-                // Whoever is told that there is no such image may read the repository.
+                // "Not found" is only returned to a login that may read the repository.
                 Err(Cause::NoManifest(_)) if !image.is_sure => {
-                    proof.absent.push(image.name());
+                    verification.absent.push(image.name());
                     continue;
                 }
                 Err(cause) => return Err(failed(image.name(), cause)),
@@ -162,14 +163,14 @@ pub(super) async fn verify(
                 continue;
             }
             let place = format!("{}/{}", image.endpoint, image.repository);
-            match question.ask(&registry, image).await {
-                Some(true) => proof.can_push.push(place),
+            match write_probe.can_push(&registry, image).await {
+                Some(true) => verification.can_push.push(place),
                 Some(false) => {}
-                None => proof.unasked.push(place),
+                None => verification.unknown_push.push(place),
             }
         }
     }
-    Ok(proof)
+    Ok(verification)
 }
 
 /// Reads every manifest under the image's tags, and the first byte of every blob that they name.
@@ -187,7 +188,7 @@ async fn pull(registry: &Registry, image: &PulledImage) -> Result<(), Cause> {
                 blobs.extend(manifest.blobs().into_iter().map(|b| b.digest.clone()));
             }
             Some(AnyManifest::Index(index)) => {
-                // No kubelet pulls an attestation.
+                // A kubelet does not pull attestations.
                 for child in index
                     .manifests
                     .iter()
@@ -215,7 +216,7 @@ async fn pull(registry: &Registry, image: &PulledImage) -> Result<(), Cause> {
         .await
 }
 
-/// A login that does not pull.
+/// A login that cannot pull an image.
 #[derive(Debug, thiserror::Error)]
 #[error("the pull secret was not written: with the login in it `{image}` cannot be pulled")]
 pub struct VerificationError {
@@ -238,7 +239,7 @@ enum Cause {
 }
 
 impl VerificationError {
-    /// The project of the image, where that is another than the account's own.
+    /// The project of the image. `None` if it is the account's own, or is unknown.
     fn other_project(&self, account: &str) -> Option<String> {
         let image: Reference = self.image.parse().ok()?;
         if !image.endpoint.is_google() {
@@ -274,7 +275,7 @@ impl Diagnostic for VerificationError {
                 if cause.status().is_some_and(|status| status == 403) =>
             {
                 let mut hints = cause.hints();
-                // The repository is there: the image was found, or pushed, just before.
+                // The repository exists: the image was just found or pushed.
                 hints.truncate(1);
                 if let Some(project) = self.other_project(account) {
                     hints.push(format!(

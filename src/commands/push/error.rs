@@ -1,3 +1,5 @@
+//! The errors of `push`.
+
 use std::sync::Arc;
 
 use crate::auth::AuthError;
@@ -9,7 +11,7 @@ use crate::push::PushError;
 use crate::push::destinations::TargetError;
 use crate::registry::pool::PoolError;
 
-/// What `push` can end with.
+/// An error of `push`.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub enum PushCommandError {
@@ -19,13 +21,13 @@ pub enum PushCommandError {
     Open(#[from] Arc<PoolError>),
     /// The image cannot be read.
     Source(#[from] SourceError),
-    /// The names make no destination.
+    /// The destinations are invalid.
     Target(#[from] TargetError),
-    /// The image could not be pushed anywhere.
+    /// The image could not be pushed to any destination.
     Push(#[from] PushError),
-    /// A destination did not get the image.
+    /// The push to a destination failed.
     Destination(SharedError),
-    /// The pull secret could not be made.
+    /// The pull secret could not be created.
     PullSecret(#[from] PullSecretError),
     /// A result could not be written.
     Output(#[from] OutputError),

@@ -1,4 +1,4 @@
-//! The report as JSON, for `report_file`.
+//! The JSON report of a push, for `report_file`.
 
 use serde::Serialize;
 
@@ -53,7 +53,7 @@ struct Failed<'a> {
     error: String,
 }
 
-/// Writes the report as one JSON document with a newline at its end.
+/// Renders the report as one JSON document with a newline at its end.
 pub(super) fn report(report: &Report) -> String {
     let destinations = report.pushed.iter().map(destination).collect();
     let document = Document {

@@ -1,4 +1,5 @@
-//! `push`: one image to all of its destinations, verified, with the pull secret if one is asked for.
+//! `push`: pushes one image to all of its destinations, verifies it, and creates the requested pull
+//! secret.
 
 mod error;
 mod json;
@@ -31,12 +32,11 @@ use crate::push::job::PushJob;
 use crate::push::{Settings, TagLog};
 use crate::registry::pool::RegistryPool;
 
-/// Reads the image, pushes it everywhere, verifies it, and reports.
+/// Opens the image, pushes it to every destination, verifies it, and writes the results.
 ///
 /// # Errors
 ///
-/// One error for each thing that failed: a destination, the pull secret, a result that could not be
-/// written.
+/// One error for each failure: of a destination, of the pull secret, or of a result.
 pub async fn run(
     request: &PushRequest,
     tag_log: &TagLog,
@@ -57,7 +57,7 @@ pub async fn run(
             return Err(PushCommandError::Auth(error).into());
         }
         let source = open(request, &registries).await?;
-        // What was not done stands outside of what a CI's log folds away.
+        // The notice is printed outside of the folded group of a CI's log.
         drop(group);
         return without_credentials::validate(&source, request, stdout).await;
     }
@@ -84,12 +84,12 @@ pub async fn run(
     let (mut report, mut errors) = Report::of(outcome.results, outcome.notes);
     report.dry_run = request.options.dry_run;
     errors.extend(outcome.failure.map(PushCommandError::Push));
-    let is_nowhere = report.pushed.is_empty() && !errors.is_empty();
+    let has_no_result = report.pushed.is_empty() && !errors.is_empty();
     report.log_doubts();
     report.took = started.elapsed();
     drop(group);
-    // A cluster is not told to pull an image that is not there.
-    if let Some(asked) = &request.pull_secret
+    // The pull secret is only created if every image exists at the destinations.
+    if let Some(options) = &request.pull_secret
         && errors.is_empty()
         && !report.dry_run
     {
@@ -98,7 +98,7 @@ pub async fn run(
             .filter_map(|image| PulledImage::of(&image.pushed))
             .collect();
         let input = PullSecretInput {
-            asked,
+            options,
             hosts: &request.destinations.hosts(),
             images: &images,
             dry_run: false,
@@ -110,7 +110,7 @@ pub async fn run(
     }
     report.errors = texts(&errors);
     let mut unwritten = Vec::new();
-    if !is_nowhere {
+    if !has_no_result {
         let printed = print_beside_secret(&report, request.pull_secret.as_ref(), stdout);
         unwritten.extend(printed.err());
     }
@@ -128,7 +128,7 @@ pub async fn run(
     Failure::check_reported(errors, unwritten)
 }
 
-/// Opens the image, wherever it is.
+/// Opens the local or remote image.
 async fn open(
     request: &PushRequest,
     registries: &RegistryPool<'_>,
@@ -145,8 +145,8 @@ async fn open(
     Ok(Source::open_remote(registry, reference, &request.options.platforms).await?)
 }
 
-/// Writes the files that were asked for, and those that the machine at hand reads. Returns what
-/// could not be written.
+/// Writes the requested files and those that the CI or builder reads. Returns the errors of those
+/// that failed.
 fn write_results(report: &Report, request: &PushRequest) -> Vec<crate::ci::output::OutputError> {
     let files = &request.files;
     let mut results = Vec::new();
@@ -159,7 +159,7 @@ fn write_results(report: &Report, request: &PushRequest) -> Vec<crate::ci::outpu
     if let Some(path) = &files.dotenv {
         results.push(write_file(path, &gitlab::dotenv(results::results(report))));
     }
-    // What would be pushed is no result.
+    // A dry run has no pushed images.
     let pushed = report.pushed.iter().filter(|_| !report.dry_run);
     let console = &request.session.console;
     outputs::write_unasked(

@@ -1,4 +1,4 @@
-//! The report of one push: a table for people, and what they would not expect.
+//! The report of a push, and its table for the terminal.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,24 +13,24 @@ use crate::push::PushedTag;
 use crate::push::result::{FailedDestination, PushedImage, Status};
 use crate::push::verify::Verified;
 
-/// The report of a push, as it is printed.
+/// The report of a push.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// What the source could not give, or what had to be changed, as sentences.
+    /// Notes on what the source lacks, or on what had to be changed, as sentences.
     pub notes: Vec<String>,
-    /// The destinations that were reached.
+    /// The destinations that have the image now.
     pub pushed: Vec<PushedImage>,
-    /// The destinations that were not.
+    /// The destinations that failed.
     pub failed: Vec<FailedDestination>,
-    /// True where nothing was done, and the rest tells what would be.
+    /// True if nothing was pushed, and the report is what would be done.
     pub dry_run: bool,
-    /// How long it took, up to the last check.
+    /// The duration of the push, with the verification.
     pub took: Duration,
-    /// What became of the pull secret, when it was given out.
+    /// The created pull secret. `None` if none was created.
     pub pull_secret: Option<PullSecretResult>,
-    /// True where nothing was pushed for want of a credential.
+    /// True if nothing was pushed because there is no credential.
     pub skipped: bool,
-    /// What failed, each with its causes and hints.
+    /// The errors, each with its causes and hints.
     pub errors: Vec<String>,
 }
 
@@ -65,7 +65,7 @@ impl Report {
         (report, errors)
     }
 
-    /// What came of all of it.
+    /// The status of the whole push.
     pub fn status(&self) -> Status {
         let all = |status| self.pushed.iter().all(|image| image.status() == status);
         if self.skipped {
@@ -85,15 +85,16 @@ impl Report {
         }
     }
 
-    /// The destination that stands for all of them: the first that the push needs. One that it does
-    /// not need stands for none that it does.
+    /// The destination whose digest is an output: the first required one, or else the first
+    /// best-effort one. `None` if there is none, or if a required destination failed and no
+    /// required one succeeded.
     pub fn first(&self) -> Option<&PushedImage> {
         let required = self.pushed.iter().find(|image| !image.best_effort);
         let needs_none = self.failed.iter().all(|failed| failed.best_effort);
         required.or_else(|| self.pushed.first().filter(|_| needs_none))
     }
 
-    /// Tells in the log what a listing could not confirm.
+    /// Logs a warning for each tag or image that the listing did not confirm.
     pub fn log_doubts(&self) {
         let verified = self
             .pushed
@@ -121,7 +122,7 @@ impl fmt::Display for Report {
             writeln!(formatter, "note: {note}")?;
         }
         for image in &self.pushed {
-            // What has no tag is on no list.
+            // An untagged image is not listed.
             let listed = image.verified.as_ref();
             if let Some(verified) = listed.filter(|_| !image.pushed.tags.is_empty()) {
                 write_listing(formatter, image, verified)?;
@@ -135,8 +136,8 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// A tag, and in a dry run what would become of it.
-    fn shown(&self, tag: &PushedTag) -> String {
+    /// A tag in the table, with its result if it was kept or in a dry run.
+    fn tag_cell(&self, tag: &PushedTag) -> String {
         let name = &tag.tag;
         match (self.dry_run, &tag.kept, tag.moved) {
             (_, Some(_), _) => format!("{name} (kept)"),
@@ -146,16 +147,18 @@ impl Report {
         }
     }
 
-    /// A line a destination; a column for what was mounted where anything was.
+    /// The table with one row for each destination. The column of mounted bytes is omitted if all
+    /// are zero.
     fn table(&self) -> Table {
-        let [sent, mounted] = match self.dry_run {
-            true => ["TO SEND", "TO MOUNT"],
-            false => ["SENT", "MOUNTED"],
+        let [sent, mounted] = if self.dry_run {
+            ["TO SEND", "TO MOUNT"]
+        } else {
+            ["SENT", "MOUNTED"]
         };
         let headings = ["IMAGE", "TAGS", "DIGEST", sent, mounted, "EXISTING"];
         let mut table = Table::new(headings);
         for PushedImage { pushed, .. } in &self.pushed {
-            let tags: Vec<_> = pushed.tags.iter().map(|tag| self.shown(tag)).collect();
+            let tags: Vec<_> = pushed.tags.iter().map(|tag| self.tag_cell(tag)).collect();
             table.row([
                 pushed.name.clone(),
                 tags_cell(&tags),
@@ -170,15 +173,16 @@ impl Report {
             let (name, tags) = (failed.name.clone(), tags_cell(&failed.tags));
             table.row([name, tags, word(failed).to_owned(), none, no_more, nothing]);
         }
-        let mut arrived = self.pushed.iter();
-        match arrived.any(|image| image.pushed.mounted_bytes > 0) {
-            true => table,
-            false => table.without(mounted),
+        let mut pushed = self.pushed.iter();
+        if pushed.any(|image| image.pushed.mounted_bytes > 0) {
+            table
+        } else {
+            table.without(mounted)
         }
     }
 }
 
-/// The word for a destination that did not get the image.
+/// The word for a failed destination.
 fn word(failed: &FailedDestination) -> &'static str {
     if failed.best_effort {
         "missed"
@@ -187,7 +191,7 @@ fn word(failed: &FailedDestination) -> &'static str {
     }
 }
 
-/// Tags in a cell of a table; a dash where there is none.
+/// The tags in a cell of a table, or a dash if there are none.
 pub(super) fn tags_cell(tags: &[String]) -> String {
     match tags {
         [] => "-".to_owned(),
@@ -195,7 +199,7 @@ pub(super) fn tags_cell(tags: &[String]) -> String {
     }
 }
 
-/// The listing as the registry gave it after the push.
+/// Writes the registry's listing after the push.
 fn write_listing(
     formatter: &mut fmt::Formatter<'_>,
     image: &PushedImage,

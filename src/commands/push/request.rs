@@ -1,3 +1,5 @@
+//! The request of `push`: the image, its destinations and the options.
+
 use crate::ci::output::ResultFiles;
 use crate::commands::pull_secret::request::PullSecretOptions;
 use crate::commands::session::{MissingCredentials, Session};
@@ -5,21 +7,21 @@ use crate::image::location::ImageOrigin;
 use crate::push::PushOptions;
 use crate::push::destinations::Destinations;
 
-/// What `push` is asked to do.
+/// The input of `push`.
 #[derive(Debug)]
 pub struct PushRequest {
-    /// How it signs in, connects and talks.
+    /// Sign-in, network and console.
     pub session: Session,
-    /// The image.
+    /// The image that is pushed.
     pub image: ImageOrigin,
-    /// Where it goes.
+    /// The destinations of the image.
     pub destinations: Destinations,
-    /// How it is pushed.
+    /// The options of the push.
     pub options: PushOptions,
-    /// What happens if there is no credential.
+    /// The behaviour if there is no credential.
     pub missing_credentials: MissingCredentials,
-    /// The pull secret. `None` if none is asked for.
+    /// The pull secret. `None` if none is requested.
     pub pull_secret: Option<PullSecretOptions>,
-    /// Where the results go.
+    /// The files that the results are written to.
     pub files: ResultFiles,
 }

@@ -1,13 +1,13 @@
-//! What a push hands to the next step or job, by name, whichever CI it is.
+//! The named outputs of a push for the next step or job of a CI.
 
 use super::Report;
 use crate::commands::outputs::byte_totals;
 use crate::push::result::{FailedDestination, PushedImage};
 
-/// Names in lower case and values, in the order of the documentation. Of several lines are
-/// `references` and `failed` alone; none of a run that pushed nothing and did not try to.
+/// The names (in lower case) and values of the outputs, in the order of the documentation. Only
+/// `references` and `failed` have several lines. Empty for a dry run and a skipped run.
 pub(super) fn results(report: &Report) -> Vec<(&'static str, String)> {
-    // What would be pushed is nothing that a next step could pull.
+    // The next step could not pull the image.
     if report.dry_run || report.skipped {
         return Vec::new();
     }
@@ -36,7 +36,7 @@ pub(super) fn results(report: &Report) -> Vec<(&'static str, String)> {
     results
 }
 
-/// The references that a destination did not get; its name alone where it was to get no tag.
+/// The references of a failed destination, or its name if it has no tags.
 fn references_of(failed: &FailedDestination) -> Vec<String> {
     let name = &failed.name;
     match failed.tags.as_slice() {

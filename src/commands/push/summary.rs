@@ -1,4 +1,4 @@
-//! The step summary of a push: what came of it, then what is where, and the digests to be copied.
+//! The GitHub step summary of a push.
 
 use super::Report;
 use crate::ci::github::summary::{code, errors, plain, push_rows};
@@ -7,7 +7,7 @@ use crate::commands::pull_secret::report::pull_secret_summary;
 use crate::commands::summary::{COLUMNS, failed_row, sign};
 use crate::push::result::{PushedImage, Status};
 
-/// The summary of a push: what came of it, then what is where, and the digests to be copied below.
+/// The summary of a push: the headline, the table of destinations, and the digests to be copied.
 pub(super) fn of(report: &Report) -> String {
     let mut text = format!("### gcr-push: {}\n\n", headline(report));
     let failed = report.failed.iter().map(failed_row);
@@ -42,15 +42,14 @@ fn bytes_of(report: &Report) -> String {
     let sum = |of: fn(&PushedImage) -> u64| bytes(report.pushed.iter().map(of).sum::<u64>());
     let (sent, there) = (sum(|one| one.pushed.sent_bytes), sum(saved));
     let seconds = report.took.as_secs_f64();
-    match report.dry_run {
-        true => {
-            format!("{sent} would be sent, {there} are there already; found in {seconds:.1} s.")
-        }
-        false => format!("{sent} sent, {there} were there already, in {seconds:.1} s."),
+    if report.dry_run {
+        format!("{sent} would be sent, {there} are there already; found in {seconds:.1} s.")
+    } else {
+        format!("{sent} sent, {there} were there already, in {seconds:.1} s.")
     }
 }
 
-/// Every digest in full, once, in a block that GitHub has a button for to copy it.
+/// Every distinct digest, in a block that GitHub shows with a copy button.
 fn digests(report: &Report) -> String {
     let mut digests: Vec<&str> = Vec::new();
     for PushedImage { pushed, .. } in &report.pushed {
@@ -62,11 +61,11 @@ fn digests(report: &Report) -> String {
     digests.iter().map(block).collect()
 }
 
-/// What came of all of it, in one line.
+/// The status of the push in one line.
 fn headline(report: &Report) -> String {
     let status = report.status();
     let (pushed, failed) = (report.pushed.len(), report.failed.len());
-    let told = match (status, report.pushed.as_slice()) {
+    let status_text = match (status, report.pushed.as_slice()) {
         (Status::DryRun, _) => "dry run, nothing was sent".to_owned(),
         (Status::Skipped, _) => "skipped, nothing was pushed".to_owned(),
         (Status::Failed, _) => "failed, nothing was pushed".to_owned(),
@@ -93,7 +92,7 @@ fn headline(report: &Report) -> String {
         (Status::Pushed, [one]) => format!("pushed {}", code(&one.pushed.name)),
         (Status::Pushed, several) => format!("pushed to {} repositories", several.len()),
     };
-    format!("{} {told}", sign(status, &report.errors))
+    format!("{} {status_text}", sign(status, &report.errors))
 }
 
 fn pushed_row(image: &PushedImage, dry_run: bool) -> String {
@@ -128,7 +127,7 @@ fn pushed_row(image: &PushedImage, dry_run: bool) -> String {
     )
 }
 
-/// The bytes that did not have to be sent.
+/// The bytes that were not sent because they existed already.
 fn saved(image: &PushedImage) -> u64 {
     image.pushed.present_bytes + image.pushed.mounted_bytes
 }

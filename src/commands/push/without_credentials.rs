@@ -1,5 +1,5 @@
-//! `push` without a credential, where `missing_credentials` is `skip`: the image is checked, and where
-//! it would go is printed.
+//! `push` without a credential, if `missing_credentials` is `skip`: checks the image and prints its
+//! destinations.
 
 use std::io::Write;
 
@@ -16,11 +16,11 @@ use crate::oci::reference::ReferenceError;
 use crate::push::PushError;
 use crate::push::destinations::{self, Destinations, TargetError};
 
-/// Checks the image and prints where it would go.
+/// Checks the image and prints its destinations.
 ///
 /// # Errors
 ///
-/// When the image is damaged, or what was asked for cannot be written.
+/// If the image is damaged, or a requested file cannot be written.
 pub(super) async fn validate(
     source: &Source,
     request: &PushRequest,
@@ -43,17 +43,17 @@ pub(super) async fn validate(
     Failure::check(unwritten.map(PushCommandError::Output).collect())
 }
 
-/// Reads every blob of the image and checks it against the digest that it is named by.
+/// Reads every blob of the image and compares it with its digest.
 ///
 /// # Errors
 ///
-/// When a blob cannot be read, or is another than it is said to be.
+/// If a blob cannot be read, or has another digest.
 async fn check(source: &Source) -> Result<(), PushError> {
     let digests = match &source.image().content {
         Content::Manifests(tree) => tree.blobs().map(|blob| blob.digest.clone()).collect(),
         Content::Unpacked(image) => {
             let layers = image.layers.iter();
-            // What is compressed has a digest that nobody has told.
+            // The digest of a compressed layer is not stated.
             let plain = layers.filter(|layer| layer.form == LayerFormat::Tar);
             plain.map(|layer| layer.diff_id.clone()).collect::<Vec<_>>()
         }
@@ -67,11 +67,11 @@ async fn check(source: &Source) -> Result<(), PushError> {
     Ok(())
 }
 
-/// Where the image would go, and how large it is as it lies there.
+/// The table of the destinations, with the number and the size of the blobs.
 ///
 /// # Errors
 ///
-/// When the image's own names make no destination.
+/// If the image's names are no valid destinations.
 fn plan(source: &Source, destinations: &Destinations) -> Result<Table, ReferenceError> {
     let sizes: Vec<u64> = match &source.image().content {
         Content::Manifests(tree) => tree.blobs().map(|blob| blob.size).collect(),
@@ -89,7 +89,7 @@ fn plan(source: &Source, destinations: &Destinations) -> Result<Table, Reference
                 add(name, tags_cell(&target.tags));
             }
         }
-        // Most often the key would have told.
+        // The project usually comes from the key, which is missing.
         Err(ReferenceError::NoProject(_)) => {
             for host in destinations.hosts() {
                 add(host.to_string(), destinations.tags.join(","));

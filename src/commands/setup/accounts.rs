@@ -12,7 +12,7 @@ use super::{Setup, SetupError};
 use crate::commands::setup::request::Role;
 use crate::google::{Api, Backoff, GoogleError};
 
-/// A service account as the API tells it, as far as it matters here.
+/// A service account, with the fields that setup uses.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Account {
     #[serde(default)]
@@ -24,17 +24,18 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// True if setup created the account.
     pub(super) fn is_ours(&self) -> bool {
         is_ours(&self.description)
     }
 }
 
-/// How long an account that was made just now may take to be known everywhere. Reads have been seen
-/// to fail for some ten seconds (GoogleCloudPlatform/magic-modules#10813).
-const SETTLES_IN: Duration = Duration::from_secs(2 * 60);
+/// The time that a new account may take to propagate. Reads have been seen to fail for about ten
+/// seconds (GoogleCloudPlatform/magic-modules#10813).
+const ACCOUNT_PROPAGATION: Duration = Duration::from_secs(2 * 60);
 
 impl Setup<'_> {
-    /// An account's address.
+    /// The email address of an account.
     pub(super) fn email(&self, role: Role) -> String {
         names::email(self.id(role), &self.request.project)
     }
@@ -46,7 +47,7 @@ impl Setup<'_> {
         }
     }
 
-    /// Both accounts as steps.
+    /// The steps for both accounts.
     pub(super) async fn plan_accounts(
         &self,
         services: &Services,
@@ -56,8 +57,8 @@ impl Setup<'_> {
             let email = self.email(role);
             let what = format!("account {email}");
             let create = |why: &str| {
-                let work = StepAction::CreateAccount(role, self.id(role).to_owned());
-                PlanStep::new(ResourceState::Create, what.clone(), why, Some(work))
+                let action = StepAction::CreateAccount(role, self.id(role).to_owned());
+                PlanStep::new(ResourceState::Create, what.clone(), why, Some(action))
             };
             let purpose = match role {
                 Role::Pusher => "it pushes",
@@ -70,8 +71,8 @@ impl Setup<'_> {
             steps.push(match self.account(&email).await? {
                 None => create(purpose),
                 Some(account) if account.disabled => {
-                    let work = StepAction::EnableAccount(email.clone());
-                    PlanStep::new(ResourceState::Change, what, "it is disabled", Some(work))
+                    let action = StepAction::EnableAccount(email.clone());
+                    PlanStep::new(ResourceState::Change, what, "it is disabled", Some(action))
                 }
                 Some(account) if account.is_ours() => {
                     PlanStep::present(what, format!("{purpose}; made by setup"))
@@ -82,19 +83,19 @@ impl Setup<'_> {
         Ok(steps)
     }
 
-    /// An account; none where there is none. One that this run made is waited for where it is not
-    /// shown yet.
+    /// Reads an account. `None` if it does not exist. Waits for an account that this run created
+    /// and that is not visible yet.
     pub(super) async fn account(&self, email: &str) -> Result<Option<Account>, SetupError> {
         let path = format!(
             "v1/projects/{}/serviceAccounts/{email}",
             self.request.project
         );
         let url = Api::Iam.url(&path);
-        let mut patience = Backoff::new(SETTLES_IN);
+        let mut backoff = Backoff::new(ACCOUNT_PROPAGATION);
         loop {
             match self.google.get(url.clone()).await {
                 Ok(account) => return Ok(Some(account)),
-                Err(error) if self.is_young(email, &error) && patience.wait().await => {
+                Err(error) if self.may_be_propagating(email, &error) && backoff.wait().await => {
                     tracing::info!("Google does not show the account `{email}` yet; waiting");
                 }
                 Err(error) if error.is_not_found() => return Ok(None),
@@ -106,12 +107,13 @@ impl Setup<'_> {
         }
     }
 
-    /// True for the refusals that an account meets which this run has just made.
-    pub(super) fn is_young(&self, email: &str, error: &GoogleError) -> bool {
+    /// True if the error may come from an account that this run created and that has not propagated
+    /// yet.
+    pub(super) fn may_be_propagating(&self, email: &str, error: &GoogleError) -> bool {
         self.google.is_new_account(email) && error.may_be_young()
     }
 
-    /// Makes an account.
+    /// Creates an account.
     pub(super) async fn create_account(&self, role: Role, id: &str) -> Result<(), SetupError> {
         let path = format!("v1/projects/{}/serviceAccounts", self.request.project);
         let display = match role {
@@ -126,17 +128,17 @@ impl Setup<'_> {
             },
         });
         let url = Api::Iam.url(&path);
-        let made = match self.google.post::<Value>(url.clone(), &body).await {
-            // Where the answer was lost, asking again tells whether it was made.
+        let created = match self.google.post::<Value>(url.clone(), &body).await {
+            // If the response was lost, a second request shows whether the account was created.
             Err(error) if error.is_broken() => self.google.post::<Value>(url, &body).await,
-            made => made,
+            created => created,
         };
-        match made {
+        match created {
             Ok(_) => {
                 self.google.mark_account_new(&self.email(role));
                 Ok(())
             }
-            // It was made by a run that was stopped, and is not shown everywhere yet.
+            // An interrupted run created it, and it may not be visible yet.
             Err(error) if error.is_already_there() => {
                 self.google.mark_account_new(&self.email(role));
                 self.existing_account(id, error).await
@@ -148,25 +150,25 @@ impl Setup<'_> {
         }
     }
 
-    /// Looks at an account that was made meanwhile, or by a run that was stopped: it is not shown
-    /// everywhere yet, and may be disabled.
-    async fn existing_account(&self, id: &str, exists: GoogleError) -> Result<(), SetupError> {
+    /// Reads an account that was created in the meantime or by an interrupted run. It may not be
+    /// visible yet, and may be disabled.
+    async fn existing_account(&self, id: &str, conflict: GoogleError) -> Result<(), SetupError> {
         let email = names::email(id, &self.request.project);
-        let mut patience = Backoff::new(SETTLES_IN);
+        let mut backoff = Backoff::new(ACCOUNT_PROPAGATION);
         loop {
             match self.account(&email).await? {
                 Some(account) if account.disabled => return self.enable_account(&email).await,
                 Some(_) => return Ok(()),
-                None if patience.wait().await => {}
+                None if backoff.wait().await => {}
                 None => {
                     let doing = format!("could not create the account `{id}`");
-                    return Err(SetupError::google(doing, exists));
+                    return Err(SetupError::google(doing, conflict));
                 }
             }
         }
     }
 
-    /// Brings a disabled account back.
+    /// Enables a disabled account.
     pub(super) async fn enable_account(&self, email: &str) -> Result<(), SetupError> {
         let path = format!(
             "v1/projects/{}/serviceAccounts/{email}:enable",
@@ -178,7 +180,7 @@ impl Setup<'_> {
         })
     }
 
-    /// Takes an account away.
+    /// Deletes an account.
     pub(super) async fn delete_account(&self, email: &str) -> Result<(), SetupError> {
         let path = format!(
             "v1/projects/{}/serviceAccounts/{email}",
@@ -194,7 +196,7 @@ impl Setup<'_> {
         }
     }
 
-    /// Every account that setup made, whatever it is called.
+    /// The accounts that setup created, with any name.
     pub(super) async fn own_accounts(&self) -> Result<Vec<Account>, SetupError> {
         let path = format!("v1/projects/{}/serviceAccounts", self.request.project);
         let accounts = self.google.pages(Api::Iam.url(&path), "accounts").await;

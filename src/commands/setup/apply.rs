@@ -1,20 +1,20 @@
-//! Carrying the plan out, one step after the other, each of which may be the last: whatever was done
-//! stays, and the next run goes on from there. Only the role that a first push takes does not stay.
+//! Applies the plan, one step after the other. If a step fails, the finished steps stay and the
+//! next run continues from there. Only the temporary role for the first push is revoked again.
 
 use super::plan::{SetupPlan, StepAction};
 use super::{Setup, SetupError, storage};
 use crate::google::PolicyChange;
 
 impl Setup<'_> {
-    /// Does everything that the plan has to do; the APIs are on already. A role that was lent is
-    /// taken back whatever comes in between.
-    pub(super) async fn carry_out(&self, plan: &SetupPlan) -> Result<(), SetupError> {
-        let mut loan = TemporaryGrant::of(plan);
-        let carried = self.each_step(plan, &mut loan).await;
-        if let (Err(_), Some(back)) = (&carried, loan.take_back()) {
-            match self.work(back).await {
+    /// Does every action of the plan; the APIs are enabled already. The temporary role is revoked
+    /// even if a step fails.
+    pub(super) async fn apply_plan(&self, plan: &SetupPlan) -> Result<(), SetupError> {
+        let mut grant_guard = TemporaryGrant::of(plan);
+        let result = self.apply_steps(plan, &mut grant_guard).await;
+        if let (Err(_), Some(revoke)) = (&result, grant_guard.revocation()) {
+            match self.act(revoke).await {
                 Ok(changed) => {
-                    loan.is_out = false;
+                    grant_guard.is_granted = false;
                     for line in changed {
                         tracing::info!("taken back: {line}");
                     }
@@ -22,24 +22,25 @@ impl Setup<'_> {
                 Err(error) => tracing::warn!("{error}"),
             }
         }
-        carried
+        result
     }
 
-    async fn each_step(
+    async fn apply_steps(
         &self,
         plan: &SetupPlan,
-        loan: &mut TemporaryGrant<'_>,
+        grant_guard: &mut TemporaryGrant<'_>,
     ) -> Result<(), SetupError> {
-        let count = plan.works().count();
+        let count = plan.actions().count();
         let mut finished = 0;
         for (number, step) in plan.steps.iter().enumerate() {
-            if let Some(work) = &step.work {
+            if let Some(action) = &step.action {
                 self.record.begin(number);
-                // Even where no answer came it may have been given.
-                loan.is_out |= storage::is_temporary(work) == Some(PolicyChange::Grant);
-                let worked = self.work(work).await;
-                self.record.end(number, worked.is_ok());
-                let changed = worked.inspect_err(|_| {
+                // The role may be granted even if no response arrived.
+                grant_guard.is_granted |=
+                    storage::is_temporary(action) == Some(PolicyChange::Grant);
+                let result = self.act(action).await;
+                self.record.end(number, result.is_ok());
+                let changed = result.inspect_err(|_| {
                     if finished > 0 {
                         tracing::warn!(
                             "{finished} of {count} steps are done, and stay: run this again, and \
@@ -47,9 +48,10 @@ impl Setup<'_> {
                         );
                     }
                 })?;
-                loan.is_out &= storage::is_temporary(work) != Some(PolicyChange::Revoke);
+                grant_guard.is_granted &=
+                    storage::is_temporary(action) != Some(PolicyChange::Revoke);
                 finished += 1;
-                tracing::info!("{}: {}", done(work), step.what);
+                tracing::info!("{}: {}", past_tense(action), step.what);
                 for line in changed {
                     tracing::info!("  {line}");
                 }
@@ -58,11 +60,11 @@ impl Setup<'_> {
         Ok(())
     }
 
-    /// Enables the APIs that the plan wants, together. False where there was none.
+    /// Enables the missing APIs of the plan together. Returns false if none is missing.
     pub(super) async fn enable_missing(&self, plan: &SetupPlan) -> Result<bool, SetupError> {
         let numbered = plan.steps.iter().enumerate();
         let (numbers, names): (Vec<usize>, Vec<String>) = numbered
-            .filter_map(|(number, step)| match &step.work {
+            .filter_map(|(number, step)| match &step.action {
                 Some(StepAction::Enable(name)) => Some((number, name.clone())),
                 _ => None,
             })
@@ -79,9 +81,9 @@ impl Setup<'_> {
         enabled.map(|()| true)
     }
 
-    /// Does one thing, and tells the lines by which a policy changed.
-    async fn work(&self, work: &StepAction) -> Result<Vec<String>, SetupError> {
-        match work {
+    /// Does one action, and returns the changed lines of a policy.
+    async fn act(&self, action: &StepAction) -> Result<Vec<String>, SetupError> {
+        match action {
             StepAction::Policy(resource, change, grant) => {
                 let changed = self.google.change_policy(resource, *change, grant).await;
                 return changed.map_err(|cause| {
@@ -112,33 +114,33 @@ impl Setup<'_> {
     }
 }
 
-/// The broad role of the first push while it is out: whatever ends the run then, a signal too, it is
-/// said that it is.
+/// The temporary role of the first push. If the run ends while it is granted, even by a signal, a
+/// warning is logged.
 struct TemporaryGrant<'a> {
-    back: Option<&'a StepAction>,
-    is_out: bool,
+    revoke: Option<&'a StepAction>,
+    is_granted: bool,
 }
 
 impl<'a> TemporaryGrant<'a> {
-    /// What the plan will lend and take back; of an earlier run it may be out already.
+    /// The grant that the plan makes and revokes. An earlier run may have granted the role already.
     fn of(plan: &'a SetupPlan) -> Self {
-        let of = |change| move |work: &&StepAction| storage::is_temporary(work) == Some(change);
-        let back = plan.works().find(of(PolicyChange::Revoke));
+        let of = |change| move |action: &&StepAction| storage::is_temporary(action) == Some(change);
+        let revoke = plan.actions().find(of(PolicyChange::Revoke));
         Self {
-            is_out: back.is_some() && plan.works().find(of(PolicyChange::Grant)).is_none(),
-            back,
+            is_granted: revoke.is_some() && plan.actions().find(of(PolicyChange::Grant)).is_none(),
+            revoke,
         }
     }
 
-    /// How it is taken back, if it is out.
-    fn take_back(&self) -> Option<&'a StepAction> {
-        self.back.filter(|_| self.is_out)
+    /// The action that revokes the role. `None` if it is not granted.
+    fn revocation(&self) -> Option<&'a StepAction> {
+        self.revoke.filter(|_| self.is_granted)
     }
 }
 
 impl Drop for TemporaryGrant<'_> {
     fn drop(&mut self) {
-        if let Some(StepAction::Policy(resource, _, grant)) = self.take_back() {
+        if let Some(StepAction::Policy(resource, _, grant)) = self.revocation() {
             tracing::warn!(
                 "`{}` on `{resource}`, which was for the first push, may still be with {}: run \
                  setup again, which takes it away",
@@ -149,8 +151,8 @@ impl Drop for TemporaryGrant<'_> {
     }
 }
 
-fn done(work: &StepAction) -> &'static str {
-    match work {
+fn past_tense(action: &StepAction) -> &'static str {
+    match action {
         StepAction::FirstPush(_) => "made by the first push",
         StepAction::Enable(_) | StepAction::EnableAccount(_) | StepAction::EnablePool(_) => {
             "enabled"

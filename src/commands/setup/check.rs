@@ -1,5 +1,5 @@
-//! The check at the end: each account with a token of its own, asked what it may do. And what is
-//! over-privileged, named.
+//! The final check: tests the permissions of each account with its own token, and warns of
+//! overprivileged accounts.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::commands::setup::request::{Backend, Role, SetupRegistry, account_host
 use crate::diagnostics::secret::Secret;
 use crate::google::{Api, Backoff, Google, GoogleError, Grant, Policy, Resource};
 
-/// What the check found, a row for each account and repository, and sentences on what is too much.
+/// The results of the check: a row for each account and repository, and warnings as sentences.
 #[derive(Debug, Default)]
 pub(super) struct AccountChecks {
     pub(super) rows: Vec<[String; 4]>,
@@ -30,19 +30,19 @@ pub(super) struct AccountChecks {
 const DOWNLOAD: &str = "artifactregistry.repositories.downloadArtifacts";
 const UPLOAD: &str = "artifactregistry.repositories.uploadArtifacts";
 
-/// The same on the bucket of the old registry.
+/// The same permissions on a bucket of Container Registry.
 const GET_OBJECTS: &str = "storage.objects.get";
 const CREATE_OBJECTS: &str = "storage.objects.create";
 
-/// How long a grant may take to hold: two minutes as a rule, seven or more at times.
+/// The time that a grant may take to propagate: usually two minutes, sometimes seven or more.
 /// <https://cloud.google.com/iam/docs/access-change-propagation>
 pub(super) const GRANT_PROPAGATION: Duration = Duration::from_secs(8 * 60);
 
-/// How long a new key may take to be known.
-const ACCOUNT_PROPAGATION: Duration = Duration::from_secs(2 * 60);
+/// The time that a new key may take to propagate.
+const KEY_PROPAGATION: Duration = Duration::from_secs(2 * 60);
 
 impl Setup<'_> {
-    /// Checks both accounts on every repository, or on the buckets that are a registry still.
+    /// Checks both accounts on every repository, or on the buckets that still serve a registry.
     pub(super) async fn check(&self, services: &Services) -> Result<AccountChecks, SetupError> {
         let mut checked = AccountChecks::default();
         let is_asked = match self.request.backend {
@@ -57,11 +57,13 @@ impl Setup<'_> {
                 self.check_account(role, &mut checked).await?;
             }
         }
-        checked.warnings.extend(self.too_much(services).await?);
+        checked
+            .warnings
+            .extend(self.overprivileged(services).await?);
         Ok(checked)
     }
 
-    /// Where an account's permissions are asked for.
+    /// The resource on which an account's permissions are tested.
     fn subject(&self, registry: &SetupRegistry) -> Subject {
         match self.request.backend {
             Backend::ArtifactRegistry => {
@@ -95,11 +97,11 @@ impl Setup<'_> {
         for registry in &self.request.registries {
             let subject = self.subject(registry);
             let held = permissions(&google, &subject, role).await;
-            let (verdict, note) = match held {
-                Ok(may) => judged(role, &may),
+            let (result, note) = match held {
+                Ok(permissions) => assess(role, &permissions),
                 Err(error) => ("not known".to_owned(), error.to_string()),
             };
-            if role == Role::Puller && verdict == OVERPRIVILEGED {
+            if role == Role::Puller && result == OVERPRIVILEGED {
                 checked.warnings.push(format!(
                     "{email} may push to `{subject}` as well, by a role that it has elsewhere: whoever \
                      reads a cluster's pull secret could replace images"
@@ -108,12 +110,12 @@ impl Setup<'_> {
             let note = if note.is_empty() { how.clone() } else { note };
             checked
                 .rows
-                .push([email.clone(), registry.host.to_string(), verdict, note]);
+                .push([email.clone(), registry.host.to_string(), result, note]);
         }
         Ok(())
     }
 
-    /// A credential of the account itself, and where it is from; else why there is none.
+    /// A credential of the account and its origin, or the reason why there is none.
     pub(super) async fn credential_of(
         &self,
         role: Role,
@@ -125,17 +127,17 @@ impl Setup<'_> {
             let credential = Credential::of(CredentialSource::Setup, key, self.network)
                 .await
                 .map_err(signed_in)?;
-            let mut patience = Backoff::new(ACCOUNT_PROPAGATION);
-            // A key that was made just now is not known everywhere.
+            let mut backoff = Backoff::new(KEY_PROPAGATION);
+            // A new key takes time to propagate.
             while let Err(error) = credential.basic().await {
-                if !patience.wait().await {
+                if !backoff.wait().await {
                     return Err(signed_in(error));
                 }
                 tracing::info!("Google does not know the new key of `{email}` yet; waiting");
             }
             return Ok(Ok((credential, "with its key".to_owned())));
         }
-        match self.borrowed(&email).await {
+        match self.impersonated_token(&email).await {
             Ok(token) => {
                 let how = "with a token that Google lent".to_owned();
                 let token = GoogleCredential::AccessToken(token);
@@ -157,12 +159,12 @@ impl Setup<'_> {
         }
     }
 
-    /// A token of another account, for who may have one.
-    pub(super) async fn borrowed(&self, email: &str) -> Result<Secret, GoogleError> {
-        /// It has no `Debug`: it is a token.
+    /// Obtains a token of another account by impersonation.
+    pub(super) async fn impersonated_token(&self, email: &str) -> Result<Secret, GoogleError> {
+        /// It has no `Debug`, because it contains a token.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Lent {
+        struct TokenResponse {
             access_token: String,
         }
         let path = format!("v1/projects/-/serviceAccounts/{email}:generateAccessToken");
@@ -171,11 +173,11 @@ impl Setup<'_> {
             "lifetime": "600s",
         });
         let url = Api::IamCredentials.url(&path);
-        let lent: Lent = self.google.post(url, &body).await?;
-        Ok(Secret::new(lent.access_token))
+        let response: TokenResponse = self.google.post(url, &body).await?;
+        Ok(Secret::new(response.access_token))
     }
 
-    /// What both accounts may do in the whole project besides, for the plan.
+    /// Adds warnings about the accounts' roles on the whole project to the plan.
     pub(super) async fn plan_warnings(&self, services: &Services, plan: &mut SetupPlan) {
         if !services.has(Api::ResourceManager) {
             return;
@@ -190,18 +192,18 @@ impl Setup<'_> {
         }
     }
 
-    /// A warning for each broad role on the project of a service account that `is_meant`.
+    /// One warning for each broad role on the project of a matching service account.
     async fn broad_roles(
         &self,
-        is_meant: impl Fn(&str) -> bool,
+        matches: impl Fn(&str) -> bool,
     ) -> Result<Vec<String>, GoogleError> {
         let project = &self.request.project;
         let resource = Resource::Project(project.clone());
         let policy = self.google.policy(&resource).await?;
         let mut warnings = Vec::new();
         for Grant { role, member } in policy.grants() {
-            let is_account = member.starts_with("serviceAccount:") && is_meant(&member);
-            // A first push is given this one, and it is taken back.
+            let is_account = member.starts_with("serviceAccount:") && matches(&member);
+            // The first push needs this role, and setup revokes it.
             let is_temporary = self.request.backend == Backend::Storage
                 && role == storage::TEMPORARY_ROLE
                 && member == names::member(&self.email(Role::Pusher));
@@ -216,16 +218,15 @@ impl Setup<'_> {
         Ok(warnings)
     }
 
-    /// Roles of the project's own accounts that are more than pushing and pulling takes, and keys
-    /// that are old.
-    async fn too_much(&self, services: &Services) -> Result<Vec<String>, SetupError> {
+    /// Warnings about broad roles of the project's accounts, and about old keys.
+    async fn overprivileged(&self, services: &Services) -> Result<Vec<String>, SetupError> {
         let mut warnings = Vec::new();
         if services.has(Api::ResourceManager) {
             let own = format!("@{}", account_host(&self.request.project));
             let is_own = |member: &str| member.ends_with(&own);
             match self.broad_roles(is_own).await {
                 Ok(found) => warnings.extend(found),
-                // It is a look at others' affairs: what may not be seen is no failure of ours.
+                // These are other accounts too, so an unreadable policy is no failure.
                 Err(error) => tracing::warn!("the project's policy was not looked at: {error}"),
             }
         }
@@ -251,7 +252,7 @@ impl Setup<'_> {
     }
 }
 
-/// What permissions are held on.
+/// A resource on which permissions are tested.
 enum Subject {
     Repository(String),
     Bucket(String),
@@ -266,15 +267,15 @@ impl fmt::Display for Subject {
     }
 }
 
-/// Whether an account pulls and pushes there; asked again while what it was given does not hold yet.
+/// Tests whether an account can pull and push. Waits while its grant propagates.
 async fn permissions(
     google: &Google,
     subject: &Subject,
     role: Role,
 ) -> Result<AccountPermissions, GoogleError> {
-    let mut patience = Backoff::new(GRANT_PROPAGATION);
+    let mut backoff = Backoff::new(GRANT_PROPAGATION);
     loop {
-        let may = match subject {
+        let permissions = match subject {
             Subject::Repository(name) => {
                 let path = format!("v1/{name}:testIamPermissions");
                 let url = Api::ArtifactRegistry.url(&path);
@@ -287,22 +288,24 @@ async fn permissions(
                 )
             }
             Subject::Bucket(name) => {
-                let held = storage::held(google, name, &[GET_OBJECTS, CREATE_OBJECTS]).await?;
+                let held =
+                    storage::test_bucket_permissions(google, name, &[GET_OBJECTS, CREATE_OBJECTS])
+                        .await?;
                 AccountPermissions::of(&held, GET_OBJECTS, CREATE_OBJECTS)
             }
         };
         let enough = match role {
-            Role::Pusher => may.push,
-            Role::Puller => may.pull,
+            Role::Pusher => permissions.push,
+            Role::Puller => permissions.pull,
         };
-        if enough || !patience.wait().await {
-            return Ok(may);
+        if enough || !backoff.wait().await {
+            return Ok(permissions);
         }
         tracing::info!("what was granted on `{subject}` does not hold yet; waiting");
     }
 }
 
-/// What an account may do.
+/// The permissions of an account.
 struct AccountPermissions {
     pull: bool,
     push: bool,
@@ -319,10 +322,10 @@ impl AccountPermissions {
 
 const OVERPRIVILEGED: &str = "may push";
 
-fn judged(role: Role, may: &AccountPermissions) -> (String, String) {
-    let verdict = match (role, may.pull, may.push) {
+fn assess(role: Role, permissions: &AccountPermissions) -> (String, String) {
+    let result = match (role, permissions.pull, permissions.push) {
         (Role::Pusher, true, true) => "pushes and pulls",
-        // What Google's page gives for pushing to a bucket reads no objects.
+        // The role that Google documents for pushing to a bucket cannot read objects.
         (Role::Pusher, false, true) => "pushes",
         (Role::Puller, true, false) => "pulls",
         (Role::Puller, _, true) => OVERPRIVILEGED,
@@ -331,11 +334,11 @@ fn judged(role: Role, may: &AccountPermissions) -> (String, String) {
             return ("not yet".to_owned(), note.to_owned());
         }
     };
-    (verdict.to_owned(), String::new())
+    (result.to_owned(), String::new())
 }
 
-/// A warning for each role on a repository or a bucket by which the account that pulls could push.
-pub(super) fn puller_s_broad_roles(
+/// One warning for each role on a repository or a bucket with which the puller could push.
+pub(super) fn puller_write_roles(
     policy: &Policy,
     resource: &Resource,
     puller: &str,
@@ -353,7 +356,7 @@ pub(super) fn puller_s_broad_roles(
         .collect()
 }
 
-/// Why a role is too much for an account that pushes or pulls.
+/// The reason why a role is too broad for an account that pushes or pulls. `None` if it is not.
 fn broad(role: &str) -> Option<&'static str> {
     Some(match role {
         "roles/storage.admin" => {

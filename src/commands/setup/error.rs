@@ -1,4 +1,4 @@
-//! What keeps the Google side from being set up, and the way out of each.
+//! The errors of `setup`, with their hints.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,25 +14,25 @@ use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::google::GoogleError;
 use crate::http::NetworkError;
 
-/// Setup could not be done.
+/// An error of `setup`.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// An API refused.
+    /// A request to an API failed.
     #[error("{doing}")]
     Google {
-        /// What was being done, in words.
+        /// The failed operation, as a sentence.
         doing: String,
-        /// What the API said.
+        /// The API's error.
         #[source]
         cause: GoogleError,
     },
-    /// The project cannot be looked at: it is not there, or not for us.
+    /// The project does not exist, or the caller has no access.
     #[error("could not look at the project `{0}`")]
     Project(String, #[source] GoogleError),
     /// The project is deleted.
     #[error("the project `{0}` is deleted")]
     Deleted(String),
-    /// Something could not be done to its end, so nothing was begun.
+    /// Permissions for the plan are missing, so nothing was changed.
     #[error(
         "{} in `{project}`, so nothing was changed:{}",
         lacks(missing),
@@ -44,43 +44,43 @@ pub enum SetupError {
         /// The permissions that are missing.
         missing: Vec<&'static str>,
     },
-    /// APIs that a finished batch did not enable.
+    /// Some APIs of a batch could not be enabled.
     #[error("could not enable{}", failures(.0))]
     NotEnabled(Vec<(String, String)>),
-    /// A repository that no image can be pushed to.
+    /// Images cannot be pushed to the repository.
     #[error("the repository `{0}` is there, and takes no pushed images: it is {1}")]
     WrongRepository(String, String),
-    /// A repository that was empty when the plan was made.
+    /// The repository was empty when the plan was made, and no longer is.
     #[error("the repository `{0}` is not empty any more, so it was not deleted")]
     NotEmpty(String),
-    /// A pool that somebody else deleted.
+    /// A pool that setup did not create is deleted, and still has the name.
     #[error("the workload identity pool `{0}` was deleted, and setup had not made it")]
     ForeignPool(String, String),
-    /// The forge does not tell the numbers of a repository.
+    /// The forge did not return the ids of a repository.
     #[error("could not learn the numbers of {}", at(forge))]
     Forge {
         /// The repository.
         forge: Forge,
-        /// Why.
+        /// The reason.
         #[source]
         cause: ForgeError,
     },
-    /// An account that has as many keys as it may.
+    /// The account has the maximum number of keys.
     #[error("could not make a key for `{0}`: it has {1} keys already, and may have no more")]
     TooManyKeys(String, usize, #[source] GoogleError),
-    /// A file that is there and is not the key of that account.
+    /// The file exists and is not a key of the account.
     #[error("`{}` is there, and is no key of `{}`: it is left as it is", .0.display(), .1)]
     InTheWay(PathBuf, String),
-    /// The key's file cannot be written.
+    /// The file of the key cannot be written.
     #[error("could not write the key to `{}`, so none was made", .0.display())]
     File(PathBuf, #[source] io::Error),
-    /// A key that Google gave in a form that is not known.
+    /// Google's response with the key cannot be parsed.
     #[error("{0}")]
     Key(String),
-    /// A new account's token could not be had.
+    /// No token of the account could be obtained.
     #[error("could not sign in as `{0}`")]
     SignIn(String, #[source] Box<AuthError>),
-    /// The image that makes a bucket could not be pushed.
+    /// The first push, which creates a bucket, failed.
     #[error("the first push to `{0}`, which makes its bucket, failed")]
     FirstPush(String, #[source] Box<FirstPushError>),
     /// The HTTP client could not be built.
@@ -89,7 +89,7 @@ pub enum SetupError {
     /// There is no credential for Google's APIs.
     #[error(transparent)]
     Auth(#[from] AuthError),
-    /// The result could not be written.
+    /// A result could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
 }
@@ -102,7 +102,7 @@ impl SetupError {
         }
     }
 
-    /// A refusal that may be about the project as a whole.
+    /// An error of a request that reads the project.
     pub(super) fn project(project: &str, cause: GoogleError) -> Self {
         Self::Project(project.to_owned(), cause)
     }
@@ -189,7 +189,7 @@ impl Diagnostic for SetupError {
     }
 }
 
-/// A project that is not there is forbidden, so that nobody learns which there are.
+/// The hints for an unreadable project. Google also returns 403 for a project that does not exist.
 fn project_hints(project: &str, cause: &GoogleError) -> Vec<String> {
     let own = cause.hints();
     if cause.reason() == Some("CONSUMER_INVALID") || cause.is_not_found() {

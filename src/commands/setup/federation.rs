@@ -1,5 +1,5 @@
-//! Workload identity federation: a pool and a provider for each CI, so that its jobs push with no
-//! key at all.
+//! Workload identity federation: a pool for each CI and a provider for each repository, so that
+//! jobs push without a key.
 //! <https://cloud.google.com/iam/docs/workload-identity-federation>
 
 use std::collections::BTreeMap;
@@ -24,11 +24,11 @@ pub(super) struct Pool {
     pub(super) purpose: String,
 }
 
-/// A provider: who vouches for the jobs of one repository, and by which of their claims Google
-/// knows them.
+/// A provider: the token issuer of the jobs of one repository, and the mapping and condition of their
+/// claims.
 #[derive(Clone, Debug)]
 pub(super) struct Provider {
-    /// The pool that it is in, by id.
+    /// The id of its pool.
     pub(super) pool: String,
     pub(super) id: String,
     pub(super) purpose: String,
@@ -37,7 +37,7 @@ pub(super) struct Provider {
     pub(super) condition: String,
 }
 
-/// A pool or a provider as the API tells it.
+/// A pool or a provider, as the API returns it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ExistingProvider {
@@ -64,7 +64,7 @@ pub(super) struct Oidc {
     pub(super) issuer_uri: String,
     #[serde(default)]
     pub(super) allowed_audiences: Vec<String>,
-    /// The issuer's keys, where they were uploaded.
+    /// The issuer's keys, if they were uploaded.
     #[serde(default)]
     pub(super) jwks_json: String,
 }
@@ -79,11 +79,11 @@ impl ExistingProvider {
     }
 }
 
-/// The role by which an identity of a pool acts as an account.
+/// The role that lets an identity of a pool impersonate an account.
 const WORKLOAD_USER: &str = "roles/iam.workloadIdentityUser";
 
 impl Setup<'_> {
-    /// Pools, providers and the pusher's bindings as steps.
+    /// The steps for pools, providers and the pusher's bindings.
     pub(super) async fn plan_federation(
         &self,
         services: &Services,
@@ -100,10 +100,10 @@ impl Setup<'_> {
         }
         let pusher = self.email(Role::Pusher);
         let resource = Resource::Account(self.request.project.clone(), pusher.clone());
-        let policy = match services.has(Api::Iam) && !trusts.is_empty() {
-            true => match self.google.policy(&resource).await {
+        let policy = if services.has(Api::Iam) && !trusts.is_empty() {
+            match self.google.policy(&resource).await {
                 Ok(policy) => policy,
-                // The account is to be made first, or was made just now.
+                // The plan creates the account first, or it was just created.
                 Err(error) if error.is_not_found() || error.status() == Some(403) => {
                     Default::default()
                 }
@@ -111,8 +111,9 @@ impl Setup<'_> {
                     let doing = format!("could not read the policy of `{pusher}`");
                     return Err(SetupError::google(doing, cause));
                 }
-            },
-            false => Default::default(),
+            }
+        } else {
+            Default::default()
         };
         for trust in trusts {
             let grant = Grant {
@@ -124,8 +125,8 @@ impl Setup<'_> {
             steps.push(if policy.has(&grant) {
                 PlanStep::present(what, why)
             } else {
-                let work = StepAction::Policy(resource.clone(), PolicyChange::Grant, grant);
-                PlanStep::new(ResourceState::Create, what, why, Some(work))
+                let action = StepAction::Policy(resource.clone(), PolicyChange::Grant, grant);
+                PlanStep::new(ResourceState::Create, what, why, Some(action))
             });
         }
         Ok(steps)
@@ -143,7 +144,7 @@ impl Setup<'_> {
                 Some(create),
             ));
         }
-        Ok(match self.found(&self.pool_path(&pool.id)).await? {
+        Ok(match self.existing(&self.pool_path(&pool.id)).await? {
             None => PlanStep::new(
                 ResourceState::Create,
                 what,
@@ -155,17 +156,17 @@ impl Setup<'_> {
                 return Err(SetupError::ForeignPool(pool.id.clone(), project));
             }
             Some(found) if found.is_deleted() => {
-                let work = StepAction::RestorePool(pool.clone());
+                let action = StepAction::RestorePool(pool.clone());
                 PlanStep::new(
                     ResourceState::Change,
                     what,
                     "it was deleted, and can be brought back",
-                    Some(work),
+                    Some(action),
                 )
             }
             Some(found) if found.disabled => {
-                let work = StepAction::EnablePool(pool.clone());
-                PlanStep::new(ResourceState::Change, what, "it is disabled", Some(work))
+                let action = StepAction::EnablePool(pool.clone());
+                PlanStep::new(ResourceState::Change, what, "it is disabled", Some(action))
             }
             Some(_) => PlanStep::present(what, pool.purpose.clone()),
         })
@@ -188,7 +189,7 @@ impl Setup<'_> {
                 Some(create),
             ));
         }
-        Ok(match self.found(&self.provider_path(provider)).await? {
+        Ok(match self.existing(&self.provider_path(provider)).await? {
             None => {
                 let why = format!("only where {}", provider.condition);
                 PlanStep::new(ResourceState::Create, what, why, Some(create))
@@ -202,23 +203,23 @@ impl Setup<'_> {
                     }
                     (false, false) => {
                         let why = change.why();
-                        let work = StepAction::AlterProvider(provider.clone(), change);
-                        PlanStep::new(ResourceState::Change, what, why, Some(work))
+                        let action = StepAction::AlterProvider(provider.clone(), change);
+                        PlanStep::new(ResourceState::Change, what, why, Some(action))
                     }
                     (true, is_right) => {
                         let mut why = "it was deleted, and can be brought back".to_owned();
                         if !is_right {
                             why = format!("{why}; {}", change.why());
                         }
-                        let work = StepAction::RestoreProvider(provider.clone(), change);
-                        PlanStep::new(ResourceState::Change, what, why, Some(work))
+                        let action = StepAction::RestoreProvider(provider.clone(), change);
+                        PlanStep::new(ResourceState::Change, what, why, Some(action))
                     }
                 }
             }
         })
     }
 
-    /// The jobs of one repository, as a policy names them.
+    /// The member of a policy for the jobs of one repository.
     pub(super) fn principals(&self, services: &Services, trust: &Trust) -> String {
         format!(
             "principalSet://iam.googleapis.com/{}/{}",
@@ -227,7 +228,7 @@ impl Setup<'_> {
         )
     }
 
-    /// A pool by the name that Google gives it, which has the project's number.
+    /// The resource name of a pool, with the project's number.
     pub(super) fn pool_name(&self, services: &Services, id: &str) -> String {
         format!(
             "projects/{}/locations/global/workloadIdentityPools/{id}",
@@ -251,7 +252,11 @@ impl Setup<'_> {
         format!("{pool}/providers/{}", provider.id)
     }
 
-    pub(super) async fn found(&self, path: &str) -> Result<Option<ExistingProvider>, SetupError> {
+    /// Reads a pool or a provider. `None` if it does not exist.
+    pub(super) async fn existing(
+        &self,
+        path: &str,
+    ) -> Result<Option<ExistingProvider>, SetupError> {
         match self.google.get(Api::Iam.url(path)).await {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -262,7 +267,7 @@ impl Setup<'_> {
         }
     }
 
-    /// Every pool that setup made and that is not deleted, each with its providers.
+    /// The pools that setup created and that are not deleted, each with its providers.
     pub(super) async fn own_pools(
         &self,
     ) -> Result<Vec<(ExistingProvider, Vec<ExistingProvider>)>, SetupError> {
@@ -292,7 +297,7 @@ impl Setup<'_> {
 }
 
 impl Provider {
-    /// What it is to be, without what it is called.
+    /// The body of a request, without the name and the description.
     pub(super) fn body(&self) -> Value {
         let mapping: BTreeMap<&str, &str> = self
             .mapping

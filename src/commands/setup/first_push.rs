@@ -1,5 +1,5 @@
-//! The first push to a registry of the old kind, which makes its bucket: a tiny image, by the path
-//! that every image takes.
+//! The first push to a registry of Container Registry, which creates its bucket. A tiny image is
+//! pushed like any other image.
 //! <https://cloud.google.com/container-registry/docs/pushing-and-pulling#add-registry>
 
 use std::io;
@@ -29,18 +29,18 @@ use crate::push::verify::Verify;
 use crate::push::{PushError, PushOptions, Settings, TagLog};
 use crate::registry::pool::RegistryPool;
 
-/// A first push, and the bucket that comes of it.
+/// A first push, and the bucket that it creates.
 #[derive(Clone, Debug)]
 pub(super) struct FirstPush {
     pub(super) registry: SetupRegistry,
     pub(super) bucket: String,
 }
 
-/// What the image is called below the project, and its tag.
+/// The name and the tag of the image below the project.
 const NAME: &str = "gcr-push-setup";
 const TAG: &str = "first-push";
 
-/// The image's path and tag below a host.
+/// The path and the tag of the image below a host.
 pub(super) fn name(project: &str) -> String {
     format!("{}:{TAG}", repository(project))
 }
@@ -49,23 +49,23 @@ fn repository(project: &str) -> String {
     format!("{}/{NAME}", project.replace(':', "/"))
 }
 
-/// How long the bucket may take to be seen.
-const IAM_PROPAGATION: Duration = Duration::from_secs(2 * 60);
+/// The time that a new bucket may take to become visible.
+const BUCKET_PROPAGATION: Duration = Duration::from_secs(2 * 60);
 
-/// An empty tar file, compressed: the layer that Docker itself gave to images without content, which
-/// every registry knows (docker/distribution, `manifest/schema1/config_builder.go`).
+/// The layer: an empty tar file, compressed. Docker itself uses it for images without content
+/// (docker/distribution, `manifest/schema1/config_builder.go`).
 const LAYER: [u8; 32] = [
     0x1f, 0x8b, 0x08, 0x00, 0x00, 0x09, 0x6e, 0x88, 0x00, 0xff, 0x62, 0x18, 0x05, 0xa3, 0x60, 0x14,
     0x8c, 0x58, 0x00, 0x08, 0x00, 0x00, 0xff, 0xff, 0x2e, 0xaf, 0xb5, 0xef, 0x00, 0x04, 0x00, 0x00,
 ];
 
 impl Setup<'_> {
-    /// Pushes the image as the pusher, where there is a key or a token of it, else as whoever runs
-    /// setup; and waits until the bucket is there.
+    /// Pushes the image as the pusher if a key or a token of it is available, else as the caller.
+    /// Then waits until the bucket exists.
     ///
     /// # Errors
     ///
-    /// When the registry refuses, or no bucket comes of it.
+    /// If the push fails, or the bucket does not appear.
     pub(super) async fn first_push(&self, order: &FirstPush) -> Result<(), SetupError> {
         let host = &order.registry.host;
         let (credential, is_pusher) = match self.credential_of(Role::Pusher).await? {
@@ -75,25 +75,25 @@ impl Setup<'_> {
                 (self.google.credential().clone(), false)
             }
         };
-        // What was granted just now does not hold everywhere yet.
-        let mut patience = Backoff::new(if is_pusher {
+        // A new grant takes time to propagate.
+        let mut backoff = Backoff::new(if is_pusher {
             GRANT_PROPAGATION
         } else {
             Duration::ZERO
         });
         while let Err(error) = self.push_once(order, &credential).await {
             let is_denied = error.exit_code() == ExitCode::Denied;
-            if !is_denied || !patience.wait().await {
+            if !is_denied || !backoff.wait().await {
                 return Err(SetupError::FirstPush(host.to_string(), Box::new(error)));
             }
             tracing::info!("the pusher may not push to `{host}` yet; waiting");
         }
         let bucket = Resource::Bucket(order.bucket.clone());
-        let mut patience = Backoff::new(IAM_PROPAGATION);
+        let mut backoff = Backoff::new(BUCKET_PROPAGATION);
         loop {
             match self.google.policy(&bucket).await {
                 Ok(_) => return Ok(()),
-                Err(error) if error.is_not_found() && patience.wait().await => {}
+                Err(error) if error.is_not_found() && backoff.wait().await => {}
                 Err(error) => {
                     let doing = format!("could not find `{bucket}` after the first push");
                     return Err(SetupError::google(doing, error));
@@ -157,7 +157,7 @@ impl Setup<'_> {
     }
 }
 
-/// Why the first push failed.
+/// An error of the first push.
 #[derive(Debug, thiserror::Error)]
 pub enum FirstPushError {
     /// The layout of its image could not be written.
@@ -172,7 +172,7 @@ pub enum FirstPushError {
     /// The push could not start.
     #[error(transparent)]
     Push(#[from] PushError),
-    /// The registry did not take the image.
+    /// The registry did not accept the image.
     #[error(transparent)]
     Destination(SharedError),
 }
@@ -199,7 +199,7 @@ fn write(folder: &Path) -> std::io::Result<()> {
         let (_, hex) = digest.as_str().split_once(':').unwrap_or_default();
         std::fs::write(blobs.join(hex), bytes).map(|()| descriptor)
     };
-    // The digest of what the layer unpacks to.
+    // The digest of the uncompressed layer.
     let diff_id = Digest::of(&[0; 1024]);
     let config = json!({
         "architecture": "amd64",

@@ -1,8 +1,7 @@
-//! GitHub and GitLab: which numbers a repository has there, and by which of its claims Google is to
-//! know its jobs.
+//! GitHub and GitLab: reads the ids of a repository, and builds the pool and the provider for its
+//! jobs.
 //!
-//! Names can be given up and taken by somebody else; numbers cannot. So conditions and bindings name
-//! numbers alone.
+//! A name can be reused by another owner, an id cannot. So conditions and bindings contain ids only.
 //! <https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines>
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,13 +20,13 @@ use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::google::Backoff;
 use crate::http::{ConnectionFailure, WINDOW, read_bounded};
 
-/// A repository whose jobs may push, and all that Google is told of it.
+/// A repository whose jobs may push, with its pool and provider.
 #[derive(Clone, Debug)]
 pub(super) struct Trust {
     pub(super) forge: Forge,
     pub(super) pool: Pool,
     pub(super) provider: Provider,
-    /// The attribute and its value by which the pusher is bound: `attribute.repository_id/456`.
+    /// The attribute and the value in the pusher's binding: `attribute.repository_id/456`.
     pub(super) attribute: String,
 }
 
@@ -65,7 +64,7 @@ impl Trust {
                 id,
                 purpose: format!("Jobs of {host}/{}", forge.path),
                 issuer,
-                // Not `sub`, which has the branch in it: Google refuses a subject of more than 127
+                // Not `sub`, which contains the branch: Google refuses a subject of more than 127
                 // bytes. https://cloud.google.com/iam/docs/workload-identity-federation#mapping
                 mapping: vec![
                     (
@@ -87,7 +86,7 @@ impl Trust {
     }
 }
 
-/// A pool for each GitLab, so that a number on one never stands for the same number on another.
+/// The pool of a GitLab instance. Each has its own, because the ids of different instances collide.
 fn pool_of_gitlab(host: &str) -> String {
     if host == "gitlab.com" {
         return "gcr-push-gitlab".to_owned();
@@ -97,7 +96,7 @@ fn pool_of_gitlab(host: &str) -> String {
     format!("gcr-push-gitlab-{start}")
 }
 
-/// The most bytes of a forge's answer; GitHub's are some ten KiB.
+/// The maximum size of a forge's response. GitHub's have about ten KiB.
 const MAX_BODY: usize = 1024 * 1024;
 
 #[derive(Deserialize)]
@@ -118,7 +117,7 @@ struct Numbered {
 }
 
 impl Setup<'_> {
-    /// What Google is to be told of each repository that may push.
+    /// The pool and the provider of each repository that may push.
     pub(super) async fn trusts(&self) -> Result<Vec<Trust>, SetupError> {
         let mut trusts = Vec::new();
         for forge in &self.request.forges {
@@ -131,28 +130,33 @@ impl Setup<'_> {
         Ok(trusts)
     }
 
-    /// Asks the forge for the numbers of a repository, again while it cannot tell them for now.
+    /// Requests the ids of a repository from the forge, with retries of temporary errors.
     async fn look_up(&self, forge: &Forge) -> Result<ForgeIds, SetupError> {
         let refused = |cause| SetupError::Forge {
             forge: forge.clone(),
             cause,
         };
         let client = self.network.http_client().map_err(SetupError::Network)?;
-        let mut patience = Backoff::new(self.network.retry_timeout);
+        let mut backoff = Backoff::new(self.network.retry_timeout);
         loop {
-            let error = match self.ask(&client, forge).await {
+            let error = match self.request_ids(&client, forge).await {
                 Ok(ids) => return Ok(ids),
                 Err(error) => error,
             };
             let asked = error.retry_after().unwrap_or_default();
-            if error.exit_code() != ExitCode::Temporary || !patience.wait_at_least(asked).await {
+            if error.exit_code() != ExitCode::Temporary || !backoff.wait_at_least(asked).await {
                 return Err(refused(error));
             }
             tracing::info!("{error}; trying again");
         }
     }
 
-    async fn ask(&self, client: &reqwest::Client, forge: &Forge) -> Result<ForgeIds, ForgeError> {
+    /// Requests the ids of a repository once.
+    async fn request_ids(
+        &self,
+        client: &reqwest::Client,
+        forge: &Forge,
+    ) -> Result<ForgeIds, ForgeError> {
         let (host, path) = match &forge.kind {
             ForgeKind::GitHub => ("api.github.com", format!("repos/{}", forge.path)),
             ForgeKind::GitLab(host) => {
@@ -164,7 +168,7 @@ impl Setup<'_> {
             .parse()
             .map_err(|_| ForgeError::NotTold)?;
         let mut request = client.get(url).header(ACCEPT, "application/json");
-        // More requests are allowed with it, and the job's own repository may be a private one.
+        // The token raises the rate limit, and gives access to the job's own private repository.
         if let (ForgeKind::GitHub, Some(token)) = (&forge.kind, &self.request.github_token) {
             request = request.bearer_auth(token.expose());
         }
@@ -197,36 +201,36 @@ impl Setup<'_> {
     }
 }
 
-/// Why a forge does not tell the numbers of a repository.
+/// An error of reading the ids of a repository.
 #[derive(Debug, thiserror::Error)]
 pub enum ForgeError {
-    /// There is no such repository, or not for us.
+    /// The repository does not exist, or is private.
     #[error("there is no such repository, or it is a private one")]
     NotThere,
-    /// Too much was asked for.
+    /// The rate limit is exceeded.
     #[error("{status}: too much was asked for{}", sentence(said))]
     Limited {
         /// The HTTP status.
         status: StatusCode,
-        /// The forge's own sentence.
+        /// The forge's message.
         said: String,
-        /// After how long it may be asked again.
+        /// The time after which a retry is allowed. `None` if it is unknown.
         retry_after: Option<Duration>,
     },
-    /// Another refusal.
+    /// Another error response.
     #[error("{status}{}", sentence(said))]
     Refused {
         /// The HTTP status.
         status: StatusCode,
-        /// The forge's own sentence.
+        /// The forge's message.
         said: String,
-        /// After how long it may be asked again.
+        /// The time after which a retry is allowed. `None` if it is unknown.
         retry_after: Option<Duration>,
     },
-    /// No answer, or one that broke off.
+    /// There is no response, or an incomplete one.
     #[error("there is no answer")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// An answer without the numbers.
+    /// The response does not contain the ids.
     #[error("the answer does not tell them")]
     NotTold,
 }
@@ -239,6 +243,7 @@ fn sentence(said: &str) -> String {
 }
 
 impl ForgeError {
+    /// Classifies an error response.
     /// <https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api>
     fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         #[derive(Deserialize)]
@@ -249,7 +254,7 @@ impl ForgeError {
             |name: &str| -> Option<u64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
         let said = serde_json::from_slice(body).map_or(String::new(), |body: Body| body.message);
         let said: String = redact(&said).chars().take(500).collect();
-        // GitHub says when the hour of its limit is over, as a time.
+        // GitHub sends the time at which the limit is reset.
         let reset = || {
             let at = UNIX_EPOCH.checked_add(Duration::from_secs(number("x-ratelimit-reset")?))?;
             at.duration_since(SystemTime::now()).ok()
@@ -286,11 +291,11 @@ impl ForgeError {
         }
     }
 
-    /// What to do about it, most useful first.
+    /// The hints, most useful first.
     pub(super) fn hints(&self, forge: &Forge) -> Vec<String> {
-        let numbers = given_numbers(forge);
+        let id_hints = configure_ids_hints(forge);
         let first = match self {
-            Self::NotThere | Self::NotTold => return numbers,
+            Self::NotThere | Self::NotTold => return id_hints,
             Self::Limited { .. } => match &forge.kind {
                 ForgeKind::GitHub => {
                     "run this again in an hour, or give `github_token`: with it many more requests \
@@ -304,7 +309,7 @@ impl ForgeError {
                      repository, or give another"
                 }
                 (408 | 500.., _) => "the trouble is theirs: run this again in a few minutes",
-                _ => return numbers,
+                _ => return id_hints,
             },
             Self::Broken(cause) => {
                 let host = match &forge.kind {
@@ -312,15 +317,15 @@ impl ForgeError {
                     ForgeKind::GitLab(host) => host,
                 };
                 let hint = ConnectionFailure::of(&**cause).hint(host);
-                return [vec![hint], numbers].concat();
+                return [vec![hint], id_hints].concat();
             }
         };
-        [vec![first.to_owned()], numbers].concat()
+        [vec![first.to_owned()], id_hints].concat()
     }
 }
 
-/// How the numbers are given where the forge does not tell them.
-fn given_numbers(forge: &Forge) -> Vec<String> {
+/// The hints on how to configure the ids.
+fn configure_ids_hints(forge: &Forge) -> Vec<String> {
     let path = &forge.path;
     match &forge.kind {
         ForgeKind::GitHub => vec![

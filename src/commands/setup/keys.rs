@@ -1,5 +1,5 @@
-//! Keys, which are made only where somebody asks for one: written for their owner alone, and never
-//! shown.
+//! Service-account keys. They are only created on request, written to files that only their owner
+//! can read, and never printed.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -19,7 +19,7 @@ use crate::commands::setup::request::Role;
 use crate::diagnostics::secret::Secret;
 use crate::google::{Api, Backoff, GoogleError};
 
-/// A key that is to be made.
+/// A key to create.
 #[derive(Clone, Debug)]
 pub(super) struct KeyOrder {
     pub(super) email: String,
@@ -37,16 +37,17 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// The id at the end of the name.
     pub(super) fn id(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The day from which it is valid.
+    /// The day since when it is valid.
     pub(super) fn day(&self) -> &str {
         self.valid_after_time.split('T').next().unwrap_or_default()
     }
 
-    /// True for what Google advises to replace: keys older than ninety days.
+    /// True if the key is older than ninety days, so that Google advises to replace it.
     /// <https://cloud.google.com/iam/docs/best-practices-for-managing-service-account-keys>
     pub(super) fn is_old(&self) -> bool {
         const AGE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -59,15 +60,15 @@ impl Key {
     }
 }
 
-/// The most keys that an account may have, of those that are not Google's own.
+/// The maximum number of user-managed keys of an account.
 /// <https://cloud.google.com/iam/quotas>
-const MOST_KEYS: usize = 10;
+const MAX_KEYS: usize = 10;
 
-/// How long a new account may take to be given a key.
-const SETTLES_IN: Duration = Duration::from_secs(2 * 60);
+/// The time that a new account may take to propagate.
+const ACCOUNT_PROPAGATION: Duration = Duration::from_secs(2 * 60);
 
 impl Setup<'_> {
-    /// The keys as steps.
+    /// The steps for the requested keys.
     pub(super) async fn plan_keys(&self, services: &Services) -> Result<Vec<PlanStep>, SetupError> {
         let mut steps = Vec::new();
         for (role, file) in &self.request.keys {
@@ -85,8 +86,8 @@ impl Setup<'_> {
                     Some(order.clone()),
                 )
             };
-            let Some(key) = held(file, &email)? else {
-                // Told before anything is changed, and not when the key is made already.
+            let Some(key) = read_key_file(file, &email)? else {
+                // The file is checked before anything is changed.
                 files::check(file).map_err(|cause| SetupError::File(file.clone(), cause))?;
                 steps.push(create(format!("for {email}")));
                 continue;
@@ -107,7 +108,7 @@ impl Setup<'_> {
         Ok(steps)
     }
 
-    /// The keys of an account that are not Google's own; none where there is no account.
+    /// The user-managed keys of an account. Empty if the account does not exist.
     pub(super) async fn keys(&self, email: &str) -> Result<Vec<Key>, SetupError> {
         let mut url = self.keys_url(email);
         url.query_pairs_mut()
@@ -122,8 +123,8 @@ impl Setup<'_> {
         }
     }
 
-    /// Makes a key and writes it. Where it cannot be written, it is taken back, so that none is
-    /// left that nobody has.
+    /// Creates a key and writes it to its file. If the file cannot be written, the key is deleted
+    /// again, so that no unknown key is left.
     pub(super) async fn create_key(&self, order: &KeyOrder) -> Result<(), SetupError> {
         let KeyOrder { email, file } = order;
         let answer = self.new_key(email).await?;
@@ -144,37 +145,38 @@ impl Setup<'_> {
     async fn new_key(&self, email: &str) -> Result<NewKey, SetupError> {
         let url = self.keys_url(email);
         let body = json!({"privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE"});
-        let mut patience = Backoff::new(SETTLES_IN);
+        let mut backoff = Backoff::new(ACCOUNT_PROPAGATION);
         loop {
-            // A second request would make a second key, so it is sent again only where it was
-            // refused.
+            // A second request would create a second key, so it is only sent again after an error
+            // response.
             let error = match self.google.post_once(url.clone(), &body).await {
                 Ok(key) => return Ok(key),
                 Err(error) => error,
             };
-            let young = self.is_young(email, &error) && error.constraint().is_none();
-            let later = young || (error.is_temporary() && error.status().is_some());
-            if !later || !patience.wait().await {
-                return Err(self.no_key(email, error).await);
+            let is_propagating =
+                self.may_be_propagating(email, &error) && error.constraint().is_none();
+            let is_retryable = is_propagating || (error.is_temporary() && error.status().is_some());
+            if !is_retryable || !backoff.wait().await {
+                return Err(self.key_error(email, error).await);
             }
             tracing::info!("Google gives `{email}` no key yet; waiting");
         }
     }
 
-    /// Why there is no key: an organisation's policy tells itself, and the limit only by the number
-    /// of keys that are there.
-    async fn no_key(&self, email: &str, error: GoogleError) -> SetupError {
-        let tells = !error.violations().is_empty() || error.constraint().is_some();
-        if error.code() == Some("FAILED_PRECONDITION") && !tells {
+    /// The error of a key that was not created. Google names a violated policy, but not the limit:
+    /// that is recognized by the number of keys.
+    async fn key_error(&self, email: &str, error: GoogleError) -> SetupError {
+        let names_cause = !error.violations().is_empty() || error.constraint().is_some();
+        if error.code() == Some("FAILED_PRECONDITION") && !names_cause {
             let count = self.keys(email).await.map_or(0, |keys| keys.len());
-            if count >= MOST_KEYS {
+            if count >= MAX_KEYS {
                 return SetupError::TooManyKeys(email.to_owned(), count, error);
             }
         }
         SetupError::google(format!("could not make a key for `{email}`"), error)
     }
 
-    /// Takes a key away.
+    /// Deletes a key.
     pub(super) async fn delete_key(&self, name: &str) -> Result<(), SetupError> {
         let url = Api::Iam.url(&format!("v1/{name}"));
         match self.google.delete::<Value>(url).await {
@@ -194,15 +196,15 @@ impl Setup<'_> {
         ))
     }
 
-    /// The key in the file that was asked for, where it is there.
+    /// The key in the requested file. `None` if there is none.
     pub(super) fn key_of(&self, role: Role) -> Option<ServiceAccountKey> {
         let mut files = self.request.keys.iter();
         let (_, file) = files.find(|(of, _)| *of == role)?;
-        held(file, &self.email(role)).ok()?
+        read_key_file(file, &self.email(role)).ok()?
     }
 }
 
-/// The answer to making a key: the only one that ever has its private part. It has no `Debug`.
+/// The response to creating a key, which contains its private part. It has no `Debug`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NewKey {
@@ -210,9 +212,9 @@ struct NewKey {
     private_key_data: String,
 }
 
-/// The key that a file holds; none where there is no file. Whatever else is there is not ours to
-/// replace.
-fn held(file: &Path, email: &str) -> Result<Option<ServiceAccountKey>, SetupError> {
+/// Reads the key of an account from a file. `None` if the file does not exist. Any other content is
+/// an error, because it must not be replaced.
+fn read_key_file(file: &Path, email: &str) -> Result<Option<ServiceAccountKey>, SetupError> {
     let in_the_way = || SetupError::InTheWay(file.to_owned(), email.to_owned());
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,

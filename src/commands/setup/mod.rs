@@ -1,11 +1,12 @@
-//! `setup`: the Google side, once: what there is, what is missing, and making it so.
+//! `setup`: plans, creates or removes the resources of a Google Cloud project that pushes and pulls
+//! need.
 //!
 //! ```text
-//! services ─► project ─► plan (each subject reads what is there) ─► permissions ─► carry out ─► check
+//! services ─► project ─► plan (reads each existing resource) ─► permissions ─► apply ─► check
 //! ```
 //!
-//! Every step can be the last one: nothing is remembered but what Google shows, so a run goes on from
-//! wherever another was stopped.
+//! A run can be interrupted after every step. No local state is kept: the next run reads the
+//! resources again and continues from there.
 
 mod accounts;
 mod apply;
@@ -45,7 +46,7 @@ use services::Services;
 pub use error::SetupError;
 pub use plan::{PlanStep, ResourceState, SetupPlan};
 
-/// One run of setup.
+/// The context of one run of setup.
 struct Setup<'a> {
     request: &'a SetupRequest,
     google: &'a Google,
@@ -53,11 +54,11 @@ struct Setup<'a> {
     record: &'a Record<'a>,
 }
 
-/// Shows the plan, does what was asked for with it, and writes the report, whatever came of it.
+/// Prints the plan, does the requested action, and writes the report whether that succeeds or fails.
 ///
 /// # Errors
 ///
-/// When Google refuses something; what was done until then stays. When the report cannot be written.
+/// If a request to Google fails; the steps that are done stay. If the report cannot be written.
 pub async fn run(
     request: &SetupRequest,
     state: &RunState,
@@ -97,13 +98,13 @@ impl Setup<'_> {
         print(stdout, &plan)?;
         if plan.is_done() {
             print(stdout, "\nThere is nothing to do.\n")?;
-            return Ok(print(stdout, self.lines_to_paste(&services, &trusts))?);
+            return Ok(print(stdout, self.snippets(&services, &trusts))?);
         }
         print(
             stdout,
             "\nNothing was changed: `setup_apply: true` carries this out.\n",
         )?;
-        // What would stop it is told now, while there is time to mend it.
+        // Missing permissions are reported now, before a run that applies the plan.
         self.check_permissions(&plan, &held)
     }
 
@@ -115,31 +116,32 @@ impl Setup<'_> {
         self.check_permissions(&plan, &held)?;
         let is_done = plan.is_done();
         if self.enable_missing(&plan).await? {
-            // What could not be seen before can be now.
+            // Enabled APIs show resources that the first plan could not read.
             let held;
             (plan, services, held) = self.plan(&trusts).await?;
             self.record.plan(&plan);
             self.check_permissions(&plan, &held)?;
         }
-        self.carry_out(&plan).await?;
-        let said = match is_done {
-            false => "\nAll of it is done.\n\n",
-            true => "\nThere was nothing to do.\n\n",
+        self.apply_plan(&plan).await?;
+        let text = if is_done {
+            "\nThere was nothing to do.\n\n"
+        } else {
+            "\nAll of it is done.\n\n"
         };
-        print(stdout, said)?;
+        print(stdout, text)?;
         let checked = self.check(&services).await?;
         self.record.checked(&checked);
         print(stdout, &checked)?;
         for warning in &checked.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(print(stdout, self.lines_to_paste(&services, &trusts))?)
+        Ok(print(stdout, self.snippets(&services, &trusts))?)
     }
 
     async fn remove(&self, stdout: &mut dyn Write) -> Result<(), SetupError> {
         let services = self.services().await?;
         let held = self.project(&services).await?;
-        self.need(
+        self.require_permissions(
             [
                 "iam.serviceAccounts.list",
                 "iam.serviceAccountKeys.list",
@@ -157,23 +159,23 @@ impl Setup<'_> {
                 "\nNothing was changed: this was a dry run.\n",
             )?);
         }
-        self.carry_out(&plan).await?;
-        let said = if plan.is_done() {
+        self.apply_plan(&plan).await?;
+        let text = if plan.is_done() {
             "\nThere was nothing of setup's to take away.\n"
         } else {
             "\nAll of it is gone.\n"
         };
-        Ok(print(stdout, said)?)
+        Ok(print(stdout, text)?)
     }
 
-    /// Looks at everything, in the order in which it would be made.
+    /// Reads every resource and makes the plan, in the order of creation.
     async fn plan(
         &self,
         trusts: &[Trust],
     ) -> Result<(SetupPlan, Services, ProjectPermissions), SetupError> {
         let services = self.services().await?;
         let held = self.project(&services).await?;
-        self.need(self.reads(), &held)?;
+        self.require_permissions(self.read_permissions(), &held)?;
         let redirection = self.redirection(&services).await?;
         let redirected = redirection
             .as_deref()
@@ -199,7 +201,7 @@ impl Setup<'_> {
             }
             Backend::Storage => {
                 plan.steps.extend(self.plan_accounts(&services).await?);
-                // The first push may be made with a key.
+                // The first push may use a key.
                 plan.steps.extend(self.plan_keys(&services).await?);
                 self.plan_buckets(&services, redirection.as_deref(), &mut plan)
                     .await?;
@@ -214,21 +216,21 @@ impl Setup<'_> {
         Ok((plan, services, held))
     }
 
-    /// What it takes to look at all that is asked for.
-    fn reads(&self) -> Vec<&'static str> {
-        let mut reads = vec!["iam.serviceAccounts.get"];
+    /// The permissions that the plan needs to read the requested resources.
+    fn read_permissions(&self) -> Vec<&'static str> {
+        let mut permissions = vec!["iam.serviceAccounts.get"];
         if self.request.backend == Backend::ArtifactRegistry {
-            reads.push("artifactregistry.repositories.get");
-            reads.push("artifactregistry.repositories.getIamPolicy");
+            permissions.push("artifactregistry.repositories.get");
+            permissions.push("artifactregistry.repositories.getIamPolicy");
         }
         if !self.request.forges.is_empty() {
-            reads.push("iam.serviceAccounts.getIamPolicy");
-            reads.push("iam.workloadIdentityPools.get");
-            reads.push("iam.workloadIdentityPoolProviders.get");
+            permissions.push("iam.serviceAccounts.getIamPolicy");
+            permissions.push("iam.workloadIdentityPools.get");
+            permissions.push("iam.workloadIdentityPoolProviders.get");
         }
         if !self.request.keys.is_empty() {
-            reads.push("iam.serviceAccountKeys.list");
+            permissions.push("iam.serviceAccountKeys.list");
         }
-        reads
+        permissions
     }
 }

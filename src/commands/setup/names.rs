@@ -1,19 +1,18 @@
-//! What setup calls things, and how it knows afterwards what it made.
+//! The names and descriptions of the resources that setup creates.
 
 use crate::commands::setup::request::{Role, SetupRegistry, account_host};
 use crate::google::Resource;
 
-/// Stands in the description of everything that setup makes: accounts and bindings carry no labels,
-/// and a job's log is soon gone.
+/// The mark in the description of every resource that setup creates, because accounts have no labels.
 pub(super) const MARK: &str = "Made by gcr-push setup";
 
-/// True where a description says that setup made the thing.
+/// True if the description has the mark of setup.
 pub(super) fn is_ours(description: &str) -> bool {
     description.contains(MARK)
 }
 
-/// The description of something that setup makes for a purpose. Google takes 256 bytes, and a path
-/// in a GitLab can be longer.
+/// The description of a resource with this purpose. It is shortened, because Google accepts 256
+/// bytes and the path of a GitLab project can be longer.
 pub(super) fn description(purpose: &str) -> String {
     let mut end = purpose.len().min(200);
     while !purpose.is_char_boundary(end) {
@@ -22,17 +21,17 @@ pub(super) fn description(purpose: &str) -> String {
     format!("{}. {MARK}.", &purpose[..end])
 }
 
-/// An account's address.
+/// The email address of an account.
 pub(super) fn email(id: &str, project: &str) -> String {
     format!("{id}@{}", account_host(project))
 }
 
-/// An account as policies name it.
+/// The member of a policy for an account.
 pub(super) fn member(email: &str) -> String {
     format!("serviceAccount:{email}")
 }
 
-/// A repository by its whole name.
+/// The resource name of a repository.
 pub(super) fn repository(project: &str, registry: &SetupRegistry) -> String {
     format!(
         "projects/{project}/locations/{}/repositories/{}",
@@ -40,12 +39,12 @@ pub(super) fn repository(project: &str, registry: &SetupRegistry) -> String {
     )
 }
 
-/// A repository as something that has a policy.
+/// The repository as a resource with a policy.
 pub(super) fn repository_resource(project: &str, registry: &SetupRegistry) -> Resource {
     Resource::Repository(repository(project, registry))
 }
 
-/// What an account needs on a repository, and nothing more.
+/// The least role that an account needs on a repository.
 pub(super) fn repository_role(role: Role) -> &'static str {
     match role {
         Role::Pusher => "roles/artifactregistry.writer",
@@ -53,7 +52,7 @@ pub(super) fn repository_role(role: Role) -> &'static str {
     }
 }
 
-/// The purpose of an account, as its description tells it.
+/// The purpose in the description of an account.
 pub(super) fn purpose(role: Role) -> &'static str {
     match role {
         Role::Pusher => "Pushes images from a CI",

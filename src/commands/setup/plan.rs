@@ -1,4 +1,4 @@
-//! The plan: each thing that setup is about, the state it is in, and what is to be done about it.
+//! The plan: every resource of setup, its state, and the action that it needs.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ use crate::ci::table::Table;
 use crate::commands::setup::request::{Role, SetupRegistry};
 use crate::google::{Grant, PolicyChange, Resource};
 
-/// What is to become of a thing.
+/// The state of a resource, by the action that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResourceState {
-    /// It is as it should be.
+    /// The resource is up to date.
     Present,
-    /// It is not there.
+    /// The resource is missing.
     Create,
-    /// It is there, and not as it should be.
+    /// The resource exists and differs from the plan.
     Change,
-    /// Setup made it.
+    /// The resource was created by setup and is removed.
     Remove,
-    /// It stays although all else is taken away.
+    /// The resource stays although others are removed.
     Keep,
 }
 
@@ -37,42 +37,42 @@ impl fmt::Display for ResourceState {
     }
 }
 
-/// One thing, what is to become of it, and why.
+/// One step of the plan: a resource, its state and the reason.
 #[derive(Clone, Debug)]
 pub struct PlanStep {
-    /// What is to become of it.
-    pub verdict: ResourceState,
-    /// What it is.
+    /// The state of the resource.
+    pub state: ResourceState,
+    /// The resource, in words.
     pub what: String,
-    /// Why.
+    /// The reason for the state.
     pub why: String,
-    /// What there is to do; none where there is nothing.
-    pub(super) work: Option<StepAction>,
+    /// The action. `None` if there is nothing to do.
+    pub(super) action: Option<StepAction>,
 }
 
 impl PlanStep {
-    /// Something that stays as it is.
+    /// A step for a resource that is up to date.
     pub(super) fn present(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::new(ResourceState::Present, what, why, None)
     }
 
     pub(super) fn new(
-        verdict: ResourceState,
+        state: ResourceState,
         what: impl Into<String>,
         why: impl Into<String>,
-        work: Option<StepAction>,
+        action: Option<StepAction>,
     ) -> Self {
         Self {
-            verdict,
+            state,
             what: what.into(),
             why: why.into(),
-            work,
+            action,
         }
     }
 
-    /// What would change in a policy or a provider, a line each.
+    /// The changes to a policy or a provider, one line for each.
     pub(super) fn changes(&self) -> Vec<String> {
-        match &self.work {
+        match &self.action {
             Some(StepAction::Policy(_, change, grant)) => {
                 vec![format!("{} {} {}", sign(*change), grant.role, grant.member)]
             }
@@ -85,10 +85,10 @@ impl PlanStep {
     }
 }
 
-/// What can be done, each by one request or a few that belong together.
+/// The actions of a plan. Each takes one request or a few.
 #[derive(Clone, Debug)]
 pub(super) enum StepAction {
-    /// Enable an API.
+    /// Enables an API.
     Enable(String),
     CreateRepository(SetupRegistry),
     DeleteRepository(String),
@@ -110,7 +110,7 @@ pub(super) enum StepAction {
 }
 
 impl StepAction {
-    /// The permission without which it cannot be done.
+    /// The permission that the action needs on the project. `None` if it needs none.
     pub(super) fn permission(&self) -> Option<&'static str> {
         Some(match self {
             Self::Enable(_) => "serviceusage.services.enable",
@@ -124,9 +124,9 @@ impl StepAction {
             Self::Policy(Resource::Repository(_), ..) => {
                 "artifactregistry.repositories.setIamPolicy"
             }
-            // A bucket's owners have theirs from the bucket itself; the project knows nothing of it.
+            // The owners of a bucket have the permission on the bucket, not on the project.
             Self::Policy(Resource::Bucket(_), ..) => return None,
-            // The pusher's own, which it is given just before.
+            // The pusher has the permission, which is granted just before.
             Self::FirstPush(_) => return None,
             Self::CreatePool(_) => "iam.workloadIdentityPools.create",
             Self::RestorePool(_) => "iam.workloadIdentityPools.undelete",
@@ -142,27 +142,28 @@ impl StepAction {
     }
 }
 
-/// All steps, in the order in which they are taken.
+/// All steps, in the order in which they are applied.
 #[derive(Clone, Debug, Default)]
 pub struct SetupPlan {
     /// The steps.
     pub steps: Vec<PlanStep>,
-    /// What else is to be said, a sentence each.
+    /// Notes, one sentence for each.
     pub notes: Vec<String>,
-    /// What is more than an account needs, a sentence each.
+    /// Warnings about overprivileged accounts, one sentence for each.
     pub warnings: Vec<String>,
-    /// Permissions that are missing on something other than the project.
+    /// Permissions that are missing on resources other than the project.
     pub(super) missing: Vec<&'static str>,
 }
 
 impl SetupPlan {
-    /// True when there is nothing to do.
+    /// True if there is nothing to do.
     pub fn is_done(&self) -> bool {
-        self.steps.iter().all(|step| step.work.is_none())
+        self.steps.iter().all(|step| step.action.is_none())
     }
 
-    pub(super) fn works(&self) -> impl Iterator<Item = &StepAction> {
-        self.steps.iter().filter_map(|step| step.work.as_ref())
+    /// The actions of all steps, in order.
+    pub(super) fn actions(&self) -> impl Iterator<Item = &StepAction> {
+        self.steps.iter().filter_map(|step| step.action.as_ref())
     }
 }
 
@@ -177,13 +178,13 @@ impl fmt::Display for SetupPlan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(["STATE", "WHAT", "WHY"]);
         for step in &self.steps {
-            let verdict = step.verdict.to_string();
-            table.row([verdict, step.what.clone(), step.why.clone()]);
+            let state = step.state.to_string();
+            table.row([state, step.what.clone(), step.why.clone()]);
         }
         write!(formatter, "{table}")?;
         let mut last = None;
-        for work in self.works() {
-            let StepAction::Policy(resource, change, grant) = work else {
+        for action in self.actions() {
+            let StepAction::Policy(resource, change, grant) = action else {
                 continue;
             };
             if last.is_none() {
@@ -197,9 +198,9 @@ impl fmt::Display for SetupPlan {
             writeln!(formatter, "    {sign} {} {}", grant.role, grant.member)?;
         }
         let mut is_first = true;
-        for work in self.works() {
+        for action in self.actions() {
             let (StepAction::AlterProvider(provider, change)
-            | StepAction::RestoreProvider(provider, change)) = work
+            | StepAction::RestoreProvider(provider, change)) = action
             else {
                 continue;
             };

@@ -1,4 +1,4 @@
-//! The requests that make, change, bring back and delete workload identity pools and providers.
+//! The requests that create, change, restore and delete workload identity pools and providers.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use super::provider_change::ProviderChange;
 use super::{Setup, SetupError};
 use crate::google::{Api, Backoff, GoogleError, Operation};
 
-/// How long a pool that was made just now may take to be known.
-const SETTLES_IN: Duration = Duration::from_secs(2 * 60);
+/// The time that a new pool may take to propagate.
+const POOL_PROPAGATION: Duration = Duration::from_secs(2 * 60);
 
 impl Setup<'_> {
     pub(super) async fn create_pool(&self, pool: &Pool) -> Result<(), SetupError> {
@@ -24,11 +24,11 @@ impl Setup<'_> {
             "description": names::description(&pool.purpose),
         });
         let doing = format!("could not create the workload identity pool `{}`", pool.id);
-        let Some(exists) = self.make(url, &body, &doing).await? else {
+        let Some(conflict) = self.create(url, &body, &doing).await? else {
             return Ok(());
         };
-        // It was made meanwhile, or its name is taken by one that is deleted.
-        match self.found(&self.pool_path(&pool.id)).await? {
+        // The pool was created in the meantime, or a deleted one still has its name.
+        match self.existing(&self.pool_path(&pool.id)).await? {
             Some(found) if found.is_deleted() && !found.is_ours() => Err(SetupError::ForeignPool(
                 pool.id.clone(),
                 self.request.project.clone(),
@@ -36,7 +36,7 @@ impl Setup<'_> {
             Some(found) if found.is_deleted() => self.restore_pool(pool).await,
             Some(found) if found.disabled => self.enable_pool(pool).await,
             Some(_) => Ok(()),
-            None => Err(SetupError::google(doing, exists)),
+            None => Err(SetupError::google(doing, conflict)),
         }
     }
 
@@ -49,17 +49,17 @@ impl Setup<'_> {
         body["displayName"] = provider.id.as_str().into();
         body["description"] = names::description(&provider.purpose).into();
         let doing = format!("could not create the provider `{}`", provider.id);
-        let Some(exists) = self.make(url, &body, &doing).await? else {
+        let Some(conflict) = self.create(url, &body, &doing).await? else {
             return Ok(());
         };
-        match self.found(&self.provider_path(provider)).await? {
+        match self.existing(&self.provider_path(provider)).await? {
             Some(found) if found.is_deleted() => self.restore_provider(provider).await,
             Some(_) => self.alter_provider(provider).await,
-            None => Err(SetupError::google(doing, exists)),
+            None => Err(SetupError::google(doing, conflict)),
         }
     }
 
-    /// Brings back a pool that was deleted less than thirty days ago.
+    /// Restores a pool that was deleted less than thirty days ago.
     pub(super) async fn restore_pool(&self, pool: &Pool) -> Result<(), SetupError> {
         let path = self.pool_path(&pool.id);
         let doing = format!(
@@ -69,7 +69,7 @@ impl Setup<'_> {
         self.restore(&path, &doing).await
     }
 
-    /// Brings back a provider, and makes it what it should be.
+    /// Restores a deleted provider and updates it.
     pub(super) async fn restore_provider(&self, provider: &Provider) -> Result<(), SetupError> {
         let path = self.provider_path(provider);
         let doing = format!("could not bring back the provider `{}`", provider.id);
@@ -77,7 +77,7 @@ impl Setup<'_> {
         self.alter_provider(provider).await
     }
 
-    /// Ends what keeps a pool from being used.
+    /// Enables a disabled pool.
     pub(super) async fn enable_pool(&self, pool: &Pool) -> Result<(), SetupError> {
         let doing = format!("could not enable the workload identity pool `{}`", pool.id);
         let path = self.pool_path(&pool.id);
@@ -85,11 +85,11 @@ impl Setup<'_> {
             .await
     }
 
-    /// Makes a provider what it should be: what it is now decides, not what it was when the plan was
-    /// made, so that nobody's change in between is lost.
+    /// Updates a provider. The change is computed from its current state, not from that of the
+    /// plan, so that changes in between are kept.
     pub(super) async fn alter_provider(&self, provider: &Provider) -> Result<(), SetupError> {
         let path = self.provider_path(provider);
-        let found = self.found(&path).await?.unwrap_or_default();
+        let found = self.existing(&path).await?.unwrap_or_default();
         let change = ProviderChange::between(&found, provider);
         if change.is_empty() {
             return Ok(());
@@ -109,38 +109,39 @@ impl Setup<'_> {
         let mut url = Api::Iam.url(path);
         url.query_pairs_mut().append_pair("updateMask", mask);
         let begun = self.google.patch(url.clone(), body).await;
-        self.finished(begun, (Method::PATCH, url), doing).await
+        self.wait_finished(begun, (Method::PATCH, url), doing).await
     }
 
     async fn restore(&self, path: &str, doing: &str) -> Result<(), SetupError> {
         let url = Api::Iam.url(&format!("{path}:undelete"));
         let begun = self.google.post(url.clone(), &json!({})).await;
-        self.finished(begun, (Method::POST, url), doing).await
+        self.wait_finished(begun, (Method::POST, url), doing).await
     }
 
-    /// Makes a pool or a provider. What it is made in may have been made just now. The refusal where
-    /// there is one of that name already.
-    async fn make(
+    /// Creates a pool or a provider, and waits while its new parent propagates. Returns the error
+    /// of Google if the name exists already, else `None`.
+    async fn create(
         &self,
         url: Url,
         body: &Value,
         doing: &str,
     ) -> Result<Option<GoogleError>, SetupError> {
-        let mut patience = Backoff::new(SETTLES_IN);
+        let mut backoff = Backoff::new(POOL_PROPAGATION);
         loop {
             let begun = self.google.post(url.clone(), body).await;
             match begun {
                 Err(error) if error.is_already_there() => return Ok(Some(error)),
-                Err(error) if error.is_not_found() && patience.wait().await => {}
+                Err(error) if error.is_not_found() && backoff.wait().await => {}
                 begun => {
                     let asked = (Method::POST, url);
-                    return self.finished(begun, asked, doing).await.map(|()| None);
+                    return self.wait_finished(begun, asked, doing).await.map(|()| None);
                 }
             }
         }
     }
 
-    async fn finished(
+    /// Waits until a started operation is done.
+    async fn wait_finished(
         &self,
         begun: Result<Operation, GoogleError>,
         asked: (Method, Url),
@@ -155,7 +156,7 @@ impl Setup<'_> {
             .map_err(|cause| SetupError::google(doing, cause))
     }
 
-    /// Takes away a pool or a provider, by its whole name.
+    /// Deletes a pool or a provider by its resource name.
     pub(super) async fn delete_federated(&self, name: &str) -> Result<(), SetupError> {
         let url = Api::Iam.url(&format!("v1/{name}"));
         let doing = format!("could not delete `{name}`");
@@ -163,6 +164,7 @@ impl Setup<'_> {
             Err(error) if error.is_not_found() => return Ok(()),
             begun => begun,
         };
-        self.finished(begun, (Method::DELETE, url), &doing).await
+        self.wait_finished(begun, (Method::DELETE, url), &doing)
+            .await
     }
 }

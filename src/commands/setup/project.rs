@@ -1,4 +1,4 @@
-//! The project itself, and what whoever runs setup may do in it.
+//! The state of the project, and the permissions of the caller in it.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use super::services::Services;
 use super::{Setup, SetupError};
 use crate::google::Api;
 
-/// What may be done in the project; none where it could not be asked.
+/// The permissions of the caller in the project. `None` if they are unknown.
 pub(super) type ProjectPermissions = Option<BTreeSet<String>>;
 
-/// Everything that reading and doing may need, so that one question is enough.
+/// All permissions that setup may need, so that they are tested with one request.
 const ALL: &[&str] = &[
     "artifactregistry.packages.list",
     "artifactregistry.projectsettings.get",
@@ -50,7 +50,7 @@ const ALL: &[&str] = &[
 ];
 
 impl Setup<'_> {
-    /// Looks at the project and asks what may be done in it.
+    /// Reads the project and tests the permissions of the caller.
     pub(super) async fn project(
         &self,
         services: &Services,
@@ -77,7 +77,7 @@ impl Setup<'_> {
         let url = Api::ResourceManager.url(&format!("v1/projects/{project}:testIamPermissions"));
         match self.google.test_iam_permissions(url, ALL).await {
             Ok(held) => Ok(Some(held)),
-            // What cannot be asked will be told by the requests themselves.
+            // A missing permission is then reported by the request that needs it.
             Err(error) if error.status() == Some(400) => {
                 tracing::warn!("what may be done in `{project}` could not be asked: {error}");
                 Ok(None)
@@ -86,7 +86,7 @@ impl Setup<'_> {
         }
     }
 
-    /// Refuses, before the first change, what could not be done to its end.
+    /// Fails before the first change if a permission for the plan is missing.
     pub(super) fn check_permissions(
         &self,
         plan: &SetupPlan,
@@ -99,14 +99,14 @@ impl Setup<'_> {
             });
         }
         let needed: BTreeSet<&'static str> = plan
-            .works()
+            .actions()
             .filter_map(super::plan::StepAction::permission)
             .collect();
-        self.need(needed, held)
+        self.require_permissions(needed, held)
     }
 
-    /// Refuses what cannot even be looked at.
-    pub(super) fn need(
+    /// Fails if one of these permissions is missing.
+    pub(super) fn require_permissions(
         &self,
         needed: impl IntoIterator<Item = &'static str>,
         held: &ProjectPermissions,
@@ -128,7 +128,7 @@ impl Setup<'_> {
     }
 }
 
-/// The least role of Google's that has a permission.
+/// The least predefined role that has a permission.
 pub(super) fn role_with(permission: &str) -> &'static str {
     const ROLES: [(&str, &str); 7] = [
         ("artifactregistry.", "roles/artifactregistry.admin"),

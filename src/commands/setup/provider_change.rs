@@ -1,5 +1,5 @@
-//! What is changed in a provider that is there: the fields that keep its repository's jobs from
-//! pushing. Everything else in it is somebody's own setting and stays.
+//! The changes to an existing provider: only the fields that prevent the repository's jobs from
+//! pushing. Other settings are kept.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::federation::{ExistingProvider, Provider};
 use crate::diagnostics::sanitize::sanitize;
 
-/// The fields of a provider that are to change.
+/// The fields of a provider that must change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ProviderChange {
     fields: Vec<FieldChange>,
@@ -19,16 +19,17 @@ pub(super) struct ProviderChange {
 struct FieldChange {
     mask: &'static str,
     value: Value,
-    /// What differs, in a few words.
+    /// The difference, in a few words.
     why: &'static str,
-    /// The lines by which it differs.
+    /// The lines of the old value.
     removed: Vec<String>,
+    /// The lines of the new value.
     added: Vec<String>,
 }
 
 impl ProviderChange {
-    /// The fields in which `found` differs from `wanted`; empty where it lets the repository's jobs
-    /// in and nobody whom `wanted` would not.
+    /// The fields in which `found` differs from `wanted`. Empty if it accepts the repository's
+    /// jobs, and no identity that `wanted` does not accept.
     pub(super) fn between(found: &ExistingProvider, wanted: &Provider) -> Self {
         let fields = [
             disabled(found),
@@ -46,13 +47,13 @@ impl ProviderChange {
         self.fields.is_empty()
     }
 
-    /// The fields, as `updateMask` takes them.
+    /// The value of `updateMask`.
     pub(super) fn mask(&self) -> String {
         let masks: Vec<&str> = self.fields.iter().map(|field| field.mask).collect();
         masks.join(",")
     }
 
-    /// The fields with their new values, and no other.
+    /// The body of the request: the changed fields with their new values.
     pub(super) fn body(&self) -> Value {
         let mut body = Map::new();
         for field in &self.fields {
@@ -67,14 +68,14 @@ impl ProviderChange {
         Value::Object(body)
     }
 
-    /// In what it differs, in a sentence.
+    /// The differences in one sentence.
     pub(super) fn why(&self) -> String {
         let whys: Vec<&str> = self.fields.iter().map(|field| field.why).collect();
         whys.join("; ")
     }
 }
 
-/// A line for each value that goes, and for each that comes.
+/// One line for each removed and each added value.
 impl fmt::Display for ProviderChange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for field in &self.fields {
@@ -104,12 +105,11 @@ fn issuer(found: &ExistingProvider, wanted: &Provider) -> Option<FieldChange> {
     (before.trim_end_matches('/') != wanted.issuer).then(|| FieldChange {
         mask: "oidc.issuerUri",
         value: wanted.issuer.as_str().into(),
-        why: match found.oidc.jwks_json.is_empty() {
-            true => "it trusts another issuer",
-            false => {
-                "it trusts another issuer, and has keys in `jwksJson`, which stay and must be the \
+        why: if found.oidc.jwks_json.is_empty() {
+            "it trusts another issuer"
+        } else {
+            "it trusts another issuer, and has keys in `jwksJson`, which stay and must be the \
                  new issuer's"
-            }
         },
         removed: named("issuerUri", before).into_iter().collect(),
         added: vec![format!("issuerUri: {}", wanted.issuer)],
@@ -148,7 +148,8 @@ fn mapping(found: &ExistingProvider, wanted: &Provider) -> Option<FieldChange> {
     })
 }
 
-/// Without a list a token must be for the provider's own name, which is what a job asks for.
+/// The change of the allowed audiences. Without a list, only the provider's own name is accepted,
+/// which is the audience of a job's token.
 fn audiences(found: &ExistingProvider) -> Option<FieldChange> {
     let own = format!("https://iam.googleapis.com/{}", found.name);
     let before = &found.oidc.allowed_audiences;
@@ -169,8 +170,8 @@ fn named(field: &str, value: &str) -> Option<String> {
     (!value.is_empty()).then(|| format!("{field}: {value}"))
 }
 
-/// True where `condition` holds only where `wanted` does, as far as its text tells: it is `wanted`
-/// and further conditions, joined by `&&`. Somebody who lets only some branches push keeps that.
+/// True if `condition` is `wanted` with optional further terms, joined by `&&`. Then it accepts no
+/// other jobs, and a restriction such as one to some branches is kept.
 fn requires(condition: &str, wanted: &str) -> bool {
     let Some(terms) = conjuncts(condition) else {
         return false;
@@ -178,8 +179,8 @@ fn requires(condition: &str, wanted: &str) -> bool {
     conjuncts(wanted).is_some_and(|wanted| wanted.iter().all(|one| terms.contains(one)))
 }
 
-/// The terms of a CEL expression that are joined by `&&`, without white space between tokens and
-/// with one kind of quotes. None where something else joins them, or it cannot be read.
+/// The terms of a CEL expression that are joined by `&&`, with normalized white space and quotes.
+/// `None` if they are joined by another operator, or cannot be parsed.
 fn conjuncts(expression: &str) -> Option<Vec<String>> {
     let mut terms = vec![String::new()];
     let mut rest = expression.chars().peekable();
@@ -192,7 +193,7 @@ fn conjuncts(expression: &str) -> Option<Vec<String>> {
                 loop {
                     match rest.next()? {
                         end if end == c => break,
-                        // Another way to write a text, which is not read here.
+                        // Escapes and nested quotes are not parsed.
                         '\\' | '\'' | '"' => return None,
                         inner => term.push(inner),
                     }
@@ -201,7 +202,7 @@ fn conjuncts(expression: &str) -> Option<Vec<String>> {
             }
             '&' if depth == 0 && rest.next_if_eq(&'&').is_some() => terms.push(String::new()),
             '|' | '?' if depth == 0 => return None,
-            // To the end of the line it is a comment.
+            // A comment is not parsed.
             '/' if rest.peek() == Some(&'/') => return None,
             '(' | '[' | '{' => {
                 depth += 1;
@@ -232,7 +233,7 @@ fn without_parentheses(term: String) -> String {
         .strip_prefix('(')
         .and_then(|term| term.strip_suffix(')'));
     match inner {
-        // `(a)==(b)` has none around all of it.
+        // The parentheses of `(a)==(b)` do not enclose all of it.
         Some(inner) if !inner.contains(['(', ')', '|', '?', '&']) => inner.to_owned(),
         _ => term,
     }

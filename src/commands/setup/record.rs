@@ -1,5 +1,5 @@
-//! What a run of setup found and did, for `report_file`: written at its end, however that comes, and
-//! when it is stopped.
+//! The JSON report of setup for `report_file`. It is written at the end of a run, even if the run
+//! fails or is interrupted.
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +16,10 @@ use crate::commands::setup::request::SetupAction;
 use crate::diagnostics::Diagnostic as _;
 use crate::diagnostics::render::causes;
 
-/// What is known so far.
+/// The report, as far as the run has got.
 pub(super) struct Record<'a> {
     file: Option<PathBuf>,
-    /// Told when the run is stopped.
+    /// The progress for the message of an interrupted run.
     state: &'a RunState,
     document: Mutex<Document>,
 }
@@ -29,7 +29,7 @@ struct Document {
     project: String,
     action: &'static str,
     dry_run: bool,
-    /// True where the run came to its end.
+    /// True if the run succeeded.
     finished: bool,
     steps: Vec<Row>,
     notes: Vec<String>,
@@ -46,7 +46,7 @@ struct Row {
     why: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     changes: Vec<String>,
-    /// What became of it; none where there is nothing to do.
+    /// The result of the action. `None` if there is nothing to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<Outcome>,
 }
@@ -55,7 +55,7 @@ struct Row {
 #[serde(rename_all = "snake_case")]
 enum Outcome {
     NotDone,
-    /// It was under way when the run ended.
+    /// The action was running when the run ended.
     Unknown,
     Done,
     Failed,
@@ -100,21 +100,21 @@ impl<'a> Record<'a> {
         self.document.lock()
     }
 
-    /// Takes a plan. What an earlier one has done already stays so.
+    /// Records a plan. Steps that an earlier plan has done stay done.
     pub(super) fn plan(&self, plan: &SetupPlan) {
         let mut document = self.document();
         let row = |step: &super::PlanStep| {
             let done = document.steps.iter().find(|row| {
                 row.what == step.what
                     && row.result == Some(Outcome::Done)
-                    && step.verdict == ResourceState::Present
+                    && step.state == ResourceState::Present
             });
             done.cloned().unwrap_or_else(|| Row {
-                state: step.verdict.to_string(),
+                state: step.state.to_string(),
                 what: step.what.clone(),
                 why: step.why.clone(),
                 changes: step.changes(),
-                result: step.work.as_ref().map(|_| Outcome::NotDone),
+                result: step.action.as_ref().map(|_| Outcome::NotDone),
             })
         };
         let steps = plan.steps.iter().map(row).collect();
@@ -123,12 +123,12 @@ impl<'a> Record<'a> {
         document.warnings.clone_from(&plan.warnings);
     }
 
-    /// The step of this number is begun.
+    /// Records that a step is started.
     pub(super) fn begin(&self, number: usize) {
         self.mark(number, Outcome::Unknown);
     }
 
-    /// The step of this number is done, or was refused.
+    /// Records that a step is done or has failed.
     pub(super) fn end(&self, number: usize, is_done: bool) {
         self.mark(
             number,
@@ -145,10 +145,10 @@ impl<'a> Record<'a> {
         if let Some(row) = document.steps.get_mut(number) {
             row.result = Some(outcome);
         }
-        self.state.set(how_far(&document.steps));
+        self.state.set(progress(&document.steps));
     }
 
-    /// What the check at the end found.
+    /// Records the results of the final checks.
     pub(super) fn checked(&self, checked: &AccountChecks) {
         let mut document = self.document();
         let rows = checked.rows.iter().cloned();
@@ -167,11 +167,11 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The run is at its end: the report is written.
+    /// Records the end of the run and writes the report.
     ///
     /// # Errors
     ///
-    /// When it cannot be.
+    /// If the report cannot be written.
     pub(super) fn finish(mut self, done: &Result<(), SetupError>) -> Result<(), OutputError> {
         {
             let mut document = self.document();
@@ -194,7 +194,7 @@ impl<'a> Record<'a> {
 }
 
 impl Drop for Record<'_> {
-    /// A run that is stopped leaves how far it was. Nothing but a file is waited for then.
+    /// Writes the report of an interrupted run. Only to a regular file, because a pipe could block.
     fn drop(&mut self) {
         let Some(file) = self.file.take() else { return };
         let is_other = std::fs::metadata(&file).is_ok_and(|metadata| !metadata.is_file());
@@ -204,8 +204,8 @@ impl Drop for Record<'_> {
     }
 }
 
-/// How far it is, as the end of a sentence that begins with what stopped it.
-fn how_far(steps: &[Row]) -> String {
+/// The progress, as the end of a sentence that begins with the cause of the interruption.
+fn progress(steps: &[Row]) -> String {
     let count = steps.iter().filter(|row| row.result.is_some()).count();
     let of = |outcome| {
         let rows = steps.iter();

@@ -1,5 +1,5 @@
-//! Tearing down: exactly what setup made, keys first. It is known by the mark in its description,
-//! so it is found whatever the variables say today.
+//! Plans the removal of the resources that setup created, keys first. They are found by the mark in
+//! their descriptions, independent of the current configuration.
 
 use super::names;
 use super::plan::{PlanStep, ResourceState, SetupPlan, StepAction};
@@ -9,7 +9,7 @@ use crate::commands::setup::request::Role;
 use crate::google::{Api, Grant, PolicyChange, Resource};
 
 impl Setup<'_> {
-    /// What there is to take away.
+    /// The plan of the removal.
     pub(super) async fn plan_removal(&self, services: &Services) -> Result<SetupPlan, SetupError> {
         let mut plan = SetupPlan::default();
         if !services.has(Api::Iam) {
@@ -26,12 +26,12 @@ impl Setup<'_> {
                 .await?;
             self.plan_federation_removal(&mut plan).await?;
             for email in accounts {
-                let work = StepAction::DeleteAccount(email.clone());
+                let action = StepAction::DeleteAccount(email.clone());
                 plan.steps.push(PlanStep::new(
                     ResourceState::Remove,
                     format!("account {email}"),
                     "made by setup",
-                    Some(work),
+                    Some(action),
                 ));
             }
         }
@@ -46,8 +46,8 @@ impl Setup<'_> {
         Ok(plan)
     }
 
-    /// Keys and roles of the accounts that setup made, before the accounts themselves: a policy
-    /// would keep naming an account that is gone.
+    /// Adds the steps for the keys and roles of the accounts that setup created. They are removed
+    /// before the accounts, because a policy would keep the names of deleted accounts.
     async fn plan_accounts_removal(
         &self,
         services: &Services,
@@ -58,16 +58,20 @@ impl Setup<'_> {
             for key in self.keys(email).await? {
                 let what = format!("key {} of {email}", key.id());
                 let why = format!("made on {}", key.day());
-                let work = StepAction::DeleteKey(key.name.clone());
-                plan.steps
-                    .push(PlanStep::new(ResourceState::Remove, what, why, Some(work)));
+                let action = StepAction::DeleteKey(key.name.clone());
+                plan.steps.push(PlanStep::new(
+                    ResourceState::Remove,
+                    what,
+                    why,
+                    Some(action),
+                ));
             }
         }
         for resource in self.policies(services) {
             let policy = match self.google.policy(&resource).await {
                 Ok(policy) => policy,
                 Err(error) if error.is_not_found() => continue,
-                // Whoever may not see it has given nothing there.
+                // A caller that cannot read the policy has not set it.
                 Err(error) if error.status() == Some(403) && !is_repository(&resource) => {
                     tracing::warn!("the policy of `{resource}` was not looked at: {error}");
                     continue;
@@ -79,16 +83,20 @@ impl Setup<'_> {
             };
             for email in accounts {
                 let member = names::member(email);
-                // Whatever else the account was given goes with it, and is its giver's to know of.
+                // Other roles of the account lose their effect with the account.
                 for grant in policy.grants().filter(|grant| grant.member == member) {
-                    if !is_setup_s(&grant, &resource) {
+                    if !is_setup_grant(&grant, &resource) {
                         continue;
                     }
                     let what = format!("{} on {}", grant.role, short(&resource));
-                    let work = StepAction::Policy(resource.clone(), PolicyChange::Revoke, grant);
+                    let action = StepAction::Policy(resource.clone(), PolicyChange::Revoke, grant);
                     let why = format!("of {email}");
-                    plan.steps
-                        .push(PlanStep::new(ResourceState::Remove, what, why, Some(work)));
+                    plan.steps.push(PlanStep::new(
+                        ResourceState::Remove,
+                        what,
+                        why,
+                        Some(action),
+                    ));
                 }
             }
             for role in [Role::Pusher, Role::Puller] {
@@ -96,7 +104,7 @@ impl Setup<'_> {
                 let member = names::member(&email);
                 let held = policy
                     .grants()
-                    .find(|grant| grant.member == member && is_setup_s(grant, &resource));
+                    .find(|grant| grant.member == member && is_setup_grant(grant, &resource));
                 if let Some(grant) = held.filter(|_| !accounts.contains(&email)) {
                     let what = format!("{} on {}", grant.role, short(&resource));
                     let why = format!("setup did not make {email}, and may not have given it this");
@@ -108,7 +116,7 @@ impl Setup<'_> {
         Ok(())
     }
 
-    /// The policies that setup writes to, besides the accounts' own, whichever backend was chosen.
+    /// The resources whose policies setup changes with any backend, besides the accounts.
     fn policies(&self, services: &Services) -> Vec<Resource> {
         let project = &self.request.project;
         let mut policies = Vec::new();
@@ -125,8 +133,9 @@ impl Setup<'_> {
         policies
     }
 
-    /// Providers before their pool; a pool that has another's provider stays. Where the pusher was
-    /// there before setup, what binds it to the pool goes.
+    /// Adds the steps for providers, then their pools. A pool with a provider that setup did not
+    /// create is kept. The pusher's bindings to the pools are removed too, for a pusher that setup
+    /// did not create.
     async fn plan_federation_removal(&self, plan: &mut SetupPlan) -> Result<(), SetupError> {
         let pools = self.own_pools().await?;
         let project = &self.request.project;
@@ -146,9 +155,13 @@ impl Setup<'_> {
                 if pools.iter().any(|(pool, _)| of_pool(&pool.name)) {
                     let what = format!("{} on {pusher}", grant.role);
                     let why = format!("of {}", grant.member);
-                    let work = StepAction::Policy(account.clone(), PolicyChange::Revoke, grant);
-                    plan.steps
-                        .push(PlanStep::new(ResourceState::Remove, what, why, Some(work)));
+                    let action = StepAction::Policy(account.clone(), PolicyChange::Revoke, grant);
+                    plan.steps.push(PlanStep::new(
+                        ResourceState::Remove,
+                        what,
+                        why,
+                        Some(action),
+                    ));
                 }
             }
         }
@@ -157,12 +170,12 @@ impl Setup<'_> {
             for provider in providers.iter().filter(|provider| !provider.is_deleted()) {
                 let what = format!("provider {}", last_two(&provider.name));
                 if provider.is_ours() {
-                    let work = StepAction::DeleteProvider(provider.name.clone());
+                    let action = StepAction::DeleteProvider(provider.name.clone());
                     plan.steps.push(PlanStep::new(
                         ResourceState::Remove,
                         what,
                         "made by setup",
-                        Some(work),
+                        Some(action),
                     ));
                 } else {
                     others = true;
@@ -178,8 +191,8 @@ impl Setup<'_> {
             plan.steps.push(if others {
                 PlanStep::new(ResourceState::Keep, what, "it has another's provider", None)
             } else {
-                let work = StepAction::DeletePool(pool.name.clone());
-                PlanStep::new(ResourceState::Remove, what, "made by setup", Some(work))
+                let action = StepAction::DeletePool(pool.name.clone());
+                PlanStep::new(ResourceState::Remove, what, "made by setup", Some(action))
             });
         }
         Ok(())
@@ -190,8 +203,8 @@ fn is_repository(resource: &Resource) -> bool {
     matches!(resource, Resource::Repository(_))
 }
 
-/// The roles that setup itself gives.
-fn is_setup_s(grant: &Grant, resource: &Resource) -> bool {
+/// True if setup grants this role on the resource.
+fn is_setup_grant(grant: &Grant, resource: &Resource) -> bool {
     let role = grant.role.as_str();
     match resource {
         Resource::Repository(_) => [Role::Pusher, Role::Puller]
@@ -217,7 +230,7 @@ fn last(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// `POOL/PROVIDER` out of a provider's whole name.
+/// `POOL/PROVIDER` from the resource name of a provider.
 fn last_two(name: &str) -> String {
     let mut parts = name.rsplit('/');
     let provider = parts.next().unwrap_or_default();

@@ -1,11 +1,11 @@
-//! The repositories of Artifact Registry, who may use them, and where the project's `gcr.io` names
-//! lead.
+//! The repositories of Artifact Registry, the roles on them, and the redirection of the project's
+//! `gcr.io` names.
 
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::check::puller_s_broad_roles;
+use super::check::puller_write_roles;
 use super::names::{self, is_ours};
 use super::plan::{PlanStep, ResourceState, SetupPlan, StepAction};
 use super::services::Services;
@@ -15,7 +15,7 @@ use crate::diagnostics::sanitize::sanitize;
 use crate::google::{Api, GoogleError, Grant, Operation, PolicyChange};
 use crate::oci::reference::HostKind;
 
-/// A repository as the API tells it, as far as it matters here.
+/// A repository, with the fields that setup uses.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ExistingRepository {
@@ -28,7 +28,7 @@ pub(super) struct ExistingRepository {
 }
 
 impl ExistingRepository {
-    /// Refuses one that takes no pushed images.
+    /// Fails if images cannot be pushed to the repository.
     fn check(&self, name: &str) -> Result<(), SetupError> {
         let is_pushed_to = !matches!(
             self.mode.as_str(),
@@ -42,7 +42,7 @@ impl ExistingRepository {
     }
 }
 
-/// Where the project's `gcr.io` names lead.
+/// The redirection settings of the project's `gcr.io` names.
 /// <https://cloud.google.com/artifact-registry/docs/transition/changes-gcr>
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -51,18 +51,18 @@ struct Settings {
     legacy_redirection_state: String,
 }
 
-/// A state of redirection, without the words that all of them begin with.
+/// A redirection state without the common prefix.
 pub(super) fn redirection(state: &str) -> &str {
     state.strip_prefix("REDIRECTION_FROM_GCR_IO_").unwrap_or("")
 }
 
-/// True where bucket roles no longer open the `gcr.io` names.
+/// True if Artifact Registry serves the `gcr.io` names, so that bucket roles have no effect on them.
 pub(super) fn is_redirected(state: &str) -> bool {
     !matches!(redirection(state), "" | "DISABLED")
 }
 
 impl Setup<'_> {
-    /// The state of redirection; none where it cannot be seen.
+    /// Reads the redirection state. `None` if it cannot be read.
     pub(super) async fn redirection(
         &self,
         services: &Services,
@@ -77,7 +77,7 @@ impl Setup<'_> {
             .await
         {
             Ok(settings) => Ok(Some(settings.legacy_redirection_state)),
-            // Only who administers the registry may see it, and it changes nothing that is done.
+            // Only registry administrators can read it, and the plan does not depend on it.
             Err(error) if matches!(error.status(), Some(403 | 404)) => Ok(None),
             Err(cause) => Err(SetupError::google(
                 "could not see where the project's `gcr.io` names lead",
@@ -86,7 +86,8 @@ impl Setup<'_> {
         }
     }
 
-    /// The redirection as a step that explains it; there is nothing to do about it here.
+    /// The step that explains the redirection. It has no action. `None` if there is nothing to
+    /// explain.
     pub(super) fn explain_redirection(&self, state: Option<&str>) -> Option<PlanStep> {
         let of_gcr =
             |registry: &SetupRegistry| matches!(registry.host.kind(), HostKind::Gcr { .. });
@@ -107,7 +108,7 @@ impl Setup<'_> {
         Some(PlanStep::present(what, why))
     }
 
-    /// The repositories and both accounts' roles on them.
+    /// The steps for the repositories.
     pub(super) async fn plan_repositories(
         &self,
         services: &Services,
@@ -121,15 +122,25 @@ impl Setup<'_> {
                     "for `{}`; it cannot be seen before its API is on",
                     registry.host
                 );
-                let work = StepAction::CreateRepository(registry.clone());
-                steps.push(PlanStep::new(ResourceState::Create, what, why, Some(work)));
+                let action = StepAction::CreateRepository(registry.clone());
+                steps.push(PlanStep::new(
+                    ResourceState::Create,
+                    what,
+                    why,
+                    Some(action),
+                ));
                 continue;
             }
             match self.repository(&name).await? {
                 None => {
-                    let work = StepAction::CreateRepository(registry.clone());
+                    let action = StepAction::CreateRepository(registry.clone());
                     let why = format!("for `{}`", registry.host);
-                    steps.push(PlanStep::new(ResourceState::Create, what, why, Some(work)));
+                    steps.push(PlanStep::new(
+                        ResourceState::Create,
+                        what,
+                        why,
+                        Some(action),
+                    ));
                 }
                 Some(found) => {
                     found.check(&name)?;
@@ -148,7 +159,7 @@ impl Setup<'_> {
         Ok(steps)
     }
 
-    /// A repository; none where there is none.
+    /// Reads a repository. `None` if it does not exist.
     pub(super) async fn repository(
         &self,
         name: &str,
@@ -164,7 +175,7 @@ impl Setup<'_> {
         }
     }
 
-    /// The role of each account on each repository.
+    /// Adds the steps for the role of each account on each repository.
     pub(super) async fn plan_roles(
         &self,
         services: &Services,
@@ -175,7 +186,7 @@ impl Setup<'_> {
             let policy = if services.has(Api::ArtifactRegistry) {
                 match self.google.policy(&resource).await {
                     Ok(policy) => policy,
-                    // It is to be made first.
+                    // The plan creates the repository first.
                     Err(error) if error.is_not_found() => Default::default(),
                     Err(cause) => {
                         let doing = format!("could not read the policy of `{resource}`");
@@ -186,7 +197,7 @@ impl Setup<'_> {
                 Default::default()
             };
             let puller = self.email(Role::Puller);
-            let warnings = puller_s_broad_roles(&policy, &resource, &puller);
+            let warnings = puller_write_roles(&policy, &resource, &puller);
             plan.warnings.extend(warnings);
             for role in [Role::Pusher, Role::Puller] {
                 let grant = Grant {
@@ -198,15 +209,15 @@ impl Setup<'_> {
                 plan.steps.push(if policy.has(&grant) {
                     PlanStep::present(what, why)
                 } else {
-                    let work = StepAction::Policy(resource.clone(), PolicyChange::Grant, grant);
-                    PlanStep::new(ResourceState::Create, what, why, Some(work))
+                    let action = StepAction::Policy(resource.clone(), PolicyChange::Grant, grant);
+                    PlanStep::new(ResourceState::Create, what, why, Some(action))
                 });
             }
         }
         Ok(())
     }
 
-    /// Makes a repository, and waits until it is there.
+    /// Creates a repository and waits for it.
     pub(super) async fn create_repository(
         &self,
         registry: &SetupRegistry,
@@ -234,31 +245,28 @@ impl Setup<'_> {
         }
     }
 
-    /// Looks at a repository that was made meanwhile, or by a run that was stopped: it may be of
-    /// another kind. Any other refusal is one.
-    async fn existing_repository(
-        &self,
-        name: &str,
-        refusal: GoogleError,
-    ) -> Result<(), SetupError> {
-        let found = match refusal.is_already_there() {
-            true => self.repository(name).await?,
-            false => None,
+    /// Checks the kind of a repository that was created in the meantime or by an interrupted run.
+    /// Any other error is returned.
+    async fn existing_repository(&self, name: &str, error: GoogleError) -> Result<(), SetupError> {
+        let found = if error.is_already_there() {
+            self.repository(name).await?
+        } else {
+            None
         };
         match found {
             Some(found) => found.check(name),
             None => {
                 let doing = format!("could not create the repository `{name}`");
-                Err(SetupError::google(doing, refusal))
+                Err(SetupError::google(doing, error))
             }
         }
     }
 
-    /// Takes away a repository that setup made and that holds nothing.
+    /// Deletes a repository that setup created and that is empty.
     pub(super) async fn delete_repository(&self, name: &str) -> Result<(), SetupError> {
         let doing = || format!("could not delete the repository `{name}`");
-        // Between the plan and now somebody may have pushed.
-        if self.holds_something(name).await? {
+        // An image may have been pushed since the plan was made.
+        if self.has_images(name).await? {
             return Err(SetupError::NotEmpty(name.to_owned()));
         }
         let url = Api::ArtifactRegistry.url(&format!("v1/{name}"));
@@ -277,7 +285,7 @@ impl Setup<'_> {
             .map_err(|cause| SetupError::google(doing(), cause))
     }
 
-    /// The repositories as removal sees them.
+    /// The steps of a removal for the repositories.
     pub(super) async fn plan_repository_removal(&self) -> Result<Vec<PlanStep>, SetupError> {
         let mut steps = Vec::new();
         for registry in &self.request.registries {
@@ -288,17 +296,18 @@ impl Setup<'_> {
             };
             steps.push(if !is_ours(&found.description) {
                 PlanStep::new(ResourceState::Keep, what, "setup did not make it", None)
-            } else if self.holds_something(&name).await? {
+            } else if self.has_images(&name).await? {
                 PlanStep::new(ResourceState::Keep, what, "it holds images", None)
             } else {
-                let work = StepAction::DeleteRepository(name);
-                PlanStep::new(ResourceState::Remove, what, "it is empty", Some(work))
+                let action = StepAction::DeleteRepository(name);
+                PlanStep::new(ResourceState::Remove, what, "it is empty", Some(action))
             });
         }
         Ok(steps)
     }
 
-    async fn holds_something(&self, name: &str) -> Result<bool, SetupError> {
+    /// True if the repository has images.
+    async fn has_images(&self, name: &str) -> Result<bool, SetupError> {
         let mut url = Api::ArtifactRegistry.url(&format!("v1/{name}/packages"));
         url.query_pairs_mut().append_pair("pageSize", "1");
         let page: Value = self.google.get(url).await.map_err(|cause| {

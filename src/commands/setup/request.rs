@@ -1,4 +1,4 @@
-//! What `setup` is asked to do.
+//! The request of `setup`: the action, the resources and their names.
 
 use std::path::PathBuf;
 
@@ -10,103 +10,103 @@ use crate::oci::reference::Endpoint;
 /// A repository on GitHub or a project on GitLab.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forge {
-    /// Which forge it is.
+    /// The forge.
     pub kind: ForgeKind,
-    /// `OWNER/REPO`, or `GROUP/PROJECT` with as many groups as there are.
+    /// `OWNER/REPO`, or `GROUP/PROJECT` with any number of groups.
     pub path: String,
-    /// The numbers of its owner and of itself, where they are known.
+    /// The numeric ids. `None` if they must be requested from the forge.
     pub ids: Option<ForgeIds>,
 }
 
-/// Which forge a repository is on.
+/// The forge of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ForgeKind {
     /// github.com.
     GitHub,
-    /// A GitLab, by its host.
+    /// A GitLab instance, by its host.
     GitLab(String),
 }
 
-/// The numbers of a repository, which stay when it is renamed and which nobody else gets.
+/// The numeric ids of a repository, which do not change when it is renamed and are never reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForgeIds {
-    /// Of its owner: a user, an organisation, a group.
+    /// The id of its owner: a user, an organisation or a group.
     pub owner: u64,
-    /// Of itself.
+    /// The id of the repository.
     pub repository: u64,
 }
 
-/// What `setup` is to do, and with which names.
+/// The input of `setup`.
 #[derive(Clone, Debug)]
 pub struct SetupRequest {
-    /// How it signs in, connects and talks.
+    /// Sign-in, network and console.
     pub session: Session,
-    /// Where the results go.
+    /// The files that the results are written to.
     pub files: ResultFiles,
-    /// Plan, apply or remove.
+    /// The action: plan, apply or remove.
     pub action: SetupAction,
-    /// Whether it stays at showing what would be done.
+    /// True if the plan is only printed.
     pub dry_run: bool,
-    /// What the images are kept in.
+    /// The storage of the images.
     pub backend: Backend,
-    /// The project's id.
+    /// The id of the project.
     pub project: String,
-    /// The registries, each with the repository behind it.
+    /// The registries, each with its Artifact Registry repository.
     pub registries: Vec<SetupRegistry>,
-    /// The account that pushes, by its id.
+    /// The id of the account that pushes.
     pub pusher: String,
-    /// The account that pulls, by its id.
+    /// The id of the account that pulls.
     pub puller: String,
     /// The repositories whose jobs may push without a key.
     pub forges: Vec<Forge>,
-    /// The keys that are asked for.
+    /// The requested keys, each with the account's role and the file.
     pub keys: Vec<(Role, PathBuf)>,
-    /// What GitHub is shown that is asked for the numbers of a repository.
+    /// The token for requests to GitHub. `None` if they are anonymous.
     pub github_token: Option<Secret>,
 }
 
-/// What is done about what was found.
+/// The action of `setup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetupAction {
-    /// Nothing: it is shown.
+    /// The plan is printed.
     Plan,
-    /// What is missing is made.
+    /// The missing resources are created.
     Apply,
-    /// What setup made is taken away.
+    /// The resources that setup created are removed.
     Remove,
 }
 
-/// What images are kept in.
+/// The storage of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// Repositories of Artifact Registry, as in every project today.
     ArtifactRegistry,
-    /// The buckets of the old Container Registry.
+    /// The buckets of Container Registry.
     Storage,
 }
 
-/// A registry, and the repository of Artifact Registry behind it.
+/// A registry host and its Artifact Registry repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupRegistry {
-    /// The host that is pushed to.
+    /// The host in image names.
     pub host: Endpoint,
-    /// Where the repository is: `us`, `europe-west1`, ….
+    /// The location of the repository: `us`, `europe-west1`, ….
     pub location: String,
-    /// What it is called; for `gcr.io` hosts, like the host.
+    /// The name of the repository. For a `gcr.io` host it is the host.
     pub repository: String,
 }
 
-/// What an account is for.
+/// The role of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// It pushes.
+    /// The account pushes.
     Pusher,
-    /// It pulls, and does nothing else.
+    /// The account only pulls.
     Puller,
 }
 
-/// What follows the `@` in the addresses of a project's accounts. A project of a domain,
-/// `example.com:acme`, turns itself round.
+/// The host in the email addresses of a project's accounts. For a project of a domain, such as
+/// `example.com:acme`, the parts are reversed.
 pub(crate) fn account_host(project: &str) -> String {
     match project.split_once(':') {
         Some((domain, project)) => format!("{project}.{domain}.iam.gserviceaccount.com"),

@@ -1,4 +1,4 @@
-//! Which APIs the project has, and enabling those that are missing.
+//! Reads which APIs of the project are enabled, and enables the missing ones.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,16 @@ use super::{Setup, SetupError};
 use crate::commands::setup::request::Backend;
 use crate::google::{Api, Operation};
 
-/// The APIs, as far as they matter here.
+/// The enabled APIs, of those that setup uses.
 #[derive(Debug, Default)]
 pub(super) struct Services {
-    /// The project's number, by which Google calls it.
+    /// The number of the project.
     pub(super) number: String,
     enabled: BTreeSet<String>,
 }
 
 impl Services {
-    /// True where this API can be asked.
+    /// True if the API is enabled.
     pub(super) fn has(&self, api: Api) -> bool {
         self.enabled.contains(api.service())
     }
@@ -33,7 +33,7 @@ struct Service {
     state: String,
 }
 
-/// One of a batch that failed although the batch as a whole was done.
+/// A service that failed in a batch that succeeded as a whole.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct EnableFailure {
@@ -44,14 +44,14 @@ struct EnableFailure {
 }
 
 impl Setup<'_> {
-    /// The APIs that what was asked for needs, and why.
+    /// The APIs that the request needs, each with the reason.
     fn needed(&self, redirected: bool) -> Vec<(&'static str, &'static str)> {
         let mut needed = match self.request.backend {
             Backend::ArtifactRegistry => vec![(
                 Api::ArtifactRegistry.service(),
                 "the registry, `gcr.io` names too",
             )],
-            // What is left over of the old registry needs no old registry.
+            // Left-over buckets do not need Container Registry.
             Backend::Storage if redirected => vec![(Api::Storage.service(), "the buckets")],
             Backend::Storage => vec![
                 ("containerregistry.googleapis.com", "the old registry"),
@@ -74,15 +74,15 @@ impl Setup<'_> {
         needed
     }
 
-    /// Sees which APIs are on. Those that are will be waited for where they say that they are not:
-    /// what was enabled just now is not known everywhere.
+    /// Reads which APIs are enabled. If an enabled API still responds that it is disabled, requests
+    /// wait for it, because a new state takes time to propagate.
     pub(super) async fn services(&self) -> Result<Services, SetupError> {
         let project = &self.request.project;
         let mut url = Api::ServiceUsage.url(&format!("v1/projects/{project}/services:batchGet"));
         let asked = self.needed(false).into_iter().map(|(name, _)| name);
-        // Whether these are on tells what can be seen, whatever is needed.
-        let seen = [Api::ArtifactRegistry, Api::Storage].map(Api::service);
-        let asked: BTreeSet<&str> = asked.chain(seen).collect();
+        // These decide which resources can be read, even if they are not needed.
+        let readable = [Api::ArtifactRegistry, Api::Storage].map(Api::service);
+        let asked: BTreeSet<&str> = asked.chain(readable).collect();
         for name in asked {
             let name = format!("projects/{project}/services/{name}");
             url.query_pairs_mut().append_pair("names", &name);
@@ -111,8 +111,8 @@ impl Setup<'_> {
         Ok(services)
     }
 
-    /// The APIs as steps; where the project's `gcr.io` names lead to Artifact Registry, the old one
-    /// is not needed.
+    /// The steps for the APIs. Container Registry is not needed if `gcr.io` is redirected to Artifact
+    /// Registry.
     pub(super) fn plan_services(&self, services: &Services, redirected: bool) -> Vec<PlanStep> {
         let needed = self.needed(redirected).into_iter();
         needed
@@ -121,14 +121,14 @@ impl Setup<'_> {
                 if services.enabled.contains(name) {
                     PlanStep::present(what, why)
                 } else {
-                    let work = StepAction::Enable(name.to_owned());
-                    PlanStep::new(ResourceState::Create, what, why, Some(work))
+                    let action = StepAction::Enable(name.to_owned());
+                    PlanStep::new(ResourceState::Create, what, why, Some(action))
                 }
             })
             .collect()
     }
 
-    /// Enables APIs, all in one go.
+    /// Enables several APIs with one request.
     pub(super) async fn enable(&self, names: &[String]) -> Result<(), SetupError> {
         let project = &self.request.project;
         let doing = || format!("could not enable {}", names.join(", "));

@@ -1,4 +1,4 @@
-//! The lines that go into a workflow or a job, as far as they follow from what was set up.
+//! The snippets for a workflow or a job that use the created resources.
 
 use std::fmt::Write as _;
 
@@ -9,8 +9,8 @@ use crate::commands::setup::request::{ForgeKind, Role};
 use crate::oci::reference::HostKind;
 
 impl Setup<'_> {
-    /// What each repository's CI needs to push, ready to be pasted.
-    pub(super) fn lines_to_paste(&self, services: &Services, trusts: &[Trust]) -> String {
+    /// A snippet for the CI of each repository, to be copied.
+    pub(super) fn snippets(&self, services: &Services, trusts: &[Trust]) -> String {
         let mut text = String::new();
         for trust in trusts {
             let provider = format!(
@@ -56,15 +56,15 @@ For a job of {path}:
 "
                 ),
             };
-            // A text of our own never fails to be written to.
+            // Writing to a `String` does not fail.
             let _ = write!(text, "\n{lines}");
         }
         text
     }
 
-    /// A destination in the first of the repositories.
+    /// An example destination in the first repository.
     fn example_tag(&self) -> String {
-        // A project of a domain, `example.com:acme`, is written with a slash in a path.
+        // In a path, the colon of a project of a domain, `example.com:acme`, is a slash.
         let project = self.request.project.replacen(':', "/", 1);
         match self.request.registries.first() {
             Some(registry) => match registry.host.kind() {

@@ -1,16 +1,17 @@
-//! The buckets of the old Container Registry, in the tutorial's own order: a broad role for a first
-//! push, which makes the bucket, and then the bucket's own narrow roles in its place. Both happen in
-//! one run, so that the broad role is there for no longer than the push takes.
+//! The buckets of Container Registry, in the order of Google's tutorial: the pusher gets a broad
+//! role for the first push, which creates the bucket, and then narrow roles on the bucket instead.
+//! Both happen in one run, so that the broad role is only granted during the push.
 //!
-//! Google has moved every project to Artifact Registry, where bucket roles open nothing; so this
-//! looks at the redirection first, and serves to narrow the buckets that are left over.
+//! Google has moved every project to Artifact Registry, where bucket roles have no effect. So the
+//! redirection is read first, and for redirected projects only the roles on left-over buckets are
+//! set.
 //! <https://cloud.google.com/artifact-registry/docs/transition/changes-gcr>
 
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::check::puller_s_broad_roles;
+use super::check::puller_write_roles;
 use super::first_push::{self, FirstPush};
 use super::names;
 use super::plan::{PlanStep, ResourceState, SetupPlan, StepAction};
@@ -21,12 +22,12 @@ use crate::commands::setup::request::{Role, SetupRegistry};
 use crate::google::{Api, Google, GoogleError, Grant, Policy, PolicyChange, Resource};
 use crate::oci::reference::HostKind;
 
-/// The role that makes buckets, and much else: for the first push alone.
+/// The role that can create buckets, among much else. It is only granted for the first push.
 pub(super) const TEMPORARY_ROLE: &str = "roles/storage.admin";
 
-/// Whether a step gives the temporary role or takes it; none where it is about something else.
-pub(super) fn is_temporary(work: &StepAction) -> Option<PolicyChange> {
-    match work {
+/// The change of the temporary role that an action makes. `None` for other actions.
+pub(super) fn is_temporary(action: &StepAction) -> Option<PolicyChange> {
+    match action {
         StepAction::Policy(Resource::Project(_), change, grant) if grant.role == TEMPORARY_ROLE => {
             Some(*change)
         }
@@ -34,7 +35,7 @@ pub(super) fn is_temporary(work: &StepAction) -> Option<PolicyChange> {
     }
 }
 
-/// What an account needs on the bucket.
+/// The role that an account needs on a bucket.
 /// <https://cloud.google.com/container-registry/docs/access-control>
 pub(super) fn bucket_role(role: Role) -> &'static str {
     match role {
@@ -43,7 +44,8 @@ pub(super) fn bucket_role(role: Role) -> &'static str {
     }
 }
 
-/// The bucket behind a `gcr.io` host. A project of a domain, `example.com:acme`, turns itself round.
+/// The bucket of a `gcr.io` host. For a project of a domain, such as `example.com:acme`, the parts
+/// are reversed.
 fn bucket(project: &str, registry: &SetupRegistry) -> String {
     let region = registry
         .host
@@ -57,7 +59,7 @@ fn bucket(project: &str, registry: &SetupRegistry) -> String {
 }
 
 impl Setup<'_> {
-    /// The names of the buckets: those of `gcr.io` hosts, for no other registry ever had one.
+    /// The names of the buckets. Only `gcr.io` hosts have them.
     pub(super) fn buckets(&self) -> impl Iterator<Item = String> {
         let registries = self.request.registries.iter();
         registries
@@ -65,12 +67,12 @@ impl Setup<'_> {
             .map(|registry| self.bucket(registry))
     }
 
-    /// The name of the bucket behind a `gcr.io` host.
+    /// The name of the bucket of a `gcr.io` host.
     pub(super) fn bucket(&self, registry: &SetupRegistry) -> String {
         bucket(&self.request.project, registry)
     }
 
-    /// The buckets and the roles on them as steps.
+    /// Adds the steps for the buckets and the roles on them.
     pub(super) async fn plan_buckets(
         &self,
         services: &Services,
@@ -93,11 +95,13 @@ impl Setup<'_> {
             );
         }
         let project = Resource::Project(self.request.project.clone());
-        let project_policy = match services.has(Api::ResourceManager) {
-            true => self.google.policy(&project).await.map_err(|cause| {
-                SetupError::google("could not read the project's policy", cause)
-            })?,
-            false => Policy::default(),
+        let project_policy = if services.has(Api::ResourceManager) {
+            self.google
+                .policy(&project)
+                .await
+                .map_err(|cause| SetupError::google("could not read the project's policy", cause))?
+        } else {
+            Policy::default()
         };
         let temporary = Grant {
             role: TEMPORARY_ROLE.to_owned(),
@@ -133,8 +137,13 @@ impl Setup<'_> {
                         registry: registry.clone(),
                         bucket: name,
                     };
-                    let work = StepAction::FirstPush(order);
-                    pushes.push(PlanStep::new(ResourceState::Create, what, why, Some(work)));
+                    let action = StepAction::FirstPush(order);
+                    pushes.push(PlanStep::new(
+                        ResourceState::Create,
+                        what,
+                        why,
+                        Some(action),
+                    ));
                     self.plan_bucket_roles(&resource, &Policy::default(), &mut roles);
                 }
             }
@@ -143,14 +152,15 @@ impl Setup<'_> {
         let policy = |change| StepAction::Policy(project.clone(), change, temporary.clone());
         if !pushes.is_empty() {
             let why = "for the pusher, until its first push has made the bucket";
-            plan.steps.push(match has_temporary {
-                true => PlanStep::present(what.clone(), why),
-                false => PlanStep::new(
+            plan.steps.push(if has_temporary {
+                PlanStep::present(what.clone(), why)
+            } else {
+                PlanStep::new(
                     ResourceState::Create,
                     what.clone(),
                     why,
                     Some(policy(PolicyChange::Grant)),
-                ),
+                )
             });
             plan.notes.push(format!(
                 "the old registry makes its bucket at the first push: setup pushes a tiny image, \
@@ -172,29 +182,31 @@ impl Setup<'_> {
         Ok(())
     }
 
-    /// The permission to write a bucket's policy, where it is missing. Its owners have it from the
-    /// bucket itself, so that the project cannot be asked.
+    /// The permission to set a bucket's policy, if it is missing. It is tested on the bucket,
+    /// because its owners do not have it on the project.
     async fn missing_on_bucket(&self, name: &str) -> Result<Option<&'static str>, SetupError> {
         const NEEDED: &str = "storage.buckets.setIamPolicy";
-        let held = held(self.google, name, &[NEEDED]).await.map_err(|cause| {
-            let doing = format!("could not ask what may be done with the bucket `{name}`");
-            SetupError::google(doing, cause)
-        })?;
+        let held = test_bucket_permissions(self.google, name, &[NEEDED])
+            .await
+            .map_err(|cause| {
+                let doing = format!("could not ask what may be done with the bucket `{name}`");
+                SetupError::google(doing, cause)
+            })?;
         let has = held.contains(NEEDED);
         Ok((!has).then_some(NEEDED))
     }
 
-    /// The roles on one bucket; true where one is to be given.
+    /// Adds the steps for the roles on one bucket. Returns true if a role must be granted.
     fn plan_bucket_roles(
         &self,
         resource: &Resource,
         policy: &Policy,
         plan: &mut SetupPlan,
     ) -> bool {
-        let mut gives = false;
+        let mut grants_any = false;
         let puller = self.email(Role::Puller);
         plan.warnings
-            .extend(puller_s_broad_roles(policy, resource, &puller));
+            .extend(puller_write_roles(policy, resource, &puller));
         for role in [Role::Pusher, Role::Puller] {
             let email = self.email(role);
             let grant = Grant {
@@ -206,17 +218,17 @@ impl Setup<'_> {
             plan.steps.push(if policy.has(&grant) {
                 PlanStep::present(what, why)
             } else {
-                gives = true;
-                let work = StepAction::Policy(resource.clone(), PolicyChange::Grant, grant);
-                PlanStep::new(ResourceState::Create, what, why, Some(work))
+                grants_any = true;
+                let action = StepAction::Policy(resource.clone(), PolicyChange::Grant, grant);
+                PlanStep::new(ResourceState::Create, what, why, Some(action))
             });
         }
-        gives
+        grants_any
     }
 }
 
-/// Which of these permissions there are on a bucket: a question that takes none itself.
-pub(super) async fn held(
+/// Tests which of these permissions the caller has on a bucket. The test itself needs no permission.
+pub(super) async fn test_bucket_permissions(
     google: &Google,
     bucket: &str,
     wanted: &[&str],
