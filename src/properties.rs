@@ -116,7 +116,9 @@ pub fn archive(bytes: &[u8]) {
         };
         let blobs: Vec<Digest> = match &source.image().content {
             Content::Manifests(tree) => tree.blobs().map(|blob| blob.digest.clone()).collect(),
-            Content::Unpacked(image) => image.layers.iter().map(|l| l.diff_id.clone()).collect(),
+            Content::Uncompressed(image) => {
+                image.layers.iter().map(|l| l.diff_id.clone()).collect()
+            }
         };
         for digest in blobs {
             let Some(size) = source.blob_size(&digest) else {

@@ -344,7 +344,7 @@ pub enum Credential {
     /// OAuth tokens of Google, which are renewed when needed.
     Tokens(Arc<TokenSource>),
     /// The credential of a pull secret. It is never renewed.
-    Given(Box<StaticCredential>),
+    Static(Box<StaticCredential>),
 }
 
 /// A fixed login and its identity.
@@ -422,7 +422,7 @@ impl Credential {
         let logins = match self {
             Self::Login(login) => std::slice::from_ref(login),
             Self::Paths(logins) => logins.as_slice(),
-            Self::Anonymous | Self::Tokens(_) | Self::Given(_) => &[],
+            Self::Anonymous | Self::Tokens(_) | Self::Static(_) => &[],
         };
         logins
             .iter()
@@ -476,7 +476,7 @@ impl Credential {
                 expires_at: None,
             }),
             Self::Tokens(tokens) => Some(tokens.token().await?.into()),
-            Self::Given(given) => Some(given.shown.clone()),
+            Self::Static(given) => Some(given.shown.clone()),
         })
     }
 
@@ -487,7 +487,7 @@ impl Credential {
     /// If no new token can be obtained.
     pub async fn renewed(&self, refused: &Secret) -> Result<Option<BasicAuth>, AuthError> {
         Ok(match self {
-            Self::Anonymous | Self::Login(_) | Self::Paths(_) | Self::Given(_) => None,
+            Self::Anonymous | Self::Login(_) | Self::Paths(_) | Self::Static(_) => None,
             Self::Tokens(tokens) => tokens.replace_rejected(refused).await?.map(BasicAuth::from),
         })
     }
@@ -496,7 +496,7 @@ impl Credential {
     pub fn quota_project(&self) -> Option<&str> {
         match self {
             Self::Tokens(tokens) => tokens.quota_project(),
-            Self::Anonymous | Self::Login(_) | Self::Paths(_) | Self::Given(_) => None,
+            Self::Anonymous | Self::Login(_) | Self::Paths(_) | Self::Static(_) => None,
         }
     }
 
@@ -506,7 +506,7 @@ impl Credential {
             Self::Anonymous | Self::Paths(_) => Identity::Anonymous,
             Self::Login(login) => Identity::Login(login.user.clone(), login.origin),
             Self::Tokens(tokens) => tokens.identity(),
-            Self::Given(given) => given.identity.clone(),
+            Self::Static(given) => given.identity.clone(),
         }
     }
 }
@@ -540,7 +540,7 @@ impl fmt::Display for Credential {
                     tokens.origin()
                 )
             }
-            Self::Given(_) => formatter.write_str(", by what the pull secret holds"),
+            Self::Static(_) => formatter.write_str(", by what the pull secret holds"),
         }
     }
 }

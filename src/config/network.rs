@@ -59,7 +59,7 @@ pub(super) fn network(
         finish_timeout: finish_timeout.unwrap_or(default.finish_timeout.max(stall_timeout)),
         retry_timeout: retry_timeout.unwrap_or(default.retry_timeout),
         in_action: paths.are_of_action(),
-        paces: RateLimiters::new(requests_per_minute(environment, faults)),
+        rate_limiters: RateLimiters::new(requests_per_minute(environment, faults)),
         ..default
     }
 }

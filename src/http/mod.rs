@@ -65,7 +65,7 @@ pub struct Network {
     /// True in the container of a GitHub action, where `localhost` is the container itself.
     pub in_action: bool,
     /// The rate limiters of all hosts.
-    pub paces: RateLimiters,
+    pub rate_limiters: RateLimiters,
 }
 
 impl Default for Network {
@@ -84,7 +84,7 @@ impl Default for Network {
             // Several times the minute over which Google counts a quota.
             retry_timeout: Duration::from_secs(5 * 60),
             in_action: false,
-            paces: RateLimiters::default(),
+            rate_limiters: RateLimiters::default(),
         }
     }
 }

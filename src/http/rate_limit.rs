@@ -185,14 +185,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_to_one_host_share_one_quota() {
-        let paces = RateLimiters::new(NonZeroU32::new(600));
+        let rate_limiters = RateLimiters::new(NonZeroU32::new(600));
         let host = |name: &str| name.parse::<Endpoint>().unwrap();
         let start = Instant::now();
-        let (one, same) = (paces.of(&host("gcr.io")), paces.clone().of(&host("gcr.io")));
+        let (one, same) = (
+            rate_limiters.of(&host("gcr.io")),
+            rate_limiters.clone().of(&host("gcr.io")),
+        );
         tokio::join!(elapsed(&one, 300), elapsed(&same, 300));
         assert!(start.elapsed() > Duration::from_secs(50));
         assert_eq!(
-            elapsed(&paces.of(&host("eu.gcr.io")), 10).await,
+            elapsed(&rate_limiters.of(&host("eu.gcr.io")), 10).await,
             Duration::ZERO
         );
     }

@@ -49,7 +49,7 @@ struct LayoutImage {
 ///
 /// If the archive has an OCI manifest with compressed layers for the image, the image is that
 /// manifest or its index, byte for byte. If the layers are uncompressed, as the classic image store
-/// saves them, the image is [`Content::Unpacked`], because its layers are to be compressed.
+/// saves them, the image is [`Content::Uncompressed`], because its layers are to be compressed.
 pub(super) fn open(
     documents: &Documents<'_>,
     reference: Option<&str>,
@@ -73,7 +73,7 @@ pub(super) fn open(
         let mut opened = open_uncompressed(documents, entry, selected.names)?;
         // Docker 25.0.0 wrote manifests without layers (moby/moby#47065). Such a manifest is
         // ignored in favour of `manifest.json`.
-        if let Content::Unpacked(image) = &mut opened.image.content
+        if let Content::Uncompressed(image) = &mut opened.image.content
             && describes(manifest, image)
         {
             image.manifest = Some(manifest.clone());
@@ -360,7 +360,7 @@ fn open_uncompressed(
         image: Image {
             names,
             notes: notes.into_iter().collect(),
-            content: Content::Unpacked(UncompressedImage {
+            content: Content::Uncompressed(UncompressedImage {
                 config: bytes,
                 layers,
                 manifest: None,

@@ -84,7 +84,7 @@ pub enum Content {
     Manifests(Tree),
     /// The source has a config and layers, most of them uncompressed. A manifest must be built for
     /// them.
-    Unpacked(UncompressedImage),
+    Uncompressed(UncompressedImage),
 }
 
 /// An image in the classic format of `docker save`: a config, and layers that are plain tar files.
@@ -263,7 +263,7 @@ impl Source {
         let (remote, image) = registry::open(registry, reference, wanted).await?;
         let sizes = match &image.content {
             Content::Manifests(tree) => tree.blobs().map(|b| (b.digest.clone(), b.size)).collect(),
-            Content::Unpacked(_) => HashMap::new(),
+            Content::Uncompressed(_) => HashMap::new(),
         };
         Ok(Self {
             inner: Arc::new(Inner {

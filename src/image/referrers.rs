@@ -159,7 +159,7 @@ impl Source {
     fn root(&self) -> Option<&Digest> {
         match &self.inner.image.content {
             Content::Manifests(tree) => Some(tree.root.digest()),
-            Content::Unpacked(_) => None,
+            Content::Uncompressed(_) => None,
         }
     }
 }

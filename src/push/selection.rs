@@ -22,7 +22,7 @@ pub(super) fn existing_manifests<'a>(
 ) -> Result<Tree, &'a UncompressedImage> {
     match &image.content {
         Content::Manifests(tree) => Ok(tree.clone()),
-        Content::Unpacked(image) => match (&image.manifest, settings.options.compression) {
+        Content::Uncompressed(image) => match (&image.manifest, settings.options.compression) {
             (Some(manifest), Compression::None) => {
                 Ok(Tree::of(AnyManifest::Manifest(manifest.clone())))
             }

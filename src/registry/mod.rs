@@ -186,7 +186,7 @@ impl Registry {
         }
         tracing::info!("signing in to {endpoint} {credential}");
         let rate_limiter = match challenge.server() {
-            Some(server) => network.paces.of(&server),
+            Some(server) => network.rate_limiters.of(&server),
             None => retries.rate_limiter.clone(),
         };
         let stall_timeout = network.stall_timeout;

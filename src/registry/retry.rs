@@ -65,7 +65,7 @@ impl RetryPolicy {
             timeout: network.retry_timeout,
             is_reached: false,
             downtime: HostDowntime::default(),
-            rate_limiter: network.paces.of(host),
+            rate_limiter: network.rate_limiters.of(host),
         }
     }
 

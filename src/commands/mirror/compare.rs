@@ -243,7 +243,7 @@ impl Planner<'_> {
         manifests: &[Digest],
     ) -> Result<Option<Arc<ReferrerCheck>>, MirrorError> {
         let key = (registry.endpoint().clone(), path.to_owned(), image.clone());
-        let cell = self.companions.of(key);
+        let cell = self.referrers.of(key);
         let found = cell.get_or_try_init(|| async {
             let repository = MirrorRepository {
                 registry,
@@ -265,7 +265,7 @@ impl Planner<'_> {
         repository: &str,
     ) -> Option<Arc<ReferrerTags>> {
         let key = (registry.endpoint().clone(), repository.to_owned());
-        let cell = self.companion_tags.of(key);
+        let cell = self.referrer_tags.of(key);
         let tags = cell.get_or_init(|| async {
             let listing = self.listing(registry, repository).await;
             let tags = ReferrerTags::of(&*listing.ok()??);

@@ -145,6 +145,6 @@ impl MirrorRun<'_> {
 fn blobs(source: &Source) -> BTreeSet<Digest> {
     match &source.image().content {
         Content::Manifests(tree) => tree.blobs().map(|blob| blob.digest.clone()).collect(),
-        Content::Unpacked(_) => BTreeSet::new(),
+        Content::Uncompressed(_) => BTreeSet::new(),
     }
 }

@@ -37,8 +37,8 @@ pub(super) async fn plan(
         registries,
         settings,
         listings: OnceMap::default(),
-        companion_tags: OnceMap::default(),
-        companions: OnceMap::default(),
+        referrer_tags: OnceMap::default(),
+        referrers: OnceMap::default(),
     };
     let mut errors = Vec::new();
     let mut items = Vec::new();
@@ -92,10 +92,10 @@ pub(super) struct Planner<'a> {
     pub(super) settings: &'a Settings,
     /// What a repository lists.
     listings: OnceMap<(Endpoint, String), Option<Arc<Listing>>>,
-    /// The tags of a repository that companions are found by.
-    pub(super) companion_tags: OnceMap<(Endpoint, String), Option<Arc<ReferrerTags>>>,
+    /// The tags by which referrers of a repository are found.
+    pub(super) referrer_tags: OnceMap<(Endpoint, String), Option<Arc<ReferrerTags>>>,
     /// What goes along with an image of a repository.
-    pub(super) companions: OnceMap<(Endpoint, String, Digest), Option<Arc<ReferrerCheck>>>,
+    pub(super) referrers: OnceMap<(Endpoint, String, Digest), Option<Arc<ReferrerCheck>>>,
 }
 
 impl Planner<'_> {

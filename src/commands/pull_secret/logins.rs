@@ -80,9 +80,9 @@ impl LoginPlan {
         for host in hosts {
             let source = match &options.credential {
                 Some(credential) if host.is_google() => match credential {
-                    PullCredential::Key { key, .. } => {
-                        Source::Ready(Credential::Given(Box::new(StaticCredential::key_file(key))))
-                    }
+                    PullCredential::Key { key, .. } => Source::Ready(Credential::Static(Box::new(
+                        StaticCredential::key_file(key),
+                    ))),
                     PullCredential::Token => Source::Token,
                 },
                 _ if host.is_google() => continue,
@@ -181,14 +181,14 @@ impl LoginPlan {
         for (host, source) in self.0 {
             let credential = match (source, &token) {
                 (Source::Ready(credential), _) => credential,
-                (Source::Token, Some(token)) => Credential::Given(Box::new(token.clone())),
+                (Source::Token, Some(token)) => Credential::Static(Box::new(token.clone())),
                 (Source::Token, None) => {
                     let credential = fresh_token(credentials)
                         .await
                         .map_err(PullSecretError::Login)?;
                     let expires_at = credential.shown().expires_at;
                     logins.token = Some(Token { expires_at });
-                    Credential::Given(Box::new(token.insert(credential).clone()))
+                    Credential::Static(Box::new(token.insert(credential).clone()))
                 }
             };
             logins.written.extend(servers(&host, &credential));
@@ -213,7 +213,7 @@ fn servers(host: &Endpoint, credential: &Credential) -> Vec<(String, SecretLogin
     match credential {
         Credential::Login(login) => of_login(login).into_iter().collect(),
         Credential::Paths(logins) => logins.iter().filter_map(of_login).collect(),
-        Credential::Given(credential) => {
+        Credential::Static(credential) => {
             let login = SecretLogin::from(credential.shown().clone());
             vec![(host.host().to_owned(), login)]
         }

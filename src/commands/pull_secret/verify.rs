@@ -159,7 +159,7 @@ pub(super) async fn verify(
                 }
                 Err(cause) => return Err(failed(image.name(), cause)),
             }
-            if !matches!(credential, Credential::Given(_)) {
+            if !matches!(credential, Credential::Static(_)) {
                 continue;
             }
             let place = format!("{}/{}", image.endpoint, image.repository);

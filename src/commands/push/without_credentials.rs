@@ -51,7 +51,7 @@ pub(super) async fn validate(
 async fn check(source: &Source) -> Result<(), PushError> {
     let digests = match &source.image().content {
         Content::Manifests(tree) => tree.blobs().map(|blob| blob.digest.clone()).collect(),
-        Content::Unpacked(image) => {
+        Content::Uncompressed(image) => {
             let layers = image.layers.iter();
             // The digest of a compressed layer is not stated.
             let plain = layers.filter(|layer| layer.form == LayerFormat::Tar);
@@ -75,7 +75,7 @@ async fn check(source: &Source) -> Result<(), PushError> {
 fn plan(source: &Source, destinations: &Destinations) -> Result<Table, ReferenceError> {
     let sizes: Vec<u64> = match &source.image().content {
         Content::Manifests(tree) => tree.blobs().map(|blob| blob.size).collect(),
-        Content::Unpacked(image) => image.layers.iter().map(|layer| layer.size).collect(),
+        Content::Uncompressed(image) => image.layers.iter().map(|layer| layer.size).collect(),
     };
     let size = bytes(sizes.iter().sum());
     let mut table = Table::new(["WOULD PUSH", "TAGS", "BLOBS", "SIZE"]);

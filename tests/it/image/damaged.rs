@@ -29,7 +29,7 @@ fn archives() -> Vec<Vec<u8>> {
 /// Reads every blob that an image names.
 fn read_all(source: &Source) {
     let digests: Vec<_> = match &source.image().content {
-        Content::Unpacked(image) => image
+        Content::Uncompressed(image) => image
             .layers
             .iter()
             .filter(|layer| !matches!(layer.form, LayerFormat::Foreign(_)))
@@ -54,7 +54,7 @@ fn read_all(source: &Source) {
 /// A description of an image, without the path it was read from.
 fn what_it_is(source: &Source) -> String {
     match &source.image().content {
-        Content::Unpacked(image) => format!("{image:?}"),
+        Content::Uncompressed(image) => format!("{image:?}"),
         Content::Manifests(tree) => format!("{} {:?}", tree.root.digest(), tree.absent),
     }
 }

@@ -135,7 +135,7 @@ fn read(source: &Source, digest: &Digest, offset: u64) -> Vec<u8> {
 
 fn unpacked(source: &Source) -> &UncompressedImage {
     match &source.image().content {
-        Content::Unpacked(image) => image,
+        Content::Uncompressed(image) => image,
         Content::Manifests(_) => panic!("an unpacked image"),
     }
 }
@@ -143,6 +143,6 @@ fn unpacked(source: &Source) -> &UncompressedImage {
 fn tree(source: &Source) -> &Tree {
     match &source.image().content {
         Content::Manifests(tree) => tree,
-        Content::Unpacked(_) => panic!("an image with manifests"),
+        Content::Uncompressed(_) => panic!("an image with manifests"),
     }
 }

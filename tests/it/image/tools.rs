@@ -43,7 +43,7 @@ fn path(folder: &Path, name: &str) -> Source {
 /// Checks every layer's bytes against its digest.
 fn check_layers(source: &Source) -> usize {
     match &source.image().content {
-        Content::Unpacked(image) => {
+        Content::Uncompressed(image) => {
             for layer in &image.layers {
                 assert_eq!(layer.form, LayerFormat::Tar);
                 assert_eq!(Digest::of(&read(source, &layer.diff_id, 0)), layer.diff_id);
