@@ -19,6 +19,8 @@ struct Known {
     supposed: HashMap<(Endpoint, Digest), Vec<String>>,
     /// From which repository to which a registry has refused to mount.
     refused: HashSet<(Endpoint, String, String)>,
+    /// The registries that read one upload at a time.
+    serial: HashSet<Endpoint>,
     /// What was read of a source once.
     read: HashSet<Digest>,
 }
@@ -87,6 +89,16 @@ impl BlobLocations {
     pub(super) fn record_mount_refused(&self, endpoint: &Endpoint, from: &str, to: &str) {
         let pair = (endpoint.clone(), from.to_owned(), to.to_owned());
         self.known().refused.insert(pair);
+    }
+
+    /// True if the registry is known to read one upload at a time.
+    pub(super) fn is_serial(&self, endpoint: &Endpoint) -> bool {
+        self.known().serial.contains(endpoint)
+    }
+
+    /// Records that a registry reads one upload at a time.
+    pub(super) fn record_serial(&self, endpoint: &Endpoint) {
+        self.known().serial.insert(endpoint.clone());
     }
 
     /// Notes that a blob is read; true when it was read before.
