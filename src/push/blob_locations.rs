@@ -20,6 +20,8 @@ struct Known {
     candidates: HashMap<(Endpoint, Digest), Vec<String>>,
     /// The registry, the source repository and the target repository of refused mounts.
     refused: HashSet<(Endpoint, String, String)>,
+    /// The registries that read one upload at a time.
+    serial: HashSet<Endpoint>,
     /// The blobs that were read from a source before.
     read: HashSet<Digest>,
 }
@@ -88,6 +90,16 @@ impl BlobLocations {
     pub(super) fn record_mount_refused(&self, endpoint: &Endpoint, from: &str, to: &str) {
         let pair = (endpoint.clone(), from.to_owned(), to.to_owned());
         self.known().refused.insert(pair);
+    }
+
+    /// True if the registry is known to read one upload at a time.
+    pub(super) fn is_serial(&self, endpoint: &Endpoint) -> bool {
+        self.known().serial.contains(endpoint)
+    }
+
+    /// Records that a registry reads one upload at a time.
+    pub(super) fn record_serial(&self, endpoint: &Endpoint) {
+        self.known().serial.insert(endpoint.clone());
     }
 
     /// Records that a blob is read from the source. Returns whether it was read before.

@@ -3,6 +3,10 @@
 //! The read goes as fast as the slowest of those that set its pace. One that only keeps up leaves
 //! it where it falls behind by more than a window, once its patience is used up, and has to read
 //! for itself later.
+//!
+//! Two that set the pace may stop each other: a registry that reads one upload at a time takes
+//! nothing of the second before the first is whole, and the first waits for the read, which waits
+//! for the second. The second then leaves the read.
 
 use std::io;
 use std::sync::Arc;
@@ -14,20 +18,79 @@ use parking_lot::Mutex;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::blob_locations::BlobLocations;
 use crate::oci::blob::ByteStream;
+use crate::oci::reference::Endpoint;
 
 /// How many bytes a taker may be behind the read.
 const WINDOW: usize = 1024 * 1024;
 
+/// How long a registry may acknowledge nothing, while one of its uploads is starved, before it is
+/// held to read one at a time.
+const SERIAL_AFTER: Duration = Duration::from_secs(10);
+
+/// How often the progress of a registry is checked.
+const TICK: Duration = Duration::from_secs(1);
+
 /// How a taker goes with a shared read.
 #[derive(Clone)]
 pub(super) enum Subscriber {
-    /// The read waits for it.
-    Required,
+    /// The read waits for it, unless its registry keeps it waiting for another of this read.
+    Required(Arc<RegistryProgress>),
     /// It is waited for as long as its patience lasts.
     BestEffort(Arc<StallBudget>),
+}
+
+/// What the registry of a subscriber takes.
+pub(super) struct RegistryProgress {
+    endpoint: Endpoint,
+    locations: Arc<BlobLocations>,
+    /// Returns the bytes that it has acknowledged.
+    acknowledged: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl RegistryProgress {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        locations: Arc<BlobLocations>,
+        acknowledged: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            endpoint,
+            locations,
+            acknowledged: Box::new(acknowledged),
+        }
+    }
+
+    /// Resolves once the registry holds up an upload because it reads another one first, which is
+    /// starved by the read that they share.
+    async fn until_serial(&self, is_other_starved: impl Fn() -> bool) {
+        let mut last = None;
+        loop {
+            sleep(TICK).await;
+            if !is_other_starved() {
+                last = None;
+                continue;
+            }
+            if self.locations.is_serial(&self.endpoint) {
+                return;
+            }
+            let acknowledged = (self.acknowledged)();
+            let (value, since) = *last.get_or_insert((acknowledged, Instant::now()));
+            if value != acknowledged {
+                last = None;
+            } else if since.elapsed() >= SERIAL_AFTER {
+                self.locations.record_serial(&self.endpoint);
+                tracing::info!(
+                    "{} reads one upload at a time: each of its repositories gets a blob by itself",
+                    self.endpoint
+                );
+                return;
+            }
+        }
+    }
 }
 
 /// How long one destination may hold up reads that it shares, all together.
@@ -153,7 +216,7 @@ async fn read(mut bytes: ByteStream, mut seats: Vec<Slot>) {
             Some(Ok(piece)) => {
                 let mut next = 0;
                 while let Some(seat) = seats.get(next) {
-                    if seat.give(&piece).await {
+                    if seat.give(&piece, &seats).await {
                         next += 1;
                     } else {
                         seats.swap_remove(next);
@@ -179,11 +242,33 @@ async fn read(mut bytes: ByteStream, mut seats: Vec<Slot>) {
 }
 
 impl Slot {
+    /// True if it has taken all that was read and waits for more.
+    fn is_starved(&self) -> bool {
+        !self.room.is_closed() && self.room.available_permits() == WINDOW
+    }
+
+    /// True if one of `others` at this registry is starved.
+    fn starves_one_of(&self, others: &[Self], registry: &RegistryProgress) -> bool {
+        others.iter().any(|other| match &other.pace {
+            Subscriber::Required(theirs) => {
+                theirs.endpoint == registry.endpoint && other.is_starved()
+            }
+            Subscriber::BestEffort(_) => false,
+        })
+    }
+
     /// Gives the taker a piece; false when it has left, or leaves because it is behind.
-    async fn give(&self, piece: &Bytes) -> bool {
+    async fn give(&self, piece: &Bytes, all: &[Self]) -> bool {
         let needed = permits(piece);
         let room = match &self.pace {
-            Subscriber::Required => self.room.acquire_many(needed).await.ok(),
+            Subscriber::Required(registry) => tokio::select! {
+                biased;
+                room = self.room.acquire_many(needed) => room.ok(),
+                () = registry.until_serial(|| self.starves_one_of(all, registry)) => {
+                    self.is_behind.store(true, Ordering::Release);
+                    None
+                }
+            },
             Subscriber::BestEffort(patience) => match self.room.try_acquire_many(needed) {
                 Ok(room) => Some(room),
                 Err(tokio::sync::TryAcquireError::Closed) => None,
@@ -237,12 +322,19 @@ mod tests {
         Subscriber::BestEffort(Arc::new(StallBudget::new(patience)))
     }
 
+    /// One whose registry acknowledges nothing.
+    fn required(host: &str) -> Subscriber {
+        let locations = Arc::default();
+        let progress = RegistryProgress::new(host.parse().unwrap(), locations, || 0);
+        Subscriber::Required(Arc::new(progress))
+    }
+
     #[tokio::test]
     async fn every_subscriber_gets_every_byte_of_one_read() {
         let (stream, taken) = pieces(40);
         let required = vec![
-            Subscriber::Required,
-            Subscriber::Required,
+            required("gcr.io"),
+            required("eu.gcr.io"),
             keeps(Duration::from_secs(60)),
         ];
         let shares = broadcast(stream, required)
@@ -257,7 +349,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stalled_required_subscriber_holds_at_most_a_window() {
         let (stream, taken) = pieces(40);
-        let mut shares = broadcast(stream, vec![Subscriber::Required, Subscriber::Required]);
+        let mut shares = broadcast(stream, vec![required("gcr.io"), required("eu.gcr.io")]);
         let slow = shares.pop().unwrap();
         let fast = tokio::spawn(length(shares.pop().unwrap().bytes));
         tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -271,7 +363,7 @@ mod tests {
     async fn lagging_best_effort_subscriber_is_dropped() {
         let (stream, _) = pieces(40);
         let patience = Duration::from_secs(1);
-        let mut shares = broadcast(stream, vec![Subscriber::Required, keeps(patience)]);
+        let mut shares = broadcast(stream, vec![required("gcr.io"), keeps(patience)]);
         let slow = shares.pop().unwrap();
         let since = Instant::now();
         assert_eq!(
@@ -284,6 +376,44 @@ mod tests {
         assert_eq!(error.to_string(), "it fell behind the others");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn second_upload_to_a_serial_registry_leaves_the_read() {
+        let locations: Arc<BlobLocations> = Arc::default();
+        let endpoint: Endpoint = "gcr.io".parse().unwrap();
+        let both = [(); 2].map(|()| {
+            let progress = RegistryProgress::new(endpoint.clone(), Arc::clone(&locations), || 0);
+            Subscriber::Required(Arc::new(progress))
+        });
+        let (stream, _) = pieces(40);
+        let mut shares = broadcast(stream, both.to_vec());
+        let second = shares.pop().unwrap();
+        let since = Instant::now();
+        let first = shares.pop().unwrap();
+        assert_eq!(length(first.bytes).await.unwrap(), 10 * WINDOW);
+        assert_eq!(since.elapsed(), SERIAL_AFTER + TICK);
+        assert!(second.is_behind.load(Ordering::Acquire));
+        assert!(locations.is_serial(&endpoint));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_upload_to_a_registry_that_moves_keeps_the_read() {
+        let start = Instant::now();
+        let acknowledged = move || start.elapsed().as_secs();
+        let both = [(); 2].map(|()| {
+            let progress =
+                RegistryProgress::new("gcr.io".parse().unwrap(), Arc::default(), acknowledged);
+            Subscriber::Required(Arc::new(progress))
+        });
+        let (stream, _) = pieces(40);
+        let mut shares = broadcast(stream, both.to_vec());
+        let slow = shares.pop().unwrap();
+        let fast = tokio::spawn(length(shares.pop().unwrap().bytes));
+        sleep(Duration::from_secs(3600)).await;
+        assert!(!slow.is_behind.load(Ordering::Acquire));
+        assert_eq!(length(slow.bytes).await.unwrap(), 10 * WINDOW);
+        assert_eq!(fast.await.unwrap().unwrap(), 10 * WINDOW);
+    }
+
     #[tokio::test]
     async fn failed_read_fails_for_all_subscribers() {
         let broken = stream::iter([
@@ -292,7 +422,7 @@ mod tests {
         ]);
         for share in broadcast(
             broken.boxed(),
-            vec![Subscriber::Required, Subscriber::Required],
+            vec![required("gcr.io"), required("eu.gcr.io")],
         ) {
             assert_eq!(length(share.bytes).await.unwrap_err().to_string(), "broken");
         }

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::blob_locations::BlobLocations;
 use super::blobs::{Blob, BlobReader, BlobSource};
-use super::broadcast::{StallBudget, Subscriber, Subscription, broadcast};
+use super::broadcast::{RegistryProgress, StallBudget, Subscriber, Subscription, broadcast};
 use super::upload_slots::UploadSlots;
 use super::{Destination, PushError, Settings};
 use crate::ci::progress::Progress;
@@ -58,10 +58,15 @@ impl DestinationUpload {
         locations: &Arc<BlobLocations>,
         settings: &Settings,
     ) -> Arc<Self> {
+        let registry = Arc::clone(&destination.registry);
         Arc::new(Self {
             destination: destination.clone(),
             pace: match is_required {
-                true => Subscriber::Required,
+                true => Subscriber::Required(Arc::new(RegistryProgress::new(
+                    destination.registry.endpoint().clone(),
+                    Arc::clone(locations),
+                    move || registry.acknowledged_bytes(),
+                ))),
                 false => Subscriber::BestEffort(Arc::new(StallBudget::new(PATIENCE))),
             },
             missing,
@@ -83,7 +88,7 @@ impl DestinationUpload {
     }
 
     fn is_required(&self) -> bool {
-        matches!(self.pace, Subscriber::Required)
+        matches!(self.pace, Subscriber::Required(_))
     }
 
     /// True when the blob is still to be brought there.
@@ -105,6 +110,13 @@ impl DestinationUpload {
             && self
                 .locations
                 .can_mount(endpoint, &own.repository, &others.repository)
+    }
+
+    /// True if the other's upload of a blob has to wait for this one's, because their registry
+    /// reads one at a time.
+    fn goes_before(&self, other: &Self) -> bool {
+        let endpoint = self.destination.registry.endpoint();
+        self.shares_registry_with(other) && self.locations.is_serial(endpoint)
     }
 
     fn place(&self, share: Option<Subscription>) -> Arc<BlobReader> {
@@ -289,16 +301,13 @@ async fn send_one(
     }
 
     // The first of a registry gets it sent, the others take it from there.
-    let (mut senders, mut mount_after): (
-        Vec<&Arc<DestinationUpload>>,
-        Vec<&Arc<DestinationUpload>>,
-    ) = Default::default();
+    let mut senders: Vec<&Arc<DestinationUpload>> = Vec::new();
     for upload in required.into_iter().chain(keeping) {
-        let may_mount = senders.iter().any(|sender| sender.may_give_to(upload));
-        match may_mount {
-            true if upload.is_required() => mount_after.push(upload),
-            true => {}
-            false => senders.push(upload),
+        let follows = senders
+            .iter()
+            .any(|sender| sender.may_give_to(upload) || sender.goes_before(upload));
+        if !follows {
+            senders.push(upload);
         }
     }
     let turn = |upload: &Arc<DestinationUpload>| match upload.is_required() {
@@ -327,7 +336,11 @@ async fn send_one(
         }
     }
     join_all(required).await;
-    let following = mount_after.into_iter().map(|upload| async move {
+    // Those, and who left the read because its registry reads one upload at a time.
+    let following = uploads
+        .iter()
+        .filter(|upload| upload.is_required() && upload.needs(digest));
+    let following = following.map(|upload| async move {
         if !upload.mount(blob).await {
             upload.send(blob.clone(), upload.place(None)).await;
         }

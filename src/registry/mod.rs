@@ -235,6 +235,13 @@ impl Registry {
         self.moved.load(Ordering::Relaxed)
     }
 
+    /// The number of blob bytes that the registry has acknowledged, of all uploads. Without
+    /// progress, it takes none of them.
+    pub(crate) fn acknowledged_bytes(&self) -> u64 {
+        let unacknowledged = self.transport.uploads().send_queues().unacknowledged();
+        self.moved_bytes().saturating_sub(unacknowledged)
+    }
+
     /// Obtains the token for writing to `repository`, so that a refusal is reported before anything
     /// is read or sent.
     ///

@@ -220,6 +220,35 @@ fn refused_mount_falls_back_to_one_shared_read() {
 }
 
 #[test]
+fn registry_that_takes_one_upload_at_a_time_gets_both() {
+    // More than the connections hold on their way.
+    let (layout, root) = large(24);
+    let (source, name) = source_of(&layout, &root);
+    let destination = Standin::builder()
+        .behaviour(Behaviour {
+            mount: Mount::Never,
+            one_upload_at_a_time: true,
+            ..Behaviour::default()
+        })
+        .start();
+    let address = destination.plain_address();
+    let tags = format!("{address}/first:1\n{address}/second:1");
+    let outcome = mirror(&name, &tags)
+        .set("report_file", "report.json")
+        .succeeds();
+    // Neither waits until it is given up.
+    let stderr = &outcome.stderr;
+    assert!(!stderr.contains("nothing moved"), "{stderr}");
+    for repository in ["first", "second"] {
+        assert_holds(&address, repository, &layout);
+    }
+    let rereads = |number: usize| json(&outcome)["destinations"][number]["reread_bytes"].as_u64();
+    let reread = rereads(0).unwrap() + rereads(1).unwrap();
+    assert!(reread > 24 * 1024 * 1024, "{reread}");
+    let _ = source;
+}
+
+#[test]
 fn copy_within_a_registry_reads_no_blob() {
     let (layout, root) = large(2);
     let (registry, name) = source_of(&layout, &root);

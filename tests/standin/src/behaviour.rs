@@ -64,6 +64,9 @@ pub struct Behaviour {
     pub chunked_coding: bool,
     /// `POST …/blobs/uploads/?digest=` with the blob as its body stores it at once.
     pub single_post: bool,
+    /// The body of an upload is read when all before it were read to their ends (crane's
+    /// `registry serve`).
+    pub one_upload_at_a_time: bool,
     /// The result of `?mount=&from=`.
     pub mount: Mount,
     /// How Google's hosts answer a blob GET.
@@ -146,6 +149,7 @@ impl Default for Behaviour {
             length_required: true,
             chunked_coding: true,
             single_post: false,
+            one_upload_at_a_time: false,
             mount: Mount::SameHost,
             blob_download: BlobDownload::RelativeRedirect,
             plain_blob_download: BlobDownload::Direct,

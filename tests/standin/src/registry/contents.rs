@@ -25,6 +25,8 @@ pub(crate) struct Store {
     repositories: Mutex<BTreeMap<String, Repository>>,
     /// By the secret of their URL.
     pub(super) uploads: Mutex<HashMap<String, Session>>,
+    /// Held while a body is read, with `one_upload_at_a_time`.
+    pub(super) upload_turn: tokio::sync::Mutex<()>,
     /// Blobs by the secret of the URL that a GET was redirected to.
     pub(super) downloads: Mutex<HashMap<String, Download>>,
     pub(super) views: Mutex<HashMap<String, super::listing::View>>,
@@ -96,6 +98,7 @@ impl Store {
             blobs: Blobs::new(storage),
             repositories: Mutex::new(plain),
             uploads: Mutex::default(),
+            upload_turn: tokio::sync::Mutex::default(),
             downloads: Mutex::default(),
             views: Mutex::default(),
         }

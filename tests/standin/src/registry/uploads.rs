@@ -1,6 +1,8 @@
 //! Blob uploads: POST, one PATCH or none, PUT. Google takes a blob in one piece; the plain
 //! registry also takes chunks, as the OCI distribution-spec describes them.
 
+use std::sync::Arc;
+
 use http::header::HeaderName;
 use http::{Method, header};
 
@@ -168,6 +170,11 @@ fn mounted(call: &Call, image_path: &ImagePath, digest: &str) -> Option<Answer> 
 }
 
 async fn receive(call: &mut Call, session: &mut Session) -> Result<(), Refusal> {
+    let shared = Arc::clone(&call.shared);
+    let _turn = match call.behaviour.one_upload_at_a_time {
+        true => Some(shared.store.upload_turn.lock().await),
+        false => None,
+    };
     while let Some(chunk) = call.body.chunk().await? {
         session.writer.write(&chunk);
     }
