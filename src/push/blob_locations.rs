@@ -32,7 +32,7 @@ impl BlobLocations {
     }
 
     /// Records that a repository has a blob.
-    pub(super) fn note(&self, endpoint: &Endpoint, repository: &str, digest: &Digest) {
+    pub(super) fn record(&self, endpoint: &Endpoint, repository: &str, digest: &Digest) {
         let mut known = self.known();
         let key = (endpoint.clone(), digest.clone());
         let holders = known.holders.entry(key).or_default();
@@ -103,7 +103,7 @@ impl BlobLocations {
     }
 
     /// Records that a blob is read from the source. Returns whether it was read before.
-    pub(super) fn read(&self, digest: &Digest) -> bool {
+    pub(super) fn mark_read(&self, digest: &Digest) -> bool {
         !self.known().read.insert(digest.clone())
     }
 }
@@ -125,7 +125,7 @@ mod tests {
         let here: Endpoint = "gcr.io".parse().unwrap();
         let elsewhere: Endpoint = "eu.gcr.io".parse().unwrap();
         let digest = Digest::of(b"layer");
-        locations.note(&here, "p/a", &digest);
+        locations.record(&here, "p/a", &digest);
         assert_eq!(
             locations.mount_source(&here, "p/b", &digest).as_deref(),
             Some("p/a")

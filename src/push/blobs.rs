@@ -97,7 +97,7 @@ impl BlobReader {
         if self.is_behind() {
             return Err(PushError::Lagging);
         }
-        if self.locations.read(key) {
+        if self.locations.mark_read(key) {
             self.stats.read_again(size);
         }
         source.open_blob(key, 0).await.map_err(PushError::Source)

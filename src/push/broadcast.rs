@@ -1,12 +1,11 @@
 //! One read of a blob for several destinations, in memory that does not grow with it.
 //!
-//! The read goes as fast as the slowest of those that set its pace. One that only keeps up leaves
-//! it where it falls behind by more than a window, once its patience is used up, and has to read
-//! for itself later.
+//! The read is as fast as the slowest required subscriber. A best-effort subscriber leaves it when it
+//! is more than a window behind and its stall budget is spent, and reads the blob itself later.
 //!
-//! Two that set the pace may stop each other: a registry that reads one upload at a time takes
-//! nothing of the second before the first is whole, and the first waits for the read, which waits
-//! for the second. The second then leaves the read.
+//! Two required subscribers can block each other: a registry that reads one upload at a time takes
+//! nothing of the second upload before the first one ends, and the first waits for the read, which
+//! waits for the second. The second then leaves the read.
 
 use std::io;
 use std::sync::Arc;
@@ -24,26 +23,26 @@ use super::blob_locations::BlobLocations;
 use crate::oci::blob::ByteStream;
 use crate::oci::reference::Endpoint;
 
-/// How many bytes a taker may be behind the read.
+/// How many bytes a subscriber may be behind the read.
 const WINDOW: usize = 1024 * 1024;
 
-/// How long a registry may acknowledge nothing, while one of its uploads is starved, before it is
-/// held to read one at a time.
+/// How long a registry may acknowledge nothing while one of its uploads is starved, before it counts
+/// as one that reads one upload at a time.
 const SERIAL_AFTER: Duration = Duration::from_secs(10);
 
 /// How often the progress of a registry is checked.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How a taker goes with a shared read.
+/// How long a shared read waits for a subscriber.
 #[derive(Clone)]
 pub(super) enum Subscriber {
-    /// The read waits for it, unless its registry keeps it waiting for another of this read.
+    /// Without limit, unless its registry reads another upload of this read first.
     Required(Arc<RegistryProgress>),
-    /// It is waited for as long as its patience lasts.
+    /// Until its stall budget is spent.
     BestEffort(Arc<StallBudget>),
 }
 
-/// What the registry of a subscriber takes.
+/// The progress of a subscriber's registry.
 pub(super) struct RegistryProgress {
     endpoint: Endpoint,
     locations: Arc<BlobLocations>,
@@ -93,12 +92,12 @@ impl RegistryProgress {
     }
 }
 
-/// How long one destination may hold up reads that it shares, all together.
+/// How long one destination may hold up all the reads that it shares.
 pub(super) struct StallBudget(Mutex<Remaining>);
 
 struct Remaining {
     time: Duration,
-    /// Until when it is spent already: several reads may wait at once.
+    /// Until when it is already charged: several reads may wait at once.
     spent_until: Instant,
 }
 
@@ -108,7 +107,7 @@ impl StallBudget {
         Self(Mutex::new(Remaining { time, spent_until }))
     }
 
-    fn left(&self) -> Duration {
+    fn remaining(&self) -> Duration {
         self.0.lock().time
     }
 
@@ -121,25 +120,25 @@ impl StallBudget {
     }
 }
 
-/// What one taker gets of a shared read.
+/// What one subscriber gets of a shared read.
 pub(super) struct Subscription {
     pub(super) bytes: ByteStream,
     /// True once it has fallen behind; then the stream ends in an error.
     pub(super) is_behind: Arc<AtomicBool>,
 }
 
-/// Reads `bytes` once for a taker of each pace. A taker that drops its stream leaves the read.
-pub(super) fn broadcast(bytes: ByteStream, required: Vec<Subscriber>) -> Vec<Subscription> {
-    let (seats, shares) = required.into_iter().map(subscribe).unzip();
-    tokio::spawn(read(bytes, seats));
-    shares
+/// Reads `bytes` once for all subscribers. A subscriber that drops its stream leaves the read.
+pub(super) fn broadcast(bytes: ByteStream, subscribers: Vec<Subscriber>) -> Vec<Subscription> {
+    let (slots, subscriptions) = subscribers.into_iter().map(subscribe).unzip();
+    tokio::spawn(read(bytes, slots));
+    subscriptions
 }
 
-/// The read's end of a taker.
+/// The sending end of a subscription.
 struct Slot {
-    pace: Subscriber,
+    subscriber: Subscriber,
     room: Arc<Semaphore>,
-    pieces: mpsc::UnboundedSender<Chunk>,
+    chunks: mpsc::UnboundedSender<Chunk>,
     is_behind: Arc<AtomicBool>,
 }
 
@@ -149,33 +148,33 @@ enum Chunk {
     Failed(io::Error),
 }
 
-/// A piece larger than the window takes all of it.
-fn permits(piece: &Bytes) -> u32 {
-    piece.len().min(WINDOW) as u32
+/// The permits that a chunk takes. A chunk larger than the window takes all of it.
+fn permits(chunk: &Bytes) -> u32 {
+    chunk.len().min(WINDOW) as u32
 }
 
-fn subscribe(pace: Subscriber) -> (Slot, Subscription) {
+fn subscribe(subscriber: Subscriber) -> (Slot, Subscription) {
     let room = Arc::new(Semaphore::new(WINDOW));
-    let (pieces, receiver) = mpsc::unbounded_channel();
+    let (chunks, receiver) = mpsc::unbounded_channel();
     let is_behind = Arc::new(AtomicBool::new(false));
-    let share = Subscription {
-        bytes: taken(
+    let subscription = Subscription {
+        bytes: chunk_stream(
             receiver,
             CloseOnDrop(Arc::clone(&room)),
             Arc::clone(&is_behind),
         ),
         is_behind: Arc::clone(&is_behind),
     };
-    let seat = Slot {
-        pace,
+    let slot = Slot {
+        subscriber,
         room,
-        pieces,
+        chunks,
         is_behind,
     };
-    (seat, share)
+    (slot, subscription)
 }
 
-/// Room that nobody waits for any more once the taker is gone.
+/// Closes the window when the subscriber is gone, so that the read does not wait for it.
 struct CloseOnDrop(Arc<Semaphore>);
 
 impl Drop for CloseOnDrop {
@@ -184,56 +183,57 @@ impl Drop for CloseOnDrop {
     }
 }
 
-fn taken(
-    pieces: mpsc::UnboundedReceiver<Chunk>,
+fn chunk_stream(
+    chunks: mpsc::UnboundedReceiver<Chunk>,
     room: CloseOnDrop,
     is_behind: Arc<AtomicBool>,
 ) -> ByteStream {
-    stream::unfold(Some((pieces, room, is_behind)), |state| async move {
-        let (mut pieces, room, is_behind) = state?;
-        match pieces.recv().await {
-            Some(Chunk::Bytes(piece)) => {
-                room.0.add_permits(permits(&piece) as usize);
-                Some((Ok(piece), Some((pieces, room, is_behind))))
+    stream::unfold(Some((chunks, room, is_behind)), |state| async move {
+        let (mut chunks, room, is_behind) = state?;
+        match chunks.recv().await {
+            Some(Chunk::Bytes(chunk)) => {
+                room.0.add_permits(permits(&chunk) as usize);
+                Some((Ok(chunk), Some((chunks, room, is_behind))))
             }
             Some(Chunk::End) => None,
             Some(Chunk::Failed(error)) => Some((Err(error), None)),
             None => {
-                let why = match is_behind.load(Ordering::Acquire) {
-                    true => "it fell behind the others",
-                    false => "the read that it shares has ended",
+                let reason = if is_behind.load(Ordering::Acquire) {
+                    "it fell behind the others"
+                } else {
+                    "the read that it shares has ended"
                 };
-                Some((Err(io::Error::other(why)), None))
+                Some((Err(io::Error::other(reason)), None))
             }
         }
     })
     .boxed()
 }
 
-async fn read(mut bytes: ByteStream, mut seats: Vec<Slot>) {
-    while !seats.is_empty() {
+async fn read(mut bytes: ByteStream, mut slots: Vec<Slot>) {
+    while !slots.is_empty() {
         match bytes.next().await {
-            Some(Ok(piece)) => {
+            Some(Ok(chunk)) => {
                 let mut next = 0;
-                while let Some(seat) = seats.get(next) {
-                    if seat.give(&piece, &seats).await {
+                while let Some(slot) = slots.get(next) {
+                    if slot.send(&chunk, &slots).await {
                         next += 1;
                     } else {
-                        seats.swap_remove(next);
+                        slots.swap_remove(next);
                     }
                 }
             }
             Some(Err(error)) => {
-                for seat in &seats {
+                for slot in &slots {
                     let copy = io::Error::new(error.kind(), error.to_string());
-                    // Whoever is gone need not know.
-                    let _ = seat.pieces.send(Chunk::Failed(copy));
+                    // A subscriber that has left needs no error.
+                    let _ = slot.chunks.send(Chunk::Failed(copy));
                 }
                 return;
             }
             None => {
-                for seat in &seats {
-                    let _ = seat.pieces.send(Chunk::End);
+                for slot in &slots {
+                    let _ = slot.chunks.send(Chunk::End);
                 }
                 return;
             }
@@ -249,7 +249,7 @@ impl Slot {
 
     /// True if one of `others` at this registry is starved.
     fn starves_one_of(&self, others: &[Self], registry: &RegistryProgress) -> bool {
-        others.iter().any(|other| match &other.pace {
+        others.iter().any(|other| match &other.subscriber {
             Subscriber::Required(theirs) => {
                 theirs.endpoint == registry.endpoint && other.is_starved()
             }
@@ -257,10 +257,10 @@ impl Slot {
         })
     }
 
-    /// Gives the taker a piece; false when it has left, or leaves because it is behind.
-    async fn give(&self, piece: &Bytes, all: &[Self]) -> bool {
-        let needed = permits(piece);
-        let room = match &self.pace {
+    /// Sends a chunk to the subscriber. False if it has left, or leaves because it is behind.
+    async fn send(&self, chunk: &Bytes, all: &[Self]) -> bool {
+        let needed = permits(chunk);
+        let room = match &self.subscriber {
             Subscriber::Required(registry) => tokio::select! {
                 biased;
                 room = self.room.acquire_many(needed) => room.ok(),
@@ -269,13 +269,13 @@ impl Slot {
                     None
                 }
             },
-            Subscriber::BestEffort(patience) => match self.room.try_acquire_many(needed) {
+            Subscriber::BestEffort(budget) => match self.room.try_acquire_many(needed) {
                 Ok(room) => Some(room),
                 Err(tokio::sync::TryAcquireError::Closed) => None,
                 Err(tokio::sync::TryAcquireError::NoPermits) => {
                     let since = Instant::now();
-                    let waited = timeout(patience.left(), self.room.acquire_many(needed)).await;
-                    patience.charge(since);
+                    let waited = timeout(budget.remaining(), self.room.acquire_many(needed)).await;
+                    budget.charge(since);
                     match waited {
                         Ok(room) => room.ok(),
                         Err(_) => {
@@ -289,7 +289,7 @@ impl Slot {
         match room {
             Some(room) => {
                 room.forget();
-                self.pieces.send(Chunk::Bytes(piece.clone())).is_ok()
+                self.chunks.send(Chunk::Bytes(chunk.clone())).is_ok()
             }
             None => false,
         }
@@ -302,8 +302,8 @@ mod tests {
 
     use super::*;
 
-    /// A stream of so many pieces of a quarter of the window, which counts what was taken of it.
-    fn pieces(count: usize) -> (ByteStream, Arc<Mutex<usize>>) {
+    /// A stream of so many chunks of a quarter of the window, which counts what was taken of it.
+    fn chunks(count: usize) -> (ByteStream, Arc<Mutex<usize>>) {
         let taken = Arc::new(Mutex::new(0));
         let counter = Arc::clone(&taken);
         let stream = stream::iter(0..count).map(move |number| {
@@ -314,8 +314,8 @@ mod tests {
     }
 
     async fn length(stream: ByteStream) -> io::Result<usize> {
-        let pieces: Vec<Bytes> = stream.try_collect().await?;
-        Ok(pieces.iter().map(Bytes::len).sum())
+        let chunks: Vec<Bytes> = stream.try_collect().await?;
+        Ok(chunks.iter().map(Bytes::len).sum())
     }
 
     fn keeps(patience: Duration) -> Subscriber {
@@ -331,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_subscriber_gets_every_byte_of_one_read() {
-        let (stream, taken) = pieces(40);
+        let (stream, taken) = chunks(40);
         let required = vec![
             required("gcr.io"),
             required("eu.gcr.io"),
@@ -348,12 +348,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stalled_required_subscriber_holds_at_most_a_window() {
-        let (stream, taken) = pieces(40);
+        let (stream, taken) = chunks(40);
         let mut shares = broadcast(stream, vec![required("gcr.io"), required("eu.gcr.io")]);
         let slow = shares.pop().unwrap();
         let fast = tokio::spawn(length(shares.pop().unwrap().bytes));
         tokio::time::sleep(Duration::from_secs(3600)).await;
-        // A window, and the piece that waits for room.
+        // A window, and the chunk that waits for room.
         assert_eq!(*taken.lock(), 5);
         drop(slow);
         assert_eq!(fast.await.unwrap().unwrap(), 10 * WINDOW);
@@ -361,7 +361,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn lagging_best_effort_subscriber_is_dropped() {
-        let (stream, _) = pieces(40);
+        let (stream, _) = chunks(40);
         let patience = Duration::from_secs(1);
         let mut shares = broadcast(stream, vec![required("gcr.io"), keeps(patience)]);
         let slow = shares.pop().unwrap();
@@ -384,7 +384,7 @@ mod tests {
             let progress = RegistryProgress::new(endpoint.clone(), Arc::clone(&locations), || 0);
             Subscriber::Required(Arc::new(progress))
         });
-        let (stream, _) = pieces(40);
+        let (stream, _) = chunks(40);
         let mut shares = broadcast(stream, both.to_vec());
         let second = shares.pop().unwrap();
         let since = Instant::now();
@@ -404,7 +404,7 @@ mod tests {
                 RegistryProgress::new("gcr.io".parse().unwrap(), Arc::default(), acknowledged);
             Subscriber::Required(Arc::new(progress))
         });
-        let (stream, _) = pieces(40);
+        let (stream, _) = chunks(40);
         let mut shares = broadcast(stream, both.to_vec());
         let slow = shares.pop().unwrap();
         let fast = tokio::spawn(length(shares.pop().unwrap().bytes));

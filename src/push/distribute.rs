@@ -260,7 +260,7 @@ impl PushPlan<'_> {
                 None if blob.is_absent() => return Err(blob.absent_everywhere(destination)),
                 None => destination.stats.sent(&blob.digest, blob.size),
             }
-            self.locations.note(endpoint, repository, &blob.digest);
+            self.locations.record(endpoint, repository, &blob.digest);
         }
         let (digest, policy) = (self.tree.root.digest(), self.settings.options.existing_tag);
         let tags = destination.tag_updates(&target.state, digest, policy);
@@ -302,7 +302,7 @@ impl PushPlan<'_> {
             .map(|blob| blob.digest.clone())
             .collect();
         for digest in state.present.iter().chain(&state.sent) {
-            self.locations.note(endpoint, repository, digest);
+            self.locations.record(endpoint, repository, digest);
         }
         Ok(Probed { state, missing })
     }

@@ -227,7 +227,7 @@ async fn push_once(
             let blobs = blobs::named(named, source);
             if let Some((endpoint, repository)) = source.repository() {
                 for blob in &blobs {
-                    locations.note(endpoint, repository, &blob.digest);
+                    locations.record(endpoint, repository, &blob.digest);
                 }
             }
             record_base_images(source, &selected.tree, &blobs, locations).await;

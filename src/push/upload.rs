@@ -1,5 +1,5 @@
-//! Sends what several destinations lack: each blob is read once for all of them, or not at all
-//! where a registry can take it from a repository of its own.
+//! Sends the missing blobs to several destinations. A blob is read once for all of them, or not at all
+//! if a registry can mount it from another of its repositories.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -21,27 +21,27 @@ use super::{Destination, PushError, Settings};
 use crate::ci::progress::Progress;
 use crate::oci::digest::Digest;
 
-/// How many blobs may be under way to one that is not waited for, each with a window of its bytes.
-const UNDER_WAY: usize = 16;
+/// How many blobs may be in flight to a best-effort destination, each with a window of its bytes.
+const BEST_EFFORT_BLOBS: usize = 16;
 
-/// How long a destination that others need not wait for may hold them up, all in all.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a best-effort destination may hold up the required ones in all.
+const STALL_BUDGET: Duration = Duration::from_secs(1);
 
 /// A destination while blobs are sent to it.
 pub(super) struct DestinationUpload {
     destination: Destination,
-    pace: Subscriber,
+    subscriber: Subscriber,
     missing: HashSet<Digest>,
     locations: Arc<BlobLocations>,
     progress: Progress,
-    /// Bounds what one that only keeps up has under way, for that is not waited for.
+    /// Bounds the blobs in flight to a best-effort destination.
     slots: Arc<Semaphore>,
     done: Mutex<UploadResult>,
-    /// Wakes those that send a blob once another could not be sent.
+    /// Wakes the senders of other blobs when one blob could not be sent.
     failed: Notify,
 }
 
-/// What became of a destination's blobs.
+/// What came of a destination's blobs.
 #[derive(Default)]
 pub(super) struct UploadResult {
     pub(super) sent: HashSet<Digest>,
@@ -50,7 +50,7 @@ pub(super) struct UploadResult {
 }
 
 impl DestinationUpload {
-    /// A destination that lacks these blobs. Others wait for it if it sets the pace.
+    /// A destination that lacks these blobs. The other destinations wait for a required one.
     pub(super) fn new(
         destination: &Destination,
         missing: HashSet<Digest>,
@@ -61,24 +61,25 @@ impl DestinationUpload {
         let registry = Arc::clone(&destination.registry);
         Arc::new(Self {
             destination: destination.clone(),
-            pace: match is_required {
-                true => Subscriber::Required(Arc::new(RegistryProgress::new(
+            subscriber: if is_required {
+                Subscriber::Required(Arc::new(RegistryProgress::new(
                     destination.registry.endpoint().clone(),
                     Arc::clone(locations),
                     move || registry.acknowledged_bytes(),
-                ))),
-                false => Subscriber::BestEffort(Arc::new(StallBudget::new(PATIENCE))),
+                )))
+            } else {
+                Subscriber::BestEffort(Arc::new(StallBudget::new(STALL_BUDGET)))
             },
             missing,
             locations: Arc::clone(locations),
             progress: settings.progress.clone(),
-            slots: Arc::new(Semaphore::new(UNDER_WAY)),
+            slots: Arc::new(Semaphore::new(BEST_EFFORT_BLOBS)),
             done: Mutex::default(),
             failed: Notify::new(),
         })
     }
 
-    /// What has become of its blobs so far; taken out.
+    /// Takes what has come of its blobs so far.
     pub(super) fn take_done(&self) -> UploadResult {
         std::mem::take(&mut *self.done())
     }
@@ -88,10 +89,10 @@ impl DestinationUpload {
     }
 
     fn is_required(&self) -> bool {
-        matches!(self.pace, Subscriber::Required(_))
+        matches!(self.subscriber, Subscriber::Required(_))
     }
 
-    /// True when the blob is still to be brought there.
+    /// True if the blob is still to be sent or mounted.
     pub(super) fn needs(&self, digest: &Digest) -> bool {
         let done = self.done();
         let is_there = done.sent.contains(digest) || done.mounted.contains(digest);
@@ -102,8 +103,8 @@ impl DestinationUpload {
         self.destination.registry.endpoint() == other.destination.registry.endpoint()
     }
 
-    /// True when the other's repository may take from this one's what this one has got.
-    fn may_give_to(&self, other: &Self) -> bool {
+    /// True if the other's repository may mount a blob from this one's.
+    fn can_mount_for(&self, other: &Self) -> bool {
         let (own, others) = (&self.destination, &other.destination);
         let endpoint = own.registry.endpoint();
         self.shares_registry_with(other)
@@ -112,19 +113,19 @@ impl DestinationUpload {
                 .can_mount(endpoint, &own.repository, &others.repository)
     }
 
-    /// True if the other's upload of a blob has to wait for this one's, because their registry
-    /// reads one at a time.
+    /// True if the other's upload of a blob has to wait for this one's, because their registry reads
+    /// one upload at a time.
     fn goes_before(&self, other: &Self) -> bool {
         let endpoint = self.destination.registry.endpoint();
         self.shares_registry_with(other) && self.locations.is_serial(endpoint)
     }
 
-    fn place(&self, share: Option<Subscription>) -> Arc<BlobReader> {
+    fn reader(&self, share: Option<Subscription>) -> Arc<BlobReader> {
         BlobReader::new(share, self.destination.stats.clone(), &self.locations)
     }
 
-    async fn send(&self, mut blob: Blob, place: Arc<BlobReader>) {
-        blob.place = Some(Arc::clone(&place));
+    async fn send(&self, mut blob: Blob, reader: Arc<BlobReader>) {
+        blob.place = Some(Arc::clone(&reader));
         let sent = tokio::select! {
             sent = blob.send(&self.destination, &self.progress) => sent,
             () = self.has_failed() => return,
@@ -137,11 +138,11 @@ impl DestinationUpload {
                     ..
                 } = &self.destination;
                 self.locations
-                    .note(registry.endpoint(), repository, &blob.digest);
+                    .record(registry.endpoint(), repository, &blob.digest);
                 self.done().sent.insert(blob.digest);
             }
-            // It is sent later, with a read of its own.
-            Err(_) if place.is_behind() => {
+            // The blob is sent later, with a read of its own.
+            Err(_) if reader.is_behind() => {
                 tracing::info!(
                     "{} falls behind the others and gets {} later",
                     self.destination.name(),
@@ -155,7 +156,7 @@ impl DestinationUpload {
         }
     }
 
-    /// Ends once a blob could not be sent: without it the others are of no use.
+    /// Resolves once a blob could not be sent: without it the others are of no use.
     async fn has_failed(&self) {
         let mut failed = std::pin::pin!(self.failed.notified());
         failed.as_mut().enable();
@@ -165,8 +166,8 @@ impl DestinationUpload {
         }
     }
 
-    /// Mounts the blob from another repository of the registry, if one is known to hold it. One that
-    /// could not be sent is tried from each.
+    /// Mounts the blob from another repository of the registry, if one is known to have it. A blob that
+    /// could not be sent is tried from every such repository.
     async fn mount(&self, blob: &Blob) -> bool {
         loop {
             match self.mount_once(&blob.digest).await {
@@ -187,7 +188,7 @@ impl DestinationUpload {
         let from = self.locations.mount_source(endpoint, repository, digest)?;
         Some(match registry.mount_blob(repository, digest, &from).await {
             Ok(true) => {
-                self.locations.note(endpoint, repository, digest);
+                self.locations.record(endpoint, repository, digest);
                 self.destination.stats.mounted(digest);
                 self.done().mounted.insert(digest.clone());
                 true
@@ -208,10 +209,11 @@ impl DestinationUpload {
     }
 }
 
-/// Sends the blobs that those who set the pace lack, the largest first, because the push lasts as
-/// long as the blob that ends last. Whoever else lacks one of these gets it as well, if it keeps up.
+/// Sends the blobs that required destinations lack, the largest first, because the push lasts as
+/// long as the blob that ends last. A best-effort destination that lacks one gets it too, if it keeps
+/// up.
 ///
-/// What is returned is still under way to those who are not waited for; dropped, it is broken off.
+/// Returns the uploads to best-effort destinations that are still running; dropping them aborts them.
 pub(super) async fn send(
     blobs: &[Blob],
     uploads: &[Arc<DestinationUpload>],
@@ -227,7 +229,7 @@ pub(super) async fn send(
     for batch in [mount_probes(&mut wanted, uploads), wanted] {
         stream::iter(batch)
             .map(|blob| async {
-                let _turn = slots.acquire(blob.size).await;
+                let _slot = slots.acquire(blob.size).await;
                 send_one(blob, uploads, &background_uploads).await;
             })
             .buffer_unordered(slots.all())
@@ -237,38 +239,41 @@ pub(super) async fn send(
     background_uploads.into_inner()
 }
 
-/// Takes out the smallest blob of each registry that might mount one: by it is learned whether the
-/// registry does, before larger ones are kept back in the hope of it.
+/// Takes out, for each registry that might mount a blob, the smallest such blob: it shows whether the
+/// registry mounts at all, before larger blobs wait for a mount.
 fn mount_probes<'a>(
     wanted: &mut Vec<&'a Blob>,
     uploads: &[Arc<DestinationUpload>],
 ) -> Vec<&'a Blob> {
     let mut probes: Vec<&Blob> = Vec::new();
-    let mut asked: Vec<&DestinationUpload> = Vec::new();
+    let mut probed: Vec<&DestinationUpload> = Vec::new();
     for upload in uploads {
-        if asked.iter().any(|other| other.shares_registry_with(upload)) {
+        if probed
+            .iter()
+            .any(|other| other.shares_registry_with(upload))
+        {
             continue;
         }
-        asked.push(upload);
+        probed.push(upload);
         let there: Vec<_> = uploads
             .iter()
             .filter(|l| l.shares_registry_with(upload))
             .collect();
         let might_mount = |blob: &&&Blob| {
             let needing: Vec<_> = there.iter().filter(|l| l.needs(&blob.digest)).collect();
-            let has_donor = |upload: &&&&Arc<DestinationUpload>| {
+            let has_mount_source = |upload: &&&&Arc<DestinationUpload>| {
                 let Destination {
                     registry,
                     repository,
                     ..
                 } = &upload.destination;
-                let donor =
+                let source =
                     upload
                         .locations
                         .mount_source(registry.endpoint(), repository, &blob.digest);
-                donor.is_some()
+                source.is_some()
             };
-            needing.len() > 1 || needing.iter().any(|upload| has_donor(&upload))
+            needing.len() > 1 || needing.iter().any(|upload| has_mount_source(&upload))
         };
         if let Some(blob) = wanted.iter().rev().find(might_mount).copied()
             && !probes.iter().any(|probe| probe.digest == blob.digest)
@@ -280,7 +285,7 @@ fn mount_probes<'a>(
     probes
 }
 
-/// Brings one blob to everyone who lacks it.
+/// Sends one blob to every destination that lacks it.
 async fn send_one(
     blob: &Blob,
     uploads: &[Arc<DestinationUpload>],
@@ -291,44 +296,48 @@ async fn send_one(
         .iter()
         .filter(|upload| upload.needs(digest))
         .collect();
-    // Who is not waited for mounts later, too.
+    // A best-effort destination mounts in its own upload.
     let mounting = needing.iter().filter(|upload| upload.is_required());
     join_all(mounting.map(|upload| upload.mount(blob))).await;
     let needing = needing.into_iter().filter(|upload| upload.needs(digest));
-    let (required, keeping): (Vec<_>, Vec<_>) = needing.partition(|upload| upload.is_required());
+    let (required, best_effort): (Vec<_>, Vec<_>) =
+        needing.partition(|upload| upload.is_required());
     if required.is_empty() {
         return;
     }
 
-    // The first of a registry gets it sent, the others take it from there.
+    // The first destination of a registry gets the upload, the others mount from it.
     let mut senders: Vec<&Arc<DestinationUpload>> = Vec::new();
-    for upload in required.into_iter().chain(keeping) {
+    for upload in required.into_iter().chain(best_effort) {
         let follows = senders
             .iter()
-            .any(|sender| sender.may_give_to(upload) || sender.goes_before(upload));
+            .any(|sender| sender.can_mount_for(upload) || sender.goes_before(upload));
         if !follows {
             senders.push(upload);
         }
     }
-    let turn = |upload: &Arc<DestinationUpload>| match upload.is_required() {
-        true => Some(None),
-        false => Arc::clone(&upload.slots).try_acquire_owned().ok().map(Some),
+    let permit = |upload: &Arc<DestinationUpload>| {
+        if upload.is_required() {
+            Some(None)
+        } else {
+            Arc::clone(&upload.slots).try_acquire_owned().ok().map(Some)
+        }
     };
-    // Who has as much under way as it may gets this one later.
+    // A best-effort destination without a free slot gets the blob later.
     let senders = senders
         .into_iter()
-        .filter_map(|upload| Some((upload, turn(upload)?)));
+        .filter_map(|upload| Some((upload, permit(upload)?)));
     let (senders, slots): (Vec<_>, Vec<_>) = senders.unzip();
-    let places = places(blob, &senders).await;
+    let readers = readers(blob, &senders).await;
     let mut required = Vec::new();
-    for ((upload, turn), place) in senders.into_iter().zip(slots).zip(places) {
-        let is_waited_for = turn.is_none();
+    for ((upload, permit), reader) in senders.into_iter().zip(slots).zip(readers) {
+        let is_required = permit.is_none();
         let (upload, blob) = (Arc::clone(upload), blob.clone());
         let sending = async move {
-            upload.send(blob, place).await;
-            drop(turn);
+            upload.send(blob, reader).await;
+            drop(permit);
         };
-        if is_waited_for {
+        if is_required {
             required.push(sending);
         } else {
             let mut background_uploads = background_uploads.lock();
@@ -336,32 +345,35 @@ async fn send_one(
         }
     }
     join_all(required).await;
-    // Those, and who left the read because its registry reads one upload at a time.
+    // These, and those that left the shared read because their registry reads one upload at a time.
     let following = uploads
         .iter()
         .filter(|upload| upload.is_required() && upload.needs(digest));
     let following = following.map(|upload| async move {
         if !upload.mount(blob).await {
-            upload.send(blob.clone(), upload.place(None)).await;
+            upload.send(blob.clone(), upload.reader(None)).await;
         }
     });
     join_all(following).await;
 }
 
-/// A place for each in one read of the blob.
-async fn places(blob: &Blob, uploads: &[&Arc<DestinationUpload>]) -> Vec<Arc<BlobReader>> {
+/// One reader for each upload, all of one read of the blob.
+async fn readers(blob: &Blob, uploads: &[&Arc<DestinationUpload>]) -> Vec<Arc<BlobReader>> {
     if let (BlobSource::Source(source, key), [first, _, ..]) = (&blob.origin, uploads)
-        // Where it cannot be opened, whoever opens it for itself is told why.
+        // If it cannot be opened, each destination that opens it itself reports why.
         && let Ok(bytes) = source.open_blob(key, 0).await
     {
-        if first.locations.read(key) {
+        if first.locations.mark_read(key) {
             first.destination.stats.read_again(blob.size);
         }
-        let required = uploads.iter().map(|upload| upload.pace.clone()).collect();
+        let required = uploads
+            .iter()
+            .map(|upload| upload.subscriber.clone())
+            .collect();
         let shares = uploads.iter().zip(broadcast(bytes, required));
         return shares
-            .map(|(upload, share)| upload.place(Some(share)))
+            .map(|(upload, share)| upload.reader(Some(share)))
             .collect();
     }
-    uploads.iter().map(|upload| upload.place(None)).collect()
+    uploads.iter().map(|upload| upload.reader(None)).collect()
 }

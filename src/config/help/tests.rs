@@ -166,7 +166,7 @@ fn help_is_unchanged() {
           JSON, base64 of it, or a path; default, where this run signs in without a key, a token that
           works for an hour at most. Needs `pull_secret`.
       pull_secret_allow_push_key
-          `true` puts the pushing key of `credentials_json` into the pull secret when no other is environment,
+          `true` puts the pushing key of `credentials_json` into the pull secret when no other is given,
           and the logins of `docker_config` for registries that are not Google's, and so lets everyone
           who reads the Secret push; default `false`. Needs `pull_secret`.
       pull_secret_file
@@ -241,7 +241,7 @@ fn help_is_unchanged() {
     Behaviour:
       command
           The command word (`push`, `mirror`, `list`, `pull-secret`, `setup`, `doctor`) where no
-          argument can be environment, as in a `uses:` step; an argument wins; default `push`.
+          argument can be given, as in a `uses:` step; an argument wins; default `push`.
       dry_run
           `true` finds out what is there and tells what would be sent, mounted and tagged, and changes
           nothing; default `false`.
