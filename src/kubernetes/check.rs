@@ -26,7 +26,7 @@ pub(super) enum WriteStep {
     /// Server-side apply; whether the Secret is new.
     Apply(ObjectRef, bool),
     /// Delete exactly what was found.
-    Delete(ObjectRef, Box<FoundSecret>),
+    Delete(ObjectRef, FoundSecret),
     /// Add the Secret to the account's; whether the account is still to come, with its namespace.
     Add(ObjectRef, bool),
 }
@@ -178,7 +178,7 @@ impl Check<'_> {
             self.may(at.task(verb)).await?;
         }
         Ok(vec![
-            WriteStep::Delete(at.clone(), Box::new(found.clone())),
+            WriteStep::Delete(at.clone(), found.clone()),
             WriteStep::Apply(at, true),
         ])
     }

@@ -5,9 +5,9 @@ use std::fmt;
 use std::path::Path;
 
 use kube::config::{
-    AuthInfo, Cluster, Context, Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster,
-    NamedContext,
+    AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
+use serde::Deserialize as _;
 
 /// Where a pod finds the token with which it may sign in to its own cluster.
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api>
@@ -241,14 +241,17 @@ impl Access {
     }
 }
 
-/// The documents of a kubeconfig as one.
+/// The documents of a kubeconfig as one. Not by kube's own `from_yaml`: its YAML library would read
+/// the whole of a kubeconfig too, for which the binary has one already.
 fn read(yaml: &str) -> Result<Kubeconfig, AccessError> {
-    Kubeconfig::from_yaml(yaml).map_err(|error| match error {
-        KubeconfigError::KindMismatch | KubeconfigError::ApiVersionMismatch => {
-            AccessError::Different
-        }
-        _ => AccessError::NotYaml,
-    })
+    serde_yaml::Deserializer::from_str(yaml)
+        .map(Option::<Kubeconfig>::deserialize)
+        .try_fold(Kubeconfig::default(), |merged, next| {
+            let next = next.map_err(|_| AccessError::NotYaml)?;
+            merged
+                .merge(next.unwrap_or_default())
+                .map_err(|_| AccessError::Different)
+        })
 }
 
 /// Every path that is read relative to the file which it stands in. A plugin is one only when it has
