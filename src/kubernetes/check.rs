@@ -26,7 +26,7 @@ pub(super) enum WriteStep {
     /// Apply the Secret on the server side. The flag is true if the Secret is new.
     Apply(ObjectRef, bool),
     /// Delete exactly the Secret that was read.
-    Delete(ObjectRef, Box<FoundSecret>),
+    Delete(ObjectRef, FoundSecret),
     /// Add the Secret to the service account. The flag is true if the account will be created
     /// together with its namespace.
     Add(ObjectRef, bool),
@@ -182,7 +182,7 @@ impl Check<'_> {
             self.check_access(at.task(verb)).await?;
         }
         Ok(vec![
-            WriteStep::Delete(at.clone(), Box::new(found.clone())),
+            WriteStep::Delete(at.clone(), found.clone()),
             WriteStep::Apply(at, true),
         ])
     }

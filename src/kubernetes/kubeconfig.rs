@@ -5,9 +5,9 @@ use std::fmt;
 use std::path::Path;
 
 use kube::config::{
-    AuthInfo, Cluster, Context, Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster,
-    NamedContext,
+    AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
+use serde::Deserialize as _;
 
 /// The path of the token with which a pod signs in to its own cluster.
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api>
@@ -243,14 +243,17 @@ impl ClusterAccess {
     }
 }
 
-/// Parses the documents of a kubeconfig and merges them.
+/// Parses the documents of a kubeconfig and merges them. kube's own `from_yaml` would add a second YAML
+/// library to the binary.
 fn read(yaml: &str) -> Result<Kubeconfig, AccessError> {
-    Kubeconfig::from_yaml(yaml).map_err(|error| match error {
-        KubeconfigError::KindMismatch | KubeconfigError::ApiVersionMismatch => {
-            AccessError::Different
-        }
-        _ => AccessError::NotYaml,
-    })
+    serde_yaml::Deserializer::from_str(yaml)
+        .map(Option::<Kubeconfig>::deserialize)
+        .try_fold(Kubeconfig::default(), |merged, next| {
+            let next = next.map_err(|_| AccessError::NotYaml)?;
+            merged
+                .merge(next.unwrap_or_default())
+                .map_err(|_| AccessError::Different)
+        })
 }
 
 /// Every path of the kubeconfig that is relative to its file. The command of a plugin is a path

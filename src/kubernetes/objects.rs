@@ -1,9 +1,13 @@
 //! The Kubernetes objects that are read and written, and the requests for them.
 
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1;
 use kube::Resource;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::{ObjectMeta, Request, request};
+use kube::core::{Request, request};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,63 +19,81 @@ use crate::diagnostics::secret::Secret;
 /// A request that kube has built.
 pub(super) type ApiRequest = Result<http::Request<Vec<u8>>, request::Error>;
 
-/// An existing Secret. It has no `Debug`, because that of the inner object does not hide the data.
+/// An existing Secret. It has no `Debug`, because base64 does not hide the data.
 #[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub struct FoundSecret(v1::Secret);
+pub struct FoundSecret {
+    metadata: Metadata,
+    #[serde(default)]
+    r#type: String,
+    #[serde(default)]
+    data: BTreeMap<String, String>,
+    #[serde(default)]
+    immutable: bool,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    uid: Option<String>,
+    resource_version: Option<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
 
 impl FoundSecret {
     /// The type of the Secret.
     pub fn r#type(&self) -> &str {
-        self.0.type_.as_deref().unwrap_or_default()
+        &self.r#type
     }
 
     /// The value of a label. `None` if there is none.
     pub fn label(&self, key: &str) -> Option<&str> {
-        let labels = self.0.metadata.labels.as_ref()?;
-        labels.get(key).map(String::as_str)
+        self.metadata.labels.get(key).map(String::as_str)
     }
 
     /// The value of an annotation. `None` if there is none.
     pub fn annotation(&self, key: &str) -> Option<&str> {
-        let annotations = self.0.metadata.annotations.as_ref()?;
-        annotations.get(key).map(String::as_str)
+        self.metadata.annotations.get(key).map(String::as_str)
     }
 
     /// The Docker config in the Secret. `None` if there is none, or if it is not UTF-8.
     pub fn docker_config(&self) -> Option<Secret> {
-        let content = self.0.data.as_ref()?.get(KEY)?;
-        std::str::from_utf8(&content.0).ok().map(Secret::new)
+        let content = STANDARD.decode(self.data.get(KEY)?).ok()?;
+        String::from_utf8(content).ok().map(Secret::new)
     }
 
     /// True if the data cannot be changed.
     pub(super) fn is_immutable(&self) -> bool {
-        self.0.immutable == Some(true)
+        self.immutable
     }
 }
 
 /// An existing service account, of which only the pull secrets are used.
 #[derive(Deserialize)]
-#[serde(transparent)]
-pub(super) struct ServiceAccount(v1::ServiceAccount);
+#[serde(rename_all = "camelCase")]
+pub(super) struct ServiceAccount {
+    metadata: Metadata,
+    #[serde(default)]
+    image_pull_secrets: Vec<Value>,
+}
 
 impl ServiceAccount {
     /// True if its pods already pull with the Secret `name`.
     pub(super) fn has(&self, name: &str) -> bool {
-        let mut listed = self.0.image_pull_secrets.iter().flatten();
-        listed.any(|entry| entry.name == name)
+        let mut listed = self.image_pull_secrets.iter();
+        listed.any(|entry| entry["name"] == name)
     }
 
     /// Builds the patch that adds the Secret `name`. Every kind of patch replaces the whole list
     /// (it is atomic in the schema), so the patch includes the resource version that was read, and
     /// a change in between is a conflict.
     fn with(&self, name: &str) -> Value {
-        let mut list = self.0.image_pull_secrets.clone().unwrap_or_default();
-        list.push(v1::LocalObjectReference {
-            name: name.to_owned(),
-        });
+        let mut list = self.image_pull_secrets.clone();
+        list.push(json!({ "name": name }));
         json!({
-            "metadata": { "resourceVersion": self.0.metadata.resource_version },
+            "metadata": { "resourceVersion": self.metadata.resource_version },
             "imagePullSecrets": list,
         })
     }
@@ -141,16 +163,11 @@ impl ObjectRef {
 
     /// Builds the deletion of exactly the object that was read.
     pub(super) fn delete(&self, found: &FoundSecret, dry_run: bool) -> ApiRequest {
-        let ObjectMeta {
-            uid,
-            resource_version,
-            ..
-        } = found.0.metadata.clone();
         let params = DeleteParams {
             dry_run,
             preconditions: Some(Preconditions {
-                uid,
-                resource_version,
+                uid: found.metadata.uid.clone(),
+                resource_version: found.metadata.resource_version.clone(),
             }),
             ..DeleteParams::default()
         };
@@ -225,7 +242,7 @@ mod tests {
             ObjectRef::secret("ns", "s"),
             ObjectRef::service_account("ns", "a"),
         );
-        let found = ServiceAccount(v1::ServiceAccount::default());
+        let found: ServiceAccount = json::from_str(r#"{"metadata": {}}"#).unwrap();
         for dry_run in [true, false] {
             let queries = [
                 query(at.apply(&secret, false, dry_run)),
@@ -237,7 +254,7 @@ mod tests {
                 assert_eq!(query.contains("dryRun=All"), dry_run, "{query}");
                 assert!(!query.contains("force=true"), "{query}");
             }
-            let found = FoundSecret(v1::Secret::default());
+            let found: FoundSecret = json::from_str(r#"{"metadata": {}}"#).unwrap();
             let delete = at.delete(&found, dry_run).unwrap();
             let options: Value = serde_json::from_slice(delete.body()).unwrap();
             assert_eq!(options["dryRun"] == json!(["All"]), dry_run);

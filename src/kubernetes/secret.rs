@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1;
-use kube::core::ObjectMeta;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use crate::ci::table::timestamp;
 use crate::diagnostics::secret::Secret;
@@ -57,21 +57,24 @@ impl PullSecret {
 
     /// Builds the object for a namespace, or for the current one if `namespace` is `None`. Its
     /// `Debug` does not hide the data.
-    pub(crate) fn object(&self, namespace: Option<&str>) -> v1::Secret {
-        let content = ByteString(self.docker_config.expose().into());
-        let expiry = self.expires_at.map(|time| (EXPIRY.to_owned(), utc(time)));
-        v1::Secret {
-            metadata: ObjectMeta {
-                name: Some(self.name.clone()),
-                namespace: namespace.map(str::to_owned),
-                labels: (!self.labels.is_empty()).then(|| self.labels.clone()),
-                annotations: expiry.map(|entry| [entry].into()),
-                ..ObjectMeta::default()
-            },
-            type_: Some(TYPE.to_owned()),
-            data: Some([(KEY.to_owned(), content)].into()),
-            ..v1::Secret::default()
+    pub(crate) fn object(&self, namespace: Option<&str>) -> Value {
+        let mut metadata = json!({ "name": self.name });
+        if let Some(namespace) = namespace {
+            metadata["namespace"] = json!(namespace);
         }
+        if !self.labels.is_empty() {
+            metadata["labels"] = json!(self.labels);
+        }
+        if let Some(time) = self.expires_at {
+            metadata["annotations"] = json!({ EXPIRY: utc(time) });
+        }
+        json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": metadata,
+            "type": TYPE,
+            "data": { KEY: STANDARD.encode(self.docker_config.expose()) },
+        })
     }
 
     /// The time at which the logins expire. `None` if they do not, or if it is not known.

@@ -135,7 +135,7 @@ const CRATES: [(&str, &[&str]); 47] = [
             "config",
         ],
     ),
-    ("serde_yaml", &["commands", "config"]),
+    ("serde_yaml", &["kubernetes", "commands", "config"]),
     ("sha2", &["oci", "commands"]),
     ("socket2", &["http"]),
     ("strsim", &["diagnostics"]),

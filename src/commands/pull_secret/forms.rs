@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::logins::SecretLogin;
 use crate::commands::pull_secret::request::PullSecretForm;
@@ -29,7 +29,7 @@ pub(super) fn render(secret: &PullSecret, form: PullSecretForm, namespaces: &[St
             let documents: Vec<_> = objects.iter().map(yaml).collect();
             documents.join("---\n")
         }
-        (PullSecretForm::Json, [object]) => format!("{:#}\n", json!(object)),
+        (PullSecretForm::Json, [object]) => format!("{object:#}\n"),
         (PullSecretForm::Json, items) => {
             let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
             format!("{list:#}\n")
@@ -78,12 +78,12 @@ pub(super) fn read_docker_config(text: &str) -> Option<BTreeMap<String, SecretLo
         (server, login)
     };
     let logins = file.auths.into_iter().map(login).collect();
-    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
     (parse(&docker_config(&logins)) == parse(text)).then_some(logins)
 }
 
 /// Renders an object whose scalars are all strings, as YAML in which kubectl reads strings too.
-fn yaml(object: &impl Serialize) -> String {
+fn yaml(object: &Value) -> String {
     #[expect(clippy::expect_used, reason = "strings and maps always make YAML")]
     let yaml = serde_yaml::to_string(object).expect("an object is YAML");
     let line = |line: &str| {
@@ -124,7 +124,7 @@ mod tests {
             .map(|server| (server.to_owned(), SecretLogin::new("u", "p")));
         let text = docker_config(&logins.into());
         let entry = json!({ "username": "u", "password": "p", "auth": "dTpw" });
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
             value,
             json!({ "auths": { "gcr.io": entry, "us.gcr.io": entry } })
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn docker_config_with_unknown_fields_is_rejected() {
         let logins = BTreeMap::from([("gcr.io".to_owned(), SecretLogin::new("u", "p<>&\u{2028}"))]);
-        let mut value: serde_json::Value = serde_json::from_str(&docker_config(&logins)).unwrap();
+        let mut value: Value = serde_json::from_str(&docker_config(&logins)).unwrap();
         assert_eq!(read_docker_config(&format!("{value:#}")), Some(logins));
         value["auths"]["gcr.io"]["email"] = json!("a@b");
         assert_eq!(read_docker_config(&value.to_string()), None);
