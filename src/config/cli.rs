@@ -51,7 +51,7 @@ impl Diagnostic for CliError {
                 let typed = option.trim_start_matches('-').replace('-', "_");
                 nearest(&typed, VARIABLES.iter().map(|variable| variable.name)).map(|near| {
                     let name = near.to_ascii_uppercase();
-                    format!("everything but the command is told by environment variables: set GCR_PUSH_{name}")
+                    format!("everything but the command is set by environment variables: set GCR_PUSH_{name}")
                 })
             }
             Self::Surplus | Self::NotText => None,
@@ -188,7 +188,7 @@ mod tests {
 
         error: there is no option `--credentials-json`
 
-        hint: everything but the command is told by environment variables: set GCR_PUSH_CREDENTIALS_JSON
+        hint: everything but the command is set by environment variables: set GCR_PUSH_CREDENTIALS_JSON
 
         error: there is no option `--quiet`
 

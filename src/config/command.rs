@@ -50,8 +50,8 @@ impl CommandName {
                  if asked (the default)"
             }
             Self::Mirror => {
-                "bring many images from other registries, by the file `gcr-push.yaml`; what is there \
-                 already costs a question or two"
+                "copy many images from other registries, by the file `gcr-push.yaml`; an unchanged image \
+                 costs one or two requests"
             }
             Self::List => {
                 "list the images of a project, or with `name` the tags of an image, newest first, \

@@ -135,7 +135,7 @@ variables! {
         source_username: "User name for the registry of `image`, and for no other. Needs `source_password`.";
         source_password (secret): "Password or token for the registry of `image`, and for no other. Needs `source_username`.";
         github_token (secret): "GitHub's token, for `ghcr.io` and no other registry, and for `setup` to ask GitHub for a repository's numbers; default none, and in the GitHub action the job's own.";
-        missing_credentials: "What is done where there is no credential at all for a Google host, as in a pull request of a fork: `fail` (default), or `skip`: the image is checked, what would be pushed is told, and the run succeeds.";
+        missing_credentials: "What is done where there is no credential at all for a Google host, as in a pull request of a fork: `fail` (default), or `skip`: the image is checked, what would be pushed is printed, and the run succeeds.";
     }
     Verify {
         verify: "How the result is checked: `listing` (default: by digest, by tag, and by the registry's own listing), `blobs` (every blob is read back and hashed as well) or `off`.";
@@ -156,7 +156,7 @@ variables! {
         kubeconfig_context: "Context of the kubeconfig, such as `production`; default its `current-context`. Needs `pull_secret_apply`.";
     }
     Mirror {
-        config: "The file that says what `mirror` brings where, such as `mirror.yaml`; default `gcr-push.yaml`.";
+        config: "The file that says what `mirror` copies where, such as `mirror.yaml`; default `gcr-push.yaml`.";
         shard: "Which part of the work of `mirror` this runner does, such as `2/5` for the second of five, or `5` alone where the engine tells which: GitLab's `parallel`, CircleCI, Buildkite, an Indexed Job of Kubernetes; default what those tell (Kubernetes does not tell how many there are), else all of it.";
     }
     List {

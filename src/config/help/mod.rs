@@ -22,7 +22,7 @@ pub(crate) fn variables() -> String {
     let mut text = String::new();
     paragraph(
         &mut text,
-        "Everything else is told by environment variables. `x` below is read from GCR_PUSH_X, and in \
+        "Everything else is set by environment variables. `x` below is read from GCR_PUSH_X, and in \
          a GitHub action from its input `x` (INPUT_X). A list takes newlines or commas; an empty \
          variable is an absent one. The values of those marked * are secret and never shown.",
     );

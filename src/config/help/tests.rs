@@ -37,8 +37,8 @@ fn help_is_unchanged() {
     Commands:
       push         push one image to one or many destinations, check it, and write the pull secret if
                    asked (the default)
-      mirror       bring many images from other registries, by the file `gcr-push.yaml`; what is there
-                   already costs a question or two
+      mirror       copy many images from other registries, by the file `gcr-push.yaml`; an unchanged
+                   image costs one or two requests
       list         list the images of a project, or with `name` the tags of an image, newest first, with
                    size, time and platforms
       pull-secret  write or apply the Kubernetes Secret that lets a cluster pull, and push nothing
@@ -50,7 +50,7 @@ fn help_is_unchanged() {
       -h, --help     print this text
       -V, --version  print the version
 
-    Everything else is told by environment variables. `x` below is read from GCR_PUSH_X, and in a GitHub
+    Everything else is set by environment variables. `x` below is read from GCR_PUSH_X, and in a GitHub
     action from its input `x` (INPUT_X). A list takes newlines or commas; an empty variable is an absent
     one. The values of those marked * are secret and never shown.
 
@@ -142,8 +142,8 @@ fn help_is_unchanged() {
           repository's numbers; default none, and in the GitHub action the job's own.
       missing_credentials
           What is done where there is no credential at all for a Google host, as in a pull request of a
-          fork: `fail` (default), or `skip`: the image is checked, what would be pushed is told, and the
-          run succeeds.
+          fork: `fail` (default), or `skip`: the image is checked, what would be pushed is printed, and
+          the run succeeds.
 
     Verification:
       verify
@@ -196,7 +196,7 @@ fn help_is_unchanged() {
 
     Mirror:
       config
-          The file that says what `mirror` brings where, such as `mirror.yaml`; default `gcr-push.yaml`.
+          The file that says what `mirror` copies where, such as `mirror.yaml`; default `gcr-push.yaml`.
       shard
           Which part of the work of `mirror` this runner does, such as `2/5` for the second of five, or
           `5` alone where the engine tells which: GitLab's `parallel`, CircleCI, Buildkite, an Indexed
