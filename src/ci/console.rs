@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::github::{self, summary};
-use super::{gitlab, output, result_file};
+use super::{gitlab, output, progress_bars, result_file};
 use crate::ci::LogFormat;
 use crate::diagnostics::{Diagnostic, Failure};
 use std::path::PathBuf;
@@ -63,6 +63,8 @@ pub fn notice(format: LogFormat, text: &str) {
 /// Prints the error of a run to the log, the step summary, the termination message and the report
 /// file. Write errors are ignored, because the exit code shows the failure as well.
 pub fn print_failure(failure: &Failure<impl Diagnostic>, console: &Console) {
+    // A run that is interrupted may not have come to drop its display.
+    progress_bars::clear();
     let texts = failure.texts();
     say(&render(&texts, failure, console));
     if let Some(file) = &console.step_summary

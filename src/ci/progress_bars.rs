@@ -50,11 +50,15 @@ impl Display {
 impl Drop for Display {
     fn drop(&mut self) {
         self.task.abort();
-        // Taking the lock waits for a frame in progress. No frame follows, which would stay on the
-        // screen.
-        if let Some(bars) = bars().take() {
-            bars.clear();
-        }
+        clear();
+    }
+}
+
+/// Removes the bars. Taking the lock waits for a frame in progress; no frame follows, which would stay
+/// on the screen.
+pub(super) fn clear() {
+    if let Some(bars) = bars().take() {
+        bars.clear();
     }
 }
 
