@@ -114,44 +114,32 @@ pub fn run<E>(
 where
     E: Diagnostic + From<StartError> + From<Interrupted> + Send + 'static,
 {
+    let start_error = |error| E::from(StartError(error));
     let progress = RunProgress::default();
     let own = progress.clone();
     let work = move |stop: Stop| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
-            .map_err(StartError)?;
+            .map_err(start_error)?;
         let done = runtime.block_on(async {
             tokio::select! {
                 biased;
                 // The error of an interrupted run is created below.
                 _ = stop => Ok(()),
-                done = command(&own) => done.map_err(RunError::Command),
+                done = command(&own) => done,
             }
         });
         // Does not wait for threads that still read or compress.
         runtime.shutdown_background();
         done
     };
-    match supervise(timeout, work).map_err(|error| E::from(StartError(error)))? {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(RunError::Start(error))) => Err(E::from(error).into()),
-        Ok(Err(RunError::Command(failure))) => Err(failure),
+    match supervise(timeout, work).map_err(start_error)? {
+        Ok(done) => done,
         Err(cause) => {
             let RunProgress { tag_log, state } = &progress;
             Err(E::from(Interrupted::new(cause, tag_log, state)).into())
         }
-    }
-}
-
-enum RunError<E> {
-    Start(StartError),
-    Command(Failure<E>),
-}
-
-impl<E> From<StartError> for RunError<E> {
-    fn from(error: StartError) -> Self {
-        Self::Start(error)
     }
 }
 

@@ -6,6 +6,7 @@ use super::{DoctorInput, DoctorReport};
 use crate::auth::AuthError;
 use crate::ci::output::{OutputError, ResultFiles, print, write_file};
 use crate::commands::interrupt::RunState;
+use crate::commands::outputs;
 use crate::commands::session::Session;
 use crate::diagnostics::{Diagnostic, Failure, SharedError};
 use crate::image::location::ImageOrigin;
@@ -65,8 +66,7 @@ pub async fn run(
     state.set("before anything was checked");
     let credentials = request.session.credentials().await;
     let credentials = credentials.map_err(DoctorError::Auth)?;
-    let no_directory = request.files.check([]).into_iter();
-    Failure::check(no_directory.map(DoctorError::Output).collect())?;
+    outputs::check(&request.files, None)?;
     let mut report = DoctorReport::new(state);
     let mut names = report.local_image(request).await;
     if names.is_empty() {

@@ -20,6 +20,7 @@ pub use request::{ListFormat, ListOptions, ListRequest, ListTarget};
 use crate::auth::{Credential, Credentials};
 use crate::ci::output::{print, write_file};
 use crate::commands::interrupt::RunState;
+use crate::commands::outputs;
 use crate::diagnostics::Failure;
 use crate::google::{Google, GoogleError};
 use crate::http::Network;
@@ -80,8 +81,7 @@ pub async fn run(
 ) -> Result<(), Failure<ListError>> {
     state.set("before anything was listed");
     let session = &request.session;
-    let no_directory = request.files.check([]).into_iter();
-    Failure::check(no_directory.map(ListError::Output).collect())?;
+    outputs::check(&request.files, None)?;
     let credentials = session.credentials().await.map_err(ListError::Auth)?;
     let registries = RegistryPool::new(&credentials, &session.network);
     let (mut listed, mut errors) = (Vec::new(), Vec::new());

@@ -19,7 +19,7 @@ pub use request::PushRequest;
 
 use crate::ci::console::Group;
 use crate::ci::gitlab;
-use crate::ci::output::write_file;
+use crate::ci::output::{OutputError, write_file};
 use crate::ci::progress_bars::Display;
 use crate::commands::outputs::{self, print_beside_secret};
 use crate::commands::pull_secret::{PullSecretInput, PulledImage, create_pull_secret};
@@ -147,7 +147,7 @@ async fn open(
 
 /// Writes the requested files and those that the CI or builder reads. Returns the errors of those
 /// that failed.
-fn write_results(report: &Report, request: &PushRequest) -> Vec<crate::ci::output::OutputError> {
+fn write_results(report: &Report, request: &PushRequest) -> Vec<OutputError> {
     let files = &request.files;
     let mut results = Vec::new();
     if let Some(path) = &files.report {

@@ -34,6 +34,7 @@ use std::io::Write;
 use crate::auth::AuthError;
 use crate::ci::output::print;
 use crate::commands::interrupt::RunState;
+use crate::commands::outputs;
 use crate::diagnostics::Failure;
 use crate::google::Google;
 use crate::http::Network;
@@ -66,8 +67,7 @@ pub async fn run(
 ) -> Result<(), Failure<SetupError>> {
     state.set("before anything was changed");
     let session = &request.session;
-    let no_directory = request.files.check([]).into_iter();
-    Failure::check(no_directory.map(SetupError::Output).collect())?;
+    outputs::check(&request.files, None)?;
     let credentials = session.credentials().await.map_err(SetupError::Auth)?;
     let credential = credentials.for_google().await.map_err(SetupError::Auth)?;
     let google = Google::new(credential, &session.network)
