@@ -1,4 +1,4 @@
-//! Starts gcr-push: reads the request, runs it, tells what went wrong, exits with its code.
+//! Starts gcr-push: reads the request, runs it, prints what went wrong, exits with its code.
 
 use std::io;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             let code = failure.exit_code() as u8;
             let interrupted = |error: &Error| matches!(error, Error::Interrupted(_));
             let is_interrupted = failure.errors().iter().all(interrupted);
-            // A failure that nobody reads can still be interrupted.
+            // Printing the failure ends even if standard error is never read.
             let limit = is_interrupted.then_some(interrupt::GRACE);
             let _ = interrupt::supervise(limit, move |_| {
                 gcr_push::ci::console::print_failure(&failure, &console)

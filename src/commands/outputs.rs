@@ -42,7 +42,7 @@ pub(super) fn print_beside_secret(
     }
 }
 
-/// Writes the files that the CI or builder reads although nobody requested them: the step summary,
+/// Writes the files that the CI or builder reads without a request of the user: the step summary,
 /// the termination message and the builder output. A failure is only a warning.
 pub(super) fn write_unasked(
     summary: &str,

@@ -154,7 +154,7 @@ impl Service<Uri> for UploadConnector {
     }
 }
 
-/// A connection that tells hyper whether a proxy forwards its requests.
+/// A connection that reports to hyper whether a proxy forwards its requests.
 struct UploadStream {
     stream: ProxiedStream,
     is_forwarded: bool,

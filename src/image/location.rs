@@ -51,7 +51,7 @@ pub enum ImageSource {
     OciArchive(PathBuf, Option<String>),
     /// `oci:DIR[:REF]`: an OCI image layout.
     OciLayout(PathBuf, Option<String>),
-    /// A bare path. Its content tells the format.
+    /// A bare path. Its content shows the format.
     Path(PathBuf),
     /// `-`, `docker-archive:-[:REF]` or `oci-archive:-[:REF]`: an archive on standard input. A file
     /// with the name `-` is written as `./-`.
@@ -67,6 +67,6 @@ pub enum ArchiveKind {
     Docker,
     /// An OCI layout in a tar file.
     Oci,
-    /// Not stated. The content tells the format.
+    /// Not stated. The content shows the format.
     Any,
 }

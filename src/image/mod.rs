@@ -356,7 +356,7 @@ impl Source {
         Ok(FileRange::new(file, offset, size))
     }
 
-    /// Computes the digest of the current bytes of a blob. It tells whether the source or the
+    /// Computes the digest of the current bytes of a blob. It shows whether the source or the
     /// registry is wrong when a registry rejects a digest.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Opens an image at a path. The content tells the format if `image` does not.
+//! Opens an image at a path. The content shows the format if `image` does not state it.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};

@@ -318,8 +318,8 @@ mod tests {
         Ok(chunks.iter().map(Bytes::len).sum())
     }
 
-    fn keeps(patience: Duration) -> Subscriber {
-        Subscriber::BestEffort(Arc::new(StallBudget::new(patience)))
+    fn best_effort(budget: Duration) -> Subscriber {
+        Subscriber::BestEffort(Arc::new(StallBudget::new(budget)))
     }
 
     /// One whose registry acknowledges nothing.
@@ -335,7 +335,7 @@ mod tests {
         let required = vec![
             required("gcr.io"),
             required("eu.gcr.io"),
-            keeps(Duration::from_secs(60)),
+            best_effort(Duration::from_secs(60)),
         ];
         let shares = broadcast(stream, required)
             .into_iter()
@@ -362,8 +362,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn lagging_best_effort_subscriber_is_dropped() {
         let (stream, _) = chunks(40);
-        let patience = Duration::from_secs(1);
-        let mut shares = broadcast(stream, vec![required("gcr.io"), keeps(patience)]);
+        let budget = Duration::from_secs(1);
+        let mut shares = broadcast(stream, vec![required("gcr.io"), best_effort(budget)]);
         let slow = shares.pop().unwrap();
         let since = Instant::now();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What has to be done, told by digests: no blob is read for it.
+//! Plans what has to be copied, by comparing digests. No blob is read for it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use crate::push::destinations::Target;
 use crate::registry::pool::RegistryPool;
 use crate::registry::{Listing, Registry, RegistryError};
 
-/// Questions that are under way at once.
+/// Requests that are in flight at once.
 pub(super) const QUESTIONS_AT_ONCE: usize = 16;
 
-/// Makes the plan. An entry that cannot be planned does not stop the others: its error comes beside
-/// them.
+/// Makes the plan. An entry that cannot be planned does not stop the others: its error is returned
+/// beside the plan.
 ///
 /// # Errors
 ///
-/// When two images would arrive under one name.
+/// When two images would get the same name.
 pub(super) async fn plan(
     request: &MirrorFile,
     registries: &RegistryPool<'_>,
@@ -66,7 +66,7 @@ pub(super) async fn plan(
         match outcome {
             Ok((item, unasked)) => {
                 plan.images.push(item);
-                // Who brings the image tells it too.
+                // Copying the image reports the error too.
                 if settings.options.dry_run {
                     errors.extend(unasked);
                 }
@@ -90,17 +90,17 @@ pub(super) struct Planner<'a> {
     request: &'a MirrorFile,
     pub(super) registries: &'a RegistryPool<'a>,
     pub(super) settings: &'a Settings,
-    /// What a repository lists.
+    /// The listing of each repository. `None` if the repository does not exist.
     listings: OnceMap<(Endpoint, String), Option<Arc<Listing>>>,
     /// The tags by which referrers of a repository are found.
     pub(super) referrer_tags: OnceMap<(Endpoint, String), Option<Arc<ReferrerTags>>>,
-    /// What goes along with an image of a repository.
+    /// The referrers of each image of a repository.
     pub(super) referrers: OnceMap<(Endpoint, String, Digest), Option<Arc<ReferrerCheck>>>,
 }
 
 impl Planner<'_> {
-    /// The images of one entry that are this runner's, by repository; the error of one does not stop the
-    /// others.
+    /// The images of one entry that this runner copies, by repository. An error in one repository does not
+    /// stop the others.
     async fn items(&self, entry: &MirrorEntry) -> Vec<Result<Vec<PlannedImage>, MirrorError>> {
         let mine = |endpoint: &Endpoint, repository: &str| {
             let name = repositories::name(endpoint, repository);
@@ -140,13 +140,13 @@ impl Planner<'_> {
         }
     }
 
-    /// The chosen tags of one repository.
+    /// The images of one repository whose tags pass the filter.
     async fn chosen(
         &self,
         entry: &MirrorEntry,
         reference: &Reference,
     ) -> Result<Vec<PlannedImage>, MirrorError> {
-        // Of those below a path each brings what it has of the tags; one that is named has them all.
+        // A repository below a path gives those of the tags that it has; a named one must have them all.
         let is_named = !matches!(entry.source, MirrorSource::Prefix(..));
         let tags = match entry.tags.literal().filter(|_| is_named) {
             Some(tags) => tags,
@@ -217,7 +217,7 @@ impl Planner<'_> {
         })
     }
 
-    /// What a repository lists; none where there is no such repository.
+    /// The listing of a repository. `None` if the repository does not exist.
     pub(super) async fn listing(
         &self,
         registry: &Arc<Registry>,
@@ -254,8 +254,9 @@ fn listed(listing: &Listing) -> Vec<ListedTag> {
     .collect()
 }
 
-/// Each image once, however many entries choose it: then it brings what one of them asks for, and may
-/// fail where all let it. No two images may arrive under one name: whichever came last would win.
+/// Each image once, however many entries select it. It is copied with referrers if one entry asks for
+/// them, and is best effort only if all entries are. Two images with the same name are an error: the
+/// last one would win.
 fn each_once(items: Vec<PlannedImage>) -> Result<Vec<PlannedImage>, MirrorError> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut kept: Vec<PlannedImage> = Vec::new();
