@@ -30,7 +30,7 @@ For a workflow of {path}:
       contents: read
       id-token: write
     steps:
-      - uses: gcr-push/gcr-push@v0
+      - uses: gcr-push/gcr-push@main # no release exists yet: then its tag
         with:
           image: docker-archive:image.tar
           tags: {tag}
@@ -43,7 +43,7 @@ For a workflow of {path}:
 For a job of {path}:
 
     push:
-      image: ghcr.io/gcr-push/gcr-push:0
+      image: IMAGE # no release exists yet: what you build from the Dockerfile of gcr-push
       id_tokens:
         GCR_PUSH_OIDC_TOKEN:
           aud: https://iam.googleapis.com/{provider}

@@ -19,7 +19,7 @@ fn github_repository_is_matched_by_id() {
          contents: read
          id-token: write
        steps:
-         - uses: gcr-push/gcr-push@v0
+         - uses: gcr-push/gcr-push@main # no release exists yet: then its tag
            with:
              image: docker-archive:image.tar
              tags: gcr.io/acme/NAME:TAG
@@ -71,7 +71,7 @@ fn self_managed_gitlab_gets_its_own_pool() {
      of acme/api:
 
         push:
-          image: ghcr.io/gcr-push/gcr-push:0
+          image: IMAGE # no release exists yet: what you build from the Dockerfile of gcr-push
           id_tokens:
             GCR_PUSH_OIDC_TOKEN:
               aud: https://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-gitlab/providers/gitlab-77
@@ -85,7 +85,7 @@ fn self_managed_gitlab_gets_its_own_pool() {
     For a job of acme/team/api:
 
         push:
-          image: ghcr.io/gcr-push/gcr-push:0
+          image: IMAGE # no release exists yet: what you build from the Dockerfile of gcr-push
           id_tokens:
             GCR_PUSH_OIDC_TOKEN:
               aud: https://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-gitlab-b84e2e8d/providers/gitlab-77
