@@ -17,12 +17,13 @@ WORKDIR /build
 ENV RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs"
 
 # The dependencies by themselves, over empty sources: this layer stays until Cargo.lock changes.
-# Cargo wants the manifest of every member of the workspace, though the stand-in is for tests only.
+# Cargo wants the manifest of every member of the workspace, also of those that are not built here.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo/config.toml .cargo/
+COPY examples/demo/Cargo.toml examples/demo/
 COPY tests/standin/Cargo.toml tests/standin/
-RUN mkdir src tests/standin/src \
-    && touch src/lib.rs tests/standin/src/lib.rs \
+RUN mkdir -p src examples/demo/src tests/standin/src \
+    && touch src/lib.rs examples/demo/src/lib.rs tests/standin/src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
     && cargo build --release --locked --bin gcr-push
 

@@ -1,13 +1,10 @@
 //! The main job without an account: starts the stand-in for Google in this process, pushes an image
 //! to `gcr.io` through it, lists what arrived, and writes the pull secret.
 //!
-//! `cargo run --example demo [ARCHIVE]`: an archive that `docker save` wrote, or any other that
+//! `cargo run -p demo [ARCHIVE]`: an archive that `docker save` wrote, or any other that
 //! gcr-push reads; without one, a small image is made on the spot.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "an example shows what a user would see"
-)]
+#![expect(clippy::print_stdout, reason = "a demo shows what a user would see")]
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -24,13 +21,18 @@ const PUSHER: &str = "ci@demo-project.iam.gserviceaccount.com";
 const READER: &str = "cluster@demo-project.iam.gserviceaccount.com";
 
 fn main() -> Result<(), Box<dyn Error>> {
+    println!(
+        "This demo pushes an image to gcr.io, checks it, lists what is there, and writes the pull\n\
+         secret for a cluster. It needs no account: a stand-in in this process plays Google's part,\n\
+         and gcr-push reaches it as a proxy.\n"
+    );
     let folder = tempfile::tempdir()?;
     let archive = match std::env::args_os().nth(1) {
         Some(path) => PathBuf::from(path),
         None => {
             let path = folder.path().join("image.tar");
             fs::write(&path, docker_archive()?)?;
-            println!("Made a small image, as `docker save hello:1.0` would write it.");
+            println!("The image is a small one, as `docker save hello:1.0` writes it.");
             path
         }
     };
@@ -45,14 +47,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(&reader_key, google.service_account(READER, PROJECT))?;
     let ca = folder.path().join("ca.pem");
     fs::write(&ca, google.ca_pem())?;
-    println!("Google's part is played by a stand-in in this process, reached as a proxy.");
-
     let network = [
         ("HTTPS_PROXY", google.proxy_url()),
         ("GCR_PUSH_CA_CERTIFICATES", text(&ca)),
         ("GCR_PUSH_CREDENTIALS_JSON", text(&key)),
     ];
-    println!();
     for (name, value) in &network {
         println!("$ export {name}={value}");
     }
@@ -78,6 +77,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         let rest = if shown.len() < line.len() { "…" } else { "" };
         println!("{shown}{rest}");
     }
+    println!(
+        "\nNext:\n  \
+         cargo run -p demo -- IMAGE.tar   the same with an image of yours\n  \
+         cargo run -- --help              what gcr-push takes\n  \
+         docs/quickstart.md               the same with a project of yours, step by step"
+    );
     Ok(())
 }
 
@@ -99,7 +104,7 @@ fn gcr_push(
     log::start(&config::console(environment.clone(), &config::Disk));
     let request = config::request(Some(word), environment, &config::Disk)?;
     gcr_push::run(request, std::io::stdout()).map_err(|failure| {
-        // The failure is told as the program tells it; the example then ends like any other.
+        // The failure reads as it does in the program.
         failure.texts().join("\n\n").into()
     })
 }
@@ -110,7 +115,7 @@ fn text(path: &Path) -> String {
 
 /// An image of one layer, as `docker save` writes it.
 fn docker_archive() -> Result<Vec<u8>, Box<dyn Error>> {
-    let layer = tar_file(&[("hello.txt", b"Hello from the second home.\n".as_slice())])?;
+    let layer = tar_file(&[("hello.txt", b"Hello from gcr.io.\n".as_slice())])?;
     let config = format!(
         r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
         Digest::of(&layer)
